@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An initramfs that boots to a BusyBox shell on the serial console.
+
+The archive is cpio "newc" (Linux Documentation/driver-api/early-userspace/buffer-format.rst), written here because the
+one Python package that writes it needs a system library (libarchive), for what is a header and two paddings.
+"""
+
+import gzip
+import stat
+from collections.abc import Mapping
+
+READY = "armprobe: shell ready"
+"""The line the guest prints on its console just before the first prompt."""
+
+PROMPT = "~ # "
+"""The shell's prompt in its home directory, where it starts. Line editing asks the terminal for the cursor's place
+(ESC [6n) right after it."""
+
+INIT = f"""\
+#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+# finds itself through /proc; the links make every applet a command
+/bin/busybox --install -s
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tracefs tracefs /sys/kernel/tracing
+hostname armprobe
+export HOME=/root PATH=/bin:/sbin:/usr/bin:/usr/sbin
+# \\w would do, but a static BusyBox cannot look up whose home is whose
+export PS1='${{PWD/$HOME/\\~}} # '
+cd
+echo '{READY}'
+# A shell that is left is followed by another: the kernel panics when its first process ends.
+while :; do
+    setsid cttyhack sh
+done
+"""
+
+_DIRECTORIES = ("bin", "dev", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin")
+_CONSOLE = (5, 1)  # major and minor of /dev/console (Linux Documentation/admin-guide/devices.txt)
+
+
+def build_initramfs(busybox: bytes, files: Mapping[str, tuple[int, bytes]] | None = None) -> bytes:
+    """The gzipped archive of a root file system: `busybox` (a static arm64 ELF), an /init, and `files`.
+
+    `files` maps a path to its mode and content; a mode without type bits is a regular file's, and a symbolic link's
+    content is its target. Missing folders are made. A file given here replaces one of the same path.
+    The same input gives the same bytes. ValueError: a path is empty or has a `..` in it.
+    """
+    entries: dict[str, tuple[int, bytes]] = {path: (stat.S_IFDIR | 0o755, b"") for path in _DIRECTORIES}
+    entries["dev/console"] = (stat.S_IFCHR | 0o600, b"")  # /init's standard streams, before devtmpfs is mounted
+    entries["bin/busybox"] = (stat.S_IFREG | 0o755, busybox)
+    entries["init"] = (stat.S_IFREG | 0o755, INIT.encode())
+    for path, (mode, content) in (files or {}).items():
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if not parts or ".." in parts:
+            raise ValueError(f"{path!r} cannot be put into the initramfs: give a path from its root, without '..'")
+        for depth in range(1, len(parts)):
+            entries.setdefault("/".join(parts[:depth]), (stat.S_IFDIR | 0o755, b""))
+        entries["/".join(parts)] = (mode if stat.S_IFMT(mode) else stat.S_IFREG | mode, content)
+    return gzip.compress(_cpio(entries), mtime=0)
+
+
+def _cpio(entries: Mapping[str, tuple[int, bytes]]) -> bytes:
+    """A newc archive of `entries`, owned by root, of time 0, in their order (a folder before what is in it)."""
+    archive = bytearray()
+    for inode, (path, (mode, content)) in enumerate([*entries.items(), ("TRAILER!!!", (0, b""))], start=1):
+        device = _CONSOLE if stat.S_ISCHR(mode) else (0, 0)
+        name = path.encode() + b"\0"
+        links = 2 if stat.S_ISDIR(mode) else 1
+        # inode, mode, uid, gid, nlink, mtime, size, device major and minor, the node's own, name size, checksum
+        fields = (inode, mode, 0, 0, links, 0, len(content), 0, 0, *device, len(name), 0)
+        archive += b"070701" + b"".join(b"%08X" % field for field in fields) + name
+        archive += bytes(-len(archive) % 4)
+        archive += content
+        archive += bytes(-len(archive) % 4)
+    return bytes(archive)
