@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The EL0 task's first page: its entry, and the one instruction it calls the kernel by. */
+#include "asm.h"
+
+	.text
+func	_user_start
+	mov	x29, xzr
+	mov	x30, xzr
+	bl	user_main
+	brk	#1				/* it does not return */
+endfunc	_user_start
+
+/* long user_syscall(long a0, long a1, long a2, long number) */
+func	user_syscall
+	mov	x8, x3
+	svc	#0
+	ret
+endfunc	user_syscall
