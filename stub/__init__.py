@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The GDB remote serial protocol: lets gdb and lldb attach to a machine that satisfies `Target`."""
+
+from .errors import StubError
+from .target import BreakKind, StopEvent, Target, TargetError
+from .transport import Server, serve
+
+__all__ = ["BreakKind", "Server", "StopEvent", "StubError", "Target", "TargetError", "serve"]

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One client's control of the machine, from its first packet until it leaves: a state machine that owns no I/O."""
+
+import enum
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol, TypeVar
+
+from . import stop_reply
+from .aarch64 import RegisterTable
+from .feature import Registry
+from .framing import (
+    PACKET_SIZE,
+    Acknowledgment,
+    Damaged,
+    Deframer,
+    Event,
+    Interrupt,
+    Noise,
+    Oversized,
+    Packet,
+    enframe,
+)
+from .target import BreakKind, StopEvent, Target, TargetError
+from .wire import MalformedPacket, to_hex
+
+T = TypeVar("T")
+
+log = logging.getLogger("armprobe.stub")
+
+MALFORMED = 1  # GDB's own stubs answer E01 to what they cannot make sense of
+EIO = 5
+_RESENDS = 3  # how often GDB itself tries
+_WAITING = 4 * PACKET_SIZE  # bytes of packets held back while the machine runs: far more than a client pipelines
+_GREETING = b"This is a GDB remote serial protocol server: connect with gdb's `target remote`.\r\n"
+
+
+class State(enum.Enum):
+    """Whether the client may ask, waits for an answer, or has left."""
+
+    IDLE = "idle"
+    BUSY = "busy"  # the machine runs for the client, or a command of the client's does
+    DISCONNECTED = "disconnected"
+
+
+class Link(Protocol):
+    """What a connection asks of whoever moves its bytes."""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the client; quietly drop them if it has gone."""
+
+    def wake(self) -> None:
+        """Have `Connection.deliver` called soon on the connection's own thread. Called from any thread."""
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Do `work` on a thread of its own."""
+
+
+class Connection:
+    """Everything known of one client. All but `post` is for one thread, the connection's own."""
+
+    def __init__(self, target: Target, registry: Registry, link: Link) -> None:
+        self.target = target
+        self.registry = registry
+        self.registers = RegisterTable(target.system_registers)
+        self.state = State.IDLE
+        self.client_words: frozenset[str] = frozenset()
+        """Features the client said it has, such as "swbreak" (qSupported)."""
+        self.inserted: set[tuple[BreakKind, int, int]] = set()
+        self.acknowledging = True
+        self._link = link
+        self._deframer = Deframer()
+        self._output = bytearray()
+        self._stop: StopEvent | None = None  # None until the client's first packet attached it
+        self._activity = object()  # tells what the state is BUSY with from what it was BUSY with before
+        self._commanding = False
+        self._posted: deque[Callable[[], None]] = deque()
+        self._waiting: deque[bytes] = deque()
+        self._last_sent = b""
+        self._resends = 0
+
+    # What the transport calls
+
+    def receive(self, data: bytes) -> None:
+        """Act on bytes that the client sent."""
+        for event in self._deframer.feed(data):
+            if self.state is State.DISCONNECTED:
+                break
+            self._take(event)
+        self._flush()
+
+    def deliver(self) -> None:
+        """Do what other threads have posted, then what the client asked for in the meantime."""
+        while self._posted:
+            self._posted.popleft()()
+        while self._waiting and self.state is State.IDLE:
+            self._answer(self._waiting.popleft())
+        self._flush()
+
+    def leave(self) -> None:
+        """End the client's control; its reason may be a packet of its own, or that it is gone."""
+        if self.state is State.DISCONNECTED:
+            return
+        self.state = State.DISCONNECTED
+        if self._stop is None:
+            return
+        if self._commanding:
+            self._guard(self.target.interrupt)
+        self._guard(self.target.detach)
+
+    # What features call
+
+    @property
+    def attached(self) -> bool:
+        """Whether the client has taken control, which it does with its first packet."""
+        return self._stop is not None
+
+    @property
+    def stop(self) -> StopEvent:
+        """Why the machine last stopped."""
+        assert self._stop is not None, "a packet was answered before the machine was attached"
+        return self._stop
+
+    def stop_reply(self) -> bytes:
+        """The reply that says so."""
+        return stop_reply.encode(self.stop, self.target, self.registers, self.client_words)
+
+    def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
+        """Start the machine; the stop reply is sent once it has stopped."""
+        with self._busy() as activity:
+            self.target.resume(step, range, lambda event: self.post(partial(self._stopped, activity, event)))
+
+    def run_aside(self, work: Callable[[], bytes]) -> None:
+        """Do `work` on another thread while this one goes on watching the client; its result is the reply."""
+        with self._busy() as activity:
+            self._link.start(lambda: self.post(partial(self._finished, activity, self._guard(work))))
+            self._commanding = True
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Have `action` done on the connection's thread. May be called from any thread."""
+        self._posted.append(action)
+        self._link.wake()
+
+    def console(self, text: str) -> None:
+        """Show text to the user. The client listens to that only while it waits for a stop or a command."""
+        data = text.encode(errors="replace")
+        room = PACKET_SIZE // 2 - 1
+        for start in range(0, len(data), room):
+            self._reply(b"O" + to_hex(data[start : start + room]))
+
+    def error(self, errno: int, message: str) -> bytes:
+        """An error reply: the sentence for a client that can read it (GDB manual, "Standard Replies"), or a number."""
+        if "error-message" in self.client_words:
+            # not escaped in this reply; each of these would be taken for framing or for a run length
+            return b"E." + message.translate({ord(c): "" for c in "$#*}"}).encode("ascii", errors="replace")
+        return b"E%02x" % (errno & 0xFF)
+
+    # Inside
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Packet(payload):
+                self._acknowledge(b"+")
+                self._resends = 0
+                if self.state is State.IDLE or self._leaves(payload):
+                    self._answer(payload)
+                else:
+                    self._hold(payload)
+            case Damaged():
+                self._acknowledge(b"-")
+            case Oversized():
+                # A '-' would have it sent again for ever.
+                self._acknowledge(b"+")
+                self._reply(self.error(MALFORMED, f"a packet was larger than {PACKET_SIZE} bytes"))
+            case Interrupt() if self.state is State.BUSY:
+                self._guard(self.target.interrupt)
+            case Acknowledgment(positive=False) if self.acknowledging and self._resends < _RESENDS:
+                self._resends += 1
+                self._emit(self._last_sent)
+            case Noise() if self._stop is None:
+                # A browser can be made to post packets to a local port, but not without a header before them.
+                self._emit(_GREETING)
+                self.leave()
+
+    def _leaves(self, payload: bytes) -> bool:
+        found = self.registry.find(payload)
+        return found is not None and found[0].leaves
+
+    def _hold(self, payload: bytes) -> None:
+        self._waiting.append(payload)
+        if sum(map(len, self._waiting)) > _WAITING:
+            log.error("a client sent over %d bytes of packets while the machine ran; it is disconnected", _WAITING)
+            self.leave()
+
+    def _answer(self, payload: bytes) -> None:
+        reply = self._guard(partial(self._handle, payload))
+        if reply is not None:
+            self._reply(reply)
+
+    def _handle(self, payload: bytes) -> bytes | None:
+        if self._stop is None:
+            self._stop = self.target.attach()
+        found = self.registry.find(payload)
+        if found is None:
+            return b""
+        kind, fields = found
+        return kind.handle(self, kind.parse(fields))
+
+    def _guard(self, work: Callable[[], T]) -> T | bytes:
+        """The result of `work`, or the error reply for what it raised: nothing a client asks may end the server."""
+        try:
+            return work()
+        except MalformedPacket as error:
+            return self.error(MALFORMED, f"malformed packet: {error}")
+        except TargetError as error:
+            return self.error(error.errno, error.message)
+        except Exception as error:
+            log.error("a defect in the machine or the stub: %r", error)
+            log.debug("where it was raised", exc_info=True)
+            return self.error(EIO, f"a defect in the machine or the stub: {error!r}")
+
+    @contextmanager
+    def _busy(self) -> Iterator[object]:
+        """Become busy with an activity, unless it fails to start."""
+        self.state = State.BUSY
+        self._activity = object()
+        try:
+            yield self._activity
+        except BaseException:
+            self.state = State.IDLE
+            raise
+
+    def _stopped(self, activity: object, event: StopEvent) -> None:
+        if self.state is not State.BUSY or activity is not self._activity:
+            return
+        self.state = State.IDLE
+        self._stop = event
+        if event.text:
+            self.console(event.text.rstrip("\n") + "\n")
+        self._reply(self._guard(self.stop_reply))
+
+    def _finished(self, activity: object, reply: bytes) -> None:
+        self._commanding = False
+        if self.state is State.BUSY and activity is self._activity:
+            self.state = State.IDLE
+            self._reply(reply)
+
+    def _acknowledge(self, sign: bytes) -> None:
+        if self.acknowledging:
+            self._emit(sign)
+
+    def _reply(self, payload: bytes) -> None:
+        self._last_sent = enframe(payload)
+        self._emit(self._last_sent)
+
+    def _emit(self, data: bytes) -> None:
+        self._output += data
+        if len(self._output) > PACKET_SIZE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._output:
+            self._link.send(bytes(self._output))
+            self._output.clear()

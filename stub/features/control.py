@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""qAttached, D, k, vKill: how the client's control began and how it ends (GDB manual, "Packets")."""
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.wire import anything
+
+
+def _detach(connection: Connection, _: bytes) -> bytes:
+    connection.leave()
+    return b"OK"
+
+
+def _kill(connection: Connection, _: bytes) -> None:
+    """k has no reply, so the client does not learn of a failure either."""
+    try:
+        connection.target.kill()
+    finally:
+        connection.leave()
+
+
+def _kill_process(connection: Connection, _: bytes) -> bytes:
+    _kill(connection, _)
+    return b"OK"
+
+
+FEATURE = Feature(
+    packets=(
+        # 1: the machine was there before the client, so that a client that quits detaches and does not kill.
+        PacketKind("qAttached", anything, lambda *_: b"1"),
+        PacketKind("D", anything, _detach, leaves=True),
+        PacketKind("k", anything, _kill, leaves=True),
+        PacketKind("vKill", anything, _kill_process, leaves=True),
+    ),
+)

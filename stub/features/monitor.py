@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""qRcmd: the user's `monitor` commands (GDB manual, "General Query Packets").
+
+What a command says is sent as console text while it runs, what went wrong too: in place of an error reply GDB 13 would
+show none of it.
+"""
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.target import TargetError
+from armprobe.stub.wire import hex_text
+
+
+def _run(connection: Connection, line: str) -> None:
+    def out(text: str) -> None:
+        connection.post(lambda: connection.console(text))
+
+    def work() -> bytes:
+        last = "\n"
+
+        def note(text: str) -> None:
+            nonlocal last
+            last = text or last
+            out(text)
+
+        try:
+            connection.target.command(line, note)
+        except TargetError as error:
+            note(error.message)
+        if not last.endswith("\n"):
+            out("\n")  # or the client's prompt would follow on the same line
+        return b"OK"
+
+    connection.run_aside(work)
+
+
+FEATURE = Feature(packets=(PacketKind("qRcmd", hex_text, _run),))

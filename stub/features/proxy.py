@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""qArmprobe.*: what commands of the machine's own inside gdb ask for.
+
+qArmprobe.commands          -> 1 and the table of commands, JSON
+qArmprobe.run:LINE          -> 1 and what the command said, or 0 and what went wrong
+qArmprobe.complete:LINE     -> 1 and the candidates, one a line
+
+LINE and what follows the digit are text in hexadecimal. The digit lets gdb's side raise an error, which a reply to
+qRcmd does not.
+"""
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.target import TargetError
+from armprobe.stub.wire import hex_text, nothing, to_hex
+
+
+def _reply(succeeded: bool, text: str) -> bytes:
+    return (b"1" if succeeded else b"0") + to_hex(text)
+
+
+def _run(connection: Connection, line: str) -> None:
+    def work() -> bytes:
+        said: list[str] = []
+        try:
+            succeeded = connection.target.command(line, said.append)
+        except TargetError as error:
+            succeeded = False
+            said.append(error.message)
+        return _reply(succeeded, "".join(said))
+
+    connection.run_aside(work)
+
+
+FEATURE = Feature(
+    packets=(
+        PacketKind(
+            "qArmprobe.commands", nothing, lambda connection, _: _reply(True, connection.target.command_table())
+        ),
+        PacketKind("qArmprobe.run", hex_text, _run),
+        PacketKind(
+            "qArmprobe.complete",
+            hex_text,
+            lambda connection, line: _reply(True, "\n".join(connection.target.complete(line))),
+        ),
+    ),
+)

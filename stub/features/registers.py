@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""g, G, p, P: registers, all those of `g` or one by its number (GDB manual, "Packets")."""
+
+from dataclasses import dataclass
+
+from armprobe.stub.aarch64 import GENERAL, Register, pack
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.wire import MalformedPacket, hex_data, nothing, number, split, to_hex
+
+_NAMES = [register.name for register in GENERAL]
+
+
+@dataclass(frozen=True)
+class Write:
+    """P: a register's number and its new value."""
+
+    number: int
+    value: bytes
+
+    @staticmethod
+    def parse(fields: bytes) -> "Write":
+        register, value = split(fields, b"=", 2)
+        return Write(number(register), hex_data(value))
+
+
+def _find(connection: Connection, number: int) -> Register:
+    registers = connection.registers.registers
+    if number >= len(registers):
+        raise MalformedPacket(f"there is no register number {number}")
+    return registers[number]
+
+
+def _write(connection: Connection, register: Register, value: bytes) -> None:
+    if len(value) != register.size:
+        raise MalformedPacket(f"{register.name} has {register.size} bytes, not {len(value)}")
+    connection.target.write_register(register.name, int.from_bytes(value, "little"))
+
+
+def _read_all(connection: Connection, _: None) -> bytes:
+    return to_hex(pack(GENERAL, connection.target.read_registers(_NAMES)))
+
+
+def _write_all(connection: Connection, values: bytes) -> bytes:
+    if len(values) != sum(register.size for register in GENERAL):
+        raise MalformedPacket(f"G holds {len(values)} bytes of registers")
+    for register in GENERAL:
+        _write(connection, register, values[: register.size])
+        values = values[register.size :]
+    return b"OK"
+
+
+def _read_one(connection: Connection, number: int) -> bytes:
+    register = _find(connection, number)
+    return to_hex(pack([register], connection.target.read_registers([register.name])))
+
+
+def _write_one(connection: Connection, write: Write) -> bytes:
+    _write(connection, _find(connection, write.number), write.value)
+    return b"OK"
+
+
+FEATURE = Feature(
+    packets=(
+        PacketKind("g", nothing, _read_all),
+        PacketKind("G", hex_data, _write_all),
+        PacketKind("p", number, _read_one),
+        PacketKind("P", Write.parse, _write_one),
+    ),
+)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""?, vCont, and for LLDB c, C, s, S: why the machine stopped, and setting it going (GDB manual, "Packets").
+
+A signal to deliver is accepted and ignored: a machine has no process to take it.
+"""
+
+from dataclasses import dataclass
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.wire import MalformedPacket, names_the_thread, nothing, number, split
+
+
+@dataclass(frozen=True)
+class Resume:
+    """How to go on: freely, for one instruction, or in steps while pc is in `range`; from `address` if given."""
+
+    step: bool
+    range: tuple[int, int] | None = None
+    address: int | None = None
+
+    @staticmethod
+    def parse_continue(fields: bytes) -> "Resume":
+        return Resume(False, address=_address(fields))
+
+    @staticmethod
+    def parse_step(fields: bytes) -> "Resume":
+        return Resume(True, address=_address(fields))
+
+    @staticmethod
+    def parse_continue_signal(fields: bytes) -> "Resume":
+        return Resume.parse_continue(_drop_signal(fields))
+
+    @staticmethod
+    def parse_step_signal(fields: bytes) -> "Resume":
+        return Resume.parse_step(_drop_signal(fields))
+
+    @staticmethod
+    def parse_actions(fields: bytes) -> "Resume":
+        """The first action that names the thread is its own."""
+        chosen = None
+        for part in fields.split(b";"):
+            action, colon, thread = part.partition(b":")
+            resume = _action(action)
+            if chosen is None and (not colon or names_the_thread(thread)):
+                chosen = resume
+        if chosen is None:
+            raise MalformedPacket("no action is for thread 1")
+        return chosen
+
+
+def _address(field: bytes) -> int | None:
+    return number(field) if field else None
+
+
+def _drop_signal(fields: bytes) -> bytes:
+    signal, _, address = fields.partition(b";")
+    number(signal, 256)
+    return address
+
+
+def _action(action: bytes) -> Resume:
+    match action[:1], action[1:]:
+        case (b"c", b""):
+            return Resume(False)
+        case (b"s", b""):
+            return Resume(True)
+        case (b"C", signal):
+            number(signal, 256)
+            return Resume(False)
+        case (b"S", signal):
+            number(signal, 256)
+            return Resume(True)
+        case (b"r", addresses):
+            start, end = split(addresses, b",", 2)
+            return Resume(True, (number(start), number(end)))
+    raise MalformedPacket(f"{action[:32]!r} is no action of vCont")
+
+
+def _resume(connection: Connection, resume: Resume) -> None:
+    if resume.address is not None:
+        connection.target.write_register("pc", resume.address)
+    connection.resume(resume.step, resume.range)
+
+
+FEATURE = Feature(
+    packets=(
+        PacketKind("?", nothing, lambda connection, _: connection.stop_reply()),
+        PacketKind("vCont", Resume.parse_actions, _resume),
+        PacketKind("vCont?", nothing, lambda connection, _: b"vCont;c;C;s;S;r"),
+        PacketKind("c", Resume.parse_continue, _resume),
+        PacketKind("C", Resume.parse_continue_signal, _resume),
+        PacketKind("s", Resume.parse_step, _resume),
+        PacketKind("S", Resume.parse_step_signal, _resume),
+    ),
+    words=("vContSupported+",),
+)

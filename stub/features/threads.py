@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""H, T, qC, qfThreadInfo, qsThreadInfo, qThreadExtraInfo, qXfer:threads: the one CPU as thread 1.
+
+GDB manual, "General Query Packets" and "Thread List Format".
+"""
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Document, Feature, PacketKind
+from armprobe.stub.wire import THREAD, MalformedPacket, names_the_thread, nothing, to_hex
+
+_CPU = "CPU 0"
+
+
+def _parse_select(fields: bytes) -> bool:
+    """H: an operation, 'g' for registers and memory or 'c' for going on, and the thread it is for."""
+    if fields[:1] not in (b"g", b"c"):
+        raise MalformedPacket(f"H for an unknown operation {fields[:1]!r}")
+    return names_the_thread(fields[1:])
+
+
+def _answer(connection: Connection, ours: bool) -> bytes:
+    return b"OK" if ours else connection.error(3, "there is no thread but 1")  # ESRCH
+
+
+def _extra(connection: Connection, ours: bool) -> bytes:
+    return to_hex(_CPU) if ours else _answer(connection, ours)
+
+
+def _list(_: Connection, annex: str) -> str | None:
+    if annex:
+        return None
+    return f'<?xml version="1.0"?>\n<threads>\n<thread id="{THREAD.decode()}" core="0" name="{_CPU}"/>\n</threads>\n'
+
+
+FEATURE = Feature(
+    packets=(
+        PacketKind("H", _parse_select, _answer),
+        PacketKind("T", names_the_thread, _answer),
+        PacketKind("qC", nothing, lambda *_: b"QC" + THREAD),
+        PacketKind("qfThreadInfo", nothing, lambda *_: b"m" + THREAD),
+        PacketKind("qsThreadInfo", nothing, lambda *_: b"l"),
+        PacketKind("qThreadExtraInfo", names_the_thread, _extra),
+    ),
+    documents=(Document("threads", _list),),
+)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""qXfer:object:read: documents in pieces (GDB manual, "General Query Packets"). Features register what there is."""
+
+from dataclasses import dataclass
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.framing import PACKET_SIZE
+from armprobe.stub.wire import MalformedPacket, span, split
+
+_PIECE = PACKET_SIZE // 2 - 1  # bytes: each may need escaping, and 'm' or 'l' comes first
+
+
+@dataclass(frozen=True)
+class Read:
+    """The piece of a document that is asked for, in bytes."""
+
+    document: str
+    annex: str
+    offset: int
+    length: int
+
+    @staticmethod
+    def parse(fields: bytes) -> "Read | None":
+        document, operation, rest = split(fields, b":", 3)
+        if operation != b"read":
+            return None
+        annex, piece = split(rest, b":", 2)
+        return Read(document.decode("latin-1"), annex.decode("latin-1"), *span(piece))
+
+
+def _read(connection: Connection, read: Read | None) -> bytes:
+    document = connection.registry.documents.get(read.document) if read else None
+    if read is None or document is None:
+        return b""
+    text = document.read(connection, read.annex)
+    if text is None:
+        raise MalformedPacket(f"{read.document} has no annex {read.annex[:32]!r}")
+    data = text.encode()
+    end = read.offset + min(read.length, _PIECE)
+    return (b"m" if end < len(data) else b"l") + data[read.offset : end]
+
+
+FEATURE = Feature(packets=(PacketKind("qXfer", Read.parse, _read),))

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The outermost layer of the protocol: a stream of bytes taken apart into packets and signs, and packets put together.
+
+Pure: bytes in, events out. GDB manual, "Overview" (of the remote protocol), "Packet Acknowledgment", "Interrupts".
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+PACKET_SIZE = 0x20000
+"""The largest payload, in bytes on the wire, escapes included: 64 KiB of memory in hexadecimal."""
+
+_CHECKSUM = re.compile(rb"[0-9a-fA-F]{2}")
+_ESCAPED = re.compile(rb"\}(.)", re.DOTALL)
+_TO_ESCAPE = re.compile(rb"[#$}*]")  # '*' would start a run-length encoding in a reply
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet that arrived whole; `payload` has its escapes undone."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A packet whose checksum is wrong."""
+
+
+@dataclass(frozen=True)
+class Oversized:
+    """A packet larger than `PACKET_SIZE`, of which nothing was kept."""
+
+
+@dataclass(frozen=True)
+class Interrupt:
+    """A 0x03 between packets; inside a packet it is data."""
+
+
+@dataclass(frozen=True)
+class Acknowledgment:
+    """A '+', or a '-' where the client asks to have the last packet again."""
+
+    positive: bool
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A byte between packets that means nothing."""
+
+
+Event = Packet | Damaged | Oversized | Interrupt | Acknowledgment | Noise
+
+_SIGNS: dict[int, Event] = {ord("+"): Acknowledgment(True), ord("-"): Acknowledgment(False), 0x03: Interrupt()}
+_NOISE = Noise()
+
+
+class Deframer:
+    """Takes bytes in pieces of any size; what it makes of them does not depend on where the pieces end."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()  # what is not yet understood; starts with '$' unless empty
+        self._searched = 1  # how much of the buffer is known to have no '#'
+        self._oversized = False  # inside a packet whose body so far was thrown away
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that `data` completes."""
+        self._buffer += data
+        while self._buffer:
+            if self._buffer[0] != ord("$"):
+                yield _SIGNS.get(self._buffer.pop(0), _NOISE)
+            elif event := self._packet():
+                yield event
+            else:
+                return
+
+    def _packet(self) -> Packet | Damaged | Oversized | None:
+        buffer = self._buffer
+        end = buffer.find(b"#", self._searched)
+        if (end if end >= 0 else len(buffer)) - 1 > PACKET_SIZE:
+            self._oversized = True
+            if end < 0:
+                del buffer[1:]
+        if end < 0 or len(buffer) < end + 3:
+            self._searched = len(buffer) if end < 0 else end
+            return None
+        # A '$' inside is where a new packet began: the sender gave up on the old one, as it would be escaped in data.
+        body = bytes(buffer[buffer.rfind(b"$", 0, end) + 1 : end])
+        checksum = bytes(buffer[end + 1 : end + 3])
+        oversized, self._oversized = self._oversized, False
+        del buffer[: end + 3]
+        self._searched = 1
+        if oversized:
+            return Oversized()
+        if not _CHECKSUM.fullmatch(checksum) or int(checksum, 16) != sum(body) & 0xFF:
+            return Damaged()
+        return Packet(_ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), body) if b"}" in body else body)
+
+
+def enframe(payload: bytes) -> bytes:
+    """The packet that carries `payload`, as bytes to send."""
+    body = _TO_ESCAPE.sub(lambda match: bytes((0x7D, match[0][0] ^ 0x20)), payload)
+    return b"$%b#%02x" % (body, sum(body) & 0xFF)

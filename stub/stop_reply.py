@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Saying why the machine stopped (GDB manual, "Stop Reply Packets")."""
+
+from .aarch64 import RegisterTable, pack
+from .target import BreakKind, StopEvent, Target, TargetError
+from .wire import THREAD, to_hex
+
+_WATCH_REASONS = {BreakKind.WRITE: b"watch", BreakKind.READ: b"rwatch", BreakKind.ACCESS: b"awatch"}
+_BREAK_REASONS = {"breakpoint": "swbreak", "hwbreak": "hwbreak"}
+
+
+def encode(event: StopEvent, target: Target, table: RegisterTable, client_words: frozenset[str]) -> bytes:
+    """The reply for `event`, with the reasons the client has said it understands and the registers it needs first."""
+    if event.exit_code is not None:
+        return b"W%02x" % (event.exit_code & 0xFF)
+    reason = b""
+    if event.watch is not None:
+        kind, address = event.watch
+        reason = b"%b:%x;" % (_WATCH_REASONS[kind], address)
+    elif (word := _BREAK_REASONS.get(event.kind)) in client_words:
+        reason = b"%b:;" % word.encode()
+    return b"T%02x%bthread:%b;%b" % (event.signal & 0xFF, _expedited(target, table), THREAD, reason)
+
+
+def _expedited(target: Target, table: RegisterTable) -> bytes:
+    try:
+        values = target.read_registers([register.name for _, register in table.expedited])
+    except TargetError:
+        return b""  # the client asks for each, and is told then
+    pairs = zip(table.expedited, values, strict=True)
+    return b"".join(b"%x:%b;" % (number, to_hex(pack([register], [value]))) for (number, register), value in pairs)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the stub needs of a machine: the `Target` protocol and the values that cross it.
+
+Nothing else is known here of machines or probes. Addresses are 64-bit guest virtual addresses, lengths are bytes.
+"""
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+INTERRUPTED = 2  # GDB_SIGNAL_INT; these are GDB's own signal numbers, not the host's (gdb/signals.def)
+TRAPPED = 5  # GDB_SIGNAL_TRAP
+
+
+class BreakKind(enum.Enum):
+    """What a breakpoint or watchpoint waits for; the value is the digit of its Z packet (GDB manual, "Packets")."""
+
+    SOFTWARE = 0
+    HARDWARE = 1
+    WRITE = 2
+    READ = 3
+    ACCESS = 4
+
+
+@dataclass(frozen=True)
+class StopEvent:
+    """Why a machine stopped, said by the machine and never inferred here.
+
+    `kind` is one of "breakpoint", "hwbreak", "watchpoint", "step", "interrupt", "probe", "exited", "error". The first
+    two are for breakpoints the client inserted, with pc at the breakpoint's address: GDB takes them as proof of a hit
+    and silently resumes where it knows of no breakpoint, so the guest's own BRK is any other kind.
+    """
+
+    signal: int
+    """GDB's signal number: 5 TRAP, 2 INT, 11 SEGV."""
+    kind: str
+    watch: tuple[BreakKind, int] | None = None
+    """For "watchpoint": which kind of watchpoint was hit, and the data address."""
+    exit_code: int | None = None
+    """For "exited" (power-off, reset): 0 to 255."""
+    text: str = ""
+    """One line for the user's console, shown just before the stop; not shown for the stop that `attach` returns."""
+
+
+class TargetError(Exception):
+    """A request the machine refuses. `errno` (1 to 255) is all that some clients show, `message` is one sentence."""
+
+    def __init__(self, errno: int, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno
+        self.message = message
+
+
+class Target(Protocol):
+    """A machine under the control of at most one client.
+
+    Each method may be called from any of the stub's threads, one at a time, except `interrupt`, which may come while
+    `command` runs. Every method may raise `TargetError`.
+    """
+
+    @property
+    def system_registers(self) -> Sequence[tuple[str, int]]:
+        """Names, as GDB is to show them, and sizes in bits (32 or 64) of the system registers worth reading."""
+
+    def attach(self) -> StopEvent:
+        """Stop the machine for a client that takes control; say why it is, or was already, stopped."""
+
+    def detach(self) -> None:
+        """End the control that `attach` began: called once for each `attach`, however the client left.
+
+        The client's breakpoints are removed. The machine resumes if it ran before `attach`, and otherwise stays
+        stopped, or is stopped if the client had left it running.
+        """
+
+    def kill(self) -> None:
+        """Put the guest back to its start; `detach` follows."""
+
+    def read_registers(self, names: Sequence[str]) -> list[int]:
+        """Values of x0 to x30, sp, pc, cpsr, v0 to v31 (128 bits), fpsr, fpcr and the system registers."""
+
+    def write_register(self, name: str, value: int) -> None: ...
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        """1 to `length` bytes from `address`: as many as can be read. `TargetError` if the first cannot."""
+
+    def write_memory(self, address: int, data: bytes) -> None: ...
+
+    def insert(self, kind: BreakKind, address: int, length: int) -> None:
+        """Insert a break- or watchpoint; `length` is the instruction's size or the number of bytes watched."""
+
+    def remove(self, kind: BreakKind, address: int, length: int) -> None:
+        """Remove what `insert` inserted with the same arguments."""
+
+    def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
+        """Start the machine and return at once; `done` is called once, from any thread, when it has stopped.
+
+        With `step`, one instruction is executed; with `range` (start, end) too, instructions are stepped until pc is
+        outside start <= pc < end. A breakpoint at the pc resumed from is stepped over.
+        """
+
+    def interrupt(self) -> None:
+        """Ask what runs, the machine or a `command`, to stop soon; harmless when nothing runs.
+
+        A machine that `resume` was called for before is sure to stop, even if it has not started yet. Must not wait.
+        """
+
+    def command(self, line: str, out: Callable[[str], None]) -> bool:
+        """Run a command of the user's. `out` takes pieces of text; the result is False if the command failed."""
+
+    def complete(self, line: str) -> list[str]:
+        """Candidates for the last word of `line`."""
+
+    def command_table(self) -> str:
+        """The commands as JSON: a list of {"name", "summary", "usage", "help": str, "gdb": bool}."""

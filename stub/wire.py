@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reading the fields of a packet's payload, strictly: what is not exactly as the manual says is a `MalformedPacket`.
+
+GDB manual, "Overview" of the remote protocol: numbers are hexadecimal without leading 0x, binary data is two
+hexadecimal digits a byte.
+"""
+
+import binascii
+import re
+
+_HEX = re.compile(rb"[0-9a-fA-F]+")
+_THREADS = (b"-1", b"0", b"1")
+THREAD = b"1"  # the machine has one CPU, which GDB sees as one thread
+
+ADDRESS_SPACE = 1 << 64
+
+
+class MalformedPacket(Exception):
+    """The client sent something the protocol does not allow; the text says what."""
+
+
+def number(field: bytes, limit: int = ADDRESS_SPACE) -> int:
+    """The hexadecimal number in `field`, which must be below `limit`."""
+    if not _HEX.fullmatch(field):
+        raise MalformedPacket(f"{_quote(field)} is not a hexadecimal number")
+    value = int(field, 16)
+    if value >= limit:
+        raise MalformedPacket(f"0x{_quote(field)[1:-1]} is too large a number")
+    return value
+
+
+def hex_data(field: bytes) -> bytes:
+    """The bytes that pairs of hexadecimal digits stand for."""
+    try:
+        return binascii.unhexlify(field)
+    except ValueError:
+        raise MalformedPacket(f"{_quote(field)} is not pairs of hexadecimal digits") from None
+
+
+def hex_text(field: bytes) -> str:
+    """The text that pairs of hexadecimal digits stand for, in UTF-8."""
+    return hex_data(field).decode(errors="replace")
+
+
+def to_hex(data: bytes | str) -> bytes:
+    """`data`, text as UTF-8, as pairs of hexadecimal digits."""
+    return binascii.hexlify(data.encode(errors="replace") if isinstance(data, str) else data)
+
+
+def split(payload: bytes, separator: bytes, count: int) -> list[bytes]:
+    """Exactly `count` fields of `payload`; the last may contain the separator."""
+    fields = payload.split(separator, count - 1)
+    if len(fields) != count:
+        raise MalformedPacket(f"{_quote(payload)} lacks a {separator.decode()!r}")
+    return fields
+
+
+def span(payload: bytes) -> tuple[int, int]:
+    """An `address,length` pair, cut where the address space ends."""
+    address, length = split(payload, b",", 2)
+    start = number(address)
+    return start, min(number(length), ADDRESS_SPACE - start)
+
+
+def names_the_thread(field: bytes) -> bool:
+    """Whether a thread-id names thread 1: by its number, as "any" (0) or as "all" (-1) (GDB manual, "Packets")."""
+    if field in _THREADS:
+        return True
+    number(field)
+    return False
+
+
+def nothing(payload: bytes) -> None:
+    """The parser of packets that carry no fields."""
+    if payload:
+        raise MalformedPacket(f"{_quote(payload)} follows where nothing should")
+
+
+def anything(payload: bytes) -> bytes:
+    """The parser of packets whose fields do not matter."""
+    return payload
+
+
+def _quote(field: bytes) -> str:
+    return repr(field[:32].decode("ascii", errors="replace"))
