@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Maps the rooms at the top level to the import names armprobe.<room>; everything else about the package is in pyproject.toml.
+"""Maps the rooms at the top level to the import names armprobe.<room>; all else is in pyproject.toml.
 
 A file of a room finds the data shipped beside the rooms at the same relative place in the source tree, in an editable
 install and in a wheel: `Path(__file__).parent.parent / "guests/demo/demo.elf"` (and `/ "gdbinit"`).

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# `make` sets armprobe up in .venv and shows what it does; `make help` lists the rest.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip -qq --disable-pip-version-check
+FOLDERS := $(shell find machine probes stub commands -type d -not -name __pycache__)
+
+# command:package, for the Debian packages that armprobe and its tests use where they are there
+FOR_RUN := gdb-multiarch:gdb-multiarch
+FOR_TEST := $(FOR_RUN) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-ld:binutils-aarch64-linux-gnu \
+	qemu-system-aarch64:qemu-system-arm cpio:cpio
+
+.PHONY: demo
+demo: build/run ## set up, and show what armprobe does on the demo guest (plain `make`)
+	@$(VENV)/bin/armprobe demo
+
+.PHONY: linux
+linux: build/run ## boot a stock Debian arm64 kernel to a shell
+	@$(VENV)/bin/armprobe linux
+
+.PHONY: test
+test: build/test ## all tests
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+.PHONY: check
+check: build/test ## ruff and mypy
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+
+.PHONY: bench
+bench: build/test ## measure
+	$(PY) tests/bench/run.py
+
+.PHONY: docs
+docs: build/run ## write docs/commands.md, the reference of commands
+	$(PY) -m armprobe.commands.reference docs/commands.md
+
+.PHONY: clean
+clean: ## remove what make made
+	rm -rf $(VENV) build dist armprobe.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find machine probes stub commands tests -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+# The stamps are in build/ because the install consists of links there. A room's folder changes when a file is added or
+# removed, which takes a new set of links; one that is edited does not.
+build/run: $(VENV)/pyvenv.cfg setup.py pyproject.toml $(FOLDERS)
+	@$(call system,$(FOR_RUN))
+	@rm -rf build
+	@echo "setting up armprobe in $(VENV)"
+	@$(PIP) install --editable .
+	@touch $@
+
+build/test: $(VENV)/pyvenv.cfg setup.py pyproject.toml $(FOLDERS)
+	@$(call system,$(FOR_TEST))
+	@rm -rf build
+	@echo "setting up armprobe and its tests in $(VENV)"
+	@$(PIP) install --editable '.[test]'
+	@touch build/run $@
+
+# The first Python that is new enough and can make a virtual environment: Debian's needs the package python3-venv.
+$(VENV)/pyvenv.cfg:
+	@find_python() { \
+		for python in python3 /usr/bin/python3; do \
+			$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return; \
+		done; return 1; \
+	}; \
+	find_python || { $(call install,python3-venv); find_python; } || \
+		{ echo "armprobe needs Python 3.11 or later with the venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }; \
+	$$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# system(command:package ...): install the packages whose command is missing
+system = missing=; for pair in $(1); do \
+	command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair\#*:}"; \
+	done; [ -z "$$missing" ] || $(call install,$$missing)
+
+# install(packages): as root, with apt; else, or where that fails, say which are wanted
+install = { [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null && echo installing $(1) && \
+	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+	-o DPkg::Lock::Timeout=120 $(1) >/dev/null </dev/null || \
+	echo "Not installed, and of use to armprobe; as root: apt-get install" $(1) >&2; }

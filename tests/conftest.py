@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What tests of every room share."""
+
+import os
+import shutil
+from collections.abc import Callable
+
+import hypothesis
+import pytest
+
+# The cores are shared with emulated machines, so the time one example takes says nothing.
+hypothesis.settings.register_profile("armprobe", deadline=None)
+hypothesis.settings.load_profile("armprobe")
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str, str], str]:
+    """tool(command, package): the path of a program a test needs.
+
+    Where it is absent the test fails under CI, so that nothing goes unseen there, and is skipped elsewhere.
+    """
+
+    def find(command: str, package: str) -> str:
+        path = shutil.which(command)
+        if path is None:
+            missing = f"{command} is not installed (Debian: apt-get install {package})"
+            if os.environ.get("CI"):
+                pytest.fail(missing)
+            pytest.skip(missing)
+        return path
+
+    return find

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rules of the source tree that no linter knows."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+MAY_IMPORT = {
+    "machine": {"machine"},
+    "probes": {"machine", "probes"},
+    "stub": {"machine", "probes", "stub"},
+    "commands": {"machine", "probes", "stub", "commands"},
+}
+"""What a room may import: the dependencies run one way."""
+
+LONGEST = 500
+"""Lines a file may have, tables of data aside."""
+
+# Folders of somebody's machine, and hosts that packages come from: the project works with whatever the user has set up.
+FOREIGN = re.compile(
+    r"(?<![\w.])/(?:work|root|home/\w+)/|(?:deb|security|snapshot|ftp)\.debian\.[a-z]|pypi\.[a-z]|pythonhosted|npmjs\."
+)
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(file.relative_to(ROOT) for folder in folders for file in (ROOT / folder).rglob("*.py"))
+
+
+def text_files() -> Iterator[tuple[Path, str]]:
+    """Every file of the project that is text, and its text."""
+    folders = [ROOT / name for name in (*MAY_IMPORT, "guests", "tests", "docs", ".ci")]
+    for file in sorted([*ROOT.iterdir(), *(file for folder in folders for file in folder.rglob("*"))]):
+        if file.is_file() and b"\0" not in (content := file.read_bytes()):
+            yield file.relative_to(ROOT), content.decode()
+
+
+ROOM_FILES = python_files(*MAY_IMPORT)
+ALL_PYTHON = [*ROOM_FILES, *python_files("guests", "tests"), Path("setup.py")]
+
+
+def each(files: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("file", files, ids=str)
+
+
+def imports(source: str, package: str) -> set[str]:
+    """The full names of what `source`, a module in `package`, imports at any depth; for `from a import b`, a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            origin = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
+            prefix = ".".join(part for part in (origin, node.module) if part)
+            names.update(f"{prefix}.{alias.name}" for alias in node.names)
+    return names
+
+
+def imports_of(file: Path) -> set[str]:
+    return imports((ROOT / file).read_text(), ".".join(("armprobe", *file.parent.parts)))
+
+
+def rooms(names: set[str]) -> set[str]:
+    """The rooms among imported `names`; a whole import of armprobe counts as every room."""
+    found: set[str] = set()
+    for name in names:
+        top, _, rest = name.partition(".")
+        if top == "armprobe":
+            found |= {rest.partition(".")[0]} if rest and not rest.startswith("*") else set(MAY_IMPORT)
+    return found
+
+
+def length(source: str) -> int:
+    """The lines of `source` without those of its tables: literals bound at the top level of the module."""
+    lines = source.count("\n")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(
+            node.value, ast.Dict | ast.List | ast.Tuple | ast.Set
+        ):
+            lines -= (node.end_lineno or node.lineno) - node.lineno
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("source", "package", "expected"),
+    [
+        ("import armprobe.stub.wire", "armprobe.machine", {"stub"}),
+        ("from armprobe import machine, probes", "armprobe.machine", {"machine", "probes"}),
+        ("from armprobe.commands import Session", "armprobe.machine", {"commands"}),
+        ("from . import cpu", "armprobe.machine", {"machine"}),
+        ("from .cpu import Cpu", "armprobe.machine.devices", {"machine"}),
+        ("from .. import stub", "armprobe.machine", {"stub"}),
+        ("from ..stub.wire import f", "armprobe.machine", {"stub"}),
+        ("def f():\n    from ...probes import Kprobe", "armprobe.machine.devices", {"probes"}),
+        ("import armprobe", "armprobe.machine", set(MAY_IMPORT)),
+        ("import struct, unicorn.arm64_const", "armprobe.machine", set()),
+    ],
+)
+def test_imports_are_recognized(source: str, package: str, expected: set[str]) -> None:
+    assert rooms(imports(source, package)) == expected
+
+
+def test_every_room_has_files() -> None:
+    assert {file.parts[0] for file in ROOM_FILES} == set(MAY_IMPORT)
+
+
+@each(ROOM_FILES)
+def test_dependencies_run_one_way(file: Path) -> None:
+    assert rooms(imports_of(file)) <= MAY_IMPORT[file.parts[0]]
+
+
+@each(ALL_PYTHON)
+def test_no_room_has_a_second_identity(file: Path) -> None:
+    """From the root `import machine` would work too, and make a second copy of every class."""
+    assert not {name.partition(".")[0] for name in imports_of(file)} & set(MAY_IMPORT)
+
+
+@each(ALL_PYTHON)
+def test_license_and_docstring_come_first(file: Path) -> None:
+    source = (ROOT / file).read_text()
+    first = [line for line in source.splitlines() if not line.startswith("#!")][:1]
+    assert first == ["# SPDX-License-Identifier: GPL-2.0-or-later"]
+    assert ast.get_docstring(ast.parse(source))
+
+
+@each(ALL_PYTHON)
+def test_no_file_is_two_files(file: Path) -> None:
+    assert length((ROOT / file).read_text()) <= LONGEST
+
+
+@each([file for file in ALL_PYTHON if "gdb" in imports_of(file)])
+def test_code_inside_gdb_is_standard_library_only(file: Path) -> None:
+    """gdb embeds the system's Python, which sees no virtual environment."""
+    assert {name.partition(".")[0] for name in imports_of(file)} <= sys.stdlib_module_names | {"gdb"}
+
+
+def test_nothing_of_one_machine_is_in_it() -> None:
+    texts = {file: text for file, text in text_files() if file != Path(__file__).relative_to(ROOT)}
+    assert Path("pyproject.toml") in texts
+    lines = [(str(file), line) for file, text in texts.items() for line in text.splitlines()]
+    assert [(file, line) for file, line in lines if FOREIGN.search(line)] == []
+
+
+@pytest.mark.parametrize("line", ["see /root/x", "/work/x", "URI http://deb.debian.org/debian", "a=/home/user/x"])
+def test_what_belongs_to_one_machine_is_recognized(line: str) -> None:
+    assert FOREIGN.search(line)
