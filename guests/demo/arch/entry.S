@@ -40,10 +40,14 @@
 	stp	x22, x23, [sp, #S_PC]
 	mov	w21, #NO_SYSCALL
 	str	w21, [sp, #S_SYSCALLNO]
-	/* To a debugger the caller is the interrupted instruction, so x30 is shown as its PC. */
+	/*
+	 * To a debugger the caller is the interrupted instruction. It takes a caller's PC from x30,
+	 * so that is given as the saved PC; the true x30 of the interrupted code is in pt_regs.
+	 */
 	.cfi_def_cfa sp, PT_REGS_SIZE
-	.cfi_offset 30, S_PC - PT_REGS_SIZE
-	.cfi_offset 29, 16 * 14 + 8 - PT_REGS_SIZE
+	.cfi_offset x30, S_PC - PT_REGS_SIZE
+	.cfi_offset x29, 16 * 14 + 8 - PT_REGS_SIZE
+	.cfi_offset sp, S_SP - PT_REGS_SIZE
 	.endm
 
 	.macro	kernel_exit, el

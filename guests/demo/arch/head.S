@@ -24,14 +24,15 @@ func	_start
 	msr	daifset, #0xf
 	mrs	x0, CurrentEL
 	cmp	x0, #(1 << 2)
-	b.ne	park
+	b.ne	.Lpark
 	adrp	x0, __bss_start
 	add	x0, x0, :lo12:__bss_start
 	adrp	x1, __bss_stop
 	add	x1, x1, :lo12:__bss_stop
-clear:	stp	xzr, xzr, [x0], #16
+.Lclear:
+	stp	xzr, xzr, [x0], #16
 	cmp	x0, x1
-	b.lo	clear
+	b.lo	.Lclear
 	adrp	x0, init_stack + THREAD_SIZE
 	mov	sp, x0
 	mov	x29, xzr
@@ -41,8 +42,9 @@ clear:	stp	xzr, xzr, [x0], #16
 	adrp	x1, swapper_pg_dir
 	ldr	x2, =__primary_switched
 	b	__enable_mmu
-park:	wfi
-	b	park
+.Lpark:
+	wfi
+	b	.Lpark
 	.ltorg
 endfunc	_start
 
@@ -79,6 +81,7 @@ endfunc	__enable_mmu
 
 	.text
 func	__primary_switched
+	.cfi_undefined x30			/* nobody called it */
 	adrp	x0, vectors
 	add	x0, x0, :lo12:vectors
 	msr	vbar_el1, x0

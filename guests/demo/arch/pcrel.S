@@ -8,14 +8,14 @@
 	.text
 
 	.balign	8
-behind:
+.Lbehind:
 	.quad	0x0123456789abcdef
-behind_w:
+.Lbehind_w:
 	.word	0x89abcdef
 
 /* u64 pcrel_adr(void): 0x0123456789abcdef */
 func	pcrel_adr
-	adr	x0, behind
+	adr	x0, .Lbehind
 	ldr	x0, [x0]
 	ret
 endfunc	pcrel_adr
@@ -37,13 +37,13 @@ endfunc	pcrel_ldr_literal
 
 /* u64 pcrel_ldr_literal_w(void): 0x89abcdef; the literal is behind it */
 func	pcrel_ldr_literal_w
-	ldr	w0, behind_w
+	ldr	w0, .Lbehind_w
 	ret
 endfunc	pcrel_ldr_literal_w
 
 /* s64 pcrel_ldrsw_literal(void): -0x76543211 */
 func	pcrel_ldrsw_literal
-	ldrsw	x0, behind_w
+	ldrsw	x0, .Lbehind_w
 	ret
 endfunc	pcrel_ldrsw_literal
 
@@ -72,15 +72,15 @@ endfunc	pcrel_bl
 func	call_pcrel_bl
 	stp	x29, x30, [sp, #-16]!
 	.cfi_def_cfa_offset 16
-	.cfi_offset 29, -16
-	.cfi_offset 30, -8
+	.cfi_offset x29, -16
+	.cfi_offset x30, -8
 	mov	x29, sp
 	adr	x9, 1f
 	bl	pcrel_bl
 1:	ldp	x29, x30, [sp], #16
 	.cfi_def_cfa_offset 0
-	.cfi_restore 29
-	.cfi_restore 30
+	.cfi_restore x29
+	.cfi_restore x30
 	ret
 endfunc	call_pcrel_bl
 
@@ -152,15 +152,15 @@ endfunc	pcrel_blr
 func	call_pcrel_blr
 	stp	x29, x30, [sp, #-16]!
 	.cfi_def_cfa_offset 16
-	.cfi_offset 29, -16
-	.cfi_offset 30, -8
+	.cfi_offset x29, -16
+	.cfi_offset x30, -8
 	mov	x29, sp
 	adr	x9, 1f
 	bl	pcrel_blr
 1:	ldp	x29, x30, [sp], #16
 	.cfi_def_cfa_offset 0
-	.cfi_restore 29
-	.cfi_restore 30
+	.cfi_restore x29
+	.cfi_restore x30
 	ret
 endfunc	call_pcrel_blr
 
@@ -177,16 +177,16 @@ endfunc	pcrel_blr_x30
 func	call_pcrel_blr_x30
 	stp	x29, x30, [sp, #-16]!
 	.cfi_def_cfa_offset 16
-	.cfi_offset 29, -16
-	.cfi_offset 30, -8
+	.cfi_offset x29, -16
+	.cfi_offset x30, -8
 	mov	x29, sp
 	bl	pcrel_blr_x30
 	adr	x0, pcrel_blr_x30
 	sub	x0, x30, x0
 	ldp	x29, x30, [sp], #16
 	.cfi_def_cfa_offset 0
-	.cfi_restore 29
-	.cfi_restore 30
+	.cfi_restore x29
+	.cfi_restore x30
 	ret
 endfunc	call_pcrel_blr_x30
 

@@ -13,7 +13,7 @@
 #define EC_SOFTSTP_CUR	0x33
 #define EC_BRK64	0x3c
 
-void show_regs(const struct pt_regs *regs)
+noinline void show_regs(const struct pt_regs *regs)
 {
 	int i;
 
@@ -23,14 +23,14 @@ void show_regs(const struct pt_regs *regs)
 		       i + 1, regs->regs[i + 1], i + 2, regs->regs[i + 2]);
 }
 
-void die(const char *what, unsigned long esr, struct pt_regs *regs)
+noinline void die(const char *what, unsigned long esr, struct pt_regs *regs)
 {
 	printk("%s: ESR %lx FAR %016lx\n", what, esr, read_sysreg(far_el1));
 	show_regs(regs);
 	panic("%s", what);
 }
 
-void do_mem_abort(unsigned long far, unsigned long esr, struct pt_regs *regs)
+noinline void do_mem_abort(unsigned long far, unsigned long esr, struct pt_regs *regs)
 {
 	if (fixup_exception(regs))
 		return;
