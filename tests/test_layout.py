@@ -111,6 +111,12 @@ def test_every_room_has_files() -> None:
 
 
 @each(ROOM_FILES)
+def test_every_folder_is_a_package(file: Path) -> None:
+    """Or setup.py would leave it out."""
+    assert (ROOT / file).with_name("__init__.py").is_file()
+
+
+@each(ROOM_FILES)
 def test_dependencies_run_one_way(file: Path) -> None:
     assert rooms(imports_of(file)) <= MAY_IMPORT[file.parts[0]]
 
