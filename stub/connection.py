@@ -59,6 +59,12 @@ class Link(Protocol):
         """Do `work` on a thread of its own."""
 
 
+def refusal(message: str) -> bytes:
+    """The error reply that is a sentence. As the first reply, every GDB shows it."""
+    # Clients undo no escapes here, and would take each of these for framing or for a run length.
+    return b"E." + message.translate(dict.fromkeys(map(ord, "$#*}"))).encode("ascii", errors="replace")
+
+
 class Connection:
     """Everything known of one client. All but `post` is for one thread, the connection's own."""
 
@@ -70,6 +76,7 @@ class Connection:
         self.client_words: frozenset[str] = frozenset()
         """Features the client said it has, such as "swbreak" (qSupported)."""
         self.inserted: set[tuple[BreakKind, int, int]] = set()
+        """The client's breakpoints: kind, address, length."""
         self.acknowledging = True
         self._link = link
         self._deframer = Deframer()
@@ -94,7 +101,7 @@ class Connection:
 
     def deliver(self) -> None:
         """Do what other threads have posted, then what the client asked for in the meantime."""
-        while self._posted:
+        for _ in range(len(self._posted)):  # not for ever, should a command post without end
             self._posted.popleft()()
         while self._waiting and self.state is State.IDLE:
             self._answer(self._waiting.popleft())
@@ -105,11 +112,14 @@ class Connection:
         if self.state is State.DISCONNECTED:
             return
         self.state = State.DISCONNECTED
-        if self._stop is None:
+        if not self.attached:
             return
-        if self._commanding:
-            self._guard(self.target.interrupt)
-        self._guard(self.target.detach)
+        try:
+            if self._commanding:
+                self.target.interrupt()
+            self.target.detach()
+        except Exception as error:
+            log.error("the machine could not be detached from: %s", error)
 
     # What features call
 
@@ -153,10 +163,7 @@ class Connection:
 
     def error(self, errno: int, message: str) -> bytes:
         """An error reply: the sentence for a client that can read it (GDB manual, "Standard Replies"), or a number."""
-        if "error-message" in self.client_words:
-            # not escaped in this reply; each of these would be taken for framing or for a run length
-            return b"E." + message.translate({ord(c): "" for c in "$#*}"}).encode("ascii", errors="replace")
-        return b"E%02x" % (errno & 0xFF)
+        return refusal(message) if "error-message" in self.client_words else b"E%02x" % (errno & 0xFF)
 
     # Inside
 
@@ -165,6 +172,8 @@ class Connection:
             case Packet(payload):
                 self._acknowledge(b"+")
                 self._resends = 0
+                if not self.attached and not self._attach():
+                    return
                 if self.state is State.IDLE or self._leaves(payload):
                     self._answer(payload)
                 else:
@@ -180,10 +189,20 @@ class Connection:
             case Acknowledgment(positive=False) if self.acknowledging and self._resends < _RESENDS:
                 self._resends += 1
                 self._emit(self._last_sent)
-            case Noise() if self._stop is None:
+            case Noise() if not self.attached:
                 # A browser can be made to post packets to a local port, but not without a header before them.
                 self._emit(_GREETING)
                 self.leave()
+
+    def _attach(self) -> bool:
+        """Take control of the machine; if that fails, say why in answer to the first packet, and hang up."""
+        try:
+            self._stop = self.target.attach()
+        except Exception as error:
+            log.error("the machine could not be attached to: %s", error)
+            self._reply(refusal(str(error)))
+            self.leave()
+        return self.attached
 
     def _leaves(self, payload: bytes) -> bool:
         found = self.registry.find(payload)
@@ -201,8 +220,6 @@ class Connection:
             self._reply(reply)
 
     def _handle(self, payload: bytes) -> bytes | None:
-        if self._stop is None:
-            self._stop = self.target.attach()
         found = self.registry.find(payload)
         if found is None:
             return b""

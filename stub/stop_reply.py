@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Saying why the machine stopped (GDB manual, "Stop Reply Packets")."""
 
+import logging
+
 from .aarch64 import RegisterTable, pack
-from .target import BreakKind, StopEvent, Target, TargetError
+from .target import BreakKind, StopEvent, Target
 from .wire import THREAD, to_hex
+
+log = logging.getLogger("armprobe.stub")
 
 _WATCH_REASONS = {BreakKind.WRITE: b"watch", BreakKind.READ: b"rwatch", BreakKind.ACCESS: b"awatch"}
 _BREAK_REASONS = {"breakpoint": "swbreak", "hwbreak": "hwbreak"}
@@ -25,7 +29,8 @@ def encode(event: StopEvent, target: Target, table: RegisterTable, client_words:
 def _expedited(target: Target, table: RegisterTable) -> bytes:
     try:
         values = target.read_registers([register.name for _, register in table.expedited])
-    except TargetError:
-        return b""  # the client asks for each, and is told then
+    except Exception as error:  # the stop itself must be told; the client asks for the registers, and is told then
+        log.error("no registers could be read: %s", error)
+        return b""
     pairs = zip(table.expedited, values, strict=True)
     return b"".join(b"%x:%b;" % (number, to_hex(pack([register], [value]))) for (number, register), value in pairs)

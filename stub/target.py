@@ -55,8 +55,9 @@ class TargetError(Exception):
 class Target(Protocol):
     """A machine under the control of at most one client.
 
-    Each method may be called from any of the stub's threads, one at a time, except `interrupt`, which may come while
-    `command` runs. Every method may raise `TargetError`.
+    The methods are called from the stub's threads, one at a time but for a `command` that runs long: meanwhile
+    `interrupt` may be called, and, where the client leaves instead of waiting, `kill` and `detach`. Any may raise
+    `TargetError`.
     """
 
     @property
@@ -74,7 +75,7 @@ class Target(Protocol):
         """
 
     def kill(self) -> None:
-        """Put the guest back to its start; `detach` follows."""
+        """Put the guest back to its start, running or not; `detach` follows."""
 
     def read_registers(self, names: Sequence[str]) -> list[int]:
         """Values of x0 to x30, sp, pc, cpsr, v0 to v31 (128 bits), fpsr, fpcr and the system registers."""
@@ -106,7 +107,10 @@ class Target(Protocol):
         """
 
     def command(self, line: str, out: Callable[[str], None]) -> bool:
-        """Run a command of the user's. `out` takes pieces of text; the result is False if the command failed."""
+        """Run a command of the user's. `out` takes pieces of text; the result is False if the command failed.
+
+        Called only while the machine is stopped for the client.
+        """
 
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Self
 
 from . import address as addresses
-from .connection import Connection, State
+from .connection import Connection, State, refusal
 from .features import REGISTRY
 from .framing import enframe
 from .target import Target
@@ -24,7 +24,7 @@ _SEND = 10  # seconds; a client that reads nothing for so long is gone
 _HANDOVER = 0.5  # seconds; the next client may come before the end of the last one has been noticed
 _REFUSAL = 0.5  # seconds for the client to read why
 _JOIN = 5.0  # seconds
-_REFUSED = b"E.another debugger is in control of this machine: detach it first"
+_REFUSED = "another debugger is in control of this machine: detach it first"
 
 
 def serve(target: Target, address: str) -> "Server":
@@ -118,6 +118,9 @@ class _Client:
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._woken, select.POLLIN)
+        self._poll.register(connected, select.POLLIN)
         self._connection = Connection(target, REGISTRY, self)
 
     def run(self) -> None:
@@ -151,6 +154,7 @@ class _Client:
         threading.Thread(target=work, name="stub command", daemon=True).start()
 
     def _attach(self) -> None:
+        """Wait for the packet that shows that this is a debugger."""
         deadline = time.monotonic() + _FIRST_PACKET
         while self._connection.state is State.IDLE and not self._connection.attached:
             self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
@@ -158,11 +162,13 @@ class _Client:
         self._socket.settimeout(None)
 
     def _step(self) -> None:
+        """Wait for the client or, while it waits for the machine, for that too; act on what came."""
         if self._connection.state is State.BUSY:
-            readable, _, _ = select.select([self._woken, self._socket], [], [])
-            if self._woken in readable:
+            ready = dict(self._poll.poll())
+            if self._woken.fileno() in ready:
                 self._woken.recv(4096)
                 self._connection.deliver()
+            if self._socket.fileno() not in ready:
                 return
         self._receive()
 
@@ -179,6 +185,6 @@ def _refuse(connected: socket.socket) -> None:
     with connected, suppress(OSError):
         connected.settimeout(_REFUSAL)
         connected.recv(1 << 16)
-        connected.sendall(b"+" + enframe(_REFUSED))
+        connected.sendall(b"+" + enframe(refusal(_REFUSED)))
         connected.shutdown(socket.SHUT_WR)
         connected.recv(1 << 16)

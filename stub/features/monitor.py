@@ -5,6 +5,8 @@ What a command says is sent as console text while it runs, what went wrong too: 
 show none of it.
 """
 
+from functools import partial
+
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import TargetError
@@ -12,22 +14,20 @@ from armprobe.stub.wire import hex_text
 
 
 def _run(connection: Connection, line: str) -> None:
-    def out(text: str) -> None:
-        connection.post(lambda: connection.console(text))
-
     def work() -> bytes:
-        last = "\n"
+        line_ended = True
 
-        def note(text: str) -> None:
-            nonlocal last
-            last = text or last
-            out(text)
+        def out(text: str) -> None:
+            nonlocal line_ended
+            if text:
+                line_ended = text.endswith("\n")
+                connection.post(partial(connection.console, text))
 
         try:
-            connection.target.command(line, note)
+            connection.target.command(line, out)
         except TargetError as error:
-            note(error.message)
-        if not last.endswith("\n"):
+            out(error.message)
+        if not line_ended:
             out("\n")  # or the client's prompt would follow on the same line
         return b"OK"
 

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A target for the stub's tests: registers, 64 KiB of memory, and instructions that add 4 to pc, whatever they say.
+
+`stores` and `loads` say which instructions also touch data, for watchpoints to see.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from armprobe.stub import BreakKind, StopEvent, TargetError
+
+BASE = 0x4000_0000
+SIZE = 0x10000
+SYSTEM_REGISTERS = (("sctlr_el1", 64), ("esr_el1", 32), ("elr_el1", 64))
+NOP = bytes.fromhex("1f2003d5")
+
+
+class FakeTarget:
+    """Runs on a thread of its own while resumed; remembers what was asked of it in `calls`."""
+
+    system_registers = SYSTEM_REGISTERS
+
+    def __init__(self) -> None:
+        self.registers = {f"x{n}": 0x1000 + n for n in range(31)} | {f"v{n}": n << 64 | 1 for n in range(32)}
+        self.registers |= {"sp": BASE + SIZE, "pc": BASE, "cpsr": 0x3C5, "fpsr": 0, "fpcr": 0}
+        self.registers |= {"sctlr_el1": 0x30D0_0800, "esr_el1": 0x5600_0000, "elr_el1": 0xFFFF_8000_0808_0000}
+        self.registers["x29"] = self.registers["x30"] = 0
+        self.memory = bytearray(NOP * (SIZE // 4))
+        self.points: set[tuple[BreakKind, int, int]] = set()
+        self.stores: dict[int, int] = {}  # the address of the instruction, the address of the word it increments
+        self.loads: dict[int, int] = {}
+        self.powers_off_at: int | None = None
+        self.text = ""
+        self.calls: list[str] = []
+        self.stop = StopEvent(5, "step")
+        self.attached = False
+        self._interrupted = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def attach(self) -> StopEvent:
+        assert not self.attached
+        self.attached = True
+        self.calls.append("attach")
+        return self.stop
+
+    def detach(self) -> None:
+        assert self.attached
+        self.interrupt()
+        self.wait()
+        self.attached = False
+        self.points.clear()
+        self.calls.append("detach")
+
+    def kill(self) -> None:
+        self.interrupt()
+        self.wait()
+        self.registers["pc"] = BASE
+        self.calls.append("kill")
+
+    def read_registers(self, names: Sequence[str]) -> list[int]:
+        return [self.registers[name] for name in names]
+
+    def write_register(self, name: str, value: int) -> None:
+        self.registers[name] = value
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        return bytes(self.memory[self._at(address) : address - BASE + length])
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        self.memory[self._at(address, len(data)) : address - BASE + len(data)] = data
+
+    def _at(self, address: int, length: int = 1) -> int:
+        if not BASE <= address <= BASE + SIZE - length:
+            raise TargetError(14, f"there is no memory at 0x{address:x}")
+        return address - BASE
+
+    def insert(self, kind: BreakKind, address: int, length: int) -> None:
+        assert (kind, address, length) not in self.points
+        if kind.value > 1 and length > 8:
+            raise TargetError(22, "a watchpoint watches at most 8 bytes")
+        self.points.add((kind, address, length))
+
+    def remove(self, kind: BreakKind, address: int, length: int) -> None:
+        self.points.remove((kind, address, length))
+
+    def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
+        assert self.attached
+        self._interrupted.clear()
+        self._thread = threading.Thread(target=self._run, args=(step, range, done), daemon=True)
+        self._thread.start()
+
+    def _run(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
+        self.stop = self._go(step, range)
+        done(self.stop)
+
+    def _go(self, step: bool, range: tuple[int, int] | None) -> StopEvent:
+        while True:
+            executed = self.registers["pc"]
+            self.registers["pc"] += 4
+            pc = self.registers["pc"]
+            if executed == self.powers_off_at:
+                return StopEvent(5, "exited", exit_code=0)
+            hit = self._touch(executed)
+            if hit:
+                return StopEvent(5, "watchpoint", watch=hit, text=self.text)
+            if step and not (range and range[0] <= pc < range[1]):
+                return StopEvent(5, "step", text=self.text)
+            for kind, what in ((BreakKind.SOFTWARE, "breakpoint"), (BreakKind.HARDWARE, "hwbreak")):
+                if (kind, pc, 4) in self.points:
+                    return StopEvent(5, what, text=self.text)
+            if self._interrupted.is_set():
+                return StopEvent(2, "interrupt", text=self.text)
+            if pc >= BASE + SIZE - 4:
+                self.registers["pc"] = BASE
+                time.sleep(0.001)
+
+    def _touch(self, executed: int) -> tuple[BreakKind, int] | None:
+        """Execute the load or store there is; the watchpoint it hits."""
+        if stored := self.stores.get(executed):
+            value = int.from_bytes(self.read_memory(stored, 4), "little") + 1
+            self.write_memory(stored, value.to_bytes(4, "little"))
+        touched = stored or self.loads.get(executed)
+        sees = {BreakKind.WRITE, BreakKind.ACCESS} if stored else {BreakKind.READ, BreakKind.ACCESS}
+        for kind, address, length in self.points:
+            if touched and kind in sees and address <= touched < address + length:
+                return kind, address
+        return None
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
+
+    def wait(self) -> None:
+        if self._thread and self._thread is not threading.current_thread():
+            self._thread.join(5)
+            assert not self._thread.is_alive()
+
+    def command(self, line: str, out: Callable[[str], None]) -> bool:
+        self._interrupted.clear()
+        match line.split():
+            case ["echo", *words]:
+                out(" ".join(words) + "\n")
+            case ["lines", count]:
+                for n in range(int(count)):
+                    out(f"line {n}\n")
+            case ["hang"]:
+                out("hanging\n")
+                assert self._interrupted.wait(10)
+                out("interrupted")
+            case ["refuse"]:
+                raise TargetError(1, "no: refused")
+            case ["break"]:
+                raise ZeroDivisionError("a defect")
+            case _:
+                out(f"{line!r} is no command")
+                return False
+        return True
+
+    def complete(self, line: str) -> list[str]:
+        return [word for word in ("echo", "lines", "hang") if word.startswith(line)]
+
+    def command_table(self) -> str:
+        return json.dumps([{"name": "echo", "summary": "say it", "usage": "echo WORD", "help": "Say it.", "gdb": True}])
