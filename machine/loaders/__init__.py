@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reads a guest's files and lays them out in memory, whatever their format."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from armprobe.machine import board
+from armprobe.machine.errors import MachineError
+
+from . import elf, image
+from .guest import LoadedGuest, Segment
+
+__all__ = ["DEMO", "LoadedGuest", "Segment", "parse_size", "read_guest"]
+
+DEMO: Final = Path(__file__).parent.parent.parent / "guests/demo/demo.elf"
+"""The guest that "demo" means."""
+
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def parse_size(text: str) -> int:
+    """The bytes that `text` means: "256M", "1G", "65536K" (powers of 1024), or a plain number of bytes.
+
+    Raises MachineError when it means none.
+    """
+    match = re.fullmatch(r"([0-9]{1,20})([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise MachineError(f"'{text}' is not a size: write a number and K, M or G, such as 256M")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def read_guest(
+    guest: str | Path,
+    *,
+    initrd: str | Path | None = None,
+    cmdline: str | None = None,
+    memory: int = board.RAM_SIZE,
+) -> LoadedGuest:
+    """What to start for `guest`: "demo", or the path of an ELF or of a kernel, told apart by their content.
+
+    `memory` is in bytes. `initrd` and `cmdline` are for kernels; the command line is appended to
+    `image.COMMAND_LINE`. Raises MachineError, with a sentence for the user, for anything that cannot be started.
+    """
+    board.check_memory_size(memory)
+    path = DEMO if guest == "demo" else Path(guest)
+    disk = None if initrd is None else Path(initrd)
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+        if image.recognise(start):
+            return image.load(path, initrd=disk, cmdline=cmdline or "", memory=memory)
+        if not start.startswith(elf.MAGIC):
+            what = "is empty" if not start else "is neither an ELF nor an arm64 kernel Image"
+            raise MachineError(f"{path} {what}: give armprobe a bare-metal AArch64 ELF, a kernel, or 'demo'")
+        if disk is not None or cmdline:
+            raise MachineError(f"{path} is an ELF: an initial RAM disk and a command line are for kernel Images")
+        return elf.load(path, memory=memory)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        where = error.filename if isinstance(error, OSError) else None
+        raise MachineError(f"cannot read {where or path}: {reason or error}") from error

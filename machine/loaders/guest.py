@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a loader makes of a guest's files: all that the machine needs to start it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from armprobe.machine import board
+from armprobe.machine.errors import MachineError
+from armprobe.machine.symbols import Symbols
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`size` bytes at physical `address`: `data`, then zeros. `virtual` is where they are linked, if that is known."""
+
+    what: str
+    address: int
+    data: bytes = field(repr=False)
+    size: int
+    virtual: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The physical address after the last byte."""
+        return self.address + self.size
+
+
+@dataclass(frozen=True)
+class LoadedGuest:
+    """A guest in memory of `memory` bytes, about to be entered at physical `entry` with `x0` in x0.
+
+    The segments lie in RAM and do not overlap; the first is the guest proper. A device tree, if there is one, is both
+    a segment at `x0` and `device_tree`.
+    """
+
+    kind: Literal["linux", "elf"]
+    memory: int
+    segments: tuple[Segment, ...]
+    entry: int
+    symbols: Symbols = field(repr=False)
+    sources: tuple[Path, ...]
+    x0: int = 0
+    device_tree: bytes = field(default=b"", repr=False)
+    dwarf: Path | None = None
+    notes: tuple[str, ...] = ()
+    """What the user should know, a sentence each: why there are no symbols, for one."""
+
+    def __post_init__(self) -> None:
+        """Raise MachineError if a segment is not in RAM or two overlap."""
+        end = board.RAM_BASE + self.memory
+        for segment in self.segments:
+            if not board.RAM_BASE <= segment.address <= segment.end <= end:
+                more = segment.address >= board.RAM_BASE and segment.end <= board.RAM_END_MAX
+                advice = "give it more memory" if more else "link it to be loaded there"
+                raise MachineError(
+                    f"{segment.what} of {self.sources[0]} needs {_span(segment)}, but RAM is "
+                    f"{board.RAM_BASE:#x} to {end:#x}: {advice}"
+                )
+        for one, other in pairwise(sorted(self.segments, key=lambda segment: segment.address)):
+            if other.address < one.end:
+                raise MachineError(
+                    f"{one.what} ({_span(one)}) and {other.what} ({_span(other)}) of {self.sources[0]} overlap in memory, "
+                    "so it cannot be loaded"
+                )
+
+    @property
+    def link_base(self) -> int | None:
+        """The virtual address that the first byte of the first segment is linked at."""
+        return self.segments[0].virtual
+
+
+def _span(segment: Segment) -> str:
+    return f"{segment.address:#x} to {segment.end:#x}"

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A Linux kernel: the arm64 Image (Documentation/arch/arm64/booting.rst), plain, in gzip, or as an EFI zboot image."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import struct
+import zlib
+from pathlib import Path
+from typing import Final
+
+from armprobe.machine import board, kallsyms
+from armprobe.machine.errors import MachineError
+from armprobe.machine.symbols import Symbols
+
+from .guest import LoadedGuest, Segment
+
+COMMAND_LINE: Final = f"console=ttyAMA0 earlycon=pl011,{board.UART:#x} nokaslr random.trust_bootloader=on"
+"""What every kernel is given; the user's own options follow, so that theirs win where the kernel takes the last."""
+
+_HEADER: Final = struct.Struct("<8xQQQ24x4s4x")  # text_offset, image_size, flags, magic
+_MAGIC: Final = b"ARMd"
+_ZBOOT: Final = struct.Struct("<2s2x4sII8x32s")  # "MZ", "zimg", payload's offset and size, compression
+_GZIP: Final = b"\x1f\x8b"
+_PAGE_SIZES: Final = {0: 0, 1: 4, 2: 16, 3: 64}  # bits 2:1 of flags: KiB, 0 for not stated
+_OLD_TEXT_OFFSET: Final = 0x8_0000  # when image_size is 0, before Linux 3.17
+
+_KERNEL_AT: Final = board.RAM_BASE + 0x20_0000
+_DEVICE_TREE_AT: Final = board.RAM_BASE + 0x700_0000
+_INITRD_AT: Final = board.RAM_BASE + 0x800_0000
+_DEVICE_TREE_ROOM: Final = _INITRD_AT - _DEVICE_TREE_AT
+_ALIGNMENT: Final = 0x20_0000
+
+
+def recognise(data: bytes) -> bool:
+    """Whether the file that starts with `data` (64 bytes at least) is for `load`: an Image, or something packed."""
+    return _is_image(data) or data.startswith(_GZIP) or _is_zboot(data)
+
+
+def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> LoadedGuest:
+    """The kernel at `path`, with the initial RAM disk at `initrd`, ready to boot in `memory` bytes.
+
+    `cmdline` is appended to `COMMAND_LINE`. Raises MachineError when it cannot be, OSError when a file cannot be read.
+    """
+    image = _unpack(path, path.read_bytes(), limit=memory)
+    text_offset, image_size, flags, _ = _HEADER.unpack_from(image)
+    if flags & 1:
+        raise MachineError(f"{path} is a big-endian kernel: armprobe runs little-endian ones")
+    if _PAGE_SIZES[flags >> 1 & 3] not in (0, 4):
+        raise MachineError(
+            f"{path} is built for pages of {_PAGE_SIZES[flags >> 1 & 3]} KiB: armprobe runs kernels with 4 KiB pages"
+        )
+    if not image_size:
+        text_offset = _OLD_TEXT_OFFSET
+    if text_offset >= _ALIGNMENT:
+        raise MachineError(f"{path} has a damaged header: text_offset is {text_offset:#x}, and 2 MiB is the limit")
+    symbols, notes = _symbols(path, image)
+    segments = [
+        Segment(
+            what="the kernel",
+            address=_KERNEL_AT + text_offset,
+            data=image,
+            size=max(image_size, len(image)),
+            virtual=_link_base(symbols, text_offset),
+        )
+    ]
+    # What does not fit below a large kernel moves up behind it.
+    shift = max(0, _round_up(segments[0].end) - _DEVICE_TREE_AT)
+    tree_at, initrd_at = _DEVICE_TREE_AT + shift, _INITRD_AT + shift
+    sources = [path]
+    disk = b""
+    if initrd is not None:
+        sources.append(initrd)
+        disk = initrd.read_bytes()
+        if not disk:
+            raise MachineError(f"{initrd} is empty: an initial RAM disk is a cpio archive, which may be compressed")
+        segments.append(Segment("the initial RAM disk", initrd_at, disk, len(disk)))
+    command_line = f"{COMMAND_LINE} {cmdline.strip()}".strip()
+    # The same inputs give the same numbers, so that runs can be repeated.
+    seed = hashlib.blake2b(command_line.encode() + struct.pack("<QQ", memory, len(image)) + image + disk).digest()
+    span = (initrd_at, initrd_at + len(disk)) if disk else None
+    tree = board.device_tree(memory, command_line, span, seed)
+    assert len(tree) <= _DEVICE_TREE_ROOM
+    segments.append(Segment("the device tree", tree_at, tree, len(tree)))
+    return LoadedGuest(
+        kind="linux",
+        memory=memory,
+        segments=tuple(segments),
+        entry=segments[0].address,
+        x0=tree_at,
+        device_tree=tree,
+        symbols=symbols,
+        sources=tuple(sources),
+        notes=notes,
+    )
+
+
+def _round_up(address: int) -> int:
+    return -(-address // _ALIGNMENT) * _ALIGNMENT
+
+
+def _is_image(data: bytes) -> bool:
+    return len(data) >= _HEADER.size and _HEADER.unpack_from(data)[3] == _MAGIC
+
+
+def _is_zboot(data: bytes) -> bool:
+    return len(data) >= _ZBOOT.size and _ZBOOT.unpack_from(data)[:2] == (b"MZ", b"zimg")
+
+
+def _unpack(path: Path, data: bytes, *, limit: int) -> bytes:
+    """The Image in the file `data`, of `limit` bytes at most."""
+    if _is_zboot(data):
+        _, _, offset, size, name = _ZBOOT.unpack_from(data)
+        compression = name.split(b"\0")[0].decode("latin-1")
+        if compression not in ("gzip", "xzkern", "xz", "lzma"):
+            raise MachineError(
+                f"{path} is an EFI zboot image compressed with {compression}, which armprobe does not unpack: "
+                "give it the kernel's plain Image"
+            )
+        if offset + size > len(data):
+            raise MachineError(f"{path} is cut short: its payload ends at byte {offset + size}, and it has {len(data)}")
+        data = _decompress(path, data[offset : offset + size], gzip=compression == "gzip", limit=limit)
+    elif data.startswith(_GZIP):
+        data = _decompress(path, data, gzip=True, limit=limit)
+    if not _is_image(data):
+        raise MachineError(f"{path} is compressed, but what is in it is not an arm64 kernel Image")
+    return data
+
+
+def _decompress(path: Path, data: bytes, *, gzip: bool, limit: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31) if gzip else lzma.LZMADecompressor()
+    try:
+        unpacked = unpacker.decompress(data, limit + 1)
+    except (zlib.error, lzma.LZMAError) as error:
+        raise MachineError(f"{path} cannot be unpacked, so it is damaged or no kernel ({error})") from error
+    if len(unpacked) > limit:
+        raise MachineError(f"{path} unpacks to more than the {limit >> 20} MiB of memory: give it more memory")
+    if not unpacker.eof:
+        raise MachineError(f"{path} is cut short: its compressed data has no end")
+    return unpacked
+
+
+def _symbols(path: Path, image: bytes) -> tuple[Symbols, tuple[str, ...]]:
+    try:
+        return Symbols.from_kallsyms(kallsyms.read(image)), ()
+    except MachineError as error:
+        return Symbols(), (f"{path}: {error}",)
+
+
+def _link_base(symbols: Symbols, text_offset: int) -> int | None:
+    """The virtual address of the Image's first byte: _text, or what it must be for the lowest symbol to be in the text.
+
+    A kernel without CONFIG_KALLSYMS_ALL leaves _text out. KIMAGE_VADDR is a multiple of 2 MiB (asm/memory.h).
+    """
+    if text := symbols.get("_text"):
+        return text.address
+    lowest = next(iter(symbols), None)
+    return None if lowest is None else lowest.address // _ALIGNMENT * _ALIGNMENT + text_offset

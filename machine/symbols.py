@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest's symbols: by name, by address, and by the start of a name.
+
+A kernel has 130,000 of them, so they are kept as columns, and a `Symbol` is made when one is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+import struct
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+from .errors import MachineError
+
+Kind = Literal["function", "object", "other"]
+
+_KINDS: Final[tuple[Kind, ...]] = ("function", "object", "other")
+_KIND_CODES: Final = {kind: code for code, kind in enumerate(_KINDS)}
+_FUNCTION, _OBJECT, _OTHER = range(3)
+
+# The type letters of nm(1), which kallsyms keeps: text and weak are code, data and its relatives are objects.
+_LETTERS: Final = {letter: _FUNCTION for letter in "tTwW"} | {letter: _OBJECT for letter in "dDbBrRgGsSvV"}
+
+_HEADER: Final = struct.Struct("<4sII")  # magic, number of symbols, bytes of names
+_MAGIC: Final = b"SYM1"
+
+# Marks where code and data begin; says nothing to a user (ELF for the Arm 64-bit Architecture, "Mapping symbols").
+_MAPPING_SYMBOL: Final = re.compile(r"\$[xd](\.|$)")
+
+_SUGGESTIONS_AMONG: Final = 2000  # names compared in earnest when one is unknown: 20 ms
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name for `size` bytes at virtual `address`. A symbol that states no size extends to the next one."""
+
+    name: str
+    address: int
+    size: int
+    kind: Kind
+
+
+class Symbols:
+    """An immutable set of symbols, in order of address. Of symbols at one address, those given first come first.
+
+    Mapping symbols ($x, $d) are left out.
+    """
+
+    def __init__(self, symbols: Iterable[Symbol] = (), *, end: int = 0) -> None:
+        """Take `symbols`; a size of 0 means unknown. The last one extends to `end` if it states no size."""
+        rows = sorted((s for s in symbols if not _MAPPING_SYMBOL.match(s.name)), key=lambda symbol: symbol.address)
+        self._names = [row.name for row in rows]
+        self._addresses = array("Q", (row.address for row in rows))
+        self._sizes = array("Q", (row.size for row in rows))
+        self._kinds = bytes(_KIND_CODES[row.kind] for row in rows)
+        self._end = end
+
+    @classmethod
+    def from_kallsyms(cls, rows: Iterable[tuple[str, int, str]]) -> Symbols:
+        """The symbols of rows (name, address, type letter as nm(1) has it), which state no sizes."""
+        ordered = sorted(rows, key=lambda row: row[1])
+        symbols = cls()
+        symbols._names = [row[0] for row in ordered]
+        symbols._addresses = array("Q", [row[1] for row in ordered])
+        symbols._sizes = array("Q", bytes(8 * len(ordered)))
+        symbols._kinds = bytes([_LETTERS.get(row[2], _OTHER) for row in ordered])
+        return symbols
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        # The lowest address wins where static functions share a name, as in kallsyms_lookup_name.
+        return dict(zip(reversed(self._names), range(len(self._names) - 1, -1, -1), strict=True))
+
+    @cached_property
+    def _sorted_names(self) -> list[str]:
+        return sorted(self._index)
+
+    @cached_property
+    def _sized(self) -> bool:
+        return any(self._sizes)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Symbol]:
+        return map(self._symbol, range(len(self._names)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index
+
+    def __getitem__(self, name: str) -> Symbol:
+        """The symbol called `name`, the lowest of several. Raises MachineError, naming similar ones, without one."""
+        symbol = self.get(name)
+        if symbol is None:
+            raise MachineError(self._unknown(name))
+        return symbol
+
+    def get(self, name: str) -> Symbol | None:
+        """The symbol called `name`, or None."""
+        index = self._index.get(name)
+        return None if index is None else self._symbol(index)
+
+    def at(self, address: int) -> tuple[Symbol, int] | None:
+        """The symbol that covers virtual `address` and the offset into it in bytes, or None.
+
+        Of several at one address a function is preferred, then an object, then the first. A label inside a function
+        whose size is known gives way to the function.
+        """
+        after = bisect_right(self._addresses, address)
+        if not after:
+            return None
+        first = bisect_left(self._addresses, self._addresses[after - 1])
+        covering = [index for index in range(first, after) if self._covers(index, address)]
+        best = min(covering, key=self._kinds.__getitem__, default=None)
+        if self._sized and (best is None or self._kinds[best] == _OTHER):
+            enclosing = next((i for i in range(first - 1, -1, -1) if self._kinds[i] == _FUNCTION), None)
+            if enclosing is not None and self._sizes[enclosing] and self._covers(enclosing, address):
+                best = enclosing
+        return None if best is None else (self._symbol(best), address - self._addresses[best])
+
+    def describe(self, address: int) -> str:
+        """`address` as "kfree+0x10", as "kfree" at its start, or as "0x40080000" where there is no symbol."""
+        found = self.at(address)
+        if found is None:
+            return f"{address:#x}"
+        symbol, offset = found
+        return f"{symbol.name}+{offset:#x}" if offset else symbol.name
+
+    def matching(self, prefix: str, limit: int) -> list[str]:
+        """At most `limit` names that start with `prefix`, in alphabetical order."""
+        names = self._sorted_names
+        first = bisect_left(names, prefix)
+        return list(itertools.takewhile(lambda name: name.startswith(prefix), names[first : first + limit]))
+
+    def functions(self) -> Iterator[Symbol]:
+        """The functions, in order of address."""
+        return (self._symbol(index) for index, kind in enumerate(self._kinds) if kind == _FUNCTION)
+
+    def to_bytes(self) -> bytes:
+        """The symbols in a form of their own, for a file; `from_bytes` reads it."""
+        names = "\0".join(self._names).encode("utf-8", "surrogateescape")
+        columns = self._addresses + self._sizes + array("Q", [self._end])
+        return _HEADER.pack(_MAGIC, len(self._names), len(names)) + names + self._kinds + columns.tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Symbols:
+        """What `to_bytes` wrote. Raises MachineError if `data` is something else or is damaged."""
+        damaged = MachineError("the table of symbols is damaged: make it again from the guest")
+        if len(data) < _HEADER.size:
+            raise damaged
+        magic, count, names_size = _HEADER.unpack_from(data)
+        kinds_at = _HEADER.size + names_size
+        columns_at = kinds_at + count
+        if magic != _MAGIC or len(data) != columns_at + 16 * count + 8:
+            raise damaged
+        text = data[_HEADER.size : kinds_at].decode("utf-8", "surrogateescape")
+        symbols = cls()
+        symbols._names = text.split("\0") if count else []
+        symbols._kinds = data[kinds_at:columns_at]
+        column = array("Q", data[columns_at:])
+        symbols._addresses, symbols._sizes, symbols._end = column[:count], column[count : 2 * count], column[-1]
+        ordered = all(map(int.__le__, symbols._addresses, itertools.islice(symbols._addresses, 1, None)))
+        if len(symbols._names) != count or not ordered or max(symbols._kinds, default=0) >= len(_KINDS):
+            raise damaged
+        return symbols
+
+    def _symbol(self, index: int) -> Symbol:
+        return Symbol(self._names[index], self._addresses[index], self._size(index), _KINDS[self._kinds[index]])
+
+    def _size(self, index: int) -> int:
+        if self._sizes[index]:
+            return self._sizes[index]
+        address = self._addresses[index]
+        after = bisect_right(self._addresses, address)
+        end = self._addresses[after] if after < len(self._addresses) else max(self._end, address)
+        return end - address
+
+    def _covers(self, index: int, address: int) -> bool:
+        offset = address - self._addresses[index]
+        return not offset or offset < self._size(index)
+
+    def _unknown(self, name: str) -> str:
+        if not self._names:
+            return f"there is no symbol '{name}': this guest has no symbols at all"
+        # Comparing one name with 130,000 takes seconds; a mistyped one has its start or its end right.
+        start, end, length = name[:3], name[-4:], len(name)
+        similar = (
+            candidate
+            for candidate in self._index
+            if abs(len(candidate) - length) <= 3 and (candidate.startswith(start) or candidate.endswith(end))
+        )
+        near = difflib.get_close_matches(name, itertools.islice(similar, _SUGGESTIONS_AMONG), n=3, cutoff=0.7)
+        return f"there is no symbol '{name}'" + (f": did you mean {' or '.join(near)}?" if near else "")
