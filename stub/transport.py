@@ -90,8 +90,7 @@ class Server:
 
     def _serve(self, connected: socket.socket) -> None:
         try:
-            with connected:
-                client = _Client(self._target, connected)
+            with connected, _Client(self._target, connected) as client:
                 with self._lock:
                     if self._closed:
                         return
@@ -123,17 +122,23 @@ class _Client:
         self._poll.register(connected, select.POLLIN)
         self._connection = Connection(target, REGISTRY, self)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._woken.close()
+        self._waker.close()
+
     def run(self) -> None:
         """Serve the client until it leaves."""
-        with self._woken, self._waker:
-            try:
-                self._attach()
-                while self._connection.state is not State.DISCONNECTED:
-                    self._step()
-            except OSError:
-                pass  # reset by the client: as good as the end of the stream
-            finally:
-                self._connection.leave()
+        try:
+            self._attach()
+            while self._connection.state is not State.DISCONNECTED:
+                self._step()
+        except OSError:
+            pass  # reset by the client, or silent for too long: as good as the end of the stream
+        finally:
+            self._connection.leave()
 
     def hang_up(self) -> None:
         """End the stream. Called from any thread."""
