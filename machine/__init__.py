@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An ARMv8-A machine in this process: `load` a guest, then run, step, call, read and write it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import snapshot as _snapshot
+from .cpu import DEFAULT_MODEL
+from .errors import MachineError
+from .frame import Frame
+from .loaders import LoadedGuest, parse_size, read_guest
+from .machine import Machine
+from .owner import Owner
+from .snapshot import Snapshot
+from .stop import Stop, StopReason, WatchHit
+from .symbols import Symbol, Symbols
+
+DEFAULT_MEMORY = 256 << 20
+
+__all__ = [
+    "DEFAULT_MEMORY",
+    "Frame",
+    "Machine",
+    "MachineError",
+    "Owner",
+    "Snapshot",
+    "Stop",
+    "StopReason",
+    "Symbol",
+    "Symbols",
+    "WatchHit",
+    "load",
+    "parse_size",
+]
+
+
+def load(
+    guest: str | Path,
+    *,
+    initrd: str | Path | None = None,
+    cmdline: str | None = None,
+    memory: int | str = DEFAULT_MEMORY,
+    cpu: str = DEFAULT_MODEL,
+) -> Machine:
+    """A machine with `guest` in it, about to execute its first instruction (of a snapshot: its next).
+
+    `guest` is "demo", or the path of a bare-metal AArch64 ELF, an arm64 Linux Image or vmlinuz, or a saved snapshot.
+    `initrd` and `cmdline` are for Linux; `memory` is in bytes, or a text such as "256M"; `cpu` is a model of
+    `calibration.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
+    """
+    path = Path(guest)
+    if _snapshot.is_snapshot(path):
+        saved = _snapshot.load(path)
+        header = saved.header
+        sources = tuple(Path(source) for source in header["sources"])
+        resumed = LoadedGuest(header["kind"], len(saved.memories[0]), (), 0, saved.symbols, sources)
+        machine = Machine(resumed, header["cpu"], saved.memories)
+        _snapshot.resume(machine, saved)
+        return machine
+    size = parse_size(memory) if isinstance(memory, str) else memory
+    return Machine(read_guest(guest, initrd=initrd, cmdline=cmdline, memory=size), cpu)

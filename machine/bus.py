@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The bus: RAM and devices by physical address.
+
+RAM is memory of ours that Unicorn is given by pointer, so that host-side reads and writes are slices of it. A device is
+any object with `read` and `write`; adding one is a class and one call of `Bus.attach`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import unicorn
+
+from .errors import MachineError
+
+
+class Device(Protocol):
+    """Something with registers. Offsets are in bytes from its base, sizes are 1, 2, 4 or 8 bytes."""
+
+    name: str
+
+    def read(self, offset: int, size: int) -> int:
+        """The value of the register at `offset`."""
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write the register at `offset`."""
+
+
+@dataclass(frozen=True)
+class Ram:
+    """One range of memory: its name, base address, and its bytes."""
+
+    name: str
+    base: int
+    data: memoryview
+    pages: mmap.mmap
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a device is attached: base address and size in bytes."""
+
+    base: int
+    size: int
+    device: Device
+
+
+class Bus:
+    """Physical address space of one machine."""
+
+    def __init__(self, engine: unicorn.Uc) -> None:
+        self._engine = engine
+        self.rams: list[Ram] = []
+        self.windows: list[Window] = []
+        self.after_access: Callable[[], None] = lambda: None  # called after each access of the guest to a device
+
+    def add_ram(self, name: str, base: int, pages: mmap.mmap) -> Ram:
+        """Put the bytes of `pages` (writable, a multiple of 4 KiB) at `base` as memory."""
+        data = memoryview(pages).cast("B")
+        pointer = ctypes.addressof(ctypes.c_char.from_buffer(data))
+        self._engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, ctypes.c_void_p(pointer))
+        ram = Ram(name, base, data, pages)
+        self.rams.append(ram)
+        return ram
+
+    def attach(self, device: Device, base: int, size: int) -> None:
+        """Put `device` at `base`, for `size` bytes (a multiple of 4 KiB)."""
+
+        def read(_: unicorn.Uc, offset: int, width: int, __: object) -> int:
+            value = device.read(offset, width) & ((1 << width * 8) - 1)
+            self.after_access()
+            return value
+
+        def write(_: unicorn.Uc, offset: int, width: int, value: int, __: object) -> None:
+            device.write(offset, width, value)
+            self.after_access()
+
+        self._engine.mmio_map(base, size, read, None, write, None)
+        self.windows.append(Window(base, size, device))
+
+    def ram_at(self, address: int) -> Ram | None:
+        """The memory that holds physical `address`, or None."""
+        for ram in self.rams:
+            if 0 <= address - ram.base < ram.size:
+                return ram
+        return None
+
+    def read_u64(self, address: int) -> int:
+        """A little-endian doubleword of memory. Raises ValueError outside memory."""
+        ram = self.ram_at(address)
+        if ram is None or address + 8 > ram.base + ram.size:
+            raise ValueError(f"no memory at physical address {address:#x}")
+        offset = address - ram.base
+        return int.from_bytes(ram.data[offset : offset + 8], "little")
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes of memory, or of one device's registers. Raises MachineError where there is neither."""
+        ram = self.ram_at(address)
+        if ram is not None and address + size <= ram.base + ram.size:
+            offset = address - ram.base
+            return bytes(ram.data[offset : offset + size])
+        window = self._window(address, size)
+        width = _access_width(address, size)
+        return b"".join(
+            (window.device.read(at - window.base, width) & ((1 << width * 8) - 1)).to_bytes(width, "little")
+            for at in range(address, address + size, width)
+        )
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write memory, or one device's registers. Raises MachineError where there is neither."""
+        ram = self.ram_at(address)
+        if ram is not None and address + len(data) <= ram.base + ram.size:
+            offset = address - ram.base
+            ram.data[offset : offset + len(data)] = data
+            return
+        window = self._window(address, len(data))
+        width = _access_width(address, len(data))
+        for at in range(0, len(data), width):
+            value = int.from_bytes(data[at : at + width], "little")
+            window.device.write(address + at - window.base, width, value)
+
+    def _window(self, address: int, size: int) -> Window:
+        for window in self.windows:
+            if 0 <= address - window.base and address + size <= window.base + window.size:
+                return window
+        raise MachineError(f"there is neither memory nor a device at physical address {address:#x} ({size} bytes)")
+
+
+def _access_width(address: int, size: int) -> int:
+    """The widest access of at most 4 bytes that `address` and `size` are multiples of."""
+    return next(width for width in (4, 2, 1) if not (address | size) % width)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where Unicorn keeps what no register id of its API exposes.
+
+The fault syndrome and fault address of the last exception, and all registers side by side, lie in the CPU context that
+`context_save` copies out; the count of instructions executed so far lies in the engine itself. Their offsets depend on
+the build of the library, so they are found by planting values and looking for them, once a process, and the machine
+refuses to start when one cannot be found beyond doubt.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import struct
+from dataclasses import dataclass
+
+import unicorn
+from unicorn import arm64_const as reg
+
+from .errors import MachineError
+from .sysregs import SYSTEM_REGISTERS, Encoding
+
+CPU_MODELS = {
+    "cortex-a53": reg.UC_CPU_ARM64_A53,
+    "cortex-a57": reg.UC_CPU_ARM64_A57,
+    "cortex-a72": reg.UC_CPU_ARM64_A72,
+    "max": reg.UC_CPU_ARM64_MAX,
+}
+
+_BASE = 0x4000_0000
+_NOP, _BRK_1234, _BRANCH_SELF = 0xD503201F, 0xD4224680, 0x14000000
+_SYNDROME_BRK_1234 = 0xF2001234  # EC 0x3C (BRK from AArch64), IL, comment 0x1234: Arm ARM, ESR_EL1
+_SEARCH_BYTES = 0x4000  # how far into the engine's structure the instruction counter is looked for
+_EL1H_MASKED = 0x3C5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Byte offsets: into the CPU context, except `counter`, which is into the engine. x0..x30, sp and pc are contiguous u64s."""
+
+    x: int
+    pstate: int
+    nf: int
+    zf: int
+    cf: int
+    vf: int
+    daif: int
+    syndrome: int
+    fault_address: int
+    sp_el0: int
+    sp_el1: int
+    elr_el1: int
+    spsr_el1: int
+    esr_el1: int
+    far_el1: int
+    vbar_el1: int
+    sctlr_el1: int
+    mdscr_el1: int
+    ttbr0_el1: int
+    ttbr1_el1: int
+    tcr_el1: int
+    counter: int
+
+
+def new_engine(model: str) -> unicorn.Uc:
+    """A Unicorn engine of CPU `model` (a key of `CPU_MODELS`), EL1 being AArch64, non-secure.
+
+    Raises MachineError for an unknown model.
+    """
+    if model not in CPU_MODELS:
+        raise MachineError(f"there is no CPU model '{model}': choose one of {', '.join(CPU_MODELS)}")
+    engine = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+    engine.ctl_set_cpu_model(CPU_MODELS[model])
+    # Without these two, ERET at EL1 is an illegal return and the MMU walks AArch32 tables (Arm ARM, SCR_EL3 and HCR_EL2).
+    write_system_register(engine, Encoding(3, 6, 1, 1, 0), 0x5B1)
+    write_system_register(engine, Encoding(3, 4, 1, 1, 0), 1 << 31)
+    return engine
+
+
+def engine_handle(engine: unicorn.Uc) -> int:
+    """The address of the engine's structure in this process."""
+    handle = engine._uch
+    return int(getattr(handle, "value", handle))
+
+
+def write_system_register(engine: unicorn.Uc, encoding: Encoding, value: int) -> None:
+    """Write a system register of the running engine; as a side effect Unicorn rebuilds its cached CPU flags."""
+    op0, op1, crn, crm, op2 = encoding
+    engine.reg_write(reg.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2, value))
+
+
+def read_system_register(engine: unicorn.Uc, encoding: Encoding) -> int:
+    """Read a system register of the running engine."""
+    op0, op1, crn, crm, op2 = encoding
+    return int(engine.reg_read(reg.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2)))
+
+
+def _failed(what: str) -> MachineError:
+    return MachineError(
+        f"this build of Unicorn ({unicorn.__version__}) does not keep {what} where armprobe can find it: "
+        "install the version that pyproject.toml pins"
+    )
+
+
+def _unique(haystack: bytes, needle: bytes, what: str) -> int:
+    at = haystack.find(needle)
+    if at < 0 or haystack.find(needle, at + 1) >= 0:
+        raise _failed(what)
+    return at
+
+
+def _context(engine: unicorn.Uc) -> bytes:
+    return bytes(engine.context_save())
+
+
+def _find_system_register(engine: unicorn.Uc, name: str) -> int:
+    encoding = SYSTEM_REGISTERS[name]
+    before = read_system_register(engine, encoding)
+    planted = 0x1122_3344_5566_7780
+    write_system_register(engine, encoding, planted)
+    at = _unique(_context(engine), struct.pack("<Q", planted), name)
+    write_system_register(engine, encoding, before)
+    return at
+
+
+def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
+    """The offsets of the words PSTATE is spread over.
+
+    Unicorn keeps N in a word that it fills with all of the value written, so that word changes with every bit and is
+    taken out of what each other bit changes.
+    """
+
+    context = engine.context_save()  # one for all: part of a new one is not initialised
+
+    def changed_by(bit: int) -> set[int]:
+        images = []
+        for value in (_EL1H_MASKED, _EL1H_MASKED ^ bit):
+            engine.reg_write(reg.UC_ARM64_REG_PSTATE, value)
+            engine.context_update(context)
+            images.append(bytes(context))
+        return {i & ~3 for i, (a, b) in enumerate(zip(*images, strict=True)) if a != b}
+
+    found = {"nf": changed_by(1 << 31)}
+    bits = {"zf": 1 << 30, "cf": 1 << 29, "vf": 1 << 28, "daif": 1 << 7, "pstate": 1 << 20}
+    for name, bit in bits.items():
+        found[name] = changed_by(bit) - found["nf"]
+    engine.reg_write(reg.UC_ARM64_REG_PSTATE, _EL1H_MASKED)
+    if any(len(words) != 1 for words in found.values()) or len(set.union(*found.values())) != len(found):
+        raise _failed("PSTATE")
+    return {name: words.pop() for name, words in found.items()}
+
+
+def _find_syndrome_and_counter(engine: unicorn.Uc) -> tuple[int, int]:
+    """Run ten NOPs and a BRK, and look from inside the exception hook for its syndrome and for the pair (11, limit)."""
+    limit = 0x3039
+    engine.mem_write(_BASE, struct.pack("<13I", *[_NOP] * 10, _BRK_1234, _NOP, _BRANCH_SELF))
+    seen: list[tuple[bytes, bytes]] = []
+
+    def on_exception(engine: unicorn.Uc, number: int, _: object) -> None:
+        # Read through the kernel: the structure's size is not known, and reading past its mapping must fail, not crash.
+        memory = os.open("/proc/self/mem", os.O_RDONLY)
+        try:
+            seen.append((_context(engine), os.pread(memory, _SEARCH_BYTES, engine_handle(engine))))
+        finally:
+            os.close(memory)
+        engine.emu_stop()
+
+    hook = engine.hook_add(unicorn.UC_HOOK_INTR, on_exception)
+    engine.emu_start(_BASE, 0, count=limit)
+    engine.hook_del(hook)
+    if len(seen) != 1:
+        raise _failed("the exception hook's promise of one call an exception")
+    context, structure = seen[0]
+    syndrome = _unique(context, struct.pack("<I", _SYNDROME_BRK_1234), "the fault syndrome")
+    counter = _unique(structure, struct.pack("<QQ", 11, limit), "the instruction counter")
+    if ctypes.sizeof(ctypes.c_size_t) != 8:
+        raise _failed("64-bit counters")
+    return syndrome, counter
+
+
+@functools.cache
+def calibrate(model: str) -> Layout:
+    """Find the layout for CPU `model`. Takes a few milliseconds, once a process.
+
+    Raises MachineError when the library's build does not answer as expected.
+    """
+    engine = new_engine(model)
+    engine.mem_map(_BASE, 0x1000)
+    general = [0x5A00_0000_0000_0000 | i * 0x0101_0101 for i in range(33)]
+    for i in range(31):
+        number = reg.UC_ARM64_REG_X0 + i if i < 29 else reg.UC_ARM64_REG_X29 + i - 29
+        engine.reg_write(number, general[i])
+    engine.reg_write(reg.UC_ARM64_REG_SP, general[31])
+    engine.reg_write(reg.UC_ARM64_REG_PC, general[32])
+    x = _unique(_context(engine), struct.pack("<33Q", *general), "the general registers")
+
+    system = {
+        name: _find_system_register(engine, name)
+        for name in (
+            "sp_el0 sp_el1 elr_el1 spsr_el1 esr_el1 far_el1 vbar_el1 sctlr_el1 mdscr_el1 ttbr0_el1 ttbr1_el1 tcr_el1"
+        ).split()
+    }
+    pstate = _find_pstate(engine)
+    syndrome, counter = _find_syndrome_and_counter(engine)
+    return Layout(
+        x=x,
+        syndrome=syndrome,
+        fault_address=syndrome + 8,  # {u32 syndrome; u32 fsr; u64 vaddress; u32 target_el}
+        counter=counter,
+        **pstate,
+        **system,
+    )

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The machine's time: instructions executed, plus what idling skipped. So every run of a guest is the same run."""
+
+from __future__ import annotations
+
+import time
+
+from .cpu import Cpu
+from .devices.timer import FREQUENCY
+
+
+class Clock:
+    """Counts in ticks of the generic timer (62.5 MHz), one an instruction; waiting for an interrupt jumps ahead.
+
+    With `paced` set, guest time is kept from running ahead of the wall clock.
+    """
+
+    STATE = ("instructions", "idle")
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self.instructions = 0  # executed by the runs that have ended
+        self.idle = 0  # ticks skipped while waiting for an interrupt
+        self.running = False  # whether the CPU's own counter has to be added
+        self.paced = False
+        self._origin: tuple[float, int] | None = None
+
+    @property
+    def executed(self) -> int:
+        """Instructions executed since reset, exact also inside hooks (the current instruction included)."""
+        return self.instructions + (self._cpu.executed if self.running else 0)
+
+    @property
+    def now(self) -> int:
+        """The generic timer's count."""
+        return self.executed + self.idle
+
+    @property
+    def seconds(self) -> float:
+        """Guest time since reset in seconds."""
+        return self.now / FREQUENCY
+
+    def skip_to(self, count: int) -> None:
+        """Idle until the generic timer's count is `count`."""
+        self.idle += max(0, count - self.now)
+
+    def start_pacing(self) -> None:
+        """Measure from here: called when a run starts."""
+        self._origin = (time.monotonic(), self.now)
+
+    def ahead(self) -> float:
+        """Seconds by which guest time is ahead of the wall clock since the run started; 0 when it is not paced."""
+        if not self.paced or self._origin is None:
+            return 0.0
+        started, count = self._origin
+        return max(0.0, (self.now - count) / FREQUENCY - (time.monotonic() - started))

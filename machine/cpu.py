@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The CPU: a Unicorn engine, run in counted slices.
+
+Nothing but a count of instructions, or a hook of its own, ever ends a run: stopping the engine from another thread can
+make a load run twice (Unicorn checks for the request between a load's effect and its end).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from typing import Final
+
+import unicorn
+from unicorn import arm64_const as reg
+
+from .calibration import calibrate, engine_handle, new_engine, read_system_register, write_system_register
+from .frame import EL1H, Frame
+from .sysregs import SYSTEM_REGISTERS, Encoding
+
+DEFAULT_MODEL: Final = "cortex-a57"
+_SPSR_EL1: Final = SYSTEM_REGISTERS["spsr_el1"]
+
+
+class Cpu:
+    """One AArch64 CPU at EL1 and EL0. `frame` is the copy of its registers that everyone shares."""
+
+    def __init__(self, model: str = DEFAULT_MODEL) -> None:
+        self.layout = calibrate(model)
+        self.model = model
+        self.engine = new_engine(model)
+        self.engine.ctl_exits_enabled(True)
+        # {size_t emu_counter; size_t emu_count}: what this run has executed, and what it may.
+        counter = engine_handle(self.engine) + self.layout.counter
+        self._counter = ctypes.c_size_t.from_address(counter)
+        self._limit = ctypes.c_size_t.from_address(counter + ctypes.sizeof(ctypes.c_size_t))
+        self.frame = Frame(self.engine, self.layout)
+        self.held = False  # inside an exception hook, where the frame is ahead of the engine
+        self.ended_early = False  # the last run: by WFI, a breakpoint or a hook, not by its count
+        self.frame.load()
+        self.frame.pstate = 0x3C0 | EL1H
+        self.frame.store()
+        self.refresh()
+
+    def run(self, pc: int, count: int) -> tuple[int, unicorn.UcError | None]:
+        """Execute up to `count` instructions from `pc`; the number executed, and the bus error that ended it, if any."""
+        error = None
+        try:
+            self.engine.emu_start(pc, 0, count=count)
+        except unicorn.UcError as bus_error:
+            error = bus_error
+        executed, granted = self._counter.value, self._limit.value
+        self.ended_early = executed <= granted  # a run that uses up its count notices at the instruction after it
+        return min(executed, granted), error
+
+    @property
+    def executed(self) -> int:
+        """Instructions executed by the run that is under way, this one included. Only for hooks."""
+        return self._counter.value
+
+    def load(self) -> Frame:
+        """The frame, up to date."""
+        if not self.held:
+            self.frame.load()
+        return self.frame
+
+    def store(self) -> None:
+        """Give the frame to the engine; inside an exception hook that is left to the hook's end."""
+        if not self.held:
+            self.frame.store()
+
+    def limit(self, count: int) -> None:
+        """End the run that is under way `count` instructions from now, if it was to go on for longer. Only for hooks."""
+        self._limit.value = min(self._limit.value, self._counter.value + count)
+
+    def refresh(self) -> None:
+        """Make the engine notice a changed exception level or MMU setting: writing a system register does that."""
+        write_system_register(self.engine, _SPSR_EL1, read_system_register(self.engine, _SPSR_EL1))
+
+    def system(self, encoding: Encoding) -> int:
+        """Read a system register from the engine."""
+        return read_system_register(self.engine, encoding)
+
+    def set_system(self, encoding: Encoding, value: int) -> None:
+        """Write a system register of the engine."""
+        write_system_register(self.engine, encoding, value)
+
+    def vector(self, number: int) -> int:
+        """The 128 bits of v`number`."""
+        return int(self.engine.reg_read(reg.UC_ARM64_REG_V0 + number))
+
+    def set_vector(self, number: int, value: int) -> None:
+        """Set the 128 bits of v`number`."""
+        self.engine.reg_write(reg.UC_ARM64_REG_V0 + number, value)
+
+    def forget(self, addresses: Iterable[int]) -> None:
+        """Drop what was translated from the instructions at these virtual addresses."""
+        for address in addresses:
+            self.engine.ctl_remove_cache(address, address + 4)
+
+    def forget_all(self) -> None:
+        """Drop everything that was translated."""
+        self.engine.ctl_flush_tb()
+
+    def forget_translations(self) -> None:
+        """Drop every cached address translation and everything that was translated from instructions."""
+        self.engine.ctl_flush_tlb()
+        self.engine.ctl_flush_tb()

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The serial line: an Arm PL011 UART (Arm DDI 0183) that transmits at once and receives from a queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+_ID: Final = bytes.fromhex("11 10 14 00 0d f0 05 b1")  # PeriphID0..3, PCellID0..3, at 0xfe0
+_RX, _TX, _RX_TIMEOUT = 1 << 4, 1 << 5, 1 << 6
+_FR_RX_EMPTY, _FR_TX_EMPTY = 1 << 4, 1 << 7
+_REGISTERS: Final = {0x24: "ibrd", 0x28: "fbrd", 0x2C: "lcr_h", 0x30: "cr", 0x34: "ifls", 0x38: "imsc", 0x48: "dmacr"}
+
+
+class Pl011:
+    """One UART. `interrupt` is called with the state of its interrupt line, `transmitted` with what the guest sends."""
+
+    name = "pl011"
+    STATE = ("ibrd", "fbrd", "lcr_h", "cr", "ifls", "imsc", "dmacr", "raw", "received")
+
+    def __init__(self, interrupt: Callable[[bool], None], transmitted: Callable[[int], None]) -> None:
+        self._interrupt, self._transmitted = interrupt, transmitted
+        self.ibrd = self.fbrd = self.lcr_h = self.imsc = self.dmacr = 0
+        self.cr, self.ifls = 0x300, 0x12  # reset values, DDI 0183 3.2
+        self.raw = 0  # RIS, but for the receive interrupts, which follow `received`
+        self.received: list[int] = []
+
+    def receive(self, data: bytes) -> None:
+        """Bytes arrive on the line. They wait until the guest reads them, however many they are."""
+        self.received += data
+        self._update()
+
+    def read(self, offset: int, size: int) -> int:
+        """UART registers."""
+        if offset in _REGISTERS:
+            return int(getattr(self, _REGISTERS[offset]))
+        match offset:
+            case 0x00:
+                value = self.received.pop(0) if self.received else 0
+                self._update()
+                return value
+            case 0x18:
+                return _FR_TX_EMPTY | (0 if self.received else _FR_RX_EMPTY)
+            case 0x3C:
+                return self._status()
+            case 0x40:
+                return self._status() & self.imsc
+        if 0xFE0 <= offset < 0x1000 and not offset % 4:
+            return _ID[(offset - 0xFE0) // 4]
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """UART registers."""
+        if offset in _REGISTERS:
+            setattr(self, _REGISTERS[offset], value & 0xFFFF)
+        elif offset == 0x00:
+            self._transmitted(value & 0xFF)
+            self.raw |= _TX  # the FIFO passes its level as soon as it is written: it never fills
+        elif offset == 0x44:
+            self.raw &= ~value
+        self._update()
+
+    def _status(self) -> int:
+        return self.raw | (_RX | _RX_TIMEOUT if self.received else 0)
+
+    def _update(self) -> None:
+        self._interrupt(bool(self._status() & self.imsc))

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The generic timer's EL1 timers (Arm ARM, D11): counters that follow the count of instructions, compare, interrupt.
+
+Unicorn's own reads the host's clock, drops writes and never interrupts, so the guest's accesses are routed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+FREQUENCY: Final = 62_500_000  # Hz
+_ENABLE, _IMASK, _ISTATUS = 1, 2, 4
+_MASK64: Final = (1 << 64) - 1
+
+
+class GenericTimer:
+    """One timer, virtual or physical: CTL, CVAL and TVAL against `count`, driving `interrupt` by level."""
+
+    STATE = ("control", "compare")
+
+    def __init__(self, name: str, count: Callable[[], int], interrupt: Callable[[bool], None]) -> None:
+        self.name = name
+        self._count, self._interrupt = count, interrupt
+        self.control = 0
+        self.compare = 0
+
+    @property
+    def deadline(self) -> int | None:
+        """The count at which the timer will assert its interrupt, or None if it is disabled or masked."""
+        return self.compare if self.control & (_ENABLE | _IMASK) == _ENABLE else None
+
+    def update(self) -> None:
+        """Drive the interrupt line as the count has it now."""
+        deadline = self.deadline
+        self._interrupt(deadline is not None and self._count() >= deadline)
+
+    def read(self, register: int) -> int:
+        """Register 0 is TVAL, 1 CTL, 2 CVAL (op2 of the system register's encoding)."""
+        if register == 0:
+            return (self.compare - self._count()) & 0xFFFF_FFFF
+        if register == 1:
+            fired = self.control & _ENABLE and self._count() >= self.compare
+            return self.control | (_ISTATUS if fired else 0)
+        return self.compare
+
+    def write(self, register: int, value: int) -> None:
+        """Register 0 is TVAL, 1 CTL, 2 CVAL."""
+        if register == 0:
+            offset = value & 0xFFFF_FFFF
+            self.compare = (self._count() + offset - (offset >> 31 << 32)) & _MASK64
+        elif register == 1:
+            self.control = value & (_ENABLE | _IMASK)
+        else:
+            self.compare = value & _MASK64
+        self.update()

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who gets an exception: first whoever has claimed its kind, then the guest's own vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import unicorn
+
+from .cpu import Cpu
+from .exceptions import IL, SYNCHRONOUS, Class, Raised, enter
+from .frame import Frame
+from .stop import Stop, StopReason
+from .sysregs import SYSTEM_REGISTERS
+
+Claim = Callable[[Frame], bool]
+FaultClaim = Callable[[Frame, Raised, int, int], bool]
+Resume = Callable[[Frame], None]
+_ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
+_UNDEFINED: Final = Class.UNKNOWN << 26 | IL
+
+
+class Dispatcher:
+    """Owns the exception hook of one CPU, and the request to stop that a claimant may make."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self._brk: dict[int, list[Claim]] = {}
+        self._hvc: dict[int, list[Claim]] = {}
+        self._faults: list[FaultClaim] = []
+        self.pan = bool(cpu.system(_ID_AA64MMFR1) >> 20 & 15)
+        self.stop: Stop | None = None
+        self.resume: Resume | None = None
+        self.end_slice = False  # a nested run has used up the engine's counter: start a new slice
+        cpu.engine.hook_add(unicorn.UC_HOOK_INTR, self._raised)
+
+    def claim_brk(self, immediate: int, claim: Claim) -> None:
+        """Offer BRK #immediate to `claim` first. The frame's PC is the BRK's address; True means that it was handled."""
+        self._brk.setdefault(immediate, []).append(claim)
+
+    def claim_hvc(self, immediate: int, claim: Claim) -> None:
+        """Offer HVC #immediate to `claim`. The frame's PC is the instruction after the HVC; True means handled."""
+        self._hvc.setdefault(immediate, []).append(claim)
+
+    def claim_fault(self, claim: FaultClaim) -> None:
+        """Offer aborts and undefined instructions at EL1 to `claim`: (frame, kind, syndrome, fault address)."""
+        self._faults.append(claim)
+
+    def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
+        """End the run after the current exception is handled; `resume` is given the frame before the next run begins."""
+        self.stop, self.resume = stop, resume
+
+    def deliver(self, frame: Frame, syndrome: int, fault_address: int = 0) -> None:
+        """Make the frame enter EL1's vector for a synchronous exception."""
+        vector = frame.system(frame.layout.vbar_el1)
+        if syndrome >> 26 == Class.PREFETCH_ABORT and frame.pc & ~0x7FF == vector and not frame.pc & 0x7F:
+            self.request_stop(Stop(StopReason.LOCKUP, frame.pc))
+            return
+        if enter(frame, SYNCHRONOUS, syndrome, fault_address, self.pan):
+            frame.store()
+            self._cpu.refresh()
+            frame.load()
+
+    def _raised(self, engine: unicorn.Uc, number: int, _: object) -> None:
+        cpu = self._cpu
+        frame = cpu.frame
+        frame.load()
+        cpu.held = True
+        try:
+            self._offer(frame, number, frame.syndrome)
+        finally:
+            cpu.held = False
+        frame.store()
+        if self.stop is not None or self.end_slice:
+            engine.emu_stop()
+
+    def _offer(self, frame: Frame, number: int, syndrome: int) -> None:
+        claims: Sequence[Claim]
+        if number == Raised.BREAKPOINT:
+            claims = self._brk.get(syndrome & 0xFFFF, ())
+        elif number == Raised.HVC:
+            claims = self._hvc.get(syndrome & 0xFFFF, ())
+        else:
+            claims = ()
+        for claim in claims:
+            if claim(frame):
+                break
+        else:
+            self._guest_takes(frame, number, syndrome)
+
+    def _guest_takes(self, frame: Frame, number: int, syndrome: int) -> None:
+        fault_address = frame.fault_address
+        if number in (Raised.HVC, Raised.SMC):  # neither EL2 nor EL3 is there: the instruction is undefined
+            frame.pc -= 4
+            syndrome = _UNDEFINED
+        elif frame.el == 1 and number in (Raised.UNDEFINED, Raised.PREFETCH_ABORT, Raised.DATA_ABORT):
+            for claim in self._faults:
+                if claim(frame, Raised(number), syndrome, fault_address):
+                    return
+        self.deliver(frame, syndrome, fault_address)

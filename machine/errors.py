@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The error every part of the machine raises for something its user can put right."""
+
+
+class MachineError(Exception):
+    """Something about a guest, a file or an address is wrong; the message is one sentence that says what and what to do."""

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All of the CPU's registers at once, in one buffer.
+
+Reading 34 registers one by one takes 44 microseconds; copying out the whole CPU context, and back, takes one or two. A `Frame`
+is such a copy with names for what is in it. Whoever changes it stores it back; until then the CPU does not know.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+import unicorn
+
+from .calibration import Layout
+
+N, Z, C, V = 1 << 31, 1 << 30, 1 << 29, 1 << 28
+NZCV: Final = N | Z | C | V
+DAIF: Final = 0x3C0
+PSTATE_D, PSTATE_I = 1 << 9, 1 << 7
+EL0T, EL1T, EL1H = 0, 4, 5
+_KEPT_APART: Final = NZCV | DAIF  # what the `pstate` word of the context does not hold
+
+
+class Frame:
+    """A copy of the CPU's registers. `x` is x0..x30, sp and pc as a writable view of 33 u64."""
+
+    def __init__(self, engine: unicorn.Uc, layout: Layout) -> None:
+        self._engine = engine
+        self.layout = layout
+        self.context = engine.context_save()
+        buffer = (ctypes.c_char * self.context.size).from_address(self.context.context.value)
+        raw = memoryview(buffer).cast("B")
+        self._raw = raw
+        self.x = raw[layout.x : layout.x + 33 * 8].cast("Q")
+        size = self.context.size
+        self._words = raw[: size - size % 4].cast("I")
+        self._doubles = raw[: size - size % 8].cast("Q")
+        self._nf, self._zf, self._cf, self._vf = (o // 4 for o in (layout.nf, layout.zf, layout.cf, layout.vf))
+        self._daif, self._pstate = layout.daif // 4, layout.pstate // 4
+        self._syndrome, self._fault = layout.syndrome // 4, layout.fault_address // 8
+
+    def load(self) -> None:
+        """Copy the CPU's registers into this frame."""
+        self._engine.context_update(self.context)
+
+    def store(self) -> None:
+        """Copy this frame into the CPU. After a change of exception level follow with `Cpu.refresh`."""
+        self._engine.context_restore(self.context)
+
+    @property
+    def sp(self) -> int:
+        """The current stack pointer, SP_EL0 or SP_EL1 as PSTATE selects."""
+        return self.x[31]
+
+    @sp.setter
+    def sp(self, value: int) -> None:
+        self.x[31] = value
+
+    @property
+    def pc(self) -> int:
+        """The program counter; in an exception hook, the preferred return address."""
+        return self.x[32]
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self.x[32] = value
+
+    @property
+    def daif(self) -> int:
+        """PSTATE.DAIF, at its place in SPSR (bits 6 to 9)."""
+        return self._words[self._daif]
+
+    @daif.setter
+    def daif(self, value: int) -> None:
+        self._words[self._daif] = value & DAIF
+
+    @property
+    def el(self) -> int:
+        """The current exception level, 0 or 1."""
+        return self._words[self._pstate] >> 2 & 3
+
+    @property
+    def pstate(self) -> int:
+        """PSTATE in the layout of SPSR_EL1 (Arm ARM, C5.2.18)."""
+        words = self._words
+        return (
+            words[self._pstate] & ~_KEPT_APART
+            | words[self._daif]
+            | words[self._nf] & N
+            | (0 if words[self._zf] else Z)
+            | words[self._cf] << 29
+            | words[self._vf] >> 3 & V
+        )
+
+    @pstate.setter
+    def pstate(self, value: int) -> None:
+        words = self._words
+        words[self._nf] = value & N
+        words[self._zf] = 0 if value & Z else 1
+        words[self._cf] = value >> 29 & 1
+        words[self._vf] = (value & V) << 3
+        words[self._daif] = value & DAIF
+        words[self._pstate] = value & ~_KEPT_APART & 0xFFFF_FFFF
+
+    @property
+    def syndrome(self) -> int:
+        """What ESR_EL1 is to hold for the exception just raised."""
+        return self._words[self._syndrome]
+
+    @property
+    def fault_address(self) -> int:
+        """What FAR_EL1 is to hold for the abort just raised."""
+        return self._doubles[self._fault]
+
+    def system(self, offset: int) -> int:
+        """The system register at `offset` bytes (a field of `Layout`) of the context."""
+        return self._doubles[offset // 8]
+
+    def set_system(self, offset: int, value: int) -> None:
+        """Change the system register at `offset` bytes (a field of `Layout`) of the context."""
+        self._doubles[offset // 8] = value
+
+    def save(self) -> bytes:
+        """The whole context, to give to `restore` later, in this process or another with the same build of Unicorn."""
+        return bytes(self._raw)
+
+    def restore(self, saved: bytes) -> None:
+        """Fill the frame with a context that `save` gave. Raises ValueError if its size is another build's."""
+        self._raw[:] = saved

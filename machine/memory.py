@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest's memory as the host reads and writes it: virtual, through the guest's page tables, and physical."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .bus import Bus
+from .cpu import Cpu
+from .errors import MachineError
+from .mmu import Mapping, TranslationFault, TranslationRegisters, translate
+
+_TOP = 1 << 64
+
+
+class PhysicalMemory:
+    """Physical address space: RAM and device registers."""
+
+    def __init__(self, bus: Bus, cpu: Cpu) -> None:
+        self._bus, self._cpu = bus, cpu
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes from `address`. Raises MachineError where there is neither memory nor a device."""
+        return self._bus.read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write `data` at `address`; code that ran there is translated anew. Raises MachineError as `read` does."""
+        self._bus.write(address, data)
+        self._cpu.forget_all()
+
+
+class Memory:
+    """Virtual address space, as the guest's page tables have it at this moment."""
+
+    def __init__(self, bus: Bus, cpu: Cpu, registers: Callable[[], TranslationRegisters]) -> None:
+        self._bus, self._cpu, self._registers = bus, cpu, registers
+        self.physical = PhysicalMemory(bus, cpu)
+
+    def translate(self, address: int) -> Mapping:
+        """Where a virtual address leads. Raises MachineError where the guest maps nothing."""
+        try:
+            return translate(self._registers(), self._bus.read_u64, address)
+        except TranslationFault as fault:
+            raise MachineError(str(fault)) from None
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes from virtual `address`. Raises MachineError where any of it is unmapped."""
+        return b"".join(self._bus.read(physical, length) for physical, length in self._pieces(address, size))
+
+    def read_available(self, address: int, size: int) -> bytes:
+        """As `read`, but ends early at the first unmapped byte. Raises MachineError if that is the first byte of all."""
+        pieces = []
+        try:
+            for physical, length in self._pieces(address, size):
+                pieces.append(self._bus.read(physical, length))
+        except MachineError:
+            if not pieces:
+                raise
+        return b"".join(pieces)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write `data` at virtual `address`, whatever the guest's own permissions; code there is translated anew.
+
+        Raises MachineError, having written nothing, where any of it is unmapped.
+        """
+        done = 0
+        for physical, length in list(self._pieces(address, len(data))):
+            self._bus.write(physical, data[done : done + length])
+            done += length
+        if len(data) <= 64:
+            self._cpu.forget(range(address & ~3, address + len(data), 4))
+        else:
+            self._cpu.forget_all()
+
+    def read_u32(self, address: int) -> int:
+        """A little-endian word. Raises MachineError where it is unmapped."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+    def read_u64(self, address: int) -> int:
+        """A little-endian doubleword. Raises MachineError where it is unmapped."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def read_string(self, address: int, limit: int = 4096) -> bytes:
+        """The bytes up to a NUL, `limit` at most. Raises MachineError where the first byte is unmapped."""
+        text = b""
+        while len(text) < limit:
+            chunk = self.read_available(address + len(text), min(limit - len(text), 256))
+            end = chunk.find(b"\0")
+            if end >= 0:
+                return text + chunk[:end]
+            text += chunk
+        return text
+
+    def _pieces(self, address: int, size: int) -> Iterator[tuple[int, int]]:
+        if not 0 <= address < _TOP or address + size > _TOP:
+            raise MachineError(f"{address:#x} + {size} bytes is outside the 64-bit address space")
+        while size > 0:
+            mapping = self.translate(address)
+            length = min(size, mapping.remaining)
+            yield mapping.physical, length
+            address, size = address + length, size - length

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The one thread that runs a machine, and how everyone else gets work done on it.
+
+Work is done between slices, so that memory can be read and probes set while the guest runs.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, ParamSpec, TypeVar
+
+from .machine import Machine
+from .stop import Stop
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Owner:
+    """Runs `machine` on a thread of its own. `running` says whether the guest is being run."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.running = False
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        machine.between_slices = self._between_slices
+        self._thread = threading.Thread(target=self._loop, name="armprobe machine", daemon=True)
+        self._thread.start()
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `function` called by the owner's thread, between two slices if the guest runs."""
+        future: Future[T] = Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function(*args, **kwargs))
+            except BaseException as error:  # whatever it is, it belongs to whoever waits
+                future.set_exception(error)
+
+        if threading.current_thread() is self._thread:
+            work()
+        else:
+            self._work.put(work)
+        return future
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `submit`, and wait for the result; raises what `function` raises."""
+        return self.submit(function, *args, **kwargs).result()
+
+    def resume(self, run: Callable[[], Stop], done: Callable[[Future[Stop]], Any]) -> None:
+        """Start `run` (which runs the machine) and return; `done` is called with its future when it has ended.
+
+        Raises RuntimeError when the guest already runs.
+        """
+        if self.running:
+            raise RuntimeError("the guest is running already")
+        self.running = True
+        future: Future[Stop] = Future()
+
+        def work() -> None:
+            try:
+                stop = run()
+            except BaseException as error:
+                self.running = False
+                future.set_exception(error)
+            else:
+                self.running = False
+                future.set_result(stop)
+
+        future.add_done_callback(done)
+        self._work.put(work)
+
+    def interrupt(self) -> None:
+        """Stop a running guest; nothing happens to a stopped one."""
+        if self.running:
+            self.machine.interrupt()
+            self._work.put(lambda: None)  # wake a machine that waits
+
+    def close(self) -> None:
+        """End the thread. The machine must not be used through this owner afterwards."""
+        self.interrupt()
+        self._work.put(None)
+        self._thread.join(timeout=10)
+
+    def _between_slices(self) -> None:
+        while True:
+            try:
+                work = self._work.get_nowait()
+            except queue.Empty:
+                return
+            if work is None:
+                self._work.put(None)
+                self.machine.interrupt()
+                return
+            work()
+
+    def _loop(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()

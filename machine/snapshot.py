@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Saving a machine's whole state, in memory and in a file, and taking it up again.
+
+A snapshot file is a page-aligned header (JSON) followed by the memory as it is, holes left out by the file system, so that a
+resumed machine can map it copy-on-write instead of reading it.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import unicorn
+
+from .errors import MachineError
+from .symbols import Symbols
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+MAGIC: Final = b"armprobe snapshot\n"
+VERSION: Final = 1
+_PAGE: Final = 4096
+_CHUNK: Final = 64 << 10
+_ZEROS: Final = bytes(_CHUNK)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A machine's state at one instruction: CPU context, devices, clock, and the bytes of its memories."""
+
+    context: bytes
+    state: dict[str, Any]
+    memories: tuple[bytes, ...]
+
+
+def take(machine: Machine) -> Snapshot:
+    """The state of a stopped machine."""
+    machine.cpu.frame.load()
+    return Snapshot(machine.cpu.frame.save(), _state(machine), tuple(bytes(ram.data) for ram in machine.bus.rams))
+
+
+def put_back(machine: Machine, snapshot: Snapshot) -> None:
+    """Make `machine`, from which `snapshot` was taken, what it was then."""
+    for ram, data in zip(machine.bus.rams, snapshot.memories, strict=True):
+        ram.data[:] = data
+    _set_state(machine, snapshot.context, snapshot.state)
+
+
+def _state(machine: Machine) -> dict[str, Any]:
+    parts = {"clock": machine.clock, "gic": machine.gic, "uart": machine.uart}
+    parts |= {timer.name: timer for timer in machine.timers.values()}
+    state: dict[str, Any] = {name: {key: getattr(part, key) for key in part.STATE} for name, part in parts.items()}
+    state["scratch"] = machine.scratch.state()
+    state["return_address"] = machine.return_address
+    state["counter_sites"] = sorted(machine.counter_access.sites)
+    return json.loads(json.dumps(state))  # type: ignore[no-any-return]  # a copy that owns all it holds
+
+
+def _set_state(machine: Machine, context: bytes, state: dict[str, Any]) -> None:
+    parts = {"clock": machine.clock, "gic": machine.gic, "uart": machine.uart}
+    parts |= {timer.name: timer for timer in machine.timers.values()}
+    for name, part in parts.items():
+        for key, value in json.loads(json.dumps(state[name])).items():
+            setattr(part, key, value)
+    machine.gic.running = [(number, priority) for number, priority in machine.gic.running]
+    machine.scratch.set_state(state["scratch"])
+    machine.return_address = state["return_address"]
+    machine.counter_access.watch((address, writes) for address, writes in state["counter_sites"])
+    frame = machine.cpu.frame
+    frame.restore(context)
+    frame.store()
+    machine.cpu.refresh()
+    machine.cpu.forget_translations()
+    machine.forget_stop()
+    for restored in machine.on_restore:
+        restored()
+
+
+def save(machine: Machine, path: Path, key: str = "") -> None:
+    """Write the machine's state to `path`, all or nothing. `key` is kept with it, for whoever made the snapshot.
+
+    Raises MachineError when the file cannot be written.
+    """
+    snapshot = take(machine)
+    symbols = machine.symbols.to_bytes()
+    crc, extents = 0, []
+    blob = b"".join((snapshot.context, symbols))
+    header: dict[str, Any] = {
+        "version": VERSION,
+        "unicorn": unicorn.__version__,
+        "cpu": machine.cpu.model,
+        "kind": machine.kind,
+        "sources": [str(source) for source in machine.guest.sources],
+        "key": key,
+        "context": len(snapshot.context),
+        "symbols": len(symbols),
+        "blob_crc": zlib.crc32(blob),
+        "memories": [ram.size for ram in machine.bus.rams],
+        "state": snapshot.state,
+    }
+    for data in snapshot.memories:
+        for at in range(0, len(data), _CHUNK):
+            chunk = data[at : at + _CHUNK]
+            if chunk != _ZEROS[: len(chunk)]:
+                crc = zlib.crc32(chunk, crc)
+                extents.append(at)
+        extents.append(-1)
+    header["extents"], header["crc"] = extents, crc
+    text = json.dumps(header).encode()
+    start = -(-(len(MAGIC) + 16 + len(text) + len(blob)) // _PAGE) * _PAGE
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(MAGIC + len(text).to_bytes(8, "little") + start.to_bytes(8, "little") + text + blob)
+            for data in snapshot.memories:
+                _write_sparse(file, start, data)
+                start += len(data)
+            file.truncate(start)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MachineError(f"the snapshot {path} cannot be written: {error.strerror}") from None
+
+
+def _write_sparse(file: BinaryIO, start: int, data: bytes) -> None:
+    for at in range(0, len(data), _CHUNK):
+        chunk = data[at : at + _CHUNK]
+        if chunk != _ZEROS[: len(chunk)]:
+            file.seek(start + at)
+            file.write(chunk)
+
+
+@dataclass(frozen=True)
+class SavedMachine:
+    """What a snapshot file holds, its memories mapped copy-on-write."""
+
+    header: dict[str, Any]
+    context: bytes
+    symbols: Symbols
+    memories: tuple[mmap.mmap, ...]
+
+
+def is_snapshot(path: Path) -> bool:
+    """Whether the file at `path` begins as a snapshot does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def read_key(path: Path) -> str | None:
+    """The key that `save` was given, or None if the file is no snapshot that this version can read."""
+    try:
+        return str(_header(path)[0]["key"])
+    except MachineError:
+        return None
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int, int]:
+    """The header, where the blob begins and where memory begins."""
+    again = "make it again (armprobe linux does so by itself when you delete the file)"
+    try:
+        with path.open("rb") as file:
+            fixed = file.read(len(MAGIC) + 16)
+            length = int.from_bytes(fixed[len(MAGIC) : len(MAGIC) + 8], "little")
+            start = int.from_bytes(fixed[len(MAGIC) + 8 :], "little")
+            if fixed[: len(MAGIC)] != MAGIC or length > 64 << 20:
+                raise ValueError
+            header = json.loads(file.read(length))
+            if header["version"] != VERSION:
+                raise MachineError(f"{path} is a snapshot of format {header['version']}, this is format {VERSION}: {again}")
+            if header["unicorn"] != unicorn.__version__:
+                raise MachineError(
+                    f"{path} was saved with Unicorn {header['unicorn']} and cannot be resumed with {unicorn.__version__}: {again}"
+                )
+            if path.stat().st_size != start + sum(header["memories"]):
+                raise ValueError
+    except OSError as error:
+        raise MachineError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise MachineError(f"{path} is a damaged or truncated snapshot: {again}") from None
+    return header, len(MAGIC) + 16 + length, start
+
+
+def load(path: Path) -> SavedMachine:
+    """Read and check a snapshot file. Raises MachineError when it is damaged or made by another version."""
+    header, blob_at, start = _header(path)
+    damaged = MachineError(f"{path} is a damaged snapshot (its checksum is wrong): make it again")
+    with path.open("rb") as file:
+        file.seek(blob_at)
+        blob = file.read(header["context"] + header["symbols"])
+        if zlib.crc32(blob) != header["blob_crc"]:
+            raise damaged
+        memories = []
+        for size in header["memories"]:
+            memories.append(
+                mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=start)
+            )
+            start += size
+    crc, index = 0, 0
+    for at in header["extents"]:
+        if at < 0:
+            index += 1
+        else:
+            crc = zlib.crc32(memoryview(memories[index])[at : at + _CHUNK], crc)
+    if crc != header["crc"]:
+        raise damaged
+    context = blob[: header["context"]]
+    return SavedMachine(header, context, Symbols.from_bytes(blob[header["context"] :]), tuple(memories))
+
+
+def resume(machine: Machine, saved: SavedMachine) -> None:
+    """Finish a machine made around `saved`'s memories."""
+    if len(saved.context) != len(machine.cpu.frame.save()):
+        raise MachineError("the snapshot's CPU context is another build's of Unicorn: make it again")
+    _set_state(machine, saved.context, saved.header["state"])

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Why the machine stopped: always said by whoever stopped it, never inferred from the CPU's state."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+
+class StopReason(enum.Enum):
+    """The reasons for which `Machine.run` returns."""
+
+    UNTIL = "reached the address asked for"
+    INSTRUCTIONS = "executed the instructions asked for"
+    BREAKPOINT = "breakpoint"
+    WATCHPOINT = "watchpoint"
+    PROBE = "probe"
+    INTERRUPTED = "interrupted"
+    IDLE = "the guest waits for an interrupt that nothing will raise"
+    POWER_OFF = "the guest powered the machine off"
+    RESET = "the guest asked for a reset"
+    LOCKUP = "the guest's exception vectors cannot be executed"
+    RETURNED = "the called function returned"
+
+    @property
+    def final(self) -> bool:
+        """Whether the guest cannot go on after this stop."""
+        return self in (StopReason.POWER_OFF, StopReason.RESET, StopReason.LOCKUP)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One stop of the machine.
+
+    `address` is the PC (of a watchpoint: of the instruction about to make the access). `detail` is whatever the one who
+    stopped the machine has to say of it, such as a `probes.Hit`; `text` says it in a few words.
+    """
+
+    reason: StopReason
+    address: int
+    text: str = ""
+    detail: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.text or self.reason.value} at {self.address:#x}"
+
+
+@dataclass(frozen=True)
+class WatchHit:
+    """The access that a watchpoint stopped before: its kind, virtual address as watched, size in bytes, value to be written."""
+
+    kind: str
+    address: int
+    size: int
+    value: int
