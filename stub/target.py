@@ -36,7 +36,11 @@ class StopEvent:
     """GDB's signal number: 5 TRAP, 2 INT, 11 SEGV."""
     kind: str
     watch: tuple[BreakKind, int] | None = None
-    """For "watchpoint": which kind of watchpoint was hit, and the data address."""
+    """For "watchpoint": which kind of watchpoint was hit, and an address it watches.
+
+    The machine has stopped before the load or store, with pc at it, as AArch64 watchpoints do (Arm ARM, D2.10): GDB
+    counts on that, and executes the instruction itself before it looks at the value.
+    """
     exit_code: int | None = None
     """For "exited" (power-off, reset): 0 to 255."""
     text: str = ""
@@ -97,7 +101,7 @@ class Target(Protocol):
         """Start the machine and return at once; `done` is called once, from any thread, when it has stopped.
 
         With `step`, one instruction is executed; with `range` (start, end) too, instructions are stepped until pc is
-        outside start <= pc < end. A breakpoint at the pc resumed from is stepped over.
+        outside start <= pc < end. No break- or watchpoint stops the first instruction.
         """
 
     def interrupt(self) -> None:

@@ -4,6 +4,7 @@
 `stores` and `loads` say which instructions also touch data, for watchpoints to see.
 """
 
+import itertools
 import json
 import threading
 import time
@@ -96,15 +97,16 @@ class FakeTarget:
         done(self.stop)
 
     def _go(self, step: bool, range: tuple[int, int] | None) -> StopEvent:
-        while True:
-            executed = self.registers["pc"]
-            self.registers["pc"] += 4
+        for executed in itertools.count():
             pc = self.registers["pc"]
-            if executed == self.powers_off_at:
+            if pc == self.powers_off_at:
                 return StopEvent(5, "exited", exit_code=0)
-            hit = self._touch(executed)
-            if hit:
-                return StopEvent(5, "watchpoint", watch=hit, text=self.text)
+            if executed and (watch := self._watch_hit(pc)):
+                return StopEvent(5, "watchpoint", watch=watch, text=self.text)
+            if stored := self.stores.get(pc):
+                value = int.from_bytes(self.read_memory(stored, 4), "little") + 1
+                self.write_memory(stored, value.to_bytes(4, "little"))
+            pc = self.registers["pc"] = pc + 4
             if step and not (range and range[0] <= pc < range[1]):
                 return StopEvent(5, "step", text=self.text)
             for kind, what in ((BreakKind.SOFTWARE, "breakpoint"), (BreakKind.HARDWARE, "hwbreak")):
@@ -115,13 +117,12 @@ class FakeTarget:
             if pc >= BASE + SIZE - 4:
                 self.registers["pc"] = BASE
                 time.sleep(0.001)
+        raise AssertionError
 
-    def _touch(self, executed: int) -> tuple[BreakKind, int] | None:
-        """Execute the load or store there is; the watchpoint it hits."""
-        if stored := self.stores.get(executed):
-            value = int.from_bytes(self.read_memory(stored, 4), "little") + 1
-            self.write_memory(stored, value.to_bytes(4, "little"))
-        touched = stored or self.loads.get(executed)
+    def _watch_hit(self, pc: int) -> tuple[BreakKind, int] | None:
+        """The watchpoint that the load or store at `pc` is about to hit."""
+        stored = self.stores.get(pc)
+        touched = stored or self.loads.get(pc)
         sees = {BreakKind.WRITE, BreakKind.ACCESS} if stored else {BreakKind.READ, BreakKind.ACCESS}
         for kind, address, length in self.points:
             if touched and kind in sees and address <= touched < address + length:
@@ -130,6 +131,10 @@ class FakeTarget:
 
     def interrupt(self) -> None:
         self._interrupted.set()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def wait(self) -> None:
         if self._thread and self._thread is not threading.current_thread():

@@ -91,7 +91,7 @@ def test_watch_reasons(client: Client, target: FakeTarget, letter: bytes, word: 
     assert client.ask(b"Z%b,%x,8" % (letter, data)) == b"OK"
     reply = client.ask(b"vCont;c")
     assert reply.endswith(b"thread:1;%b:%x;" % (word, data))
-    assert pc(reply) == BASE + 0x14
+    assert pc(reply) == BASE + 0x10
 
 
 def test_read_watch_reason(client: Client, target: FakeTarget) -> None:

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Addresses, sockets, and who is in control."""
+
+import logging
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from armprobe.stub import Server, StubError, serve
+
+from .client import Client, framed
+from .fake import FakeTarget
+
+
+@pytest.mark.parametrize(
+    ("address", "begins"),
+    [("127.0.0.1:0", "127.0.0.1:"), ("localhost:0", "127.0.0.1:"), (":0", "127.0.0.1:"), ("[::1]:0", "[::1]:")],
+)
+def test_loopback(target: FakeTarget, address: str, begins: str, caplog: pytest.LogCaptureFixture) -> None:
+    with serve(target, address) as server:
+        assert server.address.startswith(begins)
+        assert int(server.address.rpartition(":")[2]) > 0
+        with Client(server.address) as client:
+            assert client.ask(b"qC") == b"QC1"
+    assert not caplog.records
+
+
+def test_elsewhere_only_by_name_and_with_a_warning(target: FakeTarget, caplog: pytest.LogCaptureFixture) -> None:
+    with serve(target, "0.0.0.0:0") as server:
+        assert server.address.startswith("0.0.0.0:")
+    assert [(record.levelno, "no password" in record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, True)
+    ]
+
+
+@pytest.mark.parametrize("address", ["", "1234", "127.0.0.1", "host:port", "1:2:3", "::1:1", ":65536", ":-1", "unix:"])
+def test_what_is_no_address(target: FakeTarget, address: str) -> None:
+    with pytest.raises(StubError, match=r"unix:/path"):
+        serve(target, address)
+
+
+@pytest.mark.parametrize("address", ["no-such-host.invalid:0", "198.51.100.1:0", "unix:/no/such/folder/s", "a..b:0"])
+def test_where_one_cannot_listen(target: FakeTarget, address: str) -> None:
+    with pytest.raises(StubError, match=r"^cannot listen on \S+: \S"):
+        serve(target, address)
+
+
+def test_a_long_socket_path(target: FakeTarget, tmp_path: Path) -> None:
+    with pytest.raises(StubError, match="too long"):
+        serve(target, f"unix:{tmp_path / ('x' * 200)}")
+
+
+def test_a_port_in_use(server: Server) -> None:
+    with pytest.raises(StubError, match=f"^{server.address} is in use: "):
+        serve(FakeTarget(), server.address)
+
+
+def test_a_port_is_free_again_at_once(target: FakeTarget) -> None:
+    address = "127.0.0.1:0"
+    for _ in range(3):
+        with serve(target, address) as server, Client(server.address) as client:
+            assert client.ask(b"qC") == b"QC1"
+            address = server.address
+
+
+def test_unix_socket(target: FakeTarget, tmp_path: Path) -> None:
+    path = tmp_path / "stub"
+    with serve(target, f"unix:{path}") as server:
+        assert server.address == f"unix:{path}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with Client(server.address) as client:
+            assert client.ask(b"qC") == b"QC1"
+        with pytest.raises(StubError, match="is in use"):
+            serve(target, f"unix:{path}")
+    assert not path.exists()
+
+
+def test_a_socket_left_behind_is_replaced_and_nothing_else(target: FakeTarget, tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(left))
+    with serve(target, f"unix:{left}"):
+        pass
+    file = tmp_path / "file"
+    file.write_text("precious")
+    with pytest.raises(StubError, match="is in use"):
+        serve(target, f"unix:{file}")
+    assert file.read_text() == "precious"
+
+
+def test_one_client_at_a_time(server: Server, target: FakeTarget) -> None:
+    with Client(server.address) as first:
+        assert first.ask(b"qC") == b"QC1"
+        with Client(server.address) as second:
+            assert second.ask(b"qSupported:") == b"E.another debugger is in control of this machine: detach it first"
+            assert second.rest() == b""
+        assert first.ask(b"qC") == b"QC1"
+        assert first.ask(b"D") == b"OK"
+    with Client(server.address) as third:
+        assert third.ask(b"qC") == b"QC1"
+        assert third.ask(b"D") == b"OK"
+    assert target.calls == ["attach", "detach"] * 2
+
+
+def test_a_client_may_follow_at_once(server: Server) -> None:
+    """The end of the one may be noticed after the beginning of the next."""
+    for _ in range(50):
+        with Client(server.address) as client:
+            assert client.ask(b"qC") == b"QC1"
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_closing_lets_go_of_the_machine(target: FakeTarget, running: bool) -> None:
+    server = serve(target, "127.0.0.1:0")
+    with Client(server.address) as client:
+        client.ask(b"?")
+        if running:
+            client.send(framed(b"vCont;c"))
+            assert client.byte() == b"+"
+        start = time.monotonic()
+        server.close()
+        assert time.monotonic() < start + 2
+        assert client.rest() == b""
+        assert target.calls == ["attach", "detach"]
+        server.close()
+        with pytest.raises(ConnectionRefusedError):
+            Client(server.address)
+
+
+def test_no_thread_is_left(target: FakeTarget) -> None:
+    before = threading.active_count()
+    for _ in range(3):
+        with serve(target, "127.0.0.1:0") as server, Client(server.address) as client:
+            client.ask(b"?")
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
