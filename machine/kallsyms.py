@@ -2,12 +2,15 @@
 """The symbols a kernel Image carries: the tables that scripts/kallsyms.c writes and kernel/kallsyms.c reads.
 
 Nothing in an Image says where they are. What gives them away is the table of tokens, in which the ten digits stand for
-themselves, next to each other; from there each table is found by what must hold for it. Orders of the tables (aligned
-to 8 bytes each) that are read:
+themselves, next to each other; from there each table is found by what must hold for it. Orders of the tables that are
+read, since Linux 4.6:
 
     before 6.2  offsets, relative_base, num_syms, names, markers, token_table, token_index
     6.2, 6.3    the same with seqs_of_names between markers and token_table
     since 6.4   num_syms, names, markers, token_table, token_index, offsets, relative_base, seqs_of_names
+    since 7.0   the same without relative_base: an offset counts from its own place (commit a081b5789255)
+
+They are aligned to 8 bytes, since 7.0 to 4.
 """
 
 from __future__ import annotations
@@ -15,7 +18,10 @@ from __future__ import annotations
 import re
 import struct
 from array import array
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from .errors import MachineError
@@ -26,9 +32,19 @@ _NAMES_A_MARKER: Final = 256  # markers[i] is the offset of name 256 * i
 _LONGEST_NAME: Final = 514  # KSYM_NAME_LEN of 512, and two bytes of length
 
 _RELATIVE: Final = struct.pack("<Q", 0x403)  # R_AARCH64_RELATIVE, symbol 0: ELF for the Arm 64-bit Architecture
-_LINK_ALIGNMENT: Final = 0x20_0000
 _KERNEL_HALF: Final = 0xFFFF << 48
+_LINK_ALIGNMENT: Final = 0x20_0000  # an Image is linked at text_offset above a multiple of this (asm/memory.h)
 _NONE: Final = "this kernel Image carries no kallsyms tables that can be read (CONFIG_KALLSYMS), so it has no symbols"
+
+
+@dataclass(frozen=True)
+class _TokenTables:
+    """token_table and token_index: the tokens, the offset of the first table, that of what follows the second."""
+
+    tokens: list[str]
+    start: int
+    end: int
+    alignment: int
 
 
 def read(image: bytes) -> list[tuple[str, int, str]]:
@@ -36,90 +52,95 @@ def read(image: bytes) -> list[tuple[str, int, str]]:
 
     Raises MachineError when it has none or keeps them in a form unknown here.
     """
-    for tokens, table, index in _token_tables(image):
+    for table in _token_tables(image):
         for num_syms, names_at in _names_tables(image, table):
-            names = _names(image, names_at, num_syms, tokens)
-            addresses = _addresses(image, num_syms, names_at - 8, index + 2 * _TOKENS)
+            names = _names(image, names_at, num_syms, table.tokens)
+            addresses = _addresses(image, names, names_at, table)
             if addresses:
                 return [(name[1:], address, name[:1]) for name, address in zip(names, addresses, strict=True)]
     raise MachineError(_NONE)
 
 
-def _align(offset: int) -> int:
-    return (offset + 7) & ~7
+def _align(offset: int, alignment: int) -> int:
+    return -(-offset // alignment) * alignment
 
 
-def _token_tables(image: bytes) -> Iterator[tuple[list[str], int, int]]:
-    """Each table of 256 tokens that token_index confirms: the tokens, where it is, and where token_index is."""
+def _token_tables(image: bytes) -> Iterator[_TokenTables]:
+    """Each table of 256 tokens that a token_index confirms."""
     run = image.find(_DIGITS)
     while run >= 0:
         end = run
         for _ in range(_TOKENS - ord("0")):
             end = image.find(b"\0", end) + 1
             if not end:
-                break
-        index = _align(end)
-        if end and index + 2 * _TOKENS <= len(image):
+                return
+        for alignment in (8, 4):
+            index = _align(end, alignment)
+            if index + 2 * _TOKENS > len(image):
+                continue
             offsets = struct.unpack_from(f"<{_TOKENS}H", image, index)
-            table = run - offsets[ord("0")]
-            if table >= 0 and not offsets[0]:
-                tokens = image[table : end - 1].split(b"\0")
-                starts = [0]
-                for token in tokens[:-1]:
-                    starts.append(starts[-1] + len(token) + 1)
-                if tuple(starts) == offsets:
-                    yield [token.decode("latin-1") for token in tokens], table, index
+            start = run - offsets[ord("0")]
+            if start >= 0 and _offsets_of(tokens := image[start : end - 1].split(b"\0")) == list(offsets):
+                yield _TokenTables([token.decode("latin-1") for token in tokens], start, index + 2 * _TOKENS, alignment)
         run = image.find(_DIGITS, run + 1)
 
 
-def _names_tables(image: bytes, table: int) -> Iterator[tuple[int, int]]:
-    """Each table of names before the token_table at `table` that has markers: num_syms and the offset of the names."""
-    for markers_at, markers in _marker_tables(image, table):
-        # num_syms is the 8 bytes before the names; the names end at the markers, up to alignment.
-        latest = markers_at - markers[-1] - 8
-        for at in range(latest & ~7, max(latest - _NAMES_A_MARKER * _LONGEST_NAME, 0), -8):
-            num_syms, zero = struct.unpack_from("<II", image, at)
-            if zero or not 0 <= len(markers) * _NAMES_A_MARKER - num_syms < _NAMES_A_MARKER:
-                continue
-            if _agree(image, at + 8, num_syms, markers, markers_at):
-                yield num_syms, at + 8
+def _offsets_of(tokens: list[bytes]) -> list[int]:
+    offsets = [0]
+    for token in tokens[:-1]:
+        offsets.append(offsets[-1] + len(token) + 1)
+    return offsets
 
 
-def _marker_tables(image: bytes, table: int) -> Iterator[tuple[int, list[int]]]:
-    """Runs of offsets that rise from 0 by what 256 names may take, nearest `table` first. 8 bytes each before 4.20."""
-    size = table & ~7
-    words = array("I", image[:size])
+def _names_tables(image: bytes, table: _TokenTables) -> Iterator[tuple[int, int]]:
+    """Each table of names with markers before `table`: num_syms and the offset of the names."""
+    alignment = table.alignment
+    for markers_at, markers in _marker_tables(image, table.start):
+        # num_syms comes right before the names; the names end at the markers, up to alignment.
+        latest = (markers_at - markers[-1] - alignment) // alignment * alignment
+        for at in range(latest, max(latest - _NAMES_A_MARKER * _LONGEST_NAME, 0), -alignment):
+            num_syms = int.from_bytes(image[at : at + alignment], "little")
+            if 0 <= len(markers) * _NAMES_A_MARKER - num_syms < _NAMES_A_MARKER:
+                end = _end_of_names(image, at + alignment, num_syms, markers, markers_at)
+                if end is not None and _align(end, alignment) == markers_at:
+                    yield num_syms, at + alignment
+
+
+def _marker_tables(image: bytes, before: int) -> Iterator[tuple[int, list[int]]]:
+    """Runs of offsets that rise from 0 by what 256 names can take: where, and the offsets; nearest to `before` first.
+
+    They have 4 bytes each, 8 before 4.20.
+    """
+    words = array("I", image[: before // 4 * 4])
     smallest, largest = 2 * _NAMES_A_MARKER, _LONGEST_NAME * _NAMES_A_MARKER
-    for first in range(len(words) - 4, -1, -2):
+    for first in range(len(words) - 1, -1, -1):
         if words[first]:
             continue
         for step in (1, 2):
             markers = [0]
-            at = first + step
-            while at < len(words) and smallest <= words[at] - markers[-1] <= largest:
-                if step == 2 and words[at - 1]:
+            for at in range(first + step, len(words), step):
+                if not smallest <= words[at] - markers[-1] <= largest or (step == 2 and words[at - 1]):
                     break
                 markers.append(words[at])
-                at += step
             if len(markers) > 1:
                 yield first * 4, markers
 
 
-def _agree(image: bytes, names_at: int, num_syms: int, markers: list[int], markers_at: int) -> bool:
-    """Whether the names at `names_at` are where `markers` has them and end where the markers begin."""
+def _end_of_names(image: bytes, names_at: int, num_syms: int, markers: list[int], limit: int) -> int | None:
+    """Where the names at `names_at` end, or None if they are not where `markers` has them or do not end by `limit`."""
     at = names_at
     for number in range(num_syms):
         if not number % _NAMES_A_MARKER and at - names_at != markers[number // _NAMES_A_MARKER]:
-            return False
+            return None
         length = image[at]
         at += 1
         if length & 0x80:
             length = (length & 0x7F) | image[at] << 7
             at += 1
         at += length
-        if at > markers_at:
-            return False
-    return _align(at) == markers_at
+        if at > limit:
+            return None
+    return at
 
 
 def _names(image: bytes, names_at: int, num_syms: int, tokens: list[str]) -> list[str]:
@@ -138,21 +159,46 @@ def _names(image: bytes, names_at: int, num_syms: int, tokens: list[str]) -> lis
     return names
 
 
-def _addresses(image: bytes, num_syms: int, num_syms_at: int, after_tokens: int) -> list[int] | None:
-    """The address of each name; None where neither order of the tables makes sense."""
-    before = num_syms_at - 8
+def _addresses(image: bytes, names: list[str], names_at: int, table: _TokenTables) -> list[int] | None:
+    """The address of each name; None where no order of the tables makes sense."""
+    count, alignment = len(names), table.alignment
+    after = _align(table.end, alignment)
+    before = names_at - 2 * alignment
     for offsets_at, base_at in (
-        ((before - 4 * num_syms) & ~7, before),
-        (_align(after_tokens), _align(_align(after_tokens) + 4 * num_syms)),
+        ((before - 4 * count) // alignment * alignment, before),
+        (after, _align(after + 4 * count, alignment)),
     ):
         if offsets_at < 0 or base_at + 8 > len(image):
             continue
-        offsets = array("I", image[offsets_at : offsets_at + 4 * num_syms])
+        offsets = array("I", image[offsets_at : offsets_at + 4 * count])
         if offsets[-1] and sorted(offsets) == list(offsets):
             base = _relocated(image, base_at)
             if base is not None:
                 return [base + offset for offset in offsets]
-    return None
+    if after + 4 * count > len(image):
+        return None
+    signed = array("i", image[after : after + 4 * count])
+    places = [place + offset for place, offset in zip(range(after, after + 4 * count, 4), signed, strict=True)]
+    if places[0] < 0 or sorted(places) != places:
+        return None
+    link_base = _link_base(image, names, places)
+    return None if link_base is None else [link_base + place for place in places]
+
+
+def _link_base(image: bytes, names: list[str], places: list[int]) -> int | None:
+    """The address that an Image whose symbols are at the offsets `places` is linked at.
+
+    Every system call is pointed to by the table of system calls, or, where that is filled in by RELA, by a relocation
+    for it. The base that makes pointers to most of a few system calls is the one.
+    """
+    votes: Counter[int] = Counter()
+    calls = [place for name, place in zip(names, places, strict=True) if name[1:].startswith("__arm64_sys_")]
+    for place in islice(calls, 8):
+        pointer = re.compile(re.escape(struct.pack("<H", place & 0xFFFF)) + b".{4}\xff\xff", re.DOTALL)
+        pointed_to = (int.from_bytes(match[0], "little") for match in pointer.finditer(image) if not match.start() % 8)
+        votes.update({value - place for value in pointed_to if not (value - place) % _LINK_ALIGNMENT})
+    (base, agreed), *_ = [*votes.most_common(1), (0, 0)]
+    return base if agreed > 4 else None
 
 
 def _relocated(image: bytes, at: int) -> int | None:
@@ -164,9 +210,8 @@ def _relocated(image: bytes, at: int) -> int | None:
     (value,) = struct.unpack_from("<Q", image, at)
     if value:
         return int(value) if value >= _KERNEL_HALF else None
-    # The Image is linked at text_offset (its header's second doubleword) above a multiple of 2 MiB (asm/memory.h,
-    # KIMAGE_VADDR), so the low half word of the place's address is known; and the value, the lowest symbol's address,
-    # is in the first 2 MiB. Elsewhere in the Image, nothing of this form passes for it.
+    # The low half word of the place's address is known from text_offset, the header's second doubleword, and the value,
+    # the lowest symbol's address, is in the first 2 MiB. Elsewhere in the Image nothing of this form passes for it.
     (text_offset,) = struct.unpack_from("<Q", image, 8)
     low = struct.pack("<H", (at + text_offset) & 0xFFFF)
     pattern = re.compile(re.escape(low) + b".{4}\xff\xff" + re.escape(_RELATIVE), re.DOTALL)

@@ -63,8 +63,8 @@ class LoadedGuest:
         for one, other in pairwise(sorted(self.segments, key=lambda segment: segment.address)):
             if other.address < one.end:
                 raise MachineError(
-                    f"{one.what} ({_span(one)}) and {other.what} ({_span(other)}) of {self.sources[0]} overlap in memory, "
-                    "so it cannot be loaded"
+                    f"{one.what} ({_span(one)}) and {other.what} ({_span(other)}) of {self.sources[0]} overlap in "
+                    "memory, so it cannot be loaded"
                 )
 
     @property
