@@ -83,7 +83,7 @@ class Connection:
         self._output = bytearray()
         self._stop: StopEvent | None = None  # None until the client's first packet attached it
         self._activity = object()  # tells what the state is BUSY with from what it was BUSY with before
-        self._commanding = False
+        self._commanding = False  # whether that is a command, rather than the machine
         self._posted: deque[Callable[[], None]] = deque()
         self._waiting: deque[bytes] = deque()
         self._last_sent = b""
@@ -111,11 +111,12 @@ class Connection:
         """End the client's control; its reason may be a packet of its own, or that it is gone."""
         if self.state is State.DISCONNECTED:
             return
+        commanding = self.state is State.BUSY and self._commanding
         self.state = State.DISCONNECTED
         if not self.attached:
             return
         try:
-            if self._commanding:
+            if commanding:
                 self.target.interrupt()
             self.target.detach()
         except Exception as error:
@@ -145,9 +146,8 @@ class Connection:
 
     def run_aside(self, work: Callable[[], bytes]) -> None:
         """Do `work` on another thread while this one goes on watching the client; its result is the reply."""
-        with self._busy() as activity:
+        with self._busy(commanding=True) as activity:
             self._link.start(lambda: self.post(partial(self._finished, activity, self._guard(work))))
-            self._commanding = True
 
     def post(self, action: Callable[[], None]) -> None:
         """Have `action` done on the connection's thread. May be called from any thread."""
@@ -240,9 +240,10 @@ class Connection:
             return self.error(EIO, f"a defect in the machine or the stub: {error!r}")
 
     @contextmanager
-    def _busy(self) -> Iterator[object]:
+    def _busy(self, commanding: bool = False) -> Iterator[object]:
         """Become busy with an activity, unless it fails to start."""
         self.state = State.BUSY
+        self._commanding = commanding
         self._activity = object()
         try:
             yield self._activity
@@ -260,7 +261,6 @@ class Connection:
         self._reply(self._guard(self.stop_reply))
 
     def _finished(self, activity: object, reply: bytes) -> None:
-        self._commanding = False
         if self.state is State.BUSY and activity is self._activity:
             self.state = State.IDLE
             self._reply(reply)
