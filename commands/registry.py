@@ -166,8 +166,8 @@ class Command:
 
     @property
     def manual(self) -> str:
-        """Usage, help, and a line for each argument: what ``help NAME`` shows."""
-        lines = [self.usage, self.summary]
+        """The help, the usage, and a line for each argument: what ``help NAME`` shows."""
+        lines = [self.summary, f"Usage: {self.usage}"]
         if self.details:
             lines += ["", self.details]
         if self.args:
@@ -251,9 +251,14 @@ def split_for_completion(line: str) -> list[Word]:
 class Registry:
     """The commands of a session, by name. It adds ``help``, which is about the registry itself."""
 
-    def __init__(self, commands: Iterable[Command]) -> None:
-        """Raises ValueError if two commands claim one name or alias."""
+    def __init__(self, commands: Iterable[Command], refusals: Iterable[type[Exception]] = ()) -> None:
+        """`refusals` are what the API the commands are written over raises when it is asked for what cannot be.
+
+        They reach the user as `CommandError` with the same message. Raises ValueError if two commands claim one name
+        or alias.
+        """
         self.commands = tuple(commands)
+        self.refusals = tuple(refusals)
         self._help = Command(
             "help",
             "Show what a command does, or list them all.",
@@ -294,7 +299,10 @@ class Registry:
         words = split(line)
         if words:
             command = self.find(words[0].text)
-            command.run(session, command.parse(session, line, words[1:]), out)
+            try:
+                command.run(session, command.parse(session, line, words[1:]), out)
+            except self.refusals as error:
+                raise CommandError(str(error)) from error
 
     def complete(self, session: Any, line: str) -> list[str]:
         """Candidates for the last word of the line, each a whole word quoted as needed; the word may be empty.
@@ -304,12 +312,12 @@ class Registry:
         *before, word = split_for_completion(line)
         if not before:
             names = {name for name in self._by_name if word.text or name == self._by_name[name].name}
-            candidates: Iterable[str] = names
+            candidates = list(names)
         else:
             try:
                 command = self.find(before[0].text)
                 candidates = _candidates(session, command, [w.text for w in before[1:]], word.text)
-            except CommandError:
+            except (CommandError, *self.refusals):
                 return []
         return sorted({_quote(each) for each in candidates if each.startswith(word.text)})
 
@@ -329,6 +337,7 @@ class Registry:
                     "gdb": command.gdb_name == command.name,
                     "gdb_name": command.gdb_name,
                     "changes_state": command.changes_state,
+                    "repeat": command.repeat,
                 }
                 for command in (*self.commands, self._help)
             ]
@@ -372,7 +381,7 @@ def _default(arg: Arg | Option) -> Any:
     return () if arg.many and arg.default is None else arg.default
 
 
-def _candidates(session: Any, command: Command, before: Sequence[str], word: str) -> Iterable[str]:
+def _candidates(session: Any, command: Command, before: Sequence[str], word: str) -> list[str]:
     """Everything that could stand where `word` is, given the argument words before it."""
     key, equals, value = word.partition("=")
     if equals and key in command.options:

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sourced into gdb: makes the commands of the armprobe machine gdb is connected to commands of gdb's own.
+
+When gdb connects, the table of commands is fetched from the stub, and each command that does not collide with one of
+gdb's becomes a `gdb.Command` which asks the stub to run and to complete its line. Whatever is said here of gdb was
+measured on 13.1. Standard library only: gdb embeds the system's Python and sees no virtual environment.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gdb
+
+# Seconds. gdb waits `remotetimeout` (2) for a packet's reply, three times over; a reply that comes later it takes for
+# that of a later packet. A command may run for longer than that.
+PATIENCE = 24 * 60 * 60
+# gdb's own default for a target that states no PacketSize.
+DEFAULT_PACKET_SIZE = 400
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Have gdb wait for a reply as long as a command may take."""
+    before = gdb.parameter("remotetimeout")
+    gdb.execute(f"set remotetimeout {PATIENCE}", to_string=True)
+    try:
+        yield
+    finally:
+        gdb.execute(f"set remotetimeout {before}", to_string=True)
+
+
+def packet_size() -> int:
+    """The PacketSize, in bytes, that the stub stated: gdb keeps to it itself, but not for `send_packet`."""
+    said = gdb.execute("show remote memory-write-packet-size", to_string=True)
+    found = re.search(r"limited to (\d+) bytes", said)
+    return int(found[1]) if found else DEFAULT_PACKET_SIZE
+
+
+def ask(packet: str, line: str | None = None) -> str | None:
+    """The text a qArmprobe packet is answered with; None if the target does not know the packet.
+
+    Raises `gdb.GdbError` with the stub's message if it refuses, or if the packet cannot be sent.
+    """
+    connection = gdb.selected_inferior().connection
+    if not isinstance(connection, gdb.RemoteTargetConnection):
+        raise gdb.GdbError("gdb is not connected to an armprobe machine: use target remote first")
+    payload = packet if line is None else f"{packet}:{line.encode(errors='surrogateescape').hex()}"
+    if len(payload) > packet_size():
+        raise gdb.GdbError(f"the line is too long: a packet of {len(payload)} bytes, where {packet_size()} are allowed")
+    try:
+        with patience():
+            reply: bytes = connection.send_packet(payload.encode()) or b""
+    except gdb.error as error:
+        raise gdb.GdbError(f"the machine cannot be asked: {error}") from None
+    if not reply:
+        return None
+    status, text = reply[:1], reply[1:].decode("ascii", "replace")
+    if status not in b"01":
+        raise gdb.GdbError(f"the stub refused the packet {packet}: {reply.decode('ascii', 'replace')}")
+    text = bytes.fromhex(text).decode(errors="replace")
+    if status == b"0":
+        raise gdb.GdbError(text.strip())
+    return text
+
+
+def is_command(name: str) -> bool:
+    """Whether gdb takes `name` for a command already, were it only as the abbreviation of one."""
+    try:
+        gdb.execute(f"help {name}", to_string=True)
+    except gdb.error as error:
+        return "ambiguous" in str(error).lower()
+    return True
+
+
+class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are known inside gdb only
+    """A command that the stub runs and completes. `entry` is a row of the stub's table."""
+
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self.entry = entry
+        self.__doc__ = entry["help"]
+        if entry["gdb_name"] != entry["name"]:
+            self.__doc__ += f"\ngdb has its own {entry['name']}; armprobe's is {entry['gdb_name']} here.\n"
+        super().__init__(entry["gdb_name"], gdb.COMMAND_USER)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        """Run the command. Raises `gdb.GdbError` with the command's own message."""
+        if not self.entry["repeat"]:
+            self.dont_repeat()
+        try:
+            text = ask("qArmprobe.run", f"{self.entry['name']} {argument}".strip())
+        finally:
+            if self.entry["changes_state"]:
+                # gdb takes registers and stack to be as they were at the stop.
+                gdb.execute("maintenance flush register-cache", to_string=True)
+                gdb.execute("maintenance flush dcache", to_string=True)
+        if text is None:
+            raise gdb.GdbError("gdb is connected to something that is not an armprobe machine")
+        gdb.write(text if text.endswith("\n") or not text else f"{text}\n")
+
+    def complete(self, text: str, word: str | None) -> list[str] | None:
+        """Candidates for `word`, the part of the last word of `text` after what gdb thinks separates words."""
+        if word is None:  # gdb asks only where the word begins; its own answer will do
+            return None
+        try:
+            said = ask("qArmprobe.complete", f"{self.entry['name']} {text.lstrip()}") or ""
+        except gdb.GdbError:
+            return []
+        ours = re.split(r"\s", text)[-1]
+        known = len(ours) - len(word)
+        return [candidate[known:] for candidate in said.splitlines() if candidate.startswith(ours)]
+
+
+class Proxy:
+    """Keeps gdb's commands in step with the machine gdb is connected to."""
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+        self._defined: dict[str, ProxyCommand] = {}
+
+    def start(self) -> None:
+        """Look at the connection there is, and at each to come: gdb reports a stop as soon as it has connected."""
+        gdb.events.stop.connect(lambda event: self.update())
+        self.update()
+
+    def update(self) -> None:
+        """Define the commands of a machine newly connected to; a target that is none of ours is left alone."""
+        connection = gdb.selected_inferior().connection
+        if connection is self._connection:
+            return
+        self._connection = connection
+        if not isinstance(connection, gdb.RemoteTargetConnection):
+            return
+        try:
+            table = ask("qArmprobe.commands")
+        except gdb.GdbError as error:
+            gdb.write(f"armprobe's commands are not available: {error}\n", gdb.STDERR)
+            return
+        if table is not None:
+            self.define(json.loads(table))
+
+    def define(self, table: list[dict[str, Any]]) -> None:
+        """Define what is new in a table. A command of gdb's own is never replaced."""
+        wanted = [entry for entry in table if entry["gdb_name"]]
+        # Looked up before any is defined: one of ours may be an abbreviation of another.
+        taken = {e["gdb_name"] for e in wanted if e["gdb_name"] not in self._defined and is_command(e["gdb_name"])}
+        for entry in wanted:
+            name = entry["gdb_name"]
+            if name in taken:
+                gdb.write(f"gdb has a command {name} already: armprobe's is monitor {entry['name']}\n")
+            else:
+                self._defined[name] = ProxyCommand(entry)
+
+
+if "PROXY" not in globals():  # not a second time, should it be sourced again
+    PROXY = Proxy()
+    PROXY.start()

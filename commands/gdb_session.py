@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A real gdb, driven by a program: for scripts, and for tests of anything that gdb can attach to.
+
+    with GdbSession("127.0.0.1:1234") as gdb:
+        gdb.execute("break *0x40080000")
+        stop = gdb.continue_to_stop()
+
+It speaks GDB/MI (GDB manual, node "GDB/MI") through pygdbmi, which is in armprobe's extra `test`. gdb runs with
+`mi-async` on, without which nothing but a signal interrupts it.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pygdbmi.IoManager import IoManager
+
+from armprobe.stub import Server, Target, serve
+
+GDBINIT = Path(__file__).parent.parent / "gdbinit"
+PROXY = Path(__file__).with_name("gdb_proxy.py")
+TIMEOUT = 30.0  # seconds that anything may take unless the caller says otherwise
+_POLL = 0.1  # seconds after which to look whether gdb still lives
+_GRACE = 2.0  # seconds gdb has for leaving by itself
+_SHOWN = 200  # characters of what gdb last said that an error quotes
+
+Record = dict[str, Any]
+
+
+class GdbError(Exception):
+    """gdb refused, with its own message; or it could not be started, or is gone."""
+
+
+class GdbTimeout(GdbError):
+    """gdb did not say in time what was awaited of it."""
+
+
+@dataclass(frozen=True)
+class GdbStop:
+    """Why and where the machine stopped (GDB manual, node "GDB/MI Async Records")."""
+
+    reason: str
+    """As gdb has it: "breakpoint-hit", "end-stepping-range", "signal-received"...; empty where it gives none."""
+    signal: str
+    """The signal's name, such as "SIGTRAP"; empty if there was none."""
+    pc: int | None
+    """None if the guest has ended."""
+    function: str
+    """The function pc is in; empty if gdb does not know."""
+    console: str
+    """What was written to gdb's console between the resumption and the stop, by the stub or by gdb itself."""
+    raw: Mapping[str, Any] = field(repr=False)
+    """The whole record."""
+
+
+class GdbSession:
+    """One gdb attached to one stub. A context manager; not for use by several threads at once."""
+
+    def __init__(
+        self,
+        where: str | Target,
+        *,
+        gdb: str = "gdb-multiarch",
+        extended: bool = False,
+        gdbinit: Path | None = GDBINIT,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """Start gdb and connect it.
+
+        where: the address of a stub, "host:port" or "unix:/path", which must be listening; or a target, such as an
+        `armprobe.commands.Session`, to serve on a free port of the loopback for as long as this lasts.
+        gdb: its name or path. extended: connect by ``target extended-remote``. gdbinit: what it is to source, if
+        anything. timeout: seconds each operation may take.
+
+        Raises `GdbError` if gdb is absent or the connection is refused.
+        """
+        path = shutil.which(gdb)
+        if path is None:
+            raise GdbError(f"{gdb} is not installed or not executable (Debian: apt-get install gdb-multiarch)")
+        self.timeout = timeout
+        self._token = 0
+        self._running = False
+        self._stop: Record | None = None
+        self._said: list[str] = []
+        self._last = "nothing"
+        self._server: Server | None = None
+        self._process = subprocess.Popen(
+            [path, "--nx", "--quiet", "--interpreter=mi3"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
+            start_new_session=True,  # a Ctrl-C for this program is not one for gdb
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        # The last argument is how long to go on reading after something came; 0 would mean until the timeout.
+        self._io = IoManager(self._process.stdin, self._process.stdout, None, 1e-6)
+        try:
+            if not isinstance(where, str):
+                self._server = serve(where, "127.0.0.1:0")
+                where = self._server.address
+            # No prompts, no folded lines, and no 15 seconds of further attempts at an address where nobody listens.
+            for setting in ("mi-async on", "height 0", "width 0", "tcp auto-retry off"):
+                self._command(f"-gdb-set {setting}")
+            if gdbinit:
+                self.execute(f"source {gdbinit}")
+            self._command(f"-target-select {'extended-' * extended}remote {where.removeprefix('unix:')}")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def execute(self, command: str, timeout: float | None = None) -> str:
+        """Do what `command` does when typed at gdb's prompt, and give the text it prints.
+
+        One that resumes the machine is over when the machine has stopped. Raises `GdbError` with gdb's message.
+        """
+        self._begin()
+        self._command(f"-interpreter-exec console {_quoted(command)}", timeout)
+        if self._running:
+            return self.wait_for_stop(timeout).console
+        return "".join(self._said)
+
+    def cont(self) -> None:
+        """Resume the machine and return."""
+        self._begin()
+        self._command("-exec-continue")
+
+    def continue_to_stop(self, timeout: float | None = None) -> GdbStop:
+        """Resume the machine and wait until it stops."""
+        self.cont()
+        return self.wait_for_stop(timeout)
+
+    def step(self, timeout: float | None = None) -> GdbStop:
+        """Execute one instruction."""
+        self._begin()
+        self._command("-exec-step-instruction")
+        return self.wait_for_stop(timeout)
+
+    def interrupt(self, timeout: float | None = None) -> GdbStop:
+        """Stop the running machine. If it stops by itself just then, that stop is the one returned."""
+        if not self._running and self._stop is None:
+            raise GdbError("the machine is not running, so there is nothing to interrupt")
+        if self._running:
+            self._command("-exec-interrupt")
+        return self.wait_for_stop(timeout)
+
+    def wait_for_stop(self, timeout: float | None = None) -> GdbStop:
+        """Wait until the machine that was resumed stops. Raises `GdbTimeout`, and leaves it running."""
+        if not self._running and self._stop is None:
+            raise GdbError("the machine is not running, so there is no stop to wait for")
+        self._read(lambda record: self._stop is not None, "the machine to stop", timeout)
+        assert self._stop
+        payload, self._stop = self._stop["payload"] or {}, None
+        frame = payload.get("frame", {})
+        return GdbStop(
+            reason=payload.get("reason", ""),
+            signal=payload.get("signal-name", ""),
+            pc=int(frame["addr"], 16) if "addr" in frame else None,
+            function=frame.get("func", "").replace("??", ""),
+            console="".join(self._said),
+            raw=payload,
+        )
+
+    def evaluate(self, expression: str) -> str:
+        """The value of an expression, in the text gdb shows it as."""
+        return str(self._command(f"-data-evaluate-expression {_quoted(expression)}")["value"])
+
+    def register(self, name: str) -> int:
+        """The value of a register that holds one number, by gdb's name for it."""
+        text = self.execute(f"output/x ${name}")
+        try:
+            return int(text, 16)
+        except ValueError:
+            raise GdbError(f"${name} is not one number: gdb shows {text!r}") from None
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        """`length` bytes of memory. Raises `GdbError` unless all of them can be read."""
+        blocks = self._command(f"-data-read-memory-bytes {address:#x} {length}")["memory"]
+        data = b"".join(bytes.fromhex(block["contents"]) for block in blocks)
+        if len(data) != length:
+            raise GdbError(f"of {length} bytes at {address:#x} only {len(data)} can be read")
+        return data
+
+    def close(self) -> None:
+        """End gdb, which detaches, and the stub if it was started for this session. Harmless when done twice."""
+        if self._process.returncode is None:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._io.write("-gdb-exit", read_response=False)
+            try:
+                self._process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe
+            pipe.close()
+        if self._server:
+            self._server.close()
+            self._server = None
+
+    def _begin(self) -> None:
+        """Forget what belongs to earlier commands."""
+        self._said.clear()
+        if not self._running:
+            self._stop = None
+
+    def _command(self, command: str, timeout: float | None = None) -> Record:
+        """Have gdb do an MI command; the results it answers. Raises `GdbError` with its message."""
+        self._token += 1
+        token = self._token
+        try:
+            self._io.write(f"{token}{command}", read_response=False)
+        except (OSError, ValueError):  # a broken pipe, or one closed by close()
+            raise GdbError(f"gdb has ended, so it cannot do {command}; it last said: {self._last}") from None
+        answer = self._read(
+            lambda r: r["type"] == "result" and r["token"] == token, f"the result of {command}", timeout
+        )
+        results: Record = answer["payload"] or {}
+        if answer["message"] == "error":
+            raise GdbError(results.get("msg", "gdb gave no reason"))
+        return results
+
+    def _read(self, awaited: Callable[[Record], bool], what: str, timeout: float | None) -> Record:
+        """Read records until one is the awaited one, and return that. An earlier one may have been it."""
+        timeout = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + timeout
+        record: Record = {"type": "none"}
+        found = awaited(record)
+        while not found:
+            # Asked before reading: what gdb said last is read even when it is gone.
+            status = self._process.poll()
+            left = deadline - time.monotonic()
+            records = self._io.get_gdb_response(max(0, min(_POLL, left)), raise_error_on_timeout=False)
+            for each in records:
+                self._note(each)
+                if not found and awaited(each):
+                    found, record = True, each
+            if not found and not records:
+                if status is not None:
+                    raise GdbError(f"gdb ended with status {status} before {what}; it last said: {self._last}")
+                if left <= 0:
+                    raise GdbTimeout(f"waited {timeout:g} s for {what}; gdb last said: {self._last}")
+        return record
+
+    def _note(self, record: Record) -> None:
+        """Keep track of what every record says, awaited or not."""
+        kind, message, payload = record["type"], record.get("message"), record.get("payload")
+        self._last = " ".join(str(part) for part in (kind, message, payload) if part)[:_SHOWN]
+        if kind in ("console", "target") and payload:
+            self._said.append(payload)
+        elif message == "running":
+            self._running = True
+        elif message == "stopped":
+            self._running, self._stop = False, record
+
+
+def _quoted(text: str) -> str:
+    """An MI c-string. Raises `GdbError` for a line end, which would end the command."""
+    if "\n" in text or "\r" in text:
+        raise GdbError(f"one command at a time: {text!r} contains a line end")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

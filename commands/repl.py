@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The REPL: reads lines and has the registry run and complete them.
+
+From a terminal it prompts, with history, completion and the session's status below the line. From a pipe or a file
+it reads lines in silence, and its exit status says whether all of them succeeded.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.input import Input
+from prompt_toolkit.output import Output
+from prompt_toolkit.output.defaults import create_output
+from prompt_toolkit.shortcuts import CompleteStyle
+
+from .errors import CommandError
+from .registry import Arguments, Command, Out, Registry, split, split_for_completion
+
+log = logging.getLogger("armprobe.commands")
+
+PROMPT = "armprobe> "
+BANNER = "help lists the commands, Tab completes, Ctrl-C stops what runs, quit or Ctrl-D leaves.\n"
+
+# What guests and files say is shown, not obeyed: control characters of C0 and C1 but tab and line end become "?".
+_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "?")
+
+
+class Interactive(Protocol):
+    """What the REPL needs of a session, besides what its commands do."""
+
+    def status(self) -> str:
+        """One line for below the prompt: what the guest is and does. Called often, so it must not wait."""
+
+    def interrupt(self) -> None:
+        """Stop what runs, soon; harmless when nothing does. Called from another thread than the command's."""
+
+    def on_notice(self, notice: Callable[[str], None]) -> None:
+        """Call `notice`, from any thread, with text the user should see that is no command's output."""
+
+
+class _Leave(Exception):
+    """Raised by the command quit."""
+
+
+def _quit(session: Any, arguments: Arguments, out: Out) -> NoReturn:
+    raise _Leave
+
+
+QUIT = Command("quit", "Leave.", (), _quit, aliases=("exit",), gdb=False)
+
+
+class Repl:
+    """Runs what the user types, on the thread that calls `run`."""
+
+    def __init__(
+        self, session: Interactive, registry: Registry, input: Input | None = None, output: Output | None = None
+    ) -> None:
+        """`input` and `output` are prompt_toolkit's; the process's own by default."""
+        self._session = session
+        self._registry = Registry((*registry.commands, QUIT), registry.refusals)
+        self._input = input
+        self._output = output
+        self._prompt: PromptSession[str] | None = None
+        self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._writing = threading.Lock()
+        self._again = ""  # what an empty line runs
+
+    def run(self) -> int:
+        """Read and run lines until the end; the exit status."""
+        if self._input is None and not sys.stdin.isatty():
+            return self.run_lines(sys.stdin)
+        self._output = self._output or create_output()
+        self._prompt = PromptSession(
+            PROMPT,
+            history=_history(),
+            completer=_RegistryCompleter(self._session, self._registry),
+            complete_while_typing=False,
+            complete_style=CompleteStyle.READLINE_LIKE,
+            bottom_toolbar=self._session.status,
+            refresh_interval=0.5,  # seconds: the status changes by itself
+            input=self._input,
+            output=self._output,
+        )
+        self._session.on_notice(self._notice)
+        self._write(BANNER)
+        with contextlib.suppress(_Leave, EOFError):
+            while True:
+                self._prompt_once(self._prompt)
+        return 0
+
+    def run_lines(self, lines: Iterable[str]) -> int:
+        """Run each of the lines, whether or not those before succeeded; 0 if all did, 1 if not.
+
+        What they write goes to standard output, errors and notices to standard error.
+        """
+        self._session.on_notice(lambda text: print(text.rstrip("\n"), file=sys.stderr, flush=True))
+        failed = False
+        with contextlib.suppress(_Leave):
+            for line in lines:
+                if error := self._execute(line, sys.stdout.write):
+                    failed = True
+                sys.stdout.flush()
+                if error:
+                    print(f"error: {error}", file=sys.stderr, flush=True)
+        return int(failed)
+
+    def _prompt_once(self, prompt: PromptSession[str]) -> None:
+        try:
+            line = prompt.prompt()
+        except KeyboardInterrupt:
+            return  # the line is dropped, as in a shell
+        finally:
+            self._show_notices()
+        line = line.strip() or self._again
+        self._again = line if self._repeats(line) else ""
+        if error := self._execute(line, self._write):
+            self._write(f"error: {error}\n")
+
+    def _repeats(self, line: str) -> bool:
+        try:
+            words = split(line)
+            return bool(words) and self._registry.find(words[0].text).repeat
+        except CommandError:
+            return False
+
+    def _execute(self, line: str, out: Out) -> str:
+        """Run one line. What went wrong, in one sentence; empty if nothing did."""
+        try:
+            with self._interruptible():
+                self._registry.run(self._session, line, out)
+        except CommandError as error:
+            return str(error)
+        except KeyboardInterrupt:
+            return "it did not stop when asked to, and may go on unseen"
+        except _Leave:
+            raise
+        except Exception as error:
+            log.debug("%r failed", line, exc_info=True)
+            return f"this is a defect in armprobe: {type(error).__name__}: {error}"
+        return ""
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Have Ctrl-C interrupt the session; pressed again, it abandons the command."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are not for this thread
+            return
+        asked = False
+
+        def on_signal(number: int, frame: Any) -> None:
+            nonlocal asked
+            if asked:
+                raise KeyboardInterrupt
+            asked = True
+            # On a thread of its own: this one may hold, just now, a lock that interrupt() takes.
+            threading.Thread(target=self._session.interrupt, daemon=True).start()
+
+        before = signal.signal(signal.SIGINT, on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _notice(self, text: str) -> None:
+        """Show what came from another thread: above the prompt if there is one, at once if there is not."""
+        self._notices.put(text)
+        app = self._prompt.app if self._prompt else None
+        loop = app.loop if app and app.is_running else None
+        if loop:
+            with contextlib.suppress(RuntimeError):  # the prompt has just ended, and shows it itself
+                loop.call_soon_threadsafe(lambda: run_in_terminal(self._show_notices))
+        else:
+            self._show_notices()
+
+    def _show_notices(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._write(self._notices.get_nowait().rstrip("\r\n") + "\n")
+
+    def _write(self, text: str) -> None:
+        assert self._output
+        with self._writing:
+            self._output.write(text.replace("\r\n", "\n").translate(_CONTROLS))
+            self._output.flush()
+
+
+class _RegistryCompleter(Completer):
+    def __init__(self, session: Interactive, registry: Registry) -> None:
+        self._session = session
+        self._registry = registry
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        line = document.text_before_cursor
+        start = split_for_completion(line)[-1].start - len(line)
+        for candidate in self._registry.complete(self._session, line):
+            yield Completion(candidate, start_position=start)
+
+
+def _history() -> History:
+    """Lines of earlier sessions, kept where the XDG Base Directory Specification has state; none where that fails."""
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+        path = Path(state) / "armprobe" / "history"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        if os.access(path, os.R_OK | os.W_OK):
+            return FileHistory(path)
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        pass
+    return InMemoryHistory()

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# For gdb-multiarch to source before it connects to an armprobe machine:
+#
+#     gdb-multiarch -x gdbinit -ex 'target remote 127.0.0.1:1234'
+#
+# It loads the proxy that makes armprobe's commands gdb's own. No setting of gdb's is changed: the stub describes the
+# machine, so gdb needs none, and which ones are pleasant is for the user's own .gdbinit to say.
+
+python
+import os
+
+# gdb does not say which file it is sourcing; `armprobe gdb` does, through the environment.
+for path in filter(None, (os.environ.get("ARMPROBE_GDB_PROXY"), os.path.abspath("commands/gdb_proxy.py"))):
+    if os.path.isfile(path):
+        gdb.execute(f"source {path}")
+        break
+else:
+    raise gdb.GdbError(
+        "armprobe's gdb_proxy.py is not found: set ARMPROBE_GDB_PROXY to its path, or start gdb with `armprobe gdb`"
+    )
+end

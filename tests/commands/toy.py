@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A session that is no machine, and a registry of toy commands, for testing what runs them."""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from armprobe.commands.errors import CommandError
+from armprobe.commands.registry import Arg, Arguments, Command, Option, Out, Registry, integer
+
+from ..stub.fake import FakeTarget  # noqa: TID252  # tests have no import name to go by
+
+SYMBOLS = ("do_sys_open", "kfree", "kmalloc")
+
+
+def symbols(session: Any, word: str) -> Iterable[str]:
+    return [*SYMBOLS, *(f"{symbol}+0x10" for symbol in SYMBOLS)]
+
+
+def probe(session: Any, arguments: Arguments, out: Out) -> None:
+    """Says what it was given."""
+    if arguments.symbol not in SYMBOLS:
+        raise CommandError(f"there is no function {arguments.symbol}")
+    out(f"symbol={arguments.symbol} count={arguments.count} stop={arguments.stop} max_active={arguments.max_active}\n")
+
+
+def echo(session: Any, arguments: Arguments, out: Out) -> None:
+    out(arguments.text)
+
+
+def hits(session: Any, arguments: Arguments, out: Out) -> None:
+    for number in range(arguments.count):
+        out(f"hit {number}\n")
+
+
+def wait(session: "ToySession", arguments: Arguments, out: Out) -> None:
+    session.started.set()
+    stopped = session.interrupted.wait(arguments.seconds)
+    out("interrupted\n" if stopped else "waited\n")
+
+
+def load(session: "ToySession", arguments: Arguments, out: Out) -> None:
+    session.registers["x0"] = arguments.value
+
+
+def tick(session: "ToySession", arguments: Arguments, out: Out) -> None:
+    session.ticks += 1
+    out(f"tick {session.ticks}\n")
+
+
+def defect(session: Any, arguments: Arguments, out: Out) -> None:
+    raise ZeroDivisionError("a defect of the command's own")
+
+
+COMMANDS = (
+    Command(
+        "probe",
+        "Put a probe on a function.\n\nIt stays until it is taken off.",
+        (
+            Arg("symbol", "the function", complete=symbols),
+            Arg("count", "how often", type=integer, optional=True, default=1),
+            Option("stop", "where to stop", choices=("pre", "post"), many=True),
+            Option("max-active", "how many at once", type=integer),
+        ),
+        probe,
+        aliases=("p",),
+        group="Probes",
+    ),
+    Command("probes", "List the probes.", (), lambda session, arguments, out: out("none\n"), group="Probes"),
+    Command("hits", "Show hits.", (Arg("count", "how many", type=integer),), hits, group="Probes"),
+    Command(
+        "enable",
+        "Enable probes.",
+        (Arg("probes", "which", many=True, optional=True),),
+        lambda session, arguments, out: out(f"enabled {arguments.probes}\n"),
+        gdb="probe-enable",
+        group="Probes",
+    ),
+    Command("echo", "Say it.", (Arg("text", "what to say", rest=True),), echo, gdb="armprobe-echo"),
+    Command("wait", "Wait.", (Arg("seconds", "for how long", type=integer),), wait),
+    Command("load-x0", "Set x0.", (Arg("value", "to what", type=integer),), load, changes_state=True),
+    Command("tick", "Count.", (), tick, repeat=True),
+    Command("defect", "Fail as no command should.", (), defect, gdb=False),
+)
+
+
+class ToySession(FakeTarget):
+    """What front ends need of a session, over the stub's fake target."""
+
+    def __init__(self, commands: tuple[Command, ...] = COMMANDS) -> None:
+        super().__init__()
+        self.registry = Registry(commands)
+        self.ticks = 0
+        self.started = threading.Event()
+        self.interrupted = threading.Event()
+        self.state = "toy  stopped"
+        self.notice: Callable[[str], None] = lambda text: None
+
+    def status(self) -> str:
+        return self.state
+
+    def on_notice(self, notice: Callable[[str], None]) -> None:
+        self.notice = notice
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+        super().interrupt()
+
+    def command(self, line: str, out: Callable[[str], None]) -> bool:
+        try:
+            self.registry.run(self, line, out)
+        except CommandError as error:
+            out(str(error))
+            return False
+        return True
+
+    def complete(self, line: str) -> list[str]:
+        return self.registry.complete(self, line)
+
+    def command_table(self) -> str:
+        return self.registry.table()
