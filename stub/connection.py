@@ -35,6 +35,7 @@ MALFORMED = 1  # GDB's own stubs answer E01 to what they cannot make sense of
 EIO = 5
 _RESENDS = 3  # how often GDB itself tries
 _WAITING = 4 * PACKET_SIZE  # bytes of packets held back while the machine runs: far more than a client pipelines
+_HELD = 64  # bytes that keeping a packet costs besides, as it may be empty
 _GREETING = b"This is a GDB remote serial protocol server: connect with gdb's `target remote`.\r\n"
 
 
@@ -86,6 +87,7 @@ class Connection:
         self._commanding = False  # whether that is a command, rather than the machine
         self._posted: deque[Callable[[], None]] = deque()
         self._waiting: deque[bytes] = deque()
+        self._waiting_size = 0  # bytes
         self._last_sent = b""
         self._resends = 0
 
@@ -104,7 +106,9 @@ class Connection:
         for _ in range(len(self._posted)):  # not for ever, should a command post without end
             self._posted.popleft()()
         while self._waiting and self.state is State.IDLE:
-            self._answer(self._waiting.popleft())
+            payload = self._waiting.popleft()
+            self._waiting_size -= len(payload) + _HELD
+            self._answer(payload)
         self._flush()
 
     def leave(self) -> None:
@@ -210,7 +214,8 @@ class Connection:
 
     def _hold(self, payload: bytes) -> None:
         self._waiting.append(payload)
-        if sum(map(len, self._waiting)) > _WAITING:
+        self._waiting_size += len(payload) + _HELD
+        if self._waiting_size > _WAITING:
             log.error("a client sent over %d bytes of packets while the machine ran; it is disconnected", _WAITING)
             self.leave()
 

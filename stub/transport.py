@@ -55,7 +55,10 @@ class Server:
         self._acceptor.start()
 
     def close(self) -> None:
-        """Stop listening and disconnect the client, which leaves the machine as its detaching would."""
+        """Stop listening and disconnect the client, which leaves the machine as its detaching would.
+
+        Waits for that, up to 5 seconds: a target whose methods wait for a thread is not closed from that thread.
+        """
         with self._lock:
             if self._closed:
                 return
