@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""May a kprobe be put on this instruction, and how would it be executed?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .era import DEFAULT_ERA, Era, find_era
+from .instructions import Verdict
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The kernel's verdict on one instruction.
+
+    `simulator` is the kernel's name for the function that simulates it, "" for none; `reason` says why it is refused, ""
+    if it is not; `warning` says what goes wrong with it although the kernel accepts it.
+    """
+
+    verdict: Verdict
+    simulator: str = ""
+    reason: str = ""
+    warning: str = ""
+
+
+_GOOD = Decoded(Verdict.GOOD)
+
+
+def decode(word: int, era: str | Era = DEFAULT_ERA) -> Decoded:
+    """Decode one A64 instruction as `arm_kprobe_decode_insn` of that era does, the scan for exclusives around it apart.
+
+    Raises ValueError for a word that is not 32 bits, ProbeError for an unknown era.
+    """
+    if not 0 <= word < 1 << 32:
+        raise ValueError(f"an A64 instruction is a 32-bit word, not {word:#x}")
+    for mask, value, verdict, simulator, text in find_era(era).rows:
+        if word & mask == value:
+            if verdict is Verdict.REJECTED:
+                return Decoded(verdict, reason=text)
+            return Decoded(verdict, simulator, warning=text)
+    return _GOOD

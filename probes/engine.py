@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What happens when a breakpoint of ours is hit: the state machine of arch/arm64/kernel/probes/kprobes.c.
+
+    0 -> HIT_ACTIVE -> pre-handlers -> HIT_SS -> slot or simulation -> HIT_SSDONE -> post-handlers -> 0
+
+A probe hit while another is being handled is a re-entry: it is counted as missed and stepped over without its handlers. There is
+one CPU, so what the kernel keeps per CPU is kept once.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from armprobe.machine import Machine, MachineError, Stop, StopReason
+from armprobe.machine.exceptions import IL, Class, Raised
+from armprobe.machine.frame import Frame
+
+from .era import Era
+from .pt_regs import LiveRegs
+from .record import Stage
+from .recorder import Recorder
+from .site import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, Site, is_brk
+
+if TYPE_CHECKING:
+    from .kprobe import Kprobe
+
+_TRANSLATION_FAULT = 0x07  # DFSC: level 3
+
+
+class Status(enum.IntEnum):
+    """`kprobe_status` (include/linux/kprobes.h)."""
+
+    NONE = 0
+    HIT_ACTIVE = 1
+    HIT_SS = 2
+    REENTER = 4
+    HIT_SSDONE = 8
+
+
+_ACTIVE, _SS, _REENTER, _SSDONE = Status.HIT_ACTIVE, Status.HIT_SS, Status.REENTER, Status.HIT_SSDONE
+
+
+class Running(NamedTuple):
+    """The kernel's `kprobe_ctlblk`, or the part of it that a re-entry saves."""
+
+    site: Site | None
+    status: Status
+    saved_daif: int
+
+
+class Engine:
+    """Handles the hits of one machine. `sites` is the table of breakpoints, which the registry fills."""
+
+    def __init__(self, machine: Machine, era: Era, sites: Mapping[int, Site], recorder: Recorder) -> None:
+        self._machine = machine
+        self._era = era
+        self._sites = sites
+        self._recorder = recorder
+        self._words = machine.cpu.frame.x
+        self.regs = LiveRegs(machine.cpu.frame)
+        self.site: Site | None = None  # current_kprobe
+        self.status = Status.NONE
+        self._saved_daif = 0
+        self._previous: list[Running] = []
+        self.guest_step: Callable[[Frame, Site], bool] = lambda frame, site: False
+        self.guest_stepped: Callable[[Frame], None] = lambda frame: None
+        self.idle: Callable[[], None] = lambda: None  # told when a hit is over
+        machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint)
+        machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
+        machine.claim_fault(self._fault)
+
+    @property
+    def busy(self) -> set[Site]:
+        """The sites that are being handled."""
+        return {site for site in (self.site, *(entry.site for entry in self._previous)) if site is not None}
+
+    # BRK #4
+
+    def _breakpoint(self, frame: Frame) -> bool:
+        address = self._words[32]
+        site = self._sites.get(address)
+        if site is None or not site.armed:
+            return self._removed(address)
+        if self.site is not None:
+            return self._reenter(site, frame)
+        self.site, self.status = site, _ACTIVE
+        skip = False
+        for probe in site.active:
+            probe.hits += 1
+            if probe.record or probe.stop:
+                self._recorder.live(probe, Stage.PRE, self.regs)
+            handler = probe.pre_handler
+            if handler is not None:
+                try:
+                    skip = bool(handler(probe, self.regs))
+                except Exception as error:
+                    self.recover()
+                    self._recorder.failed(probe, Stage.PRE, error)
+                except BaseException:
+                    self.reset()
+                    raise
+                if skip:
+                    break
+        if self._recorder.stop is not None:
+            self._stop_before(site, skip)
+        elif skip:
+            self._over()
+        else:
+            self._step(site, frame, _SS)
+        return True
+
+    def _removed(self, address: int) -> bool:
+        """A BRK #4 without a probe: if it is not in the text any more it was removed meanwhile: execute what is there."""
+        try:
+            return not is_brk(self._machine.memory.read_u32(address))
+        except MachineError:
+            return False
+
+    def _reenter(self, site: Site, frame: Frame) -> bool:
+        for probe in site.probes:
+            probe.nmissed += 1
+        if self.status in (_SS, _REENTER):
+            reason = (
+                f"Failed to recover from reentered kprobes: {site.probes[0].name} was hit while the instruction of another "
+                "probe was being executed out of line; v6.1 stops with BUG() here, resuming steps over it"
+            )
+            self._machine.request_stop(
+                Stop(StopReason.PROBE, site.addr, reason), lambda frame: self._resume_reentered(site, frame)
+            )
+            return True
+        self._push()
+        self.site = site
+        self._step(site, frame, _REENTER)
+        return True
+
+    def _resume_reentered(self, site: Site, frame: Frame) -> None:
+        if frame.pc == site.addr:
+            self._push()
+            self.site = site
+            self._step(site, frame, _REENTER)
+
+    def _push(self) -> None:
+        self._previous.append(Running(self.site, self.status, self._saved_daif))
+
+    def _pop(self) -> None:
+        self.site, self.status, self._saved_daif = self._previous.pop()
+
+    # The instruction itself (setup_singlestep)
+
+    def _step(self, site: Site, frame: Frame, status: Status) -> None:
+        self.status = status
+        if site.slot:
+            daif = self._saved_daif = frame.daif
+            frame.daif = daif | self._era.slot_daif
+            self._words[32] = site.slot
+        elif site.simulator is not None:
+            try:
+                site.simulator(site.original, site.addr, self.regs, self._machine.memory.read)
+            except MachineError:
+                # Its literal cannot be read: what executing it would raise. The probe is hit again if that is repaired.
+                self._cancel(frame, site)
+                self._machine.deliver(frame, Class.DATA_ABORT << 26 | IL | _TRANSLATION_FAULT, site.addr)
+            else:
+                self._stepped(site)
+        else:
+            self.guest_step(frame, site)
+
+    # BRK #6
+
+    def _slot_done(self, frame: Frame) -> bool:
+        site = self.site
+        if site is None or not site.slot or self._words[32] != site.slot + 4 or self.status not in (_SS, _REENTER):
+            self.guest_stepped(frame)
+            return False
+        frame.daif = self._saved_daif
+        self._words[32] = site.addr + 4
+        self._stepped(site)
+        return True
+
+    def _stepped(self, site: Site) -> None:
+        """post_kprobe_handler: the instruction has been executed and the registers are as it left them."""
+        if self.status == _REENTER:
+            self._pop()
+            return
+        self.status = _SSDONE
+        for probe in site.active:
+            post = probe.post_handler
+            if (probe.record or probe.stop) and probe.hits:
+                self._recorder.live(probe, Stage.POST, self.regs)
+            if post is not None:
+                try:
+                    post(probe, self.regs, 0)
+                except Exception as error:
+                    self.recover()
+                    self._recorder.failed(probe, Stage.POST, error)
+                except BaseException:
+                    self.reset()
+                    raise
+        if self._recorder.stop is None:
+            self._over()
+        else:
+            # The hit is over when the machine goes on: what is hit until then, by a debugger's call, is missed.
+            self._stop(self._words[32], lambda frame: self._over())
+
+    # Stops
+
+    def _stop(self, address: int, resume: Callable[[Frame], None]) -> None:
+        hit = self._recorder.take_stop()
+        self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)
+
+    def _stop_before(self, site: Site, skip: bool) -> None:
+        """Stop between the pre-handlers and the instruction, with the registers of the interrupted code."""
+        address = self._words[32]
+
+        def resume(frame: Frame) -> None:
+            if skip or frame.pc != address:
+                self._over()
+            else:
+                self._step(site, frame, _SS)
+
+        self._stop(address, resume)
+
+    # Faults and failures
+
+    def _fault(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
+        """kprobe_fault_handler: the instruction in the slot faulted. The guest sees the fault at the instruction's address."""
+        site = self.site
+        if site is not None and site.slot and frame.pc == site.slot and self.status in (_SS, _REENTER):
+            self._cancel(frame, site)
+        return False
+
+    def _cancel(self, frame: Frame, site: Site) -> None:
+        frame.pc = site.addr
+        if site.slot:
+            frame.daif = self._saved_daif
+        if self.status == _REENTER:
+            self._pop()
+        else:
+            self._over()
+
+    def recover(self) -> None:
+        """A handler raised: forget the re-entries of a call it made and that did not come to its end."""
+        while self.status in (_SS, _REENTER) and self._previous:
+            self._pop()
+
+    def _over(self) -> None:
+        self.site, self.status = None, Status.NONE
+        self.idle()
+
+    def reset(self) -> None:
+        """Forget any hit that was being handled."""
+        self._previous.clear()
+        self._over()
+
+    def enter_return_handler(self, site: Site) -> None:
+        """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers."""
+        self._push()
+        self.site, self.status = site, _ACTIVE
+
+    def leave_return_handler(self) -> None:
+        """Undo `enter_return_handler`."""
+        self._pop()
+

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The one exception this package raises for what its user asked for and cannot have."""
+
+from __future__ import annotations
+
+import errno
+
+
+class ProbeError(Exception):
+    """A request was refused.
+
+    `errno` is the number the kernel returns for it (positive, see errno(3)); `reason` is one sentence that says what was
+    wrong and, where something can be done about it, what.
+    """
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(number, reason)
+        self.errno = number
+        self.reason = reason
+
+    @property
+    def errno_name(self) -> str:
+        """The name of `errno`, such as EINVAL."""
+        return errno.errorcode[self.errno]
+
+    def __str__(self) -> str:
+        return f"{self.errno_name}: {self.reason}"

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`struct kprobe`, as its user fills it in (include/linux/kprobes.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from .pt_regs import PtRegs
+from .record import Stage
+
+if TYPE_CHECKING:
+    from .kretprobe import Kretprobe
+    from .site import Site
+
+PreHandler = Callable[["Kprobe", PtRegs], int | None]
+PostHandler = Callable[["Kprobe", PtRegs, int], object]
+Condition = Callable[[Stage, PtRegs], object]
+
+
+class Kprobe:
+    """A probe on one instruction.
+
+    Give `symbol_name` (with `offset` bytes, or written "kfree+0x10") or `addr`, not both. `pre_handler(p, regs)` runs before the
+    instruction; when it returns non-zero it has set the PC itself, and the instruction and the post-handlers are left out.
+    `post_handler(p, regs, flags)` runs after it; flags is always 0. Either may be left out.
+
+    `addr` is set by registration; `nmissed` counts hits whose handlers could not run, `hits` the others. With `record` each
+    stage is kept in `Kprobes.hits`; at a stage in `stop` the machine stops, after the handlers. A stage
+    for which `condition(stage, regs)` is false is neither kept nor stopped at; the handlers run all the same.
+    """
+
+    kind = "kprobe"
+    stages = (Stage.PRE, Stage.POST)
+
+    def __init__(
+        self,
+        symbol_name: str | None = None,
+        addr: int | None = None,
+        offset: int = 0,
+        pre_handler: PreHandler | None = None,
+        post_handler: PostHandler | None = None,
+        *,
+        disabled: bool = False,
+        record: bool = True,
+        stop: Iterable[Stage] = (),
+        condition: Condition | None = None,
+    ) -> None:
+        self.symbol_name = symbol_name
+        self.addr = addr
+        self.offset = offset
+        self.pre_handler = pre_handler
+        self.post_handler = post_handler
+        self.disabled = disabled
+        self.record = record
+        self.stop = set(stop)
+        self.condition = condition
+        self.nmissed = 0
+        self.hits = 0
+        self.warnings: list[str] = []
+        self.site: Site | None = None
+        self.owner: Kprobe | Kretprobe = self  # the kretprobe that this is the entry of
+
+    @property
+    def registered(self) -> bool:
+        """Whether it is registered now."""
+        return self.site is not None
+
+    @property
+    def name(self) -> str:
+        """What its user called it: the symbol (with offset), or the address."""
+        if self.symbol_name is None:
+            return "(nowhere)" if self.addr is None else f"{self.addr:#x}"
+        return f"{self.symbol_name}+{self.offset:#x}" if self.offset else self.symbol_name
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name} hits={self.hits} nmissed={self.nmissed}>"

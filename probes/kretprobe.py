@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`struct kretprobe` and its instances, one for each call that is being waited for (include/linux/kprobes.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from .kprobe import Condition, Kprobe
+from .pt_regs import PtRegs
+from .record import Stage
+
+MAX_DATA_SIZE: Final = 4096  # bytes, KRETPROBE_MAX_DATA_SIZE
+DEFAULT_MAXACTIVE: Final = 10  # max(10, 2 * CPUs), with one CPU
+
+
+class KretprobeInstance:
+    """One call of the function that has not returned yet.
+
+    `ret_addr` is its return address, `fp` x29 at its entry, `data` the `data_size` bytes that are the handlers' own (any
+    object may be put there instead); `rp` is the kretprobe, None once that is unregistered.
+    """
+
+    __slots__ = ("data", "fp", "number", "ret_addr", "rp", "sp")
+
+    def __init__(self, rp: Kretprobe) -> None:
+        self.rp: Kretprobe | None = rp
+        self.ret_addr = 0
+        self.fp = 0
+        self.sp = 0
+        self.number = 0
+        self.data: Any = bytearray(rp.data_size)
+
+
+ReturnHandler = Callable[[KretprobeInstance, PtRegs], object]
+EntryHandler = Callable[[KretprobeInstance, PtRegs], int | None]
+
+
+class Kretprobe:
+    """A probe on the return of a function.
+
+    `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns to.
+    `entry_handler(ri, regs)` runs at its first instruction; when it returns non-zero, this call's return is not waited for.
+    `maxactive` calls can be waited for at once (0 or less: 10); `nmissed` counts the calls beyond them, `kp.nmissed` those whose
+    entry hit while another probe was being handled. The other arguments are those of `Kprobe`.
+    """
+
+    kind = "kretprobe"
+    stages = (Stage.ENTRY, Stage.RETURN)
+
+    def __init__(
+        self,
+        symbol_name: str | None = None,
+        addr: int | None = None,
+        offset: int = 0,
+        handler: ReturnHandler | None = None,
+        entry_handler: EntryHandler | None = None,
+        maxactive: int = 0,
+        data_size: int = 0,
+        *,
+        disabled: bool = False,
+        record: bool = True,
+        stop: Iterable[Stage] = (),
+        condition: Condition | None = None,
+    ) -> None:
+        self.kp = Kprobe(symbol_name, addr, offset, disabled=disabled, record=False)
+        self.kp.owner = self
+        self.handler = handler
+        self.entry_handler = entry_handler
+        self.maxactive = maxactive
+        self.data_size = data_size
+        self.record = record
+        self.stop = set(stop)
+        self.condition = condition
+        self.nmissed = 0
+        self.hits = 0
+        self.free: list[KretprobeInstance] = []
+
+    @property
+    def symbol_name(self) -> str | None:
+        """The function's symbol, if it was given."""
+        return self.kp.symbol_name
+
+    @property
+    def addr(self) -> int | None:
+        """The function's address, once registered."""
+        return self.kp.addr
+
+    @addr.setter
+    def addr(self, value: int | None) -> None:
+        self.kp.addr = value
+
+    @property
+    def offset(self) -> int:
+        """Bytes from the symbol; only the function's entry can be probed."""
+        return self.kp.offset
+
+    @property
+    def disabled(self) -> bool:
+        """Whether it is disabled."""
+        return self.kp.disabled
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its user should know although it was accepted."""
+        return self.kp.warnings
+
+    @property
+    def registered(self) -> bool:
+        """Whether it is registered now."""
+        return self.kp.registered
+
+    @property
+    def name(self) -> str:
+        """What its user called it."""
+        return self.kp.name
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name} hits={self.hits} nmissed={self.nmissed} kp.nmissed={self.kp.nmissed}>"

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`struct pt_regs`: the registers of interrupted code, as handlers see and change them (arch/arm64/include/asm/ptrace.h)."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast
+
+from armprobe.machine.frame import Frame
+
+from .errors import ProbeError
+
+_MASK: Final = (1 << 64) - 1
+SP, PC, PSTATE = 31, 32, 33  # doubleword indices; x0 to x30 come first, as in the kernel's structure
+PT_REGS_SIZE: Final = 0x150  # bytes, v6.1 (BTF)
+STACKFRAME: Final = 0x130  # byte offset of stackframe[2]
+
+N, Z, C, V = 1 << 31, 1 << 30, 1 << 29, 1 << 28
+NZCV: Final = N | Z | C | V
+DAIF: Final = 0x3C0
+
+# An array of ctypes rather than a memoryview: it keeps the low 64 bits of whatever is assigned, as a u64 does in C, so that a
+# handler can write `regs.regs[0] = -22`; and it refuses an index past x30.
+_General: Final = ctypes.c_uint64 * 31
+_Words: Final = ctypes.c_uint64 * 34
+
+
+class PtRegs:
+    """`regs[0]` to `regs[30]`, `sp`, `pc` and `pstate` (laid out as SPSR_EL1), all unsigned 64-bit.
+
+    Values assigned are taken modulo 2**64.
+    """
+
+    __slots__ = ("_words", "regs")
+    regs: ctypes.Array[ctypes.c_uint64]
+    _words: Any
+
+    def __init__(self, regs: Iterable[int] = (), sp: int = 0, pc: int = 0, pstate: int = 0) -> None:
+        """Registers of nobody's, for `simulate`. Raises ValueError for more than 31 general registers."""
+        values = list(regs)
+        if len(values) > 31:
+            raise ValueError(f"pt_regs has 31 general registers, not {len(values)}")
+        words = _Words(*values)
+        words[SP], words[PC], words[PSTATE] = sp, pc, pstate
+        self._words = words
+        self.regs = _General.from_buffer(words)
+
+    @property
+    def sp(self) -> int:
+        """The stack pointer."""
+        return cast(int, self._words[SP])
+
+    @sp.setter
+    def sp(self, value: int) -> None:
+        self._words[SP] = value
+
+    @property
+    def pc(self) -> int:
+        """The program counter."""
+        return cast(int, self._words[PC])
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self._words[PC] = value
+
+    @property
+    def pstate(self) -> int:
+        """PSTATE in the layout of SPSR_EL1."""
+        return cast(int, self._words[PSTATE])
+
+    @pstate.setter
+    def pstate(self, value: int) -> None:
+        self._words[PSTATE] = value
+
+    def argument(self, number: int) -> int:
+        """Argument `number`, 0 to 7, of the function whose first instruction this is (AAPCS64).
+
+        Raises ProbeError for the arguments that are on the stack.
+        """
+        if not 0 <= number <= 7:
+            raise ProbeError(22, f"argument {number} is not in a register: AAPCS64 passes 0 to 7 in x0 to x7")
+        return self.regs[number]
+
+    @property
+    def return_value(self) -> int:
+        """x0: what the function returns, at the stage `return`."""
+        return self.regs[0]
+
+    def __repr__(self) -> str:
+        return f"<pt_regs pc={self.pc:#x} sp={self.sp:#x} x0={self.regs[0]:#x} x30={self.regs[30]:#x} pstate={self.pstate:#x}>"
+
+
+class LiveRegs(PtRegs):
+    """The CPU's own registers at an exception: the machine's shared frame, not a copy."""
+
+    __slots__ = ("_frame",)
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._words = (ctypes.c_uint64 * 33).from_buffer(frame.x)
+        self.regs = _General.from_buffer(frame.x)
+
+    @property
+    def pstate(self) -> int:
+        """PSTATE in the layout of SPSR_EL1."""
+        return self._frame.pstate
+
+    @pstate.setter
+    def pstate(self, value: int) -> None:
+        self._frame.pstate = value & _MASK
+
+
+class StackRegs(PtRegs):
+    """The `struct pt_regs` that the kretprobe trampoline builds on the guest's stack, as `PT_REGS_SIZE` bytes."""
+
+    __slots__ = ("memory",)
+
+    def __init__(self, memory: bytes) -> None:
+        self.memory = bytearray(memory)
+        self._words = _Words.from_buffer(self.memory)
+        self.regs = _General.from_buffer(self.memory)
+
+
+class SavedRegs(PtRegs):
+    """Registers as they were: reading only. Assigning to them raises ProbeError or TypeError."""
+
+    __slots__ = ()
+
+    def __init__(self, words: Sequence[int]) -> None:
+        self._words = tuple(words)
+        self.regs = cast("ctypes.Array[ctypes.c_uint64]", self._words[:31])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in ("sp", "pc", "pstate"):
+            raise ProbeError(1, "these registers are a record of a hit, not the CPU's: they cannot be changed")
+        super().__setattr__(name, value)

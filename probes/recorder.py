@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Keeps the last hits of one machine, and the failures of handlers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from armprobe.machine import Machine
+
+from .pt_regs import PtRegs, StackRegs
+from .record import Hit, Stage, Task
+
+if TYPE_CHECKING:
+    from .kprobe import Kprobe
+    from .kretprobe import Kretprobe
+
+KEPT: Final = 1000  # hits
+_GENERAL_BYTES: Final = 33 * 8
+
+
+class HandlerError(NamedTuple):
+    """A handler of `probe` raised `error` at `stage`."""
+
+    probe: Kprobe | Kretprobe
+    stage: Stage
+    error: Exception
+
+
+class Recorder:
+    """`hits` are the last `KEPT` stages recorded, `errors` the first failure of each probe. `stop` is the hit to stop for."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._clock = machine.clock
+        self._words = machine.cpu.frame.x
+        self.hits: deque[Hit] = deque(maxlen=KEPT)
+        self.errors: list[HandlerError] = []
+        self.stop: Hit | None = None
+        self.on_hit: Callable[[Hit], object] | None = None
+        self.on_error: Callable[[Kprobe | Kretprobe, Exception], object] | None = None
+        self.task: Callable[[], Task | None] | None = None
+
+    def live(self, probe: Kprobe | Kretprobe, stage: Stage, regs: PtRegs) -> None:
+        """A stage whose registers are the CPU's, before its handlers run."""
+        if probe.condition is None or self._selected(probe, stage, regs):
+            self._keep(probe, stage, probe.hits, self._words.tobytes(), regs.pstate, None)
+
+    def returned(self, probe: Kretprobe, number: int, regs: StackRegs) -> None:
+        """The stage `return`, whose registers are on the guest's stack."""
+        if probe.condition is None or self._selected(probe, Stage.RETURN, regs):
+            self._keep(probe, Stage.RETURN, number, bytes(regs.memory[:_GENERAL_BYTES]), regs.pstate, regs.pc)
+
+    def take_stop(self) -> Hit | None:
+        """The hit for which the machine is to stop, once."""
+        hit, self.stop = self.stop, None
+        return hit
+
+    def failed(self, probe: Kprobe | Kretprobe, stage: Stage, error: Exception) -> None:
+        """A handler raised. It is kept and told once a probe; the guest goes on."""
+        if any(known.probe is probe for known in self.errors):
+            return
+        self.errors.append(HandlerError(probe, stage, error))
+        if self.on_error is not None:
+            self.on_error(probe, error)
+
+    def _selected(self, probe: Kprobe | Kretprobe, stage: Stage, regs: PtRegs) -> bool:
+        assert probe.condition is not None
+        try:
+            return bool(probe.condition(stage, regs))
+        except Exception as error:
+            self.failed(probe, stage, error)
+            return False
+
+    def _keep(
+        self, probe: Kprobe | Kretprobe, stage: Stage, number: int, general: bytes, pstate: int, caller: int | None
+    ) -> None:
+        clock = self._clock
+        executed = clock.executed
+        task = self.task() if self.task is not None else None
+        hit = Hit(probe, stage, number, executed, executed + clock.idle, general, pstate, caller, task)
+        if probe.record:
+            self.hits.append(hit)
+            if self.on_hit is not None:
+                self.on_hit(hit)
+        if stage in probe.stop and self.stop is None:
+            self.stop = hit

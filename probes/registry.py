@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The probes of one machine: registering, enabling and removing them (kernel/kprobes.c)."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
+
+from armprobe.machine import Machine, MachineError, Symbol
+
+from . import record
+from .address import Addresses
+from .engine import Engine
+from .era import DEFAULT_ERA, Era, find_era
+from .errors import ProbeError
+from .guest_probes import GuestProbes
+from .kprobe import Kprobe
+from .kretprobe import DEFAULT_MAXACTIVE, MAX_DATA_SIZE, Kretprobe, KretprobeInstance
+from .record import Hit, Task
+from .recorder import HandlerError, Recorder
+from .returns import Returns
+from .site import KPROBES_BRK, Site
+from .slots import Slots
+from .tables import Area, Tables
+from .text import Text
+
+Probe = Kprobe | Kretprobe
+
+
+class Kprobes:
+    """The registry of one machine. One machine has one; making a second raises ProbeError (EEXIST)."""
+
+    def __init__(self, machine: Machine, era: str | Era = DEFAULT_ERA) -> None:
+        self.era = find_era(era)
+        self.machine = machine
+        self._sites: dict[int, Site] = {}
+        self._retired: list[Site] = []
+        self._waiting: dict[int, Callable[[Machine], None]] = {}
+        self._text = Text(machine, self._sites)
+        self._tables = Tables(machine, self._text, self.era)
+        self._addresses = Addresses(machine, self._text, self._tables, self.era)
+        self._slots = Slots(machine)
+        self._recorder = Recorder(machine)
+        self._engine = Engine(machine, self.era, self._sites, self._recorder)
+        self._returns = Returns(machine, self._engine, self._recorder)
+        self._engine.idle = self._reap
+        self._guest = GuestProbes(machine, self._sites, self._engine)
+
+    # What was recorded
+
+    @property
+    def hits(self) -> deque[Hit]:
+        """The last 1000 stages of hits, oldest first."""
+        return self._recorder.hits
+
+    @property
+    def errors(self) -> list[HandlerError]:
+        """The first failure of each probe whose handler raised."""
+        return self._recorder.errors
+
+    @property
+    def on_hit(self) -> Callable[[Hit], object] | None:
+        """Called with each hit as it is recorded, before its handlers."""
+        return self._recorder.on_hit
+
+    @on_hit.setter
+    def on_hit(self, function: Callable[[Hit], object] | None) -> None:
+        self._recorder.on_hit = function
+
+    @property
+    def on_error(self) -> Callable[[Probe, Exception], object] | None:
+        """Called with a probe and what its handler raised, once a probe."""
+        return self._recorder.on_error
+
+    @on_error.setter
+    def on_error(self, function: Callable[[Probe, Exception], object] | None) -> None:
+        self._recorder.on_error = function
+
+    @property
+    def task(self) -> Callable[[], Task | None] | None:
+        """Called at each recorded hit to say which task of the guest it is."""
+        return self._recorder.task
+
+    @task.setter
+    def task(self, function: Callable[[], Task | None] | None) -> None:
+        self._recorder.task = function
+
+    def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
+        """See `record.trace_line`."""
+        return record.trace_line(hit, self.machine.symbols, arguments)
+
+    # Registering
+
+    def register_kprobe(self, probe: Kprobe) -> Kprobe:
+        """Put `probe` into the guest. Raises ProbeError with the kernel's errno and why."""
+        self._refuse_registered(probe)
+        address, symbol = self._addresses.resolve(probe)
+        self._add(probe, address, symbol)
+        return probe
+
+    def register_kretprobe(self, probe: Kretprobe) -> Kretprobe:
+        """Put `probe` on a function. Raises ProbeError with the kernel's errno and why."""
+        self._refuse_registered(probe.kp)
+        address, symbol = self._addresses.resolve(probe.kp)
+        if address != symbol.address:
+            raise ProbeError(
+                errno.EINVAL,
+                f"{probe.name} is not the entry of a function: a kretprobe takes the return address there and nowhere else",
+            )
+        if not 0 <= probe.data_size <= MAX_DATA_SIZE:
+            raise ProbeError(
+                errno.E2BIG, f"data_size is {probe.data_size} bytes: an instance has {MAX_DATA_SIZE} at most"
+            )
+        if probe.maxactive <= 0:
+            probe.maxactive = DEFAULT_MAXACTIVE
+        probe.nmissed = 0
+        probe.free = [KretprobeInstance(probe) for _ in range(probe.maxactive)]
+        probe.kp.pre_handler = self._returns.entry_handler(probe)
+        self._add(probe.kp, address, symbol)
+        return probe
+
+    def unregister(self, probe: Probe) -> None:
+        """Take `probe` out of the guest. Its `addr` is kept and it is marked disabled, as the kernel leaves it.
+
+        Calls that a kretprobe waits for return to where they came from. Raises ProbeError (EINVAL) for a probe that is not
+        registered.
+        """
+        kprobe = self._registered(probe)
+        site = cast(Site, kprobe.site)
+        site.probes.remove(kprobe)
+        kprobe.site = None
+        kprobe.disabled = True
+        if isinstance(probe, Kretprobe):
+            self._returns.forget(probe)
+        self._update(site)
+        if not site.probes:
+            del self._sites[site.addr]
+            self._retired.append(site)
+            self._reap()
+
+    def enable(self, probe: Probe) -> None:
+        """Arm a disabled probe. Raises ProbeError (EINVAL) for one that is not registered."""
+        kprobe = self._registered(probe)
+        kprobe.disabled = False
+        self._update(cast(Site, kprobe.site))
+
+    def disable(self, probe: Probe) -> None:
+        """Disarm a probe; the text is restored when no enabled one is left there. Raises ProbeError as `enable` does."""
+        kprobe = self._registered(probe)
+        kprobe.disabled = True
+        self._update(cast(Site, kprobe.site))
+
+    def list(self) -> list[Probe]:
+        """The registered probes in order of address; at one address, newest first."""
+        return [probe.owner for _, site in sorted(self._sites.items()) for probe in site.probes]
+
+    @property
+    def blacklist(self) -> Sequence[Area]:
+        """What must not be probed, in order of address."""
+        return self._tables.blacklist()
+
+    @property
+    def outstanding(self) -> Sequence[KretprobeInstance]:
+        """The calls that kretprobes wait for."""
+        return self._returns.outstanding
+
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        """`data`, read from virtual `address`, with the instructions that our breakpoints stand on put back."""
+        return self._text.unpatched(address, data)
+
+    # Inside
+
+    def _refuse_registered(self, probe: Kprobe) -> None:
+        if probe.site is not None:
+            raise ProbeError(errno.EINVAL, f"{probe.name} is registered already: make another probe for the same place")
+
+    def _registered(self, probe: Probe) -> Kprobe:
+        kprobe = probe.kp if isinstance(probe, Kretprobe) else probe
+        if kprobe.owner is not probe or kprobe.site is None or self._sites.get(kprobe.site.addr) is not kprobe.site:
+            raise ProbeError(errno.EINVAL, f"{probe.name} is not registered here: nothing was done")
+        return kprobe
+
+    def _add(self, probe: Kprobe, address: int, symbol: Symbol) -> None:
+        site = self._sites.get(address)
+        if site is None:
+            word = self._addresses.instruction(address)
+            self._addresses.check(address, symbol)
+            original = self._guest.original(address, word)
+            site = Site(address, word, original, self._addresses.accept(address, symbol, original))
+        site.probes.insert(0, probe)
+        site.refresh()
+        try:
+            if probe.owner is not probe:
+                self._install_trampoline(address)
+            if site.active and not site.armed:
+                self._arm(site)
+        except ProbeError:
+            site.probes.remove(probe)
+            site.refresh()
+            raise
+        self._sites[address] = site
+        probe.addr, probe.site = address, site
+        probe.nmissed = probe.hits = probe.owner.hits = 0
+        probe.warnings = [site.decoded.warning] if site.decoded.warning else []
+        if probe.disabled:
+            probe.warnings.append(f"{probe.name} is disabled and therefore not armed: enable it")
+
+    def _install_trampoline(self, address: int) -> None:
+        if self._text.mapped(address):
+            try:
+                self._returns.install()
+            except MachineError as error:
+                raise ProbeError(errno.ENOMEM, f"there is no room for the kretprobe trampoline: {error}") from None
+
+    def _update(self, site: Site) -> None:
+        site.refresh()
+        if site.active and not site.armed:
+            self._arm(site)
+        elif not site.active:
+            self._disarm(site)
+
+    def _arm(self, site: Site) -> None:
+        """Put the breakpoint into the text; as long as the guest has not mapped it, wait until execution gets there."""
+        address = site.addr
+        if not self._text.mapped(address):
+            if address not in self._waiting:
+                arrived = self._waiting[address] = lambda machine: self._arrived(site)
+                self.machine.intercept(address, arrived)
+            return
+        try:
+            if site.steps_in_slot and not site.slot:
+                site.slot = self._slots.take(site.original)
+        except MachineError as error:
+            raise ProbeError(errno.ENOMEM, f"there is no slot left for the instruction: {error}") from None
+        self.machine.memory.write(address, KPROBES_BRK)
+        site.armed = True
+
+    def _arrived(self, site: Site) -> None:
+        if self._text.mapped(site.addr):
+            self._stop_waiting(site)
+            if any(probe.owner is not probe for probe in site.probes):
+                self._install_trampoline(site.addr)
+            self._arm(site)
+
+    def _stop_waiting(self, site: Site) -> None:
+        arrived = self._waiting.pop(site.addr, None)
+        if arrived is not None:
+            self.machine.unintercept(site.addr, arrived)
+
+    def _disarm(self, site: Site) -> None:
+        self._stop_waiting(site)
+        if site.armed:
+            site.armed = False
+            self.machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
+
+    def _reap(self) -> None:
+        """Give back the slots of removed probes, once nothing is executed there."""
+        if self._retired:
+            busy = self._engine.busy
+            for site in [site for site in self._retired if site not in busy]:
+                self._retired.remove(site)
+                if site.slot:
+                    self._slots.give_back(site.slot)

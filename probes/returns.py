@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kretprobes at work: a function's return address is taken at its entry, and given back when it has returned.
+
+The kernel keeps a list of instances for each task, newest first. Here they are found by the stack pointer, which is on return
+what it was at entry (AAPCS64, 6.4.5.2) and which no other task has: so nothing need be known of the guest's tasks.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from armprobe.machine import Machine, Stop, StopReason
+from armprobe.machine.frame import Frame
+
+from . import trampoline
+from .decode import decode
+from .engine import Engine
+from .kprobe import Kprobe, PreHandler
+from .kretprobe import Kretprobe, KretprobeInstance
+from .pt_regs import NZCV, PT_REGS_SIZE, PtRegs, StackRegs
+from .record import Stage
+from .recorder import Recorder
+from .site import Site
+
+_NOP: Final = 0xD503_201F
+
+
+class Returns:
+    """The trampoline of one machine and the instances outstanding."""
+
+    def __init__(self, machine: Machine, engine: Engine, recorder: Recorder) -> None:
+        self._machine = machine
+        self._engine = engine
+        self._recorder = recorder
+        self._words = machine.cpu.frame.x
+        self._by_sp: dict[int, list[KretprobeInstance]] = {}
+        self.trampoline = 0  # its address, 0 while there is none
+        self._site = Site(0, _NOP, _NOP, decode(_NOP))  # current_kprobe while return handlers run
+        machine.claim_hvc(trampoline.HVC_IMM, self._returned)
+
+    def install(self) -> None:
+        """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room for it."""
+        if not self.trampoline:
+            self.trampoline = self._machine.scratch.allocate(len(trampoline.CODE))
+            self._machine.scratch.write(self.trampoline, trampoline.CODE)
+
+    @property
+    def outstanding(self) -> list[KretprobeInstance]:
+        """The calls that have not returned yet."""
+        return [instance for instances in self._by_sp.values() for instance in instances]
+
+    def entry_handler(self, rp: Kretprobe) -> PreHandler:
+        """The pre-handler of the kprobe at the function's entry (pre_handler_kretprobe)."""
+
+        def entered(kprobe: Kprobe, regs: PtRegs) -> int:
+            if not rp.free:
+                rp.nmissed += 1
+                return 0
+            instance = rp.free.pop()
+            rp.hits += 1
+            instance.number = rp.hits
+            general = regs.regs
+            instance.ret_addr, instance.fp = general[30], general[29]
+            if rp.record or rp.stop:
+                self._recorder.live(rp, Stage.ENTRY, regs)
+            if rp.entry_handler is not None:
+                recycle = False
+                try:
+                    recycle = bool(rp.entry_handler(instance, regs))
+                except Exception as error:
+                    self._engine.recover()
+                    self._recorder.failed(rp, Stage.ENTRY, error)
+                except BaseException:
+                    rp.free.append(instance)
+                    raise
+                if recycle:
+                    rp.free.append(instance)
+                    return 0
+                instance.ret_addr, instance.fp = general[30], general[29]
+            instance.sp = regs.sp
+            general[30] = self.trampoline
+            self._by_sp.setdefault(instance.sp, []).append(instance)
+            return 0
+
+        return entered
+
+    def forget(self, rp: Kretprobe) -> None:
+        """`rp` is no longer registered; the calls outstanding will return without it."""
+        for instance in self.outstanding:
+            if instance.rp is rp:
+                instance.rp = None
+        rp.free.clear()
+
+    # HVC in the trampoline: trampoline_probe_handler
+
+    def _returned(self, frame: Frame) -> bool:
+        if frame.pc != self.trampoline + trampoline.AFTER_HVC:
+            return False
+        base = self._words[31]
+        chain = self._unlink(base + PT_REGS_SIZE)
+        if not chain:
+            self._lost(frame, base + PT_REGS_SIZE)
+            return True
+        correct = chain[-1].ret_addr
+        regs = StackRegs(self._read_stack(base))
+        before = bytes(regs.memory)
+        regs.pc = correct
+        self._engine.enter_return_handler(self._site)
+        try:
+            for instance in chain:
+                instance.ret_addr = correct
+                if instance.rp is not None:
+                    self._handle(instance, instance.rp, regs)
+        except BaseException:
+            self._engine.leave_return_handler()
+            self._by_sp[base + PT_REGS_SIZE] = chain[::-1]  # the HVC is executed again
+            frame.pc -= 4
+            frame.store()
+            raise
+        for instance in chain:
+            if instance.rp is not None:
+                instance.rp.free.append(instance)
+        if self._recorder.stop is not None:
+            self._stop(frame, base, regs)
+            return True
+        self._engine.leave_return_handler()
+        if regs.memory != before:
+            self._write_stack(base, regs.memory)
+        self._words[0] = correct
+        return True
+
+    def _unlink(self, sp: int) -> list[KretprobeInstance]:
+        """The instances of the function that returned, newest first; empty if its return address is not known.
+
+        All but the last have the trampoline as return address: several kretprobes on one function, or a tail call.
+        """
+        instances = self._by_sp.get(sp, [])
+        for i in range(len(instances) - 1, -1, -1):
+            if instances[i].ret_addr != self.trampoline:
+                chain = instances[i:][::-1]
+                del instances[i:]
+                if not instances:
+                    del self._by_sp[sp]
+                return chain
+        return []
+
+    def _handle(self, instance: KretprobeInstance, rp: Kretprobe, regs: StackRegs) -> None:
+        if rp.record or rp.stop:
+            self._recorder.returned(rp, instance.number, regs)
+        if rp.handler is not None:
+            try:
+                rp.handler(instance, regs)
+            except Exception as error:
+                self._engine.recover()
+                self._recorder.failed(rp, Stage.RETURN, error)
+
+    def _stop(self, frame: Frame, base: int, regs: StackRegs) -> None:
+        """Stop as if in the caller: a debugger sees the registers that pt_regs has. Going on puts the trampoline back."""
+        address = regs.pc
+        after = frame.pc
+        words = self._words
+        words[0:31] = memoryview(regs.memory)[:248].cast("Q")
+        frame.sp, frame.pc = base + PT_REGS_SIZE, address
+        frame.pstate = frame.pstate & ~NZCV | regs.pstate & NZCV
+
+        def resume(frame: Frame) -> None:
+            self._engine.leave_return_handler()
+            if frame.pc != address:
+                return  # whoever moved the PC has left the trampoline
+            for i in range(30):
+                regs.regs[i] = words[i]
+            regs.pstate = regs.pstate & ~NZCV | frame.pstate & NZCV
+            self._write_stack(base, regs.memory)  # whatever ran meanwhile may have used the stack below the caller's
+            words[0], frame.sp, frame.pc = address, base, after
+
+        hit = self._recorder.take_stop()
+        self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)
+
+    def _lost(self, frame: Frame, sp: int) -> None:
+        frame.pc -= 4
+        reason = (
+            "Kretprobe fails to find correct return address: a function returned through the trampoline with stack pointer "
+            f"{sp:#x}, and none entered with that one. It does not keep to AAPCS64, or the stack was switched under it; "
+            "set the PC and x30 to go on"
+        )
+        self._machine.request_stop(Stop(StopReason.PROBE, frame.pc, reason))
+
+    # The guest's stack. Not by Memory.write: that drops translated code, and there is none here.
+
+    def _pieces(self, address: int) -> list[tuple[int, int]]:
+        pieces, size = [], PT_REGS_SIZE
+        while size:
+            mapping = self._machine.memory.translate(address)
+            length = min(size, mapping.remaining)
+            pieces.append((mapping.physical, length))
+            address, size = address + length, size - length
+        return pieces
+
+    def _read_stack(self, address: int) -> bytes:
+        return b"".join(self._machine.bus.read(physical, length) for physical, length in self._pieces(address))
+
+    def _write_stack(self, address: int, data: bytes | bytearray) -> None:
+        done = 0
+        for physical, length in self._pieces(address):
+            self._machine.bus.write(physical, bytes(data[done : done + length]))
+            done += length

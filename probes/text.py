@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest's code: reading it, also before the guest has mapped it, and telling it from everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from armprobe.machine import Machine, MachineError, Symbol
+
+from .site import Site
+
+# core_kernel_text(): the kernel proper, and what is thrown away after boot.
+_AREAS: Final = (("_stext", "_etext"), ("_sinittext", "_einittext"))
+_PATCHED_ENTRY: Final = 0xAA1E_03E9  # mov x9, x30: what ftrace writes at the first of its two NOPs
+_NOP: Final = 0xD503_201F
+
+
+class Text:
+    """The code of one machine's guest."""
+
+    def __init__(self, machine: Machine, sites: Mapping[int, Site]) -> None:
+        self._machine = machine
+        self._sites = sites
+        self._symbols = machine.symbols
+
+    def mapped(self, address: int) -> bool:
+        """Whether the guest's own page tables lead to `address`, and will go on doing so.
+
+        While Linux boots it replaces its first tables, with whatever the machine added to them, by swapper_pg_dir.
+        """
+        try:
+            self._machine.memory.read_u32(address)
+            final = self._symbols.get("swapper_pg_dir") if self._machine.kind == "linux" else None
+            if final is None:
+                return True
+            root = self._machine.translation_registers().ttbr1 & 0x0000_FFFF_FFFF_F000
+            return self._machine.memory.translate(final.address).physical == root
+        except MachineError:
+            return False
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes at virtual `address`: from memory, or from the guest's file while it is not mapped yet.
+
+        Raises MachineError where neither has it.
+        """
+        try:
+            return self._machine.memory.read(address, size)
+        except MachineError:
+            for segment in self._machine.guest.segments:
+                start = segment.virtual
+                if start is not None and start <= address and address + size <= start + len(segment.data):
+                    return bytes(segment.data[address - start : address - start + size])
+            raise
+
+    def read_u32(self, address: int) -> int:
+        """The instruction at `address`, whatever breakpoint of ours is on it. Raises MachineError as `read` does."""
+        site = self._sites.get(address)
+        return site.word if site is not None else int.from_bytes(self.read(address, 4), "little")
+
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        """`data`, read from `address`, with the words that our breakpoints stand on."""
+        result = bytearray(data)
+        for at, site in self._sites.items():
+            if site.armed and address - 4 < at < address + len(data):
+                word = site.word.to_bytes(4, "little")
+                first, last = max(at, address), min(at + 4, address + len(data))
+                result[first - address : last - address] = word[first - at : last - at]
+        return bytes(result)
+
+    def area(self, start: str, end: str) -> tuple[int, int] | None:
+        """The addresses between two linker symbols, None if the guest has not got them."""
+        first, last = self._symbols.get(start), self._symbols.get(end)
+        return None if first is None or last is None else (first.address, last.address)
+
+    def contains(self, address: int) -> bool:
+        """Whether `address` is in the kernel's text; in a guest that does not say where that is, in any function."""
+        areas = [found for names in _AREAS if (found := self.area(*names)) is not None]
+        if areas:
+            return any(start <= address < end for start, end in areas)
+        found = self._symbols.at(address)
+        return found is not None and found[0].kind == "function"
+
+    def is_ftrace_site(self, symbol: Symbol, address: int) -> bool:
+        """Whether ftrace patches the instruction at `address`: the second word of a function, or third after a BTI.
+
+        The table that lists these places is gone once Linux has booted; but the word before each is then `mov x9, x30`, which
+        no compiler has a use for there.
+        """
+        if self._machine.kind != "linux" or not 4 <= address - symbol.address <= 8:
+            return False
+        try:
+            before, word = self.read_u32(address - 4), self.read_u32(address)
+        except MachineError:
+            return False
+        return before == _PATCHED_ENTRY and (word == _NOP or word >> 26 == 0b100101)
