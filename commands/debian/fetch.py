@@ -25,6 +25,14 @@ KERNEL = "linux-image-cloud-arm64"
 """The meta package that depends on the newest kernel."""
 BUSYBOX = "busybox-static"
 
+# Bytes that have to be free, asked for first because apt can hang on a full disk (2.6.1 does when Dir::State is full).
+# The kernel of Debian 12 took 40 MB for lists and packages, and 140 MB to unpack.
+_ROOM = 256 << 20
+
+# Seconds after which an apt that writes nothing is given up, more than its own timeouts and repetitions add up to:
+# four times 30 s, and pauses of 1, 2 and 4 s between (apt.conf(5), Acquire::http::Timeout and Acquire::Retries).
+_PATIENCE = 180.0
+
 # Lists cannot be emptied by -o. These run whatever the system's owner has apt do after an update of the system's lists.
 _NO_HOOKS = "".join(f"#clear APT::Update::{hook};\n" for hook in ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success"))
 
@@ -65,9 +73,9 @@ def fetch_kernel(report: Callable[[str], None] = print, *, refresh: bool = False
     when nothing is fetched. Safe to call from several processes at once. DebianError: it cannot be had.
     """
     folder = cache_directory() / "debian"
-    if not refresh and (cached := _cached(folder)):
-        return cached
     try:
+        if not refresh and (cached := _cached(folder)):
+            return cached
         with _lock(folder, report):
             if not refresh and (cached := _cached(folder)):
                 return cached
@@ -98,6 +106,9 @@ def _lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
 
 def _fetch(folder: Path, report: Callable[[str], None]) -> KernelFiles:
     with tempfile.TemporaryDirectory(prefix="armprobe-apt-") as work:
+        for place in (folder, Path(work)):
+            if (free := shutil.disk_usage(place).free) < _ROOM:
+                raise DebianError(f"{place} has {free / 1e6:.0f} MB free, which is less than {_ROOM / 1e6:.0f} MB")
         apt = _Apt(Path(work))
         report("reading Debian's lists of arm64 packages")
         apt.update()
@@ -128,7 +139,10 @@ def _unpack(packages: list[Path], folder: Path) -> None:
     root = folder / "root"
     root.mkdir(parents=True)
     for package in packages:
-        _run(["dpkg-deb", "--extract", str(package), str(root)], "unpacking")
+        with _start(["dpkg-deb", "--extract", str(package), str(root)]) as process:
+            messages = process.communicate()[1]
+        if process.returncode != 0:
+            raise DebianError(messages.partition("\n")[0] or f"dpkg-deb failed with status {process.returncode}")
     for name, pattern in (("vmlinuz", "boot/vmlinuz-*"), ("busybox", "bin/busybox"), ("busybox", "usr/bin/busybox")):
         for file in root.glob(pattern):
             file.rename(folder / name)
@@ -146,6 +160,7 @@ class _Apt:
         (work / "cache/archives/partial").mkdir(parents=True)
         (work / "status").touch()
         (work / "no-hooks").write_text(_NO_HOOKS)
+        self.work = work
         self.packages = work / "packages"
         self.packages.mkdir()
         if os.geteuid() == 0:
@@ -171,15 +186,19 @@ class _Apt:
 
     def update(self) -> None:
         """Fetch the lists. One source that fails is no harm if another has the packages, so that is seen afterwards."""
-        self.complaints = self._apt("apt-get", "update").stderr
+        self.complaints = self._run("apt-get", "update")[2]
 
     def show(self, package: str) -> Message:
         """The fields of the version of `package` that would be installed. DebianError: there is none."""
-        shown = self._apt("apt-cache", "show", "--no-all-versions", package)
-        if shown.returncode != 0:
-            cause = _first_complaint(self.complaints) or "they are not for a Debian that has it"
-            raise DebianError(f"the apt sources of this system offer no {package} for arm64 ({cause})")
-        return Parser().parsestr(shown.stdout)
+        shown = Parser().parsestr(self._run("apt-cache", "show", "--no-all-versions", package)[1])
+        if not {"Package", "Version", "Size"} <= set(shown):
+            complaint = _first_complaint(self.complaints)
+            raise DebianError(
+                f"apt did not find {package} for arm64, and said '{complaint}'"
+                if complaint
+                else f"the apt sources of this system offer no {package} for arm64, as Debian's do"
+            )
+        return shown
 
     def dependency(self, package: str) -> str:
         """The kernel package that the meta package depends on."""
@@ -190,36 +209,56 @@ class _Apt:
 
     def download(self, *packages: str) -> list[Path]:
         """Fetch `packages`, checked against the signed lists; the .deb files."""
-        done = self._apt("apt-get", "download", *packages)
-        if done.returncode != 0:
-            raise DebianError(_first_complaint(done.stderr) or f"apt-get failed with status {done.returncode}")
+        status, _, messages = self._run("apt-get", "download", *packages)
+        if status != 0:
+            raise DebianError(_first_complaint(messages) or f"apt-get failed with status {status}")
         return sorted(self.packages.glob("*.deb"))
 
-    def _apt(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return _run([program, *self.options, *words], "fetching", cwd=self.packages, check=False)
+    def _run(self, program: str, *words: str) -> tuple[int, str, str]:
+        """Run apt; its exit status, output and messages. DebianError: it is not there, or hangs."""
+        with _start([program, *self.options, *words], cwd=self.packages) as process:
+            written = -1
+            while True:
+                try:
+                    output, messages = process.communicate(timeout=_PATIENCE)
+                except subprocess.TimeoutExpired:
+                    before, written = written, _bytes_in(self.work)
+                    if written == before:
+                        process.kill()
+                        raise DebianError(f"{program} got nothing for {_PATIENCE:.0f} s") from None
+                else:
+                    return process.returncode, output, messages
 
 
-def _run(
-    command: list[str], purpose: str, cwd: Path | None = None, check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    """Run `command`, its messages in English. DebianError: it is not there or, with `check`, it failed."""
+def _bytes_in(folder: Path) -> int:
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # apt moves files meanwhile
+            size += file.lstat().st_size
+    return size
+
+
+def _start(command: list[str], cwd: Path | None = None) -> subprocess.Popen[str]:
+    """Start `command`, with messages in English and nothing to read. DebianError: this system does not have it."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     try:
-        done = subprocess.run(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     except FileNotFoundError as error:
-        raise DebianError(f"{purpose} it takes {command[0]}, which this system does not have") from error
-    if check and done.returncode != 0:
-        raise DebianError(f"{command[0]} failed: {_first_complaint(done.stderr) or done.returncode}")
-    return done
+        raise DebianError(f"it takes {command[0]}, which this system does not have") from error
 
 
 def _first_complaint(messages: str) -> str:
-    """The first error among apt's or dpkg's `messages`, else the first warning, else what there is; one line."""
-    lines = [line.strip() for line in messages.splitlines() if line.strip()]
-    for mark in ("E: ", "Err:", "error: ", "W: ", ""):
-        for line in lines:
-            if mark in line:
-                return line.removeprefix("E: ").removeprefix("W: ").rstrip(".")
+    """The first error among apt's `messages`, else the first warning; one line, empty if there is neither."""
+    for mark in ("E: ", "W: "):
+        for line in messages.splitlines():
+            if line.startswith(mark):
+                return line.removeprefix(mark).strip().rstrip(".")
     return ""

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -283,6 +284,22 @@ def test_offline(use_source: Callable[[str], Path], tool: Tool) -> None:
     tool("apt-get", "apt")
     use_source("deb http://127.0.0.1:9/debian stable main")  # the discard port: nobody listens
     assert "127.0.0.1:9" in refused()
+
+
+def test_mirror_that_does_not_answer(
+    use_source: Callable[[str], Path], tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool("apt-get", "apt")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        use_source(f"deb http://127.0.0.1:{server.getsockname()[1]}/debian stable main")
+        monkeypatch.setattr("armprobe.commands.debian.fetch._PATIENCE", 0.5)
+        assert "apt-get got nothing" in refused()
+
+
+def test_disk_without_room(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("armprobe.commands.debian.fetch._ROOM", 1 << 60)
+    assert "MB free" in refused()
+    assert repository.requests == []
 
 
 def test_offline_refresh_keeps_what_is_there(repository: Repository, use_source: Callable[[str], Path]) -> None:
