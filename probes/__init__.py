@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kprobes and kretprobes for the guest of a machine: `Kprobes(machine)`, then `register_kprobe(Kprobe("kfree", ...))`."""
+"""Kprobes and kretprobes for a machine's guest: `Kprobes(machine).register_kprobe(Kprobe("kfree", ...))`."""
 
 from .decode import Decoded, decode
 from .engine import Status

@@ -27,7 +27,8 @@ def split_symbol(text: str) -> tuple[str, int]:
     try:
         return name, int(offset, 0)
     except ValueError:
-        raise ProbeError(errno.EINVAL, f"'{offset}' in '{text}' is not a number of bytes: write it as 0x10 or 16") from None
+        reason = f"'{offset}' in '{text}' is not a number of bytes: write it as 0x10 or 16"
+        raise ProbeError(errno.EINVAL, reason) from None
 
 
 class Addresses:
@@ -68,7 +69,7 @@ class Addresses:
         return address, found[0]
 
     def check(self, address: int, symbol: Symbol) -> None:
-        """Raise ProbeError (EINVAL) unless the kernel would let a probe be put at `address`, whatever instruction is there."""
+        """Raise ProbeError (EINVAL) unless the kernel lets probes be put at `address`, whatever instruction is there."""
         where = self._machine.symbols.describe(address)
         if self._text.is_ftrace_site(symbol, address):
             raise ProbeError(
@@ -107,7 +108,8 @@ class Addresses:
             )
         decoded = decode(word, self._era)
         if decoded.verdict is Verdict.REJECTED:
-            raise ProbeError(errno.EINVAL, f"the instruction at {where} ({word:#010x}) cannot be probed: {decoded.reason}")
+            reason = f"the instruction at {where} ({word:#010x}) cannot be probed: {decoded.reason}"
+            raise ProbeError(errno.EINVAL, reason)
         try:
             exclusive = load_exclusive_before(self._era.atomic, self._text.read_u32, address, symbol.address)
         except MachineError as error:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Is this instruction between a load exclusive and its store?
 
-The breakpoint exception clears the exclusive monitor (Arm ARM, B2.12), so a probe there makes the store fail every time, and
-the loop around it endless.
+The breakpoint exception clears the exclusive monitor (Arm ARM, B2.12), so a probe there makes the store fail every
+time, and the loop around it endless.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from .era import AtomicScan
 def load_exclusive_before(rules: AtomicScan, read: Callable[[int], int], address: int, start: int) -> int | None:
     """The address of the load exclusive that the instruction at `address` is behind, or None.
 
-    `start` is where the function begins, which bounds the search; `read` gives the instruction at an address. The first
-    exclusive found going backwards decides (`is_probed_address_atomic`).
+    `start` is where the function begins, which bounds the search; `read` gives the instruction at an address. The
+    first exclusive found going backwards decides (`is_probed_address_atomic`).
     """
     for at in range(address - 4, max(start, address - 4 * rules.reach) - 4, -4):
         kind = read(at) & rules.mask

@@ -13,8 +13,8 @@ from .instructions import Verdict
 class Decoded:
     """The kernel's verdict on one instruction.
 
-    `simulator` is the kernel's name for the function that simulates it, "" for none; `reason` says why it is refused, ""
-    if it is not; `warning` says what goes wrong with it although the kernel accepts it.
+    `simulator` is the kernel's name for the function that simulates it, "" for none; `reason` says why it is refused,
+    "" if it is not; `warning` says what goes wrong with it although the kernel accepts it.
     """
 
     verdict: Verdict
@@ -27,7 +27,8 @@ _GOOD = Decoded(Verdict.GOOD)
 
 
 def decode(word: int, era: str | Era = DEFAULT_ERA) -> Decoded:
-    """Decode one A64 instruction as `arm_kprobe_decode_insn` of that era does, the scan for exclusives around it apart.
+    """Decode one A64 instruction as `arm_kprobe_decode_insn` of that era does, the scan for exclusives around it
+    apart.
 
     Raises ValueError for a word that is not 32 bits, ProbeError for an unknown era.
     """

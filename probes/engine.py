@@ -3,15 +3,15 @@
 
     0 -> HIT_ACTIVE -> pre-handlers -> HIT_SS -> slot or simulation -> HIT_SSDONE -> post-handlers -> 0
 
-A probe hit while another is being handled is a re-entry: it is counted as missed and stepped over without its handlers. There is
-one CPU, so what the kernel keeps per CPU is kept once.
+A probe hit while another is being handled is a re-entry: it is counted as missed and stepped over without its
+handlers. There is one CPU, so what the kernel keeps per CPU is kept once.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.machine.exceptions import IL, Class, Raised
@@ -22,9 +22,6 @@ from .pt_regs import LiveRegs
 from .record import Stage
 from .recorder import Recorder
 from .site import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, Site, is_brk
-
-if TYPE_CHECKING:
-    from .kprobe import Kprobe
 
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
 
@@ -112,7 +109,7 @@ class Engine:
         return True
 
     def _removed(self, address: int) -> bool:
-        """A BRK #4 without a probe: if it is not in the text any more it was removed meanwhile: execute what is there."""
+        """A BRK #4 without a probe. If it is not in the text any more, execute what is there now."""
         try:
             return not is_brk(self._machine.memory.read_u32(address))
         except MachineError:
@@ -123,8 +120,8 @@ class Engine:
             probe.nmissed += 1
         if self.status in (_SS, _REENTER):
             reason = (
-                f"Failed to recover from reentered kprobes: {site.probes[0].name} was hit while the instruction of another "
-                "probe was being executed out of line; v6.1 stops with BUG() here, resuming steps over it"
+                f"Failed to recover from reentered kprobes: {site.probes[0].name} was hit while the instruction of "
+                "another probe was being executed out of line; v6.1 stops with BUG() here, resuming steps over it"
             )
             self._machine.request_stop(
                 Stop(StopReason.PROBE, site.addr, reason), lambda frame: self._resume_reentered(site, frame)
@@ -159,7 +156,8 @@ class Engine:
             try:
                 site.simulator(site.original, site.addr, self.regs, self._machine.memory.read)
             except MachineError:
-                # Its literal cannot be read: what executing it would raise. The probe is hit again if that is repaired.
+                # Its literal cannot be read: what executing it would raise. The probe is hit again if that is
+                # repaired.
                 self._cancel(frame, site)
                 self._machine.deliver(frame, Class.DATA_ABORT << 26 | IL | _TRANSLATION_FAULT, site.addr)
             else:
@@ -225,7 +223,7 @@ class Engine:
     # Faults and failures
 
     def _fault(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
-        """kprobe_fault_handler: the instruction in the slot faulted. The guest sees the fault at the instruction's address."""
+        """kprobe_fault_handler: the guest sees a fault in the slot at the address of the instruction probed."""
         site = self.site
         if site is not None and site.slot and frame.pc == site.slot and self.status in (_SS, _REENTER):
             self._cancel(frame, site)
@@ -262,4 +260,3 @@ class Engine:
     def leave_return_handler(self) -> None:
         """Undo `enter_return_handler`."""
         self._pop()
-

@@ -29,7 +29,7 @@ class AtomicScan:
 
 @dataclass(frozen=True)
 class Era:
-    """One generation's rules. `name` is the first mainline release that follows them, or the one they were checked on."""
+    """One generation's rules. `name` is the release they were first in, or the one they were checked on."""
 
     name: str
     rows: tuple[Row, ...]

@@ -9,8 +9,8 @@ import errno
 class ProbeError(Exception):
     """A request was refused.
 
-    `errno` is the number the kernel returns for it (positive, see errno(3)); `reason` is one sentence that says what was
-    wrong and, where something can be done about it, what.
+    `errno` is the number the kernel returns for it (positive, see errno(3)); `reason` is one sentence that says what
+    was wrong and, where something can be done about it, what.
     """
 
     def __init__(self, number: int, reason: str) -> None:

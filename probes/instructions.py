@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the arm64 kernel's kprobe decoder says of each A64 instruction, as data: one row a group, the first that matches decides.
+"""What the arm64 kernel's kprobe decoder says of each A64 instruction, as data: one row a group, the first that
+matches decides.
 
-v6.1: arch/arm64/kernel/probes/decode-insn.c, and the masks of arch/arm64/include/asm/insn.h. Encodings: Arm ARM, C4.1.
+v6.1: arch/arm64/kernel/probes/decode-insn.c, and the masks of arch/arm64/include/asm/insn.h. Encodings: Arm ARM,
+C4.1.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ class Verdict(enum.Enum):
 
 
 class Row(NamedTuple):
-    """Instructions with `word & mask == value`. `text` is the reason of a refusal, or the warning of a mistaken acceptance."""
+    """Instructions with `word & mask == value`. `text` is why they are refused, or why they should have been."""
 
     mask: int
     value: int
@@ -41,7 +43,7 @@ def _accept(mask: int, value: int, warning: str = "") -> Row:
 
 
 _AUTHENTICATED = "it authenticates a pointer and branches, which the kernel neither simulates nor executes out of line"
-_SYSTEM_WRITE = "it writes a system register or PSTATE, which the return from the breakpoint exception would undo or be undone by"
+_SYSTEM_WRITE = "it writes a system register or PSTATE, which the breakpoint exception around it would undo"
 _LITERAL_IN_SLOT = "the kernel executes this SIMD literal load in the slot, where it loads from the wrong address"
 _FAULTS = "the instruction is accepted but is undefined: executing it ends in the guest's undefined-instruction handler"
 
@@ -76,7 +78,9 @@ KPROBE_ROWS_V6_1: Final = (
     *(_accept(0xFFFFFFFF, 0xD503201F | hint << 5) for hint in _STEPPABLE_HINTS),
     _refuse(0xFFFFF01F, 0xD503201F, "of the hints the kernel executes only NOP, BTI, PAC* and XPACLRI out of line"),
     # exclusives: the exception clears the monitor, so they would never succeed
-    _refuse(0x3F800000, 0x08000000, "it is a load or store exclusive, which an exception in between makes fail for ever"),
+    _refuse(
+        0x3F800000, 0x08000000, "it is a load or store exclusive: the exception between the two makes the store fail"
+    ),
     # accepted by the kernel, mistakenly: the verdict is reproduced and the user warned
     _accept(0xFFFF0000, 0x00000000, _FAULTS),
     _accept(0x3F000000, 0x1C000000, _LITERAL_IN_SLOT),

@@ -21,12 +21,13 @@ Condition = Callable[[Stage, PtRegs], object]
 class Kprobe:
     """A probe on one instruction.
 
-    Give `symbol_name` (with `offset` bytes, or written "kfree+0x10") or `addr`, not both. `pre_handler(p, regs)` runs before the
-    instruction; when it returns non-zero it has set the PC itself, and the instruction and the post-handlers are left out.
-    `post_handler(p, regs, flags)` runs after it; flags is always 0. Either may be left out.
+    Give `symbol_name` (with `offset` bytes, or written "kfree+0x10") or `addr`, not both. `pre_handler(p, regs)` runs
+    before the instruction; when it returns non-zero it has set the PC itself, and the instruction and the
+    post-handlers are left out. `post_handler(p, regs, flags)` runs after it; flags is always 0. Either may be left
+    out.
 
-    `addr` is set by registration; `nmissed` counts hits whose handlers could not run, `hits` the others. With `record` each
-    stage is kept in `Kprobes.hits`; at a stage in `stop` the machine stops, after the handlers. A stage
+    `addr` is set by registration; `nmissed` counts hits whose handlers could not run, `hits` the others. With
+    `record` each stage is kept in `Kprobes.hits`; at a stage in `stop` the machine stops, after the handlers. A stage
     for which `condition(stage, regs)` is false is neither kept nor stopped at; the handlers run all the same.
     """
 

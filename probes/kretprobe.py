@@ -17,8 +17,8 @@ DEFAULT_MAXACTIVE: Final = 10  # max(10, 2 * CPUs), with one CPU
 class KretprobeInstance:
     """One call of the function that has not returned yet.
 
-    `ret_addr` is its return address, `fp` x29 at its entry, `data` the `data_size` bytes that are the handlers' own (any
-    object may be put there instead); `rp` is the kretprobe, None once that is unregistered.
+    `ret_addr` is its return address, `fp` x29 at its entry, `data` the `data_size` bytes that are the handlers' own
+    (any object may be put there instead); `rp` is the kretprobe, None once that is unregistered.
     """
 
     __slots__ = ("data", "fp", "number", "ret_addr", "rp", "sp")
@@ -39,10 +39,11 @@ EntryHandler = Callable[[KretprobeInstance, PtRegs], int | None]
 class Kretprobe:
     """A probe on the return of a function.
 
-    `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns to.
-    `entry_handler(ri, regs)` runs at its first instruction; when it returns non-zero, this call's return is not waited for.
-    `maxactive` calls can be waited for at once (0 or less: 10); `nmissed` counts the calls beyond them, `kp.nmissed` those whose
-    entry hit while another probe was being handled. The other arguments are those of `Kprobe`.
+    `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns
+    to. `entry_handler(ri, regs)` runs at its first instruction; when it returns non-zero, this call's return is not
+    waited for. `maxactive` calls can be waited for at once (0 or less: 10); `nmissed` counts the calls beyond them,
+    `kp.nmissed` those whose entry hit while another probe was being handled. The other arguments are those of
+    `Kprobe`.
     """
 
     kind = "kretprobe"

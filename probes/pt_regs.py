@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`struct pt_regs`: the registers of interrupted code, as handlers see and change them (arch/arm64/include/asm/ptrace.h)."""
+"""`struct pt_regs`: registers of interrupted code that handlers see and change (arch/arm64/include/asm/ptrace.h)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ N, Z, C, V = 1 << 31, 1 << 30, 1 << 29, 1 << 28
 NZCV: Final = N | Z | C | V
 DAIF: Final = 0x3C0
 
-# An array of ctypes rather than a memoryview: it keeps the low 64 bits of whatever is assigned, as a u64 does in C, so that a
-# handler can write `regs.regs[0] = -22`; and it refuses an index past x30.
+# An array of ctypes rather than a memoryview: it keeps the low 64 bits of whatever is assigned, as a u64 does in C,
+# so that a handler can write `regs.regs[0] = -22`; and it refuses an index past x30.
 _General: Final = ctypes.c_uint64 * 31
 _Words: Final = ctypes.c_uint64 * 34
 
@@ -88,7 +88,8 @@ class PtRegs:
         return self.regs[0]
 
     def __repr__(self) -> str:
-        return f"<pt_regs pc={self.pc:#x} sp={self.sp:#x} x0={self.regs[0]:#x} x30={self.regs[30]:#x} pstate={self.pstate:#x}>"
+        x0, x30 = self.regs[0], self.regs[30]
+        return f"<pt_regs pc={self.pc:#x} sp={self.sp:#x} x0={x0:#x} x30={x30:#x} pstate={self.pstate:#x}>"
 
 
 class LiveRegs(PtRegs):

@@ -40,9 +40,10 @@ class Task(NamedTuple):
 class Hit(NamedTuple):
     """One stage of one hit of one probe, as it was before the handlers of that stage ran.
 
-    `number` counts the hits of the probe from 1, and is the same at all stages of a hit; `instructions` is the machine's
-    count, `ticks` the guest's time in those of its generic timer; `general` holds x0 to x30, sp and pc. `caller` is where the function returns to, at
-    the stage `return`. `task` is None when nobody knows which task it was.
+    `number` counts the hits of the probe from 1, and is the same at all stages of a hit; `instructions` is the
+    machine's count, `ticks` the guest's time in those of its generic timer; `general` holds x0 to x30, sp and pc.
+    `caller` is where the function returns to, at the stage `return`. `task` is None when nobody knows which task it
+    was.
     """
 
     probe: Kprobe | Kretprobe
@@ -86,9 +87,9 @@ def symbol_and_size(symbols: Symbols, address: int) -> str:
 def trace_line(hit: Hit, symbols: Symbols, arguments: Iterable[tuple[str, int]] | None = None) -> str:
     """The line that the kernel's trace file has for a hit (Documentation/trace/kprobetrace.rst).
 
-    `arguments` are names and values to print at its end; None stands for x0. The task is `<...>-0`, as for one that the
-    kernel has no name for, unless the hit knows it. Of the five flags only `d`, interrupts off, is known: handlers of a kprobe
-    run with all exceptions masked, the return handler of a kretprobe as the function left them.
+    `arguments` are names and values to print at its end; None stands for x0. The task is `<...>-0`, as for one that
+    the kernel has no name for, unless the hit knows it. Of the five flags only `d`, interrupts off, is known:
+    handlers of a kprobe run with all exceptions masked, the return handler of a kretprobe as the function left them.
     """
     task = hit.task or Task("<...>", 0)
     regs = hit.regs

@@ -107,7 +107,7 @@ class Kprobes:
         if address != symbol.address:
             raise ProbeError(
                 errno.EINVAL,
-                f"{probe.name} is not the entry of a function: a kretprobe takes the return address there and nowhere else",
+                f"{probe.name} is not the entry of a function, which is where a kretprobe takes the return address",
             )
         if not 0 <= probe.data_size <= MAX_DATA_SIZE:
             raise ProbeError(
@@ -124,8 +124,8 @@ class Kprobes:
     def unregister(self, probe: Probe) -> None:
         """Take `probe` out of the guest. Its `addr` is kept and it is marked disabled, as the kernel leaves it.
 
-        Calls that a kretprobe waits for return to where they came from. Raises ProbeError (EINVAL) for a probe that is not
-        registered.
+        Calls that a kretprobe waits for return to where they came from. Raises ProbeError (EINVAL) for a probe that
+        is not registered.
         """
         kprobe = self._registered(probe)
         site = cast(Site, kprobe.site)
@@ -147,7 +147,7 @@ class Kprobes:
         self._update(cast(Site, kprobe.site))
 
     def disable(self, probe: Probe) -> None:
-        """Disarm a probe; the text is restored when no enabled one is left there. Raises ProbeError as `enable` does."""
+        """Disarm a probe; the text is restored when no enabled one is left there. Raises as `enable` does."""
         kprobe = self._registered(probe)
         kprobe.disabled = True
         self._update(cast(Site, kprobe.site))

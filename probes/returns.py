@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kretprobes at work: a function's return address is taken at its entry, and given back when it has returned.
 
-The kernel keeps a list of instances for each task, newest first. Here they are found by the stack pointer, which is on return
-what it was at entry (AAPCS64, 6.4.5.2) and which no other task has: so nothing need be known of the guest's tasks.
+The kernel keeps a list of instances for each task, newest first. Here they are found by the stack pointer, which is
+on return what it was at entry (AAPCS64, 6.4.5.2) and which no other task has: so nothing need be known of the guest's
+tasks.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Returns:
         machine.claim_hvc(trampoline.HVC_IMM, self._returned)
 
     def install(self) -> None:
-        """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room for it."""
+        """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room."""
         if not self.trampoline:
             self.trampoline = self._machine.scratch.allocate(len(trampoline.CODE))
             self._machine.scratch.write(self.trampoline, trampoline.CODE)
@@ -155,7 +156,7 @@ class Returns:
                 self._recorder.failed(rp, Stage.RETURN, error)
 
     def _stop(self, frame: Frame, base: int, regs: StackRegs) -> None:
-        """Stop as if in the caller: a debugger sees the registers that pt_regs has. Going on puts the trampoline back."""
+        """Stop as if in the caller: a debugger sees what pt_regs has. Going on puts the trampoline back."""
         address = regs.pc
         after = frame.pc
         words = self._words
@@ -179,8 +180,8 @@ class Returns:
     def _lost(self, frame: Frame, sp: int) -> None:
         frame.pc -= 4
         reason = (
-            "Kretprobe fails to find correct return address: a function returned through the trampoline with stack pointer "
-            f"{sp:#x}, and none entered with that one. It does not keep to AAPCS64, or the stack was switched under it; "
+            "Kretprobe fails to find correct return address: a function returned through the trampoline with stack "
+            f"pointer {sp:#x}, and none was entered with it. It does not keep to AAPCS64, or its stack was switched; "
             "set the PC and x30 to go on"
         )
         self._machine.request_stop(Stop(StopReason.PROBE, frame.pc, reason))

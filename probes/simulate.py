@@ -121,8 +121,8 @@ def simulate(
 ) -> None:
     """Execute instruction `word`, which stands at `address`, on `regs`, as that era's kernel simulates it.
 
-    `memory` reads (address, size) and is needed for literal loads only. Raises ValueError for an instruction that is not
-    simulated or for a literal load without `memory`; whatever `memory` raises passes through.
+    `memory` reads (address, size) and is needed for literal loads only. Raises ValueError for an instruction that is
+    not simulated or for a literal load without `memory`; whatever `memory` raises passes through.
     """
     decoded = decode(word, era)
     if not decoded.simulator:

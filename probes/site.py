@@ -30,10 +30,11 @@ def is_brk(word: int) -> bool:
 
 @dataclass(eq=False, slots=True)
 class Site:
-    """`word` is what the guest takes to be at `addr`, `original` the instruction that is executed instead of our breakpoint.
+    """`word` is what the guest takes to be at `addr`, `original` the instruction that is executed instead of our
+    breakpoint.
 
-    The two differ while the guest has a breakpoint of its own there. `slot` is where the instruction is executed out of
-    line, 0 if it is not; `probes` are all, newest first, and `active` those of them that are enabled.
+    The two differ while the guest has a breakpoint of its own there. `slot` is where the instruction is executed out
+    of line, 0 if it is not; `probes` are all, newest first, and `active` those of them that are enabled.
     """
 
     addr: int

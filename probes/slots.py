@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Slots: where an instruction is executed out of line, followed by the breakpoint that ends it (v5.10, commit 7ee31a3aa8f4)."""
+"""Slots: an instruction to execute out of line, and the breakpoint that ends it (v5.10, commit 7ee31a3aa8f4)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the guest's own tables say about its code: where probes are forbidden, where faults are expected, what is patched."""
+"""What the guest's own tables say of its code: where probes are forbidden, faults expected, branches patched."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Tables:
         return address in self._relative("__start___jump_table", "__stop___jump_table", _JUMP_ENTRY)
 
     def _relative(self, start: str, end: str, size: int) -> frozenset[int]:
-        """The addresses that the first word of each entry is the distance to. Sorting such a table does not change them."""
+        """The addresses that the first word of each entry is the distance to; sorting the table does not change them."""
         if start not in self._cache:
             area = self._text.area(start, end)
             if area is None:

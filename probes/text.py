@@ -78,14 +78,14 @@ class Text:
         areas = [found for names in _AREAS if (found := self.area(*names)) is not None]
         if areas:
             return any(start <= address < end for start, end in areas)
-        found = self._symbols.at(address)
-        return found is not None and found[0].kind == "function"
+        covering = self._symbols.at(address)
+        return covering is not None and covering[0].kind == "function"
 
     def is_ftrace_site(self, symbol: Symbol, address: int) -> bool:
         """Whether ftrace patches the instruction at `address`: the second word of a function, or third after a BTI.
 
-        The table that lists these places is gone once Linux has booted; but the word before each is then `mov x9, x30`, which
-        no compiler has a use for there.
+        The table that lists these places is gone once Linux has booted; but the word before each is then `mov x9,
+        x30`, which no compiler has a use for there.
         """
         if self._machine.kind != "linux" or not 4 <= address - symbol.address <= 8:
             return False

@@ -2,8 +2,8 @@
 """`__kretprobe_trampoline`: what a probed function returns to instead of its caller, as guest code.
 
 It is v6.1's (arch/arm64/kernel/probes/kprobes_trampoline.S) but for one word: where the kernel has `bl
-trampoline_probe_handler` it has an HVC, because the handler is outside the guest. HVC leaves all EL1 state alone: PSTATE, ELR_EL1
-and SPSR_EL1 are what a `bl` would leave, and no debug exception is involved.
+trampoline_probe_handler` it has an HVC, because the handler is outside the guest. HVC leaves all EL1 state alone:
+PSTATE, ELR_EL1 and SPSR_EL1 are what a `bl` would leave, and no debug exception is involved.
 """
 
 from __future__ import annotations
@@ -67,4 +67,4 @@ _CODE: Final = (
 )
 
 CODE: Final = struct.pack(f"<{len(_CODE)}I", *_CODE)
-AFTER_HVC: Final = 4 * (_CODE.index(0xD400_0002 | HVC_IMM << 5) + 1)  # bytes from its start to the instruction after the HVC
+AFTER_HVC: Final = 4 * (_CODE.index(0xD400_0002 | HVC_IMM << 5) + 1)  # bytes from its start
