@@ -31,6 +31,8 @@ _TOKENS: Final = 256
 _NAMES_A_MARKER: Final = 256  # markers[i] is the offset of name 256 * i
 _LONGEST_NAME: Final = 514  # KSYM_NAME_LEN of 512, and two bytes of length
 
+_MARKERS_WITHIN: Final = 2 << 20  # bytes before token_table; between them is seqs_of_names, 3 bytes a symbol, at most
+
 _RELATIVE: Final = struct.pack("<Q", 0x403)  # R_AARCH64_RELATIVE, symbol 0: ELF for the Arm 64-bit Architecture
 _KERNEL_HALF: Final = 0xFFFF << 48
 _LINK_ALIGNMENT: Final = 0x20_0000  # an Image is linked at text_offset above a multiple of this (asm/memory.h)
@@ -111,7 +113,8 @@ def _marker_tables(image: bytes, before: int) -> Iterator[tuple[int, list[int]]]
 
     They have 4 bytes each, 8 before 4.20.
     """
-    words = array("I", image[: before // 4 * 4])
+    start = max(before // 4 * 4 - _MARKERS_WITHIN, 0)
+    words = array("I", image[start : before // 4 * 4])
     smallest, largest = 2 * _NAMES_A_MARKER, _LONGEST_NAME * _NAMES_A_MARKER
     for first in range(len(words) - 1, -1, -1):
         if words[first]:
@@ -123,7 +126,7 @@ def _marker_tables(image: bytes, before: int) -> Iterator[tuple[int, list[int]]]
                     break
                 markers.append(words[at])
             if len(markers) > 1:
-                yield first * 4, markers
+                yield start + first * 4, markers
 
 
 def _end_of_names(image: bytes, names_at: int, num_syms: int, markers: list[int], limit: int) -> int | None:

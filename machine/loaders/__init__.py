@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -48,17 +49,28 @@ def read_guest(
     path = DEMO if guest == "demo" else Path(guest)
     disk = None if initrd is None else Path(initrd)
     try:
-        with path.open("rb") as file:
-            start = file.read(64)
+        for file in (path, disk):
+            if file is not None:
+                _check_regular(file)
+        with path.open("rb") as stream:
+            start = stream.read(64)
         if image.recognise(start):
             return image.load(path, initrd=disk, cmdline=cmdline or "", memory=memory)
         if not start.startswith(elf.MAGIC):
-            what = "is empty" if not start else "is neither an ELF nor an arm64 kernel Image"
+            what = "is neither an ELF nor an arm64 kernel Image" if start else "is empty"
             raise MachineError(f"{path} {what}: give armprobe a bare-metal AArch64 ELF, a kernel, or 'demo'")
         if disk is not None or cmdline:
             raise MachineError(f"{path} is an ELF: an initial RAM disk and a command line are for kernel Images")
         return elf.load(path, memory=memory)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        where = error.filename if isinstance(error, OSError) else None
-        raise MachineError(f"cannot read {where or path}: {reason or error}") from error
+    except OSError as error:
+        raise MachineError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
+
+
+def _check_regular(path: Path) -> None:
+    """Before it is opened: to open a pipe would wait for somebody to write into it."""
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a NUL, or what the file system's encoding does not have
+        raise MachineError(f"cannot read {str(path)!r}: it is no file name ({error})") from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to open a directory fails with a reason
+        raise MachineError(f"{path} is not a regular file: give armprobe the guest as a file")

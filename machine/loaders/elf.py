@@ -36,7 +36,7 @@ def load(path: Path, *, memory: int) -> LoadedGuest:
         _check_identification(path, file.read(_HEADER_SIZE), size)
         try:
             return _load(path, ELFFile(file), memory, size)
-        except (MachineError, OSError):
+        except MachineError:
             raise
         except Exception as error:  # what pyelftools raises for bytes that make no sense is of many kinds
             raise MachineError(f"{path} is a damaged ELF ({type(error).__name__} while reading it)") from error
@@ -78,6 +78,11 @@ def _load(path: Path, elf: ELFFile, memory: int, size: int) -> LoadedGuest:
             raise MachineError(f"{path} is cut short: a segment ends at byte {end}, and the file has {size}")
         if header["p_filesz"] > header["p_memsz"]:
             raise MachineError(f"{path} is a damaged ELF: a segment is larger in the file than in memory")
+        if header["p_memsz"] > memory:
+            raise MachineError(
+                f"{path} has a segment of {header['p_memsz']:,} bytes, more than the {memory >> 20} MiB of memory: "
+                "give it more memory"
+            )
     if min(header["p_paddr"] for header in loaded) >= 1 << 48:
         raise MachineError(
             f"{path} is to be loaded at {loaded[0]['p_paddr']:#x}, which is no physical address: if it is a vmlinux, "

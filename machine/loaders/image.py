@@ -43,7 +43,7 @@ def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> Loade
 
     `cmdline` is appended to `COMMAND_LINE`. Raises MachineError when it cannot be, OSError when a file cannot be read.
     """
-    image = _unpack(path, path.read_bytes(), limit=memory)
+    image = _unpack(path, _read(path, limit=memory), limit=memory)
     text_offset, image_size, flags, _ = _HEADER.unpack_from(image)
     if flags & 1:
         raise MachineError(f"{path} is a big-endian kernel: armprobe runs little-endian ones")
@@ -72,7 +72,7 @@ def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> Loade
     disk = b""
     if initrd is not None:
         sources.append(initrd)
-        disk = initrd.read_bytes()
+        disk = _read(initrd, limit=memory)
         if not disk:
             raise MachineError(f"{initrd} is empty: an initial RAM disk is a cpio archive, which may be compressed")
         segments.append(Segment("the initial RAM disk", initrd_at, disk, len(disk)))
@@ -94,6 +94,13 @@ def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> Loade
         sources=tuple(sources),
         notes=notes,
     )
+
+
+def _read(path: Path, *, limit: int) -> bytes:
+    size = path.stat().st_size
+    if size > limit:
+        raise MachineError(f"{path} has {size:,} bytes, more than the {limit >> 20} MiB of memory: give it more memory")
+    return path.read_bytes()
 
 
 def _round_up(address: int) -> int:
@@ -124,7 +131,9 @@ def _unpack(path: Path, data: bytes, *, limit: int) -> bytes:
     elif data.startswith(_GZIP):
         data = _decompress(path, data, gzip=True, limit=limit)
     if not _is_image(data):
-        raise MachineError(f"{path} is compressed, but what is in it is not an arm64 kernel Image")
+        raise MachineError(
+            f"{path} is compressed, and what is in it is not an arm64 kernel Image: give it a kernel for arm64"
+        )
     return data
 
 

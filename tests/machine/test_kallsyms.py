@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kallsyms read from an Image, against what the running kernel says of itself, and against tables written here."""
+
+import os
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from armprobe.commands.debian import DebianError, build_initramfs, fetch_kernel
+from armprobe.machine import kallsyms
+from armprobe.machine.errors import MachineError
+
+Tool = Callable[[str, str], str]
+Row = tuple[str, int, str]
+
+LINK_BASE = 0xFFFF_8000_0800_0000
+
+PRINT_KALLSYMS = b"""#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+echo BEGIN
+/bin/busybox cat /proc/kallsyms
+echo END
+/bin/busybox poweroff -f
+"""
+
+
+def test_stock_kernel_has_the_symbols_that_it_says_it_has(tool: Tool, tmp_path: Path) -> None:
+    """/proc/kallsyms of the kernel booted in QEMU without KASLR: every name, address and type letter, in its order."""
+    qemu = tool("qemu-system-aarch64", "qemu-system-arm")
+    tool("apt-get", "apt")
+    try:
+        kernel = fetch_kernel()
+    except DebianError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(build_initramfs(kernel.busybox.read_bytes(), {"init": (0o755, PRINT_KALLSYMS)}))
+    command = [qemu, "-M", "virt,gic-version=2", "-cpu", "cortex-a57", "-m", "256", "-nographic", "-no-reboot"]
+    command += ["-kernel", str(kernel.vmlinuz), "-initrd", str(initrd), "-append", "console=ttyAMA0 nokaslr quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL, timeout=120)
+    lines = done.stdout.splitlines()
+    said = [line.split() for line in lines[lines.index("BEGIN") + 1 : lines.index("END")]]
+    assert len(said) > 10_000
+    found = kallsyms.read(kernel.vmlinuz.read_bytes())
+    assert found == [(name, int(address, 16), letter) for address, letter, name in said]
+
+
+TOKENS = [bytes([code]) if 32 < code < 127 else b"sys_%x_" % code for code in range(256)]
+"""Some that stand for themselves, as the digits must, and some that stand for more."""
+
+
+def write_image(rows: list[Row], layout: str, *, seed: int = 1) -> bytes:
+    """An Image that carries `rows` as scripts/kallsyms.c of a kernel version writes them (their addresses ascend)."""
+    wide = 4 if layout == "7.0" else 8
+    names, markers = b"", []
+    longest_first = sorted(range(256), key=lambda code: -len(TOKENS[code]))
+    for number, (name, _, letter) in enumerate(rows):
+        if not number % 256:
+            markers.append(len(names))
+        rest, packed = (letter + name).encode(), b""
+        while rest:
+            code = next(code for code in longest_first if rest.startswith(TOKENS[code]))
+            packed, rest = packed + bytes([code]), rest[len(TOKENS[code]) :]
+        size = len(packed)
+        names += (bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])) + packed
+    starts = [sum(len(token) + 1 for token in TOKENS[:code]) for code in range(256)]
+    base = rows[0][1]
+    tables = {
+        "num_syms": struct.pack("<I", len(rows)),
+        "names": names,
+        "markers": struct.pack(f"<{len(markers)}{'Q' if layout == '4.19' else 'I'}", *markers),
+        "token_table": b"".join(token + b"\0" for token in TOKENS),
+        "token_index": struct.pack("<256H", *starts),
+        "offsets": struct.pack(f"<{len(rows)}I", *(address - base for _, address, _ in rows)),
+        "relative_base": struct.pack("<Q", 0 if layout in ("4.19", "6.1", "6.2") else base),
+        "seqs": b"".join((number * 7919 % len(rows)).to_bytes(3, "big") for number in range(len(rows))),
+    }
+    old = ["offsets", "relative_base", "num_syms", "names", "markers"]
+    order = {
+        "4.19": [*old, "token_table", "token_index"],
+        "6.1": [*old, "token_table", "token_index"],
+        "6.2": [*old, "seqs", "token_table", "token_index"],
+        "6.4": ["num_syms", "names", "markers", "token_table", "token_index", "offsets", "relative_base", "seqs"],
+        "7.0": ["num_syms", "names", "markers", "token_table", "token_index", "offsets", "seqs"],
+    }[layout]
+    image = bytearray(bytes(8) + struct.pack("<Q", 0) + bytes(0x28) + b"ARMd" + bytes(4))
+    image += (
+        bytes(seed * 37 % 256 for seed in range(seed, seed + 4096))
+        + b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00"
+    )
+    places = {}
+    for name in order:
+        image += bytes(-len(image) % wide)
+        places[name] = len(image)
+        image += tables[name]
+    if layout == "7.0":
+        for number, (_, address, _) in enumerate(rows):
+            place = places["offsets"] + 4 * number
+            struct.pack_into("<i", image, place, address - LINK_BASE - place)
+    image += bytes(-len(image) % 8)
+    for name, address, _ in rows:  # the table of system calls
+        image += struct.pack("<Q", address) if name.startswith("__arm64_sys_") else b""
+    for place, value in ((0x1000, base + 64), (places.get("relative_base", 0), base), (0x2008, base + 8)):
+        image += struct.pack("<QQQ", LINK_BASE + place, 0x403, value)  # RELA
+    return bytes(image)
+
+
+ROWS = [
+    (
+        f"{'__arm64_sys_' if number % 40 == 7 else 'do_'}{number * 2654435761 % 2**32:x}",
+        LINK_BASE + 0x10000 + 44 * number,
+        "tTdb"[number % 4],
+    )
+    for number in range(1500)
+]
+LAYOUTS = ["4.19", "6.1", "6.2", "6.4", "7.0"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_order_of_the_tables_is_read(layout: str) -> None:
+    assert kallsyms.read(write_image(ROWS, layout)) == ROWS
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("count", [257, 511, 512, 513, 1025])
+def test_number_of_symbols_and_alignment_do_not_matter(layout: str, count: int) -> None:
+    assert kallsyms.read(write_image(ROWS[:count], layout, seed=count)) == ROWS[:count]
+
+
+def test_name_of_more_than_127_tokens_is_read() -> None:
+    rows = [*ROWS[:600], ("rust" + "Z" * 300, ROWS[600][1], "t"), *ROWS[601:900]]
+    assert kallsyms.read(write_image(rows, "6.1")) == rows
+
+
+def test_image_without_tables_is_said_to_have_none() -> None:
+    for image in (b"", bytes(100_000), b"ARMd" * 20_000, b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00" * 100):
+        with pytest.raises(MachineError, match="carries no kallsyms tables that can be read"):
+            kallsyms.read(image)
+
+
+IMAGES = {layout: write_image(ROWS[:600], layout) for layout in LAYOUTS}
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(LAYOUTS), st.data())
+def test_damaged_image_gives_symbols_or_a_sentence(layout: str, data: st.DataObject) -> None:
+    image = bytearray(IMAGES[layout])
+    for _ in range(data.draw(st.integers(1, 4))):
+        image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        kallsyms.read(bytes(image[: data.draw(st.just(len(image)) | st.integers(0, len(image)))]))
+    except MachineError:
+        return
