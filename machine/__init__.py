@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+
+import unicorn
 
 from . import snapshot as _snapshot
 from .cpu import DEFAULT_MODEL
@@ -30,9 +33,18 @@ __all__ = [
     "Symbol",
     "Symbols",
     "WatchHit",
+    "build_id",
     "load",
     "parse_size",
 ]
+
+
+def build_id() -> bytes:
+    """What a snapshot depends on besides its guest: this machine's own code and the build of Unicorn."""
+    digest = hashlib.sha256(unicorn.__version__.encode())
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.digest()
 
 
 def load(

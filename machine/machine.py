@@ -75,7 +75,9 @@ class Machine:
         self.return_address: int | None = None
         self._add_devices()
         if not resumed:
-            self._reset()
+            self._load_segments()
+            self._enter()
+        self._initial = snapshot.take(self, memories=False)
 
     def _add_devices(self) -> None:
         self.gic = Gic()
@@ -95,10 +97,13 @@ class Machine:
         self.claim_hvc(0, self.psci.call)
         self.claim_hvc(CALL_RETURN, self._call_returned)
 
-    def _reset(self) -> None:
-        """Put the guest into memory and the CPU at its entry: EL1h, DAIF set, MMU off, x0 = device tree."""
+    def _load_segments(self) -> None:
         for segment in self.guest.segments:
             self.bus.write(segment.address, segment.data)
+
+    def _enter(self) -> None:
+        """Put the CPU at the guest's entry: EL1h, DAIF set, MMU off, x0 = device tree."""
+        for segment in self.guest.segments:
             if segment.virtual is not None:  # linked code, which also runs at its physical address until the MMU is on
                 for base in {segment.address, segment.virtual}:
                     self.counter_access.watch(find_sites(segment.data, base))
@@ -175,6 +180,10 @@ class Machine:
         """Ask a run to end soon, with the reason INTERRUPTED. May be called from any thread."""
         self._interrupt_requested = True
 
+    def forget_interrupt(self) -> None:
+        """Take back an `interrupt` that came too late for the run it was meant for."""
+        self._interrupt_requested = False
+
     def run(self, until: int | str | None = None, instructions: int | None = None) -> Stop:
         """Run the guest until something stops it: an address or symbol to reach, a count of instructions, or what the
         guest, a breakpoint or a probe does.
@@ -184,6 +193,15 @@ class Machine:
         target = self.address(until) if until is not None else None
         with self._stopping_at(target):
             return self._run(target, instructions, interrupts=True)
+
+    def step_out_of(self, start: int, end: int) -> Stop:
+        """Step until the PC is outside start <= pc < end, or something else stops the machine."""
+        while True:
+            stop = self.step()
+            if stop.reason is not StopReason.INSTRUCTIONS or not start <= stop.address < end:
+                return stop
+            if self.breakpoints.count(stop.address):
+                return Stop(StopReason.BREAKPOINT, stop.address)
 
     def step(self, count: int = 1) -> Stop:
         """Execute `count` instructions, taking no interrupts. What a probe does out of line counts as the instruction
@@ -430,6 +448,19 @@ class Machine:
         Raises MachineError when it cannot be written.
         """
         snapshot.save(self, Path(path), key)
+
+    def reset(self) -> None:
+        """The guest as it was when it was loaded. Raises MachineError if its snapshot file has become unreadable."""
+        for ram in self.bus.rams:
+            # Anonymous memory reads as zeros afterwards, and a private mapping of a snapshot as its file (madvise(2)).
+            ram.pages.madvise(mmap.MADV_DONTNEED)
+        self._load_segments()
+        snapshot.put_back(self, self._initial)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the guest has ended for good: powered off, reset or locked up."""
+        return self._last_stop is not None and self._last_stop.reason.final
 
     def forget_stop(self) -> None:
         """The guest was replaced: what it last stopped for no longer matters."""

@@ -6,6 +6,7 @@ Work is done between slices, so that memory can be read and probes set while the
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from .machine import Machine
-from .stop import Stop
+from .stop import Stop, StopReason
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,6 +53,29 @@ class Owner:
         """As `submit`, and wait for the result; raises what `function` raises."""
         return self.submit(function, *args, **kwargs).result()
 
+    def run(self, run: Callable[[], Stop]) -> Stop:
+        """Have `run` run the machine, on this thread, which must be the owner's. A guest that idles for good is waited
+        with, for console input or an interrupt. Raises RuntimeError when the guest already runs."""
+        if self.running:
+            raise RuntimeError("the guest is running already")
+        self.running = True
+        return self._run(run)
+
+    def _run(self, run: Callable[[], Stop]) -> Stop:
+        machine = self.machine
+        try:
+            while (stop := run()).reason is StopReason.IDLE:
+                with contextlib.suppress(queue.Empty):
+                    work = self._work.get(timeout=0.02)  # also how often the console is looked at
+                    if work is None:
+                        self._work.put(None)
+                        return stop
+                    work()
+            return stop
+        finally:
+            self.running = False
+            machine.forget_interrupt()
+
     def resume(self, run: Callable[[], Stop], done: Callable[[Future[Stop]], Any]) -> None:
         """Start `run` (which runs the machine) and return; `done` is called with its future when it has ended.
 
@@ -64,12 +88,10 @@ class Owner:
 
         def work() -> None:
             try:
-                stop = run()
-            except BaseException as error:
-                self.running = False
+                stop = self._run(run)
+            except BaseException as error:  # it belongs to whoever waits
                 future.set_exception(error)
             else:
-                self.running = False
                 future.set_result(stop)
 
         future.add_done_callback(done)

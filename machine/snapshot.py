@@ -39,15 +39,16 @@ class Snapshot:
     memories: tuple[bytes, ...]
 
 
-def take(machine: Machine) -> Snapshot:
-    """The state of a stopped machine."""
+def take(machine: Machine, memories: bool = True) -> Snapshot:
+    """The state of a stopped machine, with or without the contents of its memories."""
     machine.cpu.frame.load()
-    return Snapshot(machine.cpu.frame.save(), _state(machine), tuple(bytes(ram.data) for ram in machine.bus.rams))
+    contents = tuple(bytes(ram.data) for ram in machine.bus.rams) if memories else ()
+    return Snapshot(machine.cpu.frame.save(), _state(machine), contents)
 
 
 def put_back(machine: Machine, snapshot: Snapshot) -> None:
     """Make `machine`, from which `snapshot` was taken, what it was then."""
-    for ram, data in zip(machine.bus.rams, snapshot.memories, strict=True):
+    for ram, data in zip(machine.bus.rams, snapshot.memories, strict=bool(snapshot.memories)):
         ram.data[:] = data
     _set_state(machine, snapshot.context, snapshot.state)
 

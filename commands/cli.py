@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line: `armprobe [GUEST]`, and the verbs serve, gdb, linux, script and demo."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from armprobe.machine import MachineError
+from armprobe.probes import DEFAULT_ERA, ERAS, ProbeError
+from armprobe.stub import Server, StubError, serve
+
+from . import demo, linux
+from .errors import CommandError
+from .gdb_session import GDBINIT, PROXY
+from .repl import Repl
+from .session import Session
+
+LISTEN: Final = "127.0.0.1:1234"
+_VERBS: Final = ("serve", "gdb", "linux", "script", "demo")
+_DESCRIPTION: Final = """\
+An ARMv8-A machine in this process with Linux kprobes built into it, that GDB attaches to.
+
+  armprobe [GUEST]          prompt on GUEST (default: demo, the kernel that is shipped), GDB stub on 127.0.0.1:1234
+  armprobe serve [GUEST]    the GDB stub alone
+  armprobe gdb [GUEST]      gdb-multiarch attached to GUEST, with armprobe's commands in it
+  armprobe linux            a stock Debian arm64 kernel at its shell: fetched and booted once, then resumed
+  armprobe script FILE      run a script of commands, or a .py using the API
+  armprobe -c CMD [-c CMD]  run commands and exit
+  armprobe demo             the tour: what armprobe does, shown on the demo guest
+
+GUEST is demo, linux, or the path of a bare-metal AArch64 ELF, an arm64 kernel Image or vmlinuz, or a snapshot."""
+
+
+def _parser(verb: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"armprobe {verb}".strip(),
+        description=_DESCRIPTION if not verb else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if verb == "script":
+        parser.add_argument("file", type=Path, help="a file of commands, one a line, or a .py (which gets the rest of the line)")
+        parser.add_argument("arguments", nargs="*", help="for a .py: its sys.argv")
+    if verb == "linux":
+        parser.add_argument("--kernel", type=Path, metavar="FILE", help="a kernel of your own instead of Debian's")
+        parser.add_argument("--refresh", action="store_true", help="look for a newer Debian kernel")
+    elif verb != "demo":
+        flags = ["--guest"] if verb == "script" else ["guest"]
+        parser.add_argument(*flags, default="demo", **({} if verb == "script" else {"nargs": "?"}), help="demo, linux or a file")
+    if verb != "demo":
+        parser.add_argument("-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit (repeatable)")
+        parser.add_argument("--initrd", type=Path, metavar="FILE", help="initial RAM disk for a Linux kernel")
+        parser.add_argument("--cmdline", metavar="TEXT", help="added to the kernel's command line")
+        parser.add_argument("--memory", default="256M", metavar="SIZE", help="RAM, such as 512M (default: 256M)")
+        parser.add_argument("--snapshot", type=Path, metavar="FILE", help="start from this snapshot instead of GUEST")
+        parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
+    parser.add_argument("--era", default=DEFAULT_ERA, metavar="VERSION", help=f"kernel whose kprobes rules apply ({', '.join(ERAS)})")
+    parser.add_argument(
+        "--listen", default=None, metavar="ADDRESS", help=f"of the GDB stub: HOST:PORT (port 0: any), unix:PATH, or none (default: {LISTEN})"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; the exit status: 0 if all went well, 1 if not, 2 for a wrong command line."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = words.pop(0) if words and words[0] in _VERBS else ""
+    options = _parser(verb).parse_args(words)
+    try:
+        if verb == "demo":
+            return demo.run(options.era, sys.stdout)
+        if verb == "script" and options.file.suffix == ".py":
+            return _python_script(options)
+        with _session(verb, options) as session:
+            return _drive(verb, options, session)
+    except (CommandError, MachineError, ProbeError, StubError) as error:
+        print(f"armprobe: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _session(verb: str, options: argparse.Namespace) -> Session:
+    guest, initrd, cmdline, memory = getattr(options, "guest", ""), options.initrd, options.cmdline, options.memory
+    if options.snapshot is not None:
+        guest, initrd, cmdline, name = options.snapshot, None, None, str(options.snapshot)
+    elif verb == "linux" or guest == "linux":
+        kernel = getattr(options, "kernel", None)
+        guest = linux.prepare(
+            kernel, initrd, cmdline=cmdline, memory=memory, refresh=getattr(options, "refresh", False), report=_report
+        )
+        initrd, cmdline, name = None, None, "linux"
+    else:
+        name = guest
+    session = Session(guest, era=options.era, initrd=initrd, cmdline=cmdline, memory=memory)
+    session.name = name
+    session.machine.clock.paced = options.paced
+    return session
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _drive(verb: str, options: argparse.Namespace, session: Session) -> int:
+    repl = Repl(session, session.registry)
+    if verb == "script":
+        try:
+            lines = options.file.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise CommandError(f"the script {options.file} cannot be read: {reason}") from None
+        with _listening(session, options.listen, default=None):
+            return repl.run_lines(lines)
+    if options.commands:
+        with _listening(session, options.listen, default=None):
+            return repl.run_lines(options.commands)
+    if verb == "serve":
+        return _serve(session, options)
+    if verb == "gdb":
+        return _gdb(session, options)
+    with _listening(session, options.listen, default=LISTEN):
+        _show_console(session)
+        if sys.stdin.isatty():
+            print(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {_gdb_hint(session)}")
+        return repl.run()
+
+
+class _NotListening:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _listening(session: Session, address: str | None, default: str | None) -> Server | _NotListening:
+    wanted = address or default
+    if wanted is None or wanted == "none":
+        return _NotListening()
+    server = serve(session, wanted)
+    session.stub_address = server.address
+    return server
+
+
+def _gdb_hint(session: Session) -> str:
+    if not session.stub_address:
+        return "no GDB stub"
+    return f"gdb: gdb-multiarch -ex 'target remote {session.stub_address.removeprefix('unix:')}'"
+
+
+def _show_console(session: Session) -> None:
+    """Pass on what the guest prints, a line at a time."""
+    line = bytearray()
+
+    def listener(data: bytes) -> None:
+        line.extend(data)
+        if data.endswith(b"\n"):
+            session.notify(line.decode("utf-8", "replace").replace("\r", ""))
+            line.clear()
+
+    session.machine.console.listeners.append(listener)
+
+
+def _serve(session: Session, options: argparse.Namespace) -> int:
+    with _listening(session, options.listen, default=LISTEN):
+        print(f"armprobe: {session.name}; {_gdb_hint(session)}; Ctrl-C ends", flush=True)
+        ended = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        session.on_notice(lambda text: print(text, end="", flush=True))
+        _show_console(session)
+        try:
+            ended.wait()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def _gdb(session: Session, options: argparse.Namespace) -> int:
+    debugger = shutil.which("gdb-multiarch")
+    if debugger is None:
+        raise CommandError("gdb-multiarch is not installed (Debian: apt-get install gdb-multiarch)")
+    with _listening(session, options.listen, default="127.0.0.1:0"):
+        command = [debugger, "--quiet", "-x", str(GDBINIT)]
+        if session.machine.guest.dwarf is not None:
+            command += ["-ex", f"file {session.machine.guest.dwarf}"]
+        command += ["-ex", f"target remote {session.stub_address.removeprefix('unix:')}"]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is gdb's
+        return subprocess.run(
+            command,
+            env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            check=False,
+        ).returncode
+
+
+def _python_script(options: argparse.Namespace) -> int:
+    if not options.file.is_file():
+        raise CommandError(f"the script {options.file} does not exist")
+    sys.argv = [str(options.file), *options.arguments]
+    runpy.run_path(str(options.file), run_name="__main__")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

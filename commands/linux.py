@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A Linux guest at its shell: booted once, then resumed from a snapshot of that moment."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from armprobe import machine
+from armprobe.machine import Machine, StopReason
+from armprobe.machine.snapshot import VERSION, read_key
+
+from .debian import READY, build_initramfs, cache_directory, fetch_kernel
+from .errors import CommandError
+
+_STEP: Final = 20_000_000  # instructions between two looks at the console
+_BOOT_LIMIT: Final = 20_000_000_000  # instructions
+_SILENCE: Final = 2_000_000_000  # instructions without output after which a guest is taken as booted
+
+
+def prepare(
+    kernel: Path | None = None,
+    initrd: Path | None = None,
+    *,
+    cmdline: str | None = None,
+    memory: str = "256M",
+    report: Callable[[str], None] = print,
+    refresh: bool = False,
+) -> Path:
+    """The snapshot of a kernel at its shell, made first if nothing has been booted like it before.
+
+    `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `report` is given a
+    line for each step that takes time. Raises CommandError or MachineError when it cannot be had.
+    """
+    if kernel is None:
+        files = fetch_kernel(report, refresh=refresh)
+        kernel = files.vmlinuz
+        ramdisk = build_initramfs(files.busybox.read_bytes()) if initrd is None else _read(initrd)
+    elif initrd is None:
+        raise CommandError("a kernel of your own needs an initramfs to boot to: give --initrd FILE too")
+    else:
+        ramdisk = _read(initrd)
+    key = hashlib.sha256(_read(kernel))
+    for part in (ramdisk, (cmdline or "").encode(), memory.encode(), str(VERSION).encode(), machine.build_id()):
+        key.update(hashlib.sha256(part).digest())
+    path = cache_directory() / "snapshots" / f"{key.hexdigest()[:20]}.snapshot"
+    if read_key(path) == key.hexdigest():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    disk = path.with_suffix(".initrd")
+    disk.write_bytes(ramdisk)
+    try:
+        booting = machine.load(kernel, initrd=disk, cmdline=cmdline, memory=memory)
+    finally:
+        disk.unlink(missing_ok=True)
+    report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
+    boot(booting)
+    booting.save(path, key.hexdigest())
+    report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
+    return path
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def boot(guest: Machine) -> bytes:
+    """Run until the guest's shell is ready, or has long been silent; what it printed, which stays readable too.
+
+    Raises CommandError if the guest ends or never gets there.
+    """
+    printed = bytearray()
+    guest.console.listeners.append(printed.extend)
+    try:
+        start = spoke = guest.instructions
+        while guest.instructions - start < _BOOT_LIMIT:
+            before = len(printed)
+            stop = guest.run(instructions=_STEP)
+            ready = printed.find(READY.encode())
+            if ready >= 0 and b"# " in printed[ready:]:
+                return bytes(printed)
+            if stop.reason not in (StopReason.INSTRUCTIONS, StopReason.IDLE):
+                break
+            if len(printed) > before:
+                spoke = guest.instructions
+            elif printed and guest.instructions - spoke > _SILENCE or stop.reason is StopReason.IDLE:
+                return bytes(printed)
+        last = printed.decode("utf-8", "replace").strip().splitlines()[-1:] or ["nothing"]
+        raise CommandError(f"the kernel did not get to a shell ({stop.reason.value}); the last it printed: {last[0]}")
+    finally:
+        guest.console.listeners.remove(printed.extend)

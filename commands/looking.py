@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands that look at the guest without running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import capstone
+
+from armprobe.machine import Stop, StopReason
+
+from .errors import CommandError
+from .places import complete_symbol, place, where
+from .registers import pstate_text, pt_regs_text
+from .registry import Arg, Arguments, Command, Out, integer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .session import Session
+
+GROUP = "Looking"
+_SHOWN_SYMBOLS: Final = 50
+_MOST_BYTES: Final = 1 << 16
+
+
+def _symbols(session: Session, arguments: Arguments, out: Out) -> None:
+    symbols = session.machine.symbols
+    if arguments.what[0].isdigit() or arguments.what[0] == "$":
+        out(f"{where(session, place(session, arguments.what))}\n")
+        return
+    names = symbols.matching(arguments.what, _SHOWN_SYMBOLS + 1)
+    if not names:
+        raise CommandError(_unknown(session, arguments.what))
+    for name in names[:_SHOWN_SYMBOLS]:
+        symbol = symbols[name]
+        out(f"{symbol.address:#018x} {symbol.size:>8} {symbol.kind:<8} {name}\n")
+    if len(names) > _SHOWN_SYMBOLS:
+        out(f"... and more: give a longer beginning than {arguments.what!r}\n")
+
+
+def _unknown(session: Session, name: str) -> str:
+    try:
+        session.machine.symbols[name]
+    except Exception as error:
+        return str(error)
+    return f"no symbol begins with {name!r}"
+
+
+def _examine(session: Session, arguments: Arguments, out: Out) -> None:
+    address, count = arguments.address, arguments.bytes
+    if not 0 < count <= _MOST_BYTES:
+        raise CommandError(f"examine shows 1 to {_MOST_BYTES} bytes at a time")
+    data = session.machine.memory.read_available(address, count)
+    for at in range(0, len(data), 16):
+        row = data[at : at + 16]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        out(f"{address + at:#018x}  {row[:8].hex(' '):<23}  {row[8:].hex(' '):<23}  {text}\n")
+    if len(data) < count:
+        out(f"{address + len(data):#018x}  (the guest maps nothing from here)\n")
+
+
+def _disassemble(session: Session, arguments: Arguments, out: Out) -> None:
+    address, count = arguments.address, arguments.count
+    if address % 4:
+        raise CommandError(f"instructions are at multiples of 4, {address:#x} is none")
+    if not 0 < count <= 4096:
+        raise CommandError("disassemble shows 1 to 4096 instructions at a time")
+    engine = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+    data = session.machine.memory.read_available(address, 4 * count)
+    pc = session.machine.registers.pc
+    for at in range(address, address + len(data) - 3, 4):
+        word = data[at - address : at - address + 4]
+        found = session.machine.symbols.at(at)
+        if found and (found[1] == 0 or at == address):
+            out(f"{session.machine.symbols.describe(at)}:\n")
+        text = next((f"{op} {args}".rstrip() for _, _, op, args in engine.disasm_lite(word, at)), "(not an instruction)")
+        out(f"{'=>' if at == pc else '  '} {at:#018x}  {int.from_bytes(word, 'little'):08x}  {text}\n")
+
+
+class _Cpu:
+    """The CPU's own registers with the names that pt_regs has."""
+
+    def __init__(self, session: Session) -> None:
+        registers = session.machine.registers
+        self.regs: Sequence[int] = [registers.x[i] for i in range(31)]
+        self.sp, self.pc, self.pstate = registers.sp, registers.pc, registers.pstate
+
+
+_SYSTEM: Final = ("sctlr_el1", "tcr_el1", "ttbr0_el1", "ttbr1_el1", "vbar_el1", "esr_el1", "far_el1", "elr_el1", "spsr_el1", "mdscr_el1")
+
+
+def _info(session: Session, arguments: Arguments, out: Out) -> None:
+    machine = session.machine
+    if arguments.what == "registers":
+        out(pt_regs_text(session, _Cpu(session)))
+    elif arguments.what == "system":
+        for name in _SYSTEM:
+            out(f"{name:<10} {machine.registers[name]:#018x}\n")
+    else:
+        stop: Stop = session.stop
+        out(f"guest         {session.name} ({machine.kind}), {len(machine.symbols):,} symbols\n")
+        out(f"memory        {machine.ram.size >> 20} MiB at {machine.ram.base:#x}\n")
+        out(f"CPU           {machine.cpu.model}, pstate {pstate_text(machine.registers.pstate)}\n")
+        out(f"instructions  {machine.instructions:,}\n")
+        out(f"guest time    {machine.clock.seconds:.6f} s\n")
+        out(f"era           {session.kprobes.era.name}\n")
+        out(f"probes        {len(session.probes)}\n")
+        out(f"gdb           {f'target remote {session.stub_address}' if session.stub_address else 'not listening'}\n")
+        out(f"stopped       {session.describe(stop)}\n" if stop.reason is not StopReason.UNTIL or stop.text else "")
+
+
+COMMANDS = (
+    Command(
+        "symbols",
+        "Show the symbols that begin so, or what is at an address.",
+        (Arg("what", "beginning of a name, an address or $REGISTER", complete=complete_symbol),),
+        _symbols,
+        group=GROUP,
+    ),
+    Command(
+        "examine",
+        "Show memory, in bytes and characters.",
+        (
+            Arg("address", "SYMBOL, SYMBOL+0x10, a number or $REGISTER", type=place, complete=complete_symbol),
+            Arg("bytes", "how many", type=integer, optional=True, default=64),
+        ),
+        _examine,
+        group=GROUP,
+    ),
+    Command(
+        "disassemble",
+        "Show instructions as they are in memory, breakpoints of probes included.",
+        (
+            Arg("address", "SYMBOL, SYMBOL+0x10, a number or $REGISTER (default: $pc)", type=place, optional=True, complete=complete_symbol),
+            Arg("count", "how many instructions", type=integer, optional=True, default=8),
+        ),
+        lambda session, arguments, out: _disassemble(session, _at_pc(session, arguments), out),
+        group=GROUP,
+        gdb=False,
+    ),
+    Command(
+        "info",
+        "Show where the machine stands; or all registers; or EL1's main system registers.",
+        (Arg("what", "what to show", choices=("machine", "registers", "system"), optional=True, default="machine"),),
+        _info,
+        group=GROUP,
+        gdb=False,
+    ),
+)
+
+
+def _at_pc(session: Session, arguments: Arguments) -> Arguments:
+    if arguments.address is None:
+        arguments.address = session.machine.registers.pc
+    return arguments

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How addresses and symbols are written in commands: `kfree`, `kfree+0x10`, `0xffff800008000000`, `$sp`, `$x0+8`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from .errors import CommandError
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_PLACE: Final = re.compile(r"(?P<base>\$?[\w.$]+)(?:(?P<sign>[+-])(?P<offset>0[xX][0-9a-fA-F]+|[0-9]+))?")
+_CANDIDATES: Final = 500
+
+
+def place(session: Session, word: str) -> int:
+    """The address that `word` means. Raises CommandError, and MachineError for an unknown symbol or register."""
+    match = _PLACE.fullmatch(word)
+    if match is None:
+        raise CommandError(f"{word!r} is no address: write SYMBOL, SYMBOL+0x10, a number or $REGISTER")
+    base = match["base"]
+    if base[0].isdigit():
+        try:
+            value = int(base, 0)
+        except ValueError:
+            raise CommandError(f"{base!r} is not a number: write it in decimal, or in hexadecimal after 0x") from None
+    elif base[0] == "$":
+        value = session.machine.registers[base[1:]]
+    else:
+        value = session.machine.symbols[base].address
+    if match["offset"]:
+        offset = int(match["offset"], 0)
+        value += offset if match["sign"] == "+" else -offset
+    return value & (1 << 64) - 1
+
+
+def complete_symbol(session: Session, word: str) -> Iterable[str]:
+    """Symbols that begin with `word`."""
+    return session.machine.symbols.matching(word, _CANDIDATES)
+
+
+def where(session: Session, address: int) -> str:
+    """An address with its symbol, as commands print it."""
+    return f"{address:#018x} {session.machine.symbols.describe(address)}" if session.machine.symbols.at(address) else f"{address:#018x}"

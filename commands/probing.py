@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands that set probes and show what they saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from armprobe.probes import Hit, Kprobe, Kretprobe, Stage, trace_line
+
+from .errors import CommandError
+from .places import complete_symbol
+from .registers import pt_regs_text
+from .registry import Arg, Arguments, Command, Option, Out, integer
+
+if TYPE_CHECKING:
+    from .session import Session
+
+GROUP = "Probes"
+
+
+def _target(word: str) -> dict[str, int | str]:
+    """How the user named the place, as the arguments of Kprobe and Kretprobe."""
+    if word[:1].isdigit():
+        try:
+            return {"addr": int(word, 0)}
+        except ValueError:
+            raise CommandError(f"{word!r} is not an address: write it in hexadecimal after 0x") from None
+    return {"symbol_name": word}
+
+
+def _kprobe(session: Session, arguments: Arguments, out: Out) -> None:
+    probe = Kprobe(**_target(arguments.place), stop=map(Stage, arguments.stop), record=not arguments.quiet)  # type: ignore[arg-type]
+    session.kprobes.register_kprobe(probe)
+    _added(session, probe, out)
+
+
+def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
+    probe = Kretprobe(
+        **_target(arguments.function),  # type: ignore[arg-type]
+        maxactive=arguments.maxactive,
+        stop=map(Stage, arguments.stop),
+        record=not arguments.quiet,
+    )
+    session.kprobes.register_kretprobe(probe)
+    _added(session, probe, out)
+
+
+def _added(session: Session, probe: Kprobe | Kretprobe, out: Out) -> None:
+    number = session.add_probe(probe)
+    address = probe.addr or 0
+    stops = f", stops at {', '.join(sorted(stage.value for stage in probe.stop))}" if probe.stop else ""
+    out(f"{probe.kind} {number}: {session.machine.symbols.describe(address)} at {address:#x}{stops}\n")
+    for warning in probe.warnings:
+        out(f"warning: {warning}\n")
+
+
+def _probes(session: Session, arguments: Arguments, out: Out) -> None:
+    if not session.probes:
+        out("no probes; set one with: kprobe SYMBOL\n")
+        return
+    out(f"{'num':>3}  {'kind':<9}  {'where':<36}  {'hits':>9}  {'nmissed':>7}\n")
+    for number, probe in session.probes.items():
+        where = f"{probe.addr or 0:#x} {probe.name}"
+        notes = (" [DISABLED]" if probe.disabled else "") + (
+            f" stop={','.join(sorted(stage.value for stage in probe.stop))}" if probe.stop else ""
+        )
+        out(f"{number:>3}  {probe.kind:<9}  {where:<36}  {probe.hits:>9}  {_missed(probe):>7}{notes}\n")
+
+
+def _missed(probe: Kprobe | Kretprobe) -> int:
+    return probe.nmissed + (probe.kp.nmissed if isinstance(probe, Kretprobe) else 0)
+
+
+def _selected(session: Session, word: str) -> list[tuple[int, Kprobe | Kretprobe]]:
+    """The probes that `word` means: a number, a name (every probe of that name), or "all"."""
+    found = [
+        (number, probe)
+        for number, probe in session.probes.items()
+        if word in (str(number), probe.name, f"{probe.addr or 0:#x}", "all")
+    ]
+    if not found and word != "all":
+        raise CommandError(f"there is no probe {word!r}: probes lists them by number and name")
+    return found
+
+
+def _complete_probe(session: Session, word: str) -> Iterable[str]:
+    return ["all", *(str(number) for number in session.probes), *(probe.name for probe in session.probes.values())]
+
+
+def _enable(session: Session, arguments: Arguments, out: Out) -> None:
+    for number, probe in _selected(session, arguments.probe):
+        session.kprobes.enable(probe)
+        out(f"{probe.kind} {number} ({probe.name}) is enabled\n")
+
+
+def _disable(session: Session, arguments: Arguments, out: Out) -> None:
+    for number, probe in _selected(session, arguments.probe):
+        session.kprobes.disable(probe)
+        out(f"{probe.kind} {number} ({probe.name}) is disabled\n")
+
+
+def _unregister(session: Session, arguments: Arguments, out: Out) -> None:
+    for number, probe in _selected(session, arguments.probe):
+        session.kprobes.unregister(probe)
+        del session.probes[number]
+        out(f"{probe.kind} {number} ({probe.name}) is gone: {probe.hits} hits, {_missed(probe)} missed\n")
+
+
+def _last_hit(session: Session, word: str | None) -> list[Hit]:
+    """The stages, oldest first, of the last hit of a probe (by default of the probe that was hit last)."""
+    wanted = None if word is None else [probe for _, probe in _selected(session, word)]
+    last: Hit | None = None
+    stages: list[Hit] = []
+    for hit in reversed(session.kprobes.hits):
+        if wanted is not None and not any(hit.probe is probe for probe in wanted):
+            continue
+        if last is None:
+            last = hit
+        if hit.probe is last.probe and hit.number == last.number:
+            stages.append(hit)
+    if not stages:
+        raise CommandError("no hit is recorded yet: let the guest run with a probe set")
+    return stages[::-1]
+
+
+def _regs(session: Session, arguments: Arguments, out: Out) -> None:
+    stages = _last_hit(session, arguments.probe)
+    if arguments.stage is not None:
+        stages = [hit for hit in stages if hit.stage.value == arguments.stage]
+        if not stages:
+            raise CommandError(f"the last hit has not recorded the stage {arguments.stage}")
+    for hit in stages:
+        out(f"{hit.probe.kind} {hit.probe.name}, hit {hit.number}, stage {hit.stage.value}:\n")
+        out(pt_regs_text(session, hit.regs))
+
+
+def _trace(session: Session, arguments: Arguments, out: Out) -> None:
+    hits = list(session.kprobes.hits)[-arguments.count :] if arguments.count > 0 else []
+    if not hits:
+        out("no hit is recorded yet: let the guest run with a probe set\n")
+    for hit in hits:
+        out(trace_line(hit, session.machine.symbols) + "\n")
+
+
+COMMANDS = (
+    Command(
+        "kprobe",
+        "Put a kprobe on an instruction.\n"
+        "Each hit is recorded with all registers at the stages pre (before the instruction) and post (after it); see\n"
+        "regs and trace. With stop= the guest also stops there.",
+        (
+            Arg("place", "SYMBOL, SYMBOL+0x10 or an address", complete=complete_symbol),
+            Option("stop", "stages to stop at", many=True, choices=("pre", "post")),
+            Option("quiet", "yes: count hits without recording them", choices=("yes",)),
+        ),
+        _kprobe,
+        group=GROUP,
+        changes_state=True,
+    ),
+    Command(
+        "kretprobe",
+        "Put a kretprobe on a function, to see its calls and what they return.\n"
+        "Each hit is recorded with all registers at the stages entry and return. With stop= the guest also stops there.",
+        (
+            Arg("function", "the function's SYMBOL, or its address", complete=complete_symbol),
+            Option("stop", "stages to stop at", many=True, choices=("entry", "return")),
+            Option("maxactive", "calls that can be waited for at once (0: the kernel's default, 10)", type=integer, default=0),
+            Option("quiet", "yes: count hits without recording them", choices=("yes",)),
+        ),
+        _kretprobe,
+        group=GROUP,
+        changes_state=True,
+    ),
+    Command("probes", "List the probes, with their hits and misses.", (), _probes, group=GROUP),
+    Command(
+        "enable",
+        "Arm a disabled probe again.",
+        (Arg("probe", "number or name of a probe, or all", complete=_complete_probe),),
+        _enable,
+        group=GROUP,
+        gdb="kprobe-enable",
+        changes_state=True,
+    ),
+    Command(
+        "disable",
+        "Disarm a probe without losing its counts.",
+        (Arg("probe", "number or name of a probe, or all", complete=_complete_probe),),
+        _disable,
+        group=GROUP,
+        gdb="kprobe-disable",
+        changes_state=True,
+    ),
+    Command(
+        "unregister",
+        "Remove a probe; the text is as it was before.",
+        (Arg("probe", "number or name of a probe, or all", complete=_complete_probe),),
+        _unregister,
+        group=GROUP,
+        changes_state=True,
+    ),
+    Command(
+        "regs",
+        "Show pt_regs of the last hit, at each of its stages.",
+        (
+            Arg("probe", "number or name of a probe (default: the one hit last)", optional=True, complete=_complete_probe),
+            Option("stage", "one stage only", choices=tuple(stage.value for stage in Stage)),
+        ),
+        _regs,
+        group=GROUP,
+    ),
+    Command(
+        "trace",
+        "Show the last hits, one line each, as the kernel's own trace file has them.",
+        (Arg("count", "how many lines", type=integer, optional=True, default=20),),
+        _trace,
+        group=GROUP,
+        gdb="kprobe-trace",
+    ),
+)

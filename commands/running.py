@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands that run the guest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine import Stop, StopReason
+
+from .errors import CommandError
+from .places import complete_symbol, place
+from .registry import Arg, Arguments, Command, Option, Out, integer
+
+if TYPE_CHECKING:
+    from .session import Session
+
+GROUP = "Running"
+_QUIET: Final = 0.25  # seconds of guest time without output after which an answer on the console is complete
+_ANSWER_LIMIT: Final = 2_000_000_000  # instructions
+
+
+def _continue(session: Session, arguments: Arguments, out: Out) -> None:
+    until, count = arguments.until, arguments.instructions
+    _report(session, session.go(lambda: session.machine.run(until=until, instructions=count)), out)
+
+
+def _report(session: Session, stop: Stop, out: Out) -> None:
+    out(f"{session.describe(stop)}\n")
+
+
+def _step(session: Session, arguments: Arguments, out: Out) -> None:
+    if arguments.count < 1:
+        raise CommandError("step takes a count of at least 1")
+    stop = session.go(lambda: session.machine.step(arguments.count))
+    if stop.reason is StopReason.INSTRUCTIONS:
+        session.registry.run(session, "disassemble $pc 1", out)
+    else:
+        _report(session, stop, out)
+
+
+def _call(session: Session, arguments: Arguments, out: Out) -> None:
+    result = session.machine.call(arguments.function, *arguments.arguments)
+    signed = result - (1 << 64) if result >> 63 else result
+    out(f"{result:#x} ({signed})\n")
+
+
+def _console(session: Session, arguments: Arguments, out: Out) -> None:
+    console, clock = session.machine.console, session.machine.clock
+    if arguments.line is None:
+        out(console.read().decode("utf-8", "replace") or "(the guest has printed nothing since)\n")
+        return
+    console.write(arguments.line.encode() + b"\n")
+    received = bytearray()
+    quiet_since = clock.seconds
+    start = session.machine.instructions
+    while session.machine.instructions - start < _ANSWER_LIMIT:
+        stop = session.go(lambda: session.machine.run(instructions=500_000))
+        new = console.read()
+        received += new
+        if new:
+            out(new.decode("utf-8", "replace"))
+            quiet_since = clock.seconds
+        if stop.reason is not StopReason.INSTRUCTIONS:
+            out("\n")
+            _report(session, stop, out)
+            return
+        if clock.seconds - quiet_since > _QUIET and not session.machine.uart.received:
+            break
+    if not received.endswith(b"\n"):
+        out("\n")
+
+
+def _quit(session: Session, arguments: Arguments, out: Out) -> None:
+    session.finished = True
+
+
+COMMANDS = (
+    Command(
+        "continue",
+        "Run the guest until something stops it: a probe's stop=, Ctrl-C, or its own end.",
+        (
+            Option("until", "stop on reaching SYMBOL or an address", type=place, complete=complete_symbol),
+            Option("instructions", "stop after so many instructions", type=integer),
+        ),
+        _continue,
+        aliases=("run",),
+        group=GROUP,
+        gdb=False,
+    ),
+    Command(
+        "step",
+        "Execute one instruction, or COUNT; what a probe does out of line counts as the instruction it stands for.",
+        (Arg("count", "how many", type=integer, optional=True, default=1),),
+        _step,
+        aliases=("si",),
+        group=GROUP,
+        gdb=False,
+        repeat=True,
+    ),
+    Command(
+        "call",
+        "Call a function of the guest with up to eight numbers or addresses, and show what it returns.",
+        (
+            Arg("function", "SYMBOL or address", type=place, complete=complete_symbol),
+            Arg("arguments", "numbers, addresses or symbols, for x0 to x7", type=place, optional=True, many=True, complete=complete_symbol),
+        ),
+        _call,
+        group=GROUP,
+        gdb="guest-call",
+        changes_state=True,
+    ),
+    Command(
+        "console",
+        "Show what the guest has printed, or type a line at it and show its answer.\nWith a line the guest runs until it is quiet.",
+        (Arg("line", "what to type, a newline is added", optional=True, rest=True),),
+        _console,
+        group=GROUP,
+        changes_state=True,
+    ),
+    Command("quit", "Leave armprobe; the guest is gone.", (), _quit, aliases=("exit",), group=GROUP, gdb=False),
+)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One machine, its probes, and everyone who is attached to it: what every front end drives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop, StopReason, WatchHit, load
+from armprobe.machine.sysregs import SYSTEM_REGISTERS
+from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
+from armprobe.stub import BreakKind, StopEvent, TargetError
+
+from .errors import CommandError
+from .registry import Registry
+
+T = TypeVar("T")
+_SIGINT, _SIGTRAP, _SIGSEGV = 2, 5, 11  # GDB's numbers (gdb/signals.def)
+_EFAULT, _EINVAL, _EBUSY = 14, 22, 16
+_WATCH_KINDS: Final = {BreakKind.WRITE: "write", BreakKind.READ: "read", BreakKind.ACCESS: "access"}
+
+
+class Session:
+    """A guest with its probes, under the commands of `registry`.
+
+    `guest` and the keyword arguments are those of `machine.load`; `era` is a kernel generation, see `probes.Kprobes`.
+    Methods may be called from any thread: all work on the machine is done by its owner's.
+    Raises MachineError when the guest cannot be loaded, ProbeError for an unknown era.
+    """
+
+    def __init__(
+        self,
+        guest: str | Path = "demo",
+        *,
+        era: str = "v6.1",
+        initrd: str | Path | None = None,
+        cmdline: str | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+        registry: Registry | None = None,
+    ) -> None:
+        from .all import registry as all_commands
+
+        self.registry = registry or all_commands()
+        self.name = str(guest)
+        self.machine: Machine = load(guest, initrd=initrd, cmdline=cmdline, memory=memory)
+        self.kprobes = Kprobes(self.machine, era=era)
+        self.probes: dict[int, Kprobe | Kretprobe] = {}  # those made by commands, by number
+        self._next_probe = 1
+        self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
+        self.stub_address = ""
+        self.finished = False  # quit was asked for
+        self._notices: list[Callable[[str], None]] = []
+        self._controlled = False
+        self._was_running = False
+        self._breaks: dict[tuple[BreakKind, int, int], int] = {}
+        self._idle = threading.Event()
+        self._idle.set()
+        self._owner = Owner(self.machine)
+        self.kprobes.on_error = self._handler_failed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the guest and end the owner's thread."""
+        self._owner.close()
+
+    # For people: command lines.
+
+    def run(self, line: str) -> str:
+        """Run one command line; what it prints. Raises CommandError, one clear sentence, when it fails."""
+        text: list[str] = []
+        self.execute(line, text.append)
+        return "".join(text)
+
+    def execute(self, line: str, out: Callable[[str], None]) -> None:
+        """As `run`, with the output handed to `out` piece by piece."""
+
+        def work() -> None:
+            try:
+                self.registry.run(self, line, out)
+            except (MachineError, ProbeError) as error:
+                raise CommandError(str(error)) from error
+
+        self._owner.call(work)
+
+    def complete(self, line: str) -> list[str]:
+        """Candidates for the last word of `line`."""
+        return self.registry.complete(self, line)
+
+    def interrupt(self) -> None:
+        """Stop a running guest, whoever set it running."""
+        self._owner.interrupt()
+
+    def status(self) -> str:
+        """One line on where things stand, for a prompt's toolbar."""
+        state = "running" if self._owner.running else self.describe(self.stop)
+        return "  ".join(filter(None, (self.name, state, f"gdb: {self.stub_address}" if self.stub_address else "")))
+
+    def on_notice(self, callback: Callable[[str], None]) -> None:
+        """Have `callback` given text that no command asked for, from whatever thread it comes."""
+        self._notices.append(callback)
+
+    def notify(self, text: str) -> None:
+        """Tell everyone something that no command asked for."""
+        for callback in self._notices:
+            callback(text)
+
+    def add_probe(self, probe: Kprobe | Kretprobe) -> int:
+        """Number a registered probe, for the commands that list and change it."""
+        number, self._next_probe = self._next_probe, self._next_probe + 1
+        self.probes[number] = probe
+        return number
+
+    def _handler_failed(self, probe: Any, error: BaseException) -> None:
+        self.notify(f"a handler of the probe on {probe.symbol_name} raised {type(error).__name__}: {error}; the guest goes on\n")
+
+    # Running, on the owner's thread.
+
+    def go(self, run: Callable[[], Stop]) -> Stop:
+        """Run the machine for a command. A guest that idles for good goes on waiting until someone interrupts it.
+
+        Raises CommandError while GDB is in control, or the guest already runs.
+        """
+        if self._controlled:
+            raise CommandError("gdb is in control of the guest: continue or step there, or detach it")
+        if self._owner.running:
+            raise CommandError("the guest is running already: interrupt it first (Ctrl-C)")
+        return self._run_now(run)
+
+    def _run_now(self, run: Callable[[], Stop]) -> Stop:
+        self._idle.clear()
+        try:
+            self.stop = self._owner.run(run)
+        finally:
+            self._idle.set()
+        return self.stop
+
+    def describe(self, stop: Stop) -> str:
+        """Why and where the machine stopped, in words."""
+        where = f"{self.machine.symbols.describe(stop.address)} ({stop.address:#x})"
+        return f"{stop.text or stop.reason.value} at {where}"
+
+    # The stub's target (armprobe.stub.Target).
+
+    @property
+    def system_registers(self) -> Sequence[tuple[str, int]]:
+        """EL1's system registers that can be read by name, and their sizes in bits."""
+        return [(name, 64) for name in SYSTEM_REGISTERS]
+
+    def attach(self) -> StopEvent:
+        """Give control to a debugger, the guest stopped."""
+        self._was_running = self._owner.running
+        self._controlled = True
+        self._owner.interrupt()
+        self._idle.wait()
+        self.notify("gdb attached\n")
+        return self._event(self.stop)
+
+    def detach(self) -> None:
+        """Take control back; the debugger's breakpoints go, and a guest that ran before runs again."""
+        self._owner.interrupt()
+        self._idle.wait()
+        for kind, address, length in list(self._breaks):
+            self.remove(kind, address, length)
+        self._controlled = False
+        self.notify("gdb detached\n")
+        if self._was_running:
+            self._start(self.machine.run, lambda _: None)
+
+    def kill(self) -> None:
+        """Put the guest back to its start, with no probes."""
+        self._owner.interrupt()
+        self._idle.wait()
+        self._call(self.restart)
+
+    def restart(self) -> None:
+        """The guest as it was when it was loaded. On the owner's thread."""
+        self.kprobes.unregister_all()
+        self.probes.clear()
+        self.machine.reset()
+        self.stop = Stop(StopReason.RESET, self.machine.registers.pc, "put back to its start")
+
+    def read_registers(self, names: Sequence[str]) -> list[int]:
+        """Registers by GDB's names."""
+        return self._call(lambda: [self.machine.registers[name] for name in names])
+
+    def write_register(self, name: str, value: int) -> None:
+        """One register by GDB's name."""
+        self._call(self.machine.registers.__setitem__, name, value)
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        """Guest virtual memory."""
+        return self._call(self.machine.memory.read_available, address, length)
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Guest virtual memory, text included."""
+        self._call(self.machine.memory.write, address, data)
+
+    def insert(self, kind: BreakKind, address: int, length: int) -> None:
+        """A breakpoint or watchpoint of the debugger's. Inserting one twice is the same as once (GDB manual, Packets)."""
+        if (kind, address, length) in self._breaks:
+            return
+        if kind in _WATCH_KINDS:
+            self._call(self.machine.watchpoints.add, _WATCH_KINDS[kind], address, length)
+        else:
+            self._call(self.machine.breakpoints.add, address)
+        self._breaks[kind, address, length] = 1
+
+    def remove(self, kind: BreakKind, address: int, length: int) -> None:
+        """Undo `insert`; removing what is not there does nothing."""
+        if self._breaks.pop((kind, address, length), None) is None:
+            return
+        if kind in _WATCH_KINDS:
+            self._call(self.machine.watchpoints.remove, _WATCH_KINDS[kind], address, length)
+        else:
+            self._call(self.machine.breakpoints.remove, address)
+
+    def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
+        """Set the guest going and return."""
+        machine = self.machine
+        if not step:
+            run = machine.run
+        elif range is None:
+            run = machine.step
+        else:
+            start, end = range
+            run = lambda: machine.step_out_of(start, end)  # noqa: E731
+        self._start(run, done)
+
+    def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None]) -> None:
+        self._idle.clear()
+
+        def ended(future: Future[Stop]) -> None:
+            error = future.exception()
+            if error is None:
+                self.stop = future.result()
+                event = self._event(self.stop)
+            else:
+                event = StopEvent(_SIGTRAP, "error", text=str(error))
+            self._idle.set()
+            done(event)
+
+        self._owner.resume(run, ended)
+
+    def command(self, line: str, out: Callable[[str], None]) -> bool:
+        """A command typed at the debugger."""
+        try:
+            self.execute(line, out)
+        except CommandError as error:
+            out(f"{error}\n")
+            return False
+        return True
+
+    def command_table(self) -> str:
+        """The commands, for the gdb-side proxy."""
+        return self.registry.table()
+
+    def _call(self, function: Callable[..., T], *args: Any) -> T:
+        """On the owner's thread, with refusals as the stub knows them."""
+        try:
+            return self._owner.call(function, *args)
+        except MachineError as error:
+            raise TargetError(_EFAULT, str(error)) from error
+
+    def _event(self, stop: Stop) -> StopEvent:
+        match stop.reason:
+            case StopReason.BREAKPOINT:
+                soft = any(k is BreakKind.SOFTWARE and a == stop.address for k, a, _ in self._breaks)
+                return StopEvent(_SIGTRAP, "breakpoint" if soft else "hwbreak")
+            case StopReason.WATCHPOINT:
+                hit = stop.detail
+                assert isinstance(hit, WatchHit)
+                kind = next(kind for kind, name in _WATCH_KINDS.items() if name == hit.kind)
+                return StopEvent(_SIGTRAP, "watchpoint", watch=(kind, hit.address))
+            case StopReason.PROBE:
+                return StopEvent(_SIGTRAP, "probe", text=stop.text)
+            case StopReason.INTERRUPTED:
+                return StopEvent(_SIGINT, "interrupt")
+            case StopReason.POWER_OFF | StopReason.RESET if self.machine.ended:
+                return StopEvent(0, "exited", exit_code=0, text=stop.reason.value)
+            case StopReason.LOCKUP:
+                return StopEvent(_SIGSEGV, "error", text=stop.reason.value)
+        return StopEvent(_SIGTRAP, "step")
