@@ -79,6 +79,6 @@ system = missing=; for pair in $(1); do \
 
 # install(packages): as root, with apt; else, or where that fails, say which are wanted
 install = { [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null && echo installing $(1) && \
-	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-	-o DPkg::Lock::Timeout=120 $(1) >/dev/null </dev/null || \
+	{ said=$$(exec 2>&1; apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+	--no-install-recommends -o DPkg::Lock::Timeout=120 $(1) </dev/null) || { echo "$$said" >&2; false; }; } || \
 	echo "Not installed, and of use to armprobe; as root: apt-get install" $(1) >&2; }
