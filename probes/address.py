@@ -69,7 +69,7 @@ class Addresses:
         return address, found[0]
 
     def check(self, address: int, symbol: Symbol) -> None:
-        """Raise ProbeError (EINVAL) unless the kernel lets probes be put at `address`, whatever instruction is there."""
+        """Raise ProbeError (EINVAL) unless the kernel allows probes at `address`, whatever instruction is there."""
         where = self._machine.symbols.describe(address)
         if self._text.is_ftrace_site(symbol, address):
             raise ProbeError(

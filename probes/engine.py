@@ -21,7 +21,7 @@ from .era import Era
 from .pt_regs import LiveRegs
 from .record import Stage
 from .recorder import Recorder
-from .site import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, Site, is_brk
+from .site import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD, Site
 
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
 
@@ -55,14 +55,16 @@ class Engine:
         self._era = era
         self._sites = sites
         self._recorder = recorder
-        self._words = machine.cpu.frame.x
-        self.regs = LiveRegs(machine.cpu.frame)
+        self._frame = machine.cpu.frame
+        self._words = self._frame.x
+        self.regs = LiveRegs(self._frame)
         self.site: Site | None = None  # current_kprobe
         self.status = Status.NONE
         self._saved_daif = 0
         self._previous: list[Running] = []
-        self.guest_step: Callable[[Frame, Site], bool] = lambda frame, site: False
-        self.guest_stepped: Callable[[Frame], None] = lambda frame: None
+        # What to do with an instruction that has a breakpoint of the guest's, and with a BRK #6 that is not ours.
+        self.guest_steps: Callable[[Frame, Site], None] = lambda frame, site: None
+        self.guest_stepped: Callable[[Frame], bool] = lambda frame: False
         self.idle: Callable[[], None] = lambda: None  # told when a hit is over
         machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint)
         machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
@@ -103,7 +105,7 @@ class Engine:
         if self._recorder.stop is not None:
             self._stop_before(site, skip)
         elif skip:
-            self._over()
+            self.over()
         else:
             self._step(site, frame, _SS)
         return True
@@ -111,7 +113,7 @@ class Engine:
     def _removed(self, address: int) -> bool:
         """A BRK #4 without a probe. If it is not in the text any more, execute what is there now."""
         try:
-            return not is_brk(self._machine.memory.read_u32(address))
+            return self._machine.memory.read_u32(address) != KPROBES_BRK_WORD
         except MachineError:
             return False
 
@@ -141,7 +143,8 @@ class Engine:
     def _push(self) -> None:
         self._previous.append(Running(self.site, self.status, self._saved_daif))
 
-    def _pop(self) -> None:
+    def pop(self) -> None:
+        """Go back to the hit that the present one is a re-entry into."""
         self.site, self.status, self._saved_daif = self._previous.pop()
 
     # The instruction itself (setup_singlestep)
@@ -163,15 +166,14 @@ class Engine:
             else:
                 self._stepped(site)
         else:
-            self.guest_step(frame, site)
+            self.guest_steps(frame, site)
 
     # BRK #6
 
     def _slot_done(self, frame: Frame) -> bool:
         site = self.site
         if site is None or not site.slot or self._words[32] != site.slot + 4 or self.status not in (_SS, _REENTER):
-            self.guest_stepped(frame)
-            return False
+            return self.guest_stepped(frame)
         frame.daif = self._saved_daif
         self._words[32] = site.addr + 4
         self._stepped(site)
@@ -180,16 +182,20 @@ class Engine:
     def _stepped(self, site: Site) -> None:
         """post_kprobe_handler: the instruction has been executed and the registers are as it left them."""
         if self.status == _REENTER:
-            self._pop()
-            return
-        self.status = _SSDONE
+            self.pop()
+        else:
+            self.post(site)
+
+    def post(self, site: Site, then: Callable[[Frame], None] | None = None) -> None:
+        """Run the post-handlers, which ends the hit; `then` gets the frame, unless its PC is moved at a stop."""
+        self.site, self.status = site, _SSDONE
         for probe in site.active:
-            post = probe.post_handler
+            handler = probe.post_handler
             if (probe.record or probe.stop) and probe.hits:
                 self._recorder.live(probe, Stage.POST, self.regs)
-            if post is not None:
+            if handler is not None:
                 try:
-                    post(probe, self.regs, 0)
+                    handler(probe, self.regs, 0)
                 except Exception as error:
                     self.recover()
                     self._recorder.failed(probe, Stage.POST, error)
@@ -197,10 +203,18 @@ class Engine:
                     self.reset()
                     raise
         if self._recorder.stop is None:
-            self._over()
-        else:
-            # The hit is over when the machine goes on: what is hit until then, by a debugger's call, is missed.
-            self._stop(self._words[32], lambda frame: self._over())
+            self.over()
+            if then is not None:
+                then(self._frame)
+            return
+        address = self._words[32]
+
+        def resume(frame: Frame) -> None:
+            self.over()  # only now: what is hit at the stop, by a debugger's call, is missed
+            if then is not None and frame.pc == address:
+                then(frame)
+
+        self._stop(address, resume)
 
     # Stops
 
@@ -214,7 +228,7 @@ class Engine:
 
         def resume(frame: Frame) -> None:
             if skip or frame.pc != address:
-                self._over()
+                self.over()
             else:
                 self._step(site, frame, _SS)
 
@@ -234,23 +248,24 @@ class Engine:
         if site.slot:
             frame.daif = self._saved_daif
         if self.status == _REENTER:
-            self._pop()
+            self.pop()
         else:
-            self._over()
+            self.over()
 
     def recover(self) -> None:
         """A handler raised: forget the re-entries of a call it made and that did not come to its end."""
         while self.status in (_SS, _REENTER) and self._previous:
-            self._pop()
+            self.pop()
 
-    def _over(self) -> None:
+    def over(self) -> None:
+        """The hit is over."""
         self.site, self.status = None, Status.NONE
         self.idle()
 
     def reset(self) -> None:
         """Forget any hit that was being handled."""
         self._previous.clear()
-        self._over()
+        self.over()
 
     def enter_return_handler(self, site: Site) -> None:
         """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers."""
@@ -259,4 +274,4 @@ class Engine:
 
     def leave_return_handler(self) -> None:
         """Undo `enter_return_handler`."""
-        self._pop()
+        self.pop()

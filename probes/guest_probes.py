@@ -1,24 +1,228 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Getting along with the kprobes that the guest has of its own, on the same instructions."""
+"""Getting along with the kprobes that a Linux guest has of its own, on the same instructions.
+
+The word under our breakpoint is what the guest believes to be in its text. While the guest's own code reads or
+patches that text our breakpoint is lifted, and put back over whatever is there then. Where that is the guest's own
+BRK #4 the guest executes the instruction: our hit passes the exception on to it, and our post-handlers run when its
+slot ends.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
-from armprobe.machine import Machine
+from armprobe.machine import Machine, MachineError
+from armprobe.machine.exceptions import IL, Class
+from armprobe.machine.frame import Frame
 
-from .engine import Engine
-from .site import Site
+from .decode import decode
+from .engine import Engine, Status
+from .era import Era
+from .errors import ProbeError
+from .instructions import Verdict
+from .simulate import SIMULATORS
+from .site import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD, Site
+from .slots import Slots
+
+_BUCKETS: Final = 64  # of kprobe_table, 1 << KPROBE_HASH_BITS
+_CHAIN_LIMIT: Final = 10_000
+# struct kprobe, v6.1 (BTF): the hash chain comes first; the slot is ainsn.api.insn
+_ADDR, _OPCODE, _SLOT, _SIZE = 0x28, 0x50, 0x58, 0x60
+_SCAN: Final = 128  # bytes before a probe that arch_prepare_kprobe reads, looking for exclusives
+
+
+class GuestKprobe(NamedTuple):
+    """A kprobe of the guest's: the instruction it stands on, and its slot (0 if the guest simulates it)."""
+
+    opcode: int
+    slot: int
+
+
+# The functions that read or patch text, and whether x0 is the address or points to a struct kprobe that has it.
+_TEXT_FUNCTIONS: Final = {
+    "arch_prepare_kprobe": True,
+    "aarch64_insn_patch_text_nosync": False,
+    "aarch64_insn_write": False,
+    "aarch64_insn_read": False,
+}
 
 
 class GuestProbes:
     """The breakpoints that one machine's guest puts into its own text."""
 
-    def __init__(self, machine: Machine, sites: Mapping[int, Site], engine: Engine) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        sites: Mapping[int, Site],
+        engine: Engine,
+        arm: Callable[[Site], None],
+        disarm: Callable[[Site], None],
+        slots: Slots,
+        era: Era,
+    ) -> None:
         self._machine = machine
         self._sites = sites
         self._engine = engine
+        self._arm, self._disarm = arm, disarm
+        self._slots = slots
+        self._era = era
+        self._frame = machine.cpu.frame
+        self._lifted: set[Site] = set()
+        self._watching: list[tuple[int, Callable[[Machine], None]]] = []
+        self._awaited: dict[int, tuple[Site, int]] = {}  # by the address of the BRK #6: the site and its DAIF
+        engine.guest_steps = self._steps
+        engine.guest_stepped = self._stepped
+
+    def find(self, address: int) -> GuestKprobe | None:
+        """The guest's kprobe at `address`, from its kprobe_table; None if it has none there, or no such table."""
+        table = self._machine.symbols.get("kprobe_table")
+        if table is None:
+            return None
+        memory = self._machine.memory
+        try:
+            for (node,) in struct.iter_unpack("<Q", memory.read(table.address, 8 * _BUCKETS)):
+                for _ in range(_CHAIN_LIMIT):
+                    if not node:
+                        break
+                    kprobe = memory.read(node, _SIZE)
+                    if struct.unpack_from("<Q", kprobe, _ADDR)[0] == address:
+                        return GuestKprobe(*struct.unpack_from("<I4xQ", kprobe, _OPCODE))
+                    node = int.from_bytes(kprobe[:8], "little")
+        except MachineError:
+            return None
+        return None
 
     def original(self, address: int, word: int) -> int:
-        """The instruction at `address`, where the guest's text has `word`."""
-        return word
+        """The instruction at `address`, where the text has `word`, which may be a breakpoint of the guest's."""
+        guest = self.find(address) if word == KPROBES_BRK_WORD else None
+        return word if guest is None else guest.opcode
+
+    # Lifting our breakpoints
+
+    def watch(self) -> None:
+        """Look out for the guest patching its text, as long as there are probes."""
+        if self._sites and not self._watching:
+            for name, indirect in _TEXT_FUNCTIONS.items():
+                symbol = self._machine.symbols.get(name) if self._machine.kind == "linux" else None
+                if symbol is not None:
+                    self._intercept(symbol.address, self._entered(indirect))
+        elif not self._sites:
+            for address, function in self._watching:
+                self._machine.unintercept(address, function)
+            self._watching.clear()
+
+    def _intercept(self, address: int, function: Callable[[Machine], None]) -> None:
+        self._watching.append((address, function))
+        self._machine.intercept(address, function)
+
+    def _entered(self, indirect: bool) -> Callable[[Machine], None]:
+        def entered(machine: Machine) -> None:
+            frame = machine.cpu.load()
+            address = frame.x[0]
+            first = address
+            try:
+                if indirect:
+                    address = machine.memory.read_u64(address + _ADDR)
+                    first = address - _SCAN
+            except MachineError:
+                return  # the guest is about to find out itself
+            lifted = [
+                s for s in self._sites.values() if first <= s.addr <= address and s.armed and s not in self._lifted
+            ]
+            if lifted:
+                self._lift(lifted, frame.x[30], frame.sp)
+
+        return entered
+
+    def _lift(self, sites: list[Site], return_address: int, sp: int) -> None:
+        for site in sites:
+            self._lifted.add(site)
+            self._machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
+
+        def returned(machine: Machine) -> None:
+            if machine.cpu.load().sp == sp:
+                self._watching.remove((return_address, returned))
+                machine.unintercept(return_address, returned)
+                for site in sites:
+                    self._lifted.discard(site)
+                    self._settle(site)
+
+        self._intercept(return_address, returned)
+
+    def _settle(self, site: Site) -> None:
+        """Put our breakpoint back, over whatever the guest has made of the instruction."""
+        if not site.armed or self._sites.get(site.addr) is not site:
+            return
+        word = self._machine.memory.read_u32(site.addr)
+        if word != site.word:
+            original = site.original if word == KPROBES_BRK_WORD else word
+            if site.slot:
+                self._slots.give_back(site.slot)
+                site.slot = 0
+            site.change(word, original, decode(original, self._era))
+        if site.decoded.verdict is Verdict.REJECTED:
+            site.armed = False
+            for probe in site.probes:
+                probe.warnings.append(
+                    f"{probe.name} is no longer armed: the guest has replaced the instruction by {word:#010x}, which "
+                    f"cannot be probed: {site.decoded.reason}"
+                )
+            return
+        try:
+            self._arm(site)
+        except ProbeError as error:
+            site.armed = False
+            for probe in site.probes:
+                probe.warnings.append(f"{probe.name} is no longer armed: {error}")
+
+    # Hits that the guest shares
+
+    def _steps(self, frame: Frame, site: Site) -> None:
+        """Our pre-handlers are done: give the guest its breakpoint."""
+        engine = self._engine
+        if engine.status is Status.REENTER:
+            engine.pop()
+            self._deliver(frame, KPROBES_BRK_IMM)
+            return
+        engine.over()
+        simulator = SIMULATORS.get(site.decoded.simulator)
+        if simulator is None:
+            guest = self.find(site.addr)
+            if guest is not None and guest.slot:
+                self._awaited[guest.slot + 4] = site, frame.daif
+            self._deliver(frame, KPROBES_BRK_IMM)
+            return
+        # The guest simulates it, and nothing tells when: show our post-handlers what it will do, and undo it.
+        before = frame.save()
+        try:
+            simulator(site.original, site.addr, engine.regs, self._machine.memory.read)
+        except MachineError:
+            self._deliver(frame, KPROBES_BRK_IMM)
+            return
+
+        def then(frame: Frame) -> None:
+            frame.restore(before)
+            self._deliver(frame, KPROBES_BRK_IMM)
+
+        engine.post(site, then)
+
+    def _stepped(self, frame: Frame) -> bool:
+        """The guest's BRK #6: if it ends a hit that is also ours, run our post-handlers first."""
+        awaited = self._awaited.pop(frame.pc, None)
+        if awaited is None:
+            return False
+        site, daif = awaited
+        end, masked = frame.pc, frame.daif
+        frame.pc, frame.daif = site.addr + 4, daif
+
+        def then(frame: Frame) -> None:
+            frame.pc, frame.daif = end, masked
+            self._deliver(frame, KPROBES_BRK_SS_IMM)
+
+        self._engine.post(site, then)
+        return True
+
+    def _deliver(self, frame: Frame, immediate: int) -> None:
+        self._machine.deliver(frame, Class.BRK << 26 | IL | immediate)

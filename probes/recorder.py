@@ -29,7 +29,7 @@ class HandlerError(NamedTuple):
 
 
 class Recorder:
-    """`hits`: the last `KEPT` stages recorded; `errors`: the first failure of each probe; `stop`: the hit to stop for."""
+    """`hits`: the last `KEPT` stages; `errors`: the first failure of each probe; `stop`: the hit to stop for."""
 
     def __init__(self, machine: Machine) -> None:
         self._clock = machine.clock

@@ -6,27 +6,35 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from typing import Final, cast
 
 from armprobe.machine import Machine, MachineError, Symbol
 
 from . import record
 from .address import Addresses
+from .decode import Decoded
 from .engine import Engine
 from .era import DEFAULT_ERA, Era, find_era
 from .errors import ProbeError
 from .guest_probes import GuestProbes
+from .instructions import Verdict
 from .kprobe import Kprobe
 from .kretprobe import DEFAULT_MAXACTIVE, MAX_DATA_SIZE, Kretprobe, KretprobeInstance
 from .record import Hit, Task
 from .recorder import HandlerError, Recorder
 from .returns import Returns
-from .site import KPROBES_BRK, Site
+from .site import KPROBES_BRK, KPROBES_BRK_WORD, Site
 from .slots import Slots
 from .tables import Area, Tables
 from .text import Text
 
 Probe = Kprobe | Kretprobe
+
+_UNKNOWN: Final = Decoded(
+    Verdict.GOOD,
+    warning="the guest has a BRK #4 of its own here that is none of its kprobes: it gets it after the pre-handlers, and "
+    "post-handlers do not run",
+)
 
 
 class Kprobes:
@@ -46,7 +54,7 @@ class Kprobes:
         self._engine = Engine(machine, self.era, self._sites, self._recorder)
         self._returns = Returns(machine, self._engine, self._recorder)
         self._engine.idle = self._reap
-        self._guest = GuestProbes(machine, self._sites, self._engine)
+        self._guest = GuestProbes(machine, self._sites, self._engine, self._arm, self._disarm, self._slots, self.era)
 
     # What was recorded
 
@@ -139,6 +147,7 @@ class Kprobes:
             del self._sites[site.addr]
             self._retired.append(site)
             self._reap()
+            self._guest.watch()
 
     def enable(self, probe: Probe) -> None:
         """Arm a disabled probe. Raises ProbeError (EINVAL) for one that is not registered."""
@@ -188,7 +197,8 @@ class Kprobes:
             word = self._addresses.instruction(address)
             self._addresses.check(address, symbol)
             original = self._guest.original(address, word)
-            site = Site(address, word, original, self._addresses.accept(address, symbol, original))
+            decoded = _UNKNOWN if original == KPROBES_BRK_WORD else self._addresses.accept(address, symbol, original)
+            site = Site(address, word, original, decoded)
         site.probes.insert(0, probe)
         site.refresh()
         try:
@@ -201,6 +211,7 @@ class Kprobes:
             site.refresh()
             raise
         self._sites[address] = site
+        self._guest.watch()
         probe.addr, probe.site = address, site
         probe.nmissed = probe.hits = probe.owner.hits = 0
         probe.warnings = [site.decoded.warning] if site.decoded.warning else []
@@ -226,8 +237,8 @@ class Kprobes:
         address = site.addr
         if not self._text.mapped(address):
             if address not in self._waiting:
-                arrived = self._waiting[address] = lambda machine: self._arrived(site)
-                self.machine.intercept(address, arrived)
+                self._waiting[address] = lambda machine: self._arrived(site)
+                self.machine.intercept(address, self._waiting[address])
             return
         try:
             if site.steps_in_slot and not site.slot:
@@ -253,7 +264,10 @@ class Kprobes:
         self._stop_waiting(site)
         if site.armed:
             site.armed = False
-            self.machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
+            if (
+                self.machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD
+            ):  # the guest may have patched or freed its text
+                self.machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
 
     def _reap(self) -> None:
         """Give back the slots of removed probes, once nothing is executed there."""

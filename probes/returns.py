@@ -103,8 +103,8 @@ class Returns:
             self._lost(frame, base + PT_REGS_SIZE)
             return True
         correct = chain[-1].ret_addr
-        regs = StackRegs(self._read_stack(base))
-        before = bytes(regs.memory)
+        pieces = self._pieces(base)
+        regs = StackRegs(b"".join(self._machine.bus.read(physical, length) for physical, length in pieces))
         regs.pc = correct
         self._engine.enter_return_handler(self._site)
         try:
@@ -125,8 +125,7 @@ class Returns:
             self._stop(frame, base, regs)
             return True
         self._engine.leave_return_handler()
-        if regs.memory != before:
-            self._write_stack(base, regs.memory)
+        self._write(pieces, regs.memory)
         self._words[0] = correct
         return True
 
@@ -171,7 +170,9 @@ class Returns:
             for i in range(30):
                 regs.regs[i] = words[i]
             regs.pstate = regs.pstate & ~NZCV | frame.pstate & NZCV
-            self._write_stack(base, regs.memory)  # whatever ran meanwhile may have used the stack below the caller's
+            self._write(
+                self._pieces(base), regs.memory
+            )  # whatever ran meanwhile may have used the stack below the caller's
             words[0], frame.sp, frame.pc = address, base, after
 
         hit = self._recorder.take_stop()
@@ -189,6 +190,7 @@ class Returns:
     # The guest's stack. Not by Memory.write: that drops translated code, and there is none here.
 
     def _pieces(self, address: int) -> list[tuple[int, int]]:
+        """The physical addresses and lengths of a pt_regs at virtual `address`."""
         pieces, size = [], PT_REGS_SIZE
         while size:
             mapping = self._machine.memory.translate(address)
@@ -197,11 +199,8 @@ class Returns:
             address, size = address + length, size - length
         return pieces
 
-    def _read_stack(self, address: int) -> bytes:
-        return b"".join(self._machine.bus.read(physical, length) for physical, length in self._pieces(address))
-
-    def _write_stack(self, address: int, data: bytes | bytearray) -> None:
+    def _write(self, pieces: list[tuple[int, int]], data: bytearray) -> None:
         done = 0
-        for physical, length in self._pieces(address):
+        for physical, length in pieces:
             self._machine.bus.write(physical, bytes(data[done : done + length]))
             done += length

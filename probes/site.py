@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from .decode import Decoded
 from .instructions import Verdict
 from .kprobe import Kprobe
-from .simulate import SIMULATORS, Simulator
+from .simulate import SIMULATORS
 
 KPROBES_BRK_IMM: Final = 4
 KPROBES_BRK_SS_IMM: Final = 6
@@ -20,40 +19,42 @@ def brk(immediate: int) -> int:
     return 0xD420_0000 | immediate << 5
 
 
-KPROBES_BRK: Final = brk(KPROBES_BRK_IMM).to_bytes(4, "little")
+KPROBES_BRK_WORD: Final = brk(KPROBES_BRK_IMM)
+KPROBES_BRK: Final = KPROBES_BRK_WORD.to_bytes(4, "little")
 
 
-def is_brk(word: int) -> bool:
-    """Whether `word` is a BRK with any immediate."""
-    return word & 0xFFE0_001F == 0xD420_0000
-
-
-@dataclass(eq=False, slots=True)
 class Site:
-    """`word` is what the guest takes to be at `addr`, `original` the instruction that is executed instead of our
-    breakpoint.
+    """`word` is what the guest has at `addr`, `original` the instruction proper.
 
-    The two differ while the guest has a breakpoint of its own there. `slot` is where the instruction is executed out
-    of line, 0 if it is not; `probes` are all, newest first, and `active` those of them that are enabled.
+    The two differ while the guest has a breakpoint of its own there: then hits are passed on to it, and it executes
+    the instruction. Otherwise we do, in `slot` (its address, 0 for none) or by `simulator`. `probes` are all, newest
+    first, and `active` those of them that are enabled.
     """
 
-    addr: int
-    word: int
-    original: int
-    decoded: Decoded
-    slot: int = 0
-    armed: bool = False
-    probes: list[Kprobe] = field(default_factory=list)
-    active: tuple[Kprobe, ...] = ()
-    simulator: Simulator | None = None
+    __slots__ = ("active", "addr", "armed", "decoded", "original", "probes", "simulator", "slot", "word")
 
-    def __post_init__(self) -> None:
-        self.simulator = SIMULATORS.get(self.decoded.simulator)
+    def __init__(self, addr: int, word: int, original: int, decoded: Decoded) -> None:
+        self.addr = addr
+        self.slot = 0
+        self.armed = False
+        self.probes: list[Kprobe] = []
+        self.active: tuple[Kprobe, ...] = ()
+        self.change(word, original, decoded)
+
+    def change(self, word: int, original: int, decoded: Decoded) -> None:
+        """Another instruction is there now."""
+        self.word, self.original, self.decoded = word, original, decoded
+        self.simulator = None if self.is_guests else SIMULATORS.get(decoded.simulator)
+
+    @property
+    def is_guests(self) -> bool:
+        """Whether the guest has a breakpoint of its own there."""
+        return self.word == KPROBES_BRK_WORD
 
     @property
     def steps_in_slot(self) -> bool:
-        """Whether `original` is executed in a slot."""
-        return self.decoded.verdict is Verdict.GOOD and not is_brk(self.original)
+        """Whether we execute the instruction in a slot."""
+        return self.decoded.verdict is Verdict.GOOD and not self.is_guests
 
     def refresh(self) -> None:
         """Work out `active` after a change."""

@@ -72,7 +72,7 @@ class Tables:
         return address in self._relative("__start___jump_table", "__stop___jump_table", _JUMP_ENTRY)
 
     def _relative(self, start: str, end: str, size: int) -> frozenset[int]:
-        """The addresses that the first word of each entry is the distance to; sorting the table does not change them."""
+        """The addresses that the first word of each entry is the distance to; sorting a table changes none."""
         if start not in self._cache:
             area = self._text.area(start, end)
             if area is None:
