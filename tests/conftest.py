@@ -30,3 +30,8 @@ def tool() -> Callable[[str, str], str]:
         return path
 
     return find
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name binary parameters by their argument: what is in compressed ones differs from worker to worker."""
+    return argname if isinstance(val, bytes) and not val.isascii() else None
