@@ -6,10 +6,11 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check
 FOLDERS := $(shell find machine probes stub commands -type d -not -name __pycache__)
 
-# command:package, for the Debian packages that armprobe and its tests use where they are there
+# command:package, or file:package, for the Debian packages that armprobe and its tests use where they are there
 FOR_RUN := gdb-multiarch:gdb-multiarch
 FOR_TEST := $(FOR_RUN) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-ld:binutils-aarch64-linux-gnu \
-	qemu-system-aarch64:qemu-system-arm cpio:cpio
+	qemu-system-aarch64:qemu-system-arm /usr/lib/ipxe/qemu/efi-virtio.rom:ipxe-qemu \
+	dtc:device-tree-compiler cpio:cpio
 
 .PHONY: demo
 demo: build/run ## set up, and show what armprobe does on the demo guest (plain `make`)
@@ -72,9 +73,9 @@ $(VENV)/pyvenv.cfg:
 		{ echo "armprobe needs Python 3.11 or later with the venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }; \
 	$$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# system(command:package ...): install the packages whose command is missing
+# system(command:package ...): install the packages whose command or file is missing
 system = missing=; for pair in $(1); do \
-	command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair\#*:}"; \
+	command -v $${pair%%:*} >/dev/null || [ -e $${pair%%:*} ] || missing="$$missing $${pair\#*:}"; \
 	done; [ -z "$$missing" ] || $(call install,$$missing)
 
 # install(packages): as root, with apt; else, or where that fails, say which are wanted
