@@ -48,14 +48,17 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if verb == "script":
-        parser.add_argument("file", type=Path, help="a file of commands, one a line, or a .py (which gets the rest of the line)")
+        parser.add_argument("file", type=Path, help="a file of commands, one a line, or a .py using the API")
         parser.add_argument("arguments", nargs="*", help="for a .py: its sys.argv")
     if verb == "linux":
         parser.add_argument("--kernel", type=Path, metavar="FILE", help="a kernel of your own instead of Debian's")
         parser.add_argument("--refresh", action="store_true", help="look for a newer Debian kernel")
     elif verb != "demo":
-        flags = ["--guest"] if verb == "script" else ["guest"]
-        parser.add_argument(*flags, default="demo", **({} if verb == "script" else {"nargs": "?"}), help="demo, linux or a file")
+        what = "demo, linux or a file (default: demo)"
+        if verb == "script":
+            parser.add_argument("--guest", default="demo", help=what)
+        else:
+            parser.add_argument("guest", nargs="?", default="demo", help=what)
     if verb != "demo":
         parser.add_argument("-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit (repeatable)")
         parser.add_argument("--initrd", type=Path, metavar="FILE", help="initial RAM disk for a Linux kernel")
@@ -63,9 +66,14 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("--memory", default="256M", metavar="SIZE", help="RAM, such as 512M (default: 256M)")
         parser.add_argument("--snapshot", type=Path, metavar="FILE", help="start from this snapshot instead of GUEST")
         parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
-    parser.add_argument("--era", default=DEFAULT_ERA, metavar="VERSION", help=f"kernel whose kprobes rules apply ({', '.join(ERAS)})")
+    eras = ", ".join(ERAS)
     parser.add_argument(
-        "--listen", default=None, metavar="ADDRESS", help=f"of the GDB stub: HOST:PORT (port 0: any), unix:PATH, or none (default: {LISTEN})"
+        "--era", default=DEFAULT_ERA, metavar="VERSION", help=f"kernel whose kprobes rules apply (of {eras})"
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        help=f"of the GDB stub: HOST:PORT (port 0: any free one), unix:PATH, or none (default: {LISTEN})",
     )
     return parser
 
@@ -132,7 +140,7 @@ def _drive(verb: str, options: argparse.Namespace, session: Session) -> int:
     if verb == "gdb":
         return _gdb(session, options)
     with _listening(session, options.listen, default=LISTEN):
-        _show_console(session)
+        session.show_console()
         if sys.stdin.isatty():
             print(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {_gdb_hint(session)}")
         return repl.run()
@@ -159,26 +167,13 @@ def _gdb_hint(session: Session) -> str:
     return f"gdb: gdb-multiarch -ex 'target remote {session.stub_address.removeprefix('unix:')}'"
 
 
-def _show_console(session: Session) -> None:
-    """Pass on what the guest prints, a line at a time."""
-    line = bytearray()
-
-    def listener(data: bytes) -> None:
-        line.extend(data)
-        if data.endswith(b"\n"):
-            session.notify(line.decode("utf-8", "replace").replace("\r", ""))
-            line.clear()
-
-    session.machine.console.listeners.append(listener)
-
-
 def _serve(session: Session, options: argparse.Namespace) -> int:
     with _listening(session, options.listen, default=LISTEN):
         print(f"armprobe: {session.name}; {_gdb_hint(session)}; Ctrl-C ends", flush=True)
         ended = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: ended.set())
         session.on_notice(lambda text: print(text, end="", flush=True))
-        _show_console(session)
+        session.show_console()
         try:
             ended.wait()
         except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from armprobe import machine
 from armprobe.machine import Machine, StopReason
 from armprobe.machine.snapshot import VERSION, read_key
 
-from .debian import READY, build_initramfs, cache_directory, fetch_kernel
+from .debian import PROMPT, READY, build_initramfs, cache_directory, fetch_kernel
 from .errors import CommandError
 
 _STEP: Final = 20_000_000  # instructions between two looks at the console
@@ -75,22 +75,27 @@ def boot(guest: Machine) -> bytes:
     Raises CommandError if the guest ends or never gets there.
     """
     printed = bytearray()
-    guest.console.listeners.append(printed.extend)
+
+    def listen(data: bytes) -> None:
+        printed.extend(data)
+        if data.endswith(b" ") and READY.encode() in printed and printed.endswith(PROMPT.encode()):
+            guest.interrupt()
+
+    guest.console.listeners.append(listen)
     try:
         start = spoke = guest.instructions
         while guest.instructions - start < _BOOT_LIMIT:
             before = len(printed)
             stop = guest.run(instructions=_STEP)
-            ready = printed.find(READY.encode())
-            if ready >= 0 and b"# " in printed[ready:]:
+            if stop.reason is StopReason.INTERRUPTED:
                 return bytes(printed)
             if stop.reason not in (StopReason.INSTRUCTIONS, StopReason.IDLE):
                 break
             if len(printed) > before:
                 spoke = guest.instructions
-            elif printed and guest.instructions - spoke > _SILENCE or stop.reason is StopReason.IDLE:
+            elif (printed and guest.instructions - spoke > _SILENCE) or stop.reason is StopReason.IDLE:
                 return bytes(printed)
         last = printed.decode("utf-8", "replace").strip().splitlines()[-1:] or ["nothing"]
         raise CommandError(f"the kernel did not get to a shell ({stop.reason.value}); the last it printed: {last[0]}")
     finally:
-        guest.console.listeners.remove(printed.extend)
+        guest.console.listeners.remove(listen)

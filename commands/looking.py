@@ -74,7 +74,8 @@ def _disassemble(session: Session, arguments: Arguments, out: Out) -> None:
         found = session.machine.symbols.at(at)
         if found and (found[1] == 0 or at == address):
             out(f"{session.machine.symbols.describe(at)}:\n")
-        text = next((f"{op} {args}".rstrip() for _, _, op, args in engine.disasm_lite(word, at)), "(not an instruction)")
+        decoded = (f"{op} {args}".rstrip() for _, _, op, args in engine.disasm_lite(word, at))
+        text = next(decoded, "(not an instruction)")
         out(f"{'=>' if at == pc else '  '} {at:#018x}  {int.from_bytes(word, 'little'):08x}  {text}\n")
 
 
@@ -87,7 +88,10 @@ class _Cpu:
         self.sp, self.pc, self.pstate = registers.sp, registers.pc, registers.pstate
 
 
-_SYSTEM: Final = ("sctlr_el1", "tcr_el1", "ttbr0_el1", "ttbr1_el1", "vbar_el1", "esr_el1", "far_el1", "elr_el1", "spsr_el1", "mdscr_el1")
+_SYSTEM: Final = (
+    *("sctlr_el1", "tcr_el1", "ttbr0_el1", "ttbr1_el1", "vbar_el1"),
+    *("esr_el1", "far_el1", "elr_el1", "spsr_el1", "mdscr_el1"),
+)
 
 
 def _info(session: Session, arguments: Arguments, out: Out) -> None:
@@ -126,13 +130,20 @@ COMMANDS = (
             Arg("bytes", "how many", type=integer, optional=True, default=64),
         ),
         _examine,
+        aliases=("x",),
         group=GROUP,
     ),
     Command(
         "disassemble",
         "Show instructions as they are in memory, breakpoints of probes included.",
         (
-            Arg("address", "SYMBOL, SYMBOL+0x10, a number or $REGISTER (default: $pc)", type=place, optional=True, complete=complete_symbol),
+            Arg(
+                "address",
+                "SYMBOL, SYMBOL+0x10, a number or $REGISTER (default: $pc)",
+                type=place,
+                optional=True,
+                complete=complete_symbol,
+            ),
             Arg("count", "how many instructions", type=integer, optional=True, default=8),
         ),
         lambda session, arguments, out: _disassemble(session, _at_pc(session, arguments), out),

@@ -44,4 +44,7 @@ def complete_symbol(session: Session, word: str) -> Iterable[str]:
 
 def where(session: Session, address: int) -> str:
     """An address with its symbol, as commands print it."""
-    return f"{address:#018x} {session.machine.symbols.describe(address)}" if session.machine.symbols.at(address) else f"{address:#018x}"
+    if address in session.machine.scratch:
+        return f"{address:#018x} (slots and trampoline of probes)"
+    symbols = session.machine.symbols
+    return f"{address:#018x} {symbols.describe(address)}" if symbols.at(address) else f"{address:#018x}"

@@ -136,7 +136,9 @@ def _regs(session: Session, arguments: Arguments, out: Out) -> None:
 
 
 def _trace(session: Session, arguments: Arguments, out: Out) -> None:
-    hits = list(session.kprobes.hits)[-arguments.count :] if arguments.count > 0 else []
+    # As the kernel: one line for a kprobe, before the instruction, and one for a kretprobe, at the return.
+    shown = [hit for hit in session.kprobes.hits if hit.stage in (Stage.PRE, Stage.RETURN)]
+    hits = shown[-arguments.count :] if arguments.count > 0 else []
     if not hits:
         out("no hit is recorded yet: let the guest run with a probe set\n")
     for hit in hits:
@@ -161,11 +163,12 @@ COMMANDS = (
     Command(
         "kretprobe",
         "Put a kretprobe on a function, to see its calls and what they return.\n"
-        "Each hit is recorded with all registers at the stages entry and return. With stop= the guest also stops there.",
+        "Each hit is recorded with all registers at the stages entry and return; see regs and trace. With stop= the\n"
+        "guest also stops there.",
         (
             Arg("function", "the function's SYMBOL, or its address", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry", "return")),
-            Option("maxactive", "calls that can be waited for at once (0: the kernel's default, 10)", type=integer, default=0),
+            Option("maxactive", "calls waited for at once (0: the kernel's default, 10)", type=integer, default=0),
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
         ),
         _kretprobe,
@@ -203,7 +206,7 @@ COMMANDS = (
         "regs",
         "Show pt_regs of the last hit, at each of its stages.",
         (
-            Arg("probe", "number or name of a probe (default: the one hit last)", optional=True, complete=_complete_probe),
+            Arg("probe", "its number or name (default: the one hit last)", optional=True, complete=_complete_probe),
             Option("stage", "one stage only", choices=tuple(stage.value for stage in Stage)),
         ),
         _regs,

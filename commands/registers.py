@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Protocol
 from .places import where
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .session import Session
+
+
+class Indexed(Protocol):
+    """Something with numbered values."""
+
+    def __getitem__(self, index: int, /) -> int: ...
 
 
 class AnyRegs(Protocol):
     """What pt_regs of any stage have."""
 
     @property
-    def regs(self) -> Sequence[int]:
+    def regs(self) -> Indexed:
         """x0 to x30."""
 
     @property
@@ -48,8 +52,6 @@ def pt_regs_text(session: Session, regs: AnyRegs) -> str:
         f"  lr : {where(session, x[30])}",
         f"  sp : {regs.sp:#018x}   pstate: {pstate_text(regs.pstate)}",
     ]
-    names = list(range(29, -1, -1))
-    lines += [
-        "  " + " ".join(f"{f'x{i}':<3}: {x[i]:016x}" for i in names[start : start + 3]) for start in range(0, len(names), 3)
-    ]
+    for first in range(29, 0, -3):
+        lines.append("  " + " ".join(f"{f'x{i}':<3}: {x[i]:016x}" for i in range(first, first - 3, -1)))
     return "\n".join(lines) + "\n"

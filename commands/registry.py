@@ -11,6 +11,7 @@ name, as GDB users expect (GDB manual, node "Command Syntax").
 
 import difflib
 import json
+import logging
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from .errors import CommandError
+
+log = logging.getLogger("armprobe.commands")
 
 # The registry passes the session through and never looks inside it, so any object will do: hence Any.
 Out = Callable[[str], None]
@@ -251,14 +254,9 @@ def split_for_completion(line: str) -> list[Word]:
 class Registry:
     """The commands of a session, by name. It adds ``help``, which is about the registry itself."""
 
-    def __init__(self, commands: Iterable[Command], refusals: Iterable[type[Exception]] = ()) -> None:
-        """`refusals` are what the API the commands are written over raises when it is asked for what cannot be.
-
-        They reach the user as `CommandError` with the same message. Raises ValueError if two commands claim one name
-        or alias.
-        """
+    def __init__(self, commands: Iterable[Command]) -> None:
+        """Raises ValueError if two commands claim one name or alias."""
         self.commands = tuple(commands)
-        self.refusals = tuple(refusals)
         self._help = Command(
             "help",
             "Show what a command does, or list them all.",
@@ -299,10 +297,7 @@ class Registry:
         words = split(line)
         if words:
             command = self.find(words[0].text)
-            try:
-                command.run(session, command.parse(session, line, words[1:]), out)
-            except self.refusals as error:
-                raise CommandError(str(error)) from error
+            command.run(session, command.parse(session, line, words[1:]), out)
 
     def complete(self, session: Any, line: str) -> list[str]:
         """Candidates for the last word of the line, each a whole word quoted as needed; the word may be empty.
@@ -317,7 +312,10 @@ class Registry:
             try:
                 command = self.find(before[0].text)
                 candidates = _candidates(session, command, [w.text for w in before[1:]], word.text)
-            except (CommandError, *self.refusals):
+            except CommandError:
+                return []
+            except Exception:  # a key that completes nothing beats a prompt that ends
+                log.debug("completing %r failed", line, exc_info=True)
                 return []
         return sorted({_quote(each) for each in candidates if each.startswith(word.text)})
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The REPL: reads lines and has the registry run and complete them.
+"""The REPL: reads lines and has the session run and complete them.
 
 From a terminal it prompts, with history, completion and the session's status below the line. From a pipe or a file
 it reads lines in silence, and its exit status says whether all of them succeeded.
 """
 
 import contextlib
+import contextvars
 import logging
 import os
 import queue
@@ -14,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
@@ -27,7 +28,7 @@ from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.shortcuts import CompleteStyle
 
 from .errors import CommandError
-from .registry import Arguments, Command, Out, Registry, split, split_for_completion
+from .registry import Out, Registry, split, split_for_completion
 
 log = logging.getLogger("armprobe.commands")
 
@@ -39,7 +40,16 @@ _CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "?")
 
 
 class Interactive(Protocol):
-    """What the REPL needs of a session, besides what its commands do."""
+    """What the REPL needs of a session."""
+
+    finished: bool
+    """Set by a command to have the REPL leave."""
+
+    def execute(self, line: str, out: Out) -> None:
+        """Run a line, on whichever thread may do it, and return when that is done. Raises `CommandError`."""
+
+    def complete(self, line: str) -> list[str]:
+        """Candidates for the last word of `line`."""
 
     def status(self) -> str:
         """One line for below the prompt: what the guest is and does. Called often, so it must not wait."""
@@ -51,31 +61,22 @@ class Interactive(Protocol):
         """Call `notice`, from any thread, with text the user should see that is no command's output."""
 
 
-class _Leave(Exception):
-    """Raised by the command quit."""
-
-
-def _quit(session: Any, arguments: Arguments, out: Out) -> NoReturn:
-    raise _Leave
-
-
-QUIT = Command("quit", "Leave.", (), _quit, aliases=("exit",), gdb=False)
-
-
 class Repl:
     """Runs what the user types, on the thread that calls `run`."""
 
     def __init__(
         self, session: Interactive, registry: Registry, input: Input | None = None, output: Output | None = None
     ) -> None:
-        """`input` and `output` are prompt_toolkit's; the process's own by default."""
+        """`registry` is the one that has the session's commands. `input` and `output` are prompt_toolkit's; the
+        process's own by default."""
         self._session = session
-        self._registry = Registry((*registry.commands, QUIT), registry.refusals)
+        self._registry = registry
         self._input = input
         self._output = output
         self._prompt: PromptSession[str] | None = None
         self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._writing = threading.Lock()
+        self._context = contextvars.Context()
         self._again = ""  # what an empty line runs
 
     def run(self) -> int:
@@ -86,7 +87,7 @@ class Repl:
         self._prompt = PromptSession(
             PROMPT,
             history=_history(),
-            completer=_RegistryCompleter(self._session, self._registry),
+            completer=_SessionCompleter(self._session),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,
             bottom_toolbar=self._session.status,
@@ -94,10 +95,11 @@ class Repl:
             input=self._input,
             output=self._output,
         )
+        self._context = contextvars.copy_context()
         self._session.on_notice(self._notice)
         self._write(BANNER)
-        with contextlib.suppress(_Leave, EOFError):
-            while True:
+        with contextlib.suppress(EOFError):
+            while not self._session.finished:
                 self._prompt_once(self._prompt)
         return 0
 
@@ -106,15 +108,20 @@ class Repl:
 
         What they write goes to standard output, errors and notices to standard error.
         """
-        self._session.on_notice(lambda text: print(text.rstrip("\n"), file=sys.stderr, flush=True))
+        self._session.on_notice(_complain)
         failed = False
-        with contextlib.suppress(_Leave):
+        try:
             for line in lines:
-                if error := self._execute(line, sys.stdout.write):
+                if error := self._execute(line, _say):
                     failed = True
-                sys.stdout.flush()
-                if error:
-                    print(f"error: {error}", file=sys.stderr, flush=True)
+                    _complain(f"error: {error}")
+                if self._session.finished:
+                    break
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+        except BrokenPipeError:  # nobody reads what is said; Python must not find that out once more when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         return int(failed)
 
     def _prompt_once(self, prompt: PromptSession[str]) -> None:
@@ -140,12 +147,12 @@ class Repl:
         """Run one line. What went wrong, in one sentence; empty if nothing did."""
         try:
             with self._interruptible():
-                self._registry.run(self._session, line, out)
+                self._session.execute(line, out)
         except CommandError as error:
             return str(error)
         except KeyboardInterrupt:
             return "it did not stop when asked to, and may go on unseen"
-        except _Leave:
+        except BrokenPipeError:
             raise
         except Exception as error:
             log.debug("%r failed", line, exc_info=True)
@@ -181,7 +188,8 @@ class Repl:
         loop = app.loop if app and app.is_running else None
         if loop:
             with contextlib.suppress(RuntimeError):  # the prompt has just ended, and shows it itself
-                loop.call_soon_threadsafe(lambda: run_in_terminal(self._show_notices))
+                # In the context of the prompt's thread, which is how prompt_toolkit finds the terminal.
+                loop.call_soon_threadsafe(run_in_terminal, self._show_notices, context=self._context.copy())
         else:
             self._show_notices()
 
@@ -193,20 +201,32 @@ class Repl:
     def _write(self, text: str) -> None:
         assert self._output
         with self._writing:
-            self._output.write(text.replace("\r\n", "\n").translate(_CONTROLS))
+            self._output.write(_visible(text))
             self._output.flush()
 
 
-class _RegistryCompleter(Completer):
-    def __init__(self, session: Interactive, registry: Registry) -> None:
+class _SessionCompleter(Completer):
+    def __init__(self, session: Interactive) -> None:
         self._session = session
-        self._registry = registry
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         line = document.text_before_cursor
         start = split_for_completion(line)[-1].start - len(line)
-        for candidate in self._registry.complete(self._session, line):
+        for candidate in self._session.complete(line):
             yield Completion(candidate, start_position=start)
+
+
+def _visible(text: str) -> str:
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(_visible(text))
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    print(_visible(text.rstrip("\r\n")), file=sys.stderr, flush=True)
 
 
 def _history() -> History:

@@ -45,11 +45,21 @@ def _call(session: Session, arguments: Arguments, out: Out) -> None:
 
 
 def _console(session: Session, arguments: Arguments, out: Out) -> None:
-    console, clock = session.machine.console, session.machine.clock
+    console = session.machine.console
     if arguments.line is None:
         out(console.read().decode("utf-8", "replace") or "(the guest has printed nothing since)\n")
         return
     console.write(arguments.line.encode() + b"\n")
+    session.console_in_use = True
+    try:
+        _answer(session, out)
+    finally:
+        session.console_in_use = False
+
+
+def _answer(session: Session, out: Out) -> None:
+    """Run the guest until it has been quiet for a while, showing what it prints."""
+    console, clock = session.machine.console, session.machine.clock
     received = bytearray()
     quiet_since = clock.seconds
     start = session.machine.instructions
@@ -102,7 +112,14 @@ COMMANDS = (
         "Call a function of the guest with up to eight numbers or addresses, and show what it returns.",
         (
             Arg("function", "SYMBOL or address", type=place, complete=complete_symbol),
-            Arg("arguments", "numbers, addresses or symbols, for x0 to x7", type=place, optional=True, many=True, complete=complete_symbol),
+            Arg(
+                "arguments",
+                "numbers, addresses or symbols, for x0 to x7",
+                type=place,
+                optional=True,
+                many=True,
+                complete=complete_symbol,
+            ),
         ),
         _call,
         group=GROUP,
@@ -111,7 +128,8 @@ COMMANDS = (
     ),
     Command(
         "console",
-        "Show what the guest has printed, or type a line at it and show its answer.\nWith a line the guest runs until it is quiet.",
+        "Show what the guest has printed, or type a line at it and show its answer.\n"
+        "With a line the guest runs until it is quiet.",
         (Arg("line", "what to type, a newline is added", optional=True, rest=True),),
         _console,
         group=GROUP,

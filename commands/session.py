@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -52,6 +53,7 @@ class Session:
         self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
         self.stub_address = ""
         self.finished = False  # quit was asked for
+        self.console_in_use = False  # a command shows the console itself
         self._notices: list[Callable[[str], None]] = []
         self._controlled = False
         self._was_running = False
@@ -107,6 +109,19 @@ class Session:
         """Have `callback` given text that no command asked for, from whatever thread it comes."""
         self._notices.append(callback)
 
+    def show_console(self) -> None:
+        """From now on tell everyone what the guest prints, a line at a time, unless a command is printing it."""
+        line = bytearray()
+
+        def listener(data: bytes) -> None:
+            line.extend(data)
+            if data.endswith(b"\n"):
+                if not self.console_in_use:
+                    self.notify(line.decode("utf-8", "replace").replace("\r", ""))
+                line.clear()
+
+        self.machine.console.listeners.append(listener)
+
     def notify(self, text: str) -> None:
         """Tell everyone something that no command asked for."""
         for callback in self._notices:
@@ -119,7 +134,8 @@ class Session:
         return number
 
     def _handler_failed(self, probe: Any, error: BaseException) -> None:
-        self.notify(f"a handler of the probe on {probe.symbol_name} raised {type(error).__name__}: {error}; the guest goes on\n")
+        what = f"{type(error).__name__}: {error}"
+        self.notify(f"a handler of the {probe.kind} on {probe.name} raised {what}; the guest goes on\n")
 
     # Running, on the owner's thread.
 
@@ -182,7 +198,8 @@ class Session:
 
     def restart(self) -> None:
         """The guest as it was when it was loaded. On the owner's thread."""
-        self.kprobes.unregister_all()
+        for probe in self.kprobes.list():
+            self.kprobes.unregister(probe)
         self.probes.clear()
         self.machine.reset()
         self.stop = Stop(StopReason.RESET, self.machine.registers.pc, "put back to its start")
@@ -204,7 +221,7 @@ class Session:
         self._call(self.machine.memory.write, address, data)
 
     def insert(self, kind: BreakKind, address: int, length: int) -> None:
-        """A breakpoint or watchpoint of the debugger's. Inserting one twice is the same as once (GDB manual, Packets)."""
+        """A breakpoint or watchpoint of the debugger's. Twice is the same as once (GDB manual, node Packets)."""
         if (kind, address, length) in self._breaks:
             return
         if kind in _WATCH_KINDS:
@@ -226,13 +243,11 @@ class Session:
         """Set the guest going and return."""
         machine = self.machine
         if not step:
-            run = machine.run
+            self._start(machine.run, done)
         elif range is None:
-            run = machine.step
+            self._start(machine.step, done)
         else:
-            start, end = range
-            run = lambda: machine.step_out_of(start, end)  # noqa: E731
-        self._start(run, done)
+            self._start(functools.partial(machine.step_out_of, *range), done)
 
     def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None]) -> None:
         self._idle.clear()
@@ -272,8 +287,10 @@ class Session:
     def _event(self, stop: Stop) -> StopEvent:
         match stop.reason:
             case StopReason.BREAKPOINT:
-                soft = any(k is BreakKind.SOFTWARE and a == stop.address for k, a, _ in self._breaks)
-                return StopEvent(_SIGTRAP, "breakpoint" if soft else "hwbreak")
+                kinds = {kind for kind, address, _ in self._breaks if address == stop.address}
+                if BreakKind.SOFTWARE in kinds:
+                    return StopEvent(_SIGTRAP, "breakpoint")
+                return StopEvent(_SIGTRAP, "hwbreak" if BreakKind.HARDWARE in kinds else "interrupt")
             case StopReason.WATCHPOINT:
                 hit = stop.detail
                 assert isinstance(hit, WatchHit)

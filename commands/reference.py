@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The reference of commands, in Markdown, from their declarations: ``python -m armprobe.commands.reference FILE``."""
+
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+from .registry import Arg, Command, Option, Registry
+
+INTRODUCTION = """\
+# Commands
+
+Each of these works at the REPL's prompt, in a script of commands, after `armprobe -c`, and in gdb after `monitor`. In gdb
+most are commands of gdb's own too; where gdb has a command of the same name, the name there is given below.
+
+Small letters are typed as they are, CAPITALS stand for something. What is in brackets may be left out; `...` means that
+more may follow. Words are quoted as in a shell. A command may be shortened as long as it stays unique.
+"""
+
+
+def reference(registry: Registry) -> str:
+    """The Markdown text: a section a group, and in it a section a command."""
+    parts = [INTRODUCTION]
+    for group, commands in registry.grouped():
+        parts.append(f"## {group or 'Other'}\n")
+        parts += map(_command, commands)
+    return "\n".join(parts)
+
+
+def _command(command: Command) -> str:
+    lines = [f"### {command.name}", "", "```", command.usage, "```", "", _escaped(command.summary)]
+    for paragraph in re.split(r"\n\s*\n", command.details) if command.details else []:
+        indented = all(line.startswith(" ") for line in paragraph.splitlines())
+        lines += ["", *(("```", textwrap.dedent(paragraph), "```") if indented else (_escaped(paragraph),))]
+    if command.args:
+        lines += ["", "| | |", "|---|---|", *map(_argument, command.args)]
+    if command.aliases:
+        lines += ["", f"Also: {', '.join(f'`{alias}`' for alias in command.aliases)}."]
+    if command.gdb_name != command.name:
+        lines += ["", f"In gdb: `{command.gdb_name or f'monitor {command.name}'}`."]
+    return "\n".join(lines) + "\n"
+
+
+def _argument(arg: Arg | Option) -> str:
+    choices = f" ({', '.join(f'`{choice}`' for choice in arg.choices)})" if arg.choices else ""
+    return f"| `{arg.label}` | {_escaped(arg.help)}{choices} |"
+
+
+def _escaped(text: str) -> str:
+    """Text in which nothing means anything to Markdown but backquotes, and what they enclose is left as it is."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(p if p.startswith("`") else re.sub(r"([\\*_<>|\[\]#])", r"\\\1", p) for p in parts)
+
+
+def main() -> int:
+    """Write the reference to the file named on the command line."""
+    from .all import registry
+
+    if len(sys.argv) != 2:
+        print("usage: python -m armprobe.commands.reference FILE", file=sys.stderr)
+        return 2
+    Path(sys.argv[1]).write_text(reference(registry()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
