@@ -48,14 +48,14 @@ help: ## this list
 
 # The stamps are in build/ because the install consists of links there. A room's folder changes when a file is added or
 # removed, which takes a new set of links; one that is edited does not.
-build/run: $(VENV)/pyvenv.cfg setup.py pyproject.toml $(FOLDERS)
+build/run: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS)
 	@$(call system,$(FOR_RUN))
 	@rm -rf build
 	@echo "setting up armprobe in $(VENV)"
 	@$(PIP) install --editable .
 	@touch $@
 
-build/test: $(VENV)/pyvenv.cfg setup.py pyproject.toml $(FOLDERS)
+build/test: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS)
 	@$(call system,$(FOR_TEST))
 	@rm -rf build
 	@echo "setting up armprobe and its tests in $(VENV)"
