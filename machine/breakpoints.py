@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Stopping at addresses and before accesses, leaving no trace in the guest's memory.
 
-Addresses are Unicorn's "exits", at which a translated block ends. Watchpoints are memory hooks bounded to physical addresses;
-as on hardware the stop comes before the access takes effect (Arm ARM, D2.10).
+Addresses are Unicorn's "exits", at which a translated block ends. Watchpoints are memory hooks bounded to physical
+addresses; as on hardware the stop comes before the access takes effect (Arm ARM, D2.10).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Breakpoints:
 
     def count(self, address: int) -> int:
         """How many want a stop at `address`."""
-        return self._wanted[address] if address in self._wanted else 0
+        return self._wanted[address]  # a Counter: 0 for what it has not, and keeps nothing
 
     def add(self, address: int) -> None:
         """Stop at `address`."""
@@ -95,7 +95,8 @@ class Watchpoints:
 
         The address is translated now; MachineError where it is unmapped.
         """
-        hooks, done = [], 0
+        hooks: list[int] = []
+        done = 0
         watch = _Watch(kind, address, size, hooks)
         while done < size:
             mapping = self._memory.translate(address + done)

@@ -67,7 +67,7 @@ class Bus:
         """Put the bytes of `pages` (writable, a multiple of 4 KiB) at `base` as memory."""
         data = memoryview(pages).cast("B")
         pointer = ctypes.addressof(ctypes.c_char.from_buffer(data))
-        self._engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, ctypes.c_void_p(pointer))
+        self._engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, pointer)
         ram = Ram(name, base, data, pages)
         self.rams.append(ram)
         return ram
@@ -130,7 +130,7 @@ class Bus:
 
     def _window(self, address: int, size: int) -> Window:
         for window in self.windows:
-            if 0 <= address - window.base and address + size <= window.base + window.size:
+            if window.base <= address and address + size <= window.base + window.size:
                 return window
         raise MachineError(f"there is neither memory nor a device at physical address {address:#x} ({size} bytes)")
 

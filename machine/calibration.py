@@ -33,11 +33,18 @@ _NOP, _BRK_1234, _BRANCH_SELF = 0xD503201F, 0xD4224680, 0x14000000
 _SYNDROME_BRK_1234 = 0xF2001234  # EC 0x3C (BRK from AArch64), IL, comment 0x1234: Arm ARM, ESR_EL1
 _SEARCH_BYTES = 0x4000  # how far into the engine's structure the instruction counter is looked for
 _EL1H_MASKED = 0x3C5
+_SYSTEM_REGISTERS = (
+    "sp_el0", "sp_el1", "elr_el1", "spsr_el1", "esr_el1", "far_el1", "vbar_el1", "sctlr_el1", "mdscr_el1",
+    "ttbr0_el1", "ttbr1_el1", "tcr_el1",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Byte offsets: into the CPU context, except `counter`, which is into the engine. x0..x30, sp and pc are contiguous u64s."""
+    """Byte offsets: into the CPU context, except `counter`, which is into the engine.
+
+    x0..x30, sp and pc are contiguous u64s.
+    """
 
     x: int
     pstate: int
@@ -72,7 +79,8 @@ def new_engine(model: str) -> unicorn.Uc:
         raise MachineError(f"there is no CPU model '{model}': choose one of {', '.join(CPU_MODELS)}")
     engine = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
     engine.ctl_set_cpu_model(CPU_MODELS[model])
-    # Without these two, ERET at EL1 is an illegal return and the MMU walks AArch32 tables (Arm ARM, SCR_EL3 and HCR_EL2).
+    # Without these two, ERET at EL1 is an illegal return and the MMU walks AArch32 tables (Arm ARM, SCR_EL3.RW and
+    # HCR_EL2.RW).
     write_system_register(engine, Encoding(3, 6, 1, 1, 0), 0x5B1)
     write_system_register(engine, Encoding(3, 4, 1, 1, 0), 1 << 31)
     return engine
@@ -195,12 +203,7 @@ def calibrate(model: str) -> Layout:
     engine.reg_write(reg.UC_ARM64_REG_PC, general[32])
     x = _unique(_context(engine), struct.pack("<33Q", *general), "the general registers")
 
-    system = {
-        name: _find_system_register(engine, name)
-        for name in (
-            "sp_el0 sp_el1 elr_el1 spsr_el1 esr_el1 far_el1 vbar_el1 sctlr_el1 mdscr_el1 ttbr0_el1 ttbr1_el1 tcr_el1"
-        ).split()
-    }
+    system = {name: _find_system_register(engine, name) for name in _SYSTEM_REGISTERS}
     pstate = _find_pstate(engine)
     syndrome, counter = _find_syndrome_and_counter(engine)
     return Layout(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Routes the guest's accesses to the generic timer's system registers to our timers.
 
-Unicorn can call back for MRS and MSR within a range of addresses; asked for all addresses that would catch the `mrs x0, sp_el0`
-with which Linux finds its current task millions of times a second. So the guest's code is searched for the encodings of
-the timer registers, and each such instruction gets a hook of its own. User space is never searched: it is kept
-from reading the counter directly (CNTKCTL_EL1), which makes Linux do it on its behalf, at an instruction that is hooked.
+Unicorn can call back for MRS and MSR within a range of addresses; asked for all addresses that would catch the
+`mrs x0, sp_el0` with which Linux finds its current task millions of times a second. So the guest's code is searched
+for the encodings of the timer registers, and each such instruction gets a hook of its own. User space is never
+searched: it is kept from reading the counter directly (CNTKCTL_EL1), which makes Linux do it on its behalf, at an
+instruction that is hooked.
 """
 
 from __future__ import annotations

@@ -43,7 +43,10 @@ class Cpu:
         self.refresh()
 
     def run(self, pc: int, count: int) -> tuple[int, unicorn.UcError | None]:
-        """Execute up to `count` instructions from `pc`; the number executed, and the bus error that ended it, if any."""
+        """Execute up to `count` instructions from `pc`.
+
+        Returns the number executed, and the bus error that ended the run, if one did.
+        """
         error = None
         try:
             self.engine.emu_start(pc, 0, count=count)
@@ -70,7 +73,7 @@ class Cpu:
             self.frame.store()
 
     def limit(self, count: int) -> None:
-        """End the run that is under way `count` instructions from now, if it was to go on for longer. Only for hooks."""
+        """End the run under way `count` instructions from now, if it was to go on for longer. Only for hooks."""
         self._limit.value = min(self._limit.value, self._counter.value + count)
 
     def refresh(self) -> None:
@@ -104,5 +107,5 @@ class Cpu:
 
     def forget_translations(self) -> None:
         """Drop every cached address translation and everything that was translated from instructions."""
-        self.engine.ctl_flush_tlb()
+        self.engine.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)  # the binding has no name for it
         self.engine.ctl_flush_tb()

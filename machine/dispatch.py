@@ -36,7 +36,7 @@ class Dispatcher:
         cpu.engine.hook_add(unicorn.UC_HOOK_INTR, self._raised)
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
-        """Offer BRK #immediate to `claim` first. The frame's PC is the BRK's address; True means that it was handled."""
+        """Offer BRK #immediate to `claim` first. The frame's PC is the BRK's address; True means handled."""
         self._brk.setdefault(immediate, []).append(claim)
 
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
@@ -48,7 +48,10 @@ class Dispatcher:
         self._faults.append(claim)
 
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
-        """End the run after the current exception is handled; `resume` is given the frame before the next run begins."""
+        """End the run after the current exception is handled.
+
+        `resume` is given the frame before the next run begins.
+        """
         self.stop, self.resume = stop, resume
 
     def deliver(self, frame: Frame, syndrome: int, fault_address: int = 0) -> None:

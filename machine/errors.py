@@ -3,4 +3,4 @@
 
 
 class MachineError(Exception):
-    """Something about a guest, a file or an address is wrong; the message is one sentence that says what and what to do."""
+    """A guest, a file or an address is wrong; the message is one sentence that says what is, and what to do."""

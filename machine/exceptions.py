@@ -71,10 +71,7 @@ def enter(frame: Frame, kind: int, syndrome: int | None, fault_address: int = 0,
         frame.set_system(layout.esr_el1, syndrome)
         if syndrome >> 26 in _WRITES_FAR:
             frame.set_system(layout.far_el1, fault_address)
-    if from_el0:
-        group = _LOWER_LEVEL
-    else:
-        group = _SAME_LEVEL if pstate & 1 else _SAME_LEVEL_SP0
+    group = _LOWER_LEVEL if from_el0 else _SAME_LEVEL if pstate & 1 else _SAME_LEVEL_SP0
     if not pstate & 1:  # the stack pointer in use is SP_EL0; the handler runs on SP_EL1
         frame.set_system(layout.sp_el0, frame.sp)
         frame.sp = frame.system(layout.sp_el1)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All of the CPU's registers at once, in one buffer.
 
-Reading 34 registers one by one takes 44 microseconds; copying out the whole CPU context, and back, takes one or two. A `Frame`
-is such a copy with names for what is in it. Whoever changes it stores it back; until then the CPU does not know.
+Reading 34 registers one by one takes 44 microseconds; copying out the whole CPU context, and back, takes one or two.
+A `Frame` is such a copy with names for what is in it. Whoever changes it stores it back; until then the CPU does not
+know.
 """
 
 from __future__ import annotations

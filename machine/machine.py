@@ -83,9 +83,9 @@ class Machine:
         self.gic = Gic()
         self.bus.attach(self.gic, board.GIC_DIST, board.GIC_SIZE)
         self.bus.attach(GicCpuInterface(self.gic), board.GIC_CPU, board.GIC_SIZE)
-        self.timers = {
-            crm: GenericTimer(name, lambda: self.clock.now, lambda on, n=intid: self.gic.set_line(n, on))  # type: ignore[misc]
-            for crm, name, intid in ((3, "virtual-timer", board.VIRTUAL_TIMER_INTID), (2, "physical-timer", board.PHYSICAL_TIMER_INTID))
+        self.timers = {  # by CRm of their registers
+            3: self._timer("virtual-timer", board.VIRTUAL_TIMER_INTID),
+            2: self._timer("physical-timer", board.PHYSICAL_TIMER_INTID),
         }
         self.console = Console()
         self.uart = Pl011(lambda on: self.gic.set_line(board.UART_INTID, on), self.console.transmitted)
@@ -96,6 +96,9 @@ class Machine:
         self.psci = Psci(self.request_stop)
         self.claim_hvc(0, self.psci.call)
         self.claim_hvc(CALL_RETURN, self._call_returned)
+
+    def _timer(self, name: str, intid: int) -> GenericTimer:
+        return GenericTimer(name, lambda: self.clock.now, lambda asserted: self.gic.set_line(intid, asserted))
 
     def _load_segments(self) -> None:
         for segment in self.guest.segments:
@@ -220,10 +223,10 @@ class Machine:
         return where if isinstance(where, int) else self.symbols[where].address
 
     def call(self, target: int | str, *arguments: int) -> int:
-        """Call a guest function with up to eight integers or pointers (AAPCS64) on the current kernel stack; returns x0.
+        """Call a guest function with up to eight integers or pointers (AAPCS64) on the current kernel stack.
 
-        All registers are as before afterwards. From EL0 the call is made at EL1 with interrupts masked. Raises
-        MachineError when the function does not return, or more than eight arguments are given.
+        Returns x0. All registers are as before afterwards. From EL0 the call is made at EL1 with interrupts masked.
+        Raises MachineError when the function does not return, or more than eight arguments are given.
         """
         address = self.address(target)
         if len(arguments) > 8:
@@ -368,8 +371,8 @@ class Machine:
         """How many instructions to the next that may unmask interrupts, itself included.
 
         A pending interrupt is taken at once when PSTATE.I is cleared, however briefly (`msr daifclr, #2; isb; msr
-        daifset, #2` in an idle loop). Whatever does that, and every branch, is encoded in the group "branches, exception
-        generating and system instructions" (Arm ARM, C4.1).
+        daifset, #2` in an idle loop). Whatever does that, and every branch, is encoded in the group "branches,
+        exception generating and system instructions" (Arm ARM, C4.1).
         """
         length = self._blocks.get(pc)
         if length is None:

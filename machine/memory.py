@@ -48,7 +48,7 @@ class Memory:
         return b"".join(self._bus.read(physical, length) for physical, length in self._pieces(address, size))
 
     def read_available(self, address: int, size: int) -> bytes:
-        """As `read`, but ends early at the first unmapped byte. Raises MachineError if that is the first byte of all."""
+        """As `read`, but ends early at the first unmapped byte. Raises MachineError if that is the very first."""
         pieces = []
         try:
             for physical, length in self._pieces(address, size):

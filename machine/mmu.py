@@ -42,7 +42,7 @@ class Mapping:
 
 
 def table_root(registers: TranslationRegisters, upper: bool) -> tuple[int, int, int]:
-    """Physical address of the top-level table of the lower or upper range, its level, and the bits of address it covers.
+    """The top-level table of the lower or upper range: physical address, level, and the bits of address it covers.
 
     Raises ValueError when the range is disabled or its granule is not 4 KiB.
     """

@@ -43,7 +43,10 @@ class GeneralRegisters:
 
 
 class Registers:
-    """`registers.x[0]`, `.sp`, `.pc`, `.pstate`, and any of `NAMES` by `registers["esr_el1"]`. Values are unsigned ints."""
+    """`registers.x[0]`, `.sp`, `.pc`, `.pstate`, and any of `NAMES` by `registers["esr_el1"]`.
+
+    Values are unsigned ints.
+    """
 
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
@@ -144,4 +147,6 @@ def _vector(name: str) -> int | None:
 
 
 def _unknown(name: str) -> MachineError:
-    return MachineError(f"there is no register '{name}': x0..x30, sp, pc, pstate, v0..v31, fpsr, fpcr or an EL1 register")
+    return MachineError(
+        f"there is no register '{name}': x0..x30, sp, pc, pstate, v0..v31, fpsr, fpcr or an EL1 register"
+    )

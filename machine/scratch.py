@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Memory of the machine's own, at kernel addresses that the guest does not know of.
 
-Its physical pages lie outside the guest's RAM and are named in no device tree. When the guest's MMU is on they are mapped by
-one unused entry of the top-level table that TTBR1_EL1 points to, through tables that lie in those pages themselves. That
-entry is the one thing in the guest's memory that changes; no kernel allocates from a region it has no entry for.
+Its physical pages lie outside the guest's RAM and are named in no device tree. When the guest's MMU is on they are
+mapped by one unused entry of the top-level table that TTBR1_EL1 points to, through tables that lie in those pages
+themselves. That entry is the one thing in the guest's memory that changes; no kernel allocates from a region it has no
+entry for.
 """
 
 from __future__ import annotations
@@ -84,10 +85,12 @@ class Scratch:
         used = [bool(machine.bus.read_u64(root + i * 8)) for i in range(entries)]
         # The entry furthest from any that is in use: kernels grow their regions from the ends they have.
         distance = {
-            i: min((abs(i - j) for j in range(entries) if used[j]), default=entries) for i in range(entries) if not used[i]
+            i: min((abs(i - j) for j in range(entries) if used[j]), default=entries)
+            for i in range(entries)
+            if not used[i]
         }
         if not distance:
-            raise MachineError("the guest's top-level kernel page table has no unused entry to map out-of-line code with")
+            raise MachineError("the guest's top-level kernel page table has no unused entry to map code out of line")
         index = max(distance, key=lambda i: distance[i])
         # Top-level entry -> (level 1 table ->) level 2 table -> the block; entry 0 of each table is used.
         tables = [BASE + i * PAGE for i in range(2 - level)]
@@ -106,7 +109,8 @@ class Scratch:
     def set_state(self, state: dict[str, object]) -> None:
         """Take over what `state` gave."""
         base, following, free = state["base"], state["next"], state["free"]
-        assert isinstance(following, int) and isinstance(free, dict)
+        assert isinstance(following, int)
+        assert isinstance(free, dict)
         self.base = base if isinstance(base, int) else None
         self._next = following
         self._free = {int(size): list(addresses) for size, addresses in free.items()}

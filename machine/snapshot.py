@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Saving a machine's whole state, in memory and in a file, and taking it up again.
 
-A snapshot file is a page-aligned header (JSON) followed by the memory as it is, holes left out by the file system, so that a
-resumed machine can map it copy-on-write instead of reading it.
+A snapshot file is a page-aligned header (JSON) followed by the memory as it is, holes left out by the file system, so
+that a resumed machine can map it copy-on-write instead of reading it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 import unicorn
 
@@ -53,9 +53,20 @@ def put_back(machine: Machine, snapshot: Snapshot) -> None:
     _set_state(machine, snapshot.context, snapshot.state)
 
 
+class _Part(Protocol):
+    """What has state: the names of the attributes that hold all of it."""
+
+    @property
+    def STATE(self) -> tuple[str, ...]: ...
+
+
+def _parts(machine: Machine) -> dict[str, _Part]:
+    parts: dict[str, _Part] = {"clock": machine.clock, "gic": machine.gic, "uart": machine.uart}
+    return parts | {timer.name: timer for timer in machine.timers.values()}
+
+
 def _state(machine: Machine) -> dict[str, Any]:
-    parts = {"clock": machine.clock, "gic": machine.gic, "uart": machine.uart}
-    parts |= {timer.name: timer for timer in machine.timers.values()}
+    parts = _parts(machine)
     state: dict[str, Any] = {name: {key: getattr(part, key) for key in part.STATE} for name, part in parts.items()}
     state["scratch"] = machine.scratch.state()
     state["return_address"] = machine.return_address
@@ -64,9 +75,7 @@ def _state(machine: Machine) -> dict[str, Any]:
 
 
 def _set_state(machine: Machine, context: bytes, state: dict[str, Any]) -> None:
-    parts = {"clock": machine.clock, "gic": machine.gic, "uart": machine.uart}
-    parts |= {timer.name: timer for timer in machine.timers.values()}
-    for name, part in parts.items():
+    for name, part in _parts(machine).items():
         for key, value in json.loads(json.dumps(state[name])).items():
             setattr(part, key, value)
     machine.gic.running = [(number, priority) for number, priority in machine.gic.running]
@@ -177,10 +186,13 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:
                 raise ValueError
             header = json.loads(file.read(length))
             if header["version"] != VERSION:
-                raise MachineError(f"{path} is a snapshot of format {header['version']}, this is format {VERSION}: {again}")
+                raise MachineError(
+                    f"{path} is a snapshot of format {header['version']}, this is format {VERSION}: {again}"
+                )
             if header["unicorn"] != unicorn.__version__:
                 raise MachineError(
-                    f"{path} was saved with Unicorn {header['unicorn']} and cannot be resumed with {unicorn.__version__}: {again}"
+                    f"{path} was saved with Unicorn {header['unicorn']} and cannot be resumed with "
+                    f"{unicorn.__version__}: {again}"
                 )
             if path.stat().st_size != start + sum(header["memories"]):
                 raise ValueError
@@ -202,9 +214,8 @@ def load(path: Path) -> SavedMachine:
             raise damaged
         memories = []
         for size in header["memories"]:
-            memories.append(
-                mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=start)
-            )
+            access = mmap.PROT_READ | mmap.PROT_WRITE
+            memories.append(mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE, prot=access, offset=start))
             start += size
     crc, index = 0, 0
     for at in header["extents"]:

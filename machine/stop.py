@@ -48,7 +48,10 @@ class Stop:
 
 @dataclass(frozen=True)
 class WatchHit:
-    """The access that a watchpoint stopped before: its kind, virtual address as watched, size in bytes, value to be written."""
+    """The access that a watchpoint stopped before.
+
+    Its kind, virtual address as watched, size in bytes, and value to be written.
+    """
 
     kind: str
     address: int

@@ -15,7 +15,10 @@ class Gic:
     """The distributor. `pending_interrupt` says what the CPU interface would acknowledge."""
 
     name = "gic"
-    STATE = ("enabled", "enable", "latched", "level", "active", "group", "edge", "priority", "cpu_enabled", "mask", "running", "eoi_mode")
+    STATE = (
+        "enabled", "enable", "latched", "level", "active", "group", "edge", "priority",
+        "cpu_enabled", "mask", "running", "eoi_mode",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.enabled = 0
@@ -72,7 +75,7 @@ class Gic:
         return number
 
     def end(self, number: int) -> None:
-        """What a write of GICC_EOIR does: the running priority drops and, without EOImode, the interrupt is deactivated."""
+        """What a write of GICC_EOIR does: the priority drops and, without EOImode, the interrupt is deactivated."""
         for i in range(len(self.running) - 1, -1, -1):
             if self.running[i][0] == number:
                 del self.running[i]
