@@ -106,7 +106,9 @@ def write_image(rows: list[Row], layout: str, *, seed: int = 1) -> bytes:
     image += bytes(-len(image) % 8)
     for name, address, _ in rows:  # the table of system calls
         image += struct.pack("<Q", address) if name.startswith("__arm64_sys_") else b""
-    for place, value in ((0x1000, base + 64), (places.get("relative_base", 0), base), (0x2008, base + 8)):
+    relative_base = places.get("relative_base", 0)
+    decoy = (relative_base + 0x20_0000, base + 0x50_0000)  # another place with the same low bits
+    for place, value in ((0x1000, base + 64), decoy, (relative_base, base), (0x2008, base + 8)):
         image += struct.pack("<QQQ", LINK_BASE + place, 0x403, value)  # RELA
     return bytes(image)
 

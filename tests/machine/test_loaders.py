@@ -106,6 +106,34 @@ def test_symbols_are_those_that_nm_prints(demo: LoadedGuest, tool: Tool) -> None
     assert {name: demo.symbols[name].size for name in sizes} == sizes
 
 
+ALIASES = """
+    .globl _start
+    .type local_alias, %function
+    .type _start, %function
+untyped_alias:
+local_alias:
+_start: b .
+    .size _start, 4
+    .size local_alias, 4
+last_label:
+    nop
+    nop
+"""
+
+
+def test_global_function_is_preferred_among_aliases(tool: Tool, tmp_path: Path) -> None:
+    gcc = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
+    (tmp_path / "a.S").write_text(ALIASES)
+    options = ["-nostdlib", "-static", "-Wl,--build-id=none,-Ttext=0x40080000", "-o", str(tmp_path / "a.elf")]
+    subprocess.run([gcc, *options, str(tmp_path / "a.S")], check=True)
+    guest = read_guest(tmp_path / "a.elf")
+    assert guest.entry == 0x4008_0000
+    assert guest.symbols.describe(0x4008_0000) == "_start"
+    assert guest.symbols["local_alias"].address == guest.symbols["untyped_alias"].address == 0x4008_0000
+    assert guest.symbols.describe(0x4008_0008) == "last_label+0x4"
+    assert guest.dwarf is None
+
+
 def test_virtual_entry_is_entered_where_it_is_loaded(put: Callable[[bytes], Path]) -> None:
     (virtual,) = struct.unpack_from("<Q", ELF, program_header(0, P_VADDR))
     (physical,) = struct.unpack_from("<Q", ELF, program_header(0, P_PADDR))

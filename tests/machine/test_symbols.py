@@ -56,7 +56,12 @@ def test_symbol_at_an_address_covers_it_and_is_the_nearest(rows: list[Symbol], a
 
 
 def test_label_in_a_function_gives_way_to_it() -> None:
-    symbols = Symbols([Symbol("memcpy", 0x100, 0x40, "function"), Symbol("tail", 0x120, 0, "other")])
+    rows = [
+        Symbol("memcpy", 0x100, 0x40, "function"),
+        Symbol("tail", 0x120, 0, "other"),
+        Symbol("end", 0x140, 0, "other"),
+    ]
+    symbols = Symbols(rows)
     assert symbols.describe(0x124) == "memcpy+0x24"
     assert symbols["tail"].address == 0x120
 
