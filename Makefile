@@ -70,7 +70,7 @@ $(VENV)/pyvenv.cfg:
 		done; return 1; \
 	}; \
 	find_python || { $(call install,python3-venv); find_python; } || \
-		{ echo "armprobe needs Python 3.11 or later with the venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }; \
+		{ echo "armprobe takes a Python from 3.11 on that can make virtual environments" >&2; exit 1; }; \
 	$$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # system(command:package ...): install the packages whose command or file is missing
