@@ -17,6 +17,7 @@ from armprobe.machine import Machine, MachineError
 from armprobe.machine.exceptions import IL, Class
 from armprobe.machine.frame import Frame
 
+from .code_references import addresses_formed
 from .decode import decode
 from .engine import Engine, Status
 from .era import Era
@@ -25,6 +26,7 @@ from .instructions import Verdict
 from .simulate import SIMULATORS
 from .site import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD, Site
 from .slots import Slots
+from .text import Text
 
 _BUCKETS: Final = 64  # of kprobe_table, 1 << KPROBE_HASH_BITS
 _CHAIN_LIMIT: Final = 10_000
@@ -45,6 +47,7 @@ _TEXT_FUNCTIONS: Final = {
     "arch_prepare_kprobe": True,
     "aarch64_insn_patch_text_nosync": False,
     "aarch64_insn_write": False,
+    "__aarch64_insn_write": False,
     "aarch64_insn_read": False,
 }
 
@@ -61,6 +64,7 @@ class GuestProbes:
         disarm: Callable[[Site], None],
         slots: Slots,
         era: Era,
+        text: Text,
     ) -> None:
         self._machine = machine
         self._sites = sites
@@ -68,6 +72,7 @@ class GuestProbes:
         self._arm, self._disarm = arm, disarm
         self._slots = slots
         self._era = era
+        self._text = text
         self._frame = machine.cpu.frame
         self._lifted: set[Site] = set()
         self._watching: list[tuple[int, Callable[[Machine], None]]] = []
@@ -77,12 +82,13 @@ class GuestProbes:
 
     def find(self, address: int) -> GuestKprobe | None:
         """The guest's kprobe at `address`, from its kprobe_table; None if it has none there, or no such table."""
-        table = self._machine.symbols.get("kprobe_table")
-        if table is None:
-            return None
         memory = self._machine.memory
         try:
-            for (node,) in struct.iter_unpack("<Q", memory.read(table.address, 8 * _BUCKETS)):
+            lookup = self._machine.symbols.get("get_kprobe")
+            tables = [] if lookup is None else addresses_formed(self._text.read_u32, lookup)
+            if len(tables) != 1:
+                return None
+            for (node,) in struct.iter_unpack("<Q", memory.read(tables[0], 8 * _BUCKETS)):
                 for _ in range(_CHAIN_LIMIT):
                     if not node:
                         break

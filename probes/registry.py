@@ -32,8 +32,8 @@ Probe = Kprobe | Kretprobe
 
 _UNKNOWN: Final = Decoded(
     Verdict.GOOD,
-    warning="the guest has a BRK #4 of its own here that is none of its kprobes: it gets it after the pre-handlers, and "
-    "post-handlers do not run",
+    warning="the guest has a BRK #4 of its own here that is none of its kprobes: it gets that after the pre-handlers, "
+    "and post-handlers do not run",
 )
 
 
@@ -54,7 +54,9 @@ class Kprobes:
         self._engine = Engine(machine, self.era, self._sites, self._recorder)
         self._returns = Returns(machine, self._engine, self._recorder)
         self._engine.idle = self._reap
-        self._guest = GuestProbes(machine, self._sites, self._engine, self._arm, self._disarm, self._slots, self.era)
+        self._guest = GuestProbes(
+            machine, self._sites, self._engine, self._arm, self._disarm, self._slots, self.era, self._text
+        )
 
     # What was recorded
 

@@ -8,9 +8,11 @@ from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError
 
+from .code_references import addresses_formed
 from .era import Era
 from .text import Text
 
+_HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address is formed the list may begin
 _JUMP_ENTRY: Final = 16  # bytes: s32 code, s32 target, s64 key, each relative to itself (include/linux/jump_label.h)
 _LIST_LIMIT: Final = 100_000
 
@@ -36,15 +38,16 @@ class Tables:
 
     def blacklist(self) -> list[Area]:
         """Everything that must not be probed, as /sys/kernel/debug/kprobes/blacklist has it, in order of address."""
-        areas = []
+        if self._from_list is None:
+            self._from_list = self._kernel_list()
+        if self._from_list is not None:
+            return self._from_list
+        areas = self._marked()
         for start, end in self._era.blacklist:
             found = self._text.area(start, end)
             if found is not None and found[0] < found[1]:
                 areas.append(Area(*found, start.removeprefix("__").removesuffix("_start")))
-        if self._from_list is None:
-            self._from_list = self._kernel_list()
-        areas += self._marked() if self._from_list is None else self._from_list
-        return sorted(set(areas))
+        return sorted(areas)
 
     def forbidden(self, address: int) -> Area | None:
         """The area of the blacklist that `address` is in, or None (within_kprobe_blacklist)."""
@@ -65,16 +68,17 @@ class Tables:
     def may_fault(self, address: int) -> bool:
         """Whether the instruction has an entry in the exception table."""
         size = self._era.exception_entry
-        return address in self._relative("__start___ex_table", "__stop___ex_table", size)
+        return address in self._relative("__start___ex_table", "__stop___ex_table", size, "search_exception_tables")
 
     def is_jump_label(self, address: int) -> bool:
         """Whether the instruction is a branch that the kernel turns on and off by patching."""
-        return address in self._relative("__start___jump_table", "__stop___jump_table", _JUMP_ENTRY)
+        symbols = "__start___jump_table", "__stop___jump_table"
+        return address in self._relative(*symbols, _JUMP_ENTRY, "jump_label_text_reserved")
 
-    def _relative(self, start: str, end: str, size: int) -> frozenset[int]:
+    def _relative(self, start: str, end: str, size: int, user: str) -> frozenset[int]:
         """The addresses that the first word of each entry is the distance to; sorting a table changes none."""
         if start not in self._cache:
-            area = self._text.area(start, end)
+            area = self._text.area(start, end) or self._used_by(user, size)
             if area is None:
                 return frozenset()
             try:
@@ -86,22 +90,47 @@ class Tables:
             )
         return self._cache[start]
 
-    def _kernel_list(self) -> list[Area] | None:
-        """Linux's own blacklist once init_kprobes() has filled it: a list of {list_head; start; end}."""
-        head = self._symbols.get("kprobe_blacklist")
-        if head is None:
+    def _used_by(self, function: str, size: int) -> tuple[int, int] | None:
+        """The table of entries of `size` bytes whose start and end `function` forms first."""
+        formed = self._formed(function)[:2]
+        if len(formed) < 2 or formed[0] == formed[1] or (formed[1] - formed[0]) % size:
             return None
+        return min(formed), max(formed)
+
+    def _formed(self, function: str) -> list[int]:
+        symbol = self._symbols.get(function)
+        try:
+            return [] if symbol is None else addresses_formed(self._text.read_u32, symbol)
+        except MachineError:
+            return []
+
+    def _kernel_list(self) -> list[Area] | None:
+        """Linux's own blacklist, kprobe_blacklist, once init_kprobes() has filled it; else None."""
+        named = self._symbols.get("kprobe_blacklist")
+        heads = [named.address] if named is not None else []
+        for variable in self._formed("within_kprobe_blacklist"):
+            heads += range(variable, variable + _HEAD_WITHIN, 8)
+        for head in heads:
+            areas = self._walk(head)
+            if areas:
+                return sorted(areas)
+        return None
+
+    def _walk(self, head: int) -> list[Area] | None:
+        """The entries {list_head; start; end} of the list at `head`; None if there is no list of such there."""
         areas: list[Area] = []
         memory = self._machine.memory
         try:
-            entry = memory.read_u64(head.address)
-            while entry != head.address and len(areas) < _LIST_LIMIT:
-                following, _, start, end = struct.unpack("<4Q", memory.read(entry, 32))
+            before, entry = head, memory.read_u64(head)
+            while entry != head:
+                following, previous, start, end = struct.unpack("<4Q", memory.read(entry, 32))
+                if previous != before or not start < end or not self._text.contains(start) or len(areas) > _LIST_LIMIT:
+                    return None
                 areas.append(Area(start, end, self._symbols.describe(start)))
-                entry = following
+                before, entry = entry, following
         except MachineError:
             return None
-        return areas or None
+        return areas
 
     def _marked(self) -> list[Area]:
         """The functions marked NOKPROBE_SYMBOL: addresses collected by the linker."""

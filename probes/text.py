@@ -27,15 +27,17 @@ class Text:
     def mapped(self, address: int) -> bool:
         """Whether the guest's own page tables lead to `address`, and will go on doing so.
 
-        While Linux boots it replaces its first tables, with whatever the machine added to them, by swapper_pg_dir.
+        While Linux boots it replaces its first tables, with whatever the machine has added to them, by
+        swapper_pg_dir. That lies between the kernel's text and its initialisation code, init_pg_dir behind all of it
+        (vmlinux.lds.S).
         """
         try:
             self._machine.memory.read_u32(address)
-            final = self._symbols.get("swapper_pg_dir") if self._machine.kind == "linux" else None
-            if final is None:
+            image = self.area("_stext", "_sinittext") if self._machine.kind == "linux" else None
+            if image is None:
                 return True
             root = self._machine.translation_registers().ttbr1 & 0x0000_FFFF_FFFF_F000
-            return self._machine.memory.translate(final.address).physical == root
+            return 0 <= root - self._machine.memory.translate(image[0]).physical < image[1] - image[0]
         except MachineError:
             return False
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Finding data by the code that uses it.
+
+Distribution kernels keep the names of functions only (CONFIG_KALLSYMS_ALL is off), so that their tables have no
+symbols; but each is used by a short function that has one, which forms the address with ADRP and ADD (Arm ARM, C6.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from armprobe.machine import Symbol
+
+_MASK: Final = (1 << 64) - 1
+_LONGEST: Final = 1024  # bytes of a function looked at
+
+
+def addresses_formed(read_u32: Callable[[int], int], function: Symbol) -> list[int]:
+    """The addresses that `function` forms with ADRP and ADD (immediate), each once, in the order it does so.
+
+    `read_u32` gives the instruction at an address.
+    """
+    pages: dict[int, int] = {}
+    formed: list[int] = []
+    for address in range(function.address, function.address + min(function.size, _LONGEST), 4):
+        word = read_u32(address)
+        if word & 0x9F00_0000 == 0x9000_0000:  # ADRP
+            pages_away = (word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3
+            pages_away -= pages_away >> 20 << 21
+            pages[word & 31] = (address & ~0xFFF) + (pages_away << 12) & _MASK
+        elif word & 0xFFC0_0000 == 0x9100_0000 and (word >> 5 & 31) in pages:  # ADD (immediate), 64-bit, not shifted
+            value = pages[word >> 5 & 31] + (word >> 10 & 0xFFF)
+            if value not in formed:
+                formed.append(value)
+    return formed
