@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import unicorn
@@ -26,8 +26,7 @@ class Dispatcher:
 
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
-        self._brk: dict[int, list[Claim]] = {}
-        self._hvc: dict[int, list[Claim]] = {}
+        self._claims: dict[int, list[Claim]] = {}  # by syndrome: exception class and immediate
         self._faults: list[FaultClaim] = []
         self.pan = bool(cpu.system(_ID_AA64MMFR1) >> 20 & 15)
         self.stop: Stop | None = None
@@ -37,11 +36,11 @@ class Dispatcher:
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
         """Offer BRK #immediate to `claim` first. The frame's PC is the BRK's address; True means handled."""
-        self._brk.setdefault(immediate, []).append(claim)
+        self._claims.setdefault(Class.BRK << 26 | IL | immediate, []).append(claim)
 
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
         """Offer HVC #immediate to `claim`. The frame's PC is the instruction after the HVC; True means handled."""
-        self._hvc.setdefault(immediate, []).append(claim)
+        self._claims.setdefault(Class.HVC << 26 | IL | immediate, []).append(claim)
 
     def claim_fault(self, claim: FaultClaim) -> None:
         """Offer aborts and undefined instructions at EL1 to `claim`: (frame, kind, syndrome, fault address)."""
@@ -66,31 +65,21 @@ class Dispatcher:
             frame.load()
 
     def _raised(self, engine: unicorn.Uc, number: int, _: object) -> None:
-        cpu = self._cpu
-        frame = cpu.frame
-        frame.load()
+        cpu, frame = self._cpu, self._cpu.frame
+        engine.context_update(frame.context)
+        syndrome = frame.syndrome
         cpu.held = True
         try:
-            self._offer(frame, number, frame.syndrome)
+            for claim in self._claims.get(syndrome, ()):
+                if claim(frame):
+                    break
+            else:
+                self._guest_takes(frame, number, syndrome)
         finally:
             cpu.held = False
-        frame.store()
+        engine.context_restore(frame.context)
         if self.stop is not None or self.end_slice:
             engine.emu_stop()
-
-    def _offer(self, frame: Frame, number: int, syndrome: int) -> None:
-        claims: Sequence[Claim]
-        if number == Raised.BREAKPOINT:
-            claims = self._brk.get(syndrome & 0xFFFF, ())
-        elif number == Raised.HVC:
-            claims = self._hvc.get(syndrome & 0xFFFF, ())
-        else:
-            claims = ()
-        for claim in claims:
-            if claim(frame):
-                break
-        else:
-            self._guest_takes(frame, number, syndrome)
 
     def _guest_takes(self, frame: Frame, number: int, syndrome: int) -> None:
         fault_address = frame.fault_address
