@@ -115,6 +115,8 @@ def _session(verb: str, options: argparse.Namespace) -> Session:
     session = Session(guest, era=options.era, initrd=initrd, cmdline=cmdline, memory=memory)
     session.name = name
     session.machine.clock.paced = options.paced
+    for note in session.machine.guest.notes:
+        _report(f"note: {note}")
     return session
 
 
