@@ -31,6 +31,7 @@ class Breakpoints:
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
         self._wanted: Counter[int] = Counter()
+        self.stepping_over: int | None = None  # the breakpoint whose instruction is being executed
 
     def __contains__(self, address: int) -> bool:
         return address in self._wanted
@@ -59,9 +60,11 @@ class Breakpoints:
         """Execute the one instruction at `pc` although it is a breakpoint; returns as `Cpu.run`."""
         self._cpu.engine.ctl_set_exits([])
         self._cpu.forget([pc])
+        self.stepping_over = pc
         try:
             return self._cpu.run(pc, 1)
         finally:
+            self.stepping_over = None
             self._arm([pc])
 
     def _arm(self, changed: list[int]) -> None:

@@ -22,7 +22,7 @@ from .devices import GenericTimer, Gic, GicCpuInterface, Pl011
 from .devices.gic import SPURIOUS
 from .dispatch import Claim, Dispatcher, FaultClaim, Resume
 from .errors import MachineError
-from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, IRQ, WRITE_NOT_READ, Class, enter
+from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, IRQ, WRITE_NOT_READ, Class, Raised, enter
 from .frame import DAIF, EL1H, PSTATE_I, Frame
 from .loaders import LoadedGuest
 from .memory import Memory
@@ -96,6 +96,7 @@ class Machine:
         self.psci = Psci(self.request_stop)
         self.claim_hvc(0, self.psci.call)
         self.claim_hvc(CALL_RETURN, self._call_returned)
+        self.claim_fault(self._cannot_fetch)
 
     def _timer(self, name: str, intid: int) -> GenericTimer:
         return GenericTimer(name, lambda: self.clock.now, lambda asserted: self.gic.set_line(intid, asserted))
@@ -273,6 +274,19 @@ class Machine:
         if self.return_address is None or frame.pc != self.return_address + 4:
             return False
         self.request_stop(Stop(StopReason.RETURNED, frame.pc))
+        return True
+
+    def _cannot_fetch(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
+        """A breakpoint where no instruction can be fetched, which the engine does not see.
+
+        gdb has a function that it calls return to the program's entry point and waits there (GDB manual, "Calling");
+        once the MMU is on, a kernel's entry point is often no address any more.
+        """
+        pc = frame.pc
+        breakpoints = self.breakpoints.count(pc) - len(self._intercepts.get(pc, ()))
+        if raised is not Raised.PREFETCH_ABORT or breakpoints <= 0 or pc == self.breakpoints.stepping_over:
+            return False
+        self.request_stop(Stop(StopReason.BREAKPOINT, pc))
         return True
 
     @contextlib.contextmanager
