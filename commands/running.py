@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Stop, StopReason
@@ -80,6 +81,12 @@ def _answer(session: Session, out: Out) -> None:
         out("\n")
 
 
+def _save(session: Session, arguments: Arguments, out: Out) -> None:
+    path = Path(arguments.file)
+    session.machine.save(path)
+    out(f"saved; armprobe --snapshot {path} goes on from here\n")
+
+
 def _quit(session: Session, arguments: Arguments, out: Out) -> None:
     session.finished = True
 
@@ -134,6 +141,14 @@ COMMANDS = (
         _console,
         group=GROUP,
         changes_state=True,
+    ),
+    Command(
+        "save",
+        "Save the whole machine to a file, to go on from it later.",
+        (Arg("file", "the file to write"),),
+        _save,
+        group=GROUP,
+        gdb="guest-save",
     ),
     Command("quit", "Leave armprobe; the guest is gone.", (), _quit, aliases=("exit",), group=GROUP, gdb=False),
 )
