@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest's symbols as an ELF file, for debuggers, which read symbols from files.
+
+A guest with debug information has such a file already. Of any other, a kernel for one, only a table of symbols is
+known: it goes into an ELF that has no code (System V ABI, chapter 4; ELF for the Arm 64-bit Architecture). Its sections
+are SHT_NOBITS, which say where code and data are and nothing of what is in them: that is in the guest's memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from .errors import MachineError
+from .symbols import Symbol
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+_IDENTIFICATION: Final = b"\x7fELF\2\1\1".ljust(16, b"\0")  # 64-bit, little-endian, version 1, no OS's ABI
+_HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
+_SECTION: Final = struct.Struct("<IIQQQQIIQQ")
+_SYMBOL: Final = struct.Struct("<IBBHQQ")
+
+_ET_EXEC, _EM_AARCH64 = 2, 183
+_SHT_SYMTAB, _SHT_STRTAB, _SHT_NOBITS = 2, 3, 8
+_SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
+_STB_GLOBAL: Final = 1 << 4
+_INFO: Final = {"function": _STB_GLOBAL | 2, "object": _STB_GLOBAL | 1, "other": _STB_GLOBAL}  # STT_FUNC, _OBJECT
+
+_LAST: Final = (1 << 64) - 1  # a section cannot end after this address
+_SECTION_NAMES: Final = b"\0.text\0.data\0.symtab\0.strtab\0.shstrtab\0"
+_MOST_REGIONS: Final = 1000  # a kernel has about ten; what is told apart further is a table that makes no sense
+
+
+@dataclass
+class _Region:
+    """Code or data from `start` up to `end`, virtual addresses."""
+
+    is_code: bool
+    start: int
+    end: int
+
+
+def symbol_file(machine: Machine) -> bytes | None:
+    """An ELF with the symbols of `machine`'s guest, its own if that has debug information; None if it has no symbols.
+
+    Raises MachineError when its own cannot be read any more.
+    """
+    path = machine.guest.dwarf
+    if path is None:
+        return _elf(list(machine.symbols)) if len(machine.symbols) else None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MachineError(f"the symbols in {path} cannot be read: {error.strerror}") from error
+
+
+def _elf(symbols: list[Symbol]) -> bytes:
+    """An executable of `symbols`, which are in order of address and at least one."""
+    regions, indices = _regions(symbols)
+    names = [symbol.name.encode("utf-8", "surrogateescape") + b"\0" for symbol in symbols]
+    offsets = accumulate(map(len, names), initial=1)
+    entries = [
+        _SYMBOL.pack(offset, _INFO[symbol.kind], 0, index, symbol.address, symbol.size)
+        for symbol, offset, index in zip(symbols, offsets, indices, strict=False)  # the last offset is the end's
+    ]
+    table = bytes(_SYMBOL.size) + b"".join(entries)
+    strings = b"\0" + b"".join(names)
+    table_at = _HEADER.size
+    strings_at = table_at + len(table)
+    section_names_at = strings_at + len(strings)
+    headers_at = -(-(section_names_at + len(_SECTION_NAMES)) // 8) * 8
+    sections = [
+        bytes(_SECTION.size),
+        *(_nobits(region) for region in regions),
+        # No symbol is local, so the first that is not is number 1.
+        _section(b".symtab", _SHT_SYMTAB, 0, 0, table_at, len(table), len(regions) + 2, 1, 8, _SYMBOL.size),
+        _section(b".strtab", _SHT_STRTAB, 0, 0, strings_at, len(strings), 0, 0, 1, 0),
+        _section(b".shstrtab", _SHT_STRTAB, 0, 0, section_names_at, len(_SECTION_NAMES), 0, 0, 1, 0),
+    ]
+    header = _HEADER.pack(
+        *(_IDENTIFICATION, _ET_EXEC, _EM_AARCH64, 1, 0, 0, headers_at, 0, _HEADER.size),
+        *(0, 0, _SECTION.size, len(sections), len(sections) - 1),
+    )
+    content = header + table + strings + _SECTION_NAMES
+    return content.ljust(headers_at, b"\0") + b"".join(sections)
+
+
+def _section(name: bytes, *fields: int) -> bytes:
+    return _SECTION.pack(_SECTION_NAMES.index(name + b"\0"), *fields)
+
+
+def _nobits(region: _Region) -> bytes:
+    name, flags = (b".text", _SHF_EXECINSTR) if region.is_code else (b".data", _SHF_WRITE)
+    size = region.end - region.start
+    return _section(name, _SHT_NOBITS, _SHF_ALLOC | flags, region.start, _HEADER.size, size, 0, 0, 1, 0)
+
+
+def _regions(symbols: list[Symbol]) -> tuple[list[_Region], list[int]]:
+    """Where code and data take turns, and for each symbol the number, from 1, of the region it is in.
+
+    gdb takes a symbol for code or data by the section that it is in. Sections must not overlap.
+    """
+    regions: list[_Region] = []
+    indices = []
+    is_code = True
+    for symbol in symbols:
+        if symbol.kind != "other":  # a label is what surrounds it
+            is_code = symbol.kind == "function"
+        if not regions or regions[-1].is_code is not is_code:
+            if regions:
+                regions[-1].end = min(regions[-1].end, symbol.address)
+            regions.append(_Region(is_code, symbol.address, symbol.address))
+        regions[-1].end = max(regions[-1].end, min(symbol.address + symbol.size, _LAST))
+        indices.append(len(regions))
+    if len(regions) > _MOST_REGIONS:
+        return [_Region(True, symbols[0].address, max(region.end for region in regions))], [1] * len(symbols)
+    return regions, indices
