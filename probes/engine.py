@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.machine.exceptions import IL, Class, Raised
@@ -23,6 +23,7 @@ from .record import Stage
 from .recorder import Recorder
 from .site import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD, Site
 
+STONE_IMM: Final = 0x6B73  # any that PSCI, the kretprobe trampoline and the guest's own hypercalls do not use
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
 
 
@@ -66,9 +67,13 @@ class Engine:
         self.guest_steps: Callable[[Frame, Site], None] = lambda frame, site: None
         self.guest_stepped: Callable[[Frame], bool] = lambda frame: False
         self.idle: Callable[[], None] = lambda: None  # told when a hit is over
+        # Gives x30 back for a stop at a function's entry; the result takes it again.
+        self.return_address_shown: Callable[[], Callable[[], None]] = lambda: lambda: None
         machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint)
         machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
         machine.claim_fault(self._fault)
+        machine.claim_hvc(STONE_IMM, self._stone_reached)
+        self._stone = 0
 
     @property
     def busy(self) -> set[Site]:
@@ -113,9 +118,12 @@ class Engine:
     def _removed(self, address: int) -> bool:
         """A BRK #4 without a probe. If it is not in the text any more, execute what is there now."""
         try:
-            return self._machine.memory.read_u32(address) != KPROBES_BRK_WORD
+            if self._machine.memory.read_u32(address) == KPROBES_BRK_WORD:
+                return False
         except MachineError:
             return False
+        self._machine.cpu.forget([address])
+        return True
 
     def _reenter(self, site: Site, frame: Frame) -> bool:
         for probe in site.probes:
@@ -224,13 +232,32 @@ class Engine:
 
     def _stop_before(self, site: Site, skip: bool) -> None:
         """Stop between the pre-handlers and the instruction, with the registers of the interrupted code."""
-        address = self._words[32]
+        take_return_address = self.return_address_shown()
+        words = self._words
+        address, sp, caller = words[32], words[31], words[30]
 
         def resume(frame: Frame) -> None:
-            if skip or frame.pc != address:
+            if skip:
+                take_return_address()
                 self.over()
+            elif words[32] == address:
+                go_on(frame)
             else:
-                self._step(site, frame, _SS)
+                self.over()
+                if words[30] != caller:
+                    self._machine.dispatcher.resume = called
+
+        def called(frame: Frame) -> None:
+            """A debugger that calls a function moves PC and x30, and puts all registers back after it."""
+            if (words[32], words[31]) == (address, sp) and self.site is None and site.armed:
+                self.site = site
+                go_on(frame)
+            else:
+                self._machine.dispatcher.resume = called
+
+        def go_on(frame: Frame) -> None:
+            take_return_address()
+            self._step(site, frame, _SS)
 
         self._stop(address, resume)
 

@@ -8,6 +8,7 @@ tasks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from armprobe.machine import Machine, Stop, StopReason
@@ -38,6 +39,7 @@ class Returns:
         self.trampoline = 0  # its address, 0 while there is none
         self._site = Site(0, _NOP, _NOP, decode(_NOP))  # current_kprobe while return handlers run
         machine.claim_hvc(trampoline.HVC_IMM, self._returned)
+        engine.return_address_shown = self._show_return_address
 
     def install(self) -> None:
         """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room."""
@@ -84,6 +86,32 @@ class Returns:
             return 0
 
         return entered
+
+    def _show_return_address(self) -> Callable[[], None]:
+        """At a stop at the function's entry x30 is the caller's, which a debugger needs to find that caller.
+
+        Nothing is taken until the result is called, which then takes whatever x30 has by then.
+        """
+        words = self._words
+        chain = self._unlink(words[31]) if words[30] == self.trampoline else []
+        if not chain:
+            return lambda: None
+        words[30] = chain[-1].ret_addr
+        for instance in chain:
+            if instance.rp is not None:
+                instance.rp.free.append(instance)
+
+        def take() -> None:
+            for instance in reversed(chain):
+                rp = instance.rp
+                if rp is None or instance in rp.free:  # otherwise it was unregistered meanwhile
+                    if rp is not None:
+                        rp.free.remove(instance)
+                    instance.ret_addr, instance.sp = words[30], words[31]
+                    words[30] = self.trampoline
+                    self._by_sp.setdefault(instance.sp, []).append(instance)
+
+        return take
 
     def forget(self, rp: Kretprobe) -> None:
         """`rp` is no longer registered; the calls outstanding will return without it."""

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests to put probes on."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import pytest
+from armprobe import machine
+from armprobe.probes import Kprobes
+
+
+@pytest.fixture
+def demo() -> machine.Machine:
+    """The demo kernel at the start of its workload."""
+    m = machine.load("demo")
+    m.run(until="workload_run")
+    return m
+
+
+@pytest.fixture
+def kprobes(demo: machine.Machine) -> Kprobes:
+    """The probes of `demo`."""
+    return Kprobes(demo)
+
+
+@pytest.fixture
+def code(demo: machine.Machine) -> Callable[..., int]:
+    """code(*words): the address of these instructions in the memory of `demo`, where nothing else uses it."""
+
+    def write(*words: int) -> int:
+        address = demo.scratch.allocate(4 * len(words), 16)
+        demo.scratch.write(address, struct.pack(f"<{len(words)}I", *words))
+        return address
+
+    return write

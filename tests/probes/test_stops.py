@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stopping between the stages, looking, changing, calling, and going on."""
+
+from __future__ import annotations
+
+import pytest
+from armprobe import machine
+from armprobe.machine import StopReason
+from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Stage
+
+NZCV = 0xF000_0000
+
+
+def test_stop_at_pre(demo: machine.Machine, kprobes: Kprobes) -> None:
+    ran: list[str] = []
+    probe = kprobes.register_kprobe(
+        Kprobe(
+            "kfree",
+            pre_handler=lambda p, regs: ran.append("pre"),
+            post_handler=lambda p, regs, flags: ran.append("post"),
+            stop=[Stage.PRE],
+        )
+    )
+    stop = demo.run()
+    address = demo.symbols["kfree"].address
+    assert (stop.reason, stop.address, stop.text) == (StopReason.PROBE, address, "kprobe kfree: stage pre")
+    assert isinstance(stop.detail, Hit)
+    assert (stop.detail.probe, stop.detail.number) == (probe, 1)
+    assert demo.registers.pc == address
+    assert ran == ["pre"]
+    demo.step()
+    assert demo.registers.pc == address + 4
+    assert ran == ["pre", "post"]
+    assert demo.run().detail.number == 2
+    assert ran == ["pre", "post", "pre"]
+
+
+@pytest.mark.parametrize("name", ["insn_nop", "pcrel_ret", "pcrel_cbz"])
+def test_changes_at_pre_take_effect(demo: machine.Machine, kprobes: Kprobes, name: str) -> None:
+    expected = {"insn_nop": 1234, "pcrel_ret": 1234, "pcrel_cbz": 1}[name]
+    probe = kprobes.register_kprobe(Kprobe(name, stop=[Stage.PRE]))
+    demo.run()
+    back, sp = demo.registers.x[30], demo.registers.sp
+    demo.registers.x[0] = 1234
+    probe.stop.clear()
+    while demo.run(until=back).address != back or demo.registers.sp != sp:
+        pass
+    assert demo.registers.x[0] == expected
+
+
+def test_moving_the_pc_at_pre_abandons_the_step(demo: machine.Machine, kprobes: Kprobes) -> None:
+    posts: list[int] = []
+    probe = kprobes.register_kprobe(
+        Kprobe("fib", post_handler=lambda p, regs, flags: posts.append(1), stop=[Stage.PRE])
+    )
+    demo.run()
+    probe.stop.clear()
+    back = demo.registers.x[30]
+    demo.registers.x[0], demo.registers.pc = 77, back
+    assert demo.run(until=back + 4).reason is StopReason.UNTIL
+    assert posts == []
+    hits = probe.hits
+    assert demo.call("fib", 1) == 1
+    assert (probe.hits, probe.nmissed) == (hits + 1, 0)
+
+
+def test_stop_at_post(demo: machine.Machine, kprobes: Kprobes) -> None:
+    probe = kprobes.register_kprobe(Kprobe("pcrel_b", stop=[Stage.POST]))
+    stop = demo.run()
+    target = demo.symbols["pcrel_b"].address + 12  # where the branch there goes
+    assert (stop.address, stop.text, demo.registers.pc) == (target, "kprobe pcrel_b: stage post", target)
+    value = demo.registers.x[0]
+    demo.step()
+    assert (demo.registers.x[0], demo.registers.pc) == (value + 1, target + 4)
+    assert probe.nmissed == 0
+
+
+def test_stop_at_entry(demo: machine.Machine, kprobes: Kprobes) -> None:
+    probe = kprobes.register_kretprobe(Kretprobe("kmalloc", stop=[Stage.ENTRY, Stage.RETURN]))
+    stop = demo.run()
+    address = demo.symbols["kmalloc"].address
+    assert (stop.address, stop.text, demo.registers.pc) == (address, "kretprobe kmalloc: stage entry", address)
+    # the entry handler is through: x30 is the trampoline, the caller is in the record
+    assert demo.registers.x[30] in demo.scratch
+    caller = stop.detail.regs.regs[30]
+    stop = demo.run()
+    assert (stop.text, stop.address, stop.detail.caller) == ("kretprobe kmalloc: stage return", caller, caller)
+    assert probe.hits == 1
+
+
+def test_stop_at_return_shows_the_caller(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """And a call made there, on the stack just below, does not spoil the way back."""
+    snapshot = demo.snapshot()
+    names = [*(f"x{i}" for i in range(30)), "sp", "pc", "pstate"]
+    demo.run(until="kmalloc")
+    back, sp = demo.registers.x[30], demo.registers.sp
+    while demo.run(until=back) and demo.registers.sp != sp:
+        pass
+    expected = [demo.registers[name] for name in names]
+    demo.step(3)
+    afterwards = [demo.registers[name] for name in names]
+    demo.restore(snapshot)
+
+    probe = kprobes.register_kretprobe(Kretprobe("kmalloc", stop=[Stage.RETURN]))
+    demo.run()
+    assert [demo.registers[name] for name in names] == expected
+    assert demo.call("hanoi", 3, 1, 2, 3) == 7
+    assert demo.call("kmalloc", 64, 0) != 0
+    assert probe.kp.nmissed == 1  # the hit is still being handled
+    kprobes.unregister(probe)
+    demo.run(until=back)
+    assert [demo.registers[name] for name in names] == expected
+    demo.step(3)
+    assert [demo.registers[name] for name in names] == afterwards
+
+
+def test_changes_at_return_take_effect(demo: machine.Machine, kprobes: Kprobes) -> None:
+    probe = kprobes.register_kretprobe(Kretprobe("fib", stop=[Stage.RETURN]))
+    stop = demo.run()
+    probe.stop.clear()
+    demo.registers.x[0], demo.registers.x[19] = 4321, 19
+    flags = demo.registers.pstate ^ NZCV
+    demo.registers.pstate = flags
+    demo.run(until=stop.address)
+    assert (demo.registers.x[0], demo.registers.x[19]) == (4321, 19)
+    assert demo.registers.pstate & NZCV == flags & NZCV
+    assert demo.registers.x[30] == stop.address
+
+
+def test_moving_the_pc_at_return(demo: machine.Machine, kprobes: Kprobes) -> None:
+    probe = kprobes.register_kretprobe(Kretprobe("insn_nop", stop=[Stage.RETURN]))
+    stop = demo.run()
+    probe.stop.clear()
+    demo.registers.pc = stop.address + 4
+    assert demo.run(until=stop.address + 8, instructions=2).reason is StopReason.UNTIL
+    assert demo.call("insn_nop", 6) == 6
+    assert (probe.hits, probe.nmissed, probe.kp.nmissed) == (2, 0, 0)
+
+
+def test_step_over_a_simulated_instruction(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """One step is one instruction, with a stop before it or not; interrupts stay as they were."""
+    probe = kprobes.register_kprobe(Kprobe("pcrel_b"))
+    address = demo.symbols["pcrel_b"].address
+    for stops in ([], [Stage.PRE], [Stage.PRE, Stage.POST]):
+        probe.stop = set(stops)
+        demo.run(until="pcrel_b")
+        pstate = demo.registers.pstate
+        if Stage.PRE in stops:
+            assert demo.step().reason is StopReason.PROBE
+            assert demo.registers.pc == address
+        demo.step()
+        assert demo.registers.pc == address + 12
+        assert demo.registers.pstate == pstate
+    assert probe.nmissed == 0
+
+
+@pytest.mark.parametrize("stage", [Stage.PRE, Stage.POST])
+def test_hits_at_a_stop_are_missed(demo: machine.Machine, kprobes: Kprobes, stage: Stage) -> None:
+    probe = kprobes.register_kprobe(Kprobe("kfree", stop=[stage]))
+    other = kprobes.register_kprobe(Kprobe("insn_nop"))
+    demo.run()
+    assert demo.call("insn_nop", 3) == 3
+    assert (other.hits, other.nmissed) == (0, 1)
+    assert demo.run().detail.number == 2
+    assert (probe.hits, probe.nmissed) == (2, 0)
+
+
+def test_several_stops_at_one_place(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """Handlers of all run; one stop a stage, for the first that wants one."""
+    old = kprobes.register_kprobe(Kprobe("kfree", stop=[Stage.PRE]))
+    new = kprobes.register_kprobe(Kprobe("kfree", stop=[Stage.PRE, Stage.POST]))
+    stop = demo.run()
+    assert (stop.detail.probe, stop.detail.stage) == (new, Stage.PRE)
+    assert (old.hits, new.hits) == (1, 1)
+    stop = demo.run()
+    assert (stop.detail.probe, stop.detail.stage) == (new, Stage.POST)
+
+
+def test_unregister_at_a_stop(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """The instruction is still executed, in its slot, and the guest goes on."""
+    probe = kprobes.register_kprobe(Kprobe("kfree", stop=[Stage.PRE]))
+    demo.run()
+    address = demo.symbols["kfree"].address
+    word = kprobes.unpatched(address, demo.memory.read(address, 4))
+    kprobes.unregister(probe)
+    assert demo.memory.read(address, 4) == word
+    demo.step()
+    assert demo.registers.pc == address + 4
+    other = kprobes.register_kprobe(Kprobe("kfree", stop=[Stage.PRE]))
+    assert demo.run().detail.probe is other
+
+
+def test_reentry_into_a_slot_stops_with_the_kernels_words(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """What BUGs in v6.1; here a debugger that calls a probed function while it stands in the slot can bring it about."""
+    kprobes.register_kprobe(Kprobe("insn_nop"))
+    other = kprobes.register_kprobe(Kprobe("pcrel_leaf"))
+    demo.run(until="insn_nop")
+    demo.run(instructions=1)
+    assert demo.registers.pc in demo.scratch
+    with pytest.raises(machine.MachineError, match="Failed to recover from reentered kprobes"):
+        demo.call("pcrel_leaf", 1)
+    assert other.nmissed == 1
+    demo.run(instructions=2)
+    assert demo.registers.pc == demo.symbols["insn_nop"].address + 4
+    hits = other.hits
+    assert demo.call("pcrel_leaf", 2) == 6
+    assert (other.hits, other.nmissed) == (hits + 1, 1)
