@@ -34,6 +34,7 @@ def hits(session: Any, arguments: Arguments, out: Out) -> None:
 
 
 def wait(session: "ToySession", arguments: Arguments, out: Out) -> None:
+    out("started\n")
     session.started.set()
     stopped = session.interrupted.wait(arguments.seconds)
     out("interrupted\n" if stopped else "waited\n")
@@ -46,6 +47,10 @@ def load(session: "ToySession", arguments: Arguments, out: Out) -> None:
 def tick(session: "ToySession", arguments: Arguments, out: Out) -> None:
     session.ticks += 1
     out(f"tick {session.ticks}\n")
+
+
+def leave(session: "ToySession", arguments: Arguments, out: Out) -> None:
+    session.finished = True
 
 
 def defect(session: Any, arguments: Arguments, out: Out) -> None:
@@ -80,6 +85,7 @@ COMMANDS = (
     Command("wait", "Wait.", (Arg("seconds", "for how long", type=integer),), wait),
     Command("load-x0", "Set x0.", (Arg("value", "to what", type=integer),), load, changes_state=True),
     Command("tick", "Count.", (), tick, repeat=True),
+    Command("quit", "Leave.", (), leave, gdb=False),
     Command("defect", "Fail as no command should.", (), defect, gdb=False),
 )
 
@@ -94,6 +100,7 @@ class ToySession(FakeTarget):
         self.started = threading.Event()
         self.interrupted = threading.Event()
         self.state = "toy  stopped"
+        self.finished = False
         self.notice: Callable[[str], None] = lambda text: None
 
     def status(self) -> str:
@@ -106,9 +113,12 @@ class ToySession(FakeTarget):
         self.interrupted.set()
         super().interrupt()
 
+    def execute(self, line: str, out: Out) -> None:
+        self.registry.run(self, line, out)
+
     def command(self, line: str, out: Callable[[str], None]) -> bool:
         try:
-            self.registry.run(self, line, out)
+            self.execute(line, out)
         except CommandError as error:
             out(str(error))
             return False
