@@ -257,9 +257,31 @@ class Engine:
 
         def go_on(frame: Frame) -> None:
             take_return_address()
-            self._step(site, frame, _SS)
+            if site.simulator is None:
+                self._step(site, frame, _SS)
+            else:
+                self._step_onto_stone(frame)
 
         self._stop(address, resume)
+
+    # A simulated instruction takes no instruction of the guest's. When it is to be executed because someone steps or
+    # runs the machine, one is needed, or the one that follows would be executed as well: the stepping stone.
+
+    def _step_onto_stone(self, frame: Frame) -> None:
+        if not self._stone:
+            self._stone = self._machine.scratch.allocate(4)
+            self._machine.scratch.write(self._stone, (0xD400_0002 | STONE_IMM << 5).to_bytes(4, "little"))
+        self.status, self._saved_daif = _SS, frame.daif
+        frame.daif |= self._era.slot_daif
+        frame.pc = self._stone
+
+    def _stone_reached(self, frame: Frame) -> bool:
+        site = self.site
+        if site is None or frame.pc != self._stone + 4:
+            return False
+        frame.pc, frame.daif = site.addr, self._saved_daif
+        self._step(site, frame, _SS)
+        return True
 
     # Faults and failures
 
