@@ -7,6 +7,7 @@ import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, cast
+from weakref import WeakSet
 
 from armprobe.machine import Machine, MachineError, Symbol
 
@@ -30,6 +31,7 @@ from .text import Text
 
 Probe = Kprobe | Kretprobe
 
+_PROBED: Final[WeakSet[Machine]] = WeakSet()  # each exception has one handler
 _UNKNOWN: Final = Decoded(
     Verdict.GOOD,
     warning="the guest has a BRK #4 of its own here that is none of its kprobes: it gets that after the pre-handlers, "
@@ -42,6 +44,9 @@ class Kprobes:
 
     def __init__(self, machine: Machine, era: str | Era = DEFAULT_ERA) -> None:
         self.era = find_era(era)
+        if machine in _PROBED:
+            raise ProbeError(errno.EEXIST, "this machine has a registry of probes already: use that one")
+        _PROBED.add(machine)
         self.machine = machine
         self._sites: dict[int, Site] = {}
         self._retired: list[Site] = []

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
+
 from armprobe import machine
 from armprobe.probes import Kprobes
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+
 from armprobe import machine
 from armprobe.machine import StopReason
 from armprobe.probes import Kprobe, Kprobes, PtRegs, Stage
@@ -26,9 +27,10 @@ def run_to_report(m: machine.Machine) -> str:
     raise AssertionError(f"no report in 200 million instructions: {printed!r}")
 
 
-PCREL = (
-    "adr adrp ldr_literal ldr_literal_w ldrsw_literal b bl bcond cbz cbnz tbz tbnz ret br blr blr_x30".split()
-)  # fmt: skip
+PCREL = [
+    "adr", "adrp", "ldr_literal", "ldr_literal_w", "ldrsw_literal", "b", "bl", "bcond", "cbz", "cbnz", "tbz", "tbnz",
+    "ret", "br", "blr", "blr_x30",
+]  # fmt: skip
 
 
 def test_the_workload_is_right_with_a_probe_on_every_kind_of_instruction(
@@ -84,7 +86,7 @@ def test_pt_regs_at_pre_and_post(demo: machine.Machine, kprobes: Kprobes) -> Non
     stop = demo.run()
     assert stop.reason is StopReason.PROBE
     assert seen == [before, after]
-    assert [list(h.regs.regs) + [h.regs.sp, h.regs.pc, h.regs.pstate] for h in kprobes.hits] == [before, after]
+    assert [[*h.regs.regs, h.regs.sp, h.regs.pc, h.regs.pstate] for h in kprobes.hits] == [before, after]
     assert [h.stage for h in kprobes.hits] == [Stage.PRE, Stage.POST]
 
 

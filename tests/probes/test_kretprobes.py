@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from armprobe import machine
 from armprobe.machine import StopReason
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
@@ -130,7 +131,7 @@ def test_data(demo: machine.Machine, kprobes: Kprobes) -> None:
 
 
 def test_pool_runs_out(demo: machine.Machine, kprobes: Kprobes) -> None:
-    """ackermann(1, 4) calls itself straight down: the outermost calls are followed, the innermost of them returns first."""
+    """The outermost calls are followed, and the innermost of them returns first."""
     arguments: list[tuple[int, int]] = []
     order: list[tuple[int, int]] = []
 

@@ -7,6 +7,7 @@ import random
 import struct
 
 import pytest
+
 from armprobe import machine, probes
 from armprobe.probes import PtRegs, Verdict, decode, simulate
 
