@@ -16,7 +16,8 @@ for path in filter(None, (os.environ.get("ARMPROBE_GDB_PROXY"), os.path.abspath(
         gdb.execute(f"source {path}")
         break
 else:
-    raise gdb.GdbError(
-        "armprobe's gdb_proxy.py is not found: set ARMPROBE_GDB_PROXY to its path, or start gdb with `armprobe gdb`"
+    gdb.write(  # an exception would be shown as a traceback here
+        "armprobe's gdb_proxy.py is not found: set ARMPROBE_GDB_PROXY to its path, or start gdb with `armprobe gdb`\n",
+        gdb.STDERR,
     )
 end

@@ -114,6 +114,7 @@ class GdbSession:
             if gdbinit:
                 self.execute(f"source {gdbinit}")
             self._command(f"-target-select {'extended-' * extended}remote {where.removeprefix('unix:')}")
+            self._stop = None  # the one connecting begins with
         except BaseException:
             self.close()
             raise
