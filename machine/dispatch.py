@@ -49,9 +49,9 @@ class Dispatcher:
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """End the run after the current exception is handled.
 
-        `resume` is given the frame before the next run begins.
+        `resume` is given the frame before the next run begins; it may ask again for the run after that.
         """
-        self.stop, self.resume = stop, resume
+        self.stop, self.resume = stop, resume or self.resume
 
     def deliver(self, frame: Frame, syndrome: int, fault_address: int = 0) -> None:
         """Make the frame enter EL1's vector for a synchronous exception."""
