@@ -18,7 +18,7 @@ def load_exclusive_before(rules: AtomicScan, read: Callable[[int], int], address
     `start` is where the function begins, which bounds the search; `read` gives the instruction at an address. The
     first exclusive found going backwards decides (`is_probed_address_atomic`).
     """
-    for at in range(address - 4, max(start, address - 4 * rules.reach) - 4, -4):
+    for at in range(address - 4, max(start, address - 4 * rules.reach) - 1, -4):
         kind = read(at) & rules.mask
         if kind == rules.store:
             return None
