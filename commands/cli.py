@@ -6,10 +6,12 @@ from __future__ import annotations
 import argparse
 import os
 import runpy
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -187,10 +189,13 @@ def _gdb(session: Session, options: argparse.Namespace) -> int:
     debugger = shutil.which("gdb-multiarch")
     if debugger is None:
         raise CommandError("gdb-multiarch is not installed (Debian: apt-get install gdb-multiarch)")
-    with _listening(session, options.listen, default="127.0.0.1:0"):
+    with (
+        _listening(session, options.listen, default="127.0.0.1:0"),
+        tempfile.TemporaryDirectory(prefix="armprobe-") as folder,
+    ):
         command = [debugger, "--quiet", "-x", str(GDBINIT)]
-        if session.machine.guest.dwarf is not None:
-            command += ["-ex", f"file {session.machine.guest.dwarf}"]
+        if (symbols := _symbol_path(session, Path(folder))) is not None:
+            command += ["-ex", f"file {shlex.quote(str(symbols))}"]
         command += ["-ex", f"target remote {session.stub_address.removeprefix('unix:')}"]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is gdb's
         return subprocess.run(
@@ -199,6 +204,16 @@ def _gdb(session: Session, options: argparse.Namespace) -> int:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             check=False,
         ).returncode
+
+
+def _symbol_path(session: Session, folder: Path) -> Path | None:
+    """A file of the guest's symbols, its own or one in `folder`: gdb reads that faster than through the stub."""
+    file = session.exec_file
+    if file is None or session.machine.guest.dwarf is not None:
+        return session.machine.guest.dwarf
+    path = folder / Path(file.name).name
+    path.write_bytes(file.read())
+    return path
 
 
 def _python_script(options: argparse.Namespace) -> int:

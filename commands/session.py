@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -11,16 +12,17 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop, StopReason, WatchHit, load
+from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
-from armprobe.stub import BreakKind, StopEvent, TargetError
+from armprobe.stub import BreakKind, ExecFile, StopEvent, TargetError
 
 from .errors import CommandError
 from .registry import Registry
 
 T = TypeVar("T")
 _SIGINT, _SIGTRAP, _SIGSEGV = 2, 5, 11  # GDB's numbers (gdb/signals.def)
-_EFAULT, _EINVAL, _EBUSY = 14, 22, 16
+_EIO, _EFAULT, _EINVAL, _EBUSY = 5, 14, 22, 16
 _WATCH_KINDS: Final = {BreakKind.WRITE: "write", BreakKind.READ: "read", BreakKind.ACCESS: "access"}
 
 
@@ -137,6 +139,11 @@ class Session:
         what = f"{type(error).__name__}: {error}"
         self.notify(f"a handler of the {probe.kind} on {probe.name} raised {what}; the guest goes on\n")
 
+    @property
+    def controlled(self) -> bool:
+        """Whether a debugger is in control of the guest."""
+        return self._controlled
+
     # Running, on the owner's thread.
 
     def go(self, run: Callable[[], Stop]) -> Stop:
@@ -169,6 +176,21 @@ class Session:
     def system_registers(self) -> Sequence[tuple[str, int]]:
         """EL1's system registers that can be read by name, and their sizes in bits."""
         return [(name, 64) for name in SYSTEM_REGISTERS]
+
+    @property
+    def exec_file(self) -> ExecFile | None:
+        """An ELF with the guest's symbols, made when first read; None if there are none."""
+        if self.machine.guest.dwarf is None and not len(self.machine.symbols):
+            return None
+        name = re.sub(r"[^\w.+-]", "_", Path(self.name).name.removesuffix(".elf"), flags=re.ASCII)
+        return ExecFile(f"/armprobe/{name}.elf", lambda: self._symbol_file)
+
+    @functools.cached_property
+    def _symbol_file(self) -> bytes:
+        try:
+            return symbol_file(self.machine)
+        except MachineError as error:
+            raise TargetError(_EIO, str(error)) from error
 
     def attach(self) -> StopEvent:
         """Give control to a debugger, the guest stopped."""
@@ -213,8 +235,11 @@ class Session:
         self._call(self.machine.registers.__setitem__, name, value)
 
     def read_memory(self, address: int, length: int) -> bytes:
-        """Guest virtual memory."""
-        return self._call(self.machine.memory.read_available, address, length)
+        """Guest virtual memory, with the instructions that our probes' breakpoints stand on.
+
+        gdb takes a BRK of its own for one that the program has, and goes on after it instead of executing it.
+        """
+        return self._call(lambda: self.kprobes.unpatched(address, self.machine.memory.read_available(address, length)))
 
     def write_memory(self, address: int, data: bytes) -> None:
         """Guest virtual memory, text included."""

@@ -44,14 +44,14 @@ class _Region:
     end: int
 
 
-def symbol_file(machine: Machine) -> bytes | None:
-    """An ELF with the symbols of `machine`'s guest, its own if that has debug information; None if it has no symbols.
+def symbol_file(machine: Machine) -> bytes:
+    """An ELF with the symbols of `machine`'s guest: the guest's own if that has debug information.
 
     Raises MachineError when its own cannot be read any more.
     """
     path = machine.guest.dwarf
     if path is None:
-        return _elf(list(machine.symbols)) if len(machine.symbols) else None
+        return _elf(list(machine.symbols))
     try:
         return path.read_bytes()
     except OSError as error:
@@ -59,7 +59,7 @@ def symbol_file(machine: Machine) -> bytes | None:
 
 
 def _elf(symbols: list[Symbol]) -> bytes:
-    """An executable of `symbols`, which are in order of address and at least one."""
+    """An executable of `symbols`, which are in order of address."""
     regions, indices = _regions(symbols)
     names = [symbol.name.encode("utf-8", "surrogateescape") + b"\0" for symbol in symbols]
     offsets = accumulate(map(len, names), initial=1)

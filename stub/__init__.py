@@ -2,7 +2,7 @@
 """The GDB remote serial protocol: lets gdb and lldb attach to a machine that satisfies `Target`."""
 
 from .errors import StubError
-from .target import BreakKind, StopEvent, Target, TargetError
+from .target import BreakKind, ExecFile, StopEvent, Target, TargetError
 from .transport import Server, serve
 
-__all__ = ["BreakKind", "Server", "StopEvent", "StubError", "Target", "TargetError", "serve"]
+__all__ = ["BreakKind", "ExecFile", "Server", "StopEvent", "StubError", "Target", "TargetError", "serve"]

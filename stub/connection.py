@@ -78,6 +78,8 @@ class Connection:
         """Features the client said it has, such as "swbreak" (qSupported)."""
         self.inserted: set[tuple[BreakKind, int, int]] = set()
         """The client's breakpoints: kind, address, length."""
+        self.files: dict[int, bytes] = {}
+        """What the client has open (vFile): contents, by descriptor."""
         self.acknowledging = True
         self._link = link
         self._deframer = Deframer()

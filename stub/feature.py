@@ -40,6 +40,8 @@ class Document:
 
     name: str
     read: Callable[[Connection, str], str | None]
+    available: Callable[[Connection], bool] = lambda connection: True
+    """Whether the machine has any such object; if not, the client is told that there is no such packet."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,16 @@ class Registry:
     def __init__(self, features: Iterable[Feature]) -> None:
         self._packets: dict[bytes, PacketKind[Any]] = {}
         self.documents: dict[str, Document] = {}
-        self.words: list[str] = []
+        self._words: list[str] = []
         for feature in features:
             self._packets |= {packet.name.encode(): packet for packet in feature.packets}
             self.documents |= {document.name: document for document in feature.documents}
-            self.words += feature.words
-        self.words += [f"qXfer:{name}:read+" for name in self.documents]
+            self._words += feature.words
+
+    def words(self, connection: Connection) -> list[str]:
+        """What the reply to qSupported says."""
+        available = (document.name for document in self.documents.values() if document.available(connection))
+        return [*self._words, *(f"qXfer:{name}:read+" for name in available)]
 
     def find(self, payload: bytes) -> tuple[PacketKind[Any], bytes] | None:
         """The kind of the packet, and its fields without the delimiter before them; None if nobody registered it."""

@@ -56,6 +56,16 @@ class TargetError(Exception):
         self.message = message
 
 
+@dataclass(frozen=True)
+class ExecFile:
+    """The file of the program that a machine runs, of which clients take the symbols."""
+
+    name: str
+    """An absolute path for clients to call it by; there need be no such file."""
+    read: Callable[[], bytes]
+    """Gives what is in it, the same each time; called when a client wants it. May raise `TargetError`."""
+
+
 class Target(Protocol):
     """A machine under the control of at most one client.
 
@@ -67,6 +77,10 @@ class Target(Protocol):
     @property
     def system_registers(self) -> Sequence[tuple[str, int]]:
         """Names, as GDB is to show them, and sizes in bits (32 or 64) of the system registers worth reading."""
+
+    @property
+    def exec_file(self) -> ExecFile | None:
+        """The file of what runs; None if there is none to be had."""
 
     def attach(self) -> StopEvent:
         """Stop the machine for a client that takes control; say why it is, or was already, stopped."""

@@ -13,7 +13,7 @@ def _parse(fields: bytes) -> frozenset[str]:
 
 def _answer(connection: Connection, words: frozenset[str]) -> bytes:
     connection.client_words = words
-    return ";".join(connection.registry.words).encode()
+    return ";".join(connection.registry.words(connection)).encode()
 
 
 FEATURE = Feature(packets=(PacketKind("qSupported", _parse, _answer),), words=(f"PacketSize={PACKET_SIZE:x}",))

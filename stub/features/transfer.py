@@ -31,7 +31,7 @@ class Read:
 
 def _read(connection: Connection, read: Read | None) -> bytes:
     document = connection.registry.documents.get(read.document) if read else None
-    if read is None or document is None:
+    if read is None or document is None or not document.available(connection):
         return b""
     text = document.read(connection, read.annex)
     if text is None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from armprobe.stub import BreakKind, StopEvent, TargetError
+from armprobe.stub import BreakKind, ExecFile, StopEvent, TargetError
 
 BASE = 0x4000_0000
 SIZE = 0x10000
@@ -36,6 +36,7 @@ class FakeTarget:
         self.text = ""
         self.calls: list[str] = []
         self.stop = StopEvent(5, "step")
+        self.exec_file: ExecFile | None = None
         self.attached = False
         self._interrupted = threading.Event()
         self._thread: threading.Thread | None = None

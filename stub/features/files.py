@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vFile: reading the program's file, and no other (GDB manual, "Host I/O Packets").
+
+No file of the host's is opened here: what is read is what the target gives, under the name that the target gives it.
+"""
+
+import struct
+from collections.abc import Callable
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.framing import PACKET_SIZE
+from armprobe.stub.target import TargetError
+from armprobe.stub.wire import hex_text, names_the_thread, number, split
+
+# GDB manual, "Errno Values"
+_ENOENT = 2
+_EIO = 5
+_EBADF = 9
+_EMFILE = 24
+_EROFS = 30
+
+_MOST_OPEN = 16  # gdb has one open
+_MOST = PACKET_SIZE // 2 - len(b"F%x;" % PACKET_SIZE)  # bytes in one reply: each may need escaping
+_STAT = struct.Struct(">IIIIIIIQQQIII")  # GDB manual, "struct stat": big-endian
+_REGULAR, _READABLE = 0o100000, 0o444
+_BLOCK = 512  # bytes
+
+
+def _failed(errno: int) -> bytes:
+    return b"F-1,%x" % errno
+
+
+def _attached(data: bytes) -> bytes:
+    return b"F%x;%b" % (len(data), data)
+
+
+def _set_file_system(connection: Connection, process: bytes) -> bytes:
+    return b"F0" if names_the_thread(process) else _failed(_ENOENT)
+
+
+def _open(connection: Connection, fields: bytes) -> bytes:
+    name, flags, mode = split(fields, b",", 3)
+    number(mode)
+    file = connection.target.exec_file
+    if file is None or hex_text(name) != file.name:
+        return _failed(_ENOENT)
+    if number(flags):  # 0 is to read; all others are to write, or to make a file
+        return _failed(_EROFS)
+    if len(connection.files) >= _MOST_OPEN:
+        return _failed(_EMFILE)
+    try:
+        content = file.read()
+    except TargetError:
+        return _failed(_EIO)
+    descriptor = min(set(range(_MOST_OPEN)) - connection.files.keys())
+    connection.files[descriptor] = content
+    return b"F%x" % descriptor
+
+
+def _read(connection: Connection, fields: bytes) -> bytes:
+    descriptor, count, offset = map(number, split(fields, b",", 3))
+    content = connection.files.get(descriptor)
+    return _failed(_EBADF) if content is None else _attached(content[offset : offset + min(count, _MOST)])
+
+
+def _stat(connection: Connection, descriptor: bytes) -> bytes:
+    content = connection.files.get(number(descriptor))
+    if content is None:
+        return _failed(_EBADF)
+    size = len(content)
+    return _attached(_STAT.pack(0, 0, _REGULAR | _READABLE, 1, 0, 0, 0, size, _BLOCK, -(-size // _BLOCK), 0, 0, 0))
+
+
+def _close(connection: Connection, descriptor: bytes) -> bytes:
+    return _failed(_EBADF) if connection.files.pop(number(descriptor), None) is None else b"F0"
+
+
+_OPERATIONS: dict[bytes, Callable[[Connection, bytes], bytes]] = {
+    b"setfs": _set_file_system,
+    b"open": _open,
+    b"pread": _read,
+    b"fstat": _stat,
+    b"close": _close,
+}
+
+
+def _parse(fields: bytes) -> tuple[bytes, bytes]:
+    operation, _, parameters = fields.partition(b":")
+    return operation, parameters
+
+
+def _do(connection: Connection, request: tuple[bytes, bytes]) -> bytes:
+    operation, parameters = request
+    if operation not in _OPERATIONS or connection.target.exec_file is None:
+        return b""
+    return _OPERATIONS[operation](connection, parameters)
+
+
+FEATURE = Feature(packets=(PacketKind("vFile", _parse, _do),))
