@@ -51,6 +51,9 @@ def _console(session: Session, arguments: Arguments, out: Out) -> None:
         out(console.read().decode("utf-8", "replace") or "(the guest has printed nothing since)\n")
         return
     console.write(arguments.line.encode() + b"\n")
+    if session.controlled:
+        out("sent; the guest reads it when it runs\n")
+        return
     session.console_in_use = True
     try:
         _answer(session, out)
@@ -136,7 +139,7 @@ COMMANDS = (
     Command(
         "console",
         "Show what the guest has printed, or type a line at it and show its answer.\n"
-        "With a line the guest runs until it is quiet.",
+        "With a line the guest runs until it is quiet, but not while gdb is in control of it.",
         (Arg("line", "what to type, a newline is added", optional=True, rest=True),),
         _console,
         group=GROUP,
