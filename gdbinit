@@ -4,8 +4,9 @@
 #
 #     gdb-multiarch -x gdbinit -ex 'target remote 127.0.0.1:1234'
 #
-# It loads the proxy that makes armprobe's commands gdb's own. No setting of gdb's is changed: the stub describes the
-# machine, so gdb needs none, and which ones are pleasant is for the user's own .gdbinit to say.
+# It loads the proxy that makes armprobe's commands gdb's own and, where gdb was given no program, fetches the guest's
+# symbols as it connects. No setting of gdb's is changed: the stub describes the machine, so gdb needs none, and which
+# ones are pleasant is for the user's own .gdbinit to say.
 
 python
 import os

@@ -2,12 +2,19 @@
 """Sourced into gdb: makes the commands of the armprobe machine gdb is connected to commands of gdb's own.
 
 When gdb connects, the table of commands is fetched from the stub, and each command that does not collide with one of
-gdb's becomes a `gdb.Command` which asks the stub to run and to complete its line. Whatever is said here of gdb was
-measured on 13.1. Standard library only: gdb embeds the system's Python and sees no virtual environment.
+gdb's becomes a `gdb.Command` which asks the stub to run and to complete its line. A gdb that was given no program gets
+the machine's symbols too. Whatever is said here of gdb was measured on 13.1. Standard library only: gdb embeds the
+system's Python and sees no virtual environment.
 """
 
+import atexit
 import json
+import os
 import re
+import shlex
+import shutil
+import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +26,8 @@ import gdb
 PATIENCE = 24 * 60 * 60
 # gdb's own default for a target that states no PacketSize.
 DEFAULT_PACKET_SIZE = 400
+# The header of an ELF for AArch64 that has nothing in it (System V ABI, "ELF Header").
+EMPTY_PROGRAM = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 64, 0, 0)
 
 
 @contextmanager
@@ -113,17 +122,63 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
         return [candidate[known:] for candidate in said.splitlines() if candidate.startswith(ours)]
 
 
+class Symbols:
+    """Gives gdb the symbols of the machine it connects to, where the user gave it no program.
+
+    The stub has a file of them (`armprobe.stub.ExecFile`), and a gdb without a program reads it of its own accord, but
+    warns of slowness. So it is given an empty program to connect with, and then a copy of the stub's file.
+    """
+
+    def __init__(self) -> None:
+        self._folder = os.path.realpath(tempfile.mkdtemp(prefix="armprobe-"))
+        atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def stand_in(self) -> None:
+        """Before gdb connects: an empty program, unless it has one."""
+        if gdb.current_progspace().filename is None:
+            path = os.path.join(self._folder, "no-program.elf")
+            with open(path, "wb") as file:
+                file.write(EMPTY_PROGRAM)
+            self._use(path)
+
+    def update(self, ours: bool) -> None:
+        """When gdb has connected, be it to a machine of ours or not: the right program in place of the stand-in."""
+        if os.path.dirname(gdb.current_progspace().filename or "") != self._folder:
+            return
+        if not ours:
+            gdb.execute("file", to_string=True)
+            return
+        reply = gdb.selected_inferior().connection.send_packet(b"qXfer:exec-file:read::0,fff") or b""
+        if not reply.startswith(b"l"):  # a guest without symbols
+            return
+        name = reply[1:].decode()
+        path = os.path.join(self._folder, os.path.basename(name))
+        try:
+            gdb.execute(f"remote get {name} {shlex.quote(path)}", to_string=True)
+            self._use(path)
+        except gdb.error as error:
+            gdb.write(f"the machine's symbols are not available: {error}\n", gdb.STDERR)
+            return
+        gdb.execute("frame")  # shown already, but without symbols
+
+    def _use(self, path: str) -> None:
+        gdb.execute(f"file {shlex.quote(path)}", to_string=True)
+
+
 class Proxy:
-    """Keeps gdb's commands in step with the machine gdb is connected to."""
+    """Keeps gdb's commands, and its symbols, in step with the machine gdb is connected to."""
 
     def __init__(self) -> None:
         self._connection: Any = None
         self._defined: dict[str, ProxyCommand] = {}
+        self._symbols = Symbols()
 
     def start(self) -> None:
         """Look at the connection there is, and at each to come: gdb reports a stop as soon as it has connected."""
         gdb.events.stop.connect(lambda event: self.update())
         self.update()
+        if self._connection is None:
+            self._symbols.stand_in()
 
     def update(self) -> None:
         """Define the commands of a machine newly connected to; a target that is none of ours is left alone."""
@@ -131,13 +186,14 @@ class Proxy:
         if connection is self._connection:
             return
         self._connection = connection
-        if not isinstance(connection, gdb.RemoteTargetConnection):
+        if connection is None:
             return
         try:
-            table = ask("qArmprobe.commands")
+            table = ask("qArmprobe.commands") if isinstance(connection, gdb.RemoteTargetConnection) else None
         except gdb.GdbError as error:
             gdb.write(f"armprobe's commands are not available: {error}\n", gdb.STDERR)
             return
+        self._symbols.update(table is not None)
         if table is not None:
             self.define(json.loads(table))
 
