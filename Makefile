@@ -24,6 +24,10 @@ linux: build/run ## boot a stock Debian arm64 kernel to a shell
 test: build/test ## all tests
 	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
+.PHONY: oracle
+oracle: build/test ## compare with the functions of a stock Debian kernel, at length
+	ARMPROBE_ORACLE=all $(PY) -m pytest tests/oracle
+
 .PHONY: check
 check: build/test ## ruff and mypy
 	$(VENV)/bin/ruff check
