@@ -40,12 +40,12 @@ def _set_file_system(connection: Connection, process: bytes) -> bytes:
 
 
 def _open(connection: Connection, fields: bytes) -> bytes:
-    name, flags, mode = split(fields, b",", 3)
-    number(mode)
+    name, *numbers = split(fields, b",", 3)
+    path, (flags, _) = hex_text(name), map(number, numbers)
     file = connection.target.exec_file
-    if file is None or hex_text(name) != file.name:
+    if file is None or path != file.name:
         return _failed(_ENOENT)
-    if number(flags):  # 0 is to read; all others are to write, or to make a file
+    if flags:  # 0 is to read; all others are to write, or to make a file
         return _failed(_EROFS)
     if len(connection.files) >= _MOST_OPEN:
         return _failed(_EMFILE)
