@@ -19,6 +19,7 @@ FaultClaim = Callable[[Frame, Raised, int, int], bool]
 Resume = Callable[[Frame], None]
 _ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
+_TRAPPED_WFI: Final = Class.WFX << 26 | IL | 1 << 24 | 0b1110 << 20  # CV, COND: always (Arm ARM, D19.2.37)
 
 
 class Dispatcher:
@@ -31,7 +32,7 @@ class Dispatcher:
         self.pan = bool(cpu.system(_ID_AA64MMFR1) >> 20 & 15)
         self.stop: Stop | None = None
         self.resume: Resume | None = None
-        self.end_slice = False  # a nested run has used up the engine's counter: start a new slice
+        self.end_slice = False  # start a new slice: a nested run has used up the engine's counter, or at a breakpoint
         cpu.engine.hook_add(unicorn.UC_HOOK_INTR, self._raised)
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
@@ -41,6 +42,10 @@ class Dispatcher:
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
         """Offer HVC #immediate to `claim`. The frame's PC is the instruction after the HVC; True means handled."""
         self._claims.setdefault(Class.HVC << 26 | IL | immediate, []).append(claim)
+
+    def claim_trapped_wfi(self, claim: Claim) -> None:
+        """Offer WFI at EL0 where EL1 has it trapped (SCTLR_EL1.nTWI is 0). The frame's PC is the WFI's address."""
+        self._claims.setdefault(_TRAPPED_WFI, []).append(claim)
 
     def claim_fault(self, claim: FaultClaim) -> None:
         """Offer aborts and undefined instructions at EL1 to `claim`: (frame, kind, syndrome, fault address)."""

@@ -31,6 +31,7 @@ class Class(enum.IntEnum):
     """Exception classes, ESR_EL1.EC (Arm ARM, D19.2.37)."""
 
     UNKNOWN = 0x00
+    WFX = 0x01
     SVC = 0x15
     HVC = 0x16
     SMC = 0x17

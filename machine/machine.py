@@ -36,6 +36,7 @@ from .symbols import Symbols
 
 SLICE: Final = 500_000  # instructions: how long a run goes on before it looks up, some 10 milliseconds
 CALL_RETURN: Final = 0x6361  # the HVC at which a called function returns
+_WFI: Final = 0xD503_207F
 _CALL_LIMIT: Final = 200_000_000  # instructions
 _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_UNMAPPED: 0,
@@ -97,6 +98,7 @@ class Machine:
         self.claim_hvc(0, self.psci.call)
         self.claim_hvc(CALL_RETURN, self._call_returned)
         self.claim_fault(self._cannot_fetch)
+        self.dispatcher.claim_trapped_wfi(self._breakpoint_at_el0)
 
     def _timer(self, name: str, intid: int) -> GenericTimer:
         return GenericTimer(name, lambda: self.clock.now, lambda asserted: self.gic.set_line(intid, asserted))
@@ -287,6 +289,17 @@ class Machine:
         if raised is not Raised.PREFETCH_ABORT or breakpoints <= 0 or pc == self.breakpoints.stepping_over:
             return False
         self.request_stop(Stop(StopReason.BREAKPOINT, pc))
+        return True
+
+    def _breakpoint_at_el0(self, frame: Frame) -> bool:
+        """The engine makes a breakpoint a WFI, which EL1 may trap at EL0; only then it moves the PC back by one."""
+        pc = frame.pc + 4
+        if pc not in self.breakpoints:
+            return False
+        with contextlib.suppress(MachineError):
+            if self.memory.read_u32(frame.pc) == _WFI:
+                return False
+        frame.pc, self.dispatcher.end_slice = pc, True
         return True
 
     @contextlib.contextmanager
