@@ -5,8 +5,8 @@
         gdb.execute("break *0x40080000")
         stop = gdb.continue_to_stop()
 
-It speaks GDB/MI (GDB manual, node "GDB/MI") through pygdbmi, which is in armprobe's extra `test`. gdb runs with
-`mi-async` on, without which nothing but a signal interrupts it.
+It speaks GDB/MI (GDB manual, node "GDB/MI") through pygdbmi. gdb runs with `mi-async` on, without which nothing but a
+signal interrupts it.
 """
 
 import contextlib
@@ -88,7 +88,10 @@ class GdbSession:
         self._token = 0
         self._running = False
         self._stop: Record | None = None
+        self._resumption: int | None = None  # the token of the command that resumed the machine
+        self._refusal: str | None = None  # why gdb did not resume it after all
         self._said: list[str] = []
+        self._complaints: list[str] = []
         self._last = "nothing"
         self._server: Server | None = None
         self._process = subprocess.Popen(
@@ -161,10 +164,14 @@ class GdbSession:
         return self.wait_for_stop(timeout)
 
     def wait_for_stop(self, timeout: float | None = None) -> GdbStop:
-        """Wait until the machine that was resumed stops. Raises `GdbTimeout`, and leaves it running."""
+        """Wait until the machine that was resumed stops. Raises `GdbTimeout`, and leaves it running; `GdbError` if gdb
+        could not resume it, for want of a watchpoint perhaps."""
         if not self._running and self._stop is None:
             raise GdbError("the machine is not running, so there is no stop to wait for")
-        self._read(lambda record: self._stop is not None, "the machine to stop", timeout)
+        self._read(lambda record: self._stop is not None or self._refusal is not None, "the machine to stop", timeout)
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            raise GdbError("".join([*self._complaints, refusal]))
         assert self._stop
         payload, self._stop = self._stop["payload"] or {}, None
         frame = payload.get("frame", {})
@@ -218,6 +225,7 @@ class GdbSession:
     def _begin(self) -> None:
         """Forget what belongs to earlier commands."""
         self._said.clear()
+        self._complaints.clear()
         if not self._running:
             self._stop = None
 
@@ -265,8 +273,13 @@ class GdbSession:
         self._last = " ".join(str(part) for part in (kind, message, payload) if part)[:_SHOWN]
         if kind in ("console", "target") and payload:
             self._said.append(payload)
+        elif kind == "log" and payload:
+            self._complaints.append(payload)
         elif message == "running":
-            self._running = True
+            self._running, self._resumption = True, record["token"] or self._resumption
+        elif message == "error" and self._running and record["token"] == self._resumption:
+            # After it has said that the machine runs, which it does not.
+            self._running, self._refusal = False, payload["msg"]
         elif message == "stopped":
             self._running, self._stop = False, record
 
