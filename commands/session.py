@@ -21,7 +21,7 @@ from .errors import CommandError
 from .registry import Registry
 
 T = TypeVar("T")
-_SIGINT, _SIGTRAP, _SIGSEGV = 2, 5, 11  # GDB's numbers (gdb/signals.def)
+_SIGINT, _SIGTRAP, _SIGSEGV, _EXC_BREAKPOINT = 2, 5, 11, 150  # GDB's numbers (gdb/signals.def)
 _EIO, _EFAULT, _EINVAL, _EBUSY = 5, 14, 22, 16
 _WATCH_KINDS: Final = {BreakKind.WRITE: "write", BreakKind.READ: "read", BreakKind.ACCESS: "access"}
 
@@ -59,6 +59,7 @@ class Session:
         self._notices: list[Callable[[str], None]] = []
         self._controlled = False
         self._was_running = False
+        self._stepping = False
         self._breaks: dict[tuple[BreakKind, int, int], int] = {}
         self._idle = threading.Event()
         self._idle.set()
@@ -266,7 +267,7 @@ class Session:
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         """Set the guest going and return."""
-        machine = self.machine
+        machine, self._stepping = self.machine, step
         if not step:
             self._start(machine.run, done)
         elif range is None:
@@ -322,7 +323,9 @@ class Session:
                 kind = next(kind for kind, name in _WATCH_KINDS.items() if name == hit.kind)
                 return StopEvent(_SIGTRAP, "watchpoint", watch=(kind, hit.address))
             case StopReason.PROBE:
-                return StopEvent(_SIGTRAP, "probe", text=stop.text)
+                # While gdb steps, also over a breakpoint before it continues, it takes SIGTRAP for the end of the step
+                # and may go on: any other signal stops it.
+                return StopEvent(_EXC_BREAKPOINT if self._stepping else _SIGTRAP, "probe", text=stop.text)
             case StopReason.INTERRUPTED:
                 return StopEvent(_SIGINT, "interrupt")
             case StopReason.POWER_OFF | StopReason.RESET if self.machine.ended:
