@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""gdb's breakpoints and watchpoints on the demo kernel. What is watched is computed here a second time."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from armprobe.commands import GdbError, GdbSession, Session
+
+from .oracle import Demo
+
+SEED = 0x12345678  # batch_start in guests/demo/kernel/workload.c
+
+
+def xorshift32(state: int = SEED) -> Iterator[int]:
+    """Marsaglia, Xorshift RNGs (Journal of Statistical Software 8, 14), with the parameters 13, 17, 5."""
+    while True:
+        state ^= state << 13 & 0xFFFF_FFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFF_FFFF
+        yield state
+
+
+def at_the_first_round(gdb: GdbSession) -> None:
+    gdb.execute("tbreak workload_round")
+    gdb.continue_to_stop()
+
+
+@pytest.mark.parametrize("kind", ["break", "hbreak", "tbreak", "thbreak"])
+def test_breakpoints(gdb: GdbSession, demo: Demo, kind: str) -> None:
+    gdb.execute(f"{kind} *avl_erase")
+    stop = gdb.continue_to_stop()
+    assert (stop.reason, stop.pc, stop.function) == ("breakpoint-hit", demo.address("avl_erase"), "avl_erase")
+    assert gdb.register("x30") in demo.return_addresses("avl_erase")
+    gdb.execute("tbreak list_round")
+    stop = gdb.continue_to_stop()
+    assert stop.function == ("avl_erase" if kind in ("break", "hbreak") else "list_round")
+
+
+def test_a_breakpoint_is_hit_as_often_as_the_place_is_reached(gdb: GdbSession) -> None:
+    """slab_round calls kmalloc 24 times (SLAB_OBJECTS)."""
+    gdb.execute("break kmalloc")
+    gdb.execute("ignore 1 1000000")
+    gdb.execute("tbreak list_round")
+    gdb.continue_to_stop()
+    assert "breakpoint already hit 24 times" in gdb.execute("info breakpoints")
+
+
+def test_a_condition(gdb: GdbSession) -> None:
+    gdb.execute("break fib if n == 3")
+    stop = gdb.continue_to_stop()
+    assert (stop.function, gdb.evaluate("n")) == ("fib", "3")
+    assert gdb.execute("finish").split("Value returned is ")[1].split(" = ")[1] == "2\n"
+
+
+def test_a_breakpoint_before_the_mmu_is_on(gdb: GdbSession, demo: Demo) -> None:
+    """Code at its physical address, which is where it runs first."""
+    virtual, physical, _ = demo.segments[0]
+    where = demo.address("__enable_mmu") - virtual + physical
+    gdb.execute(f"hbreak *{where:#x}")
+    assert gdb.continue_to_stop().pc == where
+    assert gdb.register("sctlr_el1") & 1 == 0
+    gdb.execute("tbreak __primary_switched")
+    assert gdb.continue_to_stop().pc == demo.address("__primary_switched")
+    assert gdb.register("sctlr_el1") & 1 == 1
+
+
+def test_a_breakpoint_at_el0(gdb: GdbSession) -> None:
+    """The task's own code, at an address of the lower half."""
+    gdb.execute("tbreak user_main")
+    stop = gdb.continue_to_stop()
+    assert stop.pc is not None
+    assert stop.pc < 1 << 32
+    assert "EL=0" in gdb.evaluate("$cpsr")
+
+
+def values(text: str) -> list[int]:
+    """The numbers in "Old value = 1 / New value = 2"."""
+    return [int(value) for value in re.findall(r"^(?:Old value|New value|Value) = (\d+)$", text, re.MULTILINE)]
+
+
+def test_watch(gdb: GdbSession) -> None:
+    """The values, old and new, are those of the generator; each stop is behind the store."""
+    at_the_first_round(gdb)
+    gdb.execute("watch workload.random")
+    generator, before = xorshift32(), SEED
+    for _ in range(12):
+        stop = gdb.continue_to_stop()
+        after = next(generator)
+        assert values(stop.console) == [before, after]
+        assert stop.function == "next_random"
+        assert gdb.register("x0") == after
+        before = after
+
+
+def test_rwatch(gdb: GdbSession) -> None:
+    """Each call loads the state once; stores of it do not count."""
+    at_the_first_round(gdb)
+    gdb.execute("rwatch workload.random")
+    state = SEED
+    for expected in [SEED, *(value for value, _ in zip(xorshift32(), range(6), strict=False))]:
+        stop = gdb.continue_to_stop()
+        assert "Hardware read watchpoint" in stop.console
+        assert values(stop.console) == [expected]
+        assert stop.function == "next_random"
+        state = expected
+    assert state == int(gdb.evaluate("workload.random"))
+
+
+def test_awatch(gdb: GdbSession) -> None:
+    """Load and store take turns."""
+    at_the_first_round(gdb)
+    gdb.execute("awatch workload.random")
+    before = SEED
+    for after, _ in zip(xorshift32(), range(5), strict=False):
+        assert values(gdb.continue_to_stop().console) == [before]
+        assert values(gdb.continue_to_stop().console) == [before, after]
+        before = after
+
+
+def test_watch_a_part(gdb: GdbSession, demo: Demo) -> None:
+    """One byte of a word, which the store of the whole word reaches; stores beside it do not stop."""
+    at_the_first_round(gdb)
+    gdb.execute("watch -l *((unsigned char *) &workload.random + 2)")
+    before = SEED
+    for after, _ in zip(xorshift32(), range(4), strict=False):
+        stop = gdb.continue_to_stop()
+        texts = re.findall(r"value = (\d+)", stop.console)
+        assert [int(text) for text in texts] == [before >> 16 & 0xFF, after >> 16 & 0xFF]
+        before = after
+
+
+def test_watch_through_a_probe(gdb: GdbSession, session: Session, demo: Demo) -> None:
+    """The store is the instruction probed, executed out of line: the watchpoint sees it all the same."""
+    start, size = demo.symbols["next_random"]
+    store = next(at for at in range(start, start + size, 4) if demo.instructions[at].name == "str")
+    at_the_first_round(gdb)
+    gdb.execute(f"kprobe {store:#x}")
+    gdb.execute("watch workload.random")
+    before = SEED
+    for after, _ in zip(xorshift32(), range(4), strict=False):
+        stop = gdb.continue_to_stop()
+        assert values(stop.console) == [before, after]
+        assert stop.pc == store + 4
+        before = after
+    assert session.kprobes.list()[0].hits == 4
+
+
+def test_several_watchpoints(gdb: GdbSession) -> None:
+    """The one hit is the one reported; without them the guest goes on, its results right."""
+    at_the_first_round(gdb)
+    gdb.execute("watch workload.round")
+    gdb.execute("watch workload.failures")
+    gdb.execute("rwatch workload.first_failure")
+    for number in range(3):
+        stop = gdb.continue_to_stop(60)
+        assert "workload.round" in stop.console
+        assert values(stop.console) == [number, number + 1]
+    gdb.execute("delete")
+    gdb.execute("tbreak batch_report")
+    gdb.continue_to_stop()
+    assert gdb.evaluate("workload.failures") == "0"
+
+
+def test_an_address_that_is_not_mapped_cannot_be_watched(gdb: GdbSession) -> None:
+    at_the_first_round(gdb)
+    gdb.execute("watch *(long *) 0xffff900000000000")
+    with pytest.raises(GdbError, match="Could not insert hardware watchpoint"):
+        gdb.continue_to_stop()
+    gdb.execute("delete")
+    gdb.execute("tbreak list_round")
+    assert gdb.continue_to_stop().function == "list_round"

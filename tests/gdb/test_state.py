@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Registers and memory of the demo kernel as gdb has them."""
+
+import re
+
+import pytest
+
+from armprobe.commands import GdbError, GdbSession, Session
+
+from .oracle import Demo
+
+
+@pytest.fixture
+def running(gdb: GdbSession) -> GdbSession:
+    """A gdb at the beginning of the first string_round."""
+    gdb.execute("tbreak *string_round")
+    gdb.continue_to_stop()
+    return gdb
+
+
+def test_cpsr(running: GdbSession) -> None:
+    """EL1h; interrupts are open in the workload, and gdb's flag names are the architecture's."""
+    cpsr = running.register("cpsr")
+    assert cpsr & 0x1F == 0b00101
+    assert cpsr & 0x3C0 == 0
+    running.execute("set $cpsr = $cpsr | 0x60000000")
+    assert re.fullmatch(r"\[ SP EL=1 .*\bC Z \]", running.evaluate("$cpsr"))
+    running.execute("stepi")
+    assert running.register("cpsr") & 0xF0000000 == 0x60000000
+
+
+def test_system_registers(running: GdbSession, demo: Demo) -> None:
+    """What the kernel has set up, by its own symbols and by the bits of the Arm ARM."""
+    sctlr = running.register("sctlr_el1")
+    assert [name for name, bit in (("M", 0), ("C", 2), ("I", 12)) if not sctlr >> bit & 1] == []
+    assert running.register("vbar_el1") == demo.address("vectors")
+    virtual, physical, _ = demo.segments[0]
+    tables = {demo.address(name) - virtual + physical for name in demo.symbols if name.endswith("_pg_dir")}
+    assert running.register("ttbr1_el1") & 0xFFFF_FFFF_F000 in tables
+    assert running.register("ttbr0_el1") & 0xFFFF_FFFF_F000 in tables
+    assert running.register("sp_el1") == running.register("sp")
+    assert running.execute("info symbol $sp_el0").startswith("init_task in section ")  # current, as in Linux
+    assert running.register("midr_el1") >> 24 == 0x41  # Arm Limited
+    assert running.register("midr_el1") >> 4 & 0xFFF == 0xD07  # Cortex-A57
+    assert running.register("cntfrq_el0") == 62_500_000
+
+
+def test_vector_registers(running: GdbSession) -> None:
+    """Written in one lane and read in others."""
+    running.execute("set $v0.d.u[0] = 0x0102030405060708")
+    running.execute("set $v0.d.u[1] = 0x3ff0000000000000")
+    assert running.evaluate("$v0.d.f[1]") == "1"
+    assert running.evaluate("$v0.b.u[0]") == "8"
+    assert running.evaluate("$v0.s.u[1]") == str(0x01020304)
+    assert running.execute("output/x $v0.q.u[0]") == "0x3ff00000000000000102030405060708"
+    running.execute("set $v31.s.f[2] = 1.5")
+    assert running.evaluate("$v31.s.f[2]") == "1.5"
+    running.execute("set $fpcr = 0x01000000")
+    assert running.register("fpcr") == 0x0100_0000
+
+
+def test_every_register_is_available(running: GdbSession) -> None:
+    assert "unavailable" not in running.execute("info all-registers")
+
+
+def test_kernel_memory(running: GdbSession, demo: Demo) -> None:
+    """Text and constants are the file's bytes, at their virtual addresses."""
+    for name in ("string_round", "vectors", "sys_call_table"):
+        start, size = demo.symbols[name]
+        assert running.read_memory(start, size or 64) == demo.initial(start, size or 64)
+
+
+def test_user_memory(running: GdbSession, demo: Demo) -> None:
+    """The task's text through TTBR0, and its stack, which its own SP points into."""
+    running.execute("tbreak user_main")
+    running.continue_to_stop()
+    pc, sp = running.register("pc"), running.register("sp")
+    assert 0x7FF000 < sp <= 0x800000  # guests/demo/README.md
+    assert running.read_memory(pc, 64) == demo.initial(pc, 64)
+    running.execute("set {long} ($sp - 64) = 0x1122334455667788")
+    assert running.read_memory(sp - 64, 8) == bytes.fromhex("8877665544332211")
+
+
+def test_memory_across_pages(running: GdbSession, demo: Demo) -> None:
+    virtual, _, data = demo.segments[0]
+    size = min(len(data), 3 * 4096)
+    assert running.read_memory(virtual, size) == demo.initial(virtual, size)
+
+
+def test_unmapped_memory(running: GdbSession) -> None:
+    for address in (0xFFFF_9000_0000_0000, 0x0000_7000_0000_0000, 0x8000_0000_0000_0000, 0xFFFF_FFFF_FFFF_FFFC):
+        with pytest.raises(GdbError, match=r"Unable to read memory|only \d+ can be read"):
+            running.read_memory(address, 8)
+    with pytest.raises(GdbError, match="Cannot access memory at address"):
+        running.execute("set {long} 0xffff900000000000 = 1")
+    running.execute("tbreak sort_round")
+    assert running.continue_to_stop().function == "sort_round"
+
+
+def test_memory_written_is_what_the_guest_reads(running: GdbSession, session: Session) -> None:
+    """The seed of everything, set by gdb: the batch's checksum is another."""
+    running.execute("set workload.random = 1")
+    running.execute("tbreak sort_round")
+    running.continue_to_stop()
+    running.execute("tbreak batch_report")
+    running.continue_to_stop()
+    running.execute("finish")
+    assert b"MISMATCH" in session.machine.console.read()
+
+
+def test_code_written_is_what_the_guest_executes(running: GdbSession, demo: Demo) -> None:
+    """next_random made to return 42 at once, after it has been executed as it was."""
+    running.execute("tbreak recursion_round")
+    running.continue_to_stop()
+    running.execute("set {int} next_random = 0x52800540")  # mov w0, #42
+    running.execute("set {int} (next_random + 4) = 0xd65f03c0")  # ret
+    running.execute("break *next_random")
+    running.continue_to_stop()
+    running.execute("finish")
+    assert running.register("x0") == 42
