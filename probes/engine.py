@@ -316,6 +316,12 @@ class Engine:
         self._previous.clear()
         self.over()
 
+    def restore(self) -> None:
+        """The machine's memory is another."""
+        self._stone = 0
+        self._recorder.stop = None
+        self.reset()
+
     def enter_return_handler(self, site: Site) -> None:
         """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers."""
         self._push()

@@ -9,6 +9,7 @@ slot ends.
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -119,6 +120,15 @@ class GuestProbes:
                 self._machine.unintercept(address, function)
             self._watching.clear()
 
+    def restore(self) -> None:
+        """The machine's memory is another."""
+        self._lifted.clear()
+        self._awaited.clear()
+        for address, function in self._watching:
+            self._machine.unintercept(address, function)
+        self._watching.clear()
+        self.watch()
+
     def _intercept(self, address: int, function: Callable[[Machine], None]) -> None:
         self._watching.append((address, function))
         self._machine.intercept(address, function)
@@ -158,30 +168,31 @@ class GuestProbes:
         self._intercept(return_address, returned)
 
     def _settle(self, site: Site) -> None:
-        """Put our breakpoint back, over whatever the guest has made of the instruction."""
-        if not site.armed or self._sites.get(site.addr) is not site:
-            return
-        word = self._machine.memory.read_u32(site.addr)
-        if word != site.word:
-            original = site.original if word == KPROBES_BRK_WORD else word
-            if site.slot:
-                self._slots.give_back(site.slot)
-                site.slot = 0
-            site.change(word, original, decode(original, self._era))
-        if site.decoded.verdict is Verdict.REJECTED:
-            site.armed = False
-            for probe in site.probes:
-                probe.warnings.append(
-                    f"{probe.name} is no longer armed: the guest has replaced the instruction by {word:#010x}, which "
-                    f"cannot be probed: {site.decoded.reason}"
-                )
-            return
+        """Put our breakpoint back where it was lifted."""
+        if site.armed and self._sites.get(site.addr) is site:
+            self.rearm(site)
+
+    def rearm(self, site: Site) -> None:
+        """Put our breakpoint over whatever the guest has made of the instruction."""
         try:
+            word = self._text.read(site.addr, 4)
+            self._change(site, int.from_bytes(word, "little"))
+            if site.decoded.verdict is Verdict.REJECTED:
+                raise ProbeError(errno.EINVAL, f"the guest put {site.word:#010x} there: {site.decoded.reason}")
             self._arm(site)
-        except ProbeError as error:
+        except (MachineError, ProbeError) as error:
             site.armed = False
             for probe in site.probes:
                 probe.warnings.append(f"{probe.name} is no longer armed: {error}")
+
+    def _change(self, site: Site, word: int) -> None:
+        if word == site.word:
+            return
+        original = site.original if word == KPROBES_BRK_WORD else word
+        if site.slot:
+            self._slots.give_back(site.slot)
+            site.slot = 0
+        site.change(word, original, decode(original, self._era))
 
     # Hits that the guest shares
 

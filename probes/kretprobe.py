@@ -21,15 +21,16 @@ class KretprobeInstance:
     (any object may be put there instead); `rp` is the kretprobe, None once that is unregistered.
     """
 
-    __slots__ = ("data", "fp", "number", "ret_addr", "rp", "sp")
+    __slots__ = ("data", "fp", "number", "place", "ret_addr", "rp", "sp")
 
-    def __init__(self, rp: Kretprobe) -> None:
-        self.rp: Kretprobe | None = rp
+    def __init__(self, rp: Kretprobe | None) -> None:
+        self.rp = rp
         self.ret_addr = 0
         self.fp = 0
         self.sp = 0
         self.number = 0
-        self.data: Any = bytearray(rp.data_size)
+        self.place = -1  # in the journal
+        self.data: Any = bytearray(0 if rp is None else rp.data_size)
 
 
 ReturnHandler = Callable[[KretprobeInstance, PtRegs], object]
@@ -76,6 +77,7 @@ class Kretprobe:
         self.nmissed = 0
         self.hits = 0
         self.free: list[KretprobeInstance] = []
+        self.serial = 0  # of its registration
 
     @property
     def symbol_name(self) -> str | None:

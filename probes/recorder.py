@@ -51,6 +51,12 @@ class Recorder:
         if probe.condition is None or self._selected(probe, Stage.RETURN, regs):
             self._keep(probe, Stage.RETURN, number, bytes(regs.memory[:_GENERAL_BYTES]), regs.pstate, regs.pc)
 
+    def forget_after(self, instructions: int) -> None:
+        """The machine has gone back: drop what is not yet to happen."""
+        kept = [hit for hit in self.hits if hit.instructions <= instructions]
+        self.hits.clear()
+        self.hits.extend(kept)
+
     def take_stop(self) -> Hit | None:
         """The hit for which the machine is to stop, once."""
         hit, self.stop = self.stop, None

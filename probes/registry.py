@@ -59,6 +59,8 @@ class Kprobes:
         self._engine = Engine(machine, self.era, self._sites, self._recorder)
         self._returns = Returns(machine, self._engine, self._recorder)
         self._engine.idle = self._reap
+        self._words: dict[int, int] = {}  # what was at each address that ever had a breakpoint
+        machine.on_restore.append(self._restored)
         self._guest = GuestProbes(
             machine, self._sites, self._engine, self._arm, self._disarm, self._slots, self.era, self._text
         )
@@ -131,9 +133,9 @@ class Kprobes:
         if probe.maxactive <= 0:
             probe.maxactive = DEFAULT_MAXACTIVE
         probe.nmissed = 0
-        probe.free = [KretprobeInstance(probe) for _ in range(probe.maxactive)]
         probe.kp.pre_handler = self._returns.entry_handler(probe)
         self._add(probe.kp, address, symbol)
+        self._returns.instances.add(probe)
         return probe
 
     def unregister(self, probe: Probe) -> None:
@@ -148,7 +150,7 @@ class Kprobes:
         kprobe.site = None
         kprobe.disabled = True
         if isinstance(probe, Kretprobe):
-            self._returns.forget(probe)
+            self._returns.instances.forget(probe)
         self._update(site)
         if not site.probes:
             del self._sites[site.addr]
@@ -180,7 +182,7 @@ class Kprobes:
     @property
     def outstanding(self) -> Sequence[KretprobeInstance]:
         """The calls that kretprobes wait for."""
-        return self._returns.outstanding
+        return self._returns.instances.outstanding()
 
     def unpatched(self, address: int, data: bytes) -> bytes:
         """`data`, read from virtual `address`, with the instructions that our breakpoints stand on put back."""
@@ -253,6 +255,7 @@ class Kprobes:
         except MachineError as error:
             raise ProbeError(errno.ENOMEM, f"there is no slot left for the instruction: {error}") from None
         self.machine.memory.write(address, KPROBES_BRK)
+        self._words[address] = site.original
         site.armed = True
 
     def _arrived(self, site: Site) -> None:
@@ -275,6 +278,28 @@ class Kprobes:
                 self.machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD
             ):  # the guest may have patched or freed its text
                 self.machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
+
+    def _restored(self) -> None:
+        """The machine was put into another state: give its memory the breakpoints that there are now, and no others."""
+        self._retired.clear()  # which slots are in use is part of the machine's state
+        self._engine.restore()
+        self._returns.restore()
+        self._recorder.forget_after(self.machine.instructions)
+        for address, original in self._words.items():
+            try:
+                armed = self.machine.memory.read_u32(address) == KPROBES_BRK_WORD
+            except MachineError:
+                continue
+            if armed and self._guest.find(address) is None:
+                self.machine.memory.write(address, original.to_bytes(4, "little"))
+        for site in self._sites.values():
+            self._stop_waiting(site)
+            site.armed, site.slot = False, 0
+            if any(probe.owner is not probe for probe in site.probes):
+                self._install_trampoline(site.addr)
+            if site.active:
+                self._guest.rearm(site)
+        self._guest.restore()
 
     def _reap(self) -> None:
         """Give back the slots of removed probes, once nothing is executed there."""

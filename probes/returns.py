@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kretprobes at work: a function's return address is taken at its entry, and given back when it has returned.
-
-The kernel keeps a list of instances for each task, newest first. Here they are found by the stack pointer, which is
-on return what it was at entry (AAPCS64, 6.4.5.2) and which no other task has: so nothing need be known of the guest's
-tasks.
-"""
+"""Kretprobes at work: a function's return address is taken at its entry, and given back when it has returned."""
 
 from __future__ import annotations
 
@@ -17,6 +12,8 @@ from armprobe.machine.frame import Frame
 from . import trampoline
 from .decode import decode
 from .engine import Engine
+from .instances import Instances
+from .journal import JOURNAL_SIZE, Journal
 from .kprobe import Kprobe, PreHandler
 from .kretprobe import Kretprobe, KretprobeInstance
 from .pt_regs import NZCV, PT_REGS_SIZE, PtRegs, StackRegs
@@ -25,6 +22,8 @@ from .recorder import Recorder
 from .site import Site
 
 _NOP: Final = 0xD503_201F
+_JOURNAL_AT: Final = -(-len(trampoline.CODE) // 8) * 8  # bytes from the trampoline
+_SIZE: Final = _JOURNAL_AT + JOURNAL_SIZE
 
 
 class Returns:
@@ -35,8 +34,10 @@ class Returns:
         self._engine = engine
         self._recorder = recorder
         self._words = machine.cpu.frame.x
-        self._by_sp: dict[int, list[KretprobeInstance]] = {}
+        self._journal = Journal(machine)
+        self.instances = Instances(self._journal)
         self.trampoline = 0  # its address, 0 while there is none
+        self._places: list[int] = []  # where it has ever been, as snapshots may have it there
         self._site = Site(0, _NOP, _NOP, decode(_NOP))  # current_kprobe while return handlers run
         machine.claim_hvc(trampoline.HVC_IMM, self._returned)
         engine.return_address_shown = self._show_return_address
@@ -44,13 +45,23 @@ class Returns:
     def install(self) -> None:
         """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room."""
         if not self.trampoline:
-            self.trampoline = self._machine.scratch.allocate(len(trampoline.CODE))
-            self._machine.scratch.write(self.trampoline, trampoline.CODE)
+            place = self._machine.scratch.allocate(_SIZE)
+            self._machine.scratch.write(place, trampoline.CODE)
+            self._journal.begin(place + _JOURNAL_AT)
+            self._places.append(place)
+            self.trampoline = place
 
-    @property
-    def outstanding(self) -> list[KretprobeInstance]:
-        """The calls that have not returned yet."""
-        return [instance for instances in self._by_sp.values() for instance in instances]
+    def restore(self) -> None:
+        """The machine's memory is another, in which the trampoline may be or not."""
+        scratch = self._machine.scratch
+        self.trampoline = 0
+        for place in self._places:
+            if self._journal.fits(place + _JOURNAL_AT):
+                assert scratch.base is not None
+                offset = place - scratch.base
+                if scratch.ram.data[offset : offset + len(trampoline.CODE)] == trampoline.CODE:
+                    self.trampoline = place
+        self.instances.restore(self.trampoline + _JOURNAL_AT if self.trampoline else None)
 
     def entry_handler(self, rp: Kretprobe) -> PreHandler:
         """The pre-handler of the kprobe at the function's entry (pre_handler_kretprobe)."""
@@ -82,7 +93,7 @@ class Returns:
                 instance.ret_addr, instance.fp = general[30], general[29]
             instance.sp = regs.sp
             general[30] = self.trampoline
-            self._by_sp.setdefault(instance.sp, []).append(instance)
+            self.instances.link(instance)
             return 0
 
         return entered
@@ -93,7 +104,7 @@ class Returns:
         Nothing is taken until the result is called, which then takes whatever x30 has by then.
         """
         words = self._words
-        chain = self._unlink(words[31]) if words[30] == self.trampoline else []
+        chain = self.instances.unlink(words[31], self.trampoline) if words[30] == self.trampoline else []
         if not chain:
             return lambda: None
         words[30] = chain[-1].ret_addr
@@ -109,16 +120,9 @@ class Returns:
                         rp.free.remove(instance)
                     instance.ret_addr, instance.sp = words[30], words[31]
                     words[30] = self.trampoline
-                    self._by_sp.setdefault(instance.sp, []).append(instance)
+                    self.instances.link(instance)
 
         return take
-
-    def forget(self, rp: Kretprobe) -> None:
-        """`rp` is no longer registered; the calls outstanding will return without it."""
-        for instance in self.outstanding:
-            if instance.rp is rp:
-                instance.rp = None
-        rp.free.clear()
 
     # HVC in the trampoline: trampoline_probe_handler
 
@@ -126,11 +130,12 @@ class Returns:
         if frame.pc != self.trampoline + trampoline.AFTER_HVC:
             return False
         base = self._words[31]
-        chain = self._unlink(base + PT_REGS_SIZE)
+        chain = self.instances.unlink(base + PT_REGS_SIZE, self.trampoline)
         if not chain:
             self._lost(frame, base + PT_REGS_SIZE)
             return True
-        correct = chain[-1].ret_addr
+        addresses = [instance.ret_addr for instance in chain]
+        correct = addresses[-1]
         pieces = self._pieces(base)
         regs = StackRegs(b"".join(self._machine.bus.read(physical, length) for physical, length in pieces))
         regs.pc = correct
@@ -142,8 +147,10 @@ class Returns:
                     self._handle(instance, instance.rp, regs)
         except BaseException:
             self._engine.leave_return_handler()
-            self._by_sp[base + PT_REGS_SIZE] = chain[::-1]  # the HVC is executed again
-            frame.pc -= 4
+            for instance, address in zip(reversed(chain), reversed(addresses), strict=True):
+                instance.ret_addr = address
+                self.instances.link(instance)
+            frame.pc -= 4  # the HVC is executed again
             frame.store()
             raise
         for instance in chain:
@@ -156,21 +163,6 @@ class Returns:
         self._write(pieces, regs.memory)
         self._words[0] = correct
         return True
-
-    def _unlink(self, sp: int) -> list[KretprobeInstance]:
-        """The instances of the function that returned, newest first; empty if its return address is not known.
-
-        All but the last have the trampoline as return address: several kretprobes on one function, or a tail call.
-        """
-        instances = self._by_sp.get(sp, [])
-        for i in range(len(instances) - 1, -1, -1):
-            if instances[i].ret_addr != self.trampoline:
-                chain = instances[i:][::-1]
-                del instances[i:]
-                if not instances:
-                    del self._by_sp[sp]
-                return chain
-        return []
 
     def _handle(self, instance: KretprobeInstance, rp: Kretprobe, regs: StackRegs) -> None:
         if rp.record or rp.stop:

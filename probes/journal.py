@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which calls are being waited for, kept in the machine's own memory: so a snapshot of the machine has them too.
+
+The kernel's instances are in memory likewise. One entry is the stack pointer at the function's entry, the return
+address, the kretprobe's serial number and its hit's, and the place in the order of entries.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from armprobe.machine import Machine
+from armprobe.machine.scratch import SIZE as SCRATCH_SIZE
+
+ENTRIES: Final = 512
+_ENTRY: Final = struct.Struct("<2Q2IQ")
+JOURNAL_SIZE: Final = ENTRIES * _ENTRY.size  # bytes
+
+
+class Entry(NamedTuple):
+    """One call: see the module."""
+
+    sp: int
+    ret_addr: int
+    serial: int
+    number: int
+    order: int
+
+
+class Journal:
+    """The journal of one machine. Of more than `ENTRIES` calls at once, the later ones are not in it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._scratch = machine.scratch
+        self._data = machine.scratch.ram.data
+        self._at = 0  # where in `_data` it begins
+        self._free: list[int] = []
+        self._order = 0
+
+    def begin(self, address: int) -> None:
+        """Keep it at `address`, in memory that `Scratch.allocate` gave: empty."""
+        assert self._scratch.base is not None
+        self._at = address - self._scratch.base
+        self._data[self._at : self._at + JOURNAL_SIZE] = bytes(JOURNAL_SIZE)
+        self._free = list(range(ENTRIES - 1, -1, -1))
+
+    def add(self, sp: int, ret_addr: int, serial: int, number: int) -> int:
+        """Note a call; the result is for `remove`."""
+        if not self._free:
+            return -1
+        place = self._free.pop()
+        self._order += 1
+        _ENTRY.pack_into(
+            self._data, self._at + place * _ENTRY.size, sp, ret_addr, serial, number & 0xFFFF_FFFF, self._order
+        )
+        return place
+
+    def remove(self, place: int) -> None:
+        """The call has returned."""
+        if place >= 0:
+            at = self._at + place * _ENTRY.size
+            self._data[at : at + _ENTRY.size] = bytes(_ENTRY.size)
+            self._free.append(place)
+
+    def resume(self, address: int) -> list[tuple[int, Entry]]:
+        """Take up the journal that the memory at `address` holds: its entries with their places, oldest first."""
+        assert self._scratch.base is not None
+        self._at = address - self._scratch.base
+        entries = [
+            (place, Entry(*_ENTRY.unpack_from(self._data, self._at + place * _ENTRY.size))) for place in range(ENTRIES)
+        ]
+        self._free = [place for place, entry in reversed(entries) if not entry.order]
+        found = sorted((item for item in entries if item[1].order), key=lambda item: item[1].order)
+        self._order = found[-1][1].order if found else 0
+        return found
+
+    def fits(self, address: int) -> bool:
+        """Whether a journal at `address` would lie within the memory that is mapped now."""
+        base = self._scratch.base
+        return base is not None and 0 <= address - base <= SCRATCH_SIZE - JOURNAL_SIZE
