@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -48,18 +51,33 @@ def prepare(
     path = cache_directory() / "snapshots" / f"{key.hexdigest()[:20]}.snapshot"
     if read_key(path) == key.hexdigest():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    disk = path.with_suffix(".initrd")
-    disk.write_bytes(ramdisk)
-    try:
-        booting = machine.load(kernel, initrd=disk, cmdline=cmdline, memory=memory)
-    finally:
-        disk.unlink(missing_ok=True)
-    report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
-    boot(booting)
-    booting.save(path, key.hexdigest())
-    report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
+    with _only_one(path, report):
+        if read_key(path) != key.hexdigest():
+            with tempfile.NamedTemporaryFile(prefix="armprobe-", suffix=".initrd") as disk:
+                Path(disk.name).write_bytes(ramdisk)
+                booting = machine.load(kernel, initrd=disk.name, cmdline=cmdline, memory=memory)
+            report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
+            boot(booting)
+            booting.save(path, key.hexdigest())
+            report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
     return path
+
+
+@contextmanager
+def _only_one(path: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Let one process at a time make the snapshot `path`: another that wants it waits, and finds it made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise CommandError(f"{path.parent} cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("another armprobe is booting this kernel: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _read(path: Path) -> bytes:
