@@ -279,7 +279,7 @@ class GdbSession:
             self._running, self._resumption = True, record["token"] or self._resumption
         elif message == "error" and self._running and record["token"] == self._resumption:
             # After it has said that the machine runs, which it does not.
-            self._running, self._refusal = False, payload["msg"]
+            self._running, self._refusal = False, (payload or {}).get("msg", "gdb gave no reason")
         elif message == "stopped":
             self._running, self._stop = False, record
 

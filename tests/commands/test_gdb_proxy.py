@@ -179,6 +179,17 @@ def test_sourced_after_connecting_and_sourced_twice(session: ToySession, gdb_pat
     assert "already" not in done.stdout + done.stderr
 
 
+def test_the_table_is_fetched_once_for_each_connection(
+    session: ToySession, gdb_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    monkeypatch.setattr(session, "command_table", lambda: fetched.append("") or session.registry.table())
+    with serve(session, "127.0.0.1:0") as server:
+        connect = f"target remote {server.address}"
+        batch(gdb_path, f"source {PROXY}", connect, "stepi", "stepi", "disconnect", connect, "stepi")
+    assert len(fetched) == 2
+
+
 def test_another_machine_s_commands_are_those_of_its_own_table(session: ToySession, gdb: GdbSession) -> None:
     other = ToySession((COUNT, replace(COUNT, name="strikes")))
     with serve(other, "127.0.0.1:0") as server:
