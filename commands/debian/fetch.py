@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
@@ -84,6 +84,25 @@ def fetch_kernel(report: Callable[[str], None] = print, *, refresh: bool = False
         raise DebianError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
+def fetch_packages(
+    names: Sequence[str], folder: Path, report: Callable[[str], None] = print, *, architecture: str = "arm64"
+) -> None:
+    """Fetch Debian packages, each "name" or "name=version", and unpack them together in `folder`, made if absent.
+
+    `report` is given one line. DebianError: they cannot be had.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="armprobe-apt-") as work:
+            folder.mkdir(parents=True, exist_ok=True)
+            _ask_for_room(folder, Path(work))
+            report(f"fetching {', '.join(names)}")
+            apt = _Apt(Path(work), architecture)
+            apt.update()
+            _extract(apt.download(*names), folder)
+    except OSError as error:
+        raise DebianError(f"{error.filename or folder}: {error.strerror or error}") from error
+
+
 def _cached(folder: Path) -> KernelFiles | None:
     """What `folder`/current leads to; its name is the kernel's version and the package's, which can have no '_'."""
     kept = (folder / "current").resolve()
@@ -106,9 +125,7 @@ def _lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
 
 def _fetch(folder: Path, report: Callable[[str], None]) -> KernelFiles:
     with tempfile.TemporaryDirectory(prefix="armprobe-apt-") as work:
-        for place in (folder, Path(work)):
-            if (free := shutil.disk_usage(place).free) < _ROOM:
-                raise DebianError(f"{place} has {free / 1e6:.0f} MB free, which is less than {_ROOM / 1e6:.0f} MB")
+        _ask_for_room(folder, Path(work))
         apt = _Apt(Path(work))
         report("reading Debian's lists of arm64 packages")
         apt.update()
@@ -134,15 +151,26 @@ def _fetch(folder: Path, report: Callable[[str], None]) -> KernelFiles:
     return files
 
 
-def _unpack(packages: list[Path], folder: Path) -> None:
-    """The vmlinuz and the busybox of `packages`, alone in `folder`, which is made."""
-    root = folder / "root"
-    root.mkdir(parents=True)
+def _ask_for_room(*places: Path) -> None:
+    for place in places:
+        if (free := shutil.disk_usage(place).free) < _ROOM:
+            raise DebianError(f"{place} has {free / 1e6:.0f} MB free, which is less than {_ROOM / 1e6:.0f} MB")
+
+
+def _extract(packages: list[Path], root: Path) -> None:
+    """All that is in `packages`, in `root`, made if absent."""
+    root.mkdir(parents=True, exist_ok=True)
     for package in packages:
         with _start(["dpkg-deb", "--extract", str(package), str(root)]) as process:
             messages = process.communicate()[1]
         if process.returncode != 0:
             raise DebianError(messages.partition("\n")[0] or f"dpkg-deb failed with status {process.returncode}")
+
+
+def _unpack(packages: list[Path], folder: Path) -> None:
+    """The vmlinuz and the busybox of `packages`, alone in `folder`, which is made."""
+    root = folder / "root"
+    _extract(packages, root)
     for name, pattern in (("vmlinuz", "boot/vmlinuz-*"), ("busybox", "bin/busybox"), ("busybox", "usr/bin/busybox")):
         for file in root.glob(pattern):
             file.rename(folder / name)
@@ -153,14 +181,15 @@ def _unpack(packages: list[Path], folder: Path) -> None:
 
 
 class _Apt:
-    """apt for arm64 packages, with all its state in the folder `work`."""
+    """apt for packages of one architecture, with all its state in the folder `work`."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, architecture: str = "arm64") -> None:
         (work / "state/lists/partial").mkdir(parents=True)
         (work / "cache/archives/partial").mkdir(parents=True)
         (work / "status").touch()
         (work / "no-hooks").write_text(_NO_HOOKS)
         self.work = work
+        self.architecture = architecture
         self.packages = work / "packages"
         self.packages.mkdir()
         if os.geteuid() == 0:
@@ -172,8 +201,8 @@ class _Apt:
             "Dir::State": work / "state",
             "Dir::State::status": work / "status",
             "Dir::Cache": work / "cache",
-            "APT::Architecture": "arm64",
-            "APT::Architectures": "arm64",
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
             "Debug::NoLocking": "true",
             "Acquire::Languages": "none",
             # whatever the system's settings allow
@@ -194,9 +223,9 @@ class _Apt:
         if not {"Package", "Version", "Size"} <= set(shown):
             complaint = _first_complaint(self.complaints)
             raise DebianError(
-                f"apt did not find {package} for arm64, and said '{complaint}'"
+                f"apt did not find {package} for {self.architecture}, and said '{complaint}'"
                 if complaint
-                else f"the apt sources of this system offer no {package} for arm64, as Debian's do"
+                else f"the apt sources of this system offer no {package} for {self.architecture}, as Debian's do"
             )
         return shown
 
