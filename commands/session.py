@@ -22,7 +22,7 @@ from .registry import Registry
 
 T = TypeVar("T")
 _SIGINT, _SIGTRAP, _SIGSEGV, _EXC_BREAKPOINT = 2, 5, 11, 150  # GDB's numbers (gdb/signals.def)
-_EIO, _EFAULT, _EINVAL, _EBUSY = 5, 14, 22, 16
+_EFAULT, _EINVAL, _EBUSY = 14, 22, 16
 _WATCH_KINDS: Final = {BreakKind.WRITE: "write", BreakKind.READ: "read", BreakKind.ACCESS: "access"}
 
 
@@ -188,10 +188,7 @@ class Session:
 
     @functools.cached_property
     def _symbol_file(self) -> bytes:
-        try:
-            return symbol_file(self.machine)
-        except MachineError as error:
-            raise TargetError(_EIO, str(error)) from error
+        return self._call(symbol_file, self.machine)
 
     def attach(self) -> StopEvent:
         """Give control to a debugger, the guest stopped."""

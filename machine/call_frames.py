@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where functions keep their callers' registers, found in their code: DWARF call frame information for debuggers.
+
+Without it gdb looks at how a function begins, and gives up at an instruction it does not expect: at the NOPs kept for
+ftrace in every function of a distribution's kernel, for one (13.1, aarch64_analyze_prologue). What is understood here
+is code that keeps frame records (AAPCS64, "The Frame Pointer"), as the kernel's does: x29 and x30 are stored as a pair,
+x29 is set to its address, and before the function is left both are loaded again. Other functions are left to gdb.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+_FP, _LR, _SP = 29, 30, 31  # DWARF for the Arm 64-bit Architecture, "DWARF register names"
+_RECORD: Final = 16  # bytes of a frame record
+_WINDOW: Final = 64  # instructions within which a function is taken to begin, or a part of it to end
+
+_State = tuple[int, int]
+"""Where the canonical frame address (the caller's sp) is: at a register, x29 or sp, plus so many bytes.
+
+From x29 it is where there is a frame record, at x29; from sp where x29 and x30 still hold, or hold again, what they did
+when the function was entered.
+"""
+_ENTERED: Final[_State] = (_SP, 0)
+
+_SETS_FP: Final = re.compile(  # add x29, sp, #imm, which for 0 is mov x29, sp
+    b"\xfd[%b][\\x00-\\x3f]\x91" % b"".join(b"\\x%02x" % byte for byte in range(3, 256, 4)), re.DOTALL
+)
+_LOADS_RECORD: Final = re.compile(  # ldp x29, x30, [sp, #imm] or [sp], #imm
+    rb"\xfd[\x7b\xfb](?:[\x40-\x5f]\xa9|[\xc0-\xdf]\xa8)", re.DOTALL
+)
+
+# DWARF 4, section 6.4.2; offsets are in units of -8 bytes, advances in units of 4.
+_ADVANCE, _OFFSET = 0x40, 0x80  # with their first operand in the low 6 bits
+_ADVANCE2, _ADVANCE4, _SAME_VALUE, _DEF_CFA, _DEF_CFA_OFFSET = 0x03, 0x04, 0x08, 0x0C, 0x0E
+_COMMON: Final = struct.pack("<IBBBBB", 0xFFFF_FFFF, 1, 0, 4, 0x78, _LR) + bytes((_DEF_CFA, _SP, 0))
+
+
+def debug_frame(functions: Iterable[tuple[int, int]], code: bytes, address: int) -> bytes:
+    """The contents of a .debug_frame section for `code`, which is at virtual `address`, a multiple of 4.
+
+    `functions` are their start and end addresses, in order; they do not overlap.
+    """
+    words = array("I", code[: len(code) // 4 * 4])
+    sets, loads = _find(_SETS_FP, code), _find(_LOADS_RECORD, code)
+    entries = [_entry(_COMMON)]
+    for start, end in functions:
+        first, last = (start - address) // 4, min((end - address) // 4, len(words))
+        own_sets = sets[bisect_left(sets, first) : bisect_left(sets, last)]
+        if own_sets:
+            own_loads = loads[bisect_left(loads, own_sets[0]) : bisect_left(loads, last)]
+            rows = _rows(words, first, last, own_sets, own_loads)
+            entries.append(_entry(struct.pack("<IQQ", 0, start, end - start) + _instructions(rows, first, last)))
+    return b"".join(entries)
+
+
+def _find(instruction: re.Pattern[bytes], code: bytes) -> list[int]:
+    return [match.start() // 4 for match in instruction.finditer(code) if match.start() % 4 == 0]
+
+
+def _rows(words: Sequence[int], first: int, last: int, sets: list[int], loads: list[int]) -> dict[int, _State]:
+    """The states of the function in words[first:last], by the instruction from which on they hold.
+
+    `sets` are the instructions in it that set x29 from sp, one at least; `loads` those after that load a frame record.
+    """
+    rows: dict[int, _State] = {}
+    frames: dict[int, _State] = {}
+    skips: set[int] = set()  # parts without a frame that are jumped to before there is one
+    for at in sets:
+        begin = max(first, at - _WINDOW)
+        depth, entered = 0, begin == first
+        found: dict[int, _State] = {}
+        for index in range(begin, at):
+            word = words[index]
+            if _leaves(word):
+                depth, entered, found = 0, True, {index + 1: _ENTERED}
+            elif adjustment := _sp_change(word):
+                depth = max(0, depth - adjustment)
+                found[index + 1] = (_SP, depth)
+            elif not frames and at < (target := index + _distance(word)) < last:
+                skips.add(target)
+        if entered or not frames:
+            size = depth - (words[at] >> 10 & 0xFFF)
+            frames[at] = (_FP, size if size >= _RECORD and size % 8 == 0 else _RECORD)
+            rows |= found | {at + 1: frames[at]}
+    rows |= dict.fromkeys(skips, _ENTERED)
+    for target in skips:
+        end = next((i + 1 for i in range(target, min(last, target + _WINDOW)) if _leaves(words[i])), last)
+        rows.setdefault(end, frames[sets[0]])
+    for at in loads:
+        frame = frames[max(place for place in frames if place < at)]
+        word = words[at]
+        offset = (word >> 15 & 0x3F) * 8
+        # The record is at sp + offset, or at sp and sp is raised by the offset.
+        depth = max(0, frame[1] - offset) if _sp_change(word) else frame[1] + offset
+        rows[at + 1] = (_SP, depth)
+        for index in range(at + 1, min(last, at + _WINDOW)):
+            word = words[index]
+            if _leaves(word):
+                rows.setdefault(index + 1, frame)
+                break
+            if adjustment := _sp_change(word):
+                depth = max(0, depth - adjustment)
+                rows[index + 1] = (_SP, depth)
+    return rows
+
+
+def _leaves(word: int) -> bool:
+    """Whether an instruction never goes on to the next: B, or BR, RET, ERET and their authenticating forms."""
+    return word >> 26 == 0b000101 or word & 0xFE20_0000 == 0xD600_0000
+
+
+def _distance(word: int) -> int:
+    """How many instructions forward B.cond, CBZ, CBNZ, TBZ or TBNZ may jump; 0 for other instructions and backward."""
+    if word & 0xFF00_0010 == 0x5400_0000 or word & 0x7E00_0000 == 0x3400_0000:
+        distance = word >> 5 & 0x7_FFFF
+        return distance if distance < 1 << 18 else 0
+    if word & 0x7E00_0000 == 0x3600_0000:
+        distance = word >> 5 & 0x3FFF
+        return distance if distance < 1 << 13 else 0
+    return 0
+
+
+def _sp_change(word: int) -> int:
+    """How many bytes an instruction raises sp by: ADD and SUB of an immediate, and loads and stores with writeback."""
+    if word & 0x3E0 != 0x3E0:  # the base register is another
+        return 0
+    if word & 0xBF80_001F == 0x9100_001F:
+        size = (word >> 10 & 0xFFF) << (12 if word & 1 << 22 else 0)
+        return -size if word & 1 << 30 else size
+    if word & 0x3A80_0000 == 0x2880_0000:  # a pair; the size of a register is in bits 31 and 30
+        shift = 2 + (word >> 30) if word & 1 << 26 else 2 + (word >> 31)
+        return _signed(word >> 15, 7) << shift
+    if word & 0x3B20_0400 == 0x3800_0400:
+        return _signed(word >> 12, 9)
+    return 0
+
+
+def _signed(value: int, bits: int) -> int:
+    sign = 1 << bits - 1
+    return (value & (sign << 1) - 1 ^ sign) - sign
+
+
+def _instructions(rows: dict[int, _State], first: int, last: int) -> bytes:
+    """The call frame instructions for `rows`, which begin from the state on entry."""
+    program = []
+    place, state = first, _ENTERED
+    for index in sorted(rows):
+        if index >= last or rows[index] == state:
+            continue
+        distance = index - place
+        if distance >= 1 << 16:
+            program.append(struct.pack("<BI", _ADVANCE4, distance))
+        elif distance >= 1 << 6:
+            program.append(struct.pack("<BH", _ADVANCE2, distance))
+        elif distance:
+            program.append(bytes((_ADVANCE | distance,)))
+        program.append(_change(state[0], rows[index]))
+        place, state = index, rows[index]
+    return b"".join(program)
+
+
+@lru_cache(1000)
+def _change(register: int, state: _State) -> bytes:
+    """To `state` from one whose canonical frame address is found from `register`."""
+    size = _uleb(state[1])
+    cfa = bytes((_DEF_CFA_OFFSET, *size)) if state[0] == register else bytes((_DEF_CFA, state[0], *size))
+    if state[0] == _FP:
+        units = state[1] // 8
+        return cfa + bytes((_OFFSET | _FP, *_uleb(units), _OFFSET | _LR, *_uleb(units - 1)))
+    return cfa + bytes((_SAME_VALUE, _FP, _SAME_VALUE, _LR)) if register == _FP else cfa
+
+
+def _uleb(value: int) -> bytes:
+    """DWARF's unsigned LEB128."""
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*encoded, value))
+
+
+def _entry(content: bytes) -> bytes:
+    """An entry with its length, filled up with DW_CFA_nop to a multiple of 8."""
+    size = -(-(len(content) + 4) // 8) * 8 - 4
+    return struct.pack("<I", size) + content.ljust(size, b"\0")
