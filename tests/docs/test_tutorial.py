@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the documentation shows is what happens."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from armprobe.commands import CommandError, linux
+
+from .transcript import ROOT, Example, examples, matches, replay
+
+TRANSCRIPTS = ("docs/tutorial.md",)
+ALL = [(name, example) for name in TRANSCRIPTS for example in examples((ROOT / name).read_text())]
+
+
+def ready_for(example: Example, tool: Callable[[str, str], str]) -> None:
+    """Skip, or fail under CI, where a program is absent or Debian's kernel cannot be had."""
+    words = example.start.command.split()
+    if "gdb" in words or "demo" in words:
+        tool("gdb-multiarch", "gdb-multiarch")
+    if "linux" in words or any("linux" in text for text in example.files.values()):
+        tool("apt-get", "apt")
+        try:
+            linux.prepare()
+        except CommandError as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(("document", "example"), ALL, ids=[f"{name}: {example.name}" for name, example in ALL])
+def test_an_example_gives_what_is_printed(
+    document: str, example: Example, tool: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    ready_for(example, tool)
+    wrong = replay(example, tmp_path)
+    assert not wrong, f"{document} no longer says what happens:\n" + "\n".join(wrong)
+
+
+def test_every_document_has_examples() -> None:
+    assert {name for name, _ in ALL} == set(TRANSCRIPTS)
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        ("hits 0", "hits 0", True),
+        ("hits 0", "hits 1341", False),
+        ("hits 1341", "hits 7", False),
+        ("hits 1341", "hits 987", True),
+        ("kfree at 0xffff800000083c90", "kfree at 0xffff800000083c94", True),
+        ("kfree at 0xffff800000083c90", "kmalloc at 0xffff800000083c90", False),
+        ("at ... (kfree)", "at kmalloc+0x4 (kfree)", True),
+        ("at ... (kfree)", "at kmalloc+0x4 (kmalloc)", False),
+        ("a\n...\nc", "a\nc", True),
+        ("a\n...\nc", "a\nb\nb\nc", True),
+        ("a\n...\nc", "a\nb", False),
+        ("a", "a\nb", False),
+        ("a\nb", "a", False),
+    ],
+)
+def test_what_counts_as_the_same(expected: str, printed: str, same: bool) -> None:
+    assert matches(expected.splitlines(), printed.splitlines()) is same
+
+
+def test_a_wrong_example_is_noticed(tmp_path: Path) -> None:
+    block = "```console\n$ armprobe\n...\narmprobe> kprobe kfree\nkretprobe 1: kfree at 0xffff800000083c90\n```\n"
+    (example,) = examples(block)
+    (wrong,) = replay(example, tmp_path)
+    assert "kprobe 1: kfree" in wrong
