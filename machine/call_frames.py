@@ -4,7 +4,9 @@
 Without it gdb looks at how a function begins, and gives up at an instruction it does not expect: at the NOPs kept for
 ftrace in every function of a distribution's kernel, for one (13.1, aarch64_analyze_prologue). What is understood here
 is code that keeps frame records (AAPCS64, "The Frame Pointer"), as the kernel's does: x29 and x30 are stored as a pair,
-x29 is set to its address, and before the function is left both are loaded again. Other functions are left to gdb.
+x29 is set to its address, and before the function is left both are loaded again. Other functions are left to gdb. Of a
+frame whose size no immediate says, larger than any in a kernel, the record is found all the same, and only the caller's
+sp is off.
 """
 
 from __future__ import annotations
