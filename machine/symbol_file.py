@@ -10,6 +10,7 @@ debugger cannot see of the frames on the stack by itself is in .debug_frame.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
@@ -34,7 +35,8 @@ _INFO: Final = {"function": _STB_GLOBAL | 2, "object": _STB_GLOBAL | 1, "other":
 
 _LAST: Final = (1 << 64) - 1  # a section cannot end after this address
 _SECTION_NAMES: Final = b"\0.text\0.data\0.symtab\0.strtab\0.shstrtab\0.debug_frame\0"
-_MOST_CODE: Final = 32 << 20  # bytes: more than any kernel has; nothing hinders a table from saying anything
+_GAP: Final = 4096  # bytes: what is farther apart is not padding between functions
+_LARGEST = _MOST_CODE = 32 << 20  # bytes of one symbol and of code: nothing hinders a table from saying anything
 _MOST_REGIONS: Final = 1000  # a kernel has about ten; what is told apart further is a table that makes no sense
 
 
@@ -58,7 +60,8 @@ def symbol_file(machine: Machine) -> bytes:
     if path is None:
         symbols = list(machine.symbols)
         regions, indices = _regions(symbols)
-        frames = [_frames(machine, region, symbols) for region in regions if region.is_code]
+        functions = sorted({symbol.address for symbol in symbols if symbol.kind == "function"})
+        frames = [_frames(machine, region, functions) for region in regions if region.is_code]
         return _elf(symbols, regions, indices, b"".join(frames))
     try:
         return path.read_bytes()
@@ -66,10 +69,10 @@ def symbol_file(machine: Machine) -> bytes:
         raise MachineError(f"the symbols in {path} cannot be read: {error.strerror}") from error
 
 
-def _frames(machine: Machine, region: _Region, symbols: list[Symbol]) -> bytes:
-    """The call frame information for a region of code."""
+def _frames(machine: Machine, region: _Region, functions: list[int]) -> bytes:
+    """The call frame information for a region of code; `functions` are where all functions begin."""
     begin = region.start // 4 * 4
-    starts = sorted({s.address for s in symbols if s.kind == "function" and region.start <= s.address < region.end})
+    starts = functions[bisect_left(functions, region.start) : bisect_left(functions, region.end)]
     return debug_frame(pairwise([*starts, region.end]), _code(machine, begin, region.end), begin)
 
 
@@ -127,7 +130,7 @@ def _nobits(region: _Region) -> bytes:
 
 
 def _regions(symbols: list[Symbol]) -> tuple[list[_Region], list[int]]:
-    """Where code and data take turns, and for each symbol the number, from 1, of the region it is in.
+    """Where code and data take turns or there is nothing, and for each symbol the number, from 1, of its region.
 
     gdb takes a symbol for code or data by the section that it is in. Sections must not overlap.
     """
@@ -137,11 +140,12 @@ def _regions(symbols: list[Symbol]) -> tuple[list[_Region], list[int]]:
     for symbol in symbols:
         if symbol.kind != "other":  # a label is what surrounds it
             is_code = symbol.kind == "function"
-        if not regions or regions[-1].is_code is not is_code:
+        if not regions or regions[-1].is_code is not is_code or symbol.address - regions[-1].end >= _GAP:
             if regions:
                 regions[-1].end = min(regions[-1].end, symbol.address)
             regions.append(_Region(is_code, symbol.address, symbol.address))
-        regions[-1].end = max(regions[-1].end, min(symbol.address + symbol.size, _LAST))
+        size = symbol.size if symbol.size <= _LARGEST else 0  # which only says that nothing follows soon
+        regions[-1].end = max(regions[-1].end, min(symbol.address + size, _LAST))
         indices.append(len(regions))
     if len(regions) > _MOST_REGIONS:
         return [_Region(True, symbols[0].address, max(region.end for region in regions))], [1] * len(symbols)
