@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from elftools.dwarf.callframe import FDE
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,6 +96,7 @@ def disagreements(path: Path, theirs: dict[tuple[int, int], FDE], tmp_path: Path
     with path.open("rb") as file:
         elf = ELFFile(file)
         text = elf.get_section_by_name(".text")
+        assert text
         code, address = text.data(), text["sh_addr"]
     contents, made = tmp_path / "debug_frame", tmp_path / "made.elf"
     contents.write_bytes(debug_frame(sorted(theirs), code, address))
@@ -142,10 +144,12 @@ def test_the_demo_kernels(tmp_path: Path, objcopy: str) -> None:
     with DEMO.open("rb") as file:
         elf = ELFFile(file)
         text = elf.get_section_by_name(".text")
-        symbols = elf.get_section_by_name(".symtab").iter_symbols()
+        assert text
+        symbols = elf.get_section_by_name(".symtab")
+        assert isinstance(symbols, SymbolTableSection)
         first, last = text["sh_addr"], text["sh_addr"] + text["sh_size"]
         theirs = {span: fde for span, fde in fdes(elf).items() if first <= span[0] < last}
-        vectors = {symbol["st_value"] for symbol in symbols if re.match(r"el\d[ht]?_", symbol.name)}
+        vectors = {symbol["st_value"] for symbol in symbols.iter_symbols() if re.match(r"el\d[ht]?_", symbol.name)}
         theirs = {span: fde for span, fde in theirs.items() if span[0] not in vectors}
         assert len(theirs) > 90
         assert disagreements(DEMO, theirs, tmp_path, objcopy) == []
