@@ -11,7 +11,7 @@ from armprobe.commands import CommandError, linux
 
 from .transcript import ROOT, Example, examples, matches, replay
 
-TRANSCRIPTS = ("README.md", "docs/tutorial.md")
+TRANSCRIPTS = ("README.md", "docs/tutorial.md", "docs/history.md")
 ALL = [(name, example) for name in TRANSCRIPTS for example in examples((ROOT / name).read_text())]
 
 
