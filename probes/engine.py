@@ -68,7 +68,7 @@ class Engine:
         self.guest_stepped: Callable[[Frame], bool] = lambda frame: False
         self.idle: Callable[[], None] = lambda: None  # told when a hit is over
         # Gives x30 back for a stop at a function's entry; the result takes it again.
-        self.return_address_shown: Callable[[], Callable[[], None]] = lambda: lambda: None
+        self.return_address_shown: Callable[[], Callable[[bool], None]] = lambda: lambda same_caller: None
         machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint)
         machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
         machine.claim_fault(self._fault)
@@ -238,7 +238,7 @@ class Engine:
 
         def resume(frame: Frame) -> None:
             if skip:
-                take_return_address()
+                take_return_address(False)
                 self.over()
             elif words[32] == address:
                 go_on(frame)
@@ -256,7 +256,7 @@ class Engine:
                 self._machine.dispatcher.resume = called
 
         def go_on(frame: Frame) -> None:
-            take_return_address()
+            take_return_address(False)
             if site.simulator is None:
                 self._step(site, frame, _SS)
             else:

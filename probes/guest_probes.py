@@ -33,6 +33,7 @@ _BUCKETS: Final = 64  # of kprobe_table, 1 << KPROBE_HASH_BITS
 _CHAIN_LIMIT: Final = 10_000
 # struct kprobe, v6.1 (BTF): the hash chain comes first; the slot is ainsn.api.insn
 _ADDR, _OPCODE, _SLOT, _SIZE = 0x28, 0x50, 0x58, 0x60
+_MOV_X9_X30: Final = 0xAA1E03E9
 _SCAN: Final = 128  # bytes before a probe that arch_prepare_kprobe reads, looking for exclusives
 
 
@@ -51,6 +52,11 @@ _TEXT_FUNCTIONS: Final = {
     "__aarch64_insn_write": False,
     "aarch64_insn_read": False,
 }
+
+
+def _leaves_x30_alone(word: int) -> bool:
+    """Whether an instruction has x30 in none of its register fields, or is the `mov x9, x30` that ftrace puts there."""
+    return word == _MOV_X9_X30 or all(word >> shift & 31 != 30 for shift in (0, 5, 10, 16))
 
 
 class GuestProbes:
@@ -77,7 +83,8 @@ class GuestProbes:
         self._frame = machine.cpu.frame
         self._lifted: set[Site] = set()
         self._watching: list[tuple[int, Callable[[Machine], None]]] = []
-        self._awaited: dict[int, tuple[Site, int]] = {}  # by the address of the BRK #6: the site and its DAIF
+        # By the address of the BRK #6: the site, its DAIF, and what takes x30 for our kretprobes.
+        self._awaited: dict[int, tuple[Site, int, Callable[[bool], None] | None]] = {}
         engine.guest_steps = self._steps
         engine.guest_stepped = self._stepped
 
@@ -208,7 +215,10 @@ class GuestProbes:
         if simulator is None:
             guest = self.find(site.addr)
             if guest is not None and guest.slot:
-                self._awaited[guest.slot + 4] = site, frame.daif
+                # A kretprobe of the guest's is to find the caller in x30, not our trampoline: ours then takes x30 after
+                # the instruction, unless that uses it.
+                take = engine.return_address_shown() if _leaves_x30_alone(site.original) else None
+                self._awaited[guest.slot + 4] = site, frame.daif, take
             self._deliver(frame, KPROBES_BRK_IMM)
             return
         # The guest simulates it, and nothing tells when: show our post-handlers what it will do, and undo it.
@@ -230,7 +240,9 @@ class GuestProbes:
         awaited = self._awaited.pop(frame.pc, None)
         if awaited is None:
             return False
-        site, daif = awaited
+        site, daif, take = awaited
+        if take is not None:
+            take(True)
         end, masked = frame.pc, frame.daif
         frame.pc, frame.daif = site.addr + 4, daif
 

@@ -45,7 +45,7 @@ class Instances:
         """The return address of a call has been taken; the instance's fields say which."""
         self._by_sp.setdefault(instance.sp, []).append(instance)
         serial = 0 if instance.rp is None else instance.rp.serial
-        instance.place = self._journal.add(instance.sp, instance.ret_addr, serial, instance.number)
+        instance.place = self._journal.add(instance.sp, instance.following, serial, instance.number)
 
     def unlink(self, sp: int, trampoline: int) -> list[KretprobeInstance]:
         """The instances of the function that returned with `sp`, newest first; empty if there is none.
@@ -54,7 +54,7 @@ class Instances:
         """
         instances = self._by_sp.get(sp, [])
         for i in range(len(instances) - 1, -1, -1):
-            if instances[i].ret_addr != trampoline:
+            if instances[i].following != trampoline:
                 chain = instances[i:][::-1]
                 del instances[i:]
                 if not instances:
@@ -76,5 +76,6 @@ class Instances:
             known = self._kretprobes.get(entry.serial)
             instance = known.free.pop() if known is not None and known.free else KretprobeInstance(None)
             instance.sp, instance.ret_addr, instance.number = entry.sp, entry.ret_addr, entry.number
+            instance.following = entry.ret_addr
             instance.place = place
             self._by_sp.setdefault(entry.sp, []).append(instance)

@@ -17,15 +17,16 @@ DEFAULT_MAXACTIVE: Final = 10  # max(10, 2 * CPUs), with one CPU
 class KretprobeInstance:
     """One call of the function that has not returned yet.
 
-    `ret_addr` is its return address, `fp` x29 at its entry, `data` the `data_size` bytes that are the handlers' own
-    (any object may be put there instead); `rp` is the kretprobe, None once that is unregistered.
+    `ret_addr` is its return address, `following` where the trampoline goes on to: there, or to the trampoline of a
+    kretprobe that the guest has on the same call. `fp` is x29 at its entry, `data` the `data_size` bytes that
+    are the handlers' own (any object may be put there instead); `rp` is the kretprobe, None once that is unregistered.
     """
 
-    __slots__ = ("data", "fp", "number", "place", "ret_addr", "rp", "sp")
+    __slots__ = ("data", "following", "fp", "number", "place", "ret_addr", "rp", "sp")
 
     def __init__(self, rp: Kretprobe | None) -> None:
         self.rp = rp
-        self.ret_addr = 0
+        self.ret_addr = self.following = 0
         self.fp = 0
         self.sp = 0
         self.number = 0

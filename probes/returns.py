@@ -91,35 +91,38 @@ class Returns:
                     rp.free.append(instance)
                     return 0
                 instance.ret_addr, instance.fp = general[30], general[29]
-            instance.sp = regs.sp
+            instance.sp, instance.following = regs.sp, instance.ret_addr
             general[30] = self.trampoline
             self.instances.link(instance)
             return 0
 
         return entered
 
-    def _show_return_address(self) -> Callable[[], None]:
-        """At a stop at the function's entry x30 is the caller's, which a debugger needs to find that caller.
+    def _show_return_address(self) -> Callable[[bool], None]:
+        """Give x30 back for a while at the function's entry: to a debugger, or to a kretprobe of the guest's.
 
-        Nothing is taken until the result is called, which then takes whatever x30 has by then.
+        Nothing is taken until the result is called, which then takes whatever x30 has by then. With True the caller
+        is still the one it was: what x30 has now is the guest's own trampoline.
         """
         words = self._words
         chain = self.instances.unlink(words[31], self.trampoline) if words[30] == self.trampoline else []
         if not chain:
-            return lambda: None
-        words[30] = chain[-1].ret_addr
+            return lambda same_caller: None
+        caller = words[30] = chain[-1].ret_addr
         for instance in chain:
             if instance.rp is not None:
                 instance.rp.free.append(instance)
 
-        def take() -> None:
+        def take(same_caller: bool) -> None:
+            known = caller
             for instance in reversed(chain):
                 rp = instance.rp
                 if rp is None or instance in rp.free:  # otherwise it was unregistered meanwhile
                     if rp is not None:
                         rp.free.remove(instance)
-                    instance.ret_addr, instance.sp = words[30], words[31]
-                    words[30] = self.trampoline
+                    instance.following, instance.sp = words[30], words[31]
+                    instance.ret_addr = known if same_caller else words[30]
+                    known = words[30] = self.trampoline
                     self.instances.link(instance)
 
         return take
@@ -135,7 +138,7 @@ class Returns:
             self._lost(frame, base + PT_REGS_SIZE)
             return True
         addresses = [instance.ret_addr for instance in chain]
-        correct = addresses[-1]
+        correct, following = addresses[-1], chain[-1].following
         pieces = self._pieces(base)
         regs = StackRegs(b"".join(self._machine.bus.read(physical, length) for physical, length in pieces))
         regs.pc = correct
@@ -157,11 +160,11 @@ class Returns:
             if instance.rp is not None:
                 instance.rp.free.append(instance)
         if self._recorder.stop is not None:
-            self._stop(frame, base, regs)
+            self._stop(frame, base, regs, following)
             return True
         self._engine.leave_return_handler()
         self._write(pieces, regs.memory)
-        self._words[0] = correct
+        self._words[0] = following
         return True
 
     def _handle(self, instance: KretprobeInstance, rp: Kretprobe, regs: StackRegs) -> None:
@@ -174,7 +177,7 @@ class Returns:
                 self._engine.recover()
                 self._recorder.failed(rp, Stage.RETURN, error)
 
-    def _stop(self, frame: Frame, base: int, regs: StackRegs) -> None:
+    def _stop(self, frame: Frame, base: int, regs: StackRegs, following: int) -> None:
         """Stop as if in the caller: a debugger sees what pt_regs has. Going on puts the trampoline back."""
         address = regs.pc
         after = frame.pc
@@ -193,7 +196,7 @@ class Returns:
             self._write(
                 self._pieces(base), regs.memory
             )  # whatever ran meanwhile may have used the stack below the caller's
-            words[0], frame.sp, frame.pc = address, base, after
+            words[0], frame.sp, frame.pc = following, base, after
 
         hit = self._recorder.take_stop()
         self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)
