@@ -15,7 +15,7 @@ import re
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -38,9 +38,14 @@ _LOADS_RECORD: Final = re.compile(  # ldp x29, x30, [sp, #imm] or [sp], #imm
     rb"\xfd[\x7b\xfb](?:[\x40-\x5f]\xa9|[\xc0-\xdf]\xa8)", re.DOTALL
 )
 
+_CLEARS_LR: Final = 0xAA1F_03FE  # mov x30, xzr
+
+# Bits 31 to 24 of all branches (Arm ARM, C4.1.66, "Branches, Exception Generating and System instructions"), and more
+_BRANCHES: Final = frozenset({*range(0x14, 0x18), *range(0x34, 0x38), 0x54, *range(0xB4, 0xB8), 0xD6, 0xD7})
+
 # DWARF 4, section 6.4.2; offsets are in units of -8 bytes, advances in units of 4.
 _ADVANCE, _OFFSET = 0x40, 0x80  # with their first operand in the low 6 bits
-_ADVANCE2, _ADVANCE4, _SAME_VALUE, _DEF_CFA, _DEF_CFA_OFFSET = 0x03, 0x04, 0x08, 0x0C, 0x0E
+_ADVANCE2, _ADVANCE4, _UNDEFINED, _SAME_VALUE, _DEF_CFA, _DEF_CFA_OFFSET = 0x03, 0x04, 0x07, 0x08, 0x0C, 0x0E
 _COMMON: Final = struct.pack("<IBBBBB", 0xFFFF_FFFF, 1, 0, 4, 0x78, _LR) + bytes((_DEF_CFA, _SP, 0))
 
 
@@ -55,10 +60,14 @@ def debug_frame(functions: Iterable[tuple[int, int]], code: bytes, address: int)
     for start, end in functions:
         first, last = (start - address) // 4, min((end - address) // 4, len(words))
         own_sets = sets[bisect_left(sets, first) : bisect_left(sets, last)]
-        if own_sets:
+        if _is_outermost(words[first:last], [at - first for at in own_sets]):
+            program = bytes((_UNDEFINED, _LR))
+        elif own_sets:
             own_loads = loads[bisect_left(loads, own_sets[0]) : bisect_left(loads, last)]
-            rows = _rows(words, first, last, own_sets, own_loads)
-            entries.append(_entry(struct.pack("<IQQ", 0, start, end - start) + _instructions(rows, first, last)))
+            program = _instructions(_rows(words, first, last, own_sets, own_loads), first, last)
+        else:
+            continue
+        entries.append(_entry(struct.pack("<IQQ", 0, start, end - start) + program))
     return b"".join(entries)
 
 
@@ -66,7 +75,23 @@ def _find(instruction: re.Pattern[bytes], code: bytes) -> list[int]:
     return [match.start() // 4 for match in instruction.finditer(code) if match.start() % 4 == 0]
 
 
-def _rows(words: Sequence[int], first: int, last: int, sets: list[int], loads: list[int]) -> dict[int, _State]:
+def _is_outermost(words: array[int], sets: list[int]) -> bool:
+    """Whether a function was called by none: its frame record is zeros, or it makes calls and x30 is kept nowhere."""
+    if sets:
+        zeros = 0xA900_7FFF | (words[sets[0]] >> 13 & 0x7F) << 15  # stp xzr, xzr, [sp, #imm]
+        return zeros in words[max(0, sets[0] - _WINDOW) : sets[0]]
+    calls = False
+    for word in words:
+        if word >> 26 == 0b100101 or word & 0xFFFF_FC1F == 0xD63F_0000:  # BL, BLR
+            calls = True
+        elif word >> 26 == 0b000101 or word == _CLEARS_LR:
+            continue
+        elif _LR in (word & 0x1F, word >> 10 & 0x1F, word >> 16 & 0x1F):  # where registers are named
+            return False
+    return calls
+
+
+def _rows(words: array[int], first: int, last: int, sets: list[int], loads: list[int]) -> dict[int, _State]:
     """The states of the function in words[first:last], by the instruction from which on they hold.
 
     `sets` are the instructions in it that set x29 from sp, one at least; `loads` those after that load a frame record.
@@ -78,25 +103,27 @@ def _rows(words: Sequence[int], first: int, last: int, sets: list[int], loads: l
         begin = max(first, at - _WINDOW)
         depth, entered = 0, begin == first
         found: dict[int, _State] = {}
-        for index in range(begin, at):
-            word = words[index]
-            if _leaves(word):
-                depth, entered, found = 0, True, {index + 1: _ENTERED}
-            elif adjustment := _sp_change(word):
-                depth = max(0, depth - adjustment)
+        for index, word in enumerate(words[begin:at], begin):
+            if word >> 24 in _BRANCHES:
+                if _leaves(word):
+                    depth, entered, found = 0, True, {index + 1: _ENTERED}
+                elif not frames and at < (target := index + _distance(word)) < last:
+                    skips.add(target)
+            elif change := _sp_change(word):
+                depth = max(0, depth - change)
                 found[index + 1] = (_SP, depth)
-            elif not frames and at < (target := index + _distance(word)) < last:
-                skips.add(target)
         if entered or not frames:
             size = depth - (words[at] >> 10 & 0xFFF)
             frames[at] = (_FP, size if size >= _RECORD and size % 8 == 0 else _RECORD)
-            rows |= found | {at + 1: frames[at]}
-    rows |= dict.fromkeys(skips, _ENTERED)
+            rows |= found
+            rows[at + 1] = frames[at]
+    for target in skips:
+        rows[target] = _ENTERED
     for target in skips:
         end = next((i + 1 for i in range(target, min(last, target + _WINDOW)) if _leaves(words[i])), last)
         rows.setdefault(end, frames[sets[0]])
     for at in loads:
-        frame = frames[max(place for place in frames if place < at)]
+        frame = frames[sets[0] if len(frames) == 1 else max(place for place in frames if place < at)]
         word = words[at]
         offset = (word >> 15 & 0x3F) * 8
         # The record is at sp + offset, or at sp and sp is raised by the offset.
@@ -107,8 +134,8 @@ def _rows(words: Sequence[int], first: int, last: int, sets: list[int], loads: l
             if _leaves(word):
                 rows.setdefault(index + 1, frame)
                 break
-            if adjustment := _sp_change(word):
-                depth = max(0, depth - adjustment)
+            if change := _sp_change(word):
+                depth = max(0, depth - change)
                 rows[index + 1] = (_SP, depth)
     return rows
 
@@ -121,12 +148,8 @@ def _leaves(word: int) -> bool:
 def _distance(word: int) -> int:
     """How many instructions forward B.cond, CBZ, CBNZ, TBZ or TBNZ may jump; 0 for other instructions and backward."""
     if word & 0xFF00_0010 == 0x5400_0000 or word & 0x7E00_0000 == 0x3400_0000:
-        distance = word >> 5 & 0x7_FFFF
-        return distance if distance < 1 << 18 else 0
-    if word & 0x7E00_0000 == 0x3600_0000:
-        distance = word >> 5 & 0x3FFF
-        return distance if distance < 1 << 13 else 0
-    return 0
+        return max(0, _signed(word >> 5, 19))
+    return max(0, _signed(word >> 5, 14)) if word & 0x7E00_0000 == 0x3600_0000 else 0
 
 
 def _sp_change(word: int) -> int:

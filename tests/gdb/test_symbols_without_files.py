@@ -73,6 +73,7 @@ def run(gdb_path: str, tmp_path: Path) -> Gdb:
 
 def frames(backtrace: str) -> list[str]:
     """The functions in it, innermost first."""
+    assert "Backtrace stopped" not in backtrace
     return re.findall(r"^(?:\(gdb\) )?#\d+ +(?:0x[0-9a-f]+ in )?(\S+) \(", backtrace, re.MULTILINE)
 
 
