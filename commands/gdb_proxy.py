@@ -130,12 +130,13 @@ class Symbols:
     """
 
     def __init__(self) -> None:
-        self._folder = os.path.realpath(tempfile.mkdtemp(prefix="armprobe-"))
-        atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
+        self._folder = ""  # of the files that are ours, once there are any
 
     def stand_in(self) -> None:
         """Before gdb connects: an empty program, unless it has one."""
         if gdb.current_progspace().filename is None:
+            self._folder = os.path.realpath(tempfile.mkdtemp(prefix="armprobe-"))
+            atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
             path = os.path.join(self._folder, "no-program.elf")
             with open(path, "wb") as file:
                 file.write(EMPTY_PROGRAM)
@@ -143,7 +144,7 @@ class Symbols:
 
     def update(self, ours: bool) -> None:
         """When gdb has connected, be it to a machine of ours or not: the right program in place of the stand-in."""
-        if os.path.dirname(gdb.current_progspace().filename or "") != self._folder:
+        if not self._folder or os.path.dirname(gdb.current_progspace().filename or "") != self._folder:
             return
         if not ours:
             gdb.execute("file", to_string=True)

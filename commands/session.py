@@ -57,6 +57,7 @@ class Session:
         self.finished = False  # quit was asked for
         self.console_in_use = False  # a command shows the console itself
         self._notices: list[Callable[[str], None]] = []
+        self._symbol_file: tuple[int, bytes] | None = None
         self._controlled = False
         self._was_running = False
         self._stepping = False
@@ -184,11 +185,13 @@ class Session:
         if self.machine.guest.dwarf is None and not len(self.machine.symbols):
             return None
         name = re.sub(r"[^\w.+-]", "_", Path(self.name).name.removesuffix(".elf"), flags=re.ASCII)
-        return ExecFile(f"/armprobe/{name}.elf", lambda: self._symbol_file)
+        return ExecFile(f"/armprobe/{name}.elf", self._read_symbols)
 
-    @functools.cached_property
-    def _symbol_file(self) -> bytes:
-        return self._call(symbol_file, self.machine)
+    def _read_symbols(self) -> bytes:
+        known = len(self.machine.symbols)  # which changes as modules come and go
+        if self._symbol_file is None or self._symbol_file[0] != known:
+            self._symbol_file = known, self._call(symbol_file, self.machine)
+        return self._symbol_file[1]
 
     def attach(self) -> StopEvent:
         """Give control to a debugger, the guest stopped."""

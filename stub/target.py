@@ -63,7 +63,7 @@ class ExecFile:
     name: str
     """An absolute path for clients to call it by; there need be no such file."""
     read: Callable[[], bytes]
-    """Gives what is in it, the same each time; called when a client wants it. May raise `TargetError`."""
+    """Gives what is in it; called when a client opens it. May raise `TargetError`."""
 
 
 class Target(Protocol):
