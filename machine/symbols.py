@@ -7,6 +7,7 @@ A kernel has 130,000 of them, so they are kept as columns, and a `Symbol` is mad
 from __future__ import annotations
 
 import difflib
+import heapq
 import itertools
 import re
 import struct
@@ -28,8 +29,9 @@ _FUNCTION, _OBJECT, _OTHER = range(3)
 # The type letters of nm(1), which kallsyms keeps: text and weak are code, data and its relatives are objects.
 _LETTERS: Final = {letter: _FUNCTION for letter in "tTwW"} | {letter: _OBJECT for letter in "dDbBrRgGsSvV"}
 
-_HEADER: Final = struct.Struct("<4sII")  # magic, number of symbols, bytes of names
-_MAGIC: Final = b"SYM1"
+_HEADER: Final = struct.Struct("<4sIII")  # magic, number of symbols, bytes of names, bytes of modules
+_MODULE: Final = struct.Struct("<II")  # bytes of its name, of its symbols
+_MAGIC: Final = b"SYM2"
 
 # Marks where code and data begin; says nothing to a user (ELF for the Arm 64-bit Architecture, "Mapping symbols").
 _MAPPING_SYMBOL: Final = re.compile(r"\$[xd](\.|$)")
@@ -48,9 +50,11 @@ class Symbol:
 
 
 class Symbols:
-    """An immutable set of symbols, in order of address. Of symbols at one address, those given first come first.
+    """The symbols of a guest, in order of address. Of symbols at one address, those given first come first.
 
-    Mapping symbols ($x, $d) are left out.
+    Mapping symbols ($x, $d) are left out. `modules` has the symbols of the kernel modules that are loaded, by name;
+    what is put there or taken away counts at once. The kernel's own come before those of a module, which are also
+    found as "module:symbol" (module_kallsyms_lookup_name in the kernel's kernel/module/kallsyms.c).
     """
 
     def __init__(self, symbols: Iterable[Symbol] = (), *, end: int = 0) -> None:
@@ -61,12 +65,16 @@ class Symbols:
         self._sizes = array("Q", (row.size for row in rows))
         self._kinds = bytes(_KIND_CODES[row.kind] for row in rows)
         self._end = end
+        self.modules: dict[str, Symbols] = {}
 
     @classmethod
-    def from_kallsyms(cls, rows: Iterable[tuple[str, int, str]]) -> Symbols:
-        """The symbols of rows (name, address, type letter as nm(1) has it), which state no sizes."""
+    def from_kallsyms(cls, rows: Iterable[tuple[str, int, str]], *, end: int = 0) -> Symbols:
+        """The symbols of rows (name, address, type letter as nm(1) has it), which state no sizes.
+
+        The last one extends to `end`.
+        """
         ordered = sorted(rows, key=lambda row: row[1])
-        symbols = cls()
+        symbols = cls(end=end)
         symbols._names = [row[0] for row in ordered]
         symbols._addresses = array("Q", [row[1] for row in ordered])
         symbols._sizes = array("Q", bytes(8 * len(ordered)))
@@ -87,13 +95,14 @@ class Symbols:
         return any(self._sizes)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._names) + sum(map(len, self.modules.values()))
 
     def __iter__(self) -> Iterator[Symbol]:
-        return map(self._symbol, range(len(self._names)))
+        own = map(self._symbol, range(len(self._names)))
+        return heapq.merge(own, *self.modules.values(), key=lambda symbol: symbol.address)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._index
+        return isinstance(name, str) and self.get(name) is not None
 
     def __getitem__(self, name: str) -> Symbol:
         """The symbol called `name`, the lowest of several. Raises MachineError, naming similar ones, without one."""
@@ -105,7 +114,16 @@ class Symbols:
     def get(self, name: str) -> Symbol | None:
         """The symbol called `name`, or None."""
         index = self._index.get(name)
-        return None if index is None else self._symbol(index)
+        if index is not None:
+            return self._symbol(index)
+        module, colon, rest = name.partition(":")
+        if colon and module in self.modules:
+            return self.modules[module].get(rest)
+        return next((found for module in self.modules.values() if (found := module.get(name))), None)
+
+    def module_at(self, address: int) -> str | None:
+        """The name of the module whose symbols cover virtual `address`, or None."""
+        return next((name for name, module in self.modules.items() if module.at(address)), None)
 
     def at(self, address: int) -> tuple[Symbol, int] | None:
         """The symbol that covers virtual `address` and the offset into it in bytes, or None.
@@ -113,6 +131,9 @@ class Symbols:
         Of several at one address a function is preferred, then an object, then the first. A label inside a function
         whose size is known gives way to the function.
         """
+        for module in self.modules.values():
+            if found := module.at(address):
+                return found
         after = bisect_right(self._addresses, address)
         if not after:
             return None
@@ -137,17 +158,24 @@ class Symbols:
         """At most `limit` names that start with `prefix`, in alphabetical order."""
         names = self._sorted_names
         first = bisect_left(names, prefix)
-        return list(itertools.takewhile(lambda name: name.startswith(prefix), names[first : first + limit]))
+        own = itertools.takewhile(lambda name: name.startswith(prefix), names[first : first + limit])
+        modules = (module.matching(prefix, limit) for module in self.modules.values())
+        return sorted(set(own).union(*modules))[:limit]
 
     def functions(self) -> Iterator[Symbol]:
         """The functions, in order of address."""
-        return (self._symbol(index) for index, kind in enumerate(self._kinds) if kind == _FUNCTION)
+        return (symbol for symbol in self if symbol.kind == "function")
 
     def to_bytes(self) -> bytes:
         """The symbols in a form of their own, for a file; `from_bytes` reads it."""
         names = "\0".join(self._names).encode("utf-8", "surrogateescape")
         columns = self._addresses + self._sizes + array("Q", [self._end])
-        return _HEADER.pack(_MAGIC, len(self._names), len(names)) + names + self._kinds + columns.tobytes()
+        modules = b""
+        for module, symbols in self.modules.items():
+            label, data = module.encode("utf-8", "surrogateescape"), symbols.to_bytes()
+            modules += _MODULE.pack(len(label), len(data)) + label + data
+        header = _HEADER.pack(_MAGIC, len(self._names), len(names), len(modules))
+        return header + names + self._kinds + columns.tobytes() + modules
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Symbols:
@@ -155,20 +183,30 @@ class Symbols:
         damaged = MachineError("the table of symbols is damaged: make it again from the guest")
         if len(data) < _HEADER.size:
             raise damaged
-        magic, count, names_size = _HEADER.unpack_from(data)
+        magic, count, names_size, modules_size = _HEADER.unpack_from(data)
         kinds_at = _HEADER.size + names_size
         columns_at = kinds_at + count
-        if magic != _MAGIC or len(data) != columns_at + 16 * count + 8:
+        modules_at = columns_at + 16 * count + 8
+        if magic != _MAGIC or len(data) != modules_at + modules_size:
             raise damaged
         text = data[_HEADER.size : kinds_at].decode("utf-8", "surrogateescape")
         symbols = cls()
         symbols._names = text.split("\0") if count else []
         symbols._kinds = data[kinds_at:columns_at]
-        column = array("Q", data[columns_at:])
+        column = array("Q", data[columns_at:modules_at])
         symbols._addresses, symbols._sizes, symbols._end = column[:count], column[count : 2 * count], column[-1]
         ordered = all(map(int.__le__, symbols._addresses, itertools.islice(symbols._addresses, 1, None)))
         if len(symbols._names) != count or not ordered or max(symbols._kinds, default=0) >= len(_KINDS):
             raise damaged
+        at = modules_at
+        while at < len(data):
+            if len(data) < at + _MODULE.size:
+                raise damaged
+            label_size, size = _MODULE.unpack_from(data, at)
+            label_at = at + _MODULE.size
+            at = label_at + label_size + size
+            label = data[label_at : at - size].decode("utf-8", "surrogateescape")
+            symbols.modules[label] = cls.from_bytes(data[at - size : at])
         return symbols
 
     def _symbol(self, index: int) -> Symbol:
