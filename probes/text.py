@@ -79,9 +79,18 @@ class Text:
         """Whether `address` is in the kernel's text; in a guest that does not say where that is, in any function."""
         areas = [found for names in _AREAS if (found := self.area(*names)) is not None]
         if areas:
-            return any(start <= address < end for start, end in areas)
+            return any(start <= address < end for start, end in areas) or self._is_module_text(address)
         covering = self._symbols.at(address)
         return covering is not None and covering[0].kind == "function"
+
+    def _is_module_text(self, address: int) -> bool:
+        """A module's text is the part of it that the guest may execute (CONFIG_STRICT_MODULE_RWX)."""
+        if self._symbols.module_at(address) is None:
+            return False
+        try:
+            return self._machine.memory.translate(address).executable
+        except MachineError:
+            return False
 
     def is_ftrace_site(self, symbol: Symbol, address: int) -> bool:
         """Whether ftrace patches the instruction at `address`: the second word of a function, or third after a BTI.
