@@ -114,6 +114,7 @@ class Kprobes:
         """Put `probe` into the guest. Raises ProbeError with the kernel's errno and why."""
         self._refuse_registered(probe)
         address, symbol = self._addresses.resolve(probe)
+        probe.addr = address  # and stays so if it is refused
         self._add(probe, address, symbol)
         return probe
 
@@ -134,6 +135,7 @@ class Kprobes:
             probe.maxactive = DEFAULT_MAXACTIVE
         probe.nmissed = 0
         probe.kp.pre_handler = self._returns.entry_handler(probe)
+        probe.kp.addr = address
         self._add(probe.kp, address, symbol)
         self._returns.instances.add(probe)
         return probe
@@ -221,7 +223,7 @@ class Kprobes:
             raise
         self._sites[address] = site
         self._guest.watch()
-        probe.addr, probe.site = address, site
+        probe.site = site
         probe.nmissed = probe.hits = probe.owner.hits = 0
         probe.warnings = [site.decoded.warning] if site.decoded.warning else []
         if probe.disabled:
