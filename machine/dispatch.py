@@ -32,6 +32,7 @@ class Dispatcher:
         self.pan = bool(cpu.system(_ID_AA64MMFR1) >> 20 & 15)
         self.stop: Stop | None = None
         self.resume: Resume | None = None
+        self.hypercall = False  # the exception being handled is one, at which nothing is masked
         self.end_slice = False  # start a new slice: a nested run has used up the engine's counter, or at a breakpoint
         cpu.engine.hook_add(unicorn.UC_HOOK_INTR, self._raised)
 
@@ -74,6 +75,7 @@ class Dispatcher:
         engine.context_update(frame.context)
         syndrome = frame.syndrome
         cpu.held = True
+        self.hypercall = number == Raised.HVC
         try:
             for claim in self._claims.get(syndrome, ()):
                 if claim(frame):

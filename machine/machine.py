@@ -228,7 +228,8 @@ class Machine:
     def call(self, target: int | str, *arguments: int) -> int:
         """Call a guest function with up to eight integers or pointers (AAPCS64) on the current kernel stack.
 
-        Returns x0. All registers are as before afterwards. From EL0 the call is made at EL1 with interrupts masked.
+        Returns x0. All registers are as before afterwards. From EL0, and from the handler of an exception other than a
+        hypercall, the call is made at EL1 with all exceptions masked, as they are there (Arm ARM, D1.3.1).
         Raises MachineError when the function does not return, or more than eight arguments are given.
         """
         address = self.address(target)
@@ -245,9 +246,11 @@ class Machine:
             self.clock.instructions = self.clock.executed
             self.clock.running = False
         saved, level = frame.save(), frame.el
-        outer = dispatcher.stop, dispatcher.resume, self._interrupt_requested
+        outer = dispatcher.stop, dispatcher.resume, dispatcher.hypercall, self._interrupt_requested
         dispatcher.stop = dispatcher.resume = None
         try:
+            if held and not dispatcher.hypercall:
+                frame.daif = DAIF
             if level == 0:
                 frame.sp, frame.pstate = frame.system(self.cpu.layout.sp_el1), DAIF | EL1H
                 frame.set_system(self.cpu.layout.sp_el0, frame.x[31])
@@ -266,7 +269,7 @@ class Machine:
             frame.store()
             if level == 0:
                 self.cpu.refresh()
-            dispatcher.stop, dispatcher.resume, self._interrupt_requested = outer
+            dispatcher.stop, dispatcher.resume, dispatcher.hypercall, self._interrupt_requested = outer
             self.cpu.held = dispatcher.end_slice = held
         if stop.reason is not StopReason.RETURNED:
             raise MachineError(f"the call of {self.symbols.describe(address)} did not return: {stop}")
