@@ -183,7 +183,12 @@ def test_the_table_is_fetched_once_for_each_connection(
     session: ToySession, gdb_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []
-    monkeypatch.setattr(session, "command_table", lambda: fetched.append("") or session.registry.table())
+
+    def command_table() -> str:
+        fetched.append("")
+        return session.registry.table()
+
+    monkeypatch.setattr(session, "command_table", command_table)
     with serve(session, "127.0.0.1:0") as server:
         connect = f"target remote {server.address}"
         batch(gdb_path, f"source {PROXY}", connect, "stepi", "stepi", "disconnect", connect, "stepi")

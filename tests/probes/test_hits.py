@@ -226,7 +226,7 @@ def test_a_handler_whose_call_fails(demo: machine.Machine, kprobes: Kprobes) -> 
 
 def test_interrupted_handler_leaves_no_hit_behind(demo: machine.Machine, kprobes: Kprobes) -> None:
     """Ctrl-C in a handler ends the run; the same instruction is hit afresh when the guest goes on."""
-    raised = []
+    raised: list[int] = []
 
     def pre(probe: Kprobe, regs: PtRegs) -> None:
         if not raised:

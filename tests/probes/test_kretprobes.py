@@ -192,8 +192,13 @@ def test_kprobe_and_kretprobe_together(demo: machine.Machine, kprobes: Kprobes) 
 def test_tail_call(demo: machine.Machine, kprobes: Kprobes) -> None:
     """call_pcrel_bcond ends in a branch to pcrel_bcond: two functions, one return."""
     order: list[str] = []
+
+    def returned(ri: KretprobeInstance, regs: PtRegs) -> None:
+        assert ri.rp is not None
+        order.append(ri.rp.name)
+
     for name in ("call_pcrel_bcond", "pcrel_bcond"):
-        kprobes.register_kretprobe(Kretprobe(name, handler=lambda ri, regs, name=name: order.append(name)))
+        kprobes.register_kretprobe(Kretprobe(name, handler=returned))
     assert demo.call("call_pcrel_bcond", 3, 9) == 9
     assert order == ["pcrel_bcond", "call_pcrel_bcond"]
 

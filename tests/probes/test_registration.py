@@ -20,7 +20,7 @@ def refused(kprobes: Kprobes, probe: Kprobe | Kretprobe) -> ProbeError:
     return caught.value
 
 
-CASES = {
+CASES: dict[str, tuple[Kprobe | Kretprobe, int, str]] = {
     "neither": (Kprobe(), errno.EINVAL, "neither a symbol nor an address"),
     "both": (Kprobe("kfree", addr=0xFFFF800000083C90), errno.EINVAL, "both a symbol"),
     "unknown": (Kprobe("kfre"), errno.ENOENT, "'kfre'.*kfree"),
