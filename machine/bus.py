@@ -54,6 +54,11 @@ class Window:
     device: Device
 
 
+def new_memory(size: int) -> mmap.mmap:
+    """`size` bytes of zeros, private: what MADV_DONTNEED makes zeros again (madvise(2))."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 class Bus:
     """Physical address space of one machine."""
 

@@ -13,7 +13,7 @@ import unicorn
 
 from . import board, snapshot
 from .breakpoints import Breakpoints, Watchpoints
-from .bus import Bus
+from .bus import Bus, new_memory
 from .clock import Clock
 from .console import Console
 from .counter_access import CounterAccess, find_sites
@@ -58,7 +58,7 @@ class Machine:
         self.clock = Clock(self.cpu)
         self._translation = Frame(self.cpu.engine, self.cpu.layout)  # the shared one may be ahead of the CPU
         self.bus = Bus(self.cpu.engine)
-        self.ram = self.bus.add_ram("ram", board.RAM_BASE, resumed[0] if resumed else mmap.mmap(-1, guest.memory))
+        self.ram = self.bus.add_ram("ram", board.RAM_BASE, resumed[0] if resumed else new_memory(guest.memory))
         self.memory = Memory(self.bus, self.cpu, self.translation_registers)
         self.registers = Registers(self.cpu)
         self.symbols: Symbols = guest.symbols
@@ -78,7 +78,7 @@ class Machine:
         if not resumed:
             self._load_segments()
             self._enter()
-        self._initial = snapshot.take(self, memories=False)
+        self.initial = snapshot.take(self, memories=False)  # what `reset` goes back to
 
     def _add_devices(self) -> None:
         self.gic = Gic()
@@ -488,7 +488,7 @@ class Machine:
             # Anonymous memory reads as zeros afterwards, and a private mapping of a snapshot as its file (madvise(2)).
             ram.pages.madvise(mmap.MADV_DONTNEED)
         self._load_segments()
-        snapshot.put_back(self, self._initial)
+        snapshot.put_back(self, self.initial)
 
     @property
     def ended(self) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING, Final
 
+from .bus import new_memory
 from .errors import MachineError
 from .mmu import PAGE, table_root
 
@@ -32,7 +33,7 @@ class Scratch:
 
     def __init__(self, machine: Machine, pages: mmap.mmap | None = None) -> None:
         self._machine = machine
-        self.ram = machine.bus.add_ram("scratch", BASE, pages or mmap.mmap(-1, SIZE))
+        self.ram = machine.bus.add_ram("scratch", BASE, pages or new_memory(SIZE))
         self.base: int | None = None  # address of the first page, once mapped
         self._next = _TABLES
         self._free: dict[int, list[int]] = {}

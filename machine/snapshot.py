@@ -234,3 +234,4 @@ def resume(machine: Machine, saved: SavedMachine) -> None:
     if len(saved.context) != len(machine.cpu.frame.save()):
         raise MachineError("the snapshot's CPU context is another build's of Unicorn: make it again")
     _set_state(machine, saved.context, saved.header["state"])
+    machine.initial = take(machine, memories=False)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Running, stepping, stopping, calling and saving, on the demo guest."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from armprobe import machine
+from armprobe.machine import Machine, MachineError, StopReason
+from armprobe.machine.registers import NAMES
+
+MEMORY = "16M"
+
+
+@pytest.fixture
+def demo() -> Machine:
+    return machine.load("demo", memory=MEMORY)
+
+
+def state(guest: Machine) -> tuple[object, ...]:
+    """Everything of a machine that a guest could tell apart."""
+    registers = tuple(guest.registers[name] for name in NAMES)
+    return guest.instructions, guest.clock.now, registers, hashlib.sha256(guest.ram.data).hexdigest()
+
+
+def test_broken_up_runs_are_one_run(demo: Machine) -> None:
+    total = 12_000_000
+    assert demo.run(instructions=total).reason is StopReason.INSTRUCTIONS
+    other, chance = machine.load("demo", memory=MEMORY), random.Random(1)
+    while (left := total - other.instructions) > 0:
+        other.run(instructions=min(left, chance.choice((1, 7, 1000, 65_537, 400_000))))
+    assert state(other) == state(demo)
+    assert other.console.read() == demo.console.read() != b""
+
+
+def test_instructions_are_counted_exactly(demo: Machine) -> None:
+    """A loop of known length: the 8 iterations of `add; subs; b.ne`, after two moves."""
+    words = (0xD2800100, 0xD2800001, 0x91000421, 0xF1000400, 0x54FFFFC1, 0x14000000)
+    base = 0x4000_1000
+    demo.memory.write(base, b"".join(word.to_bytes(4, "little") for word in words))
+    demo.registers.pc = base
+    stop = demo.run(until=base + 20)
+    assert (stop.reason, stop.address) == (StopReason.UNTIL, base + 20)
+    assert demo.instructions == 2 + 3 * 8
+    assert demo.registers.x[1] == 8
+
+
+def test_snapshot_and_restore(demo: Machine) -> None:
+    demo.run(instructions=3_000_000)
+    snapshot = demo.snapshot()
+    demo.run(instructions=4_000_000)
+    later = state(demo)
+    demo.restore(snapshot)
+    assert demo.instructions == 3_000_000
+    demo.run(instructions=4_000_000)
+    assert state(demo) == later
+
+
+def test_save_and_load(demo: Machine, tmp_path: Path) -> None:
+    demo.run(instructions=3_000_000)
+    path = tmp_path / "demo.snapshot"
+    demo.save(path)
+    demo.run(instructions=4_000_000)
+    other = machine.load(path)
+    assert other.symbols["kfree"] == demo.symbols["kfree"]
+    other.run(instructions=4_000_000)
+    assert state(other) == state(demo)
+    other.reset()
+    assert other.instructions == 3_000_000
+    other.run(instructions=4_000_000)
+    assert state(other) == state(demo)
+
+
+def test_reset(demo: Machine) -> None:
+    before = state(demo)
+    demo.run(instructions=3_000_000)
+    demo.reset()
+    assert state(demo) == before
+
+
+def damaged(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "truncated":
+        data = data[: len(data) // 2]
+    elif how == "empty header":
+        data = data[:20]
+    elif how == "memory":
+        at = data.rindex(b"demo kernel: AArch64")
+        data[at] ^= 1
+    else:
+        start = data.index(b"{")
+        length = int.from_bytes(data[18:26], "little")
+        header = json.loads(data[start : start + length])
+        header["version" if how == "version" else "unicorn"] = 0 if how == "version" else "1.0.3"
+        text = json.dumps(header).encode()
+        data[start : start + length] = text.ljust(length)[:length]
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("truncated", "damaged or truncated"),
+        ("empty header", "damaged or truncated"),
+        ("memory", "checksum"),
+        ("version", "format 0"),
+        ("unicorn", "Unicorn 1.0.3"),
+    ],
+)
+def test_damaged_snapshots(demo: Machine, tmp_path: Path, how: str, words: str) -> None:
+    path = tmp_path / "snapshot"
+    demo.run(instructions=2_000_000)
+    demo.save(path)
+    damaged(path, how)
+    with pytest.raises(MachineError, match=words) as caught:
+        machine.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_unwritable_snapshot(demo: Machine) -> None:
+    with pytest.raises(MachineError, match="cannot be written"):
+        demo.save(Path("/proc/none/snapshot"))
+
+
+def test_breakpoint_in_a_loop_and_stepping_off_it(demo: Machine) -> None:
+    address = demo.symbols["kfree"].address
+    demo.run(until="workload_round")
+    demo.breakpoints.add(address)
+    for _ in range(5):
+        stop = demo.run()
+        assert (stop.reason, stop.address, demo.registers.pc) == (StopReason.BREAKPOINT, address, address)
+    demo.step()
+    assert demo.registers.pc == address + 4
+    demo.breakpoints.remove(address)
+    assert demo.run(instructions=1_000_000).reason is StopReason.INSTRUCTIONS
+
+
+@pytest.mark.parametrize("kind", ["write", "access"])
+def test_watchpoint_stops_before_the_write(demo: Machine, kind: str) -> None:
+    demo.run(until="workload_round")
+    jiffies = demo.symbols["jiffies"].address
+    before = demo.memory.read_u64(jiffies)
+    demo.watchpoints.add(kind, jiffies, 8)
+    while True:
+        stop = demo.run()
+        assert stop.reason is StopReason.WATCHPOINT
+        assert stop.detail.address == jiffies
+        if stop.detail.value == before + 1:
+            break
+        demo.watchpoints.remove(kind, jiffies, 8)  # a read: go over it
+        demo.step()
+        demo.watchpoints.add(kind, jiffies, 8)
+    assert demo.memory.read_u64(jiffies) == before
+    demo.watchpoints.remove(kind, jiffies, 8)
+    demo.step()
+    assert demo.memory.read_u64(jiffies) == before + 1
+
+
+def test_call(demo: Machine) -> None:
+    demo.run(until="workload_round")
+    before = state(demo)[2]
+    assert demo.call("fib", 15) == 610
+    assert state(demo)[2] == before
+    with pytest.raises(MachineError, match="at most eight"):
+        demo.call("fib", *range(9))
+    with pytest.raises(MachineError, match="did you mean"):
+        demo.call("kfre")
+
+
+def test_power_off(demo: Machine) -> None:
+    demo.run(until="workload_round")
+    demo.console.write(b"q")
+    assert demo.run().reason is StopReason.POWER_OFF
+    assert demo.ended
+    with pytest.raises(MachineError, match="powered the machine off"):
+        demo.run()
+
+
+def test_lockup(demo: Machine) -> None:
+    """Vectors that cannot be fetched: the exception that is taken raises another, for ever."""
+    demo.registers["vbar_el1"] = 0x1000_0000
+    demo.registers.pc = 0x1000_0000
+    assert demo.run(instructions=10_000).reason is StopReason.LOCKUP
+
+
+def test_access_to_nothing_is_an_external_abort(demo: Machine) -> None:
+    """ESR_EL1: EC 0x25, IL, FnV, DFSC 0b010000 (Arm ARM, D19.2.37), the PC at the load; a store has WnR too."""
+    for word, wnr in ((0xF9400022, 0), (0xF9000022, 1 << 6)):  # ldr x2, [x1]; str x2, [x1]
+        demo.reset()
+        base = 0x4000_1000
+        demo.memory.write(base, word.to_bytes(4, "little"))
+        demo.registers["vbar_el1"] = 0x4000_2000
+        demo.registers["x1"], demo.registers.pc = 0x1000_0000, base
+        demo.run(until=0x4000_2200)
+        assert demo.registers["esr_el1"] == 0x25 << 26 | 1 << 25 | 1 << 10 | wnr | 0x10
+        assert demo.registers["elr_el1"] == base
+
+
+def test_scratch_leaves_the_guests_map_alone(demo: Machine) -> None:
+    demo.run(until="workload_round")
+    root = demo.registers["ttbr1_el1"] & 0xFFFF_FFFF_F000
+    before = demo.memory.physical.read(root, 4096)
+    address = demo.scratch.allocate(8)
+    demo.scratch.write(address, bytes(range(8)))
+    assert demo.memory.read(address, 8) == bytes(range(8))
+    after = demo.memory.physical.read(root, 4096)
+    changed = [i for i in range(0, 4096, 8) if before[i : i + 8] != after[i : i + 8]]
+    assert len(changed) == 1
+    assert before[changed[0] : changed[0] + 8] == bytes(8)
