@@ -68,6 +68,7 @@ class Machine:
         self.scratch = Scratch(self, resumed[1] if resumed else None)
         self.between_slices: Callable[[], None] = lambda: None
         self.on_restore: list[Callable[[], None]] = []
+        self.before_save: list[Callable[[], None]] = []  # each may raise MachineError to refuse
         self._intercepts: dict[int, list[Callable[[Machine], None]]] = {}
         self._interrupt_requested = False
         self._depth = 0

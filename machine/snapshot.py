@@ -97,6 +97,8 @@ def save(machine: Machine, path: Path, key: str = "") -> None:
 
     Raises MachineError when the file cannot be written.
     """
+    for check in machine.before_save:
+        check()
     snapshot = take(machine)
     symbols = machine.symbols.to_bytes()
     crc, extents = 0, []

@@ -61,6 +61,7 @@ class Kprobes:
         self._engine.idle = self._reap
         self._words: dict[int, int] = {}  # what was at each address that ever had a breakpoint
         machine.on_restore.append(self._restored)
+        machine.before_save.append(self._refuse_saving)
         self._guest = GuestProbes(
             machine, self._sites, self._engine, self._arm, self._disarm, self._slots, self.era, self._text
         )
@@ -191,6 +192,16 @@ class Kprobes:
         return self._text.unpatched(address, data)
 
     # Inside
+
+    def _refuse_saving(self) -> None:
+        """A file is resumed where nobody handles our breakpoints. Raises MachineError while the guest has any."""
+        if self._sites:
+            raise MachineError("the guest has probes in it, which a file cannot keep: unregister all, then save")
+        if self.outstanding:
+            raise MachineError(
+                f"{len(self.outstanding)} calls have yet to return through the trampoline of a kretprobe: run on until "
+                "they have, then save"
+            )
 
     def _refuse_registered(self, probe: Kprobe) -> None:
         if probe.site is not None:

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from armprobe import machine
 from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
 
@@ -132,3 +136,22 @@ def test_back_from_a_stop(demo: machine.Machine, kprobes: Kprobes) -> None:
         demo.restore(at_stop)
         demo.run(instructions=200_000)
     assert (probe.nmissed, other.nmissed, other.kp.nmissed, kprobes.errors) == (0, 0, 0, [])
+
+
+def test_saving_is_refused_while_there_are_probes(demo: machine.Machine, kprobes: Kprobes, tmp_path: Path) -> None:
+    """A resumed file would have breakpoints that nobody handles."""
+    path = tmp_path / "demo.snapshot"
+    probe = kprobes.register_kprobe(Kprobe("kfree"))
+    with pytest.raises(machine.MachineError, match="unregister all"):
+        demo.save(path)
+    kprobes.unregister(probe)
+    waiting = kprobes.register_kretprobe(Kretprobe("workload_round"))
+    while not kprobes.outstanding:
+        demo.run(instructions=1000)
+    kprobes.unregister(waiting)
+    with pytest.raises(machine.MachineError, match="have yet to return"):
+        demo.save(path)
+    while kprobes.outstanding:
+        demo.run(instructions=1000)
+    demo.save(path)
+    assert machine.load(path).run(instructions=1_000_000).reason is machine.StopReason.INSTRUCTIONS
