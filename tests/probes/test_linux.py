@@ -245,9 +245,10 @@ def test_hits_in_the_middle_of_everything(shell: Shell, kprobes: Kprobes) -> Non
     ]
     said = shell.run("for i in 1 2 3 4 5 6 7 8; do cat /proc/version /proc/meminfo | wc -l; done; ls / | head -1")
     assert said.count("\n") >= 9
-    assert all(probe.hits for probe in (*probes, *returns))
-    assert sum(probe.nmissed for probe in (*probes, *returns)) == 0
-    for probe in (*probes, *returns):
+    both: list[Kprobe | Kretprobe] = [*probes, *returns]
+    assert all(probe.hits for probe in both)
+    assert sum(probe.nmissed for probe in both) == 0
+    for probe in both:
         kprobes.unregister(probe)
     assert "Linux version" in shell.run("cat /proc/version")
     assert kprobes.errors == []
