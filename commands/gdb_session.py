@@ -157,7 +157,7 @@ class GdbSession:
 
     def interrupt(self, timeout: float | None = None) -> GdbStop:
         """Stop the running machine. If it stops by itself just then, that stop is the one returned."""
-        if not self._running and self._stop is None:
+        if not self._running and self._stop is None and self._refusal is None:
             raise GdbError("the machine is not running, so there is nothing to interrupt")
         if self._running:
             self._command("-exec-interrupt")
@@ -166,7 +166,7 @@ class GdbSession:
     def wait_for_stop(self, timeout: float | None = None) -> GdbStop:
         """Wait until the machine that was resumed stops. Raises `GdbTimeout`, and leaves it running; `GdbError` if gdb
         could not resume it, for want of a watchpoint perhaps."""
-        if not self._running and self._stop is None:
+        if not self._running and self._stop is None and self._refusal is None:
             raise GdbError("the machine is not running, so there is no stop to wait for")
         self._read(lambda record: self._stop is not None or self._refusal is not None, "the machine to stop", timeout)
         if self._refusal is not None:
