@@ -157,7 +157,7 @@ class GdbSession:
 
     def interrupt(self, timeout: float | None = None) -> GdbStop:
         """Stop the running machine. If it stops by itself just then, that stop is the one returned."""
-        if not self._running and self._stop is None and self._refusal is None:
+        if not self._running and self._stop is None:
             raise GdbError("the machine is not running, so there is nothing to interrupt")
         if self._running:
             self._command("-exec-interrupt")
