@@ -107,8 +107,10 @@ class CounterAccess:
         self._cpu.engine.hook_add(unicorn.UC_HOOK_INSN, callback, None, first, last, instruction)
 
     def _on_read(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
-        """1 if the instruction has been done here."""
+        """1 if the instruction has been done here. What EL0 does traps, and is done in `trapped`."""
         op0, op1, crn, crm, op2 = _encoding(which)
+        if self._cpu.load().el == 0:
+            return 0
         if (op0, op1, crn) == (3, 3, 14):
             value = self.read(crm, op2)
         else:
@@ -121,6 +123,8 @@ class CounterAccess:
 
     def _on_write(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
         op0, op1, crn, crm, op2 = _encoding(which)
+        if self._cpu.load().el == 0:
+            return 0
         value = engine.reg_read(register) if register != reg.UC_ARM64_REG_XZR else 0
         if (op0, op1, crn, crm, op2) == _CNTKCTL:
             self.control = value & 0xFFFF_FFFF
