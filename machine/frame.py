@@ -19,16 +19,12 @@ N, Z, C, V = 1 << 31, 1 << 30, 1 << 29, 1 << 28
 NZCV: Final = N | Z | C | V
 DAIF: Final = 0x3C0
 PSTATE_D, PSTATE_I = 1 << 9, 1 << 7
-BTYPE: Final = 3 << 10
 EL0T, EL1T, EL1H = 0, 4, 5
-_KEPT_APART: Final = NZCV | DAIF | BTYPE  # what the `pstate` word of the context does not hold
+_KEPT_APART: Final = NZCV | DAIF  # what the `pstate` word of the context does not hold
 
 
 class Frame:
-    """A copy of the CPU's registers.
-
-    `x` is x0..x30, sp and pc as a writable view of 33 u64; `doubles` all of it, for the offsets of `layout` (in bytes).
-    """
+    """A copy of the CPU's registers. `x` is x0..x30, sp and pc as a writable view of 33 u64."""
 
     def __init__(self, engine: unicorn.Uc, layout: Layout) -> None:
         self._engine = engine
@@ -40,9 +36,9 @@ class Frame:
         self.x = raw[layout.x : layout.x + 33 * 8].cast("Q")
         size = self.context.size
         self._words = raw[: size - size % 4].cast("I")
-        self.doubles = raw[: size - size % 8].cast("Q")
+        self._doubles = raw[: size - size % 8].cast("Q")
         self._nf, self._zf, self._cf, self._vf = (o // 4 for o in (layout.nf, layout.zf, layout.cf, layout.vf))
-        self._daif, self._btype, self._pstate = layout.daif // 4, layout.btype // 4, layout.pstate // 4
+        self._daif, self._pstate = layout.daif // 4, layout.pstate // 4
         self._syndrome, self._fault = layout.syndrome // 4, layout.fault_address // 8
 
     def load(self) -> None:
@@ -92,7 +88,6 @@ class Frame:
         return (
             words[self._pstate] & ~_KEPT_APART
             | words[self._daif]
-            | words[self._btype] << 10
             | words[self._nf] & N
             | (0 if words[self._zf] else Z)
             | words[self._cf] << 29
@@ -107,7 +102,6 @@ class Frame:
         words[self._cf] = value >> 29 & 1
         words[self._vf] = (value & V) << 3
         words[self._daif] = value & DAIF
-        words[self._btype] = (value & BTYPE) >> 10
         words[self._pstate] = value & ~_KEPT_APART & 0xFFFF_FFFF
 
     @property
@@ -118,15 +112,15 @@ class Frame:
     @property
     def fault_address(self) -> int:
         """What FAR_EL1 is to hold for the abort just raised."""
-        return self.doubles[self._fault]
+        return self._doubles[self._fault]
 
     def system(self, offset: int) -> int:
         """The system register at `offset` bytes (a field of `Layout`) of the context."""
-        return self.doubles[offset // 8]
+        return self._doubles[offset // 8]
 
     def set_system(self, offset: int, value: int) -> None:
         """Change the system register at `offset` bytes (a field of `Layout`) of the context."""
-        self.doubles[offset // 8] = value
+        self._doubles[offset // 8] = value
 
     def save(self) -> bytes:
         """The whole context, to give to `restore` later, in this process or another with the same build of Unicorn."""
