@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from armprobe.probes import Hit, Kprobe, Kretprobe, Stage, trace_line
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 GROUP = "Probes"
+_MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c
 
 
 def _target(word: str) -> dict[str, int | str]:
@@ -36,6 +37,8 @@ def _kprobe(session: Session, arguments: Arguments, out: Out) -> None:
 
 
 def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
+    if arguments.maxactive > _MOST_ACTIVE:
+        raise CommandError(f"maxactive can be {_MOST_ACTIVE} at most, as in the kernel's kprobe_events")
     probe = Kretprobe(
         **_target(arguments.function),  # type: ignore[arg-type]
         maxactive=arguments.maxactive,

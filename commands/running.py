@@ -22,6 +22,8 @@ _ANSWER_LIMIT: Final = 2_000_000_000  # instructions
 
 def _continue(session: Session, arguments: Arguments, out: Out) -> None:
     until, count = arguments.until, arguments.instructions
+    if count is not None and count < 1:
+        raise CommandError("instructions= takes a count of at least 1")
     _report(session, session.go(lambda: session.machine.run(until=until, instructions=count)), out)
 
 
