@@ -10,10 +10,13 @@ from armprobe.machine import Machine, MachineError
 
 from .code_references import addresses_formed
 from .era import Era
+from .pt_regs import DAIF
 from .text import Text
 
 _HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address is formed the list may begin
 _JUMP_ENTRY: Final = 16  # bytes: s32 code, s32 target, s64 key, each relative to itself (include/linux/jump_label.h)
+_NOP: Final = 0xD503_201F
+_B: Final = 0b000101  # bits 31 to 26
 _LIST_LIMIT: Final = 100_000
 
 
@@ -67,13 +70,35 @@ class Tables:
 
     def may_fault(self, address: int) -> bool:
         """Whether the instruction has an entry in the exception table."""
+        if self._symbols.module_at(address):
+            return bool(self._ask("search_exception_tables", address))
         size = self._era.exception_entry
         return address in self._relative("__start___ex_table", "__stop___ex_table", size, "search_exception_tables")
 
     def is_jump_label(self, address: int) -> bool:
         """Whether the instruction is a branch that the kernel turns on and off by patching."""
+        if self._symbols.module_at(address):
+            word = self._text.read_u32(address)
+            may_be = word == _NOP or word >> 26 == _B  # the guest looks at all there are, which takes its time
+            return may_be and bool(self._ask("jump_label_text_reserved", address, address) & 0xFFFF_FFFF)
         symbols = "__start___jump_table", "__stop___jump_table"
         return address in self._relative(*symbols, _JUMP_ENTRY, "jump_label_text_reserved")
+
+    def _ask(self, function: str, *arguments: int) -> int:
+        """What a function of the guest's says; 0 if it cannot.
+
+        Only the guest knows where the tables of a module are: in a struct that differs from build to build. These
+        functions look at them and take no locks. With interrupts masked they are not preempted either.
+        """
+        registers = self._machine.registers
+        before = registers.pstate
+        registers.pstate = before | DAIF
+        try:
+            return self._machine.call(function, *arguments)
+        except MachineError:
+            return 0
+        finally:
+            registers.pstate = before
 
     def _relative(self, start: str, end: str, size: int, user: str) -> frozenset[int]:
         """The addresses that the first word of each entry is the distance to; sorting a table changes none."""
