@@ -180,17 +180,23 @@ class GuestProbes:
             self.rearm(site)
 
     def rearm(self, site: Site) -> None:
-        """Put our breakpoint over whatever the guest has made of the instruction."""
+        """Put our breakpoint back over whatever the guest has made of the instruction."""
         try:
-            word = self._text.read(site.addr, 4)
-            self._change(site, int.from_bytes(word, "little"))
-            if site.decoded.verdict is Verdict.REJECTED:
-                raise ProbeError(errno.EINVAL, f"the guest put {site.word:#010x} there: {site.decoded.reason}")
-            self._arm(site)
+            self.arm(site)
         except (MachineError, ProbeError) as error:
             site.armed = False
             for probe in site.probes:
                 probe.warnings.append(f"{probe.name} is no longer armed: {error}")
+
+    def arm(self, site: Site) -> None:
+        """Put our breakpoint over whatever is there: the guest may have patched its text since we last looked.
+
+        Raises ProbeError or MachineError when what is there now cannot be probed.
+        """
+        self._change(site, int.from_bytes(self._text.read(site.addr, 4), "little"))
+        if site.decoded.verdict is Verdict.REJECTED:
+            raise ProbeError(errno.EINVAL, f"the guest put {site.word:#010x} there: {site.decoded.reason}")
+        self._arm(site)
 
     def _change(self, site: Site, word: int) -> None:
         if word == site.word:

@@ -250,7 +250,10 @@ class Kprobes:
     def _update(self, site: Site) -> None:
         site.refresh()
         if site.active and not site.armed:
-            self._arm(site)
+            try:
+                self._guest.arm(site)
+            except MachineError as error:
+                raise ProbeError(errno.EINVAL, f"the instruction at {site.addr:#x} cannot be read: {error}") from None
         elif not site.active:
             self._disarm(site)
 
