@@ -9,7 +9,7 @@ from armprobe.machine import Machine, MachineError, Symbol
 
 from .atomic import load_exclusive_before
 from .decode import Decoded, decode
-from .era import Era
+from .era import Bound, Era
 from .errors import ProbeError
 from .instructions import Verdict
 from .kprobe import Kprobe
@@ -111,8 +111,10 @@ class Addresses:
         if decoded.verdict is Verdict.REJECTED:
             reason = f"the instruction at {where} ({word:#010x}) cannot be probed: {decoded.reason}"
             raise ProbeError(errno.EINVAL, reason)
+        rules = self._era.atomic
+        start = symbol.address if rules.bound is Bound.SYMBOL else self._text.base(address) + 4
         try:
-            exclusive = load_exclusive_before(self._era.atomic, self._text.read_u32, address, symbol.address)
+            exclusive = load_exclusive_before(rules, self._text.read_u32, address, start)
         except MachineError as error:
             raise ProbeError(errno.EINVAL, f"the instructions before {where} cannot be read: {error}") from None
         if exclusive is not None:

@@ -15,8 +15,8 @@ from .era import AtomicScan
 def load_exclusive_before(rules: AtomicScan, read: Callable[[int], int], address: int, start: int) -> int | None:
     """The address of the load exclusive that the instruction at `address` is behind, or None.
 
-    `start` is where the function begins, which bounds the search; `read` gives the instruction at an address. The
-    first exclusive found going backwards decides (`is_probed_address_atomic`).
+    Nothing before the address `start` is looked at; `read` gives the instruction at an address. The first exclusive
+    found going backwards decides (`is_probed_address_atomic`).
     """
     for at in range(address - 4, max(start, address - 4 * rules.reach) - 1, -4):
         kind = read(at) & rules.mask

@@ -3,14 +3,23 @@
 
 from __future__ import annotations
 
+import enum
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .errors import ProbeError
-from .instructions import KPROBE_ROWS_V6_1, Row
+from .instructions import Row
+from .rows import ROWS_V4_8, ROWS_V5_10, ROWS_V6_9
 
 DEFAULT_ERA: Final = "v6.1"
+
+
+class Bound(enum.Enum):
+    """How far back the scan for a load exclusive may go, besides its reach."""
+
+    SYMBOL = "symbol"  # to the first instruction of the function
+    TEXT = "text"  # to the second of the kernel's text, or the module's
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,7 @@ class AtomicScan:
     load: int
     store: int
     reach: int
+    bound: Bound
 
 
 @dataclass(frozen=True)
@@ -32,31 +42,98 @@ class Era:
     """One generation's rules. `name` is the release they were first in, or the one they were checked on."""
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...]  # the instruction decoder
     atomic: AtomicScan
     slot_daif: int  # PSTATE bits set while the slot executes; what they were is put back after it
     exception_entry: int  # bytes of one exception table entry
     blacklist: tuple[tuple[str, str], ...]  # areas without probes: the linker symbols at start and end
 
 
+def _areas(*names: str) -> tuple[tuple[str, str], ...]:
+    return tuple((f"__{name}_start", f"__{name}_end") for name in names)
+
+
+# Bit 23 is not in the mask, so LDAR counts as a load exclusive and STLR as a store exclusive (up to 6.14).
+_SCAN_V4_8: Final = AtomicScan(mask=0x3F400000, load=0x08400000, store=0x08000000, reach=31, bound=Bound.TEXT)
+_SCAN: Final = replace(_SCAN_V4_8, reach=32, bound=Bound.SYMBOL)  # since v4.9
+
 ERAS: Final = {
     era.name: era
     for era in (
         Era(
+            name="v4.8",
+            rows=ROWS_V4_8,
+            atomic=_SCAN_V4_8,
+            slot_daif=0x80,
+            exception_entry=8,
+            # arch_within_kprobe_blacklist(), and what arch_prepare_kprobe() refuses
+            blacklist=_areas(
+                "kprobes_text",
+                "entry_text",
+                "idmap_text",
+                "hyp_text",
+                "hyp_idmap_text",
+                "exception_text",
+                "irqentry_text",
+            ),
+        ),
+        Era(
+            name="v5.4",
+            rows=ROWS_V4_8,
+            atomic=_SCAN,
+            slot_daif=0x80,
+            exception_entry=8,
+            blacklist=_areas(
+                "kprobes_text",
+                "entry_text",
+                "irqentry_text",
+                "exception_text",
+                "idmap_text",
+                "hyp_text",
+                "hyp_idmap_text",
+            ),
+        ),
+        Era(
+            name="v5.10",
+            rows=ROWS_V5_10,
+            atomic=_SCAN,
+            slot_daif=0x3C0,
+            exception_entry=8,
+            blacklist=_areas(
+                "kprobes_text",
+                "noinstr_text",  # commit 66e9b0717102 (v5.8)
+                "entry_text",
+                "irqentry_text",
+                "idmap_text",
+                "hyp_text",
+                "hyp_idmap_text",
+            ),
+        ),
+        Era(
             name="v6.1",
-            rows=KPROBE_ROWS_V6_1,
-            # Bit 23 is not in the mask, so LDAR counts as a load exclusive and STLR as a store exclusive.
-            atomic=AtomicScan(mask=0x3F400000, load=0x08400000, store=0x08000000, reach=32),
+            rows=ROWS_V5_10,
+            atomic=_SCAN,
             slot_daif=0x3C0,
             exception_entry=12,  # commit d6e2cc564775 (v5.17) added type and data to the two offsets
-            blacklist=(
-                ("__kprobes_text_start", "__kprobes_text_end"),
-                ("__noinstr_text_start", "__noinstr_text_end"),
-                ("__entry_text_start", "__entry_text_end"),
-                ("__irqentry_text_start", "__irqentry_text_end"),
-                ("__idmap_text_start", "__idmap_text_end"),
-                ("__hyp_text_start", "__hyp_text_end"),
-                ("__hyp_idmap_text_start", "__hyp_idmap_text_end"),
+            blacklist=_areas(
+                "kprobes_text",
+                "noinstr_text",
+                "entry_text",
+                "irqentry_text",
+                "idmap_text",
+                "hyp_text",
+                "hyp_idmap_text",
+            ),
+        ),
+        Era(
+            name="v6.9",
+            rows=ROWS_V6_9,
+            atomic=_SCAN,
+            slot_daif=0x3C0,
+            exception_entry=12,
+            # The identity map has left the text (commit af7249b317e4, v6.3).
+            blacklist=_areas(
+                "kprobes_text", "noinstr_text", "entry_text", "irqentry_text", "hyp_text", "hyp_idmap_text"
             ),
         ),
     )

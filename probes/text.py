@@ -83,6 +83,16 @@ class Text:
         covering = self._symbols.at(address)
         return covering is not None and covering[0].kind == "function"
 
+    def base(self, address: int) -> int:
+        """Where the kernel's image or the module that `address` is in begins; `address` itself if it is in neither."""
+        module = self._symbols.module_at(address)
+        if module is not None:
+            return next(iter(self._symbols.modules[module])).address
+        for segment in self._machine.guest.segments:
+            if segment.virtual is not None and segment.virtual <= address < segment.virtual + segment.size:
+                return segment.virtual
+        return address
+
     def _is_module_text(self, address: int) -> bool:
         """A module's text is the part of it that the guest may execute (CONFIG_STRICT_MODULE_RWX)."""
         if self._symbols.module_at(address) is None:

@@ -12,7 +12,6 @@ from armprobe import probes
 from armprobe.probes import Verdict, decode
 from armprobe.probes.atomic import load_exclusive_before
 from armprobe.probes.era import ERAS
-from armprobe.probes.instructions import KPROBE_ROWS_V6_1
 
 REJECTED, SIMULATED, GOOD = Verdict.REJECTED, Verdict.GOOD_NO_SLOT, Verdict.GOOD
 
@@ -114,7 +113,7 @@ def test_agrees_with_a_disassembler() -> None:
     disassembler = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN)
     rng = random.Random(1)
     words = [rng.getrandbits(32) for _ in range(20000)]
-    for mask, value, *_ in KPROBE_ROWS_V6_1:
+    for mask, value, *_ in ERAS["v6.1"].rows:
         words += [value | rng.getrandbits(32) & ~mask for _ in range(100)]
         words += [value ^ 1 << bit for bit in range(32)]
     compared, verdicts = 0, set()
@@ -178,3 +177,12 @@ def test_atomic_scan(before: list[int], found: int | None) -> None:
 def test_atomic_scan_stays_in_the_function() -> None:
     words = {0x1000: LDXR, 0x1004: ADD, 0x1008: ADD}
     assert load_exclusive_before(ERAS["v6.1"].atomic, words.__getitem__, 0x1008, 0x1004) is None
+
+
+def test_the_first_scan_looks_at_31_instructions() -> None:
+    """v4.8 scans down to, not including, the 32nd (`scan_start > scan_end`); later kernels include it."""
+    words = {0x1000: LDXR} | {0x1000 + 4 * i: ADD for i in range(1, 33)}
+    for era, reach in (("v4.8", 31), ("v5.4", 32), ("v5.10", 32), ("v6.1", 32), ("v6.9", 32)):
+        rules = ERAS[era].atomic
+        assert load_exclusive_before(rules, words.__getitem__, 0x1000 + 4 * reach, 0x1000) == 0x1000
+        assert load_exclusive_before(rules, words.__getitem__, 0x1004 + 4 * reach, 0x1000) is None

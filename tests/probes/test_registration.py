@@ -216,7 +216,7 @@ def test_registered_before_the_guest_has_mapped_its_text() -> None:
 
 
 def test_unknown_era() -> None:
-    with pytest.raises(ProbeError, match=r"there is no era 'v2\.6': choose one of v6\.1"):
+    with pytest.raises(ProbeError, match=r"there is no era 'v2\.6': choose one of v4\.8, v5\.4, v5\.10, v6\.1, v6\.9"):
         Kprobes(machine.load("demo"), era="v2.6")
 
 
