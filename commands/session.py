@@ -217,19 +217,29 @@ class Session:
         """Put the guest back to its start, with no probes."""
         self._owner.interrupt()
         self._idle.wait()
-        self._call(self.restart)
+        self._call(self._put_back)
 
-    def restart(self) -> None:
-        """The guest as it was when it was loaded. On the owner's thread."""
+    def restart(self) -> StopEvent:
+        """The guest as it was when it was loaded, stopped; probes stay, as the debugger's breakpoints do."""
+        self._owner.interrupt()
+        self._idle.wait()
+        self._call(self._reset)
+        return self._event(self.stop)
+
+    def _put_back(self) -> None:
+        """The guest as it was when it was loaded, with no probes. On the owner's thread."""
         for probe in self.kprobes.list():
             self.kprobes.unregister(probe)
         self.probes.clear()
+        self._reset()
+
+    def _reset(self) -> None:
         self.machine.reset()
         self.stop = Stop(StopReason.RESET, self.machine.registers.pc, "put back to its start")
 
     def read_registers(self, names: Sequence[str]) -> list[int]:
         """Registers by GDB's names."""
-        return self._call(lambda: [self.machine.registers[name] for name in names])
+        return self._call(self.machine.registers.read, names)
 
     def write_register(self, name: str, value: int) -> None:
         """One register by GDB's name."""
@@ -271,11 +281,11 @@ class Session:
         if not step:
             self._start(machine.run, done)
         elif range is None:
-            self._start(machine.step, done)
+            self._start(machine.step, done, brief=True)
         else:
             self._start(functools.partial(machine.step_out_of, *range), done)
 
-    def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None]) -> None:
+    def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None], brief: bool = False) -> None:
         self._idle.clear()
 
         def ended(future: Future[Stop]) -> None:
@@ -288,7 +298,7 @@ class Session:
             self._idle.set()
             done(event)
 
-        self._owner.resume(run, ended)
+        self._owner.resume(run, ended, brief)
 
     def command(self, line: str, out: Callable[[str], None]) -> bool:
         """A command typed at the debugger."""
@@ -304,9 +314,9 @@ class Session:
         return self.registry.table()
 
     def _call(self, function: Callable[..., T], *args: Any) -> T:
-        """On the owner's thread, with refusals as the stub knows them."""
+        """With nobody else using the machine, and refusals as the stub knows them."""
         try:
-            return self._owner.call(function, *args)
+            return self._owner.call_briefly(function, *args)
         except MachineError as error:
             raise TargetError(_EFAULT, str(error)) from error
 

@@ -135,11 +135,12 @@ class Watchpoints:
         if self.hit is not None or not self.enabled or virtual + width <= watch.address:
             return
         kind = "write" if access == unicorn.UC_MEM_WRITE else "read"
-        self.hit = WatchHit(watch.kind, max(virtual, watch.address), width, value if kind == "write" else 0)
         # The instruction will have run by the time the engine stops: keep what it is about to change.
         self._cpu.frame.load()
         before = self._memory.physical.read(physical, width) if kind == "write" else b""
         self._before = self._cpu.frame.save(), physical, before
+        written, old = (value & (1 << width * 8) - 1, int.from_bytes(before, "little")) if before else (0, None)
+        self.hit = WatchHit(watch.kind, max(virtual, watch.address), width, written, old)
         self._cpu.engine.emu_stop()
         self._triggered(self.hit)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
 import struct
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ _SYSTEM_REGISTERS = (
 class Layout:
     """Byte offsets: into the CPU context, except `counter`, which is into the engine.
 
-    x0..x30, sp and pc are contiguous u64s.
+    x0..x30, sp and pc are contiguous u64s; the 128 bits of a vector register are, and the next begins `v_stride` later.
     """
 
     x: int
@@ -67,6 +68,8 @@ class Layout:
     ttbr0_el1: int
     ttbr1_el1: int
     tcr_el1: int
+    v: int
+    v_stride: int
     counter: int
 
 
@@ -130,6 +133,20 @@ def _find_system_register(engine: unicorn.Uc, name: str) -> int:
     at = _unique(_context(engine), struct.pack("<Q", planted), name)
     write_system_register(engine, encoding, before)
     return at
+
+
+def _find_vectors(engine: unicorn.Uc) -> tuple[int, int]:
+    """The offset of v0, and from one vector register to the next."""
+    for i in range(32):
+        engine.reg_write(reg.UC_ARM64_REG_V0 + i, (0x6B00_0000_0000_0000 | i) << 64 | 0x6C00_0000_0000_0000 | i)
+    context = _context(engine)
+    places = [
+        _unique(context, struct.pack("<QQ", 0x6C00_0000_0000_0000 | i, 0x6B00_0000_0000_0000 | i), f"v{i}")
+        for i in range(32)
+    ]
+    if len({after - before for before, after in itertools.pairwise(places)}) != 1:
+        raise _failed("the vector registers")
+    return places[0], places[1] - places[0]
 
 
 def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
@@ -203,6 +220,7 @@ def calibrate(model: str) -> Layout:
     engine.reg_write(reg.UC_ARM64_REG_PC, general[32])
     x = _unique(_context(engine), struct.pack("<33Q", *general), "the general registers")
 
+    v, v_stride = _find_vectors(engine)
     system = {name: _find_system_register(engine, name) for name in _SYSTEM_REGISTERS}
     pstate = _find_pstate(engine)
     syndrome, counter = _find_syndrome_and_counter(engine)
@@ -211,6 +229,8 @@ def calibrate(model: str) -> Layout:
         syndrome=syndrome,
         fault_address=syndrome + 8,  # {u32 syndrome; u32 fsr; u64 vaddress; u32 target_el}
         counter=counter,
+        v=v,
+        v_stride=v_stride,
         **pstate,
         **system,
     )

@@ -39,6 +39,7 @@ class Frame:
         self._doubles = raw[: size - size % 8].cast("Q")
         self._nf, self._zf, self._cf, self._vf = (o // 4 for o in (layout.nf, layout.zf, layout.cf, layout.vf))
         self._daif, self._pstate = layout.daif // 4, layout.pstate // 4
+        self._vectors = [slice(at, at + 16) for at in range(layout.v, layout.v + 32 * layout.v_stride, layout.v_stride)]
         self._syndrome, self._fault = layout.syndrome // 4, layout.fault_address // 8
 
     def load(self) -> None:
@@ -113,6 +114,16 @@ class Frame:
     def fault_address(self) -> int:
         """What FAR_EL1 is to hold for the abort just raised."""
         return self._doubles[self._fault]
+
+    def vector_bytes(self) -> bytes:
+        """v0 to v31, 16 bytes each, little-endian."""
+        raw = self._raw
+        return b"".join([raw[place] for place in self._vectors])
+
+    def vectors(self) -> dict[str, int]:
+        """v0 to v31 by name."""
+        raw = self._raw
+        return {f"v{i}": int.from_bytes(raw[place], "little") for i, place in enumerate(self._vectors)}
 
     def system(self, offset: int) -> int:
         """The system register at `offset` bytes (a field of `Layout`) of the context."""

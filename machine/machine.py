@@ -389,7 +389,7 @@ class Machine:
             if self.watchpoints and (hit := self.watchpoints.take_hit()) is not None:
                 clock.instructions -= 1  # it will be executed again
                 frame.load()
-                return Stop(StopReason.WATCHPOINT, frame.pc, f"{hit.kind} of {hit.address:#x}", hit)
+                return Stop(StopReason.WATCHPOINT, frame.pc, str(hit), hit)
             waits = self.cpu.ended_early and dispatcher.stop is None and not dispatcher.end_slice
             if waits and self.registers.pc not in self.breakpoints and self.gic.pending_interrupt() == SPURIOUS:
                 idle = self._wait(outermost)

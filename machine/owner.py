@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The one thread that runs a machine, and how everyone else gets work done on it.
 
-Work is done between slices, so that memory can be read and probes set while the guest runs.
+Work is done between slices, so that memory can be read and probes set while the guest runs. While it is stopped, short
+work is done on the thread of whoever wants it, under a lock: handing it over and back takes longer than most of it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
@@ -27,6 +28,9 @@ class Owner:
         self.machine = machine
         self.running = False
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # who has it uses the machine
+        self._user: int | None = None  # the thread that has it
+        self._brief = False  # what runs is over at once: others' work can wait for that
         machine.between_slices = self._between_slices
         self._thread = threading.Thread(target=self._loop, name="armprobe machine", daemon=True)
         self._thread.start()
@@ -43,7 +47,7 @@ class Owner:
             except BaseException as error:  # whatever it is, it belongs to whoever waits
                 future.set_exception(error)
 
-        if threading.current_thread() is self._thread:
+        if threading.get_ident() == self._user:
             work()
         else:
             self._work.put(work)
@@ -52,6 +56,13 @@ class Owner:
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `submit`, and wait for the result; raises what `function` raises."""
         return self.submit(function, *args, **kwargs).result()
+
+    def call_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `call`, for short work: done on the caller's thread if nobody uses the machine just then."""
+        if threading.get_ident() != self._user and self._lock.acquire(blocking=False):
+            with self._having_lock():
+                return function(*args, **kwargs)
+        return self.call(function, *args, **kwargs)
 
     def run(self, run: Callable[[], Stop]) -> Stop:
         """Have `run` run the machine, on this thread, which must be the owner's. A guest that idles for good is waited
@@ -76,15 +87,18 @@ class Owner:
             self.running = False
             machine.forget_interrupt()
 
-    def resume(self, run: Callable[[], Stop], done: Callable[[Future[Stop]], Any]) -> None:
+    def resume(self, run: Callable[[], Stop], done: Callable[[Future[Stop]], Any], brief: bool = False) -> None:
         """Start `run` (which runs the machine) and return; `done` is called with its future when it has ended.
 
-        Raises RuntimeError when the guest already runs.
+        A `brief` one, such as a step, may be run before this returns. Raises RuntimeError when the guest already runs.
         """
         if self.running:
             raise RuntimeError("the guest is running already")
         self.running = True
         future: Future[Stop] = Future()
+        future.add_done_callback(done)
+        if brief and self._run_briefly(run, future):
+            return
 
         def work() -> None:
             try:
@@ -94,8 +108,40 @@ class Owner:
             else:
                 future.set_result(stop)
 
-        future.add_done_callback(done)
         self._work.put(work)
+
+    def _run_briefly(self, run: Callable[[], Stop], future: Future[Stop]) -> bool:
+        """On this thread, if nobody uses the machine just then; False also if the guest waits, which may take long."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        with self._having_lock():
+            self._brief = True
+            try:
+                stop = run()
+            except BaseException as error:  # it belongs to whoever waits
+                result: Stop | BaseException = error
+            else:
+                if stop.reason is StopReason.IDLE:
+                    return False
+                result = stop
+            finally:
+                self._brief = False
+            self.running = False
+            self.machine.forget_interrupt()
+        if isinstance(result, Stop):
+            future.set_result(result)
+        else:
+            future.set_exception(result)
+        return True
+
+    @contextlib.contextmanager
+    def _having_lock(self) -> Iterator[None]:
+        self._user = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._user = None
+            self._lock.release()
 
     def interrupt(self) -> None:
         """Stop a running guest; nothing happens to a stopped one."""
@@ -110,7 +156,7 @@ class Owner:
         self._thread.join(timeout=10)
 
     def _between_slices(self) -> None:
-        while True:
+        while not self._brief:
             try:
                 work = self._work.get_nowait()
             except queue.Empty:
@@ -123,4 +169,6 @@ class Owner:
 
     def _loop(self) -> None:
         while (work := self._work.get()) is not None:
-            work()
+            self._lock.acquire()
+            with self._having_lock():
+                work()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from unicorn import arm64_const as reg
@@ -73,6 +74,16 @@ class Registers:
         if (number := _vector(key)) is not None:
             return cpu.vector(number)
         raise _unknown(name)
+
+    def read(self, names: Sequence[str]) -> list[int]:
+        """Several registers by name, the CPU's state copied out once. Raises MachineError for an unknown name."""
+        self._cpu.load()
+        frame = self._cpu.frame
+        vectors = frame.vectors() if "v0" in names else {}
+        return [
+            frame.x[_GENERAL[name]] if name in _GENERAL else vectors[name] if name in vectors else self[name]
+            for name in names
+        ]
 
     def __setitem__(self, name: str, value: int) -> None:
         """Write a register; the value is cut to its width. Raises MachineError for an unknown name."""

@@ -50,10 +50,17 @@ class Stop:
 class WatchHit:
     """The access that a watchpoint stopped before.
 
-    Its kind, virtual address as watched, size in bytes, and value to be written.
+    The kind of the watchpoint, virtual address as watched, size in bytes, value to be written, and for a write the
+    value there is before it (None for a read).
     """
 
     kind: str
     address: int
     size: int
     value: int
+    before: int | None
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"read of {self.size} bytes at {self.address:#x}"
+        return f"write of {self.size} bytes at {self.address:#x}, {self.before:#x} before, {self.value:#x} after it"

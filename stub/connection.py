@@ -3,6 +3,7 @@
 
 import enum
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ T = TypeVar("T")
 log = logging.getLogger("armprobe.stub")
 
 MALFORMED = 1  # GDB's own stubs answer E01 to what they cannot make sense of
+ESRCH = 3
 EIO = 5
 _RESENDS = 3  # how often GDB itself tries
 _WAITING = 4 * PACKET_SIZE  # bytes of packets held back while the machine runs: far more than a client pipelines
@@ -70,7 +72,6 @@ class Connection:
     """Everything known of one client. All but `post` is for one thread, the connection's own."""
 
     def __init__(self, target: Target, registry: Registry, link: Link) -> None:
-        self.target = target
         self.registry = registry
         self.registers = RegisterTable(target.system_registers)
         self.state = State.IDLE
@@ -81,10 +82,14 @@ class Connection:
         self.files: dict[int, bytes] = {}
         """What the client has open (vFile): contents, by descriptor."""
         self.acknowledging = True
+        self.extended = False
+        """Whether the client stays when it lets go of the machine ("!")."""
+        self._target = target
         self._link = link
         self._deframer = Deframer()
         self._output = bytearray()
         self._stop: StopEvent | None = None  # None until the client's first packet attached it
+        self._released = False  # whether it has let go since, and stayed
         self._activity = object()  # tells what the state is BUSY with from what it was BUSY with before
         self._commanding = False  # whether that is a command, rather than the machine
         self._posted: deque[Callable[[], None]] = deque()
@@ -92,43 +97,65 @@ class Connection:
         self._waiting_size = 0  # bytes
         self._last_sent = b""
         self._resends = 0
+        self._thread = 0  # the one that is acting for the client just now
 
     # What the transport calls
 
     def receive(self, data: bytes) -> None:
         """Act on bytes that the client sent."""
+        self._thread = threading.get_ident()
         for event in self._deframer.feed(data):
             if self.state is State.DISCONNECTED:
                 break
             self._take(event)
-        self._flush()
+            self._deliver()
+        self._thread = 0
+        self.deliver()
 
     def deliver(self) -> None:
-        """Do what other threads have posted, then what the client asked for in the meantime."""
-        for _ in range(len(self._posted)):  # not for ever, should a command post without end
-            self._posted.popleft()()
-        while self._waiting and self.state is State.IDLE:
-            payload = self._waiting.popleft()
-            self._waiting_size -= len(payload) + _HELD
-            self._answer(payload)
+        """Do what has been posted, then what the client asked for in the meantime."""
+        self._deliver()
         self._flush()
 
     def leave(self) -> None:
         """End the client's control; its reason may be a packet of its own, or that it is gone."""
-        if self.state is State.DISCONNECTED:
-            return
-        commanding = self.state is State.BUSY and self._commanding
-        self.state = State.DISCONNECTED
-        if not self.attached:
-            return
-        try:
-            if commanding:
-                self.target.interrupt()
-            self.target.detach()
-        except Exception as error:
-            log.error("the machine could not be detached from: %s", error)
+        if self.state is not State.DISCONNECTED:
+            self._release(State.DISCONNECTED)
 
     # What features call
+
+    @property
+    def target(self) -> Target:
+        """The machine. Raises `TargetError` while the client has let go of it."""
+        if self._released:
+            raise TargetError(ESRCH, "the machine was let go of: `attach 1` takes it again, `run` starts it anew")
+        return self._target
+
+    @property
+    def released(self) -> bool:
+        """Whether the client has let go of the machine and is still there."""
+        return self._released
+
+    @property
+    def program(self) -> str | None:
+        """The name of the file that the machine runs; None if there is no such file."""
+        file = self._target.exec_file
+        return file.name if file else None
+
+    def let_go(self) -> None:
+        """End the client's control by a packet of its own; an extended client's connection stays."""
+        self._release(State.IDLE if self.extended else State.DISCONNECTED)
+
+    def take_again(self) -> None:
+        """Give an extended client control that it has let go of; nothing changes for one that has it."""
+        if self._released:
+            self._stop = self._target.attach()
+            self._released = False
+
+    def restart(self) -> None:
+        """Put the guest back to its start, for a client that may have let go of it."""
+        self.take_again()
+        self._stop = self._target.restart()
 
     @property
     def attached(self) -> bool:
@@ -142,7 +169,9 @@ class Connection:
         return self._stop
 
     def stop_reply(self) -> bytes:
-        """The reply that says so."""
+        """The reply that says so; that there is no process, to a client that let go of it."""
+        if self._released:
+            return b"W00"
         return stop_reply.encode(self.stop, self.target, self.registers, self.client_words)
 
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
@@ -158,7 +187,8 @@ class Connection:
     def post(self, action: Callable[[], None]) -> None:
         """Have `action` done on the connection's thread. May be called from any thread."""
         self._posted.append(action)
-        self._link.wake()
+        if threading.get_ident() != self._thread:  # or it is done soon anyway
+            self._link.wake()
 
     def console(self, text: str) -> None:
         """Show text to the user. The client listens to that only while it waits for a stop or a command."""
@@ -172,6 +202,14 @@ class Connection:
         return refusal(message) if "error-message" in self.client_words else b"E%02x" % (errno & 0xFF)
 
     # Inside
+
+    def _deliver(self) -> None:
+        for _ in range(len(self._posted)):  # not for ever, should a command post without end
+            self._posted.popleft()()
+        while self._waiting and self.state is State.IDLE:
+            payload = self._waiting.popleft()
+            self._waiting_size -= len(payload) + _HELD
+            self._answer(payload)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -200,10 +238,25 @@ class Connection:
                 self._emit(_GREETING)
                 self.leave()
 
+    def _release(self, state: State) -> None:
+        commanding = self.state is State.BUSY and self._commanding
+        self.state = state
+        self._activity = object()  # what still runs is nobody's
+        self.inserted.clear()
+        if not self.attached or self._released:
+            return
+        self._released = True
+        try:
+            if commanding:
+                self._target.interrupt()
+            self._target.detach()
+        except Exception as error:
+            log.error("the machine could not be detached from: %s", error)
+
     def _attach(self) -> bool:
         """Take control of the machine; if that fails, say why in answer to the first packet, and hang up."""
         try:
-            self._stop = self.target.attach()
+            self._stop = self._target.attach()
         except Exception as error:
             log.error("the machine could not be attached to: %s", error)
             self._reply(refusal(str(error)))

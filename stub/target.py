@@ -95,6 +95,9 @@ class Target(Protocol):
     def kill(self) -> None:
         """Put the guest back to its start, running or not; `detach` follows."""
 
+    def restart(self) -> StopEvent:
+        """Put the guest back to its start, running or not, with what is inserted left in; say why it is stopped."""
+
     def read_registers(self, names: Sequence[str]) -> list[int]:
         """Values of x0 to x30, sp, pc, cpsr, v0 to v31 (128 bits), fpsr, fpcr and the system registers."""
 
@@ -112,7 +115,8 @@ class Target(Protocol):
         """Remove what `insert` inserted with the same arguments."""
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
-        """Start the machine and return at once; `done` is called once, from any thread, when it has stopped.
+        """Start the machine and return at once; `done` is called once, from any thread, when it has stopped, which for
+        a step may be before this returns.
 
         With `step`, one instruction is executed; with `range` (start, end) too, instructions are stepped until pc is
         outside start <= pc < end. No break- or watchpoint stops the first instruction.

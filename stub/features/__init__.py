@@ -6,8 +6,10 @@ from armprobe.stub.feature import Registry
 from . import (
     breakpoints,
     control,
+    crc,
     description,
     exec_file,
+    extended,
     files,
     memory,
     monitor,
@@ -16,6 +18,7 @@ from . import (
     query,
     registers,
     resume,
+    search,
     threads,
     transfer,
 )
@@ -31,10 +34,13 @@ REGISTRY = Registry(
         files,
         registers,
         memory,
+        search,
+        crc,
         breakpoints,
         resume,
         threads,
         control,
+        extended,
         monitor,
         proxy,
     )

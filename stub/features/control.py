@@ -7,16 +7,17 @@ from armprobe.stub.wire import anything
 
 
 def _detach(connection: Connection, _: bytes) -> bytes:
-    connection.leave()
+    connection.let_go()
     return b"OK"
 
 
 def _kill(connection: Connection, _: bytes) -> None:
     """k has no reply, so the client does not learn of a failure either."""
     try:
-        connection.target.kill()
+        if not connection.released:
+            connection.target.kill()
     finally:
-        connection.leave()
+        connection.let_go()
 
 
 def _kill_process(connection: Connection, _: bytes) -> bytes:

@@ -37,7 +37,7 @@ FEATURE = Feature(
         PacketKind("H", _parse_select, _answer),
         PacketKind("T", names_the_thread, _answer),
         PacketKind("qC", nothing, lambda *_: b"QC" + THREAD),
-        PacketKind("qfThreadInfo", nothing, lambda *_: b"m" + THREAD),
+        PacketKind("qfThreadInfo", nothing, lambda connection, _: b"l" if connection.released else b"m" + THREAD),
         PacketKind("qsThreadInfo", nothing, lambda *_: b"l"),
         PacketKind("qThreadExtraInfo", names_the_thread, _extra),
     ),

@@ -61,6 +61,15 @@ class FakeTarget:
         self.registers["pc"] = BASE
         self.calls.append("kill")
 
+    def restart(self) -> StopEvent:
+        assert self.attached
+        self.interrupt()
+        self.wait()
+        self.registers["pc"] = BASE
+        self.calls.append("restart")
+        self.stop = StopEvent(5, "step")
+        return self.stop
+
     def read_registers(self, names: Sequence[str]) -> list[int]:
         return [self.registers[name] for name in names]
 

@@ -31,8 +31,8 @@ def test_what_is_advertised_is_there(client: Client) -> None:
 @pytest.mark.parametrize(
     "packet",
     [
-        *b"vMustReplyEmpty qOffsets qSymbol:: qTStatus ! R00 vRun; QNonStop:1 bs bc vFile:open:00 QTinit".split(),
-        *b"qXfer:exec-file:read::0,100 qXfer:memory-map:read::0,100 v q vContx qRcmdx,00 QStartNoAckModes qC1".split(),
+        *b"vMustReplyEmpty qOffsets qSymbol:: qTStatus qSearch:x:0 vCtrlC QNonStop:1 bs bc QTinit".split(),
+        *b"qXfer:exec-file:read::0,100 vFile:open:00 v q vContx qRcmdx,00 QStartNoAckModes qC1".split(),
         b"",
         b"\x00",
         b"\xff\xfe",

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""qSearch:memory: finding bytes without sending all of the memory (GDB manual, "General Query Packets")."""
+
+from dataclasses import dataclass
+
+from armprobe.stub.connection import Connection, State
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.target import TargetError
+from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, number, split
+
+_PIECE = 0x10000  # bytes read at once
+_EFAULT = 14
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to find, and where; a search beyond the end of the address space ends there."""
+
+    address: int
+    length: int
+    pattern: bytes
+
+    @staticmethod
+    def parse(fields: bytes) -> "Search | None":
+        """None for what is no search of memory."""
+        kind, _, rest = fields.partition(b":")
+        if kind != b"memory":
+            return None
+        address, length, pattern = split(rest, b";", 3)
+        if not pattern:
+            raise MalformedPacket("a search for nothing")
+        start = number(address)
+        return Search(start, min(number(length), ADDRESS_SPACE - start), pattern)
+
+
+def _search(connection: Connection, search: Search | None) -> bytes | None:
+    if search is None:
+        return b""
+    connection.run_aside(lambda: _find(connection, search))
+    return None
+
+
+def _find(connection: Connection, search: Search) -> bytes:
+    target, at, end = connection.target, search.address, search.address + search.length
+    kept = b""  # the end of the last piece, in which a match may begin
+    while at < end and connection.state is not State.DISCONNECTED:
+        wanted = min(_PIECE, end - at)
+        piece = target.read_memory(at, wanted)
+        found = (kept + piece).find(search.pattern)
+        if found >= 0:
+            return b"1,%x" % (at - len(kept) + found)
+        if len(piece) < wanted:
+            raise TargetError(_EFAULT, f"the memory to be searched ends at 0x{at + len(piece):x}")
+        at += len(piece)
+        kept += piece
+        kept = kept[max(0, len(kept) - len(search.pattern) + 1) :]
+    return b"0"
+
+
+FEATURE = Feature(packets=(PacketKind("qSearch", Search.parse, _search),))
