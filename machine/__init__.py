@@ -10,7 +10,7 @@ import unicorn
 
 from . import snapshot as _snapshot
 from .cpu import DEFAULT_MODEL
-from .errors import MachineError
+from .errors import CallNotReturned, MachineError
 from .frame import Frame
 from .loaders import LoadedGuest, parse_size, read_guest
 from .machine import Machine
@@ -23,6 +23,7 @@ DEFAULT_MEMORY = 256 << 20
 
 __all__ = [
     "DEFAULT_MEMORY",
+    "CallNotReturned",
     "Frame",
     "Machine",
     "MachineError",

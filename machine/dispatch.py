@@ -10,7 +10,7 @@ import unicorn
 
 from .cpu import Cpu
 from .exceptions import IL, SYNCHRONOUS, Class, Raised, enter
-from .frame import Frame
+from .frame import DAIF, Frame
 from .stop import Stop, StopReason
 from .sysregs import SYSTEM_REGISTERS
 
@@ -19,6 +19,8 @@ FaultClaim = Callable[[Frame, Raised, int, int], bool]
 Resume = Callable[[Frame], None]
 _ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
+_STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
+_STEP_BITS: Final = (0, 1 << 24, 1 << 6, 1 << 24 | 1 << 6)
 _TRAPPED_WFI: Final = Class.WFX << 26 | IL | 1 << 24 | 0b1110 << 20  # CV, COND: always (Arm ARM, D19.2.37)
 
 
@@ -32,6 +34,7 @@ class Dispatcher:
         self.pan = bool(cpu.system(_ID_AA64MMFR1) >> 20 & 15)
         self.stop: Stop | None = None
         self.resume: Resume | None = None
+        self.handler_daif = 0  # PSTATE.DAIF of the handler of the exception being handled; a guest call may change it
         self.hypercall = False  # the exception being handled is one, at which nothing is masked
         self.end_slice = False  # start a new slice: a nested run has used up the engine's counter, or at a breakpoint
         cpu.engine.hook_add(unicorn.UC_HOOK_INTR, self._raised)
@@ -43,6 +46,11 @@ class Dispatcher:
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
         """Offer HVC #immediate to `claim`. The frame's PC is the instruction after the HVC; True means handled."""
         self._claims.setdefault(Class.HVC << 26 | IL | immediate, []).append(claim)
+
+    def claim_step(self, claim: Claim) -> None:
+        """Offer software step exceptions at EL1 to `claim`. The frame's PC is the instruction to be executed next."""
+        for bits in _STEP_BITS:
+            self._claims.setdefault(_STEP | bits, []).append(claim)
 
     def claim_trapped_wfi(self, claim: Claim) -> None:
         """Offer WFI at EL0 where EL1 has it trapped (SCTLR_EL1.nTWI is 0). The frame's PC is the WFI's address."""
@@ -76,6 +84,8 @@ class Dispatcher:
         syndrome = frame.syndrome
         cpu.held = True
         self.hypercall = number == Raised.HVC
+        # A hypercall leaves the guest's PSTATE alone; an exception to EL1 masks everything (Arm ARM, D1.3.1).
+        self.handler_daif = frame.daif if self.hypercall else DAIF
         try:
             for claim in self._claims.get(syndrome, ()):
                 if claim(frame):

@@ -21,7 +21,7 @@ from .cpu import DEFAULT_MODEL, Cpu
 from .devices import GenericTimer, Gic, GicCpuInterface, Pl011
 from .devices.gic import SPURIOUS
 from .dispatch import Claim, Dispatcher, FaultClaim, Resume
-from .errors import MachineError
+from .errors import CallNotReturned, MachineError
 from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, IRQ, WRITE_NOT_READ, Class, Raised, enter
 from .frame import DAIF, EL1H, PSTATE_I, Frame
 from .loaders import LoadedGuest
@@ -31,6 +31,7 @@ from .psci import Psci
 from .registers import Registers
 from .scratch import Scratch
 from .snapshot import Snapshot
+from .software_step import SoftwareStep
 from .stop import Stop, StopReason
 from .symbols import Symbols
 
@@ -66,6 +67,7 @@ class Machine:
         self.breakpoints = Breakpoints(self.cpu)
         self.watchpoints = Watchpoints(self.cpu, self.memory, lambda hit: None)
         self.scratch = Scratch(self, resumed[1] if resumed else None)
+        self.software_step = SoftwareStep(self)
         self.between_slices: Callable[[], None] = lambda: None
         self.on_restore: list[Callable[[], None]] = []
         self.before_save: list[Callable[[], None]] = []  # each may raise MachineError to refuse
@@ -140,6 +142,10 @@ class Machine:
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
         """See `Dispatcher.claim_hvc`."""
         self.dispatcher.claim_hvc(immediate, claim)
+
+    def claim_step(self, claim: Claim) -> None:
+        """See `Dispatcher.claim_step`."""
+        self.dispatcher.claim_step(claim)
 
     def claim_fault(self, claim: FaultClaim) -> None:
         """See `Dispatcher.claim_fault`."""
@@ -231,7 +237,7 @@ class Machine:
 
         Returns x0. All registers are as before afterwards. From EL0, and from the handler of an exception other than a
         hypercall, the call is made at EL1 with all exceptions masked, as they are there (Arm ARM, D1.3.1).
-        Raises MachineError when the function does not return, or more than eight arguments are given.
+        Raises CallNotReturned when the function does not return, MachineError when more than eight arguments are given.
         """
         address = self.address(target)
         if len(arguments) > 8:
@@ -248,10 +254,11 @@ class Machine:
             self.clock.running = False
         saved, level = frame.save(), frame.el
         outer = dispatcher.stop, dispatcher.resume, dispatcher.hypercall, self._interrupt_requested
+        masked = dispatcher.handler_daif
         dispatcher.stop = dispatcher.resume = None
         try:
-            if held and not dispatcher.hypercall:
-                frame.daif = DAIF
+            if held:
+                frame.daif = masked
             if level == 0:
                 frame.sp, frame.pstate = frame.system(self.cpu.layout.sp_el1), DAIF | EL1H
                 frame.set_system(self.cpu.layout.sp_el0, frame.x[31])
@@ -265,15 +272,18 @@ class Machine:
             stop = self._run(None, _CALL_LIMIT, interrupts=True)
             frame.load()
             result = frame.x[0]
+            if held and stop.reason is StopReason.RETURNED:
+                masked = frame.daif  # a function may return with another mask than it was called with
         finally:
             frame.restore(saved)
             frame.store()
             if level == 0:
                 self.cpu.refresh()
             dispatcher.stop, dispatcher.resume, dispatcher.hypercall, self._interrupt_requested = outer
+            dispatcher.handler_daif = masked
             self.cpu.held = dispatcher.end_slice = held
         if stop.reason is not StopReason.RETURNED:
-            raise MachineError(f"the call of {self.symbols.describe(address)} did not return: {stop}")
+            raise CallNotReturned(self.symbols.describe(address), stop)
         return result
 
     def _call_returned(self, frame: Frame) -> bool:

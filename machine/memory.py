@@ -64,7 +64,7 @@ class Memory:
         Raises MachineError, having written nothing, where any of it is unmapped.
         """
         done = 0
-        for physical, length in list(self._pieces(address, len(data))):
+        for physical, length in self.pieces(address, len(data)):
             self._bus.write(physical, data[done : done + length])
             done += length
         if len(data) <= 64:
@@ -90,6 +90,10 @@ class Memory:
                 return text + chunk[:end]
             text += chunk
         return text
+
+    def pieces(self, address: int, size: int) -> list[tuple[int, int]]:
+        """The physical addresses and lengths of `size` bytes at virtual `address`. Raises as `read` does."""
+        return list(self._pieces(address, size))
 
     def _pieces(self, address: int, size: int) -> Iterator[tuple[int, int]]:
         if not 0 <= address < _TOP or address + size > _TOP:

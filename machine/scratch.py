@@ -37,9 +37,18 @@ class Scratch:
         self.base: int | None = None  # address of the first page, once mapped
         self._next = _TABLES
         self._free: dict[int, list[int]] = {}
+        self._adopted: set[int] = set()
 
     def __contains__(self, address: int) -> bool:
-        return self.base is not None and 0 <= address - self.base < SIZE
+        return (self.base is not None and 0 <= address - self.base < SIZE) or address & ~3 in self._adopted
+
+    def adopt(self, address: int, size: int) -> None:
+        """Count `size` bytes of the guest's own memory as code that is executed out of line."""
+        self._adopted.update(range(address, address + size, 4))
+
+    def give_up(self, address: int, size: int) -> None:
+        """Undo an `adopt`."""
+        self._adopted.difference_update(range(address, address + size, 4))
 
     def allocate(self, size: int, align: int = 8) -> int:
         """The address of `size` bytes, readable and executable by EL1 and writable only by the machine.
@@ -105,13 +114,15 @@ class Scratch:
 
     def state(self) -> dict[str, object]:
         """For snapshots; the bytes themselves are saved as all memory is."""
-        return {"base": self.base, "next": self._next, "free": self._free}
+        return {"base": self.base, "next": self._next, "free": self._free, "adopted": sorted(self._adopted)}
 
     def set_state(self, state: dict[str, object]) -> None:
         """Take over what `state` gave."""
-        base, following, free = state["base"], state["next"], state["free"]
+        base, following, free, adopted = state["base"], state["next"], state["free"], state["adopted"]
         assert isinstance(following, int)
         assert isinstance(free, dict)
+        assert isinstance(adopted, list)
+        self._adopted = set(adopted)
         self.base = base if isinstance(base, int) else None
         self._next = following
         self._free = {int(size): list(addresses) for size, addresses in free.items()}

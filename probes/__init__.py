@@ -1,32 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kprobes and kretprobes for a machine's guest: `Kprobes(machine).register_kprobe(Kprobe("kfree", ...))`."""
+"""Kprobes, kretprobes and jprobes for a machine's guest: `Kprobes(machine).register_kprobe(Kprobe("kfree", ...))`."""
 
 from .decode import Decoded, decode
-from .engine import Status
 from .era import DEFAULT_ERA, ERAS, Era
 from .errors import ProbeError
 from .instructions import Verdict
+from .jprobe import Jprobe
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
 from .pt_regs import PtRegs
 from .record import Hit, Stage, Task, trace_line
 from .recorder import HandlerError
-from .registry import Kprobes
+from .registry import STEPPINGS, Kprobes, Probe
+from .rules import Status
 from .simulate import simulate
 from .tables import Area
+from .trampoline import TRAMPOLINES
 
 __all__ = [
     "DEFAULT_ERA",
     "ERAS",
+    "STEPPINGS",
+    "TRAMPOLINES",
     "Area",
     "Decoded",
     "Era",
     "HandlerError",
     "Hit",
+    "Jprobe",
     "Kprobe",
     "Kprobes",
     "Kretprobe",
     "KretprobeInstance",
+    "Probe",
     "ProbeError",
     "PtRegs",
     "Stage",

@@ -4,37 +4,31 @@
     0 -> HIT_ACTIVE -> pre-handlers -> HIT_SS -> slot or simulation -> HIT_SSDONE -> post-handlers -> 0
 
 A probe hit while another is being handled is a re-entry: it is counted as missed and stepped over without its
-handlers. There is one CPU, so what the kernel keeps per CPU is kept once.
+handlers. There is one CPU, so what the kernel keeps per CPU is kept once. What differs between kernels is in
+`HitRules`.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.machine.exceptions import IL, Class, Raised
-from armprobe.machine.frame import Frame
+from armprobe.machine.frame import DAIF, Frame
 
-from .era import Era
+from .kprobe import Kprobe
 from .pt_regs import LiveRegs
 from .record import Stage
 from .recorder import Recorder
-from .site import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD, Site
+from .rules import HitRules, Status
+from .site import Site
+from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
 
 STONE_IMM: Final = 0x6B73  # any that PSCI, the kretprobe trampoline and the guest's own hypercalls do not use
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
-
-
-class Status(enum.IntEnum):
-    """`kprobe_status` (include/linux/kprobes.h)."""
-
-    NONE = 0
-    HIT_ACTIVE = 1
-    HIT_SS = 2
-    REENTER = 4
-    HIT_SSDONE = 8
+_ABORTS: Final = (Raised.PREFETCH_ABORT, Raised.DATA_ABORT)
+_STEPS_SHOWN: Final = 3  # unexpected steps, before the machine stops for them
 
 
 _ACTIVE, _SS, _REENTER, _SSDONE = Status.HIT_ACTIVE, Status.HIT_SS, Status.REENTER, Status.HIT_SSDONE
@@ -48,13 +42,20 @@ class Running(NamedTuple):
     saved_daif: int
 
 
+Observer = Callable[[str, Frame, Status], None]  # told what the engine does, with the registers at that moment
+
+
 class Engine:
     """Handles the hits of one machine. `sites` is the table of breakpoints, which the registry fills."""
 
-    def __init__(self, machine: Machine, era: Era, sites: Mapping[int, Site], recorder: Recorder) -> None:
+    def __init__(
+        self, machine: Machine, rules: HitRules, name: str, sites: Mapping[int, Site], recorder: Recorder
+    ) -> None:
         self._machine = machine
-        self._era = era
+        self._rules = rules
+        self._name = name  # of the era
         self._sites = sites
+        self.internal: dict[int, Site] = {}  # breakpoints that nobody registered: of the trampoline
         self._recorder = recorder
         self._frame = machine.cpu.frame
         self._words = self._frame.x
@@ -63,6 +64,10 @@ class Engine:
         self.status = Status.NONE
         self._saved_daif = 0
         self._previous: list[Running] = []
+        self._instance: Kprobe | None = None  # whose handler is running
+        self._step_awaited = 0  # where the PC will be at the software step exception that ends a slot
+        self._unexpected_steps = 0
+        self.observer: Observer | None = None
         # What to do with an instruction that has a breakpoint of the guest's, and with a BRK #6 that is not ours.
         self.guest_steps: Callable[[Frame, Site], None] = lambda frame, site: None
         self.guest_stepped: Callable[[Frame], bool] = lambda frame: False
@@ -71,6 +76,7 @@ class Engine:
         self.return_address_shown: Callable[[], Callable[[bool], None]] = lambda: lambda same_caller: None
         machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint)
         machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
+        machine.claim_step(self._single_step)
         machine.claim_fault(self._fault)
         machine.claim_hvc(STONE_IMM, self._stone_reached)
         self._stone = 0
@@ -85,8 +91,12 @@ class Engine:
     def _breakpoint(self, frame: Frame) -> bool:
         address = self._words[32]
         site = self._sites.get(address)
+        if site is None:
+            site = self.internal.get(address)
         if site is None or not site.armed:
-            return self._removed(address)
+            return self._breaks_for_running(frame) or self._removed(address)
+        if self.observer is not None:
+            self.observer(f"BRK #4 at {self._where(address)}", frame, self.status)
         if self.site is not None:
             return self._reenter(site, frame)
         self.site, self.status = site, _ACTIVE
@@ -97,6 +107,7 @@ class Engine:
                 self._recorder.live(probe, Stage.PRE, self.regs)
             handler = probe.pre_handler
             if handler is not None:
+                self._instance = probe
                 try:
                     skip = bool(handler(probe, self.regs))
                 except Exception as error:
@@ -110,10 +121,26 @@ class Engine:
         if self._recorder.stop is not None:
             self._stop_before(site, skip)
         elif skip:
-            self.over()
+            self._skipped()
         else:
             self._step(site, frame, _SS)
         return True
+
+    def _skipped(self) -> None:
+        """A pre-handler has set the PC itself."""
+        if self._rules.skip_ends_hit:
+            self.over()
+
+    def _breaks_for_running(self, frame: Frame) -> bool:
+        """A BRK #4 without a probe, for the probe that is being handled: the return of a jprobe."""
+        site = self.site
+        if site is None:
+            return False
+        for probe in site.active:
+            if probe.break_handler is not None and probe.break_handler(probe, self.regs):
+                self._step(site, frame, _SS)
+                return True
+        return False
 
     def _removed(self, address: int) -> bool:
         """A BRK #4 without a probe. If it is not in the text any more, execute what is there now."""
@@ -128,10 +155,11 @@ class Engine:
     def _reenter(self, site: Site, frame: Frame) -> bool:
         for probe in site.probes:
             probe.nmissed += 1
-        if self.status in (_SS, _REENTER):
+        if self.status not in self._rules.recovers_from:
+            name = site.probes[0].name if site.probes else "the trampoline"
             reason = (
-                f"Failed to recover from reentered kprobes: {site.probes[0].name} was hit while the instruction of "
-                "another probe was being executed out of line; v6.1 stops with BUG() here, resuming steps over it"
+                f"{self._rules.unrecoverable}: {name} was hit while the instruction of another probe was being "
+                f"executed out of line; {self._name} stops with BUG() here, resuming steps over it"
             )
             self._machine.request_stop(
                 Stop(StopReason.PROBE, site.addr, reason), lambda frame: self._resume_reentered(site, frame)
@@ -159,10 +187,15 @@ class Engine:
 
     def _step(self, site: Site, frame: Frame, status: Status) -> None:
         self.status = status
-        if site.slot:
-            daif = self._saved_daif = frame.daif
-            frame.daif = daif | self._era.slot_daif
+        stepping = site.stepping
+        if site.slot and stepping.post:
+            self._saved_daif = stepping.start(frame, site, status == _REENTER)
+            self._step_awaited = site.slot + 4
+            if self.observer is not None:
+                self.observer(f"returns to the slot of {self._where(site.addr)}", frame, status)
+        elif site.slot:
             self._words[32] = site.slot
+            self._unfollowed()
         elif site.simulator is not None:
             try:
                 site.simulator(site.original, site.addr, self.regs, self._machine.memory.read)
@@ -176,16 +209,61 @@ class Engine:
         else:
             self.guest_steps(frame, site)
 
-    # BRK #6
+    def _unfollowed(self) -> None:
+        """The slot ends in a branch: nothing will tell when it is done."""
+        if self.status == _REENTER:
+            self.pop()
+        else:
+            self.over()
+
+    # BRK #6, or a software step exception
 
     def _slot_done(self, frame: Frame) -> bool:
         site = self.site
         if site is None or not site.slot or self._words[32] != site.slot + 4 or self.status not in (_SS, _REENTER):
             return self.guest_stepped(frame)
-        frame.daif = self._saved_daif
+        self._executed(site, frame)
+        return True
+
+    def _single_step(self, frame: Frame) -> bool:
+        address, site = self._words[32], self.site
+        if site is None or address != self._step_awaited:
+            return self._unexpected_step(frame, address)
+        self._step_awaited = self._unexpected_steps = 0
+        if self.observer is not None:
+            self.observer(f"step exception behind the slot of {self._where(site.addr)}", frame, self.status)
+        self._executed(site, frame)
+        return True
+
+    def _executed(self, site: Site, frame: Frame) -> None:
+        site.stepping.finish(frame, self._saved_daif, self.status == _REENTER)
         self._words[32] = site.addr + 4
         self._stepped(site)
+
+    def _unexpected_step(self, frame: Frame, address: int) -> bool:
+        """single_step_handler() of arch/arm64/kernel/debug-monitors.c finds nobody who waits for it.
+
+        It says so, sets SPSR.SS again and returns: to the next of these, one instruction on.
+        """
+        if not self._machine.software_step.enabled(frame):
+            return False  # the guest's own doing
+        self._unexpected_steps += 1
+        if self.observer is not None:
+            self.observer(
+                f"Unexpected kernel single-step exception at EL1, at {self._where(address)}", frame, self.status
+            )
+        self._machine.software_step.exception_return(frame)
+        if self._unexpected_steps == _STEPS_SHOWN:
+            reason = (
+                "Unexpected kernel single-step exception at EL1: the step that was to end the instruction in a slot "
+                f"did not come there. It comes now, at {self._where(address)}, where nobody waits for it, and after "
+                "each instruction from here on"
+            )
+            self._machine.request_stop(Stop(StopReason.PROBE, address, reason))
         return True
+
+    def _where(self, address: int) -> str:
+        return self._machine.symbols.describe(address)
 
     def _stepped(self, site: Site) -> None:
         """post_kprobe_handler: the instruction has been executed and the registers are as it left them."""
@@ -199,6 +277,7 @@ class Engine:
         self.site, self.status = site, _SSDONE
         for probe in site.active:
             handler = probe.post_handler
+            self._instance = probe
             if (probe.record or probe.stop) and probe.hits:
                 self._recorder.live(probe, Stage.POST, self.regs)
             if handler is not None:
@@ -239,7 +318,7 @@ class Engine:
         def resume(frame: Frame) -> None:
             if skip:
                 take_return_address(False)
-                self.over()
+                self._skipped()
             elif words[32] == address:
                 go_on(frame)
             else:
@@ -272,7 +351,7 @@ class Engine:
             self._stone = self._machine.scratch.allocate(4)
             self._machine.scratch.write(self._stone, (0xD400_0002 | STONE_IMM << 5).to_bytes(4, "little"))
         self.status, self._saved_daif = _SS, frame.daif
-        frame.daif |= self._era.slot_daif
+        frame.daif |= DAIF
         frame.pc = self._stone
 
     def _stone_reached(self, frame: Frame) -> bool:
@@ -288,15 +367,30 @@ class Engine:
     def _fault(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """kprobe_fault_handler: the guest sees a fault in the slot at the address of the instruction probed."""
         site = self.site
-        if site is not None and site.slot and frame.pc == site.slot and self.status in (_SS, _REENTER):
+        if site is None:
+            self._fault_in_unfollowed_slot(frame)
+        elif site.slot and frame.pc == site.slot and self.status in (_SS, _REENTER):
             self._cancel(frame, site)
+        elif self._rules.fault_handlers and raised in _ABORTS and self.status in (_ACTIVE, _SSDONE):
+            for probe in site.probes:
+                probe.nmissed += 1
+            running = self._instance
+            if running is not None and running.fault_handler is not None:
+                return bool(running.fault_handler(running, self.regs, syndrome))
         return False
+
+    def _fault_in_unfollowed_slot(self, frame: Frame) -> None:
+        for site in self._sites.values() if frame.pc in self._machine.scratch else ():
+            if site.slot == frame.pc:
+                frame.pc = site.addr
 
     def _cancel(self, frame: Frame, site: Site) -> None:
         frame.pc = site.addr
+        reentered = self.status == _REENTER
         if site.slot:
-            frame.daif = self._saved_daif
-        if self.status == _REENTER:
+            restores = self._rules.fault_restores_daif and not reentered
+            site.stepping.cancel(frame, self._saved_daif, reentered, restores)
+        if reentered:
             self.pop()
         else:
             self.over()
@@ -309,11 +403,13 @@ class Engine:
     def over(self) -> None:
         """The hit is over."""
         self.site, self.status = None, Status.NONE
+        self._instance = None
         self.idle()
 
     def reset(self) -> None:
         """Forget any hit that was being handled."""
         self._previous.clear()
+        self._unexpected_steps = 0
         self.over()
 
     def restore(self) -> None:

@@ -8,6 +8,7 @@ import errno
 from dataclasses import dataclass, replace
 from typing import Final
 
+from . import rules
 from .errors import ProbeError
 from .instructions import Row
 from .rows import ROWS_V4_8, ROWS_V5_10, ROWS_V6_9
@@ -44,7 +45,7 @@ class Era:
     name: str
     rows: tuple[Row, ...]  # the instruction decoder
     atomic: AtomicScan
-    slot_daif: int  # PSTATE bits set while the slot executes; what they were is put back after it
+    hits: rules.HitRules
     exception_entry: int  # bytes of one exception table entry
     blacklist: tuple[tuple[str, str], ...]  # areas without probes: the linker symbols at start and end
 
@@ -64,7 +65,7 @@ ERAS: Final = {
             name="v4.8",
             rows=ROWS_V4_8,
             atomic=_SCAN_V4_8,
-            slot_daif=0x80,
+            hits=rules.V4_8,
             exception_entry=8,
             # arch_within_kprobe_blacklist(), and what arch_prepare_kprobe() refuses
             blacklist=_areas(
@@ -81,7 +82,7 @@ ERAS: Final = {
             name="v5.4",
             rows=ROWS_V4_8,
             atomic=_SCAN,
-            slot_daif=0x80,
+            hits=rules.V5_4,
             exception_entry=8,
             blacklist=_areas(
                 "kprobes_text",
@@ -97,7 +98,7 @@ ERAS: Final = {
             name="v5.10",
             rows=ROWS_V5_10,
             atomic=_SCAN,
-            slot_daif=0x3C0,
+            hits=rules.V5_10,
             exception_entry=8,
             blacklist=_areas(
                 "kprobes_text",
@@ -113,7 +114,7 @@ ERAS: Final = {
             name="v6.1",
             rows=ROWS_V5_10,
             atomic=_SCAN,
-            slot_daif=0x3C0,
+            hits=rules.V6_1,
             exception_entry=12,  # commit d6e2cc564775 (v5.17) added type and data to the two offsets
             blacklist=_areas(
                 "kprobes_text",
@@ -129,7 +130,7 @@ ERAS: Final = {
             name="v6.9",
             rows=ROWS_V6_9,
             atomic=_SCAN,
-            slot_daif=0x3C0,
+            hits=rules.V6_9,
             exception_entry=12,
             # The identity map has left the text (commit af7249b317e4, v6.3).
             blacklist=_areas(

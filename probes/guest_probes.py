@@ -20,13 +20,15 @@ from armprobe.machine.frame import Frame
 
 from .code_references import addresses_formed
 from .decode import decode
-from .engine import Engine, Status
+from .engine import Engine
 from .era import Era
 from .errors import ProbeError
 from .instructions import Verdict
+from .rules import Status
 from .simulate import SIMULATORS
-from .site import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD, Site
+from .site import Site
 from .slots import Slots
+from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
 from .text import Text
 
 _BUCKETS: Final = 64  # of kprobe_table, 1 << KPROBE_HASH_BITS
@@ -203,8 +205,7 @@ class GuestProbes:
             return
         original = site.original if word == KPROBES_BRK_WORD else word
         if site.slot:
-            self._slots.give_back(site.slot)
-            site.slot = 0
+            self._slots.give_back(site)
         site.change(word, original, decode(original, self._era))
 
     # Hits that the guest shares

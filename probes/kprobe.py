@@ -10,11 +10,13 @@ from .pt_regs import PtRegs
 from .record import Stage
 
 if TYPE_CHECKING:
+    from .jprobe import Jprobe
     from .kretprobe import Kretprobe
     from .site import Site
 
 PreHandler = Callable[["Kprobe", PtRegs], int | None]
 PostHandler = Callable[["Kprobe", PtRegs, int], object]
+FaultHandler = Callable[["Kprobe", PtRegs, int], int | None]
 Condition = Callable[[Stage, PtRegs], object]
 
 
@@ -23,8 +25,9 @@ class Kprobe:
 
     Give `symbol_name` (with `offset` bytes, or written "kfree+0x10") or `addr`, not both. `pre_handler(p, regs)` runs
     before the instruction; when it returns non-zero it has set the PC itself, and the instruction and the
-    post-handlers are left out. `post_handler(p, regs, flags)` runs after it; flags is always 0. Either may be left
-    out.
+    post-handlers are left out. `post_handler(p, regs, flags)` runs after it; flags is always 0. `fault_handler(p, regs,
+    syndrome)`, where the era has it (to v5.10), runs when a guest function that one of the other two calls faults, with
+    ESR_EL1's value; when it returns non-zero it has repaired `regs`, and the guest is not told. All may be left out.
 
     `addr` is set by registration; `nmissed` counts hits whose handlers could not run, `hits` the others. With
     `record` each stage is kept in `Kprobes.hits`; at a stage in `stop` the machine stops, after the handlers. A stage
@@ -41,6 +44,7 @@ class Kprobe:
         offset: int = 0,
         pre_handler: PreHandler | None = None,
         post_handler: PostHandler | None = None,
+        fault_handler: FaultHandler | None = None,
         *,
         disabled: bool = False,
         record: bool = True,
@@ -52,6 +56,8 @@ class Kprobe:
         self.offset = offset
         self.pre_handler = pre_handler
         self.post_handler = post_handler
+        self.fault_handler = fault_handler
+        self.break_handler: PreHandler | None = None  # set by whoever stands on this probe: a jprobe
         self.disabled = disabled
         self.record = record
         self.stop = set(stop)
@@ -60,7 +66,7 @@ class Kprobe:
         self.hits = 0
         self.warnings: list[str] = []
         self.site: Site | None = None
-        self.owner: Kprobe | Kretprobe = self  # the kretprobe that this is the entry of
+        self.owner: Kprobe | Kretprobe | Jprobe = self  # what this is the entry of
 
     @property
     def registered(self) -> bool:

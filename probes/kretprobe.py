@@ -18,11 +18,12 @@ class KretprobeInstance:
     """One call of the function that has not returned yet.
 
     `ret_addr` is its return address, `following` where the trampoline goes on to: there, or to the trampoline of a
-    kretprobe that the guest has on the same call. `fp` is x29 at its entry, `data` the `data_size` bytes that
-    are the handlers' own (any object may be put there instead); `rp` is the kretprobe, None once that is unregistered.
+    kretprobe that the guest has on the same call. `fp` is what the era's kernel keeps to tell the frame: x29 at entry,
+    in v5.10 sp, and before that nothing (0). `data` are the `data_size` bytes that are the handlers' own (any object
+    may be put there instead); `rp` is the kretprobe, None once that is unregistered.
     """
 
-    __slots__ = ("data", "following", "fp", "number", "place", "ret_addr", "rp", "sp")
+    __slots__ = ("data", "following", "fp", "memory", "number", "place", "ret_addr", "rp", "sp")
 
     def __init__(self, rp: Kretprobe | None) -> None:
         self.rp = rp
@@ -30,6 +31,7 @@ class KretprobeInstance:
         self.fp = 0
         self.sp = 0
         self.number = 0
+        self.memory = 0  # address of the guest's memory that it occupies, 0 for none
         self.place = -1  # in the journal
         self.data: Any = bytearray(0 if rp is None else rp.data_size)
 

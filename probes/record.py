@@ -14,6 +14,7 @@ from armprobe.machine.devices.timer import FREQUENCY
 from .pt_regs import SavedRegs
 
 if TYPE_CHECKING:
+    from .jprobe import Jprobe
     from .kprobe import Kprobe
     from .kretprobe import Kretprobe
 
@@ -46,7 +47,7 @@ class Hit(NamedTuple):
     was.
     """
 
-    probe: Kprobe | Kretprobe
+    probe: Kprobe | Kretprobe | Jprobe
     stage: Stage
     number: int
     instructions: int
@@ -97,7 +98,7 @@ def trace_line(hit: Hit, symbols: Symbols, arguments: Iterable[tuple[str, int]] 
         masked = bool(hit.pstate & _PSTATE_I)
         function = symbols.at(hit.address)
         name = function[0].name if function else f"{hit.address:#x}"
-        where = f"{symbol_and_size(symbols, regs.pc)} <- {name}"
+        where = f"{symbol_and_size(symbols, hit.caller or 0)} <- {name}"
     else:
         masked = True
         where = symbol_and_size(symbols, hit.address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from armprobe.machine import Machine
 
@@ -13,8 +13,11 @@ from .pt_regs import PtRegs, StackRegs
 from .record import Hit, Stage, Task
 
 if TYPE_CHECKING:
+    from .jprobe import Jprobe
     from .kprobe import Kprobe
-    from .kretprobe import Kretprobe
+    from .kretprobe import Kretprobe, KretprobeInstance
+
+    Probe: TypeAlias = Kprobe | Kretprobe | Jprobe
 
 KEPT: Final = 1000  # hits
 _GENERAL_BYTES: Final = 33 * 8
@@ -23,7 +26,7 @@ _GENERAL_BYTES: Final = 33 * 8
 class HandlerError(NamedTuple):
     """A handler of `probe` raised `error` at `stage`."""
 
-    probe: Kprobe | Kretprobe
+    probe: Probe
     stage: Stage
     error: Exception
 
@@ -38,18 +41,19 @@ class Recorder:
         self.errors: list[HandlerError] = []
         self.stop: Hit | None = None
         self.on_hit: Callable[[Hit], object] | None = None
-        self.on_error: Callable[[Kprobe | Kretprobe, Exception], object] | None = None
+        self.on_error: Callable[[Probe, Exception], object] | None = None
         self.task: Callable[[], Task | None] | None = None
 
-    def live(self, probe: Kprobe | Kretprobe, stage: Stage, regs: PtRegs) -> None:
+    def live(self, probe: Probe, stage: Stage, regs: PtRegs) -> None:
         """A stage whose registers are the CPU's, before its handlers run."""
         if probe.condition is None or self._selected(probe, stage, regs):
             self._keep(probe, stage, probe.hits, self._words.tobytes(), regs.pstate, None)
 
-    def returned(self, probe: Kretprobe, number: int, regs: StackRegs) -> None:
-        """The stage `return`, whose registers are on the guest's stack."""
+    def returned(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
+        """The stage `return`, whose registers are on the guest's stack or the CPU's."""
         if probe.condition is None or self._selected(probe, Stage.RETURN, regs):
-            self._keep(probe, Stage.RETURN, number, bytes(regs.memory[:_GENERAL_BYTES]), regs.pstate, regs.pc)
+            general = regs.memory[:_GENERAL_BYTES] if isinstance(regs, StackRegs) else self._words.tobytes()
+            self._keep(probe, Stage.RETURN, instance.number, bytes(general), regs.pstate, instance.ret_addr)
 
     def forget_after(self, instructions: int) -> None:
         """The machine has gone back: drop what is not yet to happen."""
@@ -62,7 +66,7 @@ class Recorder:
         hit, self.stop = self.stop, None
         return hit
 
-    def failed(self, probe: Kprobe | Kretprobe, stage: Stage, error: Exception) -> None:
+    def failed(self, probe: Probe, stage: Stage, error: Exception) -> None:
         """A handler raised. It is kept and told once a probe; the guest goes on."""
         if any(known.probe is probe for known in self.errors):
             return
@@ -70,7 +74,7 @@ class Recorder:
         if self.on_error is not None:
             self.on_error(probe, error)
 
-    def _selected(self, probe: Kprobe | Kretprobe, stage: Stage, regs: PtRegs) -> bool:
+    def _selected(self, probe: Probe, stage: Stage, regs: PtRegs) -> bool:
         assert probe.condition is not None
         try:
             return bool(probe.condition(stage, regs))
@@ -78,9 +82,7 @@ class Recorder:
             self.failed(probe, stage, error)
             return False
 
-    def _keep(
-        self, probe: Kprobe | Kretprobe, stage: Stage, number: int, general: bytes, pstate: int, caller: int | None
-    ) -> None:
+    def _keep(self, probe: Probe, stage: Stage, number: int, general: bytes, pstate: int, caller: int | None) -> None:
         clock = self._clock
         executed = clock.executed
         task = self.task() if self.task is not None else None

@@ -19,17 +19,29 @@ from .era import DEFAULT_ERA, Era, find_era
 from .errors import ProbeError
 from .guest_probes import GuestProbes
 from .instructions import Verdict
+from .jprobe import Jprobe, Jprobes
 from .kprobe import Kprobe
 from .kretprobe import DEFAULT_MAXACTIVE, MAX_DATA_SIZE, Kretprobe, KretprobeInstance
-from .record import Hit, Task
+from .record import Hit, Stage, Task
 from .recorder import HandlerError, Recorder
 from .returns import Returns
-from .site import KPROBES_BRK, KPROBES_BRK_WORD, Site
+from .rules import SS_2019, HitRules
+from .site import Site
 from .slots import Slots
+from .stepping import (
+    KPROBES_BRK,
+    KPROBES_BRK_WORD,
+    BranchStepping,
+    BrkStepping,
+    SoftwareStepping,
+    Stepping,
+)
 from .tables import Area, Tables
 from .text import Text
+from .trampoline import TRAMPOLINES
 
-Probe = Kprobe | Kretprobe
+Probe = Kprobe | Kretprobe | Jprobe
+STEPPINGS: Final = ("ss", "brk", "branch")
 
 _PROBED: Final[WeakSet[Machine]] = WeakSet()  # each exception has one handler
 _UNKNOWN: Final = Decoded(
@@ -40,10 +52,25 @@ _UNKNOWN: Final = Decoded(
 
 
 class Kprobes:
-    """The registry of one machine. One machine has one; making a second raises ProbeError (EEXIST)."""
+    """The registry of one machine. One machine has one; making a second raises ProbeError (EEXIST).
 
-    def __init__(self, machine: Machine, era: str | Era = DEFAULT_ERA) -> None:
+    `stepping` (of `STEPPINGS`) and `trampoline` (of `TRAMPOLINES`) are the era's own unless given; `warnings` says so
+    when no kernel ever had that combination. Under "branch", instructions with a post-handler or a stop at the stage
+    post are stepped by "brk", and for the others the stage post is not recorded.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        era: str | Era = DEFAULT_ERA,
+        stepping: str | None = None,
+        trampoline: str | None = None,
+    ) -> None:
         self.era = find_era(era)
+        rules = self.era.hits
+        self.stepping = _one_of("way to step", stepping or rules.stepping, STEPPINGS)
+        self.trampoline = _one_of("trampoline", trampoline or rules.trampoline, TRAMPOLINES)
+        self.warnings = list(_unheard_of(self.era.name, rules, self.stepping, self.trampoline))
         if machine in _PROBED:
             raise ProbeError(errno.EEXIST, "this machine has a registry of probes already: use that one")
         _PROBED.add(machine)
@@ -54,10 +81,17 @@ class Kprobes:
         self._text = Text(machine, self._sites)
         self._tables = Tables(machine, self._text, self.era)
         self._addresses = Addresses(machine, self._text, self._tables, self.era)
-        self._slots = Slots(machine)
+        self._slots = Slots(machine, self._text)
         self._recorder = Recorder(machine)
-        self._engine = Engine(machine, self.era, self._sites, self._recorder)
-        self._returns = Returns(machine, self._engine, self._recorder)
+        self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
+        own = {rules.stepping: rules.slot_pstate}
+        software, breaks = SoftwareStepping(machine, own.get("ss", SS_2019)), BrkStepping(machine)
+        self._stepping: Stepping = software if self.stepping == "ss" else breaks
+        self._branches = BranchStepping() if self.stepping == "branch" else None
+        self._returns = Returns(
+            machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._stepping
+        )
+        self._jprobes = Jprobes(machine, self._recorder, self._engine.recover)
         self._engine.idle = self._reap
         self._words: dict[int, int] = {}  # what was at each address that ever had a breakpoint
         machine.on_restore.append(self._restored)
@@ -138,8 +172,32 @@ class Kprobes:
         probe.kp.pre_handler = self._returns.entry_handler(probe)
         probe.kp.addr = address
         self._add(probe.kp, address, symbol)
-        self._returns.instances.add(probe)
+        self._returns.add(probe)
         return probe
+
+    def register_jprobe(self, probe: Jprobe) -> Jprobe:
+        """Put `probe` on a function. Raises ProbeError with the kernel's errno and why."""
+        if not self.era.hits.jprobes:
+            raise ProbeError(
+                errno.ENOSYS,
+                f"{self.era.name} has no jprobes (Linux dropped them in v4.15): use era v4.8, or a kprobe, whose "
+                "pre-handler finds the arguments in regs",
+            )
+        self._refuse_registered(probe.kp)
+        address, symbol = self._addresses.resolve(probe.kp)
+        if address != symbol.address:
+            raise ProbeError(errno.EINVAL, f"{probe.name} is not the entry of a function, where its arguments are")
+        try:
+            self._jprobes.prepare(probe)
+        except MachineError as error:
+            raise ProbeError(errno.ENOMEM, f"there is no room for the code that calls the entry: {error}") from None
+        probe.kp.addr = address
+        self._add(probe.kp, address, symbol)
+        return probe
+
+    def reset_current_kprobe(self) -> None:
+        """Forget the hit that is being handled: what a pre-handler that returns non-zero has to do itself in v4.8."""
+        self._engine.over()
 
     def unregister(self, probe: Probe) -> None:
         """Take `probe` out of the guest. Its `addr` is kept and it is marked disabled, as the kernel leaves it.
@@ -153,7 +211,7 @@ class Kprobes:
         kprobe.site = None
         kprobe.disabled = True
         if isinstance(probe, Kretprobe):
-            self._returns.instances.forget(probe)
+            self._returns.forget(probe)
         self._update(site)
         if not site.probes:
             del self._sites[site.addr]
@@ -208,7 +266,7 @@ class Kprobes:
             raise ProbeError(errno.EINVAL, f"{probe.name} is registered already: make another probe for the same place")
 
     def _registered(self, probe: Probe) -> Kprobe:
-        kprobe = probe.kp if isinstance(probe, Kretprobe) else probe
+        kprobe = probe if isinstance(probe, Kprobe) else probe.kp
         if kprobe.owner is not probe or kprobe.site is None or self._sites.get(kprobe.site.addr) is not kprobe.site:
             raise ProbeError(errno.EINVAL, f"{probe.name} is not registered here: nothing was done")
         return kprobe
@@ -220,12 +278,13 @@ class Kprobes:
             self._addresses.check(address, symbol)
             original = self._guest.original(address, word)
             decoded = _UNKNOWN if original == KPROBES_BRK_WORD else self._addresses.accept(address, symbol, original)
-            site = Site(address, word, original, decoded)
+            site = Site(address, word, original, decoded, self._stepping)
         site.probes.insert(0, probe)
         site.refresh()
         try:
-            if probe.owner is not probe:
+            if isinstance(probe.owner, Kretprobe):
                 self._install_trampoline(address)
+            self._choose_stepping(site)
             if site.active and not site.armed:
                 self._arm(site)
         except ProbeError:
@@ -240,6 +299,25 @@ class Kprobes:
         if probe.disabled:
             probe.warnings.append(f"{probe.name} is disabled and therefore not armed: enable it")
 
+    def _choose_stepping(self, site: Site) -> None:
+        """Step by a branch where that was asked for and nobody needs to know when the instruction is done."""
+        if self._branches is None:
+            return
+        followed = any(probe.post_handler is not None or Stage.POST in probe.stop for probe in site.active)
+        wanted = self._stepping if followed else self._branches
+        if wanted is not site.stepping:
+            if site.slot:
+                self._slots.give_back(site)
+            site.stepping = wanted
+            if site.armed and site.steps_in_slot:
+                self._take_slot(site)
+
+    def _take_slot(self, site: Site) -> None:
+        try:
+            self._slots.take(site)
+        except MachineError as error:
+            raise ProbeError(errno.ENOMEM, f"there is no slot left for the instruction: {error}") from None
+
     def _install_trampoline(self, address: int) -> None:
         if self._text.mapped(address):
             try:
@@ -249,6 +327,7 @@ class Kprobes:
 
     def _update(self, site: Site) -> None:
         site.refresh()
+        self._choose_stepping(site)
         if site.active and not site.armed:
             try:
                 self._guest.arm(site)
@@ -265,11 +344,8 @@ class Kprobes:
                 self._waiting[address] = lambda machine: self._arrived(site)
                 self.machine.intercept(address, self._waiting[address])
             return
-        try:
-            if site.steps_in_slot and not site.slot:
-                site.slot = self._slots.take(site.original)
-        except MachineError as error:
-            raise ProbeError(errno.ENOMEM, f"there is no slot left for the instruction: {error}") from None
+        if site.steps_in_slot and not site.slot:
+            self._take_slot(site)
         self.machine.memory.write(address, KPROBES_BRK)
         self._words[address] = site.original
         site.armed = True
@@ -277,7 +353,7 @@ class Kprobes:
     def _arrived(self, site: Site) -> None:
         if self._text.mapped(site.addr):
             self._stop_waiting(site)
-            if any(probe.owner is not probe for probe in site.probes):
+            if any(isinstance(probe.owner, Kretprobe) for probe in site.probes):
                 self._install_trampoline(site.addr)
             self._arm(site)
 
@@ -299,7 +375,11 @@ class Kprobes:
         """The machine was put into another state: give its memory the breakpoints that there are now, and no others."""
         self._retired.clear()  # which slots are in use is part of the machine's state
         self._engine.restore()
+        self._slots.restore()
+        for site in self._sites.values():
+            site.armed, site.slot = False, 0
         self._returns.restore()
+        self._jprobes.restore()
         self._recorder.forget_after(self.machine.instructions)
         for address, original in self._words.items():
             try:
@@ -310,8 +390,9 @@ class Kprobes:
                 self.machine.memory.write(address, original.to_bytes(4, "little"))
         for site in self._sites.values():
             self._stop_waiting(site)
-            site.armed, site.slot = False, 0
-            if any(probe.owner is not probe for probe in site.probes):
+            for jprobe in {probe.owner for probe in site.probes if isinstance(probe.owner, Jprobe)}:
+                self._jprobes.prepare(jprobe)
+            if any(isinstance(probe.owner, Kretprobe) for probe in site.probes):
                 self._install_trampoline(site.addr)
             if site.active:
                 self._guest.rearm(site)
@@ -324,4 +405,22 @@ class Kprobes:
             for site in [site for site in self._retired if site not in busy]:
                 self._retired.remove(site)
                 if site.slot:
-                    self._slots.give_back(site.slot)
+                    self._slots.give_back(site)
+
+
+def _one_of(what: str, name: str, names: Sequence[str]) -> str:
+    if name not in names:
+        raise ProbeError(errno.EINVAL, f"there is no {what} '{name}': choose one of {', '.join(names)}")
+    return name
+
+
+def _unheard_of(era: str, rules: HitRules, stepping: str, trampoline: str) -> Iterable[str]:
+    if stepping != rules.stepping:
+        yield f"no kernel of {era} stepped by '{stepping}': its slots are for '{rules.stepping}'"
+    if trampoline not in rules.trampolines:
+        yield f"no kernel of {era} had the trampoline '{trampoline}': it has '{rules.trampoline}'"
+    elif trampoline != rules.trampoline:
+        yield (
+            f"the trampoline '{trampoline}' was in the patches for {era} while they were reviewed, and in no release: "
+            f"that has '{rules.trampoline}'"
+        )

@@ -6,65 +6,117 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from armprobe.machine import Machine, Stop, StopReason
+from armprobe.machine import CallNotReturned, Machine, Stop, StopReason
 from armprobe.machine.frame import Frame
 
 from . import trampoline
 from .decode import decode
 from .engine import Engine
+from .instance_memory import InstanceMemory
 from .instances import Instances
 from .journal import JOURNAL_SIZE, Journal
 from .kprobe import Kprobe, PreHandler
 from .kretprobe import Kretprobe, KretprobeInstance
-from .pt_regs import NZCV, PT_REGS_SIZE, PtRegs, StackRegs
+from .pt_regs import NZCV, PtRegs, StackRegs
 from .record import Stage
 from .recorder import Recorder
+from .rules import HitRules
 from .site import Site
+from .slots import Slots
+from .stepping import KPROBES_BRK, KRETPROBES_BRK_IMM, Stepping
 
 _NOP: Final = 0xD503_201F
-_JOURNAL_AT: Final = -(-len(trampoline.CODE) // 8) * 8  # bytes from the trampoline
-_SIZE: Final = _JOURNAL_AT + JOURNAL_SIZE
 
 
 class Returns:
-    """The trampoline of one machine and the instances outstanding."""
+    """The trampoline of one machine, `kind` of `TRAMPOLINES`, and the instances outstanding."""
 
-    def __init__(self, machine: Machine, engine: Engine, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        engine: Engine,
+        recorder: Recorder,
+        rules: HitRules,
+        kind: str,
+        slots: Slots,
+        stepping: Stepping,
+    ) -> None:
         self._machine = machine
         self._engine = engine
         self._recorder = recorder
+        self._rules = rules
+        self._kind = kind
+        self._slots = slots
         self._words = machine.cpu.frame.x
+        self._code = trampoline.code(kind, rules.frame)
+        if kind == trampoline.KPROBE:  # the first NOP has a kprobe on it
+            self._code = KPROBES_BRK + self._code[4:]
+        self._journal_at = -(-len(self._code) // 8) * 8  # bytes from the trampoline
         self._journal = Journal(machine)
         self.instances = Instances(self._journal)
+        self.memory = InstanceMemory(machine, rules.frees_instances)
         self.trampoline = 0  # its address, 0 while there is none
         self._places: list[int] = []  # where it has ever been, as snapshots may have it there
-        self._site = Site(0, _NOP, _NOP, decode(_NOP))  # current_kprobe while return handlers run
-        machine.claim_hvc(trampoline.HVC_IMM, self._returned)
+        # current_kprobe while return handlers run; and, where that is the design, what the trampoline has on it.
+        self._site = Site(0, _NOP, _NOP, decode(_NOP), stepping)
+        self._site.armed = True
+        self._after_hvc = trampoline.after_hvc(rules.frame)
+        if kind == trampoline.DIRECT:
+            machine.claim_hvc(trampoline.HVC_IMM, self._called)
+        elif kind == trampoline.BRK:
+            machine.claim_brk(KRETPROBES_BRK_IMM, self._breakpoint)
+        else:
+            self._site.probes = [Kprobe("kretprobe_trampoline", pre_handler=self._pre_handler, record=False)]
+            self._site.refresh()
         engine.return_address_shown = self._show_return_address
 
     def install(self) -> None:
         """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room."""
         if not self.trampoline:
-            place = self._machine.scratch.allocate(_SIZE)
-            self._machine.scratch.write(place, trampoline.CODE)
-            self._journal.begin(place + _JOURNAL_AT)
+            place = self._machine.scratch.allocate(self._journal_at + JOURNAL_SIZE)
+            self._machine.scratch.write(place, self._code)
+            self._journal.begin(place + self._journal_at)
             self._places.append(place)
-            self.trampoline = place
+            self._set_trampoline(place)
+
+    def _set_trampoline(self, place: int) -> None:
+        self.trampoline = place
+        self._engine.internal.clear()
+        if place and self._kind == trampoline.KPROBE:
+            self._site.addr = place
+            self._slots.take(self._site)
+            self._engine.internal[place] = self._site
 
     def restore(self) -> None:
         """The machine's memory is another, in which the trampoline may be or not."""
         scratch = self._machine.scratch
-        self.trampoline = 0
+        found = 0
         for place in self._places:
-            if self._journal.fits(place + _JOURNAL_AT):
+            if self._journal.fits(place + self._journal_at):
                 assert scratch.base is not None
                 offset = place - scratch.base
-                if scratch.ram.data[offset : offset + len(trampoline.CODE)] == trampoline.CODE:
-                    self.trampoline = place
-        self.instances.restore(self.trampoline + _JOURNAL_AT if self.trampoline else None)
+                if scratch.ram.data[offset : offset + len(self._code)] == self._code:
+                    found = place
+        self._set_trampoline(found)
+        self.instances.restore(found + self._journal_at if found else None)
+
+    def add(self, rp: Kretprobe) -> None:
+        """`rp` is registered: give it its pool. Raises ProbeError (ENOMEM) when the guest has no memory."""
+        self.instances.add(rp)
+        for instance in rp.free:
+            self.memory.allocate(instance, rp.data_size)
+
+    def forget(self, rp: Kretprobe) -> None:
+        """`rp` is no longer registered; the calls outstanding will return without it."""
+        unused = rp.free
+        self.instances.forget(rp)
+        for instance in unused:
+            self.memory.free_unused(instance)
+
+    # The function's entry: pre_handler_kretprobe
 
     def entry_handler(self, rp: Kretprobe) -> PreHandler:
-        """The pre-handler of the kprobe at the function's entry (pre_handler_kretprobe)."""
+        """The pre-handler of the kprobe at the function's entry."""
 
         def entered(kprobe: Kprobe, regs: PtRegs) -> int:
             if not rp.free:
@@ -73,8 +125,7 @@ class Returns:
             instance = rp.free.pop()
             rp.hits += 1
             instance.number = rp.hits
-            general = regs.regs
-            instance.ret_addr, instance.fp = general[30], general[29]
+            self._save(instance, regs)
             if rp.record or rp.stop:
                 self._recorder.live(rp, Stage.ENTRY, regs)
             if rp.entry_handler is not None:
@@ -90,13 +141,22 @@ class Returns:
                 if recycle:
                     rp.free.append(instance)
                     return 0
-                instance.ret_addr, instance.fp = general[30], general[29]
+                self._save(instance, regs)
             instance.sp, instance.following = regs.sp, instance.ret_addr
-            general[30] = self.trampoline
+            regs.regs[30] = self.trampoline
             self.instances.link(instance)
             return 0
 
         return entered
+
+    def _save(self, instance: KretprobeInstance, regs: PtRegs) -> None:
+        """arch_prepare_kretprobe, but for x30."""
+        instance.ret_addr = regs.regs[30]
+        match self._rules.instance_fp:
+            case "x29":
+                instance.fp = regs.regs[29]
+            case "sp":
+                instance.fp = regs.sp
 
     def _show_return_address(self) -> Callable[[bool], None]:
         """Give x30 back for a while at the function's entry: to a debugger, or to a kretprobe of the guest's.
@@ -127,49 +187,90 @@ class Returns:
 
         return take
 
-    # HVC in the trampoline: trampoline_probe_handler
+    # The function's return, for each design: trampoline_probe_handler, or kretprobe_brk_handler
 
-    def _returned(self, frame: Frame) -> bool:
-        if frame.pc != self.trampoline + trampoline.AFTER_HVC:
+    def _called(self, frame: Frame) -> bool:
+        """`direct`: the HVC, with pt_regs on the stack."""
+        if frame.pc != self.trampoline + self._after_hvc:
             return False
-        base = self._words[31]
-        chain = self.instances.unlink(base + PT_REGS_SIZE, self.trampoline)
+        base, size = self._words[31], self._rules.frame.size
+        chain = self.instances.unlink(base + size, self.trampoline)
         if not chain:
-            self._lost(frame, base + PT_REGS_SIZE)
+            self._lost(frame, base + size, 4)
             return True
-        addresses = [instance.ret_addr for instance in chain]
-        correct, following = addresses[-1], chain[-1].following
-        pieces = self._pieces(base)
+        following = chain[-1].following
+        pieces = self._machine.memory.pieces(base, size)
         regs = StackRegs(b"".join(self._machine.bus.read(physical, length) for physical, length in pieces))
-        regs.pc = correct
         self._engine.enter_return_handler(self._site)
+        self._handle(chain, regs, lambda: self._again(frame, 4))
+        if self._recorder.stop is not None:
+            self._stop_in_caller(frame, base, regs, chain, following)
+            return True
+        self._engine.leave_return_handler()
+        self._write(pieces, regs.memory)
+        self._words[0] = following
+        self._recycle(chain)
+        return True
+
+    def _breakpoint(self, frame: Frame) -> bool:
+        """`brk`: the trampoline itself is the exception, and pt_regs are the interrupted code's."""
+        if frame.pc != self.trampoline:
+            return False
+        chain = self.instances.unlink(self._words[31], self.trampoline)
+        if not chain:
+            self._lost(frame, self._words[31], 0)
+            return True
+        following = chain[-1].following
+        self._engine.enter_return_handler(self._site)
+        self._handle(chain, self._engine.regs, lambda: self._again(frame, 0))
+        self._words[32] = following
+        if self._recorder.stop is not None:
+            hit = self._recorder.take_stop()
+            self._machine.request_stop(
+                Stop(StopReason.PROBE, following, str(hit), hit), lambda frame: self._engine.leave_return_handler()
+            )
+            return True
+        self._engine.leave_return_handler()
+        self._recycle(chain)
+        return True
+
+    def _pre_handler(self, kprobe: Kprobe, regs: PtRegs) -> int:
+        """`kprobe`: the pre-handler of the trampoline's own kprobe."""
+        chain = self.instances.unlink(regs.sp, self.trampoline)
+        if not chain:
+            self._lost(self._machine.cpu.frame, regs.sp, 0)
+            return 1
+        following = chain[-1].following
+        self._engine.enter_return_handler(self._site)
+        self._handle(chain, regs, lambda: None)
+        self._engine.leave_return_handler()
+        regs.pc = following
+        self._engine.over()  # reset_current_kprobe(), before what follows
+        self._recycle(chain)
+        return 1  # so that there is neither a step nor a post-handler
+
+    def _handle(self, chain: list[KretprobeInstance], regs: PtRegs, again: Callable[[], None]) -> None:
+        """Run the return handlers of a call, newest instance first; `again` undoes the exception if one is killed."""
+        addresses = [instance.ret_addr for instance in chain]
+        correct = addresses[-1]
+        if self._rules.sets_return_pc:
+            regs.pc = correct
         try:
             for instance in chain:
                 instance.ret_addr = correct
                 if instance.rp is not None:
-                    self._handle(instance, instance.rp, regs)
+                    self._handle_one(instance, instance.rp, regs)
         except BaseException:
             self._engine.leave_return_handler()
             for instance, address in zip(reversed(chain), reversed(addresses), strict=True):
                 instance.ret_addr = address
                 self.instances.link(instance)
-            frame.pc -= 4  # the HVC is executed again
-            frame.store()
+            again()
             raise
-        for instance in chain:
-            if instance.rp is not None:
-                instance.rp.free.append(instance)
-        if self._recorder.stop is not None:
-            self._stop(frame, base, regs, following)
-            return True
-        self._engine.leave_return_handler()
-        self._write(pieces, regs.memory)
-        self._words[0] = following
-        return True
 
-    def _handle(self, instance: KretprobeInstance, rp: Kretprobe, regs: StackRegs) -> None:
+    def _handle_one(self, instance: KretprobeInstance, rp: Kretprobe, regs: PtRegs) -> None:
         if rp.record or rp.stop:
-            self._recorder.returned(rp, instance.number, regs)
+            self._recorder.returned(rp, instance, regs)
         if rp.handler is not None:
             try:
                 rp.handler(instance, regs)
@@ -177,32 +278,52 @@ class Returns:
                 self._engine.recover()
                 self._recorder.failed(rp, Stage.RETURN, error)
 
-    def _stop(self, frame: Frame, base: int, regs: StackRegs, following: int) -> None:
+    def _again(self, frame: Frame, behind: int) -> None:
+        frame.pc -= behind
+        frame.store()
+
+    def _recycle(self, chain: list[KretprobeInstance]) -> None:
+        """recycle_rp_inst: back to its pool, or to the guest's memory if its kretprobe is gone."""
+        for instance in chain:
+            if instance.rp is not None:
+                instance.rp.free.append(instance)
+            else:
+                try:
+                    self.memory.free(instance)
+                except CallNotReturned as error:
+                    self._machine.request_stop(error.stop)
+
+    def _stop_in_caller(
+        self, frame: Frame, base: int, regs: StackRegs, chain: list[KretprobeInstance], following: int
+    ) -> None:
         """Stop as if in the caller: a debugger sees what pt_regs has. Going on puts the trampoline back."""
-        address = regs.pc
+        address, size = chain[-1].ret_addr, self._rules.frame.size
         after = frame.pc
         words = self._words
         words[0:31] = memoryview(regs.memory)[:248].cast("Q")
-        frame.sp, frame.pc = base + PT_REGS_SIZE, address
+        frame.sp, frame.pc = base + size, address
         frame.pstate = frame.pstate & ~NZCV | regs.pstate & NZCV
 
         def resume(frame: Frame) -> None:
             self._engine.leave_return_handler()
             if frame.pc != address:
+                self._recycle(chain)
                 return  # whoever moved the PC has left the trampoline
             for i in range(30):
                 regs.regs[i] = words[i]
             regs.pstate = regs.pstate & ~NZCV | frame.pstate & NZCV
-            self._write(
-                self._pieces(base), regs.memory
-            )  # whatever ran meanwhile may have used the stack below the caller's
+            # whatever ran meanwhile may have used the stack below the caller's
+            self._write(self._machine.memory.pieces(base, size), regs.memory)
             words[0], frame.sp, frame.pc = following, base, after
+            frame.store()
+            self._recycle(chain)
+            frame.load()
 
         hit = self._recorder.take_stop()
         self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)
 
-    def _lost(self, frame: Frame, sp: int) -> None:
-        frame.pc -= 4
+    def _lost(self, frame: Frame, sp: int, behind: int) -> None:
+        frame.pc -= behind
         reason = (
             "Kretprobe fails to find correct return address: a function returned through the trampoline with stack "
             f"pointer {sp:#x}, and none was entered with it. It does not keep to AAPCS64, or its stack was switched; "
@@ -210,19 +331,8 @@ class Returns:
         )
         self._machine.request_stop(Stop(StopReason.PROBE, frame.pc, reason))
 
-    # The guest's stack. Not by Memory.write: that drops translated code, and there is none here.
-
-    def _pieces(self, address: int) -> list[tuple[int, int]]:
-        """The physical addresses and lengths of a pt_regs at virtual `address`."""
-        pieces, size = [], PT_REGS_SIZE
-        while size:
-            mapping = self._machine.memory.translate(address)
-            length = min(size, mapping.remaining)
-            pieces.append((mapping.physical, length))
-            address, size = address + length, size - length
-        return pieces
-
     def _write(self, pieces: list[tuple[int, int]], data: bytearray) -> None:
+        """To the guest's stack; not by Memory.write: that drops translated code, and there is none here."""
         done = 0
         for physical, length in pieces:
             self._machine.bus.write(physical, bytes(data[done : done + length]))

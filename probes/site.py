@@ -3,38 +3,26 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from .decode import Decoded
 from .instructions import Verdict
 from .kprobe import Kprobe
 from .simulate import SIMULATORS
-
-KPROBES_BRK_IMM: Final = 4
-KPROBES_BRK_SS_IMM: Final = 6
-
-
-def brk(immediate: int) -> int:
-    """The word of BRK #immediate."""
-    return 0xD420_0000 | immediate << 5
-
-
-KPROBES_BRK_WORD: Final = brk(KPROBES_BRK_IMM)
-KPROBES_BRK: Final = KPROBES_BRK_WORD.to_bytes(4, "little")
+from .stepping import KPROBES_BRK_WORD, Stepping
 
 
 class Site:
     """`word` is what the guest has at `addr`, `original` the instruction proper.
 
     The two differ while the guest has a breakpoint of its own there: then hits are passed on to it, and it executes
-    the instruction. Otherwise we do, in `slot` (its address, 0 for none) or by `simulator`. `probes` are all, newest
-    first, and `active` those of them that are enabled.
+    the instruction. Otherwise we do, in `slot` (its address, 0 for none) as `stepping` has it, or by `simulator`.
+    `probes` are all, newest first, and `active` those of them that are enabled.
     """
 
-    __slots__ = ("active", "addr", "armed", "decoded", "original", "probes", "simulator", "slot", "word")
+    __slots__ = ("active", "addr", "armed", "decoded", "original", "probes", "simulator", "slot", "stepping", "word")
 
-    def __init__(self, addr: int, word: int, original: int, decoded: Decoded) -> None:
+    def __init__(self, addr: int, word: int, original: int, decoded: Decoded, stepping: Stepping) -> None:
         self.addr = addr
+        self.stepping = stepping
         self.slot = 0
         self.armed = False
         self.probes: list[Kprobe] = []

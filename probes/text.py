@@ -14,6 +14,8 @@ from .site import Site
 _AREAS: Final = (("_stext", "_etext"), ("_sinittext", "_einittext"))
 _PATCHED_ENTRY: Final = 0xAA1E_03E9  # mov x9, x30: what ftrace writes at the first of its two NOPs
 _NOP: Final = 0xD503_201F
+_PAGE: Final = 4096
+_PADDING: Final = 65536  # bytes before the end of the text that are looked at: SEGMENT_ALIGN
 
 
 class Text:
@@ -92,6 +94,18 @@ class Text:
             if segment.virtual is not None and segment.virtual <= address < segment.virtual + segment.size:
                 return segment.virtual
         return address
+
+    def padding(self) -> list[tuple[int, int]]:
+        """Where executable memory is left between the end of the kernel's text and what follows it, all zeros."""
+        area = self.area(*_AREAS[0])
+        if area is None:
+            return []
+        # Linux aligns _etext itself, so the padding is before it; others leave the rest of the page behind it.
+        end = -(-area[1] // _PAGE) * _PAGE
+        first = max(area[0], end - _PADDING) & ~7
+        used = len(self.unpatched(first, self.read(first, end - first)).rstrip(b"\0"))
+        start = first + -(-used // 8) * 8
+        return [(start, end)] if start < end and self.mapped(start) else []
 
     def _is_module_text(self, address: int) -> bool:
         """A module's text is the part of it that the guest may execute (CONFIG_STRICT_MODULE_RWX)."""

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`__kretprobe_trampoline`: what a probed function returns to instead of its caller, as guest code.
+"""The kretprobe trampoline: what a probed function returns to instead of its caller, as guest code. Three designs:
 
-It is v6.1's (arch/arm64/kernel/probes/kprobes_trampoline.S) but for one word: where the kernel has `bl
-trampoline_probe_handler` it has an HVC, because the handler is outside the guest. HVC leaves all EL1 state alone:
-PSTATE, ELR_EL1 and SPSR_EL1 are what a `bl` would leave, and no debug exception is involved.
+    direct  saves the registers as a struct pt_regs on the stack, calls the handler, restores them and returns: the
+            patch of 2015, and Linux from v4.8 to v6.8 (arch/arm64/kernel/probes/kprobes_trampoline.S)
+    kprobe  NOPs with a kprobe on the first: the series of patches for v4.8 before that one
+    brk     BRK #7: from v6.9 on (commit 253751233b19)
+
+`direct` is the kernel's but for one word: where that has `bl trampoline_probe_handler` it has an HVC, because the
+handler is outside the guest. HVC leaves all EL1 state alone: PSTATE, ELR_EL1 and SPSR_EL1 are what a `bl` would leave,
+and no debug exception is involved.
 """
 
 from __future__ import annotations
@@ -11,60 +16,72 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from .rules import TrampolineFrame
+from .stepping import KRETPROBES_BRK_IMM, brk
+
+DIRECT, KPROBE, BRK = "direct", "kprobe", "brk"
+TRAMPOLINES: Final = (DIRECT, KPROBE, BRK)
 HVC_IMM: Final = 0x6B70  # any that PSCI and the guest's own hypercalls do not use
 
-_CODE: Final = (
-    0xD10543FF,  # sub sp, sp, #0x150
-    0xA90007E0,  # stp x0, x1, [sp, #0x00]
-    0xA9010FE2,  # stp x2, x3, [sp, #0x10]
-    0xA90217E4,  # stp x4, x5, [sp, #0x20]
-    0xA9031FE6,  # stp x6, x7, [sp, #0x30]
-    0xA90427E8,  # stp x8, x9, [sp, #0x40]
-    0xA9052FEA,  # stp x10, x11, [sp, #0x50]
-    0xA90637EC,  # stp x12, x13, [sp, #0x60]
-    0xA9073FEE,  # stp x14, x15, [sp, #0x70]
-    0xA90847F0,  # stp x16, x17, [sp, #0x80]
-    0xA9094FF2,  # stp x18, x19, [sp, #0x90]
-    0xA90A57F4,  # stp x20, x21, [sp, #0xa0]
-    0xA90B5FF6,  # stp x22, x23, [sp, #0xb0]
-    0xA90C67F8,  # stp x24, x25, [sp, #0xc0]
-    0xA90D6FFA,  # stp x26, x27, [sp, #0xd0]
-    0xA90E77FC,  # stp x28, x29, [sp, #0xe0]
-    0x910543E0,  # add x0, sp, #0x150
-    0xA90F03FE,  # stp x30, x0, [sp, #0xf0]
-    0xD53B4200,  # mrs x0, nzcv
-    0xD53B4221,  # mrs x1, daif
-    0xAA010000,  # orr x0, x0, x1
-    0xD5384241,  # mrs x1, CurrentEL
-    0xAA010000,  # orr x0, x0, x1
-    0xD5384201,  # mrs x1, SPSel
-    0xAA010000,  # orr x0, x0, x1
-    0xA91003FF,  # stp xzr, x0, [sp, #0x100]
-    0x9103A3FD,  # add x29, sp, #0xe8
-    0x910003E0,  # mov x0, sp
-    0xD40D6E02,  # hvc #0x6b70
-    0xAA0003FE,  # mov x30, x0
-    0xF94087E0,  # ldr x0, [sp, #0x108]
-    0x92640C00,  # and x0, x0, #0xf0000000
-    0xD51B4200,  # msr nzcv, x0
-    0xA94007E0,  # ldp x0, x1, [sp, #0x00]
-    0xA9410FE2,  # ldp x2, x3, [sp, #0x10]
-    0xA94217E4,  # ldp x4, x5, [sp, #0x20]
-    0xA9431FE6,  # ldp x6, x7, [sp, #0x30]
-    0xA94427E8,  # ldp x8, x9, [sp, #0x40]
-    0xA9452FEA,  # ldp x10, x11, [sp, #0x50]
-    0xA94637EC,  # ldp x12, x13, [sp, #0x60]
-    0xA9473FEE,  # ldp x14, x15, [sp, #0x70]
-    0xA94847F0,  # ldp x16, x17, [sp, #0x80]
-    0xA9494FF2,  # ldp x18, x19, [sp, #0x90]
-    0xA94A57F4,  # ldp x20, x21, [sp, #0xa0]
-    0xA94B5FF6,  # ldp x22, x23, [sp, #0xb0]
-    0xA94C67F8,  # ldp x24, x25, [sp, #0xc0]
-    0xA94D6FFA,  # ldp x26, x27, [sp, #0xd0]
-    0xA94E77FC,  # ldp x28, x29, [sp, #0xe0]
-    0x910543FF,  # add sp, sp, #0x150
-    0xD65F03C0,  # ret
-)
+_SP, _LR, _ZERO = 31, 30, 31
+_HVC: Final = 0xD400_0002 | HVC_IMM << 5
+_NOP: Final = 0xD503_201F
+_LR_AT, _PC_AT, _PSTATE_AT, _RECORD_AT = 0xF0, 0x100, 0x108, 0xE8  # bytes: in struct pt_regs of every kernel
 
-CODE: Final = struct.pack(f"<{len(_CODE)}I", *_CODE)
-AFTER_HVC: Final = 4 * (_CODE.index(0xD400_0002 | HVC_IMM << 5) + 1)  # bytes from its start
+
+def _stp(first: int, second: int, offset: int) -> int:
+    return 0xA900_0000 | offset // 8 << 15 | second << 10 | _SP << 5 | first
+
+
+def _ldp(first: int, second: int, offset: int) -> int:
+    return 0xA940_0000 | offset // 8 << 15 | second << 10 | _SP << 5 | first
+
+
+def _add_to_sp(target: int, immediate: int) -> int:
+    return 0x9100_0000 | immediate << 10 | _SP << 5 | target
+
+
+def _direct(frame: TrampolineFrame) -> tuple[int, ...]:
+    pc = _ZERO if frame.pc == "xzr" else int(frame.pc[1:])
+    return (
+        0xD100_03FF | frame.size << 10,  # sub sp, sp, #size
+        *(_stp(i, i + 1, 8 * i) for i in range(0, 30, 2)),
+        _add_to_sp(0, frame.size),
+        _stp(_LR, 0, _LR_AT),  # x30, and sp as it was
+        0xD53B4200,  # mrs x0, nzcv
+        0xD53B4221,  # mrs x1, daif
+        0xAA010000,  # orr x0, x0, x1
+        0xD5384241,  # mrs x1, CurrentEL
+        0xAA010000,  # orr x0, x0, x1
+        0xD5384201,  # mrs x1, SPSel
+        0xAA010000,  # orr x0, x0, x1
+        _stp(pc, 0, _PC_AT),  # pc, and pstate
+        *([_add_to_sp(29, _RECORD_AT)] if frame.record else []),  # x29 and x30 in it are a frame record
+        _add_to_sp(0, 0),  # mov x0, sp
+        _HVC,
+        0xAA0003FE,  # mov x30, x0
+        0xF940_03E0 | _PSTATE_AT // 8 << 10,  # ldr x0, [sp, #pstate]
+        0x92640C00,  # and x0, x0, #0xf0000000
+        0xD51B4200,  # msr nzcv, x0
+        *(_ldp(i, i + 1, 8 * i) for i in range(0, 30, 2)),
+        _add_to_sp(_SP, frame.size),
+        0xD65F03C0,  # ret
+    )
+
+
+def words(name: str, frame: TrampolineFrame) -> tuple[int, ...]:
+    """The instructions of the trampoline of that name, one of `TRAMPOLINES`."""
+    if name == DIRECT:
+        return _direct(frame)
+    return (_NOP, _NOP) if name == KPROBE else (brk(KRETPROBES_BRK_IMM),)
+
+
+def code(name: str, frame: TrampolineFrame) -> bytes:
+    """The same, as they are in memory."""
+    instructions = words(name, frame)
+    return struct.pack(f"<{len(instructions)}I", *instructions)
+
+
+def after_hvc(frame: TrampolineFrame) -> int:
+    """Where `direct` goes on after its hypercall, in bytes from its start."""
+    return 4 * (_direct(frame).index(_HVC) + 1)

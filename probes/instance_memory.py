@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where kretprobe instances live: in the guest's own memory, in kernels to v5.10 that free them when calls return.
+
+That kfree() is what made the bug of 2015, so it is a call of the guest's function. Only a guest that has `kmalloc` and
+`kfree` as functions takes part; elsewhere (in Linux `kmalloc` is inlined) an instance is the host's business alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import Final
+
+from armprobe.machine import CallNotReturned, Machine, MachineError
+from armprobe.machine.frame import PSTATE_I
+
+from .errors import ProbeError
+from .kretprobe import KretprobeInstance
+
+_SIZE: Final = 56  # bytes, struct kretprobe_instance of v4.8 without data
+_GFP_KERNEL: Final = 0xCC0
+
+
+class InstanceMemory:
+    """Allocates and frees instances in one machine's guest, if `wanted` and there is a way to."""
+
+    def __init__(self, machine: Machine, wanted: bool) -> None:
+        self._machine = machine
+        self._wanted = wanted
+
+    def allocate(self, instance: KretprobeInstance, data_size: int) -> None:
+        """Give it its memory. Raises ProbeError (ENOMEM) when the guest has none."""
+        symbols = self._machine.symbols
+        if not self._wanted or symbols.get("kmalloc") is None or symbols.get("kfree") is None:
+            return
+        try:
+            instance.memory = self._call("kmalloc", _SIZE + data_size, _GFP_KERNEL)
+        except MachineError as error:
+            raise ProbeError(errno.ENOMEM, f"the guest cannot allocate an instance where it is now: {error}") from None
+        if not instance.memory:
+            raise ProbeError(errno.ENOMEM, "the guest's kmalloc has no memory for an instance")
+
+    def free(self, instance: KretprobeInstance) -> None:
+        """Give its memory back. Raises CallNotReturned when that stops the machine."""
+        if instance.memory:
+            memory, instance.memory = instance.memory, 0
+            self._call("kfree", memory)
+
+    def free_unused(self, instance: KretprobeInstance) -> None:
+        """The same from outside the guest's execution, where there is nothing to stop: it may be lost."""
+        with contextlib.suppress(CallNotReturned):
+            self.free(instance)
+
+    def _call(self, function: str, *arguments: int) -> int:
+        """Call a function of the guest, at a stop without being interrupted: the guest may be anywhere."""
+        if self._machine.cpu.held:
+            return self._machine.call(function, *arguments)
+        registers = self._machine.registers
+        before = registers.pstate
+        registers.pstate = before | PSTATE_I
+        try:
+            return self._machine.call(function, *arguments)
+        finally:
+            registers.pstate = before

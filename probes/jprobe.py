@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`struct jprobe`: a function of the user's with the arguments of the one that it is put on (v4.8; gone in v4.19)."""
+
+from __future__ import annotations
+
+import inspect
+import struct
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from armprobe.machine import Machine, Stop, StopReason
+from armprobe.machine.frame import Frame
+
+from .kprobe import Condition, Kprobe
+from .pt_regs import PtRegs
+from .record import Stage
+from .recorder import Recorder
+from .stepping import KPROBES_BRK_WORD
+
+Entry = Callable[..., object]
+
+HVC_IMM: Final = 0x6B71  # any that PSCI, the kretprobe trampoline and the guest's own hypercalls do not use
+_SIZE: Final = 8  # bytes: the HVC, and jprobe_return_break
+_IN_REGISTERS: Final = 8  # arguments (AAPCS64)
+
+
+class Jprobe:
+    """A function to be called with the arguments of the function probed, before that is executed.
+
+    `entry(...)` gets as many of x0 to x7 as it has positional parameters, and runs where the function would have:
+    on its stack, with its interrupts. When it returns (the kernel's has to call `jprobe_return`), all registers are put
+    back and the function is executed. Probes that it hits are missed. The other arguments are those of `Kprobe`; what
+    is recorded is the stage `entry`.
+    """
+
+    kind = "jprobe"
+    stages = (Stage.ENTRY,)
+
+    def __init__(
+        self,
+        symbol_name: str | None = None,
+        addr: int | None = None,
+        entry: Entry | None = None,
+        *,
+        disabled: bool = False,
+        record: bool = True,
+        stop: Iterable[Stage] = (),
+        condition: Condition | None = None,
+    ) -> None:
+        self.kp = Kprobe(symbol_name, addr, disabled=disabled, record=False)
+        self.kp.owner = self
+        self.entry = entry
+        self.record = record
+        self.stop = set(stop)
+        self.condition = condition
+        self.hits = 0
+
+    @property
+    def symbol_name(self) -> str | None:
+        """The function's symbol, if it was given."""
+        return self.kp.symbol_name
+
+    @property
+    def addr(self) -> int | None:
+        """The function's address, once registered."""
+        return self.kp.addr
+
+    @property
+    def offset(self) -> int:
+        """Bytes from the symbol: 0."""
+        return self.kp.offset
+
+    @property
+    def nmissed(self) -> int:
+        """Calls whose entry was hit while another probe was being handled."""
+        return self.kp.nmissed
+
+    @property
+    def disabled(self) -> bool:
+        """Whether it is disabled."""
+        return self.kp.disabled
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its user should know although it was accepted."""
+        return self.kp.warnings
+
+    @property
+    def registered(self) -> bool:
+        """Whether it is registered now."""
+        return self.kp.registered
+
+    @property
+    def name(self) -> str:
+        """What its user called it."""
+        return self.kp.name
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name} hits={self.hits} nmissed={self.nmissed}>"
+
+
+class Jprobes:
+    """The jprobes of one machine at work: setjmp_pre_handler, jprobe_return and longjmp_break_handler."""
+
+    def __init__(self, machine: Machine, recorder: Recorder, failed: Callable[[], None]) -> None:
+        self._machine = machine
+        self._recorder = recorder
+        self._failed = failed
+        self._words = machine.cpu.frame.x
+        self._code = 0  # address of the HVC that calls the entry; the BRK behind it is jprobe_return_break
+        self._running: Jprobe | None = None
+        self._saved: tuple[bytes, int] = (b"", 0)  # jprobe_saved_regs: x0 to x30, sp and pc, and pstate
+        machine.claim_hvc(HVC_IMM, self._enter)
+
+    def prepare(self, probe: Jprobe) -> None:
+        """Make `probe.kp` do its work. Raises MachineError when there is no room for the code it takes."""
+        if not self._code:
+            self._code = self._machine.scratch.allocate(_SIZE)
+            code = struct.pack("<2I", 0xD400_0002 | HVC_IMM << 5, KPROBES_BRK_WORD)
+            self._machine.scratch.write(self._code, code)
+
+        def set_jump(kprobe: Kprobe, regs: PtRegs) -> int:
+            probe.hits += 1
+            if probe.record or probe.stop:
+                self._recorder.live(probe, Stage.ENTRY, regs)
+            self._saved = self._words.tobytes(), regs.pstate
+            self._running = probe
+            regs.pc = self._code
+            return 1
+
+        probe.kp.pre_handler = set_jump
+        probe.kp.break_handler = self._long_jump
+
+    def restore(self) -> None:
+        """The machine's memory is another: the code has to be put there again."""
+        self._code = 0
+        self._running = None
+
+    def _enter(self, frame: Frame) -> bool:
+        if not self._code or frame.pc != self._code + 4:
+            return False
+        probe = self._running
+        if probe is not None and probe.entry is not None:
+            try:
+                probe.entry(*self._words[: _arity(probe.entry)])
+            except Exception as error:
+                self._failed()
+                self._recorder.failed(probe, Stage.ENTRY, error)
+        frame.sp = struct.unpack_from("<Q", self._saved[0], 31 * 8)[0]  # jprobe_return: `mov sp, ...`, and the BRK
+        return True
+
+    def _long_jump(self, kprobe: Kprobe, regs: PtRegs) -> int:
+        if regs.pc != self._code + 4 or self._running is None:
+            return 0
+        general, pstate = self._saved
+        if regs.sp != struct.unpack_from("<Q", general, 31 * 8)[0]:
+            reason = f"current sp {regs.sp:#x} does not match saved sp: the kernel stops with BUG() here"
+            self._machine.request_stop(Stop(StopReason.PROBE, regs.pc, reason))
+        self._words[:] = memoryview(general).cast("Q")
+        regs.pstate = pstate
+        self._running = None
+        return 1
+
+
+def _arity(entry: Entry) -> int:
+    """How many arguments `entry` takes, of those that are in registers."""
+    parameters = inspect.signature(entry).parameters.values()
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return _IN_REGISTERS
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return min(_IN_REGISTERS, sum(parameter.kind in kinds for parameter in parameters))

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a generation of the kernel does when a probe is hit, as data: the parts of an `Era` beyond decoding.
+
+Each is what arch/arm64/kernel/probes/kprobes.c and kernel/kprobes.c of that release do.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from armprobe.machine.frame import DAIF, PSTATE_D, PSTATE_I
+
+
+class Status(enum.IntEnum):
+    """`kprobe_status` (include/linux/kprobes.h)."""
+
+    NONE = 0
+    HIT_ACTIVE = 1
+    HIT_SS = 2
+    REENTER = 4
+    HIT_SSDONE = 8
+
+
+@dataclass(frozen=True)
+class SlotPstate:
+    """PSTATE.DAIF around the instruction in the slot: kprobes_save_local_irqflag and ..._restore_local_irqflag.
+
+    All are masks of DAIF bits: those set and cleared while it executes (cleared in a re-entry), those put back to what
+    they were, and those set after it in a re-entry.
+    """
+
+    sets: int
+    clears: int
+    clears_reentered: int
+    restores: int
+    sets_reentered: int = 0
+
+
+@dataclass(frozen=True)
+class TrampolineFrame:
+    """`struct pt_regs` as a trampoline builds it on the stack: `size` in bytes; whether x29 and x30 in it are made a
+    frame record; and the register stored as `pc`, which no later kernel than v4.8 leaves to chance."""
+
+    size: int
+    record: bool
+    pc: str = "xzr"
+
+
+@dataclass(frozen=True)
+class HitRules:
+    """`stepping` and `trampoline` name what that kernel used (`STEPPINGS` and `TRAMPOLINES`)."""
+
+    stepping: str
+    slot_pstate: SlotPstate
+    trampoline: str
+    trampolines: tuple[str, ...]  # all that a kernel of that generation, or a series of patches for it, ever had
+    frame: TrampolineFrame
+    recovers_from: frozenset[Status]  # re-entries that are stepped over; others are a BUG
+    unrecoverable: str  # what the kernel says then
+    skip_ends_hit: bool  # a pre-handler that returns non-zero: whether the kernel itself forgets the hit then
+    fault_handlers: bool  # struct kprobe has one, and faults in a handler count as missed
+    fault_restores_daif: bool  # a fault in the slot of a first hit: PSTATE.DAIF is put back
+    jprobes: bool
+    instance_fp: str  # the register that an instance's `fp` is, "" before there was one
+    sets_return_pc: bool  # whether return handlers find the return address in regs.pc
+    frees_instances: bool  # an instance whose kretprobe is gone is given to kfree() when its call returns
+
+
+_RECOVERED: Final = frozenset({Status.HIT_ACTIVE, Status.HIT_SSDONE})
+_UNRECOVERABLE_2016: Final = "Unrecoverable kprobe detected"
+_UNRECOVERABLE_2022: Final = "Failed to recover from reentered kprobes"
+
+# Hardware step. D is clear in code that is probed, and set in the handlers of an exception, where only re-entries step.
+SS_2016: Final = SlotPstate(
+    sets=PSTATE_I, clears=0, clears_reentered=PSTATE_D, restores=PSTATE_I, sets_reentered=PSTATE_D
+)
+# Commit 7419333fa15e (v5.1): D is always cleared, and stays so.
+SS_2019_D_LOST: Final = SlotPstate(sets=PSTATE_I, clears=PSTATE_D, clears_reentered=PSTATE_D, restores=PSTATE_I)
+# Commit b3980e48528c (v5.3): all of DAIF is put back.
+SS_2019: Final = SlotPstate(sets=PSTATE_I, clears=PSTATE_D, clears_reentered=PSTATE_D, restores=DAIF)
+# Commit 7ee31a3aa8f4 (v5.10): no step, nothing to unmask.
+BRK_2020: Final = SlotPstate(sets=DAIF, clears=0, clears_reentered=0, restores=DAIF)
+
+V4_8: Final = HitRules(
+    stepping="ss",
+    slot_pstate=SS_2016,
+    trampoline="direct",
+    trampolines=("direct", "kprobe"),
+    frame=TrampolineFrame(size=0x130, record=False, pc="x1"),
+    recovers_from=_RECOVERED,
+    unrecoverable=_UNRECOVERABLE_2016,
+    skip_ends_hit=False,
+    fault_handlers=True,
+    fault_restores_daif=False,
+    jprobes=True,
+    instance_fp="",
+    sets_return_pc=False,
+    frees_instances=True,
+)
+
+V5_4: Final = HitRules(
+    stepping="ss",
+    slot_pstate=SS_2019,
+    trampoline="direct",
+    trampolines=("direct",),
+    frame=TrampolineFrame(size=0x140, record=False),
+    recovers_from=_RECOVERED,
+    unrecoverable=_UNRECOVERABLE_2016,
+    skip_ends_hit=True,
+    fault_handlers=True,
+    fault_restores_daif=False,
+    jprobes=False,
+    instance_fp="",
+    sets_return_pc=False,
+    frees_instances=True,
+)
+
+V5_10: Final = HitRules(
+    stepping="brk",
+    slot_pstate=BRK_2020,
+    trampoline="direct",
+    trampolines=("direct",),
+    frame=TrampolineFrame(size=0x150, record=False),
+    recovers_from=_RECOVERED,
+    unrecoverable=_UNRECOVERABLE_2016,
+    skip_ends_hit=True,
+    fault_handlers=True,
+    fault_restores_daif=False,
+    jprobes=False,
+    instance_fp="sp",
+    sets_return_pc=False,
+    frees_instances=False,
+)
+
+V6_1: Final = HitRules(
+    stepping="brk",
+    slot_pstate=BRK_2020,
+    trampoline="direct",
+    trampolines=("direct",),
+    frame=TrampolineFrame(size=0x150, record=True),
+    recovers_from=_RECOVERED,
+    unrecoverable=_UNRECOVERABLE_2022,
+    skip_ends_hit=True,
+    fault_handlers=False,
+    fault_restores_daif=True,
+    jprobes=False,
+    instance_fp="x29",
+    sets_return_pc=True,
+    frees_instances=False,
+)
+
+V6_9: Final = HitRules(
+    stepping="brk",
+    slot_pstate=BRK_2020,
+    trampoline="brk",
+    trampolines=("brk",),
+    frame=TrampolineFrame(size=0x150, record=True),
+    recovers_from=_RECOVERED,
+    unrecoverable=_UNRECOVERABLE_2022,
+    skip_ends_hit=True,
+    fault_handlers=False,
+    fault_restores_daif=True,
+    jprobes=False,
+    instance_fp="x29",
+    sets_return_pc=True,
+    frees_instances=False,
+)

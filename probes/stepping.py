@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a copied instruction is executed once and control comes back: three designs.
+
+ss      the slot is one instruction, and the CPU's own software step raises the second exception (to v5.9)
+brk     the slot ends in BRK #6, which raises it (from v5.10 on, commit 7ee31a3aa8f4)
+branch  the slot ends in a branch to the next instruction: there is no second exception, and no place for a
+        post-handler. Asked after in the thread of 2015; never in a released arm64 kernel
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine import Machine
+from armprobe.machine.frame import Frame
+
+from .rules import BRK_2020, SS_2019, SlotPstate
+
+if TYPE_CHECKING:
+    from .site import Site
+
+KPROBES_BRK_IMM: Final = 4
+KPROBES_BRK_SS_IMM: Final = 6
+KRETPROBES_BRK_IMM: Final = 7
+REACH: Final = 128 << 20  # bytes that B reaches in either direction
+
+
+def brk(immediate: int) -> int:
+    """The word of BRK #immediate."""
+    return 0xD420_0000 | immediate << 5
+
+
+KPROBES_BRK_WORD: Final = brk(KPROBES_BRK_IMM)
+KPROBES_BRK: Final = KPROBES_BRK_WORD.to_bytes(4, "little")
+
+
+class Stepping:
+    """One of the designs. `size` is that of a slot in bytes; `post` says whether control comes back."""
+
+    name: str
+    size: int
+    post = True
+
+    def words(self, site: Site, slot: int) -> tuple[int, ...]:
+        """What the slot at that address holds."""
+        raise NotImplementedError
+
+    def start(self, frame: Frame, site: Site, reentered: bool) -> int:
+        """Send the CPU to the slot; returns the PSTATE.DAIF that `finish` is to be given."""
+        frame.pc = site.slot
+        return frame.daif
+
+    def finish(self, frame: Frame, saved: int, reentered: bool) -> None:
+        """The instruction has been executed: PSTATE.DAIF as it is to be after it."""
+
+    def cancel(self, frame: Frame, saved: int, reentered: bool, restores: bool) -> None:
+        """It faulted: as `finish`, but what was saved is put back only if this kernel `restores` it then."""
+
+
+class BrkStepping(Stepping):
+    """The slot ends in BRK #6."""
+
+    name = "brk"
+    size = 8
+
+    def __init__(self, machine: Machine, pstate: SlotPstate = BRK_2020) -> None:
+        self._words = machine.cpu.frame.x
+        self._sets = pstate.sets
+
+    def words(self, site: Site, slot: int) -> tuple[int, ...]:
+        """The instruction and BRK #6."""
+        return site.original, brk(KPROBES_BRK_SS_IMM)
+
+    def start(self, frame: Frame, site: Site, reentered: bool) -> int:
+        """Mask and go."""
+        saved = frame.daif
+        frame.daif = saved | self._sets
+        self._words[32] = site.slot
+        return saved
+
+    def finish(self, frame: Frame, saved: int, reentered: bool) -> None:
+        """Unmask."""
+        frame.daif = saved
+
+    def cancel(self, frame: Frame, saved: int, reentered: bool, restores: bool) -> None:
+        """Unmask, if this kernel remembers to."""
+        if restores:
+            frame.daif = saved
+
+
+class SoftwareStepping(Stepping):
+    """The CPU steps: MDSCR_EL1.SS is set, and an ERET with SPSR_EL1.SS goes to the slot."""
+
+    name = "ss"
+    size = 4
+
+    def __init__(self, machine: Machine, pstate: SlotPstate = SS_2019) -> None:
+        self._step = machine.software_step
+        self._pstate = pstate
+
+    def words(self, site: Site, slot: int) -> tuple[int, ...]:
+        """The instruction, and nothing behind it."""
+        return (site.original,)
+
+    def start(self, frame: Frame, site: Site, reentered: bool) -> int:
+        """kernel_enable_single_step, and the return from the exception."""
+        rules = self._pstate
+        saved = frame.daif
+        frame.daif = (saved | rules.sets) & ~(rules.clears_reentered if reentered else rules.clears)
+        frame.pc = site.slot
+        self._step.enable(frame)
+        self._step.exception_return(frame)
+        return saved
+
+    def finish(self, frame: Frame, saved: int, reentered: bool) -> None:
+        """kernel_disable_single_step."""
+        rules = self._pstate
+        frame.daif = frame.daif & ~rules.restores | saved & rules.restores | (rules.sets_reentered * reentered)
+        self._step.disable(frame)
+
+    def cancel(self, frame: Frame, saved: int, reentered: bool, restores: bool) -> None:
+        """As `finish`, but for what is put back."""
+        rules = self._pstate
+        if restores:
+            frame.daif = frame.daif & ~rules.restores | saved & rules.restores
+        frame.daif |= rules.sets_reentered * reentered
+        self._step.disable(frame)
+
+
+class BranchStepping(Stepping):
+    """The slot ends in a branch to the instruction after the one probed. Nothing is masked: nothing is waited for."""
+
+    name = "branch"
+    size = 8
+    post = False
+
+    def words(self, site: Site, slot: int) -> tuple[int, ...]:
+        """The instruction and B."""
+        return site.original, 0x1400_0000 | (site.addr - slot) // 4 & 0x3FF_FFFF
