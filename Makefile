@@ -37,6 +37,10 @@ check: build/test ## ruff and mypy
 bench: build/test ## measure
 	$(PY) tests/bench/run.py
 
+.PHONY: matrix
+matrix: build/test ## try the stub with many debuggers, and write docs/debuggers.md
+	$(PY) -m tests.debuggers.matrix
+
 .PHONY: docs
 docs: build/run ## write docs/commands.md, the reference of commands
 	$(PY) -m armprobe.commands.reference docs/commands.md

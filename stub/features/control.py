@@ -11,13 +11,14 @@ def _detach(connection: Connection, _: bytes) -> bytes:
     return b"OK"
 
 
-def _kill(connection: Connection, _: bytes) -> None:
-    """k has no reply, so the client does not learn of a failure either."""
+def _kill(connection: Connection, _: bytes) -> bytes:
+    """gdb does not wait for an answer, and has hung up; LLDB does, for the one to a guest that a signal has ended."""
     try:
         if not connection.released:
             connection.target.kill()
     finally:
         connection.let_go()
+    return b"X09"
 
 
 def _kill_process(connection: Connection, _: bytes) -> bytes:

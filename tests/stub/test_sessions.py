@@ -139,7 +139,7 @@ def test_kill(server: Server, target: FakeTarget) -> None:
     with Client(server.address) as client:
         client.ask(b"vCont;s")
         client.send(b"$k#6b")
-        assert client.rest() == b"+"
+        assert client.rest() == b"+$X09#c1"
     with Client(server.address) as client:
         assert b"20:0000004000000000;" in client.ask(b"?")
         assert client.ask(b"vKill;1") == b"OK"
