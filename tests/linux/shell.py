@@ -85,7 +85,8 @@ class Shell:
             raise AssertionError(f"no answer in {_LIMIT:,} instructions; the guest printed {bytes(printed)!r}")
         if found is None or stop.reason is not StopReason.INTERRUPTED:
             raise NotFinished(stop)
-        said = _TERMINAL.sub(b"", printed[: found.start()]).partition(f"'{mark}'$?.\r\n".encode())[2]
+        # The last echo: where the terminal still echoes when the line is typed, the line editor does so again.
+        said = _TERMINAL.sub(b"", printed[: found.start()]).rpartition(f"'{mark}'$?.\r\n".encode())[2]
         return said.replace(b"\r\n", b"\n").decode(), int(found[1])
 
     def probe_events(self, *definitions: str) -> None:

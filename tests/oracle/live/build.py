@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The module, built for the very kernel that is fetched, and a guest in which it is loaded; both kept in the cache."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from armprobe import machine
+from armprobe.commands.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
+from armprobe.commands.linux import boot
+from armprobe.machine.modules import loaded_modules
+from armprobe.machine.snapshot import VERSION, read_key
+
+from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
+
+SOURCE: Final = Path(__file__).parent.parent / "module"
+MODULE: Final = "oracle"
+_FOLDER: Final = "oracle"  # in the cache
+# Or each system call would have another stack pointer (Linux Documentation/admin-guide/kernel-parameters.txt).
+_CMDLINE: Final = "randomize_kstack_offset=off"
+
+Tool = Callable[[str, str], str]
+
+
+def prepare_guest(files: KernelFiles, tool: Tool) -> Path:
+    """The snapshot of a guest with the module in it and debugfs mounted, made unless there is one already."""
+    folder = cache_directory() / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with _only_one(folder / "lock"):
+        module = _module(files, folder, tool)
+        key = _digest(module.read_bytes(), machine.build_id(), str(VERSION).encode(), Path(__file__).read_bytes())
+        path = folder / "guest.snapshot"
+        if read_key(path) != key:
+            _boot(files, module).save(path, key)
+        return path
+
+
+def _boot(files: KernelFiles, module: Path) -> machine.Machine:
+    ramdisk = build_initramfs(files.busybox.read_bytes(), {f"{MODULE}.ko": (0o644, module.read_bytes())})
+    with tempfile.NamedTemporaryFile() as initrd:
+        initrd.write(ramdisk)
+        initrd.flush()
+        guest = machine.load(files.vmlinuz, initrd=initrd.name, cmdline=_CMDLINE)
+    boot(guest)
+    shell = Shell(guest)
+    shell.run("dmesg -n 1")  # kernel messages below an emergency would get between an answer and the prompt
+    for command in ("mount -t debugfs debugfs /sys/kernel/debug", f"insmod /{MODULE}.ko"):
+        refused = shell.run(command)
+        assert not refused, refused
+    symbols = shell.run(f"grep '\\[{MODULE}\\]' /proc/kallsyms")
+    guest.symbols.modules.update(loaded_modules(shell.run("cat /proc/modules"), symbols))
+    assert guest.symbols.get("oracle_add"), symbols
+    return guest
+
+
+def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
+    """The module for the kernel in `files`, built with Debian's headers and kbuild."""
+    sources = sorted(path for path in SOURCE.iterdir() if path.is_file())
+    version = f"{files.kernel_version} {files.package_version}"
+    key = _digest(version.encode(), *(path.name.encode() + path.read_bytes() for path in sources))
+    built = folder / f"{MODULE}-{key[:20]}.ko"
+    if not built.is_file():
+        prefix = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu").removesuffix("gcc")
+        headers = _headers(files, folder, tool)
+        with tempfile.TemporaryDirectory(prefix="armprobe-module-") as work:
+            for path in sources:
+                shutil.copy(path, work)
+            # The Makefile in the headers' own folder names the common one by the place it would be installed at.
+            common = headers.with_name(f"linux-headers-{_abi(files)}-common") / "Makefile"
+            command = [tool("make", "make"), "-C", str(headers), "-f", str(common), f"M={work}", "ARCH=arm64"]
+            command += [f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc", "modules"]
+            make = subprocess.run(command, capture_output=True, text=True)
+            assert make.returncode == 0, make.stdout + make.stderr
+            shutil.copy(Path(work) / f"{MODULE}.ko", built)
+        for other in folder.glob(f"{MODULE}-*.ko"):
+            if other != built:
+                other.unlink()
+    return built
+
+
+def _headers(files: KernelFiles, folder: Path, tool: Tool) -> Path:
+    """The kernel's headers and kbuild's own programs, which are this computer's; unpacked as they would be in /."""
+    root = folder / f"headers-{files.kernel_version}_{files.package_version}"
+    if not root.is_dir():
+        partial = folder / "partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        here = subprocess.check_output([tool("dpkg", "dpkg"), "--print-architecture"], text=True).strip()
+        version = files.package_version
+        names = [f"linux-headers-{files.kernel_version}={version}", f"linux-headers-{_abi(files)}-common={version}"]
+        fetch_packages(names, partial)
+        fetch_packages([f"linux-kbuild-{'.'.join(version.split('.')[:2])}={version}"], partial, architecture=here)
+        partial.rename(root)
+    return root / "usr/src" / f"linux-headers-{files.kernel_version}"
+
+
+def _abi(files: KernelFiles) -> str:
+    """6.1.0-56, of 6.1.0-56-cloud-arm64."""
+    return "-".join(files.kernel_version.split("-")[:2])
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kretprobes: what handlers are given, which calls are missed, and what handlers can change."""
+
+import pytest
+
+from .conftest import Compare
+from .journal import REGISTERS, stages, the_last
+from .subjects import Action, Subject, at_stage
+
+
+def test_return(compare: Compare) -> None:
+    """pt_regs and DAIF at both stages, the instance, and all registers after it."""
+
+    def scenario(s: Subject) -> None:
+        p = s.kretprobe("oracle_add", data_size=16)
+        s.register(p)
+        s.call("oracle_add", 5, 7)
+        s.unregister(p)
+        s.call("oracle_add", 5, 7)
+
+    journal = compare(scenario)
+    assert stages(journal) == [("entry", 0), ("return", 0)]
+    entry, returned = the_last(journal, "entry"), the_last(journal, "return")
+    assert (entry["daif"], returned["daif"]) == (0x3C0, 0)
+    assert returned["data"] == ~5 & (1 << 64) - 1
+    assert returned["pc"] == returned["ret_addr"] == entry["x30"]
+    assert returned["x30"] == "the trampoline"
+
+
+def test_registers_at_return(compare: Compare) -> None:
+    """A function that changes all registers it may, and the flags."""
+
+    def scenario(s: Subject) -> None:
+        p = s.kretprobe("oracle_spoil")
+        s.register(p)
+        s.call("oracle_spoil")
+        s.unregister(p)
+
+    assert the_last(compare(scenario), "return")["pstate"] == 0x6000_0005
+
+
+@pytest.mark.parametrize("register", REGISTERS)
+def test_register_set_by_the_handler(compare: Compare, register: str) -> None:
+    """Of what a handler writes, x0 to x29 and the flags come into effect."""
+    value = 0x9000_03C5 if register == "pstate" else 0x1234_5678
+    set_by = Action() if register in ("x29", "sp") else Action(set=register, value=value)  # the caller needs those
+
+    def scenario(s: Subject) -> None:
+        p = s.kretprobe("oracle_add", handler=set_by)
+        s.register(p)
+        s.call("oracle_add", 5, 7)
+        s.unregister(p)
+
+    called = the_last(compare(scenario), "call")
+    if register in REGISTERS[:29]:
+        assert called[register] == value or register == "x29"
+    elif register == "pstate":
+        assert called["nzcv"] == 0x9000_0000
+
+
+@pytest.mark.parametrize(("register", "value"), [("x0", 40), ("x1", 41), ("x30", 0)])
+def test_register_set_by_the_entry_handler(compare: Compare, register: str, value: int) -> None:
+    def scenario(s: Subject) -> None:
+        setting = Action(set=register, value=value or s.address("oracle_elsewhere"))
+        p = s.kretprobe("oracle_add", entry=setting)
+        s.register(p)
+        s.call("oracle_add", 5, 7)
+        s.unregister(p)
+
+    compare(scenario)
+
+
+@pytest.mark.parametrize("handlers", [(True, False), (False, True), (False, False)])
+def test_handlers_left_out(compare: Compare, handlers: tuple[bool, bool]) -> None:
+    def scenario(s: Subject) -> None:
+        entry, handler = (Action() if there else None for there in handlers)
+        p = s.kretprobe("oracle_add", entry=entry, handler=handler)
+        s.register(p)
+        s.call("oracle_add", 5, 7)
+        s.unregister(p)
+
+    assert len(stages(compare(scenario))) == sum(handlers)
+
+
+@pytest.mark.parametrize("maxactive", [1, 3, 7])
+def test_recursion_beyond_maxactive(compare: Compare, maxactive: int) -> None:
+    """The outermost calls have the instances; the others are missed, and counted."""
+
+    def scenario(s: Subject) -> None:
+        p = s.kretprobe("oracle_recurse", maxactive=maxactive, data_size=8)
+        s.register(p)
+        s.call("oracle_recurse", 6)
+        s.call("oracle_recurse", 1)
+        s.unregister(p)
+
+    journal = compare(scenario)
+    assert stages(journal)[: 2 * maxactive] == [("entry", 0)] * maxactive + [("return", 0)] * maxactive
+    missed = 7 - maxactive + max(2 - maxactive, 0)
+    assert the_last(journal, "unregister")["missed_returns"] == missed
+
+
+def test_entry_handler_that_declines(compare: Compare) -> None:
+    """Its return is not waited for, the instance is free again, and nothing counts as missed."""
+
+    def scenario(s: Subject) -> None:
+        p = s.kretprobe("oracle_recurse", maxactive=1, entry=Action(result=1))
+        s.register(p)
+        s.call("oracle_recurse", 3)
+        s.unregister(p)
+
+    journal = compare(scenario)
+    assert stages(journal) == [("entry", 0)] * 4
+    assert the_last(journal, "unregister")["missed_returns"] == 0
+
+
+def test_two_on_one_function(compare: Compare) -> None:
+    """The oldest handler runs first on return; with a kprobe there too, which sees x30 as they left it."""
+
+    def scenario(s: Subject) -> None:
+        probes = [s.kprobe("oracle_add"), s.kretprobe("oracle_add"), s.kretprobe("oracle_add"), s.kprobe("oracle_add")]
+        s.registered(*probes)
+        s.call("oracle_add", 5, 7)
+        s.unregistered(*probes)
+
+    before = [("pre", 3), ("entry", 2), ("entry", 1), ("pre", 0)]
+    assert stages(compare(scenario)) == [*before, ("post", 3), ("post", 0), ("return", 1), ("return", 2)]
+
+
+def test_two_on_a_recursive_function(compare: Compare) -> None:
+    def scenario(s: Subject) -> None:
+        probes = [s.kretprobe("oracle_recurse", maxactive=2), s.kretprobe("oracle_recurse", maxactive=3)]
+        s.registered(*probes)
+        s.call("oracle_recurse", 4)
+        s.unregistered(*probes)
+
+    compare(scenario)
+
+
+def test_tail_call(compare: Compare) -> None:
+    """Two functions that return to the same place, both probed."""
+
+    def scenario(s: Subject) -> None:
+        probes = [s.kretprobe("oracle_tail"), s.kretprobe("oracle_add")]
+        s.registered(*probes)
+        s.call("oracle_tail", 5, 7)
+        s.unregistered(*probes)
+
+    journal = compare(scenario)
+    assert stages(journal) == [("entry", 0), ("entry", 1), ("return", 1), ("return", 0)]
+
+
+def test_result_of_an_earlier_handler(compare: Compare) -> None:
+    """What one handler writes, the next is given."""
+
+    def scenario(s: Subject) -> None:
+        probes = [s.kretprobe("oracle_add", handler=Action(set="x0", value=99)), s.kretprobe("oracle_add")]
+        s.registered(*probes)
+        s.call("oracle_add", 5, 7)
+        s.unregistered(*probes)
+
+    assert the_last(compare(scenario), "return")["x0"] == 99
+
+
+@pytest.mark.parametrize("stage", ["entry", "handler"])
+def test_probes_hit_in_a_handler(compare: Compare, stage: str) -> None:
+    """They are missed: kprobes, and kretprobes by their entry."""
+
+    def scenario(s: Subject) -> None:
+        nested = Action(call="oracle_inner", argument=11)
+        entry, handler = (nested, Action()) if stage == "entry" else (Action(), nested)
+        outer = s.kretprobe("oracle_add", entry=entry, handler=handler)
+        inner = [s.kprobe("oracle_inner"), s.kretprobe("oracle_inner"), s.kprobe("oracle_inner", offset=4)]
+        s.registered(outer, *inner)
+        s.call("oracle_add", 1, 2)
+        s.call("oracle_inner", 4)
+        s.unregistered(outer, *inner)
+
+    journal = compare(scenario)
+    assert sum(int(e["nested"]) for e in journal if e["what"] in ("entry", "return")) == 33
+    assert [e["nmissed"] for e in journal if e["what"] == "unregister"] == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("stage", ["pre", "post"])
+def test_kretprobe_hit_in_a_kprobe_handler(compare: Compare, stage: str) -> None:
+    def scenario(s: Subject) -> None:
+        outer = at_stage(s, stage, Action(call="oracle_recurse", argument=2))
+        inner = s.kretprobe("oracle_recurse")
+        s.registered(outer, inner)
+        s.call("oracle_add", 1, 2)
+        s.call("oracle_recurse", 1)
+        s.unregistered(outer, inner)
+
+    assert the_last(compare(scenario), "unregister")["nmissed"] == 3
+
+
+def test_disabled(compare: Compare) -> None:
+    def scenario(s: Subject) -> None:
+        p = s.kretprobe("oracle_add", flags=2)
+        s.register(p)
+        s.call("oracle_add", 1, 2)
+        s.enable(p)
+        s.call("oracle_add", 1, 2)
+        s.disable(p)
+        s.call("oracle_add", 1, 2)
+        s.unregister(p)
+
+    assert stages(compare(scenario)) == [("entry", 0), ("return", 0)]
+
+
+def test_kprobe_where_the_function_returns_to(compare: Compare) -> None:
+    def scenario(s: Subject) -> None:
+        probes = [s.kretprobe("oracle_add"), s.kprobe("oracle_called")]
+        s.registered(*probes)
+        s.call("oracle_add", 1, 2)
+        s.unregistered(*probes)
+
+    assert stages(compare(scenario)) == [("entry", 0), ("return", 0), ("pre", 1), ("post", 1)]
+
+
+def test_first_instruction_simulated(compare: Compare) -> None:
+    def scenario(s: Subject) -> None:
+        probes = [s.kretprobe("oracle_inner_simulated"), s.kprobe("oracle_inner_simulated")]
+        s.registered(*probes)
+        s.call("oracle_inner_simulated", 0)
+        s.call("oracle_inner_simulated", 3)
+        s.unregistered(*probes)
+
+    compare(scenario)
+
+
+def test_c_function(compare: Compare) -> None:
+    """At its start is what ftrace patches; the kretprobe is before that."""
+
+    def scenario(s: Subject) -> None:
+        probes = [s.kretprobe("oracle_traced"), s.kprobe("oracle_traced"), s.kprobe("oracle_traced", offset=8)]
+        s.registered(*probes)
+        s.call("oracle_traced", 21)
+        s.unregistered(*probes)
+
+    assert the_last(compare(scenario), "return")["x0"] == 21
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="our trampoline is not the guest's, and has no symbol")
+def test_kprobe_on_the_trampoline(compare: Compare) -> None:
+    def scenario(s: Subject) -> None:
+        probes = [s.kretprobe("oracle_add"), s.kprobe("__kretprobe_trampoline")]
+        s.registered(*probes)
+        s.call("oracle_add", 1, 2)
+        s.unregistered(*probes)
+
+    assert stages(compare(scenario)) == [("entry", 0), ("pre", 1), ("post", 1), ("return", 0)]

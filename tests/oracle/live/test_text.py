@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which instructions of the kernel can be probed: its blacklist, and every instruction of many functions."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from .subjects import EngineProbes, KernelProbes
+
+
+def test_blacklist(kernel: KernelProbes, engine: EngineProbes) -> None:
+    """As debugfs has it, the module's own functions included."""
+    printed = kernel.shell.run("cat /sys/kernel/debug/kprobes/blacklist")
+    listed = re.findall(r"^0x([0-9a-f]+)-0x([0-9a-f]+)\s+(\S+)", printed, re.MULTILINE)
+    assert len(listed) > 500
+    areas = {(int(start, 16), int(end, 16)) for start, end, _ in listed}
+    assert {(area.start, area.end) for area in engine.kprobes.blacklist} == areas
+    names = {name for _, _, name in listed}
+    assert {"oracle_marked", "do_page_fault"} <= names
+    assert engine.kprobes.machine.symbols["oracle_marked"].address in {start for start, _ in areas}
+
+
+# Functions with places that cannot be probed for one reason or another, and the reason.
+FUNCTIONS = [
+    "__arch_copy_from_user",  # exception table
+    "__arch_copy_to_user",
+    "__arch_clear_user",
+    "do_sys_openat2",
+    "vfs_read",  # ftrace
+    "schedule",  # jump labels
+    "try_to_wake_up",
+    "__switch_to",
+    "kfree",
+    "memcpy",
+    "refcount_warn_saturate",  # BRK
+    "queued_spin_lock_slowpath",  # load-acquire exclusives
+    "do_page_fault",  # blacklist
+    "el1h_64_sync_handler",
+    "kprobe_breakpoint_handler",
+    "__kretprobe_trampoline",
+    "cpu_do_idle",  # system instructions
+    "__cpu_suspend_enter",
+    "do_debug_exception",
+    "futex_wake",
+    "oracle_add",
+    "oracle_each",
+    "oracle_exclusive",
+    "oracle_marked",
+    "oracle_switched",
+    "oracle_load_guarded",
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_function(
+    kernel: KernelProbes, engine: EngineProbes, function: str, compared: Callable[[str, int], None]
+) -> None:
+    symbol = kernel.symbols[function]
+    addresses = range(symbol.address, symbol.address + min(symbol.size, 1024), 4)
+    different = disagreements(kernel, engine, addresses)
+    assert not different, "\n".join(different)
+    compared("places to register at", len(addresses))
+
+
+def disagreements(kernel: KernelProbes, engine: EngineProbes, addresses: range) -> list[str]:
+    """Where the results of registering differ."""
+    return [
+        f"{engine.symbols.describe(address)}: {real} in the kernel, {ours} here"
+        for address, real, ours in zip(addresses, kernel.sweep(addresses), engine.sweep(addresses), strict=True)
+        if real != ours
+    ]
