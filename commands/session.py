@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -138,8 +139,9 @@ class Session:
         return number
 
     def _handler_failed(self, probe: Any, error: BaseException) -> None:
-        what = f"{type(error).__name__}: {error}"
-        self.notify(f"a handler of the {probe.kind} on {probe.name} raised {what}; the guest goes on\n")
+        ours = error.__traceback__
+        lines = traceback.format_exception(type(error), error, ours and ours.tb_next)  # from the handler on
+        self.notify(f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}")
 
     @property
     def controlled(self) -> bool:

@@ -31,7 +31,7 @@ _LETTERS: Final = {letter: _FUNCTION for letter in "tTwW"} | {letter: _OBJECT fo
 
 _HEADER: Final = struct.Struct("<4sIII")  # magic, number of symbols, bytes of names, bytes of modules
 _MODULE: Final = struct.Struct("<II")  # bytes of its name, of its symbols
-_MAGIC: Final = b"SYM2"
+_MAGIC: Final = b"SYM3"
 
 # Marks where code and data begin; says nothing to a user (ELF for the Arm 64-bit Architecture, "Mapping symbols").
 _MAPPING_SYMBOL: Final = re.compile(r"\$[xd](\.|$)")
@@ -41,7 +41,7 @@ _SUGGESTIONS_AMONG: Final = 2000  # names compared in earnest when one is unknow
 
 @dataclass(frozen=True)
 class Symbol:
-    """A name for `size` bytes at virtual `address`. A symbol that states no size extends to the next one."""
+    """A name for `size` bytes at virtual `address`."""
 
     name: str
     address: int
@@ -57,14 +57,21 @@ class Symbols:
     found as "module:symbol" (module_kallsyms_lookup_name in the kernel's kernel/module/kallsyms.c).
     """
 
-    def __init__(self, symbols: Iterable[Symbol] = (), *, end: int = 0) -> None:
-        """Take `symbols`; a size of 0 means unknown. The last one extends to `end` if it states no size."""
+    def __init__(
+        self, symbols: Iterable[Symbol] = (), *, end: int = 0, areas: Iterable[tuple[int, int]] | None = None
+    ) -> None:
+        """Take `symbols`; one that states no size (0) extends to the next one, the last to `end`.
+
+        With `areas`, the starts and ends of the guest's code and data, it does not extend beyond the one it is in, and
+        has no size if it is in none, as a linker's symbol for the end of something.
+        """
         rows = sorted((s for s in symbols if not _MAPPING_SYMBOL.match(s.name)), key=lambda symbol: symbol.address)
         self._names = [row.name for row in rows]
         self._addresses = array("Q", (row.address for row in rows))
         self._sizes = array("Q", (row.size for row in rows))
         self._kinds = bytes(_KIND_CODES[row.kind] for row in rows)
-        self._end = end
+        self._sized = any(self._sizes)
+        self._extend(end, sorted(areas) if areas is not None else None)
         self.modules: dict[str, Symbols] = {}
 
     @classmethod
@@ -74,12 +81,27 @@ class Symbols:
         The last one extends to `end`.
         """
         ordered = sorted(rows, key=lambda row: row[1])
-        symbols = cls(end=end)
+        symbols = cls()
         symbols._names = [row[0] for row in ordered]
         symbols._addresses = array("Q", [row[1] for row in ordered])
         symbols._sizes = array("Q", bytes(8 * len(ordered)))
         symbols._kinds = bytes([_LETTERS.get(row[2], _OTHER) for row in ordered])
+        symbols._extend(end, None)
         return symbols
+
+    def _extend(self, end: int, areas: list[tuple[int, int]] | None) -> None:
+        """Give those their sizes that state none."""
+        addresses, sizes, following, here = self._addresses, self._sizes, end, end
+        for index in range(len(sizes) - 1, -1, -1):
+            address = addresses[index]
+            if address != here:
+                following, here = here, address
+            if not sizes[index]:
+                limit = following
+                if areas is not None:
+                    area = bisect_right(areas, (address, 1 << 64)) - 1
+                    limit = min(limit, areas[area][1]) if area >= 0 else address
+                sizes[index] = max(limit - address, 0)
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -89,10 +111,6 @@ class Symbols:
     @cached_property
     def _sorted_names(self) -> list[str]:
         return sorted(self._index)
-
-    @cached_property
-    def _sized(self) -> bool:
-        return any(self._sizes)
 
     def __len__(self) -> int:
         return len(self._names) + sum(map(len, self.modules.values()))
@@ -142,7 +160,7 @@ class Symbols:
         best = min(covering, key=self._kinds.__getitem__, default=None)
         if self._sized and (best is None or self._kinds[best] == _OTHER):
             enclosing = next((i for i in range(first - 1, -1, -1) if self._kinds[i] == _FUNCTION), None)
-            if enclosing is not None and self._sizes[enclosing] and self._covers(enclosing, address):
+            if enclosing is not None and self._covers(enclosing, address):
                 best = enclosing
         return None if best is None else (self._symbol(best), address - self._addresses[best])
 
@@ -169,7 +187,7 @@ class Symbols:
     def to_bytes(self) -> bytes:
         """The symbols in a form of their own, for a file; `from_bytes` reads it."""
         names = "\0".join(self._names).encode("utf-8", "surrogateescape")
-        columns = self._addresses + self._sizes + array("Q", [self._end])
+        columns = self._addresses + self._sizes + array("Q", [self._sized])
         modules = b""
         for module, symbols in self.modules.items():
             label, data = module.encode("utf-8", "surrogateescape"), symbols.to_bytes()
@@ -194,7 +212,7 @@ class Symbols:
         symbols._names = text.split("\0") if count else []
         symbols._kinds = data[kinds_at:columns_at]
         column = array("Q", data[columns_at:modules_at])
-        symbols._addresses, symbols._sizes, symbols._end = column[:count], column[count : 2 * count], column[-1]
+        symbols._addresses, symbols._sizes, symbols._sized = column[:count], column[count : 2 * count], column[-1] == 1
         ordered = all(map(int.__le__, symbols._addresses, itertools.islice(symbols._addresses, 1, None)))
         if len(symbols._names) != count or not ordered or max(symbols._kinds, default=0) >= len(_KINDS):
             raise damaged
@@ -210,19 +228,11 @@ class Symbols:
         return symbols
 
     def _symbol(self, index: int) -> Symbol:
-        return Symbol(self._names[index], self._addresses[index], self._size(index), _KINDS[self._kinds[index]])
-
-    def _size(self, index: int) -> int:
-        if self._sizes[index]:
-            return self._sizes[index]
-        address = self._addresses[index]
-        after = bisect_right(self._addresses, address)
-        end = self._addresses[after] if after < len(self._addresses) else max(self._end, address)
-        return end - address
+        return Symbol(self._names[index], self._addresses[index], self._sizes[index], _KINDS[self._kinds[index]])
 
     def _covers(self, index: int, address: int) -> bool:
         offset = address - self._addresses[index]
-        return not offset or offset < self._size(index)
+        return not offset or offset < self._sizes[index]
 
     def _unknown(self, name: str) -> str:
         if not self._names:

@@ -10,13 +10,15 @@ class ProbeError(Exception):
     """A request was refused.
 
     `errno` is the number the kernel returns for it (positive, see errno(3)); `reason` is one sentence that says what
-    was wrong and, where something can be done about it, what.
+    was wrong and, where something can be done about it, what. `rule` says the same without naming the place, so that
+    refusals of many probes can be counted by it.
     """
 
-    def __init__(self, number: int, reason: str) -> None:
+    def __init__(self, number: int, reason: str, rule: str = "") -> None:
         super().__init__(number, reason)
         self.errno = number
         self.reason = reason
+        self.rule = rule or reason
 
     @property
     def errno_name(self) -> str:

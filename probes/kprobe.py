@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .pt_regs import PtRegs
 from .record import Stage
@@ -19,6 +19,9 @@ PostHandler = Callable[["Kprobe", PtRegs, int], object]
 FaultHandler = Callable[["Kprobe", PtRegs, int], int | None]
 Condition = Callable[[Stage, PtRegs], object]
 
+GONE: Final = 1  # KPROBE_FLAG_GONE, include/linux/kprobes.h
+DISABLED: Final = 2  # KPROBE_FLAG_DISABLED
+
 
 class Kprobe:
     """A probe on one instruction.
@@ -29,9 +32,10 @@ class Kprobe:
     syndrome)`, where the era has it (to v5.10), runs when a guest function that one of the other two calls faults, with
     ESR_EL1's value; when it returns non-zero it has repaired `regs`, and the guest is not told. All may be left out.
 
-    `addr` is set by registration; `nmissed` counts hits whose handlers could not run, `hits` the others. With
-    `record` each stage is kept in `Kprobes.hits`; at a stage in `stop` the machine stops, after the handlers. A stage
-    for which `condition(stage, regs)` is false is neither kept nor stopped at; the handlers run all the same.
+    `addr` is set by registration, and so is `flags`: of what is in it before, only DISABLED is kept. `nmissed` counts
+    hits whose handlers could not run, `hits` the others. With `record` each stage is kept in `Kprobes.hits`; at a stage
+    in `stop` the machine stops, after the handlers. A stage for which `condition(stage, regs)` is false is neither kept
+    nor stopped at; the handlers run all the same.
     """
 
     kind = "kprobe"
@@ -58,7 +62,7 @@ class Kprobe:
         self.post_handler = post_handler
         self.fault_handler = fault_handler
         self.break_handler: PreHandler | None = None  # set by whoever stands on this probe: a jprobe
-        self.disabled = disabled
+        self.flags = DISABLED if disabled else 0
         self.record = record
         self.stop = set(stop)
         self.condition = condition
@@ -67,6 +71,20 @@ class Kprobe:
         self.warnings: list[str] = []
         self.site: Site | None = None
         self.owner: Kprobe | Kretprobe | Jprobe = self  # what this is the entry of
+
+    @property
+    def gone(self) -> bool:
+        """Whether its instruction is no longer there: the guest has freed that text."""
+        return bool(self.flags & GONE)
+
+    @property
+    def disabled(self) -> bool:
+        """Whether it is not to be hit: disabled, or gone (kprobe_disabled)."""
+        return bool(self.flags & (DISABLED | GONE))
+
+    @disabled.setter
+    def disabled(self, disabled: bool) -> None:
+        self.flags = self.flags & ~DISABLED | (DISABLED if disabled else 0)
 
     @property
     def registered(self) -> bool:

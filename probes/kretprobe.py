@@ -102,8 +102,22 @@ class Kretprobe:
         return self.kp.offset
 
     @property
+    def flags(self) -> int:
+        """See `Kprobe`."""
+        return self.kp.flags
+
+    @flags.setter
+    def flags(self, value: int) -> None:
+        self.kp.flags = value
+
+    @property
+    def gone(self) -> bool:
+        """Whether the function is no longer there."""
+        return self.kp.gone
+
+    @property
     def disabled(self) -> bool:
-        """Whether it is disabled."""
+        """Whether it is disabled, or gone."""
         return self.kp.disabled
 
     @property

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .kretprobe import Kretprobe, KretprobeInstance
 
     Probe: TypeAlias = Kprobe | Kretprobe | Jprobe
+
+log = logging.getLogger("armprobe.probes")
 
 KEPT: Final = 1000  # hits
 _GENERAL_BYTES: Final = 33 * 8
@@ -67,12 +70,14 @@ class Recorder:
         return hit
 
     def failed(self, probe: Probe, stage: Stage, error: Exception) -> None:
-        """A handler raised. It is kept and told once a probe; the guest goes on."""
+        """A handler raised. It is kept and told once a probe, to the log if nobody asked for it; the guest goes on."""
         if any(known.probe is probe for known in self.errors):
             return
         self.errors.append(HandlerError(probe, stage, error))
         if self.on_error is not None:
             self.on_error(probe, error)
+        else:
+            log.error("a handler of the %s on %s raised; the guest goes on", probe.kind, probe.name, exc_info=error)
 
     def _selected(self, probe: Probe, stage: Stage, regs: PtRegs) -> bool:
         assert probe.condition is not None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 from weakref import WeakSet
 
 from armprobe.machine import Machine, MachineError, Symbol
@@ -14,13 +14,14 @@ from armprobe.machine import Machine, MachineError, Symbol
 from . import record
 from .address import Addresses
 from .decode import Decoded
+from .departures import Departures
 from .engine import Engine
 from .era import DEFAULT_ERA, Era, find_era
 from .errors import ProbeError
 from .guest_probes import GuestProbes
 from .instructions import Verdict
 from .jprobe import Jprobe, Jprobes
-from .kprobe import Kprobe
+from .kprobe import DISABLED, GONE, Kprobe
 from .kretprobe import DEFAULT_MAXACTIVE, MAX_DATA_SIZE, Kretprobe, KretprobeInstance
 from .record import Hit, Stage, Task
 from .recorder import HandlerError, Recorder
@@ -41,6 +42,7 @@ from .text import Text
 from .trampoline import TRAMPOLINES
 
 Probe = Kprobe | Kretprobe | Jprobe
+_P = TypeVar("_P", Kprobe, Kretprobe)
 STEPPINGS: Final = ("ss", "brk", "branch")
 
 _PROBED: Final[WeakSet[Machine]] = WeakSet()  # each exception has one handler
@@ -77,10 +79,12 @@ class Kprobes:
         self.machine = machine
         self._sites: dict[int, Site] = {}
         self._retired: list[Site] = []
+        self._gone: list[Site] = []  # whose text the guest has thrown away
         self._waiting: dict[int, Callable[[Machine], None]] = {}
         self._text = Text(machine, self._sites)
         self._tables = Tables(machine, self._text, self.era)
         self._addresses = Addresses(machine, self._text, self._tables, self.era)
+        self._departures = Departures(machine, self._text, self._sites, self._kill)
         self._slots = Slots(machine, self._text)
         self._recorder = Recorder(machine)
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
@@ -147,7 +151,9 @@ class Kprobes:
 
     def register_kprobe(self, probe: Kprobe) -> Kprobe:
         """Put `probe` into the guest. Raises ProbeError with the kernel's errno and why."""
-        self._refuse_registered(probe)
+        if not isinstance(probe, Kprobe):
+            raise ProbeError(errno.EINVAL, f"{probe!r} is no Kprobe: make one with Kprobe(symbol_name)")
+        self._refuse_registered(probe, Kprobe)
         address, symbol = self._addresses.resolve(probe)
         probe.addr = address  # and stays so if it is refused
         self._add(probe, address, symbol)
@@ -155,7 +161,9 @@ class Kprobes:
 
     def register_kretprobe(self, probe: Kretprobe) -> Kretprobe:
         """Put `probe` on a function. Raises ProbeError with the kernel's errno and why."""
-        self._refuse_registered(probe.kp)
+        if not isinstance(probe, Kretprobe):
+            raise ProbeError(errno.EINVAL, f"{probe!r} is no Kretprobe: make one with Kretprobe(symbol_name)")
+        self._refuse_registered(probe.kp, Kretprobe)
         address, symbol = self._addresses.resolve(probe.kp)
         if address != symbol.address:
             raise ProbeError(
@@ -183,7 +191,9 @@ class Kprobes:
                 f"{self.era.name} has no jprobes (Linux dropped them in v4.15): use era v4.8, or a kprobe, whose "
                 "pre-handler finds the arguments in regs",
             )
-        self._refuse_registered(probe.kp)
+        if not isinstance(probe, Jprobe):
+            raise ProbeError(errno.EINVAL, f"{probe!r} is no Jprobe: make one with Jprobe(symbol_name)")
+        self._refuse_registered(probe.kp, Jprobe)
         address, symbol = self._addresses.resolve(probe.kp)
         if address != symbol.address:
             raise ProbeError(errno.EINVAL, f"{probe.name} is not the entry of a function, where its arguments are")
@@ -195,6 +205,14 @@ class Kprobes:
         self._add(probe.kp, address, symbol)
         return probe
 
+    def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
+        """Register all of them or, when one is refused, none. Raises ProbeError, for no probes at all too (EINVAL)."""
+        self._register_all(probes, self.register_kprobe)
+
+    def register_kretprobes(self, probes: Sequence[Kretprobe]) -> None:
+        """As `register_kprobes`."""
+        self._register_all(probes, self.register_kretprobe)
+
     def reset_current_kprobe(self) -> None:
         """Forget the hit that is being handled: what a pre-handler that returns non-zero has to do itself in v4.8."""
         self._engine.over()
@@ -205,35 +223,58 @@ class Kprobes:
         Calls that a kretprobe waits for return to where they came from. Raises ProbeError (EINVAL) for a probe that
         is not registered.
         """
-        kprobe = self._registered(probe)
-        site = cast(Site, kprobe.site)
-        site.probes.remove(kprobe)
-        kprobe.site = None
-        kprobe.disabled = True
-        if isinstance(probe, Kretprobe):
-            self._returns.forget(probe)
-        self._update(site)
-        if not site.probes:
-            del self._sites[site.addr]
-            self._retired.append(site)
-            self._reap()
-            self._guest.watch()
+        self.unregister_kprobes([probe])
+
+    def unregister_kprobes(self, probes: Iterable[Probe]) -> None:
+        """Unregister each of them, kprobes or kretprobes; none, if there is one that is not registered. Raises so."""
+        registered = [(probe, self._registered(probe)) for probe in dict.fromkeys(probes)]
+        self._look_for_gone(kprobe.site for _, kprobe in registered)
+        for probe, kprobe in registered:
+            site = cast(Site, kprobe.site)
+            site.probes.remove(kprobe)
+            kprobe.site = None
+            kprobe.disabled = True
+            if isinstance(probe, Kretprobe):
+                self._returns.forget(probe)
+            if self._sites.get(site.addr) is site:
+                self._update(site)
+                if not site.probes:
+                    del self._sites[site.addr]
+                    self._retired.append(site)
+            elif not site.probes:
+                self._gone.remove(site)
+        self._reap()
+        self._guest.watch()
+        if not self._sites:
+            self._departures.unwatch()
 
     def enable(self, probe: Probe) -> None:
-        """Arm a disabled probe. Raises ProbeError (EINVAL) for one that is not registered."""
+        """Arm a disabled probe. Raises ProbeError (EINVAL) for one that is not registered, or whose text is gone."""
         kprobe = self._registered(probe)
+        self._look_for_gone([kprobe.site])
+        if kprobe.gone:
+            raise ProbeError(
+                errno.EINVAL, f"{probe.name} is gone, as the guest has freed the code it was on: unregister it"
+            )
         kprobe.disabled = False
         self._update(cast(Site, kprobe.site))
 
     def disable(self, probe: Probe) -> None:
-        """Disarm a probe; the text is restored when no enabled one is left there. Raises as `enable` does."""
+        """Disarm a probe; the text is restored when no enabled one is left there.
+
+        Raises ProbeError (EINVAL) for one that is not registered.
+        """
         kprobe = self._registered(probe)
+        self._look_for_gone([kprobe.site])
         kprobe.disabled = True
-        self._update(cast(Site, kprobe.site))
+        if not kprobe.gone:
+            self._update(cast(Site, kprobe.site))
 
     def list(self) -> list[Probe]:
-        """The registered probes in order of address; at one address, newest first."""
-        return [probe.owner for _, site in sorted(self._sites.items()) for probe in site.probes]
+        """The registered probes in order of address; at one address, newest first. `flags` of each is up to date."""
+        self._look_for_gone(self._sites.values())
+        sites = sorted([*self._sites.values(), *self._gone], key=lambda site: site.addr)
+        return [probe.owner for site in sites for probe in site.probes]
 
     @property
     def blacklist(self) -> Sequence[Area]:
@@ -261,17 +302,38 @@ class Kprobes:
                 "they have, then save"
             )
 
-    def _refuse_registered(self, probe: Kprobe) -> None:
+    def _register_all(self, probes: Sequence[_P], register: Callable[[_P], object]) -> None:
+        if not probes:
+            raise ProbeError(errno.EINVAL, "there are no probes to register: give at least one")
+        done: list[_P] = []
+        for probe in probes:
+            try:
+                register(probe)
+            except ProbeError as error:
+                if done:
+                    self.unregister_kprobes(done)
+                reason = f"number {len(done) + 1} of {len(probes)} probes was refused, and so none is registered: "
+                raise ProbeError(error.errno, reason + error.reason, error.rule) from None
+            done.append(probe)
+
+    def _refuse_registered(self, probe: Kprobe, kind: type[Probe]) -> None:
+        if not isinstance(probe.owner, kind):
+            raise ProbeError(errno.EINVAL, f"{probe.name} is a {probe.owner.kind}: register it as one")
         if probe.site is not None:
             raise ProbeError(errno.EINVAL, f"{probe.name} is registered already: make another probe for the same place")
 
     def _registered(self, probe: Probe) -> Kprobe:
+        if not isinstance(probe, Probe):
+            raise ProbeError(errno.EINVAL, f"{probe!r} is no probe: give what was registered")
         kprobe = probe if isinstance(probe, Kprobe) else probe.kp
-        if kprobe.owner is not probe or kprobe.site is None or self._sites.get(kprobe.site.addr) is not kprobe.site:
+        site = kprobe.site
+        known = site is not None and (self._sites.get(site.addr) is site or site in self._gone)
+        if kprobe.owner is not probe or not known:
             raise ProbeError(errno.EINVAL, f"{probe.name} is not registered here: nothing was done")
         return kprobe
 
     def _add(self, probe: Kprobe, address: int, symbol: Symbol) -> None:
+        probe.flags &= DISABLED
         site = self._sites.get(address)
         if site is None:
             word = self._addresses.instruction(address)
@@ -293,11 +355,14 @@ class Kprobes:
             raise
         self._sites[address] = site
         self._guest.watch()
+        self._departures.watch(address)
         probe.site = site
         probe.nmissed = probe.hits = probe.owner.hits = 0
         probe.warnings = [site.decoded.warning] if site.decoded.warning else []
         if probe.disabled:
-            probe.warnings.append(f"{probe.name} is disabled and therefore not armed: enable it")
+            probe.warnings.append(
+                f"{probe.name} is disabled, as unregistering leaves a probe, and therefore not armed: enable it"
+            )
 
     def _choose_stepping(self, site: Site) -> None:
         """Step by a branch where that was asked for and nobody needs to know when the instruction is done."""
@@ -319,7 +384,7 @@ class Kprobes:
             raise ProbeError(errno.ENOMEM, f"there is no slot left for the instruction: {error}") from None
 
     def _install_trampoline(self, address: int) -> None:
-        if self._text.mapped(address):
+        if not self._returns.trampoline and self._text.mapped(address):
             try:
                 self._returns.install()
             except MachineError as error:
@@ -362,6 +427,34 @@ class Kprobes:
         if arrived is not None:
             self.machine.unintercept(site.addr, arrived)
 
+    def _look_for_gone(self, sites: Iterable[Site | None]) -> None:
+        """Notice text that is gone although nothing told of it."""
+        self._kill(self._text.lost(site.addr for site in sites if site is not None and site.armed))
+
+    def _kill(self, addresses: Iterable[int]) -> None:
+        """The text at these addresses is no more, or about to be (kill_kprobe)."""
+        for address in addresses:
+            site = self._sites.pop(address)
+            self._stop_waiting(site)
+            site.armed = False
+            for probe in site.probes:
+                probe.flags |= GONE
+            site.refresh()
+            self._gone.append(site)
+            self._retired.append(site)
+        self._reap()
+
+    def _revive(self) -> None:
+        """The machine has gone back: probes that were gone may not be so yet."""
+        for site in list(self._gone):
+            if site.addr not in self._sites and self._text.mapped(site.addr):
+                self._gone.remove(site)
+                self._sites[site.addr] = site
+                for probe in site.probes:
+                    probe.flags &= ~GONE
+                site.refresh()
+                self._departures.watch(site.addr)
+
     def _disarm(self, site: Site) -> None:
         self._stop_waiting(site)
         if site.armed:
@@ -388,6 +481,9 @@ class Kprobes:
                 continue
             if armed and self._guest.find(address) is None:
                 self.machine.memory.write(address, original.to_bytes(4, "little"))
+        for site in self._gone:
+            site.slot = 0
+        self._revive()
         for site in self._sites.values():
             self._stop_waiting(site)
             for jprobe in {probe.owner for probe in site.probes if isinstance(probe.owner, Jprobe)}:

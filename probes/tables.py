@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError
@@ -18,6 +20,7 @@ _JUMP_ENTRY: Final = 16  # bytes: s32 code, s32 target, s64 key, each relative t
 _NOP: Final = 0xD503_201F
 _B: Final = 0b000101  # bits 31 to 26
 _LIST_LIMIT: Final = 100_000
+_MODULE_STATE_GOING: Final = 2  # enum module_state, include/linux/module.h; the first field of struct module
 
 
 class Area(NamedTuple):
@@ -36,25 +39,30 @@ class Tables:
         self._symbols = machine.symbols
         self._text = text
         self._era = era
-        self._from_list: list[Area] | None = None
+        self._list: tuple[int, bytes, list[Area]] | None = None  # its head's address and content, and what it has
+        self._from_symbols: list[Area] | None = None
+        self._order: tuple[list[Area], list[int], list[int]] | None = None
         self._cache: dict[str, frozenset[int]] = {}
 
     def blacklist(self) -> list[Area]:
         """Everything that must not be probed, as /sys/kernel/debug/kprobes/blacklist has it, in order of address."""
-        if self._from_list is None:
-            self._from_list = self._kernel_list()
-        if self._from_list is not None:
-            return self._from_list
+        known = self._kernel_list()
+        if known is not None:
+            return known
+        if self._from_symbols is not None:
+            return self._from_symbols
         areas = self._marked()
         for start, end in self._era.blacklist:
             found = self._text.area(start, end)
             if found is not None and found[0] < found[1]:
                 areas.append(Area(*found, start.removeprefix("__").removesuffix("_start")))
-        return sorted(areas)
+        areas.sort()
+        if self._machine.kind != "linux":  # which is to make its list of them, and to free some
+            self._from_symbols = areas
+        return areas
 
     def forbidden(self, address: int) -> Area | None:
         """The area of the blacklist that `address` is in, or None (within_kprobe_blacklist)."""
-        areas = self.blacklist()
         candidates = [address]
         found = self._symbols.at(address)
         if found is not None and "." in found[0].name:
@@ -62,11 +70,29 @@ class Tables:
             whole = self._symbols.get(found[0].name.split(".")[0])
             if whole is not None:
                 candidates.append(whole.address)
+        areas, starts, ends = self._ordered()
         for candidate in candidates:
-            for area in areas:
-                if area.start <= candidate < area.end:
-                    return area
+            for index in range(bisect_right(starts, candidate) - 1, -1, -1):
+                if ends[index] <= candidate:  # neither does any before this one reach it
+                    break
+                if candidate < areas[index].end:
+                    return areas[index]
         return None
+
+    def _ordered(self) -> tuple[list[Area], list[int], list[int]]:
+        """The blacklist, where its areas start, and the furthest end of any up to each."""
+        areas = self.blacklist()
+        if self._order is None or self._order[0] is not areas:
+            self._order = areas, [area.start for area in areas], list(accumulate((area.end for area in areas), max))
+        return self._order
+
+    def is_leaving(self, address: int) -> bool:
+        """Whether the module whose text has `address` is being unloaded."""
+        module = self._ask("__module_text_address", address)
+        try:
+            return bool(module) and self._machine.memory.read_u32(module) == _MODULE_STATE_GOING
+        except MachineError:
+            return False
 
     def may_fault(self, address: int) -> bool:
         """Whether the instruction has an entry in the exception table."""
@@ -130,7 +156,14 @@ class Tables:
             return []
 
     def _kernel_list(self) -> list[Area] | None:
-        """Linux's own blacklist, kprobe_blacklist, once init_kprobes() has filled it; else None."""
+        """Linux's own blacklist, kprobe_blacklist, once init_kprobes() has filled it; else None.
+
+        It is read again when its ends have changed, which modules that come and go do.
+        """
+        if self._machine.kind != "linux":
+            return None
+        if self._list is not None and self._read(self._list[0], 16) == self._list[1]:
+            return self._list[2]
         named = self._symbols.get("kprobe_blacklist")
         heads = [named.address] if named is not None else []
         for variable in self._formed("within_kprobe_blacklist"):
@@ -138,8 +171,16 @@ class Tables:
         for head in heads:
             areas = self._walk(head)
             if areas:
-                return sorted(areas)
+                self._list = head, self._read(head, 16), sorted(areas)
+                return self._list[2]
         return None
+
+    def _read(self, address: int, size: int) -> bytes:
+        """Memory; nothing where the guest maps none."""
+        try:
+            return self._machine.memory.read(address, size)
+        except MachineError:
+            return b""
 
     def _walk(self, head: int) -> list[Area] | None:
         """The entries {list_head; start; end} of the list at `head`; None if there is no list of such there."""

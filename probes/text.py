@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from armprobe.machine import Machine, MachineError, Symbol
 
 from .site import Site
+
+PAGE: Final = 4096
 
 # core_kernel_text(): the kernel proper, and what is thrown away after boot.
 _AREAS: Final = (("_stext", "_etext"), ("_sinittext", "_einittext"))
@@ -43,14 +45,34 @@ class Text:
         except MachineError:
             return False
 
+    def lost(self, addresses: Iterable[int]) -> set[int]:
+        """Those of `addresses`, whose text has been mapped before, that the guest maps no longer.
+
+        None are, as far as can be said, while the kernel itself is not mapped: with page table isolation that is
+        so in user space.
+        """
+        if not self._kernel_mapped(default=True):
+            return set()
+        pages: dict[int, list[int]] = {}
+        for address in addresses:
+            pages.setdefault(address // PAGE, []).append(address)
+        return {address for page, there in pages.items() if not self.mapped(page * PAGE) for address in there}
+
+    def _kernel_mapped(self, default: bool) -> bool:
+        """Whether the guest maps its kernel now; `default` for a guest that does not say where that is."""
+        start = self._symbols.get("_stext")
+        return default if start is None else self.mapped(start.address)
+
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes at virtual `address`: from memory, or from the guest's file while it is not mapped yet.
+        """`size` bytes at virtual `address`: from memory, or from the guest's file while the kernel is not mapped yet.
 
         Raises MachineError where neither has it.
         """
         try:
             return self._machine.memory.read(address, size)
         except MachineError:
+            if self._kernel_mapped(default=False):
+                raise
             for segment in self._machine.guest.segments:
                 start = segment.virtual
                 if start is not None and start <= address and address + size <= start + len(segment.data):

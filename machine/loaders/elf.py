@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.enums import ENUM_E_MACHINE
 from elftools.elf.sections import SymbolTableSection
@@ -96,7 +97,9 @@ def _load(path: Path, elf: ELFFile, memory: int, size: int) -> LoadedGuest:
         memory=memory,
         segments=segments,
         entry=_physical_entry(path, elf["e_entry"], segments),
-        symbols=Symbols(_symbols(elf), end=max((segment.virtual or 0) + segment.size for segment in segments)),
+        symbols=Symbols(
+            _symbols(elf), end=max((segment.virtual or 0) + segment.size for segment in segments), areas=_areas(elf)
+        ),
         sources=(path,),
         dwarf=path if has_dwarf else None,
     )
@@ -125,6 +128,12 @@ def _physical_entry(path: Path, entry: int, segments: tuple[Segment, ...]) -> in
     raise MachineError(
         f"{path} is to be entered at {entry:#x}, which is in none of its segments: link it with an ENTRY"
     )
+
+
+def _areas(elf: ELFFile) -> list[tuple[int, int]] | None:
+    """Where the sections begin and end that are in memory; None if the file has none."""
+    headers = [section.header for section in elf.iter_sections() if section["sh_flags"] & SH_FLAGS.SHF_ALLOC]
+    return [(header["sh_addr"], header["sh_addr"] + header["sh_size"]) for header in headers] or None
 
 
 def _symbols(elf: ELFFile) -> list[Symbol]:

@@ -146,3 +146,17 @@ def test_a_kernel_of_symbols_is_ready_at_once() -> None:
     assert symbols["function_077777"].size == 64
     assert symbols.describe(symbols["function_129999"].address) == "function_129999"
     assert time.process_time() - start < 0.3
+
+
+def test_a_symbol_without_a_size_ends_with_what_it_is_in() -> None:
+    rows = [
+        Symbol("code", 0x100, 0, "function"),
+        Symbol("code_end", 0x140, 0, "other"),  # where the section ends
+        Symbol("data", 0x1000, 0, "object"),
+        Symbol("sized", 0x1010, 8, "object"),
+    ]
+    symbols = Symbols(rows, end=0x2000, areas=[(0x1000, 0x1020), (0x100, 0x140)])
+    assert [symbol.size for symbol in symbols] == [0x40, 0, 0x10, 8]
+    assert symbols.describe(0x140) == "code_end"
+    assert symbols.describe(0x144) == "0x144"
+    assert symbols.describe(0x100F) == "data+0xf"
