@@ -76,8 +76,18 @@ class Jprobe:
         return self.kp.nmissed
 
     @property
+    def flags(self) -> int:
+        """See `Kprobe`."""
+        return self.kp.flags
+
+    @property
+    def gone(self) -> bool:
+        """Whether the function is no longer there."""
+        return self.kp.gone
+
+    @property
     def disabled(self) -> bool:
-        """Whether it is disabled."""
+        """Whether it is disabled, or gone."""
         return self.kp.disabled
 
     @property

@@ -17,10 +17,11 @@ def test_all(demo: machine.Machine, kprobes: Kprobes) -> None:
     probes, returns = [Kprobe(name) for name in NAMES], [Kretprobe(name) for name in NAMES]
     kprobes.register_kprobes(probes)
     kprobes.register_kretprobes(returns)
-    assert all(probe.registered for probe in (*probes, *returns))
+    both: list[Kprobe | Kretprobe] = [*probes, *returns]
+    assert all(probe.registered for probe in both)
     demo.run(instructions=300_000)
-    assert all(probe.hits for probe in (*probes, *returns))
-    kprobes.unregister_kprobes([*probes, *returns])
+    assert all(probe.hits for probe in both)
+    kprobes.unregister_kprobes(both)
     assert kprobes.list() == []
 
 
@@ -39,8 +40,8 @@ def test_none_if_one_is_refused(demo: machine.Machine, kprobes: Kprobes, bad: in
             request(batch)  # type: ignore[arg-type]
         assert caught.value.errno == errno.EINVAL
         assert f"number {bad + 1} of 5 probes was refused, and so none is registered: " in caught.value.reason
-        assert not any(probe.registered for probe in batch)  # type: ignore[attr-defined]
-        assert [bool(probe.flags & 2) for probe in batch] == [i < bad for i in range(5)]  # type: ignore[attr-defined]
+        assert not any(probe.registered for probe in batch)
+        assert [bool(probe.flags & 2) for probe in batch] == [i < bad for i in range(5)]
     assert kprobes.list() == []
     assert demo.memory.read(demo.symbols["_stext"].address, 0x5000) == text
 
