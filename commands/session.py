@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop, StopReason, WatchHit, load
+from armprobe.machine.frame import Frame
 from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
-from armprobe.stub import BreakKind, ExecFile, StopEvent, TargetError
+from armprobe.stub import BreakKind, Decide, ExecFile, StopEvent, TargetError
 
 from .errors import CommandError
 from .registry import Registry
+from .scene import GuestScene
 
 T = TypeVar("T")
 _SIGINT, _SIGTRAP, _SIGSEGV, _EXC_BREAKPOINT = 2, 5, 11, 150  # GDB's numbers (gdb/signals.def)
@@ -62,7 +64,9 @@ class Session:
         self._controlled = False
         self._was_running = False
         self._stepping = False
-        self._breaks: dict[tuple[BreakKind, int, int], int] = {}
+        self._breaks: dict[tuple[BreakKind, int, int], Callable[[], None]] = {}  # with what removes each
+        self._persistent: set[tuple[BreakKind, int, int]] = set()
+        self._scene = GuestScene(self.machine, self.kprobes.unpatched)
         self._idle = threading.Event()
         self._idle.set()
         self._owner = Owner(self.machine)
@@ -208,8 +212,8 @@ class Session:
         """Take control back; the debugger's breakpoints go, and a guest that ran before runs again."""
         self._owner.interrupt()
         self._idle.wait()
-        for kind, address, length in list(self._breaks):
-            self.remove(kind, address, length)
+        for key in self._breaks.keys() - self._persistent:
+            self.remove(*key)
         self._controlled = False
         self.notify("gdb detached\n")
         if self._was_running:
@@ -219,6 +223,8 @@ class Session:
         """Put the guest back to its start, with no probes."""
         self._owner.interrupt()
         self._idle.wait()
+        for key in list(self._persistent):
+            self.remove(*key)
         self._call(self._put_back)
 
     def restart(self) -> StopEvent:
@@ -258,24 +264,39 @@ class Session:
         """Guest virtual memory, text included."""
         self._call(self.machine.memory.write, address, data)
 
-    def insert(self, kind: BreakKind, address: int, length: int) -> None:
-        """A breakpoint or watchpoint of the debugger's. Twice is the same as once (GDB manual, node Packets)."""
-        if (kind, address, length) in self._breaks:
-            return
+    def insert(
+        self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False
+    ) -> None:
+        """A breakpoint or watchpoint of the debugger's, in place of one that a debugger before it has left."""
+        key = kind, address, length
+        self.remove(*key)
+        machine = self.machine
         if kind in _WATCH_KINDS:
-            self._call(self.machine.watchpoints.add, _WATCH_KINDS[kind], address, length)
+            self._call(machine.watchpoints.add, _WATCH_KINDS[kind], address, length)
+            undo = functools.partial(machine.watchpoints.remove, _WATCH_KINDS[kind], address, length)
+        elif decide is None:
+            self._call(machine.breakpoints.add, address)
+            undo = functools.partial(machine.breakpoints.remove, address)
         else:
-            self._call(self.machine.breakpoints.add, address)
-        self._breaks[kind, address, length] = 1
+            scene, decides = self._scene, decide
+            asked: Callable[[Frame], bool] = lambda frame: decides(scene)  # noqa: E731
+            self._call(machine.conditional_breakpoints.add, address, asked)
+            undo = functools.partial(machine.conditional_breakpoints.remove, address, asked)
+        self._breaks[key] = undo
+        if persistent:
+            self._persistent.add(key)
 
     def remove(self, kind: BreakKind, address: int, length: int) -> None:
         """Undo `insert`; removing what is not there does nothing."""
-        if self._breaks.pop((kind, address, length), None) is None:
-            return
-        if kind in _WATCH_KINDS:
-            self._call(self.machine.watchpoints.remove, _WATCH_KINDS[kind], address, length)
-        else:
-            self._call(self.machine.breakpoints.remove, address)
+        key = kind, address, length
+        undo = self._breaks.pop(key, None)
+        if undo is not None:
+            self._persistent.discard(key)
+            self._call(undo)
+
+    def show(self, text: str) -> None:
+        """Text of a debugger that has gone."""
+        self.notify(text)
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         """Set the guest going and return."""

@@ -15,6 +15,7 @@ from . import board, snapshot
 from .breakpoints import Breakpoints, Watchpoints
 from .bus import Bus, new_memory
 from .clock import Clock
+from .conditional import ConditionalBreakpoints
 from .console import Console
 from .counter_access import CounterAccess, find_sites
 from .cpu import DEFAULT_MODEL, Cpu
@@ -65,6 +66,7 @@ class Machine:
         self.symbols: Symbols = guest.symbols
         self.dispatcher = Dispatcher(self.cpu)
         self.breakpoints = Breakpoints(self.cpu)
+        self.conditional_breakpoints = ConditionalBreakpoints(self.cpu)
         self.watchpoints = Watchpoints(self.cpu, self.memory, lambda hit: None)
         self.scratch = Scratch(self, resumed[1] if resumed else None)
         self.software_step = SoftwareStep(self)
@@ -351,6 +353,8 @@ class Machine:
             resume(frame)
             frame.store()
         start_at: int | None = frame.pc  # a breakpoint where the run starts does not stop it
+        conditional = self.conditional_breakpoints
+        conditional.skip = start_at
         while True:
             if dispatcher.stop is not None:
                 stop, dispatcher.stop = dispatcher.stop, None
@@ -374,7 +378,7 @@ class Machine:
                     frame.store()
                     if changed:
                         self.cpu.refresh()
-                    start_at = None
+                    start_at = conditional.skip = None
                 elif interrupts:
                     length = min(length, self._to_end_of_block(frame.pc))
             deadlines = [t.deadline - clock.now for t in self.timers.values() if t.deadline is not None]
@@ -392,10 +396,14 @@ class Machine:
                 executed, error = self._execute(lambda pc=pc: self.breakpoints.step_over(pc))  # type: ignore[misc]
             else:
                 executed, error = self._execute(lambda pc=pc, length=length: self.cpu.run(pc, length))  # type: ignore[misc]
-            start_at = None if executed else start_at
+            if executed:
+                start_at = conditional.skip = None
             if error is not None:
                 self._bus_error(error)
                 continue
+            if (arrived := conditional.take_hit()) is not None:
+                clock.instructions -= 1  # it was counted, and not executed
+                return Stop(StopReason.BREAKPOINT, arrived)
             if self.watchpoints and (hit := self.watchpoints.take_hit()) is not None:
                 clock.instructions -= 1  # it will be executed again
                 frame.load()

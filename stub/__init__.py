@@ -2,7 +2,18 @@
 """The GDB remote serial protocol: lets gdb and lldb attach to a machine that satisfies `Target`."""
 
 from .errors import StubError
-from .target import BreakKind, ExecFile, StopEvent, Target, TargetError
+from .target import BreakKind, Decide, ExecFile, Scene, StopEvent, Target, TargetError
 from .transport import Server, serve
 
-__all__ = ["BreakKind", "ExecFile", "Server", "StopEvent", "StubError", "Target", "TargetError", "serve"]
+__all__ = [
+    "BreakKind",
+    "Decide",
+    "ExecFile",
+    "Scene",
+    "Server",
+    "StopEvent",
+    "StubError",
+    "Target",
+    "TargetError",
+    "serve",
+]

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from . import stop_reply
 from .aarch64 import RegisterTable
+from .agent import Output
 from .feature import Registry
 from .framing import (
     PACKET_SIZE,
@@ -77,8 +78,10 @@ class Connection:
         self.state = State.IDLE
         self.client_words: frozenset[str] = frozenset()
         """Features the client said it has, such as "swbreak" (qSupported)."""
-        self.inserted: set[tuple[BreakKind, int, int]] = set()
-        """The client's breakpoints: kind, address, length."""
+        self.inserted: dict[tuple[BreakKind, int, int], bytes] = {}
+        """The client's breakpoints: kind, address and length, and the conditions and commands they came with."""
+        self.variables: dict[int, int] = {}
+        """Trace state variables by number; those that nobody has set are 0."""
         self.files: dict[int, bytes] = {}
         """What the client has open (vFile): contents, by descriptor."""
         self.acknowledging = True
@@ -97,6 +100,7 @@ class Connection:
         self._waiting_size = 0  # bytes
         self._last_sent = b""
         self._resends = 0
+        self._printed = Output(self.post, self.console)
         self._thread = 0  # the one that is acting for the client just now
 
     # What the transport calls
@@ -151,6 +155,7 @@ class Connection:
         if self._released:
             self._stop = self._target.attach()
             self._released = False
+            self._printed = Output(self.post, self.console)
 
     def restart(self) -> None:
         """Put the guest back to its start, for a client that may have let go of it."""
@@ -197,6 +202,11 @@ class Connection:
         for start in range(0, len(data), room):
             self._reply(b"O" + to_hex(data[start : start + room]))
 
+    def show(self, text: str) -> None:
+        """Show text to the user from inside a run: to the client's, or when that has gone at the machine itself."""
+        if not self._printed.add(text, wait=threading.get_ident() != self._thread):
+            self._target.show(text)
+
     def error(self, errno: int, message: str) -> bytes:
         """An error reply: the sentence for a client that can read it (GDB manual, "Standard Replies"), or a number."""
         return refusal(message) if "error-message" in self.client_words else b"E%02x" % (errno & 0xFF)
@@ -241,6 +251,7 @@ class Connection:
     def _release(self, state: State) -> None:
         commanding = self.state is State.BUSY and self._commanding
         self.state = state
+        self._printed.close()
         self._activity = object()  # what still runs is nobody's
         self.inserted.clear()
         if not self.attached or self._released:
@@ -314,6 +325,7 @@ class Connection:
     def _stopped(self, activity: object, event: StopEvent) -> None:
         if self.state is not State.BUSY or activity is not self._activity:
             return
+        self._printed.flush()
         self.state = State.IDLE
         self._stop = event
         if event.text:
@@ -322,6 +334,7 @@ class Connection:
 
     def _finished(self, activity: object, reply: bytes) -> None:
         if self.state is State.BUSY and activity is self._activity:
+            self._printed.flush()
             self.state = State.IDLE
             self._reply(reply)
 

@@ -66,6 +66,27 @@ class ExecFile:
     """Gives what is in it; called when a client opens it. May raise `TargetError`."""
 
 
+class Scene(Protocol):
+    """The guest as it is when execution has reached an instruction, for whoever looks on from inside the run.
+
+    Looking must be quick: the guest waits.
+    """
+
+    @property
+    def general(self) -> Sequence[int]:
+        """x0 to x30, sp and pc."""
+
+    def register(self, name: str) -> int:
+        """A register by the name that `Target.read_registers` knows it by. May raise `TargetError`."""
+
+    def read(self, address: int, length: int) -> bytes:
+        """Exactly `length` bytes of virtual memory. `TargetError` if they cannot all be read."""
+
+
+Decide = Callable[[Scene], bool]
+"""Whether the machine is to stop, asked from inside the run."""
+
+
 class Target(Protocol):
     """A machine under the control of at most one client.
 
@@ -108,8 +129,14 @@ class Target(Protocol):
 
     def write_memory(self, address: int, data: bytes) -> None: ...
 
-    def insert(self, kind: BreakKind, address: int, length: int) -> None:
-        """Insert a break- or watchpoint; `length` is the instruction's size or the number of bytes watched."""
+    def insert(
+        self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False
+    ) -> None:
+        """Insert a break- or watchpoint; `length` is the instruction's size or the number of bytes watched.
+
+        A breakpoint (kinds SOFTWARE and HARDWARE) with `decide` stops the machine only where that says so. One that is
+        `persistent` is left in by `detach`, to be replaced when a client inserts it again, and goes with the guest.
+        """
 
     def remove(self, kind: BreakKind, address: int, length: int) -> None:
         """Remove what `insert` inserted with the same arguments."""
@@ -127,6 +154,9 @@ class Target(Protocol):
 
         A machine that `resume` was called for before is sure to stop, even if it has not started yet. Must not wait.
         """
+
+    def show(self, text: str) -> None:
+        """Show text to whoever is at the machine itself. Called from inside a run, too."""
 
     def command(self, line: str, out: Callable[[str], None]) -> bool:
         """Run a command of the user's. `out` takes pieces of text; the result is False if the command failed.

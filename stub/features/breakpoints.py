@@ -1,45 +1,102 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Z0 to Z4, z0 to z4: breakpoints and watchpoints (GDB manual, "Packets").
+"""Z0 to Z4, z0 to z4: breakpoints and watchpoints, with conditions and commands (GDB manual, "Packets").
 
-Both kinds of packet are idempotent, as the manual asks: a client that got no answer may send one again.
+Both kinds of packet are idempotent, as the manual asks: a client that got no answer may send one again, and one with
+other conditions or commands replaces those that there are. Conditions and commands are agent expressions, which are
+evaluated where the guest runs; gdb gives them to breakpoints, of either kind, and not to watchpoints.
 """
 
+import re
 from dataclasses import dataclass
 from functools import partial
 
+from armprobe.machine.agent_expression import AgentError, AgentExpression
+from armprobe.stub.agent import Agent, Breakpoint
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import BreakKind
-from armprobe.stub.wire import number, split
+from armprobe.stub.wire import MalformedPacket, hex_data, number, split
+
+_EXPRESSION = re.compile(rb"X([0-9a-fA-F]+),([0-9a-fA-F]*),?")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A breakpoint of `length` bytes, which for code is the instruction's size."""
+    """A breakpoint of `length` bytes, which for code is the instruction's size; `options` is what follows that."""
 
     kind: BreakKind
     address: int
     length: int
+    options: bytes
+    conditions: tuple[AgentExpression, ...] = ()
+    commands: tuple[AgentExpression, ...] = ()
+    persistent: bool = False
 
     @staticmethod
     def parse(kind: BreakKind, fields: bytes) -> "Point":
-        address, length = split(fields.removeprefix(b","), b",", 2)
-        return Point(kind, number(address), number(length))
+        place, _, options = fields.removeprefix(b",").partition(b";")
+        address, length = split(place, b",", 2)
+        conditions, _, commands = options.partition(b"cmds:")
+        persistent, comma, commands = commands.partition(b",")
+        if comma and number(persistent) > 1:
+            raise MalformedPacket("commands are kept, 1, or not, 0")
+        if options and kind.value > BreakKind.HARDWARE.value:
+            raise MalformedPacket("a watchpoint takes neither conditions nor commands")
+        return Point(
+            kind,
+            number(address),
+            number(length),
+            options,
+            expressions(conditions.replace(b";", b"")),
+            expressions(commands),
+            persistent == b"1",
+        )
+
+    @property
+    def key(self) -> tuple[BreakKind, int, int]:
+        """What makes it the same as another."""
+        return self.kind, self.address, self.length
+
+
+def expressions(field: bytes) -> tuple[AgentExpression, ...]:
+    """Each is X, its length in bytes, a comma and the bytes."""
+    found, at = [], 0
+    while at < len(field):
+        match = _EXPRESSION.match(field, at)
+        if match is None:
+            raise MalformedPacket(f"no agent expression is where one should be, at {field[at : at + 32]!r}")
+        digits = match[2][: 2 * number(match[1])]
+        code = hex_data(digits)
+        if len(code) != number(match[1]):
+            raise MalformedPacket(f"{len(code)} bytes were sent of an expression of {number(match[1])}")
+        try:
+            found.append(AgentExpression(code))
+        except AgentError as error:
+            raise MalformedPacket(str(error)) from None
+        at = match.start(2) + len(digits)
+        at += field[at : at + 1] == b","
+    return tuple(found)
 
 
 def _insert(connection: Connection, point: Point) -> bytes:
-    key = (point.kind, point.address, point.length)
-    if key not in connection.inserted:
-        connection.target.insert(*key)
-        connection.inserted.add(key)
+    if connection.inserted.get(point.key) == point.options:
+        return b"OK"
+    if point.key in connection.inserted:
+        _remove(connection, point)
+    if point.conditions or point.commands:
+        agent = Agent(connection.registers, connection.variables, connection.show)
+        decide = Breakpoint(point.address, point.conditions, point.commands, agent)
+        connection.target.insert(*point.key, decide, point.persistent)
+    else:
+        connection.target.insert(*point.key)
+    connection.inserted[point.key] = point.options
     return b"OK"
 
 
 def _remove(connection: Connection, point: Point) -> bytes:
-    key = (point.kind, point.address, point.length)
-    if key in connection.inserted:
-        connection.target.remove(*key)
-        connection.inserted.remove(key)
+    if point.key in connection.inserted:
+        connection.target.remove(*point.key)
+        del connection.inserted[point.key]
     return b"OK"
 
 
@@ -48,5 +105,5 @@ FEATURE = Feature(
         *(PacketKind(f"Z{kind.value}", partial(Point.parse, kind), _insert) for kind in BreakKind),
         *(PacketKind(f"z{kind.value}", partial(Point.parse, kind), _remove) for kind in BreakKind),
     ),
-    words=("swbreak+", "hwbreak+"),
+    words=("swbreak+", "hwbreak+", "ConditionalBreakpoints+", "BreakpointCommands+"),
 )

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from armprobe.stub import BreakKind, ExecFile, StopEvent, TargetError
+from armprobe.stub import BreakKind, Decide, ExecFile, StopEvent, TargetError
 
 BASE = 0x4000_0000
 SIZE = 0x10000
@@ -30,6 +30,9 @@ class FakeTarget:
         self.registers["x29"] = self.registers["x30"] = 0
         self.memory = bytearray(NOP * (SIZE // 4))
         self.points: set[tuple[BreakKind, int, int]] = set()
+        self.deciders: dict[tuple[BreakKind, int, int], Decide] = {}
+        self.persistent: set[tuple[BreakKind, int, int]] = set()
+        self.shown = ""
         self.stores: dict[int, int] = {}  # the address of the instruction, the address of the word it increments
         self.loads: dict[int, int] = {}
         self.powers_off_at: int | None = None
@@ -52,7 +55,7 @@ class FakeTarget:
         self.interrupt()
         self.wait()
         self.attached = False
-        self.points.clear()
+        self.points &= self.persistent
         self.calls.append("detach")
 
     def kill(self) -> None:
@@ -87,14 +90,27 @@ class FakeTarget:
             raise TargetError(14, f"there is no memory at 0x{address:x}")
         return address - BASE
 
-    def insert(self, kind: BreakKind, address: int, length: int) -> None:
-        assert (kind, address, length) not in self.points
+    def insert(
+        self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False
+    ) -> None:
+        key = kind, address, length
+        assert key not in self.points - self.persistent
         if kind.value > 1 and length > 8:
             raise TargetError(22, "a watchpoint watches at most 8 bytes")
-        self.points.add((kind, address, length))
+        self.points.add(key)
+        self.deciders.pop(key, None)
+        self.persistent.discard(key)
+        if decide:
+            self.deciders[key] = decide
+        if persistent:
+            self.persistent.add(key)
+
+    def show(self, text: str) -> None:
+        self.shown += text
 
     def remove(self, kind: BreakKind, address: int, length: int) -> None:
         self.points.remove((kind, address, length))
+        self.deciders.pop((kind, address, length), None)
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         assert self.attached
@@ -120,7 +136,8 @@ class FakeTarget:
             if step and not (range and range[0] <= pc < range[1]):
                 return StopEvent(5, "step", text=self.text)
             for kind, what in ((BreakKind.SOFTWARE, "breakpoint"), (BreakKind.HARDWARE, "hwbreak")):
-                if (kind, pc, 4) in self.points:
+                decide = self.deciders.get((kind, pc, 4))
+                if (kind, pc, 4) in self.points and (decide is None or decide(self)):
                     return StopEvent(5, what, text=self.text)
             if self._interrupted.is_set():
                 return StopEvent(2, "interrupt", text=self.text)
@@ -141,6 +158,18 @@ class FakeTarget:
 
     def interrupt(self) -> None:
         self._interrupted.set()
+
+    @property
+    def general(self) -> list[int]:
+        """The target is the scene of its own conditions."""
+        return [self.registers[name] for name in (*(f"x{n}" for n in range(31)), "sp", "pc")]
+
+    def register(self, name: str) -> int:
+        return self.registers[name]
+
+    def read(self, address: int, length: int) -> bytes:
+        self._at(address, length)
+        return self.read_memory(address, length)
 
     @property
     def is_running(self) -> bool:

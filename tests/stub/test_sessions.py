@@ -16,6 +16,8 @@ def test_what_is_advertised_is_there(client: Client) -> None:
     assert words == {
         "PacketSize=20000",
         "QStartNoAckMode+",
+        "BreakpointCommands+",
+        "ConditionalBreakpoints+",
         "binary-upload+",
         "hwbreak+",
         "qXfer:features:read+",

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Breakpoints at which a function decides, from inside the run, whether the machine stops.
+
+Each is a code hook bounded to one address: nothing is written to memory, the run goes on if the answer is no, and that
+takes a microsecond or two. An exit, as other breakpoints are, would end the run each time, which takes fifty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import unicorn
+
+from .cpu import Cpu
+from .frame import Frame
+
+Decide = Callable[[Frame], bool]
+
+
+class ConditionalBreakpoints:
+    """The addresses at which somebody has to be asked. `skip` is where a run starts, which does not count."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self._deciders: dict[int, list[Decide]] = {}
+        self._hooks: dict[int, int] = {}
+        self.skip: int | None = None
+        self.hit: int | None = None
+
+    def add(self, address: int, decide: Decide) -> None:
+        """Ask `decide` each time before the instruction at `address` is executed; True stops the machine there."""
+        self._deciders.setdefault(address, []).append(decide)
+        if address not in self._hooks:
+            engine = self._cpu.engine
+            self._hooks[address] = engine.hook_add(unicorn.UC_HOOK_CODE, self._reached, None, address, address)
+            self._cpu.forget([address])  # what was translated before does not call the hook
+
+    def remove(self, address: int, decide: Decide) -> None:
+        """Undo an `add`. Raises KeyError or ValueError if there was none."""
+        deciders = self._deciders[address]
+        deciders.remove(decide)
+        if not deciders:
+            del self._deciders[address]
+            self._cpu.engine.hook_del(self._hooks.pop(address))
+            self._cpu.forget([address])
+
+    def take_hit(self) -> int | None:
+        """After a run: the address at which it was stopped from here, if it was."""
+        hit, self.hit = self.hit, None
+        return hit
+
+    def _reached(self, engine: unicorn.Uc, address: int, size: int, _: object) -> None:
+        if address == self.skip:
+            self.skip = None
+            return
+        frame = self._cpu.frame
+        frame.load()
+        if any([decide(frame) for decide in self._deciders.get(address, ())]):
+            self.hit = address
+            engine.emu_stop()

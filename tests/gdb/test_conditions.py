@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Conditions and dprintf evaluated in the stub, against gdb's own evaluation of the same."""
+
+import re
+import time
+
+import pytest
+
+from armprobe.commands import GdbSession, Session
+
+EXPRESSIONS = [
+    "size > 300",
+    "(int) size % 7 == 3 || size < 40",
+    "size & 1 && !(size & 2)",
+    "workload.random % 3 == 1",
+    "(unsigned char) workload.random == workload.random % 256",
+    "*(int *) $sp >= 0",
+    "$x30 != $x0 && $pc > 16 && $sp != $x29",
+    "(short) (size * 12345) / -7 > 100",
+    "workload.round == 0 ? size > 500 : size < 500",
+    "(size << 60 >> 62) == 3",
+    "($sctlr_el1 & 1) == 1 && (size ^ 0x55) > 400",
+]
+
+
+def at_the_first_round(gdb: GdbSession) -> None:
+    gdb.execute("tbreak workload_round")
+    gdb.continue_to_stop()
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_the_stub_and_gdb_agree(gdb: GdbSession, session: Session, expression: str) -> None:
+    at_the_first_round(gdb)
+    start = session.machine.snapshot()
+    stops: dict[str, list[int]] = {}
+    for where in ("host", "target"):
+        session.machine.restore(start)
+        gdb.execute("flushregs")
+        gdb.execute(f"set breakpoint condition-evaluation {where}")
+        gdb.execute("delete")
+        gdb.execute(f"break *kmalloc if {expression}")
+        gdb.execute("tbreak list_round")
+        stops[where] = []
+        while gdb.continue_to_stop().function == "kmalloc":
+            stops[where].append(session.machine.instructions)
+        if where == "target":
+            assert "(target evals)" in gdb.execute("info breakpoints")
+    assert stops["host"] == stops["target"]
+    assert stops["host"]
+
+
+def test_a_false_condition_costs_no_packet(gdb: GdbSession, session: Session) -> None:
+    at_the_first_round(gdb)
+    gdb.execute("break kfree if $pc == 0")
+    gdb.execute("tbreak *list_round")
+    gdb.execute("set debug remote 1")
+    said = gdb.continue_to_stop().console
+    gdb.execute("set debug remote 0")
+    assert gdb.register("pc") == int(gdb.evaluate("(unsigned long) &list_round"))
+    assert said.count("Sending packet: $vCont") <= 2  # from where it was, and off the breakpoint it was at
+
+
+def test_a_condition_that_cannot_be_evaluated_stops(gdb: GdbSession) -> None:
+    at_the_first_round(gdb)
+    gdb.execute("break kfree if *(int *) 0xffff900000000000 == 1")
+    stop = gdb.continue_to_stop()
+    assert stop.function == "kfree"
+    assert "the condition of the breakpoint at 0x" in stop.console
+    assert "0xffff900000000000 is not mapped" in stop.console
+
+
+def test_a_condition_may_set_a_variable(gdb: GdbSession, session: Session) -> None:
+    """kfree is called 24 times before the lists are (SLAB_OBJECTS), counted by the condition itself."""
+    at_the_first_round(gdb)
+    gdb.execute("tvariable $hits = 0")
+    gdb.execute("break kfree if ($hits = $hits + 1) == 24")
+    gdb.execute("tbreak list_round")
+    assert gdb.continue_to_stop().function == "kfree"
+    assert gdb.continue_to_stop().function == "list_round"
+
+
+def test_dprintf(gdb: GdbSession, session: Session) -> None:
+    """The agent's style prints what gdb's own does."""
+    at_the_first_round(gdb)
+    start = session.machine.snapshot()
+    said = {}
+    for style in ("gdb", "agent"):
+        session.machine.restore(start)
+        gdb.execute("flushregs")
+        gdb.execute("delete")
+        gdb.execute(f"set dprintf-style {style}")
+        gdb.execute('dprintf *kmalloc,"<%lu %x %5d>\\n", $x0, (int) workload.random, (int) $x0')
+        gdb.execute("tbreak *list_round")
+        said[style] = re.findall(r"<\d.*>", gdb.continue_to_stop().console)
+    assert said["gdb"] == said["agent"]
+    assert len(said["gdb"]) == 24
+
+
+def test_dprintf_of_strings(gdb: GdbSession) -> None:
+    at_the_first_round(gdb)
+    gdb.execute("set dprintf-style agent")
+    gdb.execute('dprintf *strlen,"string [%s]\\n", (char *) $x0')
+    gdb.execute("tbreak *strcmp")
+    console = gdb.continue_to_stop().console
+    assert re.search(r"string \[round 0: [0-9a-f]{8} -?\d+\n?\]", console)
+
+
+def test_dprintf_goes_on_when_gdb_has_gone(gdb: GdbSession, session: Session) -> None:
+    """disconnected-dprintf is on by default; the text goes to the prompt then."""
+    at_the_first_round(gdb)
+    notices: list[str] = []
+    session.on_notice(notices.append)
+    gdb.execute("set dprintf-style agent")
+    gdb.execute('dprintf *kmalloc,"kmalloc(%lu)\\n", $x0')
+    gdb.execute("set breakpoint always-inserted on")  # or it is taken out at each stop
+    gdb.execute("break *kfree")
+    gdb._process.kill()
+    while session.controlled:
+        time.sleep(0.01)
+    notices.clear()
+    session.run("continue until=list_round")
+    said = [notice for notice in notices if notice.startswith("kmalloc(")]
+    assert len(said) == 24
+    session.kill()
+    session.run("continue until=list_round")
+    assert [notice for notice in notices if notice.startswith("kmalloc(")] == said
