@@ -33,6 +33,9 @@ _ROOM = 256 << 20
 # four times 30 s, and pauses of 1, 2 and 4 s between (apt.conf(5), Acquire::http::Timeout and Acquire::Retries).
 _PATIENCE = 180.0
 
+# Debian's keys, of the releases that are supported and of the next (package debian-archive-keyring)
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
 # Lists cannot be emptied by -o. These run whatever the system's owner has apt do after an update of the system's lists.
 _NO_HOOKS = "".join(f"#clear APT::Update::{hook};\n" for hook in ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success"))
 
@@ -66,20 +69,23 @@ def cache_directory() -> Path:
     return (home if home.is_absolute() else Path.home() / ".cache") / "armprobe"
 
 
-def fetch_kernel(report: Callable[[str], None] = print, *, refresh: bool = False) -> KernelFiles:
+def fetch_kernel(
+    report: Callable[[str], None] = print, *, refresh: bool = False, suite: str = ""
+) -> KernelFiles:
     """The newest stock kernel this system's apt sources offer, fetched unless one is in the cache already.
 
-    With `refresh`, a newer one is looked for even so. `report` is given one line for each step that takes time, none
-    when nothing is fetched. Safe to call from several processes at once. DebianError: it cannot be had.
+    With `refresh`, a newer one is looked for even so. With `suite`, such as "bullseye", it is that release's of Debian,
+    from the archive that the sources name. `report` is given one line for each step that takes time, none when nothing
+    is fetched. Safe to call from several processes at once. DebianError: it cannot be had.
     """
-    folder = cache_directory() / "debian"
+    folder = cache_directory() / "debian" / suite
     try:
         if not refresh and (cached := _cached(folder)):
             return cached
         with _lock(folder, report):
             if not refresh and (cached := _cached(folder)):
                 return cached
-            return _fetch(folder, report)
+            return _fetch(folder, report, suite)
     except OSError as error:
         raise DebianError(f"{error.filename or folder}: {error.strerror or error}") from error
 
@@ -123,11 +129,11 @@ def _lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def _fetch(folder: Path, report: Callable[[str], None]) -> KernelFiles:
+def _fetch(folder: Path, report: Callable[[str], None], suite: str) -> KernelFiles:
     with tempfile.TemporaryDirectory(prefix="armprobe-apt-") as work:
         _ask_for_room(folder, Path(work))
-        apt = _Apt(Path(work))
-        report("reading Debian's lists of arm64 packages")
+        apt = _Apt(Path(work), suite=suite)
+        report(f"reading the lists of arm64 packages of Debian {suite}".rstrip())
         apt.update()
         image, busybox = apt.show(apt.dependency(KERNEL)), apt.show(BUSYBOX)
         name = f"{image['Package'].removeprefix('linux-image-')}_{image['Version']}"
@@ -181,9 +187,12 @@ def _unpack(packages: list[Path], folder: Path) -> None:
 
 
 class _Apt:
-    """apt for packages of one architecture, with all its state in the folder `work`."""
+    """apt for packages of one architecture, with all its state in the folder `work`.
 
-    def __init__(self, work: Path, architecture: str = "arm64") -> None:
+    With `suite` it knows that release of Debian alone.
+    """
+
+    def __init__(self, work: Path, architecture: str = "arm64", suite: str = "") -> None:
         (work / "state/lists/partial").mkdir(parents=True)
         (work / "cache/archives/partial").mkdir(parents=True)
         (work / "status").touch()
@@ -212,6 +221,19 @@ class _Apt:
         self.options = ["-c", str(work / "no-hooks"), "-q"]
         self.options += [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         self.complaints = ""
+        if suite:
+            signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
+            (work / "suite.list").write_text(f"deb {signed}{self._archive(suite)} {suite} main\n")
+            for name, value in (("sourcelist", work / "suite.list"), ("sourceparts", "/dev/null")):
+                self.options += ["-o", f"Dir::Etc::{name}={value}"]
+
+    def _archive(self, suite: str) -> str:
+        """The address of Debian's archive as the system's sources have it: all mirrors keep it in a folder "debian"."""
+        addresses = self._run("apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)")[1]
+        for address in addresses.split():
+            if address.rstrip("/").endswith("/debian"):
+                return address
+        raise DebianError(f"the apt sources of this system name no archive of Debian's, where {suite} could be")
 
     def update(self) -> None:
         """Fetch the lists. One source that fails is no harm if another has the packages, so that is seen afterwards."""

@@ -156,10 +156,10 @@ def repository(tmp_path: Path, tool: Tool, use_source: Callable[[str], Path]) ->
     made.server.server_close()
 
 
-def refused(**options: bool) -> str:
+def refused(refresh: bool = False, suite: str = "") -> str:
     """The message of a fetch that has to fail: one sentence that says what to do instead."""
     with pytest.raises(DebianError) as caught:
-        fetch_kernel(lambda line: None, **options)
+        fetch_kernel(lambda line: None, refresh=refresh, suite=suite)
     message = str(caught.value)
     assert "\n" not in message
     assert "--kernel FILE --initrd FILE" in message
@@ -278,6 +278,17 @@ def test_package_without_a_kernel(repository: Repository) -> None:
 def test_unknown_suite(repository: Repository, use_source: Callable[[str], Path]) -> None:
     use_source(f"deb [trusted=yes] {repository.address} nosuchsuite main")
     assert "nosuchsuite" in refused()
+
+
+def test_another_suite_is_of_the_same_archive(use_source: Callable[[str], Path], tool: Tool) -> None:
+    tool("apt-get", "apt")
+    use_source("deb http://127.0.0.1:9/debian stable main")
+    assert "127.0.0.1:9/debian/dists/bullseye" in refused(suite="bullseye")
+
+
+def test_another_suite_takes_an_archive_of_debians(repository: Repository) -> None:
+    assert "no archive of Debian's, where bullseye could be" in refused(suite="bullseye")
+    assert repository.requests == []
 
 
 def test_offline(use_source: Callable[[str], Path], tool: Tool) -> None:

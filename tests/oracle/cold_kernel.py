@@ -21,6 +21,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from armprobe import machine
+from armprobe.probes import Era
 
 DRIVER: Final = Path(__file__).with_name("driver.S")
 ENTRY: Final = 5
@@ -43,9 +44,10 @@ _SCTLR_M: Final = 1
 
 
 class ColdKernel:
-    """The kernel in the file `vmlinuz`. `compiler` assembles the driver, in `folder`."""
+    """The kernel in the file `vmlinuz`, to be compared with `era`. `compiler` assembles the driver, in `folder`."""
 
-    def __init__(self, vmlinuz: Path, compiler: str, folder: Path) -> None:
+    def __init__(self, vmlinuz: Path, era: Era, compiler: str, folder: Path) -> None:
+        self.era = era
         self.machine = machine.load(vmlinuz)
         self.symbols = self.machine.symbols
         image = self.machine.guest.segments[0]
@@ -92,7 +94,7 @@ class ColdKernel:
             symbols = {symbol.name: symbol["st_value"] for symbol in table.iter_symbols()}
         at = self.allocate(len(code))
         self.machine.memory.write(at, code)
-        return {name: at + symbols[name] for name in ("call_each", "known_symbol")}
+        return {name: at + symbols[name] for name in ("call_each", "known_symbol", "record")}
 
     def text(self) -> tuple[int, array[int]]:
         """The kernel's own instructions, and the address of the first."""
@@ -127,11 +129,27 @@ class ColdKernel:
             done = array("Q", self.machine.memory.read(at, size))
         return done[RESULT::ENTRY]
 
+    def recorded_calls(self, of: str, by: str) -> list[tuple[int, int]]:
+        """The first two arguments of each call of the function `of`, which then returns 0, when `by` is called."""
+        with self.room(), self._in_place_of(of, "record"):
+            at = self.allocate(4096)
+            self.machine.memory.write(at, struct.pack("<Q", 8))
+            self.machine.registers["tpidr_el0"] = at
+            self.machine.call(by)
+            size = self.machine.memory.read_u64(at)
+            return list(struct.iter_unpack("<QQ", self.machine.memory.read(at + 8, size - 8)))
+
     @contextmanager
     def symbols_from_entries(self) -> Iterator[None]:
         """Meanwhile kallsyms_lookup_size_offset answers what the entries say."""
-        at = self.symbols["kallsyms_lookup_size_offset"].address
-        distance = self._driver["known_symbol"] - at
+        with self._in_place_of("kallsyms_lookup_size_offset", "known_symbol"):
+            yield
+
+    @contextmanager
+    def _in_place_of(self, function: str, driver: str) -> Iterator[None]:
+        """Meanwhile the driver's function `driver` stands in for the kernel's `function`."""
+        at = self.symbols[function].address
+        distance = self._driver[driver] - at
         memory = self.machine.memory
         original = memory.read(at, 4)
         memory.write(at, struct.pack("<I", 0x1400_0000 | distance >> 2 & 0x3FF_FFFF))  # B
@@ -153,10 +171,14 @@ def entries(x0: Sequence[int], x1: Column, x2: Column = 0, offset: Column = NO_S
 
 
 def _relocated(image: bytes, link_base: int) -> bytes:
-    """The Image with its relocations applied for the address it is linked at."""
+    """The Image with its relocations applied for the address it is linked at.
+
+    One whose relocations are packed (CONFIG_RELR, Debian's since 6.12) has them in place already.
+    """
     runs = [match[0] for match in _RELATIVES.finditer(image)]
-    assert runs, "the Image has no table of R_AARCH64_RELATIVE relocations"
     result = bytearray(image)
+    if not runs:
+        return image
     for place, _, addend in struct.iter_unpack("<QQQ", max(runs, key=len)):
         struct.pack_into("<Q", result, place - link_base, addend)
     return bytes(result)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel to compare with, how much to compare, and the account of what was compared.
-
-ARMPROBE_ORACLE=all (`make oracle`) compares all there is; otherwise it is what some seconds allow.
-"""
+"""The kernels to compare with, how much to compare, and the account of what was compared."""
 
 import os
 from collections.abc import Callable
@@ -12,24 +9,18 @@ import pytest
 from armprobe.commands.debian import DebianError, KernelFiles, fetch_kernel
 
 from .cold_kernel import ColdKernel
+from .references import DEFAULT, EVERYTHING, REFERENCES, Reference
 
 COMPARED = "compared with the kernel"
 
 
-@pytest.fixture(scope="session")
-def everything() -> bool:
-    """Whether to compare all there is."""
-    return os.environ.get("ARMPROBE_ORACLE") == "all"
-
-
-@pytest.fixture(scope="session")
-def kernel_files() -> KernelFiles:
-    """Debian's stock kernel 6.1. Where it cannot be had tests are skipped, and fail under CI."""
+def fetch(reference: Reference) -> KernelFiles:
+    """The files of that kernel. Where it cannot be had tests are skipped, and fail under CI."""
     try:
-        files = fetch_kernel()
-        if files.kernel_version.startswith("6.1."):
+        files = fetch_kernel(suite=reference.suite)
+        if files.kernel_version.startswith(reference.version):
             return files
-        missing = f"this system's apt offers Linux {files.kernel_version}: the rules compared are those of 6.1"
+        missing = f"apt offers Linux {files.kernel_version}, and what is compared are the rules of {reference.version}*"
     except DebianError as error:
         missing = str(error)
     if os.environ.get("CI"):
@@ -38,12 +29,25 @@ def kernel_files() -> KernelFiles:
 
 
 @pytest.fixture(scope="session")
+def kernel_files() -> KernelFiles:
+    """Those of the kernel that the default era is compared with."""
+    return fetch(REFERENCES[DEFAULT])
+
+
+@pytest.fixture(scope="session", params=REFERENCES)
 def kernel(
-    kernel_files: KernelFiles, tool: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tool: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> ColdKernel:
-    """Debian's stock kernel, its functions ready to be called."""
+    """A stock kernel of each era there is one of, its functions ready to be called."""
+    reference = REFERENCES[request.param]
     compiler = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
-    return ColdKernel(kernel_files.vmlinuz, compiler, tmp_path_factory.mktemp("oracle"))
+    return ColdKernel(fetch(reference).vmlinuz, reference.era, compiler, tmp_path_factory.mktemp("oracle"))
+
+
+@pytest.fixture
+def share(kernel: ColdKernel) -> int:
+    """Of how many things to compare one is: a part will do for eras that are not the default."""
+    return 1 if EVERYTHING or kernel.era.name == DEFAULT else 8
 
 
 @pytest.fixture

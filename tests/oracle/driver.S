@@ -42,3 +42,15 @@ known_symbol:
 	str	x4, [x2]
 2:	cset	w0, ne
 	ret
+
+// In place of a function of two arguments: appends them to the array at TPIDR_EL0, whose first word is its size in bytes
+	.global record
+record:
+	mrs	x2, tpidr_el0
+	ldr	x3, [x2]
+	add	x4, x2, x3
+	stp	x0, x1, [x4]
+	add	x3, x3, #16
+	str	x3, [x2]
+	mov	w0, #0
+	ret

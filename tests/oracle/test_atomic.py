@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import pytest
 
-from armprobe.probes import ERAS, Verdict, decode
+from armprobe.probes import Era, Verdict, decode
 from armprobe.probes.atomic import load_exclusive_before
 from armprobe.probes.era import AtomicScan
 
 from .cold_kernel import BATCH, ColdKernel, entries
+from .references import AT_LENGTH, DEFAULT, EVERYTHING, REFERENCES
 
-ERA = ERAS["v6.1"]
 ROOM = 48
 """Instructions in a generated sequence; the scan looks at 32."""
 
@@ -48,8 +48,8 @@ def kernels(kernel: ColdKernel, addresses: Sequence[int], offsets: Sequence[int]
         return verdicts
 
 
-def ours(read: Callable[[int], int], address: int, start: int, rules: AtomicScan = ERA.atomic) -> int:
-    verdict = decode(read(address), ERA).verdict
+def ours(read: Callable[[int], int], address: int, start: int, era: Era, rules: AtomicScan) -> int:
+    verdict = decode(read(address), era).verdict
     behind = load_exclusive_before(rules, read, address, start)
     return (verdict if behind is None else Verdict.REJECTED).value
 
@@ -74,6 +74,7 @@ class Sequences:
 
     def __init__(self, kernel: ColdKernel, count: int) -> None:
         rng = random.Random(3)
+        self.era = kernel.era
         self.words = array("I", [word for _ in range(count) for word in sequence(rng)])
         self.offsets = [rng.choice((4 * rng.randrange(ROOM + 1), rng.randrange(4 * ROOM + 1))) for _ in range(count)]
         with kernel.room():
@@ -88,28 +89,28 @@ class Sequences:
     def differences(self, rules: AtomicScan) -> Iterator[tuple[int, int, int, int]]:
         """Where our scan, following `rules`, differs: place, offset into the function, the kernel's verdict, ours."""
         for address, offset, answer in zip(self.addresses, self.offsets, self.answers, strict=True):
-            our = ours(self.read, address, address - offset, rules)
+            our = ours(self.read, address, address - offset, self.era, rules)
             if our != answer:
                 yield address - self.start, offset, answer, our
 
 
 @pytest.fixture(scope="module")
-def sequences(kernel: ColdKernel, everything: bool) -> Sequences:
-    return Sequences(kernel, BATCH if everything else 20_000)
+def sequences(kernel: ColdKernel) -> Sequences:
+    return Sequences(kernel, BATCH if EVERYTHING else 20_000 if kernel.era.name == DEFAULT else 5_000)
 
 
 def test_sequences(sequences: Sequences, compared: Callable[[str, int], None]) -> None:
-    assert list(sequences.differences(ERA.atomic)) == []
+    assert list(sequences.differences(sequences.era.atomic)) == []
     refused_for_it = sum(
-        not answer and decode(sequences.read(address), ERA).verdict is not Verdict.REJECTED
+        not answer and decode(sequences.read(address), sequences.era).verdict is not Verdict.REJECTED
         for address, answer in zip(sequences.addresses, sequences.answers, strict=True)
     )
-    compared(f"atomic scan: generated sequences, {refused_for_it:,} of them refused for it", len(sequences.answers))
+    what = f"atomic scan: generated sequences, {refused_for_it:,} of them refused for it"
+    compared(f"{sequences.era.name} {what}", len(sequences.answers))
 
 
-def mistakes() -> list[AtomicScan]:
+def mistakes(right: AtomicScan) -> list[AtomicScan]:
     """The rules of the scan with one thing wrong, such as one bit more or less looked at."""
-    right = ERA.atomic
     bits = [1 << number for number in range(32)]
     return [
         *(replace(right, reach=right.reach + by) for by in (-1, 1)),
@@ -118,12 +119,18 @@ def mistakes() -> list[AtomicScan]:
     ]
 
 
-@pytest.mark.parametrize("rules", mistakes(), ids=repr)
-def test_a_mistake_in_the_rules_would_be_seen(sequences: Sequences, rules: AtomicScan) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "rules"),
+    [(era, wrong) for era in AT_LENGTH for wrong in mistakes(REFERENCES[era].era.atomic)],
+    indirect=["kernel"],
+    scope="session",
+    ids=str,
+)
+def test_a_mistake_in_the_rules_would_be_seen(kernel: ColdKernel, sequences: Sequences, rules: AtomicScan) -> None:
     assert next(sequences.differences(rules), None)
 
 
-def test_text(kernel: ColdKernel, everything: bool, compared: Callable[[str, int], None]) -> None:
+def test_text(kernel: ColdKernel, share: int, compared: Callable[[str, int], None]) -> None:
     """Instructions of the kernel's own text, which it looks up in its own kallsyms: those shortly after an exclusive,
     or all there are."""
     start, words = kernel.text()
@@ -131,7 +138,7 @@ def test_text(kernel: ColdKernel, everything: bool, compared: Callable[[str, int
     for index, word in enumerate(words):
         if word & GROUP == VALUE:
             near.update(range(index, min(index + 40, len(words))))
-    chosen = range(len(words)) if everything else sorted(near)[::32]
+    chosen = range(len(words)) if EVERYTHING else sorted(near)[:: 32 * share]
     addresses = [start + 4 * index for index in chosen]
 
     def read(address: int) -> int:
@@ -142,10 +149,10 @@ def test_text(kernel: ColdKernel, everything: bool, compared: Callable[[str, int
     for address, answer in zip(addresses, kernels(kernel, addresses), strict=True):
         covering = kernel.symbols.at(address)
         assert covering is not None
-        our = ours(read, address, covering[0].address)
+        our = ours(read, address, covering[0].address, kernel.era, kernel.era.atomic)
         if our != answer:
             different.append((kernel.symbols.describe(address), answer, our))
         found[answer] += 1
     assert different == []
     assert len(found) == len(Verdict)
-    compared("atomic scan: instructions of the kernel's own text", len(addresses))
+    compared(f"{kernel.era.name} atomic scan: instructions of the kernel's own text", len(addresses))

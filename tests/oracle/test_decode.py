@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from armprobe.probes import ERAS, Era, Verdict, decode
+from armprobe.probes import Era, Verdict, decode
 from armprobe.probes.instructions import Row
 
 from .cold_kernel import BATCH, ColdKernel, entries
-from .words import GROUPS, ROWS, group, neighbours
+from .references import AT_LENGTH, EVERYTHING, REFERENCES
+from .words import GROUPS, group, neighbours
 
 ASI = 0x20
 """Bytes of struct arch_specific_insn, v6.1 (BTF)."""
 HANDLER = 0x10
 """Byte offset of its member api.handler."""
-
-ERA = ERAS["v6.1"]
 
 Answer = tuple[int, str]
 """The verdict as the kernel's number, and the simulator, "" for none."""
@@ -53,25 +52,27 @@ def ours(word: int, era: Era) -> Answer:
     return decoded.verdict.value, decoded.simulator
 
 
-def differences(words: Iterable[int], answers: Iterable[Answer]) -> list[str]:
+def differences(kernel: ColdKernel, words: array[int]) -> list[str]:
     return [
         f"{word:#010x}: the kernel says {answer}, decode {our}"
-        for word, answer in zip(words, answers, strict=True)
-        if answer != (our := ours(word, ERA))
+        for word, answer in zip(words, kernels(kernel, words), strict=True)
+        if answer != (our := ours(word, kernel.era))
     ]
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_words(kernel: ColdKernel, name: str, everything: bool, compared: Callable[[str, int], None]) -> None:
-    words = group(name, everything)
-    assert differences(words, kernels(kernel, words)) == []
-    compared(f"decode: {name}", len(words))
+def test_words(
+    kernel: ColdKernel, name: str, share: int, compared: Callable[[str, int], None]
+) -> None:
+    words = group(name, EVERYTHING)[::share]
+    assert differences(kernel, words) == []
+    compared(f"{kernel.era.name} decode: {name}", len(words))
 
 
-def test_text(kernel: ColdKernel, compared: Callable[[str, int], None]) -> None:
-    words = array("I", dict.fromkeys(kernel.text()[1]))
-    assert differences(words, kernels(kernel, words)) == []
-    compared("decode: the different words of the kernel's own text", len(words))
+def test_text(kernel: ColdKernel, share: int, compared: Callable[[str, int], None]) -> None:
+    words = array("I", dict.fromkeys(kernel.text()[1]))[::share]
+    assert differences(kernel, words) == []
+    compared(f"{kernel.era.name} decode: the different words of the kernel's own text", len(words))
 
 
 def mistakes(row: Row) -> Iterator[tuple[Row, ...]]:
@@ -83,16 +84,23 @@ def mistakes(row: Row) -> Iterator[tuple[Row, ...]]:
             yield (row._replace(mask=row.mask | bit),)
 
 
+def rows(era: str) -> list[Row]:
+    """Those whose absence changes an answer: the others are there for their warnings."""
+    return [row for row in REFERENCES[era].era.rows if row.verdict is not Verdict.GOOD or not row.text]
+
+
 @pytest.mark.parametrize(
-    "row",
-    # the others are there for their warnings
-    [row for row in ROWS if row.verdict is not Verdict.GOOD or not row.text],
-    ids=lambda row: f"{row.mask:08x}-{row.value:08x}",
+    ("kernel", "row"),
+    [(era, row) for era in AT_LENGTH for row in rows(era)],
+    indirect=["kernel"],
+    scope="session",
+    ids=lambda value: f"{value.mask:08x}-{value.value:08x}" if isinstance(value, Row) else value,
 )
 def test_a_mistake_in_the_table_would_be_seen(kernel: ColdKernel, row: Row) -> None:
     words = array("I", dict.fromkeys(neighbours(row, 8)))
     answers = kernels(kernel, words)
-    at = ROWS.index(row)
+    table = kernel.era.rows
+    at = table.index(row)
     for wrong in mistakes(row):
-        era = dataclasses.replace(ERA, rows=(*ROWS[:at], *wrong, *ROWS[at + 1 :]))
+        era = dataclasses.replace(kernel.era, rows=(*table[:at], *wrong, *table[at + 1 :]))
         assert any(answer != ours(word, era) for word, answer in zip(words, answers, strict=True)), wrong

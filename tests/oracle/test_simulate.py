@@ -10,12 +10,13 @@ from typing import Final
 
 import pytest
 
-from armprobe.probes import simulate
+from armprobe.probes import ERAS, simulate
 from armprobe.probes.pt_regs import PC, PT_REGS_SIZE, SP, StackRegs
 
 from .cold_kernel import ColdKernel, entries
-from .words import ROWS
+from .references import DEFAULT, EVERYTHING
 
+ROWS: Final = ERAS[DEFAULT].rows
 SIMULATORS: Final = sorted({row.simulator for row in ROWS if row.simulator})
 LITERALS: Final = ("simulate_ldr_literal", "simulate_ldrsw_literal")
 REACH: Final = 1 << 20
@@ -56,26 +57,26 @@ def kernels(kernel: ColdKernel, simulator: str, words: list[int], addresses: lis
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
-def test_simulator(kernel: ColdKernel, simulator: str, everything: bool, compared: Callable[[str, int], None]) -> None:
+def test_simulator(kernel: ColdKernel, simulator: str, share: int, compared: Callable[[str, int], None]) -> None:
     rng = random.Random(simulator)
-    rounds = 20 if everything else 1
+    rounds, count = 20 if EVERYTHING else 1, STATES // share
     for _ in range(rounds):
-        words = [instruction(rng, simulator) for _ in range(STATES)]
-        states = [state(rng) for _ in range(STATES)]
+        words = [instruction(rng, simulator) for _ in range(count)]
+        states = [state(rng) for _ in range(count)]
         with kernel.room():
             if simulator in LITERALS:
-                size = 2 * REACH + 4 * STATES
+                size = 2 * REACH + 4 * count
                 memory = kernel.allocate(size)
                 content = rng.randbytes(size)
                 kernel.machine.memory.write(memory, content)
-                addresses = [memory + REACH + 4 * number for number in range(STATES)]
+                addresses = [memory + REACH + 4 * number for number in range(count)]
             else:
-                addresses = [address(rng) for _ in range(STATES)]
+                addresses = [address(rng) for _ in range(count)]
             after = kernels(kernel, simulator, words, addresses, states)
             different = []
             for number, (word, at, before) in enumerate(zip(words, addresses, states, strict=True)):
                 regs = StackRegs(before)
-                simulate(word, at, regs, memory=kernel.machine.memory.read)
+                simulate(word, at, regs, kernel.era, memory=kernel.machine.memory.read)
                 expected = after[number * PT_REGS_SIZE :][:PT_REGS_SIZE]
                 assert expected != before
                 if regs.memory != expected:
@@ -86,7 +87,7 @@ def test_simulator(kernel: ColdKernel, simulator: str, everything: bool, compare
             assert different == []
             if simulator in LITERALS:
                 assert kernel.machine.memory.read(memory, size) == content
-    compared(simulator, rounds * STATES)
+    compared(f"{kernel.era.name} {simulator}", rounds * count)
 
 
 def changes(before: bytes, after: bytes) -> dict[str, str]:

@@ -12,7 +12,8 @@ from typing import Final
 from armprobe.probes import ERAS
 from armprobe.probes.instructions import Row
 
-ROWS: Final = ERAS["v6.1"].rows
+ROWS: Final = list(dict.fromkeys(row for era in ERAS.values() for row in era.rows))
+"""The rows of all eras: what another era tells apart is where a mistake is likely."""
 _ALL: Final = 0xFFFF_FFFF
 
 

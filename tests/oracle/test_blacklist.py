@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The areas without probes, and the size of an exception table entry, against what the kernel's own code says."""
+
+from __future__ import annotations
+
+import struct
+
+from armprobe.machine import MachineError
+from armprobe.probes.code_references import addresses_formed
+
+from .cold_kernel import ColdKernel
+
+GENERIC = ("__kprobes_text_start", "__noinstr_text_start")
+"""Those that kernel/kprobes.c adds, for every architecture, in a part of init_kprobes()."""
+
+
+def formed(kernel: ColdKernel, function: str) -> list[int]:
+    return addresses_formed(kernel.machine.memory.read_u32, kernel.symbols[function])
+
+
+def test_areas_of_the_architecture(kernel: ColdKernel) -> None:
+    """arch_populate_kprobe_blacklist() is called, and what it would add is noted."""
+    added = kernel.recorded_calls("kprobe_add_area_blacklist", by="arch_populate_kprobe_blacklist")
+    areas = [area for area in kernel.era.blacklist if area[0] not in GENERIC]
+    assert sorted(added) == sorted(tuple(kernel.symbols[name].address for name in area) for area in areas)
+
+
+def test_areas_of_all_architectures(kernel: ColdKernel) -> None:
+    """init_kprobes() does too much to be called here, but it has these addresses in it."""
+    areas = [area for area in kernel.era.blacklist if area[0] in GENERIC]
+    assert len(areas) == len(GENERIC)
+    assert {kernel.symbols[start].address for start, _ in areas} <= set(formed(kernel, "init_kprobes"))
+
+
+def test_exception_entries(kernel: ColdKernel) -> None:
+    """Entries are sorted by the address of the instruction, which is in the text (scripts/sorttable.c)."""
+    start, end = sorted(formed(kernel, "search_exception_tables")[:2])
+    text = kernel.symbols["_stext"].address, kernel.symbols["_etext"].address
+
+    def fits(size: int) -> bool:
+        if (end - start) % size:
+            return False
+        try:
+            table = kernel.machine.memory.read(start, end - start)
+        except MachineError:
+            return False
+        places = [start + at + struct.unpack_from("<i", table, at)[0] for at in range(0, len(table), size)]
+        return places == sorted(places) and all(text[0] <= place < text[1] for place in places)
+
+    assert next(size for size in range(4, 33, 4) if fits(size)) == kernel.era.exception_entry  # its multiples fit too
