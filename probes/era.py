@@ -46,7 +46,6 @@ class Era:
     rows: tuple[Row, ...]  # the instruction decoder
     atomic: AtomicScan
     hits: rules.HitRules
-    exception_entry: int  # bytes of one exception table entry
     blacklist: tuple[tuple[str, str], ...]  # areas without probes: the linker symbols at start and end
 
 
@@ -66,7 +65,6 @@ ERAS: Final = {
             rows=ROWS_V4_8,
             atomic=_SCAN_V4_8,
             hits=rules.V4_8,
-            exception_entry=8,
             # arch_within_kprobe_blacklist(), and what arch_prepare_kprobe() refuses
             blacklist=_areas(
                 "kprobes_text",
@@ -83,7 +81,6 @@ ERAS: Final = {
             rows=ROWS_V4_8,
             atomic=_SCAN,
             hits=rules.V5_4,
-            exception_entry=8,
             blacklist=_areas(
                 "kprobes_text",
                 "entry_text",
@@ -99,7 +96,6 @@ ERAS: Final = {
             rows=ROWS_V5_10,
             atomic=_SCAN,
             hits=rules.V5_10,
-            exception_entry=8,
             blacklist=_areas(
                 "kprobes_text",
                 "noinstr_text",  # commit 66e9b0717102 (v5.8)
@@ -115,7 +111,6 @@ ERAS: Final = {
             rows=ROWS_V5_10,
             atomic=_SCAN,
             hits=rules.V6_1,
-            exception_entry=12,  # commit d6e2cc564775 (v5.17) added type and data to the two offsets
             blacklist=_areas(
                 "kprobes_text",
                 "noinstr_text",
@@ -131,7 +126,6 @@ ERAS: Final = {
             rows=ROWS_V6_9,
             atomic=_SCAN,
             hits=rules.V6_9,
-            exception_entry=12,
             # The identity map has left the text (commit af7249b317e4, v6.3).
             blacklist=_areas(
                 "kprobes_text", "noinstr_text", "entry_text", "irqentry_text", "hyp_text", "hyp_idmap_text"
@@ -139,6 +133,10 @@ ERAS: Final = {
         ),
     )
 }
+
+
+AREAS: Final = frozenset(area for era in ERAS.values() for area in era.blacklist)
+"""What any era allows no probes in."""
 
 
 def find_era(era: str | Era) -> Era:

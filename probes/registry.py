@@ -84,6 +84,7 @@ class Kprobes:
         self._text = Text(machine, self._sites)
         self._tables = Tables(machine, self._text, self.era)
         self._addresses = Addresses(machine, self._text, self._tables, self.era)
+        self._checkers = {self.era.name: self._addresses}  # by era
         self._departures = Departures(machine, self._text, self._sites, self._kill)
         self._slots = Slots(machine, self._text)
         self._recorder = Recorder(machine)
@@ -276,6 +277,20 @@ class Kprobes:
         sites = sorted([*self._sites.values(), *self._gone], key=lambda site: site.addr)
         return [probe.owner for site in sites for probe in site.probes]
 
+    def check(self, place: str | int, era: str | Era | None = None) -> Decoded:
+        """How the instruction at `place` would be executed, if it had a probe: "kfree", "kfree+0x10" or an address.
+
+        Nothing is registered, and `era` may be another than the registry's: what would that kernel say, if the guest's
+        code were its own? Raises ProbeError as `register_kprobe` would.
+        """
+        wanted = self.era if era is None else find_era(era)
+        if wanted.name not in self._checkers:
+            tables = Tables(self.machine, self._text, wanted)
+            self._checkers[wanted.name] = Addresses(self.machine, self._text, tables, wanted)
+        addresses = self._checkers[wanted.name]
+        address, symbol = addresses.resolve(Kprobe(place) if isinstance(place, str) else Kprobe(addr=place))
+        return self._judge(addresses, address, symbol)[-1]
+
     @property
     def blacklist(self) -> Sequence[Area]:
         """What must not be probed, in order of address."""
@@ -336,11 +351,7 @@ class Kprobes:
         probe.flags &= DISABLED
         site = self._sites.get(address)
         if site is None:
-            word = self._addresses.instruction(address)
-            self._addresses.check(address, symbol)
-            original = self._guest.original(address, word)
-            decoded = _UNKNOWN if original == KPROBES_BRK_WORD else self._addresses.accept(address, symbol, original)
-            site = Site(address, word, original, decoded, self._stepping)
+            site = Site(address, *self._judge(self._addresses, address, symbol), self._stepping)
         site.probes.insert(0, probe)
         site.refresh()
         try:
@@ -363,6 +374,13 @@ class Kprobes:
             probe.warnings.append(
                 f"{probe.name} is disabled, as unregistering leaves a probe, and therefore not armed: enable it"
             )
+
+    def _judge(self, addresses: Addresses, address: int, symbol: Symbol) -> tuple[int, int, Decoded]:
+        """What the text has at `address`, the instruction proper, and the verdict on it. Raises ProbeError."""
+        word = addresses.instruction(address)
+        addresses.check(address, symbol)
+        original = self._guest.original(address, word)
+        return word, original, _UNKNOWN if original == KPROBES_BRK_WORD else addresses.accept(address, symbol, original)
 
     def _choose_stepping(self, site: Site) -> None:
         """Step by a branch where that was asked for and nobody needs to know when the instruction is done."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError
 
 from .code_references import addresses_formed
-from .era import Era
+from .era import AREAS, Era
 from .pt_regs import DAIF
 from .text import Text
 
 _HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address is formed the list may begin
 _JUMP_ENTRY: Final = 16  # bytes: s32 code, s32 target, s64 key, each relative to itself (include/linux/jump_label.h)
+# An exception table entry: s32 insn, s32 fixup, each relative to itself; since v5.17 also s16 type, s16 data (commit
+# d6e2cc564775). It is the guest's kernel that decides, not the era.
+_EXCEPTION_ENTRIES: Final = (8, 12)
 _NOP: Final = 0xD503_201F
 _B: Final = 0b000101  # bits 31 to 26
 _LIST_LIMIT: Final = 100_000
@@ -30,6 +34,10 @@ class Area(NamedTuple):
     end: int
     name: str
 
+    def covers(self, other: Area) -> bool:
+        """Whether all of `other` is in it."""
+        return self.start <= other.start and other.end <= self.end
+
 
 class Tables:
     """Reads the tables of one machine's guest; an absent table is empty."""
@@ -39,27 +47,39 @@ class Tables:
         self._symbols = machine.symbols
         self._text = text
         self._era = era
-        self._list: tuple[int, bytes, list[Area]] | None = None  # its head's address and content, and what it has
+        self._list: tuple[int, bytes, list[Area]] | None = None  # its head's address and content, and what it forbids
         self._from_symbols: list[Area] | None = None
         self._order: tuple[list[Area], list[int], list[int]] | None = None
         self._cache: dict[str, frozenset[int]] = {}
 
     def blacklist(self) -> list[Area]:
-        """Everything that must not be probed, as /sys/kernel/debug/kprobes/blacklist has it, in order of address."""
+        """Everything that must not be probed, as /sys/kernel/debug/kprobes/blacklist has it, in order of address.
+
+        A Linux guest's own list is followed, but for the areas that its kernel and the era differ in.
+        """
         known = self._kernel_list()
         if known is not None:
             return known
         if self._from_symbols is not None:
             return self._from_symbols
-        areas = self._marked()
-        for start, end in self._era.blacklist:
-            found = self._text.area(start, end)
-            if found is not None and found[0] < found[1]:
-                areas.append(Area(*found, start.removeprefix("__").removesuffix("_start")))
-        areas.sort()
+        areas = sorted(self._marked() + self._areas(self._era.blacklist))
         if self._machine.kind != "linux":  # which is to make its list of them, and to free some
             self._from_symbols = areas
         return areas
+
+    def _areas(self, names: Iterable[tuple[str, str]]) -> list[Area]:
+        """The areas between these linker symbols, those that the guest has and that are not empty."""
+        return [
+            Area(*found, start.removeprefix("__").removesuffix("_start"))
+            for start, end in names
+            if (found := self._text.area(start, end)) is not None and found[0] < found[1]
+        ]
+
+    def _in_era(self, areas: list[Area]) -> list[Area]:
+        """The list of the guest's kernel, as a kernel of the era would have made it."""
+        allowed = self._areas(AREAS - set(self._era.blacklist))
+        kept = [area for area in areas if not any(other.covers(area) for other in allowed)]
+        return kept + [own for own in self._areas(self._era.blacklist) if not any(own.covers(area) for area in kept)]
 
     def forbidden(self, address: int) -> Area | None:
         """The area of the blacklist that `address` is in, or None (within_kprobe_blacklist)."""
@@ -98,8 +118,8 @@ class Tables:
         """Whether the instruction has an entry in the exception table."""
         if self._symbols.module_at(address):
             return bool(self._ask("search_exception_tables", address))
-        size = self._era.exception_entry
-        return address in self._relative("__start___ex_table", "__stop___ex_table", size, "search_exception_tables")
+        symbols = "__start___ex_table", "__stop___ex_table"
+        return address in self._relative(*symbols, _EXCEPTION_ENTRIES, "search_exception_tables")
 
     def is_jump_label(self, address: int) -> bool:
         """Whether the instruction is a branch that the kernel turns on and off by patching."""
@@ -108,7 +128,7 @@ class Tables:
             may_be = word == _NOP or word >> 26 == _B  # the guest looks at all there are, which takes its time
             return may_be and bool(self._ask("jump_label_text_reserved", address, address) & 0xFFFF_FFFF)
         symbols = "__start___jump_table", "__stop___jump_table"
-        return address in self._relative(*symbols, _JUMP_ENTRY, "jump_label_text_reserved")
+        return address in self._relative(*symbols, (_JUMP_ENTRY,), "jump_label_text_reserved")
 
     def _ask(self, function: str, *arguments: int) -> int:
         """What a function of the guest's says; 0 if it cannot.
@@ -126,27 +146,33 @@ class Tables:
         finally:
             registers.pstate = before
 
-    def _relative(self, start: str, end: str, size: int, user: str) -> frozenset[int]:
-        """The addresses that the first word of each entry is the distance to; sorting a table changes none."""
+    def _relative(self, start: str, end: str, sizes: Sequence[int], user: str) -> frozenset[int]:
+        """The addresses that the first word of each entry is the distance to; sorting a table changes none.
+
+        An entry has the one of `sizes` with which the most of them are in the text.
+        """
         if start not in self._cache:
-            area = self._text.area(start, end) or self._used_by(user, size)
+            area = self._text.area(start, end) or self._used_by(user)
             if area is None:
                 return frozenset()
             try:
                 data = self._text.read(area[0], area[1] - area[0])
             except MachineError:
                 return frozenset()
-            self._cache[start] = frozenset(
-                area[0] + at + struct.unpack_from("<i", data, at)[0] for at in range(0, len(data) - size + 1, size)
-            )
+            tables = [
+                frozenset(area[0] + at + struct.unpack_from("<i", data, at)[0] for at in range(0, len(data) - 3, size))
+                for size in sizes
+            ]
+            self._cache[start] = tables[0] if len(tables) == 1 else max(tables, key=self._share_in_text)
         return self._cache[start]
 
-    def _used_by(self, function: str, size: int) -> tuple[int, int] | None:
-        """The table of entries of `size` bytes whose start and end `function` forms first."""
+    def _share_in_text(self, addresses: frozenset[int]) -> float:
+        return sum(map(self._text.contains, addresses)) / max(len(addresses), 1)
+
+    def _used_by(self, function: str) -> tuple[int, int] | None:
+        """The table whose start and end `function` forms first."""
         formed = self._formed(function)[:2]
-        if len(formed) < 2 or formed[0] == formed[1] or (formed[1] - formed[0]) % size:
-            return None
-        return min(formed), max(formed)
+        return (min(formed), max(formed)) if len(set(formed)) == 2 else None
 
     def _formed(self, function: str) -> list[int]:
         symbol = self._symbols.get(function)
@@ -171,7 +197,7 @@ class Tables:
         for head in heads:
             areas = self._walk(head)
             if areas:
-                self._list = head, self._read(head, 16), sorted(areas)
+                self._list = head, self._read(head, 16), sorted(self._in_era(areas))
                 return self._list[2]
         return None
 

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The areas without probes, and the size of an exception table entry, against what the kernel's own code says."""
+"""The areas without probes, against what the kernel's own code makes its list of."""
 
 from __future__ import annotations
 
-import struct
-
-from armprobe.machine import MachineError
 from armprobe.probes.code_references import addresses_formed
 
 from .cold_kernel import ColdKernel
@@ -30,21 +27,3 @@ def test_areas_of_all_architectures(kernel: ColdKernel) -> None:
     areas = [area for area in kernel.era.blacklist if area[0] in GENERIC]
     assert len(areas) == len(GENERIC)
     assert {kernel.symbols[start].address for start, _ in areas} <= set(formed(kernel, "init_kprobes"))
-
-
-def test_exception_entries(kernel: ColdKernel) -> None:
-    """Entries are sorted by the address of the instruction, which is in the text (scripts/sorttable.c)."""
-    start, end = sorted(formed(kernel, "search_exception_tables")[:2])
-    text = kernel.symbols["_stext"].address, kernel.symbols["_etext"].address
-
-    def fits(size: int) -> bool:
-        if (end - start) % size:
-            return False
-        try:
-            table = kernel.machine.memory.read(start, end - start)
-        except MachineError:
-            return False
-        places = [start + at + struct.unpack_from("<i", table, at)[0] for at in range(0, len(table), size)]
-        return places == sorted(places) and all(text[0] <= place < text[1] for place in places)
-
-    assert next(size for size in range(4, 33, 4) if fits(size)) == kernel.era.exception_entry  # its multiples fit too
