@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Final
 
 from armprobe.machine import MachineError
-from armprobe.probes import DEFAULT_ERA, ERAS, ProbeError
+from armprobe.probes import DEFAULT_ERA, ERAS, STEPPINGS, TRAMPOLINES, ProbeError
 from armprobe.stub import Server, StubError, serve
 
-from . import demo, linux
+from . import bug_2015, demo, linux
 from .errors import CommandError
 from .gdb_session import GDBINIT, PROXY
 from .repl import Repl
 from .session import Session
 
 LISTEN: Final = "127.0.0.1:1234"
-_VERBS: Final = ("serve", "gdb", "linux", "script", "demo")
+_VERBS: Final = ("serve", "gdb", "linux", "script", "demo", "bug-2015")
 _DESCRIPTION: Final = """\
 An ARMv8-A machine in this process with Linux kprobes built into it, that GDB attaches to.
 
@@ -39,6 +39,7 @@ An ARMv8-A machine in this process with Linux kprobes built into it, that GDB at
   armprobe script FILE      run a script of commands, or a .py using the API
   armprobe -c CMD [-c CMD]  run commands and exit
   armprobe demo             the tour: what armprobe does, shown on the demo guest
+  armprobe bug-2015         the kretprobe bug that armprobe grew from, happening and fixed
 
 GUEST is demo, linux, or the path of a bare-metal AArch64 ELF, an arm64 kernel Image or vmlinuz, or a snapshot."""
 
@@ -49,6 +50,10 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         description=_DESCRIPTION if not verb else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if verb == "bug-2015":
+        names = ("all", *(case.name for case in bug_2015.CASES))
+        parser.add_argument("case", nargs="?", default="all", choices=names, help="one of the cases (default: all)")
+        return parser
     if verb == "script":
         parser.add_argument("file", type=Path, help="a file of commands, one a line, or a .py using the API")
         parser.add_argument("arguments", nargs="*", help="for a .py: its sys.argv")
@@ -72,6 +77,15 @@ def _parser(verb: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--era", default=DEFAULT_ERA, metavar="VERSION", help=f"kernel whose kprobes rules apply (of {eras})"
     )
+    if verb != "demo":
+        parser.add_argument(
+            "--stepping",
+            choices=STEPPINGS,
+            help="how to execute an instruction out of line (default: the era's)",
+        )
+        parser.add_argument(
+            "--trampoline", choices=TRAMPOLINES, help="how a kretprobe gets control (default: the era's)"
+        )
     parser.add_argument(
         "--listen",
         metavar="ADDRESS",
@@ -88,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if verb == "demo":
             return demo.run(options.era, sys.stdout)
+        if verb == "bug-2015":
+            return bug_2015.run(options.case, sys.stdout)
         if verb == "script" and options.file.suffix == ".py":
             return _python_script(options)
         with _session(verb, options) as session:
@@ -114,10 +130,11 @@ def _session(verb: str, options: argparse.Namespace) -> Session:
         initrd, cmdline, name = None, None, "linux"
     else:
         name = guest
-    session = Session(guest, era=options.era, initrd=initrd, cmdline=cmdline, memory=memory)
+    rules = {"era": options.era, "stepping": options.stepping, "trampoline": options.trampoline}
+    session = Session(guest, **rules, initrd=initrd, cmdline=cmdline, memory=memory)
     session.name = name
     session.machine.clock.paced = options.paced
-    for note in session.machine.guest.notes:
+    for note in (*session.machine.guest.notes, *session.kprobes.warnings):
         _report(f"note: {note}")
     return session
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from armprobe.probes import Hit, Kprobe, Kretprobe, Stage, trace_line
+from armprobe.probes import Hit, Kprobe, Kretprobe, Probe, Stage, trace_line
 
 from .errors import CommandError
 from .places import complete_symbol
@@ -49,7 +49,7 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
     _added(session, probe, out)
 
 
-def _added(session: Session, probe: Kprobe | Kretprobe, out: Out) -> None:
+def _added(session: Session, probe: Probe, out: Out) -> None:
     number = session.add_probe(probe)
     address = probe.addr or 0
     stops = f", stops at {', '.join(sorted(stage.value for stage in probe.stop))}" if probe.stop else ""
@@ -71,11 +71,11 @@ def _probes(session: Session, arguments: Arguments, out: Out) -> None:
         out(f"{number:>3}  {probe.kind:<9}  {where:<36}  {probe.hits:>9}  {_missed(probe):>7}{notes}\n")
 
 
-def _missed(probe: Kprobe | Kretprobe) -> int:
+def _missed(probe: Probe) -> int:
     return probe.nmissed + (probe.kp.nmissed if isinstance(probe, Kretprobe) else 0)
 
 
-def _selected(session: Session, word: str) -> list[tuple[int, Kprobe | Kretprobe]]:
+def _selected(session: Session, word: str) -> list[tuple[int, Probe]]:
     """The probes that `word` means: a number, a name (every probe of that name), or "all"."""
     found = [
         (number, probe)

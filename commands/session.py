@@ -16,7 +16,7 @@ from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop,
 from armprobe.machine.frame import Frame
 from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
-from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
+from armprobe.probes import Kprobes, Probe, ProbeError
 from armprobe.stub import BreakKind, Decide, ExecFile, StopEvent, TargetError
 
 from .errors import CommandError
@@ -32,9 +32,10 @@ _WATCH_KINDS: Final = {BreakKind.WRITE: "write", BreakKind.READ: "read", BreakKi
 class Session:
     """A guest with its probes, under the commands of `registry`.
 
-    `guest` and the keyword arguments are those of `machine.load`; `era` is a kernel generation, see `probes.Kprobes`.
+    `guest`, `initrd`, `cmdline` and `memory` are those of `machine.load`; `era`, `stepping` and `trampoline` those of
+    `probes.Kprobes`.
     Methods may be called from any thread: all work on the machine is done by its owner's.
-    Raises MachineError when the guest cannot be loaded, ProbeError for an unknown era.
+    Raises MachineError when the guest cannot be loaded, ProbeError for an unknown era, way to step or trampoline.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class Session:
         guest: str | Path = "demo",
         *,
         era: str = "v6.1",
+        stepping: str | None = None,
+        trampoline: str | None = None,
         initrd: str | Path | None = None,
         cmdline: str | None = None,
         memory: int | str = DEFAULT_MEMORY,
@@ -52,8 +55,8 @@ class Session:
         self.registry = registry or all_commands()
         self.name = str(guest)
         self.machine: Machine = load(guest, initrd=initrd, cmdline=cmdline, memory=memory)
-        self.kprobes = Kprobes(self.machine, era=era)
-        self.probes: dict[int, Kprobe | Kretprobe] = {}  # those made by commands, by number
+        self.kprobes = Kprobes(self.machine, era, stepping, trampoline)
+        self.probes: dict[int, Probe] = {}  # those made by commands, by number
         self._next_probe = 1
         self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
         self.stub_address = ""
@@ -136,7 +139,7 @@ class Session:
         for callback in self._notices:
             callback(text)
 
-    def add_probe(self, probe: Kprobe | Kretprobe) -> int:
+    def add_probe(self, probe: Probe) -> int:
         """Number a registered probe, for the commands that list and change it."""
         number, self._next_probe = self._next_probe, self._next_probe + 1
         self.probes[number] = probe

@@ -26,7 +26,7 @@ class SoftwareStep:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._eret: int | None = None  # the address of an ERET of our own
+        self.eret: int | None = None  # the address of an ERET of our own
         self._before = 0  # the three bits of MDSCR_EL1 as the guest has them
 
     def enabled(self, frame: Frame) -> bool:
@@ -51,9 +51,9 @@ class SoftwareStep:
         The ERET is executed with PSTATE.DAIF as the exception's handler has it. Raises MachineError where the machine
         has no memory of its own to put it in.
         """
-        if self._eret is None:
-            self._eret = self._machine.scratch.allocate(4)
-            self._machine.scratch.write(self._eret, _ERET.to_bytes(4, "little"))
+        if self.eret is None:
+            self.eret = self._machine.scratch.allocate(4)
+            self._machine.scratch.write(self.eret, _ERET.to_bytes(4, "little"))
         layout, pstate = frame.layout, frame.pstate
         frame.set_system(layout.spsr_el1, pstate | PSTATE_SS)
         frame.set_system(layout.elr_el1, frame.pc)
@@ -62,7 +62,7 @@ class SoftwareStep:
             frame.sp = frame.system(layout.sp_el1)
         masked = self._machine.dispatcher.handler_daif
         frame.pstate = masked | EL1H
-        frame.pc = self._eret
+        frame.pc = self.eret
         self._synchronize(frame)
 
     def _synchronize(self, frame: Frame) -> None:

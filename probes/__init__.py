@@ -8,6 +8,7 @@ from .instructions import Verdict
 from .jprobe import Jprobe
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
+from .moment import Moment
 from .pt_regs import PtRegs
 from .record import Hit, Stage, Task, trace_line
 from .recorder import HandlerError
@@ -32,6 +33,7 @@ __all__ = [
     "Kprobes",
     "Kretprobe",
     "KretprobeInstance",
+    "Moment",
     "Probe",
     "ProbeError",
     "PtRegs",

@@ -18,6 +18,7 @@ from armprobe.machine.exceptions import IL, Class, Raised
 from armprobe.machine.frame import DAIF, Frame
 
 from .kprobe import Kprobe
+from .moment import Observer, moment
 from .pt_regs import LiveRegs
 from .record import Stage
 from .recorder import Recorder
@@ -40,9 +41,6 @@ class Running(NamedTuple):
     site: Site | None
     status: Status
     saved_daif: int
-
-
-Observer = Callable[[str, Frame, Status], None]  # told what the engine does, with the registers at that moment
 
 
 class Engine:
@@ -96,7 +94,7 @@ class Engine:
         if site is None or not site.armed:
             return self._breaks_for_running(frame) or self._removed(address)
         if self.observer is not None:
-            self.observer(f"BRK #4 at {self._where(address)}", frame, self.status)
+            self.note(f"BRK #4 at {self._where(address)}")
         if self.site is not None:
             return self._reenter(site, frame)
         self.site, self.status = site, _ACTIVE
@@ -192,7 +190,7 @@ class Engine:
             self._saved_daif = stepping.start(frame, site, status == _REENTER)
             self._step_awaited = site.slot + 4
             if self.observer is not None:
-                self.observer(f"returns to the slot of {self._where(site.addr)}", frame, status)
+                self.note(f"ERET to {self._where(site.slot)}")
         elif site.slot:
             self._words[32] = site.slot
             self._unfollowed()
@@ -231,7 +229,7 @@ class Engine:
             return self._unexpected_step(frame, address)
         self._step_awaited = self._unexpected_steps = 0
         if self.observer is not None:
-            self.observer(f"step exception behind the slot of {self._where(site.addr)}", frame, self.status)
+            self.note("step exception, awaited")
         self._executed(site, frame)
         return True
 
@@ -249,20 +247,35 @@ class Engine:
             return False  # the guest's own doing
         self._unexpected_steps += 1
         if self.observer is not None:
-            self.observer(
-                f"Unexpected kernel single-step exception at EL1, at {self._where(address)}", frame, self.status
-            )
+            self.note(f"Unexpected kernel single-step exception at EL1: {self._where(address)}")
         self._machine.software_step.exception_return(frame)
         if self._unexpected_steps == _STEPS_SHOWN:
             reason = (
                 "Unexpected kernel single-step exception at EL1: the step that was to end the instruction in a slot "
-                f"did not come there. It comes now, at {self._where(address)}, where nobody waits for it, and after "
+                f"did not come there. It comes now, at {self._where(address)}, where nobody waits for it, and at "
                 "each instruction from here on"
             )
-            self._machine.request_stop(Stop(StopReason.PROBE, address, reason))
+            self._machine.request_stop(Stop(StopReason.PROBE, address, reason), self._forget_steps)
         return True
 
+    def _forget_steps(self, frame: Frame) -> None:
+        self._unexpected_steps = 0  # they will come again, and so will the stop
+
+    def note(self, what: str) -> None:
+        """Tell the observer what happens now."""
+        if self.observer is not None:
+            self.observer(moment(self._machine.instructions, what, self._frame, self.status))
+
     def _where(self, address: int) -> str:
+        if address in self._machine.scratch:
+            if address in self.internal:
+                return "kretprobe_trampoline"
+            if address == self._machine.software_step.eret:
+                return "the handler's ERET"
+            for site in (*self._sites.values(), *self.internal.values()):
+                if site.slot and 0 <= address - site.slot <= site.stepping.size:
+                    name = self._where(site.addr)
+                    return f"the slot of {name}" if address == site.slot else f"what is behind the slot of {name}"
         return self._machine.symbols.describe(address)
 
     def _stepped(self, site: Site) -> None:
@@ -367,6 +380,8 @@ class Engine:
     def _fault(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """kprobe_fault_handler: the guest sees a fault in the slot at the address of the instruction probed."""
         site = self.site
+        if self.observer is not None and self._machine.software_step.enabled(frame):
+            self.note(f"{raised.name.replace('_', ' ').lower()}: exception at {self._where(frame.pc)}")
         if site is None:
             self._fault_in_unfollowed_slot(frame)
         elif site.slot and frame.pc == site.slot and self.status in (_SS, _REENTER):
@@ -415,6 +430,7 @@ class Engine:
     def restore(self) -> None:
         """The machine's memory is another."""
         self._stone = 0
+        self._machine.software_step.eret = None
         self._recorder.stop = None
         self.reset()
 

@@ -23,6 +23,7 @@ from .instructions import Verdict
 from .jprobe import Jprobe, Jprobes
 from .kprobe import DISABLED, GONE, Kprobe
 from .kretprobe import DEFAULT_MAXACTIVE, MAX_DATA_SIZE, Kretprobe, KretprobeInstance
+from .moment import Moment
 from .record import Hit, Stage, Task
 from .recorder import HandlerError, Recorder
 from .returns import Returns
@@ -144,6 +145,15 @@ class Kprobes:
     def task(self, function: Callable[[], Task | None] | None) -> None:
         self._recorder.task = function
 
+    @property
+    def on_moment(self) -> Callable[[Moment], object] | None:
+        """Called with each debug exception of a hit, and each return from one, as it happens."""
+        return self._engine.observer
+
+    @on_moment.setter
+    def on_moment(self, function: Callable[[Moment], object] | None) -> None:
+        self._engine.observer = function
+
     def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
         """See `record.trace_line`."""
         return record.trace_line(hit, self.machine.symbols, arguments)
@@ -155,6 +165,8 @@ class Kprobes:
         if not isinstance(probe, Kprobe):
             raise ProbeError(errno.EINVAL, f"{probe!r} is no Kprobe: make one with Kprobe(symbol_name)")
         self._refuse_registered(probe, Kprobe)
+        if probe.fault_handler is not None and not self.era.hits.fault_handlers:
+            raise ProbeError(errno.EINVAL, f"{self.era.name} has no fault_handler (Linux dropped it in v5.14)")
         address, symbol = self._addresses.resolve(probe)
         probe.addr = address  # and stays so if it is refused
         self._add(probe, address, symbol)
@@ -180,8 +192,12 @@ class Kprobes:
         probe.nmissed = 0
         probe.kp.pre_handler = self._returns.entry_handler(probe)
         probe.kp.addr = address
-        self._add(probe.kp, address, symbol)
         self._returns.add(probe)
+        try:
+            self._add(probe.kp, address, symbol)
+        except ProbeError:
+            self._returns.forget(probe)
+            raise
         return probe
 
     def register_jprobe(self, probe: Jprobe) -> Jprobe:

@@ -12,6 +12,7 @@ from armprobe.machine.frame import Frame
 from . import trampoline
 from .decode import decode
 from .engine import Engine
+from .errors import ProbeError
 from .instance_memory import InstanceMemory
 from .instances import Instances
 from .journal import JOURNAL_SIZE, Journal
@@ -101,10 +102,14 @@ class Returns:
         self.instances.restore(found + self._journal_at if found else None)
 
     def add(self, rp: Kretprobe) -> None:
-        """`rp` is registered: give it its pool. Raises ProbeError (ENOMEM) when the guest has no memory."""
+        """`rp` is about to be registered: give it its pool. Raises ProbeError (ENOMEM) when the guest has no memory."""
         self.instances.add(rp)
-        for instance in rp.free:
-            self.memory.allocate(instance, rp.data_size)
+        try:
+            for instance in rp.free:
+                self.memory.allocate(instance, rp.data_size)
+        except ProbeError:
+            self.forget(rp)
+            raise
 
     def forget(self, rp: Kretprobe) -> None:
         """`rp` is no longer registered; the calls outstanding will return without it."""
@@ -193,6 +198,7 @@ class Returns:
         """`direct`: the HVC, with pt_regs on the stack."""
         if frame.pc != self.trampoline + self._after_hvc:
             return False
+        self._engine.note("kretprobe_trampoline calls the return handlers")
         base, size = self._words[31], self._rules.frame.size
         chain = self.instances.unlink(base + size, self.trampoline)
         if not chain:
@@ -241,6 +247,7 @@ class Returns:
             self._lost(self._machine.cpu.frame, regs.sp, 0)
             return 1
         following = chain[-1].following
+        self._engine.note("the trampoline's pre-handler runs the return handlers")
         self._engine.enter_return_handler(self._site)
         self._handle(chain, regs, lambda: None)
         self._engine.leave_return_handler()
@@ -288,9 +295,12 @@ class Returns:
             if instance.rp is not None:
                 instance.rp.free.append(instance)
             else:
+                if instance.memory:
+                    self._engine.note("return handling frees the instance: kfree()")
                 try:
                     self.memory.free(instance)
                 except CallNotReturned as error:
+                    self._engine.reset()  # what it left behind
                     self._machine.request_stop(error.stop)
 
     def _stop_in_caller(

@@ -7,6 +7,7 @@
 #include "traps.h"
 
 #define ESR_EC(esr)	((esr) >> 26)
+#define EC_UNKNOWN	0x00
 #define EC_SVC64	0x15
 #define EC_IABT_CUR	0x21
 #define EC_DABT_CUR	0x25
@@ -45,14 +46,26 @@ void __kprobes brk_handler(unsigned long esr, struct pt_regs *regs)
 	die("BRK", esr, regs);
 }
 
-/* An exception masks everything; run its handler with what the interrupted code had unmasked. */
+/*
+ * An exception masks everything; run its handler with what the interrupted code had unmasked. Where no
+ * debug exception is being handled these are unmasked in any case: Linux's enable_dbg, v4.8 to v5.4.
+ */
 void noinstr el1h_64_sync_handler(struct pt_regs *regs)
 {
 	unsigned long esr = read_sysreg(esr_el1);
 	unsigned long far = read_sysreg(far_el1);
 
-	local_irq_restore(regs->pstate & PSR_DAIF);
 	switch (ESR_EC(esr)) {
+	case EC_BRK64:
+	case EC_SOFTSTP_CUR:
+		local_irq_restore(regs->pstate & PSR_DAIF);
+		break;
+	default:
+		local_irq_restore(regs->pstate & PSR_DAIF & ~PSR_D);
+	}
+	switch (ESR_EC(esr)) {
+	case EC_UNKNOWN:
+		die("Oops - undefined instruction", esr, regs);
 	case EC_DABT_CUR:
 	case EC_IABT_CUR:
 		do_mem_abort(far, esr, regs);

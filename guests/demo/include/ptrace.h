@@ -17,6 +17,7 @@
 #define PSR_MODE_EL0t	0x0
 #define PSR_F		0x040
 #define PSR_I		0x080
+#define PSR_D		0x200
 #define PSR_DAIF	0x3c0
 
 #ifndef __ASSEMBLER__

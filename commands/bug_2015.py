@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The bug that armprobe grew from, made to happen and to go away: see docs/history.md.
+
+Nothing here makes anything fail. The cases set probes, let the demo guest run, and print what the CPU did.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, NamedTuple, TextIO
+
+from armprobe.machine import Machine, Stop, StopReason, load
+from armprobe.machine.exceptions import PSTATE_SS
+from armprobe.machine.frame import DAIF
+from armprobe.machine.software_step import MDSCR_SS
+from armprobe.probes import ERAS, Era, Kprobe, Kprobes, Kretprobe, Moment, PtRegs
+from armprobe.probes.rules import SS_2019_D_LOST
+
+_RUN: Final = 2_000_000  # instructions
+_SHOWN: Final = 10  # moments
+
+# v5.1 and v5.2, which are no era: as v5.4, but for one thing.
+_V5_1: Final = replace(ERAS["v5.4"], name="v5.1", hits=replace(ERAS["v5.4"].hits, slot_pstate=SS_2019_D_LOST))
+
+
+class Outcome(NamedTuple):
+    """How a case ended, its moments from the interesting one on, and the probe on kfree."""
+
+    stop: Stop
+    moments: list[Moment]
+    kfree: Kprobe
+
+
+class Case(NamedTuple):
+    """`fails` is what history says of it."""
+
+    name: str
+    title: str
+    text: str
+    run: Callable[[], Outcome]
+    fails: bool
+
+
+def _observed(machine: Machine, kprobes: Kprobes, kfree: Kprobe, start: str) -> Outcome:
+    """Run on; what is kept begins with the first moment that has `start` in it."""
+    moments: list[Moment] = []
+
+    def keep(moment: Moment) -> None:
+        if len(moments) < _SHOWN and (moments or start in moment.what):
+            moments.append(moment)
+
+    kprobes.on_moment = keep
+    return Outcome(machine.run(instructions=_RUN), moments, kfree)
+
+
+def _booted(era: str | Era, trampoline: str | None = None) -> tuple[Machine, Kprobes, Kprobe]:
+    machine = load("demo")
+    machine.run(until="workload_run")
+    kprobes = Kprobes(machine, era, trampoline=trampoline)
+    return machine, kprobes, kprobes.register_kprobe(Kprobe("kfree", record=False))
+
+
+def _return_frees(trampoline: str) -> Outcome:
+    """A kretprobe that is unregistered while a call of its function is out: return handling calls kfree()."""
+    machine, kprobes, kfree = _booted("v4.8", trampoline)
+    kretprobe = kprobes.register_kretprobe(Kretprobe("slab_round", record=False))
+    machine.run(until="slab_round")
+    machine.run(until="kmalloc")  # called by it
+    kprobes.unregister(kretprobe)
+    return _observed(machine, kprobes, kfree, "kretprobe_trampoline")
+
+
+def _handler_calls(era: str | Era) -> Outcome:
+    """The pre-handler of a kprobe calls a function that is probed itself."""
+    machine, kprobes, kfree = _booted(era)
+
+    def pre(probe: Kprobe, regs: PtRegs) -> None:
+        machine.call("kfree", 0)
+
+    kprobes.register_kprobe(Kprobe("kmalloc", pre_handler=pre, record=False))
+    return _observed(machine, kprobes, kfree, "kmalloc")
+
+
+CASES: Final = (
+    Case(
+        "kprobe",
+        "v4.8, the trampoline is a NOP with a kprobe on it: before the patch",
+        "A kretprobe on slab_round is unregistered while a call of slab_round is out; there is a kprobe on kfree.\n"
+        "When slab_round returns, the trampoline's breakpoint is hit, whose handler gives the instance to kfree().",
+        lambda: _return_frees("kprobe"),
+        fails=True,
+    ),
+    Case(
+        "direct",
+        "v4.8, the trampoline saves the registers itself: the patch",
+        "The same probes and the same workload.",
+        lambda: _return_frees("direct"),
+        fails=False,
+    ),
+    Case(
+        "handlers",
+        "v4.8, probed functions called from kprobe handlers: what the mail says was handled appropriately",
+        "A kprobe on kmalloc, whose pre-handler calls kfree(), which is probed.",
+        lambda: _handler_calls("v4.8"),
+        fails=False,
+    ),
+    Case(
+        "mirror",
+        "v5.1: the mirror image. D is cleared for each step, and not set again after a nested one",
+        "As the last case. When kfree() has returned to the handler, nothing masks debug exceptions there any more.\n"
+        "It then switches single-step on, for kmalloc's slot, and is itself what is stepped.",
+        lambda: _handler_calls(_V5_1),
+        fails=True,
+    ),
+    Case(
+        "mirror-fixed",
+        "v5.4: PSTATE.DAIF is put back as it was (commit b3980e48528c)",
+        "The same probes and the same workload.",
+        lambda: _handler_calls("v5.4"),
+        fails=False,
+    ),
+)
+
+
+def run(name: str, output: TextIO) -> int:
+    """Show the case of that name, or "all"; the exit status: 0 if each ended as history says."""
+    as_told = True
+    for case in CASES:
+        if name in ("all", case.name):
+            outcome = case.run()
+            print("\n".join(_report(case, outcome)), file=output, flush=True)
+            as_told = as_told and _failed(outcome) == case.fails
+    return 0 if as_told else 1
+
+
+def _failed(outcome: Outcome) -> bool:
+    return outcome.stop.reason is not StopReason.INSTRUCTIONS
+
+
+def _report(case: Case, outcome: Outcome) -> list[str]:
+    lines = [f"{case.name}: {case.title}", "", *(f"  {line}" for line in case.text.split("\n")), ""]
+    lines += _timeline(outcome.moments)
+    if _failed(outcome):
+        end = textwrap.fill(f"FAILED. {outcome.stop.text}.", 118)
+    else:
+        kfree = outcome.kfree
+        end = f"Clean: {_RUN:,} instructions on, kfree has {kfree.hits:,} hits and {kfree.nmissed:,} missed."
+    return [*lines, "", textwrap.indent(end, "  "), ""]
+
+
+def _timeline(moments: list[Moment]) -> list[str]:
+    # D of PSTATE, SS of SPSR and MDSCR decide whether the CPU steps; PSTATE.D is 200 in DAIF.
+    head = f"  {'count':>8}  {'what':<74} DAIF  SPSR:DAIF SS  MDSCR.SS  status"
+    return [head] + [
+        f"  {m.instructions:>8}  {m.what:<74} {m.pstate & DAIF:>4x}  {m.spsr & DAIF:>9x} {bool(m.spsr & PSTATE_SS):>2d}"
+        f"  {m.mdscr & MDSCR_SS:>8d}  {m.status.name if m.status else '-'}"
+        for m in moments
+    ]

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The eras' ways to step and to return: what is the same in all, and what each does in its own way.
+
+What differs is from the kernel's sources: arch/arm64/kernel/probes/kprobes.c of v4.8, v5.4, v5.10 and v6.1.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+
+import pytest
+import unicorn
+
+from armprobe import machine
+from armprobe.machine import StopReason
+from armprobe.probes import (
+    ERAS,
+    STEPPINGS,
+    TRAMPOLINES,
+    Jprobe,
+    Kprobe,
+    Kprobes,
+    Kretprobe,
+    KretprobeInstance,
+    Moment,
+    ProbeError,
+    PtRegs,
+    Stage,
+    Status,
+)
+from tests.probes.test_hits import PCREL, run_to_report
+
+PSTATE_I, DAIF = 1 << 7, 0x3C0
+MDSCR_SS = 1
+NAMES = [*(f"x{i}" for i in range(31)), "sp", "pc", "pstate"]
+FUNCTIONS = ["kmalloc", "slab_round", "strlen"]
+
+WAYS = [
+    *((era, None, None) for era in ERAS),
+    ("v4.8", None, "kprobe"),
+    *(("v6.1", stepping, trampoline) for stepping in STEPPINGS for trampoline in TRAMPOLINES),
+]
+
+
+@pytest.mark.parametrize(("era", "stepping", "trampoline"), WAYS)
+def test_the_workload_is_right_and_every_hit_is_counted(
+    demo: machine.Machine, era: str, stepping: str | None, trampoline: str | None
+) -> None:
+    """The demo kernel checks itself; its own count of rounds says how often each instruction was executed."""
+    kprobes = Kprobes(demo, era, stepping, trampoline)
+    once_a_round = kprobes.register_kprobe(Kprobe("pcrel_round", record=False))
+    each = [kprobes.register_kprobe(Kprobe(f"pcrel_{name}", record=False)) for name in PCREL]
+    post: Counter[str] = Counter()
+
+    def count(probe: Kprobe, regs: PtRegs, flags: int) -> None:
+        post[probe.name] += 1
+
+    often = kprobes.register_kprobe(Kprobe("checksum_mix", post_handler=count, record=False))
+    returns = [kprobes.register_kretprobe(Kretprobe(name, record=False)) for name in FUNCTIONS]
+    calls = [kprobes.register_kprobe(Kprobe(name, record=False)) for name in FUNCTIONS]
+    before = [kretprobe.hits for kretprobe in returns]  # registering them may have called kmalloc
+    assert "MISMATCH" not in run_to_report(demo)
+    assert once_a_round.hits > 100
+    for probe in each:
+        assert once_a_round.hits - 1 <= probe.hits <= once_a_round.hits, probe
+    assert often.hits - 1 <= post["checksum_mix"] <= often.hits
+    for kretprobe, kprobe, earlier in zip(returns, calls, before, strict=True):
+        assert kretprobe.hits - earlier + kretprobe.nmissed == kprobe.hits > 0, kretprobe
+    for probe in kprobes.list():
+        kprobes.unregister(probe)
+    assert demo.run(instructions=1_000_000).reason is StopReason.INSTRUCTIONS
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_registers_behind_an_instruction_in_a_slot(demo: machine.Machine, era: str) -> None:
+    """What the CPU has behind kfree's first instruction without a probe, every register and PSTATE included."""
+    demo.run(until="kfree")
+    before = demo.snapshot()
+    demo.step()
+    expected = [demo.registers[name] for name in NAMES]
+    mdscr = demo.registers["mdscr_el1"]
+    demo.restore(before)
+    kprobes = Kprobes(demo, era)
+    seen: list[list[int]] = []
+    kprobes.register_kprobe(
+        Kprobe("kfree", post_handler=lambda p, regs, flags: seen.append([*regs.regs, regs.sp, regs.pc, regs.pstate]))
+    )
+    demo.run(until=expected[32])
+    assert seen == [expected]
+    assert [demo.registers[name] for name in NAMES] == expected
+    assert demo.registers["mdscr_el1"] == mdscr
+
+
+def moments(demo: machine.Machine, kprobes: Kprobes) -> list[Moment]:
+    """Those of the first hit, in which the first one masks nothing."""
+    kept: list[Moment] = []
+    kprobes.on_moment = kept.append
+    demo.run(until="kfree")
+    demo.run(instructions=20)
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("era", "daif"), [("v4.8", PSTATE_I), ("v5.4", PSTATE_I), ("v5.10", DAIF), ("v6.1", DAIF), ("v6.9", DAIF)]
+)
+def test_daif_in_the_slot(demo: machine.Machine, era: str, daif: int) -> None:
+    kprobes = Kprobes(demo, era)
+    kprobes.register_kprobe(Kprobe("kfree"))
+    eret = next(moment for moment in moments(demo, kprobes) if moment.what.startswith("ERET"))
+    assert (eret.spsr if kprobes.stepping == "ss" else eret.pstate) & DAIF == daif
+    assert eret.mdscr & MDSCR_SS == (kprobes.stepping == "ss")
+    assert eret.status is Status.HIT_SS
+    assert demo.registers.pstate & DAIF == 0
+
+
+def test_the_step_exception_is_the_cpus_own(demo: machine.Machine) -> None:
+    """Without the bit in MDSCR_EL1 that asks for it there is none, and the CPU leaves the slot at its end."""
+    kprobes = Kprobes(demo, "v4.8")
+    kprobes.register_kprobe(Kprobe("kfree"))
+    step = demo.software_step
+    step.enable = lambda frame: None  # type: ignore[method-assign]
+    demo.run(until="kfree")
+    demo.run(instructions=3000)
+    assert "Oops - undefined instruction" in demo.console.read().decode()
+
+
+@pytest.mark.parametrize(("era", "forgets"), [("v4.8", False), ("v5.4", True), ("v6.1", True)])
+def test_after_a_pre_handler_that_redirects(demo: machine.Machine, era: str, forgets: bool) -> None:
+    """v4.8 leaves current_kprobe set, so that all that follows is a re-entry, until it is reset by hand."""
+    kprobes = Kprobes(demo, era)
+
+    def skip_the_function(probe: Kprobe, regs: PtRegs) -> int:
+        regs.pc = regs.regs[30]
+        return 1
+
+    demo.run(until="strlen")
+    redirecting = kprobes.register_kprobe(Kprobe("strlen", pre_handler=skip_the_function))
+    other = kprobes.register_kprobe(Kprobe("checksum_mix"))
+    demo.run(instructions=100_000)
+    assert redirecting.hits > 0
+    assert (other.hits > 0, other.nmissed > 0) == (forgets, not forgets)
+    kprobes.unregister(redirecting)
+    kprobes.reset_current_kprobe()
+    hits = other.hits
+    demo.run(instructions=100_000)
+    assert other.hits > hits
+
+
+@pytest.mark.parametrize("era", ["v4.8", "v5.4", "v5.10", "v6.1"])
+def test_a_fault_in_a_guest_function_that_a_handler_calls(demo: machine.Machine, era: str) -> None:
+    """Up to v5.10 it counts as missed, and the probe's fault_handler may repair it."""
+    kprobes = Kprobes(demo, era)
+    faults = []
+    copied = []
+
+    def pre(probe: Kprobe, regs: PtRegs) -> None:
+        copied.append(demo.call("strlen", 0xDEAD_0000))
+
+    def repair(probe: Kprobe, regs: PtRegs, syndrome: int) -> int:
+        faults.append(syndrome >> 26)
+        regs.regs[0], regs.pc = 77, regs.regs[30]
+        return 1
+
+    has = ERAS[era].hits.fault_handlers
+    probe = Kprobe("kfree", pre_handler=pre, fault_handler=repair if has else None)
+    kprobes.register_kprobe(probe)
+    demo.run(until="kfree")
+    demo.run(instructions=50_000)
+    if has:
+        assert copied[0] == 77
+        assert faults[0] == 0x25  # data abort at the current EL
+        assert probe.nmissed == len(copied) > 0
+    else:
+        assert not copied
+        assert "Oops" in demo.console.read().decode()
+
+
+def test_fault_handlers_are_refused_where_there_are_none(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v6.1")
+    with pytest.raises(ProbeError, match=r"EINVAL: .*v6\.1 has no fault_handler"):
+        kprobes.register_kprobe(Kprobe("kfree", fault_handler=lambda probe, regs, syndrome: 1))
+
+
+@pytest.mark.parametrize(
+    ("era", "pc"), [("v4.8", "garbage"), ("v5.4", "zero"), ("v5.10", "zero"), ("v6.1", "caller"), ("v6.9", "caller")]
+)
+def test_pt_regs_of_a_return(demo: machine.Machine, era: str, pc: str) -> None:
+    """Against the registers of the caller without a probe; pc was set by no kernel before v5.15."""
+    demo.run(until="strlen")
+    before = demo.snapshot()
+    back, sp = demo.registers.x[30], demo.registers.sp
+    demo.run(until=back)
+    assert demo.registers.sp == sp
+    expected = [demo.registers[name] for name in NAMES]
+    demo.restore(before)
+    kprobes = Kprobes(demo, era)
+    seen: list[list[int]] = []
+    addresses = []
+
+    def returned(ri: KretprobeInstance, regs: PtRegs) -> None:
+        seen.append([*regs.regs, regs.sp, regs.pc, regs.pstate])
+        addresses.append(ri.ret_addr)
+
+    kprobes.register_kretprobe(Kretprobe("strlen", handler=returned))
+    demo.run(until=back)
+    assert addresses == [back]
+    assert seen[0][30] in demo.scratch  # the trampoline
+    assert seen[0][:30] == expected[:30]
+    assert seen[0][31] == expected[31]
+    assert seen[0][32] == {"caller": back, "zero": 0, "garbage": 1}[pc]  # v4.8 stores x1, which has SPSel
+    assert seen[0][33] == expected[33]
+    after = [demo.registers[name] for name in NAMES]
+    assert after[:30] + after[31:] == expected[:30] + expected[31:]
+    assert kprobes.hits[-1].caller == back
+
+
+def test_a_handler_of_v6_9_changes_all_registers(demo: machine.Machine) -> None:
+    """The exception's own registers are restored: x30 and, beyond x0 to x29, nothing else is lost."""
+    kprobes = Kprobes(demo, "v6.9")
+
+    def returned(ri: KretprobeInstance, regs: PtRegs) -> None:
+        regs.regs[0], regs.regs[30] = 5, 7
+
+    demo.run(until="strlen")
+    back = demo.registers.x[30]
+    kprobes.register_kretprobe(Kretprobe("strlen", handler=returned))
+    demo.run(until=back)
+    assert (demo.registers.x[0], demo.registers.x[30]) == (5, 7)
+
+
+def test_a_trampoline_that_is_a_probe_misses_none(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v4.8", trampoline="kprobe")
+    order = []
+    for name in ("first", "second"):
+        kprobes.register_kretprobe(Kretprobe("cmp_u32", handler=lambda ri, regs, name=name: order.append(name)))
+    demo.run(instructions=300_000)
+    assert order[:4] == ["first", "second"] * 2  # the oldest registration first
+    assert not any(probe.name == "kretprobe_trampoline" for probe in kprobes.list())
+
+
+def test_combinations_that_no_kernel_had(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v6.1", "ss", "brk")
+    assert [warning.split(":")[0] for warning in kprobes.warnings] == [
+        "no kernel of v6.1 stepped by 'ss'",
+        "no kernel of v6.1 had the trampoline 'brk'",
+    ]
+
+
+def test_the_trampoline_of_the_review_is_no_release(demo: machine.Machine) -> None:
+    assert "in no release" in Kprobes(demo, "v4.8", trampoline="kprobe").warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("what", "arguments"), [("way to step", {"stepping": "x"}), ("trampoline", {"trampoline": "x"})]
+)
+def test_unknown_names(demo: machine.Machine, what: str, arguments: dict[str, str]) -> None:
+    with pytest.raises(ProbeError, match=f"EINVAL: there is no {what} 'x': choose one of"):
+        Kprobes(demo, "v6.1", **arguments)
+    Kprobes(demo)  # the machine is still free
+
+
+# A branch behind the slot
+
+
+def test_a_branch_takes_one_exception_and_a_post_handler_two(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v6.1", "branch")
+    probe = kprobes.register_kprobe(Kprobe("kfree", record=False))
+    raised = Counter[int]()
+    demo.cpu.engine.hook_add(unicorn.UC_HOOK_INTR, lambda engine, number, data: raised.update([number]))
+    demo.run(instructions=50_000)
+    assert probe.hits > 5
+    assert raised[7] == probe.hits
+    raised.clear()
+    hits = probe.hits
+    kprobes.register_kprobe(Kprobe("kfree", post_handler=lambda p, regs, flags: None, record=False))
+    demo.run(instructions=50_000)
+    assert raised[7] == 2 * (probe.hits - hits) > 10
+
+
+def test_a_fault_in_a_slot_that_branches_is_seen_at_the_probe(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v6.1", "branch")
+    kprobes.register_kprobe(Kprobe("strlen", record=False))
+    where = demo.symbols["strlen"].address
+    demo.run(until="strlen")
+    while True:
+        word = demo.memory.read_u32(demo.registers.pc)
+        if word >> 22 & 0x3FF == 0x0E5 or word >> 24 == 0x38:  # LDRB
+            break
+        demo.step()
+    load = demo.registers.pc
+    assert where <= load < where + 0x40
+    kprobes.register_kprobe(Kprobe(addr=load, record=False))
+    for i in range(31):
+        demo.registers.x[i] = 0xDEAD_0000
+    demo.run(instructions=20_000)
+    assert f"pc {load:016x}" in demo.console.read().decode()
+
+
+# Jprobes
+
+
+def test_a_jprobe_has_the_arguments_and_leaves_no_trace(demo: machine.Machine) -> None:
+    demo.run(until="kmalloc")
+    before = demo.snapshot()
+    size, flags = demo.registers.x[0], demo.registers.x[1]
+    back = demo.registers.x[30]
+    demo.run(until=back)
+    expected = [demo.registers[name] for name in NAMES]
+    demo.restore(before)
+    kprobes = Kprobes(demo, "v4.8")
+    calls = []
+    stacks = []
+
+    def entry(bytes_wanted: int, gfp: int) -> None:
+        calls.append((bytes_wanted, gfp))
+        stacks.append((demo.registers.sp, demo.registers.pstate & DAIF))
+        demo.registers.x[5] = 0x1234  # what it does to registers is undone
+
+    sp = demo.registers.sp
+    probe = kprobes.register_jprobe(Jprobe("kmalloc", entry=entry))
+    demo.run(until=back)
+    assert calls == [(size, flags)]
+    assert stacks == [(sp, 0)]
+    assert [demo.registers[name] for name in NAMES] == expected
+    assert probe.hits == 1
+    assert [hit.stage for hit in kprobes.hits] == [Stage.ENTRY]
+
+
+def test_probes_hit_from_a_jprobe_are_missed(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v4.8")
+    inner = kprobes.register_kprobe(Kprobe("kfree"))
+    kprobes.register_jprobe(Jprobe("kmalloc", entry=lambda: demo.call("kfree", 0)))
+    demo.run(until="kmalloc")
+    demo.run(until="kmem_cache_alloc")
+    assert (inner.hits, inner.nmissed) == (0, 1)
+
+
+def test_a_jprobe_whose_entry_raises(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v4.8")
+    kprobes.register_jprobe(Jprobe("kmalloc", entry=lambda: 1 // 0))
+    assert demo.run(instructions=100_000).reason is StopReason.INSTRUCTIONS
+    assert [type(error.error) for error in kprobes.errors] == [ZeroDivisionError]
+
+
+def test_there_are_no_jprobes_after_v4_8(demo: machine.Machine) -> None:
+    with pytest.raises(ProbeError, match=r"use era v4\.8") as refused:
+        Kprobes(demo, "v5.4").register_jprobe(Jprobe("kmalloc"))
+    assert refused.value.errno == errno.ENOSYS
+
+
+def test_a_jprobe_stands_at_an_entry(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v4.8")
+    with pytest.raises(ProbeError, match="EINVAL: kmalloc\\+0x4 is not the entry of a function"):
+        kprobes.register_jprobe(Jprobe("kmalloc+4"))
+
+
+def test_a_jprobe_survives_a_snapshot(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v4.8")
+    before = demo.snapshot()
+    calls = []
+    kprobes.register_jprobe(Jprobe("kmalloc", entry=lambda size: calls.append(size)))
+    demo.run(instructions=20_000)
+    first = list(calls)
+    demo.restore(before)
+    calls.clear()
+    assert demo.run(instructions=20_000).reason is StopReason.INSTRUCTIONS
+    assert calls == first != []
