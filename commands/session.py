@@ -171,10 +171,21 @@ class Session:
     def _run_now(self, run: Callable[[], Stop]) -> Stop:
         self._idle.clear()
         try:
-            self.stop = self._owner.run(run)
+            self.kprobes.unwind.go_on()
+            self.stop = self._out_of_line_done(self._owner.run(run))
         finally:
             self._idle.set()
         return self.stop
+
+    def _out_of_line_done(self, stop: Stop) -> Stop:
+        """The stop, after what the guest was interrupted in if that is a slot or a trampoline, which nobody asked for.
+
+        It may be that a probe stops the guest there.
+        """
+        if stop.reason is not StopReason.INTERRUPTED or stop.address not in self.machine.scratch:
+            return stop
+        after = self.machine.step()
+        return Stop(stop.reason, after.address) if after.reason is StopReason.INSTRUCTIONS else after
 
     def describe(self, stop: Stop) -> str:
         """Why and where the machine stopped, in words."""
@@ -249,23 +260,39 @@ class Session:
         self.stop = Stop(StopReason.RESET, self.machine.registers.pc, "put back to its start")
 
     def read_registers(self, names: Sequence[str]) -> list[int]:
-        """Registers by GDB's names."""
-        return self._call(self.machine.registers.read, names)
+        """Registers by GDB's names; x30 as it would be without kretprobes."""
+
+        def read() -> list[int]:
+            values = self.machine.registers.read(names)
+            if "x30" in names:
+                values[names.index("x30")] = self.kprobes.unwind.x30
+            return values
+
+        return self._call(read)
 
     def write_register(self, name: str, value: int) -> None:
         """One register by GDB's name."""
-        self._call(self.machine.registers.__setitem__, name, value)
+        if name == "x30":
+            self._call(setattr, self.kprobes.unwind, name, value)
+        else:
+            self._call(self.machine.registers.__setitem__, name, value)
 
     def read_memory(self, address: int, length: int) -> bytes:
-        """Guest virtual memory, with the instructions that our probes' breakpoints stand on.
+        """Guest virtual memory as it would be without probes: their breakpoints and their trampoline are not shown.
 
-        gdb takes a BRK of its own for one that the program has, and goes on after it instead of executing it.
+        gdb takes a BRK of its own for one that the program has, and goes on after it instead of executing it; and it
+        unwinds the stack by the return addresses there.
         """
-        return self._call(lambda: self.kprobes.unpatched(address, self.machine.memory.read_available(address, length)))
+
+        def read() -> bytes:
+            data = self.machine.memory.read_available(address, length)
+            return self.kprobes.unwind.unwound(address, self.kprobes.unpatched(address, data))
+
+        return self._call(read)
 
     def write_memory(self, address: int, data: bytes) -> None:
-        """Guest virtual memory, text included."""
-        self._call(self.machine.memory.write, address, data)
+        """Guest virtual memory, text included, as `read_memory` shows it."""
+        self._call(self.kprobes.unwind.write, address, data)
 
     def insert(
         self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False
@@ -314,6 +341,10 @@ class Session:
     def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None], brief: bool = False) -> None:
         self._idle.clear()
 
+        def go_on() -> Stop:
+            self.kprobes.unwind.go_on()
+            return self._out_of_line_done(run())
+
         def ended(future: Future[Stop]) -> None:
             error = future.exception()
             if error is None:
@@ -324,7 +355,7 @@ class Session:
             self._idle.set()
             done(event)
 
-        self._owner.resume(run, ended, brief)
+        self._owner.resume(go_on, ended, brief)
 
     def command(self, line: str, out: Callable[[str], None]) -> bool:
         """A command typed at the debugger."""

@@ -71,6 +71,22 @@ def debug_frame(functions: Iterable[tuple[int, int]], code: bytes, address: int)
     return b"".join(entries)
 
 
+def has_record(code: bytes, offset: int) -> bool | None:
+    """Whether a function, whose instructions `code` are, has its frame record at x29 when it is at byte `offset`.
+
+    If not, x29 is still, or again, the caller's, and x30 is where the function returns to. None for a function that
+    keeps no frame record.
+    """
+    words = array("I", code[: len(code) // 4 * 4])
+    sets = _find(_SETS_FP, code)
+    if not sets:
+        return None
+    loads = [load for load in _find(_LOADS_RECORD, code) if load > sets[0]]
+    rows = _rows(words, 0, len(words), sets, loads)
+    state = max((index for index in rows if index <= offset // 4), default=None)
+    return state is not None and rows[state][0] == _FP
+
+
 def _find(instruction: re.Pattern[bytes], code: bytes) -> list[int]:
     return [match.start() // 4 for match in instruction.finditer(code) if match.start() % 4 == 0]
 

@@ -16,7 +16,7 @@ from .sysregs import SYSTEM_REGISTERS
 
 Claim = Callable[[Frame], bool]
 FaultClaim = Callable[[Frame, Raised, int, int], bool]
-Resume = Callable[[Frame], None]
+Resume = Callable[[Frame], bool | None]
 _ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
 _STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
@@ -63,7 +63,8 @@ class Dispatcher:
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """End the run after the current exception is handled.
 
-        `resume` is given the frame before the next run begins; it may ask again for the run after that.
+        `resume` is given the frame before the next run begins; it may ask again for the run after that. It returns True
+        if code of the machine's own is to run first, which is not part of the guest's next instruction.
         """
         self.stop, self.resume = stop, resume or self.resume
 

@@ -76,6 +76,7 @@ class Machine:
         self._intercepts: dict[int, list[Callable[[Machine], None]]] = {}
         self._interrupt_requested = False
         self._depth = 0
+        self._finishing = False  # the run under way began with code of the machine's own, see Dispatcher.request_stop
         self._blocks: dict[int, int] = {}
         self._last_stop: Stop | None = None
         self.return_address: int | None = None
@@ -223,11 +224,20 @@ class Machine:
         it stands for."""
         stop = Stop(StopReason.INSTRUCTIONS, self.registers.pc)
         for _ in range(count):
-            stop = self._run(None, 1, interrupts=False)
-            while stop.reason is StopReason.INSTRUCTIONS and stop.address in self.scratch:
-                stop = self._run(None, 1, interrupts=False)
+            stop = self._step()
+            if self._finishing and stop.reason is StopReason.INSTRUCTIONS:
+                stop = self._step()
             if stop.reason is not StopReason.INSTRUCTIONS:
                 break
+        return stop
+
+    def _step(self) -> Stop:
+        """One instruction, and on to the end of what is executed out of line."""
+        stop = self._run(None, 1, interrupts=False)
+        finishing = self._finishing
+        while stop.reason is StopReason.INSTRUCTIONS and stop.address in self.scratch:
+            stop = self._run(None, 1, interrupts=False)
+        self._finishing = finishing
         return stop
 
     def address(self, where: int | str) -> int:
@@ -348,9 +358,10 @@ class Machine:
         end = None if budget is None else clock.executed + budget
         outermost = self._depth == 1
         frame.load()
+        self._finishing = False
         if dispatcher.resume is not None:
             resume, dispatcher.resume, dispatcher.stop = dispatcher.resume, None, None
-            resume(frame)
+            self._finishing = bool(resume(frame))
             frame.store()
         start_at: int | None = frame.pc  # a breakpoint where the run starts does not stop it
         conditional = self.conditional_breakpoints

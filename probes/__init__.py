@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kprobes, kretprobes and jprobes for a machine's guest: `Kprobes(machine).register_kprobe(Kprobe("kfree", ...))`."""
 
+from .backtrace import Backtrace, CallFrame, symbolised
 from .decode import Decoded, decode
 from .era import DEFAULT_ERA, ERAS, Era
 from .errors import ProbeError
@@ -24,6 +25,8 @@ __all__ = [
     "STEPPINGS",
     "TRAMPOLINES",
     "Area",
+    "Backtrace",
+    "CallFrame",
     "Decoded",
     "Era",
     "HandlerError",
@@ -43,5 +46,6 @@ __all__ = [
     "Verdict",
     "decode",
     "simulate",
+    "symbolised",
     "trace_line",
 ]

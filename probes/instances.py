@@ -53,16 +53,31 @@ class Instances:
         All but the last have the trampoline as return address: several kretprobes on one function, or a tail call.
         """
         instances = self._by_sp.get(sp, [])
-        for i in range(len(instances) - 1, -1, -1):
-            if instances[i].following != trampoline:
-                chain = instances[i:][::-1]
-                del instances[i:]
-                if not instances:
-                    del self._by_sp[sp]
-                for instance in chain:
-                    self._journal.remove(instance.place)
-                return chain
-        return []
+        i = _first(instances, trampoline)
+        if i < 0:
+            return []
+        chain = instances[i:][::-1]
+        del instances[i:]
+        if not instances:
+            del self._by_sp[sp]
+        for instance in chain:
+            self._journal.remove(instance.place)
+        return chain
+
+    def last(self, sp: int, trampoline: int) -> KretprobeInstance | None:
+        """The last of what `unlink` would give, whose return address is the caller's; None if there is none."""
+        instances = self._by_sp.get(sp, [])
+        i = _first(instances, trampoline)
+        return instances[i] if i >= 0 else None
+
+    def above(self, address: int) -> int | None:
+        """The lowest stack pointer that a call outstanding was entered with and that is not below `address`."""
+        return min((sp for sp in self._by_sp if sp >= address), default=None)
+
+    def redirect(self, instance: KretprobeInstance, address: int) -> None:
+        """Have a call that is outstanding return to virtual `address`."""
+        instance.ret_addr = instance.following = address
+        self._journal.redirect(instance.place, address)
 
     def restore(self, journal: int | None) -> None:
         """The machine's memory is another: have outstanding what the journal at that address says.
@@ -79,3 +94,11 @@ class Instances:
             instance.following = entry.ret_addr
             instance.place = place
             self._by_sp.setdefault(entry.sp, []).append(instance)
+
+
+def _first(instances: list[KretprobeInstance], trampoline: int) -> int:
+    """Where in the list the newest call begins, at the last instance with a caller to return to; -1 if it does not."""
+    i = len(instances) - 1
+    while i >= 0 and instances[i].following == trampoline:
+        i -= 1
+    return i

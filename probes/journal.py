@@ -56,6 +56,13 @@ class Journal:
         )
         return place
 
+    def redirect(self, place: int, ret_addr: int) -> None:
+        """The call will return elsewhere."""
+        if place >= 0:
+            at = self._at + place * _ENTRY.size
+            sp, _, *rest = _ENTRY.unpack_from(self._data, at)
+            _ENTRY.pack_into(self._data, at, sp, ret_addr, *rest)
+
     def remove(self, place: int) -> None:
         """The call has returned."""
         if place >= 0:

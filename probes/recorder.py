@@ -35,7 +35,10 @@ class HandlerError(NamedTuple):
 
 
 class Recorder:
-    """`hits`: the last `KEPT` stages; `errors`: the first failure of each probe; `stop`: the hit to stop for."""
+    """`hits`: the last `KEPT` stages; `errors`: the first failure of each probe; `stop`: the hit to stop for.
+
+    `stopped_for` is the hit that the machine last stopped for.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self._clock = machine.clock
@@ -43,6 +46,7 @@ class Recorder:
         self.hits: deque[Hit] = deque(maxlen=KEPT)
         self.errors: list[HandlerError] = []
         self.stop: Hit | None = None
+        self.stopped_for: Hit | None = None
         self.on_hit: Callable[[Hit], object] | None = None
         self.on_error: Callable[[Probe, Exception], object] | None = None
         self.task: Callable[[], Task | None] | None = None
@@ -67,6 +71,7 @@ class Recorder:
     def take_stop(self) -> Hit | None:
         """The hit for which the machine is to stop, once."""
         hit, self.stop = self.stop, None
+        self.stopped_for = hit
         return hit
 
     def failed(self, probe: Probe, stage: Stage, error: Exception) -> None:

@@ -13,6 +13,7 @@ from armprobe.machine import Machine, MachineError, Symbol
 
 from . import record
 from .address import Addresses
+from .backtrace import Backtrace, Walker
 from .decode import Decoded
 from .departures import Departures
 from .engine import Engine
@@ -41,6 +42,7 @@ from .stepping import (
 from .tables import Area, Tables
 from .text import Text
 from .trampoline import TRAMPOLINES
+from .unwind import Unwind
 
 Probe = Kprobe | Kretprobe | Jprobe
 _P = TypeVar("_P", Kprobe, Kretprobe)
@@ -98,6 +100,8 @@ class Kprobes:
             machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._stepping
         )
         self._jprobes = Jprobes(machine, self._recorder, self._engine.recover)
+        self.unwind = Unwind(machine, self._returns, self._recorder)
+        self._walker = Walker(machine, self._text, self.unwind)
         self._engine.idle = self._reap
         self._words: dict[int, int] = {}  # what was at each address that ever had a breakpoint
         machine.on_restore.append(self._restored)
@@ -320,6 +324,14 @@ class Kprobes:
     def unpatched(self, address: int, data: bytes) -> bytes:
         """`data`, read from virtual `address`, with the instructions that our breakpoints stand on put back."""
         return self._text.unpatched(address, data)
+
+    def backtrace(self, hit: Hit | None = None) -> Backtrace:
+        """Who called the code that the guest is stopped in, or that `hit` was in.
+
+        Of a hit it can be told as long as the callers have not gone on: where the guest is stopped for it, and until a
+        call that a kretprobe waits for has returned. Raises ProbeError (ESTALE) after that.
+        """
+        return self._walker.backtrace(hit, self.outstanding)
 
     # Inside
 

@@ -289,6 +289,10 @@ class Returns:
         frame.pc -= behind
         frame.store()
 
+    def abandon(self, sp: int) -> None:
+        """The call entered with `sp` was left, and not through the trampoline: it is waited for no longer."""
+        self._recycle(self.instances.unlink(sp, self.trampoline))
+
     def _recycle(self, chain: list[KretprobeInstance]) -> None:
         """recycle_rp_inst: back to its pool, or to the guest's memory if its kretprobe is gone."""
         for instance in chain:
@@ -314,11 +318,11 @@ class Returns:
         frame.sp, frame.pc = base + size, address
         frame.pstate = frame.pstate & ~NZCV | regs.pstate & NZCV
 
-        def resume(frame: Frame) -> None:
+        def resume(frame: Frame) -> bool:
             self._engine.leave_return_handler()
             if frame.pc != address:
                 self._recycle(chain)
-                return  # whoever moved the PC has left the trampoline
+                return False  # whoever moved the PC has left the trampoline
             for i in range(30):
                 regs.regs[i] = words[i]
             regs.pstate = regs.pstate & ~NZCV | frame.pstate & NZCV
@@ -328,6 +332,7 @@ class Returns:
             frame.store()
             self._recycle(chain)
             frame.load()
+            return True
 
         hit = self._recorder.take_stop()
         self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)

@@ -115,6 +115,23 @@ def test_stop_at_return_shows_the_caller(demo: machine.Machine, kprobes: Kprobes
     assert [demo.registers[name] for name in names] == afterwards
 
 
+def test_a_step_at_return_is_an_instruction_of_the_caller(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """What is left of the trampoline is not counted for one."""
+    kprobes.register_kretprobe(Kretprobe("kmalloc", stop=[Stage.RETURN]))
+    back = demo.run().address
+    demo.step()
+    assert demo.registers.pc == back + 4
+    back = demo.run().address
+    snapshot = demo.snapshot()
+    demo.step(3)
+    assert demo.registers.pc == back + 12
+    demo.restore(snapshot)
+    demo.registers.pc = back + 8  # moved by hand: the trampoline is left
+    demo.step()
+    assert demo.registers.pc == back + 12
+
+
+
 def test_changes_at_return_take_effect(demo: machine.Machine, kprobes: Kprobes) -> None:
     probe = kprobes.register_kretprobe(Kretprobe("fib", stop=[Stage.RETURN]))
     stop = demo.run()
