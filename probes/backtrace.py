@@ -83,8 +83,8 @@ class Walker:
             if not any((call.rp, call.number) == (hit.probe, hit.number) for call in outstanding):
                 raise ProbeError(
                     errno.ESTALE,
-                    f"the guest has gone on since hit {hit.number} of the {hit.probe.kind} {hit.probe.name}, and what was "
-                    "on its stack then is not kept: have the guest stop there to look (stop=)",
+                    f"the guest has gone on since hit {hit.number} of the {hit.probe.kind} {hit.probe.name}, and what "
+                    "was on its stack then is not kept: have the guest stop there to look (stop=)",
                 )
             regs = hit.regs
         frames: list[CallFrame] = []
