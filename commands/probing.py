@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+import fnmatch
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from armprobe.probes import Hit, Kprobe, Kretprobe, Probe, Stage, trace_line
+from armprobe.probes import Hit, Kprobe, Kretprobe, Probe, Stage, is_pattern, trace_line
 
 from .errors import CommandError
+from .many import register_matching
 from .places import complete_symbol
 from .registers import pt_regs_text
 from .registry import Arg, Arguments, Command, Option, Out, integer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 GROUP = "Probes"
+_MOST_LINES: Final = 20
 _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c
 
 
@@ -31,43 +34,56 @@ def _target(word: str) -> dict[str, int | str]:
 
 
 def _kprobe(session: Session, arguments: Arguments, out: Out) -> None:
-    probe = Kprobe(**_target(arguments.place), stop=map(Stage, arguments.stop), record=not arguments.quiet)  # type: ignore[arg-type]
-    session.kprobes.register_kprobe(probe)
-    _added(session, probe, out)
+    def make(**where: Any) -> Kprobe:
+        return Kprobe(**where, stop=map(Stage, arguments.stop), record=not arguments.quiet)
+
+    if is_pattern(arguments.place):
+        register_matching(session, arguments.place, make, out)
+    else:
+        _added(session, session.kprobes.register_kprobe(make(**_target(arguments.place))), out)
 
 
 def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
     if arguments.maxactive > _MOST_ACTIVE:
         raise CommandError(f"maxactive can be {_MOST_ACTIVE} at most, as in the kernel's kprobe_events")
-    probe = Kretprobe(
-        **_target(arguments.function),  # type: ignore[arg-type]
-        maxactive=arguments.maxactive,
-        stop=map(Stage, arguments.stop),
-        record=not arguments.quiet,
-    )
-    session.kprobes.register_kretprobe(probe)
-    _added(session, probe, out)
+
+    def make(**where: Any) -> Kretprobe:
+        stages = map(Stage, arguments.stop)
+        return Kretprobe(**where, maxactive=arguments.maxactive, stop=stages, record=not arguments.quiet)
+
+    if is_pattern(arguments.function):
+        register_matching(session, arguments.function, make, out)
+    else:
+        _added(session, session.kprobes.register_kretprobe(make(**_target(arguments.function))), out)
 
 
 def _added(session: Session, probe: Probe, out: Out) -> None:
     number = session.add_probe(probe)
     address = probe.addr or 0
-    stops = f", stops at {', '.join(sorted(stage.value for stage in probe.stop))}" if probe.stop else ""
+    stops = f", stops at {', '.join(_stops(probe))}" if probe.stop else ""
     out(f"{probe.kind} {number}: {session.machine.symbols.describe(address)} at {address:#x}{stops}\n")
     for warning in probe.warnings:
         out(f"warning: {warning}\n")
+
+
+def _stops(probe: Probe) -> list[str]:
+    """The stages it stops at, in the order in which they come."""
+    return [stage.value for stage in Stage if stage in probe.stop]
 
 
 def _probes(session: Session, arguments: Arguments, out: Out) -> None:
     if not session.probes:
         out("no probes; set one with: kprobe SYMBOL\n")
         return
+    session.kprobes.list()  # which finds out whose text is gone
+    chosen = _selected(session, arguments.probe or "all")
+    if arguments.top is not None:
+        chosen = sorted(chosen, key=lambda item: -item[1].hits)[: max(arguments.top, 0)]
     out(f"{'num':>3}  {'kind':<9}  {'where':<36}  {'hits':>9}  {'nmissed':>7}\n")
-    for number, probe in session.probes.items():
-        where = f"{probe.addr or 0:#x} {probe.name}"
-        notes = (" [DISABLED]" if probe.disabled else "") + (
-            f" stop={','.join(sorted(stage.value for stage in probe.stop))}" if probe.stop else ""
-        )
+    for number, probe in chosen:
+        where = f"{probe.addr or 0:#x} {_name(session, probe)}"
+        notes = " [GONE]" if probe.gone else " [DISABLED]" if probe.disabled else ""
+        notes += f" stop={','.join(_stops(probe))}" if probe.stop else ""
         out(f"{number:>3}  {probe.kind:<9}  {where:<36}  {probe.hits:>9}  {_missed(probe):>7}{notes}\n")
 
 
@@ -75,12 +91,18 @@ def _missed(probe: Probe) -> int:
     return probe.nmissed + (probe.kp.nmissed if isinstance(probe, Kretprobe) else 0)
 
 
+def _name(session: Session, probe: Probe) -> str:
+    """What it was called, or what is at the address that it was given."""
+    return probe.name if probe.symbol_name is not None else session.machine.symbols.describe(probe.addr or 0)
+
+
 def _selected(session: Session, word: str) -> list[tuple[int, Probe]]:
-    """The probes that `word` means: a number, a name (every probe of that name), or "all"."""
+    """The probes that `word` means: a number, a name or a pattern (every probe it matches), or "all"."""
     found = [
         (number, probe)
         for number, probe in session.probes.items()
         if word in (str(number), probe.name, f"{probe.addr or 0:#x}", "all")
+        or (is_pattern(word) and fnmatch.fnmatchcase(_name(session, probe), word))
     ]
     if not found and word != "all":
         raise CommandError(f"there is no probe {word!r}: probes lists them by number and name")
@@ -91,23 +113,46 @@ def _complete_probe(session: Session, word: str) -> Iterable[str]:
     return ["all", *(str(number) for number in session.probes), *(probe.name for probe in session.probes.values())]
 
 
+def _each(chosen: Sequence[tuple[int, Probe]], done: str, out: Out) -> None:
+    """Say that something was done to each, or to how many if they are more than one cares to read."""
+    for number, probe in chosen if len(chosen) <= _MOST_LINES else ():
+        out(f"{probe.kind} {number} ({probe.name}) is {done}\n")
+    if len(chosen) > _MOST_LINES:
+        out(f"{len(chosen):,} probes are {done}\n")
+
+
 def _enable(session: Session, arguments: Arguments, out: Out) -> None:
-    for number, probe in _selected(session, arguments.probe):
+    chosen = _selected(session, arguments.probe)
+    for _, probe in chosen:
         session.kprobes.enable(probe)
-        out(f"{probe.kind} {number} ({probe.name}) is enabled\n")
+    _each(chosen, "enabled", out)
 
 
 def _disable(session: Session, arguments: Arguments, out: Out) -> None:
-    for number, probe in _selected(session, arguments.probe):
+    chosen = _selected(session, arguments.probe)
+    for _, probe in chosen:
         session.kprobes.disable(probe)
-        out(f"{probe.kind} {number} ({probe.name}) is disabled\n")
+    _each(chosen, "disabled", out)
 
 
 def _unregister(session: Session, arguments: Arguments, out: Out) -> None:
-    for number, probe in _selected(session, arguments.probe):
-        session.kprobes.unregister(probe)
+    chosen = _selected(session, arguments.probe)
+    session.kprobes.unregister_kprobes(probe for _, probe in chosen)
+    for number, probe in chosen:
         del session.probes[number]
-        out(f"{probe.kind} {number} ({probe.name}) is gone: {probe.hits} hits, {_missed(probe)} missed\n")
+        if len(chosen) <= _MOST_LINES:
+            out(f"{probe.kind} {number} ({probe.name}) is gone: {probe.hits} hits, {_missed(probe)} missed\n")
+    if len(chosen) > _MOST_LINES:
+        hits, missed = sum(probe.hits for _, probe in chosen), sum(_missed(probe) for _, probe in chosen)
+        out(f"{len(chosen):,} probes are gone: {hits:,} hits, {missed:,} missed\n")
+
+
+def _blacklist(session: Session, arguments: Arguments, out: Out) -> None:
+    shown = [area for area in session.kprobes.blacklist if fnmatch.fnmatchcase(area.name, arguments.pattern)]
+    if not shown:
+        raise CommandError(f"nothing on the blacklist matches {arguments.pattern!r}")
+    for area in shown:
+        out(f"{area.start:#018x}-{area.end:#018x}\t{area.name}\n")
 
 
 def _last_hit(session: Session, word: str | None) -> list[Hit]:
@@ -148,14 +193,17 @@ def _trace(session: Session, arguments: Arguments, out: Out) -> None:
         out(trace_line(hit, session.machine.symbols) + "\n")
 
 
+_WHICH: Final = "number, name or pattern of names, or all"
+
 COMMANDS = (
     Command(
         "kprobe",
         "Put a kprobe on an instruction.\n"
         "Each hit is recorded with all registers at the stages pre (before the instruction) and post (after it); see\n"
-        "regs and trace. With stop= the guest also stops there.",
+        "regs and trace. With stop= the guest also stops there. A pattern, such as vfs_*, puts one on each function\n"
+        "that matches; what cannot be probed is counted by reason.",
         (
-            Arg("place", "SYMBOL, SYMBOL+0x10 or an address", complete=complete_symbol),
+            Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("pre", "post")),
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
         ),
@@ -167,9 +215,10 @@ COMMANDS = (
         "kretprobe",
         "Put a kretprobe on a function, to see its calls and what they return.\n"
         "Each hit is recorded with all registers at the stages entry and return; see regs and trace. With stop= the\n"
-        "guest also stops there.",
+        "guest also stops there. A pattern, such as vfs_*, puts one on each function that matches; what cannot be\n"
+        "probed is counted by reason.",
         (
-            Arg("function", "the function's SYMBOL, or its address", complete=complete_symbol),
+            Arg("function", "a function: SYMBOL, MODULE:SYMBOL, its address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry", "return")),
             Option("maxactive", "calls waited for at once (0: the kernel's default, 10)", type=integer, default=0),
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
@@ -178,11 +227,27 @@ COMMANDS = (
         group=GROUP,
         changes_state=True,
     ),
-    Command("probes", "List the probes, with their hits and misses.", (), _probes, group=GROUP),
+    Command(
+        "probes",
+        "List the probes, with their hits and misses.",
+        (
+            Arg("probe", f"{_WHICH} (default: all)", optional=True, complete=_complete_probe),
+            Option("top", "how many to show, those with the most hits first", type=integer),
+        ),
+        _probes,
+        group=GROUP,
+    ),
+    Command(
+        "blacklist",
+        "List where no probe can be, as the kernel's debugfs does: start, end, name.",
+        (Arg("pattern", "of the names (default: *)", optional=True, default="*"),),
+        _blacklist,
+        group=GROUP,
+    ),
     Command(
         "enable",
         "Arm a disabled probe again.",
-        (Arg("probe", "number or name of a probe, or all", complete=_complete_probe),),
+        (Arg("probe", _WHICH, complete=_complete_probe),),
         _enable,
         group=GROUP,
         gdb="kprobe-enable",
@@ -191,7 +256,7 @@ COMMANDS = (
     Command(
         "disable",
         "Disarm a probe without losing its counts.",
-        (Arg("probe", "number or name of a probe, or all", complete=_complete_probe),),
+        (Arg("probe", _WHICH, complete=_complete_probe),),
         _disable,
         group=GROUP,
         gdb="kprobe-disable",
@@ -200,7 +265,7 @@ COMMANDS = (
     Command(
         "unregister",
         "Remove a probe; the text is as it was before.",
-        (Arg("probe", "number or name of a probe, or all", complete=_complete_probe),),
+        (Arg("probe", _WHICH, complete=_complete_probe),),
         _unregister,
         group=GROUP,
         changes_state=True,

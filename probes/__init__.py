@@ -5,6 +5,7 @@ from .backtrace import Backtrace, CallFrame, symbolised
 from .decode import Decoded, decode
 from .era import DEFAULT_ERA, ERAS, Era
 from .errors import ProbeError
+from .functions import is_pattern
 from .instructions import Verdict
 from .jprobe import Jprobe
 from .kprobe import Kprobe
@@ -45,6 +46,7 @@ __all__ = [
     "Task",
     "Verdict",
     "decode",
+    "is_pattern",
     "simulate",
     "symbolised",
     "trace_line",

@@ -12,6 +12,7 @@ from .atomic import load_exclusive_before
 from .decode import Decoded, decode
 from .era import Bound, Era
 from .errors import ProbeError
+from .functions import is_pattern
 from .instructions import Verdict
 from .kprobe import Kprobe
 from .tables import Tables
@@ -20,7 +21,6 @@ from .text import Text
 _ADDRESSES: Final = 1 << 64
 _OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int
 _BRK_BUG: Final = 0xD421_0000  # BRK #0x800, BUG_BRK_IMM
-_PATTERN: Final = frozenset("*?[")
 
 
 def split_symbol(text: str) -> tuple[str, int]:
@@ -103,7 +103,7 @@ class Addresses:
         try:
             return self._machine.symbols[name].address
         except MachineError as error:
-            if _PATTERN & set(name):
+            if is_pattern(name):
                 reason = f"'{name}' is a pattern, and a probe is for one place: register one for each that it matches"
                 raise ProbeError(errno.ENOENT, reason) from None
             if "-" in name:

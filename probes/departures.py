@@ -6,11 +6,12 @@ The kernel marks the probes there as gone (kill_kprobe in kernel/kprobes.c) and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from armprobe.machine import Machine
 
+from .kprobe import GONE
 from .site import Site
 from .text import PAGE, Text
 
@@ -18,13 +19,40 @@ _FARTHEST: Final = 128 << 20  # bytes: modules are in one region of that size (a
 
 
 class Departures:
-    """Tells when text that has breakpoints of ours goes away. `gone` is called with their addresses."""
+    """Notices when text that has breakpoints of ours goes away.
 
-    def __init__(
-        self, machine: Machine, text: Text, sites: Mapping[int, Site], gone: Callable[[Iterable[int]], None]
-    ) -> None:
-        self._machine, self._text, self._sites, self._gone = machine, text, sites, gone
+    `sites` is the table of breakpoints; what goes is taken out of it, put into `gone`, and told to `lost`.
+    """
+
+    def __init__(self, machine: Machine, text: Text, sites: dict[int, Site], lost: Callable[[Site], None]) -> None:
+        self._machine, self._text, self._sites, self._lost = machine, text, sites, lost
+        self.gone: list[Site] = []
         self._watched: dict[int, Callable[[Machine], None]] = {}  # what is called at the functions that free text
+
+    def look(self, sites: Iterable[Site | None]) -> None:
+        """Find out which of `sites` are gone although nothing told of it."""
+        self._kill(self._text.lost(site.addr for site in sites if site is not None and site.armed))
+
+    def revive(self) -> None:
+        """The machine has gone back, perhaps to when text was there that is gone now."""
+        for site in list(self.gone):
+            site.slot = 0
+            if site.addr not in self._sites and self._text.mapped(site.addr):
+                self.gone.remove(site)
+                self._sites[site.addr] = site
+                for probe in site.probes:
+                    probe.flags &= ~GONE
+                site.refresh()
+                self.watch(site.addr)
+
+    def _kill(self, addresses: Iterable[int]) -> None:
+        for address in addresses:
+            site = self._sites.pop(address)
+            for probe in site.probes:
+                probe.flags |= GONE
+            site.refresh()
+            self.gone.append(site)
+            self._lost(site)
 
     def watch(self, address: int) -> None:
         """Look out for the end of the text at `address`, which has a breakpoint now."""
@@ -51,7 +79,7 @@ class Departures:
     def _initial_text_freed(self, machine: Machine) -> None:
         initial = self._text.area("_sinittext", "_einittext")
         assert initial is not None
-        self._gone([address for address in self._sites if initial[0] <= address < initial[1]])
+        self._kill([address for address in self._sites if initial[0] <= address < initial[1]])
 
     def _memory_freed(self, machine: Machine) -> None:
         """vfree(x0): areas of its kind are apart from each other, so what is mapped from there on is this one."""
@@ -60,4 +88,4 @@ class Departures:
         end = start
         while near and end <= near[-1] and self._text.mapped(end):
             end += PAGE
-        self._gone([address for address in near if address < end])
+        self._kill([address for address in near if address < end])

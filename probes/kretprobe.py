@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from .errors import ProbeError
 from .kprobe import Condition, Kprobe
 from .pt_regs import PtRegs
 from .record import Stage
@@ -81,6 +83,19 @@ class Kretprobe:
         self.hits = 0
         self.free: list[KretprobeInstance] = []
         self.serial = 0  # of its registration
+
+    def prepare(self) -> None:
+        """Check and complete what only a kretprobe has, as register_kretprobe does. Raises ProbeError."""
+        for name in ("maxactive", "data_size"):
+            if not isinstance(getattr(self, name), int):
+                raise ProbeError(errno.EINVAL, f"{name} is {getattr(self, name)!r}: give a whole number")
+        if not 0 <= self.data_size <= MAX_DATA_SIZE:
+            raise ProbeError(
+                errno.E2BIG, f"data_size is {self.data_size} bytes: an instance has {MAX_DATA_SIZE} at most"
+            )
+        if self.maxactive <= 0:
+            self.maxactive = DEFAULT_MAXACTIVE
+        self.nmissed = 0
 
     @property
     def symbol_name(self) -> str | None:

@@ -103,3 +103,46 @@ class Recorder:
                 self.on_hit(hit)
         if stage in probe.stop and self.stop is None:
             self.stop = hit
+
+
+class Recorded:
+    """What a registry lets its user see of its recorder."""
+
+    _recorder: Recorder
+
+    @property
+    def hits(self) -> deque[Hit]:
+        """The last 1000 stages of hits, oldest first."""
+        return self._recorder.hits
+
+    @property
+    def errors(self) -> list[HandlerError]:
+        """The first failure of each probe whose handler raised."""
+        return self._recorder.errors
+
+    @property
+    def on_hit(self) -> Callable[[Hit], object] | None:
+        """Called with each hit as it is recorded, before its handlers."""
+        return self._recorder.on_hit
+
+    @on_hit.setter
+    def on_hit(self, function: Callable[[Hit], object] | None) -> None:
+        self._recorder.on_hit = function
+
+    @property
+    def on_error(self) -> Callable[[Probe, Exception], object] | None:
+        """Called with a probe and what its handler raised, once a probe."""
+        return self._recorder.on_error
+
+    @on_error.setter
+    def on_error(self, function: Callable[[Probe, Exception], object] | None) -> None:
+        self._recorder.on_error = function
+
+    @property
+    def task(self) -> Callable[[], Task | None] | None:
+        """Called at each recorded hit to say which task of the guest it is."""
+        return self._recorder.task
+
+    @task.setter
+    def task(self, function: Callable[[], Task | None] | None) -> None:
+        self._recorder.task = function

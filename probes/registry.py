@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar, cast
 from weakref import WeakSet
@@ -19,16 +18,17 @@ from .departures import Departures
 from .engine import Engine
 from .era import DEFAULT_ERA, Era, find_era
 from .errors import ProbeError
+from .functions import functions_matching
 from .guest_probes import GuestProbes
 from .instructions import Verdict
 from .jprobe import Jprobe, Jprobes
-from .kprobe import DISABLED, GONE, Kprobe
-from .kretprobe import DEFAULT_MAXACTIVE, MAX_DATA_SIZE, Kretprobe, KretprobeInstance
+from .kprobe import DISABLED, Kprobe
+from .kretprobe import Kretprobe, KretprobeInstance
 from .moment import Moment
-from .record import Hit, Stage, Task
-from .recorder import HandlerError, Recorder
+from .record import Hit, Stage
+from .recorder import Recorded, Recorder
 from .returns import Returns
-from .rules import SS_2019, HitRules
+from .rules import SS_2019
 from .site import Site
 from .slots import Slots
 from .stepping import (
@@ -56,7 +56,7 @@ _UNKNOWN: Final = Decoded(
 )
 
 
-class Kprobes:
+class Kprobes(Recorded):
     """The registry of one machine. One machine has one; making a second raises ProbeError (EEXIST).
 
     `stepping` (of `STEPPINGS`) and `trampoline` (of `TRAMPOLINES`) are the era's own unless given; `warnings` says so
@@ -75,20 +75,19 @@ class Kprobes:
         rules = self.era.hits
         self.stepping = _one_of("way to step", stepping or rules.stepping, STEPPINGS)
         self.trampoline = _one_of("trampoline", trampoline or rules.trampoline, TRAMPOLINES)
-        self.warnings = list(_unheard_of(self.era.name, rules, self.stepping, self.trampoline))
+        self.warnings = list(rules.unheard_of(self.era.name, self.stepping, self.trampoline))
         if machine in _PROBED:
             raise ProbeError(errno.EEXIST, "this machine has a registry of probes already: use that one")
         _PROBED.add(machine)
         self.machine = machine
         self._sites: dict[int, Site] = {}
         self._retired: list[Site] = []
-        self._gone: list[Site] = []  # whose text the guest has thrown away
         self._waiting: dict[int, Callable[[Machine], None]] = {}
         self._text = Text(machine, self._sites)
         self._tables = Tables(machine, self._text, self.era)
         self._addresses = Addresses(machine, self._text, self._tables, self.era)
         self._checkers = {self.era.name: self._addresses}  # by era
-        self._departures = Departures(machine, self._text, self._sites, self._kill)
+        self._departures = Departures(machine, self._text, self._sites, self._text_gone)
         self._slots = Slots(machine, self._text)
         self._recorder = Recorder(machine)
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
@@ -110,44 +109,7 @@ class Kprobes:
             machine, self._sites, self._engine, self._arm, self._disarm, self._slots, self.era, self._text
         )
 
-    # What was recorded
-
-    @property
-    def hits(self) -> deque[Hit]:
-        """The last 1000 stages of hits, oldest first."""
-        return self._recorder.hits
-
-    @property
-    def errors(self) -> list[HandlerError]:
-        """The first failure of each probe whose handler raised."""
-        return self._recorder.errors
-
-    @property
-    def on_hit(self) -> Callable[[Hit], object] | None:
-        """Called with each hit as it is recorded, before its handlers."""
-        return self._recorder.on_hit
-
-    @on_hit.setter
-    def on_hit(self, function: Callable[[Hit], object] | None) -> None:
-        self._recorder.on_hit = function
-
-    @property
-    def on_error(self) -> Callable[[Probe, Exception], object] | None:
-        """Called with a probe and what its handler raised, once a probe."""
-        return self._recorder.on_error
-
-    @on_error.setter
-    def on_error(self, function: Callable[[Probe, Exception], object] | None) -> None:
-        self._recorder.on_error = function
-
-    @property
-    def task(self) -> Callable[[], Task | None] | None:
-        """Called at each recorded hit to say which task of the guest it is."""
-        return self._recorder.task
-
-    @task.setter
-    def task(self, function: Callable[[], Task | None] | None) -> None:
-        self._recorder.task = function
+    # What was recorded: see `Recorded`, too
 
     @property
     def on_moment(self) -> Callable[[Moment], object] | None:
@@ -166,9 +128,7 @@ class Kprobes:
 
     def register_kprobe(self, probe: Kprobe) -> Kprobe:
         """Put `probe` into the guest. Raises ProbeError with the kernel's errno and why."""
-        if not isinstance(probe, Kprobe):
-            raise ProbeError(errno.EINVAL, f"{probe!r} is no Kprobe: make one with Kprobe(symbol_name)")
-        self._refuse_registered(probe, Kprobe)
+        self._refuse_unfit(probe, Kprobe)
         if probe.fault_handler is not None and not self.era.hits.fault_handlers:
             raise ProbeError(errno.EINVAL, f"{self.era.name} has no fault_handler (Linux dropped it in v5.14)")
         address, symbol = self._addresses.resolve(probe)
@@ -178,22 +138,14 @@ class Kprobes:
 
     def register_kretprobe(self, probe: Kretprobe) -> Kretprobe:
         """Put `probe` on a function. Raises ProbeError with the kernel's errno and why."""
-        if not isinstance(probe, Kretprobe):
-            raise ProbeError(errno.EINVAL, f"{probe!r} is no Kretprobe: make one with Kretprobe(symbol_name)")
-        self._refuse_registered(probe.kp, Kretprobe)
+        self._refuse_unfit(probe, Kretprobe)
         address, symbol = self._addresses.resolve(probe.kp)
         if address != symbol.address:
             raise ProbeError(
                 errno.EINVAL,
                 f"{probe.name} is not the entry of a function, which is where a kretprobe takes the return address",
             )
-        if not 0 <= probe.data_size <= MAX_DATA_SIZE:
-            raise ProbeError(
-                errno.E2BIG, f"data_size is {probe.data_size} bytes: an instance has {MAX_DATA_SIZE} at most"
-            )
-        if probe.maxactive <= 0:
-            probe.maxactive = DEFAULT_MAXACTIVE
-        probe.nmissed = 0
+        probe.prepare()
         probe.kp.pre_handler = self._returns.entry_handler(probe)
         probe.kp.addr = address
         self._returns.add(probe)
@@ -212,9 +164,7 @@ class Kprobes:
                 f"{self.era.name} has no jprobes (Linux dropped them in v4.15): use era v4.8, or a kprobe, whose "
                 "pre-handler finds the arguments in regs",
             )
-        if not isinstance(probe, Jprobe):
-            raise ProbeError(errno.EINVAL, f"{probe!r} is no Jprobe: make one with Jprobe(symbol_name)")
-        self._refuse_registered(probe.kp, Jprobe)
+        self._refuse_unfit(probe, Jprobe)
         address, symbol = self._addresses.resolve(probe.kp)
         if address != symbol.address:
             raise ProbeError(errno.EINVAL, f"{probe.name} is not the entry of a function, where its arguments are")
@@ -249,7 +199,7 @@ class Kprobes:
     def unregister_kprobes(self, probes: Iterable[Probe]) -> None:
         """Unregister each of them, kprobes or kretprobes; none, if there is one that is not registered. Raises so."""
         registered = [(probe, self._registered(probe)) for probe in dict.fromkeys(probes)]
-        self._look_for_gone(kprobe.site for _, kprobe in registered)
+        self._departures.look(kprobe.site for _, kprobe in registered)
         for probe, kprobe in registered:
             site = cast(Site, kprobe.site)
             site.probes.remove(kprobe)
@@ -263,7 +213,7 @@ class Kprobes:
                     del self._sites[site.addr]
                     self._retired.append(site)
             elif not site.probes:
-                self._gone.remove(site)
+                self._departures.gone.remove(site)
         self._reap()
         self._guest.watch()
         if not self._sites:
@@ -272,11 +222,10 @@ class Kprobes:
     def enable(self, probe: Probe) -> None:
         """Arm a disabled probe. Raises ProbeError (EINVAL) for one that is not registered, or whose text is gone."""
         kprobe = self._registered(probe)
-        self._look_for_gone([kprobe.site])
+        self._departures.look([kprobe.site])
         if kprobe.gone:
-            raise ProbeError(
-                errno.EINVAL, f"{probe.name} is gone, as the guest has freed the code it was on: unregister it"
-            )
+            reason = f"{probe.name} is gone, as the guest has freed the code it was on: unregister it"
+            raise ProbeError(errno.EINVAL, reason)
         kprobe.disabled = False
         self._update(cast(Site, kprobe.site))
 
@@ -286,16 +235,20 @@ class Kprobes:
         Raises ProbeError (EINVAL) for one that is not registered.
         """
         kprobe = self._registered(probe)
-        self._look_for_gone([kprobe.site])
+        self._departures.look([kprobe.site])
         kprobe.disabled = True
         if not kprobe.gone:
             self._update(cast(Site, kprobe.site))
 
     def list(self) -> list[Probe]:
         """The registered probes in order of address; at one address, newest first. `flags` of each is up to date."""
-        self._look_for_gone(self._sites.values())
-        sites = sorted([*self._sites.values(), *self._gone], key=lambda site: site.addr)
+        self._departures.look(self._sites.values())
+        sites = sorted([*self._sites.values(), *self._departures.gone], key=lambda site: site.addr)
         return [probe.owner for site in sites for probe in site.probes]
+
+    def functions(self, pattern: str = "*") -> Sequence[Symbol]:
+        """The guest's functions whose names match a pattern such as "vfs_*"; see `functions_matching`."""
+        return functions_matching(self.machine.symbols, pattern)
 
     def check(self, place: str | int, era: str | Era | None = None) -> Decoded:
         """How the instruction at `place` would be executed, if it had a probe: "kfree", "kfree+0x10" or an address.
@@ -359,10 +312,14 @@ class Kprobes:
                 raise ProbeError(error.errno, reason + error.reason, error.rule) from None
             done.append(probe)
 
-    def _refuse_registered(self, probe: Kprobe, kind: type[Probe]) -> None:
-        if not isinstance(probe.owner, kind):
-            raise ProbeError(errno.EINVAL, f"{probe.name} is a {probe.owner.kind}: register it as one")
-        if probe.site is not None:
+    def _refuse_unfit(self, probe: Probe, kind: type[Probe]) -> None:
+        """Raise ProbeError (EINVAL) for what is no such probe, and for one that is registered."""
+        if not isinstance(probe, kind):
+            raise ProbeError(errno.EINVAL, f"{probe!r} is no {kind.__name__}: make one of that class")
+        kprobe = probe if isinstance(probe, Kprobe) else probe.kp
+        if kprobe.owner is not probe:
+            raise ProbeError(errno.EINVAL, f"{kprobe.name} is a part of a {kprobe.owner.kind}: register that")
+        if kprobe.site is not None:
             raise ProbeError(errno.EINVAL, f"{probe.name} is registered already: make another probe for the same place")
 
     def _registered(self, probe: Probe) -> Kprobe:
@@ -370,7 +327,7 @@ class Kprobes:
             raise ProbeError(errno.EINVAL, f"{probe!r} is no probe: give what was registered")
         kprobe = probe if isinstance(probe, Kprobe) else probe.kp
         site = kprobe.site
-        known = site is not None and (self._sites.get(site.addr) is site or site in self._gone)
+        known = site is not None and (self._sites.get(site.addr) is site or site in self._departures.gone)
         if kprobe.owner is not probe or not known:
             raise ProbeError(errno.EINVAL, f"{probe.name} is not registered here: nothing was done")
         return kprobe
@@ -473,33 +430,12 @@ class Kprobes:
         if arrived is not None:
             self.machine.unintercept(site.addr, arrived)
 
-    def _look_for_gone(self, sites: Iterable[Site | None]) -> None:
-        """Notice text that is gone although nothing told of it."""
-        self._kill(self._text.lost(site.addr for site in sites if site is not None and site.armed))
-
-    def _kill(self, addresses: Iterable[int]) -> None:
-        """The text at these addresses is no more, or about to be (kill_kprobe)."""
-        for address in addresses:
-            site = self._sites.pop(address)
-            self._stop_waiting(site)
-            site.armed = False
-            for probe in site.probes:
-                probe.flags |= GONE
-            site.refresh()
-            self._gone.append(site)
-            self._retired.append(site)
+    def _text_gone(self, site: Site) -> None:
+        """The text of `site` is no more, or about to be; it is in the table no longer (kill_kprobe)."""
+        self._stop_waiting(site)
+        site.armed = False
+        self._retired.append(site)
         self._reap()
-
-    def _revive(self) -> None:
-        """The machine has gone back: probes that were gone may not be so yet."""
-        for site in list(self._gone):
-            if site.addr not in self._sites and self._text.mapped(site.addr):
-                self._gone.remove(site)
-                self._sites[site.addr] = site
-                for probe in site.probes:
-                    probe.flags &= ~GONE
-                site.refresh()
-                self._departures.watch(site.addr)
 
     def _disarm(self, site: Site) -> None:
         self._stop_waiting(site)
@@ -527,9 +463,7 @@ class Kprobes:
                 continue
             if armed and self._guest.find(address) is None:
                 self.machine.memory.write(address, original.to_bytes(4, "little"))
-        for site in self._gone:
-            site.slot = 0
-        self._revive()
+        self._departures.revive()
         for site in self._sites.values():
             self._stop_waiting(site)
             for jprobe in {probe.owner for probe in site.probes if isinstance(probe.owner, Jprobe)}:
@@ -554,15 +488,3 @@ def _one_of(what: str, name: str, names: Sequence[str]) -> str:
     if name not in names:
         raise ProbeError(errno.EINVAL, f"there is no {what} '{name}': choose one of {', '.join(names)}")
     return name
-
-
-def _unheard_of(era: str, rules: HitRules, stepping: str, trampoline: str) -> Iterable[str]:
-    if stepping != rules.stepping:
-        yield f"no kernel of {era} stepped by '{stepping}': its slots are for '{rules.stepping}'"
-    if trampoline not in rules.trampolines:
-        yield f"no kernel of {era} had the trampoline '{trampoline}': it has '{rules.trampoline}'"
-    elif trampoline != rules.trampoline:
-        yield (
-            f"the trampoline '{trampoline}' was in the patches for {era} while they were reviewed, and in no release: "
-            f"that has '{rules.trampoline}'"
-        )

@@ -7,6 +7,7 @@ Each is what arch/arm64/kernel/probes/kprobes.c and kernel/kprobes.c of that rel
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,6 +67,18 @@ class HitRules:
     instance_fp: str  # the register that an instance's `fp` is, "" before there was one
     sets_return_pc: bool  # whether return handlers find the return address in regs.pc
     frees_instances: bool  # an instance whose kretprobe is gone is given to kfree() when its call returns
+
+    def unheard_of(self, era: str, stepping: str, trampoline: str) -> Iterable[str]:
+        """What no kernel of `era` did, of a way to step and a trampoline that a user has chosen, in sentences."""
+        if stepping != self.stepping:
+            yield f"no kernel of {era} stepped by '{stepping}': its slots are for '{self.stepping}'"
+        if trampoline not in self.trampolines:
+            yield f"no kernel of {era} had the trampoline '{trampoline}': it has '{self.trampoline}'"
+        elif trampoline != self.trampoline:
+            yield (
+                f"the trampoline '{trampoline}' was in the patches for {era} while they were reviewed, and in no "
+                f"release: that has '{self.trampoline}'"
+            )
 
 
 _RECOVERED: Final = frozenset({Status.HIT_ACTIVE, Status.HIT_SSDONE})

@@ -75,7 +75,7 @@ def test_one_kind_as_the_other(kprobes: Kprobes) -> None:
     for request, probe, words in (
         (kprobes.register_kprobe, rp, "is no Kprobe"),
         (kprobes.register_kretprobe, p, "is no Kretprobe"),
-        (kprobes.register_kprobe, rp.kp, "kfree is a kretprobe"),
+        (kprobes.register_kprobe, rp.kp, "kfree is a part of a kretprobe: register that"),
     ):
         with pytest.raises(ProbeError, match=words):
             request(probe)  # type: ignore[arg-type]
