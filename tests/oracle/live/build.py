@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from armprobe import machine
-from armprobe.commands.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
+from armprobe.commands.debian import (
+    DebianError,
+    KernelFiles,
+    build_initramfs,
+    cache_directory,
+    fetch_kernel,
+    fetch_packages,
+)
 from armprobe.commands.linux import boot
 from armprobe.machine.modules import loaded_modules
 from armprobe.machine.snapshot import VERSION, read_key
@@ -35,7 +42,11 @@ def prepare_guest(files: KernelFiles, tool: Tool) -> Path:
     folder = cache_directory() / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder / "lock"):
-        module = _module(files, folder, tool)
+        try:
+            module = _module(files, folder, tool)
+        except DebianError:  # the archive has the headers of the newest kernel only
+            files = fetch_kernel(refresh=True)
+            module = _module(files, folder, tool)
         key = _digest(module.read_bytes(), machine.build_id(), str(VERSION).encode(), Path(__file__).read_bytes())
         path = folder / "guest.snapshot"
         if read_key(path) != key:

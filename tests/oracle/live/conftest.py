@@ -1,20 +1,41 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Two guests alike, one with the kernel's probes and one with ours, and what it takes to compare them."""
 
-import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from armprobe.commands.debian import KernelFiles
+from armprobe.commands.debian import DebianError, KernelFiles, fetch_kernel
 
 from .build import prepare_guest
-from .journal import DISABLED, Event, differences
-from .subjects import EngineProbes, KernelProbes, Subject
+from .journal import Event, comparable, differences
+from .subjects import EngineProbes, KernelProbes, Scenario, played
 
-Scenario = Callable[[Subject], None]
 Compare = Callable[[Scenario], list[Event]]
+
+
+@pytest.fixture(scope="session")
+def kernel_files() -> KernelFiles:
+    """Debian's stock kernel 6.1. Without it nothing that we say of that kernel is known, so that tests fail."""
+    try:
+        files = fetch_kernel()
+    except DebianError as error:
+        pytest.fail(str(error))
+    if not files.kernel_version.startswith("6.1."):
+        pytest.fail(f"this system's apt offers Linux {files.kernel_version}: the rules compared are those of 6.1")
+    return files
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str, str], str]:
+    """tool(command, package): the path of a program. Where it is absent tests fail, for the same reason."""
+
+    def find(command: str, package: str) -> str:
+        return shutil.which(command) or pytest.fail(f"{command} is not installed (Debian: apt-get install {package})")
+
+    return find
 
 
 @pytest.fixture(scope="session")
@@ -42,21 +63,11 @@ def compare(kernel: KernelProbes, engine: EngineProbes, compared: Callable[[str,
 
     def play(scenario: Scenario) -> list[Event]:
         nonlocal fields
-        journals = []
-        for subject in (kernel, engine):
-            subject.clear()
-            scenario(subject)
-            journals.append(subject.journal)
-        kernels = [dict(event) for event in journals[0]]
-        for event in itertools.chain(*journals):
-            for name in ("slot", "kprobe", "below_sp"):  # where things are, which is another place here
-                event.pop(name, None)
-            if event.get("flags") == DISABLED:
-                event.pop("instructions", None)  # our slots are made when a probe is armed
+        journals = [played(scenario, subject) for subject in (kernel, engine)]
         different = differences(*journals)
         assert not different, "\n".join(different)
-        fields += sum(len(event) for event in journals[0])
-        return kernels
+        fields += sum(len(event) for event in comparable(journals[0]))
+        return journals[0]
 
     yield play
     compared("fields of hits and of registrations", fields)

@@ -26,7 +26,9 @@ _HANDLER: Final = ["daif", "daif_after", "mdscr", "below_sp", "nmissed", "missed
 _MORE: Final = {"post": ["flags"], "return": ["ret_addr", "fp", "data"], "peek": ["word"], "register_many": ["result"]}
 _CHANGE: Final = ["result", "addr", "flags", "maxactive", "opcode", "slot", "instructions", "kprobe"]
 
+GONE: Final = 1  # KPROBE_FLAG_GONE
 DISABLED: Final = 2  # KPROBE_FLAG_DISABLED
+FLAGS: Final = GONE | DISABLED  # the others are the kernel's own
 
 
 class Journal:
@@ -74,7 +76,7 @@ def _event(words: tuple[int, ...]) -> Event:
         event |= dict(zip(("nmissed", "missed_returns"), words[40:42], strict=True))
         event |= dict(zip(_CHANGE, more, strict=False))
         event["result"] = signed(more[0])
-        event["flags"] = more[2] & DISABLED  # the others are the kernel's own
+        event["flags"] = more[2] & FLAGS
         return event
     event |= dict(zip(_MORE.get(what, ()), more, strict=False))
     if what == "register_many":
@@ -97,11 +99,25 @@ def the_last(journal: list[Event], what: str) -> Event:
     return next(event for event in reversed(journal) if event["what"] == what)
 
 
+def comparable(journal: list[Event]) -> list[Event]:
+    """The journal without what need not be the same: where things are that are at another place here."""
+    return [
+        {
+            field: value
+            for field, value in event.items()
+            if field not in ("slot", "kprobe", "below_sp")
+            # our slots are made when a probe is armed
+            and not (field == "instructions" and event["flags"] == DISABLED)
+        }
+        for event in journal
+    ]
+
+
 def differences(kernel: list[Event], engine: list[Event]) -> list[str]:
     """A line for each field in which two journals differ."""
     lines: list[str] = []
     nothing: Event = {}
-    for number, (real, ours) in enumerate(zip_longest(kernel, engine, fillvalue=nothing)):
+    for number, (real, ours) in enumerate(zip_longest(comparable(kernel), comparable(engine), fillvalue=nothing)):
         name = f"event {number}, {_name(real or ours)}"
         if _name(real) != _name(ours):
             return [*lines, f"event {number}: {_name(real)} in the kernel, {_name(ours)} here"]

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from armprobe import machine
 from armprobe.machine import StopReason
-from armprobe.probes import Kprobe, Kprobes, Kretprobe, KretprobeInstance, ProbeError, PtRegs
+from armprobe.probes import Era, Kprobe, Kprobes, Kretprobe, KretprobeInstance, ProbeError, PtRegs
 
 from ...linux.shell import NotFinished, Shell  # noqa: TID252  # tests have no import name to go by
-from .journal import DISABLED, REGISTERS, Event, Journal
+from .journal import FLAGS, REGISTERS, Event, Journal
 
 NOBODY: Final = 64  # the probe of an event that is none's
 _PLACES: Final = ("addr", "slot", "pc")  # addresses of probes, not of trampolines
@@ -97,6 +98,11 @@ class Subject(ABC):
         symbol, _, offset = name.partition("+")
         return self.symbols[symbol].address + int(offset or "0", 0)
 
+    def instructions(self, function: str) -> range:
+        """Where the first 256 instructions of a function are."""
+        symbol = self.symbols[function]
+        return range(symbol.address, symbol.address + min(symbol.size, 1024), 4)
+
     def registered(self, *numbers: int) -> list[int]:
         """Register several; those of them that were accepted."""
         for number in numbers:
@@ -161,6 +167,10 @@ class Subject(ABC):
     @abstractmethod
     def change(self, number: int, *, addr: int | None = None, flags: int | None = None) -> None:
         """Set fields of one that was registered before."""
+
+    @abstractmethod
+    def register_no_kprobes(self, count: int) -> None:
+        """register_kprobes() with a number of them that is 0 or less."""
 
     @abstractmethod
     def call(self, function: str, *arguments: int) -> None:
@@ -250,8 +260,7 @@ class KernelProbes(Subject):
         changes = [event for event in self.journal if event["what"] == "register" and event["probe"] == number]
         return self.guest.memory.read_u64(int(changes[-1]["kprobe"]) + _NMISSED)
 
-    def register_many(self, count: int) -> None:
-        """register_kprobes() with that many."""
+    def register_no_kprobes(self, count: int) -> None:
         self._later("many", count & _U64)
 
     def sweep(self, addresses: range) -> list[int]:
@@ -269,9 +278,9 @@ class KernelProbes(Subject):
 class EngineProbes(Subject):
     """Ours, era v6.1."""
 
-    def __init__(self, snapshot: Path) -> None:
+    def __init__(self, snapshot: Path, era: str | Era = "v6.1") -> None:
         super().__init__(snapshot)
-        self.kprobes = Kprobes(self.guest, era="v6.1")
+        self.kprobes = Kprobes(self.guest, era)
         self._events: list[Event] = []
         self._probes: list[Kprobe | Kretprobe] = []
 
@@ -283,24 +292,18 @@ class EngineProbes(Subject):
 
     def _define(self, number: int, definition: Definition) -> None:
         d = definition
-        disabled = bool(d.flags & DISABLED)
+        place = d.symbol, d.addr, d.offset
+        probe: Kprobe | Kretprobe
         if d.returns:
-            self._probes.append(
-                Kretprobe(
-                    d.symbol,
-                    d.addr,
-                    d.offset,
-                    self._return_handler(number, d.after) if d.after else None,
-                    self._entry_handler(number, d.before) if d.before else None,
-                    d.maxactive,
-                    d.data_size,
-                    disabled=disabled,
-                )
-            )
+            handler = self._return_handler(number, d.after) if d.after else None
+            entry = self._entry_handler(number, d.before) if d.before else None
+            probe = Kretprobe(*place, handler, entry, d.maxactive, d.data_size)
         else:
             pre = self._pre_handler(number, d.before) if d.before else None
             post = self._post_handler(number, d.after) if d.after else None
-            self._probes.append(Kprobe(d.symbol, d.addr, d.offset, pre, post, disabled=disabled))
+            probe = Kprobe(*place, pre, post)
+        _kprobe(probe).flags = d.flags
+        self._probes.append(probe)
 
     def _pre_handler(self, number: int, action: Action):  # type: ignore[no-untyped-def]
         return lambda probe, regs: self._act(self._hit("pre", number, regs), action, regs)
@@ -381,9 +384,9 @@ class EngineProbes(Subject):
 
     def _changed(self, what: str, number: int, result: int) -> None:
         probe = self._probes[number]
-        kprobe = probe.kp if isinstance(probe, Kretprobe) else probe
+        kprobe = _kprobe(probe)
         event: Event = {"what": what, "probe": number, "result": result, **self._missed(number)}
-        event |= {"addr": kprobe.addr or 0, "flags": kprobe.disabled * DISABLED}
+        event |= {"addr": kprobe.addr or 0, "flags": kprobe.flags & FLAGS}
         event["maxactive"] = probe.maxactive if isinstance(probe, Kretprobe) else 0
         site = kprobe.site if what == "register" and not result else None
         event["opcode"] = site.original if site else 0
@@ -392,12 +395,17 @@ class EngineProbes(Subject):
         self._events.append(event)
 
     def change(self, number: int, *, addr: int | None = None, flags: int | None = None) -> None:
-        probe = self._probes[number]
-        kprobe = probe.kp if isinstance(probe, Kretprobe) else probe
+        kprobe = _kprobe(self._probes[number])
         if addr is not None:
             kprobe.addr = addr or None
         if flags is not None:
-            kprobe.disabled = bool(flags & DISABLED)
+            kprobe.flags = flags
+
+    def register_no_kprobes(self, count: int) -> None:
+        try:
+            self.kprobes.register_kprobes([])  # the length of a list cannot be less than 0
+        except ProbeError as error:
+            self._events.append({"what": "register_many", "probe": NOBODY, "result": -error.errno})
 
     def call(self, function: str, *arguments: int) -> None:
         self._tell("call", self.address(function), *arguments)
@@ -439,6 +447,10 @@ class EngineProbes(Subject):
         return [_without(event, trampolines) for event in self._events]
 
 
+def _kprobe(probe: Kprobe | Kretprobe) -> Kprobe:
+    return probe.kp if isinstance(probe, Kretprobe) else probe
+
+
 def _without(event: Event, trampolines: set[int]) -> Event:
     """The event, with a name instead of the address of a trampoline in registers."""
     return {
@@ -451,3 +463,22 @@ def at_stage(subject: Subject, stage: str, action: Action) -> int:
     """A kprobe on oracle_add whose handler of that stage, "pre" or "post", does `action`."""
     pre, post = (action, Action()) if stage == "pre" else (Action(), action)
     return subject.kprobe("oracle_add", pre=pre, post=post)
+
+
+Scenario = Callable[[Subject], None]
+
+
+def played(scenario: Scenario, subject: Subject) -> list[Event]:
+    """What happens when the scenario is played with the subject."""
+    subject.clear()
+    scenario(subject)
+    return subject.journal
+
+
+def disagreements(kernel: KernelProbes, engine: EngineProbes, addresses: range) -> list[str]:
+    """Where the results of registering differ."""
+    return [
+        f"{engine.symbols.describe(address)}: {real} in the kernel, {ours} here"
+        for address, real, ours in zip(addresses, kernel.sweep(addresses), engine.sweep(addresses), strict=True)
+        if real != ours
+    ]

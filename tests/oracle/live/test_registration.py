@@ -2,14 +2,15 @@
 """What registering gives: the result, and what becomes of the struct."""
 
 import errno
+import re
 
 import pytest
 
 from armprobe.probes import Kretprobe, ProbeError
 
-from .conftest import Compare, Scenario
+from .conftest import Compare
 from .journal import DISABLED, Event
-from .subjects import EngineProbes, KernelProbes, Subject
+from .subjects import EngineProbes, KernelProbes, Scenario, Subject
 
 
 def results(journal: list[Event], what: str = "register") -> list[int]:
@@ -88,7 +89,9 @@ def test_registration(compare: Compare, name: str) -> None:
     assert expected is None or results(journal) == [expected]
 
 
-def test_same_struct_twice(compare: Compare) -> None:
+def test_same_struct_twice(compare: Compare, kernel: KernelProbes) -> None:
+    """The kernel warns, too."""
+
     def scenario(s: Subject) -> None:
         p = s.kprobe(addr=s.address("oracle_add"))
         s.registered(p, p)
@@ -96,6 +99,7 @@ def test_same_struct_twice(compare: Compare) -> None:
         s.unregister(p)
 
     assert results(compare(scenario)) == [0, -errno.EINVAL]
+    assert re.search(r"WARNING: .* at kernel/kprobes.c:\d+ register_kprobe", kernel.shell.run("dmesg"))
 
 
 def test_same_struct_twice_by_symbol(compare: Compare) -> None:
@@ -205,11 +209,8 @@ def test_default_of_maxactive(compare: Compare) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_no_probes_at_all(kernel: KernelProbes, count: int) -> None:
-    """register_kprobes() with no probes. We have a function for one probe only, so that this cannot be asked of it."""
-    kernel.clear()
-    kernel.register_many(count)
-    assert [event["result"] for event in kernel.journal] == [-errno.EINVAL]
+def test_register_kprobes_of_none(compare: Compare, count: int) -> None:
+    assert results(compare(lambda s: s.register_no_kprobes(count)), "register_many") == [-errno.EINVAL]
 
 
 def test_unregistering_a_kretprobe_that_never_was_registered(snapshot, engine: EngineProbes) -> None:  # type: ignore[no-untyped-def]

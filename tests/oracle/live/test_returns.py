@@ -8,7 +8,7 @@ from .journal import REGISTERS, stages, the_last
 from .subjects import Action, Subject, at_stage
 
 
-def test_return(compare: Compare) -> None:
+def test_pt_regs_and_daif_at_entry_and_return(compare: Compare) -> None:
     """pt_regs and DAIF at both stages, the instance, and all registers after it."""
 
     def scenario(s: Subject) -> None:
@@ -27,7 +27,7 @@ def test_return(compare: Compare) -> None:
     assert returned["x30"] == "the trampoline"
 
 
-def test_registers_at_return(compare: Compare) -> None:
+def test_pstate_at_return_is_nzcv_daif_current_el_and_spsel(compare: Compare) -> None:
     """A function that changes all registers it may, and the flags."""
 
     def scenario(s: Subject) -> None:
@@ -40,8 +40,8 @@ def test_registers_at_return(compare: Compare) -> None:
 
 
 @pytest.mark.parametrize("register", REGISTERS)
-def test_register_set_by_the_handler(compare: Compare, register: str) -> None:
-    """Of what a handler writes, x0 to x29 and the flags come into effect."""
+def test_return_handler_sets_x0_to_x29_and_nzcv_only(compare: Compare, register: str) -> None:
+    """pc, x30 and the rest of pstate are ignored."""
     value = 0x9000_03C5 if register == "pstate" else 0x1234_5678
     set_by = Action() if register in ("x29", "sp") else Action(set=register, value=value)  # the caller needs those
 
@@ -83,7 +83,7 @@ def test_handlers_left_out(compare: Compare, handlers: tuple[bool, bool]) -> Non
 
 
 @pytest.mark.parametrize("maxactive", [1, 3, 7])
-def test_recursion_beyond_maxactive(compare: Compare, maxactive: int) -> None:
+def test_empty_pool_counts_nmissed_and_the_outermost_calls_are_traced(compare: Compare, maxactive: int) -> None:
     """The outermost calls have the instances; the others are missed, and counted."""
 
     def scenario(s: Subject) -> None:
@@ -99,7 +99,7 @@ def test_recursion_beyond_maxactive(compare: Compare, maxactive: int) -> None:
     assert the_last(journal, "unregister")["missed_returns"] == missed
 
 
-def test_entry_handler_that_declines(compare: Compare) -> None:
+def test_entry_handler_that_returns_1_recycles_the_instance(compare: Compare) -> None:
     """Its return is not waited for, the instance is free again, and nothing counts as missed."""
 
     def scenario(s: Subject) -> None:
@@ -113,7 +113,7 @@ def test_entry_handler_that_declines(compare: Compare) -> None:
     assert the_last(journal, "unregister")["missed_returns"] == 0
 
 
-def test_two_on_one_function(compare: Compare) -> None:
+def test_two_on_one_function_return_oldest_first(compare: Compare) -> None:
     """The oldest handler runs first on return; with a kprobe there too, which sees x30 as they left it."""
 
     def scenario(s: Subject) -> None:
@@ -162,7 +162,7 @@ def test_result_of_an_earlier_handler(compare: Compare) -> None:
 
 
 @pytest.mark.parametrize("stage", ["entry", "handler"])
-def test_probes_hit_in_a_handler(compare: Compare, stage: str) -> None:
+def test_probes_hit_in_a_handler_are_missed(compare: Compare, stage: str) -> None:
     """They are missed: kprobes, and kretprobes by their entry."""
 
     def scenario(s: Subject) -> None:
@@ -181,7 +181,7 @@ def test_probes_hit_in_a_handler(compare: Compare, stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["pre", "post"])
-def test_kretprobe_hit_in_a_kprobe_handler(compare: Compare, stage: str) -> None:
+def test_kretprobe_hit_in_a_kprobe_handler_is_missed(compare: Compare, stage: str) -> None:
     def scenario(s: Subject) -> None:
         outer = at_stage(s, stage, Action(call="oracle_recurse", argument=2))
         inner = s.kretprobe("oracle_recurse")
@@ -191,6 +191,23 @@ def test_kretprobe_hit_in_a_kprobe_handler(compare: Compare, stage: str) -> None
         s.unregistered(outer, inner)
 
     assert the_last(compare(scenario), "unregister")["nmissed"] == 3
+
+
+def test_fault_of_a_missed_probe_in_a_return_handler(compare: Compare) -> None:
+    """Interrupts are unmasked in the handler: what of that is left when the fault is over."""
+
+    def scenario(s: Subject) -> None:
+        s.call_with_user_memory("oracle_load")
+        page = int(the_last(s.journal, "call")["x2"])  # the same each time
+        outer = s.kretprobe("oracle_add", handler=Action(call="oracle_load", argument=page))
+        inner = s.kprobe("oracle_load")
+        s.registered(outer, inner)
+        s.call_with_user_memory("oracle_add")
+        s.unregistered(outer, inner)
+
+    journal = compare(scenario)
+    assert the_last(journal, "return")["daif"] == 0
+    assert the_last(journal, "unregister")["nmissed"] == 2
 
 
 def test_disabled(compare: Compare) -> None:
@@ -241,7 +258,7 @@ def test_c_function(compare: Compare) -> None:
 
 
 @pytest.mark.xfail(raises=AssertionError, reason="our trampoline is not the guest's, and has no symbol")
-def test_kprobe_on_the_trampoline(compare: Compare) -> None:
+def test_kprobe_on_the_trampoline_fires(compare: Compare) -> None:
     def scenario(s: Subject) -> None:
         probes = [s.kretprobe("oracle_add"), s.kprobe("__kretprobe_trampoline")]
         s.registered(*probes)

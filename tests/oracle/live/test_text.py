@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from .subjects import EngineProbes, KernelProbes
+from .subjects import EngineProbes, KernelProbes, disagreements
 
 
 def test_blacklist(kernel: KernelProbes, engine: EngineProbes) -> None:
@@ -56,17 +56,7 @@ FUNCTIONS = [
 def test_function(
     kernel: KernelProbes, engine: EngineProbes, function: str, compared: Callable[[str, int], None]
 ) -> None:
-    symbol = kernel.symbols[function]
-    addresses = range(symbol.address, symbol.address + min(symbol.size, 1024), 4)
+    addresses = kernel.instructions(function)
     different = disagreements(kernel, engine, addresses)
     assert not different, "\n".join(different)
     compared("places to register at", len(addresses))
-
-
-def disagreements(kernel: KernelProbes, engine: EngineProbes, addresses: range) -> list[str]:
-    """Where the results of registering differ."""
-    return [
-        f"{engine.symbols.describe(address)}: {real} in the kernel, {ours} here"
-        for address, real, ours in zip(addresses, kernel.sweep(addresses), engine.sweep(addresses), strict=True)
-        if real != ours
-    ]
