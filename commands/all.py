@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All commands there are."""
 
-from . import looking, probing, running
+from . import deciding, looking, probing, running
 from .registry import Registry
 
 
 def registry() -> Registry:
     """A registry of all commands, as the REPL, the debugger and scripts have them."""
-    return Registry((*probing.COMMANDS, *running.COMMANDS, *looking.COMMANDS))
+    return Registry((*probing.COMMANDS, *deciding.COMMANDS, *running.COMMANDS, *looking.COMMANDS))

@@ -22,13 +22,15 @@ from armprobe.probes import DEFAULT_ERA, ERAS, STEPPINGS, TRAMPOLINES, ProbeErro
 from armprobe.stub import Server, StubError, serve
 
 from . import bug_2015, demo, linux
+from .all import registry as all_commands
 from .errors import CommandError
 from .gdb_session import GDBINIT, PROXY
 from .repl import Repl
 from .session import Session
 
 LISTEN: Final = "127.0.0.1:1234"
-_VERBS: Final = ("serve", "gdb", "linux", "script", "demo", "bug-2015")
+_QUESTIONS: Final = ("decode", "check")  # commands that are verbs too
+_VERBS: Final = ("serve", "gdb", "linux", "script", "demo", "bug-2015", *_QUESTIONS)
 _DESCRIPTION: Final = """\
 An ARMv8-A machine in this process with Linux kprobes built into it, that GDB attaches to.
 
@@ -40,6 +42,8 @@ An ARMv8-A machine in this process with Linux kprobes built into it, that GDB at
   armprobe -c CMD [-c CMD]  run commands and exit
   armprobe demo             the tour: what armprobe does, shown on the demo guest
   armprobe bug-2015         the kretprobe bug that armprobe grew from, happening and fixed
+  armprobe decode WHAT      how a kernel would execute a probed instruction, or why it would refuse to
+  armprobe check PLACE...   whether probes would be accepted; the exit status says so too
 
 GUEST is demo, linux, or the path of a bare-metal AArch64 ELF, an arm64 kernel Image or vmlinuz, or a snapshot."""
 
@@ -94,12 +98,30 @@ def _parser(verb: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _question_parser(verb: str) -> argparse.ArgumentParser:
+    command = all_commands().find(verb)
+    parser = argparse.ArgumentParser(
+        prog=f"armprobe {verb}", description=command.help, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    argument = command.positional[0]
+    parser.add_argument("what", nargs="+" if argument.many else 1, metavar=argument.label, help=argument.help)
+    parser.add_argument("--guest", default="demo", help="whose code it is: demo, linux or a file (default: demo)")
+    parser.add_argument(
+        "--era", default=DEFAULT_ERA, metavar="VERSION", help=f"kernel whose rules apply (of {', '.join(ERAS)}, or all)"
+    )
+    parser.set_defaults(initrd=None, cmdline=None, memory="256M", snapshot=None, paced=False)
+    parser.set_defaults(stepping=None, trampoline=None)
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; the exit status: 0 if all went well, 1 if not, 2 for a wrong command line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = words.pop(0) if words and words[0] in _VERBS else ""
-    options = _parser(verb).parse_args(words)
+    options = (_question_parser if verb in _QUESTIONS else _parser)(verb).parse_args(words)
     try:
+        if verb in _QUESTIONS:
+            return _ask(verb, options)
         if verb == "demo":
             return demo.run(options.era, sys.stdout)
         if verb == "bug-2015":
@@ -137,6 +159,14 @@ def _session(verb: str, options: argparse.Namespace) -> Session:
     for note in (*session.machine.guest.notes, *session.kprobes.warnings):
         _report(f"note: {note}")
     return session
+
+
+def _ask(verb: str, options: argparse.Namespace) -> int:
+    """Run one command that is a verb too, on a guest that does not run."""
+    line = shlex.join([verb, *options.what, f"era={options.era}"])
+    options.era = DEFAULT_ERA
+    with _session(verb, options) as session:
+        return Repl(session, session.registry).run_lines([line])
 
 
 def _report(line: str) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import capstone
-
 from armprobe.machine import Stop, StopReason
 
 from .errors import CommandError
+from .instructions import disassembled
 from .places import complete_symbol, place, where
 from .registers import pstate_text, pt_regs_text
 from .registry import Arg, Arguments, Command, Out, integer
@@ -66,17 +65,14 @@ def _disassemble(session: Session, arguments: Arguments, out: Out) -> None:
         raise CommandError(f"instructions are at multiples of 4, {address:#x} is none")
     if not 0 < count <= 4096:
         raise CommandError("disassemble shows 1 to 4096 instructions at a time")
-    engine = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
     data = session.machine.memory.read_available(address, 4 * count)
     pc = session.machine.registers.pc
     for at in range(address, address + len(data) - 3, 4):
-        word = data[at - address : at - address + 4]
+        word = int.from_bytes(data[at - address : at - address + 4], "little")
         found = session.machine.symbols.at(at)
         if found and (found[1] == 0 or at == address):
             out(f"{session.machine.symbols.describe(at)}:\n")
-        decoded = (f"{op} {args}".rstrip() for _, _, op, args in engine.disasm_lite(word, at))
-        text = next(decoded, "(not an instruction)")
-        out(f"{'=>' if at == pc else '  '} {at:#018x}  {int.from_bytes(word, 'little'):08x}  {text}\n")
+        out(f"{'=>' if at == pc else '  '} {at:#018x}  {word:08x}  {disassembled(word, at)}\n")
 
 
 class _Cpu:

@@ -274,6 +274,13 @@ class Kprobes(Recorded):
         """The calls that kretprobes wait for."""
         return self._returns.instances.outstanding()
 
+    def read_text(self, address: int, size: int) -> bytes:
+        """The guest's code at virtual `address`, without our breakpoints, and also before the guest has mapped it.
+
+        Raises MachineError where there is none.
+        """
+        return self._text.unpatched(address, self._text.read(address, size))
+
     def unpatched(self, address: int, data: bytes) -> bytes:
         """`data`, read from virtual `address`, with the instructions that our breakpoints stand on put back."""
         return self._text.unpatched(address, data)

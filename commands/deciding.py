@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands that say what a kernel would make of a probe, without setting one."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine import MachineError
+from armprobe.probes import ERAS, Decoded, ProbeError, Verdict, decode
+
+from .errors import CommandError
+from .instructions import Code, disassembled, read_code
+from .places import complete_symbol
+from .registry import Arg, Arguments, Command, Option, Out
+
+if TYPE_CHECKING:
+    from .session import Session
+
+GROUP = "Probes"
+_WORDS: Final = 1 << 32
+_LONGEST: Final = 4096  # instructions of a function
+_SHOWN: Final = 50
+_HOW: Final = {Verdict.GOOD: "slot", Verdict.GOOD_NO_SLOT: "simulated", Verdict.REJECTED: "REFUSED"}
+
+
+def _eras(session: Session, arguments: Arguments) -> list[str]:
+    chosen = arguments.era or (session.kprobes.era.name,)
+    return list(ERAS) if "all" in chosen else list(dict.fromkeys(chosen))
+
+
+# decode
+
+
+def _decode(session: Session, arguments: Arguments, out: Out) -> None:
+    what, eras = arguments.what, _eras(session, arguments)
+    if what[:1].isdigit():
+        _decode_word(_number(what), eras, out)
+    elif what.partition("+")[0] in session.machine.symbols:
+        for era in eras:
+            _decode_function(session, what, era, out)
+    elif Path(what).exists():
+        code = read_code(Path(what))
+        for era in eras:
+            _decode_file(what, code, era, out)
+    else:
+        reason = _refusal(session, what)
+        raise CommandError(f"{reason}; nor is there a file of that name" if reason else f"nothing is known of {what!r}")
+
+
+def _number(word: str) -> int:
+    try:
+        value = int(word, 0)
+    except ValueError:
+        raise CommandError(f"{word!r} is not a number: write the instruction in hexadecimal after 0x") from None
+    if value >= _WORDS:
+        raise CommandError(f"{word} has more than 32 bits, and so is no instruction: for an address, use check")
+    return value
+
+
+def _refusal(session: Session, name: str) -> str:
+    try:
+        session.machine.symbols[name]
+    except MachineError as error:
+        return str(error)
+    return ""
+
+
+def _how(decoded: Decoded) -> str:
+    match decoded.verdict:
+        case Verdict.GOOD:
+            return "executed in a slot"
+        case Verdict.GOOD_NO_SLOT:
+            return f"simulated ({decoded.simulator})"
+        case Verdict.REJECTED:
+            return decoded.reason
+
+
+def _decode_word(word: int, eras: Iterable[str], out: Out) -> None:
+    out(f"{word:#010x}  {disassembled(word)}\n")
+    for era in eras:
+        decoded = decode(word, era)
+        out(f"{era:<6} {decoded.verdict.name:<12}  {_how(decoded)}\n")
+        if decoded.warning:
+            out(f"{'':<20} warning: {decoded.warning}\n")
+
+
+def _decode_function(session: Session, what: str, era: str, out: Out) -> None:
+    """A function's instructions, or the one that `what` has an offset to."""
+    name, plus, offset = what.partition("+")
+    symbol = session.machine.symbols[name]
+    if symbol.kind == "object":
+        raise CommandError(f"{name} is data: give a function")
+    first, count = (_number(offset) // 4 * 4, 1) if plus else (0, min(symbol.size // 4, _LONGEST))
+    if not count:
+        raise CommandError(f"{name} has no size: give SYMBOL+OFFSET, one instruction at a time")
+    words = _words(session.kprobes.read_text(symbol.address + first, 4 * count))
+    counts: Counter[Verdict] = Counter()
+    out(f"{what} in {era}:\n")
+    for index, word in enumerate(words):
+        at = first + 4 * index
+        verdict, why = _row(session, symbol.address + at, word, era)
+        counts[verdict] += 1
+        text = disassembled(word, symbol.address + at)
+        out(f"  +{at:<#6x} {word:08x}  {text:<40}  {_HOW[verdict]:<9}  {why}".rstrip() + "\n")
+    if not plus:
+        if 4 * count < symbol.size // 4 * 4:
+            out(f"  ... and {symbol.size // 4 - count:,} more\n")
+        out(f"{_counted(counts)}\n")
+
+
+def _words(data: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(data) // 4}I", data)
+
+
+def _row(session: Session, address: int, word: int, era: str) -> tuple[Verdict, str]:
+    decoded = decode(word, era)
+    if decoded.verdict is Verdict.REJECTED:
+        return decoded.verdict, decoded.reason
+    asked = _asked(session, address, era)
+    if isinstance(asked, ProbeError):
+        return Verdict.REJECTED, asked.rule
+    return asked.verdict, asked.simulator or (f"warning: {asked.warning}" if asked.warning else "")
+
+
+def _counted(counts: Counter[Verdict]) -> str:
+    return f"{counts.total():,} instructions: " + ", ".join(
+        f"{counts[verdict]:,} {text}"
+        for verdict, text in (
+            (Verdict.GOOD, "executed in a slot"),
+            (Verdict.GOOD_NO_SLOT, "simulated"),
+            (Verdict.REJECTED, "refused"),
+        )
+    )
+
+
+def _decode_file(name: str, code: Iterable[Code], era: str, out: Out) -> None:
+    counts: Counter[Verdict] = Counter()
+    simulators: Counter[str] = Counter()
+    noted: dict[str, list[str]] = {}  # places by what is to be said of them
+    for part in code:
+        for address, word in part.instructions():
+            decoded = decode(word, era)
+            counts[decoded.verdict] += 1
+            simulators[decoded.simulator] += 1
+            if decoded.reason or decoded.warning:
+                text = f"refused: {decoded.reason}" if decoded.reason else f"accepted, but {decoded.warning}"
+                place = f"  {part.describe(address):<36}  {word:08x}  {disassembled(word, address)}\n"
+                noted.setdefault(text, []).append(place)
+    out(f"{name} in {era}: {_counted(counts)}\n")
+    for simulator, count in simulators.most_common():
+        if simulator:
+            out(f"  {simulator:<24} {count:>9,}\n")
+    for text, places in noted.items():
+        out(f"{len(places):,} {text}\n" + "".join(places[:_SHOWN]))
+        if len(places) > _SHOWN:
+            out(f"  ... and {len(places) - _SHOWN:,} more\n")
+
+
+# check
+
+
+def _check(session: Session, arguments: Arguments, out: Out) -> None:
+    eras = _eras(session, arguments)
+    places = [place for word in arguments.places for place in _matching(session, word)]
+    refused = 0
+    for era in eras:
+        answers = [(place, _asked(session, place, era)) for place in dict.fromkeys(places)]
+        bad = [(place, answer) for place, answer in answers if isinstance(answer, ProbeError)]
+        refused += len(bad)
+        shown = answers if len(answers) <= _SHOWN else bad[:_SHOWN]
+        for place, answer in shown:
+            what = answer if isinstance(answer, ProbeError) else f"accepted: {_how(answer)}"
+            out(f"{era:<6} {_named(place):<32} {what}\n")
+            if isinstance(answer, Decoded) and answer.warning:
+                out(f"{'':<39} warning: {answer.warning}\n")
+        if len(bad) > len(shown):
+            out(f"{era:<6} ... and {len(bad) - len(shown):,} more are refused\n")
+        if len(answers) > 1:
+            out(f"{era:<6} {len(answers) - len(bad):,} of {len(answers):,} would be accepted\n")
+    if refused:
+        raise CommandError(f"{refused:,} would be refused" if len(places) * len(eras) > 1 else "it would be refused")
+
+
+def _named(place: str | int) -> str:
+    return place if isinstance(place, str) else f"{place:#x}"
+
+
+def _asked(session: Session, place: str | int, era: str) -> Decoded | ProbeError:
+    try:
+        return session.kprobes.check(place, era)
+    except ProbeError as error:
+        return error
+
+
+def _matching(session: Session, word: str) -> list[str | int]:
+    """The places that `word` means: an address, a place by its symbol, or the functions that match a pattern."""
+    if word[:1].isdigit():
+        try:
+            return [int(word, 0)]
+        except ValueError:
+            raise CommandError(f"{word!r} is not an address: write it in hexadecimal after 0x") from None
+    if not set(word) & set("*?["):
+        return [word]
+    names = sorted({symbol.name for symbol in session.machine.symbols.functions() if fnmatchcase(symbol.name, word)})
+    if not names:
+        raise CommandError(f"no function matches {word!r}")
+    return list(names)
+
+
+_ERA: Final = Option("era", "kernels whose rules to apply (default: the session's)", many=True, choices=(*ERAS, "all"))
+
+COMMANDS = (
+    Command(
+        "decode",
+        "Show how a kernel would execute a probed instruction, or why it would refuse to.\n"
+        "Of a function every instruction is shown, with what the kernel says of its place too; of a file (an ELF\n"
+        "object, or raw instructions) the numbers, and what is refused.",
+        (
+            Arg("what", "an instruction as a number, SYMBOL, SYMBOL+0x10 or a file", complete=complete_symbol),
+            _ERA,
+        ),
+        _decode,
+        group=GROUP,
+        gdb="kprobe-decode",
+    ),
+    Command(
+        "check",
+        "Say whether probes would be accepted, and why not; it fails if one would not be.\n"
+        "The guest's code is judged by the rules of any kernel, whichever the guest is. Patterns are of the shell's\n"
+        "kind (`vfs_*`).",
+        (
+            Arg("places", "SYMBOL, SYMBOL+0x10, an address, or a pattern", many=True, complete=complete_symbol),
+            _ERA,
+        ),
+        _check,
+        group=GROUP,
+        gdb="kprobe-check",
+    ),
+)
