@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import unicorn
 
-from . import demo, linux, peers
+from . import demo, linux, peers, stubs
 from .table import Aim, Row, table
 
 
@@ -35,8 +35,16 @@ MEASUREMENTS: Final = {
     "boot": Measurement(linux.boot, 3, 1),
     "linux": Measurement(linux.rates, 3, 1),
     "qemu-boot": Measurement(peers.qemu_boot, 3, 1),
-    "gdb": Measurement(peers.conditional_breakpoints, 3, 1),
+    "gdb": Measurement(stubs.side_by_side, 3, 1),
 }
+
+
+def _pair(what: str, metric: str, unit: str) -> tuple[Row, Row]:
+    return (
+        Row(f"{what}, QEMU", f"gdb_qemu_{metric}", unit),
+        Row("  armprobe", f"gdb_armprobe_{metric}", unit, against=(f"gdb_qemu_{metric}", "QEMU")),
+    )
+
 
 _UNHIT: Final = "  with a probe set that is not hit"
 GROUPS: Final = {
@@ -75,10 +83,15 @@ GROUPS: Final = {
         Row("kretprobe, both stages recorded", "kretprobe_recorded_hits", "/s", against=("kprobe_hits", "kprobe")),
         Row("kprobe on cmp_u32 in the workload, handler reads x0", "workload_hits", "/s", Aim(100_000)),
     ),
-    "Breakpoints with a false condition, on the demo kernel (kfree)": (
-        Row("gdb with QEMU", "gdb_qemu_hits", "/s"),
-        Row("gdb with armprobe's stub", "gdb_armprobe_hits", "/s", against=("gdb_qemu_hits", "QEMU")),
-        Row("armprobe's kprobe (from above)", "kprobe_hits", "/s", against=("gdb_qemu_hits", "QEMU")),
+    "gdb on QEMU's stub and on armprobe's, by turns (demo kernel)": (
+        *_pair("stepi", "stepi", "/s"),
+        *_pair("next, in a loop of three lines", "next", "/s"),
+        *_pair("breakpoint with a false condition (kfree), gdb evaluates", "hits", "/s"),
+        Row("  armprobe, which evaluates", "gdb_armprobe_hits_in_stub", "/s", against=("gdb_qemu_hits", "QEMU")),
+        Row("  armprobe's kprobe (from above)", "kprobe_hits", "/s", against=("gdb_qemu_hits", "QEMU")),
+        *_pair("dump of 64 MiB", "dump", "MiB/s"),
+        *_pair("attach", "attach", "ms"),
+        *_pair("info all-registers", "all_registers", "ms"),
     ),
 }
 
