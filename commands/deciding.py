@@ -25,6 +25,7 @@ GROUP = "Probes"
 _WORDS: Final = 1 << 32
 _LONGEST: Final = 4096  # instructions of a function
 _SHOWN: Final = 50
+_EXAMPLES: Final = 3
 _HOW: Final = {Verdict.GOOD: "slot", Verdict.GOOD_NO_SLOT: "simulated", Verdict.REJECTED: "REFUSED"}
 
 
@@ -172,18 +173,32 @@ def _check(session: Session, arguments: Arguments, out: Out) -> None:
         answers = [(place, _asked(session, place, era)) for place in dict.fromkeys(places)]
         bad = [(place, answer) for place, answer in answers if isinstance(answer, ProbeError)]
         refused += len(bad)
-        shown = answers if len(answers) <= _SHOWN else bad[:_SHOWN]
-        for place, answer in shown:
-            what = answer if isinstance(answer, ProbeError) else f"accepted: {_how(answer)}"
-            out(f"{era:<6} {_named(place):<32} {what}\n")
-            if isinstance(answer, Decoded) and answer.warning:
-                out(f"{'':<39} warning: {answer.warning}\n")
-        if len(bad) > len(shown):
-            out(f"{era:<6} ... and {len(bad) - len(shown):,} more are refused\n")
+        if len(answers) > _SHOWN:
+            _summarize(era, bad, out)
+        else:
+            _list(era, answers, out)
         if len(answers) > 1:
             out(f"{era:<6} {len(answers) - len(bad):,} of {len(answers):,} would be accepted\n")
     if refused:
         raise CommandError(f"{refused:,} would be refused" if len(places) * len(eras) > 1 else "it would be refused")
+
+
+def _list(era: str, answers: Iterable[tuple[str | int, Decoded | ProbeError]], out: Out) -> None:
+    for place, answer in answers:
+        what = answer if isinstance(answer, ProbeError) else f"accepted: {_how(answer)}"
+        out(f"{era:<6} {_named(place):<32} {what}\n")
+        if isinstance(answer, Decoded) and answer.warning:
+            out(f"{'':<39} warning: {answer.warning}\n")
+
+
+def _summarize(era: str, refused: Iterable[tuple[str | int, ProbeError]], out: Out) -> None:
+    """The refusals by what they are for, the most frequent first, with a few places each."""
+    by_rule: dict[str, list[str]] = {}
+    for place, error in refused:
+        by_rule.setdefault(f"{error.errno_name}, {error.rule}", []).append(_named(place))
+    for rule, places in sorted(by_rule.items(), key=lambda item: -len(item[1])):
+        few = ", ".join(places[:_EXAMPLES]) + (", ..." if len(places) > _EXAMPLES else "")
+        out(f"{era:<6} {len(places):>7,} refused: {rule}: {few}\n")
 
 
 def _named(place: str | int) -> str:

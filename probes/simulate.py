@@ -121,8 +121,9 @@ def simulate(
 ) -> None:
     """Execute instruction `word`, which stands at `address`, on `regs`, as that era's kernel simulates it.
 
-    `memory` reads (address, size) and is needed for literal loads only. Raises ValueError for an instruction that is
-    not simulated or for a literal load without `memory`; whatever `memory` raises passes through.
+    What is simulated depends on the era, how does not. `memory` reads (address, size in bytes) and is needed for
+    literal loads only. Raises ValueError for a word that is not 32 bits, an instruction that is not simulated or a
+    literal load without `memory`, ProbeError for an unknown era; whatever `memory` raises passes through.
     """
     decoded = decode(word, era)
     if not decoded.simulator:

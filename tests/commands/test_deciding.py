@@ -127,13 +127,17 @@ def test_check_of_a_pattern(session: Session) -> None:
     assert session.run("check kfre[e]").split()[1] == "kfree"
 
 
-def test_check_of_many_shows_the_refused(session: Session) -> None:
+def test_check_of_many_counts_the_refused(session: Session) -> None:
     printed: list[str] = []
-    with pytest.raises(CommandError):
+    with pytest.raises(CommandError) as failed:
         session.execute("check *", printed.append)
-    text = "".join(printed)
-    assert "accepted:" not in text
-    assert "and " in text.splitlines()[-2]
+    *rules, total = "".join(printed).splitlines()
+    counts = [int(rule.split()[1].replace(",", "")) for rule in rules]
+    assert counts == sorted(counts, reverse=True)
+    assert str(failed.value) == f"{sum(counts):,} would be refused"
+    accepted, among = (int(total.split()[at].replace(",", "")) for at in (1, 3))
+    assert accepted + sum(counts) == among
+    assert any("refused: EINVAL, on the kernel's blacklist: " in rule and rule.endswith(", ...") for rule in rules)
 
 
 @pytest.mark.parametrize(
