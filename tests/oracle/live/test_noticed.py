@@ -87,7 +87,7 @@ OTHER_RULES: Final[dict[str, tuple[Era, Scenario]]] = {
 }
 OTHER_TEXT: Final[dict[str, tuple[Era, str]]] = {
     "the decoder of v4.8": (dataclasses.replace(V6_1, rows=ERAS["v4.8"].rows), "vfs_read"),
-    "the exception table of v4.8": (dataclasses.replace(V6_1, exception_entry=8), "__arch_copy_from_user"),
+    "the areas of v6.9": (dataclasses.replace(V6_1, blacklist=ERAS["v6.9"].blacklist), "enter_vhe"),
     "a scan for exclusives of one instruction": (
         dataclasses.replace(V6_1, atomic=dataclasses.replace(V6_1.atomic, reach=0)),
         "oracle_exclusive",
