@@ -53,7 +53,7 @@ def _areas(*names: str) -> tuple[tuple[str, str], ...]:
     return tuple((f"__{name}_start", f"__{name}_end") for name in names)
 
 
-# Bit 23 is not in the mask, so LDAR counts as a load exclusive and STLR as a store exclusive (up to 6.14).
+# Bit 23 is not in the mask, so LDAR counts as a load exclusive and STLR as a store exclusive; 6.12 has it so still.
 _SCAN_V4_8: Final = AtomicScan(mask=0x3F400000, load=0x08400000, store=0x08000000, reach=31, bound=Bound.TEXT)
 _SCAN: Final = replace(_SCAN_V4_8, reach=32, bound=Bound.SYMBOL)  # since v4.9
 
