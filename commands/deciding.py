@@ -6,16 +6,15 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import MachineError
-from armprobe.probes import ERAS, Decoded, ProbeError, Verdict, decode
+from armprobe.probes import ERAS, Decoded, ProbeError, Verdict, decode, is_pattern
 
 from .errors import CommandError
 from .instructions import Code, disassembled, read_code
-from .places import complete_symbol
+from .places import complete_symbol, name_or_address
 from .registry import Arg, Arguments, Command, Option, Out
 
 if TYPE_CHECKING:
@@ -219,12 +218,12 @@ def _matching(session: Session, word: str) -> list[str | int]:
             return [int(word, 0)]
         except ValueError:
             raise CommandError(f"{word!r} is not an address: write it in hexadecimal after 0x") from None
-    if not set(word) & set("*?["):
+    if not is_pattern(word):
         return [word]
-    names = sorted({symbol.name for symbol in session.machine.symbols.functions() if fnmatchcase(symbol.name, word)})
-    if not names:
+    functions = session.kprobes.functions(word)
+    if not functions:
         raise CommandError(f"no function matches {word!r}")
-    return list(names)
+    return [name_or_address(session, function) for function in functions]
 
 
 _ERA: Final = Option("era", "kernels whose rules to apply (default: the session's)", many=True, choices=(*ERAS, "all"))

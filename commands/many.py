@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from armprobe.probes import Kprobe, Kretprobe, ProbeError
 
 from .errors import CommandError
+from .places import name_or_address
 from .registry import Out
 
 if TYPE_CHECKING:
@@ -18,16 +19,15 @@ if TYPE_CHECKING:
 
 def register_matching(session: Session, pattern: str, make: Callable[..., Kprobe | Kretprobe], out: Out) -> None:
     """Register what `make` gives for each function that `pattern` means. What is refused is counted by reason."""
-    symbols, kprobes = session.machine.symbols, session.kprobes
+    kprobes = session.kprobes
     functions = kprobes.functions(pattern)
     if not functions:
         raise CommandError(f"no function matches {pattern!r}")
     refused: Counter[str] = Counter()
     numbers = []
     for function in functions:
-        named = symbols.get(function.name)
-        unique = named is not None and named.address == function.address
-        probe = make(symbol_name=function.name) if unique else make(addr=function.address)
+        place = name_or_address(session, function)
+        probe = make(symbol_name=place) if isinstance(place, str) else make(addr=place)
         try:
             kprobes.register_kretprobe(probe) if isinstance(probe, Kretprobe) else kprobes.register_kprobe(probe)
         except ProbeError as error:

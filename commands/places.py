@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from .errors import CommandError
 
 if TYPE_CHECKING:
+    from armprobe.machine import Symbol
+
     from .session import Session
 
 _PLACE: Final = re.compile(r"(?P<base>\$?[\w.$]+)(?:(?P<sign>[+-])(?P<offset>0[xX][0-9a-fA-F]+|[0-9]+))?")
@@ -40,6 +42,12 @@ def place(session: Session, word: str) -> int:
 def complete_symbol(session: Session, word: str) -> Iterable[str]:
     """Symbols that begin with `word`."""
     return session.machine.symbols.matching(word, _CANDIDATES)
+
+
+def name_or_address(session: Session, function: Symbol) -> str | int:
+    """The function's name, or its address if that name means another: static functions may have the same."""
+    named = session.machine.symbols.get(function.name)
+    return function.name if named is not None and named.address == function.address else function.address
 
 
 def where(session: Session, address: int) -> str:
