@@ -85,14 +85,14 @@ def is_command(name: str) -> bool:
 
 
 class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are known inside gdb only
-    """A command that the stub runs and completes. `entry` is a row of the stub's table."""
+    """A command that the stub runs and completes. `entry` is a row of the stub's table, `name` its name in gdb."""
 
-    def __init__(self, entry: dict[str, Any]) -> None:
+    def __init__(self, entry: dict[str, Any], name: str) -> None:
         self.entry = entry
         self.__doc__ = entry["help"]
-        if entry["gdb_name"] != entry["name"]:
-            self.__doc__ += f"\ngdb has its own {entry['name']}; armprobe's is {entry['gdb_name']} here.\n"
-        super().__init__(entry["gdb_name"], gdb.COMMAND_USER)
+        if name == entry["gdb_name"] != entry["name"]:
+            self.__doc__ += f"\ngdb has its own {entry['name']}; armprobe's is {name} here.\n"
+        super().__init__(name, gdb.COMMAND_STATUS if name.startswith("info ") else gdb.COMMAND_USER)
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Run the command. Raises `gdb.GdbError` with the command's own message."""
@@ -166,27 +166,67 @@ class Symbols:
         gdb.execute(f"file {shlex.quote(path)}", to_string=True)
 
 
+VARIABLES = ("_kprobe", "_stage", "_hit", "_retval")
+
+
+def set_variables(connection: Any) -> None:
+    """Say of the stop which probe it is for: $_kprobe and $_stage, texts, $_hit, a number, and at return $_retval.
+
+    All are void where the machine has stopped for something else.
+    """
+    try:
+        said = ask("qArmprobe.stop") if connection is not None else None
+    except gdb.GdbError:  # the program has ended
+        said = None
+    probe = json.loads(said or "null") or {}
+    values = (probe.get("name"), probe.get("stage"), probe.get("hit"), returned(probe))
+    for name, value in zip(VARIABLES, values, strict=True):
+        gdb.set_convenience_variable(name, value)
+
+
+def returned(probe: dict[str, Any]) -> Any:
+    """At the stage return what the function returns, as its type if that is known; None if it is not in x0."""
+    if probe.get("stage") != "return":
+        return None
+    value = gdb.newest_frame().read_register("x0")
+    name = probe["function"]
+    symbol = (gdb.lookup_global_symbol(name) or gdb.lookup_static_symbol(name)) if name else None
+    if symbol is None or symbol.type is None or symbol.type.code != gdb.TYPE_CODE_FUNC:
+        return value
+    kind = symbol.type.target()
+    scalar = kind.strip_typedefs().code in (
+        gdb.TYPE_CODE_INT, gdb.TYPE_CODE_PTR, gdb.TYPE_CODE_ENUM, gdb.TYPE_CODE_BOOL, gdb.TYPE_CODE_CHAR,
+    )  # fmt: skip
+    return value.cast(kind) if scalar and kind.sizeof <= value.type.sizeof else None
+
+
 class Proxy:
-    """Keeps gdb's commands, and its symbols, in step with the machine gdb is connected to."""
+    """Keeps gdb's commands, symbols and convenience variables in step with the machine gdb is connected to."""
 
     def __init__(self) -> None:
         self._connection: Any = None
+        self._ours = False  # it leads to an armprobe machine
         self._defined: dict[str, ProxyCommand] = {}
         self._symbols = Symbols()
 
     def start(self) -> None:
         """Look at the connection there is, and at each to come: gdb reports a stop as soon as it has connected."""
-        gdb.events.stop.connect(lambda event: self.update())
+        gdb.events.stop.connect(lambda event: self.stopped())
         self.update()
         if self._connection is None:
             self._symbols.stand_in()
+
+    def stopped(self) -> None:
+        """gdb has stopped for the user; it has yet to carry out what the user has told it to do at this stop."""
+        self.update()
+        set_variables(self._connection if self._ours else None)
 
     def update(self) -> None:
         """Define the commands of a machine newly connected to; a target that is none of ours is left alone."""
         connection = gdb.selected_inferior().connection
         if connection is self._connection:
             return
-        self._connection = connection
+        self._connection, self._ours = connection, False
         if connection is None:
             return
         try:
@@ -196,19 +236,20 @@ class Proxy:
             return
         self._symbols.update(table is not None)
         if table is not None:
+            self._ours = True
             self.define(json.loads(table))
 
     def define(self, table: list[dict[str, Any]]) -> None:
         """Define what is new in a table. A command of gdb's own is never replaced."""
-        wanted = [entry for entry in table if entry["gdb_name"]]
+        wanted = {entry["gdb_name"]: entry for entry in table if entry["gdb_name"]}
+        wanted |= {f"info {entry['gdb_info']}": entry for entry in table if entry.get("gdb_info")}
         # Looked up before any is defined: one of ours may be an abbreviation of another.
-        taken = {e["gdb_name"] for e in wanted if e["gdb_name"] not in self._defined and is_command(e["gdb_name"])}
-        for entry in wanted:
-            name = entry["gdb_name"]
+        taken = {name for name in wanted if name not in self._defined and is_command(name)}
+        for name, entry in wanted.items():
             if name in taken:
                 gdb.write(f"gdb has a command {name} already: armprobe's is monitor {entry['name']}\n")
             else:
-                self._defined[name] = ProxyCommand(entry)
+                self._defined[name] = ProxyCommand(entry, name)
 
 
 if "PROXY" not in globals():  # not a second time, should it be sourced again

@@ -6,10 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Stop, StopReason
+from armprobe.probes import symbolised
 
 from .errors import CommandError
 from .instructions import disassembled
 from .places import complete_symbol, place, where
+from .probing import complete_probe, last_hit
 from .registers import pstate_text, pt_regs_text
 from .registry import Arg, Arguments, Command, Out, integer
 
@@ -75,6 +77,20 @@ def _disassemble(session: Session, arguments: Arguments, out: Out) -> None:
         out(f"{'=>' if at == pc else '  '} {at:#018x}  {word:08x}  {disassembled(word, at)}\n")
 
 
+def _backtrace(session: Session, arguments: Arguments, out: Out) -> None:
+    hit = None
+    if arguments.probe is not None:
+        hit = last_hit(session, arguments.probe)[-1]
+        out(f"{hit}:\n")
+    backtrace = session.kprobes.backtrace(hit)
+    for number, frame in enumerate(backtrace.frames):
+        note = " (interrupted)" if number and not frame.called else ""
+        where = symbolised(session.machine.symbols, frame)
+        out(f"#{number:<3} {frame.pc:#018x} {where}{' at EL0' if frame.el0 else ''}{note}\n")
+    if backtrace.end:
+        out(f"No further: {backtrace.end}\n")
+
+
 class _Cpu:
     """The CPU's own registers with the names that pt_regs has."""
 
@@ -92,7 +108,9 @@ _SYSTEM: Final = (
 
 def _info(session: Session, arguments: Arguments, out: Out) -> None:
     machine = session.machine
-    if arguments.what == "registers":
+    if arguments.what == "kprobes":
+        session.registry.run(session, "probes", out)
+    elif arguments.what == "registers":
         out(pt_regs_text(session, _Cpu(session)))
     elif arguments.what == "system":
         for name in _SYSTEM:
@@ -111,6 +129,22 @@ def _info(session: Session, arguments: Arguments, out: Out) -> None:
 
 
 COMMANDS = (
+    Command(
+        "backtrace",
+        "Show who called the code that the guest is stopped in, or that a probe was last hit in.\n"
+        "It follows the frame records on the stack, as the kernel's own backtraces do, and passes over the trampoline\n"
+        "of kretprobes. Of a hit it can be told while the guest is stopped for it, or until the call that a kretprobe\n"
+        "waits for has returned.",
+        (
+            Arg(
+                "probe", "its number or name (default: where the guest is now)", optional=True, complete=complete_probe
+            ),
+        ),
+        _backtrace,
+        aliases=("bt",),
+        group=GROUP,
+        gdb=False,
+    ),
     Command(
         "symbols",
         "Show the symbols that begin so, or what is at an address.",
@@ -148,8 +182,16 @@ COMMANDS = (
     ),
     Command(
         "info",
-        "Show where the machine stands; or all registers; or EL1's main system registers.",
-        (Arg("what", "what to show", choices=("machine", "registers", "system"), optional=True, default="machine"),),
+        "Show where the machine stands; or all registers; or EL1's main system registers; or the probes.",
+        (
+            Arg(
+                "what",
+                "what to show",
+                choices=("machine", "registers", "system", "kprobes"),
+                optional=True,
+                default="machine",
+            ),
+        ),
         _info,
         group=GROUP,
         gdb=False,

@@ -109,7 +109,7 @@ def _selected(session: Session, word: str) -> list[tuple[int, Probe]]:
     return found
 
 
-def _complete_probe(session: Session, word: str) -> Iterable[str]:
+def complete_probe(session: Session, word: str) -> Iterable[str]:
     return ["all", *(str(number) for number in session.probes), *(probe.name for probe in session.probes.values())]
 
 
@@ -155,7 +155,7 @@ def _blacklist(session: Session, arguments: Arguments, out: Out) -> None:
         out(f"{area.start:#018x}-{area.end:#018x}\t{area.name}\n")
 
 
-def _last_hit(session: Session, word: str | None) -> list[Hit]:
+def last_hit(session: Session, word: str | None) -> list[Hit]:
     """The stages, oldest first, of the last hit of a probe (by default of the probe that was hit last)."""
     wanted = None if word is None else [probe for _, probe in _selected(session, word)]
     last: Hit | None = None
@@ -173,12 +173,26 @@ def _last_hit(session: Session, word: str | None) -> list[Hit]:
 
 
 def _regs(session: Session, arguments: Arguments, out: Out) -> None:
-    stages = _last_hit(session, arguments.probe)
-    if arguments.stage is not None:
-        stages = [hit for hit in stages if hit.stage.value == arguments.stage]
-        if not stages:
-            raise CommandError(f"the last hit has not recorded the stage {arguments.stage}")
-    for hit in stages:
+    _show_regs(session, last_hit(session, arguments.probe), arguments.stage, out)
+
+
+def _pt_regs(session: Session, arguments: Arguments, out: Out) -> None:
+    hit = session.stop.detail
+    stages = last_hit(session, None) if not isinstance(hit, Hit) else _stages(session, hit)
+    _show_regs(session, stages, arguments.stage or stages[-1].stage.value, out)
+
+
+def _stages(session: Session, last: Hit) -> list[Hit]:
+    """The stages of a hit, oldest first, up to `last`; those before it as far as they are recorded."""
+    return [*(h for h in session.kprobes.hits if (h.probe, h.number) == (last.probe, last.number) and h != last), last]
+
+
+def _show_regs(session: Session, stages: list[Hit], stage: str | None, out: Out) -> None:
+    wanted = [hit for hit in stages if stage in (None, hit.stage.value)]
+    if not wanted:
+        last, had = stages[-1], ", ".join(hit.stage.value for hit in stages)
+        raise CommandError(f"hit {last.number} of {last.probe.name} has not recorded the stage {stage}: it has {had}")
+    for hit in wanted:
         out(f"{hit.probe.kind} {hit.probe.name}, hit {hit.number}, stage {hit.stage.value}:\n")
         out(pt_regs_text(session, hit.regs))
 
@@ -231,11 +245,12 @@ COMMANDS = (
         "probes",
         "List the probes, with their hits and misses.",
         (
-            Arg("probe", f"{_WHICH} (default: all)", optional=True, complete=_complete_probe),
+            Arg("probe", f"{_WHICH} (default: all)", optional=True, complete=complete_probe),
             Option("top", "how many to show, those with the most hits first", type=integer),
         ),
         _probes,
         group=GROUP,
+        gdb_info="kprobes",
     ),
     Command(
         "blacklist",
@@ -247,7 +262,7 @@ COMMANDS = (
     Command(
         "enable",
         "Arm a disabled probe again.",
-        (Arg("probe", _WHICH, complete=_complete_probe),),
+        (Arg("probe", _WHICH, complete=complete_probe),),
         _enable,
         group=GROUP,
         gdb="kprobe-enable",
@@ -256,7 +271,7 @@ COMMANDS = (
     Command(
         "disable",
         "Disarm a probe without losing its counts.",
-        (Arg("probe", _WHICH, complete=_complete_probe),),
+        (Arg("probe", _WHICH, complete=complete_probe),),
         _disable,
         group=GROUP,
         gdb="kprobe-disable",
@@ -265,7 +280,7 @@ COMMANDS = (
     Command(
         "unregister",
         "Remove a probe; the text is as it was before.",
-        (Arg("probe", _WHICH, complete=_complete_probe),),
+        (Arg("probe", _WHICH, complete=complete_probe),),
         _unregister,
         group=GROUP,
         changes_state=True,
@@ -274,10 +289,18 @@ COMMANDS = (
         "regs",
         "Show pt_regs of the last hit, at each of its stages.",
         (
-            Arg("probe", "its number or name (default: the one hit last)", optional=True, complete=_complete_probe),
+            Arg("probe", "its number or name (default: the one hit last)", optional=True, complete=complete_probe),
             Option("stage", "one stage only", choices=tuple(stage.value for stage in Stage)),
         ),
         _regs,
+        group=GROUP,
+    ),
+    Command(
+        "pt-regs",
+        "Show pt_regs of the hit that the guest is stopped for, at the stage it is at or at an earlier one.\n"
+        "Where it is stopped for no hit, of the last one.",
+        (Arg("stage", "the stage", choices=tuple(stage.value for stage in Stage), optional=True),),
+        _pt_regs,
         group=GROUP,
     ),
     Command(

@@ -39,6 +39,8 @@ def _command(command: Command) -> str:
         lines += ["", f"Also: {', '.join(f'`{alias}`' for alias in command.aliases)}."]
     if command.gdb_name != command.name:
         lines += ["", f"In gdb: `{command.gdb_name or f'monitor {command.name}'}`."]
+    if command.gdb_info:
+        lines += ["", f"In gdb also: `info {command.gdb_info}`."]
     return "\n".join(lines) + "\n"
 
 

@@ -117,6 +117,7 @@ class Command:
     aliases: other full names. group: the heading it is listed under.
     gdb: True if gdb gets a command of this name; another name if gdb has its own command of this one; False if it
         is to be had only through ``monitor``.
+    gdb_info: what gdb's own ``info`` also has it under.
     changes_state: it may change the guest's registers, memory or place, so gdb must drop what it has cached.
     repeat: an empty line in the REPL runs it again, as gdb does after ``stepi``.
     """
@@ -128,6 +129,7 @@ class Command:
     aliases: tuple[str, ...] = ()
     group: str = ""
     gdb: bool | str = True
+    gdb_info: str = ""
     changes_state: bool = False
     repeat: bool = False
 
@@ -323,7 +325,7 @@ class Registry:
         """The commands as JSON, for the gdb-side proxy: a list of objects.
 
         Keys: name, summary, usage, help (texts), gdb (native under its own name?), gdb_name (its native name, empty
-        if none), changes_state (see `Command`).
+        if none), gdb_info (its name after gdb's info, likewise), changes_state (see `Command`).
         """
         return json.dumps(
             [
@@ -334,6 +336,7 @@ class Registry:
                     "help": command.manual,
                     "gdb": command.gdb_name == command.name,
                     "gdb_name": command.gdb_name,
+                    "gdb_info": command.gdb_info,
                     "changes_state": command.changes_state,
                     "repeat": command.repeat,
                 }

@@ -16,8 +16,8 @@ from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop,
 from armprobe.machine.frame import Frame
 from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
-from armprobe.probes import Kprobes, Probe, ProbeError
-from armprobe.stub import BreakKind, Decide, ExecFile, StopEvent, TargetError
+from armprobe.probes import Hit, Kprobes, Probe, ProbeError
+from armprobe.stub import BreakKind, Decide, ExecFile, ProbeHit, StopEvent, TargetError
 
 from .errors import CommandError
 from .registry import Registry
@@ -377,6 +377,12 @@ class Session:
         except MachineError as error:
             raise TargetError(_EFAULT, str(error)) from error
 
+    def _probe_hit(self, hit: object) -> ProbeHit | None:
+        if not isinstance(hit, Hit):
+            return None
+        found = self.machine.symbols.at(hit.address)
+        return ProbeHit(hit.probe.kind, hit.probe.name, found[0].name if found else "", hit.stage.value, hit.number)
+
     def _event(self, stop: Stop) -> StopEvent:
         match stop.reason:
             case StopReason.BREAKPOINT:
@@ -392,7 +398,8 @@ class Session:
             case StopReason.PROBE:
                 # While gdb steps, also over a breakpoint before it continues, it takes SIGTRAP for the end of the step
                 # and may go on: any other signal stops it.
-                return StopEvent(_EXC_BREAKPOINT if self._stepping else _SIGTRAP, "probe", text=stop.text)
+                signal = _EXC_BREAKPOINT if self._stepping else _SIGTRAP
+                return StopEvent(signal, "probe", text=stop.text, probe=self._probe_hit(stop.detail))
             case StopReason.INTERRUPTED:
                 return StopEvent(_SIGINT, "interrupt")
             case StopReason.POWER_OFF | StopReason.RESET if self.machine.ended:

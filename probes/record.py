@@ -73,7 +73,7 @@ class Hit(NamedTuple):
         return self.probe.addr or 0
 
     def __str__(self) -> str:
-        return f"{self.probe.kind} {self.probe.name}: stage {self.stage.value}"
+        return f"{self.probe.kind} {self.probe.name}: stage {self.stage.value}, hit {self.number}"
 
 
 def symbol_and_size(symbols: Symbols, address: int) -> str:

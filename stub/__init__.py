@@ -2,13 +2,14 @@
 """The GDB remote serial protocol: lets gdb and lldb attach to a machine that satisfies `Target`."""
 
 from .errors import StubError
-from .target import BreakKind, Decide, ExecFile, Scene, StopEvent, Target, TargetError
+from .target import BreakKind, Decide, ExecFile, ProbeHit, Scene, StopEvent, Target, TargetError
 from .transport import Server, serve
 
 __all__ = [
     "BreakKind",
     "Decide",
     "ExecFile",
+    "ProbeHit",
     "Scene",
     "Server",
     "StopEvent",

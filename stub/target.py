@@ -45,6 +45,24 @@ class StopEvent:
     """For "exited" (power-off, reset): 0 to 255."""
     text: str = ""
     """One line for the user's console, shown just before the stop; not shown for the stop that `attach` returns."""
+    probe: "ProbeHit | None" = None
+    """For "probe", unless it stopped for something other than a stage of a hit."""
+
+
+@dataclass(frozen=True)
+class ProbeHit:
+    """The stage of a probe's hit at which a machine has stopped."""
+
+    kind: str
+    """"kprobe", "kretprobe" or "jprobe"."""
+    name: str
+    """What its user called the place: "kfree+0x10"."""
+    function: str
+    """The function it is in; empty if there is no symbol."""
+    stage: str
+    """"pre", "post", "entry" or "return"."""
+    hit: int
+    """Counted from 1."""
 
 
 class TargetError(Exception):

@@ -4,10 +4,15 @@
 qArmprobe.commands          -> 1 and the table of commands, JSON
 qArmprobe.run:LINE          -> 1 and what the command said, or 0 and what went wrong
 qArmprobe.complete:LINE     -> 1 and the candidates, one a line
+qArmprobe.stop              -> 1 and the hit of a probe that the machine has stopped for, JSON: kind, name, function,
+                               stage, hit; null if it has stopped for something else
 
 LINE and what follows the digit are text in hexadecimal. The digit lets gdb's side raise an error, which a reply to
 qRcmd does not.
 """
+
+import json
+from dataclasses import asdict
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
@@ -32,6 +37,11 @@ def _run(connection: Connection, line: str) -> None:
     connection.run_aside(work)
 
 
+def _stop(connection: Connection, _: None) -> bytes:
+    probe = connection.stop.probe
+    return _reply(True, json.dumps(None if probe is None else asdict(probe)))
+
+
 FEATURE = Feature(
     packets=(
         PacketKind(
@@ -43,5 +53,6 @@ FEATURE = Feature(
             hex_text,
             lambda connection, line: _reply(True, "\n".join(connection.target.complete(line))),
         ),
+        PacketKind("qArmprobe.stop", nothing, _stop),
     ),
 )

@@ -16,6 +16,13 @@ def test_no_command_shadows_one_of_gdb_s_or_its_abbreviation(gdb_path: str) -> N
     assert done.stderr == "".join(f'Undefined command: "{name}".  Try "help".\n' for name in names)
 
 
+def test_no_command_shadows_an_info_of_gdb_s(gdb_path: str) -> None:
+    (name,) = {command.gdb_info for command in registry().commands if command.gdb_info}
+    command = [gdb_path, "-nx", "-q", "-batch", "-ex", f"help info {name}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("", f'Undefined info command: "{name}".  Try "help info".\n')
+
+
 def test_gdb_s_own_names_keep_their_meaning_at_the_prompt_of_armprobe() -> None:
     """What gdb users type by habit is there, and is no abbreviation of something else."""
     names = set(registry().names)

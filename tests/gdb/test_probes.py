@@ -12,7 +12,7 @@ from .oracle import HITS, Demo, Reference, Registers, registers
 
 def says(stop: GdbStop, probe: str, stage: str, signal: str = "SIGTRAP, Trace/breakpoint trap") -> None:
     """The stop is a probe's, and says which and at what stage."""
-    assert stop.console.startswith(f"{probe}: stage {stage}\n\nProgram received signal {signal}.\n"), stop
+    assert re.match(rf"{probe}: stage {stage}, hit \d+\n\nProgram received signal {signal}\.\n", stop.console), stop
 
 
 def differences(ours: Registers, theirs: Registers, apart: tuple[str, ...] = ()) -> dict[str, tuple[str, str]]:
@@ -243,7 +243,7 @@ def test_a_probe_stops_a_line_step(gdb: GdbSession, demo: Demo) -> None:
     gdb.execute(f"kprobe {snprintf - 4:#x} stop=pre,post")
     for stage, pc in (("pre", snprintf - 4), ("post", snprintf)):
         said = gdb.execute("next")
-        assert f"kprobe {snprintf - 4:#x}: stage {stage}\n\nProgram received signal {WHILE_STEPPING}.\n" in said
+        assert f"kprobe {snprintf - 4:#x}: stage {stage}, hit 1\n\nProgram received signal {WHILE_STEPPING}.\n" in said
         assert gdb.register("pc") == pc
     assert "\tworkload_mix(w, len);" in gdb.execute("next")
 
@@ -306,3 +306,68 @@ def test_recorded_registers(gdb: GdbSession, session: Session, qemu: Reference) 
     last = session.kprobes.hits[-1]
     shown = gdb.execute("regs kmalloc stage=return")
     assert f"x0 : {last.regs.regs[0]:016x}" in shown
+
+
+def test_what_gdb_knows_of_a_stop(gdb: GdbSession, demo: Demo) -> None:
+    """Convenience variables for scripts: void but at a probe's stop."""
+    variables = ("$_kprobe", "$_stage", "$_hit", "$_retval")
+
+    def values() -> list[str]:
+        return [gdb.evaluate(name) for name in variables]
+
+    gdb.execute("tbreak slab_round")
+    gdb.continue_to_stop()
+    assert values() == ["void"] * 4
+    gdb.execute("kretprobe kmalloc stop=entry,return")
+    gdb.execute("kprobe kfree+8 stop=pre,post")
+    gdb.continue_to_stop()
+    assert values() == ['"kmalloc"', '"entry"', "1", "void"]
+    assert gdb.evaluate('$_streq($_stage, "entry")') == "1"
+    gdb.continue_to_stop()
+    assert values() == ['"kmalloc"', '"return"', "1", f"{gdb.register('x0'):#x}"]
+    assert gdb.execute("whatis $_retval") == "type = void *\n"
+    assert gdb.evaluate("ksize($_retval)") == gdb.evaluate("ksize((void *) $x0)")
+    gdb.execute("stepi")
+    assert values() == ["void"] * 4
+    gdb.execute("kprobe-disable kmalloc")
+    for stage in ("pre", "post"):
+        gdb.continue_to_stop()
+        assert values() == ['"kfree+0x8"', f'"{stage}"', "1", "void"]
+    gdb.execute("unregister all")
+    gdb.execute("kretprobe fib stop=return maxactive=1")  # which returns a number
+    gdb.continue_to_stop()
+    assert values() == ['"fib"', '"return"', "1", gdb.evaluate("(unsigned long) $x0")]
+    assert gdb.execute("whatis $_retval") == gdb.execute("whatis fib(1)")
+
+
+def test_the_probes_and_pt_regs_in_gdb(gdb: GdbSession, session: Session) -> None:
+    gdb.execute("kretprobe kmalloc stop=return,entry")
+    gdb.continue_to_stop()
+    entry = registers(gdb)
+    assert gdb.execute("info kprobes") == gdb.execute("probes") == gdb.execute("monitor info kprobes")
+    assert gdb.execute("info kprobes").splitlines()[1].split()[3:] == ["kmalloc", "1", "0", "stop=entry,return"]
+    assert "List the probes" in gdb.execute("help info kprobes")
+    with pytest.raises(GdbError, match="hit 1 of kmalloc has not recorded the stage return: it has entry"):
+        gdb.execute("pt-regs return")
+    said = gdb.execute("pt-regs")
+    gdb.continue_to_stop()
+    assert said == gdb.execute("pt-regs entry") == gdb.execute("monitor pt-regs entry")
+    assert said.startswith("kretprobe kmalloc, hit 1, stage entry:\n  pc : ")
+    assert f"x0 : {entry['x0']:016x}\n" in said
+    assert gdb.execute("pt-regs").startswith("kretprobe kmalloc, hit 1, stage return:\n")
+    assert f"x0 : {gdb.register('x0'):016x}\n" in gdb.execute("pt-regs")
+
+
+def test_the_backtrace_of_armprobe_is_gdb_s(gdb: GdbSession, session: Session) -> None:
+    """At every stage: the same addresses, one called by the other."""
+    gdb.execute("kretprobe slab_round")
+    gdb.execute("kretprobe kmalloc stop=entry,return")
+    gdb.execute("kprobe kfree stop=pre,post")
+    for _ in range(4):
+        gdb.continue_to_stop()
+        ours = re.findall(r"^#\d+ +0x([0-9a-f]+) (\w+)\+", gdb.execute("monitor backtrace"), re.MULTILINE)
+        theirs = re.findall(r"^#\d+  (?:0x([0-9a-f]+) in )?(\w+) \(", gdb.execute("backtrace"), re.MULTILINE)
+        assert ours[1:] == theirs[1:]
+        assert (int(ours[0][0], 16), ours[0][1]) == (gdb.register("pc"), theirs[0][1])
+        if session.kprobes.hits[-1].stage.value == "return":
+            gdb.execute("kprobe-disable kmalloc")

@@ -31,7 +31,7 @@ def test_armprobe_gdb(demo: Demo) -> None:
     """The command line's gdb: the program is known, nothing is warned of, the commands are there."""
     said = armprobe_gdb("kprobe kfree stop=pre\ncontinue\nprint $pc\nbacktrace 1\n")
     assert not re.search("warning|error|unknown|No symbol", said, re.IGNORECASE), said
-    assert "kprobe kfree: stage pre\n\nProgram received signal SIGTRAP" in said
+    assert "kprobe kfree: stage pre, hit 1\n\nProgram received signal SIGTRAP" in said
     assert f"$1 = (void (*)()) {demo.address('kfree'):#x} <kfree>" in said
     assert "[Inferior 1 (Remote target) detached]" in said
 
@@ -142,13 +142,13 @@ def test_detach_and_attach_again(gdb: GdbSession, session: Session, demo: Demo) 
         gdb.execute("probes")
     start, size = demo.symbols["next_random"]
     assert not any(session.machine.breakpoints.count(address) for address in range(start, start + size, 4))
-    assert "kprobe kfree: stage pre at kfree" in session.run("continue")
+    assert "kprobe kfree: stage pre, hit 1 at kfree" in session.run("continue")
     gdb.execute("delete")
     gdb.execute(f"target remote {address}")
     assert gdb.register("pc") == demo.address("kfree")
     assert before["pc"] != gdb.register("pc")
     assert "kfree" in gdb.execute("probes")
-    assert gdb.continue_to_stop().console.startswith("kprobe kfree: stage pre\n")
+    assert gdb.continue_to_stop().console.startswith("kprobe kfree: stage pre, hit 2\n")
 
 
 def test_a_gdb_that_is_killed(session: Session, gdb_path: str, gdbinit: Path) -> None:
@@ -199,7 +199,7 @@ def test_the_prompt_while_gdb_is_in_control(gdb: GdbSession, session: Session) -
     with pytest.raises(Exception, match="gdb is in control of the guest"):
         session.run("continue")
     session.run("kprobe strlen stop=pre")
-    assert gdb.continue_to_stop().console.startswith("kprobe strlen: stage pre\n")
+    assert gdb.continue_to_stop().console.startswith("kprobe strlen: stage pre, hit 1\n")
 
 
 def test_probes_set_while_the_guest_runs(gdb: GdbSession, session: Session) -> None:
@@ -209,4 +209,4 @@ def test_probes_set_while_the_guest_runs(gdb: GdbSession, session: Session) -> N
     gdb.cont()
     session.run("kretprobe hanoi stop=return")
     stop = gdb.wait_for_stop(20)
-    assert stop.console.startswith("kretprobe hanoi: stage return\n")
+    assert stop.console.startswith("kretprobe hanoi: stage return, hit ")

@@ -188,7 +188,7 @@ def test_finish_to_the_stage_return(gdb: GdbSession, session: Session, frames: F
     gdb.continue_to_stop()
     outer = frames()[1:]
     said = gdb.execute("finish")
-    assert "kretprobe kmalloc: stage return" in said
+    assert "kretprobe kmalloc: stage return, hit 1" in said
     assert "Value returned is $1 = (void *) " in said
     assert frames() == outer
     assert gdb.execute("up").startswith("#1 ")

@@ -24,7 +24,7 @@ def test_stop_at_pre(demo: machine.Machine, kprobes: Kprobes) -> None:
     )
     stop = demo.run()
     address = demo.symbols["kfree"].address
-    assert (stop.reason, stop.address, stop.text) == (StopReason.PROBE, address, "kprobe kfree: stage pre")
+    assert (stop.reason, stop.address, stop.text) == (StopReason.PROBE, address, "kprobe kfree: stage pre, hit 1")
     assert isinstance(stop.detail, Hit)
     assert (stop.detail.probe, stop.detail.number) == (probe, 1)
     assert demo.registers.pc == address
@@ -69,7 +69,7 @@ def test_stop_at_post(demo: machine.Machine, kprobes: Kprobes) -> None:
     probe = kprobes.register_kprobe(Kprobe("pcrel_b", stop=[Stage.POST]))
     stop = demo.run()
     target = demo.symbols["pcrel_b"].address + 12  # where the branch there goes
-    assert (stop.address, stop.text, demo.registers.pc) == (target, "kprobe pcrel_b: stage post", target)
+    assert (stop.address, stop.text, demo.registers.pc) == (target, "kprobe pcrel_b: stage post, hit 1", target)
     value = demo.registers.x[0]
     demo.step()
     assert (demo.registers.x[0], demo.registers.pc) == (value + 1, target + 4)
@@ -80,12 +80,12 @@ def test_stop_at_entry(demo: machine.Machine, kprobes: Kprobes) -> None:
     probe = kprobes.register_kretprobe(Kretprobe("kmalloc", stop=[Stage.ENTRY, Stage.RETURN]))
     stop = demo.run()
     address = demo.symbols["kmalloc"].address
-    assert (stop.address, stop.text, demo.registers.pc) == (address, "kretprobe kmalloc: stage entry", address)
+    assert (stop.address, stop.text, demo.registers.pc) == (address, "kretprobe kmalloc: stage entry, hit 1", address)
     # A debugger finds the caller; the trampoline takes its place when the guest goes on.
     caller = stop.detail.regs.regs[30]
     assert demo.registers.x[30] == caller
     stop = demo.run()
-    assert (stop.text, stop.address, stop.detail.caller) == ("kretprobe kmalloc: stage return", caller, caller)
+    assert (stop.text, stop.address, stop.detail.caller) == ("kretprobe kmalloc: stage return, hit 1", caller, caller)
     assert probe.hits == 1
 
 

@@ -10,7 +10,7 @@ SEEDS = [
     *b"Z0,40000040,4 z0,40000040,4 Z2,40000040,8 Z4,40000040,8 qSupported:swbreak+;error-message+;x qAttached".split(),
     *b"m40000000,10 M40000000,2:ffff x40000000,10 X40000000,2:ab qXfer:features:read:target.xml:0,fff T1".split(),
     *b"qXfer:threads:read::0,fff qfThreadInfo qThreadExtraInfo,1 qRcmd,6563686f qArmprobe.run:6563686f20".split(),
-    *b"qArmprobe.complete:6c qArmprobe.commands D;1 vKill;1 G00 k".split(),
+    *b"qArmprobe.complete:6c qArmprobe.commands qArmprobe.stop D;1 vKill;1 G00 k".split(),
 ]
 
 

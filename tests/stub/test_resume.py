@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """?, vCont, c, C, s, S, Z, z, the interrupt, and what the replies say of a stop."""
 
+import json
 import re
 
 import pytest
+
+from armprobe.stub import ProbeHit, StopEvent
 
 from .client import Client, framed
 from .fake import BASE, FakeTarget
@@ -140,6 +143,18 @@ def test_text_of_a_stop_comes_just_before_it(client: Client, target: FakeTarget)
     assert client.reply() == b"O" + b"kprobe f: stage pre\n".hex().encode()
     assert client.packet()[:3] == b"T05"
     assert client.ask(b"?")[:3] == b"T05"  # nobody waits: no text
+
+
+def test_the_hit_of_a_probe(client: Client, target: FakeTarget) -> None:
+    """LLDB reads its reason from the reply; the program inside gdb asks for the whole of it."""
+    said = "kprobe f+0x4: stage pre, hit 3"
+    target.stop = StopEvent(5, "probe", text=said, probe=ProbeHit("kprobe", "f+0x4", "f", "pre", 3))
+    assert client.ask(b"?").endswith(b";thread:1;reason:exception;description:%b;" % said.encode().hex().encode())
+    expected = {"kind": "kprobe", "name": "f+0x4", "function": "f", "stage": "pre", "hit": 3}
+    reply = client.ask(b"qArmprobe.stop")
+    assert (reply[:1], json.loads(bytes.fromhex(reply[1:].decode()))) == (b"1", expected)
+    client.ask(b"vCont;s")
+    assert client.ask(b"qArmprobe.stop") == b"1" + b"null".hex().encode()
 
 
 def test_power_off(client: Client, target: FakeTarget) -> None:
