@@ -60,7 +60,7 @@ def load(
 
     `guest` is "demo", or the path of a bare-metal AArch64 ELF, an arm64 Linux Image or vmlinuz, or a saved snapshot.
     `initrd` and `cmdline` are for Linux; `memory` is in bytes, or a text such as "256M"; `cpu` is a model of
-    `calibration.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
+    `engine.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
     """
     path = Path(guest)
     if _snapshot.is_snapshot(path):

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import unicorn
 
+from .cpu import Cpu
 from .errors import MachineError
 
 
@@ -62,8 +63,8 @@ def new_memory(size: int) -> mmap.mmap:
 class Bus:
     """Physical address space of one machine."""
 
-    def __init__(self, engine: unicorn.Uc) -> None:
-        self._engine = engine
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
         self.rams: list[Ram] = []
         self.windows: list[Window] = []
         self.after_access: Callable[[], None] = lambda: None  # called after each access of the guest to a device
@@ -72,7 +73,7 @@ class Bus:
         """Put the bytes of `pages` (writable, a multiple of 4 KiB) at `base` as memory."""
         data = memoryview(pages).cast("B")
         pointer = ctypes.addressof(ctypes.c_char.from_buffer(data))
-        self._engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, pointer)
+        self._cpu.engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, pointer)
         ram = Ram(name, base, data, pages)
         self.rams.append(ram)
         return ram
@@ -81,15 +82,22 @@ class Bus:
         """Put `device` at `base`, for `size` bytes (a multiple of 4 KiB)."""
 
         def read(_: unicorn.Uc, offset: int, width: int, __: object) -> int:
-            value = device.read(offset, width) & ((1 << width * 8) - 1)
-            self.after_access()
+            value = 0
+            try:
+                value = device.read(offset, width) & ((1 << width * 8) - 1)
+                self.after_access()
+            except BaseException as error:  # the caller is the engine: it is raised when the run ends
+                self._cpu.fail(error)
             return value
 
         def write(_: unicorn.Uc, offset: int, width: int, value: int, __: object) -> None:
-            device.write(offset, width, value)
-            self.after_access()
+            try:
+                device.write(offset, width, value)
+                self.after_access()
+            except BaseException as error:
+                self._cpu.fail(error)
 
-        self._engine.mmio_map(base, size, read, None, write, None)
+        self._cpu.engine.mmio_map(base, size, read, None, write, None)
         self.windows.append(Window(base, size, device))
 
     def ram_at(self, address: int) -> Ram | None:

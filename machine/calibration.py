@@ -19,21 +19,16 @@ from dataclasses import dataclass
 import unicorn
 from unicorn import arm64_const as reg
 
+from .engine import engine_handle, new_engine, read_system_register, write_system_register
 from .errors import MachineError
-from .sysregs import SYSTEM_REGISTERS, Encoding
-
-CPU_MODELS = {
-    "cortex-a53": reg.UC_CPU_ARM64_A53,
-    "cortex-a57": reg.UC_CPU_ARM64_A57,
-    "cortex-a72": reg.UC_CPU_ARM64_A72,
-    "max": reg.UC_CPU_ARM64_MAX,
-}
+from .sysregs import SYSTEM_REGISTERS
 
 _BASE = 0x4000_0000
 _NOP, _BRK_1234, _BRANCH_SELF = 0xD503201F, 0xD4224680, 0x14000000
 _SYNDROME_BRK_1234 = 0xF2001234  # EC 0x3C (BRK from AArch64), IL, comment 0x1234: Arm ARM, ESR_EL1
 _SEARCH_BYTES = 0x4000  # how far into the engine's structure the instruction counter is looked for
 _EL1H_MASKED = 0x3C5
+
 _SYSTEM_REGISTERS = (
     "sp_el0", "sp_el1", "elr_el1", "spsr_el1", "esr_el1", "far_el1", "vbar_el1", "sctlr_el1", "mdscr_el1",
     "ttbr0_el1", "ttbr1_el1", "tcr_el1",
@@ -54,6 +49,7 @@ class Layout:
     cf: int
     vf: int
     daif: int
+    btype: int
     syndrome: int
     fault_address: int
     sp_el0: int
@@ -71,40 +67,6 @@ class Layout:
     v: int
     v_stride: int
     counter: int
-
-
-def new_engine(model: str) -> unicorn.Uc:
-    """A Unicorn engine of CPU `model` (a key of `CPU_MODELS`), EL1 being AArch64, non-secure.
-
-    Raises MachineError for an unknown model.
-    """
-    if model not in CPU_MODELS:
-        raise MachineError(f"there is no CPU model '{model}': choose one of {', '.join(CPU_MODELS)}")
-    engine = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
-    engine.ctl_set_cpu_model(CPU_MODELS[model])
-    # Without these two, ERET at EL1 is an illegal return and the MMU walks AArch32 tables (Arm ARM, SCR_EL3.RW and
-    # HCR_EL2.RW).
-    write_system_register(engine, Encoding(3, 6, 1, 1, 0), 0x5B1)
-    write_system_register(engine, Encoding(3, 4, 1, 1, 0), 1 << 31)
-    return engine
-
-
-def engine_handle(engine: unicorn.Uc) -> int:
-    """The address of the engine's structure in this process."""
-    handle = engine._uch
-    return int(getattr(handle, "value", handle))
-
-
-def write_system_register(engine: unicorn.Uc, encoding: Encoding, value: int) -> None:
-    """Write a system register of the running engine; as a side effect Unicorn rebuilds its cached CPU flags."""
-    op0, op1, crn, crm, op2 = encoding
-    engine.reg_write(reg.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2, value))
-
-
-def read_system_register(engine: unicorn.Uc, encoding: Encoding) -> int:
-    """Read a system register of the running engine."""
-    op0, op1, crn, crm, op2 = encoding
-    return int(engine.reg_read(reg.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2)))
 
 
 def _failed(what: str) -> MachineError:
@@ -167,7 +129,7 @@ def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
         return {i & ~3 for i, (a, b) in enumerate(zip(*images, strict=True)) if a != b}
 
     found = {"nf": changed_by(1 << 31)}
-    bits = {"zf": 1 << 30, "cf": 1 << 29, "vf": 1 << 28, "daif": 1 << 7, "pstate": 1 << 20}
+    bits = {"zf": 1 << 30, "cf": 1 << 29, "vf": 1 << 28, "daif": 1 << 7, "btype": 1 << 10, "pstate": 1 << 20}
     for name, bit in bits.items():
         found[name] = changed_by(bit) - found["nf"]
     engine.reg_write(reg.UC_ARM64_REG_PSTATE, _EL1H_MASKED)

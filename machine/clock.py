@@ -23,7 +23,7 @@ class Clock:
         self.idle = 0  # ticks skipped while waiting for an interrupt
         self.running = False  # whether the CPU's own counter has to be added
         self.paced = False
-        self._origin: tuple[float, int] | None = None
+        self._origin = 0.0, 0  # a moment of the wall clock, in seconds, and the count then
 
     @property
     def executed(self) -> int:
@@ -40,17 +40,25 @@ class Clock:
         """Guest time since reset in seconds."""
         return self.now / FREQUENCY
 
+    def settle(self) -> None:
+        """Take over what the CPU has counted: the run that is under way has ended, or another is about to begin."""
+        if self.running:
+            self.instructions = self.executed
+            self.running = False
+
     def skip_to(self, count: int) -> None:
         """Idle until the generic timer's count is `count`."""
         self.idle += max(0, count - self.now)
 
     def start_pacing(self) -> None:
         """Measure from here: called when a run starts."""
-        self._origin = (time.monotonic(), self.now)
+        self._origin = time.monotonic(), self.now
 
-    def ahead(self) -> float:
-        """Seconds by which guest time is ahead of the wall clock since the run started; 0 when it is not paced."""
-        if not self.paced or self._origin is None:
-            return 0.0
+    def wall_count(self) -> int:
+        """What the generic timer's count would be, had guest time gone with the wall clock since the run started."""
         started, count = self._origin
-        return max(0.0, (self.now - count) / FREQUENCY - (time.monotonic() - started))
+        return count + int((time.monotonic() - started) * FREQUENCY)
+
+    def ahead(self, count: int) -> float:
+        """Seconds until the wall clock gets to `count`; 0 when it has, or time is not paced."""
+        return max(0, count - self.wall_count()) / FREQUENCY if self.paced else 0.0

@@ -18,13 +18,16 @@ Decide = Callable[[Frame], bool]
 
 
 class ConditionalBreakpoints:
-    """The addresses at which somebody has to be asked. `skip` is where a run starts, which does not count."""
+    """The addresses at which somebody has to be asked.
+
+    `skip` is the PC and SP where a run starts, which does not count.
+    """
 
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
         self._deciders: dict[int, list[Decide]] = {}
         self._hooks: dict[int, int] = {}
-        self.skip: int | None = None
+        self.skip: tuple[int, int] | None = None
         self.hit: int | None = None
 
     def add(self, address: int, decide: Decide) -> None:
@@ -50,11 +53,12 @@ class ConditionalBreakpoints:
         return hit
 
     def _reached(self, engine: unicorn.Uc, address: int, size: int, _: object) -> None:
-        if address == self.skip:
-            self.skip = None
-            return
         frame = self._cpu.frame
         frame.load()
+        if (address, frame.sp) == self.skip:
+            self.skip = None
+            return
         if any([decide(frame) for decide in self._deciders.get(address, ())]):
             self.hit = address
+            self._cpu.limit(-1)  # the instruction was counted and will not be executed
             engine.emu_stop()

@@ -13,17 +13,24 @@ from typing import Final
 
 import unicorn
 from unicorn import arm64_const as reg
-from unicorn.unicorn_py3.unicorn import uclib
 
-from .calibration import calibrate, engine_handle, new_engine, read_system_register, write_system_register
+from .calibration import calibrate
+from .engine import (
+    LIBRARY,
+    SystemRegisterWriter,
+    engine_handle,
+    new_engine,
+    read_system_register,
+    write_system_register,
+)
 from .frame import EL1H, Frame
-from .sysregs import SYSTEM_REGISTERS, Encoding
+from .sysregs import Encoding
 
 DEFAULT_MODEL: Final = "cortex-a57"
-_SPSR_EL1: Final = SYSTEM_REGISTERS["spsr_el1"]
 _VMEM_READ: Final = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
-)(("uc_vmem_read", uclib))  # the binding has no wrapper for it
+)(("uc_vmem_read", LIBRARY))  # the binding has no wrapper for it
+_TPIDR_EL2: Final = Encoding(3, 4, 13, 0, 2)  # a register that nothing uses: there is no EL2
 
 
 class Cpu:
@@ -38,32 +45,44 @@ class Cpu:
         counter = engine_handle(self.engine) + self.layout.counter
         self._counter = ctypes.c_size_t.from_address(counter)
         self._limit = ctypes.c_size_t.from_address(counter + ctypes.sizeof(ctypes.c_size_t))
+        self._refresh = SystemRegisterWriter(self.engine, _TPIDR_EL2)
+        self._failure: BaseException | None = None
         self.frame = Frame(self.engine, self.layout)
         self.held = False  # inside an exception hook, where the frame is ahead of the engine
-        self.ended_early = False  # the last run: by WFI, a breakpoint or a hook, not by its count
         self.frame.load()
         self.frame.pstate = 0x3C0 | EL1H
         self.frame.store()
         self.refresh()
 
-    def run(self, pc: int, count: int) -> tuple[int, unicorn.UcError | None]:
-        """Execute up to `count` instructions from `pc`.
+    def run(self, pc: int, count: int) -> unicorn.UcError | None:
+        """Execute up to `count` instructions from `pc`; the bus error that ended the run early, if one did.
 
-        Returns the number executed, and the bus error that ended the run, if one did.
+        Raises what a device or a handler raised. `executed` counts the run's instructions also then.
         """
         error = None
         try:
             self.engine.emu_start(pc, 0, count=count)
         except unicorn.UcError as bus_error:
             error = bus_error
-        executed, granted = self._counter.value, self._limit.value
-        self.ended_early = executed <= granted  # a run that uses up its count notices at the instruction after it
-        return min(executed, granted), error
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        return error
 
     @property
     def executed(self) -> int:
-        """Instructions executed by the run that is under way, this one included. Only for hooks."""
-        return self._counter.value
+        """Instructions executed by this run, the one under way included, or by the last one."""
+        # A run that uses up its count notices at the instruction after it.
+        return min(self._counter.value, self._limit.value)
+
+    def limit(self, count: int) -> None:
+        """End the run under way `count` instructions from now, if it was to go on for longer. Only for hooks."""
+        self._limit.value = min(self._limit.value, self._counter.value + count)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run under way with `error`, which `run` raises. For callbacks whose own caller is the engine."""
+        self._failure = self._failure or error
+        self.engine.emu_stop()
 
     def load(self) -> Frame:
         """The frame, up to date."""
@@ -76,13 +95,9 @@ class Cpu:
         if not self.held:
             self.frame.store()
 
-    def limit(self, count: int) -> None:
-        """End the run under way `count` instructions from now, if it was to go on for longer. Only for hooks."""
-        self._limit.value = min(self._limit.value, self._counter.value + count)
-
     def refresh(self) -> None:
         """Make the engine notice a changed exception level or MMU setting: writing a system register does that."""
-        write_system_register(self.engine, _SPSR_EL1, read_system_register(self.engine, _SPSR_EL1))
+        self._refresh.write(0)
 
     def system(self, encoding: Encoding) -> int:
         """Read a system register from the engine."""

@@ -9,7 +9,7 @@ from typing import Final
 import unicorn
 
 from .cpu import Cpu
-from .exceptions import IL, SYNCHRONOUS, Class, Raised, enter
+from .exceptions import IL, Class, Raised, enter
 from .frame import DAIF, Frame
 from .stop import Stop, StopReason
 from .sysregs import SYSTEM_REGISTERS
@@ -21,7 +21,7 @@ _ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
 _STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
 _STEP_BITS: Final = (0, 1 << 24, 1 << 6, 1 << 24 | 1 << 6)
-_TRAPPED_WFI: Final = Class.WFX << 26 | IL | 1 << 24 | 0b1110 << 20  # CV, COND: always (Arm ARM, D19.2.37)
+_WFI: Final = Class.WFX << 26 | IL | 0x1E << 20  # CV, COND always, TI 0: Arm ARM, ESR_EL1, ISS of a trapped WF*
 
 
 class Dispatcher:
@@ -31,12 +31,14 @@ class Dispatcher:
         self._cpu = cpu
         self._claims: dict[int, list[Claim]] = {}  # by syndrome: exception class and immediate
         self._faults: list[FaultClaim] = []
+        self.trapped_register: Callable[[Frame, int], bool] = lambda frame, syndrome: False
         self.pan = bool(cpu.system(_ID_AA64MMFR1) >> 20 & 15)
         self.stop: Stop | None = None
         self.resume: Resume | None = None
         self.handler_daif = 0  # PSTATE.DAIF of the handler of the exception being handled; a guest call may change it
         self.hypercall = False  # the exception being handled is one, at which nothing is masked
-        self.end_slice = False  # start a new slice: a nested run has used up the engine's counter, or at a breakpoint
+        self.end_slice = False  # there is something to look at: go no further than the next exception
+        self._refresh = False
         cpu.engine.hook_add(unicorn.UC_HOOK_INTR, self._raised)
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
@@ -52,9 +54,9 @@ class Dispatcher:
         for bits in _STEP_BITS:
             self._claims.setdefault(_STEP | bits, []).append(claim)
 
-    def claim_trapped_wfi(self, claim: Claim) -> None:
-        """Offer WFI at EL0 where EL1 has it trapped (SCTLR_EL1.nTWI is 0). The frame's PC is the WFI's address."""
-        self._claims.setdefault(_TRAPPED_WFI, []).append(claim)
+    def claim_wfi(self, claim: Claim) -> None:
+        """Offer each WFI that does not complete at once to `claim`. The frame's PC is the WFI's address."""
+        self._claims.setdefault(_WFI, []).append(claim)
 
     def claim_fault(self, claim: FaultClaim) -> None:
         """Offer aborts and undefined instructions at EL1 to `claim`: (frame, kind, syndrome, fault address)."""
@@ -69,19 +71,29 @@ class Dispatcher:
         self.stop, self.resume = stop, resume or self.resume
 
     def deliver(self, frame: Frame, syndrome: int, fault_address: int = 0) -> None:
-        """Make the frame enter EL1's vector for a synchronous exception."""
+        """Make the frame enter EL1's vector for a synchronous exception. For claimants; others `commit` it then."""
         vector = frame.system(frame.layout.vbar_el1)
         if syndrome >> 26 == Class.PREFETCH_ABORT and frame.pc & ~0x7FF == vector and not frame.pc & 0x7F:
             self.request_stop(Stop(StopReason.LOCKUP, frame.pc))
-            return
-        if enter(frame, SYNCHRONOUS, syndrome, fault_address, self.pan):
-            frame.store()
+        elif enter(frame, syndrome, fault_address, self.pan):
+            self._refresh = True
+
+    def take_interrupt(self, frame: Frame) -> None:
+        """Make the frame, which is the CPU's own, enter EL1's vector for an interrupt, and give it back."""
+        if enter(frame, None, pan=self.pan):
+            self._refresh = True
+        self.commit()
+
+    def commit(self) -> None:
+        """Give the frame to the CPU, with what the engine caches of it."""
+        self._cpu.frame.store()
+        if self._refresh:
+            self._refresh = False
             self._cpu.refresh()
-            frame.load()
 
     def _raised(self, engine: unicorn.Uc, number: int, _: object) -> None:
         cpu, frame = self._cpu, self._cpu.frame
-        engine.context_update(frame.context)
+        frame.load()
         syndrome = frame.syndrome
         cpu.held = True
         self.hypercall = number == Raised.HVC
@@ -95,15 +107,20 @@ class Dispatcher:
                 self._guest_takes(frame, number, syndrome)
         finally:
             cpu.held = False
-        engine.context_restore(frame.context)
+        frame.store()
+        if self._refresh:
+            self._refresh = False
+            cpu.refresh()
         if self.stop is not None or self.end_slice:
             engine.emu_stop()
 
     def _guest_takes(self, frame: Frame, number: int, syndrome: int) -> None:
         fault_address = frame.fault_address
-        if number in (Raised.HVC, Raised.SMC):  # neither EL2 nor EL3 is there: the instruction is undefined
+        if number == Raised.HVC:  # there is no EL2: the instruction is undefined
             frame.pc -= 4
             syndrome = _UNDEFINED
+        elif syndrome >> 26 == Class.SYSTEM and self.trapped_register(frame, syndrome):
+            return
         elif frame.el == 1 and number in (Raised.UNDEFINED, Raised.PREFETCH_ABORT, Raised.DATA_ABORT):
             for claim in self._faults:
                 if claim(frame, Raised(number), syndrome, fault_address):

@@ -36,6 +36,11 @@ class Memory:
         self._bus, self._cpu, self._registers = bus, cpu, registers
         self.physical = PhysicalMemory(bus, cpu)
 
+    @property
+    def translating(self) -> bool:
+        """Whether the guest's MMU is on."""
+        return bool(self._registers().sctlr & 1)
+
     def translate(self, address: int) -> Mapping:
         """Where a virtual address leads. Raises MachineError where the guest maps nothing."""
         try:

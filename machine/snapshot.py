@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 MAGIC: Final = b"armprobe snapshot\n"
-VERSION: Final = 1
+VERSION: Final = 2
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10
 _ZEROS: Final = bytes(_CHUNK)
@@ -61,7 +61,14 @@ class _Part(Protocol):
 
 
 def _parts(machine: Machine) -> dict[str, _Part]:
-    parts: dict[str, _Part] = {"clock": machine.clock, "gic": machine.gic, "uart": machine.uart}
+    parts: dict[str, _Part] = {
+        "clock": machine.clock,
+        "gic": machine.gic,
+        "uart": machine.uart,
+        "counter_access": machine.counter_access,
+        "run_loop": machine.run_loop,
+        "calls": machine.calls,
+    }
     return parts | {timer.name: timer for timer in machine.timers.values()}
 
 
@@ -69,7 +76,6 @@ def _state(machine: Machine) -> dict[str, Any]:
     parts = _parts(machine)
     state: dict[str, Any] = {name: {key: getattr(part, key) for key in part.STATE} for name, part in parts.items()}
     state["scratch"] = machine.scratch.state()
-    state["return_address"] = machine.return_address
     state["counter_sites"] = sorted(machine.counter_access.sites)
     return json.loads(json.dumps(state))  # type: ignore[no-any-return]  # a copy that owns all it holds
 
@@ -80,14 +86,13 @@ def _set_state(machine: Machine, context: bytes, state: dict[str, Any]) -> None:
             setattr(part, key, value)
     machine.gic.running = [(number, priority) for number, priority in machine.gic.running]
     machine.scratch.set_state(state["scratch"])
-    machine.return_address = state["return_address"]
     machine.counter_access.watch((address, writes) for address, writes in state["counter_sites"])
     frame = machine.cpu.frame
     frame.restore(context)
     frame.store()
     machine.cpu.refresh()
     machine.cpu.forget_translations()
-    machine.forget_stop()
+    machine.run_loop.forget()
     for restored in machine.on_restore:
         restored()
 

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Calling a function of the guest's, from outside or from within the handling of an exception (AAPCS64)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .errors import CallNotReturned, MachineError
+from .frame import DAIF, EL1H, Frame
+from .stop import Stop, StopReason
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+_RETURN: Final = 0x6361  # the immediate of the HVC that the function returns to
+_HVC: Final = 0xD400_0002
+_LIMIT: Final = 200_000_000  # instructions
+_M64: Final = (1 << 64) - 1
+
+
+class Calls:
+    """Calls functions of one machine's guest."""
+
+    STATE = ("return_address",)
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.return_address: int | None = None  # of the HVC
+        machine.claim_hvc(_RETURN, self._returned)
+
+    def call(self, address: int, arguments: tuple[int, ...]) -> int:
+        """See `Machine.call`."""
+        machine, cpu, dispatcher = self._machine, self._machine.cpu, self._machine.dispatcher
+        if len(arguments) > 8:  # what AAPCS64 passes in registers
+            raise MachineError("a guest function can be called with at most eight arguments")
+        if self.return_address is None:
+            self.return_address = machine.scratch.allocate(4)
+            machine.scratch.write(self.return_address, (_HVC | _RETURN << 5).to_bytes(4, "little"))
+        frame = cpu.load()
+        machine.clock.settle()  # the engine's counter is about to be used by another run
+        held, cpu.held = cpu.held, False
+        saved = frame.save()
+        outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif
+        dispatcher.stop = dispatcher.resume = None
+        try:
+            with machine.run_loop.elsewhere(frame.pc):
+                if held:
+                    frame.daif = masked
+                _enter(frame, address, arguments, self.return_address)
+                frame.store()
+                cpu.refresh()
+                stop = machine.run_loop.run(None, _LIMIT, interrupts=True)
+                frame.load()
+                result = frame.x[0]
+                if held and stop.reason is StopReason.RETURNED:
+                    masked = frame.daif  # a function may return with another mask than it was called with
+        finally:
+            frame.restore(saved)
+            frame.store()
+            cpu.refresh()
+            dispatcher.stop, dispatcher.resume, dispatcher.hypercall = outer
+            dispatcher.handler_daif = masked
+            cpu.held = dispatcher.end_slice = held
+        if stop.reason is not StopReason.RETURNED:
+            cpu.forget_translations()  # it may have left other page tables
+            raise CallNotReturned(machine.symbols.describe(address), stop)
+        return result
+
+    def _returned(self, frame: Frame) -> bool:
+        if self.return_address is None or frame.pc != self.return_address + 4:
+            return False
+        self._machine.request_stop(Stop(StopReason.RETURNED, frame.pc))
+        return True
+
+
+def _enter(frame: Frame, address: int, arguments: tuple[int, ...], return_address: int) -> None:
+    if frame.el == 0:
+        frame.set_system(frame.layout.sp_el0, frame.sp)
+        frame.sp, frame.pstate = frame.system(frame.layout.sp_el1), DAIF | EL1H
+    frame.sp &= ~15
+    for i, argument in enumerate(arguments):
+        frame.x[i] = argument & _M64
+    frame.x[30], frame.pc = return_address, address

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs the guest in slices, and between them looks at all that may have happened meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import unicorn
+
+from .clock import Clock
+from .devices.gic import SPURIOUS
+from .errors import MachineError
+from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
+from .frame import PSTATE_I, Frame
+from .stop import Stop, StopReason
+from .unmasking import Unmasking
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+SLICE: Final = 500_000  # instructions: how long a run goes on before it looks up, some 10 milliseconds
+_NAP: Final = 0.05  # seconds: the longest that guest time is held back at once
+_BUS_ERRORS: Final = {
+    unicorn.UC_ERR_READ_UNMAPPED: 0,
+    unicorn.UC_ERR_WRITE_UNMAPPED: WRITE_NOT_READ,
+    unicorn.UC_ERR_READ_PROT: 0,
+    unicorn.UC_ERR_WRITE_PROT: WRITE_NOT_READ,
+}
+
+Place = tuple[int, int]
+
+
+class RunLoop:
+    """The run loop of one machine. `run` may be called again from within: by whoever handles an exception."""
+
+    STATE = ("waiting", "met")
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._intercepts: dict[int, list[Callable[[Machine], None]]] = {}
+        self._unmasking = Unmasking(machine.bus, machine.memory)
+        self._depth = 0
+        self.interrupt_requested = False
+        self.waiting = False  # the guest executed WFI, and nothing has ended its wait yet
+        self.met: list[int] = []  # where and at which count of instructions intercepts were last called
+        self.finishing = False  # the run under way began with code of the machine's own: see Dispatcher.request_stop
+        self.watched_at: int | None = None  # the PC of the access that a watchpoint stopped the last run before
+        self._last_stop: Stop | None = None
+        machine.dispatcher.claim_wfi(self._wfi_trapped)
+        machine.claim_fault(self._cannot_fetch)
+
+    def intercept(self, address: int, function: Callable[[Machine], None]) -> None:
+        """See `Machine.intercept`."""
+        self._intercepts.setdefault(address, []).append(function)
+        self._machine.breakpoints.add(address)
+
+    def unintercept(self, address: int, function: Callable[[Machine], None]) -> None:
+        """See `Machine.unintercept`."""
+        functions = self._intercepts[address]
+        functions.remove(function)
+        if not functions:
+            del self._intercepts[address]
+        self._machine.breakpoints.remove(address)
+
+    @contextlib.contextmanager
+    def elsewhere(self, pc: int) -> Iterator[None]:
+        """Around a run that comes back to `pc`, where the guest is now: what holds of this place then holds again."""
+        clock, waiting, watched_at = self._machine.clock, self.waiting, self.watched_at
+        skip, finishing = self._machine.conditional_breakpoints.skip, self.finishing
+        met = self.met == [pc, clock.executed]
+        self.waiting = False
+        try:
+            yield
+        finally:
+            self.waiting, self.watched_at = waiting, watched_at
+            self._machine.conditional_breakpoints.skip, self.finishing = skip, finishing
+            if met:
+                self.met = [pc, clock.executed]
+
+    def run(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
+        """Run to address `until`, for `budget` instructions, or until something else stops the guest.
+
+        Raises MachineError when the guest has ended for good.
+        """
+        if self.ended:
+            assert self._last_stop is not None
+            raise MachineError(f"{self._last_stop.reason.value}: restore a snapshot or load the guest again to go on")
+        self._depth += 1
+        try:
+            if self._depth == 1:
+                self._machine.clock.start_pacing()
+            stop = self._slices(until, budget, interrupts)
+        finally:
+            self._depth -= 1
+        if stop.reason is not StopReason.RETURNED:
+            self._last_stop = stop
+        return stop
+
+    @property
+    def ended(self) -> bool:
+        """Whether the guest has ended for good: powered off, reset or locked up."""
+        return self._last_stop is not None and self._last_stop.reason.final
+
+    def forget(self) -> None:
+        """The guest was replaced: what it last stopped for no longer matters."""
+        self._last_stop = self.watched_at = None
+        self._machine.dispatcher.stop = self._machine.dispatcher.resume = None
+
+    def _slices(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
+        machine, frame, clock, gic = self._machine, self._machine.cpu.frame, self._machine.clock, self._machine.gic
+        dispatcher, breakpoints, watchpoints = machine.dispatcher, machine.breakpoints, machine.watchpoints
+        conditional = machine.conditional_breakpoints
+        end = None if budget is None else clock.executed + budget
+        frame.load()
+        self.finishing = False
+        if dispatcher.resume is not None:
+            resume, dispatcher.resume, dispatcher.stop = dispatcher.resume, None, None
+            self.finishing = bool(resume(frame))
+            frame.store()
+        # A breakpoint or watchpoint at the instruction where the run starts does not stop it there, whatever interrupts
+        # come first: until it is executed with the stack pointer that it has now.
+        start: Place | None = (frame.pc, frame.sp)
+        conditional.skip = start
+        watched, self.watched_at = self.watched_at == frame.pc, None
+        while True:
+            stop = self._look_up(end)
+            if stop is not None:
+                return stop
+            length = self._length(end)
+            pending = gic.pending_interrupt() != SPURIOUS
+            if self.waiting:
+                if pending or not interrupts:  # a debugger's step goes past a WFI
+                    self.waiting = False
+                else:
+                    stop = self._wait()
+                    if stop is not None:
+                        return stop
+                    continue
+            frame.load()
+            if pending and interrupts and not frame.daif & PSTATE_I:
+                self._unmasking.start()
+                dispatcher.take_interrupt(frame)
+                pending = False  # until the guest has acknowledged it, which ends the slice if there is another
+            pc = frame.pc
+            starting = start == (pc, frame.sp)
+            watchpoints.enabled = not (starting and watched)
+            if pc in breakpoints:
+                if self._call_intercepts(pc):
+                    continue
+                if not starting and (stop := self._wanted(pc, until)) is not None:
+                    return stop
+                error = self._execute(lambda pc=pc: breakpoints.step_over(pc))  # type: ignore[misc]
+            else:
+                run = self._run_masked if pending and interrupts else machine.cpu.run
+                length = 1 if starting and watched else length
+                error = self._execute(lambda pc=pc, length=length, run=run: run(pc, length))  # type: ignore[misc]
+            if starting and machine.cpu.executed:
+                start = conditional.skip = None
+            if error is not None:
+                self._bus_error(error)
+            elif (arrived := conditional.take_hit()) is not None:
+                return Stop(StopReason.BREAKPOINT, arrived)
+            elif watchpoints and (hit := watchpoints.take_hit()) is not None:
+                self.watched_at = machine.registers.pc
+                return Stop(StopReason.WATCHPOINT, self.watched_at, str(hit), hit)
+            elif (ahead := clock.ahead(clock.now)) > 0.001:
+                machine.console.wait(min(ahead, _NAP))
+
+    def _look_up(self, end: int | None) -> Stop | None:
+        """What is looked at between slices; the reason to stop here, if there is one."""
+        machine, dispatcher = self._machine, self._machine.dispatcher
+        if dispatcher.stop is not None:
+            stop, dispatcher.stop = dispatcher.stop, None
+            return stop
+        dispatcher.end_slice = False  # before looking, so that what comes later ends the slice
+        if self._depth == 1:
+            machine.console.deliver()
+            machine.between_slices()
+        if self.interrupt_requested:
+            if self._depth == 1:
+                self.interrupt_requested = False
+            return Stop(StopReason.INTERRUPTED, machine.registers.pc)
+        if end is not None and machine.clock.executed >= end:
+            return Stop(StopReason.INSTRUCTIONS, machine.registers.pc)
+        for timer in machine.timers.values():
+            timer.update()
+        return None
+
+    def _length(self, end: int | None) -> int:
+        """How many instructions to run before looking up again: to the next timer, so that it interrupts on the dot."""
+        clock = self._machine.clock
+        lengths = [deadline - clock.now for deadline in self._deadlines()]
+        return min([SLICE, *lengths] if end is None else [SLICE, end - clock.executed, *lengths])
+
+    def _deadlines(self) -> list[int]:
+        """The counts at which a timer will fire."""
+        clock, timers = self._machine.clock, self._machine.timers
+        return [t.deadline for t in timers.values() if t.deadline is not None and t.deadline > clock.now]
+
+    def _execute(self, run: Callable[[], unicorn.UcError | None]) -> unicorn.UcError | None:
+        clock: Clock = self._machine.clock
+        clock.running = True
+        try:
+            return run()
+        finally:
+            clock.settle()
+            self._machine.counter_access.watch_found()
+
+    def _run_masked(self, pc: int, length: int) -> unicorn.UcError | None:
+        """As `Cpu.run`, with an interrupt pending that is masked: no further than to where it is not."""
+        machine, cpu, frame = self._machine, self._machine.cpu, self._machine.cpu.frame
+        while True:
+            piece = min(length, self._unmasking.distance(pc))
+            machine.dispatcher.end_slice = True  # an exception leads to other code
+            error = cpu.run(pc, piece)
+            length -= piece
+            if error is not None or cpu.executed != piece or not length or machine.dispatcher.stop is not None:
+                return error
+            frame.load()
+            pc = frame.pc
+            masked = frame.daif & PSTATE_I and machine.gic.pending_interrupt() != SPURIOUS
+            if not masked or self.waiting or pc in machine.breakpoints:
+                return None
+            machine.clock.settle()
+            machine.clock.running = True
+
+    def _call_intercepts(self, pc: int) -> bool:
+        """Call what is to be called here, once each time the guest arrives; whether anything was."""
+        functions = self._intercepts.get(pc)
+        if not functions or self.met == [pc, self._machine.clock.executed]:
+            return False
+        for function in list(functions):
+            function(self._machine)
+        self.met = [pc, self._machine.clock.executed]
+        return True
+
+    def _wanted(self, pc: int, until: int | None) -> Stop | None:
+        """The stop at breakpoint `pc`, if anyone wants one."""
+        if pc == until:
+            return Stop(StopReason.UNTIL, pc)
+        if self._machine.breakpoints.count(pc) > len(self._intercepts.get(pc, ())):
+            return Stop(StopReason.BREAKPOINT, pc)
+        return None
+
+    def _wait(self) -> Stop | None:
+        """Nothing is pending: time goes on to the next timer, or the run ends when there is none."""
+        machine, clock = self._machine, self._machine.clock
+        deadlines = self._deadlines()
+        if not deadlines:
+            return Stop(StopReason.IDLE, machine.registers.pc)
+        deadline = min(deadlines)
+        if clock.paced and (ahead := clock.ahead(deadline)) > 0:
+            machine.console.wait(min(ahead, _NAP))
+            deadline = min(deadline, clock.wall_count())
+        clock.skip_to(deadline)
+        return None
+
+    def _wfi_trapped(self, frame: Frame) -> bool:
+        """WFI with nothing pending, or a breakpoint, which the engine makes a WFI."""
+        dispatcher = self._machine.dispatcher
+        if self._machine.breakpoints.reached(frame):
+            frame.pc += 4
+        elif frame.el == 0 and not frame.system(frame.layout.sctlr_el1) & SCTLR_NTWI:
+            return False  # the guest has it trapped
+        else:
+            frame.pc += 4
+            self.waiting = True
+        dispatcher.end_slice = True
+        return True
+
+    def _cannot_fetch(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
+        """A breakpoint where no instruction can be fetched, which the engine does not see.
+
+        gdb has a function that it calls return to the program's entry point and waits there (GDB manual, "Calling");
+        once the MMU is on, a kernel's entry point is often no address any more.
+        """
+        pc, breakpoints = frame.pc, self._machine.breakpoints
+        if raised is not Raised.PREFETCH_ABORT or pc == breakpoints.stepping_over:
+            return False
+        stop = self._wanted(pc, None)
+        if stop is None:
+            return False
+        self._machine.request_stop(stop)
+        return True
+
+    def _bus_error(self, error: unicorn.UcError) -> None:
+        """An access where there is neither memory nor a device: a synchronous external abort (Arm ARM, D1.3.4)."""
+        machine, frame = self._machine, self._machine.cpu.frame
+        frame.load()
+        lower = frame.el == 0
+        if error.errno == unicorn.UC_ERR_FETCH_UNMAPPED:
+            kind, write = (Class.PREFETCH_ABORT_LOWER if lower else Class.PREFETCH_ABORT), 0
+        elif error.errno in _BUS_ERRORS:
+            kind, write = (Class.DATA_ABORT_LOWER if lower else Class.DATA_ABORT), _BUS_ERRORS[error.errno]
+        else:
+            raise MachineError(f"Unicorn cannot go on at {frame.pc:#x}: {error}") from error
+        machine.deliver(frame, kind << 26 | IL | FAR_NOT_VALID | write | EXTERNAL_ABORT)
+        machine.dispatcher.commit()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Finding what Unicorn keeps where, and refusing a build that does not keep it there."""
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import unicorn
+from unicorn import arm64_const as reg
+
+from armprobe.machine import MachineError, calibration, load
+from armprobe.machine.engine import CPU_MODELS, new_engine
+
+
+@pytest.fixture(autouse=True)
+def afresh() -> Iterator[None]:
+    """Calibration happens once a process."""
+    calibration.calibrate.cache_clear()
+    yield
+    calibration.calibrate.cache_clear()
+
+
+@pytest.mark.parametrize("model", CPU_MODELS)
+def test_what_is_found_is_what_the_registers_hold(model: str) -> None:
+    layout = calibration.calibrate(model)
+    engine = new_engine(model)
+    engine.reg_write(reg.UC_ARM64_REG_X7, 0x1234_5678_9ABC_DEF0)
+    engine.reg_write(reg.UC_ARM64_REG_PC, 0x4000_1000)
+    engine.reg_write(reg.UC_ARM64_REG_VBAR_EL1, 0x4000_2000)
+    context = bytes(engine.context_save())
+    general = struct.unpack_from("<33Q", context, layout.x)
+    assert general[7] == 0x1234_5678_9ABC_DEF0
+    assert general[32] == 0x4000_1000
+    assert struct.unpack_from("<Q", context, layout.vbar_el1) == (0x4000_2000,)
+
+
+def test_every_register_has_a_place_of_its_own() -> None:
+    layout = calibration.calibrate("cortex-a57")
+    places = [value for name, value in vars(layout).items() if name not in ("x", "v_stride", "counter")]
+    assert len(set(places)) == len(places)
+    assert not any(layout.x <= place < layout.x + 33 * 8 for place in places)
+
+
+def _hide(needle: bytes) -> Callable[[bytes], bytes]:
+    return lambda context: context.replace(needle, bytes(len(needle)))
+
+
+def _double(needle: bytes) -> Callable[[bytes], bytes]:
+    return lambda context: context + needle
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (_hide(struct.pack("<I", 0xF200_1234)), "the fault syndrome"),
+        (_double(struct.pack("<I", 0xF200_1234)), "the fault syndrome"),
+        (_hide(struct.pack("<Q", 0x1122_3344_5566_7780)), "sp_el0"),
+        (lambda context: bytes(len(context)), "the general registers"),
+    ],
+    ids=["no syndrome", "two syndromes", "no system register", "nothing"],
+)
+def test_another_build_is_refused(monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes], what: str) -> None:
+    real = calibration._context
+    monkeypatch.setattr(calibration, "_context", lambda engine: damage(real(engine)))
+    with pytest.raises(MachineError, match=f"does not keep {what} where") as caught:
+        load("demo", memory="16M")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_build_with_other_counters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = unicorn.Uc.emu_start
+
+    def counts_otherwise(self: unicorn.Uc, *arguments: Any, count: int = 0, **keywords: Any) -> Any:
+        return real(self, *arguments, count=count + 1, **keywords)
+
+    monkeypatch.setattr(unicorn.Uc, "emu_start", counts_otherwise)
+    with pytest.raises(MachineError, match="the instruction counter"):
+        calibration.calibrate("cortex-a57")
+
+
+def test_a_build_that_does_not_call_the_exception_hook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unicorn.Uc, "emu_start", lambda *_, **__: None)
+    with pytest.raises(MachineError, match="one call an exception"):
+        calibration.calibrate("cortex-a57")
+
+
+def test_unknown_model() -> None:
+    with pytest.raises(MachineError, match="no CPU model 'z80': choose one of cortex-a53, cortex-a57"):
+        load("demo", memory="16M", cpu="z80")
