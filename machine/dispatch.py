@@ -31,6 +31,7 @@ class Dispatcher:
         self._cpu = cpu
         self._claims: dict[int, list[Claim]] = {}  # by syndrome: exception class and immediate
         self._faults: list[FaultClaim] = []
+        self._fetches: list[FaultClaim] = []
         self.trapped_register: Callable[[Frame, int], bool] = lambda frame, syndrome: False
         self.pan = bool(cpu.system(_ID_AA64MMFR1) >> 20 & 15)
         self.stop: Stop | None = None
@@ -61,6 +62,10 @@ class Dispatcher:
     def claim_fault(self, claim: FaultClaim) -> None:
         """Offer aborts and undefined instructions at EL1 to `claim`: (frame, kind, syndrome, fault address)."""
         self._faults.append(claim)
+
+    def claim_fetch(self, claim: FaultClaim) -> None:
+        """Offer prefetch aborts to `claim`, those at EL0 too: (frame, kind, syndrome, fault address)."""
+        self._fetches.append(claim)
 
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """End the run after the current exception is handled.
@@ -121,8 +126,12 @@ class Dispatcher:
             syndrome = _UNDEFINED
         elif syndrome >> 26 == Class.SYSTEM and self.trapped_register(frame, syndrome):
             return
-        elif frame.el == 1 and number in (Raised.UNDEFINED, Raised.PREFETCH_ABORT, Raised.DATA_ABORT):
-            for claim in self._faults:
-                if claim(frame, Raised(number), syndrome, fault_address):
-                    return
+        claims: list[FaultClaim] = []
+        if number == Raised.PREFETCH_ABORT:
+            claims += self._fetches
+        if frame.el == 1 and number in (Raised.UNDEFINED, Raised.PREFETCH_ABORT, Raised.DATA_ABORT):
+            claims += self._faults
+        for claim in claims:
+            if claim(frame, Raised(number), syndrome, fault_address):
+                return
         self.deliver(frame, syndrome, fault_address)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 SLICE: Final = 500_000  # instructions: how long a run goes on before it looks up, some 10 milliseconds
+_ENGINE_PAGE: Final = 1 << 10  # bytes: Unicorn keeps code by the smallest page that an Arm CPU ever had
 _NAP: Final = 0.05  # seconds: the longest that guest time is held back at once
 _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_UNMAPPED: 0,
@@ -49,7 +50,7 @@ class RunLoop:
         self.watched_at: int | None = None  # the PC of the access that a watchpoint stopped the last run before
         self._last_stop: Stop | None = None
         machine.dispatcher.claim_wfi(self._wfi_trapped)
-        machine.claim_fault(self._cannot_fetch)
+        machine.dispatcher.claim_fetch(self._cannot_fetch)
 
     def intercept(self, address: int, function: Callable[[Machine], None]) -> None:
         """See `Machine.intercept`."""
@@ -271,15 +272,19 @@ class RunLoop:
         return True
 
     def _cannot_fetch(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
-        """A breakpoint where no instruction can be fetched, which the engine does not see.
-
-        gdb has a function that it calls return to the program's entry point and waits there (GDB manual, "Calling");
-        once the MMU is on, a kernel's entry point is often no address any more.
-        """
+        """A breakpoint that the engine fails to arrive at."""
         pc, breakpoints = frame.pc, self._machine.breakpoints
-        if raised is not Raised.PREFETCH_ABORT or pc == breakpoints.stepping_over:
+        if pc == breakpoints.stepping_over:
             return False
-        stop = self._wanted(pc, None)
+        if pc in breakpoints and fault_address == pc - _ENGINE_PAGE:
+            # The block that ends a run there has no instructions. For what such a block takes up the engine looks from
+            # its first byte to the one before, which, where a page begins, may be in one that cannot be executed.
+            self._machine.dispatcher.end_slice = True
+            return True
+        # Nor does the engine see one where no instruction can be fetched. gdb has a function that it calls return to
+        # the program's entry point and waits there (GDB manual, "Calling"); once the MMU is on, a kernel's entry point
+        # is often no address any more. At EL0 the guest may be about to map the page.
+        stop = self._wanted(pc, None) if frame.el == 1 else None
         if stop is None:
             return False
         self._machine.request_stop(stop)
