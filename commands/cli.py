@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe.machine import MachineError
+from armprobe.machine.snapshot import is_snapshot
 from armprobe.probes import DEFAULT_ERA, ERAS, STEPPINGS, TRAMPOLINES, ProbeError
 from armprobe.stub import Server, StubError, serve
 
@@ -143,6 +144,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _session(verb: str, options: argparse.Namespace) -> Session:
     guest, initrd, cmdline, memory = getattr(options, "guest", ""), options.initrd, options.cmdline, options.memory
     if options.snapshot is not None:
+        if options.snapshot.is_file() and not is_snapshot(options.snapshot):
+            raise CommandError(
+                f"{options.snapshot} is not a snapshot: give one that the command save wrote, or start the file itself "
+                f"with armprobe {options.snapshot}"
+            )
         guest, initrd, cmdline, name = options.snapshot, None, None, str(options.snapshot)
     elif verb == "linux" or guest == "linux":
         kernel = getattr(options, "kernel", None)

@@ -36,6 +36,8 @@ class Calls:
         if self.return_address is None:
             self.return_address = machine.scratch.allocate(4)
             machine.scratch.write(self.return_address, (_HVC | _RETURN << 5).to_bytes(4, "little"))
+        if why := self._no_code(address):
+            raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
         frame = cpu.load()
         machine.clock.settle()  # the engine's counter is about to be used by another run
         held, cpu.held = cpu.held, False
@@ -65,6 +67,18 @@ class Calls:
             cpu.forget_translations()  # it may have left other page tables
             raise CallNotReturned(machine.symbols.describe(address), stop)
         return result
+
+    def _no_code(self, address: int) -> str:
+        """Why there can be nothing to call; empty if there can."""
+        if address % 4:
+            return "the address of an instruction is a multiple of 4"
+        try:
+            mapping = self._machine.memory.translate(address)
+        except MachineError:
+            return "the guest maps nothing there"
+        if self._machine.bus.ram_at(mapping.physical) is None:
+            return "there is no memory there"
+        return "" if mapping.executable else "the guest has it mapped as data"
 
     def _returned(self, frame: Frame) -> bool:
         if self.return_address is None or frame.pc != self.return_address + 4:

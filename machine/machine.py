@@ -245,7 +245,8 @@ class Machine:
 
         Returns x0. All registers are as before afterwards. From EL0, and from the handler of an exception other than a
         hypercall, the call is made at EL1 with all exceptions masked, as they are there (Arm ARM, D1.3.1).
-        Raises CallNotReturned when the function does not return, MachineError when more than eight arguments are given.
+        Raises CallNotReturned when the function does not return, MachineError when there is no code at `target` or more
+        than eight arguments are given.
         """
         return self.calls.call(self.address(target), arguments)
 

@@ -68,14 +68,14 @@ class RunLoop:
     @contextlib.contextmanager
     def elsewhere(self, pc: int) -> Iterator[None]:
         """Around a run that comes back to `pc`, where the guest is now: what holds of this place then holds again."""
-        clock, waiting, watched_at = self._machine.clock, self.waiting, self.watched_at
+        clock, waiting, watched_at, last_stop = self._machine.clock, self.waiting, self.watched_at, self._last_stop
         skip, finishing = self._machine.conditional_breakpoints.skip, self.finishing
         met = self.met == [pc, clock.executed]
         self.waiting = False
         try:
             yield
         finally:
-            self.waiting, self.watched_at = waiting, watched_at
+            self.waiting, self.watched_at, self._last_stop = waiting, watched_at, last_stop
             self._machine.conditional_breakpoints.skip, self.finishing = skip, finishing
             if met:
                 self.met = [pc, clock.executed]

@@ -132,8 +132,9 @@ def save(machine: Machine, path: Path, key: str = "") -> None:
     text = json.dumps(header).encode()
     start = -(-(len(MAGIC) + 16 + len(text) + len(blob)) // _PAGE) * _PAGE
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    if not path.parent.is_dir():
+        raise MachineError(f"the snapshot {path} cannot be written: there is no folder {path.parent}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(MAGIC + len(text).to_bytes(8, "little") + start.to_bytes(8, "little") + text + blob)
             for data in snapshot.memories:
