@@ -25,7 +25,7 @@ test: build/test ## all tests
 	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: oracle
-oracle: build/test ## compare with the functions of a stock Debian kernel, at length
+oracle: build/test ## compare with the functions of stock Debian kernels, at length
 	ARMPROBE_ORACLE=all $(PY) -m pytest tests/oracle
 
 .PHONY: check
