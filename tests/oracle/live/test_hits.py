@@ -260,13 +260,41 @@ def test_missed_hit_counts_for_every_probe_there(compare: Compare) -> None:
 def test_reentry_from_hit_ss_is_missed_and_recovers(snapshot: Path) -> None:
     """A probe hit while the instruction of another is executed out of line, by way of a fault there."""
     for subject in (KernelProbes(snapshot), EngineProbes(snapshot)):
+        nothing = subject.nothing()
         loads, faults = subject.kprobe("oracle_load"), subject.kprobe("do_sea")
         assert subject.registered(loads, faults) == [loads, faults]
-        printed = subject.die("oracle_load")
+        printed = subject.die("oracle_load", nothing)
         assert "Internal error: synchronous external abort" in printed  # the fault, and not the re-entry
         assert "reentered kprobes" not in printed
         assert stages(subject.journal) == [("pre", loads)]
         assert (subject.nmissed(loads), subject.nmissed(faults)) == (0, 1)
+
+
+def reenter_from_reenter(subject: Subject) -> str:
+    """The same while the instruction is that of a probe that was missed itself; what the kernel, or armprobe, says."""
+    outer = subject.kprobe("oracle_add", pre=Action(call="oracle_load", argument=subject.nothing()))
+    inner = subject.kprobe("oracle_load"), subject.kprobe("do_sea")
+    assert subject.registered(outer, *inner) == [0, 1, 2]
+    if isinstance(subject, EngineProbes):
+        subject.call("oracle_add", 1, 2)
+        (failed,) = subject.kprobes.errors  # of the handler: the function that it called did not return
+        return str(failed.error)
+    printed = subject.die("oracle_add", 1, 2)
+    assert "kernel BUG at arch/arm64/kernel/probes/kprobes.c" in printed
+    assert stages(subject.journal) == [("pre", outer)]
+    return printed
+
+
+@pytest.mark.parametrize("kind", [KernelProbes, EngineProbes])
+def test_reentry_from_reenter_is_a_bug(snapshot: Path, kind: type[KernelProbes | EngineProbes]) -> None:
+    assert "Failed to recover from reentered kprobes" in reenter_from_reenter(kind(snapshot))
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="we count it as missed before we find that it is a BUG()")
+def test_reentry_from_reenter_is_not_counted_as_missed(snapshot: Path) -> None:
+    for subject in (KernelProbes(snapshot), EngineProbes(snapshot)):
+        reenter_from_reenter(subject)
+        assert [subject.nmissed(number) for number in range(3)] == [0, 1, 0]
 
 
 def test_lowest_free_slot_is_used_next(compare: Compare) -> None:

@@ -16,6 +16,7 @@ from armprobe.probes import ERAS, Era, Kprobe
 from armprobe.probes.rules import Status
 from armprobe.probes.site import Site
 from armprobe.probes.stepping import BrkStepping
+from armprobe.probes.tables import Tables
 
 from .journal import HITS, Event, comparable, differences
 from .subjects import Action, EngineProbes, KernelProbes, Scenario, Subject, disagreements, played
@@ -121,6 +122,13 @@ def test_text_of_another_kernel_is_noticed(snapshot: Path, kernel: KernelProbes,
     assert disagreements(kernel, EngineProbes(snapshot, era), kernel.instructions(function))
 
 
+def test_exception_table_that_is_not_looked_at_is_noticed(
+    kernel: KernelProbes, engine: EngineProbes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tables, "may_fault", lambda tables, address: False)
+    assert disagreements(kernel, engine, kernel.instructions("__arch_copy_from_user"))
+
+
 def oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     refresh = Site.refresh
 
@@ -136,7 +144,7 @@ def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def one_instance_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("armprobe.probes.registry.DEFAULT_MAXACTIVE", 11)
+    monkeypatch.setattr("armprobe.probes.kretprobe.DEFAULT_MAXACTIVE", 11)
 
 
 def masked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@
  *	many COUNT					register_kprobes() with that many
  *	call FUNCTION ARGUMENT...			with known values in all other registers
  *	user FUNCTION					call it with an address in user memory not touched before
- *	nothing FUNCTION				call it with an address that leads to neither memory nor a device
+ *	nothing FUNCTION				call it with an address that leads to neither memory nor a device, for good
  *	peek ADDRESS					a word
  *	sweep ADDRESS COUNT				try to register at so many instructions
  *
