@@ -67,7 +67,8 @@ class Session:
         self._controlled = False
         self._was_running = False
         self._stepping = False
-        self._breaks: dict[tuple[BreakKind, int, int], Callable[[], None]] = {}  # with what removes each
+        # With what removes each, and what decides whether it stops; None for watchpoints.
+        self._breaks: dict[tuple[BreakKind, int, int], tuple[Callable[[], None], Decide | None]] = {}
         self._persistent: set[tuple[BreakKind, int, int]] = set()
         self._scene = GuestScene(self.machine, self.kprobes.unpatched)
         self._idle = threading.Event()
@@ -312,17 +313,17 @@ class Session:
             asked: Callable[[Frame], bool] = lambda frame: decides(scene)  # noqa: E731
             self._call(machine.conditional_breakpoints.add, address, asked)
             undo = functools.partial(machine.conditional_breakpoints.remove, address, asked)
-        self._breaks[key] = undo
+        self._breaks[key] = undo, None if kind in _WATCH_KINDS else decide or (lambda _: True)
         if persistent:
             self._persistent.add(key)
 
     def remove(self, kind: BreakKind, address: int, length: int) -> None:
         """Undo `insert`; removing what is not there does nothing."""
         key = kind, address, length
-        undo = self._breaks.pop(key, None)
-        if undo is not None:
+        known = self._breaks.pop(key, None)
+        if known is not None:
             self._persistent.discard(key)
-            self._call(undo)
+            self._call(known[0])
 
     def show(self, text: str) -> None:
         """Text of a debugger that has gone."""
@@ -332,11 +333,20 @@ class Session:
         """Set the guest going and return."""
         machine, self._stepping = self.machine, step
         if not step:
-            self._start(machine.run, done)
+            self._start(self._run_on, done)
         elif range is None:
             self._start(machine.step, done, brief=True)
         else:
             self._start(functools.partial(machine.step_out_of, *range), done)
+
+    def _run_on(self) -> Stop:
+        """Run, unless there is a breakpoint of the debugger's right here: it takes out those that it does not want to
+        hit again, and steps over them, before it goes on."""
+        pc = self.machine.registers.pc
+        here = [decide for (_, address, _), (_, decide) in self._breaks.items() if decide and address == pc]
+        if any([decide(self._scene) for decide in here]):
+            return Stop(StopReason.BREAKPOINT, pc)
+        return self.machine.run()
 
     def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None], brief: bool = False) -> None:
         self._idle.clear()

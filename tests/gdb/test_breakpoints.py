@@ -47,6 +47,27 @@ def test_a_breakpoint_is_hit_as_often_as_the_place_is_reached(gdb: GdbSession) -
     assert "breakpoint already hit 24 times" in gdb.execute("info breakpoints")
 
 
+@pytest.mark.parametrize("condition", ["", " if $sp != 0"])
+def test_jump_to_a_breakpoint(gdb: GdbSession, session: Session, demo: Demo, condition: str) -> None:
+    """What is jumped to is not executed: the stop is at once."""
+    at_the_first_round(gdb)
+    gdb.execute(f"break *fib{condition}")
+    before = session.machine.instructions
+    gdb.execute("jump *fib")
+    assert (gdb.register("pc"), session.machine.instructions) == (demo.address("fib"), before)
+    gdb.execute("set $x0 = 3")
+    gdb.continue_to_stop()  # fib calls itself
+    assert (gdb.register("pc"), gdb.evaluate("n")) == (demo.address("fib"), "2")
+
+
+def test_jump_to_a_condition_that_is_false(gdb: GdbSession, demo: Demo) -> None:
+    at_the_first_round(gdb)
+    gdb.execute("break *fib if $x0 == 2")
+    gdb.execute("set $x0 = 3")
+    gdb.execute("jump *fib")
+    assert (gdb.register("pc"), gdb.evaluate("n")) == (demo.address("fib"), "2")
+
+
 def test_a_condition(gdb: GdbSession) -> None:
     gdb.execute("break fib if n == 3")
     stop = gdb.continue_to_stop()
