@@ -16,6 +16,8 @@ PAGE: Final = 4096
 _AREAS: Final = (("_stext", "_etext"), ("_sinittext", "_einittext"))
 _PATCHED_ENTRY: Final = 0xAA1E_03E9  # mov x9, x30: what ftrace writes at the first of its two NOPs
 _NOP: Final = 0xD503_201F
+_BTI: Final = 0xD503_241F
+_BTI_TARGETS: Final = 3 << 6
 _PAGE: Final = 4096
 _PADDING: Final = 65536  # bytes before the end of the text that are looked at: SEGMENT_ALIGN
 
@@ -142,12 +144,17 @@ class Text:
         """Whether ftrace patches the instruction at `address`: the second word of a function, or third after a BTI.
 
         The table that lists these places is gone once Linux has booted; but the word before each is then `mov x9,
-        x30`, which no compiler has a use for there.
+        x30`, which no compiler has a use for there. Before that the two words are NOPs, which a few other functions
+        begin with too.
         """
         if self._machine.kind != "linux" or not 4 <= address - symbol.address <= 8:
             return False
         try:
-            before, word = self.read_u32(address - 4), self.read_u32(address)
+            first, before, word = map(self.read_u32, (symbol.address, address - 4, address))
         except MachineError:
             return False
-        return before == _PATCHED_ENTRY and (word == _NOP or word >> 26 == 0b100101)
+        if address - symbol.address != (8 if first & ~_BTI_TARGETS == _BTI else 4):
+            return False
+        if before == _PATCHED_ENTRY:
+            return word == _NOP or word >> 26 == 0b100101  # BL
+        return before == word == _NOP and not self.mapped(address)

@@ -13,8 +13,9 @@ import pytest
 
 from armprobe import machine
 from armprobe.commands import CommandError, linux
-from armprobe.commands.debian import DebianError
+from armprobe.commands.debian import DebianError, fetch_kernel
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, Stage
+from armprobe.probes.text import Text
 
 TRACING = "/sys/kernel/tracing"
 MOV_X9_X30 = bytes.fromhex("e9031eaa")  # the first of the two words that ftrace has at the start of a function
@@ -252,3 +253,19 @@ def test_hits_in_the_middle_of_everything(shell: Shell, kprobes: Kprobes) -> Non
         kprobes.unregister(probe)
     assert "Linux version" in shell.run("cat /proc/version")
     assert kprobes.errors == []
+
+
+def test_ftrace_sites_are_found_before_the_guest_boots(snapshot: Path) -> None:
+    """Then they are NOPs; ftrace has patched those of the booted guest."""
+    booted, cold = machine.load(snapshot), machine.load(fetch_kernel().vmlinuz)
+    after, before = Text(booted, {}), Text(cold, {})
+    end = booted.symbols["_etext"].address  # what lies behind it has been freed
+    functions = [function for function in cold.symbols.functions() if function.address < end]
+    found = Counter[tuple[bool, bool]]()
+    for function in random.Random(5).sample(functions, 5000):
+        for offset in (4, 8):
+            place = function.address + offset
+            found[before.is_ftrace_site(function, place), after.is_ftrace_site(function, place)] += 1
+    assert found[True, True] > 3000
+    assert found[False, True] == 0
+    assert found[True, False] < 20  # a few begin with NOPs that are none of ftrace's, or become something else
