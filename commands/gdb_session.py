@@ -60,6 +60,15 @@ class GdbStop:
     """The whole record."""
 
 
+class _Io(IoManager):
+    """With what pygdbmi cannot parse left out: the one record of gdb's that breaks MI's grammar, at `tfind none`."""
+
+    def _get_responses_list(self, raw_output: bytes, stream: str) -> list[Record]:
+        raw_output = (self._incomplete_output.get(stream) or b"") + raw_output  # it comes in pieces of any size
+        self._incomplete_output[stream] = None
+        return super()._get_responses_list(raw_output.replace(b"=traceframe-changed,end\n", b""), stream)
+
+
 class GdbSession:
     """One gdb attached to one stub. A context manager; not for use by several threads at once."""
 
@@ -106,7 +115,7 @@ class GdbSession:
         assert self._process.stdin
         assert self._process.stdout
         # The last argument is how long to go on reading after something came; 0 would mean until the timeout.
-        self._io = IoManager(self._process.stdin, self._process.stdout, None, 1e-6)
+        self._io = _Io(self._process.stdin, self._process.stdout, None, 1e-6)
         try:
             if not isinstance(where, str):
                 self._server = serve(where, "127.0.0.1:0")
@@ -114,6 +123,9 @@ class GdbSession:
             # No prompts, no folded lines, and no 15 seconds of further attempts at an address where nobody listens.
             for setting in ("mi-async on", "height 0", "width 0", "tcp auto-retry off"):
                 self._command(f"-gdb-set {setting}")
+            with contextlib.suppress(GdbError):  # gdb 13 is the first to know it
+                # Before MI's version 4 the commands of a breakpoint are sent as what is no valid MI.
+                self._command("-fix-breakpoint-script-output")
             if gdbinit:
                 self.execute(f"source {gdbinit}")
             self._command(f"-target-select {'extended-' * extended}remote {where.removeprefix('unix:')}")

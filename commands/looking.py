@@ -135,11 +135,7 @@ COMMANDS = (
         "It follows the frame records on the stack, as the kernel's own backtraces do, and passes over the trampoline\n"
         "of kretprobes. Of a hit it can be told while the guest is stopped for it, or until the call that a kretprobe\n"
         "waits for has returned.",
-        (
-            Arg(
-                "probe", "its number or name (default: where the guest is now)", optional=True, complete=complete_probe
-            ),
-        ),
+        (Arg("probe", "its number or name (default: where the guest is now)", optional=True, complete=complete_probe),),
         _backtrace,
         aliases=("bt",),
         group=GROUP,

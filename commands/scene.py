@@ -3,26 +3,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from armprobe.machine import Machine, MachineError
+from armprobe.machine.devices.timer import FREQUENCY
+from armprobe.probes import Kprobes
 from armprobe.stub import TargetError
 
 _EFAULT = 14
 
 
 class GuestScene:
-    """A machine at an instruction (armprobe.stub.Scene). `unpatched` gives back what probes' breakpoints stand on."""
+    """A machine at an instruction (armprobe.stub.Scene), as it would be without probes."""
 
-    def __init__(self, machine: Machine, unpatched: Callable[[int, bytes], bytes]) -> None:
+    def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._machine = machine
-        self._unpatched = unpatched
+        self._kprobes = kprobes
         self.general: Sequence[int] = machine.cpu.frame.x
+
+    @property
+    def vectors(self) -> bytes:
+        """v0 to v31."""
+        return self._machine.cpu.load().vector_bytes()
+
+    @property
+    def microseconds(self) -> int:
+        """Guest time since reset."""
+        return self._machine.clock.now * 1_000_000 // FREQUENCY
 
     def register(self, name: str) -> int:
         """A register by gdb's name."""
         try:
-            return self._machine.registers[name]
+            return self._kprobes.unwind.x30 if name == "x30" else self._machine.registers[name]
         except MachineError as error:
             raise TargetError(_EFAULT, str(error)) from None
 
@@ -34,4 +46,4 @@ class GuestScene:
                 data = self._machine.memory.read(address, length)
         except MachineError as error:
             raise TargetError(_EFAULT, str(error)) from None
-        return self._unpatched(address, data)
+        return self._kprobes.unwind.unwound(address, self._kprobes.unpatched(address, data))

@@ -17,11 +17,12 @@ from armprobe.machine.frame import Frame
 from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Hit, Kprobes, Probe, ProbeError
-from armprobe.stub import BreakKind, Decide, ExecFile, ProbeHit, StopEvent, TargetError
+from armprobe.stub import BreakKind, Decide, ExecFile, ProbeHit, Scene, StopEvent, TargetError
 
 from .errors import CommandError
 from .registry import Registry
 from .scene import GuestScene
+from .tracing import Tracing
 
 T = TypeVar("T")
 _SIGINT, _SIGTRAP, _SIGSEGV, _EXC_BREAKPOINT = 2, 5, 11, 150  # GDB's numbers (gdb/signals.def)
@@ -70,7 +71,8 @@ class Session:
         # With what removes each, and what decides whether it stops; None for watchpoints.
         self._breaks: dict[tuple[BreakKind, int, int], tuple[Callable[[], None], Decide | None]] = {}
         self._persistent: set[tuple[BreakKind, int, int]] = set()
-        self._scene = GuestScene(self.machine, self.kprobes.unpatched)
+        self._scene = GuestScene(self.machine, self.kprobes)
+        self._tracing = Tracing(self.machine, self.kprobes, self._scene)
         self._idle = threading.Event()
         self._idle.set()
         self._owner = Owner(self.machine)
@@ -173,7 +175,7 @@ class Session:
         self._idle.clear()
         try:
             self.kprobes.unwind.go_on()
-            self.stop = self._out_of_line_done(self._owner.run(run))
+            self.stop = self._out_of_line_done(self._owner.run(functools.partial(self._tracing.run, run)))
         finally:
             self._idle.set()
         return self.stop
@@ -232,7 +234,7 @@ class Session:
         self._controlled = False
         self.notify("gdb detached\n")
         if self._was_running:
-            self._start(self.machine.run, lambda _: None)
+            self._start(functools.partial(self._tracing.run, self.machine.run), lambda _: None)
 
     def kill(self) -> None:
         """Put the guest back to its start, with no probes."""
@@ -325,19 +327,26 @@ class Session:
             self._persistent.discard(key)
             self._call(known[0])
 
+    def trace(
+        self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
+    ) -> Callable[[], None]:
+        """A tracepoint of the debugger's."""
+        remove = self._call(self._tracing.add, address, hit, stepped, steps)
+        return lambda: self._call(remove)
+
     def show(self, text: str) -> None:
         """Text of a debugger that has gone."""
         self.notify(text)
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         """Set the guest going and return."""
-        machine, self._stepping = self.machine, step
+        tracing, self._stepping = self._tracing, step
         if not step:
-            self._start(self._run_on, done)
+            self._start(functools.partial(tracing.run, self._run_on), done)
         elif range is None:
-            self._start(machine.step, done, brief=True)
+            self._start(tracing.step, done, brief=True)
         else:
-            self._start(functools.partial(machine.step_out_of, *range), done)
+            self._start(functools.partial(self.machine.step_out_of, *range, tracing.step), done)
 
     def _run_on(self) -> Stop:
         """Run, unless there is a breakpoint of the debugger's right here: it takes out those that it does not want to

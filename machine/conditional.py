@@ -58,7 +58,16 @@ class ConditionalBreakpoints:
         if (address, frame.sp) == self.skip:
             self.skip = None
             return
-        if any([decide(frame) for decide in self._deciders.get(address, ())]):
+        if self.decides(address):
             self.hit = address
             self._cpu.limit(-1)  # the instruction was counted and will not be executed
             engine.emu_stop()
+
+    def decides(self, address: int) -> bool:
+        """Ask those at `address`, which is where the CPU is."""
+        deciders = self._deciders.get(address)
+        if not deciders:
+            return False
+        frame = self._cpu.frame
+        frame.load()
+        return any([decide(frame) for decide in deciders])

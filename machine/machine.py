@@ -202,13 +202,13 @@ class Machine:
         with self._stopping_at(target):
             return self.run_loop.run(target, instructions, interrupts=True)
 
-    def step_out_of(self, start: int, end: int) -> Stop:
-        """Step until the PC is outside start <= pc < end, or something else stops the machine."""
+    def step_out_of(self, start: int, end: int, step: Callable[[], Stop] | None = None) -> Stop:
+        """Step until the PC is outside start <= pc < end, or something else stops the machine. `step` is how."""
         while True:
-            stop = self.step()
+            stop = (step or self.step)()
             if stop.reason is not StopReason.INSTRUCTIONS or not start <= stop.address < end:
                 return stop
-            if self.breakpoints.count(stop.address):
+            if self.breakpoints.count(stop.address) or self.conditional_breakpoints.decides(stop.address):
                 return Stop(StopReason.BREAKPOINT, stop.address)
 
     def step(self, count: int = 1) -> Stop:

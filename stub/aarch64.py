@@ -12,6 +12,8 @@ CORE = "org.gnu.gdb.aarch64.core"
 FPU = "org.gnu.gdb.aarch64.fpu"
 SYSTEM = "org.armprobe.aarch64.system"  # a name of our own: GDB shows any feature, and standardizes none for these
 
+PC = 32
+"""The number of pc."""
 EXPEDITED = ("x29", "sp", "pc", "cpsr", "x0", "x30")  # with these GDB unwinds one frame and needs no `g` for a stepi
 
 

@@ -14,6 +14,7 @@ log = logging.getLogger("armprobe.stub")
 
 _MASK = (1 << 64) - 1
 _WORDS = 33  # x0 to x30, sp, pc: gdb's numbers 0 to 32
+_X30 = 30  # where it may not be what is shown
 _HELD = 1 << 20  # characters of output that may wait for the client
 
 
@@ -29,8 +30,12 @@ class Agent:
 
     def evaluate(self, expression: AgentExpression, scene: Scene) -> int:
         """The value of `expression` at `scene`. Raises AgentError."""
-        self._scene, self._general = scene, scene.general
+        self.look_at(scene)
         return expression.evaluate(self)
+
+    def look_at(self, scene: Scene) -> None:
+        """Evaluate what follows at `scene`."""
+        self._scene, self._general = scene, scene.general
 
     @property
     def scene(self) -> Scene:
@@ -39,7 +44,7 @@ class Agent:
         return self._scene
 
     def register(self, number: int) -> int:
-        if number < _WORDS:
+        if number < _WORDS and number != _X30:
             return self._general[number]
         if number >= len(self._table.registers):
             raise AgentError(f"there is no register number {number}")

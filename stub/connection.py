@@ -27,6 +27,7 @@ from .framing import (
     enframe,
 )
 from .target import BreakKind, StopEvent, Target, TargetError
+from .tracing import Experiment, TraceFrame
 from .wire import MalformedPacket, to_hex
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ def refusal(message: str) -> bytes:
 class Connection:
     """Everything known of one client. All but `post` is for one thread, the connection's own."""
 
-    def __init__(self, target: Target, registry: Registry, link: Link) -> None:
+    def __init__(self, target: Target, registry: Registry, link: Link, experiment: Experiment | None = None) -> None:
         self.registry = registry
         self.registers = RegisterTable(target.system_registers)
         self.state = State.IDLE
@@ -80,8 +81,14 @@ class Connection:
         """Features the client said it has, such as "swbreak" (qSupported)."""
         self.inserted: dict[tuple[BreakKind, int, int], bytes] = {}
         """The client's breakpoints: kind, address and length, and the conditions and commands they came with."""
-        self.variables: dict[int, int] = {}
-        """Trace state variables by number; those that nobody has set are 0."""
+        self.experiment = experiment or Experiment(target)
+        """The target's trace experiment, which clients before this one may have begun."""
+        self.frame: TraceFrame | None = None
+        """The trace frame that the client looks at instead of the machine."""
+        self.frame_number = 0
+        """And its number."""
+        self.upload: Iterator[bytes] = iter(())
+        """What is left to tell the client of an experiment."""
         self.files: dict[int, bytes] = {}
         """What the client has open (vFile): contents, by descriptor."""
         self.acknowledging = True
@@ -181,6 +188,7 @@ class Connection:
 
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
         """Start the machine; the stop reply is sent once it has stopped."""
+        self.frame = None
         with self._busy() as activity:
             self.target.resume(step, range, lambda event: self.post(partial(self._stopped, activity, event)))
 
@@ -260,6 +268,8 @@ class Connection:
         try:
             if commanding:
                 self._target.interrupt()
+            self.frame = None
+            self.experiment.client_left()
             self._target.detach()
         except Exception as error:
             log.error("the machine could not be detached from: %s", error)

@@ -92,7 +92,15 @@ class Scene(Protocol):
 
     @property
     def general(self) -> Sequence[int]:
-        """x0 to x30, sp and pc."""
+        """x0 to x30, sp and pc, as the CPU has them: x30 is to be had from `register`."""
+
+    @property
+    def vectors(self) -> bytes:
+        """v0 to v31, 16 bytes each, little-endian."""
+
+    @property
+    def microseconds(self) -> int:
+        """Guest time since reset."""
 
     def register(self, name: str) -> int:
         """A register by the name that `Target.read_registers` knows it by. May raise `TargetError`."""
@@ -158,6 +166,16 @@ class Target(Protocol):
 
     def remove(self, kind: BreakKind, address: int, length: int) -> None:
         """Remove what `insert` inserted with the same arguments."""
+
+    def trace(
+        self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
+    ) -> Callable[[], None]:
+        """Have `hit` called, from inside the run, each time the instruction at `address` is about to be executed.
+
+        With `steps`, its result is the number of instructions to be executed one by one then, `stepped` being called
+        after each; the machine does not stop for the client. The result takes it out again, and does nothing if `kill`
+        has. `TargetError` where there can be none.
+        """
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         """Start the machine and return at once; `done` is called once, from any thread, when it has stopped, which for

@@ -16,6 +16,7 @@ from .connection import Connection, State, refusal
 from .features import REGISTRY
 from .framing import enframe
 from .target import Target
+from .tracing import Experiment
 
 log = logging.getLogger("armprobe.stub")
 
@@ -50,6 +51,7 @@ class Server:
         self._lock = threading.Lock()  # over the two below
         self._closed = False
         self._client: _Client | None = None
+        self._experiment = Experiment(target)  # which may outlast the client that began it
         self._control = threading.Semaphore(1)
         self._acceptor = threading.Thread(target=self._accept, name=f"stub {self.address}", daemon=True)
         self._acceptor.start()
@@ -93,7 +95,7 @@ class Server:
 
     def _serve(self, connected: socket.socket) -> None:
         try:
-            with connected, _Client(self._target, connected) as client:
+            with connected, _Client(self._target, connected, self._experiment) as client:
                 with self._lock:
                     if self._closed:
                         return
@@ -111,7 +113,7 @@ class Server:
 class _Client:
     """The connection's link to a socket."""
 
-    def __init__(self, target: Target, connected: socket.socket) -> None:
+    def __init__(self, target: Target, connected: socket.socket, experiment: Experiment) -> None:
         self._socket = connected
         if connected.family != socket.AF_UNIX:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -123,7 +125,7 @@ class _Client:
         self._poll = select.poll()
         self._poll.register(self._woken, select.POLLIN)
         self._poll.register(connected, select.POLLIN)
-        self._connection = Connection(target, REGISTRY, self)
+        self._connection = Connection(target, REGISTRY, self, experiment)
 
     def __enter__(self) -> Self:
         return self

@@ -69,9 +69,7 @@ def cache_directory() -> Path:
     return (home if home.is_absolute() else Path.home() / ".cache") / "armprobe"
 
 
-def fetch_kernel(
-    report: Callable[[str], None] = print, *, refresh: bool = False, suite: str = ""
-) -> KernelFiles:
+def fetch_kernel(report: Callable[[str], None] = print, *, refresh: bool = False, suite: str = "") -> KernelFiles:
     """The newest stock kernel this system's apt sources offer, fetched unless one is in the cache already.
 
     With `refresh`, a newer one is looked for even so. With `suite`, such as "bullseye", it is that release's of Debian,

@@ -20,6 +20,9 @@ from . import (
     resume,
     search,
     threads,
+    trace_frames,
+    tracepoints,
+    tracing,
     transfer,
 )
 
@@ -39,6 +42,9 @@ REGISTRY = Registry(
         breakpoints,
         resume,
         threads,
+        tracepoints,
+        tracing,
+        trace_frames,
         control,
         extended,
         monitor,

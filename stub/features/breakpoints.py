@@ -84,7 +84,7 @@ def _insert(connection: Connection, point: Point) -> bytes:
     if point.key in connection.inserted:
         _remove(connection, point)
     if point.conditions or point.commands:
-        agent = Agent(connection.registers, connection.variables, connection.show)
+        agent = Agent(connection.registers, connection.experiment.values, connection.show)
         decide = Breakpoint(point.address, point.conditions, point.commands, agent)
         connection.target.insert(*point.key, decide, point.persistent)
     else:

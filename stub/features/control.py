@@ -11,14 +11,16 @@ def _detach(connection: Connection, _: bytes) -> bytes:
     return b"OK"
 
 
-def _kill(connection: Connection, _: bytes) -> bytes:
+def _kill(connection: Connection, _: bytes) -> bytes | None:
     """gdb does not wait for an answer, and has hung up; LLDB does, for the one to a guest that a signal has ended."""
+    extended = connection.extended  # who stays awaits no reply
     try:
         if not connection.released:
+            connection.experiment.stop("tstop", "the guest was killed")
             connection.target.kill()
     finally:
         connection.let_go()
-    return b"X09"
+    return None if extended else b"X09"
 
 
 def _kill_process(connection: Connection, _: bytes) -> bytes:

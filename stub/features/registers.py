@@ -3,11 +3,14 @@
 
 from dataclasses import dataclass
 
-from armprobe.stub.aarch64 import GENERAL, Register, pack
+from armprobe.stub.aarch64 import GENERAL, PC, Register, pack
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.target import TargetError
+from armprobe.stub.tracing import TraceFrame
 from armprobe.stub.wire import MalformedPacket, hex_data, nothing, number, split, to_hex
 
+_EROFS = 30
 _NAMES = [register.name for register in GENERAL]
 
 
@@ -32,12 +35,27 @@ def _find(connection: Connection, number: int) -> Register:
 
 
 def _write(connection: Connection, register: Register, value: bytes) -> None:
+    if connection.frame is not None:
+        raise TargetError(_EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
     if len(value) != register.size:
         raise MalformedPacket(f"{register.name} has {register.size} bytes, not {len(value)}")
     connection.target.write_register(register.name, int.from_bytes(value, "little"))
 
 
+def _collected(frame: TraceFrame, number: int) -> bytes:
+    """A register as it is in a trace frame; x where it is not."""
+    if number == PC:
+        return to_hex(frame.pc.to_bytes(8, "little"))
+    start = sum(register.size for register in GENERAL[:number])
+    register = GENERAL[number] if number < len(GENERAL) else None
+    if frame.registers is None or register is None:
+        return b"x" * 2 * (register.size if register else 8)
+    return to_hex(frame.registers[start : start + register.size])
+
+
 def _read_all(connection: Connection, _: None) -> bytes:
+    if connection.frame is not None:
+        return b"".join(_collected(connection.frame, number) for number in range(len(GENERAL)))
     return to_hex(pack(GENERAL, connection.target.read_registers(_NAMES)))
 
 
@@ -52,6 +70,8 @@ def _write_all(connection: Connection, values: bytes) -> bytes:
 
 def _read_one(connection: Connection, number: int) -> bytes:
     register = _find(connection, number)
+    if connection.frame is not None:
+        return _collected(connection.frame, number)
     return to_hex(pack([register], connection.target.read_registers([register.name])))
 
 

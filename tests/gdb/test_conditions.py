@@ -15,7 +15,7 @@ EXPRESSIONS = [
     "workload.random % 3 == 1",
     "(unsigned char) workload.random == workload.random % 256",
     "*(int *) $sp >= 0",
-    "$x30 != $x0 && $pc > 16 && $sp != $x29",
+    "$x30 != $x0 && $pc > 16 && $sp != $x30",
     "(short) (size * 12345) / -7 > 100",
     "workload.round == 0 ? size > 500 : size < 500",
     "(size << 60 >> 62) == 3",

@@ -61,9 +61,7 @@ def differences(kernel: ColdKernel, words: array[int]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_words(
-    kernel: ColdKernel, name: str, share: int, compared: Callable[[str, int], None]
-) -> None:
+def test_words(kernel: ColdKernel, name: str, share: int, compared: Callable[[str, int], None]) -> None:
     words = group(name, EVERYTHING)[::share]
     assert differences(kernel, words) == []
     compared(f"{kernel.era.name} decode: {name}", len(words))

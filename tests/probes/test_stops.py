@@ -131,7 +131,6 @@ def test_a_step_at_return_is_an_instruction_of_the_caller(demo: machine.Machine,
     assert demo.registers.pc == back + 12
 
 
-
 def test_changes_at_return_take_effect(demo: machine.Machine, kprobes: Kprobes) -> None:
     probe = kprobes.register_kretprobe(Kretprobe("fib", stop=[Stage.RETURN]))
     stop = demo.run()

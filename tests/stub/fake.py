@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from armprobe.stub import BreakKind, Decide, ExecFile, StopEvent, TargetError
+from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetError
 
 BASE = 0x4000_0000
 SIZE = 0x10000
@@ -32,6 +32,7 @@ class FakeTarget:
         self.points: set[tuple[BreakKind, int, int]] = set()
         self.deciders: dict[tuple[BreakKind, int, int], Decide] = {}
         self.persistent: set[tuple[BreakKind, int, int]] = set()
+        self.traces: dict[int, tuple[Callable[[Scene], int], Callable[[Scene], None] | None]] = {}
         self.shown = ""
         self.stores: dict[int, int] = {}  # the address of the instruction, the address of the word it increments
         self.loads: dict[int, int] = {}
@@ -123,16 +124,24 @@ class FakeTarget:
         done(self.stop)
 
     def _go(self, step: bool, range: tuple[int, int] | None) -> StopEvent:
+        following: list[Callable[[Scene], None]] = []
         for executed in itertools.count():
             pc = self.registers["pc"]
             if pc == self.powers_off_at:
                 return StopEvent(5, "exited", exit_code=0)
             if executed and (watch := self._watch_hit(pc)):
                 return StopEvent(5, "watchpoint", watch=watch, text=self.text)
+            if pc in self.traces:
+                hit, stepped = self.traces[pc]
+                left = hit(self)
+                if stepped:
+                    following += [stepped] * left
             if stored := self.stores.get(pc):
                 value = int.from_bytes(self.read_memory(stored, 4), "little") + 1
                 self.write_memory(stored, value.to_bytes(4, "little"))
             pc = self.registers["pc"] = pc + 4
+            if following:
+                following.pop(0)(self)
             if step and not (range and range[0] <= pc < range[1]):
                 return StopEvent(5, "step", text=self.text)
             for kind, what in ((BreakKind.SOFTWARE, "breakpoint"), (BreakKind.HARDWARE, "hwbreak")):
@@ -163,6 +172,22 @@ class FakeTarget:
     def general(self) -> list[int]:
         """The target is the scene of its own conditions."""
         return [self.registers[name] for name in (*(f"x{n}" for n in range(31)), "sp", "pc")]
+
+    @property
+    def vectors(self) -> bytes:
+        return b"".join(self.registers[f"v{n}"].to_bytes(16, "little") for n in range(32))
+
+    @property
+    def microseconds(self) -> int:
+        return self.registers["pc"] - BASE
+
+    def trace(
+        self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
+    ) -> Callable[[], None]:
+        self._at(address)
+        assert address not in self.traces
+        self.traces[address] = (hit, stepped if steps else None)
+        return lambda: bool(self.traces.pop(address, None)) and None
 
     def register(self, name: str) -> int:
         return self.registers[name]

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The debugger's tracepoints: each is a kprobe, whose handler collects, and after which the guest may be stepped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from armprobe.machine import Machine, Stop, StopReason
+from armprobe.probes import Hit, Kprobe, Kprobes, ProbeError, PtRegs, Stage
+from armprobe.stub import Scene, TargetError
+
+
+@dataclass
+class _Stepping:
+    """Instructions that are yet to be followed, and who is told after each."""
+
+    left: int
+    stepped: Callable[[Scene], None]
+
+
+class Tracing:
+    """The tracepoints of one machine. Runs of the machine go through it, for those that step."""
+
+    def __init__(self, machine: Machine, kprobes: Kprobes, scene: Scene) -> None:
+        self._machine, self._kprobes, self._scene = machine, kprobes, scene
+        self._steps: dict[Kprobe, _Stepping] = {}  # what the last hit of each wants
+        self._active: list[_Stepping] = []
+
+    def add(
+        self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
+    ) -> Callable[[], None]:
+        """As `armprobe.stub.Target.trace`."""
+        scene = self._scene
+
+        def collect(probe: Kprobe, regs: PtRegs) -> None:
+            hit(scene)
+
+        def collect_and_stop(stage: Stage, regs: PtRegs) -> bool:
+            """The condition of the probe's stop: there is one if instructions are to be followed."""
+            if stage is not Stage.PRE:
+                return False
+            self._steps[probe] = _Stepping(hit(scene), stepped)
+            return self._steps[probe].left > 0
+
+        if steps:
+            probe = Kprobe(addr=address, record=False, stop=[Stage.PRE], condition=collect_and_stop)
+        else:
+            probe = Kprobe(addr=address, record=False, pre_handler=collect)
+        try:
+            self._kprobes.register_kprobe(probe)
+        except ProbeError as error:
+            raise TargetError(error.errno, f"no tracepoint can be at {address:#x}: {error.reason}") from None
+
+        def remove() -> None:
+            self._steps.pop(probe, None)
+            with contextlib.suppress(ProbeError):  # all probes have been removed meanwhile
+                self._kprobes.unregister(probe)
+
+        return remove
+
+    # Runs. A stop that a tracepoint made is nobody else's.
+
+    def run(self, run: Callable[[], Stop]) -> Stop:
+        """Do `run`, and where tracepoints stop it step as they want and do it again."""
+        while True:
+            stepping = bool(self._active)
+            stop = self.step() if stepping else run()
+            if not self._took(stop) and not (stepping and stop.reason is StopReason.INSTRUCTIONS):
+                return stop
+            pc = stop.address
+            if self._active and (
+                self._machine.breakpoints.count(pc) or self._machine.conditional_breakpoints.decides(pc)
+            ):
+                return Stop(StopReason.BREAKPOINT, pc)
+
+    def step(self) -> Stop:
+        """Execute one instruction."""
+        stop = self._machine.step()
+        if self._took(stop):
+            stop = self._machine.step()
+        if stop.reason is StopReason.INSTRUCTIONS:
+            for stepping in self._active:
+                stepping.left -= 1
+                stepping.stepped(self._scene)
+            self._active = [stepping for stepping in self._active if stepping.left > 0]
+        return stop
+
+    def _took(self, stop: Stop) -> bool:
+        if stop.reason is not StopReason.PROBE or not isinstance(stop.detail, Hit):
+            return False
+        stepping = self._steps.pop(stop.detail.probe, None) if isinstance(stop.detail.probe, Kprobe) else None
+        if stepping is None:
+            return False
+        self._active.append(stepping)
+        return True

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tracepoints and trace state variables: defining them, and telling a client which there are.
+
+QTinit, QTDP, QTDPsrc, QTDV, QTEnable, QTDisable, QTro, qTMinFTPILen; qTfP, qTsP, qTfV, qTsV, qTP, qTV.
+GDB manual, "Tracepoint Packets". In the guest a tracepoint is a kprobe, so a "fast" one is no different.
+"""
+
+from collections.abc import Iterator
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.tracing import Tracepoint
+from armprobe.stub.tracing.experiment import Variable
+from armprobe.stub.tracing.tracepoint import MOST_STEPS, expression
+from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, anything, hex_text, nothing, number, split, to_hex
+
+_INSTRUCTION = 4  # bytes
+
+
+def _place(fields: bytes) -> tuple[int, int, list[bytes]]:
+    """The number and address of a tracepoint, and the fields after them."""
+    if b":" not in fields:
+        raise MalformedPacket("a tracepoint has a number and an address")
+    name, address, *rest = fields.split(b":", 2)
+    return number(name, 1 << 32), number(address), rest
+
+
+def _parse_definition(fields: bytes) -> tuple[Tracepoint | tuple[int, int, bytes], bool]:
+    """A tracepoint, or with a '-' in front more actions for one; and whether more follow in another packet."""
+    more = fields.endswith(b"-")
+    text = fields.removesuffix(b"-")
+    if text.startswith(b"-"):
+        name, address, actions = split(text[1:], b":", 3)
+        return (number(name, 1 << 32), number(address), actions), more
+    name, address, enabled, steps, passes, *options = split(text, b":", 5)[:4] + text.split(b":")[4:]
+    if enabled not in (b"E", b"D"):
+        raise MalformedPacket("a tracepoint is enabled, E, or disabled, D")
+    tracepoint = Tracepoint(
+        number(name, 1 << 32),
+        number(address),
+        enabled == b"E",
+        number(steps, MOST_STEPS),
+        number(passes),
+        None,
+        None,
+    )
+    for option in options:
+        if option[:1] == b"F":
+            tracepoint.fast = number(option[1:])
+        elif option[:1] == b"X":
+            size, code = split(option[1:], b",", 2)
+            tracepoint.condition = expression(code, 2 * number(size, ADDRESS_SPACE >> 1))
+        else:
+            raise MalformedPacket(f"{option[:32]!r} is no option of a tracepoint")
+    return tracepoint, more
+
+
+def _define(connection: Connection, definition: tuple[Tracepoint | tuple[int, int, bytes], bool]) -> bytes:
+    defined, more = definition
+    experiment = connection.experiment
+    if isinstance(defined, Tracepoint):
+        tracepoint = defined
+        experiment.define(tracepoint)
+    else:
+        tracepoint = experiment.find(*defined[:2])
+        tracepoint.add_actions(defined[2])
+    if experiment.running and not more:
+        experiment.put_in(tracepoint)
+    return b"OK"
+
+
+def _add_source(connection: Connection, fields: bytes) -> bytes:
+    number, address, rest = _place(fields)
+    if not rest:
+        raise MalformedPacket("a source of a tracepoint without any text")
+    kind, start, length, text = split(rest[0], b":", 4)
+    hex_text(text)
+    connection.experiment.find(number, address).add_source(b"%b:%b:%b:%b" % (kind, start, length, text))
+    return b"OK"
+
+
+def _parse_variable(fields: bytes) -> tuple[int, Variable]:
+    name, value, builtin, text = split(fields, b":", 4)
+    return number(name, 1 << 16), Variable(number(value), builtin == b"1", hex_text(text))
+
+
+def _define_variable(connection: Connection, definition: tuple[int, Variable]) -> bytes:
+    connection.experiment.define_variable(*definition)
+    return b"OK"
+
+
+def _set_enabled(connection: Connection, fields: bytes, enabled: bool) -> bytes:
+    connection.experiment.find(*_place(fields)[:2]).enabled = enabled
+    return b"OK"
+
+
+def _parse_areas(fields: bytes) -> list[tuple[int, int]]:
+    pairs = [area.split(b",") for area in fields.split(b":") if area]
+    if any(len(pair) != 2 for pair in pairs):
+        raise MalformedPacket("an area has a start and an end")
+    return [(number(start), number(end, ADDRESS_SPACE + 1)) for start, end in pairs]
+
+
+def _set_read_only(connection: Connection, areas: list[tuple[int, int]]) -> bytes:
+    connection.experiment.read_only = areas
+    return b"OK"
+
+
+def _initialise(connection: Connection, _: None) -> bytes:
+    connection.experiment.clear()
+    connection.frame = None
+    return b"OK"
+
+
+# What a client that comes later is told of it: one piece a packet, and then l.
+
+
+def _pieces(tracepoint: Tracepoint) -> Iterator[bytes]:
+    place = b"%x:%x" % (tracepoint.number, tracepoint.address)
+    options = b"" if tracepoint.fast is None else b":F%x" % tracepoint.fast
+    if tracepoint.condition is not None:
+        code = tracepoint.condition.code
+        options += b":X%x,%b" % (len(code), to_hex(code))
+    state = b"E" if tracepoint.enabled else b"D"
+    yield b"T%b:%b:%x:%x%b" % (place, state, tracepoint.steps, tracepoint.passes, options)
+    for stepping, text in tracepoint.texts:
+        yield b"%b%b:%b" % (b"S" if stepping else b"A", place, text)
+    for source in tracepoint.sources:
+        yield b"Z%b:%b" % (place, source)
+
+
+def _first_definition(connection: Connection, _: None) -> bytes:
+    defined = list(connection.experiment.tracepoints.values())
+    connection.upload = (piece for tracepoint in defined for piece in _pieces(tracepoint))
+    return _next(connection, None)
+
+
+def _first_variable(connection: Connection, _: None) -> bytes:
+    variables = dict(connection.experiment.variables)
+    connection.upload = (
+        b"%x:%x:%d:%b" % (number, each.initial, each.builtin, to_hex(each.name)) for number, each in variables.items()
+    )
+    return _next(connection, None)
+
+
+def _next(connection: Connection, _: None) -> bytes:
+    return next(connection.upload, b"l")
+
+
+def _hits(connection: Connection, fields: bytes) -> bytes:
+    tracepoint = connection.experiment.find(*_place(fields)[:2])
+    return b"V%x:%x" % (tracepoint.hits, tracepoint.usage)
+
+
+def _value(connection: Connection, number: int) -> bytes:
+    """In a trace frame, as it was collected there."""
+    experiment, frame = connection.experiment, connection.frame
+    if frame is None:
+        known = number in experiment.variables or number in experiment.values
+        value = experiment.values.get(number) if known else None
+    else:
+        value = frame.variables.get(number)
+    return b"U" if value is None else b"V%x" % value
+
+
+FEATURE = Feature(
+    packets=(
+        PacketKind("QTinit", nothing, _initialise),
+        PacketKind("QTDP", _parse_definition, _define),
+        PacketKind("QTDPsrc", anything, _add_source),
+        PacketKind("QTDV", _parse_variable, _define_variable),
+        PacketKind("QTEnable", anything, lambda connection, fields: _set_enabled(connection, fields, True)),
+        PacketKind("QTDisable", anything, lambda connection, fields: _set_enabled(connection, fields, False)),
+        PacketKind("QTro", _parse_areas, _set_read_only),
+        PacketKind("qTMinFTPILen", nothing, lambda *_: b"%x" % _INSTRUCTION),
+        PacketKind("qTfP", nothing, _first_definition),
+        PacketKind("qTsP", nothing, _next),
+        PacketKind("qTfV", nothing, _first_variable),
+        PacketKind("qTsV", nothing, _next),
+        PacketKind("qTP", anything, _hits),
+        PacketKind("qTV", number, _value),
+    ),
+    words=(
+        *("ConditionalTracepoints+", "TracepointSource+", "EnableDisableTracepoints+", "FastTracepoints+"),
+        *("InstallInTrace+", "tracenz+"),
+    ),
+)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QTStart, QTStop, qTStatus, QTDisconnected, QTBuffer, QTNotes: running a trace experiment.
+
+GDB manual, "Tracepoint Packets".
+"""
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.tracing.frames import DEFAULT_SIZE, MOST_SIZE
+from armprobe.stub.wire import MalformedPacket, hex_text, nothing, number, split, to_hex
+
+_MOST_NOTE = 1 << 16  # characters
+
+
+def _start(connection: Connection, _: None) -> bytes:
+    connection.frame = None
+    connection.experiment.start()
+    return b"OK"
+
+
+def _stop(connection: Connection, _: None) -> bytes:
+    connection.experiment.stop("tstop")
+    return b"OK"
+
+
+def _status(connection: Connection, _: None) -> bytes:
+    experiment, buffer = connection.experiment, connection.experiment.buffer
+    reason, text, tracepoint = experiment.reason
+    text = text or (experiment.notes["tstop"] if reason == "tstop" else "")
+    told = to_hex(text) + b":" if reason in ("terror", "tstop") else b""  # without one gdb 13's tsave crashes
+    fields = [
+        b"T%d" % experiment.running,
+        b"%b:%b%x" % (reason.encode(), told, tracepoint),
+        b"tframes:%x" % len(buffer.frames),
+        b"tcreated:%x" % buffer.created,
+        b"tfree:%x" % (buffer.size - buffer.used),
+        b"tsize:%x" % buffer.size,
+        b"circular:%d" % buffer.circular,
+        b"disconn:%d" % experiment.outlasts_client,
+        b"starttime:%x" % experiment.started,
+        b"stoptime:%x" % experiment.stopped,
+        b"username:%b:" % to_hex(experiment.notes["user"]),
+        b"notes:%b:" % to_hex(experiment.notes["notes"]),
+    ]
+    return b";".join(fields)
+
+
+def _flag(field: bytes) -> bool:
+    if field not in (b"0", b"1"):
+        raise MalformedPacket("it is on, 1, or off, 0")
+    return field == b"1"
+
+
+def _set_disconnected(connection: Connection, outlasts: bool) -> bytes:
+    connection.experiment.outlasts_client = outlasts
+    return b"OK"
+
+
+def _parse_buffer(fields: bytes) -> tuple[bytes, int]:
+    what, value = split(fields, b":", 2)
+    if what == b"circular":
+        return what, _flag(value)
+    if what == b"size":
+        return what, DEFAULT_SIZE if value == b"-1" else number(value, MOST_SIZE + 1)
+    raise MalformedPacket(f"a trace buffer has a size and may be circular, but {what[:32]!r}?")
+
+
+def _set_buffer(connection: Connection, setting: tuple[bytes, int]) -> bytes:
+    what, value = setting
+    buffer = connection.experiment.buffer
+    if what == b"circular":
+        buffer.circular = bool(value)
+    elif value < buffer.used:
+        return connection.error(16, f"the buffer has {buffer.used} bytes of frames in it: start a new experiment first")
+    else:
+        buffer.size = value
+    return b"OK"
+
+
+def _parse_notes(fields: bytes) -> dict[str, str]:
+    notes = {}
+    for part in filter(None, fields.split(b";")):
+        what, text = split(part, b":", 2)
+        if what not in (b"user", b"notes", b"tstop"):
+            raise MalformedPacket(f"{what[:32]!r} is no note of an experiment")
+        notes[what.decode()] = hex_text(text)[:_MOST_NOTE]
+    return notes
+
+
+def _set_notes(connection: Connection, notes: dict[str, str]) -> bytes:
+    connection.experiment.notes |= notes
+    return b"OK"
+
+
+FEATURE = Feature(
+    packets=(
+        PacketKind("QTStart", nothing, _start),
+        PacketKind("QTStop", nothing, _stop),
+        PacketKind("qTStatus", nothing, _status),
+        PacketKind("QTDisconnected", _flag, _set_disconnected),
+        PacketKind("QTBuffer", _parse_buffer, _set_buffer),
+        PacketKind("QTNotes", _parse_notes, _set_notes),
+    ),
+    words=("DisconnectedTracing+", "QTBuffer:size+"),
+)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A trace experiment: its tracepoints, its trace state variables, whether it runs, and what it has collected.
+
+It outlasts the client that began it, if that client wants it to (QTDisconnected).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from armprobe.machine.agent_expression import AgentError
+from armprobe.stub.aarch64 import RegisterTable
+from armprobe.stub.target import Scene, Target, TargetError
+
+from .frames import FrameBuilder, TraceBuffer
+from .tracepoint import Action, Collector, Tracepoint
+
+_EBUSY, _ENOENT, _E2BIG = 16, 2, 7
+_MOST_TRACEPOINTS = 10_000
+_MOST_VARIABLES = 10_000
+TIMESTAMP = 1
+"""The number of the variable $trace_timestamp, which gdbserver has too: microseconds, here of guest time."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A trace state variable as gdb defined it."""
+
+    initial: int
+    builtin: bool
+    name: str
+
+
+_BUILTIN = {TIMESTAMP: Variable(0, True, "trace_timestamp")}
+
+
+class Variables(dict[int, int]):
+    """The values of trace state variables; those that nobody has set are 0, and that of `TIMESTAMP` is the time."""
+
+    scene: Scene | None = None
+
+    def get(self, number: int, default: int = 0) -> int:  # type: ignore[override]
+        if number == TIMESTAMP and self.scene is not None:
+            return self.scene.microseconds
+        return super().get(number, default)
+
+    def __setitem__(self, number: int, value: int) -> None:
+        if number not in self and len(self) >= _MOST_VARIABLES:
+            raise AgentError(f"there are {_MOST_VARIABLES} trace state variables already")
+        super().__setitem__(number, value)
+
+
+class Experiment:
+    """The one experiment of a target."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.tracepoints: dict[tuple[int, int], Tracepoint] = {}
+        """By number and address."""
+        self.variables: dict[int, Variable] = dict(_BUILTIN)
+        self.values = Variables()
+        self.buffer = TraceBuffer()
+        self.read_only: list[tuple[int, int]] = []
+        """What does not change, and can be read from memory while a frame is looked at: starts and ends."""
+        self.running = False
+        self.outlasts_client = False
+        self.reason: tuple[str, str, int] = ("tnotrun", "", 0)
+        """Why it does not run: what it is called in qTStatus, a text, and the number of a tracepoint."""
+        self.started = self.stopped = 0
+        """When, in microseconds since the epoch."""
+        self.notes = {"user": "", "notes": "", "tstop": ""}
+        self._collector = Collector(RegisterTable(target.system_registers), self.values, lambda text: target.show(text))
+
+    # Setting up
+
+    def clear(self) -> None:
+        """Forget tracepoints, variables and frames."""
+        self.stop("tnotrun")
+        self.tracepoints.clear()
+        self.variables = dict(_BUILTIN)
+        self.values.clear()
+        self.buffer.clear()
+        self.read_only = []
+
+    def define(self, tracepoint: Tracepoint) -> None:
+        """Add a tracepoint, in place of one that it is the same as."""
+        key = tracepoint.number, tracepoint.address
+        if len(self.tracepoints) >= _MOST_TRACEPOINTS:
+            raise TargetError(_E2BIG, f"there are {_MOST_TRACEPOINTS} tracepoints already: delete some")
+        old = self.tracepoints.get(key)
+        if old is not None and old.remove is not None:
+            old.remove()
+        self.tracepoints[key] = tracepoint
+
+    def find(self, number: int, address: int) -> Tracepoint:
+        """A tracepoint that was defined."""
+        tracepoint = self.tracepoints.get((number, address))
+        if tracepoint is None:
+            raise TargetError(_ENOENT, f"there is no tracepoint {number} at 0x{address:x}")
+        return tracepoint
+
+    def define_variable(self, number: int, variable: Variable) -> None:
+        """Add a trace state variable, or change one."""
+        if len(self.variables) >= _MOST_VARIABLES:
+            raise TargetError(_E2BIG, f"there are {_MOST_VARIABLES} trace state variables already: delete some")
+        if number != TIMESTAMP:
+            self.variables[number] = variable
+            self.values[number] = variable.initial
+
+    # Running
+
+    def start(self) -> None:
+        """Put the tracepoints into the guest and collect from now on. `TargetError` if one cannot be put there."""
+        if self.running:
+            raise TargetError(_EBUSY, "the experiment runs already: tstop ends it")
+        self._take_out()
+        self.buffer.clear()
+        for number, variable in self.variables.items():
+            self.values[number] = variable.initial
+        try:
+            for tracepoint in self.tracepoints.values():
+                tracepoint.hits = tracepoint.usage = 0
+                self.put_in(tracepoint)
+        except TargetError:
+            self._take_out()
+            raise
+        self.running, self.reason = True, ("tunknown", "", 0)
+        self.started, self.stopped = time.time_ns() // 1000, 0
+
+    def put_in(self, tracepoint: Tracepoint) -> None:
+        """Have the guest's execution of its instruction be seen."""
+
+        if tracepoint.remove is not None:
+            return
+
+        def stepped(scene: Scene) -> None:
+            if self.running:
+                self._collect(tracepoint, tracepoint.step_actions, scene)
+
+        tracepoint.remove = self._target.trace(
+            tracepoint.address, lambda scene: self._hit(tracepoint, scene), stepped, bool(tracepoint.steps)
+        )
+
+    def stop(self, reason: str = "tstop", text: str = "", number: int = 0) -> None:
+        """Collect no more; the frames stay."""
+        self._end(reason, text, number)
+        self._take_out()
+
+    def client_left(self) -> None:
+        """Go on only if that was wanted."""
+        if self.running and not self.outlasts_client:
+            self.stop("tdisconnected")
+
+    def _end(self, reason: str, text: str = "", number: int = 0) -> None:
+        """As `stop`, from inside a hit: the tracepoints are left in, and do nothing more."""
+        if self.running:
+            self.running, self.reason = False, (reason, text, number)
+            self.stopped = time.time_ns() // 1000
+
+    def _take_out(self) -> None:
+        for tracepoint in self.tracepoints.values():
+            if tracepoint.remove is not None:
+                tracepoint.remove()
+                tracepoint.remove = None
+
+    # A hit
+
+    def _hit(self, tracepoint: Tracepoint, scene: Scene) -> int:
+        """Collect what is wanted at `scene`; how many instructions are to be stepped through."""
+        if not self.running or not tracepoint.enabled:
+            return 0
+        self.values.scene = scene
+        if tracepoint.condition is not None:
+            try:
+                if not self._collector.evaluate(tracepoint.condition, scene):
+                    return 0
+            except AgentError as error:
+                self._end("terror", f"condition: {error}", tracepoint.number)
+                return 0
+        tracepoint.hits += 1
+        self._collect(tracepoint, tracepoint.actions, scene)
+        if tracepoint.passes and tracepoint.hits >= tracepoint.passes:
+            self._end("tpasscount", number=tracepoint.number)
+        return tracepoint.steps if self.running else 0
+
+    def _collect(self, tracepoint: Tracepoint, actions: Sequence[Action], scene: Scene) -> None:
+        collector = self._collector
+        collector.frame = FrameBuilder()
+        collector.look_at(scene)
+        self.values.scene = scene
+        error = ""
+        try:
+            for action in actions:
+                action(collector, scene)
+        except AgentError as failure:
+            error = f"action: {failure}"
+        frame = collector.frame.done(tracepoint.number, tracepoint.address)
+        if not self.buffer.add(frame):
+            self._end("tfull")
+        else:
+            tracepoint.usage += frame.size
+        if error:
+            self._end("terror", error, tracepoint.number)
