@@ -67,13 +67,12 @@ class Tracing:
         while True:
             stepping = bool(self._active)
             stop = self.step() if stepping else run()
-            if not self._took(stop) and not (stepping and stop.reason is StopReason.INSTRUCTIONS):
+            if self._took(stop):
+                continue
+            if not stepping or stop.reason is not StopReason.INSTRUCTIONS:
                 return stop
-            pc = stop.address
-            if self._active and (
-                self._machine.breakpoints.count(pc) or self._machine.conditional_breakpoints.decides(pc)
-            ):
-                return Stop(StopReason.BREAKPOINT, pc)
+            if self._active and self._breaks_at(stop.address):
+                return Stop(StopReason.BREAKPOINT, stop.address)
 
     def step(self) -> Stop:
         """Execute one instruction."""
@@ -86,6 +85,10 @@ class Tracing:
                 stepping.stepped(self._scene)
             self._active = [stepping for stepping in self._active if stepping.left > 0]
         return stop
+
+    def _breaks_at(self, pc: int) -> bool:
+        """Whether a run that got here would have stopped."""
+        return bool(self._machine.breakpoints.count(pc)) or self._machine.conditional_breakpoints.decides(pc)
 
     def _took(self, stop: Stop) -> bool:
         if stop.reason is not StopReason.PROBE or not isinstance(stop.detail, Hit):
