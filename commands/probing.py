@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from armprobe.probes import Hit, Kprobe, Kretprobe, Probe, Stage, is_pattern, trace_line
+from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, Stage, is_pattern, trace_line
 
 from .errors import CommandError
 from .many import register_matching
@@ -57,6 +57,12 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
         _added(session, session.kprobes.register_kretprobe(make(**_target(arguments.function))), out)
 
 
+def _jprobe(session: Session, arguments: Arguments, out: Out) -> None:
+    probe = Jprobe(**_target(arguments.function), stop=map(Stage, arguments.stop), record=not arguments.quiet)  # type: ignore[arg-type]
+    session.kprobes.register_jprobe(probe)
+    _added(session, probe, out)
+
+
 def _added(session: Session, probe: Probe, out: Out) -> None:
     number = session.add_probe(probe)
     address = probe.addr or 0
@@ -84,6 +90,7 @@ def _probes(session: Session, arguments: Arguments, out: Out) -> None:
         where = f"{probe.addr or 0:#x} {_name(session, probe)}"
         notes = " [GONE]" if probe.gone else " [DISABLED]" if probe.disabled else ""
         notes += f" stop={','.join(_stops(probe))}" if probe.stop else ""
+        notes += f" leaked={probe.leaked}" if isinstance(probe, Kretprobe) and probe.leaked else ""
         out(f"{number:>3}  {probe.kind:<9}  {where:<36}  {probe.hits:>9}  {_missed(probe):>7}{notes}\n")
 
 
@@ -199,7 +206,8 @@ def _show_regs(session: Session, stages: list[Hit], stage: str | None, out: Out)
 
 def _trace(session: Session, arguments: Arguments, out: Out) -> None:
     # As the kernel: one line for a kprobe, before the instruction, and one for a kretprobe, at the return.
-    shown = [hit for hit in session.kprobes.hits if hit.stage in (Stage.PRE, Stage.RETURN)]
+    lines = {"kprobe": Stage.PRE, "kretprobe": Stage.RETURN, "jprobe": Stage.ENTRY}
+    shown = [hit for hit in session.kprobes.hits if hit.stage is lines[hit.probe.kind]]
     hits = shown[-arguments.count :] if arguments.count > 0 else []
     if not hits:
         out("no hit is recorded yet: let the guest run with a probe set\n")
@@ -238,6 +246,19 @@ COMMANDS = (
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
         ),
         _kretprobe,
+        group=GROUP,
+        changes_state=True,
+    ),
+    Command(
+        "jprobe",
+        "Put a jprobe on a function: its arguments at each call. Only --era v4.8 has jprobes.\n"
+        "Each hit is recorded with all registers at the stage entry; see regs. With stop= the guest also stops there.",
+        (
+            Arg("function", "the function's SYMBOL, or its address", complete=complete_symbol),
+            Option("stop", "stages to stop at", many=True, choices=("entry",)),
+            Option("quiet", "yes: count hits without recording them", choices=("yes",)),
+        ),
+        _jprobe,
         group=GROUP,
         changes_state=True,
     ),

@@ -326,10 +326,15 @@ class Engine:
         """Stop between the pre-handlers and the instruction, with the registers of the interrupted code."""
         take_return_address = self.return_address_shown()
         words = self._words
+        redirected = words[32]
+        if skip and redirected in self._machine.scratch:  # to the code that calls a jprobe's entry
+            words[32] = site.addr
         address, sp, caller = words[32], words[31], words[30]
 
         def resume(frame: Frame) -> None:
             if skip:
+                if words[32] == address:
+                    words[32] = redirected
                 take_return_address(False)
                 self._skipped()
             elif words[32] == address:

@@ -16,6 +16,7 @@ from armprobe.machine.frame import PSTATE_I
 
 from .errors import ProbeError
 from .kretprobe import KretprobeInstance
+from .text import Text
 
 _SIZE: Final = 56  # bytes, struct kretprobe_instance of v4.8 without data
 _GFP_KERNEL: Final = 0xCC0
@@ -24,14 +25,17 @@ _GFP_KERNEL: Final = 0xCC0
 class InstanceMemory:
     """Allocates and frees instances in one machine's guest, if `wanted` and there is a way to."""
 
-    def __init__(self, machine: Machine, wanted: bool) -> None:
+    def __init__(self, machine: Machine, text: Text, wanted: bool) -> None:
         self._machine = machine
+        self._text = text
         self._wanted = wanted
 
     def allocate(self, instance: KretprobeInstance, data_size: int) -> None:
         """Give it its memory. Raises ProbeError (ENOMEM) when the guest has none."""
         symbols = self._machine.symbols
-        if not self._wanted or symbols.get("kmalloc") is None or symbols.get("kfree") is None:
+        kmalloc, kfree = symbols.get("kmalloc"), symbols.get("kfree")
+        # A guest that has not switched its MMU on cannot be asked yet.
+        if not self._wanted or kmalloc is None or kfree is None or not self._text.mapped(kmalloc.address):
             return
         try:
             instance.memory = self._call("kmalloc", _SIZE + data_size, _GFP_KERNEL)

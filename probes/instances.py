@@ -4,14 +4,22 @@
 The kernel keeps a list of instances for each task, newest first. Here they are found by the stack pointer, which is
 on return what it was at entry (AAPCS64, 6.4.5.2) and which no other task has: so nothing need be known of the guest's
 tasks.
+
+A call that is left in another way than by returning (longjmp, a task that ends) leaks its instance: the kernel has one
+fewer from then on, and says nothing. Here it goes back to its pool and is counted when a call returns that it is
+nested in.
 """
 
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left, insort
+from typing import Final
 
 from .journal import Journal
 from .kretprobe import Kretprobe, KretprobeInstance
+
+_STACK: Final = 16 << 10  # bytes (THREAD_SIZE): what is farther away is on another stack
 
 
 class Instances:
@@ -20,6 +28,8 @@ class Instances:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._by_sp: dict[int, list[KretprobeInstance]] = {}
+        self._sps: list[int] = []  # the keys of it, sorted
+        self._order = itertools.count(1)
         self._kretprobes: dict[int, Kretprobe] = {}
         self._serials = itertools.count(1)
 
@@ -43,7 +53,8 @@ class Instances:
 
     def link(self, instance: KretprobeInstance) -> None:
         """The return address of a call has been taken; the instance's fields say which."""
-        self._by_sp.setdefault(instance.sp, []).append(instance)
+        self._put(instance)
+        instance.order = next(self._order)
         serial = 0 if instance.rp is None else instance.rp.serial
         instance.place = self._journal.add(instance.sp, instance.following, serial, instance.number)
 
@@ -58,11 +69,31 @@ class Instances:
             return []
         chain = instances[i:][::-1]
         del instances[i:]
+        at = bisect_left(self._sps, sp)
         if not instances:
-            del self._by_sp[sp]
+            del self._by_sp[sp], self._sps[at]
         for instance in chain:
             self._journal.remove(instance.place)
+        while at and sp - self._sps[at - 1] < _STACK:
+            at -= 1
+            for inner in self._by_sp[self._sps[at]]:
+                if inner.task == chain[-1].task and inner.order > chain[0].order:
+                    self._leak(inner)
         return chain
+
+    def _put(self, instance: KretprobeInstance) -> None:
+        if instance.sp not in self._by_sp:
+            self._by_sp[instance.sp] = []
+            insort(self._sps, instance.sp)
+        self._by_sp[instance.sp].append(instance)
+
+    def _leak(self, instance: KretprobeInstance) -> None:
+        """Its call will not return, or if it does against all appearances, without its kretprobe."""
+        rp = instance.rp
+        if rp is not None:
+            rp.leaked += 1
+            instance.rp = None
+            rp.free.append(KretprobeInstance(rp))
 
     def last(self, sp: int, trampoline: int) -> KretprobeInstance | None:
         """The last of what `unlink` would give, whose return address is the caller's; None if there is none."""
@@ -72,7 +103,8 @@ class Instances:
 
     def above(self, address: int) -> int | None:
         """The lowest stack pointer that a call outstanding was entered with and that is not below `address`."""
-        return min((sp for sp in self._by_sp if sp >= address), default=None)
+        at = bisect_left(self._sps, address)
+        return self._sps[at] if at < len(self._sps) else None
 
     def redirect(self, instance: KretprobeInstance, address: int) -> None:
         """Have a call that is outstanding return to virtual `address`."""
@@ -85,6 +117,7 @@ class Instances:
         Handlers of kretprobes that are still registered will be called; `data` is lost.
         """
         self._by_sp.clear()
+        self._sps.clear()
         for rp in self._kretprobes.values():
             rp.free = [KretprobeInstance(rp) for _ in range(rp.maxactive)]
         for place, entry in self._journal.resume(journal) if journal is not None else []:
@@ -93,7 +126,8 @@ class Instances:
             instance.sp, instance.ret_addr, instance.number = entry.sp, entry.ret_addr, entry.number
             instance.following = entry.ret_addr
             instance.place = place
-            self._by_sp.setdefault(entry.sp, []).append(instance)
+            instance.task, instance.order = 0, next(self._order)
+            self._put(instance)
 
 
 def _first(instances: list[KretprobeInstance], trampoline: int) -> int:

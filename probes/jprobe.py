@@ -122,12 +122,15 @@ class Jprobes:
         self._saved: tuple[bytes, int] = (b"", 0)  # jprobe_saved_regs: x0 to x30, sp and pc, and pstate
         machine.claim_hvc(HVC_IMM, self._enter)
 
-    def prepare(self, probe: Jprobe) -> None:
-        """Make `probe.kp` do its work. Raises MachineError when there is no room for the code it takes."""
+    def install(self) -> None:
+        """Put the code that calls entries into guest memory, if it is not there. Raises MachineError without room."""
         if not self._code:
             self._code = self._machine.scratch.allocate(_SIZE)
             code = struct.pack("<2I", 0xD400_0002 | HVC_IMM << 5, KPROBES_BRK_WORD)
             self._machine.scratch.write(self._code, code)
+
+    def prepare(self, probe: Jprobe) -> None:
+        """Make `probe.kp` do its work."""
 
         def set_jump(kprobe: Kprobe, regs: PtRegs) -> int:
             probe.hits += 1

@@ -25,7 +25,7 @@ class KretprobeInstance:
     may be put there instead); `rp` is the kretprobe, None once that is unregistered.
     """
 
-    __slots__ = ("data", "following", "fp", "memory", "number", "place", "ret_addr", "rp", "sp")
+    __slots__ = ("data", "following", "fp", "memory", "number", "order", "place", "ret_addr", "rp", "sp", "task")
 
     def __init__(self, rp: Kretprobe | None) -> None:
         self.rp = rp
@@ -35,6 +35,8 @@ class KretprobeInstance:
         self.number = 0
         self.memory = 0  # address of the guest's memory that it occupies, 0 for none
         self.place = -1  # in the journal
+        self.order = 0  # of all calls
+        self.task = 0  # SP_EL0, in which Linux keeps the current task
         self.data: Any = bytearray(0 if rp is None else rp.data_size)
 
 
@@ -48,8 +50,8 @@ class Kretprobe:
     `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns
     to. `entry_handler(ri, regs)` runs at its first instruction; when it returns non-zero, this call's return is not
     waited for. `maxactive` calls can be waited for at once (0 or less: 10); `nmissed` counts the calls beyond them,
-    `kp.nmissed` those whose entry hit while another probe was being handled. The other arguments are those of
-    `Kprobe`.
+    `kp.nmissed` those whose entry hit while another probe was being handled, and `leaked` those found to have ended
+    without returning. The other arguments are those of `Kprobe`.
     """
 
     kind = "kretprobe"
@@ -80,6 +82,7 @@ class Kretprobe:
         self.stop = set(stop)
         self.condition = condition
         self.nmissed = 0
+        self.leaked = 0
         self.hits = 0
         self.free: list[KretprobeInstance] = []
         self.serial = 0  # of its registration
@@ -95,7 +98,7 @@ class Kretprobe:
             )
         if self.maxactive <= 0:
             self.maxactive = DEFAULT_MAXACTIVE
-        self.nmissed = 0
+        self.nmissed = self.leaked = 0
 
     @property
     def symbol_name(self) -> str | None:

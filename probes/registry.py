@@ -96,7 +96,7 @@ class Kprobes(Recorded):
         self._stepping: Stepping = software if self.stepping == "ss" else breaks
         self._branches = BranchStepping() if self.stepping == "branch" else None
         self._returns = Returns(
-            machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._stepping
+            machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._text, self._stepping
         )
         self._jprobes = Jprobes(machine, self._recorder, self._engine.recover)
         self.unwind = Unwind(machine, self._returns, self._recorder)
@@ -168,10 +168,7 @@ class Kprobes(Recorded):
         address, symbol = self._addresses.resolve(probe.kp)
         if address != symbol.address:
             raise ProbeError(errno.EINVAL, f"{probe.name} is not the entry of a function, where its arguments are")
-        try:
-            self._jprobes.prepare(probe)
-        except MachineError as error:
-            raise ProbeError(errno.ENOMEM, f"there is no room for the code that calls the entry: {error}") from None
+        self._jprobes.prepare(probe)
         probe.kp.addr = address
         self._add(probe.kp, address, symbol)
         return probe
@@ -347,8 +344,7 @@ class Kprobes(Recorded):
         site.probes.insert(0, probe)
         site.refresh()
         try:
-            if isinstance(probe.owner, Kretprobe):
-                self._install_trampoline(address)
+            self._install_code(site)
             self._choose_stepping(site)
             if site.active and not site.armed:
                 self._arm(site)
@@ -393,12 +389,17 @@ class Kprobes(Recorded):
         except MachineError as error:
             raise ProbeError(errno.ENOMEM, f"there is no slot left for the instruction: {error}") from None
 
-    def _install_trampoline(self, address: int) -> None:
-        if not self._returns.trampoline and self._text.mapped(address):
+    def _install_code(self, site: Site) -> None:
+        """What kretprobes and jprobes need in guest memory, as soon as the guest has mapped the site."""
+        owners = {type(probe.owner) for probe in site.probes} - {Kprobe}
+        if owners and self._text.mapped(site.addr):
             try:
-                self._returns.install()
+                if Kretprobe in owners:
+                    self._returns.install()
+                if Jprobe in owners:
+                    self._jprobes.install()
             except MachineError as error:
-                raise ProbeError(errno.ENOMEM, f"there is no room for the kretprobe trampoline: {error}") from None
+                raise ProbeError(errno.ENOMEM, f"there is no room for what the probe calls: {error}") from None
 
     def _update(self, site: Site) -> None:
         site.refresh()
@@ -428,8 +429,7 @@ class Kprobes(Recorded):
     def _arrived(self, site: Site) -> None:
         if self._text.mapped(site.addr):
             self._stop_waiting(site)
-            if any(isinstance(probe.owner, Kretprobe) for probe in site.probes):
-                self._install_trampoline(site.addr)
+            self._install_code(site)
             self._arm(site)
 
     def _stop_waiting(self, site: Site) -> None:
@@ -473,10 +473,7 @@ class Kprobes(Recorded):
         self._departures.revive()
         for site in self._sites.values():
             self._stop_waiting(site)
-            for jprobe in {probe.owner for probe in site.probes if isinstance(probe.owner, Jprobe)}:
-                self._jprobes.prepare(jprobe)
-            if any(isinstance(probe.owner, Kretprobe) for probe in site.probes):
-                self._install_trampoline(site.addr)
+            self._install_code(site)
             if site.active:
                 self._guest.rearm(site)
         self._guest.restore()

@@ -25,6 +25,7 @@ from .rules import HitRules
 from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK, KRETPROBES_BRK_IMM, Stepping
+from .text import Text
 
 _NOP: Final = 0xD503_201F
 
@@ -40,6 +41,7 @@ class Returns:
         rules: HitRules,
         kind: str,
         slots: Slots,
+        text: Text,
         stepping: Stepping,
     ) -> None:
         self._machine = machine
@@ -48,6 +50,7 @@ class Returns:
         self._rules = rules
         self._kind = kind
         self._slots = slots
+        self._frame = machine.cpu.frame
         self._words = machine.cpu.frame.x
         self._code = trampoline.code(kind, rules.frame)
         if kind == trampoline.KPROBE:  # the first NOP has a kprobe on it
@@ -55,7 +58,7 @@ class Returns:
         self._journal_at = -(-len(self._code) // 8) * 8  # bytes from the trampoline
         self._journal = Journal(machine)
         self.instances = Instances(self._journal)
-        self.memory = InstanceMemory(machine, rules.frees_instances)
+        self.memory = InstanceMemory(machine, text, rules.frees_instances)
         self.trampoline = 0  # its address, 0 while there is none
         self._places: list[int] = []  # where it has ever been, as snapshots may have it there
         # current_kprobe while return handlers run; and, where that is the design, what the trampoline has on it.
@@ -148,6 +151,7 @@ class Returns:
                     return 0
                 self._save(instance, regs)
             instance.sp, instance.following = regs.sp, instance.ret_addr
+            instance.task = self._frame.system(self._frame.layout.sp_el0)
             regs.regs[30] = self.trampoline
             self.instances.link(instance)
             return 0

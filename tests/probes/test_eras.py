@@ -67,8 +67,7 @@ def test_the_workload_is_right_and_every_hit_is_counted(
     assert often.hits - 1 <= post["checksum_mix"] <= often.hits
     for kretprobe, kprobe, earlier in zip(returns, calls, before, strict=True):
         assert kretprobe.hits - earlier + kretprobe.nmissed == kprobe.hits > 0, kretprobe
-    for probe in kprobes.list():
-        kprobes.unregister(probe)
+    kprobes.unregister_kprobes(kprobes.list())
     assert demo.run(instructions=1_000_000).reason is StopReason.INSTRUCTIONS
 
 
@@ -231,11 +230,15 @@ def test_a_handler_of_v6_9_changes_all_registers(demo: machine.Machine) -> None:
 
 def test_a_trampoline_that_is_a_probe_misses_none(demo: machine.Machine) -> None:
     kprobes = Kprobes(demo, "v4.8", trampoline="kprobe")
-    order = []
-    for name in ("first", "second"):
-        kprobes.register_kretprobe(Kretprobe("cmp_u32", handler=lambda ri, regs, name=name: order.append(name)))
+    order: list[Kretprobe] = []
+
+    def returned(ri: KretprobeInstance, regs: PtRegs) -> None:
+        assert ri.rp is not None
+        order.append(ri.rp)
+
+    first, second = (kprobes.register_kretprobe(Kretprobe("cmp_u32", handler=returned)) for _ in range(2))
     demo.run(instructions=300_000)
-    assert order[:4] == ["first", "second"] * 2  # the oldest registration first
+    assert order[:4] == [first, second] * 2  # the oldest registration first
     assert not any(probe.name == "kretprobe_trampoline" for probe in kprobes.list())
 
 
