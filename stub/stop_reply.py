@@ -22,9 +22,8 @@ def encode(event: StopEvent, target: Target, table: RegisterTable, client_words:
         kind, address = event.watch
         reason = b"%b:%x;" % (_WATCH_REASONS[kind], address)
     elif event.probe is not None:
-        # What LLDB shows as the reason (its own packets, "reason" and "description"); gdb passes over what it does not
-        # know.
-        reason = b"reason:exception;description:%b;" % to_hex(event.text)
+        # LLDB shows it as the reason for the stop; gdb passes over what it does not know.
+        reason = b"description:%b;" % to_hex(event.text)
     elif (word := _BREAK_REASONS.get(event.kind)) in client_words:
         reason = b"%b:;" % word.encode()
     return b"T%02x%bthread:%b;%b" % (event.signal & 0xFF, _expedited(target, table), THREAD, reason)

@@ -149,7 +149,7 @@ def test_the_hit_of_a_probe(client: Client, target: FakeTarget) -> None:
     """LLDB reads its reason from the reply; the program inside gdb asks for the whole of it."""
     said = "kprobe f+0x4: stage pre, hit 3"
     target.stop = StopEvent(5, "probe", text=said, probe=ProbeHit("kprobe", "f+0x4", "f", "pre", 3))
-    assert client.ask(b"?").endswith(b";thread:1;reason:exception;description:%b;" % said.encode().hex().encode())
+    assert client.ask(b"?").endswith(b";thread:1;description:%b;" % said.encode().hex().encode())
     expected = {"kind": "kprobe", "name": "f+0x4", "function": "f", "stage": "pre", "hit": 3}
     reply = client.ask(b"qArmprobe.stop")
     assert (reply[:1], json.loads(bytes.fromhex(reply[1:].decode()))) == (b"1", expected)
