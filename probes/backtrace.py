@@ -165,9 +165,11 @@ class Walker:
         return None
 
     def _is_code(self, address: int, el0: bool) -> bool:
-        """Whether there may be an instruction of the kernel's, or of the task's."""
+        """Whether there is an instruction of the kernel's or the task's, or was: initialisation code is thrown away."""
         if address % 4 or not address:
             return False
+        if not el0 and (found := self._machine.symbols.at(address - 4)) and found[0].kind == "function":
+            return True
         try:
             mapping = self._machine.memory.translate(address)
         except MachineError:
