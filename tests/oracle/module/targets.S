@@ -81,6 +81,22 @@ SYM_CODE_START(oracle_exclusive)
 	ret
 SYM_CODE_END(oracle_exclusive)
 
+/* never called: instructions that are refused */
+SYM_CODE_START(oracle_refused)
+	mrs	x0, daif
+	msr	daifclr, #2
+	msr	tpidr_el0, x0
+	hint	#1
+	hint	#0x14
+	prfm	pldl1keep, oracle_refused
+	svc	#0
+	eret
+	ldxr	x0, [x1]
+	add	x0, x0, #1
+	stxr	w2, x0, [x1]
+	ret
+SYM_CODE_END(oracle_refused)
+
 /* loads from the address in x0, and leaves that in x2 */
 SYM_CODE_START(oracle_load)
 	ldr	x1, [x0]
