@@ -12,7 +12,17 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop, StopReason, WatchHit, load
+from armprobe.machine import (
+    DEFAULT_MEMORY,
+    Machine,
+    MachineError,
+    NothingThere,
+    Owner,
+    Stop,
+    StopReason,
+    WatchHit,
+    load,
+)
 from armprobe.machine.frame import Frame
 from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
@@ -305,8 +315,7 @@ class Session:
         self.remove(*key)
         machine = self.machine
         if kind in _WATCH_KINDS:
-            self._call(machine.watchpoints.add, _WATCH_KINDS[kind], address, length)
-            undo = functools.partial(machine.watchpoints.remove, _WATCH_KINDS[kind], address, length)
+            undo = self._call(self._watch, _WATCH_KINDS[kind], address, length)
         elif decide is None:
             self._call(machine.breakpoints.add, address)
             undo = functools.partial(machine.breakpoints.remove, address)
@@ -318,6 +327,14 @@ class Session:
         self._breaks[key] = undo, None if kind in _WATCH_KINDS else decide or (lambda _: True)
         if persistent:
             self._persistent.add(key)
+
+    def _watch(self, kind: str, address: int, length: int) -> Callable[[], None]:
+        """Watch memory; what undoes that. Where there is none, as behind a null pointer, nothing can be accessed."""
+        try:
+            self.machine.watchpoints.add(kind, address, length)
+        except NothingThere:
+            return lambda: None
+        return functools.partial(self.machine.watchpoints.remove, kind, address, length)
 
     def remove(self, kind: BreakKind, address: int, length: int) -> None:
         """Undo `insert`; removing what is not there does nothing."""

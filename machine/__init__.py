@@ -10,7 +10,7 @@ import unicorn
 
 from . import snapshot as _snapshot
 from .cpu import DEFAULT_MODEL
-from .errors import CallNotReturned, MachineError
+from .errors import CallNotReturned, MachineError, NothingThere
 from .frame import Frame
 from .loaders import LoadedGuest, parse_size, read_guest
 from .machine import Machine
@@ -27,6 +27,7 @@ __all__ = [
     "Frame",
     "Machine",
     "MachineError",
+    "NothingThere",
     "Owner",
     "Snapshot",
     "Stop",

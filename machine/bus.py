@@ -141,6 +141,10 @@ class Bus:
             value = int.from_bytes(data[at : at + width], "little")
             window.device.write(address + at - window.base, width, value)
 
+    def device_at(self, address: int) -> bool:
+        """Whether physical `address` is a device's."""
+        return any(0 <= address - window.base < window.size for window in self.windows)
+
     def _window(self, address: int, size: int) -> Window:
         for window in self.windows:
             if window.base <= address and address + size <= window.base + window.size:

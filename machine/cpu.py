@@ -27,6 +27,7 @@ from .frame import EL1H, Frame
 from .sysregs import Encoding
 
 DEFAULT_MODEL: Final = "cortex-a57"
+_LAST: Final = (1 << 64) - 1
 _VMEM_READ: Final = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
 )(("uc_vmem_read", LIBRARY))  # the binding has no wrapper for it
@@ -125,7 +126,8 @@ class Cpu:
     def forget(self, addresses: Iterable[int]) -> None:
         """Drop what was translated from the instructions at these virtual addresses."""
         for address in addresses:
-            self.engine.ctl_remove_cache(address, address + 4)
+            if address >= 0:  # before the first instruction there is none
+                self.engine.ctl_remove_cache(address, min(address + 4, _LAST))
 
     def forget_all(self) -> None:
         """Drop everything that was translated."""

@@ -13,6 +13,10 @@ class MachineError(Exception):
     """A guest, a file or an address is wrong; the message is one sentence that says what is, and what to do."""
 
 
+class NothingThere(MachineError):
+    """There is neither memory nor a device at an address."""
+
+
 class CallNotReturned(MachineError):
     """A guest function that was called did not return: `stop` is what came in between."""
 

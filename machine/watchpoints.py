@@ -13,7 +13,7 @@ import unicorn
 
 from .bus import Bus
 from .cpu import Cpu
-from .errors import MachineError
+from .errors import MachineError, NothingThere
 from .memory import Memory
 from .mmu import PAGE
 from .stop import WatchHit
@@ -59,8 +59,8 @@ class Watchpoints:
     def add(self, kind: str, address: int, size: int) -> None:
         """Watch `size` bytes at virtual `address` for kind "read", "write" or "access".
 
-        The address is translated now. Raises MachineError where it is unmapped, or a device's: what reading a device
-        does cannot be undone.
+        The address is translated now. Raises NothingThere where it is unmapped, MachineError where it is a device's:
+        what reading a device does cannot be undone.
         """
         if size < 1:
             raise MachineError(f"{size} bytes cannot be watched: give the size of what is at {address:#x}")
@@ -72,14 +72,16 @@ class Watchpoints:
             following = min((at // PAGE + 1) * PAGE, end)
             try:
                 physical = self._memory.translate(at).physical
-            except MachineError:
+            except MachineError as error:
                 if following > address:
-                    raise
+                    raise NothingThere(str(error)) from None
             else:
                 if self._bus.ram_at(physical) is not None:
                     pieces.append((at, physical, following - at))
+                elif following > address and self._bus.device_at(physical):
+                    raise MachineError(f"there is a device at {at:#x}, not memory: it cannot be watched")
                 elif following > address:
-                    raise MachineError(f"there is no memory at {at:#x} but a device or nothing: it cannot be watched")
+                    raise NothingThere(f"there is no memory at {at:#x}: it cannot be watched")
             at = following
         for virtual, physical, length in pieces:
             self._hook(watch, virtual, physical, length)

@@ -47,6 +47,15 @@ def test_a_breakpoint_is_hit_as_often_as_the_place_is_reached(gdb: GdbSession) -
     assert "breakpoint already hit 24 times" in gdb.execute("info breakpoints")
 
 
+@pytest.mark.parametrize("address", [0, 0xFFFF_FFFF_FFFF_FFFC])
+def test_a_breakpoint_where_nothing_is(gdb: GdbSession, address: int) -> None:
+    """It is never hit, before the MMU is on and after it, and in nobody's way."""
+    gdb.execute(f"break *{address:#x}")
+    gdb.execute(f"hbreak *{address:#x}")
+    for _ in range(2):
+        at_the_first_round(gdb)
+
+
 @pytest.mark.parametrize("condition", ["", " if $sp != 0"])
 def test_jump_to_a_breakpoint(gdb: GdbSession, session: Session, demo: Demo, condition: str) -> None:
     """What is jumped to is not executed: the stop is at once."""
@@ -184,9 +193,18 @@ def test_several_watchpoints(gdb: GdbSession) -> None:
     assert gdb.evaluate("workload.failures") == "0"
 
 
-def test_an_address_that_is_not_mapped_cannot_be_watched(gdb: GdbSession) -> None:
+def test_watching_what_a_null_pointer_points_to(gdb: GdbSession) -> None:
+    """Nothing accesses it, and a watchpoint that gdb cannot set would be in the way of everything else."""
     at_the_first_round(gdb)
-    gdb.execute("watch *(long *) 0xffff900000000000")
+    gdb.execute("watch *(long *) 0")
+    gdb.execute("rwatch *(long *) 0xffff900000000000")
+    gdb.execute("tbreak list_round")
+    assert gdb.continue_to_stop().function == "list_round"
+
+
+def test_a_device_cannot_be_watched(gdb: GdbSession) -> None:
+    at_the_first_round(gdb)
+    gdb.execute("awatch *(int *) 0xffff800049000000")  # the console: guests/demo/README.md
     with pytest.raises(GdbError, match="Could not insert hardware watchpoint"):
         gdb.continue_to_stop()
     gdb.execute("delete")
