@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import unicorn
 
-from . import demo, linux, peers, stubs
+from . import demo, designs, linux, peers, stubs
 from .table import Aim, Row, table
 
 
@@ -31,6 +31,7 @@ class Measurement(NamedTuple):
 MEASUREMENTS: Final = {
     "instructions": Measurement(demo.instruction_rates, 5, 2),
     "hits": Measurement(demo.hit_rates, 5, 2),
+    "designs": Measurement(designs.rates, 3, 1),
     "resume": Measurement(linux.resume, 5, 2),
     "boot": Measurement(linux.boot, 3, 1),
     "linux": Measurement(linux.rates, 3, 1),
@@ -43,6 +44,14 @@ def _pair(what: str, metric: str, unit: str) -> tuple[Row, Row]:
     return (
         Row(f"{what}, QEMU", f"gdb_qemu_{metric}", unit),
         Row("  armprobe", f"gdb_armprobe_{metric}", unit, against=(f"gdb_qemu_{metric}", "QEMU")),
+    )
+
+
+def _design(what: str, metric: str, other: str) -> tuple[Row, Row]:
+    against = (f"{other}_hits", other.partition("_")[2]) if other else None
+    return (
+        Row(what, f"{metric}_hits", "/s", against=against),
+        Row("  exceptions a hit", f"{metric}_exceptions", "exceptions"),
     )
 
 
@@ -82,6 +91,15 @@ GROUPS: Final = {
         Row("kretprobe, handler reads x0", "kretprobe_hits", "/s", against=("kprobe_hits", "kprobe")),
         Row("kretprobe, both stages recorded", "kretprobe_recorded_hits", "/s", against=("kprobe_hits", "kprobe")),
         Row("kprobe on cmp_u32 in the workload, handler reads x0", "workload_hits", "/s", Aim(100_000)),
+    ),
+    "Designs, on the demo kernel: hits, and exceptions a hit": (
+        *_design("brk: a breakpoint behind the slot (v5.10 on)", "step_brk", ""),
+        *_design("ss: software step (to v5.9)", "step_ss", "step_brk"),
+        *_design("branch: no second exception (never in a kernel)", "step_branch", "step_brk"),
+        *_design("an instruction that is simulated", "step_simulated", "step_brk"),
+        *_design("trampoline direct: saves the registers (v4.8 on)", "return_direct", ""),
+        *_design("trampoline kprobe (before the patch)", "return_kprobe", "return_direct"),
+        *_design("trampoline brk (v6.9 on)", "return_brk", "return_direct"),
     ),
     "gdb on QEMU's stub and on armprobe's, by turns (demo kernel)": (
         *_pair("stepi", "stepi", "/s"),
