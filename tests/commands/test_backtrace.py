@@ -84,3 +84,26 @@ def test_pt_regs_and_the_probes(session: Session) -> None:
     assert session.run("pt-regs").startswith("kprobe kfree, hit 1, stage post:\n")
     session.run("step")
     assert session.run("pt-regs").startswith("kprobe kfree, hit 1, stage post:\n")
+
+
+@pytest.mark.parametrize("until", ["its slot", "the trampoline"])
+def test_an_interrupt_does_not_leave_the_guest_out_of_line(session: Session, until: str) -> None:
+    """It stops where the guest itself is next, and nothing is lost of what was under way."""
+    session.run("kprobe pcrel_leaf" if until == "its slot" else "kretprobe pcrel_leaf")
+    session.run("continue until=pcrel_leaf")
+    machine = session.machine
+    back, start = machine.registers.x[30], machine.registers.pc
+    if until == "the trampoline":
+        session._owner.call(machine.step)  # past the slot of the function's entry
+    while machine.registers.pc not in machine.scratch:
+        session._owner.call(machine.run, None, 1)
+    machine.interrupt()  # which is seen before another instruction is executed
+    expected = start + 4 if until == "its slot" else back
+    assert session.run("continue") == f"interrupted at {machine.symbols.describe(expected)} ({expected:#x})\n"
+    assert machine.registers.pc == expected
+    (probe,) = session.kprobes.list()
+    assert probe.hits == 1
+    assert [hit.stage.value for hit in session.kprobes.hits] == (
+        ["pre", "post"] if until == "its slot" else ["entry", "return"]
+    )
+    assert session.kprobes.outstanding == []

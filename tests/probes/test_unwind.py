@@ -9,7 +9,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import MachineError, StopReason
-from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, Stage, symbolised
+from armprobe.probes import ERAS, TRAMPOLINES, Kprobe, Kprobes, Kretprobe, ProbeError, Stage, symbolised
 
 STEPS = 400
 
@@ -187,3 +187,32 @@ def test_devices_are_not_read_for_return_addresses(demo: machine.Machine, kprobe
     with pytest.raises(MachineError):
         kprobes.unwind.write(0x10, b"1234")
     assert kprobes.unwind.unwound(0x0900_0000, b"12") == b"12"
+
+
+@pytest.mark.parametrize(("era", "way"), [*((era, None) for era in ERAS), *(("v6.1", way) for way in TRAMPOLINES)])
+def test_every_trampoline(demo: machine.Machine, era: str, way: str | None) -> None:
+    """At the stages of a kretprobe, whatever the design: the callers and x30 are as without it, and a step is one of
+    the caller's."""
+    demo.run(until="kmalloc")
+    entered = demo.snapshot()
+    back, sp = demo.registers.x[30], demo.registers.sp
+    demo.run(until=back)
+    returned = demo.registers.x[30], demo.registers.sp
+    assert returned == (back, sp)
+    demo.restore(entered)
+    kprobes = Kprobes(demo, era, trampoline=way)
+    outer = returns(kprobes)[1:]
+    kprobes.register_kretprobe(Kretprobe("kmalloc", stop=[Stage.ENTRY, Stage.RETURN]))
+    stop = demo.run()
+    assert stop.detail.stage is Stage.ENTRY
+    assert returns(kprobes) == [back, *outer]
+    assert kprobes.unwind.x30 == back
+    demo.step(4)
+    assert returns(kprobes) == [back, *outer]
+    stop = demo.run()
+    assert (stop.detail.stage, stop.address) == (Stage.RETURN, back)
+    assert (kprobes.unwind.x30, demo.registers.sp) == returned
+    assert returns(kprobes) == outer
+    demo.step()
+    assert demo.registers.pc == back + 4
+    assert returns(kprobes) == outer
