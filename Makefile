@@ -33,6 +33,10 @@ check: build/test ## ruff and mypy
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
 
+.PHONY: fuzz
+fuzz: build/test ## a million mutated packets, and ten thousand clients that come and go
+	ARMPROBE_FUZZ=1000000 $(PY) -m pytest tests/stub/test_flood.py tests/stub/test_endurance.py
+
 .PHONY: bench
 bench: build/test ## measure
 	$(PY) tests/bench/run.py

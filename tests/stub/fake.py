@@ -139,7 +139,7 @@ class FakeTarget:
             if stored := self.stores.get(pc):
                 value = int.from_bytes(self.read_memory(stored, 4), "little") + 1
                 self.write_memory(stored, value.to_bytes(4, "little"))
-            pc = self.registers["pc"] = pc + 4
+            pc = self.registers["pc"] = pc + 4 & (1 << 64) - 1
             if following:
                 following.pop(0)(self)
             if step and not (range and range[0] <= pc < range[1]):
@@ -187,7 +187,11 @@ class FakeTarget:
         self._at(address)
         assert address not in self.traces
         self.traces[address] = (hit, stepped if steps else None)
-        return lambda: bool(self.traces.pop(address, None)) and None
+
+        def remove() -> None:
+            self.traces.pop(address, None)
+
+        return remove
 
     def register(self, name: str) -> int:
         return self.registers[name]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Thousands of clients that come and go leave nothing behind. ARMPROBE_FUZZ makes it ten thousand."""
+
+import gc
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from armprobe.commands import Session
+from armprobe.stub import Server, serve
+
+from .client import Client, framed
+from .fake import BASE, FakeTarget
+from .in_process import resident
+
+CYCLES = 10_000 if os.environ.get("ARMPROBE_FUZZ") else 600
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def settle(threads: int, files: int) -> None:
+    """Wait until what the last client had is given back."""
+    deadline = time.monotonic() + 10
+    while (threading.active_count() > threads or descriptors() > files) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def one(address: str, number: int) -> None:
+    """A client that leaves in one of the ways that there are."""
+    with Client(address) as client:
+        match number % 6:
+            case 0:
+                assert client.ask(b"D") == b"OK"
+            case 1:
+                client.ask(b"Z0,%x,4" % (BASE + 0x40))
+            case 2:
+                client.send(framed(b"vCont;c"))
+            case 3:
+                client.ask(b"QTDP:1:%x:E:0:0" % (BASE + 0x10))
+                client.send(framed(b"m%x,8000" % BASE) * 5 + b"$m40")
+            case 4:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
+                client.send(framed(b"g"))
+            case 5:
+                client.send(b"GET / HTTP/1.0\r\n\r\n")
+                client.rest()
+
+
+def test_many_clients(server: Server, target: FakeTarget) -> None:
+    for number in range(60):  # what is allocated once
+        one(server.address, number)
+    settle(3, 0)
+    threads, files, memory = threading.active_count(), descriptors(), resident()
+    for number in range(CYCLES):
+        one(server.address, number)
+        target.calls.clear()
+    settle(threads, files)
+    gc.collect()
+    assert threading.active_count() <= threads
+    assert descriptors() <= files
+    assert resident() - memory < 24 << 20
+
+
+def test_many_debuggers_of_a_guest() -> None:
+    with Session("demo", memory="16M") as session, serve(session, "127.0.0.1:0") as server:
+        session.run("continue until=workload_round")
+        kfree = session.machine.symbols["kfree"].address
+
+        def cycle() -> None:
+            with Client(server.address) as client:
+                client.ask(b"Z0,%x,4;X3,220127" % kfree)
+                client.ask(b"Z2,%x,8" % session.machine.symbols["workload"].address)
+                client.ask(b"QTDP:1:%x:E:0:0" % kfree)
+                client.ask(b"QTStart")
+                assert client.ask(b"vCont;c")[:1] == b"T"
+                client.ask(b"QTStop")
+
+        for _ in range(20):
+            cycle()
+        settle(3, 0)
+        threads, files, memory = threading.active_count(), descriptors(), resident()
+        for _ in range(CYCLES // 10):
+            cycle()
+        settle(threads, files)
+        gc.collect()
+        assert threading.active_count() <= threads
+        assert descriptors() <= files
+        assert resident() - memory < 24 << 20
+        deadline = time.monotonic() + 10
+        while session.controlled and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not session.controlled
+        assert session.kprobes.list() == []
+        assert len(session.machine.breakpoints._wanted) == 0
+
+
+def test_a_port_scan(server: Server, target: FakeTarget) -> None:
+    """Connections that are closed as soon as they are open, many at once."""
+    host, port = server.address.rsplit(":", 1)
+    for _ in range(5):
+        scanners = [socket.create_connection((host, int(port))) for _ in range(20)]
+        for scanner in scanners:
+            scanner.close()
+    deadline = time.monotonic() + 30
+    while True:
+        with Client(server.address) as client:
+            try:
+                if client.ask(b"qC") == b"QC1":
+                    break
+            except (AssertionError, OSError):
+                pass
+        assert time.monotonic() < deadline, "the scanners keep others out"
+    assert target.calls[0] == "attach"
+
+
+@pytest.mark.parametrize("first", [b"", b"$", framed(b"qC")])
+def test_half_open(server: Server, first: bytes) -> None:
+    """A client that has said that it will say no more is answered what it has asked, and let go of."""
+    with Client(server.address) as client:
+        client.send(first)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.rest() == (b"+$QC1#c5" if first == framed(b"qC") else b"")
+    with Client(server.address) as client:
+        assert client.ask(b"qC") == b"QC1"

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Packets without end, most of them mutated: whatever is sent, the connection answers what comes next.
+
+A few seconds of that here; `make fuzz`, or ARMPROBE_FUZZ and a number of packets, makes it a million.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from armprobe.commands import Session
+from armprobe.machine import Stop
+from armprobe.stub import StopEvent
+from armprobe.stub.connection import State
+
+from .client import framed
+from .fake import FakeTarget
+from .in_process import Wire, resident
+from .mutation import mutated
+
+PACKETS = int(os.environ.get("ARMPROBE_FUZZ", "100000"))
+_LIFE = 200  # packets that one connection lives, unless it is ended before
+_HELD = 64 << 20  # bytes that may be held more at the end than near the start
+_DEFECT = b"a defect in the machine or the stub"
+
+
+class AtOnce(FakeTarget):
+    """Each resumption is over before it returns, and stops within 64 instructions; there are no long commands."""
+
+    def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
+        self.interrupt()
+        self.stop = self._go(step, range)
+        done(self.stop)
+
+    def command(self, line: str, out: Callable[[str], None]) -> bool:
+        if line.split()[:1] in (["hang"], ["break"]):
+            return True
+        return super().command(line[:100], out) if not line.startswith("lines") else True
+
+
+def flood(wire: Wire, generator: random.Random) -> int:
+    """One connection's life: how many packets it was sent. Each whole packet is answered, and so is the question
+    after them all."""
+    wire.receive(framed(b"qSupported:error-message+"))
+    for sent in range(1, _LIFE + 1):
+        answers = wire.receive(mutated(generator))
+        defects = [answer for answer in answers if _DEFECT in answer]
+        assert not defects, f"packet {sent}: {defects}"
+        if wire.connection.state is State.DISCONNECTED:
+            return sent
+        assert wire.connection.state is State.IDLE, f"packet {sent} never ended"
+    wire.receive(b"#00")  # ends whatever is open
+    assert [answer for answer in wire.receive(framed(b"qC")) if answer[:1] == b"$"] == [b"$QC1"]
+    return _LIFE
+
+
+def test_a_flood() -> None:
+    """On the fake machine, where it is the stub that is tried."""
+    sent = lives = before = 0
+    while sent < PACKETS:
+        target = AtOnce()
+        wire = Wire(target)
+        sent += flood(wire, random.Random(lives))
+        wire.connection.leave()
+        assert not target.attached
+        lives += 1
+        if lives == 100:  # by then all is imported, and what is kept for good is there
+            before = resident()
+    assert lives > 100
+    assert resident() - before < _HELD
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    """The demo kernel, which runs for no more than some thousand instructions at a time."""
+    with Session("demo", memory="16M") as session:
+        machine = session.machine
+        run, step_out_of = machine.run, machine.step_out_of
+
+        def run_shortly(*_: object, **__: object) -> Stop:
+            return run(instructions=2000)
+
+        def step_out_shortly(start: int, end: int, step: Callable[[], Stop] | None = None) -> Stop:
+            return step_out_of(start, min(end, start + 64), step)
+
+        machine.run, machine.step_out_of = run_shortly, step_out_shortly  # type: ignore[method-assign]
+        yield session
+
+
+def test_a_flood_at_a_guest(session: Session) -> None:
+    """On the demo kernel, whose memory, registers and breakpoints are written at random."""
+    sent = lives = 0
+    while sent < PACKETS // 50:
+        wire = Wire(session)
+        sent += flood(wire, random.Random(lives))
+        wire.connection.leave()
+        assert not session.controlled
+        lives += 1
+    session.kill()
+    machine = session.machine
+    assert machine.registers.pc == machine.guest.entry
+    assert session.kprobes.list() == []
+    assert machine.run() is not None
