@@ -118,10 +118,19 @@ class Watchpoints:
         if writes:
             written = value & (1 << 8 * width) - 1
             old = int.from_bytes(self._bus.read(physical, width), "little")
+            watch = self._changed(virtual, width, written ^ old) or watch
         hit = WatchHit(watch.kind, max(virtual, watch.address), width, written, old)
         self._hit = hit, _Undo(self._cpu.frame.save(), start, before)
         self._cpu.limit(-1)  # the instruction does not count
         self._cpu.engine.emu_stop()
+
+    def _changed(self, address: int, width: int, difference: int) -> _Watch | None:
+        """Of what a write touches something that it changes: a debugger is told of one, and shows what has changed."""
+        changed = [address + at for at in range(width) if difference >> 8 * at & 0xFF]
+        for watch in self._watches:
+            if watch.kind != "read" and any(0 <= at - watch.address < watch.size for at in changed):
+                return watch
+        return None
 
     def take_hit(self) -> WatchHit | None:
         """After a run: the access that ended it, if one did, its effect undone and the PC at its instruction."""

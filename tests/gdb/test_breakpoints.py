@@ -124,6 +124,19 @@ def test_watch(gdb: GdbSession) -> None:
         before = after
 
 
+def test_two_watchpoints_in_one_access(gdb: GdbSession) -> None:
+    """A store to both that changes one of them: gdb shows that one."""
+    at_the_first_round(gdb)
+    steps = ((state, next(xorshift32(state))) for state in range(1, 1 << 20))
+    state = next(s for s, after in steps if not (s ^ after) & 0xFF and (s ^ after) >> 24)
+    first = gdb.execute("watch -location ((unsigned char *) &workload.random)[0]").split()[2]
+    last = gdb.execute("watch -location ((unsigned char *) &workload.random)[3]").split()[2]
+    gdb.execute(f"set var workload.random = {state}")
+    said = gdb.continue_to_stop().console
+    assert (f"watchpoint {first}" in said, f"watchpoint {last}" in said) == (False, True), said
+    assert f"New value = {next(xorshift32(state)) >> 24} " in said
+
+
 def test_rwatch(gdb: GdbSession) -> None:
     """Each call loads the state once; stores of it do not count."""
     at_the_first_round(gdb)
