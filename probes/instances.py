@@ -35,7 +35,7 @@ class Instances:
 
     def outstanding(self) -> list[KretprobeInstance]:
         """The calls that have not returned yet."""
-        return [instance for instances in self._by_sp.values() for instance in instances]
+        return [call for calls in self._by_sp.values() for call in calls if not call.leaked]
 
     def add(self, rp: Kretprobe) -> None:
         """`rp` is registered: give it its pool."""
@@ -76,10 +76,24 @@ class Instances:
             self._journal.remove(instance.place)
         while at and sp - self._sps[at - 1] < _STACK:
             at -= 1
-            for inner in self._by_sp[self._sps[at]]:
-                if inner.task == chain[-1].task and inner.order > chain[0].order:
-                    self._leak(inner)
+            self._look_for_leaks(self._sps[at], chain[-1].task, chain[0].order)
         return chain
+
+    def _look_for_leaks(self, sp: int, task: int, order: int) -> None:
+        """Calls made within one that has returned are over: once that is plain, and then gone for good.
+
+        In between, should one return against all appearances, it is still known where to.
+        """
+        calls = self._by_sp[sp]
+        for call in list(calls):
+            if call.task == task and call.order > order:
+                if not call.leaked:
+                    self._leak(call)
+                else:
+                    calls.remove(call)
+                    self._journal.remove(call.place)
+        if not calls:
+            del self._by_sp[sp], self._sps[bisect_left(self._sps, sp)]
 
     def _put(self, instance: KretprobeInstance) -> None:
         if instance.sp not in self._by_sp:
@@ -88,7 +102,7 @@ class Instances:
         self._by_sp[instance.sp].append(instance)
 
     def _leak(self, instance: KretprobeInstance) -> None:
-        """Its call will not return, or if it does against all appearances, without its kretprobe."""
+        instance.leaked = True
         rp = instance.rp
         if rp is not None:
             rp.leaked += 1

@@ -25,7 +25,20 @@ class KretprobeInstance:
     may be put there instead); `rp` is the kretprobe, None once that is unregistered.
     """
 
-    __slots__ = ("data", "following", "fp", "memory", "number", "order", "place", "ret_addr", "rp", "sp", "task")
+    __slots__ = (
+        "data",
+        "following",
+        "fp",
+        "leaked",
+        "memory",
+        "number",
+        "order",
+        "place",
+        "ret_addr",
+        "rp",
+        "sp",
+        "task",
+    )
 
     def __init__(self, rp: Kretprobe | None) -> None:
         self.rp = rp
@@ -36,6 +49,7 @@ class KretprobeInstance:
         self.memory = 0  # address of the guest's memory that it occupies, 0 for none
         self.place = -1  # in the journal
         self.order = 0  # of all calls
+        self.leaked = False  # the call is over, and has not returned
         self.task = 0  # SP_EL0, in which Linux keeps the current task
         self.data: Any = bytearray(0 if rp is None else rp.data_size)
 
