@@ -40,6 +40,7 @@ from .stepping import (
     Stepping,
 )
 from .tables import Area, Tables
+from .tasks import Tasks
 from .text import Text
 from .trampoline import TRAMPOLINES
 from .unwind import Unwind
@@ -90,6 +91,7 @@ class Kprobes(Recorded):
         self._departures = Departures(machine, self._text, self._sites, self._text_gone)
         self._slots = Slots(machine, self._text)
         self._recorder = Recorder(machine)
+        self._recorder.task = Tasks(machine).current
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
         own = {rules.stepping: rules.slot_pstate}
         software, breaks = SoftwareStepping(machine, own.get("ss", SS_2019)), BrkStepping(machine)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which task of a Linux guest a hit is in.
+
+In the kernel SP_EL0 holds `current`, the address of its `struct task_struct` (arch/arm64/include/asm/current.h). Where
+that has its name and number, the kernel's own type information says.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from armprobe.machine import Machine, MachineError
+from armprobe.machine.btf import Btf
+
+from .record import Task
+
+_COMM_SIZE: Final = 16  # TASK_COMM_LEN
+_KNOWN: Final = 10_000  # tasks whose physical addresses are kept
+
+
+class Tasks:
+    """Reads the tasks of one machine's guest."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._offsets: tuple[int, int] | None = None  # of comm and pid
+        self._none = machine.kind != "linux"
+        self._known: dict[int, tuple[int, int]] = {}  # by the task's address: where its comm and pid are, physically
+        machine.on_restore.append(self._known.clear)
+
+    def current(self) -> Task | None:
+        """The task that is running, with the registers of the shared frame; None if that cannot be known."""
+        if self._none:
+            return None
+        frame, bus = self._machine.cpu.frame, self._machine.bus
+        address = frame.system(frame.layout.sp_el0)
+        try:
+            comm, pid = self._known.get(address) or self._find(address)
+            name = bus.read(comm, _COMM_SIZE).partition(b"\0")[0]
+            return Task(name.decode("utf-8", "replace"), int.from_bytes(bus.read(pid, 4), "little", signed=True))
+        except MachineError:
+            return None
+
+    def _find(self, task: int) -> tuple[int, int]:
+        if self._offsets is None:
+            try:
+                types = Btf.of(self._machine)
+                self._offsets = types.offset("task_struct", "comm"), types.offset("task_struct", "pid")
+            except MachineError:
+                self._none = True
+                raise
+        if len(self._known) > _KNOWN:
+            self._known.clear()
+        comm, pid = (self._machine.memory.translate(task + offset).physical for offset in self._offsets)
+        self._known[task] = comm, pid
+        return comm, pid

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Type information, made by hand from the kernel's documentation of it (Documentation/bpf/btf.rst)."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from armprobe.machine import MachineError
+from armprobe.machine.btf import Btf
+
+STRINGS = b"\0int\0pair\0first\0second\0inner\0flag\0"
+INT, STRUCT, UNION, POINTER = 1, 4, 5, 2
+
+
+def name(text: str) -> int:
+    return STRINGS.index(b"\0" + text.encode() + b"\0") + 1
+
+
+def kind(number: int, members: int = 0, bit_fields: bool = False) -> int:
+    return number << 24 | members | bit_fields << 31
+
+
+TYPES = b"".join(
+    [
+        struct.pack("<4I", name("int"), kind(INT), 4, 32),  # 1
+        struct.pack("<3I", 0, kind(POINTER), 1),  # 2
+        # 3: the nameless union { int inner; int *second; }
+        struct.pack("<9I", 0, kind(UNION, 2), 8, name("inner"), 1, 0, name("second"), 2, 0),
+        # 4: struct pair { int first; union; int flag:1 }, in which an offset says how wide a field is, too
+        struct.pack("<11I", name("pair"), kind(STRUCT, 3, True), 24, name("first"), 1, 0, 0, 3, 64, name("flag"), 1),
+        struct.pack("<I", 1 << 24 | 128),
+    ]
+)
+
+
+def btf(types: bytes = TYPES, strings: bytes = STRINGS) -> bytes:
+    return struct.pack("<HBB5I", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings)) + types + strings
+
+
+@pytest.mark.parametrize(("member", "offset"), [("first", 0), ("inner", 8), ("second", 8), ("flag", 16)])
+def test_offsets(member: str, offset: int) -> None:
+    assert Btf(btf()).offset("pair", member) == offset
+
+
+@pytest.mark.parametrize(("structure", "member"), [("pair", "third"), ("pair", "int"), ("int", "first"), ("no", "no")])
+def test_what_is_not_there(structure: str, member: str) -> None:
+    with pytest.raises(MachineError, match=f"no member {member} in a struct {structure}"):
+        Btf(btf()).offset(structure, member)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x9f\xeb\x01\x00", bytes(100), b"\x9f\xeb\x02" + btf()[3:]])
+def test_no_type_information(data: bytes) -> None:
+    with pytest.raises(MachineError, match="no type information"):
+        Btf(data)
+
+
+def test_cut_short() -> None:
+    with pytest.raises(MachineError, match="cut short"):
+        Btf(btf()[:-5])
