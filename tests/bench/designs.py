@@ -17,7 +17,7 @@ _SIMULATED = "pcrel_b"  # a function whose first instruction is a branch
 _COUNTED = 200  # hits
 
 
-def _reads_x0(probe: Kprobe, regs: PtRegs) -> None:
+def _reads_x0(probe: object, regs: PtRegs) -> None:
     regs.regs[0]
 
 
@@ -57,13 +57,13 @@ def rates(scale: float) -> dict[str, float]:
         ),
         ("step_simulated", _SIMULATED, {}, Kprobe(_SIMULATED, pre_handler=_reads_x0, record=False)),
         *(
-            (f"return_{name}", "kfree", {"trampoline": name}, Kretprobe("kfree", handler=_reads_x0, record=False))  # type: ignore[arg-type]
+            (f"return_{name}", "kfree", {"trampoline": name}, Kretprobe("kfree", handler=_reads_x0, record=False))
             for name in TRAMPOLINES
         ),
     ]
     for what, function, design, probe in probes:
         demo = machine.load("demo")
         demo.run(until="workload_round")
-        kprobes = Kprobes(demo, **design)  # type: ignore[arg-type]
+        kprobes = Kprobes(demo, **design)
         found[f"{what}_hits"], found[f"{what}_exceptions"] = _measure(demo, kprobes, probe, function, n)
     return found

@@ -157,7 +157,8 @@ RAISING_AT_EL0 = {
 
 def program() -> str:
     """NZCV are not compared: the architecture leaves them as they were, and QEMU clears them."""
-    lines, places = [RUNTIME], []
+    lines = [RUNTIME]
+    places: list[str] = []
     for table, modes in ((RAISING, {"EL1h": 5, "EL1t": 4, "EL0t": 0}), (RAISING_AT_EL0, {"EL0t": 0})):
         for name, code in table.items():
             places.append(f"raise{len(places)}: {code}\n b .")
@@ -170,7 +171,7 @@ def program() -> str:
 
 def run_in_qemu(qemu: str, elf: Path) -> str:
     board = ["-M", "virt,gic-version=2", "-cpu", "cortex-a57", "-m", "256M"]
-    command = [qemu, *board, "-display", "none", "-serial", "stdio", "-monitor", "none", "-kernel", elf]
+    command = [qemu, *board, "-display", "none", "-serial", "stdio", "-monitor", "none", "-kernel", str(elf)]
     run = subprocess.run(command, capture_output=True, timeout=30, check=True)
     return run.stdout.decode()
 

@@ -69,7 +69,7 @@ def test_another_build_is_refused(monkeypatch: pytest.MonkeyPatch, damage: Calla
 
 
 def test_a_build_with_other_counters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = unicorn.Uc.emu_start
+    real: Any = unicorn.Uc.emu_start
 
     def counts_otherwise(self: unicorn.Uc, *arguments: Any, count: int = 0, **keywords: Any) -> Any:
         return real(self, *arguments, count=count + 1, **keywords)
