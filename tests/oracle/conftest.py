@@ -15,7 +15,10 @@ COMPARED = "compared with the kernel"
 
 
 def fetch(reference: Reference) -> KernelFiles:
-    """The files of that kernel. Where it cannot be had tests are skipped, and fail under CI."""
+    """The files of that kernel. Where it cannot be had tests are skipped.
+
+    Under CI they fail; but for another release's kernel, which a mirror may have dropped, only `make oracle` insists.
+    """
     try:
         files = fetch_kernel(suite=reference.suite)
         if files.kernel_version.startswith(reference.version):
@@ -23,7 +26,7 @@ def fetch(reference: Reference) -> KernelFiles:
         missing = f"apt offers Linux {files.kernel_version}, and what is compared are the rules of {reference.version}*"
     except DebianError as error:
         missing = str(error)
-    if os.environ.get("CI"):
+    if EVERYTHING or (os.environ.get("CI") and not reference.suite):
         pytest.fail(missing)
     pytest.skip(missing)
 
