@@ -33,12 +33,13 @@ class Device(Protocol):
 
 @dataclass(frozen=True)
 class Ram:
-    """One range of memory: its name, base address, and its bytes."""
+    """One range of memory: its name, base address, its bytes, and the address after the last."""
 
     name: str
     base: int
     data: memoryview
     pages: mmap.mmap
+    end: int
 
     @property
     def size(self) -> int:
@@ -74,7 +75,7 @@ class Bus:
         data = memoryview(pages).cast("B")
         pointer = ctypes.addressof(ctypes.c_char.from_buffer(data))
         self._cpu.engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, pointer)
-        ram = Ram(name, base, data, pages)
+        ram = Ram(name, base, data, pages, base + len(data))
         self.rams.append(ram)
         return ram
 
@@ -103,14 +104,14 @@ class Bus:
     def ram_at(self, address: int) -> Ram | None:
         """The memory that holds physical `address`, or None."""
         for ram in self.rams:
-            if 0 <= address - ram.base < ram.size:
+            if ram.base <= address < ram.end:
                 return ram
         return None
 
     def read_u64(self, address: int) -> int:
         """A little-endian doubleword of memory. Raises ValueError outside memory."""
         ram = self.ram_at(address)
-        if ram is None or address + 8 > ram.base + ram.size:
+        if ram is None or address + 8 > ram.end:
             raise ValueError(f"no memory at physical address {address:#x}")
         offset = address - ram.base
         return int.from_bytes(ram.data[offset : offset + 8], "little")
@@ -118,7 +119,7 @@ class Bus:
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes of memory, or of one device's registers. Raises MachineError where there is neither."""
         ram = self.ram_at(address)
-        if ram is not None and address + size <= ram.base + ram.size:
+        if ram is not None and address + size <= ram.end:
             offset = address - ram.base
             return bytes(ram.data[offset : offset + size])
         window = self._window(address, size)
@@ -131,7 +132,7 @@ class Bus:
     def write(self, address: int, data: bytes) -> None:
         """Write memory, or one device's registers. Raises MachineError where there is neither."""
         ram = self.ram_at(address)
-        if ram is not None and address + len(data) <= ram.base + ram.size:
+        if ram is not None and address + len(data) <= ram.end:
             offset = address - ram.base
             ram.data[offset : offset + len(data)] = data
             return

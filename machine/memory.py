@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from .bus import Bus
 from .cpu import Cpu
 from .errors import MachineError
-from .mmu import Mapping, TranslationFault, TranslationRegisters, translate
+from .mmu import PAGE, Mapping, TranslationFault, TranslationRegisters, translate
 
 _TOP = 1 << 64
 
@@ -24,13 +24,17 @@ class PhysicalMemory:
         return self._bus.read(address, size)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write `data` at `address`; code that ran there is translated anew. Raises MachineError as `read` does."""
+        """Write `data` at `address`; what was translated by or from that is forgotten. Raises as `read` does."""
         self._bus.write(address, data)
-        self._cpu.forget_all()
+        self._cpu.forget_translations()  # it may be a page table
 
 
 class Memory:
-    """Virtual address space, as the guest's page tables have it at this moment."""
+    """Virtual address space, as the guest's page tables have it at this moment.
+
+    Like the CPU itself, reads and writes may go by a translation that the guest has changed since, until it invalidates
+    the TLB.
+    """
 
     def __init__(self, bus: Bus, cpu: Cpu, registers: Callable[[], TranslationRegisters]) -> None:
         self._bus, self._cpu, self._registers = bus, cpu, registers
@@ -104,7 +108,10 @@ class Memory:
         if not 0 <= address < _TOP or address + size > _TOP:
             raise MachineError(f"{address:#x} + {size} bytes is outside the 64-bit address space")
         while size > 0:
-            mapping = self.translate(address)
-            length = min(size, mapping.remaining)
-            yield mapping.physical, length
+            physical, remaining = self._cpu.physical(address), PAGE - address % PAGE
+            if physical is None:  # EL0 may not read it, or nobody
+                mapping = self.translate(address)
+                physical, remaining = mapping.physical, mapping.remaining
+            length = min(size, remaining)
+            yield physical, length
             address, size = address + length, size - length

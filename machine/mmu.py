@@ -97,11 +97,12 @@ def translate(registers: TranslationRegisters, read_u64: Callable[[int], int], a
         table, width, level = entry & _OUTPUT, shift, level + 1
     offset = address & (1 << shift) - 1
     user = bool(entry >> 6 & 1) and not table_forbids_user
+    writable &= not entry >> 7 & 1
     return Mapping(
         (entry & _OUTPUT & ~((1 << shift) - 1)) | offset,
         (1 << shift) - offset,
-        writable and not entry >> 7 & 1,
+        writable,
         user,
-        executable and not entry >> 53 & 1,
+        executable and not entry >> 53 & 1 and not (user and writable),  # EL0's to write: never EL1's to execute
         entry,
     )

@@ -11,9 +11,10 @@ import json
 import mmap
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import unicorn
 
@@ -104,7 +105,7 @@ def save(machine: Machine, path: Path, key: str = "") -> None:
     """
     for check in machine.before_save:
         check()
-    snapshot = take(machine)
+    snapshot, rams = take(machine, memories=False), machine.bus.rams
     symbols = machine.symbols.to_bytes()
     crc, extents = 0, []
     blob = b"".join((snapshot.context, symbols))
@@ -121,12 +122,10 @@ def save(machine: Machine, path: Path, key: str = "") -> None:
         "memories": [ram.size for ram in machine.bus.rams],
         "state": snapshot.state,
     }
-    for data in snapshot.memories:
-        for at in range(0, len(data), _CHUNK):
-            chunk = data[at : at + _CHUNK]
-            if chunk != _ZEROS[: len(chunk)]:
-                crc = zlib.crc32(chunk, crc)
-                extents.append(at)
+    for ram in rams:
+        for at, chunk in _filled(ram.data):
+            crc = zlib.crc32(chunk, crc)
+            extents.append(at)
         extents.append(-1)
     header["extents"], header["crc"] = extents, crc
     text = json.dumps(header).encode()
@@ -137,9 +136,11 @@ def save(machine: Machine, path: Path, key: str = "") -> None:
     try:
         with temporary.open("wb") as file:
             file.write(MAGIC + len(text).to_bytes(8, "little") + start.to_bytes(8, "little") + text + blob)
-            for data in snapshot.memories:
-                _write_sparse(file, start, data)
-                start += len(data)
+            for ram in rams:
+                for at, chunk in _filled(ram.data):
+                    file.seek(start + at)
+                    file.write(chunk)
+                start += ram.size
             file.truncate(start)
         temporary.replace(path)
     except OSError as error:
@@ -147,12 +148,12 @@ def save(machine: Machine, path: Path, key: str = "") -> None:
         raise MachineError(f"the snapshot {path} cannot be written: {error.strerror}") from None
 
 
-def _write_sparse(file: BinaryIO, start: int, data: bytes) -> None:
+def _filled(data: memoryview) -> Iterator[tuple[int, bytes]]:
+    """The pieces that are not all zeros, with their offsets. One at a time: the whole is as large as the guest."""
     for at in range(0, len(data), _CHUNK):
-        chunk = data[at : at + _CHUNK]
+        chunk = bytes(data[at : at + _CHUNK])
         if chunk != _ZEROS[: len(chunk)]:
-            file.seek(start + at)
-            file.write(chunk)
+            yield at, chunk
 
 
 @dataclass(frozen=True)
