@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import unicorn
-
 from .cpu import Cpu
+from .engine import hook_exceptions
 from .exceptions import IL, Class, Raised, enter
 from .frame import DAIF, Frame
 from .stop import Stop, StopReason
@@ -40,7 +39,7 @@ class Dispatcher:
         self.hypercall = False  # the exception being handled is one, at which nothing is masked
         self.end_slice = False  # there is something to look at: go no further than the next exception
         self._refresh = False
-        cpu.engine.hook_add(unicorn.UC_HOOK_INTR, self._raised)
+        self._hook = hook_exceptions(cpu.engine, self._raised)
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
         """Offer BRK #immediate to `claim` first. The frame's PC is the BRK's address; True means handled."""
@@ -96,7 +95,7 @@ class Dispatcher:
             self._refresh = False
             self._cpu.refresh()
 
-    def _raised(self, engine: unicorn.Uc, number: int, _: object) -> None:
+    def _raised(self, _: int, number: int, __: int | None) -> None:
         cpu, frame = self._cpu, self._cpu.frame
         frame.load()
         syndrome = frame.syndrome
@@ -110,6 +109,9 @@ class Dispatcher:
                     break
             else:
                 self._guest_takes(frame, number, syndrome)
+        except BaseException as error:  # the caller is the engine: it is raised when the run ends
+            cpu.fail(error)
+            return
         finally:
             cpu.held = False
         frame.store()
@@ -117,7 +119,7 @@ class Dispatcher:
             self._refresh = False
             cpu.refresh()
         if self.stop is not None or self.end_slice:
-            engine.emu_stop()
+            cpu.engine.emu_stop()
 
     def _guest_takes(self, frame: Frame, number: int, syndrome: int) -> None:
         fault_address = frame.fault_address

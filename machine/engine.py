@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Final
 
 import unicorn
@@ -23,6 +24,7 @@ CPU_MODELS: Final = {
 
 # The library of the binding; calls keep the interpreter's lock, which would take longer to hand over than they take.
 LIBRARY: Final = ctypes.PyDLL(uclib._name)
+_EXCEPTION_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 _HCR_EL2: Final = Encoding(3, 4, 1, 1, 0)
 _HCR: Final = 1 << 31 | 1 << 13  # EL1 is AArch64 (RW), WFI is trapped (TWI). Arm ARM, D19.2.48
 _SCR_EL3: Final = Encoding(3, 6, 1, 1, 0)
@@ -42,6 +44,26 @@ def new_engine(model: str) -> unicorn.Uc:
     write_system_register(engine, _SCR_EL3, _SCR)
     write_system_register(engine, _HCR_EL2, _HCR)
     return engine
+
+
+def hook_exceptions(engine: unicorn.Uc, function: Callable[[int, int, int | None], None]) -> object:
+    """Have `function` called at each exception, with its number second; it must not raise. The result must be kept.
+
+    The binding's own hooks do as much, and a third of a microsecond more.
+    """
+    callback = _EXCEPTION_HOOK(function)
+    status = LIBRARY.uc_hook_add(
+        ctypes.c_void_p(engine_handle(engine)),
+        ctypes.byref(ctypes.c_size_t()),
+        unicorn.UC_HOOK_INTR,
+        callback,
+        None,
+        ctypes.c_uint64(1),  # begin after end: at any address
+        ctypes.c_uint64(0),
+    )
+    if status != unicorn.UC_ERR_OK:
+        raise unicorn.UcError(status)
+    return callback
 
 
 def engine_handle(engine: unicorn.Uc) -> int:
