@@ -24,6 +24,7 @@ from .devices.timer import FREQUENCY, GenericTimer
 from .errors import MachineError
 from .frame import Frame
 from .memory import Memory
+from .mmu import PAGE
 from .sysregs import SYSTEM_REGISTERS
 
 _CNTFRQ: Final = (0, 0)  # (CRm, op2), with op0 3, op1 3, CRn 14
@@ -60,6 +61,7 @@ class CounterAccess:
         self._cpu, self._memory, self._clock, self._timers = cpu, memory, clock, timers
         self.control = 0  # CNTKCTL_EL1 as the guest has it; the CPU's own lets EL0 do nothing
         self.sites: set[tuple[int, bool]] = set()
+        self._begun = False
         self._found: list[tuple[int, bool]] = []  # in the block that is about to be executed
 
     def watch(self, sites: Iterable[tuple[int, bool]]) -> None:
@@ -72,6 +74,13 @@ class CounterAccess:
     def search(self, first: int, last: int) -> None:
         """Find and hook the accesses in whatever is executed from virtual address `first` to `last`."""
         self._cpu.engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._translated, None, first, last)
+
+    def begin(self, pc: int) -> None:
+        """Before a run: Unicorn does not tell of the first block of all that it translates."""
+        if not self._begun:
+            self._begun = True
+            with contextlib.suppress(MachineError):
+                self.watch(find_sites(self._memory.read(pc, PAGE - pc % PAGE), pc))
 
     def _translated(self, engine: unicorn.Uc, block: object, previous: object, _: object) -> None:
         address, size = block.pc, block.size  # type: ignore[attr-defined]  # a ctypes structure of the binding

@@ -120,6 +120,7 @@ class RunLoop:
             resume, dispatcher.resume, dispatcher.stop = dispatcher.resume, None, None
             self.finishing = bool(resume(frame))
             frame.store()
+        machine.counter_access.begin(frame.pc)
         # A breakpoint or watchpoint at the instruction where the run starts does not stop it there, whatever interrupts
         # come first: until it is executed with the stack pointer that it has now.
         start: Place | None = (frame.pc, frame.sp)

@@ -25,6 +25,7 @@ _HOOKS: Final = {
 }
 _WIDEST: Final = 16  # bytes of one access
 _BLOCK: Final = 64  # bytes that DC ZVA zeroes (DCZID_EL0 of every model)
+_DC_ZVA: Final = 0xD50B_7420
 
 
 @dataclass
@@ -66,8 +67,9 @@ class Watchpoints:
             raise MachineError(f"{size} bytes cannot be watched: give the size of what is at {address:#x}")
         watch = _Watch(kind, address, size)
         pieces = []
-        # An access may begin before what is watched, in another page even, and reach into it.
-        at, end = max(0, address - _WIDEST + 1), address + size
+        # An access may begin before what is watched, in another page even, and reach into it; DC ZVA does a block.
+        at = max(0, min(address - _WIDEST + 1, address // _BLOCK * _BLOCK))
+        end = -(-(address + size) // _BLOCK) * _BLOCK
         while at < end:
             following = min((at // PAGE + 1) * PAGE, end)
             try:
@@ -102,25 +104,46 @@ class Watchpoints:
     def _hook(self, watch: _Watch, virtual: int, physical: int, length: int) -> None:
         def accessed(engine: unicorn.Uc, access: int, at: int, width: int, value: int, _: object) -> None:
             first = virtual + at - physical
-            if self.enabled and self._hit is None and first + width > watch.address:
+            if not self.enabled or self._hit is not None:
+                return
+            block, end = first // _BLOCK * _BLOCK, watch.address + watch.size
+            if block + _BLOCK > watch.address and access == unicorn.UC_MEM_WRITE and self._zeroes():
+                self._zeroing(watch, at - first + block, block)
+            elif watch.address - width < first < end:
                 self._accessed(watch, access, at, first, width, value)
 
         add = self._cpu.engine.hook_add
         watch.hooks.append(add(_HOOKS[watch.kind], accessed, None, physical, physical + length - 1))
 
-    def _accessed(self, watch: _Watch, access: int, physical: int, virtual: int, width: int, value: int) -> None:
-        writes = access == unicorn.UC_MEM_WRITE
-        # The access will have been made by the time the engine stops: keep what it is about to change.
+    def _zeroes(self) -> bool:
+        """Whether the instruction is DC ZVA, which the engine does as writes of the byte it names and then of all."""
         self._cpu.frame.load()
-        start, end = physical // _BLOCK * _BLOCK, max(physical + width, (physical // _BLOCK + 1) * _BLOCK)
-        before = self._bus.read(start, end - start) if writes else b""
+        word = self._cpu.read_virtual(self._cpu.frame.pc, 4)
+        return word is not None and int.from_bytes(word, "little") & ~0x1F == _DC_ZVA
+
+    def _zeroing(self, watch: _Watch, physical: int, virtual: int) -> None:
+        block = self._bus.read(physical, _BLOCK)
+        first = max(virtual, watch.address)
+        size = min(virtual + _BLOCK, watch.address + watch.size) - first
+        old = int.from_bytes(block[first - virtual :][:size], "little")
+        self._stop(WatchHit(watch.kind, first, size, 0, old), physical)
+
+    def _accessed(self, watch: _Watch, access: int, physical: int, virtual: int, width: int, value: int) -> None:
         written, old = 0, None
-        if writes:
+        if access == unicorn.UC_MEM_WRITE:
             written = value & (1 << 8 * width) - 1
             old = int.from_bytes(self._bus.read(physical, width), "little")
             watch = self._changed(virtual, width, written ^ old) or watch
-        hit = WatchHit(watch.kind, max(virtual, watch.address), width, written, old)
-        self._hit = hit, _Undo(self._cpu.frame.save(), start, before)
+        self._stop(WatchHit(watch.kind, max(virtual, watch.address), width, written, old), physical)
+
+    def _stop(self, hit: WatchHit, physical: int) -> None:
+        """End the run. By then the instruction will have made this access and those that follow: keep what is there."""
+        self._cpu.frame.load()
+        ram = self._bus.ram_at(physical)
+        assert ram is not None  # nothing else is watched
+        size = min(_BLOCK, ram.end - physical)  # no instruction writes more than a block
+        before = b"" if hit.before is None else self._bus.read(physical, size)
+        self._hit = hit, _Undo(self._cpu.frame.save(), physical, before)
         self._cpu.limit(-1)  # the instruction does not count
         self._cpu.engine.emu_stop()
 

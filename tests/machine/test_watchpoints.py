@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Watchpoints: the stop comes before the access takes effect (Arm ARM, D2.10)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from armprobe.machine import Machine, MachineError, StopReason, WatchHit
+
+DATA = 0x4020_0000
+ACCESSES = {
+    "strb": ("strb w1, [x0, #3]", "write", DATA + 3, 1, 0xF0),
+    "str": ("str x1, [x0, #8]", "write", DATA + 8, 8, 0x1234_5678_9ABC_DEF0),
+    "ldrh": ("ldrh w2, [x0, #2]", "read", DATA + 2, 2, 0),
+    "post-indexed": ("ldr x0, [x0], #16", "read", DATA, 8, 0),
+}
+
+
+@pytest.mark.parametrize("name", ACCESSES)
+def test_before_the_access(name: str, bare: Callable[..., Machine]) -> None:
+    code, kind, address, size, value = ACCESSES[name]
+    guest = bare(f"ldr x0, ={DATA:#x}; ldr x1, =0x123456789abcdef0; nop; {code}; mov x5, #1; b .")
+    guest.memory.write(DATA, bytes(range(32)))
+    guest.watchpoints.add(kind, address, size)
+    stop = guest.run(instructions=100)
+    assert (stop.reason, guest.instructions) == (StopReason.WATCHPOINT, 3)
+    before = int.from_bytes(bytes(range(32))[address - DATA :][:size], "little") if kind == "write" else None
+    assert stop.detail == WatchHit(kind, address, size, value, before)
+    assert guest.memory.read(DATA, 32) == bytes(range(32))
+    assert (guest.registers.x[0], guest.registers.x[2]) == (DATA, 0)
+    assert guest.run(instructions=2).reason is StopReason.INSTRUCTIONS
+    assert (guest.instructions, guest.registers.x[5]) == (5, 1)
+    if kind == "write":
+        assert int.from_bytes(guest.memory.read(address, size), "little") == value
+
+
+@pytest.mark.parametrize("offset", [0, 24, 40, 63])
+def test_zeroing_a_block(offset: int, bare: Callable[..., Machine]) -> None:
+    """DC ZVA writes a whole block (DCZID_EL0); nothing of it is gone when the machine stops before."""
+    guest = bare(f"ldr x0, ={DATA + offset:#x}; mrs x3, dczid_el0; dc zva, x0; mov x5, #1; b .")
+    guest.memory.write(DATA - 64, b"\xa5" * 192)
+    guest.watchpoints.add("write", DATA + 40, 8)
+    stop = guest.run(instructions=100)
+    assert stop.reason is StopReason.WATCHPOINT
+    assert stop.detail == WatchHit("write", DATA + 40, 8, 0, 0xA5A5_A5A5_A5A5_A5A5)
+    assert 4 << guest.registers.x[3] == 64
+    assert guest.instructions == 2
+    assert guest.memory.read(DATA - 64, 192) == b"\xa5" * 192
+    assert guest.run(instructions=2).reason is StopReason.INSTRUCTIONS
+    assert guest.memory.read(DATA - 64, 192) == b"\xa5" * 64 + bytes(64) + b"\xa5" * 64
+    assert guest.registers.x[5] == 1
+
+
+@pytest.mark.parametrize(
+    "store", ["stp x1, x1, [x0]", "stp q1, q1, [x0]", "st1 {v1.2d, v2.2d, v3.2d, v4.2d}, [x0], #64"]
+)
+def test_an_instruction_that_goes_on_to_write(store: str, bare: Callable[..., Machine]) -> None:
+    """None of its stores has been made, nor its address been moved on."""
+    guest = bare(f"mov x3, #(3 << 20); msr cpacr_el1, x3; isb; ldr x0, ={DATA + 24:#x}; mov x1, #-1; {store}; b .")
+    guest.memory.write(DATA, b"\xa5" * 128)
+    guest.watchpoints.add("write", DATA + 24, 8)
+    assert guest.run(instructions=100).reason is StopReason.WATCHPOINT
+    assert guest.memory.read(DATA, 128) == b"\xa5" * 128
+    assert (guest.instructions, guest.registers.x[0]) == (5, DATA + 24)
+    guest.step()
+    assert guest.memory.read(DATA + 24, 16) != b"\xa5" * 16
+
+
+def test_an_access_that_begins_before(bare: Callable[..., Machine]) -> None:
+    """Across the start of a page, and of what is watched."""
+    start = DATA + 0x1000
+    guest = bare(f"ldr x0, ={start - 4:#x}; ldr x1, =-1; stur x1, [x0, #-8]; stur x1, [x0]; b .")
+    guest.watchpoints.add("write", start, 4)
+    stop = guest.run(instructions=100)
+    assert (stop.reason, guest.instructions) == (StopReason.WATCHPOINT, 3)
+    assert guest.memory.read(start - 4, 8) == bytes(8)
+
+
+def test_neighbours_are_not_watched(bare: Callable[..., Machine]) -> None:
+    """In the same block, on both sides."""
+    guest = bare(f"ldr x0, ={DATA:#x}; str x1, [x0, #32]; str x1, [x0, #48]; add x2, x0, #64; dc zva, x2; b .")
+    guest.watchpoints.add("access", DATA + 40, 8)
+    assert guest.run(instructions=100).reason is StopReason.INSTRUCTIONS
+
+
+@pytest.mark.parametrize(("address", "size"), [(0x0900_0000, 4), (0x3FFF_FFFC, 8), (DATA, 0)])
+def test_what_cannot_be_watched(address: int, size: int, bare: Callable[..., Machine]) -> None:
+    guest = bare("b .")
+    with pytest.raises(MachineError, match="be watched"):
+        guest.watchpoints.add("write", address, size)
+    assert not guest.watchpoints
