@@ -25,7 +25,7 @@ from armprobe.machine import (
 )
 from armprobe.machine.frame import Frame
 from armprobe.machine.symbol_file import symbol_file
-from armprobe.machine.sysregs import SYSTEM_REGISTERS
+from armprobe.machine.sysregs import SYSTEM_REGISTERS, WORDS
 from armprobe.probes import Hit, Kprobes, Probe, ProbeError
 from armprobe.stub import BreakKind, Decide, ExecFile, ProbeHit, Scene, StopEvent, TargetError
 
@@ -210,7 +210,7 @@ class Session:
     @property
     def system_registers(self) -> Sequence[tuple[str, int]]:
         """EL1's system registers that can be read by name, and their sizes in bits."""
-        return [(name, 64) for name in SYSTEM_REGISTERS]
+        return [(name, 32 if name in WORDS else 64) for name in SYSTEM_REGISTERS]
 
     @property
     def exec_file(self) -> ExecFile | None:

@@ -58,16 +58,19 @@ class ConditionalBreakpoints:
         if (address, frame.sp) == self.skip:
             self.skip = None
             return
-        if self.decides(address):
+        if self._ask(address):
             self.hit = address
             self._cpu.limit(-1)  # the instruction was counted and will not be executed
             engine.emu_stop()
 
     def decides(self, address: int) -> bool:
         """Ask those at `address`, which is where the CPU is."""
-        deciders = self._deciders.get(address)
-        if not deciders:
+        if address not in self._deciders:
             return False
+        self._cpu.frame.load()
+        return self._ask(address)
+
+    def _ask(self, address: int) -> bool:
+        """The frame is loaded. All are asked, whatever the first says: some only want to know."""
         frame = self._cpu.frame
-        frame.load()
-        return any([decide(frame) for decide in deciders])
+        return any([decide(frame) for decide in self._deciders.get(address, ())])

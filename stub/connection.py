@@ -236,7 +236,10 @@ class Connection:
                 self._resends = 0
                 if not self.attached and not self._attach():
                     return
-                if self.state is State.IDLE or self._leaves(payload):
+                if self.state is State.IDLE:
+                    self._answer(payload)
+                elif self._leaves(payload):
+                    self._printed.close()  # or what prints would wait for us, and we for it to stop
                     self._answer(payload)
                 else:
                     self._hold(payload)

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from armprobe.commands import GdbError, GdbSession, Session
+from armprobe.machine.sysregs import SYSTEM_REGISTERS
 
 from .oracle import Demo
 
@@ -118,3 +119,38 @@ def test_code_written_is_what_the_guest_executes(running: GdbSession, demo: Demo
     running.continue_to_stop()
     running.execute("finish")
     assert running.register("x0") == 42
+
+
+def fields(text: str) -> tuple[set[str], dict[str, str]]:
+    """Of "[ M C T0SZ=16 ]": the names that stand alone, and those with a value."""
+    words = text.strip("[] ").split()
+    return {w for w in words if "=" not in w}, dict(w.split("=") for w in words if "=" in w)
+
+
+def test_fields_of_system_registers(gdb: GdbSession) -> None:
+    """Against what guests/demo/arch writes into them, and what the architecture says of a BRK."""
+    gdb.execute("tbreak *kfree")
+    gdb.continue_to_stop()
+    alone, valued = fields(gdb.evaluate("$cpsr"))
+    assert "SP" in alone
+    assert valued["EL"] == "1"
+    value = gdb.register("sctlr_el1")
+    names, _ = fields(gdb.evaluate("$sctlr_el1"))
+    assert {"M", "C", "I"} <= names  # MMU and caches on
+    assert (value & 1, value >> 2 & 1, value >> 12 & 1) == (1, 1, 1)
+    assert "A" not in names
+    _, translation = fields(gdb.evaluate("$tcr_el1"))
+    tcr = gdb.register("tcr_el1")
+    assert (int(translation["T0SZ"]), int(translation["T1SZ"])) == (tcr & 63, tcr >> 16 & 63)
+    gdb.execute("set $esr_el1 = 0xf2000004")
+    assert fields(gdb.evaluate("$esr_el1")) == ({"IL"}, {"ISS": "4", "EC": "BRK64"})
+    gdb.execute("set $fpcr = 1 << 24")
+    assert "FZ" in fields(gdb.evaluate("$fpcr"))[0]
+    gdb.execute("set $sctlr_el1 = $sctlr_el1 | 2")
+    assert "A" in fields(gdb.evaluate("$sctlr_el1"))[0]
+
+
+def test_all_registers_are_there(gdb: GdbSession) -> None:
+    said = gdb.execute("info all-registers")
+    assert "unavailable" not in said
+    assert set(SYSTEM_REGISTERS) <= set(re.findall(r"^(\w+) ", said, re.MULTILINE))

@@ -5,6 +5,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from armprobe.stub.register_types import FIELDS
+
 from .client import Client
 from .fake import BASE, NOP, SIZE, SYSTEM_REGISTERS, FakeTarget
 
@@ -150,3 +152,12 @@ def test_documents_come_in_pieces(client: Client) -> None:
 )
 def test_documents_that_are_not_there(client: Client, packet: bytes, reply: bytes) -> None:
     assert client.ask(packet) == reply
+
+
+@pytest.mark.parametrize("register", FIELDS)
+def test_fields_do_not_overlap(register: str) -> None:
+    bits = [bit for _, low, high in FIELDS[register] for bit in range(low, high + 1)]
+    assert len(bits) == len(set(bits))
+    assert max(bits) < 64
+    names = [name for name, _, _ in FIELDS[register]]
+    assert len(names) == len(set(names))
