@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Z0 and Z1 with conditions and commands."""
 
+import time
+
 import pytest
 
 from armprobe.stub import BreakKind, Server
@@ -108,3 +110,23 @@ def test_malformed(client: Client, target: FakeTarget, options: bytes) -> None:
     assert client.ask(b"Z2,%x,4;%b" % (BASE + 0x10, TRUE)) == (
         b"E.malformed packet: a watchpoint takes neither conditions nor commands"
     )
+
+
+@pytest.mark.parametrize("last", [b"D", b"k", b"vKill;1", b""])
+def test_more_output_than_the_client_reads(
+    server: Server, target: FakeTarget, monkeypatch: pytest.MonkeyPatch, last: bytes
+) -> None:
+    """What prints waits for the client; when that leaves nobody waits, and the next one is served."""
+    monkeypatch.setattr("armprobe.stub.agent._HELD", 1000)
+    long = (b"x" * 500 + b"\0").hex()
+    say = field(f"2200 2200 34 00 01f5 {long} 27")
+    with Client(server.address) as client:
+        for number in range(1, 200):
+            client.ask(b"Z0,%x,4;cmds:0,%b" % (BASE + 4 * number, say))
+        client.send(framed(b"vCont;c"))
+        time.sleep(0.3)
+        if last:
+            client.send(framed(last))
+            client.rest()
+    with Client(server.address) as client:
+        assert client.ask(b"qC") == b"QC1"
