@@ -124,3 +124,33 @@ def test_dprintf_goes_on_when_gdb_has_gone(gdb: GdbSession, session: Session) ->
     session.kill()
     session.run("continue until=list_round")
     assert [notice for notice in notices if notice.startswith("kmalloc(")] == said
+
+
+def test_before_the_mmu_is_on(gdb: GdbSession) -> None:
+    """A condition at an address that is not mapped yet."""
+    gdb.execute("hbreak *kfree if $x0 != 0 && $sp > 0")
+    stop = gdb.continue_to_stop()
+    assert (stop.function, stop.reason) == ("kfree", "breakpoint-hit")
+    gdb.execute("delete")
+    gdb.execute("hbreak *user_main if $pc > 16")
+    assert gdb.continue_to_stop().function == "user_main"
+
+
+def test_dprintf_while_gdb_steps(gdb: GdbSession, session: Session) -> None:
+    """What is passed in a range that gdb steps over, or in a function that it steps over, is printed as well."""
+    at_the_first_round(gdb)
+    gdb.execute("tbreak *slab_round")
+    gdb.continue_to_stop()
+    start = session.machine.snapshot()
+    gdb.execute("set dprintf-style agent")
+    lines = []
+    for printed in (False, True):
+        session.machine.restore(start)
+        gdb.execute("flushregs")
+        if printed:
+            gdb.execute('dprintf *kmalloc,"kmalloc(%lu)\\n", $x0')
+        steps = [gdb.execute("next") for _ in range(8)]
+        lines.append([step.splitlines()[-1] for step in steps])
+        said = "".join(steps)
+    assert lines[0] == lines[1]
+    assert said.count("kmalloc(") >= 1

@@ -11,7 +11,8 @@ from armprobe.stub import Target
 from armprobe.stub.connection import Connection, State
 from armprobe.stub.features import REGISTRY
 
-_PATIENCE = 30.0  # seconds for a machine to stop
+_UNHURRIED = 1.0  # seconds a machine may run before it is interrupted
+_PATIENCE = 30.0  # seconds for it to stop
 _PIECE = re.compile(rb"[+-]|\$([^#]*)#([0-9a-f]{2})", re.DOTALL)
 
 
@@ -42,8 +43,11 @@ class Wire:
         Fails if what it sends is anything else.
         """
         self.connection.receive(data)
-        limit = time.monotonic() + _PATIENCE
-        while self.connection.state is State.BUSY and time.monotonic() < limit:
+        began, interrupted = time.monotonic(), False
+        while self.connection.state is State.BUSY and time.monotonic() < began + _PATIENCE:
+            if not interrupted and time.monotonic() > began + _UNHURRIED:  # it may wait for an interrupt for ever
+                self.connection.receive(b"#00\x03")
+                interrupted = True
             time.sleep(0)
             self.connection.deliver()
         sent, self._sent = self._sent, b""
