@@ -30,6 +30,7 @@ class Breakpoints:
         self._cpu, self._memory = cpu, memory
         self._wanted: Counter[int] = Counter()
         self._before_wfi: set[int] = set()
+        self._edge: frozenset[int] = frozenset()  # where `run_to` ends a run
         self.stepping_over: int | None = None  # the breakpoint whose instruction is being executed
 
     def __contains__(self, address: int) -> bool:
@@ -71,13 +72,27 @@ class Breakpoints:
             self.stepping_over = None
             self._arm(pc)
 
+    def run_to(self, edge: frozenset[int], pc: int, count: int) -> unicorn.UcError | None:
+        """As `Cpu.run`, but no further than to any address of `edge`, which `pc` is not among."""
+        self._edge = edge
+        self._arm(*edge)
+        try:
+            return self._cpu.run(pc, count)
+        finally:
+            self._edge = frozenset()
+            self._arm(*edge)
+
+    def ends_a_run(self, address: int) -> bool:
+        """Whether the CPU stops there now, for whatever reason."""
+        return address in self or address in self._edge
+
     def reached(self, frame: Frame) -> bool:
         """Whether the trap of a WFI is a breakpoint, and the PC is to be the address 4 after."""
         executed = frame.pc == self.stepping_over and frame.pc in self._before_wfi
-        return frame.pc + 4 in self and not executed
+        return self.ends_a_run(frame.pc + 4) and not executed
 
     def _exits(self) -> set[int]:
-        return self._before_wfi | set(self._wanted)
+        return self._before_wfi | set(self._wanted) | self._edge
 
     def _arm(self, *changed: int) -> None:
         self._cpu.engine.ctl_set_exits(list(self._exits()))

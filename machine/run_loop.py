@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SLICE: Final = 500_000  # instructions: how long a run goes on before it looks up, some 10 milliseconds
 _ENGINE_PAGE: Final = 1 << 10  # bytes: Unicorn keeps code by the smallest page that an Arm CPU ever had
+_PIECES: Final = 32  # of masked code that are run one by one
 _NAP: Final = 0.05  # seconds: the longest that guest time is held back at once
 _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_UNMAPPED: 0,
@@ -213,12 +215,18 @@ class RunLoop:
     def _run_masked(self, pc: int, length: int) -> unicorn.UcError | None:
         """As `Cpu.run`, with an interrupt pending that is masked: no further than to where it is not."""
         machine, cpu, frame = self._machine, self._machine.cpu, self._machine.cpu.frame
-        while True:
-            piece = min(length, self._unmasking.distance(pc))
+        for count in itertools.count():
             machine.dispatcher.end_slice = True  # an exception leads to other code
-            error = cpu.run(pc, piece)
-            length -= piece
-            if error is not None or cpu.executed != piece or not length or machine.dispatcher.stop is not None:
+            edge = self._unmasking.edge(pc) if count >= _PIECES else frozenset()
+            if edge and pc not in edge:  # it is in a loop, or in many: the costlier way is the quicker one
+                error = machine.breakpoints.run_to(edge, pc, length)
+                ended = cpu.executed == 0
+            else:
+                piece = min(length, self._unmasking.distance(pc))
+                error = cpu.run(pc, piece)
+                ended = cpu.executed != piece
+            length -= cpu.executed
+            if error is not None or ended or not length or machine.dispatcher.stop is not None:
                 return error
             frame.load()
             pc = frame.pc
@@ -227,6 +235,7 @@ class RunLoop:
                 return None
             machine.clock.settle()
             machine.clock.running = True
+        raise AssertionError("there is always another count")
 
     def _call_intercepts(self, pc: int) -> bool:
         """Call what is to be called here, once each time the guest arrives; whether anything was."""
@@ -277,7 +286,7 @@ class RunLoop:
         pc, breakpoints = frame.pc, self._machine.breakpoints
         if pc == breakpoints.stepping_over:
             return False
-        if pc in breakpoints and fault_address == pc - _ENGINE_PAGE:
+        if breakpoints.ends_a_run(pc) and fault_address == pc - _ENGINE_PAGE:
             # The block that ends a run there has no instructions. For what such a block takes up the engine looks from
             # its first byte to the one before, which, where a page begins, may be in one that cannot be executed.
             self._machine.dispatcher.end_slice = True

@@ -17,6 +17,7 @@ from .memory import Memory
 from .mmu import PAGE
 
 _FURTHEST: Final = 64  # instructions
+_LONGEST_EDGE: Final = 32  # addresses
 _PAGES: Final = 4096  # pages of code remembered
 
 
@@ -34,23 +35,41 @@ class Unmasking:
 
     def distance(self, pc: int) -> int:
         """The number of instructions to the nearest one that may clear PSTATE.I or lead elsewhere, itself included."""
+        found = self._page(pc)
+        if found is None:
+            return 1
+        code, known = found
+        offset = pc % PAGE
+        if offset not in known:
+            known[offset] = _distance(code, offset)
+        return known[offset]
+
+    def edge(self, pc: int) -> frozenset[int]:
+        """The addresses, on `pc`'s page, of all that may clear PSTATE.I or lead elsewhere and can be got to from `pc`.
+
+        None where they are many.
+        """
+        found = self._page(pc)
+        if found is None:
+            return frozenset()
+        edge = _edge(found[0], pc % PAGE)
+        return frozenset(pc - pc % PAGE + offset for offset in edge) if len(edge) <= _LONGEST_EDGE else frozenset()
+
+    def _page(self, pc: int) -> tuple[bytes, dict[int, int]] | None:
+        """The code there, and the distances that are known from offsets in it; None where there is no memory."""
         page = pc & -PAGE
         if page not in self._here:
             try:
                 physical = self._memory.translate(page).physical
             except MachineError:
-                return 1
+                return None
             if self._bus.ram_at(physical) is None:
-                return 1
+                return None
             code = self._bus.read(physical, PAGE)
             if len(self._known) > _PAGES:
                 self._known.clear()
             self._here[page] = code, self._known.setdefault(code, {})
-        code, known = self._here[page]
-        offset = pc - page
-        if offset not in known:
-            known[offset] = _distance(code, offset)
-        return known[offset]
+        return self._here[page]
 
 
 def _distance(code: bytes, start: int) -> int:
@@ -60,13 +79,31 @@ def _distance(code: bytes, start: int) -> int:
         following: set[int] = set()
         for offset in reached:
             seen.add(offset)
-            word = struct.unpack_from("<I", code, offset)[0] if offset <= PAGE - 4 else 0
-            ways = _ways(word, offset)
-            if not ways or not all(0 <= way < PAGE for way in ways):
+            ways = _ways_on(code, offset)
+            if not ways:
                 return length
             following.update(ways)
         reached = following - seen
     return _FURTHEST
+
+
+def _edge(code: bytes, start: int) -> set[int]:
+    reached, seen, edge = [start], set(), set()
+    while reached:
+        offset = reached.pop()
+        if offset not in seen:
+            seen.add(offset)
+            ways = _ways_on(code, offset)
+            reached += ways
+            if not ways:
+                edge.add(offset)
+    return edge
+
+
+def _ways_on(code: bytes, offset: int) -> tuple[int, ...]:
+    """As `_ways`, none also where any leads out of the page."""
+    ways = _ways(struct.unpack_from("<I", code, offset)[0], offset) if offset <= PAGE - 4 else ()
+    return ways if all(0 <= way < PAGE for way in ways) else ()
 
 
 def _ways(word: int, offset: int) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Exception entry against the architecture (Arm ARM, D1.3 and the AArch64.TakeException pseudocode)."""
 
+from collections.abc import Callable
+
 import pytest
 
 from armprobe import machine
@@ -82,3 +84,47 @@ def test_interrupt_when_unmasked_for_one_instruction() -> None:
     before = guest.memory.read_u64(ticks)
     guest.run(until=guest.symbols["demo_idle"].address + 0x44)
     assert guest.memory.read_u64(ticks) == before + 1
+
+
+@pytest.mark.parametrize("rounds", [3, 20, 20_000])
+@pytest.mark.parametrize("unmask", ["msr daifclr, #2", "msr daif, xzr", "bl far"])
+def test_interrupt_after_a_loop_that_masks_it(rounds: int, unmask: str, bare: Callable[..., Machine]) -> None:
+    """Whatever the masked code does: it is taken at the first instruction where it is not masked."""
+    guest = bare(f"""
+        ldr x0, =vectors
+        msr vbar_el1, x0
+        ldr x1, =0x08000000              // GICD_CTLR, ISENABLER0: the virtual timer's PPI
+        mov w2, #1
+        str w2, [x1]
+        mov w2, #1 << 27
+        str w2, [x1, #0x100]
+        ldr x1, =0x08010000              // GICC_CTLR, PMR
+        mov w2, #0xf0
+        str w2, [x1, #4]
+        mov w2, #1
+        str w2, [x1]
+        msr cntv_cval_el0, xzr
+        msr cntv_ctl_el0, x2
+        ldr x3, ={rounds}
+        adr x5, unmasked
+    1:  subs x3, x3, #1
+        add x4, x4, #1
+        b.ne 1b
+        {unmask}
+    unmasked:
+        msr daifset, #2
+        b .
+        .balign 4096
+    far:
+        msr daifclr, #2
+    after:
+        ret
+        .balign 4096
+    vectors:
+        .org vectors + 0x280
+        mrs x6, elr_el1
+        b .
+    """)
+    guest.run(instructions=100 + 3 * rounds)
+    there = 0x4000_1004 if unmask == "bl far" else guest.registers.x[5]
+    assert (guest.registers.x[4], guest.registers.x[6]) == (rounds, there)
