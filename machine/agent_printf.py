@@ -81,7 +81,7 @@ class Format:
 def _plain(raw: bytes) -> str:
     def character(match: re.Match[bytes]) -> bytes:
         what = match[1]
-        if what[:1].isdigit():
+        if what and what[:1] in b"01234567":
             return bytes((int(what, 8) & 0xFF,))
         if what not in _ESCAPES:
             raise FormatError(f"a printf has the escape {match[0].decode('ascii', 'replace')!r}, which C does not know")

@@ -261,6 +261,7 @@ def test_formats_that_cannot_be_used(text: bytes) -> None:
         Format(text)
 
 
+@example(b"\\8")
 @given(st.binary(max_size=30))
 def test_whatever_the_format_is(text: bytes) -> None:
     try:
