@@ -14,7 +14,10 @@ from .errors import MachineError
 
 RAM_BASE: Final = 0x4000_0000
 RAM_END_MAX: Final = 0x1_0000_0000
-"""Above this lies memory of the machine's own, outside what a guest is told of."""
+SCRATCH_BASE: Final = 0x3000_0000
+SCRATCH_SIZE: Final = 2 << 20
+"""Bytes of memory that is the machine's own. A kernel is told that it is there, as it may meet it in its page tables,
+and that it is taken."""
 RAM_SIZE: Final = 256 << 20
 """Bytes of RAM unless told otherwise."""
 
@@ -100,6 +103,9 @@ def _nodes(memory_size: int) -> dict[str, dict[str, Value]]:
         },
         "/chosen": {"stdout-path": uart},
         memory: {"device_type": "memory", "reg": _cells(RAM_BASE, memory_size)},
+        f"/memory@{SCRATCH_BASE:x}": {"device_type": "memory", "reg": _cells(SCRATCH_BASE, SCRATCH_SIZE)},
+        "/reserved-memory": {"#address-cells": [2], "#size-cells": [2], "ranges": None},
+        f"/reserved-memory/armprobe@{SCRATCH_BASE:x}": {"reg": _cells(SCRATCH_BASE, SCRATCH_SIZE)},
         "/cpus": {"#address-cells": [1], "#size-cells": [0]},
         "/cpus/cpu@0": {"device_type": "cpu", "compatible": "arm,cortex-a57", "reg": [0], "enable-method": "psci"},
         "/psci": {"compatible": ["arm,psci-1.0", "arm,psci-0.2"], "method": "hvc"},

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Memory of the machine's own, at kernel addresses that the guest does not know of.
 
-Its physical pages lie outside the guest's RAM and are named in no device tree. When the guest's MMU is on they are
-mapped by one unused entry of the top-level table that TTBR1_EL1 points to, through tables that lie in those pages
-themselves. That entry is the one thing in the guest's memory that changes; no kernel allocates from a region it has no
-entry for.
+Its physical pages lie outside the RAM that the guest may use. When the guest's MMU is on they are mapped by one unused
+entry of the top-level table that TTBR1_EL1 points to, through tables that lie in those pages themselves. That entry is
+the one thing in the guest's memory that changes; no kernel allocates from a region it has no entry for.
+
+But a kernel may walk all of its tables (Linux does at the end of its boot, in ptdump_check_wx()), and reads each
+through its mapping of physical memory. So the device tree has these pages, as memory that is reserved.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING, Final
 
+from .board import SCRATCH_BASE as BASE
+from .board import SCRATCH_SIZE as SIZE  # one level 2 block
 from .bus import new_memory
 from .errors import MachineError
 from .mmu import PAGE, table_root
@@ -19,8 +23,6 @@ from .mmu import PAGE, table_root
 if TYPE_CHECKING:
     from .machine import Machine
 
-BASE: Final = 0x3000_0000
-SIZE: Final = 2 << 20  # one level 2 block
 _TABLES: Final = 2 * PAGE
 _VALID_TABLE, _VALID_BLOCK = 3, 1
 _ATTRIBUTES: Final = 0x71C  # AttrIndx, SH, AF: taken over from the guest's own mapping of its vectors

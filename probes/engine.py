@@ -151,8 +151,6 @@ class Engine:
         return True
 
     def _reenter(self, site: Site, frame: Frame) -> bool:
-        for probe in site.probes:
-            probe.nmissed += 1
         if self.status not in self._rules.recovers_from:
             name = site.probes[0].name if site.probes else "the trampoline"
             reason = (
@@ -163,6 +161,8 @@ class Engine:
                 Stop(StopReason.PROBE, site.addr, reason), lambda frame: self._resume_reentered(site, frame)
             )
             return True
+        for probe in site.probes:
+            probe.nmissed += 1
         self._push()
         self.site = site
         self._step(site, frame, _REENTER)

@@ -11,7 +11,7 @@ import struct
 from typing import Final, NamedTuple
 
 from armprobe.machine import Machine
-from armprobe.machine.scratch import SIZE as SCRATCH_SIZE
+from armprobe.machine.board import SCRATCH_SIZE
 
 ENTRIES: Final = 512
 _ENTRY: Final = struct.Struct("<2Q2IQ")

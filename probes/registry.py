@@ -28,7 +28,7 @@ from .moment import Moment
 from .record import Hit, Stage
 from .recorder import Recorded, Recorder
 from .returns import Returns
-from .rules import SS_2019
+from .rules import BRK_2020, SS_2019
 from .site import Site
 from .slots import Slots
 from .stepping import (
@@ -94,7 +94,8 @@ class Kprobes(Recorded):
         self._recorder.task = Tasks(machine).current
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
         own = {rules.stepping: rules.slot_pstate}
-        software, breaks = SoftwareStepping(machine, own.get("ss", SS_2019)), BrkStepping(machine)
+        software = SoftwareStepping(machine, own.get("ss", SS_2019))
+        breaks = BrkStepping(machine, own.get("brk", BRK_2020))
         self._stepping: Stepping = software if self.stepping == "ss" else breaks
         self._branches = BranchStepping() if self.stepping == "branch" else None
         self._returns = Returns(

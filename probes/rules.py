@@ -153,7 +153,7 @@ V6_1: Final = HitRules(
     trampoline="direct",
     trampolines=("direct",),
     frame=TrampolineFrame(size=0x150, record=True),
-    recovers_from=_RECOVERED,
+    recovers_from=_RECOVERED | {Status.HIT_SS},  # as 6.1.192 has it; 6.1.176 does not
     unrecoverable=_UNRECOVERABLE_2022,
     skip_ends_hit=True,
     fault_handlers=False,

@@ -65,7 +65,7 @@ class BrkStepping(Stepping):
 
     def __init__(self, machine: Machine, pstate: SlotPstate = BRK_2020) -> None:
         self._words = machine.cpu.frame.x
-        self._sets = pstate.sets
+        self._sets, self._clears, self._restores = pstate.sets, pstate.clears, pstate.restores
 
     def words(self, site: Site, slot: int) -> tuple[int, ...]:
         """The instruction and BRK #6."""
@@ -74,18 +74,18 @@ class BrkStepping(Stepping):
     def start(self, frame: Frame, site: Site, reentered: bool) -> int:
         """Mask and go."""
         saved = frame.daif
-        frame.daif = saved | self._sets
+        frame.daif = (saved | self._sets) & ~self._clears
         self._words[32] = site.slot
         return saved
 
     def finish(self, frame: Frame, saved: int, reentered: bool) -> None:
         """Unmask."""
-        frame.daif = saved
+        frame.daif = frame.daif & ~self._restores | saved & self._restores
 
     def cancel(self, frame: Frame, saved: int, reentered: bool, restores: bool) -> None:
         """Unmask, if this kernel remembers to."""
         if restores:
-            frame.daif = saved
+            self.finish(frame, saved, reentered)
 
 
 class SoftwareStepping(Stepping):

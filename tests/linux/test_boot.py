@@ -15,6 +15,7 @@ from armprobe import machine
 from armprobe.commands import linux
 from armprobe.commands.debian import READY, build_initramfs, cache_directory, fetch_kernel
 from armprobe.machine import Machine, MachineError, StopReason
+from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
 
 from .shell import NotFinished, Shell
 
@@ -34,6 +35,30 @@ def test_boot_from_scratch(tmp_path: Path) -> None:
     assert shell.run("uname -r") == f"{files.kernel_version}\n"
     assert shell.run("cat /etc/motd") == "not Debian's\n"
     assert 150_000 < int(shell.run("sed -n 's/MemTotal: *//p' /proc/meminfo").split()[0]) < 192 << 10
+
+
+@pytest.mark.usefixtures("snapshot")
+def test_boot_with_probes(tmp_path: Path) -> None:
+    """The kernel walks its page tables when it has booted, ours among them; and frees its initialisation code."""
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(build_initramfs(fetch_kernel().busybox.read_bytes()))
+    guest = machine.load(fetch_kernel().vmlinuz, initrd=initrd)
+    kprobes = Kprobes(guest)
+    guest.run(until="kernel_init_freeable")  # initialisation code, called once it is mapped for good
+    once = kprobes.register_kprobe(Kprobe("kernel_init_freeable"))
+    opens = kprobes.register_kretprobe(Kretprobe("do_sys_openat2", maxactive=20))
+    printed = linux.boot(guest).decode()
+    assert "Checked W+X mappings: passed" in printed
+    assert not re.search(r"Call trace|WARNING|BUG|Oops|panic", printed)
+    assert once.hits == 1
+    assert opens.hits > 1
+    kprobes.list()
+    assert once.gone
+    with pytest.raises(ProbeError, match="EINVAL: kernel_init_freeable is gone"):
+        kprobes.enable(once)
+    hits = opens.hits
+    Shell(guest).run("cat /proc/version")
+    assert opens.hits > hits
 
 
 def test_uname(shell: Shell) -> None:

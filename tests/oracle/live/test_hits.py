@@ -8,7 +8,6 @@ import pytest
 
 from armprobe.probes import Kretprobe, KretprobeInstance, PtRegs
 
-from ...linux.shell import NotFinished  # noqa: TID252  # tests have no import name to go by
 from .conftest import Compare
 from .journal import DISABLED, HITS, stages, the_last
 from .subjects import Action, EngineProbes, KernelProbes, Subject, at_stage, played
@@ -256,7 +255,6 @@ def test_missed_hit_counts_for_every_probe_there(compare: Compare) -> None:
     assert unregistered[:2] == [0, 1]
 
 
-@pytest.mark.xfail(raises=NotFinished, reason="our v6.1 ends in BUG() here, as 6.1.176 did; 6.1.192 recovers")
 def test_reentry_from_hit_ss_is_missed_and_recovers(snapshot: Path) -> None:
     """A probe hit while the instruction of another is executed out of line, by way of a fault there."""
     for subject in (KernelProbes(snapshot), EngineProbes(snapshot)):
@@ -290,7 +288,6 @@ def test_reentry_from_reenter_is_a_bug(snapshot: Path, kind: type[KernelProbes |
     assert "Failed to recover from reentered kprobes" in reenter_from_reenter(kind(snapshot))
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="we count it as missed before we find that it is a BUG()")
 def test_reentry_from_reenter_is_not_counted_as_missed(snapshot: Path) -> None:
     for subject in (KernelProbes(snapshot), EngineProbes(snapshot)):
         reenter_from_reenter(subject)
