@@ -365,6 +365,10 @@ class Kprobes(Recorded):
             probe.warnings.append(
                 f"{probe.name} is disabled, as unregistering leaves a probe, and therefore not armed: enable it"
             )
+        elif not site.armed and self.machine.kind == "linux":
+            probe.warnings.append(
+                f"{probe.name} waits until Linux has its final page tables: what it executes there before is not seen"
+            )
 
     def _judge(self, addresses: Addresses, address: int, symbol: Symbol) -> tuple[int, int, Decoded]:
         """What the text has at `address`, the instruction proper, and the verdict on it. Raises ProbeError."""

@@ -44,6 +44,8 @@ def test_boot_with_probes(tmp_path: Path) -> None:
     initrd.write_bytes(build_initramfs(fetch_kernel().busybox.read_bytes()))
     guest = machine.load(fetch_kernel().vmlinuz, initrd=initrd)
     kprobes = Kprobes(guest)
+    early = kprobes.register_kprobe(Kprobe("vfs_read", record=False))
+    assert "vfs_read waits until Linux has its final page tables" in early.warnings[0]
     guest.run(until="kernel_init_freeable")  # initialisation code, called once it is mapped for good
     once = kprobes.register_kprobe(Kprobe("kernel_init_freeable"))
     opens = kprobes.register_kretprobe(Kretprobe("do_sys_openat2", maxactive=20))
@@ -56,6 +58,7 @@ def test_boot_with_probes(tmp_path: Path) -> None:
     assert once.gone
     with pytest.raises(ProbeError, match="EINVAL: kernel_init_freeable is gone"):
         kprobes.enable(once)
+    assert early.hits > 0
     hits = opens.hits
     Shell(guest).run("cat /proc/version")
     assert opens.hits > hits
