@@ -58,6 +58,8 @@ clean: ## remove what make made
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
 
+# gdb warns of an executable older than its sources, which the order of a checkout can make it.
+#
 # The stamps are in build/ because the install consists of links there. A room's folder changes when a file is added or
 # removed, which takes a new set of links; one that is edited does not.
 build/run: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS)
@@ -65,14 +67,14 @@ build/run: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS)
 	@rm -rf build
 	@echo "setting up armprobe in $(VENV)"
 	@$(PIP) install --editable .
-	@touch $@
+	@touch guests/demo/demo.elf $@
 
 build/test: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS)
 	@$(call system,$(FOR_TEST))
 	@rm -rf build
 	@echo "setting up armprobe and its tests in $(VENV)"
 	@$(PIP) install --editable '.[test]'
-	@touch build/run $@
+	@touch guests/demo/demo.elf build/run $@
 
 # The first Python that is new enough and can make a virtual environment: Debian's needs the package python3-venv.
 $(VENV)/pyvenv.cfg:
