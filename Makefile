@@ -11,6 +11,8 @@ FOR_RUN := gdb-multiarch:gdb-multiarch
 FOR_TEST := $(FOR_RUN) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-ld:binutils-aarch64-linux-gnu \
 	qemu-system-aarch64:qemu-system-arm /usr/lib/ipxe/qemu/efi-virtio.rom:ipxe-qemu \
 	dtc:device-tree-compiler cpio:cpio
+FOR_DEJAGNU := runtest:dejagnu /usr/src/gdb.tar.xz:gdb-source \
+	/usr/lib/picolibc/aarch64-linux-gnu:picolibc-aarch64-linux-gnu
 
 .PHONY: demo
 demo: build/run ## set up, and show what armprobe does on the demo guest (plain `make`)
@@ -44,6 +46,11 @@ bench: build/test ## measure
 .PHONY: matrix
 matrix: build/test ## try the stub with many debuggers, and write docs/debuggers.md
 	$(PY) -m tests.debuggers.matrix
+
+.PHONY: dejagnu
+dejagnu: build/test ## run tests of GDB's own suite, on QEMU's stub too, and write docs/dejagnu.md
+	@$(call system,$(FOR_DEJAGNU))
+	$(PY) -m tests.dejagnu.run
 
 .PHONY: docs
 docs: build/run ## write docs/commands.md, the reference of commands

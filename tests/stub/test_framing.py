@@ -58,6 +58,14 @@ def test_stream(stream: bytes, expected: list[Event]) -> None:
     assert events(stream) == expected
 
 
+@pytest.mark.parametrize("size", [1, 255, 1023, 1024, 1025, 65_535, PACKET_SIZE])
+@pytest.mark.parametrize("byte", [b"\0", b"f", b"\xff"])
+def test_the_checksum_is_the_sum_of_all_bytes(byte: bytes, size: int) -> None:
+    frame = enframe(byte * size)
+    assert int(frame[-2:], 16) == byte[0] * size % 256
+    assert events(frame) == [Packet(byte * size)]
+
+
 @given(st.binary(max_size=100))
 def test_what_is_framed_comes_out_again(payload: bytes) -> None:
     frame = enframe(payload)
