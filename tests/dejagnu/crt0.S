@@ -11,6 +11,8 @@ _start:
 	msr	vbar_el1, x0
 	mov	x0, #3 << 20		/* CPACR_EL1.FPEN: floating point is not trapped (Arm ARM, D19.2.30) */
 	msr	cpacr_el1, x0
+	mov	x0, #1 << 37		/* TCR_EL1.TBI0: the top byte of addresses is a tag, as in Linux (D19.2.139) */
+	msr	tcr_el1, x0
 	isb
 	ldr	x0, =__tls_start	/* behind a thread's control block of 16 bytes (Arm, "ELF for the Arm 64-bit Architecture") */
 	sub	x0, x0, #16

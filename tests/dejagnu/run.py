@@ -43,12 +43,13 @@ set objdir {folder}
 set subdir .
 set boards_dir {boards}
 set GDB gdb-multiarch
-set gdb_test_timeout 60
+set gdb_test_timeout 30
 set TCL_LIBRARY ""
+set enable_libctf no
 """
 
-Results = Mapping[str, Counter[str]]
-"""Of each test, how often each result came out."""
+Results = Mapping[str, Sequence[tuple[str, str]]]
+"""Of each test, the results, such as "PASS", and what each is of."""
 
 
 def tests() -> list[str]:
@@ -65,15 +66,15 @@ def _suite() -> Path:
     """Where GDB's test suite is unpacked. Raises FileNotFoundError if the package is not installed."""
     if not _SOURCE.exists():
         raise FileNotFoundError("GDB's test suite is not installed (Debian: apt-get install gdb-source)")
-    folder = cache_directory() / "gdb-testsuite"
-    suite = folder / "gdb" / "gdb" / "testsuite"
-    if not (suite / "lib").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(_SOURCE) as archive:
-            wanted = (member for member in archive if member.name.startswith("gdb/gdb/testsuite/"))
-            archive.extractall(folder, wanted, filter="data")
-        suite.joinpath("lib").touch()
-    return suite
+    folder = cache_directory() / "gdb" / "testsuite"  # by another name runtest does not find the parts of it
+    if not folder.exists():
+        print("unpacking GDB's test suite", flush=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished, tarfile.open(_SOURCE) as archive:
+            members = [member for member in archive if member.name.startswith("gdb/gdb/testsuite/")]
+            archive.extractall(unfinished, members)
+            (Path(unfinished) / "gdb" / "gdb" / "testsuite").rename(folder)
+    return folder
 
 
 def _support(folder: Path) -> None:
@@ -113,18 +114,34 @@ def _start(stub: str, names: Sequence[str], suite: Path, socket: Path) -> subpro
         )
 
 
-def read(summary: str) -> tuple[Results, list[str]]:
-    """What is in a gdb.sum: the counts, and what did not come out as it should."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    bad = []
+def read(summary: str) -> Results:
+    """What is in a gdb.sum, by test: each result, and what of."""
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for result, what, name in _RESULT.findall(summary):
-        counts[name][result] += 1
-        if result in _BAD:
-            bad.append(what)
-    return counts, bad
+        found[name].append((result, what))
+    return found
 
 
-def _cell(counts: Counter[str]) -> str:
+def _results(names: Mapping[str, Sequence[str]], suite: Path) -> dict[str, Results]:
+    """Run tests, `names` by stub: both stubs' at the same time."""
+    with tempfile.TemporaryDirectory(prefix="armprobe-") as sockets:
+        runs = {stub: _start(stub, names[stub], suite, Path(sockets) / stub) for stub in STUBS if names[stub]}
+        for run in runs.values():
+            run.wait()
+    return {stub: read((_LOGS / stub / "gdb.sum").read_text(errors="replace")) for stub in runs}
+
+
+def bad(results: Results, known: Mapping[str, str]) -> dict[str, list[str]]:
+    """What did not come out as it should and is not explained, by test."""
+    unexplained = {
+        name: [what for result, what in of if result in _BAD and why(what, known) is None]
+        for name, of in results.items()
+    }
+    return {name: those for name, those in unexplained.items() if those}
+
+
+def _cell(results: Sequence[tuple[str, str]]) -> str:
+    counts = Counter(result for result, _ in results)
     names = {"PASS": "pass", **{bad: bad for bad in _BAD}, "XFAIL": "xfail", "KFAIL": "kfail", "KPASS": "kpass"}
     shown = [f"{counts[result]} {name}" for result, name in names.items() if counts[result]]
     skipped = counts["UNSUPPORTED"] + counts["UNTESTED"]
@@ -136,27 +153,26 @@ def why(what: str, known: Mapping[str, str]) -> str | None:
     return next((reason for beginning, reason in known.items() if what.startswith(beginning)), None)
 
 
-def _report(results: Mapping[str, tuple[Results, list[str]]], names: Sequence[str]) -> str:
-    known, nothing = explanations(), Counter[str]()
-    ours, theirs = (results[stub] for stub in STUBS)
-    totals = [sum((found[0][name] for name in names if name in found[0]), Counter[str]()) for found in (ours, theirs)]
-    lines = [
-        "| test | armprobe | QEMU 7.2 |\n| --- | --- | --- |\n",
-        *(f"| {n} | {_cell(ours[0].get(n, nothing))} | {_cell(theirs[0].get(n, nothing))} |\n" for n in names),
-        f"| all | {_cell(totals[0])} | {_cell(totals[1])} |\n",
-        "\n## What fails with armprobe\n\n",
-    ]
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for what in ours[1]:
-        reasons[why(what, known) or "**Not explained.**"].append(what)
+def _report(results: Mapping[str, Results], names: Sequence[str], known: Mapping[str, str]) -> str:
+    def row(title: str, those: Sequence[str]) -> str:
+        cells = (_cell([each for name in those for each in results[stub].get(name, ())]) for stub in STUBS)
+        return f"| {title} | {' | '.join(cells)} |\n"
+
+    lines = ["| test | armprobe | QEMU 7.2 |\n| --- | --- | --- |\n", *(row(name, [name]) for name in names)]
+    lines += [row("all", names), "\n## What fails with armprobe\n\n"]
+    reasons: dict[str, set[str]] = defaultdict(set)
+    for of in results[STUBS[0]].values():
+        for result, what in of:
+            if result in _BAD:
+                reasons[why(what, known) or "**Not explained.**"].add(what)
     for reason, those in reasons.items():
-        lines += [f"* {reason}\n", *(f"  * `{what}`\n" for what in sorted(set(those)))]
+        lines += [f"* {reason}\n", *(f"  * `{what}`\n" for what in sorted(those))]
     return "".join(lines if reasons else [*lines, "Nothing.\n"])
 
 
 def main() -> int:
     """Run the tests and write the document; 1 if something fails with armprobe that is not explained."""
-    parser = argparse.ArgumentParser(description="Runs tests of GDB's test suite. Takes a quarter of an hour.")
+    parser = argparse.ArgumentParser(description="Runs tests of GDB's test suite. Takes some minutes.")
     parser.add_argument("tests", nargs="*", help="such as gdb.base/break; all of tests.txt, and the document, without")
     options = parser.parse_args()
     names = options.tests or tests()
@@ -169,19 +185,20 @@ def main() -> int:
     except FileNotFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    results = {}
-    with tempfile.TemporaryDirectory(prefix="armprobe-") as sockets:
-        runs = {stub: _start(stub, names, suite, Path(sockets) / stub) for stub in STUBS}
-        for stub, run in runs.items():
-            run.wait()
-            results[stub] = read((_LOGS / stub / "gdb.sum").read_text(errors="replace"))
-    for stub, (_, bad) in results.items():
-        print(f"{stub}: {len(bad)} failed", *bad, sep="\n  ")
+    known = explanations()
+    results = _results(dict.fromkeys(STUBS, names), suite)
+    # The suite has races and time-outs of its own, which a busy computer brings out: what fails is tried again, alone.
+    again = {stub: list(bad(of, known)) for stub, of in results.items()}
+    for stub, repeated in _results(again, suite).items():
+        results[stub] = {**results[stub], **repeated}
+    for stub, of in results.items():
+        failed = [what for those in bad(of, known).values() for what in those]
+        print(f"{stub}: {len(failed)} failed unexplained", *failed, sep="\n  ")
     if not options.tests:
         before, _, rest = _DOCUMENT.read_text().partition(_BEGIN)
         _, end, after = rest.partition(_END)
-        _DOCUMENT.write_text(f"{before}{_BEGIN}{_report(results, names)}{end}{after}")
-    return int(any(why(what, explanations()) is None for what in results[STUBS[0]][1]))
+        _DOCUMENT.write_text(f"{before}{_BEGIN}{_report(results, names, known)}{end}{after}")
+    return int(bool(bad(results[STUBS[0]], known)))
 
 
 if __name__ == "__main__":
