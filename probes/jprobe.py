@@ -11,6 +11,7 @@ from typing import Final
 from armprobe.machine import Machine, Stop, StopReason
 from armprobe.machine.frame import Frame
 
+from .entry_probe import EntryProbe
 from .kprobe import Condition, Kprobe
 from .pt_regs import PtRegs
 from .record import Stage
@@ -24,7 +25,7 @@ _SIZE: Final = 8  # bytes: the HVC, and jprobe_return_break
 _IN_REGISTERS: Final = 8  # arguments (AAPCS64)
 
 
-class Jprobe:
+class Jprobe(EntryProbe):
     """A function to be called with the arguments of the function probed, before that is executed.
 
     `entry(...)` gets as many of x0 to x7 as it has positional parameters, and runs where the function would have:
@@ -56,54 +57,9 @@ class Jprobe:
         self.hits = 0
 
     @property
-    def symbol_name(self) -> str | None:
-        """The function's symbol, if it was given."""
-        return self.kp.symbol_name
-
-    @property
-    def addr(self) -> int | None:
-        """The function's address, once registered."""
-        return self.kp.addr
-
-    @property
-    def offset(self) -> int:
-        """Bytes from the symbol: 0."""
-        return self.kp.offset
-
-    @property
     def nmissed(self) -> int:
         """Calls whose entry was hit while another probe was being handled."""
         return self.kp.nmissed
-
-    @property
-    def flags(self) -> int:
-        """See `Kprobe`."""
-        return self.kp.flags
-
-    @property
-    def gone(self) -> bool:
-        """Whether the function is no longer there."""
-        return self.kp.gone
-
-    @property
-    def disabled(self) -> bool:
-        """Whether it is disabled, or gone."""
-        return self.kp.disabled
-
-    @property
-    def warnings(self) -> list[str]:
-        """What its user should know although it was accepted."""
-        return self.kp.warnings
-
-    @property
-    def registered(self) -> bool:
-        """Whether it is registered now."""
-        return self.kp.registered
-
-    @property
-    def name(self) -> str:
-        """What its user called it."""
-        return self.kp.name
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name} hits={self.hits} nmissed={self.nmissed}>"

@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from .entry_probe import EntryProbe
 from .errors import ProbeError
 from .kprobe import Condition, Kprobe
 from .pt_regs import PtRegs
@@ -58,7 +59,7 @@ ReturnHandler = Callable[[KretprobeInstance, PtRegs], object]
 EntryHandler = Callable[[KretprobeInstance, PtRegs], int | None]
 
 
-class Kretprobe:
+class Kretprobe(EntryProbe):
     """A probe on the return of a function.
 
     `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns
@@ -113,59 +114,6 @@ class Kretprobe:
         if self.maxactive <= 0:
             self.maxactive = DEFAULT_MAXACTIVE
         self.nmissed = self.leaked = 0
-
-    @property
-    def symbol_name(self) -> str | None:
-        """The function's symbol, if it was given."""
-        return self.kp.symbol_name
-
-    @property
-    def addr(self) -> int | None:
-        """The function's address, once registered."""
-        return self.kp.addr
-
-    @addr.setter
-    def addr(self, value: int | None) -> None:
-        self.kp.addr = value
-
-    @property
-    def offset(self) -> int:
-        """Bytes from the symbol; only the function's entry can be probed."""
-        return self.kp.offset
-
-    @property
-    def flags(self) -> int:
-        """See `Kprobe`."""
-        return self.kp.flags
-
-    @flags.setter
-    def flags(self, value: int) -> None:
-        self.kp.flags = value
-
-    @property
-    def gone(self) -> bool:
-        """Whether the function is no longer there."""
-        return self.kp.gone
-
-    @property
-    def disabled(self) -> bool:
-        """Whether it is disabled, or gone."""
-        return self.kp.disabled
-
-    @property
-    def warnings(self) -> list[str]:
-        """What its user should know although it was accepted."""
-        return self.kp.warnings
-
-    @property
-    def registered(self) -> bool:
-        """Whether it is registered now."""
-        return self.kp.registered
-
-    @property
-    def name(self) -> str:
-        """What its user called it."""
-        return self.kp.name
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name} hits={self.hits} nmissed={self.nmissed} kp.nmissed={self.kp.nmissed}>"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from armprobe.machine.frame import DAIF, PSTATE_D, PSTATE_I
@@ -113,70 +113,33 @@ V4_8: Final = HitRules(
     frees_instances=True,
 )
 
-V5_4: Final = HitRules(
-    stepping="ss",
+V5_4: Final = replace(
+    V4_8,
     slot_pstate=SS_2019,
-    trampoline="direct",
     trampolines=("direct",),
     frame=TrampolineFrame(size=0x140, record=False),
-    recovers_from=_RECOVERED,
-    unrecoverable=_UNRECOVERABLE_2016,
     skip_ends_hit=True,
-    fault_handlers=True,
-    fault_restores_daif=False,
     jprobes=False,
-    instance_fp="",
-    sets_return_pc=False,
-    frees_instances=True,
 )
 
-V5_10: Final = HitRules(
+V5_10: Final = replace(
+    V5_4,
     stepping="brk",
     slot_pstate=BRK_2020,
-    trampoline="direct",
-    trampolines=("direct",),
     frame=TrampolineFrame(size=0x150, record=False),
-    recovers_from=_RECOVERED,
-    unrecoverable=_UNRECOVERABLE_2016,
-    skip_ends_hit=True,
-    fault_handlers=True,
-    fault_restores_daif=False,
-    jprobes=False,
     instance_fp="sp",
-    sets_return_pc=False,
     frees_instances=False,
 )
 
-V6_1: Final = HitRules(
-    stepping="brk",
-    slot_pstate=BRK_2020,
-    trampoline="direct",
-    trampolines=("direct",),
+V6_1: Final = replace(
+    V5_10,
     frame=TrampolineFrame(size=0x150, record=True),
     recovers_from=_RECOVERED | {Status.HIT_SS},  # as 6.1.192 has it; 6.1.176 does not
     unrecoverable=_UNRECOVERABLE_2022,
-    skip_ends_hit=True,
     fault_handlers=False,
     fault_restores_daif=True,
-    jprobes=False,
     instance_fp="x29",
     sets_return_pc=True,
-    frees_instances=False,
 )
 
-V6_9: Final = HitRules(
-    stepping="brk",
-    slot_pstate=BRK_2020,
-    trampoline="brk",
-    trampolines=("brk",),
-    frame=TrampolineFrame(size=0x150, record=True),
-    recovers_from=_RECOVERED,
-    unrecoverable=_UNRECOVERABLE_2022,
-    skip_ends_hit=True,
-    fault_handlers=False,
-    fault_restores_daif=True,
-    jprobes=False,
-    instance_fp="x29",
-    sets_return_pc=True,
-    frees_instances=False,
-)
+V6_9: Final = replace(V6_1, trampoline="brk", trampolines=("brk",), recovers_from=_RECOVERED)
