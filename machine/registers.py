@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from unicorn import arm64_const as reg
@@ -41,6 +41,9 @@ class GeneralRegisters:
 
     def __len__(self) -> int:
         return 31
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._cpu.load().x[:31].tolist())
 
 
 class Registers:

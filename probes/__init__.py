@@ -14,9 +14,10 @@ from .moment import Moment
 from .pt_regs import PtRegs
 from .record import Hit, Stage, Task, trace_line
 from .recorder import HandlerError
-from .registry import STEPPINGS, Kprobes, Probe
+from .registry import Kprobes, Probe
 from .rules import Status
 from .simulate import simulate
+from .stepping import STEPPINGS
 from .tables import Area
 from .trampoline import TRAMPOLINES
 

@@ -28,17 +28,9 @@ from .moment import Moment
 from .record import Hit, Stage
 from .recorder import Recorded, Recorder
 from .returns import Returns
-from .rules import BRK_2020, SS_2019
 from .site import Site
 from .slots import Slots
-from .stepping import (
-    KPROBES_BRK,
-    KPROBES_BRK_WORD,
-    BranchStepping,
-    BrkStepping,
-    SoftwareStepping,
-    Stepping,
-)
+from .stepping import KPROBES_BRK, KPROBES_BRK_WORD, STEPPINGS, BranchStepping, Stepping, followed
 from .tables import Area, Tables
 from .tasks import Tasks
 from .text import Text
@@ -47,7 +39,6 @@ from .unwind import Unwind
 
 Probe = Kprobe | Kretprobe | Jprobe
 _P = TypeVar("_P", Kprobe, Kretprobe)
-STEPPINGS: Final = ("ss", "brk", "branch")
 
 _PROBED: Final[WeakSet[Machine]] = WeakSet()  # each exception has one handler
 _UNKNOWN: Final = Decoded(
@@ -93,10 +84,7 @@ class Kprobes(Recorded):
         self._recorder = Recorder(machine)
         self._recorder.task = Tasks(machine).current
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
-        own = {rules.stepping: rules.slot_pstate}
-        software = SoftwareStepping(machine, own.get("ss", SS_2019))
-        breaks = BrkStepping(machine, own.get("brk", BRK_2020))
-        self._stepping: Stepping = software if self.stepping == "ss" else breaks
+        self._stepping: Stepping = followed(machine, rules, self.stepping)
         self._branches = BranchStepping() if self.stepping == "branch" else None
         self._returns = Returns(
             machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._text, self._stepping

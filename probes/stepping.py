@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine import Machine
 from armprobe.machine.frame import Frame
 
-from .rules import BRK_2020, SS_2019, SlotPstate
+from .rules import BRK_2020, SS_2019, HitRules, SlotPstate
 
 if TYPE_CHECKING:
     from .site import Site
 
+STEPPINGS: Final = ("ss", "brk", "branch")
 KPROBES_BRK_IMM: Final = 4
 KPROBES_BRK_SS_IMM: Final = 6
 KRETPROBES_BRK_IMM: Final = 7
@@ -63,7 +64,7 @@ class BrkStepping(Stepping):
     name = "brk"
     size = 8
 
-    def __init__(self, machine: Machine, pstate: SlotPstate = BRK_2020) -> None:
+    def __init__(self, machine: Machine, pstate: SlotPstate) -> None:
         self._words = machine.cpu.frame.x
         self._sets, self._clears, self._restores = pstate.sets, pstate.clears, pstate.restores
 
@@ -94,7 +95,7 @@ class SoftwareStepping(Stepping):
     name = "ss"
     size = 4
 
-    def __init__(self, machine: Machine, pstate: SlotPstate = SS_2019) -> None:
+    def __init__(self, machine: Machine, pstate: SlotPstate) -> None:
         self._step = machine.software_step
         self._pstate = pstate
 
@@ -137,3 +138,12 @@ class BranchStepping(Stepping):
     def words(self, site: Site, slot: int) -> tuple[int, ...]:
         """The instruction and B."""
         return site.original, 0x1400_0000 | (site.addr - slot) // 4 & 0x3FF_FFFF
+
+
+def followed(machine: Machine, rules: HitRules, name: str) -> Stepping:
+    """The design of that name, or `brk` for "branch": what is stepped by it is followed to its end.
+
+    PSTATE in the slot is as in the era's rules where that is its own design; else as in the last kernel that had it.
+    """
+    own = rules.slot_pstate if name == rules.stepping else None
+    return SoftwareStepping(machine, own or SS_2019) if name == "ss" else BrkStepping(machine, own or BRK_2020)
