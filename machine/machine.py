@@ -28,7 +28,7 @@ from .psci import Psci
 from .registers import Registers
 from .run_loop import RunLoop
 from .scratch import Scratch
-from .snapshot import Snapshot
+from .snapshot import Part, Snapshot
 from .software_step import SoftwareStep
 from .stop import Stop, StopReason
 from .symbols import Symbols
@@ -60,6 +60,7 @@ class Machine:
         self.scratch = Scratch(self, resumed[1] if resumed else None)
         self.software_step = SoftwareStep(self)
         self.between_slices: Callable[[], None] = lambda: None
+        self.parts: dict[str, Part] = {}  # what others add to the state
         self.on_restore: list[Callable[[], None]] = []
         self.before_save: list[Callable[[], None]] = []  # each may raise MachineError to refuse
         self.run_loop = RunLoop(self)
@@ -270,6 +271,11 @@ class Machine:
     def restore(self, state: Snapshot) -> None:
         """Make the machine what it was when `state` was taken from it."""
         snapshot.put_back(self, state)
+
+    def add_part(self, name: str, part: Part) -> None:
+        """Make `part` a part of the machine's state; in snapshots from before it is as it is now."""
+        self.parts[name] = part
+        self.initial.state[name] = {key: getattr(part, key) for key in part.STATE}
 
     def save(self, path: str | Path, key: str = "") -> None:
         """Write the state to a file that `machine.load` accepts; `key` is for `snapshot.read_key`.

@@ -48,10 +48,6 @@ class Scratch:
         """Count `size` bytes of the guest's own memory as code that is executed out of line."""
         self._adopted.update(range(address, address + size, 4))
 
-    def give_up(self, address: int, size: int) -> None:
-        """Undo an `adopt`."""
-        self._adopted.difference_update(range(address, address + size, 4))
-
     def allocate(self, size: int, align: int = 8) -> int:
         """The address of `size` bytes, readable and executable by EL1 and writable only by the machine.
 

@@ -54,23 +54,24 @@ def put_back(machine: Machine, snapshot: Snapshot) -> None:
     _set_state(machine, snapshot.context, snapshot.state)
 
 
-class _Part(Protocol):
-    """What has state: the names of the attributes that hold all of it."""
+class Part(Protocol):
+    """What has state: the names of the attributes that hold all of it, as JSON can."""
 
     @property
     def STATE(self) -> tuple[str, ...]: ...
 
 
-def _parts(machine: Machine) -> dict[str, _Part]:
-    parts: dict[str, _Part] = {
+def _parts(machine: Machine) -> dict[str, Part]:
+    parts: dict[str, Part] = {
         "clock": machine.clock,
         "gic": machine.gic,
         "uart": machine.uart,
         "counter_access": machine.counter_access,
         "run_loop": machine.run_loop,
         "calls": machine.calls,
+        "software_step": machine.software_step,
     }
-    return parts | {timer.name: timer for timer in machine.timers.values()}
+    return parts | {timer.name: timer for timer in machine.timers.values()} | machine.parts
 
 
 def _state(machine: Machine) -> dict[str, Any]:
@@ -83,7 +84,8 @@ def _state(machine: Machine) -> dict[str, Any]:
 
 def _set_state(machine: Machine, context: bytes, state: dict[str, Any]) -> None:
     for name, part in _parts(machine).items():
-        for key, value in json.loads(json.dumps(state[name])).items():
+        # A part that is not in it is younger, and goes back to what it was at first.
+        for key, value in json.loads(json.dumps(state.get(name, machine.initial.state[name]))).items():
             setattr(part, key, value)
     machine.gic.running = [(number, priority) for number, priority in machine.gic.running]
     machine.scratch.set_state(state["scratch"])

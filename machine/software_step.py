@@ -24,10 +24,12 @@ _ERET: Final = 0xD69F_03E0
 class SoftwareStep:
     """Steps one machine's CPU from inside the handler of an exception."""
 
+    STATE = ("eret", "before")
+
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.eret: int | None = None  # the address of an ERET of our own
-        self._before = 0  # the three bits of MDSCR_EL1 as the guest has them
+        self.before = 0  # the three bits of MDSCR_EL1 as the guest has them
 
     def enabled(self, frame: Frame) -> bool:
         """Whether MDSCR_EL1 asks for steps; PSTATE.D decides whether they are taken."""
@@ -36,12 +38,12 @@ class SoftwareStep:
     def enable(self, frame: Frame) -> None:
         """Ask for steps at EL1 from now on."""
         mdscr = frame.system(frame.layout.mdscr_el1)
-        self._before = mdscr & _ENABLED & ~MDSCR_SS
+        self.before = mdscr & _ENABLED & ~MDSCR_SS
         frame.set_system(frame.layout.mdscr_el1, mdscr | _ENABLED)
 
     def disable(self, frame: Frame) -> None:
         """Ask for no more steps. The frame of an exception is brought up to date with what the CPU makes of that."""
-        frame.set_system(frame.layout.mdscr_el1, frame.system(frame.layout.mdscr_el1) & ~_ENABLED | self._before)
+        frame.set_system(frame.layout.mdscr_el1, frame.system(frame.layout.mdscr_el1) & ~_ENABLED | self.before)
         frame.pstate &= ~PSTATE_SS
         self._synchronize(frame)
 

@@ -11,7 +11,7 @@ handlers. There is one CPU, so what the kernel keeps per CPU is kept once. What 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.machine.exceptions import IL, Class, Raised
@@ -35,6 +35,9 @@ _STEPS_SHOWN: Final = 3  # unexpected steps, before the machine stops for them
 _ACTIVE, _SS, _REENTER, _SSDONE = Status.HIT_ACTIVE, Status.HIT_SS, Status.REENTER, Status.HIT_SSDONE
 
 
+Flight = dict[str, Any]  # JSON
+
+
 class Running(NamedTuple):
     """The kernel's `kprobe_ctlblk`, or the part of it that a re-entry saves."""
 
@@ -45,6 +48,8 @@ class Running(NamedTuple):
 
 class Engine:
     """Handles the hits of one machine. `sites` is the table of breakpoints, which the registry fills."""
+
+    STATE = ("flight",)
 
     def __init__(
         self, machine: Machine, rules: HitRules, name: str, sites: Mapping[int, Site], recorder: Recorder
@@ -63,6 +68,7 @@ class Engine:
         self._saved_daif = 0
         self._previous: list[Running] = []
         self._instance: Kprobe | None = None  # whose handler is running
+        self._flight: Flight | None = None  # what the state that the machine was put into has of it
         self._step_awaited = 0  # where the PC will be at the software step exception that ends a slot
         self._unexpected_steps = 0
         self.observer: Observer | None = None
@@ -78,6 +84,25 @@ class Engine:
         machine.claim_fault(self._fault)
         machine.claim_hvc(STONE_IMM, self._stone_reached)
         self._stone = 0
+        machine.add_part("hits", self)
+
+    @property
+    def flight(self) -> Flight:
+        """What of the hits is kept with the machine's state: at a stop and in a handler, which end with it, none."""
+        hits = [*self._previous, Running(self.site, self.status, self._saved_daif)]
+        if self._machine.dispatcher.resume is not None or self._machine.cpu.held:
+            hits = []
+        kept = [[hit.site.addr, hit.site.slot, hit.status, hit.saved_daif] for hit in hits if hit.site is not None]
+        return {"hits": kept, "step_awaited": self._step_awaited, "stone": self._stone}
+
+    @flight.setter
+    def flight(self, flight: Flight) -> None:
+        self._flight = flight
+
+    def steps(self, site: Site) -> bool:
+        """Whether the instruction of `site` is being executed out of line, and its end awaited."""
+        hits = (*self._previous, Running(self.site, self.status, self._saved_daif))
+        return any(hit.site is site and hit.status in (_SS, _REENTER) for hit in hits)
 
     @property
     def busy(self) -> set[Site]:
@@ -396,7 +421,10 @@ class Engine:
                 probe.nmissed += 1
             running = self._instance
             if running is not None and running.fault_handler is not None:
-                return bool(running.fault_handler(running, self.regs, syndrome))
+                try:
+                    return bool(running.fault_handler(running, self.regs, syndrome))
+                except Exception as error:
+                    self._recorder.failed(running, Stage.PRE if self.status == _ACTIVE else Stage.POST, error)
         return False
 
     def _fault_in_unfollowed_slot(self, frame: Frame) -> None:
@@ -432,12 +460,21 @@ class Engine:
         self._unexpected_steps = 0
         self.over()
 
-    def restore(self) -> None:
-        """The machine's memory is another."""
-        self._stone = 0
-        self._machine.software_step.eret = None
+    def restored_slots(self) -> set[int]:
+        """The slots in which something is being executed in the state that the machine was put into."""
+        return set() if self._flight is None else {slot for _, slot, _, _ in self._flight["hits"]}
+
+    def restore(self, find: Callable[[int, int], Site]) -> None:
+        """Take up the hits of the state that the machine was put into; `find` gives the site of an address and slot."""
         self._recorder.stop = None
         self.reset()
+        flight, self._flight = self._flight, None
+        assert flight is not None
+        self._stone, self._step_awaited = flight["stone"], flight["step_awaited"]
+        for address, slot, status, daif in flight["hits"]:
+            if self.site is not None:
+                self._push()
+            self.site, self.status, self._saved_daif = find(address, slot), Status(status), daif
 
     def enter_return_handler(self, site: Site) -> None:
         """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers."""

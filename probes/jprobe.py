@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import struct
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from armprobe.machine import Machine, Stop, StopReason
 from armprobe.machine.frame import Frame
@@ -68,15 +68,19 @@ class Jprobe(EntryProbe):
 class Jprobes:
     """The jprobes of one machine at work: setjmp_pre_handler, jprobe_return and longjmp_break_handler."""
 
+    STATE = ("state",)
+
     def __init__(self, machine: Machine, recorder: Recorder, failed: Callable[[], None]) -> None:
         self._machine = machine
         self._recorder = recorder
         self._failed = failed
         self._words = machine.cpu.frame.x
         self._code = 0  # address of the HVC that calls the entry; the BRK behind it is jprobe_return_break
+        self._known: list[Jprobe] = []
         self._running: Jprobe | None = None
         self._saved: tuple[bytes, int] = (b"", 0)  # jprobe_saved_regs: x0 to x30, sp and pc, and pstate
         machine.claim_hvc(HVC_IMM, self._enter)
+        machine.add_part("jprobes", self)
 
     def install(self) -> None:
         """Put the code that calls entries into guest memory, if it is not there. Raises MachineError without room."""
@@ -97,13 +101,22 @@ class Jprobes:
             regs.pc = self._code
             return 1
 
+        if probe not in self._known:
+            self._known.append(probe)
         probe.kp.pre_handler = set_jump
         probe.kp.break_handler = self._long_jump
 
-    def restore(self) -> None:
-        """The machine's memory is another: the code has to be put there again."""
-        self._code = 0
-        self._running = None
+    @property
+    def state(self) -> list[Any]:
+        """What is kept with the machine's state: where the code is, and the entry that is about to be called."""
+        running = -1 if self._running is None else self._known.index(self._running)
+        return [self._code, running, self._saved[0].hex(), self._saved[1]]
+
+    @state.setter
+    def state(self, state: list[Any]) -> None:
+        self._code, running, general, pstate = state
+        self._running = None if running < 0 else self._known[running]
+        self._saved = bytes.fromhex(general), pstate
 
     def _enter(self, frame: Frame) -> bool:
         if not self._code or frame.pc != self._code + 4:

@@ -100,7 +100,10 @@ class Recorder:
         if probe.record:
             self.hits.append(hit)
             if self.on_hit is not None:
-                self.on_hit(hit)
+                try:
+                    self.on_hit(hit)
+                except Exception as error:
+                    self.failed(probe, stage, error)
         if stage in probe.stop and self.stop is None:
             self.stop = hit
 

@@ -13,7 +13,7 @@ from armprobe.machine import Machine, MachineError, Symbol
 from . import record
 from .address import Addresses
 from .backtrace import Backtrace, Walker
-from .decode import Decoded
+from .decode import Decoded, decode
 from .departures import Departures
 from .engine import Engine
 from .era import DEFAULT_ERA, Era, find_era
@@ -332,7 +332,15 @@ class Kprobes(Recorded):
         site = self._sites.get(address)
         if site is None:
             site = Site(address, *self._judge(self._addresses, address, symbol), self._stepping)
-        site.probes.insert(0, probe)
+        if probe.break_handler is None:
+            site.probes.insert(0, probe)
+        elif any(other.break_handler is not None for other in site.probes):  # add_new_kprobe
+            reason = (
+                f"{probe.name} has a jprobe already, and two cannot be at one place: use a kprobe"
+            )
+            raise ProbeError(errno.EEXIST, reason)
+        else:
+            site.probes.append(probe)  # as its pre-handler ends the turn of all behind it
         site.refresh()
         try:
             self._install_code(site)
@@ -367,7 +375,7 @@ class Kprobes(Recorded):
 
     def _choose_stepping(self, site: Site) -> None:
         """Step by a branch where that was asked for and nobody needs to know when the instruction is done."""
-        if self._branches is None:
+        if self._branches is None or self._engine.steps(site):
             return
         followed = any(probe.post_handler is not None or Stage.POST in probe.stop for probe in site.active)
         wanted = self._stepping if followed else self._branches
@@ -450,13 +458,12 @@ class Kprobes(Recorded):
 
     def _restored(self) -> None:
         """The machine was put into another state: give its memory the breakpoints that there are now, and no others."""
-        self._retired.clear()  # which slots are in use is part of the machine's state
-        self._engine.restore()
-        self._slots.restore()
+        self._retired.clear()
         for site in self._sites.values():
             site.armed, site.slot = False, 0
+        self._slots.restore(self._sites, self._engine.restored_slots())
+        self._engine.restore(self._site_of_hit)
         self._returns.restore()
-        self._jprobes.restore()
         self._recorder.forget_after(self.machine.instructions)
         for address, original in self._words.items():
             try:
@@ -472,6 +479,16 @@ class Kprobes(Recorded):
             if site.active:
                 self._guest.rearm(site)
         self._guest.restore()
+
+    def _site_of_hit(self, address: int, slot: int) -> Site:
+        """The site of a hit that is being handled, in a state that the machine was put into: it may be registered."""
+        site = self._sites.get(address)
+        if site is None or site.slot != slot:
+            word = self._words[address]
+            site = Site(address, word, word, decode(word, self.era), self._stepping)
+            site.slot = slot
+            self._retired.append(site)
+        return site
 
     def _reap(self) -> None:
         """Give back the slots of removed probes, once nothing is executed there."""

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import bisect
 import struct
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from armprobe.machine import Machine, MachineError
@@ -18,18 +18,26 @@ _NEAR: Final = BranchStepping.size
 
 
 class Slots:
-    """Hands out the slots of one machine, the lowest free one first."""
+    """Hands out the slots of one machine, the lowest free one first.
+
+    Which are taken is part of the machine's state, as what is in them is.
+    """
+
+    STATE = ("taken",)
 
     def __init__(self, machine: Machine, text: Text) -> None:
         self._machine = machine
         self._text = text
-        self._near: list[int] | None = None  # those for branches that are free, highest first
+        self.taken: list[list[int]] = []  # each slot that is, its size in bytes and the address of its instruction
+        self._places: list[int] = []  # all slots for branches that there are, highest first
+        self._near: list[int] = []  # those of them that are free, in reverse of the order in which they are given out
+        machine.add_part("slots", self)
 
     def take(self, site: Site) -> None:
         """Give `site` a slot for its instruction. Raises MachineError when none is left."""
         machine, stepping = self._machine, site.stepping
         slot = machine.scratch.allocate(stepping.size) if stepping.post else self._take_near(site.addr)
-        code = struct.pack(f"<{stepping.size // 4}I", *stepping.words(site, slot))
+        code = _code(site, slot)
         if stepping.post:
             machine.scratch.write(slot, code)
         else:
@@ -37,36 +45,63 @@ class Slots:
         # The machine answers the guest's accesses to timer registers where they stand; this is such a place now.
         machine.counter_access.watch(find_sites(code[:4], slot))
         site.slot = slot
+        self.taken.append([slot, stepping.size, site.addr])
 
     def give_back(self, site: Site) -> None:
         """The slot of `site` is not used any more."""
-        machine, slot = self._machine, site.slot
-        site.slot = 0
+        slot, site.slot = site.slot, 0
+        self._free(next(taken for taken in self.taken if taken[0] == slot))
+
+    def _free(self, taken: list[int]) -> None:
+        machine, (slot, size, _) = self._machine, taken
         if any((slot, writes) in machine.counter_access.sites for writes in (False, True)):
             return
-        if site.stepping.post:
-            machine.scratch.free(slot, site.stepping.size)
+        self.taken.remove(taken)
+        if slot in self._places:
+            # Nothing tells when a slot that ends in a branch has been left, so it stays as it is, and is used last.
+            self._near.insert(0, slot)
         else:
-            machine.memory.write(slot, bytes(site.stepping.size))
-            machine.scratch.give_up(slot, site.stepping.size)
-            if self._near is not None:
-                bisect.insort(self._near, slot, key=lambda free: -free)
+            machine.scratch.free(slot, size)
 
-    def restore(self) -> None:
-        """The machine's memory is another, and who uses what in it is part of its state."""
-        self._near = None
+    def restore(self, sites: Mapping[int, Site], running: Collection[int]) -> None:
+        """The machine's memory is another: give `sites` the slots that they have in it, and free the others.
+
+        But for those that something is being executed in, `running`.
+        """
+        used = {slot for slot, _, _ in self.taken}
+        self._near = [place for place in self._places if place not in used]
+        for taken in list(self.taken):
+            slot, size, address = taken
+            site = sites.get(address)
+            if site is not None and not site.slot and size == site.stepping.size and self._holds(slot, site):
+                site.slot = slot
+            elif slot not in running:
+                self._free(taken)
+
+    def _holds(self, slot: int, site: Site) -> bool:
+        try:
+            return self._machine.memory.read(slot, site.stepping.size) == _code(site, slot)
+        except MachineError:
+            return False
 
     def _take_near(self, address: int) -> int:
         """A slot that B reaches from `address`: in the padding between the guest's text and the end of its pages.
 
         Raises MachineError where there is none.
         """
-        scratch = self._machine.scratch
-        if self._near is None:
-            places = (place for start, end in self._text.padding() for place in range(start, end - _NEAR + 1, _NEAR))
-            self._near = sorted((place for place in places if place not in scratch), reverse=True)
+        if not self._places:
+            padding = self._text.padding()
+            places = (place for start, end in padding for place in range(start, end - _NEAR + 1, _NEAR))
+            self._places = sorted(places, reverse=True)
+            self._near = list(self._places)
+        pc = self._machine.cpu.frame.pc
         for i in range(len(self._near) - 1, -1, -1):
-            if abs(self._near[i] - address) < REACH - _NEAR:
-                scratch.adopt(self._near[i], _NEAR)
+            slot = self._near[i]
+            if abs(slot - address) < REACH - _NEAR and not slot <= pc < slot + _NEAR:
+                self._machine.scratch.adopt(slot, _NEAR)
                 return self._near.pop(i)
         raise MachineError("no padding of the guest's text is within the 128 MiB that a branch reaches: step by brk")
+
+
+def _code(site: Site, slot: int) -> bytes:
+    return struct.pack(f"<{site.stepping.size // 4}I", *site.stepping.words(site, slot))

@@ -175,6 +175,20 @@ def test_a_fault_in_a_guest_function_that_a_handler_calls(demo: machine.Machine,
         assert "Oops" in demo.console.read().decode()
 
 
+def test_a_fault_handler_that_raises(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v5.4")
+
+    def fail(probe: Kprobe, regs: PtRegs, syndrome: int) -> int:
+        raise ValueError("no")
+
+    kprobes.register_kprobe(
+        Kprobe("kfree", post_handler=lambda p, regs, flags: demo.call("strlen", 0xDEAD_0000), fault_handler=fail)
+    )
+    demo.run(instructions=50_000)
+    assert [(error.stage, str(error.error)) for error in kprobes.errors] == [(Stage.POST, "no")]
+    assert "Oops" in demo.console.read().decode()  # the guest has to see to the fault itself
+
+
 def test_fault_handlers_are_refused_where_there_are_none(demo: machine.Machine) -> None:
     kprobes = Kprobes(demo, "v6.1")
     with pytest.raises(ProbeError, match=r"EINVAL: .*v6\.1 has no fault_handler"):
@@ -281,6 +295,40 @@ def test_a_branch_takes_one_exception_and_a_post_handler_two(demo: machine.Machi
     assert raised[7] == 2 * (probe.hits - hits) > 10
 
 
+@pytest.mark.parametrize("make", [Kprobe, Kretprobe])
+def test_a_probe_that_its_handler_removes(demo: machine.Machine, make: type[Kprobe | Kretprobe]) -> None:
+    """Its slot is still to be executed, and nothing tells when that is done."""
+    kprobes = Kprobes(demo, "v6.1", "branch")
+
+    def remove(probe: Kprobe, regs: PtRegs) -> None:
+        kprobes.unregister(probe)
+        kprobes.register_kprobe(Kprobe("strlen"))
+
+    if make is Kprobe:
+        kprobes.register_kprobe(Kprobe("kfree", pre_handler=remove))
+    else:
+        kprobes.register_kretprobe(
+            Kretprobe("kfree", entry_handler=lambda ri, regs: kprobes.unregister(ri.rp) if ri.rp else None)
+        )
+    demo.run(instructions=50_000)
+    assert "Oops" not in demo.console.read().decode()
+
+
+def test_a_follower_removed_while_the_slot_is_executed(demo: machine.Machine) -> None:
+    """What is under way ends as it began; then the instruction is stepped by a branch."""
+    kprobes = Kprobes(demo, "v6.1", "branch")
+    kprobes.register_kprobe(Kprobe("kfree"))
+    posts = []
+    follower = kprobes.register_kprobe(Kprobe("kfree", post_handler=lambda p, regs, flags: posts.append(p)))
+    demo.run(until="kfree")
+    demo.run(instructions=1)
+    assert demo.registers.pc in demo.scratch
+    kprobes.unregister(follower)
+    demo.run(instructions=50_000)
+    assert "Oops" not in demo.console.read().decode()
+    assert posts == []
+
+
 def test_a_fault_in_a_slot_that_branches_is_seen_at_the_probe(demo: machine.Machine) -> None:
     kprobes = Kprobes(demo, "v6.1", "branch")
     kprobes.register_kprobe(Kprobe("strlen", record=False))
@@ -337,6 +385,30 @@ def test_probes_hit_from_a_jprobe_are_missed(demo: machine.Machine) -> None:
     demo.run(until="kmalloc")
     demo.run(until="kmem_cache_alloc")
     assert (inner.hits, inner.nmissed) == (0, 1)
+
+
+def test_a_jprobe_is_the_last_at_its_place_and_the_only_one(demo: machine.Machine) -> None:
+    """add_new_kprobe() of v4.8: behind all kprobes, whenever they came; a second one is refused."""
+    kprobes = Kprobes(demo, "v4.8")
+    order: list[str] = []
+
+    def make(name: str) -> Kprobe:
+        return Kprobe(
+            "kmalloc",
+            pre_handler=lambda p, regs: order.append(f"pre {name}"),
+            post_handler=lambda p, regs, flags: order.append(f"post {name}"),
+        )
+
+    kprobes.register_kprobe(make("old"))
+    jprobe = kprobes.register_jprobe(Jprobe("kmalloc", entry=lambda: order.append("entry")))
+    kprobes.register_kprobe(make("new"))
+    with pytest.raises(ProbeError, match="EEXIST: kmalloc has a jprobe already"):
+        kprobes.register_jprobe(Jprobe("kmalloc"))
+    demo.run(until="kmalloc")
+    demo.run(until=demo.symbols["kmalloc"].address + 4)
+    assert order == ["pre new", "pre old", "entry", "post new", "post old"]
+    kprobes.unregister(jprobe)
+    kprobes.register_jprobe(Jprobe("kmalloc"))
 
 
 def test_a_jprobe_whose_entry_raises(demo: machine.Machine) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from armprobe import machine
-from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
+from armprobe.probes import Hit, Jprobe, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
 
 
 def told(hits: list[Hit]) -> list[tuple[object, ...]]:
@@ -136,6 +136,86 @@ def test_back_from_a_stop(demo: machine.Machine, kprobes: Kprobes) -> None:
         demo.restore(at_stop)
         demo.run(instructions=200_000)
     assert (probe.nmissed, other.nmissed, other.kp.nmissed, kprobes.errors) == (0, 0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("era", "stepping"),
+    [("v4.8", "ss"), ("v5.4", "ss"), ("v6.1", "brk"), ("v6.1", "branch"), ("v6.9", "brk")],
+)
+def test_in_the_middle_of_a_hit(demo: machine.Machine, era: str, stepping: str) -> None:
+    """Wherever the snapshot is taken, also where the instruction is executed out of line, all that follows is the same.
+
+    Probes made or removed in between make no difference to the hit.
+    """
+    kprobes = Kprobes(demo, era, stepping)
+    log: list[tuple[str, int]] = []
+
+    def post(probe: Kprobe, regs: PtRegs, flags: int) -> None:
+        log.append((probe.name, demo.instructions))
+
+    handled = None if stepping == "branch" else post
+    probe = kprobes.register_kprobe(Kprobe("kfree", post_handler=handled))
+    kprobes.register_kretprobe(Kretprobe("kfree", handler=lambda ri, regs: log.append(("return", demo.instructions))))
+    demo.run(until="kfree")
+    start = demo.snapshot()
+    demo.run(instructions=400)
+    end = [*(demo.registers[name] for name in ("pc", "sp", "x0", "mdscr_el1")), demo.instructions]
+    expected = list(log)
+    assert len(expected) >= (1 if stepping == "branch" else 2)
+    places = set()
+    for count in range(1, 5):
+        demo.restore(start)
+        log.clear()
+        demo.run(instructions=count)
+        done = len(log)
+        places.add(demo.registers.pc in demo.scratch)
+        middle = demo.snapshot()
+        for change in (False, True):
+            if change:
+                other = kprobes.register_kprobe(Kprobe("strlen"))
+                demo.run(instructions=100)
+                kprobes.unregister(probe)
+                kprobes.unregister(other)
+            log.clear()
+            demo.restore(middle)
+            demo.run(instructions=end[-1] - demo.instructions)
+            if not change:
+                assert log == expected[done:]
+                assert [*(demo.registers[name] for name in ("pc", "sp", "x0", "mdscr_el1")), demo.instructions] == end
+        assert "Oops" not in demo.console.read().decode()
+        probe.addr = None
+        probe.disabled = False
+        kprobes.register_kprobe(probe)
+    assert places == {True, False}
+
+
+def test_going_back_takes_no_more_slots(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """Snapshots of snapshots: the slots in use are those of the probes there are."""
+    for name in ("kfree", "strlen", "kmalloc"):
+        kprobes.register_kprobe(Kprobe(name))
+    first = demo.snapshot()
+    for _ in range(3):
+        demo.restore(demo.snapshot())
+    assert demo.snapshot().state["scratch"] == first.state["scratch"]
+
+
+def test_a_jprobe_about_to_be_called(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v4.8")
+    sizes: list[int] = []
+    kprobes.register_jprobe(Jprobe("kmalloc", entry=lambda size: sizes.append(size)))
+    demo.run(until="kmalloc")
+    demo.run(instructions=1)
+    while demo.registers.pc in demo.scratch:
+        middle = demo.snapshot()
+        sizes.clear()
+        demo.run(instructions=20_000)
+        first = list(sizes)
+        sizes.clear()
+        demo.restore(middle)
+        assert demo.run(instructions=20_000).reason is machine.StopReason.INSTRUCTIONS
+        assert sizes == first != []
+        demo.restore(middle)
+        demo.run(instructions=1)
 
 
 def test_saving_is_refused_while_there_are_probes(demo: machine.Machine, kprobes: Kprobes, tmp_path: Path) -> None:
