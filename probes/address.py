@@ -47,10 +47,15 @@ def _refuse_nonsense(probe: Kprobe) -> None:
     symbol: object = probe.symbol_name
     if symbol is not None and not isinstance(symbol, str):
         raise ProbeError(errno.EINVAL, f"symbol_name is {symbol!r}: give the name of a symbol as a str")
-    for name in ("pre_handler", "post_handler"):
-        handler = getattr(probe, name)
+    given = probe.owner
+    for name in ("pre_handler", "post_handler", "fault_handler", "handler", "entry_handler", "entry", "condition"):
+        handler = getattr(given, name, None)
         if handler is not None and not callable(handler):
             raise ProbeError(errno.EINVAL, f"{name} is {handler!r}: give a function, or None")
+    strange = [stage for stage in given.stop if stage not in given.stages]
+    if strange:
+        stages = " or ".join(f"Stage.{stage.name}" for stage in given.stages)
+        raise ProbeError(errno.EINVAL, f"stop has {strange[0]!r}, which is no stage of a {given.kind}: give {stages}")
 
 
 class Addresses:

@@ -355,13 +355,16 @@ class Engine:
         if skip and redirected in self._machine.scratch:  # to the code that calls a jprobe's entry
             words[32] = site.addr
         address, sp, caller = words[32], words[31], words[30]
+        ended = self.site is None  # by the pre-handler, which is the trampoline's
+        if ended:
+            self.site, self.status = site, _ACTIVE
 
         def resume(frame: Frame) -> None:
             if skip:
                 if words[32] == address:
                     words[32] = redirected
                 take_return_address(False)
-                self._skipped()
+                self.over() if ended else self._skipped()
             elif words[32] == address:
                 go_on(frame)
             else:

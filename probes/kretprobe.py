@@ -14,6 +14,7 @@ from .pt_regs import PtRegs
 from .record import Stage
 
 MAX_DATA_SIZE: Final = 4096  # bytes, KRETPROBE_MAX_DATA_SIZE
+MAX_INSTANCES: Final = 1 << 16  # of ours: the kernel asks kmalloc() for each
 DEFAULT_MAXACTIVE: Final = 10  # max(10, 2 * CPUs), with one CPU
 
 
@@ -64,7 +65,8 @@ class Kretprobe(EntryProbe):
 
     `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns
     to. `entry_handler(ri, regs)` runs at its first instruction; when it returns non-zero, this call's return is not
-    waited for. `maxactive` calls can be waited for at once (0 or less: 10); `nmissed` counts the calls beyond them,
+    waited for. `maxactive` calls can be waited for at once (0 or less: 10; 65536 at
+    most); `nmissed` counts the calls beyond them,
     `kp.nmissed` those whose entry hit while another probe was being handled, and `leaked` those found to have ended
     without returning. The other arguments are those of `Kprobe`.
     """
@@ -111,6 +113,9 @@ class Kretprobe(EntryProbe):
             raise ProbeError(
                 errno.E2BIG, f"data_size is {self.data_size} bytes: an instance has {MAX_DATA_SIZE} at most"
             )
+        if self.maxactive > MAX_INSTANCES:
+            reason = f"maxactive is {self.maxactive}: there is memory for {MAX_INSTANCES} instances of a kretprobe"
+            raise ProbeError(errno.ENOMEM, reason)
         if self.maxactive <= 0:
             self.maxactive = DEFAULT_MAXACTIVE
         self.nmissed = self.leaked = 0

@@ -335,9 +335,7 @@ class Kprobes(Recorded):
         if probe.break_handler is None:
             site.probes.insert(0, probe)
         elif any(other.break_handler is not None for other in site.probes):  # add_new_kprobe
-            reason = (
-                f"{probe.name} has a jprobe already, and two cannot be at one place: use a kprobe"
-            )
+            reason = f"{probe.name} has a jprobe already, and two cannot be at one place: use a kprobe"
             raise ProbeError(errno.EEXIST, reason)
         else:
             site.probes.append(probe)  # as its pre-handler ends the turn of all behind it

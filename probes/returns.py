@@ -235,10 +235,7 @@ class Returns:
         self._handle(chain, self._engine.regs, lambda: self._again(frame, 0))
         self._words[32] = following
         if self._recorder.stop is not None:
-            hit = self._recorder.take_stop()
-            self._machine.request_stop(
-                Stop(StopReason.PROBE, following, str(hit), hit), lambda frame: self._engine.leave_return_handler()
-            )
+            self._stop_at(following, chain)
             return True
         self._engine.leave_return_handler()
         self._recycle(chain)
@@ -310,6 +307,16 @@ class Returns:
                 except CallNotReturned as error:
                     self._engine.reset()  # what it left behind
                     self._machine.request_stop(error.stop)
+
+    def _stop_at(self, address: int, chain: list[KretprobeInstance]) -> None:
+        def resume(frame: Frame) -> None:
+            self._engine.leave_return_handler()
+            frame.store()
+            self._recycle(chain)
+            frame.load()
+
+        hit = self._recorder.take_stop()
+        self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)
 
     def _stop_in_caller(
         self, frame: Frame, base: int, regs: StackRegs, chain: list[KretprobeInstance], following: int

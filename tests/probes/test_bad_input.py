@@ -46,6 +46,9 @@ NONSENSE: dict[str, tuple[dict[str, Any], int, str]] = {
     "address: user stack": ({"addr": 0x7F_F000}, errno.ENOENT, "it is in user space"),
     "handler: number": ({"symbol_name": "kfree", "pre_handler": 5}, errno.EINVAL, "pre_handler is 5: give a function"),
     "handler: name": ({"symbol_name": "kfree", "post_handler": "f"}, errno.EINVAL, "post_handler is 'f': give a"),
+    "condition: number": ({"symbol_name": "kfree", "condition": 3}, errno.EINVAL, "condition is 3: give a function"),
+    "stop: name": ({"symbol_name": "kfree", "stop": ["pre"]}, errno.EINVAL, "stop has 'pre', which is no stage"),
+    "stop: another's": ({"symbol_name": "kfree", "stop": [Stage.RETURN]}, errno.EINVAL, "give Stage.PRE or Stage.POST"),
 }  # fmt: skip
 
 
@@ -59,6 +62,21 @@ def test_refused(demo: machine.Machine, kprobes: Kprobes, name: str) -> None:
     assert caught.value.errno == number
     assert re.search(words, caught.value.reason), caught.value.reason
     assert demo.memory.read(start, 0x5000) == text
+    assert kprobes.list() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"handler": 5}, "EINVAL: handler is 5: give a function"),
+        ({"entry_handler": "f"}, "EINVAL: entry_handler is 'f': give a function"),
+        ({"stop": [Stage.PRE]}, "EINVAL: .*which is no stage of a kretprobe: give Stage.ENTRY or Stage.RETURN"),
+        ({"maxactive": 10**9}, "ENOMEM: maxactive is 1000000000: there is memory for 65536"),
+    ],
+)
+def test_refused_kretprobes(kprobes: Kprobes, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ProbeError, match=words):
+        kprobes.register_kretprobe(Kretprobe("kfree", **arguments))
     assert kprobes.list() == []
 
 

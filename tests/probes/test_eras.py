@@ -256,6 +256,22 @@ def test_a_trampoline_that_is_a_probe_misses_none(demo: machine.Machine) -> None
     assert not any(probe.name == "kretprobe_trampoline" for probe in kprobes.list())
 
 
+@pytest.mark.parametrize("trampoline", TRAMPOLINES)
+def test_a_stop_at_return_keeps_no_instance(demo: machine.Machine, trampoline: str) -> None:
+    """And until the guest goes on the hit is still being handled: a call that a debugger makes is missed."""
+    kprobes = Kprobes(demo, "v6.1", trampoline=trampoline)
+    probe = kprobes.register_kretprobe(Kretprobe("kmalloc", maxactive=1, stop=[Stage.RETURN]))
+    other = kprobes.register_kprobe(Kprobe("insn_nop", record=False))
+    for number in range(1, 4):
+        stop = demo.run(instructions=100_000)
+        assert stop.reason is StopReason.PROBE
+        assert stop.detail.number == number
+        hits = other.hits
+        assert demo.call("insn_nop", 3) == 3
+        assert (other.hits, other.nmissed) == (hits, number)
+    assert (probe.hits, probe.nmissed, list(kprobes.outstanding)) == (3, 0, [])
+
+
 def test_combinations_that_no_kernel_had(demo: machine.Machine) -> None:
     kprobes = Kprobes(demo, "v6.1", "ss", "brk")
     assert [warning.split(":")[0] for warning in kprobes.warnings] == [
