@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Machine
-from armprobe.machine.frame import Frame
+from armprobe.machine.frame import PSTATE_D, Frame
 
 from .rules import BRK_2020, SS_2019, HitRules, SlotPstate
 
@@ -23,6 +23,7 @@ STEPPINGS: Final = ("ss", "brk", "branch")
 KPROBES_BRK_IMM: Final = 4
 KPROBES_BRK_SS_IMM: Final = 6
 KRETPROBES_BRK_IMM: Final = 7
+_MASKED: Final = "it was hit with PSTATE.D set, where the CPU takes no step: execution ran on behind the slot"
 REACH: Final = 128 << 20  # bytes that B reaches in either direction
 
 
@@ -108,6 +109,8 @@ class SoftwareStepping(Stepping):
         rules = self._pstate
         saved = frame.daif
         frame.daif = (saved | rules.sets) & ~(rules.clears_reentered if reentered else rules.clears)
+        if frame.daif & PSTATE_D:
+            _warn(site)
         frame.pc = site.slot
         self._step.enable(frame)
         self._step.exception_return(frame)
@@ -126,6 +129,13 @@ class SoftwareStepping(Stepping):
             frame.daif = frame.daif & ~rules.restores | saved & rules.restores
         frame.daif |= rules.sets_reentered * reentered
         self._step.disable(frame)
+
+
+def _warn(site: Site) -> None:
+    """setup_singlestep() of v4.8 has a WARN_ON for this."""
+    for probe in site.probes:
+        if _MASKED not in probe.warnings:
+            probe.warnings.append(_MASKED)
 
 
 class BranchStepping(Stepping):

@@ -113,6 +113,19 @@ def test_daif_in_the_slot(demo: machine.Machine, era: str, daif: int) -> None:
     assert demo.registers.pstate & DAIF == 0
 
 
+@pytest.mark.parametrize(("era", "runs_off"), [("v4.8", True), ("v5.4", False), ("v6.1", False)])
+def test_code_that_runs_with_d_set(demo: machine.Machine, era: str, runs_off: bool) -> None:
+    """Software step is not active then (Arm ARM, D2.12.3), and v4.8 does not clear D at a first hit."""
+    demo.run(until="kfree")
+    demo.registers.pstate |= 1 << 9
+    kprobes = Kprobes(demo, era)
+    posts: list[int] = []
+    probe = kprobes.register_kprobe(Kprobe("kfree", post_handler=lambda p, regs, flags: posts.append(regs.pc)))
+    demo.run(instructions=10)
+    assert bool(posts) is not runs_off
+    assert [warning.split(",")[0] for warning in probe.warnings] == ["it was hit with PSTATE.D set"] * runs_off
+
+
 def test_the_step_exception_is_the_cpus_own(demo: machine.Machine) -> None:
     """Without the bit in MDSCR_EL1 that asks for it there is none, and the CPU leaves the slot at its end."""
     kprobes = Kprobes(demo, "v4.8")
