@@ -15,6 +15,7 @@ Try next:
   .venv/bin/armprobe                 the prompt on this guest; help lists the commands
   .venv/bin/armprobe gdb             gdb on it, with the same commands
   .venv/bin/armprobe linux           a stock Debian arm64 kernel at its shell
+  .venv/bin/armprobe bug-2015        the kretprobe bug that armprobe grew from, and its fix
   docs/tutorial.md                   a walk through all three
 """
 
@@ -62,8 +63,6 @@ def _from_gdb(session: Session, say: Callable[[str], None]) -> None:
             say(f"(gdb) {line}")
             say(gdb.execute(line).rstrip("\n"))
 
-        elf = session.machine.guest.dwarf
-        command(f"file {elf}")
         command("kprobe strlen stop=pre")
         say("(gdb) continue")
         stop = gdb.continue_to_stop()
