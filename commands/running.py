@@ -94,6 +94,15 @@ def _answer(session: Session, out: Out) -> None:
         out("\n")
 
 
+def _semihosting(session: Session, arguments: Arguments, out: Out) -> None:
+    if session.machine.semihosting is None:
+        raise CommandError("semihosting is for bare-metal programs: a Linux guest has its own files")
+    if arguments.files is not None:
+        session.lends_files = arguments.files == "gdb"
+    lends = "those of the gdb that is attached" if session.lends_files else "none; files=gdb lends it those of gdb"
+    out(f"the guest's files are {lends}\n")
+
+
 def _save(session: Session, arguments: Arguments, out: Out) -> None:
     path = Path(arguments.file)
     session.machine.save(path)
@@ -154,6 +163,16 @@ COMMANDS = (
         _console,
         group=GROUP,
         changes_state=True,
+    ),
+    Command(
+        "semihosting",
+        "Say which files a bare-metal program has, or give it those of the gdb that is attached.\n"
+        "With files=gdb, what the program asks of files by semihosting gdb does on its side, with its user's rights\n"
+        "and in its working directory: the program can read, change and delete files. What it asks of the console\n"
+        "and the time, and its exit, need no such leave.",
+        (Option("files", "whose files the guest may use", choices=("gdb", "none")),),
+        _semihosting,
+        group=GROUP,
     ),
     Command(
         "save",

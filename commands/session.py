@@ -78,6 +78,8 @@ class Session:
         self._controlled = False
         self._was_running = False
         self._stepping = False
+        self._range: tuple[int, int] | None = None  # of the last step
+        self.lends_files = False  # whether a debugger's files are the guest's to ask for
         # With what removes each, and what decides whether it stops; None for watchpoints.
         self._breaks: dict[tuple[BreakKind, int, int], tuple[Callable[[], None], Decide | None]] = {}
         self._persistent: set[tuple[BreakKind, int, int]] = set()
@@ -357,7 +359,7 @@ class Session:
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         """Set the guest going and return."""
-        tracing, self._stepping = self._tracing, step
+        tracing, self._stepping, self._range = self._tracing, step, range
         if not step:
             self._start(functools.partial(tracing.run, self._run_on), done)
         elif range is None:
@@ -365,21 +367,52 @@ class Session:
         else:
             self._start(functools.partial(self.machine.step_out_of, *range, tracing.step), done)
 
+    def answer(self, result: int, errno: int, interrupted: bool, done: Callable[[StopEvent], None]) -> None:
+        """What the debugger's files gave the guest; the instruction that asked is then over."""
+        semihosting = self.machine.semihosting
+        if semihosting is None:
+            raise TargetError(_EINVAL, "a Linux guest asks for no files")
+        call, pc = self._call(semihosting.answer, result, errno), self.machine.registers.pc
+        stepped = self._stepping and not (self._range and self._range[0] <= pc < self._range[1])
+        if interrupted:
+            self.stop = Stop(StopReason.INTERRUPTED, pc)
+        elif call is not None:
+            self.stop = Stop(StopReason.HOST_CALL, pc, detail=call)
+        elif stepped:
+            self.stop = Stop(StopReason.INSTRUCTIONS, pc)
+        elif self._stepping and self._call(self._breaks_here):
+            self.stop = Stop(StopReason.BREAKPOINT, pc)
+        else:
+            self.resume(self._stepping, self._range, done)
+            return
+        done(self._event(self.stop))
+
     def _run_on(self) -> Stop:
         """Run, unless there is a breakpoint of the debugger's right here: it takes out those that it does not want to
         hit again, and steps over them, before it goes on."""
+        if self._breaks_here():
+            return Stop(StopReason.BREAKPOINT, self.machine.registers.pc)
+        return self.machine.run()
+
+    def _breaks_here(self) -> bool:
+        """Whether a breakpoint of the debugger's is to stop the guest where it is."""
         pc = self.machine.registers.pc
         here = [decide for (_, address, _), (_, decide) in self._breaks.items() if decide and address == pc]
-        if any([decide(self._scene) for decide in here]):
-            return Stop(StopReason.BREAKPOINT, pc)
-        return self.machine.run()
+        return any([decide(self._scene) for decide in here])
 
     def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None], brief: bool = False) -> None:
         self._idle.clear()
+        semihosting = self.machine.semihosting
 
         def go_on() -> Stop:
             self.kprobes.unwind.go_on()
-            return self._out_of_line_done(run())
+            if semihosting is None:
+                return self._out_of_line_done(run())
+            semihosting.files = self.lends_files and self._controlled
+            try:
+                return self._out_of_line_done(run())
+            finally:
+                semihosting.files = False
 
         def ended(future: Future[Stop]) -> None:
             error = future.exception()
@@ -438,6 +471,10 @@ class Session:
                 return StopEvent(signal, "probe", text=stop.text, probe=self._probe_hit(stop.detail))
             case StopReason.INTERRUPTED:
                 return StopEvent(_SIGINT, "interrupt")
+            case StopReason.HOST_CALL:
+                return StopEvent(_SIGTRAP, "call", call=stop.detail)
+            case StopReason.EXIT:
+                return StopEvent(0, "exited", exit_code=stop.detail & 0xFF, text=stop.text)
             case StopReason.POWER_OFF | StopReason.RESET if self.machine.ended:
                 return StopEvent(0, "exited", exit_code=0, text=stop.reason.value)
             case StopReason.LOCKUP:

@@ -28,6 +28,7 @@ from .psci import Psci
 from .registers import Registers
 from .run_loop import RunLoop
 from .scratch import Scratch
+from .semihosting import Semihosting
 from .snapshot import Part, Snapshot
 from .software_step import SoftwareStep
 from .stop import Stop, StopReason
@@ -88,6 +89,7 @@ class Machine:
         self.psci = Psci(self.request_stop)
         self.dispatcher.trapped_register = self.counter_access.trapped
         self.claim_hvc(0, self.psci.call)
+        self.semihosting = Semihosting(self) if self.kind == "elf" else None  # Linux has no use for it
 
     def _timer(self, name: str, intid: int) -> GenericTimer:
         return GenericTimer(name, lambda: self.clock.now, lambda asserted: self.gic.set_line(intid, asserted))
@@ -294,5 +296,5 @@ class Machine:
 
     @property
     def ended(self) -> bool:
-        """Whether the guest has ended for good: powered off, reset or locked up."""
+        """Whether the guest has ended for good: powered off, reset, exited or locked up."""
         return self.run_loop.ended

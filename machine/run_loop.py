@@ -103,7 +103,7 @@ class RunLoop:
 
     @property
     def ended(self) -> bool:
-        """Whether the guest has ended for good: powered off, reset or locked up."""
+        """Whether the guest has ended for good: powered off, reset, exited or locked up."""
         return self._last_stop is not None and self._last_stop.reason.final
 
     def forget(self) -> None:

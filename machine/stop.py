@@ -21,12 +21,14 @@ class StopReason(enum.Enum):
     POWER_OFF = "the guest powered the machine off"
     RESET = "the guest asked for a reset"
     LOCKUP = "the guest's exception vectors cannot be executed"
+    EXIT = "the guest exited"
+    HOST_CALL = "the guest asks the debugger for a file"
     RETURNED = "the called function returned"
 
     @property
     def final(self) -> bool:
         """Whether the guest cannot go on after this stop."""
-        return self in (StopReason.POWER_OFF, StopReason.RESET, StopReason.LOCKUP)
+        return self in (StopReason.POWER_OFF, StopReason.RESET, StopReason.EXIT, StopReason.LOCKUP)
 
 
 @dataclass(frozen=True)

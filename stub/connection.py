@@ -91,6 +91,8 @@ class Connection:
         """What is left to tell the client of an experiment."""
         self.files: dict[int, bytes] = {}
         """What the client has open (vFile): contents, by descriptor."""
+        self.calling = False
+        """Whether the client is doing something with its files that the guest asked for (File-I/O)."""
         self.acknowledging = True
         self.extended = False
         """Whether the client stays when it lets go of the machine ("!")."""
@@ -101,6 +103,7 @@ class Connection:
         self._stop: StopEvent | None = None  # None until the client's first packet attached it
         self._released = False  # whether it has let go since, and stayed
         self._activity = object()  # tells what the state is BUSY with from what it was BUSY with before
+        self._call_interrupted = False  # the client's Ctrl-C crossed the request on the way
         self._commanding = False  # whether that is a command, rather than the machine
         self._posted: deque[Callable[[], None]] = deque()
         self._waiting: deque[bytes] = deque()
@@ -167,6 +170,7 @@ class Connection:
     def restart(self) -> None:
         """Put the guest back to its start, for a client that may have let go of it."""
         self.take_again()
+        self.calling = False
         self._stop = self._target.restart()
 
     @property
@@ -189,8 +193,17 @@ class Connection:
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
         """Start the machine; the stop reply is sent once it has stopped."""
         self.frame = None
+        self.calling = False
         with self._busy() as activity:
             self.target.resume(step, range, lambda event: self.post(partial(self._stopped, activity, event)))
+
+    def answer(self, result: int, errno: int, interrupted: bool) -> None:
+        """Go on with what the client's files gave; the stop reply is sent once the machine has stopped."""
+        interrupted |= self._call_interrupted
+        self.calling = False
+        with self._busy() as activity:
+            done: Callable[[StopEvent], None] = lambda event: self.post(partial(self._stopped, activity, event))  # noqa: E731
+            self.target.answer(result, errno, interrupted, done)
 
     def run_aside(self, work: Callable[[], bytes]) -> None:
         """Do `work` on another thread while this one goes on watching the client; its result is the reply."""
@@ -251,6 +264,8 @@ class Connection:
                 self._reply(self.error(MALFORMED, f"a packet was larger than {PACKET_SIZE} bytes"))
             case Interrupt() if self.state is State.BUSY:
                 self._guard(self.target.interrupt)
+            case Interrupt() if self.calling:
+                self._call_interrupted = True
             case Acknowledgment(positive=False) if self.acknowledging and self._resends < _RESENDS:
                 self._resends += 1
                 self._emit(self._last_sent)
@@ -262,6 +277,7 @@ class Connection:
     def _release(self, state: State) -> None:
         commanding = self.state is State.BUSY and self._commanding
         self.state = state
+        self.calling = False
         self._printed.close()
         self._activity = object()  # what still runs is nobody's
         self.inserted.clear()
@@ -343,7 +359,11 @@ class Connection:
         self._stop = event
         if event.text:
             self.console(event.text.rstrip("\n") + "\n")
-        self._reply(self._guard(self.stop_reply))
+        if event.call is not None:
+            self.calling, self._call_interrupted = True, False
+            self._reply(stop_reply.request(event.call))
+        else:
+            self._reply(self._guard(self.stop_reply))
 
     def _finished(self, activity: object, reply: bytes) -> None:
         if self.state is State.BUSY and activity is self._activity:

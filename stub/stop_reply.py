@@ -3,6 +3,8 @@
 
 import logging
 
+from armprobe.machine.semihosting import FileCall
+
 from .aarch64 import RegisterTable
 from .target import BreakKind, StopEvent, Target
 from .wire import THREAD, to_hex
@@ -27,6 +29,12 @@ def encode(event: StopEvent, target: Target, table: RegisterTable, client_words:
     elif (word := _BREAK_REASONS.get(event.kind)) in client_words:
         reason = b"%b:;" % word.encode()
     return b"T%02x%bthread:%b;%b" % (event.signal & 0xFF, _expedited(target, table), THREAD, reason)
+
+
+def request(call: FileCall) -> bytes:
+    """What is sent instead where the client is asked for a file (GDB manual, "The F Request Packet")."""
+    fields = [b"%x" % each if isinstance(each, int) else b"%x/%x" % each for each in call.arguments]
+    return b"F" + b",".join([call.name.encode(), *fields])
 
 
 def _expedited(target: Target, table: RegisterTable) -> bytes:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from armprobe.machine.semihosting import FileCall
+
 INTERRUPTED = 2  # GDB_SIGNAL_INT; these are GDB's own signal numbers, not the host's (gdb/signals.def)
 TRAPPED = 5  # GDB_SIGNAL_TRAP
 
@@ -27,9 +29,9 @@ class BreakKind(enum.Enum):
 class StopEvent:
     """Why a machine stopped, said by the machine and never inferred here.
 
-    `kind` is one of "breakpoint", "hwbreak", "watchpoint", "step", "interrupt", "probe", "exited", "error". The first
-    two are for breakpoints the client inserted, with pc at the breakpoint's address: GDB takes them as proof of a hit
-    and silently resumes where it knows of no breakpoint, so the guest's own BRK is any other kind.
+    `kind` is one of "breakpoint", "hwbreak", "watchpoint", "step", "interrupt", "probe", "call", "exited", "error". The
+    first two are for breakpoints the client inserted, with pc at the breakpoint's address: GDB takes them as proof of a
+    hit and silently resumes where it knows of no breakpoint, so the guest's own BRK is any other kind.
     """
 
     signal: int
@@ -47,6 +49,8 @@ class StopEvent:
     """One line for the user's console, shown just before the stop; not shown for the stop that `attach` returns."""
     probe: "ProbeHit | None" = None
     """For "probe", unless it stopped for something other than a stage of a hit."""
+    call: FileCall | None = None
+    """For "call": what the guest asks of the client's files. `Target.answer` follows, or the call has failed."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,11 @@ class Target(Protocol):
 
         With `step`, one instruction is executed; with `range` (start, end) too, instructions are stepped until pc is
         outside start <= pc < end. No break- or watchpoint stops the first instruction.
+        """
+
+    def answer(self, result: int, errno: int, interrupted: bool, done: Callable[[StopEvent], None]) -> None:
+        """Give the client's answer to the `StopEvent.call` that the machine stopped for, and go on as the last `resume`
+        would have; `interrupted` says to stop instead, as for `interrupt`. `done` is that of `resume`.
         """
 
     def interrupt(self) -> None:

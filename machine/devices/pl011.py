@@ -30,6 +30,13 @@ class Pl011:
         self.received += data
         self._update()
 
+    def take(self, count: int) -> bytes:
+        """Up to `count` of the bytes that wait, as if the guest had read them."""
+        taken = bytes(self.received[:count])
+        del self.received[:count]
+        self._update()
+        return taken
+
     def read(self, offset: int, size: int) -> int:
         """UART registers."""
         if offset in _REGISTERS:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from armprobe.machine.semihosting import FileCall
 from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetError
 
 BASE = 0x4000_0000
@@ -36,6 +37,7 @@ class FakeTarget:
         self.shown = ""
         self.stores: dict[int, int] = {}  # the address of the instruction, the address of the word it increments
         self.loads: dict[int, int] = {}
+        self.asks: dict[int, FileCall] = {}  # the address of the instruction, what it asks of the client's files
         self.powers_off_at: int | None = None
         self.text = ""
         self.calls: list[str] = []
@@ -119,6 +121,14 @@ class FakeTarget:
         self._thread = threading.Thread(target=self._run, args=(step, range, done), daemon=True)
         self._thread.start()
 
+    def answer(self, result: int, errno: int, interrupted: bool, done: Callable[[StopEvent], None]) -> None:
+        self.calls.append(f"answer {result} {errno} {interrupted}")
+        if interrupted:
+            self.stop = StopEvent(2, "interrupt")
+            done(self.stop)
+        else:
+            self.resume(False, None, done)
+
     def _run(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         self.stop = self._go(step, range)
         done(self.stop)
@@ -129,6 +139,8 @@ class FakeTarget:
             pc = self.registers["pc"]
             if pc == self.powers_off_at:
                 return StopEvent(5, "exited", exit_code=0)
+            if pc in self.asks:
+                return StopEvent(5, "call", call=self.asks.pop(pc))
             if executed and (watch := self._watch_hit(pc)):
                 return StopEvent(5, "watchpoint", watch=watch, text=self.text)
             if pc in self.traces:

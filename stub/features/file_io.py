@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""F: the client's answer to what the guest asked of its files (GDB manual, "The F Reply Packet").
+
+The request took the place of a stop reply. Until the answer the client reads and writes the guest's memory, by the
+packets for that, as the call wants it.
+"""
+
+from dataclasses import dataclass
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.target import TargetError
+from armprobe.stub.wire import MalformedPacket, number
+
+_EINVAL = 22
+_LARGEST = 1 << 63
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the call returned, its errno, and whether the user has pressed Ctrl-C meanwhile."""
+
+    result: int
+    errno: int
+    interrupted: bool
+
+    @staticmethod
+    def parse(fields: bytes) -> "Answer":
+        """The fields are retcode[,errno[,C]][;attachment]; attachments are for calls that nothing here makes."""
+        result, *rest = fields.partition(b";")[0].split(b",")
+        errno = number(rest[0], 1 << 31) if rest and rest[0] else 0
+        if len(rest) > 2 or rest[1:] not in ([], [b""], [b"C"]):
+            raise MalformedPacket("only C may follow the errno of a File-I/O reply")
+        negative = result.startswith(b"-")
+        value = number(result.removeprefix(b"-"), _LARGEST)
+        return Answer(-value if negative else value, errno, rest[1:] == [b"C"])
+
+
+def _answer(connection: Connection, answer: Answer) -> None:
+    if not connection.calling:
+        raise TargetError(_EINVAL, "the guest has asked for no file, so there is nothing to answer")
+    connection.answer(answer.result, answer.errno, answer.interrupted)
+
+
+FEATURE = Feature(packets=(PacketKind("F", Answer.parse, _answer),))
