@@ -155,12 +155,15 @@ class Engine:
             self.over()
 
     def _breaks_for_running(self, frame: Frame) -> bool:
-        """A BRK #4 without a probe, for the probe that is being handled: the return of a jprobe."""
+        """A BRK #4 without a probe, for the probe that is being handled: the return of a jprobe.
+
+        It may have been unregistered since; and who it was is not part of the machine's state.
+        """
         site = self.site
         if site is None:
             return False
-        for probe in site.active:
-            if probe.break_handler is not None and probe.break_handler(probe, self.regs):
+        for probe in (self._instance, *site.active):
+            if probe is not None and probe.break_handler is not None and probe.break_handler(probe, self.regs):
                 self._step(site, frame, _SS)
                 return True
         return False

@@ -447,6 +447,17 @@ def test_a_jprobe_whose_entry_raises(demo: machine.Machine) -> None:
     assert [type(error.error) for error in kprobes.errors] == [ZeroDivisionError]
 
 
+@pytest.mark.parametrize("how", ["unregister", "disable"])
+def test_a_jprobe_that_is_taken_away_at_its_entry(demo: machine.Machine, how: str) -> None:
+    """The call that is under way comes back all the same."""
+    kprobes = Kprobes(demo, "v4.8")
+    probe = kprobes.register_jprobe(Jprobe("kmalloc", stop=[Stage.ENTRY]))
+    assert demo.run().detail.probe is probe
+    getattr(kprobes, how)(probe)
+    assert "MISMATCH" not in run_to_report(demo)
+    assert probe.hits == 1
+
+
 def test_there_are_no_jprobes_after_v4_8(demo: machine.Machine) -> None:
     with pytest.raises(ProbeError, match=r"use era v4\.8") as refused:
         Kprobes(demo, "v5.4").register_jprobe(Jprobe("kmalloc"))
