@@ -20,6 +20,7 @@ from .cpu import DEFAULT_MODEL, Cpu
 from .devices import GenericTimer, Gic, GicCpuInterface, Pl011
 from .devices.gic import SPURIOUS
 from .dispatch import Claim, Dispatcher, FaultClaim, Resume
+from .errors import MachineError
 from .frame import DAIF, EL1H, Frame
 from .loaders import LoadedGuest
 from .memory import Memory
@@ -199,8 +200,9 @@ class Machine:
         """Run the guest until something stops it: an address or symbol to reach, a count of instructions, or what the
         guest, a breakpoint or a probe does.
 
-        Raises MachineError for an unknown symbol, and when the guest has ended for good.
+        Raises MachineError for an unknown symbol, when the guest has ended for good, and in a handler.
         """
+        self._refuse_in_handler()
         target = self.address(until) if until is not None else None
         with self._stopping_at(target):
             return self.run_loop.run(target, instructions, interrupts=True)
@@ -216,7 +218,8 @@ class Machine:
 
     def step(self, count: int = 1) -> Stop:
         """Execute `count` instructions, taking no interrupts. What a probe does out of line counts as the instruction
-        it stands for."""
+        it stands for. Raises MachineError as `run` does."""
+        self._refuse_in_handler()
         stop = Stop(StopReason.INSTRUCTIONS, self.registers.pc)
         for _ in range(count):
             stop, finishing = self._step()
@@ -225,6 +228,14 @@ class Machine:
             if stop.reason is not StopReason.INSTRUCTIONS:
                 break
         return stop
+
+    def _refuse_in_handler(self) -> None:
+        """Raise MachineError while an exception is being handled, whose end would find another machine."""
+        if self.cpu.held:
+            raise MachineError(
+                "the guest is running, and this is a handler of what it does: call guest functions here; run, step, "
+                "restore and reset the machine when it has stopped"
+            )
 
     def _step(self) -> tuple[Stop, bool]:
         """One instruction, and on to the end of what is executed out of line; whether it was the machine's own code."""
@@ -271,7 +282,8 @@ class Machine:
         return snapshot.take(self)
 
     def restore(self, state: Snapshot) -> None:
-        """Make the machine what it was when `state` was taken from it."""
+        """Make the machine what it was when `state` was taken from it. Raises MachineError in a handler."""
+        self._refuse_in_handler()
         snapshot.put_back(self, state)
 
     def add_part(self, name: str, part: Part) -> None:
@@ -287,7 +299,11 @@ class Machine:
         snapshot.save(self, Path(path), key)
 
     def reset(self) -> None:
-        """The guest as it was when it was loaded. Raises MachineError if its snapshot file has become unreadable."""
+        """The guest as it was when it was loaded.
+
+        Raises MachineError if its snapshot file has become unreadable, and in a handler.
+        """
+        self._refuse_in_handler()
         for ram in self.bus.rams:
             # Anonymous memory reads as zeros afterwards, and a private mapping of a snapshot as its file (madvise(2)).
             ram.pages.madvise(mmap.MADV_DONTNEED)

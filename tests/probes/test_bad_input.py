@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -78,6 +79,25 @@ def test_refused_kretprobes(kprobes: Kprobes, arguments: dict[str, Any], words: 
     with pytest.raises(ProbeError, match=words):
         kprobes.register_kretprobe(Kretprobe("kfree", **arguments))
     assert kprobes.list() == []
+
+
+@pytest.mark.parametrize("what", ["run", "step", "restore", "reset"])
+def test_what_a_handler_cannot_do(demo: machine.Machine, kprobes: Kprobes, what: str) -> None:
+    state = demo.snapshot()
+    requests: dict[str, Callable[[], object]] = {
+        "run": lambda: demo.run(instructions=10),
+        "step": demo.step,
+        "restore": lambda: demo.restore(state),
+        "reset": demo.reset,
+    }
+
+    def pre(probe: Kprobe, regs: PtRegs) -> None:
+        requests[what]()
+
+    probe = kprobes.register_kprobe(Kprobe("kfree", pre_handler=pre))
+    assert demo.run(instructions=20_000).reason is StopReason.INSTRUCTIONS
+    assert "this is a handler" in str(kprobes.errors[0].error)
+    assert (probe.hits > 5, probe.nmissed) == (True, 0)
 
 
 def test_no_probe_at_all(kprobes: Kprobes) -> None:
