@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Semihosting: a bare-metal program asks whoever runs it for a console, the time, files and an exit.
 
-"Semihosting for AArch32 and AArch64" (Arm, version 3.0): HLT #0xf000, the operation in w0, in x1 its parameter or the
+"Semihosting for AArch32 and AArch64" (Arm): HLT #0xf000, the operation in w0, in x1 its parameter or the
 address of a block of 64-bit parameters, and x0 is the result. The console, the time and the exit are the machine's. No
 file of the host's is opened here: what is asked of files becomes requests of GDB's File-I/O (GDB manual, "File-I/O
 Remote Protocol Extension") for a debugger to answer on its side.
@@ -137,7 +137,7 @@ class Semihosting:
     # The way there and back.
 
     def _undefined(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
-        """HLT is undefined where no debugger has halting enabled (Arm ARM, C6.2.99)."""
+        """HLT is undefined where halting is not enabled (Arm ARM, "HLT")."""
         if raised is not Raised.UNDEFINED or syndrome >> 26 != Class.UNKNOWN:
             return False
         try:

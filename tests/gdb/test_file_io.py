@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A bare-metal program whose semihosting calls for files a real gdb does, in its own working directory."""
 
+import queue
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from armprobe.commands import GdbSession, Session
+from armprobe.machine.semihosting import FileCall
+from armprobe.stub import StopEvent, TargetError
 
 from .conftest import Tool
 
@@ -89,7 +92,7 @@ name: .asciz "file.txt"
 other: .asciz "other.txt"
 doomed: .asciz "doomed.txt"
 missing: .asciz "no/such.tx"
-text: .ascii "some text.\n\n"
+text: .ascii "some text.\\n\\n"
 command: .asciz "touch x.x"
 """
 
@@ -194,3 +197,74 @@ def test_commands_where_gdb_s_user_allows_them(gdb: GdbSession, session: Session
     gdb.continue_to_stop()
     assert (Path.cwd() / "x.x").exists()
     assert results(session)[11] == 0
+
+
+class Debugger:
+    """In control of a session, with the answers in hand that gdb would take from its files."""
+
+    def __init__(self, session: Session) -> None:
+        session.run("semihosting files=gdb")
+        session.attach()
+        self._session = session
+        self._stops: queue.Queue[StopEvent] = queue.Queue()
+
+    def resume(self) -> StopEvent:
+        self._session.resume(False, None, self._stops.put)
+        return self._stops.get(timeout=10)
+
+    def answer(self, result: int, errno: int = 0, interrupted: bool = False) -> StopEvent:
+        self._session.answer(result, errno, interrupted, self._stops.put)
+        return self._stops.get(timeout=10)
+
+
+def test_ctrl_c_stops_behind_the_call(session: Session) -> None:
+    """The call has failed with EINTR, and the guest goes on from there."""
+    debugger = Debugger(session)
+    place = session.machine.symbols
+    opening = debugger.resume().call
+    assert opening == FileCall("open", ((place["name"].address, 9), 0x602, 0o644))
+    stop = debugger.answer(-1, 4, interrupted=True)
+    assert (stop.kind, stop.signal, stop.call) == ("interrupt", 2, None)
+    assert session.machine.registers.pc == place["after_open"].address
+    assert session.machine.registers["x0"] == FAILED
+    stop = debugger.resume()
+    assert results(session)[:2] == [FAILED, 12]
+    assert stop.call == FileCall("rename", ((place["name"].address, 9), (place["other"].address, 10)))
+
+
+def test_ctrl_c_between_the_calls_of_one_operation(session: Session) -> None:
+    """A length takes three: those that are left are not made."""
+    debugger = Debugger(session)
+    debugger.resume()
+    assert debugger.answer(3).call == FileCall("write", (3, session.machine.symbols["text"].address, 12))
+    assert debugger.answer(12).call == FileCall("lseek", (3, 0, 1))
+    assert debugger.answer(12, interrupted=True).kind == "interrupt"
+    assert session.machine.registers["x0"] == FAILED
+    assert debugger.resume().call == FileCall("isatty", (3,))
+    assert results(session)[1:3] == [0, FAILED]
+
+
+def test_nonsense_for_an_answer(session: Session) -> None:
+    """More than was asked for, and descriptors that are none."""
+    debugger = Debugger(session)
+    debugger.resume()
+    assert debugger.answer(3).call
+    assert debugger.answer(1 << 62).call
+    assert results(session)[1] == 0
+    assert debugger.answer((1 << 63) - 1).call == FileCall("lseek", (3, 0, 2))
+
+
+def test_a_debugger_that_leaves_has_failed_the_call(session: Session) -> None:
+    debugger = Debugger(session)
+    assert debugger.resume().call
+    session.detach()
+    session.kill()
+    with pytest.raises(TargetError, match="no call"):
+        session.answer(0, 0, False, lambda event: None)
+    session.attach()
+    assert debugger.resume().call
+    session.detach()
+    assert "exited with code 3" in session.run("continue")
+    opened, written, *_ = results(session)
+    assert [opened, written] == [FAILED, 12]
+    assert results(session)[10] == 19

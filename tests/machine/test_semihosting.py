@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Semihosting without a debugger: what QEMU 7.2 answers the same program, and what is ours to decide."""
 
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from armprobe import machine
 from armprobe.machine import Machine, StopReason
 
 CONSOLE_INPUT = b"typed"
+HLT = 0xD45E_0000  # HLT #0xf000
 
 # Each `call` prints what x0 is afterwards, in hexadecimal.
 RUNTIME = """
@@ -314,6 +316,28 @@ def test_snapshots_keep_the_errno(guest: Machine) -> None:
     assert call(guest, 0x13, 0) == 9
     guest.restore(state)
     assert call(guest, 0x13, 0) == 88
+
+
+def test_snapshot_files_keep_where_the_heap_begins(guest: Machine, tmp_path: Path) -> None:
+    call_with(guest, 0x16, 0x4090_0000)
+    begin = guest.memory.read_u64(0x4090_0000)
+    guest.save(tmp_path / "saved")
+    again = machine.load(tmp_path / "saved")
+    again.memory.write(0x4090_0000, bytes(8))
+    call_with(again, 0x16, 0x4090_0000)
+    assert again.memory.read_u64(0x4090_0000) == begin != 0
+
+
+def test_linux_is_offered_none(tmp_path: Path) -> None:
+    """An Image (the kernel's Documentation/arch/arm64/booting.rst) that begins with the call: it is undefined."""
+    image = struct.pack("<IIQQQQQQII", HLT, 0, 0, 0x1000, 0b1010, 0, 0, 0, 0x644D_5241, 0)
+    (tmp_path / "Image").write_bytes(image.ljust(0x1000, b"\0"))
+    guest = machine.load(tmp_path / "Image")
+    assert guest.kind == "linux"
+    entry = guest.registers.pc
+    guest.step()
+    assert guest.registers["elr_el1"] == entry
+    assert guest.registers["esr_el1"] == 1 << 25
 
 
 def test_other_hlt_are_undefined(bare: Callable[..., Machine]) -> None:
