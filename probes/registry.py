@@ -332,13 +332,7 @@ class Kprobes(Recorded):
         site = self._sites.get(address)
         if site is None:
             site = Site(address, *self._judge(self._addresses, address, symbol), self._stepping)
-        if probe.break_handler is None:
-            site.probes.insert(0, probe)
-        elif any(other.break_handler is not None for other in site.probes):  # add_new_kprobe
-            reason = f"{probe.name} has a jprobe already, and two cannot be at one place: use a kprobe"
-            raise ProbeError(errno.EEXIST, reason)
-        else:
-            site.probes.append(probe)  # as its pre-handler ends the turn of all behind it
+        site.add(probe)
         site.refresh()
         try:
             self._install_code(site)

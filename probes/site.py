@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import errno
+
 from .decode import Decoded
+from .errors import ProbeError
 from .instructions import Verdict
 from .kprobe import Kprobe
 from .simulate import SIMULATORS
@@ -15,7 +18,7 @@ class Site:
 
     The two differ while the guest has a breakpoint of its own there: then hits are passed on to it, and it executes
     the instruction. Otherwise we do, in `slot` (its address, 0 for none) as `stepping` has it, or by `simulator`.
-    `probes` are all, newest first, and `active` those of them that are enabled.
+    `probes` are all, newest first but for a jprobe, and `active` those of them that are enabled.
     """
 
     __slots__ = ("active", "addr", "armed", "decoded", "original", "probes", "simulator", "slot", "stepping", "word")
@@ -43,6 +46,19 @@ class Site:
     def steps_in_slot(self) -> bool:
         """Whether we execute the instruction in a slot."""
         return self.decoded.verdict is Verdict.GOOD and not self.is_guests
+
+    def add(self, probe: Kprobe) -> None:
+        """One more is here: before the others, or as a jprobe, whose pre-handler ends the turn of all behind it, last.
+
+        Raises ProbeError (EEXIST) for a second jprobe. (add_new_kprobe of v4.8)
+        """
+        if probe.break_handler is None:
+            self.probes.insert(0, probe)
+        elif any(other.break_handler is not None for other in self.probes):
+            reason = f"{probe.name} has a jprobe already, and two cannot be at one place: use a kprobe"
+            raise ProbeError(errno.EEXIST, reason)
+        else:
+            self.probes.append(probe)
 
     def refresh(self) -> None:
         """Work out `active` after a change."""
