@@ -268,3 +268,14 @@ def test_a_debugger_that_leaves_has_failed_the_call(session: Session) -> None:
     opened, written, *_ = results(session)
     assert [opened, written] == [FAILED, 12]
     assert results(session)[10] == 19
+
+
+def test_one_call_moves_a_mebibyte_at_most(session: Session) -> None:
+    """gdb would allocate whatever length it is given."""
+    debugger = Debugger(session)
+    place, memory = session.machine.symbols, session.machine.memory
+    memory.write(place["handle"].address + 16, (3 << 20).to_bytes(8, "little"))
+    debugger.resume()
+    assert debugger.answer(3).call == FileCall("write", (3, place["text"].address, 1 << 20))
+    debugger.answer(1 << 20)
+    assert results(session)[1] == 2 << 20
