@@ -14,7 +14,7 @@ from armprobe.probes import ERAS, Decoded, ProbeError, Verdict, decode, is_patte
 
 from .errors import CommandError
 from .instructions import Code, disassembled, read_code
-from .places import complete_symbol, name_or_address
+from .places import complete_symbol, matching_functions, number_of_address
 from .registry import Arg, Arguments, Command, Option, Out
 
 if TYPE_CHECKING:
@@ -214,16 +214,8 @@ def _asked(session: Session, place: str | int, era: str) -> Decoded | ProbeError
 def _matching(session: Session, word: str) -> list[str | int]:
     """The places that `word` means: an address, a place by its symbol, or the functions that match a pattern."""
     if word[:1].isdigit():
-        try:
-            return [int(word, 0)]
-        except ValueError:
-            raise CommandError(f"{word!r} is not an address: write it in hexadecimal after 0x") from None
-    if not is_pattern(word):
-        return [word]
-    functions = session.kprobes.functions(word)
-    if not functions:
-        raise CommandError(f"no function matches {word!r}")
-    return [name_or_address(session, function) for function in functions]
+        return [number_of_address(word)]
+    return matching_functions(session, word) if is_pattern(word) else [word]
 
 
 _ERA: Final = Option("era", "kernels whose rules to apply (default: the session's)", many=True, choices=(*ERAS, "all"))

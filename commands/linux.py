@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ from armprobe.machine.snapshot import VERSION, read_key
 
 from .debian import PROMPT, READY, build_initramfs, cache_directory, fetch_kernel
 from .errors import CommandError
+from .exclusive import only_one
 
 _STEP: Final = 20_000_000  # instructions between two looks at the console
 _BOOT_LIMIT: Final = 20_000_000_000  # instructions
@@ -51,7 +51,12 @@ def prepare(
     path = cache_directory() / "snapshots" / f"{key.hexdigest()[:20]}.snapshot"
     if read_key(path) == key.hexdigest():
         return path
-    with _only_one(path, report):
+    with contextlib.ExitStack() as held:
+        waiting = "another armprobe is booting this kernel: waiting for it"
+        try:
+            held.enter_context(only_one(path.with_suffix(".lock"), waiting, report))
+        except OSError as error:
+            raise CommandError(f"{path.parent} cannot be written: {error.strerror}") from None
         if read_key(path) != key.hexdigest():
             with tempfile.NamedTemporaryFile(prefix="armprobe-", suffix=".initrd") as disk:
                 Path(disk.name).write_bytes(ramdisk)
@@ -61,23 +66,6 @@ def prepare(
             booting.save(path, key.hexdigest())
             report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
     return path
-
-
-@contextmanager
-def _only_one(path: Path, report: Callable[[str], None]) -> Iterator[None]:
-    """Let one process at a time make the snapshot `path`: another that wants it waits, and finds it made."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock").open("w")
-    except OSError as error:
-        raise CommandError(f"{path.parent} cannot be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report("another armprobe is booting this kernel: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _read(path: Path) -> bytes:

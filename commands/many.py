@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from armprobe.probes import Kprobe, Kretprobe, ProbeError
 
 from .errors import CommandError
-from .places import name_or_address
+from .places import matching_functions
 from .registry import Out
 
 if TYPE_CHECKING:
@@ -20,13 +20,10 @@ if TYPE_CHECKING:
 def register_matching(session: Session, pattern: str, make: Callable[..., Kprobe | Kretprobe], out: Out) -> None:
     """Register what `make` gives for each function that `pattern` means. What is refused is counted by reason."""
     kprobes = session.kprobes
-    functions = kprobes.functions(pattern)
-    if not functions:
-        raise CommandError(f"no function matches {pattern!r}")
+    functions = matching_functions(session, pattern)
     refused: Counter[str] = Counter()
     numbers = []
-    for function in functions:
-        place = name_or_address(session, function)
+    for place in functions:
         probe = make(symbol_name=place) if isinstance(place, str) else make(addr=place)
         try:
             kprobes.register_kretprobe(probe) if isinstance(probe, Kretprobe) else kprobes.register_kprobe(probe)

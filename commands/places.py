@@ -50,6 +50,22 @@ def name_or_address(session: Session, function: Symbol) -> str | int:
     return function.name if named is not None and named.address == function.address else function.address
 
 
+def number_of_address(word: str) -> int:
+    """A word that begins with a digit, as an address. Raises CommandError."""
+    try:
+        return int(word, 0)
+    except ValueError:
+        raise CommandError(f"{word!r} is not an address: write it in hexadecimal after 0x") from None
+
+
+def matching_functions(session: Session, pattern: str) -> list[str | int]:
+    """How to name each function that `pattern` means, see `name_or_address`. Raises CommandError if none does."""
+    functions = session.kprobes.functions(pattern)
+    if not functions:
+        raise CommandError(f"no function matches {pattern!r}")
+    return [name_or_address(session, function) for function in functions]
+
+
 def where(session: Session, address: int) -> str:
     """An address with its symbol, as commands print it."""
     if address in session.machine.scratch:

@@ -11,7 +11,7 @@ from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, Stage, is_pat
 
 from .errors import CommandError
 from .many import register_matching
-from .places import complete_symbol
+from .places import complete_symbol, number_of_address
 from .registers import pt_regs_text
 from .registry import Arg, Arguments, Command, Option, Out, integer
 
@@ -26,10 +26,7 @@ _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe
 def _target(word: str) -> dict[str, int | str]:
     """How the user named the place, as the arguments of Kprobe and Kretprobe."""
     if word[:1].isdigit():
-        try:
-            return {"addr": int(word, 0)}
-        except ValueError:
-            raise CommandError(f"{word!r} is not an address: write it in hexadecimal after 0x") from None
+        return {"addr": number_of_address(word)}
     return {"symbol_name": word}
 
 

@@ -6,20 +6,20 @@ and archives of its own in a temporary folder: no root, no lock and no file of t
 (apt.conf(5), "Directories"; apt-secure(8)).
 """
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
 from armprobe.commands.errors import CommandError
+from armprobe.commands.exclusive import only_one
 
 KERNEL = "linux-image-cloud-arm64"
 """The meta package that depends on the newest kernel."""
@@ -80,7 +80,7 @@ def fetch_kernel(report: Callable[[str], None] = print, *, refresh: bool = False
     try:
         if not refresh and (cached := _cached(folder)):
             return cached
-        with _lock(folder, report):
+        with only_one(folder / "lock", "another armprobe is fetching the kernel: waiting for it", report):
             if not refresh and (cached := _cached(folder)):
                 return cached
             return _fetch(folder, report, suite)
@@ -113,18 +113,6 @@ def _cached(folder: Path) -> KernelFiles | None:
     kernel_version, _, package_version = kept.name.partition("_")
     files = KernelFiles(kept / "vmlinuz", kept / "busybox", kernel_version, package_version)
     return files if files.vmlinuz.is_file() and files.busybox.is_file() else None
-
-
-@contextmanager
-def _lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report("another armprobe is fetching the kernel: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _fetch(folder: Path, report: Callable[[str], None], suite: str) -> KernelFiles:
