@@ -12,9 +12,9 @@ import errno
 from typing import Final
 
 from armprobe.machine import CallNotReturned, Machine, MachineError
-from armprobe.machine.frame import PSTATE_I
 
 from .errors import ProbeError
+from .guest_call import call_uninterrupted
 from .kretprobe import KretprobeInstance
 from .text import Text
 
@@ -38,7 +38,7 @@ class InstanceMemory:
         if not self._wanted or kmalloc is None or kfree is None or not self._text.mapped(kmalloc.address):
             return
         try:
-            instance.memory = self._call("kmalloc", _SIZE + data_size, _GFP_KERNEL)
+            instance.memory = call_uninterrupted(self._machine, "kmalloc", _SIZE + data_size, _GFP_KERNEL)
         except MachineError as error:
             raise ProbeError(errno.ENOMEM, f"the guest cannot allocate an instance where it is now: {error}") from None
         if not instance.memory:
@@ -48,21 +48,9 @@ class InstanceMemory:
         """Give its memory back. Raises CallNotReturned when that stops the machine."""
         if instance.memory:
             memory, instance.memory = instance.memory, 0
-            self._call("kfree", memory)
+            call_uninterrupted(self._machine, "kfree", memory)
 
     def free_unused(self, instance: KretprobeInstance) -> None:
         """The same from outside the guest's execution, where there is nothing to stop: it may be lost."""
         with contextlib.suppress(CallNotReturned):
             self.free(instance)
-
-    def _call(self, function: str, *arguments: int) -> int:
-        """Call a function of the guest, at a stop without being interrupted: the guest may be anywhere."""
-        if self._machine.cpu.held:
-            return self._machine.call(function, *arguments)
-        registers = self._machine.registers
-        before = registers.pstate
-        registers.pstate = before | PSTATE_I
-        try:
-            return self._machine.call(function, *arguments)
-        finally:
-            registers.pstate = before

@@ -13,7 +13,7 @@ from armprobe.machine import Machine, MachineError
 
 from .code_references import addresses_formed
 from .era import AREAS, Era
-from .pt_regs import DAIF
+from .guest_call import call_uninterrupted
 from .text import Text
 
 _HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address is formed the list may begin
@@ -136,15 +136,10 @@ class Tables:
         Only the guest knows where the tables of a module are: in a struct that differs from build to build. These
         functions look at them and take no locks. With interrupts masked they are not preempted either.
         """
-        registers = self._machine.registers
-        before = registers.pstate
-        registers.pstate = before | DAIF
         try:
-            return self._machine.call(function, *arguments)
+            return call_uninterrupted(self._machine, function, *arguments)
         except MachineError:
             return 0
-        finally:
-            registers.pstate = before
 
     def _relative(self, start: str, end: str, sizes: Sequence[int], user: str) -> frozenset[int]:
         """The addresses that the first word of each entry is the distance to; sorting a table changes none.
