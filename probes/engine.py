@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
+from armprobe.machine.dispatch import Resume
 from armprobe.machine.exceptions import IL, Class, Raised
 from armprobe.machine.frame import DAIF, Frame
 
@@ -89,9 +90,8 @@ class Engine:
     @property
     def flight(self) -> Flight:
         """What of the hits is kept with the machine's state: at a stop and in a handler, which end with it, none."""
-        hits = [*self._previous, Running(self.site, self.status, self._saved_daif)]
-        if self._machine.dispatcher.resume is not None or self._machine.cpu.held:
-            hits = []
+        ends = self._machine.dispatcher.resume is not None or self._machine.cpu.held
+        hits = [] if ends else self._hits
         kept = [[hit.site.addr, hit.site.slot, hit.status, hit.saved_daif] for hit in hits if hit.site is not None]
         return {"hits": kept, "step_awaited": self._step_awaited, "stone": self._stone}
 
@@ -101,13 +101,17 @@ class Engine:
 
     def steps(self, site: Site) -> bool:
         """Whether the instruction of `site` is being executed out of line, and its end awaited."""
-        hits = (*self._previous, Running(self.site, self.status, self._saved_daif))
-        return any(hit.site is site and hit.status in (_SS, _REENTER) for hit in hits)
+        return any(hit.site is site and hit.status in (_SS, _REENTER) for hit in self._hits)
 
     @property
     def busy(self) -> set[Site]:
         """The sites that are being handled."""
-        return {site for site in (self.site, *(entry.site for entry in self._previous)) if site is not None}
+        return {hit.site for hit in self._hits if hit.site is not None}
+
+    @property
+    def _hits(self) -> list[Running]:
+        """The hits being handled, outermost first."""
+        return [*self._previous, Running(self.site, self.status, self._saved_daif)]
 
     # BRK #4
 
@@ -342,11 +346,12 @@ class Engine:
             if then is not None and frame.pc == address:
                 then(frame)
 
-        self._stop(address, resume)
+        self.stop_for_hit(address, resume)
 
     # Stops
 
-    def _stop(self, address: int, resume: Callable[[Frame], None]) -> None:
+    def stop_for_hit(self, address: int, resume: Resume) -> None:
+        """Stop the machine, as if at `address`, for the hit that asks for it; see `Machine.request_stop`."""
         hit = self._recorder.take_stop()
         self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)
 
@@ -390,7 +395,7 @@ class Engine:
             else:
                 self._step_onto_stone(frame)
 
-        self._stop(address, resume)
+        self.stop_for_hit(address, resume)
 
     # A simulated instruction takes no instruction of the guest's. When it is to be executed because someone steps or
     # runs the machine, one is needed, or the one that follows would be executed as well: the stepping stone.

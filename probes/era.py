@@ -57,83 +57,49 @@ def _areas(*names: str) -> tuple[tuple[str, str], ...]:
 _SCAN_V4_8: Final = AtomicScan(mask=0x3F400000, load=0x08400000, store=0x08000000, reach=31, bound=Bound.TEXT)
 _SCAN: Final = replace(_SCAN_V4_8, reach=32, bound=Bound.SYMBOL)  # since v4.9
 
-ERAS: Final = {
-    era.name: era
-    for era in (
-        Era(
-            name="v4.8",
-            rows=ROWS_V4_8,
-            atomic=_SCAN_V4_8,
-            hits=rules.V4_8,
-            # arch_within_kprobe_blacklist(), and what arch_prepare_kprobe() refuses
-            blacklist=_areas(
-                "kprobes_text",
-                "entry_text",
-                "idmap_text",
-                "hyp_text",
-                "hyp_idmap_text",
-                "exception_text",
-                "irqentry_text",
-            ),
-        ),
-        Era(
-            name="v5.4",
-            rows=ROWS_V4_8,
-            atomic=_SCAN,
-            hits=rules.V5_4,
-            blacklist=_areas(
-                "kprobes_text",
-                "entry_text",
-                "irqentry_text",
-                "exception_text",
-                "idmap_text",
-                "hyp_text",
-                "hyp_idmap_text",
-            ),
-        ),
-        Era(
-            name="v5.10",
-            rows=ROWS_V5_10,
-            atomic=_SCAN,
-            hits=rules.V5_10,
-            blacklist=_areas(
-                "kprobes_text",
-                "noinstr_text",  # commit 66e9b0717102 (v5.8)
-                "entry_text",
-                "irqentry_text",
-                "idmap_text",
-                "hyp_text",
-                "hyp_idmap_text",
-            ),
-        ),
-        Era(
-            name="v6.1",
-            rows=ROWS_V5_10,
-            atomic=_SCAN,
-            hits=rules.V6_1,
-            blacklist=_areas(
-                "kprobes_text",
-                "noinstr_text",
-                "entry_text",
-                "irqentry_text",
-                "idmap_text",
-                "hyp_text",
-                "hyp_idmap_text",
-            ),
-        ),
-        Era(
-            name="v6.9",
-            rows=ROWS_V6_9,
-            atomic=_SCAN,
-            hits=rules.V6_9,
-            # The identity map has left the text (commit af7249b317e4, v6.3).
-            blacklist=_areas(
-                "kprobes_text", "noinstr_text", "entry_text", "irqentry_text", "hyp_text", "hyp_idmap_text"
-            ),
-        ),
-    )
-}
+_V4_8: Final = Era(
+    name="v4.8",
+    rows=ROWS_V4_8,
+    atomic=_SCAN_V4_8,
+    hits=rules.V4_8,
+    # arch_within_kprobe_blacklist(), and what arch_prepare_kprobe() refuses
+    blacklist=_areas(
+        "kprobes_text",
+        "entry_text",
+        "idmap_text",
+        "hyp_text",
+        "hyp_idmap_text",
+        "exception_text",
+        "irqentry_text",
+    ),
+)
+_V5_4: Final = replace(_V4_8, name="v5.4", atomic=_SCAN, hits=rules.V5_4)
+_V5_10: Final = replace(
+    _V5_4,
+    name="v5.10",
+    rows=ROWS_V5_10,
+    hits=rules.V5_10,
+    blacklist=_areas(
+        "kprobes_text",
+        "noinstr_text",  # commit 66e9b0717102 (v5.8)
+        "entry_text",
+        "irqentry_text",
+        "idmap_text",
+        "hyp_text",
+        "hyp_idmap_text",
+    ),
+)
+_V6_1: Final = replace(_V5_10, name="v6.1", hits=rules.V6_1)
+_V6_9: Final = replace(
+    _V6_1,
+    name="v6.9",
+    rows=ROWS_V6_9,
+    hits=rules.V6_9,
+    # The identity map has left the text (commit af7249b317e4, v6.3).
+    blacklist=_areas("kprobes_text", "noinstr_text", "entry_text", "irqentry_text", "hyp_text", "hyp_idmap_text"),
+)
 
+ERAS: Final = {era.name: era for era in (_V4_8, _V5_4, _V5_10, _V6_1, _V6_9)}
 
 AREAS: Final = frozenset(area for era in ERAS.values() for area in era.blacklist)
 """What any era allows no probes in."""

@@ -315,8 +315,7 @@ class Returns:
             self._recycle(chain)
             frame.load()
 
-        hit = self._recorder.take_stop()
-        self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)
+        self._engine.stop_for_hit(address, resume)
 
     def _stop_in_caller(
         self, frame: Frame, base: int, regs: StackRegs, chain: list[KretprobeInstance], following: int
@@ -345,8 +344,7 @@ class Returns:
             frame.load()
             return True
 
-        hit = self._recorder.take_stop()
-        self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)
+        self._engine.stop_for_hit(address, resume)
 
     def _lost(self, frame: Frame, sp: int, behind: int) -> None:
         frame.pc -= behind
