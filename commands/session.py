@@ -25,7 +25,7 @@ from armprobe.machine import (
 )
 from armprobe.machine.frame import Frame
 from armprobe.machine.symbol_file import symbol_file
-from armprobe.machine.sysregs import SYSTEM_REGISTERS, WORDS
+from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Hit, Kprobes, Probe, ProbeError
 from armprobe.stub import BreakKind, Decide, ExecFile, ProbeHit, Scene, StopEvent, TargetError
 
@@ -210,9 +210,9 @@ class Session:
     # The stub's target (armprobe.stub.Target).
 
     @property
-    def system_registers(self) -> Sequence[tuple[str, int]]:
-        """EL1's system registers that can be read by name, and their sizes in bits."""
-        return [(name, 32 if name in WORDS else 64) for name in SYSTEM_REGISTERS]
+    def system_registers(self) -> Sequence[str]:
+        """EL1's system registers that can be read by name."""
+        return tuple(SYSTEM_REGISTERS)
 
     @property
     def exec_file(self) -> ExecFile | None:

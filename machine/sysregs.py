@@ -61,10 +61,4 @@ SYSTEM_REGISTERS = _table("""
     mdscr_el1          2 0 0 2 2
     oslsr_el1          2 0 1 1 4
 """)
-WORDS = frozenset(
-    (
-        *("sctlr_el1", "cpacr_el1", "spsr_el1", "esr_el1", "cntkctl_el1", "csselr_el1", "midr_el1", "ctr_el0"),
-        *("dczid_el0", "mdscr_el1", "oslsr_el1", "cntfrq_el0"),
-    )
-)
-"""Those that have 32 bits in ARMv8.0, as a Cortex-A57 has them (its Technical Reference Manual, "System control")."""
+"""Each has 64 bits, though of some nothing but the lower 32 was ever used before ARMv8.1 (Arm ARM, D19.2)."""

@@ -4,9 +4,9 @@
 GDB manual, "AArch64 Features" (which registers, their order and sizes) and "Target Description Format".
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from .register_types import FIELDS, VECTORS, flags
 
@@ -39,10 +39,10 @@ GENERAL = (
     *(Register(f"x{n}", 64, CORE, "int") for n in range(31)),
     Register("sp", 64, CORE, "data_ptr"),
     Register("pc", 64, CORE, "code_ptr"),
-    Register("cpsr", 32, CORE, "cpsr_fields"),
+    Register("cpsr", 32, CORE, "cpsr"),
     *(Register(f"v{n}", 128, FPU, "aarch64v") for n in range(32)),
-    Register("fpsr", 32, FPU, "fpsr_fields", "float"),
-    Register("fpcr", 32, FPU, "fpcr_fields", "float"),
+    Register("fpsr", 32, FPU, "fpsr", "float"),
+    Register("fpcr", 32, FPU, "fpcr", "float"),
 )
 """What `g` holds, in its order."""
 
@@ -50,10 +50,9 @@ GENERAL = (
 class RegisterTable:
     """`GENERAL` and after it a machine's system registers; a register's number is its place."""
 
-    def __init__(self, system_registers: Iterable[tuple[str, int]]) -> None:
+    def __init__(self, system_registers: Sequence[str]) -> None:
         system = (
-            Register(name, bits, SYSTEM, f"{name}_fields" if name in FIELDS else f"uint{bits}", "system")
-            for name, bits in system_registers
+            Register(name, 64, SYSTEM, name if name in FIELDS else "uint64", "system") for name in system_registers
         )
         self.registers = (*GENERAL, *system)
         numbers = {register.name: number for number, register in enumerate(self.registers)}
@@ -61,7 +60,7 @@ class RegisterTable:
 
     @cached_property
     def target_xml(self) -> str:
-        """The target description, whole: LLDB follows no xi:include."""
+        """The target description, whole: LLDB follows no xi:include. Registers have their numbers by their order."""
         features = "".join(map(self._feature, (CORE, FPU, SYSTEM)))
         return (
             '<?xml version="1.0"?>\n<!DOCTYPE target SYSTEM "gdb-target.dtd">\n'
@@ -69,21 +68,27 @@ class RegisterTable:
         )
 
     def _feature(self, feature: str) -> str:
-        members = [(number, r) for number, r in enumerate(self.registers) if r.feature == feature]
+        members = [register for register in self.registers if register.feature == feature]
         if not members:
             return ""
         types = VECTORS if feature == FPU else ""
-        types += "".join(flags(r.name, r.type, r.size) for _, r in members if r.type == f"{r.name}_fields")
-        lines = "".join(f"{_element(number, register)}\n" for number, register in members)
+        types += "".join(flags(r.name, r.size) for r in members if r.type == r.name)
+        lines = "".join(f"{_element(register)}\n" for register in members)
         return f'<feature name="{feature}">\n{types}{lines}</feature>\n'
 
 
-def _element(number: int, register: Register) -> str:
+@cache
+def register_table(system_registers: tuple[str, ...]) -> RegisterTable:
+    """The table for these system registers, made once: a client waits for its target description when it attaches."""
+    return RegisterTable(system_registers)
+
+
+def _element(register: Register) -> str:
     group = f' group="{register.group}"' if register.group else ""
     # Outside `g`; saving these around a call of a guest function would undo what the call did to the machine.
     saved = ' save-restore="no"' if register.feature == SYSTEM else ""
     shape = f'bitsize="{register.bits}" type="{register.type}"'
-    return f'<reg name="{register.name}" {shape} regnum="{number}"{group}{saved}/>'
+    return f'<reg name="{register.name}" {shape}{group}{saved}/>'
 
 
 def pack(registers: Sequence[Register], values: Sequence[int]) -> bytes:

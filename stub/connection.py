@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from . import stop_reply
-from .aarch64 import RegisterTable
+from .aarch64 import register_table
 from .agent import Output
 from .feature import Registry
 from .framing import (
@@ -75,7 +75,7 @@ class Connection:
 
     def __init__(self, target: Target, registry: Registry, link: Link, experiment: Experiment | None = None) -> None:
         self.registry = registry
-        self.registers = RegisterTable(target.system_registers)
+        self.registers = register_table(tuple(target.system_registers))
         self.state = State.IDLE
         self.client_words: frozenset[str] = frozenset()
         """Features the client said it has, such as "swbreak" (qSupported)."""

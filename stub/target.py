@@ -126,8 +126,8 @@ class Target(Protocol):
     """
 
     @property
-    def system_registers(self) -> Sequence[tuple[str, int]]:
-        """Names, as GDB is to show them, and sizes in bits (32 or 64) of the system registers worth reading."""
+    def system_registers(self) -> Sequence[str]:
+        """Names, as GDB is to show them, of the system registers worth reading; each has 64 bits."""
 
     @property
     def exec_file(self) -> ExecFile | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from armprobe.machine.agent_expression import AgentError
-from armprobe.stub.aarch64 import RegisterTable
+from armprobe.stub.aarch64 import register_table
 from armprobe.stub.target import Scene, Target, TargetError
 
 from .frames import FrameBuilder, TraceBuffer
@@ -69,7 +69,8 @@ class Experiment:
         self.started = self.stopped = 0
         """When, in microseconds since the epoch."""
         self.notes = {"user": "", "notes": "", "tstop": ""}
-        self._collector = Collector(RegisterTable(target.system_registers), self.values, lambda text: target.show(text))
+        table = register_table(tuple(target.system_registers))
+        self._collector = Collector(table, self.values, lambda text: target.show(text))
 
     # Setting up
 

@@ -142,12 +142,34 @@ def test_fields_of_system_registers(gdb: GdbSession) -> None:
     _, translation = fields(gdb.evaluate("$tcr_el1"))
     tcr = gdb.register("tcr_el1")
     assert (int(translation["T0SZ"]), int(translation["T1SZ"])) == (tcr & 63, tcr >> 16 & 63)
-    gdb.execute("set $esr_el1 = 0xf2000004")
-    assert fields(gdb.evaluate("$esr_el1")) == ({"IL"}, {"ISS": "4", "EC": "BRK64"})
+    gdb.execute("set $esr_el1 = 0xf2000004UL")
+    assert fields(gdb.evaluate("$esr_el1")) == ({"IL"}, {"ISS": "4", "EC": "BRK64", "ISS2": "0"})
     gdb.execute("set $fpcr = 1 << 24")
     assert "FZ" in fields(gdb.evaluate("$fpcr"))[0]
     gdb.execute("set $sctlr_el1 = $sctlr_el1 | 2")
     assert "A" in fields(gdb.evaluate("$sctlr_el1"))[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("sctlr_el1", 0x0200_0300_30D0_0800, "EPAN TCF=3"),  # Arm ARM, D19.2: bit 57, and bits 41 and 40
+        ("tcr_el1", 0x0080_0002_B519_3519, "E0PD0 IPS=2"),  # bit 55, and bits 34 to 32
+        ("ttbr0_el1", 0xABCD_0000_4008_1000, ""),  # the ASID is bits 63 to 48
+    ],
+)
+def test_registers_show_all_of_64_bits(gdb: GdbSession, name: str, value: int, shown: str) -> None:
+    """And the names of those above the lowest 32."""
+    before = gdb.register(name)
+    gdb.execute(f"set ${name} = {value:#x}UL")
+    try:
+        assert gdb.register(name) == value
+        words = gdb.execute(f"info registers {name}").split()
+        assert words[1] == f"{value:#x}"
+        assert {*shown.split()} <= {*words}
+        assert {*shown.split()} <= {*gdb.evaluate(f"${name}").split()}
+    finally:
+        gdb.execute(f"set ${name} = {before:#x}UL")
 
 
 def test_all_registers_are_there(gdb: GdbSession) -> None:

@@ -15,7 +15,7 @@ from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetE
 
 BASE = 0x4000_0000
 SIZE = 0x10000
-SYSTEM_REGISTERS = (("sctlr_el1", 32), ("esr_el1", 32), ("elr_el1", 64))
+SYSTEM_REGISTERS = ("sctlr_el1", "esr_el1", "elr_el1")
 NOP = bytes.fromhex("1f2003d5")
 
 

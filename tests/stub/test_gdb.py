@@ -79,7 +79,7 @@ def test_registers(gdb: Gdb, target: FakeTarget) -> None:
     said = gdb("info registers", "print $cpsr", "print/x $sctlr_el1", "p $v3.d.u", "p/x $w1", "print $fpcr", "p $sp")
     assert "warning" not in said
     shown = dict(re.findall(r"^(\w+) +(0x[0-9a-f]+) ", said, re.MULTILINE))
-    names = [f"x{n}" for n in range(31)] + ["sp", "pc", "cpsr"] + [name for name, _ in SYSTEM_REGISTERS]
+    names = [f"x{n}" for n in range(31)] + ["sp", "pc", "cpsr"] + [*SYSTEM_REGISTERS]
     assert {name: int(shown[name], 16) for name in names} == {name: target.registers[name] for name in names}
     assert "$1 = [ SP EL=1 F I A D BTYPE=0 ]\n" in said
     assert "$2 = 0x30d00800\n" in said
@@ -98,7 +98,7 @@ def test_every_register(gdb: Gdb, target: FakeTarget) -> None:
 def test_writing(gdb: Gdb, target: FakeTarget) -> None:
     said = gdb(
         "set $x7 = 0x1122334455667788",
-        "set $sctlr_el1 = 0x5",
+        "set $sctlr_el1 = 0x0200000000000005",
         "set $v2.d.u[1] = 0x99",
         "set $cpsr = 0x3c4",
         "set {long} 0x40000800 = 0x0102030405060708",
@@ -107,7 +107,7 @@ def test_writing(gdb: Gdb, target: FakeTarget) -> None:
     )
     assert "warning" not in said
     assert target.registers["x7"] == 0x1122334455667788
-    assert target.registers["sctlr_el1"] == 5
+    assert target.registers["sctlr_el1"] == 0x0200_0000_0000_0005
     assert target.registers["v2"] == 0x99 << 64 | 1
     assert target.registers["cpsr"] == 0x3C4
     assert target.memory[0x800:0x808] == bytes.fromhex("0807060504030201")

@@ -29,15 +29,13 @@ def test_description_has_what_gdb_demands(client: Client) -> None:
     registers = description(client)
     core = [f"x{n}" for n in range(31)] + ["sp", "pc", "cpsr"]
     fpu = [f"v{n}" for n in range(32)] + ["fpsr", "fpcr"]
-    assert list(registers) == core + fpu + [name for name, _ in SYSTEM_REGISTERS]
-    assert [int(str(register.get("regnum"))) for register in registers.values()] == list(range(len(registers)))
-    for name, bits in SYSTEM_REGISTERS:
-        assert registers[name].attrib.items() >= {"bitsize": str(bits), "save-restore": "no", "group": "system"}.items()
+    assert list(registers) == [*core, *fpu, *SYSTEM_REGISTERS]
+    for name in SYSTEM_REGISTERS:
+        assert registers[name].attrib.items() >= {"bitsize": "64", "save-restore": "no", "group": "system"}.items()
 
 
 def test_every_described_register_can_be_read_and_written(client: Client, target: FakeTarget) -> None:
-    for name, register in description(client).items():
-        number = int(str(register.get("regnum")))
+    for number, (name, register) in enumerate(description(client).items()):
         size = int(str(register.get("bitsize"))) // 8
         was = target.registers[name].to_bytes(size, "little").hex().encode()
         assert client.ask(b"p%x" % number) == was
@@ -158,6 +156,6 @@ def test_documents_that_are_not_there(client: Client, packet: bytes, reply: byte
 def test_fields_do_not_overlap(register: str) -> None:
     bits = [bit for _, low, high in FIELDS[register] for bit in range(low, high + 1)]
     assert len(bits) == len(set(bits))
-    assert max(bits) < 64
+    assert max(bits) < {"cpsr": 32, "fpsr": 32, "fpcr": 32}.get(register, 64)
     names = [name for name, _, _ in FIELDS[register]]
     assert len(names) == len(set(names))
