@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from armprobe.commands import GdbSession, Session
+from armprobe.commands import GdbSession
 from armprobe.machine.loaders import DEMO
-from armprobe.stub import serve
 
 QEMU: Final = "qemu-system-aarch64"
 BOARD: Final = "-M virt,gic-version=2 -cpu cortex-a57 -nic none -display none -monitor none"
@@ -38,15 +38,26 @@ def tool(name: str, package: str) -> str:
 
 @contextmanager
 def _armprobe(folder: Path) -> Iterator[str]:
-    with Session("demo", memory=_MEMORY) as session, serve(session, f"unix:{folder / 'armprobe'}") as server:
-        yield server.address
+    # In a process of its own, as QEMU is: in ours it would wait for the interpreter's lock while we read what gdb says.
+    socket = folder / "armprobe"
+    serve = ["serve", "demo", "--memory", _MEMORY, "--listen", f"unix:{socket}"]
+    with _process([sys.executable, "-m", "armprobe.commands.cli", *serve], socket) as address:
+        yield address
 
 
 @contextmanager
 def _qemu(folder: Path) -> Iterator[str]:
     qemu, socket = tool(QEMU, "qemu-system-arm"), folder / "qemu"
     stopped = ["-S", "-gdb", f"unix:{socket},server=on,wait=off"]
-    process = subprocess.Popen([qemu, *BOARD.split(), "-m", _MEMORY, "-serial", "null", "-kernel", str(DEMO), *stopped])
+    guest = ["-m", _MEMORY, "-serial", "null", "-kernel", str(DEMO)]
+    with _process([qemu, *BOARD.split(), *guest, *stopped], socket) as address:
+        yield address
+
+
+@contextmanager
+def _process(command: list[str], socket: Path) -> Iterator[str]:
+    """Run a program until the end, from when it listens at `socket`; the address of that."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10
         while not socket.exists() and time.monotonic() < deadline:
