@@ -119,10 +119,8 @@ class AgentExpression:
 
         def printf(stack: list[int], operand: int, context: Context) -> None:
             _pop(stack), _pop(stack)  # a function and a channel: there is one way of printing here
-            values = stack[len(stack) - count :]
-            if len(values) != count or len(stack) < count:
-                raise IndexError
-            del stack[len(stack) - count :]
+            # gdb's compiler pushes them from the last to the first (gdb/ax-gdb.c, gen_printf), which the manual leaves open.
+            values = [stack.pop() for _ in range(count)]
             context.show(form.text(values, context.read))
 
         return printf

@@ -28,7 +28,8 @@ class _Conversion(NamedTuple):
     def text(self, value: int, read: Callable[[int, int], bytes]) -> str:
         match self.letter:
             case "s":
-                return self._padded(_string(value, read)[: self.precision])
+                text = _string(value, read) if value else "(null)"  # as gdb's own printf does
+                return self._padded(text[: self.precision])
             case "c":
                 return self._padded(chr(value & 0xFF))
             case "p":

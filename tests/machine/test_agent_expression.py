@@ -247,10 +247,23 @@ def test_other_conversions_are_printed_as_in_c(form: str, value: int) -> None:
 def test_strings_and_escapes() -> None:
     here = Here()
     text = rb"\t%s|%-4.2s|\x41".replace(rb"\x41", rb"\101\"\\\n") + b"\0"
-    code = "2200 2200 231060 231061".replace("2200 2200 ", "")
-    evaluate(f"{code} 2200 2200 34 02 {len(text):04x} {text.hex()} 27", here)
+    evaluate(f"231061 231060 2200 2200 34 02 {len(text):04x} {text.hex()} 27", here)
     tail = MEMORY[0x60:-1].decode("utf-8", "replace")
     assert here.shown == f'\t{tail}|{MEMORY[0x61:0x63].decode()}  |A"\\\n'
+
+
+def test_the_bytecode_of_gdb_for_a_printf() -> None:
+    """What gdb 13 and 18 send for `dprintf leaf,"a %d b %d\\n",1,2`."""
+    here = Here()
+    evaluate("22022201220022003402000c6120256420622025645c6e0027", here)
+    assert here.shown == "a 1 b 2\n"
+
+
+def test_a_null_pointer_is_no_string() -> None:
+    here = Here()
+    text = b"<%s|%9s>\0"
+    evaluate(f"2200 2200 2200 2200 34 02 {len(text):04x} {text.hex()} 27", here)
+    assert here.shown == "<(null)|   (null)>"
 
 
 @pytest.mark.parametrize(
