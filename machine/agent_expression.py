@@ -119,7 +119,7 @@ class AgentExpression:
 
         def printf(stack: list[int], operand: int, context: Context) -> None:
             _pop(stack), _pop(stack)  # a function and a channel: there is one way of printing here
-            # gdb's compiler pushes them from the last to the first (gdb/ax-gdb.c, gen_printf), which the manual leaves open.
+            # The first is on top: gdb pushes them in reverse (gdb/ax-gdb.c, gen_printf); the manual does not say.
             values = [stack.pop() for _ in range(count)]
             context.show(form.text(values, context.read))
 

@@ -6,6 +6,7 @@ They are memory hooks bounded to physical addresses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,7 +26,11 @@ _HOOKS: Final = {
 }
 _WIDEST: Final = 16  # bytes of one access
 _BLOCK: Final = 64  # bytes that DC ZVA zeroes (DCZID_EL0 of every model)
-_DC_ZVA: Final = 0xD50B_7420
+# Instructions, each as a mask and what is left (Arm ARM, C4.1)
+_DC_ZVA: Final = 0xFFFF_FFE0, 0xD50B_7420
+_STXP: Final = 0xFFE0_0000, 0xC820_0000  # and STLXP, of two X registers
+_CASP: Final = 0xFFA0_7C00, 0x4820_7C00  # and CASPA, CASPL, CASPAL
+_STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)  # of one register, of two
 
 
 @dataclass
@@ -106,27 +111,50 @@ class Watchpoints:
             first = virtual + at - physical
             if not self.enabled or self._hit is not None:
                 return
-            block, end = first // _BLOCK * _BLOCK, watch.address + watch.size
-            if block + _BLOCK > watch.address and access == unicorn.UC_MEM_WRITE and self._zeroes():
-                self._zeroing(watch, at - first + block, block)
-            elif watch.address - width < first < end:
+            if access == unicorn.UC_MEM_WRITE and (whole := self._written_whole()) is not None:
+                start, after = whole
+                if start + len(after) > watch.address and start < watch.address + watch.size:
+                    self._writing_whole(watch, at - first + start, start, after)
+            elif watch.address - width < first < watch.address + watch.size and not (
+                access == unicorn.UC_MEM_READ and self._is(*_STORES_EXCLUSIVE)
+            ):
                 self._accessed(watch, access, at, first, width, value)
 
         add = self._cpu.engine.hook_add
         watch.hooks.append(add(_HOOKS[watch.kind], accessed, None, physical, physical + length - 1))
 
-    def _zeroes(self) -> bool:
-        """Whether the instruction is DC ZVA, which the engine does as writes of the byte it names and then of all."""
-        self._cpu.frame.load()
-        word = self._cpu.read_virtual(self._cpu.frame.pc, 4)
-        return word is not None and int.from_bytes(word, "little") & ~0x1F == _DC_ZVA
+    def _is(self, *instructions: tuple[int, int]) -> bool:
+        """Whether the instruction is one of these. `Cpu.frame` is loaded then."""
+        return any(self._instruction() & mask == rest for mask, rest in instructions)
 
-    def _zeroing(self, watch: _Watch, physical: int, virtual: int) -> None:
-        block = self._bus.read(physical, _BLOCK)
+    def _instruction(self) -> int:
+        self._cpu.frame.load()
+        return int.from_bytes(self._cpu.read_virtual(self._cpu.frame.pc, 4) or b"", "little")
+
+    def _written_whole(self) -> tuple[int, bytes] | None:
+        """Where an instruction writes, and what, of which nothing may have been written when the machine stops.
+
+        DC ZVA, which the engine does as a write of the byte that it names and then of all; and what writes two
+        registers if there is in memory what is expected there, for it must be there when this is executed again.
+        """
+        word, x = self._instruction(), self._cpu.frame.x
+        if word & _STXP[0] == _STXP[1]:
+            return x[word >> 5 & 31], _pair(x, word & 31, word >> 10 & 31)
+        if word & _CASP[0] == _CASP[1]:
+            at, expected = x[word >> 5 & 31], word >> 16 & 31
+            if self._cpu.read_virtual(at, 16) != _pair(x, expected, expected + 1):
+                return None  # it writes what there is
+            return at, _pair(x, word & 31, (word & 31) + 1)
+        if word & _DC_ZVA[0] == _DC_ZVA[1]:
+            return x[word & 31] // _BLOCK * _BLOCK, bytes(_BLOCK)
+        return None
+
+    def _writing_whole(self, watch: _Watch, physical: int, virtual: int, after: bytes) -> None:
         first = max(virtual, watch.address)
-        size = min(virtual + _BLOCK, watch.address + watch.size) - first
-        old = int.from_bytes(block[first - virtual :][:size], "little")
-        self._stop(WatchHit(watch.kind, first, size, 0, old), physical)
+        size = min(virtual + len(after), watch.address + watch.size) - first
+        before = self._bus.read(physical + first - virtual, size)
+        written = int.from_bytes(after[first - virtual :][:size], "little")
+        self._stop(WatchHit(watch.kind, first, size, written, int.from_bytes(before, "little")), physical)
 
     def _accessed(self, watch: _Watch, access: int, physical: int, virtual: int, width: int, value: int) -> None:
         written, old = 0, None
@@ -165,3 +193,8 @@ class Watchpoints:
         if undo.before:
             self._memory.physical.write(undo.physical, undo.before)
         return hit
+
+
+def _pair(x: Sequence[int], first: int, second: int) -> bytes:
+    """Two registers as they are stored; number 31 is XZR."""
+    return b"".join((0 if number == 31 else x[number]).to_bytes(8, "little") for number in (first, second))

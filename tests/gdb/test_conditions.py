@@ -89,7 +89,9 @@ def test_dprintf(gdb: GdbSession, session: Session) -> None:
         gdb.execute("flushregs")
         gdb.execute("delete")
         gdb.execute(f"set dprintf-style {style}")
-        gdb.execute('dprintf *kmalloc,"<%lu %x %5d %s %#lx>\\n", $x0, (int) workload.random, (int) $x0 + 1, (char *) 0, $pc')
+        gdb.execute(
+            'dprintf *kmalloc,"<%lu %x %5d %s %#lx>\\n", $x0, (int) workload.random, (int) $x0 + 1, (char *) 0, $pc'
+        )
         gdb.execute("tbreak *list_round")
         said[style] = re.findall(r"<\d.*>", gdb.continue_to_stop().console)
     assert said["gdb"] == said["agent"]

@@ -66,6 +66,48 @@ def test_an_instruction_that_goes_on_to_write(store: str, bare: Callable[..., Ma
     assert guest.memory.read(DATA + 24, 16) != b"\xa5" * 16
 
 
+@pytest.mark.parametrize("kind", ["write", "access"])
+@pytest.mark.parametrize("offset", [0, 4, 8, 15])
+@pytest.mark.parametrize(
+    ("cpu", "before", "pair"),
+    [
+        ("cortex-a57", "ldaxp x6, x7, [x0]", "stlxp w1, x2, x3, [x0]"),
+        ("cortex-a57", "ldxp x6, x7, [x0]", "stxp w1, x2, x3, [x0]"),
+        ("max", "ldp x6, x7, [x0]", "casp x6, x7, x2, x3, [x0]"),
+    ],
+)
+def test_a_pair_is_written_as_one(
+    cpu: str, before: str, pair: str, offset: int, kind: str, bare: Callable[..., Machine]
+) -> None:
+    """Stopped before, and gone on from, it finds in memory what it expects, and succeeds."""
+    guest = bare(f".arch armv8.1-a; ldr x0, ={DATA:#x}; mov x2, #-1; mov x3, #-2; {before}; {pair}; b .", cpu)
+    old, new = bytes(range(16)), b"\xff" * 8 + b"\xfe" + b"\xff" * 7
+    guest.memory.write(DATA, old)
+    assert guest.run(instructions=4).reason is StopReason.INSTRUCTIONS
+    guest.watchpoints.add(kind, DATA + offset, 1)
+    stop = guest.run(instructions=100)
+    assert stop.reason is StopReason.WATCHPOINT
+    if (kind, cpu) == ("access", "max"):  # which loads, too, and that first
+        assert (stop.detail.before, guest.memory.read(DATA, 16)) == (None, old)
+    else:
+        assert stop.detail == WatchHit(kind, DATA + offset, 1, new[offset], old[offset])
+    assert (guest.instructions, guest.memory.read(DATA, 16)) == (4, old)
+    assert guest.run(instructions=1).reason is StopReason.INSTRUCTIONS
+    assert guest.memory.read(DATA, 16) == new
+
+
+@pytest.mark.parametrize(
+    ("load", "store"),
+    [("ldxr w1, [x0]", "stxr w2, w3, [x0]"), ("ldaxp x1, x4, [x0]", "stlxp w2, x3, x5, [x0]")],
+)
+def test_a_store_exclusive_is_no_load(load: str, store: str, bare: Callable[..., Machine]) -> None:
+    guest = bare(f"ldr x0, ={DATA:#x}; mov x3, #5; {load}; {store}; ldr x6, [x0]; b .")
+    assert guest.run(instructions=3).reason is StopReason.INSTRUCTIONS
+    guest.watchpoints.add("read", DATA, 8)
+    assert guest.run(instructions=100).reason is StopReason.WATCHPOINT
+    assert (guest.instructions, guest.registers.x[2], guest.memory.read_u32(DATA)) == (4, 0, 5)
+
+
 def test_an_access_that_begins_before(bare: Callable[..., Machine]) -> None:
     """Across the start of a page, and of what is watched."""
     start = DATA + 0x1000
