@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, Stage, is_pattern, trace_line
+from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, Stage, is_pattern
 
 from .errors import CommandError
 from .many import register_matching
@@ -209,7 +209,7 @@ def _trace(session: Session, arguments: Arguments, out: Out) -> None:
     if not hits:
         out("no hit is recorded yet: let the guest run with a probe set\n")
     for hit in hits:
-        out(trace_line(hit, session.machine.symbols) + "\n")
+        out(session.kprobes.trace_line(hit) + "\n")
 
 
 _WHICH: Final = "number, name or pattern of names, or all"

@@ -12,7 +12,7 @@ from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
 from .moment import Moment
 from .pt_regs import PtRegs
-from .record import Hit, Stage, Task, trace_line
+from .record import Hit, Stage, Task
 from .recorder import HandlerError
 from .registry import Kprobes, Probe
 from .rules import Status
@@ -50,5 +50,4 @@ __all__ = [
     "is_pattern",
     "simulate",
     "symbolised",
-    "trace_line",
 ]

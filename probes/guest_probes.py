@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError
+from armprobe.machine.btf import Btf
 from armprobe.machine.exceptions import IL, Class
 from armprobe.machine.frame import Frame
 
@@ -33,8 +34,7 @@ from .text import Text
 
 _BUCKETS: Final = 64  # of kprobe_table, 1 << KPROBE_HASH_BITS
 _CHAIN_LIMIT: Final = 10_000
-# struct kprobe, v6.1 (BTF): the hash chain comes first; the slot is ainsn.api.insn
-_ADDR, _OPCODE, _SLOT, _SIZE = 0x28, 0x50, 0x58, 0x60
+_ADDR: Final = 0x28  # bytes to struct kprobe's addr: behind the hash chain, a list and nmissed in every version
 _MOV_X9_X30: Final = 0xAA1E03E9
 _SCAN: Final = 128  # bytes before a probe that arch_prepare_kprobe reads, looking for exclusives
 
@@ -87,28 +87,40 @@ class GuestProbes:
         self._watching: list[tuple[int, Callable[[Machine], None]]] = []
         # By the address of the BRK #6: the site, its DAIF, and what takes x30 for our kretprobes.
         self._awaited: dict[int, tuple[Site, int, Callable[[bool], None] | None]] = {}
+        self._members: tuple[int, int] | None = None  # bytes to a struct kprobe's opcode and slot, once asked for
         engine.guest_steps = self._steps
         engine.guest_stepped = self._stepped
 
     def find(self, address: int) -> GuestKprobe | None:
-        """The guest's kprobe at `address`, from its kprobe_table; None if it has none there, or no such table."""
+        """The guest's kprobe at `address`, from its kprobe_table.
+
+        None if it has none there, or has no such table, or no type information that says what is in it.
+        """
         memory = self._machine.memory
         try:
             lookup = self._machine.symbols.get("get_kprobe")
             tables = [] if lookup is None else addresses_formed(self._text.read_u32, lookup)
             if len(tables) != 1:
                 return None
+            opcode, slot = self._offsets()
             for (node,) in struct.iter_unpack("<Q", memory.read(tables[0], 8 * _BUCKETS)):
                 for _ in range(_CHAIN_LIMIT):
                     if not node:
                         break
-                    kprobe = memory.read(node, _SIZE)
-                    if struct.unpack_from("<Q", kprobe, _ADDR)[0] == address:
-                        return GuestKprobe(*struct.unpack_from("<I4xQ", kprobe, _OPCODE))
-                    node = int.from_bytes(kprobe[:8], "little")
+                    if memory.read_u64(node + _ADDR) == address:
+                        return GuestKprobe(memory.read_u32(node + opcode), memory.read_u64(node + slot))
+                    node = memory.read_u64(node)
         except MachineError:
             return None
         return None
+
+    def _offsets(self) -> tuple[int, int]:
+        """Raises MachineError if the guest has no type information (BTF)."""
+        if self._members is None:
+            types = Btf.of(self._machine)
+            # The slot is ainsn.api.insn, or ainsn.xol_insn: the first member of either.
+            self._members = types.offset("kprobe", "opcode"), types.offset("kprobe", "ainsn")
+        return self._members
 
     def original(self, address: int, word: int) -> int:
         """The instruction at `address`, where the text has `word`, which may be a breakpoint of the guest's."""

@@ -85,25 +85,26 @@ def symbol_and_size(symbols: Symbols, address: int) -> str:
     return f"{symbol.name}+{offset:#x}/{symbol.size:#x}"
 
 
-def trace_line(hit: Hit, symbols: Symbols, arguments: Iterable[tuple[str, int]] | None = None) -> str:
+def trace_line(
+    hit: Hit, symbols: Symbols, masked: bool, flags: int, arguments: Iterable[tuple[str, int]] | None = None
+) -> str:
     """The line that the kernel's trace file has for a hit (Documentation/trace/kprobetrace.rst).
 
     `arguments` are names and values to print at its end; None stands for x0. The task is `<...>-0`, as for one that
-    the kernel has no name for, unless the hit knows it. Of the five flags only `d`, interrupts off, is known:
-    handlers of a kprobe run with all exceptions masked, the return handler of a kretprobe as the function left them.
+    the kernel has no name for, unless the hit knows it. Of the `flags` there are in that kernel's lines only the first,
+    `d`, is known, interrupts off: because the kernel has done so (`masked`), or the function that returns.
     """
     task = hit.task or Task("<...>", 0)
     regs = hit.regs
     if hit.stage is Stage.RETURN:
-        masked = bool(hit.pstate & _PSTATE_I)
         function = symbols.at(hit.address)
         name = function[0].name if function else f"{hit.address:#x}"
         where = f"{symbol_and_size(symbols, hit.caller or 0)} <- {name}"
     else:
-        masked = True
         where = symbol_and_size(symbols, hit.address)
+    off = "d" if masked or hit.pstate & _PSTATE_I else "."
     values = [("x0", regs.regs[0])] if arguments is None else arguments
     text = "".join(f" {name}={value:#x}" for name, value in values)
     seconds, micro = divmod(int(hit.seconds * 1_000_000), 1_000_000)
-    flags = "d...." if masked else "....."
-    return f"{task.comm:>16}-{task.pid:<7} [000] {flags} {seconds:5}.{micro:06}: {hit.probe.name}: ({where}){text}"
+    who = f"{task.comm:>16}-{task.pid:<7} [000] {off:.<{flags}}"
+    return f"{who} {seconds:5}.{micro:06}: {hit.probe.name}: ({where}){text}"

@@ -34,7 +34,7 @@ from .stepping import KPROBES_BRK, KPROBES_BRK_WORD, STEPPINGS, BranchStepping, 
 from .tables import Area, Tables
 from .tasks import Tasks
 from .text import Text
-from .trampoline import TRAMPOLINES
+from .trampoline import DIRECT, TRAMPOLINES
 from .unwind import Unwind
 
 Probe = Kprobe | Kretprobe | Jprobe
@@ -113,7 +113,9 @@ class Kprobes(Recorded):
 
     def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
         """See `record.trace_line`."""
-        return record.trace_line(hit, self.machine.symbols, arguments)
+        rules = self.era.hits
+        masked = hit.stage is not Stage.RETURN or self.trampoline != DIRECT or rules.masks_returns
+        return record.trace_line(hit, self.machine.symbols, masked, rules.trace_flags, arguments)
 
     # Registering
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from armprobe.machine import CallNotReturned, Machine, Stop, StopReason
-from armprobe.machine.frame import Frame
+from armprobe.machine.frame import PSTATE_I, Frame
 
 from . import trampoline
 from .decode import decode
@@ -263,11 +263,17 @@ class Returns:
         correct = addresses[-1]
         if self._rules.sets_return_pc:
             regs.pc = correct
+        dispatcher = self._machine.dispatcher
+        daif = dispatcher.handler_daif
+        if self._rules.masks_returns:
+            dispatcher.handler_daif |= PSTATE_I
         try:
             for instance in chain:
                 instance.ret_addr = correct
                 if instance.rp is not None:
                     self._handle_one(instance, instance.rp, regs)
+            if self._rules.masks_returns:
+                dispatcher.handler_daif = daif
         except BaseException:
             self._engine.leave_return_handler()
             for instance, address in zip(reversed(chain), reversed(addresses), strict=True):

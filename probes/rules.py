@@ -65,7 +65,9 @@ class HitRules:
     fault_restores_daif: bool  # a fault in the slot of a first hit: PSTATE.DAIF is put back
     jprobes: bool
     instance_fp: str  # the register that an instance's `fp` is, "" before there was one
+    masks_returns: bool  # return handlers run with interrupts off, by kretprobe_hash_lock()
     sets_return_pc: bool  # whether return handlers find the return address in regs.pc
+    trace_flags: int  # how many characters of flags a line of the trace file has
     frees_instances: bool  # an instance whose kretprobe is gone is given to kfree() when its call returns
 
     def unheard_of(self, era: str, stepping: str, trampoline: str) -> Iterable[str]:
@@ -110,6 +112,8 @@ V4_8: Final = HitRules(
     jprobes=True,
     instance_fp="",
     sets_return_pc=False,
+    masks_returns=True,
+    trace_flags=4,
     frees_instances=True,
 )
 
@@ -136,6 +140,8 @@ V6_1: Final = replace(
     frame=TrampolineFrame(size=0x150, record=True),
     recovers_from=_RECOVERED | {Status.HIT_SS},  # as 6.1.192 has it; 6.1.176 does not
     unrecoverable=_UNRECOVERABLE_2022,
+    masks_returns=False,  # commit d741bf41d7c7 (v5.11)
+    trace_flags=5,  # commit 54357f0c9149 (v5.13)
     fault_handlers=False,
     fault_restores_daif=True,
     instance_fp="x29",

@@ -1,34 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernels to compare with, how much to compare, and the account of what was compared."""
 
-import os
 from collections.abc import Callable
 
 import pytest
 
-from armprobe.commands.debian import DebianError, KernelFiles, fetch_kernel
+from armprobe.commands.debian import KernelFiles
 
 from .cold_kernel import ColdKernel
-from .references import DEFAULT, EVERYTHING, REFERENCES, Reference
+from .references import DEFAULT, EVERYTHING, REFERENCES, fetch
 
 COMPARED = "compared with the kernel"
-
-
-def fetch(reference: Reference) -> KernelFiles:
-    """The files of that kernel. Where it cannot be had tests are skipped.
-
-    Under CI they fail; but for another release's kernel, which a mirror may have dropped, only `make oracle` insists.
-    """
-    try:
-        files = fetch_kernel(suite=reference.suite)
-        if files.kernel_version.startswith(reference.version):
-            return files
-        missing = f"apt offers Linux {files.kernel_version}, and what is compared are the rules of {reference.version}*"
-    except DebianError as error:
-        missing = str(error)
-    if EVERYTHING or (os.environ.get("CI") and not reference.suite):
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

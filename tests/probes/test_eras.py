@@ -113,6 +113,25 @@ def test_daif_in_the_slot(demo: machine.Machine, era: str, daif: int) -> None:
     assert demo.registers.pstate & DAIF == 0
 
 
+@pytest.mark.parametrize(
+    ("era", "daif"), [("v4.8", PSTATE_I), ("v5.4", PSTATE_I), ("v5.10", PSTATE_I), ("v6.1", 0), ("v6.9", DAIF)]
+)
+def test_daif_in_a_return_handler(demo: machine.Machine, era: str, daif: int) -> None:
+    """kretprobe_hash_lock() masks interrupts (until v5.11); a trampoline that is a BRK masks everything."""
+    seen: list[int] = []
+
+    def returned(instance: KretprobeInstance, regs: PtRegs) -> None:
+        seen.append(demo.call("insn_mrs_daif"))
+
+    kprobes = Kprobes(demo, era)
+    kprobes.register_kretprobe(Kretprobe("kfree", handler=returned))
+    demo.run(until="kfree")
+    assert demo.registers.pstate & DAIF == 0
+    demo.run(until=demo.registers.x[30])
+    assert seen == [daif]
+    assert demo.registers.pstate & DAIF == 0
+
+
 @pytest.mark.parametrize(("era", "runs_off"), [("v4.8", True), ("v5.4", False), ("v6.1", False)])
 def test_code_that_runs_with_d_set(demo: machine.Machine, era: str, runs_off: bool) -> None:
     """Software step is not active then (Arm ARM, D2.12.3), and v4.8 does not clear D at a first hit."""
