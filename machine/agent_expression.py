@@ -254,14 +254,16 @@ def _trace_quick(stack: list[int], operand: int, context: Context) -> None:
 
 
 def _trace_string(stack: list[int], operand: int, context: Context) -> None:
-    """Memory up to a zero byte, which is included."""
+    """Memory up to a zero byte, which is included, or to where it cannot be read: that is no error, as in `_trace`."""
     most = stack.pop()
     address = stack.pop()
-    length = 0
-    while length < min(most, MOST_BYTES):
-        length += 1
-        if context.read(address + length - 1 & _MASK, 1) == b"\0":
+    length, byte = 0, b""
+    while length < min(most, MOST_BYTES) and byte != b"\0":
+        try:
+            byte = context.read(address + length & _MASK, 1)
+        except AgentError:
             break
+        length += 1
     context.collect(address, length)
 
 
