@@ -89,7 +89,10 @@ class Registers:
         ]
 
     def __setitem__(self, name: str, value: int) -> None:
-        """Write a register; the value is cut to its width. Raises MachineError for an unknown name."""
+        """Write a register; the value is cut to its width.
+
+        Raises MachineError for an unknown name, and where there is nothing to write: for an ID register, say.
+        """
         cpu, key = self._cpu, name.lower()
         frame = cpu.frame
         if key in _GENERAL:
@@ -104,13 +107,21 @@ class Registers:
                 frame.sp = value & _M64
                 cpu.store()
             else:
-                cpu.set_system(SYSTEM_REGISTERS[key], value & _M64)
+                self._set_system(key, value & _M64)
         elif key in _FLOATING:
             cpu.engine.reg_write(_FLOATING[key], value & 0xFFFF_FFFF)
         elif (number := _vector(key)) is not None:
             cpu.set_vector(number, value & (1 << 128) - 1)
         else:
             raise _unknown(name)
+
+    def _set_system(self, name: str, value: int) -> None:
+        """Bits that are not there stay as they are; the engine says nothing where that is so of all."""
+        cpu, encoding = self._cpu, SYSTEM_REGISTERS[name]
+        before = cpu.system(encoding)
+        cpu.set_system(encoding, value)
+        if value != before == cpu.system(encoding):
+            raise MachineError(f"{name} cannot be written: it stays {before:#x}")
 
     @property
     def sp(self) -> int:

@@ -105,3 +105,18 @@ def test_registers_of_another_machine_are_its_own() -> None:
     other.registers.x[0] = 7
     guest.registers.x[0] = 8
     assert other.registers.x[0] == 7
+
+
+@pytest.mark.parametrize("name", ["midr_el1", "id_aa64mmfr0_el1", "ctr_el0", "afsr0_el1"])
+def test_a_register_that_cannot_be_written(name: str) -> None:
+    """It is said, or a debugger would show what it believes to have written. To write what there is, as a debugger does
+    that puts back what it saved, is no error."""
+    guest.reset()
+    registers = guest.registers
+    before = registers[name]
+    with pytest.raises(MachineError, match=f"{name} cannot be written: it stays {before:#x}"):
+        registers[name] = before ^ 0x10
+    registers[name] = before
+    assert registers[name] == before
+    registers["vbar_el1"] = 0x4008_0010  # bits 10:0 are RES0
+    assert registers["vbar_el1"] & ~0x7FF == 0x4008_0000
