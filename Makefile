@@ -36,8 +36,9 @@ check: build/test ## ruff and mypy
 	$(VENV)/bin/mypy
 
 .PHONY: fuzz
-fuzz: build/test ## a million mutated packets, and ten thousand clients that come and go
-	ARMPROBE_FUZZ=1000000 $(PY) -m pytest tests/stub/test_flood.py tests/stub/test_endurance.py
+fuzz: build/test ## a million random packets to the demo kernel, and ten thousand debuggers that come and go
+	ARMPROBE_FUZZ=1000000 $(PY) -m pytest -n auto --maxprocesses 4 -rP \
+		tests/stub/test_flood.py tests/stub/test_guest_flood.py tests/stub/test_endurance.py
 
 .PHONY: bench
 bench: build/test ## measure

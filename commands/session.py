@@ -110,21 +110,22 @@ class Session:
 
     def execute(self, line: str, out: Callable[[str], None]) -> None:
         """As `run`, with the output handed to `out` piece by piece."""
+        self._owner.call(self._execute, line, out)
 
-        def work() -> None:
-            try:
+    def _execute(self, line: str, out: Callable[[str], None]) -> None:
+        """On the owner's thread."""
+        try:
+            with self._owner.interruptible():
                 self.registry.run(self, line, out)
-            except (MachineError, ProbeError) as error:
-                raise CommandError(str(error)) from error
-
-        self._owner.call(work)
+        except (MachineError, ProbeError) as error:
+            raise CommandError(str(error)) from error
 
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""
         return self.registry.complete(self, line)
 
     def interrupt(self) -> None:
-        """Stop a running guest, whoever set it running."""
+        """Stop a running guest, whoever set it running, and what a command runs of it."""
         self._owner.interrupt()
 
     def status(self) -> str:
@@ -243,10 +244,13 @@ class Session:
         self._idle.wait()
         for key in self._breaks.keys() - self._persistent:
             self.remove(*key)
-        self._controlled = False
+        self._call(self._let_go)  # not in the middle of a command of the debugger's
         self.notify("gdb detached\n")
         if self._was_running:
             self._start(functools.partial(self._tracing.run, self.machine.run), lambda _: None)
+
+    def _let_go(self) -> None:
+        self._controlled = False
 
     def kill(self) -> None:
         """Put the guest back to its start, with no probes."""
@@ -427,9 +431,15 @@ class Session:
         self._owner.resume(go_on, ended, brief)
 
     def command(self, line: str, out: Callable[[str], None]) -> bool:
-        """A command typed at the debugger."""
+        """A command typed at the debugger, which may have gone before its turn comes."""
+
+        def work() -> None:
+            if not self._controlled:
+                raise CommandError("the debugger has let go of the guest")
+            self._execute(line, out)
+
         try:
-            self.execute(line, out)
+            self._owner.call(work)
         except CommandError as error:
             out(f"{error}\n")
             return False

@@ -52,6 +52,12 @@ class Console:
                 self._arrived.clear()
             self.receive(data)
 
+    def discard_input(self) -> None:
+        """What was written and has not arrived never will: the guest it was for is gone."""
+        with self._lock:
+            self._input.clear()
+            self._arrived.clear()
+
     def wait(self, seconds: float) -> None:
         """Sleep, but not beyond the arrival of input."""
         self._arrived.wait(seconds)

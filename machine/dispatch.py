@@ -20,6 +20,7 @@ _ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
 _STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
 _STEP_BITS: Final = (0, 1 << 24, 1 << 6, 1 << 24 | 1 << 6)
+_VECTORS: Final = range(0, 0x800, 0x80)  # from VBAR_EL1, whose lowest bits a debugger may have made anything
 _WFI: Final = Class.WFX << 26 | IL | 0x1E << 20  # CV, COND always, TI 0: Arm ARM, ESR_EL1, ISS of a trapped WF*
 
 
@@ -77,7 +78,7 @@ class Dispatcher:
     def deliver(self, frame: Frame, syndrome: int, fault_address: int = 0) -> None:
         """Make the frame enter EL1's vector for a synchronous exception. For claimants; others `commit` it then."""
         vector = frame.system(frame.layout.vbar_el1)
-        if syndrome >> 26 == Class.PREFETCH_ABORT and frame.pc & ~0x7FF == vector and not frame.pc & 0x7F:
+        if syndrome >> 26 == Class.PREFETCH_ABORT and frame.pc - vector in _VECTORS:
             self.request_stop(Stop(StopReason.LOCKUP, frame.pc))
         elif enter(frame, syndrome, fault_address, self.pan):
             self._refresh = True

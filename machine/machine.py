@@ -308,6 +308,7 @@ class Machine:
             # Anonymous memory reads as zeros afterwards, and a private mapping of a snapshot as its file (madvise(2)).
             ram.pages.madvise(mmap.MADV_DONTNEED)
         self._load_segments()
+        self.console.discard_input()
         snapshot.put_back(self, self.initial)
 
     @property

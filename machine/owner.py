@@ -31,6 +31,8 @@ class Owner:
         self._lock = threading.Lock()  # who has it uses the machine
         self._user: int | None = None  # the thread that has it
         self._brief = False  # what runs is over at once: others' work can wait for that
+        self._interruptible = False  # work is done that may run the guest
+        self._ending = threading.Lock()  # an interrupt is meant for what is not yet over
         machine.between_slices = self._between_slices
         self._thread = threading.Thread(target=self._loop, name="armprobe machine", daemon=True)
         self._thread.start()
@@ -73,7 +75,6 @@ class Owner:
         return self._run(run)
 
     def _run(self, run: Callable[[], Stop]) -> Stop:
-        machine = self.machine
         try:
             while (stop := run()).reason is StopReason.IDLE:
                 with contextlib.suppress(queue.Empty):
@@ -84,8 +85,25 @@ class Owner:
                     work()
             return stop
         finally:
+            self._over()
+
+    def _over(self) -> None:
+        with self._ending:
             self.running = False
-            machine.forget_interrupt()
+            self.machine.forget_interrupt()
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Around work, on the owner's thread, that may run the guest, as a call of a function does: `interrupt` ends
+        that too."""
+        outer, self._interruptible = self._interruptible, True
+        try:
+            yield
+        finally:
+            with self._ending:
+                self._interruptible = outer
+                if not outer and not self.running:
+                    self.machine.forget_interrupt()
 
     def resume(self, run: Callable[[], Stop], done: Callable[[Future[Stop]], Any], brief: bool = False) -> None:
         """Start `run` (which runs the machine) and return; `done` is called with its future when it has ended.
@@ -126,8 +144,7 @@ class Owner:
                 result = stop
             finally:
                 self._brief = False
-            self.running = False
-            self.machine.forget_interrupt()
+            self._over()
         if isinstance(result, Stop):
             future.set_result(result)
         else:
@@ -144,10 +161,11 @@ class Owner:
             self._lock.release()
 
     def interrupt(self) -> None:
-        """Stop a running guest; nothing happens to a stopped one."""
-        if self.running:
-            self.machine.interrupt()
-            self._work.put(lambda: None)  # wake a machine that waits
+        """Stop a running guest, be it run by `interruptible` work; nothing happens to a stopped one."""
+        with self._ending:
+            if self.running or self._interruptible:
+                self.machine.interrupt()
+                self._work.put(lambda: None)  # wake a machine that waits
 
     def close(self) -> None:
         """End the thread. The machine must not be used through this owner afterwards."""

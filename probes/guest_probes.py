@@ -198,9 +198,7 @@ class GuestProbes:
         try:
             self.arm(site)
         except (MachineError, ProbeError) as error:
-            site.armed = False
-            for probe in site.probes:
-                probe.warnings.append(f"{probe.name} is no longer armed: {error}")
+            site.lost(error)
 
     def arm(self, site: Site) -> None:
         """Put our breakpoint over whatever is there: the guest may have patched its text since we last looked.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar, cast
@@ -198,7 +199,11 @@ class Kprobes(Recorded):
             if isinstance(probe, Kretprobe):
                 self._returns.forget(probe)
             if self._sites.get(site.addr) is site:
-                self._update(site)
+                try:
+                    self._update(site)
+                except ProbeError as error:  # the guest's memory may be in ruins, which keeps no probe from going
+                    self._disarm(site)
+                    site.lost(error)
                 if not site.probes:
                     del self._sites[site.addr]
                     self._retired.append(site)
@@ -445,10 +450,9 @@ class Kprobes(Recorded):
         self._stop_waiting(site)
         if site.armed:
             site.armed = False
-            if (
-                self.machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD
-            ):  # the guest may have patched or freed its text
-                self.machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
+            with contextlib.suppress(MachineError):  # the guest may have patched or freed its text, or unmapped it
+                if self.machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD:
+                    self.machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
 
     def _restored(self) -> None:
         """The machine was put into another state: give its memory the breakpoints that there are now, and no others."""
@@ -460,12 +464,9 @@ class Kprobes(Recorded):
         self._returns.restore()
         self._recorder.forget_after(self.machine.instructions)
         for address, original in self._words.items():
-            try:
-                armed = self.machine.memory.read_u32(address) == KPROBES_BRK_WORD
-            except MachineError:
-                continue
-            if armed and self._guest.find(address) is None:
-                self.machine.memory.write(address, original.to_bytes(4, "little"))
+            with contextlib.suppress(MachineError):
+                if self.machine.memory.read_u32(address) == KPROBES_BRK_WORD and self._guest.find(address) is None:
+                    self.machine.memory.write(address, original.to_bytes(4, "little"))
         self._departures.revive()
         for site in self._sites.values():
             self._stop_waiting(site)

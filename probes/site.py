@@ -63,3 +63,9 @@ class Site:
     def refresh(self) -> None:
         """Work out `active` after a change."""
         self.active = tuple(probe for probe in self.probes if not probe.disabled)
+
+    def lost(self, why: Exception) -> None:
+        """Its breakpoint is not in the text, and cannot be put there: tell those who have probes here."""
+        self.armed = False
+        for probe in self.probes:
+            probe.warnings.append(f"{probe.name} is no longer armed: {why}")

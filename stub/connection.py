@@ -263,7 +263,7 @@ class Connection:
                 self._acknowledge(b"+")
                 self._reply(self.error(MALFORMED, f"a packet was larger than {PACKET_SIZE} bytes"))
             case Interrupt() if self.state is State.BUSY:
-                self._guard(self.target.interrupt)
+                self._guard(lambda: self.target.interrupt())
             case Interrupt() if self.calling:
                 self._call_interrupted = True
             case Acknowledgment(positive=False) if self.acknowledging and self._resends < _RESENDS:

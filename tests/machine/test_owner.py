@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Machine, Owner, Stop, StopReason
+from armprobe.machine import CallNotReturned, Machine, Owner, Stop, StopReason
 
 WAIT = 20  # seconds that nothing here takes
 
@@ -122,3 +122,40 @@ def test_close_ends_a_run() -> None:
     stopped = start(owner)
     owner.close()
     assert stopped.result(WAIT).reason is StopReason.INTERRUPTED
+
+
+def test_interrupting_a_call(owner: Owner) -> None:
+    """Of a guest function that never returns; what comes after it is not interrupted."""
+    machine = owner.machine
+    owner.call(machine.run, until="workload_round")
+    begun = threading.Event()
+
+    def call() -> None:
+        with owner.interruptible():
+            begun.set()
+            machine.call("workload_run")
+
+    future = owner.submit(call)
+    assert begun.wait(WAIT)
+    time.sleep(0.05)
+    owner.interrupt()
+    with pytest.raises(CallNotReturned, match="interrupted"):
+        future.result(WAIT)
+    owner.interrupt()
+    assert owner.call(machine.run, instructions=100).reason is StopReason.INSTRUCTIONS
+
+
+def test_interrupting_what_does_not_run_the_guest(owner: Owner) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        with owner.interruptible():
+            begun.set()
+            return ended.wait(WAIT)
+
+    future = owner.submit(work)
+    assert begun.wait(WAIT)
+    owner.interrupt()
+    ended.set()
+    assert future.result(WAIT)
+    assert owner.call(owner.machine.run, instructions=100).reason is StopReason.INSTRUCTIONS

@@ -74,6 +74,14 @@ def test_save_and_load(demo: Machine, tmp_path: Path) -> None:
     assert state(other) == state(demo)
 
 
+def test_reset_forgets_what_was_typed(demo: Machine) -> None:
+    """It was meant for the guest that is no more: here a q, at which the demo kernel powers off."""
+    demo.console.write(b"q")
+    demo.reset()
+    assert demo.run(until="workload_round").reason is StopReason.UNTIL
+    assert demo.run(instructions=1_000_000).reason is StopReason.INSTRUCTIONS
+
+
 def test_reset(demo: Machine) -> None:
     before = state(demo)
     demo.run(instructions=3_000_000)
@@ -179,10 +187,14 @@ def test_power_off(demo: Machine) -> None:
         demo.run()
 
 
-def test_lockup(demo: Machine) -> None:
-    """Vectors that cannot be fetched: the exception that is taken raises another, for ever."""
-    demo.registers["vbar_el1"] = 0x1000_0000
-    demo.registers.pc = 0x1000_0000
+@pytest.mark.parametrize("vectors", [0x1000_0000, 0x1000_0060, 0x7025_D133_42B3_8C60])
+def test_lockup(demo: Machine, vectors: int) -> None:
+    """Vectors that cannot be fetched: the exception that is taken raises another, for ever.
+
+    A debugger may write any bits of VBAR_EL1, those too that the architecture keeps 0.
+    """
+    demo.registers["vbar_el1"] = vectors
+    demo.registers.pc = vectors
     assert demo.run(instructions=10_000).reason is StopReason.LOCKUP
 
 

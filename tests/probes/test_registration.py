@@ -244,3 +244,21 @@ def test_until_after_registration_in_a_running_guest(kprobes: Kprobes, demo: mac
         kprobes.unregister(probe)
         demo.run(instructions=40_000)
     assert kprobes.errors == []
+
+
+def test_unregistering_in_ruins(kprobes: Kprobes, demo: machine.Machine) -> None:
+    """A guest that has overwritten its own page tables, or whose debugger has, is let go of all the same."""
+    armed = [kprobes.register_kprobe(Kprobe("kfree")) for _ in range(2)]
+    kretprobe = kprobes.register_kretprobe(Kretprobe("kmalloc"))
+    state = demo.snapshot()
+    demo.reset()
+    waiting = [kprobes.register_kprobe(Kprobe("strlen")) for _ in range(2)]
+    for _ in range(2):
+        demo.registers["ttbr1_el1"] = 0x1000
+        demo.cpu.forget_translations()
+        kprobes.unregister(armed.pop())
+        kprobes.unregister(waiting.pop())
+        demo.restore(state)
+    kprobes.unregister(kretprobe)
+    assert kprobes.list() == []
+    assert demo.run(until="batch_report").reason is StopReason.UNTIL

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Packets a client might send, and what becomes of them when bits of them are changed."""
 
+from collections.abc import Sequence
 from random import Random
 
 from .client import framed
@@ -21,9 +22,9 @@ SEEDS = [
 ]
 
 
-def mutated(random: Random) -> bytes:
+def mutated(random: Random, seeds: Sequence[bytes] = SEEDS) -> bytes:
     """A packet that was good before up to three changes to it, and may end early."""
-    payload = bytearray(random.choice(SEEDS))
+    payload = bytearray(random.choice(seeds))
     for _ in range(random.randrange(4)):
         at = random.randrange(len(payload) + 1)
         match random.randrange(4):

@@ -6,7 +6,6 @@ import os
 import socket
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,18 +14,16 @@ from armprobe.stub import Server, serve
 
 from .client import Client, framed
 from .fake import BASE, FakeTarget
-from .in_process import resident
+from .in_process import descriptors, resident
 
-CYCLES = 10_000 if os.environ.get("ARMPROBE_FUZZ") else 600
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+LONG = bool(os.environ.get("ARMPROBE_FUZZ"))
+CYCLES = 10_000 if LONG else 600
+GUEST_CYCLES = 10_000 if LONG else 120
 
 
-def settle(threads: int, files: int) -> None:
-    """Wait until what the last client had is given back."""
-    deadline = time.monotonic() + 10
+def settle(threads: int, files: int, patience: float = 10) -> None:
+    """Wait until what the last client had is given back, for so many seconds at most."""
+    deadline = time.monotonic() + patience
     while (threading.active_count() > threads or descriptors() > files) and time.monotonic() < deadline:
         time.sleep(0.01)
 
@@ -55,7 +52,7 @@ def one(address: str, number: int) -> None:
 def test_many_clients(server: Server, target: FakeTarget) -> None:
     for number in range(60):  # what is allocated once
         one(server.address, number)
-    settle(3, 0)
+    settle(3, 0, patience=1)
     threads, files, memory = threading.active_count(), descriptors(), resident()
     for number in range(CYCLES):
         one(server.address, number)
@@ -67,37 +64,67 @@ def test_many_clients(server: Server, target: FakeTarget) -> None:
     assert resident() - memory < 24 << 20
 
 
+def debugger(session: Session, address: str, number: int) -> None:
+    """One that sets the guest going with all that it has, and leaves in one of the ways that there are."""
+    kfree, workload = (session.machine.symbols[name].address for name in ("kfree", "workload"))
+    with Client(address) as client:
+        client.ask(b"Z0,%x,4;X3,220127" % kfree)
+        client.ask(b"Z2,%x,8" % workload)
+        client.ask(b"QTDP:1:%x:E:0:0" % kfree)
+        client.ask(b"QTStart")
+        client.ask(b"qRcmd," + b"kretprobe kmalloc".hex().encode())
+        client.packet()
+        assert client.ask(b"vCont;c")[:1] == b"T"
+        match number % 6:
+            case 0:
+                assert client.ask(b"D") == b"OK"
+            case 1:
+                client.send(framed(b"vCont;c"))
+            case 2:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
+                client.send(framed(b"g") * 10)
+            case 3:
+                client.send(framed(b"qRcmd," + b"call workload_run".hex().encode()))
+            case 4:
+                assert client.ask(b"QTStop") == b"OK"
+                client.ask(b"qRcmd," + b"unregister kmalloc".hex().encode())
+            case 5:
+                assert client.ask(b"vKill;1") == b"OK"
+                client.rest()
+                with Client(address) as again:
+                    again.ask(b"Z0,%x,4" % session.machine.symbols["workload_round"].address)
+                    assert again.ask(b"vCont;c")[:3] == b"T05"
+
+
 def test_many_debuggers_of_a_guest() -> None:
     with Session("demo", memory="16M") as session, serve(session, "127.0.0.1:0") as server:
         session.run("continue until=workload_round")
-        kfree = session.machine.symbols["kfree"].address
-
-        def cycle() -> None:
-            with Client(server.address) as client:
-                client.ask(b"Z0,%x,4;X3,220127" % kfree)
-                client.ask(b"Z2,%x,8" % session.machine.symbols["workload"].address)
-                client.ask(b"QTDP:1:%x:E:0:0" % kfree)
-                client.ask(b"QTStart")
-                assert client.ask(b"vCont;c")[:1] == b"T"
-                client.ask(b"QTStop")
-
-        for _ in range(20):
-            cycle()
-        settle(3, 0)
+        for number in range(30):
+            debugger(session, server.address, number)
+        settle(3, 0, patience=1)
         threads, files, memory = threading.active_count(), descriptors(), resident()
-        for _ in range(CYCLES // 10):
-            cycle()
+        began = time.monotonic()
+        for number in range(GUEST_CYCLES):
+            debugger(session, server.address, number)
         settle(threads, files)
         gc.collect()
+        print(
+            f"{GUEST_CYCLES} debuggers in {time.monotonic() - began:.0f} s; "
+            f"{memory >> 20} MiB, then {resident() >> 20}; {files} descriptors, then {descriptors()}"
+        )
         assert threading.active_count() <= threads
         assert descriptors() <= files
         assert resident() - memory < 24 << 20
+        with Client(server.address) as client:
+            assert client.ask(b"vKill;1") == b"OK"
+            client.rest()
         deadline = time.monotonic() + 10
         while session.controlled and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not session.controlled
         assert session.kprobes.list() == []
         assert len(session.machine.breakpoints._wanted) == 0
+        assert session.run("continue until=workload_round").startswith("reached")
 
 
 def test_a_port_scan(server: Server, target: FakeTarget) -> None:

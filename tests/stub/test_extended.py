@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A client that stays when it lets go: !, R, vRun, vAttach, and what D and vKill are then."""
 
+from collections.abc import Callable
+
 from armprobe.stub import ExecFile, Server
+from armprobe.stub.connection import Connection, State
+from armprobe.stub.features import REGISTRY
 
 from .client import Client, framed
 from .fake import BASE, FakeTarget
@@ -90,3 +94,33 @@ def test_vanishing_after_letting_go(server: Server, target: FakeTarget) -> None:
     with Client(server.address) as client:
         assert client.ask(b"?")[:3] == b"T05"
     assert target.calls[:3] == ["attach", "detach", "attach"]
+
+
+def test_an_interrupt_of_a_search_that_has_no_machine(target: FakeTarget) -> None:
+    """The client has let go of it, and its Ctrl-C comes before the search has found that out."""
+
+    class Slow:
+        """A link whose work is done later."""
+
+        def __init__(self) -> None:
+            self.sent = b""
+            self.work: list[Callable[[], None]] = []
+
+        def send(self, data: bytes) -> None:
+            self.sent += data
+
+        def wake(self) -> None:
+            pass
+
+        def start(self, work: Callable[[], None]) -> None:
+            self.work.append(work)
+
+    link = Slow()
+    connection = Connection(target, REGISTRY, link)
+    connection.receive(framed(b"QStartNoAckMode") + framed(b"!") + framed(b"D"))
+    connection.receive(framed(b"qSearch:memory:40000000;100;x") + b"\x03")
+    assert connection.state is State.BUSY
+    link.work.pop()()
+    connection.deliver()
+    assert link.sent.endswith(framed(b"OK") + framed(b"E03"))
+    assert connection.state is State.IDLE

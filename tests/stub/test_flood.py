@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Packets without end, most of them mutated: whatever is sent, the connection answers what comes next.
 
+On the fake machine, where it is the stub alone that is tried (`test_guest_flood` has the real one).
+
 A few seconds of that here; `make fuzz`, or ARMPROBE_FUZZ and a number of packets, makes it a million.
 """
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-
-from armprobe.commands import Session
-from armprobe.machine import Stop
 from armprobe.stub import StopEvent
 from armprobe.stub.connection import State
 
@@ -57,7 +55,6 @@ def flood(wire: Wire, generator: random.Random) -> int:
 
 
 def test_a_flood() -> None:
-    """On the fake machine, where it is the stub that is tried."""
     sent = lives = before = 0
     while sent < PACKETS:
         target = AtOnce()
@@ -70,36 +67,3 @@ def test_a_flood() -> None:
             before = resident()
     assert lives > 100
     assert resident() - before < _HELD
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    """The demo kernel, which runs for no more than some thousand instructions at a time."""
-    with Session("demo", memory="16M") as session:
-        machine = session.machine
-        run, step_out_of = machine.run, machine.step_out_of
-
-        def run_shortly(*_: object, **__: object) -> Stop:
-            return run(instructions=2000)
-
-        def step_out_shortly(start: int, end: int, step: Callable[[], Stop] | None = None) -> Stop:
-            return step_out_of(start, min(end, start + 64), step)
-
-        machine.run, machine.step_out_of = run_shortly, step_out_shortly  # type: ignore[method-assign]
-        yield session
-
-
-def test_a_flood_at_a_guest(session: Session) -> None:
-    """On the demo kernel, whose memory, registers and breakpoints are written at random."""
-    sent = lives = 0
-    while sent < PACKETS // 50:
-        wire = Wire(session)
-        sent += flood(wire, random.Random(lives))
-        wire.connection.leave()
-        assert not session.controlled
-        lives += 1
-    session.kill()
-    machine = session.machine
-    assert machine.registers.pc == machine.guest.entry
-    assert session.kprobes.list() == []
-    assert machine.run() is not None
