@@ -84,6 +84,56 @@ def is_command(name: str) -> bool:
     return True
 
 
+def compiled(command: str, argument: str) -> str:
+    """The argument of a probe's command; with an ``if CONDITION`` at its end, also that as gdb compiles it.
+
+    Raises `gdb.GdbError` where gdb cannot compile it, or not for the place where it is to be evaluated.
+    """
+    found = re.search(r"(?:^|\s)if\s+(.*)", argument, re.DOTALL)
+    words = argument[: found.start()].split() if found is not None else []
+    place = next((word for word in words if "=" not in word), None)
+    if found is None or place is None:
+        return argument
+    instead = f"monitor {command} {argument.strip()} takes armprobe's own conditions: help {command}"
+    if not re.fullmatch(r"[A-Za-z_][\w.]*", place):
+        raise gdb.GdbError(f"gdb compiles conditions for the entry of a function, which {place} is not. {instead}")
+    at_return = command == "kretprobe" and "at=entry" not in words
+    try:
+        listing = gdb.execute(f"maint agent-eval -at '{place}', {found[1]}", to_string=True)
+        check_scope(place, listing, found[1], at_return)
+    except gdb.error as error:
+        raise gdb.GdbError(f"gdb cannot compile the condition: {str(error).rstrip('.')}. {instead}") from None
+    operations = re.findall(r"^ *\d+  (\w+)(?: (-?\d+))?$", listing, re.MULTILINE)
+    code = ",".join(f"{name}:{operand}" if operand else name for name, operand in operations)
+    return f"{argument[: found.start()]} code={code} if {found[1]}"
+
+
+def check_scope(function: str, listing: str, expression: str, at_return: bool) -> None:
+    """Raise `gdb.error` if the places of variables in what gdb has compiled are not those at the function's entry.
+
+    gdb compiles for the end of the prologue. At the return variables are nowhere, and are not to be used.
+    """
+    scopes = re.findall(r"^Scope: 0x([0-9a-f]+)$", listing, re.MULTILINE)
+    if len(scopes) != 1:
+        raise gdb.error(f"there are {len(scopes)} functions called {function}")
+    entry = int(gdb.parse_and_eval(f"(unsigned long) &'{function}'"))
+    try:
+        block = gdb.block_for_pc(entry)
+    except RuntimeError:  # there is no debug information
+        block = None
+    if block is None:
+        return
+    if int(scopes[0], 16) != entry:
+        raise gdb.error(f"it knows where variables are at 0x{scopes[0]}, behind the prologue, and not at the entry")
+    names = set()
+    while at_return and block is not None and not block.is_static:
+        names |= {symbol.name for symbol in block if symbol.is_argument or symbol.is_variable}
+        block = block.superblock
+    for name in re.findall(r"(?<![\w$.>])[A-Za-z_]\w*", expression):
+        if name in names:
+            raise gdb.error(f"{name} is gone when the function returns: use $x0, the result, or at=entry")
+
+
 class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are known inside gdb only
     """A command that the stub runs and completes. `entry` is a row of the stub's table, `name` its name in gdb."""
 
@@ -98,6 +148,8 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
         """Run the command. Raises `gdb.GdbError` with the command's own message."""
         if not self.entry["repeat"]:
             self.dont_repeat()
+        if self.entry.get("condition"):
+            argument = compiled(self.entry["name"], argument)
         try:
             text = ask("qArmprobe.run", f"{self.entry['name']} {argument}".strip())
         finally:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, Stage, is_pattern
 
+from .condition import condition
 from .errors import CommandError
 from .many import register_matching
 from .places import complete_symbol, number_of_address
 from .registers import pt_regs_text
-from .registry import Arg, Arguments, Command, Option, Out, integer
+from .registry import Arg, Arguments, Clause, Command, Option, Out, integer
 
 if TYPE_CHECKING:
     from .session import Session
@@ -31,8 +32,10 @@ def _target(word: str) -> dict[str, int | str]:
 
 
 def _kprobe(session: Session, arguments: Arguments, out: Out) -> None:
+    asked = condition(session, arguments, Stage.PRE)
+
     def make(**where: Any) -> Kprobe:
-        return Kprobe(**where, stop=map(Stage, arguments.stop), record=not arguments.quiet)
+        return Kprobe(**where, stop=map(Stage, arguments.stop), record=not arguments.quiet, condition=asked)
 
     if is_pattern(arguments.place):
         register_matching(session, arguments.place, make, out)
@@ -44,9 +47,19 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
     if arguments.maxactive > _MOST_ACTIVE:
         raise CommandError(f"maxactive can be {_MOST_ACTIVE} at most, as in the kernel's kprobe_events")
 
+    at = Stage(arguments.at)
+    asked = condition(session, arguments, at)
+
     def make(**where: Any) -> Kretprobe:
         stages = map(Stage, arguments.stop)
-        return Kretprobe(**where, maxactive=arguments.maxactive, stop=stages, record=not arguments.quiet)
+        return Kretprobe(
+            **where,
+            maxactive=arguments.maxactive,
+            stop=stages,
+            record=not arguments.quiet,
+            condition=asked,
+            condition_at=at,
+        )
 
     if is_pattern(arguments.function):
         register_matching(session, arguments.function, make, out)
@@ -55,7 +68,12 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
 
 
 def _jprobe(session: Session, arguments: Arguments, out: Out) -> None:
-    probe = Jprobe(**_target(arguments.function), stop=map(Stage, arguments.stop), record=not arguments.quiet)  # type: ignore[arg-type]
+    probe = Jprobe(
+        **_target(arguments.function),  # type: ignore[arg-type]
+        stop=map(Stage, arguments.stop),
+        record=not arguments.quiet,
+        condition=condition(session, arguments, Stage.ENTRY),
+    )
     session.kprobes.register_jprobe(probe)
     _added(session, probe, out)
 
@@ -64,6 +82,7 @@ def _added(session: Session, probe: Probe, out: Out) -> None:
     number = session.add_probe(probe)
     address = probe.addr or 0
     stops = f", stops at {', '.join(_stops(probe))}" if probe.stop else ""
+    stops += f", if {probe.condition}" if probe.condition else ""
     out(f"{probe.kind} {number}: {session.machine.symbols.describe(address)} at {address:#x}{stops}\n")
     for warning in probe.warnings:
         out(f"warning: {warning}\n")
@@ -88,6 +107,7 @@ def _probes(session: Session, arguments: Arguments, out: Out) -> None:
         notes = " [GONE]" if probe.gone else " [DISABLED]" if probe.disabled else ""
         notes += f" stop={','.join(_stops(probe))}" if probe.stop else ""
         notes += f" leaked={probe.leaked}" if isinstance(probe, Kretprobe) and probe.leaked else ""
+        notes += f" met={probe.met} if {probe.condition}" if probe.condition else ""
         out(f"{number:>3}  {probe.kind:<9}  {where:<36}  {probe.hits:>9}  {_missed(probe):>7}{notes}\n")
 
 
@@ -212,6 +232,10 @@ def _trace(session: Session, arguments: Arguments, out: Out) -> None:
         out(session.kprobes.trace_line(hit) + "\n")
 
 
+_CONDITION: Final = Clause(
+    "if", "condition", "a condition, to the end of the line", complete=complete_symbol
+)
+_CODE: Final = Option("code", "the condition as gdb has compiled it: operations of an agent expression", many=True)
 _WHICH: Final = "number, name or pattern of names, or all"
 
 COMMANDS = (
@@ -220,11 +244,19 @@ COMMANDS = (
         "Put a kprobe on an instruction.\n"
         "Each hit is recorded with all registers at the stages pre (before the instruction) and post (after it); see\n"
         "regs and trace. With stop= the guest also stops there. A pattern, such as vfs_*, puts one on each function\n"
-        "that matches; what cannot be probed is counted by reason.",
+        "that matches; what cannot be probed is counted by reason.\n\n"
+        "With if only hits are recorded and stopped for at which the condition holds before the instruction; probes\n"
+        "shows how many met it. It is an expression of C, of registers, numbers, symbols and memory:\n\n"
+        "    kprobe vfs_read if x2 > 4096 && *(u32 *)(x0 + 0x44) & 1\n\n"
+        "x0 to x30 are s64 and w0 to w30 s32; sp, pc, pstate and system registers, as $esr_el1, are u64. A symbol\n"
+        "stands for its address. Types are u8 to u64, s8 to s64 and those of C. What cannot be evaluated stops the\n"
+        "guest. At gdb's own prompt gdb compiles the condition, as it does those of its breakpoints.",
         (
             Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("pre", "post")),
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
+            _CODE,
+            _CONDITION,
         ),
         _kprobe,
         group=GROUP,
@@ -235,12 +267,21 @@ COMMANDS = (
         "Put a kretprobe on a function, to see its calls and what they return.\n"
         "Each hit is recorded with all registers at the stages entry and return; see regs and trace. With stop= the\n"
         "guest also stops there. A pattern, such as vfs_*, puts one on each function that matches; what cannot be\n"
-        "probed is counted by reason.",
+        "probed is counted by reason.\n\n"
+        "With if only calls are recorded and stopped for of which the condition holds, see kprobe. It is asked at\n"
+        "the return, where retval is x0, the result, as an s64; of a function that returns an int take w0:\n\n"
+        "    kretprobe do_sys_openat2 if retval < 0\n\n"
+        "With at=entry it is asked at the entry, of the arguments.",
         (
             Arg("function", "a function: SYMBOL, MODULE:SYMBOL, its address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry", "return")),
             Option("maxactive", "calls waited for at once (0: the kernel's default, 10)", type=integer, default=0),
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
+            Option(
+                "at", "where the condition is asked (default: return)", choices=("entry", "return"), default="return"
+            ),
+            _CODE,
+            _CONDITION,
         ),
         _kretprobe,
         group=GROUP,
@@ -254,6 +295,8 @@ COMMANDS = (
             Arg("function", "the function's SYMBOL, or its address", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry",)),
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
+            _CODE,
+            _CONDITION,
         ),
         _jprobe,
         group=GROUP,

@@ -6,7 +6,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from .registry import Arg, Command, Option, Registry
+from .registry import Arg, Clause, Command, Option, Registry
 
 INTRODUCTION = """\
 # Commands
@@ -44,7 +44,7 @@ def _command(command: Command) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _argument(arg: Arg | Option) -> str:
+def _argument(arg: Arg | Option | Clause) -> str:
     choices = f" ({', '.join(f'`{choice}`' for choice in arg.choices)})" if arg.choices else ""
     return f"| `{arg.label}` | {_escaped(arg.help)}{choices} |"
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a command is, and the registry that every front end runs and completes commands through.
 
-A command is declared once, as a frozen `Command` whose `args` are `Arg` (found by position) and `Option` (written
-``name=value``). Usage lines, help, arity checks, completion, the table for the gdb-side proxy and the reference
-manual all come from that declaration, so they cannot disagree.
+A command is declared once, as a frozen `Command` whose `args` are `Arg` (found by position), `Option` (written
+``name=value``) and `Clause` (the rest of the line after a word). Usage lines, help, arity checks, completion, the table
+for the gdb-side proxy and the reference manual all come from that declaration, so they cannot disagree.
 
 A line is split into words as `shlex` does in POSIX mode. A command may be shortened to any unique prefix of its
 name, as GDB users expect (GDB manual, node "Command Syntax").
@@ -108,6 +108,31 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Clause:
+    """An argument that a word of its own begins, the last of its line: gdb's ``break f if x > 1``; always optional.
+
+    keyword: that word. The value is what is left of the line after it, verbatim; None if the word is not there.
+    name, help and complete are those of `Arg`.
+    """
+
+    keyword: str
+    name: str
+    help: str
+    complete: Complete | None = None
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    default: None = None
+
+    @property
+    def usage(self) -> str:
+        return f"[{self.label}]"
+
+    @property
+    def label(self) -> str:
+        return f"{self.keyword} {self.name.upper()}"
+
+
+@dataclass(frozen=True)
 class Command:
     """One command, for every front end.
 
@@ -124,7 +149,7 @@ class Command:
 
     name: str
     help: str
-    args: tuple[Arg | Option, ...]
+    args: tuple[Arg | Option | Clause, ...]
     run: Callable[[Any, Arguments, Out], None]
     aliases: tuple[str, ...] = ()
     group: str = ""
@@ -149,6 +174,10 @@ class Command:
     @property
     def options(self) -> dict[str, Option]:
         return {arg.name: arg for arg in self.args if isinstance(arg, Option)}
+
+    @property
+    def clauses(self) -> dict[str, Clause]:
+        return {arg.keyword: arg for arg in self.args if isinstance(arg, Clause)}
 
     @property
     def summary(self) -> str:
@@ -189,6 +218,12 @@ class Command:
         for word in words:
             key, equals, value = word.text.partition("=")
             option = self.options.get(key) if equals else None
+            clause = self.clauses.get(word.text)
+            if clause:
+                values[clause.name] = line[word.start + len(clause.keyword) :].strip()
+                if not values[clause.name]:
+                    raise CommandError(f"after {clause.keyword} there is nothing ({clause.help}); usage: {self.usage}")
+                break
             if option:
                 if key in values:
                     raise CommandError(f"{key}= is given twice")
@@ -325,7 +360,8 @@ class Registry:
         """The commands as JSON, for the gdb-side proxy: a list of objects.
 
         Keys: name, summary, usage, help (texts), gdb (native under its own name?), gdb_name (its native name, empty
-        if none), gdb_info (its name after gdb's info, likewise), changes_state (see `Command`).
+        if none), gdb_info (its name after gdb's info, likewise), changes_state (see `Command`), condition (may its
+        line end in ``if CONDITION``?).
         """
         return json.dumps(
             [
@@ -338,6 +374,7 @@ class Registry:
                     "gdb_name": command.gdb_name,
                     "gdb_info": command.gdb_info,
                     "changes_state": command.changes_state,
+                    "condition": "if" in command.clauses,
                     "repeat": command.repeat,
                 }
                 for command in (*self.commands, self._help)
@@ -378,7 +415,7 @@ def _convert_option(session: Any, option: Option, value: str) -> Any:
     return _convert(session, option, value)
 
 
-def _default(arg: Arg | Option) -> Any:
+def _default(arg: Arg | Option | Clause) -> Any:
     return () if arg.many and arg.default is None else arg.default
 
 
@@ -390,8 +427,12 @@ def _candidates(session: Any, command: Command, before: Sequence[str], word: str
         done, comma, partial = value.rpartition(",") if option.many else ("", "", value)
         values = set(_values(session, option, partial)) - set(done.split(","))
         return [f"{key}={done}{comma}{each}" for each in values]
+    for clause in command.clauses.values():
+        if clause.keyword in before:
+            return [*_values(session, clause, word)]
     used = [text for text in before if "=" in text and text.partition("=")[0] in command.options]
     candidates = [f"{name}=" for name in command.options if not any(text.startswith(f"{name}=") for text in used)]
+    candidates += command.clauses if before else ()
     args, place = command.positional, len(before) - len(used)
     if place < len(args):
         candidates += _values(session, args[place], word)
@@ -400,7 +441,7 @@ def _candidates(session: Any, command: Command, before: Sequence[str], word: str
     return candidates
 
 
-def _values(session: Any, arg: Arg | Option, word: str) -> Iterable[str]:
+def _values(session: Any, arg: Arg | Option | Clause, word: str) -> Iterable[str]:
     return arg.choices or (arg.complete(session, word) if arg.complete else ())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.devices.timer import FREQUENCY
-from armprobe.probes import Kprobes
+from armprobe.probes import Kprobes, PtRegs, Stage
 from armprobe.stub import TargetError
 
 _EFAULT = 14
@@ -47,3 +47,19 @@ class GuestScene:
         except MachineError as error:
             raise TargetError(_EFAULT, str(error)) from None
         return self._kprobes.unwind.unwound(address, self._kprobes.unpatched(address, data))
+
+
+class HitScene(GuestScene):
+    """A machine at a stage of a hit, whose registers are those of pt_regs."""
+
+    def look_at(self, stage: Stage, regs: PtRegs) -> None:
+        """Show this from now on."""
+        self._stage, self._regs, self.general = stage, regs, regs.words
+
+    def register(self, name: str) -> int:
+        """A register by gdb's name. At the return x30 is the trampoline's address, as in the kernel."""
+        if name == "cpsr":
+            return self._regs.pstate
+        if name == "x30" and self._stage is Stage.RETURN:
+            return self._regs.regs[30]
+        return super().register(name)

@@ -39,8 +39,6 @@ class Tracing:
 
         def collect_and_stop(stage: Stage, regs: PtRegs) -> bool:
             """The condition of the probe's stop: there is one if instructions are to be followed."""
-            if stage is not Stage.PRE:
-                return False
             self._steps[probe] = _Stepping(hit(scene), stepped)
             return self._steps[probe].left > 0
 

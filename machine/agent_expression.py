@@ -8,7 +8,7 @@ such is refused when it is made, and evaluating one takes a bounded time, whatev
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from .agent_printf import Format, FormatError
@@ -52,6 +52,27 @@ class Context(Protocol):
 
 Operation = Callable[[list[int], int, Context], int | None]
 """Takes the stack and the operand; gives the index of the operation to go on with, None for the next."""
+
+
+def assemble(operations: Iterable[tuple[str, int]]) -> bytes:
+    """The code for operations by their names in the manual, each with its operand (0 for those without).
+
+    An operand is taken modulo what it has room for; a jump's is the offset in bytes of where it goes. Raises AgentError
+    for an operation that there is not, or whose operand is of another form.
+    """
+    code = bytearray()
+    for name, operand in operations:
+        if name not in _NAMES or name == "printf":
+            raise AgentError(f"there is no operation {name!r} in an agent expression that can be evaluated here")
+        number, width = _NAMES[name]
+        code.append(number)
+        code += (operand & (1 << 8 * width) - 1).to_bytes(width, "big")
+    return bytes(code)
+
+
+def width(name: str) -> int:
+    """Bytes that the operation takes, operand included. Raises KeyError for one that there is not."""
+    return 1 + _NAMES[name][1]
 
 
 class AgentExpression:
@@ -317,3 +338,5 @@ _OPERATIONS: Final[dict[int, tuple[str, int, Operation]]] = {
     0x33: ("rot", 0, _rot),
     0x34: ("printf", 3, _end),  # what it does depends on its format
 }
+
+_NAMES: Final = {name: (number, width) for number, (name, width, _) in _OPERATIONS.items()}

@@ -4,7 +4,7 @@
 from .backtrace import Backtrace, CallFrame, symbolised
 from .decode import Decoded, decode
 from .era import DEFAULT_ERA, ERAS, Era
-from .errors import ProbeError
+from .errors import ConditionError, ProbeError
 from .functions import is_pattern
 from .instructions import Verdict
 from .jprobe import Jprobe
@@ -29,6 +29,7 @@ __all__ = [
     "Area",
     "Backtrace",
     "CallFrame",
+    "ConditionError",
     "Decoded",
     "Era",
     "HandlerError",

@@ -15,6 +15,8 @@ from .errors import ProbeError
 from .functions import is_pattern
 from .instructions import Verdict
 from .kprobe import Kprobe
+from .kretprobe import Kretprobe
+from .record import Stage
 from .tables import Tables
 from .text import Text
 
@@ -52,10 +54,17 @@ def _refuse_nonsense(probe: Kprobe) -> None:
         handler = getattr(given, name, None)
         if handler is not None and not callable(handler):
             raise ProbeError(errno.EINVAL, f"{name} is {handler!r}: give a function, or None")
+    if isinstance(given, Kretprobe) and given.condition_at not in given.stages:
+        reason = f"condition_at is {given.condition_at!r}: give Stage.ENTRY or Stage.RETURN"
+        raise ProbeError(errno.EINVAL, reason)
     strange = [stage for stage in given.stop if stage not in given.stages]
     if strange:
         stages = " or ".join(f"Stage.{stage.name}" for stage in given.stages)
         raise ProbeError(errno.EINVAL, f"stop has {strange[0]!r}, which is no stage of a {given.kind}: give {stages}")
+    later = isinstance(given, Kretprobe) and given.condition is not None and given.condition_at is Stage.RETURN
+    if later and Stage.ENTRY in given.stop:
+        reason = "it is to stop at entry, where its condition is not known yet: stop at return, or ask it at entry"
+        raise ProbeError(errno.EINVAL, reason)
 
 
 class Addresses:

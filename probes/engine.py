@@ -130,7 +130,7 @@ class Engine:
         skip = False
         for probe in site.active:
             probe.hits += 1
-            if probe.record or probe.stop:
+            if probe.record or probe.stop or probe.condition:
                 self._recorder.live(probe, Stage.PRE, self.regs)
             handler = probe.pre_handler
             if handler is not None:
@@ -352,8 +352,8 @@ class Engine:
 
     def stop_for_hit(self, address: int, resume: Resume) -> None:
         """Stop the machine, as if at `address`, for the hit that asks for it; see `Machine.request_stop`."""
-        hit = self._recorder.take_stop()
-        self._machine.request_stop(Stop(StopReason.PROBE, address, str(hit), hit), resume)
+        hit, text = self._recorder.take_stop()
+        self._machine.request_stop(Stop(StopReason.PROBE, address, text, hit), resume)
 
     def _stop_before(self, site: Site, skip: bool) -> None:
         """Stop between the pre-handlers and the instruction, with the registers of the interrupted code."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The one exception this package raises for what its user asked for and cannot have."""
+"""What this package raises for what its user asked for and cannot have, and takes from the user's conditions."""
 
 from __future__ import annotations
 
@@ -27,3 +27,7 @@ class ProbeError(Exception):
 
     def __str__(self) -> str:
         return f"{self.errno_name}: {self.reason}"
+
+
+class ConditionError(Exception):
+    """A condition cannot say whether it holds; the text says why. The machine stops, as if it held, and says that."""

@@ -54,7 +54,9 @@ class Jprobe(EntryProbe):
         self.record = record
         self.stop = set(stop)
         self.condition = condition
+        self.selected = True
         self.hits = 0
+        self.met = 0
 
     @property
     def nmissed(self) -> int:
@@ -94,7 +96,7 @@ class Jprobes:
 
         def set_jump(kprobe: Kprobe, regs: PtRegs) -> int:
             probe.hits += 1
-            if probe.record or probe.stop:
+            if probe.record or probe.stop or probe.condition:
                 self._recorder.live(probe, Stage.ENTRY, regs)
             self._saved = self._words.tobytes(), regs.pstate
             self._running = probe

@@ -34,8 +34,9 @@ class Kprobe:
 
     `addr` is set by registration, and so is `flags`: of what is in it before, only DISABLED is kept. `nmissed` counts
     hits whose handlers could not run, `hits` the others. With `record` each stage is kept in `Kprobes.hits`; at a stage
-    in `stop` the machine stops, after the handlers. A stage for which `condition(stage, regs)` is false is neither kept
-    nor stopped at; the handlers run all the same.
+    in `stop` the machine stops, after the handlers. `condition(stage, regs)` is asked once a hit, at its first stage,
+    before the handlers, which run whatever it says: a hit for which it is false is neither kept nor stopped for; `met`
+    counts the others. It may raise ConditionError.
     """
 
     kind = "kprobe"
@@ -66,8 +67,10 @@ class Kprobe:
         self.record = record
         self.stop = set(stop)
         self.condition = condition
+        self.selected = True  # by the condition: the last hit
         self.nmissed = 0
         self.hits = 0
+        self.met = 0
         self.warnings: list[str] = []
         self.site: Site | None = None
         self.owner: Kprobe | Kretprobe | Jprobe = self  # what this is the entry of

@@ -11,7 +11,7 @@ from .entry_probe import EntryProbe
 from .errors import ProbeError
 from .kprobe import Condition, Kprobe
 from .pt_regs import PtRegs
-from .record import Stage
+from .record import Hit, Stage
 
 MAX_DATA_SIZE: Final = 4096  # bytes, KRETPROBE_MAX_DATA_SIZE
 MAX_INSTANCES: Final = 1 << 16  # of ours: the kernel asks kmalloc() for each
@@ -29,6 +29,7 @@ class KretprobeInstance:
 
     __slots__ = (
         "data",
+        "entry",
         "following",
         "fp",
         "leaked",
@@ -38,6 +39,7 @@ class KretprobeInstance:
         "place",
         "ret_addr",
         "rp",
+        "selected",
         "sp",
         "task",
     )
@@ -53,6 +55,8 @@ class KretprobeInstance:
         self.order = 0  # of all calls
         self.leaked = False  # the call is over, and has not returned
         self.task = 0  # SP_EL0, in which Linux keeps the current task
+        self.entry: Hit | None = None  # which the condition is to decide on at the return
+        self.selected = True  # by the condition, at the entry
         self.data: Any = bytearray(0 if rp is None else rp.data_size)
 
 
@@ -68,7 +72,8 @@ class Kretprobe(EntryProbe):
     waited for. `maxactive` calls can be waited for at once (0 or less: 10; 65536 at
     most); `nmissed` counts the calls beyond them,
     `kp.nmissed` those whose entry hit while another probe was being handled, and `leaked` those found to have ended
-    without returning. The other arguments are those of `Kprobe`.
+    without returning. `condition(stage, regs)` is asked at the stage `condition_at`; where that is RETURN, the stage
+    entry is kept too, if at all, when the function has returned. The other arguments are those of `Kprobe`.
     """
 
     kind = "kretprobe"
@@ -88,6 +93,7 @@ class Kretprobe(EntryProbe):
         record: bool = True,
         stop: Iterable[Stage] = (),
         condition: Condition | None = None,
+        condition_at: Stage = Stage.RETURN,
     ) -> None:
         self.kp = Kprobe(symbol_name, addr, offset, disabled=disabled, record=False)
         self.kp.owner = self
@@ -98,9 +104,11 @@ class Kretprobe(EntryProbe):
         self.record = record
         self.stop = set(stop)
         self.condition = condition
+        self.condition_at = condition_at
         self.nmissed = 0
         self.leaked = 0
         self.hits = 0
+        self.met = 0
         self.free: list[KretprobeInstance] = []
         self.serial = 0  # of its registration
 

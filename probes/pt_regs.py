@@ -73,6 +73,11 @@ class PtRegs:
     def pstate(self, value: int) -> None:
         self._words[PSTATE] = value
 
+    @property
+    def words(self) -> Sequence[int]:
+        """x0 to x30, sp and pc, one after the other, for reading."""
+        return cast("Sequence[int]", self._words)
+
     def argument(self, number: int) -> int:
         """Argument `number`, 0 to 7, of the function whose first instruction this is (AAPCS64).
 

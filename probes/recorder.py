@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from armprobe.machine import Machine
 
+from .errors import ConditionError
 from .pt_regs import PtRegs, StackRegs
 from .record import Hit, Stage, Task
 
 if TYPE_CHECKING:
     from .jprobe import Jprobe
-    from .kprobe import Kprobe
+    from .kprobe import Condition, Kprobe
     from .kretprobe import Kretprobe, KretprobeInstance
 
     Probe: TypeAlias = Kprobe | Kretprobe | Jprobe
@@ -46,21 +47,47 @@ class Recorder:
         self.hits: deque[Hit] = deque(maxlen=KEPT)
         self.errors: list[HandlerError] = []
         self.stop: Hit | None = None
+        self._doubt = ""  # why it cannot be said whether the hit that is next to be kept is wanted
+        self._stop_text = ""
         self.stopped_for: Hit | None = None
         self.on_hit: Callable[[Hit], object] | None = None
         self.on_error: Callable[[Probe, Exception], object] | None = None
         self.task: Callable[[], Task | None] | None = None
 
-    def live(self, probe: Probe, stage: Stage, regs: PtRegs) -> None:
-        """A stage whose registers are the CPU's, before its handlers run."""
-        if probe.condition is None or self._selected(probe, stage, regs):
-            self._keep(probe, stage, probe.hits, self._words.tobytes(), regs.pstate, None)
+    def live(self, probe: Kprobe | Jprobe, stage: Stage, regs: PtRegs) -> None:
+        """A stage of a kprobe or jprobe, before its handlers run; its registers are the CPU's."""
+        if probe.condition is not None:
+            if stage is not Stage.POST:
+                probe.selected = self._selects(probe, probe.condition, stage, regs)
+            if not probe.selected:
+                return
+        self._keep(self._hit(probe, stage, probe.hits, self._words.tobytes(), regs.pstate, None))
+
+    def entered(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
+        """The stage `entry`, whose registers are the CPU's."""
+        later = probe.condition is not None and probe.condition_at is Stage.RETURN
+        instance.entry = None
+        instance.selected = probe.condition is None or later or self._selects(probe, probe.condition, Stage.ENTRY, regs)
+        if not instance.selected:
+            return
+        hit = self._hit(probe, Stage.ENTRY, instance.number, self._words.tobytes(), regs.pstate, None)
+        if later:
+            instance.entry = hit
+        else:
+            self._keep(hit)
 
     def returned(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
         """The stage `return`, whose registers are on the guest's stack or the CPU's."""
-        if probe.condition is None or self._selected(probe, Stage.RETURN, regs):
-            general = regs.memory[:_GENERAL_BYTES] if isinstance(regs, StackRegs) else self._words.tobytes()
-            self._keep(probe, Stage.RETURN, instance.number, bytes(general), regs.pstate, instance.ret_addr)
+        selected, entry = instance.selected, instance.entry
+        if probe.condition is not None and probe.condition_at is Stage.RETURN:
+            selected = self._selects(probe, probe.condition, Stage.RETURN, regs)
+        instance.entry = None
+        if not selected:
+            return
+        if entry is not None:
+            self._record(entry)
+        general = regs.memory[:_GENERAL_BYTES] if isinstance(regs, StackRegs) else self._words.tobytes()
+        self._keep(self._hit(probe, Stage.RETURN, instance.number, bytes(general), regs.pstate, instance.ret_addr))
 
     def forget_after(self, instructions: int) -> None:
         """The machine has gone back: drop what is not yet to happen."""
@@ -68,11 +95,11 @@ class Recorder:
         self.hits.clear()
         self.hits.extend(kept)
 
-    def take_stop(self) -> Hit | None:
-        """The hit for which the machine is to stop, once."""
+    def take_stop(self) -> tuple[Hit | None, str]:
+        """The hit for which the machine is to stop, once, and what to say of it."""
         hit, self.stop = self.stop, None
         self.stopped_for = hit
-        return hit
+        return hit, self._stop_text
 
     def failed(self, probe: Probe, stage: Stage, error: Exception) -> None:
         """A handler raised. It is kept and told once a probe, to the log if nobody asked for it; the guest goes on."""
@@ -84,28 +111,40 @@ class Recorder:
         else:
             log.error("a handler of the %s on %s raised; the guest goes on", probe.kind, probe.name, exc_info=error)
 
-    def _selected(self, probe: Probe, stage: Stage, regs: PtRegs) -> bool:
-        assert probe.condition is not None
+    def _selects(self, probe: Probe, condition: Condition, stage: Stage, regs: PtRegs) -> bool:
+        """Whether the hit is wanted. One of which that cannot be said is, and is stopped for."""
         try:
-            return bool(probe.condition(stage, regs))
+            met = bool(condition(stage, regs))
+        except ConditionError as error:
+            self._doubt = f"; its condition cannot be evaluated: {error}"
+            return True
         except Exception as error:
             self.failed(probe, stage, error)
             return False
+        probe.met += met
+        return met
 
-    def _keep(self, probe: Probe, stage: Stage, number: int, general: bytes, pstate: int, caller: int | None) -> None:
+    def _hit(self, probe: Probe, stage: Stage, number: int, general: bytes, pstate: int, caller: int | None) -> Hit:
         clock = self._clock
         executed = clock.executed
         task = self.task() if self.task is not None else None
-        hit = Hit(probe, stage, number, executed, executed + clock.idle, general, pstate, caller, task)
+        return Hit(probe, stage, number, executed, executed + clock.idle, general, pstate, caller, task)
+
+    def _keep(self, hit: Hit) -> None:
+        self._record(hit)
+        if (hit.stage in hit.probe.stop or self._doubt) and self.stop is None:
+            self.stop, self._stop_text = hit, f"{hit}{self._doubt}"
+        self._doubt = ""
+
+    def _record(self, hit: Hit) -> None:
+        probe = hit.probe
         if probe.record:
             self.hits.append(hit)
             if self.on_hit is not None:
                 try:
                     self.on_hit(hit)
                 except Exception as error:
-                    self.failed(probe, stage, error)
-        if stage in probe.stop and self.stop is None:
-            self.stop = hit
+                    self.failed(probe, hit.stage, error)
 
 
 class Recorded:

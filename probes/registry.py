@@ -354,7 +354,7 @@ class Kprobes(Recorded):
         self._guest.watch()
         self._departures.watch(address)
         probe.site = site
-        probe.nmissed = probe.hits = probe.owner.hits = 0
+        probe.nmissed = probe.hits = probe.owner.hits = probe.met = probe.owner.met = 0
         probe.warnings = [site.decoded.warning] if site.decoded.warning else []
         if probe.disabled:
             probe.warnings.append(

@@ -134,8 +134,8 @@ class Returns:
             rp.hits += 1
             instance.number = rp.hits
             self._save(instance, regs)
-            if rp.record or rp.stop:
-                self._recorder.live(rp, Stage.ENTRY, regs)
+            if rp.record or rp.stop or rp.condition:
+                self._recorder.entered(rp, instance, regs)
             if rp.entry_handler is not None:
                 recycle = False
                 try:
@@ -283,7 +283,7 @@ class Returns:
             raise
 
     def _handle_one(self, instance: KretprobeInstance, rp: Kretprobe, regs: PtRegs) -> None:
-        if rp.record or rp.stop:
+        if rp.record or rp.stop or rp.condition:
             self._recorder.returned(rp, instance, regs)
         if rp.handler is not None:
             try:

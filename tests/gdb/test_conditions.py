@@ -7,6 +7,8 @@ import time
 import pytest
 
 from armprobe.commands import GdbSession, Session
+from armprobe.commands.gdb_session import GdbError
+from armprobe.probes import Stage
 
 EXPRESSIONS = [
     "size > 300",
@@ -156,3 +158,77 @@ def test_dprintf_while_gdb_steps(gdb: GdbSession, session: Session) -> None:
         said = "".join(steps)
     assert lines[0] == lines[1]
     assert said.count("kmalloc(") >= 1
+
+
+def test_a_condition_of_a_probe(gdb: GdbSession, session: Session) -> None:
+    """gdb compiles it, by the debug information, and the probe hits where gdb's own breakpoint would."""
+    at_the_first_round(gdb)
+    start = session.machine.snapshot()
+    for expression in EXPRESSIONS:
+        if "sctlr_el1" in expression:
+            continue  # gdb compiles no comparison of a register with fields
+        session.machine.restore(start)
+        gdb.execute("flushregs")
+        gdb.execute(f"break *kmalloc if {expression}")
+        gdb.execute("tbreak list_round")
+        stops = []
+        while gdb.continue_to_stop().function == "kmalloc":
+            stops.append([session.machine.registers.x[n] for n in range(31)])
+        gdb.execute("delete")
+        session.machine.restore(start)
+        gdb.execute("flushregs")
+        session.kprobes.hits.clear()
+        assert f", if {expression}\n" in gdb.execute(f"kprobe kmalloc if {expression}")
+        gdb.execute("tbreak list_round")
+        assert gdb.continue_to_stop().function == "list_round"
+        recorded = [list(hit.regs.regs) for hit in session.kprobes.hits if hit.stage is Stage.PRE]
+        assert recorded == stops
+        assert stops
+        gdb.execute("unregister all")
+
+
+def test_a_condition_of_a_probe_costs_no_packet(gdb: GdbSession, session: Session) -> None:
+    at_the_first_round(gdb)
+    gdb.execute("kprobe kfree stop=pre,post if $pc == 0")
+    gdb.execute("kretprobe kmalloc stop=return if $x0 == 0")
+    gdb.execute("tbreak *list_round")
+    gdb.execute("set debug remote 1")
+    said = gdb.continue_to_stop().console
+    gdb.execute("set debug remote 0")
+    assert gdb.register("pc") == int(gdb.evaluate("(unsigned long) &list_round"))
+    assert said.count("Sending packet: $vCont") <= 2
+    assert [probe.hits for probe in session.probes.values()] == [24, 24]
+    assert list(session.kprobes.hits) == []
+
+
+def test_a_probe_stops_where_its_condition_holds(gdb: GdbSession) -> None:
+    at_the_first_round(gdb)
+    gdb.execute("kretprobe kmalloc stop=return if $x0 & 0x80")
+    gdb.continue_to_stop()
+    assert (gdb.evaluate("$_stage"), gdb.evaluate("(unsigned long) $_retval & 0x80")) == ('"return"', "128")
+    gdb.execute("kprobe kfree stop=pre if p == 0 || *(int *) 0xffff900000000000")
+    said = gdb.continue_to_stop().console + gdb.continue_to_stop().console
+    assert "kprobe kfree: stage pre, hit 1; its condition cannot be evaluated: 0xffff900000000000 is not mapped" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("kprobe kmalloc if nosuch > 3", 'gdb cannot compile the condition: No symbol "nosuch" in current context'),
+        (
+            "kprobe kmalloc if $w0 < 0",
+            "'w0' is a pseudo-register.*monitor kprobe kmalloc if .w0 < 0 takes armprobe's own",
+        ),
+        ("kprobe kmalloc+4 if size > 3", "for the entry of a function, which kmalloc\\+4 is not"),
+        ("kprobe vfs_* if $x0", "for the entry of a function, which vfs_\\* is not"),
+        ("kretprobe kmalloc if size > 3", "size is gone when the function returns: use \\$x0, the result, or at=entry"),
+        ("kprobe nosuch if $x0", 'Function "nosuch" not defined'),
+        ("kprobe kmalloc if", "after if there is nothing"),
+    ],
+)
+def test_a_condition_that_gdb_cannot_compile(gdb: GdbSession, session: Session, line: str, said: str) -> None:
+    with pytest.raises(GdbError, match=said):
+        gdb.execute(line)
+    assert not session.probes
+    if "w0" in line or "+4" in line:
+        assert gdb.execute(f"monitor {line.replace('size', 'x0')}").startswith("kprobe 1: kmalloc")

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The conditions that commands give to probes: agent expressions, compiled here or by a debugger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from armprobe.machine.agent_expression import AgentError, AgentExpression, assemble
+from armprobe.probes import ConditionError, PtRegs, Stage
+from armprobe.stub.aarch64 import RegisterTable
+from armprobe.stub.agent import Agent
+
+from .errors import CommandError
+from .expression import ExpressionError, Names, compile_expression
+from .registry import Arguments
+from .scene import HitScene
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class Condition:
+    """A condition of one or more probes: whether `code` gives something other than zero on pt_regs of a hit.
+
+    Raises AgentError if `code` is no agent expression. `text` is how its user wrote it.
+    """
+
+    def __init__(self, session: Session, text: str, code: bytes, table: RegisterTable) -> None:
+        self.text = text
+        self._expression = AgentExpression(code)
+        self._scene = HitScene(session.machine, session.kprobes)
+        self._agent = _Agent(table, {}, session.notify)
+        self._agent.look_at(self._scene)
+
+    def __call__(self, stage: Stage, regs: PtRegs) -> bool:
+        self._scene.look_at(stage, regs)
+        self._agent.look_at(self._scene)
+        try:
+            return bool(self._expression.evaluate(self._agent))
+        except AgentError as error:
+            raise ConditionError(str(error)) from None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class _Agent(Agent):
+    def variable(self, number: int) -> int:
+        raise AgentError("probes have no trace state variables: use a tracepoint")
+
+    def set_variable(self, number: int, value: int) -> None:
+        self.variable(number)
+
+
+def condition(session: Session, arguments: Arguments, stage: Stage) -> Condition | None:
+    """What the arguments `condition` and `code` of a command say, for `stage`. Raises CommandError."""
+    text = arguments.condition
+    if text is None:
+        if arguments.code:
+            raise CommandError("code= has no condition: write what it was compiled from after if")
+        return None
+    table = RegisterTable(session.system_registers)
+    numbers = {register.name: number for number, register in enumerate(table.registers) if register.bits <= 64}
+
+    def register(name: str) -> int:
+        if name not in numbers:
+            raise ExpressionError(f"there is no register '{name}' of 64 bits or less")
+        return numbers[name]
+
+    try:
+        if arguments.code:
+            code = assemble(map(_operation, arguments.code))
+        else:
+            names = Names(register, lambda name: session.machine.symbols[name].address, stage is Stage.RETURN)
+            code = compile_expression(text, names)
+        return Condition(session, text, code, table)
+    except (ExpressionError, AgentError) as error:
+        raise CommandError(str(error)) from None
+
+
+def _operation(word: str) -> tuple[str, int]:
+    name, _, operand = word.partition(":")
+    try:
+        return name, int(operand or "0")
+    except ValueError:
+        raise CommandError(f"{word!r} is no operation of an agent expression: write NAME or NAME:NUMBER") from None
