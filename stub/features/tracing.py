@@ -33,7 +33,7 @@ def _status(connection: Connection, _: None) -> bytes:
         b"%b:%b%x" % (reason.encode(), told, tracepoint),
         b"tframes:%x" % len(buffer.frames),
         b"tcreated:%x" % buffer.created,
-        b"tfree:%x" % (buffer.size - buffer.used),
+        b"tfree:%x" % max(0, buffer.size - buffer.used),  # the size may be meant for the next experiment
         b"tsize:%x" % buffer.size,
         b"circular:%d" % buffer.circular,
         b"disconn:%d" % experiment.outlasts_client,
@@ -67,11 +67,11 @@ def _parse_buffer(fields: bytes) -> tuple[bytes, int]:
 
 def _set_buffer(connection: Connection, setting: tuple[bytes, int]) -> bytes:
     what, value = setting
-    buffer = connection.experiment.buffer
+    experiment, buffer = connection.experiment, connection.experiment.buffer
     if what == b"circular":
         buffer.circular = bool(value)
-    elif value < buffer.used:
-        return connection.error(16, f"the buffer has {buffer.used} bytes of frames in it: start a new experiment first")
+    elif experiment.running and value < buffer.used:
+        return connection.error(16, f"the buffer has {buffer.used} bytes of frames in it: end the experiment first")
     else:
         buffer.size = value
     return b"OK"
