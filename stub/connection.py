@@ -324,7 +324,15 @@ class Connection:
         if found is None:
             return b""
         kind, fields = found
-        return kind.handle(self, kind.parse(fields))
+        try:
+            return kind.handle(self, kind.parse(fields))
+        except TargetError as error:
+            if payload.startswith(b"QT") and "error-message" not in self.client_words:
+                # gdb listens to the console while it waits for the reply to these, and says something of its own about
+                # numbers that begin with 1 or 2 (gdb/remote.c, remote_get_noisy_reply and trace_error).
+                self.console(f"{error.message}\n")
+                raise TargetError(MALFORMED, error.message) from None
+            raise
 
     def _guard(self, work: Callable[[], T]) -> T | bytes:
         """The result of `work`, or the error reply for what it raised: nothing a client asks may end the server."""

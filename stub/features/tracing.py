@@ -6,9 +6,11 @@ GDB manual, "Tracepoint Packets".
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.target import TargetError
 from armprobe.stub.tracing.frames import DEFAULT_SIZE, MOST_SIZE
 from armprobe.stub.wire import MalformedPacket, hex_text, nothing, number, split, to_hex
 
+_EBUSY = 16
 _MOST_NOTE = 1 << 16  # characters
 
 
@@ -71,7 +73,7 @@ def _set_buffer(connection: Connection, setting: tuple[bytes, int]) -> bytes:
     if what == b"circular":
         buffer.circular = bool(value)
     elif experiment.running and value < buffer.used:
-        return connection.error(16, f"the buffer has {buffer.used} bytes of frames in it: end the experiment first")
+        raise TargetError(_EBUSY, f"the buffer has {buffer.used} bytes of frames in it: end the experiment first")
     else:
         buffer.size = value
     return b"OK"

@@ -184,8 +184,18 @@ def test_a_buffer_that_is_full(client: Client, circular: bool) -> None:
     assert [number for number, _ in blocks(client)] == ([3, 4, 5] if circular else [1, 2, 3])
     assert (now["tcreated"], now["tframes"]) == ("5" if circular else "3", "3")
     assert now["reason"].startswith("tunknown" if circular else "tfull")
-    assert client.ask(b"QTBuffer:size:1") == (b"E10" if circular else b"OK")  # what has ended keeps its frames
+    client.ask(b"qSupported:error-message+")
+    answer = client.ask(b"QTBuffer:size:1")
+    assert answer.startswith(b"E.the buffer has ") if circular else answer == b"OK"  # what has ended keeps its frames
     assert (len(list(blocks(client))), status(client)["tfree"]) == (3, "2" if circular else "0")
+
+
+def test_what_goes_wrong_is_said_to_clients_that_know_no_messages(client: Client) -> None:
+    """gdb before 16 shows what comes as console text, and of the reply the number, unless it begins with 1 or 2."""
+    assert client.ask(b"QTDP:2:0:E:0:0") == b"OK"
+    assert client.ask(b"QTStart") == b"O" + b"there is no memory at 0x0\n".hex().encode()
+    assert client.packet() == b"E01"
+    assert client.ask(b"qTP:9:0") == b"E02"
 
 
 def test_what_goes_wrong(client: Client, target: FakeTarget) -> None:
