@@ -184,11 +184,11 @@ class Connection:
         assert self._stop is not None, "a packet was answered before the machine was attached"
         return self._stop
 
-    def stop_reply(self) -> bytes:
-        """The reply that says so; that there is no process, to a client that let go of it."""
+    def stop_reply(self, expedited: bool = True) -> bytes:
+        """The reply that says so, with the first registers; to a client that let go, that there is no process."""
         if self._released:
             return b"W00"
-        return stop_reply.encode(self.stop, self.target, self.registers, self.client_words)
+        return stop_reply.encode(self.stop, self.target, self.registers, self.client_words, expedited)
 
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
         """Start the machine; the stop reply is sent once it has stopped."""

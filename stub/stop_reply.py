@@ -15,7 +15,9 @@ _WATCH_REASONS = {BreakKind.WRITE: b"watch", BreakKind.READ: b"rwatch", BreakKin
 _BREAK_REASONS = {"breakpoint": "swbreak", "hwbreak": "hwbreak"}
 
 
-def encode(event: StopEvent, target: Target, table: RegisterTable, client_words: frozenset[str]) -> bytes:
+def encode(
+    event: StopEvent, target: Target, table: RegisterTable, client_words: frozenset[str], expedited: bool = True
+) -> bytes:
     """The reply for `event`, with the reasons the client has said it understands and the registers it needs first."""
     if event.exit_code is not None:
         return b"W%02x" % (event.exit_code & 0xFF)
@@ -28,7 +30,8 @@ def encode(event: StopEvent, target: Target, table: RegisterTable, client_words:
         reason = b"description:%b;" % to_hex(event.text)
     elif (word := _BREAK_REASONS.get(event.kind)) in client_words:
         reason = b"%b:;" % word.encode()
-    return b"T%02x%bthread:%b;%b" % (event.signal & 0xFF, _expedited(target, table), THREAD, reason)
+    registers = _expedited(target, table) if expedited else b""
+    return b"T%02x%bthread:%b;%b" % (event.signal & 0xFF, registers, THREAD, reason)
 
 
 def request(call: FileCall) -> bytes:

@@ -83,9 +83,15 @@ def _resume(connection: Connection, resume: Resume) -> None:
     connection.resume(resume.step, resume.range)
 
 
+def _why(connection: Connection, _: None) -> bytes:
+    """Without registers, so that gdb asks for them by `g`: until it has, it believes that there are system registers in
+    that, too, and `tsave` writes a file in which it finds no memory (gdb/remote.c: sizeof_g_packet)."""
+    return connection.stop_reply(expedited=False)
+
+
 FEATURE = Feature(
     packets=(
-        PacketKind("?", nothing, lambda connection, _: connection.stop_reply()),
+        PacketKind("?", nothing, _why),
         PacketKind("vCont", Resume.parse_actions, _resume),
         PacketKind("vCont?", nothing, lambda connection, _: b"vCont;c;C;s;S;r"),
         PacketKind("c", Resume.parse_continue, _resume),

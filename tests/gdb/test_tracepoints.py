@@ -281,10 +281,10 @@ def test_a_trace_file(gdb: GdbSession, gdb_path: str, tmp_path: Path) -> None:
     gdb.execute("tvariable $n = 7")
     actions(gdb, tmp_path, "trace *kmalloc if size > 300", "collect $regs, workload.random, $n")
     trace(gdb)
-    expressions = ["(unsigned long) $pc", "$x0", "$x30", "workload.random", "$n"]
-    expected = [[gdb.evaluate(each) for each in expressions] for _ in frames(gdb)]
     path = tmp_path / "trace.tf"
     gdb.execute(f"tsave {path}")
+    expressions = ["(unsigned long) $pc", "$x0", "$x30", "workload.random", "$n"]
+    expected = [[gdb.evaluate(each) for each in expressions] for _ in frames(gdb)]
     script = tmp_path / "script"
     lines = [f"target tfile {path}", "tstatus"]
     for number in range(len(expected)):
@@ -295,6 +295,33 @@ def test_a_trace_file(gdb: GdbSession, gdb_path: str, tmp_path: Path) -> None:
     assert "Trace stopped by a tstop command" in said
     values = re.findall("^value (.*)$", said, re.M)
     assert values == [value for frame in expected for value in frame]
+
+
+def test_a_trace_file_by_a_gdb_that_looked_at_nothing(session: Session, gdb_path: str, tmp_path: Path) -> None:
+    """gdb takes from a `g` how large the registers of each frame are: with what it believes before, memory is lost."""
+    script, path = tmp_path / "script", tmp_path / "trace.tf"
+    experiment = [
+        "set print frame-arguments none",
+        "tbreak *workload_round",
+        "continue",
+        "trace *kmalloc",
+        "actions",
+        "collect size, workload",
+        "end",
+    ]
+    script.write_text(
+        "\n".join([*experiment, "tstart", "tbreak *list_round", "continue", "tstop", f"tsave {path}", ""])
+    )
+
+    def run(*arguments: str) -> str:
+        command = [gdb_path, "-nx", "-batch", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    with serve(session, "127.0.0.1:0") as server:
+        run("-ex", f"target remote {server.address}", "-x", str(script))
+    looks = ["tfind 3", "output size", "echo \\n", "output workload.random", "echo \\n"]
+    said = run(str(DEMO), "-ex", f"target tfile {path}", *(word for look in looks for word in ("-ex", look)))
+    assert re.search(r"^Found trace frame 3, tracepoint 1\n\d+\n\d+$", said, re.M), said
 
 
 def test_it_goes_on_without_gdb(session: Session, gdb_path: str, gdbinit: Path, tmp_path: Path) -> None:

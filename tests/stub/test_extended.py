@@ -57,7 +57,8 @@ def test_restart_has_no_reply(client: Client, target: FakeTarget) -> None:
     client.ask(b"vCont;s")
     client.send(framed(b"R00"))
     assert client.byte() == b"+"
-    assert pc(client.ask(b"?")) == BASE
+    assert client.ask(b"?") == b"T05thread:1;"
+    assert client.ask(b"p20") == BASE.to_bytes(8, "little").hex().encode()
 
 
 def test_kill_has_no_reply_and_ends_nothing(client: Client, target: FakeTarget) -> None:

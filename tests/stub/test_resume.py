@@ -25,8 +25,9 @@ def pc(reply: bytes) -> int:
 
 
 def test_why_it_stopped(client: Client) -> None:
-    assert client.ask(b"?") == b"T05" + EXPEDITED + b"thread:1;"
-    assert client.ask(b"?") == b"T05" + EXPEDITED + b"thread:1;"
+    """Without registers: gdb is to ask for those by g, and learn how large it is."""
+    assert client.ask(b"?") == b"T05thread:1;"
+    assert client.ask(b"?") == b"T05thread:1;"
 
 
 def test_what_vcont_can(client: Client) -> None:
@@ -73,7 +74,7 @@ def test_range_step(client: Client) -> None:
 )
 def test_malformed_resumptions_leave_it_stopped(client: Client, packet: bytes) -> None:
     assert client.ask(packet) == b"E01"
-    assert pc(client.ask(b"?")) == BASE
+    assert client.ask(b"p20") == BASE.to_bytes(8, "little").hex().encode()
 
 
 @pytest.mark.parametrize(("letter", "word"), [(b"0", b"swbreak"), (b"1", b"hwbreak")])
@@ -84,7 +85,7 @@ def test_break_reasons_are_for_those_who_know_them(client: Client, letter: bytes
     client.ask(b"qSupported:%b+" % word)
     reply = client.ask(b"vCont;c")
     assert reply.endswith(b"thread:1;" + word + b":;")
-    assert client.ask(b"?") == reply
+    assert client.ask(b"?") == b"T05thread:1;" + word + b":;"
 
 
 @pytest.mark.parametrize(("letter", "word"), [(b"2", b"watch"), (b"4", b"awatch")])
@@ -149,7 +150,7 @@ def test_the_hit_of_a_probe(client: Client, target: FakeTarget) -> None:
     """LLDB reads its reason from the reply; the program inside gdb asks for the whole of it."""
     said = "kprobe f+0x4: stage pre, hit 3"
     target.stop = StopEvent(5, "probe", text=said, probe=ProbeHit("kprobe", "f+0x4", "f", "pre", 3))
-    assert client.ask(b"?").endswith(b";thread:1;description:%b;" % said.encode().hex().encode())
+    assert client.ask(b"?").endswith(b"thread:1;description:%b;" % said.encode().hex().encode())
     expected = {"kind": "kprobe", "name": "f+0x4", "function": "f", "stage": "pre", "hit": 3}
     reply = client.ask(b"qArmprobe.stop")
     assert (reply[:1], json.loads(bytes.fromhex(reply[1:].decode()))) == (b"1", expected)

@@ -152,6 +152,6 @@ def test_kill(server: Server, target: FakeTarget) -> None:
         client.send(b"$k#6b")
         assert client.rest() == b"+$X09#c1"
     with Client(server.address) as client:
-        assert b"20:0000004000000000;" in client.ask(b"?")
+        assert client.ask(b"p20") == b"0000004000000000"
         assert client.ask(b"vKill;1") == b"OK"
     assert target.calls == ["attach", "kill", "detach"] * 2
