@@ -232,9 +232,7 @@ def _trace(session: Session, arguments: Arguments, out: Out) -> None:
         out(session.kprobes.trace_line(hit) + "\n")
 
 
-_CONDITION: Final = Clause(
-    "if", "condition", "a condition, to the end of the line", complete=complete_symbol
-)
+_CONDITION: Final = Clause("if", "condition", "a condition, to the end of the line", complete=complete_symbol)
 _CODE: Final = Option("code", "the condition as gdb has compiled it: operations of an agent expression", many=True)
 _WHICH: Final = "number, name or pattern of names, or all"
 

@@ -296,8 +296,7 @@ class Kprobes(Recorded):
             raise MachineError("the guest has probes in it, which a file cannot keep: unregister all, then save")
         if self.outstanding:
             raise MachineError(
-                f"{len(self.outstanding)} calls have yet to return through the trampoline of a kretprobe: run on until "
-                "they have, then save"
+                f"{len(self.outstanding)} calls have yet to return through a trampoline: run on until then, and save"
             )
 
     def _register_all(self, probes: Sequence[_P], register: Callable[[_P], object]) -> None:

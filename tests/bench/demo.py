@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 
 from armprobe import machine
+from armprobe.commands import Session
 from armprobe.machine import Machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, PtRegs
 
@@ -106,4 +107,30 @@ def hit_rates(scale: float) -> dict[str, float]:
     start = time.perf_counter()
     demo.run(instructions=int(5_000_000 * scale))
     found["workload_hits"] = probe.hits / (time.perf_counter() - start)
+    return found | _conditions(n)
+
+
+def _conditions(n: int) -> dict[str, float]:
+    """Hits a second of probes whose condition is false, as commands set them."""
+    lines = {
+        "kprobe_false_hits": "kprobe kfree if pc == 0",
+        "kprobe_false_memory_hits": "kprobe kfree if *(u32 *)sp == 0x12345678 && x0 == 0",
+        "kretprobe_false_hits": "kretprobe kfree at=entry if pc == 0",
+        "kretprobe_false_return_hits": "kretprobe kfree if pc == 0",
+    }
+    found = {}
+    with Session("demo") as session:
+        session.run("continue until=workload_round")
+        demo = session.machine
+        calls, kfree = _place(demo, CALLS), demo.symbols["kfree"].address
+        for metric, line in lines.items():
+            session.run(line)
+            start = time.perf_counter()
+            demo.call(calls, n, kfree)
+            took = time.perf_counter() - start
+            (probe,) = session.probes.values()
+            assert n <= probe.hits <= n + 1000
+            assert probe.met == 0
+            found[metric] = probe.hits / took
+            session.run("unregister all")
     return found
