@@ -36,7 +36,8 @@ from .tracing import Tracing
 
 T = TypeVar("T")
 _SIGINT, _SIGTRAP, _SIGSEGV, _EXC_BREAKPOINT = 2, 5, 11, 150  # GDB's numbers (gdb/signals.def)
-_EFAULT, _EINVAL, _EBUSY = 14, 22, 16
+_EFAULT, _EINVAL, _EBUSY, _E2BIG = 14, 22, 16, 7
+_MOST_LEFT: Final = 100  # breakpoints that debuggers leave in
 _WATCH_KINDS: Final = {BreakKind.WRITE: "write", BreakKind.READ: "read", BreakKind.ACCESS: "access"}
 
 
@@ -319,6 +320,10 @@ class Session:
         """A breakpoint or watchpoint of the debugger's, in place of one that a debugger before it has left."""
         key = kind, address, length
         self.remove(*key)
+        if persistent and len(self._persistent) >= _MOST_LEFT:
+            raise TargetError(
+                _E2BIG, f"{_MOST_LEFT} breakpoints are to outlast their debuggers already: `kill` ends them"
+            )
         machine = self.machine
         if kind in _WATCH_KINDS:
             undo = self._call(self._watch, _WATCH_KINDS[kind], address, length)

@@ -31,6 +31,7 @@ class Breakpoints:
         self._wanted: Counter[int] = Counter()
         self._before_wfi: set[int] = set()
         self._edge: frozenset[int] = frozenset()  # where `run_to` ends a run
+        self._stale = False  # the engine has other exits
         self.stepping_over: int | None = None  # the breakpoint whose instruction is being executed
 
     def __contains__(self, address: int) -> bool:
@@ -64,6 +65,7 @@ class Breakpoints:
     def step_over(self, pc: int) -> unicorn.UcError | None:
         """Execute the one instruction at `pc` although it is a breakpoint; returns and raises as `Cpu.run`."""
         self._cpu.engine.ctl_set_exits([address for address in self._exits() if address != pc])
+        self._stale = False
         self._cpu.forget([pc])
         self.stepping_over = pc
         try:
@@ -76,6 +78,7 @@ class Breakpoints:
         """As `Cpu.run`, but no further than to any address of `edge`, which `pc` is not among."""
         self._edge = edge
         self._arm(*edge)
+        self.put_in()
         try:
             return self._cpu.run(pc, count)
         finally:
@@ -94,8 +97,16 @@ class Breakpoints:
     def _exits(self) -> set[int]:
         return self._before_wfi | set(self._wanted) | self._edge
 
+    def put_in(self) -> None:
+        """Tell the engine, before a run: of all at once, as that takes as long as there are many."""
+        if self._stale:
+            self._cpu.engine.ctl_set_exits(list(self._exits()))
+            self._stale = False
+
     def _arm(self, *changed: int) -> None:
-        self._cpu.engine.ctl_set_exits(list(self._exits()))
+        self._stale = True
+        if self._cpu.running:
+            self.put_in()
         # Blocks translated before know nothing of the change; those at a user space address may be another process's.
         if all(address & _UPPER_HALF for address in changed) or not self._memory.translating:
             self._cpu.forget(changed)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import unicorn
 
 from .cpu import Cpu
+from .dispatch import Dispatcher
 from .frame import Frame
 
 Decide = Callable[[Frame], bool]
@@ -23,8 +24,8 @@ class ConditionalBreakpoints:
     `skip` is the PC and SP where a run starts, which does not count.
     """
 
-    def __init__(self, cpu: Cpu) -> None:
-        self._cpu = cpu
+    def __init__(self, cpu: Cpu, dispatcher: Dispatcher) -> None:
+        self._cpu, self._dispatcher = cpu, dispatcher
         self._deciders: dict[int, list[Decide]] = {}
         self._hooks: dict[int, int] = {}
         self.skip: tuple[int, int] | None = None
@@ -62,6 +63,8 @@ class ConditionalBreakpoints:
             self.hit = address
             self._cpu.limit(-1)  # the instruction was counted and will not be executed
             engine.emu_stop()
+        elif self._dispatcher.end_slice:  # with slow answers the slice may take long
+            self._cpu.limit(0)
 
     def decides(self, address: int) -> bool:
         """Ask those at `address`, which is where the CPU is."""

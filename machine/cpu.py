@@ -56,6 +56,7 @@ class Cpu:
         self._physical_at = ctypes.addressof(self._physical)
         self._failure: BaseException | None = None
         self.frame = Frame(self.engine, self.layout)
+        self.running = False
         self.held = False  # inside an exception hook, where the frame is ahead of the engine
         self.frame.load()
         self.frame.pstate = 0x3C0 | EL1H
@@ -68,10 +69,13 @@ class Cpu:
         Raises what a device or a handler raised. `executed` counts the run's instructions also then.
         """
         error = None
+        outer, self.running = self.running, True
         try:
             self.engine.emu_start(pc, 0, count=count)
         except unicorn.UcError as bus_error:
             error = bus_error
+        finally:
+            self.running = outer
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -142,7 +146,7 @@ class Cpu:
         """Drop what was translated from the instructions at these virtual addresses."""
         for address in addresses:
             if address >= 0:  # before the first instruction there is none
-                self.engine.ctl_remove_cache(address, min(address + 4, _LAST))
+                self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
 
     def forget_all(self) -> None:
         """Drop everything that was translated."""

@@ -57,8 +57,8 @@ class Machine:
         self.symbols: Symbols = guest.symbols
         self.dispatcher = Dispatcher(self.cpu)
         self.breakpoints = Breakpoints(self.cpu, self.memory)
-        self.conditional_breakpoints = ConditionalBreakpoints(self.cpu)
-        self.watchpoints = Watchpoints(self.cpu, self.bus, self.memory)
+        self.conditional_breakpoints = ConditionalBreakpoints(self.cpu, self.dispatcher)
+        self.watchpoints = Watchpoints(self.cpu, self.bus, self.memory, self.dispatcher)
         self.scratch = Scratch(self, resumed[1] if resumed else None)
         self.software_step = SoftwareStep(self)
         self.between_slices: Callable[[], None] = lambda: None

@@ -53,6 +53,7 @@ class Owner:
             work()
         else:
             self._work.put(work)
+            self.machine.look_up()
         return future
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

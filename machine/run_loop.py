@@ -205,6 +205,7 @@ class RunLoop:
 
     def _execute(self, run: Callable[[], unicorn.UcError | None]) -> unicorn.UcError | None:
         clock: Clock = self._machine.clock
+        self._machine.breakpoints.put_in()
         clock.running = True
         try:
             return run()

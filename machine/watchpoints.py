@@ -14,6 +14,7 @@ import unicorn
 
 from .bus import Bus
 from .cpu import Cpu
+from .dispatch import Dispatcher
 from .errors import MachineError, NothingThere
 from .memory import Memory
 from .mmu import PAGE
@@ -53,8 +54,8 @@ class _Undo:
 class Watchpoints:
     """The watched pieces of memory; while `enabled` is not set they are left alone."""
 
-    def __init__(self, cpu: Cpu, bus: Bus, memory: Memory) -> None:
-        self._cpu, self._bus, self._memory = cpu, bus, memory
+    def __init__(self, cpu: Cpu, bus: Bus, memory: Memory, dispatcher: Dispatcher) -> None:
+        self._cpu, self._bus, self._memory, self._dispatcher = cpu, bus, memory, dispatcher
         self._watches: list[_Watch] = []
         self.enabled = True
         self._hit: tuple[WatchHit, _Undo] | None = None
@@ -111,6 +112,8 @@ class Watchpoints:
             first = virtual + at - physical
             if not self.enabled or self._hit is not None:
                 return
+            if self._dispatcher.end_slice:  # where much is watched the slice takes long
+                self._cpu.limit(0)
             if access == unicorn.UC_MEM_WRITE and (whole := self._written_whole()) is not None:
                 start, after = whole
                 if start + len(after) > watch.address and start < watch.address + watch.size:

@@ -16,6 +16,7 @@ _MASK = (1 << 64) - 1
 _WORDS = 33  # x0 to x30, sp, pc: gdb's numbers 0 to 32
 _X30 = 30  # where it may not be what is shown
 _HELD = 1 << 20  # characters of output that may wait for the client
+_PAUSE = 0.1  # seconds that the guest then waits each time it prints
 
 
 class Agent:
@@ -86,8 +87,8 @@ class Output:
     def add(self, text: str, wait: bool) -> bool:
         """Have `text` sent; False if there is no client any more."""
         with self._room:
-            while wait and self._size > _HELD and not self._closed:
-                self._room.wait()
+            if wait:  # inside the run, where others wait too for what they want of the machine
+                self._room.wait_for(lambda: self._size <= _HELD or self._closed, _PAUSE)
             if self._closed:
                 return False
             self._pieces.append(text)

@@ -22,10 +22,10 @@ class MalformedPacket(Exception):
 def number(field: bytes, limit: int = ADDRESS_SPACE) -> int:
     """The hexadecimal number in `field`, which must be below `limit`."""
     if not _HEX.fullmatch(field):
-        raise MalformedPacket(f"{_quote(field)} is not a hexadecimal number")
+        raise MalformedPacket(f"{quote(field)} is not a hexadecimal number")
     value = int(field, 16)
     if value >= limit:
-        raise MalformedPacket(f"0x{_quote(field)[1:-1]} is too large a number")
+        raise MalformedPacket(f"0x{quote(field)[1:-1]} is too large a number")
     return value
 
 
@@ -34,7 +34,7 @@ def hex_data(field: bytes) -> bytes:
     try:
         return binascii.unhexlify(field)
     except ValueError:
-        raise MalformedPacket(f"{_quote(field)} is not pairs of hexadecimal digits") from None
+        raise MalformedPacket(f"{quote(field)} is not pairs of hexadecimal digits") from None
 
 
 def hex_text(field: bytes) -> str:
@@ -51,7 +51,7 @@ def split(payload: bytes, separator: bytes, count: int) -> list[bytes]:
     """Exactly `count` fields of `payload`; the last may contain the separator."""
     fields = payload.split(separator, count - 1)
     if len(fields) != count:
-        raise MalformedPacket(f"{_quote(payload)} lacks a {separator.decode()!r}")
+        raise MalformedPacket(f"{quote(payload)} lacks a {separator.decode()!r}")
     return fields
 
 
@@ -73,7 +73,7 @@ def names_the_thread(field: bytes) -> bool:
 def nothing(payload: bytes) -> None:
     """The parser of packets that carry no fields."""
     if payload:
-        raise MalformedPacket(f"{_quote(payload)} follows where nothing should")
+        raise MalformedPacket(f"{quote(payload)} follows where nothing should")
 
 
 def anything(payload: bytes) -> bytes:
@@ -81,5 +81,6 @@ def anything(payload: bytes) -> bytes:
     return payload
 
 
-def _quote(field: bytes) -> str:
+def quote(field: bytes) -> str:
+    """The beginning of a field, for a sentence about it."""
     return repr(field[:32].decode("ascii", errors="replace"))

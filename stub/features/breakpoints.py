@@ -14,9 +14,12 @@ from armprobe.machine.agent_expression import AgentError, AgentExpression
 from armprobe.stub.agent import Agent, Breakpoint
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import BreakKind
-from armprobe.stub.wire import MalformedPacket, hex_data, number, split
+from armprobe.stub.target import BreakKind, TargetError
+from armprobe.stub.wire import MalformedPacket, hex_data, number, quote, split
 
+_E2BIG = 7
+_MOST = 10_000  # breakpoints
+_MOST_OPTIONS = 1 << 20  # bytes, of the conditions and commands of all
 _EXPRESSION = re.compile(rb"X([0-9a-fA-F]+),([0-9a-fA-F]*),?")
 
 
@@ -64,7 +67,7 @@ def expressions(field: bytes) -> tuple[AgentExpression, ...]:
     while at < len(field):
         match = _EXPRESSION.match(field, at)
         if match is None:
-            raise MalformedPacket(f"no agent expression is where one should be, at {field[at : at + 32]!r}")
+            raise MalformedPacket(f"no agent expression is where one should be, at {quote(field[at:])}")
         digits = match[2][: 2 * number(match[1])]
         code = hex_data(digits)
         if len(code) != number(match[1]):
@@ -83,6 +86,10 @@ def _insert(connection: Connection, point: Point) -> bytes:
         return b"OK"
     if point.key in connection.inserted:
         _remove(connection, point)
+    if len(connection.inserted) >= _MOST:
+        raise TargetError(_E2BIG, f"there are {_MOST} breakpoints already: delete some")
+    if point.options and len(point.options) + sum(map(len, connection.inserted.values())) > _MOST_OPTIONS:
+        raise TargetError(_E2BIG, f"the conditions and commands of breakpoints may have {_MOST_OPTIONS} bytes in all")
     if point.conditions or point.commands:
         agent = Agent(connection.registers, connection.experiment.values, connection.show)
         decide = Breakpoint(point.address, point.conditions, point.commands, agent)

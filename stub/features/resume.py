@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.wire import MalformedPacket, names_the_thread, nothing, number, split
+from armprobe.stub.wire import MalformedPacket, names_the_thread, nothing, number, quote, split
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _action(action: bytes) -> Resume:
         case (b"r", addresses):
             start, end = split(addresses, b",", 2)
             return Resume(True, (number(start), number(end)))
-    raise MalformedPacket(f"{action[:32]!r} is no action of vCont")
+    raise MalformedPacket(f"{quote(action)} is no action of vCont")
 
 
 def _resume(connection: Connection, resume: Resume) -> None:

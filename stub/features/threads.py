@@ -6,7 +6,7 @@ GDB manual, "General Query Packets" and "Thread List Format".
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Document, Feature, PacketKind
-from armprobe.stub.wire import THREAD, MalformedPacket, names_the_thread, nothing, to_hex
+from armprobe.stub.wire import THREAD, MalformedPacket, names_the_thread, nothing, quote, to_hex
 
 _CPU = "CPU 0"
 
@@ -14,7 +14,7 @@ _CPU = "CPU 0"
 def _parse_select(fields: bytes) -> bool:
     """H: an operation, 'g' for registers and memory or 'c' for going on, and the thread it is for."""
     if fields[:1] not in (b"g", b"c"):
-        raise MalformedPacket(f"H for an unknown operation {fields[:1]!r}")
+        raise MalformedPacket(f"H for an unknown operation {quote(fields[:1])}")
     return names_the_thread(fields[1:])
 
 

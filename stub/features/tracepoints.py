@@ -12,7 +12,7 @@ from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.tracing import Tracepoint
 from armprobe.stub.tracing.experiment import Variable
 from armprobe.stub.tracing.tracepoint import MOST_STEPS, expression
-from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, anything, hex_text, nothing, number, split, to_hex
+from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, anything, hex_text, nothing, number, quote, split, to_hex
 
 _INSTRUCTION = 4  # bytes
 
@@ -51,7 +51,7 @@ def _parse_definition(fields: bytes) -> tuple[Tracepoint | tuple[int, int, bytes
             size, code = split(option[1:], b",", 2)
             tracepoint.condition = expression(code, 2 * number(size, ADDRESS_SPACE >> 1))
         else:
-            raise MalformedPacket(f"{option[:32]!r} is no option of a tracepoint")
+            raise MalformedPacket(f"{quote(option)} is no option of a tracepoint")
     return tracepoint, more
 
 
@@ -60,9 +60,11 @@ def _define(connection: Connection, definition: tuple[Tracepoint | tuple[int, in
     experiment = connection.experiment
     if isinstance(defined, Tracepoint):
         tracepoint = defined
+        experiment.add_text(len(tracepoint.condition.code) if tracepoint.condition else 0)
         experiment.define(tracepoint)
     else:
         tracepoint = experiment.find(*defined[:2])
+        experiment.add_text(len(defined[2]))
         tracepoint.add_actions(defined[2])
     if experiment.running and not more:
         experiment.put_in(tracepoint)
@@ -75,7 +77,9 @@ def _add_source(connection: Connection, fields: bytes) -> bytes:
         raise MalformedPacket("a source of a tracepoint without any text")
     kind, start, length, text = split(rest[0], b":", 4)
     hex_text(text)
-    connection.experiment.find(number, address).add_source(b"%b:%b:%b:%b" % (kind, start, length, text))
+    tracepoint = connection.experiment.find(number, address)
+    connection.experiment.add_text(len(rest[0]))
+    tracepoint.sources.append(b"%b:%b:%b:%b" % (kind, start, length, text))
     return b"OK"
 
 

@@ -8,7 +8,7 @@ from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import TargetError
 from armprobe.stub.tracing.frames import DEFAULT_SIZE, MOST_SIZE
-from armprobe.stub.wire import MalformedPacket, hex_text, nothing, number, split, to_hex
+from armprobe.stub.wire import MalformedPacket, hex_text, nothing, number, quote, split, to_hex
 
 _EBUSY = 16
 _MOST_NOTE = 1 << 16  # characters
@@ -64,7 +64,7 @@ def _parse_buffer(fields: bytes) -> tuple[bytes, int]:
         return what, _flag(value)
     if what == b"size":
         return what, DEFAULT_SIZE if value == b"-1" else number(value, MOST_SIZE + 1)
-    raise MalformedPacket(f"a trace buffer has a size and may be circular, but {what[:32]!r}?")
+    raise MalformedPacket(f"a trace buffer has a size and may be circular, but {quote(what)}?")
 
 
 def _set_buffer(connection: Connection, setting: tuple[bytes, int]) -> bytes:
@@ -84,7 +84,7 @@ def _parse_notes(fields: bytes) -> dict[str, str]:
     for part in filter(None, fields.split(b";")):
         what, text = split(part, b":", 2)
         if what not in (b"user", b"notes", b"tstop"):
-            raise MalformedPacket(f"{what[:32]!r} is no note of an experiment")
+            raise MalformedPacket(f"{quote(what)} is no note of an experiment")
         notes[what.decode()] = hex_text(text)[:_MOST_NOTE]
     return notes
 

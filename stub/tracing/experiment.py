@@ -16,8 +16,9 @@ from .frames import FrameBuilder, TraceBuffer
 from .tracepoint import Action, Collector, Tracepoint
 
 _EBUSY, _ENOENT, _E2BIG = 16, 2, 7
-_MOST_TRACEPOINTS = 10_000
+_MOST_TRACEPOINTS = 1000
 _MOST_VARIABLES = 10_000
+_MOST_TEXT = 1 << 22  # bytes
 TIMESTAMP = 1
 """The number of the variable $trace_timestamp, which gdbserver has too: microseconds, here of guest time."""
 
@@ -70,6 +71,7 @@ class Experiment:
         """When, in microseconds since the epoch."""
         self.notes = {"user": "", "notes": "", "tstop": ""}
         table = register_table(tuple(target.system_registers))
+        self._text = 0  # bytes of actions, conditions and sources
         self._collector = Collector(table, self.values, lambda text: target.show(text))
 
     # Setting up
@@ -82,6 +84,13 @@ class Experiment:
         self.values.clear()
         self.buffer.clear()
         self.read_only = []
+        self._text = 0
+
+    def add_text(self, size: int) -> None:
+        """Count what more the client has said of its tracepoints. `TargetError` if that is too much to keep."""
+        if self._text + size > _MOST_TEXT:
+            raise TargetError(_E2BIG, f"there are {_MOST_TEXT} bytes of actions and sources already: delete some")
+        self._text += size
 
     def define(self, tracepoint: Tracepoint) -> None:
         """Add a tracepoint, in place of one that it is the same as."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from armprobe.machine.agent_expression import AgentError, AgentExpression
 from armprobe.stub.agent import Agent
 from armprobe.stub.target import Scene, TargetError
-from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, hex_data, number
+from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, hex_data, number, quote
 
 from .frames import FrameBuilder
 
+_E2BIG = 7
 _MOST_ACTIONS = 1000
-_MOST_SOURCE = 1 << 20  # bytes of source text
 MOST_STEPS = 1 << 16
 MOST_FRAME = 1 << 22  # bytes
 _ABSOLUTE = (-1, 0xFFFF_FFFF)  # the "base register" of an address that is one
@@ -90,7 +90,7 @@ def _parsed(text: bytes) -> list[Action]:
     while at < len(text):
         match = _ACTION.match(text, at)
         if match is None:
-            raise MalformedPacket(f"{text[at : at + 32]!r} is no action of a tracepoint")
+            raise MalformedPacket(f"{quote(text[at:])} is no action of a tracepoint")
         at = match.end()
         if match["mask"]:
             actions.append(_registers)
@@ -143,13 +143,8 @@ class Tracepoint:
         """Add what a packet says: an S begins the actions for the steps."""
         stepping = text.startswith(b"S") or any(stepping for stepping, _ in self.texts)
         text = text.removeprefix(b"S")
-        if len(self.texts) >= _MOST_ACTIONS:
-            raise MalformedPacket(f"tracepoint {self.number} has {_MOST_ACTIONS} actions already")
-        (self.step_actions if stepping else self.actions).extend(_parsed(text))
+        actions = _parsed(text)
+        if len(self.actions) + len(self.step_actions) + len(actions) > _MOST_ACTIONS:
+            raise TargetError(_E2BIG, f"tracepoint {self.number} would have more than {_MOST_ACTIONS} actions")
+        (self.step_actions if stepping else self.actions).extend(actions)
         self.texts.append((stepping, text))
-
-    def add_source(self, text: bytes) -> None:
-        """Keep a piece of what the user wrote."""
-        if sum(map(len, self.sources)) + len(text) > _MOST_SOURCE:
-            raise MalformedPacket(f"tracepoint {self.number} has {_MOST_SOURCE} bytes of source already")
-        self.sources.append(text)

@@ -124,4 +124,4 @@ def test_an_interrupt_of_a_search_that_has_no_machine(target: FakeTarget) -> Non
     link.work.pop()()
     connection.deliver()
     assert link.sent.endswith(framed(b"OK") + framed(b"E03"))
-    assert connection.state is State.IDLE
+    assert connection.state.value == "idle"

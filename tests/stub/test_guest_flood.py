@@ -65,8 +65,8 @@ class Flooded:
     def __init__(self, session: Session, server: Server, generator: random.Random) -> None:
         self._session, self._server, self._random = session, server, generator
         self._packets = Packets(session, generator)
-        self._run, self._step_out_of = session.machine.run, session.machine.step_out_of
-        session.machine.run = self._run_a_while  # type: ignore[assignment]
+        self._run = session.machine.run
+        session.machine.run = self._run_a_while  # type: ignore[method-assign]
         self.limited = True
         self.last: list[bytes] = []
         """What was sent last."""
