@@ -20,6 +20,7 @@ from armprobe.machine.frame import DAIF, Frame
 
 from .kprobe import Kprobe
 from .moment import Observer, moment
+from .page_faults import is_page_fault
 from .pt_regs import LiveRegs
 from .record import Stage
 from .recorder import Recorder
@@ -29,8 +30,11 @@ from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
 
 STONE_IMM: Final = 0x6B73  # any that PSCI, the kretprobe trampoline and the guest's own hypercalls do not use
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
-_ABORTS: Final = (Raised.PREFETCH_ABORT, Raised.DATA_ABORT)
 _STEPS_SHOWN: Final = 3  # unexpected steps, before the machine stops for them
+_UNSEEN: Final = (
+    "its instruction raised an exception in the slot that kprobes are not told of: the hit has no end, and probes are "
+    "missed until reset_current_kprobe()"
+)
 
 
 _ACTIVE, _SS, _REENTER, _SSDONE = Status.HIT_ACTIVE, Status.HIT_SS, Status.REENTER, Status.HIT_SSDONE
@@ -129,6 +133,8 @@ class Engine:
         self.site, self.status = site, _ACTIVE
         skip = False
         for probe in site.active:
+            if probe.disabled:  # by a handler before it
+                continue
             probe.hits += 1
             if probe.record or probe.stop or probe.condition:
                 self._recorder.live(probe, Stage.PRE, self.regs)
@@ -321,6 +327,8 @@ class Engine:
         """Run the post-handlers, which ends the hit; `then` gets the frame, unless its PC is moved at a stop."""
         self.site, self.status = site, _SSDONE
         for probe in site.active:
+            if probe.disabled:
+                continue
             handler = probe.post_handler
             self._instance = probe
             if (probe.record or probe.stop) and probe.hits:
@@ -419,15 +427,18 @@ class Engine:
     # Faults and failures
 
     def _fault(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
-        """kprobe_fault_handler: the guest sees a fault in the slot at the address of the instruction probed."""
+        """kprobe_fault_handler: the guest sees a page fault in the slot at the address of the instruction probed."""
         site = self.site
         if self.observer is not None and self._machine.software_step.enabled(frame):
             self.note(f"{raised.name.replace('_', ' ').lower()}: exception at {self._where(frame.pc)}")
         if site is None:
             self._fault_in_unfollowed_slot(frame)
+        elif not is_page_fault(syndrome, fault_address, self._rules.level_3_is_page_fault):
+            if site.slot and frame.pc == site.slot:
+                site.warn(_UNSEEN)
         elif site.slot and frame.pc == site.slot and self.status in (_SS, _REENTER):
             self._cancel(frame, site)
-        elif self._rules.fault_handlers and raised in _ABORTS and self.status in (_ACTIVE, _SSDONE):
+        elif self._rules.fault_handlers and self.status in (_ACTIVE, _SSDONE):
             for probe in site.probes:
                 probe.nmissed += 1
             running = self._instance
@@ -487,8 +498,13 @@ class Engine:
                 self._push()
             self.site, self.status, self._saved_daif = find(address, slot), Status(status), daif
 
-    def enter_return_handler(self, site: Site) -> None:
-        """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers."""
+    def enter_return_handler(self, site: Site, handled: bool) -> None:
+        """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers.
+
+        `handled` says whether there is a handler at all.
+        """
+        if handled and self._rules.return_ends_hit:
+            self.site, self.status = None, Status.NONE
         self._push()
         self.site, self.status = site, _ACTIVE
 

@@ -211,7 +211,6 @@ class Returns:
         following = chain[-1].following
         pieces = self._machine.memory.pieces(base, size)
         regs = StackRegs(b"".join(self._machine.bus.read(physical, length) for physical, length in pieces))
-        self._engine.enter_return_handler(self._site)
         self._handle(chain, regs, lambda: self._again(frame, 4))
         if self._recorder.stop is not None:
             self._stop_in_caller(frame, base, regs, chain, following)
@@ -231,7 +230,6 @@ class Returns:
             self._lost(frame, self._words[31], 0)
             return True
         following = chain[-1].following
-        self._engine.enter_return_handler(self._site)
         self._handle(chain, self._engine.regs, lambda: self._again(frame, 0))
         self._words[32] = following
         if self._recorder.stop is not None:
@@ -249,7 +247,6 @@ class Returns:
             return 1
         following = chain[-1].following
         self._engine.note("the trampoline's pre-handler runs the return handlers")
-        self._engine.enter_return_handler(self._site)
         self._handle(chain, regs, lambda: None)
         self._engine.leave_return_handler()
         regs.pc = following
@@ -258,7 +255,12 @@ class Returns:
         return 1  # so that there is neither a step nor a post-handler
 
     def _handle(self, chain: list[KretprobeInstance], regs: PtRegs, again: Callable[[], None]) -> None:
-        """Run the return handlers of a call, newest instance first; `again` undoes the exception if one is killed."""
+        """Run the return handlers of a call, newest instance first; `again` undoes the exception if one is killed.
+
+        When they have run, `leave_return_handler` is still to be called.
+        """
+        handled = any(instance.rp is not None and instance.rp.handler is not None for instance in chain)
+        self._engine.enter_return_handler(self._site, handled)
         addresses = [instance.ret_addr for instance in chain]
         correct = addresses[-1]
         if self._rules.sets_return_pc:

@@ -61,8 +61,10 @@ class HitRules:
     recovers_from: frozenset[Status]  # re-entries that are stepped over; others are a BUG
     unrecoverable: str  # what the kernel says then
     skip_ends_hit: bool  # a pre-handler that returns non-zero: whether the kernel itself forgets the hit then
+    return_ends_hit: bool  # when a kretprobe's handler has run, no hit goes on any more, not even one before it
     fault_handlers: bool  # struct kprobe has one, and faults in a handler count as missed
     fault_restores_daif: bool  # a fault in the slot of a first hit: PSTATE.DAIF is put back
+    level_3_is_page_fault: bool  # any translation fault at level 3 is, in the kernel's half of the addresses too
     jprobes: bool
     instance_fp: str  # the register that an instance's `fp` is, "" before there was one
     masks_returns: bool  # return handlers run with interrupts off, by kretprobe_hash_lock()
@@ -107,8 +109,10 @@ V4_8: Final = HitRules(
     recovers_from=_RECOVERED,
     unrecoverable=_UNRECOVERABLE_2016,
     skip_ends_hit=False,
+    return_ends_hit=True,
     fault_handlers=True,
     fault_restores_daif=False,
+    level_3_is_page_fault=True,
     jprobes=True,
     instance_fp="",
     sets_return_pc=False,
@@ -123,6 +127,7 @@ V5_4: Final = replace(
     trampolines=("direct",),
     frame=TrampolineFrame(size=0x140, record=False),
     skip_ends_hit=True,
+    level_3_is_page_fault=False,  # commit 760bfb47c36a (v4.14)
     jprobes=False,
 )
 
@@ -130,6 +135,7 @@ V5_10: Final = replace(
     V5_4,
     stepping="brk",
     slot_pstate=BRK_2020,
+    return_ends_hit=False,
     frame=TrampolineFrame(size=0x150, record=False),
     instance_fp="sp",
     frees_instances=False,

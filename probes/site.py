@@ -69,3 +69,9 @@ class Site:
         self.armed = False
         for probe in self.probes:
             probe.warnings.append(f"{probe.name} is no longer armed: {why}")
+
+    def warn(self, text: str) -> None:
+        """Let the users of all probes here know, once."""
+        for probe in self.probes:
+            if text not in probe.warnings:
+                probe.warnings.append(text)

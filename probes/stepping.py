@@ -110,7 +110,7 @@ class SoftwareStepping(Stepping):
         saved = frame.daif
         frame.daif = (saved | rules.sets) & ~(rules.clears_reentered if reentered else rules.clears)
         if frame.daif & PSTATE_D:
-            _warn(site)
+            site.warn(_MASKED)  # setup_singlestep() of v4.8 has a WARN_ON for this
         frame.pc = site.slot
         self._step.enable(frame)
         self._step.exception_return(frame)
@@ -129,13 +129,6 @@ class SoftwareStepping(Stepping):
             frame.daif = frame.daif & ~rules.restores | saved & rules.restores
         frame.daif |= rules.sets_reentered * reentered
         self._step.disable(frame)
-
-
-def _warn(site: Site) -> None:
-    """setup_singlestep() of v4.8 has a WARN_ON for this."""
-    for probe in site.probes:
-        if _MASKED not in probe.warnings:
-            probe.warnings.append(_MASKED)
 
 
 class BranchStepping(Stepping):

@@ -175,6 +175,28 @@ def test_aggregation(demo: machine.Machine, kprobes: Kprobes) -> None:
     assert (old.hits, new.hits) == (2, 2)
 
 
+def test_a_handler_takes_away_the_probes_behind_it(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """aggr_pre_handler and aggr_post_handler look at each probe's flags when its turn comes."""
+    order: list[str] = []
+
+    def probe(name: str, pre: Callable[[], object] = bool, post: Callable[[], object] = bool) -> Kprobe:
+        return kprobes.register_kprobe(
+            Kprobe(
+                "kfree",
+                pre_handler=lambda p, regs: (order.append(f"pre {name}"), pre())[0],
+                post_handler=lambda p, regs, flags: (order.append(f"post {name}"), post())[0],
+            )
+        )
+
+    oldest = probe("oldest")
+    older = probe("older")
+    probe("newer", post=lambda: kprobes.disable(oldest))
+    probe("newest", pre=lambda: older.registered and kprobes.unregister(older))
+    demo.call("kfree", 0)
+    assert order == ["pre newest", "pre newer", "pre oldest", "post newest", "post newer"]
+    assert (older.hits, oldest.hits) == (0, 1)
+
+
 @pytest.mark.parametrize("where", ["insn_nop", "pcrel_ret"], ids=["slot", "simulated"])
 def test_reentry_is_missed_and_stepped_over(demo: machine.Machine, kprobes: Kprobes, where: str) -> None:
     """A handler calls the function that another probe is on, and its own."""

@@ -268,6 +268,23 @@ def test_reentry_from_hit_ss_is_missed_and_recovers(snapshot: Path) -> None:
         assert (subject.nmissed(loads), subject.nmissed(faults)) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("address", "cancelled"), [(0x10, True), (0xFFFF_A000_0000_0000, False), (0x00FF_0000_0000_0000, False)]
+)
+def test_fault_in_hit_ss_that_is_no_page_fault(snapshot: Path, address: int, cancelled: bool) -> None:
+    """In the kernel's half of the addresses: the fault is seen in the slot, and the hit has no end."""
+    said = []
+    for subject in (KernelProbes(snapshot), EngineProbes(snapshot)):
+        loads, dies = subject.kprobe("oracle_load"), subject.kprobe("die")
+        assert subject.registered(loads, dies) == [loads, dies]
+        printed = subject.die("oracle_load", address)
+        assert ("pc : oracle_load+0x0" in printed) is cancelled
+        pstate = next(line for line in printed.splitlines() if "pstate:" in line)
+        said.append((pstate.split("]")[1], stages(subject.journal), subject.nmissed(loads), subject.nmissed(dies)))
+    assert said[0] == said[1]
+    assert said[0][3] == 1 - cancelled
+
+
 def reenter_from_reenter(subject: Subject) -> str:
     """The same while the instruction is that of a probe that was missed itself; what the kernel, or armprobe, says."""
     outer = subject.kprobe("oracle_add", pre=Action(call="oracle_load", argument=subject.nothing()))
