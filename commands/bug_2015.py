@@ -151,7 +151,8 @@ def _report(case: Case, outcome: Outcome) -> list[str]:
 
 
 def _timeline(moments: list[Moment]) -> list[str]:
-    # D of PSTATE, SS of SPSR and MDSCR decide whether the CPU steps; PSTATE.D is 200 in DAIF.
+    # DAIF is that of the handler, SPSR what it interrupted or returns to. D there, and SS of SPSR and MDSCR, decide
+    # whether the CPU steps; D is 200 in DAIF.
     head = f"  {'count':>8}  {'what':<74} DAIF  SPSR:DAIF SS  MDSCR.SS  status"
     return [head] + [
         f"  {m.instructions:>8}  {m.what:<74} {m.pstate & DAIF:>4x}  {m.spsr & DAIF:>9x} {bool(m.spsr & PSTATE_SS):>2d}"

@@ -19,7 +19,7 @@ from armprobe.machine.exceptions import IL, Class, Raised
 from armprobe.machine.frame import DAIF, Frame
 
 from .kprobe import Kprobe
-from .moment import Observer, moment
+from .moment import Moments
 from .page_faults import is_page_fault
 from .pt_regs import LiveRegs
 from .record import Stage
@@ -76,7 +76,7 @@ class Engine:
         self._flight: Flight | None = None  # what the state that the machine was put into has of it
         self._step_awaited = 0  # where the PC will be at the software step exception that ends a slot
         self._unexpected_steps = 0
-        self.observer: Observer | None = None
+        self.moments = Moments(machine, sites, self.internal)
         # What to do with an instruction that has a breakpoint of the guest's, and with a BRK #6 that is not ours.
         self.guest_steps: Callable[[Frame, Site], None] = lambda frame, site: None
         self.guest_stepped: Callable[[Frame], bool] = lambda frame: False
@@ -126,8 +126,8 @@ class Engine:
             site = self.internal.get(address)
         if site is None or not site.armed:
             return self._breaks_for_running(frame) or self._removed(address)
-        if self.observer is not None:
-            self.note(f"BRK #4 at {self._where(address)}")
+        if self.moments.observer is not None:
+            self.note(f"BRK #4 at {self.moments.where(address)}")
         if self.site is not None:
             return self._reenter(site, frame)
         self.site, self.status = site, _ACTIVE
@@ -227,8 +227,8 @@ class Engine:
         if site.slot and stepping.post:
             self._saved_daif = stepping.start(frame, site, status == _REENTER)
             self._step_awaited = site.slot + 4
-            if self.observer is not None:
-                self.note(f"ERET to {self._where(site.slot)}")
+            if self.moments.observer is not None:
+                self.moments.tell(f"ERET to {self.moments.where(site.slot)}", status, returning=True)
         elif site.slot:
             self._words[32] = site.slot
             self._unfollowed()
@@ -266,8 +266,7 @@ class Engine:
         if site is None or address != self._step_awaited:
             return self._unexpected_step(frame, address)
         self._step_awaited = self._unexpected_steps = 0
-        if self.observer is not None:
-            self.note("step exception, awaited")
+        self.note("step exception, awaited")
         self._executed(site, frame)
         return True
 
@@ -284,13 +283,13 @@ class Engine:
         if not self._machine.software_step.enabled(frame):
             return False  # the guest's own doing
         self._unexpected_steps += 1
-        if self.observer is not None:
-            self.note(f"Unexpected kernel single-step exception at EL1: {self._where(address)}")
+        where = self.moments.where(address)
+        self.note(f"Unexpected kernel single-step exception at EL1: {where}")
         self._machine.software_step.exception_return(frame)
         if self._unexpected_steps == _STEPS_SHOWN:
             reason = (
                 "Unexpected kernel single-step exception at EL1: the step that was to end the instruction in a slot "
-                f"did not come there. It comes now, at {self._where(address)}, where nobody waits for it, and at "
+                f"did not come there. It comes now, at {where}, where nobody waits for it, and at "
                 "each instruction from here on"
             )
             self._machine.request_stop(Stop(StopReason.PROBE, address, reason), self._forget_steps)
@@ -301,20 +300,7 @@ class Engine:
 
     def note(self, what: str) -> None:
         """Tell the observer what happens now."""
-        if self.observer is not None:
-            self.observer(moment(self._machine.instructions, what, self._frame, self.status))
-
-    def _where(self, address: int) -> str:
-        if address in self._machine.scratch:
-            if address in self.internal:
-                return "kretprobe_trampoline"
-            if address == self._machine.software_step.eret:
-                return "the handler's ERET"
-            for site in (*self._sites.values(), *self.internal.values()):
-                if site.slot and 0 <= address - site.slot <= site.stepping.size:
-                    name = self._where(site.addr)
-                    return f"the slot of {name}" if address == site.slot else f"what is behind the slot of {name}"
-        return self._machine.symbols.describe(address)
+        self.moments.tell(what, self.status)
 
     def _stepped(self, site: Site) -> None:
         """post_kprobe_handler: the instruction has been executed and the registers are as it left them."""
@@ -429,8 +415,8 @@ class Engine:
     def _fault(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """kprobe_fault_handler: the guest sees a page fault in the slot at the address of the instruction probed."""
         site = self.site
-        if self.observer is not None and self._machine.software_step.enabled(frame):
-            self.note(f"{raised.name.replace('_', ' ').lower()}: exception at {self._where(frame.pc)}")
+        if self.moments.observer is not None and self._machine.software_step.enabled(frame):
+            self.note(f"{raised.name.replace('_', ' ').lower()}: exception at {self.moments.where(frame.pc)}")
         if site is None:
             self._fault_in_unfollowed_slot(frame)
         elif not is_page_fault(syndrome, fault_address, self._rules.level_3_is_page_fault):

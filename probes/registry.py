@@ -106,11 +106,11 @@ class Kprobes(Recorded):
     @property
     def on_moment(self) -> Callable[[Moment], object] | None:
         """Called with each debug exception of a hit, and each return from one, as it happens."""
-        return self._engine.observer
+        return self._engine.moments.observer
 
     @on_moment.setter
     def on_moment(self, function: Callable[[Moment], object] | None) -> None:
-        self._engine.observer = function
+        self._engine.moments.observer = function
 
     def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
         """See `record.trace_line`."""
