@@ -501,23 +501,3 @@ def test_a_jprobe_survives_a_snapshot(demo: machine.Machine) -> None:
     calls.clear()
     assert demo.run(instructions=20_000).reason is StopReason.INSTRUCTIONS
     assert calls == first != []
-
-
-def test_a_return_handler_ends_the_hit_of_a_pre_handler_that_redirected(demo: machine.Machine) -> None:
-    """trampoline_probe_handler() of v4.8 leaves no current_kprobe, whatever was before; without a handler it does."""
-    kprobes = Kprobes(demo, "v4.8")
-    returned = kprobes.register_kretprobe(Kretprobe("kfree"))
-
-    def skip_the_function(probe: Kprobe, regs: PtRegs) -> int:
-        regs.pc = regs.regs[30]
-        return 1
-
-    kprobes.register_kprobe(Kprobe("virt_to_page", pre_handler=skip_the_function))
-    other = kprobes.register_kprobe(Kprobe("checksum_mix"))
-    kprobes.reset_current_kprobe()
-    for handler, counted in ((None, (0, 1)), (lambda instance, regs: None, (1, 1))):
-        returned.handler = handler
-        demo.call("kfree", 0)
-        demo.call("checksum_mix", 1, 2)
-        assert (other.hits, other.nmissed) == counted
-        kprobes.reset_current_kprobe()

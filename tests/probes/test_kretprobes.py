@@ -298,3 +298,23 @@ def test_return_from_nowhere_stops_and_says_so(demo: machine.Machine, kprobes: K
     assert demo.run(instructions=1000).text == stop.text  # not lost: it says it again
     demo.registers.pc, demo.registers.x[30], demo.registers.sp = back, back, demo.registers.sp + 0x150 + 64
     assert demo.run(until=back + 4, instructions=10).reason is StopReason.UNTIL
+
+
+def test_a_return_handler_ends_the_hit_of_a_pre_handler_that_redirected(demo: machine.Machine) -> None:
+    """trampoline_probe_handler() of v4.8 leaves no current_kprobe, whatever was before; without a handler it does."""
+    kprobes = Kprobes(demo, "v4.8")
+    returned = kprobes.register_kretprobe(Kretprobe("kfree"))
+
+    def skip_the_function(probe: Kprobe, regs: PtRegs) -> int:
+        regs.pc = regs.regs[30]
+        return 1
+
+    kprobes.register_kprobe(Kprobe("virt_to_page", pre_handler=skip_the_function))
+    other = kprobes.register_kprobe(Kprobe("checksum_mix"))
+    kprobes.reset_current_kprobe()
+    for handler, counted in ((None, (0, 1)), (lambda instance, regs: None, (1, 1))):
+        returned.handler = handler
+        demo.call("kfree", 0)
+        demo.call("checksum_mix", 1, 2)
+        assert (other.hits, other.nmissed) == counted
+        kprobes.reset_current_kprobe()
