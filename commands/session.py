@@ -321,9 +321,7 @@ class Session:
         key = kind, address, length
         self.remove(*key)
         if persistent and len(self._persistent) >= _MOST_LEFT:
-            raise TargetError(
-                _E2BIG, f"{_MOST_LEFT} breakpoints are to outlast their debuggers already: `kill` ends them"
-            )
+            raise TargetError(_E2BIG, f"{_MOST_LEFT} breakpoints outlast their debuggers already: `kill` ends them")
         machine = self.machine
         if kind in _WATCH_KINDS:
             undo = self._call(self._watch, _WATCH_KINDS[kind], address, length)

@@ -19,6 +19,7 @@ from armprobe.stub.wire import MalformedPacket, hex_data, number, quote, split
 
 _E2BIG = 7
 _MOST = 10_000  # breakpoints
+_MOST_WATCHED = 100  # watchpoints, which every access of the guest's to memory is compared with
 _MOST_OPTIONS = 1 << 20  # bytes, of the conditions and commands of all
 _EXPRESSION = re.compile(rb"X([0-9a-fA-F]+),([0-9a-fA-F]*),?")
 
@@ -88,6 +89,9 @@ def _insert(connection: Connection, point: Point) -> bytes:
         _remove(connection, point)
     if len(connection.inserted) >= _MOST:
         raise TargetError(_E2BIG, f"there are {_MOST} breakpoints already: delete some")
+    watched = sum(kind.value > BreakKind.HARDWARE.value for kind, _, _ in connection.inserted)
+    if point.kind.value > BreakKind.HARDWARE.value and watched >= _MOST_WATCHED:
+        raise TargetError(_E2BIG, f"there are {_MOST_WATCHED} watchpoints already: delete some")
     if point.options and len(point.options) + sum(map(len, connection.inserted.values())) > _MOST_OPTIONS:
         raise TargetError(_E2BIG, f"the conditions and commands of breakpoints may have {_MOST_OPTIONS} bytes in all")
     if point.conditions or point.commands:
