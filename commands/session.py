@@ -24,6 +24,7 @@ from armprobe.machine import (
     load,
 )
 from armprobe.machine.frame import Frame
+from armprobe.machine.regions import Region
 from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Hit, Kprobes, Probe, ProbeError
@@ -309,6 +310,15 @@ class Session:
             return self.kprobes.unwind.unwound(address, self.kprobes.unpatched(address, data))
 
         return self._call(read)
+
+    @property
+    def translating(self) -> bool:
+        """Whether the guest's MMU is on."""
+        return self._call(lambda: self.machine.memory.translating)
+
+    def memory_region(self, address: int) -> Region:
+        """What the guest has at a virtual address, its page tables being as they are."""
+        return self._call(self.machine.memory.region, address)
 
     def write_memory(self, address: int, data: bytes) -> None:
         """Guest virtual memory, text included, as `read_memory` shows it."""

@@ -9,6 +9,7 @@ from .bus import Bus
 from .cpu import Cpu
 from .errors import MachineError
 from .mmu import PAGE, Mapping, TranslationFault, TranslationRegisters, translate
+from .regions import Region, region_at
 
 _TOP = 1 << 64
 
@@ -51,6 +52,10 @@ class Memory:
             return translate(self._registers(), self._bus.read_u64, address)
         except TranslationFault as fault:
             raise MachineError(str(fault)) from None
+
+    def region(self, address: int) -> Region:
+        """What virtual `address` is in: how far what is alike there reaches, and what it is."""
+        return region_at(self._bus, self._registers(), address)
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from virtual `address`. Raises MachineError where any of it is unmapped."""

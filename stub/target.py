@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from armprobe.machine.regions import Region
 from armprobe.machine.semihosting import FileCall
 
 INTERRUPTED = 2  # GDB_SIGNAL_INT; these are GDB's own signal numbers, not the host's (gdb/signals.def)
@@ -158,6 +159,13 @@ class Target(Protocol):
         """1 to `length` bytes from `address`: as many as can be read. `TargetError` if the first cannot."""
 
     def write_memory(self, address: int, data: bytes) -> None: ...
+
+    @property
+    def translating(self) -> bool:
+        """Whether the guest's MMU is on, so that memory is where its page tables say."""
+
+    def memory_region(self, address: int) -> Region:
+        """What `address` is in, at this moment."""
 
     def insert(
         self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from armprobe.commands import Session
+from armprobe.machine.regions import TOP
 
-from .driver import Debugger
+from .driver import Debugger, DebuggerError
 from .guests import Guest
 
 _TROUBLE = re.compile(r"warning|error|unknown|cannot|not supported|failed", re.IGNORECASE)
@@ -119,6 +120,34 @@ def memory(bench: Bench) -> None:
     below = bench.session.machine.registers.sp - 64
     said = bench.debugger.write_word(below, 0x0102_0304_0506_0708)
     assert bench.session.machine.memory.read(below, 8) == struct.pack("<Q", 0x0102_0304_0506_0708), said
+
+
+def memory_map(bench: Bench) -> None:
+    """All that the guest maps is in a region that the debugger knows of, and what it does not map cannot be read."""
+    bench.attach()
+    shown = bench.debugger.regions()
+    at, mapped = 0, []
+    while at < TOP:
+        region = bench.session.machine.memory.region(at)
+        at = region.end
+        if region.access:
+            mapped.append((region.start, region.end))
+    assert mapped
+    assert all(any(start <= low and high <= end for start, end in shown) for low, high in mapped), shown
+    assert len(shown) in (2, len(mapped)), shown  # gdb's are the halves of the address space
+    text = bench.symbol(bench.guest.function)
+    word = int.from_bytes(bench.session.machine.memory.read(text, 4), "little")
+    assert bench.debugger.value(f"*(unsigned *) {text:#x}") == word
+    assert not _readable(bench, 0)
+    assert not _readable(bench, TOP - 4)
+
+
+def _readable(bench: Bench, address: int) -> bool:
+    try:
+        bench.debugger.value(f"*(unsigned *) {address:#x}")
+    except DebuggerError:
+        return False
+    return True
 
 
 def breakpoint_hit(bench: Bench) -> None:
@@ -373,6 +402,7 @@ CHECKS: Final[dict[str, Check]] = {
     "registers": registers,
     "write a register": register_written,
     "memory": memory,
+    "regions of memory": memory_map,
     "break *ADDRESS": breakpoint_hit,
     "break NAME": breakpoint_by_name,
     "hbreak": hardware_breakpoint,

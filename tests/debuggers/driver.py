@@ -124,6 +124,10 @@ class Debugger(ABC):
         """Watch a variable, or eight bytes of memory if it has no name; `kind` is gdb's command for it."""
 
     @abstractmethod
+    def regions(self) -> list[tuple[int, int]]:
+        """Where it takes memory to be: starts and ends, in order."""
+
+    @abstractmethod
     def delete(self) -> None:
         """All breakpoints and watchpoints."""
 
@@ -176,6 +180,11 @@ class Gdb(Debugger):
 
     def watch(self, kind: str, address: int, variable: str) -> str:
         return self.execute(f"{kind} {variable or f'*(unsigned long *) {address:#x}'}")
+
+    def regions(self) -> list[tuple[int, int]]:
+        said = self.execute("info mem")
+        found = re.findall(r"^\d+\s+y\s+(0x[0-9a-f]+) (0x[0-9a-f]+) +rw nocache", said, re.MULTILINE)
+        return [(int(start, 16), int(end, 16)) for start, end in found]
 
     def delete(self) -> None:
         self.execute("delete")
@@ -250,6 +259,11 @@ class Lldb(Debugger):
         if variable:
             return self.execute(f"watchpoint set variable -w {access} {variable}")
         return self.execute(f"watchpoint set expression -w {access} -s 8 -- {address:#x}")
+
+    def regions(self) -> list[tuple[int, int]]:
+        said = self.execute("memory region --all")
+        found = re.findall(r"^\[(0x[0-9a-f]+)-(0x[0-9a-f]+)\) r[w-][x-]", said, re.MULTILINE)
+        return [(int(start, 16), int(end, 16)) for start, end in found]
 
     def delete(self) -> None:
         self.execute("breakpoint delete -f")

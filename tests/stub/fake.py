@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from armprobe.machine.regions import Region
 from armprobe.machine.semihosting import FileCall
 from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetError
 
@@ -92,6 +93,17 @@ class FakeTarget:
         if not BASE <= address <= BASE + SIZE - length:
             raise TargetError(14, f"there is no memory at 0x{address:x}")
         return address - BASE
+
+    @property
+    def translating(self) -> bool:
+        return False
+
+    def memory_region(self, address: int) -> Region:
+        if address < BASE:
+            return Region(0, BASE, "", "")
+        if address < BASE + SIZE:
+            return Region(BASE, BASE + SIZE, "rwx", "RAM")
+        return Region(BASE + SIZE, 1 << 64, "", "")
 
     def insert(
         self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False

@@ -30,11 +30,18 @@ def test_what_is_advertised_is_there(client: Client) -> None:
         "binary-upload+",
         "hwbreak+",
         "qXfer:features:read+",
+        "qXfer:memory-map:read+",
         "qXfer:threads:read+",
         "swbreak+",
         "vContSupported+",
     }
-    for packet in (b"qXfer:features:read:target.xml:0,1", b"qXfer:threads:read::0,1", b"x0,0", b"vCont?"):
+    for packet in (
+        b"qXfer:features:read:target.xml:0,1",
+        b"qXfer:memory-map:read::0,1",
+        b"qXfer:threads:read::0,1",
+        b"x0,0",
+        b"vCont?",
+    ):
         assert client.ask(packet)
     assert client.ask(b"QStartNoAckMode") == b"OK"
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""qXfer:memory-map and qMemoryRegionInfo: what is where (GDB manual, "Memory Map Format"; LLDB, "GDB Remote Protocol
+Extensions").
+
+gdb asks once, takes what it is told for virtual addresses for as long as it stays, and from then on neither reads nor
+writes what is not in the map. So all 64 bits of address space are in it, gaps too, as `ram`, which means no more than
+that the stub is to be asked. What is truly where it says, for a guest that has not turned its MMU on, are RAM and
+devices, each by itself, so that gdb reads no further than to the end of one at a time. A guest that translates has
+nothing of which that could be said for long; it is the two halves of the address space, TTBR0_EL1's and TTBR1_EL1's.
+The board has no ROM.
+
+LLDB asks by address, whenever it wants to know, and is told what the page tables have at that time.
+"""
+
+from collections.abc import Iterator
+
+from armprobe.stub.connection import Connection
+from armprobe.stub.feature import Document, Feature, PacketKind
+from armprobe.stub.target import Target
+from armprobe.stub.wire import ADDRESS_SPACE, number, to_hex
+
+_HALF = ADDRESS_SPACE >> 1
+_LAST = ADDRESS_SPACE - 1
+
+
+def _pieces(target: Target) -> Iterator[tuple[int, int]]:
+    """Starts and ends of what the map has, without a gap between them."""
+    at = 0
+    while at < ADDRESS_SPACE:
+        half = _HALF if at < _HALF else ADDRESS_SPACE  # the length of all would not fit into 64 bits
+        end = half if target.translating else min(target.memory_region(at).end, half)
+        yield at, end
+        at = end
+
+
+def _map(connection: Connection, annex: str) -> str | None:
+    if annex:
+        return None
+    pieces = _pieces(connection.target)
+    regions = "".join(f'<memory type="ram" start="{at:#x}" length="{end - at:#x}"/>\n' for at, end in pieces)
+    return (
+        '<?xml version="1.0"?>\n<!DOCTYPE memory-map PUBLIC "+//IDN gnu.org//DTD GDB Memory Map V1.0//EN" '
+        f'"http://sourceware.org/gdb/gdb-memory-map.dtd">\n<memory-map>\n{regions}</memory-map>\n'
+    )
+
+
+def _region(connection: Connection, address: int) -> bytes:
+    region = connection.target.memory_region(address)
+    # LLDB goes on where a region ends until that is its greatest number; a region behind it would begin again at 0.
+    start, size = region.start, min(region.end, _LAST) - region.start
+    access = b"permissions:%b;name:%b;" % (region.access.encode(), to_hex(region.name)) if region.access else b""
+    return b"start:%x;size:%x;%b" % (start, size, access)
+
+
+FEATURE = Feature(
+    packets=(PacketKind("qMemoryRegionInfo", number, _region),),
+    documents=(Document("memory-map", _map),),
+)
