@@ -14,13 +14,15 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from armprobe.machine.agent_expression import assemble, width
+from armprobe.machine.agent_printf import Format, FormatError
 
 _LONGEST: Final = 1000  # characters
 _DEEPEST: Final = 30  # parentheses and operators before a value, one in the other
 _TOKEN: Final = re.compile(
     r"\s*(?:(?P<number>0[xX][0-9a-fA-F]+|[0-9]+)(?P<suffix>\w*)|(?P<char>'(?:[^'\\]|\\.)')|(?P<name>\$?[A-Za-z_][\w.]*(?::[A-Za-z_][\w.]*)?)"
-    r"|(?P<operator>&&|\|\||<<|>>|[<>=!]=|[-+*/%&|^~!<>()\[\]]))"
+    r"|(?P<operator>&&|\|\||<<|>>|[<>=!]=|[-+*/%&|^~!<>()\[\],]))"
 )
+_STRING: Final = re.compile(r'\s*"((?:[^"\\]|\\.)*)"')
 _ESCAPES: Final = {"n": 10, "t": 9, "r": 13, "0": 0, "\\": 92, "'": 39, '"': 34}
 
 
@@ -121,6 +123,26 @@ def compile_expression(text: str, names: Names) -> bytes:
     return _assembled(_Parser(text, names).whole().code)
 
 
+def compile_print(text: str, names: Names) -> tuple[Format, list[bytes]]:
+    """Of `"FORMAT", EXPRESSION, ...` the format and the agent expression for each of its values.
+
+    Raises ExpressionError, and what the functions of `names` raise.
+    """
+    if len(text) > _LONGEST:
+        raise ExpressionError(f"what is to be printed has {len(text)} characters: {_LONGEST} are the most")
+    string = _STRING.match(text)
+    if string is None:
+        raise ExpressionError('what is to be printed begins with its format, as in print "%s %d", *(char **)x1, w0')
+    values = _Parser(text, names, string.end()).values()
+    try:
+        form = Format(string[1].encode() + b"\0")
+    except FormatError as error:
+        raise ExpressionError(str(error)) from None
+    if form.count != len(values):
+        raise ExpressionError(f"the format {string[0].strip()} takes {form.count}, and the values are {len(values)}")
+    return form, [_assembled(value.code) for value in values]
+
+
 def _assembled(code: _Code) -> bytes:
     places: dict[object, int] = {}
     at = 0
@@ -138,10 +160,10 @@ def _assembled(code: _Code) -> bytes:
 class _Parser:
     """Compiles while it parses: by precedence climbing."""
 
-    def __init__(self, text: str, names: Names) -> None:
+    def __init__(self, text: str, names: Names, at: int = 0) -> None:
         self._text = text
         self._names = names
-        self._at = 0  # where the next token begins
+        self._at = at  # where the next token begins
         self._depth = 0
 
     def whole(self) -> _Value:
@@ -151,12 +173,21 @@ class _Parser:
             raise self._wrong("write == to compare" if assigns else "an operator was expected")
         return value
 
+    def values(self) -> list[_Value]:
+        """A comma before each."""
+        found = []
+        while self._take(","):
+            found.append(self._expression(1))
+        if self._text[self._at :].strip():
+            raise self._wrong("a comma or an operator was expected")
+        return found
+
     # Tokens
 
     def _wrong(self, what: str) -> ExpressionError:
         rest = self._text[self._at :].strip()
         where = f"at '{rest[:30]}'" if rest else "at its end"
-        return ExpressionError(f"the condition '{self._text.strip()}' is wrong {where}: {what}")
+        return ExpressionError(f"the expression {self._text.strip()} is wrong {where}: {what}")
 
     def _peek(self) -> re.Match[str] | None:
         return _TOKEN.match(self._text, self._at)

@@ -89,7 +89,7 @@ def compiled(command: str, argument: str) -> str:
 
     Raises `gdb.GdbError` where gdb cannot compile it, or not for the place where it is to be evaluated.
     """
-    found = re.search(r"(?:^|\s)if\s+(.*)", argument, re.DOTALL)
+    found = re.search(r"(?:^|\s)if\s+(.*?)(\sprint\s.*)?$", argument, re.DOTALL)
     words = argument[: found.start()].split() if found is not None else []
     place = next((word for word in words if "=" not in word), None)
     if found is None or place is None:
@@ -105,7 +105,7 @@ def compiled(command: str, argument: str) -> str:
         raise gdb.GdbError(f"gdb cannot compile the condition: {str(error).rstrip('.')}. {instead}") from None
     operations = re.findall(r"^ *\d+  (\w+)(?: (-?\d+))?$", listing, re.MULTILINE)
     code = ",".join(f"{name}:{operand}" if operand else name for name, operand in operations)
-    return f"{argument[: found.start()]} code={code} if {found[1]}"
+    return f"{argument[: found.start()]} code={code} if {found[1]}{found[2] or ''}"
 
 
 def check_scope(function: str, listing: str, expression: str, at_return: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, Stage, is_pattern
 
-from .condition import condition
+from .condition import condition, note
 from .errors import CommandError
 from .many import register_matching
 from .places import complete_symbol, number_of_address
@@ -32,10 +32,10 @@ def _target(word: str) -> dict[str, int | str]:
 
 
 def _kprobe(session: Session, arguments: Arguments, out: Out) -> None:
-    asked = condition(session, arguments, Stage.PRE)
+    asked, noted = condition(session, arguments, Stage.PRE), note(session, arguments, Stage.PRE)
 
     def make(**where: Any) -> Kprobe:
-        return Kprobe(**where, stop=map(Stage, arguments.stop), record=not arguments.quiet, condition=asked)
+        return Kprobe(**where, stop=map(Stage, arguments.stop), record=not arguments.quiet, condition=asked, note=noted)
 
     if is_pattern(arguments.place):
         register_matching(session, arguments.place, make, out)
@@ -48,7 +48,7 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
         raise CommandError(f"maxactive can be {_MOST_ACTIVE} at most, as in the kernel's kprobe_events")
 
     at = Stage(arguments.at)
-    asked = condition(session, arguments, at)
+    asked, noted = condition(session, arguments, at), note(session, arguments, Stage.RETURN)
 
     def make(**where: Any) -> Kretprobe:
         stages = map(Stage, arguments.stop)
@@ -59,6 +59,7 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
             record=not arguments.quiet,
             condition=asked,
             condition_at=at,
+            note=noted,
         )
 
     if is_pattern(arguments.function):
@@ -73,6 +74,7 @@ def _jprobe(session: Session, arguments: Arguments, out: Out) -> None:
         stop=map(Stage, arguments.stop),
         record=not arguments.quiet,
         condition=condition(session, arguments, Stage.ENTRY),
+        note=note(session, arguments, Stage.ENTRY),
     )
     session.kprobes.register_jprobe(probe)
     _added(session, probe, out)
@@ -83,6 +85,7 @@ def _added(session: Session, probe: Probe, out: Out) -> None:
     address = probe.addr or 0
     stops = f", stops at {', '.join(_stops(probe))}" if probe.stop else ""
     stops += f", if {probe.condition}" if probe.condition else ""
+    stops += f", prints {probe.note}" if probe.note else ""
     out(f"{probe.kind} {number}: {session.machine.symbols.describe(address)} at {address:#x}{stops}\n")
     for warning in probe.warnings:
         out(f"warning: {warning}\n")
@@ -233,6 +236,9 @@ def _trace(session: Session, arguments: Arguments, out: Out) -> None:
 
 
 _CONDITION: Final = Clause("if", "condition", "a condition, to the end of the line", complete=complete_symbol)
+_NOTE: Final = Clause(
+    "print", "note", 'what trace is to show of each hit: print "%s %d", *(char **)x1, w0', complete=complete_symbol
+)
 _CODE: Final = Option("code", "the condition as gdb has compiled it: operations of an agent expression", many=True)
 _WHICH: Final = "number, name or pattern of names, or all"
 
@@ -248,13 +254,17 @@ COMMANDS = (
         "    kprobe vfs_read if x2 > 4096 && *(u32 *)(x0 + 0x44) & 1\n\n"
         "x0 to x30 are s64 and w0 to w30 s32; sp, pc, pstate and system registers, as $esr_el1, are u64. A symbol\n"
         "stands for its address. Types are u8 to u64, s8 to s64 and those of C. What cannot be evaluated stops the\n"
-        "guest. At gdb's own prompt gdb compiles the condition, as it does those of its breakpoints.",
+        "guest. At gdb's own prompt gdb compiles the condition, as it does those of its breakpoints.\n\n"
+        "With print trace shows of each hit what you choose, in the format of C's printf, as it is before the\n"
+        "instruction:\n\n"
+        '    kprobe do_filp_open print "open %s", *(char **)x1',
         (
             Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("pre", "post")),
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
             _CODE,
             _CONDITION,
+            _NOTE,
         ),
         _kprobe,
         group=GROUP,
@@ -269,7 +279,7 @@ COMMANDS = (
         "With if only calls are recorded and stopped for of which the condition holds, see kprobe. It is asked at\n"
         "the return, where retval is x0, the result, as an s64; of a function that returns an int take w0:\n\n"
         "    kretprobe do_sys_openat2 if retval < 0\n\n"
-        "With at=entry it is asked at the entry, of the arguments.",
+        "With at=entry it is asked at the entry, of the arguments. print prints at the return.",
         (
             Arg("function", "a function: SYMBOL, MODULE:SYMBOL, its address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry", "return")),
@@ -280,6 +290,7 @@ COMMANDS = (
             ),
             _CODE,
             _CONDITION,
+            _NOTE,
         ),
         _kretprobe,
         group=GROUP,
@@ -295,6 +306,7 @@ COMMANDS = (
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
             _CODE,
             _CONDITION,
+            _NOTE,
         ),
         _jprobe,
         group=GROUP,

@@ -109,9 +109,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Clause:
-    """An argument that a word of its own begins, the last of its line: gdb's ``break f if x > 1``; always optional.
+    """An argument that a word of its own begins, behind all others: gdb's ``break f if x > 1``; always optional.
 
-    keyword: that word. The value is what is left of the line after it, verbatim; None if the word is not there.
+    keyword: that word. The value is what is left of the line after it, verbatim, or what there is before the keyword of
+        another; None if the word is not there.
     name, help and complete are those of `Arg`.
     """
 
@@ -218,11 +219,10 @@ class Command:
         for word in words:
             key, equals, value = word.text.partition("=")
             option = self.options.get(key) if equals else None
-            clause = self.clauses.get(word.text)
-            if clause:
-                values[clause.name] = line[word.start + len(clause.keyword) :].strip()
-                if not values[clause.name]:
-                    raise CommandError(f"after {clause.keyword} there is nothing ({clause.help}); usage: {self.usage}")
+            if word.text in self.clauses:
+                values |= self._clauses(
+                    line, [w.start for w in words if w.start >= word.start and w.text in self.clauses]
+                )
                 break
             if option:
                 if key in values:
@@ -243,6 +243,19 @@ class Command:
             if not arg.optional and arg.name not in values:
                 raise CommandError(f"{self.name} needs {arg.label} ({arg.help}); usage: {self.usage}")
         return Arguments(**{a.name.replace("-", "_"): values.get(a.name, _default(a)) for a in self.args})
+
+    def _clauses(self, line: str, starts: Sequence[int]) -> dict[str, str]:
+        """The values of the clauses whose keywords are at `starts`."""
+        values: dict[str, str] = {}
+        for start, end in zip(starts, [*starts[1:], len(line)], strict=True):
+            keyword = line[start:end].split(maxsplit=1)[0]
+            clause, text = self.clauses[keyword], line[start + len(keyword) : end].strip()
+            if not text:
+                raise CommandError(f"after {keyword} there is nothing ({clause.help}); usage: {self.usage}")
+            if clause.name in values:
+                raise CommandError(f"{keyword} is given twice")
+            values[clause.name] = text
+        return values
 
     def _left_over(self, word: str) -> str:
         if re.match(r"[\w-]+=", word) and self.options:
@@ -427,9 +440,9 @@ def _candidates(session: Any, command: Command, before: Sequence[str], word: str
         done, comma, partial = value.rpartition(",") if option.many else ("", "", value)
         values = set(_values(session, option, partial)) - set(done.split(","))
         return [f"{key}={done}{comma}{each}" for each in values]
-    for clause in command.clauses.values():
-        if clause.keyword in before:
-            return [*_values(session, clause, word)]
+    given = [text for text in before if text in command.clauses]
+    if given:
+        return [*_values(session, command.clauses[given[-1]], word), *(command.clauses.keys() - set(given))]
     used = [text for text in before if "=" in text and text.partition("=")[0] in command.options]
     candidates = [f"{name}=" for name in command.options if not any(text.startswith(f"{name}=") for text in used)]
     candidates += command.clauses if before else ()

@@ -50,7 +50,16 @@ def _refuse_nonsense(probe: Kprobe) -> None:
     if symbol is not None and not isinstance(symbol, str):
         raise ProbeError(errno.EINVAL, f"symbol_name is {symbol!r}: give the name of a symbol as a str")
     given = probe.owner
-    for name in ("pre_handler", "post_handler", "fault_handler", "handler", "entry_handler", "entry", "condition"):
+    for name in (
+        "pre_handler",
+        "post_handler",
+        "fault_handler",
+        "handler",
+        "entry_handler",
+        "entry",
+        "condition",
+        "note",
+    ):
         handler = getattr(given, name, None)
         if handler is not None and not callable(handler):
             raise ProbeError(errno.EINVAL, f"{name} is {handler!r}: give a function, or None")

@@ -12,7 +12,7 @@ from armprobe.machine import Machine, Stop, StopReason
 from armprobe.machine.frame import Frame
 
 from .entry_probe import EntryProbe
-from .kprobe import Condition, Kprobe
+from .kprobe import Condition, Kprobe, Note
 from .pt_regs import PtRegs
 from .record import Stage
 from .recorder import Recorder
@@ -47,6 +47,7 @@ class Jprobe(EntryProbe):
         record: bool = True,
         stop: Iterable[Stage] = (),
         condition: Condition | None = None,
+        note: Note | None = None,
     ) -> None:
         self.kp = Kprobe(symbol_name, addr, disabled=disabled, record=False)
         self.kp.owner = self
@@ -54,6 +55,7 @@ class Jprobe(EntryProbe):
         self.record = record
         self.stop = set(stop)
         self.condition = condition
+        self.note = note
         self.selected = True
         self.hits = 0
         self.met = 0

@@ -18,6 +18,7 @@ PreHandler = Callable[["Kprobe", PtRegs], int | None]
 PostHandler = Callable[["Kprobe", PtRegs, int], object]
 FaultHandler = Callable[["Kprobe", PtRegs, int], int | None]
 Condition = Callable[[Stage, PtRegs], object]
+Note = Callable[[Stage, PtRegs], str]
 
 GONE: Final = 1  # KPROBE_FLAG_GONE, include/linux/kprobes.h
 DISABLED: Final = 2  # KPROBE_FLAG_DISABLED
@@ -36,7 +37,8 @@ class Kprobe:
     hits whose handlers could not run, `hits` the others. With `record` each stage is kept in `Kprobes.hits`; at a stage
     in `stop` the machine stops, after the handlers. `condition(stage, regs)` is asked once a hit, at its first stage,
     before the handlers, which run whatever it says: a hit for which it is false is neither kept nor stopped for; `met`
-    counts the others. It may raise ConditionError.
+    counts the others. It may raise ConditionError. `note(stage, regs)`, asked at the same time, gives a text to
+    keep with the stage.
     """
 
     kind = "kprobe"
@@ -55,6 +57,7 @@ class Kprobe:
         record: bool = True,
         stop: Iterable[Stage] = (),
         condition: Condition | None = None,
+        note: Note | None = None,
     ) -> None:
         self.symbol_name = symbol_name
         self.addr = addr
@@ -67,6 +70,7 @@ class Kprobe:
         self.record = record
         self.stop = set(stop)
         self.condition = condition
+        self.note = note
         self.selected = True  # by the condition: the last hit
         self.nmissed = 0
         self.hits = 0

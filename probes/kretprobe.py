@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .entry_probe import EntryProbe
 from .errors import ProbeError
-from .kprobe import Condition, Kprobe
+from .kprobe import Condition, Kprobe, Note
 from .pt_regs import PtRegs
 from .record import Hit, Stage
 
@@ -94,6 +94,7 @@ class Kretprobe(EntryProbe):
         stop: Iterable[Stage] = (),
         condition: Condition | None = None,
         condition_at: Stage = Stage.RETURN,
+        note: Note | None = None,
     ) -> None:
         self.kp = Kprobe(symbol_name, addr, offset, disabled=disabled, record=False)
         self.kp.owner = self
@@ -104,6 +105,7 @@ class Kretprobe(EntryProbe):
         self.record = record
         self.stop = set(stop)
         self.condition = condition
+        self.note = note
         self.condition_at = condition_at
         self.nmissed = 0
         self.leaked = 0

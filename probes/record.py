@@ -44,7 +44,7 @@ class Hit(NamedTuple):
     `number` counts the hits of the probe from 1, and is the same at all stages of a hit; `instructions` is the
     machine's count, `ticks` the guest's time in those of its generic timer; `general` holds x0 to x30, sp and pc.
     `caller` is where the function returns to, at the stage `return`. `task` is None when nobody knows which task it
-    was.
+    was. `note` is what the probe's `note` said.
     """
 
     probe: Kprobe | Kretprobe | Jprobe
@@ -56,6 +56,7 @@ class Hit(NamedTuple):
     pstate: int
     caller: int | None
     task: Task | None
+    note: str = ""
 
     @property
     def regs(self) -> SavedRegs:
@@ -90,9 +91,10 @@ def trace_line(
 ) -> str:
     """The line that the kernel's trace file has for a hit (Documentation/trace/kprobetrace.rst).
 
-    `arguments` are names and values to print at its end; None stands for x0. The task is `<...>-0`, as for one that
-    the kernel has no name for, unless the hit knows it. Of the `flags` there are in that kernel's lines only the first,
-    `d`, is known, interrupts off: because the kernel has done so (`masked`), or the function that returns.
+    `arguments` are names and values to print at its end; None stands for the hit's note, or else x0. The task is
+    `<...>-0`, as for one that the kernel has no name for, unless the hit knows it. Of the `flags` there are in that
+    kernel's lines only the first, `d`, is known, interrupts off: because the kernel has done so (`masked`), or the
+    function that returns.
     """
     task = hit.task or Task("<...>", 0)
     regs = hit.regs
@@ -105,6 +107,8 @@ def trace_line(
     off = "d" if masked or hit.pstate & _PSTATE_I else "."
     values = [("x0", regs.regs[0])] if arguments is None else arguments
     text = "".join(f" {name}={value:#x}" for name, value in values)
+    if hit.note and arguments is None:
+        text = f" {hit.note}"
     seconds, micro = divmod(int(hit.seconds * 1_000_000), 1_000_000)
     who = f"{task.comm:>16}-{task.pid:<7} [000] {off:.<{flags}}"
     return f"{who} {seconds:5}.{micro:06}: {hit.probe.name}: ({where}){text}"

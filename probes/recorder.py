@@ -61,7 +61,7 @@ class Recorder:
                 probe.selected = self._selects(probe, probe.condition, stage, regs)
             if not probe.selected:
                 return
-        self._keep(self._hit(probe, stage, probe.hits, self._words.tobytes(), regs.pstate, None))
+        self._keep(self._hit(probe, stage, probe.hits, self._words.tobytes(), regs, None))
 
     def entered(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
         """The stage `entry`, whose registers are the CPU's."""
@@ -70,7 +70,7 @@ class Recorder:
         instance.selected = probe.condition is None or later or self._selects(probe, probe.condition, Stage.ENTRY, regs)
         if not instance.selected:
             return
-        hit = self._hit(probe, Stage.ENTRY, instance.number, self._words.tobytes(), regs.pstate, None)
+        hit = self._hit(probe, Stage.ENTRY, instance.number, self._words.tobytes(), regs, None)
         if later:
             instance.entry = hit
         else:
@@ -87,7 +87,7 @@ class Recorder:
         if entry is not None:
             self._record(entry)
         general = regs.memory[:_GENERAL_BYTES] if isinstance(regs, StackRegs) else self._words.tobytes()
-        self._keep(self._hit(probe, Stage.RETURN, instance.number, bytes(general), regs.pstate, instance.ret_addr))
+        self._keep(self._hit(probe, Stage.RETURN, instance.number, bytes(general), regs, instance.ret_addr))
 
     def forget_after(self, instructions: int) -> None:
         """The machine has gone back: drop what is not yet to happen."""
@@ -124,11 +124,17 @@ class Recorder:
         probe.met += met
         return met
 
-    def _hit(self, probe: Probe, stage: Stage, number: int, general: bytes, pstate: int, caller: int | None) -> Hit:
+    def _hit(self, probe: Probe, stage: Stage, number: int, general: bytes, regs: PtRegs, caller: int | None) -> Hit:
         clock = self._clock
         executed = clock.executed
         task = self.task() if self.task is not None else None
-        return Hit(probe, stage, number, executed, executed + clock.idle, general, pstate, caller, task)
+        note = ""
+        if probe.note is not None:
+            try:
+                note = probe.note(stage, regs)
+            except Exception as error:
+                self.failed(probe, stage, error)
+        return Hit(probe, stage, number, executed, executed + clock.idle, general, regs.pstate, caller, task, note)
 
     def _keep(self, hit: Hit) -> None:
         self._record(hit)

@@ -174,6 +174,14 @@ def test_one_that_cannot_be_evaluated(session: Session) -> None:
         ("kprobe kfree code=nosuch if x0", "there is no operation 'nosuch'"),
         ("kprobe kfree code=reg:zero if x0", "'reg:zero' is no operation"),
         ("jprobe kfree if x0", "v4.8"),
+        ("kprobe kfree print", "after print there is nothing"),
+        ("kprobe kfree if x0 if x1", "if is given twice"),
+        ("kprobe kfree print x0", "begins with its format"),
+        ('kprobe kfree print "%d"', 'the format "%d" takes 1, and the values are 0'),
+        ('kprobe kfree print "%d" x0', "a comma or an operator was expected"),
+        ('kprobe kfree print "%d", retval', "put a kretprobe on it"),
+        ('kprobe kfree print "%f", x0', "floating-point numbers cannot be printed"),
+        ('kprobe kfree print "%q", x0', "'%' that begins no conversion"),
     ],
 )
 def test_refusals(session: Session, line: str, said: str) -> None:
@@ -220,3 +228,35 @@ def test_in_python(session: Session) -> None:
     session.machine.call("fib", 2)
     assert asked == [Stage.ENTRY] * 3
     assert (kretprobe.hits, kretprobe.met) == (3, 1)
+
+
+def test_print(session: Session) -> None:
+    """What trace shows is what there was at the hit; memory has changed by the time that it is asked for."""
+    strings = []
+
+    def remember(hit: Hit) -> None:
+        if hit.stage is Stage.PRE:
+            strings.append(session.machine.memory.read_string(hit.regs.regs[0]))
+
+    session.kprobes.on_hit = remember
+    session.run(r'kprobe strlen print "strlen(\"%.7s\") of %d", x0, *(char *)x0')
+    session.run('kretprobe strlen if retval > 2 print "%s", 8')
+    session.run("continue instructions=200000")
+    lines = session.run("trace").splitlines()
+    of_kprobe = [line.partition(") strlen")[2] for line in lines if "<- strlen" not in line]
+    assert strings
+    assert of_kprobe == [f'("{repr(text.decode()[:7])[1:-1]}") of {text[0]}' for text in strings]
+    returns = [line for line in lines if "<- strlen) " in line]
+    assert len(returns) == len(strings)
+    assert all(
+        line.endswith("<- strlen) (0x8 is not mapped by the guest (its level 2 entry is invalid))") for line in returns
+    )
+    assert session.complete("kprobe kfree if x0 prin") == ["print", "printk"]
+
+
+def test_a_note_in_python(session: Session) -> None:
+    probe = Kprobe("fib", note=lambda stage, regs: f"{stage.value} {regs.regs[0]}")
+    session.kprobes.register_kprobe(probe)
+    session.machine.call("fib", 1)
+    assert [hit.note for hit in session.kprobes.hits] == ["pre 1", "post 1"]
+    assert session.run("trace").endswith(") pre 1\n")

@@ -232,3 +232,16 @@ def test_a_condition_that_gdb_cannot_compile(gdb: GdbSession, session: Session, 
     assert not session.probes
     if "w0" in line or "+4" in line:
         assert gdb.execute(f"monitor {line.replace('size', 'x0')}").startswith("kprobe 1: kmalloc")
+
+
+def test_what_a_probe_prints(gdb: GdbSession) -> None:
+    """The condition is gdb's, what is printed is armprobe's."""
+    at_the_first_round(gdb)
+    assert gdb.execute('kprobe kmalloc if size > 600 print "%lu bytes", x0').endswith(
+        ', if size > 600, prints "%lu bytes", x0\n'
+    )
+    gdb.execute("tbreak list_round")
+    gdb.continue_to_stop()
+    sizes = re.findall(r"kmalloc: .kmalloc.0x0/0x[0-9a-f]+. (\d+) bytes", gdb.execute("kprobe-trace"))
+    assert sizes
+    assert all(int(size) > 600 for size in sizes)

@@ -11,7 +11,7 @@ import pytest
 from armprobe.commands import GdbSession, Session
 from armprobe.probes import Hit, Stage
 
-from .shell import Shell
+from .shell import TRACING, Shell
 
 LINE = "cat /proc/version /nonexistent /etc; ls /proc/self/fd > /dev/null; : > /tmp/made; rm /tmp/made"
 AT_FDCWD = -100
@@ -79,6 +79,25 @@ def test_kretprobe(session: Session) -> None:
     entered = [hit for hit in session.kprobes.hits if hit.probe is second and hit.stage is Stage.ENTRY]
     assert [hit.number for hit in entered] == [hit.number for hit in wanted]
     assert all(number(hit.regs.regs[0], 32) == AT_FDCWD for hit in entered)
+
+
+def test_as_the_guest_s_own(session: Session) -> None:
+    """Its kprobe_events print the same arguments of the same calls, and its filter lets the same through."""
+    shell, name = Shell(session.machine), "p:entry do_sys_openat2 dfd=%x0:s32 name=+0(%x1):ustring flags=+0(%x2):x64"
+    shell.probe_events(name)
+    assert shell.run(f"echo 'dfd == -100 && flags & 0x4040' > {TRACING}/events/kprobes/entry/filter") == ""
+    condition, form = "w0 == -100 && *(u64 *)x2 & 0x4040", r'"dfd=%d name=\"%s\" flags=%#lx", w0, x1, *(u64 *)x2'
+    session.run(f"kprobe do_sys_openat2 if {condition} print {form}")
+    shell.run(f"echo > {TRACING}/trace")
+    session.kprobes.hits.clear()
+    before = session.probes[1].hits
+    shell.run(LINE)
+    hits = [hit.note for hit in session.kprobes.hits if hit.stage is Stage.PRE]
+    shell.run(f"echo 0 > {TRACING}/events/kprobes/enable")
+    theirs = [" ".join(f"{key}={value}" for key, value in event.arguments.items()) for event in shell.trace()]
+    assert hits
+    assert len(hits) < session.probes[1].hits - before
+    assert theirs[: len(hits)] == hits  # they go on until they are disabled
 
 
 def test_in_gdb_without_debug_information(session: Session, gdb_path: str) -> None:
