@@ -24,7 +24,7 @@ from armprobe.machine import (
     load,
 )
 from armprobe.machine.frame import Frame
-from armprobe.machine.regions import Region
+from armprobe.machine.regions import TOP, Region
 from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Hit, Kprobes, Probe, ProbeError
@@ -311,14 +311,21 @@ class Session:
 
         return self._call(read)
 
-    @property
-    def translating(self) -> bool:
-        """Whether the guest's MMU is on."""
-        return self._call(lambda: self.machine.memory.translating)
-
     def memory_region(self, address: int) -> Region:
         """What the guest has at a virtual address, its page tables being as they are."""
         return self._call(self.machine.memory.region, address)
+
+    def untranslated_memory(self) -> Sequence[Region]:
+        """RAM, devices and gaps by physical address; none once the guest's MMU is on."""
+        memory = self.machine.memory
+
+        def regions() -> list[Region]:
+            found: list[Region] = []
+            while not memory.translating and (not found or found[-1].end < TOP):
+                found.append(memory.region(found[-1].end if found else 0))
+            return found
+
+        return self._call(regions)
 
     def write_memory(self, address: int, data: bytes) -> None:
         """Guest virtual memory, text included, as `read_memory` shows it."""

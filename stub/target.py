@@ -160,12 +160,11 @@ class Target(Protocol):
 
     def write_memory(self, address: int, data: bytes) -> None: ...
 
-    @property
-    def translating(self) -> bool:
-        """Whether the guest's MMU is on, so that memory is where its page tables say."""
-
     def memory_region(self, address: int) -> Region:
         """What `address` is in, at this moment."""
+
+    def untranslated_memory(self) -> Sequence[Region]:
+        """All of the address space while the guest's MMU is off, in order; nothing once it is on."""
 
     def insert(
         self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False

@@ -26,9 +26,8 @@ _LAST = ADDRESS_SPACE - 1
 def _pieces(target: Target) -> Iterator[tuple[int, int]]:
     """Starts and ends of what the map has, without a gap between them."""
     at = 0
-    while at < ADDRESS_SPACE:
-        half = _HALF if at < _HALF else ADDRESS_SPACE  # the length of all would not fit into 64 bits
-        end = half if target.translating else min(target.memory_region(at).end, half)
+    # A piece that is all of it would have a length of more than 64 bits.
+    for end in sorted({_HALF, ADDRESS_SPACE, *(region.end for region in target.untranslated_memory())}):
         yield at, end
         at = end
 

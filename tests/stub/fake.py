@@ -45,6 +45,9 @@ class FakeTarget:
         self.stop = StopEvent(5, "step")
         self.exec_file: ExecFile | None = None
         self.attached = False
+        self.translating = False
+        end = BASE + SIZE
+        self.regions = [Region(0, BASE, "", ""), Region(BASE, end, "rwx", "RAM"), Region(end, 1 << 64, "", "")]
         self._interrupted = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -94,16 +97,11 @@ class FakeTarget:
             raise TargetError(14, f"there is no memory at 0x{address:x}")
         return address - BASE
 
-    @property
-    def translating(self) -> bool:
-        return False
-
     def memory_region(self, address: int) -> Region:
-        if address < BASE:
-            return Region(0, BASE, "", "")
-        if address < BASE + SIZE:
-            return Region(BASE, BASE + SIZE, "rwx", "RAM")
-        return Region(BASE + SIZE, 1 << 64, "", "")
+        return next(region for region in self.regions if address < region.end)
+
+    def untranslated_memory(self) -> list[Region]:
+        return [] if self.translating else self.regions
 
     def insert(
         self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False

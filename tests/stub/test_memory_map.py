@@ -41,10 +41,8 @@ def test_the_map_has_memory_by_itself_and_leaves_no_address_out(client: Client) 
     assert client.ask(b"qXfer:memory-map:read:1:0,ffff") == b"E01"
 
 
-def test_the_map_says_nothing_of_memory_that_page_tables_move(
-    client: Client, target: FakeTarget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FakeTarget, "translating", True)
+def test_the_map_says_nothing_of_memory_that_page_tables_move(client: Client, target: FakeTarget) -> None:
+    target.translating = True
     assert memory_map(client) == [(0, TOP >> 1), (TOP >> 1, TOP)]
 
 
@@ -67,8 +65,8 @@ def test_regions_come_to_an_end(client: Client) -> None:
 
 
 @pytest.mark.parametrize("address", [0, TOP >> 1])
-def test_regions_as_large_as_can_be(client: Client, monkeypatch: pytest.MonkeyPatch, address: int) -> None:
-    monkeypatch.setattr(FakeTarget, "memory_region", lambda *_: Region(0, TOP, "", ""))
+def test_regions_as_large_as_can_be(client: Client, target: FakeTarget, address: int) -> None:
+    target.regions = [Region(0, TOP, "", "")]
     assert region_info(client, address) == {"start": "0", "size": f"{TOP - 1:x}"}
     assert memory_map(client) == [(0, TOP >> 1), (TOP >> 1, TOP)]
 
