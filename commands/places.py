@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-_PLACE: Final = re.compile(r"(?P<base>\$?[\w.$]+)(?:(?P<sign>[+-])(?P<offset>0[xX][0-9a-fA-F]+|[0-9]+))?")
+_PLACE: Final = re.compile(r"(?P<base>(?:[\w-]+:)?\$?[\w.$]+)(?:(?P<sign>[+-])(?P<offset>0[xX][0-9a-fA-F]+|[0-9]+))?")
 _CANDIDATES: Final = 500
 
 
@@ -22,9 +22,9 @@ def place(session: Session, word: str) -> int:
     """The address that `word` means. Raises CommandError, and MachineError for an unknown symbol or register."""
     match = _PLACE.fullmatch(word)
     if match is None:
-        raise CommandError(f"{word!r} is no address: write SYMBOL, SYMBOL+0x10, a number or $REGISTER")
+        raise CommandError(f"{word!r} is no address: write SYMBOL, MODULE:SYMBOL, SYMBOL+0x10, a number or $REGISTER")
     base = match["base"]
-    if base[0].isdigit():
+    if base[0].isdigit() and ":" not in base:
         try:
             value = int(base, 0)
         except ValueError:

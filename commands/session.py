@@ -25,7 +25,7 @@ from armprobe.machine import (
 )
 from armprobe.machine.frame import Frame
 from armprobe.machine.regions import TOP, Region
-from armprobe.machine.symbol_file import symbol_file
+from armprobe.machine.symbol_file import SymbolFile
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Hit, Kprobes, Probe, ProbeError
 from armprobe.stub import BreakKind, Decide, ExecFile, ProbeHit, Scene, StopEvent, TargetError
@@ -76,7 +76,7 @@ class Session:
         self.finished = False  # quit was asked for
         self.console_in_use = False  # a command shows the console itself
         self._notices: list[Callable[[str], None]] = []
-        self._symbol_file: tuple[int, bytes] | None = None
+        self._symbol_file = SymbolFile(self.machine)
         self._controlled = False
         self._was_running = False
         self._stepping = False
@@ -124,7 +124,7 @@ class Session:
 
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""
-        return self.registry.complete(self, line)
+        return self._owner.call_briefly(self.registry.complete, self, line)
 
     def interrupt(self) -> None:
         """Stop a running guest, whoever set it running, and what a command runs of it."""
@@ -220,16 +220,10 @@ class Session:
     @property
     def exec_file(self) -> ExecFile | None:
         """An ELF with the guest's symbols, made when first read; None if there are none."""
-        if self.machine.guest.dwarf is None and not len(self.machine.symbols):
+        if self.machine.guest.dwarf is None and not self._call(len, self.machine.symbols):
             return None
         name = re.sub(r"[^\w.+-]", "_", Path(self.name).name.removesuffix(".elf"), flags=re.ASCII)
-        return ExecFile(f"/armprobe/{name}.elf", self._read_symbols)
-
-    def _read_symbols(self) -> bytes:
-        known = len(self.machine.symbols)  # which changes as modules come and go
-        if self._symbol_file is None or self._symbol_file[0] != known:
-            self._symbol_file = known, self._call(symbol_file, self.machine)
-        return self._symbol_file[1]
+        return ExecFile(f"/armprobe/{name}.elf", functools.partial(self._call, self._symbol_file.read))
 
     def attach(self) -> StopEvent:
         """Give control to a debugger, the guest stopped."""

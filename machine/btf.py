@@ -8,6 +8,7 @@ lies in the kernel's read-only data, whether the kernel has symbols for it or no
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from .errors import MachineError
@@ -61,17 +62,33 @@ class Btf:
 
         Raises MachineError if there is no such struct, or it has no such member.
         """
-        wanted, part = self._string(name), self._string(member)
-        for at in self._at[1:] if wanted and part else ():
-            own, info, _ = _TYPE.unpack_from(self._types, at)
-            if own == wanted and info >> 24 & 31 == _STRUCT:
-                found = self._find(at, part)
-                if found is not None:
-                    return found // 8
+        part = self._string(member)
+        for at in self._structs(name) if part else ():
+            try:
+                found = self._find(at, part, set())
+            except (IndexError, struct.error):
+                raise MachineError("the guest's type information (BTF) makes no sense") from None
+            if found is not None:
+                return found // 8
         raise MachineError(f"this kernel's type information has no member {member} in a struct {name}")
 
-    def _find(self, at: int, member: int) -> int | None:
-        """Bits from the start of the struct or union at `at` to `member`."""
+    def size(self, name: str) -> int:
+        """Bytes of a `struct name`. Raises MachineError if there is no such struct."""
+        for at in self._structs(name):
+            return int(_TYPE.unpack_from(self._types, at)[2])
+        raise MachineError(f"this kernel's type information has no struct {name}")
+
+    def _structs(self, name: str) -> Iterator[int]:
+        """Where structs called `name` are."""
+        wanted = self._string(name)
+        for at in self._at[1:] if wanted else ():
+            own, info, _ = _TYPE.unpack_from(self._types, at)
+            if own == wanted and info >> 24 & 31 == _STRUCT:
+                yield at
+
+    def _find(self, at: int, member: int, searched: set[int]) -> int | None:
+        """Bits from the start of the struct or union at `at` to `member`. What is in `searched` has not got it."""
+        searched.add(at)
         _, info, _ = _TYPE.unpack_from(self._types, at)
         for index in range(info & 0xFFFF):
             name, kind, offset = _TYPE.unpack_from(self._types, at + 12 + 12 * index)
@@ -80,8 +97,9 @@ class Btf:
             if name == member:
                 return int(offset)
             inner = self._at[kind]
-            if not name and _TYPE.unpack_from(self._types, inner)[1] >> 24 & 31 in (_STRUCT, _UNION):
-                found = self._find(inner, member)
+            nested = not name and _TYPE.unpack_from(self._types, inner)[1] >> 24 & 31 in (_STRUCT, _UNION)
+            if nested and inner not in searched:
+                found = self._find(inner, member, searched)
                 if found is not None:
                     return int(offset) + found
         return None

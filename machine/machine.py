@@ -25,6 +25,7 @@ from .frame import DAIF, EL1H, Frame
 from .loaders import LoadedGuest
 from .memory import Memory
 from .mmu import TranslationRegisters
+from .modules import LoadedModules
 from .psci import Psci
 from .registers import Registers
 from .run_loop import RunLoop
@@ -65,6 +66,8 @@ class Machine:
         self.parts: dict[str, Part] = {}  # what others add to the state
         self.on_restore: list[Callable[[], None]] = []
         self.before_save: list[Callable[[], None]] = []  # each may raise MachineError to refuse
+        if self.kind == "linux":
+            self.symbols.modules = LoadedModules(self)
         self.run_loop = RunLoop(self)
         self.calls = Calls(self)
         self._add_devices()

@@ -1,26 +1,260 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel modules that a Linux guest has loaded, as its own /proc tells of them."""
+"""The kernel modules that a Linux guest has loaded, read from its memory, as its kernel/module/ keeps them.
+
+`modules` is the head of a list of `struct module`, each of which leads to the symbols that the module brought: while it
+is initialised all that its file has, afterwards those of what stays (add_kallsyms). Where the members are the kernel's
+own type information says.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Final
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from .symbols import Symbols
+from .btf import Btf
+from .code_references import addresses_formed
+from .errors import MachineError
+from .symbols import MAPPING_SYMBOL, Symbols
 
-# name, size in bytes, ..., address (proc(5), "/proc/modules"; root sees addresses, others zeros)
-_MODULE: Final = re.compile(r"^(\S+) (\d+) .* (0x[0-9a-f]+)\b", re.MULTILINE)
-# address, letter as nm(1) has it, name, module; the kernel's own symbols have no module
-_SYMBOL: Final = re.compile(r"^([0-9a-f]+) (\S) (\S+)\s+\[([^]]+)\]$", re.MULTILINE)
+if TYPE_CHECKING:
+    from .machine import Machine
+
+# Without CONFIG_KALLSYMS_ALL `modules` has no name. This function has, goes through the list, and is the only one of
+# its name; others of kernel/module/ are not.
+_USER: Final = "module_get_kallsym"
+_HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address it forms the list may begin
+_UNFORMED: Final = 3  # enum module_state (include/linux/module.h): the kernel too passes over such a module
+_NAME: Final = re.compile(rb"([!-~]{1,55})\0")  # MODULE_NAME_LEN is 56
+_NAME_SIZE: Final = 56
+_MEMORIES: Final = 7  # MOD_MEM_NUM_TYPES (include/linux/module.h, since 6.4)
+_SYMBOL: Final = struct.Struct("<IBBHQQ")  # Elf64_Sym: st_name, st_info, st_other, st_shndx, st_value, st_size
+_LONGEST_NAME: Final = 512  # KSYM_NAME_LEN
+# The guest's memory can say anything. What is beyond these is taken for not there.
+_MOST_MODULES: Final = 2000
+_MOST_SYMBOLS: Final = 300_000  # of all modules together; Linux itself has about 130,000
+_MOST_NAMES: Final = 16 << 20  # bytes of all names together
+_MOST_STRUCT: Final = 16 << 10  # bytes of a struct module
+
+_END: Final = (1 << 64) - 1
+
+Area = tuple[int, int]
 
 
-def loaded_modules(modules: str, kallsyms: str) -> dict[str, Symbols]:
-    """The symbols of each module, for `Symbols.modules`: from the contents of /proc/modules and /proc/kallsyms.
+@dataclass(frozen=True)
+class _Loaded:
+    """What a module's symbols are made of: its name, the areas it is in, and its tables of symbols."""
 
-    Of the latter, the lines that end in [module] suffice. What is no such line is passed over.
+    name: str
+    areas: tuple[Area, ...]
+    symbols: bytes  # rows of Elf64_Sym
+    letters: bytes  # the type of each as nm(1) has it
+    names: bytes
+
+    def read(self) -> Symbols:
+        """Its symbols, each up to the next or to the end of its area, as find_kallsyms_symbol has them."""
+        rows = []
+        for (at, _, _, section, value, _), letter in zip(_SYMBOL.iter_unpack(self.symbols), self.letters, strict=True):
+            name = self.names[at : at + _LONGEST_NAME].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+            if section and name and not MAPPING_SYMBOL.match(name):  # SHN_UNDEF: another's
+                rows.append((name, value, chr(letter)))
+        return Symbols.from_kallsyms(rows, end=_END, areas=self.areas)
+
+
+class _Layout:
+    """Where the members that matter are in this kernel's structs. Raises MachineError without type information."""
+
+    def __init__(self, types: Btf) -> None:
+        self.state = types.offset("module", "state")
+        self.list = types.offset("module", "list")
+        self.name = types.offset("module", "name")
+        self.kallsyms = types.offset("module", "kallsyms")
+        self.symtab, self.num_symtab, self.strtab, self.typetab = tables = [
+            types.offset("mod_kallsyms", member) for member in ("symtab", "num_symtab", "strtab", "typetab")
+        ]
+        self.kallsyms_size = max(tables) + 8
+        # Of each piece of memory: its base and size, and where in it data follows code, if it does.
+        self.memories: list[tuple[int, int, int | None]] = []
+        try:
+            first, each = types.offset("module", "mem"), types.size("module_memory")
+        except MachineError:  # before 6.4
+            base, size, text = (types.offset("module_layout", member) for member in ("base", "size", "text_size"))
+            for at in (types.offset("module", part) for part in ("core_layout", "init_layout")):
+                self.memories.append((at + base, at + size, at + text))
+        else:
+            base, size = (types.offset("module_memory", member) for member in ("base", "size"))
+            self.memories += [(at + base, at + size, None) for at in range(first, first + _MEMORIES * each, each)]
+        last = self.state, self.list, self.name + _NAME_SIZE, self.kallsyms, *(place for place, _, _ in self.memories)
+        self.size = max(*last, *(size for _, size, _ in self.memories)) + 16
+        if max(self.size, self.kallsyms_size) > _MOST_STRUCT:
+            raise MachineError("this kernel's type information makes no sense of a struct module")
+
+
+class LoadedModules(Mapping[str, Symbols]):
+    """The symbols of each module that is loaded, by name, as the guest has them at this moment.
+
+    A module is among them from when it is about to be initialised until it is freed. The guest's memory is looked at
+    only when the guest has executed something since, and symbols are made anew only of what has changed there. While
+    the list cannot be read, which with page table isolation is so in user space, they stay what they were.
+
+    A kernel without type information leaves them unknown, and `Symbols.why_no_modules` says so.
     """
-    rows: dict[str, list[tuple[str, int, str]]] = {}
-    for address, letter, name, module in _SYMBOL.findall(kallsyms):
-        rows.setdefault(module, []).append((name, int(address, 16), letter))
-    ends = {name: int(start, 16) + int(size) for name, size, start in _MODULE.findall(modules)}
-    return {name: Symbols.from_kallsyms(rows.get(name, ()), end=end) for name, end in ends.items()}
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._layout: _Layout | None = None
+        self._head = 0  # the address of `modules`, once that is known
+        self._looked: int | None = None  # at which count of instructions
+        self._known: dict[_Loaded, Symbols] = {}
+        self._modules: dict[str, Symbols] = {}
+        machine.on_restore.append(self._restored)
+
+    def __getitem__(self, name: str) -> Symbols:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def _restored(self) -> None:
+        self._looked, self._head = None, 0
+
+    def _now(self) -> dict[str, Symbols]:
+        executed = self._machine.instructions
+        if self._looked != executed:
+            self._looked = executed
+            with contextlib.suppress(MachineError):
+                loaded = self._read()
+                self._known = {each: self._known.get(each) or each.read() for each in loaded}
+                self._modules = {each.name: symbols for each, symbols in self._known.items()}
+        return self._modules
+
+    def _read(self) -> list[_Loaded]:
+        """What is loaded. Raises MachineError when that cannot be read now."""
+        layout, room = self._layout, _Room()
+        if self._head and layout is not None:
+            structs = self._structs(layout, self._head)
+        else:
+            structs = self._find()
+            layout = self._layout
+        return [] if layout is None else [found for data in structs if (found := self._loaded(layout, data, room))]
+
+    def _find(self) -> list[bytes]:
+        """Each `struct module` of the first list of such that there is; none if there is no such list."""
+        symbols = self._machine.symbols
+        heads = [] if symbols.why_no_modules else self._heads()
+        if heads and self._layout is None:
+            try:
+                self._layout = _Layout(Btf.of(self._machine))
+            except MachineError as error:
+                symbols.why_no_modules = str(error)
+        if self._layout is not None:
+            for head in heads:
+                with contextlib.suppress(MachineError):
+                    structs = self._structs(self._layout, head)
+                    self._head = head
+                    return structs
+        return []
+
+    def _heads(self) -> list[int]:
+        """The heads of lists, not empty ones, that may be `modules`. Raises MachineError when they cannot be read."""
+        symbols, memory = self._machine.symbols, self._machine.memory
+        named, user = symbols.own("modules"), symbols.own(_USER)
+        if named is not None:
+            places = [(named.address, 8)]
+        elif user is not None:
+            places = [(formed, _HEAD_WITHIN) for formed in addresses_formed(memory.read_u32, user)]
+        else:
+            return []
+        heads = []
+        for place, size in places:
+            for at, following in _words(memory.read_available(place, size)):
+                head = place + at
+                if following >> 48 == 0xFFFF and following != head:
+                    with contextlib.suppress(MachineError):
+                        if memory.read_u64(following + 8) == head:  # its first entry has it for the one before
+                            heads.append(head)
+        return heads
+
+    def _structs(self, layout: _Layout, head: int) -> list[bytes]:
+        """Each `struct module` of the list at `head`. Raises MachineError if it is no list of such, or is broken."""
+        memory = self._machine.memory
+        structs: list[bytes] = []
+        entry = memory.read_u64(head)
+        while entry != head:
+            data = memory.read(entry - layout.list, layout.size)
+            if len(structs) == _MOST_MODULES or _u32(data, layout.state) > _UNFORMED or not _name(data, layout):
+                raise MachineError("the list of the guest's modules is broken")
+            structs.append(data)
+            entry = _u64(data, layout.list)
+        return structs
+
+    def _loaded(self, layout: _Layout, data: bytes, room: _Room) -> _Loaded | None:
+        """What the struct says; None for a module that is not there yet, or no more."""
+        if _u32(data, layout.state) == _UNFORMED:
+            return None
+        areas = []
+        for base_at, size_at, text_at in layout.memories:
+            base, size = _u64(data, base_at), _u32(data, size_at)
+            text = size if text_at is None else min(_u32(data, text_at), size)
+            areas += [(base, base + text), (base + text, base + size)]
+        tables = b"", b"", b""
+        with contextlib.suppress(MachineError):  # then it has none
+            tables = self._tables(layout, _u64(data, layout.kallsyms), room)
+        return _Loaded(_name(data, layout), tuple((start, end) for start, end in areas if start < end), *tables)
+
+    def _tables(self, layout: _Layout, kallsyms: int, room: _Room) -> tuple[bytes, bytes, bytes]:
+        """The rows, their letters and their names. Raises MachineError where the guest has none."""
+        memory = self._machine.memory
+        data = memory.read(kallsyms, layout.kallsyms_size)
+        count = _u32(data, layout.num_symtab)
+        room.take_symbols(count)
+        symbols = memory.read(_u64(data, layout.symtab), _SYMBOL.size * count)
+        letters = memory.read(_u64(data, layout.typetab), count)
+        last = max(memoryview(symbols).cast("I")[:: _SYMBOL.size // 4], default=0)
+        room.take_names(last)
+        names = memory.read_available(_u64(data, layout.strtab), last + _LONGEST_NAME)
+        return symbols, letters, names[: names.find(b"\0", last) + 1 or len(names)]
+
+
+class _Room:
+    """What may yet be read of all modules together."""
+
+    def __init__(self) -> None:
+        self._symbols, self._names = _MOST_SYMBOLS, _MOST_NAMES
+
+    def take_symbols(self, count: int) -> None:
+        """Raises MachineError if there are too many."""
+        if count > self._symbols:
+            raise MachineError("the guest's modules have too many symbols")
+        self._symbols -= count
+
+    def take_names(self, size: int) -> None:
+        """Raises MachineError if they are too long."""
+        if size > self._names:
+            raise MachineError("the names in the guest's modules are too long")
+        self._names -= size
+
+
+def _u32(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little")
+
+
+def _u64(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 8], "little")
+
+
+def _words(data: bytes) -> Iterator[tuple[int, int]]:
+    """The doublewords in `data` with their offsets."""
+    return ((at, _u64(data, at)) for at in range(0, len(data) - 7, 8))
+
+
+def _name(data: bytes, layout: _Layout) -> str:
+    """The module's name; empty if it is none."""
+    found = _NAME.match(data, layout.name)
+    return found[1].decode("utf-8", "surrogateescape") if found else ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 MAGIC: Final = b"armprobe snapshot\n"
-VERSION: Final = 2
+VERSION: Final = 3
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10
 _ZEROS: Final = bytes(_CHUNK)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from .call_frames import debug_frame
 from .errors import MachineError
-from .symbols import Symbol
+from .symbols import Symbol, Symbols
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -67,6 +67,21 @@ def symbol_file(machine: Machine) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise MachineError(f"the symbols in {path} cannot be read: {error.strerror}") from error
+
+
+class SymbolFile:
+    """The `symbol_file` of a machine, made anew when modules have come or gone."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._made: tuple[list[Symbols], bytes] | None = None
+
+    def read(self) -> bytes:
+        """Its bytes. Raises MachineError as `symbol_file` does."""
+        modules = list(self._machine.symbols.modules.values())
+        if self._made is None or self._made[0] != modules:
+            self._made = modules, symbol_file(self._machine)
+        return self._made[1]
 
 
 def _frames(machine: Machine, region: _Region, functions: list[int]) -> bytes:

@@ -13,7 +13,7 @@ import re
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -29,12 +29,11 @@ _FUNCTION, _OBJECT, _OTHER = range(3)
 # The type letters of nm(1), which kallsyms keeps: text and weak are code, data and its relatives are objects.
 _LETTERS: Final = {letter: _FUNCTION for letter in "tTwW"} | {letter: _OBJECT for letter in "dDbBrRgGsSvV"}
 
-_HEADER: Final = struct.Struct("<4sIII")  # magic, number of symbols, bytes of names, bytes of modules
-_MODULE: Final = struct.Struct("<II")  # bytes of its name, of its symbols
-_MAGIC: Final = b"SYM3"
+_HEADER: Final = struct.Struct("<4sII")  # magic, number of symbols, bytes of names
+_MAGIC: Final = b"SYM4"
 
 # Marks where code and data begin; says nothing to a user (ELF for the Arm 64-bit Architecture, "Mapping symbols").
-_MAPPING_SYMBOL: Final = re.compile(r"\$[xd](\.|$)")
+MAPPING_SYMBOL: Final = re.compile(r"\$[xd](\.|$)")
 
 _SUGGESTIONS_AMONG: Final = 2000  # names compared in earnest when one is unknown: 20 ms
 
@@ -53,8 +52,9 @@ class Symbols:
     """The symbols of a guest, in order of address. Of symbols at one address, those given first come first.
 
     Mapping symbols ($x, $d) are left out. `modules` has the symbols of the kernel modules that are loaded, by name;
-    what is put there or taken away counts at once. The kernel's own come before those of a module, which are also
-    found as "module:symbol" (module_kallsyms_lookup_name in the kernel's kernel/module/kallsyms.c).
+    `machine.modules.LoadedModules` keeps them what the guest has. The kernel's own come before those of a module, which
+    are also found as "module:symbol" (module_kallsyms_lookup_name in the kernel's kernel/module/kallsyms.c); so what
+    the kernel's own answer costs no look at the modules.
     """
 
     def __init__(
@@ -65,20 +65,24 @@ class Symbols:
         With `areas`, the starts and ends of the guest's code and data, it does not extend beyond the one it is in, and
         has no size if it is in none, as a linker's symbol for the end of something.
         """
-        rows = sorted((s for s in symbols if not _MAPPING_SYMBOL.match(s.name)), key=lambda symbol: symbol.address)
+        rows = sorted((s for s in symbols if not MAPPING_SYMBOL.match(s.name)), key=lambda symbol: symbol.address)
         self._names = [row.name for row in rows]
         self._addresses = array("Q", (row.address for row in rows))
         self._sizes = array("Q", (row.size for row in rows))
         self._kinds = bytes(_KIND_CODES[row.kind] for row in rows)
         self._sized = any(self._sizes)
         self._extend(end, sorted(areas) if areas is not None else None)
-        self.modules: dict[str, Symbols] = {}
+        self.modules: Mapping[str, Symbols] = {}
+        self.why_no_modules = ""
+        """Why this guest's modules are not known, a sentence; empty if they are."""
 
     @classmethod
-    def from_kallsyms(cls, rows: Iterable[tuple[str, int, str]], *, end: int = 0) -> Symbols:
+    def from_kallsyms(
+        cls, rows: Iterable[tuple[str, int, str]], *, end: int = 0, areas: Iterable[tuple[int, int]] | None = None
+    ) -> Symbols:
         """The symbols of rows (name, address, type letter as nm(1) has it), which state no sizes.
 
-        The last one extends to `end`.
+        Each extends to the next one, the last to `end`, and with `areas` none beyond the one it is in.
         """
         ordered = sorted(rows, key=lambda row: row[1])
         symbols = cls()
@@ -86,7 +90,7 @@ class Symbols:
         symbols._addresses = array("Q", [row[1] for row in ordered])
         symbols._sizes = array("Q", bytes(8 * len(ordered)))
         symbols._kinds = bytes([_LETTERS.get(row[2], _OTHER) for row in ordered])
-        symbols._extend(end, None)
+        symbols._extend(end, sorted(areas) if areas is not None else None)
         return symbols
 
     def _extend(self, end: int, areas: list[tuple[int, int]] | None) -> None:
@@ -131,16 +135,23 @@ class Symbols:
 
     def get(self, name: str) -> Symbol | None:
         """The symbol called `name`, or None."""
-        index = self._index.get(name)
-        if index is not None:
-            return self._symbol(index)
+        own = self.own(name)
+        if own is not None:
+            return own
         module, colon, rest = name.partition(":")
         if colon and module in self.modules:
             return self.modules[module].get(rest)
         return next((found for module in self.modules.values() if (found := module.get(name))), None)
 
+    def own(self, name: str) -> Symbol | None:
+        """The symbol called `name` that is in no module, or None."""
+        index = self._index.get(name)
+        return None if index is None else self._symbol(index)
+
     def module_at(self, address: int) -> str | None:
         """The name of the module whose symbols cover virtual `address`, or None."""
+        if self._among_own(address):
+            return None
         return next((name for name, module in self.modules.items() if module.at(address)), None)
 
     def at(self, address: int) -> tuple[Symbol, int] | None:
@@ -149,9 +160,10 @@ class Symbols:
         Of several at one address a function is preferred, then an object, then the first. A label inside a function
         whose size is known gives way to the function.
         """
-        for module in self.modules.values():
-            if found := module.at(address):
-                return found
+        if not self._among_own(address):
+            for module in self.modules.values():
+                if found := module.at(address):
+                    return found
         after = bisect_right(self._addresses, address)
         if not after:
             return None
@@ -165,12 +177,20 @@ class Symbols:
         return None if best is None else (self._symbol(best), address - self._addresses[best])
 
     def describe(self, address: int) -> str:
-        """`address` as "kfree+0x10", as "kfree" at its start, or as "0x40080000" where there is no symbol."""
+        """`address` as "kfree+0x10", as "kfree" at its start, or as "0x40080000" where there is no symbol.
+
+        In a module, as "note+0x10 [oracle]".
+        """
         found = self.at(address)
         if found is None:
             return f"{address:#x}"
         symbol, offset = found
-        return f"{symbol.name}+{offset:#x}" if offset else symbol.name
+        return (f"{symbol.name}+{offset:#x}" if offset else symbol.name) + self.in_module(address)
+
+    def in_module(self, address: int) -> str:
+        """What the kernel prints behind the name of a symbol in a module (%pS): " [oracle]"; else nothing."""
+        module = self.module_at(address)
+        return f" [{module}]" if module else ""
 
     def matching(self, prefix: str, limit: int) -> list[str]:
         """At most `limit` names that start with `prefix`, in alphabetical order."""
@@ -185,15 +205,13 @@ class Symbols:
         return (symbol for symbol in self if symbol.kind == "function")
 
     def to_bytes(self) -> bytes:
-        """The symbols in a form of their own, for a file; `from_bytes` reads it."""
+        """The symbols in a form of their own, for a file; `from_bytes` reads it.
+
+        Those of modules are not among them: they are in the guest's memory.
+        """
         names = "\0".join(self._names).encode("utf-8", "surrogateescape")
         columns = self._addresses + self._sizes + array("Q", [self._sized])
-        modules = b""
-        for module, symbols in self.modules.items():
-            label, data = module.encode("utf-8", "surrogateescape"), symbols.to_bytes()
-            modules += _MODULE.pack(len(label), len(data)) + label + data
-        header = _HEADER.pack(_MAGIC, len(self._names), len(names), len(modules))
-        return header + names + self._kinds + columns.tobytes() + modules
+        return _HEADER.pack(_MAGIC, len(self._names), len(names)) + names + self._kinds + columns.tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Symbols:
@@ -201,34 +219,28 @@ class Symbols:
         damaged = MachineError("the table of symbols is damaged: make it again from the guest")
         if len(data) < _HEADER.size:
             raise damaged
-        magic, count, names_size, modules_size = _HEADER.unpack_from(data)
+        magic, count, names_size = _HEADER.unpack_from(data)
         kinds_at = _HEADER.size + names_size
         columns_at = kinds_at + count
-        modules_at = columns_at + 16 * count + 8
-        if magic != _MAGIC or len(data) != modules_at + modules_size:
+        if magic != _MAGIC or len(data) != columns_at + 16 * count + 8:
             raise damaged
         text = data[_HEADER.size : kinds_at].decode("utf-8", "surrogateescape")
         symbols = cls()
         symbols._names = text.split("\0") if count else []
         symbols._kinds = data[kinds_at:columns_at]
-        column = array("Q", data[columns_at:modules_at])
+        column = array("Q", data[columns_at:])
         symbols._addresses, symbols._sizes, symbols._sized = column[:count], column[count : 2 * count], column[-1] == 1
         ordered = all(map(int.__le__, symbols._addresses, itertools.islice(symbols._addresses, 1, None)))
         if len(symbols._names) != count or not ordered or max(symbols._kinds, default=0) >= len(_KINDS):
             raise damaged
-        at = modules_at
-        while at < len(data):
-            if len(data) < at + _MODULE.size:
-                raise damaged
-            label_size, size = _MODULE.unpack_from(data, at)
-            label_at = at + _MODULE.size
-            at = label_at + label_size + size
-            label = data[label_at : at - size].decode("utf-8", "surrogateescape")
-            symbols.modules[label] = cls.from_bytes(data[at - size : at])
         return symbols
 
     def _symbol(self, index: int) -> Symbol:
         return Symbol(self._names[index], self._addresses[index], self._sizes[index], _KINDS[self._kinds[index]])
+
+    def _among_own(self, address: int) -> bool:
+        """Whether `address` is where the symbols that are in no module are; modules lie elsewhere."""
+        return bool(self._names) and self._addresses[0] <= address <= self._addresses[-1]
 
     def _covers(self, index: int, address: int) -> bool:
         offset = address - self._addresses[index]
@@ -237,6 +249,12 @@ class Symbols:
     def _unknown(self, name: str) -> str:
         if not self._names:
             return f"there is no symbol '{name}': this guest has no symbols at all"
+        module, colon, rest = name.partition(":")
+        if module and colon and rest:
+            if self.why_no_modules:
+                return f"there is no symbol '{name}': the modules of this guest are not known, as {self.why_no_modules}"
+            if module not in self.modules:
+                return f"there is no symbol '{name}': no module {module} is loaded"
         # Comparing one name with 130,000 takes seconds; a mistyped one has its start or its end right.
         start, end, length = name[:3], name[-4:], len(name)
         similar = (

@@ -63,8 +63,7 @@ def symbolised(symbols: Symbols, frame: CallFrame) -> str:
     if found is None:
         return f"{frame.pc:#x}"
     symbol, offset = found
-    module = symbols.module_at(frame.pc - back)
-    return f"{symbol.name}+{offset + back:#x}/{symbol.size:#x}{f' [{module}]' if module else ''}"
+    return f"{symbol.name}+{offset + back:#x}/{symbol.size:#x}{symbols.in_module(frame.pc - back)}"
 
 
 class Walker:

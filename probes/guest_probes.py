@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.btf import Btf
+from armprobe.machine.code_references import addresses_formed
 from armprobe.machine.exceptions import IL, Class
 from armprobe.machine.frame import Frame
 
-from .code_references import addresses_formed
 from .decode import decode
 from .engine import Engine
 from .era import Era

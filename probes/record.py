@@ -78,12 +78,12 @@ class Hit(NamedTuple):
 
 
 def symbol_and_size(symbols: Symbols, address: int) -> str:
-    """`address` as the kernel's %pS prints it: "kfree+0x0/0x190"."""
+    """`address` as the kernel's %pS prints it: "kfree+0x0/0x190", with " [module]" behind it in a module."""
     found = symbols.at(address)
     if found is None:
         return f"{address:#x}"
     symbol, offset = found
-    return f"{symbol.name}+{offset:#x}/{symbol.size:#x}"
+    return f"{symbol.name}+{offset:#x}/{symbol.size:#x}{symbols.in_module(address)}"
 
 
 def trace_line(

@@ -10,8 +10,8 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError
+from armprobe.machine.code_references import addresses_formed
 
-from .code_references import addresses_formed
 from .era import AREAS, Era
 from .guest_call import call_uninterrupted
 from .text import Text

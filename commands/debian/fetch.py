@@ -89,18 +89,23 @@ def fetch_kernel(report: Callable[[str], None] = print, *, refresh: bool = False
 
 
 def fetch_packages(
-    names: Sequence[str], folder: Path, report: Callable[[str], None] = print, *, architecture: str = "arm64"
+    names: Sequence[str],
+    folder: Path,
+    report: Callable[[str], None] = print,
+    *,
+    architecture: str = "arm64",
+    suite: str = "",
 ) -> None:
     """Fetch Debian packages, each "name" or "name=version", and unpack them together in `folder`, made if absent.
 
-    `report` is given one line. DebianError: they cannot be had.
+    `suite` is as for `fetch_kernel`. `report` is given one line. DebianError: they cannot be had.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="armprobe-apt-") as work:
             folder.mkdir(parents=True, exist_ok=True)
             _ask_for_room(folder, Path(work))
             report(f"fetching {', '.join(names)}")
-            apt = _Apt(Path(work), architecture)
+            apt = _Apt(Path(work), architecture, suite)
             apt.update()
             _extract(apt.download(*names), folder)
     except OSError as error:

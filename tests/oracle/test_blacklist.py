@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from armprobe.probes.code_references import addresses_formed
+from armprobe.machine.code_references import addresses_formed
 
 from .cold_kernel import ColdKernel
 
