@@ -20,26 +20,25 @@ from armprobe.machine import (
     Owner,
     Stop,
     StopReason,
-    WatchHit,
     load,
 )
 from armprobe.machine.frame import Frame
-from armprobe.machine.regions import TOP, Region
+from armprobe.machine.regions import Region
 from armprobe.machine.symbol_file import SymbolFile
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
-from armprobe.probes import Hit, Kprobes, Probe, ProbeError
-from armprobe.stub import BreakKind, Decide, ExecFile, ProbeHit, Scene, StopEvent, TargetError
+from armprobe.probes import Kprobes, Probe, ProbeError
+from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetError
 
 from .errors import CommandError
 from .registry import Registry
 from .scene import GuestScene
+from .stop_event import WATCH_KINDS, stop_event
 from .tracing import Tracing
 
 T = TypeVar("T")
 _SIGINT, _SIGTRAP, _SIGSEGV, _EXC_BREAKPOINT = 2, 5, 11, 150  # GDB's numbers (gdb/signals.def)
 _EFAULT, _EINVAL, _EBUSY, _E2BIG = 14, 22, 16, 7
 _MOST_LEFT: Final = 100  # breakpoints that debuggers leave in
-_WATCH_KINDS: Final = {BreakKind.WRITE: "write", BreakKind.READ: "read", BreakKind.ACCESS: "access"}
 
 
 class Session:
@@ -311,15 +310,7 @@ class Session:
 
     def untranslated_memory(self) -> Sequence[Region]:
         """RAM, devices and gaps by physical address; none once the guest's MMU is on."""
-        memory = self.machine.memory
-
-        def regions() -> list[Region]:
-            found: list[Region] = []
-            while not memory.translating and (not found or found[-1].end < TOP):
-                found.append(memory.region(found[-1].end if found else 0))
-            return found
-
-        return self._call(regions)
+        return self._call(self.machine.memory.untranslated)
 
     def write_memory(self, address: int, data: bytes) -> None:
         """Guest virtual memory, text included, as `read_memory` shows it."""
@@ -334,8 +325,8 @@ class Session:
         if persistent and len(self._persistent) >= _MOST_LEFT:
             raise TargetError(_E2BIG, f"{_MOST_LEFT} breakpoints outlast their debuggers already: `kill` ends them")
         machine = self.machine
-        if kind in _WATCH_KINDS:
-            undo = self._call(self._watch, _WATCH_KINDS[kind], address, length)
+        if kind in WATCH_KINDS:
+            undo = self._call(self._watch, WATCH_KINDS[kind], address, length)
         elif decide is None:
             self._call(machine.breakpoints.add, address)
             undo = functools.partial(machine.breakpoints.remove, address)
@@ -344,7 +335,7 @@ class Session:
             asked: Callable[[Frame], bool] = lambda frame: decides(scene)  # noqa: E731
             self._call(machine.conditional_breakpoints.add, address, asked)
             undo = functools.partial(machine.conditional_breakpoints.remove, address, asked)
-        self._breaks[key] = undo, None if kind in _WATCH_KINDS else decide or (lambda _: True)
+        self._breaks[key] = undo, None if kind in WATCH_KINDS else decide or (lambda _: True)
         if persistent:
             self._persistent.add(key)
 
@@ -470,37 +461,5 @@ class Session:
         except MachineError as error:
             raise TargetError(_EFAULT, str(error)) from error
 
-    def _probe_hit(self, hit: object) -> ProbeHit | None:
-        if not isinstance(hit, Hit):
-            return None
-        found = self.machine.symbols.at(hit.address)
-        return ProbeHit(hit.probe.kind, hit.probe.name, found[0].name if found else "", hit.stage.value, hit.number)
-
     def _event(self, stop: Stop) -> StopEvent:
-        match stop.reason:
-            case StopReason.BREAKPOINT:
-                kinds = {kind for kind, address, _ in self._breaks if address == stop.address}
-                if BreakKind.SOFTWARE in kinds:
-                    return StopEvent(_SIGTRAP, "breakpoint")
-                return StopEvent(_SIGTRAP, "hwbreak" if BreakKind.HARDWARE in kinds else "interrupt")
-            case StopReason.WATCHPOINT:
-                hit = stop.detail
-                assert isinstance(hit, WatchHit)
-                kind = next(kind for kind, name in _WATCH_KINDS.items() if name == hit.kind)
-                return StopEvent(_SIGTRAP, "watchpoint", watch=(kind, hit.address))
-            case StopReason.PROBE:
-                # While gdb steps, also over a breakpoint before it continues, it takes SIGTRAP for the end of the step
-                # and may go on: any other signal stops it.
-                signal = _EXC_BREAKPOINT if self._stepping else _SIGTRAP
-                return StopEvent(signal, "probe", text=stop.text, probe=self._probe_hit(stop.detail))
-            case StopReason.INTERRUPTED:
-                return StopEvent(_SIGINT, "interrupt")
-            case StopReason.HOST_CALL:
-                return StopEvent(_SIGTRAP, "call", call=stop.detail)
-            case StopReason.EXIT:
-                return StopEvent(0, "exited", exit_code=stop.detail & 0xFF, text=stop.text)
-            case StopReason.POWER_OFF | StopReason.RESET if self.machine.ended:
-                return StopEvent(0, "exited", exit_code=0, text=stop.reason.value)
-            case StopReason.LOCKUP:
-                return StopEvent(_SIGSEGV, "error", text=stop.reason.value)
-        return StopEvent(_SIGTRAP, "step")
+        return stop_event(stop, self.machine, self._breaks, self._stepping)

@@ -9,7 +9,7 @@ from .bus import Bus
 from .cpu import Cpu
 from .errors import MachineError
 from .mmu import PAGE, Mapping, TranslationFault, TranslationRegisters, translate
-from .regions import Region, region_at
+from .regions import Region, region_at, without_translation
 
 _TOP = 1 << 64
 
@@ -56,6 +56,10 @@ class Memory:
     def region(self, address: int) -> Region:
         """What virtual `address` is in: how far what is alike there reaches, and what it is."""
         return region_at(self._bus, self._registers(), address)
+
+    def untranslated(self) -> list[Region]:
+        """All of the address space while the guest's MMU is off, in order; nothing once it is on."""
+        return [] if self.translating else without_translation(self._bus)
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from virtual `address`. Raises MachineError where any of it is unmapped."""

@@ -53,9 +53,7 @@ def region_at(bus: Bus, registers: TranslationRegisters, address: int) -> Region
     Where TCR_EL1 has the top byte of addresses ignored, only those are mapped that need no ignoring.
     """
     if not registers.sctlr & 1:
-        return next(
-            Region(start, end, *kind) for start, end, kind in _pieces(bus, 0, TOP, "rwx") if start <= address < end
-        )
+        return next(region for region in without_translation(bus) if address < region.end)
     walk = _Walk(bus, registers)
     start, end, kind = walk.leaf(address)
     while end < TOP and (following := walk.beside(end, end)) and following[2] == kind:
@@ -64,6 +62,11 @@ def region_at(bus: Bus, registers: TranslationRegisters, address: int) -> Region
     while start > 0 and (previous := walk.beside(start, start - 1)) and previous[2] == kind:
         start = previous[0]
     return Region(start, end, *kind)
+
+
+def without_translation(bus: Bus) -> list[Region]:
+    """All addresses of a guest whose MMU is off, in order."""
+    return [Region(start, end, *kind) for start, end, kind in _pieces(bus, 0, TOP, "rwx")]
 
 
 def _pieces(bus: Bus, start: int, end: int, access: str) -> list[_Span]:

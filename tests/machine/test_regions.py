@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from armprobe import machine
 from armprobe.machine import MachineError, board, regions
 from armprobe.machine.mmu import PAGE, TranslationFault, TranslationRegisters, translate
-from armprobe.machine.regions import TOP, Region, region_at
+from armprobe.machine.regions import TOP, Region, region_at, without_translation
 
 guest = machine.load("demo", memory="16M")
 
@@ -147,6 +147,9 @@ def test_without_translation_it_is_the_board() -> None:
     assert region_at(guest.bus, by, board.RAM_BASE) == ram
     assert region_at(guest.bus, by, ram.end) == Region(ram.end, TOP, "", "")
     assert region_at(guest.bus, by, 0) == Region(0, board.GIC_DIST, "", "")
+    pieces = without_translation(guest.bus)
+    assert pieces == [region_at(guest.bus, by, piece.start) for piece in pieces]
+    assert [pieces[0].start, *(piece.end for piece in pieces)] == [*(piece.start for piece in pieces), TOP]
 
 
 @pytest.mark.parametrize("tcr", [1 << 7 | 1 << 23, 1 << 14 | 1 << 30, 0])
