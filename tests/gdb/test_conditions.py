@@ -21,7 +21,7 @@ EXPRESSIONS = [
     "(short) (size * 12345) / -7 > 100",
     "workload.round == 0 ? size > 500 : size < 500",
     "(size << 60 >> 62) == 3",
-    "((unsigned) $sctlr_el1 & 1) == 1 && (size ^ 0x55) > 400",
+    "((unsigned long) $sctlr_el1 & 1) == 1 && (size ^ 0x55) > 400",
 ]
 
 
