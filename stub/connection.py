@@ -28,7 +28,7 @@ from .framing import (
 )
 from .target import BreakKind, StopEvent, Target, TargetError
 from .tracing import Experiment, TraceFrame
-from .wire import MalformedPacket, to_hex
+from .wire import MalformedPacket, of_process, to_hex
 
 T = TypeVar("T")
 
@@ -187,7 +187,7 @@ class Connection:
     def stop_reply(self, expedited: bool = True) -> bytes:
         """The reply that says so, with the first registers; to a client that let go, that there is no process."""
         if self._released:
-            return b"W00"
+            return b"W00" + of_process(self.client_words)
         return stop_reply.encode(self.stop, self.target, self.registers, self.client_words, expedited)
 
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:

@@ -7,7 +7,7 @@ from armprobe.machine.semihosting import FileCall
 
 from .aarch64 import RegisterTable
 from .target import BreakKind, StopEvent, Target
-from .wire import THREAD, to_hex
+from .wire import of_process, thread_id, to_hex
 
 log = logging.getLogger("armprobe.stub")
 
@@ -20,7 +20,7 @@ def encode(
 ) -> bytes:
     """The reply for `event`, with the reasons the client has said it understands and the registers it needs first."""
     if event.exit_code is not None:
-        return b"W%02x" % (event.exit_code & 0xFF)
+        return b"W%02x%b" % (event.exit_code & 0xFF, of_process(client_words))
     reason = b""
     if event.watch is not None:
         kind, address = event.watch
@@ -31,7 +31,7 @@ def encode(
     elif (word := _BREAK_REASONS.get(event.kind)) in client_words:
         reason = b"%b:;" % word.encode()
     registers = _expedited(target, table) if expedited else b""
-    return b"T%02x%bthread:%b;%b" % (event.signal & 0xFF, registers, THREAD, reason)
+    return b"T%02x%bthread:%b;%b" % (event.signal & 0xFF, registers, thread_id(client_words), reason)
 
 
 def request(call: FileCall) -> bytes:

@@ -9,8 +9,9 @@ import binascii
 import re
 
 _HEX = re.compile(rb"[0-9a-fA-F]+")
-_THREADS = (b"-1", b"0", b"1")
+_OURS = (b"-1", b"0", b"1")
 THREAD = b"1"  # the machine has one CPU, which GDB sees as one thread
+PROCESS = b"1"  # and one program
 
 ADDRESS_SPACE = 1 << 64
 
@@ -63,11 +64,25 @@ def span(payload: bytes) -> tuple[int, int]:
 
 
 def names_the_thread(field: bytes) -> bool:
-    """Whether a thread-id names thread 1: by its number, as "any" (0) or as "all" (-1) (GDB manual, "Packets")."""
-    if field in _THREADS:
+    """Whether a thread-id names thread 1: by its number, as "any" (0) or as "all" (-1); before it may be the process,
+    pPROCESS.THREAD, or that alone (GDB manual, "Packets")."""
+    if field.startswith(b"p"):
+        process, dot, thread = field[1:].partition(b".")
+        return all([names_the_thread(each) for each in ([process, thread] if dot else [process])])
+    if field in _OURS:
         return True
     number(field)
     return False
+
+
+def thread_id(client_words: frozenset[str]) -> bytes:
+    """Thread 1, as a client with these features wants it written."""
+    return b"p%b.%b" % (PROCESS, THREAD) if "multiprocess" in client_words else THREAD
+
+
+def of_process(client_words: frozenset[str]) -> bytes:
+    """What then follows in the reply that says how a process has ended."""
+    return b";process:" + PROCESS if "multiprocess" in client_words else b""
 
 
 def nothing(payload: bytes) -> None:

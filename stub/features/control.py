@@ -3,7 +3,7 @@
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.wire import anything
+from armprobe.stub.wire import anything, of_process
 
 
 def _detach(connection: Connection, _: bytes) -> bytes:
@@ -20,7 +20,7 @@ def _kill(connection: Connection, _: bytes) -> bytes | None:
             connection.target.kill()
     finally:
         connection.let_go()
-    return None if extended else b"X09"
+    return None if extended else b"X09" + of_process(connection.client_words)
 
 
 def _kill_process(connection: Connection, _: bytes) -> bytes:

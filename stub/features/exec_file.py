@@ -8,12 +8,12 @@ and without this packet that no executable was specified: only a gdb that has a 
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Document, Feature
-from armprobe.stub.wire import THREAD
+from armprobe.stub.wire import PROCESS
 
 
 def _read(connection: Connection, annex: str) -> str | None:
     file = connection.target.exec_file
-    return file.name if file and annex in ("", THREAD.decode()) else None  # the annex is a process, none for this one
+    return file.name if file and annex in ("", PROCESS.decode()) else None  # the annex is a process, none for this one
 
 
 FEATURE = Feature(

@@ -6,7 +6,7 @@ GDB manual, "General Query Packets" and "Thread List Format".
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Document, Feature, PacketKind
-from armprobe.stub.wire import THREAD, MalformedPacket, names_the_thread, nothing, quote, to_hex
+from armprobe.stub.wire import MalformedPacket, names_the_thread, nothing, quote, thread_id, to_hex
 
 _CPU = "CPU 0"
 
@@ -26,20 +26,27 @@ def _extra(connection: Connection, ours: bool) -> bytes:
     return to_hex(_CPU) if ours else _answer(connection, ours)
 
 
-def _list(_: Connection, annex: str) -> str | None:
+def _list(connection: Connection, annex: str) -> str | None:
     if annex:
         return None
-    return f'<?xml version="1.0"?>\n<threads>\n<thread id="{THREAD.decode()}" core="0" name="{_CPU}"/>\n</threads>\n'
+    name = thread_id(connection.client_words).decode()
+    return f'<?xml version="1.0"?>\n<threads>\n<thread id="{name}" core="0" name="{_CPU}"/>\n</threads>\n'
+
+
+def _first(connection: Connection, _: None) -> bytes:
+    return b"l" if connection.released else b"m" + thread_id(connection.client_words)
 
 
 FEATURE = Feature(
     packets=(
         PacketKind("H", _parse_select, _answer),
         PacketKind("T", names_the_thread, _answer),
-        PacketKind("qC", nothing, lambda *_: b"QC" + THREAD),
-        PacketKind("qfThreadInfo", nothing, lambda connection, _: b"l" if connection.released else b"m" + THREAD),
+        PacketKind("qC", nothing, lambda connection, _: b"QC" + thread_id(connection.client_words)),
+        PacketKind("qfThreadInfo", nothing, _first),
         PacketKind("qsThreadInfo", nothing, lambda *_: b"l"),
         PacketKind("qThreadExtraInfo", names_the_thread, _extra),
     ),
     documents=(Document("threads", _list),),
+    # There is one process. But gdb 13 aborts at `record full` where the process has no number.
+    words=("multiprocess+",),
 )

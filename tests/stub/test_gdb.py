@@ -72,7 +72,7 @@ def gdb(command: list[str]) -> Gdb:
 
 
 def test_attach(gdb: Gdb) -> None:
-    assert gdb() == "0x0000000040000000 in ?? ()\n[Inferior 1 (Remote target) detached]\n"
+    assert gdb() == "0x0000000040000000 in ?? ()\n[Inferior 1 (process 1) detached]\n"
 
 
 def test_registers(gdb: Gdb, target: FakeTarget) -> None:
@@ -181,7 +181,7 @@ def test_unreadable_memory(gdb: Gdb) -> None:
 
 def test_threads_and_symbols(gdb: Gdb) -> None:
     said = gdb("info threads", "thread 1")
-    assert re.search(r'^\* 1 +Thread 1 "CPU 0"', said, re.MULTILINE)
+    assert re.search(r'^\* 1 +Thread 1\.1 +"CPU 0"', said, re.MULTILINE)
     assert "warning" not in said
 
 
@@ -207,14 +207,14 @@ def test_detach_and_attach_again(gdb: Gdb, server: Server, target: FakeTarget) -
 
 def test_kill(gdb: Gdb, server: Server, target: FakeTarget) -> None:
     said = gdb("stepi", "kill", f"target remote {server.address}", "print $pc")
-    assert "[Inferior 1 (Remote target) killed]\n" in said
+    assert "[Inferior 1 (process 1) killed]\n" in said
     assert "$1 = (void (*)()) 0x40000000\n" in said
     assert target.calls == ["attach", "kill", "detach", "attach", "detach"]
 
 
 def test_power_off(gdb: Gdb, target: FakeTarget) -> None:
     target.powers_off_at = BASE + 0x20
-    assert "[Inferior 1 (Remote target) exited normally]\n" in gdb("continue")
+    assert "[Inferior 1 (process 1) exited normally]\n" in gdb("continue")
 
 
 def test_control_c(command: list[str], target: FakeTarget) -> None:
