@@ -208,7 +208,7 @@ class Packets:
         pc = random.choice(self._functions)
         return random.choice(
             (
-                *(b"vCont;c", b"vCont;c", b"c", b"s", b"vCont;s:1;c", b"C05", b"S02", b"?", b"vCont?"),
+                *(b"vCont;c", b"vCont;c:p1.-1", b"c", b"s", b"vCont;s:1;c", b"C05", b"S02", b"?", b"vCont?"),
                 *(b"vCont;r%x,%x:1" % (pc, pc + 64), b"c%x" % pc, b"s%x" % self._address()),
             )
         )
