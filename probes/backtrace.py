@@ -96,7 +96,9 @@ class Walker:
         return records
 
     def _registers(self) -> SavedRegs:
-        """The CPU's, with x30 as it would be without kretprobes."""
+        """The CPU's, with x30 as it would be without kretprobes; in a return handler those of the caller."""
+        if self._unwind.returning is not None:
+            return self._unwind.returning
         cpu = self._machine.registers
         general = [cpu.x[i] for i in range(30)]
         return SavedRegs((*general, self._unwind.x30, cpu.sp, cpu.pc, cpu.pstate))

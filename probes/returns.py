@@ -18,7 +18,7 @@ from .instances import Instances
 from .journal import JOURNAL_SIZE, Journal
 from .kprobe import Kprobe, PreHandler
 from .kretprobe import Kretprobe, KretprobeInstance
-from .pt_regs import NZCV, PtRegs, StackRegs
+from .pt_regs import NZCV, PtRegs, SavedRegs, StackRegs
 from .record import Stage
 from .recorder import Recorder
 from .rules import HitRules
@@ -60,6 +60,7 @@ class Returns:
         self.instances = Instances(self._journal)
         self.memory = InstanceMemory(machine, text, rules.frees_instances)
         self.trampoline = 0  # its address, 0 while there is none
+        self.returning: SavedRegs | None = None  # in a return handler: the caller's registers, its x30 apart
         self._places: list[int] = []  # where it has ever been, as snapshots may have it there
         # current_kprobe while return handlers run; and, where that is the design, what the trampoline has on it.
         self._site = Site(0, _NOP, _NOP, decode(_NOP), stepping)
@@ -273,6 +274,7 @@ class Returns:
             for instance in chain:
                 instance.ret_addr = correct
                 if instance.rp is not None:
+                    self.returning = SavedRegs((*regs.regs[:30], correct, regs.sp, correct, regs.pstate))
                     self._handle_one(instance, instance.rp, regs)
             if self._rules.masks_returns:
                 dispatcher.handler_daif = daif
@@ -283,6 +285,8 @@ class Returns:
                 self.instances.link(instance)
             again()
             raise
+        finally:
+            self.returning = None
 
     def _handle_one(self, instance: KretprobeInstance, rp: Kretprobe, regs: PtRegs) -> None:
         if rp.record or rp.stop or rp.condition:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from armprobe.machine import Machine
 
 from .kretprobe import KretprobeInstance
+from .pt_regs import SavedRegs
 from .recorder import Recorder
 from .returns import Returns
 
@@ -42,6 +43,11 @@ class Unwind:
         self._recorder = recorder
         self._displaced: list[_Displaced] = []
         self.records: Callable[[], Collection[int]] = lambda: ()  # the addresses of the frame records now
+
+    @property
+    def returning(self) -> SavedRegs | None:
+        """In a return handler: the registers of the caller that the function has returned to, its x30 apart."""
+        return self._returns.returning
 
     def caller(self, address: int, sp: int) -> int:
         """What is at `address`: where the function returns to that was entered with `sp` or with a stack pointer above.

@@ -8,8 +8,6 @@ costs, what return handlers see, and that a backtrace has the real return addres
 
 from __future__ import annotations
 
-import struct
-
 import pytest
 
 from armprobe import machine
@@ -122,21 +120,9 @@ def test_kretprobes(demo: machine.Machine, kprobes: Kprobes) -> None:
     assert kprobes.errors == []
 
 
-def callers(demo: machine.Machine, kprobes: Kprobes, regs: PtRegs, limit: int = 4) -> list[int]:
-    """The return addresses from pt_regs on: its PC, then those in the frame records from x29 on (AAPCS64, 6.4.6).
-
-    Where a record has a trampoline's, the call that waits there knows the real one, as kretprobe_find_ret_addr() does.
-    """
-    trampolines = {address for address in (regs.regs[30],) if address in demo.scratch}
-    waiting = sorted((each.sp, each.ret_addr) for each in kprobes.outstanding)
-    found, frame = [regs.pc], regs.regs[29]
-    while frame and len(found) < limit:
-        following, address = struct.unpack("<2Q", demo.memory.read(frame, 16))
-        if address in trampolines:
-            address = next(real for sp, real in waiting if sp > frame)
-        found.append(address)
-        frame = following
-    return found
+def callers(kprobes: Kprobes) -> list[int]:
+    """Where the callers of the code that the guest is in will go on."""
+    return [frame.pc for frame in kprobes.backtrace().frames if frame.called]
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -150,7 +136,7 @@ def test_stacktrace_on_kretprobe(demo: machine.Machine, kprobes: Kprobes, nested
     expected: list[list[int]] = []
 
     def entered(p: Kprobe, regs: PtRegs) -> None:
-        expected.append([regs.regs[30], *callers(demo, kprobes, regs)[1:]])
+        expected.append(callers(kprobes))
 
     probe = kprobes.register_kprobe(Kprobe("kmem_cache_alloc", pre_handler=entered, record=False))
     demo.run(until="list_round")
@@ -161,7 +147,8 @@ def test_stacktrace_on_kretprobe(demo: machine.Machine, kprobes: Kprobes, nested
 
     def returned(ri: KretprobeInstance, regs: PtRegs) -> None:
         assert ri.ret_addr == regs.pc
-        traces.append(callers(demo, kprobes, regs))
+        traces.append([regs.pc, *callers(kprobes)])
+        assert kprobes.backtrace().frames[0].pc == regs.pc
 
     kprobes.register_kretprobe(Kretprobe("kmem_cache_alloc", handler=returned, record=False))
     if nested:
