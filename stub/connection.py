@@ -190,20 +190,21 @@ class Connection:
             return b"W00" + of_process(self.client_words)
         return stop_reply.encode(self.stop, self.target, self.registers, self.client_words, expedited)
 
-    def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
-        """Start the machine; the stop reply is sent once it has stopped."""
+    def run(self, start: Callable[[Callable[[StopEvent], None]], None]) -> None:
+        """Have `start` set the machine going, and call what it is given once that has stopped; then the stop reply is
+        sent."""
         self.frame = None
         self.calling = False
         with self._busy() as activity:
-            self.target.resume(step, range, lambda event: self.post(partial(self._stopped, activity, event)))
+            start(lambda event: self.post(partial(self._stopped, activity, event)))
+
+    def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
+        """Start the machine."""
+        self.run(partial(self.target.resume, step, range))
 
     def answer(self, result: int, errno: int, interrupted: bool) -> None:
-        """Go on with what the client's files gave; the stop reply is sent once the machine has stopped."""
-        interrupted |= self._call_interrupted
-        self.calling = False
-        with self._busy() as activity:
-            done: Callable[[StopEvent], None] = lambda event: self.post(partial(self._stopped, activity, event))  # noqa: E731
-            self.target.answer(result, errno, interrupted, done)
+        """Go on with what the client's files gave."""
+        self.run(partial(self.target.answer, result, errno, interrupted or self._call_interrupted))
 
     def run_aside(self, work: Callable[[], bytes]) -> None:
         """Do `work` on another thread while this one goes on watching the client; its result is the reply."""
