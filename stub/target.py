@@ -193,7 +193,8 @@ class Target(Protocol):
         a step may be before this returns.
 
         With `step`, one instruction is executed; with `range` (start, end) too, instructions are stepped until pc is
-        outside start <= pc < end. No break- or watchpoint stops the first instruction.
+        outside start <= pc < end. A breakpoint right here stops no step, but a machine that is to go on freely, before
+        it has executed anything: a client steps first. No watchpoint stops an instruction that one has just stopped.
         """
 
     def answer(self, result: int, errno: int, interrupted: bool, done: Callable[[StopEvent], None]) -> None:
