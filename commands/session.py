@@ -20,6 +20,7 @@ from armprobe.machine import (
     Owner,
     Stop,
     StopReason,
+    WatchHit,
     load,
 )
 from armprobe.machine.frame import Frame
@@ -79,6 +80,7 @@ class Session:
         self._controlled = False
         self._was_running = False
         self._stepping = False
+        self._telling = False  # whether that is to tell of a watchpoint
         self._range: tuple[int, int] | None = None  # of the last step
         self.lends_files = False  # whether a debugger's files are the guest's to ask for
         # With what removes each, and what decides whether it stops; None for watchpoints.
@@ -369,6 +371,7 @@ class Session:
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         """Set the guest going and return."""
         tracing, self._stepping, self._range = self._tracing, step, range
+        self._telling = step and self._changes_watched()
         if not step:
             self._start(functools.partial(tracing.run, self._run_on), done)
         elif range is None:
@@ -461,5 +464,10 @@ class Session:
         except MachineError as error:
             raise TargetError(_EFAULT, str(error)) from error
 
+    def _changes_watched(self) -> bool:
+        """Whether the access about to be made is one that a debugger tells of once it has stepped over it."""
+        hit = self.stop.detail
+        return isinstance(hit, WatchHit) and hit.value != hit.before
+
     def _event(self, stop: Stop) -> StopEvent:
-        return stop_event(stop, self.machine, self._breaks, self._stepping)
+        return stop_event(stop, self.machine, self._breaks, self._stepping and not self._telling)

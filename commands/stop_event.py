@@ -16,7 +16,10 @@ WATCH_KINDS: Final = {BreakKind.WRITE: "write", BreakKind.READ: "read", BreakKin
 
 
 def stop_event(stop: Stop, machine: Machine, breaks: Iterable[tuple[BreakKind, int, int]], stepping: bool) -> StopEvent:
-    """What `stop` is to a debugger that has inserted `breaks` (kind, address and length), and steps or not."""
+    """What `stop` is to a debugger that has inserted `breaks` (kind, address and length), and steps or not.
+
+    `stepping` is not for a step over the access that a watchpoint stopped before: only SIGTRAP has gdb tell of that.
+    """
     match stop.reason:
         case StopReason.BREAKPOINT:
             kinds = {kind for kind, address, _ in breaks if address == stop.address}

@@ -230,6 +230,25 @@ def test_probes_and_breakpoints_at_one_place(gdb: GdbSession, session: Session) 
     assert probe.hits == 3
 
 
+def test_a_probe_and_a_watchpoint_at_one_store(gdb: GdbSession) -> None:
+    """gdb steps over the store before it tells of it, which is where the probe stops: there is one stop for both."""
+    gdb.execute("tbreak *workload_round")
+    gdb.continue_to_stop()
+    gdb.execute("watch workload.random")
+    stop = gdb.continue_to_stop()
+    assert stop.pc is not None
+    gdb.execute(f"kprobe {stop.pc - 4:#x} stop=pre,post")
+    for hit in (1, 2):
+        before = gdb.evaluate("workload.random")
+        assert gdb.continue_to_stop().pc == stop.pc - 4
+        assert gdb.evaluate("$_stage") == '"pre"'
+        both = gdb.continue_to_stop()
+        assert (both.reason, both.pc, both.raw["value"]["old"]) == ("watchpoint-trigger", stop.pc, before)
+        assert both.raw["value"]["new"] == gdb.evaluate("workload.random") != before
+        assert f"stage post, hit {hit}" in both.console
+        assert gdb.evaluate("$_stage") == '"post"'
+
+
 def test_a_probe_stops_a_line_step(gdb: GdbSession, demo: Demo) -> None:
     """A probe on an instruction in the midst of the line that gdb steps over."""
     start, size = demo.symbols["string_round"]
