@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterable
@@ -43,12 +44,14 @@ def _decode(session: Session, arguments: Arguments, out: Out) -> None:
     elif what.partition("+")[0] in session.machine.symbols:
         for era in eras:
             _decode_function(session, what, era, out)
-    elif Path(what).exists():
+    elif what and Path(what).exists():
         code = read_code(Path(what))
         for era in eras:
             _decode_file(what, code, era, out)
     else:
         reason = _refusal(session, what)
+        if re.fullmatch("[0-9a-fA-F]{8}", what):
+            reason += f" (the instruction is 0x{what})"
         raise CommandError(f"{reason}; nor is there a file of that name" if reason else f"nothing is known of {what!r}")
 
 

@@ -145,6 +145,7 @@ def test_check_of_many_counts_the_refused(session: Session) -> None:
         ("decode kfre", "did you mean kfree"),
         ("decode 0x1ffffffff", "has more than 32 bits"),
         ("decode 0xzz", "is not a number"),
+        ("decode d503201f", "the instruction is 0xd503201f"),
         ("decode jiffies", "jiffies is data"),
         ("decode kfree+2x", "is not a number"),
         ("decode /", "cannot be read"),
