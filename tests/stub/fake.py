@@ -34,7 +34,7 @@ class FakeTarget:
         self.points: set[tuple[BreakKind, int, int]] = set()
         self.deciders: dict[tuple[BreakKind, int, int], Decide] = {}
         self.persistent: set[tuple[BreakKind, int, int]] = set()
-        self.traces: dict[int, tuple[Callable[[Scene], int], Callable[[Scene], None] | None]] = {}
+        self.traces: dict[int, list[tuple[Callable[[Scene], int], Callable[[Scene], None] | None]]] = {}
         self.shown = ""
         self.stores: dict[int, int] = {}  # the address of the instruction, the address of the word it increments
         self.loads: dict[int, int] = {}
@@ -153,8 +153,7 @@ class FakeTarget:
                 return StopEvent(5, "call", call=self.asks.pop(pc))
             if executed and (watch := self._watch_hit(pc)):
                 return StopEvent(5, "watchpoint", watch=watch, text=self.text)
-            if pc in self.traces:
-                hit, stepped = self.traces[pc]
+            for hit, stepped in self.traces.get(pc, []):
                 left = hit(self)
                 if stepped:
                     following += [stepped] * left
@@ -207,11 +206,13 @@ class FakeTarget:
         self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
     ) -> Callable[[], None]:
         self._at(address)
-        assert address not in self.traces
-        self.traces[address] = (hit, stepped if steps else None)
+        trace = (hit, stepped if steps else None)
+        self.traces.setdefault(address, []).append(trace)
 
         def remove() -> None:
-            self.traces.pop(address, None)
+            left = [each for each in self.traces.pop(address, []) if each is not trace]
+            if left:
+                self.traces[address] = left
 
         return remove
 

@@ -260,8 +260,11 @@ class Packets:
     def _search(self) -> bytes:
         random = self._random
         start, length = self._address(), random.choice((16, 0x1000, self._number()))
-        if random.randrange(2):
-            return b"qCRC:%x,%x" % (start, length)
+        match random.randrange(4):
+            case 0:
+                return b"qMemoryRegionInfo:%x" % start
+            case 1:
+                return b"qCRC:%x,%x" % (start, length)
         return b"qSearch:memory:%x;%x;%b" % (start, length, random.randbytes(random.randrange(1, 6)))
 
     def _other(self) -> bytes:

@@ -18,6 +18,7 @@ SEEDS = [
     *b"QTDV:5:1:0:61 QTEnable:1:40000010 QTDisable:1:40000010 QTro:40000000,40000100 qTfP qTsP qTfV qTsV".split(),
     *b"qTP:1:40000010 qTV:5 qTBuffer:0,100 QTBuffer:size:1000 QTBuffer:circular:1 QTDisconnected:1".split(),
     *b"QTNotes:user:61;notes:62 QTFrame:tdp:1 QTFrame:pc:40000010 qXfer:traceframe-info:read::0,fff".split(),
+    *b"qXfer:memory-map:read::0,fff qMemoryRegionInfo:40000000 qMemoryRegionInfo:ffffffffffffffff".split(),
     *b"qArmprobe.complete:6c qArmprobe.commands qArmprobe.stop D;1 vKill;1 G00 k".split(),
 ]
 
