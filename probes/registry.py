@@ -160,11 +160,11 @@ class Kprobes(Recorded):
             )
         self._refuse_unfit(probe, Jprobe)
         address, symbol = self._addresses.resolve(probe.kp)
-        if address != symbol.address:
-            raise ProbeError(errno.EINVAL, f"{probe.name} is not the entry of a function, where its arguments are")
         self._jprobes.prepare(probe)
         probe.kp.addr = address
         self._add(probe.kp, address, symbol)
+        if address != symbol.address:  # register_jprobes() looks at where `entry` is, not at where the probe is
+            probe.warnings.append(f"{probe.name} is not the entry of a function, where its arguments are")
         return probe
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
