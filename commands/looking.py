@@ -118,6 +118,9 @@ def _info(session: Session, arguments: Arguments, out: Out) -> None:
     else:
         stop: Stop = session.stop
         out(f"guest         {session.name} ({machine.kind}), {len(machine.symbols):,} symbols\n")
+        if machine.kind == "linux":
+            modules = ", ".join(machine.symbols.modules) or machine.symbols.why_no_modules or "none"
+            out(f"modules       {modules}\n")
         out(f"memory        {machine.ram.size >> 20} MiB at {machine.ram.base:#x}\n")
         out(f"CPU           {machine.cpu.model}, pstate {pstate_text(machine.registers.pstate)}\n")
         out(f"instructions  {machine.instructions:,}\n")

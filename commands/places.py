@@ -40,8 +40,9 @@ def place(session: Session, word: str) -> int:
 
 
 def complete_symbol(session: Session, word: str) -> Iterable[str]:
-    """Symbols that begin with `word`."""
-    return session.machine.symbols.matching(word, _CANDIDATES)
+    """Symbols and modules that begin with `word`."""
+    symbols = session.machine.symbols
+    return [*symbols.matching(word, _CANDIDATES), *(f"{module}:" for module in symbols.modules)]
 
 
 def name_or_address(session: Session, function: Symbol) -> str | int:

@@ -133,7 +133,7 @@ class Session:
 
     def status(self) -> str:
         """One line on where things stand, for a prompt's toolbar."""
-        state = "running" if self._owner.running else self.describe(self.stop)
+        state = "running" if self._owner.running else self._owner.call_briefly(self.describe, self.stop)
         return "  ".join(filter(None, (self.name, state, f"gdb: {self.stub_address}" if self.stub_address else "")))
 
     def on_notice(self, callback: Callable[[str], None]) -> None:

@@ -193,7 +193,11 @@ class Symbols:
         return f" [{module}]" if module else ""
 
     def matching(self, prefix: str, limit: int) -> list[str]:
-        """At most `limit` names that start with `prefix`, in alphabetical order."""
+        """At most `limit` names that start with `prefix`, in alphabetical order; of a module's, with "module:"."""
+        module, colon, rest = prefix.partition(":")
+        if colon:
+            among = self.modules.get(module)
+            return [] if among is None else [f"{module}:{name}" for name in among.matching(rest, limit)]
         names = self._sorted_names
         first = bisect_left(names, prefix)
         own = itertools.takewhile(lambda name: name.startswith(prefix), names[first : first + limit])

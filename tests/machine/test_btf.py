@@ -44,6 +44,27 @@ def test_offsets(member: str, offset: int) -> None:
     assert Btf(btf()).offset("pair", member) == offset
 
 
+def test_size() -> None:
+    assert Btf(btf()).size("pair") == 24
+    with pytest.raises(MachineError, match="no struct int"):
+        Btf(btf()).size("int")
+
+
+def test_structs_in_themselves() -> None:
+    """As no compiler makes them: each of 40 has the one before it twice, the first has the last."""
+    others = [(number - 2) % 40 + 1 for number in range(1, 41)]
+    types = [struct.pack("<9I", 0, kind(STRUCT, 2), 8, 0, other, 0, 0, other, 0) for other in others]
+    types.append(struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 40, 0))
+    with pytest.raises(MachineError, match="no member first in a struct pair"):
+        Btf(btf(b"".join(types))).offset("pair", "first")
+
+
+def test_a_type_that_is_not_there() -> None:
+    types = struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 99, 0)
+    with pytest.raises(MachineError, match="makes no sense"):
+        Btf(btf(types)).offset("pair", "first")
+
+
 @pytest.mark.parametrize(("structure", "member"), [("pair", "third"), ("pair", "int"), ("int", "first"), ("no", "no")])
 def test_what_is_not_there(structure: str, member: str) -> None:
     with pytest.raises(MachineError, match=f"no member {member} in a struct {structure}"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 
@@ -64,11 +64,18 @@ def fetch(reference: Reference) -> KernelFiles:
     """
     try:
         files = fetch_kernel(suite=reference.suite)
-        if files.kernel_version.startswith(reference.version):
-            return files
-        missing = f"apt offers Linux {files.kernel_version}, and what is compared are the rules of {reference.version}*"
     except DebianError as error:
-        missing = str(error)
+        missing(str(error), reference)
+    if not files.kernel_version.startswith(reference.version):
+        missing(
+            f"apt offers Linux {files.kernel_version}, and what is compared are the rules of {reference.version}*",
+            reference,
+        )
+    return files
+
+
+def missing(what: str, reference: Reference) -> NoReturn:
+    """Fail or skip, as `fetch` does."""
     if EVERYTHING or (os.environ.get("CI") and not reference.suite):
-        pytest.fail(missing)
-    pytest.skip(missing)
+        pytest.fail(what)
+    pytest.skip(what)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What we read of the modules that stock kernels have loaded, against what those say themselves.
+
+/proc/modules, /proc/kallsyms and sprint_symbol() are the kernel's own readings of the same lists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from armprobe import machine
+from armprobe.commands import CommandError, GdbSession, Session
+from armprobe.commands.debian import DebianError
+from armprobe.machine import Machine, MachineError
+from armprobe.machine.btf import Btf
+from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
+from armprobe.probes.record import symbol_and_size
+
+from ..linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
+from .references import REFERENCES, fetch, missing
+from .stock_modules import NAMES, booted, stock_modules
+
+GFP_ATOMIC = 0xA20
+SIGNED = b"~Module signature appended~\n"  # Documentation/admin-guide/module-signing.rst
+RENAMED = "dummy_setup", "dummy_putse"
+SYMBOL = re.compile(r"^(\w+) (\w) (\S+)\s\[(\w+)\]$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module", params=REFERENCES)
+def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A guest of each stock kernel with some of its own modules, and one of them with another name in it."""
+    reference = REFERENCES[request.param]
+    files = fetch(reference)
+    try:
+        modules = stock_modules(files, reference.suite)
+    except DebianError as error:
+        missing(str(error), reference)
+    old, new = (name.encode() for name in RENAMED)
+    modules["edited"] = modules["dummy"].replace(old, new).removesuffix(SIGNED)  # nobody's signature is on that
+    return booted(files, modules, tmp_path_factory.mktemp("modules"))
+
+
+@pytest.fixture
+def guest(snapshot: Path) -> Machine:
+    return machine.load(snapshot)
+
+
+@pytest.fixture
+def shell(guest: Machine) -> Shell:
+    shell = Shell(guest)
+    shell.run("dmesg -n 1")
+    return shell
+
+
+def insmod(shell: Shell, *names: str) -> None:
+    for name in names:
+        assert shell.run(f"insmod /{name}.ko") == ""
+
+
+def loaded(shell: Shell) -> list[str]:
+    """As /proc/modules has them, the latest first."""
+    return [line.split()[0] for line in shell.run("cat /proc/modules").splitlines()]
+
+
+def kallsyms(shell: Shell) -> dict[str, list[tuple[int, str, str]]]:
+    """Address, type letter and name of the symbols of each module, but for mapping symbols, which we leave out."""
+    rows: dict[str, list[tuple[int, str, str]]] = {}
+    for address, letter, name, module in SYMBOL.findall(shell.run("grep '\\]$' /proc/kallsyms")):
+        if not re.match(r"\$[xd]", name):
+            rows.setdefault(module, []).append((int(address, 16), letter.lower(), name))
+    return {module: sorted(symbols) for module, symbols in rows.items()}
+
+
+def test_they_are_what_the_guest_says(guest: Machine, shell: Shell) -> None:
+    assert dict(guest.symbols.modules) == {}
+    insmod(shell, *NAMES)
+    assert list(guest.symbols.modules) == loaded(shell) == list(reversed(NAMES))
+    theirs = kallsyms(shell)
+    assert min(map(len, theirs.values())) >= 5
+    ours = {
+        module: sorted((symbol.address, symbol.name, symbol.kind == "function") for symbol in symbols)
+        for module, symbols in guest.symbols.modules.items()
+    }
+    assert ours == {
+        module: sorted((address, name, letter in "tw") for address, letter, name in rows)
+        for module, rows in theirs.items()
+    }
+
+
+def test_addresses_in_them(guest: Machine, shell: Shell) -> None:
+    """Every instruction of their functions, and what lies behind those, as the kernel prints it (%pS)."""
+    insmod(shell, *NAMES)
+    kmalloc = "__kmalloc" if "__kmalloc" in guest.symbols else "__kmalloc_noprof"
+    buffer = guest.call(kmalloc, 4096, GFP_ATOMIC)
+    names: dict[int, set[str]] = {}
+    for symbols in guest.symbols.modules.values():
+        for symbol in symbols:
+            names.setdefault(symbol.address, set()).add(symbol.name)
+    compared = 0
+    for symbols in guest.symbols.modules.values():
+        for symbol in symbols.functions():
+            end = symbol.address + symbol.size
+            for address in {*range(symbol.address, min(end, symbol.address + 64), 4), end - 4}:
+                length = guest.call("sprint_symbol", buffer, address)
+                theirs = guest.memory.read(buffer, length).decode()
+                ours = symbol_and_size(guest.symbols, address)
+                assert ours.partition("+")[1:] == theirs.partition("+")[1:]
+                start = address - int(theirs.partition("+")[2].partition("/")[0], 16)
+                assert {ours.partition("+")[0], theirs.partition("+")[0]} <= names[start]
+                compared += 1
+    assert compared > 100
+
+
+def test_they_come_and_go(guest: Machine, shell: Shell) -> None:
+    insmod(shell, *NAMES)
+    first = guest.symbols.modules["dummy"]
+    assert guest.symbols.modules["dummy"] is first, "read anew only when it has changed"
+    assert shell.run("rmmod net_failover") == ""  # from between the others
+    assert list(guest.symbols.modules) == loaded(shell) == ["dummy", "failover"]
+    assert guest.symbols.modules["dummy"] is first
+    assert "net_failover_create" not in guest.symbols
+    assert shell.run("rmmod dummy failover") == ""
+    assert dict(guest.symbols.modules) == {}
+    insmod(shell, "dummy")
+    assert list(guest.symbols.modules) == ["dummy"]
+
+
+def test_another_in_the_same_place(guest: Machine, shell: Shell) -> None:
+    """A module that is edited, built and loaded again between two looks, at the same addresses as before."""
+    old, new = RENAMED
+    insmod(shell, "dummy")
+    before = guest.symbols[f"dummy:{old}"]
+    assert shell.run("rmmod dummy; insmod /edited.ko") == ""
+    assert old not in guest.symbols
+    assert guest.symbols[new].address == before.address
+
+
+def test_restored_and_saved(guest: Machine, shell: Shell, tmp_path: Path) -> None:
+    empty = guest.snapshot()
+    insmod(shell, "dummy")
+    rows = list(guest.symbols.modules["dummy"])
+    guest.save(tmp_path / "saved")
+    assert list(machine.load(tmp_path / "saved").symbols.modules["dummy"]) == rows
+    full = guest.snapshot()
+    guest.restore(empty)
+    assert dict(guest.symbols.modules) == {}
+    guest.restore(full)
+    assert list(guest.symbols.modules["dummy"]) == rows
+
+
+def test_initialisation(guest: Machine, shell: Shell) -> None:
+    """A module's own initialisation is probed while it is about to run; afterwards the kernel frees that code."""
+    kprobes = Kprobes(guest)
+    inits: list[Kprobe] = []
+
+    def coming(p: Kprobe, regs: PtRegs) -> None:
+        inits.append(kprobes.register_kprobe(Kprobe("dummy:init_module")))
+
+    kprobes.register_kprobe(Kprobe("do_init_module", pre_handler=coming))
+    insmod(shell, "dummy")
+    assert kprobes.errors == []
+    (init,) = inits
+    assert [hit.stage.value for hit in kprobes.hits if hit.probe is init] == ["pre", "post"]
+    shell.run("sleep 1")
+    assert init.gone
+    assert "init_module" not in [symbol.name for symbol in guest.symbols.modules["dummy"]]
+    with pytest.raises(ProbeError, match="ENOENT"):
+        kprobes.register_kprobe(Kprobe(addr=init.addr))
+
+
+def test_in_a_session(snapshot: Path) -> None:
+    with Session(snapshot) as session:
+        shell = Shell(session.machine)
+        run = session._owner.call
+        with pytest.raises(CommandError, match="no module dummy is loaded"):
+            session.run("kprobe dummy:dummy_dev_init")
+        run(shell.run, "insmod /dummy.ko")
+        assert {"dummy:", "dummy_dev_init"} <= set(session.complete("kprobe dum"))
+        assert session.complete("kprobe dummy:dummy_dev_i") == ["dummy:dummy_dev_init"]
+        assert "modules       dummy\n" in session.run("info")
+        address = f"{session.machine.symbols['dummy_dev_init'].address:#018x}"
+        assert session.run(f"symbols {address}") == f"{address} dummy_dev_init [dummy]\n"
+        assert session.run("disassemble dummy:dummy_dev_init+8 1").startswith("dummy_dev_init+0x8 [dummy]:\n")
+        session.run("kprobe dummy:dummy_*")
+        session.run("kretprobe dummy_dev_init")
+        run(shell.run, "ip link add dummy9 type dummy")
+        said = session.run("trace")
+        assert re.search(r"\(dummy_dev_init\+0x0/0x\w+ \[dummy\]\)", said)
+        assert re.search(r"\(register_netdevice\+0x\w+/0x\w+ <- dummy_dev_init\)", said)
+        run(shell.run, "ip link del dummy9; rmmod dummy")
+        assert "GONE" in session.run("probes")
+        with pytest.raises(CommandError, match="no module dummy is loaded"):
+            session.run("kprobe dummy:dummy_dev_init")
+
+
+def test_in_gdb(snapshot: Path, gdb_path: str) -> None:
+    with Session(snapshot) as session:
+        session._owner.call(Shell(session.machine).run, "insmod /dummy.ko")
+        symbol = session.machine.symbols["dummy:dummy_dev_init"]
+        with GdbSession(session, gdb=gdb_path) as gdb:
+            assert f"{symbol.address:#x}" in gdb.execute("info address dummy_dev_init")
+            gdb.execute("kprobe dummy:dummy_dev_init")
+            gdb.execute("break *dummy_dev_init+4")
+            gdb.execute("monitor console ip link add dummy9 type dummy")
+            gdb.continue_to_stop(60)
+            assert "dummy_dev_init" in gdb.execute("frame")
+            assert "register_netdevice" in gdb.execute("backtrace")
+
+
+MEMBERS = ("state", "list", "name", "kallsyms", "core_layout", "mem")
+NONSENSE = (0, 1, 0xFF, 0xFFFF_FFFF, (1 << 64) - 1, 0xFFFF_8000_0000_0000, 0xFFFF << 48)
+
+
+class Struct:
+    """The `struct module` of the module that was loaded last, as the kernel's type information has it."""
+
+    def __init__(self, guest: Machine) -> None:
+        self.memory, types = guest.memory, Btf.of(guest)
+        self.head = guest.symbols.modules._head  # type: ignore[attr-defined]
+        self.address = self.memory.read_u64(self.head) - types.offset("module", "list")
+        self.members: dict[str, int] = {}
+        for member in MEMBERS:
+            with contextlib.suppress(MachineError):
+                self.members[member] = self.address + types.offset("module", member)
+        kallsyms = self.memory.read_u64(self.members["kallsyms"])
+        for member in ("symtab", "num_symtab", "strtab", "typetab"):
+            self.members[member] = kallsyms + types.offset("mod_kallsyms", member)
+
+    @contextlib.contextmanager
+    def having(self, member: str, data: bytes) -> Iterator[None]:
+        """Meanwhile the member is something else."""
+        address = self.members[member]
+        before = self.memory.read(address, len(data))
+        self.memory.write(address, data)
+        try:
+            yield
+        finally:
+            self.memory.write(address, before)
+
+
+def test_nonsense_in_the_guests_memory(guest: Machine, shell: Shell) -> None:
+    """Nobody is hurt by it, it takes no time, and what it does not touch is still known."""
+    insmod(shell, *NAMES)
+    before = {name: list(symbols) for name, symbols in guest.symbols.modules.items()}
+    there = Struct(guest)
+    loops = [("list", address.to_bytes(8, "little")) for address in (there.members["list"], there.address)]
+    for member, data in [
+        *loops,
+        ("name", b"x" * 56),
+        ("name", b"\0" * 56),
+        *((member, value.to_bytes(8, "little")) for member in there.members for value in NONSENSE),
+    ]:
+        with there.having(member, data):
+            guest.step()
+            start = time.monotonic()
+            names = dict(guest.symbols.modules)
+            guest.symbols.at(there.address)
+            assert "dummy_dev_init" not in guest.symbols or "dummy" in guest.symbols.modules
+            assert time.monotonic() - start < 2, (member, data)
+            assert {"failover", "net_failover"} <= names.keys(), (member, data)
+        guest.step()
+        assert {name: list(symbols) for name, symbols in guest.symbols.modules.items()} == before
