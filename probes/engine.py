@@ -27,18 +27,15 @@ from .recorder import Recorder
 from .rules import HitRules, Status
 from .site import Site
 from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
+from .unexpected_steps import UnexpectedSteps
 
 STONE_IMM: Final = 0x6B73  # any that PSCI, the kretprobe trampoline and the guest's own hypercalls do not use
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
-_STEPS_SHOWN: Final = 3  # unexpected steps, before the machine stops for them
 _UNSEEN: Final = (
     "its instruction raised an exception in the slot that kprobes are not told of: the hit has no end, and probes are "
     "missed until reset_current_kprobe()"
 )
-
-
 _ACTIVE, _SS, _REENTER, _SSDONE = Status.HIT_ACTIVE, Status.HIT_SS, Status.REENTER, Status.HIT_SSDONE
-
 
 Flight = dict[str, Any]  # JSON
 
@@ -62,8 +59,8 @@ class Engine:
         self._machine = machine
         self._rules = rules
         self._name = name  # of the era
-        self._sites = sites
-        self.internal: dict[int, Site] = {}  # breakpoints that nobody registered: of the trampoline
+        self.sites = sites
+        self.internal: dict[int, Site] = {}  # breakpoints in the trampoline, which nobody registered there
         self._recorder = recorder
         self._frame = machine.cpu.frame
         self._words = self._frame.x
@@ -75,12 +72,13 @@ class Engine:
         self._instance: Kprobe | None = None  # whose handler is running
         self._flight: Flight | None = None  # what the state that the machine was put into has of it
         self._step_awaited = 0  # where the PC will be at the software step exception that ends a slot
-        self._unexpected_steps = 0
         self.moments = Moments(machine, sites, self.internal)
+        self._unexpected = UnexpectedSteps(machine, self.moments)
         # What to do with an instruction that has a breakpoint of the guest's, and with a BRK #6 that is not ours.
         self.guest_steps: Callable[[Frame, Site], None] = lambda frame, site: None
         self.guest_stepped: Callable[[Frame], bool] = lambda frame: False
         self.idle: Callable[[], None] = lambda: None  # told when a hit is over
+        self.home: Callable[[int], int] = lambda pc: pc  # where to go on after a site that was displaced
         # Gives x30 back for a stop at a function's entry; the result takes it again.
         self.return_address_shown: Callable[[], Callable[[bool], None]] = lambda: lambda same_caller: None
         machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint)
@@ -97,7 +95,8 @@ class Engine:
         ends = self._machine.dispatcher.resume is not None or self._machine.cpu.held
         hits = [] if ends else self._hits
         kept = [[hit.site.addr, hit.site.slot, hit.status, hit.saved_daif] for hit in hits if hit.site is not None]
-        return {"hits": kept, "step_awaited": self._step_awaited, "stone": self._stone}
+        displaced = ends and self.site is not None and bool(self.site.displaced)
+        return {"hits": kept, "step_awaited": self._step_awaited, "stone": self._stone, "displaced": displaced}
 
     @flight.setter
     def flight(self, flight: Flight) -> None:
@@ -121,7 +120,7 @@ class Engine:
 
     def _breakpoint(self, frame: Frame) -> bool:
         address = self._words[32]
-        site = self._sites.get(address)
+        site = self.sites.get(address)
         if site is None:
             site = self.internal.get(address)
         if site is None or not site.armed:
@@ -131,6 +130,8 @@ class Engine:
         if self.site is not None:
             return self._reenter(site, frame)
         self.site, self.status = site, _ACTIVE
+        if site.displaced:
+            self._words[32] = address - site.displaced
         skip = False
         for probe in site.active:
             if probe.disabled:  # by a handler before it
@@ -154,13 +155,14 @@ class Engine:
         if self._recorder.stop is not None:
             self._stop_before(site, skip)
         elif skip:
-            self._skipped()
+            self._skipped(site)
         else:
             self._step(site, frame, _SS)
         return True
 
-    def _skipped(self) -> None:
+    def _skipped(self, site: Site) -> None:
         """A pre-handler has set the PC itself."""
+        self._go_home(site)
         if self._rules.skip_ends_hit:
             self.over()
 
@@ -196,17 +198,15 @@ class Engine:
                 f"executed out of line; {self._name} stops with BUG() here, resuming steps over it"
             )
             self._machine.request_stop(
-                Stop(StopReason.PROBE, site.addr, reason), lambda frame: self._resume_reentered(site, frame)
+                Stop(StopReason.PROBE, site.addr, reason), lambda frame: self._step_reentered(site, frame)
             )
             return True
         for probe in site.probes:
             probe.nmissed += 1
-        self._push()
-        self.site = site
-        self._step(site, frame, _REENTER)
+        self._step_reentered(site, frame)
         return True
 
-    def _resume_reentered(self, site: Site, frame: Frame) -> None:
+    def _step_reentered(self, site: Site, frame: Frame) -> None:
         if frame.pc == site.addr:
             self._push()
             self.site = site
@@ -234,7 +234,7 @@ class Engine:
             self._unfollowed()
         elif site.simulator is not None:
             try:
-                site.simulator(site.original, site.addr, self.regs, self._machine.memory.read)
+                site.simulator(site.original, site.addr - site.displaced, self.regs, self._machine.memory.read)
             except MachineError:
                 # Its literal cannot be read: what executing it would raise. The probe is hit again if that is
                 # repaired.
@@ -264,39 +264,16 @@ class Engine:
     def _single_step(self, frame: Frame) -> bool:
         address, site = self._words[32], self.site
         if site is None or address != self._step_awaited:
-            return self._unexpected_step(frame, address)
-        self._step_awaited = self._unexpected_steps = 0
+            return self._unexpected.taken(frame, address, self.status)
+        self._step_awaited = self._unexpected.count = 0
         self.note("step exception, awaited")
         self._executed(site, frame)
         return True
 
     def _executed(self, site: Site, frame: Frame) -> None:
         site.stepping.finish(frame, self._saved_daif, self.status == _REENTER)
-        self._words[32] = site.addr + 4
+        self._words[32] = site.addr - site.displaced + 4
         self._stepped(site)
-
-    def _unexpected_step(self, frame: Frame, address: int) -> bool:
-        """single_step_handler() of arch/arm64/kernel/debug-monitors.c finds nobody who waits for it.
-
-        It says so, sets SPSR.SS again and returns: to the next of these, one instruction on.
-        """
-        if not self._machine.software_step.enabled(frame):
-            return False  # the guest's own doing
-        self._unexpected_steps += 1
-        where = self.moments.where(address)
-        self.note(f"Unexpected kernel single-step exception at EL1: {where}")
-        self._machine.software_step.exception_return(frame)
-        if self._unexpected_steps == _STEPS_SHOWN:
-            reason = (
-                "Unexpected kernel single-step exception at EL1: the step that was to end the instruction in a slot "
-                f"did not come there. It comes now, at {where}, where nobody waits for it, and at "
-                "each instruction from here on"
-            )
-            self._machine.request_stop(Stop(StopReason.PROBE, address, reason), self._forget_steps)
-        return True
-
-    def _forget_steps(self, frame: Frame) -> None:
-        self._unexpected_steps = 0  # they will come again, and so will the stop
 
     def note(self, what: str) -> None:
         """Tell the observer what happens now."""
@@ -305,9 +282,15 @@ class Engine:
     def _stepped(self, site: Site) -> None:
         """post_kprobe_handler: the instruction has been executed and the registers are as it left them."""
         if self.status == _REENTER:
+            self._go_home(site)
             self.pop()
         else:
             self.post(site)
+
+    def _go_home(self, site: Site) -> None:
+        """The PC is where handlers are told that it is: put it back."""
+        if site.displaced:
+            self._words[32] = self.home(self._words[32])
 
     def post(self, site: Site, then: Callable[[Frame], None] | None = None) -> None:
         """Run the post-handlers, which ends the hit; `then` gets the frame, unless its PC is moved at a stop."""
@@ -329,6 +312,7 @@ class Engine:
                     self.reset()
                     raise
         if self._recorder.stop is None:
+            self._go_home(site)
             self.over()
             if then is not None:
                 then(self._frame)
@@ -339,6 +323,7 @@ class Engine:
             self.over()  # only now: what is hit at the stop, by a debugger's call, is missed
             if then is not None and frame.pc == address:
                 then(frame)
+            self._go_home(site)
 
         self.stop_for_hit(address, resume)
 
@@ -351,7 +336,8 @@ class Engine:
 
     def _stop_before(self, site: Site, skip: bool) -> None:
         """Stop between the pre-handlers and the instruction, with the registers of the interrupted code."""
-        take_return_address = self.return_address_shown()
+        # Of a call that has come to the trampoline x30 is not given back, nor forgotten who called.
+        take_return_address = (lambda same_caller: None) if site.displaced else self.return_address_shown()
         words = self._words
         redirected = words[32]
         if skip and redirected in self._machine.scratch:  # to the code that calls a jprobe's entry
@@ -366,10 +352,11 @@ class Engine:
                 if words[32] == address:
                     words[32] = redirected
                 take_return_address(False)
-                self.over() if ended else self._skipped()
+                self.over() if ended else self._skipped(site)
             elif words[32] == address:
                 go_on(frame)
             else:
+                self._go_home(site)
                 self.over()
                 if words[30] != caller:
                     self._machine.dispatcher.resume = called
@@ -436,7 +423,7 @@ class Engine:
         return False
 
     def _fault_in_unfollowed_slot(self, frame: Frame) -> None:
-        for site in self._sites.values() if frame.pc in self._machine.scratch else ():
+        for site in self.sites.values() if frame.pc in self._machine.scratch else ():
             if site.slot == frame.pc:
                 frame.pc = site.addr
 
@@ -458,14 +445,13 @@ class Engine:
 
     def over(self) -> None:
         """The hit is over."""
-        self.site, self.status = None, Status.NONE
-        self._instance = None
+        self.site, self.status, self._instance = None, Status.NONE, None
         self.idle()
 
     def reset(self) -> None:
         """Forget any hit that was being handled."""
         self._previous.clear()
-        self._unexpected_steps = 0
+        self._unexpected.count = 0
         self.over()
 
     def restored_slots(self) -> set[int]:
@@ -483,6 +469,9 @@ class Engine:
             if self.site is not None:
                 self._push()
             self.site, self.status, self._saved_daif = find(address, slot), Status(status), daif
+        if flight["displaced"]:
+            self._words[32] = self.home(self._words[32])
+            self._frame.store()
 
     def enter_return_handler(self, site: Site, handled: bool) -> None:
         """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers.

@@ -19,6 +19,7 @@ from typing import Final
 from .journal import Journal
 from .kretprobe import Kretprobe, KretprobeInstance
 
+Pools = dict[str, list[int]]  # JSON
 _STACK: Final = 16 << 10  # bytes (THREAD_SIZE): what is farther away is on another stack
 
 
@@ -56,7 +57,7 @@ class Instances:
         self._put(instance)
         instance.order = next(self._order)
         serial = 0 if instance.rp is None else instance.rp.serial
-        instance.place = self._journal.add(instance.sp, instance.following, serial, instance.number)
+        instance.place = self._journal.add(instance.sp, instance.following, serial, instance.number, instance.memory)
 
     def unlink(self, sp: int, trampoline: int) -> list[KretprobeInstance]:
         """The instances of the function that returned with `sp`, newest first; empty if there is none.
@@ -125,18 +126,26 @@ class Instances:
         instance.ret_addr = instance.following = address
         self._journal.redirect(instance.place, address)
 
-    def restore(self, journal: int | None) -> None:
+    def pools(self) -> Pools:
+        """The guest's memory that unused instances occupy, by the serial number of their kretprobe."""
+        known = {str(rp.serial): [instance.memory for instance in rp.free] for rp in self._kretprobes.values()}
+        return {serial: memories for serial, memories in known.items() if any(memories)}
+
+    def restore(self, journal: int | None, pools: Pools) -> None:
         """The machine's memory is another: have outstanding what the journal at that address says.
 
-        Handlers of kretprobes that are still registered will be called; `data` is lost.
+        `pools` is what it was then. Handlers of kretprobes that are still registered will be called; `data` is lost.
         """
         self._by_sp.clear()
         self._sps.clear()
         for rp in self._kretprobes.values():
             rp.free = [KretprobeInstance(rp) for _ in range(rp.maxactive)]
+            for instance, memory in zip(rp.free, pools.get(str(rp.serial), ()), strict=False):
+                instance.memory = memory
         for place, entry in self._journal.resume(journal) if journal is not None else []:
             known = self._kretprobes.get(entry.serial)
             instance = known.free.pop() if known is not None and known.free else KretprobeInstance(None)
+            instance.memory = entry.memory
             instance.sp, instance.ret_addr, instance.number = entry.sp, entry.ret_addr, entry.number
             instance.following = entry.ret_addr
             instance.place = place

@@ -2,7 +2,8 @@
 """Which calls are being waited for, kept in the machine's own memory: so a snapshot of the machine has them too.
 
 The kernel's instances are in memory likewise. One entry is the stack pointer at the function's entry, the return
-address, the kretprobe's serial number and its hit's, and the place in the order of entries.
+address, the kretprobe's serial number and its hit's, the guest's memory that the instance occupies, and the place in
+the order of entries.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import struct
 from typing import Final, NamedTuple
 
 from armprobe.machine import Machine
-from armprobe.machine.board import SCRATCH_SIZE
 
 ENTRIES: Final = 512
-_ENTRY: Final = struct.Struct("<2Q2IQ")
+_ENTRY: Final = struct.Struct("<2Q2I2Q")
 JOURNAL_SIZE: Final = ENTRIES * _ENTRY.size  # bytes
 
 
@@ -25,6 +25,7 @@ class Entry(NamedTuple):
     ret_addr: int
     serial: int
     number: int
+    memory: int
     order: int
 
 
@@ -45,15 +46,14 @@ class Journal:
         self._data[self._at : self._at + JOURNAL_SIZE] = bytes(JOURNAL_SIZE)
         self._free = list(range(ENTRIES - 1, -1, -1))
 
-    def add(self, sp: int, ret_addr: int, serial: int, number: int) -> int:
+    def add(self, sp: int, ret_addr: int, serial: int, number: int, memory: int) -> int:
         """Note a call; the result is for `remove`."""
         if not self._free:
             return -1
         place = self._free.pop()
         self._order += 1
-        _ENTRY.pack_into(
-            self._data, self._at + place * _ENTRY.size, sp, ret_addr, serial, number & 0xFFFF_FFFF, self._order
-        )
+        at = self._at + place * _ENTRY.size
+        _ENTRY.pack_into(self._data, at, sp, ret_addr, serial, number & 0xFFFF_FFFF, memory, self._order)
         return place
 
     def redirect(self, place: int, ret_addr: int) -> None:
@@ -81,8 +81,3 @@ class Journal:
         found = sorted((item for item in entries if item[1].order), key=lambda item: item[1].order)
         self._order = found[-1][1].order if found else 0
         return found
-
-    def fits(self, address: int) -> bool:
-        """Whether a journal at `address` would lie within the memory that is mapped now."""
-        base = self._scratch.base
-        return base is not None and 0 <= address - base <= SCRATCH_SIZE - JOURNAL_SIZE

@@ -382,13 +382,7 @@ class Kprobes(Recorded):
                 self._slots.give_back(site)
             site.stepping = wanted
             if site.armed and site.steps_in_slot:
-                self._take_slot(site)
-
-    def _take_slot(self, site: Site) -> None:
-        try:
-            self._slots.take(site)
-        except MachineError as error:
-            raise ProbeError(errno.ENOMEM, f"there is no slot left for the instruction: {error}") from None
+                self._slots.take(site)
 
     def _install_code(self, site: Site) -> None:
         """What kretprobes and jprobes need in guest memory, as soon as the guest has mapped the site."""
@@ -422,10 +416,11 @@ class Kprobes(Recorded):
                 self.machine.intercept(address, self._waiting[address])
             return
         if site.steps_in_slot and not site.slot:
-            self._take_slot(site)
+            self._slots.take(site)
         self.machine.memory.write(address, KPROBES_BRK)
         self._words[address] = site.original
         site.armed = True
+        self._returns.guest_trampoline.settle(site)
 
     def _arrived(self, site: Site) -> None:
         if self._text.mapped(site.addr):
@@ -449,6 +444,7 @@ class Kprobes(Recorded):
         self._stop_waiting(site)
         if site.armed:
             site.armed = False
+            self._returns.guest_trampoline.settle(site)
             with contextlib.suppress(MachineError):  # the guest may have patched or freed its text, or unmapped it
                 if self.machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD:
                     self.machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
@@ -458,9 +454,9 @@ class Kprobes(Recorded):
         self._retired.clear()
         for site in self._sites.values():
             site.armed, site.slot = False, 0
-        self._slots.restore(self._sites, self._engine.restored_slots())
-        self._engine.restore(self._site_of_hit)
         self._returns.restore()
+        self._slots.restore({**self._sites, **self._engine.internal}, self._engine.restored_slots())
+        self._engine.restore(self._site_of_hit)
         self._recorder.forget_after(self.machine.instructions)
         for address, original in self._words.items():
             with contextlib.suppress(MachineError):
@@ -476,7 +472,7 @@ class Kprobes(Recorded):
 
     def _site_of_hit(self, address: int, slot: int) -> Site:
         """The site of a hit that is being handled, in a state that the machine was put into: it may be registered."""
-        site = self._sites.get(address)
+        site = self._sites.get(address) or self._engine.internal.get(address)
         if site is None or site.slot != slot:
             word = self._words[address]
             site = Site(address, word, word, decode(word, self.era), self._stepping)

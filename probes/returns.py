@@ -13,8 +13,9 @@ from . import trampoline
 from .decode import decode
 from .engine import Engine
 from .errors import ProbeError
+from .guest_trampoline import GuestTrampoline
 from .instance_memory import InstanceMemory
-from .instances import Instances
+from .instances import Instances, Pools
 from .journal import JOURNAL_SIZE, Journal
 from .kprobe import Kprobe, PreHandler
 from .kretprobe import Kretprobe, KretprobeInstance
@@ -32,6 +33,8 @@ _NOP: Final = 0xD503_201F
 
 class Returns:
     """The trampoline of one machine, `kind` of `TRAMPOLINES`, and the instances outstanding."""
+
+    STATE = ("trampoline", "pools")
 
     def __init__(
         self,
@@ -55,16 +58,18 @@ class Returns:
         self._code = trampoline.code(kind, rules.frame)
         if kind == trampoline.KPROBE:  # the first NOP has a kprobe on it
             self._code = KPROBES_BRK + self._code[4:]
-        self._journal_at = -(-len(self._code) // 8) * 8  # bytes from the trampoline
+        # In bytes from the trampoline. Where its HVC is there may be a breakpoint, so there is a spare one behind it.
+        self._spare_hvc = len(self._code)
+        self._journal_at = -(-(self._spare_hvc + 4) // 8) * 8
         self._journal = Journal(machine)
         self.instances = Instances(self._journal)
         self.memory = InstanceMemory(machine, text, rules.frees_instances)
         self.trampoline = 0  # its address, 0 while there is none
         self.returning: SavedRegs | None = None  # in a return handler: the caller's registers, its x30 apart
-        self._places: list[int] = []  # where it has ever been, as snapshots may have it there
-        # current_kprobe while return handlers run; and, where that is the design, what the trampoline has on it.
-        self._site = Site(0, _NOP, _NOP, decode(_NOP), stepping)
+        self._handling = Site(0, _NOP, _NOP, decode(_NOP), stepping)  # current_kprobe while return handlers run
+        self._site = Site(0, _NOP, _NOP, decode(_NOP), stepping)  # what the trampoline `kprobe` has on it
         self._site.armed = True
+        self.guest_trampoline = GuestTrampoline(machine, text, engine, slots, stepping, self._code)
         self._after_hvc = trampoline.after_hvc(rules.frame)
         if kind == trampoline.DIRECT:
             machine.claim_hvc(trampoline.HVC_IMM, self._called)
@@ -74,36 +79,44 @@ class Returns:
             self._site.probes = [Kprobe("kretprobe_trampoline", pre_handler=self._pre_handler, record=False)]
             self._site.refresh()
         engine.return_address_shown = self._show_return_address
+        machine.add_part("kretprobes", self)
+
+    @property
+    def pools(self) -> Pools:
+        """The guest's memory that unused instances occupy: the address of each, by their kretprobe's serial number."""
+        return self.instances.pools()
+
+    @pools.setter
+    def pools(self, pools: Pools) -> None:
+        self._restored_pools = pools
 
     def install(self) -> None:
         """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room."""
         if not self.trampoline:
             place = self._machine.scratch.allocate(self._journal_at + JOURNAL_SIZE)
-            self._machine.scratch.write(place, self._code)
+            self._machine.scratch.write(place, self._code + trampoline.HVC.to_bytes(4, "little"))
             self._journal.begin(place + self._journal_at)
-            self._places.append(place)
-            self._set_trampoline(place)
+            self.trampoline = place
+            self._set_trampoline()
+            if self._kind == trampoline.KPROBE:
+                self._slots.take(self._site)
+            self.guest_trampoline.settle_all()
 
-    def _set_trampoline(self, place: int) -> None:
-        self.trampoline = place
+    def _set_trampoline(self) -> None:
         self._engine.internal.clear()
-        if place and self._kind == trampoline.KPROBE:
-            self._site.addr = place
-            self._slots.take(self._site)
-            self._engine.internal[place] = self._site
+        if self.trampoline and self._kind == trampoline.KPROBE:
+            self._site.addr = self.trampoline
+            self._engine.internal[self.trampoline] = self._site
+        self.guest_trampoline.put(self.trampoline)
 
     def restore(self) -> None:
-        """The machine's memory is another, in which the trampoline may be or not."""
-        scratch = self._machine.scratch
-        found = 0
-        for place in self._places:
-            if self._journal.fits(place + self._journal_at):
-                assert scratch.base is not None
-                offset = place - scratch.base
-                if scratch.ram.data[offset : offset + len(self._code)] == self._code:
-                    found = place
-        self._set_trampoline(found)
-        self.instances.restore(found + self._journal_at if found else None)
+        """The machine's memory is another, in which the trampoline may be or not; slots are to be given out again."""
+        self._site.slot = 0
+        if self.trampoline:
+            self._machine.scratch.write(self.trampoline, self._code)  # without the breakpoints that it had then
+        self._set_trampoline()
+        journal = self.trampoline + self._journal_at if self.trampoline else None
+        self.instances.restore(journal, self._restored_pools)
 
     def add(self, rp: Kretprobe) -> None:
         """`rp` is about to be registered: give it its pool. Raises ProbeError (ENOMEM) when the guest has no memory."""
@@ -201,18 +214,21 @@ class Returns:
 
     def _called(self, frame: Frame) -> bool:
         """`direct`: the HVC, with pt_regs on the stack."""
-        if frame.pc != self.trampoline + self._after_hvc:
+        came_from = frame.pc - 4
+        if frame.pc == self.trampoline + self._spare_hvc + 4:
+            frame.pc = self.trampoline + self._after_hvc
+        elif frame.pc != self.trampoline + self._after_hvc:
             return False
         self._engine.note("kretprobe_trampoline calls the return handlers")
         base, size = self._words[31], self._rules.frame.size
         chain = self.instances.unlink(base + size, self.trampoline)
         if not chain:
-            self._lost(frame, base + size, 4)
+            self._lost(frame, base + size, came_from)
             return True
         following = chain[-1].following
         pieces = self._machine.memory.pieces(base, size)
         regs = StackRegs(b"".join(self._machine.bus.read(physical, length) for physical, length in pieces))
-        self._handle(chain, regs, lambda: self._again(frame, 4))
+        self._handle(chain, regs, lambda: self._again(frame, came_from))
         if self._recorder.stop is not None:
             self._stop_in_caller(frame, base, regs, chain, following)
             return True
@@ -228,10 +244,10 @@ class Returns:
             return False
         chain = self.instances.unlink(self._words[31], self.trampoline)
         if not chain:
-            self._lost(frame, self._words[31], 0)
+            self._lost(frame, self._words[31], self.trampoline)
             return True
         following = chain[-1].following
-        self._handle(chain, self._engine.regs, lambda: self._again(frame, 0))
+        self._handle(chain, self._engine.regs, lambda: self._again(frame, self.trampoline))
         self._words[32] = following
         if self._recorder.stop is not None:
             self._stop_at(following, chain)
@@ -244,7 +260,7 @@ class Returns:
         """`kprobe`: the pre-handler of the trampoline's own kprobe."""
         chain = self.instances.unlink(regs.sp, self.trampoline)
         if not chain:
-            self._lost(self._machine.cpu.frame, regs.sp, 0)
+            self._lost(self._machine.cpu.frame, regs.sp, self.trampoline)
             return 1
         following = chain[-1].following
         self._engine.note("the trampoline's pre-handler runs the return handlers")
@@ -261,7 +277,7 @@ class Returns:
         When they have run, `leave_return_handler` is still to be called.
         """
         handled = any(instance.rp is not None and instance.rp.handler is not None for instance in chain)
-        self._engine.enter_return_handler(self._site, handled)
+        self._engine.enter_return_handler(self._handling, handled)
         addresses = [instance.ret_addr for instance in chain]
         correct = addresses[-1]
         if self._rules.sets_return_pc:
@@ -292,14 +308,15 @@ class Returns:
         if rp.record or rp.stop or rp.condition:
             self._recorder.returned(rp, instance, regs)
         if rp.handler is not None:
+            self._handling.probes = [rp.kp]
             try:
                 rp.handler(instance, regs)
             except Exception as error:
                 self._engine.recover()
                 self._recorder.failed(rp, Stage.RETURN, error)
 
-    def _again(self, frame: Frame, behind: int) -> None:
-        frame.pc -= behind
+    def _again(self, frame: Frame, address: int) -> None:
+        frame.pc = address
         frame.store()
 
     def abandon(self, sp: int) -> None:
@@ -358,8 +375,8 @@ class Returns:
 
         self._engine.stop_for_hit(address, resume)
 
-    def _lost(self, frame: Frame, sp: int, behind: int) -> None:
-        frame.pc -= behind
+    def _lost(self, frame: Frame, sp: int, address: int) -> None:
+        frame.pc = address
         reason = (
             "Kretprobe fails to find correct return address: a function returned through the trampoline with stack "
             f"pointer {sp:#x}, and none was entered with it. It does not keep to AAPCS64, or its stack was switched; "

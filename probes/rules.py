@@ -62,7 +62,7 @@ class HitRules:
     unrecoverable: str  # what the kernel says then
     skip_ends_hit: bool  # a pre-handler that returns non-zero: whether the kernel itself forgets the hit then
     return_ends_hit: bool  # when a kretprobe's handler has run, no hit goes on any more, not even one before it
-    fault_handlers: bool  # struct kprobe has one, and faults in a handler count as missed
+    fault_handlers: bool  # struct kprobe has one, and faults in a handler, a return handler too, count as missed
     fault_restores_daif: bool  # a fault in the slot of a first hit: PSTATE.DAIF is put back
     level_3_is_page_fault: bool  # any translation fault at level 3 is, in the kernel's half of the addresses too
     jprobes: bool

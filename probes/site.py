@@ -18,16 +18,32 @@ class Site:
 
     The two differ while the guest has a breakpoint of its own there: then hits are passed on to it, and it executes
     the instruction. Otherwise we do, in `slot` (its address, 0 for none) as `stepping` has it, or by `simulator`.
-    `probes` are all, newest first but for a jprobe, and `active` those of them that are enabled.
+    `probes` are all, newest first but for a jprobe, and `active` those of them that are enabled. `twin` is the same
+    instruction at another address, which has the same probes; they are told that it is `displaced` bytes before there.
     """
 
-    __slots__ = ("active", "addr", "armed", "decoded", "original", "probes", "simulator", "slot", "stepping", "word")
+    __slots__ = (
+        "active",
+        "addr",
+        "armed",
+        "decoded",
+        "displaced",
+        "original",
+        "probes",
+        "simulator",
+        "slot",
+        "stepping",
+        "twin",
+        "word",
+    )
 
     def __init__(self, addr: int, word: int, original: int, decoded: Decoded, stepping: Stepping) -> None:
         self.addr = addr
         self.stepping = stepping
         self.slot = 0
         self.armed = False
+        self.twin: Site | None = None
+        self.displaced = 0
         self.probes: list[Kprobe] = []
         self.active: tuple[Kprobe, ...] = ()
         self.change(word, original, decoded)
@@ -63,6 +79,8 @@ class Site:
     def refresh(self) -> None:
         """Work out `active` after a change."""
         self.active = tuple(probe for probe in self.probes if not probe.disabled)
+        if self.twin is not None:
+            self.twin.probes, self.twin.active = self.probes, self.active
 
     def lost(self, why: Exception) -> None:
         """Its breakpoint is not in the text, and cannot be put there: tell those who have probes here."""

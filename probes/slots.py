@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.counter_access import find_sites
 
+from .errors import ProbeError
 from .site import Site
 from .stepping import REACH, BranchStepping
 from .text import Text
@@ -34,9 +36,12 @@ class Slots:
         machine.add_part("slots", self)
 
     def take(self, site: Site) -> None:
-        """Give `site` a slot for its instruction. Raises MachineError when none is left."""
+        """Give `site` a slot for its instruction. Raises ProbeError (ENOMEM) when none is left."""
         machine, stepping = self._machine, site.stepping
-        slot = machine.scratch.allocate(stepping.size) if stepping.post else self._take_near(site.addr)
+        try:
+            slot = machine.scratch.allocate(stepping.size) if stepping.post else self._take_near(site.addr)
+        except MachineError as error:
+            raise ProbeError(errno.ENOMEM, f"there is no slot left for the instruction: {error}") from None
         code = _code(site, slot)
         if stepping.post:
             machine.scratch.write(slot, code)

@@ -24,7 +24,7 @@ TRAMPOLINES: Final = (DIRECT, KPROBE, BRK)
 HVC_IMM: Final = 0x6B70  # any that PSCI and the guest's own hypercalls do not use
 
 _SP, _LR, _ZERO = 31, 30, 31
-_HVC: Final = 0xD400_0002 | HVC_IMM << 5
+HVC: Final = 0xD400_0002 | HVC_IMM << 5  # the word
 _NOP: Final = 0xD503_201F
 _LR_AT, _PC_AT, _PSTATE_AT, _RECORD_AT = 0xF0, 0x100, 0x108, 0xE8  # bytes: in struct pt_regs of every kernel
 
@@ -58,7 +58,7 @@ def _direct(frame: TrampolineFrame) -> tuple[int, ...]:
         _stp(pc, 0, _PC_AT),  # pc, and pstate
         *([_add_to_sp(29, _RECORD_AT)] if frame.record else []),  # x29 and x30 in it are a frame record
         _add_to_sp(0, 0),  # mov x0, sp
-        _HVC,
+        HVC,
         0xAA0003FE,  # mov x30, x0
         0xF940_03E0 | _PSTATE_AT // 8 << 10,  # ldr x0, [sp, #pstate]
         0x92640C00,  # and x0, x0, #0xf0000000
@@ -84,4 +84,4 @@ def code(name: str, frame: TrampolineFrame) -> bytes:
 
 def after_hvc(frame: TrampolineFrame) -> int:
     """Where `direct` goes on after its hypercall, in bytes from its start."""
-    return 4 * (_direct(frame).index(_HVC) + 1)
+    return 4 * (_direct(frame).index(HVC) + 1)

@@ -84,6 +84,28 @@ def test_the_failure(demo: machine.Machine) -> None:
     assert [later.pc - earlier.pc for earlier, later in itertools.pairwise(unexpected)] == [4, 4]
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_the_failure_from_a_snapshot(demo: machine.Machine, before: bool) -> None:
+    """Taken in the midst of the call, with the kretprobe unregistered before or after: the instance is memory still."""
+    kprobes = Kprobes(demo, "v4.8", trampoline="kprobe")
+    kprobes.register_kprobe(Kprobe("kfree", record=False))
+    kretprobe = kprobes.register_kretprobe(Kretprobe("slab_round", record=False))
+    demo.run(until="slab_round")
+    demo.run(until="kmalloc")
+    if before:
+        kprobes.unregister(kretprobe)
+    snapshot = demo.snapshot()
+    demo.run(instructions=1000)
+    demo.restore(snapshot)
+    if not before:
+        kprobes.unregister(kretprobe)
+    stop = demo.run(instructions=2_000_000)
+    assert stop.text.startswith(UNEXPECTED)
+    if before:
+        demo.restore(snapshot)
+        assert demo.run(instructions=2_000_000) == stop
+
+
 def test_the_guest_is_not_lost(demo: machine.Machine) -> None:
     """The call of kfree that failed is given up, and the guest goes on in the caller."""
     kprobes = Kprobes(demo, "v4.8", trampoline="kprobe")

@@ -177,49 +177,6 @@ def test_after_a_pre_handler_that_redirects(demo: machine.Machine, era: str, for
     assert other.hits > hits
 
 
-@pytest.mark.parametrize("era", ["v4.8", "v5.4", "v5.10", "v6.1"])
-def test_a_fault_in_a_guest_function_that_a_handler_calls(demo: machine.Machine, era: str) -> None:
-    """Up to v5.10 it counts as missed, and the probe's fault_handler may repair it."""
-    kprobes = Kprobes(demo, era)
-    faults = []
-    copied = []
-
-    def pre(probe: Kprobe, regs: PtRegs) -> None:
-        copied.append(demo.call("strlen", 0xDEAD_0000))
-
-    def repair(probe: Kprobe, regs: PtRegs, syndrome: int) -> int:
-        faults.append(syndrome >> 26)
-        regs.regs[0], regs.pc = 77, regs.regs[30]
-        return 1
-
-    has = ERAS[era].hits.fault_handlers
-    probe = Kprobe("kfree", pre_handler=pre, fault_handler=repair if has else None)
-    kprobes.register_kprobe(probe)
-    demo.run(until="kfree")
-    demo.run(instructions=50_000)
-    if has:
-        assert copied[0] == 77
-        assert faults[0] == 0x25  # data abort at the current EL
-        assert probe.nmissed == len(copied) > 0
-    else:
-        assert not copied
-        assert "Oops" in demo.console.read().decode()
-
-
-def test_a_fault_handler_that_raises(demo: machine.Machine) -> None:
-    kprobes = Kprobes(demo, "v5.4")
-
-    def fail(probe: Kprobe, regs: PtRegs, syndrome: int) -> int:
-        raise ValueError("no")
-
-    kprobes.register_kprobe(
-        Kprobe("kfree", post_handler=lambda p, regs, flags: demo.call("strlen", 0xDEAD_0000), fault_handler=fail)
-    )
-    demo.run(instructions=50_000)
-    assert [(error.stage, str(error.error)) for error in kprobes.errors] == [(Stage.POST, "no")]
-    assert "Oops" in demo.console.read().decode()  # the guest has to see to the fault itself
-
-
 def test_fault_handlers_are_refused_where_there_are_none(demo: machine.Machine) -> None:
     kprobes = Kprobes(demo, "v6.1")
     with pytest.raises(ProbeError, match=r"EINVAL: .*v6\.1 has no fault_handler"):

@@ -15,6 +15,44 @@ def told(hits: list[Hit]) -> list[tuple[object, ...]]:
     return [(h.probe.name, h.stage, h.instructions, h.general, h.pstate, h.caller) for h in hits]
 
 
+def test_memory_of_instances(demo: machine.Machine) -> None:
+    """Up to v5.4 it is the guest's, and given back to it when the call returns, after a restore too."""
+    kprobes = Kprobes(demo, "v5.4")
+    rp = kprobes.register_kretprobe(Kretprobe("slab_round", maxactive=3))
+    demo.run(until="slab_round")
+    back = demo.registers.x[30]
+    demo.run(until="kmalloc")
+    (call,) = kprobes.outstanding
+    memory = call.memory
+    snapshot = demo.snapshot()
+    freed: list[int] = []
+    kprobes.register_kprobe(Kprobe("kfree", pre_handler=lambda p, regs: freed.append(regs.regs[0])))
+    kprobes.unregister(rp)
+    assert len(freed) == 2
+    demo.run(until=back)
+    assert freed[-1] == memory
+    since = kprobes.register_kretprobe(Kretprobe("slab_round", maxactive=3))
+    demo.restore(snapshot)
+    freed.clear()
+    kprobes.unregister(since)  # which has nothing in this memory
+    assert freed == []
+    demo.run(until=back)
+    assert freed[-1] == memory
+
+
+def test_unused_instances_have_their_memory_again(demo: machine.Machine) -> None:
+    kprobes = Kprobes(demo, "v4.8")
+    rp = kprobes.register_kretprobe(Kretprobe("slab_round", maxactive=3))
+    snapshot = demo.snapshot()
+    demo.run(until="slab_round")
+    demo.run(instructions=100_000)
+    demo.restore(snapshot)
+    freed: set[int] = set()
+    kprobes.register_kprobe(Kprobe("kfree", pre_handler=lambda p, regs: freed.add(regs.regs[0])))
+    kprobes.unregister(rp)
+    assert len(freed - {0}) == 3
+
+
 def test_the_same_hits_again(demo: machine.Machine, kprobes: Kprobes) -> None:
     kprobes.register_kprobe(Kprobe("kfree"))
     kprobes.register_kprobe(Kprobe("pcrel_tbz"))

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Probes on the guest's own kretprobe trampoline: they are hit where ours is executed in its place.
+
+In the kernel a function that a kretprobe follows returns through the trampoline that has the symbol, and a kprobe on
+that is hit. Ours is other memory, or the guest would look for an instance of its own for each of our returns. Where it
+is the same code (`direct`, and a guest with the frame of our era), each breakpoint of ours in the guest's trampoline
+has a twin at the same place of ours; handlers are told that they are in the guest's.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from armprobe.machine import Machine, MachineError
+
+from .engine import Engine
+from .site import Site
+from .slots import Slots
+from .stepping import KPROBES_BRK, KPROBES_BRK_WORD, Stepping
+from .text import Text
+from .trampoline import HVC
+
+_NAMES: Final = ("__kretprobe_trampoline", "kretprobe_trampoline")  # the first since v5.16 (commit adf8a61a940c)
+
+
+def _is_bl(word: int) -> bool:
+    return word >> 26 == 0b100101
+
+
+class GuestTrampoline:
+    """The twins of one machine's sites; `code` is our trampoline's."""
+
+    def __init__(
+        self, machine: Machine, text: Text, engine: Engine, slots: Slots, stepping: Stepping, code: bytes
+    ) -> None:
+        self._machine, self._text = machine, text
+        self._engine, self._slots, self._stepping = engine, slots, stepping
+        self._code = code
+        self._words = struct.unpack(f"<{len(code) // 4}I", code)
+        self._place = 0  # of ours
+        self._start = self._handler = 0  # of the guest's, and of the function that it calls
+        self._twins: dict[int, Site] = {}  # by their offset; one that there has been stays, with its slot
+        engine.home = self._home
+
+    def put(self, place: int) -> None:
+        """Our trampoline is at `place` now, without breakpoints; 0 for nowhere. `settle` is to follow."""
+        self._place = place
+        for offset, twin in self._twins.items():
+            twin.addr, twin.displaced = place + offset, place - self._start
+            twin.armed, twin.slot = False, 0
+            if place:
+                self._engine.internal[twin.addr] = twin
+
+    def settle_all(self) -> None:
+        """`settle` each site."""
+        for site in self._engine.sites.values():
+            self.settle(site)
+
+    def settle(self, site: Site) -> None:
+        """A breakpoint of ours has come or gone: if it is in the guest's trampoline, so does its twin.
+
+        Raises ProbeError (ENOMEM) when there is no slot left.
+        """
+        start = self._beginning()
+        offset = site.addr - start
+        twin = self._twins.get(offset)
+        if not (self._place and 0 <= offset < len(self._code) and (twin or site.armed)):
+            return
+        if twin is None:
+            if site.original == KPROBES_BRK_WORD or not self._is_alike(start):
+                return
+            self._start = start
+            twin = Site(self._place + offset, site.original, site.original, site.decoded, self._stepping)
+            twin.displaced = self._place - start
+            self._twins[offset] = self._engine.internal[twin.addr] = twin
+        if site.armed and twin.steps_in_slot and not twin.slot:
+            self._slots.take(twin)
+        site.twin = twin
+        site.refresh()
+        twin.armed = site.armed
+        code = KPROBES_BRK if site.armed else self._code[offset : offset + 4]
+        self._machine.scratch.write(twin.addr, code)
+
+    def _beginning(self) -> int:
+        """Where the guest's begins, 0 if it has none."""
+        found = [symbol for name in _NAMES if (symbol := self._machine.symbols.get(name)) is not None]
+        return found[0].address if found else 0
+
+    def _is_alike(self, start: int) -> bool:
+        """Whether what the guest has there is our code, but for the call; a breakpoint may hide a word of it."""
+        for at, ours in enumerate(self._words):
+            address = start + 4 * at
+            try:
+                word = self._text.read_u32(address)
+            except MachineError:
+                return False
+            if ours == HVC and _is_bl(word):
+                self._handler = address + ((word & 0x3FF_FFFF ^ 0x200_0000) - 0x200_0000) * 4
+            elif word not in (ours, KPROBES_BRK_WORD):
+                return False
+        return True
+
+    def _home(self, pc: int) -> int:
+        """Where in ours to go on, when the guest's would be gone on with at `pc`."""
+        if 0 <= pc - self._start < len(self._code):
+            return pc - self._start + self._place
+        return self._place + len(self._code) if pc == self._handler else pc  # the spare HVC
