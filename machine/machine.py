@@ -292,7 +292,7 @@ class Machine:
     def add_part(self, name: str, part: Part) -> None:
         """Make `part` a part of the machine's state; in snapshots from before it is as it is now."""
         self.parts[name] = part
-        self.initial.state[name] = {key: getattr(part, key) for key in part.STATE}
+        self.initial.state[name] = snapshot.state_of(part)
 
     def save(self, path: str | Path, key: str = "") -> None:
         """Write the state to a file that `machine.load` accepts; `key` is for `snapshot.read_key`.

@@ -76,16 +76,25 @@ def _parts(machine: Machine) -> dict[str, Part]:
 
 def _state(machine: Machine) -> dict[str, Any]:
     parts = _parts(machine)
-    state: dict[str, Any] = {name: {key: getattr(part, key) for key in part.STATE} for name, part in parts.items()}
-    state["scratch"] = machine.scratch.state()
+    state: dict[str, Any] = {name: state_of(part) for name, part in parts.items()}
+    state["scratch"] = _copied(machine.scratch.state())
     state["counter_sites"] = sorted(machine.counter_access.sites)
-    return json.loads(json.dumps(state))  # type: ignore[no-any-return]  # a copy that owns all it holds
+    return state
+
+
+def state_of(part: Part) -> dict[str, Any]:
+    """All that `part` has, as a copy that owns all it holds."""
+    return _copied({key: getattr(part, key) for key in part.STATE})
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(state))  # type: ignore[no-any-return]
 
 
 def _set_state(machine: Machine, context: bytes, state: dict[str, Any]) -> None:
     for name, part in _parts(machine).items():
         # A part that is not in it is younger, and goes back to what it was at first.
-        for key, value in json.loads(json.dumps(state.get(name, machine.initial.state[name]))).items():
+        for key, value in _copied(state.get(name, machine.initial.state[name])).items():
             setattr(part, key, value)
     machine.gic.running = [(number, priority) for number, priority in machine.gic.running]
     machine.scratch.set_state(state["scratch"])

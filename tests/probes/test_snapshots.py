@@ -273,3 +273,19 @@ def test_saving_is_refused_while_there_are_probes(demo: machine.Machine, kprobes
         demo.run(instructions=1000)
     demo.save(path)
     assert machine.load(path).run(instructions=1_000_000).reason is machine.StopReason.INSTRUCTIONS
+
+
+def test_slots_after_a_reset(demo: machine.Machine) -> None:
+    """Each probe has its own: what a probe had before the reset is given out once, not again as what was never used."""
+    kprobes = Kprobes(demo)
+    kprobes.register_kprobe(Kprobe("kfree"))
+    demo.reset()
+    demo.run(until="workload_round")
+    for name in ("kmalloc", "memset", "strlen", "fib"):
+        kprobes.register_kprobe(Kprobe(name))
+    slots = [site.slot for site in kprobes._sites.values() if site.slot]
+    assert len(set(slots)) == len(slots) >= 4
+    demo.console.read()
+    demo.run(until=demo.symbols["batch_report"].address)
+    demo.run(until=demo.registers.x[30])
+    assert b" ok" in demo.console.read()

@@ -6,6 +6,7 @@ the server answers what comes next; and the guest, put back to its start, is wha
 must. Some seconds of that here; `make fuzz` makes it a million.
 """
 
+import faulthandler
 import gc
 import logging
 import os
@@ -108,7 +109,9 @@ class Flooded:
                 try:
                     piece = client.socket.recv(1 << 20)
                 except TimeoutError:
-                    assert time.monotonic() < began + _PATIENCE, f"no answer to {self.last}"
+                    if time.monotonic() > began + _PATIENCE:
+                        faulthandler.dump_traceback()
+                        raise AssertionError(f"no answer to {self.last}") from None
                     client.send(b"\x03")
                     continue
                 if not piece:
