@@ -44,11 +44,10 @@ class _Watch:
 
 @dataclass(frozen=True)
 class _Undo:
-    """What an instruction is about to change: the registers, and `before` at `physical`."""
+    """What an instruction is about to change: the registers, and memory, a list of addresses and what was there."""
 
     registers: bytes
-    physical: int
-    before: bytes
+    before: list[tuple[int, bytes]]
 
 
 class Watchpoints:
@@ -59,6 +58,8 @@ class Watchpoints:
         self._watches: list[_Watch] = []
         self.enabled = True
         self._hit: tuple[WatchHit, _Undo] | None = None
+        # What the instruction that wrote last near something watched had there before: its count, and the writes.
+        self._written: tuple[int, list[tuple[int, bytes]]] = 0, []
 
     def __bool__(self) -> bool:
         return bool(self._watches)
@@ -73,8 +74,9 @@ class Watchpoints:
             raise MachineError(f"{size} bytes cannot be watched: give the size of what is at {address:#x}")
         watch = _Watch(kind, address, size)
         pieces = []
-        # An access may begin before what is watched, in another page even, and reach into it; DC ZVA does a block.
-        at = max(0, min(address - _WIDEST + 1, address // _BLOCK * _BLOCK))
+        # An access may begin before what is watched, in another page even, and reach into it; DC ZVA does a block; and
+        # of what an instruction writes before it comes to what is watched, note is to be taken.
+        at = max(0, address - _BLOCK + 1)
         end = -(-(address + size) // _BLOCK) * _BLOCK
         while at < end:
             following = min((at // PAGE + 1) * PAGE, end)
@@ -122,6 +124,8 @@ class Watchpoints:
                 access == unicorn.UC_MEM_READ and self._is(*_STORES_EXCLUSIVE)
             ):
                 self._accessed(watch, access, at, first, width, value)
+            elif access == unicorn.UC_MEM_WRITE and first < watch.address:
+                self._writing_before(at, width)
 
         add = self._cpu.engine.hook_add
         watch.hooks.append(add(_HOOKS[watch.kind], accessed, None, physical, physical + length - 1))
@@ -167,14 +171,23 @@ class Watchpoints:
             watch = self._changed(virtual, width, written ^ old) or watch
         self._stop(WatchHit(watch.kind, max(virtual, watch.address), width, written, old), physical)
 
+    def _writing_before(self, physical: int, width: int) -> None:
+        """An instruction writes at `physical`, and may go on to write what is watched: keep what is there."""
+        count = self._cpu.executed
+        if self._written[0] != count:
+            self._written = count, []
+        self._written[1].append((physical, self._bus.read(physical, width)))
+
     def _stop(self, hit: WatchHit, physical: int) -> None:
         """End the run. By then the instruction will have made this access and those that follow: keep what is there."""
         self._cpu.frame.load()
         ram = self._bus.ram_at(physical)
         assert ram is not None  # nothing else is watched
         size = min(_BLOCK, ram.end - physical)  # no instruction writes more than a block
-        before = b"" if hit.before is None else self._bus.read(physical, size)
-        self._hit = hit, _Undo(self._cpu.frame.save(), physical, before)
+        count, written = self._written
+        before = [] if hit.before is None else [(physical, self._bus.read(physical, size))]
+        before += written if count == self._cpu.executed else []
+        self._hit = hit, _Undo(self._cpu.frame.save(), before)
         self._cpu.limit(-1)  # the instruction does not count
         self._cpu.engine.emu_stop()
 
@@ -193,8 +206,8 @@ class Watchpoints:
         (hit, undo), self._hit = self._hit, None
         self._cpu.frame.restore(undo.registers)
         self._cpu.frame.store()
-        if undo.before:
-            self._memory.physical.write(undo.physical, undo.before)
+        for physical, data in undo.before:
+            self._memory.physical.write(physical, data)
         return hit
 
 

@@ -66,6 +66,35 @@ def test_an_instruction_that_goes_on_to_write(store: str, bare: Callable[..., Ma
     assert guest.memory.read(DATA + 24, 16) != b"\xa5" * 16
 
 
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(
+    ("store", "at"),
+    [
+        ("stp x1, x1, [x0]", 8),
+        ("stp x1, x1, [x0, #16]!", 24),
+        ("stp q1, q1, [x0]", 8),
+        ("stp q1, q1, [x0]", 24),
+        ("st1 {v1.2d, v2.2d, v3.2d, v4.2d}, [x0]", 24),
+        ("st1 {v1.2d, v2.2d, v3.2d, v4.2d}, [x0]", 56),
+    ],
+)
+def test_an_instruction_that_has_begun_to_write(store: str, at: int, times: int, bare: Callable[..., Machine]) -> None:
+    """What is watched it writes last: nothing of what it has written before that is there, what others wrote is."""
+    start = 16 if "!" in store else 0
+    others = f"{store.replace('!', '')}; " * (times - 1)
+    code = f"ldr x0, ={DATA - 64:#x}; mov x1, #-1; {others} add x0, x0, #64; {store}; b ."
+    guest = bare(f"mov x3, #(3 << 20); msr cpacr_el1, x3; isb; {code}")
+    guest.memory.write(DATA - 64, b"\xa5" * 192)
+    guest.watchpoints.add("write", DATA + at, 8)
+    assert guest.run(instructions=100).reason is StopReason.WATCHPOINT
+    assert guest.memory.read(DATA, 128) == b"\xa5" * 128
+    assert (guest.memory.read(DATA - 64 + start, 8) == b"\xa5" * 8) == (times == 1)
+    assert guest.registers.x[0] == DATA
+    guest.step()
+    assert guest.memory.read(DATA + start, 16) != b"\xa5" * 16
+    assert guest.memory.read(DATA + at, 8) != b"\xa5" * 8
+
+
 @pytest.mark.parametrize("kind", ["write", "access"])
 @pytest.mark.parametrize("offset", [0, 4, 8, 15])
 @pytest.mark.parametrize(

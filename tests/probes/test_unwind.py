@@ -164,6 +164,26 @@ def test_a_return_address_that_is_written(demo: machine.Machine, kprobes: Kprobe
     assert kprobes.outstanding == []
 
 
+@pytest.mark.parametrize("probed", [True, False])
+def test_frames_that_a_debugger_has_left_together(demo: machine.Machine, kprobes: Kprobes, probed: bool) -> None:
+    """As by gdb's `return` in a caller: the inner calls have leaked, which a return that they were nested in shows."""
+    outer = kprobes.register_kretprobe(Kretprobe("slab_round", disabled=not probed))
+    inner = kprobes.register_kretprobe(Kretprobe("kmalloc"))
+    demo.run(until="slab_round")
+    sp, caller = demo.registers.sp, kprobes.unwind.x30
+    saved = {i: demo.registers.x[i] for i in range(19, 30)}
+    demo.run(until="kmalloc")
+    demo.step(3)
+    assert len(kprobes.outstanding) == 1 + probed
+    demo.registers.sp, demo.registers.pc = sp, caller
+    for i, value in saved.items():
+        demo.registers.x[i] = value
+    kprobes.unwind.go_on()
+    assert (inner.leaked, len(kprobes.outstanding)) == ((1, 0) if probed else (0, 1))
+    assert demo.run(instructions=1_000_000).reason is StopReason.INSTRUCTIONS
+    assert (inner.leaked, outer.leaked, inner.nmissed) == (1 if probed else inner.leaked, 0, 0)
+
+
 def test_a_word_that_is_no_return_address(demo: machine.Machine, kprobes: Kprobes) -> None:
     """The trampoline's address below the stack pointer, left over, is shown; a local variable is written as any."""
     kprobes.register_kretprobe(Kretprobe("slab_round"))
