@@ -283,7 +283,7 @@ COMMANDS = (
         (
             Arg("function", "a function: SYMBOL, MODULE:SYMBOL, its address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry", "return")),
-            Option("maxactive", "calls waited for at once (0: the kernel's default, 10)", type=integer, default=0),
+            Option("maxactive", "calls waited for at once (0: as many as the era's kernel)", type=integer, default=0),
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
             Option(
                 "at", "where the condition is asked (default: return)", choices=("entry", "return"), default="return"

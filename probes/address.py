@@ -88,7 +88,8 @@ class Addresses:
     def resolve(self, probe: Kprobe) -> tuple[int, Symbol]:
         """The address that `probe` names and the symbol it is in.
 
-        Raises ProbeError: EINVAL for both of symbol and address, or neither; ENOENT for what no symbol covers.
+        Raises ProbeError: EINVAL for both of symbol and address, or neither; ENOENT for what no symbol
+        covers, which for an address was EINVAL in early eras.
         """
         _refuse_nonsense(probe)
         if probe.symbol_name is not None and probe.addr:
@@ -117,7 +118,7 @@ class Addresses:
         if found is None or found[0].name == "_etext":
             rule = "no symbol covers it"
             reason = f"{address:#x} is in no function of the guest: {rule}{self._what_is_there(address)}"
-            raise ProbeError(errno.ENOENT, reason, rule)
+            raise ProbeError(self._era.unknown_address, reason, rule)
         self._refuse_departed(address)
         return address, found[0]
 

@@ -47,6 +47,8 @@ class Era:
     atomic: AtomicScan
     hits: rules.HitRules
     blacklist: tuple[tuple[str, str], ...]  # areas without probes: the linker symbols at start and end
+    unknown_address: int  # the errno for an address that no symbol covers
+    maxactive: int  # of a kretprobe that leaves it to the kernel, on one CPU and without CONFIG_PREEMPT
 
 
 def _areas(*names: str) -> tuple[tuple[str, str], ...]:
@@ -72,6 +74,8 @@ _V4_8: Final = Era(
         "exception_text",
         "irqentry_text",
     ),
+    unknown_address=errno.EINVAL,
+    maxactive=1,  # num_possible_cpus()
 )
 _V5_4: Final = replace(_V4_8, name="v5.4", atomic=_SCAN, hits=rules.V5_4)
 _V5_10: Final = replace(
@@ -89,7 +93,13 @@ _V5_10: Final = replace(
         "hyp_idmap_text",
     ),
 )
-_V6_1: Final = replace(_V5_10, name="v6.1", hits=rules.V6_1)
+_V6_1: Final = replace(
+    _V5_10,
+    name="v6.1",
+    hits=rules.V6_1,
+    unknown_address=errno.ENOENT,  # commit cc66bb914578 (v5.18)
+    maxactive=10,  # max(10, 2 * num_possible_cpus()), whatever CONFIG_PREEMPT is
+)
 _V6_9: Final = replace(
     _V6_1,
     name="v6.9",

@@ -15,7 +15,6 @@ from .record import Hit, Stage
 
 MAX_DATA_SIZE: Final = 4096  # bytes, KRETPROBE_MAX_DATA_SIZE
 MAX_INSTANCES: Final = 1 << 16  # of ours: the kernel asks kmalloc() for each
-DEFAULT_MAXACTIVE: Final = 10  # max(10, 2 * CPUs), with one CPU
 
 
 class KretprobeInstance:
@@ -67,13 +66,13 @@ EntryHandler = Callable[[KretprobeInstance, PtRegs], int | None]
 class Kretprobe(EntryProbe):
     """A probe on the return of a function.
 
-    `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns
-    to. `entry_handler(ri, regs)` runs at its first instruction; when it returns non-zero, this call's return is not
-    waited for. `maxactive` calls can be waited for at once (0 or less: 10; 65536 at
-    most); `nmissed` counts the calls beyond them,
-    `kp.nmissed` those whose entry hit while another probe was being handled, and `leaked` those found to have ended
-    without returning. `condition(stage, regs)` is asked at the stage `condition_at`; where that is RETURN, the stage
-    entry is kept too, if at all, when the function has returned. The other arguments are those of `Kprobe`.
+    `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns to.
+    `entry_handler(ri, regs)` runs at its first instruction; when it returns non-zero, this call's return is not waited
+    for. `maxactive` calls can be waited for at once (0 or less: the era's default; 65536 at most); `nmissed` counts the
+    calls beyond them, `kp.nmissed` those whose entry hit while another probe was being handled, and `leaked` those
+    found to have ended without returning. `condition(stage, regs)` is asked at the stage `condition_at`; where that is
+    RETURN, the stage entry is kept too, if at all, when the function has returned. The other arguments are those of
+    `Kprobe`.
     """
 
     kind = "kretprobe"
@@ -114,8 +113,11 @@ class Kretprobe(EntryProbe):
         self.free: list[KretprobeInstance] = []
         self.serial = 0  # of its registration
 
-    def prepare(self) -> None:
-        """Check and complete what only a kretprobe has, as register_kretprobe does. Raises ProbeError."""
+    def prepare(self, maxactive: int) -> None:
+        """Check and complete what only a kretprobe has, as register_kretprobe does. Raises ProbeError.
+
+        `maxactive` is the default of that.
+        """
         for name in ("maxactive", "data_size"):
             if not isinstance(getattr(self, name), int):
                 raise ProbeError(errno.EINVAL, f"{name} is {getattr(self, name)!r}: give a whole number")
@@ -127,7 +129,7 @@ class Kretprobe(EntryProbe):
             reason = f"maxactive is {self.maxactive}: there is memory for {MAX_INSTANCES} instances of a kretprobe"
             raise ProbeError(errno.ENOMEM, reason)
         if self.maxactive <= 0:
-            self.maxactive = DEFAULT_MAXACTIVE
+            self.maxactive = maxactive
         self.nmissed = self.leaked = 0
 
     def __repr__(self) -> str:

@@ -139,7 +139,7 @@ class Kprobes(Recorded):
                 errno.EINVAL,
                 f"{probe.name} is not the entry of a function, which is where a kretprobe takes the return address",
             )
-        probe.prepare()
+        probe.prepare(self.era.maxactive)
         probe.kp.pre_handler = self._returns.entry_handler(probe)
         probe.kp.addr = address
         self._returns.add(probe)

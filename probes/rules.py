@@ -137,6 +137,7 @@ V5_10: Final = replace(
     slot_pstate=BRK_2020,
     return_ends_hit=False,
     frame=TrampolineFrame(size=0x150, record=False),
+    fault_restores_daif=True,  # commit 738fa58ee132 (v5.12), in 5.10 by an update
     instance_fp="sp",
     frees_instances=False,
 )
@@ -149,7 +150,6 @@ V6_1: Final = replace(
     masks_returns=False,  # commit d741bf41d7c7 (v5.11)
     trace_flags=5,  # commit 54357f0c9149 (v5.13)
     fault_handlers=False,
-    fault_restores_daif=True,
     instance_fp="x29",
     sets_return_pc=True,
 )

@@ -57,13 +57,13 @@ AT_LENGTH: Final = tuple(REFERENCES) if EVERYTHING else (DEFAULT,)
 """The eras for which it is also shown that a mistake would be seen."""
 
 
-def fetch(reference: Reference) -> KernelFiles:
-    """The files of that kernel. Where it cannot be had tests are skipped.
+def fetch(reference: Reference, *, refresh: bool = False) -> KernelFiles:
+    """The files of that kernel, the newest there is with `refresh`. Where it cannot be had tests are skipped.
 
     Under CI they fail; but for another release's kernel, which a mirror may have dropped, only `make oracle` insists.
     """
     try:
-        files = fetch_kernel(suite=reference.suite)
+        files = fetch_kernel(suite=reference.suite, refresh=refresh)
     except DebianError as error:
         missing(str(error), reference)
     if not files.kernel_version.startswith(reference.version):

@@ -14,38 +14,38 @@ from pathlib import Path
 from typing import Final
 
 from armprobe import machine
-from armprobe.commands.debian import (
-    DebianError,
-    KernelFiles,
-    build_initramfs,
-    cache_directory,
-    fetch_kernel,
-    fetch_packages,
-)
+from armprobe.commands.debian import DebianError, KernelFiles, build_initramfs, cache_directory, fetch_packages
 from armprobe.commands.linux import boot
 from armprobe.machine.snapshot import VERSION, read_key
 
 from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
+from ..references import Reference, fetch  # noqa: TID252
 
 SOURCE: Final = Path(__file__).parent.parent / "module"
 MODULE: Final = "oracle"
 _FOLDER: Final = "oracle"  # in the cache
+_LIBC: Final = "libc"
+# Of kbuild's, those that are run for a module; modpost itself runs the one of these that is for the target.
+_PROGRAMS: Final = ("basic/fixdep", "mod/modpost.real-lsb-64")
+# Options for a compiler newer than this system's may be, and type information, which takes a program more (pahole).
+_WITHOUT: Final = ("CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=", "CONFIG_DEBUG_INFO_BTF_MODULES=")
 # Or each system call would have another stack pointer (Linux Documentation/admin-guide/kernel-parameters.txt).
 _CMDLINE: Final = "randomize_kstack_offset=off"
 
 Tool = Callable[[str, str], str]
 
 
-def prepare_guest(files: KernelFiles, tool: Tool) -> Path:
+def prepare_guest(reference: Reference, tool: Tool) -> Path:
     """The snapshot of a guest with the module in it and debugfs mounted, made unless there is one already."""
-    folder = cache_directory() / _FOLDER
+    files = fetch(reference)
+    folder = cache_directory() / _FOLDER / reference.suite
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder / "lock"):
         try:
-            module = _module(files, folder, tool)
+            module = _module(files, reference.suite, folder, tool)
         except DebianError:  # the archive has the headers of the newest kernel only
-            files = fetch_kernel(refresh=True)
-            module = _module(files, folder, tool)
+            files = fetch(reference, refresh=True)
+            module = _module(files, reference.suite, folder, tool)
         key = _digest(module.read_bytes(), machine.build_id(), str(VERSION).encode(), Path(__file__).read_bytes())
         path = folder / "guest.snapshot"
         if read_key(path) != key:
@@ -69,7 +69,7 @@ def _boot(files: KernelFiles, module: Path) -> machine.Machine:
     return guest
 
 
-def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
+def _module(files: KernelFiles, suite: str, folder: Path, tool: Tool) -> Path:
     """The module for the kernel in `files`, built with Debian's headers and kbuild."""
     sources = sorted(path for path in SOURCE.iterdir() if path.is_file())
     version = f"{files.kernel_version} {files.package_version}"
@@ -77,14 +77,14 @@ def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     built = folder / f"{MODULE}-{key[:20]}.ko"
     if not built.is_file():
         prefix = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu").removesuffix("gcc")
-        headers = _headers(files, folder, tool)
+        headers = _headers(files, suite, folder, tool)
         with tempfile.TemporaryDirectory(prefix="armprobe-module-") as work:
             for path in sources:
                 shutil.copy(path, work)
             # The Makefile in the headers' own folder names the common one by the place it would be installed at.
             common = headers.with_name(f"linux-headers-{_abi(files)}-common") / "Makefile"
             command = [tool("make", "make"), "-C", str(headers), "-f", str(common), f"M={work}", "ARCH=arm64"]
-            command += [f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc", "modules"]
+            command += [f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc", *_WITHOUT, "modules"]
             make = subprocess.run(command, capture_output=True, text=True)
             assert make.returncode == 0, make.stdout + make.stderr
             shutil.copy(Path(work) / f"{MODULE}.ko", built)
@@ -94,7 +94,7 @@ def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     return built
 
 
-def _headers(files: KernelFiles, folder: Path, tool: Tool) -> Path:
+def _headers(files: KernelFiles, suite: str, folder: Path, tool: Tool) -> Path:
     """The kernel's headers and kbuild's own programs, which are this computer's; unpacked as they would be in /."""
     root = folder / f"headers-{files.kernel_version}_{files.package_version}"
     if not root.is_dir():
@@ -103,15 +103,30 @@ def _headers(files: KernelFiles, folder: Path, tool: Tool) -> Path:
         here = subprocess.check_output([tool("dpkg", "dpkg"), "--print-architecture"], text=True).strip()
         version = files.package_version
         names = [f"linux-headers-{files.kernel_version}={version}", f"linux-headers-{_abi(files)}-common={version}"]
-        fetch_packages(names, partial)
-        fetch_packages([f"linux-kbuild-{'.'.join(version.split('.')[:2])}={version}"], partial, architecture=here)
+        fetch_packages(names, partial, suite=suite)
+        # One for all kernels of a release, or from Debian 13 on for each.
+        kbuild = _abi(files) if "+deb" in files.kernel_version else ".".join(version.split(".")[:2])
+        fetch_packages([f"linux-kbuild-{kbuild}={version}"], partial, architecture=here, suite=suite)
+        if suite:
+            fetch_packages(["libc6"], partial / _LIBC, architecture=here, suite=suite)
         partial.rename(root)
+        for program in _PROGRAMS if suite else ():
+            _with_own_libc(root, next(root.glob(f"usr/lib/linux-kbuild-*/scripts/{program}")))
     return root / "usr/src" / f"linux-headers-{files.kernel_version}"
+
+
+def _with_own_libc(root: Path, program: Path) -> None:
+    """Have `program` run with the C library of its own release, which this system's may be too old for."""
+    moved = program.rename(program.with_name(f"{program.name}.bin"))
+    loader = next((root / _LIBC).rglob("ld-linux*"))
+    library = next((root / _LIBC).rglob("libc.so.6")).parent
+    program.write_text(f'#!/bin/sh\nexec {loader} --library-path {library} {moved} "$@"\n')
+    program.chmod(0o755)
 
 
 def _abi(files: KernelFiles) -> str:
     """6.1.0-56, of 6.1.0-56-cloud-arm64."""
-    return "-".join(files.kernel_version.split("-")[:2])
+    return files.kernel_version.removesuffix("-cloud-arm64")
 
 
 def _digest(*parts: bytes) -> str:

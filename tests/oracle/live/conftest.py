@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.commands.debian import DebianError, KernelFiles, fetch_kernel
-
+from ..references import REFERENCES, Reference  # noqa: TID252  # tests have no import name to go by
 from .build import prepare_guest
 from .journal import Event, comparable, differences
 from .subjects import EngineProbes, KernelProbes, Scenario, played
@@ -16,16 +15,10 @@ from .subjects import EngineProbes, KernelProbes, Scenario, played
 Compare = Callable[[Scenario], list[Event]]
 
 
-@pytest.fixture(scope="session")
-def kernel_files() -> KernelFiles:
-    """Debian's stock kernel 6.1. Without it nothing that we say of that kernel is known, so that tests fail."""
-    try:
-        files = fetch_kernel()
-    except DebianError as error:
-        pytest.fail(str(error))
-    if not files.kernel_version.startswith("6.1."):
-        pytest.fail(f"this system's apt offers Linux {files.kernel_version}: the rules compared are those of 6.1")
-    return files
+@pytest.fixture(scope="session", params=REFERENCES)
+def reference(request: pytest.FixtureRequest) -> Reference:
+    """A stock kernel of each era there is one of."""
+    return REFERENCES[request.param]
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +32,9 @@ def tool() -> Callable[[str, str], str]:
 
 
 @pytest.fixture(scope="session")
-def snapshot(kernel_files: KernelFiles, tool: Callable[[str, str], str]) -> Path:
+def snapshot(reference: Reference, tool: Callable[[str, str], str]) -> Path:
     """A guest with the module loaded."""
-    return prepare_guest(kernel_files, tool)
+    return prepare_guest(reference, tool)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +44,9 @@ def kernel(snapshot: Path) -> KernelProbes:
 
 
 @pytest.fixture(scope="module")
-def engine(snapshot: Path) -> EngineProbes:
+def engine(snapshot: Path, reference: Reference) -> EngineProbes:
     """Ours, in a guest of their own that is the same."""
-    return EngineProbes(snapshot)
+    return EngineProbes(snapshot, reference.era)
 
 
 @pytest.fixture

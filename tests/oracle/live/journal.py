@@ -26,6 +26,8 @@ _HANDLER: Final = ["daif", "daif_after", "mdscr", "below_sp", "nmissed", "missed
 _MORE: Final = {"post": ["flags"], "return": ["ret_addr", "fp", "data"], "peek": ["word"], "register_many": ["result"]}
 _CHANGE: Final = ["result", "addr", "flags", "maxactive", "opcode", "slot", "instructions", "kprobe"]
 
+_STACK: Final = 16384  # bytes: THREAD_SIZE, and stacks are aligned to at least that
+
 GONE: Final = 1  # KPROBE_FLAG_GONE
 DISABLED: Final = 2  # KPROBE_FLAG_DISABLED
 FLAGS: Final = GONE | DISABLED  # the others are the kernel's own
@@ -99,11 +101,18 @@ def the_last(journal: list[Event], what: str) -> Event:
     return next(event for event in reversed(journal) if event["what"] == what)
 
 
+def _on_its_stack(value: int | str, sp: int | str | None) -> int | str:
+    """Where on the kernel stack that has `sp` on it an address is: which stack a process gets is chance."""
+    if isinstance(value, int) and isinstance(sp, int) and value & -_STACK == sp & -_STACK:
+        return f"the stack + {value % _STACK:#x}"
+    return value
+
+
 def comparable(journal: list[Event]) -> list[Event]:
     """The journal without what need not be the same: where things are that are at another place here."""
     return [
         {
-            field: value
+            field: _on_its_stack(value, event.get("sp"))
             for field, value in event.items()
             if field not in ("slot", "kprobe", "below_sp")
             # our slots are made when a probe is armed

@@ -209,7 +209,8 @@ class KernelProbes(Subject):
 
     def __init__(self, snapshot: Path) -> None:
         super().__init__(snapshot)
-        self._trampoline = self.symbols["__kretprobe_trampoline"].address
+        names = "__kretprobe_trampoline", "kretprobe_trampoline"  # renamed in v5.16 (commit adf8a61a940c)
+        self._trampoline = next(symbol.address for name in names if (symbol := self.symbols.get(name)))
         self._pending: list[str] = []
 
     def clear(self) -> None:

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import pytest
 
-from armprobe.probes import ERAS, Era, Kprobe
+from armprobe.probes import ERAS, Era, Kprobe, Kretprobe
 from armprobe.probes.rules import Status
 from armprobe.probes.site import Site
 from armprobe.probes.stepping import BrkStepping
 from armprobe.probes.tables import Tables
 
+from ..references import DEFAULT, REFERENCES, Reference  # noqa: TID252  # tests have no import name to go by
 from .journal import HITS, Event, comparable, differences
 from .subjects import Action, EngineProbes, KernelProbes, Scenario, Subject, disagreements, played
 
@@ -105,6 +106,12 @@ def wrong(kernel: KernelProbes, engine: EngineProbes, scenario: Scenario) -> boo
         return True
 
 
+@pytest.fixture(scope="session")
+def reference() -> Reference:
+    """One kernel is enough to see that the comparison can fail."""
+    return REFERENCES[DEFAULT]
+
+
 @pytest.mark.parametrize("scenario", [hit, several, skipped, missed, returned, faulted])
 def test_without_mistakes_nothing_is_noticed(kernel: KernelProbes, engine: EngineProbes, scenario: Scenario) -> None:
     assert differences(played(scenario, kernel), played(scenario, engine)) == []
@@ -144,7 +151,8 @@ def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def one_instance_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("armprobe.probes.kretprobe.DEFAULT_MAXACTIVE", 11)
+    prepare = Kretprobe.prepare
+    monkeypatch.setattr(Kretprobe, "prepare", lambda probe, maxactive: prepare(probe, maxactive + 1))
 
 
 def masked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,17 @@
 /* The handlers: each writes down what it is given, and then does what its action says. */
 
 #include <linux/string.h>
+#include <linux/version.h>
 #include <asm/sysreg.h>
 
 #include "oracle.h"
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 11, 0)
+#define get_kretprobe(instance) ((instance)->rp)
+#endif
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 16, 0)
+#define get_kretprobe_retaddr(instance) ((unsigned long)(instance)->ret_addr)
+#endif
 
 static struct event lost;
 

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Functions to probe. SYM_FUNC_START would begin each with a BTI. */
 #include <linux/linkage.h>
+#include <linux/version.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 17, 0)
+#include <asm/assembler.h>
+#define _asm_extable_uaccess _asm_extable
+#else
 #include <asm/asm-extable.h>
+#endif
 
 /* x0 + x1, and the flags of their difference */
 SYM_CODE_START(oracle_add)
