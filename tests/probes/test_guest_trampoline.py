@@ -38,8 +38,8 @@ def put(demo: machine.Machine) -> Put:
         demo.memory.write(address, struct.pack(f"<{len(instructions) + 1}I", *instructions, BRK))
         size = 4 * len(instructions)
         others = [symbol for symbol in demo.symbols if symbol.name != "_etext"]
-        end = Symbol("_etext", address + size, 0, "other")
-        demo.symbols = Symbols([*others, Symbol("kretprobe_trampoline", address, size, "function"), end])
+        etext = Symbol("_etext", address + size, 0, "other")
+        demo.symbols = Symbols([*others, Symbol("kretprobe_trampoline", address, size, "function"), etext])
         return address
 
     return write

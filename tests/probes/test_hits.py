@@ -180,18 +180,20 @@ def test_a_handler_takes_away_the_probes_behind_it(demo: machine.Machine, kprobe
     order: list[str] = []
 
     def probe(name: str, pre: Callable[[], object] = bool, post: Callable[[], object] = bool) -> Kprobe:
-        return kprobes.register_kprobe(
-            Kprobe(
-                "kfree",
-                pre_handler=lambda p, regs: (order.append(f"pre {name}"), pre())[0],
-                post_handler=lambda p, regs, flags: (order.append(f"post {name}"), post())[0],
-            )
-        )
+        def before(p: Kprobe, regs: PtRegs) -> None:
+            order.append(f"pre {name}")
+            pre()
+
+        def after(p: Kprobe, regs: PtRegs, flags: int) -> None:
+            order.append(f"post {name}")
+            post()
+
+        return kprobes.register_kprobe(Kprobe("kfree", pre_handler=before, post_handler=after))
 
     oldest = probe("oldest")
     older = probe("older")
     probe("newer", post=lambda: kprobes.disable(oldest))
-    probe("newest", pre=lambda: older.registered and kprobes.unregister(older))
+    probe("newest", pre=lambda: kprobes.unregister_kprobes([older] if older.registered else []))
     demo.call("kfree", 0)
     assert order == ["pre newest", "pre newer", "pre oldest", "post newest", "post newer"]
     assert (older.hits, oldest.hits) == (0, 1)

@@ -216,8 +216,8 @@ def test_fault_of_a_missed_probe_in_a_return_handler(compare: Compare, reference
     assert the_last(journal, "unregister")["nmissed"] == 2
 
 
-def test_fault_in_a_return_handler(compare: Compare) -> None:
-    """In what it calls: counted by no probe, and the page comes in."""
+def test_fault_in_a_return_handler(compare: Compare, reference: Reference) -> None:
+    """In what it calls: the page comes in; and it is counted where faults in handlers are."""
 
     def scenario(s: Subject) -> None:
         s.call_with_user_memory("oracle_load")
@@ -229,7 +229,7 @@ def test_fault_in_a_return_handler(compare: Compare) -> None:
 
     journal = compare(scenario)
     assert stages(journal) == [("entry", 0), ("return", 0)]
-    assert the_last(journal, "unregister")["nmissed"] == 0
+    assert the_last(journal, "unregister")["nmissed"] == int(reference.era.hits.fault_handlers)
 
 
 def test_disabled(compare: Compare) -> None:
@@ -279,9 +279,17 @@ def test_c_function(compare: Compare) -> None:
     assert the_last(compare(scenario), "return")["x0"] == 21
 
 
-def test_kprobe_on_the_trampoline_fires(compare: Compare) -> None:
+@pytest.fixture
+def trampoline(reference: Reference) -> str:
+    """The name of the kernel's."""
+    if reference.era.hits.trampoline != "direct":
+        pytest.skip("this kernel's trampoline is a BRK, on which there can be no probe")
+    return "kretprobe_trampoline" if reference.era.name == "v5.10" else "__kretprobe_trampoline"
+
+
+def test_kprobe_on_the_trampoline_fires(compare: Compare, trampoline: str) -> None:
     def scenario(s: Subject) -> None:
-        probes = [s.kretprobe("oracle_add"), s.kprobe("__kretprobe_trampoline")]
+        probes = [s.kretprobe("oracle_add"), s.kprobe(trampoline)]
         s.registered(*probes)
         s.call("oracle_add", 1, 2)
         s.unregistered(*probes)
@@ -291,11 +299,15 @@ def test_kprobe_on_the_trampoline_fires(compare: Compare) -> None:
 
 # Of the trampoline: a store, x0 = sp, the call of the handler, and what follows when all registers are restored
 @pytest.mark.parametrize(("offset", "before"), [(0x4, 1), (0x6C, 1), (0x70, 1), (0xC0, 0), (0xC4, 0)])
-def test_kprobe_inside_the_trampoline(compare: Compare, offset: int, before: int) -> None:
+def test_kprobe_inside_the_trampoline(
+    compare: Compare, reference: Reference, trampoline: str, offset: int, before: int
+) -> None:
     """Between the call of the handler and the end, registers that a function may change are not compared."""
+    if offset > 0x68 and not reference.era.hits.frame.record:
+        offset -= 4  # the instruction that makes x29 point to a frame record is not there
 
     def scenario(s: Subject) -> None:
-        probes = [s.kretprobe("oracle_add"), s.kprobe("__kretprobe_trampoline", offset=offset)]
+        probes = [s.kretprobe("oracle_add"), s.kprobe(trampoline, offset=offset)]
         s.registered(*probes)
         s.call("oracle_add", 1, 2)
         s.unregistered(*probes)
@@ -306,20 +318,23 @@ def test_kprobe_inside_the_trampoline(compare: Compare, offset: int, before: int
     assert the_last(journal, "pre")["pc"] == the_last(journal, "register")["addr"]
 
 
-def test_instructions_of_the_trampoline_that_are_refused(compare: Compare) -> None:
+def test_instructions_of_the_trampoline_that_are_refused(
+    compare: Compare, reference: Reference, trampoline: str
+) -> None:
     """MRS of DAIF, MSR of NZCV."""
+    less = 0 if reference.era.hits.frame.record else 4
 
     def scenario(s: Subject) -> None:
-        assert not s.registered(*(s.kprobe("__kretprobe_trampoline", offset=offset) for offset in (0x4C, 0x80)))
+        assert not s.registered(*(s.kprobe(trampoline, offset=offset) for offset in (0x4C, 0x80 - less)))
 
     compare(scenario)
 
 
-def test_kprobes_on_the_trampoline_come_and_go(compare: Compare) -> None:
+def test_kprobes_on_the_trampoline_come_and_go(compare: Compare, trampoline: str) -> None:
     """Registered before any kretprobe, disabled, enabled, unregistered; two of them, one that skips the other."""
 
     def scenario(s: Subject) -> None:
-        older, newer = s.kprobe("__kretprobe_trampoline"), s.kprobe("__kretprobe_trampoline")
+        older, newer = s.kprobe(trampoline), s.kprobe(trampoline)
         s.register(older)
         s.call("oracle_add", 1, 2)
         returns = s.kretprobe("oracle_add")
@@ -335,16 +350,18 @@ def test_kprobes_on_the_trampoline_come_and_go(compare: Compare) -> None:
         s.call("oracle_add", 1, 2)
         s.unregister(returns)
 
-    around = lambda *hits: [("entry", 2), *hits, ("return", 2)]  # noqa: E731
+    def around(*hits: tuple[str, int]) -> list[tuple[str, int]]:
+        return [("entry", 2), *hits, ("return", 2)]
+
     both = [("pre", 1), ("pre", 0), ("post", 1), ("post", 0)]
     calls = [around(*both), around(("pre", 1), ("post", 1)), around(), around(("pre", 0), ("post", 0)), around()]
     # numbers are in the order of definition: the older kprobe 0, the newer 1, the kretprobe 2
     assert stages(compare(scenario)) == [hit for call in calls for hit in call]
 
 
-def test_probes_hit_in_a_handler_on_the_trampoline_are_missed(compare: Compare) -> None:
+def test_probes_hit_in_a_handler_on_the_trampoline_are_missed(compare: Compare, trampoline: str) -> None:
     def scenario(s: Subject) -> None:
-        on = s.kprobe("__kretprobe_trampoline", pre=Action(call="oracle_inner", argument=11))
+        on = s.kprobe(trampoline, pre=Action(call="oracle_inner", argument=11))
         probes = [s.kretprobe("oracle_add"), on, s.kprobe("oracle_inner")]
         s.registered(*probes)
         s.call("oracle_add", 1, 2)
