@@ -28,7 +28,7 @@ test: build/test ## all tests
 
 .PHONY: oracle
 oracle: build/test ## compare with the functions of stock Debian kernels, at length
-	ARMPROBE_ORACLE=all $(PY) -m pytest tests/oracle
+	ARMPROBE_ORACLE=all $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/oracle
 
 .PHONY: check
 check: build/test ## ruff and mypy
