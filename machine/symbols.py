@@ -71,6 +71,7 @@ class Symbols:
         self._sizes = array("Q", (row.size for row in rows))
         self._kinds = bytes(_KIND_CODES[row.kind] for row in rows)
         self._sized = any(self._sizes)
+        self._areas: list[tuple[int, int]] = []
         self._extend(end, sorted(areas) if areas is not None else None)
         self.modules: Mapping[str, Symbols] = {}
         self.why_no_modules = ""
@@ -82,7 +83,8 @@ class Symbols:
     ) -> Symbols:
         """The symbols of rows (name, address, type letter as nm(1) has it), which state no sizes.
 
-        Each extends to the next one, the last to `end`, and with `areas` none beyond the one it is in.
+        Each extends to the next one, the last to `end`, and with `areas`, a module's, none beyond the one it is in. All
+        that is in those is some symbol's even so: the nearest before it (find_kallsyms_symbol).
         """
         ordered = sorted(rows, key=lambda row: row[1])
         symbols = cls()
@@ -90,7 +92,8 @@ class Symbols:
         symbols._addresses = array("Q", [row[1] for row in ordered])
         symbols._sizes = array("Q", bytes(8 * len(ordered)))
         symbols._kinds = bytes([_LETTERS.get(row[2], _OTHER) for row in ordered])
-        symbols._extend(end, sorted(areas) if areas is not None else None)
+        symbols._areas = sorted(areas) if areas is not None else []
+        symbols._extend(end, symbols._areas if areas is not None else None)
         return symbols
 
     def _extend(self, end: int, areas: list[tuple[int, int]] | None) -> None:
@@ -174,6 +177,8 @@ class Symbols:
             enclosing = next((i for i in range(first - 1, -1, -1) if self._kinds[i] == _FUNCTION), None)
             if enclosing is not None and self._covers(enclosing, address):
                 best = enclosing
+        if best is None and any(start <= address < end for start, end in self._areas):
+            best = min(range(first, after), key=self._kinds.__getitem__)
         return None if best is None else (self._symbol(best), address - self._addresses[best])
 
     def describe(self, address: int) -> str:

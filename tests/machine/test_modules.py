@@ -18,7 +18,7 @@ def guest() -> Symbols:
         "oracle": Symbols.from_kallsyms(
             [("oracle_add", 0xFFFF_8000_00BE_0EC0, "t"), ("note", 0xFFFF_8000_00BE_0ED4, "t")],
             end=(1 << 64) - 1,
-            areas=[(0xFFFF_8000_00BE_0000, 0xFFFF_8000_00BE_D000)],
+            areas=[(0xFFFF_8000_00BE_0000, 0xFFFF_8000_00BE_2000), (0xFFFF_8000_00BE_2000, 0xFFFF_8000_00BE_D000)],
         ),
         "failover": Symbols.from_kallsyms([("note", 0xFFFF_8000_00BD_6004, "t")], end=0xFFFF_8000_00BD_A000),
     }
@@ -45,7 +45,8 @@ def test_kernel_comes_before_a_module() -> None:
 def test_symbol_at_an_address() -> None:
     symbols = guest()
     assert symbols.at(0xFFFF_8000_00BE_0EC4) == (Symbol("oracle_add", 0xFFFF_8000_00BE_0EC0, 0x14, "function"), 4)
-    assert symbols.describe(0xFFFF_8000_00BE_C000) == "note+0xb12c [oracle]", "up to the end of its area"
+    assert symbols.describe(0xFFFF_8000_00BE_C000) == "note+0xb12c [oracle]", "data, as kallsyms has it"
+    assert symbols["oracle:note"].size == 0x112C, "up to the end of its area"
     assert symbols.at(0xFFFF_8000_00BE_D000) is None
     assert symbols.at(0xFFFF_8000_00BE_0000) is None
     assert symbols.module_at(0xFFFF_8000_00BD_6008) == "failover"

@@ -114,6 +114,10 @@ def test_addresses_in_them(guest: Machine, shell: Shell) -> None:
                 start = address - int(theirs.partition("+")[2].partition("/")[0], 16)
                 assert {ours.partition("+")[0], theirs.partition("+")[0]} <= names[start]
                 compared += 1
+        beyond = address + 4  # no function's, as the names of data are left out
+        length = guest.call("sprint_symbol", buffer, beyond)
+        theirs = guest.memory.read(buffer, length).decode()
+        assert guest.symbols.describe(beyond) == re.sub("/0x[0-9a-f]+", "", theirs)
     assert compared > 100
 
 
