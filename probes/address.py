@@ -88,9 +88,11 @@ class Addresses:
     def resolve(self, probe: Kprobe) -> tuple[int, Symbol]:
         """The address that `probe` names and the symbol it is in.
 
-        Raises ProbeError: EINVAL for both of symbol and address, or neither; ENOENT for what no symbol
-        covers, which for an address was EINVAL in early eras.
+        Raises ProbeError: EINVAL for both of symbol and address, or neither; for what no symbol covers, and for symbols
+        that there are not, what the era's kernel says, of a kretprobe's probe another thing perhaps.
         """
+        era = self._era
+        returns = probe.owner.kind == "kretprobe" and era.entry_only  # that is looked at first
         _refuse_nonsense(probe)
         if probe.symbol_name is not None and probe.addr:
             raise ProbeError(
@@ -106,7 +108,7 @@ class Addresses:
                     f"the offset in '{probe.symbol_name}' is {probe.offset + extra:#x}: it counts bytes forwards, "
                     f"{_OFFSETS - 1:#x} at most",
                 )
-            address = self._lookup(name)
+            address = self._lookup(name, era.not_entry if returns else errno.ENOENT)
             probe.symbol_name, probe.offset = name, probe.offset + extra
         elif probe.addr:
             address = probe.addr
@@ -118,22 +120,22 @@ class Addresses:
         if found is None or found[0].name == "_etext":
             rule = "no symbol covers it"
             reason = f"{address:#x} is in no function of the guest: {rule}{self._what_is_there(address)}"
-            raise ProbeError(self._era.unknown_address, reason, rule)
+            raise ProbeError(era.not_entry if returns else era.unknown_address, reason, rule)
         self._refuse_departed(address)
         return address, found[0]
 
-    def _lookup(self, name: str) -> int:
-        """The address of a symbol, of several the lowest. Raises ProbeError (ENOENT)."""
+    def _lookup(self, name: str, unknown: int) -> int:
+        """The address of a symbol, of several the lowest. Raises ProbeError with errno `unknown`."""
         try:
             return self._machine.symbols[name].address
         except MachineError as error:
             if is_pattern(name):
                 reason = f"'{name}' is a pattern, and a probe is for one place: register one for each that it matches"
-                raise ProbeError(errno.ENOENT, reason) from None
+                raise ProbeError(unknown, reason) from None
             if "-" in name:
                 reason = f"there is no symbol '{name}': an offset counts forwards, from the symbol before"
-                raise ProbeError(errno.ENOENT, reason) from None
-            raise ProbeError(errno.ENOENT, str(error)) from None
+                raise ProbeError(unknown, reason) from None
+            raise ProbeError(unknown, str(error)) from None
 
     def _what_is_there(self, address: int) -> str:
         """What can be said of an address that no symbol covers."""

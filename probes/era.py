@@ -48,6 +48,9 @@ class Era:
     hits: rules.HitRules
     blacklist: tuple[tuple[str, str], ...]  # areas without probes: the linker symbols at start and end
     unknown_address: int  # the errno for an address that no symbol covers
+    entry_only: bool  # kretprobes are for a function's entry only (commit 90ec5e89e393, v4.12)
+    not_entry: int  # the errno for a kretprobe where that can not even be asked, there being no symbol
+    max_data_size: int | None  # bytes that an instance of a kretprobe may have for its handlers; None for no limit
     maxactive: int  # of a kretprobe that leaves it to the kernel, on one CPU and without CONFIG_PREEMPT
 
 
@@ -75,9 +78,12 @@ _V4_8: Final = Era(
         "irqentry_text",
     ),
     unknown_address=errno.EINVAL,
+    entry_only=False,
+    not_entry=errno.ENOENT,
+    max_data_size=None,
     maxactive=1,  # num_possible_cpus()
 )
-_V5_4: Final = replace(_V4_8, name="v5.4", atomic=_SCAN, hits=rules.V5_4)
+_V5_4: Final = replace(_V4_8, name="v5.4", atomic=_SCAN, hits=rules.V5_4, entry_only=True, not_entry=errno.EINVAL)
 _V5_10: Final = replace(
     _V5_4,
     name="v5.10",
@@ -92,6 +98,8 @@ _V5_10: Final = replace(
         "hyp_text",
         "hyp_idmap_text",
     ),
+    not_entry=errno.ENOENT,  # commit 97c753e62e6c (v5.11), in 5.10 by an update
+    max_data_size=4096,  # KRETPROBE_MAX_DATA_SIZE, commit 6bbfa4411694 (v5.17), likewise
 )
 _V6_1: Final = replace(
     _V5_10,

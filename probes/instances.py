@@ -110,6 +110,12 @@ class Instances:
             instance.rp = None
             rp.free.append(KretprobeInstance(rp))
 
+    def newest(self, sp: int) -> int:
+        """The stack pointer of the newest call that was entered below `sp` on the same stack; `sp` if there is none."""
+        at = bisect_left(self._sps, sp)
+        below = self._sps[bisect_left(self._sps, sp - _STACK) : at]
+        return max(below, key=lambda each: self._by_sp[each][-1].order, default=sp)
+
     def last(self, sp: int, trampoline: int) -> KretprobeInstance | None:
         """The last of what `unlink` would give, whose return address is the caller's; None if there is none."""
         instances = self._by_sp.get(sp, [])

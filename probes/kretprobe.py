@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from .entry_probe import EntryProbe
+from .era import Era
 from .errors import ProbeError
 from .kprobe import Condition, Kprobe, Note
 from .pt_regs import PtRegs
 from .record import Hit, Stage
 
-MAX_DATA_SIZE: Final = 4096  # bytes, KRETPROBE_MAX_DATA_SIZE
+KMALLOC_MAX: Final = 4 << 20  # bytes, KMALLOC_MAX_SIZE with pages of 4 KiB
 MAX_INSTANCES: Final = 1 << 16  # of ours: the kernel asks kmalloc() for each
 
 
@@ -113,23 +114,25 @@ class Kretprobe(EntryProbe):
         self.free: list[KretprobeInstance] = []
         self.serial = 0  # of its registration
 
-    def prepare(self, maxactive: int) -> None:
-        """Check and complete what only a kretprobe has, as register_kretprobe does. Raises ProbeError.
+    def prepare(self, era: Era, memory: int) -> None:
+        """Check and complete what only a kretprobe has, as register_kretprobe does; the guest has `memory` bytes of it.
 
-        `maxactive` is the default of that.
+        Raises ProbeError.
         """
         for name in ("maxactive", "data_size"):
             if not isinstance(getattr(self, name), int):
                 raise ProbeError(errno.EINVAL, f"{name} is {getattr(self, name)!r}: give a whole number")
-        if not 0 <= self.data_size <= MAX_DATA_SIZE:
-            raise ProbeError(
-                errno.E2BIG, f"data_size is {self.data_size} bytes: an instance has {MAX_DATA_SIZE} at most"
-            )
+        if era.max_data_size is not None and not 0 <= self.data_size <= era.max_data_size:
+            reason = f"data_size is {self.data_size} bytes: an instance has {era.max_data_size} at most"
+            raise ProbeError(errno.E2BIG, reason)
         if self.maxactive > MAX_INSTANCES:
             reason = f"maxactive is {self.maxactive}: there is memory for {MAX_INSTANCES} instances of a kretprobe"
             raise ProbeError(errno.ENOMEM, reason)
         if self.maxactive <= 0:
-            self.maxactive = maxactive
+            self.maxactive = era.maxactive
+        if not 0 <= self.data_size < KMALLOC_MAX or self.maxactive * self.data_size >= memory:
+            reason = f"the guest has no memory for {self.maxactive} instances with {self.data_size} bytes of data each"
+            raise ProbeError(errno.ENOMEM, reason)
         self.nmissed = self.leaked = 0
 
     def __repr__(self) -> str:

@@ -134,12 +134,10 @@ class Kprobes(Recorded):
         """Put `probe` on a function. Raises ProbeError with the kernel's errno and why."""
         self._refuse_unfit(probe, Kretprobe)
         address, symbol = self._addresses.resolve(probe.kp)
-        if address != symbol.address:
-            raise ProbeError(
-                errno.EINVAL,
-                f"{probe.name} is not the entry of a function, which is where a kretprobe takes the return address",
-            )
-        probe.prepare(self.era.maxactive)
+        outside = f"{probe.name} is not the entry of a function, which is where a kretprobe takes the return address"
+        if address != symbol.address and self.era.entry_only:
+            raise ProbeError(errno.EINVAL, outside)
+        probe.prepare(self.era, self.machine.ram.size)
         probe.kp.pre_handler = self._returns.entry_handler(probe)
         probe.kp.addr = address
         self._returns.add(probe)
@@ -148,6 +146,8 @@ class Kprobes(Recorded):
         except ProbeError:
             self._returns.forget(probe)
             raise
+        if address != symbol.address:
+            probe.kp.warnings.append(outside)
         return probe
 
     def register_jprobe(self, probe: Jprobe) -> Jprobe:

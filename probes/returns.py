@@ -212,6 +212,17 @@ class Returns:
 
     # The function's return, for each design: trampoline_probe_handler, or kretprobe_brk_handler
 
+    def _returned(self, sp: int) -> list[KretprobeInstance]:
+        """The instances of the call that comes to the trampoline with that stack pointer; empty if there is none.
+
+        Kernels before v5.10 take the newest of the task; it may have been entered with another stack pointer, where
+        kretprobes may be in the midst of a function.
+        """
+        chain = self.instances.unlink(sp, self.trampoline)
+        if not chain and not self._rules.instance_fp:
+            chain = self.instances.unlink(self.instances.newest(sp), self.trampoline)
+        return chain
+
     def _called(self, frame: Frame) -> bool:
         """`direct`: the HVC, with pt_regs on the stack."""
         came_from = frame.pc - 4
@@ -221,7 +232,7 @@ class Returns:
             return False
         self._engine.note("kretprobe_trampoline calls the return handlers")
         base, size = self._words[31], self._rules.frame.size
-        chain = self.instances.unlink(base + size, self.trampoline)
+        chain = self._returned(base + size)
         if not chain:
             self._lost(frame, base + size, came_from)
             return True
@@ -242,7 +253,7 @@ class Returns:
         """`brk`: the trampoline itself is the exception, and pt_regs are the interrupted code's."""
         if frame.pc != self.trampoline:
             return False
-        chain = self.instances.unlink(self._words[31], self.trampoline)
+        chain = self._returned(self._words[31])
         if not chain:
             self._lost(frame, self._words[31], self.trampoline)
             return True
@@ -258,7 +269,7 @@ class Returns:
 
     def _pre_handler(self, kprobe: Kprobe, regs: PtRegs) -> int:
         """`kprobe`: the pre-handler of the trampoline's own kprobe."""
-        chain = self.instances.unlink(regs.sp, self.trampoline)
+        chain = self._returned(regs.sp)
         if not chain:
             self._lost(self._machine.cpu.frame, regs.sp, self.trampoline)
             return 1

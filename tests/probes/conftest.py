@@ -9,7 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from armprobe import machine
+from armprobe.machine.symbols import Symbol, Symbols
 from armprobe.probes import Kprobes
+from armprobe.probes.text import Text
 
 
 @pytest.fixture
@@ -33,6 +35,23 @@ def code(demo: machine.Machine) -> Callable[..., int]:
     def write(*words: int) -> int:
         address = demo.scratch.allocate(4 * len(words), 16)
         demo.scratch.write(address, struct.pack(f"<{len(words)}I", *words))
+        return address
+
+    return write
+
+
+@pytest.fixture
+def add_function(demo: machine.Machine) -> Callable[..., int]:
+    """add_function(name, *words): the address of a function put behind the text of `demo`, which then reaches to it."""
+
+    def write(name: str, *words: int) -> int:
+        ((address, end),) = Text(demo, {}).padding()
+        size = 4 * len(words)
+        assert end - address > size
+        demo.memory.write(address, struct.pack(f"<{len(words)}I", *words))
+        others = [symbol for symbol in demo.symbols if symbol.name != "_etext"]
+        here = Symbol(name, address, size, "function"), Symbol("_etext", address + size, 0, "other")
+        demo.symbols = Symbols([*others, *here])
         return address
 
     return write

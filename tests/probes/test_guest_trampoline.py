@@ -8,7 +8,6 @@ nobody handles.
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections import Counter
 from collections.abc import Callable
 
@@ -16,9 +15,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import StopReason
-from armprobe.machine.symbols import Symbol, Symbols
 from armprobe.probes import ERAS, Kprobe, Kprobes, Kretprobe, ProbeError, PtRegs, Stage
-from armprobe.probes.text import Text
 from armprobe.probes.trampoline import DIRECT, HVC, words
 
 BL, BRK, RECORD = 0x9400_0000, 0xD420_0000, 26  # RECORD: the number of the instruction that makes x29 a frame record
@@ -26,21 +23,14 @@ Put = Callable[[str], int]
 
 
 @pytest.fixture
-def put(demo: machine.Machine) -> Put:
+def put(add_function: Callable[..., int]) -> Put:
     """put(era): the address of that era's `direct` trampoline in `demo`, and of a symbol for it."""
 
     def write(era: str) -> int:
         instructions = list(words(DIRECT, ERAS[era].hits.frame))
         call = instructions.index(HVC)
         instructions[call] = BL | len(instructions) - call
-        ((address, end),) = Text(demo, {}).padding()
-        assert end - address > 800
-        demo.memory.write(address, struct.pack(f"<{len(instructions) + 1}I", *instructions, BRK))
-        size = 4 * len(instructions)
-        others = [symbol for symbol in demo.symbols if symbol.name != "_etext"]
-        etext = Symbol("_etext", address + size, 0, "other")
-        demo.symbols = Symbols([*others, Symbol("kretprobe_trampoline", address, size, "function"), etext])
-        return address
+        return add_function("kretprobe_trampoline", *instructions, BRK)
 
     return write
 
