@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from armprobe.machine.btf import Btf
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from armprobe.probes.record import symbol_and_size
 
-from ..linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
-from .references import REFERENCES, fetch, missing
+from ..linux.shell import TRACING, Shell  # noqa: TID252  # tests have no import name to go by
+from .references import DEFAULT, EVERYTHING, REFERENCES, fetch, missing
 from .stock_modules import NAMES, booted, stock_modules
 
 GFP_ATOMIC = 0xA20
 SIGNED = b"~Module signature appended~\n"  # Documentation/admin-guide/module-signing.rst
+MOV_X9_X30 = bytes.fromhex("e9031eaa")  # the first of the two words that ftrace has at the start of a function
 RENAMED = "dummy_setup", "dummy_putse"
 SYMBOL = re.compile(r"^(\w+) (\w) (\S+)\s\[(\w+)\]$", re.MULTILINE)
 
@@ -44,6 +46,11 @@ def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     old, new = (name.encode() for name in RENAMED)
     modules["edited"] = modules["dummy"].replace(old, new).removesuffix(SIGNED)  # nobody's signature is on that
     return booted(files, modules, tmp_path_factory.mktemp("modules"))
+
+
+@pytest.fixture
+def era(snapshot: Path, request: pytest.FixtureRequest) -> str:
+    return str(request.node.callspec.params["snapshot"])
 
 
 @pytest.fixture
@@ -270,3 +277,45 @@ def test_nonsense_in_the_guests_memory(guest: Machine, shell: Shell) -> None:
             assert {"failover", "net_failover"} <= names.keys(), (member, data)
         guest.step()
         assert {name: list(symbols) for name, symbols in guest.symbols.modules.items()} == before
+
+
+def test_where_probes_may_go(guest: Machine, shell: Shell, era: str) -> None:
+    """Each instruction of the modules' functions is offered to the guest's own register_kprobe and to ours."""
+    insmod(shell, *NAMES)
+    kprobes = Kprobes(guest, era)
+    most = 160 if EVERYTHING or era == DEFAULT else 16  # bytes of a function: 5.10 takes its time
+    agreed = Counter[bool]()
+    for module, symbols in guest.symbols.modules.items():
+        for symbol in list(symbols.functions()):
+            if MOV_X9_X30 not in guest.memory.read(symbol.address, 8):
+                continue  # ftrace does not know it, and kprobe_events takes no such function
+            offsets = range(0, min(symbol.size, most), 4)
+            place = f"{module}:{symbol.name}"
+            every, file = " ".join(map(str, offsets)), f"{TRACING}/kprobe_events"
+            said = shell.run(
+                f"for o in {every}; do echo p:x {place}+$o 2>/dev/null >{file} && echo $o; done; echo >{file}"
+            )
+            theirs = {int(word) for word in re.findall(r"^\d+$", said, re.MULTILINE)}
+            ours = {offset for offset in offsets if accepts(kprobes, f"{place}+{offset}")}
+            assert ours == theirs, (place, sorted(ours ^ theirs))
+            agreed += Counter(offset in ours for offset in offsets)
+    assert agreed[True] > 40
+    assert agreed[False] > 10
+
+
+def accepts(kprobes: Kprobes, place: str) -> bool:
+    """Whether we would put a probe there."""
+    try:
+        kprobes.unregister(kprobes.register_kprobe(Kprobe(place)))
+    except ProbeError:
+        return False
+    return True
+
+
+def test_no_type_information(guest: Machine, shell: Shell) -> None:
+    insmod(shell, "dummy")
+    while (found := guest.ram.pages.find(b"\x9f\xeb\x01\x00\x18\x00\x00\x00", 0)) >= 0:  # modules have some too
+        guest.ram.data[found] = 0
+    assert dict(guest.symbols.modules) == {}
+    with pytest.raises(MachineError, match="modules of this guest are not known, as there is no type information"):
+        guest.symbols["dummy:dummy_xmit"]
