@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from .bus import Bus
 from .cpu import Cpu
 from .errors import MachineError
-from .mmu import PAGE, Mapping, TranslationFault, TranslationRegisters, translate
-from .regions import Region, region_at, without_translation
-
-_TOP = 1 << 64
+from .mmu import PAGE, SCTLR_M, Mapping, TranslationFault, TranslationRegisters, translate
+from .regions import TOP, Region, region_at, without_translation
 
 
 class PhysicalMemory:
@@ -44,7 +42,7 @@ class Memory:
     @property
     def translating(self) -> bool:
         """Whether the guest's MMU is on."""
-        return bool(self._registers().sctlr & 1)
+        return bool(self._registers().sctlr & SCTLR_M)
 
     def translate(self, address: int) -> Mapping:
         """Where a virtual address leads. Raises MachineError where the guest maps nothing."""
@@ -114,7 +112,7 @@ class Memory:
         return list(self._pieces(address, size))
 
     def _pieces(self, address: int, size: int) -> Iterator[tuple[int, int]]:
-        if not 0 <= address < _TOP or address + size > _TOP:
+        if not 0 <= address < TOP or address + size > TOP:
             raise MachineError(f"{address:#x} + {size} bytes is outside the 64-bit address space")
         while size > 0:
             physical, remaining = self._cpu.physical(address), PAGE - address % PAGE

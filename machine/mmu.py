@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 PAGE: Final = 4096
-_OUTPUT: Final = 0x0000_FFFF_FFFF_F000
-_SCTLR_M: Final = 1
+OUTPUT: Final = 0x0000_FFFF_FFFF_F000  # of a descriptor or TTBR: the physical address
+SCTLR_M: Final = 1  # of SCTLR_EL1: the MMU is on
 
 
 class TranslationRegisters(NamedTuple):
@@ -57,7 +57,7 @@ def table_root(registers: TranslationRegisters, upper: bool) -> tuple[int, int, 
     bits = 64 - size
     if not 25 <= bits <= 48:
         raise ValueError(f"TCR_EL1 asks for {bits} address bits")
-    return (registers.ttbr1 if upper else registers.ttbr0) & _OUTPUT, 4 - (bits - 4) // 9, bits
+    return (registers.ttbr1 if upper else registers.ttbr0) & OUTPUT, 4 - (bits - 4) // 9, bits
 
 
 def translate(registers: TranslationRegisters, read_u64: Callable[[int], int], address: int) -> Mapping:
@@ -65,7 +65,7 @@ def translate(registers: TranslationRegisters, read_u64: Callable[[int], int], a
 
     Raises TranslationFault when the guest maps nothing there.
     """
-    if not registers.sctlr & _SCTLR_M:
+    if not registers.sctlr & SCTLR_M:
         return Mapping(address, PAGE - address % PAGE, True, True, True)
     upper = bool(address >> 55 & 1)
     tagged = registers.tcr >> (38 if upper else 37) & 1
@@ -94,12 +94,12 @@ def translate(registers: TranslationRegisters, read_u64: Callable[[int], int], a
         writable &= not entry >> 62 & 1
         table_forbids_user |= bool(entry >> 61 & 1)
         executable &= not entry >> 59 & 1
-        table, width, level = entry & _OUTPUT, shift, level + 1
+        table, width, level = entry & OUTPUT, shift, level + 1
     offset = address & (1 << shift) - 1
     user = bool(entry >> 6 & 1) and not table_forbids_user
     writable &= not entry >> 7 & 1
     return Mapping(
-        (entry & _OUTPUT & ~((1 << shift) - 1)) | offset,
+        (entry & OUTPUT & ~((1 << shift) - 1)) | offset,
         (1 << shift) - offset,
         writable,
         user,

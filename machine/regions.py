@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from .bus import Bus
-from .mmu import TranslationRegisters, table_root
+from .mmu import OUTPUT, SCTLR_M, TranslationRegisters, table_root
 
 TOP: Final = 1 << 64
 _ENTRIES: Final = struct.Struct("<512Q")
-_OUTPUT: Final = 0x0000_FFFF_FFFF_F000
 _MOST_TABLES: Final = 2048  # read for one answer: what maps 4 GiB in pages; a fifth of a second
 
 # Arm ARM, D8.3: of a table descriptor, and of a block or page
@@ -52,7 +51,7 @@ def region_at(bus: Bus, registers: TranslationRegisters, address: int) -> Region
 
     Where TCR_EL1 has the top byte of addresses ignored, only those are mapped that need no ignoring.
     """
-    if not registers.sctlr & 1:
+    if not registers.sctlr & SCTLR_M:
         return next(region for region in without_translation(bus) if address < region.end)
     walk = _Walk(bus, registers)
     start, end, kind = walk.leaf(address)
@@ -131,7 +130,7 @@ class _Walk:
                 return next((start + low, start + high, kind) for low, high, kind in pieces if address < start + high)
             if edge in (start, end) and (kind := self._table_kind(entry, level, inherited)) is not None:
                 return start, end, kind
-            table, level, inherited = entry & _OUTPUT, level + 1, inherited | entry & _INHERITED
+            table, level, inherited = entry & OUTPUT, level + 1, inherited | entry & _INHERITED
 
     @property
     def _weary(self) -> bool:
@@ -146,11 +145,11 @@ class _Walk:
     def _table_kind(self, entry: int, level: int, inherited: int) -> _Kind | None:
         """What all addresses are that an entry leads to a table for; None if they differ, or too much has been read."""
         inherited |= entry & _INHERITED
-        key = entry & _OUTPUT, level, inherited
+        key = entry & OUTPUT, level, inherited
         if key not in self._alike:
-            if entry & _OUTPUT not in self._tables and self._weary:
+            if entry & OUTPUT not in self._tables and self._weary:
                 return None
-            entries = self._read(entry & _OUTPUT)
+            entries = self._read(entry & OUTPUT)
             self._alike[key] = _NOTHING if entries is None else self._kind(entries, level + 1, inherited)
         return self._alike[key]
 
@@ -166,13 +165,16 @@ class _Walk:
         return kinds.pop() if len(kinds) == 1 else None
 
     def _leaves_kind(self, entries: list[int], level: int, inherited: int) -> _Kind | None:
-        accesses = {_access(each, level, inherited) for each in {entry & ~_OUTPUT for entry in entries}}
+        accesses = {_access(each, level, inherited) for each in {entry & ~OUTPUT for entry in entries}}
         if accesses == {""}:
             return _NOTHING
         size = 1 << 12 + 9 * (3 - level)
-        outputs = [entry & _OUTPUT & -size for entry in entries]
+        outputs = [entry & OUTPUT & -size for entry in entries]
         pieces = _pieces(self._bus, min(outputs), max(outputs) + size, accesses.pop())
-        return pieces[0][2] if len(pieces) == 1 and not accesses else None
+        # Of those only what is mapped counts: a table taken for mixed that is not would be gone through by the page,
+        # as often as it is mapped.
+        kinds = {kind for low, high, kind in pieces if any(low < each + size and each < high for each in outputs)}
+        return kinds.pop() if len(kinds) == 1 and not accesses else None
 
     def _leaf(self, entry: int, level: int, inherited: int) -> list[_Span]:
         """What an entry that leads to no table maps, by offset."""
@@ -180,7 +182,7 @@ class _Walk:
         access = _access(entry, level, inherited)
         if not access:
             return [(0, size, _NOTHING)]
-        base = entry & _OUTPUT & -size
+        base = entry & OUTPUT & -size
         return [(low - base, high - base, kind) for low, high, kind in _pieces(self._bus, base, base + size, access)]
 
 

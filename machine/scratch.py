@@ -18,7 +18,7 @@ from .board import SCRATCH_BASE as BASE
 from .board import SCRATCH_SIZE as SIZE  # one level 2 block
 from .bus import new_memory
 from .errors import MachineError
-from .mmu import PAGE, table_root
+from .mmu import PAGE, SCTLR_M, table_root
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -79,7 +79,7 @@ class Scratch:
     def _map(self) -> int:
         machine = self._machine
         registers = machine.translation_registers()
-        if not registers.sctlr & 1:
+        if not registers.sctlr & SCTLR_M:
             return BASE
         try:
             root, level, bits = table_root(registers, upper=True)

@@ -172,6 +172,15 @@ def test_a_table_that_leads_to_itself() -> None:
     assert region_at(guest.bus, registers(table), 0x1234_5678) == Region(0, 1 << BITS, "rwx", "RAM")
 
 
+def test_pages_that_differ_only_in_where_nothing_is() -> None:
+    """One table of such, for all addresses: there are 2**27 pages, which nobody could wait for."""
+    top, middle, last = TABLES[1][0], TABLES[2][0], TABLES[3][0]
+    guest.bus.write(top, struct.pack("<512Q", *[middle | 3] * 512))
+    guest.bus.write(middle, struct.pack("<512Q", *[last | 3] * 512))
+    guest.bus.write(last, struct.pack("<512Q", *[0 | 3, 0x80_0000_0000 | 3] * 256))  # below the devices, above RAM
+    assert region_at(guest.bus, registers(top), 0) == Region(0, TOP, "", "")
+
+
 def test_what_one_answer_reads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest that maps more than that with pages is told of in pieces, which still are alike, and lead to the end."""
     read = []
