@@ -134,7 +134,7 @@ class Engine:
             self._words[32] = address - site.displaced
         skip = False
         for probe in site.active:
-            if probe.disabled:  # by a handler before it
+            if probe.flags and probe.disabled:  # by a handler before it
                 continue
             probe.hits += 1
             if probe.record or probe.stop or probe.condition:
@@ -296,7 +296,7 @@ class Engine:
         """Run the post-handlers, which ends the hit; `then` gets the frame, unless its PC is moved at a stop."""
         self.site, self.status = site, _SSDONE
         for probe in site.active:
-            if probe.disabled:
+            if probe.flags and probe.disabled:
                 continue
             handler = probe.post_handler
             self._instance = probe
@@ -312,7 +312,8 @@ class Engine:
                     self.reset()
                     raise
         if self._recorder.stop is None:
-            self._go_home(site)
+            if site.displaced:
+                self._go_home(site)
             self.over()
             if then is not None:
                 then(self._frame)
@@ -473,12 +474,12 @@ class Engine:
             self._words[32] = self.home(self._words[32])
             self._frame.store()
 
-    def enter_return_handler(self, site: Site, handled: bool) -> None:
+    def enter_return_handler(self, site: Site, ends_hit: bool) -> None:
         """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers.
 
-        `handled` says whether there is a handler at all.
+        With `ends_hit` a hit that is being handled is over.
         """
-        if handled and self._rules.return_ends_hit:
+        if ends_hit:
             self.site, self.status = None, Status.NONE
         self._push()
         self.site, self.status = site, _ACTIVE

@@ -62,10 +62,12 @@ class GuestTrampoline:
 
         Raises ProbeError (ENOMEM) when there is no slot left.
         """
+        if not self._place:
+            return
         start = self._beginning()
         offset = site.addr - start
         twin = self._twins.get(offset)
-        if not (self._place and 0 <= offset < len(self._code) and (twin or site.armed)):
+        if not (0 <= offset < len(self._code) and (twin or site.armed)):
             return
         if twin is None:
             if site.original == KPROBES_BRK_WORD or not self._is_alike(start):

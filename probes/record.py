@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine import Symbols
 from armprobe.machine.devices.timer import FREQUENCY
+from armprobe.machine.frame import PSTATE_I
 
 from .pt_regs import SavedRegs
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from .kretprobe import Kretprobe
 
 _GENERAL: Final = struct.Struct("<33Q")
-_PSTATE_I: Final = 1 << 7
 
 
 class Stage(enum.Enum):
@@ -104,7 +104,7 @@ def trace_line(
         where = f"{symbol_and_size(symbols, hit.caller or 0)} <- {name}"
     else:
         where = symbol_and_size(symbols, hit.address)
-    off = "d" if masked or hit.pstate & _PSTATE_I else "."
+    off = "d" if masked or hit.pstate & PSTATE_I else "."
     values = [("x0", regs.regs[0])] if arguments is None else arguments
     text = "".join(f" {name}={value:#x}" for name, value in values)
     if hit.note and arguments is None:

@@ -65,7 +65,8 @@ class Returns:
         self.instances = Instances(self._journal)
         self.memory = InstanceMemory(machine, text, rules.frees_instances)
         self.trampoline = 0  # its address, 0 while there is none
-        self.returning: SavedRegs | None = None  # in a return handler: the caller's registers, its x30 apart
+        self._restored_pools: Pools = {}  # of the state that the machine was last put into
+        self._returning: tuple[PtRegs, int] | None = None  # in a return handler: its registers, the return address
         self._handling = Site(0, _NOP, _NOP, decode(_NOP), stepping)  # current_kprobe while return handlers run
         self._site = Site(0, _NOP, _NOP, decode(_NOP), stepping)  # what the trampoline `kprobe` has on it
         self._site.armed = True
@@ -89,6 +90,14 @@ class Returns:
     @pools.setter
     def pools(self, pools: Pools) -> None:
         self._restored_pools = pools
+
+    @property
+    def returning(self) -> SavedRegs | None:
+        """In a return handler: the registers of the caller that the function has returned to, its x30 apart."""
+        if self._returning is None:
+            return None
+        regs, address = self._returning
+        return SavedRegs((*regs.regs[:30], address, regs.sp, address, regs.pstate))
 
     def install(self) -> None:
         """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room."""
@@ -287,8 +296,10 @@ class Returns:
 
         When they have run, `leave_return_handler` is still to be called.
         """
-        handled = any(instance.rp is not None and instance.rp.handler is not None for instance in chain)
-        self._engine.enter_return_handler(self._handling, handled)
+        ends_hit = self._rules.return_ends_hit and any(
+            instance.rp is not None and instance.rp.handler is not None for instance in chain
+        )
+        self._engine.enter_return_handler(self._handling, ends_hit)
         addresses = [instance.ret_addr for instance in chain]
         correct = addresses[-1]
         if self._rules.sets_return_pc:
@@ -297,14 +308,12 @@ class Returns:
         daif = dispatcher.handler_daif
         if self._rules.masks_returns:
             dispatcher.handler_daif |= PSTATE_I
+        self._returning = regs, correct
         try:
             for instance in chain:
                 instance.ret_addr = correct
                 if instance.rp is not None:
-                    self.returning = SavedRegs((*regs.regs[:30], correct, regs.sp, correct, regs.pstate))
                     self._handle_one(instance, instance.rp, regs)
-            if self._rules.masks_returns:
-                dispatcher.handler_daif = daif
         except BaseException:
             self._engine.leave_return_handler()
             for instance, address in zip(reversed(chain), reversed(addresses), strict=True):
@@ -313,7 +322,8 @@ class Returns:
             again()
             raise
         finally:
-            self.returning = None
+            self._returning = None
+            dispatcher.handler_daif = daif
 
     def _handle_one(self, instance: KretprobeInstance, rp: Kretprobe, regs: PtRegs) -> None:
         if rp.record or rp.stop or rp.condition:
