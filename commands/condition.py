@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from armprobe.machine.agent_expression import AgentError, AgentExpression, assemble
 from armprobe.machine.agent_printf import Format
 from armprobe.probes import ConditionError, PtRegs, Stage
-from armprobe.stub.aarch64 import RegisterTable
+from armprobe.stub.aarch64 import RegisterTable, register_table
 from armprobe.stub.agent import Agent
 
 from .errors import CommandError
@@ -32,7 +32,6 @@ class Condition:
         self._expression = AgentExpression(code)
         self._scene = HitScene(session.machine, session.kprobes)
         self._agent = _Agent(table, {}, session.notify)
-        self._agent.look_at(self._scene)
 
     def __call__(self, stage: Stage, regs: PtRegs) -> bool:
         self._scene.look_at(stage, regs)
@@ -47,6 +46,8 @@ class Condition:
 
 
 class _Agent(Agent):
+    """Without variables, which are an experiment's."""
+
     def variable(self, number: int) -> int:
         raise AgentError("probes have no trace state variables: use a tracepoint")
 
@@ -85,11 +86,12 @@ class Note:
 
 def condition(session: Session, arguments: Arguments, stage: Stage) -> Condition | None:
     """What the arguments `condition` and `code` of a command say, for `stage`. Raises CommandError."""
-    text, table = arguments.condition, RegisterTable(session.system_registers)
+    text = arguments.condition
     if text is None:
         if arguments.code:
             raise CommandError("code= has no condition: write what it was compiled from after if")
         return None
+    table = register_table(session.system_registers)
     try:
         if arguments.code:
             code = assemble(map(_operation, arguments.code))
@@ -102,9 +104,10 @@ def condition(session: Session, arguments: Arguments, stage: Stage) -> Condition
 
 def note(session: Session, arguments: Arguments, stage: Stage) -> Note | None:
     """What the argument `print` of a command says, for `stage`. Raises CommandError."""
-    text, table = arguments.note, RegisterTable(session.system_registers)
+    text = arguments.note
     if text is None:
         return None
+    table = register_table(session.system_registers)
     try:
         form, codes = compile_print(text, _names(session, table, stage))
         return Note(session, text, form, codes, stage, table)

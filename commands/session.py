@@ -37,7 +37,7 @@ from .stop_event import WATCH_KINDS, stop_event
 from .tracing import Tracing
 
 T = TypeVar("T")
-_SIGINT, _SIGTRAP, _SIGSEGV, _EXC_BREAKPOINT = 2, 5, 11, 150  # GDB's numbers (gdb/signals.def)
+_SIGTRAP = 5  # GDB's number (gdb/signals.def)
 _EFAULT, _EINVAL, _EBUSY, _E2BIG = 14, 22, 16, 7
 _MOST_LEFT: Final = 100  # breakpoints that debuggers leave in
 
@@ -80,7 +80,7 @@ class Session:
         self._controlled = False
         self._was_running = False
         self._stepping = False
-        self._telling = False  # whether that is to tell of a watchpoint
+        self._over_watched = False  # whether the step is over an access that a watchpoint has stopped before
         self._range: tuple[int, int] | None = None  # of the last step
         self.lends_files = False  # whether a debugger's files are the guest's to ask for
         # With what removes each, and what decides whether it stops; None for watchpoints.
@@ -214,7 +214,7 @@ class Session:
     # The stub's target (armprobe.stub.Target).
 
     @property
-    def system_registers(self) -> Sequence[str]:
+    def system_registers(self) -> tuple[str, ...]:
         """EL1's system registers that can be read by name."""
         return tuple(SYSTEM_REGISTERS)
 
@@ -371,7 +371,7 @@ class Session:
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         """Set the guest going and return."""
         tracing, self._stepping, self._range = self._tracing, step, range
-        self._telling = step and self._changes_watched()
+        self._over_watched = step and self._changes_watched()
         if not step:
             self._start(functools.partial(tracing.run, self._run_on), done)
         elif range is None:
@@ -470,4 +470,4 @@ class Session:
         return isinstance(hit, WatchHit) and hit.value != hit.before
 
     def _event(self, stop: Stop) -> StopEvent:
-        return stop_event(stop, self.machine, self._breaks, self._stepping and not self._telling)
+        return stop_event(stop, self.machine, self._breaks, self._stepping and not self._over_watched)

@@ -75,7 +75,7 @@ class Connection:
 
     def __init__(self, target: Target, registry: Registry, link: Link, experiment: Experiment | None = None) -> None:
         self.registry = registry
-        self.registers = register_table(tuple(target.system_registers))
+        self.registers = register_table(target.system_registers)
         self.state = State.IDLE
         self.client_words: frozenset[str] = frozenset()
         """Features the client said it has, such as "swbreak" (qSupported)."""

@@ -127,7 +127,7 @@ class Target(Protocol):
     """
 
     @property
-    def system_registers(self) -> Sequence[str]:
+    def system_registers(self) -> tuple[str, ...]:
         """Names, as GDB is to show them, of the system registers worth reading; each has 64 bits."""
 
     @property

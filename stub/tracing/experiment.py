@@ -70,7 +70,7 @@ class Experiment:
         self.started = self.stopped = 0
         """When, in microseconds since the epoch."""
         self.notes = {"user": "", "notes": "", "tstop": ""}
-        table = register_table(tuple(target.system_registers))
+        table = register_table(target.system_registers)
         self._text = 0  # bytes of actions, conditions and sources
         self._collector = Collector(table, self.values, lambda text: target.show(text))
 

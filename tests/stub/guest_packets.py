@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 from armprobe.commands import Session
-from armprobe.stub.aarch64 import GENERAL, RegisterTable
+from armprobe.stub.aarch64 import GENERAL, register_table
 
 from .mutation import mutated
 
@@ -37,7 +37,7 @@ class Packets:
         self._commands = [
             entry["name"] for entry in json.loads(session.command_table()) if entry["name"] not in _NOT_FOR_FUZZING
         ]
-        self._table = RegisterTable(session.system_registers)
+        self._table = register_table(session.system_registers)
         assert session.exec_file is not None
         self._file = session.exec_file.name
         self._documents = [
