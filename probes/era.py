@@ -48,7 +48,8 @@ class Era:
     hits: rules.HitRules
     blacklist: tuple[tuple[str, str], ...]  # areas without probes: the linker symbols at start and end
     unknown_address: int  # the errno for an address that no symbol covers
-    entry_only: bool  # since "kretprobes: Ensure probe location is at function entry" (v4.12)
+    # Whether a kretprobe has to be at one, as since "kretprobes: Ensure probe location is at function entry" (v4.12)
+    entry_only: bool
     not_entry: int  # the errno for a kretprobe where that can not even be asked, there being no symbol
     max_data_size: int | None  # bytes that an instance of a kretprobe may have for its handlers; None for no limit
     maxactive: int  # of a kretprobe that leaves it to the kernel, on one CPU and without CONFIG_PREEMPT
@@ -99,7 +100,7 @@ _V5_10: Final = replace(
         "hyp_idmap_text",
     ),
     not_entry=errno.ENOENT,  # commit 97c753e62e6c (v5.11), in 5.10 by an update
-    max_data_size=4096,  # KRETPROBE_MAX_DATA_SIZE, commit 6bbfa4411668 (v5.17), likewise
+    max_data_size=4096,  # KRETPROBE_MAX_DATA_SIZE, commit 6bbfa4411668 (v5.16), likewise
 )
 _V6_1: Final = replace(
     _V5_10,
