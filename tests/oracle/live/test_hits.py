@@ -291,7 +291,7 @@ def test_fault_in_hit_ss_that_is_no_page_fault(
     Only a kernel that survives the second probe can tell.
     """
     if Status.HIT_SS not in reference.era.hits.recovers_from:
-        return
+        pytest.skip("this kernel ends in a BUG at the second probe")
     said = []
     for subject in (KernelProbes(snapshot), EngineProbes(snapshot, reference.era)):
         loads, dies = subject.kprobe("oracle_load"), subject.kprobe("die")

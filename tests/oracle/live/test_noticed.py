@@ -152,7 +152,11 @@ def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def one_instance_more(monkeypatch: pytest.MonkeyPatch) -> None:
     prepare = Kretprobe.prepare
-    monkeypatch.setattr(Kretprobe, "prepare", lambda probe, maxactive: prepare(probe, maxactive + 1))
+
+    def more(probe: Kretprobe, era: Era, memory: int) -> None:
+        prepare(probe, dataclasses.replace(era, maxactive=era.maxactive + 1), memory)
+
+    monkeypatch.setattr(Kretprobe, "prepare", more)
 
 
 def masked(monkeypatch: pytest.MonkeyPatch) -> None:
