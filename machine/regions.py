@@ -96,7 +96,7 @@ class _Walk:
 
     def rest(self) -> None:
         """As much may be read again as has been."""
-        self._most = len(self._tables) + _MOST_TABLES // 2
+        self._most = self._done + _MOST_TABLES // 2
 
     def leaf(self, address: int) -> _Span:
         """What maps `address`, or does not."""
@@ -109,6 +109,8 @@ class _Walk:
         return self._span(address, edge)
 
     def _span(self, address: int, edge: int | None) -> _Span | None:
+        if edge is not None and self._weary:
+            return None
         lower_end, upper_start = self._lower[2], TOP - self._upper[2]
         if lower_end <= address < upper_start:
             return lower_end, upper_start, _NOTHING
@@ -116,8 +118,6 @@ class _Walk:
         table, level, _ = self._lower if address < lower_end else self._upper
         inherited = 0
         while True:
-            if edge is not None and table not in self._tables and self._weary:
-                return None
             entries = self._read(table)
             if entries is None:
                 return start, end, _NOTHING
@@ -134,7 +134,12 @@ class _Walk:
 
     @property
     def _weary(self) -> bool:
-        return len(self._tables) >= self._most
+        return self._done >= self._most
+
+    @property
+    def _done(self) -> int:
+        """Tables read, or compared, which one may be anew for each level and attributes that it is met with."""
+        return max(len(self._tables), len(self._alike))
 
     def _read(self, table: int) -> tuple[int, ...] | None:
         if table not in self._tables:
@@ -147,7 +152,7 @@ class _Walk:
         inherited |= entry & _INHERITED
         key = entry & OUTPUT, level, inherited
         if key not in self._alike:
-            if entry & OUTPUT not in self._tables and self._weary:
+            if self._weary:
                 return None
             entries = self._read(entry & OUTPUT)
             self._alike[key] = _NOTHING if entries is None else self._kind(entries, level + 1, inherited)

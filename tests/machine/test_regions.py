@@ -211,6 +211,26 @@ def test_what_one_answer_reads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert pieces > 30
 
 
+def test_what_one_answer_compares_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few tables, each of which leads to all, with attributes that change nothing but have to be looked at."""
+    compared = []
+    kind = regions._Walk._kind
+
+    def counting(walk: regions._Walk, entries: tuple[int, ...], level: int, inherited: int) -> regions._Kind | None:
+        compared.append(level)
+        return kind(walk, entries, level, inherited)
+
+    monkeypatch.setattr(regions._Walk, "_kind", counting)
+    monkeypatch.setattr(regions, "_MOST_TABLES", 32)
+    few = [TABLES[1][0] + at * PAGE for at in range(8)]
+    for at in range(len(few)):
+        entries = [few[(at + n) % 8] | (n // 8 % 4) << 60 | 3 for n in range(512)]
+        guest.bus.write(few[at], struct.pack("<512Q", *entries))
+    region = region_at(guest.bus, registers(few[0]), 0)
+    assert (region.access, region.name) == ("rwx", "RAM")
+    assert len(few) < len(compared) <= 32
+
+
 def test_the_demo_kernel() -> None:
     """Its text may be executed, its constants read and its data written, as guests/demo maps them."""
     with_mmu = machine.load("demo")
