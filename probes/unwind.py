@@ -26,7 +26,7 @@ _LARGEST: Final = 64 << 10  # bytes of a kernel's stack, and so of a frame
 _WORD: Final = struct.Struct("<Q")
 
 
-class _Displaced(NamedTuple):
+class _Rewritten(NamedTuple):
     """A debugger wrote to x30, which led `call` to the trampoline, while the PC and the stack pointer were these."""
 
     call: KretprobeInstance
@@ -41,7 +41,7 @@ class Unwind:
         self._machine = machine
         self._returns = returns
         self._recorder = recorder
-        self._displaced: list[_Displaced] = []
+        self._rewritten: list[_Rewritten] = []
         self.records: Callable[[], Collection[int]] = lambda: ()  # the addresses of the frame records now
 
     @property
@@ -145,7 +145,7 @@ class Unwind:
         if registers.x[30] == self._returns.trampoline:
             call = self._call(registers.sp)
             if call is not None:
-                self._displaced.append(_Displaced(call, registers.pc, registers.sp))
+                self._rewritten.append(_Rewritten(call, registers.pc, registers.sp))
         registers.x[30] = value
 
     def go_on(self) -> None:
@@ -157,15 +157,15 @@ class Unwind:
         """
         registers, instances = self._machine.registers, self._returns.instances
         outstanding = instances.outstanding()
-        self._displaced = [each for each in self._displaced if any(each.call is call for call in outstanding)]
+        self._rewritten = [each for each in self._rewritten if any(each.call is call for call in outstanding)]
         place = registers.pc, registers.sp
-        for number, (call, *was) in enumerate(self._displaced):
+        for number, (call, *was) in enumerate(self._rewritten):
             if tuple(was) == place:
                 value = registers.x[30]
                 if value not in (call.ret_addr, self._returns.trampoline):
                     instances.redirect(call, value)
                 registers.x[30] = self._returns.trampoline
-                del self._displaced[number:]
+                del self._rewritten[number:]
                 break
         left = instances.last(registers.sp, self._returns.trampoline)
         if left is not None and left.ret_addr == registers.pc:

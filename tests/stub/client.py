@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A debugger's side of the wire, written apart from the stub's so that one checks the other."""
 
+import re
 import socket
 from typing import Self
+
+
+def escaped(data: bytes) -> bytes:
+    """`data` as binary data of a packet."""
+    return re.sub(rb"[#$}*]", lambda match: bytes((0x7D, match[0][0] ^ 0x20)), data)
 
 
 def framed(payload: bytes) -> bytes:

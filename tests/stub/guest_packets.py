@@ -2,13 +2,13 @@
 """Packets at random for the demo kernel: most of them good, with what they say made up; the others damaged."""
 
 import json
-import re
 from collections.abc import Callable
 from random import Random
 
 from armprobe.commands import Session
 from armprobe.stub.aarch64 import GENERAL, register_table
 
+from .client import escaped, framed
 from .mutation import mutated
 
 _NOT_FOR_FUZZING = {"save", "quit"}  # the one writes files of this computer's, the other ends the session
@@ -16,11 +16,6 @@ _ANNEXES = (b"target.xml", b"", b"x", b"1", b"../../etc/passwd")
 _EDGES = (0, 1, 3, 4, 8, 0xFFF, 0x1000, 1 << 31, 1 << 63, (1 << 64) - 4, (1 << 64) - 1)
 _DEVICES = (0x0800_0000, 0x0801_0000, 0x0900_0000)  # the GIC's and the UART's, physical
 _OPCODES = bytes(range(0x02, 0x35))
-
-
-def escaped(data: bytes) -> bytes:
-    """`data` as binary data of a packet."""
-    return re.sub(rb"[#$}*]", lambda match: bytes((0x7D, match[0][0] ^ 0x20)), data)
 
 
 class Packets:
@@ -74,8 +69,7 @@ class Packets:
         payload = random.choices(makers, weights)[0]()
         if random.randrange(4) == 0:
             return mutated(random, [payload])
-        body = escaped(payload)
-        return b"$%b#%02x" % (body, sum(body) & 0xFF)
+        return framed(escaped(payload))
 
     def _number(self) -> int:
         random = self._random

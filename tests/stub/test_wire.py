@@ -5,7 +5,6 @@ The model knows x0, 256 bytes of memory, the breakpoint and where the machine st
 manual says of each packet and of acknowledgments.
 """
 
-import re
 from itertools import pairwise
 
 from hypothesis import settings
@@ -15,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from armprobe.stub import Server, StopEvent
 from armprobe.stub.connection import State
 
-from .client import Client, framed
+from .client import Client, escaped, framed
 from .fake import BASE, FakeTarget
 from .in_process import Wire
 from .test_flood import AtOnce
@@ -23,10 +22,6 @@ from .test_flood import AtOnce
 WINDOW = 0x8000  # of the target's memory, where the model's is
 BYTES = st.binary(min_size=1, max_size=24)
 SPECIAL = st.sampled_from([b"#$}*", b"\x03", b"}", b"$g#67", b"+-", b"*~", b"\x00\x04\x1b"])
-
-
-def escaped(data: bytes) -> bytes:
-    return re.sub(rb"[#$}*]", lambda match: bytes((0x7D, match[0][0] ^ 0x20)), data)
 
 
 class Conversation(RuleBasedStateMachine):
