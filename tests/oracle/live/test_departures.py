@@ -12,6 +12,7 @@ from armprobe import machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
 
 from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
+from ..references import Reference  # noqa: TID252
 
 GONE, DISABLED = 1, 2
 BRK = 0xD420_0080
@@ -23,8 +24,8 @@ def guest(snapshot: Path) -> machine.Machine:
     return machine.load(snapshot)
 
 
-def test_a_module_that_is_unloaded(guest: machine.Machine) -> None:
-    shell, kprobes = Shell(guest), Kprobes(guest)
+def test_a_module_that_is_unloaded(guest: machine.Machine, reference: Reference) -> None:
+    shell, kprobes = Shell(guest), Kprobes(guest, reference.era)
     armed, disabled = Kprobe("oracle:oracle_add"), Kprobe("oracle_add", disabled=True)
     returns, other = Kretprobe("oracle_inner"), Kprobe("vfs_read")
     kprobes.register_kprobes([armed, disabled, other])
@@ -54,9 +55,9 @@ def test_a_module_that_is_unloaded(guest: machine.Machine) -> None:
     assert shell.run("rmmod oracle; echo $?") == "0\n"
 
 
-def test_a_module_that_is_going(guest: machine.Machine) -> None:
+def test_a_module_that_is_going(guest: machine.Machine, reference: Reference) -> None:
     """While delete_module() runs its exit function, and to the end of it."""
-    shell, kprobes = Shell(guest), Kprobes(guest)
+    shell, kprobes = Shell(guest), Kprobes(guest, reference.era)
     refused: list[ProbeError] = []
 
     def going(p: Kprobe, regs: object) -> None:
@@ -73,8 +74,8 @@ def test_a_module_that_is_going(guest: machine.Machine) -> None:
     assert kprobes.errors == []
 
 
-def test_the_blacklist_follows_modules(guest: machine.Machine) -> None:
-    shell, kprobes = Shell(guest), Kprobes(guest)
+def test_the_blacklist_follows_modules(guest: machine.Machine, reference: Reference) -> None:
+    shell, kprobes = Shell(guest), Kprobes(guest, reference.era)
     marked = guest.symbols["oracle_marked"].address
     assert any(area.start == marked for area in kprobes.blacklist)
     shell.run("rmmod oracle")

@@ -19,6 +19,7 @@ from armprobe.probes.stepping import BrkStepping
 from armprobe.probes.tables import Tables
 
 from ..references import DEFAULT, REFERENCES, Reference  # noqa: TID252  # tests have no import name to go by
+from .build import prepare_guest
 from .journal import HITS, Event, comparable, differences
 from .subjects import Action, EngineProbes, KernelProbes, Scenario, Subject, disagreements, played
 
@@ -106,10 +107,16 @@ def wrong(kernel: KernelProbes, engine: EngineProbes, scenario: Scenario) -> boo
         return True
 
 
-@pytest.fixture(scope="session")
-def reference() -> Reference:
+@pytest.fixture(scope="module", params=[DEFAULT])
+def reference(request: pytest.FixtureRequest) -> Reference:
     """One kernel is enough to see that the comparison can fail."""
-    return REFERENCES[DEFAULT]
+    return REFERENCES[request.param]
+
+
+@pytest.fixture(scope="module")
+def snapshot(reference: Reference, tool: Callable[[str, str], str]) -> Path:
+    """Of that one, with the module loaded."""
+    return prepare_guest(reference, tool)
 
 
 @pytest.mark.parametrize("scenario", [hit, several, skipped, missed, returned, faulted])
