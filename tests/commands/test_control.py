@@ -2,6 +2,7 @@
 """What a debugger's control of the guest keeps others from, and when it ends."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -34,8 +35,9 @@ def test_a_command_whose_debugger_goes(session: Session) -> None:
     busy = session._owner.submit(free.wait, _WAIT)
     command = threading.Thread(target=session.command, args=("continue instructions=1000", said.append))
     command.start()
-    while session._owner._work.empty():
-        pass
+    until = time.monotonic() + _WAIT
+    while session._owner._work.empty() and time.monotonic() < until:
+        time.sleep(0.001)
     leaving = threading.Thread(target=session.detach)
     leaving.start()
     leaving.join(0.1)
