@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A stock Debian arm64 kernel as a guest: fetching it with apt, and an initramfs with a shell to boot it with."""
 
-from .fetch import DebianError, KernelFiles, cache_directory, fetch_kernel, fetch_packages
+from .apt import DebianError
+from .fetch import KernelFiles, cache_directory, fetch_kernel, fetch_packages
 from .initramfs import PROMPT, READY, build_initramfs
 
 __all__ = [

@@ -303,7 +303,7 @@ def test_mirror_that_does_not_answer(
     tool("apt-get", "apt")
     with socket.create_server(("127.0.0.1", 0)) as server:
         use_source(f"deb http://127.0.0.1:{server.getsockname()[1]}/debian stable main")
-        monkeypatch.setattr("armprobe.commands.debian.fetch._PATIENCE", 0.5)
+        monkeypatch.setattr("armprobe.commands.debian.apt._PATIENCE", 0.5)
         assert "apt-get got nothing" in refused()
 
 

@@ -16,7 +16,7 @@ NAMES: Final = ("failover", "net_failover", "dummy")
 """The second needs the first; the third has nothing to do with them."""
 
 
-def stock_modules(files: KernelFiles, suite: str) -> dict[str, bytes]:
+def stock_modules(files: KernelFiles) -> dict[str, bytes]:
     """The .ko files of `NAMES` for the kernel in `files`. Raises DebianError if its package cannot be had any more."""
     cache = cache_directory() / "oracle"
     folder = cache / f"modules-{files.kernel_version}_{files.package_version}"
@@ -25,7 +25,9 @@ def stock_modules(files: KernelFiles, suite: str) -> dict[str, bytes]:
             unpacked, partial = cache / "package", cache / "modules-partial"
             for left in (unpacked, partial):
                 shutil.rmtree(left, ignore_errors=True)
-            fetch_packages([f"linux-image-{files.kernel_version}={files.package_version}"], unpacked, suite=suite)
+            version = files.kernel_version
+            # From Debian 14 on modules have a package of their own.
+            fetch_packages([f"linux-modules-{version} | linux-image-{version}"], unpacked, suite=files.suite)
             partial.mkdir(parents=True)
             for name in NAMES:
                 found = next(unpacked.glob(f"**/{name}.ko*"))

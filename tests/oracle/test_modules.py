@@ -17,14 +17,13 @@ import pytest
 
 from armprobe import machine
 from armprobe.commands import CommandError, GdbSession, Session
-from armprobe.commands.debian import DebianError
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.btf import Btf
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from armprobe.probes.record import symbol_and_size
 
 from ..linux.shell import TRACING, Shell  # noqa: TID252  # tests have no import name to go by
-from .references import DEFAULT, EVERYTHING, REFERENCES, fetch, missing
+from .references import DEFAULT, EVERYTHING, REFERENCES, fetch_with
 from .stock_modules import NAMES, booted, stock_modules
 
 GFP_ATOMIC = 0xA20
@@ -38,11 +37,7 @@ SYMBOL = re.compile(r"^(\w+) (\w) (\S+)\s\[(\w+)\]$", re.MULTILINE)
 def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A guest of each stock kernel with some of its own modules, and one of them with another name in it."""
     reference = REFERENCES[request.param]
-    files = fetch(reference)
-    try:
-        modules = stock_modules(files, reference.suite)
-    except DebianError as error:
-        missing(str(error), reference)
+    files, modules = fetch_with(reference, lambda files: (files, stock_modules(files)))
     old, new = (name.encode() for name in RENAMED)
     modules["edited"] = modules["dummy"].replace(old, new).removesuffix(SIGNED)  # nobody's signature is on that
     return booted(files, modules, tmp_path_factory.mktemp("modules"))

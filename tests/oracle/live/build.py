@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from armprobe import machine
-from armprobe.commands.debian import DebianError, KernelFiles, build_initramfs, cache_directory, fetch_packages
+from armprobe.commands.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
 from armprobe.commands.linux import boot
 from armprobe.machine.snapshot import VERSION, read_key
 
 from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
-from ..references import Reference, fetch  # noqa: TID252
+from ..references import Reference, fetch_with  # noqa: TID252
 
 SOURCE: Final = Path(__file__).parent.parent / "module"
 MODULE: Final = "oracle"
 _FOLDER: Final = "oracle"  # in the cache
-_LIBC: Final = "libc"
 # Of kbuild's, those that are run for a module; modpost itself runs the one of these that is for the target.
 _PROGRAMS: Final = ("basic/fixdep", "mod/modpost.real-lsb-64")
 # Options for a compiler newer than this system's may be, and type information, which takes a program more (pahole).
@@ -37,15 +36,10 @@ Tool = Callable[[str, str], str]
 
 def prepare_guest(reference: Reference, tool: Tool) -> Path:
     """The snapshot of a guest with the module in it and debugfs mounted, made unless there is one already."""
-    files = fetch(reference)
     folder = cache_directory() / _FOLDER / reference.suite
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder / "lock"):
-        try:
-            module = _module(files, reference.suite, folder, tool)
-        except DebianError:  # the archive has the headers of the newest kernel only
-            files = fetch(reference, refresh=True)
-            module = _module(files, reference.suite, folder, tool)
+        files, module = fetch_with(reference, lambda files: (files, _module(files, folder, tool)))
         key = _digest(module.read_bytes(), machine.build_id(), str(VERSION).encode(), Path(__file__).read_bytes())
         path = folder / "guest.snapshot"
         if read_key(path) != key:
@@ -69,7 +63,7 @@ def _boot(files: KernelFiles, module: Path) -> machine.Machine:
     return guest
 
 
-def _module(files: KernelFiles, suite: str, folder: Path, tool: Tool) -> Path:
+def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     """The module for the kernel in `files`, built with Debian's headers and kbuild."""
     sources = sorted(path for path in SOURCE.iterdir() if path.is_file())
     version = f"{files.kernel_version} {files.package_version}"
@@ -77,7 +71,7 @@ def _module(files: KernelFiles, suite: str, folder: Path, tool: Tool) -> Path:
     built = folder / f"{MODULE}-{key[:20]}.ko"
     if not built.is_file():
         prefix = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu").removesuffix("gcc")
-        headers = _headers(files, suite, folder, tool)
+        headers = _headers(files, folder, tool)
         with tempfile.TemporaryDirectory(prefix="armprobe-module-") as work:
             for path in sources:
                 shutil.copy(path, work)
@@ -94,23 +88,26 @@ def _module(files: KernelFiles, suite: str, folder: Path, tool: Tool) -> Path:
     return built
 
 
-def _headers(files: KernelFiles, suite: str, folder: Path, tool: Tool) -> Path:
+def _headers(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     """The kernel's headers and kbuild's own programs, which are this computer's; unpacked as they would be in /."""
     root = folder / f"headers-{files.kernel_version}_{files.package_version}"
     if not root.is_dir():
         partial = folder / "partial"
         shutil.rmtree(partial, ignore_errors=True)
         here = subprocess.check_output([tool("dpkg", "dpkg"), "--print-architecture"], text=True).strip()
-        version = files.package_version
-        names = [f"linux-headers-{files.kernel_version}={version}", f"linux-headers-{_abi(files)}-common={version}"]
-        fetch_packages(names, partial, suite=suite)
-        # One for all kernels of a release, or from Debian 13 on for each.
-        kbuild = _abi(files) if "+deb" in files.kernel_version else ".".join(version.split(".")[:2])
-        fetch_packages([f"linux-kbuild-{kbuild}={version}"], partial, architecture=here, suite=suite)
-        if suite:
-            fetch_packages(["libc6"], partial / _LIBC, architecture=here, suite=suite)
+        abi, series = _abi(files), ".".join(files.kernel_version.split(".")[:2])
+        fetch_packages(
+            [f"linux-headers-{files.kernel_version}", f"linux-headers-{abi}-common"], partial, suite=files.suite
+        )
+        # One for all kernels of a release, or from Debian 13 on for each; any of the series will do.
+        programs = [f"linux-kbuild-{abi} | linux-kbuild-{series} | linux-kbuild-{series}.*"]
+        programs += ["libc6"] if files.suite else []
+        fetch_packages(programs, partial, architecture=here, suite=files.suite)
+        kbuild = next(partial.glob("usr/lib/linux-kbuild-*"))
+        if kbuild.name not in (f"linux-kbuild-{abi}", f"linux-kbuild-{series}"):
+            kbuild.with_name(f"linux-kbuild-{abi}").symlink_to(kbuild.name)  # where the headers' links lead to
         partial.rename(root)
-        for program in _PROGRAMS if suite else ():
+        for program in _PROGRAMS if files.suite else ():
             _with_own_libc(root, next(root.glob(f"usr/lib/linux-kbuild-*/scripts/{program}")))
     return root / "usr/src" / f"linux-headers-{files.kernel_version}"
 
@@ -118,8 +115,8 @@ def _headers(files: KernelFiles, suite: str, folder: Path, tool: Tool) -> Path:
 def _with_own_libc(root: Path, program: Path) -> None:
     """Have `program` run with the C library of its own release, which this system's may be too old for."""
     moved = program.rename(program.with_name(f"{program.name}.bin"))
-    loader = next((root / _LIBC).rglob("ld-linux*"))
-    library = next((root / _LIBC).rglob("libc.so.6")).parent
+    loader = next(root.rglob("ld-linux*"))
+    library = next(root.rglob("libc.so.6")).parent
     program.write_text(f'#!/bin/sh\nexec {loader} --library-path {library} {moved} "$@"\n')
     program.chmod(0o755)
 
