@@ -64,7 +64,7 @@ def _listen_tcp(address: str) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port whose last clients linger is free
         listener.bind(name)
-        listener.listen()
+        listener.listen(socket.SOMAXCONN)
     except OSError:
         listener.close()
         raise
@@ -82,7 +82,7 @@ def _listen_unix(path: str) -> socket.socket:
     try:
         listener.bind(path)
         os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)  # before listen, so that nobody else ever gets in
-        listener.listen()
+        listener.listen(socket.SOMAXCONN)
     except OSError:
         listener.close()
         raise

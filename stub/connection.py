@@ -26,6 +26,7 @@ from .framing import (
     Packet,
     enframe,
 )
+from .opening import Stranger, opening
 from .target import BreakKind, StopEvent, Target, TargetError
 from .tracing import Experiment, TraceFrame
 from .wire import MalformedPacket, of_process, to_hex
@@ -40,7 +41,8 @@ EIO = 5
 _RESENDS = 3  # how often GDB itself tries
 _WAITING = 4 * PACKET_SIZE  # bytes of packets held back while the machine runs: far more than a client pipelines
 _HELD = 64  # bytes that keeping a packet costs besides, as it may be empty
-_GREETING = b"This is a GDB remote serial protocol server: connect with gdb's `target remote`.\r\n"
+GREETING = b"This is a GDB remote serial protocol server: connect with gdb's `target remote`.\r\n"
+"""What those are told who are no debuggers."""
 
 
 class State(enum.Enum):
@@ -99,6 +101,7 @@ class Connection:
         self._target = target
         self._link = link
         self._deframer = Deframer()
+        self._said: bytearray | None = bytearray()  # before the handshake: what came since the last reply; then None
         self._output = bytearray()
         self._stop: StopEvent | None = None  # None until the client's first packet attached it
         self._released = False  # whether it has let go since, and stayed
@@ -118,7 +121,7 @@ class Connection:
     def receive(self, data: bytes) -> None:
         """Act on bytes that the client sent."""
         self._thread = threading.get_ident()
-        for event in self._deframer.feed(data):
+        for event in self._deframer.feed(data) if self._said is None else self._opening(self._said, data):
             if self.state is State.DISCONNECTED:
                 break
             self._take(event)
@@ -243,6 +246,23 @@ class Connection:
             self._waiting_size -= len(payload) + _HELD
             self._answer(payload)
 
+    def _opening(self, said: bytearray, data: bytes) -> Iterator[Event]:
+        """What a client says before its handshake is over."""
+        said += data
+        try:
+            packet = opening(bytes(said), self.registry)
+        except Stranger as stranger:
+            log.info("a client is turned away: %s", stranger)
+            self._emit(GREETING)
+            self.leave()
+            return
+        if packet is not None:
+            said.clear()
+            found = self.registry.find(packet.payload)
+            if found is not None and found[0].handshake:
+                self._said = None
+            yield packet
+
     def _take(self, event: Event) -> None:
         match event:
             case Packet(payload):
@@ -270,9 +290,8 @@ class Connection:
             case Acknowledgment(positive=False) if self.acknowledging and self._resends < _RESENDS:
                 self._resends += 1
                 self._emit(self._last_sent)
-            case Noise() if not self.attached:
-                # A browser can be made to post packets to a local port, but not without a header before them.
-                self._emit(_GREETING)
+            case Noise(byte):
+                log.error("a client sent 0x%02x between packets, which no debugger does: it is disconnected", byte)
                 self.leave()
 
     def _release(self, state: State) -> None:

@@ -30,6 +30,10 @@ class PacketKind(Generic[T]):
     """Takes what follows the name; raises `MalformedPacket`."""
     handle: Callable[[Connection, T], bytes | None]
     """Gives the reply, or None where there is none (yet). May raise `TargetError` or `MalformedPacket`."""
+    handshake: bool = False
+    """Whether debuggers begin with it: from then on the client is taken for one (`opening`). It changes nothing."""
+    reads: bool = False
+    """Whether it changes nothing, so that it may come before the handshake."""
     leaves: bool = False
     """Whether with this packet the client gives up control, so that it need not wait for a running machine to stop."""
 
@@ -65,6 +69,11 @@ class Registry:
             self._packets |= {packet.name.encode(): packet for packet in feature.packets}
             self.documents |= {document.name: document for document in feature.documents}
             self._words += feature.words
+
+    @property
+    def kinds(self) -> tuple[PacketKind[Any], ...]:
+        """All packets that are served."""
+        return tuple(self._packets.values())
 
     def words(self, connection: Connection) -> list[str]:
         """What the reply to qSupported says."""

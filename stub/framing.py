@@ -36,6 +36,11 @@ class Oversized:
 
 
 @dataclass(frozen=True)
+class Ignored:
+    """What began like a packet and is none: given up for another, or a notification ('%'), which only servers send."""
+
+
+@dataclass(frozen=True)
 class Interrupt:
     """A 0x03 between packets; inside a packet it is data."""
 
@@ -49,20 +54,22 @@ class Acknowledgment:
 
 @dataclass(frozen=True)
 class Noise:
-    """A byte between packets that means nothing."""
+    """A byte between packets that means nothing, which no debugger sends."""
+
+    byte: int
 
 
-Event = Packet | Damaged | Oversized | Interrupt | Acknowledgment | Noise
+Event = Packet | Damaged | Oversized | Ignored | Interrupt | Acknowledgment | Noise
 
 _SIGNS: dict[int, Event] = {ord("+"): Acknowledgment(True), ord("-"): Acknowledgment(False), 0x03: Interrupt()}
-_NOISE = Noise()
+_STARTS = b"$%"
 
 
 class Deframer:
     """Takes bytes in pieces of any size; what it makes of them does not depend on where the pieces end."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()  # what is not yet understood; starts with '$' unless empty
+        self._buffer = bytearray()  # what is not yet understood; starts with '$' or '%' unless empty
         self._searched = 1  # how much of the buffer is known to have no '#'
         self._oversized = False  # inside a packet whose body so far was thrown away
 
@@ -70,14 +77,22 @@ class Deframer:
         """The events that `data` completes."""
         self._buffer += data
         while self._buffer:
-            if self._buffer[0] != ord("$"):
-                yield _SIGNS.get(self._buffer.pop(0), _NOISE)
-            elif event := self._packet():
-                yield event
+            first = self._buffer[0]
+            if first not in _STARTS:
+                del self._buffer[0]
+                yield _SIGNS.get(first) or Noise(first)
+            elif events := self._packet():
+                yield from events
             else:
                 return
 
-    def _packet(self) -> Packet | Damaged | Oversized | None:
+    @property
+    def within(self) -> bool:
+        """Whether a packet has begun that is not yet whole."""
+        return bool(self._buffer)
+
+    def _packet(self) -> tuple[Event, ...]:
+        """What a whole packet makes; nothing while there is none."""
         buffer = self._buffer
         end = buffer.find(b"#", self._searched)
         if (end if end >= 0 else len(buffer)) - 1 > PACKET_SIZE:
@@ -86,18 +101,24 @@ class Deframer:
                 del buffer[1:]
         if end < 0 or len(buffer) < end + 3:
             self._searched = len(buffer) if end < 0 else end
-            return None
+            return ()
         # A '$' inside is where a new packet began: the sender gave up on the old one, as it would be escaped in data.
-        body = bytes(buffer[buffer.rfind(b"$", 0, end) + 1 : end])
+        start = buffer.rfind(b"$", 0, end)
+        body = bytes(buffer[start + 1 : end])
         checksum = bytes(buffer[end + 1 : end + 3])
         oversized, self._oversized = self._oversized, False
         del buffer[: end + 3]
         self._searched = 1
+        if start < 0:
+            return (Ignored(),)
+        event: Event
         if oversized:
-            return Oversized()
-        if checksum.lower() != _checksum(body):
-            return Damaged()
-        return Packet(_ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), body) if b"}" in body else body)
+            event = Oversized()
+        elif checksum.lower() != _checksum(body):
+            event = Damaged()
+        else:
+            event = Packet(_ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), body) if b"}" in body else body)
+        return (Ignored(), event) if start else (event,)
 
 
 def enframe(payload: bytes) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Sockets and threads: one thread accepts clients, one more serves the client that is in control."""
+"""Sockets and threads: one thread for the clients that wait (`Lobby`), one more for the client that is in control."""
 
 import logging
 import os
@@ -13,23 +13,19 @@ from contextlib import suppress
 from typing import Self
 
 from . import address as addresses
-from .connection import Connection, State, refusal
+from .connection import Connection, State
 from .features import REGISTRY
-from .framing import enframe
+from .lobby import Lobby
 from .target import Target
 from .tracing import Experiment
 
 log = logging.getLogger("armprobe.stub")
 
-_FIRST_PACKET = 10.0  # seconds; a debugger speaks at once, and who does not must not keep others out
 _SEND = 10  # seconds; a client that reads nothing for so long is gone
-_HANDOVER = 0.5  # seconds; the next client may come before the end of the last one has been noticed
-_REFUSAL = 0.5  # seconds for the client to read why
 _JOIN = 5.0  # seconds
 # Seconds for which the next packet is looked for before the thread sleeps: a debugger sends dozens in a row, and to be
 # woken takes as long as to answer one. With one core that would only keep the debugger from writing it.
 _PROMPT = 200e-6 if len(os.sched_getaffinity(0)) > 1 else 0.0
-_REFUSED = "another debugger is in control of this machine: detach it first"
 
 
 def serve(target: Target, address: str) -> "Server":
@@ -57,8 +53,8 @@ class Server:
         self._client: _Client | None = None
         self._experiment = Experiment(target)  # which may outlast the client that began it
         self._control = threading.Semaphore(1)
-        self._acceptor = threading.Thread(target=self._accept, name=f"stub {self.address}", daemon=True)
-        self._acceptor.start()
+        self._lobby = Lobby(listener, REGISTRY, self._control, self._begin)
+        self._lobby.start()
 
     def close(self) -> None:
         """Stop listening and disconnect the client, which leaves the machine as its detaching would.
@@ -70,11 +66,11 @@ class Server:
                 return
             self._closed = True
             client = self._client
+        self._lobby.close(_JOIN)
         addresses.forget(self._listener)
         if client:
             client.hang_up()
-        if self._control.acquire(timeout=_JOIN):  # not for ever: a machine that is stuck may be why we close
-            self._acceptor.join(_JOIN)
+        self._control.acquire(timeout=_JOIN)  # not for ever: a machine that is stuck may be why we close
 
     def __enter__(self) -> Self:
         return self
@@ -82,29 +78,17 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connected, _ = self._listener.accept()
-            except OSError as error:
-                if self._closed:
-                    return
-                log.error("a client could not be accepted: %s", error.strerror)
-                time.sleep(0.1)  # out of file descriptors, say, and the client still waits
-                continue
-            if self._control.acquire(timeout=_HANDOVER):
-                threading.Thread(target=self._serve, args=(connected,), name="stub client", daemon=True).start()
-            else:
-                _refuse(connected)
+    def _begin(self, connected: socket.socket, said: bytes) -> None:
+        threading.Thread(target=self._serve, args=(connected, said), name="stub client", daemon=True).start()
 
-    def _serve(self, connected: socket.socket) -> None:
+    def _serve(self, connected: socket.socket, said: bytes) -> None:
         try:
             with connected, _Client(self._target, connected, self._experiment) as client:
                 with self._lock:
                     if self._closed:
                         return
                     self._client = client
-                client.run()
+                client.run(said)
         except Exception as error:
             log.error("a client was lost to a defect of the stub: %r", error)
             log.debug("where it was raised", exc_info=True)
@@ -112,6 +96,7 @@ class Server:
             with self._lock:
                 self._client = None
             self._control.release()
+            self._lobby.wake()
 
 
 class _Client:
@@ -119,6 +104,7 @@ class _Client:
 
     def __init__(self, target: Target, connected: socket.socket, experiment: Experiment) -> None:
         self._socket = connected
+        connected.setblocking(True)
         if connected.family != socket.AF_UNIX:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND, 0))
@@ -138,14 +124,14 @@ class _Client:
         self._woken.close()
         self._waker.close()
 
-    def run(self) -> None:
-        """Serve the client until it leaves."""
+    def run(self, said: bytes) -> None:
+        """Serve the client, of which `said` has been read already, until it leaves."""
         try:
-            self._attach()
+            self._connection.receive(said)
             while self._connection.state is not State.DISCONNECTED:
                 self._step()
         except OSError:
-            pass  # reset by the client, or silent for too long: as good as the end of the stream
+            pass  # reset by the client: as good as the end of the stream
         finally:
             self._connection.leave()
 
@@ -166,14 +152,6 @@ class _Client:
 
     def start(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name="stub command", daemon=True).start()
-
-    def _attach(self) -> None:
-        """Wait for the packet that shows that this is a debugger."""
-        deadline = time.monotonic() + _FIRST_PACKET
-        while self._connection.state is State.IDLE and not self._connection.attached:
-            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-            self._receive()
-        self._socket.settimeout(None)
 
     def _step(self) -> None:
         """Wait for the client or, while it waits for the machine, for that too; act on what came."""
@@ -203,13 +181,3 @@ class _Client:
             with suppress(BlockingIOError):
                 return self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
         return None
-
-
-def _refuse(connected: socket.socket) -> None:
-    """Say why in answer to the client's first packet, then let it hang up first: else what we said may be lost."""
-    with connected, suppress(OSError):
-        connected.settimeout(_REFUSAL)
-        connected.recv(1 << 16)
-        connected.sendall(b"+" + enframe(refusal(_REFUSED)))
-        connected.shutdown(socket.SHUT_WR)
-        connected.recv(1 << 16)

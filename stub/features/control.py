@@ -31,7 +31,7 @@ def _kill_process(connection: Connection, _: bytes) -> bytes:
 FEATURE = Feature(
     packets=(
         # 1: the machine was there before the client, so that a client that quits detaches and does not kill.
-        PacketKind("qAttached", anything, lambda *_: b"1"),
+        PacketKind("qAttached", anything, lambda *_: b"1", reads=True),
         PacketKind("D", anything, _detach, leaves=True),
         PacketKind("k", anything, _kill, leaves=True),
         PacketKind("vKill", anything, _kill_process, leaves=True),

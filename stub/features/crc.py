@@ -29,4 +29,4 @@ def _checksum(connection: Connection, where: tuple[int, int]) -> bytes:
     return b"C%x" % int(f"{crc ^ 0xFFFF_FFFF:032b}"[::-1], 2)
 
 
-FEATURE = Feature(packets=(PacketKind("qCRC", span, _checksum),))
+FEATURE = Feature(packets=(PacketKind("qCRC", span, _checksum, reads=True),))

@@ -47,7 +47,7 @@ def _restart(connection: Connection, _: bytes) -> None:
 
 FEATURE = Feature(
     packets=(
-        PacketKind("!", nothing, _extend),
+        PacketKind("!", nothing, _extend, handshake=True),
         PacketKind("vAttach", names_the_thread, _attach),
         PacketKind("vRun", _parse_run, _run),
         PacketKind("R", anything, _restart),

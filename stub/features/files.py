@@ -97,4 +97,4 @@ def _do(connection: Connection, request: tuple[bytes, bytes]) -> bytes:
     return _OPERATIONS[operation](connection, parameters)
 
 
-FEATURE = Feature(packets=(PacketKind("vFile", _parse, _do),))
+FEATURE = Feature(packets=(PacketKind("vFile", _parse, _do, reads=True),))

@@ -82,9 +82,9 @@ def _write(connection: Connection, write: Write) -> bytes:
 
 FEATURE = Feature(
     packets=(
-        PacketKind("m", Read.parse, _read_hex),
+        PacketKind("m", Read.parse, _read_hex, reads=True),
         PacketKind("M", Write.parse_hex, _write),
-        PacketKind("x", Read.parse, _read_binary),
+        PacketKind("x", Read.parse, _read_binary, reads=True),
         PacketKind("X", Write.parse_binary, _write),
     ),
     words=("binary-upload+",),

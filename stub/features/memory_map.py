@@ -52,6 +52,6 @@ def _region(connection: Connection, address: int) -> bytes:
 
 
 FEATURE = Feature(
-    packets=(PacketKind("qMemoryRegionInfo", number, _region),),
+    packets=(PacketKind("qMemoryRegionInfo", number, _region, reads=True),),
     documents=(Document("memory-map", _map),),
 )

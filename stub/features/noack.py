@@ -11,4 +11,6 @@ def _start(connection: Connection, _: None) -> bytes:
     return b"OK"
 
 
-FEATURE = Feature(packets=(PacketKind("QStartNoAckMode", nothing, _start),), words=("QStartNoAckMode+",))
+FEATURE = Feature(
+    packets=(PacketKind("QStartNoAckMode", nothing, _start, handshake=True),), words=("QStartNoAckMode+",)
+)

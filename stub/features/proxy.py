@@ -45,14 +45,18 @@ def _stop(connection: Connection, _: None) -> bytes:
 FEATURE = Feature(
     packets=(
         PacketKind(
-            "qArmprobe.commands", nothing, lambda connection, _: _reply(True, connection.target.command_table())
+            "qArmprobe.commands",
+            nothing,
+            lambda connection, _: _reply(True, connection.target.command_table()),
+            reads=True,
         ),
         PacketKind("qArmprobe.run", hex_text, _run),
         PacketKind(
             "qArmprobe.complete",
             hex_text,
             lambda connection, line: _reply(True, "\n".join(connection.target.complete(line))),
+            reads=True,
         ),
-        PacketKind("qArmprobe.stop", nothing, _stop),
+        PacketKind("qArmprobe.stop", nothing, _stop, reads=True),
     ),
 )

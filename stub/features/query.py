@@ -16,4 +16,6 @@ def _answer(connection: Connection, words: frozenset[str]) -> bytes:
     return ";".join(connection.registry.words(connection)).encode()
 
 
-FEATURE = Feature(packets=(PacketKind("qSupported", _parse, _answer),), words=(f"PacketSize={PACKET_SIZE:x}",))
+FEATURE = Feature(
+    packets=(PacketKind("qSupported", _parse, _answer, handshake=True),), words=(f"PacketSize={PACKET_SIZE:x}",)
+)

@@ -82,9 +82,9 @@ def _write_one(connection: Connection, write: Write) -> bytes:
 
 FEATURE = Feature(
     packets=(
-        PacketKind("g", nothing, _read_all),
+        PacketKind("g", nothing, _read_all, reads=True),
         PacketKind("G", hex_data, _write_all),
-        PacketKind("p", number, _read_one),
+        PacketKind("p", number, _read_one, reads=True),
         PacketKind("P", Write.parse, _write_one),
     ),
 )

@@ -91,9 +91,9 @@ def _why(connection: Connection, _: None) -> bytes:
 
 FEATURE = Feature(
     packets=(
-        PacketKind("?", nothing, _why),
+        PacketKind("?", nothing, _why, handshake=True),
         PacketKind("vCont", Resume.parse_actions, _resume),
-        PacketKind("vCont?", nothing, lambda connection, _: b"vCont;c;C;s;S;r"),
+        PacketKind("vCont?", nothing, lambda connection, _: b"vCont;c;C;s;S;r", reads=True),
         PacketKind("c", Resume.parse_continue, _resume),
         PacketKind("C", Resume.parse_continue_signal, _resume),
         PacketKind("s", Resume.parse_step, _resume),

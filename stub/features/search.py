@@ -57,4 +57,4 @@ def _find(connection: Connection, search: Search) -> bytes:
     return b"0"
 
 
-FEATURE = Feature(packets=(PacketKind("qSearch", Search.parse, _search),))
+FEATURE = Feature(packets=(PacketKind("qSearch", Search.parse, _search, reads=True),))

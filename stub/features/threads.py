@@ -39,12 +39,12 @@ def _first(connection: Connection, _: None) -> bytes:
 
 FEATURE = Feature(
     packets=(
-        PacketKind("H", _parse_select, _answer),
-        PacketKind("T", names_the_thread, _answer),
-        PacketKind("qC", nothing, lambda connection, _: b"QC" + thread_id(connection.client_words)),
-        PacketKind("qfThreadInfo", nothing, _first),
-        PacketKind("qsThreadInfo", nothing, lambda *_: b"l"),
-        PacketKind("qThreadExtraInfo", names_the_thread, _extra),
+        PacketKind("H", _parse_select, _answer, reads=True),
+        PacketKind("T", names_the_thread, _answer, reads=True),
+        PacketKind("qC", nothing, lambda connection, _: b"QC" + thread_id(connection.client_words), reads=True),
+        PacketKind("qfThreadInfo", nothing, _first, reads=True),
+        PacketKind("qsThreadInfo", nothing, lambda *_: b"l", reads=True),
+        PacketKind("qThreadExtraInfo", names_the_thread, _extra, reads=True),
     ),
     documents=(Document("threads", _list),),
     # There is one process. But gdb 13 aborts at `record full` where the process has no number.

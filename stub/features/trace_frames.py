@@ -67,6 +67,6 @@ def _describe(connection: Connection, annex: str) -> str | None:
 
 
 FEATURE = Feature(
-    packets=(PacketKind("QTFrame", _parse, _select), PacketKind("qTBuffer", span, _read)),
+    packets=(PacketKind("QTFrame", _parse, _select), PacketKind("qTBuffer", span, _read, reads=True)),
     documents=(Document("traceframe-info", _describe),),
 )

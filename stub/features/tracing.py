@@ -98,7 +98,7 @@ FEATURE = Feature(
     packets=(
         PacketKind("QTStart", nothing, _start),
         PacketKind("QTStop", nothing, _stop),
-        PacketKind("qTStatus", nothing, _status),
+        PacketKind("qTStatus", nothing, _status, reads=True),
         PacketKind("QTDisconnected", _flag, _set_disconnected),
         PacketKind("QTBuffer", _parse_buffer, _set_buffer),
         PacketKind("QTNotes", _parse_notes, _set_notes),

@@ -41,4 +41,4 @@ def _read(connection: Connection, read: Read | None) -> bytes:
     return (b"m" if end < len(data) else b"l") + data[read.offset : end]
 
 
-FEATURE = Feature(packets=(PacketKind("qXfer", Read.parse, _read),))
+FEATURE = Feature(packets=(PacketKind("qXfer", Read.parse, _read, reads=True),))

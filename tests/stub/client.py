@@ -5,6 +5,9 @@ import re
 import socket
 from typing import Self
 
+RESYNC = b"$$$#00"
+"""An empty packet that is understood as one after anything, were it half a checksum."""
+
 
 def escaped(data: bytes) -> bytes:
     """`data` as binary data of a packet."""
@@ -17,9 +20,9 @@ def framed(payload: bytes) -> bytes:
 
 
 class Client:
-    """Speaks to a server at `address` in the notation of `serve`."""
+    """Speaks to a server at `address` in the notation of `serve`, after a debugger's handshake unless told not to."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, handshake: bool = True) -> None:
         if address.startswith("unix:"):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.connect(address.removeprefix("unix:"))
@@ -30,6 +33,8 @@ class Client:
         self.socket.settimeout(5)
         self.acknowledges = True
         self._received = b""
+        if handshake:
+            self.ask(b"?")
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from armprobe.stub import StopEvent
 from armprobe.stub.connection import Connection, State
 from armprobe.stub.features import REGISTRY
 
-from .client import framed
+from .client import RESYNC, framed
 from .fake import FakeTarget
 from .mutation import mutated
 
@@ -58,7 +58,7 @@ def replies(*pieces: bytes) -> tuple[bytes, list[str], dict[str, int], bytes]:
 @given(st.integers(0), st.lists(st.integers(0, 2000), max_size=20))
 def test_the_pieces_that_bytes_come_in_change_nothing(seed: int, cuts: list[int]) -> None:
     random = Random(seed)
-    stream = b"".join(mutated(random) for _ in range(20)) + b"#00" + framed(b"qC")
+    stream = b"".join(mutated(random) for _ in range(20)) + RESYNC + framed(b"qC")
     bounds = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     pieces = [stream[start:end] for start, end in pairwise(bounds)]
     with patch("time.time_ns", return_value=1):  # of which the status of a trace tells

@@ -118,7 +118,8 @@ def test_an_interrupt_of_a_search_that_has_no_machine(target: FakeTarget) -> Non
 
     link = Slow()
     connection = Connection(target, REGISTRY, link)
-    connection.receive(framed(b"QStartNoAckMode") + framed(b"!") + framed(b"D"))
+    for packet in (b"QStartNoAckMode", b"!", b"D"):
+        connection.receive(framed(packet))
     connection.receive(framed(b"qSearch:memory:40000000;100;x") + b"\x03")
     assert connection.state is State.BUSY
     link.work.pop()()

@@ -8,7 +8,7 @@ import pytest
 
 from armprobe.stub import Server, StopEvent, TargetError
 
-from .client import Client, framed
+from .client import RESYNC, Client, framed
 from .fake import BASE, FakeTarget
 from .mutation import mutated
 
@@ -115,7 +115,7 @@ def test_a_client_that_vanishes_from_a_long_command(server: Server, target: Fake
 
 def test_a_client_that_vanishes_before_it_took_control(server: Server, target: FakeTarget) -> None:
     for said in (b"", b"+", b"$qC#00"):
-        with Client(server.address) as client:
+        with Client(server.address, handshake=False) as client:
             client.send(said)
     still_answers(server)
     assert target.calls == ["attach", "detach"]
@@ -126,7 +126,7 @@ def test_a_client_that_vanishes_before_it_took_control(server: Server, target: F
 )
 def test_what_is_no_debugger_is_turned_away(server: Server, target: FakeTarget, said: bytes) -> None:
     """A web page can have a browser post to a local port; what it posts must not reach the machine."""
-    with Client(server.address) as client:
+    with Client(server.address, handshake=False) as client:
         client.send(said)
         assert b"target remote" in client.rest()
     assert target.calls == []
@@ -134,8 +134,8 @@ def test_what_is_no_debugger_is_turned_away(server: Server, target: FakeTarget, 
 
 
 def test_who_is_silent_does_not_keep_others_out(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("armprobe.stub.transport._FIRST_PACKET", 0.2)
-    with Client(server.address) as silent, Client(server.address) as dripping:
+    monkeypatch.setattr("armprobe.stub.lobby.SILENCE", 0.2)
+    with Client(server.address, handshake=False) as silent, Client(server.address, handshake=False) as dripping:
         silent.send(b"+")
         assert silent.rest() == b""
         assert hangs_up_while_sent(dripping, b"$", 0.05)
@@ -195,7 +195,7 @@ def test_a_target_that_cannot_be_attached(server: Server, target: FakeTarget, mo
     def fail() -> None:
         raise TargetError(5, "it failed")
 
-    with monkeypatch.context() as patch, Client(server.address) as client:
+    with monkeypatch.context() as patch, Client(server.address, handshake=False) as client:
         patch.setattr(target, "attach", fail)
         assert client.ask(b"qSupported:swbreak+") == b"E.it failed"
         assert client.rest() == b""
@@ -234,7 +234,8 @@ def test_mutated_packets(server: Server, target: FakeTarget, seed: int) -> None:
     for _ in range(20):
         with Client(server.address) as client:
             try:
-                client.send(b"".join(mutated(generator) for _ in range(40)) + b"#00\x03" + framed(b"qC") + framed(b"D"))
+                client.send(b"".join(mutated(generator) for _ in range(40)))
+                client.send(RESYNC + b"\x03" + framed(b"qC") + framed(b"D"))
                 client.rest()
             except OSError:
                 pass  # it may be turned away before it has said all

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from armprobe.stub import StopEvent
 from armprobe.stub.connection import State
 
-from .client import framed
+from .client import RESYNC, framed
 from .fake import FakeTarget
 from .in_process import Wire, resident
 from .mutation import mutated
@@ -49,7 +49,7 @@ def flood(wire: Wire, generator: random.Random) -> int:
         if wire.connection.state is State.DISCONNECTED:
             return sent
         assert wire.connection.state is State.IDLE, f"packet {sent} never ended"
-    wire.receive(b"#00")  # ends whatever is open
+    wire.receive(RESYNC)  # ends whatever is open
     assert [answer for answer in wire.receive(framed(b"qC")) if answer[:1] == b"$"] == [b"$QC1"]
     return _LIFE
 

@@ -13,6 +13,7 @@ from armprobe.stub.framing import (
     Damaged,
     Deframer,
     Event,
+    Ignored,
     Interrupt,
     Noise,
     Oversized,
@@ -20,7 +21,7 @@ from armprobe.stub.framing import (
     enframe,
 )
 
-from .client import framed
+from .client import RESYNC, framed
 
 # Pieces that mean something, so that random streams are not all noise.
 PIECES = st.sampled_from(
@@ -43,11 +44,13 @@ def events(*pieces: bytes) -> list[Event]:
         (b"+$g#67-", [Acknowledgment(True), Packet(b"g"), Acknowledgment(False)]),
         (b"$g#68", [Damaged()]),
         (b"$g#6g", [Damaged()]),
-        (b"$g# 67", [Damaged(), Noise()]),
+        (b"$g# 67", [Damaged(), Noise(ord("7"))]),
         (b"\x03$g#67\x03", [Interrupt(), Packet(b"g"), Interrupt()]),
         (b"$X0,1:\x03#22", [Packet(b"X0,1:\x03")]),  # no interrupt: data
-        (b"$m1$g#67", [Packet(b"g")]),  # the sender gave up on its first packet
-        (b"GET", [Noise(), Noise(), Noise()]),
+        (b"$m1$g#67", [Ignored(), Packet(b"g")]),  # the sender gave up on its first packet
+        (b"%Stop:T05#00$g#67", [Ignored(), Packet(b"g")]),  # a notification, which nobody acknowledges
+        (b"%Stop$g#67", [Ignored(), Packet(b"g")]),
+        (b"GET", [Noise(byte) for byte in b"GET"]),
         (b"$g#6", []),
         # GDB manual, "Overview": 0x7d 0x5d stands for 0x7d, 0x03 for '#', 0x04 for '$', 0x0a for '*'
         (framed(b"X0,4:}\x5d}\x03}\x04}\x0a"), [Packet(b"X0,4:}#$*")]),
@@ -82,8 +85,8 @@ def test_fragments_change_nothing(stream: bytes, data: st.DataObject) -> None:
 
 @given(STREAMS)
 def test_a_packet_is_understood_after_anything(stream: bytes) -> None:
-    """After "#00" at the latest, which ends whatever may have been open."""
-    assert events(stream, b"#00", b"$g#67")[-1] == Packet(b"g")
+    """After an empty packet at the latest, which ends whatever may have been open."""
+    assert events(stream, RESYNC, b"$g#67")[-1] == Packet(b"g")
 
 
 @given(st.lists(st.binary(max_size=20), max_size=10))

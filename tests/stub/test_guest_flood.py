@@ -24,7 +24,7 @@ from armprobe.commands import Session
 from armprobe.machine import Stop
 from armprobe.stub import Server, serve
 
-from .client import Client, framed
+from .client import RESYNC, Client, framed
 from .guest_packets import Packets
 from .in_process import descriptors, resident
 
@@ -92,9 +92,9 @@ class Flooded:
                 sent += _BATCH
                 at = self._random.randrange(len(self._description) - 8)
                 question = framed(b"qXfer:features:read:target.xml:%x,8" % at)
-                # '#00' ends what is open, and Ctrl-C what runs.
+                # The empty packet ends what is open, and Ctrl-C what runs.
                 if not self._answers(
-                    client, b"".join(self.last) + b"#00\x03", question, self._description[at : at + 8]
+                    client, b"".join(self.last) + RESYNC + b"\x03", question, self._description[at : at + 8]
                 ):
                     break
         return sent

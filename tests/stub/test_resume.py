@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from armprobe.stub import ProbeHit, StopEvent
+from armprobe.stub import ProbeHit, Server, StopEvent
 
 from .client import Client, framed
 from .fake import BASE, FakeTarget
@@ -146,16 +146,17 @@ def test_text_of_a_stop_comes_just_before_it(client: Client, target: FakeTarget)
     assert client.ask(b"?")[:3] == b"T05"  # nobody waits: no text
 
 
-def test_the_hit_of_a_probe(client: Client, target: FakeTarget) -> None:
+def test_the_hit_of_a_probe(server: Server, target: FakeTarget) -> None:
     """LLDB reads its reason from the reply; the program inside gdb asks for the whole of it."""
     said = "kprobe f+0x4: stage pre, hit 3"
     target.stop = StopEvent(5, "probe", text=said, probe=ProbeHit("kprobe", "f+0x4", "f", "pre", 3))
-    assert client.ask(b"?").endswith(b"thread:1;description:%b;" % said.encode().hex().encode())
-    expected = {"kind": "kprobe", "name": "f+0x4", "function": "f", "stage": "pre", "hit": 3}
-    reply = client.ask(b"qArmprobe.stop")
-    assert (reply[:1], json.loads(bytes.fromhex(reply[1:].decode()))) == (b"1", expected)
-    client.ask(b"vCont;s")
-    assert client.ask(b"qArmprobe.stop") == b"1" + b"null".hex().encode()
+    with Client(server.address) as client:
+        assert client.ask(b"?").endswith(b"thread:1;description:%b;" % said.encode().hex().encode())
+        expected = {"kind": "kprobe", "name": "f+0x4", "function": "f", "stage": "pre", "hit": 3}
+        reply = client.ask(b"qArmprobe.stop")
+        assert (reply[:1], json.loads(bytes.fromhex(reply[1:].decode()))) == (b"1", expected)
+        client.ask(b"vCont;s")
+        assert client.ask(b"qArmprobe.stop") == b"1" + b"null".hex().encode()
 
 
 def test_power_off(client: Client, target: FakeTarget) -> None:

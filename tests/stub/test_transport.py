@@ -95,7 +95,7 @@ def test_a_socket_left_behind_is_replaced_and_nothing_else(target: FakeTarget, t
 def test_one_client_at_a_time(server: Server, target: FakeTarget) -> None:
     with Client(server.address) as first:
         assert first.ask(b"qC") == b"QC1"
-        with Client(server.address) as second:
+        with Client(server.address, handshake=False) as second:
             assert second.ask(b"qSupported:") == b"E.another debugger is in control of this machine: detach it first"
             assert second.rest() == b""
         assert first.ask(b"qC") == b"QC1"
