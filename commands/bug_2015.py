@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, NamedTuple, TextIO
+from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, Stop, StopReason, load
 from armprobe.machine.exceptions import PSTATE_SS
@@ -17,6 +17,8 @@ from armprobe.machine.frame import DAIF
 from armprobe.machine.software_step import MDSCR_SS
 from armprobe.probes import ERAS, Era, Kprobe, Kprobes, Kretprobe, Moment, PtRegs
 from armprobe.probes.rules import SS_2019_D_LOST
+
+from .registry import Out
 
 _RUN: Final = 2_000_000  # instructions
 _SHOWN: Final = 10  # moments
@@ -124,13 +126,13 @@ CASES: Final = (
 )
 
 
-def run(name: str, output: TextIO) -> int:
+def run(name: str, out: Out) -> int:
     """Show the case of that name, or "all"; the exit status: 0 if each ended as history says."""
     as_told = True
     for case in CASES:
         if name in ("all", case.name):
             outcome = case.run()
-            print("\n".join(_report(case, outcome)), file=output, flush=True)
+            out("\n".join(_report(case, outcome)) + "\n")
             as_told = as_told and _failed(outcome) == case.fails
     return 0 if as_told else 1
 

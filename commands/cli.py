@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import runpy
 import shlex
@@ -28,6 +29,7 @@ from .errors import CommandError
 from .gdb_session import GDBINIT, PROXY
 from .repl import Repl
 from .session import Session
+from .terminal import ArgumentParser, Lines, OutputClosed, complain, open_standard_streams, say
 
 LISTEN: Final = "127.0.0.1:1234"
 _QUESTIONS: Final = ("decode", "check")  # commands that are verbs too
@@ -50,7 +52,7 @@ GUEST is demo, linux, or the path of a bare-metal AArch64 ELF, an arm64 kernel I
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=f"armprobe {verb}".strip(),
         description=_DESCRIPTION if not verb else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -101,7 +103,7 @@ def _parser(verb: str) -> argparse.ArgumentParser:
 
 def _question_parser(verb: str) -> argparse.ArgumentParser:
     command = all_commands().find(verb)
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=f"armprobe {verb}", description=command.help, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     argument = command.positional[0]
@@ -117,25 +119,27 @@ def _question_parser(verb: str) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; the exit status: 0 if all went well, 1 if not, 2 for a wrong command line."""
+    open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = words.pop(0) if words and words[0] in _VERBS else ""
-    options = (_question_parser if verb in _QUESTIONS else _parser)(verb).parse_args(words)
     try:
+        options = (_question_parser if verb in _QUESTIONS else _parser)(verb).parse_args(words)
         if verb in _QUESTIONS:
             return _ask(verb, options)
         if verb == "demo":
-            return demo.run(options.era, sys.stdout)
+            return demo.run(options.era, say)
         if verb == "bug-2015":
-            return bug_2015.run(options.case, sys.stdout)
+            return bug_2015.run(options.case, say)
         if verb == "script" and options.file.suffix == ".py":
             return _python_script(options)
         with _session(verb, options) as session:
             return _drive(verb, options, session)
     except (CommandError, MachineError, ProbeError, StubError) as error:
-        print(f"armprobe: {error}", file=sys.stderr)
+        complain(f"armprobe: {error}")
         return 1
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OutputClosed as error:
+        if str(error):
+            complain(f"armprobe: {error}")
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -153,7 +157,7 @@ def _session(verb: str, options: argparse.Namespace) -> Session:
     elif verb == "linux" or guest == "linux":
         kernel = getattr(options, "kernel", None)
         guest = linux.prepare(
-            kernel, initrd, cmdline=cmdline, memory=memory, refresh=getattr(options, "refresh", False), report=_report
+            kernel, initrd, cmdline=cmdline, memory=memory, refresh=getattr(options, "refresh", False), report=complain
         )
         initrd, cmdline, name = None, None, "linux"
     else:
@@ -163,7 +167,7 @@ def _session(verb: str, options: argparse.Namespace) -> Session:
     session.name = name
     session.machine.clock.paced = options.paced
     for note in (*session.machine.guest.notes, *session.kprobes.warnings):
-        _report(f"note: {note}")
+        complain(f"note: {note}")
     return session
 
 
@@ -175,15 +179,11 @@ def _ask(verb: str, options: argparse.Namespace) -> int:
         return Repl(session, session.registry).run_lines([line])
 
 
-def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _drive(verb: str, options: argparse.Namespace, session: Session) -> int:
     repl = Repl(session, session.registry)
     if verb == "script":
         try:
-            lines = options.file.read_text().splitlines()
+            lines = list(io.StringIO(options.file.read_text("utf-8-sig")))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise CommandError(f"the script {options.file} cannot be read: {reason}") from None
@@ -199,7 +199,7 @@ def _drive(verb: str, options: argparse.Namespace, session: Session) -> int:
     with _listening(session, options.listen, default=LISTEN):
         session.show_console()
         if sys.stdin.isatty():
-            print(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {_gdb_hint(session)}")
+            say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {_gdb_hint(session)}\n")
         return repl.run()
 
 
@@ -226,15 +226,24 @@ def _gdb_hint(session: Session) -> str:
 
 def _serve(session: Session, options: argparse.Namespace) -> int:
     with _listening(session, options.listen, default=LISTEN):
-        print(f"armprobe: {session.name}; {_gdb_hint(session)}; Ctrl-C ends", flush=True)
+        lines = Lines(say)
+        lines.add(f"armprobe: {session.name}; {_gdb_hint(session)}; Ctrl-C ends\n", None)
         ended = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: ended.set())
-        session.on_notice(lambda text: print(text, end="", flush=True))
+
+        def show(text: str) -> None:
+            try:
+                lines.add(text, session)
+            except OutputClosed:
+                ended.set()
+
+        session.on_notice(show)
         session.show_console()
         try:
             ended.wait()
         except KeyboardInterrupt:
-            print()
+            lines.end()
+            say("\n")
     return 0
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Final
 
 from .gdb_session import GdbSession
+from .registry import Out
 from .session import Session
 
 _FINISH: Final = """\
@@ -20,11 +21,11 @@ Try next:
 """
 
 
-def run(era: str, output: TextIO) -> int:
+def run(era: str, out: Out) -> int:
     """Show a kprobe and a kretprobe, pt_regs of each stage, and gdb seeing the same; the exit status."""
 
     def say(text: str = "") -> None:
-        print(text, file=output, flush=True)
+        out(f"{text}\n")
 
     with Session("demo", era=era) as session:
 
@@ -35,7 +36,7 @@ def run(era: str, output: TextIO) -> int:
 
         say("The demo kernel, booted until it runs its workload:")
         command("continue until=workload_round")
-        say("\n".join(f"    {line}" for line in session.machine.console.read().decode().splitlines()))
+        say("\n".join(f"    {line}" for line in session.console_text.add(session.machine.console.read()).splitlines()))
         say()
         say("A kprobe on kfree and a kretprobe on kmalloc. They record; the guest does not stop.")
         command("kprobe kfree")

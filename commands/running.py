@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 GROUP = "Running"
 _QUIET: Final = 0.25  # seconds of guest time without output after which an answer on the console is complete
 _ANSWER_LIMIT: Final = 2_000_000_000  # instructions
-# What a guest tells or asks its terminal, such as where the cursor is: ECMA-48, 5.4, "control sequences".
-_CONTROL_SEQUENCE: Final = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
-_UNFINISHED_SEQUENCE: Final = re.compile(rb"\x1b(\[[0-?]*[ -/]*)?$")
 
 
 def _continue(session: Session, arguments: Arguments, out: Out) -> None:
@@ -54,8 +50,7 @@ def _call(session: Session, arguments: Arguments, out: Out) -> None:
 def _console(session: Session, arguments: Arguments, out: Out) -> None:
     console = session.machine.console
     if arguments.line is None:
-        printed = _CONTROL_SEQUENCE.sub(b"", console.read()).decode("utf-8", "replace")
-        out(printed or "(the guest has printed nothing since)\n")
+        out(session.console_text.add(console.read()) or "(the guest has printed nothing since)\n")
         return
     console.write(arguments.line.encode() + b"\n")
     if session.controlled:
@@ -71,7 +66,7 @@ def _console(session: Session, arguments: Arguments, out: Out) -> None:
 def _answer(session: Session, out: Out) -> None:
     """Run the guest until it has been quiet for a while, showing what it prints."""
     console, clock = session.machine.console, session.machine.clock
-    received, held = bytearray(), b""
+    received = bytearray()
     quiet_since = clock.seconds
     start = session.machine.instructions
     while session.machine.instructions - start < _ANSWER_LIMIT:
@@ -79,10 +74,7 @@ def _answer(session: Session, out: Out) -> None:
         new = console.read()
         received += new
         if new:
-            shown = _CONTROL_SEQUENCE.sub(b"", held + new)
-            cut = _UNFINISHED_SEQUENCE.search(shown)
-            shown, held = (shown, b"") if cut is None else (shown[: cut.start()], cut[0])
-            out(shown.decode("utf-8", "replace"))
+            out(session.console_text.add(new))
             quiet_since = clock.seconds
         if stop.reason is not StopReason.INSTRUCTIONS:
             out("\n")

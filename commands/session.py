@@ -30,6 +30,7 @@ from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Kprobes, Probe, ProbeError
 from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetError
 
+from .console_text import ConsoleLines, ConsoleText
 from .errors import CommandError
 from .registry import Registry
 from .scene import GuestScene
@@ -74,6 +75,8 @@ class Session:
         self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
         self.stub_address = ""
         self.finished = False  # quit was asked for
+        self.console_text = ConsoleText()  # of what commands read of the console
+        self._console_lines = ConsoleLines(self.notify)  # and of what is shown as it comes
         self.console_in_use = False  # a command shows the console itself
         self._notices: list[Callable[[str], None]] = []
         self._symbol_file = SymbolFile(self.machine)
@@ -141,20 +144,18 @@ class Session:
         self._notices.append(callback)
 
     def show_console(self) -> None:
-        """From now on tell everyone what the guest prints, a line at a time, unless a command is printing it."""
-        line = bytearray()
+        """From now on tell everyone what the guest prints, unless a command is printing it."""
 
         def listener(data: bytes) -> None:
-            line.extend(data)
-            if data.endswith(b"\n"):
-                if not self.console_in_use:
-                    self.notify(line.decode("utf-8", "replace").replace("\r", ""))
-                line.clear()
+            if self.console_in_use:
+                self._console_lines.discard()
+            else:
+                self._console_lines.add(data)
 
         self.machine.console.listeners.append(listener)
 
     def notify(self, text: str) -> None:
-        """Tell everyone something that no command asked for."""
+        """Tell everyone something that no command asked for; of the guest's console it may be a part of a line."""
         for callback in self._notices:
             callback(text)
 
@@ -193,6 +194,7 @@ class Session:
             self.kprobes.unwind.go_on()
             self.stop = self._out_of_line_done(self._owner.run(functools.partial(self._tracing.run, run)))
         finally:
+            self._console_lines.flush()
             self._idle.set()
         return self.stop
 

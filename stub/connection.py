@@ -29,6 +29,7 @@ from .framing import (
 from .opening import Stranger, opening
 from .target import BreakKind, StopEvent, Target, TargetError
 from .tracing import Experiment, TraceFrame
+from .visible import visible
 from .wire import MalformedPacket, of_process, to_hex
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class Link(Protocol):
 def refusal(message: str) -> bytes:
     """The error reply that is a sentence. As the first reply, every GDB shows it."""
     # Clients undo no escapes here, and would take each of these for framing or for a run length.
-    return b"E." + message.translate(dict.fromkeys(map(ord, "$#*}"))).encode("ascii", errors="replace")
+    return b"E." + visible(message).translate(dict.fromkeys(map(ord, "$#*}"))).encode("ascii", errors="replace")
 
 
 class Connection:
@@ -222,7 +223,7 @@ class Connection:
 
     def console(self, text: str) -> None:
         """Show text to the user. The client listens to that only while it waits for a stop or a command."""
-        data = text.encode(errors="replace")
+        data = visible(text).encode()
         room = PACKET_SIZE // 2 - 1
         for start in range(0, len(data), room):
             self._reply(b"O" + to_hex(data[start : start + room]))

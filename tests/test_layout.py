@@ -36,7 +36,7 @@ def text_files() -> Iterator[tuple[Path, str]]:
     """Every file of the project that is text, and its text."""
     folders = [ROOT / name for name in (*MAY_IMPORT, "guests", "tests", "docs", ".ci")]
     for file in sorted([*ROOT.iterdir(), *(file for folder in folders for file in folder.rglob("*"))]):
-        if file.is_file() and b"\0" not in (content := file.read_bytes()):
+        if file.is_file() and file.name != ".git" and b"\0" not in (content := file.read_bytes()):
             yield file.relative_to(ROOT), content.decode()
 
 

@@ -17,11 +17,12 @@ from dataclasses import asdict
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import TargetError
+from armprobe.stub.visible import visible
 from armprobe.stub.wire import hex_text, nothing, to_hex
 
 
 def _reply(succeeded: bool, text: str) -> bytes:
-    return (b"1" if succeeded else b"0") + to_hex(text)
+    return (b"1" if succeeded else b"0") + to_hex(visible(text))
 
 
 def _run(connection: Connection, line: str) -> None:
