@@ -19,24 +19,22 @@ from typing import Any, Protocol
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.output import Output
 from prompt_toolkit.output.defaults import create_output
-from prompt_toolkit.shortcuts import CompleteStyle
 
+from armprobe.stub.visible import visible
+
+from .completer import SessionCompleter, tab_binding
 from .errors import CommandError
-from .registry import Out, Registry, split, split_for_completion
+from .registry import Out, Registry, split
+from .terminal import Lines, OutputClosed, complain, say
 
 log = logging.getLogger("armprobe.commands")
 
 PROMPT = "armprobe> "
 BANNER = "help lists the commands, Tab completes, Ctrl-C stops what runs, quit or Ctrl-D leaves.\n"
-
-# What guests and files say is shown, not obeyed: control characters of C0 and C1 but tab and line end become "?".
-_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "?")
 
 
 class Interactive(Protocol):
@@ -58,7 +56,8 @@ class Interactive(Protocol):
         """Stop what runs, soon; harmless when nothing does. Called from another thread than the command's."""
 
     def on_notice(self, notice: Callable[[str], None]) -> None:
-        """Call `notice`, from any thread, with text the user should see that is no command's output."""
+        """Call `notice`, from any thread, with text the user should see that is no command's output. It may end
+        within a line, which the next goes on with."""
 
 
 class Repl:
@@ -76,20 +75,23 @@ class Repl:
         self._prompt: PromptSession[str] | None = None
         self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._writing = threading.Lock()
+        self._lines = Lines(self._put)
         self._context = contextvars.Context()
         self._again = ""  # what an empty line runs
+        self._interrupted = False  # by Ctrl-C, while the last line ran
 
     def run(self) -> int:
         """Read and run lines until the end; the exit status."""
         if self._input is None and not sys.stdin.isatty():
             return self.run_lines(sys.stdin)
         self._output = self._output or create_output()
+        completer = SessionCompleter(self._session)
         self._prompt = PromptSession(
             PROMPT,
             history=_history(),
-            completer=_SessionCompleter(self._session),
+            completer=completer,
             complete_while_typing=False,
-            complete_style=CompleteStyle.READLINE_LIKE,
+            key_bindings=tab_binding(completer, self._write),
             bottom_toolbar=self._session.status,
             refresh_interval=0.5,  # seconds: the status changes by itself
             input=self._input,
@@ -108,33 +110,42 @@ class Repl:
 
         What they write goes to standard output, errors and notices to standard error.
         """
-        self._session.on_notice(_complain)
+        self._session.on_notice(complain)
         failed = False
         try:
-            for line in lines:
-                if error := self._execute(line, _say):
+            for number, line in enumerate(lines):
+                if error := self._execute(line.removeprefix("\ufeff") if number == 0 else line, say):
                     failed = True
-                    _complain(f"error: {error}")
+                    complain(f"error: {error}")
                 if self._session.finished:
                     break
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
-        except BrokenPipeError:  # nobody reads what is said; Python must not find that out once more when it exits
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OutputClosed as error:
+            if str(error):
+                complain(f"error: {error}")
             return 1
         return int(failed)
 
     def _prompt_once(self, prompt: PromptSession[str]) -> None:
         try:
-            line = prompt.prompt()
+            text = prompt.prompt()
         except KeyboardInterrupt:
             return  # the line is dropped, as in a shell
         finally:
             self._show_notices()
-        line = line.strip() or self._again
-        self._again = line if self._repeats(line) else ""
-        if error := self._execute(line, self._write):
-            self._write(f"error: {error}\n")
+        lines = text.splitlines() or [""]  # several where they were pasted
+        for number, line in enumerate(lines, 1):
+            line = line.strip() or (self._again if len(lines) == 1 else "")
+            self._again = line if self._repeats(line) else ""
+            if error := self._execute(line, self._write):
+                self._write(f"error: {error}\n")
+            if self._session.finished:
+                break
+            if self._interrupted and number < len(lines):
+                self._write(f"the {len(lines) - number} lines that were pasted after this one are not run\n")
+                break
+        self._end_line()
 
     def _repeats(self, line: str) -> bool:
         try:
@@ -144,7 +155,8 @@ class Repl:
             return False
 
     def _execute(self, line: str, out: Out) -> str:
-        """Run one line. What went wrong, in one sentence; empty if nothing did."""
+        """Run one line. What went wrong, in one sentence; empty if nothing did. Raises OutputClosed."""
+        self._interrupted = False
         try:
             with self._interruptible():
                 self._session.execute(line, out)
@@ -152,7 +164,7 @@ class Repl:
             return str(error)
         except KeyboardInterrupt:
             return "it did not stop when asked to, and may go on unseen"
-        except BrokenPipeError:
+        except OutputClosed:
             raise
         except Exception as error:
             log.debug("%r failed", line, exc_info=True)
@@ -165,13 +177,11 @@ class Repl:
         if threading.current_thread() is not threading.main_thread():
             yield  # signals are not for this thread
             return
-        asked = False
 
         def on_signal(number: int, frame: Any) -> None:
-            nonlocal asked
-            if asked:
+            if self._interrupted:
                 raise KeyboardInterrupt
-            asked = True
+            self._interrupted = True
             # On a thread of its own: this one may hold, just now, a lock that interrupt() takes.
             threading.Thread(target=self._session.interrupt, daemon=True).start()
 
@@ -191,42 +201,32 @@ class Repl:
                 # In the context of the prompt's thread, which is how prompt_toolkit finds the terminal.
                 loop.call_soon_threadsafe(run_in_terminal, self._show_notices, context=self._context.copy())
         else:
-            self._show_notices()
+            self._drain_notices()
 
     def _show_notices(self) -> None:
+        """Show those there are, where the prompt comes after them."""
+        self._drain_notices()
+        self._end_line()
+
+    def _drain_notices(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                self._write(self._notices.get_nowait().rstrip("\r\n") + "\n")
+                text = self._notices.get_nowait()
+                with self._writing:
+                    self._lines.add(text, self._notices)
 
     def _write(self, text: str) -> None:
-        assert self._output
         with self._writing:
-            self._output.write(_visible(text))
-            self._output.flush()
+            self._lines.add(text, self)
 
+    def _end_line(self) -> None:
+        with self._writing:
+            self._lines.end()
 
-class _SessionCompleter(Completer):
-    def __init__(self, session: Interactive) -> None:
-        self._session = session
-
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
-        line = document.text_before_cursor
-        start = split_for_completion(line)[-1].start - len(line)
-        for candidate in self._session.complete(line):
-            yield Completion(candidate, start_position=start)
-
-
-def _visible(text: str) -> str:
-    return text.replace("\r\n", "\n").translate(_CONTROLS)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(_visible(text))
-    sys.stdout.flush()
-
-
-def _complain(text: str) -> None:
-    print(_visible(text.rstrip("\r\n")), file=sys.stderr, flush=True)
+    def _put(self, text: str) -> None:
+        assert self._output
+        self._output.write(visible(text))
+        self._output.flush()
 
 
 def _history() -> History:

@@ -84,6 +84,10 @@ def typed(keys: PipeInput, session: ToySession, text: str) -> str:
         ("ti\t\r", "tick 1\n"),
         ("probe kfree max\t3\r", PROBED.replace("max_active=None", "max_active=3")),
         ("probe kfree sto\tpo\t\r", PROBED.replace("()", "('post',)")),
+        # What a terminal sends for a paste (xterm, "Bracketed Paste Mode"): each line is a command.
+        ("\x1b[200~tick\nprobes\n\n  tick\n\x1b[201~\r", "tick 1\nnone\ntick 2\n"),
+        ("\x1b[200~wrong\ntick\x1b[201~\r", "error: there is no command 'wrong'; help lists the commands\ntick 1\n"),
+        ("\x1b[200~quit\ntick\x1b[201~\r", ""),
     ],
 )
 def test_typing(keys: PipeInput, session: ToySession, text: str, expected: str) -> None:
@@ -143,6 +147,14 @@ def test_ctrl_c_interrupts_what_runs(keys: PipeInput, session: ToySession) -> No
     presser = press_ctrl_c(session, 1)
     assert typed(keys, session, "wait 20\rtick\r" + LEAVE) == "started\ninterrupted\ntick 1\n"
     presser.join()
+
+
+@pytest.mark.usefixtures("in_main_thread")
+def test_ctrl_c_ends_a_paste(keys: PipeInput, session: ToySession) -> None:
+    presser = press_ctrl_c(session, 1)
+    said = typed(keys, session, "\x1b[200~wait 20\ntick\ntick\x1b[201~\rprobes\r" + LEAVE)
+    presser.join()
+    assert said == "started\ninterrupted\nthe 2 lines that were pasted after this one are not run\nnone\n"
 
 
 @pytest.mark.usefixtures("in_main_thread")
@@ -272,6 +284,23 @@ def test_in_a_terminal() -> None:
         user.expect("interrupted\r\n")
         user.expect("armprobe>")
         user.type("junk\x03tick\r")  # at the prompt it is a key
+        user.expect("tick 1\r\n")
+        user.type("quit\r")
+        user.expect_end()
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04", "n", " "])
+def test_many_candidates_are_listed_without_a_question(key: str) -> None:
+    """More than fit on the screen, where prompt_toolkit asks; whatever is typed then."""
+    with terminal() as user:
+        user.expect("armprobe>")
+        user.type("many \t")
+        user.expect("armprobe> many name")  # as far as all agree
+        user.type("\t")
+        user.expect(r"name000 +name\d+")
+        user.expect(r"\.\.\. and 100 more: type more of the word\r\n")
+        user.type(key)
+        user.type("\x15tick\r")
         user.expect("tick 1\r\n")
         user.type("quit\r")
         user.expect_end()

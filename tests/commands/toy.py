@@ -86,6 +86,13 @@ COMMANDS = (
     Command("load-x0", "Set x0.", (Arg("value", "to what", type=integer),), load, changes_state=True),
     Command("tick", "Count.", (), tick, repeat=True),
     Command("quit", "Leave.", (), leave, gdb=False),
+    Command(
+        "many",
+        "Complete to very many names.",
+        (Arg("name", "one of them", complete=lambda session, word: [f"name{n:03}" for n in range(300)]),),
+        echo,
+        gdb=False,
+    ),
     Command("defect", "Fail as no command should.", (), defect, gdb=False),
 )
 
