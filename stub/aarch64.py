@@ -13,6 +13,33 @@ from .register_types import FIELDS, VECTORS, flags
 CORE = "org.gnu.gdb.aarch64.core"
 FPU = "org.gnu.gdb.aarch64.fpu"
 SYSTEM = "org.armprobe.aarch64.system"  # a name of our own: GDB shows any feature, and standardizes none for these
+QEMU = "org.armprobe.aarch64.qemu"  # the same registers under QEMU's names
+
+ALIASES = {
+    "SP_EL0": "sp_el0",
+    "SP_EL1": "sp_el1",
+    "ELR_EL1": "elr_el1",
+    "SPSR_EL1": "spsr_el1",
+    "ESR_EL1": "esr_el1",
+    "FAR_EL1": "far_el1",
+    "SCTLR": "sctlr_el1",
+    "SCTLR_EL1": "sctlr_el1",
+    "TCR_EL1": "tcr_el1",
+    "TTBR0_EL1": "ttbr0_el1",
+    "TTBR1_EL1": "ttbr1_el1",
+    "MAIR_EL1": "mair_el1",
+    "VBAR": "vbar_el1",
+    "VBAR_EL1": "vbar_el1",
+    "TPIDR_EL0": "tpidr_el0",
+    "TPIDR_EL1": "tpidr_el1",
+    "ID_AA64MMFR0_EL1": "id_aa64mmfr0_el1",
+    "ID_AA64MMFR1_EL1": "id_aa64mmfr1_el1",
+}
+"""QEMU's names of system registers that scripts written for QEMU read, and the register that each one is.
+
+Linux's scripts/gdb read SP_EL0 (linux/cpus.py), GEF and pwndbg the registers of translation and TPIDR_EL0, other
+scripts in public repositories the rest. Some have SCTLR_EL1 and VBAR_EL1 where QEMU 7.2 has SCTLR and VBAR.
+"""
 
 PC = 32
 """The number of pc."""
@@ -28,6 +55,12 @@ class Register:
     feature: str
     type: str
     group: str = ""
+    alias_of: str = ""
+
+    @property
+    def source(self) -> str:
+        """The name by which the target knows it."""
+        return self.alias_of or self.name
 
     @property
     def size(self) -> int:
@@ -48,20 +81,28 @@ GENERAL = (
 
 
 class RegisterTable:
-    """`GENERAL` and after it a machine's system registers; a register's number is its place."""
+    """`GENERAL`, a machine's system registers and their aliases; a register's number is its place.
+
+    GDB would take one number under two names; LLDB 23 crashes when it reads such a register.
+    """
 
     def __init__(self, system_registers: Sequence[str]) -> None:
         system = (
             Register(name, 64, SYSTEM, name if name in FIELDS else "uint64", "system") for name in system_registers
         )
-        self.registers = (*GENERAL, *system)
+        aliases = (
+            Register(alias, 64, QEMU, "uint64", "qemu", name)
+            for alias, name in ALIASES.items()
+            if name in system_registers
+        )
+        self.registers = (*GENERAL, *system, *aliases)
         numbers = {register.name: number for number, register in enumerate(self.registers)}
         self.expedited = [(numbers[name], self.registers[numbers[name]]) for name in EXPEDITED]
 
     @cached_property
     def target_xml(self) -> str:
         """The target description, whole: LLDB follows no xi:include. Registers have their numbers by their order."""
-        features = "".join(map(self._feature, (CORE, FPU, SYSTEM)))
+        features = "".join(map(self._feature, (CORE, FPU, SYSTEM, QEMU)))
         return (
             '<?xml version="1.0"?>\n<!DOCTYPE target SYSTEM "gdb-target.dtd">\n'
             f'<target version="1.0">\n<architecture>aarch64</architecture>\n{features}</target>\n'
@@ -86,7 +127,7 @@ def register_table(system_registers: tuple[str, ...]) -> RegisterTable:
 def _element(register: Register) -> str:
     group = f' group="{register.group}"' if register.group else ""
     # Outside `g`; saving these around a call of a guest function would undo what the call did to the machine.
-    saved = ' save-restore="no"' if register.feature == SYSTEM else ""
+    saved = ' save-restore="no"' if register.feature in (SYSTEM, QEMU) else ""
     shape = f'bitsize="{register.bits}" type="{register.type}"'
     return f'<reg name="{register.name}" {shape}{group}{saved}/>'
 

@@ -50,7 +50,7 @@ class Agent:
         if number >= len(self._table.registers):
             raise AgentError(f"there is no register number {number}")
         try:
-            return self.scene.register(self._table.registers[number].name) & _MASK
+            return self.scene.register(self._table.registers[number].source) & _MASK
         except TargetError as error:
             raise AgentError(error.message) from None
 

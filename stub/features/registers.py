@@ -39,7 +39,7 @@ def _write(connection: Connection, register: Register, value: bytes) -> None:
         raise TargetError(_EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
     if len(value) != register.size:
         raise MalformedPacket(f"{register.name} has {register.size} bytes, not {len(value)}")
-    connection.target.write_register(register.name, int.from_bytes(value, "little"))
+    connection.target.write_register(register.source, int.from_bytes(value, "little"))
 
 
 def _collected(frame: TraceFrame, number: int) -> bytes:
@@ -72,7 +72,7 @@ def _read_one(connection: Connection, number: int) -> bytes:
     register = _find(connection, number)
     if connection.frame is not None:
         return _collected(connection.frame, number)
-    return to_hex(pack([register], connection.target.read_registers([register.name])))
+    return to_hex(pack([register], connection.target.read_registers([register.source])))
 
 
 def _write_one(connection: Connection, write: Write) -> bytes:

@@ -11,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from armprobe.commands import GdbSession
+from armprobe.stub.aarch64 import ALIASES
 
 DEMO = Path(__file__).parents[2] / "guests" / "demo" / "demo.elf"
 REGISTERS = (*(f"x{n}" for n in range(31)), "sp", "pc", "cpsr")
@@ -113,6 +114,7 @@ class Reference(NamedTuple):
 
     kfree: list[tuple[Registers, Registers]]  # before and after its first instruction
     kmalloc: list[tuple[Registers, Registers]]  # at its entry and just after its return
+    system: Registers  # those of `ALIASES` that this QEMU has, at kmalloc's first entry
 
 
 HITS = 4
@@ -128,10 +130,14 @@ def reference(gdb: GdbSession) -> Reference:
         gdb.continue_to_stop()
         return registers(gdb)
 
+    system: Registers = {}
     for _ in range(HITS):
         entry = stop_at("*kmalloc")
+        if not system:
+            known = set(re.findall(r"^ *(\w+)", gdb.execute("maint print remote-registers"), re.MULTILINE))
+            system = {name: gdb.register(name) for name in ALIASES if name in known}
         kmalloc.append((entry, stop_at("*$x30")))
     for _ in range(HITS):
         before = stop_at("*kfree")
         kfree.append((before, stop_at("*kfree + 4")))  # by a step QEMU 7.2 now and then stays where it was
-    return Reference(kfree, kmalloc)
+    return Reference(kfree, kmalloc, system)

@@ -7,8 +7,9 @@ import pytest
 
 from armprobe.commands import GdbError, GdbSession, Session
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
+from armprobe.stub.aarch64 import ALIASES
 
-from .oracle import Demo
+from .oracle import Demo, Reference
 
 
 @pytest.fixture
@@ -176,3 +177,21 @@ def test_all_registers_are_there(gdb: GdbSession) -> None:
     said = gdb.execute("info all-registers")
     assert "unavailable" not in said
     assert set(SYSTEM_REGISTERS) <= set(re.findall(r"^(\w+) ", said, re.MULTILINE))
+
+
+def test_system_registers_under_the_names_of_qemu(gdb: GdbSession, session: Session, qemu: Reference) -> None:
+    """They are there and have QEMU's values, and what is written under one name is read under the other."""
+    assert set(ALIASES) - set(qemu.system) <= {"SCTLR_EL1", "VBAR_EL1"}  # QEMU 7.2 has no _EL1 there
+    assert {"SP_EL0", "TTBR1_EL1", "TCR_EL1", "ELR_EL1"} <= set(qemu.system)
+    gdb.execute("tbreak *kmalloc")
+    gdb.continue_to_stop()
+    # QEMU shows of SP_EL1 the copy that it keeps while SP_EL1 is not in use.
+    shared = qemu.system.keys() - {"SP_EL1"}
+    assert {name: gdb.register(name) for name in shared} == {name: qemu.system[name] for name in shared}
+    assert gdb.evaluate("$SP_EL0 == (unsigned long) &init_task") == "1"  # the current task, as in Linux
+    gdb.execute("set $sp_el0 = 0x1234")
+    assert gdb.register("SP_EL0") == 0x1234
+    gdb.execute("set $TPIDR_EL0 = 0x5678")
+    assert gdb.register("tpidr_el0") == session.machine.registers["tpidr_el0"] == 0x5678
+    gdb.execute("break *kfree if $TPIDR_EL0 == 0x5678")
+    assert gdb.continue_to_stop().function == "kfree"

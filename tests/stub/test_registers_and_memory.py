@@ -5,6 +5,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from armprobe.machine.sysregs import SYSTEM_REGISTERS as MACHINE_REGISTERS
+from armprobe.stub.aarch64 import ALIASES, QEMU, register_table
 from armprobe.stub.register_types import FIELDS
 
 from .client import Client
@@ -29,14 +31,24 @@ def test_description_has_what_gdb_demands(client: Client) -> None:
     registers = description(client)
     core = [f"x{n}" for n in range(31)] + ["sp", "pc", "cpsr"]
     fpu = [f"v{n}" for n in range(32)] + ["fpsr", "fpcr"]
-    assert list(registers) == [*core, *fpu, *SYSTEM_REGISTERS]
-    for name in SYSTEM_REGISTERS:
-        assert registers[name].attrib.items() >= {"bitsize": "64", "save-restore": "no", "group": "system"}.items()
+    aliases = [alias for alias, name in ALIASES.items() if name in SYSTEM_REGISTERS]
+    assert list(registers) == [*core, *fpu, *SYSTEM_REGISTERS, *aliases]
+    for group, names in (("system", SYSTEM_REGISTERS), ("qemu", aliases)):
+        for name in names:
+            assert registers[name].attrib.items() >= {"bitsize": "64", "save-restore": "no", "group": group}.items()
+
+
+def test_the_description_does_not_double() -> None:
+    """gdb parses it at each attach: aliases take a small part of it."""
+    table = register_table(tuple(MACHINE_REGISTERS))
+    aliases = table.target_xml.partition(f'<feature name="{QEMU}">')[2]
+    assert 0 < len(aliases) < len(table.target_xml) // 10
 
 
 def test_every_described_register_can_be_read_and_written(client: Client, target: FakeTarget) -> None:
     for number, (name, register) in enumerate(description(client).items()):
         size = int(str(register.get("bitsize"))) // 8
+        name = ALIASES.get(name, name)
         was = target.registers[name].to_bytes(size, "little").hex().encode()
         assert client.ask(b"p%x" % number) == was
         value = bytes(range(0x80, 0x80 + size))
@@ -47,7 +59,7 @@ def test_every_described_register_can_be_read_and_written(client: Client, target
 def test_g_is_laid_out_as_described(client: Client, target: FakeTarget) -> None:
     values = bytes.fromhex(client.ask(b"g").decode())
     for name, register in description(client).items():
-        if register.get("group") != "system":
+        if register.get("group") not in ("system", "qemu"):
             size = int(str(register.get("bitsize"))) // 8
             assert int.from_bytes(values[:size], "little") == target.registers[name]
             values = values[size:]
