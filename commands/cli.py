@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from armprobe.machine import MachineError
+from armprobe.machine import MachineError, host_files
 from armprobe.machine.snapshot import is_snapshot
 from armprobe.probes import DEFAULT_ERA, ERAS, STEPPINGS, TRAMPOLINES, ProbeError
 from armprobe.stub import Server, StubError, serve
@@ -32,6 +32,7 @@ from .session import Session
 from .terminal import ArgumentParser, Lines, OutputClosed, complain, open_standard_streams, say
 
 LISTEN: Final = "127.0.0.1:1234"
+_LONGEST_SCRIPT: Final = 16 << 20  # bytes
 _QUESTIONS: Final = ("decode", "check")  # commands that are verbs too
 _VERBS: Final = ("serve", "gdb", "linux", "script", "demo", "bug-2015", *_QUESTIONS)
 _DESCRIPTION: Final = """\
@@ -148,10 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _session(verb: str, options: argparse.Namespace) -> Session:
     guest, initrd, cmdline, memory = getattr(options, "guest", ""), options.initrd, options.cmdline, options.memory
     if options.snapshot is not None:
-        if options.snapshot.is_file() and not is_snapshot(options.snapshot):
+        if not is_snapshot(options.snapshot):
+            name = host_files.shown(options.snapshot)
             raise CommandError(
-                f"{options.snapshot} is not a snapshot: give one that the command save wrote, or start the file itself "
-                f"with armprobe {options.snapshot}"
+                f"{name} is not a snapshot: give one that the command save wrote, or start the file itself with "
+                f"armprobe {name}"
             )
         guest, initrd, cmdline, name = options.snapshot, None, None, str(options.snapshot)
     elif verb == "linux" or guest == "linux":
@@ -182,11 +184,7 @@ def _ask(verb: str, options: argparse.Namespace) -> int:
 def _drive(verb: str, options: argparse.Namespace, session: Session) -> int:
     repl = Repl(session, session.registry)
     if verb == "script":
-        try:
-            lines = list(io.StringIO(options.file.read_text("utf-8-sig")))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise CommandError(f"the script {options.file} cannot be read: {reason}") from None
+        lines = list(io.StringIO(host_files.read_text(options.file, _LONGEST_SCRIPT)))
         with _listening(session, options.listen, default=None):
             return repl.run_lines(lines)
     if options.commands:
@@ -279,8 +277,7 @@ def _symbol_path(session: Session, folder: Path) -> Path | None:
 
 
 def _python_script(options: argparse.Namespace) -> int:
-    if not options.file.is_file():
-        raise CommandError(f"the script {options.file} does not exist")
+    host_files.open_regular(options.file).close()
     sys.argv = [str(options.file), *options.arguments]
     runpy.run_path(str(options.file), run_name="__main__")
     return 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections import Counter
@@ -44,7 +45,7 @@ def _decode(session: Session, arguments: Arguments, out: Out) -> None:
     elif what.partition("+")[0] in session.machine.symbols:
         for era in eras:
             _decode_function(session, what, era, out)
-    elif what and Path(what).exists():
+    elif os.path.exists(what):  # Path.exists raises for names that no file can have
         code = read_code(Path(what))
         for era in eras:
             _decode_file(what, code, era, out)

@@ -135,7 +135,7 @@ def compile_print(text: str, names: Names) -> tuple[Format, list[bytes]]:
         raise ExpressionError('what is to be printed begins with its format, as in print "%s %d", *(char **)x1, w0')
     values = _Parser(text, names, string.end()).values()
     try:
-        form = Format(string[1].encode() + b"\0")
+        form = Format(string[1].encode("utf-8", "surrogateescape") + b"\0")
     except FormatError as error:
         raise ExpressionError(str(error)) from None
     if form.count != len(values):

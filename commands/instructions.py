@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import capstone
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section, SymbolTableSection
+
+from armprobe.machine import host_files
 
 from .errors import CommandError
 
@@ -68,15 +71,13 @@ def disassembled(word: int, address: int = 0) -> str:
 def read_code(path: Path) -> list[Code]:
     """The executable sections of an ELF file, or else the whole file as instructions. Raises CommandError."""
     try:
-        with path.open("rb") as file:
-            if path.stat().st_size > _MOST:
+        with host_files.open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > _MOST:
                 raise CommandError(f"{path} is larger than {_MOST >> 20} MiB")
             if file.read(4) == _ELF_MAGIC:
                 return list(_sections(path, ELFFile(file)))
             file.seek(0)
             data = file.read()
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
     except (ELFError, struct.error, UnicodeDecodeError) as error:
         raise CommandError(f"{path} is a damaged ELF file: {error}") from None
     if not data or len(data) % 4:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe import machine
-from armprobe.machine import Machine, StopReason
+from armprobe.machine import Machine, StopReason, board, host_files
 from armprobe.machine.snapshot import VERSION, read_key
 
 from .debian import PROMPT, READY, build_initramfs, cache_directory, fetch_kernel
@@ -37,16 +37,19 @@ def prepare(
     `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `report` is given a
     line for each step that takes time. Raises CommandError or MachineError when it cannot be had.
     """
+    board.check_command_line(cmdline or "")
+    size = machine.parse_size(memory)
+    board.check_memory_size(size)
+    ramdisk = b"" if initrd is None else _read(initrd)
     if kernel is None:
         files = fetch_kernel(report, refresh=refresh)
         kernel = files.vmlinuz
-        ramdisk = build_initramfs(files.busybox.read_bytes()) if initrd is None else _read(initrd)
+        if initrd is None:
+            ramdisk = build_initramfs(files.busybox.read_bytes())
     elif initrd is None:
         raise CommandError("a kernel of your own needs an initramfs to boot to: give --initrd FILE too")
-    else:
-        ramdisk = _read(initrd)
     key = hashlib.sha256(_read(kernel))
-    for part in (ramdisk, (cmdline or "").encode(), memory.encode(), str(VERSION).encode(), machine.build_id()):
+    for part in (ramdisk, (cmdline or "").encode(), str(size).encode(), str(VERSION).encode(), machine.build_id()):
         key.update(hashlib.sha256(part).digest())
     path = cache_directory() / "snapshots" / f"{key.hexdigest()[:20]}.snapshot"
     if read_key(path) == key.hexdigest():
@@ -60,19 +63,16 @@ def prepare(
         if read_key(path) != key.hexdigest():
             with tempfile.NamedTemporaryFile(prefix="armprobe-", suffix=".initrd") as disk:
                 Path(disk.name).write_bytes(ramdisk)
-                booting = machine.load(kernel, initrd=disk.name, cmdline=cmdline, memory=memory)
+                booting = machine.load(kernel, initrd=disk.name, cmdline=cmdline, memory=size)
             report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
             boot(booting)
-            booting.save(path, key.hexdigest())
+            booting.save(path, key.hexdigest(), force=True)  # a damaged one too
             report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
     return path
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+    return host_files.read_file(path, board.RAM_END_MAX - board.RAM_BASE)
 
 
 def boot(guest: Machine) -> bytes:

@@ -24,6 +24,7 @@ from prompt_toolkit.input import Input
 from prompt_toolkit.output import Output
 from prompt_toolkit.output.defaults import create_output
 
+from armprobe.machine import MachineError, host_files
 from armprobe.stub.visible import visible
 
 from .completer import SessionCompleter, tab_binding
@@ -34,6 +35,7 @@ from .terminal import Lines, OutputClosed, complain, say
 log = logging.getLogger("armprobe.commands")
 
 PROMPT = "armprobe> "
+_LONGEST_HISTORY = 16 << 20  # bytes
 BANNER = "help lists the commands, Tab completes, Ctrl-C stops what runs, quit or Ctrl-D leaves.\n"
 
 
@@ -236,8 +238,9 @@ def _history() -> History:
         path = Path(state) / "armprobe" / "history"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        if os.access(path, os.R_OK | os.W_OK):
+        host_files.read_file(path, _LONGEST_HISTORY)  # prompt_toolkit would wait for a pipe, and read any size
+        if os.access(path, os.W_OK):
             return FileHistory(path)
-    except (OSError, RuntimeError):  # RuntimeError: there is no home
+    except (OSError, MachineError, RuntimeError):  # RuntimeError: there is no home
         pass
     return InMemoryHistory()

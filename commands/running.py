@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from armprobe.machine import Stop, StopReason
+from armprobe.machine import Stop, StopReason, host_files
 
 from .errors import CommandError
 from .places import complete_symbol, place
@@ -52,7 +51,7 @@ def _console(session: Session, arguments: Arguments, out: Out) -> None:
     if arguments.line is None:
         out(session.console_text.add(console.read()) or "(the guest has printed nothing since)\n")
         return
-    console.write(arguments.line.encode() + b"\n")
+    console.write(arguments.line.encode("utf-8", "surrogateescape") + b"\n")
     if session.controlled:
         out("sent; the guest reads it when it runs\n")
         return
@@ -96,9 +95,8 @@ def _semihosting(session: Session, arguments: Arguments, out: Out) -> None:
 
 
 def _save(session: Session, arguments: Arguments, out: Out) -> None:
-    path = Path(arguments.file)
-    session.machine.save(path)
-    out(f"saved; armprobe --snapshot {path} goes on from here\n")
+    session.machine.save(arguments.file, force=arguments.force is not None)
+    out(f"saved; armprobe --snapshot {host_files.shown(arguments.file)} goes on from here\n")
 
 
 def _quit(session: Session, arguments: Arguments, out: Out) -> None:
@@ -168,8 +166,12 @@ COMMANDS = (
     ),
     Command(
         "save",
-        "Save the whole machine to a file, to go on from it later.",
-        (Arg("file", "the file to write"),),
+        "Save the whole machine to a file, to go on from it later.\n"
+        "An older snapshot of that name is replaced; any other file only with the word force.",
+        (
+            Arg("file", "the file to write"),
+            Arg("force", "replace a file that is no snapshot", optional=True, choices=("force",)),
+        ),
         _save,
         group=GROUP,
         gdb="guest-save",

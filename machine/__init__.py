@@ -12,7 +12,7 @@ from . import snapshot as _snapshot
 from .cpu import DEFAULT_MODEL
 from .errors import CallNotReturned, MachineError, NothingThere
 from .frame import Frame
-from .loaders import LoadedGuest, parse_size, read_guest
+from .loaders import DEMO, LoadedGuest, parse_size, read_guest
 from .machine import Machine
 from .owner import Owner
 from .snapshot import Snapshot
@@ -63,9 +63,9 @@ def load(
     `initrd` and `cmdline` are for Linux; `memory` is in bytes, or a text such as "256M"; `cpu` is a model of
     `engine.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
     """
-    path = Path(guest)
+    path = DEMO if guest == "demo" else guest
     if _snapshot.is_snapshot(path):
-        saved = _snapshot.load(path)
+        saved = _snapshot.load(Path(path))
         header = saved.header
         sources = tuple(Path(source) for source in header["sources"])
         resumed = LoadedGuest(header["kind"], len(saved.memories[0]), (), 0, saved.symbols, sources)

@@ -57,6 +57,16 @@ def check_memory_size(size: int) -> None:
         )
 
 
+def check_command_line(text: str) -> None:
+    """Raise MachineError unless an arm64 kernel can be given the command line `text`."""
+    if len(text) > COMMAND_LINE_MAX:
+        raise MachineError(
+            f"the kernel command line has {len(text)} characters; arm64 takes {COMMAND_LINE_MAX}: shorten it"
+        )
+    if not (text.isascii() and text.isprintable()):
+        raise MachineError("the kernel command line has characters that are not printable ASCII: leave them out")
+
+
 Value = str | bytes | list[str] | list[int] | None
 """Of a property: a text, bytes, texts, cells, or None for one that is just there."""
 
@@ -67,12 +77,7 @@ def device_tree(memory_size: int, command_line: str, initrd: tuple[int, int] | N
     `memory_size` in bytes; `initrd` is its first physical address and the one after its last; `seed` is what the
     kernel's random generator starts from. Raises MachineError for a command line that the kernel could not take.
     """
-    if len(command_line) > COMMAND_LINE_MAX:
-        raise MachineError(
-            f"the kernel command line has {len(command_line)} characters; arm64 takes {COMMAND_LINE_MAX}: shorten it"
-        )
-    if not (command_line.isascii() and command_line.isprintable()):
-        raise MachineError("the kernel command line has characters that are not printable ASCII: leave them out")
+    check_command_line(command_line)
     nodes = _nodes(memory_size)
     nodes["/chosen"] |= {"bootargs": command_line, "rng-seed": seed}
     if initrd:

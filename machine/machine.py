@@ -294,12 +294,13 @@ class Machine:
         self.parts[name] = part
         self.initial.state[name] = snapshot.state_of(part)
 
-    def save(self, path: str | Path, key: str = "") -> None:
+    def save(self, path: str | Path, key: str = "", *, force: bool = False) -> None:
         """Write the state to a file that `machine.load` accepts; `key` is for `snapshot.read_key`.
 
-        Raises MachineError when it cannot be written.
+        A snapshot that is there already is replaced, any other file only with `force`. Raises MachineError when it
+        cannot be written.
         """
-        snapshot.save(self, Path(path), key)
+        snapshot.save(self, path, key, force=force)
 
     def reset(self) -> None:
         """The guest as it was when it was loaded.

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 import unicorn
 
+from . import host_files
 from .errors import MachineError
 from .symbols import Symbols
 
@@ -109,10 +109,10 @@ def _set_state(machine: Machine, context: bytes, state: dict[str, Any]) -> None:
         restored()
 
 
-def save(machine: Machine, path: Path, key: str = "") -> None:
+def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = False) -> None:
     """Write the machine's state to `path`, all or nothing. `key` is kept with it, for whoever made the snapshot.
 
-    Raises MachineError when the file cannot be written.
+    Raises MachineError when the file cannot be written, and without `force` where something else than a snapshot is.
     """
     for check in machine.before_save:
         check()
@@ -141,22 +141,14 @@ def save(machine: Machine, path: Path, key: str = "") -> None:
     header["extents"], header["crc"] = extents, crc
     text = json.dumps(header).encode()
     start = -(-(len(MAGIC) + 16 + len(text) + len(blob)) // _PAGE) * _PAGE
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    if not path.parent.is_dir():
-        raise MachineError(f"the snapshot {path} cannot be written: there is no folder {path.parent}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(MAGIC + len(text).to_bytes(8, "little") + start.to_bytes(8, "little") + text + blob)
-            for ram in rams:
-                for at, chunk in _filled(ram.data):
-                    file.seek(start + at)
-                    file.write(chunk)
-                start += ram.size
-            file.truncate(start)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MachineError(f"the snapshot {path} cannot be written: {error.strerror}") from None
+    with host_files.new_file(path, _begins_a_snapshot, force=force) as file:
+        file.write(MAGIC + len(text).to_bytes(8, "little") + start.to_bytes(8, "little") + text + blob)
+        for ram in rams:
+            for at, chunk in _filled(ram.data):
+                file.seek(start + at)
+                file.write(chunk)
+            start += ram.size
+        file.truncate(start)
 
 
 def _filled(data: memoryview) -> Iterator[tuple[int, bytes]]:
@@ -177,13 +169,14 @@ class SavedMachine:
     memories: tuple[mmap.mmap, ...]
 
 
-def is_snapshot(path: Path) -> bool:
-    """Whether the file at `path` begins as a snapshot does."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
+def is_snapshot(path: str | Path) -> bool:
+    """Whether the file at `path` begins as a snapshot does. Raises MachineError when it cannot be read."""
+    with host_files.open_regular(path) as file:
+        return _begins_a_snapshot(file)
+
+
+def _begins_a_snapshot(file: BinaryIO) -> bool:
+    return file.read(len(MAGIC)) == MAGIC
 
 
 def read_key(path: Path) -> str | None:
@@ -198,7 +191,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:
     """The header, where the blob begins and where memory begins."""
     again = "make it again (armprobe linux does so by itself when you delete the file)"
     try:
-        with path.open("rb") as file:
+        with host_files.open_regular(path) as file:
             fixed = file.read(len(MAGIC) + 16)
             length = int.from_bytes(fixed[len(MAGIC) : len(MAGIC) + 8], "little")
             start = int.from_bytes(fixed[len(MAGIC) + 8 :], "little")
@@ -227,7 +220,7 @@ def load(path: Path) -> SavedMachine:
     """Read and check a snapshot file. Raises MachineError when it is damaged or made by another version."""
     header, blob_at, start = _header(path)
     damaged = MachineError(f"{path} is a damaged snapshot (its checksum is wrong): make it again")
-    with path.open("rb") as file:
+    with host_files.open_regular(path) as file:
         file.seek(blob_at)
         blob = file.read(header["context"] + header["symbols"])
         if zlib.crc32(blob) != header["blob_crc"]:

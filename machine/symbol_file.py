@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
+from . import host_files
 from .call_frames import debug_frame
 from .errors import MachineError
 from .symbols import Symbol, Symbols
@@ -35,6 +36,7 @@ _INFO: Final = {"function": _STB_GLOBAL | 2, "object": _STB_GLOBAL | 1, "other":
 
 _LAST: Final = (1 << 64) - 1  # a section cannot end after this address
 _SECTION_NAMES: Final = b"\0.text\0.data\0.symtab\0.strtab\0.shstrtab\0.debug_frame\0"
+_LARGEST_PROGRAM: Final = 1 << 30  # bytes of the file of a program with debug information
 _GAP: Final = 4096  # bytes: what is farther apart is not padding between functions
 _LARGEST = _MOST_CODE = 32 << 20  # bytes of one symbol and of code: nothing hinders a table from saying anything
 _MOST_REGIONS: Final = 1000  # a kernel has about ten; what is told apart further is a table that makes no sense
@@ -63,10 +65,7 @@ def symbol_file(machine: Machine) -> bytes:
         functions = sorted({symbol.address for symbol in symbols if symbol.kind == "function"})
         frames = [_frames(machine, region, functions) for region in regions if region.is_code]
         return _elf(symbols, regions, indices, b"".join(frames))
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MachineError(f"the symbols in {path} cannot be read: {error.strerror}") from error
+    return host_files.read_file(path, _LARGEST_PROGRAM)
 
 
 class SymbolFile:

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import re
-import stat
 from pathlib import Path
 from typing import Final
 
-from armprobe.machine import board
+from armprobe.machine import board, host_files
 from armprobe.machine.errors import MachineError
 
 from . import elf, image
@@ -46,31 +45,19 @@ def read_guest(
     `image.COMMAND_LINE`. Raises MachineError, with a sentence for the user, for anything that cannot be started.
     """
     board.check_memory_size(memory)
+    with host_files.open_regular(DEMO if guest == "demo" else guest) as file:
+        start = file.read(64)
     path = DEMO if guest == "demo" else Path(guest)
-    disk = None if initrd is None else Path(initrd)
-    try:
-        for file in (path, disk):
-            if file is not None:
-                _check_regular(file)
-        with path.open("rb") as stream:
-            start = stream.read(64)
-        if image.recognise(start):
-            return image.load(path, initrd=disk, cmdline=cmdline or "", memory=memory)
-        if not start.startswith(elf.MAGIC):
-            what = "is neither an ELF nor an arm64 kernel Image" if start else "is empty"
-            raise MachineError(f"{path} {what}: give armprobe a bare-metal AArch64 ELF, a kernel, or 'demo'")
-        if disk is not None or cmdline:
-            raise MachineError(f"{path} is an ELF: an initial RAM disk and a command line are for kernel Images")
-        return elf.load(path, memory=memory)
-    except OSError as error:
-        raise MachineError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
-
-
-def _check_regular(path: Path) -> None:
-    """Before it is opened: to open a pipe would wait for somebody to write into it."""
-    try:
-        mode = path.stat().st_mode
-    except ValueError as error:  # a NUL, or what the file system's encoding does not have
-        raise MachineError(f"cannot read {str(path)!r}: it is no file name ({error})") from error
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to open a directory fails with a reason
-        raise MachineError(f"{path} is not a regular file: give armprobe the guest as a file")
+    if image.recognise(start):
+        disk = None if initrd is None else Path(initrd)
+        return image.load(path, initrd=disk, cmdline=cmdline or "", memory=memory)
+    if not start.startswith(elf.MAGIC):
+        what = "is neither an ELF nor an arm64 kernel Image" if start else "is empty"
+        raise MachineError(
+            f"{host_files.shown(path)} {what}: give armprobe a bare-metal AArch64 ELF, a kernel, or 'demo'"
+        )
+    if initrd is not None or cmdline:
+        raise MachineError(
+            f"{host_files.shown(path)} is an ELF: an initial RAM disk and a command line are for kernel Images"
+        )
+    return elf.load(path, memory=memory)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.enums import ENUM_E_MACHINE
 from elftools.elf.sections import SymbolTableSection
 
-from armprobe.machine import board
+from armprobe.machine import board, host_files
 from armprobe.machine.errors import MachineError
 from armprobe.machine.symbols import Kind, Symbol, Symbols
 
@@ -30,10 +31,10 @@ _BINDINGS_RANK: Final = {"STB_GLOBAL": 0, "STB_WEAK": 1}
 def load(path: Path, *, memory: int) -> LoadedGuest:
     """The ELF at `path`, ready to run in `memory` bytes.
 
-    Raises MachineError when armprobe cannot run it, OSError when the file cannot be read.
+    Raises MachineError when armprobe cannot run it.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with host_files.open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         _check_identification(path, file.read(_HEADER_SIZE), size)
         try:
             return _load(path, ELFFile(file), memory, size)

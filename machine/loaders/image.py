@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import os
 import struct
 import zlib
 from pathlib import Path
 from typing import Final
 
-from armprobe.machine import board, kallsyms
+from armprobe.machine import board, host_files, kallsyms
 from armprobe.machine.errors import MachineError
 from armprobe.machine.symbols import Symbols
 
@@ -41,7 +42,7 @@ def recognise(data: bytes) -> bool:
 def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> LoadedGuest:
     """The kernel at `path`, with the initial RAM disk at `initrd`, ready to boot in `memory` bytes.
 
-    `cmdline` is appended to `COMMAND_LINE`. Raises MachineError when it cannot be, OSError when a file cannot be read.
+    `cmdline` is appended to `COMMAND_LINE`. Raises MachineError when it cannot be.
     """
     image = _unpack(path, _read(path, limit=memory), limit=memory)
     text_offset, image_size, flags, _ = _HEADER.unpack_from(image)
@@ -56,6 +57,8 @@ def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> Loade
     if text_offset >= _ALIGNMENT:
         raise MachineError(f"{path} has a damaged header: text_offset is {text_offset:#x}, and 2 MiB is the limit")
     symbols, notes = _symbols(path, image)
+    command_line = f"{COMMAND_LINE} {cmdline.strip()}".strip()
+    board.check_command_line(command_line)
     segments = [
         Segment(
             what="the kernel",
@@ -76,11 +79,12 @@ def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> Loade
         if not disk:
             raise MachineError(f"{initrd} is empty: an initial RAM disk is a cpio archive, which may be compressed")
         segments.append(Segment("the initial RAM disk", initrd_at, disk, len(disk)))
-    command_line = f"{COMMAND_LINE} {cmdline.strip()}".strip()
     # The same inputs give the same numbers, so that runs can be repeated.
-    seed = hashlib.blake2b(command_line.encode() + struct.pack("<QQ", memory, len(image)) + image + disk).digest()
+    seed = hashlib.blake2b(command_line.encode() + struct.pack("<QQ", memory, len(image)))
+    for part in (image, disk):
+        seed.update(part)
     span = (initrd_at, initrd_at + len(disk)) if disk else None
-    tree = board.device_tree(memory, command_line, span, seed)
+    tree = board.device_tree(memory, command_line, span, seed.digest())
     assert len(tree) <= _DEVICE_TREE_ROOM
     segments.append(Segment("the device tree", tree_at, tree, len(tree)))
     return LoadedGuest(
@@ -97,10 +101,14 @@ def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> Loade
 
 
 def _read(path: Path, *, limit: int) -> bytes:
-    size = path.stat().st_size
+    with host_files.open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
     if size > limit:
-        raise MachineError(f"{path} has {size:,} bytes, more than the {limit >> 20} MiB of memory: give it more memory")
-    return path.read_bytes()
+        raise MachineError(
+            f"{host_files.shown(path)} has {size:,} bytes, more than the {limit >> 20} MiB of memory: "
+            "give it more memory"
+        )
+    return host_files.read_file(path, limit)
 
 
 def _round_up(address: int) -> int:

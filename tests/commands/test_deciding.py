@@ -148,7 +148,7 @@ def test_check_of_many_counts_the_refused(session: Session) -> None:
         ("decode d503201f", "the instruction is 0xd503201f"),
         ("decode jiffies", "jiffies is data"),
         ("decode kfree+2x", "is not a number"),
-        ("decode /", "cannot be read"),
+        ("decode /", "cannot read /: it is a folder"),
         ("decode 0xd503201f era=v3", "era= cannot be 'v3'"),
         ("check nosuch*", "no function matches"),
         ("check 0xzz", "is not an address"),

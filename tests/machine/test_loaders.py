@@ -201,13 +201,8 @@ def test_what_cannot_run_is_refused_in_one_sentence(put: Callable[[bytes], Path]
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"cannot read .*/missing: No such file or directory"):
         read_guest(tmp_path / "missing")
-    with pytest.raises(MachineError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(MachineError, match=r"cannot read .*: it is a folder, not a regular file"):
         read_guest(tmp_path)
-    with pytest.raises(MachineError, match=r"it is no file name"):
-        read_guest("a\0b")
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(MachineError, match=r"pipe is not a regular file"):
-        read_guest(tmp_path / "pipe")
 
 
 def test_options_for_kernels_are_refused_with_an_elf() -> None:
