@@ -100,8 +100,11 @@ system = missing=; for pair in $(1); do \
 	command -v $${pair%%:*} >/dev/null || [ -e $${pair%%:*} ] || missing="$$missing $${pair\#*:}"; \
 	done; [ -z "$$missing" ] || $(call install,$$missing)
 
-# install(packages): as root, with apt; else, or where that fails, say which are wanted
-install = { [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null && echo installing $(1) && \
-	{ said=$$(exec 2>&1; apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
-	--no-install-recommends -o DPkg::Lock::Timeout=120 $(1) </dev/null) || { echo "$$said" >&2; false; }; } || \
-	echo "Not installed, and of use to armprobe; as root: apt-get install" $(1) >&2; }
+# install(packages): as root, with apt, one by one if not all can be had; else, and where that fails, name them
+install = { left="$(strip $(1))"; if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
+	echo installing $$left; lists=$$(apt-get -qq update 2>&1); \
+	get() { DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+	-o DPkg::Lock::Timeout=120 "$$@" </dev/null 2>&1; }; \
+	said=$$(get $$left) && left= || { echo "$$lists$$said" >&2; wanted=$$left; left=; \
+	for package in $$wanted; do get $$package >/dev/null || left="$$left $$package"; done; }; fi; \
+	[ -z "$$left" ] || echo "Not installed, and of use to armprobe; as root: apt-get install" $$left >&2; }
