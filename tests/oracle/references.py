@@ -66,7 +66,7 @@ def fetch(reference: Reference, *, refresh: bool = False) -> KernelFiles:
 
     With ARMPROBE_ORACLE=all they fail.
     """
-    found = _fetched(reference, refresh)
+    found = fetched(reference, refresh)
     return found if isinstance(found, KernelFiles) else missing(found, reference)
 
 
@@ -87,7 +87,7 @@ def fetch_with(reference: Reference, make: Callable[[KernelFiles], T]) -> T:
 
 
 @cache  # a mirror that does not answer is not asked again by each test
-def _fetched(reference: Reference, refresh: bool) -> KernelFiles | str:
+def fetched(reference: Reference, refresh: bool) -> KernelFiles | str:
     """Its files, or why they cannot be had."""
     try:
         own = fetch_kernel().is_of(reference.series)

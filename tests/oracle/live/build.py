@@ -71,7 +71,7 @@ def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     built = folder / f"{MODULE}-{key[:20]}.ko"
     if not built.is_file():
         prefix = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu").removesuffix("gcc")
-        headers = _headers(files, folder, tool)
+        headers = unpacked_headers(files, folder, tool)
         with tempfile.TemporaryDirectory(prefix="armprobe-module-") as work:
             for path in sources:
                 shutil.copy(path, work)
@@ -88,7 +88,7 @@ def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     return built
 
 
-def _headers(files: KernelFiles, folder: Path, tool: Tool) -> Path:
+def unpacked_headers(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     """The kernel's headers and kbuild's own programs, which are this computer's; unpacked as they would be in /."""
     root = folder / f"headers-{files.kernel_version}_{files.package_version}"
     if not root.is_dir():
