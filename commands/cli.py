@@ -20,7 +20,7 @@ from typing import Final
 
 from armprobe.machine import MachineError, host_files
 from armprobe.machine.snapshot import is_snapshot
-from armprobe.probes import DEFAULT_ERA, ERAS, STEPPINGS, TRAMPOLINES, ProbeError
+from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES, ProbeError
 from armprobe.stub import Server, StubError, serve
 
 from . import bug_2015, demo, linux
@@ -50,6 +50,11 @@ An ARMv8-A machine in this process with Linux kprobes built into it, that GDB at
   armprobe check PLACE...   whether probes would be accepted; the exit status says so too
 
 GUEST is demo, linux, or the path of a bare-metal AArch64 ELF, an arm64 kernel Image or vmlinuz, or a snapshot."""
+
+_ERA_HELP: Final = (
+    f"kernel whose kprobes rules apply: {', '.join(ERAS)}, or a version, as point releases such as "
+    f"{', '.join(POINT_RELEASES)} differ (default: the guest's own kernel, {DEFAULT_ERA} if it is not Linux)"
+)
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:
@@ -81,10 +86,7 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("--memory", default="256M", metavar="SIZE", help="RAM, such as 512M (default: 256M)")
         parser.add_argument("--snapshot", type=Path, metavar="FILE", help="start from this snapshot instead of GUEST")
         parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
-    eras = ", ".join(ERAS)
-    parser.add_argument(
-        "--era", default=DEFAULT_ERA, metavar="VERSION", help=f"kernel whose kprobes rules apply (of {eras})"
-    )
+    parser.add_argument("--era", metavar="VERSION", help=_ERA_HELP)
     if verb != "demo":
         parser.add_argument(
             "--stepping",
@@ -110,9 +112,7 @@ def _question_parser(verb: str) -> argparse.ArgumentParser:
     argument = command.positional[0]
     parser.add_argument("what", nargs="+" if argument.many else 1, metavar=argument.label, help=argument.help)
     parser.add_argument("--guest", default="demo", help="whose code it is: demo, linux or a file (default: demo)")
-    parser.add_argument(
-        "--era", default=DEFAULT_ERA, metavar="VERSION", help=f"kernel whose rules apply (of {', '.join(ERAS)}, or all)"
-    )
+    parser.add_argument("--era", metavar="VERSION", help=f"{_ERA_HELP}; or all")
     parser.set_defaults(initrd=None, cmdline=None, memory="256M", snapshot=None, paced=False)
     parser.set_defaults(stepping=None, trampoline=None)
     return parser
@@ -175,8 +175,8 @@ def _session(verb: str, options: argparse.Namespace) -> Session:
 
 def _ask(verb: str, options: argparse.Namespace) -> int:
     """Run one command that is a verb too, on a guest that does not run."""
-    line = shlex.join([verb, *options.what, f"era={options.era}"])
-    options.era = DEFAULT_ERA
+    line = shlex.join([verb, *options.what, *([f"era={options.era}"] if options.era else [])])
+    options.era = None
     with _session(verb, options) as session:
         return Repl(session, session.registry).run_lines([line])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import MachineError
-from armprobe.probes import ERAS, Decoded, ProbeError, Verdict, decode, is_pattern
+from armprobe.probes import ERAS, POINT_RELEASES, Decoded, ProbeError, Verdict, decode, find_era, is_pattern
 
 from .errors import CommandError
 from .instructions import Code, disassembled, read_code
@@ -222,7 +222,17 @@ def _matching(session: Session, word: str) -> list[str | int]:
     return matching_functions(session, word) if is_pattern(word) else [word]
 
 
-_ERA: Final = Option("era", "kernels whose rules to apply (default: the session's)", many=True, choices=(*ERAS, "all"))
+def _era(session: Session, word: str) -> str:
+    return word if word == "all" else find_era(word).name
+
+
+_ERA: Final = Option(
+    "era",
+    f"kernels whose rules to apply: {', '.join(ERAS)}, all of these, or a version (default: the session's)",
+    type=_era,
+    many=True,
+    complete=lambda session, word: (*ERAS, *POINT_RELEASES, "all"),
+)
 
 COMMANDS = (
     Command(

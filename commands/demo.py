@@ -21,7 +21,7 @@ Try next:
 """
 
 
-def run(era: str, out: Out) -> int:
+def run(era: str | None, out: Out) -> int:
     """Show a kprobe and a kretprobe, pt_regs of each stage, and gdb seeing the same; the exit status."""
 
     def say(text: str = "") -> None:

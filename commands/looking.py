@@ -125,7 +125,7 @@ def _info(session: Session, arguments: Arguments, out: Out) -> None:
         out(f"CPU           {machine.cpu.model}, pstate {pstate_text(machine.registers.pstate)}\n")
         out(f"instructions  {machine.instructions:,}\n")
         out(f"guest time    {machine.clock.seconds:.6f} s\n")
-        out(f"era           {session.kprobes.era.name}\n")
+        out(f"era           {session.kprobes.era.name} ({session.kprobes.era_origin})\n")
         out(f"probes        {len(session.probes)}\n")
         out(f"gdb           {f'target remote {session.stub_address}' if session.stub_address else 'not listening'}\n")
         out(f"stopped       {session.describe(stop)}\n" if stop.reason is not StopReason.UNTIL or stop.text else "")

@@ -56,7 +56,7 @@ class Session:
         self,
         guest: str | Path = "demo",
         *,
-        era: str = "v6.1",
+        era: str | None = None,
         stepping: str | None = None,
         trampoline: str | None = None,
         initrd: str | Path | None = None,

@@ -3,8 +3,9 @@
 
 from .backtrace import Backtrace, CallFrame, symbolised
 from .decode import Decoded, decode
-from .era import DEFAULT_ERA, ERAS, Era
+from .era import DEFAULT_ERA, ERAS, POINT_RELEASES, Era
 from .errors import ConditionError, ProbeError
+from .find_era import find_era
 from .functions import is_pattern
 from .instructions import Verdict
 from .jprobe import Jprobe
@@ -24,6 +25,7 @@ from .trampoline import TRAMPOLINES
 __all__ = [
     "DEFAULT_ERA",
     "ERAS",
+    "POINT_RELEASES",
     "STEPPINGS",
     "TRAMPOLINES",
     "Area",
@@ -48,6 +50,7 @@ __all__ = [
     "Task",
     "Verdict",
     "decode",
+    "find_era",
     "is_pattern",
     "simulate",
     "symbolised",

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .era import DEFAULT_ERA, Era, find_era
+from .era import DEFAULT_ERA, Era
+from .find_era import find_era
 from .instructions import Verdict
 
 

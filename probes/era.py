@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from . import rules
-from .errors import ProbeError
 from .instructions import Row
-from .rows import ROWS_V4_8, ROWS_V5_10, ROWS_V6_9
+from .rows import ROWS_V4_8, ROWS_V5_10, ROWS_V6_9, ROWS_V6_12
+
+Release = tuple[int, int, int]
+"""A kernel's version: 6.1.192 is (6, 1, 192)."""
 
 DEFAULT_ERA: Final = "v6.1"
 
@@ -40,9 +42,13 @@ class AtomicScan:
 
 @dataclass(frozen=True)
 class Era:
-    """One generation's rules. `name` is the release they were first in, or the one they were checked on."""
+    """One generation's rules, as the point release `release` has them.
+
+    `name` is the release that they were first in, or the point release where its series has others too.
+    """
 
     name: str
+    release: Release
     rows: tuple[Row, ...]  # the instruction decoder
     atomic: AtomicScan
     hits: rules.HitRules
@@ -65,6 +71,7 @@ _SCAN: Final = replace(_SCAN_V4_8, reach=32, bound=Bound.SYMBOL)  # since v4.9
 
 _V4_8: Final = Era(
     name="v4.8",
+    release=(4, 8, 0),
     rows=ROWS_V4_8,
     atomic=_SCAN_V4_8,
     hits=rules.V4_8,
@@ -84,10 +91,19 @@ _V4_8: Final = Era(
     max_data_size=None,
     maxactive=1,  # num_possible_cpus()
 )
-_V5_4: Final = replace(_V4_8, name="v5.4", atomic=_SCAN, hits=rules.V5_4, entry_only=True, not_entry=errno.EINVAL)
+_V5_4: Final = replace(
+    _V4_8,
+    name="v5.4",
+    release=(5, 4, 0),
+    atomic=_SCAN,
+    hits=rules.V5_4,
+    entry_only=True,
+    not_entry=errno.EINVAL,
+)
 _V5_10: Final = replace(
     _V5_4,
     name="v5.10",
+    release=(5, 10, 223),
     rows=ROWS_V5_10,
     hits=rules.V5_10,
     blacklist=_areas(
@@ -105,6 +121,7 @@ _V5_10: Final = replace(
 _V6_1: Final = replace(
     _V5_10,
     name="v6.1",
+    release=(6, 1, 192),
     hits=rules.V6_1,
     unknown_address=errno.ENOENT,  # commit cc66bb914578 (v5.18)
     maxactive=10,  # max(10, 2 * num_possible_cpus()), whatever CONFIG_PREEMPT is
@@ -112,23 +129,24 @@ _V6_1: Final = replace(
 _V6_9: Final = replace(
     _V6_1,
     name="v6.9",
+    release=(6, 9, 0),
     rows=ROWS_V6_9,
     hits=rules.V6_9,
     # The identity map has left the text (commit af7249b317e4, v6.3).
     blacklist=_areas("kprobes_text", "noinstr_text", "entry_text", "irqentry_text", "hyp_text", "hyp_idmap_text"),
 )
 
+_V6_1_176: Final = replace(_V6_1, name="v6.1.176", release=(6, 1, 176), hits=rules.V6_1_176)
+_V6_12_107: Final = replace(_V6_9, name="v6.12.107", release=(6, 12, 107), rows=ROWS_V6_12)
+_V6_12_117: Final = replace(_V6_12_107, name="v6.12.117", release=(6, 12, 117), hits=rules.V6_12_117)
+
 ERAS: Final = {era.name: era for era in (_V4_8, _V5_4, _V5_10, _V6_1, _V6_9)}
+"""The generations, in order."""
 
-AREAS: Final = frozenset(area for era in ERAS.values() for area in era.blacklist)
+POINT_RELEASES: Final = {era.name: era for era in (_V6_1_176, _V6_12_107, _V6_12_117)}
+"""What updates of a kernel changed: eras beside those of `ERAS`."""
+
+ALL_ERAS: Final = sorted((*ERAS.values(), *POINT_RELEASES.values()), key=lambda era: era.release)
+
+AREAS: Final = frozenset(area for era in ALL_ERAS for area in era.blacklist)
 """What any era allows no probes in."""
-
-
-def find_era(era: str | Era) -> Era:
-    """The era of that name. Raises ProbeError (EINVAL) naming those there are."""
-    if isinstance(era, Era):
-        return era
-    try:
-        return ERAS[era]
-    except KeyError:
-        raise ProbeError(errno.EINVAL, f"there is no era '{era}': choose one of {', '.join(ERAS)}") from None

@@ -17,8 +17,9 @@ from .backtrace import Backtrace, Walker
 from .decode import Decoded, decode
 from .departures import Departures
 from .engine import Engine
-from .era import DEFAULT_ERA, Era, find_era
+from .era import Era
 from .errors import ProbeError
+from .find_era import choose_era, find_era
 from .functions import functions_matching
 from .guest_probes import GuestProbes
 from .instructions import Verdict
@@ -52,6 +53,8 @@ _UNKNOWN: Final = Decoded(
 class Kprobes(Recorded):
     """The registry of one machine. One machine has one; making a second raises ProbeError (EEXIST).
 
+    `era` is an era, its name, or a kernel's version ("6.12.110"); by default that of the guest's own kernel, and v6.1
+    for a guest that is not Linux. `era_origin` says which it was, for people.
     `stepping` (of `STEPPINGS`) and `trampoline` (of `TRAMPOLINES`) are the era's own unless given; `warnings` says so
     when no kernel ever had that combination. Under "branch", instructions with a post-handler or a stop at the stage
     post are stepped by "brk", and for the others the stage post is not recorded.
@@ -60,11 +63,11 @@ class Kprobes(Recorded):
     def __init__(
         self,
         machine: Machine,
-        era: str | Era = DEFAULT_ERA,
+        era: str | Era | None = None,
         stepping: str | None = None,
         trampoline: str | None = None,
     ) -> None:
-        self.era = find_era(era)
+        self.era, self.era_origin = choose_era(machine, era)
         rules = self.era.hits
         self.stepping = _one_of("way to step", stepping or rules.stepping, STEPPINGS)
         self.trampoline = _one_of("trampoline", trampoline or rules.trampoline, TRAMPOLINES)

@@ -124,3 +124,14 @@ ROWS_V6_9: Final[tuple[Row, ...]] = (
         "6.13 and updates of older kernels refuse it",
     ),
 )
+
+# What updates of 6.12 brought, by 6.12.107: refusing MOPS (commit c56c599d9002), simulating BC.cond as B.cond (commit
+# 2ccd8ff980b5).
+_BECAME: Final = (
+    refuse(0x3B200C00, 0x19000400, "a memory copy or set instruction (MOPS) may be resumed at the one before it"),
+    simulate(0xFF000000, 0x54000000, "simulate_b_cond"),
+)
+ROWS_V6_12: Final[tuple[Row, ...]] = (
+    *_BECAME,
+    *(row for row in ROWS_V6_9 if not any(row.value & new.mask == new.value for new in _BECAME)),
+)

@@ -145,7 +145,7 @@ V5_10: Final = replace(
 V6_1: Final = replace(
     V5_10,
     frame=TrampolineFrame(size=0x150, record=True),
-    recovers_from=_RECOVERED | {Status.HIT_SS},  # as 6.1.192 has it; 6.1.176 does not
+    recovers_from=_RECOVERED | {Status.HIT_SS},  # by an update: 6.1.176 has not got it, 6.1.192 has
     unrecoverable=_UNRECOVERABLE_2022,
     masks_returns=False,  # commit d741bf41d7c7 (v5.11)
     trace_flags=5,  # commit 54357f0c9149 (v5.13)
@@ -154,4 +154,8 @@ V6_1: Final = replace(
     sets_return_pc=True,
 )
 
+V6_1_176: Final = replace(V6_1, recovers_from=_RECOVERED)
+
 V6_9: Final = replace(V6_1, trampoline="brk", trampolines=("brk",), recovers_from=_RECOVERED)
+
+V6_12_117: Final = replace(V6_9, recovers_from=_RECOVERED | {Status.HIT_SS})  # by an update, as v6.1; not in 6.12.107

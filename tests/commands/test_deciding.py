@@ -33,6 +33,7 @@ def session() -> Iterator[Session]:
         ("decode 0x9c000000", ["ldr q0, #0", "warning: the kernel executes this SIMD literal load in the slot"]),
         ("decode 0xd65f0bff era=all", [f"{era:<6} " for era in ERAS]),
         ("decode 0x19000400 era=v6.9", ["warning: a memory copy or set instruction (MOPS)"]),
+        ("decode 0x19000400 era=6.12.110", ["v6.12.107 REJECTED", "(MOPS)"]),
     ],
 )
 def test_words(session: Session, line: str, shown: list[str]) -> None:
@@ -149,7 +150,7 @@ def test_check_of_many_counts_the_refused(session: Session) -> None:
         ("decode jiffies", "jiffies is data"),
         ("decode kfree+2x", "is not a number"),
         ("decode /", "cannot read /: it is a folder"),
-        ("decode 0xd503201f era=v3", "era= cannot be 'v3'"),
+        ("decode 0xd503201f era=v3", "there is no era 'v3': choose one of v4.8"),
         ("check nosuch*", "no function matches"),
         ("check 0xzz", "is not an address"),
         ("check", "needs PLACES"),

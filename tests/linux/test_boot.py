@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from armprobe import machine
-from armprobe.commands import linux
+from armprobe.commands import Session, linux
 from armprobe.commands.debian import READY, build_initramfs, cache_directory, fetch_kernel
 from armprobe.machine import Machine, MachineError, StopReason
-from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
+from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, find_era
 
 from .shell import NotFinished, Shell
 
@@ -35,6 +35,13 @@ def test_boot_from_scratch(tmp_path: Path) -> None:
     assert shell.run("uname -r") == f"{files.kernel_version}\n"
     assert shell.run("cat /etc/motd") == "not Debian's\n"
     assert 150_000 < int(shell.run("sed -n 's/MemTotal: *//p' /proc/meminfo").split()[0]) < 192 << 10
+
+
+def test_the_era_is_that_of_its_kernel(session: Session) -> None:
+    """Also of one that is resumed; Debian's package has the number of the point release."""
+    version = fetch_kernel().package_version.partition("-")[0]
+    assert session.kprobes.era == find_era(version)
+    assert re.search(rf"^era  .*as the guest is Linux {re.escape(version)}\)$", session.run("info"), re.MULTILINE)
 
 
 @pytest.mark.usefixtures("snapshot")
@@ -156,7 +163,7 @@ def test_the_same_input_gives_the_same_run(snapshot: Path) -> None:
 
 PREPARE = """
 import json, sys
-from armprobe.commands import linux
+from armprobe.commands import Session, linux
 lines = []
 print(json.dumps([str(linux.prepare(memory="160M", report=lines.append)), lines]))
 """

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernels that eras are compared with, and what is known to set each apart from its era."""
+"""The kernels that eras are compared with."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Final, NoReturn, TypeVar
 
 import pytest
 
 from armprobe.commands.debian import DebianError, KernelFiles, fetch_kernel
-from armprobe.probes import ERAS, Era
-from armprobe.probes.instructions import Row, refuse, simulate
+from armprobe.probes import ERAS, POINT_RELEASES, Era
 
 T = TypeVar("T")
 
@@ -26,7 +25,7 @@ EVERYTHING: Final = os.environ.get("ARMPROBE_ORACLE") == "all"
 class Reference:
     """A stock kernel of `series`: this system's own, or Debian `suite`'s.
 
-    `era` is the era it stands for, with what later updates of the kernel brought.
+    `era` is the era it stands for.
     """
 
     era: Era
@@ -34,27 +33,10 @@ class Reference:
     suite: str
 
 
-def _updated(era: Era, *later: Row) -> Era:
-    """The era with `later` rows in place of those they cover."""
-
-    def covered(row: Row) -> bool:
-        return any(row.mask & new.mask == new.mask and row.value & new.mask == new.value for new in later)
-
-    return replace(era, rows=(*later, *(row for row in era.rows if not covered(row))))
-
-
 REFERENCES: Final = {
     "v5.10": Reference(ERAS["v5.10"], "5.10", "bullseye"),
     "v6.1": Reference(ERAS["v6.1"], "6.1", "bookworm"),
-    "v6.9": Reference(
-        _updated(
-            ERAS["v6.9"],
-            refuse(0x3B200C00, 0x19000400, "MOPS"),  # commit c56c599d9002 (v6.13), in 6.12 by an update
-            simulate(0xFF000000, 0x54000000, "simulate_b_cond"),  # commit 2ccd8ff980b5: BC.cond too; likewise
-        ),
-        "6.12",
-        "trixie",
-    ),
+    "v6.9": Reference(POINT_RELEASES["v6.12.117"], "6.12", "trixie"),
 }
 
 AT_LENGTH: Final = tuple(REFERENCES) if EVERYTHING else (DEFAULT,)

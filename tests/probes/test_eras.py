@@ -26,6 +26,9 @@ from armprobe.probes import (
     PtRegs,
     Stage,
     Status,
+    Verdict,
+    decode,
+    find_era,
 )
 from tests.probes.test_hits import PCREL, run_to_report
 
@@ -350,3 +353,58 @@ def test_a_fault_in_a_slot_that_branches_is_seen_at_the_probe(demo: machine.Mach
         demo.registers.x[i] = 0xDEAD_0000
     demo.run(instructions=20_000)
     assert f"pc {load:016x}" in demo.console.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("version", "era"),
+    [
+        ("v6.1", "v6.1"),
+        ("6.1", "v6.1"),
+        ("4.8", "v4.8"),
+        ("4.19.300", "v4.8"),
+        ("5.9", "v5.4"),
+        ("5.10.0", "v5.10"),  # of its series the first
+        ("5.15.131", "v5.10"),
+        ("6.1.50", "v6.1.176"),
+        ("6.1.176", "v6.1.176"),
+        ("6.1.191", "v6.1.176"),
+        ("6.1.192", "v6.1"),
+        ("6.1.200", "v6.1"),
+        ("v6.6.30", "v6.1"),
+        ("6.11.1", "v6.9"),
+        ("6.12.48", "v6.12.107"),
+        ("6.12.116", "v6.12.107"),
+        ("6.12.117", "v6.12.117"),
+        ("6.12.300", "v6.12.117"),
+    ],
+)
+def test_era_of_a_version(version: str, era: str) -> None:
+    """The nearest not later; of the kernel's own series the first, if all are."""
+    assert find_era(version).name == era
+
+
+@pytest.mark.parametrize("version", ["4.7.10", "2.6", "6", "6.1.", "6.1.0-56-cloud-arm64", "6.1.x", "", "9999999.1"])
+def test_no_version(version: str) -> None:
+    with pytest.raises(ProbeError, match=f"there is no era '{version}': choose one of v4.8, .*or give a"):
+        find_era(version)
+
+
+def test_era_that_is_not_the_guests(demo: machine.Machine) -> None:
+    """What is not Linux has v6.1, unless another is chosen."""
+    kprobes = Kprobes(demo)
+    assert (kprobes.era.name, kprobes.era_origin) == ("v6.1", "the default")
+    other = Kprobes(machine.load("demo"), "6.12.110")
+    assert (other.era.name, other.era_origin) == ("v6.12.107", "the nearest to 6.12.110, as chosen")
+
+
+@pytest.mark.parametrize(
+    ("era", "mops", "bc_cond"),
+    [
+        ("v6.9", Verdict.GOOD, Verdict.GOOD),
+        ("v6.12.107", Verdict.REJECTED, Verdict.GOOD_NO_SLOT),
+        ("v6.12.117", Verdict.REJECTED, Verdict.GOOD_NO_SLOT),
+    ],
+)
+def test_what_updates_of_6_12_decode_otherwise(era: str, mops: Verdict, bc_cond: Verdict) -> None:
+    """As Debian's 6.12.107 and 6.12.117 answer: CPYFP [x0]!, [x1]!, x2! and BC.NE."""
+    assert (decode(0x19010440, era).verdict, decode(0x54000031, era).verdict) == (mops, bc_cond)

@@ -3,13 +3,17 @@
 
 import pytest
 
+from armprobe.probes import Era
+
 from ..references import Reference  # noqa: TID252
 from .conftest import Compare
 from .journal import REGISTERS, stages, the_last
 from .subjects import Action, Subject, at_stage
 
-# Of return handlers: see HitRules.masks_returns, and a trampoline that is a BRK masks everything.
-DAIF = {"v5.10": 0x80, "v6.1": 0, "v6.9": 0x3C0}
+
+def masked_on_return(era: Era) -> int:
+    """DAIF in return handlers: see HitRules.masks_returns, and a trampoline that is a BRK masks everything."""
+    return 0x3C0 if era.hits.trampoline == "brk" else 0x80 if era.hits.masks_returns else 0
 
 
 def test_pt_regs_and_daif_at_entry_and_return(compare: Compare, reference: Reference) -> None:
@@ -25,7 +29,7 @@ def test_pt_regs_and_daif_at_entry_and_return(compare: Compare, reference: Refer
     journal = compare(scenario)
     assert stages(journal) == [("entry", 0), ("return", 0)]
     entry, returned = the_last(journal, "entry"), the_last(journal, "return")
-    assert (entry["daif"], returned["daif"]) == (0x3C0, DAIF[reference.era.name])
+    assert (entry["daif"], returned["daif"]) == (0x3C0, masked_on_return(reference.era))
     assert returned["data"] == ~5 & (1 << 64) - 1
     assert returned["ret_addr"] == entry["x30"]
     assert returned["pc"] == (entry["x30"] if reference.era.hits.sets_return_pc else 0)
@@ -212,7 +216,7 @@ def test_fault_of_a_missed_probe_in_a_return_handler(compare: Compare, reference
 
     journal = compare(scenario)
     returned = the_last(journal, "return")
-    assert (returned["daif"], returned["daif_after"]) == (DAIF[reference.era.name], 0x3C0)
+    assert (returned["daif"], returned["daif_after"]) == (masked_on_return(reference.era), 0x3C0)
     assert the_last(journal, "unregister")["nmissed"] == 2
 
 
