@@ -128,7 +128,9 @@ COMMANDS = (
     ),
     Command(
         "call",
-        "Call a function of the guest with up to eight numbers or addresses, and show what it returns.",
+        "Call a function of the guest with up to eight numbers or addresses, and show what it returns.\n"
+        "If a probe, a breakpoint or Ctrl-C stops it before it returns, the call is abandoned: registers and probes\n"
+        "are as before it, memory is as the function left it.",
         (
             Arg("function", "SYMBOL or address", type=place, complete=complete_symbol),
             Arg(

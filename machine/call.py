@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from .errors import CallNotReturned, MachineError
@@ -19,13 +20,19 @@ _M64: Final = (1 << 64) - 1
 
 
 class Calls:
-    """Calls functions of one machine's guest."""
+    """Calls functions of one machine's guest.
+
+    `on_begin` is called when a call begins, with its frame at the function's first instruction. What each returns is
+    called if the call is abandoned: stopped before it returned, or ended by an exception. It puts back what was so when
+    the call began.
+    """
 
     STATE = ("return_address",)
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.return_address: int | None = None  # of the HVC
+        self.on_begin: list[Callable[[Frame], Callable[[], None]]] = []
         machine.claim_hvc(_RETURN, self._returned)
 
     def call(self, address: int, arguments: tuple[int, ...]) -> int:
@@ -44,11 +51,14 @@ class Calls:
         saved = frame.save()
         outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif
         dispatcher.stop = dispatcher.resume = None
+        stop: Stop | None = None
+        abandon = [self._interrupts_abandoned()]
         try:
             with machine.run_loop.elsewhere(frame.pc):
                 if held:
                     frame.daif = masked
                 _enter(frame, address, arguments, self.return_address)
+                abandon += [begin(frame) for begin in self.on_begin]
                 frame.store()
                 cpu.refresh()
                 stop = machine.run_loop.run(None, _LIMIT, interrupts=True)
@@ -63,10 +73,24 @@ class Calls:
             dispatcher.stop, dispatcher.resume, dispatcher.hypercall = outer
             dispatcher.handler_daif = masked
             cpu.held = dispatcher.end_slice = held
+            if stop is None or stop.reason is not StopReason.RETURNED:
+                cpu.forget_translations()  # it may have left other page tables
+                for put_back in abandon:
+                    put_back()
         if stop.reason is not StopReason.RETURNED:
-            cpu.forget_translations()  # it may have left other page tables
             raise CallNotReturned(machine.symbols.describe(address), stop)
         return result
+
+    def _interrupts_abandoned(self) -> Callable[[], None]:
+        """What ends the interrupts that the guest takes from now on and does not come to the end of."""
+        gic, step = self._machine.gic, self._machine.software_step
+        running, active, before = list(gic.running), gic.active, step.before
+
+        def put_back() -> None:
+            gic.abandon(running, active)
+            step.before = before
+
+        return put_back
 
     def _no_code(self, address: int) -> str:
         """Why there can be nothing to call; empty if there can."""

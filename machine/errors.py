@@ -18,8 +18,14 @@ class NothingThere(MachineError):
 
 
 class CallNotReturned(MachineError):
-    """A guest function that was called did not return: `stop` is what came in between."""
+    """A guest function that was called did not return: `stop` is what came in between.
+
+    The call has been abandoned. Registers, probes and interrupts are as they were before it; memory is as it left it.
+    """
 
     def __init__(self, function: str, stop: Stop) -> None:
-        super().__init__(f"the call of {function} did not return: {stop}")
+        super().__init__(
+            f"the call of {function} did not return: {stop}; the call is abandoned: registers are as before it, "
+            "memory is as it left it"
+        )
         self.stop = stop

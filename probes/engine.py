@@ -88,6 +88,7 @@ class Engine:
         machine.claim_hvc(STONE_IMM, self._stone_reached)
         self._stone = 0
         machine.add_part("hits", self)
+        machine.calls.on_begin.append(self._call_begins)
 
     @property
     def flight(self) -> Flight:
@@ -116,6 +117,20 @@ class Engine:
         """The hits being handled, outermost first."""
         return [*self._previous, Running(self.site, self.status, self._saved_daif)]
 
+    def _call_begins(self, _: Frame) -> Callable[[], None]:
+        """A guest function is called: what undoes the hits that it does not come to the end of."""
+        hits, instance, recorded = self._hits, self._instance, self._recorder.stopping
+        awaited, unexpected = self._step_awaited, self._unexpected.count
+
+        def abandon() -> None:
+            *self._previous, (self.site, self.status, self._saved_daif) = hits
+            self._instance, self._recorder.stopping = instance, recorded
+            self._step_awaited, self._unexpected.count = awaited, unexpected
+            if self.site is None:
+                self.idle()
+
+        return abandon
+
     # BRK #4
 
     def _breakpoint(self, frame: Frame) -> bool:
@@ -133,25 +148,25 @@ class Engine:
         if site.displaced:
             self._words[32] = address - site.displaced
         skip = False
-        for probe in site.active:
-            if probe.flags and probe.disabled:  # by a handler before it
-                continue
-            probe.hits += 1
-            if probe.record or probe.stop or probe.condition:
-                self._recorder.live(probe, Stage.PRE, self.regs)
-            handler = probe.pre_handler
-            if handler is not None:
-                self._instance = probe
-                try:
-                    skip = bool(handler(probe, self.regs))
-                except Exception as error:
-                    self.recover()
-                    self._recorder.failed(probe, Stage.PRE, error)
-                except BaseException:
-                    self.reset()
-                    raise
-                if skip:
-                    break
+        try:
+            for probe in site.active:
+                if probe.flags and probe.disabled:  # by a handler before it
+                    continue
+                probe.hits += 1
+                if probe.record or probe.stop or probe.condition:
+                    self._recorder.live(probe, Stage.PRE, self.regs)
+                handler = probe.pre_handler
+                if handler is not None:
+                    self._instance = probe
+                    try:
+                        skip = bool(handler(probe, self.regs))
+                    except Exception as error:
+                        self._recorder.failed(probe, Stage.PRE, error)
+                    if skip:
+                        break
+        except BaseException:  # the run ends, and the instruction is hit afresh by the next
+            self.reset()
+            raise
         if self._recorder.stop is not None:
             self._stop_before(site, skip)
         elif skip:
@@ -295,22 +310,21 @@ class Engine:
     def post(self, site: Site, then: Callable[[Frame], None] | None = None) -> None:
         """Run the post-handlers, which ends the hit; `then` gets the frame, unless its PC is moved at a stop."""
         self.site, self.status = site, _SSDONE
-        for probe in site.active:
-            if probe.flags and probe.disabled:
-                continue
-            handler = probe.post_handler
-            self._instance = probe
-            if (probe.record or probe.stop) and probe.hits:
-                self._recorder.live(probe, Stage.POST, self.regs)
-            if handler is not None:
-                try:
-                    handler(probe, self.regs, 0)
-                except Exception as error:
-                    self.recover()
-                    self._recorder.failed(probe, Stage.POST, error)
-                except BaseException:
-                    self.reset()
-                    raise
+        try:
+            for probe in site.active:
+                if probe.flags and probe.disabled:
+                    continue
+                handler = probe.post_handler
+                self._instance = probe
+                if (probe.record or probe.stop) and probe.hits:
+                    self._recorder.live(probe, Stage.POST, self.regs)
+                if handler is not None:
+                    try:
+                        handler(probe, self.regs, 0)
+                    except Exception as error:
+                        self._recorder.failed(probe, Stage.POST, error)
+        except BaseException as error:  # the run ends with it; the instruction has been executed, so the hit is over
+            self._machine.cpu.fail(error)
         if self._recorder.stop is None:
             if site.displaced:
                 self._go_home(site)
@@ -438,11 +452,6 @@ class Engine:
             self.pop()
         else:
             self.over()
-
-    def recover(self) -> None:
-        """A handler raised: forget the re-entries of a call it made and that did not come to its end."""
-        while self.status in (_SS, _REENTER) and self._previous:
-            self.pop()
 
     def over(self) -> None:
         """The hit is over."""

@@ -84,12 +84,25 @@ class GuestProbes:
         self._text = text
         self._frame = machine.cpu.frame
         self._lifted: set[Site] = set()
+        self._lifts: list[Callable[[], None]] = []  # what puts back the breakpoints of each, before its time too
         self._watching: list[tuple[int, Callable[[Machine], None]]] = []
         # By the address of the BRK #6: the site, its DAIF, and what takes x30 for our kretprobes.
         self._awaited: dict[int, tuple[Site, int, Callable[[bool], None] | None]] = {}
         self._members: tuple[int, int] | None = None  # bytes to a struct kprobe's opcode and slot, once asked for
         engine.guest_steps = self._steps
         engine.guest_stepped = self._stepped
+        machine.calls.on_begin.append(self._call_begins)
+
+    def _call_begins(self, _: Frame) -> Callable[[], None]:
+        """A guest function is called: what puts back the breakpoints that it lifts, should it not return."""
+        lifts, awaited = list(self._lifts), dict(self._awaited)
+
+        def abandon() -> None:
+            self._awaited = awaited
+            for put_back in [lift for lift in self._lifts if lift not in lifts]:
+                put_back()
+
+        return abandon
 
     def find(self, address: int) -> GuestKprobe | None:
         """The guest's kprobe at `address`, from its kprobe_table.
@@ -140,10 +153,12 @@ class GuestProbes:
             for address, function in self._watching:
                 self._machine.unintercept(address, function)
             self._watching.clear()
+            self._lifts.clear()
 
     def restore(self) -> None:
         """The machine's memory is another."""
         self._lifted.clear()
+        self._lifts.clear()
         self._awaited.clear()
         for address, function in self._watching:
             self._machine.unintercept(address, function)
@@ -180,12 +195,17 @@ class GuestProbes:
 
         def returned(machine: Machine) -> None:
             if machine.cpu.load().sp == sp:
-                self._watching.remove((return_address, returned))
-                machine.unintercept(return_address, returned)
-                for site in sites:
-                    self._lifted.discard(site)
-                    self._settle(site)
+                put_back()
 
+        def put_back() -> None:
+            self._lifts.remove(put_back)
+            self._watching.remove((return_address, returned))
+            self._machine.unintercept(return_address, returned)
+            for site in sites:
+                self._lifted.discard(site)
+                self._settle(site)
+
+        self._lifts.append(put_back)
         self._intercept(return_address, returned)
 
     def _settle(self, site: Site) -> None:

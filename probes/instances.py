@@ -30,7 +30,7 @@ class Instances:
         self._journal = journal
         self._by_sp: dict[int, list[KretprobeInstance]] = {}
         self._sps: list[int] = []  # the keys of it, sorted
-        self._order = itertools.count(1)
+        self.newest_order = 0  # of the call that was linked last
         self._kretprobes: dict[int, Kretprobe] = {}
         self._serials = itertools.count(1)
 
@@ -55,7 +55,8 @@ class Instances:
     def link(self, instance: KretprobeInstance) -> None:
         """The return address of a call has been taken; the instance's fields say which."""
         self._put(instance)
-        instance.order = next(self._order)
+        self.newest_order += 1
+        instance.order = self.newest_order
         serial = 0 if instance.rp is None else instance.rp.serial
         instance.place = self._journal.add(instance.sp, instance.following, serial, instance.number, instance.memory)
 
@@ -95,6 +96,23 @@ class Instances:
                     self._journal.remove(call.place)
         if not calls:
             del self._by_sp[sp], self._sps[bisect_left(self._sps, sp)]
+
+    def abandon(self, order: int, task: int) -> None:
+        """The calls that `task` has made since the one of that order will not return: their instances are free."""
+        for sp in list(self._sps):
+            calls = self._by_sp[sp]
+            for call in [call for call in calls if call.order > order and call.task == task]:
+                calls.remove(call)
+                self._journal.remove(call.place)
+                if not call.leaked:
+                    self.release(call)
+            if not calls:
+                del self._by_sp[sp], self._sps[bisect_left(self._sps, sp)]
+
+    def release(self, instance: KretprobeInstance) -> None:
+        """The call of `instance`, which is not linked, will not return: it goes back to its pool."""
+        if instance.rp is not None:
+            instance.rp.free.append(instance)
 
     def _put(self, instance: KretprobeInstance) -> None:
         if instance.sp not in self._by_sp:
@@ -155,7 +173,8 @@ class Instances:
             instance.sp, instance.ret_addr, instance.number = entry.sp, entry.ret_addr, entry.number
             instance.following = entry.ret_addr
             instance.place = place
-            instance.task, instance.order = 0, next(self._order)
+            self.newest_order += 1
+            instance.task, instance.order = 0, self.newest_order
             self._put(instance)
 
 

@@ -74,10 +74,9 @@ class Jprobes:
 
     STATE = ("state",)
 
-    def __init__(self, machine: Machine, recorder: Recorder, failed: Callable[[], None]) -> None:
+    def __init__(self, machine: Machine, recorder: Recorder) -> None:
         self._machine = machine
         self._recorder = recorder
-        self._failed = failed
         self._words = machine.cpu.frame.x
         self._code = 0  # address of the HVC that calls the entry; the BRK behind it is jprobe_return_break
         self._known: list[Jprobe] = []
@@ -85,6 +84,15 @@ class Jprobes:
         self._saved: tuple[bytes, int] = (b"", 0)  # jprobe_saved_regs: x0 to x30, sp and pc, and pstate
         machine.claim_hvc(HVC_IMM, self._enter)
         machine.add_part("jprobes", self)
+        machine.calls.on_begin.append(self._call_begins)
+
+    def _call_begins(self, _: Frame) -> Callable[[], None]:
+        running, saved = self._running, self._saved
+
+        def abandon() -> None:
+            self._running, self._saved = running, saved
+
+        return abandon
 
     def install(self) -> None:
         """Put the code that calls entries into guest memory, if it is not there. Raises MachineError without room."""
@@ -130,7 +138,6 @@ class Jprobes:
             try:
                 probe.entry(*self._words[: _arity(probe.entry)])
             except Exception as error:
-                self._failed()
                 self._recorder.failed(probe, Stage.ENTRY, error)
         frame.sp = struct.unpack_from("<Q", self._saved[0], 31 * 8)[0]  # jprobe_return: `mov sp, ...`, and the BRK
         return True

@@ -101,6 +101,15 @@ class Recorder:
         self.stopped_for = hit
         return hit, self._stop_text
 
+    @property
+    def stopping(self) -> tuple[Hit | None, str, str, Hit | None]:
+        """All that says what the machine stops for, or last stopped for."""
+        return self.stop, self._stop_text, self._doubt, self.stopped_for
+
+    @stopping.setter
+    def stopping(self, stopping: tuple[Hit | None, str, str, Hit | None]) -> None:
+        self.stop, self._stop_text, self._doubt, self.stopped_for = stopping
+
     def failed(self, probe: Probe, stage: Stage, error: Exception) -> None:
         """A handler raised. It is kept and told once a probe, to the log if nobody asked for it; the guest goes on."""
         if any(known.probe is probe for known in self.errors):

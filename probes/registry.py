@@ -93,7 +93,7 @@ class Kprobes(Recorded):
         self._returns = Returns(
             machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._text, self._stepping
         )
-        self._jprobes = Jprobes(machine, self._recorder, self._engine.recover)
+        self._jprobes = Jprobes(machine, self._recorder)
         self.unwind = Unwind(machine, self._returns, self._recorder)
         self._walker = Walker(machine, self._text, self.unwind)
         self._engine.idle = self._reap

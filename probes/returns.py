@@ -79,8 +79,10 @@ class Returns:
         else:
             self._site.probes = [Kprobe("kretprobe_trampoline", pre_handler=self._pre_handler, record=False)]
             self._site.refresh()
+        self._stopped: list[list[KretprobeInstance]] = []  # of calls that the machine is stopped for at their return
         engine.return_address_shown = self._show_return_address
         machine.add_part("kretprobes", self)
+        machine.calls.on_begin.append(self._call_begins)
 
     @property
     def pools(self) -> Pools:
@@ -98,6 +100,21 @@ class Returns:
             return None
         regs, address = self._returning
         return SavedRegs((*regs.regs[:30], address, regs.sp, address, regs.pstate))
+
+    def _call_begins(self, frame: Frame) -> Callable[[], None]:
+        """A guest function is called: what gives up the returns that wait for what it does not come to the end of."""
+        order, task = self.instances.newest_order, frame.system(frame.layout.sp_el0)
+        stopped, returning = list(self._stopped), self._returning
+
+        def abandon() -> None:
+            self.instances.abandon(order, task)
+            for chain in self._stopped:
+                if chain not in stopped:
+                    for instance in chain:
+                        self.instances.release(instance)
+            self._stopped, self._returning = stopped, returning
+
+        return abandon
 
     def install(self) -> None:
         """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room."""
@@ -124,6 +141,7 @@ class Returns:
         if self.trampoline:
             self._machine.scratch.write(self.trampoline, self._code)  # without the breakpoints that it had then
         self._set_trampoline()
+        self._stopped.clear()
         journal = self.trampoline + self._journal_at if self.trampoline else None
         self.instances.restore(journal, self._restored_pools)
 
@@ -157,22 +175,22 @@ class Returns:
             rp.hits += 1
             instance.number = rp.hits
             self._save(instance, regs)
-            if rp.record or rp.stop or rp.condition:
-                self._recorder.entered(rp, instance, regs)
-            if rp.entry_handler is not None:
-                recycle = False
-                try:
-                    recycle = bool(rp.entry_handler(instance, regs))
-                except Exception as error:
-                    self._engine.recover()
-                    self._recorder.failed(rp, Stage.ENTRY, error)
-                except BaseException:
-                    rp.free.append(instance)
-                    raise
-                if recycle:
-                    rp.free.append(instance)
-                    return 0
-                self._save(instance, regs)
+            try:
+                if rp.record or rp.stop or rp.condition:
+                    self._recorder.entered(rp, instance, regs)
+                if rp.entry_handler is not None:
+                    recycle = False
+                    try:
+                        recycle = bool(rp.entry_handler(instance, regs))
+                    except Exception as error:
+                        self._recorder.failed(rp, Stage.ENTRY, error)
+                    if recycle:
+                        rp.free.append(instance)
+                        return 0
+                    self._save(instance, regs)
+            except BaseException:
+                rp.free.append(instance)
+                raise
             instance.sp, instance.following = regs.sp, instance.ret_addr
             instance.task = self._frame.system(self._frame.layout.sp_el0)
             regs.regs[30] = self.trampoline
@@ -333,7 +351,6 @@ class Returns:
             try:
                 rp.handler(instance, regs)
             except Exception as error:
-                self._engine.recover()
                 self._recorder.failed(rp, Stage.RETURN, error)
 
     def _again(self, frame: Frame, address: int) -> None:
@@ -355,17 +372,24 @@ class Returns:
                 try:
                     self.memory.free(instance)
                 except CallNotReturned as error:
-                    self._engine.reset()  # what it left behind
                     self._machine.request_stop(error.stop)
+                except BaseException as error:  # of a handler in it: the run ends with it, and the call has returned
+                    self._machine.cpu.fail(error)
 
     def _stop_at(self, address: int, chain: list[KretprobeInstance]) -> None:
         def resume(frame: Frame) -> None:
             self._engine.leave_return_handler()
             frame.store()
-            self._recycle(chain)
+            self._resumed(chain)
             frame.load()
 
+        self._stopped.append(chain)
         self._engine.stop_for_hit(address, resume)
+
+    def _resumed(self, chain: list[KretprobeInstance]) -> None:
+        """The guest goes on after a stop at the return of a call."""
+        self._stopped.remove(chain)
+        self._recycle(chain)
 
     def _stop_in_caller(
         self, frame: Frame, base: int, regs: StackRegs, chain: list[KretprobeInstance], following: int
@@ -381,7 +405,7 @@ class Returns:
         def resume(frame: Frame) -> bool:
             self._engine.leave_return_handler()
             if frame.pc != address:
-                self._recycle(chain)
+                self._resumed(chain)
                 return False  # whoever moved the PC has left the trampoline
             for i in range(30):
                 regs.regs[i] = words[i]
@@ -390,10 +414,11 @@ class Returns:
             self._write(self._machine.memory.pieces(base, size), regs.memory)
             words[0], frame.sp, frame.pc = following, base, after
             frame.store()
-            self._recycle(chain)
+            self._resumed(chain)
             frame.load()
             return True
 
+        self._stopped.append(chain)
         self._engine.stop_for_hit(address, resume)
 
     def _lost(self, frame: Frame, sp: int, address: int) -> None:

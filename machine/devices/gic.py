@@ -88,6 +88,11 @@ class Gic:
         if number < LINES:
             self.active &= ~(1 << number)
 
+    def abandon(self, running: list[tuple[int, int]], active: int) -> None:
+        """Go back to these active interrupts: those taken since will not be handled to their end, and are pending."""
+        self.latched |= self.active & ~active & self.edge
+        self.running, self.active = running, active
+
     def read(self, offset: int, size: int) -> int:
         """GICD registers (IHI 0048B, 4.3)."""
         if 0x400 <= offset < 0x400 + LINES:
