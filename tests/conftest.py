@@ -8,9 +8,16 @@ from collections.abc import Callable
 import hypothesis
 import pytest
 
+from .progress import configure
+
 # The cores are shared with emulated machines, so the time one example takes says nothing.
 hypothesis.settings.register_profile("armprobe", deadline=None)
 hypothesis.settings.load_profile("armprobe")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """See `progress`."""
+    configure(config)
 
 
 @pytest.fixture(scope="session")

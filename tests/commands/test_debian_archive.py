@@ -12,6 +12,7 @@ from armprobe.commands.debian import DebianError, cache_directory, fetch_kernel,
 from armprobe.probes import ERAS
 
 from ..oracle import references, stock_modules  # noqa: TID252  # tests have no import name to go by
+from ..oracle.live import build  # noqa: TID252
 from ..oracle.live.build import Tool, unpacked_headers  # noqa: TID252
 from ..oracle.references import Reference, fetch, fetch_with  # noqa: TID252
 from .repository import Repository, image
@@ -21,7 +22,9 @@ SKIPPED = pytest.skip.Exception
 
 
 @pytest.fixture(autouse=True)
-def nothing_fetched() -> Iterator[None]:
+def nothing_fetched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in (build, references, stock_modules):
+        monkeypatch.setattr(module, "progress", lambda line: None)
     references.fetched.cache_clear()
     yield
     references.fetched.cache_clear()

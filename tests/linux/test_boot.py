@@ -13,16 +13,17 @@ import pytest
 
 from armprobe import machine
 from armprobe.commands import Session, linux
-from armprobe.commands.debian import READY, build_initramfs, cache_directory, fetch_kernel
+from armprobe.commands.debian import READY, build_initramfs, cache_directory
 from armprobe.machine import Machine, MachineError, StopReason
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, find_era
 
+from ..stock import stock_kernel  # noqa: TID252  # tests have no import name to go by
 from .shell import NotFinished, Shell
 
 
 @pytest.mark.usefixtures("snapshot")
 def test_boot_from_scratch(tmp_path: Path) -> None:
-    files = fetch_kernel()
+    files = stock_kernel()
     initrd = tmp_path / "initrd"
     initrd.write_bytes(build_initramfs(files.busybox.read_bytes(), {"etc/motd": (0o644, b"not Debian's\n")}))
     guest = machine.load(files.vmlinuz, initrd=initrd, memory="192M")
@@ -39,7 +40,7 @@ def test_boot_from_scratch(tmp_path: Path) -> None:
 
 def test_the_era_is_that_of_its_kernel(session: Session) -> None:
     """Also of one that is resumed; Debian's package has the number of the point release."""
-    version = fetch_kernel().package_version.partition("-")[0]
+    version = stock_kernel().package_version.partition("-")[0]
     assert session.kprobes.era == find_era(version)
     assert re.search(rf"^era  .*as the guest is Linux {re.escape(version)}\)$", session.run("info"), re.MULTILINE)
 
@@ -48,8 +49,8 @@ def test_the_era_is_that_of_its_kernel(session: Session) -> None:
 def test_boot_with_probes(tmp_path: Path) -> None:
     """The kernel walks its page tables when it has booted, ours among them; and frees its initialisation code."""
     initrd = tmp_path / "initrd"
-    initrd.write_bytes(build_initramfs(fetch_kernel().busybox.read_bytes()))
-    guest = machine.load(fetch_kernel().vmlinuz, initrd=initrd)
+    initrd.write_bytes(build_initramfs(stock_kernel().busybox.read_bytes()))
+    guest = machine.load(stock_kernel().vmlinuz, initrd=initrd)
     kprobes = Kprobes(guest)
     early = kprobes.register_kprobe(Kprobe("vfs_read", record=False))
     assert "vfs_read waits until Linux has its final page tables" in early.warnings[0]
@@ -72,7 +73,7 @@ def test_boot_with_probes(tmp_path: Path) -> None:
 
 
 def test_uname(shell: Shell) -> None:
-    files = fetch_kernel()
+    files = stock_kernel()
     said = shell.run("uname -a").split()
     assert said[:3] == ["Linux", "armprobe", files.kernel_version]
     assert files.package_version in said

@@ -18,6 +18,7 @@ from armprobe.machine import Machine, MachineError
 from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
 
 from ..oracle.references import REFERENCES, Reference, fetch  # noqa: TID252  # tests have no import name to go by
+from ..progress import progress  # noqa: TID252
 from .shell import Event, Shell
 
 FUNCTION: Final = "do_sys_openat2"
@@ -122,7 +123,7 @@ def snapshot(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> 
     files = fetch(reference)
     initrd = tmp_path_factory.mktemp("guest") / "initrd"
     initrd.write_bytes(build_initramfs(files.busybox.read_bytes()))
-    return linux.prepare(files.vmlinuz, initrd)
+    return linux.prepare(files.vmlinuz, initrd, report=progress)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ import pytest
 from armprobe.commands.debian import DebianError, KernelFiles, fetch_kernel
 from armprobe.probes import ERAS, POINT_RELEASES, Era
 
+from ..progress import progress  # noqa: TID252  # tests have no import name to go by
+
 T = TypeVar("T")
 
 DEFAULT: Final = "v6.1"
@@ -72,8 +74,9 @@ def fetch_with(reference: Reference, make: Callable[[KernelFiles], T]) -> T:
 def fetched(reference: Reference, refresh: bool) -> KernelFiles | str:
     """Its files, or why they cannot be had."""
     try:
-        own = fetch_kernel().is_of(reference.series)
-        return fetch_kernel(refresh=refresh, suite="" if own else reference.suite, series=reference.series)
+        own = fetch_kernel(progress).is_of(reference.series)
+        suite = "" if own else reference.suite
+        return fetch_kernel(progress, refresh=refresh, suite=suite, series=reference.series)
     except DebianError as error:
         return error.reason
 

@@ -12,6 +12,8 @@ from armprobe.commands import linux
 from armprobe.commands.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
 from armprobe.commands.exclusive import only_one
 
+from ..progress import progress  # noqa: TID252  # tests have no import name to go by
+
 NAMES: Final = ("failover", "net_failover", "dummy")
 """The second needs the first; the third has nothing to do with them."""
 
@@ -20,14 +22,14 @@ def stock_modules(files: KernelFiles) -> dict[str, bytes]:
     """The .ko files of `NAMES` for the kernel in `files`. Raises DebianError if its package cannot be had any more."""
     cache = cache_directory() / "oracle"
     folder = cache / f"modules-{files.kernel_version}_{files.package_version}"
-    with only_one(cache / "modules.lock", "another test is fetching modules", print):
+    with only_one(cache / "modules.lock", "another worker fetches modules: waiting for it", progress):
         if not folder.is_dir():
             unpacked, partial = cache / "package", cache / "modules-partial"
             for left in (unpacked, partial):
                 shutil.rmtree(left, ignore_errors=True)
             version = files.kernel_version
             # From Debian 14 on modules have a package of their own.
-            fetch_packages([f"linux-modules-{version} | linux-image-{version}"], unpacked, suite=files.suite)
+            fetch_packages([f"linux-modules-{version} | linux-image-{version}"], unpacked, progress, suite=files.suite)
             partial.mkdir(parents=True)
             for name in NAMES:
                 found = next(unpacked.glob(f"**/{name}.ko*"))
@@ -43,4 +45,4 @@ def booted(files: KernelFiles, modules: dict[str, bytes], folder: Path) -> Path:
     initrd = folder / f"{files.kernel_version}.initrd"
     contents = {f"{name}.ko": (0o644, data) for name, data in modules.items()}
     initrd.write_bytes(build_initramfs(files.busybox.read_bytes(), contents))
-    return linux.prepare(files.vmlinuz, initrd)
+    return linux.prepare(files.vmlinuz, initrd, report=progress)

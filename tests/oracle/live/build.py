@@ -3,22 +3,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from armprobe import machine
 from armprobe.commands.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
+from armprobe.commands.exclusive import only_one
 from armprobe.commands.linux import boot
 from armprobe.machine.snapshot import VERSION, read_key
 
 from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
+from ...progress import progress  # noqa: TID252
 from ..references import Reference, fetch_with  # noqa: TID252
 
 SOURCE: Final = Path(__file__).parent.parent / "module"
@@ -37,12 +37,13 @@ Tool = Callable[[str, str], str]
 def prepare_guest(reference: Reference, tool: Tool) -> Path:
     """The snapshot of a guest with the module in it and debugfs mounted, made unless there is one already."""
     folder = cache_directory() / _FOLDER / reference.suite
-    folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder / "lock"):
+    waiting = f"another worker prepares Linux {reference.series} with the module: waiting for it"
+    with only_one(folder / "lock", waiting, progress):
         files, module = fetch_with(reference, lambda files: (files, _module(files, folder, tool)))
         key = _digest(module.read_bytes(), machine.build_id(), str(VERSION).encode(), Path(__file__).read_bytes())
         path = folder / "guest.snapshot"
         if read_key(path) != key:
+            progress(f"booting Linux {files.kernel_version} with the module")
             _boot(files, module).save(path, key)
         return path
 
@@ -72,6 +73,7 @@ def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     if not built.is_file():
         prefix = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu").removesuffix("gcc")
         headers = unpacked_headers(files, folder, tool)
+        progress(f"building the module for Linux {files.kernel_version}")
         with tempfile.TemporaryDirectory(prefix="armprobe-module-") as work:
             for path in sources:
                 shutil.copy(path, work)
@@ -96,13 +98,12 @@ def unpacked_headers(files: KernelFiles, folder: Path, tool: Tool) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         here = subprocess.check_output([tool("dpkg", "dpkg"), "--print-architecture"], text=True).strip()
         abi, series = _abi(files), ".".join(files.kernel_version.split(".")[:2])
-        fetch_packages(
-            [f"linux-headers-{files.kernel_version}", f"linux-headers-{abi}-common"], partial, suite=files.suite
-        )
+        headers = [f"linux-headers-{files.kernel_version}", f"linux-headers-{abi}-common"]
+        fetch_packages(headers, partial, progress, suite=files.suite)
         # One for all kernels of a release, or from Debian 13 on for each; any of the series will do.
         programs = [f"linux-kbuild-{abi} | linux-kbuild-{series} | linux-kbuild-{series}.*"]
         programs += ["libc6"] if files.suite else []
-        fetch_packages(programs, partial, architecture=here, suite=files.suite)
+        fetch_packages(programs, partial, progress, architecture=here, suite=files.suite)
         kbuild = next(partial.glob("usr/lib/linux-kbuild-*"))
         if kbuild.name not in (f"linux-kbuild-{abi}", f"linux-kbuild-{series}"):
             kbuild.with_name(f"linux-kbuild-{abi}").symlink_to(kbuild.name)  # where the headers' links lead to
@@ -128,10 +129,3 @@ def _abi(files: KernelFiles) -> str:
 
 def _digest(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
