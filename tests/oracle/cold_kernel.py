@@ -14,6 +14,7 @@ import subprocess
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from armprobe import machine
+from armprobe.machine.btf import Btf
 from armprobe.probes import Era
 
 DRIVER: Final = Path(__file__).with_name("driver.S")
@@ -95,6 +97,11 @@ class ColdKernel:
         at = self.allocate(len(code))
         self.machine.memory.write(at, code)
         return {name: at + symbols[name] for name in ("call_each", "known_symbol", "record")}
+
+    @cached_property
+    def types(self) -> Btf:
+        """The layouts of the kernel's structs."""
+        return Btf.of(self.machine)
 
     def text(self) -> tuple[int, array[int]]:
         """The kernel's own instructions, and the address of the first."""

@@ -19,10 +19,8 @@ from .cold_kernel import BATCH, ColdKernel, entries
 from .references import AT_LENGTH, EVERYTHING, REFERENCES
 from .words import GROUPS, group, neighbours
 
-ASI = 0x20
-"""Bytes of struct arch_specific_insn, v6.1 (BTF)."""
-HANDLER = 0x10
-"""Byte offset of its member api.handler."""
+ASI = 0x30
+"""Bytes for a struct arch_specific_insn, and more."""
 
 Answer = tuple[int, str]
 """The verdict as the kernel's number, and the simulator, "" for none."""
@@ -42,7 +40,8 @@ def _batch(kernel: ColdKernel, words: array[int]) -> list[Answer]:
         calls = entries(range(text, text + 4 * len(words), 4), range(asi, asi + ASI * len(words), ASI))
         verdicts = kernel.call_each("arm_kprobe_decode_insn", calls)
         written = array("Q", kernel.machine.memory.read(asi, ASI * len(words)))
-    handlers = written[HANDLER // 8 :: ASI // 8]
+    handler = kernel.types.offset("arch_probe_insn", "handler")  # api.handler, and api comes first
+    handlers = written[handler // 8 :: ASI // 8]
     names = {address: kernel.symbols.describe(address) if address else "" for address in set(handlers)}
     return [(verdict, names[handler]) for verdict, handler in zip(verdicts, handlers, strict=True)]
 

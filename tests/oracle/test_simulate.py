@@ -10,26 +10,32 @@ from typing import Final
 
 import pytest
 
-from armprobe.probes import ERAS, simulate
-from armprobe.probes.pt_regs import PC, PT_REGS_SIZE, SP, StackRegs
+from armprobe.probes import Era, simulate
+from armprobe.probes.pt_regs import PC, PSTATE, PT_REGS_SIZE, SP, StackRegs
 
 from .cold_kernel import ColdKernel, entries
-from .references import DEFAULT, EVERYTHING
+from .references import EVERYTHING, REFERENCES
 
-ROWS: Final = ERAS[DEFAULT].rows
-SIMULATORS: Final = sorted({row.simulator for row in ROWS if row.simulator})
+SIMULATORS: Final = [
+    (name, simulator)
+    for name, reference in REFERENCES.items()
+    for simulator in sorted({row.simulator for row in reference.era.rows if row.simulator})
+]
+"""Those of each kernel."""
 LITERALS: Final = ("simulate_ldr_literal", "simulate_ldrsw_literal")
 REACH: Final = 1 << 20
 """Bytes before and after a load that its literal can be at (Arm ARM, C6.2, LDR (literal))."""
 STATES: Final = 10_000
 
+_MODE: Final = 0x1F  # PSTATE.M (Arm ARM, C5.2, SPSR_EL1)
+_EL1H: Final = 5
 _M64: Final = (1 << 64) - 1
 _EDGES: Final = (0, 1, 1 << 31, 1 << 32, 0xFFFF_FFFF, 0xFFFF_FFFF << 32, 1 << 63, _M64, _M64 - 3)
 
 
-def instruction(rng: random.Random, simulator: str) -> int:
+def instruction(rng: random.Random, era: Era, simulator: str) -> int:
     """Any instruction that `simulator` is for."""
-    row = rng.choice([row for row in ROWS if row.simulator == simulator])
+    row = rng.choice([row for row in era.rows if row.simulator == simulator])
     return row.value | rng.getrandbits(32) & ~row.mask
 
 
@@ -40,10 +46,13 @@ def address(rng: random.Random) -> int:
 
 
 def state(rng: random.Random) -> bytes:
-    """A struct pt_regs with something in every byte; in a third of them the registers hold what conditions turn on."""
-    if rng.randrange(3):
-        return rng.randbytes(PT_REGS_SIZE)
-    return struct.pack(f"<{SP}Q", *rng.choices(_EDGES, k=SP)) + rng.randbytes(PT_REGS_SIZE - 8 * SP)
+    """A struct pt_regs with something in every byte; in a third of them the registers hold what conditions turn on.
+
+    The mode in PSTATE is EL1, which is where kprobes are hit: some simulators do more for uprobes, at EL0.
+    """
+    general = rng.randbytes(8 * SP) if rng.randrange(3) else struct.pack(f"<{SP}Q", *rng.choices(_EDGES, k=SP))
+    sp, pc, pstate = (rng.getrandbits(64) for _ in range(3))
+    return general + struct.pack("<3Q", sp, pc, pstate & ~_MODE | _EL1H) + rng.randbytes(PT_REGS_SIZE - 8 * PSTATE - 8)
 
 
 def kernels(kernel: ColdKernel, simulator: str, words: list[int], addresses: list[int], states: list[bytes]) -> bytes:
@@ -56,12 +65,12 @@ def kernels(kernel: ColdKernel, simulator: str, words: list[int], addresses: lis
         return kernel.machine.memory.read(regs, size)
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize(("kernel", "simulator"), SIMULATORS, indirect=["kernel"], scope="session")
 def test_simulator(kernel: ColdKernel, simulator: str, share: int, compared: Callable[[str, int], None]) -> None:
     rng = random.Random(simulator)
     rounds, count = 20 if EVERYTHING else 1, STATES // share
     for _ in range(rounds):
-        words = [instruction(rng, simulator) for _ in range(count)]
+        words = [instruction(rng, kernel.era, simulator) for _ in range(count)]
         states = [state(rng) for _ in range(count)]
         with kernel.room():
             if simulator in LITERALS:
@@ -100,7 +109,7 @@ def changes(before: bytes, after: bytes) -> dict[str, str]:
 def test_conditions_go_both_ways(kernel: ColdKernel, simulator: str) -> None:
     """Among the states compared, that is."""
     rng = random.Random(simulator)
-    words = [instruction(rng, simulator) for _ in range(STATES)]
+    words = [instruction(rng, kernel.era, simulator) for _ in range(STATES)]
     states = [state(rng) for _ in range(STATES)]
     after = kernels(kernel, simulator, words, [0] * STATES, states)
     falls_through = sum(pc == 4 for (pc,) in struct.iter_unpack(f"<{8 * PC}xQ{PT_REGS_SIZE - 8 * PC - 8}x", after))
