@@ -80,7 +80,7 @@ def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
             # The Makefile in the headers' own folder names the common one by the place it would be installed at.
             common = headers.with_name(f"linux-headers-{_abi(files)}-common") / "Makefile"
             command = [tool("make", "make"), "-C", str(headers), "-f", str(common), f"M={work}", "ARCH=arm64"]
-            command += [f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc", *_WITHOUT, "modules"]
+            command += [f"KBUILD_OUTPUT={headers}", f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc", *_WITHOUT, "modules"]
             make = subprocess.run(command, capture_output=True, text=True)
             assert make.returncode == 0, make.stdout + make.stderr
             shutil.copy(Path(work) / f"{MODULE}.ko", built)

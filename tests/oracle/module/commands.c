@@ -28,9 +28,16 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/version.h>
 #include <linux/vmalloc.h>
 
 #include "oracle.h"
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define SLOT(k) ((k)->ainsn.api.insn)
+#else
+#define SLOT(k) ((k)->ainsn.xol_insn)
+#endif
 
 enum { LINE = 8, BATCH = 64, NOTHING = 0x0b000000 };
 
@@ -91,9 +98,9 @@ static void change(enum what what, u64 number)
 	event->more[3] = probe->returns ? probe->r.maxactive : 0;
 	if (what == REGISTER && !result) {
 		event->more[4] = k->opcode;
-		event->more[5] = (u64)k->ainsn.api.insn;
-		if (k->ainsn.api.insn)
-			memcpy(&event->more[6], k->ainsn.api.insn, 8);
+		event->more[5] = (u64)SLOT(k);
+		if (SLOT(k))
+			memcpy(&event->more[6], SLOT(k), 8);
 	}
 }
 
