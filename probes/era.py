@@ -10,7 +10,7 @@ from typing import Final
 
 from . import rules
 from .instructions import Row
-from .rows import ROWS_V4_8, ROWS_V5_10, ROWS_V6_9, ROWS_V6_12
+from .rows import ROWS_V4_8, ROWS_V5_10, ROWS_V6_9, ROWS_V6_12, ROWS_V7_2
 
 Release = tuple[int, int, int]
 """A kernel's version: 6.1.192 is (6, 1, 192)."""
@@ -65,9 +65,10 @@ def _areas(*names: str) -> tuple[tuple[str, str], ...]:
     return tuple((f"__{name}_start", f"__{name}_end") for name in names)
 
 
-# Bit 23 is not in the mask, so LDAR counts as a load exclusive and STLR as a store exclusive; 6.12 has it so still.
+# Bit 23 is not in the mask, so LDAR counts as a load exclusive and STLR as a store exclusive.
 _SCAN_V4_8: Final = AtomicScan(mask=0x3F400000, load=0x08400000, store=0x08000000, reach=31, bound=Bound.TEXT)
 _SCAN: Final = replace(_SCAN_V4_8, reach=32, bound=Bound.SYMBOL)  # since v4.9
+_SCAN_V6_15: Final = replace(_SCAN, mask=0x3FC00000)  # commit ab327cc841cb
 
 _V4_8: Final = Era(
     name="v4.8",
@@ -135,12 +136,20 @@ _V6_9: Final = replace(
     # The identity map has left the text (commit af7249b317e4, v6.3).
     blacklist=_areas("kprobes_text", "noinstr_text", "entry_text", "irqentry_text", "hyp_text", "hyp_idmap_text"),
 )
+_V7_2: Final = replace(
+    _V6_9,
+    name="v7.2",
+    release=(7, 2, 0),
+    rows=ROWS_V7_2,
+    atomic=_SCAN_V6_15,
+    hits=rules.V7_2,
+)
 
 _V6_1_176: Final = replace(_V6_1, name="v6.1.176", release=(6, 1, 176), hits=rules.V6_1_176)
 _V6_12_107: Final = replace(_V6_9, name="v6.12.107", release=(6, 12, 107), rows=ROWS_V6_12)
 _V6_12_117: Final = replace(_V6_12_107, name="v6.12.117", release=(6, 12, 117), hits=rules.V6_12_117)
 
-ERAS: Final = {era.name: era for era in (_V4_8, _V5_4, _V5_10, _V6_1, _V6_9)}
+ERAS: Final = {era.name: era for era in (_V4_8, _V5_4, _V5_10, _V6_1, _V6_9, _V7_2)}
 """The generations, in order."""
 
 POINT_RELEASES: Final = {era.name: era for era in (_V6_1_176, _V6_12_107, _V6_12_117)}

@@ -18,15 +18,21 @@ _LITERALS: Final = (
     refuse(0xFF000000, 0xD8000000, "PRFM (literal) has a PC-relative address and the kernel has no simulation of it"),
 )
 
-_BRANCHES: Final = (
-    simulate(0xFF000010, 0x54000000, "simulate_b_cond"),
+_RELATIVE: Final = (
     simulate(0x7E000000, 0x34000000, "simulate_cbz_cbnz"),
     simulate(0x7E000000, 0x36000000, "simulate_tbz_tbnz"),
     simulate(0x1F000000, 0x10000000, "simulate_adr_adrp"),
     simulate(0x7C000000, 0x14000000, "simulate_b_bl"),
+)
+_TO_REGISTER: Final = (
     simulate(0xFFFFFC1F, 0xD61F0000, "simulate_br_blr_ret"),
     simulate(0xFFFFFC1F, 0xD63F0000, "simulate_br_blr_ret"),
     simulate(0xFFFFFC1F, 0xD65F0000, "simulate_br_blr_ret"),
+)
+_BRANCHES: Final = (
+    simulate(0xFF000010, 0x54000000, "simulate_b_cond"),
+    *_RELATIVE,
+    *_TO_REGISTER,
 )
 
 # BRA*, BLRA*, RETA*, ERETA*: the kernel has known them since 5.10.
@@ -61,13 +67,14 @@ _HINTS_BUT_FIVE: Final = tuple(
     refuse(0xFFFFFFFF, 0xD503201F | hint << 5, "of the hints the kernel refuses YIELD, WFE, WFI, SEV and SEVL")
     for hint in range(1, 6)
 )
-# aarch64_insn_is_steppable_hint()
+_NOP: Final = (0xFFFFFFFF, 0xD503201F)
+# aarch64_insn_is_steppable_hint(), which has NOP too
 _HINTS_LISTED: Final = (
     *(
         accept(0xFFFFFFFF, 0xD503201F | hint << 5)
-        for hint in (0x00, 0x07, 0x08, 0x0A, 0x18, 0x19, 0x1A, 0x1B, 0x20, 0x22, 0x24, 0x26)
+        for hint in (0x07, 0x08, 0x0A, 0x18, 0x19, 0x1A, 0x1B, 0x20, 0x22, 0x24, 0x26)
     ),
-    refuse(0xFFFFF01F, 0xD503201F, "of the hints the kernel executes only NOP, BTI, PAC* and XPACLRI out of line"),
+    refuse(0xFFFFF01F, 0xD503201F, "of the hints the kernel lets only NOP, BTI, PAC* and XPACLRI be probed"),
 )
 
 _EXCLUSIVES: Final = (
@@ -89,9 +96,12 @@ _MISTAKES: Final = (
         0x1C000000,
         "the kernel executes this SIMD literal load in the slot, where it loads from the wrong address",
     ),
-    accept(0xFF000010, 0x54000010, "the kernel executes BC.cond in the slot, where it branches relative to the slot"),
     accept(0xFFFFFFFF, 0xD6BF03E0, "the kernel executes DRPS in the slot; it is undefined outside Debug state"),
     accept(0xFFFFFFC0, 0xD5031000, "WFET and WFIT are executed in the slot with interrupts masked"),
+)
+
+_BC_COND_MISTAKEN: Final = (
+    accept(0xFF000010, 0x54000010, "the kernel executes BC.cond in the slot, where it branches relative to the slot"),
 )
 
 ROWS_V4_8: Final[tuple[Row, ...]] = (
@@ -102,6 +112,7 @@ ROWS_V4_8: Final[tuple[Row, ...]] = (
     *_HINTS_BUT_FIVE,
     *_EXCLUSIVES,
     *_MISTAKES,
+    *_BC_COND_MISTAKEN,
 )
 
 ROWS_V5_10: Final[tuple[Row, ...]] = (
@@ -109,29 +120,61 @@ ROWS_V5_10: Final[tuple[Row, ...]] = (
     *_BRANCHES,
     *_POINTER_AUTHENTICATION,
     *_SYSTEM,
+    accept(*_NOP),
     *_HINTS_LISTED,
     *_EXCLUSIVES,
     *_MISTAKES,
+    *_BC_COND_MISTAKEN,
 )
+
+# Memory copy and set instructions, which the kernel knows since 6.5 (aarch64_insn_is_mops())
+_MOPS: Final = (0x3B200C00, 0x19000400)
 
 ROWS_V6_9: Final[tuple[Row, ...]] = (
     *ROWS_V5_10,
-    # The kernel knows these since 6.5 and refuses them since 6.13 (commit c56c599d9002).
     accept(
-        0x3B200C00,
-        0x19000400,
+        *_MOPS,
         "a memory copy or set instruction (MOPS) may be resumed at the one before it, which the slot does not have: "
         "6.13 and updates of older kernels refuse it",
     ),
 )
 
-# What updates of 6.12 brought, by 6.12.107: refusing MOPS (commit c56c599d9002), simulating BC.cond as B.cond (commit
-# 2ccd8ff980b5).
-_BECAME: Final = (
-    refuse(0x3B200C00, 0x19000400, "a memory copy or set instruction (MOPS) may be resumed at the one before it"),
-    simulate(0xFF000000, 0x54000000, "simulate_b_cond"),
+# Commit 2ccd8ff980b5: B.cond and BC.cond are one to the kernel.
+_B_AND_BC_COND: Final = simulate(0xFF000000, 0x54000000, "simulate_b_cond")
+# Commit c56c599d9002 (v6.13)
+_MOPS_REFUSED: Final = refuse(
+    *_MOPS,
+    "it is one of the three instructions of a memory copy or set (MOPS), which have to stand one after another: in the "
+    "slot it would be alone",
 )
-ROWS_V6_12: Final[tuple[Row, ...]] = (
-    *_BECAME,
-    *(row for row in ROWS_V6_9 if not any(row.value & new.mask == new.value for new in _BECAME)),
+
+ROWS_V6_12: Final[tuple[Row, ...]] = (  # by updates, of which 6.12.107 has both
+    *_LITERALS,
+    _B_AND_BC_COND,
+    *_RELATIVE,
+    *_TO_REGISTER,
+    *_POINTER_AUTHENTICATION,
+    *_SYSTEM,
+    accept(*_NOP),
+    *_HINTS_LISTED,
+    *_EXCLUSIVES,
+    _MOPS_REFUSED,
+    *_MISTAKES,
+)
+
+ROWS_V7_2: Final[tuple[Row, ...]] = (
+    simulate(*_NOP, "simulate_nop"),  # commit ac4ad5c09b34 (v6.13)
+    *_LITERALS,
+    _B_AND_BC_COND,
+    *_RELATIVE,
+    # Commit 47687aa4d9c9 (v6.18)
+    simulate(0xFFFFFC1F, 0xD61F0000, "simulate_br_blr"),
+    simulate(0xFFFFFC1F, 0xD63F0000, "simulate_br_blr"),
+    simulate(0xFFFFFC1F, 0xD65F0000, "simulate_ret"),
+    *_POINTER_AUTHENTICATION,
+    *_SYSTEM,
+    *_HINTS_LISTED,
+    *_EXCLUSIVES,
+    _MOPS_REFUSED,
+    *_MISTAKES,
 )

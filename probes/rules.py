@@ -158,4 +158,6 @@ V6_1_176: Final = replace(V6_1, recovers_from=_RECOVERED)
 
 V6_9: Final = replace(V6_1, trampoline="brk", trampolines=("brk",), recovers_from=_RECOVERED)
 
-V6_12_117: Final = replace(V6_9, recovers_from=_RECOVERED | {Status.HIT_SS})  # by an update, as v6.1; not in 6.12.107
+# Commit 23f851ac0078
+V7_2: Final = replace(V6_9, recovers_from=_RECOVERED | {Status.HIT_SS})
+V6_12_117: Final = V7_2  # by an update, which 6.12.107 does not have

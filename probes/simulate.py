@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from armprobe.machine.frame import BTYPE
+
 from .decode import decode
 from .era import DEFAULT_ERA, Era
 from .pt_regs import C, N, PtRegs, V, Z
@@ -67,10 +69,22 @@ def simulate_b_cond(word: int, address: int, regs: PtRegs, read: ReadMemory) -> 
 
 
 def simulate_br_blr_ret(word: int, address: int, regs: PtRegs, read: ReadMemory) -> None:
-    """BR, BLR and RET; the target is read before x30 is written, for BLR x30."""
-    regs.pc = _get(regs, _field(word, 5, 5))
+    """BR, BLR and RET, up to v6.17."""
+    simulate = simulate_ret if _field(word, 21, 2) == 2 else simulate_br_blr
+    simulate(word, address, regs, read)
+
+
+def simulate_br_blr(word: int, address: int, regs: PtRegs, read: ReadMemory) -> None:
+    """BR and BLR; the target is read before x30 is written, for BLR x30."""
+    target = _get(regs, _field(word, 5, 5))
     if _field(word, 21, 2) == 1:
         regs.regs[30] = address + 4
+    regs.pc = target
+
+
+def simulate_ret(word: int, address: int, regs: PtRegs, read: ReadMemory) -> None:
+    """RET."""
+    regs.pc = _get(regs, _field(word, 5, 5))
 
 
 def simulate_cbz_cbnz(word: int, address: int, regs: PtRegs, read: ReadMemory) -> None:
@@ -101,6 +115,12 @@ def simulate_ldrsw_literal(word: int, address: int, regs: PtRegs, read: ReadMemo
     regs.pc += 4
 
 
+def simulate_nop(word: int, address: int, regs: PtRegs, read: ReadMemory) -> None:
+    """NOP. Of the simulators this one alone clears PSTATE.BTYPE (arm64_skip_faulting_instruction)."""
+    regs.pc += 4
+    regs.pstate &= ~BTYPE
+
+
 SIMULATORS: Final[dict[str, Simulator]] = {
     function.__name__: function
     for function in (
@@ -108,10 +128,13 @@ SIMULATORS: Final[dict[str, Simulator]] = {
         simulate_b_bl,
         simulate_b_cond,
         simulate_br_blr_ret,
+        simulate_br_blr,
+        simulate_ret,
         simulate_cbz_cbnz,
         simulate_tbz_tbnz,
         simulate_ldr_literal,
         simulate_ldrsw_literal,
+        simulate_nop,
     )
 }
 

@@ -173,7 +173,6 @@ class _Client:
         else:
             self._connection.leave()
 
-
     def _at_once(self) -> bytes | None:
         """What the client sends without delay; None if that is nothing."""
         until = time.perf_counter() + _PROMPT

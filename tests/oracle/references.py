@@ -39,6 +39,7 @@ REFERENCES: Final = {
     "v5.10": Reference(ERAS["v5.10"], "5.10", "bullseye"),
     "v6.1": Reference(ERAS["v6.1"], "6.1", "bookworm"),
     "v6.9": Reference(POINT_RELEASES["v6.12.117"], "6.12", "trixie"),
+    "v7.2": Reference(ERAS["v7.2"], "7.2", "sid"),
 }
 
 AT_LENGTH: Final = tuple(REFERENCES) if EVERYTHING else (DEFAULT,)

@@ -144,7 +144,7 @@ def test_without_a_probe_on_kfree_there_is_no_bug(demo: machine.Machine) -> None
     assert demo.run(instructions=2_000_000).reason is StopReason.INSTRUCTIONS
 
 
-@pytest.mark.parametrize("era", ["v4.8", "v5.4", "v5.10", "v6.1", "v6.9"])
+@pytest.mark.parametrize("era", ["v4.8", "v5.4", "v5.10", "v6.1", "v6.9", "v7.2"])
 def test_probed_functions_called_from_handlers(demo: machine.Machine, era: str) -> None:
     """What the mail says was handled appropriately."""
     kprobes = Kprobes(demo, era)

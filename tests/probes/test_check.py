@@ -13,6 +13,7 @@ from armprobe.machine import Machine
 from armprobe.probes import ERAS, Kprobe, Kprobes, ProbeError, Verdict
 
 AUTIASP, CSDB, RETAA, NOP = 0xD50323BF, 0xD503229F, 0xD65F0BFF, 0xD503201F
+CPYFP = 0x19010440  # cpyfp [x0]!, [x1]!, x2!
 LDXR, STXR, ADD = 0xC85F7C41, 0xC8017C42, 0x91000400
 
 
@@ -42,11 +43,12 @@ def accepted(kprobes: Kprobes, place: str | int) -> str:
 @pytest.mark.parametrize(
     ("word", "eras"),
     [
-        (NOP, "v4.8 v5.4 v5.10 v6.1 v6.9"),
+        (NOP, "v4.8 v5.4 v5.10 v6.1 v6.9 v7.2"),
         (AUTIASP, "v4.8 v5.4"),
         (CSDB, "v4.8 v5.4"),
         (RETAA, "v4.8 v5.4"),
         (0xD503203F, ""),  # yield
+        (CPYFP, "v4.8 v5.4 v5.10 v6.1 v6.9"),
     ],
 )
 def test_instructions(demo: Machine, word: int, eras: str) -> None:
@@ -58,7 +60,7 @@ def test_the_scan_ends_with_the_function_since_v4_9(demo: Machine) -> None:
     """A load exclusive that ends one function makes v4.8 refuse the next one's first instruction."""
     start = demo.symbols["kfree"].address
     demo.memory.write(start - 4, LDXR.to_bytes(4, "little"))
-    assert accepted(Kprobes(demo), "kfree") == "v5.4 v5.10 v6.1 v6.9"
+    assert accepted(Kprobes(demo), "kfree") == "v5.4 v5.10 v6.1 v6.9 v7.2"
 
 
 def test_the_scan_of_v4_8_looks_at_31_instructions(demo: Machine) -> None:
@@ -70,7 +72,7 @@ def test_the_scan_of_v4_8_looks_at_31_instructions(demo: Machine) -> None:
 
 @pytest.mark.parametrize(
     ("area", "eras"),
-    [("idmap_text", "v6.9"), ("kprobes_text", ""), ("entry_text", ""), ("irqentry_text", "")],
+    [("idmap_text", "v6.9 v7.2"), ("kprobes_text", ""), ("entry_text", ""), ("irqentry_text", "")],
 )
 def test_areas(demo: Machine, area: str, eras: str) -> None:
     """v6.3 moved the identity map out of the text, and took it off the list."""

@@ -139,6 +139,7 @@ def test_reasons_and_warnings() -> None:
     for text in ("udf #0", "ldr q0, .", "bc.eq ."):
         assert decode(KNOWN[text][0]).warning
     assert not decode(KNOWN["nop"][0]).warning
+    assert not decode(KNOWN["bc.eq ."][0], "v7.2").warning
 
 
 def test_bad_arguments() -> None:
@@ -149,6 +150,7 @@ def test_bad_arguments() -> None:
 
 
 LDXR, STXR, LDAR, STLR, ADD = 0xC85F7C20, 0xC8027C20, 0xC8DFFC20, 0xC89FFC20, 0x91000400
+CAS, CASP = 0xC8A27C23, 0x48227C24
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ LDXR, STXR, LDAR, STLR, ADD = 0xC85F7C20, 0xC8027C20, 0xC8DFFC20, 0xC89FFC20, 0x
         ([LDXR, ADD], 2),
         ([LDXR, STXR], None),
         ([STXR, LDXR, ADD], 2),
-        ([LDAR], 1),  # v6.1's mask ignores bit 23
+        ([LDAR], 1),  # the mask ignores bit 23
         ([LDXR, STLR], None),  # likewise
         ([LDXR, *[ADD] * 31], 32),
         ([LDXR, *[ADD] * 32], None),  # out of reach
@@ -174,6 +176,18 @@ def test_atomic_scan(before: list[int], found: int | None) -> None:
     assert load_exclusive_before(ERAS["v6.1"].atomic, words.__getitem__, address, start) == expected_address
 
 
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [([LDXR], 1), ([LDAR], None), ([LDXR, STXR], None), ([LDXR, STLR], 2), ([LDXR, CAS, ADD], 3), ([LDXR, CASP], None)],
+)
+def test_atomic_scan_since_v6_15(before: list[int], found: int | None) -> None:
+    """Neither LDAR and STLR nor CAS are taken for exclusives any more; CASP, with bit 23 clear, is."""
+    words = {4 * i: word for i, word in enumerate(before)}
+    address = 4 * len(before)
+    expected = None if found is None else address - 4 * found
+    assert load_exclusive_before(ERAS["v7.2"].atomic, words.__getitem__, address, 0) == expected
+
+
 def test_atomic_scan_stays_in_the_function() -> None:
     words = {0x1000: LDXR, 0x1004: ADD, 0x1008: ADD}
     assert load_exclusive_before(ERAS["v6.1"].atomic, words.__getitem__, 0x1008, 0x1004) is None
@@ -182,7 +196,7 @@ def test_atomic_scan_stays_in_the_function() -> None:
 def test_the_first_scan_looks_at_31_instructions() -> None:
     """v4.8 scans down to, not including, the 32nd (`scan_start > scan_end`); later kernels include it."""
     words = {0x1000: LDXR} | {0x1000 + 4 * i: ADD for i in range(1, 33)}
-    for era, reach in (("v4.8", 31), ("v5.4", 32), ("v5.10", 32), ("v6.1", 32), ("v6.9", 32)):
+    for era, reach in (("v4.8", 31), ("v5.4", 32), ("v5.10", 32), ("v6.1", 32), ("v6.9", 32), ("v7.2", 32)):
         rules = ERAS[era].atomic
         assert load_exclusive_before(rules, words.__getitem__, 0x1000 + 4 * reach, 0x1000) == 0x1000
         assert load_exclusive_before(rules, words.__getitem__, 0x1004 + 4 * reach, 0x1000) is None

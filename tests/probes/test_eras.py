@@ -102,7 +102,8 @@ def moments(demo: machine.Machine, kprobes: Kprobes) -> list[Moment]:
 
 
 @pytest.mark.parametrize(
-    ("era", "daif"), [("v4.8", PSTATE_I), ("v5.4", PSTATE_I), ("v5.10", DAIF), ("v6.1", DAIF), ("v6.9", DAIF)]
+    ("era", "daif"),
+    [("v4.8", PSTATE_I), ("v5.4", PSTATE_I), ("v5.10", DAIF), ("v6.1", DAIF), ("v6.9", DAIF), ("v7.2", DAIF)],
 )
 def test_daif_in_the_slot(demo: machine.Machine, era: str, daif: int) -> None:
     kprobes = Kprobes(demo, era)
@@ -116,7 +117,8 @@ def test_daif_in_the_slot(demo: machine.Machine, era: str, daif: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("era", "daif"), [("v4.8", PSTATE_I), ("v5.4", PSTATE_I), ("v5.10", PSTATE_I), ("v6.1", 0), ("v6.9", DAIF)]
+    ("era", "daif"),
+    [("v4.8", PSTATE_I), ("v5.4", PSTATE_I), ("v5.10", PSTATE_I), ("v6.1", 0), ("v6.9", DAIF), ("v7.2", DAIF)],
 )
 def test_daif_in_a_return_handler(demo: machine.Machine, era: str, daif: int) -> None:
     """kretprobe_hash_lock() masks interrupts (until v5.11); a trampoline that is a BRK masks everything."""
@@ -187,7 +189,15 @@ def test_fault_handlers_are_refused_where_there_are_none(demo: machine.Machine) 
 
 
 @pytest.mark.parametrize(
-    ("era", "pc"), [("v4.8", "garbage"), ("v5.4", "zero"), ("v5.10", "zero"), ("v6.1", "caller"), ("v6.9", "caller")]
+    ("era", "pc"),
+    [
+        ("v4.8", "garbage"),
+        ("v5.4", "zero"),
+        ("v5.10", "zero"),
+        ("v6.1", "caller"),
+        ("v6.9", "caller"),
+        ("v7.2", "caller"),
+    ],
 )
 def test_pt_regs_of_a_return(demo: machine.Machine, era: str, pc: str) -> None:
     """Against the registers of the caller without a probe; pc was set by no kernel before v5.15."""
@@ -219,9 +229,10 @@ def test_pt_regs_of_a_return(demo: machine.Machine, era: str, pc: str) -> None:
     assert kprobes.hits[-1].caller == back
 
 
-def test_a_handler_of_v6_9_changes_all_registers(demo: machine.Machine) -> None:
+@pytest.mark.parametrize("era", ["v6.9", "v7.2"])
+def test_a_handler_of_a_trampoline_that_is_a_brk_changes_all_registers(demo: machine.Machine, era: str) -> None:
     """The exception's own registers are restored: x30 and, beyond x0 to x29, nothing else is lost."""
-    kprobes = Kprobes(demo, "v6.9")
+    kprobes = Kprobes(demo, era)
 
     def returned(ri: KretprobeInstance, regs: PtRegs) -> None:
         regs.regs[0], regs.regs[30] = 5, 7

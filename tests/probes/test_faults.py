@@ -47,6 +47,7 @@ def test_a_fault_in_a_guest_function_that_a_handler_calls(demo: machine.Machine,
         ("v5.10", None, True),
         ("v6.1", None, False),
         ("v6.9", None, False),
+        ("v7.2", None, False),
     ],
 )
 def test_a_fault_in_what_a_return_handler_calls(

@@ -11,7 +11,7 @@ import pytest
 from armprobe import machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
 
-ERAS = ["v4.8", "v5.4", "v5.10", "v6.1", "v6.9"]
+ERAS = ["v4.8", "v5.4", "v5.10", "v6.1", "v6.9", "v7.2"]
 EINVAL, ENOENT, E2BIG, ENOMEM = errno.EINVAL, errno.ENOENT, errno.E2BIG, errno.ENOMEM
 
 
@@ -31,7 +31,7 @@ def registered(kprobes: Kprobes, probe: Kprobe | Kretprobe) -> int:
     return 0
 
 
-@by_era(0, EINVAL, EINVAL, EINVAL, EINVAL)
+@by_era(0, EINVAL, EINVAL, EINVAL, EINVAL, EINVAL)
 def test_off_the_entry(demo: machine.Machine, era: str, result: int) -> None:
     """Until v4.12 nobody looked. Where x30 still is the return address, that is seen like any return."""
     kprobes = Kprobes(demo, era)
@@ -59,7 +59,7 @@ def test_where_the_stack_pointer_has_moved(
         assert kprobes.outstanding == []
 
 
-@by_era(ENOENT, EINVAL, ENOENT, ENOENT, ENOENT)
+@by_era(ENOENT, EINVAL, ENOENT, ENOENT, ENOENT, ENOENT)
 def test_on_a_symbol_that_there_is_not(demo: machine.Machine, era: str, result: int) -> None:
     """For a while the entry check came first and said only no: until commit 97c753e62e6c, v5.11 and updates of 5.10."""
     kprobes = Kprobes(demo, era)
@@ -67,7 +67,7 @@ def test_on_a_symbol_that_there_is_not(demo: machine.Machine, era: str, result: 
     assert registered(kprobes, Kprobe("no_such_function")) == ENOENT
 
 
-@by_era(EINVAL, EINVAL, EINVAL, ENOENT, ENOENT)
+@by_era(EINVAL, EINVAL, EINVAL, ENOENT, ENOENT, ENOENT)
 def test_at_an_address_that_no_symbol_covers(demo: machine.Machine, era: str, result: int) -> None:
     """Looked up only since v5.18 (commit cc66bb914578); before, it is just not in the kernel's text."""
     kprobes = Kprobes(demo, era)
@@ -80,7 +80,7 @@ def test_at_an_address_that_no_symbol_covers(demo: machine.Machine, era: str, re
     assert refused.value.errno == result
 
 
-@by_era(ENOMEM, ENOMEM, E2BIG, E2BIG, E2BIG)
+@by_era(ENOMEM, ENOMEM, E2BIG, E2BIG, E2BIG, E2BIG)
 def test_size_of_data(demo: machine.Machine, era: str, result: int) -> None:
     """KRETPROBE_MAX_DATA_SIZE is of v5.17, and in updates of 5.10; before, the demo kernel's kmalloc() is the limit."""
     kprobes = Kprobes(demo, era)

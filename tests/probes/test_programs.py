@@ -213,6 +213,7 @@ WAYS: Final = [
     ("v5.10", None),
     ("v6.1", None),
     ("v6.9", None),
+    ("v7.2", None),
     ("v6.1", "branch"),
     ("v6.1", "ss"),
 ]

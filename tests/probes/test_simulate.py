@@ -26,6 +26,9 @@ GROUPS = {
     "blr": (0x000003E0, 0xD63F0000),
     "ret": (0x000003E0, 0xD65F0000),
 }
+GROUPS_V7_2 = GROUPS | {"nop": (0, 0xD503201F), "bc.cond": (0x00FFFFEF, 0x54000010)}
+BTYPE = 3 << 10
+HINTED = 0x10  # what BC.cond is, and B.cond is not, if the CPU has it: a hint (Arm ARM, C6.2)
 
 
 @pytest.fixture
@@ -39,33 +42,44 @@ def registers_of(m: machine.Machine) -> tuple[list[int], int, int, int]:
     return [r.x[i] for i in range(31)], r.sp, r.pc, r.pstate
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_against_the_cpu(bare: machine.Machine, group: str) -> None:
+@pytest.mark.parametrize(
+    ("era", "group"), [*(("v6.1", group) for group in GROUPS), *(("v7.2", group) for group in GROUPS_V7_2)]
+)
+def test_against_the_cpu(bare: machine.Machine, era: str, group: str) -> None:
     rng = random.Random(group)
-    mask, value = GROUPS[group]
+    mask, value = GROUPS_V7_2[group]
     address = 0x4800_0000  # mid-RAM: every branch stays in it
     outcomes = set()
     for _ in range(60):
         word = value | rng.getrandbits(32) & mask
         if group in ("br", "blr", "ret") and word >> 5 & 31 == 31:
             continue  # address 0, where nothing can be fetched
-        assert decode(word).verdict is Verdict.GOOD_NO_SLOT
+        assert decode(word, era).verdict is Verdict.GOOD_NO_SLOT
         # Targets in registers are aligned, and the operands of CBZ and TBZ are often 0, in one half or both.
         general = [rng.choice((0, 1 << 32, 1 << rng.randrange(64), rng.getrandbits(64))) & ~3 for _ in range(31)]
         if group in ("br", "blr", "ret"):
             general = [0x4000_0000 | rng.getrandbits(28) & ~3 for _ in range(31)]
         pstate = 0x3C5 | rng.getrandbits(4) << 28
-        bare.memory.write(address, struct.pack("<I", word))
+        executed = word & ~HINTED if group == "bc.cond" else word  # which this CPU has not got
+        bare.memory.write(address, struct.pack("<I", executed))
         for i, x in enumerate(general):
             bare.registers.x[i] = x
         bare.registers.sp, bare.registers.pc, bare.registers.pstate = 0x4078_0000, address, pstate
         regs = PtRegs(general, sp=0x4078_0000, pc=address, pstate=pstate)
         bare.run(instructions=1)
-        simulate(word, address, regs)
+        simulate(word, address, regs, era)
         assert (list(regs.regs), regs.sp, regs.pc, regs.pstate) == registers_of(bare), f"{word:#010x}"
         outcomes.add(regs.pc != address + 4)
-    if group in ("b.cond", "cbz", "cbnz", "tbz", "tbnz"):
+    if group in ("b.cond", "bc.cond", "cbz", "cbnz", "tbz", "tbnz"):
         assert outcomes == {True, False}
+
+
+def test_nop_clears_btype() -> None:
+    """As any instruction does that is no indirect branch (Arm ARM, PSTATE.BTYPE); the CPU here has no FEAT_BTI."""
+    for pstate in range(0, BTYPE + 1, 1 << 10):
+        regs = PtRegs(range(31), sp=16, pc=0x1000, pstate=0x8000_03C5 | pstate)
+        simulate(0xD503201F, 0x1000, regs, "v7.2")
+        assert (list(regs.regs), regs.sp, regs.pc, regs.pstate) == (list(range(31)), 16, 0x1004, 0x8000_03C5)
 
 
 @pytest.mark.parametrize("value", [0x18000000, 0x58000000, 0x98000000])

@@ -49,7 +49,7 @@ def test_exceptions_in_the_slot(demo: machine.Machine, era: str, word: int, x0: 
         assert other.hits == 1 + cancels
 
 
-@pytest.mark.parametrize(("era", "cancels"), [("v4.8", True), ("v5.4", False), ("v6.9", False)])
+@pytest.mark.parametrize(("era", "cancels"), [("v4.8", True), ("v5.4", False), ("v6.9", False), ("v7.2", False)])
 def test_a_translation_fault_of_the_last_level(demo: machine.Machine, era: str, cancels: bool) -> None:
     """Until v4.14 it was given to do_page_fault() in the kernel's half of the addresses, too."""
     hole = demo.symbols["strlen"].address & ~0xFFFF | 0xFFF0

@@ -178,7 +178,7 @@ def test_back_from_a_stop(demo: machine.Machine, kprobes: Kprobes) -> None:
 
 @pytest.mark.parametrize(
     ("era", "stepping"),
-    [("v4.8", "ss"), ("v5.4", "ss"), ("v6.1", "brk"), ("v6.1", "branch"), ("v6.9", "brk")],
+    [("v4.8", "ss"), ("v5.4", "ss"), ("v6.1", "brk"), ("v6.1", "branch"), ("v6.9", "brk"), ("v7.2", "brk")],
 )
 def test_in_the_middle_of_a_hit(demo: machine.Machine, era: str, stepping: str) -> None:
     """Wherever the snapshot is taken, also where the instruction is executed out of line, all that follows is the same.
