@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe.machine import MachineError, host_files
-from armprobe.machine.snapshot import is_snapshot
+from armprobe.machine.snapshot_file import is_snapshot
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES, ProbeError
 from armprobe.stub import Server, StubError, serve
 

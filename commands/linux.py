@@ -12,7 +12,7 @@ from typing import Final
 
 from armprobe import machine
 from armprobe.machine import Machine, StopReason, board, host_files
-from armprobe.machine.snapshot import VERSION, read_key
+from armprobe.machine.snapshot_file import VERSION, read_key
 
 from .debian import PROMPT, READY, build_initramfs, cache_directory, fetch_kernel
 from .errors import CommandError

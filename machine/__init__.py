@@ -8,7 +8,7 @@ from pathlib import Path
 
 import unicorn
 
-from . import snapshot as _snapshot
+from . import snapshot_file as _snapshot_file
 from .cpu import DEFAULT_MODEL
 from .errors import CallNotReturned, MachineError, NothingThere
 from .frame import Frame
@@ -64,13 +64,13 @@ def load(
     `engine.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
     """
     path = DEMO if guest == "demo" else guest
-    if _snapshot.is_snapshot(path):
-        saved = _snapshot.load(Path(path))
+    if _snapshot_file.is_snapshot(path):
+        saved = _snapshot_file.load(path)
         header = saved.header
         sources = tuple(Path(source) for source in header["sources"])
         resumed = LoadedGuest(header["kind"], len(saved.memories[0]), (), 0, saved.symbols, sources)
         machine = Machine(resumed, header["cpu"], saved.memories)
-        _snapshot.resume(machine, saved)
+        _snapshot_file.resume(machine, saved)
         return machine
     size = parse_size(memory) if isinstance(memory, str) else memory
     return Machine(read_guest(guest, initrd=initrd, cmdline=cmdline, memory=size), cpu)

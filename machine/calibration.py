@@ -25,6 +25,9 @@ from .sysregs import SYSTEM_REGISTERS
 
 _BASE = 0x4000_0000
 _NOP, _BRK_1234, _BRANCH_SELF = 0xD503201F, 0xD4224680, 0x14000000
+_LDXP_X2_X3_X0 = 0xC87F0C02
+_ARM_BREAKPOINT = 0xD5100080, 0xD51000A1  # msr dbgbvr0_el1, x0; msr dbgbcr0_el1, x1
+_DISARM_BREAKPOINT = 0xD51000BF  # msr dbgbcr0_el1, xzr
 _SYNDROME_BRK_1234 = 0xF2001234  # EC 0x3C (BRK from AArch64), IL, comment 0x1234: Arm ARM, ESR_EL1
 _SEARCH_BYTES = 0x4000  # how far into the engine's structure the instruction counter is looked for
 _EL1H_MASKED = 0x3C5
@@ -39,9 +42,13 @@ _SYSTEM_REGISTERS = (
 class Layout:
     """Byte offsets: into the CPU context, except `counter`, which is into the engine.
 
-    x0..x30, sp and pc are contiguous u64s; the 128 bits of a vector register are, and the next begins `v_stride` later.
+    From `start` to `end` is what can be copied between contexts; before it the context describes itself, and behind it
+    are pointers to the engine's own records of the guest's breakpoints. x0..x30, sp and pc are contiguous u64s, as are
+    the three of the exclusive monitor; the 128 bits of a vector register are, and the next begins `v_stride` later.
     """
 
+    start: int
+    end: int
     x: int
     pstate: int
     nf: int
@@ -64,6 +71,7 @@ class Layout:
     ttbr0_el1: int
     ttbr1_el1: int
     tcr_el1: int
+    exclusive: int
     v: int
     v_stride: int
     counter: int
@@ -166,6 +174,45 @@ def _find_syndrome_and_counter(engine: unicorn.Uc) -> tuple[int, int]:
     return syndrome, counter
 
 
+def _find_exclusive_monitor(engine: unicorn.Uc) -> int:
+    """The offset of the address that a load exclusive marks; the two doublewords read there follow."""
+    address, values = _BASE + 0x800, (0x7A11_0000_0000_0001, 0x7A22_0000_0000_0002)
+    engine.mem_write(address, struct.pack("<2Q", *values))
+    engine.reg_write(reg.UC_ARM64_REG_X0, address)
+    _execute(engine, _LDXP_X2_X3_X0)
+    return _unique(_context(engine), struct.pack("<3Q", address, *values), "the exclusive monitor")
+
+
+def _find_end(engine: unicorn.Uc, pc: int) -> int:
+    """The offset of the pointers to the engine's records of breakpoints: arm one, and see what else has changed.
+
+    They are the last in a context, one for each of 16 breakpoints. To copy them between contexts would free a record
+    twice, where the guest has cleared the breakpoint in between. `pc` is the offset of the program counter.
+    """
+    address, control = _BASE + 0x800, 0x1E5  # any address but those executed; enabled, at EL1 and EL0
+    engine.reg_write(reg.UC_ARM64_REG_X0, address)
+    engine.reg_write(reg.UC_ARM64_REG_X1, control)
+    context = engine.context_save()  # one for both: part of a new one is not initialised
+    before = bytes(context)
+    _execute(engine, *_ARM_BREAKPOINT)
+    engine.context_update(context)
+    after = bytes(context)
+    _execute(engine, _DISARM_BREAKPOINT)
+    size = len(before) // 8
+    old, new = (struct.unpack_from(f"<{size}Q", image) for image in (before, after))
+    known = {address, control}
+    changed = [8 * i for i in range(size) if old[i] != new[i] and new[i] not in known and 8 * i != pc]
+    if len(changed) != 1 or changed[0] != len(before) - 16 * 8:
+        raise _failed("the guest's breakpoints")
+    return changed[0]
+
+
+def _execute(engine: unicorn.Uc, *words: int) -> None:
+    engine.mem_write(_BASE, struct.pack(f"<{len(words)}I", *words))
+    engine.ctl_flush_tb()
+    engine.emu_start(_BASE, 0, count=len(words))
+
+
 @functools.cache
 def calibrate(model: str) -> Layout:
     """Find the layout for CPU `model`. Takes a few milliseconds, once a process.
@@ -186,8 +233,16 @@ def calibrate(model: str) -> Layout:
     system = {name: _find_system_register(engine, name) for name in _SYSTEM_REGISTERS}
     pstate = _find_pstate(engine)
     syndrome, counter = _find_syndrome_and_counter(engine)
+    exclusive, end = _find_exclusive_monitor(engine), _find_end(engine, x + 32 * 8)
+    context = _context(engine)
+    start = len(context) - int.from_bytes(context[:8], "little")  # a context begins with the size of what it holds
+    if not 8 <= start <= x:
+        raise _failed("the size of a context")
     return Layout(
+        start=start,
+        end=end,
         x=x,
+        exclusive=exclusive,
         syndrome=syndrome,
         fault_address=syndrome + 8,  # {u32 syndrome; u32 fsr; u64 vaddress; u32 target_el}
         counter=counter,

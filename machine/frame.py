@@ -35,6 +35,8 @@ class Frame:
     def __init__(self, engine: unicorn.Uc, layout: Layout) -> None:
         self.layout = layout
         self.context = engine.context_save()
+        # What is copied is as long as the context itself says first.
+        ctypes.c_size_t.from_address(self.context.context.value).value = layout.end - layout.start
         # The binding's own methods take twice as long.
         cpu, copy = ctypes.c_void_p(engine_handle(engine)), ctypes.c_void_p(self.context.context.value)
         self._load = functools.partial(LIBRARY.uc_context_save, cpu, copy)
@@ -50,6 +52,7 @@ class Frame:
         self._daif, self._btype, self._pstate = layout.daif // 4, layout.btype // 4, layout.pstate // 4
         self._vectors = [slice(at, at + 16) for at in range(layout.v, layout.v + 32 * layout.v_stride, layout.v_stride)]
         self._syndrome, self._fault = layout.syndrome // 4, layout.fault_address // 8
+        self._exclusive = layout.exclusive // 8
 
     def load(self) -> None:
         """Copy the CPU's registers into this frame."""
@@ -146,10 +149,21 @@ class Frame:
         """Change the system register at `offset` bytes (a field of `Layout`) of the context."""
         self.doubles[offset // 8] = value
 
+    @property
+    def exclusive(self) -> tuple[int, int, int]:
+        """The local exclusive monitor: the address marked, all ones if none is, and the two doublewords read there."""
+        address, low, high = self.doubles[self._exclusive : self._exclusive + 3]
+        return address, low, high
+
+    @exclusive.setter
+    def exclusive(self, value: tuple[int, int, int]) -> None:
+        for place, word in enumerate(value, self._exclusive):
+            self.doubles[place] = word
+
     def save(self) -> bytes:
-        """The whole context, to give to `restore` later, in this process or another with the same build of Unicorn."""
-        return bytes(self._raw)
+        """All of the registers, to give to `restore` later, in this process."""
+        return bytes(self._raw[self.layout.start : self.layout.end])
 
     def restore(self, saved: bytes) -> None:
-        """Fill the frame with a context that `save` gave. Raises ValueError if its size is another build's."""
-        self._raw[:] = saved
+        """Fill the frame with what `save` gave."""
+        self._raw[self.layout.start : self.layout.end] = saved

@@ -42,7 +42,7 @@ def shown(path: str | Path) -> str:
 
 def open_regular(path: str | Path) -> BinaryIO:
     """The regular file at `path`, open to read. Raises MachineError, one sentence, for anything else."""
-    with _explained("read", path):
+    with explained("read", path):
         _require_regular(os.stat(_checked(path)), "read", path)  # to open a device can have effects
         file = open(os.open(path, _READ), "rb")  # noqa: SIM115
         try:
@@ -58,7 +58,7 @@ def read_file(path: str | Path, most: int) -> bytes:
 
     Raises MachineError when it cannot be read or has more than `most` bytes.
     """
-    with open_regular(path) as file, _explained("read", path):
+    with open_regular(path) as file, explained("read", path):
         size = os.fstat(file.fileno()).st_size
         data = file.read(most + 1) if size <= most else b""
         if size > most or len(data) > most:
@@ -85,7 +85,7 @@ def new_file(path: str | Path, is_ours: Callable[[BinaryIO], bool], *, force: bo
     folder, name = os.path.split(_checked(path))
     if name in ("", ".", ".."):
         raise MachineError(f"cannot write {shown(path)}: it is the name of a folder")
-    with _explained("write", path), contextlib.ExitStack() as held:
+    with explained("write", path), contextlib.ExitStack() as held:
         # All that follows is relative to this folder, whatever becomes of the way to it (O_PATH: or is not readable).
         try:
             at = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -147,7 +147,8 @@ def _require_regular(status: os.stat_result, verb: str, path: str | Path) -> Non
 
 
 @contextlib.contextmanager
-def _explained(verb: str, path: str | Path) -> Iterator[None]:
+def explained(verb: str, path: str | Path) -> Iterator[None]:
+    """In the block an OSError becomes a MachineError: the file at `path` cannot be `verb`, "read" or "write"."""
     try:
         yield
     except OSError as error:

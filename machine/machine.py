@@ -8,7 +8,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import board, snapshot
+from . import board, snapshot, snapshot_file
 from .breakpoints import Breakpoints
 from .bus import Bus, new_memory
 from .call import Calls
@@ -300,7 +300,7 @@ class Machine:
         A snapshot that is there already is replaced, any other file only with `force`. Raises MachineError when it
         cannot be written.
         """
-        snapshot.save(self, path, key, force=force)
+        snapshot_file.save(self, path, key, force=force)
 
     def reset(self) -> None:
         """The guest as it was when it was loaded.

@@ -2,9 +2,7 @@
 """Running, stepping, stopping, calling and saving, on the demo guest."""
 
 import hashlib
-import json
 import random
-from pathlib import Path
 
 import pytest
 
@@ -59,21 +57,6 @@ def test_snapshot_and_restore(demo: Machine) -> None:
     assert state(demo) == later
 
 
-def test_save_and_load(demo: Machine, tmp_path: Path) -> None:
-    demo.run(instructions=3_000_000)
-    path = tmp_path / "demo.snapshot"
-    demo.save(path)
-    demo.run(instructions=4_000_000)
-    other = machine.load(path)
-    assert other.symbols["kfree"] == demo.symbols["kfree"]
-    other.run(instructions=4_000_000)
-    assert state(other) == state(demo)
-    other.reset()
-    assert other.instructions == 3_000_000
-    other.run(instructions=4_000_000)
-    assert state(other) == state(demo)
-
-
 def test_reset_forgets_what_was_typed(demo: Machine) -> None:
     """It was meant for the guest that is no more: here a q, at which the demo kernel powers off."""
     demo.console.write(b"q")
@@ -87,50 +70,6 @@ def test_reset(demo: Machine) -> None:
     demo.run(instructions=3_000_000)
     demo.reset()
     assert state(demo) == before
-
-
-def damaged(path: Path, how: str) -> None:
-    data = bytearray(path.read_bytes())
-    if how == "truncated":
-        data = data[: len(data) // 2]
-    elif how == "empty header":
-        data = data[:20]
-    elif how == "memory":
-        at = data.rindex(b"demo kernel: AArch64")
-        data[at] ^= 1
-    else:
-        start = data.index(b"{")
-        length = int.from_bytes(data[18:26], "little")
-        header = json.loads(data[start : start + length])
-        header["version" if how == "version" else "unicorn"] = 0 if how == "version" else "1.0.3"
-        text = json.dumps(header).encode()
-        data[start : start + length] = text.ljust(length)[:length]
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize(
-    ("how", "words"),
-    [
-        ("truncated", "damaged or truncated"),
-        ("empty header", "damaged or truncated"),
-        ("memory", "checksum"),
-        ("version", "format 0"),
-        ("unicorn", "Unicorn 1.0.3"),
-    ],
-)
-def test_damaged_snapshots(demo: Machine, tmp_path: Path, how: str, words: str) -> None:
-    path = tmp_path / "snapshot"
-    demo.run(instructions=2_000_000)
-    demo.save(path)
-    damaged(path, how)
-    with pytest.raises(MachineError, match=words) as caught:
-        machine.load(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_unwritable_snapshot(demo: Machine) -> None:
-    with pytest.raises(MachineError, match="cannot write /proc/none/snapshot: there is no folder /proc/none"):
-        demo.save(Path("/proc/none/snapshot"))
 
 
 def test_breakpoint_in_a_loop_and_stepping_off_it(demo: Machine) -> None:

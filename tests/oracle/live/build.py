@@ -15,7 +15,7 @@ from armprobe import machine
 from armprobe.commands.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
 from armprobe.commands.exclusive import only_one
 from armprobe.commands.linux import boot
-from armprobe.machine.snapshot import VERSION, read_key
+from armprobe.machine.snapshot_file import VERSION, read_key
 
 from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
 from ...progress import progress  # noqa: TID252
@@ -44,7 +44,7 @@ def prepare_guest(reference: Reference, tool: Tool) -> Path:
         path = folder / "guest.snapshot"
         if read_key(path) != key:
             progress(f"booting Linux {files.kernel_version} with the module")
-            _boot(files, module).save(path, key)
+            _boot(files, module).save(path, key, force=True)
         return path
 
 

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Snapshots in files: a guest goes on from one as it would have without, and no file harms the process.
+
+What a guest does after it was saved and loaded is compared with what it does unsaved.
+"""
+
+import hashlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from armprobe import machine
+from armprobe.machine import Machine, MachineError, StopReason, cpu_state
+from armprobe.machine.snapshot_file import MAGIC
+
+MEMORY = "16M"
+Bare = Callable[..., Machine]
+
+
+@pytest.fixture
+def demo() -> Machine:
+    return machine.load("demo", memory=MEMORY)
+
+
+def state(guest: Machine) -> tuple[object, ...]:
+    """Everything of a machine that a guest could tell apart."""
+    memory = tuple(hashlib.sha256(ram.data).hexdigest() for ram in guest.bus.rams)
+    return guest.instructions, guest.clock.now, cpu_state.read(guest.cpu), memory
+
+
+def test_save_and_load(demo: Machine, tmp_path: Path) -> None:
+    demo.run(instructions=3_000_000)
+    path = tmp_path / "demo.snapshot"
+    demo.save(path)
+    demo.run(instructions=4_000_000)
+    other = machine.load(path)
+    assert other.symbols["kfree"] == demo.symbols["kfree"]
+    other.run(instructions=4_000_000)
+    assert state(other) == state(demo)
+    other.reset()
+    assert other.instructions == 3_000_000
+    other.run(instructions=4_000_000)
+    assert state(other) == state(demo)
+
+
+# A little of all that a CPU keeps: results depend on the rounding mode, the exclusive monitor, sticky FP flags, event
+# counters, the pointer of each exception level, and a breakpoint of the guest's own, which the handler at 0x200 counts.
+EVERYTHING = """
+    mov x0, #3 << 20
+    msr cpacr_el1, x0
+    adr x0, vectors
+    msr vbar_el1, x0
+    mov x0, #1 << 22
+    msr fpcr, x0                // towards plus infinity
+    adr x9, word
+    mov x1, #5
+    str x1, [x9]
+1:  ldxr x2, [x9]
+    fmov d0, #1.0
+    add x2, x2, #1
+    fmov d1, #3.0
+    stxr w3, x2, [x9]
+    cbnz w3, 1b
+    ldxp x4, x5, [x9]
+    fdiv d2, d0, d1             // inexact
+    stxp w6, x5, x4, [x9]
+    msr fpcr, xzr
+    fdiv d3, d0, d1
+    mrs x7, fpsr
+    mov x0, #0x4321
+    msr tpidr_el0, x0
+    msr pmselr_el0, xzr
+    mov x0, #2
+    msr pmuserenr_el0, x0
+    mrs x8, pmuserenr_el0
+    msr oslar_el1, xzr
+    adr x0, 2f
+    msr dbgbvr1_el1, x0
+    mov x0, #0x1e7
+    msr dbgbcr1_el1, x0
+    mov x0, #0xa000             // MDE, KDE
+    msr mdscr_el1, x0
+    msr daifclr, #8
+    isb
+    mov x20, #0
+2:  add x20, x20, #1            // the breakpoint
+    msr dbgbcr1_el1, xzr
+    mov x0, #0x4000
+    msr sp_el0, x0
+    msr spsel, #0
+    mov x10, sp
+    msr spsel, #1
+    b .
+    .balign 16
+word: .quad 0, 7
+    .balign 2048
+vectors:
+    .skip 0x200
+    add x21, x21, #1
+    mrs x22, esr_el1
+    mrs x23, elr_el1
+    add x23, x23, #4
+    msr elr_el1, x23
+    eret
+"""
+STEPS = 50
+
+
+def test_it_goes_on_from_anywhere(bare: Bare, tmp_path: Path) -> None:
+    """Between any two instructions: also between a load and a store exclusive, and with a breakpoint armed."""
+    whole = bare(EVERYTHING)
+    whole.step(STEPS)
+    assert whole.registers.x[2] == 6
+    assert whole.registers.x[6] == 0
+    assert whole.registers.x[10] == 0x4000
+    assert (whole.registers.x[21], whole.registers.x[22] >> 26) == (1, 0x31), "Arm ARM, ESR_EL1: breakpoint, same level"
+    saved = bare(EVERYTHING)
+    for done in range(STEPS):
+        saved.save(tmp_path / "snapshot")
+        resumed = machine.load(tmp_path / "snapshot")
+        resumed.step(STEPS - done)
+        assert state(resumed) == state(whole), f"saved after {done} instructions"
+        saved.step()
+
+
+def test_a_restored_breakpoint_is_the_guests_again(bare: Bare) -> None:
+    """The guest clears it after the snapshot. The engine's record of it is gone then: made anew, not freed twice."""
+    guest = bare(EVERYTHING)
+    guest.run(until=0x4000_0000 + 4 * 36)  # at the breakpoint, which is armed
+    armed = guest.snapshot()
+    for _ in range(3):
+        guest.run(instructions=30)
+        assert guest.registers.x[21] == 1
+        assert guest.registers["esr_el1"] >> 26 == 0x31
+        guest.restore(armed)
+    assert guest.registers.x[21] == 0
+
+
+def test_a_file_in_use_may_be_cut_short_or_written_to(demo: Machine, tmp_path: Path) -> None:
+    """cp(1) over it does both. A mapping of it would end this process: SIGBUS, mmap(2)."""
+    demo.run(instructions=3_000_000)
+    path = tmp_path / "snapshot"
+    demo.save(path)
+    resumed = machine.load(path)
+    with path.open("r+b") as file:
+        file.write(b"\xff" * os.fstat(file.fileno()).st_size)
+    os.truncate(path, 10)
+    demo.run(instructions=4_000_000)
+    resumed.run(instructions=4_000_000)
+    assert state(resumed) == state(demo)
+    resumed.reset()
+    resumed.run(instructions=4_000_000)
+    assert state(resumed) == state(demo)
+
+
+def rewritten(path: Path, change: Callable[[dict[str, object]], None]) -> None:
+    """Change the header of the snapshot at `path` as somebody would who knows the format."""
+    data = path.read_bytes()
+    at = len(MAGIC) + 16
+    length, start = struct.unpack_from("<QQ", data, len(MAGIC))
+    header = json.loads(data[at : at + length])
+    symbols = data[at + length + 4 : at + length + 4 + header["symbols"]["size"]]
+    change(header)
+    text = json.dumps(header).encode()
+    whole = MAGIC + struct.pack("<QQ", len(text), start) + text + struct.pack("<I", zlib.crc32(text)) + symbols
+    assert len(whole) <= start
+    path.write_bytes(whole.ljust(start, b"\0") + data[start:])
+
+
+def damaged(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    match how:
+        case "truncated":
+            data = data[: len(data) // 2]
+        case "empty header":
+            data = data[:20]
+        case "memory":
+            data[data.rindex(b"demo kernel: AArch64")] ^= 1
+        case "register":
+            data[data.index(b', "x1": ') - 1] ^= 1  # the last digit of x0
+        case "symbol":
+            data[data.index(b"workload_round")] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("truncated", "it has another size than it says"),
+        ("empty header", "it has no header"),
+        ("memory", "its checksum is wrong"),
+        ("register", "the checksum of its header is wrong"),
+        ("symbol", "its checksum is wrong"),
+    ],
+)
+def test_damaged_snapshots(demo: Machine, tmp_path: Path, how: str, words: str) -> None:
+    path = tmp_path / "snapshot"
+    demo.run(instructions=2_000_000)
+    demo.save(path)
+    damaged(path, how)
+    with pytest.raises(MachineError, match=words) as caught:
+        machine.load(path)
+    assert str(caught.value).isprintable()
+    demo.save(path)  # it is one of ours, however damaged
+    machine.load(path)
+
+
+@pytest.mark.parametrize("version", [3, 5])
+def test_other_versions(demo: Machine, tmp_path: Path, version: int) -> None:
+    """Version 3 had its JSON at the same place."""
+    path = tmp_path / "snapshot"
+    demo.save(path)
+    rewritten(path, lambda header: header.update(version=version))
+    with pytest.raises(MachineError, match=f"is a snapshot of format {version}, this is format 4: make it again"):
+        machine.load(path)
+
+
+def test_another_build_of_the_engine_does_not_matter(demo: Machine, tmp_path: Path) -> None:
+    demo.save(tmp_path / "snapshot")
+    rewritten(tmp_path / "snapshot", lambda header: header.update(unicorn="9.9"))
+    other = machine.load(tmp_path / "snapshot")
+    assert state(other) == state(demo)
+    assert other.run(instructions=1000).reason is StopReason.INSTRUCTIONS
+
+
+def test_unwritable_snapshot(demo: Machine) -> None:
+    with pytest.raises(MachineError, match="cannot write /proc/none/snapshot: there is no folder /proc/none"):
+        demo.save(Path("/proc/none/snapshot"))
