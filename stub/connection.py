@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, TypeVar
@@ -94,6 +95,8 @@ class Connection:
         """What is left to tell the client of an experiment."""
         self.files: dict[int, bytes] = {}
         """What the client has open (vFile): contents, by descriptor."""
+        self.errand: Future[bytes] | None = None
+        """What was begun last on a thread of its own, which may still be under way."""
         self.calling = False
         """Whether the client is doing something with its files that the guest asked for (File-I/O)."""
         self.acknowledging = True
@@ -215,6 +218,12 @@ class Connection:
         with self._busy(commanding=True) as activity:
             self._link.start(lambda: self.post(partial(self._finished, activity, self._guard(work))))
 
+    def begin(self, work: Callable[[], bytes]) -> None:
+        """Begin `work` on another thread, as the connection's errand; its result is for whoever asks for it later."""
+        errand: Future[bytes] = Future()
+        self.errand = errand
+        self._link.start(lambda: errand.set_result(self._guard(work)))
+
     def post(self, action: Callable[[], None]) -> None:
         """Have `action` done on the connection's thread. May be called from any thread."""
         self._posted.append(action)
@@ -297,6 +306,7 @@ class Connection:
 
     def _release(self, state: State) -> None:
         commanding = self.state is State.BUSY and self._commanding
+        commanding = commanding or (self.errand is not None and not self.errand.done())
         self.state = state
         self.calling = False
         self._printed.close()

@@ -2,13 +2,16 @@
 """qArmprobe.*: what commands of the machine's own inside gdb ask for.
 
 qArmprobe.commands          -> 1 and the table of commands, JSON
-qArmprobe.run:LINE          -> 1 and what the command said, or 0 and what went wrong
+qArmprobe.run:LINE          -> 1 and what the command said, or 0 and what went wrong; 2 if it is not over soon
+qArmprobe.wait              -> the same, of the command that was run last
+qArmprobe.interrupt         -> the same, after interrupting it
 qArmprobe.complete:LINE     -> 1 and the candidates, one a line
 qArmprobe.stop              -> 1 and the hit of a probe that the machine has stopped for, JSON: kind, name, function,
                                stage, hit; null if it has stopped for something else
 
 LINE and what follows the digit are text in hexadecimal. The digit lets gdb's side raise an error, which a reply to
-qRcmd does not.
+qRcmd does not. A 2 has nothing behind it: gdb waits `remotetimeout` (2 s) for the reply to a packet, and a command may
+take longer than that.
 """
 
 import json
@@ -19,6 +22,9 @@ from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import TargetError
 from armprobe.stub.visible import visible
 from armprobe.stub.wire import hex_text, nothing, to_hex
+
+_ECHILD = 10
+_SOON = 0.5  # seconds
 
 
 def _reply(succeeded: bool, text: str) -> bytes:
@@ -35,7 +41,27 @@ def _run(connection: Connection, line: str) -> None:
             said.append(error.message)
         return _reply(succeeded, "".join(said))
 
+    connection.begin(work)
+    _wait(connection, None)
+
+
+def _wait(connection: Connection, _: None) -> None:
+    errand = connection.errand
+    if errand is None:
+        raise TargetError(_ECHILD, "no command has been run")
+
+    def work() -> bytes:
+        try:
+            return errand.result(_SOON)
+        except TimeoutError:
+            return b"2"
+
     connection.run_aside(work)
+
+
+def _interrupt(connection: Connection, _: None) -> None:
+    connection.target.interrupt()
+    _wait(connection, None)
 
 
 def _stop(connection: Connection, _: None) -> bytes:
@@ -52,6 +78,8 @@ FEATURE = Feature(
             reads=True,
         ),
         PacketKind("qArmprobe.run", hex_text, _run),
+        PacketKind("qArmprobe.wait", nothing, _wait),
+        PacketKind("qArmprobe.interrupt", nothing, _interrupt),
         PacketKind(
             "qArmprobe.complete",
             hex_text,

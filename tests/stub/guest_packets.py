@@ -280,6 +280,8 @@ class Packets:
                     b"qThreadExtraInfo,1",
                     b"qSymbol::",
                     b"qArmprobe.stop",
+                    b"qArmprobe.wait",
+                    b"qArmprobe.interrupt",
                     b"vMustReplyEmpty",
                 ),
                 *(b"qArmprobe.commands", b"vCtrlC", b"bs", b"QNonStop:1"),

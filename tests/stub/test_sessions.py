@@ -155,6 +155,15 @@ def test_proxy(client: Client) -> None:
     assert proxy(client, b"qArmprobe.complete:") == (b"1", "echo\nlines\nhang")
 
 
+def test_a_command_of_the_proxys_that_takes_long(client: Client) -> None:
+    """gdb is answered before it takes the reply for lost, asks again, and can interrupt it."""
+    assert client.ask(b"qArmprobe.wait") == b"E0a"
+    assert client.ask(b"qArmprobe.run:%b" % b"hang".hex().encode()) == b"2"
+    assert client.ask(b"qArmprobe.wait") == b"2"
+    assert proxy(client, b"qArmprobe.interrupt") == (b"1", "hanging\ninterrupted")
+    assert proxy(client, b"qArmprobe.wait") == (b"1", "hanging\ninterrupted")
+
+
 def test_attached_and_not_started(client: Client) -> None:
     """Else GDB kills on exit."""
     assert client.ask(b"qAttached") == b"1"
