@@ -9,16 +9,28 @@
 # ones are pleasant is for the user's own .gdbinit to say.
 
 python
-import os
+def load_armprobe():
+    import importlib.util
+    import os
+    import sys
 
-# gdb does not say which file it is sourcing; `armprobe gdb` does, through the environment.
-for path in filter(None, (os.environ.get("ARMPROBE_GDB_PROXY"), os.path.abspath("commands/gdb_proxy.py"))):
-    if os.path.isfile(path):
-        gdb.execute(f"source {path}")
-        break
-else:
-    gdb.write(  # an exception would be shown as a traceback here
-        "armprobe's gdb_proxy.py is not found: set ARMPROBE_GDB_PROXY to its path, or start gdb with `armprobe gdb`\n",
-        gdb.STDERR,
-    )
+    # gdb does not say which file it is sourcing; `armprobe gdb` does, through the environment.
+    for path in filter(None, (os.environ.get("ARMPROBE_GDB_PROXY"), os.path.abspath("commands/gdb_proxy.py"))):
+        if os.path.isfile(path):
+            break
+    else:
+        gdb.write(  # an exception would be shown as a traceback here
+            "armprobe's gdb_proxy.py is not found: set ARMPROBE_GDB_PROXY to its path, or start gdb with `armprobe gdb`\n",
+            gdb.STDERR,
+        )
+        return
+    # A module: its names and those of the user's own Python, which is in one namespace, do not meet.
+    if "armprobe_proxy" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("armprobe_proxy", path)
+        sys.modules["armprobe_proxy"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["armprobe_proxy"])
+
+
+load_armprobe()
+del load_armprobe
 end

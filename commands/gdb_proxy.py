@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Sourced into gdb: makes the commands of the armprobe machine gdb is connected to commands of gdb's own.
+"""Loaded into gdb: makes the commands of the armprobe machine gdb is connected to commands of gdb's own.
 
 When gdb connects, the table of commands is fetched from the stub, and each command that does not collide with one of
 gdb's becomes a `gdb.Command` which asks the stub to run and to complete its line. A gdb that was given no program gets
@@ -8,37 +8,24 @@ Standard library only: gdb embeds the system's Python and sees no virtual enviro
 """
 
 import atexit
+import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
 import struct
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import gdb
 
-# Seconds. gdb waits `remotetimeout` (2) for a packet's reply, three times over; a reply that comes later it takes for
-# that of a later packet. A command may run for longer than that.
-PATIENCE = 24 * 60 * 60
+MODULE = "armprobe_proxy"
 # gdb's own default for a target that states no PacketSize.
 DEFAULT_PACKET_SIZE = 400
 # The header of an ELF for AArch64 that has nothing in it (System V ABI, "ELF Header").
 EMPTY_PROGRAM = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 64, 0, 0)
-
-
-@contextmanager
-def patience() -> Iterator[None]:
-    """Have gdb wait for a reply as long as a command may take."""
-    before = gdb.parameter("remotetimeout")
-    gdb.execute(f"set remotetimeout {PATIENCE}", to_string=True)
-    try:
-        yield
-    finally:
-        gdb.execute(f"set remotetimeout {before}", to_string=True)
 
 
 def packet_size() -> int:
@@ -48,22 +35,55 @@ def packet_size() -> int:
     return int(found[1]) if found else DEFAULT_PACKET_SIZE
 
 
+def exchange(payload: str) -> bytes:
+    """What the stub replies to a packet. Raises `gdb.GdbError` if it cannot be asked."""
+    connection = gdb.selected_inferior().connection
+    if not isinstance(connection, gdb.RemoteTargetConnection):
+        raise gdb.GdbError("gdb is not connected to an armprobe machine: use target remote first")
+    try:
+        reply: bytes = connection.send_packet(payload.encode()) or b""
+    except gdb.error as error:
+        raise gdb.GdbError(f"the machine cannot be asked: {error}") from None
+    return reply
+
+
 def ask(packet: str, line: str | None = None) -> str | None:
     """The text a qArmprobe packet is answered with; None if the target does not know the packet.
 
     Raises `gdb.GdbError` with the stub's message if it refuses, or if the packet cannot be sent.
     """
-    connection = gdb.selected_inferior().connection
-    if not isinstance(connection, gdb.RemoteTargetConnection):
-        raise gdb.GdbError("gdb is not connected to an armprobe machine: use target remote first")
-    payload = packet if line is None else f"{packet}:{line.encode(errors='surrogateescape').hex()}"
-    if len(payload) > packet_size():
-        raise gdb.GdbError(f"the line is too long: a packet of {len(payload)} bytes, where {packet_size()} are allowed")
-    try:
-        with patience():
-            reply: bytes = connection.send_packet(payload.encode()) or b""
-    except gdb.error as error:
-        raise gdb.GdbError(f"the machine cannot be asked: {error}") from None
+    return text_of(packet, exchange(packet if line is None else with_line(packet, line)))
+
+
+def run(line: str, limit: int) -> str | None:
+    """What the stub says to a command, however long that takes; Ctrl-C interrupts it. Raises as `ask` does.
+
+    limit: the bytes that a packet may have.
+    """
+    payload = with_line("qArmprobe.run", line)
+    if len(payload) > limit:
+        raise gdb.GdbError(f"the line is too long: a packet of {len(payload)} bytes, where {limit} are allowed")
+    begun = False
+    while True:
+        try:
+            begun = True
+            reply = exchange(payload)
+            if reply[:1] != b"2":
+                return text_of("qArmprobe.run", reply)
+            payload = "qArmprobe.wait"
+        except KeyboardInterrupt:
+            if not begun:
+                raise
+            payload = "qArmprobe.interrupt"
+
+
+def with_line(packet: str, line: str) -> str:
+    """A packet with a line of text."""
+    return f"{packet}:{line.encode(errors='surrogateescape').hex()}"
+
+
+def text_of(packet: str, reply: bytes) -> str | None:
+    """The text of the reply to `packet`. Raises `gdb.GdbError` if it is a refusal."""
     if not reply:
         return None
     status, text = reply[:1], reply[1:].decode("ascii", "replace")
@@ -148,15 +168,14 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
         """Run the command. Raises `gdb.GdbError` with the command's own message."""
         if not self.entry["repeat"]:
             self.dont_repeat()
+        PROXY.refresh()
         if self.entry.get("condition"):
             argument = compiled(self.entry["name"], argument)
         try:
-            text = ask("qArmprobe.run", f"{self.entry['name']} {argument}".strip())
+            text = run(f"{self.entry['name']} {argument}".strip(), PROXY.packet_size)
         finally:
             if self.entry["changes_state"]:
-                # gdb takes registers and stack to be as they were at the stop.
-                gdb.execute("maintenance flush register-cache", to_string=True)
-                gdb.execute("maintenance flush dcache", to_string=True)
+                PROXY.forget()
         if text is None:
             raise gdb.GdbError("gdb is connected to something that is not an armprobe machine")
         gdb.write(text if text.endswith("\n") or not text else f"{text}\n")
@@ -221,15 +240,11 @@ class Symbols:
 VARIABLES = ("_kprobe", "_stage", "_hit", "_retval")
 
 
-def set_variables(connection: Any) -> None:
+def set_variables(said: str | None) -> None:
     """Say of the stop which probe it is for: $_kprobe and $_stage, texts, $_hit, a number, and at return $_retval.
 
-    All are void where the machine has stopped for something else.
+    All are void where the machine has stopped for something else. said: the answer to qArmprobe.stop.
     """
-    try:
-        said = ask("qArmprobe.stop") if connection is not None else None
-    except gdb.GdbError:  # the program has ended
-        said = None
     probe = json.loads(said or "null") or {}
     values = (probe.get("name"), probe.get("stage"), probe.get("hit"), returned(probe))
     for name, value in zip(VARIABLES, values, strict=True):
@@ -252,34 +267,108 @@ def returned(probe: dict[str, Any]) -> Any:
     return value.cast(kind) if scalar and kind.sizeof <= value.type.sizeof else None
 
 
+def define_command(name: str, *body: str) -> None:
+    """Define a command, or a hook, in gdb's own language."""
+    gdb.execute("\n".join((f"define {name}", *body, "end")), to_string=True)
+
+
+def calling(method: str) -> str:
+    """The line in gdb's own language that calls a method of the proxy's."""
+    return f"python __import__('{MODULE}').PROXY.{method}()"
+
+
 class Proxy:
-    """Keeps gdb's commands, symbols and convenience variables in step with the machine gdb is connected to."""
+    """Keeps gdb's commands, symbols and convenience variables in step with the machine gdb is connected to.
+
+    `gdb.execute` also carries out the commands of the breakpoint that gdb has stopped at, if that has not been done yet
+    (gdb/python/python.c, execute_gdb_command), and where one of them resumes the guest, gdb never notices the next
+    stop. So it is not called before gdb has told of a stop, that is in handlers of the stop and in hook-stop.
+    """
 
     def __init__(self) -> None:
         self._connection: Any = None
         self._ours = False  # it leads to an armprobe machine
         self._defined: dict[str, ProxyCommand] = {}
         self._symbols = Symbols()
+        self._stopping = False  # hook-stop has begun, and the stop has not been told of yet
+        self._stale = False  # what gdb has cached is to be dropped
+        self.packet_size = DEFAULT_PACKET_SIZE
 
     def start(self) -> None:
-        """Look at the connection there is, and at each to come: gdb reports a stop as soon as it has connected."""
+        """Look at the connection there is, and at each to come.
+
+        gdb tells of a new one by a stop, at which it cannot be looked at yet. That is done when the command which
+        connected is over: by a hook behind it, and before the next prompt, because gdb 13 leaves the hook out for a
+        command that was typed. (An event posted to gdb's loop would do, but one that is still there when gdb 13 ends
+        crashes it.)
+        """
         gdb.events.stop.connect(lambda event: self.stopped())
+        gdb.events.exited.connect(lambda event: set_variables(None))
+        gdb.events.before_prompt.connect(self.at_prompt)
+        for name in ("target hookpost-remote", "target hookpost-extended-remote"):
+            if not is_command(name):  # else it is the user's own
+                define_command(name, calling("update"))
+        define_command("hookpost-define", calling("watch_hook"))
+        self.watch_hook()
         self.update()
         if self._connection is None:
             self._symbols.stand_in()
 
+    def at_prompt(self) -> None:
+        """gdb is about to read what the user types, and has nothing left to do."""
+        self.update()
+        self.watch_hook()
+        self.refresh()
+
     def stopped(self) -> None:
         """gdb has stopped for the user; it has yet to carry out what the user has told it to do at this stop."""
-        self.update()
-        set_variables(self._connection if self._ours else None)
+        if not self._stopping:
+            self.look()
+        self._stopping = False
+
+    def look(self) -> None:
+        """Have the convenience variables say what gdb has stopped for. Called by hook-stop, if the user has one."""
+        self._stopping = True
+        said = None
+        if self._ours and gdb.selected_inferior().connection is self._connection:
+            with contextlib.suppress(gdb.GdbError):  # the program has ended
+                said = ask("qArmprobe.stop")
+        set_variables(said)
+
+    def watch_hook(self) -> None:
+        """Have a hook-stop of the user's own find the variables set: gdb tells nobody of a stop before it runs that."""
+        try:
+            shown = gdb.execute("show user hook-stop", to_string=True)
+        except gdb.error:  # there is none
+            return
+        _, *body = shown.rstrip("\n").splitlines()
+        if not body or body[0].strip() != calling("look"):
+            define_command("hook-stop", calling("look"), *body)
+
+    def forget(self) -> None:
+        """Have gdb drop what it has cached of the machine: it takes registers and stack to be as they were at the stop.
+
+        In hook-stop, where that cannot be done, it is left to the next prompt or command of ours.
+        """
+        self._stale = True
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Do what `forget` has left."""
+        if self._stale and not self._stopping:
+            self._stale = False
+            gdb.execute("maintenance flush register-cache", to_string=True)
+            gdb.execute("maintenance flush dcache", to_string=True)
 
     def update(self) -> None:
         """Define the commands of a machine newly connected to; a target that is none of ours is left alone."""
         connection = gdb.selected_inferior().connection
-        if connection is self._connection:
+        thread = gdb.selected_thread()
+        if connection is self._connection or (thread is not None and thread.is_running()):
             return
         self._connection, self._ours = connection, False
         if connection is None:
+            set_variables(None)
             return
         try:
             table = ask("qArmprobe.commands") if isinstance(connection, gdb.RemoteTargetConnection) else None
@@ -289,7 +378,10 @@ class Proxy:
         self._symbols.update(table is not None)
         if table is not None:
             self._ours = True
+            self.packet_size = packet_size()
             self.define(json.loads(table))
+            self.look()
+            self._stopping = False
 
     def define(self, table: list[dict[str, Any]]) -> None:
         """Define what is new in a table. A command of gdb's own is never replaced."""
@@ -304,6 +396,7 @@ class Proxy:
                 self._defined[name] = ProxyCommand(entry, name)
 
 
-if "PROXY" not in globals():  # not a second time, should it be sourced again
+# By this name gdb's own language reaches what is here, be it loaded by `gdbinit` as a module or sourced by itself.
+if sys.modules.setdefault(MODULE, sys.modules[__name__]) is sys.modules[__name__] and "PROXY" not in globals():
     PROXY = Proxy()
     PROXY.start()

@@ -13,6 +13,7 @@ from armprobe.commands.gdb_session import GDBINIT, PROXY, GdbError, GdbSession
 from armprobe.commands.registry import Command, Registry
 from armprobe.stub import serve
 
+from ..gdb.terminal import CTRL_C, TIMEOUT, Terminal  # noqa: TID252  # tests have no import name to go by
 from .toy import COMMANDS, ToySession
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +139,16 @@ def test_a_command_may_take_longer_than_gdb_waits_for_a_packet(gdb: GdbSession) 
     assert gdb.execute('output $_gdb_setting("remotetimeout")') == "1"
 
 
+def test_ctrl_c_interrupts_a_command(session: ToySession, gdb_path: str) -> None:
+    with serve(session, "127.0.0.1:0") as server, Terminal([gdb_path, "-nx", "-q", "-x", str(PROXY)]) as terminal:
+        terminal.type(f"target remote {server.address}", "wait 600")
+        assert session.started.wait(TIMEOUT)
+        terminal.press(CTRL_C)
+        terminal.expect("started\ninterrupted\n")
+        terminal.type("tick")
+        terminal.expect("^tick 1\n")
+
+
 def test_only_commands_declared_so_are_repeated_by_an_empty_line(session: ToySession, gdb_path: str) -> None:
     with serve(session, "127.0.0.1:0") as server:
         done = subprocess.run(
@@ -157,6 +168,22 @@ def test_gdbinit_finds_the_proxy_by_the_environment(session: ToySession, gdb_pat
         commands = (f"source {GDBINIT}", f"target remote {server.address}", "tick")
         done = batch(gdb_path, *commands, cwd=tmp_path, ARMPROBE_GDB_PROXY=str(PROXY))
     assert "tick 1\n" in done.stdout
+
+
+def test_names_of_the_users_python_and_armprobes_do_not_meet(session: ToySession, gdb_path: str) -> None:
+    names = "ask", "run", "json", "os", "path", "Proxy", "PROXY"
+    with serve(session, "127.0.0.1:0") as server:
+        done = batch(
+            gdb_path,
+            f"python {' = '.join(names)} = 5",
+            f"source {GDBINIT}",
+            f"target remote {server.address}",
+            "tick",
+            f"python print({' + '.join(names)})",
+            ARMPROBE_GDB_PROXY=str(PROXY),
+        )
+    assert "tick 1\n" in done.stdout
+    assert f"\n{5 * len(names)}\n" in done.stdout
 
 
 def test_gdbinit_finds_the_proxy_below_the_current_directory(session: ToySession, gdb_path: str) -> None:
