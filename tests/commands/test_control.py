@@ -2,14 +2,13 @@
 """What a debugger's control of the guest keeps others from, and when it ends."""
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from armprobe.commands import Session
 
-_WAIT = 20  # seconds that nothing here takes
+from ..waiting import LONG, wait_until  # noqa: TID252  # tests have no import name to go by
 
 
 @pytest.fixture
@@ -31,20 +30,24 @@ def test_a_command_whose_debugger_goes(session: Session) -> None:
     """Before its turn has come: it must not run the guest as if nobody had been in control."""
     said: list[str] = []
     session.attach()
-    free = threading.Event()
-    busy = session._owner.submit(free.wait, _WAIT)
+    begun, free = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return free.wait(LONG)
+
+    busy = session._owner.submit(work)
+    assert begun.wait(LONG)
     command = threading.Thread(target=session.command, args=("continue instructions=1000", said.append))
     command.start()
-    until = time.monotonic() + _WAIT
-    while session._owner._work.empty() and time.monotonic() < until:
-        time.sleep(0.001)
+    wait_until(lambda: session._owner._work.qsize() == 1, "the command waits for its turn")
     leaving = threading.Thread(target=session.detach)
     leaving.start()
-    leaving.join(0.1)
+    wait_until(lambda: session._owner._work.qsize() == 2, "so does the debugger's leaving")
     free.set()
     for thread in (command, leaving):
-        thread.join(_WAIT)
-    assert busy.result(_WAIT)
+        thread.join(LONG)
+    assert busy.result(LONG)
     assert said == ["gdb is in control of the guest: continue or step there, or detach it\n"]
     assert session.machine.instructions == 0
     assert not session.controlled

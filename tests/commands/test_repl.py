@@ -21,14 +21,15 @@ from prompt_toolkit.output import DummyOutput
 
 from armprobe.commands.repl import BANNER, Repl
 
+from ..waiting import LONG  # noqa: TID252  # tests have no import name to go by
 from .toy import ToySession
 
 ROOT = Path(__file__).parents[2]
 LEAVE = "\x04"
 PROBED = "symbol=kfree count=1 stop=() max_active=None\n"
-# A process with the REPL on a toy session. With an argument, notices come while it runs.
+# A process with the REPL on a toy session. As many notices as its argument says come after SIGUSR1.
 PROGRAM = """
-import sys, threading, time
+import signal, sys, threading, time
 from armprobe.commands.repl import Repl
 from tests.commands.toy import ToySession
 
@@ -37,8 +38,7 @@ def notify():
     for number in range(int(sys.argv[1])):
         session.notice(f"notice {number}\\x1b[31m\\r\\n")
         time.sleep(0.02)
-if len(sys.argv) > 1:
-    threading.Timer(0.5, notify).start()
+signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=notify).start())
 sys.exit(Repl(session, session.registry).run())
 """
 
@@ -128,32 +128,31 @@ def in_main_thread() -> None:
         pytest.skip("signals reach the main thread only")
 
 
-def press_ctrl_c(session: ToySession, times: int) -> threading.Thread:
-    """Send what a terminal sends for Ctrl-C, once a command runs."""
+@contextmanager
+def ctrl_c(*events: threading.Event) -> Iterator[None]:
+    """Meanwhile, send what a terminal sends for Ctrl-C after each of the events."""
 
     def press() -> None:
-        session.started.wait(10)
-        for _ in range(times):
-            time.sleep(0.2)  # until the main thread waits: just before, Python would sleep through a signal
+        for event in events:
+            assert event.wait(LONG)
             os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
     thread.start()
-    return thread
+    yield
+    thread.join(LONG)
 
 
 @pytest.mark.usefixtures("in_main_thread")
 def test_ctrl_c_interrupts_what_runs(keys: PipeInput, session: ToySession) -> None:
-    presser = press_ctrl_c(session, 1)
-    assert typed(keys, session, "wait 20\rtick\r" + LEAVE) == "started\ninterrupted\ntick 1\n"
-    presser.join()
+    with ctrl_c(session.started):
+        assert typed(keys, session, f"wait {LONG:.0f}\rtick\r" + LEAVE) == "started\ninterrupted\ntick 1\n"
 
 
 @pytest.mark.usefixtures("in_main_thread")
 def test_ctrl_c_ends_a_paste(keys: PipeInput, session: ToySession) -> None:
-    presser = press_ctrl_c(session, 1)
-    said = typed(keys, session, "\x1b[200~wait 20\ntick\ntick\x1b[201~\rprobes\r" + LEAVE)
-    presser.join()
+    with ctrl_c(session.started):
+        said = typed(keys, session, f"\x1b[200~wait {LONG:.0f}\ntick\ntick\x1b[201~\rprobes\r" + LEAVE)
     assert said == "started\ninterrupted\nthe 2 lines that were pasted after this one are not run\nnone\n"
 
 
@@ -161,10 +160,10 @@ def test_ctrl_c_ends_a_paste(keys: PipeInput, session: ToySession) -> None:
 def test_a_second_ctrl_c_abandons_what_does_not_stop(
     keys: PipeInput, session: ToySession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "interrupt", lambda: None)
-    presser = press_ctrl_c(session, 2)
-    said = typed(keys, session, "wait 20\rtick\r" + LEAVE)
-    presser.join()
+    asked = threading.Event()
+    monkeypatch.setattr(session, "interrupt", asked.set)
+    with ctrl_c(session.started, asked):
+        said = typed(keys, session, f"wait {LONG:.0f}\rtick\r" + LEAVE)
     assert said == "started\nerror: it did not stop when asked to, and may go on unseen\ntick 1\n"
 
 
@@ -173,7 +172,7 @@ def child(*arguments: str) -> list[str]:
 
 
 def piped(lines: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(child(), input=lines, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False)
+    return subprocess.run(child(), input=lines, capture_output=True, text=True, cwd=ROOT, timeout=LONG, check=False)
 
 
 def test_lines_from_a_pipe_get_no_prompt_and_a_status() -> None:
@@ -199,7 +198,7 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
         process.stdin.write("hits 10\ntick\n")
         process.stdin.close()
         assert process.stderr.read() == ""
-        assert process.wait(10) == 1
+        assert process.wait(LONG) == 1
 
 
 class Terminal:
@@ -216,7 +215,7 @@ class Terminal:
 
     def expect(self, pattern: str) -> None:
         """Wait until what has come since the last match, control sequences aside, has the pattern in it."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + LONG
         while not (found := re.compile(pattern).search(text := self.text(), self.position)):
             assert time.monotonic() < deadline, f"{pattern!r} does not come: {text[self.position :]!r}"
             assert self.read(), f"it ended before {pattern!r}: {text[self.position :]!r}"
@@ -224,10 +223,10 @@ class Terminal:
 
     def expect_end(self) -> None:
         """Wait until the process ends, which must be with success."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LONG
         while self.read():
             assert time.monotonic() < deadline, f"it does not end: {self.text()[self.position :]!r}"
-        assert self.process.wait(10) == 0
+        assert self.process.wait(LONG) == 0
 
     def read(self) -> bool:
         """Take what has come, and answer as a terminal would; False at the end."""
@@ -277,9 +276,8 @@ def test_in_a_terminal() -> None:
         user.expect(r"stop=\('post',\) max_active=None\r\n")
         user.type("probe nothing\r")
         user.expect("error: there is no function nothing\r\n")
-        user.type("wait 20\r")
+        user.type(f"wait {LONG:.0f}\r")
         user.expect("started\r\n")
-        time.sleep(0.3)  # as in press_ctrl_c
         user.type("\x03")  # while a command runs, the terminal makes a signal of it
         user.expect("interrupted\r\n")
         user.expect("armprobe>")
@@ -299,6 +297,7 @@ def test_many_candidates_are_listed_without_a_question(key: str) -> None:
         user.type("\t")
         user.expect(r"name000 +name\d+")
         user.expect(r"\.\.\. and 100 more: type more of the word\r\n")
+        user.expect("armprobe> many name")  # before that the terminal itself edits what is typed
         user.type(key)
         user.type("\x15tick\r")
         user.expect("tick 1\r\n")
@@ -310,6 +309,8 @@ def test_notices_come_above_the_prompt_and_leave_the_line_alone() -> None:
     with terminal("20") as user:
         user.expect("armprobe>")
         user.type("probe kf")
+        user.expect("probe kf")
+        user.process.send_signal(signal.SIGUSR1)
         for number in range(20):
             user.expect(rf"notice {number}\?\[31m\r\n")
         user.expect("armprobe> probe kf")
@@ -324,6 +325,8 @@ def test_notices_while_a_command_runs_and_none_is_lost() -> None:
     with terminal("50") as user:
         user.expect("armprobe>")
         user.type("wait 1\rtick\rtick\rwait 1\rprobes\r")
+        user.expect("started")
+        user.process.send_signal(signal.SIGUSR1)
         for number in range(50):
             user.expect(rf"notice {number}\?\[31m\r\n")
         user.expect("none\r\n")

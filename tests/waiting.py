@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Waiting for what will happen, however busy the computer is."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+LONG: Final = 120.0
+"""Seconds after which something that has to happen is taken not to happen at all."""
+
+
+def wait_until(happened: Callable[[], object], what: str) -> None:
+    """Return once `happened()` is true. AssertionError, which names `what`: it has not become true for long."""
+    deadline = time.monotonic() + LONG
+    while not happened():
+        assert time.monotonic() < deadline, f"it does not happen: {what}"
+        time.sleep(0.005)
