@@ -115,6 +115,8 @@ def _info(session: Session, arguments: Arguments, out: Out) -> None:
     elif arguments.what == "system":
         for name in _SYSTEM:
             out(f"{name:<10} {machine.registers[name]:#018x}\n")
+    elif arguments.what == "mem":
+        _info_mem(session, out)
     else:
         stop: Stop = session.stop
         out(f"guest         {session.name} ({machine.kind}), {len(machine.symbols):,} symbols\n")
@@ -129,6 +131,25 @@ def _info(session: Session, arguments: Arguments, out: Out) -> None:
         out(f"probes        {len(session.probes)}\n")
         out(f"gdb           {f'target remote {session.stub_address}' if session.stub_address else 'not listening'}\n")
         out(f"stopped       {session.describe(stop)}\n" if stop.reason is not StopReason.UNTIL or stop.text else "")
+
+
+def _info_mem(session: Session, out: Out) -> None:
+    """In the format of QEMU's `info mem` for x86, which has none for AArch64 (mem_print, target/i386/monitor.c)."""
+    memory = session.machine.memory
+    if not memory.translating:
+        out("PG disabled\n")
+        return
+    regions, complete = memory.mapped()
+    merged: list[tuple[int, int, str]] = []
+    for region in regions:
+        access = "".join(letter if letter in region.access else "-" for letter in "urw")
+        if merged and merged[-1][1:] == (region.start, access):
+            merged[-1] = merged[-1][0], region.end, access
+        else:
+            merged.append((region.start, region.end, access))
+    out("".join(f"{start:016x}-{end:016x} {end - start:016x} {access}\n" for start, end, access in merged))
+    if not complete:
+        raise CommandError(f"that is not all: the guest maps more than {len(regions):,} regions")
 
 
 COMMANDS = (
@@ -181,12 +202,14 @@ COMMANDS = (
     ),
     Command(
         "info",
-        "Show where the machine stands; or all registers; or EL1's main system registers; or the probes.",
+        "Show where the machine stands; or all registers, EL1's main system registers, the probes, mapped memory.\n"
+        "info mem lists what the guest's page tables map as QEMU's monitor does: start, end, size, and what may be\n"
+        "done there: r to read, w to write, and u if EL0 may do so too.",
         (
             Arg(
                 "what",
                 "what to show",
-                choices=("machine", "registers", "system", "kprobes"),
+                choices=("machine", "registers", "system", "kprobes", "mem"),
                 optional=True,
                 default="machine",
             ),

@@ -9,7 +9,7 @@ from .bus import Bus
 from .cpu import Cpu
 from .errors import MachineError
 from .mmu import PAGE, SCTLR_M, Mapping, TranslationFault, TranslationRegisters, translate
-from .regions import TOP, Region, region_at, without_translation
+from .regions import TOP, Region, mapped_regions, region_at, without_translation
 
 
 class PhysicalMemory:
@@ -58,6 +58,10 @@ class Memory:
     def untranslated(self) -> list[Region]:
         """All of the address space while the guest's MMU is off, in order; nothing once it is on."""
         return [] if self.translating else without_translation(self._bus)
+
+    def mapped(self) -> tuple[list[Region], bool]:
+        """All that the guest maps, in order, and whether that is all; see `mapped_regions`."""
+        return mapped_regions(self._bus, self._registers())
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from virtual `address`. Raises MachineError where any of it is unmapped."""

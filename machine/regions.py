@@ -9,6 +9,7 @@ may not be all that is.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -18,6 +19,9 @@ from .mmu import OUTPUT, SCTLR_M, TranslationRegisters, table_root
 TOP: Final = 1 << 64
 _ENTRIES: Final = struct.Struct("<512Q")
 _MOST_TABLES: Final = 2048  # read for one answer: what maps 4 GiB in pages; a fifth of a second
+_MOST_TABLES_IN_ALL: Final = 16384  # read to list all that is mapped: what maps 32 GiB in pages
+_MOST_MAPPED: Final = 65536  # regions in that list
+_MOST_SPANS: Final = 1 << 18  # entries of tables looked at for it
 
 # Arm ARM, D8.3: of a table descriptor, and of a block or page
 _PXN_TABLE, _UXN_TABLE, _EL0_TABLE, _READ_ONLY_TABLE = 1 << 59, 1 << 60, 1 << 61, 1 << 62
@@ -53,7 +57,7 @@ def region_at(bus: Bus, registers: TranslationRegisters, address: int) -> Region
     """
     if not registers.sctlr & SCTLR_M:
         return next(region for region in without_translation(bus) if address < region.end)
-    walk = _Walk(bus, registers)
+    walk = _Walk(bus, registers, _access, _MOST_TABLES // 2)
     start, end, kind = walk.leaf(address)
     while end < TOP and (following := walk.beside(end, end)) and following[2] == kind:
         end = following[1]
@@ -61,6 +65,33 @@ def region_at(bus: Bus, registers: TranslationRegisters, address: int) -> Region
     while start > 0 and (previous := walk.beside(start, start - 1)) and previous[2] == kind:
         start = previous[0]
     return Region(start, end, *kind)
+
+
+def mapped_regions(bus: Bus, registers: TranslationRegisters) -> tuple[list[Region], bool]:
+    """RAM and devices by virtual address, in order, and whether that is all of them.
+
+    Access begins with "u" where EL0 may too, so that what EL0 and EL1 have are regions of their own. The list is cut
+    short where the page tables are too many, or map too many regions.
+    """
+    if not registers.sctlr & SCTLR_M:
+        return [region for region in without_translation(bus) if region.access], True
+    found: list[Region] = []
+    walk = _Walk(bus, registers, _access_with_user, _MOST_TABLES_IN_ALL)
+    at = spans = 0
+    while at < TOP and len(found) < _MOST_MAPPED and spans < _MOST_SPANS:
+        span = walk.beside(at, at)
+        if span is None:
+            break
+        spans += 1
+        _, end, kind = span
+        if not kind.access:
+            pass
+        elif found and found[-1].end == at and (found[-1].access, found[-1].name) == kind:
+            found[-1] = Region(found[-1].start, end, *kind)
+        else:
+            found.append(Region(at, end, *kind))
+        at = end
+    return found, at == TOP
 
 
 def without_translation(bus: Bus) -> list[Region]:
@@ -87,12 +118,20 @@ def _pieces(bus: Bus, start: int, end: int, access: str) -> list[_Span]:
 class _Walk:
     """One reading of the guest's page tables."""
 
-    def __init__(self, bus: Bus, registers: TranslationRegisters) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        registers: TranslationRegisters,
+        access: Callable[[int, int, int], str],
+        most: int,
+    ) -> None:
+        """`access` says of an entry, its level and what is inherited what may be done; `most` tables are read."""
         self._bus = bus
+        self._access = access
         self._lower, self._upper = _root(registers, False), _root(registers, True)
         self._tables: dict[int, tuple[int, ...] | None] = {}
         self._alike: dict[tuple[int, int, int], _Kind | None] = {}
-        self._most = _MOST_TABLES // 2
+        self._most = most
 
     def rest(self) -> None:
         """As much may be read again as has been."""
@@ -170,7 +209,7 @@ class _Walk:
         return kinds.pop() if len(kinds) == 1 else None
 
     def _leaves_kind(self, entries: list[int], level: int, inherited: int) -> _Kind | None:
-        accesses = {_access(each, level, inherited) for each in {entry & ~OUTPUT for entry in entries}}
+        accesses = {self._access(each, level, inherited) for each in {entry & ~OUTPUT for entry in entries}}
         if accesses == {""}:
             return _NOTHING
         size = 1 << 12 + 9 * (3 - level)
@@ -184,7 +223,7 @@ class _Walk:
     def _leaf(self, entry: int, level: int, inherited: int) -> list[_Span]:
         """What an entry that leads to no table maps, by offset."""
         size = 1 << 12 + 9 * (3 - level)
-        access = _access(entry, level, inherited)
+        access = self._access(entry, level, inherited)
         if not access:
             return [(0, size, _NOTHING)]
         base = entry & OUTPUT & -size
@@ -213,3 +252,9 @@ def _access(entry: int, level: int, inherited: int) -> str:
     kernel_executes = not entry & _PXN and not inherited & _PXN_TABLE and not (user and writable)
     user_executes = user and not entry & _UXN and not inherited & _UXN_TABLE
     return "r" + "w" * writable + "x" * (kernel_executes or user_executes)
+
+
+def _access_with_user(entry: int, level: int, inherited: int) -> str:
+    """As `_access`, with "u" before it where EL0 may read, or may execute what it may not read (Arm ARM, D8.4)."""
+    access = _access(entry, level, inherited)
+    return "u" + access if access and entry & _EL0 and not inherited & _EL0_TABLE else access

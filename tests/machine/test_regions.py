@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Regions of memory against translations one by one, which test_mmu.py compares with the CPU's own."""
 
+import itertools
 import struct
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from armprobe import machine
 from armprobe.machine import MachineError, board, regions
 from armprobe.machine.mmu import PAGE, TranslationFault, TranslationRegisters, translate
-from armprobe.machine.regions import TOP, Region, region_at, without_translation
+from armprobe.machine.regions import TOP, Region, mapped_regions, region_at, without_translation
 
 guest = machine.load("demo", memory="16M")
 
@@ -150,6 +151,43 @@ def test_without_translation_it_is_the_board() -> None:
     pieces = without_translation(guest.bus)
     assert pieces == [region_at(guest.bus, by, piece.start) for piece in pieces]
     assert [pieces[0].start, *(piece.end for piece in pieces)] == [*(piece.start for piece in pieces), TOP]
+
+
+@settings(deadline=None, max_examples=50, phases=[Phase.explicit, Phase.generate])
+@given(st.tuples(tables, tables, tables, tables, tables))
+def test_the_list_of_all_that_is_mapped(rows: tuple[list[Row], ...]) -> None:
+    """It has each address that a translation has, with the same access, and no other."""
+    for (level, table), each in zip(((k, t) for k, ts in TABLES.items() for t in ts), rows, strict=True):
+        write(level, table, each)
+    by = registers(TABLES[1][0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "_MOST_SPANS", 2000)  # tables that lead to one another map more than can be looked at
+        found, complete = mapped_regions(guest.bus, by)
+    end = TOP if complete or not found else found[-1].end
+    ends = [0, *(end for region in found for end in (region.start, region.end)), end]
+    gaps = [Region(start, end, "", "") for start, end in zip(ends[::2], ends[1::2], strict=True) if start < end]
+    assert len(gaps) + len(found) == len({region.start for region in (*gaps, *found)})
+    for region in (*found, *gaps)[:50]:
+        for at in itertools.islice(places(region), 20):
+            user = region.access.startswith("u")
+            assert what(by, at) == (region.access.removeprefix("u"), region.name)
+            assert not region.access or translate(by, guest.bus.read_u64, at).user == user
+
+
+def test_the_list_of_all_that_is_mapped_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that lead to one another, with pages in turn mapped and not: 2**27 in each half."""
+    monkeypatch.setattr(regions, "_MOST_SPANS", 3000)
+    top, middle, last = TABLES[1][0], TABLES[2][0], TABLES[3][0]
+    guest.bus.write(top, struct.pack("<512Q", *[middle | 3] * 512))
+    guest.bus.write(middle, struct.pack("<512Q", *[last | 3] * 512))
+    guest.bus.write(last, struct.pack("<512Q", *[board.RAM_BASE | 3, 0] * 256))
+    found, complete = mapped_regions(guest.bus, registers(top))
+    assert not complete
+    assert found == [Region(at * PAGE, (at + 1) * PAGE, "rwx", "RAM") for at in range(0, 3000, 2)]
+    assert mapped_regions(guest.bus, registers(top, sctlr=0)) == (
+        [region for region in without_translation(guest.bus) if region.access],
+        True,
+    )
 
 
 @pytest.mark.parametrize("tcr", [1 << 7 | 1 << 23, 1 << 14 | 1 << 30, 0])
