@@ -312,6 +312,15 @@ class Session:
         """What the guest has at a virtual address, its page tables being as they are."""
         return self._call(self.machine.memory.region, address)
 
+    @property
+    def memory_size(self) -> int:
+        """Bytes of RAM."""
+        return self.machine.ram.size
+
+    def mapped_memory(self) -> Sequence[Region]:
+        """RAM and devices by virtual address."""
+        return self._call(self.machine.memory.mapped)[0]
+
     def untranslated_memory(self) -> Sequence[Region]:
         """RAM, devices and gaps by physical address; none once the guest's MMU is on."""
         return self._call(self.machine.memory.untranslated)

@@ -163,6 +163,13 @@ class Target(Protocol):
     def memory_region(self, address: int) -> Region:
         """What `address` is in, at this moment."""
 
+    @property
+    def memory_size(self) -> int:
+        """Bytes of RAM."""
+
+    def mapped_memory(self) -> Sequence[Region]:
+        """RAM and devices that virtual addresses lead to at this moment, in order; of very many some are left out."""
+
     def untranslated_memory(self) -> Sequence[Region]:
         """All of the address space while the guest's MMU is off, in order; nothing once it is on."""
 

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""vFile: reading the program's file, and no other (GDB manual, "Host I/O Packets").
+"""vFile: reading the program's file and what the guest maps, and no other (GDB manual, "Host I/O Packets").
 
-No file of the host's is opened here: what is read is what the target gives, under the name that the target gives it.
+No file of the host's is opened here: what is read is what the target gives, the program under the name that the target
+gives it.
 """
 
 import struct
 from collections.abc import Callable
+from functools import partial
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
+from armprobe.stub.process_maps import FILES
 from armprobe.stub.target import TargetError
 from armprobe.stub.wire import hex_text, names_the_thread, number, split
 
@@ -39,18 +42,26 @@ def _set_file_system(connection: Connection, process: bytes) -> bytes:
     return b"F0" if names_the_thread(process) else _failed(_ENOENT)
 
 
+def _text(connection: Connection, path: str) -> bytes:
+    return FILES[path](connection.target).encode()
+
+
 def _open(connection: Connection, fields: bytes) -> bytes:
     name, *numbers = split(fields, b",", 3)
     path, (flags, _) = hex_text(name), map(number, numbers)
     file = connection.target.exec_file
-    if file is None or path != file.name:
+    if path in FILES:
+        read: Callable[[], bytes] = partial(_text, connection, path)
+    elif file is not None and path == file.name:
+        read = file.read
+    else:
         return _failed(_ENOENT)
     if flags:  # 0 is to read; all others are to write, or to make a file
         return _failed(_EROFS)
     if len(connection.files) >= _MOST_OPEN:
         return _failed(_EMFILE)
     try:
-        content = file.read()
+        content = read()
     except TargetError:
         return _failed(_EIO)
     descriptor = min(set(range(_MOST_OPEN)) - connection.files.keys())

@@ -97,6 +97,11 @@ class FakeTarget:
             raise TargetError(14, f"there is no memory at 0x{address:x}")
         return address - BASE
 
+    memory_size = SIZE
+
+    def mapped_memory(self) -> list[Region]:
+        return [region for region in self.regions if region.access]
+
     def memory_region(self, address: int) -> Region:
         return next(region for region in self.regions if address < region.end)
 

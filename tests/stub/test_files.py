@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from armprobe.machine.regions import TOP, Region
 from armprobe.stub import ExecFile, Server, TargetError
 from armprobe.stub.framing import PACKET_SIZE
 
 from .client import Client, framed
-from .fake import FakeTarget
+from .fake import SIZE, FakeTarget
 
 NAME = "/armprobe/a guest.elf"
 CONTENT = bytes(range(256)) * 1024 + b"the end"  # 256 KiB of everything that needs escaping, and of what does not
@@ -184,3 +185,40 @@ def test_whatever_is_asked_the_file_stays_there(server: Server, requests: list[b
         assert client.ask(opening()) == b"F0"
         assert read(client, 0, 7, len(CONTENT) - 7) == b"the end"
         assert client.ask(b"D") == b"OK"
+
+
+def test_what_is_mapped(client: Client, target: FakeTarget, reads: list[int]) -> None:
+    """/proc/PID/maps and smaps as proc(5) has them: in smaps RAM only, since gdb's gcore reads what is there."""
+    target.regions = [Region(0x1000, 0x3000, "urx", "RAM"), Region(TOP - 0x4000, TOP, "rw", "RAM")]
+    target.regions.insert(1, Region(0x9000, 0xA000, "rw", "pl011"))
+    content = {}
+    for name in ("maps", "smaps"):
+        assert client.ask(opening(f"/proc/1/{name}")) == b"F0"
+        content[name] = read(client, 0, 0x10000, 0).decode().splitlines()
+        assert client.ask(b"vFile:close:0") == b"F0"
+    assert content["maps"] == [
+        "0000000000001000-0000000000003000 r-xp 00000000 00:00 0 [RAM]",
+        "0000000000009000-000000000000a000 rw-p 00000000 00:00 0 [pl011]",
+        "ffffffffffffc000-fffffffffffff000 rw-p 00000000 00:00 0 [RAM]",  # gdb reads no number above 64 bits
+    ]
+    assert content["smaps"] == [content["maps"][at].removesuffix(" [RAM]") for at in (0, 2)]
+    for name in ("/proc/2/maps", "/proc/1/mem", "/proc/self/maps"):
+        assert client.ask(opening(name)) == ENOENT
+    assert client.ask(opening("/proc/1/maps", O_WRONLY)) == EROFS
+    assert reads == []
+
+
+def test_a_core_file_has_a_bounded_size(client: Client, target: FakeTarget, reads: list[int]) -> None:
+    """A guest may map its memory any number of times. What the kernel's half maps comes first."""
+    many = [Region(at * SIZE, (at + 1) * SIZE, "ur", "RAM") for at in range(1000)]
+    kernel = Region(TOP >> 1, (TOP >> 1) + SIZE, "rw", "RAM")
+    huge = Region(1 << 48, 1 << 60, "rw", "RAM")
+    target.regions = [*many, huge, kernel]
+    assert client.ask(opening("/proc/1/smaps")) == b"F0"
+    lines = read(client, 0, 0x10000, 0).decode().splitlines()
+    ranges = [[int(each, 16) for each in line.split()[0].split("-")] for line in lines]
+    assert sum(end - start for start, end in ranges) <= 2 * target.memory_size
+    assert [kernel.start, kernel.end] in ranges
+    assert len(ranges) == 2
+    assert target.shown.startswith("a core file gets 2 of the 1,002 regions")
+    assert reads == []
