@@ -15,7 +15,8 @@ setup(
     packages=[f"armprobe.{folder}" for folder in FOLDERS],
     package_dir={f"armprobe.{folder}": folder.replace(".", "/") for folder in FOLDERS},
     package_data={
-        "armprobe.machine": ["py.typed", "../guests/demo/demo.elf"],
+        # The sources are for debuggers, which show them beside what runs.
+        "armprobe.machine": ["py.typed", "../guests/demo/demo.elf", "../guests/demo/*/*.[chS]"],
         "armprobe.probes": ["py.typed"],
         "armprobe.stub": ["py.typed"],
         "armprobe.commands": ["py.typed", "../gdbinit"],

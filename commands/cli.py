@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe.machine import MachineError, host_files
+from armprobe.machine.loaders import DEMO
 from armprobe.machine.snapshot_file import is_snapshot
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES, ProbeError
 from armprobe.stub import Server, StubError, serve
@@ -254,6 +255,8 @@ def _gdb(session: Session, options: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="armprobe-") as folder,
     ):
         command = [debugger, "--quiet", "-x", str(GDBINIT)]
+        # guests/demo is where the demo kernel's debug information has its sources (its Makefile, MAP).
+        command += ["-ex", f"set substitute-path guests/demo {shlex.quote(str(DEMO.parent))}"]
         if (symbols := _symbol_path(session, Path(folder))) is not None:
             command += ["-ex", f"file {shlex.quote(str(symbols))}"]
         command += ["-ex", f"target remote {session.stub_address.removeprefix('unix:')}"]
