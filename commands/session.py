@@ -10,20 +10,18 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from armprobe.machine import (
     DEFAULT_MEMORY,
     Machine,
     MachineError,
-    NothingThere,
     Owner,
     Stop,
     StopReason,
     WatchHit,
     load,
 )
-from armprobe.machine.frame import Frame
 from armprobe.machine.regions import Region
 from armprobe.machine.symbol_file import SymbolFile
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
@@ -31,16 +29,16 @@ from armprobe.probes import Kprobes, Probe, ProbeError
 from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetError
 
 from .console_text import ConsoleLines, ConsoleText
+from .debugger_breakpoints import DebuggerBreakpoints
 from .errors import CommandError
 from .registry import Registry
 from .scene import GuestScene
-from .stop_event import WATCH_KINDS, stop_event
+from .stop_event import stop_event
 from .tracing import Tracing
 
 T = TypeVar("T")
 _SIGTRAP = 5  # GDB's number (gdb/signals.def)
-_EFAULT, _EINVAL, _EBUSY, _E2BIG = 14, 22, 16, 7
-_MOST_LEFT: Final = 100  # breakpoints that debuggers leave in
+_EFAULT, _EINVAL, _EBUSY = 14, 22, 16
 
 
 class Session:
@@ -86,10 +84,8 @@ class Session:
         self._over_watched = False  # whether the step is over an access that a watchpoint has stopped before
         self._range: tuple[int, int] | None = None  # of the last step
         self.lends_files = False  # whether a debugger's files are the guest's to ask for
-        # With what removes each, and what decides whether it stops; None for watchpoints.
-        self._breaks: dict[tuple[BreakKind, int, int], tuple[Callable[[], None], Decide | None]] = {}
-        self._persistent: set[tuple[BreakKind, int, int]] = set()
         self._scene = GuestScene(self.machine, self.kprobes)
+        self._breaks = DebuggerBreakpoints(self.machine, self._scene)
         self._tracing = Tracing(self.machine, self.kprobes, self._scene)
         self._idle = threading.Event()
         self._idle.set()
@@ -241,8 +237,7 @@ class Session:
         """Take control back; the debugger's breakpoints go, and a guest that ran before runs again."""
         self._owner.interrupt()
         self._idle.wait()
-        for key in self._breaks.keys() - self._persistent:
-            self.remove(*key)
+        self._call(self._breaks.debugger_left)
         self._call(self._let_go)  # not in the middle of a command of the debugger's
         self.notify("gdb detached\n")
         if self._was_running:
@@ -255,8 +250,7 @@ class Session:
         """Put the guest back to its start, with no probes."""
         self._owner.interrupt()
         self._idle.wait()
-        for key in list(self._persistent):
-            self.remove(*key)
+        self._call(self._breaks.remove_left)
         self._call(self._put_back)
 
     def restart(self) -> StopEvent:
@@ -333,40 +327,11 @@ class Session:
         self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False
     ) -> None:
         """A breakpoint or watchpoint of the debugger's, in place of one that a debugger before it has left."""
-        key = kind, address, length
-        self.remove(*key)
-        if persistent and len(self._persistent) >= _MOST_LEFT:
-            raise TargetError(_E2BIG, f"{_MOST_LEFT} breakpoints outlast their debuggers already: `kill` ends them")
-        machine = self.machine
-        if kind in WATCH_KINDS:
-            undo = self._call(self._watch, WATCH_KINDS[kind], address, length)
-        elif decide is None:
-            self._call(machine.breakpoints.add, address)
-            undo = functools.partial(machine.breakpoints.remove, address)
-        else:
-            scene, decides = self._scene, decide
-            asked: Callable[[Frame], bool] = lambda frame: decides(scene)  # noqa: E731
-            self._call(machine.conditional_breakpoints.add, address, asked)
-            undo = functools.partial(machine.conditional_breakpoints.remove, address, asked)
-        self._breaks[key] = undo, None if kind in WATCH_KINDS else decide or (lambda _: True)
-        if persistent:
-            self._persistent.add(key)
-
-    def _watch(self, kind: str, address: int, length: int) -> Callable[[], None]:
-        """Watch memory; what undoes that. Where there is none, as behind a null pointer, nothing can be accessed."""
-        try:
-            self.machine.watchpoints.add(kind, address, length)
-        except NothingThere:
-            return lambda: None
-        return functools.partial(self.machine.watchpoints.remove, kind, address, length)
+        self._call(self._breaks.insert, (kind, address, length), decide, persistent)
 
     def remove(self, kind: BreakKind, address: int, length: int) -> None:
         """Undo `insert`; removing what is not there does nothing."""
-        key = kind, address, length
-        known = self._breaks.pop(key, None)
-        if known is not None:
-            self._persistent.discard(key)
-            self._call(known[0])
+        self._call(self._breaks.remove, (kind, address, length))
 
     def trace(
         self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
@@ -403,7 +368,7 @@ class Session:
             self.stop = Stop(StopReason.HOST_CALL, pc, detail=call)
         elif stepped:
             self.stop = Stop(StopReason.INSTRUCTIONS, pc)
-        elif self._stepping and self._call(self._breaks_here):
+        elif self._stepping and self._call(self._breaks.stop_here):
             self.stop = Stop(StopReason.BREAKPOINT, pc)
         else:
             self.resume(self._stepping, self._range, done)
@@ -413,15 +378,9 @@ class Session:
     def _run_on(self) -> Stop:
         """Run, unless there is a breakpoint of the debugger's right here: it takes out those that it does not want to
         hit again, and steps over them, before it goes on."""
-        if self._breaks_here():
+        if self._breaks.stop_here():
             return Stop(StopReason.BREAKPOINT, self.machine.registers.pc)
         return self.machine.run()
-
-    def _breaks_here(self) -> bool:
-        """Whether a breakpoint of the debugger's is to stop the guest where it is."""
-        pc = self.machine.registers.pc
-        here = [decide for (_, address, _), (_, decide) in self._breaks.items() if decide and address == pc]
-        return any([decide(self._scene) for decide in here])
 
     def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None], brief: bool = False) -> None:
         self._idle.clear()
