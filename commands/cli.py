@@ -22,7 +22,7 @@ from armprobe.machine import MachineError, host_files
 from armprobe.machine.loaders import DEMO
 from armprobe.machine.snapshot_file import is_snapshot
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES, ProbeError
-from armprobe.stub import Server, StubError, serve
+from armprobe.stub import PRIVATE, Server, StubError, serve
 
 from . import bug_2015, demo, linux
 from .all import registry as all_commands
@@ -100,7 +100,14 @@ def _parser(verb: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--listen",
         metavar="ADDRESS",
-        help=f"of the GDB stub: HOST:PORT (port 0: any free one), unix:PATH, or none (default: {LISTEN})",
+        help="of the GDB stub: HOST:PORT (port 0: any free one), unix:PATH, private (a unix socket in a folder of its "
+        f"own) or none (default: {PRIVATE if verb == 'gdb' else LISTEN})",
+    )
+    parser.add_argument(
+        "--trust-tcp",
+        action="store_true",
+        help="let debuggers that come over TCP use the commands that touch this computer's files, too; those of your "
+        "own on a unix socket always may",
     )
     return parser
 
@@ -186,16 +193,16 @@ def _drive(verb: str, options: argparse.Namespace, session: Session) -> int:
     repl = Repl(session, session.registry)
     if verb == "script":
         lines = list(io.StringIO(host_files.read_text(options.file, _LONGEST_SCRIPT)))
-        with _listening(session, options.listen, default=None):
+        with _listening(session, options, default=None):
             return repl.run_lines(lines)
     if options.commands:
-        with _listening(session, options.listen, default=None):
+        with _listening(session, options, default=None):
             return repl.run_lines(options.commands)
     if verb == "serve":
         return _serve(session, options)
     if verb == "gdb":
         return _gdb(session, options)
-    with _listening(session, options.listen, default=LISTEN):
+    with _listening(session, options, default=LISTEN):
         session.show_console()
         if sys.stdin.isatty():
             say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {_gdb_hint(session)}\n")
@@ -208,11 +215,11 @@ class _NotListening:
     def __exit__(self, *_: object) -> None: ...
 
 
-def _listening(session: Session, address: str | None, default: str | None) -> Server | _NotListening:
-    wanted = address or default
+def _listening(session: Session, options: argparse.Namespace, default: str | None) -> Server | _NotListening:
+    wanted = options.listen or default
     if wanted is None or wanted == "none":
         return _NotListening()
-    server = serve(session, wanted)
+    server = serve(session, wanted, trust_tcp=options.trust_tcp)
     session.stub_address = server.address
     return server
 
@@ -224,7 +231,7 @@ def _gdb_hint(session: Session) -> str:
 
 
 def _serve(session: Session, options: argparse.Namespace) -> int:
-    with _listening(session, options.listen, default=LISTEN):
+    with _listening(session, options, default=LISTEN):
         lines = Lines(say)
         lines.add(f"armprobe: {session.name}; {_gdb_hint(session)}; Ctrl-C ends\n", None)
         ended = threading.Event()
@@ -251,7 +258,7 @@ def _gdb(session: Session, options: argparse.Namespace) -> int:
     if debugger is None:
         raise CommandError("gdb-multiarch is not installed (Debian: apt-get install gdb-multiarch)")
     with (
-        _listening(session, options.listen, default="127.0.0.1:0"),
+        _listening(session, options, default=PRIVATE),
         tempfile.TemporaryDirectory(prefix="armprobe-") as folder,
     ):
         command = [debugger, "--quiet", "-x", str(GDBINIT)]
@@ -261,6 +268,8 @@ def _gdb(session: Session, options: argparse.Namespace) -> int:
             command += ["-ex", f"file {shlex.quote(str(symbols))}"]
         command += ["-ex", f"target remote {session.stub_address.removeprefix('unix:')}"]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is gdb's
+        for number in (signal.SIGTERM, signal.SIGHUP):  # or the folders would stay
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
         return subprocess.run(
             command,
             env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine import MachineError
 from armprobe.probes import ERAS, POINT_RELEASES, Decoded, ProbeError, Verdict, decode, find_era, is_pattern
 
+from .authority import Host
 from .errors import CommandError
 from .instructions import Code, disassembled, read_code
 from .places import complete_symbol, matching_functions, number_of_address
@@ -40,20 +41,28 @@ def _eras(session: Session, arguments: Arguments) -> list[str]:
 
 def _decode(session: Session, arguments: Arguments, out: Out) -> None:
     what, eras = arguments.what, _eras(session, arguments)
-    if what[:1].isdigit():
-        _decode_word(_number(what), eras, out)
-    elif what.partition("+")[0] in session.machine.symbols:
+    if isinstance(what, int):
+        _decode_word(what, eras, out)
+    elif isinstance(what, str):
         for era in eras:
             _decode_function(session, what, era, out)
     elif os.path.exists(what):  # Path.exists raises for names that no file can have
-        code = read_code(Path(what))
+        code = read_code(what)
         for era in eras:
-            _decode_file(what, code, era, out)
+            _decode_file(str(what), code, era, out)
     else:
-        reason = _refusal(session, what)
-        if re.fullmatch("[0-9a-fA-F]{8}", what):
+        reason = _refusal(session, str(what))
+        if re.fullmatch("[0-9a-fA-F]{8}", str(what)):
             reason += f" (the instruction is 0x{what})"
-        raise CommandError(f"{reason}; nor is there a file of that name" if reason else f"nothing is known of {what!r}")
+        nothing = f"nothing is known of {str(what)!r}"
+        raise CommandError(f"{reason}; nor is there a file of that name" if reason else nothing)
+
+
+def _subject(session: Session, word: str) -> int | str | Path:
+    """What is to be decoded: an instruction, a place in the guest, or else a file."""
+    if word[:1].isdigit():
+        return _number(word)
+    return word if word.partition("+")[0] in session.machine.symbols else Path(word)
 
 
 def _number(word: str) -> int:
@@ -241,7 +250,13 @@ COMMANDS = (
         "Of a function every instruction is shown, with what the kernel says of its place too; of a file (an ELF\n"
         "object, or raw instructions) the numbers, and what is refused.",
         (
-            Arg("what", "an instruction as a number, SYMBOL, SYMBOL+0x10 or a file", complete=complete_symbol),
+            Arg(
+                "what",
+                "an instruction as a number, SYMBOL, SYMBOL+0x10 or a file",
+                type=_subject,
+                host=Host.READS_FILES,
+                complete=complete_symbol,
+            ),
             _ERA,
         ),
         _decode,

@@ -84,7 +84,7 @@ class GdbSession:
         """Start gdb and connect it.
 
         where: the address of a stub, "host:port" or "unix:/path", which must be listening; or a target, such as an
-        `armprobe.commands.Session`, to serve on a free port of the loopback for as long as this lasts.
+        `armprobe.commands.Session`, to serve on a private unix socket for as long as this lasts.
         gdb: its name or path. extended: connect by ``target extended-remote``. gdbinit: what it is to source, if
         anything. timeout: seconds each operation may take.
 
@@ -118,7 +118,7 @@ class GdbSession:
         self._io = _Io(self._process.stdin, self._process.stdout, None, 1e-6)
         try:
             if not isinstance(where, str):
-                self._server = serve(where, "127.0.0.1:0")
+                self._server = serve(where)
                 where = self._server.address
             # No prompts, no folded lines, and no 15 seconds of further attempts at an address where nobody listens.
             for setting in ("mi-async on", "height 0", "width 0", "tcp auto-retry off"):

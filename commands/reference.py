@@ -37,6 +37,8 @@ def _command(command: Command) -> str:
         lines += ["", "| | |", "|---|---|", *map(_argument, command.args)]
     if command.aliases:
         lines += ["", f"Also: {', '.join(f'`{alias}`' for alias in command.aliases)}."]
+    if command.touches:
+        lines += ["", command.touches.replace("docs/security.md", "[security.md](security.md)")]
     if command.gdb_name != command.name:
         lines += ["", f"In gdb: `{command.gdb_name or f'monitor {command.name}'}`."]
     if command.gdb_info:

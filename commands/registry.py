@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import groupby
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from .authority import ANYTHING, Host, described, require
 from .errors import CommandError
 
 log = logging.getLogger("armprobe.commands")
@@ -48,6 +50,11 @@ def integer(session: Any, word: str) -> int:
         raise CommandError(f"{word!r} is not a number: write it in decimal, or in hexadecimal after 0x") from None
 
 
+def path(session: Any, word: str) -> Path:
+    """A file of the host's. An argument of this type says in `host` what is done with it."""
+    return Path(word)
+
+
 @dataclass(frozen=True)
 class Arg:
     """An argument found by its position.
@@ -59,11 +66,13 @@ class Arg:
     rest: takes what is left of the line verbatim, quotes included, as one word. Must be the last.
     choices: the only words allowed, if any are named.
     complete: candidates from (session, the word so far); those that do not begin with that word are dropped.
+    host: what of the host the command touches if the value is a `Path`; it is refused to clients who may not.
     """
 
     name: str
     help: str
     type: Convert = text
+    host: Host = Host.NOTHING
     optional: bool = False
     many: bool = False
     rest: bool = False
@@ -93,6 +102,7 @@ class Option:
     name: str
     help: str
     type: Convert = text
+    host: Host = Host.NOTHING
     many: bool = False
     choices: tuple[str, ...] = ()
     complete: Complete | None = None
@@ -146,6 +156,7 @@ class Command:
     gdb_info: what gdb's own ``info`` also has it under.
     changes_state: it may change the guest's registers, memory or place, so gdb must drop what it has cached.
     repeat: an empty line in the REPL runs it again, as gdb does after ``stepi``.
+    host: what of the host it touches whatever its arguments are, and is refused for to clients who may not.
     """
 
     name: str
@@ -158,6 +169,7 @@ class Command:
     gdb_info: str = ""
     changes_state: bool = False
     repeat: bool = False
+    host: Host = Host.NOTHING
 
     def __post_init__(self) -> None:
         """Raises ValueError for a declaration no line could be parsed by."""
@@ -195,6 +207,14 @@ class Command:
         return " ".join([self.name, *(arg.usage for arg in self.args)])
 
     @property
+    def touches(self) -> str:
+        """What of the host it can touch, in a sentence; empty if nothing."""
+        host = self.host
+        for arg in self.args:
+            host |= Host.NOTHING if isinstance(arg, Clause) else arg.host
+        return f"It {described(host)}, and so is not for every debugger (docs/security.md)." if host else ""
+
+    @property
     def gdb_name(self) -> str:
         """The name of its native gdb command; empty if it has none."""
         return self.gdb if isinstance(self.gdb, str) else self.name if self.gdb else ""
@@ -210,6 +230,8 @@ class Command:
             lines += ["", *(f"  {arg.label:<{width}}  {arg.help}" for arg in self.args)]
         if self.aliases:
             lines += ["", f"Also: {', '.join(self.aliases)}"]
+        if self.touches:
+            lines += ["", self.touches]
         return "\n".join(lines) + "\n"
 
     def parse(self, session: Any, line: str, words: Sequence["Word"]) -> Arguments:
@@ -347,6 +369,7 @@ class Registry:
         words = split(line)
         if words:
             command = self.find(words[0].text)
+            require(command.host, command.name)
             command.run(session, command.parse(session, line, words[1:]), out)
 
     def complete(self, session: Any, line: str) -> list[str]:
@@ -417,7 +440,10 @@ class Registry:
 def _convert(session: Any, arg: Arg | Option, word: str) -> Any:
     if arg.choices and word not in arg.choices:
         raise CommandError(f"{arg.label} cannot be {word!r}: choose from {', '.join(arg.choices)}")
-    return arg.type(session, word)
+    value = arg.type(session, word)
+    if isinstance(value, Path):
+        require(arg.host or ANYTHING, f"{arg.label} would be the file {word!r}: this")
+    return value
 
 
 def _convert_option(session: Any, option: Option, value: str) -> Any:

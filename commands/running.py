@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Stop, StopReason, host_files
 
+from .authority import Host
 from .errors import CommandError
 from .places import complete_symbol, place
-from .registry import Arg, Arguments, Command, Option, Out, integer
+from .registry import Arg, Arguments, Command, Option, Out, integer, path
 
 if TYPE_CHECKING:
     from .session import Session
@@ -89,7 +90,7 @@ def _semihosting(session: Session, arguments: Arguments, out: Out) -> None:
     if session.machine.semihosting is None:
         raise CommandError("semihosting is for bare-metal programs: a Linux guest has its own files")
     if arguments.files is not None:
-        session.lends_files = arguments.files == "gdb"
+        session.lend_files(arguments.files == "gdb")
     lends = "those of the gdb that is attached" if session.lends_files else "none; files=gdb lends it those of gdb"
     out(f"the guest's files are {lends}\n")
 
@@ -161,7 +162,8 @@ COMMANDS = (
         "Say which files a bare-metal program has, or give it those of the gdb that is attached.\n"
         "With files=gdb, what the program asks of files by semihosting gdb does on its side, with its user's rights\n"
         "and in its working directory: the program can read, change and delete files. What it asks of the console\n"
-        "and the time, and its exit, need no such leave.",
+        "and the time, and its exit, need no such leave. What is said here in gdb holds until that gdb lets go of the\n"
+        "guest.",
         (Option("files", "whose files the guest may use", choices=("gdb", "none")),),
         _semihosting,
         group=GROUP,
@@ -171,12 +173,21 @@ COMMANDS = (
         "Save the whole machine to a file, to go on from it later.\n"
         "An older snapshot of that name is replaced; any other file only with the word force.",
         (
-            Arg("file", "the file to write"),
+            Arg("file", "the file to write", type=path, host=Host.WRITES_FILES),
             Arg("force", "replace a file that is no snapshot", optional=True, choices=("force",)),
         ),
         _save,
         group=GROUP,
         gdb="guest-save",
     ),
-    Command("quit", "Leave armprobe; the guest is gone.", (), _quit, aliases=("exit",), group=GROUP, gdb=False),
+    Command(
+        "quit",
+        "Leave armprobe; the guest is gone.",
+        (),
+        _quit,
+        aliases=("exit",),
+        group=GROUP,
+        gdb=False,
+        host=Host.PROCESSES,
+    ),
 )

@@ -28,6 +28,7 @@ from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Kprobes, Probe, ProbeError
 from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetError
 
+from .authority import Client, acting_for, client
 from .console_text import ConsoleLines, ConsoleText
 from .debugger_breakpoints import DebuggerBreakpoints
 from .errors import CommandError
@@ -83,7 +84,11 @@ class Session:
         self._stepping = False
         self._over_watched = False  # whether the step is over an access that a watchpoint has stopped before
         self._range: tuple[int, int] | None = None  # of the last step
-        self.lends_files = False  # whether a debugger's files are the guest's to ask for
+        self._control = threading.Lock()  # held while a debugger is in control
+        self._debugger = Client.OTHER  # who it is
+        # Whether a debugger's files are the guest's to ask for: as said here, and by the debugger itself.
+        self._lends_files = False
+        self._debugger_lends: bool | None = None
         self._scene = GuestScene(self.machine, self.kprobes)
         self._breaks = DebuggerBreakpoints(self.machine, self._scene)
         self._tracing = Tracing(self.machine, self.kprobes, self._scene)
@@ -112,12 +117,12 @@ class Session:
 
     def execute(self, line: str, out: Callable[[str], None]) -> None:
         """As `run`, with the output handed to `out` piece by piece."""
-        self._owner.call(self._execute, line, out)
+        self._owner.call(self._execute, Client.LOCAL, line, out)
 
-    def _execute(self, line: str, out: Callable[[str], None]) -> None:
+    def _execute(self, client: Client, line: str, out: Callable[[str], None]) -> None:
         """On the owner's thread."""
         try:
-            with self._owner.interruptible():
+            with self._owner.interruptible(), acting_for(client):
                 self.registry.run(self, line, out)
         except (MachineError, ProbeError) as error:
             raise CommandError(str(error)) from error
@@ -165,6 +170,18 @@ class Session:
         ours = error.__traceback__
         lines = traceback.format_exception(type(error), error, ours and ours.tb_next)  # from the handler on
         self.notify(f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}")
+
+    @property
+    def lends_files(self) -> bool:
+        """Whether the guest may ask for the files of the debugger that is in control."""
+        return self._lends_files if self._debugger_lends is None else self._debugger_lends
+
+    def lend_files(self, lends: bool) -> None:
+        """Say so: a debugger for itself, anyone else for all that come."""
+        if client() is Client.LOCAL:
+            self._lends_files = lends
+        else:
+            self._debugger_lends = lends
 
     @property
     def controlled(self) -> bool:
@@ -224,8 +241,11 @@ class Session:
         name = re.sub(r"[^\w.+-]", "_", Path(self.name).name.removesuffix(".elf"), flags=re.ASCII)
         return ExecFile(f"/armprobe/{name}.elf", functools.partial(self._call, self._symbol_file.read))
 
-    def attach(self) -> StopEvent:
+    def attach(self, trusted: bool = False) -> StopEvent:
         """Give control to a debugger, the guest stopped."""
+        if not self._control.acquire(blocking=False):
+            raise TargetError(_EBUSY, "another debugger is in control of this machine: detach it first")
+        self._debugger = Client.TRUSTED if trusted else Client.OTHER
         self._was_running = self._owner.running
         self._controlled = True
         self._owner.interrupt()
@@ -244,7 +264,8 @@ class Session:
             self._start(functools.partial(self._tracing.run, self.machine.run), lambda _: None)
 
     def _let_go(self) -> None:
-        self._controlled = False
+        self._controlled, self._debugger_lends = False, None
+        self._control.release()
 
     def kill(self) -> None:
         """Put the guest back to its start, with no probes."""
@@ -414,7 +435,7 @@ class Session:
         def work() -> None:
             if not self._controlled:
                 raise CommandError("the debugger has let go of the guest")
-            self._execute(line, out)
+            self._execute(self._debugger, line, out)
 
         try:
             self._owner.call(work)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The GDB remote serial protocol: lets gdb and lldb attach to a machine that satisfies `Target`."""
 
+from .address import PRIVATE
 from .errors import StubError
 from .target import BreakKind, Decide, ExecFile, ProbeHit, Scene, StopEvent, Target, TargetError
 from .transport import Server, serve
 
 __all__ = [
+    "PRIVATE",
     "BreakKind",
     "Decide",
     "ExecFile",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where a server listens: addresses as users write them, and the listening sockets they stand for."""
+"""Where a server listens: addresses as users write them, the listening sockets they stand for, and whose they are."""
 
 import errno
 import ipaddress
@@ -8,24 +8,63 @@ import os
 import re
 import socket
 import stat
+import struct
+import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 
 from .errors import StubError
 
 log = logging.getLogger("armprobe.stub")
 
 LOOPBACK = "127.0.0.1"
+PRIVATE = "private"
+"""A unix socket that only this user can connect to, in a folder of its own, which goes with it."""
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: process, user, group
+_LONGEST_PARENT = 80  # bytes: a socket's path may have 107 (unix(7)), and ours adds "/armprobe-abcdefgh/stub"
 _TCP = re.compile(r"(?:(?P<host>[^:\[\]]*)|\[(?P<host6>[^\[\]]+)\]):(?P<port>[0-9]{1,5})")
 
 
-def listen(address: str) -> socket.socket:
-    """Listen on "HOST:PORT", "[HOST6]:PORT" or "unix:/path".
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket."""
+
+    socket: socket.socket
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    """The one that was made for it."""
+
+    @property
+    def address(self) -> str:
+        """The address it really has, as clients are told it."""
+        name = self.socket.getsockname()
+        if self.socket.family == socket.AF_UNIX:
+            return f"unix:{name}"
+        return f"[{name[0]}]:{name[1]}" if self.socket.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket's file and folder if it has them."""
+        path = self.socket.getsockname() if self.socket.family == socket.AF_UNIX else None
+        self.socket.close()
+        if path:
+            with suppress(OSError):
+                os.unlink(path)
+        if self.folder:
+            self.folder.cleanup()
+
+
+def listen(address: str) -> Listener:
+    """Listen on "HOST:PORT", "[HOST6]:PORT", "unix:/path" or "private".
 
     Port 0 means any that is free. An empty host, and "localhost", are 127.0.0.1: who wants to be reached from elsewhere
-    names an address of this computer's, "0.0.0.0" for all. Raises `StubError`.
+    names an address of this computer's, "0.0.0.0" for all. "private" is a unix socket in a folder of its own, which
+    only this user can enter. Raises `StubError`.
     """
     try:
-        return _listen_unix(address.removeprefix("unix:")) if address.startswith("unix:") else _listen_tcp(address)
+        if address == PRIVATE:
+            return _listen_privately()
+        if address.startswith("unix:"):
+            return Listener(_listen_unix(address.removeprefix("unix:")))
+        return Listener(_listen_tcp(address))
     except (OSError, UnicodeError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise StubError(f"{address} is in use: stop what listens there, or listen elsewhere") from None
@@ -33,23 +72,27 @@ def listen(address: str) -> socket.socket:
         raise StubError(f"cannot listen on {address}: {reason}") from None
 
 
-def written(listener: socket.socket) -> str:
-    """The address a listening socket really has, as clients are told it."""
-    name = listener.getsockname()
-    if listener.family == socket.AF_UNIX:
-        return f"unix:{name}"
-    return f"[{name[0]}]:{name[1]}" if listener.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+def same_user(connected: socket.socket) -> bool:
+    """Whether the process at the other end is known to be this user's, or root's: by its socket (unix(7), SO_PEERCRED),
+    which for TCP the system does not say."""
+    if connected.family != socket.AF_UNIX:
+        return False
+    _, user, _ = _CREDENTIALS.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return user in (0, os.geteuid())
 
 
-def forget(listener: socket.socket) -> None:
-    """Close a listening socket, and remove its file if it has one."""
-    path = listener.getsockname() if listener.family == socket.AF_UNIX else None
+def _listen_privately() -> Listener:
+    """In the user's own folder for such things (XDG Base Directory Specification), or where temporary files are."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    # After su or sudo it may be another user's, who could put something else in the place of ours.
     with suppress(OSError):
-        listener.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits in accept, which close does not
-    listener.close()
-    if path:
-        with suppress(OSError):
-            os.unlink(path)
+        if os.stat(runtime).st_uid != os.geteuid():
+            runtime = ""
+    for parent in (runtime, tempfile.gettempdir(), "/tmp"):
+        if os.path.isdir(parent) and os.access(parent, os.W_OK) and len(os.fsencode(parent)) < _LONGEST_PARENT:
+            folder = tempfile.TemporaryDirectory(prefix="armprobe-", dir=parent)
+            return Listener(_listen_unix(os.path.join(folder.name, "stub")), folder)
+    raise StubError("there is no folder for a private socket: set TMPDIR to one that can be written")
 
 
 def _listen_tcp(address: str) -> socket.socket:
@@ -69,7 +112,7 @@ def _listen_tcp(address: str) -> socket.socket:
         listener.close()
         raise
     if not ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback:
-        log.warning("whoever can reach %s controls the guest: there is no password", written(listener))
+        log.warning("whoever can reach %s controls the guest: there is no password", Listener(listener).address)
     return listener
 
 

@@ -77,7 +77,14 @@ def refusal(message: str) -> bytes:
 class Connection:
     """Everything known of one client. All but `post` is for one thread, the connection's own."""
 
-    def __init__(self, target: Target, registry: Registry, link: Link, experiment: Experiment | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        registry: Registry,
+        link: Link,
+        experiment: Experiment | None = None,
+        trusted: bool = False,
+    ) -> None:
         self.registry = registry
         self.registers = register_table(target.system_registers)
         self.state = State.IDLE
@@ -103,6 +110,7 @@ class Connection:
         self.extended = False
         """Whether the client stays when it lets go of the machine ("!")."""
         self._target = target
+        self._trusted = trusted
         self._link = link
         self._deframer = Deframer()
         self._said: bytearray | None = bytearray()  # before the handshake: what came since the last reply; then None
@@ -170,7 +178,7 @@ class Connection:
     def take_again(self) -> None:
         """Give an extended client control that it has let go of; nothing changes for one that has it."""
         if self._released:
-            self._stop = self._target.attach()
+            self._stop = self._target.attach(self._trusted)
             self._released = False
             self._printed = Output(self.post, self.console)
 
@@ -327,7 +335,7 @@ class Connection:
     def _attach(self) -> bool:
         """Take control of the machine; if that fails, say why in answer to the first packet, and hang up."""
         try:
-            self._stop = self._target.attach()
+            self._stop = self._target.attach(self._trusted)
         except Exception as error:
             log.error("the machine could not be attached to: %s", error)
             self._reply(refusal(str(error)))

@@ -22,7 +22,7 @@ log = logging.getLogger("armprobe.stub")
 
 SILENCE = 10.0  # seconds in which a client must have sent its first packet; a debugger does at once
 _HANDOVER = 0.5  # seconds; the next client may come before the end of the last one has been noticed
-_FAREWELL = 0.5  # seconds for a client to read why it is turned away
+FAREWELL = 0.5  # seconds for a client to read why it is turned away
 _MOST = 256  # clients that wait; of more the ones that came first and still have said nothing are dropped
 _AT_ONCE = 32  # clients accepted before those that are there are listened to again
 _REFUSED = "another debugger is in control of this machine: detach it first"
@@ -176,7 +176,7 @@ class Lobby:
         return True
 
     def _turn_away(self, visitor: _Visitor, why: bytes) -> None:
-        visitor.ready, visitor.leaving, visitor.until = False, True, time.monotonic() + _FAREWELL
+        visitor.ready, visitor.leaving, visitor.until = False, True, time.monotonic() + FAREWELL
         with suppress(OSError):
             visitor.socket.send(why)
             visitor.socket.shutdown(socket.SHUT_WR)

@@ -134,8 +134,11 @@ class Target(Protocol):
     def exec_file(self) -> ExecFile | None:
         """The file of what runs; None if there is none to be had."""
 
-    def attach(self) -> StopEvent:
-        """Stop the machine for a client that takes control; say why it is, or was already, stopped."""
+    def attach(self, trusted: bool) -> StopEvent:
+        """Stop the machine for a client that takes control; say why it is, or was already, stopped.
+
+        trusted: whether its commands may touch what those of the machine's own user may, such as files.
+        """
 
     def detach(self) -> None:
         """End the control that `attach` began: called once for each `attach`, however the client left.

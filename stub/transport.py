@@ -15,7 +15,7 @@ from typing import Self
 from . import address as addresses
 from .connection import Connection, State
 from .features import REGISTRY
-from .lobby import Lobby
+from .lobby import FAREWELL, Lobby
 from .target import Target
 from .tracing import Experiment
 
@@ -28,12 +28,15 @@ _JOIN = 5.0  # seconds
 _PROMPT = 200e-6 if len(os.sched_getaffinity(0)) > 1 else 0.0
 
 
-def serve(target: Target, address: str) -> "Server":
-    """Serve `target` to debuggers at "127.0.0.1:1234", "localhost:0" (any free port) or "unix:/path".
+def serve(target: Target, address: str = addresses.PRIVATE, *, trust_tcp: bool = False) -> "Server":
+    """Serve `target` to debuggers at "127.0.0.1:1234", "localhost:0" (any free port), "unix:/path" or "private".
 
+    A private address is a unix socket in a folder that only this user can enter, both of which go with the server.
+    A debugger's commands may touch the files and processes of this computer if it comes by a unix socket from a process
+    of the same user's or of root's; with `trust_tcp` so may those of any that comes over TCP.
     Returns at once. Raises `StubError` if it cannot listen there.
     """
-    return Server(target, addresses.listen(address))
+    return Server(target, addresses.listen(address), trust_tcp)
 
 
 class Server:
@@ -43,17 +46,18 @@ class Server:
     closed.
     """
 
-    def __init__(self, target: Target, listener: socket.socket) -> None:
-        self.address = addresses.written(listener)
+    def __init__(self, target: Target, listener: addresses.Listener, trust_tcp: bool = False) -> None:
+        self.address = listener.address
         """Where it really listens, in the notation of `serve`."""
         self._target = target
         self._listener = listener
+        self._trust_tcp = trust_tcp
         self._lock = threading.Lock()  # over the two below
         self._closed = False
         self._client: _Client | None = None
         self._experiment = Experiment(target)  # which may outlast the client that began it
         self._control = threading.Semaphore(1)
-        self._lobby = Lobby(listener, REGISTRY, self._control, self._begin)
+        self._lobby = Lobby(listener.socket, REGISTRY, self._control, self._begin)
         self._lobby.start()
 
     def close(self) -> None:
@@ -67,7 +71,7 @@ class Server:
             self._closed = True
             client = self._client
         self._lobby.close(_JOIN)
-        addresses.forget(self._listener)
+        self._listener.close()
         if client:
             client.hang_up()
         self._control.acquire(timeout=_JOIN)  # not for ever: a machine that is stuck may be why we close
@@ -82,27 +86,33 @@ class Server:
         threading.Thread(target=self._serve, args=(connected, said), name="stub client", daemon=True).start()
 
     def _serve(self, connected: socket.socket, said: bytes) -> None:
-        try:
-            with connected, _Client(self._target, connected, self._experiment) as client:
+        with connected:
+            try:
+                with _Client(self._target, connected, self._experiment, self._trusts(connected)) as client:
+                    with self._lock:
+                        if self._closed:
+                            return
+                        self._client = client
+                    client.run(said)
+            except Exception as error:
+                log.error("a client was lost to a defect of the stub: %r", error)
+                log.debug("where it was raised", exc_info=True)
+            finally:
                 with self._lock:
-                    if self._closed:
-                        return
-                    self._client = client
-                client.run(said)
-        except Exception as error:
-            log.error("a client was lost to a defect of the stub: %r", error)
-            log.debug("where it was raised", exc_info=True)
-        finally:
-            with self._lock:
-                self._client = None
-            self._control.release()
-            self._lobby.wake()
+                    self._client = None
+                self._control.release()
+                self._lobby.wake()
+            _part(connected)
+
+    def _trusts(self, connected: socket.socket) -> bool:
+        """Whether a client's commands may do what those of this user may."""
+        return addresses.same_user(connected) or (self._trust_tcp and connected.family != socket.AF_UNIX)
 
 
 class _Client:
     """The connection's link to a socket."""
 
-    def __init__(self, target: Target, connected: socket.socket, experiment: Experiment) -> None:
+    def __init__(self, target: Target, connected: socket.socket, experiment: Experiment, trusted: bool) -> None:
         self._socket = connected
         connected.setblocking(True)
         if connected.family != socket.AF_UNIX:
@@ -115,7 +125,7 @@ class _Client:
         self._poll = select.poll()
         self._poll.register(self._woken, select.POLLIN)
         self._poll.register(connected, select.POLLIN)
-        self._connection = Connection(target, REGISTRY, self, experiment)
+        self._connection = Connection(target, REGISTRY, self, experiment, trusted)
 
     def __enter__(self) -> Self:
         return self
@@ -180,3 +190,12 @@ class _Client:
             with suppress(BlockingIOError):
                 return self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
         return None
+
+
+def _part(connected: socket.socket) -> None:
+    """Let a client read the last that it was told, and hang up first: else its acknowledgment fails, and it may show
+    that instead."""
+    with suppress(OSError):
+        connected.settimeout(FAREWELL)
+        connected.shutdown(socket.SHUT_WR)
+        connected.recv(1 << 16)

@@ -45,15 +45,16 @@ class FakeTarget:
         self.stop = StopEvent(5, "step")
         self.exec_file: ExecFile | None = None
         self.attached = False
+        self.trusted = False
         self.translating = False
         end = BASE + SIZE
         self.regions = [Region(0, BASE, "", ""), Region(BASE, end, "rwx", "RAM"), Region(end, 1 << 64, "", "")]
         self._interrupted = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def attach(self) -> StopEvent:
+    def attach(self, trusted: bool) -> StopEvent:
         assert not self.attached
-        self.attached = True
+        self.attached, self.trusted = True, trusted
         self.calls.append("attach")
         return self.stop
 

@@ -4,8 +4,11 @@
 import logging
 import socket
 import stat
+import subprocess
+import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from armprobe.stub import Server, StubError, serve
 
 from .client import Client, framed
-from .fake import FakeTarget
+from .fake import BASE, FakeTarget
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,56 @@ def test_a_socket_left_behind_is_replaced_and_nothing_else(target: FakeTarget, t
     with pytest.raises(StubError, match="is in use"):
         serve(target, f"unix:{file}")
     assert file.read_text() == "precious"
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """A socket's path has 107 bytes at most (unix(7)), which those of pytest's folders may reach."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("runtime", ["", "run", "absent", "of another user", "long"])
+def test_a_private_socket(
+    target: FakeTarget,
+    short_folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: str,
+    tool: Callable[[str, str], str],
+) -> None:
+    """It is where such things belong (XDG Base Directory Specification), and nobody else can get there."""
+    place = Path(short_folder)
+    folder, temporary = place / ("x" * 100 if runtime == "long" else runtime), place / "with a space"
+    temporary.mkdir()
+    if runtime != "absent":
+        folder.mkdir(exist_ok=True)
+    if runtime == "of another user":
+        owner = folder.stat().st_uid
+        monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder) if runtime else "")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    with serve(target) as server:
+        path = Path(server.address.removeprefix("unix:"))
+        assert path.parent.parent == (folder if runtime == "run" else temporary)
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        gdb = [tool("gdb-multiarch", "gdb-multiarch"), "-nx", "-batch", "-ex", f"target remote {path}"]
+        done = subprocess.run([*gdb, "-ex", "print/x $pc"], capture_output=True, text=True, check=False)
+        assert f"$1 = {BASE:#x}" in done.stdout, done.stderr
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "trust_tcp", "trusted"),
+    [("127.0.0.1:0", False, False), ("127.0.0.1:0", True, True), ("[::1]:0", False, False), ("private", False, True)],
+)
+def test_who_is_trusted(target: FakeTarget, address: str, trust_tcp: bool, trusted: bool) -> None:
+    with serve(target, address, trust_tcp=trust_tcp) as server, Client(server.address) as client:
+        assert target.trusted is trusted
+        client.ask(b"!")
+        assert client.ask(b"D") == b"OK"
+        assert client.ask(b"vAttach;1")[:3] == b"T05"
+        assert target.trusted is trusted
 
 
 def test_one_client_at_a_time(server: Server, target: FakeTarget) -> None:
