@@ -154,7 +154,8 @@ def _counted(counts: Counter[Verdict]) -> str:
 def _decode_file(name: str, code: Iterable[Code], era: str, out: Out) -> None:
     counts: Counter[Verdict] = Counter()
     simulators: Counter[str] = Counter()
-    noted: dict[str, list[str]] = {}  # places by what is to be said of them
+    noted: dict[str, list[str]] = {}  # the first few places by what is to be said of them
+    notes: Counter[str] = Counter()
     for part in code:
         for address, word in part.instructions():
             decoded = decode(word, era)
@@ -162,16 +163,18 @@ def _decode_file(name: str, code: Iterable[Code], era: str, out: Out) -> None:
             simulators[decoded.simulator] += 1
             if decoded.reason or decoded.warning:
                 text = f"refused: {decoded.reason}" if decoded.reason else f"accepted, but {decoded.warning}"
-                place = f"  {part.describe(address):<36}  {word:08x}  {disassembled(word, address)}\n"
-                noted.setdefault(text, []).append(place)
+                notes[text] += 1
+                if notes[text] <= _SHOWN:
+                    place = f"  {part.describe(address):<36}  {word:08x}  {disassembled(word, address)}\n"
+                    noted.setdefault(text, []).append(place)
     out(f"{name} in {era}: {_counted(counts)}\n")
     for simulator, count in simulators.most_common():
         if simulator:
             out(f"  {simulator:<24} {count:>9,}\n")
     for text, places in noted.items():
-        out(f"{len(places):,} {text}\n" + "".join(places[:_SHOWN]))
-        if len(places) > _SHOWN:
-            out(f"  ... and {len(places) - _SHOWN:,} more\n")
+        out(f"{notes[text]:,} {text}\n" + "".join(places))
+        if notes[text] > _SHOWN:
+            out(f"  ... and {notes[text] - _SHOWN:,} more\n")
 
 
 # check

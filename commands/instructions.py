@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache
@@ -12,29 +11,27 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import capstone
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import Section, SymbolTableSection
 
-from armprobe.machine import host_files
+from armprobe.machine import MachineError, elf_file, host_files
+from armprobe.machine.elf_file import ElfFile
+from armprobe.machine.loaders.elf import check_identification
+from armprobe.machine.symbols import MAPPING_SYMBOL
 
 from .errors import CommandError
 
-_MOST: Final = 256 << 20  # bytes of a file
-_SHF_EXECINSTR: Final = 4
-_ELF_MAGIC: Final = b"\x7fELF"
+_MOST: Final = 64 << 20  # bytes of instructions
 
 
 class Code(NamedTuple):
     """`words` that lie one after another from `address` on, the functions they begin, and where data is among them.
 
-    `functions` are (address, name) in order. `marks` are (address, is code) in order: what is there from then on (ELF
-    for the Arm 64-bit Architecture, "Mapping symbols").
+    `words` are of 32 bits. `functions` are (address, name) in order. `marks` are (address, is code) in order: what is
+    there from then on (ELF for the Arm 64-bit Architecture, "Mapping symbols").
     """
 
     section: str
     address: int
-    words: tuple[int, ...]
+    words: memoryview
     functions: list[tuple[int, str]]
     marks: list[tuple[int, bool]]
 
@@ -70,46 +67,53 @@ def disassembled(word: int, address: int = 0) -> str:
 
 def read_code(path: Path) -> list[Code]:
     """The executable sections of an ELF file, or else the whole file as instructions. Raises CommandError."""
-    try:
-        with host_files.open_regular(path) as file:
-            if os.fstat(file.fileno()).st_size > _MOST:
-                raise CommandError(f"{path} is larger than {_MOST >> 20} MiB")
-            if file.read(4) == _ELF_MAGIC:
-                return list(_sections(path, ELFFile(file)))
+    with host_files.open_regular(path) as file, host_files.explained("read", path):
+        name, size = host_files.shown(path), os.fstat(file.fileno()).st_size
+        if file.read(len(elf_file.MAGIC)) == elf_file.MAGIC:
             file.seek(0)
-            data = file.read()
-    except (ELFError, struct.error, UnicodeDecodeError) as error:
-        raise CommandError(f"{path} is a damaged ELF file: {error}") from None
-    if not data or len(data) % 4:
-        raise CommandError(f"{path} is neither an ELF file nor instructions of 4 bytes each: it has {len(data)} bytes")
-    return [Code(path.name, 0, _words(data), [], [])]
+            check_identification(name, file)
+            try:
+                return _sections(ElfFile(file))
+            except MachineError as error:
+                raise CommandError(f"{name} {error}") from None
+    if size > _MOST:
+        raise CommandError(f"{name} has {size:,} bytes of instructions, and {_MOST:,} are the limit")
+    if not size or size % 4:
+        raise CommandError(f"{name} is neither an ELF file nor instructions of 4 bytes each: it has {size} bytes")
+    return [Code(Path(path).name, 0, _words(host_files.read_file(path, _MOST)), [], [])]
 
 
-def _words(data: bytes) -> tuple[int, ...]:
-    return struct.unpack(f"<{len(data) // 4}I", data[: len(data) & ~3])
+def _words(data: bytes) -> memoryview:
+    return memoryview(data[: len(data) & ~3]).cast("I")
 
 
-def _sections(path: Path, elf: ELFFile) -> Iterator[Code]:
-    if elf["e_machine"] != "EM_AARCH64":
-        raise CommandError(f"{path} is for {elf['e_machine']}: give it code for AArch64")
+def _sections(elf: ElfFile) -> list[Code]:
     functions: dict[int, list[tuple[int, str]]] = {}
     marks: dict[int, list[tuple[int, bool]]] = {}
-    for table in elf.iter_sections():
-        if isinstance(table, SymbolTableSection):
-            for symbol in table.iter_symbols():
-                number, value, name = symbol["st_shndx"], symbol["st_value"], symbol.name
-                if symbol["st_info"]["type"] == "STT_FUNC":
-                    functions.setdefault(number, []).append((value, name))
-                elif name in ("$x", "$d") or name.startswith(("$x.", "$d.")):
-                    marks.setdefault(number, []).append((value, name[1] == "x"))
-    found = False
-    for number, section in enumerate(elf.iter_sections()):
-        if section["sh_flags"] & _SHF_EXECINSTR and section["sh_type"] == "SHT_PROGBITS":
-            found = True
-            yield _code(section, sorted(functions.get(number, [])), sorted(marks.get(number, [])))
-    if not found:
-        raise CommandError(f"{path} has no section of instructions in it")
-
-
-def _code(section: Section, functions: list[tuple[int, str]], marks: list[tuple[int, bool]]) -> Code:
-    return Code(section.name, section["sh_addr"], _words(section.data()), functions, marks)
+    executable, left = [], min(elf.size, _MOST)
+    for number, section in enumerate(elf.sections()):
+        if section.type == elf_file.SHT_SYMTAB:
+            if functions or marks:
+                raise MachineError("is a damaged ELF: it has more than one table of symbols")
+            for symbol in elf.symbols(section):
+                if symbol.type == elf_file.STT_FUNC:
+                    functions.setdefault(symbol.section, []).append((symbol.value, symbol.name))
+                elif MAPPING_SYMBOL.match(symbol.name):
+                    marks.setdefault(symbol.section, []).append((symbol.value, symbol.name[1] == "x"))
+        elif section.flags & elf_file.SHF_EXECINSTR and section.type == elf_file.SHT_PROGBITS:
+            executable.append((number, section))
+            left -= section.size
+            if left < 0:
+                raise MachineError(f"has more than {min(elf.size, _MOST):,} bytes of instructions in its sections")
+    if not executable:
+        raise MachineError("has no section of instructions in it")
+    return [
+        Code(
+            elf.section_name(section),
+            section.address,
+            _words(elf.content(section)),
+            sorted(functions.get(number, [])),
+            sorted(marks.get(number, [])),
+        )
+        for number, section in executable
+    ]

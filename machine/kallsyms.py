@@ -31,6 +31,13 @@ _TOKENS: Final = 256
 _NAMES_A_MARKER: Final = 256  # markers[i] is the offset of name 256 * i
 _LONGEST_NAME: Final = 514  # KSYM_NAME_LEN of 512, and two bytes of length
 
+# An Image is not trusted: it can have any number of tables that look right, with names that expand to any length.
+_LONGEST_TOKENS: Final = 1 << 16  # bytes of token_table: an offset into it has 16 bits
+_EXPANSION: Final = 4  # bytes of names for each byte of their table; of kernels it is 2
+_BYTES_A_SYMBOL: Final = 64  # of the Image, at least; of kernels it is 200
+_MOST_POINTERS: Final = 10_000  # with the same low half word; a kernel has about ten
+_FEW_SYMBOLS: Final = 1 << 16  # which any Image may have
+
 _MARKERS_WITHIN: Final = 2 << 20  # bytes before token_table; between them is seqs_of_names, 3 bytes a symbol, at most
 
 _RELATIVE: Final = struct.pack("<Q", 0x403)  # R_AARCH64_RELATIVE, symbol 0: ELF for the Arm 64-bit Architecture
@@ -49,16 +56,31 @@ class _TokenTables:
     alignment: int
 
 
+class _Search:
+    """What looking for the tables may cost: `spend` says what a part of it does, in steps of about a microsecond."""
+
+    def __init__(self, size: int) -> None:
+        """For an Image of `size` bytes. Debian's kernels take less than a tenth of it."""
+        self._left = 2_000_000 + size // 2
+
+    def spend(self, steps: int) -> None:
+        """Raises MachineError when that is more than there is left."""
+        self._left -= steps
+        if self._left < 0:
+            raise MachineError(f"{_NONE}: too much in it looks like them")
+
+
 def read(image: bytes) -> list[tuple[str, int, str]]:
     """The symbols of an uncompressed arm64 `image`: (name, link address, type letter of nm(1)), by address.
 
     Raises MachineError when it has none or keeps them in a form unknown here.
     """
-    for table in _token_tables(image):
-        for num_syms, names_at in _names_tables(image, table):
+    search = _Search(len(image))
+    for table in _token_tables(image, search):
+        for num_syms, names_at in _names_tables(image, table, search):
             names = _names(image, names_at, num_syms, table.tokens)
-            addresses = _addresses(image, names, names_at, table)
-            if addresses:
+            search.spend(4 * num_syms)
+            if names is not None and (addresses := _addresses(image, names, names_at, table, search)):
                 return [(name[1:], address, name[:1]) for name, address in zip(names, addresses, strict=True)]
     raise MachineError(_NONE)
 
@@ -67,18 +89,19 @@ def _align(offset: int, alignment: int) -> int:
     return -(-offset // alignment) * alignment
 
 
-def _token_tables(image: bytes) -> Iterator[_TokenTables]:
+def _token_tables(image: bytes, search: _Search) -> Iterator[_TokenTables]:
     """Each table of 256 tokens that a token_index confirms."""
     run = image.find(_DIGITS)
     while run >= 0:
-        end = run
+        search.spend(_TOKENS // 4)
+        end, limit = run, run + _LONGEST_TOKENS
         for _ in range(_TOKENS - ord("0")):
-            end = image.find(b"\0", end) + 1
+            end = image.find(b"\0", end, limit) + 1
             if not end:
-                return
+                break
         for alignment in (8, 4):
             index = _align(end, alignment)
-            if index + 2 * _TOKENS > len(image):
+            if not end or index + 2 * _TOKENS > len(image):
                 continue
             offsets = struct.unpack_from(f"<{_TOKENS}H", image, index)
             start = run - offsets[ord("0")]
@@ -94,27 +117,31 @@ def _offsets_of(tokens: list[bytes]) -> list[int]:
     return offsets
 
 
-def _names_tables(image: bytes, table: _TokenTables) -> Iterator[tuple[int, int]]:
+def _names_tables(image: bytes, table: _TokenTables, search: _Search) -> Iterator[tuple[int, int]]:
     """Each table of names with markers before `table`: num_syms and the offset of the names."""
     alignment = table.alignment
-    for markers_at, markers in _marker_tables(image, table.start):
+    most = _FEW_SYMBOLS + len(image) // _BYTES_A_SYMBOL
+    for markers_at, markers in _marker_tables(image, table.start, search):
         # num_syms comes right before the names; the names end at the markers, up to alignment.
         latest = (markers_at - markers[-1] - alignment) // alignment * alignment
-        for at in range(latest, max(latest - _NAMES_A_MARKER * _LONGEST_NAME, 0), -alignment):
+        places = range(latest, max(latest - _NAMES_A_MARKER * _LONGEST_NAME, 0), -alignment)
+        search.spend(len(places) // 2)
+        for at in places:
             num_syms = int.from_bytes(image[at : at + alignment], "little")
-            if 0 <= len(markers) * _NAMES_A_MARKER - num_syms < _NAMES_A_MARKER:
-                end = _end_of_names(image, at + alignment, num_syms, markers, markers_at)
+            if num_syms <= most and 0 <= len(markers) * _NAMES_A_MARKER - num_syms < _NAMES_A_MARKER:
+                end = _end_of_names(image, at + alignment, num_syms, markers, markers_at, search)
                 if end is not None and _align(end, alignment) == markers_at:
                     yield num_syms, at + alignment
 
 
-def _marker_tables(image: bytes, before: int) -> Iterator[tuple[int, list[int]]]:
+def _marker_tables(image: bytes, before: int, search: _Search) -> Iterator[tuple[int, list[int]]]:
     """Runs of offsets that rise from 0 by what 256 names can take: where, and the offsets; nearest to `before` first.
 
     They have 4 bytes each, 8 before 4.20.
     """
     start = max(before // 4 * 4 - _MARKERS_WITHIN, 0)
     words = array("I", image[start : before // 4 * 4])
+    search.spend(len(words) // 4)
     smallest, largest = 2 * _NAMES_A_MARKER, _LONGEST_NAME * _NAMES_A_MARKER
     for first in range(len(words) - 1, -1, -1):
         if words[first]:
@@ -129,12 +156,16 @@ def _marker_tables(image: bytes, before: int) -> Iterator[tuple[int, list[int]]]
                 yield start + first * 4, markers
 
 
-def _end_of_names(image: bytes, names_at: int, num_syms: int, markers: list[int], limit: int) -> int | None:
+def _end_of_names(
+    image: bytes, names_at: int, num_syms: int, markers: list[int], limit: int, search: _Search
+) -> int | None:
     """Where the names at `names_at` end, or None if they are not where `markers` has them or do not end by `limit`."""
     at = names_at
     for number in range(num_syms):
-        if not number % _NAMES_A_MARKER and at - names_at != markers[number // _NAMES_A_MARKER]:
-            return None
+        if not number % _NAMES_A_MARKER:
+            if at - names_at != markers[number // _NAMES_A_MARKER]:
+                return None
+            search.spend(_NAMES_A_MARKER // 2)
         length = image[at]
         at += 1
         if length & 0x80:
@@ -146,9 +177,11 @@ def _end_of_names(image: bytes, names_at: int, num_syms: int, markers: list[int]
     return at
 
 
-def _names(image: bytes, names_at: int, num_syms: int, tokens: list[str]) -> list[str]:
-    """The names, each with its type letter in front. A length above 127 takes two bytes since 6.1."""
+def _names(image: bytes, names_at: int, num_syms: int, tokens: list[str]) -> list[str] | None:
+    """The names, each with its type letter in front; None if they are too long. A length above 127 takes two bytes
+    since 6.1."""
     names = []
+    room = 0
     expand = tokens.__getitem__
     at = names_at
     for _ in range(num_syms):
@@ -157,12 +190,18 @@ def _names(image: bytes, names_at: int, num_syms: int, tokens: list[str]) -> lis
         if length & 0x80:
             length = (length & 0x7F) | image[at] << 7
             at += 1
-        names.append("".join(map(expand, image[at : at + length])))
+        name = "".join(map(expand, image[at : at + length]))
         at += length
+        room += _EXPANSION * (length + 1) - len(name)
+        if len(name) > _LONGEST_NAME or room < -_FEW_SYMBOLS:
+            return None
+        names.append(name)
     return names
 
 
-def _addresses(image: bytes, names: list[str], names_at: int, table: _TokenTables) -> list[int] | None:
+def _addresses(
+    image: bytes, names: list[str], names_at: int, table: _TokenTables, search: _Search
+) -> list[int] | None:
     """The address of each name; None where no order of the tables makes sense."""
     count, alignment = len(names), table.alignment
     after = _align(table.end, alignment)
@@ -175,6 +214,7 @@ def _addresses(image: bytes, names: list[str], names_at: int, table: _TokenTable
             continue
         offsets = array("I", image[offsets_at : offsets_at + 4 * count])
         if offsets[-1] and sorted(offsets) == list(offsets):
+            search.spend(len(image) // 64)
             base = _relocated(image, base_at)
             if base is not None:
                 return [base + offset for offset in offsets]
@@ -184,11 +224,11 @@ def _addresses(image: bytes, names: list[str], names_at: int, table: _TokenTable
     places = [place + offset for place, offset in zip(range(after, after + 4 * count, 4), signed, strict=True)]
     if places[0] < 0 or sorted(places) != places:
         return None
-    link_base = _link_base(image, names, places)
+    link_base = _link_base(image, names, places, search)
     return None if link_base is None else [link_base + place for place in places]
 
 
-def _link_base(image: bytes, names: list[str], places: list[int]) -> int | None:
+def _link_base(image: bytes, names: list[str], places: list[int], search: _Search) -> int | None:
     """The address that an Image whose symbols are at the offsets `places` is linked at.
 
     Every system call is pointed to by the table of system calls, or, where that is filled in by RELA, by a relocation
@@ -198,7 +238,9 @@ def _link_base(image: bytes, names: list[str], places: list[int]) -> int | None:
     calls = [place for name, place in zip(names, places, strict=True) if name[1:].startswith("__arm64_sys_")]
     for place in islice(calls, 8):
         pointer = re.compile(re.escape(struct.pack("<H", place & 0xFFFF)) + b".{4}\xff\xff", re.DOTALL)
-        pointed_to = (int.from_bytes(match[0], "little") for match in pointer.finditer(image) if not match.start() % 8)
+        search.spend(len(image) // 64)
+        matches = islice((match for match in pointer.finditer(image) if not match.start() % 8), _MOST_POINTERS)
+        pointed_to = (int.from_bytes(match[0], "little") for match in matches)
         votes.update({value - place for value in pointed_to if not (value - place) % _LINK_ALIGNMENT})
     (base, agreed), *_ = [*votes.most_common(1), (0, 0)]
     return base if agreed > 4 else None

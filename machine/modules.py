@@ -85,8 +85,10 @@ class _Layout:
             for at in (types.offset("module", part) for part in ("core_layout", "init_layout")):
                 self.memories.append((at + base, at + size, at + text))
         else:
+            if not each:
+                raise MachineError("this kernel's type information has no size of a struct module_memory")
             base, size = (types.offset("module_memory", member) for member in ("base", "size"))
-            self.memories += [(at + base, at + size, None) for at in range(first, first + _MEMORIES * each, each)]
+            self.memories += [(first + each * n + base, first + each * n + size, None) for n in range(_MEMORIES)]
         last = self.state, self.list, self.name + _NAME_SIZE, self.kallsyms, *(place for place, _, _ in self.memories)
         self.size = max(*last, *(size for _, size, _ in self.memories)) + 16
         if max(self.size, self.kallsyms_size) > _MOST_STRUCT:

@@ -87,13 +87,35 @@ class Symbols:
         that is in those is some symbol's even so: the nearest before it (find_kallsyms_symbol).
         """
         ordered = sorted(rows, key=lambda row: row[1])
+        areas = sorted(areas) if areas is not None else None
+        symbols = cls.from_columns(
+            [row[0] for row in ordered],
+            array("Q", [row[1] for row in ordered]),
+            array("Q", bytes(8 * len(ordered))),
+            bytes([_LETTERS.get(row[2], _OTHER) for row in ordered]),
+            end=end,
+            areas=areas,
+        )
+        symbols._areas = areas or []
+        return symbols
+
+    @classmethod
+    def from_columns(
+        cls,
+        names: list[str],
+        addresses: array[int],
+        sizes: array[int],
+        kinds: bytes,
+        *,
+        end: int = 0,
+        areas: Iterable[tuple[int, int]] | None = None,
+    ) -> Symbols:
+        """As the constructor, of columns in order of address without mapping symbols; `kinds` are 0 for a function, 1
+        for an object, 2 for others. The columns become the symbols' own."""
         symbols = cls()
-        symbols._names = [row[0] for row in ordered]
-        symbols._addresses = array("Q", [row[1] for row in ordered])
-        symbols._sizes = array("Q", bytes(8 * len(ordered)))
-        symbols._kinds = bytes([_LETTERS.get(row[2], _OTHER) for row in ordered])
-        symbols._areas = sorted(areas) if areas is not None else []
-        symbols._extend(end, symbols._areas if areas is not None else None)
+        symbols._names, symbols._addresses, symbols._sizes, symbols._kinds = names, addresses, sizes, kinds
+        symbols._sized = any(sizes)
+        symbols._extend(end, sorted(areas) if areas is not None else None)
         return symbols
 
     def _extend(self, end: int, areas: list[tuple[int, int]] | None) -> None:
@@ -232,6 +254,8 @@ class Symbols:
         kinds_at = _HEADER.size + names_size
         columns_at = kinds_at + count
         if magic != _MAGIC or len(data) != columns_at + 16 * count + 8:
+            raise damaged
+        if data.count(b"\0", _HEADER.size, kinds_at) != max(count - 1, 0):
             raise damaged
         text = data[_HEADER.size : kinds_at].decode("utf-8", "surrogateescape")
         symbols = cls()

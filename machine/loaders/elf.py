@@ -3,29 +3,25 @@
 
 from __future__ import annotations
 
-import os
+from array import array
 from pathlib import Path
-from typing import Any, Final
+from typing import BinaryIO, Final
 
-from elftools.elf.constants import SH_FLAGS
-from elftools.elf.elffile import ELFFile
-from elftools.elf.enums import ENUM_E_MACHINE
-from elftools.elf.sections import SymbolTableSection
-
-from armprobe.machine import board, host_files
+from armprobe.machine import board, elf_file, host_files
+from armprobe.machine.elf_file import ElfFile, Program
 from armprobe.machine.errors import MachineError
-from armprobe.machine.symbols import Kind, Symbol, Symbols
+from armprobe.machine.symbols import MAPPING_SYMBOL, Kind, Symbols
 
 from .guest import LoadedGuest, Segment
 
-MAGIC: Final = b"\x7fELF"
+MAGIC: Final = elf_file.MAGIC
 
 _HEADER_SIZE: Final = 64
-_MACHINES: Final = {"EM_386": "x86", "EM_X86_64": "x86-64", "EM_ARM": "32-bit ARM", "EM_RISCV": "RISC-V"}
-_KINDS: Final[dict[str, Kind]] = {"STT_FUNC": "function", "STT_OBJECT": "object"}
+_MACHINES: Final = {3: "x86", 62: "x86-64", 40: "32-bit ARM", 243: "RISC-V"}  # EM_386 and so on, elf(5)
+_KINDS: Final[dict[int, Kind]] = {elf_file.STT_FUNC: "function", elf_file.STT_OBJECT: "object"}
 _KINDS_RANK: Final = {"function": 0, "object": 1, "other": 2}
-_NOT_PLACES: Final = ("STT_FILE", "STT_SECTION")
-_BINDINGS_RANK: Final = {"STB_GLOBAL": 0, "STB_WEAK": 1}
+_NOT_PLACES: Final = (elf_file.STT_FILE, elf_file.STT_SECTION)
+_BINDINGS_RANK: Final = {elf_file.STB_GLOBAL: 0, elf_file.STB_WEAK: 1}
 
 
 def load(path: Path, *, memory: int) -> LoadedGuest:
@@ -33,120 +29,148 @@ def load(path: Path, *, memory: int) -> LoadedGuest:
 
     Raises MachineError when armprobe cannot run it.
     """
-    with host_files.open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        _check_identification(path, file.read(_HEADER_SIZE), size)
+    with host_files.open_regular(path) as file, host_files.explained("read", path):
+        name = host_files.shown(path)
+        check_identification(name, file)
+        elf = ElfFile(file)
         try:
-            return _load(path, ELFFile(file), memory, size)
-        except MachineError:
-            raise
-        except Exception as error:  # what pyelftools raises for bytes that make no sense is of many kinds
-            raise MachineError(f"{path} is a damaged ELF ({type(error).__name__} while reading it)") from error
+            loaded = _loaded(elf, memory)
+        except MachineError as error:
+            raise MachineError(f"{name} {error}") from None
+        segments = tuple(_segment(elf, number, program) for number, program in enumerate(loaded))
+        end = max(program.virtual + program.memory_size for program in loaded)
+        symbols, has_dwarf = Symbols(), False
+        notes: tuple[str, ...] = ()
+        try:
+            symbols, has_dwarf = _symbols(elf, end)
+        except MachineError as error:
+            notes = (f"{name} {error}; so it has no symbols here",)
+        return LoadedGuest(
+            kind="elf",
+            memory=memory,
+            segments=segments,
+            entry=_physical_entry(name, elf.entry, segments),
+            symbols=symbols,
+            sources=(path,),
+            dwarf=path if has_dwarf else None,
+            notes=notes,
+        )
 
 
-def _check_identification(path: Path, header: bytes, size: int) -> None:
-    if size < _HEADER_SIZE:
-        raise MachineError(f"{path} is cut short: an ELF header takes {_HEADER_SIZE} bytes, and it has {size}")
+def check_identification(name: str, file: BinaryIO) -> None:
+    """Raise MachineError unless `file`, called `name`, begins as a 64-bit little-endian ELF for AArch64."""
+    header = file.read(_HEADER_SIZE)
+    if len(header) < _HEADER_SIZE:
+        raise MachineError(f"{name} is cut short: an ELF header takes {_HEADER_SIZE} bytes, and it has {len(header)}")
     ei_class, ei_data = header[4:6]
     number = int.from_bytes(header[18:20], "big" if ei_data == 2 else "little")
-    name = next((name for name, value in ENUM_E_MACHINE.items() if value == number), f"machine {number}")
-    if name != "EM_AARCH64":
-        raise MachineError(f"{path} is for {_MACHINES.get(name, name.removeprefix('EM_'))}: armprobe runs AArch64")
+    if number != elf_file.EM_AARCH64:
+        raise MachineError(f"{name} is for {_MACHINES.get(number, f'machine {number}')}: armprobe runs AArch64")
     if ei_data == 2:
-        raise MachineError(f"{path} is big-endian: armprobe runs little-endian AArch64")
+        raise MachineError(f"{name} is big-endian: armprobe runs little-endian AArch64")
     if ei_class != 2:
-        raise MachineError(f"{path} is for AArch64's ILP32 ABI: armprobe runs 64-bit (LP64) ELF files")
+        raise MachineError(f"{name} is for AArch64's ILP32 ABI: armprobe runs 64-bit (LP64) ELF files")
 
 
-def _load(path: Path, elf: ELFFile, memory: int, size: int) -> LoadedGuest:
-    kind = elf["e_type"]
-    if kind == "ET_REL":
+def _loaded(elf: ElfFile, memory: int) -> list[Program]:
+    """What there is to load. Raises MachineError, without the file's name, for what cannot run in `memory` bytes."""
+    if elf.type == elf_file.ET_REL:
         raise MachineError(
-            f"{path} is a relocatable object or a kernel module, not a program: link it into an ELF to run it by itself"
+            "is a relocatable object or a kernel module, not a program: link it into an ELF to run it by itself"
         )
-    if kind not in ("ET_EXEC", "ET_DYN"):
-        raise MachineError(f"{path} is not a program (its ELF type is {kind}): give armprobe a linked ELF")
-    headers = elf["e_phoff"] + elf.num_segments() * elf["e_phentsize"]
-    if headers > size:
-        raise MachineError(f"{path} is cut short: its program headers end at byte {headers}, and it has {size}")
-    if any(segment["p_type"] == "PT_INTERP" for segment in elf.iter_segments()):
-        raise MachineError(f"{path} needs a dynamic loader, which is not there on a bare machine: link it statically")
-    loaded = [s.header for s in elf.iter_segments() if s["p_type"] == "PT_LOAD" and s["p_memsz"]]
+    if elf.type not in (elf_file.ET_EXEC, elf_file.ET_DYN):
+        what = "ET_CORE" if elf.type == elf_file.ET_CORE else elf.type
+        raise MachineError(f"is not a program (its ELF type is {what}): give armprobe a linked ELF")
+    programs = elf.programs()
+    if any(program.type == elf_file.PT_INTERP for program in programs):
+        raise MachineError("needs a dynamic loader, which is not there on a bare machine: link it statically")
+    loaded = [program for program in programs if program.type == elf_file.PT_LOAD and program.memory_size]
     if not loaded:
-        raise MachineError(f"{path} has nothing to load (no PT_LOAD segment of any size)")
-    for header in loaded:
-        end = header["p_offset"] + header["p_filesz"]
-        if end > size:
-            raise MachineError(f"{path} is cut short: a segment ends at byte {end}, and the file has {size}")
-        if header["p_filesz"] > header["p_memsz"]:
-            raise MachineError(f"{path} is a damaged ELF: a segment is larger in the file than in memory")
-        if header["p_memsz"] > memory:
+        raise MachineError("has nothing to load (no PT_LOAD segment of any size)")
+    for program in loaded:
+        end = program.offset + program.file_size
+        if end > elf.size:
+            raise MachineError(f"is cut short: a segment ends at byte {end}, and the file has {elf.size}")
+        if program.file_size > program.memory_size:
+            raise MachineError("is a damaged ELF: a segment is larger in the file than in memory")
+        if program.memory_size > memory:
             raise MachineError(
-                f"{path} has a segment of {header['p_memsz']:,} bytes, more than the {memory >> 20} MiB of memory: "
+                f"has a segment of {program.memory_size:,} bytes, more than the {memory >> 20} MiB of memory: "
                 "give it more memory"
             )
-    if min(header["p_paddr"] for header in loaded) >= 1 << 48:
+    # Segments may share a page of the file, and no more: each byte of it is loaded about once.
+    if sum(program.file_size for program in loaded) > elf.size + 4096 * len(loaded):
+        raise MachineError("is a damaged ELF: its segments have more bytes together than the file")
+    if min(program.physical for program in loaded) >= 1 << 48:
         raise MachineError(
-            f"{path} is to be loaded at {loaded[0]['p_paddr']:#x}, which is no physical address: if it is a vmlinux, "
+            f"is to be loaded at {loaded[0].physical:#x}, which is no physical address: if it is a vmlinux, "
             "give armprobe the kernel's Image (arch/arm64/boot/Image); if not, link it with a load address (AT) in RAM "
             f"(from {board.RAM_BASE:#x})"
         )
-    segments = tuple(_segment(elf, number, header) for number, header in enumerate(loaded))
-    has_dwarf = elf.get_section_by_name(".debug_info") is not None
-    return LoadedGuest(
-        kind="elf",
-        memory=memory,
-        segments=segments,
-        entry=_physical_entry(path, elf["e_entry"], segments),
-        symbols=Symbols(
-            _symbols(elf), end=max((segment.virtual or 0) + segment.size for segment in segments), areas=_areas(elf)
-        ),
-        sources=(path,),
-        dwarf=path if has_dwarf else None,
-    )
+    return loaded
 
 
-def _segment(elf: ELFFile, number: int, header: Any) -> Segment:
-    elf.stream.seek(header["p_offset"])
+def _segment(elf: ElfFile, number: int, program: Program) -> Segment:
     return Segment(
         what=f"load segment {number}",
-        address=header["p_paddr"],
-        data=elf.stream.read(header["p_filesz"]),
-        size=header["p_memsz"],
-        virtual=header["p_vaddr"],
+        address=program.physical,
+        data=elf.read(program.offset, program.file_size, "a segment"),
+        size=program.memory_size,
+        virtual=program.virtual,
     )
 
 
-def _physical_entry(path: Path, entry: int, segments: tuple[Segment, ...]) -> int:
+def _physical_entry(name: str, entry: int, segments: tuple[Segment, ...]) -> int:
     """`entry` if it is in a segment where that is loaded, else where what is linked at `entry` is loaded."""
     if entry % 4:
-        raise MachineError(f"{path} is to be entered at {entry:#x}, which is not a multiple of 4")
+        raise MachineError(f"{name} is to be entered at {entry:#x}, which is not a multiple of 4")
     if any(segment.address <= entry < segment.end for segment in segments):
         return entry
     for segment in segments:
         if segment.virtual is not None and 0 <= entry - segment.virtual < segment.size:
             return entry - segment.virtual + segment.address
     raise MachineError(
-        f"{path} is to be entered at {entry:#x}, which is in none of its segments: link it with an ENTRY"
+        f"{name} is to be entered at {entry:#x}, which is in none of its segments: link it with an ENTRY"
     )
 
 
-def _areas(elf: ELFFile) -> list[tuple[int, int]] | None:
-    """Where the sections begin and end that are in memory; None if the file has none."""
-    headers = [section.header for section in elf.iter_sections() if section["sh_flags"] & SH_FLAGS.SHF_ALLOC]
-    return [(header["sh_addr"], header["sh_addr"] + header["sh_size"]) for header in headers] or None
+def _symbols(elf: ElfFile, end: int) -> tuple[Symbols, bool]:
+    """The defined symbols of the first symbol table, and whether there is debug information.
 
-
-def _symbols(elf: ELFFile) -> list[Symbol]:
-    """The defined symbols of .symtab; of those at one address functions first, and global ones before local ones."""
-    table = elf.get_section_by_name(".symtab")
-    if not isinstance(table, SymbolTableSection):
-        return []
-    rows = []
-    for entry in table.iter_symbols():
-        info, kind = entry["st_info"], _KINDS.get(entry["st_info"]["type"], "other")
-        if entry.name and info["type"] not in _NOT_PLACES and entry["st_shndx"] not in ("SHN_UNDEF", "SHN_ABS"):
-            rank = _KINDS_RANK[kind], _BINDINGS_RANK.get(info["bind"], 2)
-            rows.append((rank, Symbol(entry.name, entry["st_value"], entry["st_size"], kind)))
-    rows.sort(key=lambda row: row[0])
-    return [symbol for _, symbol in rows]
+    Of those at one address functions come first, and global ones before local ones. Raises MachineError, without the
+    file's name, when the sections make no sense.
+    """
+    areas, table, has_dwarf = [], None, False
+    for section in elf.sections():
+        if section.flags & elf_file.SHF_ALLOC:
+            areas.append((section.address, section.address + section.size))
+        elif section.type == elf_file.SHT_SYMTAB and table is None:
+            table = section
+        elif not has_dwarf and elf.section_name(section) == ".debug_info":
+            has_dwarf = True
+    names: list[str] = []
+    places, sizes, kinds, order = array("Q"), array("Q"), bytearray(), []
+    for symbol in elf.symbols(table) if table is not None else ():
+        if (
+            symbol.type not in _NOT_PLACES
+            and symbol.section not in (elf_file.SHN_UNDEF, elf_file.SHN_ABS)
+            and not MAPPING_SYMBOL.match(symbol.name)
+        ):
+            kind = _KINDS.get(symbol.type, "other")
+            rank = _KINDS_RANK[kind]
+            # One number to sort by, which takes a quarter of the memory of a tuple.
+            order.append((symbol.value << 4 | rank << 2 | _BINDINGS_RANK.get(symbol.binding, 2)) << 32 | len(names))
+            names.append(symbol.name)
+            places.append(symbol.value)
+            sizes.append(symbol.size)
+            kinds.append(rank)
+    order.sort()
+    rows = [number & 0xFFFF_FFFF for number in order]
+    return Symbols.from_columns(
+        [names[row] for row in rows],
+        array("Q", (places[row] for row in rows)),
+        array("Q", (sizes[row] for row in rows)),
+        bytes(kinds[row] for row in rows),
+        end=end,
+        areas=areas or None,
+    ), has_dwarf

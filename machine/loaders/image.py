@@ -8,8 +8,9 @@ import lzma
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from armprobe.machine import board, host_files, kallsyms
 from armprobe.machine.errors import MachineError
@@ -22,6 +23,10 @@ COMMAND_LINE: Final = f"console=ttyAMA0 earlycon=pl011,{board.UART:#x} nokaslr r
 
 _HEADER: Final = struct.Struct("<8xQQQ24x4s4x")  # text_offset, image_size, flags, magic
 _MAGIC: Final = b"ARMd"
+_PIECE: Final = 64 << 10  # bytes
+_UNPACKED: Final = 3  # times the bytes that a compressed kernel has, and
+_UNPACKED_MORE: Final = 32 << 20  # bytes more, is the most that it may unpack to; Debian's unpack to four times theirs
+_WINDOW: Final = 80 << 20  # bytes; `lzma -9` takes 65 MiB
 _ZBOOT: Final = struct.Struct("<2s2x4sII8x32s")  # "MZ", "zimg", payload's offset and size, compression
 _GZIP: Final = b"\x1f\x8b"
 _PAGE_SIZES: Final = {0: 0, 1: 4, 2: 16, 3: 64}  # bits 2:1 of flags: KiB, 0 for not stated
@@ -135,27 +140,64 @@ def _unpack(path: Path, data: bytes, *, limit: int) -> bytes:
             )
         if offset + size > len(data):
             raise MachineError(f"{path} is cut short: its payload ends at byte {offset + size}, and it has {len(data)}")
-        data = _decompress(path, data[offset : offset + size], gzip=compression == "gzip", limit=limit)
-    elif data.startswith(_GZIP):
-        data = _decompress(path, data, gzip=True, limit=limit)
-    if not _is_image(data):
-        raise MachineError(
-            f"{path} is compressed, and what is in it is not an arm64 kernel Image: give it a kernel for arm64"
-        )
+        unpack = _gunzipped if compression == "gzip" else _unxzed
+        return _decompress(path, unpack(memoryview(data)[offset : offset + size]), size, limit)
+    if data.startswith(_GZIP):
+        return _decompress(path, _gunzipped(memoryview(data)), len(data), limit)
     return data
 
 
-def _decompress(path: Path, data: bytes, *, gzip: bool, limit: int) -> bytes:
-    unpacker = zlib.decompressobj(wbits=31) if gzip else lzma.LZMADecompressor()
+def _decompress(path: Path, pieces: Iterator[bytes], size: int, limit: int) -> bytes:
+    """The Image that `pieces`, unpacked from `size` bytes, are: bounded, as a few bytes can unpack to gigabytes."""
+    most = min(limit, _UNPACKED * size + _UNPACKED_MORE)
+    unpacked = cast(bytes, bytearray())  # it is read as bytes are; made bytes, there would be two of it
     try:
-        unpacked = unpacker.decompress(data, limit + 1)
+        for piece in pieces:
+            unpacked += piece
+            if len(unpacked) >= _HEADER.size and not _is_image(unpacked):
+                break
+            if len(unpacked) > most:
+                if most == limit:
+                    raise MachineError(
+                        f"{path} unpacks to more than the {limit >> 20} MiB of memory: give it more memory"
+                    )
+                raise MachineError(
+                    f"{path} unpacks to more than {most:,} bytes, which no kernel of its size does: give it unpacked"
+                )
     except (zlib.error, lzma.LZMAError) as error:
         raise MachineError(f"{path} cannot be unpacked, so it is damaged or no kernel ({error})") from error
-    if len(unpacked) > limit:
-        raise MachineError(f"{path} unpacks to more than the {limit >> 20} MiB of memory: give it more memory")
-    if not unpacker.eof:
-        raise MachineError(f"{path} is cut short: its compressed data has no end")
+    except EOFError:
+        raise MachineError(f"{path} is cut short: its compressed data has no end") from None
+    if not _is_image(unpacked):
+        raise MachineError(
+            f"{path} is compressed, and what is in it is not an arm64 kernel Image: give it a kernel for arm64"
+        )
     return unpacked
+
+
+def _gunzipped(data: memoryview) -> Iterator[bytes]:
+    """What is in `data`, some at a time. Raises zlib.error, and EOFError when it has no end."""
+    unpacker = zlib.decompressobj(wbits=31)
+    for at in range(0, len(data), _PIECE):
+        piece: bytes | memoryview = data[at : at + _PIECE]
+        while not unpacker.eof and (unpacked := unpacker.decompress(piece, _PIECE)):
+            yield unpacked
+            piece = unpacker.unconsumed_tail
+        if unpacker.eof:
+            return
+    raise EOFError
+
+
+def _unxzed(data: memoryview) -> Iterator[bytes]:
+    """As `_gunzipped`, of xz and lzma. Raises lzma.LZMAError."""
+    unpacker = lzma.LZMADecompressor(memlimit=_WINDOW)
+    at = 0
+    while not unpacker.eof:
+        piece = data[at : at + _PIECE] if unpacker.needs_input else b""
+        if unpacker.needs_input and not piece:
+            raise EOFError
+        at += len(piece)
+        yield unpacker.decompress(piece, _PIECE)
 
 
 def _symbols(path: Path, image: bytes) -> tuple[Symbols, tuple[str, ...]]:

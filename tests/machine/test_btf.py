@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import time
 
 import pytest
 
@@ -51,10 +52,10 @@ def test_size() -> None:
 
 
 def test_structs_in_themselves() -> None:
-    """As no compiler makes them: each of 40 has the one before it twice, the first has the last."""
-    others = [(number - 2) % 40 + 1 for number in range(1, 41)]
+    """As no compiler makes them: each of 30 has the one before it twice, the first has the last."""
+    others = [(number - 2) % 30 + 1 for number in range(1, 31)]
     types = [struct.pack("<9I", 0, kind(STRUCT, 2), 8, 0, other, 0, 0, other, 0) for other in others]
-    types.append(struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 40, 0))
+    types.append(struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 30, 0))
     with pytest.raises(MachineError, match="no member first in a struct pair"):
         Btf(btf(b"".join(types))).offset("pair", "first")
 
@@ -80,3 +81,23 @@ def test_no_type_information(data: bytes) -> None:
 def test_cut_short() -> None:
     with pytest.raises(MachineError, match="cut short"):
         Btf(btf()[:-5])
+
+
+@pytest.mark.parametrize("number", [40, 100_000])
+def test_structs_in_one_another_too_deep(number: int) -> None:
+    """The kernel takes 32: MAX_RESOLVE_DEPTH in its kernel/bpf/btf.c."""
+    types = [struct.pack("<6I", 0, kind(STRUCT, 1), 8, 0, other, 0) for other in range(2, number + 1)]
+    types += [struct.pack("<6I", 0, kind(STRUCT, 1), 8, name("first"), 1, 0)]
+    types += [struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 1, 0)]
+    with pytest.raises(MachineError, match="in one another too deep"):
+        Btf(btf(b"".join(types))).offset("pair", "first")
+
+
+def test_many_structs_of_one_name_are_searched_once() -> None:
+    """Each of 20,000 has the same nameless struct of 60,000 members in it, which would be 1.2 billion looks."""
+    large = struct.pack("<3I", 0, kind(STRUCT, 60_000), 8) + struct.pack("<3I", name("flag"), 1, 0) * 60_000
+    small = struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 1, 0)
+    start = time.process_time()
+    with pytest.raises(MachineError, match="no member first"):
+        Btf(btf(large + small * 20_000)).offset("pair", "first")
+    assert time.process_time() - start < 2 * len(large + small * 20_000) / 1e6
