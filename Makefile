@@ -57,6 +57,11 @@ dejagnu: build/test ## run tests of GDB's own suite, on QEMU's stub too, and wri
 docs: build/run ## write docs/commands.md, the reference of commands
 	$(PY) -m armprobe.commands.reference docs/commands.md
 
+.PHONY: conformance
+conformance: build/test ## build the conformance guests, run them on QEMU too, and write docs/conformance.md
+	@$(MAKE) -s -C tests/machine/conformance
+	$(PY) -m tests.machine.conformance.table docs/conformance.md
+
 .PHONY: clean
 clean: ## remove what make made
 	rm -rf $(VENV) build dist armprobe.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

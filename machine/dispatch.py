@@ -83,6 +83,10 @@ class Dispatcher:
         elif enter(frame, syndrome, fault_address, self.pan):
             self._refresh = True
 
+    def forget_flags(self) -> None:
+        """Have what the engine caches of PSTATE and the system registers worked out anew at the exception's end."""
+        self._refresh = True
+
     def take_interrupt(self, frame: Frame) -> None:
         """Make the frame, which is the CPU's own, enter EL1's vector for an interrupt, and give it back."""
         if enter(frame, None, pan=self.pan):

@@ -42,6 +42,8 @@ class Class(enum.IntEnum):
     DATA_ABORT = 0x25
     STEP_LOWER = 0x32
     STEP = 0x33
+    WATCHPOINT_LOWER = 0x34
+    WATCHPOINT = 0x35
     BRK = 0x3C
 
 

@@ -9,31 +9,35 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import board, snapshot, snapshot_file
+from .access_stop import AccessStop
 from .breakpoints import Breakpoints
 from .bus import Bus, new_memory
 from .call import Calls
 from .clock import Clock
 from .conditional import ConditionalBreakpoints
 from .console import Console
-from .counter_access import CounterAccess, find_sites
+from .counter_access import CounterAccess
 from .cpu import DEFAULT_MODEL, Cpu
 from .devices import GenericTimer, Gic, GicCpuInterface, Pl011
 from .devices.gic import SPURIOUS
 from .dispatch import Claim, Dispatcher, FaultClaim, Resume
 from .errors import MachineError
 from .frame import DAIF, EL1H, Frame
+from .guest_debug import GuestDebug
+from .guest_watchpoints import GuestWatchHit, GuestWatchpoints
 from .loaders import LoadedGuest
 from .memory import Memory
 from .mmu import TranslationRegisters
 from .modules import LoadedModules
 from .psci import Psci
+from .register_access import RegisterAccess, find_sites
 from .registers import Registers
 from .run_loop import RunLoop
 from .scratch import Scratch
 from .semihosting import Semihosting
 from .snapshot import Part, Snapshot
 from .software_step import SoftwareStep
-from .stop import Stop, StopReason
+from .stop import Stop, StopReason, WatchHit
 from .symbols import Symbols
 from .watchpoints import Watchpoints
 
@@ -59,7 +63,8 @@ class Machine:
         self.dispatcher = Dispatcher(self.cpu)
         self.breakpoints = Breakpoints(self.cpu, self.memory)
         self.conditional_breakpoints = ConditionalBreakpoints(self.cpu, self.dispatcher)
-        self.watchpoints = Watchpoints(self.cpu, self.bus, self.memory, self.dispatcher)
+        self.access_stop: AccessStop[WatchHit | GuestWatchHit] = AccessStop(self.cpu, self.bus, self.memory)
+        self.watchpoints = Watchpoints(self.cpu, self.bus, self.memory, self.dispatcher, self.access_stop)
         self.scratch = Scratch(self, resumed[1] if resumed else None)
         self.software_step = SoftwareStep(self)
         self.between_slices: Callable[[], None] = lambda: None
@@ -89,7 +94,11 @@ class Machine:
         self.console.receive = self.uart.receive
         self.bus.attach(self.uart, board.UART, board.UART_SIZE)
         self.bus.after_access = self._after_device_access
-        self.counter_access = CounterAccess(self.cpu, self.memory, self.clock, self.timers)
+        self.counter_access = CounterAccess(self.cpu, self.clock, self.timers)
+        self.guest_debug = GuestDebug(self, GuestWatchpoints(self.cpu, self.bus, self.access_stop))
+        self.register_access = RegisterAccess(self.cpu, self.memory)
+        self.register_access.serve(self.counter_access)
+        self.register_access.serve(self.guest_debug)
         self.psci = Psci(self.request_stop)
         self.dispatcher.trapped_register = self.counter_access.trapped
         self.claim_hvc(0, self.psci.call)
@@ -104,24 +113,24 @@ class Machine:
 
     def _enter(self) -> None:
         """Put the CPU at the guest's entry: EL1h, DAIF set, MMU off, x0 = device tree."""
-        self._find_counter_accesses()
+        self._find_register_accesses()
         frame = self.cpu.frame
         frame.load()
         frame.x[0], frame.pc, frame.pstate = self.guest.x0, self.guest.entry, DAIF | EL1H
         frame.store()
         self.cpu.refresh()
 
-    def _find_counter_accesses(self) -> None:
+    def _find_register_accesses(self) -> None:
         searched = []
         for segment in self.guest.segments:
             if segment.virtual is not None:  # linked code, which also runs at its physical address until the MMU is on
                 for base in {segment.address, segment.virtual}:
-                    self.counter_access.watch(find_sites(segment.data, base))
+                    self.register_access.watch(find_sites(segment.data, base))
                     searched.append((base, base + segment.size))
         for first, last in ((self.ram.base, self.ram.base + self.ram.size - 1), _UPPER_HALF):
             for start, end in [*sorted(piece for piece in searched if first <= piece[0] <= last), (last + 1, last + 1)]:
                 if first < start:
-                    self.counter_access.search(first, start - 1)
+                    self.register_access.search(first, start - 1)
                 first = max(first, end)
 
     # What is inside, for those who extend it.

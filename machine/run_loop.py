@@ -13,8 +13,9 @@ import unicorn
 from .clock import Clock
 from .devices.gic import SPURIOUS
 from .errors import MachineError
-from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
+from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, PSTATE_SS, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
 from .frame import PSTATE_I, Frame
+from .guest_watchpoints import GuestWatchHit
 from .stop import Stop, StopReason
 from .unmasking import Unmasking
 
@@ -122,7 +123,7 @@ class RunLoop:
             resume, dispatcher.resume, dispatcher.stop = dispatcher.resume, None, None
             self.finishing = bool(resume(frame))
             frame.store()
-        machine.counter_access.begin(frame.pc)
+        machine.register_access.begin(frame.pc)
         # A breakpoint or watchpoint at the instruction where the run starts does not stop it there, whatever interrupts
         # come first: until it is executed with the stack pointer that it has now.
         start: Place | None = (frame.pc, frame.sp)
@@ -166,11 +167,16 @@ class RunLoop:
                 self._bus_error(error)
             elif (arrived := conditional.take_hit()) is not None:
                 return Stop(StopReason.BREAKPOINT, arrived)
-            elif watchpoints and (hit := watchpoints.take_hit()) is not None:
+            elif (hit := machine.access_stop.take()) is None:
+                if (ahead := clock.ahead(clock.now)) > 0.001:
+                    machine.console.wait(min(ahead, _NAP))
+            elif isinstance(hit, GuestWatchHit):
+                frame.load()
+                machine.deliver(frame, hit.syndrome, hit.address)
+                dispatcher.commit()
+            else:
                 self.watched_at = machine.registers.pc
                 return Stop(StopReason.WATCHPOINT, self.watched_at, str(hit), hit)
-            elif (ahead := clock.ahead(clock.now)) > 0.001:
-                machine.console.wait(min(ahead, _NAP))
 
     def _look_up(self, end: int | None) -> Stop | None:
         """What is looked at between slices; the reason to stop here, if there is one."""
@@ -190,6 +196,7 @@ class RunLoop:
             return Stop(StopReason.INSTRUCTIONS, machine.registers.pc)
         for timer in machine.timers.values():
             timer.update()
+        machine.guest_debug.update()
         return None
 
     def _length(self, end: int | None) -> int:
@@ -211,7 +218,7 @@ class RunLoop:
             return run()
         finally:
             clock.settle()
-            self._machine.counter_access.watch_found()
+            self._machine.register_access.watch_found()
 
     def _run_masked(self, pc: int, length: int) -> unicorn.UcError | None:
         """As `Cpu.run`, with an interrupt pending that is masked: no further than to where it is not."""
@@ -278,6 +285,7 @@ class RunLoop:
             return False  # the guest has it trapped
         else:
             frame.pc += 4
+            frame.pstate &= ~PSTATE_SS  # the WFI has been stepped
             self.waiting = True
         dispatcher.end_slice = True
         return True

@@ -54,6 +54,7 @@ def _parts(machine: Machine) -> dict[str, Part]:
         "gic": machine.gic,
         "uart": machine.uart,
         "counter_access": machine.counter_access,
+        "guest_debug": machine.guest_debug,
         "run_loop": machine.run_loop,
         "calls": machine.calls,
         "software_step": machine.software_step,
@@ -66,7 +67,7 @@ def state(machine: Machine) -> dict[str, Any]:
     parts = _parts(machine)
     found: dict[str, Any] = {name: state_of(part) for name, part in parts.items()}
     found["scratch"] = _copied(machine.scratch.state())
-    found["counter_sites"] = [list(site) for site in sorted(machine.counter_access.sites)]
+    found["register_sites"] = [[address, int(access)] for address, access in sorted(machine.register_access.sites)]
     return found
 
 
@@ -87,7 +88,7 @@ def set_state(machine: Machine, state: dict[str, Any]) -> None:
             setattr(part, key, value)
     machine.gic.running = [(number, priority) for number, priority in machine.gic.running]
     machine.scratch.set_state(state["scratch"])
-    machine.counter_access.watch((address, writes) for address, writes in state["counter_sites"])
+    machine.register_access.watch((address, access) for address, access in state["register_sites"])
 
 
 def restored(machine: Machine, armed: dict[str, int]) -> None:

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from .board import SCRATCH_SIZE
 from .devices.gic import LINES
+from .register_access import Access
 
 Check = Callable[[Any], bool]
 U8, U32, U63, U64 = 1 << 8, 1 << 32, 1 << 63, 1 << 64
-_MOST_SITES: Final = 20_000  # accesses to counters in a guest's code; Debian's kernels have some 20
+_MOST_SITES: Final = 20_000  # accesses to registers in a guest's code; Debian's kernels have some 200
 _MOST_TYPED: Final = 1 << 20  # bytes that the guest has not read yet
 _MOST_PIECES: Final = SCRATCH_SIZE // 4  # of the machine's own memory
 
@@ -99,6 +100,7 @@ PARTS: Final[dict[str, dict[str, Check]]] = {
         "received": several(integer(U8), _MOST_TYPED),
     },
     "counter_access": {"control": integer(U64)},
+    "guest_debug": {"locked": boolean, "mdscr": integer(U64)},
     "run_loop": {"waiting": boolean, "met": several(integer(U64), 2)},
     "calls": {"return_address": optional(integer(U64))},
     "software_step": {"eret": optional(integer(U64)), "before": integer(U64)},
@@ -110,7 +112,7 @@ PARTS: Final[dict[str, dict[str, Check]]] = {
 
 STATE: Final[dict[str, Check]] = {
     "scratch": _scratch,
-    "counter_sites": several(row(integer(U64), boolean), _MOST_SITES),
+    "register_sites": several(row(integer(U64), integer(len(Access))), _MOST_SITES),
 }
 """What else is in the state."""
 

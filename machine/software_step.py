@@ -40,6 +40,7 @@ class SoftwareStep:
         mdscr = frame.system(frame.layout.mdscr_el1)
         self.before = mdscr & _ENABLED & ~MDSCR_SS
         frame.set_system(frame.layout.mdscr_el1, mdscr | _ENABLED)
+        self._machine.guest_debug.stepped_by_machine()
 
     def disable(self, frame: Frame) -> None:
         """Ask for no more steps. The frame of an exception is brought up to date with what the CPU makes of that."""
