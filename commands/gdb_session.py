@@ -11,6 +11,7 @@ signal interrupts it.
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,15 @@ TIMEOUT = 30.0  # seconds that anything may take unless the caller says otherwis
 _POLL = 0.1  # seconds after which to look whether gdb still lives
 _GRACE = 2.0  # seconds gdb has for leaving by itself
 _SHOWN = 200  # characters of what gdb last said that an error quotes
+
+# No prompts, folded lines or colours, no 15 seconds of further attempts at an address where nobody listens, and no
+# breakpoint at what is not there, for which gdb would ask whether it is to be pending, and answer no.
+_SETTINGS = ("mi-async on", "height 0", "width 0", "style enabled off", "tcp auto-retry off", "breakpoint pending off")
+# What gdb says instead of failing, of `delete 99` for one (gdb/breakpoint.c, map_breakpoint_numbers; stack.c).
+_NOTHING_DONE = re.compile(r"^No (?:breakpoint|display) number .*\.$", re.MULTILINE)
+# What gdb makes of the error reply to a `monitor` command, whose message has been shown before (gdb/remote.c, rcmd).
+_MONITOR_FAILED = re.compile(r"Protocol error with Rcmd.*")
+_PYTHON_FAILED = "Error while executing Python code."
 
 Record = dict[str, Any]
 
@@ -120,8 +130,7 @@ class GdbSession:
             if not isinstance(where, str):
                 self._server = serve(where)
                 where = self._server.address
-            # No prompts, no folded lines, and no 15 seconds of further attempts at an address where nobody listens.
-            for setting in ("mi-async on", "height 0", "width 0", "tcp auto-retry off"):
+            for setting in _SETTINGS:
                 self._command(f"-gdb-set {setting}")
             with contextlib.suppress(GdbError):  # gdb 13 is the first to know it
                 # Before MI's version 4 the commands of a breakpoint are sent as what is no valid MI.
@@ -129,7 +138,8 @@ class GdbSession:
             if gdbinit:
                 self.execute(f"source {gdbinit}")
             self._command(f"-target-select {'extended-' * extended}remote {where.removeprefix('unix:')}")
-            self._stop = None  # the one connecting begins with
+            self._command('-interpreter-exec console "maint packet QArmprobe.MonitorErrors"')  # ours, of all stubs
+            self._begin()  # the stop that connecting begins with is nobody's
         except BaseException:
             self.close()
             raise
@@ -143,13 +153,21 @@ class GdbSession:
     def execute(self, command: str, timeout: float | None = None) -> str:
         """Do what `command` does when typed at gdb's prompt, and give the text it prints.
 
-        One that resumes the machine is over when the machine has stopped. Raises `GdbError` with gdb's message.
+        One that resumes the machine is over when the machine has stopped. Raises `GdbError` with gdb's message if gdb
+        refuses any of it, or the machine refuses a ``monitor`` command. A breakpoint at what is not there is refused;
+        after ``set breakpoint pending on`` it is pending.
         """
         self._begin()
-        self._command(f"-interpreter-exec console {_quoted(command)}", timeout)
-        if self._running:
-            return self.wait_for_stop(timeout).console
-        return "".join(self._said)
+        try:
+            self._command(f"-interpreter-exec console {_quoted(command)}", timeout)
+        except GdbTimeout:
+            raise
+        except GdbError as error:
+            raise GdbError(self._explained(str(error))) from None
+        said = self.wait_for_stop(timeout).console if self._running else "".join(self._said)
+        if refused := _NOTHING_DONE.search(said):
+            raise GdbError(refused[0])
+        return said
 
     def cont(self) -> None:
         """Resume the machine and return."""
@@ -233,6 +251,13 @@ class GdbSession:
         if self._server:
             self._server.close()
             self._server = None
+
+    def _explained(self, message: str) -> str:
+        """gdb's message, with what it only says on its console put in where the message itself says nothing."""
+        if message == _PYTHON_FAILED:
+            return "".join([*self._complaints, message])
+        said = "".join(self._said).strip()
+        return _MONITOR_FAILED.sub(lambda _: said, message) if said else message
 
     def _begin(self) -> None:
         """Forget what belongs to earlier commands."""

@@ -90,6 +90,8 @@ class Connection:
         self.state = State.IDLE
         self.client_words: frozenset[str] = frozenset()
         """Features the client said it has, such as "swbreak" (qSupported)."""
+        self.monitor_errors = False
+        """Whether the reply to a `monitor` command that fails is an error."""
         self.inserted: dict[tuple[BreakKind, int, int], bytes] = {}
         """The client's breakpoints: kind, address and length, and the conditions and commands they came with."""
         self.experiment = experiment or Experiment(target)
