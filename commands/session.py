@@ -205,21 +205,11 @@ class Session:
         self._idle.clear()
         try:
             self.kprobes.unwind.go_on()
-            self.stop = self._out_of_line_done(self._owner.run(functools.partial(self._tracing.run, run)))
+            self.stop = self._owner.run(functools.partial(self._tracing.run, run))
         finally:
             self._console_lines.flush()
             self._idle.set()
         return self.stop
-
-    def _out_of_line_done(self, stop: Stop) -> Stop:
-        """The stop, after what the guest was interrupted in if that is a slot or a trampoline, which nobody asked for.
-
-        It may be that a probe stops the guest there.
-        """
-        if stop.reason is not StopReason.INTERRUPTED or stop.address not in self.machine.scratch:
-            return stop
-        after = self.machine.step()
-        return Stop(stop.reason, after.address) if after.reason is StopReason.INSTRUCTIONS else after
 
     def describe(self, stop: Stop) -> str:
         """Why and where the machine stopped, in words."""
@@ -410,10 +400,10 @@ class Session:
         def go_on() -> Stop:
             self.kprobes.unwind.go_on()
             if semihosting is None:
-                return self._out_of_line_done(run())
+                return run()
             semihosting.files = self.lends_files and self._controlled
             try:
-                return self._out_of_line_done(run())
+                return run()
             finally:
                 semihosting.files = False
 

@@ -44,6 +44,7 @@ class Breakpoints:
 
     def add(self, address: int) -> None:
         """Stop at `address`."""
+        self._cpu.refuse_other_threads()
         self._wanted[address] += 1
         if self._wanted[address] == 1:
             before = address - 4
@@ -54,6 +55,7 @@ class Breakpoints:
 
     def remove(self, address: int) -> None:
         """Undo one `add`. Raises KeyError when there was none."""
+        self._cpu.refuse_other_threads()
         if not self._wanted[address]:
             raise KeyError(f"no breakpoint at {address:#x}")
         self._wanted[address] -= 1

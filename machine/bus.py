@@ -16,6 +16,7 @@ from typing import Protocol
 import unicorn
 
 from .cpu import Cpu
+from .deferred_signals import calls_users_code
 from .errors import MachineError
 
 
@@ -82,6 +83,7 @@ class Bus:
     def attach(self, device: Device, base: int, size: int) -> None:
         """Put `device` at `base`, for `size` bytes (a multiple of 4 KiB)."""
 
+        @calls_users_code
         def read(_: unicorn.Uc, offset: int, width: int, __: object) -> int:
             value = 0
             try:
@@ -91,6 +93,7 @@ class Bus:
                 self._cpu.fail(error)
             return value
 
+        @calls_users_code
         def write(_: unicorn.Uc, offset: int, width: int, value: int, __: object) -> None:
             try:
                 device.write(offset, width, value)

@@ -37,6 +37,10 @@ class Calls:
 
     def call(self, address: int, arguments: tuple[int, ...]) -> int:
         """See `Machine.call`."""
+        with self._machine.run_loop.held():
+            return self._call(address, arguments)
+
+    def _call(self, address: int, arguments: tuple[int, ...]) -> int:
         machine, cpu, dispatcher = self._machine, self._machine.cpu, self._machine.dispatcher
         if len(arguments) > 8:  # what AAPCS64 passes in registers
             raise MachineError("a guest function can be called with at most eight arguments")

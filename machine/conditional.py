@@ -12,6 +12,7 @@ from collections.abc import Callable
 import unicorn
 
 from .cpu import Cpu
+from .deferred_signals import calls_users_code
 from .dispatch import Dispatcher
 from .frame import Frame
 
@@ -33,6 +34,7 @@ class ConditionalBreakpoints:
 
     def add(self, address: int, decide: Decide) -> None:
         """Ask `decide` each time before the instruction at `address` is executed; True stops the machine there."""
+        self._cpu.refuse_other_threads()
         self._deciders.setdefault(address, []).append(decide)
         if address not in self._hooks:
             engine = self._cpu.engine
@@ -41,6 +43,7 @@ class ConditionalBreakpoints:
 
     def remove(self, address: int, decide: Decide) -> None:
         """Undo an `add`. Raises KeyError or ValueError if there was none."""
+        self._cpu.refuse_other_threads()
         deciders = self._deciders[address]
         deciders.remove(decide)
         if not deciders:
@@ -63,7 +66,7 @@ class ConditionalBreakpoints:
             self.hit = address
             self._cpu.limit(-1)  # the instruction was counted and will not be executed
             engine.emu_stop()
-        elif self._dispatcher.end_slice:  # with slow answers the slice may take long
+        elif self._dispatcher.ends_soon:  # with slow answers the slice may take long
             self._cpu.limit(0)
 
     def decides(self, address: int) -> bool:
@@ -73,6 +76,7 @@ class ConditionalBreakpoints:
         self._cpu.frame.load()
         return self._ask(address)
 
+    @calls_users_code
     def _ask(self, address: int) -> bool:
         """The frame is loaded. All are asked, whatever the first says: some only want to know."""
         frame = self._cpu.frame

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from .deferred_signals import calls_users_code
+
 _KEPT: Final = 1 << 20  # bytes of output kept for those who have not read it
 
 
@@ -21,6 +23,7 @@ class Console:
         self.receive: Callable[[bytes], None] = lambda data: None
         self.listeners: list[Callable[[bytes], None]] = []
 
+    @calls_users_code
     def transmitted(self, byte: int) -> None:
         """The UART sent a byte."""
         with self._lock:

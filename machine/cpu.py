@@ -8,6 +8,7 @@ make a load run twice (Unicorn checks for the request between a load's effect an
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterable
 from typing import Final
 
@@ -23,9 +24,14 @@ from .engine import (
     read_system_register,
     write_system_register,
 )
+from .errors import MachineError
 from .frame import EL1H, Frame
 from .sysregs import Encoding
 
+ANOTHER_THREAD: Final = (
+    "another thread runs this machine: one thread may use it at a time. Wait for that one, or share the machine by an "
+    "Owner or a Session, which do such work between two slices"
+)
 DEFAULT_MODEL: Final = "cortex-a57"
 _LAST: Final = (1 << 64) - 1
 # The binding has no wrappers for these.
@@ -58,6 +64,7 @@ class Cpu:
         self.frame = Frame(self.engine, self.layout)
         self.running = False
         self.held = False  # inside an exception hook, where the frame is ahead of the engine
+        self.thread = 0  # that runs the machine, 0 for none
         self.frame.load()
         self.frame.pstate = 0x3C0 | EL1H
         self.frame.store()
@@ -96,14 +103,24 @@ class Cpu:
         self._failure = self._failure or error
         self.engine.emu_stop()
 
+    def refuse_other_threads(self) -> None:
+        """Raise MachineError on another thread than the one that runs the machine: the engine would crash.
+
+        To be called wherever something is asked of the engine that is not asked by its own callbacks.
+        """
+        if self.thread and self.thread != threading.get_ident():
+            raise MachineError(ANOTHER_THREAD)
+
     def load(self) -> Frame:
         """The frame, up to date."""
+        self.refuse_other_threads()
         if not self.held:
             self.frame.load()
         return self.frame
 
     def store(self) -> None:
         """Give the frame to the engine; inside an exception hook that is left to the hook's end."""
+        self.refuse_other_threads()
         if not self.held:
             self.frame.store()
 
@@ -113,10 +130,12 @@ class Cpu:
 
     def system(self, encoding: Encoding) -> int:
         """Read a system register from the engine."""
+        self.refuse_other_threads()
         return read_system_register(self.engine, encoding)
 
     def set_system(self, encoding: Encoding, value: int) -> None:
         """Write a system register of the engine."""
+        self.refuse_other_threads()
         write_system_register(self.engine, encoding, value)
 
     def read_virtual(self, address: int, size: int) -> bytes | None:
@@ -136,23 +155,28 @@ class Cpu:
 
     def vector(self, number: int) -> int:
         """The 128 bits of v`number`."""
+        self.refuse_other_threads()
         return int(self.engine.reg_read(reg.UC_ARM64_REG_V0 + number))
 
     def set_vector(self, number: int, value: int) -> None:
         """Set the 128 bits of v`number`."""
+        self.refuse_other_threads()
         self.engine.reg_write(reg.UC_ARM64_REG_V0 + number, value)
 
     def forget(self, addresses: Iterable[int]) -> None:
         """Drop what was translated from the instructions at these virtual addresses."""
+        self.refuse_other_threads()
         for address in addresses:
             if address >= 0:  # before the first instruction there is none
                 self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
 
     def forget_all(self) -> None:
         """Drop everything that was translated."""
+        self.refuse_other_threads()
         self.engine.ctl_flush_tb()
 
     def forget_translations(self) -> None:
         """Drop every cached address translation and everything that was translated from instructions."""
+        self.refuse_other_threads()
         self.engine.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)  # the binding has no name for it
         self.engine.ctl_flush_tb()

@@ -21,6 +21,7 @@ _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
 _STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
 _STEP_BITS: Final = (0, 1 << 24, 1 << 6, 1 << 24 | 1 << 6)
 _VECTORS: Final = range(0, 0x800, 0x80)  # from VBAR_EL1, whose lowest bits a debugger may have made anything
+MANY: Final = 1000  # exceptions in a row: a guest that takes more spends its time in them
 _WFI: Final = Class.WFX << 26 | IL | 0x1E << 20  # CV, COND always, TI 0: Arm ARM, ESR_EL1, ISS of a trapped WF*
 
 
@@ -39,6 +40,9 @@ class Dispatcher:
         self.handler_daif = 0  # PSTATE.DAIF of the handler of the exception being handled; a guest call may change it
         self.hypercall = False  # the exception being handled is one, at which nothing is masked
         self.end_slice = False  # there is something to look at: go no further than the next exception
+        self.interrupting = False  # a stop is wanted soon, but not at the vector of an exception
+        self.delivered = False  # the slice ended with an exception that the guest takes: it is at its vector
+        self.passed = 0  # exceptions that the guest has taken since `interrupting` was set
         self._refresh = False
         self._hook = hook_exceptions(cpu.engine, self._raised)
 
@@ -108,12 +112,13 @@ class Dispatcher:
         self.hypercall = number == Raised.HVC
         # A hypercall leaves the guest's PSTATE alone; an exception to EL1 masks everything (Arm ARM, D1.3.1).
         self.handler_daif = frame.daif if self.hypercall else DAIF
+        delivered = False
         try:
             for claim in self._claims.get(syndrome, ()):
                 if claim(frame):
                     break
             else:
-                self._guest_takes(frame, number, syndrome)
+                delivered = self._guest_takes(frame, number, syndrome)
         except BaseException as error:  # the caller is the engine: it is raised when the run ends
             cpu.fail(error)
             return
@@ -123,16 +128,28 @@ class Dispatcher:
         if self._refresh:
             self._refresh = False
             cpu.refresh()
-        if self.stop is not None or self.end_slice:
+        if self.stop is not None or self.end_slice or (self.interrupting and not self._passes(delivered)):
+            self.delivered = delivered
             cpu.engine.emu_stop()
 
-    def _guest_takes(self, frame: Frame, number: int, syndrome: int) -> None:
+    def _passes(self, delivered: bool) -> bool:
+        """Whether to go on although a stop is wanted: behind an exception that the guest takes, if there are few."""
+        self.passed += delivered
+        return delivered and self.passed < MANY
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether there is something to look at: for hooks, where the slice may end at the next instruction."""
+        return self.end_slice or self.interrupting
+
+    def _guest_takes(self, frame: Frame, number: int, syndrome: int) -> bool:
+        """Nobody has claimed the exception by its syndrome. Returns whether it is delivered to the guest."""
         fault_address = frame.fault_address
         if number == Raised.HVC:  # there is no EL2: the instruction is undefined
             frame.pc -= 4
             syndrome = _UNDEFINED
         elif syndrome >> 26 == Class.SYSTEM and self.trapped_register(frame, syndrome):
-            return
+            return False
         claims: list[FaultClaim] = []
         if number == Raised.PREFETCH_ABORT:
             claims += self._fetches
@@ -140,5 +157,6 @@ class Dispatcher:
             claims += self._faults
         for claim in claims:
             if claim(frame, Raised(number), syndrome, fault_address):
-                return
+                return False
         self.deliver(frame, syndrome, fault_address)
+        return True

@@ -32,7 +32,7 @@ from .modules import LoadedModules
 from .psci import Psci
 from .register_access import RegisterAccess, find_sites
 from .registers import Registers
-from .run_loop import RunLoop
+from .run_loop import LONGEST_OUT_OF_LINE, RunLoop
 from .scratch import Scratch
 from .semihosting import Semihosting
 from .snapshot import Part, Snapshot
@@ -180,7 +180,7 @@ class Machine:
 
     def _after_device_access(self) -> None:
         """A device may have raised an interrupt, or the guest may have enabled one: look at once."""
-        if self.clock.running and (self.dispatcher.end_slice or self.gic.pending_interrupt() != SPURIOUS):
+        if self.clock.running and (self.dispatcher.ends_soon or self.gic.pending_interrupt() != SPURIOUS):
             self.cpu.limit(0)
 
     # Running.
@@ -197,8 +197,7 @@ class Machine:
 
     def interrupt(self) -> None:
         """Ask a run to end soon, with the reason INTERRUPTED. May be called from any thread."""
-        self.run_loop.interrupt_requested = True
-        self.look_up()
+        self.run_loop.interrupt()
 
     def look_up(self) -> None:
         """Have a run look up soon, for what is to be done between slices. May be called from any thread."""
@@ -232,17 +231,19 @@ class Machine:
         """Execute `count` instructions, taking no interrupts. What a probe does out of line counts as the instruction
         it stands for. Raises MachineError as `run` does."""
         self._refuse_in_handler()
-        stop = Stop(StopReason.INSTRUCTIONS, self.registers.pc)
-        for _ in range(count):
-            stop, finishing = self._step()
-            if finishing and stop.reason is StopReason.INSTRUCTIONS:
-                stop, _ = self._step()
-            if stop.reason is not StopReason.INSTRUCTIONS:
-                break
+        with self.run_loop.held():
+            stop = Stop(StopReason.INSTRUCTIONS, self.registers.pc)
+            for _ in range(count):
+                stop, finishing = self._step()
+                if finishing and stop.reason is StopReason.INSTRUCTIONS:
+                    stop, _ = self._step()
+                if stop.reason is not StopReason.INSTRUCTIONS:
+                    break
         return stop
 
     def _refuse_in_handler(self) -> None:
         """Raise MachineError while an exception is being handled, whose end would find another machine."""
+        self.cpu.refuse_other_threads()
         if self.cpu.held:
             raise MachineError(
                 "the guest is running, and this is a handler of what it does: call guest functions here; run, step, "
@@ -253,9 +254,12 @@ class Machine:
         """One instruction, and on to the end of what is executed out of line; whether it was the machine's own code."""
         stop = self.run_loop.run(None, 1, interrupts=False)
         finishing = self.run_loop.finishing
-        while stop.reason is StopReason.INSTRUCTIONS and stop.address in self.scratch:
+        for _ in range(LONGEST_OUT_OF_LINE):
+            if stop.reason is not StopReason.INSTRUCTIONS or stop.address not in self.scratch:
+                return stop, finishing
             stop = self.run_loop.run(None, 1, interrupts=False)
-        return stop, finishing
+        text = f"what is executed out of line has not come to its end in {LONGEST_OUT_OF_LINE} instructions"
+        return Stop(StopReason.INTERRUPTED, stop.address, text), finishing
 
     def address(self, where: int | str) -> int:
         """An address as it is, or a symbol's. Raises MachineError for an unknown symbol."""

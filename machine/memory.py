@@ -46,6 +46,7 @@ class Memory:
 
     def translate(self, address: int) -> Mapping:
         """Where a virtual address leads. Raises MachineError where the guest maps nothing."""
+        self._cpu.refuse_other_threads()
         try:
             return translate(self._registers(), self._bus.read_u64, address)
         except TranslationFault as fault:
@@ -116,6 +117,7 @@ class Memory:
         return list(self._pieces(address, size))
 
     def _pieces(self, address: int, size: int) -> Iterator[tuple[int, int]]:
+        self._cpu.refuse_other_threads()
         if not 0 <= address < TOP or address + size > TOP:
             raise MachineError(f"{address:#x} + {size} bytes is outside the 64-bit address space")
         while size > 0:

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import unicorn
 
 from .clock import Clock
+from .cpu import ANOTHER_THREAD
+from .deferred_signals import DeferredSignals, calls_users_code
 from .devices.gic import SPURIOUS
+from .dispatch import MANY
 from .errors import MachineError
 from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, PSTATE_SS, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
 from .frame import PSTATE_I, Frame
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 SLICE: Final = 500_000  # instructions: how long a run goes on before it looks up, some 10 milliseconds
 _ENGINE_PAGE: Final = 1 << 10  # bytes: Unicorn keeps code by the smallest page that an Arm CPU ever had
 _PIECES: Final = 32  # of masked code that are run one by one
+LONGEST_OUT_OF_LINE: Final = 200  # instructions: of a slot and what its exceptions run, of a trampoline some 50
 _NAP: Final = 0.05  # seconds: the longest that guest time is held back at once
 _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_UNMAPPED: 0,
@@ -46,7 +51,11 @@ class RunLoop:
         self._intercepts: dict[int, list[Callable[[Machine], None]]] = {}
         self._unmasking = Unmasking(machine.bus, machine.memory)
         self._depth = 0
+        self._began = 0  # the count of instructions at which the run under way began
+        self._lock = threading.RLock()  # whose owner runs the machine
+        self.signals = DeferredSignals(self._signal_arrived)
         self.interrupt_requested = False
+        self._put_off = 0  # slices since an interrupt that was not taken where it came
         self.waiting = False  # the guest executed WFI, and nothing has ended its wait yet
         self.met: list[int] = []  # where and at which count of instructions intercepts were last called
         self.finishing = False  # the run under way began with code of the machine's own: see Dispatcher.request_stop
@@ -86,21 +95,44 @@ class RunLoop:
     def run(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
         """Run to address `until`, for `budget` instructions, or until something else stops the guest.
 
-        Raises MachineError when the guest has ended for good.
+        Raises MachineError when the guest has ended for good, and on another thread than that which runs it already.
         """
         if self.ended:
             assert self._last_stop is not None
             raise MachineError(f"{self._last_stop.reason.value}: restore a snapshot or load the guest again to go on")
-        self._depth += 1
-        try:
-            if self._depth == 1:
-                self._machine.clock.start_pacing()
-            stop = self._slices(until, budget, interrupts)
-        finally:
-            self._depth -= 1
-        if stop.reason is not StopReason.RETURNED:
-            self._last_stop = stop
+        with self.held():
+            outer, self._began = self._began, self._machine.clock.executed
+            self._depth += 1
+            try:
+                if self._depth == 1:
+                    self._machine.clock.start_pacing()
+                stop = self._slices(until, budget, interrupts)
+            finally:
+                self._depth -= 1
+                self._began = outer
+            if stop.reason is not StopReason.RETURNED:
+                self._last_stop = stop
         return stop
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While this thread, and no other, uses the machine, and Python's signals wait for the end of a slice.
+
+        Raises MachineError if another thread uses it.
+        """
+        cpu = self._machine.cpu
+        if not self._lock.acquire(blocking=False):
+            raise MachineError(ANOTHER_THREAD)
+        outer, cpu.thread = cpu.thread, threading.get_ident()
+        try:
+            self.signals.hold()
+            try:
+                yield
+            finally:
+                self.signals.release()
+        finally:
+            cpu.thread = outer
+            self._lock.release()
 
     @property
     def ended(self) -> bool:
@@ -188,10 +220,8 @@ class RunLoop:
         if self._depth == 1:
             machine.console.deliver()
             machine.between_slices()
-        if self.interrupt_requested:
-            if self._depth == 1:
-                self.interrupt_requested = False
-            return Stop(StopReason.INTERRUPTED, machine.registers.pc)
+        if dispatcher.interrupting and (interrupted := self._interrupted()) is not None:
+            return interrupted
         if end is not None and machine.clock.executed >= end:
             return Stop(StopReason.INSTRUCTIONS, machine.registers.pc)
         for timer in machine.timers.values():
@@ -199,8 +229,45 @@ class RunLoop:
         machine.guest_debug.update()
         return None
 
+    def interrupt(self) -> None:
+        """See `Machine.interrupt`."""
+        self.interrupt_requested = True
+        self._machine.dispatcher.interrupting = True
+
+    def _signal_arrived(self) -> None:
+        self._machine.dispatcher.interrupting = True
+
+    def _interrupted(self) -> Stop | None:
+        """Somebody wants to interrupt the run, or a signal waits: the stop here, if there is to be one.
+
+        It is put off while the guest is where the debugger of a real machine would not find it: at the first
+        instruction of a vector, if the last slice ended for that exception, and in code of the machine's own, which is
+        stepped through. A function that a handler calls may come to its end, if that takes no longer than a slice.
+        """
+        machine, dispatcher = self._machine, self._machine.dispatcher
+        if self._depth > 1 and machine.clock.executed - self._began < SLICE:
+            return None
+        pc = machine.registers.pc
+        at_vector = dispatcher.delivered and dispatcher.passed < MANY
+        if (at_vector or pc in machine.scratch) and self._put_off < LONGEST_OUT_OF_LINE:
+            self._put_off += 1
+            return None
+        self._put_off = dispatcher.passed = 0
+        if self._depth == 1:
+            dispatcher.interrupting = False  # before looking, here too
+            self.signals.deliver()
+        elif self.signals.pending and self.signals.deliver_below():
+            return Stop(StopReason.INTERRUPTED, pc, "interrupted by a signal")
+        if not self.interrupt_requested:
+            return None
+        if self._depth == 1:
+            self.interrupt_requested = False
+        return Stop(StopReason.INTERRUPTED, pc)
+
     def _length(self, end: int | None) -> int:
         """How many instructions to run before looking up again: to the next timer, so that it interrupts on the dot."""
+        if self._put_off and self._machine.dispatcher.interrupting and not self._machine.dispatcher.delivered:
+            return 1
         clock = self._machine.clock
         lengths = [deadline - clock.now for deadline in self._deadlines()]
         return min([SLICE, *lengths] if end is None else [SLICE, end - clock.executed, *lengths])
@@ -213,6 +280,7 @@ class RunLoop:
     def _execute(self, run: Callable[[], unicorn.UcError | None]) -> unicorn.UcError | None:
         clock: Clock = self._machine.clock
         self._machine.breakpoints.put_in()
+        self._machine.dispatcher.delivered = False
         clock.running = True
         try:
             return run()
@@ -234,7 +302,8 @@ class RunLoop:
                 error = cpu.run(pc, piece)
                 ended = cpu.executed != piece
             length -= cpu.executed
-            if error is not None or ended or not length or machine.dispatcher.stop is not None:
+            dispatcher = machine.dispatcher
+            if error is not None or ended or not length or dispatcher.stop is not None or dispatcher.interrupting:
                 return error
             frame.load()
             pc = frame.pc
@@ -245,6 +314,7 @@ class RunLoop:
             machine.clock.running = True
         raise AssertionError("there is always another count")
 
+    @calls_users_code
     def _call_intercepts(self, pc: int) -> bool:
         """Call what is to be called here, once each time the guest arrives; whether anything was."""
         functions = self._intercepts.get(pc)
@@ -321,4 +391,5 @@ class RunLoop:
         else:
             raise MachineError(f"Unicorn cannot go on at {frame.pc:#x}: {error}") from error
         machine.deliver(frame, kind << 26 | IL | FAR_NOT_VALID | write | EXTERNAL_ABORT)
+        machine.dispatcher.delivered = True
         machine.dispatcher.commit()

@@ -24,6 +24,7 @@ class Snapshot:
 
 def take(machine: Machine, memories: bool = True) -> Snapshot:
     """The state of a stopped machine, with or without the contents of its memories."""
+    machine.cpu.refuse_other_threads()
     machine.cpu.frame.load()
     contents = tuple(bytes(ram.data) for ram in machine.bus.rams) if memories else ()
     return Snapshot(machine.cpu.frame.save(), state(machine), contents)

@@ -58,6 +58,7 @@ class Watchpoints:
         The address is translated now. Raises NothingThere where it is unmapped, MachineError where it is a device's:
         what reading a device does cannot be undone.
         """
+        self._cpu.refuse_other_threads()
         if size < 1:
             raise MachineError(f"{size} bytes cannot be watched: give the size of what is at {address:#x}")
         watch = _Watch(kind, address, size)
@@ -88,6 +89,7 @@ class Watchpoints:
 
     def remove(self, kind: str, address: int, size: int) -> None:
         """Undo an `add`. Raises KeyError when there was none."""
+        self._cpu.refuse_other_threads()
         for watch in self._watches:
             if (watch.kind, watch.address, watch.size) == (kind, address, size):
                 for hook in watch.hooks:
@@ -102,7 +104,7 @@ class Watchpoints:
             first = virtual + at - physical
             if not self.enabled or self._stop.pending:
                 return
-            if self._dispatcher.end_slice:  # where much is watched the slice takes long
+            if self._dispatcher.ends_soon:  # where much is watched the slice takes long
                 self._cpu.limit(0)
             if access == unicorn.UC_MEM_WRITE and (whole := self._stop.written_whole()) is not None:
                 start, after = whole

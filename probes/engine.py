@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
+from armprobe.machine.deferred_signals import calls_users_code
 from armprobe.machine.dispatch import Resume
 from armprobe.machine.exceptions import IL, Class, Raised
 from armprobe.machine.frame import DAIF, Frame
@@ -120,12 +121,12 @@ class Engine:
     def _call_begins(self, _: Frame) -> Callable[[], None]:
         """A guest function is called: what undoes the hits that it does not come to the end of."""
         hits, instance, recorded = self._hits, self._instance, self._recorder.stopping
-        awaited, unexpected = self._step_awaited, self._unexpected.count
+        waiting = self._step_awaited, self._unexpected.count
 
         def abandon() -> None:
             *self._previous, (self.site, self.status, self._saved_daif) = hits
             self._instance, self._recorder.stopping = instance, recorded
-            self._step_awaited, self._unexpected.count = awaited, unexpected
+            self._step_awaited, self._unexpected.count = waiting
             if self.site is None:
                 self.idle()
 
@@ -133,11 +134,10 @@ class Engine:
 
     # BRK #4
 
+    @calls_users_code
     def _breakpoint(self, frame: Frame) -> bool:
         address = self._words[32]
-        site = self.sites.get(address)
-        if site is None:
-            site = self.internal.get(address)
+        site = self.sites.get(address) or self.internal.get(address)
         if site is None or not site.armed:
             return self._breaks_for_running(frame) or self._removed(address)
         if self.moments.observer is not None:
@@ -307,6 +307,7 @@ class Engine:
         if site.displaced:
             self._words[32] = self.home(self._words[32])
 
+    @calls_users_code
     def post(self, site: Site, then: Callable[[Frame], None] | None = None) -> None:
         """Run the post-handlers, which ends the hit; `then` gets the frame, unless its PC is moved at a stop."""
         self.site, self.status = site, _SSDONE
@@ -323,7 +324,7 @@ class Engine:
                         handler(probe, self.regs, 0)
                     except Exception as error:
                         self._recorder.failed(probe, Stage.POST, error)
-        except BaseException as error:  # the run ends with it; the instruction has been executed, so the hit is over
+        except BaseException as error:  # the run ends with it, and the hit is over
             self._machine.cpu.fail(error)
         if self._recorder.stop is None:
             if site.displaced:
@@ -353,8 +354,7 @@ class Engine:
         """Stop between the pre-handlers and the instruction, with the registers of the interrupted code."""
         # Of a call that has come to the trampoline x30 is not given back, nor forgotten who called.
         take_return_address = (lambda same_caller: None) if site.displaced else self.return_address_shown()
-        words = self._words
-        redirected = words[32]
+        words, redirected = self._words, self._words[32]
         if skip and redirected in self._machine.scratch:  # to the code that calls a jprobe's entry
             words[32] = site.addr
         address, sp, caller = words[32], words[31], words[30]
@@ -414,6 +414,7 @@ class Engine:
 
     # Faults and failures
 
+    @calls_users_code
     def _fault(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """kprobe_fault_handler: the guest sees a page fault in the slot at the address of the instruction probed."""
         site = self.site

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from armprobe.machine import Machine, Stop, StopReason
+from armprobe.machine.deferred_signals import calls_users_code
 from armprobe.machine.frame import Frame
 
 from .entry_probe import EntryProbe
@@ -130,6 +131,7 @@ class Jprobes:
         self._running = None if running < 0 else self._known[running]
         self._saved = bytes.fromhex(general), pstate
 
+    @calls_users_code
     def _enter(self, frame: Frame) -> bool:
         if not self._code or frame.pc != self._code + 4:
             return False

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from armprobe.machine import Machine
+from armprobe.machine.deferred_signals import calls_users_code
 from armprobe.machine.frame import DAIF
 
 from .rules import Status
@@ -42,6 +43,7 @@ class Moments:
         self._internal = internal
         self.observer: Observer | None = None
 
+    @calls_users_code
     def tell(self, what: str, status: Status, returning: bool = False) -> None:
         """`what` happens now, in the handler of an exception, or with `returning` at its end."""
         if self.observer is None:
@@ -53,7 +55,10 @@ class Moments:
         # kernel. HVC is none to it; and the CPU's own ERET has been given them.
         if not machine.dispatcher.hypercall and not (returning and frame.pc == machine.software_step.eret):
             pstate, spsr = pstate & ~DAIF | machine.dispatcher.handler_daif, pstate
-        self.observer(Moment(machine.instructions, what, frame.pc, pstate, spsr, mdscr, status))
+        try:
+            self.observer(Moment(machine.instructions, what, frame.pc, pstate, spsr, mdscr, status))
+        except BaseException as error:  # the run ends with it, when this exception has been handled
+            machine.cpu.fail(error)
 
     def where(self, address: int) -> str:
         """What is at virtual `address`: a symbol and an offset, or what of ours."""

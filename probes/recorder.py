@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from armprobe.machine import Machine
+from armprobe.machine.deferred_signals import calls_users_code
 
 from .errors import ConditionError
 from .pt_regs import PtRegs, StackRegs
@@ -120,6 +121,7 @@ class Recorder:
         else:
             log.error("a handler of the %s on %s raised; the guest goes on", probe.kind, probe.name, exc_info=error)
 
+    @calls_users_code
     def _selects(self, probe: Probe, condition: Condition, stage: Stage, regs: PtRegs) -> bool:
         """Whether the hit is wanted. One of which that cannot be said is, and is stopped for."""
         try:
@@ -133,6 +135,7 @@ class Recorder:
         probe.met += met
         return met
 
+    @calls_users_code
     def _hit(self, probe: Probe, stage: Stage, number: int, general: bytes, regs: PtRegs, caller: int | None) -> Hit:
         clock = self._clock
         executed = clock.executed
@@ -151,6 +154,7 @@ class Recorder:
             self.stop, self._stop_text = hit, f"{hit}{self._doubt}"
         self._doubt = ""
 
+    @calls_users_code
     def _record(self, hit: Hit) -> None:
         probe = hit.probe
         if probe.record:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from armprobe.machine import CallNotReturned, Machine, Stop, StopReason
+from armprobe.machine.deferred_signals import calls_users_code
 from armprobe.machine.frame import PSTATE_I, Frame
 
 from . import trampoline
@@ -167,6 +168,7 @@ class Returns:
     def entry_handler(self, rp: Kretprobe) -> PreHandler:
         """The pre-handler of the kprobe at the function's entry."""
 
+        @calls_users_code
         def entered(kprobe: Kprobe, regs: PtRegs) -> int:
             if not rp.free:
                 rp.nmissed += 1
@@ -343,6 +345,7 @@ class Returns:
             self._returning = None
             dispatcher.handler_daif = daif
 
+    @calls_users_code
     def _handle_one(self, instance: KretprobeInstance, rp: Kretprobe, regs: PtRegs) -> None:
         if rp.record or rp.stop or rp.condition:
             self._recorder.returned(rp, instance, regs)

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import struct
+import threading
+
 import pytest
 
 from armprobe import machine
-from armprobe.machine import StopReason
+from armprobe.machine import StopReason, board
 from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Stage
 
 NZCV = 0xF000_0000
@@ -223,3 +226,35 @@ def test_reentry_into_a_slot_stops_with_the_kernels_words(demo: machine.Machine)
     hits = other.hits
     assert demo.call("pcrel_leaf", 2) == 6
     assert (other.hits, other.nmissed) == (hits + 1, 0)
+
+
+def test_a_slot_that_does_not_end(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """The guest has written to it, by another mapping of that memory: steps end, and Ctrl-C is not lost."""
+    probe = kprobes.register_kprobe(Kprobe("kfree"))
+    assert probe.site is not None
+    demo.scratch.write(probe.site.slot, struct.pack("<I", 0x1400_0000))  # b .
+    demo.run(until="kfree")
+    stop = demo.step()
+    assert (stop.reason, stop.address) == (StopReason.INTERRUPTED, probe.site.slot)
+    assert stop.text == "what is executed out of line has not come to its end in 200 instructions"
+    demo.interrupt()
+    assert demo.run().reason is StopReason.INTERRUPTED
+    timer = threading.Timer(0.1, demo.interrupt)
+    timer.start()
+    assert demo.run().reason is StopReason.INTERRUPTED
+
+
+def test_ctrl_c_in_a_slot_that_has_gone(demo: machine.Machine) -> None:
+    """The guest clears the unused entries of its top-level table: ours too, and the ERET of v4.8 cannot be fetched."""
+    kprobes = Kprobes(demo, "v4.8")
+    kprobes.register_kprobe(Kprobe("kfree"))
+    root = demo.registers["ttbr1_el1"] & 0xFFFF_FFFF_F000
+    for at in range(root, root + 4096, 8):
+        if int.from_bytes(demo.memory.physical.read(at, 8), "little") & ~0xFFF == board.SCRATCH_BASE:
+            demo.memory.physical.write(at, bytes(8))
+    demo.cpu.forget_translations()
+    assert "Unexpected kernel single-step exception" in demo.run().text
+    for _ in range(5):
+        demo.interrupt()
+        assert demo.run().reason in (StopReason.INTERRUPTED, StopReason.PROBE)
+        demo.step(50)
