@@ -24,7 +24,8 @@ def _continue(session: Session, arguments: Arguments, out: Out) -> None:
     until, count = arguments.until, arguments.instructions
     if count is not None and count < 1:
         raise CommandError("instructions= takes a count of at least 1")
-    _report(session, session.go(lambda: session.machine.run(until=until, instructions=count)), out)
+    run = lambda: session.machine.run(until=until, instructions=count)  # noqa: E731
+    _report(session, session.go(run, waits=count is None), out)
 
 
 def _report(session: Session, stop: Stop, out: Out) -> None:
@@ -70,12 +71,14 @@ def _answer(session: Session, out: Out) -> None:
     quiet_since = clock.seconds
     start = session.machine.instructions
     while session.machine.instructions - start < _ANSWER_LIMIT:
-        stop = session.go(lambda: session.machine.run(instructions=500_000))
+        stop = session.go(lambda: session.machine.run(instructions=500_000), waits=False)
         new = console.read()
         received += new
         if new:
             out(session.console_text.add(new))
             quiet_since = clock.seconds
+        if stop.reason is StopReason.IDLE:
+            break  # for more input: that was all
         if stop.reason is not StopReason.INSTRUCTIONS:
             out("\n")
             _report(session, stop, out)

@@ -190,8 +190,9 @@ class Session:
 
     # Running, on the owner's thread.
 
-    def go(self, run: Callable[[], Stop]) -> Stop:
-        """Run the machine for a command. A guest that idles for good goes on waiting until someone interrupts it.
+    def go(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
+        """Run the machine for a command. A guest that idles for good goes on waiting until someone interrupts it, if it
+        `waits`; a run for a count of instructions would never come to its end.
 
         Raises CommandError while GDB is in control, or the guest already runs.
         """
@@ -199,13 +200,13 @@ class Session:
             raise CommandError("gdb is in control of the guest: continue or step there, or detach it")
         if self._owner.running:
             raise CommandError("the guest is running already: interrupt it first (Ctrl-C)")
-        return self._run_now(run)
+        return self._run_now(run, waits)
 
-    def _run_now(self, run: Callable[[], Stop]) -> Stop:
+    def _run_now(self, run: Callable[[], Stop], waits: bool) -> Stop:
         self._idle.clear()
         try:
             self.kprobes.unwind.go_on()
-            self.stop = self._owner.run(functools.partial(self._tracing.run, run))
+            self.stop = self._owner.run(functools.partial(self._tracing.run, run), waits)
         finally:
             self._console_lines.flush()
             self._idle.set()

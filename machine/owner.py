@@ -67,17 +67,17 @@ class Owner:
                 return function(*args, **kwargs)
         return self.call(function, *args, **kwargs)
 
-    def run(self, run: Callable[[], Stop]) -> Stop:
+    def run(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
         """Have `run` run the machine, on this thread, which must be the owner's. A guest that idles for good is waited
-        with, for console input or an interrupt. Raises RuntimeError when the guest already runs."""
+        with, for console input or an interrupt, if `waits`. Raises RuntimeError when the guest already runs."""
         if self.running:
             raise RuntimeError("the guest is running already")
         self.running = True
-        return self._run(run)
+        return self._run(run, waits)
 
-    def _run(self, run: Callable[[], Stop]) -> Stop:
+    def _run(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
         try:
-            while (stop := run()).reason is StopReason.IDLE:
+            while (stop := run()).reason is StopReason.IDLE and waits:
                 with contextlib.suppress(queue.Empty):
                     work = self._work.get(timeout=0.02)  # also how often the console is looked at
                     if work is None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The commands that run the guest, on the demo guest, and what they refuse."""
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def test_calls_of_what_is_no_memory() -> None:
     """The MMU is off."""
     with Session("demo") as demo, pytest.raises(CommandError, match=r"^0x9000000 cannot be called: there is no memory"):
         demo.run("call 0x9000000")
+
+
+def test_a_count_ends_with_a_guest_that_waits() -> None:
+    """Nothing wakes it, and it has no answer to what is typed."""
+    with Session("demo") as demo:
+        guest = demo.machine
+        guest.memory.write(0x4000_1000, struct.pack("<2I", 0xD503_207F, 0x17FF_FFFF))  # 1: wfi; b 1b
+        guest.registers.pc = 0x4000_1000
+        for _ in range(2):
+            assert demo.run("continue instructions=1000").startswith("the guest waits for an interrupt that nothing")
+        assert demo.run("console hello") == "\n"
 
 
 def test_save_makes_no_folders(demo: Session, tmp_path: Path) -> None:
