@@ -82,7 +82,7 @@ class Dispatcher:
     def deliver(self, frame: Frame, syndrome: int, fault_address: int = 0) -> None:
         """Make the frame enter EL1's vector for a synchronous exception. For claimants; others `commit` it then."""
         vector = frame.system(frame.layout.vbar_el1)
-        if syndrome >> 26 == Class.PREFETCH_ABORT and frame.pc - vector in _VECTORS:
+        if syndrome >> 26 in (Class.PREFETCH_ABORT, Class.PC_ALIGNMENT) and frame.pc - vector in _VECTORS:
             self.request_stop(Stop(StopReason.LOCKUP, frame.pc))
         elif enter(frame, syndrome, fault_address, self.pan):
             self._refresh = True
@@ -150,6 +150,9 @@ class Dispatcher:
             syndrome = _UNDEFINED
         elif syndrome >> 26 == Class.SYSTEM and self.trapped_register(frame, syndrome):
             return False
+        elif frame.pc & 3:  # to Unicorn an undefined instruction; it cannot have been executed to raise another
+            self.deliver(frame, Class.PC_ALIGNMENT << 26 | IL, frame.pc)
+            return True
         claims: list[FaultClaim] = []
         if number == Raised.PREFETCH_ABORT:
             claims += self._fetches

@@ -38,6 +38,7 @@ class Class(enum.IntEnum):
     SYSTEM = 0x18
     PREFETCH_ABORT_LOWER = 0x20
     PREFETCH_ABORT = 0x21
+    PC_ALIGNMENT = 0x22
     DATA_ABORT_LOWER = 0x24
     DATA_ABORT = 0x25
     STEP_LOWER = 0x32

@@ -380,16 +380,24 @@ class RunLoop:
         return True
 
     def _bus_error(self, error: unicorn.UcError) -> None:
-        """An access where there is neither memory nor a device: a synchronous external abort (Arm ARM, D1.3.4)."""
+        """An access where there is neither memory nor a device: a synchronous external abort (Arm ARM, D1.3.4).
+
+        So is an instruction fetch from a device: what a device answers to one is up to it, and the architecture lets
+        the CPU take it for an abort (K1.2, "Instruction fetches from Device memory"). A PC that is no multiple of 4 is
+        a fault before it is fetched from (D1.3.5).
+        """
         machine, frame = self._machine, self._machine.cpu.frame
         frame.load()
-        lower = frame.el == 0
-        if error.errno == unicorn.UC_ERR_FETCH_UNMAPPED:
-            kind, write = (Class.PREFETCH_ABORT_LOWER if lower else Class.PREFETCH_ABORT), 0
+        lower, address = frame.el == 0, 0
+        if error.errno in (unicorn.UC_ERR_FETCH_UNMAPPED, unicorn.UC_ERR_FETCH_PROT):
+            address = frame.pc
+            kind = Class.PREFETCH_ABORT_LOWER if lower else Class.PREFETCH_ABORT
+            syndrome = Class.PC_ALIGNMENT << 26 | IL if address & 3 else kind << 26 | IL | EXTERNAL_ABORT
         elif error.errno in _BUS_ERRORS:
-            kind, write = (Class.DATA_ABORT_LOWER if lower else Class.DATA_ABORT), _BUS_ERRORS[error.errno]
+            kind = Class.DATA_ABORT_LOWER if lower else Class.DATA_ABORT
+            syndrome = kind << 26 | IL | FAR_NOT_VALID | _BUS_ERRORS[error.errno] | EXTERNAL_ABORT
         else:
             raise MachineError(f"Unicorn cannot go on at {frame.pc:#x}: {error}") from error
-        machine.deliver(frame, kind << 26 | IL | FAR_NOT_VALID | write | EXTERNAL_ABORT)
+        machine.deliver(frame, syndrome, address)
         machine.dispatcher.delivered = True
         machine.dispatcher.commit()

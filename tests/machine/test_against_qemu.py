@@ -155,6 +155,14 @@ RAISING_AT_EL0 = {
 }
 
 
+# Where an exception return goes, and there is nothing to execute.
+FETCHES = {
+    "fetch from nothing": 0x0F00_0000,
+    "misaligned PC": 0x4000_0002,
+    "misaligned PC, nothing there": 0x0F00_0002,
+}
+
+
 def program() -> str:
     """NZCV are not compared: the architecture leaves them as they were, and QEMU clears them."""
     lines = [RUNTIME]
@@ -166,6 +174,9 @@ def program() -> str:
                 for flags in (0x6000_0000, 0x9000_03C0 if bits else 0x9000_0000):
                     place = f"raise{len(places) - 1}"
                     lines.append(f'case "{name}, {mode}, {flags:#x}"\n at {flags | bits:#x}, {place}\n99:')
+    for name, address in FETCHES.items():
+        for mode, bits in {"EL1h": 5, "EL0t": 0}.items():
+            lines.append(f'case "{name}, {mode}"\n at {bits:#x}, {address:#x}\n99:')
     return "\n".join([*lines, "b power_off", *places])
 
 

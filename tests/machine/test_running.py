@@ -3,11 +3,13 @@
 
 import hashlib
 import random
+import struct
+from collections.abc import Callable
 
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Machine, MachineError, StopReason
+from armprobe.machine import Machine, MachineError, StopReason, board
 from armprobe.machine.registers import NAMES
 
 MEMORY = "16M"
@@ -148,6 +150,31 @@ def test_access_to_nothing_is_an_external_abort(demo: Machine) -> None:
         demo.run(until=0x4000_2200)
         assert demo.registers["esr_el1"] == 0x25 << 26 | 1 << 25 | 1 << 10 | wnr | 0x10
         assert demo.registers["elr_el1"] == base
+
+
+@pytest.mark.parametrize("target", [board.UART, board.GIC_DIST, board.GIC_CPU + 0xFFC])
+def test_jump_to_a_device(demo: Machine, target: int) -> None:
+    """An instruction abort: EC 0x21, IL, IFSC 0b010000, synchronous external abort (Arm ARM, D19.2.37).
+
+    The guest's handler goes on elsewhere: ELR_EL1 is x30, and it returns.
+    """
+    vector, base = 0x4000_2200, 0x4000_1000
+    demo.registers["vbar_el1"] = vector - 0x200
+    demo.memory.write(vector, struct.pack("<2I", 0xD518_403E, 0xD69F_03E0))  # msr elr_el1, x30; eret
+    demo.memory.write(base, struct.pack("<2I", 0xD63F_0020, 0x1400_0000))  # blr x1; b .
+    for _ in range(2):
+        demo.registers.pc, demo.registers.x[1] = base, target
+        demo.run(until=vector)
+        assert demo.registers["esr_el1"] == 0x21 << 26 | 1 << 25 | 0x10
+        assert demo.registers["far_el1"] == demo.registers["elr_el1"] == target
+        assert demo.run(until=base + 4, instructions=10).reason is StopReason.UNTIL
+
+
+def test_a_count_ends_with_a_guest_that_waits(bare: Callable[..., Machine]) -> None:
+    """Nothing will wake it, so it never executes so many."""
+    guest = bare("1: wfi\n b 1b")
+    stop = guest.run(instructions=1000)
+    assert (stop.reason, guest.instructions) == (StopReason.IDLE, 1)
 
 
 def test_scratch_leaves_the_guests_map_alone(demo: Machine) -> None:
