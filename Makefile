@@ -45,7 +45,8 @@ bench: build/test ## measure
 	$(PY) tests/bench/run.py
 
 .PHONY: matrix
-matrix: build/test ## try the stub with many debuggers, and write docs/debuggers.md
+matrix: build/test ## try the stub with many debuggers and with web pages, and write docs/debuggers.md
+	$(PY) -m tests.browsers.live
 	$(PY) -m tests.debuggers.matrix
 
 .PHONY: dejagnu
