@@ -14,6 +14,7 @@ from armprobe.stub.agent import Agent
 
 from .errors import CommandError
 from .expression import ExpressionError, Names, compile_expression, compile_print
+from .places import find_symbol
 from .registry import Arguments
 from .scene import HitScene
 
@@ -123,7 +124,7 @@ def _names(session: Session, table: RegisterTable, stage: Stage) -> Names:
             raise ExpressionError(f"there is no register '{name}' of 64 bits or less")
         return numbers[name]
 
-    return Names(register, lambda name: session.machine.symbols[name].address, stage is Stage.RETURN)
+    return Names(register, lambda name: find_symbol(session, name).address, stage is Stage.RETURN)
 
 
 def _operation(word: str) -> tuple[str, int]:

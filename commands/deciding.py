@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from armprobe.machine import MachineError
+from armprobe.machine import MachineError, Symbol
 from armprobe.probes import ERAS, POINT_RELEASES, Decoded, ProbeError, Verdict, decode, find_era, is_pattern
 
 from .authority import Host
 from .errors import CommandError
 from .instructions import Code, disassembled, read_code
-from .places import complete_symbol, matching_functions, number_of_address
+from .places import complete_symbol, find_symbol, matching_functions, number_of_address
 from .registry import Arg, Arguments, Command, Option, Out
 
 if TYPE_CHECKING:
@@ -41,11 +41,19 @@ def _eras(session: Session, arguments: Arguments) -> list[str]:
 
 def _decode(session: Session, arguments: Arguments, out: Out) -> None:
     what, eras = arguments.what, _eras(session, arguments)
-    if isinstance(what, int):
+    if isinstance(what, int) and what < _WORDS:
         _decode_word(what, eras, out)
-    elif isinstance(what, str):
+    elif isinstance(what, int):
+        found = session.machine.symbols.at(what)
+        if found is None:
+            raise CommandError(f"{what:#x} has more than 32 bits, so is no instruction, and is in no function either")
         for era in eras:
-            _decode_function(session, what, era, out)
+            _decode_function(session, f"{what:#x}", found[0], found[1] or None, era, out)
+    elif isinstance(what, str):
+        name, plus, offset = what.partition("+")
+        symbol = find_symbol(session, name)
+        for era in eras:
+            _decode_function(session, what, symbol, _number(offset) if plus else None, era, out)
     elif os.path.exists(what):  # Path.exists raises for names that no file can have
         code = read_code(what)
         for era in eras:
@@ -59,7 +67,7 @@ def _decode(session: Session, arguments: Arguments, out: Out) -> None:
 
 
 def _subject(session: Session, word: str) -> int | str | Path:
-    """What is to be decoded: an instruction, a place in the guest, or else a file."""
+    """What is to be decoded: an instruction or an address, a place in the guest by name, or else a file."""
     if word[:1].isdigit():
         return _number(word)
     return word if word.partition("+")[0] in session.machine.symbols else Path(word)
@@ -67,12 +75,9 @@ def _subject(session: Session, word: str) -> int | str | Path:
 
 def _number(word: str) -> int:
     try:
-        value = int(word, 0)
+        return int(word, 0)
     except ValueError:
         raise CommandError(f"{word!r} is not a number: write the instruction in hexadecimal after 0x") from None
-    if value >= _WORDS:
-        raise CommandError(f"{word} has more than 32 bits, and so is no instruction: for an address, use check")
-    return value
 
 
 def _refusal(session: Session, name: str) -> str:
@@ -102,15 +107,13 @@ def _decode_word(word: int, eras: Iterable[str], out: Out) -> None:
             out(f"{'':<20} warning: {decoded.warning}\n")
 
 
-def _decode_function(session: Session, what: str, era: str, out: Out) -> None:
-    """A function's instructions, or the one that `what` has an offset to."""
-    name, plus, offset = what.partition("+")
-    symbol = session.machine.symbols[name]
+def _decode_function(session: Session, what: str, symbol: Symbol, offset: int | None, era: str, out: Out) -> None:
+    """A function's instructions, or only the one at an offset; `what` is how its user called it."""
     if symbol.kind == "object":
-        raise CommandError(f"{name} is data: give a function")
-    first, count = (_number(offset) // 4 * 4, 1) if plus else (0, min(symbol.size // 4, _LONGEST))
+        raise CommandError(f"{symbol.name} is data: give a function")
+    first, count = (0, min(symbol.size // 4, _LONGEST)) if offset is None else (offset // 4 * 4, 1)
     if not count:
-        raise CommandError(f"{name} has no size: give SYMBOL+OFFSET, one instruction at a time")
+        raise CommandError(f"{symbol.name} has no size: give SYMBOL+OFFSET, one instruction at a time")
     words = _words(session.kprobes.read_text(symbol.address + first, 4 * count))
     counts: Counter[Verdict] = Counter()
     out(f"{what} in {era}:\n")
@@ -120,7 +123,7 @@ def _decode_function(session: Session, what: str, era: str, out: Out) -> None:
         counts[verdict] += 1
         text = disassembled(word, symbol.address + at)
         out(f"  +{at:<#6x} {word:08x}  {text:<40}  {_HOW[verdict]:<9}  {why}".rstrip() + "\n")
-    if not plus:
+    if offset is None:
         if 4 * count < symbol.size // 4 * 4:
             out(f"  ... and {symbol.size // 4 - count:,} more\n")
         out(f"{_counted(counts)}\n")
@@ -231,7 +234,11 @@ def _matching(session: Session, word: str) -> list[str | int]:
     """The places that `word` means: an address, a place by its symbol, or the functions that match a pattern."""
     if word[:1].isdigit():
         return [number_of_address(word)]
-    return matching_functions(session, word) if is_pattern(word) else [word]
+    if is_pattern(word):
+        return matching_functions(session, word)
+    if (name := word.partition("+")[0]) in session.machine.symbols:
+        find_symbol(session, name)
+    return [word]
 
 
 def _era(session: Session, word: str) -> str:
@@ -255,7 +262,7 @@ COMMANDS = (
         (
             Arg(
                 "what",
-                "an instruction as a number, SYMBOL, SYMBOL+0x10 or a file",
+                "an instruction as a number, SYMBOL, SYMBOL+0x10, an address or a file",
                 type=_subject,
                 host=Host.READS_FILES,
                 complete=complete_symbol,

@@ -33,10 +33,12 @@ def _symbols(session: Session, arguments: Arguments, out: Out) -> None:
     names = symbols.matching(arguments.what, _SHOWN_SYMBOLS + 1)
     if not names:
         raise CommandError(_unknown(session, arguments.what))
-    for name in names[:_SHOWN_SYMBOLS]:
-        symbol = symbols[name]
-        out(f"{symbol.address:#018x} {symbol.size:>8} {symbol.kind:<8} {name}\n")
-    if len(names) > _SHOWN_SYMBOLS:
+    found = [(name, symbol) for name in names for symbol in symbols.named(name)]
+    shown = max(_SHOWN_SYMBOLS, len(symbols.named(arguments.what)))  # those of exactly that name come first
+    for name, symbol in found[:shown]:
+        module = "" if ":" in name else symbols.in_module(symbol.address)
+        out(f"{symbol.address:#018x} {symbol.size:>8} {symbol.kind:<8} {name}{module}\n")
+    if len(found) > shown:
         out(f"... and more: give a longer beginning than {arguments.what!r}\n")
 
 

@@ -32,11 +32,23 @@ def place(session: Session, word: str) -> int:
     elif base[0] == "$":
         value = session.machine.registers[base[1:]]
     else:
-        value = session.machine.symbols[base].address
+        value = find_symbol(session, base).address
     if match["offset"]:
         offset = int(match["offset"], 0)
         value += offset if match["sign"] == "+" else -offset
     return value & (1 << 64) - 1
+
+
+def find_symbol(session: Session, name: str) -> Symbol:
+    """The symbol called `name`. Of several it is the first, and whoever runs the command is told so.
+
+    Raises MachineError for an unknown one.
+    """
+    symbols = session.machine.symbols
+    found = symbols[name]
+    if ambiguity := symbols.ambiguity(name):
+        session.remark(f"warning: {ambiguity}\n")
+    return found
 
 
 def complete_symbol(session: Session, word: str) -> Iterable[str]:

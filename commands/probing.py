@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, Stage, is_pattern
+from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, ProbeError, Stage, is_pattern
 
 from .condition import condition, note
 from .errors import CommandError
@@ -19,6 +19,7 @@ from .registry import Arg, Arguments, Clause, Command, Option, Out, integer
 if TYPE_CHECKING:
     from .session import Session
 
+P = TypeVar("P", Kprobe, Kretprobe, Jprobe)
 GROUP = "Probes"
 _MOST_LINES: Final = 20
 _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c
@@ -40,7 +41,7 @@ def _kprobe(session: Session, arguments: Arguments, out: Out) -> None:
     if is_pattern(arguments.place):
         register_matching(session, arguments.place, make, out)
     else:
-        _added(session, session.kprobes.register_kprobe(make(**_target(arguments.place))), out)
+        _register(session, session.kprobes.register_kprobe, make(**_target(arguments.place)), out)
 
 
 def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
@@ -65,7 +66,7 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
     if is_pattern(arguments.function):
         register_matching(session, arguments.function, make, out)
     else:
-        _added(session, session.kprobes.register_kretprobe(make(**_target(arguments.function))), out)
+        _register(session, session.kprobes.register_kretprobe, make(**_target(arguments.function)), out)
 
 
 def _jprobe(session: Session, arguments: Arguments, out: Out) -> None:
@@ -76,7 +77,17 @@ def _jprobe(session: Session, arguments: Arguments, out: Out) -> None:
         condition=condition(session, arguments, Stage.ENTRY),
         note=note(session, arguments, Stage.ENTRY),
     )
-    session.kprobes.register_jprobe(probe)
+    _register(session, session.kprobes.register_jprobe, probe, out)
+
+
+def _register(session: Session, register: Callable[[P], P], probe: P, out: Out) -> None:
+    try:
+        register(probe)
+    except ProbeError:
+        # Where it is accepted this is one of its warnings.
+        if ambiguity := session.machine.symbols.ambiguity(probe.symbol_name or ""):
+            session.remark(f"warning: {ambiguity}\n")
+        raise
     _added(session, probe, out)
 
 

@@ -78,6 +78,7 @@ class Session:
         self._console_lines = ConsoleLines(self.notify)  # and of what is shown as it comes
         self.console_in_use = False  # a command shows the console itself
         self._notices: list[Callable[[str], None]] = []
+        self._remarks: Callable[[str], None] = self.notify
         self._symbol_file = SymbolFile(self.machine)
         self._controlled = False
         self._was_running = False
@@ -121,11 +122,14 @@ class Session:
 
     def _execute(self, client: Client, line: str, out: Callable[[str], None]) -> None:
         """On the owner's thread."""
+        before, self._remarks = self._remarks, out
         try:
             with self._owner.interruptible(), acting_for(client):
                 self.registry.run(self, line, out)
         except (MachineError, ProbeError) as error:
             raise CommandError(str(error)) from error
+        finally:
+            self._remarks = before
 
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""
@@ -154,6 +158,10 @@ class Session:
                 self._console_lines.add(data)
 
         self.machine.console.listeners.append(listener)
+
+    def remark(self, text: str) -> None:
+        """Tell whoever runs the present command something that is not its answer."""
+        self._remarks(text)
 
     def notify(self, text: str) -> None:
         """Tell everyone something that no command asked for; of the guest's console it may be a part of a line."""

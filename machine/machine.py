@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -262,8 +263,16 @@ class Machine:
         return Stop(StopReason.INTERRUPTED, stop.address, text), finishing
 
     def address(self, where: int | str) -> int:
-        """An address as it is, or a symbol's. Raises MachineError for an unknown symbol."""
-        return where if isinstance(where, int) else self.symbols[where].address
+        """An address as it is, or a symbol's. Raises MachineError for an unknown symbol.
+
+        Of several symbols of that name it is the first, and a UserWarning says so.
+        """
+        if isinstance(where, int):
+            return where
+        symbol = self.symbols[where]
+        if ambiguity := self.symbols.ambiguity(where):
+            warnings.warn(ambiguity, stacklevel=3)  # at the caller of run() or call()
+        return symbol.address
 
     @property
     def return_address(self) -> int | None:

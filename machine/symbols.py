@@ -35,6 +35,8 @@ _MAGIC: Final = b"SYM4"
 # Marks where code and data begin; says nothing to a user (ELF for the Arm 64-bit Architecture, "Mapping symbols").
 MAPPING_SYMBOL: Final = re.compile(r"\$[xd](\.|$)")
 
+_OTHERS_SHOWN: Final = 3  # addresses of other symbols of one name
+
 _SUGGESTIONS_AMONG: Final = 2000  # names compared in earnest when one is unknown: 20 ms
 
 
@@ -138,6 +140,21 @@ class Symbols:
         return dict(zip(reversed(self._names), range(len(self._names) - 1, -1, -1), strict=True))
 
     @cached_property
+    def _repeated(self) -> dict[str, list[int]]:
+        """The indices of names that are not at one address only."""
+        indices: dict[str, list[int]] = {}
+        if len(self._index) < len(self._names):
+            for at, name in enumerate(self._names):
+                first = self._index[name]
+                if at != first and self._addresses[at] != self._addresses[indices.get(name, [first])[-1]]:
+                    indices.setdefault(name, [first]).append(at)
+        return indices
+
+    def _indices(self, name: str) -> list[int]:
+        first = self._index.get(name)
+        return [] if first is None else self._repeated.get(name, [first])
+
+    @cached_property
     def _sorted_names(self) -> list[str]:
         return sorted(self._index)
 
@@ -167,6 +184,30 @@ class Symbols:
         if colon and module in self.modules:
             return self.modules[module].get(rest)
         return next((found for module in self.modules.values() if (found := module.get(name))), None)
+
+    def named(self, name: str) -> list[Symbol]:
+        """Every symbol called `name`, of those at one address the first; what `get` gives comes first."""
+        own = [self._symbol(index) for index in self._indices(name)]
+        module, colon, rest = name.partition(":")
+        if not own and colon and module in self.modules:
+            return self.modules[module].named(rest)
+        return [*own, *(symbol for module in self.modules.values() for symbol in module.named(name))]
+
+    def ambiguity(self, name: str) -> str:
+        """What to say to a user who has given `name` where several symbols are called so; empty if none or one is.
+
+        Kernels from v6.7 refuse such a name in kprobe_events with EADDRNOTAVAIL (b022f0c7e404); register_kprobe and
+        earlier ones take the first (kallsyms_lookup_name).
+        """
+        named = self.named(name)
+        if len(named) < 2:
+            return ""
+        others = [f"{each.address:#x}{self.in_module(each.address)}" for each in named[1 : 1 + _OTHERS_SHOWN]]
+        more = len(named) - 1 - len(others)
+        return (
+            f"{len(named)} symbols are called {name}: the one at {named[0].address:#x} was taken. To choose another, "
+            f"give its address: {', '.join(others)}" + (f" or one of {more} more ('symbols {name}')" if more else "")
+        )
 
     def own(self, name: str) -> Symbol | None:
         """The symbol called `name` that is in no module, or None."""

@@ -357,7 +357,8 @@ class Kprobes(Recorded):
         self._departures.watch(address)
         probe.site = site
         probe.nmissed = probe.hits = probe.owner.hits = probe.met = probe.owner.met = 0
-        probe.warnings = [site.decoded.warning] if site.decoded.warning else []
+        ambiguity = self.machine.symbols.ambiguity(probe.symbol_name or "")
+        probe.warnings = [warning for warning in (site.decoded.warning, ambiguity) if warning]
         if probe.disabled:
             probe.warnings.append(
                 f"{probe.name} is disabled, as unregistering leaves a probe, and therefore not armed: enable it"
