@@ -30,6 +30,10 @@ test: build/test ## all tests
 oracle: build/test ## compare with the functions of stock Debian kernels, at length
 	ARMPROBE_ORACLE=all $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/oracle
 
+.PHONY: record
+record: build/test ## put a kernel's answers on record: make record SUITE=trixie KERNEL=6.12.107+deb13
+	$(PY) -m tests.oracle.record $(SUITE) $(KERNEL)
+
 .PHONY: check
 check: build/test ## ruff and mypy
 	$(VENV)/bin/ruff check

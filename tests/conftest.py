@@ -8,7 +8,10 @@ from collections.abc import Callable
 import hypothesis
 import pytest
 
+from .oracle.unrecorded import pytest_runtest_makereport, pytest_terminal_summary
 from .progress import configure
+
+__all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
 
 # The cores are shared with emulated machines, so the time one example takes says nothing.
 hypothesis.settings.register_profile("armprobe", deadline=None)

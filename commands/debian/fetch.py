@@ -37,8 +37,8 @@ class KernelFiles:
     suite: str = ""  # the release of Debian's that it was looked for in; "" for the system's own sources
 
     def is_of(self, series: str) -> bool:
-        """Whether it is of a series of the kernel's, such as "6.1"."""
-        return self.kernel_version.startswith(f"{series}.")
+        """Whether it is of a series of the kernel's, such as "6.1", or a build of it, such as "6.1.0-50"."""
+        return self.kernel_version.startswith((f"{series}.", f"{series}-"))
 
 
 def cache_directory() -> Path:
@@ -56,8 +56,9 @@ def fetch_kernel(
     """The newest stock kernel this system's apt sources offer, fetched unless one is in the cache already.
 
     With `refresh`, a newer one is looked for even so. With `suite`, such as "bullseye", it is that release's of Debian,
-    from the archive that the sources name; with `series`, such as "6.1", the newest of that. `report` is given one line
-    for each step that takes time, none when nothing is fetched. Safe to call from several processes at once.
+    from the archive that the sources name; with `series`, such as "6.1", the newest of that, or one build, such as
+    "6.1.0-50". `report` is given one line for each step that takes time, none when nothing is fetched. Safe to call
+    from several processes at once.
     DebianError: it cannot be had.
     """
     folder = cache_directory() / "debian" / suite
@@ -120,7 +121,8 @@ def _fetch(folder: Path, report: Callable[[str], None], suite: str, series: str)
         apt = Apt(Path(work), suite=suite)
         report(f"reading the lists of arm64 packages of Debian {suite}".rstrip())
         apt.update()
-        image = apt.find(f"linux-image-{series}.*-cloud-arm64" if series else _named(apt.find(KERNEL), "image"))
+        wanted = f"linux-image-{series}-cloud-arm64 | linux-image-{series}.*-cloud-arm64"
+        image = apt.find(wanted if series else _named(apt.find(KERNEL), "image"))
         name = f"{image['Package'].removeprefix('linux-image-')}_{image['Version']}"
         kept = folder / name
         if not _linked(kept, suite):

@@ -127,8 +127,8 @@ def snapshot(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def kprobes(guest: Machine, reference: Reference) -> Kprobes:
-    return Kprobes(guest, reference.era)
+def kprobes(guest: Machine) -> Kprobes:
+    return Kprobes(guest)
 
 
 @pytest.mark.parametrize("first", ["ours", "guest"])

@@ -8,7 +8,7 @@ import pytest
 from armprobe.commands.debian import KernelFiles
 
 from .cold_kernel import ColdKernel
-from .references import DEFAULT, EVERYTHING, REFERENCES, fetch
+from .references import DEFAULT, EVERYTHING, REFERENCES, Reference, fetch
 
 COMPARED = "compared with the kernel"
 
@@ -26,7 +26,8 @@ def kernel(
     """A stock kernel of each era there is one of, its functions ready to be called."""
     reference = REFERENCES[request.param]
     compiler = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
-    return ColdKernel(fetch(reference).vmlinuz, reference.era, compiler, tmp_path_factory.mktemp("oracle"))
+    files = fetch(reference)
+    return ColdKernel(files.vmlinuz, Reference.era_of(files), compiler, tmp_path_factory.mktemp("oracle"))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Final, NoReturn, TypeVar
 import pytest
 
 from armprobe.commands.debian import DebianError, KernelFiles, fetch_kernel
-from armprobe.probes import ERAS, POINT_RELEASES, Era
+from armprobe.probes import Era, find_era
 
 from ..progress import progress  # noqa: TID252  # tests have no import name to go by
 
@@ -25,22 +25,34 @@ EVERYTHING: Final = os.environ.get("ARMPROBE_ORACLE") == "all"
 
 @dataclass(frozen=True)
 class Reference:
-    """A stock kernel of `series`: this system's own, or Debian `suite`'s.
+    """A stock kernel of `series`: this system's own, or Debian `suite`'s."""
 
-    `era` is the era it stands for.
-    """
-
-    era: Era
     series: str
     suite: str
 
+    @property
+    def newest_era(self) -> Era:
+        """That of the series' last update; the kernel that there is may be in an earlier one."""
+        major, minor, *_ = self.series.split(".")
+        return find_era(f"{major}.{minor}.9999")
+
+    @staticmethod
+    def era_of(files: KernelFiles) -> Era:
+        """The era of a kernel that was fetched."""
+        return find_era(files.package_version.partition("-")[0])
+
 
 REFERENCES: Final = {
-    "v5.10": Reference(ERAS["v5.10"], "5.10", "bullseye"),
-    "v6.1": Reference(ERAS["v6.1"], "6.1", "bookworm"),
-    "v6.9": Reference(POINT_RELEASES["v6.12.117"], "6.12", "trixie"),
-    "v7.2": Reference(ERAS["v7.2"], "7.2", "sid"),
+    "v5.10": Reference("5.10", "bullseye"),
+    "v6.1": Reference("6.1", "bookworm"),
+    "v6.9": Reference("6.12", "trixie"),
+    "v7.2": Reference("7.2", "sid"),
 }
+"""By the name of the era that its series is the nearest to."""
+
+_TO_RECORD: Final = os.environ.get("ARMPROBE_RECORD", "").split()
+RECORDING: Final = Reference(*_TO_RECORD) if _TO_RECORD else None
+"""The kernel whose answers to the tests in live/ are put on record; see record.py."""
 
 AT_LENGTH: Final = tuple(REFERENCES) if EVERYTHING else (DEFAULT,)
 """The eras for which it is also shown that a mistake would be seen."""
@@ -84,7 +96,7 @@ def fetched(reference: Reference, refresh: bool) -> KernelFiles | str:
 
 def missing(what: str, reference: Reference) -> NoReturn:
     """Fail or skip, as `fetch` does."""
-    sentence = f"Linux {reference.series} is not asked for {reference.era.name}: {what}"
+    sentence = f"Linux {reference.series} is not asked: {what}"
     if EVERYTHING:
         pytest.fail(sentence)
     pytest.skip(sentence)

@@ -19,7 +19,7 @@ from .references import EVERYTHING, REFERENCES
 SIMULATORS: Final = [
     (name, simulator)
     for name, reference in REFERENCES.items()
-    for simulator in sorted({row.simulator for row in reference.era.rows if row.simulator})
+    for simulator in sorted({row.simulator for row in reference.newest_era.rows if row.simulator})
 ]
 """Those of each kernel."""
 LITERALS: Final = ("simulate_ldr_literal", "simulate_ldrsw_literal")

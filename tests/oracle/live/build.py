@@ -34,8 +34,11 @@ _CMDLINE: Final = "randomize_kstack_offset=off"
 Tool = Callable[[str, str], str]
 
 
-def prepare_guest(reference: Reference, tool: Tool) -> Path:
-    """The snapshot of a guest with the module in it and debugfs mounted, made unless there is one already."""
+def prepare_guest(reference: Reference, tool: Tool) -> tuple[Path, str]:
+    """The snapshot of a guest with the module in it and debugfs mounted, made unless there is one already.
+
+    Also the version of the kernel's package, such as 6.1.192-2.
+    """
     folder = cache_directory() / _FOLDER / reference.suite
     waiting = f"another worker prepares Linux {reference.series} with the module: waiting for it"
     with only_one(folder / "lock", waiting, progress):
@@ -45,7 +48,7 @@ def prepare_guest(reference: Reference, tool: Tool) -> Path:
         if read_key(path) != key:
             progress(f"booting Linux {files.kernel_version} with the module")
             _boot(files, module).save(path, key, force=True)
-        return path
+        return path, files.package_version
 
 
 def _boot(files: KernelFiles, module: Path) -> machine.Machine:

@@ -1,28 +1,135 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Two guests alike, one with the kernel's probes and one with ours, and what it takes to compare them."""
+"""The kernel's probes and ours, on the same functions, and what it takes to compare them.
+
+The kernel runs, or what it answered is on record (record.py).
+"""
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from ..references import REFERENCES, Reference  # noqa: TID252  # tests have no import name to go by
+from armprobe.probes import Era, find_era
+
+from ..references import RECORDING, REFERENCES, Reference  # noqa: TID252  # tests have no import name to go by
 from .build import prepare_guest
+from .engine_probes import EngineProbes
+from .guests import LiveGuest, OracleGuest
 from .journal import Event, comparable, differences
-from .subjects import EngineProbes, KernelProbes, Scenario, played
+from .kernel_probes import Kernel, KernelProbes
+from .record import Record, Tape, recorded, test_name
+from .recorded import Asked, RecordedKernel, RecordingKernel, finish
+from .recorded_guest import RecordedGuest
+from .subjects import Scenario, played
 
 Compare = Callable[[Scenario], list[Event]]
+Tool = Callable[[str, str], str]
 
 
-@pytest.fixture(scope="session", params=REFERENCES)
-def reference(request: pytest.FixtureRequest) -> Reference:
-    """A stock kernel of each era there is one of."""
-    return REFERENCES[request.param]
+class Opponent(ABC):
+    """A kernel to be compared with, and the era that it is in."""
+
+    era: Era
+
+    @abstractmethod
+    def guest(self) -> OracleGuest:
+        """A guest of it, with nothing probed yet."""
+
+    @abstractmethod
+    def kernel(self) -> Kernel:
+        """Its own probes, in a guest of their own."""
+
+    def engine(self, era: Era | None = None) -> EngineProbes:
+        """Ours, in a guest of their own that is the same; by the rules of its era unless others are given."""
+        return EngineProbes(self.guest(), era or self.era)
+
+    def begin(self, test: str) -> None:  # noqa: B027
+        """Another test begins."""
+
+
+class LiveKernel(Opponent):
+    """One that runs."""
+
+    def __init__(self, reference: Reference, tool: Tool) -> None:
+        self.snapshot, self.package_version = prepare_guest(reference, tool)
+        self.release = self.package_version.partition("-")[0]
+        self.era = find_era(self.release)
+
+    def guest(self) -> LiveGuest:
+        return LiveGuest(self.snapshot)
+
+    def kernel(self) -> Kernel:
+        return KernelProbes(self.guest())
+
+
+class _NotAsked:
+    """In place of our probes."""
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.skip("only the kernel is asked while its answers are put on record")
+
+
+class KernelToRecord(LiveKernel):
+    """One whose answers are put on record, with nobody to compare them with."""
+
+    def __init__(self, reference: Reference, tool: Tool) -> None:
+        super().__init__(reference, tool)
+        self.record = Record(self.release, f"linux {self.package_version}")
+        self.tape, self.asked = Tape(self.record.tests), Asked()
+
+    def kernel(self) -> Kernel:
+        return RecordingKernel(self.guest(), self.tape, self.asked)
+
+    def engine(self, era: Era | None = None) -> EngineProbes:
+        return cast(EngineProbes, _NotAsked())
+
+    def begin(self, test: str) -> None:
+        self.tape.begin(test, anew=True)
+
+
+class KernelOnRecord(Opponent):
+    """One of which there are only its answers."""
+
+    def __init__(self, release: str) -> None:
+        self.record = Record.load(release)
+        self.tape = Tape(self.record.tests)
+        self.era = find_era(release)
+
+    def guest(self) -> RecordedGuest:
+        return RecordedGuest(self.record)
+
+    def kernel(self) -> Kernel:
+        return RecordedKernel(self.guest().guest, self.tape)
+
+    def begin(self, test: str) -> None:
+        self.tape.begin(test, anew=False)
+
+
+@pytest.fixture(scope="session", params=["recording"] if RECORDING else [*REFERENCES, *recorded()])
+def reference(request: pytest.FixtureRequest, tool: Tool) -> Iterator[Opponent]:
+    """A stock kernel of each series there is an era of, and each that is on record."""
+    if RECORDING:
+        recording = KernelToRecord(RECORDING, tool)
+        yield recording
+        finish(recording.record, recording.guest(), recording.asked)
+    elif request.param in REFERENCES:
+        yield LiveKernel(REFERENCES[request.param], tool)
+    else:
+        yield KernelOnRecord(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _begin(request: pytest.FixtureRequest, reference: Opponent) -> None:
+    """Tell the kernel which test it is."""
+    file = Path(request.node.path).stem
+    reference.begin(test_name(f"{file}::{request.node.name}", str(request.node.callspec.params["reference"])))
 
 
 @pytest.fixture(scope="session")
-def tool() -> Callable[[str, str], str]:
+def tool() -> Tool:
     """tool(command, package): the path of a program. Where it is absent tests fail, for the same reason."""
 
     def find(command: str, package: str) -> str:
@@ -31,36 +138,31 @@ def tool() -> Callable[[str, str], str]:
     return find
 
 
-@pytest.fixture(scope="session")
-def snapshot(reference: Reference, tool: Callable[[str, str], str]) -> Path:
-    """A guest with the module loaded."""
-    return prepare_guest(reference, tool)
-
-
 @pytest.fixture(scope="module")
-def kernel(snapshot: Path) -> KernelProbes:
+def kernel(reference: Opponent) -> Kernel:
     """The kernel's own probes."""
-    return KernelProbes(snapshot)
+    return reference.kernel()
 
 
 @pytest.fixture(scope="module")
-def engine(snapshot: Path, reference: Reference) -> EngineProbes:
-    """Ours, in a guest of their own that is the same."""
-    return EngineProbes(snapshot, reference.era)
+def engine(reference: Opponent) -> EngineProbes:
+    """Ours."""
+    return reference.engine()
 
 
 @pytest.fixture
-def compare(kernel: KernelProbes, engine: EngineProbes, compared: Callable[[str, int], None]) -> Iterator[Compare]:
+def compare(kernel: Kernel, engine: EngineProbes, compared: Callable[[str, int], None]) -> Iterator[Compare]:
     """compare(scenario): play it with both; the kernel's journal, from which ours must differ in nothing."""
     fields = 0
 
     def play(scenario: Scenario) -> list[Event]:
         nonlocal fields
-        journals = [played(scenario, subject) for subject in (kernel, engine)]
-        different = differences(*journals)
-        assert not different, "\n".join(different)
-        fields += sum(len(event) for event in comparable(journals[0]))
-        return journals[0]
+        journal = played(scenario, kernel)
+        if not RECORDING:
+            different = differences(journal, played(scenario, engine))
+            assert not different, "\n".join(different)
+        fields += sum(len(event) for event in comparable(journal))
+        return journal
 
     yield play
     compared("fields of hits and of registrations", fields)

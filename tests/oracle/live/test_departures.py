@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -12,19 +11,24 @@ from armprobe import machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
 
 from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
-from ..references import Reference  # noqa: TID252
+from ..references import REFERENCES  # noqa: TID252
+from .conftest import LiveKernel
 
 GONE, DISABLED = 1, 2
 BRK = 0xD420_0080
 
 
+# Those that run: it is not about their own probes.
+pytestmark = pytest.mark.parametrize("reference", REFERENCES, indirect=True, scope="session")
+
+
 @pytest.fixture
-def guest(snapshot: Path) -> machine.Machine:
+def guest(reference: LiveKernel) -> machine.Machine:
     """At its shell, with the module loaded."""
-    return machine.load(snapshot)
+    return machine.load(reference.snapshot)
 
 
-def test_a_module_that_is_unloaded(guest: machine.Machine, reference: Reference) -> None:
+def test_a_module_that_is_unloaded(guest: machine.Machine, reference: LiveKernel) -> None:
     shell, kprobes = Shell(guest), Kprobes(guest, reference.era)
     armed, disabled = Kprobe("oracle:oracle_add"), Kprobe("oracle_add", disabled=True)
     returns, other = Kretprobe("oracle_inner"), Kprobe("vfs_read")
@@ -55,7 +59,7 @@ def test_a_module_that_is_unloaded(guest: machine.Machine, reference: Reference)
     assert shell.run("rmmod oracle; echo $?") == "0\n"
 
 
-def test_a_module_that_is_going(guest: machine.Machine, reference: Reference) -> None:
+def test_a_module_that_is_going(guest: machine.Machine, reference: LiveKernel) -> None:
     """While delete_module() runs its exit function, and to the end of it."""
     shell, kprobes = Shell(guest), Kprobes(guest, reference.era)
     refused: list[ProbeError] = []
@@ -74,7 +78,7 @@ def test_a_module_that_is_going(guest: machine.Machine, reference: Reference) ->
     assert kprobes.errors == []
 
 
-def test_the_blacklist_follows_modules(guest: machine.Machine, reference: Reference) -> None:
+def test_the_blacklist_follows_modules(guest: machine.Machine, reference: LiveKernel) -> None:
     shell, kprobes = Shell(guest), Kprobes(guest, reference.era)
     marked = guest.symbols["oracle_marked"].address
     assert any(area.start == marked for area in kprobes.blacklist)

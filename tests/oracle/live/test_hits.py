@@ -2,17 +2,17 @@
 """Hits of kprobes: what handlers are given, in which order they run, and what they can change."""
 
 import struct
-from pathlib import Path
 
 import pytest
 
 from armprobe.probes import Kretprobe, KretprobeInstance, PtRegs, Status
 
 from ...linux.shell import NotFinished  # noqa: TID252  # tests have no import name to go by
-from ..references import Reference  # noqa: TID252
-from .conftest import Compare
+from .conftest import Compare, Opponent
+from .engine_probes import EngineProbes
 from .journal import DISABLED, HITS, stages, the_last
-from .subjects import Action, EngineProbes, KernelProbes, Subject, at_stage, played
+from .kernel_probes import Kernel
+from .subjects import Action, Subject, at_stage, played
 
 
 def test_pt_regs_and_daif_at_pre_and_post(compare: Compare) -> None:
@@ -58,7 +58,7 @@ def test_mdscr_is_left_alone(compare: Compare) -> None:
     assert seen == [0x1000] * 6
 
 
-def test_sp_is_0x150_above_pt_regs(kernel: KernelProbes, engine: EngineProbes) -> None:
+def test_sp_is_0x150_above_pt_regs(kernel: Kernel, engine: EngineProbes) -> None:
     """At every stage in the kernel; here on return, where the trampoline makes a struct pt_regs in guest memory."""
 
     def scenario(s: Subject) -> None:
@@ -259,20 +259,20 @@ def test_missed_hit_counts_for_every_probe_there(compare: Compare) -> None:
     assert unregistered[:2] == [0, 1]
 
 
-def test_reentry_from_hit_ss_is_missed(snapshot: Path, reference: Reference) -> None:
+def test_reentry_from_hit_ss_is_missed(reference: Opponent) -> None:
     """A probe hit while the instruction of another is executed out of line, by way of a fault there.
 
     v6.1 recovers, as it was updated, and the others end in a BUG.
     """
-    for subject in (KernelProbes(snapshot), EngineProbes(snapshot, reference.era)):
+    recovers = Status.HIT_SS in reference.era.hits.recovers_from
+    for subject in (reference.kernel(), reference.engine()):
         nothing = subject.nothing()
         loads, faults = subject.kprobe("oracle_load"), subject.kprobe("do_sea")
         assert subject.registered(loads, faults) == [loads, faults]
-        recovers = Status.HIT_SS in reference.era.hits.recovers_from
-        if recovers or isinstance(subject, KernelProbes):
-            printed = subject.die("oracle_load", nothing)
-            assert ("Internal error: synchronous external abort" in printed) is recovers  # the fault alone
-            assert (reference.era.hits.unrecoverable in printed) is not recovers
+        if recovers or isinstance(subject, Kernel):
+            death = subject.die("oracle_load", nothing)
+            assert death.external_abort is recovers  # the fault alone
+            assert death.words == ("" if recovers else reference.era.hits.unrecoverable)
         else:
             with pytest.raises(NotFinished, match=reference.era.hits.unrecoverable):
                 subject.die("oracle_load", nothing)
@@ -284,7 +284,7 @@ def test_reentry_from_hit_ss_is_missed(snapshot: Path, reference: Reference) -> 
     ("address", "cancelled"), [(0x10, True), (0xFFFF_A000_0000_0000, False), (0x00FF_0000_0000_0000, False)]
 )
 def test_fault_in_hit_ss_that_is_no_page_fault(
-    snapshot: Path, reference: Reference, address: int, cancelled: bool
+    reference: Opponent, address: int, cancelled: bool
 ) -> None:
     """In the kernel's half of the addresses: the fault is seen in the slot, and the hit has no end.
 
@@ -293,13 +293,12 @@ def test_fault_in_hit_ss_that_is_no_page_fault(
     if Status.HIT_SS not in reference.era.hits.recovers_from:
         pytest.skip("this kernel ends in a BUG at the second probe")
     said = []
-    for subject in (KernelProbes(snapshot), EngineProbes(snapshot, reference.era)):
+    for subject in (reference.kernel(), reference.engine()):
         loads, dies = subject.kprobe("oracle_load"), subject.kprobe("die")
         assert subject.registered(loads, dies) == [loads, dies]
-        printed = subject.die("oracle_load", address)
-        assert ("pc : oracle_load+0x0" in printed) is cancelled
-        pstate = next(line for line in printed.splitlines() if "pstate:" in line)
-        said.append((pstate.split("]")[1], stages(subject.journal), subject.nmissed(loads), subject.nmissed(dies)))
+        death = subject.die("oracle_load", address)
+        assert (death.where == "oracle_load+0x0") is cancelled
+        said.append((death, stages(subject.journal), subject.nmissed(loads), subject.nmissed(dies)))
     assert said[0] == said[1]
     assert said[0][3] == 1 - cancelled
 
@@ -313,19 +312,19 @@ def reenter_from_reenter(subject: Subject) -> str:
         subject.call("oracle_add", 1, 2)
         (failed,) = subject.kprobes.errors  # of the handler: the function that it called did not return
         return str(failed.error)
-    printed = subject.die("oracle_add", 1, 2)
-    assert "kernel BUG at arch/arm64/kernel/probes/kprobes.c" in printed
+    death = subject.die("oracle_add", 1, 2)
+    assert death.bug
     assert stages(subject.journal) == [("pre", outer)]
-    return printed
+    return death.words
 
 
-def test_reentry_from_reenter_is_a_bug(snapshot: Path, reference: Reference) -> None:
-    for subject in (KernelProbes(snapshot), EngineProbes(snapshot, reference.era)):
+def test_reentry_from_reenter_is_a_bug(reference: Opponent) -> None:
+    for subject in (reference.kernel(), reference.engine()):
         assert reference.era.hits.unrecoverable in reenter_from_reenter(subject)
 
 
-def test_reentry_from_reenter_is_not_counted_as_missed(snapshot: Path, reference: Reference) -> None:
-    for subject in (KernelProbes(snapshot), EngineProbes(snapshot, reference.era)):
+def test_reentry_from_reenter_is_not_counted_as_missed(reference: Opponent) -> None:
+    for subject in (reference.kernel(), reference.engine()):
         reenter_from_reenter(subject)
         assert [subject.nmissed(number) for number in range(3)] == [0, 1, 0]
 

@@ -7,7 +7,6 @@ compared elsewhere.
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -18,12 +17,18 @@ from armprobe.probes.site import Site
 from armprobe.probes.stepping import BrkStepping
 from armprobe.probes.tables import Tables
 
-from ..references import DEFAULT, REFERENCES, Reference  # noqa: TID252  # tests have no import name to go by
-from .build import prepare_guest
+from ..references import DEFAULT, RECORDING  # noqa: TID252  # tests have no import name to go by
+from .conftest import Opponent
+from .engine_probes import EngineProbes
 from .journal import HITS, Event, comparable, differences
-from .subjects import Action, EngineProbes, KernelProbes, Scenario, Subject, disagreements, played
+from .kernel_probes import Kernel
+from .subjects import Action, Scenario, Subject, disagreements, played
 
 V6_1: Final = ERAS["v6.1"]
+
+# One kernel is enough to see that the comparison can fail.
+_KERNELS: Final = ["recording"] if RECORDING else [DEFAULT]
+pytestmark = pytest.mark.parametrize("reference", _KERNELS, indirect=True, scope="session")
 
 
 def hit(s: Subject) -> None:
@@ -98,7 +103,7 @@ OTHER_TEXT: Final[dict[str, tuple[Era, str]]] = {
 }
 
 
-def wrong(kernel: KernelProbes, engine: EngineProbes, scenario: Scenario) -> bool:
+def wrong(kernel: Kernel, engine: EngineProbes, scenario: Scenario) -> bool:
     """Whether the engine is seen to differ: in the journal, or by a guest that does not go on."""
     real = played(scenario, kernel)
     try:
@@ -107,37 +112,25 @@ def wrong(kernel: KernelProbes, engine: EngineProbes, scenario: Scenario) -> boo
         return True
 
 
-@pytest.fixture(scope="module", params=[DEFAULT])
-def reference(request: pytest.FixtureRequest) -> Reference:
-    """One kernel is enough to see that the comparison can fail."""
-    return REFERENCES[request.param]
-
-
-@pytest.fixture(scope="module")
-def snapshot(reference: Reference, tool: Callable[[str, str], str]) -> Path:
-    """Of that one, with the module loaded."""
-    return prepare_guest(reference, tool)
-
-
 @pytest.mark.parametrize("scenario", [hit, several, skipped, missed, returned, faulted])
-def test_without_mistakes_nothing_is_noticed(kernel: KernelProbes, engine: EngineProbes, scenario: Scenario) -> None:
+def test_without_mistakes_nothing_is_noticed(kernel: Kernel, engine: EngineProbes, scenario: Scenario) -> None:
     assert differences(played(scenario, kernel), played(scenario, engine)) == []
 
 
 @pytest.mark.parametrize("name", OTHER_RULES)
-def test_rule_of_another_kernel_is_noticed(snapshot: Path, kernel: KernelProbes, name: str) -> None:
+def test_rule_of_another_kernel_is_noticed(reference: Opponent, kernel: Kernel, name: str) -> None:
     era, scenario = OTHER_RULES[name]
-    assert wrong(kernel, EngineProbes(snapshot, era), scenario)
+    assert wrong(kernel, reference.engine(era), scenario)
 
 
 @pytest.mark.parametrize("name", OTHER_TEXT)
-def test_text_of_another_kernel_is_noticed(snapshot: Path, kernel: KernelProbes, name: str) -> None:
+def test_text_of_another_kernel_is_noticed(reference: Opponent, kernel: Kernel, name: str) -> None:
     era, function = OTHER_TEXT[name]
-    assert disagreements(kernel, EngineProbes(snapshot, era), kernel.instructions(function))
+    assert disagreements(kernel, reference.engine(era), kernel.instructions(function))
 
 
 def test_exception_table_that_is_not_looked_at_is_noticed(
-    kernel: KernelProbes, engine: EngineProbes, monkeypatch: pytest.MonkeyPatch
+    kernel: Kernel, engine: EngineProbes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tables, "may_fault", lambda tables, address: False)
     assert disagreements(kernel, engine, kernel.instructions("__arch_copy_from_user"))
@@ -175,17 +168,17 @@ def masked(monkeypatch: pytest.MonkeyPatch) -> None:
     [(oldest_first, several), (uncounted, missed), (one_instance_more, returned), (masked, hit)],
 )
 def test_mistake_is_noticed(
-    snapshot: Path,
-    kernel: KernelProbes,
+    reference: Opponent,
+    kernel: Kernel,
     monkeypatch: pytest.MonkeyPatch,
     mistake: Callable[[pytest.MonkeyPatch], None],
     scenario: Scenario,
 ) -> None:
     mistake(monkeypatch)
-    assert wrong(kernel, EngineProbes(snapshot), scenario)
+    assert wrong(kernel, reference.engine(), scenario)
 
 
-def test_every_field_and_event_counts(kernel: KernelProbes) -> None:
+def test_every_field_and_event_counts(kernel: Kernel) -> None:
     """A journal with one field changed, or one event left out, added or moved, is another."""
     journal = played(several, kernel)
     assert {event["what"] for event in journal} >= {*HITS, "register", "unregister", "call"}

@@ -5,8 +5,7 @@ import pytest
 
 from armprobe.probes import Era
 
-from ..references import Reference  # noqa: TID252
-from .conftest import Compare
+from .conftest import Compare, Opponent
 from .journal import REGISTERS, stages, the_last
 from .subjects import Action, Subject, at_stage
 
@@ -16,7 +15,7 @@ def masked_on_return(era: Era) -> int:
     return 0x3C0 if era.hits.trampoline == "brk" else 0x80 if era.hits.masks_returns else 0
 
 
-def test_pt_regs_and_daif_at_entry_and_return(compare: Compare, reference: Reference) -> None:
+def test_pt_regs_and_daif_at_entry_and_return(compare: Compare, reference: Opponent) -> None:
     """pt_regs and DAIF at both stages, the instance, and all registers after it."""
 
     def scenario(s: Subject) -> None:
@@ -202,7 +201,7 @@ def test_kretprobe_hit_in_a_kprobe_handler_is_missed(compare: Compare, stage: st
     assert the_last(compare(scenario), "unregister")["nmissed"] == 3
 
 
-def test_fault_of_a_missed_probe_in_a_return_handler(compare: Compare, reference: Reference) -> None:
+def test_fault_of_a_missed_probe_in_a_return_handler(compare: Compare, reference: Opponent) -> None:
     """Exceptions are unmasked in the handler. The kernel puts DAIF back when a first hit's slot faults, not here."""
 
     def scenario(s: Subject) -> None:
@@ -220,7 +219,7 @@ def test_fault_of_a_missed_probe_in_a_return_handler(compare: Compare, reference
     assert the_last(journal, "unregister")["nmissed"] == 2
 
 
-def test_fault_in_a_return_handler(compare: Compare, reference: Reference) -> None:
+def test_fault_in_a_return_handler(compare: Compare, reference: Opponent) -> None:
     """In what it calls: the page comes in; and it is counted where faults in handlers are."""
 
     def scenario(s: Subject) -> None:
@@ -284,7 +283,7 @@ def test_c_function(compare: Compare) -> None:
 
 
 @pytest.fixture
-def trampoline(reference: Reference) -> str:
+def trampoline(reference: Opponent) -> str:
     """The name of the kernel's."""
     if reference.era.hits.trampoline != "direct":
         pytest.skip("this kernel's trampoline is a BRK, on which there can be no probe")
@@ -304,7 +303,7 @@ def test_kprobe_on_the_trampoline_fires(compare: Compare, trampoline: str) -> No
 # Of the trampoline: a store, x0 = sp, the call of the handler, and what follows when all registers are restored
 @pytest.mark.parametrize(("offset", "before"), [(0x4, 1), (0x6C, 1), (0x70, 1), (0xC0, 0), (0xC4, 0)])
 def test_kprobe_inside_the_trampoline(
-    compare: Compare, reference: Reference, trampoline: str, offset: int, before: int
+    compare: Compare, reference: Opponent, trampoline: str, offset: int, before: int
 ) -> None:
     """Between the call of the handler and the end, registers that a function may change are not compared."""
     if offset > 0x68 and not reference.era.hits.frame.record:
@@ -323,7 +322,7 @@ def test_kprobe_inside_the_trampoline(
 
 
 def test_instructions_of_the_trampoline_that_are_refused(
-    compare: Compare, reference: Reference, trampoline: str
+    compare: Compare, reference: Opponent, trampoline: str
 ) -> None:
     """MRS of DAIF, MSR of NZCV."""
     less = 0 if reference.era.hits.frame.record else 4

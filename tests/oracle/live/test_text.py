@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which instructions of the kernel can be probed: its blacklist, and every instruction of many functions."""
 
-import re
 from collections.abc import Callable
 
 import pytest
 
-from .subjects import EngineProbes, KernelProbes, disagreements
+from .engine_probes import EngineProbes
+from .kernel_probes import Kernel
+from .subjects import disagreements
 
 
-def test_blacklist(kernel: KernelProbes, engine: EngineProbes) -> None:
+def test_blacklist(kernel: Kernel, engine: EngineProbes) -> None:
     """As debugfs has it, the module's own functions included."""
-    printed = kernel.shell.run("cat /sys/kernel/debug/kprobes/blacklist")
-    listed = re.findall(r"^0x([0-9a-f]+)-0x([0-9a-f]+)\s+(\S+)", printed, re.MULTILINE)
+    listed = kernel.blacklist()
     assert len(listed) > 250
-    areas = {(int(start, 16), int(end, 16)) for start, end, _ in listed}
+    areas = {(start, end) for start, end, _ in listed}
     assert {(area.start, area.end) for area in engine.kprobes.blacklist} == areas
     names = {name for _, _, name in listed}
     assert {"oracle_marked", "do_page_fault"} <= names
@@ -54,7 +54,7 @@ FUNCTIONS = [
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_function(
-    kernel: KernelProbes, engine: EngineProbes, function: str, compared: Callable[[str, int], None]
+    kernel: Kernel, engine: EngineProbes, function: str, compared: Callable[[str, int], None]
 ) -> None:
     addresses = kernel.instructions(next(name for name in function.split(" or ") if name in kernel.symbols))
     different = disagreements(kernel, engine, addresses)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kernels that there is no record of, such as an update that came this morning: their differences are listed, and do
+not fail `make test`. They fail `make oracle`. tests/conftest.py has the two hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Final
+
+import pytest
+
+from armprobe.commands.debian import KernelFiles
+
+from .live.record import recorded
+from .references import EVERYTHING, REFERENCES, fetched
+
+_PROPERTY: Final = "not on record"
+
+
+def _unrecorded(item: pytest.Item) -> str:
+    """The release of the kernel that a test is about, if that runs and is not on record; else empty."""
+    callspec = getattr(item, "callspec", None)
+    for name in ("reference", "kernel", "snapshot"):
+        series = callspec.params.get(name) if callspec else None
+        if isinstance(series, str) and series in REFERENCES:
+            files = fetched(REFERENCES[series], False)
+            release = files.package_version.partition("-")[0] if isinstance(files, KernelFiles) else ""
+            return "" if release in recorded() else release
+    return ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a failure that is about such a kernel into one that is expected."""
+    report = yield
+    if report.when == "call" and not EVERYTHING and (release := _unrecorded(item)):
+        report.user_properties.append((_PROPERTY, release))
+        if report.failed:
+            error = call.excinfo.value if call.excinfo else None
+            report.outcome = "skipped"
+            report.wasxfail = (str(error) or type(error).__name__).partition("\n")[0]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which kernels are not on record, and in what they differ."""
+    for outcome in ("passed", "xfailed"):
+        reports = [
+            (release, report)
+            for report in terminalreporter.getreports(outcome)
+            for name, release in report.user_properties
+            if name == _PROPERTY
+        ]
+        for release in sorted({release for release, _ in reports}):
+            of_it = [report for each, report in reports if each == release]
+            terminalreporter.section(f"Linux {release} is {_PROPERTY}: {len(of_it)} tests {outcome}")
+            if outcome == "xfailed":
+                for report in of_it:
+                    terminalreporter.write_line(f"{report.nodeid}: {report.wasxfail}")
+                terminalreporter.write_line(
+                    "put it on record (make record SUITE=... KERNEL=...), and make what differs an era of its own"
+                )
