@@ -41,7 +41,7 @@ An ARMv8-A machine in this process with Linux kprobes built into it, that GDB at
 
   armprobe [GUEST]          prompt on GUEST (default: demo, the kernel that is shipped), GDB stub on 127.0.0.1:1234
   armprobe serve [GUEST]    the GDB stub alone
-  armprobe gdb [GUEST]      gdb-multiarch attached to GUEST, with armprobe's commands in it
+  armprobe gdb [GUEST]      gdb-multiarch attached to GUEST, with armprobe's commands in it; -- ARGUMENTS are gdb's own
   armprobe linux            a stock Debian arm64 kernel at its shell: fetched and booted once, then resumed
   armprobe script FILE      run a script of commands, or a .py using the API
   armprobe -c CMD [-c CMD]  run commands and exit
@@ -68,6 +68,15 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         names = ("all", *(case.name for case in bug_2015.CASES))
         parser.add_argument("case", nargs="?", default="all", choices=names, help="one of the cases (default: all)")
         return parser
+    if verb == "gdb":
+        parser.usage = "%(prog)s [OPTION ...] [guest] [-- GDB-ARGUMENT ...]"
+        parser.epilog = """\
+What follows -- is for gdb, which comes to it when it has connected:
+
+  armprobe gdb -- -ex 'break kfree' -ex run
+  armprobe gdb linux -- -x commands.gdb vmlinux
+
+run starts the guest from its beginning, with breakpoints and probes left in."""
     if verb == "script":
         parser.add_argument("file", type=Path, help="a file of commands, one a line, or a .py using the API")
         parser.add_argument("arguments", nargs="*", help="for a .py: its sys.argv")
@@ -131,8 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = words.pop(0) if words and words[0] in _VERBS else ""
+    for_gdb: list[str] = []
+    if verb == "gdb" and "--" in words:
+        words, for_gdb = words[: words.index("--")], words[words.index("--") + 1 :]
     try:
         options = (_question_parser if verb in _QUESTIONS else _parser)(verb).parse_args(words)
+        options.for_gdb = for_gdb
         if verb in _QUESTIONS:
             return _ask(verb, options)
         if verb == "demo":
@@ -257,16 +270,20 @@ def _gdb(session: Session, options: argparse.Namespace) -> int:
     debugger = shutil.which("gdb-multiarch")
     if debugger is None:
         raise CommandError("gdb-multiarch is not installed (Debian: apt-get install gdb-multiarch)")
+    if options.listen == "none":
+        raise CommandError("gdb attaches through the stub, so --listen cannot be none here")
     with (
         _listening(session, options, default=PRIVATE),
         tempfile.TemporaryDirectory(prefix="armprobe-") as folder,
     ):
-        command = [debugger, "--quiet", "-x", str(GDBINIT)]
+        command = [debugger, "--quiet"]
         # guests/demo is where the demo kernel's debug information has its sources (its Makefile, MAP).
-        command += ["-ex", f"set substitute-path guests/demo {shlex.quote(str(DEMO.parent))}"]
+        command += ["-iex", f"set substitute-path guests/demo {shlex.quote(str(DEMO.parent))}"]
         if (symbols := _symbol_path(session, Path(folder))) is not None:
-            command += ["-ex", f"file {shlex.quote(str(symbols))}"]
-        command += ["-ex", f"target remote {session.stub_address.removeprefix('unix:')}"]
+            command += ["-iex", f"file {shlex.quote(str(symbols))}"]  # before gdb loads a file of the user's
+        command += ["-x", str(GDBINIT)]
+        # Extended, for `run` to start the guest anew.
+        command += ["-ex", f"target extended-remote {session.stub_address.removeprefix('unix:')}", *options.for_gdb]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is gdb's
         for number in (signal.SIGTERM, signal.SIGHUP):  # or the folders would stay
             signal.signal(number, lambda number, _: sys.exit(128 + number))

@@ -13,6 +13,7 @@ from armprobe.commands import GdbError, GdbSession, Session
 from armprobe.stub import serve
 
 from .oracle import DEMO, Demo, registers
+from .terminal import Terminal
 
 
 def armprobe_gdb(gdb_commands: str, *arguments: str) -> str:
@@ -34,6 +35,33 @@ def test_armprobe_gdb(demo: Demo) -> None:
     assert "kprobe kfree: stage pre, hit 1\n\nProgram received signal SIGTRAP" in said
     assert f"$1 = (void (*)()) {demo.address('kfree'):#x} <kfree>" in said
     assert "[Inferior 1 (process 1) detached]" in said
+
+
+@pytest.mark.usefixtures("gdb_path")
+def test_armprobe_gdb_passes_arguments_on(demo: Demo, tmp_path: Path) -> None:
+    """They are carried out when gdb has connected; a file that is given there is gdb's program."""
+    script, program = tmp_path / "script", tmp_path / "program"
+    script.write_text('printf "=script %lx\\n", $pc\n')
+    program.symlink_to(DEMO)
+    said = armprobe_gdb(
+        "", "--", "-batch", "-x", str(script), "-ex", "break kfree", "-ex", "run", "-ex", "info inferiors", str(program)
+    )
+    assert "=script 40080000\n" in said
+    assert re.search(rf"^\* 1 .* {program} *$", said, re.MULTILINE)
+    assert re.search(r"^Breakpoint 1, kfree \(", said, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("gdb_path")
+def test_run_in_armprobe_gdb_at_a_terminal() -> None:
+    """It starts the guest anew, as often as it is typed."""
+    with Terminal([sys.executable, "-m", "armprobe.commands.cli", "gdb", "--", "-nx"]) as terminal:
+        terminal.expect(r"\(gdb\) ")
+        terminal.type("set confirm off", "break kfree", "run", "print $x0", "run", "print $x0", "quit")
+        said = terminal.rest()
+    first, second = re.findall(r"^\$\d = (.*)$", said, re.MULTILINE)
+    assert first == second
+    assert said.count("Breakpoint 1, kfree (") == 2
+    assert not re.search("warning|error", said, re.IGNORECASE)
 
 
 def test_attach_without_a_warning(session: Session, gdb_path: str, gdbinit: Path) -> None:
