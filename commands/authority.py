@@ -2,7 +2,7 @@
 """Who has asked for a command, and what of this computer it may touch for them.
 
 A command declares what it touches (`Command.host`, `Arg.host`), the registry has it decided here, and who asks is known
-from the front end that they came by. Commands that commands run are asked for by the same client.
+from the front end that they came by. Commands that commands run are asked for by the same.
 """
 
 import enum
@@ -32,7 +32,7 @@ _WORDS: Final = {
 }
 
 
-class Client(enum.Enum):
+class Asker(enum.Enum):
     """Who asks."""
 
     LOCAL = "the prompt, the command line or a script"
@@ -42,25 +42,25 @@ class Client(enum.Enum):
     @property
     def may(self) -> Host:
         """What may be touched for them."""
-        return Host.NOTHING if self is Client.OTHER else ANYTHING
+        return Host.NOTHING if self is Asker.OTHER else ANYTHING
 
 
-_CLIENT: ContextVar[Client] = ContextVar("client", default=Client.LOCAL)
+_ASKER: ContextVar[Asker] = ContextVar("asker", default=Asker.LOCAL)
 
 
-def client() -> Client:
+def asker() -> Asker:
     """Who has asked for the command that this thread is running."""
-    return _CLIENT.get()
+    return _ASKER.get()
 
 
 @contextmanager
-def acting_for(client: Client) -> Iterator[None]:
-    """Run commands for `client`."""
-    token = _CLIENT.set(client)
+def acting_for(asker: Asker) -> Iterator[None]:
+    """Run commands for `asker`."""
+    token = _ASKER.set(asker)
     try:
         yield
     finally:
-        _CLIENT.reset(token)
+        _ASKER.reset(token)
 
 
 def described(host: Host) -> str:
@@ -69,10 +69,11 @@ def described(host: Host) -> str:
 
 
 def require(host: Host, what: str) -> None:
-    """Raise CommandError unless the client may have `what`, which touches `host`."""
-    refused = host & ~client().may
+    """Raise CommandError unless the asker may have `what`, which touches `host`."""
+    refused = host & ~asker().may
     if refused:
         raise CommandError(
-            f"{what} {described(refused)}, which is not for a debugger that came over TCP: type it at armprobe's own "
-            "prompt, let the debugger come by a unix socket (--listen unix:PATH), or start armprobe with --trust-tcp"
+            f"{what} {described(refused)}, which is not for a debugger over TCP or of another user: type it at "
+            "armprobe's own prompt, let your debugger come by a unix socket (--listen unix:PATH), or start armprobe "
+            "with --trust-tcp"
         )

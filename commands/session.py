@@ -26,9 +26,9 @@ from armprobe.machine.regions import Region
 from armprobe.machine.symbol_file import SymbolFile
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Kprobes, Probe, ProbeError
-from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetError
+from armprobe.stub import BreakKind, Client, Decide, ExecFile, Scene, StopEvent, TargetError
 
-from .authority import Client, acting_for, client
+from .authority import Asker, acting_for, asker
 from .console_text import ConsoleLines, ConsoleText
 from .debugger_breakpoints import DebuggerBreakpoints
 from .errors import CommandError
@@ -86,7 +86,7 @@ class Session:
         self._over_watched = False  # whether the step is over an access that a watchpoint has stopped before
         self._range: tuple[int, int] | None = None  # of the last step
         self._control = threading.Lock()  # held while a debugger is in control
-        self._debugger = Client.OTHER  # who it is
+        self._debugger: Client | None = None  # which one
         # Whether a debugger's files are the guest's to ask for: as said here, and by the debugger itself.
         self._lends_files = False
         self._debugger_lends: bool | None = None
@@ -118,13 +118,13 @@ class Session:
 
     def execute(self, line: str, out: Callable[[str], None]) -> None:
         """As `run`, with the output handed to `out` piece by piece."""
-        self._owner.call(self._execute, Client.LOCAL, line, out)
+        self._owner.call(self._execute, Asker.LOCAL, line, out)
 
-    def _execute(self, client: Client, line: str, out: Callable[[str], None]) -> None:
+    def _execute(self, asker: Asker, line: str, out: Callable[[str], None]) -> None:
         """On the owner's thread."""
         before, self._remarks = self._remarks, out
         try:
-            with self._owner.interruptible(), acting_for(client):
+            with self._owner.interruptible(), acting_for(asker):
                 self.registry.run(self, line, out)
         except (MachineError, ProbeError) as error:
             raise CommandError(str(error)) from error
@@ -186,7 +186,7 @@ class Session:
 
     def lend_files(self, lends: bool) -> None:
         """Say so: a debugger for itself, anyone else for all that come."""
-        if client() is Client.LOCAL:
+        if asker() is Asker.LOCAL:
             self._lends_files = lends
         else:
             self._debugger_lends = lends
@@ -240,11 +240,11 @@ class Session:
         name = re.sub(r"[^\w.+-]", "_", Path(self.name).name.removesuffix(".elf"), flags=re.ASCII)
         return ExecFile(f"/armprobe/{name}.elf", functools.partial(self._call, self._symbol_file.read))
 
-    def attach(self, trusted: bool = False) -> StopEvent:
+    def attach(self, client: Client) -> StopEvent:
         """Give control to a debugger, the guest stopped."""
         if not self._control.acquire(blocking=False):
             raise TargetError(_EBUSY, "another debugger is in control of this machine: detach it first")
-        self._debugger = Client.TRUSTED if trusted else Client.OTHER
+        self._debugger = client
         self._was_running = self._owner.running
         self._controlled = True
         self._owner.interrupt()
@@ -263,7 +263,7 @@ class Session:
             self._start(functools.partial(self._tracing.run, self.machine.run), lambda _: None)
 
     def _let_go(self) -> None:
-        self._controlled, self._debugger_lends = False, None
+        self._controlled, self._debugger, self._debugger_lends = False, None, None
         self._control.release()
 
     def kill(self) -> None:
@@ -428,13 +428,13 @@ class Session:
 
         self._owner.resume(go_on, ended, brief)
 
-    def command(self, line: str, out: Callable[[str], None]) -> bool:
-        """A command typed at the debugger, which may have gone before its turn comes."""
+    def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
+        """A command typed at the debugger, which may have gone, and another one come, before its turn comes."""
 
         def work() -> None:
-            if not self._controlled:
+            if client is not self._debugger:
                 raise CommandError("the debugger has let go of the guest")
-            self._execute(self._debugger, line, out)
+            self._execute(Asker.TRUSTED if client.trusted else Asker.OTHER, line, out)
 
         try:
             self._owner.call(work)

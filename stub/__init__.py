@@ -3,12 +3,13 @@
 
 from .address import PRIVATE
 from .errors import StubError
-from .target import BreakKind, Decide, ExecFile, ProbeHit, Scene, StopEvent, Target, TargetError
+from .target import BreakKind, Client, Decide, ExecFile, ProbeHit, Scene, StopEvent, Target, TargetError
 from .transport import Server, serve
 
 __all__ = [
     "PRIVATE",
     "BreakKind",
+    "Client",
     "Decide",
     "ExecFile",
     "ProbeHit",

@@ -28,7 +28,7 @@ from .framing import (
     enframe,
 )
 from .opening import Stranger, opening
-from .target import BreakKind, StopEvent, Target, TargetError
+from .target import BreakKind, Client, StopEvent, Target, TargetError
 from .tracing import Experiment, TraceFrame
 from .visible import visible
 from .wire import MalformedPacket, of_process, to_hex
@@ -83,8 +83,9 @@ class Connection:
         registry: Registry,
         link: Link,
         experiment: Experiment | None = None,
-        trusted: bool = False,
+        client: Client | None = None,
     ) -> None:
+        self.client = client or Client()
         self.registry = registry
         self.registers = register_table(target.system_registers)
         self.state = State.IDLE
@@ -112,7 +113,6 @@ class Connection:
         self.extended = False
         """Whether the client stays when it lets go of the machine ("!")."""
         self._target = target
-        self._trusted = trusted
         self._link = link
         self._deframer = Deframer()
         self._said: bytearray | None = bytearray()  # before the handshake: what came since the last reply; then None
@@ -180,7 +180,7 @@ class Connection:
     def take_again(self) -> None:
         """Give an extended client control that it has let go of; nothing changes for one that has it."""
         if self._released:
-            self._stop = self._target.attach(self._trusted)
+            self._stop = self._target.attach(self.client)
             self._released = False
             self._printed = Output(self.post, self.console)
 
@@ -337,7 +337,7 @@ class Connection:
     def _attach(self) -> bool:
         """Take control of the machine; if that fails, say why in answer to the first packet, and hang up."""
         try:
-            self._stop = self._target.attach(self._trusted)
+            self._stop = self._target.attach(self.client)
         except Exception as error:
             log.error("the machine could not be attached to: %s", error)
             self._reply(refusal(str(error)))

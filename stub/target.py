@@ -79,6 +79,14 @@ class TargetError(Exception):
         self.message = message
 
 
+@dataclass(frozen=True, eq=False)
+class Client:
+    """One client, as long as it is connected; none is equal to another."""
+
+    trusted: bool = False
+    """Whether its commands may touch what those of the machine's own user may, such as files."""
+
+
 @dataclass(frozen=True)
 class ExecFile:
     """The file of the program that a machine runs, of which clients take the symbols."""
@@ -134,11 +142,8 @@ class Target(Protocol):
     def exec_file(self) -> ExecFile | None:
         """The file of what runs; None if there is none to be had."""
 
-    def attach(self, trusted: bool) -> StopEvent:
-        """Stop the machine for a client that takes control; say why it is, or was already, stopped.
-
-        trusted: whether its commands may touch what those of the machine's own user may, such as files.
-        """
+    def attach(self, client: Client) -> StopEvent:
+        """Stop the machine for a client that takes control; say why it is, or was already, stopped."""
 
     def detach(self) -> None:
         """End the control that `attach` began: called once for each `attach`, however the client left.
@@ -221,7 +226,7 @@ class Target(Protocol):
     def show(self, text: str) -> None:
         """Show text to whoever is at the machine itself. Called from inside a run, too."""
 
-    def command(self, line: str, out: Callable[[str], None]) -> bool:
+    def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
         """Run a command of the user's. `out` takes pieces of text; the result is False if the command failed.
 
         Called only while the machine is stopped for the client.

@@ -16,7 +16,7 @@ from . import address as addresses
 from .connection import Connection, State
 from .features import REGISTRY
 from .lobby import FAREWELL, Lobby
-from .target import Target
+from .target import Client, Target
 from .tracing import Experiment
 
 log = logging.getLogger("armprobe.stub")
@@ -88,7 +88,7 @@ class Server:
     def _serve(self, connected: socket.socket, said: bytes) -> None:
         with connected:
             try:
-                with _Client(self._target, connected, self._experiment, self._trusts(connected)) as client:
+                with _Client(self._target, connected, self._experiment, self._identify(connected)) as client:
                     with self._lock:
                         if self._closed:
                             return
@@ -104,15 +104,15 @@ class Server:
                 self._lobby.wake()
             _part(connected)
 
-    def _trusts(self, connected: socket.socket) -> bool:
-        """Whether a client's commands may do what those of this user may."""
-        return addresses.same_user(connected) or (self._trust_tcp and connected.family != socket.AF_UNIX)
+    def _identify(self, connected: socket.socket) -> Client:
+        """Decide what a client may: whether its commands may do what those of this user may."""
+        return Client(addresses.same_user(connected) or (self._trust_tcp and connected.family != socket.AF_UNIX))
 
 
 class _Client:
     """The connection's link to a socket."""
 
-    def __init__(self, target: Target, connected: socket.socket, experiment: Experiment, trusted: bool) -> None:
+    def __init__(self, target: Target, connected: socket.socket, experiment: Experiment, client: Client) -> None:
         self._socket = connected
         connected.setblocking(True)
         if connected.family != socket.AF_UNIX:
@@ -125,7 +125,7 @@ class _Client:
         self._poll = select.poll()
         self._poll.register(self._woken, select.POLLIN)
         self._poll.register(connected, select.POLLIN)
-        self._connection = Connection(target, REGISTRY, self, experiment, trusted)
+        self._connection = Connection(target, REGISTRY, self, experiment, client)
 
     def __enter__(self) -> Self:
         return self

@@ -25,7 +25,7 @@ def _run(connection: Connection, line: str) -> None:
                 connection.post(partial(connection.console, text))
 
         try:
-            succeeded = connection.target.command(line, out)
+            succeeded = connection.target.command(connection.client, line, out)
         except TargetError as error:
             succeeded = False
             out(error.message)

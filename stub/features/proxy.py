@@ -35,7 +35,7 @@ def _run(connection: Connection, line: str) -> None:
     def work() -> bytes:
         said: list[str] = []
         try:
-            succeeded = connection.target.command(line, said.append)
+            succeeded = connection.target.command(connection.client, line, said.append)
         except TargetError as error:
             succeeded = False
             said.append(error.message)

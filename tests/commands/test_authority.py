@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from armprobe.commands import CommandError, Session
-from armprobe.commands.authority import Client as Asker
-from armprobe.commands.authority import Host, acting_for, client
+from armprobe.commands.authority import Asker, Host, acting_for, asker
 from armprobe.commands.registry import Arg, Arguments, Command, Option, Out, Registry, path
 from armprobe.stub import PRIVATE, serve
 
@@ -40,7 +39,7 @@ def proxied(debugger: Client, line: str) -> tuple[bool, str]:
     return reply[:1] == b"1", bytes.fromhex(reply[1:].decode()).decode()
 
 
-REFUSED = "not for a debugger that came over TCP"
+REFUSED = "not for a debugger over TCP or of another user"
 
 
 def test_a_debugger_on_tcp_has_no_files(session: Session, tmp_path: Path) -> None:
@@ -119,7 +118,7 @@ def test_the_files_lent_by_a_debugger_go_with_it(session: Session) -> None:
 
 def test_arguments_that_are_files() -> None:
     def show(session: object, arguments: Arguments, out: Out) -> None:
-        out(f"{arguments.file} {arguments.log} {client().name}")
+        out(f"{arguments.file} {arguments.log} {asker().name}")
 
     def nested(session: object, arguments: Arguments, out: Out) -> None:
         registry.run(session, "show x", out)
@@ -141,13 +140,13 @@ def test_arguments_that_are_files() -> None:
         )
     )
 
-    def run(line: str, asker: Asker) -> str:
+    def run(line: str, by: Asker) -> str:
         said: list[str] = []
-        with acting_for(asker):
+        with acting_for(by):
             registry.run(None, line, said.append)
         return "".join(said)
 
-    assert client() is Asker.LOCAL
+    assert asker() is Asker.LOCAL
     assert run("show a log=b", Asker.LOCAL) == "a b LOCAL"
     assert run("show a log=b", Asker.TRUSTED) == "a b TRUSTED"
     assert run("show", Asker.OTHER) == "None None OTHER"
@@ -160,7 +159,7 @@ def test_arguments_that_are_files() -> None:
     }.items():
         with pytest.raises(CommandError, match=f"^{reason}.*{REFUSED}"):
             run(line, Asker.OTHER)
-        assert client() is Asker.LOCAL
+        assert asker() is Asker.LOCAL
     assert "It reads files of this computer and writes files of this computer" in registry.find("show").manual
     assert "this computer" not in registry.find("nested").manual
 

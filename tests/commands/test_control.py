@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from armprobe.commands import Session
+from armprobe.stub import Client
 
 from ..waiting import LONG, wait_until  # noqa: TID252  # tests have no import name to go by
 
@@ -19,17 +20,23 @@ def session() -> Iterator[Session]:
 
 def test_a_command_whose_debugger_has_gone(session: Session) -> None:
     said: list[str] = []
-    session.attach()
+    debugger = Client(trusted=False)
+    session.attach(debugger)
     session.detach()
-    assert not session.command("continue instructions=1000", said.append)
-    assert said == ["the debugger has let go of the guest\n"]
+    assert not session.command(debugger, "continue instructions=1000", said.append)
+    session.attach(Client(trusted=True))  # nor is it done for the next one, who may do more
+    assert not session.command(debugger, "semihosting files=gdb", said.append)
+    assert said == ["the debugger has let go of the guest\n"] * 2
     assert session.machine.instructions == 0
+    assert not session.lends_files
+    session.detach()
 
 
 def test_a_command_whose_debugger_goes(session: Session) -> None:
     """Before its turn has come: it must not run the guest as if nobody had been in control."""
     said: list[str] = []
-    session.attach()
+    debugger = Client()
+    session.attach(debugger)
     begun, free = threading.Event(), threading.Event()
 
     def work() -> bool:
@@ -38,7 +45,7 @@ def test_a_command_whose_debugger_goes(session: Session) -> None:
 
     busy = session._owner.submit(work)
     assert begun.wait(LONG)
-    command = threading.Thread(target=session.command, args=("continue instructions=1000", said.append))
+    command = threading.Thread(target=session.command, args=(debugger, "continue instructions=1000", said.append))
     command.start()
     wait_until(lambda: session._owner._work.qsize() == 1, "the command waits for its turn")
     leaving = threading.Thread(target=session.detach)

@@ -8,6 +8,7 @@ from typing import Any
 
 from armprobe.commands.errors import CommandError
 from armprobe.commands.registry import Arg, Arguments, Command, Option, Out, Registry, integer
+from armprobe.stub import Client
 
 from ..stub.fake import FakeTarget  # noqa: TID252  # tests have no import name to go by
 
@@ -127,7 +128,7 @@ class ToySession(FakeTarget):
     def execute(self, line: str, out: Out) -> None:
         self.registry.run(self, line, out)
 
-    def command(self, line: str, out: Callable[[str], None]) -> bool:
+    def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
         try:
             self.execute(line, out)
         except CommandError as error:

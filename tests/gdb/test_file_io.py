@@ -10,7 +10,7 @@ import pytest
 
 from armprobe.commands import GdbSession, Session
 from armprobe.machine.semihosting import FileCall
-from armprobe.stub import StopEvent, TargetError
+from armprobe.stub import Client, StopEvent, TargetError
 
 from .conftest import Tool
 
@@ -204,7 +204,7 @@ class Debugger:
 
     def __init__(self, session: Session) -> None:
         session.run("semihosting files=gdb")
-        session.attach()
+        session.attach(Client())
         self._session = session
         self._stops: queue.Queue[StopEvent] = queue.Queue()
 
@@ -261,7 +261,7 @@ def test_a_debugger_that_leaves_has_failed_the_call(session: Session) -> None:
     session.kill()
     with pytest.raises(TargetError, match="no call"):
         session.answer(0, 0, False, lambda event: None)
-    session.attach()
+    session.attach(Client())
     assert debugger.resume().call
     session.detach()
     assert "exited with code 3" in session.run("continue")

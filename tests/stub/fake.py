@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from armprobe.machine.regions import Region
 from armprobe.machine.semihosting import FileCall
-from armprobe.stub import BreakKind, Decide, ExecFile, Scene, StopEvent, TargetError
+from armprobe.stub import BreakKind, Client, Decide, ExecFile, Scene, StopEvent, TargetError
 
 BASE = 0x4000_0000
 SIZE = 0x10000
@@ -52,9 +52,9 @@ class FakeTarget:
         self._interrupted = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def attach(self, trusted: bool) -> StopEvent:
+    def attach(self, client: Client) -> StopEvent:
         assert not self.attached
-        self.attached, self.trusted = True, trusted
+        self.attached, self.trusted = True, client.trusted
         self.calls.append("attach")
         return self.stop
 
@@ -238,7 +238,7 @@ class FakeTarget:
             self._thread.join(5)
             assert not self._thread.is_alive()
 
-    def command(self, line: str, out: Callable[[str], None]) -> bool:
+    def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
         self._interrupted.clear()
         match line.split():
             case ["echo", *words]:

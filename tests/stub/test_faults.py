@@ -192,7 +192,7 @@ def test_a_target_that_fails(
 
 
 def test_a_target_that_cannot_be_attached(server: Server, target: FakeTarget, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(trusted: bool) -> None:
+    def fail(client: object) -> None:
         raise TargetError(5, "it failed")
 
     with monkeypatch.context() as patch, Client(server.address, handshake=False) as client:

@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import Callable
 
-from armprobe.stub import StopEvent
+from armprobe.stub import Client, StopEvent
 from armprobe.stub.connection import State
 
 from .client import RESYNC, framed
@@ -32,10 +32,10 @@ class AtOnce(FakeTarget):
         self.stop = self._go(step, range)
         done(self.stop)
 
-    def command(self, line: str, out: Callable[[str], None]) -> bool:
+    def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
         if line.split()[:1] in (["hang"], ["break"]):
             return True
-        return super().command(line[:100], out) if not line.startswith("lines") else True
+        return super().command(client, line[:100], out) if not line.startswith("lines") else True
 
 
 def flood(wire: Wire, generator: random.Random) -> int:
