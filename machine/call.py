@@ -88,10 +88,10 @@ class Calls:
     def _interrupts_abandoned(self) -> Callable[[], None]:
         """What ends the interrupts that the guest takes from now on and does not come to the end of."""
         gic, step = self._machine.gic, self._machine.software_step
-        running, active, before = list(gic.running), gic.active, step.before
+        priorities, active, before = list(gic.active_priorities), gic.active, step.before
 
         def put_back() -> None:
-            gic.abandon(running, active)
+            gic.abandon(priorities, active)
             step.before = before
 
         return put_back

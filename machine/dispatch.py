@@ -91,9 +91,9 @@ class Dispatcher:
         """Have what the engine caches of PSTATE and the system registers worked out anew at the exception's end."""
         self._refresh = True
 
-    def take_interrupt(self, frame: Frame) -> None:
+    def take_interrupt(self, frame: Frame, fiq: bool = False) -> None:
         """Make the frame, which is the CPU's own, enter EL1's vector for an interrupt, and give it back."""
-        if enter(frame, None, pan=self.pan):
+        if enter(frame, None, pan=self.pan, fiq=fiq):
             self._refresh = True
         self.commit()
 

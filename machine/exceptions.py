@@ -53,19 +53,21 @@ EXTERNAL_ABORT: Final = 0x10  # DFSC and IFSC: synchronous external abort, not o
 FAR_NOT_VALID: Final = 1 << 10
 WRITE_NOT_READ: Final = 1 << 6
 
-_IRQ: Final = 0x080  # offset within one of the vector table's four groups; that of synchronous exceptions is 0
+_IRQ, _FIQ = 0x080, 0x100  # offsets within one of the vector table's four groups; synchronous exceptions have 0
 _SAME_LEVEL_SP0, _SAME_LEVEL, _LOWER_LEVEL = 0x000, 0x200, 0x400
 
 # Which exceptions write FAR_EL1: aborts and PC alignment faults; others leave it as it was.
 _WRITES_FAR: Final = frozenset({0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35})
 
 
-def enter(frame: Frame, syndrome: int | None, fault_address: int = 0, pan: bool = False) -> bool:
+def enter(
+    frame: Frame, syndrome: int | None, fault_address: int = 0, pan: bool = False, fiq: bool = False
+) -> bool:
     """Make `frame` what it is at the first instruction of EL1's vector for an exception.
 
-    `syndrome` goes to ESR_EL1 (None for an interrupt, which has none), `fault_address` to FAR_EL1 where the class has
-    one; `pan` says whether the CPU implements FEAT_PAN. Returns whether flags changed that the engine caches (see
-    `Cpu.refresh`).
+    `syndrome` goes to ESR_EL1 (None for an interrupt, an IRQ or `fiq`, which has none), `fault_address` to FAR_EL1
+    where the class has one; `pan` says whether the CPU implements FEAT_PAN. Returns whether flags changed that the
+    engine caches (see `Cpu.refresh`).
     """
     layout, registers = frame.layout, frame.doubles
     pstate = frame.pstate
@@ -75,7 +77,7 @@ def enter(frame: Frame, syndrome: int | None, fault_address: int = 0, pan: bool 
     vector = registers[layout.vbar_el1 // 8]
     vector += _LOWER_LEVEL if from_el0 else _SAME_LEVEL if pstate & 1 else _SAME_LEVEL_SP0
     if syndrome is None:
-        vector += _IRQ
+        vector += _FIQ if fiq else _IRQ
     else:
         registers[layout.esr_el1 // 8] = syndrome
         if syndrome >> 26 in _WRITES_FAR:

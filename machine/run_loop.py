@@ -14,11 +14,11 @@ import unicorn
 from .clock import Clock
 from .cpu import ANOTHER_THREAD
 from .deferred_signals import DeferredSignals, calls_users_code
-from .devices.gic import SPURIOUS
+from .devices.gic import Signal
 from .dispatch import MANY
 from .errors import MachineError
 from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, PSTATE_SS, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
-from .frame import PSTATE_I, Frame
+from .frame import PSTATE_F, PSTATE_I, Frame
 from .guest_watchpoints import GuestWatchHit
 from .stop import Stop, StopReason
 from .unmasking import Unmasking
@@ -37,6 +37,8 @@ _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_PROT: 0,
     unicorn.UC_ERR_WRITE_PROT: WRITE_NOT_READ,
 }
+
+_MASKS: Final = {Signal.NONE: 0, Signal.IRQ: PSTATE_I, Signal.FIQ: PSTATE_F}  # PSTATE's bit that keeps it away
 
 Place = tuple[int, int]
 
@@ -166,7 +168,8 @@ class RunLoop:
             if stop is not None:
                 return stop
             length = self._length(end)
-            pending = gic.pending_interrupt() != SPURIOUS
+            signal = gic.signal()
+            pending = signal is not Signal.NONE
             if self.waiting:
                 if pending or not interrupts:  # a debugger's step goes past a WFI
                     self.waiting = False
@@ -176,9 +179,9 @@ class RunLoop:
                         return stop
                     continue
             frame.load()
-            if pending and interrupts and not frame.daif & PSTATE_I:
+            if pending and interrupts and not frame.daif & _MASKS[signal]:
                 self._unmasking.start()
-                dispatcher.take_interrupt(frame)
+                dispatcher.take_interrupt(frame, fiq=signal is Signal.FIQ)
                 pending = False  # until the guest has acknowledged it, which ends the slice if there is another
             pc = frame.pc
             starting = start == (pc, frame.sp)
@@ -307,7 +310,7 @@ class RunLoop:
                 return error
             frame.load()
             pc = frame.pc
-            masked = frame.daif & PSTATE_I and machine.gic.pending_interrupt() != SPURIOUS
+            masked = frame.daif & _MASKS[machine.gic.signal()]
             if not masked or self.waiting or pc in machine.breakpoints:
                 return None
             machine.clock.settle()

@@ -87,7 +87,6 @@ def set_state(machine: Machine, state: dict[str, Any]) -> None:
         # A part that is not in it is younger, and goes back to what it was at first.
         for key, value in _copied(state.get(name, machine.initial.state[name])).items():
             setattr(part, key, value)
-    machine.gic.running = [(number, priority) for number, priority in machine.gic.running]
     machine.scratch.set_state(state["scratch"])
     machine.register_access.watch((address, access) for address, access in state["register_sites"])
 

@@ -91,9 +91,12 @@ PARTS: Final[dict[str, dict[str, Check]]] = {
     "clock": {"instructions": integer(U63), "idle": integer(U63)},
     "gic": {
         **dict.fromkeys(("enable", "latched", "level", "active", "group", "edge"), _LINE),
-        **dict.fromkeys(("enabled", "cpu_enabled", "mask", "eoi_mode"), integer(U64)),
+        "enabled": integer(4),
         "priority": several(integer(U8), LINES, LINES),
-        "running": several(row(integer(LINES), integer(U8)), LINES),
+        "control": integer(1 << 10),
+        "mask": integer(U8),
+        "binary_points": several(integer(8), 2, 2),
+        "active_priorities": several(integer(U32), 2, 2),
     },
     "uart": {
         **dict.fromkeys(("ibrd", "fbrd", "lcr_h", "cr", "ifls", "imsc", "dmacr", "raw"), integer(U64)),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The board's devices, one class a file. Each keeps its whole state in attributes listed in `STATE`, for snapshots."""
 
-from .gic import Gic, GicCpuInterface
+from .gic import Gic
+from .gic_cpu import GicCpuInterface
 from .pl011 import Pl011
 from .timer import GenericTimer
 

@@ -1,39 +1,57 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A GICv2 interrupt controller for one CPU (Arm IHI 0048B): distributor and CPU interface."""
+"""A GICv2 interrupt controller for one CPU, without the Security Extensions (Arm IHI 0048B).
+
+The distributor. What the CPU interface does is here too, so that one place decides; its registers are in `gic_cpu`.
+"""
 
 from __future__ import annotations
 
+import enum
 from typing import Final
 
 LINES: Final = 64  # INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs
 SPURIOUS: Final = 1023
-_IDLE_PRIORITY: Final = 0xFF
-_ALWAYS_ENABLED: Final = 0xFFFF  # SGIs
+OTHER_GROUP: Final = 1022
+"""What group 0's registers answer where the interrupt is one of group 1."""
+IDLE_PRIORITY: Final = 0xFF
+PRIORITY_BITS: Final = 0xF8  # 32 levels
+MIN_BINARY_POINT: Final = 2  # the group priority is all of those five bits
+_ALL: Final = (1 << LINES) - 1
+_SGIS: Final = 0xFFFF
+ACK_CTL, FIQ_EN, CBPR, EOI_MODE = 1 << 2, 1 << 3, 1 << 4, 1 << 9  # GICC_CTLR
+CONTROL_BITS: Final = 3 | ACK_CTL | FIQ_EN | CBPR | 3 << 5 | EOI_MODE
+
+
+class Signal(enum.Enum):
+    """What the CPU interface signals to the CPU."""
+
+    NONE = enum.auto()
+    IRQ = enum.auto()
+    FIQ = enum.auto()
 
 
 class Gic:
-    """The distributor. `pending_interrupt` says what the CPU interface would acknowledge."""
+    """The distributor, and the decisions of the CPU interface."""
 
     name = "gic"
     STATE = (
         "enabled", "enable", "latched", "level", "active", "group", "edge", "priority",
-        "cpu_enabled", "mask", "running", "eoi_mode",
+        "control", "mask", "binary_points", "active_priorities",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.enabled = 0
-        self.enable = _ALWAYS_ENABLED  # these six: one bit an INTID
+        self.enabled = 0  # GICD_CTLR: a bit a group
+        self.enable = _SGIS  # these six: one bit an INTID
         self.latched = 0  # pending by an edge, an SGI or a write to ISPENDR
         self.level = 0  # the input lines as devices drive them
         self.active = 0
         self.group = 0
-        self.edge = _ALWAYS_ENABLED
+        self.edge = _SGIS
         self.priority = [0] * LINES
-        # The CPU interface's state lives here too, so that one place decides.
-        self.cpu_enabled = 0
-        self.mask = 0
-        self.running: list[tuple[int, int]] = []  # active interrupts as (INTID, its priority), innermost last
-        self.eoi_mode = 0
+        self.control = 0  # GICC_CTLR
+        self.mask = 0  # GICC_PMR
+        self.binary_points = [MIN_BINARY_POINT, MIN_BINARY_POINT + 1]  # GICC_BPR, GICC_ABPR
+        self.active_priorities = [0, 0]  # GICC_APR0, GICC_NSAPR0: a bit a group priority, by group
 
     def set_line(self, number: int, asserted: bool) -> None:
         """A device drives the input line of INTID `number`."""
@@ -49,38 +67,64 @@ class Gic:
 
     @property
     def running_priority(self) -> int:
-        """The priority of the innermost active interrupt, 0xff when there is none."""
-        return self.running[-1][1] if self.running else _IDLE_PRIORITY
+        """The highest group priority that is active, 0xff when there is none (4.4.6)."""
+        active = self.active_priorities[0] | self.active_priorities[1]
+        return (active & -active).bit_length() - 1 << 3 if active else IDLE_PRIORITY
 
-    def pending_interrupt(self) -> int:
-        """The INTID to be signalled to the CPU now, or 1023."""
+    def group_of(self, number: int) -> int:
+        """0 or 1."""
+        return self.group >> number & 1
+
+    def group_priority(self, number: int) -> int:
+        """The part of its priority that decides on preemption (3.3.3); GICC_ABPR's is one bit longer."""
+        group = self.group_of(number)
+        point = self.binary_points[0] if not group or self.control & CBPR else self.binary_points[1] - 1
+        return self.priority[number] & -1 << point + 1
+
+    def highest_pending(self) -> int:
+        """The pending interrupt of highest priority that is enabled, its group too, or 1023."""
         ready = self.pending & self.enable & ~self.active
-        if not ready or not self.enabled or not self.cpu_enabled:
+        if not ready:
             return SPURIOUS
-        best, limit = SPURIOUS, min(self.mask, self.running_priority)
+        groups = self.enabled & self.control
+        if groups & 3 != 3:
+            ready &= (self.group if groups & 2 else 0) | (_ALL & ~self.group if groups & 1 else 0)
+        best, highest = SPURIOUS, IDLE_PRIORITY + 1
         while ready:
             number = (ready & -ready).bit_length() - 1
-            if self.priority[number] < limit:
-                best, limit = number, self.priority[number]
+            if self.priority[number] < highest:
+                best, highest = number, self.priority[number]
             ready &= ready - 1
         return best
 
-    def acknowledge(self) -> int:
-        """What a read of GICC_IAR does: the highest-priority pending interrupt becomes active."""
+    def pending_interrupt(self) -> int:
+        """The INTID to be signalled to the CPU now, or 1023."""
+        number = self.highest_pending()
+        if number == SPURIOUS or self.priority[number] >= self.mask:
+            return SPURIOUS
+        return number if self.group_priority(number) < self.running_priority else SPURIOUS
+
+    def signal(self) -> Signal:
+        """How the CPU interface signals it: group 0 may be FIQs (2.3)."""
         number = self.pending_interrupt()
-        if number != SPURIOUS:
-            self.latched &= ~(1 << number)
-            self.active |= 1 << number
-            self.running.append((number, self.priority[number]))
-        return number
+        if number == SPURIOUS:
+            return Signal.NONE
+        return Signal.FIQ if self.control & FIQ_EN and not self.group_of(number) else Signal.IRQ
+
+    def acknowledge(self, number: int) -> None:
+        """INTID `number`, which is to be signalled, becomes active."""
+        self.latched &= ~(1 << number)
+        self.active |= 1 << number
+        self.active_priorities[self.group_of(number)] |= 1 << (self.group_priority(number) >> 3)
 
     def end(self, number: int) -> None:
-        """What a write of GICC_EOIR does: the priority drops and, without EOImode, the interrupt is deactivated."""
-        for i in range(len(self.running) - 1, -1, -1):
-            if self.running[i][0] == number:
-                del self.running[i]
-                break
-        if not self.eoi_mode:
+        """GICC_EOIR: the running priority drops (4.4.5) and, without EOImode, the interrupt is deactivated."""
+        if number >= LINES:
+            return
+        group = self.group_of(number)
+        active = self.active_priorities[group]
+        self.active_priorities[group] = active & active - 1
+        if not self.control & EOI_MODE:
             self.deactivate(number)
 
     def deactivate(self, number: int) -> None:
@@ -88,19 +132,18 @@ class Gic:
         if number < LINES:
             self.active &= ~(1 << number)
 
-    def abandon(self, running: list[tuple[int, int]], active: int) -> None:
+    def abandon(self, priorities: list[int], active: int) -> None:
         """Go back to these active interrupts: those taken since will not be handled to their end, and are pending."""
         self.latched |= self.active & ~active & self.edge
-        self.running, self.active = running, active
+        self.active_priorities, self.active = priorities, active
 
     def read(self, offset: int, size: int) -> int:
         """GICD registers (IHI 0048B, 4.3)."""
         if 0x400 <= offset < 0x400 + LINES:
-            return self._bytes(self.priority, offset - 0x400, size)
-        if 0x800 <= offset < 0x800 + LINES:
-            return int.from_bytes(b"\1" * size, "little")  # one CPU: ITARGETSR reads 1 a byte
+            first = offset - 0x400
+            return sum(self.priority[first + i] << 8 * i for i in range(min(size, LINES - first)))
         word = offset & ~3
-        value = self._read_word(word)
+        value = self._read_word(word) | (self._read_word(word + 4) << 32 if size == 8 else 0)
         return value >> 8 * (offset - word) & ((1 << 8 * size) - 1)
 
     def _read_word(self, offset: int) -> int:
@@ -117,106 +160,67 @@ class Gic:
         if 0xC00 <= offset < 0xC00 + LINES // 4:
             first = (offset - 0xC00) * 4
             return sum((self.edge >> first + i & 1) << 2 * i + 1 for i in range(16))
+        if 0xF10 <= offset < 0xF30:  # bit 0 of a byte: from this CPU, which is the only one
+            return sum((self.latched >> (offset & 0xC) + i & 1) << 8 * i for i in range(4))
         match offset:
             case 0x000:
                 return self.enabled
             case 0x004:
-                return LINES // 32 - 1  # one CPU, no security extensions
+                return LINES // 32 - 1  # one CPU, no Security Extensions
             case 0x008:
                 return 0x43B  # Arm
             case 0xFE8:
                 return 0x2B  # architecture revision 2
-            case 0xF10 | 0xF14 | 0xF18 | 0xF1C | 0xF20 | 0xF24 | 0xF28 | 0xF2C:
-                first = (offset & 0xF) // 4 * 4
-                return sum((self.latched >> (offset & 0xC) + i & 1) << 8 * i for i in range(4))
-        return 0
+        return 0  # GICD_ITARGETSR among others: RAZ/WI where there is one CPU (4.3.12)
 
     @staticmethod
     def _bits(state: int, first: int) -> int:
         return state >> first & 0xFFFF_FFFF
 
-    @staticmethod
-    def _bytes(state: list[int], first: int, size: int) -> int:
-        return sum(state[first + i] << 8 * i for i in range(min(size, LINES - first)))
-
     def write(self, offset: int, size: int, value: int) -> None:
         """GICD registers."""
+        if size == 8:
+            self.write(offset, 4, value & 0xFFFF_FFFF)
+            self.write(offset + 4, 4, value >> 32)
+            return
         if 0x400 <= offset < 0x400 + LINES:
             for i in range(min(size, LINES - (offset - 0x400))):
-                self.priority[offset - 0x400 + i] = value >> 8 * i & 0xF8  # 32 levels
+                self.priority[offset - 0x400 + i] = value >> 8 * i & PRIORITY_BITS
             return
         shift = (offset & 3) * 8
-        value, offset = value << shift, offset & ~3
-        lines = value << (offset & 0x7F) * 8 & (1 << LINES) - 1
-        match offset & ~0x7F:
+        value, written = value << shift, (1 << 8 * size) - 1 << shift  # the bits of the word that are
+        offset &= ~3
+        first = (offset & 0x7F) * 8
+        self._write_bits(offset & ~0x7F, value << first & _ALL, written << first & _ALL)
+        if 0xC04 <= offset < 0xC00 + LINES // 4:  # SGIs are always edge-triggered
+            first = (offset - 0xC00) * 4
+            for i in (i for i in range(16) if written >> 2 * i + 1 & 1):
+                bit = 1 << first + i
+                self.edge = self.edge | bit if value >> 2 * i + 1 & 1 else self.edge & ~bit
+        elif offset == 0x000 and written & 3:
+            self.enabled = value & 3
+        elif offset == 0xF00:  # SGIR: to this CPU if it is in the list, or if the sender asks for itself
+            to_list, to_self = value >> 24 & 3 == 0 and value >> 16 & 1, value >> 24 & 3 == 2
+            if to_list or to_self:
+                self.latched |= 1 << (value & 15)
+        elif 0xF10 <= offset < 0xF30:
+            bits = sum(1 << (offset & 0xC) + i for i in range(4) if value >> 8 * i & 1)
+            self.latched = self.latched | bits if offset >= 0xF20 else self.latched & ~bits
+
+    def _write_bits(self, register: int, lines: int, written: int) -> None:
+        """A register of one bit an INTID: those that are set, and those that are written."""
+        match register:
             case 0x080:
-                register_mask = 0xFFFF_FFFF << (offset & 0x7F) * 8
-                self.group = (self.group & ~register_mask | lines) & (1 << LINES) - 1
+                self.group = self.group & ~written | lines
             case 0x100:
                 self.enable |= lines
             case 0x180:
-                self.enable &= ~lines | _ALWAYS_ENABLED
+                self.enable &= ~lines | _SGIS
             case 0x200:
-                self.latched |= lines & ~_ALWAYS_ENABLED
+                self.latched |= lines & ~_SGIS
             case 0x280:
-                self.latched &= ~lines | _ALWAYS_ENABLED
+                self.latched &= ~lines | _SGIS
             case 0x300:
                 self.active |= lines
             case 0x380:
                 self.active &= ~lines
-        if 0xC04 <= offset < 0xC00 + LINES // 4:  # SGIs are always edge-triggered
-            first = (offset - 0xC00) * 4
-            for i in range(16):
-                bit = 1 << first + i
-                self.edge = self.edge | bit if value >> 2 * i + 1 & 1 else self.edge & ~bit
-        match offset:
-            case 0x000:
-                self.enabled = value & 1
-            case 0xF00:  # SGIR: to this CPU if it is in the list, or if the sender asks for itself
-                to_list, to_self = value >> 24 & 3 == 0 and value >> 16 & 1, value >> 24 & 3 == 2
-                if to_list or to_self:
-                    self.latched |= 1 << (value & 15)
-            case 0xF10 | 0xF14 | 0xF18 | 0xF1C | 0xF20 | 0xF24 | 0xF28 | 0xF2C:
-                bits = sum(1 << (offset & 0xC) + i for i in range(4) if value >> 8 * i & 0xFF)
-                self.latched = self.latched | bits if offset >= 0xF20 else self.latched & ~bits
-
-
-class GicCpuInterface:
-    """The CPU interface: GICC registers (IHI 0048B, 4.4) over the distributor's state."""
-
-    name = "gic-cpu"
-    STATE = ()
-
-    def __init__(self, gic: Gic) -> None:
-        self._gic = gic
-
-    def read(self, offset: int, size: int) -> int:
-        """GICC registers."""
-        gic = self._gic
-        match offset:
-            case 0x00:
-                return gic.cpu_enabled | gic.eoi_mode << 9
-            case 0x04:
-                return gic.mask
-            case 0x0C:
-                return gic.acknowledge()
-            case 0x14:
-                return gic.running_priority
-            case 0x18:
-                return gic.pending_interrupt()
-            case 0xFC:
-                return 0x0202_043B
-        return 0
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """GICC registers."""
-        gic = self._gic
-        match offset:
-            case 0x00:
-                gic.cpu_enabled, gic.eoi_mode = value & 1, value >> 9 & 1
-            case 0x04:
-                gic.mask = value & 0xF8
-            case 0x10:
-                gic.end(value & 0x3FF)
-            case 0x1000:
-                gic.deactivate(value & 0x3FF)

@@ -178,7 +178,7 @@ def test_identification_and_widths(rig: Rig) -> None:
     gic = rig.gic
     assert gic.read(TYPER, 4) & 0x1F == 1  # 4.3.2: 32 * (N + 1) interrupts
     assert gic.read(TYPER, 4) >> 5 & 7 == 0  # one CPU
-    assert gic.read(ITARGETSR + SPI, 1) == 1
+    assert gic.read(ITARGETSR + SPI, 1) == 0  # 4.3.12: RAZ/WI
     assert gic.read(0xFE8, 4) >> 4 == 2  # 4.3.18: GICv2
     gic.write(IPRIORITYR + 32, 4, 0x1020_40FF)
     assert gic.read(IPRIORITYR + 32, 4) == 0x1020_40F8  # 32 levels: the low bits are read-as-zero (3.3)

@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 NAMES = tuple(sorted(path.stem for path in HERE.glob("*.S")))
 QEMU_BOARD = "-M virt,gic-version=2 -cpu cortex-a57 -m 256M -display none -serial stdio -monitor none"
 
-_CASE = re.compile(r"^ *//! (.*?) \| (.*)\n(?: *//\? (.*)\n)? *case (\w+)$", re.MULTILINE)
+_CASE = re.compile(r"^ *//! (.*?) \| (.*)\n(?: *//\? (.*)\n)? *(?:gic_)?case (\w+)$", re.MULTILINE)
 
 Report = dict[str, dict[str, int]]
 """Case -> key -> value."""
@@ -59,7 +59,7 @@ def cases(guest: str) -> tuple[Case, ...]:
             symbol, _, offset = value.partition("+")
             expected[key] = symbols[symbol] + int(offset or "0", 16) if symbol in symbols else int(value, 16)
         found.append(Case(name, expected, text, why, differs))
-    assert [case.name for case in found] == re.findall(r"^ *case (\w+)$", source, re.MULTILINE)
+    assert [case.name for case in found] == re.findall(r"^ *(?:gic_)?case (\w+)$", source, re.MULTILINE)
     return tuple(found)
 
 
