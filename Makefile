@@ -80,16 +80,17 @@ help: ## this list
 #
 # The stamps are in build/ because the install consists of links there. A room's folder changes when a file is added or
 # removed, which takes a new set of links; one that is edited does not.
+# What mypy remembers of the old set misleads it ("module is installed, but missing library stubs").
 build/run: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS)
 	@$(call system,$(FOR_RUN))
-	@rm -rf build
+	@rm -rf build .mypy_cache
 	@echo "setting up armprobe in $(VENV)"
 	@$(PIP) install --editable .
 	@touch guests/demo/demo.elf $@
 
 build/test: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS)
 	@$(call system,$(FOR_TEST))
-	@rm -rf build
+	@rm -rf build .mypy_cache
 	@echo "setting up armprobe and its tests in $(VENV)"
 	@$(PIP) install --editable '.[test]'
 	@touch guests/demo/demo.elf build/run $@
