@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from armprobe.machine import CallNotReturned, Machine, Stop, StopReason
+from armprobe.machine import CallNotReturned, Machine, MachineError, Stop, StopReason
 from armprobe.machine.deferred_signals import calls_users_code
 from armprobe.machine.frame import PSTATE_I, Frame
 
@@ -261,12 +261,15 @@ class Returns:
             return False
         self._engine.note("kretprobe_trampoline calls the return handlers")
         base, size = self._words[31], self._rules.frame.size
+        pieces = self._frame_memory(base)
+        if pieces is None:
+            self._stop_without_stack(frame, base, came_from)
+            return True
         chain = self._returned(base + size)
         if not chain:
             self._lost(frame, base + size, came_from)
             return True
         following = chain[-1].following
-        pieces = self._machine.memory.pieces(base, size)
         regs = StackRegs(b"".join(self._machine.bus.read(physical, length) for physical, length in pieces))
         self._handle(chain, regs, lambda: self._again(frame, came_from))
         if self._recorder.stop is not None:
@@ -413,8 +416,15 @@ class Returns:
             for i in range(30):
                 regs.regs[i] = words[i]
             regs.pstate = regs.pstate & ~NZCV | frame.pstate & NZCV
+            pieces = self._frame_memory(base)
+            if pieces is None:  # no more: the registers are those of the caller as it is
+                words[30] = frame.pc = following
+                frame.store()
+                self._resumed(chain)
+                frame.load()
+                return False
             # whatever ran meanwhile may have used the stack below the caller's
-            self._write(self._machine.memory.pieces(base, size), regs.memory)
+            self._write(pieces, regs.memory)
             words[0], frame.sp, frame.pc = following, base, after
             frame.store()
             self._resumed(chain)
@@ -423,6 +433,23 @@ class Returns:
 
         self._stopped.append(chain)
         self._engine.stop_for_hit(address, resume)
+
+    def _frame_memory(self, base: int) -> list[tuple[int, int]] | None:
+        """The pieces of memory that the trampoline's pt_regs at `base` are in; None if they are in none."""
+        try:
+            pieces = self._machine.memory.pieces(base, self._rules.frame.size)
+        except MachineError:
+            return None
+        return pieces if all(self._machine.bus.ram_at(physical) for physical, _ in pieces) else None
+
+    def _stop_without_stack(self, frame: Frame, base: int, address: int) -> None:
+        """The stack pointer was changed in the trampoline: no instance is given up, for the call has yet to return."""
+        frame.pc = address
+        reason = (
+            f"the trampoline of a kretprobe has stack pointer {base:#x}, where there is no memory for the registers "
+            "that it has saved: the kernel's handler faults here; set SP, or the PC and x30, to go on"
+        )
+        self._machine.request_stop(Stop(StopReason.PROBE, address, reason))
 
     def _lost(self, frame: Frame, sp: int, address: int) -> None:
         frame.pc = address

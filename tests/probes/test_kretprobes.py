@@ -318,3 +318,33 @@ def test_a_return_handler_ends_the_hit_of_a_pre_handler_that_redirected(demo: ma
         demo.call("checksum_mix", 1, 2)
         assert (other.hits, other.nmissed) == counted
         kprobes.reset_current_kprobe()
+
+
+@pytest.mark.parametrize("era", ["v4.8", "v5.10", "v6.1"])
+@pytest.mark.parametrize("sp", [0x1000, 0xFFFF_9000_0000_0000, 0xFFFF_FFFF_FFFF_FFF0])
+def test_trampoline_without_a_stack(demo: machine.Machine, era: str, sp: int) -> None:
+    """A debugger has put the stack pointer where no memory is: at the entry, and again in the trampoline.
+
+    The machine stops with a sentence, and the instance waits on.
+    """
+    kprobes = Kprobes(demo, era)
+    probe = kprobes.register_kretprobe(Kretprobe("insn_nop", maxactive=2))
+    demo.run(until="insn_nop")
+    good, demo.registers.sp = demo.registers.sp, sp
+    demo.step()  # the return address is taken
+    (call,) = kprobes.outstanding
+    back = call.ret_addr
+    demo.registers.sp = good
+    demo.run(until=demo.registers.x[30])
+    while demo.memory.read_u32(demo.registers.pc) & 0xFFE0_001F != 0xD400_0002:  # HVC
+        demo.run(instructions=1)
+    demo.registers.sp = sp - kprobes.era.hits.frame.size
+    for _ in range(2):  # not lost: it says it again
+        stop = demo.run()
+        assert (stop.reason, stop.address) == (StopReason.PROBE, demo.registers.pc)
+        assert f"has stack pointer {demo.registers.sp:#x}, where there is no memory" in stop.text
+        assert (kprobes.outstanding, len(probe.free)) == ([call], 1)
+    demo.registers.sp, demo.registers.pc, demo.registers.x[30] = good, back, back
+    assert demo.run(until=back + 4, instructions=10).reason is StopReason.UNTIL
+    assert demo.call("insn_nop", 7) == 7
+    assert (probe.hits, probe.nmissed, probe.kp.nmissed) == (2, 0, 0)
