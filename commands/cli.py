@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import runpy
 import shlex
@@ -22,6 +23,7 @@ from armprobe.machine import MachineError, host_files
 from armprobe.machine.loaders import DEMO
 from armprobe.machine.snapshot_file import is_snapshot
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES, ProbeError
+from armprobe.probes.recorder import HANDLERS_LOG
 from armprobe.stub import PRIVATE, Server, StubError, serve
 
 from . import bug_2015, demo, linux
@@ -207,10 +209,10 @@ def _drive(verb: str, options: argparse.Namespace, session: Session) -> int:
     if verb == "script":
         lines = list(io.StringIO(host_files.read_text(options.file, _LONGEST_SCRIPT)))
         with _listening(session, options, default=None):
-            return repl.run_lines(lines)
+            return _status(session, repl.run_lines(lines))
     if options.commands:
         with _listening(session, options, default=None):
-            return repl.run_lines(options.commands)
+            return _status(session, repl.run_lines(options.commands))
     if verb == "serve":
         return _serve(session, options)
     if verb == "gdb":
@@ -305,11 +307,37 @@ def _symbol_path(session: Session, folder: Path) -> Path | None:
     return path
 
 
+def _status(session: Session, status: int) -> int:
+    """The exit status of commands that were run: 1 also if a handler raised meanwhile, which was told then."""
+    return status or int(bool(session.kprobes.errors))
+
+
+class _Failures(logging.Handler):
+    """Counts handlers that raised, and shows those that are shown nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As `logging.Handler.emit`."""
+        self.count += 1
+        if record.levelno >= logging.WARNING:
+            complain(record.getMessage())
+
+
 def _python_script(options: argparse.Namespace) -> int:
+    """Run a program on the API; 1 if a handler of a probe raised, unless the program has an `on_error` of its own."""
     host_files.open_regular(options.file).close()
     sys.argv = [str(options.file), *options.arguments]
-    runpy.run_path(str(options.file), run_name="__main__")
-    return 0
+    log, failures = logging.getLogger(HANDLERS_LOG), _Failures()
+    log.addHandler(failures)
+    log.setLevel(logging.INFO)
+    try:
+        runpy.run_path(str(options.file), run_name="__main__")
+    finally:
+        log.removeHandler(failures)
+    return int(failures.count > 0)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -26,6 +26,7 @@ from armprobe.machine.regions import Region
 from armprobe.machine.symbol_file import SymbolFile
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Kprobes, Probe, ProbeError
+from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
 from armprobe.stub import BreakKind, Client, Decide, ExecFile, Scene, StopEvent, TargetError
 
 from .authority import Asker, acting_for, asker
@@ -37,6 +38,7 @@ from .scene import GuestScene
 from .stop_event import stop_event
 from .tracing import Tracing
 
+log = logging.getLogger(HANDLERS_LOG)
 T = TypeVar("T")
 _SIGTRAP = 5  # GDB's number (gdb/signals.def)
 _EFAULT, _EINVAL, _EBUSY = 14, 22, 16
@@ -175,9 +177,9 @@ class Session:
         return number
 
     def _handler_failed(self, probe: Any, error: BaseException) -> None:
-        ours = error.__traceback__
-        lines = traceback.format_exception(type(error), error, ours and ours.tb_next)  # from the handler on
-        self.notify(f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}")
+        text = describe_failure(probe, error)
+        log.log(logging.INFO if self._notices else logging.ERROR, "%s", text)  # it is never silent
+        self.notify(f"{text}\n")
 
     @property
     def lends_files(self) -> bool:

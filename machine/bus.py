@@ -90,7 +90,7 @@ class Bus:
                 value = device.read(offset, width) & ((1 << width * 8) - 1)
                 self.after_access()
             except BaseException as error:  # the caller is the engine: it is raised when the run ends
-                self._cpu.fail(error)
+                self._cpu.fail_after_access(error)
             return value
 
         @calls_users_code
@@ -99,7 +99,7 @@ class Bus:
                 device.write(offset, width, value)
                 self.after_access()
             except BaseException as error:
-                self._cpu.fail(error)
+                self._cpu.fail_after_access(error)
 
         self._cpu.engine.mmio_map(base, size, read, None, write, None)
         self.windows.append(Window(base, size, device))

@@ -103,6 +103,11 @@ class Cpu:
         self._failure = self._failure or error
         self.engine.emu_stop()
 
+    def fail_after_access(self, error: BaseException) -> None:
+        """As `fail`, in a device's callback: the instruction is completed, or the next run would execute it again."""
+        self._failure = self._failure or error
+        self.limit(0)
+
     def refuse_other_threads(self) -> None:
         """Raise MachineError on another thread than the one that runs the machine: the engine would crash.
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     Probe: TypeAlias = Kprobe | Kretprobe | Jprobe
 
-log = logging.getLogger("armprobe.probes")
+HANDLERS_LOG: Final = "armprobe.probes"
+"""The logger that is told of handlers that raised."""
+log = logging.getLogger(HANDLERS_LOG)
 
 KEPT: Final = 1000  # hits
 _GENERAL_BYTES: Final = 33 * 8
@@ -34,6 +37,13 @@ class HandlerError(NamedTuple):
     probe: Probe
     stage: Stage
     error: Exception
+
+
+def describe_failure(probe: Probe, error: BaseException) -> str:
+    """What a handler of `probe` raised: lines of text, the last without a newline."""
+    ours = error.__traceback__
+    lines = traceback.format_exception(type(error), error, ours and ours.tb_next)  # from the handler on
+    return f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}".rstrip("\n")
 
 
 class Recorder:
@@ -112,14 +122,17 @@ class Recorder:
         self.stop, self._stop_text, self._doubt, self.stopped_for = stopping
 
     def failed(self, probe: Probe, stage: Stage, error: Exception) -> None:
-        """A handler raised. It is kept and told once a probe, to the log if nobody asked for it; the guest goes on."""
+        """A handler raised. It is kept and told once a probe, to the log if nobody asked for it; the guest goes on.
+
+        The log goes to standard error unless the program has configured it otherwise (module logging).
+        """
         if any(known.probe is probe for known in self.errors):
             return
         self.errors.append(HandlerError(probe, stage, error))
         if self.on_error is not None:
             self.on_error(probe, error)
         else:
-            log.error("a handler of the %s on %s raised; the guest goes on", probe.kind, probe.name, exc_info=error)
+            log.error("%s", describe_failure(probe, error))
 
     @calls_users_code
     def _selects(self, probe: Probe, condition: Condition, stage: Stage, regs: PtRegs) -> bool:

@@ -2,6 +2,7 @@
 """Running, stepping, stopping, calling and saving, on the demo guest."""
 
 import hashlib
+import itertools
 import random
 import struct
 from collections.abc import Callable
@@ -168,6 +169,31 @@ def test_jump_to_a_device(demo: Machine, target: int) -> None:
         assert demo.registers["esr_el1"] == 0x21 << 26 | 1 << 25 | 0x10
         assert demo.registers["far_el1"] == demo.registers["elr_el1"] == target
         assert demo.run(until=base + 4, instructions=10).reason is StopReason.UNTIL
+
+
+@pytest.mark.parametrize("where", ["device", "listener"])
+def test_what_a_device_raises_leaves_the_guest_as_it_is(demo: Machine, where: str) -> None:
+    """The run ends with it, and the access has been made, once: what is printed is what is printed without."""
+    demo.run(instructions=1_000_000)
+    expected, printed, raised = demo.console.read(), machine.load("demo", memory=MEMORY), 0
+    accesses, after_access = itertools.count(), printed.bus.after_access
+
+    def sometimes(*_: object) -> None:
+        after_access()
+        if next(accesses) % 7 == 0:
+            raise ValueError(where)
+
+    if where == "listener":
+        printed.console.listeners.append(sometimes)
+    else:
+        printed.bus.after_access = sometimes
+    while printed.instructions < demo.instructions:
+        try:
+            printed.run(instructions=demo.instructions - printed.instructions)
+        except ValueError:
+            raised += 1
+    assert raised > 10
+    assert printed.console.read() == expected
 
 
 def test_a_count_ends_with_a_guest_that_waits(bare: Callable[..., Machine]) -> None:
