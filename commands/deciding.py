@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine import MachineError, Symbol
 from armprobe.probes import ERAS, POINT_RELEASES, Decoded, ProbeError, Verdict, decode, find_era, is_pattern
 
-from .authority import Host
+from .authority import Host, require
 from .errors import CommandError
 from .instructions import Code, disassembled, read_code
 from .places import complete_symbol, find_symbol, matching_functions, number_of_address
@@ -70,7 +70,13 @@ def _subject(session: Session, word: str) -> int | str | Path:
     """What is to be decoded: an instruction or an address, a place in the guest by name, or else a file."""
     if word[:1].isdigit():
         return _number(word)
-    return word if word.partition("+")[0] in session.machine.symbols else Path(word)
+    if word.partition("+")[0] in session.machine.symbols:
+        return word
+    try:
+        require(Host.READS_FILES, "decode with a file")
+    except CommandError as refusal:
+        raise CommandError(f"{_refusal(session, word)}; {refusal}") from None
+    return Path(word)
 
 
 def _number(word: str) -> int:

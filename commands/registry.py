@@ -442,7 +442,7 @@ def _convert(session: Any, arg: Arg | Option, word: str) -> Any:
         raise CommandError(f"{arg.label} cannot be {word!r}: choose from {', '.join(arg.choices)}")
     value = arg.type(session, word)
     if isinstance(value, Path):
-        require(arg.host or ANYTHING, f"{arg.label} would be the file {word!r}: this")
+        require(arg.host or ANYTHING, f"with {arg.label} {word!r} this command")
     return value
 
 

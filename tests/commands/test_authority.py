@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def test_a_debugger_on_tcp_has_no_files(session: Session, tmp_path: Path) -> Non
         for line in ("quit", "exit", "q"):
             assert REFUSED in monitor(debugger, line)
         assert not session.finished
+        assert "did you mean kfree?" in monitor(debugger, "decode kfre")
         assert "NOP" in monitor(debugger, "decode 0xd503201f").upper()
         assert "strlen in" in monitor(debugger, "decode strlen")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["there"]
@@ -151,10 +153,10 @@ def test_arguments_that_are_files() -> None:
     assert run("show a log=b", Asker.TRUSTED) == "a b TRUSTED"
     assert run("show", Asker.OTHER) == "None None OTHER"
     for line, reason in {
-        "show a": "FILE would be the file 'a': this reads files of this computer",
-        "show log=a": "log= would be the file 'a': this writes files of this computer",
-        "undeclared a": "FILE would be the file 'a'",
-        "nested": "FILE would be the file 'x': this reads",
+        "show a": "with FILE 'a' this command reads files of this computer",
+        "show log=a": "with log= 'a' this command writes files of this computer",
+        "undeclared a": "with FILE 'a' this command",
+        "nested": "with FILE 'x' this command reads",
         "go": "go starts or ends processes of this computer",
     }.items():
         with pytest.raises(CommandError, match=f"^{reason}.*{REFUSED}"):
@@ -228,29 +230,30 @@ def test_no_command_touches_the_host_for_a_debugger_on_tcp(tmp_path: Path, trust
     assert sorted(each.name for each in tmp_path.iterdir() if not trusted) == ([] if trusted else ["there"])
 
 
-def test_another_user_s_debugger_on_our_socket(session: Session, tmp_path: Path) -> None:
+def test_another_user_s_debugger_on_our_socket(session: Session) -> None:
     """Somebody may have opened a socket to others: they get the guest, and not our files."""
     if os.geteuid():
         pytest.skip("only root can be another user")
-    open_to_all = tmp_path / "stub"
-    program = f"""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # pytest's own is for its user only
+        place = Path(folder, "stub")
+        program = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from tests.commands.test_authority import monitor
 from tests.stub.client import Client
 os.setgid(65534); os.setuid(65534)
-with Client("unix:{open_to_all}") as debugger:
-    print(monitor(debugger, "save {tmp_path}/x"), monitor(debugger, "decode 0xd503201f"))
+with Client("unix:{place}") as debugger:
+    print(monitor(debugger, "save {folder}/x"), monitor(debugger, "decode 0xd503201f"))
 """
-    with serve(session, f"unix:{open_to_all}"):
-        for folder in (*open_to_all.parents,)[:-2]:
-            folder.chmod(0o755)
-        refused = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-        assert "PermissionError" in refused.stderr  # as it is made, nobody else gets in
-        open_to_all.chmod(0o666)
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert REFUSED in done.stdout, done.stderr
-    assert "nop" in done.stdout
+        with serve(session, f"unix:{place}"):
+            place.parent.chmod(0o777)
+            refused = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+            assert "PermissionError" in refused.stderr  # as it is made, nobody else gets in
+            place.chmod(0o666)
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert REFUSED in done.stdout, done.stderr
+        assert "nop" in done.stdout
+        assert not Path(folder, "x").exists()
 
 
 def test_the_files_of_a_gdb_session(session: Session, tmp_path: Path, gdb_path: str) -> None:
