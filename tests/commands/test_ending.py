@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `armprobe gdb` leaves behind when it is ended from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# In gdb's place: says that it runs and where the stub is, and waits.
+_GDB = """#!/bin/sh
+echo "$@"
+exec cat
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_private_socket_goes_too(tmp_path: Path, number: int) -> None:
+    """A terminal that is closed sends SIGHUP."""
+    gdb = tmp_path / "gdb-multiarch"
+    gdb.write_text(_GDB)
+    gdb.chmod(0o755)
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        environment = os.environ | {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "TMPDIR": folder,
+            "XDG_RUNTIME_DIR": folder,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "armprobe.commands.cli", "gdb"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        assert f"remote {folder}/armprobe-" in process.stdout.readline()
+        assert list(Path(folder).glob("armprobe-*/stub"))
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+        assert not list(Path(folder).iterdir())
+        process.stdout.close()
+        assert process.stdin
+        process.stdin.close()
