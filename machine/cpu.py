@@ -172,8 +172,14 @@ class Cpu:
         """Drop what was translated from the instructions at these virtual addresses."""
         self.refuse_other_threads()
         for address in addresses:
-            if address >= 0:  # before the first instruction there is none
-                self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
+            if address < 0:  # before the first instruction there is none
+                continue
+            if self.physical(address) is None:
+                # The engine translates the address as the CPU would now, and drops nothing where that would fault: in
+                # the kernel, while the CPU is at EL0.
+                self.forget_all()
+                return
+            self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
 
     def forget_all(self) -> None:
         """Drop everything that was translated."""
