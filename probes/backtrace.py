@@ -30,8 +30,9 @@ _LARGEST_FUNCTION: Final = 1 << 20  # bytes
 _SAVED: Final = struct.Struct("<34Q")  # x0 to x30, sp, pc, pstate
 _MODE: Final = 0xF
 _EL1H: Final = 5
-# Where in pt_regs the frame record of an exception is: since v6.13 there is also what kind of record it is.
-_RECORDS: Final = (STACKFRAME, STACKFRAME - 8)
+# Where in pt_regs the frame record of an exception is, and how much pt_regs are. Since v6.13 there is also what kind of
+# record it is (commit c2c6b27b5aa1); v6.18 took two words from the end (commit ee776d68ba47).
+_LAYOUTS: Final = ((STACKFRAME, PT_REGS_SIZE), (STACKFRAME - 8, PT_REGS_SIZE), (STACKFRAME - 8, PT_REGS_SIZE - 16))
 
 
 class CallFrame(NamedTuple):
@@ -148,7 +149,7 @@ class Walker:
 
         It lies below the stack pointer of the interrupted kernel code, or at the very end of the task's stack.
         """
-        for offset in _RECORDS:
+        for offset, size in _LAYOUTS:
             base = record - offset
             try:
                 saved = _SAVED.unpack(self._machine.memory.read(base, _SAVED.size))
@@ -159,7 +160,7 @@ class Walker:
             if not fits or regs.pc % 4:
                 continue
             mode = regs.pstate & 0x1F
-            if mode == _EL1H and regs.sp == base + PT_REGS_SIZE and self._is_code(regs.pc, el0=False):
+            if mode == _EL1H and regs.sp == base + size and self._is_code(regs.pc, el0=False):
                 return regs
             if mode == 0 and (following, caller) == (0, 0) and self._is_code(regs.pc, el0=True):
                 return regs

@@ -131,8 +131,11 @@ class GuestProbes:
         """Raises MachineError if the guest has no type information (BTF)."""
         if self._members is None:
             types = Btf.of(self._machine)
-            # The slot is ainsn.api.insn, or ainsn.xol_insn: the first member of either.
-            self._members = types.offset("kprobe", "opcode"), types.offset("kprobe", "ainsn")
+            try:
+                slot = types.offset("arch_specific_insn", "xol_insn")
+            except MachineError:
+                slot = types.offset("arch_probe_insn", "insn")  # of ainsn.api, which comes first: up to v6.12
+            self._members = types.offset("kprobe", "opcode"), types.offset("kprobe", "ainsn") + slot
         return self._members
 
     def original(self, address: int, word: int) -> int:
