@@ -24,6 +24,11 @@ import gdb
 MODULE = "armprobe_proxy"
 # gdb's own default for a target that states no PacketSize.
 DEFAULT_PACKET_SIZE = 400
+# Bytes behind a function's symbol that may be there for others to patch: Linux has two instructions there, and uses
+# no more than that (arch/arm64/Makefile, CC_FLAGS_FTRACE).
+MOST_PATCHED = 32
+# NOP; BTI c, j and jc; MOV X9, X30, which Linux's ftrace puts in place of the first NOP (ftrace_init_nop).
+NOPS = (0xD503201F, 0xD503245F, 0xD503249F, 0xD50324DF, 0xAA1E03E9)
 # The header of an ELF for AArch64 that has nothing in it (System V ABI, "ELF Header").
 EMPTY_PROGRAM = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 64, 0, 0)
 
@@ -115,38 +120,86 @@ def compiled(command: str, argument: str) -> str:
     if found is None or place is None:
         return argument
     instead = f"monitor {command} {argument.strip()} takes armprobe's own conditions: help {command}"
-    if not re.fullmatch(r"[A-Za-z_][\w.]*", place):
+    if not re.fullmatch(r"(?:\w+:)?\w[\w.]*(?:\+\w+)?", place):
         raise gdb.GdbError(f"gdb compiles conditions for the entry of a function, which {place} is not. {instead}")
     at_return = command == "kretprobe" and "at=entry" not in words
     try:
-        listing = gdb.execute(f"maint agent-eval -at '{place}', {found[1]}", to_string=True)
-        check_scope(place, listing, found[1], at_return)
+        operations = agent_code(place, found[1], at_return)
     except gdb.error as error:
         raise gdb.GdbError(f"gdb cannot compile the condition: {str(error).rstrip('.')}. {instead}") from None
-    operations = re.findall(r"^ *\d+  (\w+)(?: (-?\d+))?$", listing, re.MULTILINE)
     code = ",".join(f"{name}:{operand}" if operand else name for name, operand in operations)
     return f"{argument[: found.start()]} code={code} if {found[1]}{found[2] or ''}"
 
 
-def check_scope(function: str, listing: str, expression: str, at_return: bool) -> None:
-    """Raise `gdb.error` if the places of variables in what gdb has compiled are not those at the function's entry.
+def agent_code(place: str, expression: str, at_return: bool) -> list[tuple[str, str]]:
+    """The operations, with their operands, that gdb compiles `expression` to for a probe at `place`.
 
-    gdb compiles for the end of the prologue. At the return variables are nowhere, and are not to be used.
+    gdb compiles for the end of the prologue of each function of a name. What counts is the function that the probe is
+    on, and that variables are at the probe where they are at gdb's place. Raises `gdb.error` if they are not.
     """
-    scopes = re.findall(r"^Scope: 0x([0-9a-f]+)$", listing, re.MULTILINE)
-    if len(scopes) != 1:
-        raise gdb.error(f"there are {len(scopes)} functions called {function}")
-    entry = int(gdb.parse_and_eval(f"(unsigned long) &'{function}'"))
+    there = json.loads(ask("qArmprobe.place", place) or "null")
+    if there is None:  # gdb's complaint is as good as any
+        return only_code(gdb.execute(f"maint agent-eval -at '{place}', {expression}", to_string=True))
+    end = there["start"] + max(there["size"], MOST_PATCHED)
+    described = function_in(there["start"], end)
+    if described is None:  # nor are there variables
+        return only_code(gdb.execute(f"maint agent-eval -at '{there['name']}', {expression}", to_string=True))
+    function, entry = described
+    if there["address"] not in (there["start"], entry):
+        raise gdb.error(f"it does so for the entry of a function, which {place} is not")
+    if at_return:
+        refuse_variables(expression, gdb.block_for_pc(entry))
+    elif not only_nops(there["address"], entry):
+        raise gdb.error(f"it knows where variables are at {entry:#x}; {place} is before that, and has other than NOPs")
+    where = f"'{function.symtab.filename}':{function.name}"
+    listing = gdb.execute(f"maint agent-eval -at {where}, {expression}", to_string=True)
+    _, *parts = re.split(r"^Scope: 0x([0-9a-f]+)$", listing, flags=re.MULTILINE)
+    scopes = {int(scope, 16): code for scope, code in zip(parts[::2], parts[1::2], strict=True)}
+    if entry not in scopes:
+        behind = ", ".join(f"{scope:#x}" for scope in scopes)
+        raise gdb.error(f"it knows where variables are at {behind}, behind the prologue, and not at the entry")
+    return only_code(scopes[entry])
+
+
+def only_code(listing: str) -> list[tuple[str, str]]:
+    """The operations in the first part of a listing."""
+    _, *parts = re.split(r"^Reg mask:", listing, flags=re.MULTILINE)
+    return re.findall(r"^ *\d+  (\w+)(?: (-?\d+))?$", parts[0], re.MULTILINE) if parts else []
+
+
+def function_in(start: int, end: int) -> tuple[Any, int] | None:
+    """The function that debug information has at `start` or as the first before `end`, and the address it begins at.
+
+    gcc before 13 has it begin behind the NOPs that -fpatchable-function-entry puts behind the symbol (GCC bug 98776).
+    """
+    for address in range(start, min(end, start + MOST_PATCHED), 4):
+        try:
+            block = gdb.block_for_pc(address)
+        except RuntimeError:  # there is no debug information
+            block = None
+        function = None
+        while block is not None:  # outwards, through functions that are inlined there
+            function = block.function or function
+            block = block.superblock
+        if function is not None:
+            entry = int(function.value().address)
+            return (function, entry) if start <= entry < end else None
+    return None
+
+
+def only_nops(start: int, end: int) -> bool:
+    """Whether the instructions from `start` to `end` leave all as it is, but for x9, in which no argument is passed."""
     try:
-        block = gdb.block_for_pc(entry)
-    except RuntimeError:  # there is no debug information
-        block = None
-    if block is None:
-        return
-    if int(scopes[0], 16) != entry:
-        raise gdb.error(f"it knows where variables are at 0x{scopes[0]}, behind the prologue, and not at the entry")
+        data = bytes(gdb.selected_inferior().read_memory(start, end - start)) if start < end else b""
+    except gdb.MemoryError:
+        return False
+    return all(word in NOPS for (word,) in struct.iter_unpack("<I", data))
+
+
+def refuse_variables(expression: str, block: Any) -> None:
+    """Raise `gdb.error` if the expression has a variable of the block's: at the return they are nowhere."""
     names = set()
-    while at_return and block is not None and not block.is_static:
+    while block is not None and not block.is_static:
         names |= {symbol.name for symbol in block if symbol.is_argument or symbol.is_variable}
         block = block.superblock
     for name in re.findall(r"(?<![\w$.>])[A-Za-z_]\w*", expression):
@@ -251,6 +304,14 @@ def set_variables(said: str | None) -> None:
         gdb.set_convenience_variable(name, value)
 
 
+def explain_arguments(pc: int) -> None:
+    """Where gdb knows nothing of a function's arguments at its symbol, say from where on it does."""
+    described = function_in(pc, pc + MOST_PATCHED)
+    if described is not None and described[1] != pc and only_nops(pc, described[1]):
+        function, entry = described
+        gdb.write(f"gdb knows the arguments of {function.name} from {entry:#x} on: advance *{entry:#x}\n")
+
+
 def returned(probe: dict[str, Any]) -> Any:
     """At the stage return what the function returns, as its type if that is known; None if it is not in x0."""
     if probe.get("stage") != "return":
@@ -325,6 +386,8 @@ class Proxy:
         if not self._stopping:
             self.look()
         self._stopping = False
+        if gdb.convenience_variable("_stage") is not None:
+            explain_arguments(gdb.newest_frame().pc())
 
     def look(self) -> None:
         """Have the convenience variables say what gdb has stopped for. Called by hook-stop, if the user has one."""

@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from armprobe.stub import Place
+
 from .errors import CommandError
+from .registry import integer
 
 if TYPE_CHECKING:
     from armprobe.machine import Symbol
@@ -37,6 +40,21 @@ def place(session: Session, word: str) -> int:
         offset = int(match["offset"], 0)
         value += offset if match["sign"] == "+" else -offset
     return value & (1 << 64) - 1
+
+
+def located(session: Session, word: str) -> Place | None:
+    """Where `word` means, and in which symbol; None if in none. Raises as `place` does, and says no more than that."""
+    symbols = session.machine.symbols
+    name, plus, offset = word.partition("+")
+    if name in symbols:
+        address = symbols[name].address + (integer(session, offset) if plus else 0)
+    else:
+        address = place(session, word)
+    found = symbols.at(address)
+    if found is None:
+        return None
+    symbol, at = found
+    return Place(address, symbol.name, address - at, symbol.size)
 
 
 def find_symbol(session: Session, name: str) -> Symbol:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
@@ -27,12 +28,13 @@ from armprobe.machine.symbol_file import SymbolFile
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Kprobes, Probe, ProbeError
 from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
-from armprobe.stub import BreakKind, Client, Decide, ExecFile, Scene, StopEvent, TargetError
+from armprobe.stub import BreakKind, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
 
 from .authority import Asker, acting_for, asker
 from .console_text import ConsoleLines, ConsoleText
 from .debugger_breakpoints import DebuggerBreakpoints
 from .errors import CommandError
+from .places import located
 from .registry import Registry
 from .scene import GuestScene
 from .stop_event import stop_event
@@ -444,6 +446,12 @@ class Session:
             out(f"{error}\n")
             return False
         return True
+
+    def place(self, word: str) -> Place | None:
+        """Where a probe goes that is set on `word`."""
+        with contextlib.suppress(CommandError, TargetError):
+            return self._call(located, self, word)
+        return None
 
     def command_table(self) -> str:
         """The commands, for the gdb-side proxy."""

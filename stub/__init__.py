@@ -3,7 +3,7 @@
 
 from .address import PRIVATE
 from .errors import StubError
-from .target import BreakKind, Client, Decide, ExecFile, ProbeHit, Scene, StopEvent, Target, TargetError
+from .target import BreakKind, Client, Decide, ExecFile, Place, ProbeHit, Scene, StopEvent, Target, TargetError
 from .transport import Server, serve
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Client",
     "Decide",
     "ExecFile",
+    "Place",
     "ProbeHit",
     "Scene",
     "Server",

@@ -70,6 +70,17 @@ class ProbeHit:
     """Counted from 1."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """An address in the guest, and the symbol that it is in."""
+
+    address: int
+    name: str
+    start: int
+    size: int
+    """Bytes from `start` on that are the symbol's; 0 if that is not known."""
+
+
 class TargetError(Exception):
     """A request the machine refuses. `errno` (1 to 255) is all that some clients show, `message` is one sentence."""
 
@@ -234,6 +245,9 @@ class Target(Protocol):
 
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""
+
+    def place(self, word: str) -> Place | None:
+        """What `word` means, as a command's user names a place; None if it means nothing."""
 
     def command_table(self) -> str:
         """The commands as JSON: a list of {"name", "summary", "usage", "help": str, "gdb": bool}."""

@@ -6,6 +6,8 @@ qArmprobe.run:LINE          -> 1 and what the command said, or 0 and what went w
 qArmprobe.wait              -> the same, of the command that was run last
 qArmprobe.interrupt         -> the same, after interrupting it
 qArmprobe.complete:LINE     -> 1 and the candidates, one a line
+qArmprobe.place:PLACE       -> 1 and where that is, JSON: address, and name, start and size of the symbol it is in;
+                               null if it is in none
 qArmprobe.stop              -> 1 and the hit of a probe that the machine has stopped for, JSON: kind, name, function,
                                stage, hit; null if it has stopped for something else
 
@@ -69,6 +71,11 @@ def _stop(connection: Connection, _: None) -> bytes:
     return _reply(True, json.dumps(None if probe is None else asdict(probe)))
 
 
+def _place(connection: Connection, word: str) -> bytes:
+    place = connection.target.place(word)
+    return _reply(True, json.dumps(None if place is None else asdict(place)))
+
+
 FEATURE = Feature(
     packets=(
         PacketKind(
@@ -86,6 +93,7 @@ FEATURE = Feature(
             lambda connection, line: _reply(True, "\n".join(connection.target.complete(line))),
             reads=True,
         ),
+        PacketKind("qArmprobe.place", hex_text, _place, reads=True),
         PacketKind("qArmprobe.stop", nothing, _stop, reads=True),
     ),
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from armprobe.machine.regions import Region
 from armprobe.machine.semihosting import FileCall
-from armprobe.stub import BreakKind, Client, Decide, ExecFile, Scene, StopEvent, TargetError
+from armprobe.stub import BreakKind, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
 
 BASE = 0x4000_0000
 SIZE = 0x10000
@@ -261,6 +261,9 @@ class FakeTarget:
 
     def complete(self, line: str) -> list[str]:
         return [word for word in ("echo", "lines", "hang") if word.startswith(line)]
+
+    def place(self, word: str) -> Place | None:
+        return Place(BASE + 4, "start", BASE, 16) if word == "start+4" else None
 
     def command_table(self) -> str:
         return json.dumps([{"name": "echo", "summary": "say it", "usage": "echo WORD", "help": "Say it.", "gdb": True}])

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Conditions that gdb compiles where debug information has a function begin behind its symbol."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from armprobe.commands import GdbError, GdbSession, Session
+from armprobe.commands.gdb_session import GDBINIT, PROXY
+from armprobe.stub import serve
+
+from ..patchable import ROUNDS, build  # noqa: TID252
+
+Tool = Callable[[str, str], str]
+
+
+@pytest.fixture(scope="module", params=["2", "4,2"])
+def program(request: pytest.FixtureRequest, tool: Tool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tool, tmp_path_factory.mktemp("program"), request.param)
+
+
+@pytest.fixture
+def session(program: Path) -> Iterator[Session]:
+    with Session(program, memory="16M") as session:
+        yield session
+
+
+@pytest.fixture
+def gdb(session: Session, program: Path, gdb_path: str, tmp_path: Path) -> Iterator[GdbSession]:
+    gdbinit = tmp_path / "gdbinit"
+    gdbinit.write_text(f"file {program}\nsource {GDBINIT}\n")
+    with GdbSession(session, gdb=gdb_path, gdbinit=gdbinit) as gdb:
+        yield gdb
+
+
+def symbols(program: Path, name: str) -> list[int]:
+    with program.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        return sorted(symbol["st_value"] for symbol in table.get_symbol_by_name(name) or ())
+
+
+def entry(program: Path, name: str) -> int:
+    """The DW_AT_low_pc of a function."""
+    with program.open("rb") as file:
+        for unit in ELFFile(file).get_dwarf_info().iter_CUs():
+            for die in unit.iter_DIEs():
+                if die.tag == "DW_TAG_subprogram" and die.attributes["DW_AT_name"].value == name.encode():
+                    return int(die.attributes["DW_AT_low_pc"].value)
+    raise AssertionError(f"{name} is not described")
+
+
+@pytest.mark.parametrize(
+    ("line", "hits"),
+    [
+        ("kprobe fill if count > 30", [*range(31, ROUNDS)]),  # where the symbol is, count is a variable of another file
+        ("kprobe fill if value == 15 && count", [5]),
+        ("kprobe fill if to == buffer && count < 3", [0, 1, 2]),
+        ("kprobe many if j == -7", [7]),  # on the stack
+        ("kprobe many if i != 8", []),
+        ("kretprobe fill at=entry if count > 37", [38, 39]),
+        ("kretprobe many if (int) $x0 == 36 && a == 1", None),
+        ("kretprobe many if (int) $x0 != 36", []),  # 1 + ... + 8, and n - n
+    ],
+)
+def test_what_a_condition_reads(gdb: GdbSession, session: Session, line: str, hits: list[int] | None) -> None:
+    """Hits are counted from 1, and in each round there is one; what the program passes is in its source."""
+    if hits is None:
+        with pytest.raises(GdbError, match="a is gone when the function returns"):
+            gdb.execute(line)
+        return
+    assert f", if {line.split(' if ')[1]}\n" in gdb.execute(line)
+    gdb.continue_to_stop()
+    assert sorted({hit.number - 1 for hit in session.kprobes.hits}) == hits
+
+
+def test_it_is_on_the_symbol(session: Session, program: Path, gdb_path: str, tmp_path: Path) -> None:
+    """As the kernel's own kprobes are, and gdb says from where on it knows the arguments."""
+    (symbol,) = symbols(program, "fill")
+    begins = entry(program, "fill")
+    assert begins == symbol + 8  # else gcc has changed, and this tests nothing
+    with serve(session, "127.0.0.1:0") as server:
+        commands = (
+            f"source {GDBINIT}",
+            f"target remote {server.address}",
+            "kprobe fill stop=pre if count == 9",
+            "continue",
+            "output/x $pc",
+            f"advance *{begins:#x}",
+            "info args",
+        )
+        said = subprocess.run(
+            [gdb_path, "-nx", "-q", "-batch", program, *(part for each in commands for part in ("-ex", each))],
+            env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+    assert f"gdb knows the arguments of fill from {begins:#x} on: advance *{begins:#x}\n{symbol:#x}" in said
+    assert "\ncount = 9\nvalue = 27\n" in said
+
+
+def test_the_entry_that_gdb_knows(gdb: GdbSession, program: Path) -> None:
+    assert "kprobe 1: fill+0x8 at" in gdb.execute("kprobe fill+8 stop=pre if count == 9")
+    stop = gdb.continue_to_stop()
+    assert stop.pc == entry(program, "fill")
+    assert "gdb knows" not in stop.console
+    assert gdb.execute("info args").splitlines()[1:] == ["count = 9", "value = 27"]
+    with pytest.raises(GdbError, match=r"for the entry of a function, which fill\+4 is not"):
+        gdb.execute("kprobe fill+4 if count")
+    with pytest.raises(GdbError, match=r"for the entry of a function, which fill\+12 is not"):
+        gdb.execute("kprobe fill+12 if count")
+
+
+def test_one_of_two_functions_of_a_name(gdb: GdbSession, session: Session, program: Path) -> None:
+    first, second = symbols(program, "same")
+    assert f"{second:#x}" in gdb.execute("kprobe same if n >= 30")
+    gdb.execute(f"kprobe {second:#x} if n >= 35")
+    gdb.continue_to_stop()
+    met = [(probe.addr, probe.met) for probe in session.probes.values()]
+    assert met == [(first, ROUNDS - 30), (second, ROUNDS - 35)]
+
+
+@pytest.mark.parametrize(
+    ("word", "accepted"),
+    [
+        (0xAA1E03E9, True),  # mov x9, x30: ftrace's
+        (0xD503245F, True),  # bti c
+        (0xAA0103E0, False),  # mov x0, x1
+        (0x94000000, False),  # bl: what it calls may do anything
+    ],
+)
+def test_what_is_executed_before_gdb_s_entry(
+    gdb: GdbSession, session: Session, program: Path, word: int, accepted: bool
+) -> None:
+    (symbol,) = symbols(program, "fill")
+    session.machine.memory.write(symbol, word.to_bytes(4, "little"))
+    gdb.execute("kprobe many if $x0 == 3")
+    gdb.execute("maintenance flush dcache")
+    if accepted:
+        assert "kprobe 2: fill at" in gdb.execute("kprobe fill if count > 30")
+    else:
+        with pytest.raises(GdbError, match="fill is before that, and has other than NOPs"):
+            gdb.execute("kprobe fill if count > 30")
