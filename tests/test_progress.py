@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .waiting import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 CONFTEST = f"""
 import sys
@@ -29,6 +31,6 @@ def test_a_line_is_seen_at_once(tmp_path: Path, workers: str, name: str) -> None
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_it.py").write_text(TEST)
     command = [sys.executable, "-m", "pytest", "-n", workers, "--max-worker-restart=0", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert f"{name}: booting a kernel" in done.stderr.splitlines()
     assert "nobody sees this" not in done.stdout + done.stderr

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-LONG: Final = 120.0
+PATIENCE: Final = 600.0
 """Seconds after which something that has to happen is taken not to happen at all."""
 
 
 def wait_until(happened: Callable[[], object], what: str) -> None:
     """Return once `happened()` is true. AssertionError, which names `what`: it has not become true for long."""
-    deadline = time.monotonic() + LONG
+    deadline = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < deadline, f"it does not happen: {what}"
         time.sleep(0.005)

@@ -9,7 +9,7 @@ import pytest
 from armprobe.commands import Session
 from armprobe.stub import Client
 
-from ..waiting import LONG, wait_until  # noqa: TID252  # tests have no import name to go by
+from ..waiting import PATIENCE, wait_until  # noqa: TID252  # tests have no import name to go by
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def test_a_command_whose_debugger_goes(session: Session) -> None:
 
     def work() -> bool:
         begun.set()
-        return free.wait(LONG)
+        return free.wait(PATIENCE)
 
     busy = session._owner.submit(work)
-    assert begun.wait(LONG)
+    assert begun.wait(PATIENCE)
     command = threading.Thread(target=session.command, args=(debugger, "continue instructions=1000", said.append))
     command.start()
     wait_until(lambda: session._owner._work.qsize() == 1, "the command waits for its turn")
@@ -53,8 +53,8 @@ def test_a_command_whose_debugger_goes(session: Session) -> None:
     wait_until(lambda: session._owner._work.qsize() == 2, "so does the debugger's leaving")
     free.set()
     for thread in (command, leaving):
-        thread.join(LONG)
-    assert busy.result(LONG)
+        thread.join(PATIENCE)
+    assert busy.result(PATIENCE)
     assert said == ["gdb is in control of the guest: continue or step there, or detach it\n"]
     assert session.machine.instructions == 0
     assert not session.controlled

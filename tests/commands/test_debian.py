@@ -12,6 +12,7 @@ from elftools.elf.elffile import ELFFile
 
 from armprobe.commands.debian import DebianError, KernelFiles, cache_directory, fetch_kernel
 
+from ..waiting import PATIENCE  # noqa: TID252
 from .repository import Repository, image
 
 Tool = Callable[[str, str], str]
@@ -86,7 +87,7 @@ def test_several_at_once_fetch_once(repository: Repository) -> None:
     code = "from armprobe.commands.debian import fetch_kernel; print(fetch_kernel(lambda line: None).vmlinuz)"
     command = [sys.executable, "-c", code]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    printed = {process.communicate(timeout=60)[0].strip() for process in processes}
+    printed = {process.communicate(timeout=PATIENCE)[0].strip() for process in processes}
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert printed == {str(fetch_kernel(pytest.fail).vmlinuz)}
     assert len(repository.fetched) == 2

@@ -14,6 +14,7 @@ from ..oracle import references, stock_modules  # noqa: TID252  # tests have no 
 from ..oracle.live import build  # noqa: TID252
 from ..oracle.live.build import Tool, unpacked_headers  # noqa: TID252
 from ..oracle.references import Reference, fetch, fetch_with  # noqa: TID252
+from ..waiting import PATIENCE  # noqa: TID252
 from .repository import Repository, image
 
 V6_1 = Reference("6.1", "bookworm")
@@ -32,7 +33,7 @@ def nothing_fetched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def armprobe(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`armprobe linux`, which ends after one command."""
     command = [sys.executable, "-m", "armprobe.commands.cli", "linux", *arguments, "-c", "info"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("split", [False, True])

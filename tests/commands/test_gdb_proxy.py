@@ -14,6 +14,7 @@ from armprobe.commands.registry import Command, Registry
 from armprobe.stub import serve
 
 from ..gdb.terminal import CTRL_C, TIMEOUT, Terminal  # noqa: TID252  # tests have no import name to go by
+from ..waiting import PATIENCE  # noqa: TID252
 from .toy import COMMANDS, ToySession
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def batch(gdb_path: str, *commands: str, cwd: Path = ROOT, **environment: str) -
         env=clean | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -156,7 +157,7 @@ def test_only_commands_declared_so_are_repeated_by_an_empty_line(session: ToySes
             input="tick\n\n\nprobes\n\n\n",
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
     assert done.stdout.count("tick ") == 3

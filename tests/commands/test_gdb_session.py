@@ -14,7 +14,7 @@ import pytest
 from armprobe.commands.gdb_session import GdbError, GdbSession, GdbTimeout
 
 from ..stub.fake import BASE  # noqa: TID252  # tests have no import name to go by
-from ..waiting import LONG, wait_until  # noqa: TID252
+from ..waiting import PATIENCE, wait_until  # noqa: TID252
 from .toy import ToySession
 
 START = 0x4020_0000  # QEMU puts a device tree into the first MiB of memory
@@ -139,7 +139,7 @@ def test_a_gdb_that_dies_is_an_error_at_once(remote: GdbSession) -> None:
     remote.cont()
     threading.Timer(0.3, os.kill, (remote._process.pid, signal.SIGKILL)).start()
     with pytest.raises(GdbError, match="gdb ended with status -9 before the machine to stop"):
-        remote.wait_for_stop(timeout=LONG)
+        remote.wait_for_stop(timeout=PATIENCE)
     with pytest.raises(GdbError, match="gdb has ended"):
         remote.execute("echo")
 

@@ -13,6 +13,8 @@ import pytest
 
 from armprobe.commands.debian import PROMPT, READY, KernelFiles, build_initramfs
 
+from ..waiting import PATIENCE  # noqa: TID252
+
 Tool = Callable[[str, str], str]
 
 
@@ -76,7 +78,7 @@ def boot(qemu: str, kernel: Path, initrd: Path, commands: list[str]) -> str:
     machine += " -display none -monitor none -serial stdio"
     options = ["-kernel", str(kernel), "-initrd", str(initrd), "-append", "console=ttyAMA0 nokaslr panic=-1"]
     command = [qemu, *machine.split(), *options]
-    transcript, prompts, deadline = b"", 0, time.monotonic() + 60
+    transcript, prompts, deadline = b"", 0, time.monotonic() + PATIENCE
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as machine_process:
         assert machine_process.stdin
         assert machine_process.stdout

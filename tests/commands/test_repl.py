@@ -21,7 +21,7 @@ from prompt_toolkit.output import DummyOutput
 
 from armprobe.commands.repl import BANNER, Repl
 
-from ..waiting import LONG  # noqa: TID252  # tests have no import name to go by
+from ..waiting import PATIENCE  # noqa: TID252  # tests have no import name to go by
 from .toy import ToySession
 
 ROOT = Path(__file__).parents[2]
@@ -134,25 +134,25 @@ def ctrl_c(*events: threading.Event) -> Iterator[None]:
 
     def press() -> None:
         for event in events:
-            assert event.wait(LONG)
+            assert event.wait(PATIENCE)
             os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
     thread.start()
     yield
-    thread.join(LONG)
+    thread.join(PATIENCE)
 
 
 @pytest.mark.usefixtures("in_main_thread")
 def test_ctrl_c_interrupts_what_runs(keys: PipeInput, session: ToySession) -> None:
     with ctrl_c(session.started):
-        assert typed(keys, session, f"wait {LONG:.0f}\rtick\r" + LEAVE) == "started\ninterrupted\ntick 1\n"
+        assert typed(keys, session, f"wait {PATIENCE:.0f}\rtick\r" + LEAVE) == "started\ninterrupted\ntick 1\n"
 
 
 @pytest.mark.usefixtures("in_main_thread")
 def test_ctrl_c_ends_a_paste(keys: PipeInput, session: ToySession) -> None:
     with ctrl_c(session.started):
-        said = typed(keys, session, f"\x1b[200~wait {LONG:.0f}\ntick\ntick\x1b[201~\rprobes\r" + LEAVE)
+        said = typed(keys, session, f"\x1b[200~wait {PATIENCE:.0f}\ntick\ntick\x1b[201~\rprobes\r" + LEAVE)
     assert said == "started\ninterrupted\nthe 2 lines that were pasted after this one are not run\nnone\n"
 
 
@@ -163,7 +163,7 @@ def test_a_second_ctrl_c_abandons_what_does_not_stop(
     asked = threading.Event()
     monkeypatch.setattr(session, "interrupt", asked.set)
     with ctrl_c(session.started, asked):
-        said = typed(keys, session, f"wait {LONG:.0f}\rtick\r" + LEAVE)
+        said = typed(keys, session, f"wait {PATIENCE:.0f}\rtick\r" + LEAVE)
     assert said == "started\nerror: it did not stop when asked to, and may go on unseen\ntick 1\n"
 
 
@@ -172,7 +172,7 @@ def child(*arguments: str) -> list[str]:
 
 
 def piped(lines: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(child(), input=lines, capture_output=True, text=True, cwd=ROOT, timeout=LONG, check=False)
+    return subprocess.run(child(), input=lines, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE, check=False)
 
 
 def test_lines_from_a_pipe_get_no_prompt_and_a_status() -> None:
@@ -198,7 +198,7 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
         process.stdin.write("hits 10\ntick\n")
         process.stdin.close()
         assert process.stderr.read() == ""
-        assert process.wait(LONG) == 1
+        assert process.wait(PATIENCE) == 1
 
 
 class Terminal:
@@ -215,7 +215,7 @@ class Terminal:
 
     def expect(self, pattern: str) -> None:
         """Wait until what has come since the last match, control sequences aside, has the pattern in it."""
-        deadline = time.monotonic() + LONG
+        deadline = time.monotonic() + PATIENCE
         while not (found := re.compile(pattern).search(text := self.text(), self.position)):
             assert time.monotonic() < deadline, f"{pattern!r} does not come: {text[self.position :]!r}"
             assert self.read(), f"it ended before {pattern!r}: {text[self.position :]!r}"
@@ -223,10 +223,10 @@ class Terminal:
 
     def expect_end(self) -> None:
         """Wait until the process ends, which must be with success."""
-        deadline = time.monotonic() + LONG
+        deadline = time.monotonic() + PATIENCE
         while self.read():
             assert time.monotonic() < deadline, f"it does not end: {self.text()[self.position :]!r}"
-        assert self.process.wait(LONG) == 0
+        assert self.process.wait(PATIENCE) == 0
 
     def read(self) -> bool:
         """Take what has come, and answer as a terminal would; False at the end."""
@@ -276,7 +276,7 @@ def test_in_a_terminal() -> None:
         user.expect(r"stop=\('post',\) max_active=None\r\n")
         user.type("probe nothing\r")
         user.expect("error: there is no function nothing\r\n")
-        user.type(f"wait {LONG:.0f}\r")
+        user.type(f"wait {PATIENCE:.0f}\r")
         user.expect("started\r\n")
         user.type("\x03")  # while a command runs, the terminal makes a signal of it
         user.expect("interrupted\r\n")

@@ -22,6 +22,8 @@ from armprobe.commands.gdb_session import GdbSession
 from armprobe.commands.terminal import Lines
 from armprobe.stub.visible import visible
 
+from ..waiting import PATIENCE  # noqa: TID252
+
 TITLE = "\x1b]0;mine\x07"
 ARMPROBE = [sys.executable, "-m", "armprobe.commands.cli"]
 
@@ -83,7 +85,7 @@ def test_a_prompt_without_line_end_is_shown(demo_console: tuple[Session, list[st
     session.on_notice(lambda text: shown.set())
     with session:
         print_(session, "login: ")
-        assert shown.wait(30)
+        assert shown.wait(PATIENCE)
         print_(session, "héllo\r\n")
     assert said == ["login: ", "héllo\n"]
 

@@ -21,12 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from ..waiting import PATIENCE  # noqa: TID252
+
 ROOT: Final = Path(__file__).parents[2]
 _ARMPROBE: Final = (sys.executable, "-m", "armprobe.commands.cli")
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMPT: Final = re.compile(r"(\$|armprobe>|\(gdb\)) (.*)")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]{2,}|(?<![\w.])[0-9a-f]{8,}(?!\w)|[\d,]{2,}(?:\.\d+)?|\d+\.\d{2,}")
-_SECONDS: Final = 120  # that one command may take; a kernel may have to be booted
 
 
 @dataclass
@@ -142,7 +143,7 @@ class _Program:
     def outputs(self, steps: list[Step]) -> Iterator[list[str]]:
         """What is printed at the start, and in answer to each step."""
         if not steps:
-            yield _lines(self._process.communicate(timeout=_SECONDS)[0])
+            yield _lines(self._process.communicate(timeout=PATIENCE)[0])
             assert self._process.returncode == 0, f"its exit status is {self._process.returncode}"
             return
         for number, command in zip(itertools.count(), ["", *(step.command for step in steps)]):

@@ -13,6 +13,8 @@ from elftools.elf.sections import SymbolTableSection
 from armprobe.commands import GdbSession
 from armprobe.stub.aarch64 import ALIASES
 
+from ..waiting import PATIENCE  # noqa: TID252
+
 DEMO = Path(__file__).parents[2] / "guests" / "demo" / "demo.elf"
 REGISTERS = (*(f"x{n}" for n in range(31)), "sp", "pc", "cpsr")
 
@@ -89,7 +91,7 @@ class Qemu:
             [qemu, *board.split(), "-kernel", str(DEMO), "-gdb", f"unix:{socket},server=on,wait=off"]
         )
         try:
-            limit = time.monotonic() + 30
+            limit = time.monotonic() + PATIENCE
             while not socket.exists():
                 assert self._process.poll() is None, "QEMU has ended"
                 assert time.monotonic() < limit, "QEMU does not listen"

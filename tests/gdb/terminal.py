@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-TIMEOUT = 60.0  # seconds; what is waited for comes within one, on a computer with nothing else to do
+from ..waiting import PATIENCE  # noqa: TID252
+
+TIMEOUT = PATIENCE  # seconds; what is waited for comes within one, on a computer with nothing else to do
 CTRL_C = "\x03"
 # Escape sequences (ECMA-48, 5.4), and the carriage returns that a terminal adds to line ends.
 _DECORATION = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[=>]|\r")

@@ -8,6 +8,7 @@ import pytest
 
 from armprobe.commands import GdbError, GdbSession, Session
 
+from ..waiting import PATIENCE  # noqa: TID252
 from .oracle import Demo
 
 SEED = 0x12345678  # batch_start in guests/demo/kernel/workload.c
@@ -197,7 +198,7 @@ def test_several_watchpoints(gdb: GdbSession) -> None:
     gdb.execute("watch workload.failures")
     gdb.execute("rwatch workload.first_failure")
     for number in range(3):
-        stop = gdb.continue_to_stop(60)
+        stop = gdb.continue_to_stop(PATIENCE)
         assert "workload.round" in stop.console
         assert values(stop.console) == [number, number + 1]
     gdb.execute("delete")

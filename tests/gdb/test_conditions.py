@@ -2,13 +2,14 @@
 """Conditions and dprintf evaluated in the stub, against gdb's own evaluation of the same."""
 
 import re
-import time
 
 import pytest
 
 from armprobe.commands import GdbSession, Session
 from armprobe.commands.gdb_session import GdbError
 from armprobe.probes import Stage
+
+from ..waiting import wait_until  # noqa: TID252
 
 EXPRESSIONS = [
     "size > 300",
@@ -119,8 +120,7 @@ def test_dprintf_goes_on_when_gdb_has_gone(gdb: GdbSession, session: Session) ->
     gdb.execute("set breakpoint always-inserted on")  # or it is taken out at each stop
     gdb.execute("break *kfree")
     gdb._process.kill()
-    while session.controlled:
-        time.sleep(0.01)
+    wait_until(lambda: not session.controlled, "the session learns that gdb is gone")
     notices.clear()
     session.run("continue until=list_round")
     said = [notice for notice in notices if notice.startswith("kmalloc(")]

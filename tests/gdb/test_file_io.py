@@ -12,6 +12,7 @@ from armprobe.commands import GdbSession, Session
 from armprobe.machine.semihosting import FileCall
 from armprobe.stub import Client, StopEvent, TargetError
 
+from ..waiting import PATIENCE  # noqa: TID252
 from .conftest import Tool
 
 # The results are left in memory: x0 of each call.
@@ -210,11 +211,11 @@ class Debugger:
 
     def resume(self) -> StopEvent:
         self._session.resume(False, None, self._stops.put)
-        return self._stops.get(timeout=10)
+        return self._stops.get(timeout=PATIENCE)
 
     def answer(self, result: int, errno: int = 0, interrupted: bool = False) -> StopEvent:
         self._session.answer(result, errno, interrupted, self._stops.put)
-        return self._stops.get(timeout=10)
+        return self._stops.get(timeout=PATIENCE)
 
 
 def test_ctrl_c_stops_behind_the_call(session: Session) -> None:

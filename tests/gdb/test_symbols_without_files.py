@@ -14,6 +14,7 @@ from armprobe.commands import GdbSession, Session
 from armprobe.commands.gdb_session import GDBINIT, PROXY
 from armprobe.stub import serve
 
+from ..waiting import PATIENCE  # noqa: TID252
 from .oracle import DEMO, Demo
 
 Tool = Callable[[str, str], str]
@@ -63,7 +64,13 @@ def run(gdb_path: str, tmp_path: Path) -> Gdb:
         environment = {**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY), "TMPDIR": str(tmp_path)}
         words = [gdb_path, "-nx", "-batch", *arguments, *(word for line in commands for word in ("-ex", line))]
         done = subprocess.run(
-            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False, env=environment
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            env=environment,
         )
         assert list(tmp_path.iterdir()) == []
         return done.stdout
@@ -181,7 +188,7 @@ def test_armprobe_gdb(strip: Strip, tmp_path: Path, gdb_path: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
         env={**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)},
     )

@@ -9,6 +9,7 @@ from armprobe.commands import GdbSession, Session
 from armprobe.machine import Machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, PtRegs, symbolised
 
+from ..waiting import PATIENCE  # noqa: TID252
 from .shell import TRACING, Shell
 
 CALLERS = ("ksys_read", "__arm64_sys_read", "invoke_syscall", "el0_svc_common.constprop.0", "do_el0_svc")
@@ -75,7 +76,7 @@ def test_in_gdb(session: Session, gdb_path: str) -> None:
         with GdbSession(session, gdb=gdb_path) as gdb:
             gdb.execute("monitor console cat /proc/version")
             gdb.execute("tbreak *vfs_read+32")  # the shell reads a byte at a time
-            gdb.continue_to_stop(30)
+            gdb.continue_to_stop(PATIENCE)
             backtraces.append(gdb.execute("backtrace"))
     assert backtraces[0] == backtraces[1]
     assert re.findall(r" in (\S+) \(", backtraces[0])[1:4] == list(CALLERS[:3])

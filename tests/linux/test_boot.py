@@ -18,6 +18,7 @@ from armprobe.machine import Machine, MachineError, StopReason
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, find_era
 
 from ..stock import stock_kernel  # noqa: TID252  # tests have no import name to go by
+from ..waiting import PATIENCE  # noqa: TID252
 from .shell import NotFinished, Shell
 
 
@@ -178,7 +179,7 @@ def test_two_at_once_boot_it_once(snapshot: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "-c", PREPARE]
     runs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [json.loads(run.communicate(timeout=120)[0]) for run in runs]
+    answers = [json.loads(run.communicate(timeout=PATIENCE)[0]) for run in runs]
     paths, reports = zip(*answers, strict=True)
     assert len(set(paths)) == 1
     assert [line.partition(" ")[0] for lines in sorted(reports, key=len) for line in lines] == [

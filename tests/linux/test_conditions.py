@@ -11,6 +11,7 @@ import pytest
 from armprobe.commands import GdbSession, Session
 from armprobe.probes import Hit, Stage
 
+from ..waiting import PATIENCE  # noqa: TID252
 from .shell import TRACING, Shell
 
 LINE = "cat /proc/version /nonexistent /etc; ls /proc/self/fd > /dev/null; : > /tmp/made; rm /tmp/made"
@@ -106,6 +107,6 @@ def test_in_gdb_without_debug_information(session: Session, gdb_path: str) -> No
     session.machine.console.write(f"{dd} bs=1 count=100; {dd} bs=77 count=1\n".encode())
     with GdbSession(session, gdb=gdb_path) as gdb:
         gdb.execute("kprobe vfs_read stop=pre if $x2 == 77")
-        gdb.continue_to_stop(60)
+        gdb.continue_to_stop(PATIENCE)
         assert gdb.register("x2") == 77
         assert "met=1 if $x2 == 77" in gdb.execute("info kprobes")

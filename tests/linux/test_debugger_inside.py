@@ -6,6 +6,8 @@ from pathlib import Path
 
 from armprobe.commands import GdbSession, Session
 
+from ..waiting import PATIENCE  # noqa: TID252
+
 
 def test_a_condition(session: Session, gdb_path: str) -> None:
     """Of dd's reads, a hundred of one byte and one of 77, that one stops."""
@@ -13,7 +15,7 @@ def test_a_condition(session: Session, gdb_path: str) -> None:
     session.machine.console.write(f"{dd} bs=1 count=100; {dd} bs=77 count=1\n".encode())
     with GdbSession(session, gdb=gdb_path) as gdb:
         gdb.execute("break vfs_read if $x2 == 77")
-        stop = gdb.continue_to_stop(60)
+        stop = gdb.continue_to_stop(PATIENCE)
         assert stop.function == "vfs_read"
         assert gdb.register("x2") == 77
         assert "(target evals)" in gdb.execute("info breakpoints")
@@ -26,7 +28,7 @@ def test_dprintf_of_the_guests_strings(session: Session, gdb_path: str) -> None:
         gdb.execute("set dprintf-style agent")
         gdb.execute('dprintf *do_filp_open,"open %s\\n", *(char **) $x1')
         gdb.execute("break *do_exit")
-        opened = re.findall(r"^open (.*)$", gdb.continue_to_stop(60).console, re.MULTILINE)
+        opened = re.findall(r"^open (.*)$", gdb.continue_to_stop(PATIENCE).console, re.MULTILINE)
         assert "/proc/version" in opened
         assert "/etc/nothing" in opened
 
@@ -40,7 +42,7 @@ def test_a_tracepoint(session: Session, gdb_path: str, tmp_path: Path) -> None:
         gdb.execute(f"source {script}")
         gdb.execute("tstart")
         gdb.execute("break *do_exit")
-        gdb.continue_to_stop(60)
+        gdb.continue_to_stop(PATIENCE)
         gdb.execute("tstop")
         assert "Collected 300 trace frames" in gdb.execute("tstatus")
         gdb.execute("tfind 299")

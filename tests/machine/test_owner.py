@@ -11,7 +11,7 @@ import pytest
 from armprobe import machine
 from armprobe.machine import CallNotReturned, Machine, Owner, Stop, StopReason
 
-WAIT = 20  # seconds that nothing here takes
+from ..waiting import PATIENCE, wait_until  # noqa: TID252
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_one_thread_at_a_time(owner: Owner) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(WAIT)
+        thread.join(PATIENCE)
     assert most == [1] * 200
 
 
@@ -77,7 +77,7 @@ def test_work_while_the_guest_runs(owner: Owner) -> None:
     with pytest.raises(RuntimeError, match="running already"):
         owner.resume(owner.machine.run, lambda _: None)
     owner.interrupt()
-    assert stopped.result(WAIT).reason is StopReason.INTERRUPTED
+    assert stopped.result(PATIENCE).reason is StopReason.INTERRUPTED
     assert not owner.running
     assert owner.machine.instructions >= counts[-1]
 
@@ -85,7 +85,7 @@ def test_work_while_the_guest_runs(owner: Owner) -> None:
 def test_interrupts_of_a_stopped_guest_are_not_kept(owner: Owner) -> None:
     owner.interrupt()
     stopped = start(owner, lambda: owner.machine.run(instructions=1000))
-    assert stopped.result(WAIT).reason is StopReason.INSTRUCTIONS
+    assert stopped.result(PATIENCE).reason is StopReason.INSTRUCTIONS
 
 
 @pytest.mark.parametrize("brief", [False, True])
@@ -94,9 +94,9 @@ def test_runs_that_fail(owner: Owner, brief: bool) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        start(owner, fail, brief).result(WAIT)
+        start(owner, fail, brief).result(PATIENCE)
     assert not owner.running
-    assert start(owner, owner.machine.step, brief).result(WAIT).reason is StopReason.INSTRUCTIONS
+    assert start(owner, owner.machine.step, brief).result(PATIENCE).reason is StopReason.INSTRUCTIONS
 
 
 def idle_guest(guest: Machine) -> None:
@@ -114,14 +114,14 @@ def test_a_guest_that_idles_is_waited_with(owner: Owner, brief: bool) -> None:
     assert not stopped.done()
     assert owner.call(lambda: owner.machine.registers.pc) in (0x4000_1000, 0x4000_1004)
     owner.interrupt()
-    assert stopped.result(WAIT).reason is StopReason.INTERRUPTED
+    assert stopped.result(PATIENCE).reason is StopReason.INTERRUPTED
 
 
 def test_close_ends_a_run() -> None:
     owner = Owner(machine.load("demo", memory="16M"))
     stopped = start(owner)
     owner.close()
-    assert stopped.result(WAIT).reason is StopReason.INTERRUPTED
+    assert stopped.result(PATIENCE).reason is StopReason.INTERRUPTED
 
 
 def test_interrupting_a_call(owner: Owner) -> None:
@@ -136,11 +136,12 @@ def test_interrupting_a_call(owner: Owner) -> None:
             machine.call("workload_run")
 
     future = owner.submit(call)
-    assert begun.wait(WAIT)
-    time.sleep(0.05)
+    assert begun.wait(PATIENCE)
+    before = machine.instructions
+    wait_until(lambda: machine.instructions > before, "the function runs")
     owner.interrupt()
     with pytest.raises(CallNotReturned, match="interrupted"):
-        future.result(WAIT)
+        future.result(PATIENCE)
     owner.interrupt()
     assert owner.call(machine.run, instructions=100).reason is StopReason.INSTRUCTIONS
 
@@ -151,11 +152,11 @@ def test_interrupting_what_does_not_run_the_guest(owner: Owner) -> None:
     def work() -> bool:
         with owner.interruptible():
             begun.set()
-            return ended.wait(WAIT)
+            return ended.wait(PATIENCE)
 
     future = owner.submit(work)
-    assert begun.wait(WAIT)
+    assert begun.wait(PATIENCE)
     owner.interrupt()
     ended.set()
-    assert future.result(WAIT)
+    assert future.result(PATIENCE)
     assert owner.call(owner.machine.run, instructions=100).reason is StopReason.INSTRUCTIONS

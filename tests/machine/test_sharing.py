@@ -2,7 +2,6 @@
 """On which thread work on a machine is done."""
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 
@@ -10,6 +9,8 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import Owner, Stop, StopReason
+
+from ..waiting import PATIENCE, wait_until  # noqa: TID252
 
 
 @pytest.fixture
@@ -23,8 +24,7 @@ def running(owner: Owner) -> "Future[Stop]":
     """Set the guest running; the future of its stop."""
     stopped: Future[Stop] = Future()
     owner.resume(owner.machine.run, lambda future: stopped.set_result(future.result()))
-    while not owner.machine.instructions:
-        time.sleep(0.001)
+    wait_until(lambda: owner.machine.instructions, "the guest runs")
     return stopped
 
 
@@ -40,7 +40,7 @@ def test_while_the_guest_runs_it_is_done_between_slices(owner: Owner) -> None:
     while owner.call_briefly(lambda: owner.machine.instructions) == before:
         pass
     owner.interrupt()
-    assert stopped.result(10).reason is StopReason.INTERRUPTED
+    assert stopped.result(PATIENCE).reason is StopReason.INTERRUPTED
     assert not owner.running
 
 
@@ -56,4 +56,4 @@ def test_two_at_once_are_refused(owner: Owner) -> None:
         with pytest.raises(RuntimeError):
             owner.resume(owner.machine.step, lambda future: None, brief=brief)
     owner.interrupt()
-    stopped.result(10)
+    stopped.result(PATIENCE)

@@ -5,6 +5,8 @@ import re
 import socket
 from typing import Self
 
+from ..waiting import PATIENCE  # noqa: TID252
+
 RESYNC = b"$$$#00"
 """An empty packet that is understood as one after anything, were it half a checksum."""
 
@@ -30,7 +32,7 @@ class Client:
             host, port = address.rsplit(":", 1)
             self.socket = socket.create_connection((host.strip("[]"), int(port)))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.settimeout(5)
+        self.socket.settimeout(PATIENCE)
         self.acknowledges = True
         self._received = b""
         if handshake:

@@ -14,6 +14,8 @@ from armprobe.machine.regions import Region
 from armprobe.machine.semihosting import FileCall
 from armprobe.stub import BreakKind, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
 
+from ..waiting import PATIENCE  # noqa: TID252
+
 BASE = 0x4000_0000
 SIZE = 0x10000
 SYSTEM_REGISTERS = ("sctlr_el1", "esr_el1", "elr_el1")
@@ -235,7 +237,7 @@ class FakeTarget:
 
     def wait(self) -> None:
         if self._thread and self._thread is not threading.current_thread():
-            self._thread.join(5)
+            self._thread.join(PATIENCE)
             assert not self._thread.is_alive()
 
     def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
@@ -248,7 +250,7 @@ class FakeTarget:
                     out(f"line {n}\n")
             case ["hang"]:
                 out("hanging\n")
-                assert self._interrupted.wait(10)
+                assert self._interrupted.wait(PATIENCE)
                 out("interrupted")
             case ["refuse"]:
                 raise TargetError(1, "no: refused")

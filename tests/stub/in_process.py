@@ -11,10 +11,10 @@ from armprobe.stub import Target
 from armprobe.stub.connection import Connection, State
 from armprobe.stub.features import REGISTRY
 
+from ..waiting import PATIENCE  # noqa: TID252
 from .client import RESYNC
 
 _UNHURRIED = 1.0  # seconds a machine may run before it is interrupted
-_PATIENCE = 30.0  # seconds for it to stop
 _PIECE = re.compile(rb"[+-]|\$([^#]*)#([0-9a-f]{2})", re.DOTALL)
 
 
@@ -51,7 +51,7 @@ class Wire:
         """
         self.connection.receive(data)
         began, interrupted = time.monotonic(), False
-        while self.connection.state is State.BUSY and time.monotonic() < began + _PATIENCE:
+        while self.connection.state is State.BUSY and time.monotonic() < began + PATIENCE:
             if not interrupted and time.monotonic() > began + _UNHURRIED:  # it may wait for an interrupt for ever
                 self.connection.receive(RESYNC + b"\x03")
                 interrupted = True

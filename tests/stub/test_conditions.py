@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Z0 and Z1 with conditions and commands."""
 
-import time
 
 import pytest
 
 from armprobe.stub import BreakKind, Server
 
+from ..waiting import wait_until  # noqa: TID252  # tests have no import name to go by
 from .client import Client, framed
 from .fake import BASE, FakeTarget
 
@@ -124,7 +124,7 @@ def test_more_output_than_the_client_reads(
         for number in range(1, 200):
             client.ask(b"Z0,%x,4;cmds:0,%b" % (BASE + 4 * number, say))
         client.send(framed(b"vCont;c"))
-        time.sleep(0.3)
+        wait_until(lambda: target.registers["pc"] > BASE + 80, "it prints")
         if last:
             client.send(framed(last))
             client.rest()

@@ -12,6 +12,7 @@ import pytest
 from armprobe.commands import Session
 from armprobe.stub import Server, serve
 
+from ..waiting import PATIENCE, wait_until  # noqa: TID252
 from .client import Client, framed
 from .fake import BASE, FakeTarget
 from .in_process import descriptors, resident
@@ -118,10 +119,7 @@ def test_many_debuggers_of_a_guest() -> None:
         with Client(server.address) as client:
             assert client.ask(b"vKill;1") == b"OK"
             client.rest()
-        deadline = time.monotonic() + 10
-        while session.controlled and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not session.controlled
+        wait_until(lambda: not session.controlled, "the server lets go")
         assert session.kprobes.list() == []
         assert len(session.machine.breakpoints._wanted) == 0
         assert session.run("continue until=workload_round").startswith("reached")
@@ -134,9 +132,10 @@ def test_a_port_scan(server: Server, target: FakeTarget) -> None:
         scanners = [socket.create_connection((host, int(port))) for _ in range(20)]
         for scanner in scanners:
             scanner.close()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while True:
         with Client(server.address) as client:
+            client.socket.settimeout(5)
             try:
                 if client.ask(b"qC") == b"QC1":
                     break

@@ -5,7 +5,6 @@ import re
 import signal
 import struct
 import subprocess
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from armprobe.stub import Server, serve
 
+from ..waiting import PATIENCE, wait_until  # noqa: TID252
 from .client import Client
 from .fake import BASE, NOP, SYSTEM_REGISTERS, FakeTarget
 
@@ -224,10 +224,9 @@ def test_control_c(command: list[str], target: FakeTarget) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        while not target.is_running:
-            time.sleep(0.01)
+        wait_until(lambda: target.is_running, "gdb has resumed it")
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=PATIENCE)
     assert "Program received signal SIGINT, Interrupt." in said
     assert "\nafter\n" in said
 
@@ -236,8 +235,7 @@ def test_a_killed_gdb_leaves_the_machine_to_the_next(command: list[str], gdb: Gd
     with subprocess.Popen(
         [*command, "-ex", "continue"], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
     ) as process:
-        while not target.is_running:
-            time.sleep(0.01)
+        wait_until(lambda: target.is_running, "gdb has resumed it")
         process.kill()
     assert "warning" not in gdb("print $pc")
     assert target.calls == ["attach", "detach"] * 2

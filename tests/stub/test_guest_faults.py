@@ -5,16 +5,17 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from armprobe.commands import Session
 from armprobe.stub import Server, serve
 
+from ..waiting import PATIENCE, wait_until  # noqa: TID252
 from .client import Client, framed
 
-_SOON = 3.0  # seconds that nobody has to wait for longer, on cores that others use, too; it takes milliseconds
+_SOON = 3.0  # seconds of this process's CPU time, within which nobody has to wait; it takes milliseconds
 
 
 @pytest.fixture
@@ -33,7 +34,6 @@ def server(session: Session) -> Iterator[Server]:
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
     with Client(server.address) as client:
-        client.socket.settimeout(20)
         assert client.ask(b"qSupported:swbreak+;hwbreak+;error-message+")
         client.start_no_ack()
         yield client
@@ -54,14 +54,26 @@ def with_expression(code: bytes) -> bytes:
     return b"X%x,%b" % (len(code), code.hex().encode())
 
 
-def slowest(session: Session, seconds: float) -> float:
-    """The longest that someone at the prompt waits for an answer meanwhile."""
-    end, longest = time.monotonic() + seconds, 0.0
-    while (began := time.monotonic()) < end:
+def slowest(session: Session, times: int, clock: Callable[[], float] = time.process_time) -> float:
+    """The longest that someone at the prompt, who asks so many times, waits for an answer meanwhile."""
+    longest = 0.0
+    for _ in range(times):
+        began = clock()
         session.run("examine $sp 16")
-        longest = max(longest, time.monotonic() - began)
-        time.sleep(0.01)
+        longest = max(longest, clock() - began)
     return longest
+
+
+def busy(session: Session) -> None:
+    """Wait until the guest runs, or is about to run for a command."""
+    owner = session._owner
+    wait_until(lambda: owner.running or owner._interruptible, "the guest runs")
+
+
+def going_on(session: Session) -> None:
+    """Wait until the guest has executed something more."""
+    before = session.machine.instructions
+    wait_until(lambda: session.machine.instructions > before, "the guest goes on")
 
 
 # 9000 times round a loop, and then no: const16 9000; const8 1, sub, dup, if_goto 3; const8 0, end
@@ -72,11 +84,12 @@ def test_slow_conditions(session: Session, client: Client) -> None:
     """Where the guest comes by every hundred instructions: a slice of the run then takes seconds."""
     assert client.ask(b"Z0,%x,4;%b" % (place(session, "cmp_u32"), with_expression(SLOW))) == b"OK"
     client.send(framed(b"vCont;c"))
-    assert slowest(session, 1) < _SOON
-    began = time.monotonic()
+    going_on(session)
+    assert slowest(session, 10) < _SOON
+    began = time.process_time()
     client.send(b"\x03")
     assert client.reply()[:3] == b"T02"
-    assert time.monotonic() - began < _SOON
+    assert time.process_time() - began < _SOON
 
 
 def test_a_condition_without_end(session: Session, client: Client) -> None:
@@ -95,12 +108,12 @@ def test_thousands_of_breakpoints(session: Session, server: Server, client: Clie
         assert client.ask(b"Z0,%x,4" % (text + 4 * n)) == b"OK"
     assert b"swbreak" in client.ask(b"vCont;c")
     client.socket.close()
-    began = time.monotonic()
+    began = time.process_time()
     while True:
         with Client(server.address) as other:
             if other.ask(b"?")[:1] == b"T":
                 break
-        assert time.monotonic() - began < _SOON
+        assert time.process_time() - began < _SOON
     assert not list(session._breaks)
 
 
@@ -112,7 +125,8 @@ def test_watching_much(session: Session, client: Client) -> None:
         assert client.ask(b"Z%c,%x,%x" % (kind, first_failure + at, size)) == b"OK"
     assert client.ask(b"Z%c,%x,%x" % (places[100][0], first_failure + places[100][1], 8)).startswith(b"E.")
     client.send(framed(b"vCont;c"))
-    assert slowest(session, 1) < _SOON
+    going_on(session)
+    assert slowest(session, 10) < _SOON
     client.send(b"\x03")
     assert client.reply()[:3] == b"T02"
 
@@ -124,7 +138,8 @@ def test_printing_at_a_client_that_does_not_read(session: Session, client: Clien
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     assert client.ask(b"Z0,%x,4;cmds:0,%b" % (place(session, "cmp_u32"), with_expression(printf))) == b"OK"
     client.send(framed(b"vCont;c"))
-    assert slowest(session, 4) < _SOON
+    wait_until(lambda: slowest(session, 1, time.monotonic) > 0.05, "the guest waits for the client")
+    assert slowest(session, 20, time.monotonic) < 60  # some 0.1 s; all that is printed in a slice takes minutes
 
 
 def test_what_a_client_can_have_kept_is_bounded(session: Session, client: Client) -> None:
@@ -179,11 +194,11 @@ def test_guests_that_are_wedged(session: Session, client: Client, how: str) -> N
     call = b"qRcmd," + f"call {machine.registers.pc:#x}".encode().hex().encode()
     for packet in (call, b"vCont;c", b"vCont;r0,ffffffffffffffff", b"vCont;c"):
         client.send(framed(packet))
-        time.sleep(0.1)
-        began = time.monotonic()
+        busy(session)
+        began = time.process_time()
         client.send(b"\x03")
         assert stop_reply(client)[:3] == (b"OK" if packet == call else b"T02"), packet
-        assert time.monotonic() - began < _SOON
+        assert time.process_time() - began < _SOON
         assert client.ask(b"vCont;s")[:3] == b"T05"
     assert client.ask(b"vRun;")[:3] == b"T05"
     assert client.ask(b"Z0,%x,4" % place(session, "batch_report")) == b"OK"
@@ -203,14 +218,14 @@ def test_a_guest_that_is_over(session: Session, server: Server) -> None:
         assert client.ask(b"vRun;")[:3] == b"T05"
 
 
-def test_a_command_is_interrupted(client: Client) -> None:
+def test_a_command_is_interrupted(session: Session, client: Client) -> None:
     client.send(framed(b"qRcmd," + b"call workload_run".hex().encode()))
-    time.sleep(0.1)
-    began = time.monotonic()
+    busy(session)
+    began = time.process_time()
     client.send(b"\x03")
     assert b"did not return: interrupted" in bytes.fromhex(client.reply()[1:].decode())
     assert client.reply() == b"OK"
-    assert time.monotonic() - began < _SOON
+    assert time.process_time() - began < _SOON
     assert client.ask(b"vCont;s")[:3] == b"T05"
 
 
@@ -253,9 +268,9 @@ ODD = [
 @pytest.mark.parametrize(("packet", "expected"), ODD)
 def test_odd_packets(session: Session, client: Client, packet: bytes, expected: bytes) -> None:
     """Each is answered at once and once, by one sentence if it is refused; and the guest goes on."""
-    began = time.monotonic()
+    began = time.process_time()
     reply = client.ask(packet)
-    assert time.monotonic() - began < _SOON
+    assert time.process_time() - began < _SOON
     assert reply.startswith(expected), reply
     assert reply or not expected
     assert b"defect" not in reply
@@ -271,7 +286,6 @@ def test_many_at_once(server: Server) -> None:
 
     def one() -> None:
         with Client(server.address) as client:
-            client.socket.settimeout(20)
             answer = client.ask(b"?")
             if answer[:1] == b"T":
                 assert inside.acquire(blocking=False)
@@ -284,7 +298,7 @@ def test_many_at_once(server: Server) -> None:
     for each in clients:
         each.start()
     for each in clients:
-        each.join(30)
+        each.join(PATIENCE)
     assert sum(answers.values()) == 12
     assert set(answers) <= {b"T", b"E"}
     assert answers[b"T"] > 0

@@ -24,6 +24,7 @@ from armprobe.commands import Session
 from armprobe.machine import Stop
 from armprobe.stub import Server, serve
 
+from ..waiting import PATIENCE  # noqa: TID252
 from .client import RESYNC, Client, framed
 from .guest_packets import Packets
 from .in_process import descriptors, resident
@@ -34,7 +35,6 @@ _BATCH = 100  # packets that are sent at once
 _LIFE = 600  # packets that one connection lives, unless it is ended before
 _PROOF = 10_000  # packets after which the guest must boot
 _QUIET = 0.02  # seconds without an answer after which a Ctrl-C is sent
-_PATIENCE = 20.0  # seconds for what was sent to be answered
 _HELD = 32 << 20  # bytes that may be held more at the end than after the first tenth
 _PIECE = re.compile(rb"[+-]|\$([^#]*)#([0-9a-f]{2})", re.DOTALL)
 
@@ -109,7 +109,7 @@ class Flooded:
                 try:
                     piece = client.socket.recv(1 << 20)
                 except TimeoutError:
-                    if time.monotonic() > began + _PATIENCE:
+                    if time.monotonic() > began + PATIENCE:
                         faulthandler.dump_traceback()
                         raise AssertionError(f"no answer to {self.last}") from None
                     client.send(b"\x03")
@@ -142,7 +142,7 @@ class Flooded:
             assert session.kprobes.list() == []
             session.machine.console.read()
             self.limited = False
-            client.socket.settimeout(60)
+            client.socket.settimeout(PATIENCE)
             place = session.machine.symbols["batch_report"].address
             for _ in range(2):  # there, and where it returns to
                 assert client.ask(b"Z0,%x,4" % place) == b"OK"

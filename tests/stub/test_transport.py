@@ -15,6 +15,7 @@ import pytest
 
 from armprobe.stub import Server, StubError, serve
 
+from ..waiting import PATIENCE, wait_until  # noqa: TID252
 from .client import Client, framed
 from .fake import BASE, FakeTarget
 
@@ -167,7 +168,10 @@ def test_a_client_may_follow_at_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_closing_lets_go_of_the_machine(target: FakeTarget, running: bool) -> None:
+def test_closing_lets_go_of_the_machine(
+    target: FakeTarget, monkeypatch: pytest.MonkeyPatch, running: bool
+) -> None:
+    monkeypatch.setattr("armprobe.stub.transport._JOIN", PATIENCE)
     server = serve(target, "127.0.0.1:0")
     with Client(server.address) as client:
         client.ask(b"?")
@@ -176,7 +180,7 @@ def test_closing_lets_go_of_the_machine(target: FakeTarget, running: bool) -> No
             assert client.byte() == b"+"
         start = time.monotonic()
         server.close()
-        assert time.monotonic() < start + 2
+        assert time.monotonic() < start + PATIENCE  # it has not waited in vain
         assert client.rest() == b""
         assert target.calls == ["attach", "detach"]
         server.close()
@@ -189,7 +193,4 @@ def test_no_thread_is_left(target: FakeTarget) -> None:
     for _ in range(3):
         with serve(target, "127.0.0.1:0") as server, Client(server.address) as client:
             client.ask(b"?")
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    wait_until(lambda: threading.active_count() <= before, "the threads end")
