@@ -63,6 +63,7 @@ Event = Packet | Damaged | Oversized | Ignored | Interrupt | Acknowledgment | No
 
 _SIGNS: dict[int, Event] = {ord("+"): Acknowledgment(True), ord("-"): Acknowledgment(False), 0x03: Interrupt()}
 _STARTS = b"$%"
+_IGNORED = Ignored()
 
 
 class Deframer:
@@ -72,17 +73,20 @@ class Deframer:
         self._buffer = bytearray()  # what is not yet understood; starts with '$' or '%' unless empty
         self._searched = 1  # how much of the buffer is known to have no '#'
         self._oversized = False  # inside a packet whose body so far was thrown away
+        self._given_up = False  # before the packet just read another one had begun
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events that `data` completes."""
         self._buffer += data
         while self._buffer:
-            first = self._buffer[0]
-            if first not in _STARTS:
-                del self._buffer[0]
-                yield _SIGNS.get(first) or Noise(first)
-            elif events := self._packet():
-                yield from events
+            if self._buffer[0] not in _STARTS:
+                byte = self._buffer.pop(0)
+                yield _SIGNS.get(byte) or Noise(byte)
+            elif event := self._packet():
+                if self._given_up:
+                    self._given_up = False
+                    yield _IGNORED
+                yield event
             else:
                 return
 
@@ -91,8 +95,7 @@ class Deframer:
         """Whether a packet has begun that is not yet whole."""
         return bool(self._buffer)
 
-    def _packet(self) -> tuple[Event, ...]:
-        """What a whole packet makes; nothing while there is none."""
+    def _packet(self) -> Event | None:
         buffer = self._buffer
         end = buffer.find(b"#", self._searched)
         if (end if end >= 0 else len(buffer)) - 1 > PACKET_SIZE:
@@ -101,7 +104,7 @@ class Deframer:
                 del buffer[1:]
         if end < 0 or len(buffer) < end + 3:
             self._searched = len(buffer) if end < 0 else end
-            return ()
+            return None
         # A '$' inside is where a new packet began: the sender gave up on the old one, as it would be escaped in data.
         start = buffer.rfind(b"$", 0, end)
         body = bytes(buffer[start + 1 : end])
@@ -110,15 +113,13 @@ class Deframer:
         del buffer[: end + 3]
         self._searched = 1
         if start < 0:
-            return (Ignored(),)
-        event: Event
+            return _IGNORED
+        self._given_up = start > 0
         if oversized:
-            event = Oversized()
-        elif checksum.lower() != _checksum(body):
-            event = Damaged()
-        else:
-            event = Packet(_ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), body) if b"}" in body else body)
-        return (Ignored(), event) if start else (event,)
+            return Oversized()
+        if checksum.lower() != _checksum(body):
+            return Damaged()
+        return Packet(_ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), body) if b"}" in body else body)
 
 
 def enframe(payload: bytes) -> bytes:
