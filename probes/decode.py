@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .era import DEFAULT_ERA, Era
 from .find_era import find_era
-from .instructions import Verdict
+from .instructions import GROUP, Verdict
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def decode(word: int, era: str | Era = DEFAULT_ERA) -> Decoded:
     """
     if not 0 <= word < 1 << 32:
         raise ValueError(f"an A64 instruction is a 32-bit word, not {word:#x}")
-    for mask, value, verdict, simulator, text in find_era(era).rows:
+    for mask, value, verdict, simulator, text in find_era(era).rows_by_group[word >> GROUP & 15]:
         if word & mask == value:
             if verdict is Verdict.REJECTED:
                 return Decoded(verdict, reason=text)

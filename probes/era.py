@@ -6,10 +6,11 @@ from __future__ import annotations
 import enum
 import errno
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 from . import rules
-from .instructions import Row
+from .instructions import GROUP, Row
 from .rows import ROWS_V4_8, ROWS_V5_10, ROWS_V6_9, ROWS_V6_12, ROWS_V7_2
 
 Release = tuple[int, int, int]
@@ -59,6 +60,14 @@ class Era:
     not_entry: int  # the errno for a kretprobe where that can not even be asked, there being no symbol
     max_data_size: int | None  # bytes that an instance of a kretprobe may have for its handlers; None for no limit
     maxactive: int  # of a kretprobe that leaves it to the kernel, on one CPU and without CONFIG_PREEMPT
+
+    @cached_property
+    def rows_by_group(self) -> tuple[tuple[Row, ...], ...]:
+        """For each group of instructions the rows that can match in it, so that a word is compared with a few."""
+        return tuple(
+            tuple(row for row in self.rows if not (group << GROUP ^ row.value) & row.mask & 15 << GROUP)
+            for group in range(16)
+        )
 
 
 def _areas(*names: str) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ the first that matches decides.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Verdict(enum.Enum):
@@ -15,6 +15,10 @@ class Verdict(enum.Enum):
     REJECTED = 0
     GOOD_NO_SLOT = 1  # simulated
     GOOD = 2  # executed in a slot
+
+
+GROUP: Final = 25
+"""The lowest of the four bits of a word that tell groups of instructions apart (Arm ARM, C4.1)."""
 
 
 class Row(NamedTuple):
