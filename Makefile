@@ -40,9 +40,10 @@ check: build/test ## ruff and mypy
 	$(VENV)/bin/mypy
 
 .PHONY: fuzz
-fuzz: build/test ## a million random packets to the demo kernel, and ten thousand debuggers that come and go
+fuzz: build/test ## a million random packets to the demo kernel, ten thousand debuggers that come and go, and ten thousand hostile files of each format
 	ARMPROBE_FUZZ=1000000 $(PY) -m pytest -n auto --maxprocesses 4 -rP \
-		tests/stub/test_flood.py tests/stub/test_guest_flood.py tests/stub/test_endurance.py
+		tests/stub/test_flood.py tests/stub/test_guest_flood.py tests/stub/test_endurance.py \
+		tests/machine/test_hostile_files.py
 
 .PHONY: bench
 bench: build/test ## measure

@@ -61,7 +61,7 @@ class _Search:
 
     def __init__(self, size: int) -> None:
         """For an Image of `size` bytes. Debian's kernels take less than a tenth of it."""
-        self._left = 2_000_000 + size // 2
+        self._left = 1_000_000 + size // 2
 
     def spend(self, steps: int) -> None:
         """Raises MachineError when that is more than there is left."""
@@ -93,7 +93,7 @@ def _token_tables(image: bytes, search: _Search) -> Iterator[_TokenTables]:
     """Each table of 256 tokens that a token_index confirms."""
     run = image.find(_DIGITS)
     while run >= 0:
-        search.spend(_TOKENS // 4)
+        search.spend(_TOKENS)
         end, limit = run, run + _LONGEST_TOKENS
         for _ in range(_TOKENS - ord("0")):
             end = image.find(b"\0", end, limit) + 1

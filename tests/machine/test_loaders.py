@@ -326,8 +326,8 @@ def test_same_inputs_give_the_same_seed_and_others_another(put: Callable[[bytes]
         (gzip.compress(b"hello"), r"is compressed, and what is in it is not an arm64 kernel Image"),
         (gzip.compress(IMAGE)[:-20], r"is cut short: its compressed data has no end"),
         (gzip.compress(bytes(40 * MIB), 1), r"is compressed, and what is in it is not an arm64 kernel Image"),
-        (gzip.compress(header() + bytes(40 * MIB), 1), r"unpacks to more than 34,\d+,\d+ bytes"),
-        (zboot(lzma.compress(header() + bytes(40 * MIB), preset=0), b"xzkern"), r"to more than 33,\d+,\d+ bytes"),
+        (gzip.compress(header() + bytes(40 * MIB), 1), r"unpacks to more than (29|30),\d+,\d+ bytes"),
+        (zboot(lzma.compress(header() + bytes(40 * MIB), preset=0), b"xzkern"), r"to more than 29,\d+,\d+ bytes"),
         (
             zboot(gzip.compress(IMAGE), b"zstd"),
             r"is an EFI zboot image compressed with zstd, which armprobe does not unpack",

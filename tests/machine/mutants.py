@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files as somebody hostile would make them, and what it costs to read each.
+
+    python -m tests.machine.mutants FORMAT COUNT SEED FOLDER
+
+reads that many mutants of a format in a process of its own and prints what came of them, as JSON. A file may be
+refused, in one sentence, or accepted. Reading it may not raise anything else, take more than 2 s of CPU time for each
+MB (2 s for less than that), or have the process grow by more than 4 times the file and 64 MiB. The mutant that is being
+read is in FOLDER/mutant, where it stays if the process dies.
+"""
+
+import ctypes
+import gc
+import gzip
+import json
+import lzma
+import resource
+import struct
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from armprobe import machine
+from armprobe.commands.deciding import _decode_file
+from armprobe.commands.errors import CommandError
+from armprobe.commands.instructions import read_code
+from armprobe.machine import MachineError
+from armprobe.machine.btf import Btf
+from armprobe.machine.loaders import DEMO, read_guest
+from armprobe.machine.modules import _Layout
+from armprobe.machine.snapshot_file import MAGIC, VERSION
+
+from .hostile import CRAFTED
+from .kernel_image import LAYOUTS, ROWS, write_image
+
+MIB = 1 << 20
+SECONDS_A_MB = 2
+GROWTH, GROWTH_MORE = 4, 64 * MIB
+_LIMIT = 4 << 30  # bytes of address space: a mutant that takes this much ends in MemoryError, not in a dead computer
+
+_LIBC = ctypes.CDLL(None)
+_NUMBERS = [0, 1, 2, 7, 8, 24, 0x7F, 0xFF, 0x100, 0xFFFF, 0x1_0000, 0x7FFF_FFFF, 0xFFFF_FFFF, 1 << 32, 1 << 40, 1 << 62]
+_NUMBERS += [(1 << 63) - 1, 1 << 63, (1 << 64) - 1, 0x4000_0000, 0x4010_0000, 0xFFFF_8000_0000_0000]
+
+
+class Seed(NamedTuple):
+    """A good file, and where in it the numbers are that say what else there is: (offset, size) of their tables."""
+
+    data: bytes
+    tables: tuple[tuple[int, int], ...]
+
+
+def mutated(random: Random, seed: Seed) -> bytes:
+    """The file after one to six changes, most of them to numbers in its tables."""
+    data = bytearray(seed.data)
+    for _ in range(random.randint(1, 6)):
+        at, size = random.choice(seed.tables) if random.random() < 0.8 else (0, len(data))
+        place = at + random.randrange(max(size, 1))
+        width = random.choice((1, 2, 4, 8))
+        number = random.choice((*_NUMBERS, len(data), random.randrange(len(data) + 1), random.getrandbits(64)))
+        match random.randrange(12):
+            case 0:
+                del data[place : place + random.randrange(200)]
+            case 1:
+                data[place:place] = data[at : at + random.randrange(1, 5000)] * random.randrange(1, 50)
+            case 2:
+                other = random.randrange(len(data) + 1)
+                count = random.randrange(200)
+                data[place : place + count] = data[other : other + count]
+            case 3 if random.random() < 0.3:
+                del data[place:]
+            case 4 if random.random() < 0.1:
+                data += random.choice((bytes(MIB), data[:MIB], random.randbytes(MIB)))
+            case _:
+                place -= place % width  # as most are aligned
+                data[place : place + width] = (number & (1 << 8 * width) - 1).to_bytes(width, "little")
+        if not data:
+            return b""
+    return bytes(data)
+
+
+# Formats: the good files, and what reads one
+
+
+def _elf_seeds() -> list[Seed]:
+    data = DEMO.read_bytes()
+    (phoff, shoff), (phnum, _, shnum) = struct.unpack_from("<QQ", data, 32), struct.unpack_from("<HHH", data, 56)
+    tables = [(0, 64), (phoff, 56 * phnum), (shoff, 64 * shnum)]
+    for number in range(shnum):
+        at, size = struct.unpack_from("<QQ", data, shoff + 64 * number + 24)
+        if struct.unpack_from("<I", data, shoff + 64 * number + 4)[0] == 2:  # SHT_SYMTAB
+            tables.append((at, size))
+    relocatable = data[:16] + struct.pack("<H", 1) + data[18:]
+    return [Seed(data, tuple(tables)), Seed(relocatable, tuple(tables))]
+
+
+def _image_seeds() -> list[Seed]:
+    seeds = []
+    for layout in LAYOUTS:
+        data = write_image(ROWS[:700], layout)
+        tokens = data.rindex(b"0\x001\x002\x003\x00") - 500
+        seeds.append(Seed(data, ((0, 64), (4096, tokens - 4096), (tokens, 3000), (tokens - 100, 100))))
+    return seeds
+
+
+def _packed_seeds() -> list[Seed]:
+    image = write_image(ROWS[:300], "6.1")
+    packed = [gzip.compress(image)]
+    for name, payload in ((b"gzip", gzip.compress(image)), (b"xzkern", lzma.compress(image, preset=0))):
+        head = struct.pack("<HH4sIIQ32s8x", 0x5A4D, 0, b"zimg", 0x400, len(payload), 0, name)
+        packed.append(head.ljust(0x400, b"\0") + payload)
+    return [Seed(data, ((0, 64), (len(data) - 16, 16))) for data in packed]
+
+
+def _btf_seeds() -> list[Seed]:
+    """The structs that modules are read by, the parts of one within nameless structs."""
+    strings, offsets = bytearray(b"\0"), {"": 0}
+
+    def name(text: str) -> int:
+        if text not in offsets:
+            offsets[text] = len(strings)
+            strings.extend(text.encode() + b"\0")
+        return offsets[text]
+
+    def structure(called: str, members: list[tuple[str, int]]) -> bytes:
+        rows = [struct.pack("<3I", name(member), kind, 64 * number) for number, (member, kind) in enumerate(members)]
+        return struct.pack("<3I", name(called), 4 << 24 | len(members), 8 * len(members)) + b"".join(rows)
+
+    types = struct.pack("<4I", name("int"), 1 << 24, 4, 32)  # 1
+    types += structure("", [("state", 1), ("list", 1)]) + structure("", [("", 2), ("name", 1)])  # 2, 3
+    types += structure("module", [("", 3), ("kallsyms", 1), ("mem", 1)])
+    types += structure("mod_kallsyms", [(member, 1) for member in ("symtab", "num_symtab", "strtab", "typetab")])
+    types += structure("module_memory", [("base", 1), ("size", 1)])
+    head = struct.pack("<HBB5I", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    return [Seed(head + types + bytes(strings), ((0, 24), (24, len(types))))]
+
+
+def _snapshot_seeds() -> list[Seed]:
+    path = Path("demo.snapshot")
+    guest = machine.load("demo", memory="4M")
+    guest.run(instructions=2_000_000)
+    guest.save(path)
+    data = path.read_bytes()
+    path.unlink()
+    (length,) = struct.unpack_from("<Q", data, len(MAGIC))
+    return [Seed(data, ((0, len(MAGIC) + 16), (len(MAGIC) + 16, length + 4), (len(MAGIC) + 20 + length, 5000)))]
+
+
+_ODD: list[Any] = [None, True, False, -1, 1.5, "", "x", "1", [], {}, [[]], [0], [0, 0], {"": 0}, "\ud800", 1 << 200]
+
+
+def mutated_snapshot(random: Random, seed: Seed) -> bytes:
+    """Most of the time with values of its header replaced, left out or added, and its checksum made right."""
+    if random.random() < 0.3:
+        return mutated(random, seed)
+    at = len(MAGIC) + 16
+    length, start = struct.unpack_from("<QQ", seed.data, len(MAGIC))
+    header = json.loads(seed.data[at : at + length])
+    symbols = seed.data[at + length + 4 : at + length + 4 + header["symbols"]["size"]]
+    for _ in range(random.randint(1, 4)):
+        value: Any = header
+        while True:
+            keys = list(value) if isinstance(value, dict) else range(len(value))
+            if not keys:
+                break
+            key = random.choice(keys)
+            if isinstance(value[key], dict | list) and value[key] and random.random() < 0.9:
+                value = value[key]
+                continue
+            match random.randrange(12):
+                case 0:
+                    del value[key]
+                case 1 if isinstance(value, dict):
+                    value[random.choice(("extra", "0", "x0", "base"))] = random.choice((*_ODD, *_NUMBERS))
+                case 2 if isinstance(value, list):
+                    value.insert(key, random.choice((*_ODD, *_NUMBERS)))
+                case 3 | 4:
+                    value[key] = random.choice(_ODD)
+                case 5:
+                    value[key] = random.choice((*_NUMBERS, random.getrandbits(64)))
+                case _ if type(value[key]) is int:
+                    value[key] ^= 1 << random.randrange(max(value[key].bit_length(), 1) + 1)
+            break
+    if random.random() < 0.9:
+        header["version"] = VERSION
+    text = json.dumps(header).encode()
+    whole = MAGIC + struct.pack("<QQ", len(text), start) + text + struct.pack("<I", zlib.crc32(text)) + symbols
+    return whole.ljust(start, b"\0")[:start] + seed.data[start:]
+
+
+def _load(path: Path) -> None:
+    read_guest(path)
+
+
+def _boot(path: Path) -> None:
+    """With it as the initial RAM disk too, which may be anything."""
+    read_guest(path, initrd=path)
+
+
+def _decode(path: Path) -> None:
+    said: list[str] = []
+    _decode_file(path.name, read_code(path), "v6.1", said.append)
+    assert sum(map(len, said)) < MIB
+
+
+def _types(path: Path) -> None:
+    _Layout(Btf(path.read_bytes()))
+
+
+def _resume(path: Path) -> None:
+    """And run it: what was accepted must not harm the engine."""
+    guest = machine.load(path)
+    guest.run(instructions=2000)
+    guest.reset()
+    guest.run(instructions=2000)
+
+
+Mutate = Callable[[Random, Seed], bytes]
+FORMATS: dict[str, tuple[Callable[[], list[Seed]], Mutate, Callable[[Path], None]]] = {
+    "elf": (_elf_seeds, mutated, _load),
+    "code": (_elf_seeds, mutated, _decode),
+    "image": (_image_seeds, mutated, _boot),
+    "packed": (_packed_seeds, mutated, _load),
+    "btf": (_btf_seeds, mutated, _types),
+    "snapshot": (_snapshot_seeds, mutated_snapshot, _resume),
+}
+READERS = {"elf": _load, "code": _decode, "image": _load, "btf": _types, "snapshot": _resume}
+
+
+# What reading one costs
+
+
+def _memory(what: str) -> int:
+    """VmRSS or VmHWM, the highest it was since `_forget_peak`, in bytes (proc(5))."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(what):
+            return int(line.split()[1]) << 10
+    raise LookupError(what)
+
+
+def cost(read: Callable[[Path], None], path: Path) -> tuple[str, float, float]:
+    """What became of reading the file, how many of its allowed seconds it took, and of its allowed bytes."""
+    gc.collect()
+    _LIBC.malloc_trim(0)  # memory that was freed before would be taken first, and not counted
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, start = _memory("VmRSS"), time.process_time()
+    try:
+        read(path)
+        outcome = "accepted"
+    except (MachineError, CommandError) as error:
+        outcome = "refused" if "\n" not in str(error) else f"more than one sentence: {error}"
+    except BaseException as error:
+        outcome = f"{type(error).__name__}: {error}"[:300]
+    took, grew, size = time.process_time() - start, _memory("VmHWM") - before, path.stat().st_size
+    return outcome, took / (SECONDS_A_MB * max(size / 1e6, 1)), grew / (GROWTH * size + GROWTH_MORE)
+
+
+def main(wanted: str, count: int, seed: int, folder: Path) -> dict[str, object]:
+    """Read `count` mutants of the format `wanted`, or all that are "crafted"; what came of them."""
+    resource.setrlimit(resource.RLIMIT_AS, (_LIMIT, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    path, outcomes = folder / "mutant", Counter[str]()
+    longest = largest = (0.0, "")
+    files = _crafted() if wanted == "crafted" else _mutants(wanted, count, seed)
+    for name, data, read in files:
+        path.write_bytes(data)
+        outcome, seconds, growth = cost(read, path)
+        good = outcome in ("accepted", "refused")
+        outcomes[outcome if good else f"{name}: {outcome}"] += 1
+        longest, largest = max(longest, (seconds, name)), max(largest, (growth, name))
+    path.unlink()
+    return {"outcomes": outcomes, "longest": longest, "largest": largest}
+
+
+def _mutants(wanted: str, count: int, seed: int) -> Any:
+    seeds, mutate, read = FORMATS[wanted]
+    files = seeds()
+    for file in files:  # a good one is accepted, and what is loaded on first use is there
+        Path("seed").write_bytes(file.data)
+        try:
+            read(Path("seed"))
+        except MachineError:
+            assert wanted == "elf"  # the one that is relocatable
+    for number in range(count):
+        random = Random(f"{wanted} {seed} {number}")
+        yield f"{seed} {number}", mutate(random, random.choice(files)), read
+
+
+def _crafted() -> Any:
+    machine.load("demo", memory="16M").run(instructions=1000)
+    for name, (kind, make) in CRAFTED.items():
+        yield name, make(), READERS[kind]
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))))
