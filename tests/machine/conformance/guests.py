@@ -28,6 +28,8 @@ QEMU_BOARD = "-M virt,gic-version=2 -cpu cortex-a57 -m 256M -display none -seria
 
 _CASE = re.compile(r"^ *//! (.*?) \| (.*)\n(?: *//\? (.*)\n)? *(?:gic_)?case (\w+)$", re.MULTILINE)
 
+_IRP = re.compile(r"^ *\.irp (\w+), (.*)\n((?:.*\n)*?) *\.endr\n", re.MULTILINE)
+
 Report = dict[str, dict[str, int]]
 """Case -> key -> value."""
 
@@ -46,7 +48,7 @@ class Case:
 @cache
 def cases(guest: str) -> tuple[Case, ...]:
     """The cases of a guest, in order."""
-    source = (HERE / f"{guest}.S").read_text()
+    source = _IRP.sub(_repeated, (HERE / f"{guest}.S").read_text())
     with elf(guest).open("rb") as file:
         table = ELFFile(file).get_section_by_name(".symtab")
         assert isinstance(table, SymbolTableSection)
@@ -61,6 +63,12 @@ def cases(guest: str) -> tuple[Case, ...]:
         found.append(Case(name, expected, text, why, differs))
     assert [case.name for case in found] == re.findall(r"^ *(?:gic_)?case (\w+)$", source, re.MULTILINE)
     return tuple(found)
+
+
+def _repeated(irp: re.Match[str]) -> str:
+    """What the assembler makes of .irp."""
+    name, values, body = irp.groups()
+    return "".join(body.replace(f"\\{name}\\()", value).replace(f"\\{name}", value) for value in values.split(", "))
 
 
 def elf(guest: str) -> Path:
