@@ -31,6 +31,7 @@ UART_SIZE: Final = 0x1000
 
 UART_INTID: Final = 33
 VIRTUAL_TIMER_INTID: Final = 27
+PMU_INTID: Final = 23
 PHYSICAL_TIMER_INTID: Final = 30
 """Of the non-secure physical timer, which is EL1's."""
 

@@ -2,7 +2,7 @@
 """The generic timer's system registers: the guest's accesses go to our timers and the machine's clock.
 
 User space is kept from the registers (CNTKCTL_EL1), and where the guest allows it the access, what it traps is done
-here.
+by `RegisterAccess.trapped`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Final
 from .clock import Clock
 from .cpu import Cpu
 from .devices.timer import FREQUENCY, GenericTimer
-from .frame import Frame
 from .sysregs import SYSTEM_REGISTERS, Encoding
 
 _CNTFRQ: Final = (0, 0)  # (CRm, op2), with op0 3, op1 3, CRn 14
@@ -34,22 +33,10 @@ class CounterAccess:
         self._cpu, self._clock, self._timers = cpu, clock, timers
         self.control = 0  # CNTKCTL_EL1 as the guest has it; the CPU's own lets EL0 do nothing
 
-    def trapped(self, frame: Frame, syndrome: int) -> bool:
-        """An access to a system register that trapped (ESR_EL1, ISS of class 0x18): done here, if EL0 may make it."""
-        op0, op2, op1, crn = syndrome >> 20 & 3, syndrome >> 17 & 7, syndrome >> 14 & 7, syndrome >> 10 & 15
-        rt, crm, reads = syndrome >> 5 & 31, syndrome >> 1 & 15, syndrome & 1
-        if frame.el != 0 or (op0, op1, crn) != (3, 3, 14) or not self.control & _allowed_by(crm, op2):
-            return False
-        if reads:
-            value = self._read(crm, op2)
-            if value is None:
-                return False
-            if rt != 31:
-                frame.x[rt] = value
-        elif not self._write_timer(crm, op2, 0 if rt == 31 else frame.x[rt]):
-            return False
-        frame.pc += 4
-        return True
+    def allows_el0(self, register: Encoding, writes: bool) -> bool:
+        """Whether CNTKCTL_EL1 lets EL0 make an access."""
+        op0, op1, crn, crm, op2 = register
+        return (op0, op1, crn) == (3, 3, 14) and crm < 8 and bool(self.control & _allowed_by(crm, op2))
 
     def read(self, register: Encoding) -> int | None:
         """A register of the timer's; None for others."""

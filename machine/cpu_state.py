@@ -28,21 +28,12 @@ _NAMED: Final = (
     "cntfrq_el0", "csselr_el1", "mdscr_el1", "oslsr_el1",
 )  # fmt: skip
 
-# What else there is for a guest to change (Arm ARM, D19.3 and D19.4). PMCCNTR_EL0 follows the host's clock.
+# What else there is for a guest to change (Arm ARM, D19.3). The performance monitors are the machine's own.
 _OTHERS: Final = {
     **{f"dbgbvr{number}_el1": Encoding(2, 0, 0, number, 4) for number in range(6)},
     **{f"dbgbcr{number}_el1": Encoding(2, 0, 0, number, 5) for number in range(6)},
     **{f"dbgwvr{number}_el1": Encoding(2, 0, 0, number, 6) for number in range(4)},
     **{f"dbgwcr{number}_el1": Encoding(2, 0, 0, number, 7) for number in range(4)},
-    "pmintenset_el1": Encoding(3, 0, 9, 14, 1),
-    "pmcr_el0": Encoding(3, 3, 9, 12, 0),
-    "pmcntenset_el0": Encoding(3, 3, 9, 12, 1),
-    "pmovsclr_el0": Encoding(3, 3, 9, 12, 3),
-    "pmselr_el0": Encoding(3, 3, 9, 12, 5),
-    "pmuserenr_el0": Encoding(3, 3, 9, 14, 0),
-    "pmccfiltr_el0": Encoding(3, 3, 14, 15, 7),
-    **{f"pmevcntr{number}_el0": Encoding(3, 3, 14, 8, number) for number in range(4)},
-    **{f"pmevtyper{number}_el0": Encoding(3, 3, 14, 12, number) for number in range(4)},
 }
 _MAX_ONLY: Final = {  # of the CPU "max": keys of pointer authentication, and the length of SVE vectors
     **{
@@ -67,7 +58,7 @@ def _system_registers(model: str) -> dict[str, Encoding]:
 def widths(model: str) -> dict[str, int]:
     """The bits of each register of the CPU `model` that `read` gives and `write` takes."""
     wide = dict.fromkeys((*_GENERAL, *_BANKED, *_EXCLUSIVE, *_system_registers(model)), 64)
-    return wide | dict.fromkeys(_VECTORS, 128) | {"pstate": 32, "fpsr": 32, "fpcr": 32, "pmselr_el0": 5}
+    return wide | dict.fromkeys(_VECTORS, 128) | {"pstate": 32, "fpsr": 32, "fpcr": 32}
 
 
 def read(cpu: Cpu) -> dict[str, int]:

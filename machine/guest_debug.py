@@ -35,12 +35,15 @@ class GuestDebug:
         self.locked = True  # the OS lock, set by a cold reset (OSLSR_EL1.OSLK)
         self.mdscr = 0  # MDSCR_EL1 as the guest has it while that is locked; the CPU's own has SS and MDE clear then
         self.stepping = False  # EL1 has been stepped: what clears PSTATE.D is stopped at from then on
-        self._stopped_at: set[int] = set()
         self._changed = False
         machine.on_restore.append(self._restored)
         machine.dispatcher.claim_step(self._masked)
 
     # As Registers of RegisterAccess.
+
+    def allows_el0(self, register: Encoding, writes: bool) -> bool:
+        """EL0 has none of them."""
+        return False
 
     def read(self, register: Encoding) -> int | None:
         """MDSCR_EL1 while it is locked; all others the CPU has."""
@@ -67,8 +70,7 @@ class GuestDebug:
     def _look_again(self) -> None:
         """Have `update` called before the next instruction."""
         self._changed = True
-        self._machine.dispatcher.end_slice = True
-        self._machine.cpu.limit(0)
+        self._machine.end_slice_here()
 
     def _restored(self) -> None:
         self._changed = True
@@ -90,16 +92,10 @@ class GuestDebug:
             self._watchpoints.update(mdscr)
             self.stepping = self.stepping or mdscr & _STEPS_EL1 == _STEPS_EL1
         if self.stepping:
-            for address in self._machine.register_access.unmasking - self._stopped_at:
-                self._stopped_at.add(address)
-                self._machine.intercept(address, _nothing)
+            self._machine.run_loop.end_slices_at(self._machine.register_access.unmasking)
             self._machine.cpu.refresh()
 
     def stepped_by_machine(self) -> None:
         """The machine itself has had EL1 stepped."""
         if not self.stepping:
             self._look_again()
-
-
-def _nothing(machine: Machine) -> None:
-    """What ends a slice in front of an instruction has nothing else to do."""

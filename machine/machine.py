@@ -19,7 +19,7 @@ from .conditional import ConditionalBreakpoints
 from .console import Console
 from .counter_access import CounterAccess
 from .cpu import DEFAULT_MODEL, Cpu
-from .devices import GenericTimer, Gic, GicCpuInterface, Pl011
+from .devices import GenericTimer, Gic, GicCpuInterface, Pl011, Pmu
 from .devices.gic import SPURIOUS
 from .dispatch import Claim, Dispatcher, FaultClaim, Resume
 from .errors import MachineError
@@ -100,8 +100,12 @@ class Machine:
         self.register_access = RegisterAccess(self.cpu, self.memory)
         self.register_access.serve(self.counter_access)
         self.register_access.serve(self.guest_debug)
-        self.psci = Psci(self.request_stop)
-        self.dispatcher.trapped_register = self.counter_access.trapped
+        self.pmu = Pmu(
+            lambda: self.clock.executed, lambda on: self.gic.set_line(board.PMU_INTID, on), self.end_slice_here
+        )
+        self.register_access.serve(self.pmu)
+        self.psci = Psci(self.request_stop, self.run_loop.wait)
+        self.dispatcher.trapped_register = self.register_access.trapped
         self.claim_hvc(0, self.psci.call)
         self.semihosting = Semihosting(self) if self.kind == "elf" else None  # Linux has no use for it
 
@@ -203,6 +207,11 @@ class Machine:
     def look_up(self) -> None:
         """Have a run look up soon, for what is to be done between slices. May be called from any thread."""
         self.dispatcher.end_slice = True
+
+    def end_slice_here(self) -> None:
+        """Have a run look up before the next instruction. For hooks of instructions."""
+        self.dispatcher.end_slice = True
+        self.cpu.limit(0)
 
     def forget_interrupt(self) -> None:
         """Take back an `interrupt` that came too late for the run it was meant for."""

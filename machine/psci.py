@@ -1,39 +1,83 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Power State Coordination Interface by HVC #0 (Arm DEN 0022): enough for one CPU."""
+"""Power State Coordination Interface 1.0 by HVC #0 (Arm DEN 0022), for one CPU."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import Final
 
 from .frame import Frame
 from .stop import Stop, StopReason
 
-_VERSION, _MIGRATE_INFO_TYPE, _FEATURES = 0x8400_0000, 0x8400_0006, 0x8400_000A
-_NOT_SUPPORTED: Final = (1 << 64) - 1
-_STOPS: Final = {0x8400_0008: StopReason.POWER_OFF, 0x8400_0009: StopReason.RESET}
+_SMC64: Final = 1 << 30  # of a function's number: its arguments are 64-bit (Arm DEN 0028)
+_POWERDOWN: Final = 1 << 16  # of CPU_SUSPEND's power_state, in the original format (5.4.2)
+_STATE_BITS: Final = 0x0301_FFFF
+
+
+class Function(enum.IntEnum):
+    """What PSCI 1.0 demands (table 6), by SMC32 numbers, and MIGRATE_INFO_TYPE."""
+
+    VERSION = 0x8400_0000
+    CPU_SUSPEND = 0x8400_0001
+    CPU_OFF = 0x8400_0002
+    CPU_ON = 0x8400_0003
+    AFFINITY_INFO = 0x8400_0004
+    MIGRATE_INFO_TYPE = 0x8400_0006
+    SYSTEM_OFF = 0x8400_0008
+    SYSTEM_RESET = 0x8400_0009
+    FEATURES = 0x8400_000A
+
+
+_HAVE_SMC64: Final = {Function.CPU_SUSPEND, Function.CPU_ON, Function.AFFINITY_INFO}
+_NUMBERS: Final = {*Function, *(function | _SMC64 for function in _HAVE_SMC64)}
+_SUCCESS, _NOT_SUPPORTED, _INVALID_PARAMETERS, _ALREADY_ON = 0, -1, -2, -4
+_VERSION_1_0: Final = 1 << 16
+_ON: Final = 0
+_NO_MIGRATION: Final = 2
+_ENDS: Final = {
+    Function.CPU_OFF: StopReason.POWER_OFF,  # of the only CPU: nothing can turn it on again
+    Function.SYSTEM_OFF: StopReason.POWER_OFF,
+    Function.SYSTEM_RESET: StopReason.RESET,
+}
 
 
 class Psci:
-    """Answers PSCI calls; power-off and reset stop the machine."""
+    """Answers PSCI calls. Power-off and reset stop the machine; `wait` has the CPU wait for an interrupt."""
 
-    def __init__(self, request_stop: Callable[[Stop], None]) -> None:
-        self._request_stop = request_stop
+    def __init__(self, request_stop: Callable[[Stop], None], wait: Callable[[], None]) -> None:
+        self._request_stop, self._wait = request_stop, wait
 
     def call(self, frame: Frame) -> bool:
         """Handle an HVC #0 of EL1: the function is in w0, the answer goes to x0."""
-        function = frame.x[0] & 0xFFFF_FFFF
-        if function in _STOPS:
-            self._request_stop(Stop(_STOPS[function], frame.pc))
-            return True
-        match function:
-            case 0x8400_0000:
-                frame.x[0] = 0x10000  # version 1.0
-            case 0x8400_0006:
-                frame.x[0] = 2  # MIGRATE_INFO_TYPE: no migration needed
-            case 0x8400_000A:
-                known = {_VERSION, _MIGRATE_INFO_TYPE, _FEATURES, *_STOPS}
-                frame.x[0] = 0 if frame.x[1] & 0xFFFF_FFFF in known else _NOT_SUPPORTED
-            case _:
-                frame.x[0] = _NOT_SUPPORTED
+        number = frame.x[0] & 0xFFFF_FFFF
+        if number not in _NUMBERS:
+            answer = _NOT_SUPPORTED
+        else:
+            wide = bool(number & _SMC64)
+            function = Function(number & ~_SMC64)
+            if function in _ENDS:
+                self._request_stop(Stop(_ENDS[function], frame.pc))
+                return True
+            argument = frame.x[1] & ((1 << 64) - 1 if wide else 0xFFFF_FFFF)
+            answer = self._answer(function, argument)
+        frame.x[0] = answer & (1 << 64) - 1
         return True
+
+    def _answer(self, function: Function, argument: int) -> int:
+        match function:
+            case Function.VERSION:
+                return _VERSION_1_0
+            case Function.FEATURES:
+                return _SUCCESS if argument in _NUMBERS else _NOT_SUPPORTED
+            case Function.MIGRATE_INFO_TYPE:
+                return _NO_MIGRATION
+            case Function.CPU_ON:  # this CPU's MPIDR affinity is 0
+                return _INVALID_PARAMETERS if argument else _ALREADY_ON
+            case Function.AFFINITY_INFO:
+                return _INVALID_PARAMETERS if argument else _ON
+            case Function.CPU_SUSPEND if argument & ~_STATE_BITS or argument & _POWERDOWN:
+                return _INVALID_PARAMETERS  # a state that there is not: the board has standby only
+            case Function.CPU_SUSPEND:
+                self._wait()
+        return _SUCCESS

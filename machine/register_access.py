@@ -20,6 +20,7 @@ from unicorn import arm64_const as reg
 
 from .cpu import Cpu
 from .errors import MachineError
+from .exceptions import PSTATE_SS
 from .frame import Frame
 from .memory import Memory
 from .mmu import PAGE
@@ -29,10 +30,11 @@ from .sysregs import Encoding
 _REGISTERS: Final = (
     (0xFFDF_F000, 0xD51B_E000),  # CNT*_EL0
     (0xFFDF_FFE0, 0xD518_E100),  # CNTKCTL_EL1
+    (0xFFDF_F000, 0xD51B_9000),  # PM*_EL0; PMEVCNTR<n>_EL0 and PMEVTYPER<n>_EL0 are where CNT*_EL0 are
+    (0xFFDF_FF00, 0xD518_9E00),  # PMINTENSET_EL1, PMINTENCLR_EL1
     (0xFFDF_E000, 0xD510_0000),  # the debug registers at op1 0, CRn 0 and 1
 )
-_UNMASKS_D: Final = 0xFFFF_F8FF, 0xD503_48FF  # MSR DAIFClr with bit 3
-_HIGH_HALVES: Final = (b"\x3b\xd5", b"\x1b\xd5", b"\x38\xd5", b"\x18\xd5", b"\x30\xd5", b"\x10\xd5", b"\x03\xd5")
+_HIGH_HALVES: Final = tuple(half.to_bytes(2, "little") for half in (0xD53B, 0xD51B, 0xD538, 0xD518, 0xD530, 0xD510))
 
 
 class Access(enum.IntEnum):
@@ -41,45 +43,62 @@ class Access(enum.IntEnum):
     READ = 0
     WRITE = 1
     UNMASK_DEBUG = 2  # MSR DAIFClr, #8, alone or with others
+    RETURN = 3  # ERET
 
 
 Site = tuple[int, int]  # virtual address, Access
+
+
+_WORDS: Final = {
+    (0xD69F_03E0).to_bytes(4, "little"): Access.RETURN,
+    **{(0xD503_40FF | mask << 8).to_bytes(4, "little"): Access.UNMASK_DEBUG for mask in range(8, 16)},
+}
 
 
 def find_sites(code: bytes | memoryview, address: int) -> Iterator[Site]:
     """Each of those accesses in `code`, whose first byte is at `address`."""
     data = bytes(code)
     for high in _HIGH_HALVES:
-        at = data.find(high)
-        while at >= 0:
-            start = at - 2
-            if start >= 0 and not start % 4:
-                word = int.from_bytes(data[start : start + 4], "little")
-                if any(word & mask == value for mask, value in _REGISTERS):
-                    yield address + start, Access.READ if word & 1 << 21 else Access.WRITE
-                elif word & _UNMASKS_D[0] == _UNMASKS_D[1]:
-                    yield address + start, Access.UNMASK_DEBUG
-            at = data.find(high, at + 2)
+        for at in _places(data, high, 2):
+            word = int.from_bytes(data[at : at + 4], "little")
+            if any(word & mask == value for mask, value in _REGISTERS):
+                yield address + at, Access.READ if word & 1 << 21 else Access.WRITE
+    for word_bytes, access in _WORDS.items():
+        for at in _places(data, word_bytes, 0):
+            yield address + at, access
+
+
+def _places(data: bytes, pattern: bytes, offset: int) -> Iterator[int]:
+    """Where there are instructions with `pattern` at `offset` in them."""
+    at = data.find(pattern)
+    while at >= 0:
+        if at >= offset and (at - offset) % 4 == 0:
+            yield at - offset
+        at = data.find(pattern, at + 1)
 
 
 class Registers(Protocol):
     """Who has some of the registers. What one returns None or False for is the next one's, and the CPU's at last."""
 
+    def allows_el0(self, register: Encoding, writes: bool) -> bool:
+        """Whether an access by EL0, which the CPU has trapped, is to be done."""
+
     def read(self, register: Encoding) -> int | None:
-        """The value that an MRS at EL1 reads."""
+        """The value that an MRS reads."""
 
     def write(self, register: Encoding, value: int) -> bool:
-        """An MSR at EL1; whether it is done."""
+        """An MSR; whether it is done."""
 
 
 class RegisterAccess:
-    """Hooks on accesses. `sites` is what is hooked; `unmasking` the addresses of Access.UNMASK_DEBUG."""
+    """Hooks on accesses. `sites` are those found; `unmasking` and `returns` the addresses of the last two kinds."""
 
     def __init__(self, cpu: Cpu, memory: Memory) -> None:
         self._cpu, self._memory = cpu, memory
         self._served: list[Registers] = []
         self.sites: set[Site] = set()
         self.unmasking: set[int] = set()
+        self.returns: set[int] = set()
         self._begun = False
         self._found: list[Site] = []  # in the block that is about to be executed
 
@@ -94,6 +113,8 @@ class RegisterAccess:
                 self.sites.add((address, access))
                 if access == Access.UNMASK_DEBUG:
                     self.unmasking.add(address)
+                elif access == Access.RETURN:
+                    self.returns.add(address)
                 else:
                     self._hook(access == Access.WRITE, address)
 
@@ -127,6 +148,30 @@ class RegisterAccess:
         instruction = reg.UC_ARM64_INS_MSR if writes else reg.UC_ARM64_INS_MRS
         callback = self._on_write if writes else self._on_read
         self._cpu.engine.hook_add(unicorn.UC_HOOK_INSN, callback, None, address, address, instruction)
+
+    def trapped(self, frame: Frame, syndrome: int) -> bool:
+        """An access that trapped (ESR_EL1, ISS of class 0x18): done here, if EL0 has made it and may."""
+        register = Encoding(
+            syndrome >> 20 & 3, syndrome >> 14 & 7, syndrome >> 10 & 15, syndrome >> 1 & 15, syndrome >> 17 & 7
+        )
+        rt, writes = syndrome >> 5 & 31, not syndrome & 1
+        if frame.el != 0:
+            return False
+        for served in self._served:
+            if served.allows_el0(register, writes):
+                if writes:
+                    if not served.write(register, 0 if rt == 31 else frame.x[rt]):
+                        return False
+                else:
+                    value = served.read(register)
+                    if value is None:
+                        return False
+                    if rt != 31:
+                        frame.x[rt] = value
+                frame.pc += 4
+                frame.pstate &= ~PSTATE_SS  # it has been stepped, if it was to be
+                return True
+        return False
 
     def _on_read(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
         """1 if the instruction has been done here. What EL0 does is the CPU's to allow or to trap."""

@@ -51,6 +51,7 @@ class RunLoop:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._intercepts: dict[int, list[Callable[[Machine], None]]] = {}
+        self._ends: set[int] = set()
         self._unmasking = Unmasking(machine.bus, machine.memory)
         self._depth = 0
         self._began = 0  # the count of instructions at which the run under way began
@@ -70,6 +71,17 @@ class RunLoop:
         """See `Machine.intercept`."""
         self._intercepts.setdefault(address, []).append(function)
         self._machine.breakpoints.add(address)
+
+    def wait(self) -> None:
+        """The CPU waits for an interrupt, as by WFI. For hooks."""
+        self.waiting = True
+        self._machine.dispatcher.end_slice = True
+
+    def end_slices_at(self, addresses: set[int]) -> None:
+        """Look up before and after the instructions at these addresses, from now on."""
+        for address in addresses - self._ends:
+            self._ends.add(address)
+            self.intercept(address, _nothing)
 
     def unintercept(self, address: int, function: Callable[[Machine], None]) -> None:
         """See `Machine.unintercept`."""
@@ -179,6 +191,8 @@ class RunLoop:
                         return stop
                     continue
             frame.load()
+            if machine.pmu.following:
+                machine.pmu.follow(frame.el)
             if pending and interrupts and not frame.daif & _MASKS[signal]:
                 self._unmasking.start()
                 dispatcher.take_interrupt(frame, fiq=signal is Signal.FIQ)
@@ -230,6 +244,9 @@ class RunLoop:
         for timer in machine.timers.values():
             timer.update()
         machine.guest_debug.update()
+        if machine.pmu.following:
+            self.end_slices_at(machine.register_access.returns)
+            dispatcher.end_slice = True
         return None
 
     def interrupt(self) -> None:
@@ -273,6 +290,8 @@ class RunLoop:
             return 1
         clock = self._machine.clock
         lengths = [deadline - clock.now for deadline in self._deadlines()]
+        if (overflow := self._machine.pmu.until_overflow()) is not None:
+            lengths.append(overflow)
         return min([SLICE, *lengths] if end is None else [SLICE, end - clock.executed, *lengths])
 
     def _deadlines(self) -> list[int]:
@@ -359,7 +378,7 @@ class RunLoop:
         else:
             frame.pc += 4
             frame.pstate &= ~PSTATE_SS  # the WFI has been stepped
-            self.waiting = True
+            self.wait()
         dispatcher.end_slice = True
         return True
 
@@ -404,3 +423,7 @@ class RunLoop:
         machine.deliver(frame, syndrome, address)
         machine.dispatcher.delivered = True
         machine.dispatcher.commit()
+
+
+def _nothing(machine: Machine) -> None:
+    """What only ends a slice has nothing else to do."""

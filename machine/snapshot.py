@@ -56,6 +56,7 @@ def _parts(machine: Machine) -> dict[str, Part]:
         "uart": machine.uart,
         "counter_access": machine.counter_access,
         "guest_debug": machine.guest_debug,
+        "pmu": machine.pmu,
         "run_loop": machine.run_loop,
         "calls": machine.calls,
         "software_step": machine.software_step,

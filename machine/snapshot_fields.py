@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from .board import SCRATCH_SIZE
 from .devices.gic import LINES
+from .devices.pmu import COUNTERS
 from .register_access import Access
 
 Check = Callable[[Any], bool]
@@ -104,6 +105,17 @@ PARTS: Final[dict[str, dict[str, Check]]] = {
     },
     "counter_access": {"control": integer(U64)},
     "guest_debug": {"locked": boolean, "mdscr": integer(U64)},
+    "pmu": {
+        **dict.fromkeys(("control", "enabled", "overflow", "interrupts"), integer(U32)),
+        "select": integer(32),
+        "user": integer(16),
+        "types": several(integer(U32), COUNTERS + 1, COUNTERS + 1),
+        "counters": several(integer(U64), COUNTERS + 1, COUNTERS + 1),
+        "fraction": integer(64),
+        "base": integer(U63),
+        "level": integer(2),
+        "following": boolean,
+    },
     "run_loop": {"waiting": boolean, "met": several(integer(U64), 2)},
     "calls": {"return_address": optional(integer(U64))},
     "software_step": {"eret": optional(integer(U64)), "before": integer(U64)},

@@ -4,6 +4,7 @@
 from .gic import Gic
 from .gic_cpu import GicCpuInterface
 from .pl011 import Pl011
+from .pmu import Pmu
 from .timer import GenericTimer
 
-__all__ = ["GenericTimer", "Gic", "GicCpuInterface", "Pl011"]
+__all__ = ["GenericTimer", "Gic", "GicCpuInterface", "Pl011", "Pmu"]
