@@ -139,11 +139,11 @@ def agent_code(place: str, expression: str, at_return: bool) -> list[tuple[str, 
     """
     there = json.loads(ask("qArmprobe.place", place) or "null")
     if there is None:  # gdb's complaint is as good as any
-        return only_code(gdb.execute(f"maint agent-eval -at '{place}', {expression}", to_string=True))
+        return only_code(listed(f"'{place}', {expression}"))
     end = there["start"] + max(there["size"], MOST_PATCHED)
     described = function_in(there["start"], end)
     if described is None:  # nor are there variables
-        return only_code(gdb.execute(f"maint agent-eval -at '{there['name']}', {expression}", to_string=True))
+        return only_code(listed(f"'{there['name']}', {expression}"))
     function, entry = described
     if there["address"] not in (there["start"], entry):
         raise gdb.error(f"it does so for the entry of a function, which {place} is not")
@@ -151,14 +151,19 @@ def agent_code(place: str, expression: str, at_return: bool) -> list[tuple[str, 
         refuse_variables(expression, gdb.block_for_pc(entry))
     elif not only_nops(there["address"], entry):
         raise gdb.error(f"it knows where variables are at {entry:#x}; {place} is before that, and has other than NOPs")
-    where = f"'{function.symtab.filename}':{function.name}"
-    listing = gdb.execute(f"maint agent-eval -at {where}, {expression}", to_string=True)
+    listing = listed(f"'{function.symtab.filename}':{function.name}, {expression}")
     _, *parts = re.split(r"^Scope: 0x([0-9a-f]+)$", listing, flags=re.MULTILINE)
     scopes = {int(scope, 16): code for scope, code in zip(parts[::2], parts[1::2], strict=True)}
     if entry not in scopes:
         behind = ", ".join(f"{scope:#x}" for scope in scopes)
         raise gdb.error(f"it knows where variables are at {behind}, behind the prologue, and not at the entry")
     return only_code(scopes[entry])
+
+
+def listed(arguments: str) -> str:
+    """What gdb says to `maint agent-eval -at`; gdb 18 puts it in stream records of MI where it speaks that."""
+    said: str = gdb.execute(f"maint agent-eval -at {arguments}", to_string=True)
+    return re.sub(r'^~"(.*)\\n"$', r"\1", said, flags=re.MULTILINE)
 
 
 def only_code(listing: str) -> list[tuple[str, str]]:

@@ -24,8 +24,8 @@ long second(long n);
 
 __attribute__((noipa)) void fill(char *to, unsigned long count, int value)
 {{
-    while (count--)
-        *to++ = value;
+    for (unsigned long at = 0; at < count; at++) /* arguments are not changed, nor are they where others were */
+        to[at] = value;
 }}
 
 __attribute__((noipa)) long many(int a, int b, int c, int d, int e, int f, int g, int h, int i, int j)

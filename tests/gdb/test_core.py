@@ -70,7 +70,7 @@ def test_what_is_mapped(small: GdbSession) -> None:
     found = {
         int(start, 16): (int(end, 16), access, name)
         for start, end, access, name in re.findall(
-            r"^ +0x(\w+) +0x(\w+) +0x\w+ +0x0 +(\S+)p +\[(.*)\]$", small.execute("info proc mappings"), re.MULTILINE
+            r"^ *0x(\w+) +0x(\w+) +0x\w+ +0x0 +(\S+)p +\[(.*)\] *$", small.execute("info proc mappings"), re.MULTILINE
         )
     }
     with DEMO.open("rb") as file:
