@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Symbols of kernel modules among those of the kernel."""
 
+import struct
+
 import pytest
 
 from armprobe.machine import MachineError
+from armprobe.machine.btf import Btf
+from armprobe.machine.modules import _Layout
 from armprobe.machine.symbols import Symbol, Symbols
+
+from .mutants import _btf_seeds
 
 KERNEL = [
     Symbol("kfree", 0xFFFF_8000_082F_04D0, 0x234, "function"),
@@ -72,3 +78,14 @@ def test_unknown_module() -> None:
 
 def test_only_the_kernels_own_are_written() -> None:
     assert list(Symbols.from_bytes(guest().to_bytes())) == KERNEL
+
+
+def test_type_information_with_memories_of_no_size() -> None:
+    """A struct module has seven of them side by side (MOD_MEM_NUM_TYPES, include/linux/module.h)."""
+    data = _btf_seeds()[0].data
+    layout = _Layout(Btf(data))
+    assert [base - layout.memories[0][0] for base, _, _ in layout.memories] == [16 * number for number in range(7)]
+    two_members = 4 << 24 | 2
+    none = data.replace(struct.pack("<2I", two_members, 16), struct.pack("<2I", two_members, 0))
+    with pytest.raises(MachineError, match="has no size of a struct module_memory"):
+        _Layout(Btf(none))
