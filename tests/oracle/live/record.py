@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .journal import Event
+
 FOLDER: Final = Path(__file__).parent.parent / "records"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _SUFFIX: Final = ".json.xz"
 
 Row = tuple[str, int, str]
@@ -70,6 +72,7 @@ class Record:
         content = json.loads(lzma.decompress((FOLDER / f"{release}{_SUFFIX}").read_bytes()))
         assert content.pop("format") == FORMAT, "the record is of another format: make it again (make record)"
         memory = Memory(**content.pop("memory"))
+        memory.module_areas = [(start, end) for start, end in memory.module_areas]
         return cls(memory=memory, **content)
 
 
@@ -85,16 +88,32 @@ class Tape:
     def __init__(self, tests: dict[str, list[Any]]) -> None:
         self._tests = tests
         self._test, self._at = "", 0
+        self._journal: list[Event] = []
 
     def begin(self, test: str, anew: bool) -> None:
         """From now on it is about `test`, whose answers are forgotten if they are given `anew`."""
-        self._test, self._at = test, 0
+        self._test, self._at, self._journal = test, 0, []
         if anew:
             self._tests[test] = []
 
     def put(self, what: str, answer: Any) -> None:
         """Note an answer, which JSON can hold."""
         self._tests[self._test].append([what, answer])
+
+    def put_journal(self, events: list[Event]) -> list[Event]:
+        """Note a journal, by what is new since the test read it last; that part of it."""
+        kept = 0
+        while kept < min(len(events), len(self._journal)) and events[kept] == self._journal[kept]:
+            kept += 1
+        self.put("journal", [kept, events[kept:]])
+        self._journal = events
+        return events[kept:]
+
+    def get_journal(self) -> list[Event]:
+        """The next journal."""
+        kept, events = self.get("journal")
+        self._journal = [*self._journal[:kept], *events]
+        return self._journal
 
     def get(self, what: str) -> Any:
         """The next answer, which has to be one to that."""

@@ -17,7 +17,7 @@ from armprobe.probes.site import Site
 from armprobe.probes.stepping import BrkStepping
 from armprobe.probes.tables import Tables
 
-from ..references import DEFAULT, RECORDING  # noqa: TID252  # tests have no import name to go by
+from ..references import DEFAULT, EVERYTHING, RECORDING  # noqa: TID252  # tests have no import name to go by
 from .conftest import Opponent
 from .engine_probes import EngineProbes
 from .journal import HITS, Event, comparable, differences
@@ -27,7 +27,7 @@ from .subjects import Action, Scenario, Subject, disagreements, played
 V6_1: Final = ERAS["v6.1"]
 
 # One kernel is enough to see that the comparison can fail.
-_KERNELS: Final = ["recording"] if RECORDING else [DEFAULT]
+_KERNELS: Final = ["recording"] if RECORDING else [DEFAULT, "6.1.192"] if EVERYTHING else ["6.1.192"]
 pytestmark = pytest.mark.parametrize("reference", _KERNELS, indirect=True, scope="session")
 
 
