@@ -384,6 +384,7 @@ class Proxy:
         """gdb is about to read what the user types, and has nothing left to do."""
         self.update()
         self.watch_hook()
+        self.notice()
         self.refresh()
 
     def stopped(self) -> None:
@@ -412,6 +413,21 @@ class Proxy:
         _, *body = shown.rstrip("\n").splitlines()
         if not body or body[0].strip() != calling("look"):
             define_command("hook-stop", calling("look"), *body)
+
+    def notice(self) -> None:
+        """Find out whether somebody else has changed the guest, and if so show where it is now."""
+        thread = gdb.selected_thread()
+        if not self._ours or thread is None or thread.is_running():
+            return
+        try:
+            changed = ask("qArmprobe.changes")
+        except gdb.GdbError:  # the connection is gone
+            return
+        if changed:
+            self.forget()
+        if changed == "registers":
+            gdb.write("The guest was changed from outside; what was shown last may be out of date. It is now at\n")
+            gdb.execute("frame")
 
     def forget(self) -> None:
         """Have gdb drop what it has cached of the machine: it takes registers and stack to be as they were at the stop.

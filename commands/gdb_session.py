@@ -113,6 +113,8 @@ class GdbSession:
         self._complaints: list[str] = []
         self._last = "nothing"
         self._server: Server | None = None
+        self._target = None if isinstance(where, str) else where
+        self._seen = self._changes()
         self._process = subprocess.Popen(
             [path, "--nx", "--quiet", "--interpreter=mi3"],
             stdin=subprocess.PIPE,
@@ -203,6 +205,7 @@ class GdbSession:
             refusal, self._refusal = self._refusal, None
             raise GdbError("".join([*self._complaints, refusal]))
         assert self._stop
+        self._seen = self._changes()
         payload, self._stop = self._stop["payload"] or {}, None
         frame = payload.get("frame", {})
         return GdbStop(
@@ -216,6 +219,7 @@ class GdbSession:
 
     def evaluate(self, expression: str) -> str:
         """The value of an expression, in the text gdb shows it as."""
+        self._look()
         return str(self._command(f"-data-evaluate-expression {_quoted(expression)}")["value"])
 
     def register(self, name: str) -> int:
@@ -228,6 +232,7 @@ class GdbSession:
 
     def read_memory(self, address: int, length: int) -> bytes:
         """`length` bytes of memory. Raises `GdbError` unless all of them can be read."""
+        self._look()
         blocks = self._command(f"-data-read-memory-bytes {address:#x} {length}")["memory"]
         data = b"".join(bytes.fromhex(block["contents"]) for block in blocks)
         if len(data) != length:
@@ -252,6 +257,16 @@ class GdbSession:
             self._server.close()
             self._server = None
 
+    def _look(self) -> None:
+        """Have gdb forget what it keeps of the machine, if somebody else has changed that since gdb's last command."""
+        if not self._running and self._changes() != self._seen:
+            for cache in ("register-cache", "dcache"):
+                self._command(f'-interpreter-exec console "maintenance flush {cache}"')
+
+    def _changes(self) -> object:
+        """How often the target was changed, where it is one of this process that counts."""
+        return getattr(self._target, "changes", None)
+
     def _explained(self, message: str) -> str:
         """gdb's message, with what it only says on its console put in where the message itself says nothing."""
         if message == _PYTHON_FAILED:
@@ -260,7 +275,8 @@ class GdbSession:
         return _MONITOR_FAILED.sub(lambda _: said, message) if said else message
 
     def _begin(self) -> None:
-        """Forget what belongs to earlier commands."""
+        """Forget what belongs to earlier commands, and what is not so any more."""
+        self._look()
         self._said.clear()
         self._complaints.clear()
         if not self._running:
@@ -277,6 +293,7 @@ class GdbSession:
         answer = self._read(
             lambda r: r["type"] == "result" and r["token"] == token, f"the result of {command}", timeout
         )
+        self._seen = self._changes()
         results: Record = answer["payload"] or {}
         if answer["message"] == "error":
             raise GdbError(results.get("msg", "gdb gave no reason"))

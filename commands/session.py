@@ -28,7 +28,7 @@ from armprobe.machine.symbol_file import SymbolFile
 from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Kprobes, Probe, ProbeError
 from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
-from armprobe.stub import BreakKind, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
+from armprobe.stub import BreakKind, Changes, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
 
 from .authority import Asker, acting_for, asker
 from .console_text import ConsoleLines, ConsoleText
@@ -305,6 +305,11 @@ class Session:
             return values
 
         return self._call(read)
+
+    @property
+    def changes(self) -> Changes:
+        """How often the guest's state was changed, for a debugger to compare with what it has seen."""
+        return Changes(self.machine.cpu.changes, self.machine.bus.changes)
 
     def write_register(self, name: str, value: int) -> None:
         """One register by GDB's name."""

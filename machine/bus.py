@@ -69,6 +69,7 @@ class Bus:
         self._cpu = cpu
         self.rams: list[Ram] = []
         self.windows: list[Window] = []
+        self.changes = 0  # how often it was written to from outside
         self.after_access: Callable[[], None] = lambda: None  # called after each access of the guest to a device
 
     def add_ram(self, name: str, base: int, pages: mmap.mmap) -> Ram:
@@ -134,6 +135,7 @@ class Bus:
 
     def write(self, address: int, data: bytes) -> None:
         """Write memory, or one device's registers. Raises MachineError where there is neither."""
+        self.changes += 1
         ram = self.ram_at(address)
         if ram is not None and address + len(data) <= ram.end:
             offset = address - ram.base

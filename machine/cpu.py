@@ -65,6 +65,7 @@ class Cpu:
         self.running = False
         self.held = False  # inside an exception hook, where the frame is ahead of the engine
         self.thread = 0  # that runs the machine, 0 for none
+        self.changes = 0  # how often it was run, or its registers were written from outside
         self.frame.load()
         self.frame.pstate = 0x3C0 | EL1H
         self.frame.store()

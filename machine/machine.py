@@ -224,6 +224,7 @@ class Machine:
         Raises MachineError for an unknown symbol, when the guest has ended for good, and in a handler.
         """
         self._refuse_in_handler()
+        self.cpu.changes += 1
         target = self.address(until) if until is not None else None
         with self._stopping_at(target):
             return self.run_loop.run(target, instructions, interrupts=True)
@@ -241,6 +242,7 @@ class Machine:
         """Execute `count` instructions, taking no interrupts. What a probe does out of line counts as the instruction
         it stands for. Raises MachineError as `run` does."""
         self._refuse_in_handler()
+        self.cpu.changes += 1
         with self.run_loop.held():
             stop = Stop(StopReason.INSTRUCTIONS, self.registers.pc)
             for _ in range(count):

@@ -36,6 +36,7 @@ class GeneralRegisters:
         if not 0 <= number <= 30:
             raise IndexError(f"there is no register x{number}")
         frame = self._cpu.load()
+        self._cpu.changes += 1
         frame.x[number] = value & _M64
         self._cpu.store()
 
@@ -94,6 +95,7 @@ class Registers:
         Raises MachineError for an unknown name, and where there is nothing to write: for an ID register, say.
         """
         cpu, key = self._cpu, name.lower()
+        cpu.changes += 1
         frame = cpu.frame
         if key in _GENERAL:
             cpu.load()

@@ -98,6 +98,7 @@ def restored(machine: Machine, armed: dict[str, int]) -> None:
     `armed` are the guest's breakpoints that the engine heeds.
     """
     cpu = machine.cpu
+    cpu.changes += 1
     cpu.refresh()
     cpu.forget_translations()
     cpu_state.arm_breakpoints(cpu, machine.scratch.ram, armed)

@@ -3,12 +3,13 @@
 
 from .address import PRIVATE
 from .errors import StubError
-from .target import BreakKind, Client, Decide, ExecFile, Place, ProbeHit, Scene, StopEvent, Target, TargetError
+from .target import BreakKind, Changes, Client, Decide, ExecFile, Place, ProbeHit, Scene, StopEvent, Target, TargetError
 from .transport import Server, serve
 
 __all__ = [
     "PRIVATE",
     "BreakKind",
+    "Changes",
     "Client",
     "Decide",
     "ExecFile",

@@ -28,8 +28,9 @@ from .framing import (
     enframe,
 )
 from .opening import Stranger, opening
-from .target import BreakKind, Client, StopEvent, Target, TargetError
+from .target import INTERRUPTED, BreakKind, Client, StopEvent, Target, TargetError
 from .tracing import Experiment, TraceFrame
+from .view import View
 from .visible import visible
 from .wire import MalformedPacket, of_process, to_hex
 
@@ -43,6 +44,7 @@ EIO = 5
 _RESENDS = 3  # how often GDB itself tries
 _WAITING = 4 * PACKET_SIZE  # bytes of packets held back while the machine runs: far more than a client pipelines
 _HELD = 64  # bytes that keeping a packet costs besides, as it may be empty
+_ELSEWHERE = "not resumed: the guest's registers were changed from outside, look where it is first"
 GREETING = b"This is a GDB remote serial protocol server: connect with gdb's `target remote`.\r\n"
 """What those are told who are no debuggers."""
 
@@ -112,6 +114,8 @@ class Connection:
         self.acknowledging = True
         self.extended = False
         """Whether the client stays when it lets go of the machine ("!")."""
+        self.view = View(target)
+        """What the client has seen of the target."""
         self._target = target
         self._link = link
         self._deframer = Deframer()
@@ -181,6 +185,7 @@ class Connection:
         """Give an extended client control that it has let go of; nothing changes for one that has it."""
         if self._released:
             self._stop = self._target.attach(self.client)
+            self.view.seen()
             self._released = False
             self._printed = Output(self.post, self.console)
 
@@ -189,6 +194,7 @@ class Connection:
         self.take_again()
         self.calling = False
         self._stop = self._target.restart()
+        self.view.seen()
 
     @property
     def attached(self) -> bool:
@@ -216,8 +222,16 @@ class Connection:
             start(lambda event: self.post(partial(self._stopped, activity, event)))
 
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
-        """Start the machine."""
-        self.run(partial(self.target.resume, step, range))
+        """Start the machine, unless somebody else has put it elsewhere since the client looked at it.
+
+        The client would step and finish by frames that are no longer there. It is told of a stop instead, and looks
+        again.
+        """
+        target = self.target
+        if self.view.outdated.registers:
+            self.run(lambda done: done(StopEvent(INTERRUPTED, "interrupt", text=_ELSEWHERE)))
+        else:
+            self.run(partial(target.resume, step, range))
 
     def answer(self, result: int, errno: int, interrupted: bool) -> None:
         """Go on with what the client's files gave."""
@@ -316,7 +330,7 @@ class Connection:
 
     def _release(self, state: State) -> None:
         commanding = self.state is State.BUSY and self._commanding
-        commanding = commanding or (self.errand is not None and not self.errand.done())
+        commanding = commanding or self._on_errand
         self.state = state
         self.calling = False
         self._printed.close()
@@ -338,6 +352,7 @@ class Connection:
         """Take control of the machine; if that fails, say why in answer to the first packet, and hang up."""
         try:
             self._stop = self._target.attach(self.client)
+            self.view.seen()
         except Exception as error:
             log.error("the machine could not be attached to: %s", error)
             self._reply(refusal(str(error)))
@@ -356,7 +371,10 @@ class Connection:
             self.leave()
 
     def _answer(self, payload: bytes) -> None:
+        self.view.begin()
         reply = self._guard(partial(self._handle, payload))
+        if self.state is not State.BUSY and not self._on_errand:
+            self.view.end()
         if reply is not None:
             self._reply(reply)
 
@@ -406,6 +424,7 @@ class Connection:
         self._printed.flush()
         self.state = State.IDLE
         self._stop = event
+        self.view.seen()
         if event.text:
             self.console(event.text.rstrip("\n") + "\n")
         if event.call is not None:
@@ -414,10 +433,16 @@ class Connection:
         else:
             self._reply(self._guard(self.stop_reply))
 
+    @property
+    def _on_errand(self) -> bool:
+        return self.errand is not None and not self.errand.done()
+
     def _finished(self, activity: object, reply: bytes) -> None:
         if self.state is State.BUSY and activity is self._activity:
             self._printed.flush()
             self.state = State.IDLE
+            if not self._on_errand:
+                self.view.end()
             self._reply(reply)
 
     def _acknowledge(self, sign: bytes) -> None:

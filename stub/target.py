@@ -7,7 +7,7 @@ Nothing else is known here of machines or probes. Addresses are 64-bit guest vir
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from armprobe.machine.regions import Region
 from armprobe.machine.semihosting import FileCall
@@ -81,6 +81,14 @@ class Place:
     """Bytes from `start` on that are the symbol's; 0 if that is not known."""
 
 
+class Changes(NamedTuple):
+    """How often a machine was run or changed from outside: a client compares two of them."""
+
+    registers: int
+    """Its registers, and with them the place where it is."""
+    memory: int
+
+
 class TargetError(Exception):
     """A request the machine refuses. `errno` (1 to 255) is all that some clients show, `message` is one sentence."""
 
@@ -144,6 +152,8 @@ class Target(Protocol):
     `interrupt` may be called, and, where the client leaves instead of waiting, `kill` and `detach`. Any may raise
     `TargetError`.
     """
+
+    # What may be absent: `changes`, a `Changes` of now.
 
     @property
     def system_registers(self) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ qArmprobe.place:PLACE       -> 1 and where that is, JSON: address, and name, sta
                                null if it is in none
 qArmprobe.stop              -> 1 and the hit of a probe that the machine has stopped for, JSON: kind, name, function,
                                stage, hit; null if it has stopped for something else
+qArmprobe.changes           -> 1 and what somebody else has changed since the client looked, which is to drop what it
+                               knows: "registers", "memory" (and not those), or nothing
 
 LINE and what follows the digit are text in hexadecimal. The digit lets gdb's side raise an error, which a reply to
 qRcmd does not. A 2 has nothing behind it: gdb waits `remotetimeout` (2 s) for the reply to a packet, and a command may
@@ -76,6 +78,12 @@ def _place(connection: Connection, word: str) -> bytes:
     return _reply(True, json.dumps(None if place is None else asdict(place)))
 
 
+def _changes(connection: Connection, _: None) -> bytes:
+    changed = connection.view.outdated
+    connection.view.seen()
+    return _reply(True, "registers" if changed.registers else "memory" if changed.memory else "")
+
+
 FEATURE = Feature(
     packets=(
         PacketKind(
@@ -95,5 +103,6 @@ FEATURE = Feature(
         ),
         PacketKind("qArmprobe.place", hex_text, _place, reads=True),
         PacketKind("qArmprobe.stop", nothing, _stop, reads=True),
+        PacketKind("qArmprobe.changes", nothing, _changes, reads=True),
     ),
 )

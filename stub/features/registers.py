@@ -56,7 +56,9 @@ def _collected(frame: TraceFrame, number: int) -> bytes:
 def _read_all(connection: Connection, _: None) -> bytes:
     if connection.frame is not None:
         return b"".join(_collected(connection.frame, number) for number in range(len(GENERAL)))
-    return to_hex(pack(GENERAL, connection.target.read_registers(_NAMES)))
+    values = connection.target.read_registers(_NAMES)
+    connection.view.registers_seen()
+    return to_hex(pack(GENERAL, values))
 
 
 def _write_all(connection: Connection, values: bytes) -> bytes:

@@ -281,6 +281,7 @@ class Packets:
                     b"qSymbol::",
                     b"qArmprobe.stop",
                     b"qArmprobe.wait",
+                    b"qArmprobe.changes",
                     b"qArmprobe.interrupt",
                     b"vMustReplyEmpty",
                 ),

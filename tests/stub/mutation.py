@@ -19,7 +19,8 @@ SEEDS = [
     *b"qTP:1:40000010 qTV:5 qTBuffer:0,100 QTBuffer:size:1000 QTBuffer:circular:1 QTDisconnected:1".split(),
     *b"QTNotes:user:61;notes:62 QTFrame:tdp:1 QTFrame:pc:40000010 qXfer:traceframe-info:read::0,fff".split(),
     *b"qXfer:memory-map:read::0,fff qMemoryRegionInfo:40000000 qMemoryRegionInfo:ffffffffffffffff".split(),
-    *b"qArmprobe.complete:6c qArmprobe.commands qArmprobe.stop qArmprobe.wait D;1 vKill;1 G00 k".split(),
+    *b"qArmprobe.complete:6c qArmprobe.commands qArmprobe.stop qArmprobe.changes qArmprobe.wait".split(),
+    *b"D;1 vKill;1 G00 k".split(),
 ]
 
 

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a client has seen of a machine that others change too: a prompt beside it, a script, a restored snapshot.
+
+A client keeps the registers and some of the memory that it was told of at a stop, and the protocol has no way to tell
+it that they are different now.
+"""
+
+from .target import Changes, Target
+
+_NONE = Changes(0, 0)
+
+
+class View:
+    """Compares the changes that `target` counts, if it does, with those that the client knows of."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._known = _NONE
+        self._start: Changes | None = None  # those when the client's own doing that is under way began
+
+    @property
+    def _now(self) -> Changes:
+        return getattr(self._target, "changes", _NONE)
+
+    @property
+    def outdated(self) -> Changes:
+        """How many changes of others the client does not know of."""
+        now, known = self._now, self._known
+        return Changes(now.registers - known.registers, now.memory - known.memory)
+
+    def seen(self) -> None:
+        """The client knows everything as it is now, or has dropped what it knew."""
+        self._known, self._start = self._now, None
+
+    def registers_seen(self) -> None:
+        """The client has been told all registers."""
+        now = self._now.registers
+        self._known = self._known._replace(registers=now)
+        if self._start is not None:
+            self._start = self._start._replace(registers=now)
+
+    def begin(self) -> None:
+        """From now on it is the client who changes things, which it then knows."""
+        if self._start is None:
+            self._start = self._now
+
+    def end(self) -> None:
+        """Until now it was."""
+        now, start, known = self._now, self._start, self._known
+        if start is not None and now != start:
+            self._known = Changes(
+                known.registers + now.registers - start.registers, known.memory + now.memory - start.memory
+            )
+        self._start = None

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest changed from outside while gdb is stopped: gdb shows what is there, and does not act on what was there.
+
+What is expected is what the machine itself has, and by the demo kernel's source.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from armprobe.commands import GdbSession, Session
+from armprobe.commands.gdb_session import GDBINIT, PROXY
+from armprobe.stub import serve
+
+from .oracle import DEMO, Demo
+from .terminal import Terminal
+
+
+@pytest.fixture(params=["with the proxy", "without"])
+def stopped(request: pytest.FixtureRequest, session: Session, gdb_path: str, gdbinit: Path) -> Iterator[GdbSession]:
+    """A gdb at kfree, which has seen registers, stack and code there."""
+    with GdbSession(session, gdb=gdb_path, gdbinit=gdbinit if request.param == "with the proxy" else None) as gdb:
+        gdb.execute(f"file {DEMO}")
+        gdb.execute("tbreak *kfree")
+        gdb.continue_to_stop()
+        yield gdb
+
+
+def seen(gdb: GdbSession, session: Session) -> None:
+    """gdb shows the registers that the machine has, and where it is."""
+    registers = session.machine.registers
+    for name in ("pc", "sp", "x0", "x19", "v3"):
+        assert int(gdb.evaluate(f"(unsigned long) ${name}{'.d.u[0]' * (name == 'v3')}")) == registers[name] % 2**64
+    found = session.machine.symbols.at(registers.pc)
+    assert found
+    assert gdb.execute("info symbol $pc").split()[0] == found[0].name
+
+
+def test_a_snapshot_restored(stopped: GdbSession, session: Session, demo: Demo) -> None:
+    snapshot = session.machine.snapshot()
+    stopped.execute("tbreak *strlen")
+    stopped.continue_to_stop()
+    seen(stopped, session)
+    session.machine.restore(snapshot)
+    assert stopped.register("pc") == demo.address("kfree")
+    seen(stopped, session)
+    assert "kfree (" in stopped.execute("backtrace 1")
+    stopped.execute("tbreak *strlen")
+    assert stopped.continue_to_stop().pc == demo.address("strlen")  # at once, and it resumes
+
+
+def test_registers_and_memory_written(stopped: GdbSession, session: Session) -> None:
+    sp = stopped.register("sp")
+    before = int(stopped.evaluate(f"*(unsigned long *) {sp}"))
+    stopped.execute("backtrace")  # gdb keeps what it has read of the stack
+    session.machine.memory.write(sp, (before ^ 1).to_bytes(8, "little"))
+    assert int(stopped.evaluate(f"*(unsigned long *) {sp}")) == before ^ 1
+    session.machine.registers["v3"] = 5
+    session.machine.registers.x[19] = 7
+    seen(stopped, session)
+
+
+def test_the_guest_run_by_a_script(stopped: GdbSession, session: Session) -> None:
+    session.machine.step(3)
+    seen(stopped, session)
+
+
+def test_a_frame_that_was_selected_stays(stopped: GdbSession) -> None:
+    """gdb drops nothing for what it has done itself."""
+    stopped.execute("up")
+    stopped.execute("set $x19 = 3")
+    stopped.execute("up")
+    assert stopped.execute("frame").startswith("#2 ")
+
+
+@pytest.fixture
+def typed(session: Session, gdb_path: str) -> Iterator[Callable[..., Terminal]]:
+    """typed(word, ...): a gdb of those words at a terminal, stopped at kfree and in control of `session`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*words: str) -> Terminal:
+            server = stack.enter_context(serve(session, "127.0.0.1:0"))
+            environment = {"ARMPROBE_GDB_PROXY": str(PROXY)}
+            terminal = stack.enter_context(Terminal([gdb_path, "-nx", "-q", *words], environment))
+            terminal.type(f"target remote {server.address}", "tbreak *kfree", "continue", "info symbol $pc")
+            terminal.expect("^kfree in section")
+            terminal.expect(r"\(gdb\) ")
+            return terminal
+
+        yield start
+
+
+def test_armprobes_gdb_says_so_at_its_prompt(typed: Callable[..., Terminal], session: Session) -> None:
+    terminal = typed("-x", str(GDBINIT))
+    terminal.type("kprobe kfree", "guest-call strlen $x1", "set $x2 = 2", "up", "probes")
+    assert "changed" not in terminal.expect("^num .*\n.*kfree.*\n")  # by nobody but itself
+    session.machine.registers.pc = session.machine.symbols["strlen"].address
+    terminal.type("echo")
+    terminal.expect("^The guest was changed from outside; .*\n#0 .*strlen")
+    terminal.expect(r"\(gdb\) ")
+    terminal.type("info symbol $pc", "stepi", "info symbol $pc")
+    terminal.expect("^strlen in section")
+    terminal.expect(r"^strlen \+ 4 in section")
+
+
+def test_gdb_alone_does_not_go_on_from_where_the_guest_no_longer_is(
+    typed: Callable[..., Terminal], session: Session
+) -> None:
+    """It would set a breakpoint at the return address that it knows. It stops, and finishes what it then shows."""
+    terminal = typed(str(DEMO))
+    executed = session.machine.instructions
+    session.machine.registers.pc = session.machine.symbols["strlen"].address
+    terminal.type("finish")
+    terminal.expect("^not resumed: the guest's registers were changed from outside.*\n")
+    terminal.expect(r"SIGINT.*\n.*strlen")
+    assert session.machine.instructions == executed
+    terminal.expect(r"\(gdb\) ")
+    terminal.type("stepi", "info symbol $pc")
+    terminal.expect(r"^strlen \+ 4 in section")
