@@ -162,7 +162,7 @@ def test_detach_and_attach_again(gdb: GdbSession, session: Session, demo: Demo) 
     gdb.execute("break next_random")
     gdb.continue_to_stop()
     before = registers(gdb)
-    address = re.findall(r"127\.0\.0\.1:\d+", gdb.execute("info connections"))[0]
+    address = re.findall(r"^\* 1 +remote (\S+)", gdb.execute("info connections"), re.MULTILINE)[0]
     gdb.execute("detach")
     with pytest.raises(GdbError, match=r"not connected to an armprobe machine"):
         gdb.execute("probes")
@@ -193,7 +193,7 @@ def test_a_gdb_that_is_killed(session: Session, gdb_path: str, gdbinit: Path) ->
 
 def test_kill(gdb: GdbSession, session: Session) -> None:
     """The guest is as it was at the start, without probes, and can be attached to again."""
-    address = re.findall(r"127\.0\.0\.1:\d+", gdb.execute("info connections"))[0]
+    address = re.findall(r"^\* 1 +remote (\S+)", gdb.execute("info connections"), re.MULTILINE)[0]
     gdb.execute("kprobe kfree stop=pre")
     gdb.continue_to_stop()
     gdb.execute("kill")
