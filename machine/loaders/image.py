@@ -59,6 +59,11 @@ def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> Loade
         )
     if not image_size:
         text_offset = _OLD_TEXT_OFFSET
+    if image_size > memory:
+        raise MachineError(
+            f"the kernel of {host_files.shown(path)} needs {image_size:,} bytes, more than the {memory >> 20} MiB of "
+            "memory: give it more memory"
+        )
     if text_offset >= _ALIGNMENT:
         raise MachineError(f"{path} has a damaged header: text_offset is {text_offset:#x}, and 2 MiB is the limit")
     symbols, notes = _symbols(path, image)
