@@ -17,7 +17,7 @@ from armprobe.probes.text import Text
 @pytest.fixture
 def demo() -> machine.Machine:
     """The demo kernel at the start of its workload."""
-    m = machine.load("demo")
+    m = machine.load("demo", memory="16M")  # snapshots look at all of it
     m.run(until="workload_run")
     return m
 

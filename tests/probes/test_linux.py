@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -73,20 +75,20 @@ def test_accepts_what_the_kernel_accepts(shell: Shell, kprobes: Kprobes) -> None
         and shell.machine.memory.read_available(symbol.address, 4) == MOV_X9_X30
     ]
     names = Counter(symbol.name for symbol in shell.machine.symbols)
-    chosen = [symbol for symbol in random.Random(6).sample(traced, 50) if names[symbol.name] == 1]
+    most = 50 if os.environ.get("ARMPROBE_ORACLE") == "all" else 15
+    chosen = [symbol for symbol in random.Random(6).sample(traced, most) if names[symbol.name] == 1]
     chosen += [shell.machine.symbols[name] for name in ("kfree", "get_kprobe", "schedule", "vfs_read", "do_mem_abort")]
     places = [f"{symbol.name}+{at}" for symbol in chosen for at in range(0, min(symbol.size, 0x40), 4)]
     places += [f"{symbol.name}+2" for symbol in chosen[:3]]
     theirs: dict[str, bool] = {}
-    for at in range(0, len(places), 12):  # the shell takes lines of 1023 characters
-        words = " ".join(places[at : at + 12])
+    for words in textwrap.wrap(" ".join(places), 700, break_on_hyphens=False):  # the shell takes 1023 characters a line
         said = shell.run(
             f"cd {TRACING}; for p in {words}; do "
             "echo p:t/x $p 2>/dev/null >kprobe_events && echo $p yes || echo $p no; echo >kprobe_events; done 2>&-"
         )
         theirs |= {name: answer == "yes" for name, answer in re.findall(r"^(\S+\+\d+) (yes|no)$", said, re.MULTILINE)}
     assert set(theirs) == set(places)
-    assert 100 < sum(theirs.values()) < len(places) - 50
+    assert len(places) / 5 < sum(theirs.values()) < len(places) * 4 / 5
     ours = {}
     for place in places:
         probe = Kprobe(place)
