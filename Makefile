@@ -24,7 +24,7 @@ linux: build/run ## boot a stock Debian arm64 kernel to a shell
 
 .PHONY: test
 test: build/test ## all tests
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: oracle
 oracle: build/test ## compare with the functions of stock Debian kernels, at length

@@ -4,6 +4,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -40,6 +41,33 @@ def tool() -> Callable[[str, str], str]:
         return path
 
     return find
+
+
+# The files that take longest (CPU time, measured), longest first: what is left to the end keeps all workers busy.
+LONGEST = (
+    "oracle/test_modules.py",
+    "linux/test_boot.py",
+    "oracle/live/test_departures.py",
+    "linux/test_kprobe_events.py",
+    "oracle/live/test_hits.py",
+    "gdb/test_tracepoints.py",
+    "oracle/live/test_returns.py",
+    "probes/test_linux.py",
+    "oracle/live/test_noticed.py",
+    "probes/test_eras.py",
+    "oracle/live/test_registration.py",
+    "probes/test_abandoned_calls.py",
+    "gdb/test_unwinding.py",
+    "gdb/test_probes.py",
+    "oracle/test_simulate.py",
+    "oracle/test_decode.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers are given files in this order (xdist's loadfile, with --no-loadscope-reorder)."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
