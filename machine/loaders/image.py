@@ -59,7 +59,7 @@ def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> Loade
         )
     if not image_size:
         text_offset = _OLD_TEXT_OFFSET
-    if image_size > memory:
+    if image_size > board.RAM_END_MAX:  # or what follows it would have no address at all
         raise MachineError(
             f"the kernel of {host_files.shown(path)} needs {image_size:,} bytes, more than the {memory >> 20} MiB of "
             "memory: give it more memory"
