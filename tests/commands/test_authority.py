@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -72,6 +73,22 @@ def test_one_that_is_trusted_has(session: Session, tmp_path: Path, address: str,
         assert "1 instructions: 1 executed in a slot" in monitor(debugger, f"decode {word}")
         assert "saved" in monitor(debugger, f"save {tmp_path / 'saved'}")
     assert (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["--trust-tcp"]], ids=["default", "trust-tcp"])
+def test_the_command_line_decides(tmp_path: Path, flags: list[str]) -> None:
+    words = ["serve", "--listen", "127.0.0.1:0", "--memory", "16M", *flags]
+    command = [sys.executable, "-m", "armprobe.commands.cli", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            found = re.search(r"127\.0\.0\.1:\d+", process.stdout.readline())
+            assert found
+            with Client(found[0]) as debugger:
+                assert (REFUSED in monitor(debugger, f"save {tmp_path / 'x'}")) is not bool(flags)
+        finally:
+            process.terminate()
+    assert (tmp_path / "x").exists() is bool(flags)
 
 
 def test_so_have_scripts_and_the_prompt_whoever_is_attached(session: Session, tmp_path: Path) -> None:
