@@ -158,6 +158,6 @@ V6_1_176: Final = replace(V6_1, recovers_from=_RECOVERED)
 
 V6_9: Final = replace(V6_1, trampoline="brk", trampolines=("brk",), recovers_from=_RECOVERED)
 
-# Commit 23f851ac0078
-V7_2: Final = replace(V6_9, recovers_from=_RECOVERED | {Status.HIT_SS})
-V6_12_117: Final = V7_2  # by an update, which 6.12.107 does not have
+V6_12_117: Final = replace(V6_9, recovers_from=_RECOVERED | {Status.HIT_SS})  # commit 23f851ac0078, by an update
+# Two words that the entry code kept in it are gone from struct pt_regs (commit ee776d68ba47, v6.18).
+V7_2: Final = replace(V6_12_117, frame=TrampolineFrame(size=0x140, record=True))

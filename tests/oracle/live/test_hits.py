@@ -8,7 +8,7 @@ import pytest
 from armprobe.probes import Kretprobe, KretprobeInstance, PtRegs, Status
 
 from ...linux.shell import NotFinished  # noqa: TID252  # tests have no import name to go by
-from .conftest import Compare, Opponent
+from .conftest import Compare, Opponent, counts_preemption
 from .engine_probes import EngineProbes
 from .journal import DISABLED, HITS, stages, the_last
 from .kernel_probes import Kernel
@@ -58,7 +58,7 @@ def test_mdscr_is_left_alone(compare: Compare) -> None:
     assert seen == [0x1000] * 6
 
 
-def test_sp_is_0x150_above_pt_regs(kernel: Kernel, engine: EngineProbes) -> None:
+def test_sp_is_above_pt_regs(kernel: Kernel, engine: EngineProbes, reference: Opponent) -> None:
     """At every stage in the kernel; here on return, where the trampoline makes a struct pt_regs in guest memory."""
 
     def scenario(s: Subject) -> None:
@@ -68,7 +68,7 @@ def test_sp_is_0x150_above_pt_regs(kernel: Kernel, engine: EngineProbes) -> None
         s.unregistered(*probes)
 
     below = [event["below_sp"] for event in played(scenario, kernel) if event["what"] in HITS]
-    assert below == [0x150] * 4
+    assert below == [reference.era.hits.frame.size] * 4
     guest, found = engine.guest, []
     if engine.kprobes.trampoline != "direct":
         return
@@ -228,6 +228,7 @@ def test_fault_in_hit_ss_cancels_the_hit(compare: Compare) -> None:
     assert stages(compare(scenario)) == [("pre", 0), ("pre", 0), ("post", 0), ("pre", 1), ("post", 1)]
 
 
+@pytest.mark.usefixtures("handlers_may_fault")
 def test_fault_in_reenter_cancels_the_reentry(compare: Compare) -> None:
     """The same in a function that a handler calls: the inner probe is missed twice."""
 
@@ -243,6 +244,25 @@ def test_fault_in_reenter_cancels_the_reentry(compare: Compare) -> None:
     journal = compare(scenario)
     assert stages(journal) == [("pre", 0), ("post", 0)]
     assert the_last(journal, "unregister")["nmissed"] == 2
+
+
+def test_page_fault_in_a_handler_where_preemption_is_counted(reference: Opponent) -> None:
+    """In the kernel an oops. Our handlers are none of the guest's, which does not know, and brings the page in."""
+    if not counts_preemption(reference.era):
+        pytest.skip("this kernel does not count preemption, and repairs faults in handlers")
+
+    def scenario(s: Subject) -> None:
+        s.call_with_user_memory("oracle_load")
+        page = int(the_last(s.journal, "call")["x2"])  # the same each time
+        s.register(s.kprobe("oracle_add", pre=Action(call="oracle_load", argument=page)))
+        s.call_with_user_memory("oracle_add")
+
+    kernel, engine = reference.kernel(), reference.engine()
+    scenario(kernel)
+    kernel.oops()
+    assert kernel.dmesg("Unable to handle kernel paging request at virtual address 0000")
+    scenario(engine)
+    assert stages(engine.journal) == [("pre", 0), ("post", 0)]
 
 
 def test_missed_hit_counts_for_every_probe_there(compare: Compare) -> None:
@@ -283,9 +303,7 @@ def test_reentry_from_hit_ss_is_missed(reference: Opponent) -> None:
 @pytest.mark.parametrize(
     ("address", "cancelled"), [(0x10, True), (0xFFFF_A000_0000_0000, False), (0x00FF_0000_0000_0000, False)]
 )
-def test_fault_in_hit_ss_that_is_no_page_fault(
-    reference: Opponent, address: int, cancelled: bool
-) -> None:
+def test_fault_in_hit_ss_that_is_no_page_fault(reference: Opponent, address: int, cancelled: bool) -> None:
     """In the kernel's half of the addresses: the fault is seen in the slot, and the hit has no end.
 
     Only a kernel that survives the second probe can tell.

@@ -201,6 +201,7 @@ def test_kretprobe_hit_in_a_kprobe_handler_is_missed(compare: Compare, stage: st
     assert the_last(compare(scenario), "unregister")["nmissed"] == 3
 
 
+@pytest.mark.usefixtures("handlers_may_fault")
 def test_fault_of_a_missed_probe_in_a_return_handler(compare: Compare, reference: Opponent) -> None:
     """Exceptions are unmasked in the handler. The kernel puts DAIF back when a first hit's slot faults, not here."""
 
@@ -219,6 +220,7 @@ def test_fault_of_a_missed_probe_in_a_return_handler(compare: Compare, reference
     assert the_last(journal, "unregister")["nmissed"] == 2
 
 
+@pytest.mark.usefixtures("handlers_may_fault")
 def test_fault_in_a_return_handler(compare: Compare, reference: Opponent) -> None:
     """In what it calls: the page comes in; and it is counted where faults in handlers are."""
 
