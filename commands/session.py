@@ -9,9 +9,9 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from armprobe.machine import (
     DEFAULT_MEMORY,
@@ -42,6 +42,7 @@ from .tracing import Tracing
 
 log = logging.getLogger(HANDLERS_LOG)
 T = TypeVar("T")
+_ENDS_SOON: Final = 2.0  # seconds: how long an interrupted command is waited for
 _SIGTRAP = 5  # GDB's number (gdb/signals.def)
 _EFAULT, _EINVAL, _EBUSY = 14, 22, 16
 
@@ -121,8 +122,18 @@ class Session:
         return "".join(text)
 
     def execute(self, line: str, out: Callable[[str], None]) -> None:
-        """As `run`, with the output handed to `out` piece by piece."""
-        self._owner.call(self._execute, Asker.LOCAL, line, out)
+        """As `run`, with the output handed to `out` piece by piece.
+
+        Ctrl-C, or what else a signal's handler raises while this waits, stops the guest that the command runs.
+        """
+        command = self._owner.submit(self._execute, Asker.LOCAL, line, out)
+        try:
+            command.result()
+        except BaseException:
+            if not command.done():  # it is this thread that was interrupted
+                self._owner.interrupt()
+                wait([command], _ENDS_SOON)
+            raise
 
     def _execute(self, asker: Asker, line: str, out: Callable[[str], None]) -> None:
         """On the owner's thread."""

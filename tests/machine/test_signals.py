@@ -137,6 +137,29 @@ guest.run(instructions=500_000)
 assert kfree.hits > 10 and not kfree.nmissed, kfree
 """
 
+# The guest is run by the session's own thread, and the signal is this one's.
+SESSION = """
+import os, signal, threading, time
+from armprobe.commands import Session
+
+with Session("demo") as session:
+    for _ in range(5):
+        before = session.machine.instructions
+        running = threading.Event()
+        session.machine.intercept(session.machine.symbols["kfree"].address, lambda _: running.set())
+        threading.Thread(target=lambda: running.wait() and os.kill(os.getpid(), signal.SIGINT), daemon=True).start()
+        try:
+            session.run("continue")
+        except KeyboardInterrupt:
+            pass
+        else:
+            raise AssertionError("not interrupted")
+        stopped = session.machine.instructions
+        assert stopped > before
+        assert session.run("continue instructions=1000").startswith("executed")
+        assert session.machine.instructions == stopped + 1000
+"""
+
 
 def run(program: str, *arguments: str) -> str:
     """What the program prints, which is nothing to stderr."""
@@ -157,6 +180,11 @@ def test_no_ctrl_c_is_lost(era: str) -> None:
 
 def test_other_signals() -> None:
     run(ALARM)
+
+
+def test_a_session_on_another_thread() -> None:
+    """Ctrl-C stops the guest: it does not go on unseen."""
+    run(SESSION)
 
 
 def test_a_handler_that_does_not_end() -> None:
