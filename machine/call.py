@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from .errors import CallNotReturned, MachineError
@@ -37,8 +38,13 @@ class Calls:
 
     def call(self, address: int, arguments: tuple[int, ...]) -> int:
         """See `Machine.call`."""
-        with self._machine.run_loop.held():
+        run_loop = self._machine.run_loop
+        taken = run_loop.take()
+        try:
             return self._call(address, arguments)
+        finally:
+            if taken:
+                run_loop.give_back()
 
     def _call(self, address: int, arguments: tuple[int, ...]) -> int:
         machine, cpu, dispatcher = self._machine, self._machine.cpu, self._machine.dispatcher
@@ -81,6 +87,8 @@ class Calls:
                 cpu.forget_translations()  # it may have left other page tables
                 for put_back in abandon:
                     put_back()
+        if stop.reason is StopReason.INSTRUCTIONS:
+            stop = replace(stop, text=f"it had executed {_LIMIT:,} instructions")
         if stop.reason is not StopReason.RETURNED:
             raise CallNotReturned(machine.symbols.describe(address), stop)
         return result

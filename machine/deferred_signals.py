@@ -23,7 +23,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 # What the functions of the module are made from, which take ten times as long to make an enum of each result.
 getsignal, signal = signal_module._signal.getsignal, signal_module._signal.signal  # type: ignore[attr-defined]
-_SIGNALS: Final = tuple(int(number) for number in signal_module.valid_signals())
+# Those that POSIX names. The real-time ones, which programs have no handlers for, would double the time this takes.
+_SIGNALS: Final = tuple(int(number) for number in signal_module.valid_signals() if number < 32)
 _CALLERS: Final[set[CodeType]] = set()  # of what a user passed to us to be called while the guest runs
 
 
@@ -50,38 +51,39 @@ class DeferredSignals:
 
     def __init__(self, arrived: Callable[[], None]) -> None:
         self._arrived = arrived
-        self._holds = 0
-        self._taken: dict[int, _Waiting] = {}
+        self._holding = False
+        self._known: list[Any] = []  # the handlers of all signals when they were last looked at
+        self._waiting: dict[int, _Waiting] = {}  # what takes their places
+        self._taken: dict[int, _Waiting] = {}  # that, while it does
         self._pending: dict[int, tuple[Handler, FrameType | None]] = {}
         self._raised: BaseException | None = None  # by a handler, at a depth where it would be raised into a callback
 
     def hold(self) -> None:
         """From now on, until `release`, signals wait. Does nothing on other threads: handlers do not run there."""
-        if self._holds or threading.get_ident() != threading.main_thread().ident:
-            self._holds += 1
+        if threading.get_ident() != threading.main_thread().ident:
             return
         try:
-            for number, handler in zip(_SIGNALS, map(getsignal, _SIGNALS), strict=True):
-                if callable(handler):
-                    self._taken[number] = waiting = _Waiting(self, handler)
-                    signal(number, waiting)
-            self._holds = 1
+            handlers = list(map(getsignal, _SIGNALS))
+            if handlers != self._known:
+                self._known = handlers
+                self._waiting = {n: _Waiting(self, h) for n, h in zip(_SIGNALS, handlers, strict=True) if callable(h)}
+            self._taken = self._waiting
+            for number, waiting in self._taken.items():
+                signal(number, waiting)
+            self._holding = True
         except BaseException:  # of a signal that came before
             self.release()
             raise
 
     def release(self) -> None:
-        """Undo one `hold`. With the last the user's handlers are back, and what still waits is delivered.
+        """Undo `hold`: the user's handlers are back, and what still waits is delivered.
 
         Raises what a handler raises.
         """
-        if self._holds > 1 or not self._taken:
-            self._holds -= 1
-            return
         error: BaseException | None = None
         while self._taken:
             try:
-                self._holds = 0  # a signal that comes from here on is passed on, and may raise here
+                self._holding = False  # a signal that comes from here on is passed on, and may raise here
                 for number, waiting in self._taken.items():
                     if getsignal(number) is waiting:  # and not what a handler has set while the guest ran
                         signal(number, waiting.handler)
@@ -96,7 +98,7 @@ class DeferredSignals:
 
     def arrives(self, number: int, handler: Handler, frame: FrameType | None) -> bool:
         """A signal is there. False if its handler is to be called at once."""
-        if not self._holds or (number in self._pending and _in_users_code(frame)):
+        if not self._holding or (number in self._pending and _in_users_code(frame)):
             return False
         self._pending.setdefault(number, (handler, frame))
         self._arrived()

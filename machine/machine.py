@@ -243,7 +243,8 @@ class Machine:
         it stands for. Raises MachineError as `run` does."""
         self._refuse_in_handler()
         self.cpu.changes += 1
-        with self.run_loop.held():
+        taken = self.run_loop.take()
+        try:
             stop = Stop(StopReason.INSTRUCTIONS, self.registers.pc)
             for _ in range(count):
                 stop, finishing = self._step()
@@ -251,7 +252,10 @@ class Machine:
                     stop, _ = self._step()
                 if stop.reason is not StopReason.INSTRUCTIONS:
                     break
-        return stop
+            return stop
+        finally:
+            if taken:
+                self.run_loop.give_back()
 
     def _refuse_in_handler(self) -> None:
         """Raise MachineError while an exception is being handled, whose end would find another machine."""

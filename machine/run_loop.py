@@ -55,7 +55,7 @@ class RunLoop:
         self._unmasking = Unmasking(machine.bus, machine.memory)
         self._depth = 0
         self._began = 0  # the count of instructions at which the run under way began
-        self._lock = threading.RLock()  # whose owner runs the machine
+        self._lock = threading.Lock()  # held by the thread that uses the machine
         self.signals = DeferredSignals(self._signal_arrived)
         self.interrupt_requested = False
         self._put_off = 0  # slices since an interrupt that was not taken where it came
@@ -114,38 +114,47 @@ class RunLoop:
         if self.ended:
             assert self._last_stop is not None
             raise MachineError(f"{self._last_stop.reason.value}: restore a snapshot or load the guest again to go on")
-        with self.held():
-            outer, self._began = self._began, self._machine.clock.executed
-            self._depth += 1
-            try:
-                if self._depth == 1:
-                    self._machine.clock.start_pacing()
-                stop = self._slices(until, budget, interrupts)
-            finally:
-                self._depth -= 1
-                self._began = outer
-            if stop.reason is not StopReason.RETURNED:
-                self._last_stop = stop
+        taken = self.take()
+        outer, self._began = self._began, self._machine.clock.executed
+        self._depth += 1
+        try:
+            if self._depth == 1:
+                self._machine.clock.start_pacing()
+            stop = self._slices(until, budget, interrupts)
+        finally:
+            self._depth -= 1
+            self._began = outer
+            if taken:
+                self.give_back()
+        if stop.reason is not StopReason.RETURNED:
+            self._last_stop = stop
         return stop
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """While this thread, and no other, uses the machine, and Python's signals wait for the end of a slice.
+    def take(self) -> bool:
+        """From now on this thread, and no other, uses the machine, and Python's signals wait for the end of a slice.
 
-        Raises MachineError if another thread uses it.
+        Returns whether to `give_back`: False if it is so already. Raises MachineError if another thread uses it.
         """
-        cpu = self._machine.cpu
+        cpu, thread = self._machine.cpu, threading.get_ident()
+        if cpu.thread == thread:
+            return False
         if not self._lock.acquire(blocking=False):
             raise MachineError(ANOTHER_THREAD)
-        outer, cpu.thread = cpu.thread, threading.get_ident()
+        cpu.thread = thread
         try:
             self.signals.hold()
-            try:
-                yield
-            finally:
-                self.signals.release()
+        except BaseException:
+            cpu.thread = 0
+            self._lock.release()
+            raise
+        return True
+
+    def give_back(self) -> None:
+        """Undo a `take`. Raises what the handlers of signals that still wait raise."""
+        try:
+            self.signals.release()
         finally:
-            cpu.thread = outer
+            self._machine.cpu.thread = 0
             self._lock.release()
 
     @property
