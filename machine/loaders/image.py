@@ -140,8 +140,8 @@ def _unpack(path: Path, data: bytes, *, limit: int) -> bytes:
         compression = name.split(b"\0")[0].decode("latin-1")
         if compression not in ("gzip", "xzkern", "xz", "lzma"):
             raise MachineError(
-                f"{path} is an EFI zboot image compressed with {compression}, which armprobe does not unpack: "
-                "give it the kernel's plain Image"
+                f"{path} is an EFI zboot image compressed with {host_files.shown(compression)}, which armprobe does "
+                "not unpack: give it the kernel's plain Image"
             )
         if offset + size > len(data):
             raise MachineError(f"{path} is cut short: its payload ends at byte {offset + size}, and it has {len(data)}")

@@ -332,6 +332,7 @@ def test_same_inputs_give_the_same_seed_and_others_another(put: Callable[[bytes]
             zboot(gzip.compress(IMAGE), b"zstd"),
             r"is an EFI zboot image compressed with zstd, which armprobe does not unpack",
         ),
+        (zboot(b"x", b"a\n\x1b[2J"), r"compressed with 'a\\n\\x1b\[2J', which armprobe does not unpack"),
         (zboot(gzip.compress(IMAGE), b"gzip", size=1 << 30), r"is cut short: its payload ends at byte"),
         (zboot(b"garbage" * 10, b"xzkern"), r"cannot be unpacked"),
         (header(flags=0b1011) + bytes(64), r"is a big-endian kernel"),
