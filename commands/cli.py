@@ -21,6 +21,7 @@ from typing import Final
 
 from armprobe.machine import MachineError, host_files
 from armprobe.machine.loaders import DEMO
+from armprobe.machine.loaders.image import COMMAND_LINE
 from armprobe.machine.snapshot_file import is_snapshot
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES, ProbeError
 from armprobe.probes.recorder import HANDLERS_LOG
@@ -52,7 +53,8 @@ An ARMv8-A machine in this process with Linux kprobes built into it, that GDB at
   armprobe decode WHAT      how a kernel would execute a probed instruction, or why it would refuse to
   armprobe check PLACE...   whether probes would be accepted; the exit status says so too
 
-GUEST is demo, linux, or the path of a bare-metal AArch64 ELF, an arm64 kernel Image or vmlinuz, or a snapshot."""
+GUEST is demo, linux, or the path of a bare-metal AArch64 ELF, an arm64 kernel Image or vmlinuz, a snapshot, or with
+--base a raw binary."""
 
 _ERA_HELP: Final = (
     f"kernel whose kprobes rules apply: {', '.join(ERAS)}, or a version, as point releases such as "
@@ -94,7 +96,15 @@ run starts the guest from its beginning, with breakpoints and probes left in."""
     if verb != "demo":
         parser.add_argument("-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit (repeatable)")
         parser.add_argument("--initrd", type=Path, metavar="FILE", help="initial RAM disk for a Linux kernel")
-        parser.add_argument("--cmdline", metavar="TEXT", help="added to the kernel's command line")
+        line = f"the kernel's whole command line (default: {COMMAND_LINE})"
+        parser.add_argument("--cmdline", metavar="TEXT", help=line)
+        parser.add_argument("--append", metavar="TEXT", help="added to the kernel's command line")
+        parser.add_argument(
+            "--base",
+            type=_address,
+            metavar="ADDRESS",
+            help="physical address of a raw binary, or of a position-independent ELF",
+        )
         parser.add_argument("--memory", default="256M", metavar="SIZE", help="RAM, such as 512M (default: 256M)")
         parser.add_argument("--snapshot", type=Path, metavar="FILE", help="start from this snapshot instead of GUEST")
         parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
@@ -123,6 +133,14 @@ run starts the guest from its beginning, with breakpoints and probes left in."""
     return parser
 
 
+def _address(text: str) -> int:
+    """A physical address. Raises ArgumentTypeError for what is none."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: write a number, such as 0x40200000") from None
+
+
 def _question_parser(verb: str) -> argparse.ArgumentParser:
     command = all_commands().find(verb)
     parser = ArgumentParser(
@@ -132,7 +150,7 @@ def _question_parser(verb: str) -> argparse.ArgumentParser:
     parser.add_argument("what", nargs="+" if argument.many else 1, metavar=argument.label, help=argument.help)
     parser.add_argument("--guest", default="demo", help="whose code it is: demo, linux or a file (default: demo)")
     parser.add_argument("--era", metavar="VERSION", help=f"{_ERA_HELP}; or all")
-    parser.set_defaults(initrd=None, cmdline=None, memory="256M", snapshot=None, paced=False)
+    parser.set_defaults(initrd=None, cmdline=None, append=None, base=None, memory="256M", snapshot=None, paced=False)
     parser.set_defaults(stepping=None, trampoline=None)
     return parser
 
@@ -170,25 +188,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _session(verb: str, options: argparse.Namespace) -> Session:
-    guest, initrd, cmdline, memory = getattr(options, "guest", ""), options.initrd, options.cmdline, options.memory
+    guest: str | Path = getattr(options, "guest", "")
+    how = {"initrd": options.initrd, "cmdline": options.cmdline, "append": options.append, "base": options.base}
     if options.snapshot is not None:
+        if any(value is not None for value in how.values()):
+            raise CommandError("a snapshot has its guest already: leave --initrd, --cmdline, --append and --base out")
         if not is_snapshot(options.snapshot):
             name = host_files.shown(options.snapshot)
             raise CommandError(
                 f"{name} is not a snapshot: give one that the command save wrote, or start the file itself with "
                 f"armprobe {name}"
             )
-        guest, initrd, cmdline, name = options.snapshot, None, None, str(options.snapshot)
+        guest, name = options.snapshot, str(options.snapshot)
     elif verb == "linux" or guest == "linux":
         kernel = getattr(options, "kernel", None)
+        if options.base is not None:
+            raise CommandError("--base is for raw binaries and position-independent ELFs, not for a Linux kernel")
         guest = linux.prepare(
-            kernel, initrd, cmdline=cmdline, memory=memory, refresh=getattr(options, "refresh", False), report=complain
+            kernel,
+            options.initrd,
+            cmdline=options.cmdline,
+            append=options.append,
+            memory=options.memory,
+            refresh=getattr(options, "refresh", False),
+            report=complain,
         )
-        initrd, cmdline, name = None, None, "linux"
+        how, name = {}, "linux"
     else:
-        name = guest
+        name = str(guest)
     rules = {"era": options.era, "stepping": options.stepping, "trampoline": options.trampoline}
-    session = Session(guest, **rules, initrd=initrd, cmdline=cmdline, memory=memory)
+    session = Session(guest, **rules, **how, memory=options.memory)
     session.name = name
     session.machine.clock.paced = options.paced
     for note in (*session.machine.guest.notes, *session.kprobes.warnings):

@@ -12,6 +12,7 @@ from typing import Final
 
 from armprobe import machine
 from armprobe.machine import Machine, StopReason, board, host_files
+from armprobe.machine.loaders import command_line
 from armprobe.machine.snapshot_file import VERSION, read_key
 
 from .debian import PROMPT, READY, build_initramfs, cache_directory, fetch_kernel
@@ -28,28 +29,29 @@ def prepare(
     initrd: Path | None = None,
     *,
     cmdline: str | None = None,
+    append: str | None = None,
     memory: str = "256M",
     report: Callable[[str], None] = print,
     refresh: bool = False,
 ) -> Path:
     """The snapshot of a kernel at its shell, made first if nothing has been booted like it before.
 
-    `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `report` is given a
-    line for each step that takes time. Raises CommandError or MachineError when it cannot be had.
+    `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `cmdline`, `append`
+    and `memory` are those of `machine.load`. `report` is given a line for each step that takes time. Raises
+    CommandError or MachineError when it cannot be had.
     """
-    board.check_command_line(cmdline or "")
+    line = command_line(cmdline, append)
+    board.check_command_line(line)
     size = machine.parse_size(memory)
     board.check_memory_size(size)
     ramdisk = b"" if initrd is None else _read(initrd)
-    if kernel is None:
+    if kernel is None or initrd is None:
         files = fetch_kernel(report, refresh=refresh)
-        kernel = files.vmlinuz
+        kernel = kernel or files.vmlinuz
         if initrd is None:
             ramdisk = build_initramfs(files.busybox.read_bytes())
-    elif initrd is None:
-        raise CommandError("a kernel of your own needs an initramfs to boot to: give --initrd FILE too")
     key = hashlib.sha256(_read(kernel))
-    for part in (ramdisk, (cmdline or "").encode(), str(size).encode(), str(VERSION).encode(), machine.build_id()):
+    for part in (ramdisk, line.encode(), str(size).encode(), str(VERSION).encode(), machine.build_id()):
         key.update(hashlib.sha256(part).digest())
     path = cache_directory() / "snapshots" / f"{key.hexdigest()[:20]}.snapshot"
     if read_key(path) == key.hexdigest():
@@ -63,7 +65,7 @@ def prepare(
         if read_key(path) != key.hexdigest():
             with tempfile.NamedTemporaryFile(prefix="armprobe-", suffix=".initrd") as disk:
                 Path(disk.name).write_bytes(ramdisk)
-                booting = machine.load(kernel, initrd=disk.name, cmdline=cmdline, memory=size)
+                booting = machine.load(kernel, initrd=disk.name, cmdline=line, memory=size)
             report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
             boot(booting)
             booting.save(path, key.hexdigest(), force=True)  # a damaged one too

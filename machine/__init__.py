@@ -54,13 +54,18 @@ def load(
     *,
     initrd: str | Path | None = None,
     cmdline: str | None = None,
+    append: str | None = None,
+    base: int | None = None,
     memory: int | str = DEFAULT_MEMORY,
     cpu: str = DEFAULT_MODEL,
 ) -> Machine:
     """A machine with `guest` in it, about to execute its first instruction (of a snapshot: its next).
 
-    `guest` is "demo", or the path of a bare-metal AArch64 ELF, an arm64 Linux Image or vmlinuz, or a saved snapshot.
-    `initrd` and `cmdline` are for Linux; `memory` is in bytes, or a text such as "256M"; `cpu` is a model of
+    `guest` is "demo", or the path of a bare-metal AArch64 ELF, an arm64 Linux Image or vmlinuz, a saved snapshot, or a
+    raw binary, to be put at physical address `base` and entered there; `base` also is where a position-independent ELF
+    goes. What is no kernel finds the board's device tree in x0 and, unless it is there itself, at the start of RAM.
+    `initrd` is for Linux; `cmdline` is its whole command line, `append` is added to it or to the one it has by default;
+    `memory` is in bytes, or a text such as "256M"; `cpu` is a model of
     `engine.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
     """
     path = DEMO if guest == "demo" else guest
@@ -73,4 +78,4 @@ def load(
         _snapshot_file.resume(machine, saved)
         return machine
     size = parse_size(memory) if isinstance(memory, str) else memory
-    return Machine(read_guest(guest, initrd=initrd, cmdline=cmdline, memory=size), cpu)
+    return Machine(read_guest(guest, initrd=initrd, cmdline=cmdline, append=append, base=base, memory=size), cpu)

@@ -26,6 +26,11 @@ GIC_CPU: Final = 0x0801_0000
 GIC_SIZE: Final = 0x1_0000
 """Bytes of each of the two, the GICv2 distributor and the CPU interface."""
 
+PAGE: Final = 0x1000
+
+FLASH: Final = 0x0400_0000
+FLASH_SIZE: Final = 0x0400_0000
+
 UART: Final = 0x0900_0000
 UART_SIZE: Final = 0x1000
 
@@ -80,7 +85,8 @@ def device_tree(memory_size: int, command_line: str, initrd: tuple[int, int] | N
     """
     check_command_line(command_line)
     nodes = _nodes(memory_size)
-    nodes["/chosen"] |= {"bootargs": command_line, "rng-seed": seed}
+    # There are no properties of no bytes.
+    nodes["/chosen"] |= {name: value for name, value in (("bootargs", command_line), ("rng-seed", seed)) if value}
     if initrd:
         nodes["/chosen"] |= {"linux,initrd-start": _cells(initrd[0]), "linux,initrd-end": _cells(initrd[1])}
     tree = fdt.FDT()

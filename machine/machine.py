@@ -19,7 +19,7 @@ from .conditional import ConditionalBreakpoints
 from .console import Console
 from .counter_access import CounterAccess
 from .cpu import DEFAULT_MODEL, Cpu
-from .devices import GenericTimer, Gic, GicCpuInterface, Pl011, Pmu
+from .devices import Flash, GenericTimer, Gic, GicCpuInterface, Pl011, Pmu
 from .devices.gic import SPURIOUS
 from .dispatch import Claim, Dispatcher, FaultClaim, Resume
 from .errors import MachineError
@@ -94,6 +94,7 @@ class Machine:
         self.uart = Pl011(lambda on: self.gic.set_line(board.UART_INTID, on), self.console.transmitted)
         self.console.receive = self.uart.receive
         self.bus.attach(self.uart, board.UART, board.UART_SIZE)
+        self.bus.attach(Flash(), board.FLASH, board.FLASH_SIZE)
         self.bus.after_access = self._after_device_access
         self.counter_access = CounterAccess(self.cpu, self.clock, self.timers)
         self.guest_debug = GuestDebug(self, GuestWatchpoints(self.cpu, self.bus, self.access_stop))

@@ -10,7 +10,7 @@ from typing import Final
 from armprobe.machine import board, host_files
 from armprobe.machine.errors import MachineError
 
-from . import elf, image
+from . import elf, image, raw
 from .guest import LoadedGuest, Segment
 
 __all__ = ["DEMO", "LoadedGuest", "Segment", "parse_size", "read_guest"]
@@ -37,27 +37,41 @@ def read_guest(
     *,
     initrd: str | Path | None = None,
     cmdline: str | None = None,
+    append: str | None = None,
+    base: int | None = None,
     memory: int = board.RAM_SIZE,
 ) -> LoadedGuest:
     """What to start for `guest`: "demo", or the path of an ELF or of a kernel, told apart by their content.
 
-    `memory` is in bytes. `initrd` and `cmdline` are for kernels; the command line is appended to
-    `image.COMMAND_LINE`. Raises MachineError, with a sentence for the user, for anything that cannot be started.
+    `memory` is in bytes. `initrd`, `cmdline` and `append` are for kernels: see `command_line`. `base` is the physical
+    address of a raw binary, which is whatever is no ELF then, or of a position-independent ELF. Raises MachineError,
+    with a sentence for the user, for anything that cannot be started.
     """
     board.check_memory_size(memory)
+    line = command_line(cmdline, append)
     with host_files.open_regular(DEMO if guest == "demo" else guest) as file:
         start = file.read(64)
     path = DEMO if guest == "demo" else Path(guest)
-    if image.recognise(start):
-        disk = None if initrd is None else Path(initrd)
-        return image.load(path, initrd=disk, cmdline=cmdline or "", memory=memory)
+    is_elf, is_kernel = start.startswith(elf.MAGIC), image.recognise(start) and base is None
+    if not is_kernel and (initrd is not None or cmdline is not None or append is not None):
+        raise MachineError(
+            f"{host_files.shown(path)} is {'an ELF' if is_elf else 'no kernel Image'}: "
+            "an initial RAM disk and a command line are for kernel Images"
+        )
+    if is_kernel:
+        return image.load(path, initrd=None if initrd is None else Path(initrd), command_line=line, memory=memory)
+    if base is not None and not is_elf:
+        return raw.load(path, base=base, memory=memory)
     if not start.startswith(elf.MAGIC):
         what = "is neither an ELF nor an arm64 kernel Image" if start else "is empty"
         raise MachineError(
-            f"{host_files.shown(path)} {what}: give armprobe a bare-metal AArch64 ELF, a kernel, or 'demo'"
+            f"{host_files.shown(path)} {what}: give armprobe a bare-metal AArch64 ELF, a kernel, or 'demo'; "
+            "a raw binary needs the address that it is to be put at (base)"
         )
-    if initrd is not None or cmdline:
-        raise MachineError(
-            f"{host_files.shown(path)} is an ELF: an initial RAM disk and a command line are for kernel Images"
-        )
-    return elf.load(path, memory=memory)
+    return elf.load(path, base=base, memory=memory)
+
+
+def command_line(cmdline: str | None, append: str | None) -> str:
+    """A kernel's command line: `cmdline` exactly, or `image.COMMAND_LINE` if that is None; and `append` after it."""
+    line = image.COMMAND_LINE if cmdline is None else cmdline
+    return f"{line} {append.strip()}" if append and append.strip() else line

@@ -13,8 +13,11 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.symbols import MAPPING_SYMBOL, Kind, Symbols
 
 from .guest import LoadedGuest, Segment
+from .raw import board_description
 
 MAGIC: Final = elf_file.MAGIC
+DEFAULT_BASE: Final = board.RAM_BASE + 0x20_0000
+"""Where a position-independent ELF goes unless told otherwise: where U-Boot expects to be on such boards."""
 
 _HEADER_SIZE: Final = 64
 _MACHINES: Final = {3: "x86", 62: "x86-64", 40: "32-bit ARM", 243: "RISC-V"}  # EM_386 and so on, elf(5)
@@ -24,35 +27,39 @@ _NOT_PLACES: Final = (elf_file.STT_FILE, elf_file.STT_SECTION)
 _BINDINGS_RANK: Final = {elf_file.STB_GLOBAL: 0, elf_file.STB_WEAK: 1}
 
 
-def load(path: Path, *, memory: int) -> LoadedGuest:
+def load(path: Path, *, base: int | None, memory: int) -> LoadedGuest:
     """The ELF at `path`, ready to run in `memory` bytes.
 
-    Raises MachineError when armprobe cannot run it.
+    `base` is the physical address of its lowest segment, for one that is position-independent; `DEFAULT_BASE` if it is
+    None and the file's own addresses are not in RAM. Raises MachineError when armprobe cannot run it.
     """
     with host_files.open_regular(path) as file, host_files.explained("read", path):
         name = host_files.shown(path)
         check_identification(name, file)
         elf = ElfFile(file)
         try:
-            loaded = _loaded(elf, memory)
+            loaded, shift = _loaded(elf, base, memory)
         except MachineError as error:
             raise MachineError(f"{name} {error}") from None
-        segments = tuple(_segment(elf, number, program) for number, program in enumerate(loaded))
+        segments = tuple(_segment(elf, number, program, shift) for number, program in enumerate(loaded))
         end = max(program.virtual + program.memory_size for program in loaded)
         symbols, has_dwarf = Symbols(), False
         notes: tuple[str, ...] = ()
         try:
-            symbols, has_dwarf = _symbols(elf, end)
+            symbols, has_dwarf = _symbols(elf, end, shift)
         except MachineError as error:
             notes = (f"{name} {error}; so it has no symbols here",)
+        tree, x0 = board_description(segments, memory)
         return LoadedGuest(
             kind="elf",
             memory=memory,
-            segments=segments,
-            entry=_physical_entry(name, elf.entry, segments),
+            segments=(*segments, *tree),
+            entry=_physical_entry(name, elf.entry + shift, segments),
             symbols=symbols,
             sources=(path,),
-            dwarf=path if has_dwarf else None,
+            x0=x0,
+            device_tree=tree[0].data if tree else b"",
+            dwarf=path if has_dwarf and not shift else None,  # its addresses are those of the file
             notes=notes,
         )
 
@@ -72,8 +79,11 @@ def check_identification(name: str, file: BinaryIO) -> None:
         raise MachineError(f"{name} is for AArch64's ILP32 ABI: armprobe runs 64-bit (LP64) ELF files")
 
 
-def _loaded(elf: ElfFile, memory: int) -> list[Program]:
-    """What there is to load. Raises MachineError, without the file's name, for what cannot run in `memory` bytes."""
+def _loaded(elf: ElfFile, base: int | None, memory: int) -> tuple[list[Program], int]:
+    """What there is to load, and how far from where the file has it.
+
+    Raises MachineError, without the file's name, for what cannot run in `memory` bytes.
+    """
     if elf.type == elf_file.ET_REL:
         raise MachineError(
             "is a relocatable object or a kernel module, not a program: link it into an ELF to run it by itself"
@@ -101,22 +111,32 @@ def _loaded(elf: ElfFile, memory: int) -> list[Program]:
     # Segments may share a page of the file, and no more: each byte of it is loaded about once.
     if sum(program.file_size for program in loaded) > elf.size + 4096 * len(loaded):
         raise MachineError("is a damaged ELF: its segments have more bytes together than the file")
-    if min(program.physical for program in loaded) >= 1 << 48:
+    lowest = min(program.physical for program in loaded)
+    if elf.type == elf_file.ET_DYN:  # position-independent
+        if base is None and board.RAM_BASE <= lowest < board.RAM_BASE + memory:
+            return loaded, 0
+        start = DEFAULT_BASE if base is None else base
+        if start % board.PAGE:
+            raise MachineError(f"cannot be put at {start:#x}: the base is a multiple of {board.PAGE}")
+        return loaded, start - lowest // board.PAGE * board.PAGE
+    if base is not None:
+        raise MachineError("is linked for fixed addresses: a base is for raw binaries and position-independent ELFs")
+    if lowest >= 1 << 48:
         raise MachineError(
             f"is to be loaded at {loaded[0].physical:#x}, which is no physical address: if it is a vmlinux, "
             "give armprobe the kernel's Image (arch/arm64/boot/Image); if not, link it with a load address (AT) in RAM "
             f"(from {board.RAM_BASE:#x})"
         )
-    return loaded
+    return loaded, 0
 
 
-def _segment(elf: ElfFile, number: int, program: Program) -> Segment:
+def _segment(elf: ElfFile, number: int, program: Program, shift: int) -> Segment:
     return Segment(
         what=f"load segment {number}",
-        address=program.physical,
+        address=program.physical + shift,
         data=elf.read(program.offset, program.file_size, "a segment"),
         size=program.memory_size,
-        virtual=program.virtual,
+        virtual=program.virtual + shift,
     )
 
 
@@ -134,8 +154,8 @@ def _physical_entry(name: str, entry: int, segments: tuple[Segment, ...]) -> int
     )
 
 
-def _symbols(elf: ElfFile, end: int) -> tuple[Symbols, bool]:
-    """The defined symbols of the first symbol table, and whether there is debug information.
+def _symbols(elf: ElfFile, end: int, shift: int) -> tuple[Symbols, bool]:
+    """The defined symbols of the first symbol table, `shift` bytes on, and whether there is debug information.
 
     Of those at one address functions come first, and global ones before local ones. Raises MachineError, without the
     file's name, when the sections make no sense.
@@ -143,7 +163,7 @@ def _symbols(elf: ElfFile, end: int) -> tuple[Symbols, bool]:
     areas, table, has_dwarf = [], None, False
     for section in elf.sections():
         if section.flags & elf_file.SHF_ALLOC:
-            areas.append((section.address, section.address + section.size))
+            areas.append((section.address + shift, section.address + section.size + shift))
         elif section.type == elf_file.SHT_SYMTAB and table is None:
             table = section
         elif not has_dwarf and elf.section_name(section) == ".debug_info":
@@ -161,7 +181,7 @@ def _symbols(elf: ElfFile, end: int) -> tuple[Symbols, bool]:
             # One number to sort by, which takes a quarter of the memory of a tuple.
             order.append((symbol.value << 4 | rank << 2 | _BINDINGS_RANK.get(symbol.binding, 2)) << 32 | len(names))
             names.append(symbol.name)
-            places.append(symbol.value)
+            places.append(symbol.value + shift)
             sizes.append(symbol.size)
             kinds.append(rank)
     order.sort()
@@ -171,6 +191,6 @@ def _symbols(elf: ElfFile, end: int) -> tuple[Symbols, bool]:
         array("Q", (places[row] for row in rows)),
         array("Q", (sizes[row] for row in rows)),
         bytes(kinds[row] for row in rows),
-        end=end,
+        end=end + shift,
         areas=areas or None,
     ), has_dwarf

@@ -19,7 +19,7 @@ from armprobe.machine.symbols import Symbols
 from .guest import LoadedGuest, Segment
 
 COMMAND_LINE: Final = f"console=ttyAMA0 earlycon=pl011,{board.UART:#x} nokaslr random.trust_bootloader=on"
-"""What every kernel is given; the user's own options follow, so that theirs win where the kernel takes the last."""
+"""What a kernel is given unless the user says all of it."""
 
 _HEADER: Final = struct.Struct("<8xQQQ24x4s4x")  # text_offset, image_size, flags, magic
 _MAGIC: Final = b"ARMd"
@@ -44,10 +44,10 @@ def recognise(data: bytes) -> bool:
     return _is_image(data) or data.startswith(_GZIP) or _is_zboot(data)
 
 
-def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> LoadedGuest:
+def load(path: Path, *, initrd: Path | None, command_line: str, memory: int) -> LoadedGuest:
     """The kernel at `path`, with the initial RAM disk at `initrd`, ready to boot in `memory` bytes.
 
-    `cmdline` is appended to `COMMAND_LINE`. Raises MachineError when it cannot be.
+    Raises MachineError when it cannot be.
     """
     image = _unpack(path, _read(path, limit=memory), limit=memory)
     text_offset, image_size, flags, _ = _HEADER.unpack_from(image)
@@ -67,7 +67,6 @@ def load(path: Path, *, initrd: Path | None, cmdline: str, memory: int) -> Loade
     if text_offset >= _ALIGNMENT:
         raise MachineError(f"{path} has a damaged header: text_offset is {text_offset:#x}, and 2 MiB is the limit")
     symbols, notes = _symbols(path, image)
-    command_line = f"{COMMAND_LINE} {cmdline.strip()}".strip()
     board.check_command_line(command_line)
     segments = [
         Segment(

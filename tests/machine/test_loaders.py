@@ -8,8 +8,9 @@ import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import fdt
 import pytest
 from elftools.elf.elffile import ELFFile
 from hypothesis import given
@@ -75,9 +76,10 @@ def test_segments_are_those_that_binutils_would_load(demo: LoadedGuest, tool: To
     objcopy = tool("aarch64-linux-gnu-objcopy", "binutils-aarch64-linux-gnu")
     subprocess.run([objcopy, "-O", "binary", str(DEMO), str(tmp_path / "flat")], check=True)
     flat = (tmp_path / "flat").read_bytes()
-    lowest = min(segment.address for segment in demo.segments)
-    memory = bytearray(max(segment.end for segment in demo.segments) - lowest)
-    for segment in demo.segments:
+    segments = demo.segments[:-1]  # the last is the device tree
+    lowest = min(segment.address for segment in segments)
+    memory = bytearray(max(segment.end for segment in segments) - lowest)
+    for segment in segments:
         memory[segment.address - lowest : segment.address - lowest + len(segment.data)] = segment.data
     assert bytes(memory[: len(flat)]) == flat
     assert not any(memory[len(flat) :])
@@ -89,10 +91,10 @@ def test_entry_and_links_are_those_that_readelf_prints(demo: LoadedGuest, tool: 
     (entry,) = [line.split()[-1] for line in text.splitlines() if "Entry point address" in line]
     rows = [line.split() for line in text.splitlines() if line.split()[:1] == ["LOAD"]]
     assert demo.entry == int(entry, 16)
-    assert [(s.virtual, s.address, len(s.data), s.size) for s in demo.segments] == [
+    assert [(s.virtual, s.address, len(s.data), s.size) for s in demo.segments[:-1]] == [
         tuple(int(number, 16) for number in row[2:6]) for row in rows
     ]
-    assert (demo.kind, demo.x0, demo.device_tree, demo.dwarf, demo.sources) == ("elf", 0, b"", DEMO, (DEMO,))
+    assert (demo.kind, demo.dwarf, demo.sources) == ("elf", DEMO, (DEMO,))
     assert demo.link_base == demo.segments[0].virtual
 
 
@@ -206,7 +208,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_options_for_kernels_are_refused_with_an_elf() -> None:
-    for options in ({"initrd": DEMO}, {"cmdline": "quiet"}):
+    for options in ({"initrd": DEMO}, {"cmdline": "quiet"}, {"append": "quiet"}):
         with pytest.raises(MachineError, match="are for kernel Images"):
             read_guest("demo", **options)
 
@@ -263,7 +265,7 @@ def zboot(payload: bytes, compression: bytes, size: int | None = None) -> bytes:
 
 def test_image_goes_where_booting_rst_wants_it(put: Callable[[bytes], Path], tmp_path: Path) -> None:
     (tmp_path / "initrd").write_bytes(b"070701" * 100)
-    guest = read_guest(put(header(text_offset=0x8_0000) + IMAGE[64:]), initrd=tmp_path / "initrd", cmdline="quiet")
+    guest = read_guest(put(header(text_offset=0x8_0000) + IMAGE[64:]), initrd=tmp_path / "initrd", append="quiet")
     kernel, disk, tree = guest.segments
     assert kernel.address % (2 * MIB) == 0x8_0000  # text_offset bytes from a 2 MiB aligned base address
     assert (guest.entry, kernel.size, kernel.virtual) == (kernel.address, 0x10_0000, None)
@@ -276,6 +278,34 @@ def test_image_goes_where_booting_rst_wants_it(put: Callable[[bytes], Path], tmp
     assert struct.pack(">Q", disk.end) in guest.device_tree
     assert b" nokaslr random.trust_bootloader=on quiet\0" in guest.device_tree
     assert guest.sources == (tmp_path / "guest", tmp_path / "initrd")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({}, "console=ttyAMA0 earlycon=pl011,0x9000000 nokaslr random.trust_bootloader=on"),
+        ({"append": " quiet "}, "console=ttyAMA0 earlycon=pl011,0x9000000 nokaslr random.trust_bootloader=on quiet"),
+        ({"cmdline": "console=hvc0"}, "console=hvc0"),
+        ({"cmdline": "a  b", "append": "c"}, "a  b c"),
+        ({"cmdline": ""}, None),
+    ],
+)
+def test_the_command_line(put: Callable[[bytes], Path], options: dict[str, Any], line: str | None) -> None:
+    """Exactly what is given, or ours and what is added; none where it is empty."""
+    tree = fdt.parse_dtb(read_guest(put(IMAGE), **options).device_tree)
+    chosen = tree.get_node("/chosen")
+    assert (chosen.get_property("bootargs") and chosen.get_property("bootargs").value) == line
+
+
+def test_what_is_no_kernel_finds_the_device_tree(put: Callable[[bytes], Path]) -> None:
+    """In x0 and at the start of RAM (QEMU's docs/system/arm/virt.rst), or behind a guest that begins there."""
+    for guest in (read_guest("demo"), read_guest(put(b"\x1f\x20\x03\xd5" * 64), base=0x4020_0000)):
+        tree = guest.segments[-1]
+        assert (tree.address, tree.data) == (0x4000_0000, guest.device_tree)
+        assert guest.x0 == 0x4000_0000
+        assert fdt.parse_dtb(tree.data).get_property("reg", "/memory@40000000").data == [0, 0x4000_0000, 0, 256 * MIB]
+    guest = read_guest(put(b"\x1f\x20\x03\xd5" * 64), base=0x4000_0000)
+    assert guest.x0 == guest.segments[1].address == 0x4000_1000
 
 
 def test_image_without_symbols_loads_and_says_so(put: Callable[[bytes], Path]) -> None:

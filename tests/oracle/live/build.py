@@ -56,7 +56,7 @@ def _boot(files: KernelFiles, module: Path) -> machine.Machine:
     with tempfile.NamedTemporaryFile() as initrd:
         initrd.write(ramdisk)
         initrd.flush()
-        guest = machine.load(files.vmlinuz, initrd=initrd.name, cmdline=_CMDLINE)
+        guest = machine.load(files.vmlinuz, initrd=initrd.name, append=_CMDLINE)
     boot(guest)
     shell = Shell(guest)
     shell.run("dmesg -n 1")  # kernel messages below an emergency would get between an answer and the prompt
