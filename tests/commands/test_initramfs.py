@@ -2,8 +2,6 @@
 """The initramfs, as GNU cpio reads it and as a kernel in QEMU boots it."""
 
 import gzip
-import os
-import select
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.commands.debian import PROMPT, READY, KernelFiles, build_initramfs
+from armprobe.commands.debian import READY, KernelFiles, build_initramfs
 
-from ..waiting import PATIENCE  # noqa: TID252
+from ..qemu import boot  # noqa: TID252
 
 Tool = Callable[[str, str], str]
 
@@ -70,29 +68,6 @@ def test_initramfs_is_the_same_at_any_time(monkeypatch: pytest.MonkeyPatch) -> N
 def test_path_outside_the_initramfs(path: str) -> None:
     with pytest.raises(ValueError, match="cannot be put into the initramfs"):
         build_initramfs(b"shell", {path: (0o644, b"")})
-
-
-def boot(qemu: str, kernel: Path, initrd: Path, commands: list[str]) -> str:
-    """The serial console of a boot in QEMU, one of `commands` typed at each prompt; ends when the machine is off."""
-    machine = "-M virt,gic-version=2 -cpu cortex-a57 -m 256 -nic none -no-reboot"
-    machine += " -display none -monitor none -serial stdio"
-    options = ["-kernel", str(kernel), "-initrd", str(initrd), "-append", "console=ttyAMA0 nokaslr panic=-1"]
-    command = [qemu, *machine.split(), *options]
-    transcript, prompts, deadline = b"", 0, time.monotonic() + PATIENCE
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as machine_process:
-        assert machine_process.stdin
-        assert machine_process.stdout
-        output = machine_process.stdout.fileno()
-        try:
-            while select.select([output], [], [], deadline - time.monotonic())[0] and (part := os.read(output, 65536)):
-                transcript += part
-                if transcript.count(PROMPT.encode()) > prompts < len(commands):
-                    machine_process.stdin.write(commands[prompts].encode() + b"\n")
-                    machine_process.stdin.flush()
-                    prompts += 1
-        finally:
-            machine_process.kill()
-    return transcript.decode(errors="replace").replace("\r\n", "\n")
 
 
 def test_boot_to_a_shell(kernel: KernelFiles, tool: Tool, tmp_path: Path) -> None:

@@ -22,6 +22,14 @@ installed; the last column is what {qemu} reported when this page was written (`
 `count` is how many exceptions the case took (1 unless it says), `vector` the number of the vector, `elr` is relative to
 the instruction that the case is about, NZCV are left out of `spsr`, numbers are hexadecimal.
 """
+_TAIL = """\
+## Debug registers under Linux
+
+`tests/linux/ptrace/ptrace.c` is a debugger that runs in the stock Debian guest. By ptrace(2) it sets hardware
+watchpoints and breakpoints (NT_ARM_HW_WATCH, NT_ARM_HW_BREAK) on a child of its own and steps it, and prints a line for
+each stop.
+`tests/linux/ptrace/expected.txt` is what it printed on the same kernel in QEMU. `make test` compares both with it.
+"""
 
 
 def document(qemu: str) -> str:
@@ -37,7 +45,7 @@ def document(qemu: str) -> str:
             f"| `{case.name}` | {case.text} | {case.source} | {_difference(case, report)} |" for case in cases(name)
         ]
         parts += [f"## {title[1]}", "", "| case | expected | source | QEMU |", "|---|---|---|---|", *rows, ""]
-    return "\n".join(parts)
+    return "\n".join([*parts, _TAIL])
 
 
 def _difference(case: Case, report: Report) -> str:
