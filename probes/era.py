@@ -131,7 +131,7 @@ _V5_10: Final = replace(
 _V6_1: Final = replace(
     _V5_10,
     name="v6.1",
-    release=(6, 1, 192),
+    release=(6, 1, 189),  # whose changelog has the recovery from HIT_SS; checked on 6.1.192
     hits=rules.V6_1,
     unknown_address=errno.ENOENT,  # commit cc66bb914578 (v5.18)
     maxactive=10,  # max(10, 2 * num_possible_cpus()), whatever CONFIG_PREEMPT is
@@ -156,7 +156,8 @@ _V7_2: Final = replace(
 
 _V6_1_176: Final = replace(_V6_1, name="v6.1.176", release=(6, 1, 176), hits=rules.V6_1_176)
 _V6_12_107: Final = replace(_V6_9, name="v6.12.107", release=(6, 12, 107), rows=ROWS_V6_12)
-_V6_12_117: Final = replace(_V6_12_107, name="v6.12.117", release=(6, 12, 117), hits=rules.V6_12_117)
+# The recovery from HIT_SS is in the changelog of 6.12.111; checked on 6.12.117.
+_V6_12_117: Final = replace(_V6_12_107, name="v6.12.117", release=(6, 12, 111), hits=rules.V6_12_117)
 
 ERAS: Final = {era.name: era for era in (_V4_8, _V5_4, _V5_10, _V6_1, _V6_9, _V7_2)}
 """The generations, in order."""
