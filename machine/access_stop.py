@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from .bus import Bus
 from .cpu import Cpu
+from .errors import MachineError
 from .memory import Memory
 
 T = TypeVar("T")
@@ -49,7 +50,18 @@ class AccessStop(Generic[T]):
     def instruction(self) -> int:
         """The instruction that makes the access. `Cpu.frame` is loaded then."""
         self._cpu.frame.load()
-        return int.from_bytes(self._cpu.read_virtual(self._cpu.frame.pc, 4) or b"", "little")
+        return int.from_bytes(self._read(self._cpu.frame.pc, 4) or b"", "little")
+
+    def _read(self, address: int, size: int) -> bytes | None:
+        """Memory at a virtual address, not across pages; None where nothing is mapped.
+
+        By a walk of the tables: the engine has looked the access up in its TLB before the hook and uses that entry
+        after it, whatever is in the entry by then. `Cpu.read_virtual` may have filled it for another page.
+        """
+        try:
+            return self._bus.read(self._memory.translate(address).physical, size)
+        except MachineError:
+            return None
 
     def written_whole(self) -> tuple[int, bytes] | None:
         """Where an instruction writes, and what, of which nothing may have been written when the machine stops.
@@ -62,7 +74,7 @@ class AccessStop(Generic[T]):
             return x[word >> 5 & 31], _pair(x, word & 31, word >> 10 & 31)
         if word & _CASP[0] == _CASP[1]:
             at, expected = x[word >> 5 & 31], word >> 16 & 31
-            if self._cpu.read_virtual(at, 16) != _pair(x, expected, expected + 1):
+            if self._read(at, 16) != _pair(x, expected, expected + 1):
                 return None  # it writes what there is
             return at, _pair(x, word & 31, (word & 31) + 1)
         if word & _DC_ZVA[0] == _DC_ZVA[1]:

@@ -146,7 +146,7 @@ class Cpu:
 
     def read_virtual(self, address: int, size: int) -> bytes | None:
         """Memory as the CPU itself would read it now, by its own translations: a microsecond instead of ten, also
-        inside hooks. None where it would fault."""
+        inside hooks, but not those on memory (see AccessStop). None where it would fault."""
         buffer = ctypes.create_string_buffer(size)
         failed = _VMEM_READ(self._handle, address, unicorn.UC_PROT_READ, buffer, size)
         return None if failed else buffer.raw

@@ -34,6 +34,34 @@ def test_before_the_access(name: str, bare: Callable[..., Machine]) -> None:
         assert int.from_bytes(guest.memory.read(address, size), "little") == value
 
 
+@pytest.mark.parametrize("access", ["ldr x2, [x0]", "str x2, [x0]"])
+def test_beside_what_the_guest_watches(access: str, bare: Callable[..., Machine]) -> None:
+    """It accesses that page, though the page of the code has the same place in the engine's TLB, by number.
+
+    The MMU is on, and 0x40400000 is mapped to 0x40200000 (D8.3: a table and blocks of 2 MiB).
+    """
+    guest = bare(f"""
+        ldr x0, =0x40600000; msr ttbr0_el1, x0; mov x0, #0xff; msr mair_el1, x0
+        ldr x0, =0x803519; msr tcr_el1, x0; isb
+        mrs x0, sctlr_el1; orr x0, x0, #1; msr sctlr_el1, x0; isb
+        adr x0, .; and x0, x0, #-4096; add x0, x0, #0x400000
+        add x1, x0, #8; msr dbgwvr0_el1, x1; ldr x1, =0x1ffb; msr dbgwcr0_el1, x1; msr oslar_el1, xzr
+        mov x1, #0xa000; msr mdscr_el1, x1; msr daifclr, #8; isb
+        ldr x2, =0x123456789abcdef0; {access}; b .""")
+    data = (guest.registers.pc & 0x3F_F000) + 0x4020_0000
+    for address, entry in {
+        0x4060_0008: 0x4060_1003,
+        0x4060_1000: 0x4000_0701,
+        0x4060_1010: 0x4020_0701,
+    }.items():
+        guest.memory.physical.write(address, entry.to_bytes(8, "little"))
+    guest.memory.physical.write(data, b"\xa5" * 8)
+    assert guest.run(instructions=100).reason is StopReason.INSTRUCTIONS
+    value = (guest.registers.x[2]).to_bytes(8, "little")
+    assert guest.memory.physical.read(data, 8) == value
+    assert (value == b"\xa5" * 8) is access.startswith("ldr")
+
+
 @pytest.mark.parametrize("offset", [0, 24, 40, 63])
 def test_zeroing_a_block(offset: int, bare: Callable[..., Machine]) -> None:
     """DC ZVA writes a whole block (DCZID_EL0); nothing of it is gone when the machine stops before."""
