@@ -89,8 +89,9 @@ class GuestDebug:
         if self._changed:
             self._changed = False
             mdscr = self._machine.cpu.system(_MDSCR)
-            self._watchpoints.update(mdscr)
+            self._watchpoints.update(mdscr, self._machine.clock.executed)
             self.stepping = self.stepping or mdscr & _STEPS_EL1 == _STEPS_EL1
+        self._watchpoints.tidy(self._machine.clock.executed)
         if self.stepping:
             self._machine.run_loop.end_slices_at(self._machine.register_access.unmasking)
             self._machine.cpu.refresh()

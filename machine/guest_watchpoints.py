@@ -8,7 +8,7 @@ from typing import Final
 
 import unicorn
 
-from .access_stop import AccessStop
+from .access_stop import BLOCK, AccessStop
 from .bus import Bus
 from .cpu import Cpu
 from .effective_address import effective_address, unprivileged
@@ -24,6 +24,9 @@ _DEBUG_EVENT: Final = 0x22  # DFSC
 _CONTEXTIDR: Final = SYSTEM_REGISTERS["contextidr_el1"]
 _STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)  # of one register, of two
 _PAGE: Final = 0xFFF
+_ACCESSES: Final = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
+_NOWHERE: Final = (1 << 64) - 1  # no access is there
+_LONG: Final = 10_000_000  # instructions
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,9 @@ class _Watched:
     levels: int  # a bit for EL0 and one for EL1
     linked: int | None  # the number of a breakpoint that has to match, too
 
-    def page_matches(self, physical: int, width: int) -> bool:
-        """Whether an access there can be one of these bytes, by its place in the page."""
-        if self.last - self.first > _PAGE:
-            return True
-        return (physical - self.first & _PAGE) <= self.last - self.first or (self.first - physical & _PAGE) < width
+    def places(self) -> tuple[int, int]:
+        """Where in its page an access begins that can be one of these bytes, or just before: a place and how many."""
+        return self.first - BLOCK & _PAGE, BLOCK + self.last - self.first + 1
 
 
 class GuestWatchpoints:
@@ -62,23 +63,38 @@ class GuestWatchpoints:
         breakpoints = (features >> 12 & 15) + 1
         self._context_aware = range(breakpoints - (features >> 28 & 15) - 1, breakpoints)
         self._watched: tuple[_Watched, ...] = ()
+        self._places: tuple[tuple[int, int], ...] = ()
         self._hook: int | None = None
+        self._placeholder: int | None = None
+        self._unhooked_at = 0
 
-    def update(self, mdscr: int) -> None:
-        """The registers have changed: MDSCR_EL1 is `mdscr`, and what the others are is looked up."""
+    def update(self, mdscr: int, executed: int) -> None:
+        """The registers have changed: MDSCR_EL1 is `mdscr`, and what the others are is looked up.
+
+        `executed` is the count of the guest's instructions.
+        """
         registers: list[_Watched | None] = []
         if mdscr & MDSCR_MDE:
             registers = [self._register(number) for number in range(self._count)]
         self._watched = tuple(watched for watched in registers if watched is not None)
-        # A guest that changes threads changes these often, and hooking takes translating all code again: it stays
-        # hooked until the guest has watchpoints off altogether.
+        self._places = tuple(watched.places() for watched in self._watched)
+        # A guest that changes threads has them off and on with each. Code is translated again, which takes long, only
+        # at the first: code that was translated while there was a hook on memory looks for hooks at each access.
         if self._watched and self._hook is None:
-            kinds = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
-            self._hook = self._cpu.engine.hook_add(kinds, self._accessed)
-            self._cpu.forget_translations()
+            self._hook = self._cpu.engine.hook_add(_ACCESSES, self._accessed)
+            if self._placeholder is None:
+                self._placeholder = self._cpu.engine.hook_add(_ACCESSES, self._accessed, None, _NOWHERE, _NOWHERE)
+                self._cpu.forget_translations()
         elif not mdscr & MDSCR_MDE and self._hook is not None:
             self._cpu.engine.hook_del(self._hook)
             self._hook = None
+            self._unhooked_at = executed
+
+    def tidy(self, executed: int) -> None:
+        """Between two slices: drop what was translated for hooks when they have not been wanted for long."""
+        if self._placeholder is not None and self._hook is None and executed - self._unhooked_at > _LONG:
+            self._cpu.engine.hook_del(self._placeholder)
+            self._placeholder = None
             self._cpu.forget_translations()
 
     def _register(self, number: int) -> _Watched | None:
@@ -106,12 +122,13 @@ class GuestWatchpoints:
         return _Watched(first, first + size - 1, kinds, levels >> 1 | (levels & 1) << 1, linked)
 
     def _accessed(self, engine: unicorn.Uc, access: int, physical: int, width: int, value: int, _: object) -> None:
+        for place, size in self._places:  # most accesses are elsewhere: first what is quick
+            if physical - place & _PAGE < size or size > _PAGE:
+                break
+        else:
+            return
         writes = access == unicorn.UC_MEM_WRITE
         if self._stop.pending or self._bus.ram_at(physical) is None:
-            return
-        if not any(watched.page_matches(physical, width) for watched in self._watched):
-            if writes and self._watched:
-                self._note_write(physical, width)
             return
         word, frame = self._stop.instruction(), self._cpu.frame
         begin = effective_address(word, frame)
