@@ -231,6 +231,74 @@ main:
     end
     value steps, x1
 
+    .macro pending_sgi
+    ldr x3, =0x08010000                 // the CPU interface: no priority masked, enabled
+    mov w2, #0xf8
+    str w2, [x3, #4]
+    mov w2, #1
+    str w2, [x3]
+    ldr x3, =0x08000000                 // the distributor
+    str w2, [x3]
+    ldr w2, =(2 << 24 | 5)
+    str w2, [x3, #0xf00]
+    .endm
+
+    .macro end_sgi
+    ldr x3, =0x08010000
+    ldr w2, [x3, #0xc]
+    str w2, [x3, #0x10]
+    .endm
+
+    //! vector=4 esr=cf000022 elr=4 spsr=1c5 steps=0 | D2.12.3: a WFI that an interrupt, masked here, has ended is stepped
+    case wfi
+    counting
+    pending_sgi
+    mdscr (SS | KDE)
+    adr x26, 1f
+    eret_to 1f, (EL1H | SPSR_SS | 7 << 6)
+1:  wfi
+    ones
+    end
+    end_sgi
+    value steps, x1
+
+    //! vector=5 elr=0 spsr=200005 steps=0 | D2.12.5: the interrupt comes first, and the instruction is still to be stepped
+    case interrupt
+    counting
+    pending_sgi
+    mdscr (SS | KDE)
+    adr x26, 1f
+    eret_to 1f, (EL1H | SPSR_SS)
+1:  ones
+    end
+    end_sgi
+    value steps, x1
+
+    //! vector=4 esr=cf000022 elr=4 spsr=1c5 steps=0 | D2.12.3: a store exclusive is stepped as any other
+    case store_exclusive
+    counting
+    ldr x3, =data
+    mdscr (SS | KDE)
+    adr x26, 1f
+    ldxr x4, [x3]
+    eret_to 1f, (EL1H | SPSR_SS | 7 << 6)
+1:  stxr w5, x4, [x3]
+    ones
+    end
+    value steps, x1
+
+    //! vector=8 elr=0 spsr=200000 steps=0 | D2.12.6: an abort comes before the step, which is still to be done
+    case abort_el0
+    counting
+    mdscr SS
+    mov x3, #0x0b000000                 // nothing is there
+    adr x26, 1f
+    at_el0 1f, SPSR_SS
+1:  ldr x4, [x3]
+    svc #0
+    end
+    value steps, x1
+
     ldr x30, [sp], #16
     ret
 
