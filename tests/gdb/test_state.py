@@ -185,8 +185,8 @@ def test_system_registers_under_the_names_of_qemu(gdb: GdbSession, session: Sess
     assert {"SP_EL0", "TTBR1_EL1", "TCR_EL1", "ELR_EL1"} <= set(qemu.system)
     gdb.execute("tbreak *kmalloc")
     gdb.continue_to_stop()
-    # QEMU shows of SP_EL1 the copy that it keeps while SP_EL1 is not in use. Its time is the computer's: on a busy one a
-    # timer interrupt may come before the place, and leave where it came from.
+    # QEMU shows of SP_EL1 the copy that it keeps while SP_EL1 is not in use. Its time is the computer's: on a busy
+    # one a timer interrupt may come before the place, and leave where it came from.
     shared = qemu.system.keys() - {"SP_EL1", "ELR_EL1", "SPSR_EL1"}
     assert {name: gdb.register(name) for name in shared} == {name: qemu.system[name] for name in shared}
     assert gdb.evaluate("$SP_EL0 == (unsigned long) &init_task") == "1"  # the current task, as in Linux
