@@ -175,7 +175,9 @@ def test_opens(guest: Machine, shell: Shell, kprobes: Kprobes, first: str, last:
     assert [event.arguments["result"] for event in returns] == [str(seen.result) for seen in opens]
     assert ours.pre_names[between_marks(ours.pre_names)] == [seen.name for seen in opens]
     for name, results in EXPECTED.items():
-        assert next(seen.result for seen in opens if seen.name == f'"{name}"') in results
+        # An int, whose upper half AAPCS64 leaves open: Debian's 7.2 does not extend its sign.
+        result = next(seen.result for seen in opens if seen.name == f'"{name}"')
+        assert (result & 0xFFFF_FFFF ^ 1 << 31) - (1 << 31) in results
 
     # Where, as each of the two prints it, and when: the trace clock and ours are one counter, read moments apart.
     pre = select(hits, Stage.PRE)[between_marks(ours.pre_names)]
@@ -187,7 +189,10 @@ def test_opens(guest: Machine, shell: Shell, kprobes: Kprobes, first: str, last:
     assert re.fullmatch(rf"__arm64_sys_openat\+0x[0-9a-f]+/0x[0-9a-f]+ <- {FUNCTION}", next(iter(sites)))
     for event, hit in zip((*entries, *returns), (*pre, *left), strict=True):
         flags, seconds, _, place = kprobes.trace_line(hit, ()).split(maxsplit=5)[2:6]
-        assert (flags, f"({event.place})") == (event.flags, place.strip())
+        # Debian's 7.2 counts preemption (CONFIG_PREEMPT_LAZY): whether and how deep are columns that ours leaves open.
+        columns = [0, 2] if kprobes.era.name == "v7.2" else range(len(event.flags))
+        assert [flags[i] for i in columns] == [event.flags[i] for i in columns]
+        assert f"({event.place})" == place.strip()
         assert float(seconds.rstrip(":")) == pytest.approx(hit.seconds, abs=1e-6)
     offsets = [event.seconds - hit.seconds for event, hit in zip((*entries, *returns), (*pre, *left), strict=True)]
     assert max(offsets) - min(offsets) < 200e-6
