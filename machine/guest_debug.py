@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .frame import PSTATE_D, Frame
-from .guest_watchpoints import MDSCR_KDE, MDSCR_MDE, GuestWatchpoints
+from .guest_watchpoints import GuestWatchpoints
+from .software_step import MDSCR_KDE, MDSCR_MDE, MDSCR_SS
 from .sysregs import SYSTEM_REGISTERS, Encoding
 
 if TYPE_CHECKING:
     from .machine import Machine
 
-MDSCR_SS: Final = 1 << 0
 _STEPS_EL1: Final = MDSCR_SS | MDSCR_KDE
 _MDSCR: Final = SYSTEM_REGISTERS["mdscr_el1"]
 _OSLAR: Final = Encoding(2, 0, 1, 0, 4)

@@ -14,11 +14,10 @@ from .cpu import Cpu
 from .effective_address import effective_address, unprivileged
 from .exceptions import IL, WRITE_NOT_READ, Class
 from .frame import PSTATE_D, Frame
+from .software_step import MDSCR_KDE, MDSCR_MDE
 from .stop import WatchHit
 from .sysregs import SYSTEM_REGISTERS, Encoding
 
-MDSCR_KDE: Final = 1 << 13
-MDSCR_MDE: Final = 1 << 15
 _LOAD, _STORE = 1, 2  # DBGWCR_EL1.LSC
 _DEBUG_EVENT: Final = 0x22  # DFSC
 _CONTEXTIDR: Final = SYSTEM_REGISTERS["contextidr_el1"]
