@@ -4,7 +4,8 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check
-FOLDERS := $(shell find machine probes stub commands -type d -not -name __pycache__)
+ROOMS := face machine kernel expressions probes traces stub session clients commands guests
+FOLDERS := $(shell find $(wildcard $(ROOMS)) -type d -not -name __pycache__)
 
 # command:package, or file:package, for the Debian packages that armprobe and its tests use where they are there
 FOR_RUN := gdb-multiarch:gdb-multiarch
@@ -71,7 +72,7 @@ conformance: build/test ## build the conformance guests, run them on QEMU too, a
 .PHONY: clean
 clean: ## remove what make made
 	rm -rf $(VENV) build dist armprobe.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find machine probes stub commands tests -name __pycache__ -prune -exec rm -rf {} +
+	find $(wildcard $(ROOMS)) tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help
 help: ## this list

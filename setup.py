@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Maps the rooms at the top level to the import names armprobe.<room>; all else is in pyproject.toml.
 
-A file of a room finds the data shipped beside the rooms at the same relative place in the source tree, in an editable
-install and in a wheel: `Path(__file__).parent.parent / "guests/demo/demo.elf"` (and `/ "gdbinit"`).
+`face` is the package `armprobe` itself. A file of a room finds the data shipped beside the rooms at the same relative
+place in the source tree, in an editable install and in a wheel: `Path(__file__).parent.parent / "gdbinit"`.
 """
 
 from setuptools import find_packages, setup
 
-ROOMS = ("machine", "probes", "stub", "commands")
+ROOMS = ("machine", "expressions", "probes", "stub", "session", "commands", "clients", "guests")
 
 FOLDERS = [package for room in ROOMS for package in find_packages(include=(room, f"{room}.*"))]
 
 setup(
-    packages=[f"armprobe.{folder}" for folder in FOLDERS],
-    package_dir={f"armprobe.{folder}": folder.replace(".", "/") for folder in FOLDERS},
+    packages=["armprobe", *(f"armprobe.{folder}" for folder in FOLDERS)],
+    package_dir={"armprobe": "face"} | {f"armprobe.{folder}": folder.replace(".", "/") for folder in FOLDERS},
     package_data={
+        "armprobe": ["py.typed"],
         # The sources are for debuggers, which show them beside what runs.
-        "armprobe.machine": ["py.typed", "../guests/demo/demo.elf", "../guests/demo/*/*.[chS]"],
-        "armprobe.probes": ["py.typed"],
-        "armprobe.stub": ["py.typed"],
-        "armprobe.commands": ["py.typed", "../gdbinit"],
+        "armprobe.guests": ["demo/demo.elf", "demo/*/*.[chS]"],
+        "armprobe.clients": ["../gdbinit"],
     },
     # Strict: the installed tree holds one link per file, the only editable layout that type checkers and editors
     # resolve under a mapping like this one. Its price is a reinstall when a file is added; the Makefile does it.

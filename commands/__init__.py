@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every command, defined once, and what people drive it from: the REPL, the command line, GDB, scripts."""
 
+from armprobe.clients import GdbError, GdbSession, GdbStop, GdbTimeout
+from armprobe.guests import linux
+
 from .errors import CommandError
-from .gdb_session import GdbError, GdbSession, GdbStop, GdbTimeout
 from .session import Session
 
-__all__ = ["CommandError", "GdbError", "GdbSession", "GdbStop", "GdbTimeout", "Session"]
+__all__ = ["CommandError", "GdbError", "GdbSession", "GdbStop", "GdbTimeout", "Session", "linux"]

@@ -19,18 +19,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from armprobe.clients.gdb_session import GDBINIT, PROXY
+from armprobe.guests.linux import shell as linux
 from armprobe.machine import MachineError, host_files
 from armprobe.machine.loaders import DEMO
 from armprobe.machine.loaders.image import COMMAND_LINE
-from armprobe.machine.snapshot_file import is_snapshot
+from armprobe.machine.loaders.snapshot_file import is_snapshot
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES, ProbeError
 from armprobe.probes.recorder import HANDLERS_LOG
 from armprobe.stub import PRIVATE, Server, StubError, serve
 
-from . import bug_2015, demo, linux
-from .all import registry as all_commands
+from . import bug_2015, demo
+from .catalog import registry as all_commands
 from .errors import CommandError
-from .gdb_session import GDBINIT, PROXY
 from .repl import Repl
 from .session import Session
 from .terminal import ArgumentParser, Lines, OutputClosed, complain, open_standard_streams, say
@@ -367,7 +368,3 @@ def _python_script(options: argparse.Namespace) -> int:
     finally:
         log.removeHandler(failures)
     return int(failures.count > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,17 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from armprobe.machine.agent_expression import AgentError, AgentExpression, assemble
-from armprobe.machine.agent_printf import Format
+from armprobe.expressions.agent_expression import AgentError, AgentExpression, assemble
+from armprobe.expressions.agent_printf import Format
+from armprobe.expressions.expression import ExpressionError, Names, compile_expression, compile_print
 from armprobe.probes import ConditionError, PtRegs, Stage
+from armprobe.session.guest_view import HitScene
 from armprobe.stub.aarch64 import RegisterTable, register_table
 from armprobe.stub.agent import Agent
 
 from .errors import CommandError
-from .expression import ExpressionError, Names, compile_expression, compile_print
-from .places import find_symbol
+from .locations import find_symbol
 from .registry import Arguments
-from .scene import HitScene
 
 if TYPE_CHECKING:
     from .session import Session

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable
 from typing import Final
 
-from .gdb_session import GdbSession
+from armprobe.clients.gdb_session import GdbSession
+
 from .registry import Out
 from .session import Session
 

@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 
 import capstone
 
-from armprobe.machine import MachineError, elf_file, host_files
-from armprobe.machine.elf_file import ElfFile
+from armprobe.machine import MachineError, host_files
+from armprobe.machine.loaders import elf_file
 from armprobe.machine.loaders.elf import check_identification
+from armprobe.machine.loaders.elf_file import ElfFile
 from armprobe.machine.symbols import MAPPING_SYMBOL
 
 from .errors import CommandError

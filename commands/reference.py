@@ -59,7 +59,7 @@ def _escaped(text: str) -> str:
 
 def main() -> int:
     """Write the reference to the file named on the command line."""
-    from .all import registry
+    from .catalog import registry
 
     if len(sys.argv) != 2:
         print("usage: python -m armprobe.commands.reference FILE", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from .places import where
+from .locations import where
 
 if TYPE_CHECKING:
     from .session import Session

@@ -13,31 +13,22 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from armprobe.machine import (
-    DEFAULT_MEMORY,
-    Machine,
-    MachineError,
-    Owner,
-    Stop,
-    StopReason,
-    WatchHit,
-    load,
-)
-from armprobe.machine.regions import Region
+from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop, StopReason, WatchHit, load
+from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
+from armprobe.machine.memory.regions import Region
 from armprobe.machine.symbol_file import SymbolFile
-from armprobe.machine.sysregs import SYSTEM_REGISTERS
 from armprobe.probes import Kprobes, Probe, ProbeError
 from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
+from armprobe.session.debugger_breakpoints import DebuggerBreakpoints
+from armprobe.session.guest_view import GuestScene
+from armprobe.session.stop_event import stop_event
 from armprobe.stub import BreakKind, Changes, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
 
 from .authority import Asker, acting_for, asker
 from .console_text import ConsoleLines, ConsoleText
-from .debugger_breakpoints import DebuggerBreakpoints
 from .errors import CommandError
-from .places import located
+from .locations import located
 from .registry import Registry
-from .scene import GuestScene
-from .stop_event import stop_event
 from .tracing import Tracing
 
 log = logging.getLogger(HANDLERS_LOG)
@@ -70,13 +61,11 @@ class Session:
         memory: int | str = DEFAULT_MEMORY,
         registry: Registry | None = None,
     ) -> None:
-        from .all import registry as all_commands
+        from .catalog import registry as all_commands
 
         self.registry = registry or all_commands()
         self.name = str(guest)
-        self.machine: Machine = load(
-            guest, initrd=initrd, cmdline=cmdline, append=append, base=base, memory=memory
-        )
+        self.machine: Machine = load(guest, initrd=initrd, cmdline=cmdline, append=append, base=base, memory=memory)
         self.kprobes = Kprobes(self.machine, era, stepping, trampoline)
         self.probes: dict[int, Probe] = {}  # those made by commands, by number
         self._next_probe = 1

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import unicorn
 
-from . import snapshot_file as _snapshot_file
-from .cpu import DEFAULT_MODEL
+from armprobe.machine.core.cpu import DEFAULT_MODEL
+from armprobe.machine.core.frame import Frame
+from armprobe.machine.loaders.snapshot import Snapshot
+
 from .errors import CallNotReturned, MachineError, NothingThere
-from .frame import Frame
 from .loaders import DEMO, LoadedGuest, parse_size, read_guest
+from .loaders import snapshot_file as _snapshot_file
 from .machine import Machine
 from .owner import Owner
-from .snapshot import Snapshot
 from .stop import Stop, StopReason, WatchHit
 from .symbols import Symbol, Symbols
 

@@ -199,9 +199,7 @@ def _names(image: bytes, names_at: int, num_syms: int, tokens: list[str]) -> lis
     return names
 
 
-def _addresses(
-    image: bytes, names: list[str], names_at: int, table: _TokenTables, search: _Search
-) -> list[int] | None:
+def _addresses(image: bytes, names: list[str], names_at: int, table: _TokenTables, search: _Search) -> list[int] | None:
     """The address of each name; None where no order of the tables makes sense."""
     count, alignment = len(names), table.alignment
     after = _align(table.end, alignment)

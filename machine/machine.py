@@ -9,38 +9,39 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import board, snapshot, snapshot_file
-from .access_stop import AccessStop
-from .breakpoints import Breakpoints
-from .bus import Bus, new_memory
-from .call import Calls
-from .clock import Clock
-from .conditional import ConditionalBreakpoints
-from .console import Console
-from .counter_access import CounterAccess
-from .cpu import DEFAULT_MODEL, Cpu
+from armprobe.machine.core.access_stop import AccessStop
+from armprobe.machine.core.breakpoints import Breakpoints
+from armprobe.machine.core.call import Calls
+from armprobe.machine.core.conditional_breakpoints import ConditionalBreakpoints
+from armprobe.machine.core.cpu import DEFAULT_MODEL, Cpu
+from armprobe.machine.core.dispatch import Claim, Dispatcher, FaultClaim, Resume
+from armprobe.machine.core.frame import DAIF, EL1H, Frame
+from armprobe.machine.core.guest_debug import GuestDebug
+from armprobe.machine.core.guest_watchpoints import GuestWatchHit, GuestWatchpoints
+from armprobe.machine.core.register_access import RegisterAccess, find_sites
+from armprobe.machine.core.registers import Registers
+from armprobe.machine.core.run_loop import LONGEST_OUT_OF_LINE, RunLoop
+from armprobe.machine.core.software_step import SoftwareStep
+from armprobe.machine.core.watchpoints import Watchpoints
+from armprobe.machine.devices.console import Console
+from armprobe.machine.devices.gic import SPURIOUS
+from armprobe.machine.loaders.snapshot import Part, Snapshot
+from armprobe.machine.memory.bus import Bus, new_memory
+from armprobe.machine.memory.memory import Memory
+from armprobe.machine.memory.mmu import TranslationRegisters
+from armprobe.machine.memory.scratch import Scratch
+from armprobe.machine.time.clock import Clock
+from armprobe.machine.time.counter_access import CounterAccess
+
+from . import board
 from .devices import Flash, GenericTimer, Gic, GicCpuInterface, Pl011, Pmu
-from .devices.gic import SPURIOUS
-from .dispatch import Claim, Dispatcher, FaultClaim, Resume
 from .errors import MachineError
-from .frame import DAIF, EL1H, Frame
-from .guest_debug import GuestDebug
-from .guest_watchpoints import GuestWatchHit, GuestWatchpoints
-from .loaders import LoadedGuest
-from .memory import Memory
-from .mmu import TranslationRegisters
+from .loaders import LoadedGuest, snapshot, snapshot_file
 from .modules import LoadedModules
 from .psci import Psci
-from .register_access import RegisterAccess, find_sites
-from .registers import Registers
-from .run_loop import LONGEST_OUT_OF_LINE, RunLoop
-from .scratch import Scratch
 from .semihosting import Semihosting
-from .snapshot import Part, Snapshot
-from .software_step import SoftwareStep
 from .stop import Stop, StopReason, WatchHit
 from .symbols import Symbols
-from .watchpoints import Watchpoints
 
 _UPPER_HALF = 1 << 63, (1 << 64) - 1
 

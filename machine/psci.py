@@ -7,7 +7,8 @@ import enum
 from collections.abc import Callable
 from typing import Final
 
-from .frame import Frame
+from armprobe.machine.core.frame import Frame
+
 from .stop import Stop, StopReason
 
 _SMC64: Final = 1 << 30  # of a function's number: its arguments are 64-bit (Arm DEN 0028)

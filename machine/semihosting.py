@@ -13,10 +13,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .devices.timer import FREQUENCY
+from armprobe.machine.core.exceptions import Class, Raised
+from armprobe.machine.core.frame import Frame
+from armprobe.machine.devices.timer import FREQUENCY
+
 from .errors import MachineError
-from .exceptions import Class, Raised
-from .frame import Frame
 from .stop import Stop, StopReason
 
 if TYPE_CHECKING:

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kprobes, kretprobes and jprobes for a machine's guest: `Kprobes(machine).register_kprobe(Kprobe("kfree", ...))`."""
 
+from armprobe.probes.eras.era import DEFAULT_ERA, ERAS, POINT_RELEASES, Era
+from armprobe.probes.eras.find_era import find_era
+
 from .backtrace import Backtrace, CallFrame, symbolised
 from .decode import Decoded, decode
-from .era import DEFAULT_ERA, ERAS, POINT_RELEASES, Era
 from .errors import ConditionError, ProbeError
-from .find_era import find_era
 from .functions import is_pattern
+from .hit_trace import Moment
 from .instructions import Verdict
 from .jprobe import Jprobe
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
-from .moment import Moment
 from .pt_regs import PtRegs
 from .record import Hit, Stage, Task
 from .recorder import HandlerError

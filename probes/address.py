@@ -7,10 +7,10 @@ import errno
 from typing import Final
 
 from armprobe.machine import Machine, MachineError, Symbol
+from armprobe.probes.eras.era import Bound, Era
+from armprobe.probes.eras.exclusives import load_exclusive_before
 
-from .atomic import load_exclusive_before
 from .decode import Decoded, decode
-from .era import Bound, Era
 from .errors import ProbeError
 from .functions import is_pattern
 from .instructions import Verdict

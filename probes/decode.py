@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .era import DEFAULT_ERA, Era
-from .find_era import find_era
+from armprobe.probes.eras.era import DEFAULT_ERA, Era
+from armprobe.probes.eras.find_era import find_era
+
 from .instructions import GROUP, Verdict
 
 

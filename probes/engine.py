@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
-from armprobe.machine.deferred_signals import calls_users_code
-from armprobe.machine.dispatch import Resume
-from armprobe.machine.exceptions import IL, Class, Raised
-from armprobe.machine.frame import DAIF, Frame
+from armprobe.machine.core.deferred_signals import calls_users_code
+from armprobe.machine.core.dispatch import Resume
+from armprobe.machine.core.exceptions import IL, Class, Raised
+from armprobe.machine.core.frame import DAIF, Frame
 
+from .hit_trace import Moments
 from .kprobe import Kprobe
-from .moment import Moments
 from .page_faults import is_page_fault
 from .pt_regs import LiveRegs
 from .record import Stage

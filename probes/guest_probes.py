@@ -17,12 +17,12 @@ from typing import Final, NamedTuple
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.btf import Btf
 from armprobe.machine.code_references import addresses_formed
-from armprobe.machine.exceptions import IL, Class
-from armprobe.machine.frame import Frame
+from armprobe.machine.core.exceptions import IL, Class
+from armprobe.machine.core.frame import Frame
+from armprobe.probes.eras.era import Era
 
 from .decode import decode
 from .engine import Engine
-from .era import Era
 from .errors import ProbeError
 from .instructions import Verdict
 from .rules import Status

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from armprobe.machine import Machine, Stop, StopReason
-from armprobe.machine.deferred_signals import calls_users_code
-from armprobe.machine.frame import Frame
+from armprobe.machine.core.deferred_signals import calls_users_code
+from armprobe.machine.core.frame import Frame
 
 from .entry_probe import EntryProbe
 from .kprobe import Condition, Kprobe, Note

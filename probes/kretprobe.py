@@ -7,8 +7,9 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from armprobe.probes.eras.era import Era
+
 from .entry_probe import EntryProbe
-from .era import Era
 from .errors import ProbeError
 from .kprobe import Condition, Kprobe, Note
 from .pt_regs import PtRegs

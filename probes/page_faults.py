@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from armprobe.machine.exceptions import Class
+from armprobe.machine.core.exceptions import Class
 
 _CLASSES: Final = (Class.DATA_ABORT, Class.PREFETCH_ABORT)
 _TRANSLATION: Final = range(0x04, 0x08)  # fault status codes, levels 0 to 3 (Arm ARM, ESR_EL1, ISS of a data abort)

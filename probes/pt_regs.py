@@ -7,7 +7,7 @@ import ctypes
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
-from armprobe.machine.frame import Frame
+from armprobe.machine.core.frame import Frame
 
 from .errors import ProbeError
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine import Symbols
+from armprobe.machine.core.frame import PSTATE_I
 from armprobe.machine.devices.timer import FREQUENCY
-from armprobe.machine.frame import PSTATE_I
 
 from .pt_regs import SavedRegs
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from armprobe.machine import Machine
-from armprobe.machine.deferred_signals import calls_users_code
+from armprobe.machine.core.deferred_signals import calls_users_code
 
 from .errors import ConditionError
 from .pt_regs import PtRegs, StackRegs

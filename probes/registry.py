@@ -10,26 +10,26 @@ from typing import Final, TypeVar, cast
 from weakref import WeakSet
 
 from armprobe.machine import Machine, MachineError, Symbol
+from armprobe.probes.eras.era import Era
+from armprobe.probes.eras.find_era import choose_era, find_era
 
 from . import record
 from .address import Addresses
 from .backtrace import Backtrace, Walker
 from .decode import Decoded, decode
-from .departures import Departures
 from .engine import Engine
-from .era import Era
 from .errors import ProbeError
-from .find_era import choose_era, find_era
+from .freed_text import Departures
 from .functions import functions_matching
 from .guest_probes import GuestProbes
+from .hit_trace import Moment
 from .instructions import Verdict
 from .jprobe import Jprobe, Jprobes
 from .kprobe import DISABLED, Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
-from .moment import Moment
+from .kretprobe_engine import Returns
 from .record import Hit, Stage
 from .recorder import Recorded, Recorder
-from .returns import Returns
 from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK, KPROBES_BRK_WORD, STEPPINGS, BranchStepping, Stepping, followed

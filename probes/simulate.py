@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from armprobe.machine.frame import BTYPE
+from armprobe.machine.core.frame import BTYPE
+from armprobe.probes.eras.era import DEFAULT_ERA, Era
 
 from .decode import decode
-from .era import DEFAULT_ERA, Era
 from .pt_regs import C, N, PtRegs, V, Z
 
 ReadMemory = Callable[[int, int], bytes]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from armprobe.machine import Machine, MachineError
-from armprobe.machine.register_access import Access, find_sites
+from armprobe.machine.core.register_access import Access, find_sites
 
 from .errors import ProbeError
 from .site import Site

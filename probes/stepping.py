@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Machine
-from armprobe.machine.frame import PSTATE_D, Frame
+from armprobe.machine.core.frame import PSTATE_D, Frame
 
 from .rules import BRK_2020, SS_2019, HitRules, SlotPstate
 

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.code_references import addresses_formed
+from armprobe.probes.eras.era import AREAS, Era
 
-from .era import AREAS, Era
 from .guest_call import call_uninterrupted
 from .text import Text
 

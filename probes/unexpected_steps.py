@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 from armprobe.machine import Machine, Stop, StopReason
-from armprobe.machine.frame import Frame
+from armprobe.machine.core.frame import Frame
 
-from .moment import Moments
+from .hit_trace import Moments
 from .rules import Status
 
 _SHOWN: Final = 3  # before the machine stops for them

@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 from armprobe.machine import Machine
 
 from .kretprobe import KretprobeInstance
+from .kretprobe_engine import Returns
 from .pt_regs import SavedRegs
 from .recorder import Recorder
-from .returns import Returns
 
 _LARGEST: Final = 64 << 10  # bytes of a kernel's stack, and so of a frame
 _WORD: Final = struct.Struct("<Q")

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from armprobe.machine.agent_expression import AgentError, AgentExpression
+from armprobe.expressions.agent_expression import AgentError, AgentExpression
 
 from .aarch64 import RegisterTable
 from .target import Scene, TargetError
@@ -20,7 +20,7 @@ _PAUSE = 0.1  # seconds that the guest then waits each time it prints
 
 
 class Agent:
-    """The context of expressions (`armprobe.machine.agent_expression.Context`). One for each thing that evaluates."""
+    """The `Context` of agent expressions. Each evaluating object has one."""
 
     def __init__(self, table: RegisterTable, variables: dict[int, int], show: Callable[[str], None]) -> None:
         self._table = table

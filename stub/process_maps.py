@@ -8,7 +8,7 @@ program and, as the stack, all memory from address 0 to sp.
 
 from collections.abc import Callable
 
-from armprobe.machine.regions import Region
+from armprobe.machine.memory.regions import Region
 
 from .target import Target
 from .wire import ADDRESS_SPACE

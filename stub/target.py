@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from armprobe.machine.regions import Region
+from armprobe.machine.memory.regions import Region
 from armprobe.machine.semihosting import FileCall
 
 INTERRUPTED = 2  # GDB_SIGNAL_INT; these are GDB's own signal numbers, not the host's (gdb/signals.def)

@@ -9,8 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from .oracle.unrecorded import pytest_runtest_makereport, pytest_terminal_summary
-from .progress import configure
+from tests.oracle.unrecorded import pytest_runtest_makereport, pytest_terminal_summary
+from tests.progress import configure
 
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
 

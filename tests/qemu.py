@@ -7,9 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from armprobe.commands.debian import PROMPT
-
-from .waiting import PATIENCE
+from armprobe.guests.linux.debian import PROMPT
+from tests.waiting import PATIENCE
 
 
 def boot(qemu: str, kernel: Path, initrd: Path, commands: list[str]) -> str:

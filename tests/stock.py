@@ -10,11 +10,11 @@ from typing import NoReturn
 
 import pytest
 
-from armprobe.commands import CommandError, linux
-from armprobe.commands.debian import DebianError, KernelFiles, fetch_kernel
+from armprobe.commands import CommandError
+from armprobe.guests.linux import shell as linux
+from armprobe.guests.linux.debian import DebianError, KernelFiles, fetch_kernel
 from armprobe.machine import MachineError
-
-from .progress import progress
+from tests.progress import progress
 
 
 def stock_kernel() -> KernelFiles:

@@ -11,12 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-MAY_IMPORT = {
-    "machine": {"machine"},
-    "probes": {"machine", "probes"},
-    "stub": {"machine", "probes", "stub"},
-    "commands": {"machine", "probes", "stub", "commands"},
-}
+ROOMS = ("machine", "expressions", "probes", "stub", "session", "clients", "commands")
+"""The rooms, from the lowest on: each may import itself and those before it."""
+
+MAY_IMPORT = {room: set(ROOMS[: index + 1]) for index, room in enumerate(ROOMS)}
+MAY_IMPORT["guests"] = {"machine", "guests"}
+for _room in ("session", "clients", "commands"):
+    MAY_IMPORT[_room].add("guests")
 """What a room may import: the dependencies run one way."""
 
 LONGEST = 500

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .waiting import PATIENCE
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 CONFTEST = f"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from armprobe.machine.sysregs import Encoding
+from armprobe.machine.core.sysregs import Encoding
 
 COUNTERS: Final = 6  # event counters, as a Cortex-A57 has (PMCR_EL0.N)
 CYCLES: Final = 31

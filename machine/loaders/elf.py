@@ -7,11 +7,12 @@ from array import array
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from armprobe.machine import board, elf_file, host_files
-from armprobe.machine.elf_file import ElfFile, Program
+from armprobe.machine import board, host_files
 from armprobe.machine.errors import MachineError
 from armprobe.machine.symbols import MAPPING_SYMBOL, Kind, Symbols
 
+from . import elf_file
+from .elf_file import ElfFile, Program
 from .guest import LoadedGuest, Segment
 from .raw import board_description
 

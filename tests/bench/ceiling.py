@@ -10,7 +10,7 @@ from collections.abc import Callable
 import unicorn
 from unicorn import arm64_const as reg
 
-from .a64 import BRK_4, NOP, SUBS_X0, b_ne, code
+from tests.bench.a64 import BRK_4, NOP, SUBS_X0, b_ne, code
 
 _BASE = 0x4000_0000
 _X0_PC_SPAN = 32 * 8  # bytes from x0 to pc in the CPU context

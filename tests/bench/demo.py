@@ -9,9 +9,8 @@ from armprobe import machine
 from armprobe.commands import Session
 from armprobe.machine import Machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, PtRegs
-
-from . import ceiling
-from .a64 import CALLS, TIGHT
+from tests.bench import ceiling
+from tests.bench.a64 import CALLS, TIGHT
 
 _UNREACHED = "machine_power_off"  # a function that the workload never calls
 

@@ -10,8 +10,7 @@ import unicorn
 from armprobe import machine
 from armprobe.machine import Machine
 from armprobe.probes import STEPPINGS, TRAMPOLINES, Kprobe, Kprobes, Kretprobe, PtRegs
-
-from .a64 import CALLS
+from tests.bench.a64 import CALLS
 
 _SIMULATED = "pcrel_b"  # a function whose first instruction is a branch
 _COUNTED = 200  # hits

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from armprobe import machine
-from armprobe.commands import linux
-from armprobe.commands.debian import PROMPT, build_initramfs, fetch_kernel
+from armprobe.guests.linux import shell as linux
+from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
 from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, PtRegs
 
@@ -29,7 +29,7 @@ def prepare() -> None:
 def _armprobe_linux(cache: str | None, *options: str) -> dict[str, float]:
     """Seconds from the start of `armprobe linux` until it is resumed or booted, and has answered; its peak memory."""
     environment = dict(os.environ) if cache is None else {**os.environ, "XDG_CACHE_HOME": cache}
-    command = [sys.executable, "-m", "armprobe.commands.cli", "linux", "--listen", "none", *options]
+    command = [sys.executable, "-m", "armprobe", "linux", "--listen", "none", *options]
     found: dict[str, float] = {}
     start = time.perf_counter()
     with subprocess.Popen(

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 import unicorn
 
-from . import demo, designs, linux, peers, stubs
-from .table import Aim, Row, table
+from tests.bench import demo, designs, linux, peers, stubs
+from tests.bench.table import Aim, Row, table
 
 
 class Measurement(NamedTuple):

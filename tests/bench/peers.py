@@ -9,9 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from armprobe.commands.debian import PROMPT, READY, build_initramfs, fetch_kernel
-
-from .stubs import BOARD, QEMU, tool
+from armprobe.guests.linux.debian import PROMPT, READY, build_initramfs, fetch_kernel
+from tests.bench.stubs import BOARD, QEMU, tool
 
 
 def qemu_boot(scale: float) -> dict[str, float]:

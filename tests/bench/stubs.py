@@ -41,7 +41,7 @@ def _armprobe(folder: Path) -> Iterator[str]:
     # In a process of its own, as QEMU is: in ours it would wait for the interpreter's lock while we read what gdb says.
     socket = folder / "armprobe"
     serve = ["serve", "demo", "--memory", _MEMORY, "--listen", f"unix:{socket}"]
-    with _process([sys.executable, "-m", "armprobe.commands.cli", *serve], socket) as address:
+    with _process([sys.executable, "-m", "armprobe", *serve], socket) as address:
         yield address
 
 

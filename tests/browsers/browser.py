@@ -11,7 +11,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from .cases import CURL, page
+from tests.browsers.cases import CURL, page
 
 NAME: Final = "rebound.example"
 """The page's host when it is of the stub's own origin: a name that leads to 127.0.0.1, as an attacker's would."""

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from armprobe.commands import Session
 from armprobe.stub import Server, serve
-
-from ..stub.client import Client  # noqa: TID252  # tests have no import name to go by
-from .browser import browse, chromium, run_curl
-from .cases import CURL, TARGET
+from tests.browsers.browser import browse, chromium, run_curl
+from tests.browsers.cases import CURL, TARGET
+from tests.stub.client import Client  # tests have no import name to go by
 
 
 class Guest:

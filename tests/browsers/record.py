@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from .browser import browse, chromium, run_curl
-from .cases import CURL, NAMES
+from tests.browsers.browser import browse, chromium, run_curl
+from tests.browsers.cases import CURL, NAMES
 
 FOLDER: Final = Path(__file__).parent / "requests"
 _QUIET: Final = 0.5  # seconds without a byte after which a request is taken to be complete

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from armprobe.stub import serve
-
-from ..stub.client import Client  # noqa: TID252  # tests have no import name to go by
-from ..stub.fake import FakeTarget  # noqa: TID252
-from .cases import NAMES, OPENED_KILL, SAVE
-from .record import FOLDER
+from tests.browsers.cases import NAMES, OPENED_KILL, SAVE
+from tests.browsers.record import FOLDER
+from tests.stub.client import Client  # tests have no import name to go by
+from tests.stub.fake import FakeTarget
 
 REQUESTS = sorted(FOLDER.glob("*.bin"))
 

@@ -13,8 +13,7 @@ from armprobe.commands import CommandError, Session
 from armprobe.machine import Symbols
 from armprobe.machine.symbols import Symbol
 from armprobe.probes import Kprobe, Kprobes, Kretprobe
-
-from ..patchable import ROUNDS, build  # noqa: TID252
+from tests.patchable import ROUNDS, build
 
 Tool = Callable[[str, str], str]
 

@@ -16,8 +16,7 @@ from armprobe.commands import CommandError, Session
 from armprobe.commands.authority import Asker, Host, acting_for, asker
 from armprobe.commands.registry import Arg, Arguments, Command, Option, Out, Registry, path
 from armprobe.stub import PRIVATE, serve
-
-from ..stub.client import Client  # noqa: TID252  # tests have no import name to go by
+from tests.stub.client import Client  # tests have no import name to go by
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def test_one_that_is_trusted_has(session: Session, tmp_path: Path, address: str,
 @pytest.mark.parametrize("flags", [[], ["--trust-tcp"]], ids=["default", "trust-tcp"])
 def test_the_command_line_decides(tmp_path: Path, flags: list[str]) -> None:
     words = ["serve", "--listen", "127.0.0.1:0", "--memory", "16M", *flags]
-    command = [sys.executable, "-m", "armprobe.commands.cli", *words]
+    command = [sys.executable, "-m", "armprobe", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

@@ -8,8 +8,7 @@ import pytest
 
 from armprobe.commands import Session
 from armprobe.stub import Client
-
-from ..waiting import PATIENCE, wait_until  # noqa: TID252  # tests have no import name to go by
+from tests.waiting import PATIENCE, wait_until  # tests have no import name to go by
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_the_private_socket_goes_too(tmp_path: Path, number: int) -> None:
             "XDG_RUNTIME_DIR": folder,
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "armprobe.commands.cli", "gdb"],
+            [sys.executable, "-m", "armprobe", "gdb"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

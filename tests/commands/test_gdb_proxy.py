@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.commands.gdb_session import GDBINIT, PROXY, GdbError, GdbSession
+from armprobe.clients.gdb_session import GDBINIT, PROXY, GdbError, GdbSession
 from armprobe.commands.registry import Command, Registry
 from armprobe.stub import serve
-
-from ..gdb.terminal import CTRL_C, TIMEOUT, Terminal  # noqa: TID252  # tests have no import name to go by
-from ..waiting import PATIENCE  # noqa: TID252
-from .toy import COMMANDS, ToySession
+from tests.commands.toy import COMMANDS, ToySession
+from tests.gdb.terminal import CTRL_C, TIMEOUT, Terminal  # tests have no import name to go by
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 COUNT = COMMANDS[2]

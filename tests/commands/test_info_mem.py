@@ -8,8 +8,8 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from armprobe.commands import CommandError, Session
-from armprobe.machine import regions
 from armprobe.machine.loaders import DEMO
+from armprobe.machine.memory import regions
 
 
 @pytest.fixture

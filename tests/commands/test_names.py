@@ -3,7 +3,7 @@
 
 import subprocess
 
-from armprobe.commands.all import registry
+from armprobe.commands.catalog import registry
 from armprobe.commands.reference import reference
 
 

@@ -5,8 +5,7 @@ import re
 
 from armprobe.commands.reference import reference
 from armprobe.commands.registry import Arg, Command, Registry
-
-from .toy import COMMANDS
+from tests.commands.toy import COMMANDS
 
 
 def test_every_command_is_there_once_with_its_usage_and_arguments() -> None:

@@ -12,18 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armprobe.commands.errors import CommandError
-from armprobe.commands.registry import (
-    Arg,
-    Arguments,
-    Command,
-    Option,
-    Registry,
-    integer,
-    split,
-    split_for_completion,
-)
-
-from .toy import COMMANDS, ToySession
+from armprobe.commands.registry import Arg, Arguments, Command, Option, Registry, integer, split, split_for_completion
+from tests.commands.toy import COMMANDS, ToySession
 
 LINES = st.text("ab '\"\\=,\t#x0kfreprobstop", max_size=40)
 

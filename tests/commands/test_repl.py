@@ -20,9 +20,8 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from armprobe.commands.repl import BANNER, Repl
-
-from ..waiting import PATIENCE  # noqa: TID252  # tests have no import name to go by
-from .toy import ToySession
+from tests.commands.toy import ToySession
+from tests.waiting import PATIENCE  # tests have no import name to go by
 
 ROOT = Path(__file__).parents[2]
 LEAVE = "\x04"

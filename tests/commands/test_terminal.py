@@ -16,16 +16,15 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from armprobe.clients.gdb_session import GdbSession
 from armprobe.commands import Session
 from armprobe.commands.console_text import ConsoleText
-from armprobe.commands.gdb_session import GdbSession
 from armprobe.commands.terminal import Lines
 from armprobe.stub.visible import visible
-
-from ..waiting import PATIENCE  # noqa: TID252
+from tests.waiting import PATIENCE
 
 TITLE = "\x1b]0;mine\x07"
-ARMPROBE = [sys.executable, "-m", "armprobe.commands.cli"]
+ARMPROBE = [sys.executable, "-m", "armprobe"]
 
 
 @hypothesis.given(st.text())

@@ -9,8 +9,7 @@ from typing import Any
 from armprobe.commands.errors import CommandError
 from armprobe.commands.registry import Arg, Arguments, Command, Option, Out, Registry, integer
 from armprobe.stub import Client
-
-from ..stub.fake import FakeTarget  # noqa: TID252  # tests have no import name to go by
+from tests.stub.fake import FakeTarget  # tests have no import name to go by
 
 SYMBOLS = ("do_sys_open", "kfree", "kmalloc")
 

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from armprobe.commands import Session
-from armprobe.machine.regions import TOP
-
-from .driver import Debugger, DebuggerError
-from .guests import Guest
+from armprobe.machine.memory.regions import TOP
+from tests.debuggers.driver import Debugger, DebuggerError
+from tests.debuggers.guests import Guest
 
 _TROUBLE = re.compile(r"warning|error|unknown|cannot|not supported|failed", re.IGNORECASE)
 _BL = (0xFC00_0000, 0x9400_0000)  # mask and value (Arm ARM, C6.2.34)

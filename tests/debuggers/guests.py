@@ -11,7 +11,8 @@ from typing import Final
 
 import capstone
 
-from armprobe.commands import Session, linux
+from armprobe.commands import Session
+from armprobe.guests.linux import shell as linux
 
 # Reads of two sizes, without end. dd has the kernel read its blocks one by one, by vfs_read(file, buf, count, pos).
 _LOAD: Final = "while :; do for n in 33 77; do dd if=/dev/zero of=/dev/null bs=$n count=9; done; done 2>/dev/null\n"

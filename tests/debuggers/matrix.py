@@ -12,11 +12,10 @@ from typing import Final
 
 from armprobe.commands import CommandError, Session
 from armprobe.stub import Server, serve
-
-from .checks import CHECKS, Bench, NotApplicable
-from .driver import DebuggerError, start
-from .guests import GUESTS, Guest
-from .programs import PROGRAMS, Program, version
+from tests.debuggers.checks import CHECKS, Bench, NotApplicable
+from tests.debuggers.driver import DebuggerError, start
+from tests.debuggers.guests import GUESTS, Guest
+from tests.debuggers.programs import PROGRAMS, Program, version
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "debuggers.md"
 _BEGIN, _END = "<!-- make matrix -->\n", "<!-- end -->\n"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from armprobe.commands.debian import cache_directory
+from armprobe.guests.linux.debian import cache_directory
 
 
 @dataclass(frozen=True)

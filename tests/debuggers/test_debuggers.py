@@ -10,11 +10,10 @@ import pytest
 from armprobe.commands import CommandError, Session
 from armprobe.machine import MachineError
 from armprobe.stub import Server, serve
-
-from .checks import CHECKS
-from .guests import GUESTS, Guest
-from .matrix import DOCUMENT, attempt, cell
-from .programs import PROGRAMS
+from tests.debuggers.checks import CHECKS
+from tests.debuggers.guests import GUESTS, Guest
+from tests.debuggers.matrix import DOCUMENT, attempt, cell
+from tests.debuggers.programs import PROGRAMS
 
 
 @pytest.fixture(scope="module", params=GUESTS, ids=lambda guest: guest.name)

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from armprobe.commands.debian import cache_directory
+from armprobe.guests.linux.debian import cache_directory
 
 _HERE: Final = Path(__file__).parent
 _DOCUMENT: Final = _HERE.parents[1] / "docs" / "dejagnu.md"

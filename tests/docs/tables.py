@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from . import packets, refusals
+from tests.docs import packets, refusals
 
 _DOCS: Final = Path(__file__).parents[2] / "docs"
 TABLES: Final = {_DOCS / "kprobes.md": refusals.table, _DOCS / "protocol.md": packets.table}

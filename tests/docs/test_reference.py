@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.commands.all import registry
+from armprobe.commands.catalog import registry
 from armprobe.commands.reference import reference
 from armprobe.stub.features import REGISTRY
-
-from . import packets, refusals, tables
+from tests.docs import packets, refusals, tables
 
 COMMANDS = Path(__file__).parents[2] / "docs" / "commands.md"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ..stock import stock_snapshot  # noqa: TID252  # tests have no import name to go by
-from .transcript import ROOT, Example, examples, matches, replay
+from tests.docs.transcript import ROOT, Example, examples, matches, replay
+from tests.stock import stock_snapshot  # tests have no import name to go by
 
 TRANSCRIPTS = ("README.md", "docs/tutorial.md", "docs/history.md")
 ALL = [(name, example) for name in TRANSCRIPTS for example in examples((ROOT / name).read_text())]

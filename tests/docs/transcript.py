@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from ..waiting import PATIENCE  # noqa: TID252
+from tests.waiting import PATIENCE
 
 ROOT: Final = Path(__file__).parents[2]
-_ARMPROBE: Final = (sys.executable, "-m", "armprobe.commands.cli")
+_ARMPROBE: Final = (sys.executable, "-m", "armprobe")
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMPT: Final = re.compile(r"(\$|armprobe>|\(gdb\)) (.*)")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]{2,}|(?<![\w.])[0-9a-f]{8,}(?!\w)|[\d,]{2,}(?:\.\d+)?|\d+\.\d{2,}")

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from armprobe.clients.gdb_session import GDBINIT
 from armprobe.commands import GdbSession, Session
-from armprobe.commands.gdb_session import GDBINIT
-
-from .oracle import DEMO, Demo, Qemu, Reference, reference
+from tests.gdb.oracle import DEMO, Demo, Qemu, Reference, reference
 
 Tool = Callable[[str, str], str]
 

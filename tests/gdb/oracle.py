@@ -12,8 +12,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from armprobe.commands import GdbSession
 from armprobe.stub.aarch64 import ALIASES
-
-from ..waiting import PATIENCE  # noqa: TID252
+from tests.waiting import PATIENCE
 
 DEMO = Path(__file__).parents[2] / "guests" / "demo" / "demo.elf"
 REGISTERS = (*(f"x{n}" for n in range(31)), "sp", "pc", "cpsr")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from ..waiting import PATIENCE  # noqa: TID252
+from tests.waiting import PATIENCE
 
 TIMEOUT = PATIENCE  # seconds; what is waited for comes within one, on a computer with nothing else to do
 CTRL_C = "\x03"

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from armprobe.commands import GdbError, GdbSession, Session
-
-from ..waiting import PATIENCE  # noqa: TID252
-from .oracle import Demo
+from tests.gdb.oracle import Demo
+from tests.waiting import PATIENCE
 
 SEED = 0x12345678  # batch_start in guests/demo/kernel/workload.c
 

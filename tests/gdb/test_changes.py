@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands import GdbSession, Session
-from armprobe.commands.gdb_session import GDBINIT, PROXY
 from armprobe.stub import serve
-
-from .oracle import DEMO, Demo
-from .terminal import Terminal
+from tests.gdb.oracle import DEMO, Demo
+from tests.gdb.terminal import Terminal
 
 
 @pytest.fixture(params=["with the proxy", "without"])

@@ -5,11 +5,10 @@ import re
 
 import pytest
 
+from armprobe.clients.gdb_session import GdbError
 from armprobe.commands import GdbSession, Session
-from armprobe.commands.gdb_session import GdbError
 from armprobe.probes import Stage
-
-from ..waiting import wait_until  # noqa: TID252
+from tests.waiting import wait_until
 
 EXPRESSIONS = [
     "size > 300",

@@ -11,8 +11,7 @@ from elftools.elf.elffile import ELFFile
 
 from armprobe.commands import GdbSession, Session
 from armprobe.machine import board
-
-from .oracle import DEMO, registers
+from tests.gdb.oracle import DEMO, registers
 
 MEMORY = 16 << 20
 STACK = 0x200  # bytes from sp up that are compared

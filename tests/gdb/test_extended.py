@@ -8,8 +8,7 @@ import pytest
 
 from armprobe.commands import GdbSession, Session
 from armprobe.probes import Kprobe
-
-from .oracle import Demo
+from tests.gdb.oracle import Demo
 
 
 @pytest.fixture

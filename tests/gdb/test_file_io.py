@@ -11,9 +11,8 @@ import pytest
 from armprobe.commands import GdbSession, Session
 from armprobe.machine.semihosting import FileCall
 from armprobe.stub import Client, StopEvent, TargetError
-
-from ..waiting import PATIENCE  # noqa: TID252
-from .conftest import Tool
+from tests.gdb.conftest import Tool
+from tests.waiting import PATIENCE
 
 # The results are left in memory: x0 of each call.
 PROGRAM = """

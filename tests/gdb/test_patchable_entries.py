@@ -10,11 +10,10 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands import GdbError, GdbSession, Session
-from armprobe.commands.gdb_session import GDBINIT, PROXY
 from armprobe.stub import serve
-
-from ..patchable import ROUNDS, build  # noqa: TID252
+from tests.patchable import ROUNDS, build
 
 Tool = Callable[[str, str], str]
 

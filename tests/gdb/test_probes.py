@@ -6,8 +6,7 @@ import re
 import pytest
 
 from armprobe.commands import GdbError, GdbSession, GdbStop, Session
-
-from .oracle import HITS, Demo, Reference, Registers, registers
+from tests.gdb.oracle import HITS, Demo, Reference, Registers, registers
 
 
 def says(stop: GdbStop, probe: str, stage: str, signal: str = "SIGTRAP, Trace/breakpoint trap") -> None:

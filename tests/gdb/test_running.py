@@ -10,15 +10,14 @@ import pytest
 
 from armprobe.commands import GdbError, GdbSession, Session
 from armprobe.stub import serve
-
-from ..waiting import PATIENCE, wait_until  # noqa: TID252
-from .oracle import DEMO, Demo, registers
-from .terminal import Terminal
+from tests.gdb.oracle import DEMO, Demo, registers
+from tests.gdb.terminal import Terminal
+from tests.waiting import PATIENCE, wait_until
 
 
 def armprobe_gdb(gdb_commands: str, *arguments: str) -> str:
     """What `armprobe gdb` prints when these lines are typed at its gdb."""
-    command = [sys.executable, "-m", "armprobe.commands.cli", "gdb", *arguments]
+    command = [sys.executable, "-m", "armprobe", "gdb", *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -54,7 +53,7 @@ def test_armprobe_gdb_passes_arguments_on(demo: Demo, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("gdb_path")
 def test_run_in_armprobe_gdb_at_a_terminal() -> None:
     """It starts the guest anew, as often as it is typed."""
-    with Terminal([sys.executable, "-m", "armprobe.commands.cli", "gdb", "--", "-nx"]) as terminal:
+    with Terminal([sys.executable, "-m", "armprobe", "gdb", "--", "-nx"]) as terminal:
         terminal.expect(r"\(gdb\) ")
         terminal.type("set confirm off", "break kfree", "run", "print $x0", "run", "print $x0", "quit")
         said = terminal.rest()

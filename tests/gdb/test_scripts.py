@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands import Session
-from armprobe.commands.gdb_session import GDBINIT, PROXY
 from armprobe.stub import Server, serve
-
-from .oracle import DEMO
-from .terminal import Terminal
+from tests.gdb.oracle import DEMO
+from tests.gdb.terminal import Terminal
 
 Say = Callable[..., str]
 ENVIRONMENT = {"ARMPROBE_GDB_PROXY": str(PROXY)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .oracle import DEMO
+from tests.gdb.oracle import DEMO
 
 FUNCTIONS = {"kernel/slab.c": "kmalloc", "user/main.c": "user_main", "arch/head.S": "__primary_switched"}
 
@@ -16,7 +16,7 @@ FUNCTIONS = {"kernel/slab.c": "kmalloc", "user/main.c": "user_main", "arch/head.
 def test_sources_are_found_from_any_folder(tmp_path: Path) -> None:
     typed = "".join(f"list {name}\n" for name in FUNCTIONS.values())
     done = subprocess.run(
-        [sys.executable, "-m", "armprobe.commands.cli", "gdb"],
+        [sys.executable, "-m", "armprobe", "gdb"],
         cwd=tmp_path,
         input=f"set height 0\n{typed}",
         capture_output=True,

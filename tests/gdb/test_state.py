@@ -6,10 +6,9 @@ import re
 import pytest
 
 from armprobe.commands import GdbError, GdbSession, Session
-from armprobe.machine.sysregs import SYSTEM_REGISTERS
+from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.stub.aarch64 import ALIASES
-
-from .oracle import Demo, Reference
+from tests.gdb.oracle import Demo, Reference
 
 
 @pytest.fixture

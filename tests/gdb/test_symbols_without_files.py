@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands import GdbSession, Session
-from armprobe.commands.gdb_session import GDBINIT, PROXY
 from armprobe.stub import serve
-
-from ..waiting import PATIENCE  # noqa: TID252
-from .oracle import DEMO, Demo
+from tests.gdb.oracle import DEMO, Demo
+from tests.waiting import PATIENCE
 
 Tool = Callable[[str, str], str]
 Strip = Callable[..., Path]
@@ -183,7 +182,7 @@ def test_a_target_that_is_not_ours(run: Gdb, tool: Tool) -> None:
 def test_armprobe_gdb(strip: Strip, tmp_path: Path, gdb_path: str) -> None:
     path = strip()
     done = subprocess.run(
-        [sys.executable, "-m", "armprobe.commands.cli", "gdb", path],
+        [sys.executable, "-m", "armprobe", "gdb", path],
         input="break kfree\ncontinue\nbacktrace\nkill\nquit\n",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

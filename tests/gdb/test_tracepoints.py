@@ -11,8 +11,7 @@ import pytest
 from armprobe.commands import GdbError, GdbSession, Session
 from armprobe.machine import Snapshot
 from armprobe.stub import serve
-
-from .oracle import DEMO
+from tests.gdb.oracle import DEMO
 
 GENERAL = (*(f"x{n}" for n in range(31)), "sp", "pc", "cpsr", "fpsr", "fpcr")
 

@@ -8,8 +8,7 @@ import pytest
 
 from armprobe.commands import CommandError, GdbError, GdbSession, Session
 from armprobe.machine import Snapshot
-
-from .oracle import Demo, Registers, registers
+from tests.gdb.oracle import Demo, Registers, registers
 
 FRAMES = """
 frames = []

@@ -10,6 +10,10 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from armprobe.guests.linux.debian import KernelFiles
+from tests.guests.repository import Repository
+from tests.stock import stock_kernel  # tests have no import name to go by
+
 
 @pytest.fixture(scope="session")
 def demo() -> Path:
@@ -57,3 +61,45 @@ def constant(demo: Path) -> Callable[[str], int]:
         return int(found[1], 0)
 
     return value
+
+
+@pytest.fixture(scope="session")
+def kernel(tool: Callable[[str, str], str]) -> KernelFiles:
+    """What armprobe linux would boot."""
+    tool("apt-get", "apt")
+    return stock_kernel()
+
+
+@pytest.fixture
+def use_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """use_source(line): give apt this one line as its sources, and an empty cache; the file that configures apt."""
+
+    def use(line: str) -> Path:
+        (tmp_path / "sources.list").write_text(line + "\n")
+        config = tmp_path / "apt.conf"
+        settings = {"Dir::Etc::sourcelist": f"{tmp_path}/sources.list", "Dir::Etc::sourceparts": "-"}
+        settings["Acquire::Retries"] = "0"  # each would wait longer
+        config.write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
+        monkeypatch.setenv("APT_CONFIG", str(config))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        for variable in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.delenv(variable, raising=False)
+        return config
+
+    return use
+
+
+@pytest.fixture
+def repository(
+    tmp_path: Path, tool: Callable[[str, str], str], use_source: Callable[[str], Path]
+) -> Iterator[Repository]:
+    """A repository that apt trusts, with Linux 6.1.0-1 and a BusyBox."""
+    tool("apt-get", "apt")
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    made = Repository(folder, tool("dpkg-deb", "dpkg"))
+    made.add("busybox-static", "1:1.35.0-4", files={"bin/busybox": b"shell"})
+    made.add_kernel("6.1.0-1", "6.1.10-1")
+    use_source(f"deb [trusted=yes] {made.address} ./")
+    yield made
+    made.close()

@@ -9,9 +9,8 @@ import pytest
 from armprobe import machine
 from armprobe.commands import Session
 from armprobe.machine import Machine
-
-from ..stock import stock_snapshot  # noqa: TID252  # tests have no import name to go by
-from .shell import Shell
+from tests.linux.shell import Shell
+from tests.stock import stock_snapshot  # tests have no import name to go by
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,8 @@ import pytest
 from armprobe.commands import GdbSession, Session
 from armprobe.machine import Machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, PtRegs, symbolised
-
-from ..waiting import PATIENCE  # noqa: TID252
-from .shell import TRACING, Shell
+from tests.linux.shell import TRACING, Shell
+from tests.waiting import PATIENCE
 
 CALLERS = ("ksys_read", "__arm64_sys_read", "invoke_syscall", "el0_svc_common.constprop.0", "do_el0_svc")
 

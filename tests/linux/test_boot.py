@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from armprobe import machine
-from armprobe.commands import Session, linux
-from armprobe.commands.debian import READY, build_initramfs, cache_directory
+from armprobe.commands import Session
+from armprobe.guests.linux import shell as linux
+from armprobe.guests.linux.debian import READY, build_initramfs, cache_directory
 from armprobe.machine import Machine, MachineError, StopReason
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, find_era
-
-from ..stock import stock_kernel  # noqa: TID252  # tests have no import name to go by
-from ..waiting import PATIENCE  # noqa: TID252
-from .shell import NotFinished, Shell
+from tests.linux.shell import NotFinished, Shell
+from tests.stock import stock_kernel  # tests have no import name to go by
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.usefixtures("snapshot")

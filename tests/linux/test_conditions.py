@@ -10,9 +10,8 @@ import pytest
 
 from armprobe.commands import GdbSession, Session
 from armprobe.probes import Hit, Stage
-
-from ..waiting import PATIENCE  # noqa: TID252
-from .shell import TRACING, Shell
+from tests.linux.shell import TRACING, Shell
+from tests.waiting import PATIENCE
 
 LINE = "cat /proc/version /nonexistent /etc; ls /proc/self/fd > /dev/null; : > /tmp/made; rm /tmp/made"
 AT_FDCWD = -100

@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 from armprobe.commands import GdbSession, Session
-
-from ..waiting import PATIENCE  # noqa: TID252
+from tests.waiting import PATIENCE
 
 
 def test_a_condition(session: Session, gdb_path: str) -> None:

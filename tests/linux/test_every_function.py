@@ -5,9 +5,8 @@ import time
 
 from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobes, Kretprobe, ProbeError
-
-from ..calls import counted_calls  # noqa: TID252  # tests have no import name to go by
-from .shell import Shell
+from tests.calls import counted_calls  # tests have no import name to go by
+from tests.linux.shell import Shell
 
 PATTERNS = ("vfs_*", "*sys_*", "*page*", "k[a-m]*", "do_*", "*dentry*", "*path*", "sched*", "*_write", "*_read")
 WORKLOAD = "ls /bin | head -20; cat /proc/version; for i in 1 2 3; do echo $i > /tmp/f; cat /tmp/f; done; ls /tmp"

@@ -12,14 +12,13 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from armprobe.commands import linux
-from armprobe.commands.debian import build_initramfs
+from armprobe.guests.linux import shell as linux
+from armprobe.guests.linux.debian import build_initramfs
 from armprobe.machine import Machine, MachineError
 from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
-
-from ..oracle.references import REFERENCES, Reference, fetch  # noqa: TID252  # tests have no import name to go by
-from ..progress import progress  # noqa: TID252
-from .shell import Event, Shell
+from tests.linux.shell import Event, Shell
+from tests.oracle.references import REFERENCES, Reference, fetch  # tests have no import name to go by
+from tests.progress import progress
 
 FUNCTION: Final = "do_sys_openat2"
 REGISTERS: Final = (*(f"x{n}" for n in range(31)), "sp", "pc", "pstate")

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.commands.debian import KernelFiles, build_initramfs
-
-from ..qemu import boot  # noqa: TID252  # tests have no import name to go by
-from ..stock import stock_kernel  # noqa: TID252
-from .shell import Shell
+from armprobe.guests.linux.debian import KernelFiles, build_initramfs
+from tests.linux.shell import Shell
+from tests.qemu import boot  # tests have no import name to go by
+from tests.stock import stock_kernel
 
 HERE = Path(__file__).parent / "ptrace"
 PROGRAM = (HERE / "ptrace.elf").read_bytes()

@@ -3,8 +3,7 @@
 
 from armprobe.machine import Machine
 from armprobe.probes import Kprobe, Kprobes, Task
-
-from .shell import Shell
+from tests.linux.shell import Shell
 
 
 def test_tasks_are_those_of_the_guests_trace(guest: Machine, shell: Shell) -> None:

@@ -2,8 +2,7 @@
 """Stopping in code that the machine has translated before."""
 
 from armprobe.machine import Machine, StopReason
-
-from .shell import Shell
+from tests.linux.shell import Shell
 
 
 def test_kernel_code_while_the_cpu_is_in_user_space(guest: Machine, shell: Shell) -> None:

@@ -26,17 +26,16 @@ from random import Random
 from typing import Any, NamedTuple
 
 from armprobe import machine
-from armprobe.commands.deciding import _decode_file
+from armprobe.commands.check import _decode_file
 from armprobe.commands.errors import CommandError
 from armprobe.commands.instructions import read_code
 from armprobe.machine import MachineError
 from armprobe.machine.btf import Btf
 from armprobe.machine.loaders import DEMO, read_guest
+from armprobe.machine.loaders.snapshot_file import MAGIC, VERSION
 from armprobe.machine.modules import _Layout
-from armprobe.machine.snapshot_file import MAGIC, VERSION
-
-from .hostile import CRAFTED
-from .kernel_image import LAYOUTS, ROWS, write_image
+from tests.machine.hostile import CRAFTED
+from tests.machine.kernel_image import LAYOUTS, ROWS, write_image
 
 MIB = 1 << 20
 SECONDS_A_MB = 2

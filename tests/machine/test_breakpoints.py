@@ -6,8 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from armprobe.machine import Machine, StopReason
-
-from .conftest import CODE
+from tests.machine.conftest import CODE
 
 # The MMU on, memory mapped to itself by one block, devices by another that cannot be executed; then ERET to the block's
 # first instruction, at the exception level in SPSR_EL1's mode `mode`.

@@ -9,8 +9,9 @@ import pytest
 import unicorn
 from unicorn import arm64_const as reg
 
-from armprobe.machine import MachineError, calibration, load
-from armprobe.machine.engine import CPU_MODELS, new_engine
+from armprobe.machine import MachineError, load
+from armprobe.machine.core import calibration
+from armprobe.machine.core.engine import CPU_MODELS, new_engine
 
 
 @pytest.fixture(autouse=True)

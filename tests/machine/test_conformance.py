@@ -12,8 +12,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from armprobe import machine
-
-from .conformance import guests  # tests have no import name to go by
+from tests.machine.conformance import guests  # tests have no import name to go by
 
 
 def told(report: guests.Report, guest: str) -> guests.Report:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armprobe.machine import Machine, MachineError, load
-from armprobe.machine.registers import NAMES
-from armprobe.machine.sysregs import SYSTEM_REGISTERS
+from armprobe.machine.core.registers import NAMES
+from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 
 guest = load("demo", memory="16M")
 CODE = 0x4000_1000

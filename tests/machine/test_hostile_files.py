@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from . import mutants
+from tests.machine import mutants
 
 ROOT = Path(__file__).parent.parent.parent
 COUNT = 10_000 if "ARMPROBE_FUZZ" in os.environ else 60

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from armprobe.commands.debian import build_initramfs
+from armprobe.guests.linux.debian import build_initramfs
 from armprobe.machine import kallsyms
 from armprobe.machine.errors import MachineError
-
-from ..stock import stock_kernel  # noqa: TID252  # tests have no import name to go by
-from .kernel_image import LAYOUTS, ROWS, write_image
+from tests.machine.kernel_image import LAYOUTS, ROWS, write_image
+from tests.stock import stock_kernel  # tests have no import name to go by
 
 Tool = Callable[[str, str], str]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from armprobe import machine
 from armprobe.machine import MachineError
-from armprobe.machine.engine import LIBRARY, engine_handle
-from armprobe.machine.mmu import Mapping
+from armprobe.machine.core.engine import LIBRARY, engine_handle
+from armprobe.machine.memory.mmu import Mapping
 
 CODE, TABLES = 0x4000_1000, 0x4010_0000
 BITS = 39  # so that the top-level table is of level 1

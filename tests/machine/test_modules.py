@@ -9,8 +9,7 @@ from armprobe.machine import MachineError
 from armprobe.machine.btf import Btf
 from armprobe.machine.modules import _Layout
 from armprobe.machine.symbols import Symbol, Symbols
-
-from .mutants import _btf_seeds
+from tests.machine.mutants import _btf_seeds
 
 KERNEL = [
     Symbol("kfree", 0xFFFF_8000_082F_04D0, 0x234, "function"),

@@ -10,9 +10,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from armprobe import machine
-from armprobe.machine import MachineError, board, regions
-from armprobe.machine.mmu import PAGE, TranslationFault, TranslationRegisters, translate
-from armprobe.machine.regions import TOP, Region, mapped_regions, region_at, without_translation
+from armprobe.machine import MachineError, board
+from armprobe.machine.memory import regions
+from armprobe.machine.memory.mmu import PAGE, TranslationFault, TranslationRegisters, translate
+from armprobe.machine.memory.regions import TOP, Region, mapped_regions, region_at, without_translation
 
 guest = machine.load("demo", memory="16M")
 

@@ -11,7 +11,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import Machine, MachineError, StopReason, board
-from armprobe.machine.registers import NAMES
+from armprobe.machine.core.registers import NAMES
 
 MEMORY = "16M"
 

@@ -9,8 +9,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import Owner, Stop, StopReason
-
-from ..waiting import PATIENCE, wait_until  # noqa: TID252
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture

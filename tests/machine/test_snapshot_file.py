@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Machine, MachineError, StopReason, cpu_state
-from armprobe.machine.snapshot_file import MAGIC
+from armprobe.machine import Machine, MachineError, StopReason
+from armprobe.machine.core import cpu_state
+from armprobe.machine.loaders.snapshot_file import MAGIC
 
 MEMORY = "16M"
 Bare = Callable[..., Machine]

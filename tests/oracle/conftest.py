@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from armprobe.commands.debian import KernelFiles
-
-from .cold_kernel import ColdKernel
-from .references import DEFAULT, EVERYTHING, REFERENCES, Reference, fetch
+from armprobe.guests.linux.debian import KernelFiles
+from tests.oracle.cold_kernel import ColdKernel
+from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES, Reference, fetch
 
 COMPARED = "compared with the kernel"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.commands.debian import cache_directory
+from armprobe.guests.linux.debian import cache_directory
 
 
 def main(suite: str, kernel: str) -> int:

@@ -11,10 +11,9 @@ from typing import Final, NoReturn, TypeVar
 
 import pytest
 
-from armprobe.commands.debian import DebianError, KernelFiles, fetch_kernel
+from armprobe.guests.linux.debian import DebianError, KernelFiles, fetch_kernel
 from armprobe.probes import Era, find_era
-
-from ..progress import progress  # noqa: TID252  # tests have no import name to go by
+from tests.progress import progress  # tests have no import name to go by
 
 T = TypeVar("T")
 

@@ -8,11 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from armprobe.commands import linux
-from armprobe.commands.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
-from armprobe.commands.exclusive import only_one
-
-from ..progress import progress  # noqa: TID252  # tests have no import name to go by
+from armprobe.guests.linux import shell as linux
+from armprobe.guests.linux.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
+from armprobe.machine.file_lock import only_one
+from tests.progress import progress  # tests have no import name to go by
 
 NAMES: Final = ("failover", "net_failover", "dummy")
 """The second needs the first; the third has nothing to do with them."""

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from armprobe.machine.code_references import addresses_formed
-
-from .cold_kernel import ColdKernel
+from tests.oracle.cold_kernel import ColdKernel
 
 GENERIC = ("__kprobes_text_start", "__noinstr_text_start")
 """Those that kernel/kprobes.c adds, for every architecture, in a part of init_kprobes()."""

@@ -14,10 +14,9 @@ import pytest
 
 from armprobe.probes import Era, Verdict, decode
 from armprobe.probes.instructions import Row
-
-from .cold_kernel import BATCH, ColdKernel, entries
-from .references import AT_LENGTH, EVERYTHING, REFERENCES
-from .words import GROUPS, group, neighbours
+from tests.oracle.cold_kernel import BATCH, ColdKernel, entries
+from tests.oracle.references import AT_LENGTH, EVERYTHING, REFERENCES
+from tests.oracle.words import GROUPS, group, neighbours
 
 ASI = 0x30
 """Bytes for a struct arch_specific_insn, and more."""

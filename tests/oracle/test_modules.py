@@ -21,11 +21,10 @@ from armprobe.machine import Machine, MachineError
 from armprobe.machine.btf import Btf
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from armprobe.probes.record import symbol_and_size
-
-from ..linux.shell import TRACING, Shell  # noqa: TID252  # tests have no import name to go by
-from ..waiting import PATIENCE  # noqa: TID252
-from .references import DEFAULT, EVERYTHING, REFERENCES, fetch_with
-from .stock_modules import NAMES, booted, stock_modules
+from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
+from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES, fetch_with
+from tests.oracle.stock_modules import NAMES, booted, stock_modules
+from tests.waiting import PATIENCE
 
 GFP_ATOMIC = 0xA20
 SIGNED = b"~Module signature appended~\n"  # Documentation/admin-guide/module-signing.rst

@@ -12,9 +12,8 @@ import pytest
 
 from armprobe.probes import Era, simulate
 from armprobe.probes.pt_regs import PC, PSTATE, PT_REGS_SIZE, SP, StackRegs
-
-from .cold_kernel import ColdKernel, entries
-from .references import EVERYTHING, REFERENCES
+from tests.oracle.cold_kernel import ColdKernel, entries
+from tests.oracle.references import EVERYTHING, REFERENCES
 
 SIMULATORS: Final = [
     (name, simulator)

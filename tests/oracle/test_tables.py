@@ -10,9 +10,8 @@ import pytest
 
 from armprobe.probes.tables import Tables
 from armprobe.probes.text import Text
-
-from .cold_kernel import ColdKernel, entries
-from .references import EVERYTHING
+from tests.oracle.cold_kernel import ColdKernel, entries
+from tests.oracle.references import EVERYTHING
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from armprobe.commands.debian import KernelFiles
-
-from . import unrecorded
+from armprobe.guests.linux.debian import KernelFiles
+from tests.oracle import unrecorded
 
 
 def reported(

@@ -9,10 +9,9 @@ from typing import Final
 
 import pytest
 
-from armprobe.commands.debian import KernelFiles
-
-from .live.record import recorded
-from .references import EVERYTHING, REFERENCES, fetched
+from armprobe.guests.linux.debian import KernelFiles
+from tests.oracle.live.record import recorded
+from tests.oracle.references import EVERYTHING, REFERENCES, fetched
 
 _PROPERTY: Final = "not on record"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from armprobe.machine import CallNotReturned, Machine
-from armprobe.machine.registers import NAMES
+from armprobe.machine.core.registers import NAMES
 from armprobe.probes import ERAS, Kprobe, Kprobes, Kretprobe, PtRegs, Stage
 
 

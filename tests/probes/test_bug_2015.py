@@ -10,7 +10,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import Frame, StopReason
-from armprobe.machine.software_step import SoftwareStep
+from armprobe.machine.core.software_step import SoftwareStep
 from armprobe.probes import ERAS, Kprobe, Kprobes, Kretprobe, Moment, PtRegs, Status
 from armprobe.probes.rules import SS_2019_D_LOST
 

@@ -10,8 +10,8 @@ import pytest
 
 from armprobe import probes
 from armprobe.probes import Verdict, decode
-from armprobe.probes.atomic import load_exclusive_before
-from armprobe.probes.era import ERAS
+from armprobe.probes.eras.era import ERAS
+from armprobe.probes.eras.exclusives import load_exclusive_before
 
 REJECTED, SIMULATED, GOOD = Verdict.REJECTED, Verdict.GOOD_NO_SLOT, Verdict.GOOD
 

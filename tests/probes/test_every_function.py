@@ -10,8 +10,7 @@ import pytest
 from armprobe import machine
 from armprobe.commands import CommandError, Session
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
-
-from ..calls import counted_calls  # noqa: TID252  # tests have no import name to go by
+from tests.calls import counted_calls  # tests have no import name to go by
 
 ROUNDS = 3
 

@@ -15,8 +15,7 @@ import pytest
 from armprobe import machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, Stage
 from armprobe.probes.text import Text
-
-from ..stock import stock_kernel, stock_snapshot  # noqa: TID252  # tests have no import name to go by
+from tests.stock import stock_kernel, stock_snapshot  # tests have no import name to go by
 
 TRACING = "/sys/kernel/tracing"
 MOV_X9_X30 = bytes.fromhex("e9031eaa")  # the first of the two words that ftrace has at the start of a function

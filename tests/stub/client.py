@@ -5,7 +5,7 @@ import re
 import socket
 from typing import Self
 
-from ..waiting import PATIENCE  # noqa: TID252
+from tests.waiting import PATIENCE
 
 RESYNC = b"$$$#00"
 """An empty packet that is understood as one after anything, were it half a checksum."""

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from armprobe.stub import Server, serve
-
-from .client import Client
-from .fake import FakeTarget
+from tests.stub.client import Client
+from tests.stub.fake import FakeTarget
 
 
 @pytest.fixture

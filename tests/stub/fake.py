@@ -10,11 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from armprobe.machine.regions import Region
+from armprobe.machine.memory.regions import Region
 from armprobe.machine.semihosting import FileCall
 from armprobe.stub import BreakKind, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
-
-from ..waiting import PATIENCE  # noqa: TID252
+from tests.waiting import PATIENCE
 
 BASE = 0x4000_0000
 SIZE = 0x10000

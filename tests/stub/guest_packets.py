@@ -7,9 +7,8 @@ from random import Random
 
 from armprobe.commands import Session
 from armprobe.stub.aarch64 import GENERAL, register_table
-
-from .client import escaped, framed
-from .mutation import mutated
+from tests.stub.client import escaped, framed
+from tests.stub.mutation import mutated
 
 _NOT_FOR_FUZZING = {"save", "quit"}  # the one writes files of this computer's, the other ends the session
 _ANNEXES = (b"target.xml", b"", b"x", b"1", b"../../etc/passwd")

@@ -10,9 +10,8 @@ from pathlib import Path
 from armprobe.stub import Target
 from armprobe.stub.connection import Connection, State
 from armprobe.stub.features import REGISTRY
-
-from ..waiting import PATIENCE  # noqa: TID252
-from .client import RESYNC
+from tests.stub.client import RESYNC
+from tests.waiting import PATIENCE
 
 _UNHURRIED = 1.0  # seconds a machine may run before it is interrupted
 _PIECE = re.compile(rb"[+-]|\$([^#]*)#([0-9a-f]{2})", re.DOTALL)

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from random import Random
 
-from .client import framed
+from tests.stub.client import framed
 
 SEEDS = [
     *b"g p0 P0=0000000000000000 ? vCont;s:1;c vCont;r40000000,40000010:1 vCont;C05:1 vCont? s S05 qC Hg0 Hc-1".split(),

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Z0 and Z1 with conditions and commands."""
 
-
 import pytest
 
 from armprobe.stub import BreakKind, Server
-
-from ..waiting import wait_until  # noqa: TID252  # tests have no import name to go by
-from .client import Client, framed
-from .fake import BASE, FakeTarget
+from tests.stub.client import Client, framed
+from tests.stub.fake import BASE, FakeTarget
+from tests.waiting import wait_until  # tests have no import name to go by
 
 PC_IS = "260020 24%08x 13 27"  # reg 32, const32, equal, end
 

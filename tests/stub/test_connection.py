@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from armprobe.stub import StopEvent
 from armprobe.stub.connection import Connection, State
 from armprobe.stub.features import REGISTRY
-
-from .client import RESYNC, framed
-from .fake import FakeTarget
-from .mutation import mutated
+from tests.stub.client import RESYNC, framed
+from tests.stub.fake import FakeTarget
+from tests.stub.mutation import mutated
 
 
 class AtOnce(FakeTarget):

@@ -11,11 +11,10 @@ import pytest
 
 from armprobe.commands import Session
 from armprobe.stub import Server, serve
-
-from ..waiting import PATIENCE, wait_until  # noqa: TID252
-from .client import Client, framed
-from .fake import BASE, FakeTarget
-from .in_process import descriptors, resident
+from tests.stub.client import Client, framed
+from tests.stub.fake import BASE, FakeTarget
+from tests.stub.in_process import descriptors, resident
+from tests.waiting import PATIENCE, wait_until
 
 LONG = bool(os.environ.get("ARMPROBE_FUZZ"))
 CYCLES = 10_000 if LONG else 600

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from armprobe.stub import ExecFile, Server
 from armprobe.stub.connection import Connection, State
 from armprobe.stub.features import REGISTRY
-
-from .client import Client, framed
-from .fake import BASE, FakeTarget
+from tests.stub.client import Client, framed
+from tests.stub.fake import BASE, FakeTarget
 
 
 def pc(reply: bytes) -> int:

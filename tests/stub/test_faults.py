@@ -6,11 +6,10 @@ import random
 import pytest
 
 from armprobe.stub import Server, StopEvent, TargetError
-
-from ..waiting import wait_until  # noqa: TID252
-from .client import RESYNC, Client, framed
-from .fake import BASE, FakeTarget
-from .mutation import mutated
+from tests.stub.client import RESYNC, Client, framed
+from tests.stub.fake import BASE, FakeTarget
+from tests.stub.mutation import mutated
+from tests.waiting import wait_until
 
 
 def still_answers(server: Server) -> None:

@@ -5,9 +5,8 @@ import pytest
 
 from armprobe.machine.semihosting import FileCall
 from armprobe.stub import Server
-
-from .client import Client, framed
-from .fake import BASE, SIZE, FakeTarget
+from tests.stub.client import Client, framed
+from tests.stub.fake import BASE, SIZE, FakeTarget
 
 OPEN = FileCall("open", ((BASE + 0x100, 6), 0x601, 0o644))
 REQUEST = b"Fopen,40000100/6,601,1a4"

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from armprobe.machine.regions import TOP, Region
+from armprobe.machine.memory.regions import TOP, Region
 from armprobe.stub import ExecFile, Server, TargetError
 from armprobe.stub.framing import PACKET_SIZE
-
-from .client import Client, framed
-from .fake import SIZE, FakeTarget
+from tests.stub.client import Client, framed
+from tests.stub.fake import SIZE, FakeTarget
 
 NAME = "/armprobe/a guest.elf"
 CONTENT = bytes(range(256)) * 1024 + b"the end"  # 256 KiB of everything that needs escaping, and of what does not

@@ -12,11 +12,10 @@ from collections.abc import Callable
 
 from armprobe.stub import Client, StopEvent
 from armprobe.stub.connection import State
-
-from .client import RESYNC, framed
-from .fake import FakeTarget
-from .in_process import Wire, resident
-from .mutation import mutated
+from tests.stub.client import RESYNC, framed
+from tests.stub.fake import FakeTarget
+from tests.stub.in_process import Wire, resident
+from tests.stub.mutation import mutated
 
 PACKETS = int(os.environ.get("ARMPROBE_FUZZ", "100000"))
 _LIFE = 200  # packets that one connection lives, unless it is ended before

@@ -20,8 +20,7 @@ from armprobe.stub.framing import (
     Packet,
     enframe,
 )
-
-from .client import RESYNC, framed
+from tests.stub.client import RESYNC, framed
 
 # Pieces that mean something, so that random streams are not all noise.
 PIECES = st.sampled_from(

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from armprobe.stub import Server, serve
-
-from ..waiting import PATIENCE, wait_until  # noqa: TID252
-from .client import Client
-from .fake import BASE, NOP, SYSTEM_REGISTERS, FakeTarget
+from tests.stub.client import Client
+from tests.stub.fake import BASE, NOP, SYSTEM_REGISTERS, FakeTarget
+from tests.waiting import PATIENCE, wait_until
 
 Gdb = Callable[..., str]
 

@@ -11,9 +11,8 @@ import pytest
 
 from armprobe.commands import Session
 from armprobe.stub import Server, serve
-
-from ..waiting import PATIENCE, wait_until  # noqa: TID252
-from .client import Client, framed
+from tests.stub.client import Client, framed
+from tests.waiting import PATIENCE, wait_until
 
 _SOON = 3.0  # seconds of this process's CPU time, within which nobody has to wait; it takes milliseconds
 

@@ -23,11 +23,10 @@ import pytest
 from armprobe.commands import Session
 from armprobe.machine import Stop
 from armprobe.stub import Server, serve
-
-from ..waiting import PATIENCE  # noqa: TID252
-from .client import RESYNC, Client, framed
-from .guest_packets import Packets
-from .in_process import descriptors, resident
+from tests.stub.client import RESYNC, Client, framed
+from tests.stub.guest_packets import Packets
+from tests.stub.in_process import descriptors, resident
+from tests.waiting import PATIENCE
 
 SHARDS = 4
 PACKETS = int(os.environ.get("ARMPROBE_FUZZ", "20000")) // SHARDS

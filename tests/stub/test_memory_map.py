@@ -5,10 +5,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from armprobe.machine.regions import Region
-
-from .client import Client
-from .fake import BASE, SIZE, FakeTarget
+from armprobe.machine.memory.regions import Region
+from tests.stub.client import Client
+from tests.stub.fake import BASE, SIZE, FakeTarget
 
 TOP = 1 << 64
 

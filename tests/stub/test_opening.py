@@ -9,10 +9,9 @@ import pytest
 from armprobe.stub import Server
 from armprobe.stub.connection import State
 from armprobe.stub.features import REGISTRY
-
-from .client import Client, framed
-from .fake import FakeTarget
-from .in_process import Wire
+from tests.stub.client import Client, framed
+from tests.stub.fake import FakeTarget
+from tests.stub.in_process import Wire
 
 PROTOCOL = b"+-$%\x03"  # GDB manual: "Packet Acknowledgment", "Overview", "Notification Packets", "Interrupts"
 HANDSHAKES = (b"qSupported:multiprocess+", b"QStartNoAckMode", b"!", b"?")

@@ -5,12 +5,11 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from armprobe.machine.sysregs import SYSTEM_REGISTERS as MACHINE_REGISTERS
+from armprobe.machine.core.sysregs import SYSTEM_REGISTERS as MACHINE_REGISTERS
 from armprobe.stub.aarch64 import ALIASES, QEMU, register_table
 from armprobe.stub.register_types import FIELDS
-
-from .client import Client
-from .fake import BASE, NOP, SIZE, SYSTEM_REGISTERS, FakeTarget
+from tests.stub.client import Client
+from tests.stub.fake import BASE, NOP, SIZE, SYSTEM_REGISTERS, FakeTarget
 
 AT = b"%x" % BASE
 

@@ -7,9 +7,8 @@ import re
 import pytest
 
 from armprobe.stub import ProbeHit, Server, StopEvent
-
-from .client import Client, framed
-from .fake import BASE, FakeTarget
+from tests.stub.client import Client, framed
+from tests.stub.fake import BASE, FakeTarget
 
 # x29, sp, pc, cpsr, x0, x30 of the fake at BASE, by their numbers in target.xml.
 EXPEDITED = (

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.features import REGISTRY
-
-from .client import Client
-from .fake import BASE, SIZE, FakeTarget
+from tests.stub.client import Client
+from tests.stub.fake import BASE, SIZE, FakeTarget
 
 
 class Link:

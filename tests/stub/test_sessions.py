@@ -6,9 +6,8 @@ import json
 import pytest
 
 from armprobe.stub import Server
-
-from .client import Client
-from .fake import FakeTarget
+from tests.stub.client import Client
+from tests.stub.fake import FakeTarget
 
 
 def test_what_is_advertised_is_there(client: Client) -> None:

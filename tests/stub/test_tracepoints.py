@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from armprobe.stub import Server
-
-from .client import Client, framed
-from .fake import BASE, FakeTarget
+from tests.stub.client import Client, framed
+from tests.stub.fake import BASE, FakeTarget
 
 AT = BASE + 0x10
 REGISTERS = 33 * 8 + 4 + 32 * 16 + 8

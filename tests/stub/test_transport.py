@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from armprobe.stub import Server, StubError, serve
-
-from ..waiting import PATIENCE, wait_until  # noqa: TID252
-from .client import Client, framed
-from .fake import BASE, FakeTarget
+from tests.stub.client import Client, framed
+from tests.stub.fake import BASE, FakeTarget
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.mark.parametrize(
@@ -168,9 +167,7 @@ def test_a_client_may_follow_at_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_closing_lets_go_of_the_machine(
-    target: FakeTarget, monkeypatch: pytest.MonkeyPatch, running: bool
-) -> None:
+def test_closing_lets_go_of_the_machine(target: FakeTarget, monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
     monkeypatch.setattr("armprobe.stub.transport._JOIN", PATIENCE)
     server = serve(target, "127.0.0.1:0")
     with Client(server.address) as client:

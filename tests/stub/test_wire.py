@@ -13,11 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from armprobe.stub import Server, StopEvent
 from armprobe.stub.connection import State
-
-from .client import Client, escaped, framed
-from .fake import BASE, FakeTarget
-from .in_process import Wire
-from .test_flood import AtOnce
+from tests.stub.client import Client, escaped, framed
+from tests.stub.fake import BASE, FakeTarget
+from tests.stub.in_process import Wire
+from tests.stub.test_flood import AtOnce
 
 WINDOW = 0x8000  # of the target's memory, where the model's is
 BYTES = st.binary(min_size=1, max_size=24)

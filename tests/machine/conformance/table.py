@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .guests import HERE, NAMES, Case, Report, cases, run_in_qemu
+from tests.machine.conformance.guests import HERE, NAMES, Case, Report, cases, run_in_qemu
 
 _HEAD = """\
 # The machine beside the architecture

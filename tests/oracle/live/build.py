@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from armprobe import machine
-from armprobe.commands.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
-from armprobe.commands.exclusive import only_one
-from armprobe.commands.linux import boot
-from armprobe.machine.snapshot_file import VERSION, read_key
-
-from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
-from ...progress import progress  # noqa: TID252
-from ..references import Reference, fetch_with  # noqa: TID252
+from armprobe.guests.linux.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
+from armprobe.guests.linux.shell import boot
+from armprobe.machine.file_lock import only_one
+from armprobe.machine.loaders.snapshot_file import VERSION, read_key
+from tests.linux.shell import Shell  # tests have no import name to go by
+from tests.oracle.references import Reference, fetch_with
+from tests.progress import progress
 
 SOURCE: Final = Path(__file__).parent.parent / "module"
 MODULE: Final = "oracle"

@@ -13,17 +13,16 @@ from typing import Any, cast
 import pytest
 
 from armprobe.probes import Era, find_era
-
-from ..references import RECORDING, REFERENCES, Reference  # noqa: TID252  # tests have no import name to go by
-from .build import prepare_guest
-from .engine_probes import EngineProbes
-from .guests import LiveGuest, OracleGuest
-from .journal import Event, comparable, differences
-from .kernel_probes import Kernel, KernelProbes
-from .record import Record, Tape, recorded, test_name
-from .recorded import Asked, RecordedKernel, RecordingKernel, finish
-from .recorded_guest import RecordedGuest
-from .subjects import Scenario, played
+from tests.oracle.live.build import prepare_guest
+from tests.oracle.live.engine_probes import EngineProbes
+from tests.oracle.live.guests import LiveGuest, OracleGuest
+from tests.oracle.live.journal import Event, comparable, differences
+from tests.oracle.live.kernel_probes import Kernel, KernelProbes
+from tests.oracle.live.record import Record, Tape, recorded, test_name
+from tests.oracle.live.recorded import Asked, RecordedKernel, RecordingKernel, finish
+from tests.oracle.live.recorded_guest import RecordedGuest
+from tests.oracle.live.subjects import Scenario, played
+from tests.oracle.references import RECORDING, REFERENCES, Reference  # tests have no import name to go by
 
 Compare = Callable[[Scenario], list[Event]]
 Tool = Callable[[str, str], str]

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from armprobe.probes import Era, Kprobe, Kprobes, Kretprobe, KretprobeInstance, ProbeError, PtRegs
-
-from .guests import Death, OracleGuest
-from .journal import FLAGS, REGISTERS, Event
-from .subjects import NOBODY, Action, Definition, Subject, without
+from tests.oracle.live.guests import Death, OracleGuest
+from tests.oracle.live.journal import FLAGS, REGISTERS, Event
+from tests.oracle.live.subjects import NOBODY, Action, Definition, Subject, without
 
 _U64 = (1 << 64) - 1
 

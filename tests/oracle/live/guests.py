@@ -10,9 +10,8 @@ from typing import Final, NamedTuple
 
 from armprobe import machine
 from armprobe.machine import Machine, StopReason
-
-from ...linux.shell import NotFinished, Shell  # noqa: TID252  # tests have no import name to go by
-from .journal import Event, Journal
+from tests.linux.shell import NotFinished, Shell  # tests have no import name to go by
+from tests.oracle.live.journal import Event, Journal
 
 _OBEY: Final = "(echo >/proc/oracle)"  # in a process of its own, which a fault may end
 _U64: Final = (1 << 64) - 1

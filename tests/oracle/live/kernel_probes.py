@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
-from .guests import Death, LiveGuest
-from .journal import REGISTERS, Event
-from .subjects import Definition, Subject, without
+from tests.oracle.live.guests import Death, LiveGuest
+from tests.oracle.live.journal import REGISTERS, Event
+from tests.oracle.live.subjects import Definition, Subject, without
 
 _NMISSED: Final = 0x20  # bytes from the start of struct kprobe
 _U64: Final = (1 << 64) - 1

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from .journal import Event
+from tests.oracle.live.journal import Event
 
 FOLDER: Final = Path(__file__).parent.parent / "records"
 FORMAT: Final = 2

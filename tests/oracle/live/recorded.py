@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from armprobe.machine import Machine, MachineError, Symbol
-from armprobe.probes.era import AREAS
+from armprobe.probes.eras.era import AREAS
 from armprobe.probes.guest_call import call_uninterrupted
-
-from .guests import Death, LiveGuest
-from .journal import Event
-from .kernel_probes import Kernel, KernelProbes
-from .record import Memory, Record, Row, Tape
-from .subjects import Definition
+from tests.oracle.live.guests import Death, LiveGuest
+from tests.oracle.live.journal import Event
+from tests.oracle.live.kernel_probes import Kernel, KernelProbes
+from tests.oracle.live.record import Memory, Record, Row, Tape
+from tests.oracle.live.subjects import Definition
 
 _LINE: Final = 64  # bytes of text kept together
 _BEFORE: Final = 128  # bytes before an instruction that the scan for exclusives looks at

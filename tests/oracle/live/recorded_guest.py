@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from armprobe.machine import Machine, Stop, StopReason, Symbol, board
-from armprobe.machine.frame import Frame
+from armprobe.machine.core.frame import Frame
 from armprobe.machine.loaders import LoadedGuest, Segment
 from armprobe.machine.symbols import Symbols
-
-from ...linux.shell import NotFinished  # noqa: TID252  # tests have no import name to go by
-from .guests import Death, OracleGuest
-from .journal import REGISTERS, Event
-from .record import Record
-from .subjects import NOBODY
+from tests.linux.shell import NotFinished  # tests have no import name to go by
+from tests.oracle.live.guests import Death, OracleGuest
+from tests.oracle.live.journal import REGISTERS, Event
+from tests.oracle.live.record import Record
+from tests.oracle.live.subjects import NOBODY
 
 _PAGE: Final = 4096
 _STACK_SIZE: Final = 16384  # THREAD_SIZE

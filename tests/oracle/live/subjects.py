@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from armprobe.machine import Machine
-
-from .guests import Death
-from .journal import Event
+from tests.oracle.live.guests import Death
+from tests.oracle.live.journal import Event
 
 NOBODY: Final = 64  # the probe of an event that is none's
 _PLACES: Final = ("addr", "slot", "pc")  # addresses of probes, not of trampolines

@@ -9,10 +9,9 @@ import pytest
 
 from armprobe import machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
-
-from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
-from ..references import REFERENCES  # noqa: TID252
-from .conftest import LiveKernel
+from tests.linux.shell import Shell  # tests have no import name to go by
+from tests.oracle.live.conftest import LiveKernel
+from tests.oracle.references import REFERENCES
 
 GONE, DISABLED = 1, 2
 BRK = 0xD420_0080

@@ -6,13 +6,12 @@ import struct
 import pytest
 
 from armprobe.probes import Kretprobe, KretprobeInstance, PtRegs, Status
-
-from ...linux.shell import NotFinished  # noqa: TID252  # tests have no import name to go by
-from .conftest import Compare, Opponent, counts_preemption
-from .engine_probes import EngineProbes
-from .journal import DISABLED, HITS, stages, the_last
-from .kernel_probes import Kernel
-from .subjects import Action, Subject, at_stage, played
+from tests.linux.shell import NotFinished  # tests have no import name to go by
+from tests.oracle.live.conftest import Compare, Opponent, counts_preemption
+from tests.oracle.live.engine_probes import EngineProbes
+from tests.oracle.live.journal import DISABLED, HITS, stages, the_last
+from tests.oracle.live.kernel_probes import Kernel
+from tests.oracle.live.subjects import Action, Subject, at_stage, played
 
 
 def test_pt_regs_and_daif_at_pre_and_post(compare: Compare) -> None:

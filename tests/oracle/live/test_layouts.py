@@ -10,10 +10,9 @@ import pytest
 from armprobe import machine
 from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, PtRegs, Verdict, decode
-
-from ...linux.shell import Shell  # noqa: TID252  # tests have no import name to go by
-from ..references import REFERENCES  # noqa: TID252
-from .conftest import LiveKernel
+from tests.linux.shell import Shell  # tests have no import name to go by
+from tests.oracle.live.conftest import LiveKernel
+from tests.oracle.references import REFERENCES
 
 pytestmark = pytest.mark.parametrize("reference", REFERENCES, indirect=True, scope="session")
 

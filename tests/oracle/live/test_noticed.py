@@ -16,13 +16,12 @@ from armprobe.probes.rules import Status
 from armprobe.probes.site import Site
 from armprobe.probes.stepping import BrkStepping
 from armprobe.probes.tables import Tables
-
-from ..references import DEFAULT, EVERYTHING, RECORDING  # noqa: TID252  # tests have no import name to go by
-from .conftest import Opponent
-from .engine_probes import EngineProbes
-from .journal import HITS, Event, comparable, differences
-from .kernel_probes import Kernel
-from .subjects import Action, Scenario, Subject, disagreements, played
+from tests.oracle.live.conftest import Opponent
+from tests.oracle.live.engine_probes import EngineProbes
+from tests.oracle.live.journal import HITS, Event, comparable, differences
+from tests.oracle.live.kernel_probes import Kernel
+from tests.oracle.live.subjects import Action, Scenario, Subject, disagreements, played
+from tests.oracle.references import DEFAULT, EVERYTHING, RECORDING  # tests have no import name to go by
 
 V6_1: Final = ERAS["v6.1"]
 

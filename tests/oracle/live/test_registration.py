@@ -6,14 +6,13 @@ import errno
 import pytest
 
 from armprobe.probes import Kretprobe, ProbeError
-
-from ...docs.refusals import CASES  # noqa: TID252  # tests have no import name to go by
-from ..references import DEFAULT  # noqa: TID252
-from .conftest import Compare, Opponent
-from .engine_probes import EngineProbes
-from .journal import DISABLED, Event
-from .kernel_probes import Kernel
-from .subjects import Scenario, Subject
+from tests.docs.refusals import CASES  # tests have no import name to go by
+from tests.oracle.live.conftest import Compare, Opponent
+from tests.oracle.live.engine_probes import EngineProbes
+from tests.oracle.live.journal import DISABLED, Event
+from tests.oracle.live.kernel_probes import Kernel
+from tests.oracle.live.subjects import Scenario, Subject
+from tests.oracle.references import DEFAULT
 
 
 def results(journal: list[Event], what: str = "register") -> list[int]:

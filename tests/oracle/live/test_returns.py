@@ -4,10 +4,9 @@
 import pytest
 
 from armprobe.probes import Era
-
-from .conftest import Compare, Opponent
-from .journal import REGISTERS, stages, the_last
-from .subjects import Action, Subject, at_stage
+from tests.oracle.live.conftest import Compare, Opponent
+from tests.oracle.live.journal import REGISTERS, stages, the_last
+from tests.oracle.live.subjects import Action, Subject, at_stage
 
 
 def masked_on_return(era: Era) -> int:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from .engine_probes import EngineProbes
-from .kernel_probes import Kernel
-from .subjects import disagreements
+from tests.oracle.live.engine_probes import EngineProbes
+from tests.oracle.live.kernel_probes import Kernel
+from tests.oracle.live.subjects import disagreements
 
 
 def test_blacklist(kernel: Kernel, engine: EngineProbes) -> None:
@@ -53,9 +53,7 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_function(
-    kernel: Kernel, engine: EngineProbes, function: str, compared: Callable[[str, int], None]
-) -> None:
+def test_function(kernel: Kernel, engine: EngineProbes, function: str, compared: Callable[[str, int], None]) -> None:
     addresses = kernel.instructions(next(name for name in function.split(" or ") if name in kernel.symbols))
     different = disagreements(kernel, engine, addresses)
     assert not different, "\n".join(different)

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A real gdb, driven by a program: for scripts, and for tests of anything that gdb can attach to.
+
+    with GdbSession("127.0.0.1:1234") as gdb:
+        gdb.execute("break *0x40080000")
+        stop = gdb.continue_to_stop()
+
+It speaks GDB/MI (GDB manual, node "GDB/MI") through pygdbmi. gdb runs with `mi-async` on, without which nothing but a
+signal interrupts it.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pygdbmi.IoManager import IoManager
+
+from armprobe.stub import Server, Target, serve
+
+GDBINIT = Path(__file__).parent.parent / "gdbinit"
+PROXY = Path(__file__).parent.parent / "commands/gdb_proxy.py"
+TIMEOUT = 30.0  # seconds that anything may take unless the caller says otherwise
+_POLL = 0.1  # seconds after which to look whether gdb still lives
+_GRACE = 2.0  # seconds gdb has for leaving by itself
+_SHOWN = 200  # characters of what gdb last said that an error quotes
+
+# No prompts, folded lines or colours, no 15 seconds of further attempts at an address where nobody listens, and no
+# breakpoint at what is not there, for which gdb would ask whether it is to be pending, and answer no.
+_SETTINGS = ("mi-async on", "height 0", "width 0", "style enabled off", "tcp auto-retry off", "breakpoint pending off")
+# What gdb says instead of failing, of `delete 99` for one (gdb/breakpoint.c, map_breakpoint_numbers; stack.c).
+_NOTHING_DONE = re.compile(r"^No (?:breakpoint|display) number .*\.$", re.MULTILINE)
+# What gdb makes of the error reply to a `monitor` command, whose message has been shown before (gdb/remote.c, rcmd).
+_MONITOR_FAILED = re.compile(r"Protocol error with Rcmd.*")
+_PYTHON_FAILED = "Error while executing Python code."
+
+Record = dict[str, Any]
+
+
+class GdbError(Exception):
+    """gdb refused, with its own message; or it could not be started, or is gone."""
+
+
+class GdbTimeout(GdbError):
+    """gdb did not say in time what was awaited of it."""
+
+
+@dataclass(frozen=True)
+class GdbStop:
+    """Why and where the machine stopped (GDB manual, node "GDB/MI Async Records")."""
+
+    reason: str
+    """As gdb has it: "breakpoint-hit", "end-stepping-range", "signal-received"...; empty where it gives none."""
+    signal: str
+    """The signal's name, such as "SIGTRAP"; empty if there was none."""
+    pc: int | None
+    """None if the guest has ended."""
+    function: str
+    """The function pc is in; empty if gdb does not know."""
+    console: str
+    """What was written to gdb's console between the resumption and the stop, by the stub or by gdb itself."""
+    raw: Mapping[str, Any] = field(repr=False)
+    """The whole record."""
+
+
+class _Io(IoManager):
+    """With what pygdbmi cannot parse left out: the one record of gdb's that breaks MI's grammar, at `tfind none`."""
+
+    def _get_responses_list(self, raw_output: bytes, stream: str) -> list[Record]:
+        raw_output = (self._incomplete_output.get(stream) or b"") + raw_output  # it comes in pieces of any size
+        self._incomplete_output[stream] = None
+        return super()._get_responses_list(raw_output.replace(b"=traceframe-changed,end\n", b""), stream)
+
+
+class GdbSession:
+    """One gdb attached to one stub. A context manager; not for use by several threads at once."""
+
+    def __init__(
+        self,
+        where: str | Target,
+        *,
+        gdb: str = "gdb-multiarch",
+        extended: bool = False,
+        gdbinit: Path | None = GDBINIT,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """Start gdb and connect it.
+
+        where: the address of a stub, "host:port" or "unix:/path", which must be listening; or a target, such as an
+        `armprobe.commands.Session`, to serve on a private unix socket for as long as this lasts.
+        gdb: its name or path. extended: connect by ``target extended-remote``. gdbinit: what it is to source, if
+        anything. timeout: seconds each operation may take.
+
+        Raises `GdbError` if gdb is absent or the connection is refused.
+        """
+        path = shutil.which(gdb)
+        if path is None:
+            raise GdbError(f"{gdb} is not installed or not executable (Debian: apt-get install gdb-multiarch)")
+        self.timeout = timeout
+        self._token = 0
+        self._running = False
+        self._stop: Record | None = None
+        self._resumption: int | None = None  # the token of the command that resumed the machine
+        self._refusal: str | None = None  # why gdb did not resume it after all
+        self._said: list[str] = []
+        self._complaints: list[str] = []
+        self._last = "nothing"
+        self._server: Server | None = None
+        self._target = None if isinstance(where, str) else where
+        self._seen = self._changes()
+        self._process = subprocess.Popen(
+            [path, "--nx", "--quiet", "--interpreter=mi3"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
+            start_new_session=True,  # a Ctrl-C for this program is not one for gdb
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        # The last argument is how long to go on reading after something came; 0 would mean until the timeout.
+        self._io = _Io(self._process.stdin, self._process.stdout, None, 1e-6)
+        try:
+            if not isinstance(where, str):
+                self._server = serve(where)
+                where = self._server.address
+            for setting in _SETTINGS:
+                self._command(f"-gdb-set {setting}")
+            with contextlib.suppress(GdbError):  # gdb 13 is the first to know it
+                # Before MI's version 4 the commands of a breakpoint are sent as what is no valid MI.
+                self._command("-fix-breakpoint-script-output")
+            if gdbinit:
+                self.execute(f"source {gdbinit}")
+            self._command(f"-target-select {'extended-' * extended}remote {where.removeprefix('unix:')}")
+            self._command('-interpreter-exec console "maint packet QArmprobe.MonitorErrors"')  # ours, of all stubs
+            self._begin()  # the stop that connecting begins with is nobody's
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def execute(self, command: str, timeout: float | None = None) -> str:
+        """Do what `command` does when typed at gdb's prompt, and give the text it prints.
+
+        One that resumes the machine is over when the machine has stopped. Raises `GdbError` with gdb's message if gdb
+        refuses any of it, or the machine refuses a ``monitor`` command. A breakpoint at what is not there is refused;
+        after ``set breakpoint pending on`` it is pending.
+        """
+        self._begin()
+        try:
+            self._command(f"-interpreter-exec console {_quoted(command)}", timeout)
+        except GdbTimeout:
+            raise
+        except GdbError as error:
+            raise GdbError(self._explained(str(error))) from None
+        said = self.wait_for_stop(timeout).console if self._running else "".join(self._said)
+        if refused := _NOTHING_DONE.search(said):
+            raise GdbError(refused[0])
+        return said
+
+    def cont(self) -> None:
+        """Resume the machine and return."""
+        self._begin()
+        self._command("-exec-continue")
+
+    def continue_to_stop(self, timeout: float | None = None) -> GdbStop:
+        """Resume the machine and wait until it stops."""
+        self.cont()
+        return self.wait_for_stop(timeout)
+
+    def step(self, timeout: float | None = None) -> GdbStop:
+        """Execute one instruction."""
+        self._begin()
+        self._command("-exec-step-instruction")
+        return self.wait_for_stop(timeout)
+
+    def interrupt(self, timeout: float | None = None) -> GdbStop:
+        """Stop the running machine. If it stops by itself just then, that stop is the one returned."""
+        if not self._running and self._stop is None:
+            raise GdbError("the machine is not running, so there is nothing to interrupt")
+        if self._running:
+            self._command("-exec-interrupt")
+        return self.wait_for_stop(timeout)
+
+    def wait_for_stop(self, timeout: float | None = None) -> GdbStop:
+        """Wait until the machine that was resumed stops. Raises `GdbTimeout`, and leaves it running; `GdbError` if gdb
+        could not resume it, for want of a watchpoint perhaps."""
+        if not self._running and self._stop is None and self._refusal is None:
+            raise GdbError("the machine is not running, so there is no stop to wait for")
+        self._read(lambda record: self._stop is not None or self._refusal is not None, "the machine to stop", timeout)
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            raise GdbError("".join([*self._complaints, refusal]))
+        assert self._stop
+        self._seen = self._changes()
+        payload, self._stop = self._stop["payload"] or {}, None
+        frame = payload.get("frame", {})
+        return GdbStop(
+            reason=payload.get("reason", ""),
+            signal=payload.get("signal-name", ""),
+            pc=int(frame["addr"], 16) if "addr" in frame else None,
+            function=frame.get("func", "").replace("??", ""),
+            console="".join(self._said),
+            raw=payload,
+        )
+
+    def evaluate(self, expression: str) -> str:
+        """The value of an expression, in the text gdb shows it as."""
+        self._look()
+        return str(self._command(f"-data-evaluate-expression {_quoted(expression)}")["value"])
+
+    def register(self, name: str) -> int:
+        """The value of a register that holds one number, by gdb's name for it."""
+        text = self.execute(f"output/x ${name}")
+        try:
+            return int(text, 16)
+        except ValueError:
+            raise GdbError(f"${name} is not one number: gdb shows {text!r}") from None
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        """`length` bytes of memory. Raises `GdbError` unless all of them can be read."""
+        self._look()
+        blocks = self._command(f"-data-read-memory-bytes {address:#x} {length}")["memory"]
+        data = b"".join(bytes.fromhex(block["contents"]) for block in blocks)
+        if len(data) != length:
+            raise GdbError(f"of {length} bytes at {address:#x} only {len(data)} can be read")
+        return data
+
+    def close(self) -> None:
+        """End gdb, which detaches, and the stub if it was started for this session. Harmless when done twice."""
+        if self._process.returncode is None:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._io.write("-gdb-exit", read_response=False)
+            try:
+                self._process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe
+            pipe.close()
+        if self._server:
+            self._server.close()
+            self._server = None
+
+    def _look(self) -> None:
+        """Have gdb forget what it keeps of the machine, if somebody else has changed that since gdb's last command."""
+        if not self._running and self._changes() != self._seen:
+            for cache in ("register-cache", "dcache"):
+                self._command(f'-interpreter-exec console "maintenance flush {cache}"')
+
+    def _changes(self) -> object:
+        """How often the target was changed, where it is one of this process that counts."""
+        return getattr(self._target, "changes", None)
+
+    def _explained(self, message: str) -> str:
+        """gdb's message, with what it only says on its console put in where the message itself says nothing."""
+        if message == _PYTHON_FAILED:
+            return "".join([*self._complaints, message])
+        said = "".join(self._said).strip()
+        return _MONITOR_FAILED.sub(lambda _: said, message) if said else message
+
+    def _begin(self) -> None:
+        """Forget what belongs to earlier commands, and what is not so any more."""
+        self._look()
+        self._said.clear()
+        self._complaints.clear()
+        if not self._running:
+            self._stop = None
+
+    def _command(self, command: str, timeout: float | None = None) -> Record:
+        """Have gdb do an MI command; the results it answers. Raises `GdbError` with its message."""
+        self._token += 1
+        token = self._token
+        try:
+            self._io.write(f"{token}{command}", read_response=False)
+        except (OSError, ValueError):  # a broken pipe, or one closed by close()
+            raise GdbError(f"gdb has ended, so it cannot do {command}; it last said: {self._last}") from None
+        answer = self._read(
+            lambda r: r["type"] == "result" and r["token"] == token, f"the result of {command}", timeout
+        )
+        self._seen = self._changes()
+        results: Record = answer["payload"] or {}
+        if answer["message"] == "error":
+            raise GdbError(results.get("msg", "gdb gave no reason"))
+        return results
+
+    def _read(self, awaited: Callable[[Record], bool], what: str, timeout: float | None) -> Record:
+        """Read records until one is the awaited one, and return that. An earlier one may have been it."""
+        timeout = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + timeout
+        record: Record = {"type": "none"}
+        found = awaited(record)
+        while not found:
+            # Asked before reading: what gdb said last is read even when it is gone.
+            status = self._process.poll()
+            left = deadline - time.monotonic()
+            records = self._io.get_gdb_response(max(0, min(_POLL, left)), raise_error_on_timeout=False)
+            for each in records:
+                self._note(each)
+                if not found and awaited(each):
+                    found, record = True, each
+            if not found and not records:
+                if status is not None:
+                    raise GdbError(f"gdb ended with status {status} before {what}; it last said: {self._last}")
+                if left <= 0:
+                    raise GdbTimeout(f"waited {timeout:g} s for {what}; gdb last said: {self._last}")
+        return record
+
+    def _note(self, record: Record) -> None:
+        """Keep track of what every record says, awaited or not."""
+        kind, message, payload = record["type"], record.get("message"), record.get("payload")
+        self._last = " ".join(str(part) for part in (kind, message, payload) if part)[:_SHOWN]
+        if kind in ("console", "target") and payload:
+            self._said.append(payload)
+        elif kind == "log" and payload:
+            self._complaints.append(payload)
+        elif message == "running":
+            self._running, self._resumption = True, record["token"] or self._resumption
+        elif message == "error" and self._running and record["token"] == self._resumption:
+            # After it has said that the machine runs, which it does not.
+            self._running, self._refusal = False, (payload or {}).get("msg", "gdb gave no reason")
+        elif message == "stopped":
+            self._running, self._stop = False, record
+
+
+def _quoted(text: str) -> str:
+    """An MI c-string. Raises `GdbError` for a line end, which would end the command."""
+    if "\n" in text or "\r" in text:
+        raise GdbError(f"one command at a time: {text!r} contains a line end")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

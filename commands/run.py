@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands that run the guest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine import Stop, StopReason, host_files
+
+from .authority import Host
+from .errors import CommandError
+from .locations import complete_symbol, place
+from .registry import Arg, Arguments, Command, Option, Out, integer, path
+
+if TYPE_CHECKING:
+    from .session import Session
+
+GROUP = "Running"
+_QUIET: Final = 0.25  # seconds of guest time without output after which an answer on the console is complete
+_ANSWER_LIMIT: Final = 2_000_000_000  # instructions
+
+
+def _continue(session: Session, arguments: Arguments, out: Out) -> None:
+    until, count = arguments.until, arguments.instructions
+    if count is not None and count < 1:
+        raise CommandError("instructions= takes a count of at least 1")
+    run = lambda: session.machine.run(until=until, instructions=count)  # noqa: E731
+    _report(session, session.go(run, waits=count is None), out)
+
+
+def _report(session: Session, stop: Stop, out: Out) -> None:
+    out(f"{session.describe(stop)}\n")
+
+
+def _step(session: Session, arguments: Arguments, out: Out) -> None:
+    if arguments.count < 1:
+        raise CommandError("step takes a count of at least 1")
+    stop = session.go(lambda: session.machine.step(arguments.count))
+    if stop.reason is StopReason.INSTRUCTIONS:
+        session.registry.run(session, "disassemble $pc 1", out)
+    else:
+        _report(session, stop, out)
+
+
+def _call(session: Session, arguments: Arguments, out: Out) -> None:
+    result = session.machine.call(arguments.function, *arguments.arguments)
+    signed = result - (1 << 64) if result >> 63 else result
+    out(f"{result:#x} ({signed})\n")
+
+
+def _console(session: Session, arguments: Arguments, out: Out) -> None:
+    console = session.machine.console
+    if arguments.line is None:
+        out(session.console_text.add(console.read()) or "(the guest has printed nothing since)\n")
+        return
+    console.write(arguments.line.encode("utf-8", "surrogateescape") + b"\n")
+    if session.controlled:
+        out("sent; the guest reads it when it runs\n")
+        return
+    session.console_in_use = True
+    try:
+        _answer(session, out)
+    finally:
+        session.console_in_use = False
+
+
+def _answer(session: Session, out: Out) -> None:
+    """Run the guest until it has been quiet for a while, showing what it prints."""
+    console, clock = session.machine.console, session.machine.clock
+    received = bytearray()
+    quiet_since = clock.seconds
+    start = session.machine.instructions
+    while session.machine.instructions - start < _ANSWER_LIMIT:
+        stop = session.go(lambda: session.machine.run(instructions=500_000), waits=False)
+        new = console.read()
+        received += new
+        if new:
+            out(session.console_text.add(new))
+            quiet_since = clock.seconds
+        if stop.reason is StopReason.IDLE:
+            break  # for more input: that was all
+        if stop.reason is not StopReason.INSTRUCTIONS:
+            out("\n")
+            _report(session, stop, out)
+            return
+        if clock.seconds - quiet_since > _QUIET and not session.machine.uart.received:
+            break
+    if not received.endswith(b"\n"):
+        out("\n")
+
+
+def _semihosting(session: Session, arguments: Arguments, out: Out) -> None:
+    if session.machine.semihosting is None:
+        raise CommandError("semihosting is for bare-metal programs: a Linux guest has its own files")
+    if arguments.files is not None:
+        session.lend_files(arguments.files == "gdb")
+    lends = "those of the gdb that is attached" if session.lends_files else "none; files=gdb lends it those of gdb"
+    out(f"the guest's files are {lends}\n")
+
+
+def _save(session: Session, arguments: Arguments, out: Out) -> None:
+    session.machine.save(arguments.file, force=arguments.force is not None)
+    out(f"saved; armprobe --snapshot {host_files.shown(arguments.file)} goes on from here\n")
+
+
+def _quit(session: Session, arguments: Arguments, out: Out) -> None:
+    session.finished = True
+
+
+COMMANDS = (
+    Command(
+        "continue",
+        "Run the guest until something stops it: a probe's stop=, Ctrl-C, or its own end.",
+        (
+            Option("until", "stop on reaching SYMBOL or an address", type=place, complete=complete_symbol),
+            Option("instructions", "stop after so many instructions", type=integer),
+        ),
+        _continue,
+        aliases=("run",),
+        group=GROUP,
+        gdb=False,
+    ),
+    Command(
+        "step",
+        "Execute one instruction, or COUNT; what a probe does out of line counts as the instruction it stands for.",
+        (Arg("count", "how many", type=integer, optional=True, default=1),),
+        _step,
+        aliases=("si",),
+        group=GROUP,
+        gdb=False,
+        repeat=True,
+    ),
+    Command(
+        "call",
+        "Call a function of the guest with up to eight numbers or addresses, and show what it returns.\n"
+        "If a probe, a breakpoint or Ctrl-C stops it before it returns, the call is abandoned: registers and probes\n"
+        "are as before it, memory is as the function left it.",
+        (
+            Arg("function", "SYMBOL or address", type=place, complete=complete_symbol),
+            Arg(
+                "arguments",
+                "numbers, addresses or symbols, for x0 to x7",
+                type=place,
+                optional=True,
+                many=True,
+                complete=complete_symbol,
+            ),
+        ),
+        _call,
+        group=GROUP,
+        gdb="guest-call",
+        changes_state=True,
+    ),
+    Command(
+        "console",
+        "Show what the guest has printed, or type a line at it and show its answer.\n"
+        "With a line the guest runs until it is quiet, but not while gdb is in control of it.",
+        (Arg("line", "what to type, a newline is added", optional=True, rest=True),),
+        _console,
+        group=GROUP,
+        changes_state=True,
+    ),
+    Command(
+        "semihosting",
+        "Say which files a bare-metal program has, or give it those of the gdb that is attached.\n"
+        "With files=gdb, what the program asks of files by semihosting gdb does on its side, with its user's rights\n"
+        "and in its working directory: the program can read, change and delete files. What it asks of the console\n"
+        "and the time, and its exit, need no such leave. What is said here in gdb holds until that gdb lets go of the\n"
+        "guest.",
+        (Option("files", "whose files the guest may use", choices=("gdb", "none")),),
+        _semihosting,
+        group=GROUP,
+    ),
+    Command(
+        "save",
+        "Save the whole machine to a file, to go on from it later.\n"
+        "An older snapshot of that name is replaced; any other file only with the word force.",
+        (
+            Arg("file", "the file to write", type=path, host=Host.WRITES_FILES),
+            Arg("force", "replace a file that is no snapshot", optional=True, choices=("force",)),
+        ),
+        _save,
+        group=GROUP,
+        gdb="guest-save",
+    ),
+    Command(
+        "quit",
+        "Leave armprobe; the guest is gone.",
+        (),
+        _quit,
+        aliases=("exit",),
+        group=GROUP,
+        gdb=False,
+        host=Host.PROCESSES,
+    ),
+)

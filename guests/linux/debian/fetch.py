@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Debian's arm64 cloud kernels and a static BusyBox, fetched with the system's apt and kept in the user's cache."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+
+from armprobe.machine.file_lock import only_one
+
+from .apt import Apt, DebianError, start
+
+KERNEL = "linux-image-cloud-arm64"
+"""The meta package that depends on the newest kernel."""
+BUSYBOX = "busybox-static"
+
+# Bytes that have to be free, asked for first because apt can hang on a full disk (2.6.1 does when Dir::State is full).
+# The kernel of Debian 12 took 40 MB for lists and packages, and 140 MB to unpack.
+_ROOM = 256 << 20
+
+# Where packages have a kernel and BusyBox: up to Debian 13, and from Debian 14 and 13 on.
+_PLACES = {"vmlinuz": ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"), "busybox": ("bin/busybox", "usr/bin/busybox")}
+
+
+@dataclass(frozen=True)
+class KernelFiles:
+    """A kernel and a static shell, unpacked."""
+
+    vmlinuz: Path
+    busybox: Path
+    kernel_version: str  # as uname -r has it: 6.1.0-56-cloud-arm64
+    package_version: str  # 6.1.192-2
+    suite: str = ""  # the release of Debian's that it was looked for in; "" for the system's own sources
+
+    def is_of(self, series: str) -> bool:
+        """Whether it is of a series of the kernel's, such as "6.1", or a build of it, such as "6.1.0-50"."""
+        return self.kernel_version.startswith((f"{series}.", f"{series}-"))
+
+
+def cache_directory() -> Path:
+    """Where armprobe keeps what can be made again: $XDG_CACHE_HOME/armprobe, by default ~/.cache/armprobe.
+
+    XDG Base Directory Specification: a relative XDG_CACHE_HOME is ignored.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (home if home.is_absolute() else Path.home() / ".cache") / "armprobe"
+
+
+def fetch_kernel(
+    report: Callable[[str], None] = print, *, refresh: bool = False, suite: str = "", series: str = ""
+) -> KernelFiles:
+    """The newest stock kernel this system's apt sources offer, fetched unless one is in the cache already.
+
+    With `refresh`, a newer one is looked for even so. With `suite`, such as "bullseye", it is that release's of Debian,
+    from the archive that the sources name; with `series`, such as "6.1", the newest of that, or one build, such as
+    "6.1.0-50". `report` is given one line for each step that takes time, none when nothing is fetched. Safe to call
+    from several processes at once.
+    DebianError: it cannot be had.
+    """
+    folder = cache_directory() / "debian" / suite
+    try:
+        if not refresh and (cached := _cached(folder, suite, series)):
+            return cached
+        with only_one(folder / "lock", "another armprobe is fetching the kernel: waiting for it", report):
+            if not refresh and (cached := _cached(folder, suite, series)):
+                return cached
+            return _fetch(folder, report, suite, series)
+    except OSError as error:
+        raise DebianError(f"{error.filename or folder}: {error.strerror or error}") from error
+
+
+def fetch_packages(
+    names: Sequence[str],
+    folder: Path,
+    report: Callable[[str], None] = print,
+    *,
+    architecture: str = "arm64",
+    suite: str = "",
+) -> None:
+    """Fetch Debian packages and unpack them together in `folder`, made if absent.
+
+    Each of `names` can have alternatives and patterns, "a | b | c-*", as for `Apt.find`. `suite` is as for
+    `fetch_kernel`. `report` is given one line. DebianError: they cannot be had.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="armprobe-apt-") as work:
+            folder.mkdir(parents=True, exist_ok=True)
+            _ask_for_room(folder, Path(work))
+            apt = Apt(Path(work), architecture, suite)
+            apt.update()
+            found = [apt.find(name) for name in names]
+            report(_fetching(found))
+            _extract(apt.download(*(package["Package"] for package in found)), folder)
+    except OSError as error:
+        raise DebianError(f"{error.filename or folder}: {error.strerror or error}") from error
+
+
+def _cached(folder: Path, suite: str, series: str) -> KernelFiles | None:
+    """The kernel that was fetched last, of `series` if that is given."""
+    for link in [f"current-{series}", "current"] if series else ["current"]:
+        if (files := _linked(folder / link, suite)) and (not series or files.is_of(series)):
+            return files
+    return None
+
+
+def _linked(link: Path, suite: str) -> KernelFiles | None:
+    """What `link` leads to; its name is the kernel's version and the package's, which can have no '_'."""
+    kept = link.resolve()
+    kernel_version, _, package_version = kept.name.partition("_")
+    files = KernelFiles(kept / "vmlinuz", kept / "busybox", kernel_version, package_version, suite)
+    return files if files.vmlinuz.is_file() and files.busybox.is_file() else None
+
+
+def _fetch(folder: Path, report: Callable[[str], None], suite: str, series: str) -> KernelFiles:
+    with tempfile.TemporaryDirectory(prefix="armprobe-apt-") as work:
+        _ask_for_room(folder, Path(work))
+        apt = Apt(Path(work), suite=suite)
+        report(f"reading the lists of arm64 packages of Debian {suite}".rstrip())
+        apt.update()
+        wanted = f"linux-image-{series}-cloud-arm64 | linux-image-{series}.*-cloud-arm64"
+        image = apt.find(wanted if series else _named(apt.find(KERNEL), "image"))
+        name = f"{image['Package'].removeprefix('linux-image-')}_{image['Version']}"
+        kept = folder / name
+        if not _linked(kept, suite):
+            # From Debian 14 on the package is empty and depends on the one that has the kernel.
+            holder = apt.find(_named(image, "binary")) if "linux-binary-" in image.get("Depends", "") else image
+            packages = [holder, apt.find(BUSYBOX)]
+            report(_fetching(packages))
+            partial = folder / "partial"  # the lock's: one left by a process that was killed is nobody's
+            shutil.rmtree(partial, ignore_errors=True)
+            _unpack(apt.download(*(package["Package"] for package in packages)), partial)
+            shutil.rmtree(kept, ignore_errors=True)
+            partial.rename(kept)
+        link = folder / "current.new"
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        link.replace(folder / (f"current-{series}" if series else "current"))
+    files = _linked(kept, suite)
+    assert files is not None
+    report(f"Linux {files.kernel_version} (Debian {files.package_version}) is in {kept}")
+    return files
+
+
+def _named(package: Message, kind: str) -> str:
+    """The first package linux-KIND-... that `package` depends on."""
+    found = re.search(rf"linux-{kind}-[^ ,|]+", package.get("Depends", ""))
+    if not found:
+        raise DebianError(f"{package['Package']} depends on no kernel")
+    return found[0]
+
+
+def _fetching(packages: list[Message]) -> str:
+    size = sum(int(package["Size"]) for package in packages) / 1e6
+    return f"fetching {', '.join(' '.join((p['Package'], p['Version'])) for p in packages)} ({size:.1f} MB)"
+
+
+def _ask_for_room(*places: Path) -> None:
+    for place in places:
+        if (free := shutil.disk_usage(place).free) < _ROOM:
+            raise DebianError(f"{place} has {free / 1e6:.0f} MB free, which is less than {_ROOM / 1e6:.0f} MB")
+
+
+def _extract(packages: list[Path], root: Path) -> None:
+    """All that is in `packages`, in `root`, made if absent."""
+    root.mkdir(parents=True, exist_ok=True)
+    for package in packages:
+        with start(["dpkg-deb", "--extract", str(package), str(root)]) as process:
+            messages = process.communicate()[1]
+        if process.returncode != 0:
+            raise DebianError(messages.partition("\n")[0] or f"dpkg-deb failed with status {process.returncode}")
+
+
+def _unpack(packages: list[Path], folder: Path) -> None:
+    """The vmlinuz and the busybox of `packages`, alone in `folder`, which is made."""
+    root = folder / "root"
+    _extract(packages, root)
+    for name, patterns in _PLACES.items():
+        for file in (file for pattern in patterns for file in root.glob(pattern)):
+            file.rename(folder / name)
+        if not (folder / name).is_file():
+            raise DebianError(f"the packages have no {name} in them")
+    shutil.rmtree(root)

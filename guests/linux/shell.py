@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A Linux guest at its shell: booted once, then resumed from a snapshot of that moment."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from armprobe import machine
+from armprobe.machine import Machine, MachineError, StopReason, board, host_files
+from armprobe.machine.file_lock import only_one
+from armprobe.machine.loaders import command_line
+from armprobe.machine.loaders.snapshot_file import VERSION, read_key
+
+from .debian import PROMPT, READY, build_initramfs, cache_directory, fetch_kernel
+
+_STEP: Final = 20_000_000  # instructions between two looks at the console
+_BOOT_LIMIT: Final = 20_000_000_000  # instructions
+_SILENCE: Final = 2_000_000_000  # instructions without output after which a guest is taken as booted
+
+
+class BootError(MachineError):
+    """A kernel did not get to its shell, or its snapshot could not be written."""
+
+
+def prepare(
+    kernel: Path | None = None,
+    initrd: Path | None = None,
+    *,
+    cmdline: str | None = None,
+    append: str | None = None,
+    memory: str = "256M",
+    report: Callable[[str], None] = print,
+    refresh: bool = False,
+) -> Path:
+    """The snapshot of a kernel at its shell, made first if nothing has been booted like it before.
+
+    `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `cmdline`, `append`
+    and `memory` are those of `machine.load`. `report` is given a line for each step that takes time. Raises
+    MachineError when it cannot be had.
+    """
+    line = command_line(cmdline, append)
+    board.check_command_line(line)
+    size = machine.parse_size(memory)
+    board.check_memory_size(size)
+    ramdisk = b"" if initrd is None else _read(initrd)
+    if kernel is None or initrd is None:
+        files = fetch_kernel(report, refresh=refresh)
+        kernel = kernel or files.vmlinuz
+        if initrd is None:
+            ramdisk = build_initramfs(files.busybox.read_bytes())
+    key = hashlib.sha256(_read(kernel))
+    for part in (ramdisk, line.encode(), str(size).encode(), str(VERSION).encode(), machine.build_id()):
+        key.update(hashlib.sha256(part).digest())
+    path = cache_directory() / "snapshots" / f"{key.hexdigest()[:20]}.snapshot"
+    if read_key(path) == key.hexdigest():
+        return path
+    with contextlib.ExitStack() as held:
+        waiting = "another armprobe is booting this kernel: waiting for it"
+        try:
+            held.enter_context(only_one(path.with_suffix(".lock"), waiting, report))
+        except OSError as error:
+            raise BootError(f"{path.parent} cannot be written: {error.strerror}") from None
+        if read_key(path) != key.hexdigest():
+            with tempfile.NamedTemporaryFile(prefix="armprobe-", suffix=".initrd") as disk:
+                Path(disk.name).write_bytes(ramdisk)
+                booting = machine.load(kernel, initrd=disk.name, cmdline=line, memory=size)
+            report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
+            boot(booting)
+            booting.save(path, key.hexdigest(), force=True)  # a damaged one too
+            report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
+    return path
+
+
+def _read(path: Path) -> bytes:
+    return host_files.read_file(path, board.RAM_END_MAX - board.RAM_BASE)
+
+
+def boot(guest: Machine) -> bytes:
+    """Run until the guest's shell is ready, or has long been silent; what it printed, which stays readable too.
+
+    Raises BootError if the guest ends or never gets there.
+    """
+    printed = bytearray()
+
+    def listen(data: bytes) -> None:
+        printed.extend(data)
+        if data.endswith(b" ") and READY.encode() in printed and printed.endswith(PROMPT.encode()):
+            guest.interrupt()
+
+    guest.console.listeners.append(listen)
+    try:
+        start = spoke = guest.instructions
+        while guest.instructions - start < _BOOT_LIMIT:
+            before = len(printed)
+            stop = guest.run(instructions=_STEP)
+            if stop.reason is StopReason.INTERRUPTED:
+                return bytes(printed)
+            if stop.reason not in (StopReason.INSTRUCTIONS, StopReason.IDLE):
+                break
+            if len(printed) > before:
+                spoke = guest.instructions
+            elif (printed and guest.instructions - spoke > _SILENCE) or stop.reason is StopReason.IDLE:
+                return bytes(printed)
+        last = printed.decode("utf-8", "replace").strip().splitlines()[-1:] or ["nothing"]
+        raise BootError(f"the kernel did not get to a shell ({stop.reason.value}); the last it printed: {last[0]}")
+    finally:
+        guest.console.listeners.remove(listen)

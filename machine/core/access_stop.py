@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ending a run before an access to memory takes effect, as watchpoints do (Arm ARM, D2.10).
+
+The engine's hook comes before the access, but the engine can end only after that instruction: so what it changed,
+registers and memory, is put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from armprobe.machine.errors import MachineError
+from armprobe.machine.memory.bus import Bus
+from armprobe.machine.memory.memory import Memory
+
+from .cpu import Cpu
+
+T = TypeVar("T")
+BLOCK: Final = 64
+"""Bytes that DC ZVA zeroes (DCZID_EL0 of every model)."""
+# Instructions, each as a mask and what is left (Arm ARM, C4.1)
+_DC_ZVA: Final = 0xFFFF_FFE0, 0xD50B_7420
+_STXP: Final = 0xFFE0_0000, 0xC820_0000  # and STLXP, of two X registers
+_CASP: Final = 0xFFA0_7C00, 0x4820_7C00  # and CASPA, CASPL, CASPAL
+
+
+@dataclass(frozen=True)
+class _Undo:
+    """What an instruction is about to change: the registers, and memory, a list of addresses and what was there."""
+
+    registers: bytes
+    before: list[tuple[int, bytes]]
+
+
+class AccessStop(Generic[T]):
+    """Ends runs of one CPU, and says what for. Its methods but `take` are for memory hooks."""
+
+    def __init__(self, cpu: Cpu, bus: Bus, memory: Memory) -> None:
+        self._cpu, self._bus, self._memory = cpu, bus, memory
+        self._stopped: tuple[T, _Undo] | None = None
+        # What the instruction that wrote last near something watched had there before: its count, and the writes.
+        self._written: tuple[int, list[tuple[int, bytes]]] = 0, []
+
+    @property
+    def pending(self) -> bool:
+        """Whether the run is to end already: what comes now is of the same instruction, and undone."""
+        return self._stopped is not None
+
+    def instruction(self) -> int:
+        """The instruction that makes the access. `Cpu.frame` is loaded then."""
+        self._cpu.frame.load()
+        return int.from_bytes(self._read(self._cpu.frame.pc, 4) or b"", "little")
+
+    def _read(self, address: int, size: int) -> bytes | None:
+        """Memory at a virtual address, not across pages; None where nothing is mapped.
+
+        By a walk of the tables: the engine has looked the access up in its TLB before the hook and uses that entry
+        after it, whatever is in the entry by then. `Cpu.read_virtual` may have filled it for another page.
+        """
+        try:
+            return self._bus.read(self._memory.translate(address).physical, size)
+        except MachineError:
+            return None
+
+    def written_whole(self) -> tuple[int, bytes] | None:
+        """Where an instruction writes, and what, of which nothing may have been written when the machine stops.
+
+        DC ZVA, which the engine does as a write of the byte that it names and then of all; and what writes two
+        registers if there is in memory what is expected there, for it must be there when this is executed again.
+        """
+        word, x = self.instruction(), self._cpu.frame.x
+        if word & _STXP[0] == _STXP[1]:
+            return x[word >> 5 & 31], _pair(x, word & 31, word >> 10 & 31)
+        if word & _CASP[0] == _CASP[1]:
+            at, expected = x[word >> 5 & 31], word >> 16 & 31
+            if self._read(at, 16) != _pair(x, expected, expected + 1):
+                return None  # it writes what there is
+            return at, _pair(x, word & 31, (word & 31) + 1)
+        if word & _DC_ZVA[0] == _DC_ZVA[1]:
+            return x[word & 31] // BLOCK * BLOCK, bytes(BLOCK)
+        return None
+
+    def writing_before(self, physical: int, width: int) -> None:
+        """An instruction writes at `physical`, and may go on to write what is watched: keep what is there."""
+        count = self._cpu.executed
+        if self._written[0] != count:
+            self._written = count, []
+        self._written[1].append((physical, self._bus.read(physical, width)))
+
+    def stop(self, why: T, physical: int, writes: bool) -> None:
+        """End the run. By then the instruction will have made this access and those that follow: keep what is there."""
+        self._cpu.frame.load()
+        ram = self._bus.ram_at(physical)
+        assert ram is not None  # nothing else is watched
+        size = min(BLOCK, ram.end - physical)  # no instruction writes more than a block
+        count, written = self._written
+        before = [(physical, self._bus.read(physical, size))] if writes else []
+        before += written if count == self._cpu.executed else []
+        self._stopped = why, _Undo(self._cpu.frame.save(), before)
+        self._cpu.limit(-1)  # the instruction does not count
+        self._cpu.engine.emu_stop()
+
+    def take(self) -> T | None:
+        """After a run: what ended it, if an access did, its effect undone and the PC at its instruction."""
+        if self._stopped is None:
+            return None
+        (why, undo), self._stopped = self._stopped, None
+        self._cpu.frame.restore(undo.registers)
+        self._cpu.frame.store()
+        for physical, data in undo.before:
+            self._memory.physical.write(physical, data)
+        return why
+
+
+def _pair(x: Sequence[int], first: int, second: int) -> bytes:
+    """Two registers as they are stored; number 31 is XZR."""
+    return b"".join((0 if number == 31 else x[number]).to_bytes(8, "little") for number in (first, second))

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stopping at addresses, leaving no trace in the guest's memory.
+
+They are Unicorn's "exits", at which a translated block ends. What it ends with is a WFI, which the CPU traps (see
+`engine`), the PC being 4 less than the breakpoint: just what a WFI in front of the breakpoint does. So there is a
+second exit at such a WFI, where the machine stops without telling anyone, to know when it executes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import Final
+
+import unicorn
+
+from armprobe.machine.errors import MachineError
+from armprobe.machine.memory.memory import Memory
+
+from .cpu import Cpu
+from .frame import Frame
+
+_WFI: Final = 0xD503_207F
+_UPPER_HALF: Final = 1 << 55
+
+
+class Breakpoints:
+    """The addresses at which the CPU stops before executing; each is counted, as several may want the same."""
+
+    def __init__(self, cpu: Cpu, memory: Memory) -> None:
+        self._cpu, self._memory = cpu, memory
+        self._wanted: Counter[int] = Counter()
+        self._before_wfi: set[int] = set()
+        self._edge: frozenset[int] = frozenset()  # where `run_to` ends a run
+        self._stale = False  # the engine has other exits
+        self.stepping_over: int | None = None  # the breakpoint whose instruction is being executed
+
+    def __contains__(self, address: int) -> bool:
+        """Whether the CPU stops there, be it that nobody wants it to."""
+        return address in self._wanted or address in self._before_wfi
+
+    def count(self, address: int) -> int:
+        """How many want a stop at `address`."""
+        return self._wanted[address]  # a Counter: 0 for what it has not, and keeps nothing
+
+    def add(self, address: int) -> None:
+        """Stop at `address`."""
+        self._cpu.refuse_other_threads()
+        self._wanted[address] += 1
+        if self._wanted[address] == 1:
+            before = address - 4
+            with contextlib.suppress(MachineError):
+                if self._memory.read_u32(before) == _WFI:
+                    self._before_wfi.add(before)
+            self._arm(before, address)
+
+    def remove(self, address: int) -> None:
+        """Undo one `add`. Raises KeyError when there was none."""
+        self._cpu.refuse_other_threads()
+        if not self._wanted[address]:
+            raise KeyError(f"no breakpoint at {address:#x}")
+        self._wanted[address] -= 1
+        if not self._wanted[address]:
+            del self._wanted[address]
+            self._before_wfi.discard(address - 4)
+            self._arm(address - 4, address)
+
+    def step_over(self, pc: int) -> unicorn.UcError | None:
+        """Execute the one instruction at `pc` although it is a breakpoint; returns and raises as `Cpu.run`."""
+        self._cpu.engine.ctl_set_exits([address for address in self._exits() if address != pc])
+        self._stale = False
+        self._cpu.forget([pc])
+        self.stepping_over = pc
+        try:
+            return self._cpu.run(pc, 1)
+        finally:
+            self.stepping_over = None
+            self._arm(pc)
+
+    def run_to(self, edge: frozenset[int], pc: int, count: int) -> unicorn.UcError | None:
+        """As `Cpu.run`, but no further than to any address of `edge`, which `pc` is not among."""
+        self._edge = edge
+        self._arm(*edge)
+        self.put_in()
+        try:
+            return self._cpu.run(pc, count)
+        finally:
+            self._edge = frozenset()
+            self._arm(*edge)
+
+    def ends_a_run(self, address: int) -> bool:
+        """Whether the CPU stops there now, for whatever reason."""
+        return address in self or address in self._edge
+
+    def reached(self, frame: Frame) -> bool:
+        """Whether the trap of a WFI is a breakpoint, and the PC is to be the address 4 after."""
+        executed = frame.pc == self.stepping_over and frame.pc in self._before_wfi
+        return self.ends_a_run(frame.pc + 4) and not executed
+
+    def _exits(self) -> set[int]:
+        return self._before_wfi | set(self._wanted) | self._edge
+
+    def put_in(self) -> None:
+        """Tell the engine, before a run: of all at once, as that takes as long as there are many."""
+        if self._stale:
+            self._cpu.engine.ctl_set_exits(list(self._exits()))
+            self._stale = False
+
+    def _arm(self, *changed: int) -> None:
+        self._stale = True
+        if self._cpu.running:
+            self.put_in()
+        # Blocks translated before know nothing of the change; those at a user space address may be another process's.
+        if all(address & _UPPER_HALF for address in changed) or not self._memory.translating:
+            self._cpu.forget(changed)
+        else:
+            self._cpu.forget_all()

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where Unicorn keeps what no register id of its API exposes.
+
+The fault syndrome and fault address of the last exception, and all registers side by side, lie in the CPU context that
+`context_save` copies out; the count of instructions executed so far lies in the engine itself. Their offsets depend on
+the build of the library, so they are found by planting values and looking for them, once a process, and the machine
+refuses to start when one cannot be found beyond doubt.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import os
+import struct
+from dataclasses import dataclass
+
+import unicorn
+from unicorn import arm64_const as reg
+
+from armprobe.machine.errors import MachineError
+
+from .engine import engine_handle, new_engine, read_system_register, write_system_register
+from .sysregs import SYSTEM_REGISTERS
+
+_BASE = 0x4000_0000
+_NOP, _BRK_1234, _BRANCH_SELF = 0xD503201F, 0xD4224680, 0x14000000
+_LDXP_X2_X3_X0 = 0xC87F0C02
+_ARM_BREAKPOINT = 0xD5100080, 0xD51000A1  # msr dbgbvr0_el1, x0; msr dbgbcr0_el1, x1
+_DISARM_BREAKPOINT = 0xD51000BF  # msr dbgbcr0_el1, xzr
+_SYNDROME_BRK_1234 = 0xF2001234  # EC 0x3C (BRK from AArch64), IL, comment 0x1234: Arm ARM, ESR_EL1
+_SEARCH_BYTES = 0x4000  # how far into the engine's structure the instruction counter is looked for
+_EL1H_MASKED = 0x3C5
+
+_SYSTEM_REGISTERS = (
+    "sp_el0", "sp_el1", "elr_el1", "spsr_el1", "esr_el1", "far_el1", "vbar_el1", "sctlr_el1", "mdscr_el1",
+    "ttbr0_el1", "ttbr1_el1", "tcr_el1",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Byte offsets: into the CPU context, except `counter`, which is into the engine.
+
+    From `start` to `end` is what can be copied between contexts; before it the context describes itself, and behind it
+    are pointers to the engine's own records of the guest's breakpoints. x0..x30, sp and pc are contiguous u64s, as are
+    the three of the exclusive monitor; the 128 bits of a vector register are, and the next begins `v_stride` later.
+    """
+
+    start: int
+    end: int
+    x: int
+    pstate: int
+    nf: int
+    zf: int
+    cf: int
+    vf: int
+    daif: int
+    btype: int
+    syndrome: int
+    fault_address: int
+    sp_el0: int
+    sp_el1: int
+    elr_el1: int
+    spsr_el1: int
+    esr_el1: int
+    far_el1: int
+    vbar_el1: int
+    sctlr_el1: int
+    mdscr_el1: int
+    ttbr0_el1: int
+    ttbr1_el1: int
+    tcr_el1: int
+    exclusive: int
+    v: int
+    v_stride: int
+    counter: int
+
+
+def _failed(what: str) -> MachineError:
+    return MachineError(
+        f"this build of Unicorn ({unicorn.__version__}) does not keep {what} where armprobe can find it: "
+        "install the version that pyproject.toml pins"
+    )
+
+
+def _unique(haystack: bytes, needle: bytes, what: str) -> int:
+    at = haystack.find(needle)
+    if at < 0 or haystack.find(needle, at + 1) >= 0:
+        raise _failed(what)
+    return at
+
+
+def _context(engine: unicorn.Uc) -> bytes:
+    return bytes(engine.context_save())
+
+
+def _find_system_register(engine: unicorn.Uc, name: str) -> int:
+    encoding = SYSTEM_REGISTERS[name]
+    before = read_system_register(engine, encoding)
+    planted = 0x1122_3344_5566_7780
+    write_system_register(engine, encoding, planted)
+    at = _unique(_context(engine), struct.pack("<Q", planted), name)
+    write_system_register(engine, encoding, before)
+    return at
+
+
+def _find_vectors(engine: unicorn.Uc) -> tuple[int, int]:
+    """The offset of v0, and from one vector register to the next."""
+    for i in range(32):
+        engine.reg_write(reg.UC_ARM64_REG_V0 + i, (0x6B00_0000_0000_0000 | i) << 64 | 0x6C00_0000_0000_0000 | i)
+    context = _context(engine)
+    places = [
+        _unique(context, struct.pack("<QQ", 0x6C00_0000_0000_0000 | i, 0x6B00_0000_0000_0000 | i), f"v{i}")
+        for i in range(32)
+    ]
+    if len({after - before for before, after in itertools.pairwise(places)}) != 1:
+        raise _failed("the vector registers")
+    return places[0], places[1] - places[0]
+
+
+def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
+    """The offsets of the words PSTATE is spread over.
+
+    Unicorn keeps N in a word that it fills with all of the value written, so that word changes with every bit and is
+    taken out of what each other bit changes.
+    """
+
+    context = engine.context_save()  # one for all: part of a new one is not initialised
+
+    def changed_by(bit: int) -> set[int]:
+        images = []
+        for value in (_EL1H_MASKED, _EL1H_MASKED ^ bit):
+            engine.reg_write(reg.UC_ARM64_REG_PSTATE, value)
+            engine.context_update(context)
+            images.append(bytes(context))
+        return {i & ~3 for i, (a, b) in enumerate(zip(*images, strict=True)) if a != b}
+
+    found = {"nf": changed_by(1 << 31)}
+    bits = {"zf": 1 << 30, "cf": 1 << 29, "vf": 1 << 28, "daif": 1 << 7, "btype": 1 << 10, "pstate": 1 << 20}
+    for name, bit in bits.items():
+        found[name] = changed_by(bit) - found["nf"]
+    engine.reg_write(reg.UC_ARM64_REG_PSTATE, _EL1H_MASKED)
+    if any(len(words) != 1 for words in found.values()) or len(set.union(*found.values())) != len(found):
+        raise _failed("PSTATE")
+    return {name: words.pop() for name, words in found.items()}
+
+
+def _find_syndrome_and_counter(engine: unicorn.Uc) -> tuple[int, int]:
+    """Run ten NOPs and a BRK, and look from inside the exception hook for its syndrome and for the pair (11, limit)."""
+    limit = 0x3039
+    engine.mem_write(_BASE, struct.pack("<13I", *[_NOP] * 10, _BRK_1234, _NOP, _BRANCH_SELF))
+    seen: list[tuple[bytes, bytes]] = []
+
+    def on_exception(engine: unicorn.Uc, number: int, _: object) -> None:
+        # Read through the kernel: the structure's size is not known, and reading past its mapping must fail, not crash.
+        memory = os.open("/proc/self/mem", os.O_RDONLY)
+        try:
+            seen.append((_context(engine), os.pread(memory, _SEARCH_BYTES, engine_handle(engine))))
+        finally:
+            os.close(memory)
+        engine.emu_stop()
+
+    hook = engine.hook_add(unicorn.UC_HOOK_INTR, on_exception)
+    engine.emu_start(_BASE, 0, count=limit)
+    engine.hook_del(hook)
+    if len(seen) != 1:
+        raise _failed("the exception hook's promise of one call an exception")
+    context, structure = seen[0]
+    syndrome = _unique(context, struct.pack("<I", _SYNDROME_BRK_1234), "the fault syndrome")
+    counter = _unique(structure, struct.pack("<QQ", 11, limit), "the instruction counter")
+    if ctypes.sizeof(ctypes.c_size_t) != 8:
+        raise _failed("64-bit counters")
+    return syndrome, counter
+
+
+def _find_exclusive_monitor(engine: unicorn.Uc) -> int:
+    """The offset of the address that a load exclusive marks; the two doublewords read there follow."""
+    address, values = _BASE + 0x800, (0x7A11_0000_0000_0001, 0x7A22_0000_0000_0002)
+    engine.mem_write(address, struct.pack("<2Q", *values))
+    engine.reg_write(reg.UC_ARM64_REG_X0, address)
+    _execute(engine, _LDXP_X2_X3_X0)
+    return _unique(_context(engine), struct.pack("<3Q", address, *values), "the exclusive monitor")
+
+
+def _find_end(engine: unicorn.Uc, pc: int) -> int:
+    """The offset of the pointers to the engine's records of breakpoints: arm one, and see what else has changed.
+
+    They are the last in a context, one for each of 16 breakpoints. To copy them between contexts would free a record
+    twice, where the guest has cleared the breakpoint in between. `pc` is the offset of the program counter.
+    """
+    address, control = _BASE + 0x800, 0x1E5  # any address but those executed; enabled, at EL1 and EL0
+    engine.reg_write(reg.UC_ARM64_REG_X0, address)
+    engine.reg_write(reg.UC_ARM64_REG_X1, control)
+    context = engine.context_save()  # one for both: part of a new one is not initialised
+    before = bytes(context)
+    _execute(engine, *_ARM_BREAKPOINT)
+    engine.context_update(context)
+    after = bytes(context)
+    _execute(engine, _DISARM_BREAKPOINT)
+    size = len(before) // 8
+    old, new = (struct.unpack_from(f"<{size}Q", image) for image in (before, after))
+    known = {address, control}
+    changed = [8 * i for i in range(size) if old[i] != new[i] and new[i] not in known and 8 * i != pc]
+    if len(changed) != 1 or changed[0] != len(before) - 16 * 8:
+        raise _failed("the guest's breakpoints")
+    return changed[0]
+
+
+def _execute(engine: unicorn.Uc, *words: int) -> None:
+    engine.mem_write(_BASE, struct.pack(f"<{len(words)}I", *words))
+    engine.ctl_flush_tb()
+    engine.emu_start(_BASE, 0, count=len(words))
+
+
+@functools.cache
+def calibrate(model: str) -> Layout:
+    """Find the layout for CPU `model`. Takes a few milliseconds, once a process.
+
+    Raises MachineError when the library's build does not answer as expected.
+    """
+    engine = new_engine(model)
+    engine.mem_map(_BASE, 0x1000)
+    general = [0x5A00_0000_0000_0000 | i * 0x0101_0101 for i in range(33)]
+    for i in range(31):
+        number = reg.UC_ARM64_REG_X0 + i if i < 29 else reg.UC_ARM64_REG_X29 + i - 29
+        engine.reg_write(number, general[i])
+    engine.reg_write(reg.UC_ARM64_REG_SP, general[31])
+    engine.reg_write(reg.UC_ARM64_REG_PC, general[32])
+    x = _unique(_context(engine), struct.pack("<33Q", *general), "the general registers")
+
+    v, v_stride = _find_vectors(engine)
+    system = {name: _find_system_register(engine, name) for name in _SYSTEM_REGISTERS}
+    pstate = _find_pstate(engine)
+    syndrome, counter = _find_syndrome_and_counter(engine)
+    exclusive, end = _find_exclusive_monitor(engine), _find_end(engine, x + 32 * 8)
+    context = _context(engine)
+    start = len(context) - int.from_bytes(context[:8], "little")  # a context begins with the size of what it holds
+    if not 8 <= start <= x:
+        raise _failed("the size of a context")
+    return Layout(
+        start=start,
+        end=end,
+        x=x,
+        exclusive=exclusive,
+        syndrome=syndrome,
+        fault_address=syndrome + 8,  # {u32 syndrome; u32 fsr; u64 vaddress; u32 target_el}
+        counter=counter,
+        v=v,
+        v_stride=v_stride,
+        **pstate,
+        **system,
+    )

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Calling a function of the guest's, from outside or from within the handling of an exception (AAPCS64)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine.errors import CallNotReturned, MachineError
+from armprobe.machine.stop import Stop, StopReason
+
+from .frame import DAIF, EL1H, Frame
+
+if TYPE_CHECKING:
+    from armprobe.machine.machine import Machine
+
+_RETURN: Final = 0x6361  # the immediate of the HVC that the function returns to
+_HVC: Final = 0xD400_0002
+_LIMIT: Final = 200_000_000  # instructions
+_M64: Final = (1 << 64) - 1
+
+
+class Calls:
+    """Calls functions of one machine's guest.
+
+    `on_begin` is called when a call begins, with its frame at the function's first instruction. What each returns is
+    called if the call is abandoned: stopped before it returned, or ended by an exception. It puts back what was so when
+    the call began.
+    """
+
+    STATE = ("return_address",)
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.return_address: int | None = None  # of the HVC
+        self.on_begin: list[Callable[[Frame], Callable[[], None]]] = []
+        machine.claim_hvc(_RETURN, self._returned)
+
+    def call(self, address: int, arguments: tuple[int, ...]) -> int:
+        """See `Machine.call`."""
+        run_loop = self._machine.run_loop
+        taken = run_loop.take()
+        try:
+            return self._call(address, arguments)
+        finally:
+            if taken:
+                run_loop.give_back()
+
+    def _call(self, address: int, arguments: tuple[int, ...]) -> int:
+        machine, cpu, dispatcher = self._machine, self._machine.cpu, self._machine.dispatcher
+        if len(arguments) > 8:  # what AAPCS64 passes in registers
+            raise MachineError("a guest function can be called with at most eight arguments")
+        if self.return_address is None:
+            self.return_address = machine.scratch.allocate(4)
+            machine.scratch.write(self.return_address, (_HVC | _RETURN << 5).to_bytes(4, "little"))
+        if why := self._no_code(address):
+            raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
+        frame = cpu.load()
+        machine.clock.settle()  # the engine's counter is about to be used by another run
+        held, cpu.held = cpu.held, False
+        saved = frame.save()
+        outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif
+        dispatcher.stop = dispatcher.resume = None
+        stop: Stop | None = None
+        abandon = [self._interrupts_abandoned()]
+        try:
+            with machine.run_loop.elsewhere(frame.pc):
+                if held:
+                    frame.daif = masked
+                _enter(frame, address, arguments, self.return_address)
+                abandon += [begin(frame) for begin in self.on_begin]
+                frame.store()
+                cpu.refresh()
+                stop = machine.run_loop.run(None, _LIMIT, interrupts=True)
+                frame.load()
+                result = frame.x[0]
+                if held and stop.reason is StopReason.RETURNED:
+                    masked = frame.daif  # a function may return with another mask than it was called with
+        finally:
+            frame.restore(saved)
+            frame.store()
+            cpu.refresh()
+            dispatcher.stop, dispatcher.resume, dispatcher.hypercall = outer
+            dispatcher.handler_daif = masked
+            cpu.held = dispatcher.end_slice = held
+            if stop is None or stop.reason is not StopReason.RETURNED:
+                cpu.forget_translations()  # it may have left other page tables
+                for put_back in abandon:
+                    put_back()
+        if stop.reason is StopReason.INSTRUCTIONS:
+            stop = replace(stop, text=f"it had executed {_LIMIT:,} instructions")
+        if stop.reason is not StopReason.RETURNED:
+            raise CallNotReturned(machine.symbols.describe(address), stop)
+        return result
+
+    def _interrupts_abandoned(self) -> Callable[[], None]:
+        """What ends the interrupts that the guest takes from now on and does not come to the end of."""
+        gic, step = self._machine.gic, self._machine.software_step
+        priorities, active, before = list(gic.active_priorities), gic.active, step.before
+
+        def put_back() -> None:
+            gic.abandon(priorities, active)
+            step.before = before
+
+        return put_back
+
+    def _no_code(self, address: int) -> str:
+        """Why there can be nothing to call; empty if there can."""
+        if address % 4:
+            return "the address of an instruction is a multiple of 4"
+        try:
+            mapping = self._machine.memory.translate(address)
+        except MachineError:
+            return "the guest maps nothing there"
+        if self._machine.bus.ram_at(mapping.physical) is None:
+            return "there is no memory there"
+        return "" if mapping.executable else "the guest has it mapped as data"
+
+    def _returned(self, frame: Frame) -> bool:
+        if self.return_address is None or frame.pc != self.return_address + 4:
+            return False
+        self._machine.request_stop(Stop(StopReason.RETURNED, frame.pc))
+        return True
+
+
+def _enter(frame: Frame, address: int, arguments: tuple[int, ...], return_address: int) -> None:
+    if frame.el == 0:
+        frame.set_system(frame.layout.sp_el0, frame.sp)
+        frame.sp, frame.pstate = frame.system(frame.layout.sp_el1), DAIF | EL1H
+    frame.sp &= ~15
+    for i, argument in enumerate(arguments):
+        frame.x[i] = argument & _M64
+    frame.x[30], frame.pc = return_address, address

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The CPU: a Unicorn engine, run in counted slices.
+
+Nothing but a count of instructions, or a hook of its own, ever ends a run: stopping the engine from another thread can
+make a load run twice (Unicorn checks for the request between a load's effect and its end).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterable
+from typing import Final
+
+import unicorn
+from unicorn import arm64_const as reg
+
+from armprobe.machine.errors import MachineError
+
+from .calibration import calibrate
+from .engine import (
+    LIBRARY,
+    SystemRegisterWriter,
+    engine_handle,
+    new_engine,
+    read_system_register,
+    write_system_register,
+)
+from .frame import EL1H, Frame
+from .sysregs import Encoding
+
+ANOTHER_THREAD: Final = (
+    "another thread runs this machine: one thread may use it at a time. Wait for that one, or share the machine by an "
+    "Owner or a Session, which do such work between two slices"
+)
+DEFAULT_MODEL: Final = "cortex-a57"
+_LAST: Final = (1 << 64) - 1
+# The binding has no wrappers for these.
+_VMEM_READ: Final = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
+)(("uc_vmem_read", LIBRARY))
+_VMEM_TRANSLATE: Final = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p
+)(("uc_vmem_translate", LIBRARY))
+_TPIDR_EL2: Final = Encoding(3, 4, 13, 0, 2)  # a register that nothing uses: there is no EL2
+
+
+class Cpu:
+    """One AArch64 CPU at EL1 and EL0. `frame` is the copy of its registers that everyone shares."""
+
+    def __init__(self, model: str = DEFAULT_MODEL) -> None:
+        self.layout = calibrate(model)
+        self.model = model
+        self.engine = new_engine(model)
+        self.engine.ctl_exits_enabled(True)
+        self._handle = engine_handle(self.engine)
+        # {size_t emu_counter; size_t emu_count}: what this run has executed, and what it may.
+        counter = self._handle + self.layout.counter
+        self._counter = ctypes.c_size_t.from_address(counter)
+        self._limit = ctypes.c_size_t.from_address(counter + ctypes.sizeof(ctypes.c_size_t))
+        self._refresh = SystemRegisterWriter(self.engine, _TPIDR_EL2)
+        self._physical = ctypes.c_uint64()
+        self._physical_at = ctypes.addressof(self._physical)
+        self._failure: BaseException | None = None
+        self.frame = Frame(self.engine, self.layout)
+        self.running = False
+        self.held = False  # inside an exception hook, where the frame is ahead of the engine
+        self.thread = 0  # that runs the machine, 0 for none
+        self.changes = 0  # how often it was run, or its registers were written from outside
+        self.frame.load()
+        self.frame.pstate = 0x3C0 | EL1H
+        self.frame.store()
+        self.refresh()
+
+    def run(self, pc: int, count: int) -> unicorn.UcError | None:
+        """Execute up to `count` instructions from `pc`; the bus error that ended the run early, if one did.
+
+        Raises what a device or a handler raised. `executed` counts the run's instructions also then.
+        """
+        error = None
+        outer, self.running = self.running, True
+        try:
+            self.engine.emu_start(pc, 0, count=count)
+        except unicorn.UcError as bus_error:
+            error = bus_error
+        finally:
+            self.running = outer
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        return error
+
+    @property
+    def executed(self) -> int:
+        """Instructions executed by this run, the one under way included, or by the last one."""
+        # A run that uses up its count notices at the instruction after it.
+        return min(self._counter.value, self._limit.value)
+
+    def limit(self, count: int) -> None:
+        """End the run under way `count` instructions from now, if it was to go on for longer. Only for hooks."""
+        self._limit.value = min(self._limit.value, self._counter.value + count)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run under way with `error`, which `run` raises. For callbacks whose own caller is the engine."""
+        self._failure = self._failure or error
+        self.engine.emu_stop()
+
+    def fail_after_access(self, error: BaseException) -> None:
+        """As `fail`, in a device's callback: the instruction is completed, or the next run would execute it again."""
+        self._failure = self._failure or error
+        self.limit(0)
+
+    def refuse_other_threads(self) -> None:
+        """Raise MachineError on another thread than the one that runs the machine: the engine would crash.
+
+        To be called wherever something is asked of the engine that is not asked by its own callbacks.
+        """
+        if self.thread and self.thread != threading.get_ident():
+            raise MachineError(ANOTHER_THREAD)
+
+    def load(self) -> Frame:
+        """The frame, up to date."""
+        self.refuse_other_threads()
+        if not self.held:
+            self.frame.load()
+        return self.frame
+
+    def store(self) -> None:
+        """Give the frame to the engine; inside an exception hook that is left to the hook's end."""
+        self.refuse_other_threads()
+        if not self.held:
+            self.frame.store()
+
+    def refresh(self) -> None:
+        """Make the engine notice a changed exception level or MMU setting: writing a system register does that."""
+        self._refresh.write(0)
+
+    def system(self, encoding: Encoding) -> int:
+        """Read a system register from the engine."""
+        self.refuse_other_threads()
+        return read_system_register(self.engine, encoding)
+
+    def set_system(self, encoding: Encoding, value: int) -> None:
+        """Write a system register of the engine."""
+        self.refuse_other_threads()
+        write_system_register(self.engine, encoding, value)
+
+    def read_virtual(self, address: int, size: int) -> bytes | None:
+        """Memory as the CPU itself would read it now, by its own translations: a microsecond instead of ten, also
+        inside hooks, but not those on memory (see AccessStop). None where it would fault."""
+        buffer = ctypes.create_string_buffer(size)
+        failed = _VMEM_READ(self._handle, address, unicorn.UC_PROT_READ, buffer, size)
+        return None if failed else buffer.raw
+
+    def physical(self, address: int) -> int | None:
+        """The physical address of what the CPU itself would read at virtual `address` now; None where it would fault.
+
+        That takes half a microsecond, also inside hooks; a walk of the guest's tables (`mmu.translate`) takes ten.
+        """
+        failed = _VMEM_TRANSLATE(self._handle, address, unicorn.UC_PROT_READ, self._physical_at)
+        return None if failed else self._physical.value
+
+    def vector(self, number: int) -> int:
+        """The 128 bits of v`number`."""
+        self.refuse_other_threads()
+        return int(self.engine.reg_read(reg.UC_ARM64_REG_V0 + number))
+
+    def set_vector(self, number: int, value: int) -> None:
+        """Set the 128 bits of v`number`."""
+        self.refuse_other_threads()
+        self.engine.reg_write(reg.UC_ARM64_REG_V0 + number, value)
+
+    def forget(self, addresses: Iterable[int]) -> None:
+        """Drop what was translated from the instructions at these virtual addresses."""
+        self.refuse_other_threads()
+        for address in addresses:
+            if address < 0:  # before the first instruction there is none
+                continue
+            if self.physical(address) is None:
+                # The engine translates the address as the CPU would now, and drops nothing where that would fault: in
+                # the kernel, while the CPU is at EL0.
+                self.forget_all()
+                return
+            self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
+
+    def forget_all(self) -> None:
+        """Drop everything that was translated."""
+        self.refuse_other_threads()
+        self.engine.ctl_flush_tb()
+
+    def forget_translations(self) -> None:
+        """Drop every cached address translation and everything that was translated from instructions."""
+        self.refuse_other_threads()
+        self.engine.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)  # the binding has no name for it
+        self.engine.ctl_flush_tb()

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All that the CPU has, by name: what a snapshot file keeps of it.
+
+A copy of the engine's own CPU context would be shorter, and good for one build of the engine only. These names and
+values are the architecture's, so they can be checked, and written to any build.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from armprobe.machine.memory.bus import Ram
+
+from .cpu import Cpu
+from .frame import DAIF, EL1H
+from .registers import Registers
+from .sysregs import SYSTEM_REGISTERS, Encoding
+
+_GENERAL: Final = (*(f"x{i}" for i in range(31)), "sp", "pc", "pstate")
+_VECTORS: Final = tuple(f"v{i}" for i in range(32))
+_BANKED: Final = ("sp_el0", "sp_el1")
+_EXCLUSIVE: Final = ("exclusive_address", "exclusive_value", "exclusive_value_high")
+"""The local exclusive monitor (Arm ARM, B2.9): what LDXR has marked, and what it has read there."""
+
+# Those of SYSTEM_REGISTERS that a guest can change; the rest identify the CPU.
+_NAMED: Final = (
+    "sctlr_el1", "cpacr_el1", "ttbr0_el1", "ttbr1_el1", "tcr_el1", "spsr_el1", "elr_el1", "esr_el1", "far_el1",
+    "par_el1", "mair_el1", "vbar_el1", "contextidr_el1", "tpidr_el0", "tpidrro_el0", "tpidr_el1", "cntkctl_el1",
+    "cntfrq_el0", "csselr_el1", "mdscr_el1", "oslsr_el1",
+)  # fmt: skip
+
+# What else there is for a guest to change (Arm ARM, D19.3). The performance monitors are the machine's own.
+_OTHERS: Final = {
+    **{f"dbgbvr{number}_el1": Encoding(2, 0, 0, number, 4) for number in range(6)},
+    **{f"dbgbcr{number}_el1": Encoding(2, 0, 0, number, 5) for number in range(6)},
+    **{f"dbgwvr{number}_el1": Encoding(2, 0, 0, number, 6) for number in range(4)},
+    **{f"dbgwcr{number}_el1": Encoding(2, 0, 0, number, 7) for number in range(4)},
+}
+_MAX_ONLY: Final = {  # of the CPU "max": keys of pointer authentication, and the length of SVE vectors
+    **{
+        f"{key}key{half}_el1": Encoding(3, 0, 2, crm, op2)
+        for crm, first, keys in ((1, 0, ("apia", "apib")), (2, 0, ("apda", "apdb")), (3, 0, ("apga",)))
+        for number, key in enumerate(keys)
+        for half, op2 in (("lo", first + 2 * number), ("hi", first + 2 * number + 1))
+    },
+    "zcr_el1": Encoding(3, 0, 1, 2, 0),
+}
+
+
+# Each is armed or not by its control register, when an MSR writes that.
+_DEBUG: Final = tuple(name for name in _OTHERS if name.startswith("dbg"))
+_DEBUG_CONTROL: Final = tuple(name for name in _DEBUG if "cr" in name)
+
+
+def _system_registers(model: str) -> dict[str, Encoding]:
+    return {name: SYSTEM_REGISTERS[name] for name in _NAMED} | _OTHERS | (_MAX_ONLY if model == "max" else {})
+
+
+def widths(model: str) -> dict[str, int]:
+    """The bits of each register of the CPU `model` that `read` gives and `write` takes."""
+    wide = dict.fromkeys((*_GENERAL, *_BANKED, *_EXCLUSIVE, *_system_registers(model)), 64)
+    return wide | dict.fromkeys(_VECTORS, 128) | {"pstate": 32, "fpsr": 32, "fpcr": 32}
+
+
+def read(cpu: Cpu) -> dict[str, int]:
+    """The CPU's registers by name, those of `widths`."""
+    registers, frame = Registers(cpu), cpu.load()
+    values = {name: registers[name] for name in (*_GENERAL, *_BANKED, *_VECTORS, "fpsr", "fpcr")}
+    values |= zip(_EXCLUSIVE, frame.exclusive, strict=True)
+    return values | {name: cpu.system(encoding) for name, encoding in _system_registers(cpu.model).items()}
+
+
+def write(cpu: Cpu, values: dict[str, int]) -> None:
+    """Give a CPU that has executed nothing yet what `read` gave. Each value fits its width, and PSTATE is AArch64's."""
+    for name, encoding in _system_registers(cpu.model).items():
+        cpu.set_system(encoding, values[name])
+    registers = Registers(cpu)
+    for name in (*_VECTORS, "fpsr", "fpcr"):
+        registers[name] = values[name]
+    frame = cpu.load()
+    for number, name in enumerate((*_GENERAL[:31], "sp", "pc")):
+        frame.x[number] = values[name]
+    for name, offset in zip(_BANKED, (frame.layout.sp_el0, frame.layout.sp_el1), strict=True):
+        frame.set_system(offset, values[name])
+    frame.exclusive = (values[_EXCLUSIVE[0]], values[_EXCLUSIVE[1]], values[_EXCLUSIVE[2]])
+    frame.pstate = values["pstate"]
+    cpu.store()
+    cpu.refresh()
+
+
+def breakpoints(cpu: Cpu) -> dict[str, int]:
+    """The registers of the guest's own breakpoints and watchpoints."""
+    return {name: cpu.system(_OTHERS[name]) for name in _DEBUG}
+
+
+def arm_breakpoints(cpu: Cpu, ram: Ram, armed: dict[str, int]) -> None:
+    """Have the engine heed the guest's breakpoints as they are now, where `armed` is what it heeds.
+
+    It takes them up when an MSR is executed, and at no other time. So a few are, at the start of `ram`; that and the
+    registers are put back afterwards.
+    """
+    now = breakpoints(cpu)
+    changed = [name for name in _DEBUG_CONTROL if any(now[each] != armed[each] for each in (name, _value_of(name)))]
+    if not changed:
+        return
+    code = b"".join(_msr(_OTHERS[name], number).to_bytes(4, "little") for number, name in enumerate(changed))
+    frame = cpu.load()
+    registers, memory = frame.save(), bytes(ram.data[: len(code)])
+    ram.data[: len(code)] = code
+    for number, name in enumerate(changed):
+        frame.x[number] = now[name]
+    for offset in (frame.layout.sctlr_el1, frame.layout.mdscr_el1):  # no MMU, no debug exceptions
+        frame.set_system(offset, 0)
+    frame.pc, frame.pstate = ram.base, DAIF | EL1H
+    _resume(cpu)
+    cpu.run(ram.base, len(changed))
+    ram.data[: len(code)] = memory
+    frame.restore(registers)
+    _resume(cpu)
+
+
+def _resume(cpu: Cpu) -> None:
+    cpu.frame.store()
+    cpu.refresh()
+    cpu.forget_translations()
+
+
+def _value_of(control: str) -> str:
+    return control.replace("cr", "vr")
+
+
+def _msr(register: Encoding, source: int) -> int:
+    """MSR of x`source` to a system register (Arm ARM, C6.2)."""
+    return (
+        0xD500_0000 | register.op0 << 19 | register.op1 << 16 | register.crn << 12 | register.crm << 8
+        | register.op2 << 5 | source
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Making a Unicorn engine that is an AArch64 CPU at EL1, and reaching its system registers."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Final
+
+import unicorn
+from unicorn import arm64_const as reg
+from unicorn.unicorn_py3.arch.arm64 import UcRegCP64
+from unicorn.unicorn_py3.unicorn import uclib
+
+from armprobe.machine.errors import MachineError
+
+from .sysregs import Encoding
+
+CPU_MODELS: Final = {
+    "cortex-a53": reg.UC_CPU_ARM64_A53,
+    "cortex-a57": reg.UC_CPU_ARM64_A57,
+    "cortex-a72": reg.UC_CPU_ARM64_A72,
+    "max": reg.UC_CPU_ARM64_MAX,
+}
+
+# The library of the binding; calls keep the interpreter's lock, which would take longer to hand over than they take.
+LIBRARY: Final = ctypes.PyDLL(uclib._name)
+_EXCEPTION_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+_HCR_EL2: Final = Encoding(3, 4, 1, 1, 0)
+_HCR: Final = 1 << 31 | 1 << 13  # EL1 is AArch64 (RW), WFI is trapped (TWI). Arm ARM, D19.2.48
+_SCR_EL3: Final = Encoding(3, 6, 1, 1, 0)
+_SCR: Final = 0x5B1  # EL2 is AArch64 (RW), non-secure (NS), no SMC (SMD), HVC (HCE), and RES1. Arm ARM, D19.2.119
+
+
+def new_engine(model: str) -> unicorn.Uc:
+    """A Unicorn engine of CPU `model` (a key of `CPU_MODELS`), EL1 being AArch64, non-secure.
+
+    Raises MachineError for an unknown model.
+    """
+    if model not in CPU_MODELS:
+        raise MachineError(f"there is no CPU model '{model}': choose one of {', '.join(CPU_MODELS)}")
+    engine = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+    engine.ctl_set_cpu_model(CPU_MODELS[model])
+    # Without SCR_EL3.RW and HCR_EL2.RW, ERET at EL1 is an illegal return and the MMU walks AArch32 tables.
+    write_system_register(engine, _SCR_EL3, _SCR)
+    write_system_register(engine, _HCR_EL2, _HCR)
+    return engine
+
+
+def hook_exceptions(engine: unicorn.Uc, function: Callable[[int, int, int | None], None]) -> object:
+    """Have `function` called at each exception, with its number second; it must not raise. The result must be kept.
+
+    The binding's own hooks do as much, and a third of a microsecond more.
+    """
+    callback = _EXCEPTION_HOOK(function)
+    status = LIBRARY.uc_hook_add(
+        ctypes.c_void_p(engine_handle(engine)),
+        ctypes.byref(ctypes.c_size_t()),
+        unicorn.UC_HOOK_INTR,
+        callback,
+        None,
+        ctypes.c_uint64(1),  # begin after end: at any address
+        ctypes.c_uint64(0),
+    )
+    if status != unicorn.UC_ERR_OK:
+        raise unicorn.UcError(status)
+    return callback
+
+
+def engine_handle(engine: unicorn.Uc) -> int:
+    """The address of the engine's structure in this process."""
+    handle = engine._uch
+    return int(getattr(handle, "value", handle))
+
+
+def write_system_register(engine: unicorn.Uc, encoding: Encoding, value: int) -> None:
+    """Write a system register; as a side effect Unicorn rebuilds its cached CPU flags."""
+    op0, op1, crn, crm, op2 = encoding
+    engine.reg_write(reg.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2, value))
+
+
+def read_system_register(engine: unicorn.Uc, encoding: Encoding) -> int:
+    """Read a system register."""
+    op0, op1, crn, crm, op2 = encoding
+    return int(engine.reg_read(reg.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2)))
+
+
+class SystemRegisterWriter:
+    """Writes one system register in a fifth of the time that `write_system_register` takes (0.7 microseconds)."""
+
+    def __init__(self, engine: unicorn.Uc, encoding: Encoding) -> None:
+        op0, op1, crn, crm, op2 = encoding
+        self._register = UcRegCP64(crn, crm, op0, op1, op2, 0)
+        self._arguments = engine._uch, reg.UC_ARM64_REG_CP_REG, ctypes.byref(self._register)
+
+    def write(self, value: int) -> None:
+        """Write `value`, with the side effect of `write_system_register`."""
+        self._register.val = value
+        status = uclib.uc_reg_write(*self._arguments)
+        if status != unicorn.UC_ERR_OK:
+            raise unicorn.UcError(status)

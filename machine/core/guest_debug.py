@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest's own use of the debug registers, where the engine leaves something to do.
+
+Of hardware breakpoints it leaves nothing. Watchpoints are `GuestWatchpoints`. Of software step (Arm ARM, D2.12) it
+misses that PSTATE.D is cleared by MSR DAIFClr: whether the CPU steps is cached, and worked out anew only when something
+else changes. The OS lock, which disables debug exceptions (D2.4.2), it only keeps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .frame import PSTATE_D, Frame
+from .guest_watchpoints import GuestWatchpoints
+from .software_step import MDSCR_KDE, MDSCR_MDE, MDSCR_SS
+from .sysregs import SYSTEM_REGISTERS, Encoding
+
+if TYPE_CHECKING:
+    from armprobe.machine.machine import Machine
+
+_STEPS_EL1: Final = MDSCR_SS | MDSCR_KDE
+_MDSCR: Final = SYSTEM_REGISTERS["mdscr_el1"]
+_OSLAR: Final = Encoding(2, 0, 1, 0, 4)
+_VALUES_AND_CONTROLS: Final = (4, 5, 6, 7)  # op2 of DBGBVR, DBGBCR, DBGWVR, DBGWCR; CRm is the number
+
+
+class GuestDebug:
+    """Follows the debug registers of one machine's guest: `RegisterAccess` asks it, the run loop has it `update`."""
+
+    STATE = ("locked", "mdscr")
+
+    def __init__(self, machine: Machine, watchpoints: GuestWatchpoints) -> None:
+        self._machine = machine
+        self._watchpoints = watchpoints
+        self.locked = True  # the OS lock, set by a cold reset (OSLSR_EL1.OSLK)
+        self.mdscr = 0  # MDSCR_EL1 as the guest has it while that is locked; the CPU's own has SS and MDE clear then
+        self.stepping = False  # EL1 has been stepped: what clears PSTATE.D is stopped at from then on
+        self._changed = False
+        machine.on_restore.append(self._restored)
+        machine.dispatcher.claim_step(self._masked)
+
+    # As Registers of RegisterAccess.
+
+    def allows_el0(self, register: Encoding, writes: bool) -> bool:
+        """EL0 has none of them."""
+        return False
+
+    def read(self, register: Encoding) -> int | None:
+        """MDSCR_EL1 while it is locked; all others the CPU has."""
+        return self.mdscr if register == _MDSCR and self.locked else None
+
+    def write(self, register: Encoding, value: int) -> bool:
+        """Note what changes; the CPU keeps it."""
+        if register == _MDSCR and self.locked:
+            self.mdscr = value & 0xFFFF_FFFF
+            return True
+        cpu = self._machine.cpu
+        if register == _OSLAR and bool(value & 1) != self.locked:
+            self.locked = not self.locked
+            if self.locked:
+                self.mdscr = cpu.system(_MDSCR)
+                cpu.set_system(_MDSCR, self.mdscr & ~(MDSCR_SS | MDSCR_MDE))
+            else:
+                cpu.set_system(_MDSCR, self.mdscr)
+        elif register != _MDSCR and (register.crn != 0 or register.op2 not in _VALUES_AND_CONTROLS):
+            return False
+        self._look_again()
+        return False
+
+    def _look_again(self) -> None:
+        """Have `update` called before the next instruction."""
+        self._changed = True
+        self._machine.end_slice_here()
+
+    def _restored(self) -> None:
+        self._changed = True
+
+    def _masked(self, frame: Frame) -> bool:
+        """A step exception after an instruction that has set PSTATE.D, as MSR DAIFSet does: it is not taken."""
+        if not frame.daif & PSTATE_D:
+            return False
+        self._machine.dispatcher.forget_flags()
+        return True
+
+    # For the run loop.
+
+    def update(self) -> None:
+        """Between two slices: do what changed registers ask for."""
+        if self._changed:
+            self._changed = False
+            mdscr = self._machine.cpu.system(_MDSCR)
+            self._watchpoints.update(mdscr, self._machine.clock.executed)
+            self.stepping = self.stepping or mdscr & _STEPS_EL1 == _STEPS_EL1
+        self._watchpoints.tidy(self._machine.clock.executed)
+        if self.stepping:
+            self._machine.run_loop.end_slices_at(self._machine.register_access.unmasking)
+            self._machine.cpu.refresh()
+
+    def stepped_by_machine(self) -> None:
+        """The machine itself has had EL1 stepped."""
+        if not self.stepping:
+            self._look_again()

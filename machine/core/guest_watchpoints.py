@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest's own hardware watchpoints (Arm ARM, D2.10). Unicorn keeps the registers and never acts on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import unicorn
+
+from armprobe.machine.memory.bus import Bus
+from armprobe.machine.stop import WatchHit
+
+from .access_stop import BLOCK, AccessStop
+from .cpu import Cpu
+from .effective_address import effective_address, unprivileged
+from .exceptions import IL, WRITE_NOT_READ, Class
+from .frame import PSTATE_D, Frame
+from .software_step import MDSCR_KDE, MDSCR_MDE
+from .sysregs import SYSTEM_REGISTERS, Encoding
+
+_LOAD, _STORE = 1, 2  # DBGWCR_EL1.LSC
+_DEBUG_EVENT: Final = 0x22  # DFSC
+_CONTEXTIDR: Final = SYSTEM_REGISTERS["contextidr_el1"]
+_STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)  # of one register, of two
+_PAGE: Final = 0xFFF
+_ACCESSES: Final = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
+_NOWHERE: Final = (1 << 64) - 1  # no access is there
+_LONG: Final = 10_000_000  # instructions
+
+
+@dataclass(frozen=True)
+class GuestWatchHit:
+    """An access that a watchpoint of the guest's matches: what ESR_EL1 and FAR_EL1 are to be."""
+
+    syndrome: int
+    address: int
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """What DBGWVR<n>_EL1 and DBGWCR<n>_EL1 say."""
+
+    first: int
+    last: int
+    kinds: int  # _LOAD, _STORE
+    levels: int  # a bit for EL0 and one for EL1
+    linked: int | None  # the number of a breakpoint that has to match, too
+
+    def places(self) -> tuple[int, int]:
+        """Where in its page an access begins that can be one of these bytes, or just before: a place and how many."""
+        return self.first - BLOCK & _PAGE, BLOCK + self.last - self.first + 1
+
+
+class GuestWatchpoints:
+    """Looks at each of the guest's accesses while one of its watchpoints is enabled."""
+
+    def __init__(self, cpu: Cpu, bus: Bus, stop: AccessStop[WatchHit | GuestWatchHit]) -> None:
+        self._cpu, self._bus, self._stop = cpu, bus, stop
+        features = cpu.system(SYSTEM_REGISTERS["id_aa64dfr0_el1"])
+        self._count = (features >> 20 & 15) + 1  # ID_AA64DFR0_EL1.WRPs
+        # Context-aware breakpoints are the highest-numbered ones (CTX_CMPs of BRPs).
+        breakpoints = (features >> 12 & 15) + 1
+        self._context_aware = range(breakpoints - (features >> 28 & 15) - 1, breakpoints)
+        self._watched: tuple[_Watched, ...] = ()
+        self._places: tuple[tuple[int, int], ...] = ()
+        self._hook: int | None = None
+        self._placeholder: int | None = None
+        self._unhooked_at = 0
+
+    def update(self, mdscr: int, executed: int) -> None:
+        """The registers have changed: MDSCR_EL1 is `mdscr`, and what the others are is looked up.
+
+        `executed` is the count of the guest's instructions.
+        """
+        registers: list[_Watched | None] = []
+        if mdscr & MDSCR_MDE:
+            registers = [self._register(number) for number in range(self._count)]
+        self._watched = tuple(watched for watched in registers if watched is not None)
+        self._places = tuple(watched.places() for watched in self._watched)
+        # A guest that changes threads has them off and on with each. Code is translated again, which takes long, only
+        # at the first: code that was translated while there was a hook on memory looks for hooks at each access.
+        if self._watched and self._hook is None:
+            self._hook = self._cpu.engine.hook_add(_ACCESSES, self._accessed)
+            if self._placeholder is None:
+                self._placeholder = self._cpu.engine.hook_add(_ACCESSES, self._accessed, None, _NOWHERE, _NOWHERE)
+                self._cpu.forget_translations()
+        elif not mdscr & MDSCR_MDE and self._hook is not None:
+            self._cpu.engine.hook_del(self._hook)
+            self._hook = None
+            self._unhooked_at = executed
+
+    def tidy(self, executed: int) -> None:
+        """Between two slices: drop what was translated for hooks when they have not been wanted for long."""
+        if self._placeholder is not None and self._hook is None and executed - self._unhooked_at > _LONG:
+            self._cpu.engine.hook_del(self._placeholder)
+            self._placeholder = None
+            self._cpu.forget_translations()
+
+    def _register(self, number: int) -> _Watched | None:
+        """What watchpoint `number` watches; None if nothing (D2.10.2, D2.10.3)."""
+        control = self._cpu.system(Encoding(2, 0, 0, number, 7))
+        kinds, levels = control >> 3 & 3, control >> 1 & 3
+        if not control & 1 or not kinds or not levels:
+            return None
+        address = self._cpu.system(Encoding(2, 0, 0, number, 6))
+        linked = control >> 16 & 15 if control >> 20 & 1 else None
+        mask, select = control >> 24 & 31, control >> 5 & 0xFF
+        if mask:  # 1 and 2 are reserved
+            size = 1 << mask
+            first = address & -size
+        else:
+            if address & 4:  # a word is named: bits 7 to 4 of BAS are RES0
+                select, address = select & 15, address & -4
+            else:
+                address &= -8
+            if not select:
+                return None
+            lowest = (select & -select).bit_length() - 1
+            first, size = address + lowest, (select >> lowest).bit_length()  # BAS is contiguous, or unpredictable
+        # Bit 0 of PAC is EL1, bit 1 EL0.
+        return _Watched(first, first + size - 1, kinds, levels >> 1 | (levels & 1) << 1, linked)
+
+    def _accessed(self, engine: unicorn.Uc, access: int, physical: int, width: int, value: int, _: object) -> None:
+        for place, size in self._places:  # most accesses are elsewhere: first what is quick
+            if physical - place & _PAGE < size or size > _PAGE:
+                break
+        else:
+            return
+        writes = access == unicorn.UC_MEM_WRITE
+        if self._stop.pending or self._bus.ram_at(physical) is None:
+            return
+        word, frame = self._stop.instruction(), self._cpu.frame
+        begin = effective_address(word, frame)
+        if begin is None:
+            return
+        first = begin + (physical - begin & _PAGE)
+        if not writes and any(word & mask == rest for mask, rest in _STORES_EXCLUSIVE):
+            return  # the engine compares before it stores
+        whole = self._stop.written_whole() if writes else None
+        if whole is not None:
+            start, data = whole
+            physical, first, width = physical - first + start, start, len(data)
+        privileged = frame.el == 1 and not unprivileged(word)
+        for watched in self._watched:
+            if (
+                first <= watched.last
+                and first + width > watched.first
+                and watched.kinds & (_STORE if writes else _LOAD)
+                and watched.levels >> privileged & 1
+                and self._enabled(frame)
+                and (watched.linked is None or self._context_matches(watched.linked))
+            ):
+                kind = Class.WATCHPOINT if frame.el else Class.WATCHPOINT_LOWER
+                syndrome = kind << 26 | IL | _DEBUG_EVENT | (WRITE_NOT_READ if writes else 0)
+                self._stop.stop(GuestWatchHit(syndrome, max(first, watched.first)), physical, writes)
+                return
+        if writes:
+            self._note_write(physical, width)
+
+    def _note_write(self, physical: int, width: int) -> None:
+        """A pair, or a structure of vectors: what comes after may be watched."""
+        self._stop.writing_before(physical, width)
+
+    def _enabled(self, frame: Frame) -> bool:
+        """Whether debug exceptions from here are enabled (D2.4): from EL0 to EL1 they always are."""
+        if frame.el == 0:
+            return True
+        return bool(frame.system(frame.layout.mdscr_el1) & MDSCR_KDE) and not frame.daif & PSTATE_D
+
+    def _context_matches(self, number: int) -> bool:
+        """Whether linked breakpoint `number` matches (D2.9.4); one that cannot be linked to never does."""
+        if number not in self._context_aware:
+            return False
+        control = self._cpu.system(Encoding(2, 0, 0, number, 5))
+        if not control & 1 or control >> 20 & 15 not in (3, 7):  # of CONTEXTIDR_EL1
+            return False
+        context = self._cpu.system(Encoding(2, 0, 0, number, 4)) & 0xFFFF_FFFF
+        return self._cpu.system(_CONTEXTIDR) & 0xFFFF_FFFF == context

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How far the CPU may run, with interrupts masked, before it can unmask them.
+
+A pending interrupt is taken at once when PSTATE.I is cleared, however briefly (`msr daifclr, #2; isb; msr daifset, #2`
+in an idle loop). What clears it is MSR or ERET. The code is followed over branches within its page, either way where
+they are conditional; where it leads out of the page, or nobody knows where to, is as far as to go.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from armprobe.machine.errors import MachineError
+from armprobe.machine.memory.bus import Bus
+from armprobe.machine.memory.memory import Memory
+from armprobe.machine.memory.mmu import PAGE
+
+_FURTHEST: Final = 64  # instructions
+_LONGEST_EDGE: Final = 32  # addresses
+_PAGES: Final = 4096  # pages of code remembered
+
+
+class Unmasking:
+    """Answers by the code itself, so that the same state always gives the same answer."""
+
+    def __init__(self, bus: Bus, memory: Memory) -> None:
+        self._bus, self._memory = bus, memory
+        self._known: dict[bytes, dict[int, int]] = {}  # by a page's bytes: the distances from offsets in it
+        self._here: dict[int, tuple[bytes, dict[int, int]]] = {}  # by the page's address, until `start`
+
+    def start(self) -> None:
+        """Interrupts are not masked now: what is mapped from here on may be remembered until the next `start`."""
+        self._here.clear()
+
+    def distance(self, pc: int) -> int:
+        """The number of instructions to the nearest one that may clear PSTATE.I or lead elsewhere, itself included."""
+        found = self._page(pc)
+        if found is None:
+            return 1
+        code, known = found
+        offset = pc % PAGE
+        if offset not in known:
+            known[offset] = _distance(code, offset)
+        return known[offset]
+
+    def edge(self, pc: int) -> frozenset[int]:
+        """The addresses, on `pc`'s page, of all that may clear PSTATE.I or lead elsewhere and can be got to from `pc`.
+
+        None where they are many.
+        """
+        found = self._page(pc)
+        if found is None:
+            return frozenset()
+        edge = _edge(found[0], pc % PAGE)
+        return frozenset(pc - pc % PAGE + offset for offset in edge) if len(edge) <= _LONGEST_EDGE else frozenset()
+
+    def _page(self, pc: int) -> tuple[bytes, dict[int, int]] | None:
+        """The code there, and the distances that are known from offsets in it; None where there is no memory."""
+        page = pc & -PAGE
+        if page not in self._here:
+            try:
+                physical = self._memory.translate(page).physical
+            except MachineError:
+                return None
+            if self._bus.ram_at(physical) is None:
+                return None
+            code = self._bus.read(physical, PAGE)
+            if len(self._known) > _PAGES:
+                self._known.clear()
+            self._here[page] = code, self._known.setdefault(code, {})
+        return self._here[page]
+
+
+def _distance(code: bytes, start: int) -> int:
+    """Breadth first, so that what is found first is nearest."""
+    reached, seen = {start}, set()
+    for length in range(1, _FURTHEST):
+        following: set[int] = set()
+        for offset in reached:
+            seen.add(offset)
+            ways = _ways_on(code, offset)
+            if not ways:
+                return length
+            following.update(ways)
+        reached = following - seen
+    return _FURTHEST
+
+
+def _edge(code: bytes, start: int) -> set[int]:
+    reached, seen, edge = [start], set(), set()
+    while reached:
+        offset = reached.pop()
+        if offset not in seen:
+            seen.add(offset)
+            ways = _ways_on(code, offset)
+            reached += ways
+            if not ways:
+                edge.add(offset)
+    return edge
+
+
+def _ways_on(code: bytes, offset: int) -> tuple[int, ...]:
+    """As `_ways`, none also where any leads out of the page."""
+    ways = _ways(struct.unpack_from("<I", code, offset)[0], offset) if offset <= PAGE - 4 else ()
+    return ways if all(0 <= way < PAGE for way in ways) else ()
+
+
+def _ways(word: int, offset: int) -> tuple[int, ...]:
+    """Where the instruction at `offset` leads, none if nobody knows or it may clear PSTATE.I (Arm ARM, C4.1)."""
+    after = offset + 4
+    if word >> 26 & 7 != 5:  # not of "branches, exception generating and system instructions"
+        return (after,)
+    if word >> 26 & 0x1F == 5:  # B, BL
+        return (offset + _signed(word, 26),)
+    if word >> 24 == 0x54 or word >> 25 & 0x3F == 0x1A:  # B.cond; CBZ, CBNZ
+        return after, offset + _signed(word >> 5, 19)
+    if word >> 25 & 0x3F == 0x1B:  # TBZ, TBNZ
+        return after, offset + _signed(word >> 5, 14)
+    # System instructions, but for MSR of an immediate or of a register: to PSTATE, or to what decides where the code is
+    if word >> 22 == 0x354 and word & 0xFFF8_F01F != 0xD500_401F and word >> 20 != 0xD51:
+        return (after,)
+    return ()
+
+
+def _signed(field: int, bits: int) -> int:
+    """A branch's offset in bytes."""
+    field &= (1 << bits) - 1
+    return 4 * (field - (field >> bits - 1 << bits))

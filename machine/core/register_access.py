@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest's accesses to system registers that the machine has itself, or has to know of.
+
+Unicorn can call back for MRS and MSR within a range of addresses; asked for all addresses that would catch the
+`mrs x0, sp_el0` with which Linux finds its current task millions of times a second. So the guest's code is searched for
+the encodings of those registers, and each such instruction gets a hook of its own. Code that was not there to be
+searched (modules, what a guest generates) is searched block by block, when Unicorn has translated a block and before it
+executes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol
+
+import unicorn
+from unicorn import arm64_const as reg
+
+from armprobe.machine.errors import MachineError
+from armprobe.machine.memory.memory import Memory
+from armprobe.machine.memory.mmu import PAGE
+
+from .cpu import Cpu
+from .exceptions import PSTATE_SS
+from .frame import Frame
+from .sysregs import Encoding
+
+# MRS and MSR of a register: what has to be, without L (bit 21) and Rt. Arm ARM, C5.2 and chapter D19.
+_REGISTERS: Final = (
+    (0xFFDF_F000, 0xD51B_E000),  # CNT*_EL0
+    (0xFFDF_FFE0, 0xD518_E100),  # CNTKCTL_EL1
+    (0xFFDF_F000, 0xD51B_9000),  # PM*_EL0; PMEVCNTR<n>_EL0 and PMEVTYPER<n>_EL0 are where CNT*_EL0 are
+    (0xFFDF_FF00, 0xD518_9E00),  # PMINTENSET_EL1, PMINTENCLR_EL1
+    (0xFFDF_E000, 0xD510_0000),  # the debug registers at op1 0, CRn 0 and 1
+)
+_HIGH_HALVES: Final = tuple(half.to_bytes(2, "little") for half in (0xD53B, 0xD51B, 0xD538, 0xD518, 0xD530, 0xD510))
+
+
+class Access(enum.IntEnum):
+    """What an instruction does."""
+
+    READ = 0
+    WRITE = 1
+    UNMASK_DEBUG = 2  # MSR DAIFClr, #8, alone or with others
+    RETURN = 3  # ERET
+
+
+Site = tuple[int, int]  # virtual address, Access
+
+
+_WORDS: Final = {
+    (0xD69F_03E0).to_bytes(4, "little"): Access.RETURN,
+    **{(0xD503_40FF | mask << 8).to_bytes(4, "little"): Access.UNMASK_DEBUG for mask in range(8, 16)},
+}
+
+
+def find_sites(code: bytes | memoryview, address: int) -> Iterator[Site]:
+    """Each of those accesses in `code`, whose first byte is at `address`."""
+    data = bytes(code)
+    for high in _HIGH_HALVES:
+        for at in _places(data, high, 2):
+            word = int.from_bytes(data[at : at + 4], "little")
+            if any(word & mask == value for mask, value in _REGISTERS):
+                yield address + at, Access.READ if word & 1 << 21 else Access.WRITE
+    for word_bytes, access in _WORDS.items():
+        for at in _places(data, word_bytes, 0):
+            yield address + at, access
+
+
+def _places(data: bytes, pattern: bytes, offset: int) -> Iterator[int]:
+    """Where there are instructions with `pattern` at `offset` in them."""
+    at = data.find(pattern)
+    while at >= 0:
+        if at >= offset and (at - offset) % 4 == 0:
+            yield at - offset
+        at = data.find(pattern, at + 1)
+
+
+class Registers(Protocol):
+    """Who has some of the registers. What one returns None or False for is the next one's, and the CPU's at last."""
+
+    def allows_el0(self, register: Encoding, writes: bool) -> bool:
+        """Whether an access by EL0, which the CPU has trapped, is to be done."""
+
+    def read(self, register: Encoding) -> int | None:
+        """The value that an MRS reads."""
+
+    def write(self, register: Encoding, value: int) -> bool:
+        """An MSR; whether it is done."""
+
+
+class RegisterAccess:
+    """Hooks on accesses. `sites` are those found; `unmasking` and `returns` the addresses of the last two kinds."""
+
+    def __init__(self, cpu: Cpu, memory: Memory) -> None:
+        self._cpu, self._memory = cpu, memory
+        self._served: list[Registers] = []
+        self.sites: set[Site] = set()
+        self.unmasking: set[int] = set()
+        self.returns: set[int] = set()
+        self._begun = False
+        self._found: list[Site] = []  # in the block that is about to be executed
+
+    def serve(self, registers: Registers) -> None:
+        """Ask `registers` first for what it has."""
+        self._served.append(registers)
+
+    def watch(self, sites: Iterable[Site]) -> None:
+        """Hook the accesses at these virtual addresses."""
+        for address, access in sites:
+            if (address, access) not in self.sites:
+                self.sites.add((address, access))
+                if access == Access.UNMASK_DEBUG:
+                    self.unmasking.add(address)
+                elif access == Access.RETURN:
+                    self.returns.add(address)
+                else:
+                    self._hook(access == Access.WRITE, address)
+
+    def search(self, first: int, last: int) -> None:
+        """Find and hook the accesses in whatever is executed from virtual address `first` to `last`."""
+        self._cpu.engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._translated, None, first, last)
+
+    def begin(self, pc: int) -> None:
+        """Before a run: Unicorn does not tell of the first block of all that it translates."""
+        if not self._begun:
+            self._begun = True
+            with contextlib.suppress(MachineError):
+                self.watch(find_sites(self._memory.read(pc, PAGE - pc % PAGE), pc))
+
+    def _translated(self, engine: unicorn.Uc, block: object, previous: object, _: object) -> None:
+        address, size = block.pc, block.size  # type: ignore[attr-defined]  # a ctypes structure of the binding
+        with contextlib.suppress(MachineError):
+            found = [site for site in find_sites(self._memory.read(address, size), address) if site not in self.sites]
+            if found:
+                self._found += found
+                engine.emu_stop()  # which comes before the block
+
+    def watch_found(self) -> None:
+        """After a run: hook what it was ended for."""
+        if self._found:
+            self.watch(self._found)
+            self._found.clear()
+            self._cpu.forget_all()
+
+    def _hook(self, writes: bool, address: int) -> None:
+        instruction = reg.UC_ARM64_INS_MSR if writes else reg.UC_ARM64_INS_MRS
+        callback = self._on_write if writes else self._on_read
+        self._cpu.engine.hook_add(unicorn.UC_HOOK_INSN, callback, None, address, address, instruction)
+
+    def trapped(self, frame: Frame, syndrome: int) -> bool:
+        """An access that trapped (ESR_EL1, ISS of class 0x18): done here, if EL0 has made it and may."""
+        register = Encoding(
+            syndrome >> 20 & 3, syndrome >> 14 & 7, syndrome >> 10 & 15, syndrome >> 1 & 15, syndrome >> 17 & 7
+        )
+        rt, writes = syndrome >> 5 & 31, not syndrome & 1
+        if frame.el != 0:
+            return False
+        for served in self._served:
+            if served.allows_el0(register, writes):
+                if writes:
+                    if not served.write(register, 0 if rt == 31 else frame.x[rt]):
+                        return False
+                else:
+                    value = served.read(register)
+                    if value is None:
+                        return False
+                    if rt != 31:
+                        frame.x[rt] = value
+                frame.pc += 4
+                frame.pstate &= ~PSTATE_SS  # it has been stepped, if it was to be
+                return True
+        return False
+
+    def _on_read(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
+        """1 if the instruction has been done here. What EL0 does is the CPU's to allow or to trap."""
+        if self._frame().el == 0:
+            return 0
+        encoding = _encoding(which)
+        for served in self._served:
+            value = served.read(encoding)
+            if value is not None:
+                if register != reg.UC_ARM64_REG_XZR:
+                    engine.reg_write(register, value)
+                return 1
+        return 0
+
+    def _on_write(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
+        if self._frame().el == 0:
+            return 0
+        encoding = _encoding(which)
+        value = engine.reg_read(register) if register != reg.UC_ARM64_REG_XZR else 0
+        return int(any(served.write(encoding, value) for served in self._served))
+
+    def _frame(self) -> Frame:
+        return self._cpu.load()
+
+
+def _encoding(which: object) -> Encoding:
+    return Encoding(which.op0, which.op1, which.crn, which.crm, which.op2)  # type: ignore[attr-defined]  # the binding's

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The CPU's registers by name, as users, scripts and debuggers read and write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from unicorn import arm64_const as reg
+
+from armprobe.machine.errors import MachineError
+
+from .cpu import Cpu
+from .sysregs import SYSTEM_REGISTERS
+
+_M64: Final = (1 << 64) - 1
+_GENERAL: Final = {**{f"x{i}": i for i in range(31)}, "fp": 29, "lr": 30, "sp": 31, "pc": 32}
+_FLOATING: Final = {"fpsr": reg.UC_ARM64_REG_FPSR, "fpcr": reg.UC_ARM64_REG_FPCR}
+NAMES: Final = (
+    *(f"x{i}" for i in range(31)), "sp", "pc", "pstate", *(f"v{i}" for i in range(32)), *_FLOATING, *SYSTEM_REGISTERS,
+)  # fmt: skip
+
+
+class GeneralRegisters:
+    """x0..x30 as a sequence."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+
+    def __getitem__(self, number: int) -> int:
+        if not 0 <= number <= 30:
+            raise IndexError(f"there is no register x{number}")
+        self._cpu.load()
+        return self._cpu.frame.x[number]
+
+    def __setitem__(self, number: int, value: int) -> None:
+        if not 0 <= number <= 30:
+            raise IndexError(f"there is no register x{number}")
+        frame = self._cpu.load()
+        self._cpu.changes += 1
+        frame.x[number] = value & _M64
+        self._cpu.store()
+
+    def __len__(self) -> int:
+        return 31
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._cpu.load().x[:31].tolist())
+
+
+class Registers:
+    """`registers.x[0]`, `.sp`, `.pc`, `.pstate`, and any of `NAMES` by `registers["esr_el1"]`.
+
+    Values are unsigned ints.
+    """
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self.x = GeneralRegisters(cpu)
+
+    def __getitem__(self, name: str) -> int:
+        """The value of a register; raises MachineError for an unknown name."""
+        cpu, key = self._cpu, name.lower()
+        if key in _GENERAL:
+            cpu.load()
+            return cpu.frame.x[_GENERAL[key]]
+        if key in ("pstate", "cpsr"):
+            cpu.load()
+            return cpu.frame.pstate
+        if key in ("sp_el0", "sp_el1"):
+            # The one in use is in SP itself (Arm ARM, SPSel).
+            cpu.load()
+            in_use = "sp_el1" if cpu.frame.pstate & 1 else "sp_el0"
+            return cpu.frame.sp if key == in_use else cpu.system(SYSTEM_REGISTERS[key])
+        if key in SYSTEM_REGISTERS:
+            return cpu.system(SYSTEM_REGISTERS[key])
+        if key in _FLOATING:
+            return int(cpu.engine.reg_read(_FLOATING[key]))
+        if (number := _vector(key)) is not None:
+            return cpu.vector(number)
+        raise _unknown(name)
+
+    def read(self, names: Sequence[str]) -> list[int]:
+        """Several registers by name, the CPU's state copied out once. Raises MachineError for an unknown name."""
+        self._cpu.load()
+        frame = self._cpu.frame
+        vectors = frame.vectors() if "v0" in names else {}
+        return [
+            frame.x[_GENERAL[name]] if name in _GENERAL else vectors[name] if name in vectors else self[name]
+            for name in names
+        ]
+
+    def __setitem__(self, name: str, value: int) -> None:
+        """Write a register; the value is cut to its width.
+
+        Raises MachineError for an unknown name, and where there is nothing to write: for an ID register, say.
+        """
+        cpu, key = self._cpu, name.lower()
+        cpu.changes += 1
+        frame = cpu.frame
+        if key in _GENERAL:
+            cpu.load()
+            frame.x[_GENERAL[key]] = value & _M64
+            cpu.store()
+        elif key in ("pstate", "cpsr"):
+            self._set_pstate(value)
+        elif key in SYSTEM_REGISTERS:
+            cpu.load()
+            if key == ("sp_el1" if frame.pstate & 1 else "sp_el0"):
+                frame.sp = value & _M64
+                cpu.store()
+            else:
+                self._set_system(key, value & _M64)
+        elif key in _FLOATING:
+            cpu.engine.reg_write(_FLOATING[key], value & 0xFFFF_FFFF)
+        elif (number := _vector(key)) is not None:
+            cpu.set_vector(number, value & (1 << 128) - 1)
+        else:
+            raise _unknown(name)
+
+    def _set_system(self, name: str, value: int) -> None:
+        """Bits that are not there stay as they are; the engine says nothing where that is so of all."""
+        cpu, encoding = self._cpu, SYSTEM_REGISTERS[name]
+        before = cpu.system(encoding)
+        cpu.set_system(encoding, value)
+        if value != before == cpu.system(encoding):
+            raise MachineError(f"{name} cannot be written: it stays {before:#x}")
+
+    @property
+    def sp(self) -> int:
+        """The stack pointer in use."""
+        return self["sp"]
+
+    @sp.setter
+    def sp(self, value: int) -> None:
+        self["sp"] = value
+
+    @property
+    def pc(self) -> int:
+        """The address of the instruction to be executed next."""
+        return self["pc"]
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self["pc"] = value
+
+    @property
+    def pstate(self) -> int:
+        """PSTATE in the layout of SPSR_EL1."""
+        return self["pstate"]
+
+    @pstate.setter
+    def pstate(self, value: int) -> None:
+        self["pstate"] = value
+
+    def _set_pstate(self, value: int) -> None:
+        frame = self._cpu.load()
+        old, layout = frame.pstate, frame.layout
+        mode = value & 0x1F
+        if mode not in (0, 4, 5):
+            raise MachineError(f"PSTATE mode {mode:#x} is none of EL0t (0), EL1t (4), EL1h (5), which this machine has")
+        if (old ^ value) & 1:  # another stack pointer is selected
+            banks = (layout.sp_el0, layout.sp_el1)
+            frame.set_system(banks[old & 1], frame.sp)
+            frame.sp = frame.system(banks[value & 1])
+        frame.pstate = value
+        self._cpu.store()
+        self._cpu.refresh()
+
+
+def _vector(name: str) -> int | None:
+    if name.startswith("v") and name[1:].isdecimal() and int(name[1:]) < 32:
+        return int(name[1:])
+    return None
+
+
+def _unknown(name: str) -> MachineError:
+    return MachineError(
+        f"there is no register '{name}': x0..x30, sp, pc, pstate, v0..v31, fpsr, fpcr or an EL1 register"
+    )

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Software step: the CPU executes one instruction and takes a debug exception (Arm ARM, D2.12).
+
+At EL1 it is active while MDSCR_EL1.SS and KDE are set, PSTATE.D is clear and the OS lock is not held. PSTATE.SS, which
+says that an instruction may be executed first, is only ever set by an ERET that goes from where it is inactive to where
+it is active, out of SPSR_EL1.SS. All of that is the CPU's own doing; here are the register values and the ERET.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .exceptions import PSTATE_SS
+from .frame import EL1H, Frame
+
+if TYPE_CHECKING:
+    from armprobe.machine.machine import Machine
+
+MDSCR_SS, MDSCR_KDE, MDSCR_MDE = 1 << 0, 1 << 13, 1 << 15
+_ENABLED: Final = MDSCR_SS | MDSCR_KDE | MDSCR_MDE
+_ERET: Final = 0xD69F_03E0
+
+
+class SoftwareStep:
+    """Steps one machine's CPU from inside the handler of an exception."""
+
+    STATE = ("eret", "before")
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.eret: int | None = None  # the address of an ERET of our own
+        self.before = 0  # the three bits of MDSCR_EL1 as the guest has them
+
+    def enabled(self, frame: Frame) -> bool:
+        """Whether MDSCR_EL1 asks for steps; PSTATE.D decides whether they are taken."""
+        return bool(frame.system(frame.layout.mdscr_el1) & MDSCR_SS)
+
+    def enable(self, frame: Frame) -> None:
+        """Ask for steps at EL1 from now on."""
+        mdscr = frame.system(frame.layout.mdscr_el1)
+        self.before = mdscr & _ENABLED & ~MDSCR_SS
+        frame.set_system(frame.layout.mdscr_el1, mdscr | _ENABLED)
+        self._machine.guest_debug.stepped_by_machine()
+
+    def disable(self, frame: Frame) -> None:
+        """Ask for no more steps. The frame of an exception is brought up to date with what the CPU makes of that."""
+        frame.set_system(frame.layout.mdscr_el1, frame.system(frame.layout.mdscr_el1) & ~_ENABLED | self.before)
+        frame.pstate &= ~PSTATE_SS
+        self._synchronize(frame)
+
+    def exception_return(self, frame: Frame) -> None:
+        """Have the CPU itself return from the exception to what is in `frame`, with SPSR_EL1.SS set.
+
+        The ERET is executed with PSTATE.DAIF as the exception's handler has it. Raises MachineError where the machine
+        has no memory of its own to put it in.
+        """
+        if self.eret is None:
+            self.eret = self._machine.scratch.allocate(4)
+            self._machine.scratch.write(self.eret, _ERET.to_bytes(4, "little"))
+        layout, pstate = frame.layout, frame.pstate
+        frame.set_system(layout.spsr_el1, pstate | PSTATE_SS)
+        frame.set_system(layout.elr_el1, frame.pc)
+        if not pstate & 1:  # SP_EL0 was in use; the handler runs on SP_EL1
+            frame.set_system(layout.sp_el0, frame.sp)
+            frame.sp = frame.system(layout.sp_el1)
+        masked = self._machine.dispatcher.handler_daif
+        frame.pstate = masked | EL1H
+        frame.pc = self.eret
+        self._synchronize(frame)
+
+    def _synchronize(self, frame: Frame) -> None:
+        """What the CPU has worked out from MDSCR_EL1 and PSTATE is worked out again: a context has the old."""
+        frame.store()
+        self._machine.cpu.refresh()
+        frame.load()

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stopping before accesses to memory, as hardware does: before they take effect (Arm ARM, D2.10).
+
+They are memory hooks bounded to physical addresses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import unicorn
+
+from armprobe.machine.errors import MachineError, NothingThere
+from armprobe.machine.memory.bus import Bus
+from armprobe.machine.memory.memory import Memory
+from armprobe.machine.memory.mmu import PAGE
+from armprobe.machine.stop import WatchHit
+
+from .access_stop import BLOCK, AccessStop
+from .cpu import Cpu
+from .dispatch import Dispatcher
+from .guest_watchpoints import GuestWatchHit
+
+_HOOKS: Final = {
+    "read": unicorn.UC_HOOK_MEM_READ,
+    "write": unicorn.UC_HOOK_MEM_WRITE,
+    "access": unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE,
+}
+_WIDEST: Final = 16  # bytes of one access
+# Each a mask and what is left (Arm ARM, C4.1)
+_STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)  # of one register, of two
+
+
+@dataclass
+class _Watch:
+    kind: str
+    address: int
+    size: int
+    hooks: list[int] = field(default_factory=list)
+
+
+class Watchpoints:
+    """The watched pieces of memory; while `enabled` is not set they are left alone."""
+
+    def __init__(
+        self, cpu: Cpu, bus: Bus, memory: Memory, dispatcher: Dispatcher, stop: AccessStop[WatchHit | GuestWatchHit]
+    ) -> None:
+        self._cpu, self._bus, self._memory, self._dispatcher, self._stop = cpu, bus, memory, dispatcher, stop
+        self._watches: list[_Watch] = []
+        self.enabled = True
+
+    def __bool__(self) -> bool:
+        return bool(self._watches)
+
+    def add(self, kind: str, address: int, size: int) -> None:
+        """Watch `size` bytes at virtual `address` for kind "read", "write" or "access".
+
+        The address is translated now. Raises NothingThere where it is unmapped, MachineError where it is a device's:
+        what reading a device does cannot be undone.
+        """
+        self._cpu.refuse_other_threads()
+        if size < 1:
+            raise MachineError(f"{size} bytes cannot be watched: give the size of what is at {address:#x}")
+        watch = _Watch(kind, address, size)
+        pieces = []
+        # An access may begin before what is watched, in another page even, and reach into it; DC ZVA does a block; and
+        # of what an instruction writes before it comes to what is watched, note is to be taken.
+        at = max(0, address - BLOCK + 1)
+        end = -(-(address + size) // BLOCK) * BLOCK
+        while at < end:
+            following = min((at // PAGE + 1) * PAGE, end)
+            try:
+                physical = self._memory.translate(at).physical
+            except MachineError as error:
+                if following > address:
+                    raise NothingThere(str(error)) from None
+            else:
+                if self._bus.ram_at(physical) is not None:
+                    pieces.append((at, physical, following - at))
+                elif following > address and self._bus.device_at(physical):
+                    raise MachineError(f"there is a device at {at:#x}, not memory: it cannot be watched")
+                elif following > address:
+                    raise NothingThere(f"there is no memory at {at:#x}: it cannot be watched")
+            at = following
+        for virtual, physical, length in pieces:
+            self._hook(watch, virtual, physical, length)
+        self._watches.append(watch)
+        self._cpu.forget_translations()
+
+    def remove(self, kind: str, address: int, size: int) -> None:
+        """Undo an `add`. Raises KeyError when there was none."""
+        self._cpu.refuse_other_threads()
+        for watch in self._watches:
+            if (watch.kind, watch.address, watch.size) == (kind, address, size):
+                for hook in watch.hooks:
+                    self._cpu.engine.hook_del(hook)
+                self._watches.remove(watch)
+                self._cpu.forget_translations()
+                return
+        raise KeyError(f"no {kind} watchpoint at {address:#x}")
+
+    def _hook(self, watch: _Watch, virtual: int, physical: int, length: int) -> None:
+        def accessed(engine: unicorn.Uc, access: int, at: int, width: int, value: int, _: object) -> None:
+            first = virtual + at - physical
+            if not self.enabled or self._stop.pending:
+                return
+            if self._dispatcher.ends_soon:  # where much is watched the slice takes long
+                self._cpu.limit(0)
+            if access == unicorn.UC_MEM_WRITE and (whole := self._stop.written_whole()) is not None:
+                start, after = whole
+                if start + len(after) > watch.address and start < watch.address + watch.size:
+                    self._writing_whole(watch, at - first + start, start, after)
+            elif watch.address - width < first < watch.address + watch.size and not (
+                access == unicorn.UC_MEM_READ and self._is(*_STORES_EXCLUSIVE)
+            ):
+                self._accessed(watch, access, at, first, width, value)
+            elif access == unicorn.UC_MEM_WRITE and first < watch.address:
+                self._stop.writing_before(at, width)
+
+        add = self._cpu.engine.hook_add
+        watch.hooks.append(add(_HOOKS[watch.kind], accessed, None, physical, physical + length - 1))
+
+    def _is(self, *instructions: tuple[int, int]) -> bool:
+        """Whether the instruction is one of these. `Cpu.frame` is loaded then."""
+        return any(self._stop.instruction() & mask == rest for mask, rest in instructions)
+
+    def _writing_whole(self, watch: _Watch, physical: int, virtual: int, after: bytes) -> None:
+        first = max(virtual, watch.address)
+        size = min(virtual + len(after), watch.address + watch.size) - first
+        before = self._bus.read(physical + first - virtual, size)
+        written = int.from_bytes(after[first - virtual :][:size], "little")
+        hit = WatchHit(watch.kind, first, size, written, int.from_bytes(before, "little"))
+        self._stop.stop(hit, physical, writes=True)
+
+    def _accessed(self, watch: _Watch, access: int, physical: int, virtual: int, width: int, value: int) -> None:
+        written, old = 0, None
+        if access == unicorn.UC_MEM_WRITE:
+            written = value & (1 << 8 * width) - 1
+            old = int.from_bytes(self._bus.read(physical, width), "little")
+            watch = self._changed(virtual, width, written ^ old) or watch
+        hit = WatchHit(watch.kind, max(virtual, watch.address), width, written, old)
+        self._stop.stop(hit, physical, writes=old is not None)
+
+    def _changed(self, address: int, width: int, difference: int) -> _Watch | None:
+        """Of what a write touches something that it changes: a debugger is told of one, and shows what has changed."""
+        changed = [address + at for at in range(width) if difference >> 8 * at & 0xFF]
+        for watch in self._watches:
+            if watch.kind != "read" and any(0 <= at - watch.address < watch.size for at in changed):
+                return watch
+        return None

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Snapshots in files: MAGIC, a header in JSON with its checksum, the symbols, then memory from the next page on.
+
+Memory lies there as it is, and the file system leaves holes out. The header names what the file holds: the CPU's
+registers, the state of each part, and which pieces of memory are not zeros. Files are not trusted: each field is
+checked (`snapshot_fields`), and what is read is bounded by the size of the file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import mmap
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import unicorn
+
+from armprobe.machine import board, host_files
+from armprobe.machine.core import cpu_state
+from armprobe.machine.core.engine import CPU_MODELS
+from armprobe.machine.errors import MachineError
+from armprobe.machine.symbols import Symbols
+
+from . import snapshot
+from .snapshot_fields import U32, U63, integer, misfit, record, row, several, state_fields, text
+
+if TYPE_CHECKING:
+    from armprobe.machine.machine import Machine
+
+MAGIC: Final = b"armprobe snapshot\n"
+VERSION: Final = 4
+_LARGEST_HEADER: Final = 2 << 20  # bytes; of three gigabytes of memory in pieces as small as can be it takes half
+_PAGE: Final = 4096
+_CHUNK: Final = 64 << 10
+_ZEROS: Final = bytes(_CHUNK)
+_BUFFER: Final = 1 << 20
+_AGAIN: Final = "make it again (armprobe linux does so by itself when you delete the file)"
+_ZEN: Final = 3 << 16  # CPACR_EL1.ZEN: whether SVE is enabled (Arm ARM, D19.2.31)
+
+_MEMORY: Final = record(
+    {
+        "name": text(20),
+        "base": integer(U63),
+        "size": integer(U63),
+        "filled": several(row(integer(U63), integer(U63)), 1 << 20),
+        "crc": integer(U32),
+    }
+)
+_FIELDS: Final = {
+    "version": integer(U32),
+    "unicorn": text(100),  # only said
+    "cpu": lambda value: isinstance(value, str) and value in CPU_MODELS,
+    "kind": lambda value: value in ("linux", "elf"),
+    "sources": several(text(10_000), 10),
+    "key": text(1000),
+    "symbols": record({"size": integer(U63), "crc": integer(U32)}),
+    "memories": several(_MEMORY, 2, 2),
+}
+
+
+@dataclass(frozen=True)
+class SavedMachine:
+    """What a snapshot file holds. `memories` are private, to be written to."""
+
+    header: dict[str, Any]
+    symbols: Symbols
+    memories: tuple[mmap.mmap, ...]
+
+
+def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = False) -> None:
+    """Write the machine's state to `path`, all or nothing. `key` is kept with it, for whoever made the snapshot.
+
+    Raises MachineError when the file cannot be written, and without `force` where something else than a snapshot is.
+    """
+    for check in machine.before_save:
+        check()
+    symbols, kind = machine.symbols.to_bytes(), machine.kind
+    state, fields = snapshot.state(machine), state_fields(kind)
+    header: dict[str, Any] = {
+        "version": VERSION,
+        "unicorn": unicorn.__version__,
+        "cpu": machine.cpu.model,
+        "kind": kind,
+        "sources": [str(source) for source in machine.guest.sources],
+        "key": key,
+        "symbols": {"size": len(symbols), "crc": zlib.crc32(symbols)},
+        "memories": [
+            {"name": ram.name, "base": ram.base, "size": ram.size, **_described(ram.data)} for ram in machine.bus.rams
+        ],
+        "registers": cpu_state.read(machine.cpu),
+        "state": {name: state[name] for name in fields if name in state},
+    }
+    if machine.cpu.model == "max" and header["registers"]["cpacr_el1"] & _ZEN:
+        raise MachineError("the guest uses SVE, whose registers a snapshot file does not hold: use another CPU model")
+    encoded = json.dumps(header).encode()
+    wrong = _misfit(header)
+    if wrong or len(encoded) > _LARGEST_HEADER:
+        raise MachineError(f"the machine cannot be saved now: its {wrong or 'state'} is more than a snapshot holds")
+    start = -(-(len(MAGIC) + 20 + len(encoded) + len(symbols)) // _PAGE) * _PAGE
+    with host_files.new_file(path, begins_a_snapshot, force=force) as file:
+        file.write(MAGIC + len(encoded).to_bytes(8, "little") + start.to_bytes(8, "little"))
+        file.write(encoded + zlib.crc32(encoded).to_bytes(4, "little") + symbols)
+        for ram, described in zip(machine.bus.rams, header["memories"], strict=True):
+            for at, size in described["filled"]:
+                file.seek(start + at)
+                file.write(ram.data[at : at + size])
+            start += ram.size
+        file.truncate(start)
+
+
+def _described(data: memoryview) -> dict[str, Any]:
+    """Where memory is not all zeros, as offsets and sizes, and the checksum of that."""
+    filled: list[list[int]] = []
+    crc = 0
+    for at in _filled(data):
+        chunk = data[at : at + _CHUNK]
+        crc = zlib.crc32(chunk, crc)
+        if filled and sum(filled[-1]) == at:
+            filled[-1][1] += len(chunk)
+        else:
+            filled.append([at, len(chunk)])
+    return {"filled": filled, "crc": crc}
+
+
+def _filled(data: memoryview) -> Iterator[int]:
+    for at in range(0, len(data), _CHUNK):
+        chunk = data[at : at + _CHUNK]
+        if chunk != _ZEROS[: len(chunk)]:
+            yield at
+
+
+def is_snapshot(path: str | Path) -> bool:
+    """Whether the file at `path` begins as a snapshot does. Raises MachineError when it cannot be read."""
+    with host_files.open_regular(path) as file, host_files.explained("read", path):
+        return begins_a_snapshot(file)
+
+
+def begins_a_snapshot(file: BinaryIO) -> bool:
+    """Whether that is so of an open file."""
+    return file.read(len(MAGIC)) == MAGIC
+
+
+def read_key(path: Path) -> str | None:
+    """The key that `save` was given, or None if the file is no snapshot that this version can read."""
+    try:
+        with host_files.open_regular(path) as file, host_files.explained("read", path):
+            return str(_header(file, path)[0]["key"])
+    except MachineError:
+        return None
+
+
+def load(path: str | Path) -> SavedMachine:
+    """Read and check a snapshot file. Raises MachineError when it is damaged or made by another version."""
+    with host_files.open_regular(path) as file, host_files.explained("read", path):
+        header, start = _header(file, path)
+        data = file.read(header["symbols"]["size"])
+        if zlib.crc32(data) != header["symbols"]["crc"]:
+            raise _damaged(path, "its checksum is wrong")
+        symbols = Symbols.from_bytes(data)
+        memories = []
+        for described in header["memories"]:
+            memories.append(_memory(file, start, described, path))
+            start += described["size"]
+    return SavedMachine(header, symbols, tuple(memories))
+
+
+def resume(machine: Machine, saved: SavedMachine) -> None:
+    """Finish a machine made around `saved`'s memories."""
+    armed = cpu_state.breakpoints(machine.cpu)
+    snapshot.set_state(machine, saved.header["state"])
+    cpu_state.write(machine.cpu, saved.header["registers"])
+    snapshot.restored(machine, armed)
+    machine.initial = snapshot.take(machine, memories=False)
+
+
+def _damaged(path: str | Path, why: str) -> MachineError:
+    return MachineError(f"{host_files.shown(path)} is a damaged or truncated snapshot ({why}): {_AGAIN}")
+
+
+def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
+    """The header, and where memory begins; the file is left at the symbols."""
+    fixed = file.read(len(MAGIC) + 16)
+    if len(fixed) < len(MAGIC) + 16 or not fixed.startswith(MAGIC):
+        raise _damaged(path, "it has no header")
+    length, start = (int.from_bytes(fixed[at : at + 8], "little") for at in (len(MAGIC), len(MAGIC) + 8))
+    if length > _LARGEST_HEADER:
+        raise _damaged(path, "its header is too large")
+    encoded, crc = file.read(length), file.read(4)
+    try:
+        header = json.loads(encoded)
+    except (ValueError, RecursionError):
+        raise _damaged(path, "its header is no JSON") from None
+    version = header.get("version") if isinstance(header, dict) else None
+    if version != VERSION and integer(U32)(version):
+        raise MachineError(
+            f"{host_files.shown(path)} is a snapshot of format {version}, this is format {VERSION}: {_AGAIN}"
+        )
+    if zlib.crc32(encoded).to_bytes(4, "little") != crc:
+        raise _damaged(path, "the checksum of its header is wrong")
+    if wrong := _misfit(header):
+        raise _damaged(path, f"'{host_files.shown(wrong)}' in its header is not what it can be")
+    if start % _PAGE or start < len(MAGIC) + 20 + length + header["symbols"]["size"]:
+        raise _damaged(path, "its header overlaps its memory")
+    if os.fstat(file.fileno()).st_size != start + sum(described["size"] for described in header["memories"]):
+        raise _damaged(path, "it has another size than it says")
+    return header, start
+
+
+def _misfit(header: Any) -> str:
+    """The first field that is not as it can be, "" if all are."""
+    own = {name: header.get(name) for name in _FIELDS} if isinstance(header, dict) else None
+    if wrong := misfit(own, _FIELDS):
+        return wrong
+    if header.keys() != {*_FIELDS, "registers", "state"}:
+        return "all of it"
+    registers = {name: integer(1 << bits) for name, bits in cpu_state.widths(header["cpu"]).items()}
+    if wrong := misfit(header["registers"], registers) or misfit(header["state"], state_fields(header["kind"])):
+        return wrong
+    if header["registers"]["pstate"] & 0x1F not in (0, 4, 5):  # AArch64 at EL0t, EL1t, EL1h
+        return "pstate"
+    places = (("ram", board.RAM_BASE), ("scratch", board.SCRATCH_BASE))
+    for described, (name, base) in zip(header["memories"], places, strict=True):
+        named = described["name"], described["base"]
+        if named != (name, base) or not _within(described["filled"], described["size"]):
+            return name
+    ram, scratch = (described["size"] for described in header["memories"])
+    try:
+        board.check_memory_size(ram)
+    except MachineError:
+        return "ram"
+    return "" if scratch == board.SCRATCH_SIZE else "scratch"
+
+
+def _within(filled: list[list[int]], size: int) -> bool:
+    """Whether the pieces are in order, do not overlap, and lie within `size` bytes."""
+    end = 0
+    for at, length in filled:
+        if at < end or at + length > size:
+            return False
+        end = at + length
+    return True
+
+
+def _memory(file: BinaryIO, start: int, described: dict[str, Any], path: str | Path) -> mmap.mmap:
+    """Memory of the file from `start` on, in a file of our own without a name, mapped copy-on-write.
+
+    A mapping of the file itself would end the process (SIGBUS) when somebody cuts the file short, and change under the
+    guest when somebody writes to it. Of this one, MADV_DONTNEED brings back what the snapshot had.
+    """
+    copy = os.memfd_create("armprobe snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        size, crc = described["size"], 0
+        os.ftruncate(copy, size)
+        buffer = memoryview(bytearray(_BUFFER))
+        for at, length in described["filled"]:
+            end = at + length
+            while at < end:
+                count = os.preadv(file.fileno(), [buffer[: end - at]], start + at)
+                if not count:
+                    raise _damaged(path, "it ends early")
+                crc = zlib.crc32(buffer[:count], crc)
+                os.pwrite(copy, buffer[:count], at)
+                at += count
+        if crc != described["crc"]:
+            raise _damaged(path, "its checksum is wrong")
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+        return mmap.mmap(copy, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    finally:
+        os.close(copy)

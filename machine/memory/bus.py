@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The bus: RAM and devices by physical address.
+
+RAM is memory of ours that Unicorn is given by pointer, so that host-side reads and writes are slices of it. A device is
+any object with `read` and `write`; adding one is a class and one call of `Bus.attach`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import unicorn
+
+from armprobe.machine.core.cpu import Cpu
+from armprobe.machine.core.deferred_signals import calls_users_code
+from armprobe.machine.errors import MachineError
+
+
+class Device(Protocol):
+    """Something with registers. Offsets are in bytes from its base, sizes are 1, 2, 4 or 8 bytes."""
+
+    name: str
+
+    def read(self, offset: int, size: int) -> int:
+        """The value of the register at `offset`."""
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write the register at `offset`."""
+
+
+@dataclass(frozen=True)
+class Ram:
+    """One range of memory: its name, base address, its bytes, and the address after the last."""
+
+    name: str
+    base: int
+    data: memoryview
+    pages: mmap.mmap
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a device is attached: base address and size in bytes."""
+
+    base: int
+    size: int
+    device: Device
+
+
+def new_memory(size: int) -> mmap.mmap:
+    """`size` bytes of zeros, private: what MADV_DONTNEED makes zeros again (madvise(2))."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+class Bus:
+    """Physical address space of one machine."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self.rams: list[Ram] = []
+        self.windows: list[Window] = []
+        self.changes = 0  # how often it was written to from outside
+        self.after_access: Callable[[], None] = lambda: None  # called after each access of the guest to a device
+
+    def add_ram(self, name: str, base: int, pages: mmap.mmap) -> Ram:
+        """Put the bytes of `pages` (writable, a multiple of 4 KiB) at `base` as memory."""
+        data = memoryview(pages).cast("B")
+        pointer = ctypes.addressof(ctypes.c_char.from_buffer(data))
+        self._cpu.engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, pointer)
+        ram = Ram(name, base, data, pages, base + len(data))
+        self.rams.append(ram)
+        return ram
+
+    def attach(self, device: Device, base: int, size: int) -> None:
+        """Put `device` at `base`, for `size` bytes (a multiple of 4 KiB)."""
+
+        @calls_users_code
+        def read(_: unicorn.Uc, offset: int, width: int, __: object) -> int:
+            value = 0
+            try:
+                value = device.read(offset, width) & ((1 << width * 8) - 1)
+                self.after_access()
+            except BaseException as error:  # the caller is the engine: it is raised when the run ends
+                self._cpu.fail_after_access(error)
+            return value
+
+        @calls_users_code
+        def write(_: unicorn.Uc, offset: int, width: int, value: int, __: object) -> None:
+            try:
+                device.write(offset, width, value)
+                self.after_access()
+            except BaseException as error:
+                self._cpu.fail_after_access(error)
+
+        self._cpu.engine.mmio_map(base, size, read, None, write, None)
+        self.windows.append(Window(base, size, device))
+
+    def ram_at(self, address: int) -> Ram | None:
+        """The memory that holds physical `address`, or None."""
+        for ram in self.rams:
+            if ram.base <= address < ram.end:
+                return ram
+        return None
+
+    def read_u64(self, address: int) -> int:
+        """A little-endian doubleword of memory. Raises ValueError outside memory."""
+        ram = self.ram_at(address)
+        if ram is None or address + 8 > ram.end:
+            raise ValueError(f"no memory at physical address {address:#x}")
+        offset = address - ram.base
+        return int.from_bytes(ram.data[offset : offset + 8], "little")
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes of memory, or of one device's registers. Raises MachineError where there is neither."""
+        ram = self.ram_at(address)
+        if ram is not None and address + size <= ram.end:
+            offset = address - ram.base
+            return bytes(ram.data[offset : offset + size])
+        window = self._window(address, size)
+        width = _access_width(address, size)
+        return b"".join(
+            (window.device.read(at - window.base, width) & ((1 << width * 8) - 1)).to_bytes(width, "little")
+            for at in range(address, address + size, width)
+        )
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write memory, or one device's registers. Raises MachineError where there is neither."""
+        self.changes += 1
+        ram = self.ram_at(address)
+        if ram is not None and address + len(data) <= ram.end:
+            offset = address - ram.base
+            ram.data[offset : offset + len(data)] = data
+            return
+        window = self._window(address, len(data))
+        width = _access_width(address, len(data))
+        for at in range(0, len(data), width):
+            value = int.from_bytes(data[at : at + width], "little")
+            window.device.write(address + at - window.base, width, value)
+
+    def device_at(self, address: int) -> bool:
+        """Whether physical `address` is a device's."""
+        return any(0 <= address - window.base < window.size for window in self.windows)
+
+    def _window(self, address: int, size: int) -> Window:
+        for window in self.windows:
+            if window.base <= address and address + size <= window.base + window.size:
+                return window
+        raise MachineError(f"there is neither memory nor a device at physical address {address:#x} ({size} bytes)")
+
+
+def _access_width(address: int, size: int) -> int:
+    """The widest access of at most 4 bytes that `address` and `size` are multiples of."""
+    return next(width for width in (4, 2, 1) if not (address | size) % width)

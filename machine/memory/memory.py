@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest's memory as the host reads and writes it: virtual, through the guest's page tables, and physical."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from armprobe.machine.core.cpu import Cpu
+from armprobe.machine.errors import MachineError
+
+from .bus import Bus
+from .mmu import PAGE, SCTLR_M, Mapping, TranslationFault, TranslationRegisters, translate
+from .regions import TOP, Region, mapped_regions, region_at, without_translation
+
+
+class PhysicalMemory:
+    """Physical address space: RAM and device registers."""
+
+    def __init__(self, bus: Bus, cpu: Cpu) -> None:
+        self._bus, self._cpu = bus, cpu
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes from `address`. Raises MachineError where there is neither memory nor a device."""
+        return self._bus.read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write `data` at `address`; what was translated by or from that is forgotten. Raises as `read` does."""
+        self._bus.write(address, data)
+        self._cpu.forget_translations()  # it may be a page table
+
+
+class Memory:
+    """Virtual address space, as the guest's page tables have it at this moment.
+
+    Like the CPU itself, reads and writes may go by a translation that the guest has changed since, until it invalidates
+    the TLB.
+    """
+
+    def __init__(self, bus: Bus, cpu: Cpu, registers: Callable[[], TranslationRegisters]) -> None:
+        self._bus, self._cpu, self._registers = bus, cpu, registers
+        self.physical = PhysicalMemory(bus, cpu)
+
+    @property
+    def translating(self) -> bool:
+        """Whether the guest's MMU is on."""
+        return bool(self._registers().sctlr & SCTLR_M)
+
+    def translate(self, address: int) -> Mapping:
+        """Where a virtual address leads. Raises MachineError where the guest maps nothing."""
+        self._cpu.refuse_other_threads()
+        try:
+            return translate(self._registers(), self._bus.read_u64, address)
+        except TranslationFault as fault:
+            raise MachineError(str(fault)) from None
+
+    def region(self, address: int) -> Region:
+        """What virtual `address` is in: how far what is alike there reaches, and what it is."""
+        return region_at(self._bus, self._registers(), address)
+
+    def untranslated(self) -> list[Region]:
+        """All of the address space while the guest's MMU is off, in order; nothing once it is on."""
+        return [] if self.translating else without_translation(self._bus)
+
+    def mapped(self) -> tuple[list[Region], bool]:
+        """All that the guest maps, in order, and whether that is all; see `mapped_regions`."""
+        return mapped_regions(self._bus, self._registers())
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes from virtual `address`. Raises MachineError where any of it is unmapped."""
+        return b"".join(self._bus.read(physical, length) for physical, length in self._pieces(address, size))
+
+    def read_available(self, address: int, size: int) -> bytes:
+        """As `read`, but ends early at the first unmapped byte. Raises MachineError if that is the very first."""
+        pieces = []
+        try:
+            for physical, length in self._pieces(address, size):
+                pieces.append(self._bus.read(physical, length))
+        except MachineError:
+            if not pieces:
+                raise
+        return b"".join(pieces)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write `data` at virtual `address`, whatever the guest's own permissions; code there is translated anew.
+
+        Raises MachineError, having written nothing, where any of it is unmapped.
+        """
+        done = 0
+        for physical, length in self.pieces(address, len(data)):
+            self._bus.write(physical, data[done : done + length])
+            done += length
+        if len(data) <= 64:
+            self._cpu.forget(range(address & ~3, address + len(data), 4))
+        else:
+            self._cpu.forget_all()
+
+    def read_u32(self, address: int) -> int:
+        """A little-endian word. Raises MachineError where it is unmapped."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+    def read_u64(self, address: int) -> int:
+        """A little-endian doubleword. Raises MachineError where it is unmapped."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def read_string(self, address: int, limit: int = 4096) -> bytes:
+        """The bytes up to a NUL, `limit` at most. Raises MachineError where the first byte is unmapped."""
+        text = b""
+        while len(text) < limit:
+            chunk = self.read_available(address + len(text), min(limit - len(text), 256))
+            end = chunk.find(b"\0")
+            if end >= 0:
+                return text + chunk[:end]
+            text += chunk
+        return text
+
+    def pieces(self, address: int, size: int) -> list[tuple[int, int]]:
+        """The physical addresses and lengths of `size` bytes at virtual `address`. Raises as `read` does."""
+        return list(self._pieces(address, size))
+
+    def _pieces(self, address: int, size: int) -> Iterator[tuple[int, int]]:
+        self._cpu.refuse_other_threads()
+        if not 0 <= address < TOP or address + size > TOP:
+            raise MachineError(f"{address:#x} + {size} bytes is outside the 64-bit address space")
+        while size > 0:
+            physical, remaining = self._cpu.physical(address), PAGE - address % PAGE
+            if physical is None:  # EL0 may not read it, or nobody
+                mapping = self.translate(address)
+                physical, remaining = mapping.physical, mapping.remaining
+            length = min(size, remaining)
+            yield physical, length
+            address, size = address + length, size - length

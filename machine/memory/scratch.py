@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Memory of the machine's own, at kernel addresses that the guest does not know of.
+
+Its physical pages lie outside the RAM that the guest may use. When the guest's MMU is on they are mapped by one unused
+entry of the top-level table that TTBR1_EL1 points to, through tables that lie in those pages themselves. That entry is
+the one thing in the guest's memory that changes; no kernel allocates from a region it has no entry for.
+
+But a kernel may walk all of its tables (Linux does at the end of its boot, in ptdump_check_wx()), and reads each
+through its mapping of physical memory. So the device tree has these pages, as memory that is reserved.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine.board import SCRATCH_BASE as BASE
+from armprobe.machine.board import SCRATCH_SIZE as SIZE  # one level 2 block
+from armprobe.machine.errors import MachineError
+
+from .bus import new_memory
+from .mmu import PAGE, SCTLR_M, table_root
+
+if TYPE_CHECKING:
+    from armprobe.machine.machine import Machine
+
+_TABLES: Final = 2 * PAGE
+_VALID_TABLE, _VALID_BLOCK = 3, 1
+_ATTRIBUTES: Final = 0x71C  # AttrIndx, SH, AF: taken over from the guest's own mapping of its vectors
+_READ_ONLY: Final = 1 << 7
+_NOT_EXECUTABLE_AT_EL0: Final = 1 << 54
+
+
+class Scratch:
+    """Allocates pieces of that memory. Addresses given out are virtual while the guest's MMU is on."""
+
+    def __init__(self, machine: Machine, pages: mmap.mmap | None = None) -> None:
+        self._machine = machine
+        self.ram = machine.bus.add_ram("scratch", BASE, pages or new_memory(SIZE))
+        self.base: int | None = None  # address of the first page, once mapped
+        self._next = _TABLES
+        self._free: dict[int, list[int]] = {}
+        self._adopted: set[int] = set()
+
+    def __contains__(self, address: int) -> bool:
+        return (self.base is not None and 0 <= address - self.base < SIZE) or address & ~3 in self._adopted
+
+    def adopt(self, address: int, size: int) -> None:
+        """Count `size` bytes of the guest's own memory as code that is executed out of line."""
+        self._adopted.update(range(address, address + size, 4))
+
+    def allocate(self, size: int, align: int = 8) -> int:
+        """The address of `size` bytes, readable and executable by EL1 and writable only by the machine.
+
+        Raises MachineError when none are left or the guest's tables leave no place to map them.
+        """
+        if self.base is None:
+            self.base = self._map()
+        freed = self._free.get(size)
+        if freed:
+            freed.sort(reverse=True)  # the lowest free one is used again, as the kernel does with its slots
+            return freed.pop()
+        start = -(-self._next // align) * align
+        if start + size > SIZE:
+            raise MachineError(f"the {SIZE >> 20} MiB for out-of-line code are used up: remove some probes")
+        self._next = start + size
+        return self.base + start
+
+    def free(self, address: int, size: int) -> None:
+        """Give back what `allocate(size)` returned."""
+        self._free.setdefault(size, []).append(address)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write into it (`address` as given out)."""
+        assert self.base is not None
+        offset = address - self.base
+        self.ram.data[offset : offset + len(data)] = data
+        self._machine.cpu.forget(range(address & ~3, address + len(data), 4))
+
+    def _map(self) -> int:
+        machine = self._machine
+        registers = machine.translation_registers()
+        if not registers.sctlr & SCTLR_M:
+            return BASE
+        try:
+            root, level, bits = table_root(registers, upper=True)
+            # As the guest maps its own vectors: executable normal memory.
+            vectors = machine.registers["vbar_el1"]
+            descriptor = machine.memory.translate(vectors).descriptor
+        except (ValueError, MachineError) as error:
+            raise MachineError(f"the guest's kernel address space cannot be extended yet: {error}") from None
+        shift = 12 + 9 * (3 - level)
+        entries = 1 << bits - shift
+        used = [bool(machine.bus.read_u64(root + i * 8)) for i in range(entries)]
+        # The entry furthest from any that is in use: kernels grow their regions from the ends they have.
+        distance = {
+            i: min((abs(i - j) for j in range(entries) if used[j]), default=entries)
+            for i in range(entries)
+            if not used[i]
+        }
+        if not distance:
+            raise MachineError("the guest's top-level kernel page table has no unused entry to map code out of line")
+        index = max(distance, key=lambda i: distance[i])
+        # Top-level entry -> (level 1 table ->) level 2 table -> the block; entry 0 of each table is used.
+        tables = [BASE + i * PAGE for i in range(2 - level)]
+        attributes = descriptor & _ATTRIBUTES | _READ_ONLY | _NOT_EXECUTABLE_AT_EL0
+        for table, target in zip(tables, [*tables[1:], None], strict=True):
+            value = BASE | attributes | _VALID_BLOCK if target is None else target | _VALID_TABLE
+            offset = table - BASE
+            self.ram.data[offset : offset + 8] = value.to_bytes(8, "little")
+        machine.bus.write(root + index * 8, (tables[0] | _VALID_TABLE).to_bytes(8, "little"))
+        return (1 << 64) - (1 << bits) + (index << shift)
+
+    def state(self) -> dict[str, object]:
+        """For snapshots; the bytes themselves are saved as all memory is."""
+        return {"base": self.base, "next": self._next, "free": self._free, "adopted": sorted(self._adopted)}
+
+    def set_state(self, state: dict[str, object]) -> None:
+        """Take over what `state` gave."""
+        base, following, free, adopted = state["base"], state["next"], state["free"], state["adopted"]
+        assert isinstance(following, int)
+        assert isinstance(free, dict)
+        assert isinstance(adopted, list)
+        self._adopted = set(adopted)
+        self.base = base if isinstance(base, int) else None
+        self._next = following
+        self._free = {int(size): list(addresses) for size, addresses in free.items()}

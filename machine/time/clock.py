@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The machine's time: instructions executed, plus what idling skipped. So every run of a guest is the same run."""
+
+from __future__ import annotations
+
+import time
+
+from armprobe.machine.core.cpu import Cpu
+from armprobe.machine.devices.timer import FREQUENCY
+
+
+class Clock:
+    """Counts in ticks of the generic timer (62.5 MHz), one an instruction; waiting for an interrupt jumps ahead.
+
+    With `paced` set, guest time is kept from running ahead of the wall clock.
+    """
+
+    STATE = ("instructions", "idle")
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self.instructions = 0  # executed by the runs that have ended
+        self.idle = 0  # ticks skipped while waiting for an interrupt
+        self.running = False  # whether the CPU's own counter has to be added
+        self.paced = False
+        self._origin = 0.0, 0  # a moment of the wall clock, in seconds, and the count then
+
+    @property
+    def executed(self) -> int:
+        """Instructions executed since reset, exact also inside hooks (the current instruction included)."""
+        return self.instructions + (self._cpu.executed if self.running else 0)
+
+    @property
+    def now(self) -> int:
+        """The generic timer's count."""
+        return self.executed + self.idle
+
+    @property
+    def seconds(self) -> float:
+        """Guest time since reset in seconds."""
+        return self.now / FREQUENCY
+
+    def settle(self) -> None:
+        """Take over what the CPU has counted: the run that is under way has ended, or another is about to begin."""
+        if self.running:
+            self.instructions = self.executed
+            self.running = False
+
+    def skip_to(self, count: int) -> None:
+        """Idle until the generic timer's count is `count`."""
+        self.idle += max(0, count - self.now)
+
+    def start_pacing(self) -> None:
+        """Measure from here: called when a run starts."""
+        self._origin = time.monotonic(), self.now
+
+    def wall_count(self) -> int:
+        """What the generic timer's count would be, had guest time gone with the wall clock since the run started."""
+        started, count = self._origin
+        return count + int((time.monotonic() - started) * FREQUENCY)
+
+    def ahead(self, count: int) -> float:
+        """Seconds until the wall clock gets to `count`; 0 when it has, or time is not paced."""
+        return max(0, count - self.wall_count()) / FREQUENCY if self.paced else 0.0

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The generic timer's system registers: the guest's accesses go to our timers and the machine's clock.
+
+User space is kept from the registers (CNTKCTL_EL1), and where the guest allows it the access, what it traps is done
+by `RegisterAccess.trapped`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from armprobe.machine.core.cpu import Cpu
+from armprobe.machine.core.sysregs import SYSTEM_REGISTERS, Encoding
+from armprobe.machine.devices.timer import FREQUENCY, GenericTimer
+
+from .clock import Clock
+
+_CNTFRQ: Final = (0, 0)  # (CRm, op2), with op0 3, op1 3, CRn 14
+_PHYSICAL_COUNTERS: Final = {(0, 1), (0, 5)}  # CNTPCT and its self-synchronised form
+_VIRTUAL_COUNTERS: Final = {(0, 2), (0, 6)}
+_CNTKCTL: Final = SYSTEM_REGISTERS["cntkctl_el1"]
+# CNTKCTL_EL1: what it lets EL0 do (Arm ARM, D19.12.15)
+_EL0PCTEN, _EL0VCTEN, _EL0VTEN, _EL0PTEN = 1 << 0, 1 << 1, 1 << 8, 1 << 9
+_TIMER_ALLOWED_BY: Final = {2: _EL0PTEN, 3: _EL0VTEN}
+_CNTKCTL_ALLOWS_EL0: Final = _EL0PCTEN | _EL0VCTEN | _EL0VTEN | _EL0PTEN
+
+
+class CounterAccess:
+    """The timer's registers, as `RegisterAccess` asks for them and as EL0's traps do."""
+
+    STATE = ("control",)
+
+    def __init__(self, cpu: Cpu, clock: Clock, timers: dict[int, GenericTimer]) -> None:
+        self._cpu, self._clock, self._timers = cpu, clock, timers
+        self.control = 0  # CNTKCTL_EL1 as the guest has it; the CPU's own lets EL0 do nothing
+
+    def allows_el0(self, register: Encoding, writes: bool) -> bool:
+        """Whether CNTKCTL_EL1 lets EL0 make an access."""
+        op0, op1, crn, crm, op2 = register
+        return (op0, op1, crn) == (3, 3, 14) and crm < 8 and bool(self.control & _allowed_by(crm, op2))
+
+    def read(self, register: Encoding) -> int | None:
+        """A register of the timer's; None for others."""
+        op0, op1, crn, crm, op2 = register
+        if (op0, op1, crn) == (3, 3, 14):
+            return self._read(crm, op2)
+        return self.control if register == _CNTKCTL else None
+
+    def write(self, register: Encoding, value: int) -> bool:
+        """Write one that can be; False for others."""
+        op0, op1, crn, crm, op2 = register
+        if register == _CNTKCTL:
+            self.control = value & 0xFFFF_FFFF
+            self._cpu.set_system(_CNTKCTL, self.control & ~_CNTKCTL_ALLOWS_EL0)
+            return True
+        return (op0, op1, crn) == (3, 3, 14) and self._write_timer(crm, op2, value)
+
+    def _read(self, crm: int, op2: int) -> int | None:
+        if (crm, op2) in _PHYSICAL_COUNTERS or (crm, op2) in _VIRTUAL_COUNTERS:
+            return self._clock.now
+        if crm in self._timers and op2 <= 2:
+            return self._timers[crm].read(op2)
+        return FREQUENCY if (crm, op2) == _CNTFRQ else None
+
+    def _write_timer(self, crm: int, op2: int, value: int) -> bool:
+        if crm not in self._timers or op2 > 2:
+            return False
+        timer = self._timers[crm]
+        timer.write(op2, value)
+        if timer.deadline is not None:  # how far to run until it fires was decided before
+            self._cpu.limit(max(0, timer.deadline - self._clock.now))
+        return True
+
+
+def _allowed_by(crm: int, op2: int) -> int:
+    """The bits of CNTKCTL_EL1 any of which lets EL0 access the register."""
+    if crm in _TIMER_ALLOWED_BY:
+        return _TIMER_ALLOWED_BY[crm]
+    if (crm, op2) == _CNTFRQ:
+        return _EL0PCTEN | _EL0VCTEN
+    return _EL0PCTEN if (crm, op2) in _PHYSICAL_COUNTERS else _EL0VCTEN

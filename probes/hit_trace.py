@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the debug exceptions of a hit do to the CPU, moment by moment: for whoever wants to follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from armprobe.machine import Machine
+from armprobe.machine.core.deferred_signals import calls_users_code
+from armprobe.machine.core.frame import DAIF
+
+from .rules import Status
+from .site import Site
+
+
+class Moment(NamedTuple):
+    """`what` happened at the machine's instruction count `instructions`, and the registers then.
+
+    `pstate` is that of the handler of the exception, and `spsr` and `mdscr` are SPSR_EL1 and MDSCR_EL1 as it has them:
+    SPSR_EL1 is what PSTATE was in the code interrupted at `pc`, or will be in that returned to. `status` is that of the
+    kprobe being handled.
+    """
+
+    instructions: int
+    what: str
+    pc: int
+    pstate: int
+    spsr: int
+    mdscr: int
+    status: Status
+
+
+Observer = Callable[[Moment], object]
+
+
+class Moments:
+    """Tells `observer`, if there is one, of one machine's. `internal` are the probes that nobody registered."""
+
+    def __init__(self, machine: Machine, sites: Mapping[int, Site], internal: Mapping[int, Site]) -> None:
+        self._machine = machine
+        self._sites = sites
+        self._internal = internal
+        self.observer: Observer | None = None
+
+    @calls_users_code
+    def tell(self, what: str, status: Status, returning: bool = False) -> None:
+        """`what` happens now, in the handler of an exception, or with `returning` at its end."""
+        if self.observer is None:
+            return
+        machine, frame = self._machine, self._machine.cpu.frame
+        pstate = frame.pstate
+        spsr, mdscr = frame.system(frame.layout.spsr_el1), frame.system(frame.layout.mdscr_el1)
+        # An exception that is not delivered to the guest leaves the registers alone: they are as they would be in the
+        # kernel. HVC is none to it; and the CPU's own ERET has been given them.
+        if not machine.dispatcher.hypercall and not (returning and frame.pc == machine.software_step.eret):
+            pstate, spsr = pstate & ~DAIF | machine.dispatcher.handler_daif, pstate
+        try:
+            self.observer(Moment(machine.instructions, what, frame.pc, pstate, spsr, mdscr, status))
+        except BaseException as error:  # the run ends with it, when this exception has been handled
+            machine.cpu.fail(error)
+
+    def where(self, address: int) -> str:
+        """What is at virtual `address`: a symbol and an offset, or what of ours."""
+        machine = self._machine
+        if address in machine.scratch:
+            if address in self._internal:
+                return "kretprobe_trampoline"
+            if address == machine.software_step.eret:
+                return "the handler's ERET"
+            for site in (*self._sites.values(), *self._internal.values()):
+                if site.slot and 0 <= address - site.slot <= site.stepping.size:
+                    name = self.where(site.addr)
+                    return f"the slot of {name}" if address == site.slot else f"what is behind the slot of {name}"
+        return machine.symbols.describe(address)

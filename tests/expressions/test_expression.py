@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The language of conditions against C itself: what gcc makes of the same expression for the same registers."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from armprobe import machine
+from armprobe.expressions.agent_expression import AgentError, AgentExpression
+from armprobe.expressions.expression import ExpressionError, Names, compile_expression
+
+M64 = (1 << 64) - 1
+MEMORY = bytes((i * 37 + 0x91) & 0xFF for i in range(64))
+REGISTERS = 4  # x0 to x3 hold anything, x4 the address of MEMORY
+TYPES = ["u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64"]
+CASTS = [*TYPES, "char", "int", "unsigned int", "unsigned", "long", "unsigned long", "short", "signed char", "size_t"]
+PROLOGUE = """
+typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long u64;
+typedef signed char s8; typedef short s16; typedef int s32; typedef long s64; typedef unsigned long size_t;
+"""
+
+
+class Here:
+    """Registers as given, x4 among them, and MEMORY where that points."""
+
+    def __init__(self, registers: list[int], base: int) -> None:
+        self.registers = [*registers, base]
+        self.base = base
+
+    def register(self, number: int) -> int:
+        if number >= len(self.registers):
+            raise AgentError("there is no such register")
+        return self.registers[number]
+
+    def read(self, address: int, length: int) -> bytes:
+        at = address - self.base
+        if not 0 <= at <= len(MEMORY) - length:
+            raise AgentError("there is no such memory")
+        return MEMORY[at : at + length]
+
+    def variable(self, number: int) -> int:
+        raise AssertionError
+
+    def set_variable(self, number: int, value: int) -> None:
+        raise AssertionError
+
+    def collect(self, address: int, length: int) -> None:
+        raise AssertionError
+
+    def collect_variable(self, number: int) -> None:
+        raise AssertionError
+
+    def show(self, text: str) -> None:
+        raise AssertionError
+
+
+def no_register(name: str) -> int:
+    raise ExpressionError(f"there is no register {name}")
+
+
+def address(name: str) -> int:
+    return {"jiffies": 0xFFFF800000ABC000, "ext4:ext4_sync_fs": 0xFFFF800001000010}[name]
+
+
+NAMES = Names(no_register, address, returned=False)
+
+
+def value(text: str, registers: list[int], base: int = 0x1000) -> int:
+    return AgentExpression(compile_expression(text, NAMES)).evaluate(Here(registers, base))
+
+
+def numbers() -> st.SearchStrategy[str]:
+    # As decimals C gives none above LONG_MAX a type of 64 bits.
+    interesting = st.sampled_from([0, 1, 127, 128, 255, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 1 << 32, (1 << 63) - 1])
+    decimal = st.tuples(st.one_of(st.integers(0, 300), interesting), st.sampled_from(["", "u", "UL", "l"]))
+    hexadecimal = st.tuples(st.one_of(st.integers(0, M64), interesting), st.sampled_from(["", "u", "ul"]))
+    octal = st.integers(0, 0o777).map(lambda number: f"0{number:o}")
+    return st.one_of(
+        decimal.map(lambda pair: f"{pair[0]}{pair[1]}"),
+        hexadecimal.map(lambda pair: f"{pair[0]:#x}{pair[1]}"),
+        octal,
+        st.sampled_from(["'a'", "'\\n'", "'0'"]),
+    )
+
+
+def reads() -> st.SearchStrategy[str]:
+    kinds, offsets = st.sampled_from(TYPES), st.integers(0, 7)
+    return st.one_of(
+        st.tuples(kinds, offsets).map(lambda pair: f"*({pair[0]} *)(x4 + {pair[1]})"),
+        st.tuples(kinds, offsets).map(lambda pair: f"(({pair[0]} *)x4)[{pair[1]}]"),
+        st.tuples(kinds, offsets).map(lambda pair: f"*(({pair[0]} *)x4 + {pair[1]})"),
+        st.tuples(kinds, offsets).map(lambda pair: f"*({pair[1]} + ({pair[0]} *)x4)"),
+        st.tuples(kinds, offsets).map(lambda pair: f"*(({pair[0]} *)(x4 + 8) - {pair[1] % 2})"),
+        st.tuples(kinds, offsets).map(lambda pair: f"(({pair[0]} *)x4 + {pair[1]} - ({pair[0]} *)(u64)x4)"),
+    )
+
+
+def extended(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    operators = st.sampled_from(["+", "-", "*", "&", "|", "^", "==", "!=", "<", "<=", ">", ">=", "&&", "||"])
+    return st.one_of(
+        # Without parentheses, so that precedence and associativity count.
+        st.tuples(inner, operators, inner, operators, inner).map(" ".join),
+        st.tuples(inner, operators, inner).map(lambda three: f"({' '.join(three)})"),
+        st.tuples(st.sampled_from("-~!+"), inner).map(lambda two: f"{two[0]} ({two[1]})"),
+        st.tuples(st.sampled_from("-~!+"), inner).map(" ".join),
+        st.tuples(st.sampled_from(CASTS), inner).map(lambda two: f"({two[0]})({two[1]})"),
+        st.tuples(st.sampled_from(CASTS), inner).map(lambda two: f"({two[0]}) {two[1]}"),
+        # What C leaves undefined: division by zero, shifts by more than there are bits.
+        st.tuples(inner, st.sampled_from("/%"), inner).map(lambda three: f"({three[0]} {three[1]} (({three[2]}) | 1))"),
+        st.tuples(inner, st.sampled_from(["<<", ">>"]), inner).map(lambda x: f"({x[0]} {x[1]} (({x[2]}) & 31))"),
+    )
+
+
+LEAVES = st.one_of(
+    numbers(), reads(), *(st.sampled_from([f"{kind}{n}" for n in range(REGISTERS)]) for kind in ("x", "w", "$x"))
+)
+EXPRESSIONS = st.recursive(LEAVES, extended, max_leaves=12)
+WORDS = st.one_of(st.integers(0, M64), st.sampled_from([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 63, M64]))
+
+
+@pytest.fixture(scope="module")
+def demo() -> machine.Machine:
+    m = machine.load("demo")
+    m.run(until="workload_run")
+    return m
+
+
+class Gcc:
+    """Compiles expressions for the guest and has it compute them."""
+
+    def __init__(self, compiler: str, folder: Path, demo: machine.Machine) -> None:
+        self._compiler, self._folder, self._demo = compiler, folder, demo
+        self._code = demo.scratch.allocate(64 << 10, 16)
+        self.base = demo.scratch.allocate(len(MEMORY), 16)
+        demo.scratch.write(self.base, MEMORY)
+        self._arguments = demo.scratch.allocate(8 * (REGISTERS + 1), 16)
+
+    def values(self, expressions: list[str], registers: list[int]) -> list[int]:
+        source = PROLOGUE
+        for i, text in enumerate(expressions):
+            names = "".join(f"s64 x{n} = a[{n}]; s32 w{n} = x{n};" for n in range(REGISTERS + 1))
+            source += f'__attribute__((aligned(16), section(".f{i:03}"))) s64 f{i}(s64 *a) {{ {names}'
+            source += f"return (s64)({text.replace('$', '')}); }}\n"
+        path = self._folder / "expressions.c"
+        path.write_text(source)
+        flags = ["-w", "-O0", "-fwrapv", "-fno-strict-aliasing", "-mgeneral-regs-only", "-nostdlib", "-static"]
+        script = self._folder / "expressions.ld"
+        script.write_text("SECTIONS { . = 0; .text : { *(SORT(.f*)) } .rest : { *(*) } }")
+        elf, binary = path.with_suffix(".elf"), path.with_suffix(".bin")
+        link = ["-Wl,-T," + str(script), "-Wl,--build-id=none", "-Wl,-e,0", "-Wl,--no-warn-rwx-segments"]
+        subprocess.run([self._compiler, *flags, *link, str(path), "-o", str(elf)], check=True)
+        prefix = self._compiler.removesuffix("gcc")
+        subprocess.run([f"{prefix}objcopy", "-O", "binary", "-j", ".text", str(elf), str(binary)], check=True)
+        listing = subprocess.run([f"{prefix}nm", str(elf)], check=True, capture_output=True, text=True).stdout
+        places = {row.split()[2]: int(row.split()[0], 16) for row in listing.splitlines()}
+        code = binary.read_bytes()
+        demo = self._demo
+        demo.scratch.write(self._code, code)
+        words = [*registers, self.base]
+        demo.scratch.write(self._arguments, b"".join(word.to_bytes(8, "little") for word in words))
+        return [demo.call(self._code + places[f"f{i}"], self._arguments) for i in range(len(expressions))]
+
+
+@pytest.fixture(scope="module")
+def gcc(tool: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory, demo: machine.Machine) -> Gcc:
+    compiler = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
+    return Gcc(compiler, tmp_path_factory.mktemp("expressions"), demo)
+
+
+@settings(
+    max_examples=10, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(st.lists(EXPRESSIONS, min_size=40, max_size=60), st.lists(WORDS, min_size=REGISTERS, max_size=REGISTERS))
+def test_what_gcc_makes_of_them(gcc: Gcc, expressions: list[str], registers: list[int]) -> None:
+    expected = gcc.values(expressions, registers)
+    computed = [value(text, registers, gcc.base) for text in expressions]
+    wrong = [each for each in zip(expressions, computed, expected, strict=True) if each[1] != each[2]]
+    assert not wrong, f"with {registers}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x0 < 0", 1),  # registers x have a sign, as in gdb
+        ("w0 < 0", 0),
+        ("x0 == -1", 0),
+        ("x1 == -22", 1),
+        ("x1 > 0xffff000000000000", 1),  # a constant of type unsigned long makes the comparison one
+        ("(u64)x1 < 10", 0),
+        ("jiffies == 0xffff800000abc000", 1),
+        ("&jiffies + 1 == jiffies - -1", 1),
+        ("ext4:ext4_sync_fs & 0xff", 0x10),
+        ("x2 && *(u8 *)0", 0),  # nothing is read that C would not read
+        ("x1 || *(u8 *)0", 1),
+        ("*(char *)x4 == 0x91", 1),  # a plain char has no sign
+        ("((char **)x4)[1] == (char *)*(u64 *)(x4 + 8)", 1),
+        ("!!x1 + !x2", 2),
+        ("1 - 2 - 3 == -4 && 2 + 3 * 4 == 14 && (1 | 2 == 2) == 1", 1),
+    ],
+)
+def test_what_is_decided_here(text: str, expected: int) -> None:
+    assert value(text, [0x8000_0000_7FFF_FFFF, -22 & M64, 0, 0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x0 <", "is wrong at its end: a value was expected"),
+        ("x0 < < 3", "is wrong at '< 3': a value was expected"),
+        ("x0 = 3", "is wrong at '= 3': write == to compare"),
+        ("x0 3", "is wrong at '3': an operator was expected"),
+        ("(x0", "is wrong at its end: ')' was expected"),
+        ("*x0", "is wrong at '*x0': it does not say what there is in memory: write *(u64 *)x1, or another type"),
+        ("*(void *)x0", "it does not say what there is in memory"),
+        ("x0[1]", "is wrong at '[1]': only a pointer"),
+        ("1 + (u8 *)x0 * 2", "is wrong at '* 2': '*' is not for pointers"),
+        ("- (u8 *)x0", "'-' is not for pointers"),
+        ("(u8 *)x0 + (u8 *)x1", "these pointers cannot be added or subtracted"),
+        ("(long char)x0", "'long char' is not a type"),
+        ("(void)x0", "nothing can be converted to void"),
+        ("retval < 0", "retval is known where a function returns"),
+        ("x0 == 08", "a number that begins with 0 is octal"),
+        ("x0 == 12ab", "this is not a number"),
+        ("x0 == 0x12345678123456789", "the number has more than 64 bits"),
+        ("x0 == '\\q'", "is not a character"),
+        ("x0 == 'é'", "is not a character"),
+        ("x0 @ 2", "an operator was expected"),
+        ("$v0", "there is no register v0"),
+        ("(" * 31, "it is nested deeper than 30"),
+        ("!" * 31, "it is nested deeper than 30"),
+        ("x0 + " * 200 + "x0", "1002 characters: 1000 are the most"),
+    ],
+)
+def test_refusals(text: str, said: str) -> None:
+    with pytest.raises(ExpressionError) as error:
+        compile_expression(text, NAMES)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@given(st.text(alphabet="x01w$ *()[]&|<>=!+-/%~^'u8s\\,.lr\u00e9", max_size=60))
+def test_any_text_is_an_expression_or_refused(text: str) -> None:
+    try:
+        code = compile_expression(text, NAMES)
+    except (ExpressionError, KeyError):  # a name that there is not
+        return
+    try:
+        AgentExpression(code).evaluate(Here([1, 2, 3, 4], 0x1000))
+    except AgentError:
+        return

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Breakpoints that ask a function."""
+
+import pytest
+
+from armprobe import machine
+from armprobe.machine import Machine, StopReason
+from armprobe.machine.core.frame import Frame
+from armprobe.probes import Kprobe, Kprobes
+
+
+@pytest.fixture
+def demo() -> Machine:
+    demo = machine.load("demo", memory="16M")
+    demo.run(until="workload_round")
+    return demo
+
+
+def general(machine: Machine) -> list[int]:
+    return [machine.registers.x[number] for number in range(31)]
+
+
+class Asked(list[int]):
+    """Remembers x0 whenever it is asked, and has the machine stopped the `stop`-th time."""
+
+    def __init__(self, stop: int = 0) -> None:
+        self._stop = stop
+
+    def __call__(self, frame: Frame) -> bool:
+        self.append(frame.x[0])
+        return len(self) == self._stop
+
+
+def plain_stop(hits: int) -> tuple[int, int, list[int]]:
+    """Where an ordinary breakpoint stops the hits-th time."""
+    demo = machine.load("demo", memory="16M")
+    demo.run(until="workload_round")
+    demo.breakpoints.add(demo.symbols["kfree"].address)
+    for _ in range(hits):
+        assert demo.run().reason is StopReason.BREAKPOINT
+    return demo.instructions, demo.registers.pc, general(demo)
+
+
+@pytest.mark.parametrize("hits", [1, 2, 100])
+def test_it_stops_where_an_ordinary_one_does(demo: Machine, hits: int) -> None:
+    seen: list[int] = []
+    kfree = demo.symbols["kfree"].address
+
+    def decide(frame: Frame) -> bool:
+        assert frame.pc == kfree
+        seen.append(demo.instructions)
+        return len(seen) == hits
+
+    demo.conditional_breakpoints.add(kfree, decide)
+    stop = demo.run()
+    assert (stop.reason, stop.address) == (StopReason.BREAKPOINT, kfree)
+    assert (demo.instructions, demo.registers.pc, general(demo)) == plain_stop(hits)
+    demo.step()
+    assert demo.registers.pc == kfree + 4
+    assert len(seen) == hits
+
+
+def test_the_guest_does_the_same(demo: Machine) -> None:
+    """Instruction for instruction, as if nobody asked."""
+    other = machine.load("demo", memory="16M")
+    other.run(until="workload_round")
+    asked = Asked()
+    for name in ("kfree", "kmalloc", "fib"):
+        demo.conditional_breakpoints.add(demo.symbols[name].address, asked)
+    for m in (demo, other):
+        assert m.run(instructions=500_000).reason is StopReason.INSTRUCTIONS
+    assert asked
+    assert general(demo) == general(other)
+    assert demo.instructions == other.instructions
+    assert bytes(demo.ram.data) == bytes(other.ram.data)
+
+
+def test_removed_and_added_while_translated(demo: Machine) -> None:
+    kfree = demo.symbols["kfree"].address
+    asked: list[int] = []
+
+    def decide(frame: Frame) -> bool:
+        asked.append(1)
+        return False
+
+    demo.run(instructions=200_000)
+    demo.conditional_breakpoints.add(kfree, decide)
+    demo.run(instructions=200_000)
+    count = len(asked)
+    assert count
+    demo.conditional_breakpoints.remove(kfree, decide)
+    demo.run(instructions=200_000)
+    assert len(asked) == count
+    with pytest.raises(KeyError):
+        demo.conditional_breakpoints.remove(kfree, decide)
+
+
+def test_with_a_probe_at_the_same_place(demo: Machine) -> None:
+    """Each sees each hit once, and what decides sees the registers before the probe's handlers."""
+    kfree = demo.symbols["kfree"].address
+    asked = Asked(5)
+    probe = Kprobes(demo).register_kprobe(Kprobe("kfree"))
+    demo.conditional_breakpoints.add(kfree, asked)
+    stop = demo.run()
+    assert stop.reason is StopReason.BREAKPOINT
+    assert (len(asked), probe.hits) == (5, 4)
+    demo.run(instructions=100_000)
+    assert len(asked) == probe.hits > 5
+
+
+def test_several_at_one_place_and_an_ordinary_one(demo: Machine) -> None:
+    kfree = demo.symbols["kfree"].address
+    first, second = Asked(), Asked()
+    demo.conditional_breakpoints.add(kfree, first)
+    demo.conditional_breakpoints.add(kfree, second)
+    demo.breakpoints.add(kfree)
+    for _ in range(3):
+        stop = demo.run()
+        assert (stop.reason, stop.address) == (StopReason.BREAKPOINT, kfree)
+    demo.breakpoints.remove(kfree)
+    first.clear()
+    second.clear()
+    demo.run(instructions=100_000)
+    assert len(first) == len(second) > 3
+
+
+def test_where_a_run_starts_it_is_not_asked(demo: Machine) -> None:
+    asked = Asked()
+    demo.conditional_breakpoints.add(demo.registers.pc, asked)
+    demo.run(instructions=1)
+    assert not asked
+
+
+def test_reading_as_the_cpu_does(demo: Machine) -> None:
+    """The quick way to memory gives what the reader of page tables gives, and None where that fails."""
+    for name in ("kfree", "workload", "jiffies"):
+        address = demo.symbols[name].address
+        assert demo.cpu.read_virtual(address, 40) == demo.memory.read(address, 40)
+    page = demo.registers.sp & ~4095
+    assert demo.cpu.read_virtual(page - 8, 16) == demo.memory.read(page - 8, 16)
+    assert demo.cpu.read_virtual(0xFFFF_9000_0000_0000, 8) is None

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The scan for a load exclusive before a probe, and the kernel's, which is a part of arm_kprobe_decode_insn."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from armprobe.probes import Era, Verdict, decode
+from armprobe.probes.eras.era import AtomicScan
+from armprobe.probes.eras.exclusives import load_exclusive_before
+from tests.oracle.cold_kernel import BATCH, ColdKernel, entries
+from tests.oracle.references import AT_LENGTH, DEFAULT, EVERYTHING, REFERENCES
+
+ROOM = 48
+"""Instructions in a generated sequence; the scan looks at 32."""
+
+PROBED = (0xD503201F, 0x8B020020, 0x14000008, 0x58000040, 0xC85F7C41, 0xC8017C42)
+"""nop and add x0, x1, x2 are executed in a slot, b .+32 and ldr x0, .+8 simulated, ldxr and stxr rejected."""
+PLAIN = (0xD503201F, 0x8B020020, 0xB9400020, 0xF9000020, 0x91000421, 0x35FFFFA1, 0xD65F03C0)
+"""nop, add, ldr w0, [x1], str x0, [x1], add x1, x1, #1, cbnz w1, ret"""
+GROUP, VALUE = 0x3F00_0000, 0x0800_0000
+"""The loads and stores that are exclusive, ordered, or compare and swap (Arm ARM, C4.1)."""
+
+
+def kernels(kernel: ColdKernel, addresses: Sequence[int], offsets: Sequence[int] | None = None) -> array[int]:
+    """The kernel's verdicts on the instructions at `addresses`, `offsets` bytes into their functions.
+
+    Without `offsets` it looks the functions up itself.
+    """
+    with kernel.room():
+        asi = kernel.allocate(0x20)
+        verdicts = array("Q")
+        for first in range(0, len(addresses), BATCH):
+            batch = slice(first, first + BATCH)
+            if offsets is None:
+                verdicts += kernel.call_each("arm_kprobe_decode_insn", entries(addresses[batch], asi))
+            else:
+                with kernel.symbols_from_entries():
+                    calls = entries(addresses[batch], asi, 0, offsets[batch])
+                    verdicts += kernel.call_each("arm_kprobe_decode_insn", calls)
+        return verdicts
+
+
+def ours(read: Callable[[int], int], address: int, start: int, era: Era, rules: AtomicScan) -> int:
+    verdict = decode(read(address), era).verdict
+    behind = load_exclusive_before(rules, read, address, start)
+    return (verdict if behind is None else Verdict.REJECTED).value
+
+
+def sequence(rng: random.Random) -> list[int]:
+    """Plain instructions, a few of the group that exclusives are in, and others of which a bit differs."""
+    words = [rng.choice(PLAIN) for _ in range(ROOM)]
+    for _ in range(rng.choice((0, 1, 1, 2, 3))):
+        word = VALUE | rng.getrandbits(32) & ~GROUP
+        if not rng.randrange(4):
+            word ^= 1 << rng.randrange(32)
+        words[rng.randrange(ROOM)] = word
+    return [*words, rng.choice(PROBED)]
+
+
+class Sequences:
+    """Generated sequences one after another, an offset of the last instruction of each into its function, and what the
+    kernel says of these instructions.
+
+    The functions begin within their sequence, at any byte, or before it.
+    """
+
+    def __init__(self, kernel: ColdKernel, count: int) -> None:
+        rng = random.Random(3)
+        self.era = kernel.era
+        self.words = array("I", [word for _ in range(count) for word in sequence(rng)])
+        self.offsets = [rng.choice((4 * rng.randrange(ROOM + 1), rng.randrange(4 * ROOM + 1))) for _ in range(count)]
+        with kernel.room():
+            self.start = kernel.allocate(4 * len(self.words))
+            kernel.machine.memory.write(self.start, self.words.tobytes())
+            self.addresses = range(self.start + 4 * ROOM, self.start + 4 * len(self.words), 4 * (ROOM + 1))
+            self.answers = kernels(kernel, self.addresses, self.offsets)
+
+    def read(self, address: int) -> int:
+        return self.words[(address - self.start) // 4]
+
+    def differences(self, rules: AtomicScan) -> Iterator[tuple[int, int, int, int]]:
+        """Where our scan, following `rules`, differs: place, offset into the function, the kernel's verdict, ours."""
+        for address, offset, answer in zip(self.addresses, self.offsets, self.answers, strict=True):
+            our = ours(self.read, address, address - offset, self.era, rules)
+            if our != answer:
+                yield address - self.start, offset, answer, our
+
+
+@pytest.fixture(scope="module")
+def sequences(kernel: ColdKernel) -> Sequences:
+    return Sequences(kernel, BATCH if EVERYTHING else 20_000 if kernel.era.name == DEFAULT else 5_000)
+
+
+def test_sequences(sequences: Sequences, compared: Callable[[str, int], None]) -> None:
+    assert list(sequences.differences(sequences.era.atomic)) == []
+    refused_for_it = sum(
+        not answer and decode(sequences.read(address), sequences.era).verdict is not Verdict.REJECTED
+        for address, answer in zip(sequences.addresses, sequences.answers, strict=True)
+    )
+    what = f"atomic scan: generated sequences, {refused_for_it:,} of them refused for it"
+    compared(f"{sequences.era.name} {what}", len(sequences.answers))
+
+
+def mistakes(right: AtomicScan) -> list[AtomicScan]:
+    """The rules of the scan with one thing wrong, such as one bit more or less looked at."""
+    bits = [1 << number for number in range(32)]
+    return [
+        *(replace(right, reach=right.reach + by) for by in (-1, 1)),
+        replace(right, load=right.store, store=right.load),
+        *(replace(right, mask=right.mask ^ bit, load=right.load & ~bit, store=right.store & ~bit) for bit in bits),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "rules"),
+    [(era, wrong) for era in AT_LENGTH for wrong in mistakes(REFERENCES[era].newest_era.atomic)],
+    indirect=["kernel"],
+    scope="session",
+    ids=str,
+)
+def test_a_mistake_in_the_rules_would_be_seen(kernel: ColdKernel, sequences: Sequences, rules: AtomicScan) -> None:
+    assert next(sequences.differences(rules), None)
+
+
+def test_text(kernel: ColdKernel, share: int, compared: Callable[[str, int], None]) -> None:
+    """Instructions of the kernel's own text, which it looks up in its own kallsyms: those shortly after an exclusive,
+    or all there are."""
+    start, words = kernel.text()
+    near: set[int] = set()
+    for index, word in enumerate(words):
+        if word & GROUP == VALUE:
+            near.update(range(index, min(index + 40, len(words))))
+    chosen = range(len(words)) if EVERYTHING else sorted(near)[:: 32 * share]
+    addresses = [start + 4 * index for index in chosen]
+
+    def read(address: int) -> int:
+        return words[(address - start) // 4]
+
+    different = []
+    found: Counter[int] = Counter()
+    for address, answer in zip(addresses, kernels(kernel, addresses), strict=True):
+        covering = kernel.symbols.at(address)
+        assert covering is not None
+        our = ours(read, address, covering[0].address, kernel.era, kernel.era.atomic)
+        if our != answer:
+            different.append((kernel.symbols.describe(address), answer, our))
+        found[answer] += 1
+    assert different == []
+    assert len(found) == len(Verdict)
+    compared(f"{kernel.era.name} atomic scan: instructions of the kernel's own text", len(addresses))
