@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, Stop, StopReason, load
+from armprobe.machine.core.context import DAIF
 from armprobe.machine.core.exceptions import PSTATE_SS
-from armprobe.machine.core.frame import DAIF
 from armprobe.machine.core.software_step import MDSCR_SS
 from armprobe.probes import ERAS, Era, Kprobe, Kprobes, Kretprobe, Moment, PtRegs
 from armprobe.probes.rules import SS_2019_D_LOST

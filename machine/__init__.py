@@ -8,8 +8,8 @@ from pathlib import Path
 
 import unicorn
 
+from armprobe.machine.core.context import Context
 from armprobe.machine.core.cpu import DEFAULT_MODEL
-from armprobe.machine.core.frame import Frame
 from armprobe.machine.loaders.snapshot import Snapshot
 
 from .errors import CallNotReturned, MachineError, NothingThere
@@ -25,7 +25,7 @@ DEFAULT_MEMORY = 256 << 20
 __all__ = [
     "DEFAULT_MEMORY",
     "CallNotReturned",
-    "Frame",
+    "Context",
     "Machine",
     "MachineError",
     "NothingThere",

@@ -13,9 +13,9 @@ from armprobe.machine.core.access_stop import AccessStop
 from armprobe.machine.core.breakpoints import Breakpoints
 from armprobe.machine.core.call import Calls
 from armprobe.machine.core.conditional_breakpoints import ConditionalBreakpoints
+from armprobe.machine.core.context import DAIF, EL1H, Context
 from armprobe.machine.core.cpu import DEFAULT_MODEL, Cpu
 from armprobe.machine.core.dispatch import Claim, Dispatcher, FaultClaim, Resume
-from armprobe.machine.core.frame import DAIF, EL1H, Frame
 from armprobe.machine.core.guest_debug import GuestDebug
 from armprobe.machine.core.guest_watchpoints import GuestWatchHit, GuestWatchpoints
 from armprobe.machine.core.register_access import RegisterAccess, find_sites
@@ -56,7 +56,7 @@ class Machine:
         self.guest = guest
         self.cpu = Cpu(cpu)
         self.clock = Clock(self.cpu)
-        self._translation = Frame(self.cpu.engine, self.cpu.layout)  # the shared one may be ahead of the CPU
+        self._translation = Context(self.cpu.engine, self.cpu.layout)  # the shared one may be ahead of the CPU
         self.bus = Bus(self.cpu)
         self.ram = self.bus.add_ram("ram", board.RAM_BASE, resumed[0] if resumed else new_memory(guest.memory))
         self.memory = Memory(self.bus, self.cpu, self.translation_registers)
@@ -121,10 +121,10 @@ class Machine:
     def _enter(self) -> None:
         """Put the CPU at the guest's entry: EL1h, DAIF set, MMU off, x0 = device tree."""
         self._find_register_accesses()
-        frame = self.cpu.frame
-        frame.load()
-        frame.x[0], frame.pc, frame.pstate = self.guest.x0, self.guest.entry, DAIF | EL1H
-        frame.store()
+        context = self.cpu.context
+        context.load()
+        context.x[0], context.pc, context.pstate = self.guest.x0, self.guest.entry, DAIF | EL1H
+        context.store()
         self.cpu.refresh()
 
     def _find_register_accesses(self) -> None:
@@ -144,13 +144,13 @@ class Machine:
 
     def translation_registers(self) -> TranslationRegisters:
         """The registers that decide translations, as they are now."""
-        frame, layout = self._translation, self.cpu.layout
-        frame.load()
+        context, layout = self._translation, self.cpu.layout
+        context.load()
         return TranslationRegisters(
-            frame.system(layout.sctlr_el1),
-            frame.system(layout.tcr_el1),
-            frame.system(layout.ttbr0_el1),
-            frame.system(layout.ttbr1_el1),
+            context.system(layout.sctlr_el1),
+            context.system(layout.tcr_el1),
+            context.system(layout.ttbr0_el1),
+            context.system(layout.ttbr1_el1),
         )
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
@@ -169,9 +169,9 @@ class Machine:
         """See `Dispatcher.claim_fault`."""
         self.dispatcher.claim_fault(claim)
 
-    def deliver(self, frame: Frame, syndrome: int, fault_address: int = 0) -> None:
+    def deliver(self, context: Context, syndrome: int, fault_address: int = 0) -> None:
         """See `Dispatcher.deliver`."""
-        self.dispatcher.deliver(frame, syndrome, fault_address)
+        self.dispatcher.deliver(context, syndrome, fault_address)
 
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """See `Dispatcher.request_stop`."""

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Callable
 from typing import Final
 
-from armprobe.machine.core.frame import Frame
+from armprobe.machine.core.context import Context
 
 from .stop import Stop, StopReason
 
@@ -49,20 +49,20 @@ class Psci:
     def __init__(self, request_stop: Callable[[Stop], None], wait: Callable[[], None]) -> None:
         self._request_stop, self._wait = request_stop, wait
 
-    def call(self, frame: Frame) -> bool:
+    def call(self, context: Context) -> bool:
         """Handle an HVC #0 of EL1: the function is in w0, the answer goes to x0."""
-        number = frame.x[0] & 0xFFFF_FFFF
+        number = context.x[0] & 0xFFFF_FFFF
         if number not in _NUMBERS:
             answer = _NOT_SUPPORTED
         else:
             wide = bool(number & _SMC64)
             function = Function(number & ~_SMC64)
             if function in _ENDS:
-                self._request_stop(Stop(_ENDS[function], frame.pc))
+                self._request_stop(Stop(_ENDS[function], context.pc))
                 return True
-            argument = frame.x[1] & ((1 << 64) - 1 if wide else 0xFFFF_FFFF)
+            argument = context.x[1] & ((1 << 64) - 1 if wide else 0xFFFF_FFFF)
             answer = self._answer(function, argument)
-        frame.x[0] = answer & (1 << 64) - 1
+        context.x[0] = answer & (1 << 64) - 1
         return True
 
     def _answer(self, function: Function, argument: int) -> int:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from armprobe.machine.core.context import Context
 from armprobe.machine.core.exceptions import Class, Raised
-from armprobe.machine.core.frame import Frame
 from armprobe.machine.devices.timer import FREQUENCY
 
 from .errors import MachineError
@@ -129,27 +129,27 @@ class Semihosting:
         """
         if self._pending is None:
             raise MachineError("the guest waits for no file: there is no call to answer")
-        frame = self._machine.cpu.load()
+        context = self._machine.cpu.load()
         self.errno = self._pending.errno
-        frame.x[0], call = self._go_on(self._pending.asking, (result, errno))
+        context.x[0], call = self._go_on(self._pending.asking, (result, errno))
         self._machine.cpu.store()
         return call
 
     # The way there and back.
 
-    def _undefined(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
+    def _undefined(self, context: Context, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """HLT is undefined where halting is not enabled (Arm ARM, "HLT")."""
         if raised is not Raised.UNDEFINED or syndrome >> 26 != Class.UNKNOWN:
             return False
         try:
-            if self._machine.memory.read_u32(frame.pc) != HLT:
+            if self._machine.memory.read_u32(context.pc) != HLT:
                 return False
         except MachineError:
             return False
-        frame.pc += 4
-        frame.x[0], call = self._do(frame.x[0] & 0xFFFF_FFFF, frame.x[1])
+        context.pc += 4
+        context.x[0], call = self._do(context.x[0] & 0xFFFF_FFFF, context.x[1])
         if call is not None:
-            self._machine.request_stop(Stop(StopReason.HOST_CALL, frame.pc, detail=call))
+            self._machine.request_stop(Stop(StopReason.HOST_CALL, context.pc, detail=call))
         return True
 
     def _do(self, number: int, parameter: int) -> tuple[int, FileCall | None]:
@@ -354,7 +354,7 @@ class Semihosting:
         if reason == _APPLICATION_EXIT:
             status = code - (1 << 64) if code >> 63 else code
             why = f"the guest exited with code {status}"
-        self._machine.request_stop(Stop(StopReason.EXIT, self._machine.cpu.frame.pc, why, status))
+        self._machine.request_stop(Stop(StopReason.EXIT, self._machine.cpu.context.pc, why, status))
         return 0
 
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
+from armprobe.machine.core.context import DAIF, Context
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.dispatch import Resume
 from armprobe.machine.core.exceptions import IL, Class, Raised
-from armprobe.machine.core.frame import DAIF, Frame
 
 from .hit_trace import Moments
 from .kprobe import Kprobe
@@ -63,9 +63,9 @@ class Engine:
         self.sites = sites
         self.internal: dict[int, Site] = {}  # breakpoints in the trampoline, which nobody registered there
         self._recorder = recorder
-        self._frame = machine.cpu.frame
-        self._words = self._frame.x
-        self.regs = LiveRegs(self._frame)
+        self._context = machine.cpu.context
+        self._words = self._context.x
+        self.regs = LiveRegs(self._context)
         self.site: Site | None = None  # current_kprobe
         self.status = Status.NONE
         self._saved_daif = 0
@@ -76,8 +76,8 @@ class Engine:
         self.moments = Moments(machine, sites, self.internal)
         self._unexpected = UnexpectedSteps(machine, self.moments)
         # What to do with an instruction that has a breakpoint of the guest's, and with a BRK #6 that is not ours.
-        self.guest_steps: Callable[[Frame, Site], None] = lambda frame, site: None
-        self.guest_stepped: Callable[[Frame], bool] = lambda frame: False
+        self.guest_steps: Callable[[Context, Site], None] = lambda context, site: None
+        self.guest_stepped: Callable[[Context], bool] = lambda context: False
         self.idle: Callable[[], None] = lambda: None  # told when a hit is over
         self.home: Callable[[int], int] = lambda pc: pc  # where to go on after a site that was displaced
         # Gives x30 back for a stop at a function's entry; the result takes it again.
@@ -118,7 +118,7 @@ class Engine:
         """The hits being handled, outermost first."""
         return [*self._previous, Running(self.site, self.status, self._saved_daif)]
 
-    def _call_begins(self, _: Frame) -> Callable[[], None]:
+    def _call_begins(self, _: Context) -> Callable[[], None]:
         """A guest function is called: what undoes the hits that it does not come to the end of."""
         hits, instance, recorded = self._hits, self._instance, self._recorder.stopping
         waiting = self._step_awaited, self._unexpected.count
@@ -135,15 +135,15 @@ class Engine:
     # BRK #4
 
     @calls_users_code
-    def _breakpoint(self, frame: Frame) -> bool:
+    def _breakpoint(self, context: Context) -> bool:
         address = self._words[32]
         site = self.sites.get(address) or self.internal.get(address)
         if site is None or not site.armed:
-            return self._breaks_for_running(frame) or self._removed(address)
+            return self._breaks_for_running(context) or self._removed(address)
         if self.moments.observer is not None:
             self.note(f"BRK #4 at {self.moments.where(address)}")
         if self.site is not None:
-            return self._reenter(site, frame)
+            return self._reenter(site, context)
         self.site, self.status = site, _ACTIVE
         if site.displaced:
             self._words[32] = address - site.displaced
@@ -172,7 +172,7 @@ class Engine:
         elif skip:
             self._skipped(site)
         else:
-            self._step(site, frame, _SS)
+            self._step(site, context, _SS)
         return True
 
     def _skipped(self, site: Site) -> None:
@@ -181,7 +181,7 @@ class Engine:
         if self._rules.skip_ends_hit:
             self.over()
 
-    def _breaks_for_running(self, frame: Frame) -> bool:
+    def _breaks_for_running(self, context: Context) -> bool:
         """A BRK #4 without a probe, for the probe that is being handled: the return of a jprobe.
 
         It may have been unregistered since; and who it was is not part of the machine's state.
@@ -191,7 +191,7 @@ class Engine:
             return False
         for probe in (self._instance, *site.active):
             if probe is not None and probe.break_handler is not None and probe.break_handler(probe, self.regs):
-                self._step(site, frame, _SS)
+                self._step(site, context, _SS)
                 return True
         return False
 
@@ -205,7 +205,7 @@ class Engine:
         self._machine.cpu.forget([address])
         return True
 
-    def _reenter(self, site: Site, frame: Frame) -> bool:
+    def _reenter(self, site: Site, context: Context) -> bool:
         if self.status not in self._rules.recovers_from:
             name = site.probes[0].name if site.probes else "the trampoline"
             reason = (
@@ -213,19 +213,19 @@ class Engine:
                 f"executed out of line; {self._name} stops with BUG() here, resuming steps over it"
             )
             self._machine.request_stop(
-                Stop(StopReason.PROBE, site.addr, reason), lambda frame: self._step_reentered(site, frame)
+                Stop(StopReason.PROBE, site.addr, reason), lambda context: self._step_reentered(site, context)
             )
             return True
         for probe in site.probes:
             probe.nmissed += 1
-        self._step_reentered(site, frame)
+        self._step_reentered(site, context)
         return True
 
-    def _step_reentered(self, site: Site, frame: Frame) -> None:
-        if frame.pc == site.addr:
+    def _step_reentered(self, site: Site, context: Context) -> None:
+        if context.pc == site.addr:
             self._push()
             self.site = site
-            self._step(site, frame, _REENTER)
+            self._step(site, context, _REENTER)
 
     def _push(self) -> None:
         self._previous.append(Running(self.site, self.status, self._saved_daif))
@@ -236,11 +236,11 @@ class Engine:
 
     # The instruction itself (setup_singlestep)
 
-    def _step(self, site: Site, frame: Frame, status: Status) -> None:
+    def _step(self, site: Site, context: Context, status: Status) -> None:
         self.status = status
         stepping = site.stepping
         if site.slot and stepping.post:
-            self._saved_daif = stepping.start(frame, site, status == _REENTER)
+            self._saved_daif = stepping.start(context, site, status == _REENTER)
             self._step_awaited = site.slot + 4
             if self.moments.observer is not None:
                 self.moments.tell(f"ERET to {self.moments.where(site.slot)}", status, returning=True)
@@ -253,12 +253,12 @@ class Engine:
             except MachineError:
                 # Its literal cannot be read: what executing it would raise. The probe is hit again if that is
                 # repaired.
-                self._cancel(frame, site)
-                self._machine.deliver(frame, Class.DATA_ABORT << 26 | IL | _TRANSLATION_FAULT, site.addr)
+                self._cancel(context, site)
+                self._machine.deliver(context, Class.DATA_ABORT << 26 | IL | _TRANSLATION_FAULT, site.addr)
             else:
                 self._stepped(site)
         else:
-            self.guest_steps(frame, site)
+            self.guest_steps(context, site)
 
     def _unfollowed(self) -> None:
         """The slot ends in a branch: nothing will tell when it is done."""
@@ -269,24 +269,24 @@ class Engine:
 
     # BRK #6, or a software step exception
 
-    def _slot_done(self, frame: Frame) -> bool:
+    def _slot_done(self, context: Context) -> bool:
         site = self.site
         if site is None or not site.slot or self._words[32] != site.slot + 4 or self.status not in (_SS, _REENTER):
-            return self.guest_stepped(frame)
-        self._executed(site, frame)
+            return self.guest_stepped(context)
+        self._executed(site, context)
         return True
 
-    def _single_step(self, frame: Frame) -> bool:
+    def _single_step(self, context: Context) -> bool:
         address, site = self._words[32], self.site
         if site is None or address != self._step_awaited:
-            return self._unexpected.taken(frame, address, self.status)
+            return self._unexpected.taken(context, address, self.status)
         self._step_awaited = self._unexpected.count = 0
         self.note("step exception, awaited")
-        self._executed(site, frame)
+        self._executed(site, context)
         return True
 
-    def _executed(self, site: Site, frame: Frame) -> None:
-        site.stepping.finish(frame, self._saved_daif, self.status == _REENTER)
+    def _executed(self, site: Site, context: Context) -> None:
+        site.stepping.finish(context, self._saved_daif, self.status == _REENTER)
         self._words[32] = site.addr - site.displaced + 4
         self._stepped(site)
 
@@ -308,8 +308,8 @@ class Engine:
             self._words[32] = self.home(self._words[32])
 
     @calls_users_code
-    def post(self, site: Site, then: Callable[[Frame], None] | None = None) -> None:
-        """Run the post-handlers, which ends the hit; `then` gets the frame, unless its PC is moved at a stop."""
+    def post(self, site: Site, then: Callable[[Context], None] | None = None) -> None:
+        """Run the post-handlers, which ends the hit; `then` gets the context, unless its PC is moved at a stop."""
         self.site, self.status = site, _SSDONE
         try:
             for probe in site.active:
@@ -331,14 +331,14 @@ class Engine:
                 self._go_home(site)
             self.over()
             if then is not None:
-                then(self._frame)
+                then(self._context)
             return
         address = self._words[32]
 
-        def resume(frame: Frame) -> None:
+        def resume(context: Context) -> None:
             self.over()  # only now: what is hit at the stop, by a debugger's call, is missed
-            if then is not None and frame.pc == address:
-                then(frame)
+            if then is not None and context.pc == address:
+                then(context)
             self._go_home(site)
 
         self.stop_for_hit(address, resume)
@@ -362,71 +362,71 @@ class Engine:
         if ended:
             self.site, self.status = site, _ACTIVE
 
-        def resume(frame: Frame) -> None:
+        def resume(context: Context) -> None:
             if skip:
                 if words[32] == address:
                     words[32] = redirected
                 take_return_address(False)
                 self.over() if ended else self._skipped(site)
             elif words[32] == address:
-                go_on(frame)
+                go_on(context)
             else:
                 self._go_home(site)
                 self.over()
                 if words[30] != caller:
                     self._machine.dispatcher.resume = called
 
-        def called(frame: Frame) -> None:
+        def called(context: Context) -> None:
             """A debugger that calls a function moves PC and x30, and puts all registers back after it."""
             if (words[32], words[31]) == (address, sp) and self.site is None and site.armed:
                 self.site = site
-                go_on(frame)
+                go_on(context)
             else:
                 self._machine.dispatcher.resume = called
 
-        def go_on(frame: Frame) -> None:
+        def go_on(context: Context) -> None:
             take_return_address(False)
             if site.simulator is None:
-                self._step(site, frame, _SS)
+                self._step(site, context, _SS)
             else:
-                self._step_onto_stone(frame)
+                self._step_onto_stone(context)
 
         self.stop_for_hit(address, resume)
 
     # A simulated instruction takes no instruction of the guest's. When it is to be executed because someone steps or
     # runs the machine, one is needed, or the one that follows would be executed as well: the stepping stone.
 
-    def _step_onto_stone(self, frame: Frame) -> None:
+    def _step_onto_stone(self, context: Context) -> None:
         if not self._stone:
             self._stone = self._machine.scratch.allocate(4)
             self._machine.scratch.write(self._stone, (0xD400_0002 | STONE_IMM << 5).to_bytes(4, "little"))
-        self.status, self._saved_daif = _SS, frame.daif
-        frame.daif |= DAIF
-        frame.pc = self._stone
+        self.status, self._saved_daif = _SS, context.daif
+        context.daif |= DAIF
+        context.pc = self._stone
 
-    def _stone_reached(self, frame: Frame) -> bool:
+    def _stone_reached(self, context: Context) -> bool:
         site = self.site
-        if site is None or frame.pc != self._stone + 4:
+        if site is None or context.pc != self._stone + 4:
             return False
-        frame.pc, frame.daif = site.addr, self._saved_daif
-        self._step(site, frame, _SS)
+        context.pc, context.daif = site.addr, self._saved_daif
+        self._step(site, context, _SS)
         return True
 
     # Faults and failures
 
     @calls_users_code
-    def _fault(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
+    def _fault(self, context: Context, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """kprobe_fault_handler: the guest sees a page fault in the slot at the address of the instruction probed."""
         site = self.site
-        if self.moments.observer is not None and self._machine.software_step.enabled(frame):
-            self.note(f"{raised.name.replace('_', ' ').lower()}: exception at {self.moments.where(frame.pc)}")
+        if self.moments.observer is not None and self._machine.software_step.enabled(context):
+            self.note(f"{raised.name.replace('_', ' ').lower()}: exception at {self.moments.where(context.pc)}")
         if site is None:
-            self._fault_in_unfollowed_slot(frame)
+            self._fault_in_unfollowed_slot(context)
         elif not is_page_fault(syndrome, fault_address, self._rules.level_3_is_page_fault):
-            if site.slot and frame.pc == site.slot:
+            if site.slot and context.pc == site.slot:
                 site.warn(_UNSEEN)
-        elif site.slot and frame.pc == site.slot and self.status in (_SS, _REENTER):
-            self._cancel(frame, site)
+        elif site.slot and context.pc == site.slot and self.status in (_SS, _REENTER):
+            self._cancel(context, site)
         elif self._rules.fault_handlers and self.status in (_ACTIVE, _SSDONE):
             for probe in site.probes:
                 probe.nmissed += 1
@@ -438,17 +438,17 @@ class Engine:
                     self._recorder.failed(running, Stage.PRE if self.status == _ACTIVE else Stage.POST, error)
         return False
 
-    def _fault_in_unfollowed_slot(self, frame: Frame) -> None:
-        for site in self.sites.values() if frame.pc in self._machine.scratch else ():
-            if site.slot == frame.pc:
-                frame.pc = site.addr
+    def _fault_in_unfollowed_slot(self, context: Context) -> None:
+        for site in self.sites.values() if context.pc in self._machine.scratch else ():
+            if site.slot == context.pc:
+                context.pc = site.addr
 
-    def _cancel(self, frame: Frame, site: Site) -> None:
-        frame.pc = site.addr
+    def _cancel(self, context: Context, site: Site) -> None:
+        context.pc = site.addr
         reentered = self.status == _REENTER
         if site.slot:
             restores = self._rules.fault_restores_daif and not reentered
-            site.stepping.cancel(frame, self._saved_daif, reentered, restores)
+            site.stepping.cancel(context, self._saved_daif, reentered, restores)
         if reentered:
             self.pop()
         else:
@@ -482,7 +482,7 @@ class Engine:
             self.site, self.status, self._saved_daif = find(address, slot), Status(status), daif
         if flight["displaced"]:
             self._words[32] = self.home(self._words[32])
-            self._frame.store()
+            self._context.store()
 
     def enter_return_handler(self, site: Site, ends_hit: bool) -> None:
         """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers.

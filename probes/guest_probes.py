@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.btf import Btf
 from armprobe.machine.code_references import addresses_formed
+from armprobe.machine.core.context import Context
 from armprobe.machine.core.exceptions import IL, Class
-from armprobe.machine.core.frame import Frame
 from armprobe.probes.eras.era import Era
 
 from .decode import decode
@@ -82,7 +82,7 @@ class GuestProbes:
         self._slots = slots
         self._era = era
         self._text = text
-        self._frame = machine.cpu.frame
+        self._context = machine.cpu.context
         self._lifted: set[Site] = set()
         self._lifts: list[Callable[[], None]] = []  # what puts back the breakpoints of each, before its time too
         self._watching: list[tuple[int, Callable[[Machine], None]]] = []
@@ -93,7 +93,7 @@ class GuestProbes:
         engine.guest_stepped = self._stepped
         machine.calls.on_begin.append(self._call_begins)
 
-    def _call_begins(self, _: Frame) -> Callable[[], None]:
+    def _call_begins(self, _: Context) -> Callable[[], None]:
         """A guest function is called: what puts back the breakpoints that it lifts, should it not return."""
         lifts, awaited = list(self._lifts), dict(self._awaited)
 
@@ -174,8 +174,8 @@ class GuestProbes:
 
     def _entered(self, indirect: bool) -> Callable[[Machine], None]:
         def entered(machine: Machine) -> None:
-            frame = machine.cpu.load()
-            address = frame.x[0]
+            context = machine.cpu.load()
+            address = context.x[0]
             first = address
             try:
                 if indirect:
@@ -187,7 +187,7 @@ class GuestProbes:
                 s for s in self._sites.values() if first <= s.addr <= address and s.armed and s not in self._lifted
             ]
             if lifted:
-                self._lift(lifted, frame.x[30], frame.sp)
+                self._lift(lifted, context.x[30], context.sp)
 
         return entered
 
@@ -243,12 +243,12 @@ class GuestProbes:
 
     # Hits that the guest shares
 
-    def _steps(self, frame: Frame, site: Site) -> None:
+    def _steps(self, context: Context, site: Site) -> None:
         """Our pre-handlers are done: give the guest its breakpoint."""
         engine = self._engine
         if engine.status is Status.REENTER:
             engine.pop()
-            self._deliver(frame, KPROBES_BRK_IMM)
+            self._deliver(context, KPROBES_BRK_IMM)
             return
         engine.over()
         simulator = SIMULATORS.get(site.decoded.simulator)
@@ -258,40 +258,40 @@ class GuestProbes:
                 # A kretprobe of the guest's is to find the caller in x30, not our trampoline: ours then takes x30 after
                 # the instruction, unless that uses it.
                 take = engine.return_address_shown() if _leaves_x30_alone(site.original) else None
-                self._awaited[guest.slot + 4] = site, frame.daif, take
-            self._deliver(frame, KPROBES_BRK_IMM)
+                self._awaited[guest.slot + 4] = site, context.daif, take
+            self._deliver(context, KPROBES_BRK_IMM)
             return
         # The guest simulates it, and nothing tells when: show our post-handlers what it will do, and undo it.
-        before = frame.save()
+        before = context.save()
         try:
             simulator(site.original, site.addr, engine.regs, self._machine.memory.read)
         except MachineError:
-            self._deliver(frame, KPROBES_BRK_IMM)
+            self._deliver(context, KPROBES_BRK_IMM)
             return
 
-        def then(frame: Frame) -> None:
-            frame.restore(before)
-            self._deliver(frame, KPROBES_BRK_IMM)
+        def then(context: Context) -> None:
+            context.restore(before)
+            self._deliver(context, KPROBES_BRK_IMM)
 
         engine.post(site, then)
 
-    def _stepped(self, frame: Frame) -> bool:
+    def _stepped(self, context: Context) -> bool:
         """The guest's BRK #6: if it ends a hit that is also ours, run our post-handlers first."""
-        awaited = self._awaited.pop(frame.pc, None)
+        awaited = self._awaited.pop(context.pc, None)
         if awaited is None:
             return False
         site, daif, take = awaited
         if take is not None:
             take(True)
-        end, masked = frame.pc, frame.daif
-        frame.pc, frame.daif = site.addr + 4, daif
+        end, masked = context.pc, context.daif
+        context.pc, context.daif = site.addr + 4, daif
 
-        def then(frame: Frame) -> None:
-            frame.pc, frame.daif = end, masked
-            self._deliver(frame, KPROBES_BRK_SS_IMM)
+        def then(context: Context) -> None:
+            context.pc, context.daif = end, masked
+            self._deliver(context, KPROBES_BRK_SS_IMM)
 
         self._engine.post(site, then)
         return True
 
-    def _deliver(self, frame: Frame, immediate: int) -> None:
-        self._machine.deliver(frame, Class.BRK << 26 | IL | immediate)
+    def _deliver(self, context: Context, immediate: int) -> None:
+        self._machine.deliver(context, Class.BRK << 26 | IL | immediate)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from armprobe.machine import Machine
+from armprobe.machine.core.context import DAIF
 from armprobe.machine.core.deferred_signals import calls_users_code
-from armprobe.machine.core.frame import DAIF
 
 from .rules import Status
 from .site import Site
@@ -48,15 +48,15 @@ class Moments:
         """`what` happens now, in the handler of an exception, or with `returning` at its end."""
         if self.observer is None:
             return
-        machine, frame = self._machine, self._machine.cpu.frame
-        pstate = frame.pstate
-        spsr, mdscr = frame.system(frame.layout.spsr_el1), frame.system(frame.layout.mdscr_el1)
+        machine, context = self._machine, self._machine.cpu.context
+        pstate = context.pstate
+        spsr, mdscr = context.system(context.layout.spsr_el1), context.system(context.layout.mdscr_el1)
         # An exception that is not delivered to the guest leaves the registers alone: they are as they would be in the
         # kernel. HVC is none to it; and the CPU's own ERET has been given them.
-        if not machine.dispatcher.hypercall and not (returning and frame.pc == machine.software_step.eret):
+        if not machine.dispatcher.hypercall and not (returning and context.pc == machine.software_step.eret):
             pstate, spsr = pstate & ~DAIF | machine.dispatcher.handler_daif, pstate
         try:
-            self.observer(Moment(machine.instructions, what, frame.pc, pstate, spsr, mdscr, status))
+            self.observer(Moment(machine.instructions, what, context.pc, pstate, spsr, mdscr, status))
         except BaseException as error:  # the run ends with it, when this exception has been handled
             machine.cpu.fail(error)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from armprobe.machine import Machine, Stop, StopReason
+from armprobe.machine.core.context import Context
 from armprobe.machine.core.deferred_signals import calls_users_code
-from armprobe.machine.core.frame import Frame
 
 from .entry_probe import EntryProbe
 from .kprobe import Condition, Kprobe, Note
@@ -78,7 +78,7 @@ class Jprobes:
     def __init__(self, machine: Machine, recorder: Recorder) -> None:
         self._machine = machine
         self._recorder = recorder
-        self._words = machine.cpu.frame.x
+        self._words = machine.cpu.context.x
         self._code = 0  # address of the HVC that calls the entry; the BRK behind it is jprobe_return_break
         self._known: list[Jprobe] = []
         self._running: Jprobe | None = None
@@ -87,7 +87,7 @@ class Jprobes:
         machine.add_part("jprobes", self)
         machine.calls.on_begin.append(self._call_begins)
 
-    def _call_begins(self, _: Frame) -> Callable[[], None]:
+    def _call_begins(self, _: Context) -> Callable[[], None]:
         running, saved = self._running, self._saved
 
         def abandon() -> None:
@@ -132,8 +132,8 @@ class Jprobes:
         self._saved = bytes.fromhex(general), pstate
 
     @calls_users_code
-    def _enter(self, frame: Frame) -> bool:
-        if not self._code or frame.pc != self._code + 4:
+    def _enter(self, context: Context) -> bool:
+        if not self._code or context.pc != self._code + 4:
             return False
         probe = self._running
         if probe is not None and probe.entry is not None:
@@ -141,7 +141,7 @@ class Jprobes:
                 probe.entry(*self._words[: _arity(probe.entry)])
             except Exception as error:
                 self._recorder.failed(probe, Stage.ENTRY, error)
-        frame.sp = struct.unpack_from("<Q", self._saved[0], 31 * 8)[0]  # jprobe_return: `mov sp, ...`, and the BRK
+        context.sp = struct.unpack_from("<Q", self._saved[0], 31 * 8)[0]  # jprobe_return: `mov sp, ...`, and the BRK
         return True
 
     def _long_jump(self, kprobe: Kprobe, regs: PtRegs) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from armprobe.machine import CallNotReturned, Machine, MachineError, Stop, StopReason
+from armprobe.machine.core.context import PSTATE_I, Context
 from armprobe.machine.core.deferred_signals import calls_users_code
-from armprobe.machine.core.frame import PSTATE_I, Frame
 
 from . import trampoline
 from .decode import decode
@@ -54,8 +54,8 @@ class Returns:
         self._rules = rules
         self._kind = kind
         self._slots = slots
-        self._frame = machine.cpu.frame
-        self._words = machine.cpu.frame.x
+        self._context = machine.cpu.context
+        self._words = machine.cpu.context.x
         self._code = trampoline.code(kind, rules.frame)
         if kind == trampoline.KPROBE:  # the first NOP has a kprobe on it
             self._code = KPROBES_BRK + self._code[4:]
@@ -102,9 +102,9 @@ class Returns:
         regs, address = self._returning
         return SavedRegs((*regs.regs[:30], address, regs.sp, address, regs.pstate))
 
-    def _call_begins(self, frame: Frame) -> Callable[[], None]:
+    def _call_begins(self, context: Context) -> Callable[[], None]:
         """A guest function is called: what gives up the returns that wait for what it does not come to the end of."""
-        order, task = self.instances.newest_order, frame.system(frame.layout.sp_el0)
+        order, task = self.instances.newest_order, context.system(context.layout.sp_el0)
         stopped, returning = list(self._stopped), self._returning
 
         def abandon() -> None:
@@ -194,7 +194,7 @@ class Returns:
                 rp.free.append(instance)
                 raise
             instance.sp, instance.following = regs.sp, instance.ret_addr
-            instance.task = self._frame.system(self._frame.layout.sp_el0)
+            instance.task = self._context.system(self._context.layout.sp_el0)
             regs.regs[30] = self.trampoline
             self.instances.link(instance)
             return 0
@@ -252,28 +252,28 @@ class Returns:
             chain = self.instances.unlink(self.instances.newest(sp), self.trampoline)
         return chain
 
-    def _called(self, frame: Frame) -> bool:
+    def _called(self, context: Context) -> bool:
         """`direct`: the HVC, with pt_regs on the stack."""
-        came_from = frame.pc - 4
-        if frame.pc == self.trampoline + self._spare_hvc + 4:
-            frame.pc = self.trampoline + self._after_hvc
-        elif frame.pc != self.trampoline + self._after_hvc:
+        came_from = context.pc - 4
+        if context.pc == self.trampoline + self._spare_hvc + 4:
+            context.pc = self.trampoline + self._after_hvc
+        elif context.pc != self.trampoline + self._after_hvc:
             return False
         self._engine.note("kretprobe_trampoline calls the return handlers")
         base, size = self._words[31], self._rules.frame.size
         pieces = self._frame_memory(base)
         if pieces is None:
-            self._stop_without_stack(frame, base, came_from)
+            self._stop_without_stack(context, base, came_from)
             return True
         chain = self._returned(base + size)
         if not chain:
-            self._lost(frame, base + size, came_from)
+            self._lost(context, base + size, came_from)
             return True
         following = chain[-1].following
         regs = StackRegs(b"".join(self._machine.bus.read(physical, length) for physical, length in pieces))
-        self._handle(chain, regs, lambda: self._again(frame, came_from))
+        self._handle(chain, regs, lambda: self._again(context, came_from))
         if self._recorder.stop is not None:
-            self._stop_in_caller(frame, base, regs, chain, following)
+            self._stop_in_caller(context, base, regs, chain, following)
             return True
         self._engine.leave_return_handler()
         self._write(pieces, regs.memory)
@@ -281,16 +281,16 @@ class Returns:
         self._recycle(chain)
         return True
 
-    def _breakpoint(self, frame: Frame) -> bool:
+    def _breakpoint(self, context: Context) -> bool:
         """`brk`: the trampoline itself is the exception, and pt_regs are the interrupted code's."""
-        if frame.pc != self.trampoline:
+        if context.pc != self.trampoline:
             return False
         chain = self._returned(self._words[31])
         if not chain:
-            self._lost(frame, self._words[31], self.trampoline)
+            self._lost(context, self._words[31], self.trampoline)
             return True
         following = chain[-1].following
-        self._handle(chain, self._engine.regs, lambda: self._again(frame, self.trampoline))
+        self._handle(chain, self._engine.regs, lambda: self._again(context, self.trampoline))
         self._words[32] = following
         if self._recorder.stop is not None:
             self._stop_at(following, chain)
@@ -303,7 +303,7 @@ class Returns:
         """`kprobe`: the pre-handler of the trampoline's own kprobe."""
         chain = self._returned(regs.sp)
         if not chain:
-            self._lost(self._machine.cpu.frame, regs.sp, self.trampoline)
+            self._lost(self._machine.cpu.context, regs.sp, self.trampoline)
             return 1
         following = chain[-1].following
         self._engine.note("the trampoline's pre-handler runs the return handlers")
@@ -359,9 +359,9 @@ class Returns:
             except Exception as error:
                 self._recorder.failed(rp, Stage.RETURN, error)
 
-    def _again(self, frame: Frame, address: int) -> None:
-        frame.pc = address
-        frame.store()
+    def _again(self, context: Context, address: int) -> None:
+        context.pc = address
+        context.store()
 
     def abandon(self, sp: int) -> None:
         """The call entered with `sp` was left, and not through the trampoline: it is waited for no longer."""
@@ -383,11 +383,11 @@ class Returns:
                     self._machine.cpu.fail(error)
 
     def _stop_at(self, address: int, chain: list[KretprobeInstance]) -> None:
-        def resume(frame: Frame) -> None:
+        def resume(context: Context) -> None:
             self._engine.leave_return_handler()
-            frame.store()
+            context.store()
             self._resumed(chain)
-            frame.load()
+            context.load()
 
         self._stopped.append(chain)
         self._engine.stop_for_hit(address, resume)
@@ -398,37 +398,37 @@ class Returns:
         self._recycle(chain)
 
     def _stop_in_caller(
-        self, frame: Frame, base: int, regs: StackRegs, chain: list[KretprobeInstance], following: int
+        self, context: Context, base: int, regs: StackRegs, chain: list[KretprobeInstance], following: int
     ) -> None:
         """Stop as if in the caller: a debugger sees what pt_regs has. Going on puts the trampoline back."""
         address, size = chain[-1].ret_addr, self._rules.frame.size
-        after = frame.pc
+        after = context.pc
         words = self._words
         words[0:31] = memoryview(regs.memory)[:248].cast("Q")
-        frame.sp, frame.pc = base + size, address
-        frame.pstate = frame.pstate & ~NZCV | regs.pstate & NZCV
+        context.sp, context.pc = base + size, address
+        context.pstate = context.pstate & ~NZCV | regs.pstate & NZCV
 
-        def resume(frame: Frame) -> bool:
+        def resume(context: Context) -> bool:
             self._engine.leave_return_handler()
-            if frame.pc != address:
+            if context.pc != address:
                 self._resumed(chain)
                 return False  # whoever moved the PC has left the trampoline
             for i in range(30):
                 regs.regs[i] = words[i]
-            regs.pstate = regs.pstate & ~NZCV | frame.pstate & NZCV
+            regs.pstate = regs.pstate & ~NZCV | context.pstate & NZCV
             pieces = self._frame_memory(base)
             if pieces is None:  # no more: the registers are those of the caller as it is
-                words[30] = frame.pc = following
-                frame.store()
+                words[30] = context.pc = following
+                context.store()
                 self._resumed(chain)
-                frame.load()
+                context.load()
                 return False
             # whatever ran meanwhile may have used the stack below the caller's
             self._write(pieces, regs.memory)
-            words[0], frame.sp, frame.pc = following, base, after
-            frame.store()
+            words[0], context.sp, context.pc = following, base, after
+            context.store()
             self._resumed(chain)
-            frame.load()
+            context.load()
             return True
 
         self._stopped.append(chain)
@@ -442,23 +442,23 @@ class Returns:
             return None
         return pieces if all(self._machine.bus.ram_at(physical) for physical, _ in pieces) else None
 
-    def _stop_without_stack(self, frame: Frame, base: int, address: int) -> None:
+    def _stop_without_stack(self, context: Context, base: int, address: int) -> None:
         """The stack pointer was changed in the trampoline: no instance is given up, for the call has yet to return."""
-        frame.pc = address
+        context.pc = address
         reason = (
             f"the trampoline of a kretprobe has stack pointer {base:#x}, where there is no memory for the registers "
             "that it has saved: the kernel's handler faults here; set SP, or the PC and x30, to go on"
         )
         self._machine.request_stop(Stop(StopReason.PROBE, address, reason))
 
-    def _lost(self, frame: Frame, sp: int, address: int) -> None:
-        frame.pc = address
+    def _lost(self, context: Context, sp: int, address: int) -> None:
+        context.pc = address
         reason = (
             "Kretprobe fails to find correct return address: a function returned through the trampoline with stack "
             f"pointer {sp:#x}, and none was entered with it. It does not keep to AAPCS64, or its stack was switched; "
             "set the PC and x30 to go on"
         )
-        self._machine.request_stop(Stop(StopReason.PROBE, frame.pc, reason))
+        self._machine.request_stop(Stop(StopReason.PROBE, context.pc, reason))
 
     def _write(self, pieces: list[tuple[int, int]], data: bytearray) -> None:
         """To the guest's stack; not by Memory.write: that drops translated code, and there is none here."""

@@ -7,7 +7,7 @@ import ctypes
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
-from armprobe.machine.core.frame import Frame
+from armprobe.machine.core.context import Context
 
 from .errors import ProbeError
 
@@ -98,23 +98,23 @@ class PtRegs:
 
 
 class LiveRegs(PtRegs):
-    """The CPU's own registers at an exception: the machine's shared frame, not a copy."""
+    """The CPU's own registers at an exception: the machine's shared context, not a copy."""
 
-    __slots__ = ("_frame",)
+    __slots__ = ("_context",)
 
-    def __init__(self, frame: Frame) -> None:
-        self._frame = frame
-        self._words = (ctypes.c_uint64 * 33).from_buffer(frame.x)
-        self.regs = _General.from_buffer(frame.x)
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._words = (ctypes.c_uint64 * 33).from_buffer(context.x)
+        self.regs = _General.from_buffer(context.x)
 
     @property
     def pstate(self) -> int:
         """PSTATE in the layout of SPSR_EL1."""
-        return self._frame.pstate
+        return self._context.pstate
 
     @pstate.setter
     def pstate(self, value: int) -> None:
-        self._frame.pstate = value & _MASK
+        self._context.pstate = value & _MASK
 
 
 class StackRegs(PtRegs):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine import Symbols
-from armprobe.machine.core.frame import PSTATE_I
+from armprobe.machine.core.context import PSTATE_I
 from armprobe.machine.devices.timer import FREQUENCY
 
 from .pt_regs import SavedRegs

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from armprobe.machine.core.frame import DAIF, PSTATE_D, PSTATE_I
+from armprobe.machine.core.context import DAIF, PSTATE_D, PSTATE_I
 
 
 class Status(enum.IntEnum):

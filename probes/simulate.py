@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from armprobe.machine.core.frame import BTYPE
+from armprobe.machine.core.context import BTYPE
 from armprobe.probes.eras.era import DEFAULT_ERA, Era
 
 from .decode import decode

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Machine
-from armprobe.machine.core.frame import PSTATE_D, Frame
+from armprobe.machine.core.context import PSTATE_D, Context
 
 from .rules import BRK_2020, SS_2019, HitRules, SlotPstate
 
@@ -47,15 +47,15 @@ class Stepping:
         """What the slot at that address holds."""
         raise NotImplementedError
 
-    def start(self, frame: Frame, site: Site, reentered: bool) -> int:
+    def start(self, context: Context, site: Site, reentered: bool) -> int:
         """Send the CPU to the slot; returns the PSTATE.DAIF that `finish` is to be given."""
-        frame.pc = site.slot
-        return frame.daif
+        context.pc = site.slot
+        return context.daif
 
-    def finish(self, frame: Frame, saved: int, reentered: bool) -> None:
+    def finish(self, context: Context, saved: int, reentered: bool) -> None:
         """The instruction has been executed: PSTATE.DAIF as it is to be after it."""
 
-    def cancel(self, frame: Frame, saved: int, reentered: bool, restores: bool) -> None:
+    def cancel(self, context: Context, saved: int, reentered: bool, restores: bool) -> None:
         """It faulted: as `finish`, but what was saved is put back only if this kernel `restores` it then."""
 
 
@@ -66,28 +66,28 @@ class BrkStepping(Stepping):
     size = 8
 
     def __init__(self, machine: Machine, pstate: SlotPstate) -> None:
-        self._words = machine.cpu.frame.x
+        self._words = machine.cpu.context.x
         self._sets, self._clears, self._restores = pstate.sets, pstate.clears, pstate.restores
 
     def words(self, site: Site, slot: int) -> tuple[int, ...]:
         """The instruction and BRK #6."""
         return site.original, brk(KPROBES_BRK_SS_IMM)
 
-    def start(self, frame: Frame, site: Site, reentered: bool) -> int:
+    def start(self, context: Context, site: Site, reentered: bool) -> int:
         """Mask and go."""
-        saved = frame.daif
-        frame.daif = (saved | self._sets) & ~self._clears
+        saved = context.daif
+        context.daif = (saved | self._sets) & ~self._clears
         self._words[32] = site.slot
         return saved
 
-    def finish(self, frame: Frame, saved: int, reentered: bool) -> None:
+    def finish(self, context: Context, saved: int, reentered: bool) -> None:
         """Unmask."""
-        frame.daif = frame.daif & ~self._restores | saved & self._restores
+        context.daif = context.daif & ~self._restores | saved & self._restores
 
-    def cancel(self, frame: Frame, saved: int, reentered: bool, restores: bool) -> None:
+    def cancel(self, context: Context, saved: int, reentered: bool, restores: bool) -> None:
         """Unmask, if this kernel remembers to."""
         if restores:
-            self.finish(frame, saved, reentered)
+            self.finish(context, saved, reentered)
 
 
 class SoftwareStepping(Stepping):
@@ -104,31 +104,31 @@ class SoftwareStepping(Stepping):
         """The instruction, and nothing behind it."""
         return (site.original,)
 
-    def start(self, frame: Frame, site: Site, reentered: bool) -> int:
+    def start(self, context: Context, site: Site, reentered: bool) -> int:
         """kernel_enable_single_step, and the return from the exception."""
         rules = self._pstate
-        saved = frame.daif
-        frame.daif = (saved | rules.sets) & ~(rules.clears_reentered if reentered else rules.clears)
-        if frame.daif & PSTATE_D:
+        saved = context.daif
+        context.daif = (saved | rules.sets) & ~(rules.clears_reentered if reentered else rules.clears)
+        if context.daif & PSTATE_D:
             site.warn(_MASKED)  # setup_singlestep() of v4.8 has a WARN_ON for this
-        frame.pc = site.slot
-        self._step.enable(frame)
-        self._step.exception_return(frame)
+        context.pc = site.slot
+        self._step.enable(context)
+        self._step.exception_return(context)
         return saved
 
-    def finish(self, frame: Frame, saved: int, reentered: bool) -> None:
+    def finish(self, context: Context, saved: int, reentered: bool) -> None:
         """kernel_disable_single_step."""
         rules = self._pstate
-        frame.daif = frame.daif & ~rules.restores | saved & rules.restores | (rules.sets_reentered * reentered)
-        self._step.disable(frame)
+        context.daif = context.daif & ~rules.restores | saved & rules.restores | (rules.sets_reentered * reentered)
+        self._step.disable(context)
 
-    def cancel(self, frame: Frame, saved: int, reentered: bool, restores: bool) -> None:
+    def cancel(self, context: Context, saved: int, reentered: bool, restores: bool) -> None:
         """As `finish`, but for what is put back."""
         rules = self._pstate
         if restores:
-            frame.daif = frame.daif & ~rules.restores | saved & rules.restores
-        frame.daif |= rules.sets_reentered * reentered
-        self._step.disable(frame)
+            context.daif = context.daif & ~rules.restores | saved & rules.restores
+        context.daif |= rules.sets_reentered * reentered
+        self._step.disable(context)
 
 
 class BranchStepping(Stepping):

@@ -29,11 +29,11 @@ class Tasks:
         machine.on_restore.append(self._known.clear)
 
     def current(self) -> Task | None:
-        """The task that is running, with the registers of the shared frame; None if that cannot be known."""
+        """The task that is running, with the registers of the shared context; None if that cannot be known."""
         if self._none:
             return None
-        frame, bus = self._machine.cpu.frame, self._machine.bus
-        address = frame.system(frame.layout.sp_el0)
+        context, bus = self._machine.cpu.context, self._machine.bus
+        address = context.system(context.layout.sp_el0)
         try:
             comm, pid = self._known.get(address) or self._find(address)
             name = bus.read(comm, _COMM_SIZE).partition(b"\0")[0]

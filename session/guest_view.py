@@ -19,7 +19,7 @@ class GuestScene:
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._machine = machine
         self._kprobes = kprobes
-        self.general: Sequence[int] = machine.cpu.frame.x
+        self.general: Sequence[int] = machine.cpu.context.x
 
     @property
     def vectors(self) -> bytes:

@@ -49,9 +49,9 @@ class AccessStop(Generic[T]):
         return self._stopped is not None
 
     def instruction(self) -> int:
-        """The instruction that makes the access. `Cpu.frame` is loaded then."""
-        self._cpu.frame.load()
-        return int.from_bytes(self._read(self._cpu.frame.pc, 4) or b"", "little")
+        """The instruction that makes the access. `Cpu.context` is loaded then."""
+        self._cpu.context.load()
+        return int.from_bytes(self._read(self._cpu.context.pc, 4) or b"", "little")
 
     def _read(self, address: int, size: int) -> bytes | None:
         """Memory at a virtual address, not across pages; None where nothing is mapped.
@@ -70,7 +70,7 @@ class AccessStop(Generic[T]):
         DC ZVA, which the engine does as a write of the byte that it names and then of all; and what writes two
         registers if there is in memory what is expected there, for it must be there when this is executed again.
         """
-        word, x = self.instruction(), self._cpu.frame.x
+        word, x = self.instruction(), self._cpu.context.x
         if word & _STXP[0] == _STXP[1]:
             return x[word >> 5 & 31], _pair(x, word & 31, word >> 10 & 31)
         if word & _CASP[0] == _CASP[1]:
@@ -91,14 +91,14 @@ class AccessStop(Generic[T]):
 
     def stop(self, why: T, physical: int, writes: bool) -> None:
         """End the run. By then the instruction will have made this access and those that follow: keep what is there."""
-        self._cpu.frame.load()
+        self._cpu.context.load()
         ram = self._bus.ram_at(physical)
         assert ram is not None  # nothing else is watched
         size = min(BLOCK, ram.end - physical)  # no instruction writes more than a block
         count, written = self._written
         before = [(physical, self._bus.read(physical, size))] if writes else []
         before += written if count == self._cpu.executed else []
-        self._stopped = why, _Undo(self._cpu.frame.save(), before)
+        self._stopped = why, _Undo(self._cpu.context.save(), before)
         self._cpu.limit(-1)  # the instruction does not count
         self._cpu.engine.emu_stop()
 
@@ -107,8 +107,8 @@ class AccessStop(Generic[T]):
         if self._stopped is None:
             return None
         (why, undo), self._stopped = self._stopped, None
-        self._cpu.frame.restore(undo.registers)
-        self._cpu.frame.store()
+        self._cpu.context.restore(undo.registers)
+        self._cpu.context.store()
         for physical, data in undo.before:
             self._memory.physical.write(physical, data)
         return why

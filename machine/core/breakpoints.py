@@ -17,8 +17,8 @@ import unicorn
 from armprobe.machine.errors import MachineError
 from armprobe.machine.memory.memory import Memory
 
+from .context import Context
 from .cpu import Cpu
-from .frame import Frame
 
 _WFI: Final = 0xD503_207F
 _UPPER_HALF: Final = 1 << 55
@@ -92,10 +92,10 @@ class Breakpoints:
         """Whether the CPU stops there now, for whatever reason."""
         return address in self or address in self._edge
 
-    def reached(self, frame: Frame) -> bool:
+    def reached(self, context: Context) -> bool:
         """Whether the trap of a WFI is a breakpoint, and the PC is to be the address 4 after."""
-        executed = frame.pc == self.stepping_over and frame.pc in self._before_wfi
-        return self.ends_a_run(frame.pc + 4) and not executed
+        executed = context.pc == self.stepping_over and context.pc in self._before_wfi
+        return self.ends_a_run(context.pc + 4) and not executed
 
     def _exits(self) -> set[int]:
         return self._before_wfi | set(self._wanted) | self._edge

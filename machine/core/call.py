@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine.errors import CallNotReturned, MachineError
 from armprobe.machine.stop import Stop, StopReason
 
-from .frame import DAIF, EL1H, Frame
+from .context import DAIF, EL1H, Context
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
@@ -24,7 +24,7 @@ _M64: Final = (1 << 64) - 1
 class Calls:
     """Calls functions of one machine's guest.
 
-    `on_begin` is called when a call begins, with its frame at the function's first instruction. What each returns is
+    `on_begin` is called when a call begins, with its context at the function's first instruction. What each returns is
     called if the call is abandoned: stopped before it returned, or ended by an exception. It puts back what was so when
     the call began.
     """
@@ -34,7 +34,7 @@ class Calls:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.return_address: int | None = None  # of the HVC
-        self.on_begin: list[Callable[[Frame], Callable[[], None]]] = []
+        self.on_begin: list[Callable[[Context], Callable[[], None]]] = []
         machine.claim_hvc(_RETURN, self._returned)
 
     def call(self, address: int, arguments: tuple[int, ...]) -> int:
@@ -56,30 +56,30 @@ class Calls:
             machine.scratch.write(self.return_address, (_HVC | _RETURN << 5).to_bytes(4, "little"))
         if why := self._no_code(address):
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
-        frame = cpu.load()
+        context = cpu.load()
         machine.clock.settle()  # the engine's counter is about to be used by another run
         held, cpu.held = cpu.held, False
-        saved = frame.save()
+        saved = context.save()
         outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif
         dispatcher.stop = dispatcher.resume = None
         stop: Stop | None = None
         abandon = [self._interrupts_abandoned()]
         try:
-            with machine.run_loop.elsewhere(frame.pc):
+            with machine.run_loop.elsewhere(context.pc):
                 if held:
-                    frame.daif = masked
-                _enter(frame, address, arguments, self.return_address)
-                abandon += [begin(frame) for begin in self.on_begin]
-                frame.store()
+                    context.daif = masked
+                _enter(context, address, arguments, self.return_address)
+                abandon += [begin(context) for begin in self.on_begin]
+                context.store()
                 cpu.refresh()
                 stop = machine.run_loop.run(None, _LIMIT, interrupts=True)
-                frame.load()
-                result = frame.x[0]
+                context.load()
+                result = context.x[0]
                 if held and stop.reason is StopReason.RETURNED:
-                    masked = frame.daif  # a function may return with another mask than it was called with
+                    masked = context.daif  # a function may return with another mask than it was called with
         finally:
-            frame.restore(saved)
-            frame.store()
+            context.restore(saved)
+            context.store()
             cpu.refresh()
             dispatcher.stop, dispatcher.resume, dispatcher.hypercall = outer
             dispatcher.handler_daif = masked
@@ -117,18 +117,18 @@ class Calls:
             return "there is no memory there"
         return "" if mapping.executable else "the guest has it mapped as data"
 
-    def _returned(self, frame: Frame) -> bool:
-        if self.return_address is None or frame.pc != self.return_address + 4:
+    def _returned(self, context: Context) -> bool:
+        if self.return_address is None or context.pc != self.return_address + 4:
             return False
-        self._machine.request_stop(Stop(StopReason.RETURNED, frame.pc))
+        self._machine.request_stop(Stop(StopReason.RETURNED, context.pc))
         return True
 
 
-def _enter(frame: Frame, address: int, arguments: tuple[int, ...], return_address: int) -> None:
-    if frame.el == 0:
-        frame.set_system(frame.layout.sp_el0, frame.sp)
-        frame.sp, frame.pstate = frame.system(frame.layout.sp_el1), DAIF | EL1H
-    frame.sp &= ~15
+def _enter(context: Context, address: int, arguments: tuple[int, ...], return_address: int) -> None:
+    if context.el == 0:
+        context.set_system(context.layout.sp_el0, context.sp)
+        context.sp, context.pstate = context.system(context.layout.sp_el1), DAIF | EL1H
+    context.sp &= ~15
     for i, argument in enumerate(arguments):
-        frame.x[i] = argument & _M64
-    frame.x[30], frame.pc = return_address, address
+        context.x[i] = argument & _M64
+    context.x[30], context.pc = return_address, address

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import unicorn
 
+from .context import Context
 from .cpu import Cpu
 from .deferred_signals import calls_users_code
 from .dispatch import Dispatcher
-from .frame import Frame
 
-Decide = Callable[[Frame], bool]
+Decide = Callable[[Context], bool]
 
 
 class ConditionalBreakpoints:
@@ -57,9 +57,9 @@ class ConditionalBreakpoints:
         return hit
 
     def _reached(self, engine: unicorn.Uc, address: int, size: int, _: object) -> None:
-        frame = self._cpu.frame
-        frame.load()
-        if (address, frame.sp) == self.skip:
+        context = self._cpu.context
+        context.load()
+        if (address, context.sp) == self.skip:
             self.skip = None
             return
         if self._ask(address):
@@ -73,11 +73,11 @@ class ConditionalBreakpoints:
         """Ask those at `address`, which is where the CPU is."""
         if address not in self._deciders:
             return False
-        self._cpu.frame.load()
+        self._cpu.context.load()
         return self._ask(address)
 
     @calls_users_code
     def _ask(self, address: int) -> bool:
-        """The frame is loaded. All are asked, whatever the first says: some only want to know."""
-        frame = self._cpu.frame
-        return any([decide(frame) for decide in self._deciders.get(address, ())])
+        """The context is loaded. All are asked, whatever the first says: some only want to know."""
+        context = self._cpu.context
+        return any([decide(context) for decide in self._deciders.get(address, ())])

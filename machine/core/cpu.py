@@ -18,6 +18,7 @@ from unicorn import arm64_const as reg
 from armprobe.machine.errors import MachineError
 
 from .calibration import calibrate
+from .context import EL1H, Context
 from .engine import (
     LIBRARY,
     SystemRegisterWriter,
@@ -26,7 +27,6 @@ from .engine import (
     read_system_register,
     write_system_register,
 )
-from .frame import EL1H, Frame
 from .sysregs import Encoding
 
 ANOTHER_THREAD: Final = (
@@ -46,7 +46,7 @@ _TPIDR_EL2: Final = Encoding(3, 4, 13, 0, 2)  # a register that nothing uses: th
 
 
 class Cpu:
-    """One AArch64 CPU at EL1 and EL0. `frame` is the copy of its registers that everyone shares."""
+    """One AArch64 CPU at EL1 and EL0. `context` is the copy of its registers that everyone shares."""
 
     def __init__(self, model: str = DEFAULT_MODEL) -> None:
         self.layout = calibrate(model)
@@ -62,14 +62,14 @@ class Cpu:
         self._physical = ctypes.c_uint64()
         self._physical_at = ctypes.addressof(self._physical)
         self._failure: BaseException | None = None
-        self.frame = Frame(self.engine, self.layout)
+        self.context = Context(self.engine, self.layout)
         self.running = False
-        self.held = False  # inside an exception hook, where the frame is ahead of the engine
+        self.held = False  # inside an exception hook, where the context is ahead of the engine
         self.thread = 0  # that runs the machine, 0 for none
         self.changes = 0  # how often it was run, or its registers were written from outside
-        self.frame.load()
-        self.frame.pstate = 0x3C0 | EL1H
-        self.frame.store()
+        self.context.load()
+        self.context.pstate = 0x3C0 | EL1H
+        self.context.store()
         self.refresh()
 
     def run(self, pc: int, count: int) -> unicorn.UcError | None:
@@ -118,18 +118,18 @@ class Cpu:
         if self.thread and self.thread != threading.get_ident():
             raise MachineError(ANOTHER_THREAD)
 
-    def load(self) -> Frame:
-        """The frame, up to date."""
+    def load(self) -> Context:
+        """The context, up to date."""
         self.refuse_other_threads()
         if not self.held:
-            self.frame.load()
-        return self.frame
+            self.context.load()
+        return self.context
 
     def store(self) -> None:
-        """Give the frame to the engine; inside an exception hook that is left to the hook's end."""
+        """Give the context to the engine; inside an exception hook that is left to the hook's end."""
         self.refuse_other_threads()
         if not self.held:
-            self.frame.store()
+            self.context.store()
 
     def refresh(self) -> None:
         """Make the engine notice a changed exception level or MMU setting: writing a system register does that."""

@@ -11,8 +11,8 @@ from typing import Final
 
 from armprobe.machine.memory.bus import Ram
 
+from .context import DAIF, EL1H
 from .cpu import Cpu
-from .frame import DAIF, EL1H
 from .registers import Registers
 from .sysregs import SYSTEM_REGISTERS, Encoding
 
@@ -64,9 +64,9 @@ def widths(model: str) -> dict[str, int]:
 
 def read(cpu: Cpu) -> dict[str, int]:
     """The CPU's registers by name, those of `widths`."""
-    registers, frame = Registers(cpu), cpu.load()
+    registers, context = Registers(cpu), cpu.load()
     values = {name: registers[name] for name in (*_GENERAL, *_BANKED, *_VECTORS, "fpsr", "fpcr")}
-    values |= zip(_EXCLUSIVE, frame.exclusive, strict=True)
+    values |= zip(_EXCLUSIVE, context.exclusive, strict=True)
     return values | {name: cpu.system(encoding) for name, encoding in _system_registers(cpu.model).items()}
 
 
@@ -77,13 +77,13 @@ def write(cpu: Cpu, values: dict[str, int]) -> None:
     registers = Registers(cpu)
     for name in (*_VECTORS, "fpsr", "fpcr"):
         registers[name] = values[name]
-    frame = cpu.load()
+    context = cpu.load()
     for number, name in enumerate((*_GENERAL[:31], "sp", "pc")):
-        frame.x[number] = values[name]
-    for name, offset in zip(_BANKED, (frame.layout.sp_el0, frame.layout.sp_el1), strict=True):
-        frame.set_system(offset, values[name])
-    frame.exclusive = (values[_EXCLUSIVE[0]], values[_EXCLUSIVE[1]], values[_EXCLUSIVE[2]])
-    frame.pstate = values["pstate"]
+        context.x[number] = values[name]
+    for name, offset in zip(_BANKED, (context.layout.sp_el0, context.layout.sp_el1), strict=True):
+        context.set_system(offset, values[name])
+    context.exclusive = (values[_EXCLUSIVE[0]], values[_EXCLUSIVE[1]], values[_EXCLUSIVE[2]])
+    context.pstate = values["pstate"]
     cpu.store()
     cpu.refresh()
 
@@ -104,23 +104,23 @@ def arm_breakpoints(cpu: Cpu, ram: Ram, armed: dict[str, int]) -> None:
     if not changed:
         return
     code = b"".join(_msr(_OTHERS[name], number).to_bytes(4, "little") for number, name in enumerate(changed))
-    frame = cpu.load()
-    registers, memory = frame.save(), bytes(ram.data[: len(code)])
+    context = cpu.load()
+    registers, memory = context.save(), bytes(ram.data[: len(code)])
     ram.data[: len(code)] = code
     for number, name in enumerate(changed):
-        frame.x[number] = now[name]
-    for offset in (frame.layout.sctlr_el1, frame.layout.mdscr_el1):  # no MMU, no debug exceptions
-        frame.set_system(offset, 0)
-    frame.pc, frame.pstate = ram.base, DAIF | EL1H
+        context.x[number] = now[name]
+    for offset in (context.layout.sctlr_el1, context.layout.mdscr_el1):  # no MMU, no debug exceptions
+        context.set_system(offset, 0)
+    context.pc, context.pstate = ram.base, DAIF | EL1H
     _resume(cpu)
     cpu.run(ram.base, len(changed))
     ram.data[: len(code)] = memory
-    frame.restore(registers)
+    context.restore(registers)
     _resume(cpu)
 
 
 def _resume(cpu: Cpu) -> None:
-    cpu.frame.store()
+    cpu.context.store()
     cpu.refresh()
     cpu.forget_translations()
 

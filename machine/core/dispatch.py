@@ -8,15 +8,15 @@ from typing import Final
 
 from armprobe.machine.stop import Stop, StopReason
 
+from .context import DAIF, Context
 from .cpu import Cpu
 from .engine import hook_exceptions
 from .exceptions import IL, Class, Raised, enter
-from .frame import DAIF, Frame
 from .sysregs import SYSTEM_REGISTERS
 
-Claim = Callable[[Frame], bool]
-FaultClaim = Callable[[Frame, Raised, int, int], bool]
-Resume = Callable[[Frame], bool | None]
+Claim = Callable[[Context], bool]
+FaultClaim = Callable[[Context, Raised, int, int], bool]
+Resume = Callable[[Context], bool | None]
 _ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
 _STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
@@ -34,7 +34,7 @@ class Dispatcher:
         self._claims: dict[int, list[Claim]] = {}  # by syndrome: exception class and immediate
         self._faults: list[FaultClaim] = []
         self._fetches: list[FaultClaim] = []
-        self.trapped_register: Callable[[Frame, int], bool] = lambda frame, syndrome: False
+        self.trapped_register: Callable[[Context, int], bool] = lambda context, syndrome: False
         self.pan = bool(cpu.system(_ID_AA64MMFR1) >> 20 & 15)
         self.stop: Stop | None = None
         self.resume: Resume | None = None
@@ -48,84 +48,84 @@ class Dispatcher:
         self._hook = hook_exceptions(cpu.engine, self._raised)
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
-        """Offer BRK #immediate to `claim` first. The frame's PC is the BRK's address; True means handled."""
+        """Offer BRK #immediate to `claim` first. The context's PC is the BRK's address; True means handled."""
         self._claims.setdefault(Class.BRK << 26 | IL | immediate, []).append(claim)
 
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
-        """Offer HVC #immediate to `claim`. The frame's PC is the instruction after the HVC; True means handled."""
+        """Offer HVC #immediate to `claim`. The context's PC is the instruction after the HVC; True means handled."""
         self._claims.setdefault(Class.HVC << 26 | IL | immediate, []).append(claim)
 
     def claim_step(self, claim: Claim) -> None:
-        """Offer software step exceptions at EL1 to `claim`. The frame's PC is the instruction to be executed next."""
+        """Offer software step exceptions at EL1 to `claim`. The context's PC is the instruction to be executed next."""
         for bits in _STEP_BITS:
             self._claims.setdefault(_STEP | bits, []).append(claim)
 
     def claim_wfi(self, claim: Claim) -> None:
-        """Offer each WFI that does not complete at once to `claim`. The frame's PC is the WFI's address."""
+        """Offer each WFI that does not complete at once to `claim`. The context's PC is the WFI's address."""
         self._claims.setdefault(_WFI, []).append(claim)
 
     def claim_fault(self, claim: FaultClaim) -> None:
-        """Offer aborts and undefined instructions at EL1 to `claim`: (frame, kind, syndrome, fault address)."""
+        """Offer aborts and undefined instructions at EL1 to `claim`: (context, kind, syndrome, fault address)."""
         self._faults.append(claim)
 
     def claim_fetch(self, claim: FaultClaim) -> None:
-        """Offer prefetch aborts to `claim`, those at EL0 too: (frame, kind, syndrome, fault address)."""
+        """Offer prefetch aborts to `claim`, those at EL0 too: (context, kind, syndrome, fault address)."""
         self._fetches.append(claim)
 
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """End the run after the current exception is handled.
 
-        `resume` is given the frame before the next run begins; it may ask again for the run after that. It returns True
+        `resume` is given the context before the next run begins; it may ask again for the run after. It returns True
         if code of the machine's own is to run first, which is not part of the guest's next instruction.
         """
         self.stop, self.resume = stop, resume or self.resume
 
-    def deliver(self, frame: Frame, syndrome: int, fault_address: int = 0) -> None:
-        """Make the frame enter EL1's vector for a synchronous exception. For claimants; others `commit` it then."""
-        vector = frame.system(frame.layout.vbar_el1)
-        if syndrome >> 26 in (Class.PREFETCH_ABORT, Class.PC_ALIGNMENT) and frame.pc - vector in _VECTORS:
-            self.request_stop(Stop(StopReason.LOCKUP, frame.pc))
-        elif enter(frame, syndrome, fault_address, self.pan):
+    def deliver(self, context: Context, syndrome: int, fault_address: int = 0) -> None:
+        """Make the context enter EL1's vector for a synchronous exception. For claimants; others `commit` it then."""
+        vector = context.system(context.layout.vbar_el1)
+        if syndrome >> 26 in (Class.PREFETCH_ABORT, Class.PC_ALIGNMENT) and context.pc - vector in _VECTORS:
+            self.request_stop(Stop(StopReason.LOCKUP, context.pc))
+        elif enter(context, syndrome, fault_address, self.pan):
             self._refresh = True
 
     def forget_flags(self) -> None:
         """Have what the engine caches of PSTATE and the system registers worked out anew at the exception's end."""
         self._refresh = True
 
-    def take_interrupt(self, frame: Frame, fiq: bool = False) -> None:
-        """Make the frame, which is the CPU's own, enter EL1's vector for an interrupt, and give it back."""
-        if enter(frame, None, pan=self.pan, fiq=fiq):
+    def take_interrupt(self, context: Context, fiq: bool = False) -> None:
+        """Make the context, which is the CPU's own, enter EL1's vector for an interrupt, and give it back."""
+        if enter(context, None, pan=self.pan, fiq=fiq):
             self._refresh = True
         self.commit()
 
     def commit(self) -> None:
-        """Give the frame to the CPU, with what the engine caches of it."""
-        self._cpu.frame.store()
+        """Give the context to the CPU, with what the engine caches of it."""
+        self._cpu.context.store()
         if self._refresh:
             self._refresh = False
             self._cpu.refresh()
 
     def _raised(self, _: int, number: int, __: int | None) -> None:
-        cpu, frame = self._cpu, self._cpu.frame
-        frame.load()
-        syndrome = frame.syndrome
+        cpu, context = self._cpu, self._cpu.context
+        context.load()
+        syndrome = context.syndrome
         cpu.held = True
         self.hypercall = number == Raised.HVC
         # A hypercall leaves the guest's PSTATE alone; an exception to EL1 masks everything (Arm ARM, D1.3.1).
-        self.handler_daif = frame.daif if self.hypercall else DAIF
+        self.handler_daif = context.daif if self.hypercall else DAIF
         delivered = False
         try:
             for claim in self._claims.get(syndrome, ()):
-                if claim(frame):
+                if claim(context):
                     break
             else:
-                delivered = self._guest_takes(frame, number, syndrome)
+                delivered = self._guest_takes(context, number, syndrome)
         except BaseException as error:  # the caller is the engine: it is raised when the run ends
             cpu.fail(error)
             return
         finally:
             cpu.held = False
-        frame.store()
+        context.store()
         if self._refresh:
             self._refresh = False
             cpu.refresh()
@@ -143,24 +143,24 @@ class Dispatcher:
         """Whether there is something to look at: for hooks, where the slice may end at the next instruction."""
         return self.end_slice or self.interrupting
 
-    def _guest_takes(self, frame: Frame, number: int, syndrome: int) -> bool:
+    def _guest_takes(self, context: Context, number: int, syndrome: int) -> bool:
         """Nobody has claimed the exception by its syndrome. Returns whether it is delivered to the guest."""
-        fault_address = frame.fault_address
+        fault_address = context.fault_address
         if number == Raised.HVC:  # there is no EL2: the instruction is undefined
-            frame.pc -= 4
+            context.pc -= 4
             syndrome = _UNDEFINED
-        elif syndrome >> 26 == Class.SYSTEM and self.trapped_register(frame, syndrome):
+        elif syndrome >> 26 == Class.SYSTEM and self.trapped_register(context, syndrome):
             return False
-        elif frame.pc & 3:  # to Unicorn an undefined instruction; it cannot have been executed to raise another
-            self.deliver(frame, Class.PC_ALIGNMENT << 26 | IL, frame.pc)
+        elif context.pc & 3:  # to Unicorn an undefined instruction; it cannot have been executed to raise another
+            self.deliver(context, Class.PC_ALIGNMENT << 26 | IL, context.pc)
             return True
         claims: list[FaultClaim] = []
         if number == Raised.PREFETCH_ABORT:
             claims += self._fetches
-        if frame.el == 1 and number in (Raised.UNDEFINED, Raised.PREFETCH_ABORT, Raised.DATA_ABORT):
+        if context.el == 1 and number in (Raised.UNDEFINED, Raised.PREFETCH_ABORT, Raised.DATA_ABORT):
             claims += self._faults
         for claim in claims:
-            if claim(frame, Raised(number), syndrome, fault_address):
+            if claim(context, Raised(number), syndrome, fault_address):
                 return False
-        self.deliver(frame, syndrome, fault_address)
+        self.deliver(context, syndrome, fault_address)
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from .frame import DAIF, EL1H, NZCV, Frame
+from .context import DAIF, EL1H, NZCV, Context
 
 PSTATE_SS, PSTATE_PAN = 1 << 21, 1 << 22
 SCTLR_NTWI: Final = 1 << 16
@@ -60,18 +60,18 @@ _SAME_LEVEL_SP0, _SAME_LEVEL, _LOWER_LEVEL = 0x000, 0x200, 0x400
 _WRITES_FAR: Final = frozenset({0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35})
 
 
-def enter(frame: Frame, syndrome: int | None, fault_address: int = 0, pan: bool = False, fiq: bool = False) -> bool:
-    """Make `frame` what it is at the first instruction of EL1's vector for an exception.
+def enter(context: Context, syndrome: int | None, fault_address: int = 0, pan: bool = False, fiq: bool = False) -> bool:
+    """Make `context` what it is at the first instruction of EL1's vector for an exception.
 
     `syndrome` goes to ESR_EL1 (None for an interrupt, an IRQ or `fiq`, which has none), `fault_address` to FAR_EL1
     where the class has one; `pan` says whether the CPU implements FEAT_PAN. Returns whether flags changed that the
     engine caches (see `Cpu.refresh`).
     """
-    layout, registers = frame.layout, frame.doubles
-    pstate = frame.pstate
+    layout, registers = context.layout, context.doubles
+    pstate = context.pstate
     from_el0 = not pstate & 0xC
     registers[layout.spsr_el1 // 8] = pstate
-    registers[layout.elr_el1 // 8] = frame.pc
+    registers[layout.elr_el1 // 8] = context.pc
     vector = registers[layout.vbar_el1 // 8]
     vector += _LOWER_LEVEL if from_el0 else _SAME_LEVEL if pstate & 1 else _SAME_LEVEL_SP0
     if syndrome is None:
@@ -81,11 +81,11 @@ def enter(frame: Frame, syndrome: int | None, fault_address: int = 0, pan: bool 
         if syndrome >> 26 in _WRITES_FAR:
             registers[layout.far_el1 // 8] = fault_address
     if not pstate & 1:  # the stack pointer in use is SP_EL0; the handler runs on SP_EL1
-        registers[layout.sp_el0 // 8] = frame.sp
-        frame.sp = registers[layout.sp_el1 // 8]
+        registers[layout.sp_el0 // 8] = context.sp
+        context.sp = registers[layout.sp_el1 // 8]
     kept = pstate & PSTATE_PAN
     if pan and not registers[layout.sctlr_el1 // 8] & SCTLR_SPAN:
         kept = PSTATE_PAN
-    frame.pstate = pstate & NZCV | DAIF | EL1H | kept  # UAO, SS, IL and BTYPE become 0
-    frame.pc = vector & (1 << 64) - 1
+    context.pstate = pstate & NZCV | DAIF | EL1H | kept  # UAO, SS, IL and BTYPE become 0
+    context.pc = vector & (1 << 64) - 1
     return from_el0 or kept != pstate & PSTATE_PAN or bool(registers[layout.mdscr_el1 // 8] & _MDSCR_SS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .frame import PSTATE_D, Frame
+from .context import PSTATE_D, Context
 from .guest_watchpoints import GuestWatchpoints
 from .software_step import MDSCR_KDE, MDSCR_MDE, MDSCR_SS
 from .sysregs import SYSTEM_REGISTERS, Encoding
@@ -75,9 +75,9 @@ class GuestDebug:
     def _restored(self) -> None:
         self._changed = True
 
-    def _masked(self, frame: Frame) -> bool:
+    def _masked(self, context: Context) -> bool:
         """A step exception after an instruction that has set PSTATE.D, as MSR DAIFSet does: it is not taken."""
-        if not frame.daif & PSTATE_D:
+        if not context.daif & PSTATE_D:
             return False
         self._machine.dispatcher.forget_flags()
         return True

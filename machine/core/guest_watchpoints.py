@@ -12,10 +12,10 @@ from armprobe.machine.memory.bus import Bus
 from armprobe.machine.stop import WatchHit
 
 from .access_stop import BLOCK, AccessStop
+from .context import PSTATE_D, Context
 from .cpu import Cpu
 from .effective_address import effective_address, unprivileged
 from .exceptions import IL, WRITE_NOT_READ, Class
-from .frame import PSTATE_D, Frame
 from .software_step import MDSCR_KDE, MDSCR_MDE
 from .sysregs import SYSTEM_REGISTERS, Encoding
 
@@ -130,8 +130,8 @@ class GuestWatchpoints:
         writes = access == unicorn.UC_MEM_WRITE
         if self._stop.pending or self._bus.ram_at(physical) is None:
             return
-        word, frame = self._stop.instruction(), self._cpu.frame
-        begin = effective_address(word, frame)
+        word, context = self._stop.instruction(), self._cpu.context
+        begin = effective_address(word, context)
         if begin is None:
             return
         first = begin + (physical - begin & _PAGE)
@@ -141,17 +141,17 @@ class GuestWatchpoints:
         if whole is not None:
             start, data = whole
             physical, first, width = physical - first + start, start, len(data)
-        privileged = frame.el == 1 and not unprivileged(word)
+        privileged = context.el == 1 and not unprivileged(word)
         for watched in self._watched:
             if (
                 first <= watched.last
                 and first + width > watched.first
                 and watched.kinds & (_STORE if writes else _LOAD)
                 and watched.levels >> privileged & 1
-                and self._enabled(frame)
+                and self._enabled(context)
                 and (watched.linked is None or self._context_matches(watched.linked))
             ):
-                kind = Class.WATCHPOINT if frame.el else Class.WATCHPOINT_LOWER
+                kind = Class.WATCHPOINT if context.el else Class.WATCHPOINT_LOWER
                 syndrome = kind << 26 | IL | _DEBUG_EVENT | (WRITE_NOT_READ if writes else 0)
                 self._stop.stop(GuestWatchHit(syndrome, max(first, watched.first)), physical, writes)
                 return
@@ -162,11 +162,11 @@ class GuestWatchpoints:
         """A pair, or a structure of vectors: what comes after may be watched."""
         self._stop.writing_before(physical, width)
 
-    def _enabled(self, frame: Frame) -> bool:
+    def _enabled(self, context: Context) -> bool:
         """Whether debug exceptions from here are enabled (D2.4): from EL0 to EL1 they always are."""
-        if frame.el == 0:
+        if context.el == 0:
             return True
-        return bool(frame.system(frame.layout.mdscr_el1) & MDSCR_KDE) and not frame.daif & PSTATE_D
+        return bool(context.system(context.layout.mdscr_el1) & MDSCR_KDE) and not context.daif & PSTATE_D
 
     def _context_matches(self, number: int) -> bool:
         """Whether linked breakpoint `number` matches (D2.9.4); one that cannot be linked to never does."""

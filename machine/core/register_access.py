@@ -22,9 +22,9 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.memory.memory import Memory
 from armprobe.machine.memory.mmu import PAGE
 
+from .context import Context
 from .cpu import Cpu
 from .exceptions import PSTATE_SS
-from .frame import Frame
 from .sysregs import Encoding
 
 # MRS and MSR of a register: what has to be, without L (bit 21) and Rt. Arm ARM, C5.2 and chapter D19.
@@ -150,33 +150,33 @@ class RegisterAccess:
         callback = self._on_write if writes else self._on_read
         self._cpu.engine.hook_add(unicorn.UC_HOOK_INSN, callback, None, address, address, instruction)
 
-    def trapped(self, frame: Frame, syndrome: int) -> bool:
+    def trapped(self, context: Context, syndrome: int) -> bool:
         """An access that trapped (ESR_EL1, ISS of class 0x18): done here, if EL0 has made it and may."""
         register = Encoding(
             syndrome >> 20 & 3, syndrome >> 14 & 7, syndrome >> 10 & 15, syndrome >> 1 & 15, syndrome >> 17 & 7
         )
         rt, writes = syndrome >> 5 & 31, not syndrome & 1
-        if frame.el != 0:
+        if context.el != 0:
             return False
         for served in self._served:
             if served.allows_el0(register, writes):
                 if writes:
-                    if not served.write(register, 0 if rt == 31 else frame.x[rt]):
+                    if not served.write(register, 0 if rt == 31 else context.x[rt]):
                         return False
                 else:
                     value = served.read(register)
                     if value is None:
                         return False
                     if rt != 31:
-                        frame.x[rt] = value
-                frame.pc += 4
-                frame.pstate &= ~PSTATE_SS  # it has been stepped, if it was to be
+                        context.x[rt] = value
+                context.pc += 4
+                context.pstate &= ~PSTATE_SS  # it has been stepped, if it was to be
                 return True
         return False
 
     def _on_read(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
         """1 if the instruction has been done here. What EL0 does is the CPU's to allow or to trap."""
-        if self._frame().el == 0:
+        if self._context().el == 0:
             return 0
         encoding = _encoding(which)
         for served in self._served:
@@ -188,13 +188,13 @@ class RegisterAccess:
         return 0
 
     def _on_write(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
-        if self._frame().el == 0:
+        if self._context().el == 0:
             return 0
         encoding = _encoding(which)
         value = engine.reg_read(register) if register != reg.UC_ARM64_REG_XZR else 0
         return int(any(served.write(encoding, value) for served in self._served))
 
-    def _frame(self) -> Frame:
+    def _context(self) -> Context:
         return self._cpu.load()
 
 

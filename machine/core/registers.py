@@ -31,14 +31,14 @@ class GeneralRegisters:
         if not 0 <= number <= 30:
             raise IndexError(f"there is no register x{number}")
         self._cpu.load()
-        return self._cpu.frame.x[number]
+        return self._cpu.context.x[number]
 
     def __setitem__(self, number: int, value: int) -> None:
         if not 0 <= number <= 30:
             raise IndexError(f"there is no register x{number}")
-        frame = self._cpu.load()
+        context = self._cpu.load()
         self._cpu.changes += 1
-        frame.x[number] = value & _M64
+        context.x[number] = value & _M64
         self._cpu.store()
 
     def __len__(self) -> int:
@@ -63,15 +63,15 @@ class Registers:
         cpu, key = self._cpu, name.lower()
         if key in _GENERAL:
             cpu.load()
-            return cpu.frame.x[_GENERAL[key]]
+            return cpu.context.x[_GENERAL[key]]
         if key in ("pstate", "cpsr"):
             cpu.load()
-            return cpu.frame.pstate
+            return cpu.context.pstate
         if key in ("sp_el0", "sp_el1"):
             # The one in use is in SP itself (Arm ARM, SPSel).
             cpu.load()
-            in_use = "sp_el1" if cpu.frame.pstate & 1 else "sp_el0"
-            return cpu.frame.sp if key == in_use else cpu.system(SYSTEM_REGISTERS[key])
+            in_use = "sp_el1" if cpu.context.pstate & 1 else "sp_el0"
+            return cpu.context.sp if key == in_use else cpu.system(SYSTEM_REGISTERS[key])
         if key in SYSTEM_REGISTERS:
             return cpu.system(SYSTEM_REGISTERS[key])
         if key in _FLOATING:
@@ -83,10 +83,10 @@ class Registers:
     def read(self, names: Sequence[str]) -> list[int]:
         """Several registers by name, the CPU's state copied out once. Raises MachineError for an unknown name."""
         self._cpu.load()
-        frame = self._cpu.frame
-        vectors = frame.vectors() if "v0" in names else {}
+        context = self._cpu.context
+        vectors = context.vectors() if "v0" in names else {}
         return [
-            frame.x[_GENERAL[name]] if name in _GENERAL else vectors[name] if name in vectors else self[name]
+            context.x[_GENERAL[name]] if name in _GENERAL else vectors[name] if name in vectors else self[name]
             for name in names
         ]
 
@@ -97,17 +97,17 @@ class Registers:
         """
         cpu, key = self._cpu, name.lower()
         cpu.changes += 1
-        frame = cpu.frame
+        context = cpu.context
         if key in _GENERAL:
             cpu.load()
-            frame.x[_GENERAL[key]] = value & _M64
+            context.x[_GENERAL[key]] = value & _M64
             cpu.store()
         elif key in ("pstate", "cpsr"):
             self._set_pstate(value)
         elif key in SYSTEM_REGISTERS:
             cpu.load()
-            if key == ("sp_el1" if frame.pstate & 1 else "sp_el0"):
-                frame.sp = value & _M64
+            if key == ("sp_el1" if context.pstate & 1 else "sp_el0"):
+                context.sp = value & _M64
                 cpu.store()
             else:
                 self._set_system(key, value & _M64)
@@ -154,16 +154,16 @@ class Registers:
         self["pstate"] = value
 
     def _set_pstate(self, value: int) -> None:
-        frame = self._cpu.load()
-        old, layout = frame.pstate, frame.layout
+        context = self._cpu.load()
+        old, layout = context.pstate, context.layout
         mode = value & 0x1F
         if mode not in (0, 4, 5):
             raise MachineError(f"PSTATE mode {mode:#x} is none of EL0t (0), EL1t (4), EL1h (5), which this machine has")
         if (old ^ value) & 1:  # another stack pointer is selected
             banks = (layout.sp_el0, layout.sp_el1)
-            frame.set_system(banks[old & 1], frame.sp)
-            frame.sp = frame.system(banks[value & 1])
-        frame.pstate = value
+            context.set_system(banks[old & 1], context.sp)
+            context.sp = context.system(banks[value & 1])
+        context.pstate = value
         self._cpu.store()
         self._cpu.refresh()
 

@@ -16,11 +16,11 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.stop import Stop, StopReason
 from armprobe.machine.time.clock import Clock
 
+from .context import PSTATE_F, PSTATE_I, Context
 from .cpu import ANOTHER_THREAD
 from .deferred_signals import DeferredSignals, calls_users_code
 from .dispatch import MANY
 from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, PSTATE_SS, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
-from .frame import PSTATE_F, PSTATE_I, Frame
 from .guest_watchpoints import GuestWatchHit
 from .interrupt_window import Unmasking
 
@@ -169,22 +169,22 @@ class RunLoop:
         self._machine.dispatcher.stop = self._machine.dispatcher.resume = None
 
     def _slices(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
-        machine, frame, clock, gic = self._machine, self._machine.cpu.frame, self._machine.clock, self._machine.gic
+        machine, context, clock, gic = self._machine, self._machine.cpu.context, self._machine.clock, self._machine.gic
         dispatcher, breakpoints, watchpoints = machine.dispatcher, machine.breakpoints, machine.watchpoints
         conditional = machine.conditional_breakpoints
         end = None if budget is None else clock.executed + budget
-        frame.load()
+        context.load()
         self.finishing = False
         if dispatcher.resume is not None:
             resume, dispatcher.resume, dispatcher.stop = dispatcher.resume, None, None
-            self.finishing = bool(resume(frame))
-            frame.store()
-        machine.register_access.begin(frame.pc)
+            self.finishing = bool(resume(context))
+            context.store()
+        machine.register_access.begin(context.pc)
         # A breakpoint or watchpoint at the instruction where the run starts does not stop it there, whatever interrupts
         # come first: until it is executed with the stack pointer that it has now.
-        start: Place | None = (frame.pc, frame.sp)
+        start: Place | None = (context.pc, context.sp)
         conditional.skip = start
-        watched, self.watched_at = self.watched_at == frame.pc, None
+        watched, self.watched_at = self.watched_at == context.pc, None
         while True:
             stop = self._look_up(end)
             if stop is not None:
@@ -200,15 +200,15 @@ class RunLoop:
                     if stop is not None:
                         return stop
                     continue
-            frame.load()
+            context.load()
             if machine.pmu.following:
-                machine.pmu.follow(frame.el)
-            if pending and interrupts and not frame.daif & _MASKS[signal]:
+                machine.pmu.follow(context.el)
+            if pending and interrupts and not context.daif & _MASKS[signal]:
                 self._unmasking.start()
-                dispatcher.take_interrupt(frame, fiq=signal is Signal.FIQ)
+                dispatcher.take_interrupt(context, fiq=signal is Signal.FIQ)
                 pending = False  # until the guest has acknowledged it, which ends the slice if there is another
-            pc = frame.pc
-            starting = start == (pc, frame.sp)
+            pc = context.pc
+            starting = start == (pc, context.sp)
             watchpoints.enabled = not (starting and watched)
             if pc in breakpoints:
                 if self._call_intercepts(pc):
@@ -230,8 +230,8 @@ class RunLoop:
                 if (ahead := clock.ahead(clock.now)) > 0.001:
                     machine.console.wait(min(ahead, _NAP))
             elif isinstance(hit, GuestWatchHit):
-                frame.load()
-                machine.deliver(frame, hit.syndrome, hit.address)
+                context.load()
+                machine.deliver(context, hit.syndrome, hit.address)
                 dispatcher.commit()
             else:
                 self.watched_at = machine.registers.pc
@@ -322,7 +322,7 @@ class RunLoop:
 
     def _run_masked(self, pc: int, length: int) -> unicorn.UcError | None:
         """As `Cpu.run`, with an interrupt pending that is masked: no further than to where it is not."""
-        machine, cpu, frame = self._machine, self._machine.cpu, self._machine.cpu.frame
+        machine, cpu, context = self._machine, self._machine.cpu, self._machine.cpu.context
         for count in itertools.count():
             machine.dispatcher.end_slice = True  # an exception leads to other code
             edge = self._unmasking.edge(pc) if count >= _PIECES else frozenset()
@@ -337,9 +337,9 @@ class RunLoop:
             dispatcher = machine.dispatcher
             if error is not None or ended or not length or dispatcher.stop is not None or dispatcher.interrupting:
                 return error
-            frame.load()
-            pc = frame.pc
-            masked = frame.daif & _MASKS[machine.gic.signal()]
+            context.load()
+            pc = context.pc
+            masked = context.daif & _MASKS[machine.gic.signal()]
             if not masked or self.waiting or pc in machine.breakpoints:
                 return None
             machine.clock.settle()
@@ -378,23 +378,23 @@ class RunLoop:
         clock.skip_to(deadline)
         return None
 
-    def _wfi_trapped(self, frame: Frame) -> bool:
+    def _wfi_trapped(self, context: Context) -> bool:
         """WFI with nothing pending, or a breakpoint, which the engine makes a WFI."""
         dispatcher = self._machine.dispatcher
-        if self._machine.breakpoints.reached(frame):
-            frame.pc += 4
-        elif frame.el == 0 and not frame.system(frame.layout.sctlr_el1) & SCTLR_NTWI:
+        if self._machine.breakpoints.reached(context):
+            context.pc += 4
+        elif context.el == 0 and not context.system(context.layout.sctlr_el1) & SCTLR_NTWI:
             return False  # the guest has it trapped
         else:
-            frame.pc += 4
-            frame.pstate &= ~PSTATE_SS  # the WFI has been stepped
+            context.pc += 4
+            context.pstate &= ~PSTATE_SS  # the WFI has been stepped
             self.wait()
         dispatcher.end_slice = True
         return True
 
-    def _cannot_fetch(self, frame: Frame, raised: Raised, syndrome: int, fault_address: int) -> bool:
+    def _cannot_fetch(self, context: Context, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """A breakpoint that the engine fails to arrive at."""
-        pc, breakpoints = frame.pc, self._machine.breakpoints
+        pc, breakpoints = context.pc, self._machine.breakpoints
         if pc == breakpoints.stepping_over:
             return False
         if breakpoints.ends_a_run(pc) and fault_address == pc - _ENGINE_PAGE:
@@ -405,7 +405,7 @@ class RunLoop:
         # Nor does the engine see one where no instruction can be fetched. gdb has a function that it calls return to
         # the program's entry point and waits there (GDB manual, "Calling"); once the MMU is on, a kernel's entry point
         # is often no address any more. At EL0 the guest may be about to map the page.
-        stop = self._wanted(pc, None) if frame.el == 1 else None
+        stop = self._wanted(pc, None) if context.el == 1 else None
         if stop is None:
             return False
         self._machine.request_stop(stop)
@@ -418,19 +418,19 @@ class RunLoop:
         the CPU take it for an abort (K1.2, "Instruction fetches from Device memory"). A PC that is no multiple of 4 is
         a fault before it is fetched from (D1.3.5).
         """
-        machine, frame = self._machine, self._machine.cpu.frame
-        frame.load()
-        lower, address = frame.el == 0, 0
+        machine, context = self._machine, self._machine.cpu.context
+        context.load()
+        lower, address = context.el == 0, 0
         if error.errno in (unicorn.UC_ERR_FETCH_UNMAPPED, unicorn.UC_ERR_FETCH_PROT):
-            address = frame.pc
+            address = context.pc
             kind = Class.PREFETCH_ABORT_LOWER if lower else Class.PREFETCH_ABORT
             syndrome = Class.PC_ALIGNMENT << 26 | IL if address & 3 else kind << 26 | IL | EXTERNAL_ABORT
         elif error.errno in _BUS_ERRORS:
             kind = Class.DATA_ABORT_LOWER if lower else Class.DATA_ABORT
             syndrome = kind << 26 | IL | FAR_NOT_VALID | _BUS_ERRORS[error.errno] | EXTERNAL_ABORT
         else:
-            raise MachineError(f"Unicorn cannot go on at {frame.pc:#x}: {error}") from error
-        machine.deliver(frame, syndrome, address)
+            raise MachineError(f"Unicorn cannot go on at {context.pc:#x}: {error}") from error
+        machine.deliver(context, syndrome, address)
         machine.dispatcher.delivered = True
         machine.dispatcher.commit()
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .context import EL1H, Context
 from .exceptions import PSTATE_SS
-from .frame import EL1H, Frame
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
@@ -31,25 +31,25 @@ class SoftwareStep:
         self.eret: int | None = None  # the address of an ERET of our own
         self.before = 0  # the three bits of MDSCR_EL1 as the guest has them
 
-    def enabled(self, frame: Frame) -> bool:
+    def enabled(self, context: Context) -> bool:
         """Whether MDSCR_EL1 asks for steps; PSTATE.D decides whether they are taken."""
-        return bool(frame.system(frame.layout.mdscr_el1) & MDSCR_SS)
+        return bool(context.system(context.layout.mdscr_el1) & MDSCR_SS)
 
-    def enable(self, frame: Frame) -> None:
+    def enable(self, context: Context) -> None:
         """Ask for steps at EL1 from now on."""
-        mdscr = frame.system(frame.layout.mdscr_el1)
+        mdscr = context.system(context.layout.mdscr_el1)
         self.before = mdscr & _ENABLED & ~MDSCR_SS
-        frame.set_system(frame.layout.mdscr_el1, mdscr | _ENABLED)
+        context.set_system(context.layout.mdscr_el1, mdscr | _ENABLED)
         self._machine.guest_debug.stepped_by_machine()
 
-    def disable(self, frame: Frame) -> None:
-        """Ask for no more steps. The frame of an exception is brought up to date with what the CPU makes of that."""
-        frame.set_system(frame.layout.mdscr_el1, frame.system(frame.layout.mdscr_el1) & ~_ENABLED | self.before)
-        frame.pstate &= ~PSTATE_SS
-        self._synchronize(frame)
+    def disable(self, context: Context) -> None:
+        """Ask for no more steps. The context of an exception is brought up to date with what the CPU makes of that."""
+        context.set_system(context.layout.mdscr_el1, context.system(context.layout.mdscr_el1) & ~_ENABLED | self.before)
+        context.pstate &= ~PSTATE_SS
+        self._synchronize(context)
 
-    def exception_return(self, frame: Frame) -> None:
-        """Have the CPU itself return from the exception to what is in `frame`, with SPSR_EL1.SS set.
+    def exception_return(self, context: Context) -> None:
+        """Have the CPU itself return from the exception to what is in `context`, with SPSR_EL1.SS set.
 
         The ERET is executed with PSTATE.DAIF as the exception's handler has it. Raises MachineError where the machine
         has no memory of its own to put it in.
@@ -57,19 +57,19 @@ class SoftwareStep:
         if self.eret is None:
             self.eret = self._machine.scratch.allocate(4)
             self._machine.scratch.write(self.eret, _ERET.to_bytes(4, "little"))
-        layout, pstate = frame.layout, frame.pstate
-        frame.set_system(layout.spsr_el1, pstate | PSTATE_SS)
-        frame.set_system(layout.elr_el1, frame.pc)
+        layout, pstate = context.layout, context.pstate
+        context.set_system(layout.spsr_el1, pstate | PSTATE_SS)
+        context.set_system(layout.elr_el1, context.pc)
         if not pstate & 1:  # SP_EL0 was in use; the handler runs on SP_EL1
-            frame.set_system(layout.sp_el0, frame.sp)
-            frame.sp = frame.system(layout.sp_el1)
+            context.set_system(layout.sp_el0, context.sp)
+            context.sp = context.system(layout.sp_el1)
         masked = self._machine.dispatcher.handler_daif
-        frame.pstate = masked | EL1H
-        frame.pc = self.eret
-        self._synchronize(frame)
+        context.pstate = masked | EL1H
+        context.pc = self.eret
+        self._synchronize(context)
 
-    def _synchronize(self, frame: Frame) -> None:
+    def _synchronize(self, context: Context) -> None:
         """What the CPU has worked out from MDSCR_EL1 and PSTATE is worked out again: a context has the old."""
-        frame.store()
+        context.store()
         self._machine.cpu.refresh()
-        frame.load()
+        context.load()

@@ -122,7 +122,7 @@ class Watchpoints:
         watch.hooks.append(add(_HOOKS[watch.kind], accessed, None, physical, physical + length - 1))
 
     def _is(self, *instructions: tuple[int, int]) -> bool:
-        """Whether the instruction is one of these. `Cpu.frame` is loaded then."""
+        """Whether the instruction is one of these. `Cpu.context` is loaded then."""
         return any(self._stop.instruction() & mask == rest for mask, rest in instructions)
 
     def _writing_whole(self, watch: _Watch, physical: int, virtual: int, after: bytes) -> None:

@@ -25,9 +25,9 @@ class Snapshot:
 def take(machine: Machine, memories: bool = True) -> Snapshot:
     """The state of a stopped machine, with or without the contents of its memories."""
     machine.cpu.refuse_other_threads()
-    machine.cpu.frame.load()
+    machine.cpu.context.load()
     contents = tuple(bytes(ram.data) for ram in machine.bus.rams) if memories else ()
-    return Snapshot(machine.cpu.frame.save(), state(machine), contents)
+    return Snapshot(machine.cpu.context.save(), state(machine), contents)
 
 
 def put_back(machine: Machine, snapshot: Snapshot) -> None:
@@ -37,8 +37,8 @@ def put_back(machine: Machine, snapshot: Snapshot) -> None:
     cpu = machine.cpu
     armed = cpu_state.breakpoints(cpu)
     set_state(machine, snapshot.state)
-    cpu.frame.restore(snapshot.context)
-    cpu.frame.store()
+    cpu.context.restore(snapshot.context)
+    cpu.context.store()
     restored(machine, armed)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Frame, StopReason
+from armprobe.machine import Context, StopReason
 from armprobe.machine.core.software_step import SoftwareStep
 from armprobe.probes import ERAS, Kprobe, Kprobes, Kretprobe, Moment, PtRegs, Status
 from armprobe.probes.rules import SS_2019_D_LOST
@@ -24,14 +24,14 @@ class StepsDespiteD(SoftwareStep):
 
     masked = 0
 
-    def exception_return(self, frame: Frame) -> None:
-        self.masked = frame.pstate & D
-        frame.pstate &= ~D
-        super().exception_return(frame)
+    def exception_return(self, context: Context) -> None:
+        self.masked = context.pstate & D
+        context.pstate &= ~D
+        super().exception_return(context)
 
-    def disable(self, frame: Frame) -> None:
-        super().disable(frame)
-        frame.pstate |= self.masked
+    def disable(self, context: Context) -> None:
+        super().disable(context)
+        context.pstate |= self.masked
 
 
 def outstanding_and_unregistered(demo: machine.Machine, kprobes: Kprobes) -> Kprobe:

@@ -154,7 +154,7 @@ def test_the_step_exception_is_the_cpus_own(demo: machine.Machine) -> None:
     kprobes = Kprobes(demo, "v4.8")
     kprobes.register_kprobe(Kprobe("kfree"))
     step = demo.software_step
-    step.enable = lambda frame: None  # type: ignore[method-assign]
+    step.enable = lambda context: None  # type: ignore[method-assign]
     demo.run(until="kfree")
     demo.run(instructions=3000)
     assert "Oops - undefined instruction" in demo.console.read().decode()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe.machine import Machine, Stop, StopReason, Symbol, board
-from armprobe.machine.core.frame import Frame
+from armprobe.machine.core.context import Context
 from armprobe.machine.loaders import LoadedGuest, Segment
 from armprobe.machine.symbols import Symbols
 from tests.linux.shell import NotFinished  # tests have no import name to go by
@@ -195,11 +195,11 @@ class RecordedGuest(OracleGuest):
 
     # Exceptions
 
-    def _exception(self, frame: Frame) -> bool:
+    def _exception(self, context: Context) -> bool:
         """What the kernel makes of an exception that it is given."""
         registers = self.guest.registers
         code, address = registers["esr_el1"] & _FAULT_CODE, registers["far_el1"]
-        if frame.pc != _VECTORS + _SYNCHRONOUS + 4:
+        if context.pc != _VECTORS + _SYNCHRONOUS + 4:
             raise AssertionError(f"an exception at {registers['elr_el1']:#x} that nobody expects")
         if code in _TRANSLATION and address & -_PAGE == self._memory.user and not self._user_is_mapped:
             self._map_user(True)
@@ -209,21 +209,21 @@ class RecordedGuest(OracleGuest):
         self._death = Death(code == _EXTERNAL_ABORT, where, registers["spsr_el1"])
         self._dying = [self._symbols["do_sea"].address] if code == _EXTERNAL_ABORT else []
         self._dying += [self._symbols["die"].address] if "die" in self._symbols else []
-        self._enter_next(frame)
+        self._enter_next(context)
         return True
 
-    def _enter_next(self, frame: Frame) -> None:
+    def _enter_next(self, context: Context) -> None:
         """Have the next function on the way to the oops execute its first instruction."""
         function = self._dying[0]
         self.guest.memory.write(function + 4, struct.pack("<I", _hvc(_WENT_ON)))
-        frame.pc = function
+        context.pc = function
 
-    def _went_on(self, frame: Frame) -> bool:
+    def _went_on(self, context: Context) -> bool:
         self._dying.pop(0)
         if self._dying:
-            self._enter_next(frame)
+            self._enter_next(context)
         else:
-            self.guest.request_stop(Stop(StopReason.UNTIL, frame.pc, "the guest ends in an oops"))
+            self.guest.request_stop(Stop(StopReason.UNTIL, context.pc, "the guest ends in an oops"))
         return True
 
     def _map_user(self, there: bool) -> None:
@@ -265,11 +265,11 @@ class RecordedGuest(OracleGuest):
         return self._death
 
 
-def _among(addresses: frozenset[int]) -> Callable[[Frame], bool]:
+def _among(addresses: frozenset[int]) -> Callable[[Context], bool]:
     """A hypercall that says whether x0 is among `addresses`."""
 
-    def claim(frame: Frame) -> bool:
-        frame.x[0] = int(frame.x[0] in addresses)
+    def claim(context: Context) -> bool:
+        context.x[0] = int(context.x[0] in addresses)
         return True
 
     return claim

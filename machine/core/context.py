@@ -2,7 +2,7 @@
 """All of the CPU's registers at once, in one buffer.
 
 Reading 34 registers one by one takes 44 microseconds; copying out the whole CPU context, and back, takes one or two.
-A `Frame` is such a copy with names for what is in it. Whoever changes it stores it back; until then the CPU does not
+A `Context` is such a copy with names for what is in it. Whoever changes it stores it back; until then the CPU does not
 know.
 """
 
@@ -26,7 +26,7 @@ EL0T, EL1T, EL1H = 0, 4, 5
 _KEPT_APART: Final = NZCV | DAIF | BTYPE  # what the `pstate` word of the context does not hold
 
 
-class Frame:
+class Context:
     """A copy of the CPU's registers.
 
     `x` is x0..x30, sp and pc as a writable view of 33 u64; `doubles` all of it, for the offsets of `layout` (in bytes).
@@ -34,18 +34,18 @@ class Frame:
 
     def __init__(self, engine: unicorn.Uc, layout: Layout) -> None:
         self.layout = layout
-        self.context = engine.context_save()
+        self._copy = engine.context_save()
         # What is copied is as long as the context itself says first.
-        ctypes.c_size_t.from_address(self.context.context.value).value = layout.end - layout.start
+        ctypes.c_size_t.from_address(self._copy.context.value).value = layout.end - layout.start
         # The binding's own methods take twice as long.
-        cpu, copy = ctypes.c_void_p(engine_handle(engine)), ctypes.c_void_p(self.context.context.value)
+        cpu, copy = ctypes.c_void_p(engine_handle(engine)), ctypes.c_void_p(self._copy.context.value)
         self._load = functools.partial(LIBRARY.uc_context_save, cpu, copy)
         self._store = functools.partial(LIBRARY.uc_context_restore, cpu, copy)
-        buffer = (ctypes.c_char * self.context.size).from_address(self.context.context.value)
+        buffer = (ctypes.c_char * self._copy.size).from_address(self._copy.context.value)
         raw = memoryview(buffer).cast("B")
         self._raw = raw
         self.x = raw[layout.x : layout.x + 33 * 8].cast("Q")
-        size = self.context.size
+        size = self._copy.size
         self._words = raw[: size - size % 4].cast("I")
         self.doubles = raw[: size - size % 8].cast("Q")
         self._nf, self._zf, self._cf, self._vf = (o // 4 for o in (layout.nf, layout.zf, layout.cf, layout.vf))
@@ -55,12 +55,12 @@ class Frame:
         self._exclusive = layout.exclusive // 8
 
     def load(self) -> None:
-        """Copy the CPU's registers into this frame."""
+        """Copy the CPU's registers into this context."""
         if status := self._load():
             raise unicorn.UcError(status)
 
     def store(self) -> None:
-        """Copy this frame into the CPU. After a change of exception level follow with `Cpu.refresh`."""
+        """Copy this context into the CPU. After a change of exception level follow with `Cpu.refresh`."""
         if status := self._store():
             raise unicorn.UcError(status)
 
@@ -165,5 +165,5 @@ class Frame:
         return bytes(self._raw[self.layout.start : self.layout.end])
 
     def restore(self, saved: bytes) -> None:
-        """Fill the frame with what `save` gave."""
+        """Fill the context with what `save` gave."""
         self._raw[self.layout.start : self.layout.end] = saved
