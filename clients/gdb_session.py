@@ -89,21 +89,21 @@ class GdbSession:
         gdb: str = "gdb-multiarch",
         extended: bool = False,
         gdbinit: Path | None = GDBINIT,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> None:
         """Start gdb and connect it.
 
         where: the address of a stub, "host:port" or "unix:/path", which must be listening; or a target, such as an
         `armprobe.commands.Session`, to serve on a private unix socket for as long as this lasts.
         gdb: its name or path. extended: connect by ``target extended-remote``. gdbinit: what it is to source, if
-        anything. timeout: seconds each operation may take.
+        anything. timeout: seconds each operation may take; TIMEOUT if it is not given.
 
         Raises `GdbError` if gdb is absent or the connection is refused.
         """
         path = shutil.which(gdb)
         if path is None:
             raise GdbError(f"{gdb} is not installed or not executable (Debian: apt-get install gdb-multiarch)")
-        self.timeout = timeout
+        self.timeout = TIMEOUT if timeout is None else timeout
         self._token = 0
         self._running = False
         self._stop: Record | None = None

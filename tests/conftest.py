@@ -9,8 +9,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from armprobe.clients import gdb_session
 from tests.oracle.unrecorded import pytest_runtest_makereport, pytest_terminal_summary
 from tests.progress import configure
+from tests.waiting import PATIENCE
 
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
 
@@ -20,8 +22,9 @@ hypothesis.settings.load_profile("armprobe")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """See `progress`."""
+    """See `progress`. And gdb has as long as all else."""
     configure(config)
+    gdb_session.TIMEOUT = PATIENCE
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,5 @@ def test_a_request_behind_a_debugger_s_handshake_ends_there(path: Path) -> None:
     with serve(target, "127.0.0.1:0") as server, Client(server.address) as client:
         with suppress(OSError):
             client.send(path.read_bytes())
-        client.socket.settimeout(20)
         client.rest()
     assert target.calls[-1] == "detach"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 # In gdb's place: says that it runs and where the stub is, and waits.
 _GDB = """#!/bin/sh
 echo "$@"
@@ -40,7 +42,7 @@ def test_the_private_socket_goes_too(tmp_path: Path, number: int) -> None:
         assert f"remote {folder}/armprobe-" in process.stdout.readline()
         assert list(Path(folder).glob("armprobe-*/stub"))
         process.send_signal(number)
-        assert process.wait(30) == 128 + number
+        assert process.wait(PATIENCE) == 128 + number
         assert not list(Path(folder).iterdir())
         process.stdout.close()
         assert process.stdin

@@ -109,7 +109,7 @@ def test_the_console_of_a_guest_in_gdb(gdb_path: str) -> None:
 
 
 def run(*arguments: bytes | str, **options: object) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run([*ARMPROBE, *arguments], capture_output=True, timeout=120, check=False, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run([*ARMPROBE, *arguments], capture_output=True, timeout=PATIENCE, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_streams_that_are_closed(descriptors: tuple[int, ...], arguments: list[s
 def test_a_full_disk(arguments: list[str]) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [*ARMPROBE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+            [*ARMPROBE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
         )
     assert done.returncode == 1
     assert done.stderr.endswith("standard output cannot be written: No space left on device\n")

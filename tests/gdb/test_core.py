@@ -12,6 +12,7 @@ from elftools.elf.elffile import ELFFile
 from armprobe.commands import GdbSession, Session
 from armprobe.machine import board
 from tests.gdb.oracle import DEMO, registers
+from tests.waiting import PATIENCE
 
 MEMORY = 16 << 20
 STACK = 0x200  # bytes from sp up that are compared
@@ -30,7 +31,7 @@ def opened(gdb_path: str, core: Path, *commands: str) -> str:
         [gdb_path, "-nx", "-q", "-batch", str(DEMO), str(core), *asked],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     assert not re.search("warning|truncated|Cannot access|unavailable", done.stdout + done.stderr), done

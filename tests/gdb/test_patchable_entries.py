@@ -14,6 +14,7 @@ from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands import GdbError, GdbSession, Session
 from armprobe.stub import serve
 from tests.patchable import ROUNDS, build
+from tests.waiting import PATIENCE
 
 Tool = Callable[[str, str], str]
 
@@ -98,7 +99,7 @@ def test_it_is_on_the_symbol(session: Session, program: Path, gdb_path: str, tmp
             env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=True,
         ).stdout
     assert f"gdb knows the arguments of fill from {begins:#x} on: advance *{begins:#x}\n{symbol:#x}" in said

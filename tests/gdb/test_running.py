@@ -68,7 +68,7 @@ def test_attach_without_a_warning(session: Session, gdb_path: str, gdbinit: Path
     with serve(session, "127.0.0.1:0") as server:
         attach = ["-ex", f"target remote {server.address}", "-ex", "info registers"]
         command = [gdb_path, "-nx", "-batch", str(DEMO), *attach]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.startswith("0x0000000040080000 in ?? ()\nx0 ")
 

@@ -18,6 +18,7 @@ from armprobe.commands import Session
 from armprobe.stub import Server, serve
 from tests.gdb.oracle import DEMO
 from tests.gdb.terminal import Terminal
+from tests.waiting import PATIENCE
 
 Say = Callable[..., str]
 ENVIRONMENT = {"ARMPROBE_GDB_PROXY": str(PROXY)}
@@ -53,7 +54,7 @@ def say(request: pytest.FixtureRequest, gdb_path: str, tmp_path: Path) -> Say:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
             env=os.environ | ENVIRONMENT,
         )

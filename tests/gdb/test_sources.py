@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.gdb.oracle import DEMO
+from tests.waiting import PATIENCE
 
 FUNCTIONS = {"kernel/slab.c": "kmalloc", "user/main.c": "user_main", "arch/head.S": "__primary_switched"}
 
@@ -21,7 +22,7 @@ def test_sources_are_found_from_any_folder(tmp_path: Path) -> None:
         input=f"set height 0\n{typed}",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     for file, name in FUNCTIONS.items():

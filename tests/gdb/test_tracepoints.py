@@ -12,6 +12,7 @@ from armprobe.commands import GdbError, GdbSession, Session
 from armprobe.machine import Snapshot
 from armprobe.stub import serve
 from tests.gdb.oracle import DEMO
+from tests.waiting import PATIENCE
 
 GENERAL = (*(f"x{n}" for n in range(31)), "sp", "pc", "cpsr", "fpsr", "fpcr")
 
@@ -290,7 +291,7 @@ def test_a_trace_file(gdb: GdbSession, gdb_path: str, tmp_path: Path) -> None:
         lines += [f"tfind {number}", *(f'printf "value "\noutput {each}\necho \\n' for each in expressions)]
     script.write_text("\n".join([*lines, ""]))
     command = [gdb_path, "-nx", "-batch", str(DEMO), "-x", str(script)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     assert "Trace stopped by a tstop command" in said
     values = re.findall("^value (.*)$", said, re.M)
     assert values == [value for frame in expected for value in frame]
@@ -314,7 +315,7 @@ def test_a_trace_file_by_a_gdb_that_looked_at_nothing(session: Session, gdb_path
 
     def run(*arguments: str) -> str:
         command = [gdb_path, "-nx", "-batch", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
 
     with serve(session, "127.0.0.1:0") as server:
         run("-ex", f"target remote {server.address}", "-x", str(script))

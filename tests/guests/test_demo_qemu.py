@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from tests.waiting import PATIENCE
+
 Symbols = dict[str, Any]
 """Name -> (address, size, kind)."""
-
-SECONDS = 60
-"""How long a run may take; it takes one or two, on a machine that is not busy."""
 
 REPORT = re.compile(r"workload: batch (\d+), (\d+) rounds, (\d+) ticks, checksum ([0-9a-f]{16}) (ok|MISMATCH)")
 
@@ -23,7 +22,7 @@ NOP, BRK_0X800, MOV_X0_0, RET = 0xD503201F, 0xD4210000, 0xD2800000, 0xD65F03C0
 
 
 class Run:
-    """QEMU with a kernel, its console on our pipes; it is ended after SECONDS whatever happens."""
+    """QEMU with a kernel, its console on our pipes; it is ended after PATIENCE whatever happens."""
 
     def __init__(self, qemu: str, kernel: Path) -> None:
         self.lines: list[str] = []
@@ -33,7 +32,7 @@ class Run:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self.limit = threading.Timer(SECONDS, self.process.kill)
+        self.limit = threading.Timer(PATIENCE, self.process.kill)
         self.limit.start()
 
     def until(self, what: str) -> str:
@@ -43,7 +42,7 @@ class Run:
             self.lines.append(raw.decode().rstrip("\r\n"))
             if re.search(what, self.lines[-1]):
                 return self.lines[-1]
-        pytest.fail(f"no line with {what!r} in {SECONDS} s; there were {self.lines}")
+        pytest.fail(f"no line with {what!r} in {PATIENCE:.0f} s; there were {self.lines}")
 
     def type(self, text: bytes) -> None:
         """Send bytes to the console."""
@@ -113,7 +112,7 @@ def test_console_echoes_and_q_powers_off(demo: Path, boot: Callable[[Path], Run]
     run.until("aZ3")
     run.type(b"q")
     run.until("q received, powering off")
-    assert run.process.wait(SECONDS) == 0
+    assert run.process.wait(PATIENCE) == 0
 
 
 def test_wrong_result_is_noticed(boot: Callable[[Path], Run], patched: Callable[[str, list[int]], Path]) -> None:

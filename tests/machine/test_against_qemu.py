@@ -12,6 +12,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import StopReason
+from tests.waiting import PATIENCE
 
 # x28: where to go on after an exception, at EL1h. x20, x21: what was in x0 and x1. x27: SP_EL0. The program is entered
 # with its own stack, SP_EL1; printing goes to the PL011.
@@ -183,7 +184,7 @@ def program() -> str:
 def run_in_qemu(qemu: str, elf: Path) -> str:
     board = ["-M", "virt,gic-version=2", "-cpu", "cortex-a57", "-m", "256M"]
     command = [qemu, *board, "-display", "none", "-serial", "stdio", "-monitor", "none", "-kernel", str(elf)]
-    run = subprocess.run(command, capture_output=True, timeout=30, check=True)
+    run = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True)
     return run.stdout.decode()
 
 

@@ -14,6 +14,7 @@ from armprobe.machine import kallsyms
 from armprobe.machine.errors import MachineError
 from tests.machine.kernel_image import LAYOUTS, ROWS, write_image
 from tests.stock import stock_kernel  # tests have no import name to go by
+from tests.waiting import PATIENCE
 
 Tool = Callable[[str, str], str]
 
@@ -35,7 +36,9 @@ def test_stock_kernel_has_the_symbols_that_it_says_it_has(tool: Tool, tmp_path: 
     initrd.write_bytes(build_initramfs(kernel.busybox.read_bytes(), {"init": (0o755, PRINT_KALLSYMS)}))
     command = [qemu, "-M", "virt,gic-version=2", "-cpu", "cortex-a57", "-m", "256", "-nographic", "-no-reboot"]
     command += ["-kernel", str(kernel.vmlinuz), "-initrd", str(initrd), "-append", "console=ttyAMA0 nokaslr quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL, timeout=120)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL, timeout=PATIENCE
+    )
     lines = done.stdout.splitlines()
     said = [line.split() for line in lines[lines.index("BEGIN") + 1 : lines.index("END")]]
     assert len(said) > 10_000

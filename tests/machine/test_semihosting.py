@@ -12,6 +12,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import Machine, StopReason
+from tests.waiting import PATIENCE
 
 CONSOLE_INPUT = b"typed"
 HLT = 0xD45E_0000  # HLT #0xf000
@@ -172,7 +173,7 @@ def run_in_qemu(qemu: str, elf: Path) -> tuple[str, int]:
     board = ["-M", "virt,gic-version=2", "-cpu", "cortex-a57", "-m", "256M", "-display", "none", "-monitor", "none"]
     command = [qemu, *board, "-serial", "none", "-semihosting-config", "enable=on,target=native", "-kernel", str(elf)]
     run = subprocess.run(
-        command, input=CONSOLE_INPUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False
+        command, input=CONSOLE_INPUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False
     )
     return run.stdout.decode(), run.returncode
 

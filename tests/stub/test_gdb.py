@@ -51,7 +51,7 @@ def command(tool: Callable[[str, str], str], elf: Path, server: Server) -> list[
         "-nx",
         "-batch",
         "-ex",
-        "set tcp connect-timeout 5",
+        f"set tcp connect-timeout {PATIENCE:.0f}",
         str(elf),
         "-ex",
         f"target remote {server.address}",
@@ -64,7 +64,7 @@ def gdb(command: list[str]) -> Gdb:
 
     def run(*commands: str) -> str:
         arguments = [word for line in commands for word in ("-ex", line)]
-        run = partial(subprocess.run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+        run = partial(subprocess.run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
         return str(run([*command, *arguments], check=False).stdout)
 
     return run
@@ -252,5 +252,5 @@ def test_unix_socket(tool: Callable[[str, str], str], elf: Path, tmp_path: Path)
     with serve(FakeTarget(), f"unix:{tmp_path / 'stub'}") as server:
         path = server.address.removeprefix("unix:")
         arguments = [gdb, "-nx", "-batch", str(elf), "-ex", f"target remote {path}", "-ex", "print $pc"]
-        said = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False).stdout
+        said = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, check=False).stdout
     assert "$1 = (void (*)()) 0x40000000\n" in said

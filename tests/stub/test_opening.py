@@ -12,6 +12,7 @@ from armprobe.stub.features import REGISTRY
 from tests.stub.client import Client, framed
 from tests.stub.fake import FakeTarget
 from tests.stub.in_process import Wire
+from tests.waiting import PATIENCE
 
 PROTOCOL = b"+-$%\x03"  # GDB manual: "Packet Acknowledgment", "Overview", "Notification Packets", "Interrupts"
 HANDSHAKES = (b"qSupported:multiprocess+", b"QStartNoAckMode", b"!", b"?")
@@ -142,7 +143,7 @@ def test_a_thousand_who_are_silent_keep_nobody_out(server: Server) -> None:
     silent = []
     try:
         for number in range(600):  # and half as many at the server's end of this process, of 1024 files
-            silent.append(socket.create_connection((host, int(port)), timeout=5))
+            silent.append(socket.create_connection((host, int(port)), timeout=PATIENCE))
             silent[-1].sendall(b"$qSupp" if number % 2 else b"")
         with Client(server.address) as client:
             assert client.ask(b"qC") == b"QC1"

@@ -21,6 +21,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from armprobe import machine
 from armprobe.machine import StopReason
+from tests.waiting import PATIENCE
 
 HERE = Path(__file__).parent
 NAMES = tuple(sorted(path.stem for path in HERE.glob("*.S")))
@@ -88,7 +89,7 @@ def run_here(guest: str) -> Report:
 def run_in_qemu(qemu: str, guest: str) -> Report:
     """What the guest reports on QEMU's virt board."""
     command = [qemu, *QEMU_BOARD.split(), "-kernel", str(elf(guest))]
-    return parse_report(subprocess.run(command, capture_output=True, timeout=120, check=True).stdout.decode())
+    return parse_report(subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True).stdout.decode())
 
 
 def parse_report(printed: str) -> Report:
