@@ -21,11 +21,10 @@ CYCLES = 10_000 if LONG else 600
 GUEST_CYCLES = 10_000 if LONG else 120
 
 
-def settle(threads: int, files: int, patience: float = 10) -> None:
-    """Wait until what the last client had is given back, for so many seconds at most."""
-    deadline = time.monotonic() + patience
-    while (threading.active_count() > threads or descriptors() > files) and time.monotonic() < deadline:
-        time.sleep(0.01)
+def settle(threads: int, files: int | None = None) -> None:
+    """Wait until what the last client had is given back: no more threads and open files than that are left."""
+    wait_until(lambda: threading.active_count() <= threads, "the threads of clients that have left end")
+    wait_until(lambda: files is None or descriptors() <= files, "the files of clients that have left are closed")
 
 
 def one(address: str, number: int) -> None:
@@ -50,17 +49,16 @@ def one(address: str, number: int) -> None:
 
 
 def test_many_clients(server: Server, target: FakeTarget) -> None:
+    threads = threading.active_count()
     for number in range(60):  # what is allocated once
         one(server.address, number)
-    settle(3, 0, patience=1)
-    threads, files, memory = threading.active_count(), descriptors(), resident()
+    settle(threads)
+    files, memory = descriptors(), resident()
     for number in range(CYCLES):
         one(server.address, number)
         target.calls.clear()
     settle(threads, files)
     gc.collect()
-    assert threading.active_count() <= threads
-    assert descriptors() <= files
     assert resident() - memory < 24 << 20
 
 
@@ -99,10 +97,11 @@ def debugger(session: Session, address: str, number: int) -> None:
 def test_many_debuggers_of_a_guest() -> None:
     with Session("demo", memory="16M") as session, serve(session, "127.0.0.1:0") as server:
         session.run("continue until=workload_round")
+        threads = threading.active_count()
         for number in range(30):
             debugger(session, server.address, number)
-        settle(3, 0, patience=1)
-        threads, files, memory = threading.active_count(), descriptors(), resident()
+        settle(threads)
+        files, memory = descriptors(), resident()
         began = time.monotonic()
         for number in range(GUEST_CYCLES):
             debugger(session, server.address, number)
@@ -112,8 +111,6 @@ def test_many_debuggers_of_a_guest() -> None:
             f"{GUEST_CYCLES} debuggers in {time.monotonic() - began:.0f} s; "
             f"{memory >> 20} MiB, then {resident() >> 20}; {files} descriptors, then {descriptors()}"
         )
-        assert threading.active_count() <= threads
-        assert descriptors() <= files
         assert resident() - memory < 24 << 20
         with Client(server.address) as client:
             assert client.ask(b"vKill;1") == b"OK"
