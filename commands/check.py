@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import MachineError, Symbol
 from armprobe.probes import ERAS, POINT_RELEASES, Decoded, ProbeError, Verdict, decode, find_era, is_pattern
+from armprobe.session.authority import Host, require
 
-from .authority import Host, require
 from .errors import CommandError
 from .instructions import Code, disassembled, read_code
 from .locations import complete_symbol, find_symbol, matching_functions, number_of_address

@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The one exception by which a command reports its user's mistake."""
+"""The exception by which a command reports its user's mistake, under the name that commands know it by."""
 
+from armprobe.session.errors import CommandError
 
-class CommandError(Exception):
-    """A command could not be done as it was written.
-
-    The message is one clear sentence, without a full stop, that says what was wrong and what to do about it. Every
-    front end shows it as it stands: the REPL after ``error:``, GDB through ``gdb.GdbError``.
-    """
+__all__ = ["CommandError"]

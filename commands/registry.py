@@ -22,7 +22,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from .authority import ANYTHING, Host, described, require
+from armprobe.session.authority import ANYTHING, Host, described, require
+
 from .errors import CommandError
 
 log = logging.getLogger("armprobe.commands")

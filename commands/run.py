@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Stop, StopReason, host_files
+from armprobe.session.authority import Host
 
-from .authority import Host
 from .errors import CommandError
 from .locations import complete_symbol, place
 from .registry import Arg, Arguments, Command, Option, Out, integer, path

@@ -19,17 +19,17 @@ from armprobe.machine.memory.regions import Region
 from armprobe.machine.symbol_file import SymbolFile
 from armprobe.probes import Kprobes, Probe, ProbeError
 from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
+from armprobe.session.authority import Asker, acting_for, asker
+from armprobe.session.console_text import ConsoleLines, ConsoleText
 from armprobe.session.debugger_breakpoints import DebuggerBreakpoints
+from armprobe.session.errors import CommandError
 from armprobe.session.guest_view import GuestScene
 from armprobe.session.stop_event import stop_event
+from armprobe.session.tracepoints import Tracing
 from armprobe.stub import BreakKind, Changes, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
 
-from .authority import Asker, acting_for, asker
-from .console_text import ConsoleLines, ConsoleText
-from .errors import CommandError
 from .locations import located
 from .registry import Registry
-from .tracing import Tracing
 
 log = logging.getLogger(HANDLERS_LOG)
 T = TypeVar("T")

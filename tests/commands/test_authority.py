@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from armprobe.commands import CommandError, Session
-from armprobe.commands.authority import Asker, Host, acting_for, asker
 from armprobe.commands.registry import Arg, Arguments, Command, Option, Out, Registry, path
+from armprobe.session.authority import Asker, Host, acting_for, asker
 from armprobe.stub import PRIVATE, serve
 from tests.stub.client import Client  # tests have no import name to go by
 

@@ -18,8 +18,8 @@ import pytest
 
 from armprobe.clients.gdb_session import GdbSession
 from armprobe.commands import Session
-from armprobe.commands.console_text import ConsoleText
 from armprobe.commands.terminal import Lines
+from armprobe.session.console_text import ConsoleText
 from armprobe.stub.visible import visible
 from tests.waiting import PATIENCE
 
