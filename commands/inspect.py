@@ -126,7 +126,7 @@ def _info(session: Session, arguments: Arguments, out: Out) -> None:
             modules = ", ".join(machine.symbols.modules) or machine.symbols.why_no_modules or "none"
             out(f"modules       {modules}\n")
         out(f"memory        {machine.ram.size >> 20} MiB at {machine.ram.base:#x}\n")
-        out(f"CPU           {machine.cpu.model}, pstate {pstate_text(machine.registers.pstate)}\n")
+        out(f"CPU           {machine.core.model}, pstate {pstate_text(machine.registers.pstate)}\n")
         out(f"instructions  {machine.instructions:,}\n")
         out(f"guest time    {machine.clock.seconds:.6f} s\n")
         out(f"era           {session.kprobes.era.name} ({session.kprobes.era_origin})\n")

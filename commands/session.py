@@ -313,7 +313,7 @@ class Session:
     @property
     def changes(self) -> Changes:
         """How often the guest's state was changed, for a debugger to compare with what it has seen."""
-        return Changes(self.machine.cpu.changes, self.machine.bus.changes)
+        return Changes(self.machine.core.changes, self.machine.bus.changes)
 
     def write_register(self, name: str, value: int) -> None:
         """One register by GDB's name."""

@@ -14,7 +14,7 @@ from armprobe.machine.core.breakpoints import Breakpoints
 from armprobe.machine.core.call import Calls
 from armprobe.machine.core.conditional_breakpoints import ConditionalBreakpoints
 from armprobe.machine.core.context import DAIF, EL1H, Context
-from armprobe.machine.core.cpu import DEFAULT_MODEL, Cpu
+from armprobe.machine.core.core import DEFAULT_MODEL, Core
 from armprobe.machine.core.dispatch import Claim, Dispatcher, FaultClaim, Resume
 from armprobe.machine.core.guest_debug import GuestDebug
 from armprobe.machine.core.guest_watchpoints import GuestWatchHit, GuestWatchpoints
@@ -54,19 +54,19 @@ class Machine:
 
     def __init__(self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[mmap.mmap, ...] = ()) -> None:
         self.guest = guest
-        self.cpu = Cpu(cpu)
-        self.clock = Clock(self.cpu)
-        self._translation = Context(self.cpu.engine, self.cpu.layout)  # the shared one may be ahead of the CPU
-        self.bus = Bus(self.cpu)
+        self.core = Core(cpu)
+        self.clock = Clock(self.core)
+        self._translation = Context(self.core.engine, self.core.layout)  # the shared one may be ahead of the CPU
+        self.bus = Bus(self.core)
         self.ram = self.bus.add_ram("ram", board.RAM_BASE, resumed[0] if resumed else new_memory(guest.memory))
-        self.memory = Memory(self.bus, self.cpu, self.translation_registers)
-        self.registers = Registers(self.cpu)
+        self.memory = Memory(self.bus, self.core, self.translation_registers)
+        self.registers = Registers(self.core)
         self.symbols: Symbols = guest.symbols
-        self.dispatcher = Dispatcher(self.cpu)
-        self.breakpoints = Breakpoints(self.cpu, self.memory)
-        self.conditional_breakpoints = ConditionalBreakpoints(self.cpu, self.dispatcher)
-        self.access_stop: AccessStop[WatchHit | GuestWatchHit] = AccessStop(self.cpu, self.bus, self.memory)
-        self.watchpoints = Watchpoints(self.cpu, self.bus, self.memory, self.dispatcher, self.access_stop)
+        self.dispatcher = Dispatcher(self.core)
+        self.breakpoints = Breakpoints(self.core, self.memory)
+        self.conditional_breakpoints = ConditionalBreakpoints(self.core, self.dispatcher)
+        self.access_stop: AccessStop[WatchHit | GuestWatchHit] = AccessStop(self.core, self.bus, self.memory)
+        self.watchpoints = Watchpoints(self.core, self.bus, self.memory, self.dispatcher, self.access_stop)
         self.scratch = Scratch(self, resumed[1] if resumed else None)
         self.software_step = SoftwareStep(self)
         self.between_slices: Callable[[], None] = lambda: None
@@ -97,9 +97,9 @@ class Machine:
         self.bus.attach(self.uart, board.UART, board.UART_SIZE)
         self.bus.attach(Flash(), board.FLASH, board.FLASH_SIZE)
         self.bus.after_access = self._after_device_access
-        self.counter_access = CounterAccess(self.cpu, self.clock, self.timers)
-        self.guest_debug = GuestDebug(self, GuestWatchpoints(self.cpu, self.bus, self.access_stop))
-        self.register_access = RegisterAccess(self.cpu, self.memory)
+        self.counter_access = CounterAccess(self.core, self.clock, self.timers)
+        self.guest_debug = GuestDebug(self, GuestWatchpoints(self.core, self.bus, self.access_stop))
+        self.register_access = RegisterAccess(self.core, self.memory)
         self.register_access.serve(self.counter_access)
         self.register_access.serve(self.guest_debug)
         self.pmu = Pmu(
@@ -121,11 +121,11 @@ class Machine:
     def _enter(self) -> None:
         """Put the CPU at the guest's entry: EL1h, DAIF set, MMU off, x0 = device tree."""
         self._find_register_accesses()
-        context = self.cpu.context
+        context = self.core.context
         context.load()
         context.x[0], context.pc, context.pstate = self.guest.x0, self.guest.entry, DAIF | EL1H
         context.store()
-        self.cpu.refresh()
+        self.core.refresh()
 
     def _find_register_accesses(self) -> None:
         searched = []
@@ -144,7 +144,7 @@ class Machine:
 
     def translation_registers(self) -> TranslationRegisters:
         """The registers that decide translations, as they are now."""
-        context, layout = self._translation, self.cpu.layout
+        context, layout = self._translation, self.core.layout
         context.load()
         return TranslationRegisters(
             context.system(layout.sctlr_el1),
@@ -188,7 +188,7 @@ class Machine:
     def _after_device_access(self) -> None:
         """A device may have raised an interrupt, or the guest may have enabled one: look at once."""
         if self.clock.running and (self.dispatcher.ends_soon or self.gic.pending_interrupt() != SPURIOUS):
-            self.cpu.limit(0)
+            self.core.limit(0)
 
     # Running.
 
@@ -213,7 +213,7 @@ class Machine:
     def end_slice_here(self) -> None:
         """Have a run look up before the next instruction. For hooks of instructions."""
         self.dispatcher.end_slice = True
-        self.cpu.limit(0)
+        self.core.limit(0)
 
     def forget_interrupt(self) -> None:
         """Take back an `interrupt` that came too late for the run it was meant for."""
@@ -226,7 +226,7 @@ class Machine:
         Raises MachineError for an unknown symbol, when the guest has ended for good, and in a handler.
         """
         self._refuse_in_handler()
-        self.cpu.changes += 1
+        self.core.changes += 1
         target = self.address(until) if until is not None else None
         with self._stopping_at(target):
             return self.run_loop.run(target, instructions, interrupts=True)
@@ -244,7 +244,7 @@ class Machine:
         """Execute `count` instructions, taking no interrupts. What a probe does out of line counts as the instruction
         it stands for. Raises MachineError as `run` does."""
         self._refuse_in_handler()
-        self.cpu.changes += 1
+        self.core.changes += 1
         taken = self.run_loop.take()
         try:
             stop = Stop(StopReason.INSTRUCTIONS, self.registers.pc)
@@ -261,8 +261,8 @@ class Machine:
 
     def _refuse_in_handler(self) -> None:
         """Raise MachineError while an exception is being handled, whose end would find another machine."""
-        self.cpu.refuse_other_threads()
-        if self.cpu.held:
+        self.core.refuse_other_threads()
+        if self.core.held:
             raise MachineError(
                 "the guest is running, and this is a handler of what it does: call guest functions here; run, step, "
                 "restore and reset the machine when it has stopped"

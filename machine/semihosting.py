@@ -129,10 +129,10 @@ class Semihosting:
         """
         if self._pending is None:
             raise MachineError("the guest waits for no file: there is no call to answer")
-        context = self._machine.cpu.load()
+        context = self._machine.core.load()
         self.errno = self._pending.errno
         context.x[0], call = self._go_on(self._pending.asking, (result, errno))
-        self._machine.cpu.store()
+        self._machine.core.store()
         return call
 
     # The way there and back.
@@ -354,7 +354,7 @@ class Semihosting:
         if reason == _APPLICATION_EXIT:
             status = code - (1 << 64) if code >> 63 else code
             why = f"the guest exited with code {status}"
-        self._machine.request_stop(Stop(StopReason.EXIT, self._machine.cpu.context.pc, why, status))
+        self._machine.request_stop(Stop(StopReason.EXIT, self._machine.core.context.pc, why, status))
         return 0
 
 

@@ -63,7 +63,7 @@ class Engine:
         self.sites = sites
         self.internal: dict[int, Site] = {}  # breakpoints in the trampoline, which nobody registered there
         self._recorder = recorder
-        self._context = machine.cpu.context
+        self._context = machine.core.context
         self._words = self._context.x
         self.regs = LiveRegs(self._context)
         self.site: Site | None = None  # current_kprobe
@@ -94,7 +94,7 @@ class Engine:
     @property
     def flight(self) -> Flight:
         """What of the hits is kept with the machine's state: at a stop and in a handler, which end with it, none."""
-        ends = self._machine.dispatcher.resume is not None or self._machine.cpu.held
+        ends = self._machine.dispatcher.resume is not None or self._machine.core.held
         hits = [] if ends else self._hits
         kept = [[hit.site.addr, hit.site.slot, hit.status, hit.saved_daif] for hit in hits if hit.site is not None]
         displaced = ends and self.site is not None and bool(self.site.displaced)
@@ -202,7 +202,7 @@ class Engine:
                 return False
         except MachineError:
             return False
-        self._machine.cpu.forget([address])
+        self._machine.core.forget([address])
         return True
 
     def _reenter(self, site: Site, context: Context) -> bool:
@@ -325,7 +325,7 @@ class Engine:
                     except Exception as error:
                         self._recorder.failed(probe, Stage.POST, error)
         except BaseException as error:  # the run ends with it, and the hit is over
-            self._machine.cpu.fail(error)
+            self._machine.core.fail(error)
         if self._recorder.stop is None:
             if site.displaced:
                 self._go_home(site)

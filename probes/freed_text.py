@@ -83,7 +83,7 @@ class Departures:
 
     def _memory_freed(self, machine: Machine) -> None:
         """vfree(x0): areas of its kind are apart from each other, so what is mapped from there on is this one."""
-        start = machine.cpu.load().x[0]
+        start = machine.core.load().x[0]
         near = sorted(address for address in self._sites if 0 <= address - start < _FARTHEST)
         end = start
         while near and end <= near[-1] and self._text.mapped(end):

@@ -13,7 +13,7 @@ def call_uninterrupted(machine: Machine, function: str, *arguments: int) -> int:
     Nothing else is: with PSTATE.D set, a probe in the function could not be stepped as eras before v5.10 do. Raises
     MachineError as `Machine.call` does.
     """
-    if machine.cpu.held:
+    if machine.core.held:
         return machine.call(function, *arguments)
     registers = machine.registers
     before = registers.pstate

@@ -82,7 +82,7 @@ class GuestProbes:
         self._slots = slots
         self._era = era
         self._text = text
-        self._context = machine.cpu.context
+        self._context = machine.core.context
         self._lifted: set[Site] = set()
         self._lifts: list[Callable[[], None]] = []  # what puts back the breakpoints of each, before its time too
         self._watching: list[tuple[int, Callable[[Machine], None]]] = []
@@ -174,7 +174,7 @@ class GuestProbes:
 
     def _entered(self, indirect: bool) -> Callable[[Machine], None]:
         def entered(machine: Machine) -> None:
-            context = machine.cpu.load()
+            context = machine.core.load()
             address = context.x[0]
             first = address
             try:
@@ -197,7 +197,7 @@ class GuestProbes:
             self._machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
 
         def returned(machine: Machine) -> None:
-            if machine.cpu.load().sp == sp:
+            if machine.core.load().sp == sp:
                 put_back()
 
         def put_back() -> None:

@@ -48,7 +48,7 @@ class Moments:
         """`what` happens now, in the handler of an exception, or with `returning` at its end."""
         if self.observer is None:
             return
-        machine, context = self._machine, self._machine.cpu.context
+        machine, context = self._machine, self._machine.core.context
         pstate = context.pstate
         spsr, mdscr = context.system(context.layout.spsr_el1), context.system(context.layout.mdscr_el1)
         # An exception that is not delivered to the guest leaves the registers alone: they are as they would be in the
@@ -58,7 +58,7 @@ class Moments:
         try:
             self.observer(Moment(machine.instructions, what, context.pc, pstate, spsr, mdscr, status))
         except BaseException as error:  # the run ends with it, when this exception has been handled
-            machine.cpu.fail(error)
+            machine.core.fail(error)
 
     def where(self, address: int) -> str:
         """What is at virtual `address`: a symbol and an offset, or what of ours."""

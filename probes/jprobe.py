@@ -78,7 +78,7 @@ class Jprobes:
     def __init__(self, machine: Machine, recorder: Recorder) -> None:
         self._machine = machine
         self._recorder = recorder
-        self._words = machine.cpu.context.x
+        self._words = machine.core.context.x
         self._code = 0  # address of the HVC that calls the entry; the BRK behind it is jprobe_return_break
         self._known: list[Jprobe] = []
         self._running: Jprobe | None = None

@@ -54,8 +54,8 @@ class Returns:
         self._rules = rules
         self._kind = kind
         self._slots = slots
-        self._context = machine.cpu.context
-        self._words = machine.cpu.context.x
+        self._context = machine.core.context
+        self._words = machine.core.context.x
         self._code = trampoline.code(kind, rules.frame)
         if kind == trampoline.KPROBE:  # the first NOP has a kprobe on it
             self._code = KPROBES_BRK + self._code[4:]
@@ -303,7 +303,7 @@ class Returns:
         """`kprobe`: the pre-handler of the trampoline's own kprobe."""
         chain = self._returned(regs.sp)
         if not chain:
-            self._lost(self._machine.cpu.context, regs.sp, self.trampoline)
+            self._lost(self._machine.core.context, regs.sp, self.trampoline)
             return 1
         following = chain[-1].following
         self._engine.note("the trampoline's pre-handler runs the return handlers")
@@ -380,7 +380,7 @@ class Returns:
                 except CallNotReturned as error:
                     self._machine.request_stop(error.stop)
                 except BaseException as error:  # of a handler in it: the run ends with it, and the call has returned
-                    self._machine.cpu.fail(error)
+                    self._machine.core.fail(error)
 
     def _stop_at(self, address: int, chain: list[KretprobeInstance]) -> None:
         def resume(context: Context) -> None:

@@ -54,7 +54,7 @@ class Recorder:
 
     def __init__(self, machine: Machine) -> None:
         self._clock = machine.clock
-        self._words = machine.cpu.context.x
+        self._words = machine.core.context.x
         self.hits: deque[Hit] = deque(maxlen=KEPT)
         self.errors: list[HandlerError] = []
         self.stop: Hit | None = None

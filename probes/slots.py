@@ -99,7 +99,7 @@ class Slots:
             places = (place for start, end in padding for place in range(start, end - _NEAR + 1, _NEAR))
             self._places = sorted(places, reverse=True)
             self._near = list(self._places)
-        pc = self._machine.cpu.context.pc
+        pc = self._machine.core.context.pc
         for i in range(len(self._near) - 1, -1, -1):
             slot = self._near[i]
             if abs(slot - address) < REACH - _NEAR and not slot <= pc < slot + _NEAR:

@@ -66,7 +66,7 @@ class BrkStepping(Stepping):
     size = 8
 
     def __init__(self, machine: Machine, pstate: SlotPstate) -> None:
-        self._words = machine.cpu.context.x
+        self._words = machine.core.context.x
         self._sets, self._clears, self._restores = pstate.sets, pstate.clears, pstate.restores
 
     def words(self, site: Site, slot: int) -> tuple[int, ...]:

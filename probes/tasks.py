@@ -32,7 +32,7 @@ class Tasks:
         """The task that is running, with the registers of the shared context; None if that cannot be known."""
         if self._none:
             return None
-        context, bus = self._machine.cpu.context, self._machine.bus
+        context, bus = self._machine.core.context, self._machine.bus
         address = context.system(context.layout.sp_el0)
         try:
             comm, pid = self._known.get(address) or self._find(address)

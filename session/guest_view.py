@@ -19,12 +19,12 @@ class GuestScene:
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._machine = machine
         self._kprobes = kprobes
-        self.general: Sequence[int] = machine.cpu.context.x
+        self.general: Sequence[int] = machine.core.context.x
 
     @property
     def vectors(self) -> bytes:
         """v0 to v31."""
-        return self._machine.cpu.load().vector_bytes()
+        return self._machine.core.load().vector_bytes()
 
     @property
     def microseconds(self) -> int:
@@ -41,7 +41,7 @@ class GuestScene:
     def read(self, address: int, length: int) -> bytes:
         """Virtual memory."""
         try:
-            data = self._machine.cpu.read_virtual(address, length)
+            data = self._machine.core.read_virtual(address, length)
             if data is None:  # the guest itself may not: at EL0, or with PAN
                 data = self._machine.memory.read(address, length)
         except MachineError as error:

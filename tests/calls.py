@@ -21,11 +21,11 @@ def counted_calls(machine: Machine, functions: Collection[int]) -> Iterator[Coun
         if address in functions:
             calls[address] += 1
 
-    engine = machine.cpu.engine
+    engine = machine.core.engine
     hook = engine.hook_add(unicorn.UC_HOOK_CODE, executed, None, min(functions), max(functions))
-    machine.cpu.forget_all()
+    machine.core.forget_all()
     try:
         yield calls
     finally:
         engine.hook_del(hook)
-        machine.cpu.forget_all()
+        machine.core.forget_all()

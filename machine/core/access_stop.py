@@ -15,7 +15,7 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.memory.bus import Bus
 from armprobe.machine.memory.memory import Memory
 
-from .cpu import Cpu
+from .core import Core
 
 T = TypeVar("T")
 BLOCK: Final = 64
@@ -37,8 +37,8 @@ class _Undo:
 class AccessStop(Generic[T]):
     """Ends runs of one CPU, and says what for. Its methods but `take` are for memory hooks."""
 
-    def __init__(self, cpu: Cpu, bus: Bus, memory: Memory) -> None:
-        self._cpu, self._bus, self._memory = cpu, bus, memory
+    def __init__(self, core: Core, bus: Bus, memory: Memory) -> None:
+        self._core, self._bus, self._memory = core, bus, memory
         self._stopped: tuple[T, _Undo] | None = None
         # What the instruction that wrote last near something watched had there before: its count, and the writes.
         self._written: tuple[int, list[tuple[int, bytes]]] = 0, []
@@ -49,15 +49,15 @@ class AccessStop(Generic[T]):
         return self._stopped is not None
 
     def instruction(self) -> int:
-        """The instruction that makes the access. `Cpu.context` is loaded then."""
-        self._cpu.context.load()
-        return int.from_bytes(self._read(self._cpu.context.pc, 4) or b"", "little")
+        """The instruction that makes the access. `Core.context` is loaded then."""
+        self._core.context.load()
+        return int.from_bytes(self._read(self._core.context.pc, 4) or b"", "little")
 
     def _read(self, address: int, size: int) -> bytes | None:
         """Memory at a virtual address, not across pages; None where nothing is mapped.
 
         By a walk of the tables: the engine has looked the access up in its TLB before the hook and uses that entry
-        after it, whatever is in the entry by then. `Cpu.read_virtual` may have filled it for another page.
+        after it, whatever is in the entry by then. `Core.read_virtual` may have filled it for another page.
         """
         try:
             return self._bus.read(self._memory.translate(address).physical, size)
@@ -70,7 +70,7 @@ class AccessStop(Generic[T]):
         DC ZVA, which the engine does as a write of the byte that it names and then of all; and what writes two
         registers if there is in memory what is expected there, for it must be there when this is executed again.
         """
-        word, x = self.instruction(), self._cpu.context.x
+        word, x = self.instruction(), self._core.context.x
         if word & _STXP[0] == _STXP[1]:
             return x[word >> 5 & 31], _pair(x, word & 31, word >> 10 & 31)
         if word & _CASP[0] == _CASP[1]:
@@ -84,31 +84,31 @@ class AccessStop(Generic[T]):
 
     def writing_before(self, physical: int, width: int) -> None:
         """An instruction writes at `physical`, and may go on to write what is watched: keep what is there."""
-        count = self._cpu.executed
+        count = self._core.executed
         if self._written[0] != count:
             self._written = count, []
         self._written[1].append((physical, self._bus.read(physical, width)))
 
     def stop(self, why: T, physical: int, writes: bool) -> None:
         """End the run. By then the instruction will have made this access and those that follow: keep what is there."""
-        self._cpu.context.load()
+        self._core.context.load()
         ram = self._bus.ram_at(physical)
         assert ram is not None  # nothing else is watched
         size = min(BLOCK, ram.end - physical)  # no instruction writes more than a block
         count, written = self._written
         before = [(physical, self._bus.read(physical, size))] if writes else []
-        before += written if count == self._cpu.executed else []
-        self._stopped = why, _Undo(self._cpu.context.save(), before)
-        self._cpu.limit(-1)  # the instruction does not count
-        self._cpu.engine.emu_stop()
+        before += written if count == self._core.executed else []
+        self._stopped = why, _Undo(self._core.context.save(), before)
+        self._core.limit(-1)  # the instruction does not count
+        self._core.engine.emu_stop()
 
     def take(self) -> T | None:
         """After a run: what ended it, if an access did, its effect undone and the PC at its instruction."""
         if self._stopped is None:
             return None
         (why, undo), self._stopped = self._stopped, None
-        self._cpu.context.restore(undo.registers)
-        self._cpu.context.store()
+        self._core.context.restore(undo.registers)
+        self._core.context.store()
         for physical, data in undo.before:
             self._memory.physical.write(physical, data)
         return why

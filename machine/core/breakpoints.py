@@ -18,7 +18,7 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.memory.memory import Memory
 
 from .context import Context
-from .cpu import Cpu
+from .core import Core
 
 _WFI: Final = 0xD503_207F
 _UPPER_HALF: Final = 1 << 55
@@ -27,8 +27,8 @@ _UPPER_HALF: Final = 1 << 55
 class Breakpoints:
     """The addresses at which the CPU stops before executing; each is counted, as several may want the same."""
 
-    def __init__(self, cpu: Cpu, memory: Memory) -> None:
-        self._cpu, self._memory = cpu, memory
+    def __init__(self, core: Core, memory: Memory) -> None:
+        self._core, self._memory = core, memory
         self._wanted: Counter[int] = Counter()
         self._before_wfi: set[int] = set()
         self._edge: frozenset[int] = frozenset()  # where `run_to` ends a run
@@ -45,7 +45,7 @@ class Breakpoints:
 
     def add(self, address: int) -> None:
         """Stop at `address`."""
-        self._cpu.refuse_other_threads()
+        self._core.refuse_other_threads()
         self._wanted[address] += 1
         if self._wanted[address] == 1:
             before = address - 4
@@ -56,7 +56,7 @@ class Breakpoints:
 
     def remove(self, address: int) -> None:
         """Undo one `add`. Raises KeyError when there was none."""
-        self._cpu.refuse_other_threads()
+        self._core.refuse_other_threads()
         if not self._wanted[address]:
             raise KeyError(f"no breakpoint at {address:#x}")
         self._wanted[address] -= 1
@@ -66,24 +66,24 @@ class Breakpoints:
             self._arm(address - 4, address)
 
     def step_over(self, pc: int) -> unicorn.UcError | None:
-        """Execute the one instruction at `pc` although it is a breakpoint; returns and raises as `Cpu.run`."""
-        self._cpu.engine.ctl_set_exits([address for address in self._exits() if address != pc])
+        """Execute the one instruction at `pc` although it is a breakpoint; returns and raises as `Core.run`."""
+        self._core.engine.ctl_set_exits([address for address in self._exits() if address != pc])
         self._stale = False
-        self._cpu.forget([pc])
+        self._core.forget([pc])
         self.stepping_over = pc
         try:
-            return self._cpu.run(pc, 1)
+            return self._core.run(pc, 1)
         finally:
             self.stepping_over = None
             self._arm(pc)
 
     def run_to(self, edge: frozenset[int], pc: int, count: int) -> unicorn.UcError | None:
-        """As `Cpu.run`, but no further than to any address of `edge`, which `pc` is not among."""
+        """As `Core.run`, but no further than to any address of `edge`, which `pc` is not among."""
         self._edge = edge
         self._arm(*edge)
         self.put_in()
         try:
-            return self._cpu.run(pc, count)
+            return self._core.run(pc, count)
         finally:
             self._edge = frozenset()
             self._arm(*edge)
@@ -103,15 +103,15 @@ class Breakpoints:
     def put_in(self) -> None:
         """Tell the engine, before a run: of all at once, as that takes as long as there are many."""
         if self._stale:
-            self._cpu.engine.ctl_set_exits(list(self._exits()))
+            self._core.engine.ctl_set_exits(list(self._exits()))
             self._stale = False
 
     def _arm(self, *changed: int) -> None:
         self._stale = True
-        if self._cpu.running:
+        if self._core.running:
             self.put_in()
         # Blocks translated before know nothing of the change; those at a user space address may be another process's.
         if all(address & _UPPER_HALF for address in changed) or not self._memory.translating:
-            self._cpu.forget(changed)
+            self._core.forget(changed)
         else:
-            self._cpu.forget_all()
+            self._core.forget_all()

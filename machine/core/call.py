@@ -48,7 +48,7 @@ class Calls:
                 run_loop.give_back()
 
     def _call(self, address: int, arguments: tuple[int, ...]) -> int:
-        machine, cpu, dispatcher = self._machine, self._machine.cpu, self._machine.dispatcher
+        machine, core, dispatcher = self._machine, self._machine.core, self._machine.dispatcher
         if len(arguments) > 8:  # what AAPCS64 passes in registers
             raise MachineError("a guest function can be called with at most eight arguments")
         if self.return_address is None:
@@ -56,9 +56,9 @@ class Calls:
             machine.scratch.write(self.return_address, (_HVC | _RETURN << 5).to_bytes(4, "little"))
         if why := self._no_code(address):
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
-        context = cpu.load()
+        context = core.load()
         machine.clock.settle()  # the engine's counter is about to be used by another run
-        held, cpu.held = cpu.held, False
+        held, core.held = core.held, False
         saved = context.save()
         outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif
         dispatcher.stop = dispatcher.resume = None
@@ -71,7 +71,7 @@ class Calls:
                 _enter(context, address, arguments, self.return_address)
                 abandon += [begin(context) for begin in self.on_begin]
                 context.store()
-                cpu.refresh()
+                core.refresh()
                 stop = machine.run_loop.run(None, _LIMIT, interrupts=True)
                 context.load()
                 result = context.x[0]
@@ -80,12 +80,12 @@ class Calls:
         finally:
             context.restore(saved)
             context.store()
-            cpu.refresh()
+            core.refresh()
             dispatcher.stop, dispatcher.resume, dispatcher.hypercall = outer
             dispatcher.handler_daif = masked
-            cpu.held = dispatcher.end_slice = held
+            core.held = dispatcher.end_slice = held
             if stop is None or stop.reason is not StopReason.RETURNED:
-                cpu.forget_translations()  # it may have left other page tables
+                core.forget_translations()  # it may have left other page tables
                 for put_back in abandon:
                     put_back()
         if stop.reason is StopReason.INSTRUCTIONS:

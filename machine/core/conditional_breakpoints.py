@@ -12,7 +12,7 @@ from collections.abc import Callable
 import unicorn
 
 from .context import Context
-from .cpu import Cpu
+from .core import Core
 from .deferred_signals import calls_users_code
 from .dispatch import Dispatcher
 
@@ -25,8 +25,8 @@ class ConditionalBreakpoints:
     `skip` is the PC and SP where a run starts, which does not count.
     """
 
-    def __init__(self, cpu: Cpu, dispatcher: Dispatcher) -> None:
-        self._cpu, self._dispatcher = cpu, dispatcher
+    def __init__(self, core: Core, dispatcher: Dispatcher) -> None:
+        self._core, self._dispatcher = core, dispatcher
         self._deciders: dict[int, list[Decide]] = {}
         self._hooks: dict[int, int] = {}
         self.skip: tuple[int, int] | None = None
@@ -34,22 +34,22 @@ class ConditionalBreakpoints:
 
     def add(self, address: int, decide: Decide) -> None:
         """Ask `decide` each time before the instruction at `address` is executed; True stops the machine there."""
-        self._cpu.refuse_other_threads()
+        self._core.refuse_other_threads()
         self._deciders.setdefault(address, []).append(decide)
         if address not in self._hooks:
-            engine = self._cpu.engine
+            engine = self._core.engine
             self._hooks[address] = engine.hook_add(unicorn.UC_HOOK_CODE, self._reached, None, address, address)
-            self._cpu.forget([address])  # what was translated before does not call the hook
+            self._core.forget([address])  # what was translated before does not call the hook
 
     def remove(self, address: int, decide: Decide) -> None:
         """Undo an `add`. Raises KeyError or ValueError if there was none."""
-        self._cpu.refuse_other_threads()
+        self._core.refuse_other_threads()
         deciders = self._deciders[address]
         deciders.remove(decide)
         if not deciders:
             del self._deciders[address]
-            self._cpu.engine.hook_del(self._hooks.pop(address))
-            self._cpu.forget([address])
+            self._core.engine.hook_del(self._hooks.pop(address))
+            self._core.forget([address])
 
     def take_hit(self) -> int | None:
         """After a run: the address at which it was stopped from here, if it was."""
@@ -57,27 +57,27 @@ class ConditionalBreakpoints:
         return hit
 
     def _reached(self, engine: unicorn.Uc, address: int, size: int, _: object) -> None:
-        context = self._cpu.context
+        context = self._core.context
         context.load()
         if (address, context.sp) == self.skip:
             self.skip = None
             return
         if self._ask(address):
             self.hit = address
-            self._cpu.limit(-1)  # the instruction was counted and will not be executed
+            self._core.limit(-1)  # the instruction was counted and will not be executed
             engine.emu_stop()
         elif self._dispatcher.ends_soon:  # with slow answers the slice may take long
-            self._cpu.limit(0)
+            self._core.limit(0)
 
     def decides(self, address: int) -> bool:
         """Ask those at `address`, which is where the CPU is."""
         if address not in self._deciders:
             return False
-        self._cpu.context.load()
+        self._core.context.load()
         return self._ask(address)
 
     @calls_users_code
     def _ask(self, address: int) -> bool:
         """The context is loaded. All are asked, whatever the first says: some only want to know."""
-        context = self._cpu.context
+        context = self._core.context
         return any([decide(context) for decide in self._deciders.get(address, ())])

@@ -60,7 +60,7 @@ class Context:
             raise unicorn.UcError(status)
 
     def store(self) -> None:
-        """Copy this context into the CPU. After a change of exception level follow with `Cpu.refresh`."""
+        """Copy this context into the CPU. After a change of exception level follow with `Core.refresh`."""
         if status := self._store():
             raise unicorn.UcError(status)
 

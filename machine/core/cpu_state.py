@@ -12,7 +12,7 @@ from typing import Final
 from armprobe.machine.memory.bus import Ram
 
 from .context import DAIF, EL1H
-from .cpu import Cpu
+from .core import Core
 from .registers import Registers
 from .sysregs import SYSTEM_REGISTERS, Encoding
 
@@ -62,49 +62,49 @@ def widths(model: str) -> dict[str, int]:
     return wide | dict.fromkeys(_VECTORS, 128) | {"pstate": 32, "fpsr": 32, "fpcr": 32}
 
 
-def read(cpu: Cpu) -> dict[str, int]:
+def read(core: Core) -> dict[str, int]:
     """The CPU's registers by name, those of `widths`."""
-    registers, context = Registers(cpu), cpu.load()
+    registers, context = Registers(core), core.load()
     values = {name: registers[name] for name in (*_GENERAL, *_BANKED, *_VECTORS, "fpsr", "fpcr")}
     values |= zip(_EXCLUSIVE, context.exclusive, strict=True)
-    return values | {name: cpu.system(encoding) for name, encoding in _system_registers(cpu.model).items()}
+    return values | {name: core.system(encoding) for name, encoding in _system_registers(core.model).items()}
 
 
-def write(cpu: Cpu, values: dict[str, int]) -> None:
+def write(core: Core, values: dict[str, int]) -> None:
     """Give a CPU that has executed nothing yet what `read` gave. Each value fits its width, and PSTATE is AArch64's."""
-    for name, encoding in _system_registers(cpu.model).items():
-        cpu.set_system(encoding, values[name])
-    registers = Registers(cpu)
+    for name, encoding in _system_registers(core.model).items():
+        core.set_system(encoding, values[name])
+    registers = Registers(core)
     for name in (*_VECTORS, "fpsr", "fpcr"):
         registers[name] = values[name]
-    context = cpu.load()
+    context = core.load()
     for number, name in enumerate((*_GENERAL[:31], "sp", "pc")):
         context.x[number] = values[name]
     for name, offset in zip(_BANKED, (context.layout.sp_el0, context.layout.sp_el1), strict=True):
         context.set_system(offset, values[name])
     context.exclusive = (values[_EXCLUSIVE[0]], values[_EXCLUSIVE[1]], values[_EXCLUSIVE[2]])
     context.pstate = values["pstate"]
-    cpu.store()
-    cpu.refresh()
+    core.store()
+    core.refresh()
 
 
-def breakpoints(cpu: Cpu) -> dict[str, int]:
+def breakpoints(core: Core) -> dict[str, int]:
     """The registers of the guest's own breakpoints and watchpoints."""
-    return {name: cpu.system(_OTHERS[name]) for name in _DEBUG}
+    return {name: core.system(_OTHERS[name]) for name in _DEBUG}
 
 
-def arm_breakpoints(cpu: Cpu, ram: Ram, armed: dict[str, int]) -> None:
+def arm_breakpoints(core: Core, ram: Ram, armed: dict[str, int]) -> None:
     """Have the engine heed the guest's breakpoints as they are now, where `armed` is what it heeds.
 
     It takes them up when an MSR is executed, and at no other time. So a few are, at the start of `ram`; that and the
     registers are put back afterwards.
     """
-    now = breakpoints(cpu)
+    now = breakpoints(core)
     changed = [name for name in _DEBUG_CONTROL if any(now[each] != armed[each] for each in (name, _value_of(name)))]
     if not changed:
         return
     code = b"".join(_msr(_OTHERS[name], number).to_bytes(4, "little") for number, name in enumerate(changed))
-    context = cpu.load()
+    context = core.load()
     registers, memory = context.save(), bytes(ram.data[: len(code)])
     ram.data[: len(code)] = code
     for number, name in enumerate(changed):
@@ -112,17 +112,17 @@ def arm_breakpoints(cpu: Cpu, ram: Ram, armed: dict[str, int]) -> None:
     for offset in (context.layout.sctlr_el1, context.layout.mdscr_el1):  # no MMU, no debug exceptions
         context.set_system(offset, 0)
     context.pc, context.pstate = ram.base, DAIF | EL1H
-    _resume(cpu)
-    cpu.run(ram.base, len(changed))
+    _resume(core)
+    core.run(ram.base, len(changed))
     ram.data[: len(code)] = memory
     context.restore(registers)
-    _resume(cpu)
+    _resume(core)
 
 
-def _resume(cpu: Cpu) -> None:
-    cpu.context.store()
-    cpu.refresh()
-    cpu.forget_translations()
+def _resume(core: Core) -> None:
+    core.context.store()
+    core.refresh()
+    core.forget_translations()
 
 
 def _value_of(control: str) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from armprobe.machine.stop import Stop, StopReason
 
 from .context import DAIF, Context
-from .cpu import Cpu
+from .core import Core
 from .engine import hook_exceptions
 from .exceptions import IL, Class, Raised, enter
 from .sysregs import SYSTEM_REGISTERS
@@ -29,13 +29,13 @@ _WFI: Final = Class.WFX << 26 | IL | 0x1E << 20  # CV, COND always, TI 0: Arm AR
 class Dispatcher:
     """Owns the exception hook of one CPU, and the request to stop that a claimant may make."""
 
-    def __init__(self, cpu: Cpu) -> None:
-        self._cpu = cpu
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self._claims: dict[int, list[Claim]] = {}  # by syndrome: exception class and immediate
         self._faults: list[FaultClaim] = []
         self._fetches: list[FaultClaim] = []
         self.trapped_register: Callable[[Context, int], bool] = lambda context, syndrome: False
-        self.pan = bool(cpu.system(_ID_AA64MMFR1) >> 20 & 15)
+        self.pan = bool(core.system(_ID_AA64MMFR1) >> 20 & 15)
         self.stop: Stop | None = None
         self.resume: Resume | None = None
         self.handler_daif = 0  # PSTATE.DAIF of the handler of the exception being handled; a guest call may change it
@@ -45,7 +45,7 @@ class Dispatcher:
         self.delivered = False  # the slice ended with an exception that the guest takes: it is at its vector
         self.passed = 0  # exceptions that the guest has taken since `interrupting` was set
         self._refresh = False
-        self._hook = hook_exceptions(cpu.engine, self._raised)
+        self._hook = hook_exceptions(core.engine, self._raised)
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
         """Offer BRK #immediate to `claim` first. The context's PC is the BRK's address; True means handled."""
@@ -100,16 +100,16 @@ class Dispatcher:
 
     def commit(self) -> None:
         """Give the context to the CPU, with what the engine caches of it."""
-        self._cpu.context.store()
+        self._core.context.store()
         if self._refresh:
             self._refresh = False
-            self._cpu.refresh()
+            self._core.refresh()
 
     def _raised(self, _: int, number: int, __: int | None) -> None:
-        cpu, context = self._cpu, self._cpu.context
+        core, context = self._core, self._core.context
         context.load()
         syndrome = context.syndrome
-        cpu.held = True
+        core.held = True
         self.hypercall = number == Raised.HVC
         # A hypercall leaves the guest's PSTATE alone; an exception to EL1 masks everything (Arm ARM, D1.3.1).
         self.handler_daif = context.daif if self.hypercall else DAIF
@@ -121,17 +121,17 @@ class Dispatcher:
             else:
                 delivered = self._guest_takes(context, number, syndrome)
         except BaseException as error:  # the caller is the engine: it is raised when the run ends
-            cpu.fail(error)
+            core.fail(error)
             return
         finally:
-            cpu.held = False
+            core.held = False
         context.store()
         if self._refresh:
             self._refresh = False
-            cpu.refresh()
+            core.refresh()
         if self.stop is not None or self.end_slice or (self.interrupting and not self._passes(delivered)):
             self.delivered = delivered
-            cpu.engine.emu_stop()
+            core.engine.emu_stop()
 
     def _passes(self, delivered: bool) -> bool:
         """Whether to go on although a stop is wanted: behind an exception that the guest takes, if there are few."""

@@ -65,7 +65,7 @@ def enter(context: Context, syndrome: int | None, fault_address: int = 0, pan: b
 
     `syndrome` goes to ESR_EL1 (None for an interrupt, an IRQ or `fiq`, which has none), `fault_address` to FAR_EL1
     where the class has one; `pan` says whether the CPU implements FEAT_PAN. Returns whether flags changed that the
-    engine caches (see `Cpu.refresh`).
+    engine caches (see `Core.refresh`).
     """
     layout, registers = context.layout, context.doubles
     pstate = context.pstate

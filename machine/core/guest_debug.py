@@ -54,14 +54,14 @@ class GuestDebug:
         if register == _MDSCR and self.locked:
             self.mdscr = value & 0xFFFF_FFFF
             return True
-        cpu = self._machine.cpu
+        core = self._machine.core
         if register == _OSLAR and bool(value & 1) != self.locked:
             self.locked = not self.locked
             if self.locked:
-                self.mdscr = cpu.system(_MDSCR)
-                cpu.set_system(_MDSCR, self.mdscr & ~(MDSCR_SS | MDSCR_MDE))
+                self.mdscr = core.system(_MDSCR)
+                core.set_system(_MDSCR, self.mdscr & ~(MDSCR_SS | MDSCR_MDE))
             else:
-                cpu.set_system(_MDSCR, self.mdscr)
+                core.set_system(_MDSCR, self.mdscr)
         elif register != _MDSCR and (register.crn != 0 or register.op2 not in _VALUES_AND_CONTROLS):
             return False
         self._look_again()
@@ -88,13 +88,13 @@ class GuestDebug:
         """Between two slices: do what changed registers ask for."""
         if self._changed:
             self._changed = False
-            mdscr = self._machine.cpu.system(_MDSCR)
+            mdscr = self._machine.core.system(_MDSCR)
             self._watchpoints.update(mdscr, self._machine.clock.executed)
             self.stepping = self.stepping or mdscr & _STEPS_EL1 == _STEPS_EL1
         self._watchpoints.tidy(self._machine.clock.executed)
         if self.stepping:
             self._machine.run_loop.end_slices_at(self._machine.register_access.unmasking)
-            self._machine.cpu.refresh()
+            self._machine.core.refresh()
 
     def stepped_by_machine(self) -> None:
         """The machine itself has had EL1 stepped."""

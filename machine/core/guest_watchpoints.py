@@ -13,7 +13,7 @@ from armprobe.machine.stop import WatchHit
 
 from .access_stop import BLOCK, AccessStop
 from .context import PSTATE_D, Context
-from .cpu import Cpu
+from .core import Core
 from .effective_address import effective_address, unprivileged
 from .exceptions import IL, WRITE_NOT_READ, Class
 from .software_step import MDSCR_KDE, MDSCR_MDE
@@ -55,9 +55,9 @@ class _Watched:
 class GuestWatchpoints:
     """Looks at each of the guest's accesses while one of its watchpoints is enabled."""
 
-    def __init__(self, cpu: Cpu, bus: Bus, stop: AccessStop[WatchHit | GuestWatchHit]) -> None:
-        self._cpu, self._bus, self._stop = cpu, bus, stop
-        features = cpu.system(SYSTEM_REGISTERS["id_aa64dfr0_el1"])
+    def __init__(self, core: Core, bus: Bus, stop: AccessStop[WatchHit | GuestWatchHit]) -> None:
+        self._core, self._bus, self._stop = core, bus, stop
+        features = core.system(SYSTEM_REGISTERS["id_aa64dfr0_el1"])
         self._count = (features >> 20 & 15) + 1  # ID_AA64DFR0_EL1.WRPs
         # Context-aware breakpoints are the highest-numbered ones (CTX_CMPs of BRPs).
         breakpoints = (features >> 12 & 15) + 1
@@ -81,29 +81,29 @@ class GuestWatchpoints:
         # A guest that changes threads has them off and on with each. Code is translated again, which takes long, only
         # at the first: code that was translated while there was a hook on memory looks for hooks at each access.
         if self._watched and self._hook is None:
-            self._hook = self._cpu.engine.hook_add(_ACCESSES, self._accessed)
+            self._hook = self._core.engine.hook_add(_ACCESSES, self._accessed)
             if self._placeholder is None:
-                self._placeholder = self._cpu.engine.hook_add(_ACCESSES, self._accessed, None, _NOWHERE, _NOWHERE)
-                self._cpu.forget_translations()
+                self._placeholder = self._core.engine.hook_add(_ACCESSES, self._accessed, None, _NOWHERE, _NOWHERE)
+                self._core.forget_translations()
         elif not mdscr & MDSCR_MDE and self._hook is not None:
-            self._cpu.engine.hook_del(self._hook)
+            self._core.engine.hook_del(self._hook)
             self._hook = None
             self._unhooked_at = executed
 
     def tidy(self, executed: int) -> None:
         """Between two slices: drop what was translated for hooks when they have not been wanted for long."""
         if self._placeholder is not None and self._hook is None and executed - self._unhooked_at > _LONG:
-            self._cpu.engine.hook_del(self._placeholder)
+            self._core.engine.hook_del(self._placeholder)
             self._placeholder = None
-            self._cpu.forget_translations()
+            self._core.forget_translations()
 
     def _register(self, number: int) -> _Watched | None:
         """What watchpoint `number` watches; None if nothing (D2.10.2, D2.10.3)."""
-        control = self._cpu.system(Encoding(2, 0, 0, number, 7))
+        control = self._core.system(Encoding(2, 0, 0, number, 7))
         kinds, levels = control >> 3 & 3, control >> 1 & 3
         if not control & 1 or not kinds or not levels:
             return None
-        address = self._cpu.system(Encoding(2, 0, 0, number, 6))
+        address = self._core.system(Encoding(2, 0, 0, number, 6))
         linked = control >> 16 & 15 if control >> 20 & 1 else None
         mask, select = control >> 24 & 31, control >> 5 & 0xFF
         if mask:  # 1 and 2 are reserved
@@ -130,7 +130,7 @@ class GuestWatchpoints:
         writes = access == unicorn.UC_MEM_WRITE
         if self._stop.pending or self._bus.ram_at(physical) is None:
             return
-        word, context = self._stop.instruction(), self._cpu.context
+        word, context = self._stop.instruction(), self._core.context
         begin = effective_address(word, context)
         if begin is None:
             return
@@ -172,8 +172,8 @@ class GuestWatchpoints:
         """Whether linked breakpoint `number` matches (D2.9.4); one that cannot be linked to never does."""
         if number not in self._context_aware:
             return False
-        control = self._cpu.system(Encoding(2, 0, 0, number, 5))
+        control = self._core.system(Encoding(2, 0, 0, number, 5))
         if not control & 1 or control >> 20 & 15 not in (3, 7):  # of CONTEXTIDR_EL1
             return False
-        context = self._cpu.system(Encoding(2, 0, 0, number, 4)) & 0xFFFF_FFFF
-        return self._cpu.system(_CONTEXTIDR) & 0xFFFF_FFFF == context
+        context = self._core.system(Encoding(2, 0, 0, number, 4)) & 0xFFFF_FFFF
+        return self._core.system(_CONTEXTIDR) & 0xFFFF_FFFF == context

@@ -23,7 +23,7 @@ from armprobe.machine.memory.memory import Memory
 from armprobe.machine.memory.mmu import PAGE
 
 from .context import Context
-from .cpu import Cpu
+from .core import Core
 from .exceptions import PSTATE_SS
 from .sysregs import Encoding
 
@@ -94,8 +94,8 @@ class Registers(Protocol):
 class RegisterAccess:
     """Hooks on accesses. `sites` are those found; `unmasking` and `returns` the addresses of the last two kinds."""
 
-    def __init__(self, cpu: Cpu, memory: Memory) -> None:
-        self._cpu, self._memory = cpu, memory
+    def __init__(self, core: Core, memory: Memory) -> None:
+        self._core, self._memory = core, memory
         self._served: list[Registers] = []
         self.sites: set[Site] = set()
         self.unmasking: set[int] = set()
@@ -121,7 +121,7 @@ class RegisterAccess:
 
     def search(self, first: int, last: int) -> None:
         """Find and hook the accesses in whatever is executed from virtual address `first` to `last`."""
-        self._cpu.engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._translated, None, first, last)
+        self._core.engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._translated, None, first, last)
 
     def begin(self, pc: int) -> None:
         """Before a run: Unicorn does not tell of the first block of all that it translates."""
@@ -143,12 +143,12 @@ class RegisterAccess:
         if self._found:
             self.watch(self._found)
             self._found.clear()
-            self._cpu.forget_all()
+            self._core.forget_all()
 
     def _hook(self, writes: bool, address: int) -> None:
         instruction = reg.UC_ARM64_INS_MSR if writes else reg.UC_ARM64_INS_MRS
         callback = self._on_write if writes else self._on_read
-        self._cpu.engine.hook_add(unicorn.UC_HOOK_INSN, callback, None, address, address, instruction)
+        self._core.engine.hook_add(unicorn.UC_HOOK_INSN, callback, None, address, address, instruction)
 
     def trapped(self, context: Context, syndrome: int) -> bool:
         """An access that trapped (ESR_EL1, ISS of class 0x18): done here, if EL0 has made it and may."""
@@ -195,7 +195,7 @@ class RegisterAccess:
         return int(any(served.write(encoding, value) for served in self._served))
 
     def _context(self) -> Context:
-        return self._cpu.load()
+        return self._core.load()
 
 
 def _encoding(which: object) -> Encoding:

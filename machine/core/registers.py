@@ -10,7 +10,7 @@ from unicorn import arm64_const as reg
 
 from armprobe.machine.errors import MachineError
 
-from .cpu import Cpu
+from .core import Core
 from .sysregs import SYSTEM_REGISTERS
 
 _M64: Final = (1 << 64) - 1
@@ -24,28 +24,28 @@ NAMES: Final = (
 class GeneralRegisters:
     """x0..x30 as a sequence."""
 
-    def __init__(self, cpu: Cpu) -> None:
-        self._cpu = cpu
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     def __getitem__(self, number: int) -> int:
         if not 0 <= number <= 30:
             raise IndexError(f"there is no register x{number}")
-        self._cpu.load()
-        return self._cpu.context.x[number]
+        self._core.load()
+        return self._core.context.x[number]
 
     def __setitem__(self, number: int, value: int) -> None:
         if not 0 <= number <= 30:
             raise IndexError(f"there is no register x{number}")
-        context = self._cpu.load()
-        self._cpu.changes += 1
+        context = self._core.load()
+        self._core.changes += 1
         context.x[number] = value & _M64
-        self._cpu.store()
+        self._core.store()
 
     def __len__(self) -> int:
         return 31
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._cpu.load().x[:31].tolist())
+        return iter(self._core.load().x[:31].tolist())
 
 
 class Registers:
@@ -54,36 +54,36 @@ class Registers:
     Values are unsigned ints.
     """
 
-    def __init__(self, cpu: Cpu) -> None:
-        self._cpu = cpu
-        self.x = GeneralRegisters(cpu)
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.x = GeneralRegisters(core)
 
     def __getitem__(self, name: str) -> int:
         """The value of a register; raises MachineError for an unknown name."""
-        cpu, key = self._cpu, name.lower()
+        core, key = self._core, name.lower()
         if key in _GENERAL:
-            cpu.load()
-            return cpu.context.x[_GENERAL[key]]
+            core.load()
+            return core.context.x[_GENERAL[key]]
         if key in ("pstate", "cpsr"):
-            cpu.load()
-            return cpu.context.pstate
+            core.load()
+            return core.context.pstate
         if key in ("sp_el0", "sp_el1"):
             # The one in use is in SP itself (Arm ARM, SPSel).
-            cpu.load()
-            in_use = "sp_el1" if cpu.context.pstate & 1 else "sp_el0"
-            return cpu.context.sp if key == in_use else cpu.system(SYSTEM_REGISTERS[key])
+            core.load()
+            in_use = "sp_el1" if core.context.pstate & 1 else "sp_el0"
+            return core.context.sp if key == in_use else core.system(SYSTEM_REGISTERS[key])
         if key in SYSTEM_REGISTERS:
-            return cpu.system(SYSTEM_REGISTERS[key])
+            return core.system(SYSTEM_REGISTERS[key])
         if key in _FLOATING:
-            return int(cpu.engine.reg_read(_FLOATING[key]))
+            return int(core.engine.reg_read(_FLOATING[key]))
         if (number := _vector(key)) is not None:
-            return cpu.vector(number)
+            return core.vector(number)
         raise _unknown(name)
 
     def read(self, names: Sequence[str]) -> list[int]:
         """Several registers by name, the CPU's state copied out once. Raises MachineError for an unknown name."""
-        self._cpu.load()
-        context = self._cpu.context
+        self._core.load()
+        context = self._core.context
         vectors = context.vectors() if "v0" in names else {}
         return [
             context.x[_GENERAL[name]] if name in _GENERAL else vectors[name] if name in vectors else self[name]
@@ -95,35 +95,35 @@ class Registers:
 
         Raises MachineError for an unknown name, and where there is nothing to write: for an ID register, say.
         """
-        cpu, key = self._cpu, name.lower()
-        cpu.changes += 1
-        context = cpu.context
+        core, key = self._core, name.lower()
+        core.changes += 1
+        context = core.context
         if key in _GENERAL:
-            cpu.load()
+            core.load()
             context.x[_GENERAL[key]] = value & _M64
-            cpu.store()
+            core.store()
         elif key in ("pstate", "cpsr"):
             self._set_pstate(value)
         elif key in SYSTEM_REGISTERS:
-            cpu.load()
+            core.load()
             if key == ("sp_el1" if context.pstate & 1 else "sp_el0"):
                 context.sp = value & _M64
-                cpu.store()
+                core.store()
             else:
                 self._set_system(key, value & _M64)
         elif key in _FLOATING:
-            cpu.engine.reg_write(_FLOATING[key], value & 0xFFFF_FFFF)
+            core.engine.reg_write(_FLOATING[key], value & 0xFFFF_FFFF)
         elif (number := _vector(key)) is not None:
-            cpu.set_vector(number, value & (1 << 128) - 1)
+            core.set_vector(number, value & (1 << 128) - 1)
         else:
             raise _unknown(name)
 
     def _set_system(self, name: str, value: int) -> None:
         """Bits that are not there stay as they are; the engine says nothing where that is so of all."""
-        cpu, encoding = self._cpu, SYSTEM_REGISTERS[name]
-        before = cpu.system(encoding)
-        cpu.set_system(encoding, value)
-        if value != before == cpu.system(encoding):
+        core, encoding = self._core, SYSTEM_REGISTERS[name]
+        before = core.system(encoding)
+        core.set_system(encoding, value)
+        if value != before == core.system(encoding):
             raise MachineError(f"{name} cannot be written: it stays {before:#x}")
 
     @property
@@ -154,7 +154,7 @@ class Registers:
         self["pstate"] = value
 
     def _set_pstate(self, value: int) -> None:
-        context = self._cpu.load()
+        context = self._core.load()
         old, layout = context.pstate, context.layout
         mode = value & 0x1F
         if mode not in (0, 4, 5):
@@ -164,8 +164,8 @@ class Registers:
             context.set_system(banks[old & 1], context.sp)
             context.sp = context.system(banks[value & 1])
         context.pstate = value
-        self._cpu.store()
-        self._cpu.refresh()
+        self._core.store()
+        self._core.refresh()
 
 
 def _vector(name: str) -> int | None:

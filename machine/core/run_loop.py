@@ -17,7 +17,7 @@ from armprobe.machine.stop import Stop, StopReason
 from armprobe.machine.time.clock import Clock
 
 from .context import PSTATE_F, PSTATE_I, Context
-from .cpu import ANOTHER_THREAD
+from .core import ANOTHER_THREAD
 from .deferred_signals import DeferredSignals, calls_users_code
 from .dispatch import MANY
 from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, PSTATE_SS, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
@@ -136,16 +136,16 @@ class RunLoop:
 
         Returns whether to `give_back`: False if it is so already. Raises MachineError if another thread uses it.
         """
-        cpu, thread = self._machine.cpu, threading.get_ident()
-        if cpu.thread == thread:
+        core, thread = self._machine.core, threading.get_ident()
+        if core.thread == thread:
             return False
         if not self._lock.acquire(blocking=False):
             raise MachineError(ANOTHER_THREAD)
-        cpu.thread = thread
+        core.thread = thread
         try:
             self.signals.hold()
         except BaseException:
-            cpu.thread = 0
+            core.thread = 0
             self._lock.release()
             raise
         return True
@@ -155,7 +155,7 @@ class RunLoop:
         try:
             self.signals.release()
         finally:
-            self._machine.cpu.thread = 0
+            self._machine.core.thread = 0
             self._lock.release()
 
     @property
@@ -169,7 +169,7 @@ class RunLoop:
         self._machine.dispatcher.stop = self._machine.dispatcher.resume = None
 
     def _slices(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
-        machine, context, clock, gic = self._machine, self._machine.cpu.context, self._machine.clock, self._machine.gic
+        machine, context, clock, gic = self._machine, self._machine.core.context, self._machine.clock, self._machine.gic
         dispatcher, breakpoints, watchpoints = machine.dispatcher, machine.breakpoints, machine.watchpoints
         conditional = machine.conditional_breakpoints
         end = None if budget is None else clock.executed + budget
@@ -217,10 +217,10 @@ class RunLoop:
                     return stop
                 error = self._execute(lambda pc=pc: breakpoints.step_over(pc))  # type: ignore[misc]
             else:
-                run = self._run_masked if pending and interrupts else machine.cpu.run
+                run = self._run_masked if pending and interrupts else machine.core.run
                 length = 1 if starting and watched else length
                 error = self._execute(lambda pc=pc, length=length, run=run: run(pc, length))  # type: ignore[misc]
-            if starting and machine.cpu.executed:
+            if starting and machine.core.executed:
                 start = conditional.skip = None
             if error is not None:
                 self._bus_error(error)
@@ -321,19 +321,19 @@ class RunLoop:
             self._machine.register_access.watch_found()
 
     def _run_masked(self, pc: int, length: int) -> unicorn.UcError | None:
-        """As `Cpu.run`, with an interrupt pending that is masked: no further than to where it is not."""
-        machine, cpu, context = self._machine, self._machine.cpu, self._machine.cpu.context
+        """As `Core.run`, with an interrupt pending that is masked: no further than to where it is not."""
+        machine, core, context = self._machine, self._machine.core, self._machine.core.context
         for count in itertools.count():
             machine.dispatcher.end_slice = True  # an exception leads to other code
             edge = self._unmasking.edge(pc) if count >= _PIECES else frozenset()
             if edge and pc not in edge:  # it is in a loop, or in many: the costlier way is the quicker one
                 error = machine.breakpoints.run_to(edge, pc, length)
-                ended = cpu.executed == 0
+                ended = core.executed == 0
             else:
                 piece = min(length, self._unmasking.distance(pc))
-                error = cpu.run(pc, piece)
-                ended = cpu.executed != piece
-            length -= cpu.executed
+                error = core.run(pc, piece)
+                ended = core.executed != piece
+            length -= core.executed
             dispatcher = machine.dispatcher
             if error is not None or ended or not length or dispatcher.stop is not None or dispatcher.interrupting:
                 return error
@@ -418,7 +418,7 @@ class RunLoop:
         the CPU take it for an abort (K1.2, "Instruction fetches from Device memory"). A PC that is no multiple of 4 is
         a fault before it is fetched from (D1.3.5).
         """
-        machine, context = self._machine, self._machine.cpu.context
+        machine, context = self._machine, self._machine.core.context
         context.load()
         lower, address = context.el == 0, 0
         if error.errno in (unicorn.UC_ERR_FETCH_UNMAPPED, unicorn.UC_ERR_FETCH_PROT):

@@ -71,5 +71,5 @@ class SoftwareStep:
     def _synchronize(self, context: Context) -> None:
         """What the CPU has worked out from MDSCR_EL1 and PSTATE is worked out again: a context has the old."""
         context.store()
-        self._machine.cpu.refresh()
+        self._machine.core.refresh()
         context.load()

@@ -18,7 +18,7 @@ from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.stop import WatchHit
 
 from .access_stop import BLOCK, AccessStop
-from .cpu import Cpu
+from .core import Core
 from .dispatch import Dispatcher
 from .guest_watchpoints import GuestWatchHit
 
@@ -44,9 +44,9 @@ class Watchpoints:
     """The watched pieces of memory; while `enabled` is not set they are left alone."""
 
     def __init__(
-        self, cpu: Cpu, bus: Bus, memory: Memory, dispatcher: Dispatcher, stop: AccessStop[WatchHit | GuestWatchHit]
+        self, core: Core, bus: Bus, memory: Memory, dispatcher: Dispatcher, stop: AccessStop[WatchHit | GuestWatchHit]
     ) -> None:
-        self._cpu, self._bus, self._memory, self._dispatcher, self._stop = cpu, bus, memory, dispatcher, stop
+        self._core, self._bus, self._memory, self._dispatcher, self._stop = core, bus, memory, dispatcher, stop
         self._watches: list[_Watch] = []
         self.enabled = True
 
@@ -59,7 +59,7 @@ class Watchpoints:
         The address is translated now. Raises NothingThere where it is unmapped, MachineError where it is a device's:
         what reading a device does cannot be undone.
         """
-        self._cpu.refuse_other_threads()
+        self._core.refuse_other_threads()
         if size < 1:
             raise MachineError(f"{size} bytes cannot be watched: give the size of what is at {address:#x}")
         watch = _Watch(kind, address, size)
@@ -86,17 +86,17 @@ class Watchpoints:
         for virtual, physical, length in pieces:
             self._hook(watch, virtual, physical, length)
         self._watches.append(watch)
-        self._cpu.forget_translations()
+        self._core.forget_translations()
 
     def remove(self, kind: str, address: int, size: int) -> None:
         """Undo an `add`. Raises KeyError when there was none."""
-        self._cpu.refuse_other_threads()
+        self._core.refuse_other_threads()
         for watch in self._watches:
             if (watch.kind, watch.address, watch.size) == (kind, address, size):
                 for hook in watch.hooks:
-                    self._cpu.engine.hook_del(hook)
+                    self._core.engine.hook_del(hook)
                 self._watches.remove(watch)
-                self._cpu.forget_translations()
+                self._core.forget_translations()
                 return
         raise KeyError(f"no {kind} watchpoint at {address:#x}")
 
@@ -106,7 +106,7 @@ class Watchpoints:
             if not self.enabled or self._stop.pending:
                 return
             if self._dispatcher.ends_soon:  # where much is watched the slice takes long
-                self._cpu.limit(0)
+                self._core.limit(0)
             if access == unicorn.UC_MEM_WRITE and (whole := self._stop.written_whole()) is not None:
                 start, after = whole
                 if start + len(after) > watch.address and start < watch.address + watch.size:
@@ -118,11 +118,11 @@ class Watchpoints:
             elif access == unicorn.UC_MEM_WRITE and first < watch.address:
                 self._stop.writing_before(at, width)
 
-        add = self._cpu.engine.hook_add
+        add = self._core.engine.hook_add
         watch.hooks.append(add(_HOOKS[watch.kind], accessed, None, physical, physical + length - 1))
 
     def _is(self, *instructions: tuple[int, int]) -> bool:
-        """Whether the instruction is one of these. `Cpu.context` is loaded then."""
+        """Whether the instruction is one of these. `Core.context` is loaded then."""
         return any(self._stop.instruction() & mask == rest for mask, rest in instructions)
 
     def _writing_whole(self, watch: _Watch, physical: int, virtual: int, after: bytes) -> None:

@@ -24,21 +24,21 @@ class Snapshot:
 
 def take(machine: Machine, memories: bool = True) -> Snapshot:
     """The state of a stopped machine, with or without the contents of its memories."""
-    machine.cpu.refuse_other_threads()
-    machine.cpu.context.load()
+    machine.core.refuse_other_threads()
+    machine.core.context.load()
     contents = tuple(bytes(ram.data) for ram in machine.bus.rams) if memories else ()
-    return Snapshot(machine.cpu.context.save(), state(machine), contents)
+    return Snapshot(machine.core.context.save(), state(machine), contents)
 
 
 def put_back(machine: Machine, snapshot: Snapshot) -> None:
     """Make `machine`, from which `snapshot` was taken, what it was then."""
     for ram, data in zip(machine.bus.rams, snapshot.memories, strict=bool(snapshot.memories)):
         ram.data[:] = data
-    cpu = machine.cpu
-    armed = cpu_state.breakpoints(cpu)
+    core = machine.core
+    armed = cpu_state.breakpoints(core)
     set_state(machine, snapshot.state)
-    cpu.context.restore(snapshot.context)
-    cpu.context.store()
+    core.context.restore(snapshot.context)
+    core.context.store()
     restored(machine, armed)
 
 
@@ -97,11 +97,11 @@ def restored(machine: Machine, armed: dict[str, int]) -> None:
 
     `armed` are the guest's breakpoints that the engine heeds.
     """
-    cpu = machine.cpu
-    cpu.changes += 1
-    cpu.refresh()
-    cpu.forget_translations()
-    cpu_state.arm_breakpoints(cpu, machine.scratch.ram, armed)
+    core = machine.core
+    core.changes += 1
+    core.refresh()
+    core.forget_translations()
+    cpu_state.arm_breakpoints(core, machine.scratch.ram, armed)
     machine.run_loop.forget()
     for callback in machine.on_restore:
         callback()

@@ -84,7 +84,7 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
     header: dict[str, Any] = {
         "version": VERSION,
         "unicorn": unicorn.__version__,
-        "cpu": machine.cpu.model,
+        "cpu": machine.core.model,
         "kind": kind,
         "sources": [str(source) for source in machine.guest.sources],
         "key": key,
@@ -92,10 +92,10 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
         "memories": [
             {"name": ram.name, "base": ram.base, "size": ram.size, **_described(ram.data)} for ram in machine.bus.rams
         ],
-        "registers": cpu_state.read(machine.cpu),
+        "registers": cpu_state.read(machine.core),
         "state": {name: state[name] for name in fields if name in state},
     }
-    if machine.cpu.model == "max" and header["registers"]["cpacr_el1"] & _ZEN:
+    if machine.core.model == "max" and header["registers"]["cpacr_el1"] & _ZEN:
         raise MachineError("the guest uses SVE, whose registers a snapshot file does not hold: use another CPU model")
     encoded = json.dumps(header).encode()
     wrong = _misfit(header)
@@ -171,9 +171,9 @@ def load(path: str | Path) -> SavedMachine:
 
 def resume(machine: Machine, saved: SavedMachine) -> None:
     """Finish a machine made around `saved`'s memories."""
-    armed = cpu_state.breakpoints(machine.cpu)
+    armed = cpu_state.breakpoints(machine.core)
     snapshot.set_state(machine, saved.header["state"])
-    cpu_state.write(machine.cpu, saved.header["registers"])
+    cpu_state.write(machine.core, saved.header["registers"])
     snapshot.restored(machine, armed)
     machine.initial = snapshot.take(machine, memories=False)
 

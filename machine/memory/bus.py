@@ -15,7 +15,7 @@ from typing import Protocol
 
 import unicorn
 
-from armprobe.machine.core.cpu import Cpu
+from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.errors import MachineError
 
@@ -65,8 +65,8 @@ def new_memory(size: int) -> mmap.mmap:
 class Bus:
     """Physical address space of one machine."""
 
-    def __init__(self, cpu: Cpu) -> None:
-        self._cpu = cpu
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self.rams: list[Ram] = []
         self.windows: list[Window] = []
         self.changes = 0  # how often it was written to from outside
@@ -76,7 +76,7 @@ class Bus:
         """Put the bytes of `pages` (writable, a multiple of 4 KiB) at `base` as memory."""
         data = memoryview(pages).cast("B")
         pointer = ctypes.addressof(ctypes.c_char.from_buffer(data))
-        self._cpu.engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, pointer)
+        self._core.engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, pointer)
         ram = Ram(name, base, data, pages, base + len(data))
         self.rams.append(ram)
         return ram
@@ -91,7 +91,7 @@ class Bus:
                 value = device.read(offset, width) & ((1 << width * 8) - 1)
                 self.after_access()
             except BaseException as error:  # the caller is the engine: it is raised when the run ends
-                self._cpu.fail_after_access(error)
+                self._core.fail_after_access(error)
             return value
 
         @calls_users_code
@@ -100,9 +100,9 @@ class Bus:
                 device.write(offset, width, value)
                 self.after_access()
             except BaseException as error:
-                self._cpu.fail_after_access(error)
+                self._core.fail_after_access(error)
 
-        self._cpu.engine.mmio_map(base, size, read, None, write, None)
+        self._core.engine.mmio_map(base, size, read, None, write, None)
         self.windows.append(Window(base, size, device))
 
     def ram_at(self, address: int) -> Ram | None:

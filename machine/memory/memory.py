@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from armprobe.machine.core.cpu import Cpu
+from armprobe.machine.core.core import Core
 from armprobe.machine.errors import MachineError
 
 from .bus import Bus
@@ -16,8 +16,8 @@ from .regions import TOP, Region, mapped_regions, region_at, without_translation
 class PhysicalMemory:
     """Physical address space: RAM and device registers."""
 
-    def __init__(self, bus: Bus, cpu: Cpu) -> None:
-        self._bus, self._cpu = bus, cpu
+    def __init__(self, bus: Bus, core: Core) -> None:
+        self._bus, self._core = bus, core
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from `address`. Raises MachineError where there is neither memory nor a device."""
@@ -26,7 +26,7 @@ class PhysicalMemory:
     def write(self, address: int, data: bytes) -> None:
         """Write `data` at `address`; what was translated by or from that is forgotten. Raises as `read` does."""
         self._bus.write(address, data)
-        self._cpu.forget_translations()  # it may be a page table
+        self._core.forget_translations()  # it may be a page table
 
 
 class Memory:
@@ -36,9 +36,9 @@ class Memory:
     the TLB.
     """
 
-    def __init__(self, bus: Bus, cpu: Cpu, registers: Callable[[], TranslationRegisters]) -> None:
-        self._bus, self._cpu, self._registers = bus, cpu, registers
-        self.physical = PhysicalMemory(bus, cpu)
+    def __init__(self, bus: Bus, core: Core, registers: Callable[[], TranslationRegisters]) -> None:
+        self._bus, self._core, self._registers = bus, core, registers
+        self.physical = PhysicalMemory(bus, core)
 
     @property
     def translating(self) -> bool:
@@ -47,7 +47,7 @@ class Memory:
 
     def translate(self, address: int) -> Mapping:
         """Where a virtual address leads. Raises MachineError where the guest maps nothing."""
-        self._cpu.refuse_other_threads()
+        self._core.refuse_other_threads()
         try:
             return translate(self._registers(), self._bus.read_u64, address)
         except TranslationFault as fault:
@@ -90,9 +90,9 @@ class Memory:
             self._bus.write(physical, data[done : done + length])
             done += length
         if len(data) <= 64:
-            self._cpu.forget(range(address & ~3, address + len(data), 4))
+            self._core.forget(range(address & ~3, address + len(data), 4))
         else:
-            self._cpu.forget_all()
+            self._core.forget_all()
 
     def read_u32(self, address: int) -> int:
         """A little-endian word. Raises MachineError where it is unmapped."""
@@ -118,11 +118,11 @@ class Memory:
         return list(self._pieces(address, size))
 
     def _pieces(self, address: int, size: int) -> Iterator[tuple[int, int]]:
-        self._cpu.refuse_other_threads()
+        self._core.refuse_other_threads()
         if not 0 <= address < TOP or address + size > TOP:
             raise MachineError(f"{address:#x} + {size} bytes is outside the 64-bit address space")
         while size > 0:
-            physical, remaining = self._cpu.physical(address), PAGE - address % PAGE
+            physical, remaining = self._core.physical(address), PAGE - address % PAGE
             if physical is None:  # EL0 may not read it, or nobody
                 mapping = self.translate(address)
                 physical, remaining = mapping.physical, mapping.remaining

@@ -75,7 +75,7 @@ class Scratch:
         assert self.base is not None
         offset = address - self.base
         self.ram.data[offset : offset + len(data)] = data
-        self._machine.cpu.forget(range(address & ~3, address + len(data), 4))
+        self._machine.core.forget(range(address & ~3, address + len(data), 4))
 
     def _map(self) -> int:
         machine = self._machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from armprobe.machine.core.cpu import Cpu
+from armprobe.machine.core.core import Core
 from armprobe.machine.devices.timer import FREQUENCY
 
 
@@ -17,8 +17,8 @@ class Clock:
 
     STATE = ("instructions", "idle")
 
-    def __init__(self, cpu: Cpu) -> None:
-        self._cpu = cpu
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self.instructions = 0  # executed by the runs that have ended
         self.idle = 0  # ticks skipped while waiting for an interrupt
         self.running = False  # whether the CPU's own counter has to be added
@@ -28,7 +28,7 @@ class Clock:
     @property
     def executed(self) -> int:
         """Instructions executed since reset, exact also inside hooks (the current instruction included)."""
-        return self.instructions + (self._cpu.executed if self.running else 0)
+        return self.instructions + (self._core.executed if self.running else 0)
 
     @property
     def now(self) -> int:

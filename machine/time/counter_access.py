@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from armprobe.machine.core.cpu import Cpu
+from armprobe.machine.core.core import Core
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS, Encoding
 from armprobe.machine.devices.timer import FREQUENCY, GenericTimer
 
@@ -30,8 +30,8 @@ class CounterAccess:
 
     STATE = ("control",)
 
-    def __init__(self, cpu: Cpu, clock: Clock, timers: dict[int, GenericTimer]) -> None:
-        self._cpu, self._clock, self._timers = cpu, clock, timers
+    def __init__(self, core: Core, clock: Clock, timers: dict[int, GenericTimer]) -> None:
+        self._core, self._clock, self._timers = core, clock, timers
         self.control = 0  # CNTKCTL_EL1 as the guest has it; the CPU's own lets EL0 do nothing
 
     def allows_el0(self, register: Encoding, writes: bool) -> bool:
@@ -51,7 +51,7 @@ class CounterAccess:
         op0, op1, crn, crm, op2 = register
         if register == _CNTKCTL:
             self.control = value & 0xFFFF_FFFF
-            self._cpu.set_system(_CNTKCTL, self.control & ~_CNTKCTL_ALLOWS_EL0)
+            self._core.set_system(_CNTKCTL, self.control & ~_CNTKCTL_ALLOWS_EL0)
             return True
         return (op0, op1, crn) == (3, 3, 14) and self._write_timer(crm, op2, value)
 
@@ -68,7 +68,7 @@ class CounterAccess:
         timer = self._timers[crm]
         timer.write(op2, value)
         if timer.deadline is not None:  # how far to run until it fires was decided before
-            self._cpu.limit(max(0, timer.deadline - self._clock.now))
+            self._core.limit(max(0, timer.deadline - self._clock.now))
         return True
 
 

@@ -39,7 +39,7 @@ def _measure(demo: Machine, kprobes: Kprobes, probe: Kprobe | Kretprobe, name: s
         nonlocal raised
         raised += 1
 
-    demo.cpu.engine.hook_add(unicorn.UC_HOOK_INTR, count)
+    demo.core.engine.hook_add(unicorn.UC_HOOK_INTR, count)
     demo.call(calls, _COUNTED, function)
     # The call itself ends in one, and `direct` has a hypercall where the kernel has a branch.
     direct = isinstance(probe, Kretprobe) and kprobes.trampoline == "direct"

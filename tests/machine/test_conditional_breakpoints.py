@@ -135,7 +135,7 @@ def test_reading_as_the_cpu_does(demo: Machine) -> None:
     """The quick way to memory gives what the reader of page tables gives, and None where that fails."""
     for name in ("kfree", "workload", "jiffies"):
         address = demo.symbols[name].address
-        assert demo.cpu.read_virtual(address, 40) == demo.memory.read(address, 40)
+        assert demo.core.read_virtual(address, 40) == demo.memory.read(address, 40)
     page = demo.registers.sp & ~4095
-    assert demo.cpu.read_virtual(page - 8, 16) == demo.memory.read(page - 8, 16)
-    assert demo.cpu.read_virtual(0xFFFF_9000_0000_0000, 8) is None
+    assert demo.core.read_virtual(page - 8, 16) == demo.memory.read(page - 8, 16)
+    assert demo.core.read_virtual(0xFFFF_9000_0000_0000, 8) is None

@@ -66,7 +66,7 @@ def at(instruction: int, address: int) -> int:
 
 def executable(address: int) -> bool:
     status = LIBRARY.uc_vmem_translate(
-        ctypes.c_void_p(engine_handle(guest.cpu.engine)),
+        ctypes.c_void_p(engine_handle(guest.core.engine)),
         ctypes.c_uint64(address),
         unicorn.UC_PROT_EXEC,
         ctypes.byref(ctypes.c_uint64()),
@@ -101,7 +101,7 @@ def test_walks(walk: tuple[Entry, ...], upper: bool, offset: int, tag: int, tagg
     registers["ttbr0_el1"], registers["ttbr1_el1"] = own_root, TABLES
     registers["mair_el1"], registers["tcr_el1"] = 0xFF00, TCR | tagged
     registers["sctlr_el1"] |= 1
-    guest.cpu.forget_translations()
+    guest.core.forget_translations()
     found: Mapping | None
     try:
         found = guest.memory.translate(address)
@@ -110,11 +110,11 @@ def test_walks(walk: tuple[Entry, ...], upper: bool, offset: int, tag: int, tagg
     par = at(AT_S1E1R, address)
     assert (found is None) == bool(par & PAR_F)
     if found is None:
-        assert guest.cpu.physical(address) is None
+        assert guest.core.physical(address) is None
         return
     assert found.physical & PAR_PA == par & PAR_PA
     assert found.physical & 0xFFF == address & 0xFFF
-    assert guest.cpu.physical(address) == found.physical
+    assert guest.core.physical(address) == found.physical
     assert found.writable != bool(at(AT_S1E1W, address) & PAR_F)
     assert found.user != bool(at(AT_S1E0R, address) & PAR_F)
     assert (found.user and found.writable) != bool(at(AT_S1E0W, address) & PAR_F)

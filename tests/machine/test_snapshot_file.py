@@ -31,7 +31,7 @@ def demo() -> Machine:
 def state(guest: Machine) -> tuple[object, ...]:
     """Everything of a machine that a guest could tell apart."""
     memory = tuple(hashlib.sha256(ram.data).hexdigest() for ram in guest.bus.rams)
-    return guest.instructions, guest.clock.now, cpu_state.read(guest.cpu), memory
+    return guest.instructions, guest.clock.now, cpu_state.read(guest.core), memory
 
 
 def test_save_and_load(demo: Machine, tmp_path: Path) -> None:

@@ -302,7 +302,7 @@ def test_a_branch_takes_one_exception_and_a_post_handler_two(demo: machine.Machi
     kprobes = Kprobes(demo, "v6.1", "branch")
     probe = kprobes.register_kprobe(Kprobe("kfree", record=False))
     raised = Counter[int]()
-    demo.cpu.engine.hook_add(unicorn.UC_HOOK_INTR, lambda engine, number, data: raised.update([number]))
+    demo.core.engine.hook_add(unicorn.UC_HOOK_INTR, lambda engine, number, data: raised.update([number]))
     demo.run(instructions=50_000)
     assert probe.hits > 5
     assert raised[7] == probe.hits

@@ -73,7 +73,7 @@ def test_pt_regs_at_pre_and_post(demo: machine.Machine, kprobes: Kprobes) -> Non
 
     def look(regs: PtRegs) -> None:
         seen.append([*regs.regs, regs.sp, regs.pc, regs.pstate])
-        context.append(demo.cpu.context.el)
+        context.append(demo.core.context.el)
 
     def pre(probe: Kprobe, regs: PtRegs) -> None:
         look(regs)

@@ -255,7 +255,7 @@ def test_unregistering_in_ruins(kprobes: Kprobes, demo: machine.Machine) -> None
     waiting = [kprobes.register_kprobe(Kprobe("strlen")) for _ in range(2)]
     for _ in range(2):
         demo.registers["ttbr1_el1"] = 0x1000
-        demo.cpu.forget_translations()
+        demo.core.forget_translations()
         kprobes.unregister(armed.pop())
         kprobes.unregister(waiting.pop())
         demo.restore(state)

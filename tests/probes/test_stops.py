@@ -252,7 +252,7 @@ def test_ctrl_c_in_a_slot_that_has_gone(demo: machine.Machine) -> None:
     for at in range(root, root + 4096, 8):
         if int.from_bytes(demo.memory.physical.read(at, 8), "little") & ~0xFFF == board.SCRATCH_BASE:
             demo.memory.physical.write(at, bytes(8))
-    demo.cpu.forget_translations()
+    demo.core.forget_translations()
     assert "Unexpected kernel single-step exception" in demo.run().text
     for _ in range(5):
         demo.interrupt()

@@ -45,7 +45,7 @@ _VMEM_TRANSLATE: Final = ctypes.PYFUNCTYPE(
 _TPIDR_EL2: Final = Encoding(3, 4, 13, 0, 2)  # a register that nothing uses: there is no EL2
 
 
-class Cpu:
+class Core:
     """One AArch64 CPU at EL1 and EL0. `context` is the copy of its registers that everyone shares."""
 
     def __init__(self, model: str = DEFAULT_MODEL) -> None:
