@@ -9,7 +9,7 @@ from pathlib import Path
 import unicorn
 
 from armprobe.machine.core.context import Context
-from armprobe.machine.core.core import DEFAULT_MODEL
+from armprobe.machine.core.core import DEFAULT_MODEL, Core
 from armprobe.machine.loaders.snapshot import Snapshot
 
 from .errors import CallNotReturned, MachineError, NothingThere
@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_MEMORY",
     "CallNotReturned",
     "Context",
+    "Core",
     "Machine",
     "MachineError",
     "NothingThere",

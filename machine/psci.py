@@ -7,7 +7,7 @@ import enum
 from collections.abc import Callable
 from typing import Final
 
-from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
 
 from .stop import Stop, StopReason
 
@@ -49,8 +49,9 @@ class Psci:
     def __init__(self, request_stop: Callable[[Stop], None], wait: Callable[[], None]) -> None:
         self._request_stop, self._wait = request_stop, wait
 
-    def call(self, context: Context) -> bool:
+    def call(self, core: Core) -> bool:
         """Handle an HVC #0 of EL1: the function is in w0, the answer goes to x0."""
+        context = core.context
         number = context.x[0] & 0xFFFF_FFFF
         if number not in _NUMBERS:
             answer = _NOT_SUPPORTED

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
 from armprobe.machine.core.exceptions import Class, Raised
 from armprobe.machine.devices.timer import FREQUENCY
 
@@ -137,10 +137,11 @@ class Semihosting:
 
     # The way there and back.
 
-    def _undefined(self, context: Context, raised: Raised, syndrome: int, fault_address: int) -> bool:
+    def _undefined(self, core: Core, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """HLT is undefined where halting is not enabled (Arm ARM, "HLT")."""
         if raised is not Raised.UNDEFINED or syndrome >> 26 != Class.UNKNOWN:
             return False
+        context = core.context
         try:
             if self._machine.memory.read_u32(context.pc) != HLT:
                 return False

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.machine.core.context import DAIF, Context
+from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.dispatch import Resume
 from armprobe.machine.core.exceptions import IL, Class, Raised
@@ -118,7 +119,7 @@ class Engine:
         """The hits being handled, outermost first."""
         return [*self._previous, Running(self.site, self.status, self._saved_daif)]
 
-    def _call_begins(self, _: Context) -> Callable[[], None]:
+    def _call_begins(self, _: Core) -> Callable[[], None]:
         """A guest function is called: what undoes the hits that it does not come to the end of."""
         hits, instance, recorded = self._hits, self._instance, self._recorder.stopping
         waiting = self._step_awaited, self._unexpected.count
@@ -135,8 +136,8 @@ class Engine:
     # BRK #4
 
     @calls_users_code
-    def _breakpoint(self, context: Context) -> bool:
-        address = self._words[32]
+    def _breakpoint(self, core: Core) -> bool:
+        context, address = core.context, self._words[32]
         site = self.sites.get(address) or self.internal.get(address)
         if site is None or not site.armed:
             return self._breaks_for_running(context) or self._removed(address)
@@ -213,7 +214,7 @@ class Engine:
                 f"executed out of line; {self._name} stops with BUG() here, resuming steps over it"
             )
             self._machine.request_stop(
-                Stop(StopReason.PROBE, site.addr, reason), lambda context: self._step_reentered(site, context)
+                Stop(StopReason.PROBE, site.addr, reason), lambda core: self._step_reentered(site, core.context)
             )
             return True
         for probe in site.probes:
@@ -269,17 +270,17 @@ class Engine:
 
     # BRK #6, or a software step exception
 
-    def _slot_done(self, context: Context) -> bool:
-        site = self.site
+    def _slot_done(self, core: Core) -> bool:
+        context, site = core.context, self.site
         if site is None or not site.slot or self._words[32] != site.slot + 4 or self.status not in (_SS, _REENTER):
             return self.guest_stepped(context)
         self._executed(site, context)
         return True
 
-    def _single_step(self, context: Context) -> bool:
-        address, site = self._words[32], self.site
+    def _single_step(self, core: Core) -> bool:
+        context, address, site = core.context, self._words[32], self.site
         if site is None or address != self._step_awaited:
-            return self._unexpected.taken(context, address, self.status)
+            return self._unexpected.taken(core, address, self.status)
         self._step_awaited = self._unexpected.count = 0
         self.note("step exception, awaited")
         self._executed(site, context)
@@ -335,10 +336,10 @@ class Engine:
             return
         address = self._words[32]
 
-        def resume(context: Context) -> None:
+        def resume(core: Core) -> None:
             self.over()  # only now: what is hit at the stop, by a debugger's call, is missed
-            if then is not None and context.pc == address:
-                then(context)
+            if then is not None and core.context.pc == address:
+                then(core.context)
             self._go_home(site)
 
         self.stop_for_hit(address, resume)
@@ -362,25 +363,25 @@ class Engine:
         if ended:
             self.site, self.status = site, _ACTIVE
 
-        def resume(context: Context) -> None:
+        def resume(core: Core) -> None:
             if skip:
                 if words[32] == address:
                     words[32] = redirected
                 take_return_address(False)
                 self.over() if ended else self._skipped(site)
             elif words[32] == address:
-                go_on(context)
+                go_on(core.context)
             else:
                 self._go_home(site)
                 self.over()
                 if words[30] != caller:
                     self._machine.dispatcher.resume = called
 
-        def called(context: Context) -> None:
+        def called(core: Core) -> None:
             """A debugger that calls a function moves PC and x30, and puts all registers back after it."""
             if (words[32], words[31]) == (address, sp) and self.site is None and site.armed:
                 self.site = site
-                go_on(context)
+                go_on(core.context)
             else:
                 self._machine.dispatcher.resume = called
 
@@ -404,8 +405,8 @@ class Engine:
         context.daif |= DAIF
         context.pc = self._stone
 
-    def _stone_reached(self, context: Context) -> bool:
-        site = self.site
+    def _stone_reached(self, core: Core) -> bool:
+        context, site = core.context, self.site
         if site is None or context.pc != self._stone + 4:
             return False
         context.pc, context.daif = site.addr, self._saved_daif
@@ -415,9 +416,9 @@ class Engine:
     # Faults and failures
 
     @calls_users_code
-    def _fault(self, context: Context, raised: Raised, syndrome: int, fault_address: int) -> bool:
+    def _fault(self, core: Core, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """kprobe_fault_handler: the guest sees a page fault in the slot at the address of the instruction probed."""
-        site = self.site
+        context, site = core.context, self.site
         if self.moments.observer is not None and self._machine.software_step.enabled(context):
             self.note(f"{raised.name.replace('_', ' ').lower()}: exception at {self.moments.where(context.pc)}")
         if site is None:

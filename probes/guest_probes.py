@@ -18,6 +18,7 @@ from armprobe.machine import Machine, MachineError
 from armprobe.machine.btf import Btf
 from armprobe.machine.code_references import addresses_formed
 from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
 from armprobe.machine.core.exceptions import IL, Class
 from armprobe.probes.eras.era import Era
 
@@ -93,7 +94,7 @@ class GuestProbes:
         engine.guest_stepped = self._stepped
         machine.calls.on_begin.append(self._call_begins)
 
-    def _call_begins(self, _: Context) -> Callable[[], None]:
+    def _call_begins(self, _: Core) -> Callable[[], None]:
         """A guest function is called: what puts back the breakpoints that it lifts, should it not return."""
         lifts, awaited = list(self._lifts), dict(self._awaited)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from armprobe.machine import Machine, Stop, StopReason
-from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 
 from .entry_probe import EntryProbe
@@ -87,7 +87,7 @@ class Jprobes:
         machine.add_part("jprobes", self)
         machine.calls.on_begin.append(self._call_begins)
 
-    def _call_begins(self, _: Context) -> Callable[[], None]:
+    def _call_begins(self, _: Core) -> Callable[[], None]:
         running, saved = self._running, self._saved
 
         def abandon() -> None:
@@ -132,7 +132,8 @@ class Jprobes:
         self._saved = bytes.fromhex(general), pstate
 
     @calls_users_code
-    def _enter(self, context: Context) -> bool:
+    def _enter(self, core: Core) -> bool:
+        context = core.context
         if not self._code or context.pc != self._code + 4:
             return False
         probe = self._running

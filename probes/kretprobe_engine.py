@@ -8,6 +8,7 @@ from typing import Final
 
 from armprobe.machine import CallNotReturned, Machine, MachineError, Stop, StopReason
 from armprobe.machine.core.context import PSTATE_I, Context
+from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 
 from . import trampoline
@@ -102,9 +103,9 @@ class Returns:
         regs, address = self._returning
         return SavedRegs((*regs.regs[:30], address, regs.sp, address, regs.pstate))
 
-    def _call_begins(self, context: Context) -> Callable[[], None]:
+    def _call_begins(self, core: Core) -> Callable[[], None]:
         """A guest function is called: what gives up the returns that wait for what it does not come to the end of."""
-        order, task = self.instances.newest_order, context.system(context.layout.sp_el0)
+        order, task = self.instances.newest_order, core.context.system(core.context.layout.sp_el0)
         stopped, returning = list(self._stopped), self._returning
 
         def abandon() -> None:
@@ -252,8 +253,9 @@ class Returns:
             chain = self.instances.unlink(self.instances.newest(sp), self.trampoline)
         return chain
 
-    def _called(self, context: Context) -> bool:
+    def _called(self, core: Core) -> bool:
         """`direct`: the HVC, with pt_regs on the stack."""
+        context = core.context
         came_from = context.pc - 4
         if context.pc == self.trampoline + self._spare_hvc + 4:
             context.pc = self.trampoline + self._after_hvc
@@ -281,8 +283,9 @@ class Returns:
         self._recycle(chain)
         return True
 
-    def _breakpoint(self, context: Context) -> bool:
+    def _breakpoint(self, core: Core) -> bool:
         """`brk`: the trampoline itself is the exception, and pt_regs are the interrupted code's."""
+        context = core.context
         if context.pc != self.trampoline:
             return False
         chain = self._returned(self._words[31])
@@ -383,11 +386,11 @@ class Returns:
                     self._machine.core.fail(error)
 
     def _stop_at(self, address: int, chain: list[KretprobeInstance]) -> None:
-        def resume(context: Context) -> None:
+        def resume(core: Core) -> None:
             self._engine.leave_return_handler()
-            context.store()
+            core.context.store()
             self._resumed(chain)
-            context.load()
+            core.context.load()
 
         self._stopped.append(chain)
         self._engine.stop_for_hit(address, resume)
@@ -408,7 +411,8 @@ class Returns:
         context.sp, context.pc = base + size, address
         context.pstate = context.pstate & ~NZCV | regs.pstate & NZCV
 
-        def resume(context: Context) -> bool:
+        def resume(core: Core) -> bool:
+            context = core.context
             self._engine.leave_return_handler()
             if context.pc != address:
                 self._resumed(chain)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from armprobe.machine import Machine, Stop, StopReason
-from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
 
 from .hit_trace import Moments
 from .rules import Status
@@ -26,14 +26,14 @@ class UnexpectedSteps:
         self._moments = moments
         self.count = 0
 
-    def taken(self, context: Context, address: int, status: Status) -> bool:
+    def taken(self, core: Core, address: int, status: Status) -> bool:
         """There is one at virtual `address`. False if it is the guest's own doing, to be delivered to it."""
-        if not self._machine.software_step.enabled(context):
+        if not self._machine.software_step.enabled(core.context):
             return False
         self.count += 1
         where = self._moments.where(address)
         self._moments.tell(f"Unexpected kernel single-step exception at EL1: {where}", status)
-        self._machine.software_step.exception_return(context)
+        self._machine.software_step.exception_return(core.context)
         if self.count == _SHOWN:
             reason = (
                 "Unexpected kernel single-step exception at EL1: the step that was to end the instruction in a slot "
@@ -43,5 +43,5 @@ class UnexpectedSteps:
             self._machine.request_stop(Stop(StopReason.PROBE, address, reason), self._forget)
         return True
 
-    def _forget(self, context: Context) -> None:
+    def _forget(self, _: Core) -> None:
         self.count = 0  # they will come again, and so will the stop

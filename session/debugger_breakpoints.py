@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from armprobe.machine import Machine, NothingThere
-from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
 from armprobe.stub import BreakKind, Decide, Scene, TargetError
 
 from .stop_event import WATCH_KINDS
@@ -45,7 +45,7 @@ class DebuggerBreakpoints:
             undo = functools.partial(machine.breakpoints.remove, address)
         else:
             scene, decides = self._scene, decide
-            asked: Callable[[Context], bool] = lambda context: decides(scene)  # noqa: E731
+            asked: Callable[[Core], bool] = lambda core: decides(scene)  # noqa: E731
             machine.conditional_breakpoints.add(address, asked)
             undo = functools.partial(machine.conditional_breakpoints.remove, address, asked)
         self._points[key] = undo, None if kind in WATCH_KINDS else decide or (lambda _: True)

@@ -11,6 +11,7 @@ from armprobe.machine.errors import CallNotReturned, MachineError
 from armprobe.machine.stop import Stop, StopReason
 
 from .context import DAIF, EL1H, Context
+from .core import Core
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
@@ -24,7 +25,7 @@ _M64: Final = (1 << 64) - 1
 class Calls:
     """Calls functions of one machine's guest.
 
-    `on_begin` is called when a call begins, with its context at the function's first instruction. What each returns is
+    `on_begin` is called when a call begins, with the core at the function's first instruction. What each returns is
     called if the call is abandoned: stopped before it returned, or ended by an exception. It puts back what was so when
     the call began.
     """
@@ -34,7 +35,7 @@ class Calls:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.return_address: int | None = None  # of the HVC
-        self.on_begin: list[Callable[[Context], Callable[[], None]]] = []
+        self.on_begin: list[Callable[[Core], Callable[[], None]]] = []
         machine.claim_hvc(_RETURN, self._returned)
 
     def call(self, address: int, arguments: tuple[int, ...]) -> int:
@@ -69,7 +70,7 @@ class Calls:
                 if held:
                     context.daif = masked
                 _enter(context, address, arguments, self.return_address)
-                abandon += [begin(context) for begin in self.on_begin]
+                abandon += [begin(core) for begin in self.on_begin]
                 context.store()
                 core.refresh()
                 stop = machine.run_loop.run(None, _LIMIT, interrupts=True)
@@ -117,10 +118,10 @@ class Calls:
             return "there is no memory there"
         return "" if mapping.executable else "the guest has it mapped as data"
 
-    def _returned(self, context: Context) -> bool:
-        if self.return_address is None or context.pc != self.return_address + 4:
+    def _returned(self, core: Core) -> bool:
+        if self.return_address is None or core.context.pc != self.return_address + 4:
             return False
-        self._machine.request_stop(Stop(StopReason.RETURNED, context.pc))
+        self._machine.request_stop(Stop(StopReason.RETURNED, core.context.pc))
         return True
 
 

@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 import unicorn
 
-from .context import Context
 from .core import Core
 from .deferred_signals import calls_users_code
 from .dispatch import Dispatcher
 
-Decide = Callable[[Context], bool]
+Decide = Callable[[Core], bool]
 
 
 class ConditionalBreakpoints:
@@ -79,5 +78,4 @@ class ConditionalBreakpoints:
     @calls_users_code
     def _ask(self, address: int) -> bool:
         """The context is loaded. All are asked, whatever the first says: some only want to know."""
-        context = self._core.context
-        return any([decide(context) for decide in self._deciders.get(address, ())])
+        return any([decide(self._core) for decide in self._deciders.get(address, ())])

@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.stop import Stop, StopReason
 
 from .context import DAIF, Context
-from .core import Core
 from .engine import hook_exceptions
 from .exceptions import IL, Class, Raised, enter
 from .sysregs import SYSTEM_REGISTERS
 
-Claim = Callable[[Context], bool]
-FaultClaim = Callable[[Context, Raised, int, int], bool]
-Resume = Callable[[Context], bool | None]
+if TYPE_CHECKING:
+    from .core import Core
+
+Claim = Callable[["Core"], bool]
+FaultClaim = Callable[["Core", Raised, int, int], bool]
+Resume = Callable[["Core"], bool | None]
 _ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
 _STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
@@ -48,34 +50,34 @@ class Dispatcher:
         self._hook = hook_exceptions(core.engine, self._raised)
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
-        """Offer BRK #immediate to `claim` first. The context's PC is the BRK's address; True means handled."""
+        """Offer BRK #immediate to `claim` first. The core's PC is the BRK's address; True means handled."""
         self._claims.setdefault(Class.BRK << 26 | IL | immediate, []).append(claim)
 
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
-        """Offer HVC #immediate to `claim`. The context's PC is the instruction after the HVC; True means handled."""
+        """Offer HVC #immediate to `claim`. The core's PC is the instruction after the HVC; True means handled."""
         self._claims.setdefault(Class.HVC << 26 | IL | immediate, []).append(claim)
 
     def claim_step(self, claim: Claim) -> None:
-        """Offer software step exceptions at EL1 to `claim`. The context's PC is the instruction to be executed next."""
+        """Offer software step exceptions at EL1 to `claim`. The core's PC is the instruction to be executed next."""
         for bits in _STEP_BITS:
             self._claims.setdefault(_STEP | bits, []).append(claim)
 
     def claim_wfi(self, claim: Claim) -> None:
-        """Offer each WFI that does not complete at once to `claim`. The context's PC is the WFI's address."""
+        """Offer each WFI that does not complete at once to `claim`. The core's PC is the WFI's address."""
         self._claims.setdefault(_WFI, []).append(claim)
 
     def claim_fault(self, claim: FaultClaim) -> None:
-        """Offer aborts and undefined instructions at EL1 to `claim`: (context, kind, syndrome, fault address)."""
+        """Offer aborts and undefined instructions at EL1 to `claim`: (core, kind, syndrome, fault address)."""
         self._faults.append(claim)
 
     def claim_fetch(self, claim: FaultClaim) -> None:
-        """Offer prefetch aborts to `claim`, those at EL0 too: (context, kind, syndrome, fault address)."""
+        """Offer prefetch aborts to `claim`, those at EL0 too: (core, kind, syndrome, fault address)."""
         self._fetches.append(claim)
 
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """End the run after the current exception is handled.
 
-        `resume` is given the context before the next run begins; it may ask again for the run after. It returns True
+        `resume` is given the core before the next run begins; it may ask again for the run after. It returns True
         if code of the machine's own is to run first, which is not part of the guest's next instruction.
         """
         self.stop, self.resume = stop, resume or self.resume
@@ -116,7 +118,7 @@ class Dispatcher:
         delivered = False
         try:
             for claim in self._claims.get(syndrome, ()):
-                if claim(context):
+                if claim(core):
                     break
             else:
                 delivered = self._guest_takes(context, number, syndrome)
@@ -160,7 +162,7 @@ class Dispatcher:
         if context.el == 1 and number in (Raised.UNDEFINED, Raised.PREFETCH_ABORT, Raised.DATA_ABORT):
             claims += self._faults
         for claim in claims:
-            if claim(context, Raised(number), syndrome, fault_address):
+            if claim(self._core, Raised(number), syndrome, fault_address):
                 return False
         self.deliver(context, syndrome, fault_address)
         return True

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .context import PSTATE_D, Context
+from .context import PSTATE_D
 from .guest_watchpoints import GuestWatchpoints
 from .software_step import MDSCR_KDE, MDSCR_MDE, MDSCR_SS
 from .sysregs import SYSTEM_REGISTERS, Encoding
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
+
+    from .core import Core
 
 _STEPS_EL1: Final = MDSCR_SS | MDSCR_KDE
 _MDSCR: Final = SYSTEM_REGISTERS["mdscr_el1"]
@@ -75,9 +77,9 @@ class GuestDebug:
     def _restored(self) -> None:
         self._changed = True
 
-    def _masked(self, context: Context) -> bool:
+    def _masked(self, core: Core) -> bool:
         """A step exception after an instruction that has set PSTATE.D, as MSR DAIFSet does: it is not taken."""
-        if not context.daif & PSTATE_D:
+        if not core.context.daif & PSTATE_D:
             return False
         self._machine.dispatcher.forget_flags()
         return True

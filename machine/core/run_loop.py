@@ -16,8 +16,8 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.stop import Stop, StopReason
 from armprobe.machine.time.clock import Clock
 
-from .context import PSTATE_F, PSTATE_I, Context
-from .core import ANOTHER_THREAD
+from .context import PSTATE_F, PSTATE_I
+from .core import ANOTHER_THREAD, Core
 from .deferred_signals import DeferredSignals, calls_users_code
 from .dispatch import MANY
 from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, PSTATE_SS, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
@@ -177,7 +177,7 @@ class RunLoop:
         self.finishing = False
         if dispatcher.resume is not None:
             resume, dispatcher.resume, dispatcher.stop = dispatcher.resume, None, None
-            self.finishing = bool(resume(context))
+            self.finishing = bool(resume(machine.core))
             context.store()
         machine.register_access.begin(context.pc)
         # A breakpoint or watchpoint at the instruction where the run starts does not stop it there, whatever interrupts
@@ -378,9 +378,9 @@ class RunLoop:
         clock.skip_to(deadline)
         return None
 
-    def _wfi_trapped(self, context: Context) -> bool:
+    def _wfi_trapped(self, core: Core) -> bool:
         """WFI with nothing pending, or a breakpoint, which the engine makes a WFI."""
-        dispatcher = self._machine.dispatcher
+        context, dispatcher = core.context, self._machine.dispatcher
         if self._machine.breakpoints.reached(context):
             context.pc += 4
         elif context.el == 0 and not context.system(context.layout.sctlr_el1) & SCTLR_NTWI:
@@ -392,9 +392,9 @@ class RunLoop:
         dispatcher.end_slice = True
         return True
 
-    def _cannot_fetch(self, context: Context, raised: Raised, syndrome: int, fault_address: int) -> bool:
+    def _cannot_fetch(self, core: Core, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """A breakpoint that the engine fails to arrive at."""
-        pc, breakpoints = context.pc, self._machine.breakpoints
+        pc, breakpoints = core.context.pc, self._machine.breakpoints
         if pc == breakpoints.stepping_over:
             return False
         if breakpoints.ends_a_run(pc) and fault_address == pc - _ENGINE_PAGE:
@@ -405,7 +405,7 @@ class RunLoop:
         # Nor does the engine see one where no instruction can be fetched. gdb has a function that it calls return to
         # the program's entry point and waits there (GDB manual, "Calling"); once the MMU is on, a kernel's entry point
         # is often no address any more. At EL0 the guest may be about to map the page.
-        stop = self._wanted(pc, None) if context.el == 1 else None
+        stop = self._wanted(pc, None) if core.context.el == 1 else None
         if stop is None:
             return False
         self._machine.request_stop(stop)

@@ -5,7 +5,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import Machine, StopReason
-from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
 from armprobe.probes import Kprobe, Kprobes
 
 
@@ -26,8 +26,8 @@ class Asked(list[int]):
     def __init__(self, stop: int = 0) -> None:
         self._stop = stop
 
-    def __call__(self, context: Context) -> bool:
-        self.append(context.x[0])
+    def __call__(self, core: Core) -> bool:
+        self.append(core.context.x[0])
         return len(self) == self._stop
 
 
@@ -46,8 +46,8 @@ def test_it_stops_where_an_ordinary_one_does(demo: Machine, hits: int) -> None:
     seen: list[int] = []
     kfree = demo.symbols["kfree"].address
 
-    def decide(context: Context) -> bool:
-        assert context.pc == kfree
+    def decide(core: Core) -> bool:
+        assert core.context.pc == kfree
         seen.append(demo.instructions)
         return len(seen) == hits
 
@@ -79,7 +79,7 @@ def test_removed_and_added_while_translated(demo: Machine) -> None:
     kfree = demo.symbols["kfree"].address
     asked: list[int] = []
 
-    def decide(context: Context) -> bool:
+    def decide(core: Core) -> bool:
         asked.append(1)
         return False
 

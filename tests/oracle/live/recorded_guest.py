@@ -14,6 +14,7 @@ from typing import Final
 
 from armprobe.machine import Machine, Stop, StopReason, Symbol, board
 from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
 from armprobe.machine.loaders import LoadedGuest, Segment
 from armprobe.machine.symbols import Symbols
 from tests.linux.shell import NotFinished  # tests have no import name to go by
@@ -195,9 +196,9 @@ class RecordedGuest(OracleGuest):
 
     # Exceptions
 
-    def _exception(self, context: Context) -> bool:
+    def _exception(self, core: Core) -> bool:
         """What the kernel makes of an exception that it is given."""
-        registers = self.guest.registers
+        context, registers = core.context, self.guest.registers
         code, address = registers["esr_el1"] & _FAULT_CODE, registers["far_el1"]
         if context.pc != _VECTORS + _SYNCHRONOUS + 4:
             raise AssertionError(f"an exception at {registers['elr_el1']:#x} that nobody expects")
@@ -218,12 +219,12 @@ class RecordedGuest(OracleGuest):
         self.guest.memory.write(function + 4, struct.pack("<I", _hvc(_WENT_ON)))
         context.pc = function
 
-    def _went_on(self, context: Context) -> bool:
+    def _went_on(self, core: Core) -> bool:
         self._dying.pop(0)
         if self._dying:
-            self._enter_next(context)
+            self._enter_next(core.context)
         else:
-            self.guest.request_stop(Stop(StopReason.UNTIL, context.pc, "the guest ends in an oops"))
+            self.guest.request_stop(Stop(StopReason.UNTIL, core.context.pc, "the guest ends in an oops"))
         return True
 
     def _map_user(self, there: bool) -> None:
@@ -265,10 +266,11 @@ class RecordedGuest(OracleGuest):
         return self._death
 
 
-def _among(addresses: frozenset[int]) -> Callable[[Context], bool]:
+def _among(addresses: frozenset[int]) -> Callable[[Core], bool]:
     """A hypercall that says whether x0 is among `addresses`."""
 
-    def claim(context: Context) -> bool:
+    def claim(core: Core) -> bool:
+        context = core.context
         context.x[0] = int(context.x[0] in addresses)
         return True
 
