@@ -333,7 +333,8 @@ def _symbol_path(session: Session, folder: Path) -> Path | None:
     if file is None or session.machine.guest.dwarf is not None:
         return session.machine.guest.dwarf
     path = folder / Path(file.name).name
-    path.write_bytes(file.read())
+    with file.open() as content:
+        path.write_bytes(content.read())
     return path
 
 

@@ -22,13 +22,13 @@ from typing import Any
 import gdb
 
 MODULE = "armprobe_proxy"
-# gdb's own default for a target that states no PacketSize.
-DEFAULT_PACKET_SIZE = 400
+DEFAULT_PACKET_SIZE = 400  # gdb's own, for a target that states none
 # Bytes behind a function's symbol that may be there for others to patch: Linux has two instructions there, and uses
 # no more than that (arch/arm64/Makefile, CC_FLAGS_FTRACE).
 MOST_PATCHED = 32
 # NOP; BTI c, j and jc; MOV X9, X30, which Linux's ftrace puts in place of the first NOP (ftrace_init_nop).
 NOPS = (0xD503201F, 0xD503245F, 0xD503249F, 0xD50324DF, 0xAA1E03E9)
+STAT = struct.Struct(">4xI20xQ20xI4x")  # inode, size and time of a file (GDB manual, "struct stat")
 # The header of an ELF for AArch64 that has nothing in it (System V ABI, "ELF Header").
 EMPTY_PROGRAM = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 64, 0, 0)
 
@@ -212,6 +212,19 @@ def refuse_variables(expression: str, block: Any) -> None:
             raise gdb.error(f"{name} is gone when the function returns: use $x0, the result, or at=entry")
 
 
+def is_here(name: str) -> bool:
+    """Whether the stub's file `name` is the file of that name here, too (GDB manual, "Host I/O Packets")."""
+    send = gdb.selected_inferior().connection.send_packet
+    descriptor = (send(f"vFile:open:{os.fsencode(name).hex()},0,0".encode()) or b"")[1:]
+    said = (send(b"vFile:fstat:" + descriptor) or b"").partition(b";")[2]
+    send(b"vFile:close:" + descriptor)
+    said = re.sub(rb"\}(.)", lambda escape: bytes([escape[1][0] ^ 0x20]), said, flags=re.DOTALL)
+    if len(said) != STAT.size or not os.path.exists(name):
+        return False
+    ours = os.stat(name)
+    return STAT.unpack(said) == (ours.st_ino % (1 << 32), ours.st_size, int(ours.st_mtime))
+
+
 class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are known inside gdb only
     """A command that the stub runs and completes. `entry` is a row of the stub's table, `name` its name in gdb."""
 
@@ -281,10 +294,11 @@ class Symbols:
         reply = gdb.selected_inferior().connection.send_packet(b"qXfer:exec-file:read::0,fff") or b""
         if not reply.startswith(b"l"):  # a guest without symbols
             return
-        name = reply[1:].decode()
-        path = os.path.join(self._folder, os.path.basename(name))
+        name = os.fsdecode(reply[1:])
+        path = name if is_here(name) else os.path.join(self._folder, os.path.basename(name))
         try:
-            gdb.execute(f"remote get {name} {shlex.quote(path)}", to_string=True)
+            if path != name:  # a kernel's has hundreds of megabytes
+                gdb.execute(f"remote get {shlex.quote(name)} {shlex.quote(path)}", to_string=True)
             self._use(path)
         except gdb.error as error:
             gdb.write(f"the machine's symbols are not available: {error}\n", gdb.STDERR)

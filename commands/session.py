@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import re
 import threading
@@ -13,7 +14,17 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop, StopReason, WatchHit, load
+from armprobe.machine import (
+    DEFAULT_MEMORY,
+    Machine,
+    MachineError,
+    Owner,
+    Stop,
+    StopReason,
+    WatchHit,
+    host_files,
+    load,
+)
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.machine.memory.regions import Region
 from armprobe.machine.symbol_file import SymbolFile
@@ -242,11 +253,13 @@ class Session:
 
     @property
     def exec_file(self) -> ExecFile | None:
-        """An ELF with the guest's symbols, made when first read; None if there are none."""
-        if self.machine.guest.dwarf is None and not self._call(len, self.machine.symbols):
+        """The guest's file with debug information, else an ELF with its symbols; None if there are none."""
+        if (dwarf := self.machine.guest.dwarf) is not None:
+            return ExecFile(str(dwarf.absolute()), functools.partial(self._call, host_files.open_regular, dwarf))
+        if not self._call(len, self.machine.symbols):
             return None
         name = re.sub(r"[^\w.+-]", "_", Path(self.name).name.removesuffix(".elf"), flags=re.ASCII)
-        return ExecFile(f"/armprobe/{name}.elf", functools.partial(self._call, self._symbol_file.read))
+        return ExecFile(f"/armprobe/{name}.elf", lambda: io.BytesIO(self._call(self._symbol_file.read)))
 
     def attach(self, client: Client) -> StopEvent:
         """Give control to a debugger, the guest stopped."""

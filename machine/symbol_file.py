@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest's symbols as an ELF file, for debuggers, which read symbols from files.
 
-A guest with debug information has such a file already. Of any other, a kernel for one, only a table of symbols is
-known: it goes into an ELF that has no code (System V ABI, chapter 4; ELF for the Arm 64-bit Architecture). Its sections
-are SHT_NOBITS, which say where code and data are and nothing of what is in them: that is in the guest's memory. What a
-debugger cannot see of the frames on the stack by itself is in .debug_frame.
+A guest with debug information has such a file already (`LoadedGuest.dwarf`). Of any other, a kernel for one, only a
+table of symbols is known: it goes into an ELF that has no code (System V ABI, chapter 4; ELF for the Arm 64-bit
+Architecture). Its sections are SHT_NOBITS, which say where code and data are and nothing of what is in them: that is in
+the guest's memory. What a debugger cannot see of the frames on the stack by itself is in .debug_frame.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
-from . import host_files
 from .call_frames import debug_frame
 from .errors import MachineError
 from .symbols import Symbol, Symbols
@@ -36,7 +35,6 @@ _INFO: Final = {"function": _STB_GLOBAL | 2, "object": _STB_GLOBAL | 1, "other":
 
 _LAST: Final = (1 << 64) - 1  # a section cannot end after this address
 _SECTION_NAMES: Final = b"\0.text\0.data\0.symtab\0.strtab\0.shstrtab\0.debug_frame\0"
-_LARGEST_PROGRAM: Final = 1 << 30  # bytes of the file of a program with debug information
 _GAP: Final = 4096  # bytes: what is farther apart is not padding between functions
 _LARGEST = _MOST_CODE = 32 << 20  # bytes of one symbol and of code: nothing hinders a table from saying anything
 _MOST_REGIONS: Final = 1000  # a kernel has about ten; what is told apart further is a table that makes no sense
@@ -52,20 +50,15 @@ class _Region:
 
 
 def symbol_file(machine: Machine) -> bytes:
-    """An ELF with the symbols of `machine`'s guest: the guest's own if that has debug information.
+    """An ELF with the symbols of `machine`'s guest.
 
     Takes half a second for a kernel of 45,000 functions. For the thread that owns the machine.
-
-    Raises MachineError when its own cannot be read any more.
     """
-    path = machine.guest.dwarf
-    if path is None:
-        symbols = list(machine.symbols)
-        regions, indices = _regions(symbols)
-        functions = sorted({symbol.address for symbol in symbols if symbol.kind == "function"})
-        frames = [_frames(machine, region, functions) for region in regions if region.is_code]
-        return _elf(symbols, regions, indices, b"".join(frames))
-    return host_files.read_file(path, _LARGEST_PROGRAM)
+    symbols = list(machine.symbols)
+    regions, indices = _regions(symbols)
+    functions = sorted({symbol.address for symbol in symbols if symbol.kind == "function"})
+    frames = [_frames(machine, region, functions) for region in regions if region.is_code]
+    return _elf(symbols, regions, indices, b"".join(frames))
 
 
 class SymbolFile:
@@ -76,7 +69,7 @@ class SymbolFile:
         self._made: tuple[list[Symbols], bytes] | None = None
 
     def read(self) -> bytes:
-        """Its bytes. Raises MachineError as `symbol_file` does."""
+        """Its bytes."""
         modules = list(self._machine.symbols.modules.values())
         if self._made is None or self._made[0] != modules:
             self._made = modules, symbol_file(self._machine)

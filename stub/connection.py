@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from . import stop_reply
 from .aarch64 import register_table
@@ -94,7 +94,7 @@ class Connection:
         """And its number."""
         self.upload: Iterator[bytes] = iter(())
         """What is left to tell the client of an experiment."""
-        self.files: dict[int, bytes] = {}
+        self.files: dict[int, BinaryIO] = {}
         """What the client has open (vFile): contents, by descriptor."""
         self.errand: Future[bytes] | None = None
         """What was begun last on a thread of its own, which may still be under way."""
@@ -325,6 +325,9 @@ class Connection:
         self._printed.close()
         self._activity = object()  # what still runs is nobody's
         self.inserted.clear()
+        if state is State.DISCONNECTED:
+            for file in self.files.values():
+                file.close()
         if not self.attached or self._released:
             return
         self._released = True

@@ -7,7 +7,7 @@ Nothing else is known here of machines or probes. Addresses are 64-bit guest vir
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from armprobe.machine.memory.regions import Region
 from armprobe.machine.semihosting import FileCall
@@ -112,8 +112,8 @@ class ExecFile:
 
     name: str
     """An absolute path for clients to call it by; there need be no such file."""
-    read: Callable[[], bytes]
-    """Gives what is in it; called when a client opens it. May raise `TargetError`."""
+    open: Callable[[], BinaryIO]
+    """Gives it open to read; called when a client opens it. May raise `TargetError`."""
 
 
 class Scene(Protocol):

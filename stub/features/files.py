@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """vFile: reading the program's file and what the guest maps, and no other (GDB manual, "Host I/O Packets").
 
-No file of the host's is opened here: what is read is what the target gives, the program under the name that the target
-gives it.
+What is read is what the target gives, the program under the name that the target gives it. A client on the same
+computer can tell by fstat whether its own file of that name is the same.
 """
 
+import contextlib
+import io
+import os
 import struct
 from collections.abc import Callable
 from functools import partial
+from typing import BinaryIO
 
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
@@ -28,6 +32,7 @@ _MOST = PACKET_SIZE // 2 - len(b"F%x;" % PACKET_SIZE)  # bytes in one reply: eac
 _STAT = struct.Struct(">IIIIIIIQQQIII")  # GDB manual, "struct stat": big-endian
 _REGULAR, _READABLE = 0o100000, 0o444
 _BLOCK = 512  # bytes
+_END = (1 << 63) - 1  # no file has more
 
 
 def _failed(errno: int) -> bytes:
@@ -42,8 +47,8 @@ def _set_file_system(connection: Connection, process: bytes) -> bytes:
     return b"F0" if names_the_thread(process) else _failed(_ENOENT)
 
 
-def _text(connection: Connection, path: str) -> bytes:
-    return FILES[path](connection.target).encode()
+def _text(connection: Connection, path: str) -> BinaryIO:
+    return io.BytesIO(FILES[path](connection.target).encode())
 
 
 def _open(connection: Connection, fields: bytes) -> bytes:
@@ -51,9 +56,9 @@ def _open(connection: Connection, fields: bytes) -> bytes:
     path, (flags, _) = hex_text(name), map(number, numbers)
     file = connection.target.exec_file
     if path in FILES:
-        read: Callable[[], bytes] = partial(_text, connection, path)
+        opened: Callable[[], BinaryIO] = partial(_text, connection, path)
     elif file is not None and path == file.name:
-        read = file.read
+        opened = file.open
     else:
         return _failed(_ENOENT)
     if flags:  # 0 is to read; all others are to write, or to make a file
@@ -61,7 +66,7 @@ def _open(connection: Connection, fields: bytes) -> bytes:
     if len(connection.files) >= _MOST_OPEN:
         return _failed(_EMFILE)
     try:
-        content = read()
+        content = opened()
     except TargetError:
         return _failed(_EIO)
     descriptor = min(set(range(_MOST_OPEN)) - connection.files.keys())
@@ -72,19 +77,37 @@ def _open(connection: Connection, fields: bytes) -> bytes:
 def _read(connection: Connection, fields: bytes) -> bytes:
     descriptor, count, offset = map(number, split(fields, b",", 3))
     content = connection.files.get(descriptor)
-    return _failed(_EBADF) if content is None else _attached(content[offset : offset + min(count, _MOST)])
+    if content is None:
+        return _failed(_EBADF)
+    try:
+        content.seek(min(offset, _END))
+        return _attached(content.read(min(count, _MOST)))
+    except OSError:
+        return _failed(_EIO)
 
 
 def _stat(connection: Connection, descriptor: bytes) -> bytes:
     content = connection.files.get(number(descriptor))
     if content is None:
         return _failed(_EBADF)
-    size = len(content)
-    return _attached(_STAT.pack(0, 0, _REGULAR | _READABLE, 1, 0, 0, 0, size, _BLOCK, -(-size // _BLOCK), 0, 0, 0))
+    size = content.seek(0, io.SEEK_END)
+    device = inode = modified = 0
+    with contextlib.suppress(OSError):  # what was made up has none of these
+        status = os.fstat(content.fileno())
+        fields = (status.st_dev, status.st_ino, int(status.st_mtime))
+        device, inode, modified = (field & 0xFFFF_FFFF for field in fields)
+    blocks = -(-size // _BLOCK)
+    return _attached(
+        _STAT.pack(device, inode, _REGULAR | _READABLE, 1, 0, 0, 0, size, _BLOCK, blocks, 0, modified, 0)
+    )
 
 
 def _close(connection: Connection, descriptor: bytes) -> bytes:
-    return _failed(_EBADF) if connection.files.pop(number(descriptor), None) is None else b"F0"
+    content = connection.files.pop(number(descriptor), None)
+    if content is None:
+        return _failed(_EBADF)
+    content.close()
+    return b"F0"
 
 
 _OPERATIONS: dict[bytes, Callable[[Connection, bytes], bytes]] = {

@@ -44,7 +44,8 @@ class Guest:
         assert session.exec_file
         path = folder / f"{self.name}.elf"
         if not path.exists():
-            path.write_bytes(session.exec_file.read())
+            with session.exec_file.open() as file:
+                path.write_bytes(file.read())
         return path
 
 

@@ -9,14 +9,13 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section, SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armprobe.machine import Machine, MachineError, Symbol, Symbols
-from armprobe.machine.loaders import DEMO, read_guest
+from armprobe.machine import Machine, Symbol, Symbols
+from armprobe.machine.loaders import read_guest
 from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.symbols import Kind
 
@@ -103,15 +102,6 @@ def test_readelf_finds_nothing_wrong(tool: Tool, tmp_path: Path) -> None:
         assert run.stderr == ""
         assert "Warning" not in run.stdout
         assert f"contains {len(symbols) + 1} entries" in run.stdout
-
-
-def test_the_guests_own_file_is_preferred() -> None:
-    assert symbol_file(Machine(DEMO_GUEST)) == DEMO.read_bytes()
-
-
-def test_the_guests_own_file_is_gone(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match=r"^cannot read .*/gone: No such file or directory$"):
-        symbol_file(Machine(replace(DEMO_GUEST, dwarf=tmp_path / "gone")))
 
 
 def size_of_frames(data: bytes) -> int:

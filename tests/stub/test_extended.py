@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A client that stays when it lets go: !, R, vRun, vAttach, and what D and vKill are then."""
 
+import io
 from collections.abc import Callable
 
 from armprobe.stub import ExecFile, Server
@@ -42,7 +43,7 @@ def test_run_again(client: Client, target: FakeTarget) -> None:
 
 
 def test_run_of_something_else(client: Client, target: FakeTarget) -> None:
-    target.exec_file = ExecFile("/armprobe/x.elf", lambda: b"")
+    target.exec_file = ExecFile("/armprobe/x.elf", io.BytesIO)
     client.ask(b"qSupported:error-message+")
     assert client.ask(b"vRun;" + b"/armprobe/x.elf".hex().encode())[:3] == b"T05"
     assert client.ask(b"vRun;" + b"/bin/sh".hex().encode())[:2] == b"E."

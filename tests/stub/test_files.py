@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The program's file through the stub: its name by qXfer:exec-file, its bytes by vFile."""
 
+import io
+import os
 import re
 import struct
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,9 +31,9 @@ def reads(target: FakeTarget) -> list[int]:
     """`target` has a file; as many entries as it was asked for what is in it."""
     reads: list[int] = []
 
-    def read() -> bytes:
+    def read() -> BinaryIO:
         reads.append(1)
-        return CONTENT
+        return io.BytesIO(CONTENT)
 
     target.exec_file = ExecFile(NAME, read)
     return reads
@@ -88,7 +92,7 @@ def test_reading_here_and_there(client: Client) -> None:
 
 def test_no_reply_is_larger_than_a_packet(client: Client, target: FakeTarget) -> None:
     """Not even where every byte is escaped."""
-    target.exec_file = ExecFile(NAME, lambda: b"}" * PACKET_SIZE)
+    target.exec_file = ExecFile(NAME, lambda: io.BytesIO(b"}" * PACKET_SIZE))
     client.ask(opening())
     assert PACKET_SIZE - 16 < len(client.ask(b"vFile:pread:0,ffffffffffffffff,0")) <= PACKET_SIZE
 
@@ -100,6 +104,19 @@ def test_its_size_and_kind(client: Client) -> None:
     reply = unescaped(client.ask(b"vFile:fstat:0"))
     assert reply.startswith(b"F40;")
     assert struct.unpack(">7I3Q3I", reply[4:]) == (0, 0, 0o100444, 1, 0, 0, 0, len(CONTENT), 512, 513, 0, 0, 0)
+
+
+def test_which_file_it_is(client: Client, target: FakeTarget, tmp_path: Path) -> None:
+    """One of the host's is told apart by device, inode and time as well, of which 32 bits each are sent."""
+    path = tmp_path / "guest.elf"
+    path.write_bytes(CONTENT)
+    target.exec_file = ExecFile(NAME, lambda: path.open("rb"))
+    client.ask(opening())
+    stat = struct.unpack(">7I3Q3I", unescaped(client.ask(b"vFile:fstat:0"))[4:])
+    status = os.stat(path)
+    fields = (status.st_dev, status.st_ino, status.st_size, int(status.st_mtime))
+    assert (stat[0], stat[1], stat[7], stat[11]) == tuple(field & 0xFFFF_FFFF for field in fields)
+    assert read(client, 0, 7, len(CONTENT) - 7) == b"the end"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +165,7 @@ def test_descriptors_are_one_clients(server: Server) -> None:
 
 
 def test_a_file_that_cannot_be_read(client: Client, target: FakeTarget) -> None:
-    def read() -> bytes:
+    def read() -> BinaryIO:
         raise TargetError(5, "it was removed")
 
     target.exec_file = ExecFile(NAME, read)
