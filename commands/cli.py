@@ -97,6 +97,9 @@ run starts the guest from its beginning, with breakpoints and probes left in."""
     if verb != "demo":
         parser.add_argument("-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit (repeatable)")
         parser.add_argument("--initrd", type=Path, metavar="FILE", help="initial RAM disk for a Linux kernel")
+        parser.add_argument(
+            "--vmlinux", type=Path, metavar="FILE", help="ELF of the Linux kernel, for symbols and debug information"
+        )
         line = f"the kernel's whole command line (default: {COMMAND_LINE})"
         parser.add_argument("--cmdline", metavar="TEXT", help=line)
         parser.add_argument("--append", metavar="TEXT", help="added to the kernel's command line")
@@ -151,7 +154,9 @@ def _question_parser(verb: str) -> argparse.ArgumentParser:
     parser.add_argument("what", nargs="+" if argument.many else 1, metavar=argument.label, help=argument.help)
     parser.add_argument("--guest", default="demo", help="whose code it is: demo, linux or a file (default: demo)")
     parser.add_argument("--era", metavar="VERSION", help=f"{_ERA_HELP}; or all")
-    parser.set_defaults(initrd=None, cmdline=None, append=None, base=None, memory="256M", snapshot=None, paced=False)
+    parser.set_defaults(
+        initrd=None, vmlinux=None, cmdline=None, append=None, base=None, memory="256M", snapshot=None, paced=False
+    )
     parser.set_defaults(stepping=None, trampoline=None)
     return parser
 
@@ -218,7 +223,7 @@ def _session(verb: str, options: argparse.Namespace) -> Session:
     else:
         name = str(guest)
     rules = {"era": options.era, "stepping": options.stepping, "trampoline": options.trampoline}
-    session = Session(guest, **rules, **how, memory=options.memory)
+    session = Session(guest, **rules, **how, vmlinux=options.vmlinux, memory=options.memory)
     session.name = name
     session.machine.clock.paced = options.paced
     for note in (*session.machine.guest.notes, *session.kprobes.warnings):

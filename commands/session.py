@@ -52,8 +52,8 @@ _EFAULT, _EINVAL, _EBUSY = 14, 22, 16
 class Session:
     """A guest with its probes, under the commands of `registry`.
 
-    `guest`, `initrd`, `cmdline`, `append`, `base` and `memory` are those of `machine.load`; `era`, `stepping` and
-    `trampoline` those of `probes.Kprobes`.
+    `guest`, `initrd`, `vmlinux`, `cmdline`, `append`, `base` and `memory` are those of `machine.load`; `era`,
+    `stepping` and `trampoline` those of `probes.Kprobes`.
     Methods may be called from any thread: all work on the machine is done by its owner's.
     Raises MachineError when the guest cannot be loaded, ProbeError for an unknown era, way to step or trampoline.
     """
@@ -66,6 +66,7 @@ class Session:
         stepping: str | None = None,
         trampoline: str | None = None,
         initrd: str | Path | None = None,
+        vmlinux: str | Path | None = None,
         cmdline: str | None = None,
         append: str | None = None,
         base: int | None = None,
@@ -76,7 +77,9 @@ class Session:
 
         self.registry = registry or all_commands()
         self.name = str(guest)
-        self.machine: Machine = load(guest, initrd=initrd, cmdline=cmdline, append=append, base=base, memory=memory)
+        self.machine: Machine = load(
+            guest, initrd=initrd, vmlinux=vmlinux, cmdline=cmdline, append=append, base=base, memory=memory
+        )
         self.kprobes = Kprobes(self.machine, era, stepping, trampoline)
         self.probes: dict[int, Probe] = {}  # those made by commands, by number
         self._next_probe = 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import unicorn
@@ -12,9 +13,11 @@ from armprobe.machine.core.context import Context
 from armprobe.machine.core.core import DEFAULT_MODEL, Core
 from armprobe.machine.loaders.snapshot import Snapshot
 
+from . import host_files
 from .errors import CallNotReturned, MachineError, NothingThere
 from .loaders import DEMO, LoadedGuest, parse_size, read_guest
 from .loaders import snapshot_file as _snapshot_file
+from .loaders import vmlinux as _vmlinux
 from .machine import Machine
 from .owner import Owner
 from .stop import Stop, StopReason, WatchHit
@@ -55,6 +58,7 @@ def load(
     guest: str | Path,
     *,
     initrd: str | Path | None = None,
+    vmlinux: str | Path | None = None,
     cmdline: str | None = None,
     append: str | None = None,
     base: int | None = None,
@@ -66,7 +70,9 @@ def load(
     `guest` is "demo", or the path of a bare-metal AArch64 ELF, an arm64 Linux Image or vmlinuz, a saved snapshot, or a
     raw binary, to be put at physical address `base` and entered there; `base` also is where a position-independent ELF
     goes. What is no kernel finds the board's device tree in x0 and, unless it is there itself, at the start of RAM.
-    `initrd` is for Linux; `cmdline` is its whole command line, `append` is added to it or to the one it has by default;
+    `initrd` is for Linux, and so is `vmlinux`, the ELF that the kernel's Image is made from, also beside a snapshot:
+    symbols and debug information come from it. `cmdline` is the whole command line, `append` is added to it or to the
+    one it has by default;
     `memory` is in bytes, or a text such as "256M"; `cpu` is a model of
     `engine.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
     """
@@ -75,9 +81,16 @@ def load(
         saved = _snapshot_file.load(path)
         header = saved.header
         sources = tuple(Path(source) for source in header["sources"])
-        resumed = LoadedGuest(header["kind"], len(saved.memories[0]), (), 0, saved.symbols, sources)
+        ram = saved.memories[0]
+        resumed = LoadedGuest(header["kind"], len(ram), (), 0, saved.symbols, sources)
+        if vmlinux is not None:
+            if resumed.kind != "linux":
+                raise MachineError(f"{host_files.shown(guest)} is no snapshot of a Linux kernel, so it has no vmlinux")
+            known = _vmlinux.read(vmlinux, saved.symbols, _vmlinux.in_ram(memoryview(ram)))
+            resumed = replace(resumed, symbols=known.symbols, dwarf=known.dwarf, notes=known.notes)
         machine = Machine(resumed, header["cpu"], saved.memories)
         _snapshot_file.resume(machine, saved)
         return machine
     size = parse_size(memory) if isinstance(memory, str) else memory
-    return Machine(read_guest(guest, initrd=initrd, cmdline=cmdline, append=append, base=base, memory=size), cpu)
+    files = {"initrd": initrd, "vmlinux": vmlinux}
+    return Machine(read_guest(guest, **files, cmdline=cmdline, append=append, base=base, memory=size), cpu)

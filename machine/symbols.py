@@ -13,7 +13,7 @@ import re
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -119,6 +119,25 @@ class Symbols:
         symbols._sized = any(sizes)
         symbols._extend(end, sorted(areas) if areas is not None else None)
         return symbols
+
+    def with_more(
+        self, names: Sequence[str], addresses: Sequence[int], sizes: Sequence[int], kinds: Sequence[int]
+    ) -> Symbols:
+        """These symbols, and of those in the columns, which are in any order, those whose names none of these has."""
+        added = sorted((row for row, name in enumerate(names) if name not in self._index), key=addresses.__getitem__)
+        all_names = self._names + [names[row] for row in added]
+        all_addresses = self._addresses + array("Q", (addresses[row] for row in added))
+        all_sizes = self._sizes + array("Q", (sizes[row] for row in added))
+        all_kinds = self._kinds + bytes(kinds[row] for row in added)
+        rows = sorted(range(len(all_names)), key=all_addresses.__getitem__)
+        together = Symbols.from_columns(
+            [all_names[row] for row in rows],
+            array("Q", (all_addresses[row] for row in rows)),
+            array("Q", (all_sizes[row] for row in rows)),
+            bytes(all_kinds[row] for row in rows),
+        )
+        together._sized, together._areas = self._sized, self._areas
+        return together
 
     def _extend(self, end: int, areas: list[tuple[int, int]] | None) -> None:
         """Give those their sizes that state none."""

@@ -36,6 +36,7 @@ def read_guest(
     guest: str | Path,
     *,
     initrd: str | Path | None = None,
+    vmlinux: str | Path | None = None,
     cmdline: str | None = None,
     append: str | None = None,
     base: int | None = None,
@@ -43,7 +44,8 @@ def read_guest(
 ) -> LoadedGuest:
     """What to start for `guest`: "demo", or the path of an ELF or of a kernel, told apart by their content.
 
-    `memory` is in bytes. `initrd`, `cmdline` and `append` are for kernels: see `command_line`. `base` is the physical
+    `memory` is in bytes. `initrd`, `vmlinux`, `cmdline` and `append` are for kernels: see
+    `image.load` and `command_line`. `base` is the physical
     address of a raw binary, which is whatever is no ELF then, or of a position-independent ELF. Raises MachineError,
     with a sentence for the user, for anything that cannot be started.
     """
@@ -53,13 +55,14 @@ def read_guest(
         start = file.read(64)
     path = DEMO if guest == "demo" else Path(guest)
     is_elf, is_kernel = start.startswith(elf.MAGIC), image.recognise(start) and base is None
-    if not is_kernel and (initrd is not None or cmdline is not None or append is not None):
+    if not is_kernel and any(value is not None for value in (initrd, vmlinux, cmdline, append)):
         raise MachineError(
             f"{host_files.shown(path)} is {'an ELF' if is_elf else 'no kernel Image'}: "
-            "an initial RAM disk and a command line are for kernel Images"
+            "an initial RAM disk, a vmlinux and a command line are for kernel Images"
         )
     if is_kernel:
-        return image.load(path, initrd=None if initrd is None else Path(initrd), command_line=line, memory=memory)
+        disk, symbols = (None if each is None else Path(each) for each in (initrd, vmlinux))
+        return image.load(path, initrd=disk, vmlinux=symbols, command_line=line, memory=memory)
     if base is not None and not is_elf:
         return raw.load(path, base=base, memory=memory)
     if not start.startswith(elf.MAGIC):

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from armprobe.machine import board, host_files
 from armprobe.machine.errors import MachineError
-from armprobe.machine.symbols import MAPPING_SYMBOL, Kind, Symbols
+from armprobe.machine.symbols import MAPPING_SYMBOL, Symbols
 
 from . import elf_file
 from .elf_file import ElfFile, Program
@@ -22,9 +23,10 @@ DEFAULT_BASE: Final = board.RAM_BASE + 0x20_0000
 
 _HEADER_SIZE: Final = 64
 _MACHINES: Final = {3: "x86", 62: "x86-64", 40: "32-bit ARM", 243: "RISC-V"}  # EM_386 and so on, elf(5)
-_KINDS: Final[dict[int, Kind]] = {elf_file.STT_FUNC: "function", elf_file.STT_OBJECT: "object"}
-_KINDS_RANK: Final = {"function": 0, "object": 1, "other": 2}
+_KIND_CODES: Final = {elf_file.STT_FUNC: 0, elf_file.STT_OBJECT: 1}  # those of `Symbols.from_columns`
+_OTHER_CODE: Final = 2
 _NOT_PLACES: Final = (elf_file.STT_FILE, elf_file.STT_SECTION)
+_NO_SECTION: Final = (elf_file.SHN_UNDEF, elf_file.SHN_ABS)
 _BINDINGS_RANK: Final = {elf_file.STB_GLOBAL: 0, elf_file.STB_WEAK: 1}
 
 
@@ -47,7 +49,7 @@ def load(path: Path, *, base: int | None, memory: int) -> LoadedGuest:
         symbols, has_dwarf = Symbols(), False
         notes: tuple[str, ...] = ()
         try:
-            symbols, has_dwarf = _symbols(elf, end, shift)
+            symbols, has_dwarf = read_symbols(elf, end, shift)
         except MachineError as error:
             notes = (f"{name} {error}; so it has no symbols here",)
         tree, x0 = board_description(segments, memory)
@@ -155,7 +157,7 @@ def _physical_entry(name: str, entry: int, segments: tuple[Segment, ...]) -> int
     )
 
 
-def _symbols(elf: ElfFile, end: int, shift: int) -> tuple[Symbols, bool]:
+def read_symbols(elf: ElfFile, end: int = 0, shift: int = 0) -> tuple[Symbols, bool]:
     """The defined symbols of the first symbol table, `shift` bytes on, and whether there is debug information.
 
     Of those at one address functions come first, and global ones before local ones. Raises MachineError, without the
@@ -171,20 +173,14 @@ def _symbols(elf: ElfFile, end: int, shift: int) -> tuple[Symbols, bool]:
             has_dwarf = True
     names: list[str] = []
     places, sizes, kinds, order = array("Q"), array("Q"), bytearray(), []
-    for symbol in elf.symbols(table) if table is not None else ():
-        if (
-            symbol.type not in _NOT_PLACES
-            and symbol.section not in (elf_file.SHN_UNDEF, elf_file.SHN_ABS)
-            and not MAPPING_SYMBOL.match(symbol.name)
-        ):
-            kind = _KINDS.get(symbol.type, "other")
-            rank = _KINDS_RANK[kind]
-            # One number to sort by, which takes a quarter of the memory of a tuple.
-            order.append((symbol.value << 4 | rank << 2 | _BINDINGS_RANK.get(symbol.binding, 2)) << 32 | len(names))
-            names.append(symbol.name)
-            places.append(symbol.value + shift)
-            sizes.append(symbol.size)
-            kinds.append(rank)
+    for symbol in places_of(elf, table) if table is not None else ():
+        kind = kind_code(symbol)
+        # One number to sort by, which takes a quarter of the memory of a tuple.
+        order.append((symbol.value << 4 | kind << 2 | _BINDINGS_RANK.get(symbol.binding, 2)) << 32 | len(names))
+        names.append(symbol.name)
+        places.append(symbol.value + shift)
+        sizes.append(symbol.size)
+        kinds.append(kind)
     order.sort()
     rows = [number & 0xFFFF_FFFF for number in order]
     return Symbols.from_columns(
@@ -195,3 +191,19 @@ def _symbols(elf: ElfFile, end: int, shift: int) -> tuple[Symbols, bool]:
         end=end + shift,
         areas=areas or None,
     ), has_dwarf
+
+
+def places_of(elf: ElfFile, table: elf_file.Section) -> Iterator[elf_file.Symbol]:
+    """The symbols of `table` that name places in the program. Raises MachineError as `ElfFile.symbols` does."""
+    for symbol in elf.symbols(table):
+        if (
+            symbol.type not in _NOT_PLACES
+            and symbol.section not in _NO_SECTION
+            and not MAPPING_SYMBOL.match(symbol.name)
+        ):
+            yield symbol
+
+
+def kind_code(symbol: elf_file.Symbol) -> int:
+    """The kind of a symbol, as `Symbols.from_columns` has it."""
+    return _KIND_CODES.get(symbol.type, _OTHER_CODE)

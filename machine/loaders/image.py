@@ -17,6 +17,8 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.symbols import Symbols
 
 from .guest import LoadedGuest, Segment
+from .vmlinux import KERNEL_AT, LINK_ALIGNMENT
+from .vmlinux import read as read_vmlinux
 
 COMMAND_LINE: Final = f"console=ttyAMA0 earlycon=pl011,{board.UART:#x} nokaslr random.trust_bootloader=on"
 """What a kernel is given unless the user says all of it."""
@@ -32,11 +34,9 @@ _GZIP: Final = b"\x1f\x8b"
 _PAGE_SIZES: Final = {0: 0, 1: 4, 2: 16, 3: 64}  # bits 2:1 of flags: KiB, 0 for not stated
 _OLD_TEXT_OFFSET: Final = 0x8_0000  # when image_size is 0, before Linux 3.17
 
-_KERNEL_AT: Final = board.RAM_BASE + 0x20_0000
 _DEVICE_TREE_AT: Final = board.RAM_BASE + 0x700_0000
 _INITRD_AT: Final = board.RAM_BASE + 0x800_0000
 _DEVICE_TREE_ROOM: Final = _INITRD_AT - _DEVICE_TREE_AT
-_ALIGNMENT: Final = 0x20_0000
 
 
 def recognise(data: bytes) -> bool:
@@ -44,10 +44,10 @@ def recognise(data: bytes) -> bool:
     return _is_image(data) or data.startswith(_GZIP) or _is_zboot(data)
 
 
-def load(path: Path, *, initrd: Path | None, command_line: str, memory: int) -> LoadedGuest:
+def load(path: Path, *, initrd: Path | None, vmlinux: Path | None, command_line: str, memory: int) -> LoadedGuest:
     """The kernel at `path`, with the initial RAM disk at `initrd`, ready to boot in `memory` bytes.
 
-    Raises MachineError when it cannot be.
+    `vmlinux` is the ELF that it is made from, if that is at hand. Raises MachineError when it cannot be.
     """
     image = _unpack(path, _read(path, limit=memory), limit=memory)
     text_offset, image_size, flags, _ = _HEADER.unpack_from(image)
@@ -64,14 +64,18 @@ def load(path: Path, *, initrd: Path | None, command_line: str, memory: int) -> 
             f"the kernel of {host_files.shown(path)} needs {image_size:,} bytes, more than the {memory >> 20} MiB of "
             "memory: give it more memory"
         )
-    if text_offset >= _ALIGNMENT:
+    if text_offset >= LINK_ALIGNMENT:
         raise MachineError(f"{path} has a damaged header: text_offset is {text_offset:#x}, and 2 MiB is the limit")
     symbols, notes = _symbols(path, image)
+    dwarf = None
+    if vmlinux is not None:
+        known = read_vmlinux(vmlinux, symbols, lambda _: image)
+        symbols, dwarf, notes = known.symbols, known.dwarf, known.notes
     board.check_command_line(command_line)
     segments = [
         Segment(
             what="the kernel",
-            address=_KERNEL_AT + text_offset,
+            address=KERNEL_AT + text_offset,
             data=image,
             size=max(image_size, len(image)),
             virtual=_link_base(symbols, text_offset),
@@ -105,6 +109,7 @@ def load(path: Path, *, initrd: Path | None, command_line: str, memory: int) -> 
         device_tree=tree,
         symbols=symbols,
         sources=tuple(sources),
+        dwarf=dwarf,
         notes=notes,
     )
 
@@ -121,7 +126,7 @@ def _read(path: Path, *, limit: int) -> bytes:
 
 
 def _round_up(address: int) -> int:
-    return -(-address // _ALIGNMENT) * _ALIGNMENT
+    return -(-address // LINK_ALIGNMENT) * LINK_ALIGNMENT
 
 
 def _is_image(data: bytes) -> bool:
@@ -219,4 +224,4 @@ def _link_base(symbols: Symbols, text_offset: int) -> int | None:
     if text := symbols.get("_text"):
         return text.address
     lowest = next(iter(symbols), None)
-    return None if lowest is None else lowest.address // _ALIGNMENT * _ALIGNMENT + text_offset
+    return None if lowest is None else lowest.address // LINK_ALIGNMENT * LINK_ALIGNMENT + text_offset

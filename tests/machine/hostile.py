@@ -207,10 +207,11 @@ CRAFTED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "overlapping segments": ("elf", overlapping_segments),
     "segments of the same bytes": ("elf", segments_of_the_same_bytes),
     "as many sections as fit": ("elf", as_many_sections_as_fit),
+    "as many sections as fit (vmlinux)": ("vmlinux", as_many_sections_as_fit),
     **{
         f"{make.__name__.replace('_', ' ')} ({reader})": (reader, lambda make=make, kind=kind: make(kind))  # type: ignore[misc]
         for make in (one_long_name, suffixes_of_one_name, entries_of_one_byte, as_many_symbols_as_fit)
-        for reader, kind in (("elf", EXECUTABLE), ("code", RELOCATABLE))
+        for reader, kind in (("elf", EXECUTABLE), ("vmlinux", EXECUTABLE), ("code", RELOCATABLE))
     },
     "sections of the same code": ("code", sections_of_the_same_code),
     "any instructions": ("code", any_instructions),

@@ -9,6 +9,7 @@ MB (2 s for less than that), or have the process grow by more than 4 times the f
 read is in FOLDER/mutant, where it stays if the process dies.
 """
 
+import contextlib
 import ctypes
 import gc
 import gzip
@@ -29,9 +30,9 @@ from armprobe import machine
 from armprobe.commands.check import _decode_file
 from armprobe.commands.errors import CommandError
 from armprobe.commands.instructions import read_code
-from armprobe.machine import MachineError
+from armprobe.machine import MachineError, Symbols
 from armprobe.machine.btf import Btf
-from armprobe.machine.loaders import DEMO, read_guest
+from armprobe.machine.loaders import DEMO, read_guest, vmlinux
 from armprobe.machine.loaders.snapshot_file import MAGIC, VERSION
 from armprobe.machine.modules import _Layout
 from tests.machine.hostile import CRAFTED
@@ -201,6 +202,15 @@ def _boot(path: Path) -> None:
     read_guest(path, initrd=path)
 
 
+def _vmlinux(path: Path) -> None:
+    """Of a kernel without symbols, then of one with the demo's functions."""
+    demo = read_guest("demo")
+    functions = Symbols(symbol for symbol in demo.symbols if symbol.kind == "function")
+    with contextlib.suppress(MachineError):
+        vmlinux.read(path, Symbols(), lambda _: demo.segments[0].data)
+    vmlinux.read(path, functions, lambda _: demo.segments[0].data)
+
+
 def _decode(path: Path) -> None:
     said: list[str] = []
     _decode_file(path.name, read_code(path), "v6.1", said.append)
@@ -222,13 +232,14 @@ def _resume(path: Path) -> None:
 Mutate = Callable[[Random, Seed], bytes]
 FORMATS: dict[str, tuple[Callable[[], list[Seed]], Mutate, Callable[[Path], None]]] = {
     "elf": (_elf_seeds, mutated, _load),
+    "vmlinux": (_elf_seeds, mutated, _vmlinux),
     "code": (_elf_seeds, mutated, _decode),
     "image": (_image_seeds, mutated, _boot),
     "packed": (_packed_seeds, mutated, _load),
     "btf": (_btf_seeds, mutated, _types),
     "snapshot": (_snapshot_seeds, mutated_snapshot, _resume),
 }
-READERS = {"elf": _load, "code": _decode, "image": _load, "btf": _types, "snapshot": _resume}
+READERS = {"elf": _load, "vmlinux": _vmlinux, "code": _decode, "image": _load, "btf": _types, "snapshot": _resume}
 
 
 # What reading one costs
@@ -283,7 +294,7 @@ def _mutants(wanted: str, count: int, seed: int) -> Any:
         try:
             read(Path("seed"))
         except MachineError:
-            assert wanted == "elf"  # the one that is relocatable
+            assert wanted in ("elf", "vmlinux")  # the one that is relocatable
     for number in range(count):
         random = Random(f"{wanted} {seed} {number}")
         yield f"{seed} {number}", mutate(random, random.choice(files)), read

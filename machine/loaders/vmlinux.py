@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A vmlinux: the ELF that a kernel's Image is made from, with symbols and debug information for that kernel.
+
+Functions keep the names that the kernel's own kallsyms has for them, by which kprobes finds them. What kallsyms leaves
+out without CONFIG_KALLSYMS_ALL, the names of data, comes from the vmlinux; of a kernel without kallsyms, all names do.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from armprobe.machine import board, host_files
+from armprobe.machine.errors import MachineError
+from armprobe.machine.loaders import elf_file
+from armprobe.machine.loaders.elf_file import ElfFile, Section
+from armprobe.machine.symbols import Symbols
+
+from .elf import check_identification, kind_code, places_of, read_symbols
+
+KERNEL_AT: Final = board.RAM_BASE + 0x20_0000
+"""Physical address that an Image is put at, but for its text_offset."""
+LINK_ALIGNMENT: Final = 0x20_0000
+"""An Image is linked at text_offset above a multiple of this (asm/memory.h)."""
+
+_TEXT: Final = "_text"  # of the Image's first byte (arch/arm64/kernel/vmlinux.lds.S)
+_ADVICE: Final = "give the one that was made together with the guest's Image"
+_LARGEST_NOTES: Final = 64 << 10  # bytes; Debian's kernels have about a hundred
+
+
+@dataclass(frozen=True)
+class Vmlinux:
+    """What is known of a kernel from its kallsyms and its vmlinux together."""
+
+    symbols: Symbols
+    dwarf: Path | None
+    """The vmlinux, if it has debug information."""
+    notes: tuple[str, ...]
+    """What the user should know, a sentence each."""
+
+
+def read(path: str | Path, kallsyms: Symbols, image: Callable[[int], bytes | memoryview]) -> Vmlinux:
+    """What the vmlinux at `path` adds to a kernel whose own symbols are `kallsyms`.
+
+    `image(text)` gives the kernel's bytes from its first on, which is linked at virtual address `text`. Raises
+    MachineError, one sentence, for what is no vmlinux or one of another kernel.
+    """
+    name = host_files.shown(path)
+    with host_files.open_regular(path) as file, host_files.explained("read", path):
+        if file.read(len(elf_file.MAGIC)) != elf_file.MAGIC:
+            raise MachineError(f"{name} is no ELF: give the file vmlinux that the kernel's Image is made from")
+        file.seek(0)
+        check_identification(name, file)
+        try:
+            elf = ElfFile(file)
+            if elf.type not in (elf_file.ET_EXEC, elf_file.ET_DYN):
+                raise MachineError("is no linked kernel: give the file vmlinux that the kernel's Image is made from")
+            sections = list(elf.sections())
+            table = _Table(elf, sections, kallsyms)
+            _check_kernel(elf, sections, table, image)
+            has_dwarf = any(elf.section_name(section) == ".debug_info" for section in sections)
+            symbols = table.added_to(kallsyms) if len(kallsyms) else read_symbols(elf)[0]
+        except MachineError as error:
+            raise MachineError(f"{name} {error}") from None
+    if has_dwarf:
+        return Vmlinux(symbols, Path(path).resolve(), ())
+    return Vmlinux(symbols, None, (f"{name} has no debug information, which CONFIG_DEBUG_INFO gives it, only symbols",))
+
+
+def in_ram(ram: memoryview) -> Callable[[int], memoryview]:
+    """The `image` of a kernel that was put into `ram`."""
+    return lambda text: ram[KERNEL_AT - board.RAM_BASE + text % LINK_ALIGNMENT :]
+
+
+class _Table:
+    """What the symbol table of a vmlinux has, beside the kernel's own kallsyms."""
+
+    def __init__(self, elf: ElfFile, sections: list[Section], kallsyms: Symbols) -> None:
+        """Raises MachineError, without the file's name, for a file without symbols and a damaged one."""
+        self.text: int | None = None
+        self.agreeing = 0  # symbols of code that are in kallsyms at the same address
+        self.differing = ""  # the first of code that is there, but not at that address
+        self._names: list[str] = []
+        self._columns = array("Q"), array("Q"), bytearray()
+        table = next((section for section in sections if section.type == elf_file.SHT_SYMTAB), None)
+        if table is None:
+            raise MachineError("has no symbols: give the vmlinux that is not stripped")
+        is_code = [bool(section.flags & elf_file.SHF_EXECINSTR) for section in sections]
+        addresses, sizes, kinds = self._columns
+        for symbol in places_of(elf, table):
+            if symbol.name == _TEXT:
+                self.text = symbol.value
+            if symbol.section < len(is_code) and is_code[symbol.section]:
+                self._compare(symbol, kallsyms)
+            elif symbol.type == elf_file.STT_OBJECT or symbol.binding == elf_file.STB_GLOBAL:
+                self._names.append(symbol.name)
+                addresses.append(symbol.value)
+                sizes.append(symbol.size)
+                kinds.append(kind_code(symbol))
+
+    def _compare(self, symbol: elf_file.Symbol, kallsyms: Symbols) -> None:
+        named = kallsyms.named(symbol.name)
+        if any(each.address == symbol.value for each in named):
+            self.agreeing += 1
+        elif named and not self.differing:
+            self.differing = f"{symbol.name} at {symbol.value:#x}, and the guest at {named[0].address:#x}"
+
+    def added_to(self, kallsyms: Symbols) -> Symbols:
+        """`kallsyms` with data and the global labels outside code: what CONFIG_KALLSYMS_ALL would give it."""
+        return kallsyms.with_more(self._names, *self._columns)
+
+
+def _check_kernel(
+    elf: ElfFile, sections: list[Section], table: _Table, image: Callable[[int], bytes | memoryview]
+) -> None:
+    """Raise MachineError, without the file's name, unless it is of the kernel in `image`.
+
+    A build ID tells, which is among the notes in the kernel's own memory; without one, where the symbols are.
+    """
+    if table.text is None:
+        raise MachineError(f"is no vmlinux: it has no symbol {_TEXT}, where a kernel begins")
+    kernel = image(table.text)
+    notes = [
+        section for section in sections if section.type == elf_file.SHT_NOTE and section.flags & elf_file.SHF_ALLOC
+    ]
+    if sum(section.size for section in notes) > _LARGEST_NOTES:
+        raise MachineError(f"is a damaged ELF: its notes have more than {_LARGEST_NOTES:,} bytes")
+    for section in notes:
+        at = section.address - table.text
+        if at < 0 or bytes(kernel[at : at + section.size]) != elf.content(section):
+            raise MachineError(f"is the vmlinux of another kernel: its build ID is not the guest's; {_ADVICE}")
+    if not notes and table.differing:
+        raise MachineError(f"is the vmlinux of another kernel: it has {table.differing}; {_ADVICE}")
+    if not notes and not table.agreeing:
+        raise MachineError(
+            "may be the vmlinux of any kernel: it has no build ID, and the guest no kallsyms to compare it with; link "
+            "the kernel with --build-id"
+        )
