@@ -27,7 +27,6 @@ from armprobe.machine import (
 )
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.machine.memory.regions import Region
-from armprobe.machine.symbol_file import SymbolFile
 from armprobe.probes import Kprobes, Probe, ProbeError
 from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
 from armprobe.session.authority import Asker, acting_for, asker
@@ -36,6 +35,7 @@ from armprobe.session.debugger_breakpoints import DebuggerBreakpoints
 from armprobe.session.errors import CommandError
 from armprobe.session.guest_view import GuestScene
 from armprobe.session.stop_event import stop_event
+from armprobe.session.symbol_file import SymbolFile
 from armprobe.session.tracepoints import Tracing
 from armprobe.stub import BreakKind, Changes, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
 

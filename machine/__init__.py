@@ -47,9 +47,10 @@ __all__ = [
 
 
 def build_id() -> bytes:
-    """What a snapshot depends on besides its guest: this machine's own code and the build of Unicorn."""
+    """What a snapshot depends on besides its guest: this machine's own code, what reads the symbols, and Unicorn."""
     digest = hashlib.sha256(unicorn.__version__.encode())
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
+    room = Path(__file__).parent
+    for source in (*sorted(room.rglob("*.py")), room.parent / "kernel/kallsyms.py"):
         digest.update(source.read_bytes())
     return digest.digest()
 

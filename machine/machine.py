@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from armprobe import wiring
 from armprobe.machine.core.access_stop import AccessStop
 from armprobe.machine.core.breakpoints import Breakpoints
 from armprobe.machine.core.call import Calls
@@ -37,7 +38,6 @@ from . import board
 from .devices import Flash, GenericTimer, Gic, GicCpuInterface, Pl011, Pmu
 from .errors import MachineError
 from .loaders import LoadedGuest, snapshot, snapshot_file
-from .modules import LoadedModules
 from .psci import Psci
 from .semihosting import Semihosting
 from .stop import Stop, StopReason, WatchHit
@@ -74,7 +74,7 @@ class Machine:
         self.on_restore: list[Callable[[], None]] = []
         self.before_save: list[Callable[[], None]] = []  # each may raise MachineError to refuse
         if self.kind == "linux":
-            self.symbols.modules = LoadedModules(self)
+            self.symbols.modules = wiring.modules_of(self)
         self.run_loop = RunLoop(self)
         self.calls = Calls(self)
         self._add_devices()

@@ -54,7 +54,7 @@ class Symbols:
     """The symbols of a guest, in order of address. Of symbols at one address, those given first come first.
 
     Mapping symbols ($x, $d) are left out. `modules` has the symbols of the kernel modules that are loaded, by name;
-    `machine.modules.LoadedModules` keeps them what the guest has. The kernel's own come before those of a module, which
+    `kernel.modules.LoadedModules` keeps them what the guest has. The kernel's own come before those of a module, which
     are also found as "module:symbol" (module_kallsyms_lookup_name in the kernel's kernel/module/kallsyms.c); so what
     the kernel's own answer costs no look at the modules.
     """

@@ -13,8 +13,8 @@ import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from armprobe.kernel.call_frames import has_record
 from armprobe.machine import Machine, MachineError, Symbols
-from armprobe.machine.call_frames import has_record
 
 from .errors import ProbeError
 from .kretprobe import KretprobeInstance

@@ -14,9 +14,9 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from armprobe.kernel.btf import Btf
+from armprobe.kernel.code_references import addresses_formed
 from armprobe.machine import Machine, MachineError
-from armprobe.machine.btf import Btf
-from armprobe.machine.code_references import addresses_formed
 from armprobe.machine.core.context import Context
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.exceptions import IL, Class

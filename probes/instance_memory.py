@@ -11,10 +11,10 @@ import contextlib
 import errno
 from typing import Final
 
+from armprobe.kernel.guest_call import call_uninterrupted
 from armprobe.machine import CallNotReturned, Machine, MachineError
 
 from .errors import ProbeError
-from .guest_call import call_uninterrupted
 from .kretprobe import KretprobeInstance
 from .text import Text
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from armprobe.kernel.btf import Btf
 from armprobe.machine import Machine, MachineError
-from armprobe.machine.btf import Btf
 
 from .record import Task
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, cast
 
-from armprobe.machine import board, host_files, kallsyms
+from armprobe import wiring
+from armprobe.machine import board, host_files
 from armprobe.machine.errors import MachineError
 from armprobe.machine.symbols import Symbols
 
@@ -211,7 +212,7 @@ def _unxzed(data: memoryview) -> Iterator[bytes]:
 
 def _symbols(path: Path, image: bytes) -> tuple[Symbols, tuple[str, ...]]:
     try:
-        return Symbols.from_kallsyms(kallsyms.read(image)), ()
+        return wiring.kernel_symbols(image), ()
     except MachineError as error:
         return Symbols(), (f"{path}: {error}",)
 

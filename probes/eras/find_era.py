@@ -7,8 +7,8 @@ import errno
 import re
 from typing import Final
 
+from armprobe.kernel.version import linux_version
 from armprobe.machine import Machine
-from armprobe.machine.linux_version import linux_version
 from armprobe.probes.errors import ProbeError
 
 from .era import ALL_ERAS, DEFAULT_ERA, ERAS, POINT_RELEASES, Era, Release

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 
 from armprobe.machine.loaders.snapshot_file import MAGIC, VERSION
-from tests.machine.kernel_image import LINK_BASE, TOKENS
+from tests.kernel.kernel_image import LINK_BASE, TOKENS
 
 MB = 1_000_000
 _ELF = b"\x7fELF\2\1\1".ljust(16, b"\0")

@@ -30,13 +30,13 @@ from armprobe import machine
 from armprobe.commands.check import _decode_file
 from armprobe.commands.errors import CommandError
 from armprobe.commands.instructions import read_code
+from armprobe.kernel.btf import Btf
+from armprobe.kernel.modules import _Layout
 from armprobe.machine import MachineError, Symbols
-from armprobe.machine.btf import Btf
 from armprobe.machine.loaders import DEMO, read_guest, vmlinux
 from armprobe.machine.loaders.snapshot_file import MAGIC, VERSION
-from armprobe.machine.modules import _Layout
+from tests.kernel.kernel_image import LAYOUTS, ROWS, write_image
 from tests.machine.hostile import CRAFTED
-from tests.machine.kernel_image import LAYOUTS, ROWS, write_image
 
 MIB = 1 << 20
 SECONDS_A_MB = 2

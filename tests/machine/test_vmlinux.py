@@ -10,9 +10,9 @@ import pytest
 from armprobe import machine
 from armprobe.machine import MachineError, Symbol, Symbols, host_files
 from armprobe.machine.loaders import vmlinux
+from tests.kernel.kernel_image import LINK_BASE, ROWS, write_image
 
 from ..small_kernel import SmallKernel, build  # noqa: TID252
-from .kernel_image import LINK_BASE, ROWS, write_image
 
 Tool = Callable[[str, str], str]
 Built = Callable[..., SmallKernel]

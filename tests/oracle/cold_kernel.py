@@ -22,7 +22,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from armprobe import machine
-from armprobe.machine.btf import Btf
+from armprobe.kernel.btf import Btf
 from armprobe.probes import Era
 
 DRIVER: Final = Path(__file__).with_name("driver.S")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from armprobe.machine.code_references import addresses_formed
+from armprobe.kernel.code_references import addresses_formed
 from tests.oracle.cold_kernel import ColdKernel
 
 GENERIC = ("__kprobes_text_start", "__noinstr_text_start")

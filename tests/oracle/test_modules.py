@@ -17,8 +17,8 @@ import pytest
 
 from armprobe import machine
 from armprobe.commands import CommandError, GdbSession, Session
+from armprobe.kernel.btf import Btf
 from armprobe.machine import Machine, MachineError
-from armprobe.machine.btf import Btf
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from armprobe.probes.record import symbol_and_size
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by

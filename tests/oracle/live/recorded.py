@@ -7,9 +7,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from armprobe.kernel.guest_call import call_uninterrupted
 from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.probes.eras.era import AREAS
-from armprobe.probes.guest_call import call_uninterrupted
 from tests.oracle.live.guests import Death, LiveGuest
 from tests.oracle.live.journal import Event
 from tests.oracle.live.kernel_probes import Kernel, KernelProbes

@@ -12,10 +12,10 @@ from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from .errors import MachineError
+from armprobe.machine.errors import MachineError
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from armprobe.machine import Machine
 
 _MAGIC: Final = b"\x9f\xeb\x01\x00\x18\x00\x00\x00"  # magic, version, flags, hdr_len of 24
 _WITHIN: Final = 64 << 20  # bytes from the start of the kernel

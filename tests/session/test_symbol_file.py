@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from armprobe.machine import Machine, Symbol, Symbols
 from armprobe.machine.loaders import read_guest
-from armprobe.machine.symbol_file import symbol_file
 from armprobe.machine.symbols import Kind
+from armprobe.session.symbol_file import symbol_file
 
 Tool = Callable[[str, str], str]
 

@@ -5,9 +5,9 @@ import struct
 
 import pytest
 
+from armprobe.kernel.btf import Btf
+from armprobe.kernel.modules import _Layout
 from armprobe.machine import MachineError
-from armprobe.machine.btf import Btf
-from armprobe.machine.modules import _Layout
 from armprobe.machine.symbols import Symbol, Symbols
 from tests.machine.mutants import _btf_seeds
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from armprobe import machine
-from armprobe.machine.linux_version import linux_version
+from armprobe.kernel.version import linux_version
 
 DEBIAN_12 = (
     "Linux version 6.1.0-56-cloud-arm64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, "

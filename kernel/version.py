@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from armprobe.machine import Machine
 
 _START: Final = b"Linux version "
 # linux_banner (init/version.c)

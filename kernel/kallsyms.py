@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from .errors import MachineError
+from armprobe.machine.errors import MachineError
 
 _DIGITS: Final = b"".join(bytes((digit, 0)) for digit in b"0123456789")
 _TOKENS: Final = 256

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
-from .call_frames import debug_frame
-from .errors import MachineError
-from .symbols import Symbol, Symbols
+from armprobe.kernel.call_frames import debug_frame
+from armprobe.machine.errors import MachineError
+from armprobe.machine.symbols import Symbol, Symbols
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from armprobe.machine import Machine
 
 _IDENTIFICATION: Final = b"\x7fELF\2\1\1".ljust(16, b"\0")  # 64-bit, little-endian, version 1, no OS's ABI
 _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")

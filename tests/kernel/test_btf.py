@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from armprobe.kernel.btf import Btf
 from armprobe.machine import MachineError
-from armprobe.machine.btf import Btf
 
 STRINGS = b"\0int\0pair\0first\0second\0inner\0flag\0"
 INT, STRUCT, UNION, POINTER = 1, 4, 5, 2

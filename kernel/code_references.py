@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .symbols import Symbol
+from armprobe.machine.symbols import Symbol
 
 _MASK: Final = (1 << 64) - 1
 _LONGEST: Final = 1024  # bytes of a function looked at

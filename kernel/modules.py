@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from armprobe.machine.errors import MachineError
+from armprobe.machine.symbols import MAPPING_SYMBOL, Symbols
+
 from .btf import Btf
 from .code_references import addresses_formed
-from .errors import MachineError
-from .symbols import MAPPING_SYMBOL, Symbols
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from armprobe.machine import Machine
 
 # Without CONFIG_KALLSYMS_ALL `modules` has no name. This function has, goes through the list, and is the only one of
 # its name; others of kernel/module/ are not.

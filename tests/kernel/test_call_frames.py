@@ -15,7 +15,7 @@ from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armprobe.machine.call_frames import debug_frame
+from armprobe.kernel.call_frames import debug_frame
 from armprobe.machine.loaders import DEMO
 
 Tool = Callable[[str, str], str]

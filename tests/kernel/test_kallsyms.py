@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armprobe.guests.linux.debian import build_initramfs
-from armprobe.machine import kallsyms
+from armprobe.kernel import kallsyms
 from armprobe.machine.errors import MachineError
-from tests.machine.kernel_image import LAYOUTS, ROWS, write_image
+from tests.kernel.kernel_image import LAYOUTS, ROWS, write_image
 from tests.stock import stock_kernel  # tests have no import name to go by
 from tests.waiting import PATIENCE
 

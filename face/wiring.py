@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The one place where a lower room gets something that a higher one makes.
+
+Imports between the rooms run one way (tests/test_layout.py). What has to go the other way is a function here, which
+imports the higher room when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from armprobe.machine import Machine, Symbols
+
+
+def kernel_symbols(image: bytes) -> Symbols:
+    """The symbols in an uncompressed kernel `image`. Raises MachineError when it has none that can be read."""
+    from armprobe.kernel import kallsyms
+    from armprobe.machine import Symbols
+
+    return Symbols.from_kallsyms(kallsyms.read(image))
+
+
+def modules_of(machine: Machine) -> Mapping[str, Symbols]:
+    """The symbols of the modules that the Linux guest of `machine` has loaded, by the module's name."""
+    from armprobe.kernel.modules import LoadedModules
+
+    return LoadedModules(machine)
