@@ -61,8 +61,9 @@ dejagnu: build/test ## run tests of GDB's own suite, on QEMU's stub too, and wri
 	$(PY) -m tests.dejagnu.run
 
 .PHONY: docs
-docs: build/run ## write docs/commands.md, the reference of commands
+docs: build/test ## write docs/commands.md, the reference of commands, and the man page
 	$(PY) -m armprobe.commands.reference docs/commands.md
+	$(PY) -m armprobe.commands.cli.man_page docs/armprobe.1
 
 .PHONY: conformance
 conformance: build/test ## build the conformance guests, run them on QEMU too, and write docs/conformance.md

@@ -20,6 +20,7 @@ setup(
         "armprobe.guests": ["demo/demo.elf", "demo/*/*.[chS]"],
         "armprobe.clients": ["../gdbinit"],
     },
+    data_files=[("share/man/man1", ["docs/armprobe.1"])],
     # Strict: the installed tree holds one link per file, the only editable layout that type checkers and editors
     # resolve under a mapping like this one. Its price is a reinstall when a file is added; the Makefile does it.
     options={"editable_wheel": {"mode": "strict"}},

@@ -97,9 +97,7 @@ def _stat(connection: Connection, descriptor: bytes) -> bytes:
         fields = (status.st_dev, status.st_ino, int(status.st_mtime))
         device, inode, modified = (field & 0xFFFF_FFFF for field in fields)
     blocks = -(-size // _BLOCK)
-    return _attached(
-        _STAT.pack(device, inode, _REGULAR | _READABLE, 1, 0, 0, 0, size, _BLOCK, blocks, 0, modified, 0)
-    )
+    return _attached(_STAT.pack(device, inode, _REGULAR | _READABLE, 1, 0, 0, 0, size, _BLOCK, blocks, 0, modified, 0))
 
 
 def _close(connection: Connection, descriptor: bytes) -> bytes:

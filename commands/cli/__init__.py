@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line: `armprobe [GUEST]`, and one file for each verb."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from armprobe.commands.errors import CommandError
+from armprobe.commands.terminal import OutputClosed, complain, open_standard_streams
+from armprobe.machine import MachineError
+from armprobe.probes import ProbeError
+from armprobe.stub import StubError
+
+from .parser import parse, run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; the exit status: 0 if all went well, 1 if not, 2 for a wrong command line."""
+    open_standard_streams()
+    try:
+        return run(parse(sys.argv[1:] if arguments is None else arguments))
+    except (CommandError, MachineError, ProbeError, StubError) as error:
+        complain(f"armprobe: {error}")
+        return 1
+    except OutputClosed as error:
+        if str(error):
+            complain(f"armprobe: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT

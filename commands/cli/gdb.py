@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`armprobe gdb [GUEST] [-- GDB-ARGUMENT ...]`: gdb-multiarch attached to the guest, with armprobe's commands in it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from armprobe.clients.gdb_session import GDBINIT, PROXY
+from armprobe.commands.errors import CommandError
+from armprobe.commands.session import Session
+from armprobe.machine.loaders import DEMO
+from armprobe.stub import PRIVATE
+
+from .opening import listening, open_session
+from .options import Options, Verb, add_guest, add_private_stub
+from .prompt import run_commands
+
+
+def _run(options: Options) -> int:
+    with open_session(options) as session:
+        if options.commands:
+            return run_commands(session, options, options.commands)
+        return _gdb(session, options)
+
+
+def _gdb(session: Session, options: Options) -> int:
+    debugger = shutil.which("gdb-multiarch")
+    if debugger is None:
+        raise CommandError("gdb-multiarch is not installed (Debian: apt-get install gdb-multiarch)")
+    if options.listen == "none":
+        raise CommandError("gdb attaches through the stub, so --listen cannot be none here")
+    with (
+        listening(session, options, default=PRIVATE),
+        tempfile.TemporaryDirectory(prefix="armprobe-") as folder,
+    ):
+        command = [debugger, "--quiet"]
+        # guests/demo is where the demo kernel's debug information has its sources (its Makefile, MAP).
+        command += ["-iex", f"set substitute-path guests/demo {shlex.quote(str(DEMO.parent))}"]
+        if (symbols := _symbol_path(session, Path(folder))) is not None:
+            command += ["-iex", f"file {shlex.quote(str(symbols))}"]  # before gdb loads a file of the user's
+        command += ["-x", str(GDBINIT)]
+        # Extended, for `run` to start the guest anew.
+        command += ["-ex", f"target extended-remote {session.stub_address.removeprefix('unix:')}", *options.for_gdb]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is gdb's
+        for number in (signal.SIGTERM, signal.SIGHUP):  # or the folders would stay
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+        return subprocess.run(
+            command,
+            env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            check=False,
+        ).returncode
+
+
+def _symbol_path(session: Session, folder: Path) -> Path | None:
+    """A file of the guest's symbols, its own or one in `folder`: gdb reads that faster than through the stub."""
+    file = session.exec_file
+    if file is None or session.machine.guest.dwarf is not None:
+        return session.machine.guest.dwarf
+    path = folder / Path(file.name).name
+    with file.open() as content:
+        path.write_bytes(content.read())
+    return path
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [OPTION ...] [guest] [-- GDB-ARGUMENT ...]"
+    parser.epilog = """\
+The arguments after -- are gdb's. It handles them once it has connected:
+
+  armprobe gdb -- -ex 'break kfree' -ex run
+  armprobe gdb linux -- -x commands.gdb vmlinux
+
+run starts the guest from its beginning, with breakpoints and probes left in."""
+    add_guest(parser)
+    add_private_stub(parser)
+
+
+GDB = Verb("gdb", "gdb-multiarch attached to GUEST, with armprobe's commands in it", _arguments, _run)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Opens what a command line names: the guest, its session, the stub."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from armprobe.commands.errors import CommandError
+from armprobe.commands.session import Session
+from armprobe.commands.terminal import complain
+from armprobe.guests import linux
+from armprobe.machine import host_files
+from armprobe.machine.loaders.snapshot_file import is_snapshot
+from armprobe.stub import serve
+
+from .options import Options
+
+
+def open_session(options: Options) -> Session:
+    """The session that `options` ask for; notes on its guest go to standard error.
+
+    Raises CommandError, MachineError or ProbeError, one sentence, when it cannot be had.
+    """
+    guest, name, loading = _guest(options)
+    rules: dict[str, Any] = {"era": options.era, "stepping": options.stepping, "trampoline": options.trampoline}
+    session = Session(guest, **rules, **loading, vmlinux=options.vmlinux, memory=options.memory)
+    session.name = name
+    session.machine.clock.paced = options.paced
+    for note in (*session.machine.guest.notes, *session.kprobes.warnings):
+        complain(f"note: {note}")
+    return session
+
+
+def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
+    """The guest's file or "demo", its name, and how it is loaded."""
+    loading: dict[str, Any] = {
+        "initrd": options.initrd,
+        "cmdline": options.cmdline,
+        "append": options.append,
+        "base": options.base,
+    }
+    if options.snapshot is not None:
+        if any(value is not None for value in loading.values()):
+            raise CommandError("a snapshot has its guest already: leave --initrd, --cmdline, --append and --base out")
+        if not is_snapshot(options.snapshot):
+            name = host_files.shown(options.snapshot)
+            raise CommandError(
+                f"{name} is not a snapshot: give one that the command save wrote, or start the file itself with "
+                f"armprobe {name}"
+            )
+        return options.snapshot, str(options.snapshot), loading
+    if options.guest != "linux":
+        return options.guest, options.guest, loading
+    if options.base is not None:
+        raise CommandError("--base is for raw binaries and position-independent ELFs, not for a Linux kernel")
+    snapshot = linux.prepare(
+        options.kernel,
+        options.initrd,
+        cmdline=options.cmdline,
+        append=options.append,
+        memory=options.memory,
+        refresh=options.refresh,
+        report=complain,
+    )
+    return snapshot, "linux", {}
+
+
+def listening(session: Session, options: Options, default: str | None) -> AbstractContextManager[object]:
+    """The session's stub where `options` or `default` say; nothing where that is none."""
+    wanted = options.listen or default
+    if wanted is None or wanted == "none":
+        return contextlib.nullcontext()
+    server = serve(session, wanted, trust_tcp=options.trust_tcp)
+    session.stub_address = server.address
+    return server
+
+
+def gdb_hint(session: Session) -> str:
+    """What to type for a gdb that attaches to the session."""
+    if not session.stub_address:
+        return "no GDB stub"
+    return f"gdb: gdb-multiarch -ex 'target remote {session.stub_address.removeprefix('unix:')}'"

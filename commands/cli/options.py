@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a command line says, as one frozen object, and the arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import shtab
+
+from armprobe.machine.loaders.image import COMMAND_LINE
+from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES
+from armprobe.stub import PRIVATE
+
+LISTEN: Final = "127.0.0.1:1234"
+GUEST_HELP: Final = "demo, linux or a file (default: demo)"
+_ERA_HELP: Final = (
+    f"kernel whose kprobes rules apply: {', '.join(ERAS)}, or a version, as point releases such as "
+    f"{', '.join(POINT_RELEASES)} differ (default: the guest's own kernel, {DEFAULT_ERA} if it is not Linux)"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """A command line. A field that the verb has no argument for has its default."""
+
+    verb: str
+    guest: str = "demo"
+    commands: tuple[str, ...] = ()  # -c
+    # the guest
+    kernel: Path | None = None
+    refresh: bool = False
+    initrd: Path | None = None
+    vmlinux: Path | None = None
+    cmdline: str | None = None
+    append: str | None = None
+    base: int | None = None
+    memory: str = "256M"
+    snapshot: Path | None = None
+    paced: bool = False
+    # the rules of its kprobes
+    era: str | None = None
+    stepping: str | None = None
+    trampoline: str | None = None
+    # the stub
+    listen: str | None = None
+    trust_tcp: bool = False
+    # of one verb
+    for_gdb: tuple[str, ...] = ()
+    file: Path = Path()
+    arguments: tuple[str, ...] = ()
+    what: tuple[str, ...] = ()
+    case: str = "all"
+    shell: str = ""
+    topic: str | None = None
+
+    @classmethod
+    def from_namespace(cls, namespace: argparse.Namespace) -> Self:
+        """The options that argparse found; its lists become tuples."""
+        known: dict[str, Any] = {}
+        for name, value in vars(namespace).items():
+            if name in cls.__dataclass_fields__:
+                known[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**known)
+
+
+class Verb(NamedTuple):
+    """`armprobe NAME`: `add_arguments` declares its arguments, `run` does it and returns the exit status."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Options], int]
+    description: str = ""
+
+
+def add_guest(parser: argparse.ArgumentParser, *names: str, **how: object) -> None:
+    """The argument that names the guest: positional unless `names` has an option's."""
+    what = {"default": "demo", "help": GUEST_HELP, **({} if names else {"nargs": "?"}), **how}
+    parser.add_argument(*(names or ("guest",)), **what).complete = shtab.FILE  # type: ignore[arg-type, attr-defined]
+
+
+def add_file(parser: argparse.ArgumentParser, name: str, **how: object) -> None:
+    """An argument that is the path of a file, which shells complete."""
+    parser.add_argument(name, type=Path, **how).complete = shtab.FILE  # type: ignore[arg-type, attr-defined]
+
+
+def add_loading(parser: argparse.ArgumentParser) -> None:
+    """How the guest is loaded, and which rules its kprobes follow."""
+    add_file(parser, "--initrd", metavar="FILE", help="initial RAM disk for a Linux kernel")
+    symbols = "ELF of the Linux kernel, for symbols and debug information"
+    add_file(parser, "--vmlinux", metavar="FILE", help=symbols)
+    line = f"the kernel's whole command line (default: {COMMAND_LINE})"
+    parser.add_argument("--cmdline", metavar="TEXT", help=line)
+    parser.add_argument("--append", metavar="TEXT", help="added to the kernel's command line")
+    base = "physical address of a raw binary, or of a position-independent ELF"
+    parser.add_argument("--base", type=_address, metavar="ADDRESS", help=base)
+    parser.add_argument("--memory", default="256M", metavar="SIZE", help="RAM, such as 512M (default: 256M)")
+    add_file(parser, "--snapshot", metavar="FILE", help="start from this snapshot instead of GUEST")
+    parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
+    add_era(parser)
+    how = "how to execute an instruction out of line (default: the era's)"
+    parser.add_argument("--stepping", choices=STEPPINGS, help=how)
+    parser.add_argument("--trampoline", choices=TRAMPOLINES, help="how a kretprobe gets control (default: the era's)")
+
+
+def add_era(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Which kernel's rules apply; `more` is added to the help."""
+    parser.add_argument("--era", metavar="VERSION", help=_ERA_HELP + more)
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Commands to run instead of reading them."""
+    parser.add_argument("-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit (repeatable)")
+    parser.set_defaults(commands=[])
+
+
+def add_stub(parser: argparse.ArgumentParser, default: str = LISTEN) -> None:
+    """Where the GDB stub listens, and whom it trusts."""
+    where = (
+        "of the GDB stub: HOST:PORT (port 0: any free one), unix:PATH, private (a unix socket in a folder of its own) "
+        f"or none (default: {default})"
+    )
+    parser.add_argument("--listen", metavar="ADDRESS", help=where)
+    trust = (
+        "let debuggers that come over TCP use the commands that touch this computer's files, too; your own on a unix "
+        "socket always may"
+    )
+    parser.add_argument("--trust-tcp", action="store_true", help=trust)
+
+
+def add_session(parser: argparse.ArgumentParser, listen: str = LISTEN) -> None:
+    """Everything about a guest that is driven: commands, loading, the stub."""
+    add_commands(parser)
+    add_loading(parser)
+    add_stub(parser, listen)
+
+
+def add_private_stub(parser: argparse.ArgumentParser) -> None:
+    """As `add_session`, for a debugger of our own."""
+    add_session(parser, PRIVATE)
+
+
+def _address(text: str) -> int:
+    """A physical address. Raises ArgumentTypeError for anything else."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: write a number, such as 0x40200000") from None

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The parser of the command line: all verbs, and what the first word is taken for."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from collections.abc import Sequence
+from typing import Final
+
+import armprobe
+from armprobe.commands.terminal import ArgumentParser
+
+from .gdb import GDB
+from .options import Options, Verb
+from .prompt import LINUX, PROMPT
+from .questions import CHECK, DECODE
+from .script import SCRIPT
+from .serve import SERVE
+from .shell import COMPLETION
+from .tours import BUG_2015, DEMO
+
+_DESCRIPTION: Final = """\
+An ARMv8-A machine in this process with Linux kprobes built into it, that GDB attaches to.
+
+  armprobe [GUEST]          prompt on GUEST (default: demo, the kernel that is shipped), GDB stub on 127.0.0.1:1234
+  armprobe -c CMD [-c CMD]  run commands and exit
+  armprobe VERB ...         see below; armprobe VERB --help has its options
+
+GUEST is demo, linux, or the path of a bare-metal AArch64 ELF, an arm64 kernel Image or vmlinuz, a snapshot, or with
+--base a raw binary."""
+
+
+def _help_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("topic", nargs="?", metavar="VERB", help="the verb to be helped with (default: all of them)")
+
+
+def _help(options: Options) -> int:
+    parse([*([options.topic] if options.topic else []), "--help"])
+    return 0
+
+
+HELP = Verb("help", "the help of armprobe, or of one verb", _help_arguments, _help)
+VERBS: Final = (PROMPT, SERVE, GDB, LINUX, SCRIPT, DEMO, BUG_2015, DECODE, CHECK, COMPLETION, HELP)
+_RUN: Final = {verb.name: verb.run for verb in VERBS}
+_FOR_ALL: Final = ("-h", "--help", "--version")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser, with a subparser for each verb. Command lines, completion and the man page come from this one."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = ArgumentParser(prog="armprobe", description=_DESCRIPTION, formatter_class=formatter)
+    parser.add_argument("--version", action="version", version=f"armprobe {armprobe.__version__}")
+    verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        description = verb.description or verb.help
+        added = verbs.add_parser(verb.name, help=verb.help, description=description, formatter_class=formatter)
+        verb.add_arguments(added)
+    return parser
+
+
+def parse(words: Sequence[str]) -> Options:
+    """What the words of a command line ask for. Raises SystemExit, having said why, for what is no command line."""
+    words, for_gdb = list(words), list[str]()
+    parser = build_parser()
+    if not words or words[0] not in (*_RUN, *_FOR_ALL):
+        _look_for_mistake(parser, words)
+        words.insert(0, PROMPT.name)
+    if words[0] == GDB.name and "--" in words:
+        words, for_gdb = words[: words.index("--")], words[words.index("--") + 1 :]
+    namespace = parser.parse_args(words)
+    namespace.for_gdb = for_gdb
+    return Options.from_namespace(namespace)
+
+
+def run(options: Options) -> int:
+    """Do it; the exit status."""
+    return _RUN[options.verb](options)
+
+
+def _look_for_mistake(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Whether the first word, which is taken for a guest, was meant as a verb."""
+    word = words[0] if words else ""
+    if not word or word.startswith("-") or "/" in word or word in ("demo", "linux") or os.path.lexists(word):
+        return
+    if near := difflib.get_close_matches(word, _RUN, n=1):
+        parser.error(f"there is no verb and no file {word!r}: did you mean armprobe {near[0]}?")

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`armprobe [GUEST]`: the prompt, or the commands of -c; `armprobe linux` is the same on Debian's kernel."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from armprobe.commands.repl import Repl
+from armprobe.commands.session import Session
+from armprobe.commands.terminal import say
+
+from .opening import gdb_hint, listening, open_session
+from .options import LISTEN, Options, Verb, add_file, add_guest, add_session
+
+
+def run_commands(session: Session, options: Options, lines: Sequence[str]) -> int:
+    """Run command lines; 1 if one failed, or if a handler raised meanwhile, which was told then."""
+    with listening(session, options, default=None):
+        return Repl(session, session.registry).run_lines(lines) or int(bool(session.kprobes.errors))
+
+
+def _run(options: Options) -> int:
+    with open_session(options) as session:
+        if options.commands:
+            return run_commands(session, options, options.commands)
+        with listening(session, options, default=LISTEN):
+            session.show_console()
+            if sys.stdin.isatty():
+                say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {gdb_hint(session)}\n")
+            return Repl(session, session.registry).run()
+
+
+def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
+    add_guest(parser)
+    add_session(parser)
+
+
+def _linux_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(guest="linux")
+    add_file(parser, "--kernel", metavar="FILE", help="a kernel of your own instead of Debian's")
+    parser.add_argument("--refresh", action="store_true", help="look for a newer Debian kernel")
+    add_session(parser)
+
+
+PROMPT = Verb("prompt", "prompt on GUEST, which is what armprobe [GUEST] without a verb does", _prompt_arguments, _run)
+LINUX = Verb(
+    "linux",
+    "a stock Debian arm64 kernel at its shell: fetched and booted once, then resumed from a snapshot",
+    _linux_arguments,
+    _run,
+)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`armprobe decode WHAT`, `armprobe check PLACE...`: commands that are verbs too, on a guest that does not run."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import replace
+
+from armprobe.commands.catalog import registry
+from armprobe.commands.repl import Repl
+
+from .opening import open_session
+from .options import Options, Verb, add_era, add_guest
+
+
+def _run(options: Options) -> int:
+    line = shlex.join([options.verb, *options.what, *([f"era={options.era}"] if options.era else [])])
+    with open_session(replace(options, era=None)) as session:
+        return Repl(session, session.registry).run_lines([line])
+
+
+def _question(name: str, help: str) -> Verb:
+    command = registry().find(name)
+    argument = command.positional[0]
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("what", nargs="+" if argument.many else 1, metavar=argument.label, help=argument.help)
+        add_guest(parser, "--guest", help="whose code it is: demo, linux or a file (default: demo)")
+        add_era(parser, "; or all")
+
+    return Verb(name, help, add_arguments, _run, command.help)
+
+
+DECODE = _question("decode", "how a kernel executes a probed instruction, or why it refuses to")
+CHECK = _question("check", "whether probes would be accepted; the exit status says so too")

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`armprobe script FILE`: a file of commands, or a program on the API."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import runpy
+import sys
+from typing import Final
+
+from armprobe.commands.terminal import complain
+from armprobe.machine import host_files
+from armprobe.probes.recorder import HANDLERS_LOG
+
+from .opening import open_session
+from .options import Options, Verb, add_file, add_guest, add_session
+from .prompt import run_commands
+
+_LONGEST: Final = 16 << 20  # bytes
+
+
+class _Failures(logging.Handler):
+    """Counts handlers that raised, and shows those that are shown nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As `logging.Handler.emit`."""
+        self.count += 1
+        if record.levelno >= logging.WARNING:
+            complain(record.getMessage())
+
+
+def _run(options: Options) -> int:
+    if options.file.suffix == ".py":
+        return _run_program(options)
+    with open_session(options) as session:
+        lines = list(io.StringIO(host_files.read_text(options.file, _LONGEST)))
+        return run_commands(session, options, lines)
+
+
+def _run_program(options: Options) -> int:
+    """Run a program on the API; 1 if a handler of a probe raised, unless the program has an `on_error` of its own."""
+    host_files.open_regular(options.file).close()
+    sys.argv = [str(options.file), *options.arguments]
+    log, failures = logging.getLogger(HANDLERS_LOG), _Failures()
+    log.addHandler(failures)
+    log.setLevel(logging.INFO)
+    try:
+        runpy.run_path(str(options.file), run_name="__main__")
+    finally:
+        log.removeHandler(failures)
+    return int(failures.count > 0)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_file(parser, "file", help="a file of commands, one a line, or a .py using the API")
+    parser.add_argument("arguments", nargs="*", help="for a .py: its sys.argv")
+    add_guest(parser, "--guest")
+    add_session(parser)
+
+
+SCRIPT = Verb("script", "run a file of commands, or a .py using the API", _arguments, _run)
