@@ -37,6 +37,7 @@ record: build/test ## put a kernel's answers on record: make record SUITE=trixie
 
 .PHONY: check
 check: build/test ## ruff and mypy
+	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
 
