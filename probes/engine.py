@@ -19,6 +19,8 @@ from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.dispatch import Resume
 from armprobe.machine.core.exceptions import IL, Class, Raised
+from armprobe.machine.core.hypercalls import SIMULATED_INSTRUCTION
+from armprobe.machine.core.instruction_words import hvc
 
 from .hit_trace import Moments
 from .kprobe import Kprobe
@@ -31,7 +33,6 @@ from .site import Site
 from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
 from .unexpected_steps import UnexpectedSteps
 
-STONE_IMM: Final = 0x6B73  # any that PSCI, the kretprobe trampoline and the guest's own hypercalls do not use
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
 _UNSEEN: Final = (
     "its instruction raised an exception in the slot that kprobes are not told of: the hit has no end, and probes are "
@@ -87,8 +88,8 @@ class Engine:
         machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
         machine.claim_step(self._single_step)
         machine.claim_fault(self._fault)
-        machine.claim_hvc(STONE_IMM, self._stone_reached)
-        self._stone = 0
+        machine.claim_hvc(SIMULATED_INSTRUCTION, self._placeholder_reached)
+        self._placeholder = 0
         machine.add_part("hits", self)
         machine.calls.on_begin.append(self._call_begins)
 
@@ -99,7 +100,8 @@ class Engine:
         hits = [] if ends else self._hits
         kept = [[hit.site.addr, hit.site.slot, hit.status, hit.saved_daif] for hit in hits if hit.site is not None]
         displaced = ends and self.site is not None and bool(self.site.displaced)
-        return {"hits": kept, "step_awaited": self._step_awaited, "stone": self._stone, "displaced": displaced}
+        awaited, placeholder = self._step_awaited, self._placeholder
+        return {"hits": kept, "step_awaited": awaited, "placeholder": placeholder, "displaced": displaced}
 
     @flight.setter
     def flight(self, flight: Flight) -> None:
@@ -390,24 +392,24 @@ class Engine:
             if site.simulator is None:
                 self._step(site, context, _SS)
             else:
-                self._step_onto_stone(context)
+                self._step_onto_placeholder(context)
 
         self.stop_for_hit(address, resume)
 
-    # A simulated instruction takes no instruction of the guest's. When it is to be executed because someone steps or
-    # runs the machine, one is needed, or the one that follows would be executed as well: the stepping stone.
+    # The guest executes nothing for a simulated instruction. A run or step of the machine that starts with one would
+    # therefore execute the instruction after it too: an HVC, the placeholder, is executed in its place.
 
-    def _step_onto_stone(self, context: Context) -> None:
-        if not self._stone:
-            self._stone = self._machine.scratch.allocate(4)
-            self._machine.scratch.write(self._stone, (0xD400_0002 | STONE_IMM << 5).to_bytes(4, "little"))
+    def _step_onto_placeholder(self, context: Context) -> None:
+        if not self._placeholder:
+            self._placeholder = self._machine.scratch.allocate(4)
+            self._machine.scratch.write(self._placeholder, hvc(SIMULATED_INSTRUCTION).to_bytes(4, "little"))
         self.status, self._saved_daif = _SS, context.daif
         context.daif |= DAIF
-        context.pc = self._stone
+        context.pc = self._placeholder
 
-    def _stone_reached(self, core: Core) -> bool:
+    def _placeholder_reached(self, core: Core) -> bool:
         context, site = core.context, self.site
-        if site is None or context.pc != self._stone + 4:
+        if site is None or context.pc != self._placeholder + 4:
             return False
         context.pc, context.daif = site.addr, self._saved_daif
         self._step(site, context, _SS)
@@ -476,7 +478,7 @@ class Engine:
         self.reset()
         flight, self._flight = self._flight, None
         assert flight is not None
-        self._stone, self._step_awaited = flight["stone"], flight["step_awaited"]
+        self._placeholder, self._step_awaited = flight["placeholder"], flight["step_awaited"]
         for address, slot, status, daif in flight["hits"]:
             if self.site is not None:
                 self._push()

@@ -11,6 +11,8 @@ from typing import Any, Final
 from armprobe.machine import Machine, Stop, StopReason
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
+from armprobe.machine.core.hypercalls import JPROBE_ENTRY
+from armprobe.machine.core.instruction_words import hvc
 
 from .entry_probe import EntryProbe
 from .kprobe import Condition, Kprobe, Note
@@ -21,7 +23,6 @@ from .stepping import KPROBES_BRK_WORD
 
 Entry = Callable[..., object]
 
-HVC_IMM: Final = 0x6B71  # any that PSCI, the kretprobe trampoline and the guest's own hypercalls do not use
 _SIZE: Final = 8  # bytes: the HVC, and jprobe_return_break
 _IN_REGISTERS: Final = 8  # arguments (AAPCS64)
 
@@ -83,7 +84,7 @@ class Jprobes:
         self._known: list[Jprobe] = []
         self._running: Jprobe | None = None
         self._saved: tuple[bytes, int] = (b"", 0)  # jprobe_saved_regs: x0 to x30, sp and pc, and pstate
-        machine.claim_hvc(HVC_IMM, self._enter)
+        machine.claim_hvc(JPROBE_ENTRY, self._enter)
         machine.add_part("jprobes", self)
         machine.calls.on_begin.append(self._call_begins)
 
@@ -99,7 +100,7 @@ class Jprobes:
         """Put the code that calls entries into guest memory, if it is not there. Raises MachineError without room."""
         if not self._code:
             self._code = self._machine.scratch.allocate(_SIZE)
-            code = struct.pack("<2I", 0xD400_0002 | HVC_IMM << 5, KPROBES_BRK_WORD)
+            code = struct.pack("<2I", hvc(JPROBE_ENTRY), KPROBES_BRK_WORD)
             self._machine.scratch.write(self._code, code)
 
     def prepare(self, probe: Jprobe) -> None:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from armprobe.machine import CallNotReturned, Machine, MachineError, Stop, StopReason
-from armprobe.machine.core.context import PSTATE_I, Context
+from armprobe.machine.core.context import NZCV, PSTATE_I, Context
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
+from armprobe.machine.core.hypercalls import KRETPROBE_TRAMPOLINE
+from armprobe.machine.core.instruction_words import NOP
 
 from . import trampoline
 from .decode import decode
@@ -21,7 +22,7 @@ from .instances import Instances, Pools
 from .journal import JOURNAL_SIZE, Journal
 from .kprobe import Kprobe, PreHandler
 from .kretprobe import Kretprobe, KretprobeInstance
-from .pt_regs import NZCV, PtRegs, SavedRegs, StackRegs
+from .pt_regs import PtRegs, SavedRegs, StackRegs
 from .record import Stage
 from .recorder import Recorder
 from .rules import HitRules
@@ -29,8 +30,6 @@ from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK, KRETPROBES_BRK_IMM, Stepping
 from .text import Text
-
-_NOP: Final = 0xD503_201F
 
 
 class Returns:
@@ -69,13 +68,13 @@ class Returns:
         self.trampoline = 0  # its address, 0 while there is none
         self._restored_pools: Pools = {}  # of the state that the machine was last put into
         self._returning: tuple[PtRegs, int] | None = None  # in a return handler: its registers, the return address
-        self._handling = Site(0, _NOP, _NOP, decode(_NOP), stepping)  # current_kprobe while return handlers run
-        self._site = Site(0, _NOP, _NOP, decode(_NOP), stepping)  # what the trampoline `kprobe` has on it
+        self._handling = Site(0, NOP, NOP, decode(NOP), stepping)  # current_kprobe while return handlers run
+        self._site = Site(0, NOP, NOP, decode(NOP), stepping)  # what the trampoline `kprobe` has on it
         self._site.armed = True
         self.guest_trampoline = GuestTrampoline(machine, text, engine, slots, stepping, self._code)
         self._after_hvc = trampoline.after_hvc(rules.frame)
         if kind == trampoline.DIRECT:
-            machine.claim_hvc(trampoline.HVC_IMM, self._called)
+            machine.claim_hvc(KRETPROBE_TRAMPOLINE, self._called)
         elif kind == trampoline.BRK:
             machine.claim_brk(KRETPROBES_BRK_IMM, self._breakpoint)
         else:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
@@ -15,10 +16,6 @@ _MASK: Final = (1 << 64) - 1
 SP, PC, PSTATE = 31, 32, 33  # doubleword indices; x0 to x30 come first, as in the kernel's structure
 PT_REGS_SIZE: Final = 0x150  # bytes, v6.1 (BTF)
 STACKFRAME: Final = 0x130  # byte offset of stackframe[2]
-
-N, Z, C, V = 1 << 31, 1 << 30, 1 << 29, 1 << 28
-NZCV: Final = N | Z | C | V
-DAIF: Final = 0x3C0
 
 # An array of ctypes rather than a memoryview: it keeps the low 64 bits of whatever is assigned, as a u64 does in C,
 # so that a handler can write `regs.regs[0] = -22`; and it refuses an index past x30.
@@ -84,7 +81,7 @@ class PtRegs:
         Raises ProbeError for the arguments that are on the stack.
         """
         if not 0 <= number <= 7:
-            raise ProbeError(22, f"argument {number} is not in a register: AAPCS64 passes 0 to 7 in x0 to x7")
+            raise ProbeError(errno.EINVAL, f"argument {number} is not in a register: AAPCS64 passes 0 to 7 in x0 to x7")
         return self.regs[number]
 
     @property
@@ -139,5 +136,6 @@ class SavedRegs(PtRegs):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in ("sp", "pc", "pstate"):
-            raise ProbeError(1, "these registers are a record of a hit, not the CPU's: they cannot be changed")
+            reason = "these registers are a record of a hit, not the CPU's: they cannot be changed"
+            raise ProbeError(errno.EPERM, reason)
         super().__setattr__(name, value)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from armprobe.machine.core.context import BTYPE
+from armprobe.machine.core.context import BTYPE, C, N, V, Z
 from armprobe.probes.eras.era import DEFAULT_ERA, Era
 
 from .decode import decode
-from .pt_regs import C, N, PtRegs, V, Z
+from .pt_regs import PtRegs
 
 ReadMemory = Callable[[int, int], bytes]
 Simulator = Callable[[int, int, PtRegs, ReadMemory], None]

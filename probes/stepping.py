@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Machine
 from armprobe.machine.core.context import PSTATE_D, Context
+from armprobe.machine.core.instruction_words import brk
 
 from .rules import BRK_2020, SS_2019, HitRules, SlotPstate
 
@@ -25,11 +26,6 @@ KPROBES_BRK_SS_IMM: Final = 6
 KRETPROBES_BRK_IMM: Final = 7
 _MASKED: Final = "it was hit with PSTATE.D set, where the CPU takes no step: execution ran on behind the slot"
 REACH: Final = 128 << 20  # bytes that B reaches in either direction
-
-
-def brk(immediate: int) -> int:
-    """The word of BRK #immediate."""
-    return 0xD420_0000 | immediate << 5
 
 
 KPROBES_BRK_WORD: Final = brk(KPROBES_BRK_IMM)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from armprobe.machine import Machine, MachineError, Symbol
+from armprobe.machine.core.instruction_words import NOP
 
 from .site import Site
 
@@ -15,7 +16,6 @@ PAGE: Final = 4096
 # core_kernel_text(): the kernel proper, and what is thrown away after boot.
 _AREAS: Final = (("_stext", "_etext"), ("_sinittext", "_einittext"))
 _PATCHED_ENTRY: Final = 0xAA1E_03E9  # mov x9, x30: what ftrace writes at the first of its two NOPs
-_NOP: Final = 0xD503_201F
 _BTI: Final = 0xD503_241F
 _BTI_TARGETS: Final = 3 << 6
 _PAGE: Final = 4096
@@ -156,5 +156,5 @@ class Text:
         if address - symbol.address != (8 if first & ~_BTI_TARGETS == _BTI else 4):
             return False
         if before == _PATCHED_ENTRY:
-            return word == _NOP or word >> 26 == 0b100101  # BL
-        return before == word == _NOP and not self.mapped(address)
+            return word == NOP or word >> 26 == 0b100101  # BL
+        return before == word == NOP and not self.mapped(address)

@@ -16,16 +16,17 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from armprobe.machine.core.hypercalls import KRETPROBE_TRAMPOLINE
+from armprobe.machine.core.instruction_words import NOP, brk, hvc
+
 from .rules import TrampolineFrame
-from .stepping import KRETPROBES_BRK_IMM, brk
+from .stepping import KRETPROBES_BRK_IMM
 
 DIRECT, KPROBE, BRK = "direct", "kprobe", "brk"
 TRAMPOLINES: Final = (DIRECT, KPROBE, BRK)
-HVC_IMM: Final = 0x6B70  # any that PSCI and the guest's own hypercalls do not use
 
 _SP, _LR, _ZERO = 31, 30, 31
-HVC: Final = 0xD400_0002 | HVC_IMM << 5  # the word
-_NOP: Final = 0xD503_201F
+HVC: Final = hvc(KRETPROBE_TRAMPOLINE)  # the word
 _LR_AT, _PC_AT, _PSTATE_AT, _RECORD_AT = 0xF0, 0x100, 0x108, 0xE8  # bytes: in struct pt_regs of every kernel
 
 
@@ -73,7 +74,7 @@ def words(name: str, frame: TrampolineFrame) -> tuple[int, ...]:
     """The instructions of the trampoline of that name, one of `TRAMPOLINES`."""
     if name == DIRECT:
         return _direct(frame)
-    return (_NOP, _NOP) if name == KPROBE else (brk(KRETPROBES_BRK_IMM),)
+    return (NOP, NOP) if name == KPROBE else (brk(KRETPROBES_BRK_IMM),)
 
 
 def code(name: str, frame: TrampolineFrame) -> bytes:
