@@ -16,7 +16,7 @@ from armprobe.machine.core.context import DAIF
 from armprobe.machine.core.exceptions import PSTATE_SS
 from armprobe.machine.core.software_step import MDSCR_SS
 from armprobe.probes import ERAS, Era, Kprobe, Kprobes, Kretprobe, Moment, PtRegs
-from armprobe.probes.rules import SS_2019_D_LOST
+from armprobe.probes.eras.v5_4 import SLOT_PSTATE_V5_1
 
 from .registry import Out
 
@@ -24,7 +24,7 @@ _RUN: Final = 2_000_000  # instructions
 _SHOWN: Final = 10  # moments
 
 # v5.1 and v5.2, which are no era: as v5.4, but for one thing.
-_V5_1: Final = replace(ERAS["v5.4"], name="v5.1", hits=replace(ERAS["v5.4"].hits, slot_pstate=SS_2019_D_LOST))
+_V5_1: Final = replace(ERAS["v5.4"], name="v5.1", hits=replace(ERAS["v5.4"].hits, slot_pstate=SLOT_PSTATE_V5_1))
 
 
 class Outcome(NamedTuple):

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kprobes, kretprobes and jprobes for a machine's guest: `Kprobes(machine).register_kprobe(Kprobe("kfree", ...))`."""
 
-from armprobe.probes.eras.era import DEFAULT_ERA, ERAS, POINT_RELEASES, Era
-from armprobe.probes.eras.find_era import find_era
-
 from .backtrace import Backtrace, CallFrame, symbolised
 from .decode import Decoded, decode
+from .eras import DEFAULT_ERA, ERAS, POINT_RELEASES, Era, find_era
+from .eras.decoder_rows import Verdict
+from .eras.hit_rules import Status
 from .errors import ConditionError, ProbeError
 from .functions import is_pattern
 from .hit_trace import Moment
-from .instructions import Verdict
 from .jprobe import Jprobe
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
@@ -17,7 +16,6 @@ from .pt_regs import PtRegs
 from .record import Hit, Stage, Task
 from .recorder import HandlerError
 from .registry import Kprobes, Probe
-from .rules import Status
 from .simulate import simulate
 from .stepping import STEPPINGS
 from .tables import Area

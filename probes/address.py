@@ -7,13 +7,14 @@ import errno
 from typing import Final
 
 from armprobe.machine import Machine, MachineError, Symbol
-from armprobe.probes.eras.era import Bound, Era
-from armprobe.probes.eras.exclusives import load_exclusive_before
 
 from .decode import Decoded, decode
+from .eras import Era
+from .eras.decoder_rows import Verdict
+from .eras.era import Bound
+from .eras.exclusives import load_exclusive_before
 from .errors import ProbeError
 from .functions import is_pattern
-from .instructions import Verdict
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe
 from .record import Stage
@@ -166,14 +167,15 @@ class Addresses:
     def check(self, address: int, symbol: Symbol) -> None:
         """Raise ProbeError (EINVAL) unless the kernel allows probes at `address`, whatever instruction is there."""
         where = self._machine.symbols.describe(address)
-        if self._text.is_ftrace_site(symbol, address):
+        reserved = self._era.reserved
+        if reserved.ftrace_sites and self._text.is_ftrace_site(symbol, address):
             rule = "where ftrace patches its call in, and arm64 has no kprobes on ftrace"
             reason = f"{where} is {rule}: probe {symbol.name} itself, or an instruction after this one"
             raise ProbeError(errno.EINVAL, reason, rule)
         if not self._text.contains(address):
             rule = "not in the kernel's text: only kernel code can be probed"
             raise ProbeError(errno.EINVAL, f"{where} is {rule}", rule)
-        if symbol.name.startswith(("__cfi_", "__pfx_")):  # is_cfi_preamble_symbol, v6.6
+        if symbol.name.startswith(reserved.cfi_preambles):
             rule = "the preamble of a function, which is data to the checks of calls (kCFI)"
             raise ProbeError(errno.EINVAL, f"{where} is {rule}", rule)
         area = self._tables.forbidden(address)
@@ -208,14 +210,14 @@ class Addresses:
                 f"{where} has an exception table entry: it is expected to fault, and would do so out of line",
                 "an instruction with an exception table entry",
             )
-        if word == _BRK_BUG:  # find_bug
+        if self._era.reserved.bug_sites and word == _BRK_BUG:
             rule = "the breakpoint of a BUG() or WARN()"
             raise ProbeError(errno.EINVAL, f"{where} is {rule}, which the kernel finds by its address", rule)
         decoded = decode(word, self._era)
         if decoded.verdict is Verdict.REJECTED:
             reason = f"the instruction at {where} ({word:#010x}) cannot be probed: {decoded.reason}"
             raise ProbeError(errno.EINVAL, reason, f"an instruction that cannot be probed: {decoded.reason}")
-        rules = self._era.atomic
+        rules = self._era.exclusives
         start = symbol.address if rules.bound is Bound.SYMBOL else self._text.base(address) + 4
         try:
             exclusive = load_exclusive_before(rules, self._text.read_u32, address, start)

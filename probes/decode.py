@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from armprobe.probes.eras.era import DEFAULT_ERA, Era
-from armprobe.probes.eras.find_era import find_era
-
-from .instructions import GROUP, Verdict
+from .eras import DEFAULT_ERA, Era, find_era
+from .eras.decoder_rows import GROUP, Verdict
 
 
 @dataclass(frozen=True)

@@ -22,22 +22,20 @@ from armprobe.machine.core.exceptions import IL, Class, Raised
 from armprobe.machine.core.hypercalls import SIMULATED_INSTRUCTION
 from armprobe.machine.core.instruction_words import hvc
 
+from .eras.hit_rules import HitRules, Status
 from .hit_trace import Moments
 from .kprobe import Kprobe
 from .page_faults import is_page_fault
 from .pt_regs import LiveRegs
 from .record import Stage
 from .recorder import Recorder
-from .rules import HitRules, Status
 from .site import Site
 from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
 from .unexpected_steps import UnexpectedSteps
 
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
-_UNSEEN: Final = (
-    "its instruction raised an exception in the slot that kprobes are not told of: the hit has no end, and probes are "
-    "missed until reset_current_kprobe()"
-)
+_UNSEEN: Final = """its instruction raised an exception in the slot that kprobes are not told of: the hit has no end, \
+and probes are missed until reset_current_kprobe()"""
 _ACTIVE, _SS, _REENTER, _SSDONE = Status.HIT_ACTIVE, Status.HIT_SS, Status.REENTER, Status.HIT_SSDONE
 
 Flight = dict[str, Any]  # JSON
@@ -96,11 +94,11 @@ class Engine:
     @property
     def flight(self) -> Flight:
         """What of the hits is kept with the machine's state: at a stop and in a handler, which end with it, none."""
+        awaited, placeholder = self._step_awaited, self._placeholder
         ends = self._machine.dispatcher.resume is not None or self._machine.core.held
         hits = [] if ends else self._hits
         kept = [[hit.site.addr, hit.site.slot, hit.status, hit.saved_daif] for hit in hits if hit.site is not None]
         displaced = ends and self.site is not None and bool(self.site.displaced)
-        awaited, placeholder = self._step_awaited, self._placeholder
         return {"hits": kept, "step_awaited": awaited, "placeholder": placeholder, "displaced": displaced}
 
     @flight.setter

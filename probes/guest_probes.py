@@ -20,13 +20,13 @@ from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.context import Context
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.exceptions import IL, Class
-from armprobe.probes.eras.era import Era
 
 from .decode import decode
 from .engine import Engine
+from .eras import Era
+from .eras.decoder_rows import Verdict
+from .eras.hit_rules import Status
 from .errors import ProbeError
-from .instructions import Verdict
-from .rules import Status
 from .simulate import SIMULATORS
 from .site import Site
 from .slots import Slots

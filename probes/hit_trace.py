@@ -10,7 +10,7 @@ from armprobe.machine import Machine
 from armprobe.machine.core.context import DAIF
 from armprobe.machine.core.deferred_signals import calls_users_code
 
-from .rules import Status
+from .eras.hit_rules import Status
 from .site import Site
 
 

@@ -7,9 +7,8 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from armprobe.probes.eras.era import Era
-
 from .entry_probe import EntryProbe
+from .eras import Era
 from .errors import ProbeError
 from .kprobe import Condition, Kprobe, Note
 from .pt_regs import PtRegs

@@ -15,6 +15,7 @@ from armprobe.machine.core.instruction_words import NOP
 from . import trampoline
 from .decode import decode
 from .engine import Engine
+from .eras.hit_rules import HitRules
 from .errors import ProbeError
 from .guest_trampoline import GuestTrampoline
 from .instance_memory import InstanceMemory
@@ -25,7 +26,6 @@ from .kretprobe import Kretprobe, KretprobeInstance
 from .pt_regs import PtRegs, SavedRegs, StackRegs
 from .record import Stage
 from .recorder import Recorder
-from .rules import HitRules
 from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK, KRETPROBES_BRK_IMM, Stepping

@@ -10,20 +10,19 @@ from typing import Final, TypeVar, cast
 from weakref import WeakSet
 
 from armprobe.machine import Machine, MachineError, Symbol
-from armprobe.probes.eras.era import Era
-from armprobe.probes.eras.find_era import choose_era, find_era
 
 from . import record
 from .address import Addresses
 from .backtrace import Backtrace, Walker
 from .decode import Decoded, decode
 from .engine import Engine
+from .eras import Era, choose_era, find_era
+from .eras.decoder_rows import Verdict
 from .errors import ProbeError
 from .freed_text import Departures
 from .functions import functions_matching
 from .guest_probes import GuestProbes
 from .hit_trace import Moment
-from .instructions import Verdict
 from .jprobe import Jprobe, Jprobes
 from .kprobe import DISABLED, Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from armprobe.machine.core.context import BTYPE, C, N, V, Z
-from armprobe.probes.eras.era import DEFAULT_ERA, Era
 
 from .decode import decode
+from .eras import DEFAULT_ERA, Era
 from .pt_regs import PtRegs
 
 ReadMemory = Callable[[int, int], bytes]

@@ -6,8 +6,8 @@ from __future__ import annotations
 import errno
 
 from .decode import Decoded
+from .eras.decoder_rows import Verdict
 from .errors import ProbeError
-from .instructions import Verdict
 from .kprobe import Kprobe
 from .simulate import SIMULATORS
 from .stepping import KPROBES_BRK_WORD, Stepping

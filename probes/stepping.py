@@ -15,7 +15,8 @@ from armprobe.machine import Machine
 from armprobe.machine.core.context import PSTATE_D, Context
 from armprobe.machine.core.instruction_words import brk
 
-from .rules import BRK_2020, SS_2019, HitRules, SlotPstate
+from .eras import v5_4, v5_10
+from .eras.hit_rules import HitRules, SlotPstate
 
 if TYPE_CHECKING:
     from .site import Site
@@ -145,4 +146,6 @@ def followed(machine: Machine, rules: HitRules, name: str) -> Stepping:
     PSTATE in the slot is as in the era's rules where that is its own design; else as in the last kernel that had it.
     """
     own = rules.slot_pstate if name == rules.stepping else None
-    return SoftwareStepping(machine, own or SS_2019) if name == "ss" else BrkStepping(machine, own or BRK_2020)
+    if name == "ss":
+        return SoftwareStepping(machine, own or v5_4.SLOT_PSTATE)
+    return BrkStepping(machine, own or v5_10.SLOT_PSTATE)

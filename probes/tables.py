@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from armprobe.kernel.code_references import addresses_formed
 from armprobe.kernel.guest_call import call_uninterrupted
 from armprobe.machine import Machine, MachineError
-from armprobe.probes.eras.era import AREAS, Era
 
+from .eras import AREAS, Era
 from .text import Text
 
 _HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address is formed the list may begin

@@ -19,7 +19,7 @@ from typing import Final
 from armprobe.machine.core.hypercalls import KRETPROBE_TRAMPOLINE
 from armprobe.machine.core.instruction_words import NOP, brk, hvc
 
-from .rules import TrampolineFrame
+from .eras.hit_rules import TrampolineFrame
 from .stepping import KRETPROBES_BRK_IMM
 
 DIRECT, KPROBE, BRK = "direct", "kprobe", "brk"

@@ -12,8 +12,8 @@ from typing import Final
 from armprobe.machine import Machine, Stop, StopReason
 from armprobe.machine.core.core import Core
 
+from .eras.hit_rules import Status
 from .hit_trace import Moments
-from .rules import Status
 
 _SHOWN: Final = 3  # before the machine stops for them
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .era import AtomicScan
+from .era import ExclusiveScan
 
 
-def load_exclusive_before(rules: AtomicScan, read: Callable[[int], int], address: int, start: int) -> int | None:
+def load_exclusive_before(rules: ExclusiveScan, read: Callable[[int], int], address: int, start: int) -> int | None:
     """The address of the load exclusive that the instruction at `address` is behind, or None.
 
     Nothing before the address `start` is looked at; `read` gives the instruction at an address. The first exclusive

@@ -11,7 +11,8 @@ from armprobe.kernel.version import linux_version
 from armprobe.machine import Machine
 from armprobe.probes.errors import ProbeError
 
-from .era import ALL_ERAS, DEFAULT_ERA, ERAS, POINT_RELEASES, Era, Release
+from .catalog import ALL_ERAS, DEFAULT_ERA, ERAS, POINT_RELEASES
+from .era import Era, Release
 
 _RELEASE: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
 

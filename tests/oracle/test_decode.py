@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from armprobe.probes import Era, Verdict, decode
-from armprobe.probes.instructions import Row
+from armprobe.probes.eras.decoder_rows import Row
 from tests.oracle.cold_kernel import BATCH, ColdKernel, entries
 from tests.oracle.references import AT_LENGTH, EVERYTHING, REFERENCES
 from tests.oracle.words import GROUPS, group, neighbours

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from armprobe.probes import Era, Verdict, decode
-from armprobe.probes.eras.era import AtomicScan
+from armprobe.probes.eras.era import ExclusiveScan
 from armprobe.probes.eras.exclusives import load_exclusive_before
 from tests.oracle.cold_kernel import BATCH, ColdKernel, entries
 from tests.oracle.references import AT_LENGTH, DEFAULT, EVERYTHING, REFERENCES
@@ -47,7 +47,7 @@ def kernels(kernel: ColdKernel, addresses: Sequence[int], offsets: Sequence[int]
         return verdicts
 
 
-def ours(read: Callable[[int], int], address: int, start: int, era: Era, rules: AtomicScan) -> int:
+def ours(read: Callable[[int], int], address: int, start: int, era: Era, rules: ExclusiveScan) -> int:
     verdict = decode(read(address), era).verdict
     behind = load_exclusive_before(rules, read, address, start)
     return (verdict if behind is None else Verdict.REJECTED).value
@@ -85,7 +85,7 @@ class Sequences:
     def read(self, address: int) -> int:
         return self.words[(address - self.start) // 4]
 
-    def differences(self, rules: AtomicScan) -> Iterator[tuple[int, int, int, int]]:
+    def differences(self, rules: ExclusiveScan) -> Iterator[tuple[int, int, int, int]]:
         """Where our scan, following `rules`, differs: place, offset into the function, the kernel's verdict, ours."""
         for address, offset, answer in zip(self.addresses, self.offsets, self.answers, strict=True):
             our = ours(self.read, address, address - offset, self.era, rules)
@@ -99,7 +99,7 @@ def sequences(kernel: ColdKernel) -> Sequences:
 
 
 def test_sequences(sequences: Sequences, compared: Callable[[str, int], None]) -> None:
-    assert list(sequences.differences(sequences.era.atomic)) == []
+    assert list(sequences.differences(sequences.era.exclusives)) == []
     refused_for_it = sum(
         not answer and decode(sequences.read(address), sequences.era).verdict is not Verdict.REJECTED
         for address, answer in zip(sequences.addresses, sequences.answers, strict=True)
@@ -108,7 +108,7 @@ def test_sequences(sequences: Sequences, compared: Callable[[str, int], None]) -
     compared(f"{sequences.era.name} {what}", len(sequences.answers))
 
 
-def mistakes(right: AtomicScan) -> list[AtomicScan]:
+def mistakes(right: ExclusiveScan) -> list[ExclusiveScan]:
     """The rules of the scan with one thing wrong, such as one bit more or less looked at."""
     bits = [1 << number for number in range(32)]
     return [
@@ -120,12 +120,12 @@ def mistakes(right: AtomicScan) -> list[AtomicScan]:
 
 @pytest.mark.parametrize(
     ("kernel", "rules"),
-    [(era, wrong) for era in AT_LENGTH for wrong in mistakes(REFERENCES[era].newest_era.atomic)],
+    [(era, wrong) for era in AT_LENGTH for wrong in mistakes(REFERENCES[era].newest_era.exclusives)],
     indirect=["kernel"],
     scope="session",
     ids=str,
 )
-def test_a_mistake_in_the_rules_would_be_seen(kernel: ColdKernel, sequences: Sequences, rules: AtomicScan) -> None:
+def test_a_mistake_in_the_rules_would_be_seen(kernel: ColdKernel, sequences: Sequences, rules: ExclusiveScan) -> None:
     assert next(sequences.differences(rules), None)
 
 
@@ -148,7 +148,7 @@ def test_text(kernel: ColdKernel, share: int, compared: Callable[[str, int], Non
     for address, answer in zip(addresses, kernels(kernel, addresses), strict=True):
         covering = kernel.symbols.at(address)
         assert covering is not None
-        our = ours(read, address, covering[0].address, kernel.era, kernel.era.atomic)
+        our = ours(read, address, covering[0].address, kernel.era, kernel.era.exclusives)
         if our != answer:
             different.append((kernel.symbols.describe(address), answer, our))
         found[answer] += 1

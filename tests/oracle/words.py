@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from armprobe.probes import ERAS
-from armprobe.probes.instructions import Row
+from armprobe.probes.eras.decoder_rows import Row
 
 ROWS: Final = list(dict.fromkeys(row for era in ERAS.values() for row in era.rows))
 """The rows of all eras: what another era tells apart is where a mistake is likely."""

@@ -12,11 +12,11 @@ from armprobe import machine
 from armprobe.machine import Context, StopReason
 from armprobe.machine.core.software_step import SoftwareStep
 from armprobe.probes import ERAS, Kprobe, Kprobes, Kretprobe, Moment, PtRegs, Status
-from armprobe.probes.rules import SS_2019_D_LOST
+from armprobe.probes.eras.v5_4 import SLOT_PSTATE_V5_1
 
 D, SS, DAIF = 1 << 9, 1 << 21, 0x3C0
 UNEXPECTED = "Unexpected kernel single-step exception at EL1"
-V5_1 = replace(ERAS["v5.4"], name="v5.1", hits=replace(ERAS["v5.4"].hits, slot_pstate=SS_2019_D_LOST))
+V5_1 = replace(ERAS["v5.4"], name="v5.1", hits=replace(ERAS["v5.4"].hits, slot_pstate=SLOT_PSTATE_V5_1))
 
 
 class StepsDespiteD(SoftwareStep):

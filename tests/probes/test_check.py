@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Machine
+from armprobe.machine import Machine, Symbols
 from armprobe.probes import ERAS, Kprobe, Kprobes, ProbeError, Verdict
 
 AUTIASP, CSDB, RETAA, NOP = 0xD50323BF, 0xD503229F, 0xD65F0BFF, 0xD503201F
@@ -78,6 +79,31 @@ def test_areas(demo: Machine, area: str, eras: str) -> None:
     """v6.3 moved the identity map out of the text, and took it off the list."""
     put(demo, f"__{area}_start", NOP)
     assert accepted(Kprobes(demo), demo.symbols[f"__{area}_start"].address) == eras
+
+
+@pytest.mark.parametrize("prefix", ["__cfi_", "__pfx_"])
+def test_preambles_of_functions(demo: Machine, prefix: str) -> None:
+    """is_cfi_preamble_symbol(): commit de02f2ac5d8c (v6.6) never matched, commit 8c8acb8f26cb (v6.11) made it work.
+
+    Both are in updates of v6.1, too.
+    """
+    symbols = [replace(each, name=prefix + each.name) if each.name == "kfree" else each for each in demo.symbols]
+    demo.symbols = Symbols(symbols)
+    kprobes = Kprobes(demo)
+    assert accepted(kprobes, f"{prefix}kfree") == "v4.8 v5.4 v5.10 v6.9"
+    with pytest.raises(ProbeError, match="the preamble of a function") as refused:
+        kprobes.check(f"{prefix}kfree", "v6.12.107")
+    assert refused.value.errno == errno.EINVAL
+
+
+def test_breakpoints_of_bugs_are_known_since_v5_4(demo: Machine) -> None:
+    """find_bug(), commit e336b4027775. Before, the decoder refuses the instruction, as it does any BRK."""
+    put(demo, "kfree", 0xD4210000)  # BRK #0x800
+    kprobes = Kprobes(demo)
+    for era in ERAS:
+        with pytest.raises(ProbeError, match="generates an exception" if era == "v4.8" else "BUG") as refused:
+            kprobes.check("kfree", era)
+        assert refused.value.errno == errno.EINVAL
 
 
 def test_exception_tables_are_the_guests_whatever_the_era(demo: Machine) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from armprobe import probes
 from armprobe.probes import Verdict, decode
-from armprobe.probes.eras.era import ERAS
+from armprobe.probes.eras import ERAS
 from armprobe.probes.eras.exclusives import load_exclusive_before
 
 REJECTED, SIMULATED, GOOD = Verdict.REJECTED, Verdict.GOOD_NO_SLOT, Verdict.GOOD
@@ -173,7 +173,7 @@ def test_atomic_scan(before: list[int], found: int | None) -> None:
     words = {start + 4 * i: word for i, word in enumerate(before)}
     address = start + 4 * len(before)
     expected_address = None if found is None else address - 4 * found
-    assert load_exclusive_before(ERAS["v6.1"].atomic, words.__getitem__, address, start) == expected_address
+    assert load_exclusive_before(ERAS["v6.1"].exclusives, words.__getitem__, address, start) == expected_address
 
 
 @pytest.mark.parametrize(
@@ -185,18 +185,18 @@ def test_atomic_scan_since_v6_15(before: list[int], found: int | None) -> None:
     words = {4 * i: word for i, word in enumerate(before)}
     address = 4 * len(before)
     expected = None if found is None else address - 4 * found
-    assert load_exclusive_before(ERAS["v7.2"].atomic, words.__getitem__, address, 0) == expected
+    assert load_exclusive_before(ERAS["v7.2"].exclusives, words.__getitem__, address, 0) == expected
 
 
 def test_atomic_scan_stays_in_the_function() -> None:
     words = {0x1000: LDXR, 0x1004: ADD, 0x1008: ADD}
-    assert load_exclusive_before(ERAS["v6.1"].atomic, words.__getitem__, 0x1008, 0x1004) is None
+    assert load_exclusive_before(ERAS["v6.1"].exclusives, words.__getitem__, 0x1008, 0x1004) is None
 
 
 def test_the_first_scan_looks_at_31_instructions() -> None:
     """v4.8 scans down to, not including, the 32nd (`scan_start > scan_end`); later kernels include it."""
     words = {0x1000: LDXR} | {0x1000 + 4 * i: ADD for i in range(1, 33)}
     for era, reach in (("v4.8", 31), ("v5.4", 32), ("v5.10", 32), ("v6.1", 32), ("v6.9", 32), ("v7.2", 32)):
-        rules = ERAS[era].atomic
+        rules = ERAS[era].exclusives
         assert load_exclusive_before(rules, words.__getitem__, 0x1000 + 4 * reach, 0x1000) == 0x1000
         assert load_exclusive_before(rules, words.__getitem__, 0x1004 + 4 * reach, 0x1000) is None

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from armprobe.kernel.guest_call import call_uninterrupted
 from armprobe.machine import Machine, MachineError, Symbol
-from armprobe.probes.eras.era import AREAS
+from armprobe.probes.eras import AREAS
 from tests.oracle.live.guests import Death, LiveGuest
 from tests.oracle.live.journal import Event
 from tests.oracle.live.kernel_probes import Kernel, KernelProbes

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from armprobe.probes import ERAS, Era, Kprobe, Kretprobe
-from armprobe.probes.rules import Status
+from armprobe.probes.eras.hit_rules import Status
 from armprobe.probes.site import Site
 from armprobe.probes.stepping import BrkStepping
 from armprobe.probes.tables import Tables
@@ -96,7 +96,7 @@ OTHER_TEXT: Final[dict[str, tuple[Era, str]]] = {
     "the decoder of v4.8": (dataclasses.replace(V6_1, rows=ERAS["v4.8"].rows), "vfs_read"),
     "the areas of v6.9": (dataclasses.replace(V6_1, blacklist=ERAS["v6.9"].blacklist), "enter_vhe"),
     "a scan for exclusives of one instruction": (
-        dataclasses.replace(V6_1, atomic=dataclasses.replace(V6_1.atomic, reach=0)),
+        dataclasses.replace(V6_1, exclusives=dataclasses.replace(V6_1.exclusives, reach=0)),
         "oracle_exclusive",
     ),
 }
