@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from armprobe.expressions.agent_expression import AgentError, AgentExpression, assemble
-from armprobe.expressions.agent_printf import Format
-from armprobe.expressions.expression import ExpressionError, Names, compile_expression, compile_print
+from armprobe.expressions.check import ExpressionError, Names, compile_expression, compile_print
+from armprobe.expressions.evaluate import AgentError, AgentExpression, assemble
+from armprobe.expressions.format import Format
 from armprobe.probes import ConditionError, PtRegs, Stage
 from armprobe.session.guest_view import HitScene
 from armprobe.stub.aarch64 import RegisterTable, register_table

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from armprobe.expressions.agent_expression import AgentError, AgentExpression
+from armprobe.expressions.evaluate import AgentError, AgentExpression
 
 from .aarch64 import RegisterTable
 from .target import Scene, TargetError

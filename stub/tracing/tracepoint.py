@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from armprobe.expressions.agent_expression import AgentError, AgentExpression
+from armprobe.expressions.evaluate import AgentError, AgentExpression
 from armprobe.stub.agent import Agent
 from armprobe.stub.target import Scene, TargetError
 from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, hex_data, number, quote

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from armprobe import machine
-from armprobe.expressions.agent_expression import AgentError, AgentExpression
-from armprobe.expressions.expression import ExpressionError, Names, compile_expression
+from armprobe.expressions.check import ExpressionError, Names, compile_expression
+from armprobe.expressions.evaluate import AgentError, AgentExpression
 
 M64 = (1 << 64) - 1
 MEMORY = bytes((i * 37 + 0x91) & 0xFF for i in range(64))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from armprobe.expressions.agent_expression import MOST_STEPS, AgentError, AgentExpression
-from armprobe.expressions.agent_printf import Format, FormatError
+from armprobe.expressions.evaluate import MOST_STEPS, AgentError, AgentExpression
+from armprobe.expressions.format import Format, FormatError
 
 MEMORY = bytes(range(1, 200)) + b"\0"
 M64 = (1 << 64) - 1

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from .agent_printf import Format, FormatError
+from .format import Format, FormatError
 
 MOST_BYTES: Final = 0x1_0000  # a jump names its target by 16 bits
 MOST_STEPS: Final = 0x1_0000

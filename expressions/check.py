@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from .agent_expression import assemble, width
-from .agent_printf import Format, FormatError
+from .evaluate import assemble, width
+from .format import Format, FormatError
 
 _LONGEST: Final = 1000  # characters
 _DEEPEST: Final = 30  # parentheses and operators before a value, one in the other
