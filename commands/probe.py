@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, ProbeError, Stage, is_pattern
+from armprobe.probes.record import TRACED_STAGE
 
 from .batches import register_matching
-from .condition import condition, note
+from .condition import program
 from .errors import CommandError
 from .locations import complete_symbol, number_of_address
 from .registers import pt_regs_text
@@ -33,10 +34,16 @@ def _target(word: str) -> dict[str, int | str]:
 
 
 def _kprobe(session: Session, arguments: Arguments, out: Out) -> None:
-    asked, noted = condition(session, arguments, Stage.PRE), note(session, arguments, Stage.PRE)
+    asked = program(session, arguments, Stage.PRE, Stage.PRE)
 
     def make(**where: Any) -> Kprobe:
-        return Kprobe(**where, stop=map(Stage, arguments.stop), record=not arguments.quiet, condition=asked, note=noted)
+        return Kprobe(
+            **where,
+            stop=map(Stage, arguments.stop),
+            record=not arguments.quiet,
+            condition=asked.condition,
+            note=asked.note,
+        )
 
     if is_pattern(arguments.place):
         register_matching(session, arguments.place, make, out)
@@ -49,7 +56,7 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
         raise CommandError(f"maxactive can be {_MOST_ACTIVE} at most, as in the kernel's kprobe_events")
 
     at = Stage(arguments.at)
-    asked, noted = condition(session, arguments, at), note(session, arguments, Stage.RETURN)
+    asked = program(session, arguments, at, Stage.RETURN)
 
     def make(**where: Any) -> Kretprobe:
         stages = map(Stage, arguments.stop)
@@ -58,9 +65,9 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
             maxactive=arguments.maxactive,
             stop=stages,
             record=not arguments.quiet,
-            condition=asked,
+            condition=asked.condition,
             condition_at=at,
-            note=noted,
+            note=asked.note,
         )
 
     if is_pattern(arguments.function):
@@ -70,12 +77,13 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
 
 
 def _jprobe(session: Session, arguments: Arguments, out: Out) -> None:
+    asked = program(session, arguments, Stage.ENTRY, Stage.ENTRY)
     probe = Jprobe(
         **_target(arguments.function),  # type: ignore[arg-type]
         stop=map(Stage, arguments.stop),
         record=not arguments.quiet,
-        condition=condition(session, arguments, Stage.ENTRY),
-        note=note(session, arguments, Stage.ENTRY),
+        condition=asked.condition,
+        note=asked.note,
     )
     _register(session, session.kprobes.register_jprobe, probe, out)
 
@@ -236,9 +244,7 @@ def _show_regs(session: Session, stages: list[Hit], stage: str | None, out: Out)
 
 
 def _trace(session: Session, arguments: Arguments, out: Out) -> None:
-    # As the kernel: one line for a kprobe, before the instruction, and one for a kretprobe, at the return.
-    lines = {"kprobe": Stage.PRE, "kretprobe": Stage.RETURN, "jprobe": Stage.ENTRY}
-    shown = [hit for hit in session.kprobes.hits if hit.stage is lines[hit.probe.kind]]
+    shown = [hit for hit in session.kprobes.hits if hit.stage is TRACED_STAGE[hit.probe.kind]]
     hits = shown[-arguments.count :] if arguments.count > 0 else []
     if not hits:
         out("no hit is recorded yet: let the guest run with a probe set\n")

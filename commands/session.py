@@ -28,12 +28,12 @@ from armprobe.machine import (
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.machine.memory.regions import Region
 from armprobe.probes import Kprobes, Probe, ProbeError
+from armprobe.probes.guest_view import GuestView
 from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
 from armprobe.session.authority import Asker, acting_for, asker
 from armprobe.session.console_text import ConsoleLines, ConsoleText
 from armprobe.session.debugger_breakpoints import DebuggerBreakpoints
 from armprobe.session.errors import CommandError
-from armprobe.session.guest_view import GuestScene
 from armprobe.session.stop_event import stop_event
 from armprobe.session.symbol_file import SymbolFile
 from armprobe.session.tracepoints import Tracing
@@ -102,7 +102,7 @@ class Session:
         # Whether a debugger's files are the guest's to ask for: as said here, and by the debugger itself.
         self._lends_files = False
         self._debugger_lends: bool | None = None
-        self._scene = GuestScene(self.machine, self.kprobes)
+        self._scene = GuestView(self.machine, self.kprobes)
         self._breaks = DebuggerBreakpoints(self.machine, self._scene)
         self._tracing = Tracing(self.machine, self.kprobes, self._scene)
         self._idle = threading.Event()

@@ -1,2 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The language of conditions and notes, and the bytecode of GDB's agent that it is compiled to."""
+"""The language of conditions and notes, and the bytecode of GDB's agent that it is compiled to.
+
+`parse` makes the tree of a text, `check` gives it names and types, `emit` makes the bytecode, `evaluate` executes
+it, and `program` puts these together for probes. The bytecode is also what gdb sends for its own expressions.
+"""
+
+from .check import Scope
+from .environment import Environment, View
+from .errors import AgentError, ExpressionError
+from .evaluate import AgentExpression
+from .program import Condition, Note, Program
+
+__all__ = [
+    "AgentError",
+    "AgentExpression",
+    "Condition",
+    "Environment",
+    "ExpressionError",
+    "Note",
+    "Program",
+    "Scope",
+    "View",
+]

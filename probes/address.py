@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
+from armprobe.expressions import program
 from armprobe.machine import Machine, MachineError, Symbol
 
 from .decode import Decoded, decode
@@ -24,6 +25,9 @@ from .text import Text
 _ADDRESSES: Final = 1 << 64
 _OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int
 _BRK_BUG: Final = 0xD421_0000  # BRK #0x800, BUG_BRK_IMM
+_HANDLERS: Final = ("pre_handler", "post_handler", "fault_handler", "handler", "entry_handler", "entry")
+_DATA: Final = {"condition": program.Condition, "note": program.Note}
+"""Functions too, or data of these classes."""
 
 
 def split_symbol(text: str) -> tuple[str, int]:
@@ -51,18 +55,9 @@ def _refuse_nonsense(probe: Kprobe) -> None:
     if symbol is not None and not isinstance(symbol, str):
         raise ProbeError(errno.EINVAL, f"symbol_name is {symbol!r}: give the name of a symbol as a str")
     given = probe.owner
-    for name in (
-        "pre_handler",
-        "post_handler",
-        "fault_handler",
-        "handler",
-        "entry_handler",
-        "entry",
-        "condition",
-        "note",
-    ):
+    for name in (*_HANDLERS, *_DATA):
         handler = getattr(given, name, None)
-        if handler is not None and not callable(handler):
+        if handler is not None and not callable(handler) and not isinstance(handler, _DATA.get(name, ())):
             raise ProbeError(errno.EINVAL, f"{name} is {handler!r}: give a function, or None")
     if isinstance(given, Kretprobe) and given.condition_at not in given.stages:
         reason = f"condition_at is {given.condition_at!r}: give Stage.ENTRY or Stage.RETURN"

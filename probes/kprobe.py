@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from armprobe.expressions import program
+
 from .pt_regs import PtRegs
 from .record import Stage
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 PreHandler = Callable[["Kprobe", PtRegs], int | None]
 PostHandler = Callable[["Kprobe", PtRegs, int], object]
 FaultHandler = Callable[["Kprobe", PtRegs, int], int | None]
-Condition = Callable[[Stage, PtRegs], object]
-Note = Callable[[Stage, PtRegs], str]
+Condition = program.Condition | Callable[[Stage, PtRegs], object]
+Note = program.Note | Callable[[Stage, PtRegs], str]
 
 GONE: Final = 1  # KPROBE_FLAG_GONE, include/linux/kprobes.h
 DISABLED: Final = 2  # KPROBE_FLAG_DISABLED
@@ -38,7 +40,8 @@ class Kprobe:
     in `stop` the machine stops, after the handlers. `condition(stage, regs)` is asked once a hit, at its first stage,
     before the handlers, which run whatever it says: a hit for which it is false is neither kept nor stopped for; `met`
     counts the others. It may raise ConditionError. `note(stage, regs)`, asked at the same time, gives a text to
-    keep with the stage.
+    keep with the stage. Both may also be data, the condition and the note of an `armprobe.expressions.Program`; such a
+    note is kept with the stage that a line of the kernel's trace is about.
     """
 
     kind = "kprobe"

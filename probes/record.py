@@ -31,6 +31,10 @@ class Stage(enum.Enum):
     RETURN = "return"
 
 
+TRACED_STAGE: Final = {"kprobe": Stage.PRE, "kretprobe": Stage.RETURN, "jprobe": Stage.ENTRY}
+"""By kind of probe, the stage of which the kernel's trace file has a line."""
+
+
 class Task(NamedTuple):
     """A task of the guest: its name (`comm`) and number."""
 

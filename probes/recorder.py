@@ -9,17 +9,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from armprobe.expressions import AgentError, program
 from armprobe.machine import Machine
 from armprobe.machine.core.deferred_signals import calls_users_code
 
 from .errors import ConditionError
+from .guest_view import HitView
 from .pt_regs import PtRegs, StackRegs
-from .record import Hit, Stage, Task
+from .record import TRACED_STAGE, Hit, Stage, Task
 
 if TYPE_CHECKING:
     from .jprobe import Jprobe
-    from .kprobe import Condition, Kprobe
+    from .kprobe import Condition, Kprobe, Note
     from .kretprobe import Kretprobe, KretprobeInstance
+    from .registry import Kprobes
 
     Probe: TypeAlias = Kprobe | Kretprobe | Jprobe
 
@@ -52,7 +55,8 @@ class Recorder:
     `stopped_for` is the hit that the machine last stopped for.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
+        self._view = HitView(machine, kprobes)
         self._clock = machine.clock
         self._words = machine.core.context.x
         self.hits: deque[Hit] = deque(maxlen=KEPT)
@@ -138,8 +142,11 @@ class Recorder:
     def _selects(self, probe: Probe, condition: Condition, stage: Stage, regs: PtRegs) -> bool:
         """Whether the hit is wanted. One of which that cannot be said is, and is stopped for."""
         try:
-            met = bool(condition(stage, regs))
-        except ConditionError as error:
+            if isinstance(condition, program.Condition):
+                met = condition.holds(self._view.at(stage, regs))
+            else:
+                met = bool(condition(stage, regs))
+        except (AgentError, ConditionError) as error:
             self._doubt = f"; its condition cannot be evaluated: {error}"
             return True
         except Exception as error:
@@ -156,10 +163,15 @@ class Recorder:
         note = ""
         if probe.note is not None:
             try:
-                note = probe.note(stage, regs)
+                note = self._noted(probe, probe.note, stage, regs)
             except Exception as error:
                 self.failed(probe, stage, error)
         return Hit(probe, stage, number, executed, executed + clock.idle, general, regs.pstate, caller, task, note)
+
+    def _noted(self, probe: Probe, note: Note, stage: Stage, regs: PtRegs) -> str:
+        if not isinstance(note, program.Note):
+            return note(stage, regs)
+        return note.line(self._view.at(stage, regs)) if stage is TRACED_STAGE[probe.kind] else ""
 
     def _keep(self, hit: Hit) -> None:
         self._record(hit)

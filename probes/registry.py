@@ -84,7 +84,7 @@ class Kprobes(Recorded):
         self._checkers = {self.era.name: self._addresses}  # by era
         self._departures = Departures(machine, self._text, self._sites, self._text_gone)
         self._slots = Slots(machine, self._text)
-        self._recorder = Recorder(machine)
+        self._recorder = Recorder(machine, self)
         self._recorder.task = Tasks(machine).current
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
         self._stepping: Stepping = followed(machine, rules, self.stepping)

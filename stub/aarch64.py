@@ -96,6 +96,8 @@ class RegisterTable:
             if name in system_registers
         )
         self.registers = (*GENERAL, *system, *aliases)
+        self.sources = tuple(register.source for register in self.registers)
+        """By number, the name by which the target knows each."""
         numbers = {register.name: number for number, register in enumerate(self.registers)}
         self.expedited = [(numbers[name], self.registers[numbers[name]]) for name in EXPEDITED]
 

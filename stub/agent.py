@@ -1,115 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Evaluating gdb's agent expressions on what a `Scene` shows of the guest."""
+"""Agent expressions in breakpoints: their conditions, and the commands that are done in place of a stop."""
 
-import logging
-import threading
 from collections.abc import Callable, Sequence
 
-from armprobe.expressions.evaluate import AgentError, AgentExpression
+from armprobe.expressions import AgentError, AgentExpression, Environment
 
 from .aarch64 import RegisterTable
-from .target import Scene, TargetError
-
-log = logging.getLogger("armprobe.stub")
-
-_MASK = (1 << 64) - 1
-_WORDS = 33  # x0 to x30, sp, pc: gdb's numbers 0 to 32
-_X30 = 30  # where it may not be what is shown
-_HELD = 1 << 20  # characters of output that may wait for the client
-_PAUSE = 0.1  # seconds that the guest then waits each time it prints
+from .target import Scene
 
 
-class Agent:
-    """The `Context` of agent expressions. Each evaluating object has one."""
+class Agent(Environment):
+    """Registers and memory of a `Scene`, trace state variables, and output. Each evaluating object has one."""
 
     def __init__(self, table: RegisterTable, variables: dict[int, int], show: Callable[[str], None]) -> None:
-        self._table = table
+        super().__init__(table.sources)
         self._variables = variables
-        self._scene: Scene | None = None
-        self._general: Sequence[int] = ()
-        self.show = show
+        self._show = show
 
     def evaluate(self, expression: AgentExpression, scene: Scene) -> int:
         """The value of `expression` at `scene`. Raises AgentError."""
-        self.look_at(scene)
-        return expression.evaluate(self)
-
-    def look_at(self, scene: Scene) -> None:
-        """Evaluate what follows at `scene`."""
-        self._scene, self._general = scene, scene.general
-
-    @property
-    def scene(self) -> Scene:
-        """The one that is looked at."""
-        assert self._scene is not None, "nothing is evaluated without a scene"
-        return self._scene
-
-    def register(self, number: int) -> int:
-        if number < _WORDS and number != _X30:
-            return self._general[number]
-        if number >= len(self._table.registers):
-            raise AgentError(f"there is no register number {number}")
-        try:
-            return self.scene.register(self._table.registers[number].source) & _MASK
-        except TargetError as error:
-            raise AgentError(error.message) from None
-
-    def read(self, address: int, length: int) -> bytes:
-        try:
-            return self.scene.read(address, length)
-        except TargetError as error:
-            raise AgentError(error.message) from None
+        return expression.evaluate(self.look_at(scene))
 
     def variable(self, number: int) -> int:
+        """The value of a trace state variable; 0 for one that nobody has set."""
         return self._variables.get(number, 0)
 
     def set_variable(self, number: int, value: int) -> None:
+        """Give a trace state variable a value."""
         self._variables[number] = value
 
-    def collect(self, address: int, length: int) -> None:
-        """There is no trace frame here."""
-
-    def collect_variable(self, number: int) -> None:
-        """Nor here."""
-
-
-class Output:
-    """Text from inside a run on its way to the client. Who prints faster than the client reads has to wait."""
-
-    def __init__(self, post: Callable[[Callable[[], None]], None], send: Callable[[str], None]) -> None:
-        """`post` has something done on the client's thread, and there `send` sends text."""
-        self._post, self._send = post, send
-        self._room = threading.Condition()
-        self._pieces: list[str] = []
-        self._size = 0
-        self._closed = False
-
-    def add(self, text: str, wait: bool) -> bool:
-        """Have `text` sent; False if there is no client any more."""
-        with self._room:
-            if wait:  # inside the run, where others wait too for what they want of the machine
-                self._room.wait_for(lambda: self._size <= _HELD or self._closed, _PAUSE)
-            if self._closed:
-                return False
-            self._pieces.append(text)
-            self._size += len(text)
-            if len(self._pieces) == 1:
-                self._post(self.flush)
-        return True
-
-    def flush(self) -> None:
-        """Send what there is. On the client's thread."""
-        with self._room:
-            text, self._pieces, self._size = "".join(self._pieces), [], 0
-            self._room.notify_all()
-        if text:
-            self._send(text)
-
-    def close(self) -> None:
-        """The client is gone: nobody waits for it."""
-        with self._room:
-            self._closed = True
-            self._room.notify_all()
+    def show(self, text: str) -> None:
+        """Show text to the client."""
+        self._show(text)
 
 
 class Breakpoint:

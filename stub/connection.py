@@ -13,10 +13,10 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from . import stop_reply
 from .aarch64 import register_table
-from .agent import Output
 from .feature import Registry
 from .framing import PACKET_SIZE, Acknowledgment, Damaged, Deframer, Event, Interrupt, Noise, Oversized, Packet, enframe
 from .opening import Stranger, opening
+from .output import Output
 from .target import INTERRUPTED, BreakKind, Client, StopEvent, Target, TargetError
 from .tracing import Experiment, TraceFrame
 from .view import View

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Protocol
 
+from armprobe.expressions import View
 from armprobe.machine.memory.regions import Region
 from armprobe.machine.semihosting import FileCall
 
@@ -116,15 +117,11 @@ class ExecFile:
     """Gives it open to read; called when a client opens it. May raise `TargetError`."""
 
 
-class Scene(Protocol):
-    """The guest as it is when execution has reached an instruction, for whoever looks on from inside the run.
+class Scene(View, Protocol):
+    """The guest as it is when execution has reached an instruction, for those who look on from inside the run.
 
-    Looking must be quick: the guest waits.
+    Looking must be quick: the guest waits. The names of registers are those that `Target.read_registers` knows.
     """
-
-    @property
-    def general(self) -> Sequence[int]:
-        """x0 to x30, sp and pc, as the CPU has them: x30 is to be had from `register`."""
 
     @property
     def vectors(self) -> bytes:
@@ -133,12 +130,6 @@ class Scene(Protocol):
     @property
     def microseconds(self) -> int:
         """Guest time since reset."""
-
-    def register(self, name: str) -> int:
-        """A register by the name that `Target.read_registers` knows it by. May raise `TargetError`."""
-
-    def read(self, address: int, length: int) -> bytes:
-        """Exactly `length` bytes of virtual memory. `TargetError` if they cannot all be read."""
 
 
 Decide = Callable[[Scene], bool]

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
-from armprobe.expressions.evaluate import AgentError, AgentExpression
+from armprobe.expressions import AgentError, AgentExpression
 from armprobe.stub.agent import Agent, Breakpoint
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind

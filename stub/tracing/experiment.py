@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from armprobe.expressions.evaluate import AgentError
+from armprobe.expressions import AgentError
 from armprobe.stub.aarch64 import register_table
 from armprobe.stub.target import Scene, Target, TargetError
 

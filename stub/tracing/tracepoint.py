@@ -6,7 +6,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from armprobe.expressions.evaluate import AgentError, AgentExpression
+from armprobe.expressions import AgentError, AgentExpression
+from armprobe.machine import MachineError
 from armprobe.stub.agent import Agent
 from armprobe.stub.target import Scene, TargetError
 from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, hex_data, number, quote
@@ -35,8 +36,8 @@ class Collector(Agent):
         if self.frame.size + length > MOST_FRAME:
             raise AgentError(f"a frame may have {MOST_FRAME} bytes, not {self.frame.size + length} and more")
         try:
-            self.frame.memory(address, self.scene.read(address, length) if length else b"")
-        except TargetError:
+            self.frame.memory(address, self.read(address, length) if length else b"")
+        except MachineError:
             return
 
     def collect_variable(self, number: int) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from armprobe.expressions.evaluate import MOST_STEPS, AgentError, AgentExpression
+from armprobe.expressions import AgentError, AgentExpression, Environment
+from armprobe.expressions.evaluate import MOST_STEPS
 from armprobe.expressions.format import Format, FormatError
 
 MEMORY = bytes(range(1, 200)) + b"\0"
@@ -16,10 +17,11 @@ M64 = (1 << 64) - 1
 WORDS = st.one_of(st.integers(0, M64), st.sampled_from([0, 1, 2, 63, 64, 65, 1 << 63, (1 << 63) - 1, M64, M64 - 1]))
 
 
-class Here:
+class Here(Environment):
     """Registers are 0x100 + their number, memory is `MEMORY` at 0x1000."""
 
     def __init__(self) -> None:
+        super().__init__(())
         self.variables: dict[int, int] = {3: 33}
         self.collected: list[tuple[int, int]] = []
         self.collected_variables: list[int] = []

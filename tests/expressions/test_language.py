@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from armprobe import machine
-from armprobe.expressions.check import ExpressionError, Names, compile_expression
-from armprobe.expressions.evaluate import AgentError, AgentExpression
+from armprobe.expressions import AgentError, AgentExpression, Condition, Environment, ExpressionError
+from armprobe.machine import MachineError
 
 M64 = (1 << 64) - 1
 MEMORY = bytes((i * 37 + 0x91) & 0xFF for i in range(64))
@@ -27,52 +27,44 @@ typedef signed char s8; typedef short s16; typedef int s32; typedef long s64; ty
 
 
 class Here:
-    """Registers as given, x4 among them, and MEMORY where that points."""
+    """Registers as given, x4 pointing to MEMORY, and 0 in the others."""
 
     def __init__(self, registers: list[int], base: int) -> None:
-        self.registers = [*registers, base]
+        self.general = [*registers, base, *[0] * 28]
         self.base = base
 
-    def register(self, number: int) -> int:
-        if number >= len(self.registers):
-            raise AgentError("there is no such register")
-        return self.registers[number]
+    def register(self, name: str) -> int:
+        raise MachineError(f"there is no register {name}")
 
     def read(self, address: int, length: int) -> bytes:
         at = address - self.base
         if not 0 <= at <= len(MEMORY) - length:
-            raise AgentError("there is no such memory")
+            raise MachineError("there is no such memory")
         return MEMORY[at : at + length]
 
-    def variable(self, number: int) -> int:
-        raise AssertionError
 
-    def set_variable(self, number: int, value: int) -> None:
-        raise AssertionError
+class Names:
+    """No registers but x and w, and two symbols. No function has returned."""
 
-    def collect(self, address: int, length: int) -> None:
-        raise AssertionError
+    registers = tuple(f"x{n}" for n in range(31))
+    returned = False
 
-    def collect_variable(self, number: int) -> None:
-        raise AssertionError
+    def register(self, name: str) -> int | None:
+        return None
 
-    def show(self, text: str) -> None:
-        raise AssertionError
-
-
-def no_register(name: str) -> int:
-    raise ExpressionError(f"there is no register {name}")
+    def symbol(self, name: str) -> int:
+        known = {"jiffies": 0xFFFF800000ABC000, "ext4:ext4_sync_fs": 0xFFFF800001000010}
+        if name not in known:
+            raise MachineError(f"there is no symbol {name!r}")
+        return known[name]
 
 
-def address(name: str) -> int:
-    return {"jiffies": 0xFFFF800000ABC000, "ext4:ext4_sync_fs": 0xFFFF800001000010}[name]
-
-
-NAMES = Names(no_register, address, returned=False)
+NAMES = Names()
 
 
 def value(text: str, registers: list[int], base: int = 0x1000) -> int:
-    return AgentExpression(compile_expression(text, NAMES)).evaluate(Here(registers, base))
+    environment = Environment(NAMES.registers).look_at(Here(registers, base))
+    return AgentExpression(Condition.compile(text, NAMES).code).evaluate(environment)
 
 
 def numbers() -> st.SearchStrategy[str]:
@@ -231,7 +223,7 @@ def test_what_is_decided_here(text: str, expected: int) -> None:
         ("x0 == '\\q'", "is not a character"),
         ("x0 == 'é'", "is not a character"),
         ("x0 @ 2", "an operator was expected"),
-        ("$v0", "there is no register v0"),
+        ("$v0", "there is no register 'v0'"),
         ("(" * 31, "it is nested deeper than 30"),
         ("!" * 31, "it is nested deeper than 30"),
         ("x0 + " * 200 + "x0", "1002 characters: 1000 are the most"),
@@ -239,7 +231,7 @@ def test_what_is_decided_here(text: str, expected: int) -> None:
 )
 def test_refusals(text: str, said: str) -> None:
     with pytest.raises(ExpressionError) as error:
-        compile_expression(text, NAMES)
+        Condition.compile(text, NAMES)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -247,10 +239,10 @@ def test_refusals(text: str, said: str) -> None:
 @given(st.text(alphabet="x01w$ *()[]&|<>=!+-/%~^'u8s\\,.lr\u00e9", max_size=60))
 def test_any_text_is_an_expression_or_refused(text: str) -> None:
     try:
-        code = compile_expression(text, NAMES)
-    except (ExpressionError, KeyError):  # a name that there is not
+        condition = Condition.compile(text, NAMES)
+    except ExpressionError:
         return
     try:
-        AgentExpression(code).evaluate(Here([1, 2, 3, 4], 0x1000))
+        condition.holds(Here([1, 2, 3, 4], 0x1000))
     except AgentError:
         return

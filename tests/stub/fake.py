@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from armprobe.machine import MachineError
 from armprobe.machine.memory.regions import Region
 from armprobe.machine.semihosting import FileCall
 from armprobe.stub import BreakKind, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
@@ -227,7 +228,10 @@ class FakeTarget:
         return self.registers[name]
 
     def read(self, address: int, length: int) -> bytes:
-        self._at(address, length)
+        try:
+            self._at(address, length)
+        except TargetError as error:
+            raise MachineError(error.message) from None
         return self.read_memory(address, length)
 
     @property

@@ -115,7 +115,7 @@ def test_more_output_than_the_client_reads(
     server: Server, target: FakeTarget, monkeypatch: pytest.MonkeyPatch, last: bytes
 ) -> None:
     """What prints waits for the client; when that leaves nobody waits, and the next one is served."""
-    monkeypatch.setattr("armprobe.stub.agent._HELD", 1000)
+    monkeypatch.setattr("armprobe.stub.output._HELD", 1000)
     long = (b"x" * 500 + b"\0").hex()
     say = field(f"2200 2200 34 00 01f5 {long} 27")
     with Client(server.address) as client:

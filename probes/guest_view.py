@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is seen of the guest from inside a run, by the debugger's conditions and tracepoints."""
+"""What is seen of the guest from inside a run, by conditions, notes and the debugger's tracepoints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
 
-from armprobe.machine import Machine, MachineError
+from armprobe.machine import Machine
 from armprobe.machine.devices.timer import FREQUENCY
-from armprobe.probes import Kprobes, PtRegs, Stage
-from armprobe.stub import TargetError
 
-_EFAULT = 14
+from .pt_regs import PtRegs
+from .record import Stage
+
+if TYPE_CHECKING:
+    from .registry import Kprobes
 
 
-class GuestScene:
-    """A machine at an instruction (armprobe.stub.Scene), as it would be without probes."""
+class GuestView:
+    """A machine at an instruction (armprobe.expressions.View), as it would be without probes."""
 
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._machine = machine
@@ -32,29 +35,24 @@ class GuestScene:
         return self._machine.clock.now * 1_000_000 // FREQUENCY
 
     def register(self, name: str) -> int:
-        """A register by gdb's name."""
-        try:
-            return self._kprobes.unwind.x30 if name == "x30" else self._machine.registers[name]
-        except MachineError as error:
-            raise TargetError(_EFAULT, str(error)) from None
+        """A register by gdb's name. Raises MachineError."""
+        return self._kprobes.unwind.x30 if name == "x30" else self._machine.registers[name]
 
     def read(self, address: int, length: int) -> bytes:
-        """Virtual memory."""
-        try:
-            data = self._machine.core.read_virtual(address, length)
-            if data is None:  # the guest itself may not: at EL0, or with PAN
-                data = self._machine.memory.read(address, length)
-        except MachineError as error:
-            raise TargetError(_EFAULT, str(error)) from None
+        """Virtual memory. Raises MachineError."""
+        data = self._machine.core.read_virtual(address, length)
+        if data is None:  # the guest itself may not: at EL0, or with PAN
+            data = self._machine.memory.read(address, length)
         return self._kprobes.unwind.unwound(address, self._kprobes.unpatched(address, data))
 
 
-class HitScene(GuestScene):
+class HitView(GuestView):
     """A machine at a stage of a hit, whose registers are those of pt_regs."""
 
-    def look_at(self, stage: Stage, regs: PtRegs) -> None:
+    def at(self, stage: Stage, regs: PtRegs) -> Self:
         """Show this from now on."""
         self._stage, self._regs, self.general = stage, regs, regs.words
+        return self
 
     def register(self, name: str) -> int:
         """A register by gdb's name. At the return x30 is the trampoline's address, as in the kernel."""

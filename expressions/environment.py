@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What expressions are evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol, Self
+
+from .errors import AgentError
+
+_MASK: Final = (1 << 64) - 1
+_WORDS: Final = 33  # x0 to x30, sp, pc: GDB's numbers 0 to 32
+_X30: Final = 30  # which a kretprobe may have changed: `View.register` knows what it was
+
+
+class View(Protocol):
+    """The guest at an instruction. `register` and `read` raise MachineError for what cannot be read."""
+
+    @property
+    def general(self) -> Sequence[int]:
+        """x0 to x30, sp and pc, as the CPU has them: x30 is to be had from `register`."""
+
+    def register(self, name: str) -> int:
+        """A register by GDB's name."""
+
+    def read(self, address: int, length: int) -> bytes:
+        """Exactly `length` bytes of virtual memory."""
+
+
+class Environment:
+    """Registers and memory of a `View`, without variables, trace frame or output, which subclasses add.
+
+    `registers` has the name of each register at GDB's number for it. The methods may raise AgentError and MachineError.
+    """
+
+    def __init__(self, registers: Sequence[str]) -> None:
+        self._registers = registers
+        self._view: View | None = None
+        self._general: Sequence[int] = ()
+
+    def look_at(self, view: View) -> Self:
+        """Evaluate what follows at `view`."""
+        self._view, self._general = view, view.general
+        return self
+
+    def register(self, number: int) -> int:
+        """The low 64 bits of a register."""
+        if number < _WORDS and number != _X30:
+            return self._general[number]
+        if number >= len(self._registers):
+            raise AgentError(f"there is no register number {number}")
+        assert self._view is not None, "nothing is evaluated without a view"
+        return self._view.register(self._registers[number]) & _MASK
+
+    def read(self, address: int, length: int) -> bytes:
+        """`length` bytes of memory."""
+        assert self._view is not None, "nothing is evaluated without a view"
+        return self._view.read(address, length)
+
+    def variable(self, number: int) -> int:
+        """A trace state variable."""
+        raise AgentError("probes have no trace state variables: use a tracepoint")
+
+    def set_variable(self, number: int, value: int) -> None:
+        """Give a trace state variable a value, 0 to 2**64 - 1."""
+        self.variable(number)
+
+    def collect(self, address: int, length: int) -> None:
+        """Record memory in the trace frame, if there is one."""
+
+    def collect_variable(self, number: int) -> None:
+        """Record a trace state variable there."""
+
+    def show(self, text: str) -> None:
+        """Show text to the user."""

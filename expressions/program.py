@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a probe is given to decide on its hits and to say of them, as data that any back end can execute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from armprobe.machine import MachineError
+
+from .check import Scope, check
+from .emit import emit
+from .environment import Environment, View
+from .errors import AgentError, ExpressionError
+from .evaluate import AgentExpression
+from .format import Format, FormatError
+from .parse import parse_expression, parse_print
+
+
+class Condition:
+    """Whether agent code gives something other than zero.
+
+    `text` is how its user wrote it, `code` the agent expression, and `registers` the name of each register at the
+    number that `code` has for it. Raises AgentError if `code` is malformed.
+    """
+
+    def __init__(self, text: str, code: bytes, registers: Sequence[str]) -> None:
+        self.text = text
+        self.registers = registers
+        self._expression = AgentExpression(code)
+        self._environment = Environment(registers)
+
+    @staticmethod
+    def compile(text: str, scope: Scope) -> Condition:
+        """The condition that `text` is an expression of. Raises ExpressionError."""
+        return Condition(text, emit(check(parse_expression(text), text, scope)), scope.registers)
+
+    @property
+    def code(self) -> bytes:
+        """The agent expression."""
+        return self._expression.code
+
+    def holds(self, view: View) -> bool:
+        """Whether it is so at `view`. Raises AgentError where that cannot be said."""
+        return self._expression.evaluate(self._environment.look_at(view)) != 0
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Note:
+    """A line of text: `form` with the values of agent code. `text` is how its user wrote it."""
+
+    def __init__(self, text: str, form: Format, codes: Sequence[bytes], registers: Sequence[str]) -> None:
+        self.text = text
+        self.form = form
+        self.registers = registers
+        self._values = [AgentExpression(code) for code in codes]
+        self._environment = Environment(registers)
+
+    @staticmethod
+    def compile(text: str, scope: Scope) -> Note:
+        """The note that `text`, a format in quotes and values after commas, describes. Raises ExpressionError."""
+        written = parse_print(text)
+        codes = [emit(check(value, text, scope)) for value in written.values]
+        try:
+            form = Format(written.form.encode("utf-8", "surrogateescape") + b"\0")
+        except FormatError as error:
+            raise ExpressionError(str(error), text, written.at) from None
+        if form.count != len(codes):
+            counts = f'the format "{written.form}" takes {form.count}, and the values are {len(codes)}'
+            raise ExpressionError(counts, text, written.at)
+        return Note(text, form, codes, scope.registers)
+
+    @property
+    def codes(self) -> list[bytes]:
+        """The agent expression of each value."""
+        return [value.code for value in self._values]
+
+    def line(self, view: View) -> str:
+        """The text at `view`, without a newline. What cannot be read is said in it, as the kernel says "(fault)"."""
+        environment = self._environment.look_at(view)
+        try:
+            text = self.form.text([value.evaluate(environment) for value in self._values], environment.read)
+        except (AgentError, MachineError) as error:
+            return f"({error})"
+        return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text.rstrip())
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the user of a probe wrote after `if` and after `print`."""
+
+    condition: Condition | None = None
+    note: Note | None = None
