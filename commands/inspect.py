@@ -111,7 +111,7 @@ _SYSTEM: Final = (
 def _info(session: Session, arguments: Arguments, out: Out) -> None:
     machine = session.machine
     if arguments.what == "kprobes":
-        session.registry.run(session, "probes", out)
+        session.shell.registry.run(session, "probes", out)
     elif arguments.what == "registers":
         out(pt_regs_text(session, _Cpu(session)))
     elif arguments.what == "system":

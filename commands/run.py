@@ -37,7 +37,7 @@ def _step(session: Session, arguments: Arguments, out: Out) -> None:
         raise CommandError("step takes a count of at least 1")
     stop = session.go(lambda: session.machine.step(arguments.count))
     if stop.reason is StopReason.INSTRUCTIONS:
-        session.registry.run(session, "disassemble $pc 1", out)
+        session.shell.registry.run(session, "disassemble $pc 1", out)
     else:
         _report(session, stop, out)
 

@@ -9,10 +9,10 @@ import io
 import logging
 import re
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from armprobe.machine import (
     DEFAULT_MEMORY,
@@ -27,10 +27,10 @@ from armprobe.machine import (
 )
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.machine.memory.regions import Region
-from armprobe.probes import Kprobes, Probe, ProbeError
+from armprobe.probes import Kprobes, Probe
 from armprobe.probes.guest_view import GuestView
 from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
-from armprobe.session.authority import Asker, acting_for, asker
+from armprobe.session.authority import Asker, asker
 from armprobe.session.console_text import ConsoleLines, ConsoleText
 from armprobe.session.debugger_breakpoints import DebuggerBreakpoints
 from armprobe.session.errors import CommandError
@@ -38,19 +38,20 @@ from armprobe.session.stop_event import stop_event
 from armprobe.session.symbol_file import SymbolFile
 from armprobe.session.tracepoints import Tracing
 from armprobe.stub import BreakKind, Changes, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
+from armprobe.wiring import shell_of
 
-from .locations import located
-from .registry import Registry
+if TYPE_CHECKING:
+    from armprobe.commands.shell import Shell
+
 
 log = logging.getLogger(HANDLERS_LOG)
 T = TypeVar("T")
-_ENDS_SOON: Final = 2.0  # seconds: how long an interrupted command is waited for
 _SIGTRAP = 5  # GDB's number (gdb/signals.def)
 _EFAULT, _EINVAL, _EBUSY = 14, 22, 16
 
 
 class Session:
-    """A guest with its probes, under the commands of `registry`.
+    """A guest with its probes and commands.
 
     `guest`, `initrd`, `vmlinux`, `cmdline`, `append`, `base` and `memory` are those of `machine.load`; `era`,
     `stepping` and `trampoline` those of `probes.Kprobes`.
@@ -71,11 +72,7 @@ class Session:
         append: str | None = None,
         base: int | None = None,
         memory: int | str = DEFAULT_MEMORY,
-        registry: Registry | None = None,
     ) -> None:
-        from .catalog import registry as all_commands
-
-        self.registry = registry or all_commands()
         self.name = str(guest)
         self.machine: Machine = load(
             guest, initrd=initrd, vmlinux=vmlinux, cmdline=cmdline, append=append, base=base, memory=memory
@@ -107,7 +104,7 @@ class Session:
         self._tracing = Tracing(self.machine, self.kprobes, self._scene)
         self._idle = threading.Event()
         self._idle.set()
-        self._owner = Owner(self.machine)
+        self.owner = Owner(self.machine)
         self.kprobes.on_error = self._handler_failed
 
     def __enter__(self) -> Self:
@@ -118,52 +115,34 @@ class Session:
 
     def close(self) -> None:
         """Stop the guest and end the owner's thread."""
-        self._owner.close()
+        self.owner.close()
 
     # For people: command lines.
 
+    @functools.cached_property
+    def shell(self) -> Shell:
+        """What runs and completes command lines."""
+        return shell_of(self)
+
     def run(self, line: str) -> str:
-        """Run one command line; what it prints. Raises CommandError, one clear sentence, when it fails."""
-        text: list[str] = []
-        self.execute(line, text.append)
-        return "".join(text)
+        """Run one command line and return what it prints. Raises CommandError, one clear sentence, when it fails."""
+        return self.shell.run(line)
 
     def execute(self, line: str, out: Callable[[str], None]) -> None:
-        """As `run`, with the output handed to `out` piece by piece.
-
-        Ctrl-C, or what else a signal's handler raises while this waits, stops the guest that the command runs.
-        """
-        command = self._owner.submit(self._execute, Asker.LOCAL, line, out)
-        try:
-            command.result()
-        except BaseException:
-            if not command.done():  # it is this thread that was interrupted
-                self._owner.interrupt()
-                wait([command], _ENDS_SOON)
-            raise
-
-    def _execute(self, asker: Asker, line: str, out: Callable[[str], None]) -> None:
-        """On the owner's thread."""
-        before, self._remarks = self._remarks, out
-        try:
-            with self._owner.interruptible(), acting_for(asker):
-                self.registry.run(self, line, out)
-        except (MachineError, ProbeError) as error:
-            raise CommandError(str(error)) from error
-        finally:
-            self._remarks = before
+        """Like `run`, but hands the output to `out` piece by piece."""
+        self.shell.execute(line, out)
 
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""
-        return self._owner.call_briefly(self.registry.complete, self, line)
+        return self.shell.complete(line)
 
     def interrupt(self) -> None:
         """Stop a running guest, whoever set it running, and what a command runs of it."""
-        self._owner.interrupt()
+        self.owner.interrupt()
 
     def status(self) -> str:
         """One line on where things stand, for a prompt's toolbar."""
-        state = "running" if self._owner.running else self._owner.call_briefly(self.describe, self.stop)
+        state = "running" if self.owner.running else self.owner.call_briefly(self.describe, self.stop)
         return "  ".join(filter(None, (self.name, state, f"gdb: {self.stub_address}" if self.stub_address else "")))
 
     def on_notice(self, callback: Callable[[str], None]) -> None:
@@ -180,6 +159,15 @@ class Session:
                 self._console_lines.add(data)
 
         self.machine.console.listeners.append(listener)
+
+    @contextlib.contextmanager
+    def remarks_to(self, out: Callable[[str], None]) -> Iterator[None]:
+        """Have `remark` write to `out`: for the command that runs."""
+        before, self._remarks = self._remarks, out
+        try:
+            yield
+        finally:
+            self._remarks = before
 
     def remark(self, text: str) -> None:
         """Tell whoever runs the present command something that is not its answer."""
@@ -228,7 +216,7 @@ class Session:
         """
         if self._controlled:
             raise CommandError("gdb is in control of the guest: continue or step there, or detach it")
-        if self._owner.running:
+        if self.owner.running:
             raise CommandError("the guest is running already: interrupt it first (Ctrl-C)")
         return self._run_now(run, waits)
 
@@ -236,7 +224,7 @@ class Session:
         self._idle.clear()
         try:
             self.kprobes.unwind.go_on()
-            self.stop = self._owner.run(functools.partial(self._tracing.run, run), waits)
+            self.stop = self.owner.run(functools.partial(self._tracing.run, run), waits)
         finally:
             self._console_lines.flush()
             self._idle.set()
@@ -269,16 +257,16 @@ class Session:
         if not self._control.acquire(blocking=False):
             raise TargetError(_EBUSY, "another debugger is in control of this machine: detach it first")
         self._debugger = client
-        self._was_running = self._owner.running
+        self._was_running = self.owner.running
         self._controlled = True
-        self._owner.interrupt()
+        self.owner.interrupt()
         self._idle.wait()
         self.notify("gdb attached\n")
         return self._event(self.stop)
 
     def detach(self) -> None:
         """Take control back; the debugger's breakpoints go, and a guest that ran before runs again."""
-        self._owner.interrupt()
+        self.owner.interrupt()
         self._idle.wait()
         self._call(self._breaks.debugger_left)
         self._call(self._let_go)  # not in the middle of a command of the debugger's
@@ -292,14 +280,14 @@ class Session:
 
     def kill(self) -> None:
         """Put the guest back to its start, with no probes."""
-        self._owner.interrupt()
+        self.owner.interrupt()
         self._idle.wait()
         self._call(self._breaks.remove_left)
         self._call(self._put_back)
 
     def restart(self) -> StopEvent:
         """The guest as it was when it was loaded, stopped; probes stay, as the debugger's breakpoints do."""
-        self._owner.interrupt()
+        self.owner.interrupt()
         self._idle.wait()
         self._call(self._reset)
         return self._event(self.stop)
@@ -455,7 +443,7 @@ class Session:
             self._idle.set()
             done(event)
 
-        self._owner.resume(go_on, ended, brief)
+        self.owner.resume(go_on, ended, brief)
 
     def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
         """A command typed at the debugger, which may have gone, and another one come, before its turn comes."""
@@ -463,10 +451,10 @@ class Session:
         def work() -> None:
             if client is not self._debugger:
                 raise CommandError("the debugger has let go of the guest")
-            self._execute(Asker.TRUSTED if client.trusted else Asker.OTHER, line, out)
+            self.shell.execute_for(Asker.TRUSTED if client.trusted else Asker.OTHER, line, out)
 
         try:
-            self._owner.call(work)
+            self.owner.call(work)
         except CommandError as error:
             out(f"{error}\n")
             return False
@@ -474,18 +462,16 @@ class Session:
 
     def place(self, word: str) -> Place | None:
         """Where a probe goes that is set on `word`."""
-        with contextlib.suppress(CommandError, TargetError):
-            return self._call(located, self, word)
-        return None
+        return self._call(self.shell.place, word)
 
     def command_table(self) -> str:
         """The commands, for the gdb-side proxy."""
-        return self.registry.table()
+        return self.shell.table()
 
     def _call(self, function: Callable[..., T], *args: Any) -> T:
         """With nobody else using the machine, and refusals as the stub knows them."""
         try:
-            return self._owner.call_briefly(function, *args)
+            return self.owner.call_briefly(function, *args)
         except MachineError as error:
             raise TargetError(_EFAULT, str(error)) from error
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from armprobe.commands.shell import Shell as Shell  # for the annotations of those who call `shell_of`
+    from armprobe.commands.session import Session
     from armprobe.machine import Machine, Symbols
 
 
@@ -27,3 +29,10 @@ def modules_of(machine: Machine) -> Mapping[str, Symbols]:
     from armprobe.kernel.modules import LoadedModules
 
     return LoadedModules(machine)
+
+
+def shell_of(session: Session) -> Shell:
+    """A shell with all commands, for a session that is made."""
+    from armprobe.commands.shell import Shell
+
+    return Shell(session)

@@ -18,7 +18,7 @@ from .options import LISTEN, Options, Verb, add_file, add_guest, add_session
 def run_commands(session: Session, options: Options, lines: Sequence[str]) -> int:
     """Run command lines; 1 if one failed, or if a handler raised meanwhile, which was told then."""
     with listening(session, options, default=None):
-        return Repl(session, session.registry).run_lines(lines) or int(bool(session.kprobes.errors))
+        return Repl(session, session.shell.registry).run_lines(lines) or int(bool(session.kprobes.errors))
 
 
 def _run(options: Options) -> int:
@@ -29,7 +29,7 @@ def _run(options: Options) -> int:
             session.show_console()
             if sys.stdin.isatty():
                 say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {gdb_hint(session)}\n")
-            return Repl(session, session.registry).run()
+            return Repl(session, session.shell.registry).run()
 
 
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:

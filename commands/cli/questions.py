@@ -17,7 +17,7 @@ from .options import Options, Verb, add_era, add_guest
 def _run(options: Options) -> int:
     line = shlex.join([options.verb, *options.what, *([f"era={options.era}"] if options.era else [])])
     with open_session(replace(options, era=None)) as session:
-        return Repl(session, session.registry).run_lines([line])
+        return Repl(session, session.shell.registry).run_lines([line])
 
 
 def _question(name: str, help: str) -> Verb:

@@ -205,7 +205,7 @@ from tests.stub.client import Client
 lines = 0
 with Session("demo", memory="16M") as session, serve(session, "127.0.0.1:0", trust_tcp=sys.argv[2] == "True") as server:
     with Client(server.address) as debugger:
-        for command in session.registry.commands:
+        for command in session.shell.registry.commands:
             positional = [arg for arg in command.args if isinstance(arg, Arg)]
             for file in (f"{folder}/there", f"{folder}/new"):
                 for arg in command.args or (None,):

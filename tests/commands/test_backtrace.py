@@ -94,9 +94,9 @@ def test_an_interrupt_does_not_leave_the_guest_out_of_line(session: Session, unt
     machine = session.machine
     back, start = machine.registers.x[30], machine.registers.pc
     if until == "the trampoline":
-        session._owner.call(machine.step)  # past the slot of the function's entry
+        session.owner.call(machine.step)  # past the slot of the function's entry
     while machine.registers.pc not in machine.scratch:
-        session._owner.call(machine.run, None, 1)
+        session.owner.call(machine.run, None, 1)
     machine.interrupt()  # which is seen before another instruction is executed
     expected = start + 4 if until == "its slot" else back
     assert session.run("continue") == f"interrupted at {machine.symbols.describe(expected)} ({expected:#x})\n"

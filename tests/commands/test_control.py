@@ -42,14 +42,14 @@ def test_a_command_whose_debugger_goes(session: Session) -> None:
         begun.set()
         return free.wait(PATIENCE)
 
-    busy = session._owner.submit(work)
+    busy = session.owner.submit(work)
     assert begun.wait(PATIENCE)
     command = threading.Thread(target=session.command, args=(debugger, "continue instructions=1000", said.append))
     command.start()
-    wait_until(lambda: session._owner._work.qsize() == 1, "the command waits for its turn")
+    wait_until(lambda: session.owner._work.qsize() == 1, "the command waits for its turn")
     leaving = threading.Thread(target=session.detach)
     leaving.start()
-    wait_until(lambda: session._owner._work.qsize() == 2, "so does the debugger's leaving")
+    wait_until(lambda: session.owner._work.qsize() == 2, "so does the debugger's leaving")
     free.set()
     for thread in (command, leaving):
         thread.join(PATIENCE)

@@ -43,7 +43,7 @@ def probe_everything(session: Session) -> int:
 
 
 def back_to(session: Session, gdb: GdbSession, start: Snapshot) -> None:
-    session._owner.call(session.machine.restore, start)
+    session.owner.call(session.machine.restore, start)
     gdb.execute("maintenance flush register-cache")
     gdb.execute("maintenance flush dcache")
 
@@ -89,13 +89,13 @@ def test_what_gdb_writes_back_changes_nothing(gdb: GdbSession, session: Session,
     gdb.execute("tbreak fib if n == 0")
     gdb.continue_to_stop()
     sp = gdb.register("sp")
-    before = session._owner.call(session.machine.memory.read, sp, 1024)
+    before = session.owner.call(session.machine.memory.read, sp, 1024)
     assert len(session.kprobes.outstanding) >= 3
     assert gdb.read_memory(sp, 1024) != before
     dump = tmp_path / "stack"
     gdb.execute(f"dump binary memory {dump} {sp:#x} {sp + 1024:#x}")
     gdb.execute(f"restore {dump} binary {sp:#x}")
-    assert session._owner.call(session.machine.memory.read, sp, 1024) == before
+    assert session.owner.call(session.machine.memory.read, sp, 1024) == before
 
 
 @pytest.mark.parametrize("function", ["strlen", "kmalloc", "fib"])

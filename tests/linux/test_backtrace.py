@@ -68,7 +68,7 @@ def test_in_gdb(session: Session, gdb_path: str) -> None:
     snapshot = session.machine.snapshot()
     backtraces = []
     for probed in (False, True):
-        session._owner.call(session.machine.restore, snapshot)
+        session.owner.call(session.machine.restore, snapshot)
         if probed:
             for function in ("vfs_read", *CALLERS):
                 session.run(f"kretprobe {function} maxactive=100")

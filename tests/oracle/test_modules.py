@@ -184,7 +184,7 @@ def test_initialisation(guest: Machine, shell: Shell) -> None:
 def test_in_a_session(snapshot: Path) -> None:
     with Session(snapshot) as session:
         shell = Shell(session.machine)
-        run = session._owner.call
+        run = session.owner.call
         with pytest.raises(CommandError, match="no module dummy is loaded"):
             session.run("kprobe dummy:dummy_dev_init")
         run(shell.run, "insmod /dummy.ko")
@@ -208,7 +208,7 @@ def test_in_a_session(snapshot: Path) -> None:
 
 def test_in_gdb(snapshot: Path, gdb_path: str) -> None:
     with Session(snapshot) as session:
-        session._owner.call(Shell(session.machine).run, "insmod /dummy.ko")
+        session.owner.call(Shell(session.machine).run, "insmod /dummy.ko")
         symbol = session.machine.symbols["dummy:dummy_dev_init"]
         with GdbSession(session, gdb=gdb_path) as gdb:
             assert f"{symbol.address:#x}" in gdb.execute("info address dummy_dev_init")

@@ -65,7 +65,7 @@ def slowest(session: Session, times: int, clock: Callable[[], float] = time.proc
 
 def busy(session: Session) -> None:
     """Wait until the guest runs, or is about to run for a command."""
-    owner = session._owner
+    owner = session.owner
     wait_until(lambda: owner.running or owner._interruptible, "the guest runs")
 
 

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs and completes command lines for a session: the one way by which every front end reaches the commands."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import wait
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine import MachineError
+from armprobe.probes import ProbeError
+from armprobe.session.authority import Asker, acting_for
+from armprobe.stub import Place
+
+from .catalog import registry as all_commands
+from .errors import CommandError
+from .locations import located
+
+if TYPE_CHECKING:
+    from armprobe.commands.session import Session
+
+_ENDS_SOON: Final = 2.0  # seconds to wait for an interrupted command
+
+
+class Shell:
+    """The commands of a session. Its methods may be called from any thread, except where they say otherwise."""
+
+    def __init__(self, session: Session) -> None:
+        self.registry = all_commands()
+        self._session = session
+
+    def run(self, line: str) -> str:
+        """Run one command line and return what it prints. Raises CommandError, one clear sentence, when it fails."""
+        text: list[str] = []
+        self.execute(line, text.append)
+        return "".join(text)
+
+    def execute(self, line: str, out: Callable[[str], None]) -> None:
+        """Like `run`, but hands the output to `out` piece by piece.
+
+        Ctrl-C, or anything else that a signal handler raises during the wait, stops the guest that the command runs.
+        """
+        owner = self._session.owner
+        command = owner.submit(self.execute_for, Asker.LOCAL, line, out)
+        try:
+            command.result()
+        except BaseException:
+            if not command.done():  # this thread was interrupted
+                owner.interrupt()
+                wait([command], _ENDS_SOON)
+            raise
+
+    def execute_for(self, asker: Asker, line: str, out: Callable[[str], None]) -> None:
+        """Like `execute`, with what `asker` may do. For the owner's thread."""
+        session = self._session
+        try:
+            with session.remarks_to(out), session.owner.interruptible(), acting_for(asker):
+                self.registry.run(session, line, out)
+        except (MachineError, ProbeError) as error:
+            raise CommandError(str(error)) from error
+
+    def complete(self, line: str) -> list[str]:
+        """Candidates for the last word of `line`."""
+        return self._session.owner.call_briefly(self.registry.complete, self._session, line)
+
+    def place(self, word: str) -> Place | None:
+        """The place that `word` means to a command; None if it means nothing. For the owner's thread."""
+        with contextlib.suppress(CommandError, MachineError):
+            return located(self._session, word)
+        return None
+
+    def table(self) -> str:
+        """The commands as JSON, for the gdb-side proxy."""
+        return self.registry.table()
