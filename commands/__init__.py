@@ -3,8 +3,8 @@
 
 from armprobe.clients import GdbError, GdbSession, GdbStop, GdbTimeout
 from armprobe.guests import linux
+from armprobe.session import Session
 
 from .errors import CommandError
-from .session import Session
 
 __all__ = ["CommandError", "GdbError", "GdbSession", "GdbStop", "GdbTimeout", "Session", "linux"]

@@ -14,7 +14,7 @@ from .locations import matching_functions
 from .registry import Out
 
 if TYPE_CHECKING:
-    from .session import Session
+    from armprobe.session import Session
 
 
 def register_matching(session: Session, pattern: str, make: Callable[..., Kprobe | Kretprobe], out: Out) -> None:

@@ -21,7 +21,7 @@ from .locations import complete_symbol, find_symbol, matching_functions, number_
 from .registry import Arg, Arguments, Command, Option, Out
 
 if TYPE_CHECKING:
-    from .session import Session
+    from armprobe.session import Session
 
 GROUP = "Probes"
 _WORDS: Final = 1 << 32

@@ -15,7 +15,7 @@ from .locations import find_symbol
 from .registry import Arguments
 
 if TYPE_CHECKING:
-    from .session import Session
+    from armprobe.session import Session
 
 
 class SessionScope:

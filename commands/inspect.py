@@ -18,7 +18,7 @@ from .registry import Arg, Arguments, Command, Out, integer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .session import Session
+    from armprobe.session import Session
 
 GROUP = "Looking"
 _SHOWN_SYMBOLS: Final = 50

@@ -14,8 +14,7 @@ from .registry import integer
 
 if TYPE_CHECKING:
     from armprobe.machine import Symbol
-
-    from .session import Session
+    from armprobe.session import Session
 
 _PLACE: Final = re.compile(r"(?P<base>(?:[\w-]+:)?\$?[\w.$]+)(?:(?P<sign>[+-])(?P<offset>0[xX][0-9a-fA-F]+|[0-9]+))?")
 _CANDIDATES: Final = 500

@@ -18,7 +18,7 @@ from .registers import pt_regs_text
 from .registry import Arg, Arguments, Clause, Command, Option, Out, integer
 
 if TYPE_CHECKING:
-    from .session import Session
+    from armprobe.session import Session
 
 P = TypeVar("P", Kprobe, Kretprobe, Jprobe)
 GROUP = "Probes"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from .locations import where
 
 if TYPE_CHECKING:
-    from .session import Session
+    from armprobe.session import Session
 
 
 class Indexed(Protocol):

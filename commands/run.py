@@ -13,7 +13,7 @@ from .locations import complete_symbol, place
 from .registry import Arg, Arguments, Command, Option, Out, integer, path
 
 if TYPE_CHECKING:
-    from .session import Session
+    from armprobe.session import Session
 
 GROUP = "Running"
 _QUIET: Final = 0.25  # seconds of guest time without output after which an answer on the console is complete

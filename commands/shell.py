@@ -18,7 +18,7 @@ from .errors import CommandError
 from .locations import located
 
 if TYPE_CHECKING:
-    from armprobe.commands.session import Session
+    from armprobe.session import Session
 
 _ENDS_SOON: Final = 2.0  # seconds to wait for an interrupted command
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Final
 
 from armprobe.clients.gdb_session import GdbSession
+from armprobe.session import Session
 
 from .registry import Out
-from .session import Session
 
 _FINISH: Final = """\
 Try next:

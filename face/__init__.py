@@ -13,9 +13,9 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from armprobe.commands import Session
     from armprobe.machine import load
     from armprobe.probes import Jprobe, Kprobe, Kprobes, Kretprobe, ProbeError
+    from armprobe.session import Session
 
 __all__ = ["Jprobe", "Kprobe", "Kprobes", "Kretprobe", "ProbeError", "Session", "__version__", "load"]
 
@@ -29,7 +29,7 @@ _ORIGINS: Final = {
     "Kprobes": "probes",
     "Kretprobe": "probes",
     "ProbeError": "probes",
-    "Session": "commands",
+    "Session": "session",
 }
 
 

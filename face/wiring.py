@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from armprobe.commands.shell import Shell as Shell  # for the annotations of those who call `shell_of`
-    from armprobe.commands.session import Session
     from armprobe.machine import Machine, Symbols
+    from armprobe.session import Session
 
 
 def kernel_symbols(image: bytes) -> Symbols:

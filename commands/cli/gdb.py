@@ -15,8 +15,8 @@ from pathlib import Path
 
 from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands.errors import CommandError
-from armprobe.commands.session import Session
 from armprobe.machine.loaders import DEMO
+from armprobe.session import Session
 from armprobe.stub import PRIVATE
 
 from .opening import listening, open_session

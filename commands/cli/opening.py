@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from armprobe.commands.errors import CommandError
-from armprobe.commands.session import Session
 from armprobe.commands.terminal import complain
 from armprobe.guests import linux
 from armprobe.machine import host_files
 from armprobe.machine.loaders.snapshot_file import is_snapshot
+from armprobe.session import Session
 from armprobe.stub import serve
 
 from .options import Options

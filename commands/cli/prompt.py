@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from armprobe.commands.repl import Repl
-from armprobe.commands.session import Session
 from armprobe.commands.terminal import say
+from armprobe.session import Session
 
 from .opening import gdb_hint, listening, open_session
 from .options import LISTEN, Options, Verb, add_file, add_guest, add_session

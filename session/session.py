@@ -30,18 +30,19 @@ from armprobe.machine.memory.regions import Region
 from armprobe.probes import Kprobes, Probe
 from armprobe.probes.guest_view import GuestView
 from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
-from armprobe.session.authority import Asker, asker
-from armprobe.session.console_text import ConsoleLines, ConsoleText
-from armprobe.session.debugger_breakpoints import DebuggerBreakpoints
-from armprobe.session.errors import CommandError
-from armprobe.session.stop_event import stop_event
-from armprobe.session.symbol_file import SymbolFile
-from armprobe.session.tracepoints import Tracing
 from armprobe.stub import BreakKind, Changes, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
 from armprobe.wiring import shell_of
 
+from .authority import Asker, asker
+from .console_text import ConsoleLines, ConsoleText
+from .debugger_breakpoints import DebuggerBreakpoints
+from .errors import CommandError
+from .stop_event import stop_event
+from .symbol_file import SymbolFile
+from .tracepoints import Tracing
+
 if TYPE_CHECKING:
-    from armprobe.commands.shell import Shell
+    from armprobe.wiring import Shell
 
 
 log = logging.getLogger(HANDLERS_LOG)
