@@ -10,37 +10,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from armprobe import wiring
-from armprobe.machine.core.access_stop import AccessStop
-from armprobe.machine.core.breakpoints import Breakpoints
 from armprobe.machine.core.call import Calls
-from armprobe.machine.core.conditional_breakpoints import ConditionalBreakpoints
-from armprobe.machine.core.context import DAIF, EL1H, Context
+from armprobe.machine.core.context import DAIF, EL1H
 from armprobe.machine.core.core import DEFAULT_MODEL, Core
-from armprobe.machine.core.dispatch import Claim, Dispatcher, FaultClaim, Resume
-from armprobe.machine.core.guest_debug import GuestDebug
-from armprobe.machine.core.guest_watchpoints import GuestWatchHit, GuestWatchpoints
-from armprobe.machine.core.register_access import RegisterAccess, find_sites
-from armprobe.machine.core.registers import Registers
-from armprobe.machine.core.run_loop import LONGEST_OUT_OF_LINE, RunLoop
-from armprobe.machine.core.software_step import SoftwareStep
-from armprobe.machine.core.watchpoints import Watchpoints
+from armprobe.machine.core.dispatch import Claim, FaultClaim, Resume
+from armprobe.machine.core.register_access import find_sites
 from armprobe.machine.devices.console import Console
-from armprobe.machine.devices.gic import SPURIOUS
 from armprobe.machine.loaders.snapshot import Part, Snapshot
 from armprobe.machine.memory.bus import Bus, new_memory
-from armprobe.machine.memory.memory import Memory
-from armprobe.machine.memory.mmu import TranslationRegisters
 from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.clock import Clock
-from armprobe.machine.time.counter_access import CounterAccess
 
 from . import board
-from .devices import Flash, GenericTimer, Gic, GicCpuInterface, Pl011, Pmu
+from .devices import Flash, Gic, GicCpuInterface, Pl011
 from .errors import MachineError
 from .loaders import LoadedGuest, snapshot, snapshot_file
 from .psci import Psci
+from .scheduler import LONGEST_OUT_OF_LINE, Scheduler
 from .semihosting import Semihosting
-from .stop import Stop, StopReason, WatchHit
+from .stop import Stop, StopReason
 from .symbols import Symbols
 
 _UPPER_HALF = 1 << 63, (1 << 64) - 1
@@ -49,35 +37,32 @@ _UPPER_HALF = 1 << 63, (1 << 64) - 1
 class Machine:
     """An ARMv8-A machine with a guest in it. Made by `machine.load`.
 
-    Only one thread may use it at a time (see `Owner` for sharing it).
+    `registers`, `memory` and the breakpoints are those of the first core. Only one thread may use it at a time (see
+    `Owner` for sharing it).
     """
 
     def __init__(self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[mmap.mmap, ...] = ()) -> None:
         self.guest = guest
-        self.core = Core(cpu)
-        self.clock = Clock(self.core)
-        self._translation = Context(self.core.engine, self.core.layout)  # the shared one may be ahead of the CPU
-        self.bus = Bus(self.core)
-        self.ram = self.bus.add_ram("ram", board.RAM_BASE, resumed[0] if resumed else new_memory(guest.memory))
-        self.memory = Memory(self.bus, self.core, self.translation_registers)
-        self.registers = Registers(self.core)
         self.symbols: Symbols = guest.symbols
-        self.dispatcher = Dispatcher(self.core)
-        self.breakpoints = Breakpoints(self.core, self.memory)
-        self.conditional_breakpoints = ConditionalBreakpoints(self.core, self.dispatcher)
-        self.access_stop: AccessStop[WatchHit | GuestWatchHit] = AccessStop(self.core, self.bus, self.memory)
-        self.watchpoints = Watchpoints(self.core, self.bus, self.memory, self.dispatcher, self.access_stop)
-        self.scratch = Scratch(self, resumed[1] if resumed else None)
-        self.software_step = SoftwareStep(self)
-        self.between_slices: Callable[[], None] = lambda: None
         self.parts: dict[str, Part] = {}  # what others add to the state
         self.on_restore: list[Callable[[], None]] = []
         self.before_save: list[Callable[[], None]] = []  # each may raise MachineError to refuse
+        self.clock = Clock()
+        self.bus = Bus()
+        self.ram = self.bus.add_ram("ram", board.RAM_BASE, resumed[0] if resumed else new_memory(guest.memory))
+        self.scratch = Scratch(self, resumed[1] if resumed else None)
+        self._add_devices()
+        self.cores = [Core(self, cpu)]
+        self.core = self.cores[0]
+        self.registers, self.memory = self.core.registers, self.core.memory
+        self.breakpoints, self.watchpoints = self.core.breakpoints, self.core.watchpoints
+        self.conditional_breakpoints = self.core.conditional_breakpoints
+        self.scheduler = Scheduler(self)
+        self.calls = Calls(self)
+        self.claim_hvc(0, Psci().call)
+        self.semihosting = Semihosting(self) if self.kind == "elf" else None  # Linux has no use for it
         if self.kind == "linux":
             self.symbols.modules = wiring.modules_of(self)
-        self.run_loop = RunLoop(self)
-        self.calls = Calls(self)
-        self._add_devices()
         if not resumed:
             self._load_segments()
             self._enter()
@@ -87,32 +72,11 @@ class Machine:
         self.gic = Gic()
         self.bus.attach(self.gic, board.GIC_DIST, board.GIC_SIZE)
         self.bus.attach(GicCpuInterface(self.gic), board.GIC_CPU, board.GIC_SIZE)
-        self.timers = {  # by CRm of their registers
-            3: self._timer("virtual-timer", board.VIRTUAL_TIMER_INTID),
-            2: self._timer("physical-timer", board.PHYSICAL_TIMER_INTID),
-        }
         self.console = Console()
         self.uart = Pl011(lambda on: self.gic.set_line(board.UART_INTID, on), self.console.transmitted)
         self.console.receive = self.uart.receive
         self.bus.attach(self.uart, board.UART, board.UART_SIZE)
         self.bus.attach(Flash(), board.FLASH, board.FLASH_SIZE)
-        self.bus.after_access = self._after_device_access
-        self.counter_access = CounterAccess(self.core, self.clock, self.timers)
-        self.guest_debug = GuestDebug(self, GuestWatchpoints(self.core, self.bus, self.access_stop))
-        self.register_access = RegisterAccess(self.core, self.memory)
-        self.register_access.serve(self.counter_access)
-        self.register_access.serve(self.guest_debug)
-        self.pmu = Pmu(
-            lambda: self.clock.executed, lambda on: self.gic.set_line(board.PMU_INTID, on), self.end_slice_here
-        )
-        self.register_access.serve(self.pmu)
-        self.psci = Psci(self.request_stop, self.run_loop.wait)
-        self.dispatcher.trapped_register = self.register_access.trapped
-        self.claim_hvc(0, self.psci.call)
-        self.semihosting = Semihosting(self) if self.kind == "elf" else None  # Linux has no use for it
-
-    def _timer(self, name: str, intid: int) -> GenericTimer:
-        return GenericTimer(name, lambda: self.clock.now, lambda asserted: self.gic.set_line(intid, asserted))
 
     def _load_segments(self) -> None:
         for segment in self.guest.segments:
@@ -132,63 +96,43 @@ class Machine:
         for segment in self.guest.segments:
             if segment.virtual is not None:  # linked code, which also runs at its physical address until the MMU is on
                 for base in {segment.address, segment.virtual}:
-                    self.register_access.watch(find_sites(segment.data, base))
+                    self.core.register_access.watch(find_sites(segment.data, base))
                     searched.append((base, base + segment.size))
         for first, last in ((self.ram.base, self.ram.base + self.ram.size - 1), _UPPER_HALF):
             for start, end in [*sorted(piece for piece in searched if first <= piece[0] <= last), (last + 1, last + 1)]:
                 if first < start:
-                    self.register_access.search(first, start - 1)
+                    self.core.register_access.search(first, start - 1)
                 first = max(first, end)
 
     # What is inside, for those who extend it.
 
-    def translation_registers(self) -> TranslationRegisters:
-        """The registers that decide translations, as they are now."""
-        context, layout = self._translation, self.core.layout
-        context.load()
-        return TranslationRegisters(
-            context.system(layout.sctlr_el1),
-            context.system(layout.tcr_el1),
-            context.system(layout.ttbr0_el1),
-            context.system(layout.ttbr1_el1),
-        )
-
     def claim_brk(self, immediate: int, claim: Claim) -> None:
         """See `Dispatcher.claim_brk`."""
-        self.dispatcher.claim_brk(immediate, claim)
+        self.core.dispatcher.claim_brk(immediate, claim)
 
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
         """See `Dispatcher.claim_hvc`."""
-        self.dispatcher.claim_hvc(immediate, claim)
+        self.core.dispatcher.claim_hvc(immediate, claim)
 
     def claim_step(self, claim: Claim) -> None:
         """See `Dispatcher.claim_step`."""
-        self.dispatcher.claim_step(claim)
+        self.core.dispatcher.claim_step(claim)
 
     def claim_fault(self, claim: FaultClaim) -> None:
         """See `Dispatcher.claim_fault`."""
-        self.dispatcher.claim_fault(claim)
-
-    def deliver(self, context: Context, syndrome: int, fault_address: int = 0) -> None:
-        """See `Dispatcher.deliver`."""
-        self.dispatcher.deliver(context, syndrome, fault_address)
+        self.core.dispatcher.claim_fault(claim)
 
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """See `Dispatcher.request_stop`."""
-        self.dispatcher.request_stop(stop, resume)
+        self.core.request_stop(stop, resume)
 
     def intercept(self, address: int, function: Callable[[Machine], None]) -> None:
         """Call `function` whenever execution reaches `address`, between two instructions and unseen by the guest."""
-        self.run_loop.intercept(address, function)
+        self.core.run_loop.intercept(address, function)
 
     def unintercept(self, address: int, function: Callable[[Machine], None]) -> None:
         """Undo an `intercept`."""
-        self.run_loop.unintercept(address, function)
-
-    def _after_device_access(self) -> None:
-        """A device may have raised an interrupt, or the guest may have enabled one: look at once."""
-        if self.clock.running and (self.dispatcher.ends_soon or self.gic.pending_interrupt() != SPURIOUS):
-            self.core.limit(0)
+        self.core.run_loop.unintercept(address, function)
 
     # Running.
 
@@ -204,20 +148,15 @@ class Machine:
 
     def interrupt(self) -> None:
         """Ask a run to end soon, with the reason INTERRUPTED. May be called from any thread."""
-        self.run_loop.interrupt()
+        self.scheduler.interrupt()
 
     def look_up(self) -> None:
         """Have a run look up soon, for what is to be done between slices. May be called from any thread."""
-        self.dispatcher.end_slice = True
-
-    def end_slice_here(self) -> None:
-        """Have a run look up before the next instruction. For hooks of instructions."""
-        self.dispatcher.end_slice = True
-        self.core.limit(0)
+        self.core.dispatcher.end_slice = True
 
     def forget_interrupt(self) -> None:
         """Take back an `interrupt` that came too late for the run it was meant for."""
-        self.run_loop.interrupt_requested = False
+        self.scheduler.interrupt_requested = False
 
     def run(self, until: int | str | None = None, instructions: int | None = None) -> Stop:
         """Run the guest until something stops it: an address or symbol to reach, a count of instructions, or what the
@@ -229,7 +168,7 @@ class Machine:
         self.core.changes += 1
         target = self.address(until) if until is not None else None
         with self._stopping_at(target):
-            return self.run_loop.run(target, instructions, interrupts=True)
+            return self.scheduler.run(target, instructions, interrupts=True)
 
     def step_out_of(self, start: int, end: int, step: Callable[[], Stop] | None = None) -> Stop:
         """Step until the PC is outside start <= pc < end, or something else stops the machine. `step` is how."""
@@ -245,7 +184,7 @@ class Machine:
         it stands for. Raises MachineError as `run` does."""
         self._refuse_in_handler()
         self.core.changes += 1
-        taken = self.run_loop.take()
+        taken = self.scheduler.take()
         try:
             stop = Stop(StopReason.INSTRUCTIONS, self.registers.pc)
             for _ in range(count):
@@ -257,7 +196,7 @@ class Machine:
             return stop
         finally:
             if taken:
-                self.run_loop.give_back()
+                self.scheduler.give_back()
 
     def _refuse_in_handler(self) -> None:
         """Raise MachineError while an exception is being handled, whose end would find another machine."""
@@ -270,12 +209,12 @@ class Machine:
 
     def _step(self) -> tuple[Stop, bool]:
         """One instruction, and on to the end of what is executed out of line; whether it was the machine's own code."""
-        stop = self.run_loop.run(None, 1, interrupts=False)
-        finishing = self.run_loop.finishing
+        stop = self.scheduler.run(None, 1, interrupts=False)
+        finishing = self.core.run_loop.finishing
         for _ in range(LONGEST_OUT_OF_LINE):
             if stop.reason is not StopReason.INSTRUCTIONS or stop.address not in self.scratch:
                 return stop, finishing
-            stop = self.run_loop.run(None, 1, interrupts=False)
+            stop = self.scheduler.run(None, 1, interrupts=False)
         text = f"what is executed out of line has not come to its end in {LONGEST_OUT_OF_LINE} instructions"
         return Stop(StopReason.INTERRUPTED, stop.address, text), finishing
 
@@ -357,4 +296,4 @@ class Machine:
     @property
     def ended(self) -> bool:
         """Whether the guest has ended for good: powered off, reset, exited or locked up."""
-        return self.run_loop.ended
+        return self.scheduler.ended

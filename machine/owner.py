@@ -33,7 +33,7 @@ class Owner:
         self._brief = False  # what runs is over at once: others' work can wait for that
         self._interruptible = False  # work is done that may run the guest
         self._ending = threading.Lock()  # an interrupt is meant for what is not yet over
-        machine.between_slices = self._between_slices
+        machine.scheduler.between_slices = self._between_slices
         self._thread = threading.Thread(target=self._loop, name="armprobe machine", daemon=True)
         self._thread.start()
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from typing import Final
 
 from armprobe.machine.core.core import Core
@@ -44,10 +43,7 @@ _ENDS: Final = {
 
 
 class Psci:
-    """Answers PSCI calls. Power-off and reset stop the machine; `wait` has the CPU wait for an interrupt."""
-
-    def __init__(self, request_stop: Callable[[Stop], None], wait: Callable[[], None]) -> None:
-        self._request_stop, self._wait = request_stop, wait
+    """Answers PSCI calls. Power-off and reset stop the machine."""
 
     def call(self, core: Core) -> bool:
         """Handle an HVC #0 of EL1: the function is in w0, the answer goes to x0."""
@@ -59,14 +55,14 @@ class Psci:
             wide = bool(number & _SMC64)
             function = Function(number & ~_SMC64)
             if function in _ENDS:
-                self._request_stop(Stop(_ENDS[function], context.pc))
+                core.request_stop(Stop(_ENDS[function], context.pc))
                 return True
             argument = context.x[1] & ((1 << 64) - 1 if wide else 0xFFFF_FFFF)
-            answer = self._answer(function, argument)
+            answer = self._answer(core, function, argument)
         context.x[0] = answer & (1 << 64) - 1
         return True
 
-    def _answer(self, function: Function, argument: int) -> int:
+    def _answer(self, core: Core, function: Function, argument: int) -> int:
         match function:
             case Function.VERSION:
                 return _VERSION_1_0
@@ -81,5 +77,5 @@ class Psci:
             case Function.CPU_SUSPEND if argument & ~_STATE_BITS or argument & _POWERDOWN:
                 return _INVALID_PARAMETERS  # a state that there is not: the board has standby only
             case Function.CPU_SUSPEND:
-                self._wait()
+                core.run_loop.wait()
         return _SUCCESS

@@ -95,7 +95,7 @@ class Engine:
     def flight(self) -> Flight:
         """What of the hits is kept with the machine's state: at a stop and in a handler, which end with it, none."""
         awaited, placeholder = self._step_awaited, self._placeholder
-        ends = self._machine.dispatcher.resume is not None or self._machine.core.held
+        ends = self._machine.core.dispatcher.resume is not None or self._machine.core.held
         hits = [] if ends else self._hits
         kept = [[hit.site.addr, hit.site.slot, hit.status, hit.saved_daif] for hit in hits if hit.site is not None]
         displaced = ends and self.site is not None and bool(self.site.displaced)
@@ -255,7 +255,7 @@ class Engine:
                 # Its literal cannot be read: what executing it would raise. The probe is hit again if that is
                 # repaired.
                 self._cancel(context, site)
-                self._machine.deliver(context, Class.DATA_ABORT << 26 | IL | _TRANSLATION_FAULT, site.addr)
+                self._machine.core.dispatcher.deliver(Class.DATA_ABORT << 26 | IL | _TRANSLATION_FAULT, site.addr)
             else:
                 self._stepped(site)
         else:
@@ -375,7 +375,7 @@ class Engine:
                 self._go_home(site)
                 self.over()
                 if words[30] != caller:
-                    self._machine.dispatcher.resume = called
+                    self._machine.core.dispatcher.resume = called
 
         def called(core: Core) -> None:
             """A debugger that calls a function moves PC and x30, and puts all registers back after it."""
@@ -383,7 +383,7 @@ class Engine:
                 self.site = site
                 go_on(core.context)
             else:
-                self._machine.dispatcher.resume = called
+                self._machine.core.dispatcher.resume = called
 
         def go_on(context: Context) -> None:
             take_return_address(False)
@@ -419,7 +419,7 @@ class Engine:
     def _fault(self, core: Core, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """kprobe_fault_handler: the guest sees a page fault in the slot at the address of the instruction probed."""
         context, site = core.context, self.site
-        if self.moments.observer is not None and self._machine.software_step.enabled(context):
+        if self.moments.observer is not None and self._machine.core.software_step.enabled(context):
             self.note(f"{raised.name.replace('_', ' ').lower()}: exception at {self.moments.where(context.pc)}")
         if site is None:
             self._fault_in_unfollowed_slot(context)

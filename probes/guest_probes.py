@@ -249,7 +249,7 @@ class GuestProbes:
         engine = self._engine
         if engine.status is Status.REENTER:
             engine.pop()
-            self._deliver(context, KPROBES_BRK_IMM)
+            self._deliver(KPROBES_BRK_IMM)
             return
         engine.over()
         simulator = SIMULATORS.get(site.decoded.simulator)
@@ -260,19 +260,19 @@ class GuestProbes:
                 # the instruction, unless that uses it.
                 take = engine.return_address_shown() if _leaves_x30_alone(site.original) else None
                 self._awaited[guest.slot + 4] = site, context.daif, take
-            self._deliver(context, KPROBES_BRK_IMM)
+            self._deliver(KPROBES_BRK_IMM)
             return
         # The guest simulates it, and nothing tells when: show our post-handlers what it will do, and undo it.
         before = context.save()
         try:
             simulator(site.original, site.addr, engine.regs, self._machine.memory.read)
         except MachineError:
-            self._deliver(context, KPROBES_BRK_IMM)
+            self._deliver(KPROBES_BRK_IMM)
             return
 
         def then(context: Context) -> None:
             context.restore(before)
-            self._deliver(context, KPROBES_BRK_IMM)
+            self._deliver(KPROBES_BRK_IMM)
 
         engine.post(site, then)
 
@@ -289,10 +289,10 @@ class GuestProbes:
 
         def then(context: Context) -> None:
             context.pc, context.daif = end, masked
-            self._deliver(context, KPROBES_BRK_SS_IMM)
+            self._deliver(KPROBES_BRK_SS_IMM)
 
         self._engine.post(site, then)
         return True
 
-    def _deliver(self, context: Context, immediate: int) -> None:
-        self._machine.deliver(context, Class.BRK << 26 | IL | immediate)
+    def _deliver(self, immediate: int) -> None:
+        self._machine.core.dispatcher.deliver(Class.BRK << 26 | IL | immediate)

@@ -53,8 +53,8 @@ class Moments:
         spsr, mdscr = context.system(context.layout.spsr_el1), context.system(context.layout.mdscr_el1)
         # An exception that is not delivered to the guest leaves the registers alone: they are as they would be in the
         # kernel. HVC is none to it; and the CPU's own ERET has been given them.
-        if not machine.dispatcher.hypercall and not (returning and context.pc == machine.software_step.eret):
-            pstate, spsr = pstate & ~DAIF | machine.dispatcher.handler_daif, pstate
+        if not machine.core.dispatcher.hypercall and not (returning and context.pc == machine.core.software_step.eret):
+            pstate, spsr = pstate & ~DAIF | machine.core.dispatcher.handler_daif, pstate
         try:
             self.observer(Moment(machine.instructions, what, context.pc, pstate, spsr, mdscr, status))
         except BaseException as error:  # the run ends with it, when this exception has been handled
@@ -66,7 +66,7 @@ class Moments:
         if address in machine.scratch:
             if address in self._internal:
                 return "kretprobe_trampoline"
-            if address == machine.software_step.eret:
+            if address == machine.core.software_step.eret:
                 return "the handler's ERET"
             for site in (*self._sites.values(), *self._internal.values()):
                 if site.slot and 0 <= address - site.slot <= site.stepping.size:

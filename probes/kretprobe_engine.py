@@ -329,7 +329,7 @@ class Returns:
         correct = addresses[-1]
         if self._rules.sets_return_pc:
             regs.pc = correct
-        dispatcher = self._machine.dispatcher
+        dispatcher = self._machine.core.dispatcher
         daif = dispatcher.handler_daif
         if self._rules.masks_returns:
             dispatcher.handler_daif |= PSTATE_I

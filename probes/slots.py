@@ -48,7 +48,7 @@ class Slots:
         else:
             machine.memory.write(slot, code)
         # The machine answers the guest's accesses to timer registers where they stand; this is such a place now.
-        machine.register_access.watch(find_sites(code[:4], slot))
+        machine.core.register_access.watch(find_sites(code[:4], slot))
         site.slot = slot
         self.taken.append([slot, stepping.size, site.addr])
 
@@ -59,7 +59,7 @@ class Slots:
 
     def _free(self, taken: list[int]) -> None:
         machine, (slot, size, _) = self._machine, taken
-        if any((slot, access) in machine.register_access.sites for access in Access):
+        if any((slot, access) in machine.core.register_access.sites for access in Access):
             return
         self.taken.remove(taken)
         if slot in self._places:

@@ -94,7 +94,7 @@ class SoftwareStepping(Stepping):
     size = 4
 
     def __init__(self, machine: Machine, pstate: SlotPstate) -> None:
-        self._step = machine.software_step
+        self._step = machine.core.software_step
         self._pstate = pstate
 
     def words(self, site: Site, slot: int) -> tuple[int, ...]:

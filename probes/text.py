@@ -42,7 +42,7 @@ class Text:
             image = self.area("_stext", "_sinittext") if self._machine.kind == "linux" else None
             if image is None:
                 return True
-            root = self._machine.translation_registers().ttbr1 & 0x0000_FFFF_FFFF_F000
+            root = self._machine.core.translation_registers().ttbr1 & 0x0000_FFFF_FFFF_F000
             return 0 <= root - self._machine.memory.translate(image[0]).physical < image[1] - image[0]
         except MachineError:
             return False

@@ -28,12 +28,12 @@ class UnexpectedSteps:
 
     def taken(self, core: Core, address: int, status: Status) -> bool:
         """There is one at virtual `address`. False if it is the guest's own doing, to be delivered to it."""
-        if not self._machine.software_step.enabled(core.context):
+        if not self._machine.core.software_step.enabled(core.context):
             return False
         self.count += 1
         where = self._moments.where(address)
         self._moments.tell(f"Unexpected kernel single-step exception at EL1: {where}", status)
-        self._machine.software_step.exception_return(core.context)
+        self._machine.core.software_step.exception_return(core.context)
         if self.count == _SHOWN:
             reason = (
                 "Unexpected kernel single-step exception at EL1: the step that was to end the instruction in a slot "

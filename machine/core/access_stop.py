@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from armprobe.machine.errors import MachineError
-from armprobe.machine.memory.bus import Bus
-from armprobe.machine.memory.memory import Memory
 
-from .core import Core
+if TYPE_CHECKING:
+    from .core import Core
 
 T = TypeVar("T")
 BLOCK: Final = 64
@@ -37,8 +36,8 @@ class _Undo:
 class AccessStop(Generic[T]):
     """Ends runs of one CPU, and says what for. Its methods but `take` are for memory hooks."""
 
-    def __init__(self, core: Core, bus: Bus, memory: Memory) -> None:
-        self._core, self._bus, self._memory = core, bus, memory
+    def __init__(self, core: Core) -> None:
+        self._core, self._bus, self._memory = core, core.machine.bus, core.memory
         self._stopped: tuple[T, _Undo] | None = None
         # What the instruction that wrote last near something watched had there before: its count, and the writes.
         self._written: tuple[int, list[tuple[int, bytes]]] = 0, []

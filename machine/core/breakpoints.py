@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import unicorn
 
 from armprobe.machine.errors import MachineError
-from armprobe.machine.memory.memory import Memory
 
 from .context import Context
-from .core import Core
+
+if TYPE_CHECKING:
+    from .core import Core
 
 _WFI: Final = 0xD503_207F
 _UPPER_HALF: Final = 1 << 55
@@ -27,8 +28,8 @@ _UPPER_HALF: Final = 1 << 55
 class Breakpoints:
     """The addresses at which the CPU stops before executing; each is counted, as several may want the same."""
 
-    def __init__(self, core: Core, memory: Memory) -> None:
-        self._core, self._memory = core, memory
+    def __init__(self, core: Core) -> None:
+        self._core, self._memory = core, core.memory
         self._wanted: Counter[int] = Counter()
         self._before_wfi: set[int] = set()
         self._edge: frozenset[int] = frozenset()  # where `run_to` ends a run

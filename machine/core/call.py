@@ -40,16 +40,16 @@ class Calls:
 
     def call(self, address: int, arguments: tuple[int, ...]) -> int:
         """See `Machine.call`."""
-        run_loop = self._machine.run_loop
-        taken = run_loop.take()
+        scheduler = self._machine.scheduler
+        taken = scheduler.take()
         try:
             return self._call(address, arguments)
         finally:
             if taken:
-                run_loop.give_back()
+                scheduler.give_back()
 
     def _call(self, address: int, arguments: tuple[int, ...]) -> int:
-        machine, core, dispatcher = self._machine, self._machine.core, self._machine.dispatcher
+        machine, core, dispatcher = self._machine, self._machine.core, self._machine.core.dispatcher
         if len(arguments) > 8:  # what AAPCS64 passes in registers
             raise MachineError("a guest function can be called with at most eight arguments")
         if self.return_address is None:
@@ -66,14 +66,14 @@ class Calls:
         stop: Stop | None = None
         abandon = [self._interrupts_abandoned()]
         try:
-            with machine.run_loop.elsewhere(context.pc):
+            with machine.scheduler.elsewhere(context.pc):
                 if held:
                     context.daif = masked
                 _enter(context, address, arguments, self.return_address)
                 abandon += [begin(core) for begin in self.on_begin]
                 context.store()
                 core.refresh()
-                stop = machine.run_loop.run(None, _LIMIT, interrupts=True)
+                stop = machine.scheduler.run(None, _LIMIT, interrupts=True)
                 context.load()
                 result = context.x[0]
                 if held and stop.reason is StopReason.RETURNED:
@@ -97,7 +97,7 @@ class Calls:
 
     def _interrupts_abandoned(self) -> Callable[[], None]:
         """What ends the interrupts that the guest takes from now on and does not come to the end of."""
-        gic, step = self._machine.gic, self._machine.software_step
+        gic, step = self._machine.gic, self._machine.core.software_step
         priorities, active, before = list(gic.active_priorities), gic.active, step.before
 
         def put_back() -> None:
@@ -121,7 +121,7 @@ class Calls:
     def _returned(self, core: Core) -> bool:
         if self.return_address is None or core.context.pc != self.return_address + 4:
             return False
-        self._machine.request_stop(Stop(StopReason.RETURNED, core.context.pc))
+        core.request_stop(Stop(StopReason.RETURNED, core.context.pc))
         return True
 
 

@@ -8,14 +8,16 @@ takes a microsecond or two. An exit, as other breakpoints are, would end the run
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import unicorn
 
-from .core import Core
 from .deferred_signals import calls_users_code
-from .dispatch import Dispatcher
 
-Decide = Callable[[Core], bool]
+if TYPE_CHECKING:
+    from .core import Core
+
+Decide = Callable[["Core"], bool]
 
 
 class ConditionalBreakpoints:
@@ -24,8 +26,8 @@ class ConditionalBreakpoints:
     `skip` is the PC and SP where a run starts, which does not count.
     """
 
-    def __init__(self, core: Core, dispatcher: Dispatcher) -> None:
-        self._core, self._dispatcher = core, dispatcher
+    def __init__(self, core: Core) -> None:
+        self._core, self._dispatcher = core, core.dispatcher
         self._deciders: dict[int, list[Decide]] = {}
         self._hooks: dict[int, int] = {}
         self.skip: tuple[int, int] | None = None

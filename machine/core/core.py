@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The CPU: a Unicorn engine, run in counted slices.
+"""One CPU: a Unicorn engine run in counted slices, its registers, and all that acts on it alone.
 
 Nothing but a count of instructions, or a hook of its own, ever ends a run: stopping the engine from another thread can
 make a load run twice (Unicorn checks for the request between a load's effect and its end).
@@ -10,15 +10,27 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import unicorn
 from unicorn import arm64_const as reg
 
+from armprobe.machine import board
+from armprobe.machine.devices.gic import SPURIOUS
+from armprobe.machine.devices.pmu import Pmu
+from armprobe.machine.devices.timer import GenericTimer
 from armprobe.machine.errors import MachineError
+from armprobe.machine.memory.memory import Memory
+from armprobe.machine.memory.mmu import TranslationRegisters
+from armprobe.machine.stop import Stop, WatchHit
+from armprobe.machine.time.counter_access import CounterAccess
 
+from .access_stop import AccessStop
+from .breakpoints import Breakpoints
 from .calibration import calibrate
+from .conditional_breakpoints import ConditionalBreakpoints
 from .context import EL1H, Context
+from .dispatch import Dispatcher, Resume
 from .engine import (
     LIBRARY,
     SystemRegisterWriter,
@@ -27,7 +39,17 @@ from .engine import (
     read_system_register,
     write_system_register,
 )
+from .guest_debug import GuestDebug
+from .guest_watchpoints import GuestWatchHit, GuestWatchpoints
+from .register_access import RegisterAccess
+from .registers import Registers
+from .run_loop import RunLoop
+from .software_step import SoftwareStep
 from .sysregs import Encoding
+from .watchpoints import Watchpoints
+
+if TYPE_CHECKING:
+    from armprobe.machine.machine import Machine
 
 ANOTHER_THREAD: Final = (
     "another thread runs this machine: one thread may use it at a time. Wait for that one, or share the machine by an "
@@ -46,9 +68,10 @@ _TPIDR_EL2: Final = Encoding(3, 4, 13, 0, 2)  # a register that nothing uses: th
 
 
 class Core:
-    """One AArch64 CPU at EL1 and EL0. `context` is the copy of its registers that everyone shares."""
+    """One AArch64 CPU of `machine`, at EL1 and EL0. `context` is the copy of its registers that everyone shares."""
 
-    def __init__(self, model: str = DEFAULT_MODEL) -> None:
+    def __init__(self, machine: Machine, model: str = DEFAULT_MODEL) -> None:
+        self.machine = machine
         self.layout = calibrate(model)
         self.model = model
         self.engine = new_engine(model)
@@ -71,6 +94,31 @@ class Core:
         self.context.pstate = 0x3C0 | EL1H
         self.context.store()
         self.refresh()
+        self._translation = Context(self.engine, self.layout)  # `context` may be ahead of the engine
+        machine.bus.connect(self)
+        self.memory = Memory(machine.bus, self)
+        self.registers = Registers(self)
+        self.dispatcher = Dispatcher(self)
+        self.breakpoints = Breakpoints(self)
+        self.conditional_breakpoints = ConditionalBreakpoints(self)
+        self.access_stop: AccessStop[WatchHit | GuestWatchHit] = AccessStop(self)
+        self.watchpoints = Watchpoints(self)
+        self.software_step = SoftwareStep(self)
+        self.run_loop = RunLoop(self)
+        self.timers = {  # by CRm of their registers
+            3: self._timer("virtual-timer", board.VIRTUAL_TIMER_INTID),
+            2: self._timer("physical-timer", board.PHYSICAL_TIMER_INTID),
+        }
+        self.counter_access = CounterAccess(self)
+        self.guest_debug = GuestDebug(self, GuestWatchpoints(self))
+        self.pmu = Pmu(
+            lambda: machine.clock.executed, lambda on: machine.gic.set_line(board.PMU_INTID, on), self.end_slice
+        )
+        self.register_access = RegisterAccess(self, (self.counter_access, self.guest_debug, self.pmu))
+
+    def _timer(self, name: str, intid: int) -> GenericTimer:
+        machine = self.machine
+        return GenericTimer(name, lambda: machine.clock.now, lambda asserted: machine.gic.set_line(intid, asserted))
 
     def run(self, pc: int, count: int) -> unicorn.UcError | None:
         """Execute up to `count` instructions from `pc`; the bus error that ended the run early, if one did.
@@ -99,6 +147,21 @@ class Core:
     def limit(self, count: int) -> None:
         """End the run under way `count` instructions from now, if it was to go on for longer. Only for hooks."""
         self._limit.value = min(self._limit.value, self._counter.value + count)
+
+    def end_slice(self) -> None:
+        """Have the run under way look up before the next instruction. For hooks of instructions."""
+        self.dispatcher.end_slice = True
+        self.limit(0)
+
+    def after_device_access(self) -> None:
+        """A device may have raised an interrupt, or the guest may have enabled one: look at once."""
+        machine = self.machine
+        if machine.clock.running and (self.dispatcher.ends_soon or machine.gic.pending_interrupt() != SPURIOUS):
+            self.limit(0)
+
+    def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
+        """See `Dispatcher.request_stop`."""
+        self.dispatcher.request_stop(stop, resume)
 
     def fail(self, error: BaseException) -> None:
         """End the run under way with `error`, which `run` raises. For callbacks whose own caller is the engine."""
@@ -144,6 +207,17 @@ class Core:
         """Write a system register of the engine."""
         self.refuse_other_threads()
         write_system_register(self.engine, encoding, value)
+
+    def translation_registers(self) -> TranslationRegisters:
+        """The registers that decide translations, as they are now."""
+        context, layout = self._translation, self.layout
+        context.load()
+        return TranslationRegisters(
+            context.system(layout.sctlr_el1),
+            context.system(layout.tcr_el1),
+            context.system(layout.ttbr0_el1),
+            context.system(layout.ttbr1_el1),
+        )
 
     def read_virtual(self, address: int, size: int) -> bytes | None:
         """Memory as the CPU itself would read it now, by its own translations: a microsecond instead of ten, also

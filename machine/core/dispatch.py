@@ -36,7 +36,6 @@ class Dispatcher:
         self._claims: dict[int, list[Claim]] = {}  # by syndrome: exception class and immediate
         self._faults: list[FaultClaim] = []
         self._fetches: list[FaultClaim] = []
-        self.trapped_register: Callable[[Context, int], bool] = lambda context, syndrome: False
         self.pan = bool(core.system(_ID_AA64MMFR1) >> 20 & 15)
         self.stop: Stop | None = None
         self.resume: Resume | None = None
@@ -82,8 +81,9 @@ class Dispatcher:
         """
         self.stop, self.resume = stop, resume or self.resume
 
-    def deliver(self, context: Context, syndrome: int, fault_address: int = 0) -> None:
+    def deliver(self, syndrome: int, fault_address: int = 0) -> None:
         """Make the context enter EL1's vector for a synchronous exception. For claimants; others `commit` it then."""
+        context = self._core.context
         vector = context.system(context.layout.vbar_el1)
         if syndrome >> 26 in (Class.PREFETCH_ABORT, Class.PC_ALIGNMENT) and context.pc - vector in _VECTORS:
             self.request_stop(Stop(StopReason.LOCKUP, context.pc))
@@ -151,10 +151,10 @@ class Dispatcher:
         if number == Raised.HVC:  # there is no EL2: the instruction is undefined
             context.pc -= 4
             syndrome = _UNDEFINED
-        elif syndrome >> 26 == Class.SYSTEM and self.trapped_register(context, syndrome):
+        elif syndrome >> 26 == Class.SYSTEM and self._core.register_access.trapped(context, syndrome):
             return False
         elif context.pc & 3:  # to Unicorn an undefined instruction; it cannot have been executed to raise another
-            self.deliver(context, Class.PC_ALIGNMENT << 26 | IL, context.pc)
+            self.deliver(Class.PC_ALIGNMENT << 26 | IL, context.pc)
             return True
         claims: list[FaultClaim] = []
         if number == Raised.PREFETCH_ABORT:
@@ -164,5 +164,5 @@ class Dispatcher:
         for claim in claims:
             if claim(self._core, Raised(number), syndrome, fault_address):
                 return False
-        self.deliver(context, syndrome, fault_address)
+        self.deliver(syndrome, fault_address)
         return True

@@ -16,8 +16,6 @@ from .software_step import MDSCR_KDE, MDSCR_MDE, MDSCR_SS
 from .sysregs import SYSTEM_REGISTERS, Encoding
 
 if TYPE_CHECKING:
-    from armprobe.machine.machine import Machine
-
     from .core import Core
 
 _STEPS_EL1: Final = MDSCR_SS | MDSCR_KDE
@@ -27,19 +25,22 @@ _VALUES_AND_CONTROLS: Final = (4, 5, 6, 7)  # op2 of DBGBVR, DBGBCR, DBGWVR, DBG
 
 
 class GuestDebug:
-    """Follows the debug registers of one machine's guest: `RegisterAccess` asks it, the run loop has it `update`."""
+    """Follows the debug registers of one core as the guest has them.
+
+    `RegisterAccess` asks it, and the run loop has it `update`.
+    """
 
     STATE = ("locked", "mdscr")
 
-    def __init__(self, machine: Machine, watchpoints: GuestWatchpoints) -> None:
-        self._machine = machine
+    def __init__(self, core: Core, watchpoints: GuestWatchpoints) -> None:
+        self._core = core
         self._watchpoints = watchpoints
         self.locked = True  # the OS lock, set by a cold reset (OSLSR_EL1.OSLK)
         self.mdscr = 0  # MDSCR_EL1 as the guest has it while that is locked; the CPU's own has SS and MDE clear then
         self.stepping = False  # EL1 has been stepped: what clears PSTATE.D is stopped at from then on
         self._changed = False
-        machine.on_restore.append(self._restored)
-        machine.dispatcher.claim_step(self._masked)
+        core.machine.on_restore.append(self._restored)
+        core.dispatcher.claim_step(self._masked)
 
     # As Registers of RegisterAccess.
 
@@ -56,7 +57,7 @@ class GuestDebug:
         if register == _MDSCR and self.locked:
             self.mdscr = value & 0xFFFF_FFFF
             return True
-        core = self._machine.core
+        core = self._core
         if register == _OSLAR and bool(value & 1) != self.locked:
             self.locked = not self.locked
             if self.locked:
@@ -72,7 +73,7 @@ class GuestDebug:
     def _look_again(self) -> None:
         """Have `update` called before the next instruction."""
         self._changed = True
-        self._machine.end_slice_here()
+        self._core.end_slice()
 
     def _restored(self) -> None:
         self._changed = True
@@ -81,7 +82,7 @@ class GuestDebug:
         """A step exception after an instruction that has set PSTATE.D, as MSR DAIFSet does: it is not taken."""
         if not core.context.daif & PSTATE_D:
             return False
-        self._machine.dispatcher.forget_flags()
+        core.dispatcher.forget_flags()
         return True
 
     # For the run loop.
@@ -90,13 +91,13 @@ class GuestDebug:
         """Between two slices: do what changed registers ask for."""
         if self._changed:
             self._changed = False
-            mdscr = self._machine.core.system(_MDSCR)
-            self._watchpoints.update(mdscr, self._machine.clock.executed)
+            mdscr = self._core.system(_MDSCR)
+            self._watchpoints.update(mdscr, self._core.machine.clock.executed)
             self.stepping = self.stepping or mdscr & _STEPS_EL1 == _STEPS_EL1
-        self._watchpoints.tidy(self._machine.clock.executed)
+        self._watchpoints.tidy(self._core.machine.clock.executed)
         if self.stepping:
-            self._machine.run_loop.end_slices_at(self._machine.register_access.unmasking)
-            self._machine.core.refresh()
+            self._core.run_loop.end_slices_at(self._core.register_access.unmasking)
+            self._core.refresh()
 
     def stepped_by_machine(self) -> None:
         """The machine itself has had EL1 stepped."""

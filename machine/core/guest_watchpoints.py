@@ -4,20 +4,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import unicorn
 
-from armprobe.machine.memory.bus import Bus
-from armprobe.machine.stop import WatchHit
-
-from .access_stop import BLOCK, AccessStop
+from .access_stop import BLOCK
 from .context import PSTATE_D, Context
-from .core import Core
 from .effective_address import effective_address, unprivileged
 from .exceptions import IL, WRITE_NOT_READ, Class
 from .software_step import MDSCR_KDE, MDSCR_MDE
 from .sysregs import SYSTEM_REGISTERS, Encoding
+
+if TYPE_CHECKING:
+    from .core import Core
 
 _LOAD, _STORE = 1, 2  # DBGWCR_EL1.LSC
 _DEBUG_EVENT: Final = 0x22  # DFSC
@@ -55,8 +54,8 @@ class _Watched:
 class GuestWatchpoints:
     """Looks at each of the guest's accesses while one of its watchpoints is enabled."""
 
-    def __init__(self, core: Core, bus: Bus, stop: AccessStop[WatchHit | GuestWatchHit]) -> None:
-        self._core, self._bus, self._stop = core, bus, stop
+    def __init__(self, core: Core) -> None:
+        self._core, self._bus, self._stop = core, core.machine.bus, core.access_stop
         features = core.system(SYSTEM_REGISTERS["id_aa64dfr0_el1"])
         self._count = (features >> 20 & 15) + 1  # ID_AA64DFR0_EL1.WRPs
         # Context-aware breakpoints are the highest-numbered ones (CTX_CMPs of BRPs).

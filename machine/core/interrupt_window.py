@@ -9,12 +9,13 @@ they are conditional; where it leads out of the page, or nobody knows where to, 
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
-from armprobe.machine.memory.bus import Bus
-from armprobe.machine.memory.memory import Memory
 from armprobe.machine.memory.mmu import PAGE
+
+if TYPE_CHECKING:
+    from .core import Core
 
 _FURTHEST: Final = 64  # instructions
 _LONGEST_EDGE: Final = 32  # addresses
@@ -24,8 +25,8 @@ _PAGES: Final = 4096  # pages of code remembered
 class Unmasking:
     """Answers by the code itself, so that the same state always gives the same answer."""
 
-    def __init__(self, bus: Bus, memory: Memory) -> None:
-        self._bus, self._memory = bus, memory
+    def __init__(self, core: Core) -> None:
+        self._bus, self._memory = core.machine.bus, core.memory
         self._known: dict[bytes, dict[int, int]] = {}  # by a page's bytes: the distances from offsets in it
         self._here: dict[int, tuple[bytes, dict[int, int]]] = {}  # by the page's address, until `start`
 

@@ -13,19 +13,20 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Iterable, Iterator
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import unicorn
 from unicorn import arm64_const as reg
 
 from armprobe.machine.errors import MachineError
-from armprobe.machine.memory.memory import Memory
 from armprobe.machine.memory.mmu import PAGE
 
 from .context import Context
-from .core import Core
 from .exceptions import PSTATE_SS
 from .sysregs import Encoding
+
+if TYPE_CHECKING:
+    from .core import Core
 
 # MRS and MSR of a register: what has to be, without L (bit 21) and Rt. Arm ARM, C5.2 and chapter D19.
 _REGISTERS: Final = (
@@ -92,20 +93,17 @@ class Registers(Protocol):
 
 
 class RegisterAccess:
-    """Hooks on accesses. `sites` are those found; `unmasking` and `returns` the addresses of the last two kinds."""
+    """Hooks on accesses by one core. `sites` are those found; `unmasking` and `returns` the addresses of the last two
+    kinds. `served` are asked in order."""
 
-    def __init__(self, core: Core, memory: Memory) -> None:
-        self._core, self._memory = core, memory
-        self._served: list[Registers] = []
+    def __init__(self, core: Core, served: tuple[Registers, ...]) -> None:
+        self._core, self._memory = core, core.memory
+        self._served = served
         self.sites: set[Site] = set()
         self.unmasking: set[int] = set()
         self.returns: set[int] = set()
         self._begun = False
         self._found: list[Site] = []  # in the block that is about to be executed
-
-    def serve(self, registers: Registers) -> None:
-        """Ask `registers` first for what it has."""
-        self._served.append(registers)
 
     def watch(self, sites: Iterable[Site]) -> None:
         """Hook the accesses at these virtual addresses."""

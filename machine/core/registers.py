@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from unicorn import arm64_const as reg
 
 from armprobe.machine.errors import MachineError
 
-from .core import Core
 from .sysregs import SYSTEM_REGISTERS
+
+if TYPE_CHECKING:
+    from .core import Core
 
 _M64: Final = (1 << 64) - 1
 _GENERAL: Final = {**{f"x{i}": i for i in range(31)}, "fp": 29, "lr": 30, "sp": 31, "pc": 32}

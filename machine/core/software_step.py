@@ -14,7 +14,7 @@ from .context import EL1H, Context
 from .exceptions import PSTATE_SS
 
 if TYPE_CHECKING:
-    from armprobe.machine.machine import Machine
+    from .core import Core
 
 MDSCR_SS, MDSCR_KDE, MDSCR_MDE = 1 << 0, 1 << 13, 1 << 15
 _ENABLED: Final = MDSCR_SS | MDSCR_KDE | MDSCR_MDE
@@ -22,12 +22,12 @@ _ERET: Final = 0xD69F_03E0
 
 
 class SoftwareStep:
-    """Steps one machine's CPU from inside the handler of an exception."""
+    """Steps one core from inside the handler of an exception."""
 
     STATE = ("eret", "before")
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self.eret: int | None = None  # the address of an ERET of our own
         self.before = 0  # the three bits of MDSCR_EL1 as the guest has them
 
@@ -40,7 +40,7 @@ class SoftwareStep:
         mdscr = context.system(context.layout.mdscr_el1)
         self.before = mdscr & _ENABLED & ~MDSCR_SS
         context.set_system(context.layout.mdscr_el1, mdscr | _ENABLED)
-        self._machine.guest_debug.stepped_by_machine()
+        self._core.guest_debug.stepped_by_machine()
 
     def disable(self, context: Context) -> None:
         """Ask for no more steps. The context of an exception is brought up to date with what the CPU makes of that."""
@@ -55,15 +55,16 @@ class SoftwareStep:
         has no memory of its own to put it in.
         """
         if self.eret is None:
-            self.eret = self._machine.scratch.allocate(4)
-            self._machine.scratch.write(self.eret, _ERET.to_bytes(4, "little"))
+            scratch = self._core.machine.scratch
+            self.eret = scratch.allocate(4)
+            scratch.write(self.eret, _ERET.to_bytes(4, "little"))
         layout, pstate = context.layout, context.pstate
         context.set_system(layout.spsr_el1, pstate | PSTATE_SS)
         context.set_system(layout.elr_el1, context.pc)
         if not pstate & 1:  # SP_EL0 was in use; the handler runs on SP_EL1
             context.set_system(layout.sp_el0, context.sp)
             context.sp = context.system(layout.sp_el1)
-        masked = self._machine.dispatcher.handler_daif
+        masked = self._core.dispatcher.handler_daif
         context.pstate = masked | EL1H
         context.pc = self.eret
         self._synchronize(context)
@@ -71,5 +72,5 @@ class SoftwareStep:
     def _synchronize(self, context: Context) -> None:
         """What the CPU has worked out from MDSCR_EL1 and PSTATE is worked out again: a context has the old."""
         context.store()
-        self._machine.core.refresh()
+        self._core.refresh()
         context.load()

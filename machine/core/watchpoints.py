@@ -7,20 +7,18 @@ They are memory hooks bounded to physical addresses.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import unicorn
 
 from armprobe.machine.errors import MachineError, NothingThere
-from armprobe.machine.memory.bus import Bus
-from armprobe.machine.memory.memory import Memory
 from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.stop import WatchHit
 
-from .access_stop import BLOCK, AccessStop
-from .core import Core
-from .dispatch import Dispatcher
-from .guest_watchpoints import GuestWatchHit
+from .access_stop import BLOCK
+
+if TYPE_CHECKING:
+    from .core import Core
 
 _HOOKS: Final = {
     "read": unicorn.UC_HOOK_MEM_READ,
@@ -43,10 +41,9 @@ class _Watch:
 class Watchpoints:
     """The watched pieces of memory; while `enabled` is not set they are left alone."""
 
-    def __init__(
-        self, core: Core, bus: Bus, memory: Memory, dispatcher: Dispatcher, stop: AccessStop[WatchHit | GuestWatchHit]
-    ) -> None:
-        self._core, self._bus, self._memory, self._dispatcher, self._stop = core, bus, memory, dispatcher, stop
+    def __init__(self, core: Core) -> None:
+        self._core, self._bus, self._memory = core, core.machine.bus, core.memory
+        self._dispatcher, self._stop = core.dispatcher, core.access_stop
         self._watches: list[_Watch] = []
         self.enabled = True
 

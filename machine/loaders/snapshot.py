@@ -54,14 +54,14 @@ def _parts(machine: Machine) -> dict[str, Part]:
         "clock": machine.clock,
         "gic": machine.gic,
         "uart": machine.uart,
-        "counter_access": machine.counter_access,
-        "guest_debug": machine.guest_debug,
-        "pmu": machine.pmu,
-        "run_loop": machine.run_loop,
+        "counter_access": machine.core.counter_access,
+        "guest_debug": machine.core.guest_debug,
+        "pmu": machine.core.pmu,
+        "run_loop": machine.core.run_loop,
         "calls": machine.calls,
-        "software_step": machine.software_step,
+        "software_step": machine.core.software_step,
     }
-    return parts | {timer.name: timer for timer in machine.timers.values()} | machine.parts
+    return parts | {timer.name: timer for timer in machine.core.timers.values()} | machine.parts
 
 
 def state(machine: Machine) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def state(machine: Machine) -> dict[str, Any]:
     parts = _parts(machine)
     found: dict[str, Any] = {name: state_of(part) for name, part in parts.items()}
     found["scratch"] = _copied(machine.scratch.state())
-    found["register_sites"] = [[address, int(access)] for address, access in sorted(machine.register_access.sites)]
+    found["register_sites"] = [[address, int(access)] for address, access in sorted(machine.core.register_access.sites)]
     return found
 
 
@@ -89,7 +89,7 @@ def set_state(machine: Machine, state: dict[str, Any]) -> None:
         for key, value in _copied(state.get(name, machine.initial.state[name])).items():
             setattr(part, key, value)
     machine.scratch.set_state(state["scratch"])
-    machine.register_access.watch((address, access) for address, access in state["register_sites"])
+    machine.core.register_access.watch((address, access) for address, access in state["register_sites"])
 
 
 def restored(machine: Machine, armed: dict[str, int]) -> None:
@@ -102,6 +102,6 @@ def restored(machine: Machine, armed: dict[str, int]) -> None:
     core.refresh()
     core.forget_translations()
     cpu_state.arm_breakpoints(core, machine.scratch.ram, armed)
-    machine.run_loop.forget()
+    machine.scheduler.forget()
     for callback in machine.on_restore:
         callback()

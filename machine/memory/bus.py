@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import unicorn
 
-from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.errors import MachineError
+
+if TYPE_CHECKING:
+    from armprobe.machine.core.core import Core
 
 
 class Device(Protocol):
@@ -63,47 +64,37 @@ def new_memory(size: int) -> mmap.mmap:
 
 
 class Bus:
-    """Physical address space of one machine."""
+    """Physical address space of one machine, which its cores share."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self) -> None:
+        self._cores: list[Core] = []
         self.rams: list[Ram] = []
         self.windows: list[Window] = []
         self.changes = 0  # how often it was written to from outside
-        self.after_access: Callable[[], None] = lambda: None  # called after each access of the guest to a device
+
+    def connect(self, core: Core) -> None:
+        """Let `core` access all that is here, and what is added later."""
+        self._cores.append(core)
+        for ram in self.rams:
+            _map_ram(core, ram)
+        for window in self.windows:
+            _map_device(core, window)
 
     def add_ram(self, name: str, base: int, pages: mmap.mmap) -> Ram:
         """Put the bytes of `pages` (writable, a multiple of 4 KiB) at `base` as memory."""
         data = memoryview(pages).cast("B")
-        pointer = ctypes.addressof(ctypes.c_char.from_buffer(data))
-        self._core.engine.mem_map_ptr(base, len(data), unicorn.UC_PROT_ALL, pointer)
         ram = Ram(name, base, data, pages, base + len(data))
         self.rams.append(ram)
+        for core in self._cores:
+            _map_ram(core, ram)
         return ram
 
     def attach(self, device: Device, base: int, size: int) -> None:
         """Put `device` at `base`, for `size` bytes (a multiple of 4 KiB)."""
-
-        @calls_users_code
-        def read(_: unicorn.Uc, offset: int, width: int, __: object) -> int:
-            value = 0
-            try:
-                value = device.read(offset, width) & ((1 << width * 8) - 1)
-                self.after_access()
-            except BaseException as error:  # the caller is the engine: it is raised when the run ends
-                self._core.fail_after_access(error)
-            return value
-
-        @calls_users_code
-        def write(_: unicorn.Uc, offset: int, width: int, value: int, __: object) -> None:
-            try:
-                device.write(offset, width, value)
-                self.after_access()
-            except BaseException as error:
-                self._core.fail_after_access(error)
-
-        self._core.engine.mmio_map(base, size, read, None, write, None)
-        self.windows.append(Window(base, size, device))
+        window = Window(base, size, device)
+        self.windows.append(window)
+        for core in self._cores:
+            _map_device(core, window)
 
     def ram_at(self, address: int) -> Ram | None:
         """The memory that holds physical `address`, or None."""
@@ -156,6 +147,35 @@ class Bus:
             if window.base <= address and address + size <= window.base + window.size:
                 return window
         raise MachineError(f"there is neither memory nor a device at physical address {address:#x} ({size} bytes)")
+
+
+def _map_ram(core: Core, ram: Ram) -> None:
+    pointer = ctypes.addressof(ctypes.c_char.from_buffer(ram.data))
+    core.engine.mem_map_ptr(ram.base, ram.size, unicorn.UC_PROT_ALL, pointer)
+
+
+def _map_device(core: Core, window: Window) -> None:
+    device = window.device
+
+    @calls_users_code
+    def read(_: unicorn.Uc, offset: int, width: int, __: object) -> int:
+        value = 0
+        try:
+            value = device.read(offset, width) & ((1 << width * 8) - 1)
+            core.after_device_access()
+        except BaseException as error:  # the caller is the engine: it is raised when the run ends
+            core.fail_after_access(error)
+        return value
+
+    @calls_users_code
+    def write(_: unicorn.Uc, offset: int, width: int, value: int, __: object) -> None:
+        try:
+            device.write(offset, width, value)
+            core.after_device_access()
+        except BaseException as error:
+            core.fail_after_access(error)
+
+    core.engine.mmio_map(window.base, window.size, read, None, write, None)
 
 
 def _access_width(address: int, size: int) -> int:

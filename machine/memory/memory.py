@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from armprobe.machine.core.core import Core
 from armprobe.machine.errors import MachineError
 
 from .bus import Bus
-from .mmu import PAGE, SCTLR_M, Mapping, TranslationFault, TranslationRegisters, translate
+from .mmu import PAGE, SCTLR_M, Mapping, TranslationFault, translate
 from .regions import TOP, Region, mapped_regions, region_at, without_translation
+
+if TYPE_CHECKING:
+    from armprobe.machine.core.core import Core
 
 
 class PhysicalMemory:
@@ -36,26 +39,26 @@ class Memory:
     the TLB.
     """
 
-    def __init__(self, bus: Bus, core: Core, registers: Callable[[], TranslationRegisters]) -> None:
-        self._bus, self._core, self._registers = bus, core, registers
+    def __init__(self, bus: Bus, core: Core) -> None:
+        self._bus, self._core = bus, core
         self.physical = PhysicalMemory(bus, core)
 
     @property
     def translating(self) -> bool:
         """Whether the guest's MMU is on."""
-        return bool(self._registers().sctlr & SCTLR_M)
+        return bool(self._core.translation_registers().sctlr & SCTLR_M)
 
     def translate(self, address: int) -> Mapping:
         """Where a virtual address leads. Raises MachineError where the guest maps nothing."""
         self._core.refuse_other_threads()
         try:
-            return translate(self._registers(), self._bus.read_u64, address)
+            return translate(self._core.translation_registers(), self._bus.read_u64, address)
         except TranslationFault as fault:
             raise MachineError(str(fault)) from None
 
     def region(self, address: int) -> Region:
         """What virtual `address` is in: how far what is alike there reaches, and what it is."""
-        return region_at(self._bus, self._registers(), address)
+        return region_at(self._bus, self._core.translation_registers(), address)
 
     def untranslated(self) -> list[Region]:
         """All of the address space while the guest's MMU is off, in order; nothing once it is on."""
@@ -63,7 +66,7 @@ class Memory:
 
     def mapped(self) -> tuple[list[Region], bool]:
         """All that the guest maps, in order, and whether that is all; see `mapped_regions`."""
-        return mapped_regions(self._bus, self._registers())
+        return mapped_regions(self._bus, self._core.translation_registers())
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from virtual `address`. Raises MachineError where any of it is unmapped."""

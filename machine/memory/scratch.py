@@ -79,7 +79,7 @@ class Scratch:
 
     def _map(self) -> int:
         machine = self._machine
-        registers = machine.translation_registers()
+        registers = machine.core.translation_registers()
         if not registers.sctlr & SCTLR_M:
             return BASE
         try:

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
-from armprobe.machine.core.core import Core
 from armprobe.machine.devices.timer import FREQUENCY
+
+if TYPE_CHECKING:
+    from armprobe.machine.core.core import Core
 
 
 class Clock:
@@ -17,18 +20,18 @@ class Clock:
 
     STATE = ("instructions", "idle")
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self) -> None:
         self.instructions = 0  # executed by the runs that have ended
         self.idle = 0  # ticks skipped while waiting for an interrupt
-        self.running = False  # whether the CPU's own counter has to be added
+        self.running: Core | None = None  # the core whose own counter has to be added
         self.paced = False
         self._origin = 0.0, 0  # a moment of the wall clock, in seconds, and the count then
 
     @property
     def executed(self) -> int:
         """Instructions executed since reset, exact also inside hooks (the current instruction included)."""
-        return self.instructions + (self._core.executed if self.running else 0)
+        running = self.running
+        return self.instructions if running is None else self.instructions + running.executed
 
     @property
     def now(self) -> int:
@@ -41,10 +44,10 @@ class Clock:
         return self.now / FREQUENCY
 
     def settle(self) -> None:
-        """Take over what the CPU has counted: the run that is under way has ended, or another is about to begin."""
-        if self.running:
+        """Take over what a core has counted: the run that is under way has ended, or another is about to begin."""
+        if self.running is not None:
             self.instructions = self.executed
-            self.running = False
+            self.running = None
 
     def skip_to(self, count: int) -> None:
         """Idle until the generic timer's count is `count`."""

@@ -7,13 +7,13 @@ by `RegisterAccess.trapped`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from armprobe.machine.core.core import Core
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS, Encoding
-from armprobe.machine.devices.timer import FREQUENCY, GenericTimer
+from armprobe.machine.devices.timer import FREQUENCY
 
-from .clock import Clock
+if TYPE_CHECKING:
+    from armprobe.machine.core.core import Core
 
 _CNTFRQ: Final = (0, 0)  # (CRm, op2), with op0 3, op1 3, CRn 14
 _PHYSICAL_COUNTERS: Final = {(0, 1), (0, 5)}  # CNTPCT and its self-synchronised form
@@ -26,12 +26,12 @@ _CNTKCTL_ALLOWS_EL0: Final = _EL0PCTEN | _EL0VCTEN | _EL0VTEN | _EL0PTEN
 
 
 class CounterAccess:
-    """The timer's registers, as `RegisterAccess` asks for them and as EL0's traps do."""
+    """One core's timer registers, as `RegisterAccess` asks for them and as EL0's traps do."""
 
     STATE = ("control",)
 
-    def __init__(self, core: Core, clock: Clock, timers: dict[int, GenericTimer]) -> None:
-        self._core, self._clock, self._timers = core, clock, timers
+    def __init__(self, core: Core) -> None:
+        self._core, self._clock, self._timers = core, core.machine.clock, core.timers
         self.control = 0  # CNTKCTL_EL1 as the guest has it; the CPU's own lets EL0 do nothing
 
     def allows_el0(self, register: Encoding, writes: bool) -> bool:

@@ -37,4 +37,4 @@ def test_timers_written_by_code_that_was_not_there(bare: Callable[..., Machine])
     guest.memory.write(LATER, code(0xD51B_E340, 0xD53B_E341, NOP))  # msr cntv_cval_el0, x0; mrs x1, cntv_cval_el0
     guest.registers.x[0], guest.registers.pc = 0x1234_5678_9ABC, LATER
     guest.step(2)
-    assert guest.timers[3].compare == guest.registers.x[1] == 0x1234_5678_9ABC
+    assert guest.core.timers[3].compare == guest.registers.x[1] == 0x1234_5678_9ABC

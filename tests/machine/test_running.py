@@ -176,7 +176,7 @@ def test_what_a_device_raises_leaves_the_guest_as_it_is(demo: Machine, where: st
     """The run ends with it, and the access has been made, once: what is printed is what is printed without."""
     demo.run(instructions=1_000_000)
     expected, printed, raised = demo.console.read(), machine.load("demo", memory=MEMORY), 0
-    accesses, after_access = itertools.count(), printed.bus.after_access
+    accesses, after_access = itertools.count(), printed.core.after_device_access
 
     def sometimes(*_: object) -> None:
         after_access()
@@ -186,7 +186,7 @@ def test_what_a_device_raises_leaves_the_guest_as_it_is(demo: Machine, where: st
     if where == "listener":
         printed.console.listeners.append(sometimes)
     else:
-        printed.bus.after_access = sometimes
+        printed.core.after_device_access = sometimes  # type: ignore[method-assign]
     while printed.instructions < demo.instructions:
         try:
             printed.run(instructions=demo.instructions - printed.instructions)

@@ -201,7 +201,7 @@ def test_a_second_thread_is_refused() -> None:
     guest = machine.load("demo", memory="16M")
     guest.run(until="workload_run")
     running = threading.Event()
-    guest.between_slices = running.set
+    guest.scheduler.between_slices = running.set
     other = threading.Thread(target=guest.run)
     other.start()
     try:

@@ -153,7 +153,7 @@ def test_the_step_exception_is_the_cpus_own(demo: machine.Machine) -> None:
     """Without the bit in MDSCR_EL1 that asks for it there is none, and the CPU leaves the slot at its end."""
     kprobes = Kprobes(demo, "v4.8")
     kprobes.register_kprobe(Kprobe("kfree"))
-    step = demo.software_step
+    step = demo.core.software_step
     step.enable = lambda context: None  # type: ignore[method-assign]
     demo.run(until="kfree")
     demo.run(instructions=3000)

@@ -19,7 +19,7 @@ def ready() -> machine.Machine:
     """The demo kernel at the start of a round of its workload, its timer off: nothing in it depends on time then."""
     demo = machine.load("demo")
     demo.run(until="workload_round")
-    demo.timers[3].write(1, 0)
+    demo.core.timers[3].write(1, 0)
     return demo
 
 

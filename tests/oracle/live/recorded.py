@@ -165,7 +165,7 @@ def describe(live: LiveGuest, asked: Asked) -> Memory:
             memory.executable.append(at & -_PAGE)
             words += [(at + 4 * index, word) for index, (word,) in enumerate(struct.iter_unpack("<I", data))]
     memory.executable = sorted(set(memory.executable))
-    for timer in guest.timers.values():  # or a tick waits during each call, which makes it slow; nobody goes on here
+    for timer in guest.core.timers.values():  # or a tick waits during each call, which makes it slow
         timer.write(1, 0)
     memory.may_fault = [at for at, _ in words if call_uninterrupted(guest, "search_exception_tables", at)]
     memory.jump_labels = [

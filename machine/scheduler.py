@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs a machine's cores by slices, and between them looks at all that may have happened meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from .core.core import ANOTHER_THREAD
+from .core.deferred_signals import DeferredSignals
+from .core.dispatch import MANY
+from .core.run_loop import NAP
+from .errors import MachineError
+from .stop import Stop, StopReason
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+SLICE: Final = 500_000  # instructions: how long a core runs before the scheduler looks up, some 10 milliseconds
+LONGEST_OUT_OF_LINE: Final = 200  # instructions: of a slot and what its exceptions run, of a trampoline some 50
+
+
+class Scheduler:
+    """Runs the cores of one machine, of which there is one. A handler of an exception may call `run` again."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._depth = 0
+        self._began = 0  # the count of instructions at which the run under way began
+        self._lock = threading.Lock()  # held by the thread that uses the machine
+        self.between_slices: Callable[[], None] = lambda: None
+        self.signals = DeferredSignals(self._signal_arrived)
+        self.interrupt_requested = False
+        self._put_off = 0  # slices since an interrupt that was not taken where it came
+        self._last_stop: Stop | None = None
+
+    def run(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
+        """Run to address `until`, for `budget` instructions, or until something else stops the guest.
+
+        Raises MachineError when the guest has ended for good, and on another thread than that which runs it already.
+        """
+        if self.ended:
+            assert self._last_stop is not None
+            raise MachineError(f"{self._last_stop.reason.value}: restore a snapshot or load the guest again to go on")
+        taken = self.take()
+        outer, self._began = self._began, self._machine.clock.executed
+        self._depth += 1
+        try:
+            if self._depth == 1:
+                self._machine.clock.start_pacing()
+            stop = self._slices(until, budget, interrupts)
+        finally:
+            self._depth -= 1
+            self._began = outer
+            if taken:
+                self.give_back()
+        if stop.reason is not StopReason.RETURNED:
+            self._last_stop = stop
+        return stop
+
+    def take(self) -> bool:
+        """From now on this thread, and no other, uses the machine, and Python's signals wait for the end of a slice.
+
+        Returns whether to `give_back`: False if it is so already. Raises MachineError if another thread uses it.
+        """
+        core, thread = self._machine.core, threading.get_ident()
+        if core.thread == thread:
+            return False
+        if not self._lock.acquire(blocking=False):
+            raise MachineError(ANOTHER_THREAD)
+        core.thread = thread
+        try:
+            self.signals.hold()
+        except BaseException:
+            core.thread = 0
+            self._lock.release()
+            raise
+        return True
+
+    def give_back(self) -> None:
+        """Undo a `take`. Raises what the handlers of signals that still wait raise."""
+        try:
+            self.signals.release()
+        finally:
+            self._machine.core.thread = 0
+            self._lock.release()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the guest has ended for good: powered off, reset, exited or locked up."""
+        return self._last_stop is not None and self._last_stop.reason.final
+
+    def forget(self) -> None:
+        """The guest was replaced: what it last stopped for no longer matters."""
+        self._last_stop = None
+        self._machine.core.run_loop.forget()
+
+    @contextlib.contextmanager
+    def elsewhere(self, pc: int) -> Iterator[None]:
+        """Around a run that comes back to `pc`, where the guest is now: what holds of this place then holds again."""
+        last_stop = self._last_stop
+        try:
+            with self._machine.core.run_loop.elsewhere(pc):
+                yield
+        finally:
+            self._last_stop = last_stop
+
+    def _slices(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
+        clock, loop = self._machine.clock, self._machine.core.run_loop
+        end = None if budget is None else clock.executed + budget
+        run = loop.begin(until, interrupts)
+        while True:
+            stop = self._look_up(end)
+            if stop is None:
+                stop = loop.slice(run, self._length(end))
+            if stop is not None:
+                return stop
+
+    def _look_up(self, end: int | None) -> Stop | None:
+        """What is looked at between slices; the reason to stop here, if there is one."""
+        machine, dispatcher = self._machine, self._machine.core.dispatcher
+        if dispatcher.stop is not None:
+            stop, dispatcher.stop = dispatcher.stop, None
+            return stop
+        dispatcher.end_slice = False  # before looking, so that what comes later ends the slice
+        if self._depth == 1:
+            machine.console.deliver()
+            self.between_slices()
+        if dispatcher.interrupting and (interrupted := self._interrupted()) is not None:
+            return interrupted
+        if end is not None and machine.clock.executed >= end:
+            return Stop(StopReason.INSTRUCTIONS, machine.registers.pc)
+        machine.core.run_loop.update()
+        return None
+
+    def interrupt(self) -> None:
+        """See `Machine.interrupt`."""
+        self.interrupt_requested = True
+        self._machine.core.dispatcher.interrupting = True
+
+    def _signal_arrived(self) -> None:
+        self._machine.core.dispatcher.interrupting = True
+
+    def _interrupted(self) -> Stop | None:
+        """Somebody wants to interrupt the run, or a signal waits: the stop here, if there is to be one.
+
+        It is put off while the guest is where the debugger of a real machine would not find it: at the first
+        instruction of a vector, if the last slice ended for that exception, and in code of the machine's own, which is
+        stepped through. A function that a handler calls may come to its end, if that takes no longer than a slice.
+        """
+        machine, dispatcher = self._machine, self._machine.core.dispatcher
+        if self._depth > 1 and machine.clock.executed - self._began < SLICE:
+            return None
+        pc = machine.registers.pc
+        at_vector = dispatcher.delivered and dispatcher.passed < MANY
+        if (at_vector or pc in machine.scratch) and self._put_off < LONGEST_OUT_OF_LINE:
+            self._put_off += 1
+            return None
+        self._put_off = dispatcher.passed = 0
+        if self._depth == 1:
+            dispatcher.interrupting = False  # before looking, here too
+            self.signals.deliver()
+        elif self.signals.pending and self.signals.deliver_below():
+            return Stop(StopReason.INTERRUPTED, pc, "interrupted by a signal")
+        if not self.interrupt_requested:
+            return None
+        if self._depth == 1:
+            self.interrupt_requested = False
+        return Stop(StopReason.INTERRUPTED, pc)
+
+    def _length(self, end: int | None) -> int:
+        """How many instructions to run before looking up again, whatever else ends the slice."""
+        dispatcher = self._machine.core.dispatcher
+        if self._put_off and dispatcher.interrupting and not dispatcher.delivered:
+            return 1
+        return SLICE if end is None else min(SLICE, end - self._machine.clock.executed)
+
+    def idle(self) -> Stop | None:
+        """The core waits and nothing is pending: time goes on to the next timer. The run ends when there is none."""
+        machine, clock = self._machine, self._machine.clock
+        deadlines = machine.core.run_loop.deadlines()
+        if not deadlines:
+            return Stop(StopReason.IDLE, machine.registers.pc)
+        deadline = min(deadlines)
+        if clock.paced and (ahead := clock.ahead(deadline)) > 0:
+            machine.console.wait(min(ahead, NAP))
+            deadline = min(deadline, clock.wall_count())
+        clock.skip_to(deadline)
+        return None
