@@ -18,7 +18,7 @@ from armprobe.machine.core.software_step import MDSCR_SS
 from armprobe.probes import ERAS, Era, Kprobe, Kprobes, Kretprobe, Moment, PtRegs
 from armprobe.probes.eras.v5_4 import SLOT_PSTATE_V5_1
 
-from .registry import Out
+from .terminal import Out
 
 _RUN: Final = 2_000_000  # instructions
 _SHOWN: Final = 10  # moments

@@ -7,7 +7,7 @@ import os
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,10 +15,11 @@ from armprobe.machine import MachineError, Symbol
 from armprobe.probes import ERAS, POINT_RELEASES, Decoded, ProbeError, Verdict, decode, find_era, is_pattern
 from armprobe.session.authority import Host, require
 
+from . import values
+from .declaration import Arg, Arguments, Command, Option, Parts
 from .errors import CommandError
 from .instructions import Code, disassembled, read_code
 from .locations import complete_symbol, find_symbol, matching_functions, number_of_address
-from .registry import Arg, Arguments, Command, Option, Out
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 GROUP = "Probes"
 _WORDS: Final = 1 << 32
 _LONGEST: Final = 4096  # instructions of a function
-_SHOWN: Final = 50
-_EXAMPLES: Final = 3
-_HOW: Final = {Verdict.GOOD: "slot", Verdict.GOOD_NO_SLOT: "simulated", Verdict.REJECTED: "REFUSED"}
+_SHOWN: Final = 50  # places of a file that are told for each reason
 
 
 def _eras(session: Session, arguments: Arguments) -> list[str]:
@@ -39,25 +38,37 @@ def _eras(session: Session, arguments: Arguments) -> list[str]:
 # decode
 
 
-def _decode(session: Session, arguments: Arguments, out: Out) -> None:
-    what, eras = arguments.what, _eras(session, arguments)
+def _decode(session: Session, arguments: Arguments) -> Parts[values.Decoded]:
+    """Each era's answer as it comes: a large file takes a while."""
+    answers: list[values.DecodedWord | values.DecodedFunction | values.DecodedFile] = []
+    for answer in _decoded(session, arguments.what, _eras(session, arguments)):
+        answers.append(answer)
+        yield answer
+    return values.Decoded(answers)
+
+
+def _decoded(
+    session: Session, what: int | str | Path, eras: list[str]
+) -> Iterator[values.DecodedWord | values.DecodedFunction | values.DecodedFile]:
     if isinstance(what, int) and what < _WORDS:
-        _decode_word(what, eras, out)
+        yield values.DecodedWord(
+            what, disassembled(what), tuple(values.EraVerdict(era, _verdict(decode(what, era))) for era in eras)
+        )
     elif isinstance(what, int):
         found = session.machine.symbols.at(what)
         if found is None:
             raise CommandError(f"{what:#x} has more than 32 bits, so is no instruction, and is in no function either")
         for era in eras:
-            _decode_function(session, f"{what:#x}", found[0], found[1] or None, era, out)
+            yield _decode_function(session, f"{what:#x}", found[0], found[1] or None, era)
     elif isinstance(what, str):
         name, plus, offset = what.partition("+")
         symbol = find_symbol(session, name)
         for era in eras:
-            _decode_function(session, what, symbol, _number(offset) if plus else None, era, out)
+            yield _decode_function(session, what, symbol, _number(offset) if plus else None, era)
     elif os.path.exists(what):  # Path.exists raises for names that no file can have
         code = read_code(what)
         for era in eras:
-            _decode_file(str(what), code, era, out)
+            yield decode_file(str(what), code, era)
     else:
         reason = _refusal(session, str(what))
         if re.fullmatch("[0-9a-fA-F]{8}", str(what)):
@@ -94,26 +105,13 @@ def _refusal(session: Session, name: str) -> str:
     return ""
 
 
-def _how(decoded: Decoded) -> str:
-    match decoded.verdict:
-        case Verdict.GOOD:
-            return "executed in a slot"
-        case Verdict.GOOD_NO_SLOT:
-            return f"simulated ({decoded.simulator})"
-        case Verdict.REJECTED:
-            return decoded.reason
+def _verdict(decoded: Decoded) -> values.Verdict:
+    return values.Verdict(decoded.verdict.name, decoded.simulator, decoded.reason, decoded.warning)
 
 
-def _decode_word(word: int, eras: Iterable[str], out: Out) -> None:
-    out(f"{word:#010x}  {disassembled(word)}\n")
-    for era in eras:
-        decoded = decode(word, era)
-        out(f"{era:<6} {decoded.verdict.name:<12}  {_how(decoded)}\n")
-        if decoded.warning:
-            out(f"{'':<20} warning: {decoded.warning}\n")
-
-
-def _decode_function(session: Session, what: str, symbol: Symbol, offset: int | None, era: str, out: Out) -> None:
+def _decode_function(
+    session: Session, what: str, symbol: Symbol, offset: int | None, era: str
+) -> values.DecodedFunction:
     """A function's instructions, or only the one at an offset; `what` is how its user called it."""
     if symbol.kind == "object":
         raise CommandError(f"{symbol.name} is data: give a function")
@@ -121,112 +119,79 @@ def _decode_function(session: Session, what: str, symbol: Symbol, offset: int | 
     if not count:
         raise CommandError(f"{symbol.name} has no size: give SYMBOL+OFFSET, one instruction at a time")
     words = _words(session.kprobes.read_text(symbol.address + first, 4 * count))
-    counts: Counter[Verdict] = Counter()
-    out(f"{what} in {era}:\n")
-    for index, word in enumerate(words):
-        at = first + 4 * index
-        verdict, why = _row(session, symbol.address + at, word, era)
-        counts[verdict] += 1
-        text = disassembled(word, symbol.address + at)
-        out(f"  +{at:<#6x} {word:08x}  {text:<40}  {_HOW[verdict]:<9}  {why}".rstrip() + "\n")
-    if offset is None:
-        if 4 * count < symbol.size // 4 * 4:
-            out(f"  ... and {symbol.size // 4 - count:,} more\n")
-        out(f"{_counted(counts)}\n")
+    judged = []
+    for at, word in enumerate(words):
+        address = symbol.address + first + 4 * at
+        verdict = _verdict_at(session, address, word, era)
+        judged.append(values.JudgedInstruction(first + 4 * at, address, word, disassembled(word, address), verdict))
+    left_out = symbol.size // 4 - count if offset is None else 0
+    return values.DecodedFunction(what, era, offset is None, tuple(judged), left_out)
 
 
 def _words(data: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // 4}I", data)
 
 
-def _row(session: Session, address: int, word: int, era: str) -> tuple[Verdict, str]:
+def _verdict_at(session: Session, address: int, word: int, era: str) -> values.Verdict:
+    """The verdict on the instruction, and if that is accepted on its place."""
     decoded = decode(word, era)
     if decoded.verdict is Verdict.REJECTED:
-        return decoded.verdict, decoded.reason
+        return _verdict(decoded)
     asked = _asked(session, address, era)
     if isinstance(asked, ProbeError):
-        return Verdict.REJECTED, asked.rule
-    return asked.verdict, asked.simulator or (f"warning: {asked.warning}" if asked.warning else "")
+        return values.Verdict(Verdict.REJECTED.name, "", asked.rule, "")
+    return _verdict(asked)
 
 
-def _counted(counts: Counter[Verdict]) -> str:
-    return f"{counts.total():,} instructions: " + ", ".join(
-        f"{counts[verdict]:,} {text}"
-        for verdict, text in (
-            (Verdict.GOOD, "executed in a slot"),
-            (Verdict.GOOD_NO_SLOT, "simulated"),
-            (Verdict.REJECTED, "refused"),
-        )
-    )
-
-
-def _decode_file(name: str, code: Iterable[Code], era: str, out: Out) -> None:
+def decode_file(name: str, code: Iterable[Code], era: str) -> values.DecodedFile:
+    """The verdicts of `era` on the instructions of a file."""
     counts: Counter[Verdict] = Counter()
     simulators: Counter[str] = Counter()
-    noted: dict[str, list[str]] = {}  # the first few places by what is to be said of them
-    notes: Counter[str] = Counter()
+    places: dict[tuple[bool, str], list[values.InstructionPlace]] = {}  # the first few, by what is to be said of them
+    notes: Counter[tuple[bool, str]] = Counter()
     for part in code:
         for address, word in part.instructions():
             decoded = decode(word, era)
             counts[decoded.verdict] += 1
             simulators[decoded.simulator] += 1
             if decoded.reason or decoded.warning:
-                text = f"refused: {decoded.reason}" if decoded.reason else f"accepted, but {decoded.warning}"
-                notes[text] += 1
-                if notes[text] <= _SHOWN:
-                    place = f"  {part.describe(address):<36}  {word:08x}  {disassembled(word, address)}\n"
-                    noted.setdefault(text, []).append(place)
-    out(f"{name} in {era}: {_counted(counts)}\n")
-    for simulator, count in simulators.most_common():
-        if simulator:
-            out(f"  {simulator:<24} {count:>9,}\n")
-    for text, places in noted.items():
-        out(f"{notes[text]:,} {text}\n" + "".join(places))
-        if notes[text] > _SHOWN:
-            out(f"  ... and {notes[text] - _SHOWN:,} more\n")
+                note = (bool(decoded.reason), decoded.reason or decoded.warning)
+                notes[note] += 1
+                if notes[note] <= _SHOWN:
+                    place = values.InstructionPlace(part.describe(address), address, word, disassembled(word, address))
+                    places.setdefault(note, []).append(place)
+    return values.DecodedFile(
+        file=name,
+        era=era,
+        counts=values.VerdictCounts(counts[Verdict.GOOD], counts[Verdict.GOOD_NO_SLOT], counts[Verdict.REJECTED]),
+        simulators=tuple(values.SimulatorCount(*each) for each in simulators.most_common() if each[0]),
+        remarkable=tuple(values.Remarkable(*note, notes[note], tuple(among)) for note, among in places.items()),
+    )
 
 
 # check
 
 
-def _check(session: Session, arguments: Arguments, out: Out) -> None:
+def _check(session: Session, arguments: Arguments) -> Parts[values.Checked]:
     eras = _eras(session, arguments)
     places = [place for word in arguments.places for place in _matching(session, word)]
-    refused = 0
+    answers = []
     for era in eras:
-        answers = [(place, _asked(session, place, era)) for place in dict.fromkeys(places)]
-        bad = [(place, answer) for place, answer in answers if isinstance(answer, ProbeError)]
-        refused += len(bad)
-        if len(answers) > _SHOWN:
-            _summarize(era, bad, out)
-        else:
-            _list(era, answers, out)
-        if len(answers) > 1:
-            out(f"{era:<6} {len(answers) - len(bad):,} of {len(answers):,} would be accepted\n")
+        checked = tuple(_checked(session, place, era) for place in dict.fromkeys(places))
+        answers.append(values.EraCheck(era, checked, sum(not each.accepted for each in checked)))
+        yield answers[-1]
+    answer, refused = values.Checked(answers), sum(each.refused for each in answers)
     if refused:
-        raise CommandError(f"{refused:,} would be refused" if len(places) * len(eras) > 1 else "it would be refused")
+        one = len(places) * len(eras) == 1
+        raise CommandError("it would be refused" if one else f"{refused:,} would be refused", answer)
+    return answer
 
 
-def _list(era: str, answers: Iterable[tuple[str | int, Decoded | ProbeError]], out: Out) -> None:
-    for place, answer in answers:
-        what = answer if isinstance(answer, ProbeError) else f"accepted: {_how(answer)}"
-        out(f"{era:<6} {_named(place):<32} {what}\n")
-        if isinstance(answer, Decoded) and answer.warning:
-            out(f"{'':<39} warning: {answer.warning}\n")
-
-
-def _summarize(era: str, refused: Iterable[tuple[str | int, ProbeError]], out: Out) -> None:
-    """The refusals by what they are for, the most frequent first, with a few places each."""
-    by_rule: dict[str, list[str]] = {}
-    for place, error in refused:
-        by_rule.setdefault(f"{error.errno_name}, {error.rule}", []).append(_named(place))
-    for rule, places in sorted(by_rule.items(), key=lambda item: -len(item[1])):
-        few = ", ".join(places[:_EXAMPLES]) + (", ..." if len(places) > _EXAMPLES else "")
-        out(f"{era:<6} {len(places):>7,} refused: {rule}: {few}\n")
-
-
-def _named(place: str | int) -> str:
-    return place if isinstance(place, str) else f"{place:#x}"
+def _checked(session: Session, place: str | int, era: str) -> values.CheckedPlace:
+    named, asked = place if isinstance(place, str) else f"{place:#x}", _asked(session, place, era)
+    if isinstance(asked, ProbeError):
+        return values.CheckedPlace(named, False, None, asked.errno_name, asked.reason, asked.rule)
+    return values.CheckedPlace(named, True, _verdict(asked), "", "", "")
 
 
 def _asked(session: Session, place: str | int, era: str) -> Decoded | ProbeError:

@@ -12,7 +12,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 
-from .registry import split_for_completion
+from .parsing import split_for_completion
 
 LISTED: Final = 200  # gdb's `max-completions`
 

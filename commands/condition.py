@@ -11,8 +11,8 @@ from armprobe.probes import Stage
 from armprobe.session.errors import CommandError
 from armprobe.stub.aarch64 import register_table
 
+from .declaration import Arguments
 from .locations import find_symbol
-from .registry import Arguments
 
 if TYPE_CHECKING:
     from armprobe.session import Session

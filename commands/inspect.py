@@ -3,17 +3,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from armprobe.machine import Stop, StopReason
-from armprobe.probes import symbolised
+from armprobe.machine import StopReason
 
+from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
+from .hits import last_hit, stage_of
 from .instructions import disassembled
-from .locations import complete_symbol, place, where
-from .probe import complete_probe, last_hit
-from .registers import pstate_text, pt_regs_text
-from .registry import Arg, Arguments, Command, Out, integer
+from .locations import complete_symbol, location, place
+from .probe import list_probes
+from .registers import registers
+from .selection import complete_probe
+from .stops import stopped
+from .values import (
+    Backtrace,
+    Disassembly,
+    Instruction,
+    Location,
+    MachineInfo,
+    MappedRange,
+    Memory,
+    MemoryMap,
+    Probes,
+    Registers,
+    StackFrame,
+    SymbolMatches,
+    SymbolRow,
+    SystemRegister,
+    SystemRegisters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,21 +45,20 @@ _SHOWN_SYMBOLS: Final = 50
 _MOST_BYTES: Final = 1 << 16
 
 
-def _symbols(session: Session, arguments: Arguments, out: Out) -> None:
-    symbols = session.machine.symbols
-    if arguments.what[0].isdigit() or arguments.what[0] == "$":
-        out(f"{where(session, place(session, arguments.what))}\n")
-        return
-    names = symbols.matching(arguments.what, _SHOWN_SYMBOLS + 1)
+def _symbols(session: Session, arguments: Arguments) -> Location | SymbolMatches:
+    symbols, what = session.machine.symbols, arguments.what
+    if what[0].isdigit() or what[0] == "$":
+        return location(session, place(session, what))
+    names = symbols.matching(what, _SHOWN_SYMBOLS + 1)
     if not names:
-        raise CommandError(_unknown(session, arguments.what))
+        raise CommandError(_unknown(session, what))
     found = [(name, symbol) for name in names for symbol in symbols.named(name)]
-    shown = max(_SHOWN_SYMBOLS, len(symbols.named(arguments.what)))  # those of exactly that name come first
-    for name, symbol in found[:shown]:
-        module = "" if ":" in name else symbols.in_module(symbol.address)
-        out(f"{symbol.address:#018x} {symbol.size:>8} {symbol.kind:<8} {name}{module}\n")
-    if len(found) > shown:
-        out(f"... and more: give a longer beginning than {arguments.what!r}\n")
+    shown = max(_SHOWN_SYMBOLS, len(symbols.named(what)))  # those of exactly that name come first
+    rows = (
+        SymbolRow(name, symbol.address, symbol.size, symbol.kind, symbols.module_at(symbol.address))
+        for name, symbol in found[:shown]
+    )
+    return SymbolMatches(what, tuple(rows), len(found) > shown)
 
 
 def _unknown(session: Session, name: str) -> str:
@@ -50,47 +69,44 @@ def _unknown(session: Session, name: str) -> str:
     return f"no symbol begins with {name!r}"
 
 
-def _examine(session: Session, arguments: Arguments, out: Out) -> None:
+def _examine(session: Session, arguments: Arguments) -> Memory:
     address, count = arguments.address, arguments.bytes
     if not 0 < count <= _MOST_BYTES:
         raise CommandError(f"examine shows 1 to {_MOST_BYTES} bytes at a time")
-    data = session.machine.memory.read_available(address, count)
-    for at in range(0, len(data), 16):
-        row = data[at : at + 16]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        out(f"{address + at:#018x}  {row[:8].hex(' '):<23}  {row[8:].hex(' '):<23}  {text}\n")
-    if len(data) < count:
-        out(f"{address + len(data):#018x}  (the guest maps nothing from here)\n")
+    return Memory(address, bytes(session.machine.memory.read_available(address, count)), count)
 
 
-def _disassemble(session: Session, arguments: Arguments, out: Out) -> None:
-    address, count = arguments.address, arguments.count
+def _disassemble(session: Session, arguments: Arguments) -> Disassembly:
+    address = arguments.address
+    return disassembled_at(session, session.machine.registers.pc if address is None else address, arguments.count)
+
+
+def disassembled_at(session: Session, address: int, count: int) -> Disassembly:
+    """`count` instructions as they are in memory; fewer where the guest maps nothing. Raises CommandError."""
     if address % 4:
         raise CommandError(f"instructions are at multiples of 4, {address:#x} is none")
     if not 0 < count <= 4096:
         raise CommandError("disassemble shows 1 to 4096 instructions at a time")
     data = session.machine.memory.read_available(address, 4 * count)
+    return Disassembly(_instructions(session, address, data))
+
+
+def _instructions(session: Session, start: int, data: bytes) -> Iterator[Instruction]:
     pc = session.machine.registers.pc
-    for at in range(address, address + len(data) - 3, 4):
-        word = int.from_bytes(data[at - address : at - address + 4], "little")
-        found = session.machine.symbols.at(at)
-        if found and (found[1] == 0 or at == address):
-            out(f"{session.machine.symbols.describe(at)}:\n")
-        out(f"{'=>' if at == pc else '  '} {at:#018x}  {word:08x}  {disassembled(word, at)}\n")
+    for offset in range(0, len(data) - 3, 4):
+        word = int.from_bytes(data[offset : offset + 4], "little")
+        address = start + offset
+        yield Instruction(location(session, address), word, disassembled(word, address), address == pc)
 
 
-def _backtrace(session: Session, arguments: Arguments, out: Out) -> None:
-    hit = None
-    if arguments.probe is not None:
-        hit = last_hit(session, arguments.probe)[-1]
-        out(f"{hit}:\n")
-    backtrace = session.kprobes.backtrace(hit)
-    for number, frame in enumerate(backtrace.frames):
-        note = " (interrupted)" if number and not frame.called else ""
-        where = symbolised(session.machine.symbols, frame)
-        out(f"#{number:<3} {frame.pc:#018x} {where}{' at EL0' if frame.el0 else ''}{note}\n")
-    if backtrace.end:
-        out(f"No further: {backtrace.end}\n")
+def _backtrace(session: Session, arguments: Arguments) -> Backtrace:
+    hit = None if arguments.probe is None else last_hit(session, arguments.probe)[-1]
+    found = session.kprobes.backtrace(hit)
+    frames = (
+        StackFrame(number, location(session, frame.pc, 4 if frame.called else 0), frame.called, frame.el0)
+        for number, frame in enumerate(found.frames)
+    )
+    return Backtrace(None if hit is None else stage_of(hit), tuple(frames), found.end)
 
 
 class _Cpu:
@@ -108,50 +124,60 @@ _SYSTEM: Final = (
 )
 
 
-def _info(session: Session, arguments: Arguments, out: Out) -> None:
-    machine = session.machine
-    if arguments.what == "kprobes":
-        session.shell.registry.run(session, "probes", out)
-    elif arguments.what == "registers":
-        out(pt_regs_text(session, _Cpu(session)))
-    elif arguments.what == "system":
-        for name in _SYSTEM:
-            out(f"{name:<10} {machine.registers[name]:#018x}\n")
-    elif arguments.what == "mem":
-        _info_mem(session, out)
-    else:
-        stop: Stop = session.stop
-        out(f"guest         {session.name} ({machine.kind}), {len(machine.symbols):,} symbols\n")
-        if machine.kind == "linux":
-            modules = ", ".join(machine.symbols.modules) or machine.symbols.why_no_modules or "none"
-            out(f"modules       {modules}\n")
-        out(f"memory        {machine.ram.size >> 20} MiB at {machine.ram.base:#x}\n")
-        out(f"CPU           {machine.core.model}, pstate {pstate_text(machine.registers.pstate)}\n")
-        out(f"instructions  {machine.instructions:,}\n")
-        out(f"guest time    {machine.clock.seconds:.6f} s\n")
-        out(f"era           {session.kprobes.era.name} ({session.kprobes.era_origin})\n")
-        out(f"probes        {len(session.probes)}\n")
-        out(f"gdb           {f'target remote {session.stub_address}' if session.stub_address else 'not listening'}\n")
-        out(f"stopped       {session.describe(stop)}\n" if stop.reason is not StopReason.UNTIL or stop.text else "")
+def _info(session: Session, arguments: Arguments) -> MachineInfo | Registers | SystemRegisters | Probes | MemoryMap:
+    match arguments.what:
+        case "kprobes":
+            return list_probes(session)
+        case "registers":
+            return registers(session, _Cpu(session))
+        case "system":
+            return SystemRegisters(SystemRegister(name, session.machine.registers[name]) for name in _SYSTEM)
+        case "mem":
+            return _memory_map(session)
+        case _:
+            return _machine_info(session)
 
 
-def _info_mem(session: Session, out: Out) -> None:
-    """In the format of QEMU's `info mem` for x86, which has none for AArch64 (mem_print, target/i386/monitor.c)."""
+def _machine_info(session: Session) -> MachineInfo:
+    machine, stop = session.machine, session.stop
+    linux = machine.kind == "linux"
+    return MachineInfo(
+        guest=session.name,
+        kind=machine.kind,
+        symbols=len(machine.symbols),
+        modules=tuple(machine.symbols.modules) if linux else None,
+        why_no_modules=machine.symbols.why_no_modules if linux else "",
+        memory_size=machine.ram.size,
+        memory_base=machine.ram.base,
+        cpu=machine.core.model,
+        pstate=machine.registers.pstate,
+        instructions=machine.instructions,
+        seconds=machine.clock.seconds,
+        era=session.kprobes.era.name,
+        era_origin=session.kprobes.era_origin,
+        probes=len(session.probes),
+        gdb=session.stub_address,
+        stop=stopped(session, stop) if stop.reason is not StopReason.UNTIL or stop.text else None,
+    )
+
+
+def _memory_map(session: Session) -> MemoryMap:
+    """Raises CommandError, with what is known as its value, if the guest maps too much to list."""
     memory = session.machine.memory
     if not memory.translating:
-        out("PG disabled\n")
-        return
+        return MemoryMap(False, ())
     regions, complete = memory.mapped()
-    merged: list[tuple[int, int, str]] = []
+    merged: list[MappedRange] = []
     for region in regions:
-        access = "".join(letter if letter in region.access else "-" for letter in "urw")
-        if merged and merged[-1][1:] == (region.start, access):
-            merged[-1] = merged[-1][0], region.end, access
+        access = "".join(letter for letter in "urw" if letter in region.access)
+        if merged and (merged[-1].end, merged[-1].access) == (region.start, access):
+            merged[-1] = MappedRange(merged[-1].start, region.end, access)
         else:
-            merged.append((region.start, region.end, access))
-    out("".join(f"{start:016x}-{end:016x} {end - start:016x} {access}\n" for start, end, access in merged))
+            merged.append(MappedRange(region.start, region.end, access))
+    known = MemoryMap(True, tuple(merged))
     if not complete:
-        raise CommandError(f"that is not all: the guest maps more than {len(regions):,} regions")
+        raise CommandError(f"that is not all: the guest maps more than {len(regions):,} regions", known)
+    return known
 
 
 COMMANDS = (
@@ -198,7 +224,7 @@ COMMANDS = (
             ),
             Arg("count", "how many instructions", type=integer, optional=True, default=8),
         ),
-        lambda session, arguments, out: _disassemble(session, _at_pc(session, arguments), out),
+        _disassemble,
         group=GROUP,
         gdb=False,
     ),
@@ -221,9 +247,3 @@ COMMANDS = (
         gdb=False,
     ),
 )
-
-
-def _at_pc(session: Session, arguments: Arguments) -> Arguments:
-    if arguments.address is None:
-        arguments.address = session.machine.registers.pc
-    return arguments

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.stub import Place
 
+from .declaration import integer
 from .errors import CommandError
-from .registry import integer
+from .values import Location
 
 if TYPE_CHECKING:
     from armprobe.machine import Symbol
@@ -96,9 +97,14 @@ def matching_functions(session: Session, pattern: str) -> list[str | int]:
     return [name_or_address(session, function) for function in functions]
 
 
-def where(session: Session, address: int) -> str:
-    """An address with its symbol, as commands print it."""
-    if address in session.machine.scratch:
-        return f"{address:#018x} (slots and trampoline of probes)"
-    symbols = session.machine.symbols
-    return f"{address:#018x} {symbols.describe(address)}" if symbols.at(address) else f"{address:#018x}"
+def location(session: Session, address: int, back: int = 0) -> Location:
+    """An address and the symbol that covers it, or that covers the address `back` bytes before it.
+
+    What calls and never goes on has its return address in whatever follows it: so that is looked up by the call.
+    """
+    symbols, scratch = session.machine.symbols, address in session.machine.scratch
+    found = symbols.at(address - back)
+    if found is None:
+        return Location(address, None, 0, 0, None, scratch)
+    symbol, offset = found
+    return Location(address, symbol.name, offset + back, symbol.size, symbols.module_at(address - back), scratch)

@@ -1,28 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Commands that set probes and show what they saw."""
+"""Commands that set, list, change and remove probes."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from armprobe.probes import Hit, Jprobe, Kprobe, Kretprobe, Probe, ProbeError, Stage, is_pattern
-from armprobe.probes.record import TRACED_STAGE
+from armprobe.probes import Jprobe, Kprobe, Kretprobe, ProbeError, Stage, is_pattern
 
 from .batches import register_matching
 from .condition import program
+from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
-from .locations import complete_symbol, number_of_address
-from .registers import pt_regs_text
-from .registry import Arg, Arguments, Clause, Command, Option, Out, integer
+from .locations import complete_symbol, location, number_of_address
+from .selection import complete_probe, row, selected
+from .values import Blacklist, BlacklistedArea, Changed, Probes, Registered, RegisteredMatching
 
 if TYPE_CHECKING:
     from armprobe.session import Session
 
 P = TypeVar("P", Kprobe, Kretprobe, Jprobe)
 GROUP = "Probes"
-_MOST_LINES: Final = 20
 _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c
 
 
@@ -33,7 +32,7 @@ def _target(word: str) -> dict[str, int | str]:
     return {"symbol_name": word}
 
 
-def _kprobe(session: Session, arguments: Arguments, out: Out) -> None:
+def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
     asked = program(session, arguments, Stage.PRE, Stage.PRE)
 
     def make(**where: Any) -> Kprobe:
@@ -46,12 +45,11 @@ def _kprobe(session: Session, arguments: Arguments, out: Out) -> None:
         )
 
     if is_pattern(arguments.place):
-        register_matching(session, arguments.place, make, out)
-    else:
-        _register(session, session.kprobes.register_kprobe, make(**_target(arguments.place)), out)
+        return register_matching(session, arguments.place, make)
+    return _register(session, session.kprobes.register_kprobe, make(**_target(arguments.place)))
 
 
-def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
+def _kretprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
     if arguments.maxactive > _MOST_ACTIVE:
         raise CommandError(f"maxactive can be {_MOST_ACTIVE} at most, as in the kernel's kprobe_events")
 
@@ -71,12 +69,11 @@ def _kretprobe(session: Session, arguments: Arguments, out: Out) -> None:
         )
 
     if is_pattern(arguments.function):
-        register_matching(session, arguments.function, make, out)
-    else:
-        _register(session, session.kprobes.register_kretprobe, make(**_target(arguments.function)), out)
+        return register_matching(session, arguments.function, make)
+    return _register(session, session.kprobes.register_kretprobe, make(**_target(arguments.function)))
 
 
-def _jprobe(session: Session, arguments: Arguments, out: Out) -> None:
+def _jprobe(session: Session, arguments: Arguments) -> Registered:
     asked = program(session, arguments, Stage.ENTRY, Stage.ENTRY)
     probe = Jprobe(
         **_target(arguments.function),  # type: ignore[arg-type]
@@ -85,10 +82,10 @@ def _jprobe(session: Session, arguments: Arguments, out: Out) -> None:
         condition=asked.condition,
         note=asked.note,
     )
-    _register(session, session.kprobes.register_jprobe, probe, out)
+    return _register(session, session.kprobes.register_jprobe, probe)
 
 
-def _register(session: Session, register: Callable[[P], P], probe: P, out: Out) -> None:
+def _register(session: Session, register: Callable[[P], P], probe: P) -> Registered:
     try:
         register(probe)
     except ProbeError:
@@ -96,160 +93,52 @@ def _register(session: Session, register: Callable[[P], P], probe: P, out: Out) 
         if ambiguity := session.machine.symbols.ambiguity(probe.symbol_name or ""):
             session.remark(f"warning: {ambiguity}\n")
         raise
-    _added(session, probe, out)
-
-
-def _added(session: Session, probe: Probe, out: Out) -> None:
     number = session.add_probe(probe)
-    address = probe.addr or 0
-    stops = f", stops at {', '.join(_stops(probe))}" if probe.stop else ""
-    stops += f", if {probe.condition}" if probe.condition else ""
-    stops += f", prints {probe.note}" if probe.note else ""
-    out(f"{probe.kind} {number}: {session.machine.symbols.describe(address)} at {address:#x}{stops}\n")
-    for warning in probe.warnings:
-        out(f"warning: {warning}\n")
+    return Registered(row(session, number, probe), location(session, probe.addr or 0), tuple(probe.warnings))
 
 
-def _stops(probe: Probe) -> list[str]:
-    """The stages it stops at, in the order in which they come."""
-    return [stage.value for stage in Stage if stage in probe.stop]
+def _probes(session: Session, arguments: Arguments) -> Probes:
+    return list_probes(session, arguments.probe or "all", arguments.top)
 
 
-def _probes(session: Session, arguments: Arguments, out: Out) -> None:
+def list_probes(session: Session, which: str = "all", top: int | None = None) -> Probes:
+    """The probes that `which` means, see `selected`; with `top` so many, those with the most hits first."""
     if not session.probes:
-        out("no probes; set one with: kprobe SYMBOL\n")
-        return
+        return Probes()
     session.kprobes.list()  # which finds out whose text is gone
-    chosen = _selected(session, arguments.probe or "all")
-    if arguments.top is not None:
-        chosen = sorted(chosen, key=lambda item: -item[1].hits)[: max(arguments.top, 0)]
-    out(f"{'num':>3}  {'kind':<9}  {'where':<36}  {'hits':>9}  {'nmissed':>7}\n")
-    for number, probe in chosen:
-        where = f"{probe.addr or 0:#x} {_name(session, probe)}"
-        notes = " [GONE]" if probe.gone else " [DISABLED]" if probe.disabled else ""
-        notes += f" stop={','.join(_stops(probe))}" if probe.stop else ""
-        notes += f" leaked={probe.leaked}" if isinstance(probe, Kretprobe) and probe.leaked else ""
-        notes += f" met={probe.met} if {probe.condition}" if probe.condition else ""
-        out(f"{number:>3}  {probe.kind:<9}  {where:<36}  {probe.hits:>9}  {_missed(probe):>7}{notes}\n")
+    chosen = selected(session, which)
+    if top is not None:
+        chosen = sorted(chosen, key=lambda item: -item[1].hits)[: max(top, 0)]
+    return Probes(row(session, *each) for each in chosen)
 
 
-def _missed(probe: Probe) -> int:
-    return probe.nmissed + (probe.kp.nmissed if isinstance(probe, Kretprobe) else 0)
-
-
-def _name(session: Session, probe: Probe) -> str:
-    """What it was called, or what is at the address that it was given."""
-    return probe.name if probe.symbol_name is not None else session.machine.symbols.describe(probe.addr or 0)
-
-
-def _selected(session: Session, word: str) -> list[tuple[int, Probe]]:
-    """The probes that `word` means: a number, a name or a pattern (every probe it matches), or "all"."""
-    found = [
-        (number, probe)
-        for number, probe in session.probes.items()
-        if word in (str(number), probe.name, f"{probe.addr or 0:#x}", "all")
-        or (is_pattern(word) and fnmatch.fnmatchcase(_name(session, probe), word))
-    ]
-    if not found and word != "all":
-        raise CommandError(f"there is no probe {word!r}: probes lists them by number and name")
-    return found
-
-
-def complete_probe(session: Session, word: str) -> Iterable[str]:
-    return ["all", *(str(number) for number in session.probes), *(probe.name for probe in session.probes.values())]
-
-
-def _each(chosen: Sequence[tuple[int, Probe]], done: str, out: Out) -> None:
-    """Say that something was done to each, or to how many if they are more than one cares to read."""
-    for number, probe in chosen if len(chosen) <= _MOST_LINES else ():
-        out(f"{probe.kind} {number} ({probe.name}) is {done}\n")
-    if len(chosen) > _MOST_LINES:
-        out(f"{len(chosen):,} probes are {done}\n")
-
-
-def _enable(session: Session, arguments: Arguments, out: Out) -> None:
-    chosen = _selected(session, arguments.probe)
+def _enable(session: Session, arguments: Arguments) -> Changed:
+    chosen = selected(session, arguments.probe)
     for _, probe in chosen:
         session.kprobes.enable(probe)
-    _each(chosen, "enabled", out)
+    return Changed("enabled", Probes(row(session, *each) for each in chosen))
 
 
-def _disable(session: Session, arguments: Arguments, out: Out) -> None:
-    chosen = _selected(session, arguments.probe)
+def _disable(session: Session, arguments: Arguments) -> Changed:
+    chosen = selected(session, arguments.probe)
     for _, probe in chosen:
         session.kprobes.disable(probe)
-    _each(chosen, "disabled", out)
+    return Changed("disabled", Probes(row(session, *each) for each in chosen))
 
 
-def _unregister(session: Session, arguments: Arguments, out: Out) -> None:
-    chosen = _selected(session, arguments.probe)
+def _unregister(session: Session, arguments: Arguments) -> Changed:
+    chosen = selected(session, arguments.probe)
     session.kprobes.unregister_kprobes(probe for _, probe in chosen)
-    for number, probe in chosen:
+    for number, _ in chosen:
         del session.probes[number]
-        if len(chosen) <= _MOST_LINES:
-            out(f"{probe.kind} {number} ({probe.name}) is gone: {probe.hits} hits, {_missed(probe)} missed\n")
-    if len(chosen) > _MOST_LINES:
-        hits, missed = sum(probe.hits for _, probe in chosen), sum(_missed(probe) for _, probe in chosen)
-        out(f"{len(chosen):,} probes are gone: {hits:,} hits, {missed:,} missed\n")
+    return Changed("removed", Probes(row(session, *each) for each in chosen))
 
 
-def _blacklist(session: Session, arguments: Arguments, out: Out) -> None:
+def _blacklist(session: Session, arguments: Arguments) -> Blacklist:
     shown = [area for area in session.kprobes.blacklist if fnmatch.fnmatchcase(area.name, arguments.pattern)]
     if not shown:
         raise CommandError(f"nothing on the blacklist matches {arguments.pattern!r}")
-    for area in shown:
-        out(f"{area.start:#018x}-{area.end:#018x}\t{area.name}\n")
-
-
-def last_hit(session: Session, word: str | None) -> list[Hit]:
-    """The stages, oldest first, of the last hit of a probe (by default of the probe that was hit last)."""
-    wanted = None if word is None else [probe for _, probe in _selected(session, word)]
-    last: Hit | None = None
-    stages: list[Hit] = []
-    for hit in reversed(session.kprobes.hits):
-        if wanted is not None and not any(hit.probe is probe for probe in wanted):
-            continue
-        if last is None:
-            last = hit
-        if hit.probe is last.probe and hit.number == last.number:
-            stages.append(hit)
-    if not stages:
-        raise CommandError("no hit is recorded yet: let the guest run with a probe set")
-    return stages[::-1]
-
-
-def _regs(session: Session, arguments: Arguments, out: Out) -> None:
-    _show_regs(session, last_hit(session, arguments.probe), arguments.stage, out)
-
-
-def _pt_regs(session: Session, arguments: Arguments, out: Out) -> None:
-    hit = session.stop.detail
-    stages = last_hit(session, None) if not isinstance(hit, Hit) else _stages(session, hit)
-    _show_regs(session, stages, arguments.stage or stages[-1].stage.value, out)
-
-
-def _stages(session: Session, last: Hit) -> list[Hit]:
-    """The stages of a hit, oldest first, up to `last`; those before it as far as they are recorded."""
-    return [*(h for h in session.kprobes.hits if (h.probe, h.number) == (last.probe, last.number) and h != last), last]
-
-
-def _show_regs(session: Session, stages: list[Hit], stage: str | None, out: Out) -> None:
-    wanted = [hit for hit in stages if stage in (None, hit.stage.value)]
-    if not wanted:
-        last, had = stages[-1], ", ".join(hit.stage.value for hit in stages)
-        raise CommandError(f"hit {last.number} of {last.probe.name} has not recorded the stage {stage}: it has {had}")
-    for hit in wanted:
-        out(f"{hit.probe.kind} {hit.probe.name}, hit {hit.number}, stage {hit.stage.value}:\n")
-        out(pt_regs_text(session, hit.regs))
-
-
-def _trace(session: Session, arguments: Arguments, out: Out) -> None:
-    shown = [hit for hit in session.kprobes.hits if hit.stage is TRACED_STAGE[hit.probe.kind]]
-    hits = shown[-arguments.count :] if arguments.count > 0 else []
-    if not hits:
-        out("no hit is recorded yet: let the guest run with a probe set\n")
-    for hit in hits:
-        out(session.kprobes.trace_line(hit) + "\n")
+    return Blacklist(BlacklistedArea(area.start, area.end, area.name) for area in shown)
 
 
 _CONDITION: Final = Clause("if", "condition", "a condition, to the end of the line", complete=complete_symbol)
@@ -372,31 +261,5 @@ COMMANDS = (
         _unregister,
         group=GROUP,
         changes_state=True,
-    ),
-    Command(
-        "regs",
-        "Show pt_regs of the last hit, at each of its stages.",
-        (
-            Arg("probe", "its number or name (default: the one hit last)", optional=True, complete=complete_probe),
-            Option("stage", "one stage only", choices=tuple(stage.value for stage in Stage)),
-        ),
-        _regs,
-        group=GROUP,
-    ),
-    Command(
-        "pt-regs",
-        "Show pt_regs of the hit that the guest is stopped for, at the stage it is at or at an earlier one.\n"
-        "Where it is stopped for no hit, of the last one.",
-        (Arg("stage", "the stage", choices=tuple(stage.value for stage in Stage), optional=True),),
-        _pt_regs,
-        group=GROUP,
-    ),
-    Command(
-        "trace",
-        "Show the last hits, one line each, as the kernel's own trace file has them.",
-        (Arg("count", "how many lines", type=integer, optional=True, default=20),),
-        _trace,
-        group=GROUP,
-        gdb="kprobe-trace",
     ),
 )

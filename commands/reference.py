@@ -6,7 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from .registry import Arg, Clause, Command, Option, Registry
+from .declaration import Arg, Clause, Command, Option
+from .registry import Registry
 
 INTRODUCTION = """\
 # Commands

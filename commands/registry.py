@@ -1,327 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a command is, and the registry that every front end runs and completes commands through.
+"""The registry that every front end runs and completes commands through.
 
-A command is declared once, as a frozen `Command` whose `args` are `Arg` (found by position), `Option` (written
-``name=value``) and `Clause` (the rest of the line after a word). Usage lines, help, arity checks, completion, the table
-for the gdb-side proxy and the reference manual all come from that declaration, so they cannot disagree.
-
-A line is split into words as `shlex` does in POSIX mode. A command may be shortened to any unique prefix of its
-name, as GDB users expect (GDB manual, node "Command Syntax").
+A command may be shortened to any unique prefix of its name, as GDB users expect (GDB manual, node "Command Syntax").
 """
 
+import contextlib
 import difflib
 import json
 import logging
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from io import StringIO
+from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import groupby
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
-from armprobe.session.authority import ANYTHING, Host, described, require
+from armprobe.session.authority import require
 
+from .declaration import Arg, Arguments, Clause, Command, Option, Parts
 from .errors import CommandError
+from .parsing import parse, split, split_for_completion
+from .render.text import as_text
+from .values import CommandHelp, CommandList, CommandSummary
 
 log = logging.getLogger("armprobe.commands")
 
-# The registry passes the session through and never looks inside it, so any object will do: hence Any.
-Out = Callable[[str], None]
-Convert = Callable[[Any, str], Any]
-Complete = Callable[[Any, str], Iterable[str]]
-
-
-class Arguments(SimpleNamespace):
-    """The converted arguments of one command line: an attribute for each `Arg` and `Option`, ``-`` written ``_``."""
-
-
-def text(session: Any, word: str) -> str:
-    """The word as it is (the converter an argument has unless it names another)."""
-    return word
-
-
-def integer(session: Any, word: str) -> int:
-    """A whole number, decimal or ``0x`` hexadecimal. Raises `CommandError` for anything else."""
-    try:
-        return int(word, 0)
-    except ValueError:
-        raise CommandError(f"{word!r} is not a number: write it in decimal, or in hexadecimal after 0x") from None
-
-
-def path(session: Any, word: str) -> Path:
-    """A file of the host's. An argument of this type says in `host` what is done with it."""
-    return Path(word)
-
-
-@dataclass(frozen=True)
-class Arg:
-    """An argument found by its position.
-
-    name: the attribute handlers read; usage shows it in capitals.
-    type: converter from (session, word) to the value; raises `CommandError` for a bad word.
-    optional: may be left out; the value is then `default`. Only optional arguments may follow an optional one.
-    many: takes all the words that are left (at least one unless optional), giving a tuple. Must be the last.
-    rest: takes what is left of the line verbatim, quotes included, as one word. Must be the last.
-    choices: the only words allowed, if any are named.
-    complete: candidates from (session, the word so far); those that do not begin with that word are dropped.
-    host: what of the host the command touches if the value is a `Path`; it is refused to clients who may not.
-    """
-
-    name: str
-    help: str
-    type: Convert = text
-    host: Host = Host.NOTHING
-    optional: bool = False
-    many: bool = False
-    rest: bool = False
-    choices: tuple[str, ...] = ()
-    complete: Complete | None = None
-    default: Any = None
-
-    @property
-    def usage(self) -> str:
-        shown = "|".join(self.choices) or self.name.upper()
-        shown += "..." if self.many or self.rest else ""
-        return f"[{shown}]" if self.optional else shown
-
-    @property
-    def label(self) -> str:
-        return self.name.upper()
-
-
-@dataclass(frozen=True)
-class Option:
-    """An argument written ``name=value``, anywhere after the command's name; always optional.
-
-    many: the value is a comma-separated list, given to the handler as a tuple (empty if the option is absent).
-    The other fields are those of `Arg`. A word ``key=value`` whose key is not declared is an ordinary word.
-    """
-
-    name: str
-    help: str
-    type: Convert = text
-    host: Host = Host.NOTHING
-    many: bool = False
-    choices: tuple[str, ...] = ()
-    complete: Complete | None = None
-    default: Any = None
-
-    @property
-    def usage(self) -> str:
-        return f"[{self.name}={'|'.join(self.choices) or self.name.upper()}{',...' if self.many else ''}]"
-
-    @property
-    def label(self) -> str:
-        return f"{self.name}="
-
-
-@dataclass(frozen=True)
-class Clause:
-    """An argument that a word of its own begins, behind all others: gdb's ``break f if x > 1``; always optional.
-
-    keyword: that word. The value is what is left of the line after it, verbatim, or what there is before the keyword of
-        another; None if the word is not there.
-    name, help and complete are those of `Arg`.
-    """
-
-    keyword: str
-    name: str
-    help: str
-    complete: Complete | None = None
-    choices: tuple[str, ...] = ()
-    many: bool = False
-    default: None = None
-
-    @property
-    def usage(self) -> str:
-        return f"[{self.label}]"
-
-    @property
-    def label(self) -> str:
-        return f"{self.keyword} {self.name.upper()}"
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command, for every front end.
-
-    name: what is typed. help: a one-line summary, then, after a line break, whatever else is worth saying.
-    run: called as run(session, arguments, out). It writes text, line ends included, to `out`, and raises
-        `CommandError` for the user's mistakes.
-    aliases: other full names. group: the heading it is listed under.
-    gdb: True if gdb gets a command of this name; another name if gdb has its own command of this one; False if it
-        is to be had only through ``monitor``.
-    gdb_info: what gdb's own ``info`` also has it under.
-    changes_state: it may change the guest's registers, memory or place, so gdb must drop what it has cached.
-    repeat: an empty line in the REPL runs it again, as gdb does after ``stepi``.
-    host: what of the host it touches whatever its arguments are, and is refused for to clients who may not.
-    """
-
-    name: str
-    help: str
-    args: tuple[Arg | Option | Clause, ...]
-    run: Callable[[Any, Arguments, Out], None]
-    aliases: tuple[str, ...] = ()
-    group: str = ""
-    gdb: bool | str = True
-    gdb_info: str = ""
-    changes_state: bool = False
-    repeat: bool = False
-    host: Host = Host.NOTHING
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a declaration no line could be parsed by."""
-        names = [arg.name for arg in self.args]
-        if len(set(names)) != len(names):
-            raise ValueError(f"command {self.name}: two arguments have the same name")
-        for before, after in zip(self.positional, self.positional[1:], strict=False):
-            if before.many or before.rest or (before.optional and not after.optional):
-                raise ValueError(f"command {self.name}: {after.name} cannot follow {before.name}")
-
-    @property
-    def positional(self) -> tuple[Arg, ...]:
-        return tuple(arg for arg in self.args if isinstance(arg, Arg))
-
-    @property
-    def options(self) -> dict[str, Option]:
-        return {arg.name: arg for arg in self.args if isinstance(arg, Option)}
-
-    @property
-    def clauses(self) -> dict[str, Clause]:
-        return {arg.keyword: arg for arg in self.args if isinstance(arg, Clause)}
-
-    @property
-    def summary(self) -> str:
-        """The first line of the help."""
-        return self.help.strip().partition("\n")[0]
-
-    @property
-    def details(self) -> str:
-        """The help after its first line; empty if that is all."""
-        return self.help.strip().partition("\n")[2].strip("\n")
-
-    @property
-    def usage(self) -> str:
-        return " ".join([self.name, *(arg.usage for arg in self.args)])
-
-    @property
-    def touches(self) -> str:
-        """What of the host it can touch, in a sentence; empty if nothing."""
-        host = self.host
-        for arg in self.args:
-            host |= Host.NOTHING if isinstance(arg, Clause) else arg.host
-        return f"It {described(host)}, and so is not for every debugger (docs/security.md)." if host else ""
-
-    @property
-    def gdb_name(self) -> str:
-        """The name of its native gdb command; empty if it has none."""
-        return self.gdb if isinstance(self.gdb, str) else self.name if self.gdb else ""
-
-    @property
-    def manual(self) -> str:
-        """The help, the usage, and a line for each argument: what ``help NAME`` shows."""
-        lines = [self.summary, f"Usage: {self.usage}"]
-        if self.details:
-            lines += ["", self.details]
-        if self.args:
-            width = max(len(arg.label) for arg in self.args)
-            lines += ["", *(f"  {arg.label:<{width}}  {arg.help}" for arg in self.args)]
-        if self.aliases:
-            lines += ["", f"Also: {', '.join(self.aliases)}"]
-        if self.touches:
-            lines += ["", self.touches]
-        return "\n".join(lines) + "\n"
-
-    def parse(self, session: Any, line: str, words: Sequence["Word"]) -> Arguments:
-        """Convert the words after the command's name. Raises `CommandError`, naming the argument and the usage."""
-        values: dict[str, Any] = {}
-        waiting = list(self.positional)
-        for word in words:
-            key, equals, value = word.text.partition("=")
-            option = self.options.get(key) if equals else None
-            if word.text in self.clauses:
-                values |= self._clauses(
-                    line, [w.start for w in words if w.start >= word.start and w.text in self.clauses]
-                )
-                break
-            if option:
-                if key in values:
-                    raise CommandError(f"{key}= is given twice")
-                values[key] = _convert_option(session, option, value)
-            elif not waiting:
-                raise CommandError(self._left_over(word.text))
-            elif waiting[0].rest:
-                arg = waiting.pop(0)
-                values[arg.name] = _convert(session, arg, line[word.start :].strip())
-                break
-            elif waiting[0].many:
-                values[waiting[0].name] = (*values.get(waiting[0].name, ()), _convert(session, waiting[0], word.text))
-            else:
-                arg = waiting.pop(0)
-                values[arg.name] = _convert(session, arg, word.text)
-        for arg in waiting:
-            if not arg.optional and arg.name not in values:
-                raise CommandError(f"{self.name} needs {arg.label} ({arg.help}); usage: {self.usage}")
-        return Arguments(**{a.name.replace("-", "_"): values.get(a.name, _default(a)) for a in self.args})
-
-    def _clauses(self, line: str, starts: Sequence[int]) -> dict[str, str]:
-        """The values of the clauses whose keywords are at `starts`."""
-        values: dict[str, str] = {}
-        for start, end in zip(starts, [*starts[1:], len(line)], strict=True):
-            keyword = line[start:end].split(maxsplit=1)[0]
-            clause, text = self.clauses[keyword], line[start + len(keyword) : end].strip()
-            if not text:
-                raise CommandError(f"after {keyword} there is nothing ({clause.help}); usage: {self.usage}")
-            if clause.name in values:
-                raise CommandError(f"{keyword} is given twice")
-            values[clause.name] = text
-        return values
-
-    def _left_over(self, word: str) -> str:
-        if re.match(r"[\w-]+=", word) and self.options:
-            return f"{self.name} has no option {word.partition('=')[0]}=; usage: {self.usage}"
-        return f"{self.name} does not know what to do with {word!r}; usage: {self.usage}"
-
-
-class Word(NamedTuple):
-    """A word of a line without its quotes, and the index in the line at which it starts."""
-
-    text: str
-    start: int
-
-
-def split(line: str) -> list[Word]:
-    """Split a line into words as `shlex` does. Raises `CommandError` if a quote is left open."""
-    source = StringIO(line)
-    lexer = shlex.shlex(source, posix=True, punctuation_chars=False)
-    lexer.whitespace_split, lexer.commenters = True, ""
-    words: list[Word] = []
-    while True:
-        start = source.tell()
-        try:
-            word = lexer.get_token()
-        except ValueError as error:
-            quote = "a backslash ends the line" if "escaped" in str(error) else "a quote is opened and never closed"
-            raise CommandError(f"{quote}: {line[start:].strip()}") from None
-        if word is None:
-            return words
-        while line[start].isspace():
-            start += 1
-        words.append(Word(word, start))
-
-
-def split_for_completion(line: str) -> list[Word]:
-    """The words of a line that is still being typed; the last one is the word at its end, which may be empty."""
-    for closer in ("", '"', "'"):
-        try:
-            *before, last = split(f"{line}\0{closer}")
-        except CommandError:
-            continue
-        return [*before, Word(last.text[:-1], last.start)]
-    return [Word("", len(line))]  # the line ends in a backslash: nothing can be known of the word
+Show = Callable[[object], None]
 
 
 class Registry:
@@ -363,15 +66,26 @@ class Registry:
         hint = f"did you mean {' or '.join(near)}?" if near else "help lists the commands"
         raise CommandError(f"there is no command {name!r}; {hint}")
 
-    def run(self, session: Any, line: str, out: Out) -> None:
-        """Run one line; a blank line or a comment (``#`` first) does nothing. Raises `CommandError`."""
-        if line.lstrip().startswith("#"):
-            return
-        words = split(line)
-        if words:
-            command = self.find(words[0].text)
-            require(command.host, command.name)
-            command.run(session, command.parse(session, line, words[1:]), out)
+    def run(self, session: Any, line: str, show: Show) -> object:
+        """Run one line and return its value; a blank line or a comment (``#`` first) does nothing.
+
+        `show` is given the value, or its parts as they come; it may raise. Raises `CommandError`.
+        """
+        words = [] if line.lstrip().startswith("#") else split(line)
+        if not words:
+            return None
+        command = self.find(words[0].text)
+        require(command.host, command.name)
+        try:
+            answer = command.run(session, parse(command, session, line, words[1:]))
+        except CommandError as error:
+            if error.value is not None:
+                show(error.value)
+            raise
+        if isinstance(answer, Generator):
+            return _whole(answer, show)
+        show(answer)
+        return answer
 
     def complete(self, session: Any, line: str) -> list[str]:
         """Candidates for the last word of the line, each a whole word quoted as needed; the word may be empty.
@@ -406,7 +120,7 @@ class Registry:
                     "name": command.name,
                     "summary": command.summary,
                     "usage": command.usage,
-                    "help": command.manual,
+                    "help": as_text(command.manual),
                     "gdb": command.gdb_name == command.name,
                     "gdb_name": command.gdb_name,
                     "gdb_info": command.gdb_info,
@@ -425,38 +139,25 @@ class Registry:
         ordered = sorted(everything, key=lambda command: order[command.group])
         return [(group, list(members)) for group, members in groupby(ordered, key=lambda command: command.group)]
 
-    def _run_help(self, session: Any, arguments: Arguments, out: Out) -> None:
+    def _run_help(self, session: Any, arguments: Arguments) -> CommandHelp | CommandList:
         if arguments.command:
-            out(self.find(arguments.command).manual)
-            return
-        width = max(map(len, self.names))
-        for group, commands in self.grouped():
-            if group:
-                out(f"{group}\n")
-            for command in commands:
-                out(f"  {command.name:<{width}}  {command.summary}\n")
-        out("help COMMAND says more; a command may be shortened as long as it stays unique.\n")
+            return self.find(arguments.command).manual
+        return CommandList(
+            CommandSummary(group, command.name, command.summary)
+            for group, commands in self.grouped()
+            for command in commands
+        )
 
 
-def _convert(session: Any, arg: Arg | Option, word: str) -> Any:
-    if arg.choices and word not in arg.choices:
-        raise CommandError(f"{arg.label} cannot be {word!r}: choose from {', '.join(arg.choices)}")
-    value = arg.type(session, word)
-    if isinstance(value, Path):
-        require(arg.host or ANYTHING, f"with {arg.label} {word!r} this command")
-    return value
-
-
-def _convert_option(session: Any, option: Option, value: str) -> Any:
-    if not value:
-        raise CommandError(f"{option.name}= needs a value ({option.help})")
-    if option.many:
-        return tuple(_convert(session, option, word) for word in value.split(","))
-    return _convert(session, option, value)
-
-
-def _default(arg: Arg | Option | Clause) -> Any:
-    return () if arg.many and arg.default is None else arg.default
+def _whole(parts: Parts[object], show: Show) -> object:
+    """Show the parts of an answer as they come; the whole answer."""
+    with contextlib.closing(parts):
+        while True:
+            try:
+                part = next(parts)
+            except StopIteration as end:
+                return end.value
+            show(part)
 
 
 def _candidates(session: Any, command: Command, before: Sequence[str], word: str) -> list[str]:

@@ -29,8 +29,9 @@ from armprobe.stub.visible import visible
 
 from .completer import SessionCompleter, tab_binding
 from .errors import CommandError
-from .registry import Out, Registry, split
-from .terminal import Lines, OutputClosed, complain, say
+from .parsing import split
+from .registry import Registry
+from .terminal import Lines, Out, OutputClosed, complain, say
 
 log = logging.getLogger("armprobe.commands")
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from armprobe.machine import Stop, StopReason, host_files
+from armprobe.machine import StopReason, host_files
 from armprobe.session.authority import Host
 
+from .declaration import Arg, Arguments, Command, Option, Parts, integer, path
 from .errors import CommandError
+from .inspect import disassembled_at
 from .locations import complete_symbol, place
-from .registry import Arg, Arguments, Command, Option, Out, integer, path
+from .stops import stopped
+from .values import ConsoleAnswer, ConsoleOutput, ConsoleText, LentFiles, Returned, Saved, Stepped, Stopped
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -20,90 +23,87 @@ _QUIET: Final = 0.25  # seconds of guest time without output after which an answ
 _ANSWER_LIMIT: Final = 2_000_000_000  # instructions
 
 
-def _continue(session: Session, arguments: Arguments, out: Out) -> None:
+def _continue(session: Session, arguments: Arguments) -> Stopped:
     until, count = arguments.until, arguments.instructions
     if count is not None and count < 1:
         raise CommandError("instructions= takes a count of at least 1")
     run = lambda: session.machine.run(until=until, instructions=count)  # noqa: E731
-    _report(session, session.go(run, waits=count is None), out)
+    return stopped(session, session.go(run, waits=count is None))
 
 
-def _report(session: Session, stop: Stop, out: Out) -> None:
-    out(f"{session.describe(stop)}\n")
-
-
-def _step(session: Session, arguments: Arguments, out: Out) -> None:
+def _step(session: Session, arguments: Arguments) -> Stepped:
     if arguments.count < 1:
         raise CommandError("step takes a count of at least 1")
     stop = session.go(lambda: session.machine.step(arguments.count))
-    if stop.reason is StopReason.INSTRUCTIONS:
-        session.shell.registry.run(session, "disassemble $pc 1", out)
-    else:
-        _report(session, stop, out)
+    whole = stop.reason is StopReason.INSTRUCTIONS
+    return Stepped(stopped(session, stop), disassembled_at(session, session.machine.registers.pc, 1) if whole else None)
 
 
-def _call(session: Session, arguments: Arguments, out: Out) -> None:
+def _call(session: Session, arguments: Arguments) -> Returned:
     result = session.machine.call(arguments.function, *arguments.arguments)
-    signed = result - (1 << 64) if result >> 63 else result
-    out(f"{result:#x} ({signed})\n")
+    return Returned(result, result - (1 << 64) if result >> 63 else result)
 
 
-def _console(session: Session, arguments: Arguments, out: Out) -> None:
+def _console(session: Session, arguments: Arguments) -> Parts[ConsoleOutput | ConsoleAnswer]:
     console = session.machine.console
     if arguments.line is None:
-        out(session.console_text.add(console.read()) or "(the guest has printed nothing since)\n")
-        return
+        output = ConsoleOutput(session.console_text.add(console.read()))
+        yield output
+        return output
     console.write(arguments.line.encode("utf-8", "surrogateescape") + b"\n")
     if session.controlled:
-        out("sent; the guest reads it when it runs\n")
-        return
+        waiting = ConsoleAnswer("", True, None)
+        yield waiting
+        return waiting
     session.console_in_use = True
     try:
-        _answer(session, out)
+        return (yield from _answer(session))
     finally:
         session.console_in_use = False
 
 
-def _answer(session: Session, out: Out) -> None:
+def _answer(session: Session) -> Parts[ConsoleAnswer]:
     """Run the guest until it has been quiet for a while, showing what it prints."""
     console, clock = session.machine.console, session.machine.clock
-    received = bytearray()
+    printed = ""
     quiet_since = clock.seconds
     start = session.machine.instructions
     while session.machine.instructions - start < _ANSWER_LIMIT:
         stop = session.go(lambda: session.machine.run(instructions=500_000), waits=False)
         new = console.read()
-        received += new
         if new:
-            out(session.console_text.add(new))
+            text = session.console_text.add(new)
+            printed += text
+            yield ConsoleText(text)
             quiet_since = clock.seconds
         if stop.reason is StopReason.IDLE:
             break  # for more input: that was all
         if stop.reason is not StopReason.INSTRUCTIONS:
-            out("\n")
-            _report(session, stop, out)
-            return
+            answer = ConsoleAnswer(printed, False, stopped(session, stop))
+            yield ConsoleText("\n")
+            yield stopped(session, stop)
+            return answer
         if clock.seconds - quiet_since > _QUIET and not session.machine.uart.received:
             break
-    if not received.endswith(b"\n"):
-        out("\n")
+    if not printed.endswith("\n"):
+        yield ConsoleText("\n")
+    return ConsoleAnswer(printed, False, None)
 
 
-def _semihosting(session: Session, arguments: Arguments, out: Out) -> None:
+def _semihosting(session: Session, arguments: Arguments) -> LentFiles:
     if session.machine.semihosting is None:
         raise CommandError("semihosting is for bare-metal programs: a Linux guest has its own files")
     if arguments.files is not None:
         session.lend_files(arguments.files == "gdb")
-    lends = "those of the gdb that is attached" if session.lends_files else "none; files=gdb lends it those of gdb"
-    out(f"the guest's files are {lends}\n")
+    return LentFiles(session.lends_files)
 
 
-def _save(session: Session, arguments: Arguments, out: Out) -> None:
+def _save(session: Session, arguments: Arguments) -> Saved:
     session.machine.save(arguments.file, force=arguments.force is not None)
-    out(f"saved; armprobe --snapshot {host_files.shown(arguments.file)} goes on from here\n")
+    return Saved(host_files.shown(arguments.file))
 
 
-def _quit(session: Session, arguments: Arguments, out: Out) -> None:
+def _quit(session: Session, arguments: Arguments) -> None:
     session.finished = True
 
 

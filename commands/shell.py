@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import wait
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine import MachineError
 from armprobe.probes import ProbeError
@@ -16,6 +16,8 @@ from armprobe.stub import Place
 from .catalog import registry as all_commands
 from .errors import CommandError
 from .locations import located
+from .registry import Show
+from .render.text import as_text
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -32,19 +34,30 @@ class Shell:
 
     def run(self, line: str) -> str:
         """Run one command line and return what it prints. Raises CommandError, one clear sentence, when it fails."""
-        text: list[str] = []
-        self.execute(line, text.append)
-        return "".join(text)
+        printed: list[str] = []
+        self.execute(line, printed.append)
+        return "".join(printed)
 
     def execute(self, line: str, out: Callable[[str], None]) -> None:
-        """Like `run`, but hands the output to `out` piece by piece.
+        """Like `run`, but hands the output to `out` piece by piece."""
+        self.answer(line, _printing(out), out)
+
+    def ask(self, line: str) -> Any:
+        """Run one command line and return its value, one of `commands.values`; None for a blank line or a comment.
+
+        Remarks beside the answer are notices (`Session.on_notice`). Raises CommandError, as `run` does.
+        """
+        return self.answer(line, lambda value: None, self._session.notify)
+
+    def answer(self, line: str, show: Show, remark: Callable[[str], None]) -> Any:
+        """Run one command line and return its value. `show` is given the value or, as they come, its parts.
 
         Ctrl-C, or anything else that a signal handler raises during the wait, stops the guest that the command runs.
         """
         owner = self._session.owner
-        command = owner.submit(self.execute_for, Asker.LOCAL, line, out)
+        command = owner.submit(self._answer, Asker.LOCAL, line, show, remark)
         try:
-            command.result()
+            return command.result()
         except BaseException:
             if not command.done():  # this thread was interrupted
                 owner.interrupt()
@@ -53,10 +66,13 @@ class Shell:
 
     def execute_for(self, asker: Asker, line: str, out: Callable[[str], None]) -> None:
         """Like `execute`, with what `asker` may do. For the owner's thread."""
+        self._answer(asker, line, _printing(out), out)
+
+    def _answer(self, asker: Asker, line: str, show: Show, remark: Callable[[str], None]) -> Any:
         session = self._session
         try:
-            with session.remarks_to(out), session.owner.interruptible(), acting_for(asker):
-                self.registry.run(session, line, out)
+            with session.remarks_to(remark), session.owner.interruptible(), acting_for(asker):
+                return self.registry.run(session, line, show)
         except (MachineError, ProbeError) as error:
             raise CommandError(str(error)) from error
 
@@ -73,3 +89,7 @@ class Shell:
     def table(self) -> str:
         """The commands as JSON, for the gdb-side proxy."""
         return self.registry.table()
+
+
+def _printing(out: Callable[[str], None]) -> Show:
+    return lambda value: out(as_text(value))

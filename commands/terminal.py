@@ -13,6 +13,9 @@ from armprobe.stub.visible import visible
 
 _STANDARD: Final = (("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY))
 
+Out = Callable[[str], None]
+"""Where text goes, piece by piece."""
+
 
 class OutputClosed(Exception):
     """Standard output cannot be written. The text says why; it is empty where the reader has gone, which is usual."""

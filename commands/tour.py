@@ -10,7 +10,7 @@ from typing import Final
 from armprobe.clients.gdb_session import GdbSession
 from armprobe.session import Session
 
-from .registry import Out
+from .terminal import Out
 
 _FINISH: Final = """\
 Try next:

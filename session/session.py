@@ -90,10 +90,8 @@ class Session:
         self._notices: list[Callable[[str], None]] = []
         self._remarks: Callable[[str], None] = self.notify
         self._symbol_file = SymbolFile(self.machine)
-        self._controlled = False
-        self._was_running = False
-        self._stepping = False
-        self._over_watched = False  # whether the step is over an access that a watchpoint has stopped before
+        self._controlled = self._was_running = False
+        self._stepping = self._over_watched = False  # the latter: over an access that a watchpoint stopped before
         self._range: tuple[int, int] | None = None  # of the last step
         self._control = threading.Lock()  # held while a debugger is in control
         self._debugger: Client | None = None  # which one
@@ -128,6 +126,10 @@ class Session:
     def run(self, line: str) -> str:
         """Run one command line and return what it prints. Raises CommandError, one clear sentence, when it fails."""
         return self.shell.run(line)
+
+    def ask(self, line: str) -> Any:
+        """Run one command line and return its value, one of `armprobe.commands.values`. Raises CommandError."""
+        return self.shell.ask(line)
 
     def execute(self, line: str, out: Callable[[str], None]) -> None:
         """Like `run`, but hands the output to `out` piece by piece."""

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from armprobe.commands import CommandError, Session
-from armprobe.commands.registry import Arg, Arguments, Command, Option, Out, Registry, path
+from armprobe.commands.declaration import Arg, Arguments, Command, Option, path
+from armprobe.commands.registry import Registry
+from armprobe.commands.render.text import as_text
 from armprobe.session.authority import Asker, Host, acting_for, asker
 from armprobe.stub import PRIVATE, serve
-from tests.stub.client import Client  # tests have no import name to go by
+from tests.commands.toy import Said  # tests have no import name to go by
+from tests.stub.client import Client
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +138,11 @@ def test_the_files_lent_by_a_debugger_go_with_it(session: Session) -> None:
 
 
 def test_arguments_that_are_files() -> None:
-    def show(session: object, arguments: Arguments, out: Out) -> None:
-        out(f"{arguments.file} {arguments.log} {asker().name}")
+    def show(session: object, arguments: Arguments) -> Said:
+        return Said(f"{arguments.file} {arguments.log} {asker().name}")
 
-    def nested(session: object, arguments: Arguments, out: Out) -> None:
-        registry.run(session, "show x", out)
+    def nested(session: object, arguments: Arguments) -> object:
+        return registry.run(session, "show x", lambda value: None)
 
     registry = Registry(
         (
@@ -154,14 +157,14 @@ def test_arguments_that_are_files() -> None:
             ),
             Command("undeclared", "Forget to.", (Arg("file", "what", type=path),), show),
             Command("nested", "Show x.", (), nested),
-            Command("go", "Go.", (), lambda session, arguments, out: out("gone"), host=Host.PROCESSES),
+            Command("go", "Go.", (), lambda session, arguments: Said("gone"), host=Host.PROCESSES),
         )
     )
 
     def run(line: str, by: Asker) -> str:
         said: list[str] = []
         with acting_for(by):
-            registry.run(None, line, said.append)
+            registry.run(None, line, lambda value: said.append(as_text(value)))
         return "".join(said)
 
     assert asker() is Asker.LOCAL
@@ -178,8 +181,8 @@ def test_arguments_that_are_files() -> None:
         with pytest.raises(CommandError, match=f"^{reason}.*{REFUSED}"):
             run(line, Asker.OTHER)
         assert asker() is Asker.LOCAL
-    assert "It reads files of this computer and writes files of this computer" in registry.find("show").manual
-    assert "this computer" not in registry.find("nested").manual
+    assert "It reads files of this computer and writes files of this computer" in registry.find("show").manual.touches
+    assert "this computer" not in as_text(registry.find("nested").manual)
 
 
 # All commands there are, with a file for each argument that they have, in a process that notes what is opened.
@@ -197,7 +200,7 @@ watching, asked = False, ""
 sys.addaudithook(hook)
 sys.path.insert(0, os.getcwd())
 from armprobe.commands import Session
-from armprobe.commands.registry import Arg, Clause, Option
+from armprobe.commands.declaration import Arg, Clause, Option
 from armprobe.stub import serve
 from tests.commands.test_authority import monitor, proxied
 from tests.stub.client import Client

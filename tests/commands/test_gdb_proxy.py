@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from armprobe.clients.gdb_session import GDBINIT, PROXY, GdbError, GdbSession
-from armprobe.commands.registry import Command, Registry
+from armprobe.commands.declaration import Command
+from armprobe.commands.registry import Registry
+from armprobe.commands.render.text import as_text
 from armprobe.stub import serve
 from tests.commands.toy import COMMANDS, ToySession
 from tests.gdb.terminal import CTRL_C, TIMEOUT, Terminal  # tests have no import name to go by
@@ -72,7 +74,7 @@ def test_completion(gdb: GdbSession, line: str, expected: list[str]) -> None:
 
 def test_help_is_the_declaration_s(gdb: GdbSession) -> None:
     (command,) = (command for command in COMMANDS if command.name == "probe")
-    assert gdb.execute("help probe") == command.manual
+    assert gdb.execute("help probe") == as_text(command.manual)
     listed = gdb.execute("help user-defined")
     assert "probe -- Put a probe on a function.\n" in listed
     assert "defect" not in listed

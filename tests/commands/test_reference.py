@@ -3,8 +3,9 @@
 
 import re
 
+from armprobe.commands.declaration import Arg, Command
 from armprobe.commands.reference import reference
-from armprobe.commands.registry import Arg, Command, Registry
+from armprobe.commands.registry import Registry
 from tests.commands.toy import COMMANDS
 
 
@@ -28,7 +29,7 @@ def test_text_is_not_taken_for_markup_and_indented_text_is_kept() -> None:
         "c",
         "Show <x> and a_b*c.\n\nAs in `a_b`:\n\n    c  1|2\n    c  3",
         (Arg("x", "1|2"),),
-        lambda session, arguments, out: None,
+        lambda session, arguments: None,
     )
     text = reference(Registry([command]))
     assert "Show \\<x\\> and a\\_b\\*c." in text

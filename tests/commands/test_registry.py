@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from armprobe.commands.declaration import Arg, Arguments, Command, Option, integer
 from armprobe.commands.errors import CommandError
-from armprobe.commands.registry import Arg, Arguments, Command, Option, Registry, integer, split, split_for_completion
+from armprobe.commands.parsing import split, split_for_completion
+from armprobe.commands.registry import Registry
 from tests.commands.toy import COMMANDS, ToySession
 
 LINES = st.text("ab '\"\\=,\t#x0kfreprobstop", max_size=40)
 
 
-def nothing(session: Any, arguments: Arguments, out: Any) -> None:
+def nothing(session: Any, arguments: Arguments) -> None:
     pass
 
 
@@ -37,8 +39,8 @@ def complaint(line: str) -> str:
 def parsed(command: Command, line: str) -> Arguments:
     """What the handler is given for a line."""
     given: list[Arguments] = []
-    registry = Registry([replace(command, run=lambda session, arguments, out: given.append(arguments))])
-    registry.run(None, line, lambda text: None)
+    registry = Registry([replace(command, run=lambda session, arguments: given.append(arguments))])
+    registry.run(None, line, lambda value: None)
     return given[0]
 
 

@@ -4,10 +4,14 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
+from armprobe.commands.declaration import Arg, Arguments, Command, Option, Parts, integer
 from armprobe.commands.errors import CommandError
-from armprobe.commands.registry import Arg, Arguments, Command, Option, Out, Registry, integer
+from armprobe.commands.registry import Registry
+from armprobe.commands.render.text import as_text
+from armprobe.commands.terminal import Out
 from armprobe.stub import Client
 from tests.stub.fake import FakeTarget  # tests have no import name to go by
 
@@ -18,46 +22,59 @@ def symbols(session: Any, word: str) -> Iterable[str]:
     return [*SYMBOLS, *(f"{symbol}+0x10" for symbol in SYMBOLS)]
 
 
-def probe(session: Any, arguments: Arguments, out: Out) -> None:
+@dataclass(frozen=True)
+class Said:
+    """What a toy command answers with."""
+
+    text: str
+
+
+@as_text.register
+def _(value: Said) -> str:
+    return value.text
+
+
+def probe(session: Any, arguments: Arguments) -> Said:
     """Says what it was given."""
     if arguments.symbol not in SYMBOLS:
         raise CommandError(f"there is no function {arguments.symbol}")
-    out(f"symbol={arguments.symbol} count={arguments.count} stop={arguments.stop} max_active={arguments.max_active}\n")
+    given = f"symbol={arguments.symbol} count={arguments.count} stop={arguments.stop} max_active={arguments.max_active}"
+    return Said(f"{given}\n")
 
 
-def echo(session: Any, arguments: Arguments, out: Out) -> None:
-    out(arguments.text)
+def echo(session: Any, arguments: Arguments) -> Said:
+    return Said(arguments.text)
 
 
-def hits(session: Any, arguments: Arguments, out: Out) -> None:
+def hits(session: Any, arguments: Arguments) -> Parts[None]:
     for number in range(arguments.count):
-        out(f"hit {number}\n")
+        yield Said(f"hit {number}\n")
 
 
-def wait(session: "ToySession", arguments: Arguments, out: Out) -> None:
-    out("started\n")
+def wait(session: "ToySession", arguments: Arguments) -> Parts[None]:
+    yield Said("started\n")
     session.started.set()
     until = time.monotonic() + arguments.seconds
     # In short waits: Python sleeps through a signal that comes just before one.
     while not (stopped := session.interrupted.wait(0.02)) and time.monotonic() < until:
         pass
-    out("interrupted\n" if stopped else "waited\n")
+    yield Said("interrupted\n" if stopped else "waited\n")
 
 
-def load(session: "ToySession", arguments: Arguments, out: Out) -> None:
+def load(session: "ToySession", arguments: Arguments) -> None:
     session.registers["x0"] = arguments.value
 
 
-def tick(session: "ToySession", arguments: Arguments, out: Out) -> None:
+def tick(session: "ToySession", arguments: Arguments) -> Said:
     session.ticks += 1
-    out(f"tick {session.ticks}\n")
+    return Said(f"tick {session.ticks}\n")
 
 
-def leave(session: "ToySession", arguments: Arguments, out: Out) -> None:
+def leave(session: "ToySession", arguments: Arguments) -> None:
     session.finished = True
 
 
-def defect(session: Any, arguments: Arguments, out: Out) -> None:
+def defect(session: Any, arguments: Arguments) -> None:
     raise ZeroDivisionError("a defect of the command's own")
 
 
@@ -75,13 +92,13 @@ COMMANDS = (
         aliases=("p",),
         group="Probes",
     ),
-    Command("probes", "List the probes.", (), lambda session, arguments, out: out("none\n"), group="Probes"),
+    Command("probes", "List the probes.", (), lambda session, arguments: Said("none\n"), group="Probes"),
     Command("hits", "Show hits.", (Arg("count", "how many", type=integer),), hits, group="Probes"),
     Command(
         "enable",
         "Enable probes.",
         (Arg("probes", "which", many=True, optional=True),),
-        lambda session, arguments, out: out(f"enabled {arguments.probes}\n"),
+        lambda session, arguments: Said(f"enabled {arguments.probes}\n"),
         gdb="probe-enable",
         group="Probes",
     ),
@@ -125,7 +142,7 @@ class ToySession(FakeTarget):
         super().interrupt()
 
     def execute(self, line: str, out: Out) -> None:
-        self.registry.run(self, line, out)
+        self.registry.run(self, line, lambda value: out(as_text(value)))
 
     def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
         try:

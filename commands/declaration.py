@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The declaration of a command: its name, help, arguments, and the function that does it.
+
+A command is declared once, as a frozen `Command` whose `args` are `Arg` (found by position), `Option` (written
+``name=value``) and `Clause` (the rest of the line after a word). Usage lines, help, arity checks, completion, the table
+for the gdb-side proxy and the reference manual all come from that declaration, so they cannot disagree.
+"""
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeAlias, TypeVar
+
+from armprobe.session.authority import Host, described
+
+from .errors import CommandError
+from .values import ArgumentHelp, CommandHelp
+
+T = TypeVar("T")
+Parts: TypeAlias = Generator[object, None, T]
+"""What a command returns whose answer comes in parts: it yields them, to be shown at once, and returns the whole."""
+
+# The registry passes the session through and never looks inside it, so any object will do: hence Any.
+Convert = Callable[[Any, str], Any]
+Complete = Callable[[Any, str], Iterable[str]]
+
+
+class Arguments(SimpleNamespace):
+    """The converted arguments of one command line: an attribute for each `Arg` and `Option`, ``-`` written ``_``."""
+
+
+def text(session: Any, word: str) -> str:
+    """The word as it is (the converter an argument has unless it names another)."""
+    return word
+
+
+def integer(session: Any, word: str) -> int:
+    """A whole number, decimal or ``0x`` hexadecimal. Raises `CommandError` for anything else."""
+    try:
+        return int(word, 0)
+    except ValueError:
+        raise CommandError(f"{word!r} is not a number: write it in decimal, or in hexadecimal after 0x") from None
+
+
+def path(session: Any, word: str) -> Path:
+    """A file of the host's. An argument of this type says in `host` what is done with it."""
+    return Path(word)
+
+
+@dataclass(frozen=True)
+class Arg:
+    """An argument found by its position.
+
+    name: the attribute handlers read; usage shows it in capitals.
+    type: converter from (session, word) to the value; raises `CommandError` for a bad word.
+    optional: may be left out; the value is then `default`. Only optional arguments may follow an optional one.
+    many: takes all the words that are left (at least one unless optional), giving a tuple. Must be the last.
+    rest: takes what is left of the line verbatim, quotes included, as one word. Must be the last.
+    choices: the only words allowed, if any are named.
+    complete: candidates from (session, the word so far); those that do not begin with that word are dropped.
+    host: what of the host the command touches if the value is a `Path`; it is refused to clients who may not.
+    """
+
+    name: str
+    help: str
+    type: Convert = text
+    host: Host = Host.NOTHING
+    optional: bool = False
+    many: bool = False
+    rest: bool = False
+    choices: tuple[str, ...] = ()
+    complete: Complete | None = None
+    default: Any = None
+
+    @property
+    def usage(self) -> str:
+        shown = "|".join(self.choices) or self.name.upper()
+        shown += "..." if self.many or self.rest else ""
+        return f"[{shown}]" if self.optional else shown
+
+    @property
+    def label(self) -> str:
+        return self.name.upper()
+
+
+@dataclass(frozen=True)
+class Option:
+    """An argument written ``name=value``, anywhere after the command's name; always optional.
+
+    many: the value is a comma-separated list, given to the handler as a tuple (empty if the option is absent).
+    The other fields are those of `Arg`. A word ``key=value`` whose key is not declared is an ordinary word.
+    """
+
+    name: str
+    help: str
+    type: Convert = text
+    host: Host = Host.NOTHING
+    many: bool = False
+    choices: tuple[str, ...] = ()
+    complete: Complete | None = None
+    default: Any = None
+
+    @property
+    def usage(self) -> str:
+        return f"[{self.name}={'|'.join(self.choices) or self.name.upper()}{',...' if self.many else ''}]"
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}="
+
+
+@dataclass(frozen=True)
+class Clause:
+    """An argument that a word of its own begins, behind all others: gdb's ``break f if x > 1``; always optional.
+
+    keyword: that word. The value is what is left of the line after it, verbatim, or what there is before the keyword of
+        another; None if the word is not there.
+    name, help and complete are those of `Arg`.
+    """
+
+    keyword: str
+    name: str
+    help: str
+    complete: Complete | None = None
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    default: None = None
+
+    @property
+    def usage(self) -> str:
+        return f"[{self.label}]"
+
+    @property
+    def label(self) -> str:
+        return f"{self.keyword} {self.name.upper()}"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command, for every front end.
+
+    name: what is typed. help: a one-line summary, then, after a line break, whatever else is worth saying.
+    run: called as run(session, arguments). It returns one of `commands.values`, or `Parts` of it, and raises
+        `CommandError` for the user's mistakes.
+    aliases: other full names. group: the heading it is listed under.
+    gdb: True if gdb gets a command of this name; another name if gdb has its own command of this one; False if it
+        is to be had only through ``monitor``.
+    gdb_info: what gdb's own ``info`` also has it under.
+    changes_state: it may change the guest's registers, memory or place, so gdb must drop what it has cached.
+    repeat: an empty line in the REPL runs it again, as gdb does after ``stepi``.
+    host: what of the host it touches whatever its arguments are, and is refused for to clients who may not.
+    """
+
+    name: str
+    help: str
+    args: tuple[Arg | Option | Clause, ...]
+    run: Callable[[Any, Arguments], object]
+    aliases: tuple[str, ...] = ()
+    group: str = ""
+    gdb: bool | str = True
+    gdb_info: str = ""
+    changes_state: bool = False
+    repeat: bool = False
+    host: Host = Host.NOTHING
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a declaration no line could be parsed by."""
+        names = [arg.name for arg in self.args]
+        if len(set(names)) != len(names):
+            raise ValueError(f"command {self.name}: two arguments have the same name")
+        for before, after in zip(self.positional, self.positional[1:], strict=False):
+            if before.many or before.rest or (before.optional and not after.optional):
+                raise ValueError(f"command {self.name}: {after.name} cannot follow {before.name}")
+
+    @property
+    def positional(self) -> tuple[Arg, ...]:
+        return tuple(arg for arg in self.args if isinstance(arg, Arg))
+
+    @property
+    def options(self) -> dict[str, Option]:
+        return {arg.name: arg for arg in self.args if isinstance(arg, Option)}
+
+    @property
+    def clauses(self) -> dict[str, Clause]:
+        return {arg.keyword: arg for arg in self.args if isinstance(arg, Clause)}
+
+    @property
+    def summary(self) -> str:
+        """The first line of the help."""
+        return self.help.strip().partition("\n")[0]
+
+    @property
+    def details(self) -> str:
+        """The help after its first line; empty if that is all."""
+        return self.help.strip().partition("\n")[2].strip("\n")
+
+    @property
+    def usage(self) -> str:
+        return " ".join([self.name, *(arg.usage for arg in self.args)])
+
+    @property
+    def touches(self) -> str:
+        """What of the host it can touch, in a sentence; empty if nothing."""
+        host = self.host
+        for arg in self.args:
+            host |= Host.NOTHING if isinstance(arg, Clause) else arg.host
+        return f"It {described(host)}, and so is not for every debugger (docs/security.md)." if host else ""
+
+    @property
+    def gdb_name(self) -> str:
+        """The name of its native gdb command; empty if it has none."""
+        return self.gdb if isinstance(self.gdb, str) else self.name if self.gdb else ""
+
+    @property
+    def manual(self) -> CommandHelp:
+        """The help, the usage and the arguments: what ``help NAME`` shows."""
+        arguments = tuple(ArgumentHelp(arg.label, arg.help) for arg in self.args)
+        return CommandHelp(self.name, self.summary, self.usage, self.details, arguments, self.aliases, self.touches)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands that show what probes saw: registers at the stages of a hit, and hits as the kernel's tracer has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from armprobe.probes import Hit, Stage
+from armprobe.probes.record import TRACED_STAGE
+
+from .declaration import Arg, Arguments, Command, Option, integer
+from .errors import CommandError
+from .registers import registers
+from .selection import complete_probe, selected
+from .values import HitRegisters, HitStage, StageRegisters, Trace, TraceEvent
+
+if TYPE_CHECKING:
+    from armprobe.session import Session
+
+GROUP = "Probes"
+
+
+def stage_of(hit: Hit) -> HitStage:
+    """Which stage of which hit it is."""
+    return HitStage(hit.probe.kind, hit.probe.name, hit.stage.value, hit.number)
+
+
+def last_hit(session: Session, word: str | None) -> list[Hit]:
+    """The stages, oldest first, of the last hit of a probe (by default of the probe that was hit last)."""
+    wanted = None if word is None else [probe for _, probe in selected(session, word)]
+    last: Hit | None = None
+    stages: list[Hit] = []
+    for hit in reversed(session.kprobes.hits):
+        if wanted is not None and not any(hit.probe is probe for probe in wanted):
+            continue
+        if last is None:
+            last = hit
+        if hit.probe is last.probe and hit.number == last.number:
+            stages.append(hit)
+    if not stages:
+        raise CommandError("no hit is recorded yet: let the guest run with a probe set")
+    return stages[::-1]
+
+
+def _regs(session: Session, arguments: Arguments) -> HitRegisters:
+    return _registers(session, last_hit(session, arguments.probe), arguments.stage)
+
+
+def _pt_regs(session: Session, arguments: Arguments) -> HitRegisters:
+    hit = session.stop.detail
+    stages = last_hit(session, None) if not isinstance(hit, Hit) else _stages(session, hit)
+    return _registers(session, stages, arguments.stage or stages[-1].stage.value)
+
+
+def _stages(session: Session, last: Hit) -> list[Hit]:
+    """The stages of a hit, oldest first, up to `last`; those before it as far as they are recorded."""
+    return [*(h for h in session.kprobes.hits if (h.probe, h.number) == (last.probe, last.number) and h != last), last]
+
+
+def _registers(session: Session, stages: list[Hit], stage: str | None) -> HitRegisters:
+    wanted = [hit for hit in stages if stage in (None, hit.stage.value)]
+    if not wanted:
+        last, had = stages[-1], ", ".join(hit.stage.value for hit in stages)
+        raise CommandError(f"hit {last.number} of {last.probe.name} has not recorded the stage {stage}: it has {had}")
+    return HitRegisters(StageRegisters(stage_of(hit), registers(session, hit.regs)) for hit in wanted)
+
+
+def _trace(session: Session, arguments: Arguments) -> Trace:
+    shown = [hit for hit in session.kprobes.hits if hit.stage is TRACED_STAGE[hit.probe.kind]]
+    return Trace(_event(session, hit) for hit in (shown[-arguments.count :] if arguments.count > 0 else ()))
+
+
+def _event(session: Session, hit: Hit) -> TraceEvent:
+    comm, pid = hit.task or (None, None)
+    return TraceEvent(
+        at=stage_of(hit),
+        seconds=hit.seconds,
+        address=hit.address,
+        task=comm,
+        pid=pid,
+        x0=hit.regs.regs[0],
+        note=hit.note,
+        line=session.kprobes.trace_line(hit),
+    )
+
+
+COMMANDS = (
+    Command(
+        "regs",
+        "Show pt_regs of the last hit, at each of its stages.",
+        (
+            Arg("probe", "its number or name (default: the one hit last)", optional=True, complete=complete_probe),
+            Option("stage", "one stage only", choices=tuple(stage.value for stage in Stage)),
+        ),
+        _regs,
+        group=GROUP,
+    ),
+    Command(
+        "pt-regs",
+        "Show pt_regs of the hit that the guest is stopped for, at the stage it is at or at an earlier one.\n"
+        "Where it is stopped for no hit, of the last one.",
+        (Arg("stage", "the stage", choices=tuple(stage.value for stage in Stage), optional=True),),
+        _pt_regs,
+        group=GROUP,
+    ),
+    Command(
+        "trace",
+        "Show the last hits, one line each, as the kernel's own trace file has them.",
+        (Arg("count", "how many lines", type=integer, optional=True, default=20),),
+        _trace,
+        group=GROUP,
+        gdb="kprobe-trace",
+    ),
+)

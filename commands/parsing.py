@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A command line as words, and those words as the arguments of a command.
+
+A line is split into words as `shlex` does in POSIX mode.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from armprobe.session.authority import ANYTHING, require
+
+from .declaration import Arg, Arguments, Clause, Command, Option
+from .errors import CommandError
+
+
+class Word(NamedTuple):
+    """A word of a line without its quotes, and the index in the line at which it starts."""
+
+    text: str
+    start: int
+
+
+def split(line: str) -> list[Word]:
+    """Split a line into words as `shlex` does. Raises `CommandError` if a quote is left open."""
+    source = StringIO(line)
+    lexer = shlex.shlex(source, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words: list[Word] = []
+    while True:
+        start = source.tell()
+        try:
+            word = lexer.get_token()
+        except ValueError as error:
+            quote = "a backslash ends the line" if "escaped" in str(error) else "a quote is opened and never closed"
+            raise CommandError(f"{quote}: {line[start:].strip()}") from None
+        if word is None:
+            return words
+        while line[start].isspace():
+            start += 1
+        words.append(Word(word, start))
+
+
+def split_for_completion(line: str) -> list[Word]:
+    """The words of a line that is still being typed; the last one is the word at its end, which may be empty."""
+    for closer in ("", '"', "'"):
+        try:
+            *before, last = split(f"{line}\0{closer}")
+        except CommandError:
+            continue
+        return [*before, Word(last.text[:-1], last.start)]
+    return [Word("", len(line))]  # the line ends in a backslash: nothing can be known of the word
+
+
+def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> Arguments:
+    """Convert the words after the command's name. Raises `CommandError`, naming the argument and the usage."""
+    values: dict[str, Any] = {}
+    waiting = list(command.positional)
+    for word in words:
+        key, equals, value = word.text.partition("=")
+        option = command.options.get(key) if equals else None
+        if word.text in command.clauses:
+            values |= _clauses(
+                command, line, [w.start for w in words if w.start >= word.start and w.text in command.clauses]
+            )
+            break
+        if option:
+            if key in values:
+                raise CommandError(f"{key}= is given twice")
+            values[key] = _convert_option(session, option, value)
+        elif not waiting:
+            raise CommandError(_left_over(command, word.text))
+        elif waiting[0].rest:
+            arg = waiting.pop(0)
+            values[arg.name] = _convert(session, arg, line[word.start :].strip())
+            break
+        elif waiting[0].many:
+            values[waiting[0].name] = (*values.get(waiting[0].name, ()), _convert(session, waiting[0], word.text))
+        else:
+            arg = waiting.pop(0)
+            values[arg.name] = _convert(session, arg, word.text)
+    for arg in waiting:
+        if not arg.optional and arg.name not in values:
+            raise CommandError(f"{command.name} needs {arg.label} ({arg.help}); usage: {command.usage}")
+    return Arguments(**{a.name.replace("-", "_"): values.get(a.name, _default(a)) for a in command.args})
+
+
+def _clauses(command: Command, line: str, starts: Sequence[int]) -> dict[str, str]:
+    """The values of the clauses whose keywords are at `starts`."""
+    values: dict[str, str] = {}
+    for start, end in zip(starts, [*starts[1:], len(line)], strict=True):
+        keyword = line[start:end].split(maxsplit=1)[0]
+        clause, text = command.clauses[keyword], line[start + len(keyword) : end].strip()
+        if not text:
+            raise CommandError(f"after {keyword} there is nothing ({clause.help}); usage: {command.usage}")
+        if clause.name in values:
+            raise CommandError(f"{keyword} is given twice")
+        values[clause.name] = text
+    return values
+
+
+def _left_over(command: Command, word: str) -> str:
+    if re.match(r"[\w-]+=", word) and command.options:
+        return f"{command.name} has no option {word.partition('=')[0]}=; usage: {command.usage}"
+    return f"{command.name} does not know what to do with {word!r}; usage: {command.usage}"
+
+
+def _convert(session: Any, arg: Arg | Option, word: str) -> Any:
+    if arg.choices and word not in arg.choices:
+        raise CommandError(f"{arg.label} cannot be {word!r}: choose from {', '.join(arg.choices)}")
+    value = arg.type(session, word)
+    if isinstance(value, Path):
+        require(arg.host or ANYTHING, f"with {arg.label} {word!r} this command")
+    return value
+
+
+def _convert_option(session: Any, option: Option, value: str) -> Any:
+    if not value:
+        raise CommandError(f"{option.name}= needs a value ({option.help})")
+    if option.many:
+        return tuple(_convert(session, option, word) for word in value.split(","))
+    return _convert(session, option, value)
+
+
+def _default(arg: Arg | Option | Clause) -> Any:
+    return () if arg.many and arg.default is None else arg.default

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Text of probes and of their hits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from armprobe.commands import values
+
+from .layout import Column, Table, described, registers
+from .text import as_text
+
+_MOST_LINES: Final = 20  # probes that have been changed are listed up to this number, else counted
+_COLUMNS: Final = (
+    Column("num", 3, right=True),
+    Column("kind", 9),
+    Column("where", 36),
+    Column("hits", 9, right=True),
+    Column("nmissed", 7, right=True),
+    Column(""),
+)
+
+
+@as_text.register
+def _(value: values.Probes) -> str:
+    return table(value).plain() if value else "no probes; set one with: kprobe SYMBOL\n"
+
+
+def table(probes: values.Probes) -> Table:
+    """The probes as a table."""
+    return Table(_COLUMNS, [_row(probe) for probe in probes])
+
+
+def _row(probe: values.ProbeRow) -> tuple[str, ...]:
+    notes = [f"[{probe.state.upper()}]"] if probe.state != "enabled" else []
+    notes += [f"stop={','.join(probe.stop)}"] if probe.stop else []
+    notes += [f"leaked={probe.leaked}"] if probe.leaked else []
+    notes += [f"met={probe.met} if {probe.condition}"] if probe.condition else []
+    place = f"{probe.address:#x} {probe.name}"
+    return str(probe.number), probe.kind, place, str(probe.hits), str(probe.nmissed), " ".join(notes)
+
+
+@as_text.register
+def _(value: values.Registered) -> str:
+    probe = value.probe
+    said = f", stops at {', '.join(probe.stop)}" if probe.stop else ""
+    said += f", if {probe.condition}" if probe.condition else ""
+    said += f", prints {probe.note}" if probe.note else ""
+    line = f"{probe.kind} {probe.number}: {described(value.location)} at {probe.address:#x}{said}\n"
+    return line + "".join(f"warning: {warning}\n" for warning in value.warnings)
+
+
+@as_text.register
+def _(value: values.RegisteredMatching) -> str:
+    lines, numbers = [], value.numbers
+    if numbers:
+        one = len(numbers) == 1
+        what = f"{value.kind} {numbers[0]}" if one else f"{value.kind}s {numbers[0]} to {numbers[-1]}"
+        lines.append(f"{what}: on {len(numbers):,} of the {value.functions:,} functions that match\n")
+    lines += [f"{refused.count:>7,} refused, {refused.error}: {refused.reason}\n" for refused in value.refused]
+    return "".join(lines)
+
+
+@as_text.register
+def _(value: values.Changed) -> str:
+    """What was done to each, or to how many if they are more than one cares to read."""
+    probes, removed = value.probes, value.done == "removed"
+    done = "gone" if removed else value.done
+    if len(probes) > _MOST_LINES:
+        hits, missed = sum(probe.hits for probe in probes), sum(probe.nmissed for probe in probes)
+        return f"{len(probes):,} probes are {done}" + (f": {hits:,} hits, {missed:,} missed\n" if removed else "\n")
+    return "".join(
+        f"{probe.kind} {probe.number} ({probe.given}) is {done}"
+        + (f": {probe.hits} hits, {probe.nmissed} missed\n" if removed else "\n")
+        for probe in probes
+    )
+
+
+@as_text.register
+def _(value: values.Blacklist) -> str:
+    """As the kernel's debugfs has it (kprobe_blacklist_seq_show, kernel/kprobes.c)."""
+    return "".join(f"{area.start:#018x}-{area.end:#018x}\t{area.name}\n" for area in value)
+
+
+@as_text.register
+def _(value: values.HitRegisters) -> str:
+    return "".join(
+        f"{each.at.kind} {each.at.name}, hit {each.at.hit}, stage {each.at.stage}:\n{registers(each.registers)}"
+        for each in value
+    )
+
+
+@as_text.register
+def _(value: values.Trace) -> str:
+    if not value:
+        return "no hit is recorded yet: let the guest run with a probe set\n"
+    return "".join(f"{event.line}\n" for event in value)

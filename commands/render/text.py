@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Text of what commands answer with: `as_text(value)`, whole lines, a function a class of values.
+
+`probes` and `verdicts` have those of probes and of what kernels make of them; here are the others.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from itertools import groupby
+
+from armprobe.commands import values
+
+from .layout import described, pstate, registers, where
+
+
+@singledispatch
+def as_text(value: object) -> str:
+    """The text of a value, with the end of its last line; empty for None. Raises TypeError for what is no value."""
+    raise TypeError(f"there is no text for {type(value).__name__}: register one in armprobe.commands.render")
+
+
+@as_text.register
+def _(value: None) -> str:
+    return ""
+
+
+# Running
+
+
+@as_text.register
+def _(value: values.Stopped) -> str:
+    return f"{stop_text(value)}\n"
+
+
+def stop_text(stop: values.Stopped) -> str:
+    """Why and where the guest stopped, in words."""
+    return f"{stop.text} at {described(stop.location)} ({stop.location.address:#x})"
+
+
+@as_text.register
+def _(value: values.Stepped) -> str:
+    return as_text(value.stop if value.instruction is None else value.instruction)
+
+
+@as_text.register
+def _(value: values.Returned) -> str:
+    return f"{value.value:#x} ({value.signed})\n"
+
+
+@as_text.register
+def _(value: values.ConsoleText) -> str:
+    return value.text
+
+
+@as_text.register
+def _(value: values.ConsoleOutput) -> str:
+    return value.text or "(the guest has printed nothing since)\n"
+
+
+@as_text.register
+def _(value: values.ConsoleAnswer) -> str:
+    if value.waits:
+        return "sent; the guest reads it when it runs\n"
+    if value.stop is not None:
+        return f"{value.text}\n{as_text(value.stop)}"
+    return value.text if value.text.endswith("\n") else f"{value.text}\n"
+
+
+@as_text.register
+def _(value: values.LentFiles) -> str:
+    lends = "those of the gdb that is attached" if value.lends else "none; files=gdb lends it those of gdb"
+    return f"the guest's files are {lends}\n"
+
+
+@as_text.register
+def _(value: values.Saved) -> str:
+    return f"saved; armprobe --snapshot {value.file} goes on from here\n"
+
+
+# Looking at the guest
+
+
+@as_text.register
+def _(value: values.Location) -> str:
+    return f"{where(value)}\n"
+
+
+@as_text.register
+def _(value: values.SymbolMatches) -> str:
+    lines = []
+    for row in value.symbols:
+        module = f" [{row.module}]" if row.module and ":" not in row.name else ""
+        lines.append(f"{row.address:#018x} {row.size:>8} {row.kind:<8} {row.name}{module}\n")
+    if value.more:
+        lines.append(f"... and more: give a longer beginning than {value.beginning!r}\n")
+    return "".join(lines)
+
+
+@as_text.register
+def _(value: values.Memory) -> str:
+    lines = []
+    for at in range(0, len(value.data), 16):
+        row = value.data[at : at + 16]
+        characters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        lines.append(f"{value.address + at:#018x}  {row[:8].hex(' '):<23}  {row[8:].hex(' '):<23}  {characters}\n")
+    if len(value.data) < value.wanted:
+        lines.append(f"{value.address + len(value.data):#018x}  (the guest maps nothing from here)\n")
+    return "".join(lines)
+
+
+@as_text.register
+def _(value: values.Disassembly) -> str:
+    lines = []
+    for number, instruction in enumerate(value):
+        location = instruction.location
+        if location.symbol is not None and (number == 0 or location.offset == 0):
+            lines.append(f"{described(location)}:\n")
+        mark = "=>" if instruction.current else "  "
+        lines.append(f"{mark} {location.address:#018x}  {instruction.word:08x}  {instruction.text}\n")
+    return "".join(lines)
+
+
+@as_text.register
+def _(value: values.Backtrace) -> str:
+    lines = [f"{stage_text(value.hit)}:\n"] if value.hit is not None else []
+    for frame in value.frames:
+        note = " (interrupted)" if frame.number and not frame.called else ""
+        level = " at EL0" if frame.el0 else ""
+        place = described(frame.location, sized=True)
+        lines.append(f"#{frame.number:<3} {frame.location.address:#018x} {place}{level}{note}\n")
+    if value.end:
+        lines.append(f"No further: {value.end}\n")
+    return "".join(lines)
+
+
+def stage_text(at: values.HitStage) -> str:
+    """A stage of a hit, such as "kprobe kfree: stage pre, hit 1"."""
+    return f"{at.kind} {at.name}: stage {at.stage}, hit {at.hit}"
+
+
+@as_text.register
+def _(value: values.MachineInfo) -> str:
+    rows = [("guest", f"{value.guest} ({value.kind}), {value.symbols:,} symbols")]
+    if value.modules is not None:
+        rows.append(("modules", ", ".join(value.modules) or value.why_no_modules or "none"))
+    rows += [
+        ("memory", f"{value.memory_size >> 20} MiB at {value.memory_base:#x}"),
+        ("CPU", f"{value.cpu}, pstate {pstate(value.pstate)}"),
+        ("instructions", f"{value.instructions:,}"),
+        ("guest time", f"{value.seconds:.6f} s"),
+        ("era", f"{value.era} ({value.era_origin})"),
+        ("probes", str(value.probes)),
+        ("gdb", f"target remote {value.gdb}" if value.gdb else "not listening"),
+    ]
+    if value.stop is not None:
+        rows.append(("stopped", stop_text(value.stop)))
+    return "".join(f"{name:<13} {said}\n" for name, said in rows)
+
+
+@as_text.register
+def _(value: values.Registers) -> str:
+    return registers(value)
+
+
+@as_text.register
+def _(value: values.SystemRegisters) -> str:
+    return "".join(f"{register.name:<10} {register.value:#018x}\n" for register in value)
+
+
+@as_text.register
+def _(value: values.MemoryMap) -> str:
+    """In the format of QEMU's `info mem` for x86, which has none for AArch64 (mem_print, target/i386/monitor.c)."""
+    if not value.translating:
+        return "PG disabled\n"
+    lines = []
+    for area in value.ranges:
+        access = "".join(letter if letter in area.access else "-" for letter in "urw")
+        lines.append(f"{area.start:016x}-{area.end:016x} {area.end - area.start:016x} {access}\n")
+    return "".join(lines)
+
+
+# Help
+
+
+@as_text.register
+def _(value: values.CommandHelp) -> str:
+    lines = [value.summary, f"Usage: {value.usage}"]
+    if value.details:
+        lines += ["", value.details]
+    if value.arguments:
+        width = max(len(argument.label) for argument in value.arguments)
+        lines += ["", *(f"  {argument.label:<{width}}  {argument.help}" for argument in value.arguments)]
+    if value.aliases:
+        lines += ["", f"Also: {', '.join(value.aliases)}"]
+    if value.touches:
+        lines += ["", value.touches]
+    return "\n".join(lines) + "\n"
+
+
+@as_text.register
+def _(value: values.CommandList) -> str:
+    width = max(len(command.name) for command in value)
+    lines = []
+    for group, commands in groupby(value, key=lambda command: command.group):
+        lines += [f"{group}\n"] if group else []
+        lines += [f"  {command.name:<{width}}  {command.summary}\n" for command in commands]
+    return "".join([*lines, "help COMMAND says more; a command may be shortened as long as it stays unique.\n"])

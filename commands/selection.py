@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How probes are named in commands: by number, name, address or pattern, or "all"; and a probe as a row."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from armprobe.probes import Kretprobe, Probe, Stage, is_pattern
+
+from .errors import CommandError
+from .values import ProbeRow
+
+if TYPE_CHECKING:
+    from armprobe.session import Session
+
+
+def selected(session: Session, word: str) -> list[tuple[int, Probe]]:
+    """The probes that `word` means: a number, a name or a pattern (every probe it matches), or "all".
+
+    Raises CommandError if there is none.
+    """
+    found = [
+        (number, probe)
+        for number, probe in session.probes.items()
+        if word in (str(number), probe.name, f"{probe.addr or 0:#x}", "all")
+        or (is_pattern(word) and fnmatch.fnmatchcase(_name(session, probe), word))
+    ]
+    if not found and word != "all":
+        raise CommandError(f"there is no probe {word!r}: probes lists them by number and name")
+    return found
+
+
+def complete_probe(session: Session, word: str) -> Iterable[str]:
+    """Numbers and names of the probes."""
+    return ["all", *(str(number) for number in session.probes), *(probe.name for probe in session.probes.values())]
+
+
+def row(session: Session, number: int, probe: Probe) -> ProbeRow:
+    """The probe as it is now."""
+    condition = str(probe.condition) if probe.condition else None
+    return ProbeRow(
+        number=number,
+        kind=probe.kind,
+        address=probe.addr or 0,
+        given=probe.name,
+        name=_name(session, probe),
+        hits=probe.hits,
+        nmissed=probe.nmissed + (probe.kp.nmissed if isinstance(probe, Kretprobe) else 0),
+        state="gone" if probe.gone else "disabled" if probe.disabled else "enabled",
+        stop=tuple(stage.value for stage in Stage if stage in probe.stop),
+        leaked=probe.leaked if isinstance(probe, Kretprobe) else 0,
+        condition=condition,
+        met=probe.met if condition is not None else None,
+        note=str(probe.note) if probe.note else None,
+    )
+
+
+def _name(session: Session, probe: Probe) -> str:
+    """What it was called, or what is at the address that it was given."""
+    return probe.name if probe.symbol_name is not None else session.machine.symbols.describe(probe.addr or 0)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Numbers that people read in hexadecimal, and addresses with their symbols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+HEX: Final = "hex"
+Hex = Annotated[int, HEX]
+"""An unsigned number that people read in hexadecimal: an address, a register, an instruction."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """An address and the symbol that covers it.
+
+    symbol: the symbol's name; None where no symbol covers the address.
+    offset, size: bytes from the symbol's start to the address, and bytes of the symbol.
+    module: the kernel module that the symbol is of; None if it is of none.
+    scratch: the address is in the machine's own memory, where slots and trampoline of probes are.
+    """
+
+    address: Hex
+    symbol: str | None
+    offset: int
+    size: int
+    module: str | None
+    scratch: bool
