@@ -13,12 +13,13 @@ from .jprobe import Jprobe
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
 from .pt_regs import PtRegs
-from .record import Hit, Stage, Task
+from .record import Hit, Stage
 from .recorder import HandlerError
 from .registry import Kprobes, Probe
 from .simulate import simulate
 from .stepping import STEPPINGS
 from .tables import Area
+from .tasks import Task
 from .trampoline import TRAMPOLINES
 
 __all__ = [

@@ -9,6 +9,7 @@ from typing import Final
 from armprobe.expressions import program
 from armprobe.machine import Machine, MachineError, Symbol
 
+from .blacklist import Blacklist
 from .decode import Decoded, decode
 from .eras import Era
 from .eras.decoder_rows import Verdict
@@ -19,7 +20,7 @@ from .functions import is_pattern
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe
 from .record import Stage
-from .tables import Tables
+from .tables import CodeTables
 from .text import Text
 
 _ADDRESSES: Final = 1 << 64
@@ -75,11 +76,12 @@ def _refuse_nonsense(probe: Kprobe) -> None:
 class Addresses:
     """Resolves and checks the addresses of probes on one machine."""
 
-    def __init__(self, machine: Machine, text: Text, tables: Tables, era: Era) -> None:
+    def __init__(self, machine: Machine, text: Text, tables: CodeTables, era: Era) -> None:
         self._machine = machine
         self._text = text
         self._tables = tables
         self._era = era
+        self.blacklist = Blacklist(tables, machine.symbols, era)
 
     def resolve(self, probe: Kprobe) -> tuple[int, Symbol]:
         """The address that `probe` names and the symbol it is in.
@@ -173,7 +175,7 @@ class Addresses:
         if symbol.name.startswith(reserved.cfi_preambles):
             rule = "the preamble of a function, which is data to the checks of calls (kCFI)"
             raise ProbeError(errno.EINVAL, f"{where} is {rule}", rule)
-        area = self._tables.forbidden(address)
+        area = self.blacklist.forbidden(address)
         if area is not None:
             raise ProbeError(
                 errno.EINVAL,

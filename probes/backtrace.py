@@ -8,31 +8,29 @@ on being followed with the registers saved at the exception.
 
 from __future__ import annotations
 
-import errno
 import struct
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from armprobe.kernel.call_frames import has_record
+from armprobe.kernel.exception_frame import Registers, interrupted
 from armprobe.machine import Machine, MachineError, Symbols
 
-from .errors import ProbeError
-from .kretprobe import KretprobeInstance
-from .pt_regs import PT_REGS_SIZE, STACKFRAME, PtRegs, SavedRegs
-from .record import Hit
 from .text import Text
-from .unwind import Unwind
 
 _MOST: Final = 200  # frames: whatever is on the stack, the walk ends
 _MOST_STACKS: Final = 4  # a task's, and what the kernel switches to: for interrupts, for overflows, for SDEI
 _STACK: Final = 16 << 10  # bytes (THREAD_SIZE): records of one stack are nearer to each other, of two stacks farther
 _LARGEST_FUNCTION: Final = 1 << 20  # bytes
-_SAVED: Final = struct.Struct("<34Q")  # x0 to x30, sp, pc, pstate
-_MODE: Final = 0xF
-_EL1H: Final = 5
-# Where in pt_regs the frame record of an exception is, and how much pt_regs are. Since v6.13 there is also what kind of
-# record it is (commit c2c6b27b5aa1); v6.18 took two words from the end (commit ee776d68ba47).
-_LAYOUTS: Final = ((STACKFRAME, PT_REGS_SIZE), (STACKFRAME - 8, PT_REGS_SIZE), (STACKFRAME - 8, PT_REGS_SIZE - 16))
+
+
+class ReturnAddresses(Protocol):
+    """What return addresses are without kretprobes, which put the trampoline's in their places."""
+
+    def caller(self, address: int, sp: int) -> int:
+        """The return address for which x30 has `address`, in a function entered with stack pointer `sp` or above."""
+
+    def unwound(self, address: int, data: bytes) -> bytes:
+        """`data`, read from virtual `address`, with the return addresses in it put right."""
 
 
 class CallFrame(NamedTuple):
@@ -70,50 +68,33 @@ def symbolised(symbols: Symbols, frame: CallFrame) -> str:
 class Walker:
     """Walks the stacks of one machine."""
 
-    def __init__(self, machine: Machine, text: Text, unwind: Unwind) -> None:
+    def __init__(self, machine: Machine, text: Text, return_addresses: ReturnAddresses) -> None:
         self._machine = machine
         self._text = text
-        self._unwind = unwind
-        unwind.records = self._records
+        self._return_addresses = return_addresses
 
-    def backtrace(self, hit: Hit | None, outstanding: Iterable[KretprobeInstance]) -> Backtrace:
-        """Of the code that the guest is stopped in, or that `hit` was in; see `Kprobes.backtrace`."""
-        regs: PtRegs = self._registers()
-        if hit is not None and hit.instructions != self._machine.instructions:
-            if not any((call.rp, call.number) == (hit.probe, hit.number) for call in outstanding):
-                raise ProbeError(
-                    errno.ESTALE,
-                    f"the guest has gone on since hit {hit.number} of the {hit.probe.kind} {hit.probe.name}, and what "
-                    "was on its stack then is not kept: have the guest stop there to look (stop=)",
-                )
-            regs = hit.regs
+    def backtrace(self, registers: Registers) -> Backtrace:
+        """The frames of the code that has these registers."""
         frames: list[CallFrame] = []
-        end = self._walk(regs, frames, [])
+        end = self._walk(registers, frames, [])
         return Backtrace(frames, end)
 
-    def _records(self) -> list[int]:
+    def records(self, registers: Registers) -> list[int]:
+        """The virtual addresses of the frame records that `backtrace` follows."""
         records: list[int] = []
-        self._walk(self._registers(), [], records)
+        self._walk(registers, [], records)
         return records
 
-    def _registers(self) -> SavedRegs:
-        """The CPU's, with x30 as it would be without kretprobes; in a return handler those of the caller."""
-        if self._unwind.returning is not None:
-            return self._unwind.returning
-        cpu = self._machine.registers
-        general = [cpu.x[i] for i in range(30)]
-        return SavedRegs((*general, self._unwind.x30, cpu.sp, cpu.pc, cpu.pstate))
-
-    def _walk(self, regs: PtRegs, frames: list[CallFrame], records: list[int]) -> str:
+    def _walk(self, registers: Registers, frames: list[CallFrame], records: list[int]) -> str:
         stacks = 1
         while True:
-            el0 = regs.pstate & _MODE == 0
-            frames.append(CallFrame(regs.pc, False, el0))
-            if self._x30_is_live(regs):
-                caller = self._unwind.caller(regs.regs[30], regs.sp)
+            el0 = registers.el0
+            frames.append(CallFrame(registers.pc, False, el0))
+            if self._x30_is_live(registers):
+                caller = self._return_addresses.caller(registers.x30, registers.sp)
                 if self._is_code(caller, el0):
                     frames.append(CallFrame(caller, True, el0))
-            record = regs.regs[29]
+            record = registers.x29
             while True:
                 if not record:
                     return ""
@@ -130,9 +111,10 @@ class Walker:
                 except MachineError as error:
                     return f"the frame record cannot be read: {error}"
                 records.append(record)
-                interrupted = None if el0 else self._interrupted(record, following, caller)
-                if interrupted is not None:
-                    regs = interrupted
+                read = self._machine.memory.read
+                saved = None if el0 else interrupted(read, self._is_code, record, (following, caller))
+                if saved is not None:
+                    registers = saved
                     break
                 if not following and not caller:
                     return ""
@@ -142,29 +124,7 @@ class Walker:
                 record = following
 
     def _read(self, address: int, size: int) -> bytes:
-        return self._unwind.unwound(address, self._machine.memory.read(address, size))
-
-    def _interrupted(self, record: int, following: int, caller: int) -> PtRegs | None:
-        """The registers saved at an exception, if the record is that of the pt_regs in which they are.
-
-        It lies below the stack pointer of the interrupted kernel code, or at the very end of the task's stack.
-        """
-        for offset, size in _LAYOUTS:
-            base = record - offset
-            try:
-                saved = _SAVED.unpack(self._machine.memory.read(base, _SAVED.size))
-            except MachineError:
-                continue
-            regs = SavedRegs(saved)
-            fits = (following, caller) in ((0, 0), (regs.regs[29], regs.pc))
-            if not fits or regs.pc % 4:
-                continue
-            mode = regs.pstate & 0x1F
-            if mode == _EL1H and regs.sp == base + size and self._is_code(regs.pc, el0=False):
-                return regs
-            if mode == 0 and (following, caller) == (0, 0) and self._is_code(regs.pc, el0=True):
-                return regs
-        return None
+        return self._return_addresses.unwound(address, self._machine.memory.read(address, size))
 
     def _is_code(self, address: int, el0: bool) -> bool:
         """Whether there is an instruction of the kernel's or the task's, or was: initialisation code is thrown away."""
@@ -178,15 +138,15 @@ class Walker:
             return False
         return mapping.user if el0 else mapping.executable
 
-    def _x30_is_live(self, regs: PtRegs) -> bool:
+    def _x30_is_live(self, registers: Registers) -> bool:
         """Whether x30 is where the innermost function returns to, rather than what its last call left there.
 
         A function that keeps no frame record is taken to be a leaf, unless x30 leads back into it.
         """
-        symbols, pc = self._machine.symbols, regs.pc
+        symbols, pc = self._machine.symbols, registers.pc
         found = symbols.at(pc)
         if found is None:
-            return regs.pstate & _MODE != 0
+            return not registers.el0
         symbol, offset = found
         try:
             code = self._text.read(symbol.address, min(symbol.size, _LARGEST_FUNCTION))
@@ -196,5 +156,5 @@ class Walker:
         kept = has_record(code, offset)
         if kept is not None:
             return not kept
-        back = symbols.at(regs.regs[30] - 4)
+        back = symbols.at(registers.x30 - 4)
         return back is None or back[0] != symbol

@@ -14,8 +14,6 @@ from .errors import ProbeError
 
 _MASK: Final = (1 << 64) - 1
 SP, PC, PSTATE = 31, 32, 33  # doubleword indices; x0 to x30 come first, as in the kernel's structure
-PT_REGS_SIZE: Final = 0x150  # bytes, v6.1 (BTF)
-STACKFRAME: Final = 0x130  # byte offset of stackframe[2]
 
 # An array of ctypes rather than a memoryview: it keeps the low 64 bits of whatever is assigned, as a u64 does in C,
 # so that a handler can write `regs.regs[0] = -22`; and it refuses an index past x30.
@@ -115,7 +113,7 @@ class LiveRegs(PtRegs):
 
 
 class StackRegs(PtRegs):
-    """The `struct pt_regs` that the kretprobe trampoline builds on the guest's stack, as `PT_REGS_SIZE` bytes."""
+    """The `struct pt_regs` that the kretprobe trampoline builds on the guest's stack."""
 
     __slots__ = ("memory",)
 

@@ -13,6 +13,7 @@ from armprobe.machine.core.context import PSTATE_I
 from armprobe.machine.devices.timer import FREQUENCY
 
 from .pt_regs import SavedRegs
+from .tasks import Task
 
 if TYPE_CHECKING:
     from .jprobe import Jprobe
@@ -33,13 +34,6 @@ class Stage(enum.Enum):
 
 TRACED_STAGE: Final = {"kprobe": Stage.PRE, "kretprobe": Stage.RETURN, "jprobe": Stage.ENTRY}
 """By kind of probe, the stage of which the kernel's trace file has a line."""
-
-
-class Task(NamedTuple):
-    """A task of the guest: its name (`comm`) and number."""
-
-    comm: str
-    pid: int
 
 
 class Hit(NamedTuple):

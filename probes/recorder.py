@@ -16,7 +16,8 @@ from armprobe.machine.core.deferred_signals import calls_users_code
 from .errors import ConditionError
 from .guest_view import HitView
 from .pt_regs import PtRegs, StackRegs
-from .record import TRACED_STAGE, Hit, Stage, Task
+from .record import TRACED_STAGE, Hit, Stage
+from .tasks import Task
 
 if TYPE_CHECKING:
     from .jprobe import Jprobe

@@ -13,7 +13,7 @@ from armprobe.machine import Machine, MachineError, Symbol
 
 from . import record
 from .address import Addresses
-from .backtrace import Backtrace, Walker
+from .backtrace import Backtrace
 from .decode import Decoded, decode
 from .engine import Engine
 from .eras import Era, choose_era, find_era
@@ -32,7 +32,7 @@ from .recorder import Recorded, Recorder
 from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK, KPROBES_BRK_WORD, STEPPINGS, BranchStepping, Stepping, followed
-from .tables import Area, Tables
+from .tables import Area, CodeTables
 from .tasks import Tasks
 from .text import Text
 from .trampoline import DIRECT, TRAMPOLINES
@@ -79,7 +79,7 @@ class Kprobes(Recorded):
         self._retired: list[Site] = []
         self._waiting: dict[int, Callable[[Machine], None]] = {}
         self._text = Text(machine, self._sites)
-        self._tables = Tables(machine, self._text, self.era)
+        self._tables = CodeTables(machine, self._text)
         self._addresses = Addresses(machine, self._text, self._tables, self.era)
         self._checkers = {self.era.name: self._addresses}  # by era
         self._departures = Departures(machine, self._text, self._sites, self._text_gone)
@@ -93,8 +93,7 @@ class Kprobes(Recorded):
             machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._text, self._stepping
         )
         self._jprobes = Jprobes(machine, self._recorder)
-        self.unwind = Unwind(machine, self._returns, self._recorder)
-        self._walker = Walker(machine, self._text, self.unwind)
+        self.unwind = Unwind(machine, self._text, self._returns, self._recorder)
         self._engine.idle = self._reap
         self._words: dict[int, int] = {}  # what was at each address that ever had a breakpoint
         machine.on_restore.append(self._restored)
@@ -255,8 +254,7 @@ class Kprobes(Recorded):
         """
         wanted = self.era if era is None else find_era(era)
         if wanted.name not in self._checkers:
-            tables = Tables(self.machine, self._text, wanted)
-            self._checkers[wanted.name] = Addresses(self.machine, self._text, tables, wanted)
+            self._checkers[wanted.name] = Addresses(self.machine, self._text, self._tables, wanted)
         addresses = self._checkers[wanted.name]
         address, symbol = addresses.resolve(Kprobe(place) if isinstance(place, str) else Kprobe(addr=place))
         return self._judge(addresses, address, symbol)[-1]
@@ -264,7 +262,7 @@ class Kprobes(Recorded):
     @property
     def blacklist(self) -> Sequence[Area]:
         """What must not be probed, in order of address."""
-        return self._tables.blacklist()
+        return self._addresses.blacklist.areas()
 
     @property
     def outstanding(self) -> Sequence[KretprobeInstance]:
@@ -288,7 +286,7 @@ class Kprobes(Recorded):
         Of a hit it can be told as long as the callers have not gone on: where the guest is stopped for it, and until a
         call that a kretprobe waits for has returned. Raises ProbeError (ESTALE) after that.
         """
-        return self._walker.backtrace(hit, self.outstanding)
+        return self.unwind.backtrace(hit)
 
     # Inside
 

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the guest's own tables say of its code: where probes are forbidden, faults expected, branches patched."""
+"""The kernel's tables about its own code: where probes are forbidden, faults expected and branches patched."""
 
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from typing import Final, NamedTuple
 
 from armprobe.kernel.code_references import addresses_formed
@@ -19,7 +17,7 @@ from .text import Text
 _HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address is formed the list may begin
 _JUMP_ENTRY: Final = 16  # bytes: s32 code, s32 target, s64 key, each relative to itself (include/linux/jump_label.h)
 # An exception table entry: s32 insn, s32 fixup, each relative to itself; since v5.17 also s16 type, s16 data (commit
-# d6e2cc564775). It is the guest's kernel that decides, not the era.
+# d6e2cc564775).
 _EXCEPTION_ENTRIES: Final = (8, 12)
 _NOP: Final = 0xD503_201F
 _B: Final = 0b000101  # bits 31 to 26
@@ -39,72 +37,63 @@ class Area(NamedTuple):
         return self.start <= other.start and other.end <= self.end
 
 
-class Tables:
+class CodeTables:
     """Reads the tables of one machine's guest; an absent table is empty."""
 
-    def __init__(self, machine: Machine, text: Text, era: Era) -> None:
+    def __init__(self, machine: Machine, text: Text) -> None:
         self._machine = machine
         self._symbols = machine.symbols
         self._text = text
-        self._era = era
         self._list: tuple[int, bytes, list[Area]] | None = None  # its head's address and content, and what it forbids
-        self._from_symbols: list[Area] | None = None
-        self._order: tuple[list[Area], list[int], list[int]] | None = None
         self._cache: dict[str, frozenset[int]] = {}
 
-    def blacklist(self) -> list[Area]:
-        """Everything that must not be probed, as /sys/kernel/debug/kprobes/blacklist has it, in order of address.
+    @property
+    def makes_blacklist(self) -> bool:
+        """Whether the kernel makes a list of what must not be probed, and may free what it made that of."""
+        return any(self._symbols.own(name) for name in ("kprobe_blacklist", "within_kprobe_blacklist"))
 
-        A Linux guest's own list is followed, but for the areas that its kernel and the era differ in.
+    def kprobe_blacklist(self) -> list[Area] | None:
+        """The kernel's own list of that name, once init_kprobes() has filled it; else None.
+
+        The same list object is returned until the list in the guest changes at its ends, as it does when modules come
+        and go.
         """
-        known = self._kernel_list()
-        if known is not None:
-            return known
-        if self._from_symbols is not None:
-            return self._from_symbols
-        areas = sorted(self._marked() + self._areas(self._era.blacklist))
-        if self._machine.kind != "linux":  # which is to make its list of them, and to free some
-            self._from_symbols = areas
+        if self._list is not None and self._read(self._list[0], 16) == self._list[1]:
+            return self._list[2]
+        named = self._symbols.get("kprobe_blacklist")
+        heads = [named.address] if named is not None else []
+        for variable in self._formed("within_kprobe_blacklist"):
+            heads += range(variable, variable + _HEAD_WITHIN, 8)
+        for head in heads:
+            areas = self._walk(head)
+            if areas:
+                self._list = head, self._read(head, 16), areas
+                return areas
+        return None
+
+    def nokprobe_functions(self) -> list[Area]:
+        """The functions marked NOKPROBE_SYMBOL, whose addresses the linker collects. Linux frees that table at boot."""
+        area = self._text.area("__start_kprobe_blacklist", "__stop_kprobe_blacklist")
+        if area is None:
+            return []
+        try:
+            data = self._text.read(area[0], area[1] - area[0])
+        except MachineError:
+            return []
+        areas = []
+        for (address,) in struct.iter_unpack("<Q", data[: len(data) & ~7]):
+            found = self._symbols.at(address)
+            if found is not None:
+                areas.append(Area(address, address + max(found[0].size, 4), found[0].name))
         return areas
 
-    def _areas(self, names: Iterable[tuple[str, str]]) -> list[Area]:
+    def areas(self, names: Iterable[tuple[str, str]]) -> list[Area]:
         """The areas between these linker symbols, those that the guest has and that are not empty."""
         return [
             Area(*found, start.removeprefix("__").removesuffix("_start"))
             for start, end in names
             if (found := self._text.area(start, end)) is not None and found[0] < found[1]
         ]
-
-    def _in_era(self, areas: list[Area]) -> list[Area]:
-        """The list of the guest's kernel, as a kernel of the era would have made it."""
-        allowed = self._areas(AREAS - set(self._era.blacklist))
-        kept = [area for area in areas if not any(other.covers(area) for other in allowed)]
-        return kept + [own for own in self._areas(self._era.blacklist) if not any(own.covers(area) for area in kept)]
-
-    def forbidden(self, address: int) -> Area | None:
-        """The area of the blacklist that `address` is in, or None (within_kprobe_blacklist)."""
-        candidates = [address]
-        found = self._symbols.at(address)
-        if found is not None and "." in found[0].name:
-            # A part that the compiler split off a function (kfree.part.0) is as forbidden as the function.
-            whole = self._symbols.get(found[0].name.split(".")[0])
-            if whole is not None:
-                candidates.append(whole.address)
-        areas, starts, ends = self._ordered()
-        for candidate in candidates:
-            for index in range(bisect_right(starts, candidate) - 1, -1, -1):
-                if ends[index] <= candidate:  # neither does any before this one reach it
-                    break
-                if candidate < areas[index].end:
-                    return areas[index]
-        return None
-
-    def _ordered(self) -> tuple[list[Area], list[int], list[int]]:
-        """The blacklist, where its areas start, and the furthest end of any up to each."""
-        areas = self.blacklist()
-        if self._order is None or self._order[0] is not areas:
-            self._order = areas, [area.start for area in areas], list(accumulate((area.end for area in areas), max))
-        return self._order
 
     def is_leaving(self, address: int) -> bool:
         """Whether the module whose text has `address` is being unloaded."""
@@ -176,26 +165,6 @@ class Tables:
         except MachineError:
             return []
 
-    def _kernel_list(self) -> list[Area] | None:
-        """Linux's own blacklist, kprobe_blacklist, once init_kprobes() has filled it; else None.
-
-        It is read again when its ends have changed, which modules that come and go do.
-        """
-        if self._machine.kind != "linux":
-            return None
-        if self._list is not None and self._read(self._list[0], 16) == self._list[1]:
-            return self._list[2]
-        named = self._symbols.get("kprobe_blacklist")
-        heads = [named.address] if named is not None else []
-        for variable in self._formed("within_kprobe_blacklist"):
-            heads += range(variable, variable + _HEAD_WITHIN, 8)
-        for head in heads:
-            areas = self._walk(head)
-            if areas:
-                self._list = head, self._read(head, 16), sorted(self._in_era(areas))
-                return self._list[2]
-        return None
-
     def _read(self, address: int, size: int) -> bytes:
         """Memory; nothing where the guest maps none."""
         try:
@@ -217,20 +186,4 @@ class Tables:
                 before, entry = entry, following
         except MachineError:
             return None
-        return areas
-
-    def _marked(self) -> list[Area]:
-        """The functions marked NOKPROBE_SYMBOL: addresses collected by the linker."""
-        area = self._text.area("__start_kprobe_blacklist", "__stop_kprobe_blacklist")
-        if area is None:
-            return []
-        try:
-            data = self._text.read(area[0], area[1] - area[0])
-        except MachineError:
-            return []  # Linux frees it once it has made its list
-        areas = []
-        for (address,) in struct.iter_unpack("<Q", data[: len(data) & ~7]):
-            found = self._symbols.at(address)
-            if found is not None:
-                areas.append(Area(address, address + max(found[0].size, 4), found[0].name))
         return areas

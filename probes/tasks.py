@@ -7,15 +7,20 @@ that has its name and number, the kernel's own type information says.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from armprobe.kernel.btf import Btf
 from armprobe.machine import Machine, MachineError
 
-from .record import Task
-
 _COMM_SIZE: Final = 16  # TASK_COMM_LEN
 _KNOWN: Final = 10_000  # tasks whose physical addresses are kept
+
+
+class Task(NamedTuple):
+    """A task of the guest: its name (`comm`) and number."""
+
+    comm: str
+    pid: int
 
 
 class Tasks:

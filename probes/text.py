@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.machine.core.instruction_words import NOP
-
-from .site import Site
 
 PAGE: Final = 4096
 
@@ -22,12 +20,22 @@ _PAGE: Final = 4096
 _PADDING: Final = 65536  # bytes before the end of the text that are looked at: SEGMENT_ALIGN
 
 
-class Text:
-    """The code of one machine's guest."""
+class Breakpoint(Protocol):
+    """A breakpoint of ours in the guest's text: the instruction that it replaces, and whether it is in place."""
 
-    def __init__(self, machine: Machine, sites: Mapping[int, Site]) -> None:
+    @property
+    def word(self) -> int: ...
+
+    @property
+    def armed(self) -> bool: ...
+
+
+class Text:
+    """The code of one machine's guest, without the breakpoints in it that are listed by address in `breakpoints`."""
+
+    def __init__(self, machine: Machine, breakpoints: Mapping[int, Breakpoint]) -> None:
         self._machine = machine
-        self._sites = sites
+        self._breakpoints = breakpoints
         self._symbols = machine.symbols
 
     def mapped(self, address: int) -> bool:
@@ -83,15 +91,15 @@ class Text:
 
     def read_u32(self, address: int) -> int:
         """The instruction at `address`, whatever breakpoint of ours is on it. Raises MachineError as `read` does."""
-        site = self._sites.get(address)
-        return site.word if site is not None else int.from_bytes(self.read(address, 4), "little")
+        breakpoint = self._breakpoints.get(address)
+        return breakpoint.word if breakpoint is not None else int.from_bytes(self.read(address, 4), "little")
 
     def unpatched(self, address: int, data: bytes) -> bytes:
         """`data`, read from `address`, with the words that our breakpoints stand on."""
         result = bytearray(data)
-        for at, site in self._sites.items():
-            if site.armed and address - 4 < at < address + len(data):
-                word = site.word.to_bytes(4, "little")
+        for at, breakpoint in self._breakpoints.items():
+            if breakpoint.armed and address - 4 < at < address + len(data):
+                word = breakpoint.word.to_bytes(4, "little")
                 first, last = max(at, address), min(at + 4, address + len(data))
                 result[first - address : last - address] = word[first - at : last - at]
         return bytes(result)

@@ -11,16 +11,22 @@ outstanding, the one that a saved x30 belongs to is therefore that with the lowe
 
 from __future__ import annotations
 
+import errno
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from armprobe.kernel.exception_frame import Registers
 from armprobe.machine import Machine
 
+from .backtrace import Backtrace, Walker
+from .errors import ProbeError
 from .kretprobe import KretprobeInstance
 from .kretprobe_engine import Returns
-from .pt_regs import SavedRegs
+from .pt_regs import PtRegs
+from .record import Hit
 from .recorder import Recorder
+from .text import Text
 
 _LARGEST: Final = 64 << 10  # bytes of a kernel's stack, and so of a frame
 _WORD: Final = struct.Struct("<Q")
@@ -37,17 +43,32 @@ class _Rewritten(NamedTuple):
 class Unwind:
     """How one machine's memory and x30 are shown, and what writing to what is shown comes to."""
 
-    def __init__(self, machine: Machine, returns: Returns, recorder: Recorder) -> None:
+    def __init__(self, machine: Machine, text: Text, returns: Returns, recorder: Recorder) -> None:
         self._machine = machine
         self._returns = returns
         self._recorder = recorder
         self._rewritten: list[_Rewritten] = []
-        self.records: Callable[[], Collection[int]] = lambda: ()  # the addresses of the frame records now
+        self._walker = Walker(machine, text, self)
 
-    @property
-    def returning(self) -> SavedRegs | None:
-        """In a return handler: the registers of the caller that the function has returned to, its x30 apart."""
-        return self._returns.returning
+    def backtrace(self, hit: Hit | None) -> Backtrace:
+        """Of the code that the guest is stopped in, or that `hit` was in; see `Kprobes.backtrace`."""
+        if hit is None or hit.instructions == self._machine.instructions:
+            return self._walker.backtrace(self._registers())
+        outstanding = self._returns.instances.outstanding()
+        if not any((call.rp, call.number) == (hit.probe, hit.number) for call in outstanding):
+            raise ProbeError(
+                errno.ESTALE,
+                f"the guest has gone on since hit {hit.number} of the {hit.probe.kind} {hit.probe.name}, and what "
+                "was on its stack then is not kept: have the guest stop there to look (stop=)",
+            )
+        return self._walker.backtrace(_registers_of(hit.regs))
+
+    def _registers(self) -> Registers:
+        """The CPU's, with x30 as it would be without kretprobes; in a return handler those of the caller."""
+        if self._returns.returning is not None:
+            return _registers_of(self._returns.returning)
+        cpu = self._machine.registers
+        return Registers(cpu.x[29], self.x30, cpu.sp, cpu.pc, cpu.pstate)
 
     def caller(self, address: int, sp: int) -> int:
         """What is at `address`: where the function returns to that was entered with `sp` or with a stack pointer above.
@@ -85,7 +106,7 @@ class Unwind:
                 words[address - first : address - first + len(data)] = data
                 for at, call in taken:
                     (value,) = _WORD.unpack_from(words, at)
-                    if value != call.ret_addr and first + at - 8 in self.records():
+                    if value != call.ret_addr and first + at - 8 in self._walker.records(self._registers()):
                         self._returns.instances.redirect(call, value)
                     if value == call.ret_addr:
                         _WORD.pack_into(words, at, self._returns.trampoline)
@@ -172,3 +193,7 @@ class Unwind:
             self._returns.abandon(registers.sp)
             if registers.x[30] == self._returns.trampoline:
                 registers.x[30] = registers.pc
+
+
+def _registers_of(regs: PtRegs) -> Registers:
+    return Registers(regs.regs[29], regs.regs[30], regs.sp, regs.pc, regs.pstate)

@@ -10,8 +10,9 @@ from typing import Final
 
 import pytest
 
+from armprobe.kernel.exception_frame import PT_REGS_SIZE
 from armprobe.probes import Era, simulate
-from armprobe.probes.pt_regs import PC, PSTATE, PT_REGS_SIZE, SP, StackRegs
+from armprobe.probes.pt_regs import PC, PSTATE, SP, StackRegs
 from tests.oracle.cold_kernel import ColdKernel, entries
 from tests.oracle.references import EVERYTHING, REFERENCES
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `Tables` finds in the kernel's tables, and what the kernel's own functions do."""
+"""What `CodeTables` finds in the kernel's tables, and what the kernel's own functions do."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
-from armprobe.probes.tables import Tables
+from armprobe.probes.tables import CodeTables
 from armprobe.probes.text import Text
 from tests.oracle.cold_kernel import ColdKernel, entries
 from tests.oracle.references import EVERYTHING
 
 
 @pytest.fixture(scope="module")
-def tables(kernel: ColdKernel) -> Tables:
-    return Tables(kernel.machine, Text(kernel.machine, {}), kernel.era)
+def tables(kernel: ColdKernel) -> CodeTables:
+    return CodeTables(kernel.machine, Text(kernel.machine, {}))
 
 
 def near(found: Callable[[int], bool], start: int, count: int, most: int) -> list[int]:
@@ -30,7 +30,7 @@ def near(found: Callable[[int], bool], start: int, count: int, most: int) -> lis
     return sorted((around | set(rng.sample(text, len(chosen)))) & set(text))
 
 
-def test_exception_tables(kernel: ColdKernel, tables: Tables, compared: Callable[[str, int], None]) -> None:
+def test_exception_tables(kernel: ColdKernel, tables: CodeTables, compared: Callable[[str, int], None]) -> None:
     start, words = kernel.text()
     addresses = near(tables.may_fault, start, len(words), most=5000)
     answers = kernel.call_each("search_exception_tables", entries(addresses, 0))
@@ -38,7 +38,7 @@ def test_exception_tables(kernel: ColdKernel, tables: Tables, compared: Callable
     compared(f"{kernel.era.name} addresses looked up in the exception table", len(addresses))
 
 
-def test_jump_labels(kernel: ColdKernel, tables: Tables, compared: Callable[[str, int], None]) -> None:
+def test_jump_labels(kernel: ColdKernel, tables: CodeTables, compared: Callable[[str, int], None]) -> None:
     """jump_label_text_reserved(first, last)"""
     start, words = kernel.text()
     addresses = near(tables.is_jump_label, start, len(words), most=100)  # it goes through the whole table each time

@@ -157,7 +157,7 @@ class RecordedGuest(OracleGuest):
             self._map(address + at, page | attributes)
 
     def _add_tables(self) -> None:
-        """The kernel's own tables, with what is on record of them: `probes.tables.Tables` finds them by their names."""
+        """The kernel's own tables, with what is on record of them: `CodeTables` finds them by their names."""
         memory, module, added = self._memory, self._symbols.modules["oracle"], self._symbols.added
         start = (max(row[1] for row in memory.symbols) & -_PAGE) + _TABLES_BEHIND  # their entries reach 2 GiB
         data = bytearray()

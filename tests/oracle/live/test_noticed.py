@@ -15,7 +15,7 @@ from armprobe.probes import ERAS, Era, Kprobe, Kretprobe
 from armprobe.probes.eras.hit_rules import Status
 from armprobe.probes.site import Site
 from armprobe.probes.stepping import BrkStepping
-from armprobe.probes.tables import Tables
+from armprobe.probes.tables import CodeTables
 from tests.oracle.live.conftest import Opponent
 from tests.oracle.live.engine_probes import EngineProbes
 from tests.oracle.live.journal import HITS, Event, comparable, differences
@@ -131,7 +131,7 @@ def test_text_of_another_kernel_is_noticed(reference: Opponent, kernel: Kernel, 
 def test_exception_table_that_is_not_looked_at_is_noticed(
     kernel: Kernel, engine: EngineProbes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Tables, "may_fault", lambda tables, address: False)
+    monkeypatch.setattr(CodeTables, "may_fault", lambda tables, address: False)
     assert disagreements(kernel, engine, kernel.instructions("__arch_copy_from_user"))
 
 
