@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kprobes, kretprobes and jprobes for a machine's guest: `Kprobes(machine).register_kprobe(Kprobe("kfree", ...))`."""
 
-from .backtrace import Backtrace, CallFrame, symbolised
+from armprobe.kernel.backtrace import Backtrace, CallFrame, symbolised
+from armprobe.kernel.code_tables import Area
+from armprobe.kernel.tasks import Task
+
 from .decode import Decoded, decode
 from .eras import DEFAULT_ERA, ERAS, POINT_RELEASES, Era, find_era
 from .eras.decoder_rows import Verdict
@@ -18,8 +21,6 @@ from .recorder import HandlerError
 from .registry import Kprobes, Probe
 from .simulate import simulate
 from .stepping import STEPPINGS
-from .tables import Area
-from .tasks import Task
 from .trampoline import TRAMPOLINES
 
 __all__ = [

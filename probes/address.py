@@ -7,6 +7,8 @@ import errno
 from typing import Final
 
 from armprobe.expressions import program
+from armprobe.kernel.code_tables import CodeTables
+from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbol
 
 from .blacklist import Blacklist
@@ -20,8 +22,6 @@ from .functions import is_pattern
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe
 from .record import Stage
-from .tables import CodeTables
-from .text import Text
 
 _ADDRESSES: Final = 1 << 64
 _OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int

@@ -6,10 +6,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from itertools import accumulate
 
+from armprobe.kernel.code_tables import Area, CodeTables
 from armprobe.machine import Symbols
-from armprobe.probes.eras.era import AREAS, Era
 
-from .tables import Area, CodeTables
+from .eras import AREAS, Era
 
 
 class Blacklist:

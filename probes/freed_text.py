@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from armprobe.kernel.text import PAGE, Text
 from armprobe.machine import Machine
 
 from .kprobe import GONE
 from .site import Site
-from .text import PAGE, Text
 
 _FARTHEST: Final = 128 << 20  # bytes: modules are in one region of that size (arch/arm64/kernel/module.c)
 

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from armprobe.kernel.btf import Btf
 from armprobe.kernel.code_references import addresses_formed
+from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.context import Context
 from armprobe.machine.core.core import Core
@@ -31,7 +32,6 @@ from .simulate import SIMULATORS
 from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
-from .text import Text
 
 _BUCKETS: Final = 64  # of kprobe_table, 1 << KPROBE_HASH_BITS
 _CHAIN_LIMIT: Final = 10_000

@@ -12,13 +12,13 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
 
 from .engine import Engine
 from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK, KPROBES_BRK_WORD, Stepping
-from .text import Text
 from .trampoline import HVC
 
 _NAMES: Final = ("__kretprobe_trampoline", "kretprobe_trampoline")  # the first since v5.16 (commit adf8a61a940c)

@@ -12,11 +12,11 @@ import errno
 from typing import Final
 
 from armprobe.kernel.guest_call import call_uninterrupted
+from armprobe.kernel.text import Text
 from armprobe.machine import CallNotReturned, Machine, MachineError
 
 from .errors import ProbeError
 from .kretprobe import KretprobeInstance
-from .text import Text
 
 _SIZE: Final = 56  # bytes, struct kretprobe_instance of v4.8 without data
 _GFP_KERNEL: Final = 0xCC0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from armprobe.kernel.text import Text
 from armprobe.machine import CallNotReturned, Machine, MachineError, Stop, StopReason
 from armprobe.machine.core.context import NZCV, PSTATE_I, Context
 from armprobe.machine.core.core import Core
@@ -29,7 +30,6 @@ from .recorder import Recorder
 from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK, KRETPROBES_BRK_IMM, Stepping
-from .text import Text
 
 
 class Returns:

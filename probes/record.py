@@ -8,12 +8,12 @@ import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from armprobe.kernel.tasks import Task
 from armprobe.machine import Symbols
 from armprobe.machine.core.context import PSTATE_I
 from armprobe.machine.devices.timer import FREQUENCY
 
 from .pt_regs import SavedRegs
-from .tasks import Task
 
 if TYPE_CHECKING:
     from .jprobe import Jprobe

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from armprobe.expressions import AgentError, program
+from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine
 from armprobe.machine.core.deferred_signals import calls_users_code
 
@@ -17,7 +18,6 @@ from .errors import ConditionError
 from .guest_view import HitView
 from .pt_regs import PtRegs, StackRegs
 from .record import TRACED_STAGE, Hit, Stage
-from .tasks import Task
 
 if TYPE_CHECKING:
     from .jprobe import Jprobe

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar, cast
 from weakref import WeakSet
 
+from armprobe.kernel.backtrace import Backtrace
+from armprobe.kernel.code_tables import Area, CodeTables
+from armprobe.kernel.tasks import Tasks
+from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbol
 
 from . import record
 from .address import Addresses
-from .backtrace import Backtrace
 from .decode import Decoded, decode
 from .engine import Engine
 from .eras import Era, choose_era, find_era
@@ -32,9 +35,6 @@ from .recorder import Recorded, Recorder
 from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK, KPROBES_BRK_WORD, STEPPINGS, BranchStepping, Stepping, followed
-from .tables import Area, CodeTables
-from .tasks import Tasks
-from .text import Text
 from .trampoline import DIRECT, TRAMPOLINES
 from .unwind import Unwind
 

@@ -8,13 +8,13 @@ import struct
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.register_access import Access, find_sites
 
 from .errors import ProbeError
 from .site import Site
 from .stepping import REACH, BranchStepping
-from .text import Text
 
 _NEAR: Final = BranchStepping.size
 

@@ -16,17 +16,17 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from armprobe.kernel.backtrace import Backtrace, Walker
 from armprobe.kernel.exception_frame import Registers
+from armprobe.kernel.text import Text
 from armprobe.machine import Machine
 
-from .backtrace import Backtrace, Walker
 from .errors import ProbeError
 from .kretprobe import KretprobeInstance
 from .kretprobe_engine import Returns
 from .pt_regs import PtRegs
 from .record import Hit
 from .recorder import Recorder
-from .text import Text
 
 _LARGEST: Final = 64 << 10  # bytes of a kernel's stack, and so of a frame
 _WORD: Final = struct.Struct("<Q")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from armprobe.probes.tables import CodeTables
-from armprobe.probes.text import Text
+from armprobe.kernel.code_tables import CodeTables
+from armprobe.kernel.text import Text
 from tests.oracle.cold_kernel import ColdKernel, entries
 from tests.oracle.references import EVERYTHING
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from armprobe import machine
+from armprobe.kernel.text import Text
 from armprobe.machine.symbols import Symbol, Symbols
 from armprobe.probes import Kprobes
-from armprobe.probes.text import Text
 
 
 @pytest.fixture

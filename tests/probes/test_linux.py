@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from armprobe import machine
+from armprobe.kernel.text import Text
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, Stage
-from armprobe.probes.text import Text
 from tests.stock import stock_kernel, stock_snapshot  # tests have no import name to go by
 
 TRACING = "/sys/kernel/tracing"

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import pytest
 
+from armprobe.kernel.code_tables import CodeTables
 from armprobe.probes import ERAS, Era, Kprobe, Kretprobe
 from armprobe.probes.eras.hit_rules import Status
 from armprobe.probes.site import Site
 from armprobe.probes.stepping import BrkStepping
-from armprobe.probes.tables import CodeTables
 from tests.oracle.live.conftest import Opponent
 from tests.oracle.live.engine_probes import EngineProbes
 from tests.oracle.live.journal import HITS, Event, comparable, differences

@@ -9,10 +9,8 @@ from typing import Final, NamedTuple
 
 from armprobe.kernel.code_references import addresses_formed
 from armprobe.kernel.guest_call import call_uninterrupted
+from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
-
-from .eras import AREAS, Era
-from .text import Text
 
 _HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address is formed the list may begin
 _JUMP_ENTRY: Final = 16  # bytes: s32 code, s32 target, s64 key, each relative to itself (include/linux/jump_label.h)

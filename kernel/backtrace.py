@@ -13,9 +13,8 @@ from typing import Final, NamedTuple, Protocol
 
 from armprobe.kernel.call_frames import has_record
 from armprobe.kernel.exception_frame import Registers, interrupted
+from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbols
-
-from .text import Text
 
 _MOST: Final = 200  # frames: whatever is on the stack, the walk ends
 _MOST_STACKS: Final = 4  # a task's, and what the kernel switches to: for interrupts, for overflows, for SDEI
