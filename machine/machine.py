@@ -226,7 +226,7 @@ class Machine:
         if isinstance(where, int):
             return where
         symbol = self.symbols[where]
-        if ambiguity := self.symbols.ambiguity(where):
+        if not self.symbols.is_own(where) and (ambiguity := self.symbols.ambiguity(where)):
             warnings.warn(ambiguity, stacklevel=3)  # at the caller of run() or call()
         return symbol.address
 

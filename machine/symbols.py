@@ -233,6 +233,10 @@ class Symbols:
         index = self._index.get(name)
         return None if index is None else self._symbol(index)
 
+    def is_own(self, name: str) -> bool:
+        """Whether `name` is of one address among the symbols that are in no module, which come before a module's."""
+        return name in self._index and name not in self._repeated
+
     def module_at(self, address: int) -> str | None:
         """The name of the module whose symbols cover virtual `address`, or None."""
         if self._among_own(address):
