@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import unicorn
+
 from armprobe.machine.errors import CallNotReturned, MachineError
 from armprobe.machine.stop import Stop, StopReason
 
@@ -110,11 +112,14 @@ class Calls:
         """Why there can be nothing to call; empty if there can."""
         if address % 4:
             return "the address of an instruction is a multiple of 4"
+        core, bus = self._machine.core, self._machine.bus
+        if core.load().el == 1 and (physical := core.physical(address, unicorn.UC_PROT_EXEC)) is not None:
+            return "" if bus.ram_at(physical) is not None else "there is no memory there"
         try:
             mapping = self._machine.memory.translate(address)
         except MachineError:
             return "the guest maps nothing there"
-        if self._machine.bus.ram_at(mapping.physical) is None:
+        if bus.ram_at(mapping.physical) is None:
             return "there is no memory there"
         return "" if mapping.executable else "the guest has it mapped as data"
 

@@ -226,12 +226,13 @@ class Core:
         failed = _VMEM_READ(self._handle, address, unicorn.UC_PROT_READ, buffer, size)
         return None if failed else buffer.raw
 
-    def physical(self, address: int) -> int | None:
+    def physical(self, address: int, access: int = unicorn.UC_PROT_READ) -> int | None:
         """The physical address of what the CPU itself would read at virtual `address` now; None where it would fault.
 
-        That takes half a microsecond, also inside hooks; a walk of the guest's tables (`mmu.translate`) takes ten.
+        `access` is Unicorn's, UC_PROT_EXEC to fetch an instruction. It takes half a microsecond, also inside hooks; a
+        walk of the guest's tables (`mmu.translate`) takes ten.
         """
-        failed = _VMEM_TRANSLATE(self._handle, address, unicorn.UC_PROT_READ, self._physical_at)
+        failed = _VMEM_TRANSLATE(self._handle, address, access, self._physical_at)
         return None if failed else self._physical.value
 
     def vector(self, number: int) -> int:
