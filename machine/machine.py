@@ -186,14 +186,14 @@ class Machine:
         self.core.changes += 1
         taken = self.scheduler.take()
         try:
-            stop = Stop(StopReason.INSTRUCTIONS, self.registers.pc)
+            stop = None
             for _ in range(count):
                 stop, finishing = self._step()
                 if finishing and stop.reason is StopReason.INSTRUCTIONS:
                     stop, _ = self._step()
                 if stop.reason is not StopReason.INSTRUCTIONS:
                     break
-            return stop
+            return stop or Stop(StopReason.INSTRUCTIONS, self.registers.pc)
         finally:
             if taken:
                 self.scheduler.give_back()

@@ -131,7 +131,7 @@ class Scheduler:
         if dispatcher.interrupting and (interrupted := self._interrupted()) is not None:
             return interrupted
         if end is not None and machine.clock.executed >= end:
-            return Stop(StopReason.INSTRUCTIONS, machine.registers.pc)
+            return Stop(StopReason.INSTRUCTIONS, machine.core.load().pc)
         machine.core.run_loop.update()
         return None
 

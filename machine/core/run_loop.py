@@ -136,9 +136,9 @@ class RunLoop:
 
     def update(self) -> None:
         """Between two slices: look at the core's timers, debug registers and counters."""
-        core = self._core
+        core, now = self._core, self._machine.clock.now
         for timer in core.timers.values():
-            timer.update()
+            timer.update(now)
         core.guest_debug.update()
         if core.pmu.following:
             self.end_slices_at(core.register_access.returns)
@@ -170,11 +170,11 @@ class RunLoop:
                 return None
             if not starting and (stop := self._wanted(pc, run.until)) is not None:
                 return stop
-            error = self._execute(lambda: breakpoints.step_over(pc))
+            error = self._execute(breakpoints.step_over, pc)
         else:
             execute = self._run_masked if pending and run.interrupts else core.run
             length = 1 if starting and run.watched else length
-            error = self._execute(lambda: execute(pc, length))
+            error = self._execute(execute, pc, length)
         if starting and core.executed:
             run.start = conditional.skip = None
         if error is not None:
@@ -182,7 +182,7 @@ class RunLoop:
         elif (arrived := conditional.take_hit()) is not None:
             return Stop(StopReason.BREAKPOINT, arrived)
         elif (hit := core.access_stop.take()) is None:
-            if (ahead := clock.ahead(clock.now)) > 0.001:
+            if clock.paced and (ahead := clock.ahead(clock.now)) > 0.001:
                 machine.console.wait(min(ahead, NAP))
         elif isinstance(hit, GuestWatchHit):
             context.load()
@@ -195,24 +195,26 @@ class RunLoop:
 
     def _length(self, most: int) -> int:
         """How many instructions to run before looking up again: to the next timer, so that it interrupts on the dot."""
-        now = self._machine.clock.now
-        lengths = [deadline - now for deadline in self.deadlines()]
-        if (overflow := self._core.pmu.until_overflow()) is not None:
-            lengths.append(overflow)
-        return min([most, *lengths])
+        if most == 1:
+            return 1
+        if deadlines := self.deadlines():
+            most = min(most, min(deadlines) - self._machine.clock.now)
+        overflow = self._core.pmu.until_overflow()
+        return most if overflow is None else min(most, overflow)
 
     def deadlines(self) -> list[int]:
         """The counts at which a timer of the core's will fire."""
-        now, timers = self._machine.clock.now, self._core.timers
-        return [t.deadline for t in timers.values() if t.deadline is not None and t.deadline > now]
+        now = self._machine.clock.now
+        deadlines = (timer.deadline for timer in self._core.timers.values())
+        return [deadline for deadline in deadlines if deadline is not None and deadline > now]
 
-    def _execute(self, run: Callable[[], unicorn.UcError | None]) -> unicorn.UcError | None:
+    def _execute(self, run: Callable[..., unicorn.UcError | None], pc: int, *length: int) -> unicorn.UcError | None:
         core, clock = self._core, self._machine.clock
         core.breakpoints.put_in()
         core.dispatcher.delivered = False
         clock.running = core
         try:
-            return run()
+            return run(pc, *length)
         finally:
             clock.settle()
             core.register_access.watch_found()

@@ -30,10 +30,9 @@ class GenericTimer:
         """The count at which the timer will assert its interrupt, or None if it is disabled or masked."""
         return self.compare if self.control & (_ENABLE | _IMASK) == _ENABLE else None
 
-    def update(self) -> None:
-        """Drive the interrupt line as the count has it now."""
-        deadline = self.deadline
-        self._interrupt(deadline is not None and self._count() >= deadline)
+    def update(self, count: int) -> None:
+        """Drive the interrupt line as it is at `count`."""
+        self._interrupt(self.control & (_ENABLE | _IMASK) == _ENABLE and count >= self.compare)
 
     def read(self, register: int) -> int:
         """Register 0 is TVAL, 1 CTL, 2 CVAL (op2 of the system register's encoding)."""
@@ -53,4 +52,4 @@ class GenericTimer:
             self.control = value & (_ENABLE | _IMASK)
         else:
             self.compare = value & _MASK64
-        self.update()
+        self.update(self._count())

@@ -24,7 +24,7 @@ class Rig:
     def at(self, count: int) -> bool:
         """The interrupt line at `count`."""
         self.count = count
-        self.timer.update()
+        self.timer.update(self.count)
         return self.line
 
 
