@@ -262,8 +262,8 @@ class Returns:
             return False
         self._engine.note("kretprobe_trampoline calls the return handlers")
         base, size = self._words[31], self._rules.frame.size
-        pieces = self._frame_memory(base)
-        if pieces is None:
+        frame = self._saved_frame(base)
+        if frame is None:
             self._stop_without_stack(context, base, came_from)
             return True
         chain = self._returned(base + size)
@@ -271,7 +271,8 @@ class Returns:
             self._lost(context, base + size, came_from)
             return True
         following = chain[-1].following
-        regs = StackRegs(b"".join(self._machine.bus.read(physical, length) for physical, length in pieces))
+        pieces, saved = frame
+        regs = StackRegs(saved)
         self._handle(chain, regs, lambda: self._again(context, came_from))
         if self._recorder.stop is not None:
             self._stop_in_caller(context, base, regs, chain, following)
@@ -419,15 +420,15 @@ class Returns:
             for i in range(30):
                 regs.regs[i] = words[i]
             regs.pstate = regs.pstate & ~NZCV | context.pstate & NZCV
-            pieces = self._frame_memory(base)
-            if pieces is None:  # no more: the registers are those of the caller as it is
+            frame = self._saved_frame(base)
+            if frame is None:  # no more: the registers are those of the caller as it is
                 words[30] = context.pc = following
                 context.store()
                 self._resumed(chain)
                 context.load()
                 return False
             # whatever ran meanwhile may have used the stack below the caller's
-            self._write(pieces, regs.memory)
+            self._write(frame[0], regs.memory)
             words[0], context.sp, context.pc = following, base, after
             context.store()
             self._resumed(chain)
@@ -437,13 +438,19 @@ class Returns:
         self._stopped.append(chain)
         self._engine.stop_for_hit(address, resume)
 
-    def _frame_memory(self, base: int) -> list[tuple[int, int]] | None:
-        """The pieces of memory that the trampoline's pt_regs at `base` are in; None if they are in none."""
+    def _saved_frame(self, base: int) -> tuple[list[tuple[int, int]], bytes] | None:
+        """The pieces of memory that the trampoline's pt_regs at `base` are in, and what is there; None if in none."""
         try:
             pieces = self._machine.memory.pieces(base, self._rules.frame.size)
         except MachineError:
             return None
-        return pieces if all(self._machine.bus.ram_at(physical) for physical, _ in pieces) else None
+        saved = []
+        for physical, length in pieces:
+            ram = self._machine.bus.ram_at(physical)
+            if ram is None:
+                return None
+            saved.append(ram.data[physical - ram.base : physical - ram.base + length])
+        return pieces, b"".join(saved)
 
     def _stop_without_stack(self, context: Context, base: int, address: int) -> None:
         """The stack pointer was changed in the trampoline: no instance is given up, for the call has yet to return."""
