@@ -48,7 +48,7 @@ class Scheduler:
         outer, self._began = self._began, self._machine.clock.executed
         self._depth += 1
         try:
-            if self._depth == 1:
+            if self._depth == 1 and self._machine.clock.paced:
                 self._machine.clock.start_pacing()
             stop = self._slices(until, budget, interrupts)
         finally:
