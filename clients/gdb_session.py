@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from pygdbmi.IoManager import IoManager
 
-from armprobe.stub import Server, Target, serve
+from armprobe.stub import Debuggable, Server, Target, serve, target_of
 
 GDBINIT = Path(__file__).parent.parent / "gdbinit"
 PROXY = Path(__file__).parent.parent / "commands/gdb_proxy.py"
@@ -84,7 +84,7 @@ class GdbSession:
 
     def __init__(
         self,
-        where: str | Target,
+        where: str | Target | Debuggable,
         *,
         gdb: str = "gdb-multiarch",
         extended: bool = False,
@@ -113,7 +113,7 @@ class GdbSession:
         self._complaints: list[str] = []
         self._last = "nothing"
         self._server: Server | None = None
-        self._target = None if isinstance(where, str) else where
+        self._target = None if isinstance(where, str) else target_of(where)
         self._seen = self._changes()
         self._process = subprocess.Popen(
             [path, "--nx", "--quiet", "--interpreter=mi3"],

@@ -33,7 +33,7 @@ def register_matching(session: Session, pattern: str, make: Callable[..., Kprobe
         except ProbeError as error:
             refused[error.errno_name, error.rule] += 1
         else:
-            numbers.append(session.add_probe(probe))
+            numbers.append(session.probes.add(probe))
     answer = RegisteredMatching(
         kind=probe.kind,
         numbers=tuple(numbers),

@@ -23,7 +23,7 @@ class SessionScope:
 
     def __init__(self, session: Session, stage: Stage) -> None:
         self._session = session
-        table = register_table(session.system_registers)
+        table = register_table(session.debug_target.system_registers)
         self._numbers = {each.name: number for number, each in enumerate(table.registers) if each.bits <= 64}
         self.registers = table.sources
         self.returned = stage is Stage.RETURN

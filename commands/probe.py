@@ -93,7 +93,7 @@ def _register(session: Session, register: Callable[[P], P], probe: P) -> Registe
         if ambiguity := session.machine.symbols.ambiguity(probe.symbol_name or ""):
             session.remark(f"warning: {ambiguity}\n")
         raise
-    number = session.add_probe(probe)
+    number = session.probes.add(probe)
     return Registered(row(session, number, probe), location(session, probe.addr or 0), tuple(probe.warnings))
 
 

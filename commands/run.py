@@ -94,8 +94,8 @@ def _semihosting(session: Session, arguments: Arguments) -> LentFiles:
     if session.machine.semihosting is None:
         raise CommandError("semihosting is for bare-metal programs: a Linux guest has its own files")
     if arguments.files is not None:
-        session.lend_files(arguments.files == "gdb")
-    return LentFiles(session.lends_files)
+        session.debug_target.lend_files(arguments.files == "gdb")
+    return LentFiles(session.debug_target.lends_files)
 
 
 def _save(session: Session, arguments: Arguments) -> Saved:

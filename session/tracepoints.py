@@ -20,7 +20,7 @@ class _Stepping:
     stepped: Callable[[Scene], None]
 
 
-class Tracing:
+class Tracepoints:
     """The tracepoints of one machine. Runs of the machine go through it, for those that step."""
 
     def __init__(self, machine: Machine, kprobes: Kprobes, scene: Scene) -> None:

@@ -3,7 +3,21 @@
 
 from .address import PRIVATE
 from .errors import StubError
-from .target import BreakKind, Changes, Client, Decide, ExecFile, Place, ProbeHit, Scene, StopEvent, Target, TargetError
+from .target import (
+    BreakKind,
+    Changes,
+    Client,
+    Debuggable,
+    Decide,
+    ExecFile,
+    Place,
+    ProbeHit,
+    Scene,
+    StopEvent,
+    Target,
+    TargetError,
+    target_of,
+)
 from .transport import Server, serve
 
 __all__ = [
@@ -11,6 +25,7 @@ __all__ = [
     "BreakKind",
     "Changes",
     "Client",
+    "Debuggable",
     "Decide",
     "ExecFile",
     "Place",
@@ -22,4 +37,5 @@ __all__ = [
     "Target",
     "TargetError",
     "serve",
+    "target_of",
 ]

@@ -7,7 +7,7 @@ Nothing else is known here of machines or probes. Addresses are 64-bit guest vir
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from armprobe.expressions import View
 from armprobe.machine.memory.regions import Region
@@ -252,3 +252,17 @@ class Target(Protocol):
 
     def command_table(self) -> str:
         """The commands as JSON: a list of {"name", "summary", "usage", "help": str, "gdb": bool}."""
+
+
+@runtime_checkable
+class Debuggable(Protocol):
+    """What is no target itself but has one, such as a session."""
+
+    @property
+    def debug_target(self) -> Target:
+        """What debuggers drive."""
+
+
+def target_of(served: Target | Debuggable) -> Target:
+    """The target that `served` is or has."""
+    return served.debug_target if isinstance(served, Debuggable) else served

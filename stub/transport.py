@@ -16,7 +16,7 @@ from . import address as addresses
 from .connection import Connection, State
 from .features import REGISTRY
 from .lobby import FAREWELL, Lobby
-from .target import Client, Target
+from .target import Client, Debuggable, Target, target_of
 from .tracing import Experiment
 
 log = logging.getLogger("armprobe.stub")
@@ -28,15 +28,16 @@ _JOIN = 5.0  # seconds
 _PROMPT = 200e-6 if len(os.sched_getaffinity(0)) > 1 else 0.0
 
 
-def serve(target: Target, address: str = addresses.PRIVATE, *, trust_tcp: bool = False) -> "Server":
-    """Serve `target` to debuggers at "127.0.0.1:1234", "localhost:0" (any free port), "unix:/path" or "private".
+def serve(served: Target | Debuggable, address: str = addresses.PRIVATE, *, trust_tcp: bool = False) -> "Server":
+    """Serve a target, or that of a session, to debuggers.
 
+    The address is "127.0.0.1:1234", "localhost:0" (any free port), "unix:/path" or "private".
     A private address is a unix socket in a folder that only this user can enter, both of which go with the server.
     A debugger's commands may touch the files and processes of this computer if it comes by a unix socket from a process
     of the same user's or of root's; with `trust_tcp` so may those of any that comes over TCP.
     Returns at once. Raises `StubError` if it cannot listen there.
     """
-    return Server(target, addresses.listen(address), trust_tcp)
+    return Server(target_of(served), addresses.listen(address), trust_tcp)
 
 
 class Server:

@@ -125,11 +125,11 @@ def test_the_files_lent_by_a_debugger_go_with_it(session: Session) -> None:
             session.run(f"semihosting files={'gdb' if lent else 'none'}")
             with Client(server.address) as debugger:
                 assert "those of the gdb" in monitor(debugger, "semihosting files=gdb")
-                assert session.lends_files
+                assert session.debug_target.lends_files
                 assert debugger.ask(b"D") == b"OK"
                 debugger.rest()
             with Client(server.address) as debugger:
-                assert session.lends_files is lent  # as it was said here
+                assert session.debug_target.lends_files is lent  # as it was said here
                 assert "none" in monitor(debugger, "semihosting files=none")
         session.run("semihosting files=none")
 

@@ -20,22 +20,22 @@ def session() -> Iterator[Session]:
 def test_a_command_whose_debugger_has_gone(session: Session) -> None:
     said: list[str] = []
     debugger = Client(trusted=False)
-    session.attach(debugger)
-    session.detach()
-    assert not session.command(debugger, "continue instructions=1000", said.append)
-    session.attach(Client(trusted=True))  # nor is it done for the next one, who may do more
-    assert not session.command(debugger, "semihosting files=gdb", said.append)
+    session.debug_target.attach(debugger)
+    session.debug_target.detach()
+    assert not session.debug_target.command(debugger, "continue instructions=1000", said.append)
+    session.debug_target.attach(Client(trusted=True))  # nor is it done for the next one, who may do more
+    assert not session.debug_target.command(debugger, "semihosting files=gdb", said.append)
     assert said == ["the debugger has let go of the guest\n"] * 2
     assert session.machine.instructions == 0
-    assert not session.lends_files
-    session.detach()
+    assert not session.debug_target.lends_files
+    session.debug_target.detach()
 
 
 def test_a_command_whose_debugger_goes(session: Session) -> None:
     """Before its turn has come: it must not run the guest as if nobody had been in control."""
     said: list[str] = []
     debugger = Client()
-    session.attach(debugger)
+    session.debug_target.attach(debugger)
     begun, free = threading.Event(), threading.Event()
 
     def work() -> bool:
@@ -44,10 +44,12 @@ def test_a_command_whose_debugger_goes(session: Session) -> None:
 
     busy = session.owner.submit(work)
     assert begun.wait(PATIENCE)
-    command = threading.Thread(target=session.command, args=(debugger, "continue instructions=1000", said.append))
+    command = threading.Thread(
+        target=session.debug_target.command, args=(debugger, "continue instructions=1000", said.append)
+    )
     command.start()
     wait_until(lambda: session.owner._work.qsize() == 1, "the command waits for its turn")
-    leaving = threading.Thread(target=session.detach)
+    leaving = threading.Thread(target=session.debug_target.detach)
     leaving.start()
     wait_until(lambda: session.owner._work.qsize() == 2, "so does the debugger's leaving")
     free.set()

@@ -41,10 +41,10 @@ class Guest:
 
     def program(self, session: Session, folder: Path) -> Path:
         """A file of its program, for a debugger that does not take it from the stub."""
-        assert session.exec_file
+        assert session.debug_target.exec_file
         path = folder / f"{self.name}.elf"
         if not path.exists():
-            with session.exec_file.open() as file:
+            with session.debug_target.exec_file.open() as file:
                 path.write_bytes(file.read())
         return path
 

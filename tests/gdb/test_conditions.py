@@ -124,7 +124,7 @@ def test_dprintf_goes_on_when_gdb_has_gone(gdb: GdbSession, session: Session) ->
     session.run("continue until=list_round")
     said = [notice for notice in notices if notice.startswith("kmalloc(")]
     assert len(said) == 24
-    session.kill()
+    session.debug_target.kill()
     session.run("continue until=list_round")
     assert [notice for notice in notices if notice.startswith("kmalloc(")] == said
 

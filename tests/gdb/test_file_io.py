@@ -204,16 +204,16 @@ class Debugger:
 
     def __init__(self, session: Session) -> None:
         session.run("semihosting files=gdb")
-        session.attach(Client())
+        session.debug_target.attach(Client())
         self._session = session
         self._stops: queue.Queue[StopEvent] = queue.Queue()
 
     def resume(self) -> StopEvent:
-        self._session.resume(False, None, self._stops.put)
+        self._session.debug_target.resume(False, None, self._stops.put)
         return self._stops.get(timeout=PATIENCE)
 
     def answer(self, result: int, errno: int = 0, interrupted: bool = False) -> StopEvent:
-        self._session.answer(result, errno, interrupted, self._stops.put)
+        self._session.debug_target.answer(result, errno, interrupted, self._stops.put)
         return self._stops.get(timeout=PATIENCE)
 
 
@@ -257,13 +257,13 @@ def test_nonsense_for_an_answer(session: Session) -> None:
 def test_a_debugger_that_leaves_has_failed_the_call(session: Session) -> None:
     debugger = Debugger(session)
     assert debugger.resume().call
-    session.detach()
-    session.kill()
+    session.debug_target.detach()
+    session.debug_target.kill()
     with pytest.raises(TargetError, match="no call"):
-        session.answer(0, 0, False, lambda event: None)
-    session.attach(Client())
+        session.debug_target.answer(0, 0, False, lambda event: None)
+    session.debug_target.attach(Client())
     assert debugger.resume().call
-    session.detach()
+    session.debug_target.detach()
     assert "exited with code 3" in session.run("continue")
     opened, written, *_ = results(session)
     assert [opened, written] == [FAILED, 12]

@@ -29,11 +29,13 @@ class Packets:
         assert len(self._functions) > 100
         assert len(self._objects) > 10
         self._commands = [
-            entry["name"] for entry in json.loads(session.command_table()) if entry["name"] not in _NOT_FOR_FUZZING
+            entry["name"]
+            for entry in json.loads(session.debug_target.command_table())
+            if entry["name"] not in _NOT_FOR_FUZZING
         ]
-        self._table = register_table(session.system_registers)
-        assert session.exec_file is not None
-        self._file = session.exec_file.name
+        self._table = register_table(session.debug_target.system_registers)
+        assert session.debug_target.exec_file is not None
+        self._file = session.debug_target.exec_file.name
         self._documents = [
             b"features",
             b"threads",

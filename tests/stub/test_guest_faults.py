@@ -113,7 +113,7 @@ def test_thousands_of_breakpoints(session: Session, server: Server, client: Clie
             if other.ask(b"?")[:1] == b"T":
                 break
         assert time.process_time() - began < _SOON
-    assert not list(session._breaks)
+    assert not list(session.debug_target.breakpoints)
 
 
 def test_watching_much(session: Session, client: Client) -> None:

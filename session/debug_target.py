@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A session as a debugger's target: what the stub drives (`armprobe.stub.Target`)."""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from armprobe.machine import MachineError, Stop, StopReason, WatchHit, host_files
+from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
+from armprobe.machine.memory.regions import Region
+from armprobe.stub import BreakKind, Changes, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
+
+from .authority import Asker, asker
+from .debugger_breakpoints import DebuggerBreakpoints
+from .errors import CommandError
+from .stop_event import stop_event
+from .symbol_file import SymbolFile
+
+if TYPE_CHECKING:
+    from .session import Session
+
+T = TypeVar("T")
+_SIGTRAP = 5  # GDB's number (gdb/signals.def)
+_EFAULT, _EINVAL, _EBUSY = 14, 22, 16
+
+
+class DebugTarget:
+    """The machine of `session`, for at most one debugger at a time. Its methods may be called from any thread."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._machine = session.machine
+        self._kprobes = session.kprobes
+        self._owner = session.owner
+        self._tracepoints = session.tracepoints
+        self.breakpoints = DebuggerBreakpoints(session.machine, session.guest_view)
+        self.controlled = False
+        """Whether a debugger is in control."""
+        self._symbol_file = SymbolFile(session.machine)
+        self._control = threading.Lock()  # held while a debugger is in control
+        self._debugger: Client | None = None  # which one
+        self._was_running = False  # when it came
+        self._stepping = False
+        self._over_watched = False  # whether the step is over an access that a watchpoint has stopped before
+        self._range: tuple[int, int] | None = None  # of the last step
+        # Whether a debugger's files are the guest's to ask for: as said here, and by the debugger itself.
+        self._lends_files = False
+        self._debugger_lends: bool | None = None
+
+    @property
+    def lends_files(self) -> bool:
+        """Whether the guest may ask for the files of the debugger that is in control."""
+        return self._lends_files if self._debugger_lends is None else self._debugger_lends
+
+    def lend_files(self, lends: bool) -> None:
+        """Set that: a debugger sets it for itself, anyone else for all debuggers that come."""
+        if asker() is Asker.LOCAL:
+            self._lends_files = lends
+        else:
+            self._debugger_lends = lends
+
+    @property
+    def system_registers(self) -> tuple[str, ...]:
+        """EL1's system registers that can be read by name."""
+        return tuple(SYSTEM_REGISTERS)
+
+    @property
+    def exec_file(self) -> ExecFile | None:
+        """The guest's file with debug information, else an ELF with its symbols; None if there are none."""
+        if (dwarf := self._machine.guest.dwarf) is not None:
+            return ExecFile(str(dwarf.absolute()), functools.partial(self._call, host_files.open_regular, dwarf))
+        if not self._call(len, self._machine.symbols):
+            return None
+        name = re.sub(r"[^\w.+-]", "_", Path(self._session.name).name.removesuffix(".elf"), flags=re.ASCII)
+        return ExecFile(f"/armprobe/{name}.elf", lambda: io.BytesIO(self._call(self._symbol_file.read)))
+
+    def attach(self, client: Client) -> StopEvent:
+        """Give control to a debugger, the guest stopped."""
+        if not self._control.acquire(blocking=False):
+            raise TargetError(_EBUSY, "another debugger is in control of this machine: detach it first")
+        self._debugger = client
+        self._was_running = self._owner.running
+        self.controlled = True
+        self._owner.interrupt()
+        self._session.idle.wait()
+        self._session.notify("gdb attached\n")
+        return self._event(self._session.stop)
+
+    def detach(self) -> None:
+        """Take control back; the debugger's breakpoints go, and a guest that ran before runs again."""
+        self._owner.interrupt()
+        self._session.idle.wait()
+        self._call(self.breakpoints.debugger_left)
+        self._call(self._let_go)  # not in the middle of a command of the debugger's
+        self._session.notify("gdb detached\n")
+        if self._was_running:
+            self._start(functools.partial(self._tracepoints.run, self._machine.run), lambda _: None)
+
+    def _let_go(self) -> None:
+        self.controlled, self._debugger, self._debugger_lends = False, None, None
+        self._control.release()
+
+    def kill(self) -> None:
+        """Put the guest back to its start, with no probes."""
+        self._owner.interrupt()
+        self._session.idle.wait()
+        self._call(self.breakpoints.remove_left)
+        self._call(self._put_back)
+
+    def restart(self) -> StopEvent:
+        """The guest as it was when it was loaded, stopped; probes stay, as the debugger's breakpoints do."""
+        self._owner.interrupt()
+        self._session.idle.wait()
+        self._call(self._reset)
+        return self._event(self._session.stop)
+
+    def _put_back(self) -> None:
+        """The guest as it was when it was loaded, with no probes. On the owner's thread."""
+        for probe in self._kprobes.list():
+            self._kprobes.unregister(probe)
+        self._session.probes.clear()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._machine.reset()
+        self._session.stop = Stop(StopReason.RESET, self._machine.registers.pc, "put back to its start")
+
+    def read_registers(self, names: Sequence[str]) -> list[int]:
+        """Registers by GDB's names; x30 as it would be without kretprobes."""
+
+        def read() -> list[int]:
+            values = self._machine.registers.read(names)
+            if "x30" in names:
+                values[names.index("x30")] = self._kprobes.unwind.x30
+            return values
+
+        return self._call(read)
+
+    @property
+    def changes(self) -> Changes:
+        """How often the guest's state was changed, for a debugger to compare with what it has seen."""
+        return Changes(self._machine.core.changes, self._machine.bus.changes)
+
+    def write_register(self, name: str, value: int) -> None:
+        """One register by GDB's name."""
+        if name == "x30":
+            self._call(setattr, self._kprobes.unwind, name, value)
+        else:
+            self._call(self._machine.registers.__setitem__, name, value)
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        """Guest virtual memory as it would be without probes: their breakpoints and their trampoline are not shown.
+
+        gdb takes a BRK of its own for one that the program has, and goes on after it instead of executing it; and it
+        unwinds the stack by the return addresses there.
+        """
+
+        def read() -> bytes:
+            data = self._machine.memory.read_available(address, length)
+            return self._kprobes.unwind.unwound(address, self._kprobes.unpatched(address, data))
+
+        return self._call(read)
+
+    def memory_region(self, address: int) -> Region:
+        """What the guest has at a virtual address, its page tables being as they are."""
+        return self._call(self._machine.memory.region, address)
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes of RAM."""
+        return self._machine.ram.size
+
+    def mapped_memory(self) -> Sequence[Region]:
+        """RAM and devices by virtual address."""
+        return self._call(self._machine.memory.mapped)[0]
+
+    def untranslated_memory(self) -> Sequence[Region]:
+        """RAM, devices and gaps by physical address; none once the guest's MMU is on."""
+        return self._call(self._machine.memory.untranslated)
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Guest virtual memory, text included, as `read_memory` shows it."""
+        self._call(self._kprobes.unwind.write, address, data)
+
+    def insert(
+        self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False
+    ) -> None:
+        """A breakpoint or watchpoint of the debugger's, in place of one that a debugger before it has left."""
+        self._call(self.breakpoints.insert, (kind, address, length), decide, persistent)
+
+    def remove(self, kind: BreakKind, address: int, length: int) -> None:
+        """Undo `insert`; removing what is not there does nothing."""
+        self._call(self.breakpoints.remove, (kind, address, length))
+
+    def trace(
+        self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
+    ) -> Callable[[], None]:
+        """A tracepoint of the debugger's."""
+        remove = self._call(self._tracepoints.add, address, hit, stepped, steps)
+        return lambda: self._call(remove)
+
+    def show(self, text: str) -> None:
+        """Text of a debugger that has gone."""
+        self._session.notify(text)
+
+    def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
+        """Set the guest going and return."""
+        self._stepping, self._range = step, range
+        self._over_watched = step and self._changes_watched()
+        if not step:
+            self._start(functools.partial(self._tracepoints.run, self._run_on), done)
+        elif range is None:
+            self._start(self._tracepoints.step, done, brief=True)
+        else:
+            self._start(functools.partial(self._machine.step_out_of, *range, self._tracepoints.step), done)
+
+    def answer(self, result: int, errno: int, interrupted: bool, done: Callable[[StopEvent], None]) -> None:
+        """What the debugger's files gave the guest; the instruction that asked is then over."""
+        semihosting = self._machine.semihosting
+        if semihosting is None:
+            raise TargetError(_EINVAL, "a Linux guest asks for no files")
+        call, pc = self._call(semihosting.answer, result, errno), self._machine.registers.pc
+        stepped = self._stepping and not (self._range and self._range[0] <= pc < self._range[1])
+        if interrupted:
+            self._session.stop = Stop(StopReason.INTERRUPTED, pc)
+        elif call is not None:
+            self._session.stop = Stop(StopReason.HOST_CALL, pc, detail=call)
+        elif stepped:
+            self._session.stop = Stop(StopReason.INSTRUCTIONS, pc)
+        elif self._stepping and self._call(self.breakpoints.stop_here):
+            self._session.stop = Stop(StopReason.BREAKPOINT, pc)
+        else:
+            self.resume(self._stepping, self._range, done)
+            return
+        done(self._event(self._session.stop))
+
+    def _run_on(self) -> Stop:
+        """Run, unless there is a breakpoint of the debugger's right here: it takes out those that it does not want to
+        hit again, and steps over them, before it goes on."""
+        if self.breakpoints.stop_here():
+            return Stop(StopReason.BREAKPOINT, self._machine.registers.pc)
+        return self._machine.run()
+
+    def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None], brief: bool = False) -> None:
+        self._session.idle.clear()
+        semihosting = self._machine.semihosting
+
+        def go_on() -> Stop:
+            self._kprobes.unwind.go_on()
+            if semihosting is None:
+                return run()
+            semihosting.files = self.lends_files and self.controlled
+            try:
+                return run()
+            finally:
+                semihosting.files = False
+
+        def ended(future: Future[Stop]) -> None:
+            error = future.exception()
+            if error is None:
+                self._session.stop = future.result()
+                event = self._event(self._session.stop)
+            else:
+                event = StopEvent(_SIGTRAP, "error", text=str(error))
+            self._session.idle.set()
+            done(event)
+
+        self._owner.resume(go_on, ended, brief)
+
+    def interrupt(self) -> None:
+        """Stop the guest, or what a command runs of it, soon."""
+        self._owner.interrupt()
+
+    def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
+        """A command typed at the debugger, which may have gone, and another one come, before its turn comes."""
+
+        def work() -> None:
+            if client is not self._debugger:
+                raise CommandError("the debugger has let go of the guest")
+            self._session.shell.execute_for(Asker.TRUSTED if client.trusted else Asker.OTHER, line, out)
+
+        try:
+            self._owner.call(work)
+        except CommandError as error:
+            out(f"{error}\n")
+            return False
+        return True
+
+    def complete(self, line: str) -> list[str]:
+        """Candidates for the last word of a command line."""
+        return self._session.shell.complete(line)
+
+    def place(self, word: str) -> Place | None:
+        """Where a probe goes that is set on `word`."""
+        return self._call(self._session.shell.place, word)
+
+    def command_table(self) -> str:
+        """The commands, for the gdb-side proxy."""
+        return self._session.shell.table()
+
+    def _call(self, function: Callable[..., T], *args: Any) -> T:
+        """With nobody else using the machine, and refusals as the stub knows them."""
+        try:
+            return self._owner.call_briefly(function, *args)
+        except MachineError as error:
+            raise TargetError(_EFAULT, str(error)) from error
+
+    def _changes_watched(self) -> bool:
+        """Whether the access about to be made is one that a debugger tells of once it has stepped over it."""
+        hit = self._session.stop.detail
+        return isinstance(hit, WatchHit) and hit.value != hit.before
+
+    def _event(self, stop: Stop) -> StopEvent:
+        return stop_event(stop, self._machine, self.breakpoints, self._stepping and not self._over_watched)

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The probes that commands have set, by number."""
+
+from armprobe.probes import Probe
+
+
+class ProbeList(dict[int, Probe]):
+    """Probes by number, from 1. A number is not given twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 1
+
+    def add(self, probe: Probe) -> int:
+        """Give a registered probe its number, and return that."""
+        number, self._next = self._next, self._next + 1
+        self[number] = probe
+        return number
