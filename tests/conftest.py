@@ -46,6 +46,11 @@ def tool() -> Callable[[str, str], str]:
     return find
 
 
+@pytest.fixture(scope="session")
+def gdb_path(tool: Callable[[str, str], str]) -> str:
+    return tool("gdb-multiarch", "gdb-multiarch")
+
+
 # The files that take longest (CPU time, measured), longest first: what is left to the end keeps all workers busy.
 LONGEST = (
     "oracle/test_modules.py",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What tests of the commands share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,6 @@ from tests.commands.toy import ToySession
 @pytest.fixture
 def session() -> ToySession:
     return ToySession()
-
-
-@pytest.fixture
-def gdb_path(tool: Callable[[str, str], str]) -> str:
-    return tool("gdb-multiarch", "gdb-multiarch")
 
 
 @pytest.fixture

@@ -14,11 +14,6 @@ Tool = Callable[[str, str], str]
 
 
 @pytest.fixture(scope="session")
-def gdb_path(tool: Tool) -> str:
-    return tool("gdb-multiarch", "gdb-multiarch")
-
-
-@pytest.fixture(scope="session")
 def gdbinit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a user does before connecting: name the program, source armprobe's gdbinit."""
     path = tmp_path_factory.mktemp("gdb") / "gdbinit"

@@ -41,11 +41,6 @@ def compared(record_property: Callable[[str, object], None]) -> Callable[[str, i
     return lambda what, number: record_property(COMPARED, (what, number))
 
 
-@pytest.fixture(scope="session")
-def gdb_path(tool: Callable[[str, str], str]) -> str:
-    return tool("gdb-multiarch", "gdb-multiarch")
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how much was compared, of what."""
     reports = terminalreporter.getreports("passed")
