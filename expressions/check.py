@@ -14,6 +14,7 @@ from armprobe.machine import MachineError
 
 from . import tree
 from .errors import ExpressionError, wrong
+from .fold import fold
 from .tree import Node
 from .typed import Binary, Constant, Convert, Load, Logical, Register, Unary, Value
 from .types import S32, S64, U32, U64, Pointer, Void, common, named, promoted
@@ -58,10 +59,10 @@ class _Checker:
         while isinstance(node, tree.Binary | tree.Subscript):
             above.append(node)
             node = node.left
-        value = self._operand(node)
+        value = fold(self._operand(node))
         for each in reversed(above):
             if isinstance(each, tree.Binary):
-                value = self._binary(each, value, self.value(each.right))
+                value = fold(self._binary(each, value, self.value(each.right)))
             else:
                 value = self._load(each, self._sum(each, "+", value, self.value(each.index)))
         return value
@@ -159,7 +160,7 @@ class _Checker:
             raise self._wrong(node, "only a pointer can be subscripted or have a pointer subtracted from it")
         size = Constant(S64, left.type.target.size)
         if not isinstance(right.type, Pointer):
-            return Binary(left.type, operator, left, Binary(S64, "*", Convert(S64, right), size))
+            return Binary(left.type, operator, left, fold(Binary(S64, "*", Convert(S64, right), size)))
         if operator == "+" or right.type != left.type:
             raise self._wrong(node, "these pointers cannot be added or subtracted")
         return Binary(S64, "/", Binary(S64, "-", left, right), size)
