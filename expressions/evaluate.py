@@ -7,6 +7,7 @@ when it is made, and evaluating one takes a bounded time whatever it says.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable
 from typing import Final
@@ -17,6 +18,7 @@ from .bytecode import MOST_BYTES, decode
 from .environment import Environment
 from .errors import AgentError
 from .format import Format, FormatError
+from .strings import string_pieces
 
 MOST_STEPS: Final = 0x1_0000
 """Operations that one evaluation may take; as each pushes one value at most, also how deep the stack can get."""
@@ -213,13 +215,10 @@ def _trace_string(stack: list[int], operand: int, environment: Environment) -> N
     """Memory up to a zero byte, which is included, or to where it cannot be read: that is no error, as in `_trace`."""
     most = stack.pop()
     address = stack.pop()
-    length, byte = 0, b""
-    while length < min(most, MOST_BYTES) and byte != b"\0":
-        try:
-            byte = environment.read(address + length & _MASK, 1)
-        except (AgentError, MachineError):
-            break
-        length += 1
+    length = 0
+    with contextlib.suppress(AgentError, MachineError):
+        for piece in string_pieces(environment.read, address, min(most, MOST_BYTES)):
+            length += len(piece)
     environment.collect(address, length)
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from .strings import string_pieces
+
 _LONGEST: Final = 1000  # characters that a string, a width or a precision may have
 _CONVERSION: Final = re.compile(rb"%([-+ #0]*)(\d*)(?:(\.)(\d*))?(hh|h|ll|l|j|z|t|)([diouxXcspaAeEfFgG%])|%")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{1,3}|.|$)", re.DOTALL)
@@ -106,10 +108,5 @@ def _conversion(match: re.Match[bytes]) -> str | _Conversion:
 
 
 def _string(address: int, read: Callable[[int, int], bytes]) -> str:
-    found = bytearray()
-    while len(found) < _LONGEST:
-        byte = read(address + len(found) & (1 << 64) - 1, 1)
-        if byte == b"\0":
-            break
-        found += byte
-    return found.decode("utf-8", "replace")
+    text = b"".join(string_pieces(read, address, _LONGEST))
+    return text.removesuffix(b"\0").decode("utf-8", "replace")
