@@ -10,9 +10,14 @@ class ExpressionError(Exception):
     """
 
     def __init__(self, message: str, text: str, column: int) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.text = text
         self.column = column
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with escapes for characters that are not to be printed."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 class AgentError(Exception):

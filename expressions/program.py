@@ -11,7 +11,7 @@ from armprobe.machine import MachineError
 from .check import Scope, check
 from .emit import emit
 from .environment import Environment, View
-from .errors import AgentError, ExpressionError
+from .errors import AgentError, ExpressionError, printable
 from .evaluate import AgentExpression
 from .format import Format, FormatError
 from .parse import parse_expression, parse_print
@@ -65,6 +65,8 @@ class Note:
         codes = [emit(check(value, text, scope)) for value in written.values]
         try:
             form = Format(written.form.encode("utf-8", "surrogateescape") + b"\0")
+        except UnicodeEncodeError:
+            raise ExpressionError("the format has half of a surrogate pair, which is no character", text, written.at) from None
         except FormatError as error:
             raise ExpressionError(str(error), text, written.at) from None
         if form.count != len(codes):
@@ -84,7 +86,7 @@ class Note:
             text = self.form.text([value.evaluate(environment) for value in self._values], environment.read)
         except (AgentError, MachineError) as error:
             return f"({error})"
-        return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text.rstrip())
+        return printable(text.rstrip())
 
     def __str__(self) -> str:
         return self.text
