@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from armprobe import machine
 from armprobe.expressions import AgentError, AgentExpression, Condition, Environment, ExpressionError
+from armprobe.expressions.bytecode import decode
 from armprobe.machine import MachineError
 
 M64 = (1 << 64) - 1
@@ -198,6 +199,26 @@ def test_what_gcc_makes_of_them(gcc: Gcc, expressions: list[str], registers: lis
 )
 def test_what_is_decided_here(text: str, expected: int) -> None:
     assert value(text, [0x8000_0000_7FFF_FFFF, -22 & M64, 0, 0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "operations"),
+    [
+        ("x0 == -100", ["reg", "const64", "equal", "end"]),
+        ("x0 & ~0xfff", ["reg", "const64", "bit_and", "end"]),
+        ("x0 == jiffies + (2 << 4)", ["reg", "const64", "equal", "end"]),
+        ("((u64 *)x4)[3]", ["reg", "const8", "add", "ref64", "end"]),
+    ],
+)
+def test_what_is_constant_is_computed_once(text: str, operations: list[str]) -> None:
+    assert [each.name for each in decode(Condition.compile(text, NAMES).code)] == operations
+
+
+@pytest.mark.parametrize("text", ["1 / 0", "x0 && 1 % (2 - 2)"])
+def test_division_by_zero_is_found_where_it_is_evaluated(text: str) -> None:
+    condition = Condition.compile(text, NAMES)
+    with pytest.raises(AgentError, match="divides by zero"):
+        condition.holds(Here([1, 2, 3, 4], 0x1000))
 
 
 @pytest.mark.parametrize(

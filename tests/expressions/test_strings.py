@@ -56,3 +56,9 @@ def test_a_long_string_takes_few_reads() -> None:
     memory = Memory(0x1010, b"a" * 1000)
     assert b"".join(string_pieces(memory.read, 0x1010, 1000)) == b"a" * 1000
     assert memory.reads == 16  # 48 bytes, 14 times 64, and 56
+
+
+def test_no_piece_reaches_into_another_page() -> None:
+    memory = Memory(0x2000 - 100, b"a" * 99 + b"\0")
+    assert b"".join(string_pieces(memory.read, 0x2000 - 100, 1000)) == memory.data
+    assert memory.reads == 2
