@@ -66,7 +66,9 @@ class Note:
         try:
             form = Format(written.form.encode("utf-8", "surrogateescape") + b"\0")
         except UnicodeEncodeError:
-            raise ExpressionError("the format has half of a surrogate pair, which is no character", text, written.at) from None
+            raise ExpressionError(
+                "the format has half of a surrogate pair, which is no character", text, written.at
+            ) from None
         except FormatError as error:
             raise ExpressionError(str(error), text, written.at) from None
         if form.count != len(codes):
