@@ -14,6 +14,7 @@ from armprobe.machine.core.core import DEFAULT_MODEL, Core
 from armprobe.machine.loaders.snapshot import Snapshot
 
 from . import host_files
+from .devices import Device
 from .errors import CallNotReturned, MachineError, NothingThere
 from .loaders import DEMO, LoadedGuest, parse_size, read_guest
 from .loaders import snapshot_file as _snapshot_file
@@ -30,6 +31,7 @@ __all__ = [
     "CallNotReturned",
     "Context",
     "Core",
+    "Device",
     "Machine",
     "MachineError",
     "NothingThere",

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The board: what is at which physical address and on which interrupt, and the device tree that tells a kernel so.
+"""The board: what is at which physical address and on which interrupt. The device tree derives from it.
 
 It is QEMU's `-M virt,gic-version=2 -cpu cortex-a57` as far as it goes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
-
-import fdt
 
 from .errors import MachineError
 
@@ -21,20 +21,8 @@ and that it is taken."""
 RAM_SIZE: Final = 256 << 20
 """Bytes of RAM unless told otherwise."""
 
-GIC_DIST: Final = 0x0800_0000
-GIC_CPU: Final = 0x0801_0000
-GIC_SIZE: Final = 0x1_0000
-"""Bytes of each of the two, the GICv2 distributor and the CPU interface."""
-
 PAGE: Final = 0x1000
 
-FLASH: Final = 0x0400_0000
-FLASH_SIZE: Final = 0x0400_0000
-
-UART: Final = 0x0900_0000
-UART_SIZE: Final = 0x1000
-
-UART_INTID: Final = 33
 VIRTUAL_TIMER_INTID: Final = 27
 PMU_INTID: Final = 23
 PHYSICAL_TIMER_INTID: Final = 30
@@ -46,12 +34,66 @@ UART_CLOCK: Final = 24_000_000
 COMMAND_LINE_MAX: Final = 2047
 """Characters of a kernel command line; arm64's COMMAND_LINE_SIZE is 2048 with the NUL (asm/setup.h)."""
 
-# Secure physical, physical, virtual, hypervisor: the order of arm,arch_timer.yaml.
-_TIMER_INTIDS: Final = (29, PHYSICAL_TIMER_INTID, VIRTUAL_TIMER_INTID, 26)
-_SPI, _PPI = 0, 1
-_LEVEL_HIGH: Final = 4
-_CPU_0: Final = 1 << 8  # which CPUs a PPI goes to: arm,gic.yaml
-_GIC_HANDLE, _CLOCK_HANDLE = 1, 2
+GIC_HANDLE, CLOCK_HANDLE = 1, 2
+"""The phandles by which nodes of the device tree name the interrupt controller and the clock."""
+
+Value = str | bytes | list[str] | list[int] | None
+"""Of a property of the device tree: a text, bytes, texts, cells, or None for one that is just there."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a device is: `size` bytes from physical `base`, a multiple of 4 KiB each, and its interrupt's INTID.
+
+    `node` is the name of its node in the device tree, which has `properties` besides its registers and interrupt; a
+    placement without a node is in no device tree.
+    """
+
+    base: int
+    size: int
+    intid: int | None = None
+    node: str = ""
+    properties: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        """The address after the last."""
+        return self.base + self.size
+
+    @property
+    def path(self) -> str:
+        """The path of its node."""
+        return f"/{self.node}@{self.base:x}"
+
+
+FLASH: Final = Placement(0x0400_0000, 0x0400_0000)
+GIC_DIST: Final = Placement(0x0800_0000, 0x1_0000)  # the GICv2's distributor and its CPU interface: one node has both
+GIC_CPU: Final = Placement(0x0801_0000, 0x1_0000)
+UART: Final = Placement(
+    0x0900_0000,
+    0x1000,
+    33,
+    "pl011",
+    {
+        "compatible": ["arm,pl011", "arm,primecell"],
+        "clocks": [CLOCK_HANDLE, CLOCK_HANDLE],
+        "clock-names": ["uartclk", "apb_pclk"],
+    },
+)
+RTC: Final = Placement(
+    0x0901_0000,
+    0x1000,
+    34,
+    "pl031",
+    {"compatible": ["arm,pl031", "arm,primecell"], "clocks": [CLOCK_HANDLE], "clock-names": ["apb_pclk"]},
+)
+PLACEMENTS: Final = (FLASH, GIC_DIST, GIC_CPU, UART, RTC)
+"""Every device of the board."""
+
+OTHERS: Final = range(0x0C00_0000, 0x0E00_0000)
+"""Physical addresses for devices that users add: QEMU's platform bus."""
+OTHER_INTIDS: Final = range(40, 64)
+"""INTIDs for them."""
 
 
 def check_memory_size(size: int) -> None:
@@ -71,76 +113,3 @@ def check_command_line(text: str) -> None:
         )
     if not (text.isascii() and text.isprintable()):
         raise MachineError("the kernel command line has characters that are not printable ASCII: leave them out")
-
-
-Value = str | bytes | list[str] | list[int] | None
-"""Of a property: a text, bytes, texts, cells, or None for one that is just there."""
-
-
-def device_tree(memory_size: int, command_line: str, initrd: tuple[int, int] | None, seed: bytes) -> bytes:
-    """The flattened device tree of the board (Devicetree Specification 0.4), with what a boot loader puts in /chosen.
-
-    `memory_size` in bytes; `initrd` is its first physical address and the one after its last; `seed` is what the
-    kernel's random generator starts from. Raises MachineError for a command line that the kernel could not take.
-    """
-    check_command_line(command_line)
-    nodes = _nodes(memory_size)
-    # There are no properties of no bytes.
-    nodes["/chosen"] |= {name: value for name, value in (("bootargs", command_line), ("rng-seed", seed)) if value}
-    if initrd:
-        nodes["/chosen"] |= {"linux,initrd-start": _cells(initrd[0]), "linux,initrd-end": _cells(initrd[1])}
-    tree = fdt.FDT()
-    for path, properties in nodes.items():
-        for name, value in properties.items():
-            tree.set_property(name, value, path)
-    return bytes(tree.to_dtb(version=17))
-
-
-def _cells(*values: int) -> list[int]:
-    """Each of `values` as two 32-bit cells, the high one first."""
-    return [half for value in values for half in (value >> 32, value & 0xFFFF_FFFF)]
-
-
-def _nodes(memory_size: int) -> dict[str, dict[str, Value]]:
-    """The nodes by path, with their properties."""
-    gic, uart, memory = f"/intc@{GIC_DIST:x}", f"/pl011@{UART:x}", f"/memory@{RAM_BASE:x}"
-    timer = [cell for intid in _TIMER_INTIDS for cell in (_PPI, intid - 16, _CPU_0 | _LEVEL_HIGH)]
-    return {
-        "/": {
-            "#address-cells": [2],
-            "#size-cells": [2],
-            "compatible": "linux,dummy-virt",
-            "model": "armprobe",
-            "interrupt-parent": [_GIC_HANDLE],
-        },
-        "/chosen": {"stdout-path": uart},
-        memory: {"device_type": "memory", "reg": _cells(RAM_BASE, memory_size)},
-        f"/memory@{SCRATCH_BASE:x}": {"device_type": "memory", "reg": _cells(SCRATCH_BASE, SCRATCH_SIZE)},
-        "/reserved-memory": {"#address-cells": [2], "#size-cells": [2], "ranges": None},
-        f"/reserved-memory/armprobe@{SCRATCH_BASE:x}": {"reg": _cells(SCRATCH_BASE, SCRATCH_SIZE)},
-        "/cpus": {"#address-cells": [1], "#size-cells": [0]},
-        "/cpus/cpu@0": {"device_type": "cpu", "compatible": "arm,cortex-a57", "reg": [0], "enable-method": "psci"},
-        "/psci": {"compatible": ["arm,psci-1.0", "arm,psci-0.2"], "method": "hvc"},
-        "/timer": {"compatible": "arm,armv8-timer", "interrupts": timer, "always-on": None},
-        gic: {
-            "compatible": "arm,cortex-a15-gic",
-            "interrupt-controller": None,
-            "#interrupt-cells": [3],
-            "#address-cells": [0],
-            "reg": _cells(GIC_DIST, GIC_SIZE, GIC_CPU, GIC_SIZE),
-            "phandle": [_GIC_HANDLE],
-        },
-        "/apb-pclk": {
-            "compatible": "fixed-clock",
-            "#clock-cells": [0],
-            "clock-frequency": [UART_CLOCK],
-            "phandle": [_CLOCK_HANDLE],
-        },
-        uart: {
-            "compatible": ["arm,pl011", "arm,primecell"],
-            "reg": _cells(UART, UART_SIZE),
-            "interrupts": [_SPI, UART_INTID - 32, _LEVEL_HIGH],
-            "clocks": [_CLOCK_HANDLE, _CLOCK_HANDLE],
-            "clock-names": ["uartclk", "apb_pclk"],
-        },
-    }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.clock import Clock
 
 from . import board
-from .devices import Flash, Gic, GicCpuInterface, Pl011
+from .devices import Devices, Flash, Gic, GicCpuInterface, Pl011, Pl031
 from .errors import MachineError
 from .loaders import LoadedGuest, snapshot, snapshot_file
 from .psci import Psci
@@ -70,13 +71,20 @@ class Machine:
 
     def _add_devices(self) -> None:
         self.gic = Gic()
-        self.bus.attach(self.gic, board.GIC_DIST, board.GIC_SIZE)
-        self.bus.attach(GicCpuInterface(self.gic), board.GIC_CPU, board.GIC_SIZE)
+        self.devices = Devices(self)
+        self.devices.place(self.gic, board.GIC_DIST)
+        self.devices.place(GicCpuInterface(self.gic), board.GIC_CPU)
         self.console = Console()
-        self.uart = Pl011(lambda on: self.gic.set_line(board.UART_INTID, on), self.console.transmitted)
+        self.uart = Pl011(self._line(board.UART), self.console.transmitted)
         self.console.receive = self.uart.receive
-        self.bus.attach(self.uart, board.UART, board.UART_SIZE)
-        self.bus.attach(Flash(), board.FLASH, board.FLASH_SIZE)
+        self.devices.place(self.uart, board.UART)
+        self.devices.place(Pl031(), board.RTC)
+        self.devices.place(Flash(), board.FLASH)
+
+    def _line(self, placement: board.Placement) -> Callable[[bool], None]:
+        """What drives the interrupt line of a device of the board."""
+        assert placement.intid is not None
+        return functools.partial(self.gic.set_line, placement.intid)
 
     def _load_segments(self) -> None:
         for segment in self.guest.segments:

@@ -135,10 +135,12 @@ class RunLoop:
         return Run(until, interrupts, start, watched)
 
     def update(self) -> None:
-        """Between two slices: look at the core's timers, debug registers and counters."""
+        """Between two slices: look at timers and devices, and at the core's debug registers and counters."""
         core, now = self._core, self._machine.clock.now
         for timer in core.timers.values():
             timer.update(now)
+        for device in self._machine.devices.timed:
+            device.update(now)
         core.guest_debug.update()
         if core.pmu.following:
             self.end_slices_at(core.register_access.returns)
@@ -203,9 +205,10 @@ class RunLoop:
         return most if overflow is None else min(most, overflow)
 
     def deadlines(self) -> list[int]:
-        """The counts at which a timer of the core's will fire."""
+        """The counts at which a timer of the core's, or a device, will have something to do."""
         now = self._machine.clock.now
-        deadlines = (timer.deadline for timer in self._core.timers.values())
+        deadlines = [timer.deadline for timer in self._core.timers.values()]
+        deadlines += [device.deadline for device in self._machine.devices.timed]
         return [deadline for deadline in deadlines if deadline is not None and deadline > now]
 
     def _execute(self, run: Callable[..., unicorn.UcError | None], pc: int, *length: int) -> unicorn.UcError | None:

@@ -1,11 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The board's devices, one class a file. Each keeps its whole state in attributes listed in `STATE`, for snapshots."""
+"""The board's devices, one class a file, and `Device`, for those that users write and add."""
 
+from .device import Device
+from .devices import Devices
 from .flash import Flash
 from .gic import Gic
 from .gic_cpu import GicCpuInterface
 from .pl011 import Pl011
+from .pl031 import Pl031
 from .pmu import Pmu
 from .timer import GenericTimer
 
-__all__ = ["Flash", "GenericTimer", "Gic", "GicCpuInterface", "Pl011", "Pmu"]
+__all__ = [
+    "Device",
+    "Devices",
+    "Flash",
+    "GenericTimer",
+    "Gic",
+    "GicCpuInterface",
+    "Pl011",
+    "Pl031",
+    "Pmu",
+]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from armprobe import wiring
-from armprobe.machine import board, host_files
+from armprobe.machine import board, device_tree, host_files
 from armprobe.machine.errors import MachineError
 from armprobe.machine.symbols import Symbols
 
@@ -21,7 +21,7 @@ from .guest import LoadedGuest, Segment
 from .vmlinux import KERNEL_AT, LINK_ALIGNMENT
 from .vmlinux import read as read_vmlinux
 
-COMMAND_LINE: Final = f"console=ttyAMA0 earlycon=pl011,{board.UART:#x} nokaslr random.trust_bootloader=on"
+COMMAND_LINE: Final = f"console=ttyAMA0 earlycon=pl011,{board.UART.base:#x} nokaslr random.trust_bootloader=on"
 """What a kernel is given unless the user says all of it."""
 
 _HEADER: Final = struct.Struct("<8xQQQ24x4s4x")  # text_offset, image_size, flags, magic
@@ -98,7 +98,7 @@ def load(path: Path, *, initrd: Path | None, vmlinux: Path | None, command_line:
     for part in (image, disk):
         seed.update(part)
     span = (initrd_at, initrd_at + len(disk)) if disk else None
-    tree = board.device_tree(memory, command_line, span, seed.digest())
+    tree = device_tree.build(memory, command_line, span, seed.digest())
     assert len(tree) <= _DEVICE_TREE_ROOM
     segments.append(Segment("the device tree", tree_at, tree, len(tree)))
     return LoadedGuest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from armprobe.machine import board, host_files
+from armprobe.machine import board, device_tree, host_files
 from armprobe.machine.errors import MachineError
 from armprobe.machine.symbols import Symbols
 
@@ -42,7 +42,7 @@ def board_description(segments: tuple[Segment, ...], memory: int) -> tuple[tuple
     It is at the start of RAM, where QEMU's virt board has it, or behind all else where the guest itself begins there;
     there is none, and x0 is 0, where neither has room.
     """
-    tree = board.device_tree(memory, "", None, b"")
+    tree = device_tree.build(memory, "", None, b"")
     behind = -(-max(segment.end for segment in segments) // board.PAGE) * board.PAGE
     for address in (board.RAM_BASE, behind):
         end = address + len(tree)

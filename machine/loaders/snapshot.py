@@ -54,6 +54,7 @@ def _parts(machine: Machine) -> dict[str, Part]:
         "clock": machine.clock,
         "gic": machine.gic,
         "uart": machine.uart,
+        "devices": machine.devices,
         "counter_access": machine.core.counter_access,
         "guest_debug": machine.core.guest_debug,
         "pmu": machine.core.pmu,

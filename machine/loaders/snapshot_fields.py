@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from armprobe.machine.board import SCRATCH_SIZE
 from armprobe.machine.core.register_access import Access
+from armprobe.machine.devices.devices import MOST, MOST_STATE
 from armprobe.machine.devices.gic import LINES
 from armprobe.machine.devices.pmu import COUNTERS
 
@@ -86,6 +87,7 @@ def _scratch(value: Any) -> bool:
 
 
 _TIMER: Final = {"control": integer(8), "compare": integer(U64)}
+_ADDRESS, _COUNT = integer(U32), optional(integer(U63))
 _LINE: Final = integer(1 << LINES)  # one bit an interrupt
 
 PARTS: Final[dict[str, dict[str, Check]]] = {
@@ -115,6 +117,9 @@ PARTS: Final[dict[str, dict[str, Check]]] = {
         "base": integer(U63),
         "level": integer(2),
         "following": boolean,
+    },
+    "devices": {
+        "kept": several(row(text(31), _ADDRESS, _ADDRESS, optional(integer(LINES)), text(MOST_STATE), _COUNT), MOST)
     },
     "run_loop": {"waiting": boolean, "met": several(integer(U64), 2)},
     "calls": {"return_address": optional(integer(U64))},

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
 MAGIC: Final = b"armprobe snapshot\n"
-VERSION: Final = 4
+VERSION: Final = 5
 _LARGEST_HEADER: Final = 2 << 20  # bytes; of three gigabytes of memory in pieces as small as can be it takes half
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10

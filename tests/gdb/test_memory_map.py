@@ -32,16 +32,16 @@ def unreadable(gdb: GdbSession, expression: str) -> bool:
 def test_before_and_after_the_mmu_is_on(gdb: GdbSession, session: Session) -> None:
     """Nothing becomes unreadable by the map: what can be read is what the guest has."""
     before = listed(gdb)
-    assert {(board.UART, board.UART + board.UART_SIZE), (board.RAM_BASE, board.RAM_BASE + board.RAM_SIZE)} <= {*before}
-    flags = gdb.evaluate(f"*(unsigned *) {board.UART + FR:#x}")
+    assert {(board.UART.base, board.UART.end), (board.RAM_BASE, board.RAM_BASE + board.RAM_SIZE)} <= {*before}
+    flags = gdb.evaluate(f"*(unsigned *) {board.UART.base + FR:#x}")
     assert unreadable(gdb, KERNEL)
     gdb.execute("thbreak workload_round")
     gdb.continue_to_stop()
     assert listed(gdb) == before
     kfree = session.machine.memory.read(session.machine.symbols["kfree"].address, 4)
     assert int(gdb.evaluate(KERNEL)) == int.from_bytes(kfree, "little")
-    assert unreadable(gdb, f"*(unsigned *) {board.UART + FR:#x}")
-    assert gdb.evaluate(f"*(unsigned *) (0xffff800040000000 + {board.UART + FR:#x})") == flags
+    assert unreadable(gdb, f"*(unsigned *) {board.UART.base + FR:#x}")
+    assert gdb.evaluate(f"*(unsigned *) (0xffff800040000000 + {board.UART.base + FR:#x})") == flags
     gdb.execute("set var workload.random = 5")
     assert gdb.evaluate("workload.random") == "5"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.machine import board
+from armprobe.machine import board, device_tree
 from armprobe.machine.errors import MachineError
 
 Tool = Callable[[str, str], str]
@@ -20,7 +20,7 @@ def trees(tool: Tool, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, P
     """Ours, and the one of QEMU's machine with the same memory."""
     folder = tmp_path_factory.mktemp("trees")
     ours, theirs = folder / "ours.dtb", folder / "theirs.dtb"
-    ours.write_bytes(board.device_tree(256 * MIB, 'console=ttyAMA0 a="b c"', (0x4800_0000, 0x4810_0000), SEED))
+    ours.write_bytes(device_tree.build(256 * MIB, 'console=ttyAMA0 a="b c"', (0x4800_0000, 0x4810_0000), SEED))
     qemu = tool("qemu-system-aarch64", "qemu-system-arm")
     machine = f"virt,gic-version=2,dumpdtb={theirs}"
     subprocess.run([qemu, "-M", machine, "-cpu", "cortex-a57", "-m", "256"], check=True, capture_output=True)
@@ -60,6 +60,10 @@ def get(tool: Tool) -> Callable[..., str]:
         ("/pl011@9000000", "reg", "x"),
         ("/pl011@9000000", "interrupts", "x"),
         ("/pl011@9000000", "clock-names", "s"),
+        ("/pl031@9010000", "compatible", "s"),
+        ("/pl031@9010000", "reg", "x"),
+        ("/pl031@9010000", "interrupts", "x"),
+        ("/pl031@9010000", "clock-names", "s"),
         ("/apb-pclk", "clock-frequency", "x"),
         ("/apb-pclk", "compatible", "s"),
         ("/chosen", "stdout-path", "s"),
@@ -76,6 +80,7 @@ def test_references_lead_to_the_nodes_meant(trees: tuple[Path, Path], get: Calla
     ours, _ = trees
     assert get(ours, "/", "interrupt-parent") == get(ours, "/intc@8000000", "phandle")
     clock = get(ours, "/apb-pclk", "phandle")
+    assert get(ours, "/pl031@9010000", "clocks") == clock
     assert get(ours, "/pl011@9000000", "clocks") == f"{clock} {clock}"
 
 
@@ -99,19 +104,19 @@ def test_dtc_has_nothing_to_complain_about(trees: tuple[Path, Path], tool: Tool)
 
 
 def test_tree_without_initrd_does_not_mention_one() -> None:
-    assert b"initrd" not in board.device_tree(16 * MIB, "x", None, SEED)
+    assert b"initrd" not in device_tree.build(16 * MIB, "x", None, SEED)
 
 
 @pytest.mark.parametrize("line", ["café", "a\nb", "a\0b", "tab\t"])
 def test_unprintable_command_line_is_refused(line: str) -> None:
     with pytest.raises(MachineError, match="printable ASCII"):
-        board.device_tree(16 * MIB, line, None, SEED)
+        device_tree.build(16 * MIB, line, None, SEED)
 
 
 def test_command_line_that_linux_would_cut_is_refused() -> None:
-    board.device_tree(16 * MIB, "x" * 2047, None, SEED)
+    device_tree.build(16 * MIB, "x" * 2047, None, SEED)
     with pytest.raises(MachineError, match="2048 characters; arm64 takes 2047"):
-        board.device_tree(16 * MIB, "x" * 2048, None, SEED)
+        device_tree.build(16 * MIB, "x" * 2048, None, SEED)
 
 
 @pytest.mark.parametrize("size", [0, -MIB, MIB - 1, MIB + 1, 3073 * MIB, 1 << 64])

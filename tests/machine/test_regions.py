@@ -19,7 +19,15 @@ guest = machine.load("demo", memory="16M")
 
 BITS = 39  # so that the top-level table is of level 1
 TABLES = {1: [0x4010_0000], 2: [0x4010_1000, 0x4010_2000], 3: [0x4010_3000, 0x4010_4000]}
-OUTPUTS = [board.RAM_BASE, board.RAM_BASE + 0x20_0000, board.UART, board.GIC_DIST, board.SCRATCH_BASE, 0, 0x8000_0000]
+OUTPUTS = [
+    board.RAM_BASE,
+    board.RAM_BASE + 0x20_0000,
+    board.UART.base,
+    board.GIC_DIST.base,
+    board.SCRATCH_BASE,
+    0,
+    0x8000_0000,
+]
 PXN, UXN, EL0, READ_ONLY = 1 << 53, 1 << 54, 1 << 6, 1 << 7
 PXN_TABLE, UXN_TABLE, EL0_TABLE, READ_ONLY_TABLE = 1 << 59, 1 << 60, 1 << 61, 1 << 62
 
@@ -144,11 +152,11 @@ def test_access(entry: int, table: int, access: str) -> None:
 
 def test_without_translation_it_is_the_board() -> None:
     by = registers(0, sctlr=0)
-    assert region_at(guest.bus, by, board.UART + 5) == Region(board.UART, board.UART + 0x1000, "rwx", "pl011")
+    assert region_at(guest.bus, by, board.UART.base + 5) == Region(board.UART.base, board.UART.end, "rwx", "pl011")
     ram = Region(board.RAM_BASE, board.RAM_BASE + (16 << 20), "rwx", "RAM")
     assert region_at(guest.bus, by, board.RAM_BASE) == ram
     assert region_at(guest.bus, by, ram.end) == Region(ram.end, TOP, "", "")
-    assert region_at(guest.bus, by, 0) == Region(0, board.FLASH, "", "")
+    assert region_at(guest.bus, by, 0) == Region(0, board.FLASH.base, "", "")
     pieces = without_translation(guest.bus)
     assert pieces == [region_at(guest.bus, by, piece.start) for piece in pieces]
     assert [pieces[0].start, *(piece.end for piece in pieces)] == [*(piece.start for piece in pieces), TOP]

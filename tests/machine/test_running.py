@@ -153,7 +153,7 @@ def test_access_to_nothing_is_an_external_abort(demo: Machine) -> None:
         assert demo.registers["elr_el1"] == base
 
 
-@pytest.mark.parametrize("target", [board.UART, board.GIC_DIST, board.GIC_CPU + 0xFFC])
+@pytest.mark.parametrize("target", [board.UART.base, board.GIC_DIST.base, board.GIC_CPU.base + 0xFFC])
 def test_jump_to_a_device(demo: Machine, target: int) -> None:
     """An instruction abort: EC 0x21, IL, IFSC 0b010000, synchronous external abort (Arm ARM, D19.2.37).
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A device that a user puts on the board: `machine.devices.add(Device("counter", read=..., write=...))`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from armprobe.machine.board import PAGE, Value
+from armprobe.machine.errors import MachineError
+
+from .timer import FREQUENCY
+
+_NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9,._+-]{0,30}")  # Devicetree Specification 0.4, 2.2.1
+
+
+class Device:
+    """Registers at physical addresses, an interrupt line, and a deadline, all written in Python.
+
+    `read(offset, size)` gives the value of a register, `write(offset, size, value)` takes one: offsets in bytes from
+    the device's base, sizes of 1, 2, 4 or 8 bytes. Give them as functions, or override the methods in a class of your
+    own. What must survive in snapshots belongs in `state`, a dict of what JSON can hold.
+
+    `name` is its node's in the device tree, which also has `compatible`, by which Linux finds the driver, and other
+    `properties`. `size` is in bytes, a multiple of 4 KiB. `base` is a physical address and `interrupt` an INTID from 32
+    to 63; without a base, or with `interrupt=True`, `add` chooses. `expired()` is called at the time set by `alarm`.
+    Raises MachineError for what no board can have.
+    """
+
+    STATE = ("state", "deadline")
+
+    def __init__(
+        self,
+        name: str,
+        size: int = PAGE,
+        *,
+        base: int | None = None,
+        interrupt: bool | int = False,
+        compatible: str | Sequence[str] = (),
+        properties: Mapping[str, Value] | None = None,
+        read: Callable[[int, int], int] | None = None,
+        write: Callable[[int, int, int], None] | None = None,
+        expired: Callable[[], None] | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise MachineError(
+                f"a device cannot be called {name!r}: take up to 31 letters, digits and ,._+-, a letter first"
+            )
+        if size <= 0 or size % PAGE:
+            raise MachineError(f"device {name} cannot have {size} bytes of registers: give a multiple of {PAGE}")
+        if base is not None and (base < 0 or base % PAGE):
+            raise MachineError(f"device {name} cannot be at {base:#x}: give a multiple of {PAGE:#x}")
+        self.name, self.size, self.base, self.interrupt = name, size, base, interrupt
+        self.compatible = [compatible] if isinstance(compatible, str) else list(compatible)
+        self.properties = dict(properties or {})
+        self.state = state if state is not None else {}
+        try:
+            json.dumps(self.state)
+        except (TypeError, ValueError) as error:
+            raise MachineError(f"the state of device {name} cannot be kept in a snapshot: {error}") from None
+        self.deadline: int | None = None  # a count of the generic timer
+        self._read, self._write, self._expired = read, write, expired
+        # What `add` connects.
+        self.count: Callable[[], int] = lambda: 0
+        self.line: Callable[[bool], None] = lambda asserted: None
+        self.shorten: Callable[[], None] = lambda: None
+
+    @property
+    def now(self) -> int:
+        """Guest time, as the generic timer's count (62.5 MHz)."""
+        return self.count()
+
+    def read(self, offset: int, size: int) -> int:
+        """The register at `offset`."""
+        return self._read(offset, size) if self._read is not None else 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write the register at `offset`."""
+        if self._write is not None:
+            self._write(offset, size, value)
+
+    def expired(self) -> None:
+        """The time set by `alarm` has come."""
+        if self._expired is not None:
+            self._expired()
+
+    def set_interrupt(self, asserted: bool) -> None:
+        """Drive the interrupt line, which is active high."""
+        self.line(asserted)
+
+    def alarm(self, seconds: float) -> None:
+        """Have `expired` called in so many seconds of guest time; it takes the place of an earlier alarm."""
+        self.deadline = self.now + max(0, int(seconds * FREQUENCY))
+        self.shorten()
+
+    def update(self, now: int) -> None:
+        """Call `expired` if the alarm's time has come. The machine does, between slices."""
+        if self.deadline is not None and now >= self.deadline:
+            self.deadline = None
+            self.expired()
