@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.state import Order
 from armprobe.machine.symbols import MAPPING_SYMBOL, Symbols
 
 from .btf import Btf
@@ -113,7 +114,7 @@ class LoadedModules(Mapping[str, Symbols]):
         self._looked: int | None = None  # at which count of instructions
         self._known: dict[_Loaded, Symbols] = {}
         self._modules: dict[str, Symbols] = {}
-        machine.on_restore.append(self._restored)
+        machine.state.on_restored(Order.GUEST, self._restored)
 
     def __getitem__(self, name: str) -> Symbols:
         return self._now()[name]

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from armprobe.kernel.btf import Btf
 from armprobe.machine import Machine, MachineError
+from armprobe.machine.state import Order
 
 _COMM_SIZE: Final = 16  # TASK_COMM_LEN
 _KNOWN: Final = 10_000  # tasks whose physical addresses are kept
@@ -31,7 +32,7 @@ class Tasks:
         self._offsets: tuple[int, int] | None = None  # of comm and pid
         self._none = machine.kind != "linux"
         self._known: dict[int, tuple[int, int]] = {}  # by the task's address: where its comm and pid are, physically
-        machine.on_restore.append(self._known.clear)
+        machine.state.on_restored(Order.GUEST, self._known.clear)
 
     def current(self) -> Task | None:
         """The task that is running, with the registers of the shared context; None if that cannot be known."""

@@ -17,7 +17,7 @@ from armprobe.machine.core.core import DEFAULT_MODEL, Core
 from armprobe.machine.core.dispatch import Claim, FaultClaim, Resume
 from armprobe.machine.core.register_access import find_sites
 from armprobe.machine.devices.console import Console
-from armprobe.machine.loaders.snapshot import Part, Snapshot
+from armprobe.machine.loaders.snapshot import Snapshot
 from armprobe.machine.memory.bus import Bus, new_memory
 from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.clock import Clock
@@ -29,6 +29,7 @@ from .loaders import LoadedGuest, snapshot, snapshot_file
 from .psci import Psci
 from .scheduler import LONGEST_OUT_OF_LINE, Scheduler
 from .semihosting import Semihosting
+from .state import StateRegistry
 from .stop import Stop, StopReason
 from .symbols import Symbols
 
@@ -45,15 +46,13 @@ class Machine:
     def __init__(self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[mmap.mmap, ...] = ()) -> None:
         self.guest = guest
         self.symbols: Symbols = guest.symbols
-        self.parts: dict[str, Part] = {}  # what others add to the state
-        self.on_restore: list[Callable[[], None]] = []
-        self.before_save: list[Callable[[], None]] = []  # each may raise MachineError to refuse
-        self.clock = Clock()
+        self.state = StateRegistry()
+        self.clock = Clock(self.state)
         self.bus = Bus()
         self.ram = self.bus.add_ram("ram", board.RAM_BASE, resumed[0] if resumed else new_memory(guest.memory))
         self.scratch = Scratch(self, resumed[1] if resumed else None)
         self._add_devices()
-        self.cores = [Core(self, cpu)]
+        self.cores = [Core(self, 0, cpu)]
         self.core = self.cores[0]
         self.registers, self.memory = self.core.registers, self.core.memory
         self.breakpoints, self.watchpoints = self.core.breakpoints, self.core.watchpoints
@@ -67,15 +66,15 @@ class Machine:
         if not resumed:
             self._load_segments()
             self._enter()
-        self.initial = snapshot.take(self, memories=False)  # what `reset` goes back to
+        self.state.begin()
 
     def _add_devices(self) -> None:
-        self.gic = Gic()
+        self.gic = Gic(self.state)
         self.devices = Devices(self)
         self.devices.place(self.gic, board.GIC_DIST)
         self.devices.place(GicCpuInterface(self.gic), board.GIC_CPU)
         self.console = Console()
-        self.uart = Pl011(self._line(board.UART), self.console.transmitted)
+        self.uart = Pl011(self.state, self._line(board.UART), self.console.transmitted)
         self.console.receive = self.uart.receive
         self.devices.place(self.uart, board.UART)
         self.devices.place(Pl031(), board.RTC)
@@ -275,11 +274,6 @@ class Machine:
         self._refuse_in_handler()
         snapshot.put_back(self, state)
 
-    def add_part(self, name: str, part: Part) -> None:
-        """Make `part` a part of the machine's state; in snapshots from before it is as it is now."""
-        self.parts[name] = part
-        self.initial.state[name] = snapshot.state_of(part)
-
     def save(self, path: str | Path, key: str = "", *, force: bool = False) -> None:
         """Write the state to a file that `machine.load` accepts; `key` is for `snapshot.read_key`.
 
@@ -299,7 +293,7 @@ class Machine:
             ram.pages.madvise(mmap.MADV_DONTNEED)
         self._load_segments()
         self.console.discard_input()
-        snapshot.put_back(self, self.initial)
+        self.state.reset()
 
     @property
     def ended(self) -> bool:

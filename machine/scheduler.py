@@ -13,6 +13,7 @@ from .core.deferred_signals import DeferredSignals
 from .core.dispatch import MANY
 from .core.run_loop import NAP
 from .errors import MachineError
+from .state import Order
 from .stop import Stop, StopReason
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Scheduler:
         self.interrupt_requested = False
         self._put_off = 0  # slices since an interrupt that was not taken where it came
         self._last_stop: Stop | None = None
+        machine.state.on_restored(Order.CORE, self._forget)
 
     def run(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
         """Run to address `until`, for `budget` instructions, or until something else stops the guest.
@@ -92,10 +94,9 @@ class Scheduler:
         """Whether the guest has ended for good: powered off, reset, exited or locked up."""
         return self._last_stop is not None and self._last_stop.reason.final
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """The guest was replaced: what it last stopped for no longer matters."""
         self._last_stop = None
-        self._machine.core.run_loop.forget()
 
     @contextlib.contextmanager
     def elsewhere(self, pc: int) -> Iterator[None]:

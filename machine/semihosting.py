@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.exceptions import Class, Raised
 from armprobe.machine.devices.timer import FREQUENCY
 
 from .errors import MachineError
+from .field_checks import U32, U64, integer
+from .state import Order
 from .stop import Stop, StopReason
 
 if TYPE_CHECKING:
@@ -82,7 +84,8 @@ class Semihosting:
     `files` says whether who runs the guest answers what stops it for HOST_CALL; if not, there are no files.
     """
 
-    STATE = ("errno", "heap")  # heap is where it may begin, which a snapshot no longer tells
+    # `heap` is where it may begin, which a snapshot does not tell otherwise.
+    STATE: ClassVar = {"errno": integer(U32), "heap": integer(U64)}
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -115,8 +118,7 @@ class Semihosting:
             0x30: self._elapsed,
             0x31: lambda _: FREQUENCY,
         }
-        machine.parts["semihosting"] = self
-        machine.on_restore.append(self._forget)
+        machine.state.join("semihosting", self, Order.DEVICES, self._forget)
         machine.claim_fault(self._undefined)
 
     # What the machine and its user call.

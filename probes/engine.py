@@ -21,6 +21,7 @@ from armprobe.machine.core.dispatch import Resume
 from armprobe.machine.core.exceptions import IL, Class, Raised
 from armprobe.machine.core.hypercalls import SIMULATED_INSTRUCTION
 from armprobe.machine.core.instruction_words import hvc
+from armprobe.machine.state import Order
 
 from .eras.hit_rules import HitRules, Status
 from .hit_trace import Moments
@@ -88,7 +89,7 @@ class Engine:
         machine.claim_fault(self._fault)
         machine.claim_hvc(SIMULATED_INSTRUCTION, self._placeholder_reached)
         self._placeholder = 0
-        machine.add_part("hits", self)
+        machine.state.join("hits", self, Order.PROBES)
         machine.calls.on_begin.append(self._call_begins)
 
     @property

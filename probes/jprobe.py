@@ -13,6 +13,7 @@ from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.hypercalls import JPROBE_ENTRY
 from armprobe.machine.core.instruction_words import hvc
+from armprobe.machine.state import Order
 
 from .entry_probe import EntryProbe
 from .kprobe import Condition, Kprobe, Note
@@ -85,7 +86,7 @@ class Jprobes:
         self._running: Jprobe | None = None
         self._saved: tuple[bytes, int] = (b"", 0)  # jprobe_saved_regs: x0 to x30, sp and pc, and pstate
         machine.claim_hvc(JPROBE_ENTRY, self._enter)
-        machine.add_part("jprobes", self)
+        machine.state.join("jprobes", self, Order.PROBES)
         machine.calls.on_begin.append(self._call_begins)
 
     def _call_begins(self, _: Core) -> Callable[[], None]:

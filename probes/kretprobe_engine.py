@@ -12,6 +12,7 @@ from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.hypercalls import KRETPROBE_TRAMPOLINE
 from armprobe.machine.core.instruction_words import NOP
+from armprobe.machine.state import Order
 
 from . import trampoline
 from .decode import decode
@@ -82,7 +83,7 @@ class Returns:
             self._site.refresh()
         self._stopped: list[list[KretprobeInstance]] = []  # of calls that the machine is stopped for at their return
         engine.return_address_shown = self._show_return_address
-        machine.add_part("kretprobes", self)
+        machine.state.join("kretprobes", self, Order.PROBES)
         machine.calls.on_begin.append(self._call_begins)
 
     @property

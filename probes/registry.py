@@ -14,6 +14,7 @@ from armprobe.kernel.code_tables import Area, CodeTables
 from armprobe.kernel.tasks import Tasks
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbol
+from armprobe.machine.state import Order
 
 from . import record
 from .address import Addresses
@@ -96,8 +97,8 @@ class Kprobes(Recorded):
         self.unwind = Unwind(machine, self._text, self._returns, self._recorder)
         self._engine.idle = self._reap
         self._words: dict[int, int] = {}  # what was at each address that ever had a breakpoint
-        machine.on_restore.append(self._restored)
-        machine.before_save.append(self._refuse_saving)
+        machine.state.on_restored(Order.PROBES, self._restored)
+        machine.state.before_saving.append(self._refuse_saving)
         self._guest = GuestProbes(
             machine, self._sites, self._engine, self._arm, self._disarm, self._slots, self.era, self._text
         )

@@ -11,6 +11,7 @@ from typing import Final
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.register_access import Access, find_sites
+from armprobe.machine.state import Order
 
 from .errors import ProbeError
 from .site import Site
@@ -33,7 +34,7 @@ class Slots:
         self.taken: list[list[int]] = []  # each slot that is, its size in bytes and the address of its instruction
         self._places: list[int] = []  # all slots for branches that there are, highest first
         self._near: list[int] = []  # those of them that are free, in reverse of the order in which they are given out
-        machine.add_part("slots", self)
+        machine.state.join("slots", self, Order.PROBES)
 
     def take(self, site: Site) -> None:
         """Give `site` a slot for its instruction. Raises ProbeError (ENOMEM) when none is left."""

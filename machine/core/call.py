@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import unicorn
 
 from armprobe.machine.errors import CallNotReturned, MachineError
+from armprobe.machine.field_checks import U64, integer, optional
+from armprobe.machine.state import Order
 from armprobe.machine.stop import Stop, StopReason
 
 from .context import DAIF, EL1H, Context
@@ -32,12 +34,13 @@ class Calls:
     the call began.
     """
 
-    STATE = ("return_address",)
+    STATE: ClassVar = {"return_address": optional(integer(U64))}
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.return_address: int | None = None  # of the HVC
         self.on_begin: list[Callable[[Core], Callable[[], None]]] = []
+        machine.state.join("calls", self, Order.MEMORY)
         machine.claim_hvc(_RETURN, self._returned)
 
     def call(self, address: int, arguments: tuple[int, ...]) -> int:

@@ -30,6 +30,7 @@ from .breakpoints import Breakpoints
 from .calibration import calibrate
 from .conditional_breakpoints import ConditionalBreakpoints
 from .context import EL1H, Context
+from .cpu_state import CoreState
 from .dispatch import Dispatcher, Resume
 from .engine import (
     LIBRARY,
@@ -70,8 +71,9 @@ _TPIDR_EL2: Final = Encoding(3, 4, 13, 0, 2)  # a register that nothing uses: th
 class Core:
     """One AArch64 CPU of `machine`, at EL1 and EL0. `context` is the copy of its registers that everyone shares."""
 
-    def __init__(self, machine: Machine, model: str = DEFAULT_MODEL) -> None:
+    def __init__(self, machine: Machine, index: int, model: str = DEFAULT_MODEL) -> None:
         self.machine = machine
+        self.name = f"core{index}"  # in snapshots
         self.layout = calibrate(model)
         self.model = model
         self.engine = new_engine(model)
@@ -98,6 +100,7 @@ class Core:
         machine.bus.connect(self)
         self.memory = Memory(machine.bus, self)
         self.registers = Registers(self)
+        machine.state.add(self.name, CoreState(self).entry)
         self.dispatcher = Dispatcher(self)
         self.breakpoints = Breakpoints(self)
         self.conditional_breakpoints = ConditionalBreakpoints(self)
@@ -106,19 +109,28 @@ class Core:
         self.software_step = SoftwareStep(self)
         self.run_loop = RunLoop(self)
         self.timers = {  # by CRm of their registers
-            3: self._timer("virtual-timer", board.VIRTUAL_TIMER_INTID),
-            2: self._timer("physical-timer", board.PHYSICAL_TIMER_INTID),
+            3: self._timer(f"{self.name}.virtual-timer", board.VIRTUAL_TIMER_INTID),
+            2: self._timer(f"{self.name}.physical-timer", board.PHYSICAL_TIMER_INTID),
         }
         self.counter_access = CounterAccess(self)
         self.guest_debug = GuestDebug(self, GuestWatchpoints(self))
         self.pmu = Pmu(
-            lambda: machine.clock.executed, lambda on: machine.gic.set_line(board.PMU_INTID, on), self.end_slice
+            f"{self.name}.pmu",
+            machine.state,
+            lambda: machine.clock.executed,
+            lambda on: machine.gic.set_line(board.PMU_INTID, on),
+            self.end_slice,
         )
         self.register_access = RegisterAccess(self, (self.counter_access, self.guest_debug, self.pmu))
 
     def _timer(self, name: str, intid: int) -> GenericTimer:
         machine = self.machine
-        return GenericTimer(name, lambda: machine.clock.now, lambda asserted: machine.gic.set_line(intid, asserted))
+        return GenericTimer(
+            name,
+            machine.state,
+            lambda: machine.clock.now,
+            lambda asserted: machine.gic.set_line(intid, asserted),
+        )
 
     def run(self, pc: int, count: int) -> unicorn.UcError | None:
         """Execute up to `count` instructions from `pc`; the bus error that ended the run early, if one did.

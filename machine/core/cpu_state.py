@@ -7,14 +7,18 @@ values are the architecture's, so they can be checked, and written to any build.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
+from armprobe.machine.field_checks import integer, misfit
 from armprobe.machine.memory.bus import Ram
+from armprobe.machine.state import Entry, Order
 
 from .context import DAIF, EL1H
-from .core import Core
 from .registers import Registers
 from .sysregs import SYSTEM_REGISTERS, Encoding
+
+if TYPE_CHECKING:
+    from .core import Core
 
 _GENERAL: Final = (*(f"x{i}" for i in range(31)), "sp", "pc", "pstate")
 _VECTORS: Final = tuple(f"v{i}" for i in range(32))
@@ -54,6 +58,51 @@ _DEBUG_CONTROL: Final = tuple(name for name in _DEBUG if "cr" in name)
 
 def _system_registers(model: str) -> dict[str, Encoding]:
     return {name: SYSTEM_REGISTERS[name] for name in _NAMED} | _OTHERS | (_MAX_ONLY if model == "max" else {})
+
+
+class CoreState:
+    """The registers of one core as part of the state: by name in files, else as the engine has them."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._armed: dict[str, int] = {}  # the guest's breakpoints that the engine heeds, while a state is put back
+        self.entry = Entry(
+            Order.CORE,
+            self._save,
+            self._restore,
+            self._misfit,
+            file_form=(lambda: read(core), self._restore_named),
+            restored=self._restored,
+        )
+
+    def _save(self) -> bytes:
+        self._core.refuse_other_threads()
+        self._core.context.load()
+        return self._core.context.save()
+
+    def _restore(self, saved: bytes) -> None:
+        core = self._core
+        self._armed = breakpoints(core)
+        core.context.restore(saved)
+        core.context.store()
+
+    def _restore_named(self, values: dict[str, int]) -> None:
+        self._armed = breakpoints(self._core)
+        write(self._core, values)
+
+    def _misfit(self, values: Any) -> str:
+        fields = {name: integer(1 << bits) for name, bits in widths(self._core.model).items()}
+        if wrong := misfit(values, fields):
+            return wrong
+        return "" if values["pstate"] & 0x1F in (0, 4, 5) else "pstate"  # AArch64 at EL0t, EL1t, EL1h
+
+    def _restored(self) -> None:
+        """Nothing that the engine has worked out from the state before is right any more."""
+        core = self._core
+        core.changes += 1
+        core.refresh()
+        core.forget_translations()
+        arm_breakpoints(core, core.machine.scratch.ram, self._armed)
 
 
 def widths(model: str) -> dict[str, int]:

@@ -8,7 +8,10 @@ else changes. The OS lock, which disables debug exceptions (D2.4.2), it only kee
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from armprobe.machine.field_checks import U64, boolean, integer
+from armprobe.machine.state import Order
 
 from .context import PSTATE_D
 from .guest_watchpoints import GuestWatchpoints
@@ -30,7 +33,7 @@ class GuestDebug:
     `RegisterAccess` asks it, and the run loop has it `update`.
     """
 
-    STATE = ("locked", "mdscr")
+    STATE: ClassVar = {"locked": boolean, "mdscr": integer(U64)}
 
     def __init__(self, core: Core, watchpoints: GuestWatchpoints) -> None:
         self._core = core
@@ -39,7 +42,7 @@ class GuestDebug:
         self.mdscr = 0  # MDSCR_EL1 as the guest has it while that is locked; the CPU's own has SS and MDE clear then
         self.stepping = False  # EL1 has been stepped: what clears PSTATE.D is stopped at from then on
         self._changed = False
-        core.machine.on_restore.append(self._restored)
+        core.machine.state.join(f"{core.name}.guest_debug", self, Order.CORE, self._restored)
         core.dispatcher.claim_step(self._masked)
 
     # As Registers of RegisterAccess.

@@ -13,13 +13,15 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import unicorn
 from unicorn import arm64_const as reg
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.field_checks import U64, integer, row, several
 from armprobe.machine.memory.mmu import PAGE
+from armprobe.machine.state import Order
 
 from .context import Context
 from .exceptions import PSTATE_SS
@@ -48,6 +50,7 @@ class Access(enum.IntEnum):
     RETURN = 3  # ERET
 
 
+_MOST_SITES: Final = 20_000  # in a file; Debian's kernels have some 200
 Site = tuple[int, int]  # virtual address, Access
 
 
@@ -96,6 +99,8 @@ class RegisterAccess:
     """Hooks on accesses by one core. `sites` are those found; `unmasking` and `returns` the addresses of the last two
     kinds. `served` are asked in order."""
 
+    STATE: ClassVar = {"found": several(row(integer(U64), integer(len(Access))), _MOST_SITES)}
+
     def __init__(self, core: Core, served: tuple[Registers, ...]) -> None:
         self._core, self._memory = core, core.memory
         self._served = served
@@ -104,6 +109,16 @@ class RegisterAccess:
         self.returns: set[int] = set()
         self._begun = False
         self._found: list[Site] = []  # in the block that is about to be executed
+        core.machine.state.join(f"{core.name}.register_access", self, Order.CORE)
+
+    @property
+    def found(self) -> list[list[int]]:
+        """`sites` in order, for snapshots. Setting it hooks those that are not yet, and removes none."""
+        return [[address, int(access)] for address, access in sorted(self.sites)]
+
+    @found.setter
+    def found(self, sites: list[list[int]]) -> None:
+        self.watch((address, access) for address, access in sites)
 
     def watch(self, sites: Iterable[Site]) -> None:
         """Hook the accesses at these virtual addresses."""

@@ -7,12 +7,14 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import unicorn
 
 from armprobe.machine.devices.gic import Signal
 from armprobe.machine.errors import MachineError
+from armprobe.machine.field_checks import U64, boolean, integer, several
+from armprobe.machine.state import Order
 from armprobe.machine.stop import Stop, StopReason
 
 from .context import PSTATE_F, PSTATE_I
@@ -58,7 +60,7 @@ class Run:
 class RunLoop:
     """Runs one core by slices. A handler of an exception may begin a run within a run."""
 
-    STATE = ("waiting", "met")
+    STATE: ClassVar = {"waiting": boolean, "met": several(integer(U64), 2)}
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -70,6 +72,7 @@ class RunLoop:
         self.met: list[int] = []  # where and at which count of instructions intercepts were last called
         self.finishing = False  # the run under way began with code of the machine's own: see Dispatcher.request_stop
         self.watched_at: int | None = None  # the PC of the access that a watchpoint stopped the last run before
+        core.machine.state.join(f"{core.name}.run_loop", self, Order.CORE, self._forget)
         core.dispatcher.claim_wfi(self._wfi_trapped)
         core.dispatcher.claim_fetch(self._cannot_fetch)
 
@@ -112,7 +115,7 @@ class RunLoop:
             if met:
                 self.met = [pc, clock.executed]
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """The guest was replaced: what it last stopped for no longer matters."""
         self.watched_at = None
         self._core.dispatcher.stop = self._core.dispatcher.resume = None

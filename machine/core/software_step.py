@@ -8,7 +8,10 @@ it is active, out of SPSR_EL1.SS. All of that is the CPU's own doing; here are t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from armprobe.machine.field_checks import U64, integer, optional
+from armprobe.machine.state import Order
 
 from .context import EL1H, Context
 from .exceptions import PSTATE_SS
@@ -24,12 +27,13 @@ _ERET: Final = 0xD69F_03E0
 class SoftwareStep:
     """Steps one core from inside the handler of an exception."""
 
-    STATE = ("eret", "before")
+    STATE: ClassVar = {"eret": optional(integer(U64)), "before": integer(U64)}
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self.eret: int | None = None  # the address of an ERET of our own
         self.before = 0  # the three bits of MDSCR_EL1 as the guest has them
+        core.machine.state.join(f"{core.name}.software_step", self, Order.CORE)
 
     def enabled(self, context: Context) -> bool:
         """Whether MDSCR_EL1 asks for steps; PSTATE.D decides whether they are taken."""

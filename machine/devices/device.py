@@ -29,8 +29,6 @@ class Device:
     Raises MachineError for what no board can have.
     """
 
-    STATE = ("state", "deadline")
-
     def __init__(
         self,
         name: str,

@@ -6,14 +6,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from armprobe.machine import board
 from armprobe.machine.board import Placement
 from armprobe.machine.device_tree import with_device
 from armprobe.machine.errors import MachineError
+from armprobe.machine.field_checks import U32, U63, integer, optional, row, several, text
+from armprobe.machine.state import Order
 
 from .device import Device
+from .gic import LINES
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
@@ -24,13 +27,17 @@ MOST: Final = 32
 MOST_STATE: Final = 1 << 16
 """Characters of the state of one, as JSON."""
 
+_ADDRESS, _COUNT = integer(U32), optional(integer(U63))
+
 Row = list[Any]
 
 
 class Devices:
     """By name: `devices["pl031"]`. All of the state of those with a `Device.state` is in `kept`, for snapshots."""
 
-    STATE = ("kept",)
+    STATE: ClassVar = {
+        "kept": several(row(text(31), _ADDRESS, _ADDRESS, optional(integer(LINES)), text(MOST_STATE), _COUNT), MOST)
+    }
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -38,6 +45,7 @@ class Devices:
         self._connected: list[Device] = []
         self.timed: list[Device] = []
         self._awaited: dict[str, Row] = {}  # of a snapshot whose devices have not been added yet
+        machine.state.join("devices", self, Order.DEVICES)
 
     def __getitem__(self, name: str) -> Registers:
         """The device of that name. Raises KeyError."""
@@ -89,7 +97,7 @@ class Devices:
         if row:
             del self._awaited[device.name]
             self._restore(device, row)
-        self._machine.initial.state["devices"]["kept"].append(row or self._row(device))
+        self._machine.state.initial("devices")["kept"].append(row or self._row(device))
         return device
 
     def _connect(self, device: Device, placement: Placement) -> None:

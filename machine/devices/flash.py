@@ -9,7 +9,6 @@ class Flash:
     """All bits are set; writes, CFI commands among them, do nothing."""
 
     name = "flash"
-    STATE = ()
 
     def read(self, offset: int, size: int) -> int:
         """Erased bytes."""

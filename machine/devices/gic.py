@@ -7,7 +7,10 @@ The distributor. What the CPU interface does is here too, so that one place deci
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import ClassVar, Final
+
+from armprobe.machine.field_checks import U8, U32, integer, several
+from armprobe.machine.state import Order, StateRegistry
 
 LINES: Final = 64  # INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs
 SPURIOUS: Final = 1023
@@ -34,12 +37,17 @@ class Gic:
     """The distributor, and the decisions of the CPU interface."""
 
     name = "gic"
-    STATE = (
-        "enabled", "enable", "latched", "level", "active", "group", "edge", "priority",
-        "control", "mask", "binary_points", "active_priorities",
-    )  # fmt: skip
+    STATE: ClassVar = {
+        "enabled": integer(4),
+        **dict.fromkeys(("enable", "latched", "level", "active", "group", "edge"), integer(1 << LINES)),
+        "priority": several(integer(U8), LINES, LINES),
+        "control": integer(1 << 10),
+        "mask": integer(U8),
+        "binary_points": several(integer(8), 2, 2),
+        "active_priorities": several(integer(U32), 2, 2),
+    }
 
-    def __init__(self) -> None:
+    def __init__(self, state: StateRegistry) -> None:
         self.enabled = 0  # GICD_CTLR: a bit a group
         self.enable = _SGIS  # these six: one bit an INTID
         self.latched = 0  # pending by an edge, an SGI or a write to ISPENDR
@@ -52,6 +60,7 @@ class Gic:
         self.mask = 0  # GICC_PMR
         self.binary_points = [MIN_BINARY_POINT, MIN_BINARY_POINT + 1]  # GICC_BPR, GICC_ABPR
         self.active_priorities = [0, 0]  # GICC_APR0, GICC_NSAPR0: a bit a group priority, by group
+        state.join(self.name, self, Order.DEVICES)
 
     def set_line(self, number: int, asserted: bool) -> None:
         """A device drives the input line of INTID `number`."""

@@ -10,7 +10,6 @@ class GicCpuInterface:
     """GICC registers. All are words."""
 
     name = "gic-cpu"
-    STATE = ()
 
     def __init__(self, gic: Gic) -> None:
         self._gic = gic

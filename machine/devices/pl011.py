@@ -4,26 +4,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
+
+from armprobe.machine.field_checks import U8, U64, integer, several
+from armprobe.machine.state import Order, StateRegistry
 
 _ID: Final = bytes.fromhex("11 10 14 00 0d f0 05 b1")  # PeriphID0..3, PCellID0..3, at 0xfe0
 _RX, _TX, _RX_TIMEOUT = 1 << 4, 1 << 5, 1 << 6
 _FR_RX_EMPTY, _FR_TX_EMPTY = 1 << 4, 1 << 7
 _REGISTERS: Final = {0x24: "ibrd", 0x28: "fbrd", 0x2C: "lcr_h", 0x30: "cr", 0x34: "ifls", 0x38: "imsc", 0x48: "dmacr"}
 
+_MOST_TYPED: Final = 1 << 20  # bytes that the guest has not read yet, in a file
+
 
 class Pl011:
     """One UART. `interrupt` is called with the state of its interrupt line, `transmitted` with what the guest sends."""
 
     name = "pl011"
-    STATE = ("ibrd", "fbrd", "lcr_h", "cr", "ifls", "imsc", "dmacr", "raw", "received")
+    STATE: ClassVar = {
+        **dict.fromkeys(("ibrd", "fbrd", "lcr_h", "cr", "ifls", "imsc", "dmacr", "raw"), integer(U64)),
+        "received": several(integer(U8), _MOST_TYPED),
+    }
 
-    def __init__(self, interrupt: Callable[[bool], None], transmitted: Callable[[int], None]) -> None:
+    def __init__(
+        self, state: StateRegistry, interrupt: Callable[[bool], None], transmitted: Callable[[int], None]
+    ) -> None:
         self._interrupt, self._transmitted = interrupt, transmitted
         self.ibrd = self.fbrd = self.lcr_h = self.imsc = self.dmacr = 0
         self.cr, self.ifls = 0x300, 0x12  # reset values, DDI 0183 3.2
         self.raw = 0  # RIS, but for the receive interrupts, which follow `received`
         self.received: list[int] = []
+        state.join(self.name, self, Order.DEVICES)
 
     def receive(self, data: bytes) -> None:
         """Bytes arrive on the line. They wait until the guest reads them, however many they are."""

@@ -8,9 +8,11 @@ follows the host's clock.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from armprobe.machine.core.sysregs import Encoding
+from armprobe.machine.field_checks import U32, U63, U64, boolean, integer, several
+from armprobe.machine.state import Order, StateRegistry
 
 COUNTERS: Final = 6  # event counters, as a Cortex-A57 has (PMCR_EL0.N)
 CYCLES: Final = 31
@@ -32,14 +34,25 @@ class Pmu:
     `interrupt` drives the overflow interrupt; `changed` is called when what to look at between slices has changed.
     """
 
-    name = "pmu"
-    STATE = (
-        "control", "enabled", "overflow", "interrupts", "select", "user", "types", "counters", "fraction", "base",
-        "level", "following",
-    )  # fmt: skip
+    STATE: ClassVar = {
+        **dict.fromkeys(("control", "enabled", "overflow", "interrupts"), integer(U32)),
+        "select": integer(32),
+        "user": integer(16),
+        "types": several(integer(U32), COUNTERS + 1, COUNTERS + 1),
+        "counters": several(integer(U64), COUNTERS + 1, COUNTERS + 1),
+        "fraction": integer(64),
+        "base": integer(U63),
+        "level": integer(2),
+        "following": boolean,
+    }
 
     def __init__(
-        self, executed: Callable[[], int], interrupt: Callable[[bool], None], changed: Callable[[], None]
+        self,
+        name: str,
+        state: StateRegistry,
+        executed: Callable[[], int],
+        interrupt: Callable[[bool], None],
+        changed: Callable[[], None],
     ) -> None:
         self._executed, self._interrupt, self._changed = executed, interrupt, changed
         self.control = 0  # PMCR_EL0
@@ -54,6 +67,7 @@ class Pmu:
         self.base = 0  # the count of instructions up to which the counters are right
         self.level = 1  # the exception level since then
         self.following = False  # something counts at one of EL0 and EL1 only: `follow` is to be called at each change
+        state.join(name, self, Order.DEVICES)
 
     # Counting.
 

@@ -7,7 +7,10 @@ Unicorn's own reads the host's clock, drops writes and never interrupts, so the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
+
+from armprobe.machine.field_checks import U64, integer
+from armprobe.machine.state import Order, StateRegistry
 
 FREQUENCY: Final = 62_500_000  # Hz
 _ENABLE, _IMASK, _ISTATUS = 1, 2, 4
@@ -17,13 +20,16 @@ _MASK64: Final = (1 << 64) - 1
 class GenericTimer:
     """One timer, virtual or physical: CTL, CVAL and TVAL against `count`, driving `interrupt` by level."""
 
-    STATE = ("control", "compare")
+    STATE: ClassVar = {"control": integer(8), "compare": integer(U64)}
 
-    def __init__(self, name: str, count: Callable[[], int], interrupt: Callable[[bool], None]) -> None:
+    def __init__(
+        self, name: str, state: StateRegistry, count: Callable[[], int], interrupt: Callable[[bool], None]
+    ) -> None:
         self.name = name
         self._count, self._interrupt = count, interrupt
         self.control = 0
         self.compare = 0
+        state.join(name, self, Order.DEVICES)
 
     @property
     def deadline(self) -> int | None:

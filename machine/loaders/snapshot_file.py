@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Snapshots in files: MAGIC, a header in JSON with its checksum, the symbols, then memory from the next page on.
 
-Memory lies there as it is, and the file system leaves holes out. The header names what the file holds: the CPU's
-registers, the state of each part, and which pieces of memory are not zeros. Files are not trusted: each field is
-checked (`snapshot_fields`), and what is read is bounded by the size of the file.
+Memory lies there as it is, and the file system leaves holes out. The header names what the file holds: the state of
+each part, the registers of a core among them, and which pieces of memory are not zeros. Files are not trusted: each
+field is checked, those of a part by its entry in the machine's `StateRegistry`, and what is read is bounded by the size
+of the file.
 """
 
 from __future__ import annotations
@@ -21,19 +22,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import unicorn
 
 from armprobe.machine import board, host_files
-from armprobe.machine.core import cpu_state
 from armprobe.machine.core.engine import CPU_MODELS
 from armprobe.machine.errors import MachineError
+from armprobe.machine.field_checks import U32, U63, integer, misfit, record, row, several, text
 from armprobe.machine.symbols import Symbols
-
-from . import snapshot
-from .snapshot_fields import U32, U63, integer, misfit, record, row, several, state_fields, text
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
 MAGIC: Final = b"armprobe snapshot\n"
-VERSION: Final = 5
+VERSION: Final = 6
 _LARGEST_HEADER: Final = 2 << 20  # bytes; of three gigabytes of memory in pieces as small as can be it takes half
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10
@@ -65,8 +63,9 @@ _FIELDS: Final = {
 
 @dataclass(frozen=True)
 class SavedMachine:
-    """What a snapshot file holds. `memories` are private, to be written to."""
+    """What the snapshot file at `path` holds. `memories` are private, to be written to."""
 
+    path: str | Path
     header: dict[str, Any]
     symbols: Symbols
     memories: tuple[mmap.mmap, ...]
@@ -77,28 +76,24 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
 
     Raises MachineError when the file cannot be written, and without `force` where something else than a snapshot is.
     """
-    for check in machine.before_save:
-        check()
-    symbols, kind = machine.symbols.to_bytes(), machine.kind
-    state, fields = snapshot.state(machine), state_fields(kind)
+    state, symbols = machine.state.save_for_file(), machine.symbols.to_bytes()
     header: dict[str, Any] = {
         "version": VERSION,
         "unicorn": unicorn.__version__,
         "cpu": machine.core.model,
-        "kind": kind,
+        "kind": machine.kind,
         "sources": [str(source) for source in machine.guest.sources],
         "key": key,
         "symbols": {"size": len(symbols), "crc": zlib.crc32(symbols)},
         "memories": [
             {"name": ram.name, "base": ram.base, "size": ram.size, **_described(ram.data)} for ram in machine.bus.rams
         ],
-        "registers": cpu_state.read(machine.core),
-        "state": {name: state[name] for name in fields if name in state},
+        "state": state,
     }
-    if machine.core.model == "max" and header["registers"]["cpacr_el1"] & _ZEN:
+    if machine.core.model == "max" and machine.registers["cpacr_el1"] & _ZEN:
         raise MachineError("the guest uses SVE, whose registers a snapshot file does not hold: use another CPU model")
     encoded = json.dumps(header).encode()
-    wrong = _misfit(header)
+    wrong = _misfit(header) or machine.state.misfit(state)
     if wrong or len(encoded) > _LARGEST_HEADER:
         raise MachineError(f"the machine cannot be saved now: its {wrong or 'state'} is more than a snapshot holds")
     start = -(-(len(MAGIC) + 20 + len(encoded) + len(symbols)) // _PAGE) * _PAGE
@@ -166,20 +161,24 @@ def load(path: str | Path) -> SavedMachine:
         for described in header["memories"]:
             memories.append(_memory(file, start, described, path))
             start += described["size"]
-    return SavedMachine(header, symbols, tuple(memories))
+    return SavedMachine(path, header, symbols, tuple(memories))
 
 
 def resume(machine: Machine, saved: SavedMachine) -> None:
-    """Finish a machine made around `saved`'s memories."""
-    armed = cpu_state.breakpoints(machine.core)
-    snapshot.set_state(machine, saved.header["state"])
-    cpu_state.write(machine.core, saved.header["registers"])
-    snapshot.restored(machine, armed)
-    machine.initial = snapshot.take(machine, memories=False)
+    """Finish a machine made around `saved`'s memories. Raises MachineError when the state of a part is damaged."""
+    state = saved.header["state"]
+    if wrong := machine.state.misfit(state):
+        raise _wrong_field(saved.path, wrong)
+    machine.state.restore_from_file(state)
+    machine.state.begin()
 
 
 def _damaged(path: str | Path, why: str) -> MachineError:
     return MachineError(f"{host_files.shown(path)} is a damaged or truncated snapshot ({why}): {_AGAIN}")
+
+
+def _wrong_field(path: str | Path, name: str) -> MachineError:
+    return _damaged(path, f"'{host_files.shown(name)}' in its header is not what it can be")
 
 
 def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
@@ -203,7 +202,7 @@ def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
     if zlib.crc32(encoded).to_bytes(4, "little") != crc:
         raise _damaged(path, "the checksum of its header is wrong")
     if wrong := _misfit(header):
-        raise _damaged(path, f"'{host_files.shown(wrong)}' in its header is not what it can be")
+        raise _wrong_field(path, wrong)
     if start % _PAGE or start < len(MAGIC) + 20 + length + header["symbols"]["size"]:
         raise _damaged(path, "its header overlaps its memory")
     if os.fstat(file.fileno()).st_size != start + sum(described["size"] for described in header["memories"]):
@@ -212,17 +211,12 @@ def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
 
 
 def _misfit(header: Any) -> str:
-    """The first field that is not as it can be, "" if all are."""
+    """The first field but `state` that is not as it can be, "" if all are."""
     own = {name: header.get(name) for name in _FIELDS} if isinstance(header, dict) else None
     if wrong := misfit(own, _FIELDS):
         return wrong
-    if header.keys() != {*_FIELDS, "registers", "state"}:
+    if header.keys() != {*_FIELDS, "state"}:
         return "all of it"
-    registers = {name: integer(1 << bits) for name, bits in cpu_state.widths(header["cpu"]).items()}
-    if wrong := misfit(header["registers"], registers) or misfit(header["state"], state_fields(header["kind"])):
-        return wrong
-    if header["registers"]["pstate"] & 0x1F not in (0, 4, 5):  # AArch64 at EL0t, EL1t, EL1h
-        return "pstate"
     places = (("ram", board.RAM_BASE), ("scratch", board.SCRATCH_BASE))
     for described, (name, base) in zip(header["memories"], places, strict=True):
         named = described["name"], described["base"]

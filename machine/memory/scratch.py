@@ -12,11 +12,13 @@ through its mapping of physical memory. So the device tree has these pages, as m
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine.board import SCRATCH_BASE as BASE
 from armprobe.machine.board import SCRATCH_SIZE as SIZE  # one level 2 block
 from armprobe.machine.errors import MachineError
+from armprobe.machine.field_checks import U64, Check, integer, misfit, optional, several
+from armprobe.machine.state import Entry, Order, Values
 
 from .bus import new_memory
 from .mmu import PAGE, SCTLR_M, table_root
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
 _TABLES: Final = 2 * PAGE
+_MOST_PIECES: Final = SIZE // 4  # of adopted code, in a file
 _VALID_TABLE, _VALID_BLOCK = 3, 1
 _ATTRIBUTES: Final = 0x71C  # AttrIndx, SH, AF: taken over from the guest's own mapping of its vectors
 _READ_ONLY: Final = 1 << 7
@@ -41,6 +44,7 @@ class Scratch:
         self._next = _TABLES
         self._free: dict[int, list[int]] = {}
         self._adopted: set[int] = set()
+        machine.state.add("scratch", Entry(Order.MEMORY, self._save, self._restore, _misfit))
 
     def __contains__(self, address: int) -> bool:
         return (self.base is not None and 0 <= address - self.base < SIZE) or address & ~3 in self._adopted
@@ -111,17 +115,32 @@ class Scratch:
         machine.bus.write(root + index * 8, (tables[0] | _VALID_TABLE).to_bytes(8, "little"))
         return (1 << 64) - (1 << bits) + (index << shift)
 
-    def state(self) -> dict[str, object]:
-        """For snapshots; the bytes themselves are saved as all memory is."""
-        return {"base": self.base, "next": self._next, "free": self._free, "adopted": sorted(self._adopted)}
+    def _save(self) -> Values:
+        return {
+            "base": self.base,
+            "next": self._next,
+            "free": {str(size): list(places) for size, places in self._free.items()},
+            "adopted": sorted(self._adopted),
+        }
 
-    def set_state(self, state: dict[str, object]) -> None:
-        """Take over what `state` gave."""
-        base, following, free, adopted = state["base"], state["next"], state["free"], state["adopted"]
-        assert isinstance(following, int)
-        assert isinstance(free, dict)
-        assert isinstance(adopted, list)
-        self._adopted = set(adopted)
-        self.base = base if isinstance(base, int) else None
-        self._next = following
-        self._free = {int(size): list(addresses) for size, addresses in free.items()}
+    def _restore(self, saved: Values) -> None:
+        self.base, self._next, self._adopted = saved["base"], saved["next"], set(saved["adopted"])
+        self._free = {int(size): list(places) for size, places in saved["free"].items()}
+
+
+def _misfit(saved: Any) -> str:
+    """The first field that a file cannot have. `free` has the addresses of pieces by their size, in decimal."""
+    fields: dict[str, Check] = {
+        "base": optional(integer(U64 - SIZE)),
+        "next": integer(SIZE + 1),
+        "free": lambda free: isinstance(free, dict) and all(size.isdecimal() and len(size) <= 7 for size in free),
+        "adopted": several(integer(U64), _MOST_PIECES),
+    }
+    if wrong := misfit(saved, fields):
+        return wrong
+    base = saved["base"] or 0
+    within = all(
+        isinstance(places, list) and all(type(at) is int and base <= at <= base + SIZE - int(size) for at in places)
+        for size, places in saved["free"].items()
+    )
+    return "" if within else "free"

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from armprobe.machine.devices.timer import FREQUENCY
+from armprobe.machine.field_checks import U63, integer
+from armprobe.machine.state import Order, StateRegistry
 
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
@@ -18,14 +20,15 @@ class Clock:
     With `paced` set, guest time is kept from running ahead of the wall clock.
     """
 
-    STATE = ("instructions", "idle")
+    STATE: ClassVar = {"instructions": integer(U63), "idle": integer(U63)}
 
-    def __init__(self) -> None:
+    def __init__(self, state: StateRegistry) -> None:
         self.instructions = 0  # executed by the runs that have ended
         self.idle = 0  # ticks skipped while waiting for an interrupt
         self.running: Core | None = None  # the core whose own counter has to be added
         self.paced = False
         self._origin = 0.0, 0  # a moment of the wall clock, in seconds, and the count then
+        state.join("clock", self, Order.CLOCK)
 
     @property
     def executed(self) -> int:

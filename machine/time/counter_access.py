@@ -7,10 +7,12 @@ by `RegisterAccess.trapped`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS, Encoding
 from armprobe.machine.devices.timer import FREQUENCY
+from armprobe.machine.field_checks import U64, integer
+from armprobe.machine.state import Order
 
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
@@ -28,11 +30,12 @@ _CNTKCTL_ALLOWS_EL0: Final = _EL0PCTEN | _EL0VCTEN | _EL0VTEN | _EL0PTEN
 class CounterAccess:
     """One core's timer registers, as `RegisterAccess` asks for them and as EL0's traps do."""
 
-    STATE = ("control",)
+    STATE: ClassVar = {"control": integer(U64)}
 
     def __init__(self, core: Core) -> None:
         self._core, self._clock, self._timers = core, core.machine.clock, core.timers
         self.control = 0  # CNTKCTL_EL1 as the guest has it; the CPU's own lets EL0 do nothing
+        core.machine.state.join(f"{core.name}.counter_access", self, Order.CORE)
 
     def allows_el0(self, register: Encoding, writes: bool) -> bool:
         """Whether CNTKCTL_EL1 lets EL0 make an access."""

@@ -4,6 +4,7 @@
 import pytest
 
 from armprobe.machine.devices import Gic, GicCpuInterface
+from armprobe.machine.state import StateRegistry
 
 CTLR, TYPER, ISENABLER, ICENABLER, ISPENDR, ICPENDR = 0x000, 0x004, 0x100, 0x180, 0x200, 0x280
 ISACTIVER, ICACTIVER, IPRIORITYR, ITARGETSR, ICFGR = 0x300, 0x380, 0x400, 0x800, 0xC00
@@ -17,7 +18,7 @@ class Rig:
     """A distributor and its CPU interface, both enabled, nothing masked by priority."""
 
     def __init__(self) -> None:
-        self.gic = Gic()
+        self.gic = Gic(StateRegistry())
         self.cpu = GicCpuInterface(self.gic)
         self.gic.write(CTLR, 4, 1)
         self.cpu.write(C_CTLR, 4, 1)

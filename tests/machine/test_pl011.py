@@ -4,6 +4,7 @@
 import pytest
 
 from armprobe.machine.devices import Pl011
+from armprobe.machine.state import StateRegistry
 
 DR, FR, IBRD, LCR_H, CR, IFLS, IMSC, RIS, MIS, ICR, PERIPH_ID = (
     0x00, 0x18, 0x24, 0x2C, 0x30, 0x34, 0x38, 0x3C, 0x40, 0x44, 0xFE0,
@@ -16,7 +17,7 @@ class Rig:
     def __init__(self) -> None:
         self.line = False
         self.sent = bytearray()
-        self.uart = Pl011(self._interrupt, self.sent.append)
+        self.uart = Pl011(StateRegistry(), self._interrupt, self.sent.append)
 
     def _interrupt(self, on: bool) -> None:
         self.line = on

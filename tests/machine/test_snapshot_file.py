@@ -211,13 +211,13 @@ def test_damaged_snapshots(demo: Machine, tmp_path: Path, how: str, words: str) 
     machine.load(path)
 
 
-@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("version", [5, 7])
 def test_other_versions(demo: Machine, tmp_path: Path, version: int) -> None:
-    """Version 4 had its JSON at the same place."""
+    """Version 5 had its JSON at the same place."""
     path = tmp_path / "snapshot"
     demo.save(path)
     rewritten(path, lambda header: header.update(version=version))
-    with pytest.raises(MachineError, match=f"is a snapshot of format {version}, this is format 5: make it again"):
+    with pytest.raises(MachineError, match=f"is a snapshot of format {version}, this is format 6: make it again"):
         machine.load(path)
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armprobe.machine.devices import GenericTimer
+from armprobe.machine.state import StateRegistry
 
 TVAL, CTL, CVAL = 0, 1, 2
 ENABLE, IMASK, ISTATUS = 1, 2, 4
@@ -16,7 +17,7 @@ class Rig:
     def __init__(self, count: int = 0) -> None:
         self.count = count
         self.line = False
-        self.timer = GenericTimer("timer", lambda: self.count, self._interrupt)
+        self.timer = GenericTimer("timer", StateRegistry(), lambda: self.count, self._interrupt)
 
     def _interrupt(self, on: bool) -> None:
         self.line = on

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The state of a machine: each part that has some joins the registry, which snapshots, their files and reset use."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .field_checks import Check, misfit
+
+Values = dict[str, Any]
+"""The state of a part, as JSON can hold it."""
+
+
+class Order(enum.IntEnum):
+    """When a part is restored, and when it is told that all are: after those that it relies on."""
+
+    CLOCK = enum.auto()
+    DEVICES = enum.auto()
+    MEMORY = enum.auto()
+    CORE = enum.auto()
+    GUEST = enum.auto()  # what is known of the guest: its modules, its tasks
+    PROBES = enum.auto()
+
+
+class Part(Protocol):
+    """A part whose attributes hold all of its state, as JSON can.
+
+    `STATE` names them, each with the check of what a file may have there. A part that gives no checks, only names, is
+    left out of files.
+    """
+
+    @property
+    def STATE(self) -> Mapping[str, Check] | tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How the state of one part is taken and put back.
+
+    `misfit` returns the first field that a file cannot have, "" if there is none; it is None where files leave the part
+    out. `file_form` saves and restores what a file has instead, where that is something else. `restored` is called when
+    all parts are restored.
+    """
+
+    order: Order
+    save: Callable[[], Any]
+    restore: Callable[[Any], None]
+    misfit: Callable[[Any], str] | None = None
+    file_form: tuple[Callable[[], Any], Callable[[Any], None]] | None = None
+    restored: Callable[[], None] | None = None
+
+
+class StateRegistry:
+    """The parts of one machine that have state, by name.
+
+    Parts of the same order are restored in the order in which they joined. `before_saving` are called before a file is
+    written; each may raise MachineError to refuse.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._callbacks: list[tuple[Order, Callable[[], None]]] = []
+        self._initial: dict[str, Any] | None = None
+        self.before_saving: list[Callable[[], None]] = []
+
+    def join(self, name: str, part: Part, order: Order, restored: Callable[[], None] | None = None) -> None:
+        """Make the attributes of `part` a part of the state; see `add`."""
+        fields = part.STATE
+
+        def save() -> Values:
+            return _copied({attribute: getattr(part, attribute) for attribute in fields})
+
+        def restore(values: Values) -> None:
+            for attribute, value in _copied(values).items():
+                setattr(part, attribute, value)
+
+        check = (lambda values: misfit(values, fields)) if isinstance(fields, Mapping) else None
+        self.add(name, Entry(order, save, restore, check, restored=restored))
+
+    def add(self, name: str, entry: Entry) -> None:
+        """Make `entry` a part of the state. In a state from before it, the part is as it is now."""
+        assert name not in self._entries, f"two parts of the state are named {name}"
+        self._entries[name] = entry
+        if entry.restored is not None:
+            self._callbacks.append((entry.order, entry.restored))
+        if self._initial is not None:
+            self._initial[name] = entry.save()
+
+    def on_restored(self, order: Order, callback: Callable[[], None]) -> None:
+        """Call `callback` when all parts are restored: what was worked out from the state before is wrong then."""
+        self._callbacks.append((order, callback))
+
+    def save(self) -> dict[str, Any]:
+        """The state of all parts, to `restore` in this process."""
+        return {name: entry.save() for name, entry in self._entries.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `save` gave. A part that is not in it is younger, and goes back to what it was at first."""
+        assert self._initial is not None
+        for name, entry in self._in_order():
+            entry.restore(state[name] if name in state else self._initial[name])
+        self._tell()
+
+    def save_for_file(self) -> dict[str, Any]:
+        """The state of the parts that files have. Raises MachineError where a part refuses."""
+        for check in self.before_saving:
+            check()
+        return {
+            name: entry.save() if entry.file_form is None else entry.file_form[0]()
+            for name, entry in self._entries.items()
+            if entry.misfit is not None
+        }
+
+    def misfit(self, state: Any) -> str:
+        """The first part of a file's state that is not what it can be; "" if all are."""
+        return misfit(state, {name: _fits(entry.misfit) for name, entry in self._entries.items() if entry.misfit})
+
+    def restore_from_file(self, state: Mapping[str, Any]) -> None:
+        """Put back what `save_for_file` gave and `misfit` found nothing wrong with."""
+        assert self._initial is not None
+        for name, entry in self._in_order():
+            if entry.misfit is None:
+                entry.restore(self._initial[name])
+            else:
+                (entry.restore if entry.file_form is None else entry.file_form[1])(state[name])
+        self._tell()
+
+    def begin(self) -> None:
+        """What the state is now is what `reset` goes back to."""
+        self._initial = self.save()
+
+    def initial(self, name: str) -> Values:
+        """What `reset` gives the part of that name, to be changed by its owner."""
+        assert self._initial is not None
+        values: Values = self._initial[name]
+        return values
+
+    def reset(self) -> None:
+        """Go back to what the state was at `begin`."""
+        self.restore({})
+
+    def _in_order(self) -> list[tuple[str, Entry]]:
+        return sorted(self._entries.items(), key=lambda item: item[1].order)
+
+    def _tell(self) -> None:
+        for _, callback in sorted(self._callbacks, key=lambda item: item[0]):
+            callback()
+
+
+def _fits(wrong: Callable[[Any], str]) -> Check:
+    return lambda values: not wrong(values)
+
+
+def _copied(values: Values) -> Values:
+    """A copy that shares nothing with the part."""
+    copy: Values = json.loads(json.dumps(values))
+    return copy
