@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .errors import MachineError
 from .field_checks import Check, misfit
 
 Values = dict[str, Any]
@@ -82,8 +83,12 @@ class StateRegistry:
         self.add(name, Entry(order, save, restore, check, restored=restored))
 
     def add(self, name: str, entry: Entry) -> None:
-        """Make `entry` a part of the state. In a state from before it, the part is as it is now."""
-        assert name not in self._entries, f"two parts of the state are named {name}"
+        """Make `entry` a part of the state. In a state from before it, the part is as it is now.
+
+        Raises MachineError for a name that another part has.
+        """
+        if name in self._entries:
+            raise MachineError(f"the state of this machine has '{name}' already: use the one that it belongs to")
         self._entries[name] = entry
         if entry.restored is not None:
             self._callbacks.append((entry.order, entry.restored))

@@ -179,11 +179,11 @@ class Devices:
     def kept(self, rows: list[Row]) -> None:
         connected = {device.name: device for device in self._connected}
         self._awaited = {}
-        for row in rows:
-            if (device := connected.get(row[0])) is not None:
-                self._restore(device, row)
+        for kept in rows:
+            if (device := connected.get(kept[0])) is not None:
+                self._restore(device, kept)
             else:
-                self._awaited[row[0]] = row
+                self._awaited[kept[0]] = kept
 
     def _row(self, device: Device) -> Row:
         placement = self._placed[device.name][1]

@@ -129,7 +129,7 @@ def test_the_patch(demo: machine.Machine) -> None:
 
 
 def test_without_the_rule_that_d_masks_steps_there_is_no_bug(demo: machine.Machine) -> None:
-    demo.core.software_step = StepsDespiteD(demo.core)
+    demo.core.software_step.__class__ = StepsDespiteD
     kprobes = Kprobes(demo, "v4.8", trampoline="kprobe")
     kfree = outstanding_and_unregistered(demo, kprobes)
     before = kfree.hits
