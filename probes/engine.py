@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from armprobe.machine import Machine, MachineError, Stop, StopReason
+from armprobe.machine import Core, Machine, MachineError, Stop, StopReason
 from armprobe.machine.core.context import DAIF, Context
-from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.dispatch import Resume
 from armprobe.machine.core.exceptions import IL, Class, Raised
