@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from armprobe.probes import Jprobe, Kprobe, Kretprobe, ProbeError, Stage, is_pattern
 
 from .batches import register_matching
-from .condition import program
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_symbol, location, number_of_address
+from .program import program
 from .selection import complete_probe, row, selected
 from .values import Blacklist, BlacklistedArea, Changed, Probes, Registered, RegisteredMatching
 

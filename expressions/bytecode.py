@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from .errors import AgentError
 
-MOST_BYTES: Final = 0x1_0000  # a jump names its target by 16 bits
+MOST_BYTES: Final = 0x1_0000  # the target of a jump has 16 bits
 
 # number: name, bytes of operand
 OPERATIONS: Final[dict[int, tuple[str, int]]] = {
@@ -59,7 +59,7 @@ OPERATIONS: Final[dict[int, tuple[str, int]]] = {
     0x34: ("printf", 3),
 }
 _NUMBERS: Final = {name: (number, width) for number, (name, width) in OPERATIONS.items()}
-_ABSENT: Final = dict.fromkeys((0x01, 0x1B, 0x1C, 0x1D, 0x1E, 0x1F), "floating-point numbers are not computed with")
+_ABSENT: Final = dict.fromkeys((0x01, 0x1B, 0x1C, 0x1D, 0x1E, 0x1F), "floating-point operations are not supported")
 
 
 class Decoded(NamedTuple):
@@ -74,35 +74,48 @@ class Decoded(NamedTuple):
 
 
 def width(name: str) -> int:
-    """Bytes that the operation takes, operand included. Raises KeyError for one that there is not."""
+    """The size of an operation with its operand, in bytes. Raises KeyError for an unknown name."""
     return 1 + _NUMBERS[name][1]
 
 
 def assemble(operations: Iterable[tuple[str, int]]) -> bytes:
     """The code for operations by their names in the manual, each with its operand (0 for those without).
 
-    An operand is taken modulo what it has room for; a jump's is the offset in bytes of where it goes. Raises AgentError
-    for an operation that there is not, or whose operand is of another form.
+    An operand is cut to its width. That of a jump is the offset of its target in bytes. Raises AgentError for unknown
+    operations, and for printf, whose operand has another form.
     """
     code = bytearray()
     for name, operand in operations:
         if name not in _NUMBERS or name == "printf":
-            raise AgentError(f"there is no operation {name!r} in an agent expression that can be evaluated here")
+            raise AgentError(f"there is no operation {name!r} in agent expressions")
         number, size = _NUMBERS[name]
         code.append(number)
         code += (operand & (1 << 8 * size) - 1).to_bytes(size, "big")
     return bytes(code)
 
 
+def assemble_words(words: Iterable[str]) -> bytes:
+    """As `assemble`, from operations written NAME or NAME:NUMBER. Raises AgentError."""
+    return assemble(map(_operation, words))
+
+
+def _operation(word: str) -> tuple[str, int]:
+    name, _, operand = word.partition(":")
+    try:
+        return name, int(operand or "0")
+    except ValueError:
+        raise AgentError(f"{word!r} is no operation of an agent expression: write NAME or NAME:NUMBER") from None
+
+
 def decode(code: bytes) -> Iterator[Decoded]:
-    """The operations of `code` in their order. Raises AgentError for code that has others, or ends within one."""
+    """The operations of `code` in order. Raises AgentError for unknown operations and for code that ends within one."""
     if len(code) > MOST_BYTES:
-        raise AgentError(f"an expression of {len(code)} bytes is longer than {MOST_BYTES}")
+        raise AgentError(f"the expression has {len(code)} bytes: at most {MOST_BYTES} are allowed")
     at = 0
     while at < len(code):
         if code[at] not in OPERATIONS:
-            what = _ABSENT.get(code[at], "there is none with this number")
-            raise AgentError(f"operation {code[at]:#04x} of an expression: {what}")
+            what = _ABSENT.get(code[at], "no operation has this number")
+            raise AgentError(f"operation {code[at]:#04x} of the expression: {what}")
         name, size = OPERATIONS[code[at]]
         end = at + 1 + size
         if end > len(code):

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From the tree of an expression to its typed tree: what names mean, and C's promotions and conversions (ISO C, 6.3).
-
-Pointers are added to, subtracted, compared, subscripted and dereferenced.
-"""
+"""The checker: makes the typed tree of an expression by what names mean and by C's conversions (ISO C, 6.3)."""
 
 from __future__ import annotations
 
@@ -34,10 +31,10 @@ class Scope(Protocol):
         """Whether a function has just returned, so that `retval` is known."""
 
     def register(self, name: str) -> int | None:
-        """GDB's number of a register of 64 bits or less; None if there is none of that name."""
+        """GDB's number of a register of 64 bits or less; None for an unknown name."""
 
     def symbol(self, name: str) -> int:
-        """The address of a symbol. Raises MachineError if there is none."""
+        """The address of a symbol. Raises MachineError for an unknown name."""
 
 
 def check(node: Node, text: str, scope: Scope) -> Value:
@@ -54,7 +51,7 @@ class _Checker:
         return wrong(self._text, node.at, what)
 
     def value(self, node: Node) -> Value:
-        """Left operands nest as deep as the text is long, so they are not gone down to by recursion."""
+        """The typed tree of `node`. A loop follows left operands, which can nest as deep as the text is long."""
         above: list[tree.Binary | tree.Subscript] = []
         while isinstance(node, tree.Binary | tree.Subscript):
             above.append(node)
@@ -87,7 +84,7 @@ class _Checker:
         bare = node.name.removeprefix("$")
         if bare == "retval":
             if not self._scope.returned:
-                raise self._wrong(node, "retval is known where a function returns: put a kretprobe on it")
+                raise self._wrong(node, "retval is known only where a function returns: put a kretprobe on it")
             return Register(S64, 0)
         if re.fullmatch(r"[xw](\d|[12]\d|30)", bare):
             register = Register(S64, int(bare[1:]))
@@ -116,7 +113,7 @@ class _Checker:
         kind = named(node.words, node.stars)
         if kind is None:
             name = " ".join(node.words)
-            raise self._wrong(node, f"'{name}' is not a type that is known here: write u8 to u64 or s8 to s64")
+            raise self._wrong(node, f"'{name}' is not a known type: write u8 to u64 or s8 to s64")
         if isinstance(kind, Void):
             raise self._wrong(node, "nothing can be converted to void")
         return Convert(kind, self.value(node.operand))
@@ -133,7 +130,7 @@ class _Checker:
 
     def _load(self, node: Node, address: Value) -> Value:
         if not isinstance(address.type, Pointer) or isinstance(address.type.target, Void):
-            raise self._wrong(node, "it does not say what there is in memory: write *(u64 *)x1, or another type")
+            raise self._wrong(node, "the type of the memory is not known: write *(u64 *)x1, or another type")
         return Load(address.type.target, address)
 
     def _binary(self, node: tree.Binary, left: Value, right: Value) -> Value:
@@ -153,7 +150,7 @@ class _Checker:
         return Binary(result, operator, Convert(kind, left), Convert(kind, right))
 
     def _sum(self, node: Node, operator: str, left: Value, right: Value) -> Value:
-        """Of a pointer and an integer, or the difference of pointers."""
+        """The sum or difference of a pointer and an integer, or the difference of two pointers."""
         if operator == "+" and not isinstance(left.type, Pointer):
             left, right = right, left
         if not isinstance(left.type, Pointer):
@@ -167,7 +164,7 @@ class _Checker:
 
 
 def _number(node: tree.Number) -> Value:
-    """In the first of the types that it fits in (ISO C, 6.4.4.1). One above LONG_MAX is an unsigned long."""
+    """A constant of the first type that can represent it (ISO C, 6.4.4.1): unsigned long above LONG_MAX."""
     unsigned = "u" in node.suffix
     for kind in (S32, U32, S64, U64):
         if (
@@ -177,4 +174,4 @@ def _number(node: tree.Number) -> Value:
             and (kind.signed or unsigned or kind is U64 or not node.decimal)
         ):
             return Constant(kind, node.value)
-    raise AssertionError(node)  # the parser takes no number of more than 64 bits
+    raise AssertionError(node)  # the parser refuses numbers of more than 64 bits

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From the typed tree of an expression to the bytecode of an agent expression."""
+"""The emitter: makes the bytecode of an agent expression from a typed tree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ARITHMETIC: Final = {
     "<<": ("lsh", "lsh"),
     ">>": ("rsh_signed", "rsh_unsigned"),
 }
-_COMPARISONS: Final = {  # whether the operands change places, and whether the result is negated
+_COMPARISONS: Final = {  # whether the operands are swapped, and whether the result is negated
     "<": (False, False),
     ">": (True, False),
     ">=": (False, True),
@@ -31,7 +31,7 @@ _COMPARISONS: Final = {  # whether the operands change places, and whether the r
 
 
 class _Label:
-    """Where a jump goes."""
+    """The target of a jump."""
 
 
 _Operation = tuple[str, "int | _Label"]
@@ -39,7 +39,7 @@ _NOT: Final[_Operation] = ("log_not", 0)
 
 
 def emit(value: Value) -> bytes:
-    """The code that leaves `value` on top of the stack, and ends."""
+    """Code that ends with `value` on top of the stack."""
     code: list[_Operation] = []
     left: list[Value | _Operation] = [value]
     while left:
@@ -52,7 +52,7 @@ def emit(value: Value) -> bytes:
 
 
 def _assembled(code: list[_Operation]) -> bytes:
-    """An operation "label" takes no room: it says where a label is."""
+    """The operation "label" takes no bytes: it marks the place of its operand."""
     places: dict[object, int] = {}
     at = 0
     for name, operand in code:
@@ -66,7 +66,7 @@ def _assembled(code: list[_Operation]) -> bytes:
 
 
 def _parts(value: Value) -> list[Value | _Operation]:
-    """Operands and operations in the order in which they are evaluated."""
+    """The operands and operations of `value` in order of evaluation."""
     match value:
         case Constant():
             bits = next(bits for bits in (8, 16, 32, 64) if value.number < 1 << bits)
@@ -102,7 +102,7 @@ def _parts(value: Value) -> list[Value | _Operation]:
 
 
 def _decided(value: Logical, jumps_if: list[_Operation], decision: int) -> list[Value | _Operation]:
-    """`decision` where `jumps_if` makes the left operand true, and otherwise whether the right one is."""
+    """`decision` if the left operand followed by `jumps_if` is true; otherwise whether the right operand is."""
     decided, end = _Label(), _Label()
     left: list[Value | _Operation] = [value.left, *jumps_if, ("if_goto", decided)]
     right: list[Value | _Operation] = [value.right, _NOT, _NOT, ("goto", end)]
@@ -110,14 +110,14 @@ def _decided(value: Logical, jumps_if: list[_Operation], decision: int) -> list[
 
 
 def _extension(kind: Type, needed: bool = True) -> list[_Operation]:
-    """What extends the low bits of a value to 64."""
+    """The operations that extend the low bits of a value to 64 bits."""
     if kind.bits == 64 or not needed:
         return []
     return [("ext" if kind.signed else "zero_ext", kind.bits)]
 
 
 def _fits(was: Type, kind: Type) -> bool:
-    """Whether every value of the type `was` is extended as one of `kind`."""
+    """Whether values of the type `was` need no operation to become values of `kind`."""
     if was.signed:
         return kind.signed and was.bits <= kind.bits
     return was.bits < kind.bits or (was.bits == kind.bits and not kind.signed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What expressions are evaluated on."""
+"""Registers, memory and other state that expressions are evaluated on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import AgentError
 
 _MASK: Final = (1 << 64) - 1
 _WORDS: Final = 33  # x0 to x30, sp, pc: GDB's numbers 0 to 32
-_X30: Final = 30  # which a kretprobe may have changed: `View.register` knows what it was
+_X30: Final = 30  # a kretprobe may have replaced it: `View.register` has the original value
 
 
 class View(Protocol):
@@ -18,7 +18,7 @@ class View(Protocol):
 
     @property
     def general(self) -> Sequence[int]:
-        """x0 to x30, sp and pc, as the CPU has them: x30 is to be had from `register`."""
+        """x0 to x30, sp and pc as the CPU has them. Take x30 from `register` instead."""
 
     def register(self, name: str) -> int:
         """A register by GDB's name."""
@@ -28,7 +28,7 @@ class View(Protocol):
 
 
 class Environment:
-    """Registers and memory of a `View`, without variables, trace frame or output, which subclasses add.
+    """Registers and memory of a `View`. Subclasses add trace state variables, a trace frame and output.
 
     `registers` has the name of each register at GDB's number for it. The methods may raise AgentError and MachineError.
     """
@@ -39,7 +39,7 @@ class Environment:
         self._general: Sequence[int] = ()
 
     def look_at(self, view: View) -> Self:
-        """Evaluate what follows at `view`."""
+        """Use `view` from now on."""
         self._view, self._general = view, view.general
         return self
 
@@ -66,10 +66,10 @@ class Environment:
         self.variable(number)
 
     def collect(self, address: int, length: int) -> None:
-        """Record memory in the trace frame, if there is one."""
+        """Record memory in the trace frame. Without one, do nothing."""
 
     def collect_variable(self, number: int) -> None:
-        """Record a trace state variable there."""
+        """Record a trace state variable in the trace frame. Without one, do nothing."""
 
     def show(self, text: str) -> None:
         """Show text to the user."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Evaluates agent expressions: the bytecode that gdb compiles expressions to, and that `emit` makes of ours.
+"""The evaluator of agent expressions: bytecode that gdb sends, or that `emit` makes of expressions in our language.
 
-GDB manual, appendix "The GDB Agent Expression Mechanism". A stack of 64-bit values. A malformed expression is refused
-when it is made, and evaluating one takes a bounded time whatever it says.
+GDB manual, appendix "The GDB Agent Expression Mechanism". The bytecode works on a stack of 64-bit values. Malformed
+bytecode is refused when an AgentExpression is created. The number of operations in one evaluation is bounded.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from .format import Format, FormatError
 from .strings import string_pieces
 
 MOST_STEPS: Final = 0x1_0000
-"""Operations that one evaluation may take; as each pushes one value at most, also how deep the stack can get."""
+"""Operations in one evaluation. Each pushes at most one value, so the stack has the same bound."""
 _MASK: Final = (1 << 64) - 1
 _SIGN: Final = 1 << 63
 _END: Final = -1
 
 Operation = Callable[[list[int], int, Environment], int | None]
-"""Takes the stack and the operand; gives the index of the operation to go on with, None for the next."""
+"""Takes the stack and the operand, and returns the index of the operation to execute next; None for the following."""
 
 
 class AgentExpression:
-    """`code` made ready to be evaluated. Raises AgentError if it is malformed."""
+    """Decoded `code`, ready for evaluation. Raises AgentError if it is malformed."""
 
     def __init__(self, code: bytes) -> None:
         self.code = code
@@ -55,7 +55,7 @@ class AgentExpression:
             self._program[index] = self._program[index][0], places[target]
 
     def evaluate(self, environment: Environment) -> int:
-        """The value on top of the stack at the end, 0 to 2**64 - 1; 0 if there is none. Raises AgentError."""
+        """The value on top of the stack at the end, 0 to 2**64 - 1; 0 if the stack is empty. Raises AgentError."""
         stack: list[int] = []
         program, at = self._program, 0
         try:
@@ -72,7 +72,7 @@ class AgentExpression:
             raise AgentError("the expression takes more from the stack than there is") from None
         except MachineError as error:
             raise AgentError(str(error)) from None
-        raise AgentError(f"the expression does not come to its end within {MOST_STEPS} operations")
+        raise AgentError(f"the expression does not end within {MOST_STEPS} operations")
 
 
 def _printf(count: int, text: bytes) -> Operation:
@@ -84,8 +84,8 @@ def _printf(count: int, text: bytes) -> Operation:
         raise AgentError(f"printf of {count} values has a format for {form.count}")
 
     def printf(stack: list[int], operand: int, environment: Environment) -> None:
-        _pop(stack), _pop(stack)  # a function and a channel: there is one way of printing here
-        # The first is on top: gdb pushes them in reverse (gdb/ax-gdb.c, gen_printf); the manual does not say.
+        _pop(stack), _pop(stack)  # a function and a channel, which are not used: there is one output
+        # The first is on top: gdb pushes them in reverse order (gdb/ax-gdb.c, gen_printf).
         values = [stack.pop() for _ in range(count)]
         environment.show(form.text(values, environment.read))
 
@@ -122,7 +122,7 @@ def _signed_binary(compute: Callable[[int, int], int]) -> Operation:
 
 
 def _divided(left: int, right: int) -> int:
-    """Towards zero, as in C."""
+    """The quotient rounded towards zero, as in C."""
     if not right:
         raise AgentError("the expression divides by zero")
     quotient = abs(left) // abs(right)
@@ -212,7 +212,7 @@ def _trace_quick(stack: list[int], operand: int, environment: Environment) -> No
 
 
 def _trace_string(stack: list[int], operand: int, environment: Environment) -> None:
-    """Memory up to a zero byte, which is included, or to where it cannot be read: that is no error, as in `_trace`."""
+    """Memory up to and including a zero byte, or up to unreadable memory, which is no error, as in `_trace`."""
     most = stack.pop()
     address = stack.pop()
     length = 0

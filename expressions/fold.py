@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Computes what is constant in an expression once, when it is compiled: -100, ~0xfff, a symbol and an offset."""
+"""Constant folding: -100, ~0xfff or a symbol plus an offset is computed once, when an expression is compiled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .typed import Binary, Constant, Convert, Logical, Unary, Value
 
 
 def fold(value: Value) -> Value:
-    """The result of an operation on constants; otherwise `value`, as for a division by zero, which has no result."""
+    """The result of an operation on constants; any other `value` as it is, and a division by zero too."""
     operands = _operands(value)
     if not operands or not all(map(_is_constant, operands)):
         return value
@@ -33,5 +33,5 @@ def _operands(value: Value) -> Sequence[Value]:
 
 
 def _is_constant(value: Value) -> bool:
-    """A constant or one in another type, as operators have their operands."""
+    """Whether `value` is a constant or a converted constant."""
     return isinstance(value.operand if isinstance(value, Convert) else value, Constant)

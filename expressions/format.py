@@ -9,15 +9,15 @@ from typing import Final, NamedTuple
 
 from .strings import string_pieces
 
-_LONGEST: Final = 1000  # characters that a string, a width or a precision may have
+_LONGEST: Final = 1000  # characters in a string, width or precision
 _CONVERSION: Final = re.compile(rb"%([-+ #0]*)(\d*)(?:(\.)(\d*))?(hh|h|ll|l|j|z|t|)([diouxXcspaAeEfFgG%])|%")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{1,3}|.|$)", re.DOTALL)
 _ESCAPES: Final = {b"a": 7, b"b": 8, b"e": 27, b"f": 12, b"n": 10, b"r": 13, b"t": 9, b"v": 11, b"\\": 92, b'"': 34}
-_BITS: Final = {b"hh": 8, b"h": 16, b"": 32}  # and 64 for the others
+_BITS: Final = {b"hh": 8, b"h": 16, b"": 32}  # 64 for the others
 
 
 class FormatError(Exception):
-    """The format cannot be used; the text says why."""
+    """A format that cannot be used; the message says why."""
 
 
 class _Conversion(NamedTuple):
@@ -60,11 +60,11 @@ class _Conversion(NamedTuple):
 
 
 class Format:
-    """A format in C's notation with its escapes, ended by a NUL. Raises FormatError for one that cannot be used."""
+    """A format in C's notation with escapes, terminated by a NUL. Raises FormatError for an unusable one."""
 
     def __init__(self, text: bytes) -> None:
         if not text.endswith(b"\0") or b"\0" in text[:-1]:
-            raise FormatError("the format of a printf does not end with its one NUL")
+            raise FormatError("the format of a printf must end with its only NUL")
         raw = text[:-1]
         self._pieces: list[str | _Conversion] = []
         at = 0
@@ -73,10 +73,10 @@ class Format:
             at = match.end()
         self._pieces.append(_plain(raw[at:]))
         self.count = sum(isinstance(piece, _Conversion) for piece in self._pieces)
-        """How many values it takes."""
+        """The number of values that it takes."""
 
     def text(self, values: Sequence[int], read: Callable[[int, int], bytes]) -> str:
-        """The text for `values`; `read` gives the memory (address, length) that strings are in."""
+        """The text for `values`. `read(address, length)` reads the memory of strings."""
         given = iter(values)
         return "".join(piece if isinstance(piece, str) else piece.text(next(given), read) for piece in self._pieces)
 
@@ -96,11 +96,11 @@ def _plain(raw: bytes) -> str:
 def _conversion(match: re.Match[bytes]) -> str | _Conversion:
     flags, width, point, precision, size, letter = match.groups()
     if letter is None:
-        raise FormatError("a printf has a '%' that begins no conversion it knows")
+        raise FormatError("a printf has a '%' that begins no known conversion")
     if letter == b"%":
         return "%"
     if letter in b"aAeEfFgG":
-        raise FormatError("floating-point numbers cannot be printed from here")
+        raise FormatError("floating-point numbers cannot be printed here")
     if int(width or 0) > _LONGEST or int(precision or 0) > _LONGEST:
         raise FormatError(f"a width or precision in a printf is over {_LONGEST}")
     exact = int(precision or 0) if point else None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From text to the tree of an expression, by precedence climbing.
+"""The parser: makes the tree of an expression from its text, by precedence climbing.
 
-Operators and their precedence are C's (ISO C, 6.5). Parsers of C want whole declarations, and none knows registers.
+Operators and their precedence are C's (ISO C, 6.5). Parsers of C read whole declarations and do not know registers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .tree import AddressOf, Binary, Cast, Name, Node, Number, Print, Subscript,
 from .types import TYPE_WORDS
 
 _LONGEST: Final = 1000  # characters
-_DEEPEST: Final = 30  # parentheses and operators before a value, one in the other
+_DEEPEST: Final = 30  # levels of parentheses and prefix operators
 _TOKEN: Final = re.compile(
     r"\s*(?:(?P<number>[0-9]\w*)|(?P<char>'(?:[^'\\]|\\.)')|(?P<string>\"(?:[^\"\\]|\\.)*\")"
     r"|(?P<name>\$?[A-Za-z_][\w.]*(?::[A-Za-z_][\w.]*)?)"
@@ -39,12 +39,12 @@ def parse_expression(text: str) -> Node:
 
 def parse_print(text: str) -> Print:
     """The tree of `"FORMAT", EXPRESSION, ...`. Raises ExpressionError."""
-    return _Parser(text, "what is to be printed").print()
+    return _Parser(text, "the text after print").print()
 
 
 class _Token(NamedTuple):
     kind: str
-    """The group of `_TOKEN` that it is, or "end"."""
+    """The name of the group in `_TOKEN` that matched, or "end"."""
     text: str
     at: int
 
@@ -59,14 +59,14 @@ def _tokens(text: str) -> Iterator[_Token]:
 class _Parser:
     def __init__(self, text: str, what: str) -> None:
         if len(text) > _LONGEST:
-            raise ExpressionError(f"{what} has {len(text)} characters: {_LONGEST} are the most", text, _LONGEST)
+            raise ExpressionError(f"{what} has {len(text)} characters: at most {_LONGEST} are allowed", text, _LONGEST)
         self._text = text
         self._tokens = list(_tokens(text))
         self._next = 0
         self._depth = 0
 
     def whole(self) -> Node:
-        """All of the text is one expression."""
+        """The whole text as one expression."""
         node = self._expression()
         if self._token.kind != "end":
             assigns = self._text.startswith("=", self._token.at)
@@ -74,11 +74,11 @@ class _Parser:
         return node
 
     def print(self) -> Print:
-        """All of the text is a format and values, with a comma before each."""
+        """The whole text as a format and values, with a comma before each value."""
         form = self._token
         if form.kind != "string":
             example = 'print "%s %d", *(char **)x1, w0'
-            raise ExpressionError(f"what is to be printed begins with its format, as in {example}", self._text, form.at)
+            raise ExpressionError(f"print begins with a format in quotes, as in {example}", self._text, form.at)
         self._next += 1
         values = []
         while self._take(","):
@@ -91,14 +91,14 @@ class _Parser:
 
     @property
     def _token(self) -> _Token:
-        """The next one."""
+        """The next token."""
         return self._tokens[self._next]
 
     def _wrong(self, what: str) -> ExpressionError:
         return wrong(self._text, self._token.at, what)
 
     def _take(self, *operators: str) -> str:
-        """The next token, if it is one of `operators`; otherwise empty."""
+        """Take the next token if it is one of `operators`; an empty string if it is not."""
         token = self._token
         if token.kind != "operator" or token.text not in operators:
             return ""
@@ -112,7 +112,7 @@ class _Parser:
     # Grammar
 
     def _expression(self, least: int = 1) -> Node:
-        """Of operators that bind as tightly as `least` or tighter."""
+        """An expression of operators whose precedence is at least `least`."""
         left = self._unary()
         while self._token.kind == "operator" and (level := _PRECEDENCE.get(self._token.text, 0)) >= least:
             token = self._token
@@ -154,7 +154,7 @@ class _Parser:
         return Cast(at, tuple(words), stars, self._unary())
 
     def _address(self, at: int) -> AddressOf:
-        """`&symbol`, which is what `symbol` is."""
+        """`&symbol`, which has the same value as `symbol`."""
         token = self._token
         if token.kind != "name" or token.text.startswith("$"):
             raise self._wrong("a symbol was expected after '&'")
@@ -191,7 +191,7 @@ class _Parser:
         digits = found["digits"]
         octal = digits[0] == "0" and digits.isdigit() and len(digits) > 1
         if octal and not re.fullmatch("[0-7]+", digits):
-            raise self._wrong("a number that begins with 0 is octal")
+            raise self._wrong("a number that begins with 0 is octal: its digits are 0 to 7")
         value = int(digits, 8 if octal else 0)
         if value >> 64:
             raise self._wrong("the number has more than 64 bits")
@@ -201,5 +201,5 @@ class _Parser:
         what = token.text[1:-1]
         code = _ESCAPES.get(what[1]) if what[0] == "\\" else ord(what)
         if code is None or code > 127:
-            raise self._wrong("this is not a character of ASCII, or an escape that is known here")
+            raise self._wrong("this is neither an ASCII character nor a known escape")
         return Number(token.at, code)

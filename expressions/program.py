@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a probe is given to decide on its hits and to say of them, as data that any back end can execute."""
+"""Programs of probes: a condition that selects hits and a note that describes them, as data for any back end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .parse import parse_expression, parse_print
 
 
 class Condition:
-    """Whether agent code gives something other than zero.
+    """Agent code that selects hits: those for which its value is not zero.
 
-    `text` is how its user wrote it, `code` the agent expression, and `registers` the name of each register at the
-    number that `code` has for it. Raises AgentError if `code` is malformed.
+    `text` is the condition as its user wrote it, `code` the agent expression, and `registers` the name of each register
+    at its number in `code`. Raises AgentError if `code` is malformed.
     """
 
     def __init__(self, text: str, code: bytes, registers: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ class Condition:
 
     @staticmethod
     def compile(text: str, scope: Scope) -> Condition:
-        """The condition that `text` is an expression of. Raises ExpressionError."""
+        """The condition for an expression. Raises ExpressionError."""
         return Condition(text, emit(check(parse_expression(text), text, scope)), scope.registers)
 
     @property
@@ -41,7 +41,7 @@ class Condition:
         return self._expression.code
 
     def holds(self, view: View) -> bool:
-        """Whether it is so at `view`. Raises AgentError where that cannot be said."""
+        """Whether the condition is true at `view`. Raises AgentError where it cannot be evaluated."""
         return self._expression.evaluate(self._environment.look_at(view)) != 0
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Condition:
 
 
 class Note:
-    """A line of text: `form` with the values of agent code. `text` is how its user wrote it."""
+    """A line that describes a hit: `form` with the values of agent code. `text` is the note as its user wrote it."""
 
     def __init__(self, text: str, form: Format, codes: Sequence[bytes], registers: Sequence[str]) -> None:
         self.text = text
@@ -60,7 +60,7 @@ class Note:
 
     @staticmethod
     def compile(text: str, scope: Scope) -> Note:
-        """The note that `text`, a format in quotes and values after commas, describes. Raises ExpressionError."""
+        """The note for a format in quotes and values after commas. Raises ExpressionError."""
         written = parse_print(text)
         codes = [emit(check(value, text, scope)) for value in written.values]
         try:
@@ -82,7 +82,7 @@ class Note:
         return [value.code for value in self._values]
 
     def line(self, view: View) -> str:
-        """The text at `view`, without a newline. What cannot be read is said in it, as the kernel says "(fault)"."""
+        """The text at `view`, without a newline. Where that cannot be evaluated, the reason in parentheses."""
         environment = self._environment.look_at(view)
         try:
             text = self.form.text([value.evaluate(environment) for value in self._values], environment.read)
@@ -96,7 +96,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Program:
-    """What the user of a probe wrote after `if` and after `print`."""
+    """The condition and the note of a probe: what its user wrote after `if` and after `print`."""
 
     condition: Condition | None = None
     note: Note | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Strings in the guest's memory, whose length is not known before they are read."""
+"""Reading strings, whose length is not known in advance, from the guest's memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from armprobe.machine import MachineError
 
 from .errors import AgentError
 
-_PIECE: Final = 64  # bytes; a piece ends where an address is a multiple of it, and so is in one page
+_PIECE: Final = 64  # bytes; a piece ends at a multiple of this address, and so lies in one page
 _MASK: Final = (1 << 64) - 1
 
 
 def string_pieces(read: Callable[[int, int], bytes], address: int, most: int) -> Iterator[bytes]:
-    """The bytes from `address` on up to a NUL, which is included, or `most` of them, in pieces.
+    """The bytes from `address` up to and including a NUL, at most `most`, in pieces.
 
-    Where a byte before the end cannot be read, what `read` says of it is raised after the pieces up to there.
+    If a byte before the end cannot be read, the error of `read` is raised after the pieces before that byte.
     """
     end = address + most
     while address < end:

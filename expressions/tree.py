@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tree of an expression as it was written, before names and types mean anything.
+"""The tree of an expression as it was written, without the meaning of names and types.
 
-Each node has `at`, the offset in the text that an error in it is reported at.
+Each node has `at`, the offset in the text where an error in the node is reported.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Any part of an expression."""
+    """Base of all nodes."""
 
     at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Number(Node):
-    """A constant. Its type depends on how it was written (ISO C, 6.4.4.1): in decimal or not, and with which suffix."""
+    """A constant. Its type depends on its notation, decimal or not, and its suffix (ISO C, 6.4.4.1)."""
 
     value: int
     decimal: bool = True
@@ -49,7 +49,7 @@ class Unary(Node):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Node):
-    """A conversion to the type of the name `words`, with as many `stars` after it."""
+    """A conversion to the type named by `words`, followed by `stars` stars."""
 
     words: tuple[str, ...]
     stars: int
@@ -58,7 +58,7 @@ class Cast(Node):
 
 @dataclass(frozen=True, slots=True)
 class Binary(Node):
-    """Two operands with an operator between them."""
+    """Two operands and the operator between them."""
 
     operator: str
     left: Node
@@ -75,7 +75,7 @@ class Subscript(Node):
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """A note: the text between the quotes of its format, which begins at offset `at`, and the values to print."""
+    """A note: its format, without the quotes, which begins at offset `at`, and the values to print."""
 
     at: int
     form: str

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The typed tree of an expression: what every back end is made from.
+"""The typed tree of an expression, the input of every back end.
 
-A value is kept in 64 bits, sign- or zero-extended from its type. Arithmetic wraps, as the kernel is compiled
-(-fno-strict-overflow).
+A value has 64 bits, sign- or zero-extended from its type. Arithmetic wraps around, as in the kernel, which is compiled
+with -fno-strict-overflow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .types import Type
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Any part of an expression."""
+    """Base of all nodes."""
 
     type: Type
 
@@ -28,21 +28,21 @@ class Constant(Value):
 
 @dataclass(frozen=True, slots=True)
 class Register(Value):
-    """All 64 bits of a register, by GDB's number for it."""
+    """The 64 bits of the register with GDB's `number`."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Load(Value):
-    """What memory has at `address`."""
+    """The value in memory at `address`."""
 
     address: Value
 
 
 @dataclass(frozen=True, slots=True)
 class Convert(Value):
-    """`operand` in another type."""
+    """`operand` converted to another type."""
 
     operand: Value
 
@@ -57,10 +57,10 @@ class Unary(Value):
 
 @dataclass(frozen=True, slots=True)
 class Binary(Value):
-    """An operation of C on two operands that both are evaluated.
+    """An operator of C that evaluates both of its operands.
 
-    Those of a comparison have one type, and those of other operations the type of the result, but for the amount of a
-    shift and what is added to or subtracted from a pointer.
+    The operands of a comparison have the same type. Those of other operators have the type of the result, except for
+    the amount of a shift and an integer that is added to or subtracted from a pointer.
     """
 
     operator: str
@@ -70,7 +70,7 @@ class Binary(Value):
 
 @dataclass(frozen=True, slots=True)
 class Logical(Value):
-    """`&&` and `||`, which do not evaluate `right` where `left` decides."""
+    """`&&` or `||`, which evaluates `right` only if `left` does not decide."""
 
     operator: str
     left: Value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The types of values: those of C on an arm64 kernel, which is LP64 and has a plain char without a sign (AAPCS64)."""
+"""The types of values, as C has them in an arm64 kernel: LP64, with an unsigned plain char (AAPCS64)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Type:
-    """What a value or the memory behind a pointer is."""
+    """The type of a value or of memory."""
 
     bits: int
 
@@ -21,7 +21,7 @@ class Type:
 
     @property
     def signed(self) -> bool:
-        """Whether a value is sign-extended to 64 bits, not zero-extended."""
+        """Whether values are sign-extended to 64 bits; the others are zero-extended."""
         return False
 
 
@@ -33,7 +33,7 @@ class Integer(Type):
 
     @property
     def signed(self) -> bool:
-        """Whether it has negative values."""
+        """Whether the type has negative values."""
         return self.is_signed
 
 
@@ -51,7 +51,7 @@ class Pointer(Type):
 
 @dataclass(frozen=True)
 class Void(Type):
-    """What `void *` points to. Nothing has this type; arithmetic on the pointers counts bytes, as in GNU C."""
+    """The target of `void *`. No value has this type. Arithmetic on such pointers counts bytes, as in GNU C."""
 
 
 S32, U32, S64, U64 = Integer(32, True), Integer(32, False), Integer(64, True), Integer(64, False)
@@ -76,24 +76,26 @@ _NAMED: Final[dict[str, Type]] = {
     "void": Void(8),
 }
 TYPE_WORDS: Final = frozenset(word for name in _NAMED for word in name.split())
-"""The words that begin the name of a type, and so are no symbols."""
+"""The words in names of types."""
 
 
 def named(words: Iterable[str], stars: int) -> Type | None:
-    """The type of that name, with a pointer to it for each star; None if there is none."""
+    """The type named by `words` and followed by `stars` stars; None for an unknown name."""
     found = _NAMED.get(" ".join(words))
-    for _ in range(stars if found is not None else 0):
-        found = Pointer.to(found)  # type: ignore[arg-type]
+    if found is None:
+        return None
+    for _ in range(stars):
+        found = Pointer.to(found)
     return found
 
 
 def promoted(kind: Type) -> Type:
-    """What is narrower than an int becomes one (ISO C, 6.3.1.1)."""
+    """The type after integer promotion (ISO C, 6.3.1.1)."""
     return S32 if kind.bits < 32 else kind
 
 
 def common(left: Type, right: Type) -> Type:
-    """The type in which two operands are computed with (ISO C, 6.3.1.8) or, where one is a pointer, compared."""
+    """The common type of two operands (ISO C, 6.3.1.8). A pointer is compared as an unsigned long."""
     if isinstance(left, Pointer) or isinstance(right, Pointer):
         return U64
     kinds = promoted(left), promoted(right)

@@ -176,12 +176,12 @@ def test_one_that_cannot_be_evaluated(session: Session) -> None:
         ("jprobe kfree if x0", "v4.8"),
         ("kprobe kfree print", "after print there is nothing"),
         ("kprobe kfree if x0 if x1", "if is given twice"),
-        ("kprobe kfree print x0", "begins with its format"),
+        ("kprobe kfree print x0", "begins with a format in quotes"),
         ('kprobe kfree print "%d"', 'the format "%d" takes 1, and the values are 0'),
         ('kprobe kfree print "%d" x0', "a comma or an operator was expected"),
         ('kprobe kfree print "%d", retval', "put a kretprobe on it"),
         ('kprobe kfree print "%f", x0', "floating-point numbers cannot be printed"),
-        ('kprobe kfree print "%q", x0', "'%' that begins no conversion"),
+        ('kprobe kfree print "%q", x0', "'%' that begins no known conversion"),
     ],
 )
 def test_refusals(session: Session, line: str, said: str) -> None:

@@ -179,7 +179,7 @@ def test_collecting_a_string_that_cannot_be_read() -> None:
     ("code", "why"),
     [
         ("00 27", "operation 0x00"),
-        ("31 27", "there is none with this number"),
+        ("31 27", "no operation has this number"),
         ("01 27", "floating-point"),
         ("1b 27", "floating-point"),
         ("22", "ends within its operation const8"),
@@ -192,7 +192,7 @@ def test_collecting_a_string_that_cannot_be_read() -> None:
         ("34 00 0004 41", "ends within the format"),
         ("34 00 0002 4141", "NUL"),
         ("34 01 0002 4100", "printf of 1 values has a format for 0"),
-        ("22" * 0x10002, "longer than"),
+        ("22" * 0x10002, "at most 65536 are allowed"),
     ],
 )
 def test_what_is_no_expression(code: str, why: str) -> None:

@@ -97,7 +97,7 @@ def test_a_condition_without_end(session: Session, client: Client) -> None:
     assert client.ask(b"Z0,%x,4;%b" % (place(session, "cmp_u32"), with_expression(forever))) == b"OK"
     client.send(framed(b"vCont;c"))
     said = client.reply()
-    assert b"does not come to its end" in bytes.fromhex(said[1:].decode())
+    assert b"does not end within" in bytes.fromhex(said[1:].decode())
     assert client.reply()[:3] == b"T05"
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What commands give to probes to decide and to note: the `Program` of their arguments."""
+"""Makes the `Program` of a probe from the arguments of the command that sets it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from armprobe.expressions import AgentError, Condition, ExpressionError, Note, Program
-from armprobe.expressions.bytecode import assemble
+from armprobe.expressions.bytecode import assemble_words
 from armprobe.probes import Stage
 from armprobe.session.errors import CommandError
 from armprobe.stub.aarch64 import register_table
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SessionScope:
-    """The names that expressions may have at `stage` of a hit (armprobe.expressions.Scope)."""
+    """The names in expressions that are evaluated at `stage` of a hit (armprobe.expressions.Scope)."""
 
     def __init__(self, session: Session, stage: Stage) -> None:
         self._session = session
@@ -29,16 +29,16 @@ class SessionScope:
         self.returned = stage is Stage.RETURN
 
     def register(self, name: str) -> int | None:
-        """GDB's number of a register."""
+        """GDB's number of a register of 64 bits or less; None for an unknown name."""
         return self._numbers.get(name)
 
     def symbol(self, name: str) -> int:
-        """The address of a symbol. Of several it is the first, and whoever runs the command is told so."""
+        """The address of a symbol. If several have the name it is the first, and the user is told so."""
         return find_symbol(self._session, name).address
 
 
 def program(session: Session, arguments: Arguments, condition_at: Stage, note_at: Stage) -> Program:
-    """What the arguments `condition`, `code` and `note` of a command say. Raises CommandError."""
+    """The program for the arguments `condition`, `code` and `note` of a command. Raises CommandError."""
     if arguments.code and arguments.condition is None:
         raise CommandError("code= has no condition: write what it was compiled from after if")
     try:
@@ -46,7 +46,7 @@ def program(session: Session, arguments: Arguments, condition_at: Stage, note_at
         if arguments.condition is not None:
             scope = SessionScope(session, condition_at)
             if arguments.code:
-                code = assemble(map(_operation, arguments.code))
+                code = assemble_words(arguments.code)
                 condition = Condition(arguments.condition, code, scope.registers)
             else:
                 condition = Condition.compile(arguments.condition, scope)
@@ -54,11 +54,3 @@ def program(session: Session, arguments: Arguments, condition_at: Stage, note_at
     except (ExpressionError, AgentError) as error:
         raise CommandError(str(error)) from None
     return Program(condition, note)
-
-
-def _operation(word: str) -> tuple[str, int]:
-    name, _, operand = word.partition(":")
-    try:
-        return name, int(operand or "0")
-    except ValueError:
-        raise CommandError(f"{word!r} is no operation of an agent expression: write NAME or NAME:NUMBER") from None
