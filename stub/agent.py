@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Agent expressions in breakpoints: their conditions, and the commands that are done in place of a stop."""
+"""Agent expressions of clients: in packets, and evaluated as conditions and commands of breakpoints."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,10 +7,22 @@ from armprobe.expressions import AgentError, AgentExpression, Environment
 
 from .aarch64 import RegisterTable
 from .target import Scene
+from .wire import MalformedPacket, hex_data
+
+
+def parse_expression(digits: bytes, size: int) -> AgentExpression:
+    """The agent expression of `size` bytes in hexadecimal. Raises MalformedPacket."""
+    code = hex_data(digits)
+    if len(code) != size:
+        raise MalformedPacket(f"{len(code)} bytes were sent of an expression of {size}")
+    try:
+        return AgentExpression(code)
+    except AgentError as error:
+        raise MalformedPacket(str(error)) from None
 
 
 class Agent(Environment):
-    """Registers and memory of a `Scene`, trace state variables, and output. Each evaluating object has one."""
+    """Registers and memory of a `Scene`, trace state variables and output. Each evaluating object has its own."""
 
     def __init__(self, table: RegisterTable, variables: dict[int, int], show: Callable[[str], None]) -> None:
         super().__init__(table.sources)
@@ -22,7 +34,7 @@ class Agent(Environment):
         return expression.evaluate(self.look_at(scene))
 
     def variable(self, number: int) -> int:
-        """The value of a trace state variable; 0 for one that nobody has set."""
+        """The value of a trace state variable; 0 if it was never set."""
         return self._variables.get(number, 0)
 
     def set_variable(self, number: int, value: int) -> None:
@@ -35,7 +47,7 @@ class Agent(Environment):
 
 
 class Breakpoint:
-    """What a breakpoint is to do when it is reached: a `Decide`."""
+    """Decides what a breakpoint does when execution reaches it: a `Decide`."""
 
     def __init__(
         self, address: int, conditions: Sequence[AgentExpression], commands: Sequence[AgentExpression], agent: Agent
@@ -44,7 +56,7 @@ class Breakpoint:
         self._conditions, self._commands, self._agent = conditions, commands, agent
 
     def __call__(self, scene: Scene) -> bool:
-        """Stop if any condition holds, or there is none; with commands, do those instead of stopping."""
+        """Whether to stop: if a condition is true or there is none. Commands are executed in place of the stop."""
         agent = self._agent
         try:
             if self._conditions and not any([agent.evaluate(each, scene) for each in self._conditions]):
@@ -58,5 +70,5 @@ class Breakpoint:
             for command in self._commands:
                 agent.evaluate(command, scene)
         except AgentError as error:
-            agent.show(f"a command of {self._where} cannot be done: {error}\n")
+            agent.show(f"a command of {self._where} cannot be executed: {error}\n")
         return False

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Text that is printed from inside a run, on its way to the client."""
+"""A queue of text that is printed inside a run and sent on the client's thread."""
 
 import threading
 from collections.abc import Callable
 
-_HELD = 1 << 20  # characters of output that may wait for the client
-_PAUSE = 0.1  # seconds that the guest then waits each time it prints
+_HELD = 1 << 20  # characters in the queue
+_PAUSE = 0.1  # seconds that a guest waits at each print once the queue is full
 
 
 class Output:
-    """Text from inside a run on its way to the client. Who prints faster than the client reads has to wait."""
+    """The queue of one client. A guest that prints faster than the client reads is slowed down."""
 
     def __init__(self, post: Callable[[Callable[[], None]], None], send: Callable[[str], None]) -> None:
-        """`post` has something done on the client's thread, and there `send` sends text."""
+        """`post` calls a function on the client's thread, where `send` sends text."""
         self._post, self._send = post, send
         self._room = threading.Condition()
         self._pieces: list[str] = []
@@ -20,9 +20,9 @@ class Output:
         self._closed = False
 
     def add(self, text: str, wait: bool) -> bool:
-        """Have `text` sent; False if there is no client any more."""
+        """Queue `text`; False if the client is gone. With `wait`, wait a moment for room."""
         with self._room:
-            if wait:  # inside the run, where others wait too for what they want of the machine
+            if wait:  # only for a moment: it is inside the run, and others wait for the machine
                 self._room.wait_for(lambda: self._size <= _HELD or self._closed, _PAUSE)
             if self._closed:
                 return False
@@ -33,7 +33,7 @@ class Output:
         return True
 
     def flush(self) -> None:
-        """Send what there is. On the client's thread."""
+        """Send the queued text. On the client's thread."""
         with self._room:
             text, self._pieces, self._size = "".join(self._pieces), [], 0
             self._room.notify_all()
@@ -41,7 +41,7 @@ class Output:
             self._send(text)
 
     def close(self) -> None:
-        """The client is gone: nobody waits for it."""
+        """Stop queueing, as the client is gone, and wake those who wait for room."""
         with self._room:
             self._closed = True
             self._room.notify_all()

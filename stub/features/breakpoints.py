@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
-from armprobe.expressions import AgentError, AgentExpression
-from armprobe.stub.agent import Agent, Breakpoint
+from armprobe.expressions import AgentExpression
+from armprobe.stub.agent import Agent, Breakpoint, parse_expression
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import BreakKind, TargetError
-from armprobe.stub.wire import MalformedPacket, hex_data, number, quote, split
+from armprobe.stub.wire import MalformedPacket, number, quote, split
 
 _E2BIG = 7
 _MOST = 10_000  # breakpoints
@@ -69,14 +69,9 @@ def expressions(field: bytes) -> tuple[AgentExpression, ...]:
         match = _EXPRESSION.match(field, at)
         if match is None:
             raise MalformedPacket(f"no agent expression is where one should be, at {quote(field[at:])}")
-        digits = match[2][: 2 * number(match[1])]
-        code = hex_data(digits)
-        if len(code) != number(match[1]):
-            raise MalformedPacket(f"{len(code)} bytes were sent of an expression of {number(match[1])}")
-        try:
-            found.append(AgentExpression(code))
-        except AgentError as error:
-            raise MalformedPacket(str(error)) from None
+        size = number(match[1])
+        digits = match[2][: 2 * size]
+        found.append(parse_expression(digits, size))
         at = match.start(2) + len(digits)
         at += field[at : at + 1] == b","
     return tuple(found)

@@ -7,11 +7,12 @@ GDB manual, "Tracepoint Packets". In the guest a tracepoint is a kprobe, so a "f
 
 from collections.abc import Iterator
 
+from armprobe.stub.agent import parse_expression
 from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.tracing import Tracepoint
 from armprobe.stub.tracing.experiment import Variable
-from armprobe.stub.tracing.tracepoint import MOST_STEPS, expression
+from armprobe.stub.tracing.tracepoint import MOST_STEPS
 from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, anything, hex_text, nothing, number, quote, split, to_hex
 
 _INSTRUCTION = 4  # bytes
@@ -49,7 +50,7 @@ def _parse_definition(fields: bytes) -> tuple[Tracepoint | tuple[int, int, bytes
             tracepoint.fast = number(option[1:])
         elif option[:1] == b"X":
             size, code = split(option[1:], b",", 2)
-            tracepoint.condition = expression(code, 2 * number(size, ADDRESS_SPACE >> 1))
+            tracepoint.condition = parse_expression(code, number(size))
         else:
             raise MalformedPacket(f"{quote(option)} is no option of a tracepoint")
     return tracepoint, more

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""gdb's tracepoints: what is to be collected, the experiment that collects it, and the frames it is kept in."""
+"""gdb's tracepoints: what they collect, the experiment that they belong to, and the frames with collected data."""
 
 from .experiment import Experiment
 from .frames import TraceFrame

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A trace experiment: its tracepoints, its trace state variables, whether it runs, and what it has collected.
+"""A trace experiment: its tracepoints, trace state variables, state and collected frames.
 
-It outlasts the client that began it, if that client wants it to (QTDisconnected).
+It outlasts the client that started it, if the client asks for that (QTDisconnected).
 """
 
+import errno
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from armprobe.stub.target import Scene, Target, TargetError
 from .frames import FrameBuilder, TraceBuffer
 from .tracepoint import Action, Collector, Tracepoint
 
-_EBUSY, _ENOENT, _E2BIG = 16, 2, 7
 _MOST_TRACEPOINTS = 1000
 _MOST_VARIABLES = 10_000
 _MOST_TEXT = 1 << 22  # bytes
@@ -36,7 +36,7 @@ _BUILTIN = {TIMESTAMP: Variable(0, True, "trace_timestamp")}
 
 
 class Variables(dict[int, int]):
-    """The values of trace state variables; those that nobody has set are 0, and that of `TIMESTAMP` is the time."""
+    """The values of trace state variables: 0 if never set, and the guest's time for `TIMESTAMP`."""
 
     scene: Scene | None = None
 
@@ -62,13 +62,13 @@ class Experiment:
         self.values = Variables()
         self.buffer = TraceBuffer()
         self.read_only: list[tuple[int, int]] = []
-        """What does not change, and can be read from memory while a frame is looked at: starts and ends."""
+        """Starts and ends of constant memory, which is read from the guest while a client looks at a frame."""
         self.running = False
         self.outlasts_client = False
         self.reason: tuple[str, str, int] = ("tnotrun", "", 0)
-        """Why it does not run: what it is called in qTStatus, a text, and the number of a tracepoint."""
+        """Why it does not run: the reason's name in qTStatus, a text, and the number of a tracepoint."""
         self.started = self.stopped = 0
-        """When, in microseconds since the epoch."""
+        """Microseconds since the epoch."""
         self.notes = {"user": "", "notes": "", "tstop": ""}
         table = register_table(target.system_registers)
         self._text = 0  # bytes of actions, conditions and sources
@@ -87,32 +87,32 @@ class Experiment:
         self._text = 0
 
     def add_text(self, size: int) -> None:
-        """Count what more the client has said of its tracepoints. `TargetError` if that is too much to keep."""
+        """Count `size` bytes of actions, conditions and sources. Raises TargetError if there are too many."""
         if self._text + size > _MOST_TEXT:
-            raise TargetError(_E2BIG, f"there are {_MOST_TEXT} bytes of actions and sources already: delete some")
+            raise TargetError(errno.E2BIG, f"there are {_MOST_TEXT} bytes of actions and sources already: delete some")
         self._text += size
 
     def define(self, tracepoint: Tracepoint) -> None:
-        """Add a tracepoint, in place of one that it is the same as."""
+        """Add a tracepoint. It replaces one with the same number and address."""
         key = tracepoint.number, tracepoint.address
         if len(self.tracepoints) >= _MOST_TRACEPOINTS:
-            raise TargetError(_E2BIG, f"there are {_MOST_TRACEPOINTS} tracepoints already: delete some")
+            raise TargetError(errno.E2BIG, f"there are {_MOST_TRACEPOINTS} tracepoints already: delete some")
         old = self.tracepoints.get(key)
         if old is not None and old.remove is not None:
             old.remove()
         self.tracepoints[key] = tracepoint
 
     def find(self, number: int, address: int) -> Tracepoint:
-        """A tracepoint that was defined."""
+        """A defined tracepoint. Raises TargetError if there is none."""
         tracepoint = self.tracepoints.get((number, address))
         if tracepoint is None:
-            raise TargetError(_ENOENT, f"there is no tracepoint {number} at 0x{address:x}")
+            raise TargetError(errno.ENOENT, f"there is no tracepoint {number} at 0x{address:x}")
         return tracepoint
 
     def define_variable(self, number: int, variable: Variable) -> None:
         """Add a trace state variable, or change one."""
         if len(self.variables) >= _MOST_VARIABLES:
-            raise TargetError(_E2BIG, f"there are {_MOST_VARIABLES} trace state variables already: delete some")
+            raise TargetError(errno.E2BIG, f"there are {_MOST_VARIABLES} trace state variables already: delete some")
         if number != TIMESTAMP:
             self.variables[number] = variable
             self.values[number] = variable.initial
@@ -120,9 +120,9 @@ class Experiment:
     # Running
 
     def start(self) -> None:
-        """Put the tracepoints into the guest and collect from now on. `TargetError` if one cannot be put there."""
+        """Insert the tracepoints and collect from now on. Raises TargetError if one cannot be inserted."""
         if self.running:
-            raise TargetError(_EBUSY, "the experiment runs already: tstop ends it")
+            raise TargetError(errno.EBUSY, "the experiment runs already: tstop ends it")
         self._take_out()
         self.buffer.clear()
         for number, variable in self.variables.items():
@@ -138,7 +138,7 @@ class Experiment:
         self.started, self.stopped = time.time_ns() // 1000, 0
 
     def put_in(self, tracepoint: Tracepoint) -> None:
-        """Have the guest's execution of its instruction be seen."""
+        """Insert one tracepoint in the guest, unless it is in already."""
 
         if tracepoint.remove is not None:
             return
@@ -152,17 +152,17 @@ class Experiment:
         )
 
     def stop(self, reason: str = "tstop", text: str = "", number: int = 0) -> None:
-        """Collect no more; the frames stay."""
+        """Stop collecting. The frames stay."""
         self._end(reason, text, number)
         self._take_out()
 
     def client_left(self) -> None:
-        """Go on only if that was wanted."""
+        """Stop, unless the experiment outlasts its client."""
         if self.running and not self.outlasts_client:
             self.stop("tdisconnected")
 
     def _end(self, reason: str, text: str = "", number: int = 0) -> None:
-        """As `stop`, from inside a hit: the tracepoints are left in, and do nothing more."""
+        """As `stop`, from inside a hit: the tracepoints stay in the guest and do nothing."""
         if self.running:
             self.running, self.reason = False, (reason, text, number)
             self.stopped = time.time_ns() // 1000
@@ -176,7 +176,7 @@ class Experiment:
     # A hit
 
     def _hit(self, tracepoint: Tracepoint, scene: Scene) -> int:
-        """Collect what is wanted at `scene`; how many instructions are to be stepped through."""
+        """Collect what the tracepoint asks for at `scene`. Returns the number of instructions to step through."""
         if not self.running or not tracepoint.enabled:
             return 0
         self.values.scene = scene

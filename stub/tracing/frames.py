@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Trace frames, as the bytes they are in gdb's trace file, and the buffer that holds them.
+"""Trace frames, in the format of gdb's trace file, and the buffer that holds them.
 
 GDB manual, "Trace File Format": each frame is the number of its tracepoint (16 bits), the size of what follows (32),
 and blocks: 'R' and the registers of a `g` packet; 'M', address (64), length (16) and memory; 'V', number (32) and value
@@ -48,46 +48,46 @@ class FrameBuilder:
         self._blocks = bytearray()
 
     def registers(self, data: bytes) -> None:
-        """All registers of `g`."""
+        """Add all registers of `g`."""
         self._blocks += b"R" + data
 
     def memory(self, address: int, data: bytes) -> None:
-        """Memory, in as many blocks as it takes."""
+        """Add memory, in as many blocks as needed."""
         for at in range(0, len(data), _MOST_MEMORY):
             piece = data[at : at + _MOST_MEMORY]
             self._blocks += _MEMORY.pack(b"M", address + at, len(piece)) + piece
 
     def variable(self, number: int, value: int) -> None:
-        """A trace state variable; its value counts as signed."""
+        """Add a trace state variable, whose value is signed in the file."""
         self._blocks += _VARIABLE.pack(b"V", number, value - (value >> 63 << 64))
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """Bytes of blocks."""
         return len(self._blocks)
 
     def done(self, number: int, address: int) -> "TraceFrame":
-        """The frame, of tracepoint `number` at `address`."""
+        """The finished frame of tracepoint `number` at `address`."""
         return TraceFrame(number, address, bytes(self._blocks))
 
 
 @dataclass(frozen=True)
 class TraceFrame:
-    """What was collected at one time."""
+    """What was collected at one hit or step."""
 
     number: int
-    """Of the tracepoint."""
+    """The tracepoint's number."""
     address: int
-    """Where that is."""
+    """The tracepoint's address."""
     blocks: bytes
 
     @property
     def size(self) -> int:
-        """Bytes it takes in a buffer."""
+        """Bytes in a buffer."""
         return _HEADER.size + len(self.blocks)
 
     def encoded(self) -> bytes:
-        """As the trace file has it."""
+        """The frame in the format of the trace file."""
         return _HEADER.pack(self.number & 0xFFFF, len(self.blocks)) + self.blocks
 
     @cached_property
@@ -97,7 +97,7 @@ class TraceFrame:
 
     @cached_property
     def memory(self) -> list[Memory]:
-        """The pieces of memory, in the order of their collection."""
+        """The pieces of memory, in the order in which they were collected."""
         return [block for block in self._each() if isinstance(block, Memory)]
 
     @cached_property
@@ -107,11 +107,11 @@ class TraceFrame:
 
     @property
     def pc(self) -> int:
-        """Where the guest was; without registers, where the tracepoint is."""
+        """The guest's PC; the tracepoint's address if registers were not collected."""
         return int(_PC.unpack_from(self.registers, _PC_AT)[0]) if self.registers is not None else self.address
 
     def read(self, address: int, length: int) -> bytes:
-        """As much from `address` as was collected in one piece; nothing if none of it was."""
+        """Up to `length` bytes from `address` that were collected in one piece; empty if none were."""
         for start, data in self.memory:
             if start <= address < start + len(data):
                 return data[address - start : address - start + length]
@@ -136,22 +136,22 @@ class TraceFrame:
 
 
 class TraceBuffer:
-    """The frames of an experiment, oldest first; frame 0 is the oldest that there is."""
+    """The frames of an experiment, oldest first. Frame 0 is the oldest one that is kept."""
 
     def __init__(self) -> None:
         self.frames: deque[TraceFrame] = deque()
         self.size = DEFAULT_SIZE
-        """Bytes it may have."""
+        """The limit in bytes."""
         self.circular = False
-        """Whether the oldest frames make room for new ones."""
+        """Whether new frames replace the oldest ones when the buffer is full."""
         self.created = 0
-        """Frames ever added."""
+        """The number of frames ever added."""
         self.used = 0
-        """Bytes it has."""
+        """Bytes of the frames in it."""
         self._encoded: bytes | None = None
 
     def clear(self) -> None:
-        """Throw all away."""
+        """Remove all frames."""
         self.frames.clear()
         self.created = self.used = 0
         self._encoded = None
@@ -169,7 +169,7 @@ class TraceBuffer:
         return True
 
     def read(self, offset: int, length: int) -> bytes:
-        """A piece of the trace file's frames."""
+        """Up to `length` bytes at `offset` of the frames in the format of the trace file."""
         if self._encoded is None:
             self._encoded = b"".join(frame.encoded() for frame in self.frames)
         return self._encoded[offset : offset + length]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A tracepoint: where, when and what to collect (GDB manual, "Tracepoint Packets": QTDP)."""
 
+import errno
 import re
 import struct
 from collections.abc import Callable
@@ -8,13 +9,12 @@ from dataclasses import dataclass, field
 
 from armprobe.expressions import AgentError, AgentExpression
 from armprobe.machine import MachineError
-from armprobe.stub.agent import Agent
+from armprobe.stub.agent import Agent, parse_expression
 from armprobe.stub.target import Scene, TargetError
-from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, hex_data, number, quote
+from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, number, quote
 
 from .frames import FrameBuilder
 
-_E2BIG = 7
 _MOST_ACTIONS = 1000
 MOST_STEPS = 1 << 16
 MOST_FRAME = 1 << 22  # bytes
@@ -27,14 +27,16 @@ _ACTION = re.compile(
 
 
 class Collector(Agent):
-    """Evaluates the expressions of tracepoints; what they trace goes into `frame`."""
+    """Evaluates the expressions of tracepoints and adds what they trace to `frame`."""
 
     frame: FrameBuilder
 
     def collect(self, address: int, length: int) -> None:
-        """What cannot be read is not in the frame: gdb shows it as unavailable."""
+        """Record memory. Unreadable memory is left out, and gdb shows it as unavailable."""
         if self.frame.size + length > MOST_FRAME:
-            raise AgentError(f"a frame may have {MOST_FRAME} bytes, not {self.frame.size + length} and more")
+            raise AgentError(
+                f"a frame of {self.frame.size + length} bytes or more is too large: at most {MOST_FRAME} are allowed"
+            )
         try:
             self.frame.memory(address, self.read(address, length) if length else b"")
         except MachineError:
@@ -45,11 +47,11 @@ class Collector(Agent):
 
 
 Action = Callable[[Collector, Scene], object]
-"""Collects something. May raise AgentError."""
+"""Collects registers, memory or what an expression traces. May raise AgentError."""
 
 
 def _registers(collector: Collector, scene: Scene) -> None:
-    """All of them, whichever were asked for: a block of the trace file has all."""
+    """Collect all registers, whichever were asked for, because a block of the trace file has all."""
     general = [*scene.general]
     general[30] = scene.register("x30")
     collector.frame.registers(
@@ -85,7 +87,7 @@ def _signed(field: bytes) -> int:
 
 
 def _parsed(text: bytes) -> list[Action]:
-    """The actions of one packet, one after the other."""
+    """The actions of one packet, in order."""
     actions: list[Action] = []
     at = 0
     while at < len(text):
@@ -98,54 +100,44 @@ def _parsed(text: bytes) -> list[Action]:
         elif match["base"]:
             actions.append(_Memory(_signed(match["base"]), _signed(match["offset"]), number(match["length"])))
         else:
-            digits = 2 * number(match["size"], ADDRESS_SPACE >> 1)
-            actions.append(_Expression(expression(text[at : at + digits], digits)))
-            at += digits
+            size = number(match["size"])
+            actions.append(_Expression(parse_expression(text[at : at + 2 * size], size)))
+            at += 2 * size
     return actions
-
-
-def expression(field: bytes, digits: int) -> AgentExpression:
-    """The agent expression in so many hexadecimal digits."""
-    if len(field) != digits:
-        raise MalformedPacket(f"an expression of {digits // 2} bytes has {len(field)} digits")
-    try:
-        return AgentExpression(hex_data(field))
-    except AgentError as error:
-        raise MalformedPacket(str(error)) from None
 
 
 @dataclass
 class Tracepoint:
-    """One location of a tracepoint of gdb's; those of one tracepoint share its number."""
+    """One location of a tracepoint of gdb's. All locations of a tracepoint share its number."""
 
     number: int
     address: int
     enabled: bool
     steps: int
-    """Instructions to be followed after a hit (while-stepping)."""
+    """The number of instructions to step through after a hit (while-stepping)."""
     passes: int
-    """Hits after which the experiment ends; 0: however many."""
+    """The number of hits after which the experiment ends; 0 for no limit."""
     fast: int | None
-    """For a "fast" one, which is any other's equal here: the length of its instruction."""
+    """The length of the instruction of a "fast" tracepoint, which is no different here; None for others."""
     condition: AgentExpression | None
     texts: list[tuple[bool, bytes]] = field(default_factory=list)
-    """The actions as they were sent, and whether they are for the steps."""
+    """Whether each action is for the steps, and its text as it was sent."""
     sources: list[bytes] = field(default_factory=list)
-    """How the user wrote it, in pieces as they were sent."""
+    """The user's source text, in pieces as they were sent."""
     actions: list[Action] = field(default_factory=list)
     step_actions: list[Action] = field(default_factory=list)
     hits: int = 0
     usage: int = 0
     """Bytes of frames."""
     remove: Callable[[], None] | None = None
-    """Takes it out of the guest, when it is in."""
+    """Removes the tracepoint from the guest; None while it is not inserted."""
 
     def add_actions(self, text: bytes) -> None:
-        """Add what a packet says: an S begins the actions for the steps."""
+        """Add the actions of a packet. An S begins the actions for the steps."""
         stepping = text.startswith(b"S") or any(stepping for stepping, _ in self.texts)
         text = text.removeprefix(b"S")
         actions = _parsed(text)
         if len(self.actions) + len(self.step_actions) + len(actions) > _MOST_ACTIONS:
-            raise TargetError(_E2BIG, f"tracepoint {self.number} would have more than {_MOST_ACTIONS} actions")
+            raise TargetError(errno.E2BIG, f"tracepoint {self.number} would have more than {_MOST_ACTIONS} actions")
         (self.step_actions if stepping else self.actions).extend(actions)
         self.texts.append((stepping, text))
