@@ -47,6 +47,25 @@ class Registry:
                 if name in self._by_name:
                     raise ValueError(f"two commands are called {name}")
                 self._by_name[name] = command
+        self._aliases: dict[str, str] = {}
+
+    def alias(self, name: str, line: str) -> None:
+        """Have the word `name`, at the start of a line, stand for `line`. Raises `CommandError`.
+
+        It cannot take the place of a command, and what it stands for begins with one.
+        """
+        if name in self._by_name:
+            raise CommandError(f"the alias {name!r} is the name of a command: choose another")
+        words = split(line)
+        if not words or words[0].text in self._aliases:
+            raise CommandError(f"the alias {name!r} has to stand for a line that begins with a command")
+        self.find(words[0].text)
+        self._aliases[name] = line
+
+    def _expanded(self, line: str) -> str:
+        """The line, with an alias that it begins with replaced by what it stands for."""
+        word, rest = re.fullmatch(r"\s*(\S*)(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+        return self._aliases[word] + rest if word in self._aliases else line
 
     @property
     def names(self) -> list[str]:
@@ -57,6 +76,9 @@ class Registry:
         """The command of this name, alias or unique prefix of either. Raises `CommandError`."""
         if name in self._by_name:
             return self._by_name[name]
+        if name in self._aliases:
+            name = split(self._aliases[name])[0].text
+            return self.find(name)
         found = {command.name: command for known, command in self._by_name.items() if known.startswith(name)}
         if len(found) == 1:
             return next(iter(found.values()))
@@ -71,6 +93,7 @@ class Registry:
 
         `show` is given the value, or its parts as they come; it may raise. Raises `CommandError`.
         """
+        line = self._expanded(line)
         words = [] if line.lstrip().startswith("#") else split(line)
         if not words:
             return None
@@ -92,10 +115,12 @@ class Registry:
 
         `split_for_completion(line)[-1].start` is where a candidate goes. Never raises for what has been typed.
         """
+        if self._aliases and len(split_for_completion(line)) > 1:
+            line = self._expanded(line)
         *before, word = split_for_completion(line)
         if not before:
             names = {name for name in self._by_name if word.text or name == self._by_name[name].name}
-            candidates = list(names)
+            candidates = [*names, *self._aliases]
         else:
             try:
                 command = self.find(before[0].text)

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from armprobe.commands.errors import CommandError
+from armprobe.commands.settings import Settings
 from armprobe.commands.terminal import complain
 from armprobe.guests import linux
 from armprobe.machine import host_files
@@ -29,9 +31,27 @@ def open_session(options: Options) -> Session:
     session = Session(guest, **rules, **loading, vmlinux=options.vmlinux, memory=options.memory)
     session.name = name
     session.machine.clock.paced = options.paced
-    for note in (*session.machine.guest.notes, *session.kprobes.warnings):
+    for note in (*options.settings.notes, *session.machine.guest.notes, *session.kprobes.warnings):
         complain(f"note: {note}")
+    _apply(options.settings, session)
     return session
+
+
+def _apply(settings: Settings, session: Session) -> None:
+    """Give the session the aliases and probes of the settings. One that cannot be had is told, and left out."""
+    for variable, colour in (("NO_COLOR", "never"), ("FORCE_COLOR", "always")):
+        if settings.colour == colour:
+            os.environ[variable] = "1"
+    for name, line in settings.aliases.items():
+        try:
+            session.shell.registry.alias(name, line)
+        except CommandError as error:
+            complain(f"note: {error}")
+    for line in settings.probes:
+        try:
+            session.run(line)
+        except CommandError as error:
+            complain(f"note: the settings' {line}: {error}")
 
 
 def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:

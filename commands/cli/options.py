@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import shtab
 
+from armprobe.commands.settings import NAME, OF_GUEST, Settings
 from armprobe.machine.loaders.image import COMMAND_LINE
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES
 from armprobe.stub import PRIVATE
@@ -56,15 +57,28 @@ class Options:
     case: str = "all"
     shell: str = ""
     topic: str | None = None
+    # what the files of settings say besides
+    settings: Settings = field(default_factory=Settings)
 
     @classmethod
-    def from_namespace(cls, namespace: argparse.Namespace) -> Self:
-        """The options that argparse found; its lists become tuples."""
-        known: dict[str, Any] = {}
-        for name, value in vars(namespace).items():
+    def from_namespace(cls, namespace: argparse.Namespace, settings: Settings) -> Self:
+        """The options that argparse found, and those of `settings` that it did not find; its lists become tuples.
+
+        The guest of the settings goes with how it is loaded: neither applies to a guest that the command line names.
+        """
+        found = vars(namespace)
+        named = "guest" in found or "snapshot" in found
+        known = {name: value for name, value in settings.options.items() if not (named and name in OF_GUEST)}
+        known.pop("listen", None)  # `usual_listen`
+        for name, value in found.items():
             if name in cls.__dataclass_fields__:
                 known[name] = tuple(value) if isinstance(value, list) else value
-        return cls(**known)
+        return cls(**known, settings=settings)
+
+    @property
+    def usual_listen(self) -> str:
+        """Where the stub of a prompt, or one alone, listens unless the command line says otherwise."""
+        return str(self.settings.options.get("listen", LISTEN))
 
 
 class Verb(NamedTuple):
@@ -79,7 +93,7 @@ class Verb(NamedTuple):
 
 def add_guest(parser: argparse.ArgumentParser, *names: str, **how: object) -> None:
     """The argument that names the guest: positional unless `names` has an option's."""
-    what = {"default": "demo", "help": GUEST_HELP, **({} if names else {"nargs": "?"}), **how}
+    what = {"help": GUEST_HELP, **({} if names else {"nargs": "?"}), **how}
     parser.add_argument(*(names or ("guest",)), **what).complete = shtab.FILE  # type: ignore[arg-type, attr-defined]
 
 
@@ -90,6 +104,7 @@ def add_file(parser: argparse.ArgumentParser, name: str, **how: object) -> None:
 
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """How the guest is loaded, and which rules its kprobes follow."""
+    add_config(parser)
     add_file(parser, "--initrd", metavar="FILE", help="initial RAM disk for a Linux kernel")
     symbols = "ELF of the Linux kernel, for symbols and debug information"
     add_file(parser, "--vmlinux", metavar="FILE", help=symbols)
@@ -98,13 +113,19 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--append", metavar="TEXT", help="added to the kernel's command line")
     base = "physical address of a raw binary, or of a position-independent ELF"
     parser.add_argument("--base", type=_address, metavar="ADDRESS", help=base)
-    parser.add_argument("--memory", default="256M", metavar="SIZE", help="RAM, such as 512M (default: 256M)")
+    parser.add_argument("--memory", metavar="SIZE", help="RAM, such as 512M (default: 256M)")
     add_file(parser, "--snapshot", metavar="FILE", help="start from this snapshot instead of GUEST")
     parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
     add_era(parser)
     how = "how to execute an instruction out of line (default: the era's)"
     parser.add_argument("--stepping", choices=STEPPINGS, help=how)
     parser.add_argument("--trampoline", choices=TRAMPOLINES, help="how a kretprobe gets control (default: the era's)")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Whether the user's and the project's settings apply, as they do to verbs with this argument."""
+    files = f"leave the settings in ~/.config/armprobe/config.toml and {NAME} out"
+    parser.add_argument("--no-config", action="store_true", default=False, help=files)
 
 
 def add_era(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -115,7 +136,6 @@ def add_era(parser: argparse.ArgumentParser, more: str = "") -> None:
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Commands to run instead of reading them."""
     parser.add_argument("-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit (repeatable)")
-    parser.set_defaults(commands=[])
 
 
 def add_stub(parser: argparse.ArgumentParser, default: str = LISTEN) -> None:

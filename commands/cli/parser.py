@@ -7,9 +7,11 @@ import argparse
 import difflib
 import os
 from collections.abc import Sequence
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import armprobe
+from armprobe.commands.settings import Settings, read_settings
 from armprobe.commands.terminal import ArgumentParser
 
 from .gdb import GDB
@@ -49,13 +51,17 @@ _FOR_ALL: Final = ("-h", "--help", "--version")
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser, with a subparser for each verb. Command lines, completion and the man page come from this one."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = ArgumentParser(prog="armprobe", description=_DESCRIPTION, formatter_class=formatter)
+    # What is not on the command line is not in the namespace: `Options` has the defaults.
+    common: dict[str, Any] = {
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "argument_default": argparse.SUPPRESS,
+    }
+    parser = ArgumentParser(prog="armprobe", description=_DESCRIPTION, **common)
     parser.add_argument("--version", action="version", version=f"armprobe {armprobe.__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     for verb in VERBS:
         description = verb.description or verb.help
-        added = verbs.add_parser(verb.name, help=verb.help, description=description, formatter_class=formatter)
+        added = verbs.add_parser(verb.name, help=verb.help, description=description, **common)
         verb.add_arguments(added)
     return parser
 
@@ -71,7 +77,8 @@ def parse(words: Sequence[str]) -> Options:
         words, for_gdb = words[: words.index("--")], words[words.index("--") + 1 :]
     namespace = parser.parse_args(words)
     namespace.for_gdb = for_gdb
-    return Options.from_namespace(namespace)
+    configured = not getattr(namespace, "no_config", True)
+    return Options.from_namespace(namespace, read_settings(Path.cwd()) if configured else Settings())
 
 
 def run(options: Options) -> int:

@@ -12,7 +12,7 @@ from armprobe.commands.terminal import say
 from armprobe.session import Session
 
 from .opening import gdb_hint, listening, open_session
-from .options import LISTEN, Options, Verb, add_file, add_guest, add_session
+from .options import Options, Verb, add_file, add_guest, add_session
 
 
 def run_commands(session: Session, options: Options, lines: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def _run(options: Options) -> int:
     with open_session(options) as session:
         if options.commands:
             return run_commands(session, options, options.commands)
-        with listening(session, options, default=LISTEN):
+        with listening(session, options, default=options.usual_listen):
             session.show_console()
             if sys.stdin.isatty():
                 say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {gdb_hint(session)}\n")

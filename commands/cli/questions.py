@@ -11,7 +11,7 @@ from armprobe.commands.catalog import registry
 from armprobe.commands.repl import Repl
 
 from .opening import open_session
-from .options import Options, Verb, add_era, add_guest
+from .options import Options, Verb, add_config, add_era, add_guest
 
 
 def _run(options: Options) -> int:
@@ -27,6 +27,7 @@ def _question(name: str, help: str) -> Verb:
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("what", nargs="+" if argument.many else 1, metavar=argument.label, help=argument.help)
         add_guest(parser, "--guest", help="whose code it is: demo, linux or a file (default: demo)")
+        add_config(parser)
         add_era(parser, "; or all")
 
     return Verb(name, help, add_arguments, _run, command.help)

@@ -10,7 +10,7 @@ import threading
 from armprobe.commands.terminal import Lines, OutputClosed, say
 
 from .opening import gdb_hint, listening, open_session
-from .options import LISTEN, Options, Verb, add_guest, add_session
+from .options import Options, Verb, add_guest, add_session
 from .prompt import run_commands
 
 
@@ -18,7 +18,7 @@ def _run(options: Options) -> int:
     with open_session(options) as session:
         if options.commands:
             return run_commands(session, options, options.commands)
-        with listening(session, options, default=LISTEN):
+        with listening(session, options, default=options.usual_listen):
             lines = Lines(say)
             lines.add(f"armprobe: {session.name}; {gdb_hint(session)}; Ctrl-C ends\n", None)
             ended = threading.Event()
