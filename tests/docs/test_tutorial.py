@@ -9,7 +9,7 @@ import pytest
 from tests.docs.transcript import ROOT, Example, examples, matches, replay
 from tests.stock import stock_snapshot  # tests have no import name to go by
 
-TRANSCRIPTS = ("README.md", "docs/tutorial.md", "docs/history.md")
+TRANSCRIPTS = ("README.md", "docs/tutorial.md", "docs/history.md", "docs/devices.md")
 ALL = [(name, example) for name in TRANSCRIPTS for example in examples((ROOT / name).read_text())]
 
 
