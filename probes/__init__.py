@@ -15,10 +15,11 @@ from .hit_trace import Moment
 from .jprobe import Jprobe
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
+from .probe import Probe
 from .pt_regs import PtRegs
 from .record import Hit, Stage
 from .recorder import HandlerError
-from .registry import Kprobes, Probe
+from .registration import Kprobes
 from .simulate import simulate
 from .stepping import STEPPINGS
 from .trampoline import TRAMPOLINES

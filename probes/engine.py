@@ -25,6 +25,7 @@ from armprobe.machine.state import Order
 from .eras.hit_rules import HitRules, Status
 from .hit_trace import Moments
 from .kprobe import Kprobe
+from .listeners import GuestBreakpoints, HitListener, Redirection, ReturnAddresses
 from .page_faults import is_page_fault
 from .pt_regs import LiveRegs
 from .record import Stage
@@ -75,13 +76,6 @@ class Engine:
         self._step_awaited = 0  # where the PC will be at the software step exception that ends a slot
         self.moments = Moments(machine, sites, self.internal)
         self._unexpected = UnexpectedSteps(machine, self.moments)
-        # What to do with an instruction that has a breakpoint of the guest's, and with a BRK #6 that is not ours.
-        self.guest_steps: Callable[[Context, Site], None] = lambda context, site: None
-        self.guest_stepped: Callable[[Context], bool] = lambda context: False
-        self.idle: Callable[[], None] = lambda: None  # told when a hit is over
-        self.home: Callable[[int], int] = lambda pc: pc  # where to go on after a site that was displaced
-        # Gives x30 back for a stop at a function's entry; the result takes it again.
-        self.return_address_shown: Callable[[], Callable[[bool], None]] = lambda: lambda same_caller: None
         machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint)
         machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
         machine.claim_step(self._single_step)
@@ -91,6 +85,13 @@ class Engine:
         machine.state.join("hits", self, Order.PROBES)
         machine.calls.on_begin.append(self._call_begins)
 
+    def connect(
+        self, listener: HitListener, returns: ReturnAddresses, redirection: Redirection, guest: GuestBreakpoints
+    ) -> None:
+        """Give the engine the parts that it works with at a hit. To be called once, before there are breakpoints."""
+        self._listener, self._returns = listener, returns
+        self._redirection, self._guest = redirection, guest
+
     @property
     def flight(self) -> Flight:
         """What of the hits is kept with the machine's state: at a stop and in a handler, which end with it, none."""
@@ -98,8 +99,8 @@ class Engine:
         ends = self._machine.core.dispatcher.resume is not None or self._machine.core.held
         hits = [] if ends else self._hits
         kept = [[hit.site.addr, hit.site.slot, hit.status, hit.saved_daif] for hit in hits if hit.site is not None]
-        displaced = ends and self.site is not None and bool(self.site.displaced)
-        return {"hits": kept, "step_awaited": awaited, "placeholder": placeholder, "displaced": displaced}
+        mirrored = ends and self.site is not None and bool(self.site.offset)
+        return {"hits": kept, "step_awaited": awaited, "placeholder": placeholder, "mirrored": mirrored}
 
     @flight.setter
     def flight(self, flight: Flight) -> None:
@@ -129,7 +130,7 @@ class Engine:
             self._instance, self._recorder.stopping = instance, recorded
             self._step_awaited, self._unexpected.count = waiting
             if self.site is None:
-                self.idle()
+                self._listener.hit_over()
 
         return abandon
 
@@ -146,8 +147,8 @@ class Engine:
         if self.site is not None:
             return self._reenter(site, context)
         self.site, self.status = site, _ACTIVE
-        if site.displaced:
-            self._words[32] = address - site.displaced
+        if site.offset:
+            self._words[32] = address - site.offset
         skip = False
         try:
             for probe in site.active:
@@ -178,7 +179,7 @@ class Engine:
 
     def _skipped(self, site: Site) -> None:
         """A pre-handler has set the PC itself."""
-        self._go_home(site)
+        self._redirect(site)
         if self._rules.skip_ends_hit:
             self.over()
 
@@ -250,7 +251,7 @@ class Engine:
             self._unfollowed()
         elif site.simulator is not None:
             try:
-                site.simulator(site.original, site.addr - site.displaced, self.regs, self._machine.memory.read)
+                site.simulator(site.original, site.addr - site.offset, self.regs, self._machine.memory.read)
             except MachineError:
                 # Its literal cannot be read: what executing it would raise. The probe is hit again if that is
                 # repaired.
@@ -259,7 +260,7 @@ class Engine:
             else:
                 self._stepped(site)
         else:
-            self.guest_steps(context, site)
+            self._guest.execute(context, site)
 
     def _unfollowed(self) -> None:
         """The slot ends in a branch: nothing will tell when it is done."""
@@ -273,7 +274,7 @@ class Engine:
     def _slot_done(self, core: Core) -> bool:
         context, site = core.context, self.site
         if site is None or not site.slot or self._words[32] != site.slot + 4 or self.status not in (_SS, _REENTER):
-            return self.guest_stepped(context)
+            return self._guest.executed(context)
         self._executed(site, context)
         return True
 
@@ -288,7 +289,7 @@ class Engine:
 
     def _executed(self, site: Site, context: Context) -> None:
         site.stepping.finish(context, self._saved_daif, self.status == _REENTER)
-        self._words[32] = site.addr - site.displaced + 4
+        self._words[32] = site.addr - site.offset + 4
         self._stepped(site)
 
     def note(self, what: str) -> None:
@@ -298,15 +299,15 @@ class Engine:
     def _stepped(self, site: Site) -> None:
         """post_kprobe_handler: the instruction has been executed and the registers are as it left them."""
         if self.status == _REENTER:
-            self._go_home(site)
+            self._redirect(site)
             self.pop()
         else:
             self.post(site)
 
-    def _go_home(self, site: Site) -> None:
+    def _redirect(self, site: Site) -> None:
         """The PC is where handlers are told that it is: put it back."""
-        if site.displaced:
-            self._words[32] = self.home(self._words[32])
+        if site.offset:
+            self._words[32] = self._redirection.redirect_pc(self._words[32])
 
     @calls_users_code
     def post(self, site: Site, then: Callable[[Context], None] | None = None) -> None:
@@ -328,8 +329,8 @@ class Engine:
         except BaseException as error:  # the run ends with it, and the hit is over
             self._machine.core.fail(error)
         if self._recorder.stop is None:
-            if site.displaced:
-                self._go_home(site)
+            if site.offset:
+                self._redirect(site)
             self.over()
             if then is not None:
                 then(self._context)
@@ -340,7 +341,7 @@ class Engine:
             self.over()  # only now: what is hit at the stop, by a debugger's call, is missed
             if then is not None and core.context.pc == address:
                 then(core.context)
-            self._go_home(site)
+            self._redirect(site)
 
         self.stop_for_hit(address, resume)
 
@@ -354,7 +355,7 @@ class Engine:
     def _stop_before(self, site: Site, skip: bool) -> None:
         """Stop between the pre-handlers and the instruction, with the registers of the interrupted code."""
         # Of a call that has come to the trampoline x30 is not given back, nor forgotten who called.
-        take_return_address = (lambda same_caller: None) if site.displaced else self.return_address_shown()
+        take_return_address = (lambda same_caller: None) if site.offset else self._returns.show_return_address()
         words, redirected = self._words, self._words[32]
         if skip and redirected in self._machine.scratch:  # to the code that calls a jprobe's entry
             words[32] = site.addr
@@ -372,7 +373,7 @@ class Engine:
             elif words[32] == address:
                 go_on(core.context)
             else:
-                self._go_home(site)
+                self._redirect(site)
                 self.over()
                 if words[30] != caller:
                     self._machine.core.dispatcher.resume = called
@@ -458,7 +459,7 @@ class Engine:
     def over(self) -> None:
         """The hit is over."""
         self.site, self.status, self._instance = None, Status.NONE, None
-        self.idle()
+        self._listener.hit_over()
 
     def reset(self) -> None:
         """Forget any hit that was being handled."""
@@ -481,8 +482,8 @@ class Engine:
             if self.site is not None:
                 self._push()
             self.site, self.status, self._saved_daif = find(address, slot), Status(status), daif
-        if flight["displaced"]:
-            self._words[32] = self.home(self._words[32])
+        if flight["mirrored"]:
+            self._words[32] = self._redirection.redirect_pc(self._words[32])
             self._context.store()
 
     def enter_return_handler(self, site: Site, ends_hit: bool) -> None:

@@ -4,7 +4,7 @@
 In the kernel a function that a kretprobe follows returns through the trampoline that has the symbol, and a kprobe on
 that is hit. Ours is other memory, or the guest would look for an instance of its own for each of our returns. Where it
 is the same code (`direct`, and a guest with the frame of our era), each breakpoint of ours in the guest's trampoline
-has a twin at the same place of ours; handlers are told that they are in the guest's.
+has a mirror at the same place of ours; handlers are told that they are in the guest's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _is_bl(word: int) -> bool:
 
 
 class GuestTrampoline:
-    """The twins of one machine's sites; `code` is our trampoline's."""
+    """The mirrors of one machine's sites; `code` is our trampoline's."""
 
     def __init__(
         self, machine: Machine, text: Text, engine: Engine, slots: Slots, stepping: Stepping, code: bytes
@@ -40,25 +40,24 @@ class GuestTrampoline:
         self._words = struct.unpack(f"<{len(code) // 4}I", code)
         self._place = 0  # of ours
         self._start = self._handler = 0  # of the guest's, and of the function that it calls
-        self._twins: dict[int, Site] = {}  # by their offset; one that there has been stays, with its slot
-        engine.home = self._home
+        self._mirrors: dict[int, Site] = {}  # by their offset; one that there has been stays, with its slot
 
     def put(self, place: int) -> None:
-        """Our trampoline is at `place` now, without breakpoints; 0 for nowhere. `settle` is to follow."""
+        """Our trampoline is at `place` now, without breakpoints; 0 for nowhere. `sync` is to follow."""
         self._place = place
-        for offset, twin in self._twins.items():
-            twin.addr, twin.displaced = place + offset, place - self._start
-            twin.armed, twin.slot = False, 0
+        for offset, mirror in self._mirrors.items():
+            mirror.addr, mirror.offset = place + offset, place - self._start
+            mirror.armed, mirror.slot = False, 0
             if place:
-                self._engine.internal[twin.addr] = twin
+                self._engine.internal[mirror.addr] = mirror
 
-    def settle_all(self) -> None:
-        """`settle` each site."""
+    def sync_all(self) -> None:
+        """`sync` each site."""
         for site in self._engine.sites.values():
-            self.settle(site)
+            self.sync(site)
 
-    def settle(self, site: Site) -> None:
-        """A breakpoint of ours has come or gone: if it is in the guest's trampoline, so does its twin.
+    def sync(self, site: Site) -> None:
+        """A breakpoint of ours has come or gone: if it is in the guest's trampoline, so does its mirror.
 
         Raises ProbeError (ENOMEM) when there is no slot left.
         """
@@ -66,23 +65,23 @@ class GuestTrampoline:
             return
         start = self._beginning()
         offset = site.addr - start
-        twin = self._twins.get(offset)
-        if not (0 <= offset < len(self._code) and (twin or site.armed)):
+        mirror = self._mirrors.get(offset)
+        if not (0 <= offset < len(self._code) and (mirror or site.armed)):
             return
-        if twin is None:
+        if mirror is None:
             if site.original == KPROBES_BRK_WORD or not self._is_alike(start):
                 return
             self._start = start
-            twin = Site(self._place + offset, site.original, site.original, site.decoded, self._stepping)
-            twin.displaced = self._place - start
-            self._twins[offset] = self._engine.internal[twin.addr] = twin
-        if site.armed and twin.steps_in_slot and not twin.slot:
-            self._slots.take(twin)
-        site.twin = twin
+            mirror = Site(self._place + offset, site.original, site.original, site.decoded, self._stepping)
+            mirror.offset = self._place - start
+            self._mirrors[offset] = self._engine.internal[mirror.addr] = mirror
+        if site.armed and mirror.steps_in_slot and not mirror.slot:
+            self._slots.take(mirror)
+        site.mirror = mirror
         site.refresh()
-        twin.armed = site.armed
+        mirror.armed = site.armed
         code = KPROBES_BRK if site.armed else self._code[offset : offset + 4]
-        self._machine.scratch.write(twin.addr, code)
+        self._machine.scratch.write(mirror.addr, code)
 
     def _beginning(self) -> int:
         """Where the guest's begins, 0 if it has none."""
@@ -103,7 +102,7 @@ class GuestTrampoline:
                 return False
         return True
 
-    def _home(self, pc: int) -> int:
+    def redirect_pc(self, pc: int) -> int:
         """Where in ours to go on, when the guest's would be gone on with at `pc`."""
         if 0 <= pc - self._start < len(self._code):
             return pc - self._start + self._place

@@ -13,7 +13,7 @@ from .pt_regs import PtRegs
 from .record import Stage
 
 if TYPE_CHECKING:
-    from .registry import Kprobes
+    from .registration import Kprobes
 
 
 class GuestView:

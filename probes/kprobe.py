@@ -6,27 +6,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from armprobe.expressions import program
-
+from .probe import Condition, Note, Probe
 from .pt_regs import PtRegs
 from .record import Stage
 
 if TYPE_CHECKING:
-    from .jprobe import Jprobe
-    from .kretprobe import Kretprobe
     from .site import Site
 
 PreHandler = Callable[["Kprobe", PtRegs], int | None]
 PostHandler = Callable[["Kprobe", PtRegs, int], object]
 FaultHandler = Callable[["Kprobe", PtRegs, int], int | None]
-Condition = program.Condition | Callable[[Stage, PtRegs], object]
-Note = program.Note | Callable[[Stage, PtRegs], str]
 
 GONE: Final = 1  # KPROBE_FLAG_GONE, include/linux/kprobes.h
 DISABLED: Final = 2  # KPROBE_FLAG_DISABLED
 
 
-class Kprobe:
+class Kprobe(Probe):
     """A probe on one instruction.
 
     Give `symbol_name` (with `offset` bytes, or written "kfree+0x10") or `addr`, not both. `pre_handler(p, regs)` runs
@@ -46,6 +41,15 @@ class Kprobe:
 
     kind = "kprobe"
     stages = (Stage.PRE, Stage.POST)
+    callables = ("pre_handler", "post_handler", "fault_handler")
+
+    # A kprobe has these itself; in the other kinds they are properties of `kp`.
+    symbol_name: str | None = None
+    addr: int | None = None
+    offset: int = 0
+    flags: int = 0
+    nmissed: int = 0
+    warnings: list[str] = []  # noqa: RUF012 (each instance has its own)
 
     def __init__(
         self,
@@ -62,25 +66,20 @@ class Kprobe:
         condition: Condition | None = None,
         note: Note | None = None,
     ) -> None:
+        super().__init__(record, stop, condition, note)
         self.symbol_name = symbol_name
         self.addr = addr
         self.offset = offset
         self.pre_handler = pre_handler
         self.post_handler = post_handler
         self.fault_handler = fault_handler
-        self.break_handler: PreHandler | None = None  # set by whoever stands on this probe: a jprobe
+        self.break_handler: PreHandler | None = None  # set by the jprobe that has this kprobe
         self.flags = DISABLED if disabled else 0
-        self.record = record
-        self.stop = set(stop)
-        self.condition = condition
-        self.note = note
-        self.selected = True  # by the condition: the last hit
         self.nmissed = 0
-        self.hits = 0
-        self.met = 0
-        self.warnings: list[str] = []
+        self.warnings = []
         self.site: Site | None = None
-        self.owner: Kprobe | Kretprobe | Jprobe = self  # what this is the entry of
+        self.kp = self
+        self.owner: Probe = self  # or the kretprobe or jprobe that has this kprobe as a member
 
     @property
     def gone(self) -> bool:
@@ -95,18 +94,3 @@ class Kprobe:
     @disabled.setter
     def disabled(self, disabled: bool) -> None:
         self.flags = self.flags & ~DISABLED | (DISABLED if disabled else 0)
-
-    @property
-    def registered(self) -> bool:
-        """Whether it is registered now."""
-        return self.site is not None
-
-    @property
-    def name(self) -> str:
-        """What its user called it: the symbol (with offset), or the address."""
-        if self.symbol_name is None:
-            return "(nowhere)" if self.addr is None else f"{self.addr:#x}"
-        return f"{self.symbol_name}+{self.offset:#x}" if self.offset else self.symbol_name
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.name} hits={self.hits} nmissed={self.nmissed}>"

@@ -7,10 +7,10 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from .entry_probe import EntryProbe
 from .eras import Era
 from .errors import ProbeError
-from .kprobe import Condition, Kprobe, Note
+from .kprobe import Kprobe
+from .probe import Condition, Note, Probe
 from .pt_regs import PtRegs
 from .record import Hit, Stage
 
@@ -64,7 +64,7 @@ ReturnHandler = Callable[[KretprobeInstance, PtRegs], object]
 EntryHandler = Callable[[KretprobeInstance, PtRegs], int | None]
 
 
-class Kretprobe(EntryProbe):
+class Kretprobe(Probe):
     """A probe on the return of a function.
 
     `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns to.
@@ -78,6 +78,8 @@ class Kretprobe(EntryProbe):
 
     kind = "kretprobe"
     stages = (Stage.ENTRY, Stage.RETURN)
+    callables = ("handler", "entry_handler")
+    nmissed: int = 0  # a kretprobe counts apart from its kprobe
 
     def __init__(
         self,
@@ -96,23 +98,28 @@ class Kretprobe(EntryProbe):
         condition_at: Stage = Stage.RETURN,
         note: Note | None = None,
     ) -> None:
+        super().__init__(record, stop, condition, note)
         self.kp = Kprobe(symbol_name, addr, offset, disabled=disabled, record=False)
         self.kp.owner = self
         self.handler = handler
         self.entry_handler = entry_handler
         self.maxactive = maxactive
         self.data_size = data_size
-        self.record = record
-        self.stop = set(stop)
-        self.condition = condition
-        self.note = note
         self.condition_at = condition_at
         self.nmissed = 0
         self.leaked = 0
-        self.hits = 0
-        self.met = 0
         self.free: list[KretprobeInstance] = []
         self.serial = 0  # of its registration
+
+    def validate(self) -> None:
+        """See `Probe.validate`; and the stage of the condition."""
+        if self.condition_at not in self.stages:
+            reason = f"condition_at is {self.condition_at!r}: give Stage.ENTRY or Stage.RETURN"
+            raise ProbeError(errno.EINVAL, reason)
+        super().validate()
+        if Stage.ENTRY in self.stop and self.condition is not None and self.condition_at is Stage.RETURN:
+            reason = "it is to stop at entry, where its condition is not known yet: stop at return, or ask it at entry"
+            raise ProbeError(errno.EINVAL, reason)
 
     def prepare(self, era: Era, memory: int) -> None:
         """Check and complete what only a kretprobe has, as register_kretprobe does; the guest has `memory` bytes of it.

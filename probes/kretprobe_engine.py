@@ -33,7 +33,7 @@ from .slots import Slots
 from .stepping import KPROBES_BRK, KRETPROBES_BRK_IMM, Stepping
 
 
-class Returns:
+class KretprobeEngine:
     """The trampoline of one machine, `kind` of `TRAMPOLINES`, and the instances outstanding."""
 
     STATE = ("trampoline", "pools")
@@ -82,7 +82,6 @@ class Returns:
             self._site.probes = [Kprobe("kretprobe_trampoline", pre_handler=self._pre_handler, record=False)]
             self._site.refresh()
         self._stopped: list[list[KretprobeInstance]] = []  # of calls that the machine is stopped for at their return
-        engine.return_address_shown = self._show_return_address
         machine.state.join("kretprobes", self, Order.PROBES)
         machine.calls.on_begin.append(self._call_begins)
 
@@ -128,7 +127,7 @@ class Returns:
             self._set_trampoline()
             if self._kind == trampoline.KPROBE:
                 self._slots.take(self._site)
-            self.guest_trampoline.settle_all()
+            self.guest_trampoline.sync_all()
 
     def _set_trampoline(self) -> None:
         self._engine.internal.clear()
@@ -211,7 +210,7 @@ class Returns:
             case "sp":
                 instance.fp = regs.sp
 
-    def _show_return_address(self) -> Callable[[bool], None]:
+    def show_return_address(self) -> Callable[[bool], None]:
         """Give x30 back for a while at the function's entry: to a debugger, or to a kretprobe of the guest's.
 
         Nothing is taken until the result is called, which then takes whatever x30 has by then. With True the caller

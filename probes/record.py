@@ -16,9 +16,7 @@ from armprobe.machine.devices.timer import FREQUENCY
 from .pt_regs import SavedRegs
 
 if TYPE_CHECKING:
-    from .jprobe import Jprobe
-    from .kprobe import Kprobe
-    from .kretprobe import Kretprobe
+    from .probe import Probe
 
 _GENERAL: Final = struct.Struct("<33Q")
 
@@ -45,7 +43,7 @@ class Hit(NamedTuple):
     was. `note` is what the probe's `note` said.
     """
 
-    probe: Kprobe | Kretprobe | Jprobe
+    probe: Probe
     stage: Stage
     number: int
     instructions: int

@@ -7,7 +7,7 @@ import logging
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.expressions import AgentError, program
 from armprobe.kernel.tasks import Task
@@ -20,12 +20,9 @@ from .pt_regs import PtRegs, StackRegs
 from .record import TRACED_STAGE, Hit, Stage
 
 if TYPE_CHECKING:
-    from .jprobe import Jprobe
-    from .kprobe import Condition, Kprobe, Note
     from .kretprobe import Kretprobe, KretprobeInstance
-    from .registry import Kprobes
-
-    Probe: TypeAlias = Kprobe | Kretprobe | Jprobe
+    from .probe import Condition, Note, Probe
+    from .registration import Kprobes
 
 HANDLERS_LOG: Final = "armprobe.probes"
 """The logger that is told of handlers that raised."""
@@ -70,7 +67,7 @@ class Recorder:
         self.on_error: Callable[[Probe, Exception], object] | None = None
         self.task: Callable[[], Task | None] | None = None
 
-    def live(self, probe: Kprobe | Jprobe, stage: Stage, regs: PtRegs) -> None:
+    def live(self, probe: Probe, stage: Stage, regs: PtRegs) -> None:
         """A stage of a kprobe or jprobe, before its handlers run; its registers are the CPU's."""
         if probe.condition is not None:
             if stage is not Stage.POST:

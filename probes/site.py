@@ -18,8 +18,9 @@ class Site:
 
     The two differ while the guest has a breakpoint of its own there: then hits are passed on to it, and it executes
     the instruction. Otherwise we do, in `slot` (its address, 0 for none) as `stepping` has it, or by `simulator`.
-    `probes` are all, newest first but for a jprobe, and `active` those of them that are enabled. `twin` is the same
-    instruction at another address, which has the same probes; they are told that it is `displaced` bytes before there.
+    `probes` are all, newest first but for a jprobe, and `active` those of them that are enabled. `mirror` is a site
+    for the same instruction in a copy of its code, with the same probes. In that one `offset` is the bytes from the
+    original, whose address the probes are told.
     """
 
     __slots__ = (
@@ -27,13 +28,13 @@ class Site:
         "addr",
         "armed",
         "decoded",
-        "displaced",
+        "mirror",
+        "offset",
         "original",
         "probes",
         "simulator",
         "slot",
         "stepping",
-        "twin",
         "word",
     )
 
@@ -42,8 +43,8 @@ class Site:
         self.stepping = stepping
         self.slot = 0
         self.armed = False
-        self.twin: Site | None = None
-        self.displaced = 0
+        self.mirror: Site | None = None
+        self.offset = 0
         self.probes: list[Kprobe] = []
         self.active: tuple[Kprobe, ...] = ()
         self.change(word, original, decoded)
@@ -79,8 +80,8 @@ class Site:
     def refresh(self) -> None:
         """Work out `active` after a change."""
         self.active = tuple(probe for probe in self.probes if not probe.disabled)
-        if self.twin is not None:
-            self.twin.probes, self.twin.active = self.probes, self.active
+        if self.mirror is not None:
+            self.mirror.probes, self.mirror.active = self.probes, self.active
 
     def lost(self, why: Exception) -> None:
         """Its breakpoint is not in the text, and cannot be put there: tell those who have probes here."""

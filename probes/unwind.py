@@ -23,7 +23,7 @@ from armprobe.machine import Machine
 
 from .errors import ProbeError
 from .kretprobe import KretprobeInstance
-from .kretprobe_engine import Returns
+from .kretprobe_engine import KretprobeEngine
 from .pt_regs import PtRegs
 from .record import Hit
 from .recorder import Recorder
@@ -43,7 +43,7 @@ class _Rewritten(NamedTuple):
 class Unwind:
     """How one machine's memory and x30 are shown, and what writing to what is shown comes to."""
 
-    def __init__(self, machine: Machine, text: Text, returns: Returns, recorder: Recorder) -> None:
+    def __init__(self, machine: Machine, text: Text, returns: KretprobeEngine, recorder: Recorder) -> None:
         self._machine = machine
         self._returns = returns
         self._recorder = recorder

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar, cast
@@ -17,37 +16,36 @@ from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.machine.state import Order
 
 from . import record
-from .address import Addresses
-from .decode import Decoded, decode
+from .address_check import AddressCheck
+from .address_resolver import AddressResolver
+from .arming import Arming
+from .decode import Decoded
 from .engine import Engine
 from .eras import Era, choose_era, find_era
-from .eras.decoder_rows import Verdict
 from .errors import ProbeError
 from .freed_text import Departures
 from .functions import functions_matching
-from .guest_probes import GuestProbes
+from .guest_kprobes import GuestKprobes
 from .hit_trace import Moment
-from .jprobe import Jprobe, Jprobes
+from .jprobe import Jprobe
+from .jprobe_engine import JprobeEngine
 from .kprobe import DISABLED, Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
-from .kretprobe_engine import Returns
+from .kretprobe_engine import KretprobeEngine
+from .probe import Probe
 from .record import Hit, Stage
 from .recorder import Recorded, Recorder
+from .shared_hits import SharedHits
 from .site import Site
 from .slots import Slots
-from .stepping import KPROBES_BRK, KPROBES_BRK_WORD, STEPPINGS, BranchStepping, Stepping, followed
+from .stepping import STEPPINGS, BranchStepping, Stepping, followed
+from .suspended_breakpoints import SuspendedBreakpoints
 from .trampoline import DIRECT, TRAMPOLINES
 from .unwind import Unwind
 
-Probe = Kprobe | Kretprobe | Jprobe
 _P = TypeVar("_P", Kprobe, Kretprobe)
 
 _PROBED: Final[WeakSet[Machine]] = WeakSet()  # each exception has one handler
-_UNKNOWN: Final = Decoded(
-    Verdict.GOOD,
-    warning="the guest has a BRK #4 of its own here that is none of its kprobes: it gets that after the pre-handlers, "
-    "and post-handlers do not run",
-)
 
 
 class Kprobes(Recorded):
@@ -77,31 +75,40 @@ class Kprobes(Recorded):
         _PROBED.add(machine)
         self.machine = machine
         self._sites: dict[int, Site] = {}
-        self._retired: list[Site] = []
-        self._waiting: dict[int, Callable[[Machine], None]] = {}
         self._text = Text(machine, self._sites)
+        self._guest = GuestKprobes(machine, self._text)
+        self._rules: dict[str, tuple[AddressResolver, AddressCheck]] = {}  # by era
         self._tables = CodeTables(machine, self._text)
-        self._addresses = Addresses(machine, self._text, self._tables, self.era)
-        self._checkers = {self.era.name: self._addresses}  # by era
-        self._departures = Departures(machine, self._text, self._sites, self._text_gone)
+        self._resolver, self._check = self._rules_of(self.era)
         self._slots = Slots(machine, self._text)
         self._recorder = Recorder(machine, self)
         self._recorder.task = Tasks(machine).current
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
         self._stepping: Stepping = followed(machine, rules, self.stepping)
-        self._branches = BranchStepping() if self.stepping == "branch" else None
-        self._returns = Returns(
+        self._kretprobes = KretprobeEngine(
             machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._text, self._stepping
         )
-        self._jprobes = Jprobes(machine, self._recorder)
-        self.unwind = Unwind(machine, self._text, self._returns, self._recorder)
-        self._engine.idle = self._reap
-        self._words: dict[int, int] = {}  # what was at each address that ever had a breakpoint
+        self._jprobes = JprobeEngine(machine, self._recorder)
+        self._arming = Arming(
+            machine,
+            self.era,
+            self._sites,
+            self._text,
+            self._slots,
+            self._stepping,
+            BranchStepping() if self.stepping == "branch" else None,
+            self._engine,
+            self._kretprobes,
+            self._jprobes,
+            self._guest,
+        )
+        self._shared = SharedHits(machine, self._engine, self._kretprobes, self._guest)
+        self._suspended = SuspendedBreakpoints(machine, self._sites, self._arming)
+        self._engine.connect(self._arming, self._kretprobes, self._kretprobes.guest_trampoline, self._shared)
+        self._departures = Departures(machine, self._text, self._sites, self._arming.text_gone)
+        self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
         machine.state.on_restored(Order.PROBES, self._restored)
         machine.state.before_saving.append(self._refuse_saving)
-        self._guest = GuestProbes(
-            machine, self._sites, self._engine, self._arm, self._disarm, self._slots, self.era, self._text
-        )
 
     # What was recorded: see `Recorded`, too
 
@@ -127,7 +134,7 @@ class Kprobes(Recorded):
         self._refuse_unfit(probe, Kprobe)
         if probe.fault_handler is not None and not self.era.hits.fault_handlers:
             raise ProbeError(errno.EINVAL, f"{self.era.name} has no fault_handler (Linux dropped it in v5.14)")
-        address, symbol = self._addresses.resolve(probe)
+        address, symbol = self._resolver.resolve(probe)
         probe.addr = address  # and stays so if it is refused
         self._add(probe, address, symbol)
         return probe
@@ -135,18 +142,18 @@ class Kprobes(Recorded):
     def register_kretprobe(self, probe: Kretprobe) -> Kretprobe:
         """Put `probe` on a function. Raises ProbeError with the kernel's errno and why."""
         self._refuse_unfit(probe, Kretprobe)
-        address, symbol = self._addresses.resolve(probe.kp)
+        address, symbol = self._resolver.resolve(probe)
         outside = f"{probe.name} is not the entry of a function, which is where a kretprobe takes the return address"
         if address != symbol.address and self.era.entry_only:
             raise ProbeError(errno.EINVAL, outside)
         probe.prepare(self.era, self.machine.ram.size)
-        probe.kp.pre_handler = self._returns.entry_handler(probe)
+        probe.kp.pre_handler = self._kretprobes.entry_handler(probe)
         probe.kp.addr = address
-        self._returns.add(probe)
+        self._kretprobes.add(probe)
         try:
             self._add(probe.kp, address, symbol)
         except ProbeError:
-            self._returns.forget(probe)
+            self._kretprobes.forget(probe)
             raise
         if address != symbol.address:
             probe.kp.warnings.append(outside)
@@ -161,7 +168,7 @@ class Kprobes(Recorded):
                 "pre-handler finds the arguments in regs",
             )
         self._refuse_unfit(probe, Jprobe)
-        address, symbol = self._addresses.resolve(probe.kp)
+        address, symbol = self._resolver.resolve(probe)
         self._jprobes.prepare(probe)
         probe.kp.addr = address
         self._add(probe.kp, address, symbol)
@@ -199,20 +206,20 @@ class Kprobes(Recorded):
             kprobe.site = None
             kprobe.disabled = True
             if isinstance(probe, Kretprobe):
-                self._returns.forget(probe)
+                self._kretprobes.forget(probe)
             if self._sites.get(site.addr) is site:
                 try:
-                    self._update(site)
+                    self._arming.update(site)
                 except ProbeError as error:  # the guest's memory may be in ruins, which keeps no probe from going
-                    self._disarm(site)
+                    self._arming.disarm(site)
                     site.lost(error)
                 if not site.probes:
                     del self._sites[site.addr]
-                    self._retired.append(site)
+                    self._arming.retire(site)
             elif not site.probes:
                 self._departures.gone.remove(site)
-        self._reap()
-        self._guest.watch()
+        self._arming.hit_over()
+        self._suspended.watch()
         if not self._sites:
             self._departures.unwatch()
 
@@ -224,7 +231,7 @@ class Kprobes(Recorded):
             reason = f"{probe.name} is gone, as the guest has freed the code it was on: unregister it"
             raise ProbeError(errno.EINVAL, reason)
         kprobe.disabled = False
-        self._update(cast(Site, kprobe.site))
+        self._arming.update(cast(Site, kprobe.site))
 
     def disable(self, probe: Probe) -> None:
         """Disarm a probe; the text is restored when no enabled one is left there.
@@ -235,7 +242,7 @@ class Kprobes(Recorded):
         self._departures.look([kprobe.site])
         kprobe.disabled = True
         if not kprobe.gone:
-            self._update(cast(Site, kprobe.site))
+            self._arming.update(cast(Site, kprobe.site))
 
     def list(self) -> list[Probe]:
         """The registered probes in order of address; at one address, newest first. `flags` of each is up to date."""
@@ -253,22 +260,19 @@ class Kprobes(Recorded):
         Nothing is registered, and `era` may be another than the registry's: what would that kernel say, if the guest's
         code were its own? Raises ProbeError as `register_kprobe` would.
         """
-        wanted = self.era if era is None else find_era(era)
-        if wanted.name not in self._checkers:
-            self._checkers[wanted.name] = Addresses(self.machine, self._text, self._tables, wanted)
-        addresses = self._checkers[wanted.name]
-        address, symbol = addresses.resolve(Kprobe(place) if isinstance(place, str) else Kprobe(addr=place))
-        return self._judge(addresses, address, symbol)[-1]
+        resolver, check = self._rules_of(self.era if era is None else find_era(era))
+        address, symbol = resolver.resolve(Kprobe(place) if isinstance(place, str) else Kprobe(addr=place))
+        return check.judge(address, symbol).decoded
 
     @property
     def blacklist(self) -> Sequence[Area]:
         """What must not be probed, in order of address."""
-        return self._addresses.blacklist.areas()
+        return self._check.blacklist.areas()
 
     @property
     def outstanding(self) -> Sequence[KretprobeInstance]:
         """The calls that kretprobes wait for."""
-        return self._returns.instances.outstanding()
+        return self._kretprobes.instances.outstanding()
 
     def read_text(self, address: int, size: int) -> bytes:
         """The guest's code at virtual `address`, without our breakpoints, and also before the guest has mapped it.
@@ -318,7 +322,7 @@ class Kprobes(Recorded):
         """Raise ProbeError (EINVAL) for what is no such probe, and for one that is registered."""
         if not isinstance(probe, kind):
             raise ProbeError(errno.EINVAL, f"{probe!r} is no {kind.__name__}: make one of that class")
-        kprobe = probe if isinstance(probe, Kprobe) else probe.kp
+        kprobe = probe.kp
         if kprobe.owner is not probe:
             raise ProbeError(errno.EINVAL, f"{kprobe.name} is a part of a {kprobe.owner.kind}: register that")
         if kprobe.site is not None:
@@ -327,7 +331,7 @@ class Kprobes(Recorded):
     def _registered(self, probe: Probe) -> Kprobe:
         if not isinstance(probe, Probe):
             raise ProbeError(errno.EINVAL, f"{probe!r} is no probe: give what was registered")
-        kprobe = probe if isinstance(probe, Kprobe) else probe.kp
+        kprobe = probe.kp
         site = kprobe.site
         known = site is not None and (self._sites.get(site.addr) is site or site in self._departures.gone)
         if kprobe.owner is not probe or not known:
@@ -338,20 +342,17 @@ class Kprobes(Recorded):
         probe.flags &= DISABLED
         site = self._sites.get(address)
         if site is None:
-            site = Site(address, *self._judge(self._addresses, address, symbol), self._stepping)
+            site = Site(address, *self._check.judge(address, symbol), self._stepping)
         site.add(probe)
         site.refresh()
         try:
-            self._install_code(site)
-            self._choose_stepping(site)
-            if site.active and not site.armed:
-                self._arm(site)
+            self._arming.add(site)
         except ProbeError:
             site.probes.remove(probe)
             site.refresh()
             raise
         self._sites[address] = site
-        self._guest.watch()
+        self._suspended.watch()
         self._departures.watch(address)
         probe.site = site
         probe.nmissed = probe.hits = probe.owner.hits = probe.met = probe.owner.met = 0
@@ -366,130 +367,27 @@ class Kprobes(Recorded):
                 f"{probe.name} waits until Linux has its final page tables: what it executes there before is not seen"
             )
 
-    def _judge(self, addresses: Addresses, address: int, symbol: Symbol) -> tuple[int, int, Decoded]:
-        """What the text has at `address`, the instruction proper, and the verdict on it. Raises ProbeError."""
-        word = addresses.instruction(address)
-        addresses.check(address, symbol)
-        original = self._guest.original(address, word)
-        return word, original, _UNKNOWN if original == KPROBES_BRK_WORD else addresses.accept(address, symbol, original)
-
-    def _choose_stepping(self, site: Site) -> None:
-        """Step by a branch where that was asked for and nobody needs to know when the instruction is done."""
-        if self._branches is None or self._engine.steps(site):
-            return
-        followed = any(probe.post_handler is not None or Stage.POST in probe.stop for probe in site.active)
-        wanted = self._stepping if followed else self._branches
-        if wanted is not site.stepping:
-            if site.slot:
-                self._slots.give_back(site)
-            site.stepping = wanted
-            if site.armed and site.steps_in_slot:
-                self._slots.take(site)
-
-    def _install_code(self, site: Site) -> None:
-        """What kretprobes and jprobes need in guest memory, as soon as the guest has mapped the site."""
-        owners = {type(probe.owner) for probe in site.probes} - {Kprobe}
-        if owners and self._text.mapped(site.addr):
-            try:
-                if Kretprobe in owners:
-                    self._returns.install()
-                if Jprobe in owners:
-                    self._jprobes.install()
-            except MachineError as error:
-                raise ProbeError(errno.ENOMEM, f"there is no room for what the probe calls: {error}") from None
-
-    def _update(self, site: Site) -> None:
-        site.refresh()
-        self._choose_stepping(site)
-        if site.active and not site.armed:
-            try:
-                self._guest.arm(site)
-            except MachineError as error:
-                raise ProbeError(errno.EINVAL, f"the instruction at {site.addr:#x} cannot be read: {error}") from None
-        elif not site.active:
-            self._disarm(site)
-
-    def _arm(self, site: Site) -> None:
-        """Put the breakpoint into the text; as long as the guest has not mapped it, wait until execution gets there."""
-        address = site.addr
-        if not self._text.mapped(address):
-            if address not in self._waiting:
-                self._waiting[address] = lambda machine: self._arrived(site)
-                self.machine.intercept(address, self._waiting[address])
-            return
-        if site.steps_in_slot and not site.slot:
-            self._slots.take(site)
-        self.machine.memory.write(address, KPROBES_BRK)
-        self._words[address] = site.original
-        site.armed = True
-        self._returns.guest_trampoline.settle(site)
-
-    def _arrived(self, site: Site) -> None:
-        if self._text.mapped(site.addr):
-            self._stop_waiting(site)
-            self._install_code(site)
-            self._arm(site)
-
-    def _stop_waiting(self, site: Site) -> None:
-        arrived = self._waiting.pop(site.addr, None)
-        if arrived is not None:
-            self.machine.unintercept(site.addr, arrived)
-
-    def _text_gone(self, site: Site) -> None:
-        """The text of `site` is no more, or about to be; it is in the table no longer (kill_kprobe)."""
-        self._stop_waiting(site)
-        site.armed = False
-        self._retired.append(site)
-        self._reap()
-
-    def _disarm(self, site: Site) -> None:
-        self._stop_waiting(site)
-        if site.armed:
-            site.armed = False
-            self._returns.guest_trampoline.settle(site)
-            with contextlib.suppress(MachineError):  # the guest may have patched or freed its text, or unmapped it
-                if self.machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD:
-                    self.machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
+    def _rules_of(self, era: Era) -> tuple[AddressResolver, AddressCheck]:
+        """What resolves and checks addresses as a kernel of `era` does."""
+        if era.name not in self._rules:
+            self._rules[era.name] = (
+                AddressResolver(self.machine, self._text, self._tables, era),
+                AddressCheck(self.machine, self._text, self._tables, era, self._guest),
+            )
+        return self._rules[era.name]
 
     def _restored(self) -> None:
         """The machine was put into another state: give its memory the breakpoints that there are now, and no others."""
-        self._retired.clear()
-        for site in self._sites.values():
-            site.armed, site.slot = False, 0
-        self._returns.restore()
+        self._arming.begin_restore()
+        self._kretprobes.restore()
         self._slots.restore({**self._sites, **self._engine.internal}, self._engine.restored_slots())
-        self._engine.restore(self._site_of_hit)
+        self._engine.restore(self._arming.site_of_hit)
         self._recorder.forget_after(self.machine.instructions)
-        for address, original in self._words.items():
-            with contextlib.suppress(MachineError):
-                if self.machine.memory.read_u32(address) == KPROBES_BRK_WORD and self._guest.find(address) is None:
-                    self.machine.memory.write(address, original.to_bytes(4, "little"))
+        self._arming.remove_others()
         self._departures.revive()
-        for site in self._sites.values():
-            self._stop_waiting(site)
-            self._install_code(site)
-            if site.active:
-                self._guest.rearm(site)
-        self._guest.restore()
-
-    def _site_of_hit(self, address: int, slot: int) -> Site:
-        """The site of a hit that is being handled, in a state that the machine was put into: it may be registered."""
-        site = self._sites.get(address) or self._engine.internal.get(address)
-        if site is None or site.slot != slot:
-            word = self._words[address]
-            site = Site(address, word, word, decode(word, self.era), self._stepping)
-            site.slot = slot
-            self._retired.append(site)
-        return site
-
-    def _reap(self) -> None:
-        """Give back the slots of removed probes, once nothing is executed there."""
-        if self._retired:
-            busy = self._engine.busy
-            for site in [site for site in self._retired if site not in busy]:
-                self._retired.remove(site)
-                if site.slot:
-                    self._slots.give_back(site)
+        self._arming.rearm_all()
+        self._shared.restore()
+        self._suspended.restore()
 
 
 def _one_of(what: str, name: str, names: Sequence[str]) -> str:

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kprobes that a Linux guest has of its own, found in its kprobe_table."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from armprobe.kernel.btf import Btf
+from armprobe.kernel.code_references import addresses_formed
+from armprobe.kernel.text import Text
+from armprobe.machine import Machine, MachineError
+
+from .stepping import KPROBES_BRK_WORD
+
+_BUCKETS: Final = 64  # of kprobe_table, 1 << KPROBE_HASH_BITS
+_CHAIN_LIMIT: Final = 10_000
+ADDR_OFFSET: Final = 0x28  # bytes to struct kprobe's addr: behind the hash chain, a list and nmissed in every version
+
+
+class GuestKprobe(NamedTuple):
+    """A kprobe of the guest's: the instruction it stands on, and its slot (0 if the guest simulates it)."""
+
+    opcode: int
+    slot: int
+
+
+class GuestKprobes:
+    """Finds the kprobes of one machine's guest."""
+
+    def __init__(self, machine: Machine, text: Text) -> None:
+        self._machine = machine
+        self._text = text
+        self._members: tuple[int, int] | None = None  # bytes to a struct kprobe's opcode and slot, once asked for
+
+    def find(self, address: int) -> GuestKprobe | None:
+        """The guest's kprobe at `address`, from its kprobe_table.
+
+        None if it has none there, or has no such table, or no type information that says what is in it.
+        """
+        memory = self._machine.memory
+        try:
+            lookup = self._machine.symbols.get("get_kprobe")
+            tables = [] if lookup is None else addresses_formed(self._text.read_u32, lookup)
+            if len(tables) != 1:
+                return None
+            opcode, slot = self._offsets()
+            for (node,) in struct.iter_unpack("<Q", memory.read(tables[0], 8 * _BUCKETS)):
+                for _ in range(_CHAIN_LIMIT):
+                    if not node:
+                        break
+                    if memory.read_u64(node + ADDR_OFFSET) == address:
+                        return GuestKprobe(memory.read_u32(node + opcode), memory.read_u64(node + slot))
+                    node = memory.read_u64(node)
+        except MachineError:
+            return None
+        return None
+
+    def _offsets(self) -> tuple[int, int]:
+        """Raises MachineError if the guest has no type information (BTF)."""
+        if self._members is None:
+            types = Btf.of(self._machine)
+            try:
+                slot = types.offset("arch_specific_insn", "xol_insn")
+            except MachineError:
+                slot = types.offset("arch_probe_insn", "insn")  # of ainsn.api, which comes first: up to v6.12
+            self._members = types.offset("kprobe", "opcode"), types.offset("kprobe", "ainsn") + slot
+        return self._members
+
+    def original(self, address: int, word: int) -> int:
+        """The instruction at `address`, where the text has `word`, which may be a breakpoint of the guest's."""
+        guest = self.find(address) if word == KPROBES_BRK_WORD else None
+        return word if guest is None else guest.opcode

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What kprobes, kretprobes and jprobes have in common."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from armprobe.expressions import program
+
+from .errors import ProbeError
+from .pt_regs import PtRegs
+from .record import Stage
+
+if TYPE_CHECKING:
+    from .kprobe import Kprobe
+
+Condition = program.Condition | Callable[[Stage, PtRegs], object]
+Note = program.Note | Callable[[Stage, PtRegs], str]
+
+_DATA: Final = {"condition": program.Condition, "note": program.Note}
+"""What may be data of these classes as well as a function."""
+_ADDRESSES: Final = 1 << 64
+OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int
+
+
+class Probe:
+    """The base of the three kinds, whose name is `kind`; the stages at which a hit of it can be recorded are `stages`.
+
+    `kp` is the kprobe in the guest's text: of a kretprobe or jprobe, which have one as a member, that; of a kprobe, the
+    kprobe itself. Where the probe is, and whether it is registered, disabled or gone, is a property of that kprobe.
+    `hits` counts the hits of which no handler was missed and `met` those that met `condition`.
+    """
+
+    kind: ClassVar[str]
+    stages: ClassVar[tuple[Stage, ...]]
+    callables: ClassVar[tuple[str, ...]]
+    """The names of the attributes that hold a function of the user's, or None."""
+    kp: Kprobe
+
+    def __init__(self, record: bool, stop: Iterable[Stage], condition: Condition | None, note: Note | None) -> None:
+        self.record = record
+        self.stop = set(stop)
+        self.condition = condition
+        self.note = note
+        self.selected = True  # the last hit, by the condition
+        self.hits = 0
+        self.met = 0
+
+    @property
+    def nmissed(self) -> int:
+        """Hits whose handlers could not run."""
+        return self.kp.nmissed
+
+    @nmissed.setter
+    def nmissed(self, value: int) -> None:
+        self.kp.nmissed = value
+
+    @property
+    def symbol_name(self) -> str | None:
+        """The symbol that the place was given by, if it was."""
+        return self.kp.symbol_name
+
+    @property
+    def addr(self) -> int | None:
+        """The address of the instruction, once registered."""
+        return self.kp.addr
+
+    @addr.setter
+    def addr(self, value: int | None) -> None:
+        self.kp.addr = value
+
+    @property
+    def offset(self) -> int:
+        """Bytes from the symbol."""
+        return self.kp.offset
+
+    @property
+    def flags(self) -> int:
+        """GONE and DISABLED, see `kprobe`."""
+        return self.kp.flags
+
+    @flags.setter
+    def flags(self, value: int) -> None:
+        self.kp.flags = value
+
+    @property
+    def gone(self) -> bool:
+        """Whether the instruction is no longer there: the guest has freed that text."""
+        return self.kp.gone
+
+    @property
+    def disabled(self) -> bool:
+        """Whether it is not to be hit: disabled, or gone (kprobe_disabled)."""
+        return self.kp.disabled
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its user should know although it was accepted."""
+        return self.kp.warnings
+
+    @property
+    def registered(self) -> bool:
+        """Whether it is registered now."""
+        return self.kp.site is not None
+
+    @property
+    def name(self) -> str:
+        """What its user called the place: the symbol (with offset), or the address."""
+        kp = self.kp
+        if kp.symbol_name is None:
+            return "(nowhere)" if kp.addr is None else f"{kp.addr:#x}"
+        return f"{kp.symbol_name}+{kp.offset:#x}" if kp.offset else kp.symbol_name
+
+    def validate(self) -> None:
+        """Raise ProbeError (EINVAL) for a value that a C compiler would have refused."""
+        kp = self.kp
+        for name, value, limit in (("addr", kp.addr, _ADDRESSES), ("offset", kp.offset, OFFSETS)):
+            if value is None and name == "addr":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ProbeError(errno.EINVAL, f"{name} is {value!r}: give a number of bytes as an int")
+            if not 0 <= value < limit:
+                raise ProbeError(errno.EINVAL, f"{name} is {value:#x}: it can be 0 to {limit - 1:#x}")
+        symbol: object = kp.symbol_name
+        if symbol is not None and not isinstance(symbol, str):
+            raise ProbeError(errno.EINVAL, f"symbol_name is {symbol!r}: give the name of a symbol as a str")
+        for name in (*self.callables, *_DATA):
+            function = getattr(self, name)
+            if function is not None and not callable(function) and not isinstance(function, _DATA.get(name, ())):
+                raise ProbeError(errno.EINVAL, f"{name} is {function!r}: give a function, or None")
+        strange = [stage for stage in self.stop if stage not in self.stages]
+        if strange:
+            stages = " or ".join(f"Stage.{stage.name}" for stage in self.stages)
+            reason = f"stop has {strange[0]!r}, which is no stage of a {self.kind}: give {stages}"
+            raise ProbeError(errno.EINVAL, reason)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name} hits={self.hits} nmissed={self.nmissed}>"

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hits on instructions that the guest has a kprobe of its own on.
+
+There the guest executes the instruction: our hit passes the exception on to it, and our post-handlers run when the
+guest's slot ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from armprobe.machine import Machine, MachineError
+from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
+from armprobe.machine.core.exceptions import IL, Class
+
+from .engine import Engine
+from .eras.hit_rules import Status
+from .guest_kprobes import GuestKprobes
+from .listeners import ReturnAddresses
+from .simulate import SIMULATORS
+from .site import Site
+from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM
+
+_MOV_X9_X30: Final = 0xAA1E03E9
+
+
+def _leaves_x30_alone(word: int) -> bool:
+    """Whether an instruction has x30 in none of its register fields, or is the `mov x9, x30` that ftrace puts there."""
+    return word == _MOV_X9_X30 or all(word >> shift & 31 != 30 for shift in (0, 5, 10, 16))
+
+
+class SharedHits:
+    """Shares the hits of one machine with its guest; see `listeners.GuestBreakpoints`."""
+
+    def __init__(self, machine: Machine, engine: Engine, returns: ReturnAddresses, guest: GuestKprobes) -> None:
+        self._machine = machine
+        self._engine = engine
+        self._returns = returns
+        self._guest = guest
+        # By the address of the guest's BRK #6: the site, its DAIF, and what takes x30 for our kretprobes.
+        self._awaited: dict[int, tuple[Site, int, Callable[[bool], None] | None]] = {}
+        machine.calls.on_begin.append(self._call_begins)
+
+    def _call_begins(self, _: Core) -> Callable[[], None]:
+        """A guest function is called: what forgets the hits that begin in it, should it not return."""
+        awaited = dict(self._awaited)
+
+        def abandon() -> None:
+            self._awaited = awaited
+
+        return abandon
+
+    def restore(self) -> None:
+        """The machine's memory is another."""
+        self._awaited.clear()
+
+    def execute(self, context: Context, site: Site) -> None:
+        """The pre-handlers of `site` are done: deliver its breakpoint to the guest."""
+        engine = self._engine
+        if engine.status is Status.REENTER:
+            engine.pop()
+            self._deliver(KPROBES_BRK_IMM)
+            return
+        engine.over()
+        simulator = SIMULATORS.get(site.decoded.simulator)
+        if simulator is None:
+            guest = self._guest.find(site.addr)
+            if guest is not None and guest.slot:
+                # A kretprobe of the guest's is to find the caller in x30, not our trampoline: ours then takes x30 after
+                # the instruction, unless that uses it.
+                take = self._returns.show_return_address() if _leaves_x30_alone(site.original) else None
+                self._awaited[guest.slot + 4] = site, context.daif, take
+            self._deliver(KPROBES_BRK_IMM)
+            return
+        # The guest simulates it, and nothing tells when: show our post-handlers what it will do, and undo it.
+        before = context.save()
+        try:
+            simulator(site.original, site.addr, engine.regs, self._machine.memory.read)
+        except MachineError:
+            self._deliver(KPROBES_BRK_IMM)
+            return
+
+        def then(context: Context) -> None:
+            context.restore(before)
+            self._deliver(KPROBES_BRK_IMM)
+
+        engine.post(site, then)
+
+    def executed(self, context: Context) -> bool:
+        """The guest's BRK #6: if it ends a hit that is also ours, run our post-handlers first."""
+        awaited = self._awaited.pop(context.pc, None)
+        if awaited is None:
+            return False
+        site, daif, take = awaited
+        if take is not None:
+            take(True)
+        end, masked = context.pc, context.daif
+        context.pc, context.daif = site.addr + 4, daif
+
+        def then(context: Context) -> None:
+            context.pc, context.daif = end, masked
+            self._deliver(KPROBES_BRK_SS_IMM)
+
+        self._engine.post(site, then)
+        return True
+
+    def _deliver(self, immediate: int) -> None:
+        self._machine.core.dispatcher.deliver(Class.BRK << 26 | IL | immediate)
