@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from armprobe.machine import Machine
 from armprobe.machine.core.context import DAIF
+from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 
 from .eras.hit_rules import Status
@@ -44,21 +45,21 @@ class Moments:
         self.observer: Observer | None = None
 
     @calls_users_code
-    def tell(self, what: str, status: Status, returning: bool = False) -> None:
+    def tell(self, core: Core, what: str, status: Status, returning: bool = False) -> None:
         """`what` happens now, in the handler of an exception, or with `returning` at its end."""
         if self.observer is None:
             return
-        machine, context = self._machine, self._machine.core.context
+        context, dispatcher = core.context, core.dispatcher
         pstate = context.pstate
         spsr, mdscr = context.system(context.layout.spsr_el1), context.system(context.layout.mdscr_el1)
         # An exception that is not delivered to the guest leaves the registers alone: they are as they would be in the
         # kernel. HVC is none to it; and the CPU's own ERET has been given them.
-        if not machine.core.dispatcher.hypercall and not (returning and context.pc == machine.core.software_step.eret):
-            pstate, spsr = pstate & ~DAIF | machine.core.dispatcher.handler_daif, pstate
+        if not dispatcher.hypercall and not (returning and context.pc == core.software_step.eret):
+            pstate, spsr = pstate & ~DAIF | dispatcher.handler_daif, pstate
         try:
-            self.observer(Moment(machine.instructions, what, context.pc, pstate, spsr, mdscr, status))
+            self.observer(Moment(self._machine.instructions, what, context.pc, pstate, spsr, mdscr, status))
         except BaseException as error:  # the run ends with it, when this exception has been handled
-            machine.core.fail(error)
+            core.fail(error)
 
     def where(self, address: int) -> str:
         """What is at virtual `address`: a symbol and an offset, or what of ours."""

@@ -26,6 +26,19 @@ _SIZE: Final = 8  # bytes: the HVC, and jprobe_return_break
 _IN_REGISTERS: Final = 8  # arguments (AAPCS64)
 
 
+class RunningJprobe:
+    """The jprobe whose entry one core calls (jprobe_ctlblk), and the registers of the code interrupted."""
+
+    def __init__(self) -> None:
+        self.probe: Jprobe | None = None
+        self.saved: tuple[bytes, int] = (b"", 0)  # jprobe_saved_regs: x0 to x30, sp and pc, and pstate
+
+    @property
+    def sp(self) -> int:
+        """The stack pointer among them."""
+        return int(struct.unpack_from("<Q", self.saved[0], 31 * 8)[0])
+
+
 class JprobeEngine:
     """Handles the jprobes of one machine."""
 
@@ -34,20 +47,19 @@ class JprobeEngine:
     def __init__(self, machine: Machine, recorder: Recorder) -> None:
         self._machine = machine
         self._recorder = recorder
-        self._words = machine.core.context.x
         self._code = 0  # address of the HVC that calls the entry; the BRK behind it is jprobe_return_break
         self._known: list[Jprobe] = []
-        self._running: Jprobe | None = None
-        self._saved: tuple[bytes, int] = (b"", 0)  # jprobe_saved_regs: x0 to x30, sp and pc, and pstate
+        self._running = {core: RunningJprobe() for core in machine.cores}
         machine.claim_hvc(JPROBE_ENTRY, self._enter)
         machine.state.join("jprobes", self, Order.PROBES)
         machine.calls.on_begin.append(self._call_begins)
 
-    def _call_begins(self, _: Core) -> Callable[[], None]:
-        running, saved = self._running, self._saved
+    def _call_begins(self, core: Core) -> Callable[[], None]:
+        running = self._running[core]
+        probe, saved = running.probe, running.saved
 
         def abandon() -> None:
-            self._running, self._saved = running, saved
+            running.probe, running.saved = probe, saved
 
         return abandon
 
@@ -65,8 +77,8 @@ class JprobeEngine:
             probe.hits += 1
             if probe.record or probe.stop or probe.condition:
                 self._recorder.live(probe, Stage.ENTRY, regs)
-            self._saved = self._words.tobytes(), regs.pstate
-            self._running = probe
+            running = self._running[self._machine.core]
+            running.probe, running.saved = probe, (regs.general(), regs.pstate)
             regs.pc = self._code
             return 1
 
@@ -78,39 +90,43 @@ class JprobeEngine:
     @property
     def state(self) -> list[Any]:
         """What is kept with the machine's state: where the code is, and the entry that is about to be called."""
-        running = -1 if self._running is None else self._known.index(self._running)
-        return [self._code, running, self._saved[0].hex(), self._saved[1]]
+        running = self._running[self._machine.core]
+        index = -1 if running.probe is None else self._known.index(running.probe)
+        return [self._code, index, running.saved[0].hex(), running.saved[1]]
 
     @state.setter
     def state(self, state: list[Any]) -> None:
-        self._code, running, general, pstate = state
-        self._running = None if running < 0 else self._known[running]
-        self._saved = bytes.fromhex(general), pstate
+        running = self._running[self._machine.core]
+        self._code, index, general, pstate = state
+        running.probe = None if index < 0 else self._known[index]
+        running.saved = bytes.fromhex(general), pstate
 
     @calls_users_code
     def _enter(self, core: Core) -> bool:
         context = core.context
         if not self._code or context.pc != self._code + 4:
             return False
-        probe = self._running
+        running = self._running[core]
+        probe = running.probe
         if probe is not None and probe.entry is not None:
             try:
-                probe.entry(*self._words[: _arity(probe.entry)])
+                probe.entry(*context.x[: _arity(probe.entry)])
             except Exception as error:
                 self._recorder.failed(probe, Stage.ENTRY, error)
-        context.sp = struct.unpack_from("<Q", self._saved[0], 31 * 8)[0]  # jprobe_return: `mov sp, ...`, and the BRK
+        context.sp = running.sp  # jprobe_return: `mov sp, ...`, and the BRK
         return True
 
     def _long_jump(self, kprobe: Kprobe, regs: PtRegs) -> int:
-        if regs.pc != self._code + 4 or self._running is None:
+        core = self._machine.core
+        running = self._running[core]
+        if regs.pc != self._code + 4 or running.probe is None:
             return 0
-        general, pstate = self._saved
-        if regs.sp != struct.unpack_from("<Q", general, 31 * 8)[0]:
+        if regs.sp != running.sp:
             reason = f"current sp {regs.sp:#x} does not match saved sp: the kernel stops with BUG() here"
-            self._machine.request_stop(Stop(StopReason.PROBE, regs.pc, reason))
-        self._words[:] = memoryview(general).cast("Q")
-        regs.pstate = pstate
-        self._running = None
+            core.request_stop(Stop(StopReason.PROBE, regs.pc, reason))
+        general, regs.pstate = running.saved
+        core.context.x[:] = memoryview(general).cast("Q")
+        running.probe = None
         return 1
 
 

@@ -43,13 +43,14 @@ class Kprobe(Probe):
     stages = (Stage.PRE, Stage.POST)
     callables = ("pre_handler", "post_handler", "fault_handler")
 
-    # A kprobe has these itself; in the other kinds they are properties of `kp`.
-    symbol_name: str | None = None
-    addr: int | None = None
-    offset: int = 0
-    flags: int = 0
-    nmissed: int = 0
-    warnings: list[str] = []  # noqa: RUF012 (each instance has its own)
+    # A kprobe has these itself, in slots that take the place of the properties of the base.
+    __slots__ = ("addr", "flags", "nmissed", "offset", "symbol_name", "warnings")
+    symbol_name: str | None
+    addr: int | None
+    offset: int
+    flags: int
+    nmissed: int
+    warnings: list[str]
 
     def __init__(
         self,

@@ -79,7 +79,8 @@ class Kretprobe(Probe):
     kind = "kretprobe"
     stages = (Stage.ENTRY, Stage.RETURN)
     callables = ("handler", "entry_handler")
-    nmissed: int = 0  # a kretprobe counts apart from its kprobe
+    __slots__ = ("nmissed",)  # which a kretprobe counts apart from its kprobe
+    nmissed: int
 
     def __init__(
         self,

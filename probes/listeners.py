@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from armprobe.machine.core.context import Context
+from armprobe.machine.core.core import Core
 
+from .control_block import ControlBlock
 from .site import Site
 
 
@@ -24,7 +25,7 @@ class HitListener(Protocol):
 class ReturnAddresses(Protocol):
     """Has the return addresses that kretprobes have taken."""
 
-    def show_return_address(self) -> Callable[[bool], None]:
+    def show_return_address(self, core: Core) -> Callable[[bool], None]:
         """Give x30 back for a while at a function's entry: to a debugger, or to a kretprobe of the guest's.
 
         No return address is taken until the result is called, which then takes whatever x30 has by then. With True
@@ -42,8 +43,8 @@ class Redirection(Protocol):
 class GuestBreakpoints(Protocol):
     """Shares hits with the guest, where that has a breakpoint of its own."""
 
-    def execute(self, context: Context, site: Site) -> None:
+    def execute(self, block: ControlBlock, site: Site) -> None:
         """The pre-handlers of `site` are done: have the guest execute the instruction."""
 
-    def executed(self, context: Context) -> bool:
+    def executed(self, block: ControlBlock) -> bool:
         """The guest has raised BRK #6. Whether that ends a hit of ours, which then is handled to its end."""

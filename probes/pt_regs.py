@@ -13,6 +13,7 @@ from armprobe.machine.core.context import Context
 from .errors import ProbeError
 
 _MASK: Final = (1 << 64) - 1
+_GENERAL_BYTES: Final = 33 * 8
 SP, PC, PSTATE = 31, 32, 33  # doubleword indices; x0 to x30 come first, as in the kernel's structure
 
 # An array of ctypes rather than a memoryview: it keeps the low 64 bits of whatever is assigned, as a u64 does in C,
@@ -68,6 +69,10 @@ class PtRegs:
     def pstate(self, value: int) -> None:
         self._words[PSTATE] = value
 
+    def general(self) -> bytes:
+        """x0 to x30, sp and pc as bytes."""
+        return bytes(self._words)[:_GENERAL_BYTES]
+
     @property
     def words(self) -> Sequence[int]:
         """x0 to x30, sp and pc, one after the other, for reading."""
@@ -102,6 +107,10 @@ class LiveRegs(PtRegs):
         self._words = (ctypes.c_uint64 * 33).from_buffer(context.x)
         self.regs = _General.from_buffer(context.x)
 
+    def general(self) -> bytes:
+        """x0 to x30, sp and pc as bytes."""
+        return self._context.x.tobytes()
+
     @property
     def pstate(self) -> int:
         """PSTATE in the layout of SPSR_EL1."""
@@ -121,6 +130,10 @@ class StackRegs(PtRegs):
         self.memory = bytearray(memory)
         self._words = _Words.from_buffer(self.memory)
         self.regs = _General.from_buffer(self.memory)
+
+    def general(self) -> bytes:
+        """x0 to x30, sp and pc as bytes."""
+        return bytes(self.memory[:_GENERAL_BYTES])
 
 
 class SavedRegs(PtRegs):

@@ -16,7 +16,7 @@ from armprobe.machine.core.deferred_signals import calls_users_code
 
 from .errors import ConditionError
 from .guest_view import HitView
-from .pt_regs import PtRegs, StackRegs
+from .pt_regs import PtRegs
 from .record import TRACED_STAGE, Hit, Stage
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ HANDLERS_LOG: Final = "armprobe.probes"
 log = logging.getLogger(HANDLERS_LOG)
 
 KEPT: Final = 1000  # hits
-_GENERAL_BYTES: Final = 33 * 8
 
 
 class HandlerError(NamedTuple):
@@ -56,7 +55,6 @@ class Recorder:
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._view = HitView(machine, kprobes)
         self._clock = machine.clock
-        self._words = machine.core.context.x
         self.hits: deque[Hit] = deque(maxlen=KEPT)
         self.errors: list[HandlerError] = []
         self.stop: Hit | None = None
@@ -74,7 +72,7 @@ class Recorder:
                 probe.selected = self._selects(probe, probe.condition, stage, regs)
             if not probe.selected:
                 return
-        self._keep(self._hit(probe, stage, probe.hits, self._words.tobytes(), regs, None))
+        self._keep(self._hit(probe, stage, probe.hits, regs, None))
 
     def entered(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
         """The stage `entry`, whose registers are the CPU's."""
@@ -83,7 +81,7 @@ class Recorder:
         instance.selected = probe.condition is None or later or self._selects(probe, probe.condition, Stage.ENTRY, regs)
         if not instance.selected:
             return
-        hit = self._hit(probe, Stage.ENTRY, instance.number, self._words.tobytes(), regs, None)
+        hit = self._hit(probe, Stage.ENTRY, instance.number, regs, None)
         if later:
             instance.entry = hit
         else:
@@ -99,8 +97,7 @@ class Recorder:
             return
         if entry is not None:
             self._record(entry)
-        general = regs.memory[:_GENERAL_BYTES] if isinstance(regs, StackRegs) else self._words.tobytes()
-        self._keep(self._hit(probe, Stage.RETURN, instance.number, bytes(general), regs, instance.ret_addr))
+        self._keep(self._hit(probe, Stage.RETURN, instance.number, regs, instance.ret_addr))
 
     def forget_after(self, instructions: int) -> None:
         """The machine has gone back: drop what is not yet to happen."""
@@ -154,8 +151,8 @@ class Recorder:
         return met
 
     @calls_users_code
-    def _hit(self, probe: Probe, stage: Stage, number: int, general: bytes, regs: PtRegs, caller: int | None) -> Hit:
-        clock = self._clock
+    def _hit(self, probe: Probe, stage: Stage, number: int, regs: PtRegs, caller: int | None) -> Hit:
+        clock, general = self._clock, regs.general()
         executed = clock.executed
         task = self.task() if self.task is not None else None
         note = ""

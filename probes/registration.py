@@ -84,7 +84,7 @@ class Kprobes(Recorded):
         self._recorder = Recorder(machine, self)
         self._recorder.task = Tasks(machine).current
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
-        self._stepping: Stepping = followed(machine, rules, self.stepping)
+        self._stepping: Stepping = followed(rules, self.stepping)
         self._kretprobes = KretprobeEngine(
             machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._text, self._stepping
         )
@@ -186,7 +186,7 @@ class Kprobes(Recorded):
 
     def reset_current_kprobe(self) -> None:
         """Forget the hit that is being handled: what a pre-handler that returns non-zero has to do itself in v4.8."""
-        self._engine.over()
+        self._engine.over(self._engine.blocks[self.machine.core])
 
     def unregister(self, probe: Probe) -> None:
         """Take `probe` out of the guest. Its `addr` is kept and it is marked disabled, as the kernel leaves it.

@@ -15,6 +15,7 @@ from armprobe.machine.core.context import Context
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.exceptions import IL, Class
 
+from .control_block import ControlBlock
 from .engine import Engine
 from .eras.hit_rules import Status
 from .guest_kprobes import GuestKprobes
@@ -56,40 +57,41 @@ class SharedHits:
         """The machine's memory is another."""
         self._awaited.clear()
 
-    def execute(self, context: Context, site: Site) -> None:
+    def execute(self, block: ControlBlock, site: Site) -> None:
         """The pre-handlers of `site` are done: deliver its breakpoint to the guest."""
-        engine = self._engine
-        if engine.status is Status.REENTER:
-            engine.pop()
-            self._deliver(KPROBES_BRK_IMM)
+        core, context = block.core, block.core.context
+        if block.status is Status.REENTER:
+            block.pop()
+            _deliver(core, KPROBES_BRK_IMM)
             return
-        engine.over()
+        self._engine.over(block)
         simulator = SIMULATORS.get(site.decoded.simulator)
         if simulator is None:
             guest = self._guest.find(site.addr)
             if guest is not None and guest.slot:
                 # A kretprobe of the guest's is to find the caller in x30, not our trampoline: ours then takes x30 after
                 # the instruction, unless that uses it.
-                take = self._returns.show_return_address() if _leaves_x30_alone(site.original) else None
+                take = self._returns.show_return_address(core) if _leaves_x30_alone(site.original) else None
                 self._awaited[guest.slot + 4] = site, context.daif, take
-            self._deliver(KPROBES_BRK_IMM)
+            _deliver(core, KPROBES_BRK_IMM)
             return
         # The guest simulates it, and nothing tells when: show our post-handlers what it will do, and undo it.
         before = context.save()
         try:
-            simulator(site.original, site.addr, engine.regs, self._machine.memory.read)
+            simulator(site.original, site.addr, block.regs, self._machine.memory.read)
         except MachineError:
-            self._deliver(KPROBES_BRK_IMM)
+            _deliver(core, KPROBES_BRK_IMM)
             return
 
         def then(context: Context) -> None:
             context.restore(before)
-            self._deliver(KPROBES_BRK_IMM)
+            _deliver(core, KPROBES_BRK_IMM)
 
-        engine.post(site, then)
+        self._engine.post(block, site, then)
 
-    def executed(self, context: Context) -> bool:
+    def executed(self, block: ControlBlock) -> bool:
         """The guest's BRK #6: if it ends a hit that is also ours, run our post-handlers first."""
+        core, context = block.core, block.core.context
         awaited = self._awaited.pop(context.pc, None)
         if awaited is None:
             return False
@@ -101,10 +103,11 @@ class SharedHits:
 
         def then(context: Context) -> None:
             context.pc, context.daif = end, masked
-            self._deliver(KPROBES_BRK_SS_IMM)
+            _deliver(core, KPROBES_BRK_SS_IMM)
 
-        self._engine.post(site, then)
+        self._engine.post(block, site, then)
         return True
 
-    def _deliver(self, immediate: int) -> None:
-        self._machine.core.dispatcher.deliver(Class.BRK << 26 | IL | immediate)
+
+def _deliver(core: Core, immediate: int) -> None:
+    core.dispatcher.deliver(Class.BRK << 26 | IL | immediate)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from armprobe.machine import Machine
-from armprobe.machine.core.context import PSTATE_D, Context
+from armprobe.machine.core.context import PSTATE_D
+from armprobe.machine.core.core import Core
 from armprobe.machine.core.instruction_words import brk
 
 from .eras import v5_4, v5_10
@@ -44,15 +44,15 @@ class Stepping:
         """What the slot at that address holds."""
         raise NotImplementedError
 
-    def start(self, context: Context, site: Site, reentered: bool) -> int:
+    def start(self, core: Core, site: Site, reentered: bool) -> int:
         """Send the CPU to the slot; returns the PSTATE.DAIF that `finish` is to be given."""
-        context.pc = site.slot
-        return context.daif
+        core.context.pc = site.slot
+        return core.context.daif
 
-    def finish(self, context: Context, saved: int, reentered: bool) -> None:
+    def finish(self, core: Core, saved: int, reentered: bool) -> None:
         """The instruction has been executed: PSTATE.DAIF as it is to be after it."""
 
-    def cancel(self, context: Context, saved: int, reentered: bool, restores: bool) -> None:
+    def cancel(self, core: Core, saved: int, reentered: bool, restores: bool) -> None:
         """It faulted: as `finish`, but what was saved is put back only if this kernel `restores` it then."""
 
 
@@ -62,29 +62,30 @@ class BrkStepping(Stepping):
     name = "brk"
     size = 8
 
-    def __init__(self, machine: Machine, pstate: SlotPstate) -> None:
-        self._words = machine.core.context.x
+    def __init__(self, pstate: SlotPstate) -> None:
         self._sets, self._clears, self._restores = pstate.sets, pstate.clears, pstate.restores
 
     def words(self, site: Site, slot: int) -> tuple[int, ...]:
         """The instruction and BRK #6."""
         return site.original, brk(KPROBES_BRK_SS_IMM)
 
-    def start(self, context: Context, site: Site, reentered: bool) -> int:
+    def start(self, core: Core, site: Site, reentered: bool) -> int:
         """Mask and go."""
+        context = core.context
         saved = context.daif
         context.daif = (saved | self._sets) & ~self._clears
-        self._words[32] = site.slot
+        context.x[32] = site.slot
         return saved
 
-    def finish(self, context: Context, saved: int, reentered: bool) -> None:
+    def finish(self, core: Core, saved: int, reentered: bool) -> None:
         """Unmask."""
+        context = core.context
         context.daif = context.daif & ~self._restores | saved & self._restores
 
-    def cancel(self, context: Context, saved: int, reentered: bool, restores: bool) -> None:
+    def cancel(self, core: Core, saved: int, reentered: bool, restores: bool) -> None:
         """Unmask, if this kernel remembers to."""
         if restores:
-            self.finish(context, saved, reentered)
+            self.finish(core, saved, reentered)
 
 
 class SoftwareStepping(Stepping):
@@ -93,39 +94,38 @@ class SoftwareStepping(Stepping):
     name = "ss"
     size = 4
 
-    def __init__(self, machine: Machine, pstate: SlotPstate) -> None:
-        self._step = machine.core.software_step
+    def __init__(self, pstate: SlotPstate) -> None:
         self._pstate = pstate
 
     def words(self, site: Site, slot: int) -> tuple[int, ...]:
         """The instruction, and nothing behind it."""
         return (site.original,)
 
-    def start(self, context: Context, site: Site, reentered: bool) -> int:
+    def start(self, core: Core, site: Site, reentered: bool) -> int:
         """kernel_enable_single_step, and the return from the exception."""
-        rules = self._pstate
+        rules, context = self._pstate, core.context
         saved = context.daif
         context.daif = (saved | rules.sets) & ~(rules.clears_reentered if reentered else rules.clears)
         if context.daif & PSTATE_D:
             site.warn(_MASKED)  # setup_singlestep() of v4.8 has a WARN_ON for this
         context.pc = site.slot
-        self._step.enable(context)
-        self._step.exception_return(context)
+        core.software_step.enable(context)
+        core.software_step.exception_return(context)
         return saved
 
-    def finish(self, context: Context, saved: int, reentered: bool) -> None:
+    def finish(self, core: Core, saved: int, reentered: bool) -> None:
         """kernel_disable_single_step."""
-        rules = self._pstate
+        rules, context = self._pstate, core.context
         context.daif = context.daif & ~rules.restores | saved & rules.restores | (rules.sets_reentered * reentered)
-        self._step.disable(context)
+        core.software_step.disable(context)
 
-    def cancel(self, context: Context, saved: int, reentered: bool, restores: bool) -> None:
+    def cancel(self, core: Core, saved: int, reentered: bool, restores: bool) -> None:
         """As `finish`, but for what is put back."""
-        rules = self._pstate
+        rules, context = self._pstate, core.context
         if restores:
             context.daif = context.daif & ~rules.restores | saved & rules.restores
         context.daif |= rules.sets_reentered * reentered
-        self._step.disable(context)
+        core.software_step.disable(context)
 
 
 class BranchStepping(Stepping):
@@ -140,12 +140,12 @@ class BranchStepping(Stepping):
         return site.original, 0x1400_0000 | (site.addr - slot) // 4 & 0x3FF_FFFF
 
 
-def followed(machine: Machine, rules: HitRules, name: str) -> Stepping:
+def followed(rules: HitRules, name: str) -> Stepping:
     """The design of that name, or `brk` for "branch": what is stepped by it is followed to its end.
 
     PSTATE in the slot is as in the era's rules where that is its own design; else as in the last kernel that had it.
     """
     own = rules.slot_pstate if name == rules.stepping else None
     if name == "ss":
-        return SoftwareStepping(machine, own or v5_4.SLOT_PSTATE)
-    return BrkStepping(machine, own or v5_10.SLOT_PSTATE)
+        return SoftwareStepping(own or v5_4.SLOT_PSTATE)
+    return BrkStepping(own or v5_10.SLOT_PSTATE)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the kernel keeps per CPU of the hits that it handles: `current_kprobe` and `struct kprobe_ctlblk`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from armprobe.machine.core.core import Core
+
+from .eras.hit_rules import Status
+from .kprobe import Kprobe
+from .pt_regs import LiveRegs
+from .site import Site
+
+
+class Running(NamedTuple):
+    """A hit being handled: what a re-entry saves of it."""
+
+    site: Site | None
+    status: Status
+    saved_daif: int
+
+
+class ControlBlock:
+    """The hits that one core handles; `regs` are the core's own registers.
+
+    `site` is the kernel's current_kprobe and `status` its kprobe_status; `saved_daif` is PSTATE.DAIF of the code
+    interrupted, while its instruction is executed out of line. `instance` is the probe whose handler is running.
+    `step_awaited` is the PC at the software step exception that ends the slot, and `unexpected_steps` the number of
+    other ones in a row.
+    """
+
+    __slots__ = (
+        "core",
+        "instance",
+        "previous",
+        "regs",
+        "saved_daif",
+        "site",
+        "status",
+        "step_awaited",
+        "unexpected_steps",
+    )
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.regs = LiveRegs(core.context)
+        self.site: Site | None = None
+        self.status = Status.NONE
+        self.saved_daif = 0
+        self.previous: list[Running] = []
+        self.instance: Kprobe | None = None
+        self.step_awaited = 0
+        self.unexpected_steps = 0
+
+    @property
+    def hits(self) -> list[Running]:
+        """The hits being handled, outermost first."""
+        return [*self.previous, Running(self.site, self.status, self.saved_daif)]
+
+    def push(self) -> None:
+        """Save the present hit, as one that is entered into it begins (save_previous_kprobe)."""
+        self.previous.append(Running(self.site, self.status, self.saved_daif))
+
+    def pop(self) -> None:
+        """Go back to the hit that the present one is a re-entry into (restore_previous_kprobe)."""
+        self.site, self.status, self.saved_daif = self.previous.pop()

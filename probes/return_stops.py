@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stops of the machine at the return of a call that a kretprobe waits for, and how the call goes on after one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from armprobe.machine import Machine, Stop, StopReason
+from armprobe.machine.core.context import NZCV
+from armprobe.machine.core.core import Core
+
+from .engine import Engine
+from .kretprobe import KretprobeInstance
+from .pt_regs import StackRegs
+from .saved_frame import SavedFrame
+
+
+class ReturnStops:
+    """Stops one machine at the returns of calls; `recycle` gives the instances of a call back to their pools.
+
+    `stopped` has the instances of the calls that the machine is stopped for.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        engine: Engine,
+        frame: SavedFrame,
+        recycle: Callable[[Core, list[KretprobeInstance]], None],
+    ) -> None:
+        self._machine = machine
+        self._engine = engine
+        self._frame = frame
+        self._recycle = recycle
+        self.stopped: list[list[KretprobeInstance]] = []
+
+    def stop_at(self, core: Core, address: int, chain: list[KretprobeInstance]) -> None:
+        """Stop where the function returns to, with the registers as they are."""
+
+        def resume(core: Core) -> None:
+            self._engine.leave_return_handler(core)
+            core.context.store()
+            self._resumed(core, chain)
+            core.context.load()
+
+        self.stopped.append(chain)
+        self._engine.stops.stop(core, address, resume)
+
+    def stop_in_caller(
+        self, core: Core, base: int, regs: StackRegs, chain: list[KretprobeInstance], following: int
+    ) -> None:
+        """Stop as if in the caller: a debugger sees what pt_regs at `base` has. Going on puts the trampoline back."""
+        address, size = chain[-1].ret_addr, self._frame.size
+        context, words = core.context, core.context.x
+        after = context.pc
+        words[0:31] = memoryview(regs.memory)[:248].cast("Q")
+        context.sp, context.pc = base + size, address
+        context.pstate = context.pstate & ~NZCV | regs.pstate & NZCV
+
+        def resume(core: Core) -> bool:
+            self._engine.leave_return_handler(core)
+            if context.pc != address:
+                self._resumed(core, chain)
+                return False  # the PC was moved, and with it the guest has left the trampoline
+            for i in range(30):
+                regs.regs[i] = words[i]
+            regs.pstate = regs.pstate & ~NZCV | context.pstate & NZCV
+            saved = self._frame.read(base)
+            if saved is None:  # no more: the registers are those of the caller as it is
+                words[30] = context.pc = following
+                context.store()
+                self._resumed(core, chain)
+                context.load()
+                return False
+            # What ran meanwhile may have used the stack below the caller's.
+            self._frame.write(saved[0], regs)
+            words[0], context.sp, context.pc = following, base, after
+            context.store()
+            self._resumed(core, chain)
+            context.load()
+            return True
+
+        self.stopped.append(chain)
+        self._engine.stops.stop(core, address, resume)
+
+    def _resumed(self, core: Core, chain: list[KretprobeInstance]) -> None:
+        """The guest goes on after a stop at the return of a call."""
+        self.stopped.remove(chain)
+        self._recycle(core, chain)
+
+    def stop_without_frame(self, core: Core, base: int, address: int) -> None:
+        """The stack pointer was changed in the trampoline: no instance is given up, for the call has yet to return."""
+        core.context.pc = address
+        reason = (
+            f"the trampoline of a kretprobe has stack pointer {base:#x}, where there is no memory for the registers "
+            "that it has saved: the kernel's handler faults here; set SP, or the PC and x30, to go on"
+        )
+        core.request_stop(Stop(StopReason.PROBE, address, reason))
+
+    def stop_without_call(self, core: Core, sp: int, address: int) -> None:
+        """No call is known that returns with stack pointer `sp`."""
+        core.context.pc = address
+        reason = (
+            "Kretprobe fails to find correct return address: a function returned through the trampoline with stack "
+            f"pointer {sp:#x}, and none was entered with it. It does not keep to AAPCS64, or its stack was switched; "
+            "set the PC and x30 to go on"
+        )
+        core.request_stop(Stop(StopReason.PROBE, address, reason))
