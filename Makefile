@@ -62,8 +62,9 @@ dejagnu: build/test ## run tests of GDB's own suite, on QEMU's stub too, and wri
 	$(PY) -m tests.dejagnu.run
 
 .PHONY: docs
-docs: build/test ## write docs/commands.md, the reference of commands, and the man page
+docs: build/test ## write docs/commands.md and docs/json.md, the references, and the man page
 	$(PY) -m armprobe.commands.reference docs/commands.md
+	$(PY) -m armprobe.commands.json_reference docs/json.md
 	$(PY) -m armprobe.commands.cli.man_page docs/armprobe.1
 
 .PHONY: conformance

@@ -24,6 +24,11 @@ class Word(NamedTuple):
     start: int
 
 
+def is_blank(line: str) -> bool:
+    """Whether a line has no command: it is empty, or a comment (``#`` first)."""
+    return not line.strip() or line.lstrip().startswith("#")
+
+
 def split(line: str) -> list[Word]:
     """Split a line into words as `shlex` does. Raises `CommandError` if a quote is left open."""
     source = StringIO(line)

@@ -30,10 +30,10 @@ def reference(registry: Registry) -> str:
 
 
 def _command(command: Command) -> str:
-    lines = [f"### {command.name}", "", "```", command.usage, "```", "", _escaped(command.summary)]
+    lines = [f"### {command.name}", "", "```", command.usage, "```", "", escaped(command.summary)]
     for paragraph in re.split(r"\n\s*\n", command.details) if command.details else []:
         indented = all(line.startswith(" ") for line in paragraph.splitlines())
-        lines += ["", *(("```", textwrap.dedent(paragraph), "```") if indented else (_escaped(paragraph),))]
+        lines += ["", *(("```", textwrap.dedent(paragraph), "```") if indented else (escaped(paragraph),))]
     if command.args:
         lines += ["", "| | |", "|---|---|", *map(_argument, command.args)]
     if command.aliases:
@@ -49,10 +49,10 @@ def _command(command: Command) -> str:
 
 def _argument(arg: Arg | Option | Clause) -> str:
     choices = f" ({', '.join(f'`{choice}`' for choice in arg.choices)})" if arg.choices else ""
-    return f"| `{arg.label}` | {_escaped(arg.help)}{choices} |"
+    return f"| `{arg.label}` | {escaped(arg.help)}{choices} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text in which nothing means anything to Markdown but backquotes, and what they enclose is left as it is."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(p if p.startswith("`") else re.sub(r"([\\*_<>|\[\]#])", r"\\\1", p) for p in parts)

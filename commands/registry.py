@@ -18,7 +18,7 @@ from armprobe.session.authority import require
 
 from .declaration import Arg, Arguments, Clause, Command, Option, Parts
 from .errors import CommandError
-from .parsing import parse, split, split_for_completion
+from .parsing import is_blank, parse, split, split_for_completion
 from .render.text import as_text
 from .values import CommandHelp, CommandList, CommandSummary
 
@@ -42,7 +42,7 @@ class Registry:
             gdb=False,
         )
         self._by_name: dict[str, Command] = {}
-        for command in (*self.commands, self._help):
+        for command in self.everything:
             for name in (command.name, *command.aliases):
                 if name in self._by_name:
                     raise ValueError(f"two commands are called {name}")
@@ -66,6 +66,11 @@ class Registry:
         """The line, with an alias that it begins with replaced by what it stands for."""
         word, rest = re.fullmatch(r"\s*(\S*)(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
         return self._aliases[word] + rest if word in self._aliases else line
+
+    @property
+    def everything(self) -> tuple[Command, ...]:
+        """The commands in the order of their declaration, then ``help``."""
+        return (*self.commands, self._help)
 
     @property
     def names(self) -> list[str]:
@@ -94,9 +99,9 @@ class Registry:
         `show` is given the value, or its parts as they come; it may raise. Raises `CommandError`.
         """
         line = self._expanded(line)
-        words = [] if line.lstrip().startswith("#") else split(line)
-        if not words:
+        if is_blank(line):
             return None
+        words = split(line)
         command = self.find(words[0].text)
         require(command.host, command.name)
         try:
@@ -153,15 +158,14 @@ class Registry:
                     "condition": "if" in command.clauses,
                     "repeat": command.repeat,
                 }
-                for command in (*self.commands, self._help)
+                for command in self.everything
             ]
         )
 
     def grouped(self) -> list[tuple[str, list[Command]]]:
         """The commands under their groups, in the order of declaration of each group's first command."""
-        everything = (*self.commands, self._help)
-        order = {group: place for place, group in reversed(list(enumerate(c.group for c in everything)))}
-        ordered = sorted(everything, key=lambda command: order[command.group])
+        order = {group: place for place, group in reversed(list(enumerate(c.group for c in self.everything)))}
+        ordered = sorted(self.everything, key=lambda command: order[command.group])
         return [(group, list(members)) for group, members in groupby(ordered, key=lambda command: command.group)]
 
     def _run_help(self, session: Any, arguments: Arguments) -> CommandHelp | CommandList:

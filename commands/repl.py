@@ -7,15 +7,11 @@ it reads lines in silence, and its exit status says whether all of them succeede
 
 import contextlib
 import contextvars
-import logging
 import os
 import queue
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
@@ -31,36 +27,14 @@ from .completer import SessionCompleter, tab_binding
 from .errors import CommandError
 from .parsing import split
 from .registry import Registry
-from .terminal import Lines, Out, OutputClosed, complain, say
-
-log = logging.getLogger("armprobe.commands")
+from .render.text import as_text
+from .runner import Interactive, Runner
+from .script import run_lines
+from .terminal import Lines
 
 PROMPT = "armprobe> "
 _LONGEST_HISTORY = 16 << 20  # bytes
 BANNER = "help lists the commands, Tab completes, Ctrl-C stops what runs, quit or Ctrl-D leaves.\n"
-
-
-class Interactive(Protocol):
-    """What the REPL needs of a session."""
-
-    finished: bool
-    """Set by a command to have the REPL leave."""
-
-    def execute(self, line: str, out: Out) -> None:
-        """Run a line, on whichever thread may do it, and return when that is done. Raises `CommandError`."""
-
-    def complete(self, line: str) -> list[str]:
-        """Candidates for the last word of `line`."""
-
-    def status(self) -> str:
-        """One line for below the prompt: what the guest is and does. Called often, so it must not wait."""
-
-    def interrupt(self) -> None:
-        """Stop what runs, soon; harmless when nothing does. Called from another thread than the command's."""
-
-    def on_notice(self, notice: Callable[[str], None]) -> None:
-        """Call `notice`, from any thread, with text the user should see that is no command's output. It may end
-        within a line, which the next goes on with."""
 
 
 class Repl:
@@ -80,13 +54,13 @@ class Repl:
         self._writing = threading.Lock()
         self._lines = Lines(self._put)
         self._context = contextvars.Context()
+        self._runner = Runner(session)
         self._again = ""  # what an empty line runs
-        self._interrupted = False  # by Ctrl-C, while the last line ran
 
     def run(self) -> int:
         """Read and run lines until the end; the exit status."""
         if self._input is None and not sys.stdin.isatty():
-            return self.run_lines(sys.stdin)
+            return run_lines(self._session, sys.stdin)
         self._output = self._output or create_output()
         completer = SessionCompleter(self._session)
         self._prompt = PromptSession(
@@ -108,28 +82,6 @@ class Repl:
                 self._prompt_once(self._prompt)
         return 0
 
-    def run_lines(self, lines: Iterable[str]) -> int:
-        """Run each of the lines, whether or not those before succeeded; 0 if all did, 1 if not.
-
-        What they write goes to standard output, errors and notices to standard error.
-        """
-        self._session.on_notice(complain)
-        failed = False
-        try:
-            for number, line in enumerate(lines):
-                if error := self._execute(line.removeprefix("\ufeff") if number == 0 else line, say):
-                    failed = True
-                    complain(f"error: {error}")
-                if self._session.finished:
-                    break
-        except KeyboardInterrupt:
-            return 128 + signal.SIGINT
-        except OutputClosed as error:
-            if str(error):
-                complain(f"error: {error}")
-            return 1
-        return int(failed)
-
     def _prompt_once(self, prompt: PromptSession[str]) -> None:
         try:
             text = prompt.prompt()
@@ -141,11 +93,12 @@ class Repl:
         for number, line in enumerate(lines, 1):
             line = line.strip() or (self._again if len(lines) == 1 else "")
             self._again = line if self._repeats(line) else ""
-            if error := self._execute(line, self._write):
-                self._write(f"error: {error}\n")
+            outcome = self._runner.run(line, self._show, self._write)
+            if outcome.error:
+                self._write(f"error: {outcome.error}\n")
             if self._session.finished:
                 break
-            if self._interrupted and number < len(lines):
+            if self._runner.interrupted and number < len(lines):
                 self._write(f"the {len(lines) - number} lines that were pasted after this one are not run\n")
                 break
         self._end_line()
@@ -156,43 +109,6 @@ class Repl:
             return bool(words) and self._registry.find(words[0].text).repeat
         except CommandError:
             return False
-
-    def _execute(self, line: str, out: Out) -> str:
-        """Run one line. What went wrong, in one sentence; empty if nothing did. Raises OutputClosed."""
-        self._interrupted = False
-        try:
-            with self._interruptible():
-                self._session.execute(line, out)
-        except CommandError as error:
-            return str(error)
-        except KeyboardInterrupt:
-            return "it did not stop when asked to, and may go on unseen"
-        except OutputClosed:
-            raise
-        except Exception as error:
-            log.debug("%r failed", line, exc_info=True)
-            return f"this is a defect in armprobe: {type(error).__name__}: {error}"
-        return ""
-
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Have Ctrl-C interrupt the session; pressed again, it abandons the command."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals are not for this thread
-            return
-
-        def on_signal(number: int, frame: Any) -> None:
-            if self._interrupted:
-                raise KeyboardInterrupt
-            self._interrupted = True
-            # On a thread of its own: this one may hold, just now, a lock that interrupt() takes.
-            threading.Thread(target=self._session.interrupt, daemon=True).start()
-
-        before = signal.signal(signal.SIGINT, on_signal)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
     def _notice(self, text: str) -> None:
         """Show what came from another thread: above the prompt if there is one, at once if there is not."""
@@ -217,6 +133,9 @@ class Repl:
                 text = self._notices.get_nowait()
                 with self._writing:
                     self._lines.add(text, self._notices)
+
+    def _show(self, value: object) -> None:
+        self._write(as_text(value))
 
     def _write(self, text: str) -> None:
         with self._writing:

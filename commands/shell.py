@@ -40,22 +40,22 @@ class Shell:
 
     def execute(self, line: str, out: Callable[[str], None]) -> None:
         """Like `run`, but hands the output to `out` piece by piece."""
-        self.answer(line, _printing(out), out)
+        self.perform(line, _printing(out), out)
 
     def ask(self, line: str) -> Any:
         """Run one command line and return its value, one of `commands.values`; None for a blank line or a comment.
 
         Remarks beside the answer are notices (`Session.on_notice`). Raises CommandError, as `run` does.
         """
-        return self.answer(line, lambda value: None, self._session.notify)
+        return self.perform(line, lambda value: None, self._session.notify)
 
-    def answer(self, line: str, show: Show, remark: Callable[[str], None]) -> Any:
+    def perform(self, line: str, show: Show, remark: Callable[[str], None]) -> Any:
         """Run one command line and return its value. `show` is given the value or, as they come, its parts.
 
         Ctrl-C, or anything else that a signal handler raises during the wait, stops the guest that the command runs.
         """
         owner = self._session.owner
-        command = owner.submit(self._answer, Asker.LOCAL, line, show, remark)
+        command = owner.submit(self._perform, Asker.LOCAL, line, show, remark)
         try:
             return command.result()
         except BaseException:
@@ -66,9 +66,9 @@ class Shell:
 
     def execute_for(self, asker: Asker, line: str, out: Callable[[str], None]) -> None:
         """Like `execute`, with what `asker` may do. For the owner's thread."""
-        self._answer(asker, line, _printing(out), out)
+        self._perform(asker, line, _printing(out), out)
 
-    def _answer(self, asker: Asker, line: str, show: Show, remark: Callable[[str], None]) -> Any:
+    def _perform(self, asker: Asker, line: str, show: Show, remark: Callable[[str], None]) -> Any:
         session = self._session
         try:
             with session.remarks_to(remark), session.owner.interruptible(), acting_for(asker):

@@ -110,6 +110,10 @@ class Session:
         """Run one command line and return its value, one of `armprobe.commands.values`. Raises CommandError."""
         return self.shell.ask(line)
 
+    def perform(self, line: str, show: Callable[[object], None], remark: Callable[[str], None]) -> Any:
+        """Like `ask`, but hands the value or, as they come, its parts to `show`, and remarks to `remark`."""
+        return self.shell.perform(line, show, remark)
+
     def execute(self, line: str, out: Callable[[str], None]) -> None:
         """Like `run`, but hands the output to `out` piece by piece."""
         self.shell.execute(line, out)

@@ -31,6 +31,7 @@ class Options:
     verb: str
     guest: str = "demo"
     commands: tuple[str, ...] = ()  # -c
+    json: bool = False
     # the guest
     kernel: Path | None = None
     refresh: bool = False
@@ -136,6 +137,12 @@ def add_era(parser: argparse.ArgumentParser, more: str = "") -> None:
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Commands to run instead of reading them."""
     parser.add_argument("-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit (repeatable)")
+    add_json(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Values instead of text."""
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each command: docs/json.md")
 
 
 def add_stub(parser: argparse.ArgumentParser, default: str = LISTEN) -> None:

@@ -7,7 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from armprobe.commands.errors import CommandError
 from armprobe.commands.repl import Repl
+from armprobe.commands.script import run_lines
 from armprobe.commands.terminal import say
 from armprobe.session import Session
 
@@ -18,10 +20,12 @@ from .options import Options, Verb, add_file, add_guest, add_session
 def run_commands(session: Session, options: Options, lines: Sequence[str]) -> int:
     """Run command lines; 1 if one failed, or if a handler raised meanwhile, which was told then."""
     with listening(session, options, default=None):
-        return Repl(session, session.shell.registry).run_lines(lines) or int(bool(session.kprobes.errors))
+        return run_lines(session, lines, options.json) or int(bool(session.kprobes.errors))
 
 
 def _run(options: Options) -> int:
+    if options.json and not options.commands:
+        raise CommandError("--json is for commands that are given: with -c CMD, or in a file with armprobe script FILE")
     with open_session(options) as session:
         if options.commands:
             return run_commands(session, options, options.commands)

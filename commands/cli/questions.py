@@ -8,16 +8,16 @@ import shlex
 from dataclasses import replace
 
 from armprobe.commands.catalog import registry
-from armprobe.commands.repl import Repl
+from armprobe.commands.script import run_lines
 
 from .opening import open_session
-from .options import Options, Verb, add_config, add_era, add_guest
+from .options import Options, Verb, add_config, add_era, add_guest, add_json
 
 
 def _run(options: Options) -> int:
     line = shlex.join([options.verb, *options.what, *([f"era={options.era}"] if options.era else [])])
     with open_session(replace(options, era=None)) as session:
-        return Repl(session, session.shell.registry).run_lines([line])
+        return run_lines(session, [line], options.json)
 
 
 def _question(name: str, help: str) -> Verb:
@@ -29,6 +29,7 @@ def _question(name: str, help: str) -> Verb:
         add_guest(parser, "--guest", help="whose code it is: demo, linux or a file (default: demo)")
         add_config(parser)
         add_era(parser, "; or all")
+        add_json(parser)
 
     return Verb(name, help, add_arguments, _run, command.help)
 

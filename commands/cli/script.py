@@ -10,6 +10,7 @@ import runpy
 import sys
 from typing import Final
 
+from armprobe.commands.errors import CommandError
 from armprobe.commands.terminal import complain
 from armprobe.machine import host_files
 from armprobe.probes.recorder import HANDLERS_LOG
@@ -37,6 +38,8 @@ class _Failures(logging.Handler):
 
 def _run(options: Options) -> int:
     if options.file.suffix == ".py":
+        if options.json:
+            raise CommandError("--json is for files of commands: a program has values by Session.ask")
         return _run_program(options)
     with open_session(options) as session:
         lines = list(io.StringIO(host_files.read_text(options.file, _LONGEST)))

@@ -20,7 +20,7 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from armprobe.commands.repl import BANNER, Repl
-from tests.commands.toy import ToySession
+from tests.commands.toy import Said, ToySession
 from tests.waiting import PATIENCE  # tests have no import name to go by
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,8 @@ def test_quit_leaves(keys: PipeInput, session: ToySession) -> None:
 def test_what_a_guest_says_cannot_control_the_terminal(
     keys: PipeInput, session: ToySession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "execute", lambda line, out: out("a\x1b[2Jb\x9bc\x07\td\r\ne\rf\n"))
+    said = Said("a\x1b[2Jb\x9bc\x07\td\r\ne\rf\n")
+    monkeypatch.setattr(session, "perform", lambda line, show, remark: show(said))
     assert typed(keys, session, "tick\r" + LEAVE) == "a?[2Jb?c?\td\ne?f\n"
 
 

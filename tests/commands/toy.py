@@ -9,7 +9,7 @@ from typing import Any
 
 from armprobe.commands.declaration import Arg, Arguments, Command, Option, Parts, integer
 from armprobe.commands.errors import CommandError
-from armprobe.commands.registry import Registry
+from armprobe.commands.registry import Registry, Show
 from armprobe.commands.render.text import as_text
 from armprobe.commands.terminal import Out
 from armprobe.stub import Client
@@ -140,6 +140,9 @@ class ToySession(FakeTarget):
     def interrupt(self) -> None:
         self.interrupted.set()
         super().interrupt()
+
+    def perform(self, line: str, show: Show, remark: Out) -> object:
+        return self.registry.run(self, line, show)
 
     def execute(self, line: str, out: Out) -> None:
         self.registry.run(self, line, lambda value: out(as_text(value)))

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs the lines of a user who may press Ctrl-C, and explains what went wrong."""
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+from .errors import CommandError
+from .registry import Show
+from .terminal import Out, OutputClosed
+
+log = logging.getLogger("armprobe.commands")
+
+
+class Interactive(Protocol):
+    """What front ends for lines need of a session."""
+
+    finished: bool
+    """Set by a command to have the front end leave."""
+
+    def perform(self, line: str, show: Show, remark: Out) -> object:
+        """Run a line, on whichever thread may do it, and return its value when that is done. Raises `CommandError`.
+
+        `show` is given the value or, as they come, its parts; `remark` text that is no part of it.
+        """
+
+    def complete(self, line: str) -> list[str]:
+        """Candidates for the last word of `line`."""
+
+    def status(self) -> str:
+        """One line for below the prompt: what the guest is and does. Called often, so it must not wait."""
+
+    def interrupt(self) -> None:
+        """Stop what runs, soon; harmless when nothing does. Called from another thread than the command's."""
+
+    def on_notice(self, notice: Callable[[str], None]) -> None:
+        """Call `notice`, from any thread, with text the user should see that is no command's output. It may end
+        within a line, which the next goes on with."""
+
+
+class Outcome(NamedTuple):
+    """What came of a line: its value, and what went wrong, in one sentence; empty if nothing did."""
+
+    value: object
+    error: str
+
+
+class Runner:
+    """Runs lines, one after another."""
+
+    def __init__(self, session: Interactive) -> None:
+        self._session = session
+        self.interrupted = False
+        """Ctrl-C was pressed while the last line ran."""
+
+    def run(self, line: str, show: Show, remark: Out) -> Outcome:
+        """Run one line; see `Interactive.perform`. Raises OutputClosed."""
+        self.interrupted = False
+        try:
+            with self._interruptible():
+                return Outcome(self._session.perform(line, show, remark), "")
+        except CommandError as error:
+            return Outcome(error.value, str(error))
+        except KeyboardInterrupt:
+            return Outcome(None, "it did not stop when asked to, and may go on unseen")
+        except OutputClosed:
+            raise
+        except Exception as error:
+            log.debug("%r failed", line, exc_info=True)
+            return Outcome(None, f"this is a defect in armprobe: {type(error).__name__}: {error}")
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Have Ctrl-C interrupt the session; pressed again, it abandons the command."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are not for this thread
+            return
+
+        def on_signal(number: int, frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            # On a thread of its own: this one may hold, just now, a lock that interrupt() takes.
+            threading.Thread(target=self._session.interrupt, daemon=True).start()
+
+        before = signal.signal(signal.SIGINT, on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs the lines of -c, of a script or of a pipe, and says what came of them: as text, or a line of JSON each."""
+
+import signal
+from collections.abc import Iterable
+
+from .parsing import is_blank
+from .render.json import as_json_line
+from .render.text import as_text
+from .runner import Interactive, Runner
+from .terminal import OutputClosed, complain, say
+
+
+def run_lines(session: Interactive, lines: Iterable[str], json: bool = False) -> int:
+    """Run each of the lines, whether or not those before succeeded; 0 if all did, 1 if not.
+
+    What they answer goes to standard output, errors and notices to standard error. With `json` standard output has one
+    line for each command and nothing else, the errors among them; remarks go to standard error too.
+    """
+    session.on_notice(complain)
+    runner, failed = Runner(session), False
+    try:
+        for number, line in enumerate(lines):
+            line = line.removeprefix("\ufeff") if number == 0 else line
+            error = (_run_as_json if json else _run_as_text)(runner, line)
+            failed = failed or bool(error)
+            if session.finished:
+                break
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except OutputClosed as closed:
+        if str(closed):
+            complain(f"error: {closed}")
+        return 1
+    return int(failed)
+
+
+def _run_as_text(runner: Runner, line: str) -> str:
+    error = runner.run(line, lambda value: say(as_text(value)), say).error
+    if error:
+        complain(f"error: {error}")
+    return error
+
+
+def _run_as_json(runner: Runner, line: str) -> str:
+    if is_blank(line):
+        return ""
+    outcome = runner.run(line, lambda value: None, complain)
+    say(as_json_line(line.strip(), *outcome))
+    return outcome.error

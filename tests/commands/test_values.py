@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What each command answers, its text and its JSON."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Union
+
+import pytest
+
+from armprobe.commands import CommandError, Session
+from armprobe.commands.catalog import registry
+from armprobe.commands.cli import main
+from armprobe.commands.json_reference import answers, element, json_reference
+from armprobe.commands.render.json import as_json_line
+from armprobe.commands.render.text import as_text
+from armprobe.stub import serve
+from armprobe.stub.visible import visible
+from tests.commands.test_authority import monitor, proxied  # tests have no import name to go by
+from tests.stub.client import Client
+
+LINES = (
+    "help",
+    "help kprobe",
+    "probes",
+    "info",
+    "info mem",
+    "symbols $pc",
+    "examine 0x40080000 40",
+    "continue until=workload_round",
+    "info",
+    "info registers",
+    "info system",
+    "info mem",
+    "kprobe kmem_cache_free+4",
+    'kprobe strlen stop=pre,post if x0 != 0 print "%s", x0',
+    "kretprobe kmalloc",
+    "kprobe *_round",
+    "kprobe insn_y*",
+    "kprobe spin_lock+8",
+    "jprobe slab_round",
+    "blacklist *irq*",
+    "continue",
+    "info kprobes",
+    "backtrace",
+    "pt-regs",
+    "continue",
+    "regs strlen",
+    "regs kmalloc stage=return",
+    "regs nosuch",
+    "trace 3",
+    "step",
+    "step 3",
+    "disable strlen",
+    "enable *",
+    "probes top=2",
+    "unregister all",
+    "trace 0",
+    "continue instructions=100000",
+    "symbols kmalloc",
+    "symbols 0xffff800000084cc4",
+    "symbols nosuch",
+    "examine $sp 100",
+    "disassemble kfree 20",
+    "disassemble",
+    "call strlen $sp",
+    "console",
+    "console hello",
+    "semihosting",
+    "semihosting files=none",
+    "decode 0xd503201f era=all",
+    "decode kfree",
+    "decode kfree+0x10 era=v4.8,v6.9",
+    "decode FOLDER/code",
+    "check kfree insn_yield",
+    "check * era=v6.1,v5.10",
+    "save FOLDER/saved",
+    "save FOLDER/code",
+    "nosuch",
+    "probes 'x",
+    "quit",
+)
+"""Every command, in an order in which it has something to say; two fail with something found."""
+
+# Those of them that leave all as it is, so that they can be asked for a second time.
+LOOKS = ("help", "help kprobe", "probes", "info", "info mem", "info system", "symbols kmalloc", "disassemble kfree 20")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("values")
+    (folder / "code").write_bytes(bytes.fromhex("1f2003d5c0035fd6") * 60 + bytes.fromhex("3f2003d5") * 60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answered(folder: Path) -> list[tuple[str, str, object, str]]:
+    """Of each line what it prints, and what it answers and complains of when it is asked, of two equal guests."""
+    found = []
+    with Session("demo", memory="16M") as prompt, Session("demo", memory="16M") as program:
+        for line in LINES:
+            line = line.replace("FOLDER", str(folder))
+            printed: list[str] = []
+            _, complaint = outcome(partial(prompt.execute, out=printed.append), line)
+            (folder / "saved").unlink(missing_ok=True)
+            value, same = outcome(program.ask, line)
+            (folder / "saved").unlink(missing_ok=True)
+            assert same == complaint
+            found.append((line, "".join(printed), value, complaint))
+    return found
+
+
+def outcome(run: Callable[[str], object], line: str) -> tuple[object, str]:
+    """The value, and what went wrong."""
+    try:
+        return run(line), ""
+    except CommandError as error:
+        return error.value, str(error)
+
+
+def test_every_command_is_asked() -> None:
+    assert {line.split()[0] for line in LINES} >= set(registry().names)
+
+
+@pytest.mark.parametrize("number", range(len(LINES)), ids=lambda number: LINES[number])
+def test_a_value_and_its_renderings(number: int, answered: list[tuple[str, str, object, str]]) -> None:
+    line, printed, value, complaint = answered[number]
+    assert printed.endswith(as_text(value))  # what comes before is remarks
+    assert [
+        each for each in printed.removesuffix(as_text(value)).splitlines() if not each.startswith("warning: ")
+    ] == []
+    said = as_json_line(line, value, complaint)
+    assert said.isascii()
+    assert said.removesuffix("\n").isprintable()
+    parsed = json.loads(said)
+    assert parsed["command"] == line
+    assert parsed["ok"] is not bool(complaint)
+    assert parsed.get("error", "") == complaint
+    if value is None:
+        assert parsed.get("value") is None
+        return
+    declared = answers(registry().find(line.split()[0]))
+    assert type(value) in declared
+    assert rebuilt(type(value), parsed["value"]) == value
+
+
+def rebuilt(hint: Any, data: Any) -> Any:
+    """What the JSON was made of, by the declared types; each number that people read in hexadecimal is there twice."""
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        if data is None:
+            assert len(kinds) < len(typing.get_args(hint))
+            return None
+        (hint,) = [kind for kind in kinds if len(kinds) == 1 or {field.name for field in fields(kind)} <= data.keys()]
+    if is_dataclass(hint) and isinstance(hint, type):
+        hints = typing.get_type_hints(hint, include_extras=True)
+        doubled = {name for name, kind in hints.items() if "'hex'" in repr(kind)}
+        assert data.keys() == {*hints, *(f"{name}_hex" for name in doubled)}
+        for name in doubled:
+            numbers, words = (each if isinstance(each, list) else [each] for each in (data[name], data[f"{name}_hex"]))
+            assert [int(word, 16) for word in words] == numbers
+        return hint(**{name: rebuilt(kind, data[name]) for name, kind in typing.get_type_hints(hint).items()})
+    if isinstance(hint, type) and issubclass(hint, tuple):
+        return hint(rebuilt(element(hint), each) for each in data)
+    if typing.get_origin(hint) is tuple:
+        return tuple(rebuilt(typing.get_args(hint)[0], each) for each in data)
+    if hint is bytes:
+        return bytes.fromhex(data)
+    if typing.get_origin(hint) is typing.Literal:
+        assert data in typing.get_args(hint)
+    else:
+        assert type(data) is hint
+    return data
+
+
+def test_the_reference_describes_every_value() -> None:
+    """docs/json.md is what ``make docs`` makes of the declarations."""
+    documented = Path(__file__).parents[2].joinpath("docs/json.md").read_text()
+    assert documented == json_reference(registry())
+    for command in registry().everything:
+        assert f"\n| `{command.name}` | " in documented
+
+
+@pytest.fixture(scope="module")
+def stopped() -> Iterator[Session]:
+    with Session("demo") as session:
+        session.run("continue until=workload_round")
+        yield session
+
+
+@pytest.mark.parametrize("line", LOOKS)
+def test_gdb_is_told_the_same(stopped: Session, line: str) -> None:
+    with serve(stopped, "127.0.0.1:0") as server, Client(server.address) as debugger:
+        printed = visible(stopped.run(line))
+        assert monitor(debugger, line) == printed
+        assert proxied(debugger, line) == (True, printed)
+
+
+def test_as_json_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A line for each command, whatever happens; all else goes to standard error."""
+    script = tmp_path / "script"
+    script.write_bytes(b"\xef\xbb\xbfprobes  \n\n# comment\nkprobe kfree\nsymbols \x7f\nprobes 9\ninfo 'x\n")
+    assert main(["script", "--json", str(script)]) == 1
+    said = capsys.readouterr()
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert [line["command"] for line in lines] == ["probes", "kprobe kfree", "symbols \x7f", "probes 9", "info 'x"]
+    assert lines[0] == {"command": "probes", "ok": True, "value": []}
+    assert lines[3]["error"] == "there is no probe '9': probes lists them by number and name"
+    assert "\x7f" not in said.out
+    assert said.err == ""
+
+
+def test_json_of_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--json", "kfree", "insn_yield"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert [place["accepted"] for place in json.loads(line)["value"][0]["places"]] == [True, False]
+    assert main(["--json"]) == 1
+    assert "--json is for commands that are given" in capsys.readouterr().err
+    assert main(["script", "--json", "x.py"]) == 1
+    assert "a program has values by Session.ask" in capsys.readouterr().err
