@@ -13,7 +13,7 @@ import unicorn
 
 from armprobe.machine.errors import MachineError, NothingThere
 from armprobe.machine.memory.mmu import PAGE
-from armprobe.machine.stop import WatchHit
+from armprobe.machine.stop import Stop, StopReason, WatchHit
 
 from .access_stop import BLOCK
 
@@ -36,6 +36,7 @@ class _Watch:
     address: int
     size: int
     hooks: list[int] = field(default_factory=list)
+    pieces: list[tuple[int, int, int]] = field(default_factory=list)  # virtual address, physical address, bytes
 
 
 class Watchpoints:
@@ -80,6 +81,7 @@ class Watchpoints:
                 elif following > address:
                     raise NothingThere(f"there is no memory at {at:#x}: it cannot be watched")
             at = following
+        watch.pieces = pieces
         for virtual, physical, length in pieces:
             self._hook(watch, virtual, physical, length)
         self._watches.append(watch)
@@ -96,6 +98,24 @@ class Watchpoints:
                 self._core.forget_translations()
                 return
         raise KeyError(f"no {kind} watchpoint at {address:#x}")
+
+    def master_writes(self, physical: int, data: bytes, before: bytes) -> None:
+        """A device is about to write memory, where `before` is: stop the machine if that changes what is watched."""
+        for watch in self._watches:
+            for virtual, start, length in watch.pieces:
+                first = max(start, physical, start + watch.address - virtual)
+                end = min(start + length, physical + len(data), start + watch.address + watch.size - virtual)
+                new, old = (each[first - physical : end - physical] for each in (data, before))
+                if watch.kind != "read" and first < end and new != old:
+                    values = (int.from_bytes(each, "little") for each in (new, old))
+                    hit = WatchHit(watch.kind, virtual + first - start, end - first, *values)
+                    # In a run, a load or store accesses the device just now, and will be completed.
+                    running = self._core.machine.clock.running is self._core
+                    address = self._core.registers.pc + (4 if running else 0)
+                    self._dispatcher.request_stop(Stop(StopReason.WATCHPOINT, address, f"{hit}, by a device", hit))
+                    if running:
+                        self._core.end_slice()
+                    return
 
     def _hook(self, watch: _Watch, virtual: int, physical: int, length: int) -> None:
         def accessed(engine: unicorn.Uc, access: int, at: int, width: int, value: int, _: object) -> None:

@@ -6,12 +6,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine.board import PAGE, Value
 from armprobe.machine.errors import MachineError
 
 from .timer import FREQUENCY
+
+if TYPE_CHECKING:
+    from armprobe.machine.memory.bus import Bus
 
 _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9,._+-]{0,30}")  # Devicetree Specification 0.4, 2.2.1
 
@@ -65,6 +68,7 @@ class Device:
         self.count: Callable[[], int] = lambda: 0
         self.line: Callable[[bool], None] = lambda asserted: None
         self.shorten: Callable[[], None] = lambda: None
+        self.bus: Bus | None = None
 
     @property
     def now(self) -> int:
@@ -88,6 +92,19 @@ class Device:
     def set_interrupt(self, asserted: bool) -> None:
         """Drive the interrupt line, which is active high."""
         self.line(asserted)
+
+    def dma_read(self, address: int, size: int) -> bytes:
+        """`size` bytes of memory at physical `address`. Raises MachineError where there is no memory."""
+        return self._connected().master_read(address, size)
+
+    def dma_write(self, address: int, data: bytes) -> None:
+        """Write memory at physical `address`. Raises MachineError where there is no memory."""
+        self._connected().master_write(address, data)
+
+    def _connected(self) -> Bus:
+        if self.bus is None:
+            raise MachineError(f"device {self.name} is on no board: add it to a machine's devices")
+        return self.bus
 
     def alarm(self, seconds: float) -> None:
         """Have `expired` called in so many seconds of guest time; it takes the place of an earlier alarm."""

@@ -112,6 +112,7 @@ class Devices:
             if (core := machine.clock.running) is not None:
                 core.end_slice()
 
+        device.bus = machine.bus
         device.count, device.line, device.shorten = lambda: machine.clock.now, set_line, look_up
         self.timed.append(device)
         self._connected.append(device)

@@ -138,6 +138,30 @@ class Bus:
             value = int.from_bytes(data[at : at + width], "little")
             window.device.write(address + at - window.base, width, value)
 
+    def master_read(self, address: int, size: int) -> bytes:
+        """`size` bytes of memory, as a bus master other than a CPU reads it. Raises MachineError outside memory."""
+        ram = self._ram_for_master(address, size)
+        return bytes(ram.data[address - ram.base : address - ram.base + size])
+
+    def master_write(self, address: int, data: bytes) -> None:
+        """Write memory as a bus master other than a CPU does: this is the one place where devices do.
+
+        The engines drop what they have translated from it, and a watchpoint on it stops the machine, after the write:
+        there is no instruction to stop before. May be called by a device's register, which a CPU accesses just now.
+        Raises MachineError outside memory.
+        """
+        ram = self._ram_for_master(address, len(data))
+        self.changes += 1
+        for core in self._cores:
+            core.watchpoints.master_writes(address, data, bytes(ram.data[address - ram.base :][: len(data)]))
+            core.engine.mem_write(address, data)
+
+    def _ram_for_master(self, address: int, size: int) -> Ram:
+        ram = self.ram_at(address)
+        if ram is None or address + size > ram.end:
+            raise MachineError(f"a device accesses {size} bytes at physical address {address:#x}: there is no memory")
+        return ram
+
     def device_at(self, address: int) -> bool:
         """Whether physical `address` is a device's."""
         return any(0 <= address - window.base < window.size for window in self.windows)

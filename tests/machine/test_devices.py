@@ -97,6 +97,66 @@ def test_interrupt_after_a_time(bare: Callable[..., Machine]) -> None:
     assert 2.5 <= guest.clock.seconds < 2.5001
 
 
+# Calls a function twice; between that the device, told by a write to +0, writes over what the function does.
+CALL_TWICE = f"""
+    mov x1, #{BASE}
+    mov x0, #0
+    bl function
+    mov x2, x0
+    str wzr, [x1]
+    bl function
+    ldr x0, =0x84000008
+    hvc #0
+function:
+    mov x0, #1
+    ret
+"""
+
+
+def test_code_that_a_device_writes_is_executed(bare: Callable[..., Machine]) -> None:
+    """MOV X0, #2 (Arm ARM, C6.2, MOVZ) takes the place of what the engine has translated."""
+    guest = bare(CALL_TWICE)
+    place = guest.symbols["function"].address
+
+    def write(*_: int) -> None:
+        assert device.dma_read(place, 4) == (0xD280_0020).to_bytes(4, "little")
+        device.dma_write(place, (0xD280_0040).to_bytes(4, "little"))
+
+    device = guest.devices.add(Device("dma", write=write))
+    guest.run(until=place + 4)
+    guest.run(instructions=4)
+    assert guest.registers.x[2] == 1
+    guest.run(until=place + 4)
+    assert guest.registers.x[0] == 2
+
+
+def test_a_watchpoint_sees_a_device_write(bare: Callable[..., Machine]) -> None:
+    guest = bare(READ_AND_WRITE)
+    watched = board.RAM_BASE + 0x80_0000
+
+    def read(*_: int) -> int:
+        device.dma_write(watched - 2, b"abcdef")
+        return 0
+
+    device = guest.devices.add(Device("dma", read=read))
+    guest.watchpoints.add("write", watched, 2)
+    stop = guest.run()
+    assert stop.reason is StopReason.WATCHPOINT
+    assert stop.address == board.RAM_BASE + 8  # after the load that made the device write
+    hit = stop.detail
+    assert (hit.address, hit.size, hit.value, hit.before) == (watched, 2, int.from_bytes(b"cd", "little"), 0)
+    assert guest.run().reason is StopReason.POWER_OFF
+
+
+def test_where_a_device_cannot_write(demo: Machine) -> None:
+    device = Device("dma")
+    with pytest.raises(MachineError, match="is on no board"):
+        device.dma_write(board.RAM_BASE, b"x")
+    demo.devices.add(device)
+    with pytest.raises(MachineError, match="a device accesses 1 bytes at physical address 0x0: there is no memory"):
+        device.dma_write(0, b"x")
+
+
 def test_what_a_handler_raises_ends_the_run(bare: Callable[..., Machine]) -> None:
     guest = bare(READ_AND_WRITE)
 
