@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from armprobe.machine import MachineError, Stop, StopReason, WatchHit, host_files
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.machine.memory.regions import Region
-from armprobe.stub import BreakKind, Changes, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
+from armprobe.stub import (
+    BreakKind,
+    Changes,
+    Client,
+    Decide,
+    ExecFile,
+    GuestView,
+    Place,
+    Signalled,
+    StopEvent,
+    TargetError,
+    WatchKind,
+)
 
 from .authority import Asker, asker
 from .debugger_breakpoints import DebuggerBreakpoints
@@ -27,7 +39,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 T = TypeVar("T")
-_SIGTRAP = 5  # GDB's number (gdb/signals.def)
 _EFAULT, _EINVAL, _EBUSY = 14, 22, 16
 
 
@@ -71,7 +82,6 @@ class DebugTarget:
         """EL1's system registers that can be read by name."""
         return tuple(SYSTEM_REGISTERS)
 
-    @property
     def exec_file(self) -> ExecFile | None:
         """The guest's file with debug information, else an ELF with its symbols; None if there are none."""
         if (dwarf := self._machine.guest.dwarf) is not None:
@@ -189,18 +199,30 @@ class DebugTarget:
         """Guest virtual memory, text included, as `read_memory` shows it."""
         self._call(self._kprobes.unwind.write, address, data)
 
-    def insert(
-        self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False
+    def insert_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
+        """A breakpoint of the debugger's, in place of one that a debugger before it has left."""
+        self._call(self.breakpoints.insert, (kind, address, length))
+
+    def insert_conditional_breakpoint(
+        self, kind: BreakKind, address: int, length: int, decide: Decide, persistent: bool
     ) -> None:
-        """A breakpoint or watchpoint of the debugger's, in place of one that a debugger before it has left."""
+        """One that stops where `decide` says so, in place of one that a debugger before it has left."""
         self._call(self.breakpoints.insert, (kind, address, length), decide, persistent)
 
-    def remove(self, kind: BreakKind, address: int, length: int) -> None:
-        """Undo `insert`; removing what is not there does nothing."""
+    def remove_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
+        """Remove a breakpoint; nothing happens where there is none."""
+        self._call(self.breakpoints.remove, (kind, address, length))
+
+    def insert_watchpoint(self, kind: WatchKind, address: int, length: int) -> None:
+        """A watchpoint of the debugger's."""
+        self._call(self.breakpoints.insert, (kind, address, length))
+
+    def remove_watchpoint(self, kind: WatchKind, address: int, length: int) -> None:
+        """Remove a watchpoint; nothing happens where there is none."""
         self._call(self.breakpoints.remove, (kind, address, length))
 
     def trace(
-        self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
+        self, address: int, hit: Callable[[GuestView], int], stepped: Callable[[GuestView], None], steps: bool
     ) -> Callable[[], None]:
         """A tracepoint of the debugger's."""
         remove = self._call(self._tracepoints.add, address, hit, stepped, steps)
@@ -268,7 +290,7 @@ class DebugTarget:
                 self._session.stop = future.result()
                 event = self._event(self._session.stop)
             else:
-                event = StopEvent(_SIGTRAP, "error", text=str(error))
+                event = Signalled(position=self._machine.instructions, text=str(error))
             self._session.idle.set()
             done(event)
 

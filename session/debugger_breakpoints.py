@@ -9,22 +9,22 @@ from typing import Final
 
 from armprobe.machine import Machine, NothingThere
 from armprobe.machine.core.core import Core
-from armprobe.stub import BreakKind, Decide, Scene, TargetError
+from armprobe.stub import BreakKind, Decide, GuestView, TargetError, WatchKind
 
 from .stop_event import WATCH_KINDS
 
 _E2BIG: Final = 7
 _MOST_LEFT: Final = 100  # that debuggers leave in
 
-Key = tuple[BreakKind, int, int]
+Key = tuple[BreakKind | WatchKind, int, int]
 """Kind, address and length, as a debugger names what it has inserted."""
 
 
 class DebuggerBreakpoints:
     """Those of one machine. For the thread that owns it."""
 
-    def __init__(self, machine: Machine, scene: Scene) -> None:
-        self._machine, self._scene = machine, scene
+    def __init__(self, machine: Machine, view: GuestView) -> None:
+        self._machine, self._view = machine, view
         # With what removes each, and what decides whether it stops; None for watchpoints.
         self._points: dict[Key, tuple[Callable[[], None], Decide | None]] = {}
         self._persistent: set[Key] = set()
@@ -32,23 +32,23 @@ class DebuggerBreakpoints:
     def __iter__(self) -> Iterator[Key]:
         return iter(self._points)
 
-    def insert(self, key: Key, decide: Decide | None, persistent: bool) -> None:
+    def insert(self, key: Key, decide: Decide | None = None, persistent: bool = False) -> None:
         """Insert one, in place of one that a debugger before has left. Raises TargetError, MachineError."""
         self.remove(key)
         if persistent and len(self._persistent) >= _MOST_LEFT:
             raise TargetError(_E2BIG, f"{_MOST_LEFT} breakpoints outlast their debuggers already: `kill` ends them")
         machine, (kind, address, length) = self._machine, key
-        if kind in WATCH_KINDS:
+        if isinstance(kind, WatchKind):
             undo = self._watch(WATCH_KINDS[kind], address, length)
         elif decide is None:
             machine.breakpoints.add(address)
             undo = functools.partial(machine.breakpoints.remove, address)
         else:
-            scene, decides = self._scene, decide
-            asked: Callable[[Core], bool] = lambda core: decides(scene)  # noqa: E731
+            view, decides = self._view, decide
+            asked: Callable[[Core], bool] = lambda core: decides(view)  # noqa: E731
             machine.conditional_breakpoints.add(address, asked)
             undo = functools.partial(machine.conditional_breakpoints.remove, address, asked)
-        self._points[key] = undo, None if kind in WATCH_KINDS else decide or (lambda _: True)
+        self._points[key] = undo, None if isinstance(kind, WatchKind) else decide or (lambda _: True)
         if persistent:
             self._persistent.add(key)
 
@@ -81,4 +81,4 @@ class DebuggerBreakpoints:
         """Whether a breakpoint is to stop the guest where it is."""
         pc = self._machine.registers.pc
         here = [decide for (_, address, _), (_, decide) in self._points.items() if decide and address == pc]
-        return any([decide(self._scene) for decide in here])
+        return any([decide(self._view) for decide in here])

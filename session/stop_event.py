@@ -8,49 +8,72 @@ from typing import Final
 
 from armprobe.machine import Machine, Stop, StopReason, WatchHit
 from armprobe.probes import Hit
-from armprobe.stub import BreakKind, ProbeHit, StopEvent
+from armprobe.stub import (
+    BreakKind,
+    BreakpointHit,
+    Exited,
+    HostCall,
+    Interrupted,
+    ProbeHit,
+    ProbeStop,
+    Signalled,
+    Stepped,
+    StopEvent,
+    WatchKind,
+    WatchpointHit,
+)
+from armprobe.stub.target import SIGSEGV
 
-_SIGINT, _SIGTRAP, _SIGSEGV, _EXC_BREAKPOINT = 2, 5, 11, 150  # GDB's numbers (gdb/signals.def)
-WATCH_KINDS: Final = {BreakKind.WRITE: "write", BreakKind.READ: "read", BreakKind.ACCESS: "access"}
+WATCH_KINDS: Final = {WatchKind.WRITE: "write", WatchKind.READ: "read", WatchKind.ACCESS: "access"}
 """What the machine calls them."""
 
 
-def stop_event(stop: Stop, machine: Machine, breaks: Iterable[tuple[BreakKind, int, int]], stepping: bool) -> StopEvent:
-    """What `stop` is to a debugger that has inserted `breaks` (kind, address and length), and steps or not.
+def stop_event(
+    stop: Stop, machine: Machine, inserted: Iterable[tuple[BreakKind | WatchKind, int, int]], stepping: bool
+) -> StopEvent:
+    """What `stop` is to a debugger that has `inserted` breakpoints (kind, address and length), and steps or not.
 
-    `stepping` is not for a step over the access that a watchpoint stopped before: only SIGTRAP has gdb tell of that.
+    `stepping` is false for a step over the access that a watchpoint stopped before: only SIGTRAP has gdb tell of that.
     """
+    position = machine.instructions
     match stop.reason:
         case StopReason.BREAKPOINT:
-            kinds = {kind for kind, address, _ in breaks if address == stop.address}
-            if BreakKind.SOFTWARE in kinds:
-                return StopEvent(_SIGTRAP, "breakpoint")
-            return StopEvent(_SIGTRAP, "hwbreak" if BreakKind.HARDWARE in kinds else "interrupt")
+            kinds = {kind for kind, address, _ in inserted if address == stop.address}
+            for kind in BreakKind:
+                if kind in kinds:
+                    return BreakpointHit(position=position, kind=kind)
+            return Signalled(position=position)
         case StopReason.WATCHPOINT:
             hit = stop.detail
             assert isinstance(hit, WatchHit)
-            kind = next(kind for kind, name in WATCH_KINDS.items() if name == hit.kind)
-            return StopEvent(_SIGTRAP, "watchpoint", watch=(kind, hit.address))
+            watch = next(kind for kind, name in WATCH_KINDS.items() if name == hit.kind)
+            return WatchpointHit(position=position, kind=watch, address=hit.address)
+        case StopReason.PROBE if isinstance(stop.detail, Hit):
+            return _probe_hit(stop, stop.detail, machine, stepping)
         case StopReason.PROBE:
-            # While gdb steps, also over a breakpoint before it continues, it takes SIGTRAP for the end of the step
-            # and may go on: any other signal stops it.
-            signal = _EXC_BREAKPOINT if stepping else _SIGTRAP
-            return StopEvent(signal, "probe", text=stop.text, probe=_probe_hit(stop.detail, machine))
+            return ProbeStop(position=position, text=stop.text, stepping=stepping)
         case StopReason.INTERRUPTED:
-            return StopEvent(_SIGINT, "interrupt")
+            return Interrupted(position=position)
         case StopReason.HOST_CALL:
-            return StopEvent(_SIGTRAP, "call", call=stop.detail)
+            return HostCall(position=position, call=stop.detail)
         case StopReason.EXIT:
-            return StopEvent(0, "exited", exit_code=stop.detail & 0xFF, text=stop.text)
+            return Exited(position=position, code=stop.detail & 0xFF, text=stop.text)
         case StopReason.POWER_OFF | StopReason.RESET if machine.ended:
-            return StopEvent(0, "exited", exit_code=0, text=stop.reason.value)
+            return Exited(position=position, code=0, text=stop.reason.value)
         case StopReason.LOCKUP:
-            return StopEvent(_SIGSEGV, "error", text=stop.reason.value)
-    return StopEvent(_SIGTRAP, "step")
+            return Signalled(position=position, text=stop.reason.value, signal=SIGSEGV)
+    return Stepped(position=position)
 
 
-def _probe_hit(hit: object, machine: Machine) -> ProbeHit | None:
-    if not isinstance(hit, Hit):
-        return None
+def _probe_hit(stop: Stop, hit: Hit, machine: Machine, stepping: bool) -> ProbeHit:
     found = machine.symbols.at(hit.address)
-    return ProbeHit(hit.probe.kind, hit.probe.name, found[0].name if found else "", hit.stage.value, hit.number)
+    return ProbeHit(
+        position=machine.instructions,
+        text=stop.text,
+        kind=hit.probe.kind,
+        name=hit.probe.name,
+        function=found[0].name if found else "",
+        stage=hit.stage.value,
+        hit=hit.number,
+        stepping=stepping,
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from armprobe.machine import Machine, Stop, StopReason
 from armprobe.probes import Hit, Kprobe, Kprobes, ProbeError, PtRegs, Stage
-from armprobe.stub import Scene, TargetError
+from armprobe.stub import GuestView, TargetError
 
 
 @dataclass
@@ -17,29 +17,29 @@ class _Stepping:
     """Instructions that are yet to be followed, and who is told after each."""
 
     left: int
-    stepped: Callable[[Scene], None]
+    stepped: Callable[[GuestView], None]
 
 
 class Tracepoints:
     """The tracepoints of one machine. Runs of the machine go through it, for those that step."""
 
-    def __init__(self, machine: Machine, kprobes: Kprobes, scene: Scene) -> None:
-        self._machine, self._kprobes, self._scene = machine, kprobes, scene
+    def __init__(self, machine: Machine, kprobes: Kprobes, view: GuestView) -> None:
+        self._machine, self._kprobes, self._view = machine, kprobes, view
         self._steps: dict[Kprobe, _Stepping] = {}  # what the last hit of each wants
         self._active: list[_Stepping] = []
 
     def add(
-        self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
+        self, address: int, hit: Callable[[GuestView], int], stepped: Callable[[GuestView], None], steps: bool
     ) -> Callable[[], None]:
-        """As `armprobe.stub.Target.trace`."""
-        scene = self._scene
+        """As `armprobe.stub.target.Tracepoints.trace`."""
+        view = self._view
 
         def collect(probe: Kprobe, regs: PtRegs) -> None:
-            hit(scene)
+            hit(view)
 
         def collect_and_stop(stage: Stage, regs: PtRegs) -> bool:
             """The condition of the probe's stop: there is one if instructions are to be followed."""
-            self._steps[probe] = _Stepping(hit(scene), stepped)
+            self._steps[probe] = _Stepping(hit(view), stepped)
             return self._steps[probe].left > 0
 
         if steps:
@@ -80,7 +80,7 @@ class Tracepoints:
         if stop.reason is StopReason.INSTRUCTIONS:
             for stepping in self._active:
                 stepping.left -= 1
-                stepping.stepped(self._scene)
+                stepping.stepped(self._view)
             self._active = [stepping for stepping in self._active if stepping.left > 0]
         return stop
 

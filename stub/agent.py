@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from armprobe.expressions import AgentError, AgentExpression, Environment
 
 from .aarch64 import RegisterTable
-from .target import Scene
+from .target import GuestView
 from .wire import MalformedPacket, hex_data
 
 
@@ -22,16 +22,16 @@ def parse_expression(digits: bytes, size: int) -> AgentExpression:
 
 
 class Agent(Environment):
-    """Registers and memory of a `Scene`, trace state variables and output. Each evaluating object has its own."""
+    """Registers and memory of a `GuestView`, trace state variables and output. Each evaluating object has its own."""
 
     def __init__(self, table: RegisterTable, variables: dict[int, int], show: Callable[[str], None]) -> None:
         super().__init__(table.sources)
         self._variables = variables
         self._show = show
 
-    def evaluate(self, expression: AgentExpression, scene: Scene) -> int:
-        """The value of `expression` at `scene`. Raises AgentError."""
-        return expression.evaluate(self.look_at(scene))
+    def evaluate(self, expression: AgentExpression, view: GuestView) -> int:
+        """The value of `expression` at `view`. Raises AgentError."""
+        return expression.evaluate(self.look_at(view))
 
     def variable(self, number: int) -> int:
         """The value of a trace state variable; 0 if it was never set."""
@@ -55,11 +55,11 @@ class Breakpoint:
         self._where = f"the breakpoint at 0x{address:x}"
         self._conditions, self._commands, self._agent = conditions, commands, agent
 
-    def __call__(self, scene: Scene) -> bool:
+    def __call__(self, view: GuestView) -> bool:
         """Whether to stop: if a condition is true or there is none. Commands are executed in place of the stop."""
         agent = self._agent
         try:
-            if self._conditions and not any([agent.evaluate(each, scene) for each in self._conditions]):
+            if self._conditions and not any([agent.evaluate(each, view) for each in self._conditions]):
                 return False
         except AgentError as error:
             agent.show(f"the condition of {self._where} cannot be evaluated: {error}\n")
@@ -68,7 +68,7 @@ class Breakpoint:
             return True
         try:
             for command in self._commands:
-                agent.evaluate(command, scene)
+                agent.evaluate(command, view)
         except AgentError as error:
             agent.show(f"a command of {self._where} cannot be executed: {error}\n")
         return False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from . import stop_reply
 from .aarch64 import register_table
@@ -17,8 +17,8 @@ from .feature import Registry
 from .framing import PACKET_SIZE, Acknowledgment, Damaged, Deframer, Event, Interrupt, Noise, Oversized, Packet, enframe
 from .opening import Stranger, opening
 from .output import Output
-from .target import INTERRUPTED, BreakKind, Client, StopEvent, Target, TargetError
-from .tracing import Experiment, TraceFrame
+from .target import Client, HostCall, Interrupted, StopEvent, SystemRegisters, Target, TargetError, display_of
+from .tracing import Experiment, TraceView
 from .view import View
 from .visible import visible
 from .wire import MalformedPacket, of_process, to_hex
@@ -78,28 +78,16 @@ class Connection:
     ) -> None:
         self.client = client or Client()
         self.registry = registry
-        self.registers = register_table(target.system_registers)
+        self.registers = register_table(target.system_registers if isinstance(target, SystemRegisters) else ())
         self.state = State.IDLE
         self.client_words: frozenset[str] = frozenset()
         """Features the client said it has, such as "swbreak" (qSupported)."""
-        self.monitor_errors = False
-        """Whether the reply to a `monitor` command that fails is an error."""
-        self.inserted: dict[tuple[BreakKind, int, int], bytes] = {}
-        """The client's breakpoints: kind, address and length, and the conditions and commands they came with."""
-        self.experiment = experiment or Experiment(target)
-        """The target's trace experiment, which clients before this one may have begun."""
-        self.frame: TraceFrame | None = None
-        """The trace frame that the client looks at instead of the machine."""
-        self.frame_number = 0
-        """And its number."""
-        self.upload: Iterator[bytes] = iter(())
-        """What is left to tell the client of an experiment."""
-        self.files: dict[int, BinaryIO] = {}
-        """What the client has open (vFile): contents, by descriptor."""
-        self.errand: Future[bytes] | None = None
-        """What was begun last on a thread of its own, which may still be under way."""
+        self.trace = TraceView(experiment or Experiment(target))
+        """What the client looks at instead of the machine."""
         self.calling = False
         """Whether the client is doing something with its files that the guest asked for (File-I/O)."""
+        self.call_interrupted = False
+        """Whether the client's Ctrl-C crossed that request on the way."""
         self.acknowledging = True
         self.extended = False
         """Whether the client stays when it lets go of the machine ("!")."""
@@ -113,7 +101,6 @@ class Connection:
         self._stop: StopEvent | None = None  # None until the client's first packet attached it
         self._released = False  # whether it has let go since, and stayed
         self._activity = object()  # tells what the state is BUSY with from what it was BUSY with before
-        self._call_interrupted = False  # the client's Ctrl-C crossed the request on the way
         self._commanding = False  # whether that is a command, rather than the machine
         self._posted: deque[Callable[[], None]] = deque()
         self._waiting: deque[bytes] = deque()
@@ -121,7 +108,15 @@ class Connection:
         self._last_sent = b""
         self._resends = 0
         self._printed = Output(self.post, self.console)
+        self._errand: Future[bytes] | None = None  # what was begun last on a thread of its own; it may be over
         self._thread = 0  # the one that is acting for the client just now
+        features = [(feature, feature(self, target)) for feature in registry.features]
+        self._features = {kind.name: each for feature, each in features for kind in feature.packets}
+        self._served = [each for _, each in features]
+        self.documents = {
+            document.name: (document, each) for feature, each in features for document in feature.documents
+        }
+        """What qXfer reads, and the feature that it belongs to."""
 
     # What the transport calls
 
@@ -148,23 +143,21 @@ class Connection:
 
     # What features call
 
-    @property
-    def target(self) -> Target:
-        """The machine. Raises `TargetError` while the client has let go of it."""
+    def words(self) -> list[str]:
+        """What the reply to qSupported says."""
+        documents = [name for name, (document, feature) in self.documents.items() if document.available(feature)]
+        words = [word for feature in self.registry.features for word in feature.words]
+        return [*words, *(f"qXfer:{name}:read+" for name in documents)]
+
+    def require_control(self) -> None:
+        """Raise `TargetError` while the client has let go of the machine."""
         if self._released:
             raise TargetError(ESRCH, "the machine was let go of: `attach 1` takes it again, `run` starts it anew")
-        return self._target
 
     @property
     def released(self) -> bool:
         """Whether the client has let go of the machine and is still there."""
         return self._released
-
-    @property
-    def program(self) -> str | None:
-        """The name of the file that the machine runs; None if there is no such file."""
-        file = self._target.exec_file
-        return file.name if file else None
 
     def let_go(self) -> None:
         """End the client's control by a packet of its own; an extended client's connection stays."""
@@ -178,12 +171,15 @@ class Connection:
             self._released = False
             self._printed = Output(self.post, self.console)
 
-    def restart(self) -> None:
-        """Put the guest back to its start, for a client that may have let go of it."""
-        self.take_again()
+    def restarted(self, stop: StopEvent) -> None:
+        """The guest was put back to its start."""
         self.calling = False
-        self._stop = self._target.restart()
+        self._stop = stop
         self.view.seen()
+
+    def interrupt(self) -> None:
+        """Ask whatever the client has set going to stop soon."""
+        self._target.interrupt()
 
     @property
     def attached(self) -> bool:
@@ -200,12 +196,12 @@ class Connection:
         """The reply that says so, with the first registers; to a client that let go, that there is no process."""
         if self._released:
             return b"W00" + of_process(self.client_words)
-        return stop_reply.encode(self.stop, self.target, self.registers, self.client_words, expedited)
+        return stop_reply.encode(self.stop, self._target, self.registers, self.client_words, expedited)
 
     def run(self, start: Callable[[Callable[[StopEvent], None]], None]) -> None:
         """Have `start` set the machine going, and call what it is given once that has stopped; then the stop reply is
         sent."""
-        self.frame = None
+        self.trace.frame = None
         self.calling = False
         with self._busy() as activity:
             start(lambda event: self.post(partial(self._stopped, activity, event)))
@@ -216,26 +212,21 @@ class Connection:
         The client would step and finish by frames that are no longer there. It is told of a stop instead, and looks
         again.
         """
-        target = self.target
         if self.view.outdated.registers:
-            self.run(lambda done: done(StopEvent(INTERRUPTED, "interrupt", text=_ELSEWHERE)))
+            self.run(lambda done: done(Interrupted(text=_ELSEWHERE)))
         else:
-            self.run(partial(target.resume, step, range))
-
-    def answer(self, result: int, errno: int, interrupted: bool) -> None:
-        """Go on with what the client's files gave."""
-        self.run(partial(self.target.answer, result, errno, interrupted or self._call_interrupted))
+            self.run(partial(self._target.resume, step, range))
 
     def run_aside(self, work: Callable[[], bytes]) -> None:
         """Do `work` on another thread while this one goes on watching the client; its result is the reply."""
         with self._busy(commanding=True) as activity:
             self._link.start(lambda: self.post(partial(self._finished, activity, self._guard(work))))
 
-    def begin(self, work: Callable[[], bytes]) -> None:
-        """Begin `work` on another thread, as the connection's errand; its result is for whoever asks for it later."""
-        errand: Future[bytes] = Future()
-        self.errand = errand
+    def begin(self, work: Callable[[], bytes]) -> Future[bytes]:
+        """Begin `work` on another thread, which may outlast the packet; its result comes in the future."""
+        self._errand = errand = Future[bytes]()
         self._link.start(lambda: errand.set_result(self._guard(work)))
+        return errand
 
     def post(self, action: Callable[[], None]) -> None:
         """Have `action` done on the connection's thread. May be called from any thread."""
@@ -253,7 +244,7 @@ class Connection:
     def show(self, text: str) -> None:
         """Show text to the user from inside a run: to the client's, or when that has gone at the machine itself."""
         if not self._printed.add(text, wait=threading.get_ident() != self._thread):
-            self._target.show(text)
+            display_of(self._target)(text)
 
     def error(self, errno: int, message: str) -> bytes:
         """An error reply: the sentence for a client that can read it (GDB manual, "Standard Replies"), or a number."""
@@ -307,9 +298,9 @@ class Connection:
                 self._acknowledge(b"+")
                 self._reply(self.error(MALFORMED, f"a packet was larger than {PACKET_SIZE} bytes"))
             case Interrupt() if self.state is State.BUSY:
-                self._guard(lambda: self.target.interrupt())
+                self._guard(self._target.interrupt)
             case Interrupt() if self.calling:
-                self._call_interrupted = True
+                self.call_interrupted = True
             case Acknowledgment(positive=False) if self.acknowledging and self._resends < _RESENDS:
                 self._resends += 1
                 self._emit(self._last_sent)
@@ -324,18 +315,18 @@ class Connection:
         self.calling = False
         self._printed.close()
         self._activity = object()  # what still runs is nobody's
-        self.inserted.clear()
         if state is State.DISCONNECTED:
-            for file in self.files.values():
-                file.close()
+            for feature in self._served:
+                feature.disconnected()
         if not self.attached or self._released:
             return
         self._released = True
         try:
             if commanding:
                 self._target.interrupt()
-            self.frame = None
-            self.experiment.client_left()
+            self.trace.frame = None
+            for feature in self._served:
+                feature.released()
             self._target.detach()
         except Exception as error:
             log.error("the machine could not be detached from: %s", error)
@@ -376,7 +367,10 @@ class Connection:
             return b""
         kind, fields = found
         try:
-            return kind.handle(self, kind.parse(fields))
+            arguments = kind.parse(fields)
+            if self._released and not kind.uncontrolled:
+                self.require_control()
+            return kind.handle(self._features[kind.name], arguments)
         except TargetError as error:
             if payload.startswith(b"QT") and "error-message" not in self.client_words:
                 # gdb listens to the console while it waits for the reply to these, and says something of its own about
@@ -419,15 +413,15 @@ class Connection:
         self.view.seen()
         if event.text:
             self.console(event.text.rstrip("\n") + "\n")
-        if event.call is not None:
-            self.calling, self._call_interrupted = True, False
+        if isinstance(event, HostCall):
+            self.calling, self.call_interrupted = True, False
             self._reply(stop_reply.request(event.call))
         else:
             self._reply(self._guard(self.stop_reply))
 
     @property
     def _on_errand(self) -> bool:
-        return self.errand is not None and not self.errand.done()
+        return self._errand is not None and not self._errand.done()
 
     def _finished(self, activity: object, reply: bytes) -> None:
         if self.state is State.BUSY and activity is self._activity:

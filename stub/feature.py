@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a feature is: the packets it answers and the words it adds to the reply to qSupported.
 
-A file of `features/` ends in one `Feature`. What is not registered is answered with the empty packet, which is how the
-protocol says "not supported", and what is registered is what qSupported says (GDB manual, "General Query Packets").
+A feature is a class in a file of `features/`. It names the capability of the target that it requires, and each
+connection has an object of it, which holds what the feature must remember of that client. A packet that no feature
+serves is answered with the empty packet, which is how the protocol says "not supported" (GDB manual, "General Query
+Packets"). So the packets that are answered and the reply to qSupported follow from what the target has.
 """
 
 from __future__ import annotations
@@ -10,77 +12,91 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-T = TypeVar("T")
+C = TypeVar("C")
 
 # A name ends at the first delimiter (GDB manual, "General Query Packets"); one letter is a name, and Z with its type.
 _NAME = re.compile(rb"[vqQ][^,:;]*|[zZ].?|.", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class PacketKind(Generic[T]):
+class PacketKind:
     """One kind of packet: how its fields are read, and how it is answered."""
 
     name: str
-    parse: Callable[[bytes], T]
+    parse: Callable[[bytes], Any]
     """Takes what follows the name; raises `MalformedPacket`."""
-    handle: Callable[[Connection, T], bytes | None]
-    """Gives the reply, or None where there is none (yet). May raise `TargetError` or `MalformedPacket`."""
+    handle: Callable[[Any, Any], bytes | None]
+    """A method of the feature, which takes what `parse` gave. Gives the reply, or None where there is none (yet).
+
+    May raise `TargetError` or `MalformedPacket`."""
     handshake: bool = False
     """Whether debuggers begin with it: from then on the client is taken for one (`opening`). It changes nothing."""
     reads: bool = False
     """Whether it changes nothing, so that it may come before the handshake."""
     leaves: bool = False
     """Whether with this packet the client gives up control, so that it need not wait for a running machine to stop."""
+    uncontrolled: bool = False
+    """Whether it is answered also when the client has let go of the machine ("!")."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """An object that qXfer reads: its name, and what gives its text for an annex (None: no such annex)."""
+    """An object that qXfer reads."""
 
     name: str
-    read: Callable[[Connection, str], str | None]
-    available: Callable[[Connection], bool] = lambda connection: True
+    read: Callable[[Any, str], str | None]
+    """A method of the feature, which gives the text for an annex; None if there is no such annex."""
+    available: Callable[[Any], bool] = lambda feature: True
     """Whether the machine has any such object; if not, the client is told that there is no such packet."""
+    uncontrolled: bool = False
+    """As for a `PacketKind`."""
 
 
-@dataclass(frozen=True)
-class Feature:
-    """A piece of the protocol that is there as a whole or not at all."""
+class Feature(Generic[C]):
+    """A piece of the protocol. `class X(Feature[Capability])` requires that capability of the target."""
 
-    packets: tuple[PacketKind[Any], ...] = ()
-    documents: tuple[Document, ...] = ()
-    words: tuple[str, ...] = ()
+    requires: ClassVar[type]
+    packets: ClassVar[tuple[PacketKind, ...]] = ()
+    documents: ClassVar[tuple[Document, ...]] = ()
+    words: ClassVar[tuple[str, ...]] = ()
     """What the reply to qSupported says of it, apart from the documents."""
+
+    def __init_subclass__(cls) -> None:
+        (cls.requires,) = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]  # PEP 560
+
+    def __init__(self, connection: Connection, target: C) -> None:
+        self.connection = connection
+        self.target = target
+
+    def released(self) -> None:
+        """The client is about to let go of the machine, whether it stays connected or not."""
+
+    def disconnected(self) -> None:
+        """The client has gone."""
 
 
 class Registry:
     """Which packet is whose."""
 
-    def __init__(self, features: Iterable[Feature]) -> None:
-        self._packets: dict[bytes, PacketKind[Any]] = {}
-        self.documents: dict[str, Document] = {}
-        self._words: list[str] = []
-        for feature in features:
-            self._packets |= {packet.name.encode(): packet for packet in feature.packets}
-            self.documents |= {document.name: document for document in feature.documents}
-            self._words += feature.words
+    def __init__(self, features: Iterable[type[Feature[Any]]]) -> None:
+        self.features = tuple(features)
+        self._packets = {kind.name.encode(): kind for feature in self.features for kind in feature.packets}
+
+    def served(self, target: object) -> Registry:
+        """The part of it that can be served on `target`."""
+        return Registry(feature for feature in self.features if isinstance(target, feature.requires))
 
     @property
-    def kinds(self) -> tuple[PacketKind[Any], ...]:
+    def kinds(self) -> tuple[PacketKind, ...]:
         """All packets that are served."""
         return tuple(self._packets.values())
 
-    def words(self, connection: Connection) -> list[str]:
-        """What the reply to qSupported says."""
-        available = (document.name for document in self.documents.values() if document.available(connection))
-        return [*self._words, *(f"qXfer:{name}:read+" for name in available)]
-
-    def find(self, payload: bytes) -> tuple[PacketKind[Any], bytes] | None:
+    def find(self, payload: bytes) -> tuple[PacketKind, bytes] | None:
         """The kind of the packet, and its fields without the delimiter before them; None if nobody registered it."""
         match = _NAME.match(payload)
         kind = self._packets.get(match[0]) if match else None

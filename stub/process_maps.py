@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from armprobe.machine.memory.regions import Region
 
-from .target import Target
+from .target import MemoryMap, display_of
 from .wire import ADDRESS_SPACE
 
 _RAM = "RAM"
@@ -29,11 +29,11 @@ def _end(region: Region) -> int:
     return min(region.end, ADDRESS_SPACE - _PAGE)
 
 
-def _maps(target: Target) -> str:
+def _maps(target: MemoryMap) -> str:
     return "".join(_line(each, f" [{each.name}]") for each in target.mapped_memory() if each.start < _end(each))
 
 
-def _smaps(target: Target) -> str:
+def _smaps(target: MemoryMap) -> str:
     """RAM only, as to read a device may change it; and no more than a core file may have, the kernel's half first."""
     regions = [each for each in target.mapped_memory() if each.name == _RAM and each.start < _end(each)]
     left = _MOST_TIMES * target.memory_size
@@ -44,12 +44,12 @@ def _smaps(target: Target) -> str:
             left -= size
             kept.append(region)
     if len(kept) < len(regions):
-        target.show(
+        display_of(target)(
             f"a core file gets {len(kept):,} of the {len(regions):,} regions of memory that the guest maps: all would "
             f"have more than {_MOST_TIMES} times the size of its memory\n"
         )
     return "".join(_line(each, "") for each in sorted(kept, key=lambda each: each.start))
 
 
-FILES: dict[str, Callable[[Target], str]] = {"/proc/1/maps": _maps, "/proc/1/smaps": _smaps}
+FILES: dict[str, Callable[[MemoryMap], str]] = {"/proc/1/maps": _maps, "/proc/1/smaps": _smaps}
 """What gives the text of each file. 1 is the number of the process in which the CPU is the thread."""

@@ -6,32 +6,61 @@ import logging
 from armprobe.machine.semihosting import FileCall
 
 from .aarch64 import RegisterTable
-from .target import BreakKind, StopEvent, Target
+from .target import (
+    SIGINT,
+    SIGTRAP,
+    BreakKind,
+    BreakpointHit,
+    Exited,
+    Interrupted,
+    ProbeHit,
+    ProbeStop,
+    Signalled,
+    StopEvent,
+    Target,
+    WatchKind,
+    WatchpointHit,
+)
 from .wire import of_process, thread_id, to_hex
 
 log = logging.getLogger("armprobe.stub")
 
-_WATCH_REASONS = {BreakKind.WRITE: b"watch", BreakKind.READ: b"rwatch", BreakKind.ACCESS: b"awatch"}
-_BREAK_REASONS = {"breakpoint": "swbreak", "hwbreak": "hwbreak"}
+_EXC_BREAKPOINT = 150  # GDB_EXC_BREAKPOINT (gdb/signals.def)
+_WATCH_REASONS = {WatchKind.WRITE: b"watch", WatchKind.READ: b"rwatch", WatchKind.ACCESS: b"awatch"}
+_BREAK_REASONS = {BreakKind.SOFTWARE: "swbreak", BreakKind.HARDWARE: "hwbreak"}
 
 
 def encode(
-    event: StopEvent, target: Target, table: RegisterTable, client_words: frozenset[str], expedited: bool = True
+    stop: StopEvent, target: Target, table: RegisterTable, client_words: frozenset[str], expedited: bool = True
 ) -> bytes:
-    """The reply for `event`, with the reasons the client has said it understands and the registers it needs first."""
-    if event.exit_code is not None:
-        return b"W%02x%b" % (event.exit_code & 0xFF, of_process(client_words))
+    """The reply for `stop`, with the reasons the client has said it understands and the registers it needs first."""
     reason = b""
-    if event.watch is not None:
-        kind, address = event.watch
-        reason = b"%b:%x;" % (_WATCH_REASONS[kind], address)
-    elif event.probe is not None:
-        # LLDB shows it as the reason for the stop; gdb passes over what it does not know.
-        reason = b"description:%b;" % to_hex(event.text)
-    elif (word := _BREAK_REASONS.get(event.kind)) in client_words:
-        reason = b"%b:;" % word.encode()
+    match stop:
+        case Exited():
+            return b"W%02x%b" % (stop.code & 0xFF, of_process(client_words))
+        case WatchpointHit():
+            reason = b"%b:%x;" % (_WATCH_REASONS[stop.kind], stop.address)
+        case ProbeHit():
+            # LLDB shows it as the reason for the stop; gdb passes over what it does not know.
+            reason = b"description:%b;" % to_hex(stop.text)
+        case BreakpointHit() if (word := _BREAK_REASONS[stop.kind]) in client_words:
+            reason = b"%b:;" % word.encode()
     registers = _expedited(target, table) if expedited else b""
-    return b"T%02x%bthread:%b;%b" % (event.signal & 0xFF, registers, thread_id(client_words), reason)
+    return b"T%02x%bthread:%b;%b" % (_signal(stop) & 0xFF, registers, thread_id(client_words), reason)
+
+
+def _signal(stop: StopEvent) -> int:
+    """GDB's number of the signal that stands for `stop`."""
+    match stop:
+        case Interrupted():
+            return SIGINT
+        case Signalled():
+            return stop.signal
+        case ProbeStop() if stop.stepping:
+            # gdb takes SIGTRAP for the end of its step, also of the step over a breakpoint before it continues, and may
+            # go on. Any other signal stops it.
+            return _EXC_BREAKPOINT
+    return SIGTRAP
 
 
 def request(call: FileCall) -> bytes:

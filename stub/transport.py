@@ -14,6 +14,7 @@ from typing import Self
 
 from . import address as addresses
 from .connection import Connection, State
+from .feature import Registry
 from .features import REGISTRY
 from .lobby import FAREWELL, Lobby
 from .target import Client, Debuggable, Target, target_of
@@ -58,7 +59,8 @@ class Server:
         self._client: _Client | None = None
         self._experiment = Experiment(target)  # which may outlast the client that began it
         self._control = threading.Semaphore(1)
-        self._lobby = Lobby(listener.socket, REGISTRY, self._control, self._begin)
+        self._registry = REGISTRY.served(target)
+        self._lobby = Lobby(listener.socket, self._registry, self._control, self._begin)
         self._lobby.start()
 
     def close(self) -> None:
@@ -89,7 +91,7 @@ class Server:
     def _serve(self, connected: socket.socket, said: bytes) -> None:
         with connected:
             try:
-                with _Client(self._target, connected, self._experiment, self._identify(connected)) as client:
+                with self._client_on(connected) as client:
                     with self._lock:
                         if self._closed:
                             return
@@ -105,6 +107,9 @@ class Server:
                 self._lobby.wake()
             _part(connected)
 
+    def _client_on(self, connected: socket.socket) -> "_Client":
+        return _Client(self._target, self._registry, connected, self._experiment, self._identify(connected))
+
     def _identify(self, connected: socket.socket) -> Client:
         """Decide what a client may: whether its commands may do what those of this user may."""
         return Client(addresses.same_user(connected) or (self._trust_tcp and connected.family != socket.AF_UNIX))
@@ -113,7 +118,14 @@ class Server:
 class _Client:
     """The connection's link to a socket."""
 
-    def __init__(self, target: Target, connected: socket.socket, experiment: Experiment, client: Client) -> None:
+    def __init__(
+        self,
+        target: Target,
+        registry: Registry,
+        connected: socket.socket,
+        experiment: Experiment,
+        client: Client,
+    ) -> None:
         self._socket = connected
         connected.setblocking(True)
         if connected.family != socket.AF_UNIX:
@@ -126,7 +138,7 @@ class _Client:
         self._poll = select.poll()
         self._poll.register(self._woken, select.POLLIN)
         self._poll.register(connected, select.POLLIN)
-        self._connection = Connection(target, REGISTRY, self, experiment, client)
+        self._connection = Connection(target, registry, self, experiment, client)
 
     def __enter__(self) -> Self:
         return self

@@ -5,15 +5,15 @@ A client keeps the registers and some of the memory that it was told of at a sto
 it that they are different now.
 """
 
-from .target import Changes, Target
+from .target import Changes
 
 _NONE = Changes(0, 0)
 
 
 class View:
-    """Compares the changes that `target` counts, if it does, with those that the client knows of."""
+    """Compares the changes that `target` counts (`ChangeCount`), if it does, with those that the client knows of."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: object) -> None:
         self._target = target
         self._known = _NONE
         self._start: Changes | None = None  # those when the client's own doing that is under way began

@@ -62,7 +62,7 @@ def _gdb(session: Session, options: Options) -> int:
 
 def _symbol_path(session: Session, folder: Path) -> Path | None:
     """A file of the guest's symbols, its own or one in `folder`: gdb reads that faster than through the stub."""
-    file = session.debug_target.exec_file
+    file = session.debug_target.exec_file()
     if file is None or session.machine.guest.dwarf is not None:
         return session.machine.guest.dwarf
     path = folder / Path(file.name).name

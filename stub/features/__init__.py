@@ -1,57 +1,59 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The features, one a file. A new one is its file and its line here."""
+"""The features. A new one is its file and its line here; a file may have one for each capability that it requires."""
 
 from armprobe.stub.feature import Registry
 
-from . import (
-    breakpoints,
-    control,
-    crc,
-    description,
-    exec_file,
-    extended,
-    file_io,
-    files,
-    memory,
-    memory_map,
-    monitor,
-    noack,
-    proxy,
-    query,
-    registers,
-    resume,
-    search,
-    threads,
-    trace_frames,
-    tracepoints,
-    tracing,
-    transfer,
-)
+from .breakpoints import BreakpointConditions, BreakpointPackets
+from .control import Attachment, Killing
+from .crc import Crc
+from .description import Description
+from .exec_file import ExecFileName
+from .extended import Extended, Starting
+from .file_io import FileIo
+from .files import Files
+from .memory import MemoryAccess
+from .memory_map import Regions
+from .monitor import MonitorPackets
+from .noack import NoAck
+from .proxy import Proxy
+from .query import Query
+from .registers import RegisterAccess
+from .resume import Resuming
+from .search import MemorySearch
+from .threads import Threads
+from .trace_frames import TraceFrames
+from .tracepoints import TracepointPackets
+from .tracing import Tracing
+from .transfer import Transfer
+from .watchpoints import WatchpointPackets
 
 REGISTRY = Registry(
-    feature.FEATURE
-    for feature in (
-        query,
-        noack,
-        transfer,
-        description,
-        exec_file,
-        files,
-        file_io,
-        registers,
-        memory,
-        memory_map,
-        search,
-        crc,
-        breakpoints,
-        resume,
-        threads,
-        tracepoints,
-        tracing,
-        trace_frames,
-        control,
-        extended,
-        monitor,
-        proxy,
+    (
+        Query,
+        NoAck,
+        Transfer,
+        Description,
+        ExecFileName,
+        Files,
+        FileIo,
+        RegisterAccess,
+        MemoryAccess,
+        Regions,
+        MemorySearch,
+        Crc,
+        BreakpointPackets,
+        BreakpointConditions,
+        WatchpointPackets,
+        Resuming,
+        Threads,
+        TracepointPackets,
+        Tracing,
+        TraceFrames,
+        Attachment,
+        Killing,
+        Extended,
+        Starting,
+        MonitorPackets,
+        Proxy,
     )
 )

@@ -1,32 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Z0 to Z4, z0 to z4: breakpoints and watchpoints, with conditions and commands (GDB manual, "Packets").
+"""Z0, Z1, z0, z1: breakpoints, with conditions and commands (GDB manual, "Packets").
 
 Both kinds of packet are idempotent, as the manual asks: a client that got no answer may send one again, and one with
 other conditions or commands replaces those that there are. Conditions and commands are agent expressions, which are
-evaluated where the guest runs; gdb gives them to breakpoints, of either kind, and not to watchpoints.
+evaluated where the guest runs.
 """
+
+from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from armprobe.expressions import AgentExpression
 from armprobe.stub.agent import Agent, Breakpoint, parse_expression
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import BreakKind, TargetError
+from armprobe.stub.target import BreakKind, Breakpoints, ConditionalBreakpoints, TargetError
 from armprobe.stub.wire import MalformedPacket, number, quote, split
+
+if TYPE_CHECKING:
+    from armprobe.stub.connection import Connection
 
 _E2BIG = 7
 _MOST = 10_000  # breakpoints
-_MOST_WATCHED = 100  # watchpoints, which every access of the guest's to memory is compared with
 _MOST_OPTIONS = 1 << 20  # bytes, of the conditions and commands of all
 _EXPRESSION = re.compile(rb"X([0-9a-fA-F]+),([0-9a-fA-F]*),?")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A breakpoint of `length` bytes, which for code is the instruction's size; `options` is what follows that."""
+    """A breakpoint on an instruction of `length` bytes; `options` is what follows that."""
 
     kind: BreakKind
     address: int
@@ -37,15 +41,13 @@ class Point:
     persistent: bool = False
 
     @staticmethod
-    def parse(kind: BreakKind, fields: bytes) -> "Point":
+    def parse(kind: BreakKind, fields: bytes) -> Point:
         place, _, options = fields.removeprefix(b",").partition(b";")
         address, length = split(place, b",", 2)
         conditions, _, commands = options.partition(b"cmds:")
         persistent, comma, commands = commands.partition(b",")
         if comma and number(persistent) > 1:
             raise MalformedPacket("commands are kept, 1, or not, 0")
-        if options and kind.value > BreakKind.HARDWARE.value:
-            raise MalformedPacket("a watchpoint takes neither conditions nor commands")
         return Point(
             kind,
             number(address),
@@ -77,39 +79,57 @@ def expressions(field: bytes) -> tuple[AgentExpression, ...]:
     return tuple(found)
 
 
-def _insert(connection: Connection, point: Point) -> bytes:
-    if connection.inserted.get(point.key) == point.options:
+class BreakpointPackets(Feature[Breakpoints]):
+    words = ("swbreak+", "hwbreak+")
+
+    def __init__(self, connection: Connection, target: Breakpoints) -> None:
+        super().__init__(connection, target)
+        self._inserted: dict[tuple[BreakKind, int, int], bytes] = {}  # with the options that they came with
+
+    def released(self) -> None:
+        self._inserted.clear()
+
+    def insert(self, point: Point) -> bytes:
+        inserted, target = self._inserted, self.target
+        if inserted.get(point.key) == point.options:
+            return b"OK"
+        if point.key in inserted:
+            self.remove(point)
+        if len(inserted) >= _MOST:
+            raise TargetError(_E2BIG, f"there are {_MOST} breakpoints already: delete some")
+        if point.options and len(point.options) + sum(map(len, inserted.values())) > _MOST_OPTIONS:
+            raise TargetError(
+                _E2BIG, f"the conditions and commands of breakpoints may have {_MOST_OPTIONS} bytes in all"
+            )
+        if not point.conditions and not point.commands:
+            target.insert_breakpoint(*point.key)
+        elif isinstance(target, ConditionalBreakpoints):
+            target.insert_conditional_breakpoint(*point.key, self._decide(point), point.persistent)
+        else:
+            raise MalformedPacket("breakpoints have neither conditions nor commands here")
+        inserted[point.key] = point.options
         return b"OK"
-    if point.key in connection.inserted:
-        _remove(connection, point)
-    if len(connection.inserted) >= _MOST:
-        raise TargetError(_E2BIG, f"there are {_MOST} breakpoints already: delete some")
-    watched = sum(kind.value > BreakKind.HARDWARE.value for kind, _, _ in connection.inserted)
-    if point.kind.value > BreakKind.HARDWARE.value and watched >= _MOST_WATCHED:
-        raise TargetError(_E2BIG, f"there are {_MOST_WATCHED} watchpoints already: delete some")
-    if point.options and len(point.options) + sum(map(len, connection.inserted.values())) > _MOST_OPTIONS:
-        raise TargetError(_E2BIG, f"the conditions and commands of breakpoints may have {_MOST_OPTIONS} bytes in all")
-    if point.conditions or point.commands:
-        agent = Agent(connection.registers, connection.experiment.values, connection.show)
-        decide = Breakpoint(point.address, point.conditions, point.commands, agent)
-        connection.target.insert(*point.key, decide, point.persistent)
-    else:
-        connection.target.insert(*point.key)
-    connection.inserted[point.key] = point.options
-    return b"OK"
+
+    def remove(self, point: Point) -> bytes:
+        if point.key in self._inserted:
+            self.target.remove_breakpoint(*point.key)
+            del self._inserted[point.key]
+        return b"OK"
+
+    def _decide(self, point: Point) -> Breakpoint:
+        connection = self.connection
+        agent = Agent(connection.registers, connection.trace.experiment.values, connection.show)
+        return Breakpoint(point.address, point.conditions, point.commands, agent)
+
+    packets = (
+        PacketKind("Z0", partial(Point.parse, BreakKind.SOFTWARE), insert),
+        PacketKind("Z1", partial(Point.parse, BreakKind.HARDWARE), insert),
+        PacketKind("z0", partial(Point.parse, BreakKind.SOFTWARE), remove, uncontrolled=True),
+        PacketKind("z1", partial(Point.parse, BreakKind.HARDWARE), remove, uncontrolled=True),
+    )
 
 
-def _remove(connection: Connection, point: Point) -> bytes:
-    if point.key in connection.inserted:
-        connection.target.remove(*point.key)
-        del connection.inserted[point.key]
-    return b"OK"
+class BreakpointConditions(Feature[ConditionalBreakpoints]):
+    """Says that conditions and commands may follow."""
 
-
-FEATURE = Feature(
-    packets=(
-        *(PacketKind(f"Z{kind.value}", partial(Point.parse, kind), _insert) for kind in BreakKind),
-        *(PacketKind(f"z{kind.value}", partial(Point.parse, kind), _remove) for kind in BreakKind),
-    ),
-    words=("swbreak+", "hwbreak+", "ConditionalBreakpoints+", "BreakpointCommands+"),
-)
+    words = ("ConditionalBreakpoints+", "BreakpointCommands+")

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """qXfer:features: the target description (GDB manual, "Target Description Format")."""
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Document, Feature
+from armprobe.stub.target import Target
 
 
-def _read(connection: Connection, annex: str) -> str | None:
-    return connection.registers.target_xml if annex == "target.xml" else None
+class Description(Feature[Target]):
+    def read(self, annex: str) -> str | None:
+        return self.connection.registers.target_xml if annex == "target.xml" else None
 
-
-FEATURE = Feature(documents=(Document("features", _read),))
+    documents = (Document("features", read, uncontrolled=True),)

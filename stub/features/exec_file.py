@@ -6,16 +6,18 @@ default `set sysroot target:` gdb 13 to 18 say then that such transfers "can be 
 and without this packet that no executable was specified: only a gdb that has a file before it connects says neither.
 """
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Document, Feature
+from armprobe.stub.target import Program
 from armprobe.stub.wire import PROCESS
 
 
-def _read(connection: Connection, annex: str) -> str | None:
-    file = connection.target.exec_file
-    return file.name if file and annex in ("", PROCESS.decode()) else None  # the annex is a process, none for this one
+class ExecFileName(Feature[Program]):
+    def read(self, annex: str) -> str | None:
+        """The annex is a process; none stands for this one."""
+        file = self.target.exec_file()
+        return file.name if file and annex in ("", PROCESS.decode()) else None
 
+    def available(self) -> bool:
+        return self.target.exec_file() is not None
 
-FEATURE = Feature(
-    documents=(Document("exec-file", _read, available=lambda connection: connection.target.exec_file is not None),)
-)
+    documents = (Document("exec-file", read, available),)

@@ -1,27 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""!, vAttach, vRun, R: a client that stays when it lets go of the guest, and takes it again or starts it anew.
+"""!, vAttach; vRun, R: a client that stays when it lets go of the guest, and takes it again or starts it anew.
 
 GDB manual, "Connecting" (`target extended-remote`) and "Packets". The one process is 1, and what it runs is the guest.
 """
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import TargetError
+from armprobe.stub.target import Program, Restart, Target, TargetError
 from armprobe.stub.wire import anything, hex_text, names_the_thread, nothing
 
 _ENOENT, _EINVAL = 2, 22
-
-
-def _extend(connection: Connection, _: None) -> bytes:
-    connection.extended = True
-    return b"OK"
-
-
-def _attach(connection: Connection, ours: bool) -> bytes:
-    if not ours:
-        return connection.error(_ENOENT, "there is one process, 1: `attach 1`")
-    connection.take_again()
-    return connection.stop_reply()
 
 
 def _parse_run(fields: bytes) -> tuple[str, list[str]]:
@@ -30,26 +17,45 @@ def _parse_run(fields: bytes) -> tuple[str, list[str]]:
     return name, arguments
 
 
-def _run(connection: Connection, program: tuple[str, list[str]]) -> bytes:
-    name, arguments = program
-    if name and name != connection.program:
-        raise TargetError(_ENOENT, "the machine runs the one guest it has: `run` without a file to execute")
-    if any(arguments):
-        raise TargetError(_EINVAL, "a guest takes no arguments from here: `run` without any")
-    connection.restart()
-    return connection.stop_reply()
+class Extended(Feature[Target]):
+    def extend(self, _: None) -> bytes:
+        self.connection.extended = True
+        return b"OK"
+
+    def attach(self, ours: bool) -> bytes:
+        if not ours:
+            return self.connection.error(_ENOENT, "there is one process, 1: `attach 1`")
+        self.connection.take_again()
+        return self.connection.stop_reply()
+
+    packets = (
+        PacketKind("!", nothing, extend, handshake=True, uncontrolled=True),
+        PacketKind("vAttach", names_the_thread, attach, uncontrolled=True),
+    )
 
 
-def _restart(connection: Connection, _: bytes) -> None:
-    """It has no reply: the client asks why the guest is stopped (GDB manual, "Packets")."""
-    connection.restart()
+class Starting(Feature[Restart]):
+    def run(self, program: tuple[str, list[str]]) -> bytes:
+        name, arguments = program
+        if name and name != self._program:
+            raise TargetError(_ENOENT, "the machine runs the one guest it has: `run` without a file to execute")
+        if any(arguments):
+            raise TargetError(_EINVAL, "a guest takes no arguments from here: `run` without any")
+        self.restart(b"")
+        return self.connection.stop_reply()
 
+    def restart(self, _: bytes) -> None:
+        """R has no reply: the client asks why the guest is stopped (GDB manual, "Packets")."""
+        self.connection.take_again()
+        self.connection.restarted(self.target.restart())
 
-FEATURE = Feature(
-    packets=(
-        PacketKind("!", nothing, _extend, handshake=True),
-        PacketKind("vAttach", names_the_thread, _attach),
-        PacketKind("vRun", _parse_run, _run),
-        PacketKind("R", anything, _restart),
-    ),
-)
+    @property
+    def _program(self) -> str | None:
+        """The name of the file that the machine runs; None if there is none."""
+        file = self.target.exec_file() if isinstance(self.target, Program) else None
+        return file.name if file else None
+
+    packets = (
+        PacketKind("vRun", _parse_run, run, uncontrolled=True),
+        PacketKind("R", anything, restart, uncontrolled=True),
+    )

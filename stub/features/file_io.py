@@ -6,10 +6,10 @@ packets for that, as the call wants it.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import TargetError
+from armprobe.stub.target import HostCalls, TargetError
 from armprobe.stub.wire import MalformedPacket, number
 
 _EINVAL = 22
@@ -36,10 +36,12 @@ class Answer:
         return Answer(-value if negative else value, errno, rest[1:] == [b"C"])
 
 
-def _answer(connection: Connection, answer: Answer) -> None:
-    if not connection.calling:
-        raise TargetError(_EINVAL, "the guest has asked for no file, so there is nothing to answer")
-    connection.answer(answer.result, answer.errno, answer.interrupted)
+class FileIo(Feature[HostCalls]):
+    def answer(self, answer: Answer) -> None:
+        connection = self.connection
+        if not connection.calling:
+            raise TargetError(_EINVAL, "the guest has asked for no file, so there is nothing to answer")
+        interrupted = answer.interrupted or connection.call_interrupted
+        connection.run(partial(self.target.answer, answer.result, answer.errno, interrupted))
 
-
-FEATURE = Feature(packets=(PacketKind("F", Answer.parse, _answer),))
+    packets = (PacketKind("F", Answer.parse, answer, uncontrolled=True),)

@@ -5,20 +5,24 @@ What is read is what the target gives, the program under the name that the targe
 computer can tell by fstat whether its own file of that name is the same.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import os
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
 from armprobe.stub.process_maps import FILES
-from armprobe.stub.target import TargetError
+from armprobe.stub.target import MemoryMap, Program, TargetError
 from armprobe.stub.wire import hex_text, names_the_thread, number, split
+
+if TYPE_CHECKING:
+    from armprobe.stub.connection import Connection
 
 # GDB manual, "Errno Values"
 _ENOENT = 2
@@ -43,78 +47,8 @@ def _attached(data: bytes) -> bytes:
     return b"F%x;%b" % (len(data), data)
 
 
-def _set_file_system(connection: Connection, process: bytes) -> bytes:
-    return b"F0" if names_the_thread(process) else _failed(_ENOENT)
-
-
-def _text(connection: Connection, path: str) -> BinaryIO:
-    return io.BytesIO(FILES[path](connection.target).encode())
-
-
-def _open(connection: Connection, fields: bytes) -> bytes:
-    name, *numbers = split(fields, b",", 3)
-    path, (flags, _) = hex_text(name), map(number, numbers)
-    file = connection.target.exec_file
-    if path in FILES:
-        opened: Callable[[], BinaryIO] = partial(_text, connection, path)
-    elif file is not None and path == file.name:
-        opened = file.open
-    else:
-        return _failed(_ENOENT)
-    if flags:  # 0 is to read; all others are to write, or to make a file
-        return _failed(_EROFS)
-    if len(connection.files) >= _MOST_OPEN:
-        return _failed(_EMFILE)
-    try:
-        content = opened()
-    except TargetError:
-        return _failed(_EIO)
-    descriptor = min(set(range(_MOST_OPEN)) - connection.files.keys())
-    connection.files[descriptor] = content
-    return b"F%x" % descriptor
-
-
-def _read(connection: Connection, fields: bytes) -> bytes:
-    descriptor, count, offset = map(number, split(fields, b",", 3))
-    content = connection.files.get(descriptor)
-    if content is None:
-        return _failed(_EBADF)
-    try:
-        content.seek(min(offset, _END))
-        return _attached(content.read(min(count, _MOST)))
-    except OSError:
-        return _failed(_EIO)
-
-
-def _stat(connection: Connection, descriptor: bytes) -> bytes:
-    content = connection.files.get(number(descriptor))
-    if content is None:
-        return _failed(_EBADF)
-    size = content.seek(0, io.SEEK_END)
-    device = inode = modified = 0
-    with contextlib.suppress(OSError):  # what was made up has none of these
-        status = os.fstat(content.fileno())
-        fields = (status.st_dev, status.st_ino, int(status.st_mtime))
-        device, inode, modified = (field & 0xFFFF_FFFF for field in fields)
-    blocks = -(-size // _BLOCK)
-    return _attached(_STAT.pack(device, inode, _REGULAR | _READABLE, 1, 0, 0, 0, size, _BLOCK, blocks, 0, modified, 0))
-
-
-def _close(connection: Connection, descriptor: bytes) -> bytes:
-    content = connection.files.pop(number(descriptor), None)
-    if content is None:
-        return _failed(_EBADF)
-    content.close()
-    return b"F0"
-
-
-_OPERATIONS: dict[bytes, Callable[[Connection, bytes], bytes]] = {
-    b"setfs": _set_file_system,
-    b"open": _open,
-    b"pread": _read,
-    b"fstat": _stat,
-    b"close": _close,
-}
+def _text(target: MemoryMap, path: str) -> BinaryIO:
+    return io.BytesIO(FILES[path](target).encode())
 
 
 def _parse(fields: bytes) -> tuple[bytes, bytes]:
@@ -122,11 +56,84 @@ def _parse(fields: bytes) -> tuple[bytes, bytes]:
     return operation, parameters
 
 
-def _do(connection: Connection, request: tuple[bytes, bytes]) -> bytes:
-    operation, parameters = request
-    if operation not in _OPERATIONS or connection.target.exec_file is None:
-        return b""
-    return _OPERATIONS[operation](connection, parameters)
+class Files(Feature[Program]):
+    def __init__(self, connection: Connection, target: Program) -> None:
+        super().__init__(connection, target)
+        self._files: dict[int, BinaryIO] = {}  # that the client has open, by descriptor
 
+    def disconnected(self) -> None:
+        for file in self._files.values():
+            file.close()
 
-FEATURE = Feature(packets=(PacketKind("vFile", _parse, _do, reads=True),))
+    def do(self, request: tuple[bytes, bytes]) -> bytes:
+        operation, parameters = request
+        if operation not in self._OPERATIONS or self.target.exec_file() is None:
+            return b""
+        return self._OPERATIONS[operation](self, parameters)
+
+    def _set_file_system(self, process: bytes) -> bytes:
+        return b"F0" if names_the_thread(process) else _failed(_ENOENT)
+
+    def _open(self, fields: bytes) -> bytes:
+        name, *numbers = split(fields, b",", 3)
+        path, (flags, _) = hex_text(name), map(number, numbers)
+        file, target = self.target.exec_file(), self.target
+        if path in FILES and isinstance(target, MemoryMap):
+            opened: Callable[[], BinaryIO] = partial(_text, target, path)
+        elif file is not None and path == file.name:
+            opened = file.open
+        else:
+            return _failed(_ENOENT)
+        if flags:  # 0 is to read; all others are to write, or to make a file
+            return _failed(_EROFS)
+        if len(self._files) >= _MOST_OPEN:
+            return _failed(_EMFILE)
+        try:
+            content = opened()
+        except TargetError:
+            return _failed(_EIO)
+        descriptor = min(set(range(_MOST_OPEN)) - self._files.keys())
+        self._files[descriptor] = content
+        return b"F%x" % descriptor
+
+    def _read(self, fields: bytes) -> bytes:
+        descriptor, count, offset = map(number, split(fields, b",", 3))
+        content = self._files.get(descriptor)
+        if content is None:
+            return _failed(_EBADF)
+        try:
+            content.seek(min(offset, _END))
+            return _attached(content.read(min(count, _MOST)))
+        except OSError:
+            return _failed(_EIO)
+
+    def _stat(self, descriptor: bytes) -> bytes:
+        content = self._files.get(number(descriptor))
+        if content is None:
+            return _failed(_EBADF)
+        size = content.seek(0, io.SEEK_END)
+        device = inode = modified = 0
+        with contextlib.suppress(OSError):  # what was made up has none of these
+            status = os.fstat(content.fileno())
+            fields = (status.st_dev, status.st_ino, int(status.st_mtime))
+            device, inode, modified = (field & 0xFFFF_FFFF for field in fields)
+        blocks = -(-size // _BLOCK)
+        return _attached(
+            _STAT.pack(device, inode, _REGULAR | _READABLE, 1, 0, 0, 0, size, _BLOCK, blocks, 0, modified, 0)
+        )
+
+    def _close(self, descriptor: bytes) -> bytes:
+        content = self._files.pop(number(descriptor), None)
+        if content is None:
+            return _failed(_EBADF)
+        content.close()
+        return b"F0"
+
+    _OPERATIONS: ClassVar[dict[bytes, Callable[[Files, bytes], bytes]]] = {
+        b"setfs": _set_file_system,
+        b"open": _open,
+        b"pread": _read,
+        b"fstat": _stat,
+        b"close": _close,
+    }
+    packets = (PacketKind("vFile", _parse, do, reads=True),)

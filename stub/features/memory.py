@@ -3,10 +3,9 @@
 
 from dataclasses import dataclass
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
-from armprobe.stub.target import TargetError
+from armprobe.stub.target import Target, TargetError
 from armprobe.stub.wire import MalformedPacket, hex_data, span, split, to_hex
 
 _EFAULT, _EROFS = 14, 30
@@ -51,41 +50,38 @@ class Write:
         return Write.of(where, data)
 
 
-def _memory(connection: Connection, read: Read) -> bytes:
-    frame = connection.frame
-    if frame is None or any(start <= read.address < end for start, end in connection.experiment.read_only):
-        return connection.target.read_memory(read.address, read.length)
-    data = frame.read(read.address, read.length)
-    if not data:
-        raise TargetError(_EFAULT, f"what was at 0x{read.address:x} is not in this trace frame")
-    return data
+class MemoryAccess(Feature[Target]):
+    words = ("binary-upload+",)
 
+    def _memory(self, read: Read) -> bytes:
+        trace = self.connection.trace
+        frame = trace.frame
+        if frame is None or any(start <= read.address < end for start, end in trace.experiment.read_only):
+            return self.target.read_memory(read.address, read.length)
+        data = frame.read(read.address, read.length)
+        if not data:
+            raise TargetError(_EFAULT, f"what was at 0x{read.address:x} is not in this trace frame")
+        return data
 
-def _read_hex(connection: Connection, read: Read) -> bytes:
-    if not read.length:
-        raise MalformedPacket("a read of no bytes")  # an empty reply would say that there is no such packet
-    return to_hex(_memory(connection, read))
+    def read_hex(self, read: Read) -> bytes:
+        if not read.length:
+            raise MalformedPacket("a read of no bytes")  # an empty reply would say that there is no such packet
+        return to_hex(self._memory(read))
 
+    def read_binary(self, read: Read) -> bytes:
+        # A read of no bytes is how clients find out that there is such a packet.
+        return b"b" + (self._memory(read) if read.length else b"")
 
-def _read_binary(connection: Connection, read: Read) -> bytes:
-    # A read of no bytes is how clients find out that there is such a packet.
-    return b"b" + (_memory(connection, read) if read.length else b"")
+    def write(self, write: Write) -> bytes:
+        if self.connection.trace.frame is not None:
+            raise TargetError(_EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
+        if write.data:
+            self.target.write_memory(write.address, write.data)
+        return b"OK"
 
-
-def _write(connection: Connection, write: Write) -> bytes:
-    if connection.frame is not None:
-        raise TargetError(_EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
-    if write.data:
-        connection.target.write_memory(write.address, write.data)
-    return b"OK"
-
-
-FEATURE = Feature(
-    packets=(
-        PacketKind("m", Read.parse, _read_hex, reads=True),
-        PacketKind("M", Write.parse_hex, _write),
-        PacketKind("x", Read.parse, _read_binary, reads=True),
-        PacketKind("X", Write.parse_binary, _write),
-    ),
-    words=("binary-upload+",),
-)
+    packets = (
+        PacketKind("m", Read.parse, read_hex, reads=True),
+        PacketKind("M", Write.parse_hex, write),
+        PacketKind("x", Read.parse, read_binary, reads=True),
+        PacketKind("X", Write.parse_binary, write),
+    )

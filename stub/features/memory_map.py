@@ -14,16 +14,15 @@ LLDB asks by address, whenever it wants to know, and is told what the page table
 
 from collections.abc import Iterator
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Document, Feature, PacketKind
-from armprobe.stub.target import Target
+from armprobe.stub.target import MemoryMap
 from armprobe.stub.wire import ADDRESS_SPACE, number, to_hex
 
 _HALF = ADDRESS_SPACE >> 1
 _LAST = ADDRESS_SPACE - 1
 
 
-def _pieces(target: Target) -> Iterator[tuple[int, int]]:
+def _pieces(target: MemoryMap) -> Iterator[tuple[int, int]]:
     """Starts and ends of what the map has, without a gap between them."""
     at = 0
     # A piece that is all of it would have a length of more than 64 bits.
@@ -32,26 +31,23 @@ def _pieces(target: Target) -> Iterator[tuple[int, int]]:
         at = end
 
 
-def _map(connection: Connection, annex: str) -> str | None:
-    if annex:
-        return None
-    pieces = _pieces(connection.target)
-    regions = "".join(f'<memory type="ram" start="{at:#x}" length="{end - at:#x}"/>\n' for at, end in pieces)
-    return (
-        '<?xml version="1.0"?>\n<!DOCTYPE memory-map PUBLIC "+//IDN gnu.org//DTD GDB Memory Map V1.0//EN" '
-        f'"http://sourceware.org/gdb/gdb-memory-map.dtd">\n<memory-map>\n{regions}</memory-map>\n'
-    )
+class Regions(Feature[MemoryMap]):
+    def map(self, annex: str) -> str | None:
+        if annex:
+            return None
+        pieces = _pieces(self.target)
+        regions = "".join(f'<memory type="ram" start="{at:#x}" length="{end - at:#x}"/>\n' for at, end in pieces)
+        return (
+            '<?xml version="1.0"?>\n<!DOCTYPE memory-map PUBLIC "+//IDN gnu.org//DTD GDB Memory Map V1.0//EN" '
+            f'"http://sourceware.org/gdb/gdb-memory-map.dtd">\n<memory-map>\n{regions}</memory-map>\n'
+        )
 
+    def region(self, address: int) -> bytes:
+        region = self.target.memory_region(address)
+        # LLDB goes on where a region ends until that is its greatest number; a region behind it would begin again at 0.
+        start, size = region.start, min(region.end, _LAST) - region.start
+        access = b"permissions:%b;name:%b;" % (region.access.encode(), to_hex(region.name)) if region.access else b""
+        return b"start:%x;size:%x;%b" % (start, size, access)
 
-def _region(connection: Connection, address: int) -> bytes:
-    region = connection.target.memory_region(address)
-    # LLDB goes on where a region ends until that is its greatest number; a region behind it would begin again at 0.
-    start, size = region.start, min(region.end, _LAST) - region.start
-    access = b"permissions:%b;name:%b;" % (region.access.encode(), to_hex(region.name)) if region.access else b""
-    return b"start:%x;size:%x;%b" % (start, size, access)
-
-
-FEATURE = Feature(
-    packets=(PacketKind("qMemoryRegionInfo", number, _region, reads=True),),
-    documents=(Document("memory-map", _map),),
-)
+    packets = (PacketKind("qMemoryRegionInfo", number, region, reads=True),)
+    documents = (Document("memory-map", map),)

@@ -6,44 +6,53 @@ show none of it. With an error reply behind the text gdb takes the command for f
 Rcmd", which is for programs: QArmprobe.MonitorErrors asks for that.
 """
 
-from functools import partial
+from __future__ import annotations
 
-from armprobe.stub.connection import Connection
+from functools import partial
+from typing import TYPE_CHECKING
+
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import TargetError
+from armprobe.stub.target import Monitor, TargetError
 from armprobe.stub.wire import hex_text, nothing
 
-
-def _run(connection: Connection, line: str) -> None:
-    def work() -> bytes:
-        line_ended = True
-
-        def out(text: str) -> None:
-            nonlocal line_ended
-            if text:
-                line_ended = text.endswith("\n")
-                connection.post(partial(connection.console, text))
-
-        try:
-            succeeded = connection.target.command(connection.client, line, out)
-        except TargetError as error:
-            succeeded = False
-            out(error.message)
-        if not line_ended:
-            out("\n")  # or the client's prompt would follow on the same line
-        return b"OK" if succeeded or not connection.monitor_errors else b"E01"
-
-    connection.run_aside(work)
+if TYPE_CHECKING:
+    from armprobe.stub.connection import Connection
 
 
-def _answer_errors(connection: Connection, _: None) -> bytes:
-    connection.monitor_errors = True
-    return b"OK"
+class MonitorPackets(Feature[Monitor]):
+    def __init__(self, connection: Connection, target: Monitor) -> None:
+        super().__init__(connection, target)
+        self._answers_errors = False  # whether the reply to a command that fails is an error
 
+    def run(self, line: str) -> None:
+        connection, target = self.connection, self.target
 
-FEATURE = Feature(
-    packets=(
-        PacketKind("qRcmd", hex_text, _run),
-        PacketKind("QArmprobe.MonitorErrors", nothing, _answer_errors),
+        def work() -> bytes:
+            line_ended = True
+
+            def out(text: str) -> None:
+                nonlocal line_ended
+                if text:
+                    line_ended = text.endswith("\n")
+                    connection.post(partial(connection.console, text))
+
+            try:
+                connection.require_control()
+                succeeded = target.command(connection.client, line, out)
+            except TargetError as error:
+                succeeded = False
+                out(error.message)
+            if not line_ended:
+                out("\n")  # or the client's prompt would follow on the same line
+            return b"OK" if succeeded or not self._answers_errors else b"E01"
+
+        connection.run_aside(work)
+
+    def answer_errors(self, _: None) -> bytes:
+        self._answers_errors = True
+        return b"OK"
+
+    packets = (
+        PacketKind("qRcmd", hex_text, run, uncontrolled=True),
+        PacketKind("QArmprobe.MonitorErrors", nothing, answer_errors, uncontrolled=True),
     )
-)

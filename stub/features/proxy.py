@@ -18,91 +18,95 @@ qRcmd does not. A 2 has nothing behind it: gdb waits `remotetimeout` (2 s) for t
 take longer than that.
 """
 
-import json
-from dataclasses import asdict
+from __future__ import annotations
 
-from armprobe.stub.connection import Connection
+import json
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import TargetError
+from armprobe.stub.target import Commands, ProbeHit, TargetError
 from armprobe.stub.visible import visible
 from armprobe.stub.wire import hex_text, nothing, to_hex
 
+if TYPE_CHECKING:
+    from armprobe.stub.connection import Connection
+
 _ECHILD = 10
 _SOON = 0.5  # seconds
+_HIT = ("kind", "name", "function", "stage", "hit")  # what qArmprobe.stop says of a `ProbeHit`
 
 
 def _reply(succeeded: bool, text: str) -> bytes:
     return (b"1" if succeeded else b"0") + to_hex(visible(text))
 
 
-def _run(connection: Connection, line: str) -> None:
-    def work() -> bytes:
-        said: list[str] = []
-        try:
-            succeeded = connection.target.command(connection.client, line, said.append)
-        except TargetError as error:
-            succeeded = False
-            said.append(error.message)
-        return _reply(succeeded, "".join(said))
+class Proxy(Feature[Commands]):
+    def __init__(self, connection: Connection, target: Commands) -> None:
+        super().__init__(connection, target)
+        self._running: Future[bytes] | None = None  # the command that was run last
 
-    connection.begin(work)
-    _wait(connection, None)
+    def commands(self, _: None) -> bytes:
+        return _reply(True, self.target.command_table())
 
+    def run(self, line: str) -> None:
+        connection, target = self.connection, self.target
 
-def _wait(connection: Connection, _: None) -> None:
-    errand = connection.errand
-    if errand is None:
-        raise TargetError(_ECHILD, "no command has been run")
+        def work() -> bytes:
+            said: list[str] = []
+            try:
+                connection.require_control()
+                succeeded = target.command(connection.client, line, said.append)
+            except TargetError as error:
+                succeeded = False
+                said.append(error.message)
+            return _reply(succeeded, "".join(said))
 
-    def work() -> bytes:
-        try:
-            return errand.result(_SOON)
-        except TimeoutError:
-            return b"2"
+        self._running = connection.begin(work)
+        self.wait(None)
 
-    connection.run_aside(work)
+    def wait(self, _: None) -> None:
+        running = self._running
+        if running is None:
+            raise TargetError(_ECHILD, "no command has been run")
 
+        def work() -> bytes:
+            try:
+                return running.result(_SOON)
+            except TimeoutError:
+                return b"2"
 
-def _interrupt(connection: Connection, _: None) -> None:
-    connection.target.interrupt()
-    _wait(connection, None)
+        self.connection.run_aside(work)
 
+    def interrupt(self, _: None) -> None:
+        self.connection.interrupt()
+        self.wait(None)
 
-def _stop(connection: Connection, _: None) -> bytes:
-    probe = connection.stop.probe
-    return _reply(True, json.dumps(None if probe is None else asdict(probe)))
+    def complete(self, line: str) -> bytes:
+        return _reply(True, "\n".join(self.target.complete(line)))
 
+    def place(self, word: str) -> bytes:
+        place = self.target.place(word)
+        return _reply(True, json.dumps(None if place is None else asdict(place)))
 
-def _place(connection: Connection, word: str) -> bytes:
-    place = connection.target.place(word)
-    return _reply(True, json.dumps(None if place is None else asdict(place)))
+    def stop(self, _: None) -> bytes:
+        stop = self.connection.stop
+        hit = {name: getattr(stop, name) for name in _HIT} if isinstance(stop, ProbeHit) else None
+        return _reply(True, json.dumps(hit))
 
+    def changes(self, _: None) -> bytes:
+        changed = self.connection.view.outdated
+        self.connection.view.seen()
+        return _reply(True, "registers" if changed.registers else "memory" if changed.memory else "")
 
-def _changes(connection: Connection, _: None) -> bytes:
-    changed = connection.view.outdated
-    connection.view.seen()
-    return _reply(True, "registers" if changed.registers else "memory" if changed.memory else "")
-
-
-FEATURE = Feature(
-    packets=(
-        PacketKind(
-            "qArmprobe.commands",
-            nothing,
-            lambda connection, _: _reply(True, connection.target.command_table()),
-            reads=True,
-        ),
-        PacketKind("qArmprobe.run", hex_text, _run),
-        PacketKind("qArmprobe.wait", nothing, _wait),
-        PacketKind("qArmprobe.interrupt", nothing, _interrupt),
-        PacketKind(
-            "qArmprobe.complete",
-            hex_text,
-            lambda connection, line: _reply(True, "\n".join(connection.target.complete(line))),
-            reads=True,
-        ),
-        PacketKind("qArmprobe.place", hex_text, _place, reads=True),
-        PacketKind("qArmprobe.stop", nothing, _stop, reads=True),
-        PacketKind("qArmprobe.changes", nothing, _changes, reads=True),
-    ),
-)
+    packets = (
+        PacketKind("qArmprobe.commands", nothing, commands, reads=True),
+        PacketKind("qArmprobe.run", hex_text, run, uncontrolled=True),
+        PacketKind("qArmprobe.wait", nothing, wait, uncontrolled=True),
+        PacketKind("qArmprobe.interrupt", nothing, interrupt),
+        PacketKind("qArmprobe.complete", hex_text, complete, reads=True),
+        PacketKind("qArmprobe.place", hex_text, place, reads=True),
+        PacketKind("qArmprobe.stop", nothing, stop, reads=True, uncontrolled=True),
+        PacketKind("qArmprobe.changes", nothing, changes, reads=True, uncontrolled=True),
+    )

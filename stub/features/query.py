@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """qSupported: what each side can do (GDB manual, "General Query Packets")."""
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
+from armprobe.stub.target import Target
 
 
 def _parse(fields: bytes) -> frozenset[str]:
@@ -11,11 +11,11 @@ def _parse(fields: bytes) -> frozenset[str]:
     return frozenset(word[:-1] for word in words if word.endswith("+"))
 
 
-def _answer(connection: Connection, words: frozenset[str]) -> bytes:
-    connection.client_words = words
-    return ";".join(connection.registry.words(connection)).encode()
+class Query(Feature[Target]):
+    words = (f"PacketSize={PACKET_SIZE:x}",)
 
+    def answer(self, words: frozenset[str]) -> bytes:
+        self.connection.client_words = words
+        return ";".join(self.connection.words()).encode()
 
-FEATURE = Feature(
-    packets=(PacketKind("qSupported", _parse, _answer, handshake=True),), words=(f"PacketSize={PACKET_SIZE:x}",)
-)
+    packets = (PacketKind("qSupported", _parse, answer, handshake=True, uncontrolled=True),)

@@ -4,9 +4,8 @@
 from dataclasses import dataclass
 
 from armprobe.stub.aarch64 import GENERAL, PC, Register, pack
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import TargetError
+from armprobe.stub.target import Target, TargetError
 from armprobe.stub.tracing import TraceFrame
 from armprobe.stub.wire import MalformedPacket, hex_data, nothing, number, split, to_hex
 
@@ -27,21 +26,6 @@ class Write:
         return Write(number(register), hex_data(value))
 
 
-def _find(connection: Connection, number: int) -> Register:
-    registers = connection.registers.registers
-    if number >= len(registers):
-        raise MalformedPacket(f"there is no register number {number}")
-    return registers[number]
-
-
-def _write(connection: Connection, register: Register, value: bytes) -> None:
-    if connection.frame is not None:
-        raise TargetError(_EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
-    if len(value) != register.size:
-        raise MalformedPacket(f"{register.name} has {register.size} bytes, not {len(value)}")
-    connection.target.write_register(register.source, int.from_bytes(value, "little"))
-
-
 def _collected(frame: TraceFrame, number: int) -> bytes:
     """A register as it is in a trace frame; x where it is not."""
     if number == PC:
@@ -53,40 +37,48 @@ def _collected(frame: TraceFrame, number: int) -> bytes:
     return to_hex(frame.registers[start : start + register.size])
 
 
-def _read_all(connection: Connection, _: None) -> bytes:
-    if connection.frame is not None:
-        return b"".join(_collected(connection.frame, number) for number in range(len(GENERAL)))
-    values = connection.target.read_registers(_NAMES)
-    connection.view.registers_seen()
-    return to_hex(pack(GENERAL, values))
+class RegisterAccess(Feature[Target]):
+    def _find(self, number: int) -> Register:
+        registers = self.connection.registers.registers
+        if number >= len(registers):
+            raise MalformedPacket(f"there is no register number {number}")
+        return registers[number]
 
+    def _write(self, register: Register, value: bytes) -> None:
+        if self.connection.trace.frame is not None:
+            raise TargetError(_EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
+        if len(value) != register.size:
+            raise MalformedPacket(f"{register.name} has {register.size} bytes, not {len(value)}")
+        self.target.write_register(register.source, int.from_bytes(value, "little"))
 
-def _write_all(connection: Connection, values: bytes) -> bytes:
-    if len(values) != sum(register.size for register in GENERAL):
-        raise MalformedPacket(f"G holds {len(values)} bytes of registers")
-    for register in GENERAL:
-        _write(connection, register, values[: register.size])
-        values = values[register.size :]
-    return b"OK"
+    def read_all(self, _: None) -> bytes:
+        if self.connection.trace.frame is not None:
+            return b"".join(_collected(self.connection.trace.frame, number) for number in range(len(GENERAL)))
+        values = self.target.read_registers(_NAMES)
+        self.connection.view.registers_seen()
+        return to_hex(pack(GENERAL, values))
 
+    def write_all(self, values: bytes) -> bytes:
+        if len(values) != sum(register.size for register in GENERAL):
+            raise MalformedPacket(f"G holds {len(values)} bytes of registers")
+        for register in GENERAL:
+            self._write(register, values[: register.size])
+            values = values[register.size :]
+        return b"OK"
 
-def _read_one(connection: Connection, number: int) -> bytes:
-    register = _find(connection, number)
-    if connection.frame is not None:
-        return _collected(connection.frame, number)
-    return to_hex(pack([register], connection.target.read_registers([register.source])))
+    def read_one(self, number: int) -> bytes:
+        register = self._find(number)
+        if self.connection.trace.frame is not None:
+            return _collected(self.connection.trace.frame, number)
+        return to_hex(pack([register], self.target.read_registers([register.source])))
 
+    def write_one(self, write: Write) -> bytes:
+        self._write(self._find(write.number), write.value)
+        return b"OK"
 
-def _write_one(connection: Connection, write: Write) -> bytes:
-    _write(connection, _find(connection, write.number), write.value)
-    return b"OK"
-
-
-FEATURE = Feature(
-    packets=(
-        PacketKind("g", nothing, _read_all, reads=True),
-        PacketKind("G", hex_data, _write_all),
-        PacketKind("p", number, _read_one, reads=True),
-        PacketKind("P", Write.parse, _write_one),
-    ),
-)
+    packets = (
+        PacketKind("g", nothing, read_all, reads=True),
+        PacketKind("G", hex_data, write_all),
+        PacketKind("p", number, read_one, reads=True),
+        PacketKind("P", Write.parse, write_one),
+    )

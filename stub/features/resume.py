@@ -6,8 +6,8 @@ A signal to deliver is accepted and ignored: a machine has no process to take it
 
 from dataclasses import dataclass
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.target import Target
 from armprobe.stub.wire import MalformedPacket, names_the_thread, nothing, number, quote, split
 
 
@@ -77,27 +77,31 @@ def _action(action: bytes) -> Resume:
     raise MalformedPacket(f"{quote(action)} is no action of vCont")
 
 
-def _resume(connection: Connection, resume: Resume) -> None:
-    if resume.address is not None:
-        connection.target.write_register("pc", resume.address)
-    connection.resume(resume.step, resume.range)
+class Resuming(Feature[Target]):
+    words = ("vContSupported+",)
 
+    def resume(self, resume: Resume) -> None:
+        if resume.address is not None:
+            self.target.write_register("pc", resume.address)
+        self.connection.resume(resume.step, resume.range)
 
-def _why(connection: Connection, _: None) -> bytes:
-    """Without registers, so that gdb asks for them by `g`: until it has, it believes that there are system registers in
-    that, too, and `tsave` writes a file in which it finds no memory (gdb/remote.c: sizeof_g_packet)."""
-    return connection.stop_reply(expedited=False)
+    def why(self, _: None) -> bytes:
+        """Why the machine is stopped, without registers, so that gdb asks for them by `g`.
 
+        Until it has, it believes that there are system registers in that, too, and `tsave` writes a file in which it
+        finds no memory (gdb/remote.c: sizeof_g_packet).
+        """
+        return self.connection.stop_reply(expedited=False)
 
-FEATURE = Feature(
-    packets=(
-        PacketKind("?", nothing, _why, handshake=True),
-        PacketKind("vCont", Resume.parse_actions, _resume),
-        PacketKind("vCont?", nothing, lambda connection, _: b"vCont;c;C;s;S;r", reads=True),
-        PacketKind("c", Resume.parse_continue, _resume),
-        PacketKind("C", Resume.parse_continue_signal, _resume),
-        PacketKind("s", Resume.parse_step, _resume),
-        PacketKind("S", Resume.parse_step_signal, _resume),
-    ),
-    words=("vContSupported+",),
-)
+    def actions(self, _: None) -> bytes:
+        return b"vCont;c;C;s;S;r"
+
+    packets = (
+        PacketKind("?", nothing, why, handshake=True, uncontrolled=True),
+        PacketKind("vCont", Resume.parse_actions, resume),
+        PacketKind("vCont?", nothing, actions, reads=True, uncontrolled=True),
+        PacketKind("c", Resume.parse_continue, resume),
+        PacketKind("C", Resume.parse_continue_signal, resume),
+        PacketKind("s", Resume.parse_step, resume),
+        PacketKind("S", Resume.parse_step_signal, resume),
+    )

@@ -3,9 +3,9 @@
 
 from dataclasses import dataclass
 
-from armprobe.stub.connection import Connection, State
+from armprobe.stub.connection import State
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import TargetError
+from armprobe.stub.target import Target, TargetError
 from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, number, split
 
 _PIECE = 0x10000  # bytes read at once
@@ -33,28 +33,28 @@ class Search:
         return Search(start, min(number(length), ADDRESS_SPACE - start), pattern)
 
 
-def _search(connection: Connection, search: Search | None) -> bytes | None:
-    if search is None:
-        return b""
-    connection.run_aside(lambda: _find(connection, search))
-    return None
+class MemorySearch(Feature[Target]):
+    def search(self, search: Search | None) -> bytes | None:
+        if search is None:
+            return b""
+        self.connection.run_aside(lambda: self._find(search))
+        return None
 
+    def _find(self, search: Search) -> bytes:
+        self.connection.require_control()
+        target, at, end = self.target, search.address, search.address + search.length
+        kept = b""  # the end of the last piece, in which a match may begin
+        while at < end and self.connection.state is not State.DISCONNECTED:
+            wanted = min(_PIECE, end - at)
+            piece = target.read_memory(at, wanted)
+            found = (kept + piece).find(search.pattern)
+            if found >= 0:
+                return b"1,%x" % (at - len(kept) + found)
+            if len(piece) < wanted:
+                raise TargetError(_EFAULT, f"the memory to be searched ends at 0x{at + len(piece):x}")
+            at += len(piece)
+            kept += piece
+            kept = kept[max(0, len(kept) - len(search.pattern) + 1) :]
+        return b"0"
 
-def _find(connection: Connection, search: Search) -> bytes:
-    target, at, end = connection.target, search.address, search.address + search.length
-    kept = b""  # the end of the last piece, in which a match may begin
-    while at < end and connection.state is not State.DISCONNECTED:
-        wanted = min(_PIECE, end - at)
-        piece = target.read_memory(at, wanted)
-        found = (kept + piece).find(search.pattern)
-        if found >= 0:
-            return b"1,%x" % (at - len(kept) + found)
-        if len(piece) < wanted:
-            raise TargetError(_EFAULT, f"the memory to be searched ends at 0x{at + len(piece):x}")
-        at += len(piece)
-        kept += piece
-        kept = kept[max(0, len(kept) - len(search.pattern) + 1) :]
-    return b"0"
-
-
-FEATURE = Feature(packets=(PacketKind("qSearch", Search.parse, _search, reads=True),))
+    packets = (PacketKind("qSearch", Search.parse, search, reads=True, uncontrolled=True),)

@@ -4,8 +4,8 @@
 GDB manual, "General Query Packets" and "Thread List Format".
 """
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Document, Feature, PacketKind
+from armprobe.stub.target import Target
 from armprobe.stub.wire import MalformedPacket, names_the_thread, nothing, quote, thread_id, to_hex
 
 _CPU = "CPU 0"
@@ -18,35 +18,37 @@ def _parse_select(fields: bytes) -> bool:
     return names_the_thread(fields[1:])
 
 
-def _answer(connection: Connection, ours: bool) -> bytes:
-    return b"OK" if ours else connection.error(3, "there is no thread but 1")  # ESRCH
-
-
-def _extra(connection: Connection, ours: bool) -> bytes:
-    return to_hex(_CPU) if ours else _answer(connection, ours)
-
-
-def _list(connection: Connection, annex: str) -> str | None:
-    if annex:
-        return None
-    name = thread_id(connection.client_words).decode()
-    return f'<?xml version="1.0"?>\n<threads>\n<thread id="{name}" core="0" name="{_CPU}"/>\n</threads>\n'
-
-
-def _first(connection: Connection, _: None) -> bytes:
-    return b"l" if connection.released else b"m" + thread_id(connection.client_words)
-
-
-FEATURE = Feature(
-    packets=(
-        PacketKind("H", _parse_select, _answer, reads=True),
-        PacketKind("T", names_the_thread, _answer, reads=True),
-        PacketKind("qC", nothing, lambda connection, _: b"QC" + thread_id(connection.client_words), reads=True),
-        PacketKind("qfThreadInfo", nothing, _first, reads=True),
-        PacketKind("qsThreadInfo", nothing, lambda *_: b"l", reads=True),
-        PacketKind("qThreadExtraInfo", names_the_thread, _extra, reads=True),
-    ),
-    documents=(Document("threads", _list),),
+class Threads(Feature[Target]):
     # There is one process. But gdb 13 aborts at `record full` where the process has no number.
-    words=("multiprocess+",),
-)
+    words = ("multiprocess+",)
+
+    def answer(self, ours: bool) -> bytes:
+        return b"OK" if ours else self.connection.error(3, "there is no thread but 1")  # ESRCH
+
+    def extra(self, ours: bool) -> bytes:
+        return to_hex(_CPU) if ours else self.answer(ours)
+
+    def list(self, annex: str) -> str | None:
+        if annex:
+            return None
+        name = thread_id(self.connection.client_words).decode()
+        return f'<?xml version="1.0"?>\n<threads>\n<thread id="{name}" core="0" name="{_CPU}"/>\n</threads>\n'
+
+    def first(self, _: None) -> bytes:
+        return b"l" if self.connection.released else b"m" + thread_id(self.connection.client_words)
+
+    def current(self, _: None) -> bytes:
+        return b"QC" + thread_id(self.connection.client_words)
+
+    def more(self, _: None) -> bytes:
+        return b"l"
+
+    packets = (
+        PacketKind("H", _parse_select, answer, reads=True, uncontrolled=True),
+        PacketKind("T", names_the_thread, answer, reads=True, uncontrolled=True),
+        PacketKind("qC", nothing, current, reads=True, uncontrolled=True),
+        PacketKind("qfThreadInfo", nothing, first, reads=True, uncontrolled=True),
+        PacketKind("qsThreadInfo", nothing, more, reads=True, uncontrolled=True),
+        PacketKind("qThreadExtraInfo", names_the_thread, extra, reads=True, uncontrolled=True),
+    )
+    documents = (Document("threads", list, uncontrolled=True),)

@@ -7,9 +7,9 @@ of the frame (features `registers` and `memory`).
 
 from collections.abc import Callable
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Document, Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
+from armprobe.stub.target import Tracepoints
 from armprobe.stub.tracing import TraceFrame
 from armprobe.stub.wire import MalformedPacket, number, span, to_hex
 
@@ -36,37 +36,37 @@ def _parse(fields: bytes) -> Wanted:
     raise MalformedPacket("a frame is asked for by number, pc, tdp, range or outside")
 
 
-def _select(connection: Connection, wanted: Wanted) -> bytes:
-    frames = connection.experiment.buffer.frames
-    if callable(wanted):
-        first = 0 if connection.frame is None else connection.frame_number + 1
-        found = next((i for i in range(first, len(frames)) if wanted(frames[i])), None)
-    elif wanted == -1 or wanted in _NONE:
-        connection.frame = None
-        return b"OK"
-    else:
-        found = wanted if wanted < len(frames) else None
-    if found is None:
-        return b"F-1"
-    connection.frame, connection.frame_number = frames[found], found
-    return b"F%xT%x" % (found, frames[found].number)
+class TraceFrames(Feature[Tracepoints]):
+    def select(self, wanted: Wanted) -> bytes:
+        trace = self.connection.trace
+        frames = trace.experiment.buffer.frames
+        if callable(wanted):
+            first = 0 if trace.frame is None else trace.frame_number + 1
+            found = next((i for i in range(first, len(frames)) if wanted(frames[i])), None)
+        elif wanted == -1 or wanted in _NONE:
+            trace.frame = None
+            return b"OK"
+        else:
+            found = wanted if wanted < len(frames) else None
+        if found is None:
+            return b"F-1"
+        trace.frame, trace.frame_number = frames[found], found
+        return b"F%xT%x" % (found, frames[found].number)
 
+    def read(self, piece: tuple[int, int]) -> bytes:
+        offset, length = piece
+        return to_hex(self.connection.trace.experiment.buffer.read(offset, min(length, _MOST))) or b"l"
 
-def _read(connection: Connection, piece: tuple[int, int]) -> bytes:
-    offset, length = piece
-    return to_hex(connection.experiment.buffer.read(offset, min(length, _MOST))) or b"l"
+    def describe(self, annex: str) -> str | None:
+        frame = self.connection.trace.frame
+        if annex or frame is None:
+            return None
+        memory = "".join(f'<memory start="{at:#x}" length="{len(data):#x}"/>\n' for at, data in frame.memory)
+        variables = "".join(f'<tvar id="{number:#x}"/>\n' for number in frame.variables)
+        return f'<?xml version="1.0"?>\n<traceframe-info>\n{memory}{variables}</traceframe-info>\n'
 
-
-def _describe(connection: Connection, annex: str) -> str | None:
-    frame = connection.frame
-    if annex or frame is None:
-        return None
-    memory = "".join(f'<memory start="{at:#x}" length="{len(data):#x}"/>\n' for at, data in frame.memory)
-    variables = "".join(f'<tvar id="{number:#x}"/>\n' for number in frame.variables)
-    return f'<?xml version="1.0"?>\n<traceframe-info>\n{memory}{variables}</traceframe-info>\n'
-
-
-FEATURE = Feature(
-    packets=(PacketKind("QTFrame", _parse, _select), PacketKind("qTBuffer", span, _read, reads=True)),
-    documents=(Document("traceframe-info", _describe),),
-)
+    packets = (
+        PacketKind("QTFrame", _parse, select, uncontrolled=True),
+        PacketKind("qTBuffer", span, read, reads=True, uncontrolled=True),
+    )
+    documents = (Document("traceframe-info", describe, uncontrolled=True),)

@@ -5,15 +5,21 @@ QTinit, QTDP, QTDPsrc, QTDV, QTEnable, QTDisable, QTro, qTMinFTPILen; qTfP, qTsP
 GDB manual, "Tracepoint Packets". In the guest a tracepoint is a kprobe, so a "fast" one is no different.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from armprobe.stub.agent import parse_expression
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.target import Tracepoints
 from armprobe.stub.tracing import Tracepoint
 from armprobe.stub.tracing.experiment import Variable
 from armprobe.stub.tracing.tracepoint import MOST_STEPS
 from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, anything, hex_text, nothing, number, quote, split, to_hex
+
+if TYPE_CHECKING:
+    from armprobe.stub.connection import Connection
 
 _INSTRUCTION = 4  # bytes
 
@@ -56,47 +62,9 @@ def _parse_definition(fields: bytes) -> tuple[Tracepoint | tuple[int, int, bytes
     return tracepoint, more
 
 
-def _define(connection: Connection, definition: tuple[Tracepoint | tuple[int, int, bytes], bool]) -> bytes:
-    defined, more = definition
-    experiment = connection.experiment
-    if isinstance(defined, Tracepoint):
-        tracepoint = defined
-        experiment.add_text(len(tracepoint.condition.code) if tracepoint.condition else 0)
-        experiment.define(tracepoint)
-    else:
-        tracepoint = experiment.find(*defined[:2])
-        experiment.add_text(len(defined[2]))
-        tracepoint.add_actions(defined[2])
-    if experiment.running and not more:
-        experiment.put_in(tracepoint)
-    return b"OK"
-
-
-def _add_source(connection: Connection, fields: bytes) -> bytes:
-    number, address, rest = _place(fields)
-    if not rest:
-        raise MalformedPacket("a source of a tracepoint without any text")
-    kind, start, length, text = split(rest[0], b":", 4)
-    hex_text(text)
-    tracepoint = connection.experiment.find(number, address)
-    connection.experiment.add_text(len(rest[0]))
-    tracepoint.sources.append(b"%b:%b:%b:%b" % (kind, start, length, text))
-    return b"OK"
-
-
 def _parse_variable(fields: bytes) -> tuple[int, Variable]:
     name, value, builtin, text = split(fields, b":", 4)
     return number(name, 1 << 16), Variable(number(value), builtin == b"1", hex_text(text))
-
-
-def _define_variable(connection: Connection, definition: tuple[int, Variable]) -> bytes:
-    connection.experiment.define_variable(*definition)
-    return b"OK"
-
-
-def _set_enabled(connection: Connection, fields: bytes, enabled: bool) -> bytes:
-    connection.experiment.find(*_place(fields)[:2]).enabled = enabled
-    return b"OK"
 
 
 def _parse_areas(fields: bytes) -> list[tuple[int, int]]:
@@ -104,17 +72,6 @@ def _parse_areas(fields: bytes) -> list[tuple[int, int]]:
     if any(len(pair) != 2 for pair in pairs):
         raise MalformedPacket("an area has a start and an end")
     return [(number(start), number(end, ADDRESS_SPACE + 1)) for start, end in pairs]
-
-
-def _set_read_only(connection: Connection, areas: list[tuple[int, int]]) -> bytes:
-    connection.experiment.read_only = areas
-    return b"OK"
-
-
-def _initialise(connection: Connection, _: None) -> bytes:
-    connection.experiment.clear()
-    connection.frame = None
-    return b"OK"
 
 
 # What a client that comes later is told of it: one piece a packet, and then l.
@@ -134,59 +91,111 @@ def _pieces(tracepoint: Tracepoint) -> Iterator[bytes]:
         yield b"Z%b:%b" % (place, source)
 
 
-def _first_definition(connection: Connection, _: None) -> bytes:
-    defined = list(connection.experiment.tracepoints.values())
-    connection.upload = (piece for tracepoint in defined for piece in _pieces(tracepoint))
-    return _next(connection, None)
-
-
-def _first_variable(connection: Connection, _: None) -> bytes:
-    variables = dict(connection.experiment.variables)
-    connection.upload = (
-        b"%x:%x:%d:%b" % (number, each.initial, each.builtin, to_hex(each.name)) for number, each in variables.items()
-    )
-    return _next(connection, None)
-
-
-def _next(connection: Connection, _: None) -> bytes:
-    return next(connection.upload, b"l")
-
-
-def _hits(connection: Connection, fields: bytes) -> bytes:
-    tracepoint = connection.experiment.find(*_place(fields)[:2])
-    return b"V%x:%x" % (tracepoint.hits, tracepoint.usage)
-
-
-def _value(connection: Connection, number: int) -> bytes:
-    """In a trace frame, as it was collected there."""
-    experiment, frame = connection.experiment, connection.frame
-    if frame is None:
-        known = number in experiment.variables or number in experiment.values
-        value = experiment.values.get(number) if known else None
-    else:
-        value = frame.variables.get(number)
-    return b"U" if value is None else b"V%x" % value
-
-
-FEATURE = Feature(
-    packets=(
-        PacketKind("QTinit", nothing, _initialise),
-        PacketKind("QTDP", _parse_definition, _define),
-        PacketKind("QTDPsrc", anything, _add_source),
-        PacketKind("QTDV", _parse_variable, _define_variable),
-        PacketKind("QTEnable", anything, lambda connection, fields: _set_enabled(connection, fields, True)),
-        PacketKind("QTDisable", anything, lambda connection, fields: _set_enabled(connection, fields, False)),
-        PacketKind("QTro", _parse_areas, _set_read_only),
-        PacketKind("qTMinFTPILen", nothing, lambda *_: b"%x" % _INSTRUCTION, reads=True),
-        PacketKind("qTfP", nothing, _first_definition, reads=True),
-        PacketKind("qTsP", nothing, _next, reads=True),
-        PacketKind("qTfV", nothing, _first_variable, reads=True),
-        PacketKind("qTsV", nothing, _next, reads=True),
-        PacketKind("qTP", anything, _hits, reads=True),
-        PacketKind("qTV", number, _value, reads=True),
-    ),
-    words=(
+class TracepointPackets(Feature[Tracepoints]):
+    words = (
         *("ConditionalTracepoints+", "TracepointSource+", "EnableDisableTracepoints+", "FastTracepoints+"),
         *("InstallInTrace+", "tracenz+"),
-    ),
-)
+    )
+
+    def __init__(self, connection: Connection, target: Tracepoints) -> None:
+        super().__init__(connection, target)
+        self._upload: Iterator[bytes] = iter(())  # what is left to tell the client of an experiment
+
+    def define(self, definition: tuple[Tracepoint | tuple[int, int, bytes], bool]) -> bytes:
+        defined, more = definition
+        experiment = self.connection.trace.experiment
+        if isinstance(defined, Tracepoint):
+            tracepoint = defined
+            experiment.add_text(len(tracepoint.condition.code) if tracepoint.condition else 0)
+            experiment.define(tracepoint)
+        else:
+            tracepoint = experiment.find(*defined[:2])
+            experiment.add_text(len(defined[2]))
+            tracepoint.add_actions(defined[2])
+        if experiment.running and not more:
+            experiment.put_in(tracepoint)
+        return b"OK"
+
+    def add_source(self, fields: bytes) -> bytes:
+        number, address, rest = _place(fields)
+        if not rest:
+            raise MalformedPacket("a source of a tracepoint without any text")
+        kind, start, length, text = split(rest[0], b":", 4)
+        hex_text(text)
+        tracepoint = self.connection.trace.experiment.find(number, address)
+        self.connection.trace.experiment.add_text(len(rest[0]))
+        tracepoint.sources.append(b"%b:%b:%b:%b" % (kind, start, length, text))
+        return b"OK"
+
+    def define_variable(self, definition: tuple[int, Variable]) -> bytes:
+        self.connection.trace.experiment.define_variable(*definition)
+        return b"OK"
+
+    def _set_enabled(self, fields: bytes, enabled: bool) -> bytes:
+        self.connection.trace.experiment.find(*_place(fields)[:2]).enabled = enabled
+        return b"OK"
+
+    def set_read_only(self, areas: list[tuple[int, int]]) -> bytes:
+        self.connection.trace.experiment.read_only = areas
+        return b"OK"
+
+    def initialise(self, _: None) -> bytes:
+        self.connection.trace.experiment.clear()
+        self.connection.trace.frame = None
+        return b"OK"
+
+    def first_definition(self, _: None) -> bytes:
+        defined = list(self.connection.trace.experiment.tracepoints.values())
+        self._upload = (piece for tracepoint in defined for piece in _pieces(tracepoint))
+        return self.next(None)
+
+    def first_variable(self, _: None) -> bytes:
+        variables = dict(self.connection.trace.experiment.variables)
+        self._upload = (
+            b"%x:%x:%d:%b" % (number, each.initial, each.builtin, to_hex(each.name))
+            for number, each in variables.items()
+        )
+        return self.next(None)
+
+    def next(self, _: None) -> bytes:
+        return next(self._upload, b"l")
+
+    def hits(self, fields: bytes) -> bytes:
+        tracepoint = self.connection.trace.experiment.find(*_place(fields)[:2])
+        return b"V%x:%x" % (tracepoint.hits, tracepoint.usage)
+
+    def value(self, number: int) -> bytes:
+        """In a trace frame, as it was collected there."""
+        experiment, frame = self.connection.trace.experiment, self.connection.trace.frame
+        if frame is None:
+            known = number in experiment.variables or number in experiment.values
+            value = experiment.values.get(number) if known else None
+        else:
+            value = frame.variables.get(number)
+        return b"U" if value is None else b"V%x" % value
+
+    def enable(self, fields: bytes) -> bytes:
+        return self._set_enabled(fields, True)
+
+    def disable(self, fields: bytes) -> bytes:
+        return self._set_enabled(fields, False)
+
+    def least_fast(self, _: None) -> bytes:
+        return b"%x" % _INSTRUCTION
+
+    packets = (
+        PacketKind("QTinit", nothing, initialise, uncontrolled=True),
+        PacketKind("QTDP", _parse_definition, define, uncontrolled=True),
+        PacketKind("QTDPsrc", anything, add_source, uncontrolled=True),
+        PacketKind("QTDV", _parse_variable, define_variable, uncontrolled=True),
+        PacketKind("QTEnable", anything, enable, uncontrolled=True),
+        PacketKind("QTDisable", anything, disable, uncontrolled=True),
+        PacketKind("QTro", _parse_areas, set_read_only, uncontrolled=True),
+        PacketKind("qTMinFTPILen", nothing, least_fast, reads=True, uncontrolled=True),
+        PacketKind("qTfP", nothing, first_definition, reads=True, uncontrolled=True),
+        PacketKind("qTsP", nothing, next, reads=True, uncontrolled=True),
+        PacketKind("qTfV", nothing, first_variable, reads=True, uncontrolled=True),
+        PacketKind("qTsV", nothing, next, reads=True, uncontrolled=True),
+        PacketKind("qTP", anything, hits, reads=True, uncontrolled=True),
+        PacketKind("qTV", number, value, reads=True, uncontrolled=True),
+    )

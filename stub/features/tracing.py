@@ -4,9 +4,8 @@
 GDB manual, "Tracepoint Packets".
 """
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import TargetError
+from armprobe.stub.target import TargetError, Tracepoints
 from armprobe.stub.tracing.frames import DEFAULT_SIZE, MOST_SIZE
 from armprobe.stub.wire import MalformedPacket, hex_text, nothing, number, quote, split, to_hex
 
@@ -14,48 +13,10 @@ _EBUSY = 16
 _MOST_NOTE = 1 << 16  # characters
 
 
-def _start(connection: Connection, _: None) -> bytes:
-    connection.frame = None
-    connection.experiment.start()
-    return b"OK"
-
-
-def _stop(connection: Connection, _: None) -> bytes:
-    connection.experiment.stop("tstop")
-    return b"OK"
-
-
-def _status(connection: Connection, _: None) -> bytes:
-    experiment, buffer = connection.experiment, connection.experiment.buffer
-    reason, text, tracepoint = experiment.reason
-    text = text or (experiment.notes["tstop"] if reason == "tstop" else "")
-    told = to_hex(text) + b":" if reason in ("terror", "tstop") else b""  # without one gdb 13's tsave crashes
-    fields = [
-        b"T%d" % experiment.running,
-        b"%b:%b%x" % (reason.encode(), told, tracepoint),
-        b"tframes:%x" % len(buffer.frames),
-        b"tcreated:%x" % buffer.created,
-        b"tfree:%x" % max(0, buffer.size - buffer.used),  # the size may be meant for the next experiment
-        b"tsize:%x" % buffer.size,
-        b"circular:%d" % buffer.circular,
-        b"disconn:%d" % experiment.outlasts_client,
-        b"starttime:%x" % experiment.started,
-        b"stoptime:%x" % experiment.stopped,
-        b"username:%b:" % to_hex(experiment.notes["user"]),
-        b"notes:%b:" % to_hex(experiment.notes["notes"]),
-    ]
-    return b";".join(fields)
-
-
 def _flag(field: bytes) -> bool:
     if field not in (b"0", b"1"):
         raise MalformedPacket("it is on, 1, or off, 0")
     return field == b"1"
-
-
-def _set_disconnected(connection: Connection, outlasts: bool) -> bytes:
-    connection.experiment.outlasts_client = outlasts
-    return b"OK"
 
 
 def _parse_buffer(fields: bytes) -> tuple[bytes, int]:
@@ -65,18 +26,6 @@ def _parse_buffer(fields: bytes) -> tuple[bytes, int]:
     if what == b"size":
         return what, DEFAULT_SIZE if value == b"-1" else number(value, MOST_SIZE + 1)
     raise MalformedPacket(f"a trace buffer has a size and may be circular, but {quote(what)}?")
-
-
-def _set_buffer(connection: Connection, setting: tuple[bytes, int]) -> bytes:
-    what, value = setting
-    experiment, buffer = connection.experiment, connection.experiment.buffer
-    if what == b"circular":
-        buffer.circular = bool(value)
-    elif experiment.running and value < buffer.used:
-        raise TargetError(_EBUSY, f"the buffer has {buffer.used} bytes of frames in it: end the experiment first")
-    else:
-        buffer.size = value
-    return b"OK"
 
 
 def _parse_notes(fields: bytes) -> dict[str, str]:
@@ -89,19 +38,68 @@ def _parse_notes(fields: bytes) -> dict[str, str]:
     return notes
 
 
-def _set_notes(connection: Connection, notes: dict[str, str]) -> bytes:
-    connection.experiment.notes |= notes
-    return b"OK"
+class Tracing(Feature[Tracepoints]):
+    words = ("DisconnectedTracing+", "QTBuffer:size+")
 
+    def released(self) -> None:
+        self.connection.trace.experiment.client_left()
 
-FEATURE = Feature(
-    packets=(
-        PacketKind("QTStart", nothing, _start),
-        PacketKind("QTStop", nothing, _stop),
-        PacketKind("qTStatus", nothing, _status, reads=True),
-        PacketKind("QTDisconnected", _flag, _set_disconnected),
-        PacketKind("QTBuffer", _parse_buffer, _set_buffer),
-        PacketKind("QTNotes", _parse_notes, _set_notes),
-    ),
-    words=("DisconnectedTracing+", "QTBuffer:size+"),
-)
+    def start(self, _: None) -> bytes:
+        self.connection.trace.frame = None
+        self.connection.trace.experiment.start()
+        return b"OK"
+
+    def stop(self, _: None) -> bytes:
+        self.connection.trace.experiment.stop("tstop")
+        return b"OK"
+
+    def status(self, _: None) -> bytes:
+        experiment = self.connection.trace.experiment
+        buffer = experiment.buffer
+        reason, text, tracepoint = experiment.reason
+        text = text or (experiment.notes["tstop"] if reason == "tstop" else "")
+        told = to_hex(text) + b":" if reason in ("terror", "tstop") else b""  # without one gdb 13's tsave crashes
+        fields = [
+            b"T%d" % experiment.running,
+            b"%b:%b%x" % (reason.encode(), told, tracepoint),
+            b"tframes:%x" % len(buffer.frames),
+            b"tcreated:%x" % buffer.created,
+            b"tfree:%x" % max(0, buffer.size - buffer.used),  # the size may be meant for the next experiment
+            b"tsize:%x" % buffer.size,
+            b"circular:%d" % buffer.circular,
+            b"disconn:%d" % experiment.outlasts_client,
+            b"starttime:%x" % experiment.started,
+            b"stoptime:%x" % experiment.stopped,
+            b"username:%b:" % to_hex(experiment.notes["user"]),
+            b"notes:%b:" % to_hex(experiment.notes["notes"]),
+        ]
+        return b";".join(fields)
+
+    def set_disconnected(self, outlasts: bool) -> bytes:
+        self.connection.trace.experiment.outlasts_client = outlasts
+        return b"OK"
+
+    def set_buffer(self, setting: tuple[bytes, int]) -> bytes:
+        what, value = setting
+        experiment = self.connection.trace.experiment
+        buffer = experiment.buffer
+        if what == b"circular":
+            buffer.circular = bool(value)
+        elif experiment.running and value < buffer.used:
+            raise TargetError(_EBUSY, f"the buffer has {buffer.used} bytes of frames in it: end the experiment first")
+        else:
+            buffer.size = value
+        return b"OK"
+
+    def set_notes(self, notes: dict[str, str]) -> bytes:
+        self.connection.trace.experiment.notes |= notes
+        return b"OK"
+
+    packets = (
+        PacketKind("QTStart", nothing, start, uncontrolled=True),
+        PacketKind("QTStop", nothing, stop, uncontrolled=True),
+        PacketKind("qTStatus", nothing, status, reads=True, uncontrolled=True),
+        PacketKind("QTDisconnected", _flag, set_disconnected, uncontrolled=True),
+        PacketKind("QTBuffer", _parse_buffer, set_buffer, uncontrolled=True),
+        PacketKind("QTNotes", _parse_notes, set_notes, uncontrolled=True),
+    )

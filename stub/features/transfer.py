@@ -3,9 +3,9 @@
 
 from dataclasses import dataclass
 
-from armprobe.stub.connection import Connection
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
+from armprobe.stub.target import Target
 from armprobe.stub.wire import MalformedPacket, span, split
 
 _PIECE = PACKET_SIZE // 2 - 1  # bytes: each may need escaping, and 'm' or 'l' comes first
@@ -29,16 +29,22 @@ class Read:
         return Read(document.decode("latin-1"), annex.decode("latin-1"), *span(piece))
 
 
-def _read(connection: Connection, read: Read | None) -> bytes:
-    document = connection.registry.documents.get(read.document) if read else None
-    if read is None or document is None or not document.available(connection):
-        return b""
-    text = document.read(connection, read.annex)
-    if text is None:
-        raise MalformedPacket(f"{read.document} has no annex {read.annex[:32]!r}")
-    data = text.encode()
-    end = read.offset + min(read.length, _PIECE)
-    return (b"m" if end < len(data) else b"l") + data[read.offset : end]
+class Transfer(Feature[Target]):
+    def read(self, read: Read | None) -> bytes:
+        connection = self.connection
+        found = connection.documents.get(read.document) if read else None
+        if read is None or found is None:
+            return b""
+        document, feature = found
+        if not document.uncontrolled:
+            connection.require_control()
+        if not document.available(feature):
+            return b""
+        text = document.read(feature, read.annex)
+        if text is None:
+            raise MalformedPacket(f"{read.document} has no annex {read.annex[:32]!r}")
+        data = text.encode()
+        end = read.offset + min(read.length, _PIECE)
+        return (b"m" if end < len(data) else b"l") + data[read.offset : end]
 
-
-FEATURE = Feature(packets=(PacketKind("qXfer", Read.parse, _read, reads=True),))
+    packets = (PacketKind("qXfer", Read.parse, read, reads=True, uncontrolled=True),)

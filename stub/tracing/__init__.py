@@ -3,6 +3,7 @@
 
 from .experiment import Experiment
 from .frames import TraceFrame
+from .trace_view import TraceView
 from .tracepoint import Tracepoint
 
-__all__ = ["Experiment", "TraceFrame", "Tracepoint"]
+__all__ = ["Experiment", "TraceFrame", "TraceView", "Tracepoint"]

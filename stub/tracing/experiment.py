@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from armprobe.expressions import AgentError
 from armprobe.stub.aarch64 import register_table
-from armprobe.stub.target import Scene, Target, TargetError
+from armprobe.stub.target import GuestView, SystemRegisters, TargetError, Tracepoints, display_of
 
 from .frames import FrameBuilder, TraceBuffer
 from .tracepoint import Action, Collector, Tracepoint
@@ -38,11 +38,11 @@ _BUILTIN = {TIMESTAMP: Variable(0, True, "trace_timestamp")}
 class Variables(dict[int, int]):
     """The values of trace state variables: 0 if never set, and the guest's time for `TIMESTAMP`."""
 
-    scene: Scene | None = None
+    view: GuestView | None = None
 
     def get(self, number: int, default: int = 0) -> int:  # type: ignore[override]
-        if number == TIMESTAMP and self.scene is not None:
-            return self.scene.microseconds
+        if number == TIMESTAMP and self.view is not None:
+            return self.view.microseconds
         return super().get(number, default)
 
     def __setitem__(self, number: int, value: int) -> None:
@@ -54,7 +54,7 @@ class Variables(dict[int, int]):
 class Experiment:
     """The one experiment of a target."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: object) -> None:
         self._target = target
         self.tracepoints: dict[tuple[int, int], Tracepoint] = {}
         """By number and address."""
@@ -70,9 +70,9 @@ class Experiment:
         self.started = self.stopped = 0
         """Microseconds since the epoch."""
         self.notes = {"user": "", "notes": "", "tstop": ""}
-        table = register_table(target.system_registers)
+        table = register_table(target.system_registers if isinstance(target, SystemRegisters) else ())
         self._text = 0  # bytes of actions, conditions and sources
-        self._collector = Collector(table, self.values, lambda text: target.show(text))
+        self._collector = Collector(table, self.values, display_of(target))
 
     # Setting up
 
@@ -143,12 +143,13 @@ class Experiment:
         if tracepoint.remove is not None:
             return
 
-        def stepped(scene: Scene) -> None:
+        def stepped(view: GuestView) -> None:
             if self.running:
-                self._collect(tracepoint, tracepoint.step_actions, scene)
+                self._collect(tracepoint, tracepoint.step_actions, view)
 
+        assert isinstance(self._target, Tracepoints), "no client is served tracepoints where there can be none"
         tracepoint.remove = self._target.trace(
-            tracepoint.address, lambda scene: self._hit(tracepoint, scene), stepped, bool(tracepoint.steps)
+            tracepoint.address, lambda view: self._hit(tracepoint, view), stepped, bool(tracepoint.steps)
         )
 
     def stop(self, reason: str = "tstop", text: str = "", number: int = 0) -> None:
@@ -175,33 +176,33 @@ class Experiment:
 
     # A hit
 
-    def _hit(self, tracepoint: Tracepoint, scene: Scene) -> int:
-        """Collect what the tracepoint asks for at `scene`. Returns the number of instructions to step through."""
+    def _hit(self, tracepoint: Tracepoint, view: GuestView) -> int:
+        """Collect what the tracepoint asks for at `view`. Returns the number of instructions to step through."""
         if not self.running or not tracepoint.enabled:
             return 0
-        self.values.scene = scene
+        self.values.view = view
         if tracepoint.condition is not None:
             try:
-                if not self._collector.evaluate(tracepoint.condition, scene):
+                if not self._collector.evaluate(tracepoint.condition, view):
                     return 0
             except AgentError as error:
                 self._end("terror", f"condition: {error}", tracepoint.number)
                 return 0
         tracepoint.hits += 1
-        self._collect(tracepoint, tracepoint.actions, scene)
+        self._collect(tracepoint, tracepoint.actions, view)
         if tracepoint.passes and tracepoint.hits >= tracepoint.passes:
             self._end("tpasscount", number=tracepoint.number)
         return tracepoint.steps if self.running else 0
 
-    def _collect(self, tracepoint: Tracepoint, actions: Sequence[Action], scene: Scene) -> None:
+    def _collect(self, tracepoint: Tracepoint, actions: Sequence[Action], view: GuestView) -> None:
         collector = self._collector
         collector.frame = FrameBuilder()
-        collector.look_at(scene)
-        self.values.scene = scene
+        collector.look_at(view)
+        self.values.view = view
         error = ""
         try:
             for action in actions:
-                action(collector, scene)
+                action(collector, view)
         except AgentError as failure:
             error = f"action: {failure}"
         frame = collector.frame.done(tracepoint.number, tracepoint.address)

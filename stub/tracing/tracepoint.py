@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from armprobe.expressions import AgentError, AgentExpression
 from armprobe.machine import MachineError
 from armprobe.stub.agent import Agent, parse_expression
-from armprobe.stub.target import Scene, TargetError
+from armprobe.stub.target import GuestView, TargetError
 from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, number, quote
 
 from .frames import FrameBuilder
@@ -46,20 +46,20 @@ class Collector(Agent):
         self.frame.variable(number, self.variable(number))
 
 
-Action = Callable[[Collector, Scene], object]
+Action = Callable[[Collector, GuestView], object]
 """Collects registers, memory or what an expression traces. May raise AgentError."""
 
 
-def _registers(collector: Collector, scene: Scene) -> None:
+def _registers(collector: Collector, view: GuestView) -> None:
     """Collect all registers, whichever were asked for, because a block of the trace file has all."""
-    general = [*scene.general]
-    general[30] = scene.register("x30")
+    general = [*view.general]
+    general[30] = view.register("x30")
     collector.frame.registers(
         _WORDS.pack(*general)
-        + scene.register("cpsr").to_bytes(4, "little")
-        + scene.vectors
-        + scene.register("fpsr").to_bytes(4, "little")
-        + scene.register("fpcr").to_bytes(4, "little")
+        + view.register("cpsr").to_bytes(4, "little")
+        + view.vectors
+        + view.register("fpsr").to_bytes(4, "little")
+        + view.register("fpcr").to_bytes(4, "little")
     )
 
 
@@ -69,7 +69,7 @@ class _Memory:
     offset: int
     length: int
 
-    def __call__(self, collector: Collector, scene: Scene) -> None:
+    def __call__(self, collector: Collector, view: GuestView) -> None:
         base = 0 if self.base in _ABSOLUTE else collector.register(self.base)
         collector.collect((base + self.offset) % ADDRESS_SPACE, self.length)
 
@@ -78,8 +78,8 @@ class _Memory:
 class _Expression:
     expression: AgentExpression
 
-    def __call__(self, collector: Collector, scene: Scene) -> None:
-        collector.evaluate(self.expression, scene)
+    def __call__(self, collector: Collector, view: GuestView) -> None:
+        collector.evaluate(self.expression, view)
 
 
 def _signed(field: bytes) -> int:

@@ -41,11 +41,12 @@ class Guest:
 
     def program(self, session: Session, folder: Path) -> Path:
         """A file of its program, for a debugger that does not take it from the stub."""
-        assert session.debug_target.exec_file
+        file = session.debug_target.exec_file()
+        assert file
         path = folder / f"{self.name}.elf"
         if not path.exists():
-            with session.debug_target.exec_file.open() as file:
-                path.write_bytes(file.read())
+            with file.open() as content:
+                path.write_bytes(content.read())
         return path
 
 

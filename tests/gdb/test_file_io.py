@@ -10,7 +10,7 @@ import pytest
 
 from armprobe.commands import GdbSession, Session
 from armprobe.machine.semihosting import FileCall
-from armprobe.stub import Client, StopEvent, TargetError
+from armprobe.stub import Client, HostCall, Interrupted, StopEvent, TargetError
 from tests.gdb.conftest import Tool
 from tests.waiting import PATIENCE
 
@@ -217,30 +217,36 @@ class Debugger:
         return self._stops.get(timeout=PATIENCE)
 
 
+def asked(stop: StopEvent) -> FileCall:
+    """What the guest asks for."""
+    assert isinstance(stop, HostCall)
+    return stop.call
+
+
 def test_ctrl_c_stops_behind_the_call(session: Session) -> None:
     """The call has failed with EINTR, and the guest goes on from there."""
     debugger = Debugger(session)
     place = session.machine.symbols
-    opening = debugger.resume().call
+    opening = asked(debugger.resume())
     assert opening == FileCall("open", ((place["name"].address, 9), 0x602, 0o644))
     stop = debugger.answer(-1, 4, interrupted=True)
-    assert (stop.kind, stop.signal, stop.call) == ("interrupt", 2, None)
+    assert isinstance(stop, Interrupted)
     assert session.machine.registers.pc == place["after_open"].address
     assert session.machine.registers["x0"] == FAILED
     stop = debugger.resume()
     assert results(session)[:2] == [FAILED, 12]
-    assert stop.call == FileCall("rename", ((place["name"].address, 9), (place["other"].address, 10)))
+    assert asked(stop) == FileCall("rename", ((place["name"].address, 9), (place["other"].address, 10)))
 
 
 def test_ctrl_c_between_the_calls_of_one_operation(session: Session) -> None:
     """A length takes three: those that are left are not made."""
     debugger = Debugger(session)
     debugger.resume()
-    assert debugger.answer(3).call == FileCall("write", (3, session.machine.symbols["text"].address, 12))
-    assert debugger.answer(12).call == FileCall("lseek", (3, 0, 1))
-    assert debugger.answer(12, interrupted=True).kind == "interrupt"
+    assert asked(debugger.answer(3)) == FileCall("write", (3, session.machine.symbols["text"].address, 12))
+    assert asked(debugger.answer(12)) == FileCall("lseek", (3, 0, 1))
+    assert isinstance(debugger.answer(12, interrupted=True), Interrupted)
     assert session.machine.registers["x0"] == FAILED
-    assert debugger.resume().call == FileCall("isatty", (3,))
+    assert asked(debugger.resume()) == FileCall("isatty", (3,))
     assert results(session)[1:3] == [0, FAILED]
 
 
@@ -248,21 +254,21 @@ def test_nonsense_for_an_answer(session: Session) -> None:
     """More than was asked for, and descriptors that are none."""
     debugger = Debugger(session)
     debugger.resume()
-    assert debugger.answer(3).call
-    assert debugger.answer(1 << 62).call
+    assert asked(debugger.answer(3))
+    assert asked(debugger.answer(1 << 62))
     assert results(session)[1] == 0
-    assert debugger.answer((1 << 63) - 1).call == FileCall("lseek", (3, 0, 2))
+    assert asked(debugger.answer((1 << 63) - 1)) == FileCall("lseek", (3, 0, 2))
 
 
 def test_a_debugger_that_leaves_has_failed_the_call(session: Session) -> None:
     debugger = Debugger(session)
-    assert debugger.resume().call
+    assert asked(debugger.resume())
     session.debug_target.detach()
     session.debug_target.kill()
     with pytest.raises(TargetError, match="no call"):
         session.debug_target.answer(0, 0, False, lambda event: None)
     session.debug_target.attach(Client())
-    assert debugger.resume().call
+    assert asked(debugger.resume())
     session.debug_target.detach()
     assert "exited with code 3" in session.run("continue")
     opened, written, *_ = results(session)
@@ -276,6 +282,6 @@ def test_one_call_moves_a_mebibyte_at_most(session: Session) -> None:
     place, memory = session.machine.symbols, session.machine.memory
     memory.write(place["handle"].address + 16, (3 << 20).to_bytes(8, "little"))
     debugger.resume()
-    assert debugger.answer(3).call == FileCall("write", (3, place["text"].address, 1 << 20))
+    assert asked(debugger.answer(3)) == FileCall("write", (3, place["text"].address, 1 << 20))
     debugger.answer(1 << 20)
     assert results(session)[1] == 2 << 20

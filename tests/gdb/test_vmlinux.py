@@ -63,21 +63,11 @@ def test_a_debugger_that_was_given_no_file(session: Session, kernel: SmallKernel
     assert re.search(rf"\) {re.escape(program)} *$", said, re.MULTILINE)
 
 
-class Elsewhere(Session):
-    """A machine on another computer, where the name of the vmlinux is that of another file here."""
-
-    here: Path
-    there: Path
-
-    @property
-    def exec_file(self) -> ExecFile:
-        return ExecFile(str(self.here), lambda: self.there.open("rb"))
-
-
-def test_another_file_of_that_name(kernel: SmallKernel, gdb_path: str) -> None:
+def test_another_file_of_that_name(kernel: SmallKernel, gdb_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stub may be on another computer: what is here then under the file's name is left alone."""
-    with Elsewhere(kernel.image, vmlinux=kernel.vmlinux) as session:
-        session.here, session.there = kernel.image, kernel.vmlinux
+    with Session(kernel.image, vmlinux=kernel.vmlinux) as session:
+        elsewhere = ExecFile(str(kernel.image), lambda: kernel.vmlinux.open("rb"))
+        monkeypatch.setattr(session.debug_target, "exec_file", lambda: elsewhere)
         with serve(session, "127.0.0.1:0") as server:
             commands = (f"target remote {server.address}", "print init_task.comm")
             said = run(gdb_path, "-x", GDBINIT, *(word for command in commands for word in ("-ex", command)))

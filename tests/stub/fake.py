@@ -13,7 +13,23 @@ from collections.abc import Callable, Sequence
 from armprobe.machine import MachineError
 from armprobe.machine.memory.regions import Region
 from armprobe.machine.semihosting import FileCall
-from armprobe.stub import BreakKind, Client, Decide, ExecFile, Place, Scene, StopEvent, TargetError
+from armprobe.stub import (
+    BreakKind,
+    BreakpointHit,
+    Client,
+    Decide,
+    ExecFile,
+    Exited,
+    GuestView,
+    HostCall,
+    Interrupted,
+    Place,
+    Stepped,
+    StopEvent,
+    TargetError,
+    WatchKind,
+    WatchpointHit,
+)
 from tests.waiting import PATIENCE
 
 BASE = 0x4000_0000
@@ -33,10 +49,10 @@ class FakeTarget:
         self.registers |= {"sctlr_el1": 0x30D0_0800, "esr_el1": 0x5600_0000, "elr_el1": 0xFFFF_8000_0808_0000}
         self.registers["x29"] = self.registers["x30"] = 0
         self.memory = bytearray(NOP * (SIZE // 4))
-        self.points: set[tuple[BreakKind, int, int]] = set()
-        self.deciders: dict[tuple[BreakKind, int, int], Decide] = {}
-        self.persistent: set[tuple[BreakKind, int, int]] = set()
-        self.traces: dict[int, list[tuple[Callable[[Scene], int], Callable[[Scene], None] | None]]] = {}
+        self.points: set[tuple[BreakKind | WatchKind, int, int]] = set()
+        self.deciders: dict[tuple[BreakKind | WatchKind, int, int], Decide] = {}
+        self.persistent: set[tuple[BreakKind | WatchKind, int, int]] = set()
+        self.traces: dict[int, list[tuple[Callable[[GuestView], int], Callable[[GuestView], None] | None]]] = {}
         self.shown = ""
         self.stores: dict[int, int] = {}  # the address of the instruction, the address of the word it increments
         self.loads: dict[int, int] = {}
@@ -44,8 +60,8 @@ class FakeTarget:
         self.powers_off_at: int | None = None
         self.text = ""
         self.calls: list[str] = []
-        self.stop = StopEvent(5, "step")
-        self.exec_file: ExecFile | None = None
+        self.stop: StopEvent = Stepped()
+        self.program: ExecFile | None = None
         self.attached = False
         self.trusted = False
         self.translating = False
@@ -80,7 +96,7 @@ class FakeTarget:
         self.wait()
         self.registers["pc"] = BASE
         self.calls.append("restart")
-        self.stop = StopEvent(5, "step")
+        self.stop = Stepped()
         return self.stop
 
     def read_registers(self, names: Sequence[str]) -> list[int]:
@@ -111,27 +127,41 @@ class FakeTarget:
     def untranslated_memory(self) -> list[Region]:
         return [] if self.translating else self.regions
 
-    def insert(
-        self, kind: BreakKind, address: int, length: int, decide: Decide | None = None, persistent: bool = False
+    def exec_file(self) -> ExecFile | None:
+        return self.program
+
+    def insert_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
+        self._insert((kind, address, length))
+
+    def insert_conditional_breakpoint(
+        self, kind: BreakKind, address: int, length: int, decide: Decide, persistent: bool
     ) -> None:
         key = kind, address, length
-        assert key not in self.points - self.persistent
-        if kind.value > 1 and length > 8:
+        self._insert(key)
+        self.deciders[key] = decide
+        if persistent:
+            self.persistent.add(key)
+
+    def insert_watchpoint(self, kind: WatchKind, address: int, length: int) -> None:
+        if length > 8:
             raise TargetError(22, "a watchpoint watches at most 8 bytes")
+        self._insert((kind, address, length))
+
+    def _insert(self, key: tuple[BreakKind | WatchKind, int, int]) -> None:
+        assert key not in self.points - self.persistent
         self.points.add(key)
         self.deciders.pop(key, None)
         self.persistent.discard(key)
-        if decide:
-            self.deciders[key] = decide
-        if persistent:
-            self.persistent.add(key)
 
     def show(self, text: str) -> None:
         self.shown += text
 
-    def remove(self, kind: BreakKind, address: int, length: int) -> None:
+    def remove_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
         self.points.remove((kind, address, length))
         self.deciders.pop((kind, address, length), None)
+
+    def remove_watchpoint(self, kind: WatchKind, address: int, length: int) -> None:
+        self.points.remove((kind, address, length))
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         assert self.attached
@@ -142,7 +172,7 @@ class FakeTarget:
     def answer(self, result: int, errno: int, interrupted: bool, done: Callable[[StopEvent], None]) -> None:
         self.calls.append(f"answer {result} {errno} {interrupted}")
         if interrupted:
-            self.stop = StopEvent(2, "interrupt")
+            self.stop = Interrupted()
             done(self.stop)
         else:
             self.resume(False, None, done)
@@ -152,15 +182,15 @@ class FakeTarget:
         done(self.stop)
 
     def _go(self, step: bool, range: tuple[int, int] | None) -> StopEvent:
-        following: list[Callable[[Scene], None]] = []
+        following: list[Callable[[GuestView], None]] = []
         for executed in itertools.count():
             pc = self.registers["pc"]
             if pc == self.powers_off_at:
-                return StopEvent(5, "exited", exit_code=0)
+                return Exited(code=0)
             if pc in self.asks:
-                return StopEvent(5, "call", call=self.asks.pop(pc))
+                return HostCall(call=self.asks.pop(pc))
             if executed and (watch := self._watch_hit(pc)):
-                return StopEvent(5, "watchpoint", watch=watch, text=self.text)
+                return WatchpointHit(kind=watch[0], address=watch[1], text=self.text)
             for hit, stepped in self.traces.get(pc, []):
                 left = hit(self)
                 if stepped:
@@ -172,25 +202,25 @@ class FakeTarget:
             if following:
                 following.pop(0)(self)
             if step and not (range and range[0] <= pc < range[1]):
-                return StopEvent(5, "step", text=self.text)
-            for kind, what in ((BreakKind.SOFTWARE, "breakpoint"), (BreakKind.HARDWARE, "hwbreak")):
+                return Stepped(text=self.text)
+            for kind in BreakKind:
                 decide = self.deciders.get((kind, pc, 4))
                 if (kind, pc, 4) in self.points and (decide is None or decide(self)):
-                    return StopEvent(5, what, text=self.text)
+                    return BreakpointHit(kind=kind, text=self.text)
             if self._interrupted.is_set():
-                return StopEvent(2, "interrupt", text=self.text)
+                return Interrupted(text=self.text)
             if pc >= BASE + SIZE - 4:
                 self.registers["pc"] = BASE
                 time.sleep(0.001)
         raise AssertionError
 
-    def _watch_hit(self, pc: int) -> tuple[BreakKind, int] | None:
+    def _watch_hit(self, pc: int) -> tuple[WatchKind, int] | None:
         """The watchpoint that the load or store at `pc` is about to hit."""
         stored = self.stores.get(pc)
         touched = stored or self.loads.get(pc)
-        sees = {BreakKind.WRITE, BreakKind.ACCESS} if stored else {BreakKind.READ, BreakKind.ACCESS}
+        sees = {WatchKind.WRITE, WatchKind.ACCESS} if stored else {WatchKind.READ, WatchKind.ACCESS}
         for kind, address, length in self.points:
-            if touched and kind in sees and address <= touched < address + length:
+            if touched and isinstance(kind, WatchKind) and kind in sees and address <= touched < address + length:
                 return kind, address
         return None
 
@@ -199,7 +229,7 @@ class FakeTarget:
 
     @property
     def general(self) -> list[int]:
-        """The target is the scene of its own conditions."""
+        """The target is the view that its own conditions have."""
         return [self.registers[name] for name in (*(f"x{n}" for n in range(31)), "sp", "pc")]
 
     @property
@@ -211,7 +241,7 @@ class FakeTarget:
         return self.registers["pc"] - BASE
 
     def trace(
-        self, address: int, hit: Callable[[Scene], int], stepped: Callable[[Scene], None], steps: bool
+        self, address: int, hit: Callable[[GuestView], int], stepped: Callable[[GuestView], None], steps: bool
     ) -> Callable[[], None]:
         self._at(address)
         trace = (hit, stepped if steps else None)

@@ -34,8 +34,9 @@ class Packets:
             if entry["name"] not in _NOT_FOR_FUZZING
         ]
         self._table = register_table(session.debug_target.system_registers)
-        assert session.debug_target.exec_file is not None
-        self._file = session.debug_target.exec_file.name
+        file = session.debug_target.exec_file()
+        assert file is not None
+        self._file = file.name
         self._documents = [
             b"features",
             b"threads",

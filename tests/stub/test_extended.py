@@ -43,7 +43,7 @@ def test_run_again(client: Client, target: FakeTarget) -> None:
 
 
 def test_run_of_something_else(client: Client, target: FakeTarget) -> None:
-    target.exec_file = ExecFile("/armprobe/x.elf", io.BytesIO)
+    target.program = ExecFile("/armprobe/x.elf", io.BytesIO)
     client.ask(b"qSupported:error-message+")
     assert client.ask(b"vRun;" + b"/armprobe/x.elf".hex().encode())[:3] == b"T05"
     assert client.ask(b"vRun;" + b"/bin/sh".hex().encode())[:2] == b"E."

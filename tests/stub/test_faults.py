@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from armprobe.stub import Server, StopEvent, TargetError
+from armprobe.stub import Server, Signalled, Stepped, TargetError
 from tests.stub.client import RESYNC, Client, framed
 from tests.stub.fake import BASE, FakeTarget
 from tests.stub.mutation import mutated
@@ -164,7 +164,14 @@ def test_too_much_while_it_runs(server: Server, data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("method", "expected"),
-    [("detach", []), ("kill", [5]), ("read_registers", [0]), ("read_memory", [1]), ("insert", [2]), ("resume", [3])],
+    [
+        ("detach", []),
+        ("kill", [5]),
+        ("read_registers", [0]),
+        ("read_memory", [1]),
+        ("insert_breakpoint", [2]),
+        ("resume", [3]),
+    ],
 )
 @pytest.mark.parametrize(
     "error", [TargetError(5, "it failed"), ZeroDivisionError("a defect")], ids=["refusal", "defect"]
@@ -209,18 +216,18 @@ def test_a_stop_that_comes_twice_or_late(server: Server, target: FakeTarget, mon
         client.send(framed(b"vCont;c"))
         assert client.byte() == b"+"
         wait_until(lambda: dones, "it is resumed")
-        dones[0](StopEvent(5, "step"))
-        dones[0](StopEvent(6, "step"))
+        dones[0](Stepped())
+        dones[0](Signalled(signal=6))
         assert client.packet()[:3] == b"T05"
         assert client.ask(b"qC") == b"QC1"
         client.send(framed(b"vCont;c"))
         assert client.byte() == b"+"
-        dones[0](StopEvent(6, "step"))
+        dones[0](Signalled(signal=6))
         wait_until(lambda: len(dones) == 2, "it is resumed again")
-        dones[1](StopEvent(11, "error"))
+        dones[1](Signalled(signal=11))
         assert client.packet()[:3] == b"T0b"
         assert client.ask(b"D") == b"OK"
-    dones[1](StopEvent(6, "step"))
+    dones[1](Signalled(signal=6))
     still_answers(server)
 
 

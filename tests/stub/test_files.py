@@ -35,7 +35,7 @@ def reads(target: FakeTarget) -> list[int]:
         reads.append(1)
         return io.BytesIO(CONTENT)
 
-    target.exec_file = ExecFile(NAME, read)
+    target.program = ExecFile(NAME, read)
     return reads
 
 
@@ -92,7 +92,7 @@ def test_reading_here_and_there(client: Client) -> None:
 
 def test_no_reply_is_larger_than_a_packet(client: Client, target: FakeTarget) -> None:
     """Not even where every byte is escaped."""
-    target.exec_file = ExecFile(NAME, lambda: io.BytesIO(b"}" * PACKET_SIZE))
+    target.program = ExecFile(NAME, lambda: io.BytesIO(b"}" * PACKET_SIZE))
     client.ask(opening())
     assert PACKET_SIZE - 16 < len(client.ask(b"vFile:pread:0,ffffffffffffffff,0")) <= PACKET_SIZE
 
@@ -110,7 +110,7 @@ def test_which_file_it_is(client: Client, target: FakeTarget, tmp_path: Path) ->
     """One of the host's is told apart by device, inode and time as well, of which 32 bits each are sent."""
     path = tmp_path / "guest.elf"
     path.write_bytes(CONTENT)
-    target.exec_file = ExecFile(NAME, lambda: path.open("rb"))
+    target.program = ExecFile(NAME, lambda: path.open("rb"))
     client.ask(opening())
     stat = struct.unpack(">7I3Q3I", unescaped(client.ask(b"vFile:fstat:0"))[4:])
     status = os.stat(path)
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_read(client: Client, target: FakeTarget) -> None:
     def read() -> BinaryIO:
         raise TargetError(5, "it was removed")
 
-    target.exec_file = ExecFile(NAME, read)
+    target.program = ExecFile(NAME, read)
     assert client.ask(opening()) == EIO
     assert client.ask(b"vFile:fstat:0") == EBADF
 

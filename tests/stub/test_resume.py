@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from armprobe.stub import ProbeHit, Server, StopEvent
+from armprobe.stub import ProbeHit, Server
 from tests.stub.client import Client, framed
 from tests.stub.fake import BASE, FakeTarget
 
@@ -148,7 +148,7 @@ def test_text_of_a_stop_comes_just_before_it(client: Client, target: FakeTarget)
 def test_the_hit_of_a_probe(server: Server, target: FakeTarget) -> None:
     """LLDB reads its reason from the reply; the program inside gdb asks for the whole of it."""
     said = "kprobe f+0x4: stage pre, hit 3"
-    target.stop = StopEvent(5, "probe", text=said, probe=ProbeHit("kprobe", "f+0x4", "f", "pre", 3))
+    target.stop = ProbeHit(text=said, kind="kprobe", name="f+0x4", function="f", stage="pre", hit=3)
     with Client(server.address) as client:
         assert client.ask(b"?").endswith(b"thread:1;description:%b;" % said.encode().hex().encode())
         expected = {"kind": "kprobe", "name": "f+0x4", "function": "f", "stage": "pre", "hit": 3}

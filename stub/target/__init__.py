@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the stub needs of a machine: small protocols, one capability a file, and the values that cross them.
+
+A `Target` has control, registers, memory and resuming; that is enough for a gdb. All other capabilities are optional. A
+target has one by having its members; a feature (`stub/features`) names the capability that it requires, and is served
+where the target has that.
+
+Nothing else is known here of machines or probes. Addresses are 64-bit guest virtual addresses, lengths are bytes. The
+methods are called from the stub's threads, one at a time except where they say otherwise. Any may raise `TargetError`.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from .breakpoints import Breakpoints, ConditionalBreakpoints
+from .changes import ChangeCount, Changes
+from .control import Client, Control
+from .display import Display, display_of
+from .errors import TargetError
+from .exec_file import ExecFile, Program
+from .guest_view import Decide, GuestView
+from .host_calls import HostCalls
+from .memory import Memory
+from .memory_map import MemoryMap
+from .monitor import Commands, Monitor, Place
+from .registers import Registers, SystemRegisters
+from .restart import Restart
+from .resume import Resume
+from .stops import (
+    SIGINT,
+    SIGSEGV,
+    SIGTRAP,
+    BreakKind,
+    BreakpointHit,
+    Exited,
+    HostCall,
+    Interrupted,
+    ProbeHit,
+    ProbeStop,
+    Signalled,
+    Stepped,
+    StopEvent,
+    WatchKind,
+    WatchpointHit,
+)
+from .tracepoints import Tracepoints
+from .watchpoints import Watchpoints
+
+__all__ = [
+    "SIGINT",
+    "SIGSEGV",
+    "SIGTRAP",
+    "BreakKind",
+    "BreakpointHit",
+    "Breakpoints",
+    "ChangeCount",
+    "Changes",
+    "Client",
+    "Commands",
+    "ConditionalBreakpoints",
+    "Control",
+    "Debuggable",
+    "Decide",
+    "Display",
+    "ExecFile",
+    "Exited",
+    "GuestView",
+    "HostCall",
+    "HostCalls",
+    "Interrupted",
+    "Memory",
+    "MemoryMap",
+    "Monitor",
+    "Place",
+    "ProbeHit",
+    "ProbeStop",
+    "Program",
+    "Registers",
+    "Restart",
+    "Resume",
+    "Signalled",
+    "Stepped",
+    "StopEvent",
+    "SystemRegisters",
+    "Target",
+    "TargetError",
+    "Tracepoints",
+    "WatchKind",
+    "WatchpointHit",
+    "Watchpoints",
+    "display_of",
+    "target_of",
+]
+
+
+@runtime_checkable
+class Target(Control, Registers, Memory, Resume, Protocol):
+    """A machine under the control of at most one client."""
+
+
+@runtime_checkable
+class Debuggable(Protocol):
+    """Something that is no target itself but has one, such as a session."""
+
+    @property
+    def debug_target(self) -> Target:
+        """What debuggers drive."""
+
+
+def target_of(served: Target | Debuggable) -> Target:
+    """The target that `served` is or has."""
+    return served.debug_target if isinstance(served, Debuggable) else served

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Why a machine has stopped. The machine says it; nothing here infers it.
+
+Each reason is a class of its own. How a client is told of it is decided in one place, `stub/stop_reply.py`.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from armprobe.machine.semihosting import FileCall
+
+SIGINT, SIGTRAP, SIGSEGV = 2, 5, 11
+"""GDB's own numbers of signals, not the host's (gdb/signals.def)."""
+
+
+class BreakKind(enum.Enum):
+    """How a breakpoint is made; the value is the digit of its Z packet (GDB manual, "Packets")."""
+
+    SOFTWARE = 0
+    HARDWARE = 1
+
+
+class WatchKind(enum.Enum):
+    """Which accesses a watchpoint waits for; the value is the digit of its Z packet (GDB manual, "Packets")."""
+
+    WRITE = 2
+    READ = 3
+    ACCESS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopEvent:
+    """A stop: where and when. Its class says why."""
+
+    core: int = 0
+    """The CPU that has stopped, from 0."""
+    position: int = 0
+    """Instructions executed since reset."""
+    text: str = ""
+    """One line for the user's console, shown just before the stop, but not for the stop that `attach` returns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepped(StopEvent):
+    """The step, or the steps through a range, have ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interrupted(StopEvent):
+    """A client or a person asked for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakpointHit(StopEvent):
+    """The PC is at a breakpoint that the client has inserted.
+
+    GDB takes it as proof of a hit, and silently resumes where it knows of no breakpoint. So the guest's own BRK is
+    another kind of stop.
+    """
+
+    kind: BreakKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchpointHit(StopEvent):
+    """The next instruction makes an access that a watchpoint waits for.
+
+    The machine stops before the load or store, with the PC at it, as AArch64 watchpoints do (Arm ARM, D2.10). GDB
+    counts on that, and executes the instruction itself before it looks at the value.
+    """
+
+    kind: WatchKind
+    address: int
+    """One that the watchpoint watches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeStop(StopEvent):
+    """The probes stop the machine; `text` says why."""
+
+    stepping: bool = False
+    """Whether it came in the middle of a step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeHit(ProbeStop):
+    """A probe stops the machine at a stage of its hit."""
+
+    kind: str
+    """"kprobe", "kretprobe" or "jprobe"."""
+    name: str
+    """What its user called the place: "kfree+0x10"."""
+    function: str
+    """The function that it is in; empty if there is no symbol."""
+    stage: str
+    """"pre", "post", "entry" or "return"."""
+    hit: int
+    """The number of the hit, from 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostCall(StopEvent):
+    """The guest asks for something of the client's files. `HostCalls.answer` follows, or the call has failed."""
+
+    call: FileCall
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exited(StopEvent):
+    """The guest has ended: by its own exit, by power-off or by reset."""
+
+    code: int
+    """0 to 255."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signalled(StopEvent):
+    """Anything else, with the signal that describes it best."""
+
+    signal: int = SIGTRAP
+    """GDB's number."""
