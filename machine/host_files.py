@@ -66,12 +66,32 @@ def read_file(path: str | Path, most: int) -> bytes:
         return data
 
 
-def read_text(path: str | Path, most: int) -> str:
-    """The text of a regular file in UTF-8, a byte order mark left out. Raises MachineError as `read_file` does."""
+def read_text(path: str | Path, most: int, *, or_pipe: bool = False) -> str:
+    """The text of a regular file in UTF-8, a byte order mark left out. Raises MachineError as `read_file` does.
+
+    With `or_pipe` the file may be a pipe that this process has open, as /dev/stdin or a shell's <(COMMAND) is, and this
+    waits for its writer. A pipe with a name of its own may never have one.
+    """
+    data = _read_pipe(path, most) if or_pipe and _is_open_pipe(path) else read_file(path, most)
     try:
-        return read_file(path, most).decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise MachineError(f"cannot read {shown(path)}: it is not text in UTF-8") from None
+
+
+def _is_open_pipe(path: str | Path) -> bool:
+    """Whether `path` leads to a pipe without a name, as those in /proc/PID/fd do (proc(5))."""
+    with explained("read", path):
+        is_pipe = stat.S_ISFIFO(os.stat(_checked(path)).st_mode)
+    return is_pipe and os.path.basename(os.path.realpath(path)).startswith("pipe:[")
+
+
+def _read_pipe(path: str | Path, most: int) -> bytes:
+    with explained("read", path), open(path, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise MachineError(f"cannot read {shown(path)}: it gives more than {most:,} bytes, which are the limit")
+    return data
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def _run(options: Options) -> int:
             raise CommandError("--json is for files of commands: a program has values by Session.ask")
         return _run_program(options)
     with open_session(options) as session:
-        lines = list(io.StringIO(host_files.read_text(options.file, _LONGEST)))
+        lines = list(io.StringIO(host_files.read_text(options.file, _LONGEST, or_pipe=True)))
         return run_commands(session, options, lines)
 
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every path that a command or an option takes: what is odd there gets one sentence, at once, and harms nothing."""
 
+import contextlib
 import os
+import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +54,26 @@ def test_each_place_for_a_path(place: str, what: str, tmp_path: Path, capsys: py
     assert said.count("\n") == 1
     assert said.strip().isprintable()
     assert "defect" not in said
+
+
+def test_a_script_from_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a shell's <(COMMAND) is; it ends, or is more than a script may be."""
+    for text, status in (b"symbols kfree\n", 0), (b"#" * (17 << 20), 1):
+        reading, writing = os.pipe()
+        writer = threading.Thread(target=_write, args=(writing, text))
+        writer.start()
+        assert cli.main(["script", f"/dev/fd/{reading}"]) == status
+        os.close(reading)
+        writer.join()
+    said = capsys.readouterr()
+    assert "function kfree" in said.out
+    assert re.search(r"^armprobe: cannot read /dev/fd/\d+: it gives more than 16,777,216 bytes, ", said.err)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), open(descriptor, "wb", buffering=0) as file:
+        while data:
+            data = data[file.write(data) :]
 
 
 @pytest.fixture(scope="module")
