@@ -107,10 +107,14 @@ class Pmu:
             count, self.fraction = divmod(self.fraction + count, 64)
         before = self.counters[number]
         after = before + count
-        width = 64 if number == COUNTERS and self.control & _LC else 32
+        width = self._width(number)
         if after >> width != before >> width:
             self.overflow |= 1 << _bit(number)
         self.counters[number] = after & (1 << (64 if number == COUNTERS else 32)) - 1
+
+    def _width(self, number: int) -> int:
+        """The bits of a counter after which it overflows; the cycle counter has 64 in any case."""
+        return 64 if number == COUNTERS and self.control & _LC else 32
 
     def _drive(self) -> None:
         self._interrupt(bool(self.control & _E and self.overflow & self.interrupts))
@@ -123,7 +127,7 @@ class Pmu:
         ahead = []
         for number in self._numbers():
             if self.interrupts >> _bit(number) & 1:
-                width = 64 if number == COUNTERS and self.control & _LC else 32
+                width = self._width(number)
                 left = (1 << width) - (self.counters[number] & (1 << width) - 1)
                 ahead.append(left * 64 - self.fraction if number == COUNTERS and self.control & _D else left)
         return min(ahead, default=None)
