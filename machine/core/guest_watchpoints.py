@@ -12,6 +12,7 @@ from .access_stop import BLOCK
 from .context import PSTATE_D, Context
 from .effective_address import effective_address, unprivileged
 from .exceptions import IL, WRITE_NOT_READ, Class
+from .instruction_words import is_store_exclusive
 from .software_step import MDSCR_KDE, MDSCR_MDE
 from .sysregs import SYSTEM_REGISTERS, Encoding
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _LOAD, _STORE = 1, 2  # DBGWCR_EL1.LSC
 _DEBUG_EVENT: Final = 0x22  # DFSC
 _CONTEXTIDR: Final = SYSTEM_REGISTERS["contextidr_el1"]
-_STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)  # of one register, of two
 _PAGE: Final = 0xFFF
 _ACCESSES: Final = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
 _NOWHERE: Final = (1 << 64) - 1  # no access is there
@@ -134,7 +134,7 @@ class GuestWatchpoints:
         if begin is None:
             return
         first = begin + (physical - begin & _PAGE)
-        if not writes and any(word & mask == rest for mask, rest in _STORES_EXCLUSIVE):
+        if not writes and is_store_exclusive(word):
             return  # the engine compares before it stores
         whole = self._stop.written_whole() if writes else None
         if whole is not None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 NOP: Final = 0xD503_201F
+# Of one register and of two: a mask, and what is left (C4.1.94, "Load/store exclusive").
+_STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)
 
 
 def brk(immediate: int) -> int:
@@ -16,3 +18,8 @@ def brk(immediate: int) -> int:
 def hvc(immediate: int) -> int:
     """The word of HVC #immediate."""
     return 0xD400_0002 | immediate << 5
+
+
+def is_store_exclusive(word: int) -> bool:
+    """Whether `word` is STXR, STLXR, STXP or STLXP, of any size."""
+    return any(word & mask == rest for mask, rest in _STORES_EXCLUSIVE)

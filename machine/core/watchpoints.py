@@ -16,6 +16,7 @@ from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.stop import Stop, StopReason, WatchHit
 
 from .access_stop import BLOCK
+from .instruction_words import is_store_exclusive
 
 if TYPE_CHECKING:
     from .core import Core
@@ -27,7 +28,6 @@ _HOOKS: Final = {
 }
 _WIDEST: Final = 16  # bytes of one access
 # Each a mask and what is left (Arm ARM, C4.1)
-_STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)  # of one register, of two
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Watchpoints:
                 if start + len(after) > watch.address and start < watch.address + watch.size:
                     self._writing_whole(watch, at - first + start, start, after)
             elif watch.address - width < first < watch.address + watch.size and not (
-                access == unicorn.UC_MEM_READ and self._is(*_STORES_EXCLUSIVE)
+                access == unicorn.UC_MEM_READ and is_store_exclusive(self._stop.instruction())
             ):
                 self._accessed(watch, access, at, first, width, value)
             elif access == unicorn.UC_MEM_WRITE and first < watch.address:
@@ -137,10 +137,6 @@ class Watchpoints:
 
         add = self._core.engine.hook_add
         watch.hooks.append(add(_HOOKS[watch.kind], accessed, None, physical, physical + length - 1))
-
-    def _is(self, *instructions: tuple[int, int]) -> bool:
-        """Whether the instruction is one of these. `Core.context` is loaded then."""
-        return any(self._stop.instruction() & mask == rest for mask, rest in instructions)
 
     def _writing_whole(self, watch: _Watch, physical: int, virtual: int, after: bytes) -> None:
         first = max(virtual, watch.address)
