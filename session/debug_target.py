@@ -85,7 +85,7 @@ class DebugTarget:
     def exec_file(self) -> ExecFile | None:
         """The guest's file with debug information, else an ELF with its symbols; None if there are none."""
         if (dwarf := self._machine.guest.dwarf) is not None:
-            return ExecFile(str(dwarf.absolute()), functools.partial(self._call, host_files.open_regular, dwarf))
+            return ExecFile(str(dwarf.resolve()), functools.partial(self._call, host_files.open_regular, dwarf))
         if not self._call(len, self._machine.symbols):
             return None
         name = re.sub(r"[^\w.+-]", "_", Path(self._session.name).name.removesuffix(".elf"), flags=re.ASCII)

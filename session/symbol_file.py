@@ -118,8 +118,11 @@ def _elf(symbols: list[Symbol], regions: list[_Region], indices: list[int], fram
         _section(b".debug_frame", _SHT_PROGBITS, 0, 0, frames_at, len(frames), 0, 0, 1, 0),
         _section(b".shstrtab", _SHT_STRTAB, 0, 0, section_names_at, len(_SECTION_NAMES), 0, 0, 1, 0),
     ]
+    # gdb has functions that it calls return to the entry point; gdb 18 calls none if that is in no section.
+    code = (region for region in regions if region.is_code)
+    entry = max(code, key=lambda region: region.end - region.start, default=_Region(True, 0, 0)).start
     header = _HEADER.pack(
-        *(_IDENTIFICATION, _ET_EXEC, _EM_AARCH64, 1, 0, 0, headers_at, 0, _HEADER.size),
+        *(_IDENTIFICATION, _ET_EXEC, _EM_AARCH64, 1, entry, 0, headers_at, 0, _HEADER.size),
         *(0, 0, _SECTION.size, len(sections), len(sections) - 1),
     )
     content = header + table + strings + _SECTION_NAMES + frames

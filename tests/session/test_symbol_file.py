@@ -67,6 +67,13 @@ def test_symbols_are_kept() -> None:
     assert [symbol.name for symbol, _ in found] == [name for name, _, _ in KERNEL]
 
 
+def test_the_entry_point_is_in_the_largest_part_of_the_code() -> None:
+    """gdb 18 calls no functions without one in a section (gdb/symfile.c, init_entry_point_info)."""
+    user = ("start", 0x40_0000, "T"), ("end", 0x40_0010, "D")
+    assert ELFFile(io.BytesIO(made_of(Symbols.from_kallsyms([*user, *KERNEL]))))["e_entry"] == TEXT + 0x10_0000
+    assert ELFFile(io.BytesIO(made_of(Symbols.from_kallsyms(KERNEL[4:6]))))["e_entry"] == 0
+
+
 def test_symbols_are_in_sections_of_their_kind() -> None:
     found, placed = read(made_of(Symbols.from_kallsyms(KERNEL)))
     assert [(section.name, section["sh_addr"] - TEXT, section["sh_size"]) for section in placed] == [
