@@ -53,16 +53,15 @@ def emit(value: Value) -> bytes:
 
 def _assembled(code: list[_Operation]) -> bytes:
     """The operation "label" takes no bytes: it marks the place of its operand."""
-    places: dict[object, int] = {}
+    offsets: dict[object, int] = {}
     at = 0
     for name, operand in code:
         if name == "label":
-            places[operand] = at
+            offsets[operand] = at
         else:
             at += width(name)
-    return assemble(
-        (name, places[operand] if isinstance(operand, _Label) else operand) for name, operand in code if name != "label"
-    )
+    real = [operation for operation in code if operation[0] != "label"]
+    return assemble((name, offsets[operand] if isinstance(operand, _Label) else operand) for name, operand in real)
 
 
 def _parts(value: Value) -> list[Value | _Operation]:

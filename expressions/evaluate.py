@@ -36,10 +36,10 @@ class AgentExpression:
     def __init__(self, code: bytes) -> None:
         self.code = code
         self._program: list[tuple[Operation, int]] = []
-        places: dict[int, int] = {}  # byte offsets to indices
+        indices: dict[int, int] = {}  # by offset in bytes
         jumps: list[tuple[int, int]] = []
         for at, name, operand, text in decode(code):
-            places[at] = len(self._program)
+            indices[at] = len(self._program)
             operation = _OPERATIONS[name]
             if name in ("goto", "if_goto"):
                 jumps.append((len(self._program), operand))
@@ -50,9 +50,9 @@ class AgentExpression:
             self._program.append((operation, operand))
         self._program.append((_runs_out, 0))
         for index, target in jumps:
-            if target not in places:
+            if target not in indices:
                 raise AgentError(f"the expression jumps to {target}, where no operation begins")
-            self._program[index] = self._program[index][0], places[target]
+            self._program[index] = self._program[index][0], indices[target]
 
     def evaluate(self, environment: Environment) -> int:
         """The value on top of the stack at the end, 0 to 2**64 - 1; 0 if the stack is empty. Raises AgentError."""

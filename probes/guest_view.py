@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is seen of the guest from inside a run, by conditions, notes and the debugger's tracepoints."""
+"""Views of the guest from inside a run, for conditions, notes and the debugger's tracepoints."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class HitView(GuestView):
     """A machine at a stage of a hit, whose registers are those of pt_regs."""
 
     def at(self, stage: Stage, regs: PtRegs) -> Self:
-        """Show this from now on."""
+        """Show this stage from now on."""
         self._stage, self._regs, self.general = stage, regs, regs.words
         return self
 
