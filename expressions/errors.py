@@ -17,6 +17,8 @@ class ExpressionError(Exception):
 
 def printable(text: str) -> str:
     """`text` with escapes for its line ends and control characters."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
