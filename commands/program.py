@@ -52,5 +52,5 @@ def program(session: Session, arguments: Arguments, condition_at: Stage, note_at
                 condition = Condition.compile(arguments.condition, scope)
         note = None if arguments.note is None else Note.compile(arguments.note, SessionScope(session, note_at))
     except (ExpressionError, AgentError) as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(str(error)) from error
     return Program(condition, note)

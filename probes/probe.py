@@ -128,8 +128,11 @@ class Probe:
             raise ProbeError(errno.EINVAL, f"symbol_name is {symbol!r}: give the name of a symbol as a str")
         for name in (*self.callables, *_DATA):
             function = getattr(self, name)
-            if function is not None and not callable(function) and not isinstance(function, _DATA.get(name, ())):
-                raise ProbeError(errno.EINVAL, f"{name} is {function!r}: give a function, or None")
+            data = _DATA.get(name)
+            if function is None or callable(function) or (data is not None and isinstance(function, data)):
+                continue
+            kinds = "a function" if data is None else f"a function, a {data.__name__} of armprobe.expressions"
+            raise ProbeError(errno.EINVAL, f"{name} is {function!r}: give {kinds}, or None")
         strange = [stage for stage in self.stop if stage not in self.stages]
         if strange:
             stages = " or ".join(f"Stage.{stage.name}" for stage in self.stages)

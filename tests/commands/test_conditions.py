@@ -246,6 +246,7 @@ def test_print(session: Session) -> None:
     of_kprobe = [line.partition(") strlen")[2] for line in lines if "<- strlen" not in line]
     assert strings
     assert of_kprobe == [f'("{repr(text.decode()[:7])[1:-1]}") of {text[0]}' for text in strings]
+    assert not any(hit.note for hit in session.kprobes.hits if hit.stage in (Stage.POST, Stage.ENTRY))
     returns = [line for line in lines if "<- strlen) " in line]
     assert len(returns) == len(strings)
     assert all(

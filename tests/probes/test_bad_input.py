@@ -48,6 +48,11 @@ NONSENSE: dict[str, tuple[dict[str, Any], int, str]] = {
     "handler: number": ({"symbol_name": "kfree", "pre_handler": 5}, errno.EINVAL, "pre_handler is 5: give a function"),
     "handler: name": ({"symbol_name": "kfree", "post_handler": "f"}, errno.EINVAL, "post_handler is 'f': give a"),
     "condition: number": ({"symbol_name": "kfree", "condition": 3}, errno.EINVAL, "condition is 3: give a function"),
+    "condition: text": (
+        {"symbol_name": "kfree", "condition": "x0 > 1"},
+        errno.EINVAL,
+        "condition is 'x0 > 1': give a function, a Condition of armprobe.expressions, or None",
+    ),
     "stop: name": ({"symbol_name": "kfree", "stop": ["pre"]}, errno.EINVAL, "stop has 'pre', which is no stage"),
     "stop: another's": ({"symbol_name": "kfree", "stop": [Stage.RETURN]}, errno.EINVAL, "give Stage.PRE or Stage.POST"),
 }  # fmt: skip
