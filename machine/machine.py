@@ -25,6 +25,7 @@ from armprobe.machine.time.clock import Clock
 from . import board
 from .devices import Devices, Flash, Gic, GicCpuInterface, Pl011, Pl031
 from .errors import MachineError
+from .input import InputGate, InputKind
 from .loaders import LoadedGuest, snapshot, snapshot_file
 from .psci import Psci
 from .scheduler import LONGEST_OUT_OF_LINE, Scheduler
@@ -48,6 +49,7 @@ class Machine:
         self.symbols: Symbols = guest.symbols
         self.state = StateRegistry()
         self.clock = Clock(self.state)
+        self.input = InputGate(self.clock)
         self.bus = Bus()
         self.ram = self.bus.add_ram("ram", board.RAM_BASE, resumed[0] if resumed else new_memory(guest.memory))
         self.scratch = Scratch(self, resumed[1] if resumed else None)
@@ -75,10 +77,14 @@ class Machine:
         self.devices.place(GicCpuInterface(self.gic), board.GIC_CPU)
         self.console = Console()
         self.uart = Pl011(self.state, self._line(board.UART), self.console.transmitted)
-        self.console.receive = self.uart.receive
+        self.console.receive = self._typed
         self.devices.place(self.uart, board.UART)
         self.devices.place(Pl031(), board.RTC)
         self.devices.place(Flash(), board.FLASH)
+
+    def _typed(self, data: bytes) -> None:
+        self.uart.receive(data)
+        self.input.entered(InputKind.CONSOLE, "", data)
 
     def _line(self, placement: board.Placement) -> Callable[[bool], None]:
         """What drives the interrupt line of a device of the board."""
@@ -273,6 +279,7 @@ class Machine:
         """Make the machine what it was when `state` was taken from it. Raises MachineError in a handler."""
         self._refuse_in_handler()
         snapshot.put_back(self, state)
+        self.input.entered(InputKind.STATE, "restore")
 
     def save(self, path: str | Path, key: str = "", *, force: bool = False) -> None:
         """Write the state to a file that `machine.load` accepts; `key` is for `snapshot.read_key`.
@@ -294,6 +301,7 @@ class Machine:
         self._load_segments()
         self.console.discard_input()
         self.state.reset()
+        self.input.entered(InputKind.STATE, "reset")
 
     @property
     def ended(self) -> bool:

@@ -19,6 +19,7 @@ from armprobe.machine.devices.timer import FREQUENCY
 
 from .errors import MachineError
 from .field_checks import U32, U64, integer
+from .input import InputKind
 from .state import Order
 from .stop import Stop, StopReason
 
@@ -135,6 +136,7 @@ class Semihosting:
         self.errno = self._pending.errno
         context.x[0], call = self._go_on(self._pending.asking, (result, errno))
         self._machine.core.store()
+        self._machine.input.entered(InputKind.ANSWER, "", (result, errno))
         return call
 
     # The way there and back.
@@ -197,7 +199,7 @@ class Semihosting:
         return [int.from_bytes(data[at : at + 8], "little") for at in range(0, 8 * count, 8)]
 
     def _put(self, address: int, *values: int) -> None:
-        self._machine.memory.write(address, b"".join(value.to_bytes(8, "little") for value in values))
+        self._machine.memory.put(address, b"".join(value.to_bytes(8, "little") for value in values))
 
     def _text(self, address: int, length: int) -> tuple[bytes, tuple[int, int]]:
         """A text whose NUL must be where the guest says, as the debugger reads up to there and no further."""
@@ -278,7 +280,7 @@ class Semihosting:
         memory, uart = self._machine.memory, self._machine.uart
         size = min(length, _MOST, len(uart.received))
         memory.read(address, size)  # where there is no memory, nothing typed is lost
-        memory.write(address, uart.take(size))
+        memory.put(address, uart.take(size))
         return length - size
 
     def _move(self, name: str, handle: int, address: int, length: int) -> _Asking:
@@ -336,7 +338,7 @@ class Semihosting:
         line = self._machine.guest.sources[0].name.encode(errors="replace")
         if len(line) >= room:
             raise _Failed(_EINVAL)
-        self._machine.memory.write(address, line + b"\0")
+        self._machine.memory.put(address, line + b"\0")
         self._put(block + 8, len(line))
         return 0
 

@@ -108,7 +108,7 @@ class Arming:
             self._kretprobes.guest_trampoline.sync(site)
             with contextlib.suppress(MachineError):  # the guest may have patched or freed its text, or unmapped it
                 if self._machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD:
-                    self._machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
+                    self._machine.memory.put(site.addr, site.word.to_bytes(4, "little"))
 
     def text_gone(self, site: Site) -> None:
         """The guest has freed the text of `site`, or is about to; the table has it no longer (kill_kprobe)."""
@@ -141,7 +141,7 @@ class Arming:
         for address, original in self._originals.items():
             with contextlib.suppress(MachineError):
                 if self._machine.memory.read_u32(address) == KPROBES_BRK_WORD and self._guest.find(address) is None:
-                    self._machine.memory.write(address, original.to_bytes(4, "little"))
+                    self._machine.memory.put(address, original.to_bytes(4, "little"))
 
     def rearm_all(self) -> None:
         """Give the restored memory the breakpoints that there are now."""
@@ -207,7 +207,7 @@ class Arming:
             return
         if site.steps_in_slot and not site.slot:
             self._slots.take(site)
-        self._machine.memory.write(address, KPROBES_BRK)
+        self._machine.memory.put(address, KPROBES_BRK)
         self._originals[address] = site.original
         site.armed = True
         self._kretprobes.guest_trampoline.sync(site)

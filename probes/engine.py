@@ -51,6 +51,7 @@ class Engine:
         self, machine: Machine, rules: HitRules, name: str, sites: Mapping[int, Site], recorder: Recorder
     ) -> None:
         self._machine = machine
+        self._input = machine.input
         self._rules = rules
         self._name = name  # of the era
         self.sites = sites
@@ -144,6 +145,8 @@ class Engine:
                 handler = probe.pre_handler
                 if handler is not None:
                     block.instance = probe
+                    if self._input.listeners and probe.owner is probe:
+                        handler = self._input.watching(handler)
                     try:
                         skip = bool(handler(probe, regs))
                     except Exception as error:
@@ -300,7 +303,7 @@ class Engine:
             for probe in site.active:
                 if probe.flags and probe.disabled:
                     continue
-                handler = probe.post_handler
+                handler = self._input.watching(probe.post_handler) if self._input.listeners else probe.post_handler
                 block.instance = probe
                 if (probe.record or probe.stop) and probe.hits:
                     self._recorder.live(probe, Stage.POST, block.regs)
@@ -349,9 +352,10 @@ class Engine:
             for probe in site.probes:
                 probe.nmissed += 1
             running = block.instance
-            if running is not None and running.fault_handler is not None:
+            if running is not None and (handler := running.fault_handler) is not None:
+                handler = self._input.watching(handler) if self._input.listeners else handler
                 try:
-                    return bool(running.fault_handler(running, block.regs, syndrome))
+                    return bool(handler(running, block.regs, syndrome))
                 except Exception as error:
                     self._recorder.failed(running, Stage.PRE if block.status is _ACTIVE else Stage.POST, error)
         return False

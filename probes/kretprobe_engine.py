@@ -180,6 +180,7 @@ class KretprobeEngine:
 
     def entry_handler(self, rp: Kretprobe) -> PreHandler:
         """The pre-handler of the kprobe at the function's entry."""
+        inputs = self._machine.input
 
         @calls_users_code
         def entered(kprobe: Kprobe, regs: PtRegs) -> int:
@@ -196,7 +197,9 @@ class KretprobeEngine:
                 if rp.entry_handler is not None:
                     recycle = False
                     try:
-                        recycle = bool(rp.entry_handler(instance, regs))
+                        handler = rp.entry_handler
+                        handler = inputs.watching(handler) if inputs.listeners else handler
+                        recycle = bool(handler(instance, regs))
                     except Exception as error:
                         self._recorder.failed(rp, Stage.ENTRY, error)
                     if recycle:
@@ -374,7 +377,8 @@ class KretprobeEngine:
         if rp.handler is not None:
             site.probes = [rp.kp]
             try:
-                rp.handler(instance, regs)
+                inputs, handler = self._machine.input, rp.handler
+                (inputs.watching(handler) if inputs.listeners else handler)(instance, regs)
             except Exception as error:
                 self._recorder.failed(rp, Stage.RETURN, error)
 

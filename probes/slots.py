@@ -47,7 +47,7 @@ class Slots:
         if stepping.post:
             machine.scratch.write(slot, code)
         else:
-            machine.memory.write(slot, code)
+            machine.memory.put(slot, code)
         # The machine answers the guest's accesses to timer registers where they stand; this is such a place now.
         machine.core.register_access.watch(find_sites(code[:4], slot))
         site.slot = slot

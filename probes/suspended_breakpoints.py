@@ -99,7 +99,7 @@ class SuspendedBreakpoints:
     def _suspend(self, sites: list[Site], return_address: int, sp: int) -> None:
         for site in sites:
             self._suspended.add(site)
-            self._machine.memory.write(site.addr, site.word.to_bytes(4, "little"))
+            self._machine.memory.put(site.addr, site.word.to_bytes(4, "little"))
 
         def returned(machine: Machine) -> None:
             if machine.core.load().sp == sp:

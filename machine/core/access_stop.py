@@ -109,7 +109,9 @@ class AccessStop(Generic[T]):
         self._core.context.restore(undo.registers)
         self._core.context.store()
         for physical, data in undo.before:
-            self._memory.physical.write(physical, data)
+            self._bus.write(physical, data)
+        if undo.before:
+            self._core.forget_translations()  # it may be a page table
         return why
 
 

@@ -11,6 +11,7 @@ import unicorn
 
 from armprobe.machine.errors import CallNotReturned, MachineError
 from armprobe.machine.field_checks import U64, integer, optional
+from armprobe.machine.input import InputKind
 from armprobe.machine.state import Order
 from armprobe.machine.stop import Stop, StopReason
 
@@ -75,6 +76,7 @@ class Calls:
                 if held:
                     context.daif = masked
                 _enter(context, address, arguments, self.return_address)
+                machine.input.entered(InputKind.CALL, address, arguments)
                 abandon += [begin(core) for begin in self.on_begin]
                 context.store()
                 core.refresh()

@@ -125,7 +125,7 @@ def write(core: Core, values: dict[str, int]) -> None:
         core.set_system(encoding, values[name])
     registers = Registers(core)
     for name in (*_VECTORS, "fpsr", "fpcr"):
-        registers[name] = values[name]
+        registers.put(name, values[name])
     context = core.load()
     for number, name in enumerate((*_GENERAL[:31], "sp", "pc")):
         context.x[number] = values[name]

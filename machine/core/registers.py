@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from unicorn import arm64_const as reg
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.input import InputKind
 
 from .sysregs import SYSTEM_REGISTERS
 
@@ -38,10 +39,11 @@ class GeneralRegisters:
     def __setitem__(self, number: int, value: int) -> None:
         if not 0 <= number <= 30:
             raise IndexError(f"there is no register x{number}")
-        context = self._core.load()
-        self._core.changes += 1
-        context.x[number] = value & _M64
-        self._core.store()
+        core = self._core
+        core.changes += 1
+        core.load().x[number] = value & _M64
+        core.store()
+        core.machine.input.entered(InputKind.REGISTER, f"x{number}", value & _M64)
 
     def __len__(self) -> int:
         return 31
@@ -99,6 +101,13 @@ class Registers:
         """
         core, key = self._core, name.lower()
         core.changes += 1
+        self.put(key, value)
+        if core.machine.input.listeners:
+            core.machine.input.entered(InputKind.REGISTER, key, self[key])
+
+    def put(self, name: str, value: int) -> None:
+        """As an assignment of `value` to register `name`, in lower case, by the machine itself: it is no input."""
+        core, key = self._core, name
         context = core.context
         if key in _GENERAL:
             core.load()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.input import InputKind
 
 from .bus import Bus
 from .mmu import PAGE, SCTLR_M, Mapping, TranslationFault, translate
@@ -30,6 +31,7 @@ class PhysicalMemory:
         """Write `data` at `address`; what was translated by or from that is forgotten. Raises as `read` does."""
         self._bus.write(address, data)
         self._core.forget_translations()  # it may be a page table
+        self._core.machine.input.entered(InputKind.PHYSICAL, address, bytes(data))
 
 
 class Memory:
@@ -88,6 +90,11 @@ class Memory:
 
         Raises MachineError, having written nothing, where any of it is unmapped.
         """
+        self.put(address, data)
+        self._core.machine.input.entered(InputKind.MEMORY, address, bytes(data))
+
+    def put(self, address: int, data: bytes) -> None:
+        """As `write`, by the machine itself, as for a breakpoint of a probe: it is no input."""
         done = 0
         for physical, length in self.pieces(address, len(data)):
             self._bus.write(physical, data[done : done + length])

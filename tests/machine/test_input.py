@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Input: whatever changes the guest from outside is announced, once, and nothing else is.
+
+A change that is not announced is found in two ways. What was announced is entered anew into the state from before, and
+the guest has to be what the change made it. And the functions that write registers, memory and devices without
+announcing it are called by the modules that are listed here, and by no others.
+"""
+
+import ast
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from armprobe import machine
+from armprobe.machine import Machine
+from armprobe.machine.input import Input, InputKind
+from armprobe.probes import Jprobe, Kprobe, Kprobes, Kretprobe
+
+ROOT = Path(__file__).parent.parent.parent
+HLT = 0xD45E_F000  # Arm, "Semihosting for AArch32 and AArch64"
+RAM = 0x4000_0000  # QEMU's virt board
+UNUSED = RAM + (3 << 20)
+UART = 0x0900_0000
+IMSC = 0x38  # DDI 0183
+
+
+@pytest.fixture
+def demo() -> Machine:
+    guest = machine.load("demo", memory="4M")
+    guest.run(until="workload_round")
+    return guest
+
+
+def state(guest: Machine) -> tuple[object, ...]:
+    """Everything of the guest; `met` is where the machine was last looked at, not the guest's."""
+    values = guest.state.save_for_file()
+    values["core0.run_loop"].pop("met")
+    return values, [hashlib.sha256(ram.data).hexdigest() for ram in guest.bus.rams]
+
+
+def enter(guest: Machine, entered: Input) -> None:
+    """Have the same input enter again."""
+    where: Any = entered.where
+    value: Any = entered.value
+    match entered.kind:
+        case InputKind.CONSOLE:
+            guest.console.write(value)
+            guest.console.deliver()
+        case InputKind.REGISTER:
+            guest.registers[where] = value
+        case InputKind.MEMORY:
+            guest.memory.write(where, value)
+        case InputKind.PHYSICAL:
+            guest.memory.physical.write(where, value)
+        case InputKind.CALL:
+            guest.call(where, *value)
+        case _:
+            raise AssertionError(f"{entered} cannot be entered again here")
+
+
+def explained(guest: Machine, action: Callable[[Machine], object]) -> list[Input] | None:
+    """What `action` announces; None where that does not make the guest what `action` made it."""
+    heard: list[Input] = []
+    before = guest.snapshot()
+    guest.input.listeners.append(heard.append)
+    action(guest)
+    guest.input.listeners.remove(heard.append)
+    after = state(guest)
+    guest.restore(before)
+    for entered in heard:
+        enter(guest, entered)
+    return heard if state(guest) == after else None
+
+
+def kinds(heard: list[Input]) -> list[tuple[InputKind, str | int]]:
+    return [(entered.kind, entered.where) for entered in heard]
+
+
+def set_general(guest: Machine) -> None:
+    guest.registers.x[3] = 0x1234
+
+
+def set_sp(guest: Machine) -> None:
+    guest.registers.sp -= 64
+
+
+def set_pc(guest: Machine) -> None:
+    guest.registers.pc = guest.symbols["kfree"].address
+
+
+def set_pstate(guest: Machine) -> None:
+    guest.registers.pstate ^= 1 << 31
+
+
+def set_other_stack_pointer(guest: Machine) -> None:
+    guest.registers["SP_EL0"] = 0x4321
+
+
+SP = -1  # in place of an address: what the stack pointer is, less 64
+
+ACTIONS: dict[str, tuple[Callable[[Machine], object], InputKind, str | int]] = {
+    "x3": (set_general, InputKind.REGISTER, "x3"),
+    "sp": (set_sp, InputKind.REGISTER, "sp"),
+    "pc": (set_pc, InputKind.REGISTER, "pc"),
+    "pstate": (set_pstate, InputKind.REGISTER, "pstate"),
+    "sp_el0": (set_other_stack_pointer, InputKind.REGISTER, "sp_el0"),
+    **{
+        name: (lambda guest, name=name: guest.registers.__setitem__(name, 7), InputKind.REGISTER, name)  # type: ignore[misc]
+        for name in ("x30", "v5", "tpidr_el1", "contextidr_el1")
+    },
+    "fpcr": (lambda guest: guest.registers.__setitem__("fpcr", 1 << 22), InputKind.REGISTER, "fpcr"),
+    "memory": (lambda guest: guest.memory.write(guest.registers.sp - 64, b"abc"), InputKind.MEMORY, SP),
+    "much memory": (lambda guest: guest.memory.write(guest.registers.sp - 64, bytes(64)), InputKind.MEMORY, SP),
+    "physical": (lambda guest: guest.memory.physical.write(UNUSED, b"abc"), InputKind.PHYSICAL, UNUSED),
+    "device": (lambda guest: guest.memory.physical.write(UART + IMSC, b"\x10\0\0\0"), InputKind.PHYSICAL, UART + IMSC),
+    "call": (lambda guest: guest.call("strlen", guest.registers.sp), InputKind.CALL, "strlen"),
+}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_each_way_to_change_the_guest_is_announced_once(demo: Machine, name: str) -> None:
+    action, kind, where = ACTIONS[name]
+    place: str | int = demo.registers.sp - 64 if where == SP else where
+    if kind is InputKind.CALL:
+        place = demo.symbols[str(where)].address
+    position, before = demo.instructions, state(demo)
+    heard = explained(demo, action)
+    assert heard is not None
+    assert state(demo) != before
+    assert kinds(heard) == [(kind, place)]
+    assert heard[0].position == position
+
+
+def write_behind(guest: Machine) -> None:
+    guest.bus.write(UNUSED, b"abc")
+
+
+def store_behind(guest: Machine) -> None:
+    guest.core.load().x[3] = 0x1234
+    guest.core.store()
+
+
+def receive_behind(guest: Machine) -> None:
+    guest.uart.receive(b"x")
+
+
+@pytest.mark.parametrize("action", [write_behind, store_behind, receive_behind])
+def test_a_way_around_is_found_out(demo: Machine, action: Callable[[Machine], object]) -> None:
+    """The comparison above is one that can fail."""
+    assert explained(demo, action) is None
+
+
+def test_what_the_guest_does_itself_is_no_input(demo: Machine) -> None:
+    """Nor what the machine does to run it: exceptions, interrupts, breakpoints, watchpoints that undo an access."""
+    heard: list[Input] = []
+    demo.input.listeners.append(heard.append)
+    demo.breakpoints.add(demo.symbols["kfree"].address)
+    demo.watchpoints.add("write", demo.symbols["jiffies"].address, 8)
+    for _ in range(50):
+        demo.run(instructions=100_000)
+    demo.step(100)
+    demo.snapshot()
+    assert heard == []
+
+
+def test_the_console(demo: Machine) -> None:
+    """At the position where the guest can first read it, which is not before a run looks up."""
+    heard: list[Input] = []
+    demo.input.listeners.append(heard.append)
+    demo.console.write(b"ab")
+    demo.console.write(b"c")
+    assert heard == []
+    position = demo.instructions
+    demo.run(instructions=1000)
+    assert [(each.position, each.kind, each.value) for each in heard] == [(position, InputKind.CONSOLE, b"abc")]
+
+
+def test_states(demo: Machine) -> None:
+    heard: list[Input] = []
+    snapshot, position = demo.snapshot(), demo.instructions
+    demo.run(instructions=1000)
+    demo.input.listeners.append(heard.append)
+    demo.restore(snapshot)
+    demo.reset()
+    assert [(each.position, *each_kind) for each, each_kind in zip(heard, kinds(heard), strict=True)] == [
+        (position, InputKind.STATE, "restore"),
+        (0, InputKind.STATE, "reset"),
+    ]
+
+
+def test_semihosting(bare: Callable[..., Machine]) -> None:
+    """What the debugger answers is input; what the machine answers follows from the guest's run."""
+    guest = bare("1: hlt #0xf000\n b 1b")
+    assert guest.semihosting is not None
+    guest.semihosting.files = True
+    guest.memory.write(RAM + 0x1000, b"\0" * 64)
+    heard: list[Input] = []
+    guest.input.listeners.append(heard.append)
+    guest.registers.x[0], guest.registers.x[1] = 0x31, 0  # SYS_TICKFREQ
+    guest.step(2)
+    guest.registers.x[0], guest.registers.x[1] = 0x30, RAM + 0x1000  # SYS_ELAPSED writes memory
+    guest.step(2)
+    guest.memory.write(RAM + 0x1000, (5).to_bytes(8, "little"))
+    guest.registers.x[0], guest.registers.x[1] = 0x02, RAM + 0x1000  # SYS_CLOSE of a file
+    guest.run(instructions=2)
+    guest.semihosting.answer(0, 0)
+    registers = [(InputKind.REGISTER, "x0"), (InputKind.REGISTER, "x1")]
+    memory = (InputKind.MEMORY, RAM + 0x1000)
+    assert kinds(heard) == [*registers, *registers, memory, *registers, (InputKind.ANSWER, "")]
+    assert heard[-1].value == (0, 0)
+
+
+# What handlers change
+
+
+def changes(number: int, value: int) -> Callable[..., None]:
+    def handler(probe: object, regs: Any, *rest: object) -> None:
+        regs.regs[number] = value
+
+    return handler
+
+
+def handler_inputs(guest: Machine, era: str, probe: Kprobe | Kretprobe | Jprobe) -> list[Input]:
+    kprobes = Kprobes(guest, era)
+    heard: list[Input] = []
+    match probe:
+        case Kretprobe():
+            kprobes.register_kretprobe(probe)
+        case Jprobe():
+            kprobes.register_jprobe(probe)
+        case _:
+            kprobes.register_kprobe(probe)
+    guest.input.listeners.append(heard.append)
+    while not heard:
+        guest.run(instructions=10_000)
+    return heard
+
+
+@pytest.mark.parametrize("era", ["v4.8", "v6.1", "v6.9"])
+def test_what_handlers_change(demo: Machine, era: str) -> None:
+    """The register and the value, at the instruction; not what the probe itself does, which takes x30 and the PC."""
+    probes: list[Kprobe | Kretprobe] = [
+        Kprobe("kfree", pre_handler=changes(9, 0x111)),
+        Kprobe("kfree", post_handler=changes(10, 0x222)),
+        Kretprobe("kmalloc", entry_handler=changes(11, 0x333)),
+        Kretprobe("kmalloc", handler=changes(12, 0x444)),
+    ]
+    for number, probe in enumerate(probes):
+        guest = machine.load("demo", memory="4M")
+        guest.run(until="workload_round")
+        heard = handler_inputs(guest, era, probe)
+        assert (heard[0].kind, heard[0].where, heard[0].value) == (
+            InputKind.HANDLER,
+            f"x{9 + number}",
+            0x111 * (number + 1),
+        )
+        assert {entered.where for entered in heard} == {f"x{9 + number}"}
+
+
+def test_handlers_that_only_look_and_probes_themselves_are_no_input(demo: Machine) -> None:
+    kprobes = Kprobes(demo, "v4.8")
+    heard: list[Input] = []
+    looked: list[int] = []
+    probes: list[Kprobe | Kretprobe | Jprobe] = [
+        kprobes.register_kprobe(Kprobe("kfree", pre_handler=lambda p, regs: looked.append(regs.pc))),
+        kprobes.register_kretprobe(Kretprobe("kmalloc", handler=lambda ri, regs: looked.append(regs.pc))),
+        kprobes.register_jprobe(Jprobe("cmp_u32", entry=lambda a, b: looked.append(a))),
+    ]
+    demo.input.listeners.append(heard.append)
+    demo.run(instructions=300_000)
+    assert len(looked) > 20
+    assert heard == []
+    demo.input.listeners.clear()
+    for probe in probes:
+        kprobes.unregister(probe)
+
+
+def test_a_handler_that_writes_memory_and_calls(demo: Machine) -> None:
+    """Each at the position of the hit."""
+    hits: list[int] = []
+
+    def handler(p: Kprobe, regs: Any) -> None:
+        if not hits:
+            hits.append(demo.instructions)
+            demo.memory.write(regs.sp - 256, b"abc")
+            demo.call("strlen", regs.sp - 256)
+
+    heard = handler_inputs(demo, "v6.1", Kprobe("kfree", pre_handler=handler))
+    assert [kind for kind, _ in kinds(heard)] == [InputKind.MEMORY, InputKind.CALL]
+    assert [entered.position for entered in heard] == hits * 2
+
+
+# Who writes without announcing it
+
+ROOMS = ("machine", "kernel", "expressions", "probes", "traces", "stub", "session", "clients", "commands", "guests")
+DOORS = {"machine/core/registers.py", "machine/memory/memory.py", "machine/machine.py", "machine/semihosting.py"}
+"""Where input enters and is announced."""
+
+WRITERS: dict[str, set[str]] = {
+    # Memory: physical, and by virtual address
+    "bus.write": {
+        *DOORS - {"machine/core/registers.py", "machine/semihosting.py"},
+        "machine/core/access_stop.py",  # undoes an access that a watchpoint stops before
+        "machine/devices/devices.py",  # the device tree, before the guest's first instruction
+        "machine/memory/scratch.py",  # the entry of the top-level table
+        "probes/saved_frame.py",  # pt_regs on the stack, which the trampoline restores
+    },
+    "memory.put": {
+        "machine/semihosting.py",
+        "probes/arming.py",  # breakpoints and slots
+        "probes/slots.py",
+        "probes/suspended_breakpoints.py",
+    },
+    "scratch.write": {
+        "machine/core/call.py",
+        "machine/core/software_step.py",
+        "probes/guest_trampoline.py",
+        "probes/hit_stops.py",
+        "probes/jprobe_engine.py",
+        "probes/kretprobe_engine.py",
+        "probes/slots.py",
+    },
+    # Registers
+    "registers.put": {"machine/core/cpu_state.py"},
+    "core.set_system": {
+        "machine/core/registers.py",
+        "machine/core/cpu_state.py",
+        "machine/core/guest_debug.py",
+        "machine/time/counter_access.py",
+    },
+    "core.set_vector": {"machine/core/registers.py"},
+    "core.store": {"machine/core/registers.py", "machine/core/cpu_state.py", "machine/semihosting.py"},
+    "context.store": {
+        "machine/core/access_stop.py",
+        "machine/core/call.py",
+        "machine/core/core.py",
+        "machine/core/cpu_state.py",
+        "machine/core/dispatch.py",
+        "machine/core/run_loop.py",
+        "machine/core/software_step.py",
+        "machine/machine.py",
+        "probes/engine.py",
+        "probes/kretprobe_engine.py",
+        "probes/return_stops.py",
+    },
+    "engine.reg_write": {
+        "machine/core/calibration.py",
+        "machine/core/core.py",
+        "machine/core/engine.py",
+        "machine/core/register_access.py",
+        "machine/core/registers.py",
+    },
+    # Devices
+    "uart.receive": {"machine/machine.py"},
+    "uart.take": {"machine/semihosting.py"},
+}
+
+
+def last_names(function: ast.expr) -> str:
+    """The last two names of what is called, without underscores before: `self._machine.bus.write` is "bus.write"."""
+    names = []
+    while isinstance(function, ast.Attribute):
+        names.append(function.attr)
+        function = function.value
+    if isinstance(function, ast.Name):
+        names.append(function.id)
+    return ".".join(name.lstrip("_") for name in reversed(names[:2]))
+
+
+def callers() -> dict[str, set[str]]:
+    """The files that call each of `WRITERS`."""
+    found: dict[str, set[str]] = {writer: set() for writer in WRITERS}
+    for room in ROOMS:
+        for file in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Call) and (name := last_names(node.func)) in found:
+                    found[name].add(str(file.relative_to(ROOT)))
+    return found
+
+
+def test_who_writes_without_announcing_it() -> None:
+    found = callers()
+    assert {writer: files - WRITERS[writer] for writer, files in found.items() if files - WRITERS[writer]} == {}
+    assert {writer: WRITERS[writer] - files for writer, files in found.items() if WRITERS[writer] - files} == {}
+
+
+def test_nobody_else_writes_to_the_bytes_of_memory() -> None:
+    """`ram.data[...] = ...`."""
+    found = set()
+    for file in [*(ROOT / "machine").rglob("*.py"), *(ROOT / "probes").rglob("*.py"), *(ROOT / "kernel").rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            for target in node.targets if isinstance(node, ast.Assign) else ():
+                if isinstance(target, ast.Subscript) and last_names(target.value).endswith("ram.data"):
+                    found.add(str(file.relative_to(ROOT)))
+    assert found == {
+        "machine/core/cpu_state.py",  # code that has the engine heed the guest's breakpoints, undone at once
+        "machine/loaders/snapshot.py",
+        "machine/memory/bus.py",
+        "machine/memory/scratch.py",
+    }
