@@ -2,6 +2,7 @@
 """The rules of the source tree that no linter knows."""
 
 import ast
+import graphlib
 import re
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,23 @@ def test_wiring_imports_rooms_when_it_is_called() -> None:
 def test_no_room_has_a_second_identity(file: Path) -> None:
     """From the root `import machine` would work too, and make a second copy of every class."""
     assert not {name.partition(".")[0] for name in imports_of(file)} & set(MAY_IMPORT)
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    """Those at the top level of modules; under TYPE_CHECKING and in functions they may."""
+    files = {".".join(("armprobe", *file.with_suffix("").parts)).removesuffix(".__init__"): file for file in ROOM_FILES}
+    graph: dict[str, set[str]] = {}
+    for module, file in files.items():
+        top = [
+            node for node in ast.parse((ROOT / file).read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        package = ".".join(("armprobe", *file.parent.parts))
+        named = imports("\n".join(map(ast.unparse, top)), package)
+        graph[module] = {name if name in files else name.rpartition(".")[0] for name in named} & files.keys()
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 @each(ALL_PYTHON)
