@@ -140,13 +140,13 @@ def _info(session: Session, arguments: Arguments) -> MachineInfo | Registers | S
 
 def _machine_info(session: Session) -> MachineInfo:
     machine, stop = session.machine, session.stop
-    linux = machine.kind == "linux"
+    modules = None if machine.kernel is None else machine.kernel.modules
     return MachineInfo(
         guest=session.name,
-        kind=machine.kind,
+        kind=machine.guest.kind,
         symbols=len(machine.symbols),
-        modules=tuple(machine.symbols.modules) if linux else None,
-        why_no_modules=machine.symbols.why_no_modules if linux else "",
+        modules=None if modules is None else tuple(modules),
+        why_no_modules=machine.symbols.why_no_modules,
         memory_size=machine.ram.size,
         memory_base=machine.ram.base,
         cpu=machine.core.model,

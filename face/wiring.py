@@ -7,11 +7,11 @@ imports the higher room when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from armprobe.commands.shell import Shell as Shell  # for the annotations of those who call `shell_of`
+    from armprobe.kernel import Kernel as Kernel
     from armprobe.machine import Machine, Symbols
     from armprobe.session import Session
 
@@ -24,11 +24,11 @@ def kernel_symbols(image: bytes) -> Symbols:
     return Symbols.from_kallsyms(kallsyms.read(image))
 
 
-def modules_of(machine: Machine) -> Mapping[str, Symbols]:
-    """The symbols of the modules that the Linux guest of `machine` has loaded, by the module's name."""
-    from armprobe.kernel.modules import LoadedModules
+def kernel_of(machine: Machine) -> Kernel | None:
+    """The kernel in `machine`, or None if its guest is no kernel."""
+    from armprobe.kernel import find_kernel
 
-    return LoadedModules(machine)
+    return find_kernel(machine)
 
 
 def shell_of(session: Session) -> Shell:

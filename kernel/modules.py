@@ -23,7 +23,7 @@ from .btf import Btf
 from .code_references import addresses_formed
 
 if TYPE_CHECKING:
-    from armprobe.machine import Machine
+    from .kernel import Kernel
 
 # Without CONFIG_KALLSYMS_ALL `modules` has no name. This function has, goes through the list, and is the only one of
 # its name; others of kernel/module/ are not.
@@ -107,8 +107,9 @@ class LoadedModules(Mapping[str, Symbols]):
     A kernel without type information leaves them unknown, and `Symbols.why_no_modules` says so.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._machine = machine = kernel.machine
         self._layout: _Layout | None = None
         self._head = 0  # the address of `modules`, once that is known
         self._looked: int | None = None  # at which count of instructions
@@ -154,7 +155,7 @@ class LoadedModules(Mapping[str, Symbols]):
         heads = [] if symbols.why_no_modules else self._heads()
         if heads and self._layout is None:
             try:
-                self._layout = _Layout(Btf.of(self._machine))
+                self._layout = _Layout(self._kernel.types)
             except MachineError as error:
                 symbols.why_no_modules = str(error)
         if self._layout is not None:

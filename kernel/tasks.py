@@ -7,11 +7,13 @@ that has its name and number, the kernel's own type information says.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from armprobe.kernel.btf import Btf
-from armprobe.machine import Machine, MachineError
+from armprobe.machine import MachineError
 from armprobe.machine.state import Order
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
 
 _COMM_SIZE: Final = 16  # TASK_COMM_LEN
 _KNOWN: Final = 10_000  # tasks whose physical addresses are kept
@@ -25,12 +27,13 @@ class Task(NamedTuple):
 
 
 class Tasks:
-    """Reads the tasks of one machine's guest."""
+    """The tasks of one kernel."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._machine = machine = kernel.machine
         self._offsets: tuple[int, int] | None = None  # of comm and pid
-        self._none = machine.kind != "linux"
+        self._none = False  # the kernel's types do not say where those are
         self._known: dict[int, tuple[int, int]] = {}  # by the task's address: where its comm and pid are, physically
         machine.state.on_restored(Order.GUEST, self._known.clear)
 
@@ -50,7 +53,7 @@ class Tasks:
     def _find(self, task: int) -> tuple[int, int]:
         if self._offsets is None:
             try:
-                types = Btf.of(self._machine)
+                types = self._kernel.types
                 self._offsets = types.offset("task_struct", "comm"), types.offset("task_struct", "pid")
             except MachineError:
                 self._none = True

@@ -37,6 +37,7 @@ class Text:
         self._machine = machine
         self._breakpoints = breakpoints
         self._symbols = machine.symbols
+        self._kernel = machine.kernel
 
     def mapped(self, address: int) -> bool:
         """Whether the guest's own page tables lead to `address`, and will go on doing so.
@@ -47,8 +48,8 @@ class Text:
         """
         try:
             self._machine.memory.read_u32(address)
-            image = self.area("_stext", "_sinittext") if self._machine.kind == "linux" else None
-            if image is None:
+            image = self.area("_stext", "_sinittext")
+            if image is None or self._kernel is None or not self._kernel.replaces_page_tables:
                 return True
             root = self._machine.core.translation_registers().ttbr1 & 0x0000_FFFF_FFFF_F000
             return 0 <= root - self._machine.memory.translate(image[0]).physical < image[1] - image[0]
@@ -155,7 +156,7 @@ class Text:
         x30`, which no compiler has a use for there. Before that the two words are NOPs, which a few other functions
         begin with too.
         """
-        if self._machine.kind != "linux" or not 4 <= address - symbol.address <= 8:
+        if self._kernel is None or not self._kernel.has_ftrace or not 4 <= address - symbol.address <= 8:
             return False
         try:
             first, before, word = map(self.read_u32, (symbol.address, address - 4, address))

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from armprobe.machine import Machine
 
+Version = tuple[int, int, int]
+"""A version of Linux: (6, 1, 192) for 6.1.192."""
+
 _START: Final = b"Linux version "
 # linux_banner (init/version.c)
 _BANNER: Final = re.compile(rb"Linux version (\d{1,4}\.\d{1,4})[^\d\n\0][^\n\0]{0,500}\n\0")
@@ -16,14 +19,12 @@ _WITHIN: Final = 64 << 20  # bytes from the start of the kernel
 _TRIES: Final = 100
 
 
-def linux_version(machine: Machine) -> tuple[int, int, int] | None:
-    """The version of the guest's kernel: (6, 1, 192) for 6.1.192. None for a guest that is not Linux, or does not say.
+def linux_version(machine: Machine) -> Version | None:
+    """The version of the Linux kernel in the RAM of `machine`, or None if it does not say.
 
     Distributions that keep the last number at 0 in what `uname -r` prints have the true one later in the banner:
     "Linux version 6.1.0-56-cloud-arm64 (...) #1 SMP Debian 6.1.192-2".
     """
-    if machine.kind != "linux":
-        return None
     pages, at = machine.ram.pages, -1
     for _ in range(_TRIES):
         at = pages.find(_START, at + 1, _WITHIN)

@@ -87,7 +87,7 @@ def load(
         ram = saved.memories[0]
         resumed = LoadedGuest(header["kind"], len(ram), (), 0, saved.symbols, sources)
         if vmlinux is not None:
-            if resumed.kind != "linux":
+            if not resumed.is_linux:
                 raise MachineError(f"{host_files.shown(guest)} is no snapshot of a Linux kernel, so it has no vmlinux")
             known = _vmlinux.read(vmlinux, saved.symbols, _vmlinux.in_ram(memoryview(ram)))
             resumed = replace(resumed, symbols=known.symbols, dwarf=known.dwarf, notes=known.notes)

@@ -8,6 +8,7 @@ import functools
 import mmap
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from armprobe import wiring
@@ -46,7 +47,6 @@ class Machine:
 
     def __init__(self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[mmap.mmap, ...] = ()) -> None:
         self.guest = guest
-        self.symbols: Symbols = guest.symbols
         self.state = StateRegistry()
         self.clock = Clock(self.state)
         self.input = InputGate(self.clock)
@@ -62,9 +62,7 @@ class Machine:
         self.scheduler = Scheduler(self)
         self.calls = Calls(self)
         self.claim_hvc(0, Psci().call)
-        self.semihosting = Semihosting(self) if self.kind == "elf" else None  # Linux has no use for it
-        if self.kind == "linux":
-            self.symbols.modules = wiring.modules_of(self)
+        self.semihosting = None if guest.is_linux else Semihosting(self)  # Linux has no use for it
         if not resumed:
             self._load_segments()
             self._enter()
@@ -154,10 +152,18 @@ class Machine:
         """Instructions executed since reset."""
         return self.clock.executed
 
-    @property
-    def kind(self) -> str:
-        """What the guest is: "linux" or "elf"."""
-        return self.guest.kind
+    @cached_property
+    def kernel(self) -> wiring.Kernel | None:
+        """The guest's kernel; None for a guest that is no kernel."""
+        return wiring.kernel_of(self)
+
+    @cached_property
+    def symbols(self) -> Symbols:
+        """The guest's symbols, those of the modules that its kernel has loaded among them."""
+        symbols = self.guest.symbols
+        if self.kernel is not None and self.kernel.modules is not None:
+            symbols.modules = self.kernel.modules
+        return symbols
 
     def interrupt(self) -> None:
         """Ask a run to end soon, with the reason INTERRUPTED. May be called from any thread."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-from armprobe.kernel.btf import Btf
 from armprobe.kernel.code_references import addresses_formed
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
@@ -57,9 +56,12 @@ class GuestKprobes:
         return None
 
     def _offsets(self) -> tuple[int, int]:
-        """Raises MachineError if the guest has no type information (BTF)."""
+        """Raises MachineError if the guest has no type information."""
         if self._members is None:
-            types = Btf.of(self._machine)
+            kernel = self._machine.kernel
+            if kernel is None:
+                raise MachineError("the guest is no kernel")
+            types = kernel.types
             try:
                 slot = types.offset("arch_specific_insn", "xol_insn")
             except MachineError:

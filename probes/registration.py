@@ -10,7 +10,6 @@ from weakref import WeakSet
 
 from armprobe.kernel.backtrace import Backtrace
 from armprobe.kernel.code_tables import Area, CodeTables
-from armprobe.kernel.tasks import Tasks
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.machine.state import Order
@@ -23,8 +22,8 @@ from .decode import Decoded
 from .engine import Engine
 from .eras import Era, choose_era, find_era
 from .errors import ProbeError
-from .freed_text import Departures
 from .functions import functions_matching
+from .gone_sites import GoneSites
 from .guest_kprobes import GuestKprobes
 from .hit_trace import Moment
 from .jprobe import Jprobe
@@ -82,7 +81,10 @@ class Kprobes(Recorded):
         self._resolver, self._check = self._rules_of(self.era)
         self._slots = Slots(machine, self._text)
         self._recorder = Recorder(machine, self)
-        self._recorder.task = Tasks(machine).current
+        kernel = machine.kernel
+        if kernel is not None and kernel.tasks is not None:
+            self._recorder.task = kernel.tasks.current
+        self._replaces_page_tables = kernel is not None and kernel.replaces_page_tables
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
         self._stepping: Stepping = followed(rules, self.stepping)
         self._kretprobes = KretprobeEngine(
@@ -105,7 +107,7 @@ class Kprobes(Recorded):
         self._shared = SharedHits(machine, self._engine, self._kretprobes, self._guest)
         self._suspended = SuspendedBreakpoints(machine, self._sites, self._arming)
         self._engine.connect(self._arming, self._kretprobes, self._kretprobes.guest_trampoline, self._shared)
-        self._departures = Departures(machine, self._text, self._sites, self._arming.text_gone)
+        self._gone = GoneSites(machine, self._text, self._sites, self._arming.text_gone)
         self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
         machine.state.on_restored(Order.PROBES, self._restored)
         machine.state.before_saving.append(self._refuse_saving)
@@ -199,7 +201,7 @@ class Kprobes(Recorded):
     def unregister_kprobes(self, probes: Iterable[Probe]) -> None:
         """Unregister each of them, kprobes or kretprobes; none, if there is one that is not registered. Raises so."""
         registered = [(probe, self._registered(probe)) for probe in dict.fromkeys(probes)]
-        self._departures.look(kprobe.site for _, kprobe in registered)
+        self._gone.look(kprobe.site for _, kprobe in registered)
         for probe, kprobe in registered:
             site = cast(Site, kprobe.site)
             site.probes.remove(kprobe)
@@ -217,16 +219,16 @@ class Kprobes(Recorded):
                     del self._sites[site.addr]
                     self._arming.retire(site)
             elif not site.probes:
-                self._departures.gone.remove(site)
+                self._gone.gone.remove(site)
         self._arming.hit_over()
         self._suspended.watch()
         if not self._sites:
-            self._departures.unwatch()
+            self._gone.unwatch()
 
     def enable(self, probe: Probe) -> None:
         """Arm a disabled probe. Raises ProbeError (EINVAL) for one that is not registered, or whose text is gone."""
         kprobe = self._registered(probe)
-        self._departures.look([kprobe.site])
+        self._gone.look([kprobe.site])
         if kprobe.gone:
             reason = f"{probe.name} is gone, as the guest has freed the code it was on: unregister it"
             raise ProbeError(errno.EINVAL, reason)
@@ -239,15 +241,15 @@ class Kprobes(Recorded):
         Raises ProbeError (EINVAL) for one that is not registered.
         """
         kprobe = self._registered(probe)
-        self._departures.look([kprobe.site])
+        self._gone.look([kprobe.site])
         kprobe.disabled = True
         if not kprobe.gone:
             self._arming.update(cast(Site, kprobe.site))
 
     def list(self) -> list[Probe]:
         """The registered probes in order of address; at one address, newest first. `flags` of each is up to date."""
-        self._departures.look(self._sites.values())
-        sites = sorted([*self._sites.values(), *self._departures.gone], key=lambda site: site.addr)
+        self._gone.look(self._sites.values())
+        sites = sorted([*self._sites.values(), *self._gone.gone], key=lambda site: site.addr)
         return [probe.owner for site in sites for probe in site.probes]
 
     def functions(self, pattern: str = "*") -> Sequence[Symbol]:
@@ -333,7 +335,7 @@ class Kprobes(Recorded):
             raise ProbeError(errno.EINVAL, f"{probe!r} is no probe: give what was registered")
         kprobe = probe.kp
         site = kprobe.site
-        known = site is not None and (self._sites.get(site.addr) is site or site in self._departures.gone)
+        known = site is not None and (self._sites.get(site.addr) is site or site in self._gone.gone)
         if kprobe.owner is not probe or not known:
             raise ProbeError(errno.EINVAL, f"{probe.name} is not registered here: nothing was done")
         return kprobe
@@ -353,7 +355,7 @@ class Kprobes(Recorded):
             raise
         self._sites[address] = site
         self._suspended.watch()
-        self._departures.watch(address)
+        self._gone.watch(address)
         probe.site = site
         probe.nmissed = probe.hits = probe.owner.hits = probe.met = probe.owner.met = 0
         ambiguity = self.machine.symbols.ambiguity(probe.symbol_name or "")
@@ -362,7 +364,7 @@ class Kprobes(Recorded):
             probe.warnings.append(
                 f"{probe.name} is disabled, as unregistering leaves a probe, and therefore not armed: enable it"
             )
-        elif not site.armed and self.machine.kind == "linux":
+        elif not site.armed and self._replaces_page_tables:
             probe.warnings.append(
                 f"{probe.name} waits until Linux has its final page tables: what it executes there before is not seen"
             )
@@ -384,7 +386,7 @@ class Kprobes(Recorded):
         self._engine.restore(self._arming.site_of_hit)
         self._recorder.forget_after(self.machine.instructions)
         self._arming.remove_others()
-        self._departures.revive()
+        self._gone.revive()
         self._arming.rearm_all()
         self._shared.restore()
         self._suspended.restore()

@@ -55,7 +55,7 @@ class SuspendedBreakpoints:
         """Look out for the guest patching its text, as long as there are probes."""
         if self._sites and not self._watching:
             for name, indirect in _TEXT_FUNCTIONS.items():
-                symbol = self._machine.symbols.get(name) if self._machine.kind == "linux" else None
+                symbol = self._machine.symbols.get(name)
                 if symbol is not None:
                     self._intercept(symbol.address, self._entered(indirect))
         elif not self._sites:

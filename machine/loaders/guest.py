@@ -68,6 +68,11 @@ class LoadedGuest:
                 )
 
     @property
+    def is_linux(self) -> bool:
+        """Whether the guest is a Linux kernel, rather than bare-metal code."""
+        return self.kind == "linux"
+
+    @property
     def link_base(self) -> int | None:
         """The virtual address that the first byte of the first segment is linked at."""
         return self.segments[0].virtual

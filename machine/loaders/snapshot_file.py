@@ -81,7 +81,7 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
         "version": VERSION,
         "unicorn": unicorn.__version__,
         "cpu": machine.core.model,
-        "kind": machine.kind,
+        "kind": machine.guest.kind,
         "sources": [str(source) for source in machine.guest.sources],
         "key": key,
         "symbols": {"size": len(symbols), "crc": zlib.crc32(symbols)},

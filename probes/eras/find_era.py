@@ -7,7 +7,6 @@ import errno
 import re
 from typing import Final
 
-from armprobe.kernel.version import linux_version
 from armprobe.machine import Machine
 from armprobe.probes.errors import ProbeError
 
@@ -63,7 +62,7 @@ def choose_era(machine: Machine, era: str | Era | None) -> tuple[Era, str]:
         name = era.name if isinstance(era, Era) else era
         exact = name.removeprefix("v") in (chosen.name.removeprefix("v"), ".".join(map(str, chosen.release)))
         return chosen, "as chosen" if exact else f"the nearest to {name}, as chosen"
-    release = linux_version(machine)
+    release = None if machine.kernel is None else machine.kernel.version
     if release is None:
         return find_era(DEFAULT_ERA), "the default"
     chosen = era_of(release)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from armprobe import machine
-from armprobe.kernel.version import linux_version
+from armprobe.machine import Machine
 
 DEBIAN_12 = (
     "Linux version 6.1.0-56-cloud-arm64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, "
@@ -32,6 +32,11 @@ def image(path: Path, content: bytes) -> Path:
     return path
 
 
+def version_of(guest: Machine) -> tuple[int, int, int] | None:
+    assert guest.kernel is not None
+    return guest.kernel.version
+
+
 @pytest.mark.parametrize(
     ("banner", "version"),
     [
@@ -46,19 +51,19 @@ def test_banner(tmp_path: Path, banner: str, version: tuple[int, int, int]) -> N
     # The first is the format of the line in the boot log, the second what an error message of a program might have.
     others = b"Linux version %s (%s)\0Linux version 2.6.32 is too old\0"
     guest = machine.load(image(tmp_path / "Image", others + banner.encode() + b"\n\0"))
-    assert linux_version(guest) == version
+    assert version_of(guest) == version
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"Linux version 6.1.0", b"Linux version six\n\0", b"Linux version 6.1.0" + b"x" * 10_000 + b"\n\0"]
 )
 def test_no_banner(tmp_path: Path, content: bytes) -> None:
-    assert linux_version(machine.load(image(tmp_path / "Image", content))) is None
+    assert version_of(machine.load(image(tmp_path / "Image", content))) is None
 
 
 def test_memory_full_of_them(tmp_path: Path) -> None:
-    assert linux_version(machine.load(image(tmp_path / "Image", b"Linux version " * 100_000))) is None
+    assert version_of(machine.load(image(tmp_path / "Image", b"Linux version " * 100_000))) is None
 
 
 def test_guest_that_is_not_linux() -> None:
-    assert linux_version(machine.load("demo")) is None
+    assert version_of(machine.load("demo")) is None

@@ -334,7 +334,7 @@ def test_linux_is_offered_none(tmp_path: Path) -> None:
     image = struct.pack("<IIQQQQQQII", HLT, 0, 0, 0x1000, 0b1010, 0, 0, 0, 0x644D_5241, 0)
     (tmp_path / "Image").write_bytes(image.ljust(0x1000, b"\0"))
     guest = machine.load(tmp_path / "Image")
-    assert guest.kind == "linux"
+    assert guest.guest.is_linux
     entry = guest.registers.pc
     guest.step()
     assert guest.registers["elr_el1"] == entry

@@ -92,7 +92,7 @@ class RecordedGuest(OracleGuest):
                 sources=(Path(record.release),),
             )
         )
-        symbols.modules = {"oracle": Symbols.from_kallsyms(memory.module, end=_U64, areas=memory.module_areas)}
+        guest.symbols.modules = {"oracle": Symbols.from_kallsyms(memory.module, end=_U64, areas=memory.module_areas)}
         self._map_all()
         self._add_tables()
         self._add_code()

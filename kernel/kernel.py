@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest's kernel: what it tells of itself in its own memory, without being asked.
+
+`Machine.kernel` is None for a guest that is no kernel. What a kernel lacks is None or False here, so that users of a
+`Kernel` look for the capability that they need rather than for a certain guest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Final
+
+from armprobe.machine import Machine, Symbols
+
+from .btf import Btf
+from .modules import LoadedModules
+from .tasks import Tasks
+from .version import Version, linux_version
+
+_START: Final = "_stext"  # the kernel's first instruction (arch/arm64/kernel/vmlinux.lds.S)
+
+
+class Kernel:
+    """A kernel that has the linker symbols of Linux. The demo kernel is one."""
+
+    modules: Mapping[str, Symbols] | None = None
+    """The symbols of each module that is loaded now, by its name; None for a kernel that has no modules."""
+    tasks: Tasks | None = None
+    """The kernel's tasks; None for a kernel whose tasks are not known."""
+    has_ftrace = False
+    """Whether the kernel patches calls to ftrace into the entries of its functions."""
+    replaces_page_tables = False
+    """Whether the kernel boots with page tables that it replaces later."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    @property
+    def symbols(self) -> Symbols:
+        """The kernel's symbols, those of loaded modules among them."""
+        return self.machine.symbols
+
+    @property
+    def version(self) -> Version | None:
+        """The version of Linux, such as (6, 1, 192); None if the kernel does not say or is not Linux."""
+        return None
+
+    @cached_property
+    def types(self) -> Btf:
+        """The kernel's types. Raises MachineError, saying why, if there are none or they cannot be read now."""
+        return Btf.of(self.machine)
+
+
+class Linux(Kernel):
+    """A Linux kernel."""
+
+    has_ftrace = True
+    replaces_page_tables = True
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        self.modules = LoadedModules(self)
+        self.tasks = Tasks(self)
+
+    @property
+    def version(self) -> Version | None:
+        """The version of Linux, such as (6, 1, 192); None if the kernel does not say."""
+        return linux_version(self.machine)
+
+
+def find_kernel(machine: Machine) -> Kernel | None:
+    """The kernel in `machine`, or None if its guest is no kernel."""
+    guest = machine.guest
+    if guest.is_linux:
+        return Linux(machine)
+    return Kernel(machine) if guest.symbols.own(_START) else None
