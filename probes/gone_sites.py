@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from armprobe.kernel.freed_text import FreedText
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine
 
-from .freed_text import FreedText
 from .kprobe import GONE
 from .site import Site
 
