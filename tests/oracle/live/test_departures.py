@@ -35,7 +35,8 @@ def test_a_module_that_is_unloaded(guest: machine.Machine, reference: LiveKernel
     kprobes.register_kretprobe(returns)
     assert list(guest.symbols.modules) == ["oracle"]
     before = guest.snapshot()
-    assert shell.run("rmmod oracle; grep -c oracle_add /proc/kallsyms") == "0\n"
+    assert shell.run("rmmod oracle") == ""
+    assert shell.run("tail -n 1000 /proc/kallsyms | grep -c oracle_add") == "0\n"
     assert (armed.flags, disabled.flags, returns.flags, other.flags) == (GONE, GONE | DISABLED, GONE, 0)
     assert set(kprobes.list()) == {armed, disabled, returns, other}
     for probe in (armed, disabled, returns):
