@@ -10,6 +10,7 @@ signal interrupts it.
 """
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -116,7 +117,8 @@ class GdbSession:
         self._target = None if isinstance(where, str) else target_of(where)
         self._seen = self._changes()
         self._process = subprocess.Popen(
-            [path, "--nx", "--quiet", "--interpreter=mi3"],
+            # After 2 seconds, unless told otherwise by -l, gdb takes a late reply for the reply to its next packet.
+            [path, "--nx", "--quiet", "--interpreter=mi3", "-l", str(math.ceil(self.timeout))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

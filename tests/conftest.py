@@ -22,9 +22,11 @@ hypothesis.settings.load_profile("armprobe")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """See `progress`. And gdb has as long as all else."""
+    """See `progress`. And gdb has as long as all else, and gives others as long."""
     configure(config)
     gdb_session.TIMEOUT = PATIENCE
+    if shutil.which("gdb-multiarch"):
+        os.environ["PATH"] = f"{Path(__file__).parent / 'programs'}:{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="session")
