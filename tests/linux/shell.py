@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The shell of a Linux guest, typed at over its serial line, and its tracefs."""
 
+import base64
+import gzip
+import hashlib
 import itertools
 import re
 from typing import Final, NamedTuple
@@ -88,6 +91,14 @@ class Shell:
         # The last echo: where the terminal still echoes when the line is typed, the line editor does so again.
         said = _TERMINAL.sub(b"", printed[: found.start()]).rpartition(f"'{mark}'$?.\r\n".encode())[2]
         return said.replace(b"\r\n", b"\n").decode(), int(found[1])
+
+    def put(self, path: str, content: bytes) -> None:
+        """Type an executable file into the guest."""
+        lines = base64.encodebytes(gzip.compress(content, mtime=0)).decode()
+        # POSIX's own form of base64: the BusyBox of Debian 11 has no other.
+        self.type(f"uudecode -o {path}.gz; gunzip {path}.gz; chmod +x {path}\nbegin-base64 644 {path}\n{lines}====")
+        self.finish()
+        assert self.run(f"md5sum < {path}") == f"{hashlib.md5(content).hexdigest()}  -\n"
 
     def probe_events(self, *definitions: str) -> None:
         """Have the guest's own kprobe_events be these, enabled, and its trace empty."""

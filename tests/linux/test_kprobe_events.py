@@ -12,13 +12,11 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from armprobe.guests.linux import shell as linux
-from armprobe.guests.linux.debian import build_initramfs
 from armprobe.machine import Machine, MachineError
 from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
 from tests.linux.shell import Event, Shell
+from tests.oracle.guests import at_shell
 from tests.oracle.references import REFERENCES, Reference, fetch  # tests have no import name to go by
-from tests.progress import progress
 
 FUNCTION: Final = "do_sys_openat2"
 REGISTERS: Final = (*(f"x{n}" for n in range(31)), "sp", "pc", "pstate")
@@ -118,11 +116,8 @@ def reference(request: pytest.FixtureRequest) -> Reference:
 
 
 @pytest.fixture(scope="module")
-def snapshot(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    files = fetch(reference)
-    initrd = tmp_path_factory.mktemp("guest") / "initrd"
-    initrd.write_bytes(build_initramfs(files.busybox.read_bytes()))
-    return linux.prepare(files.vmlinuz, initrd, report=progress)
+def snapshot(reference: Reference) -> Path:
+    return at_shell(fetch(reference))
 
 
 @pytest.fixture

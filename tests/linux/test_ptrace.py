@@ -6,8 +6,6 @@
 hw_breakpoint.c, and the Arm ARM's D2.9, D2.10 and D2.12.
 """
 
-import base64
-import gzip
 import re
 import subprocess
 from collections.abc import Callable
@@ -26,15 +24,8 @@ EXPECTED = (HERE / "expected.txt").read_text()
 _LINE = re.compile(r"^(?:\w+ \w+: |\w+ slots=).*\n", re.MULTILINE)
 
 
-def put(shell: Shell, path: str, content: bytes) -> None:
-    """Type an executable file into the guest."""
-    lines = base64.encodebytes(gzip.compress(content, mtime=0)).decode()
-    shell.type(f"base64 -d | gunzip > {path}; chmod +x {path}\n{lines}\x04")
-    shell.finish()
-
-
 def test_ptrace(shell: Shell) -> None:
-    put(shell, "/tmp/ptrace", PROGRAM)
+    shell.put("/tmp/ptrace", PROGRAM)
     assert shell.run("/tmp/ptrace").splitlines() == EXPECTED.splitlines()
 
 
@@ -52,7 +43,7 @@ def boot_with_program(qemu: str, kernel: KernelFiles, initrd: Path) -> str:
 
 def test_the_program_traces_what_runs_unharmed(shell: Shell) -> None:
     """A program with a watchpoint that it never comes to, and a process that it runs beside it."""
-    put(shell, "/tmp/ptrace", PROGRAM)
+    shell.put("/tmp/ptrace", PROGRAM)
     watched = shell.status("/tmp/ptrace watch /bin/busybox sh -c 'busybox expr 6 \\* 7; exit 3'")
     assert watched == ("42\n", 3)
 

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Modules that a stock kernel's own package has, and a guest at its shell with them in its file system."""
+"""Modules that a stock kernel's own package has."""
 
 from __future__ import annotations
 
 import lzma
 import shutil
-from pathlib import Path
 from typing import Final
 
-from armprobe.guests.linux import shell as linux
-from armprobe.guests.linux.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
+from armprobe.guests.linux.debian import KernelFiles, cache_directory, fetch_packages
 from armprobe.machine.file_lock import only_one
+from tests.oracle.guests import FOLDER
 from tests.progress import progress  # tests have no import name to go by
 
 NAMES: Final = ("failover", "net_failover", "dummy")
@@ -19,7 +18,7 @@ NAMES: Final = ("failover", "net_failover", "dummy")
 
 def stock_modules(files: KernelFiles) -> dict[str, bytes]:
     """The .ko files of `NAMES` for the kernel in `files`. Raises DebianError if its package cannot be had any more."""
-    cache = cache_directory() / "oracle"
+    cache = cache_directory() / FOLDER
     folder = cache / f"modules-{files.kernel_version}_{files.package_version}"
     with only_one(cache / "modules.lock", "another worker fetches modules: waiting for it", progress):
         if not folder.is_dir():
@@ -37,11 +36,3 @@ def stock_modules(files: KernelFiles) -> dict[str, bytes]:
             shutil.rmtree(unpacked)
             partial.rename(folder)
     return {name: (folder / f"{name}.ko").read_bytes() for name in NAMES}
-
-
-def booted(files: KernelFiles, modules: dict[str, bytes], folder: Path) -> Path:
-    """The snapshot of a guest of that kernel with /NAME.ko for each of `modules`; made in `folder` what is needed."""
-    initrd = folder / f"{files.kernel_version}.initrd"
-    contents = {f"{name}.ko": (0o644, data) for name, data in modules.items()}
-    initrd.write_bytes(build_initramfs(files.busybox.read_bytes(), contents))
-    return linux.prepare(files.vmlinuz, initrd, report=progress)

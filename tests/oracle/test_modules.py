@@ -22,8 +22,9 @@ from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from armprobe.probes.record import symbol_and_size
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
+from tests.oracle.guests import with_files
 from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES, fetch_with
-from tests.oracle.stock_modules import NAMES, booted, stock_modules
+from tests.oracle.stock_modules import NAMES, stock_modules
 from tests.waiting import PATIENCE
 
 GFP_ATOMIC = 0xA20
@@ -34,13 +35,13 @@ SYMBOL = re.compile(r"^(\w+) (\w) (\S+)\s\[(\w+)\]$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module", params=REFERENCES)
-def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def snapshot(request: pytest.FixtureRequest) -> Path:
     """A guest of each stock kernel with some of its own modules, and one of them with another name in it."""
     reference = REFERENCES[request.param]
     files, modules = fetch_with(reference, lambda files: (files, stock_modules(files)))
     old, new = (name.encode() for name in RENAMED)
     modules["edited"] = modules["dummy"].replace(old, new).removesuffix(SIGNED)  # nobody's signature is on that
-    return booted(files, modules, tmp_path_factory.mktemp("modules"))
+    return with_files("modules", files, {f"{name}.ko": data for name, data in modules.items()})
 
 
 @pytest.fixture
@@ -55,9 +56,7 @@ def guest(snapshot: Path) -> Machine:
 
 @pytest.fixture
 def shell(guest: Machine) -> Shell:
-    shell = Shell(guest)
-    shell.run("dmesg -n 1")
-    return shell
+    return Shell(guest)
 
 
 def insmod(shell: Shell, *names: str) -> None:

@@ -11,24 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from armprobe import machine
-from armprobe.guests.linux.debian import KernelFiles, build_initramfs, cache_directory, fetch_packages
-from armprobe.guests.linux.shell import boot
+from armprobe.guests.linux.debian import KernelFiles, cache_directory, fetch_packages
 from armprobe.machine.file_lock import only_one
-from armprobe.machine.loaders.snapshot_file import VERSION, read_key
 from tests.linux.shell import Shell  # tests have no import name to go by
+from tests.oracle.guests import FOLDER, with_files
 from tests.oracle.references import Reference, fetch_with
 from tests.progress import progress
 
 SOURCE: Final = Path(__file__).parent.parent / "module"
 MODULE: Final = "oracle"
-_FOLDER: Final = "oracle"  # in the cache
 # Of kbuild's, those that are run for a module; modpost itself runs the one of these that is for the target.
 _PROGRAMS: Final = ("basic/fixdep", "mod/modpost.real-lsb-64")
 # Options for a compiler newer than this system's may be, and type information, which takes a program more (pahole).
 _WITHOUT: Final = ("CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=", "CONFIG_DEBUG_INFO_BTF_MODULES=")
-# Or each system call would have another stack pointer (Linux Documentation/admin-guide/kernel-parameters.txt).
-_CMDLINE: Final = "randomize_kstack_offset=off"
 
 Tool = Callable[[str, str], str]
 
@@ -38,38 +33,24 @@ def prepare_guest(reference: Reference, tool: Tool) -> tuple[Path, str]:
 
     Also the version of the kernel's package, such as 6.1.192-2.
     """
-    folder = cache_directory() / _FOLDER / reference.suite
+    folder = cache_directory() / FOLDER / reference.suite
     waiting = f"another worker prepares Linux {reference.series} with the module: waiting for it"
     with only_one(folder / "lock", waiting, progress):
         files, module = fetch_with(reference, lambda files: (files, _module(files, folder, tool)))
-        key = _digest(module.read_bytes(), machine.build_id(), str(VERSION).encode(), Path(__file__).read_bytes())
-        path = folder / "guest.snapshot"
-        if read_key(path) != key:
-            progress(f"booting Linux {files.kernel_version} with the module")
-            _boot(files, module).save(path, key, force=True)
-        return path, files.package_version
+        return with_files(MODULE, files, {f"{MODULE}.ko": module.read_bytes()}, _load), files.package_version
 
 
-def _boot(files: KernelFiles, module: Path) -> machine.Machine:
-    ramdisk = build_initramfs(files.busybox.read_bytes(), {f"{MODULE}.ko": (0o644, module.read_bytes())})
-    with tempfile.NamedTemporaryFile() as initrd:
-        initrd.write(ramdisk)
-        initrd.flush()
-        guest = machine.load(files.vmlinuz, initrd=initrd.name, append=_CMDLINE)
-    boot(guest)
-    shell = Shell(guest)
-    shell.run("dmesg -n 1")  # kernel messages below an emergency would get between an answer and the prompt
+def _load(shell: Shell) -> None:
     for command in ("mount -t debugfs debugfs /sys/kernel/debug", f"insmod /{MODULE}.ko"):
         refused = shell.run(command)
         assert not refused, refused
-    assert guest.symbols.get("oracle_add")
-    return guest
+    assert shell.machine.symbols.get("oracle_add")
 
 
 def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     """The module for the kernel in `files`, built with Debian's headers and kbuild."""
     sources = sorted(path for path in SOURCE.iterdir() if path.is_file())
-    version = f"{files.kernel_version} {files.package_version}"
+    version = f"{files.kernel_version} {files.package_version}, stripped"
     key = _digest(version.encode(), *(path.name.encode() + path.read_bytes() for path in sources))
     built = folder / f"{MODULE}-{key[:20]}.ko"
     if not built.is_file():
@@ -85,7 +66,8 @@ def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
             command += [f"KBUILD_OUTPUT={headers}", f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc", *_WITHOUT, "modules"]
             make = subprocess.run(command, capture_output=True, text=True)
             assert make.returncode == 0, make.stdout + make.stderr
-            shutil.copy(Path(work) / f"{MODULE}.ko", built)
+            # Without debug information: it is typed into the guest.
+            subprocess.run([f"{prefix}strip", "-g", "-o", str(built), f"{work}/{MODULE}.ko"], check=True)
         for other in folder.glob(f"{MODULE}-*.ko"):
             if other != built:
                 other.unlink()
