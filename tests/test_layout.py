@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import conftest
+
 ROOT = Path(__file__).parent.parent
 
 ROOMS = ("machine", "kernel", "expressions", "probes", "stub", "session", "clients", "commands")
@@ -106,6 +108,10 @@ def length(source: str) -> int:
 )
 def test_imports_are_recognized(source: str, package: str, expected: set[str]) -> None:
     assert rooms(imports(source, package)) == expected
+
+
+def test_the_tests_that_take_longest_are_there() -> None:
+    assert [name for name in conftest.LONGEST if not (ROOT / "tests" / name).is_file()] == []
 
 
 def test_every_room_has_files() -> None:
