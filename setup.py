@@ -7,7 +7,7 @@ place in the source tree, in an editable install and in a wheel: `Path(__file__)
 
 from setuptools import find_packages, setup
 
-ROOMS = ("machine", "kernel", "expressions", "probes", "stub", "session", "commands", "clients", "guests")
+ROOMS = ("machine", "kernel", "expressions", "probes", "traces", "stub", "session", "commands", "clients", "guests")
 
 FOLDERS = [package for room in ROOMS for package in find_packages(include=(room, f"{room}.*"))]
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from armprobe.probes import Hit, Stage
-from armprobe.probes.record import TRACED_STAGE
 
 from .declaration import Arg, Arguments, Command, Option, integer
 from .errors import CommandError
@@ -28,18 +27,10 @@ def stage_of(hit: Hit) -> HitStage:
 def last_hit(session: Session, word: str | None) -> list[Hit]:
     """The stages, oldest first, of the last hit of a probe (by default of the probe that was hit last)."""
     wanted = None if word is None else [probe for _, probe in selected(session, word)]
-    last: Hit | None = None
-    stages: list[Hit] = []
-    for hit in reversed(session.kprobes.hits):
-        if wanted is not None and not any(hit.probe is probe for probe in wanted):
-            continue
-        if last is None:
-            last = hit
-        if hit.probe is last.probe and hit.number == last.number:
-            stages.append(hit)
+    stages = session.kprobes.hits.last_hit(wanted)
     if not stages:
         raise CommandError("no hit is recorded yet: let the guest run with a probe set")
-    return stages[::-1]
+    return stages
 
 
 def _regs(session: Session, arguments: Arguments) -> HitRegisters:
@@ -48,13 +39,8 @@ def _regs(session: Session, arguments: Arguments) -> HitRegisters:
 
 def _pt_regs(session: Session, arguments: Arguments) -> HitRegisters:
     hit = session.stop.detail
-    stages = last_hit(session, None) if not isinstance(hit, Hit) else _stages(session, hit)
+    stages = last_hit(session, None) if not isinstance(hit, Hit) else session.kprobes.hits.stages_to(hit)
     return _registers(session, stages, arguments.stage or stages[-1].stage.value)
-
-
-def _stages(session: Session, last: Hit) -> list[Hit]:
-    """The stages of a hit, oldest first, up to `last`; those before it as far as they are recorded."""
-    return [*(h for h in session.kprobes.hits if (h.probe, h.number) == (last.probe, last.number) and h != last), last]
 
 
 def _registers(session: Session, stages: list[Hit], stage: str | None) -> HitRegisters:
@@ -66,7 +52,7 @@ def _registers(session: Session, stages: list[Hit], stage: str | None) -> HitReg
 
 
 def _trace(session: Session, arguments: Arguments) -> Trace:
-    shown = [hit for hit in session.kprobes.hits if hit.stage is TRACED_STAGE[hit.probe.kind]]
+    shown = session.kprobes.hits.traced()
     return Trace(_event(session, hit) for hit in (shown[-arguments.count :] if arguments.count > 0 else ()))
 
 

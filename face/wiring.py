@@ -7,13 +7,16 @@ imports the higher room when it is called.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from armprobe.commands.shell import Shell as Shell  # for the annotations of those who call `shell_of`
     from armprobe.kernel import Kernel as Kernel
     from armprobe.machine import Machine, Symbols
+    from armprobe.probes import Hit, Kprobes
     from armprobe.session import Session
+    from armprobe.traces import HitRing as HitRing  # for the annotations of those who call `hit_ring`
 
 
 def kernel_symbols(image: bytes) -> Symbols:
@@ -29,6 +32,20 @@ def kernel_of(machine: Machine) -> Kernel | None:
     from armprobe.kernel import find_kernel
 
     return find_kernel(machine)
+
+
+def hit_ring() -> HitRing:
+    """A ring for the hits of a machine, with nothing in it."""
+    from armprobe.traces import HitRing
+
+    return HitRing()
+
+
+def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None) -> str:
+    """The line of the kernel's trace file for a hit, see `armprobe.traces.trace_line`."""
+    from armprobe.traces import trace_line as line
+
+    return line(kprobes, hit, arguments)
 
 
 def shell_of(session: Session) -> Shell:

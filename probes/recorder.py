@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from armprobe import wiring
 from armprobe.expressions import AgentError, program
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine
@@ -28,8 +28,6 @@ HANDLERS_LOG: Final = "armprobe.probes"
 """The logger that is told of handlers that raised."""
 log = logging.getLogger(HANDLERS_LOG)
 
-KEPT: Final = 1000  # hits
-
 
 class HandlerError(NamedTuple):
     """A handler of `probe` raised `error` at `stage`."""
@@ -47,7 +45,7 @@ def describe_failure(probe: Probe, error: BaseException) -> str:
 
 
 class Recorder:
-    """`hits`: the last `KEPT` stages; `errors`: the first failure of each probe; `stop`: the hit to stop for.
+    """`hits`: the ring of the last stages; `errors`: the first failure of each probe; `stop`: the hit to stop for.
 
     `stopped_for` is the hit that the machine last stopped for.
     """
@@ -55,7 +53,7 @@ class Recorder:
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._view = HitView(machine, kprobes)
         self._clock = machine.clock
-        self.hits: deque[Hit] = deque(maxlen=KEPT)
+        self.hits = wiring.hit_ring()
         self.errors: list[HandlerError] = []
         self.stop: Hit | None = None
         self._doubt = ""  # why it cannot be said whether the hit that is next to be kept is wanted
@@ -98,12 +96,6 @@ class Recorder:
         if entry is not None:
             self._record(entry)
         self._keep(self._hit(probe, Stage.RETURN, instance.number, regs, instance.ret_addr))
-
-    def forget_after(self, instructions: int) -> None:
-        """The machine has gone back: drop what is not yet to happen."""
-        kept = [hit for hit in self.hits if hit.instructions <= instructions]
-        self.hits.clear()
-        self.hits.extend(kept)
 
     def take_stop(self) -> tuple[Hit | None, str]:
         """The hit for which the machine is to stop, once, and what to say of it."""
@@ -192,8 +184,8 @@ class Recorded:
     _recorder: Recorder
 
     @property
-    def hits(self) -> deque[Hit]:
-        """The last 1000 stages of hits, oldest first."""
+    def hits(self) -> wiring.HitRing:
+        """The last 1000 stages of hits, oldest first, see `armprobe.traces.HitRing`."""
         return self._recorder.hits
 
     @property

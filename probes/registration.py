@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar, cast
 from weakref import WeakSet
 
+from armprobe import wiring
 from armprobe.kernel.backtrace import Backtrace
 from armprobe.kernel.code_tables import Area, CodeTables
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.machine.state import Order
 
-from . import record
 from .address_check import AddressCheck
 from .address_resolver import AddressResolver
 from .arming import Arming
@@ -32,14 +32,14 @@ from .kprobe import DISABLED, Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
 from .kretprobe_engine import KretprobeEngine
 from .probe import Probe
-from .record import Hit, Stage
+from .record import Hit
 from .recorder import Recorded, Recorder
 from .shared_hits import SharedHits
 from .site import Site
 from .slots import Slots
 from .stepping import STEPPINGS, BranchStepping, Stepping, followed
 from .suspended_breakpoints import SuspendedBreakpoints
-from .trampoline import DIRECT, TRAMPOLINES
+from .trampoline import TRAMPOLINES
 from .unwind import Unwind
 
 _P = TypeVar("_P", Kprobe, Kretprobe)
@@ -124,10 +124,8 @@ class Kprobes(Recorded):
         self._engine.moments.observer = function
 
     def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
-        """See `record.trace_line`."""
-        rules = self.era.hits
-        masked = hit.stage is not Stage.RETURN or self.trampoline != DIRECT or rules.masks_returns
-        return record.trace_line(hit, self.machine.symbols, masked, rules.trace_flags, arguments)
+        """The line that the kernel's trace file has for a hit, see `armprobe.traces.trace_line`."""
+        return wiring.trace_line(self, hit, arguments)
 
     # Registering
 
@@ -384,7 +382,7 @@ class Kprobes(Recorded):
         self._kretprobes.restore()
         self._slots.restore({**self._sites, **self._engine.internal}, self._engine.restored_slots())
         self._engine.restore(self._arming.site_of_hit)
-        self._recorder.forget_after(self.machine.instructions)
+        self._recorder.hits.forget_after(self.machine.instructions)
         self._arming.remove_others()
         self._gone.revive()
         self._arming.rearm_all()

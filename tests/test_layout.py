@@ -14,7 +14,7 @@ from tests import conftest
 
 ROOT = Path(__file__).parent.parent
 
-ROOMS = ("machine", "kernel", "expressions", "probes", "stub", "session", "clients", "commands")
+ROOMS = ("machine", "kernel", "expressions", "probes", "traces", "stub", "session", "clients", "commands")
 """The rooms, from the lowest on: each may import itself and those before it."""
 
 MAY_IMPORT = {room: set(ROOMS[: index + 1]) for index, room in enumerate(ROOMS)}

@@ -20,7 +20,7 @@ from armprobe.commands import CommandError, GdbSession, Session
 from armprobe.kernel.btf import Btf
 from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
-from armprobe.probes.record import symbol_and_size
+from armprobe.traces import symbol_and_size
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
 from tests.oracle.guests import with_files
 from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES, fetch_with

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The line that the kernel's tracer would print of a hit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from armprobe.kernel.tasks import Task
+from armprobe.machine import Symbols
+from armprobe.machine.core.context import PSTATE_I
+from armprobe.probes import Hit, Kprobes, Stage
+from armprobe.probes.trampoline import DIRECT
+
+
+def symbol_and_size(symbols: Symbols, address: int) -> str:
+    """`address` as the kernel's %pS prints it: "kfree+0x0/0x190", with " [module]" behind it in a module."""
+    found = symbols.at(address)
+    if found is None:
+        return f"{address:#x}"
+    symbol, offset = found
+    return f"{symbol.name}+{offset:#x}/{symbol.size:#x}{symbols.in_module(address)}"
+
+
+def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
+    """The line that the kernel's trace file has for a hit (Documentation/trace/kprobetrace.rst).
+
+    `arguments` are names and values to print at its end; None stands for the hit's note, or else x0. The task is
+    `<...>-0`, as for one that the kernel has no name for, unless the hit knows it. Of the flags in the line only the
+    first, `d`, is known: whether interrupts are off, because the kernel has masked them or because they were masked
+    in the function that returns.
+    """
+    symbols, rules = kprobes.machine.symbols, kprobes.era.hits
+    masked = hit.stage is not Stage.RETURN or kprobes.trampoline != DIRECT or rules.masks_returns
+    task = hit.task or Task("<...>", 0)
+    regs = hit.regs
+    if hit.stage is Stage.RETURN:
+        function = symbols.at(hit.address)
+        name = function[0].name if function else f"{hit.address:#x}"
+        where = f"{symbol_and_size(symbols, hit.caller or 0)} <- {name}"
+    else:
+        where = symbol_and_size(symbols, hit.address)
+    off = "d" if masked or hit.pstate & PSTATE_I else "."
+    values = [("x0", regs.regs[0])] if arguments is None else arguments
+    text = "".join(f" {name}={value:#x}" for name, value in values)
+    if hit.note and arguments is None:
+        text = f" {hit.note}"
+    seconds, micro = divmod(int(hit.seconds * 1_000_000), 1_000_000)
+    who = f"{task.comm:>16}-{task.pid:<7} [000] {off:.<{rules.trace_flags}}"
+    return f"{who} {seconds:5}.{micro:06}: {hit.probe.name}: ({where}){text}"
