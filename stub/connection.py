@@ -14,9 +14,12 @@ from typing import Protocol, TypeVar
 from . import stop_reply
 from .aarch64 import register_table
 from .feature import Registry
-from .framing import PACKET_SIZE, Acknowledgment, Damaged, Deframer, Event, Interrupt, Noise, Oversized, Packet, enframe
-from .opening import Stranger, opening
+from .framing import PACKET_SIZE, Acknowledgment, Damaged, Deframer, Event, Interrupt, Noise, Oversized, Packet
+from .held_packets import MOST, HeldPackets
+from .opening import Handshake, Stranger
 from .output import Output
+from .refusals import DEFECT, GREETING, LET_GO, MALFORMED, refusal
+from .sender import Sender
 from .target import Client, HostCall, Interrupted, StopEvent, SystemRegisters, Target, TargetError, display_of
 from .tracing import Experiment, TraceView
 from .view import View
@@ -27,15 +30,7 @@ T = TypeVar("T")
 
 log = logging.getLogger("armprobe.stub")
 
-MALFORMED = 1  # GDB's own stubs answer E01 to what they cannot make sense of
-ESRCH = 3
-EIO = 5
-_RESENDS = 3  # how often GDB itself tries
-_WAITING = 4 * PACKET_SIZE  # bytes of packets held back while the machine runs: far more than a client pipelines
-_HELD = 64  # bytes that keeping a packet costs besides, as it may be empty
 _ELSEWHERE = "not resumed: the guest's registers were changed from outside, look where it is first"
-GREETING = b"This is a GDB remote serial protocol server: connect with gdb's `target remote`.\r\n"
-"""What those are told who are no debuggers."""
 
 
 class State(enum.Enum):
@@ -57,12 +52,6 @@ class Link(Protocol):
 
     def start(self, work: Callable[[], None]) -> None:
         """Do `work` on a thread of its own."""
-
-
-def refusal(message: str) -> bytes:
-    """The error reply that is a sentence. As the first reply, every GDB shows it."""
-    # Clients undo no escapes here, and would take each of these for framing or for a run length.
-    return b"E." + visible(message).translate(dict.fromkeys(map(ord, "$#*}"))).encode("ascii", errors="replace")
 
 
 class Connection:
@@ -88,25 +77,22 @@ class Connection:
         """Whether the client is doing something with its files that the guest asked for (File-I/O)."""
         self.call_interrupted = False
         """Whether the client's Ctrl-C crossed that request on the way."""
-        self.acknowledging = True
         self.extended = False
         """Whether the client stays when it lets go of the machine ("!")."""
         self.view = View(target)
         """What the client has seen of the target."""
         self._target = target
         self._link = link
+        self.sender = Sender(link.send)
+        """Sends to the client."""
         self._deframer = Deframer()
-        self._said: bytearray | None = bytearray()  # before the handshake: what came since the last reply; then None
-        self._output = bytearray()
+        self._handshake = Handshake(registry)
         self._stop: StopEvent | None = None  # None until the client's first packet attached it
         self._released = False  # whether it has let go since, and stayed
         self._activity = object()  # tells what the state is BUSY with from what it was BUSY with before
         self._commanding = False  # whether that is a command, rather than the machine
         self._posted: deque[Callable[[], None]] = deque()
-        self._waiting: deque[bytes] = deque()
-        self._waiting_size = 0  # bytes
-        self._last_sent = b""
-        self._resends = 0
+        self._held = HeldPackets()
         self._printed = Output(self.post, self.console)
         self._errand: Future[bytes] | None = None  # what was begun last on a thread of its own; it may be over
         self._thread = 0  # the one that is acting for the client just now
@@ -123,7 +109,7 @@ class Connection:
     def receive(self, data: bytes) -> None:
         """Act on bytes that the client sent."""
         self._thread = threading.get_ident()
-        for event in self._deframer.feed(data) if self._said is None else self._opening(self._said, data):
+        for event in self._deframer.feed(data) if self._handshake.over else self._opening(data):
             if self.state is State.DISCONNECTED:
                 break
             self._take(event)
@@ -134,7 +120,7 @@ class Connection:
     def deliver(self) -> None:
         """Do what has been posted, then what the client asked for in the meantime."""
         self._deliver()
-        self._flush()
+        self.sender.flush()
 
     def leave(self) -> None:
         """End the client's control; its reason may be a packet of its own, or that it is gone."""
@@ -152,7 +138,7 @@ class Connection:
     def require_control(self) -> None:
         """Raise `TargetError` while the client has let go of the machine."""
         if self._released:
-            raise TargetError(ESRCH, "the machine was let go of: `attach 1` takes it again, `run` starts it anew")
+            raise TargetError(LET_GO, "the machine was let go of: `attach 1` takes it again, `run` starts it anew")
 
     @property
     def released(self) -> bool:
@@ -239,7 +225,7 @@ class Connection:
         data = visible(text).encode()
         room = PACKET_SIZE // 2 - 1
         for start in range(0, len(data), room):
-            self._reply(b"O" + to_hex(data[start : start + room]))
+            self.sender.reply(b"O" + to_hex(data[start : start + room]))
 
     def show(self, text: str) -> None:
         """Show text to the user from inside a run: to the client's, or when that has gone at the machine itself."""
@@ -255,33 +241,24 @@ class Connection:
     def _deliver(self) -> None:
         for _ in range(len(self._posted)):  # not for ever, should a command post without end
             self._posted.popleft()()
-        while self._waiting and self.state is State.IDLE:
-            payload = self._waiting.popleft()
-            self._waiting_size -= len(payload) + _HELD
-            self._answer(payload)
+        while self._held.payloads and self.state is State.IDLE:
+            self._answer(self._held.next())
 
-    def _opening(self, said: bytearray, data: bytes) -> Iterator[Event]:
+    def _opening(self, data: bytes) -> list[Packet]:
         """What a client says before its handshake is over."""
-        said += data
         try:
-            packet = opening(bytes(said), self.registry)
+            packet = self._handshake.feed(data)
         except Stranger as stranger:
             log.info("a client is turned away: %s", stranger)
-            self._emit(GREETING)
+            self.sender.send(GREETING)
             self.leave()
-            return
-        if packet is not None:
-            said.clear()
-            found = self.registry.find(packet.payload)
-            if found is not None and found[0].handshake:
-                self._said = None
-            yield packet
+            return []
+        return [packet] if packet else []
 
     def _take(self, event: Event) -> None:
         match event:
             case Packet(payload):
-                self._acknowledge(b"+")
-                self._resends = 0
+                self.sender.acknowledge(b"+")
                 if not self.attached and not self._attach():
                     return
                 if self.state is State.IDLE:
@@ -289,21 +266,21 @@ class Connection:
                 elif self._leaves(payload):
                     self._printed.close()  # or what prints would wait for us, and we for it to stop
                     self._answer(payload)
-                else:
-                    self._hold(payload)
+                elif not self._held.hold(payload):
+                    log.error("a client sent over %d bytes of packets while the machine ran; it is disconnected", MOST)
+                    self.leave()
             case Damaged():
-                self._acknowledge(b"-")
+                self.sender.acknowledge(b"-")
             case Oversized():
                 # A '-' would have it sent again for ever.
-                self._acknowledge(b"+")
-                self._reply(self.error(MALFORMED, f"a packet was larger than {PACKET_SIZE} bytes"))
+                self.sender.acknowledge(b"+")
+                self.sender.reply(self.error(MALFORMED, f"a packet was larger than {PACKET_SIZE} bytes"))
             case Interrupt() if self.state is State.BUSY:
                 self._guard(self._target.interrupt)
             case Interrupt() if self.calling:
                 self.call_interrupted = True
-            case Acknowledgment(positive=False) if self.acknowledging and self._resends < _RESENDS:
-                self._resends += 1
-                self._emit(self._last_sent)
+            case Acknowledgment(positive=False):
+                self.sender.send_again()
             case Noise(byte):
                 log.error("a client sent 0x%02x between packets, which no debugger does: it is disconnected", byte)
                 self.leave()
@@ -338,7 +315,7 @@ class Connection:
             self.view.seen()
         except Exception as error:
             log.error("the machine could not be attached to: %s", error)
-            self._reply(refusal(str(error)))
+            self.sender.reply(refusal(str(error)))
             self.leave()
         return self.attached
 
@@ -346,20 +323,13 @@ class Connection:
         found = self.registry.find(payload)
         return found is not None and found[0].leaves
 
-    def _hold(self, payload: bytes) -> None:
-        self._waiting.append(payload)
-        self._waiting_size += len(payload) + _HELD
-        if self._waiting_size > _WAITING:
-            log.error("a client sent over %d bytes of packets while the machine ran; it is disconnected", _WAITING)
-            self.leave()
-
     def _answer(self, payload: bytes) -> None:
         self.view.begin()
         reply = self._guard(partial(self._handle, payload))
         if self.state is not State.BUSY and not self._on_errand:
             self.view.end()
         if reply is not None:
-            self._reply(reply)
+            self.sender.reply(reply)
 
     def _handle(self, payload: bytes) -> bytes | None:
         found = self.registry.find(payload)
@@ -390,7 +360,7 @@ class Connection:
         except Exception as error:
             log.error("a defect in the machine or the stub: %r", error)
             log.debug("where it was raised", exc_info=True)
-            return self.error(EIO, f"a defect in the machine or the stub: {error!r}")
+            return self.error(DEFECT, f"a defect in the machine or the stub: {error!r}")
 
     @contextmanager
     def _busy(self, commanding: bool = False) -> Iterator[object]:
@@ -415,9 +385,9 @@ class Connection:
             self.console(event.text.rstrip("\n") + "\n")
         if isinstance(event, HostCall):
             self.calling, self.call_interrupted = True, False
-            self._reply(stop_reply.request(event.call))
+            self.sender.reply(stop_reply.request(event.call))
         else:
-            self._reply(self._guard(self.stop_reply))
+            self.sender.reply(self._guard(self.stop_reply))
 
     @property
     def _on_errand(self) -> bool:
@@ -429,22 +399,4 @@ class Connection:
             self.state = State.IDLE
             if not self._on_errand:
                 self.view.end()
-            self._reply(reply)
-
-    def _acknowledge(self, sign: bytes) -> None:
-        if self.acknowledging:
-            self._emit(sign)
-
-    def _reply(self, payload: bytes) -> None:
-        self._last_sent = enframe(payload)
-        self._emit(self._last_sent)
-
-    def _emit(self, data: bytes) -> None:
-        self._output += data
-        if len(self._output) > PACKET_SIZE:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._output:
-            self._link.send(bytes(self._output))
-            self._output.clear()
+            self.sender.reply(reply)

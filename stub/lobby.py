@@ -13,10 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from .connection import GREETING, refusal
 from .feature import Registry
 from .framing import enframe
 from .opening import MOST, Stranger, opening
+from .refusals import GREETING, refusal
 
 log = logging.getLogger("armprobe.stub")
 

@@ -51,3 +51,23 @@ def opening(said: bytes, registry: Registry) -> Packet | None:
     except MalformedPacket as error:
         raise Stranger(f"its first packet is malformed: {error}") from None
     return packet
+
+
+class Handshake:
+    """What a client says until its handshake is over."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._said = bytearray()  # since the last reply
+        self.over = False
+        """Whether the client is taken for a debugger, so that its bytes need no such care any more."""
+
+    def feed(self, data: bytes) -> Packet | None:
+        """The packet that `data` completes. Raises `Stranger`."""
+        self._said += data
+        packet = opening(bytes(self._said), self._registry)
+        if packet is not None:
+            self._said.clear()
+            found = self._registry.find(packet.payload)
+            self.over = found is not None and found[0].handshake
+        return packet

@@ -10,7 +10,7 @@ class NoAck(Feature[Target]):
     words = ("QStartNoAckMode+",)
 
     def start(self, _: None) -> bytes:
-        self.connection.acknowledging = False
+        self.connection.sender.acknowledging = False
         return b"OK"
 
     packets = (PacketKind("QStartNoAckMode", nothing, start, handshake=True, uncontrolled=True),)
