@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 from armprobe.commands.errors import CommandError
-from armprobe.commands.repl import Repl
 from armprobe.commands.script import run_lines
 from armprobe.commands.terminal import say
 from armprobe.session import Session
@@ -29,6 +28,8 @@ def _run(options: Options) -> int:
     with open_session(options) as session:
         if options.commands:
             return run_commands(session, options, options.commands)
+        from armprobe.commands.repl import Repl  # with prompt_toolkit, which -c does without
+
         with listening(session, options, default=options.usual_listen):
             session.show_console()
             if sys.stdin.isatty():
