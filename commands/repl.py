@@ -21,13 +21,12 @@ from prompt_toolkit.output import Output
 from prompt_toolkit.output.defaults import create_output
 
 from armprobe.machine import MachineError, host_files
-from armprobe.stub.visible import visible
 
 from .completer import SessionCompleter, tab_binding
 from .errors import CommandError
 from .parsing import split
 from .registry import Registry
-from .render.text import as_text
+from .render.styled import Styles
 from .runner import Interactive, Runner
 from .script import run_lines
 from .terminal import Lines
@@ -55,6 +54,7 @@ class Repl:
         self._lines = Lines(self._put)
         self._context = contextvars.Context()
         self._runner = Runner(session)
+        self._styles = Styles(sys.stdout)
         self._again = ""  # what an empty line runs
 
     def run(self) -> int:
@@ -132,12 +132,15 @@ class Repl:
             while True:
                 text = self._notices.get_nowait()
                 with self._writing:
-                    self._lines.add(text, self._notices)
+                    self._lines.add(self._styles.text(text), self._notices)
 
     def _show(self, value: object) -> None:
-        self._write(as_text(value))
+        self._write_styled(self._styles.value(value))
 
     def _write(self, text: str) -> None:
+        self._write_styled(self._styles.text(text))
+
+    def _write_styled(self, text: str) -> None:
         with self._writing:
             self._lines.add(text, self)
 
@@ -147,7 +150,7 @@ class Repl:
 
     def _put(self, text: str) -> None:
         assert self._output
-        self._output.write(visible(text))
+        self._output.write_raw(text)
         self._output.flush()
 
 

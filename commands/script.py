@@ -2,13 +2,14 @@
 """Runs the lines of -c, of a script or of a pipe, and says what came of them: as text, or a line of JSON each."""
 
 import signal
+import sys
 from collections.abc import Iterable
 
 from .parsing import is_blank
 from .render.json import as_json_line
-from .render.text import as_text
+from .render.styled import Styles
 from .runner import Interactive, Runner
-from .terminal import OutputClosed, complain, say
+from .terminal import OutputClosed, complain, say, say_styled
 
 
 def run_lines(session: Interactive, lines: Iterable[str], json: bool = False) -> int:
@@ -36,7 +37,9 @@ def run_lines(session: Interactive, lines: Iterable[str], json: bool = False) ->
 
 
 def _run_as_text(runner: Runner, line: str) -> str:
-    error = runner.run(line, lambda value: say(as_text(value)), say).error
+    styles = Styles(sys.stdout)
+    show = lambda value: say_styled(styles.value(value))  # noqa: E731
+    error = runner.run(line, show, lambda text: say_styled(styles.text(text))).error
     if error:
         complain(f"error: {error}")
     return error

@@ -11,6 +11,8 @@ from typing import Final, TextIO
 
 from armprobe.stub.visible import visible
 
+from .render.styled import Styles
+
 _STANDARD: Final = (("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY))
 
 Out = Callable[[str], None]
@@ -23,6 +25,11 @@ class OutputClosed(Exception):
 
 def say(text: str) -> None:
     """Write to standard output. Raises OutputClosed."""
+    say_styled(visible(text))
+
+
+def say_styled(text: str) -> None:
+    """Write text that is harmless to a terminal already to standard output. Raises OutputClosed."""
     try:
         _write(sys.stdout, text)
     except OSError as error:
@@ -36,12 +43,12 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Write a line to standard error; where that cannot be written there is nobody to tell."""
     with contextlib.suppress(OSError):
-        _write(sys.stderr, text.rstrip("\r\n") + "\n")
+        _write(sys.stderr, Styles(sys.stderr).text(text.rstrip("\r\n") + "\n"))
 
 
 def _write(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
-    stream.write(visible(text).encode(encoding, "replace").decode(encoding))
+    stream.write(text.encode(encoding, "replace").decode(encoding))
     stream.flush()
 
 

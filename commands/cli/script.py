@@ -11,9 +11,12 @@ import sys
 from typing import Final
 
 from armprobe.commands.errors import CommandError
-from armprobe.commands.terminal import complain
-from armprobe.machine import host_files
+from armprobe.commands.render.styled import show_traceback, shows_styles
+from armprobe.commands.terminal import OutputClosed, complain
+from armprobe.machine import MachineError, host_files
+from armprobe.probes import ProbeError
 from armprobe.probes.recorder import HANDLERS_LOG
+from armprobe.stub import StubError
 
 from .opening import open_session
 from .options import Options, Verb, add_file, add_guest, add_session
@@ -55,6 +58,13 @@ def _run_program(options: Options) -> int:
     log.setLevel(logging.INFO)
     try:
         runpy.run_path(str(options.file), run_name="__main__")
+    except (CommandError, MachineError, ProbeError, StubError, OutputClosed):
+        raise  # a sentence says it all
+    except Exception as error:
+        if not shows_styles(sys.stderr):
+            raise
+        show_traceback(error, str(options.file))
+        return 1
     finally:
         log.removeHandler(failures)
     return int(failures.count > 0)

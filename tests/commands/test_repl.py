@@ -48,7 +48,7 @@ class Screen(DummyOutput):
     def __init__(self) -> None:
         self.text = ""
 
-    def write(self, data: str) -> None:
+    def write_raw(self, data: str) -> None:
         if get_app_or_none() is None:
             self.text += data
 

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Text for a terminal: with colours, and tables that fit its width.
+
+`rich` decides what the terminal can show: it heeds NO_COLOR, FORCE_COLOR and TERM. It is imported when there is a
+terminal, since that takes a tenth of armprobe's start. What is not for a terminal is the text of `text.as_text`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, TextIO
+
+from armprobe.commands import values
+from armprobe.stub.visible import visible
+
+from .probes import table
+from .text import as_text
+
+if TYPE_CHECKING:
+    from rich.console import Console, JustifyMethod, RenderableType
+
+_MARKS: Final = (
+    (r"(?m)^(error|warning|FAILED)(?=[:.])", "bold red"),
+    (r"\[(GONE|DISABLED)\]", "yellow"),
+    (r"(?m)^=> .*$", "bold"),
+    (r"\baccepted(?=: )", "green"),
+    (r"\b(REFUSED|E[A-Z]{2,}(?=: )|refused(?=: ))", "red"),
+)
+"""What is marked in text, and how."""
+
+_CODE: Final = (values.Memory, values.ConsoleText, values.ConsoleOutput, values.ConsoleAnswer)
+"""What is shown as it is: nothing in it is armprobe's to mark."""
+
+
+_MOST_KEPT: Final = 48  # characters of a cell that are kept on one line at the cost of the notes
+
+
+def shows_styles(stream: TextIO) -> bool:
+    """Whether `stream` may be a terminal, or is to be treated as one."""
+    return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+class Styles:
+    """Text for the terminal that `stream` is; plain where it is none."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._console: Console | None = None
+
+    def value(self, value: object) -> str:
+        """The text of a value, harmless to the terminal: only what is done here controls it."""
+        if not shows_styles(self._stream):
+            return visible(as_text(value))
+        if isinstance(value, values.Probes) and value:
+            return self._rendered(self._table(value))
+        return visible(as_text(value)) if isinstance(value, _CODE) else self.text(as_text(value))
+
+    def text(self, text: str) -> str:
+        """A text of armprobe's, harmless to the terminal."""
+        if not shows_styles(self._stream):
+            return visible(text)
+        from rich.text import Text
+
+        body = visible(text).rstrip("\n")  # rich takes one line end off
+        marked = Text(body)
+        for pattern, style in _MARKS:
+            marked.highlight_regex(pattern, style)
+        return self._rendered(marked, soft_wrap=True) + "\n" * (len(visible(text)) - len(body))
+
+    def _rendered(self, what: RenderableType, soft_wrap: bool = False) -> str:
+        from rich.console import Console
+
+        if self._console is None:
+            self._console = Console(file=self._stream, highlight=False, markup=False, emoji=False)
+        with self._console.capture() as capture:
+            self._console.print(what, soft_wrap=soft_wrap, end="")
+        return capture.get()
+
+    def _table(self, probes: values.Probes) -> RenderableType:
+        """Where the terminal is too narrow, the notes of probes take several lines in their column, then the places."""
+        from rich.table import Table
+        from rich.text import Text
+
+        rows = table(probes)
+        shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for index, column in enumerate(rows.columns):
+            longest = max(len(row[index]) for row in rows.rows)
+            whole = bool(column.heading) and longest <= _MOST_KEPT
+            justify: JustifyMethod = "right" if column.right else "left"
+            shown.add_column(column.heading, justify=justify, no_wrap=whole, overflow="fold")
+        for row in rows.rows:
+            cells = [Text(visible(cell)) for cell in row]
+            for pattern, style in _MARKS:
+                cells[-1].highlight_regex(pattern, style)
+            shown.add_row(*cells)
+        return shown
+
+
+def show_traceback(error: Exception, program: str) -> None:
+    """Write the traceback of an error in the Python file `program` to standard error, a terminal.
+
+    It begins in the program. What the error says is made harmless.
+    """
+    from rich.console import Console
+    from rich.traceback import Traceback
+
+    at = error.__traceback__
+    while at is not None and at.tb_frame.f_code.co_filename != program:
+        at = at.tb_next
+    trace = Traceback.extract(type(error), error, at or error.__traceback__)
+    for stack in trace.stacks:
+        stack.exc_value = visible(stack.exc_value)
+    Console(stderr=True).print(Traceback(trace))
