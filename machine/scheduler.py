@@ -101,11 +101,11 @@ class Scheduler:
     @contextlib.contextmanager
     def elsewhere(self, pc: int) -> Iterator[None]:
         """Around a run that comes back to `pc`, where the guest is now: what holds of this place then holds again."""
-        last_stop = self._last_stop
+        last_stop, come_back = self._last_stop, self._machine.core.run_loop.leave(pc)
         try:
-            with self._machine.core.run_loop.elsewhere(pc):
-                yield
+            yield
         finally:
+            come_back()
             self._last_stop = last_stop
 
     def _slices(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:

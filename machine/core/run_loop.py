@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -100,20 +99,20 @@ class RunLoop:
             del self._intercepts[address]
         self._core.breakpoints.remove(address)
 
-    @contextlib.contextmanager
-    def elsewhere(self, pc: int) -> Iterator[None]:
-        """Around a run that comes back to `pc`, where the core is now: what holds of this place then holds again."""
+    def leave(self, pc: int) -> Callable[[], None]:
+        """A run begins that comes back to `pc`, where the core is now. The result makes hold again what holds here."""
         clock, waiting, watched_at = self._machine.clock, self.waiting, self.watched_at
         skip, finishing = self._core.conditional_breakpoints.skip, self.finishing
         met = self.met == [pc, clock.executed]
         self.waiting = False
-        try:
-            yield
-        finally:
+
+        def come_back() -> None:
             self.waiting, self.watched_at = waiting, watched_at
             self._core.conditional_breakpoints.skip, self.finishing = skip, finishing
             if met:
                 self.met = [pc, clock.executed]
+
+        return come_back
 
     def _forget(self) -> None:
         """The guest was replaced: what it last stopped for no longer matters."""
