@@ -96,7 +96,9 @@ def test_unregister_restores_the_text(kprobes: Kprobes, demo: machine.Machine) -
     patched = demo.memory.read(address, 16)
     assert patched != text
     assert kprobes.unpatched(address, patched) == text
-    assert kprobes.unpatched(address + 2, patched[2:7]) == text[2:7]
+    for start in range(16):
+        for end in range(start + 1, 17):
+            assert kprobes.unpatched(address + start, patched[start:end]) == text[start:end]
     kprobes.unregister(first)
     assert demo.memory.read(address, 4) == text[:4]
     kprobes.unregister(second)
