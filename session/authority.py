@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who has asked for a command, and what of this computer it may touch for them.
+"""What of this computer a command may touch, depending on who asks for it.
 
-A command declares what it touches (`Command.host`, `Arg.host`), the registry has it decided here, and who asks is known
-from the front end that they came by. Commands that commands run are asked for by the same.
+A command declares what it touches (`Command.host`, `Arg.host`), and the registry calls `require`. The front end says
+who asks (`acting_for`).
 """
 
 import enum
@@ -15,13 +15,13 @@ from .errors import CommandError
 
 
 class Host(enum.Flag):
-    """What a command touches of the computer that armprobe runs on."""
+    """The parts of this computer that a command touches."""
 
     NOTHING = 0
     READS_FILES = enum.auto()
     WRITES_FILES = enum.auto()
     PROCESSES = enum.auto()
-    """It starts a process, or ends one: armprobe's own."""
+    """It starts a process or ends one, armprobe's own included."""
 
 
 ANYTHING: Final = Host.READS_FILES | Host.WRITES_FILES | Host.PROCESSES
@@ -33,7 +33,7 @@ _WORDS: Final = {
 
 
 class Asker(enum.Enum):
-    """Who asks."""
+    """The one who asks for a command."""
 
     LOCAL = "the prompt, the command line or a script"
     TRUSTED = "a debugger of this user's, or one that may do what those may"
@@ -41,7 +41,7 @@ class Asker(enum.Enum):
 
     @property
     def may(self) -> Host:
-        """What may be touched for them."""
+        """The parts of this computer that commands may touch for them."""
         return Host.NOTHING if self is Asker.OTHER else ANYTHING
 
 
@@ -49,7 +49,7 @@ _ASKER: ContextVar[Asker] = ContextVar("asker", default=Asker.LOCAL)
 
 
 def asker() -> Asker:
-    """Who has asked for the command that this thread is running."""
+    """The one who has asked for the command that this thread runs."""
     return _ASKER.get()
 
 
@@ -64,12 +64,12 @@ def acting_for(asker: Asker) -> Iterator[None]:
 
 
 def described(host: Host) -> str:
-    """What is touched, in words: "reads files of this computer"."""
+    """`host` in words: "reads files of this computer"."""
     return " and ".join(_WORDS[each] for each in host)
 
 
 def require(host: Host, what: str) -> None:
-    """Raise CommandError unless the asker may have `what`, which touches `host`."""
+    """Raise CommandError unless `what`, which touches `host`, is allowed to the asker."""
     refused = host & ~asker().may
     if refused:
         raise CommandError(

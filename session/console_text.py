@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's serial output as text: it comes in pieces, and with what is meant for its terminal."""
+"""The guest's serial output as text, from pieces of bytes with control sequences for a terminal."""
 
 import codecs
 import re
@@ -14,13 +14,13 @@ _SEQUENCE: Final = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x18\x1a\x1b]*(?:\x07|\x18|\x1a|\x1b\\)|[ -/]*[0-OQ-WYZ`-~\\])"
 )
 _UNFINISHED: Final = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x18\x1a\x1b]*\x1b?|[ -/]*)\Z")
-_LONGEST: Final = 4096  # bytes of a sequence that are waited for the end of
-_QUIET: Final = 0.1  # seconds of wall time after which a line that is not ended is shown: a prompt, most likely
-_LINE: Final = 4096  # characters of a line that are held at most
+_LONGEST: Final = 4096  # bytes: a longer sequence counts as text
+_QUIET: Final = 0.1  # seconds of wall time after which an unfinished line, most likely a prompt, is shown
+_LINE: Final = 4096  # characters: a longer line is shown before its end
 
 
 class ConsoleText:
-    """Decodes UTF-8 and takes out what controls a terminal. What the end of a piece cuts off waits for the next."""
+    """Decodes UTF-8 and removes control sequences. A sequence that a piece cuts in two is kept for the next piece."""
 
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
@@ -46,11 +46,11 @@ class ConsoleLines:
         self._text = ConsoleText()
         self._line = ""
         self._lock = threading.RLock()
-        self._last = 0.0  # when something came
+        self._last = 0.0  # when output came last
         self._timer: threading.Timer | None = None
 
     def add(self, data: bytes) -> None:
-        """What the guest has printed."""
+        """Take output of the guest."""
         with self._lock:
             self._line += self._text.add(data)
             if "\n" in self._line or len(self._line) > _LINE:
@@ -61,14 +61,14 @@ class ConsoleLines:
                     self._wait(_QUIET)
 
     def flush(self) -> None:
-        """Show what there is of a line."""
+        """Show the unfinished line."""
         with self._lock:
             line, self._line = self._line, ""
             if line:
                 self._show(line)
 
     def discard(self) -> None:
-        """Forget what there is of a line: it is shown by other means."""
+        """Forget the unfinished line: it is shown by other means."""
         with self._lock:
             self._line = ""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A session as a debugger's target: what the stub drives (`armprobe.stub.Target`)."""
+"""The machine of a session as a debugger drives it: a target of the stub (`armprobe.stub.Target`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from errno import EBUSY, EFAULT, EINVAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 T = TypeVar("T")
-_EFAULT, _EINVAL, _EBUSY = 14, 22, 16
 
 
 class DebugTarget:
@@ -61,7 +61,7 @@ class DebugTarget:
         self._stepping = False
         self._over_watched = False  # whether the step is over an access that a watchpoint has stopped before
         self._range: tuple[int, int] | None = None  # of the last step
-        # Whether a debugger's files are the guest's to ask for: as said here, and by the debugger itself.
+        # Whether the guest may ask for a debugger's files: set at the prompt for all, and by the debugger itself.
         self._lends_files = False
         self._debugger_lends: bool | None = None
 
@@ -94,7 +94,7 @@ class DebugTarget:
     def attach(self, client: Client) -> StopEvent:
         """Give control to a debugger, the guest stopped."""
         if not self._control.acquire(blocking=False):
-            raise TargetError(_EBUSY, "another debugger is in control of this machine: detach it first")
+            raise TargetError(EBUSY, "another debugger is in control of this machine: detach it first")
         self._debugger = client
         self._was_running = self._owner.running
         self.controlled = True
@@ -104,7 +104,7 @@ class DebugTarget:
         return self._event(self._session.stop)
 
     def detach(self) -> None:
-        """Take control back; the debugger's breakpoints go, and a guest that ran before runs again."""
+        """End the debugger's control. Its breakpoints are removed, and a guest that ran before runs again."""
         self._owner.interrupt()
         self._session.idle.wait()
         self._call(self.breakpoints.debugger_left)
@@ -125,14 +125,14 @@ class DebugTarget:
         self._call(self._put_back)
 
     def restart(self) -> StopEvent:
-        """The guest as it was when it was loaded, stopped; probes stay, as the debugger's breakpoints do."""
+        """Put the guest back to its start, stopped. Probes and the debugger's breakpoints stay."""
         self._owner.interrupt()
         self._session.idle.wait()
         self._call(self._reset)
         return self._event(self._session.stop)
 
     def _put_back(self) -> None:
-        """The guest as it was when it was loaded, with no probes. On the owner's thread."""
+        """Put the guest back to its start, with no probes. For the owner's thread."""
         for probe in self._kprobes.list():
             self._kprobes.unregister(probe)
         self._session.probes.clear()
@@ -155,7 +155,7 @@ class DebugTarget:
 
     @property
     def changes(self) -> Changes:
-        """How often the guest's state was changed, for a debugger to compare with what it has seen."""
+        """How often the guest was run or changed. A debugger compares this with the count that it knows."""
         return Changes(self._machine.core.changes, self._machine.bus.changes)
 
     def write_register(self, name: str, value: int) -> None:
@@ -168,8 +168,8 @@ class DebugTarget:
     def read_memory(self, address: int, length: int) -> bytes:
         """Guest virtual memory as it would be without probes: their breakpoints and their trampoline are not shown.
 
-        gdb takes a BRK of its own for one that the program has, and goes on after it instead of executing it; and it
-        unwinds the stack by the return addresses there.
+        gdb would take a breakpoint of ours for a BRK of the program's, and go on after it instead of executing the
+        instruction. And it unwinds the stack by the return addresses there.
         """
 
         def read() -> bytes:
@@ -179,7 +179,7 @@ class DebugTarget:
         return self._call(read)
 
     def memory_region(self, address: int) -> Region:
-        """What the guest has at a virtual address, its page tables being as they are."""
+        """What the guest's page tables have at a virtual address now."""
         return self._call(self._machine.memory.region, address)
 
     @property
@@ -196,7 +196,7 @@ class DebugTarget:
         return self._call(self._machine.memory.untranslated)
 
     def write_memory(self, address: int, data: bytes) -> None:
-        """Guest virtual memory, text included, as `read_memory` shows it."""
+        """Write guest virtual memory, text included, as `read_memory` shows it."""
         self._call(self._kprobes.unwind.write, address, data)
 
     def insert_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
@@ -210,7 +210,7 @@ class DebugTarget:
         self._call(self.breakpoints.insert, (kind, address, length), decide, persistent)
 
     def remove_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
-        """Remove a breakpoint; nothing happens where there is none."""
+        """Remove a breakpoint, if there is one."""
         self._call(self.breakpoints.remove, (kind, address, length))
 
     def insert_watchpoint(self, kind: WatchKind, address: int, length: int) -> None:
@@ -218,7 +218,7 @@ class DebugTarget:
         self._call(self.breakpoints.insert, (kind, address, length))
 
     def remove_watchpoint(self, kind: WatchKind, address: int, length: int) -> None:
-        """Remove a watchpoint; nothing happens where there is none."""
+        """Remove a watchpoint, if there is one."""
         self._call(self.breakpoints.remove, (kind, address, length))
 
     def trace(
@@ -229,11 +229,11 @@ class DebugTarget:
         return lambda: self._call(remove)
 
     def show(self, text: str) -> None:
-        """Text of a debugger that has gone."""
+        """Show text that was meant for a debugger that has gone."""
         self._session.notify(text)
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
-        """Set the guest going and return."""
+        """Start the guest and return."""
         self._stepping, self._range = step, range
         self._over_watched = step and self._changes_watched()
         if not step:
@@ -244,10 +244,10 @@ class DebugTarget:
             self._start(functools.partial(self._machine.step_out_of, *range, self._tracepoints.step), done)
 
     def answer(self, result: int, errno: int, interrupted: bool, done: Callable[[StopEvent], None]) -> None:
-        """What the debugger's files gave the guest; the instruction that asked is then over."""
+        """Give the guest the result of its call for a file. The instruction that made the call is over then."""
         semihosting = self._machine.semihosting
         if semihosting is None:
-            raise TargetError(_EINVAL, "a Linux guest asks for no files")
+            raise TargetError(EINVAL, "a Linux guest asks for no files")
         call, pc = self._call(semihosting.answer, result, errno), self._machine.registers.pc
         stepped = self._stepping and not (self._range and self._range[0] <= pc < self._range[1])
         if interrupted:
@@ -264,8 +264,10 @@ class DebugTarget:
         done(self._event(self._session.stop))
 
     def _run_on(self) -> Stop:
-        """Run, unless there is a breakpoint of the debugger's right here: it takes out those that it does not want to
-        hit again, and steps over them, before it goes on."""
+        """Run, unless there is a breakpoint of the debugger's at the PC.
+
+        A debugger that does not want to hit it again removes it and steps before it continues.
+        """
         if self.breakpoints.stop_here():
             return Stop(StopReason.BREAKPOINT, self._machine.registers.pc)
         return self._machine.run()
@@ -297,11 +299,11 @@ class DebugTarget:
         self._owner.resume(go_on, ended, brief)
 
     def interrupt(self) -> None:
-        """Stop the guest, or what a command runs of it, soon."""
+        """Ask the running guest to stop soon, also where a command runs it."""
         self._owner.interrupt()
 
     def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
-        """A command typed at the debugger, which may have gone, and another one come, before its turn comes."""
+        """Run a command for a debugger. By the time it is run, the debugger may have gone and another one be there."""
 
         def work() -> None:
             if client is not self._debugger:
@@ -320,7 +322,7 @@ class DebugTarget:
         return self._session.shell.complete(line)
 
     def place(self, word: str) -> Place | None:
-        """Where a probe goes that is set on `word`."""
+        """The place that `word` means to a command."""
         return self._call(self._session.shell.place, word)
 
     def command_table(self) -> str:
@@ -328,14 +330,14 @@ class DebugTarget:
         return self._session.shell.table()
 
     def _call(self, function: Callable[..., T], *args: Any) -> T:
-        """With nobody else using the machine, and refusals as the stub knows them."""
+        """Call `function` while nobody else uses the machine. MachineError becomes TargetError."""
         try:
             return self._owner.call_briefly(function, *args)
         except MachineError as error:
-            raise TargetError(_EFAULT, str(error)) from error
+            raise TargetError(EFAULT, str(error)) from error
 
     def _changes_watched(self) -> bool:
-        """Whether the access about to be made is one that a debugger tells of once it has stepped over it."""
+        """Whether the next access changes the watched value, which a debugger reports after it has stepped over it."""
         hit = self._session.stop.detail
         return isinstance(hit, WatchHit) and hit.value != hit.before
 

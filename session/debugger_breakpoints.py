@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -13,19 +14,18 @@ from armprobe.stub import BreakKind, Decide, GuestView, TargetError, WatchKind
 
 from .stop_event import WATCH_KINDS
 
-_E2BIG: Final = 7
-_MOST_LEFT: Final = 100  # that debuggers leave in
+_MOST_LEFT: Final = 100  # breakpoints that outlast their debuggers
 
 Key = tuple[BreakKind | WatchKind, int, int]
-"""Kind, address and length, as a debugger names what it has inserted."""
+"""Kind, address and length, by which a debugger names a breakpoint."""
 
 
 class DebuggerBreakpoints:
-    """Those of one machine. For the thread that owns it."""
+    """The debuggers' breakpoints in one machine. For the owner's thread."""
 
     def __init__(self, machine: Machine, view: GuestView) -> None:
         self._machine, self._view = machine, view
-        # With what removes each, and what decides whether it stops; None for watchpoints.
+        # The function that removes each, and the one that decides whether it stops (None for watchpoints).
         self._points: dict[Key, tuple[Callable[[], None], Decide | None]] = {}
         self._persistent: set[Key] = set()
 
@@ -33,10 +33,12 @@ class DebuggerBreakpoints:
         return iter(self._points)
 
     def insert(self, key: Key, decide: Decide | None = None, persistent: bool = False) -> None:
-        """Insert one, in place of one that a debugger before has left. Raises TargetError, MachineError."""
+        """Insert a breakpoint. It replaces one that an earlier debugger has left. Raises TargetError, MachineError."""
         self.remove(key)
         if persistent and len(self._persistent) >= _MOST_LEFT:
-            raise TargetError(_E2BIG, f"{_MOST_LEFT} breakpoints outlast their debuggers already: `kill` ends them")
+            raise TargetError(
+                errno.E2BIG, f"{_MOST_LEFT} breakpoints outlast their debuggers already: `kill` ends them"
+            )
         machine, (kind, address, length) = self._machine, key
         if isinstance(kind, WatchKind):
             undo = self._watch(WATCH_KINDS[kind], address, length)
@@ -53,7 +55,7 @@ class DebuggerBreakpoints:
             self._persistent.add(key)
 
     def _watch(self, kind: str, address: int, length: int) -> Callable[[], None]:
-        """Watch memory; what undoes that. Where there is none, as behind a null pointer, nothing can be accessed."""
+        """Watch memory, and return the function that ends it. Nothing is watched where there is no memory."""
         try:
             self._machine.watchpoints.add(kind, address, length)
         except NothingThere:
@@ -61,24 +63,24 @@ class DebuggerBreakpoints:
         return functools.partial(self._machine.watchpoints.remove, kind, address, length)
 
     def remove(self, key: Key) -> None:
-        """Undo `insert`; removing what is not there does nothing."""
+        """Remove a breakpoint, if it is there."""
         known = self._points.pop(key, None)
         if known is not None:
             self._persistent.discard(key)
             known[0]()
 
     def debugger_left(self) -> None:
-        """Remove all but those that outlast their debugger."""
+        """Remove the breakpoints that do not outlast their debugger."""
         for key in self._points.keys() - self._persistent:
             self.remove(key)
 
     def remove_left(self) -> None:
-        """Remove those that outlast their debugger."""
+        """Remove the breakpoints that outlast their debugger."""
         for key in list(self._persistent):
             self.remove(key)
 
     def stop_here(self) -> bool:
-        """Whether a breakpoint is to stop the guest where it is."""
+        """Whether a breakpoint stops the guest at its PC. Conditions are evaluated, and commands executed."""
         pc = self._machine.registers.pc
         here = [decide for (_, address, _), (_, decide) in self._points.items() if decide and address == pc]
         return any([decide(self._view) for decide in here])

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(HANDLERS_LOG)
 T = TypeVar("T")
-_SIGTRAP = 5  # GDB's number (gdb/signals.def)
-_EFAULT, _EINVAL, _EBUSY = 14, 22, 16
 
 
 class Session:
@@ -72,8 +70,8 @@ class Session:
         self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
         self.stub_address = ""
         self.finished = False  # quit was asked for
-        self.console_text = ConsoleText()  # of what commands read of the console
-        self._console_lines = ConsoleLines(self.notify)  # and of what is shown as it comes
+        self.console_text = ConsoleText()  # for commands that read the console
+        self._console_lines = ConsoleLines(self.notify)  # for output that is shown as it comes
         self.console_in_use = False  # a command shows the console itself
         self._notices: list[Callable[[str], None]] = []
         self._remarks: Callable[[str], None] = self.notify
@@ -123,20 +121,20 @@ class Session:
         return self.shell.complete(line)
 
     def interrupt(self) -> None:
-        """Stop a running guest, whoever set it running, and what a command runs of it."""
+        """Stop a running guest, whether a command, a debugger or a script runs it."""
         self.owner.interrupt()
 
     def status(self) -> str:
-        """One line on where things stand, for a prompt's toolbar."""
+        """The state of the guest in one line, for a prompt's toolbar."""
         state = "running" if self.owner.running else self.owner.call_briefly(self.describe, self.stop)
         return "  ".join(filter(None, (self.name, state, f"gdb: {self.stub_address}" if self.stub_address else "")))
 
     def on_notice(self, callback: Callable[[str], None]) -> None:
-        """Have `callback` given text that no command asked for, from whatever thread it comes."""
+        """Call `callback`, on any thread, with each text that no command asked for."""
         self._notices.append(callback)
 
     def show_console(self) -> None:
-        """From now on tell everyone what the guest prints, unless a command is printing it."""
+        """From now on send the guest's output to the listeners of `on_notice`, unless a command shows it."""
 
         def listener(data: bytes) -> None:
             if self.console_in_use:
@@ -148,7 +146,7 @@ class Session:
 
     @contextlib.contextmanager
     def remarks_to(self, out: Callable[[str], None]) -> Iterator[None]:
-        """Have `remark` write to `out`: for the command that runs."""
+        """While a command runs, have `remark` write to its `out`."""
         before, self._remarks = self._remarks, out
         try:
             yield
@@ -156,11 +154,11 @@ class Session:
             self._remarks = before
 
     def remark(self, text: str) -> None:
-        """Tell whoever runs the present command something that is not its answer."""
+        """Show a text beside the answer of the command that runs."""
         self._remarks(text)
 
     def notify(self, text: str) -> None:
-        """Tell everyone something that no command asked for; of the guest's console it may be a part of a line."""
+        """Show a text to all listeners of `on_notice`. Console output may be a part of a line."""
         for callback in self._notices:
             callback(text)
 
@@ -177,8 +175,10 @@ class Session:
     # Running, on the owner's thread.
 
     def go(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
-        """Run the machine for a command. A guest that idles for good goes on waiting until someone interrupts it, if it
-        `waits`; a run for a count of instructions would never come to its end.
+        """Run the machine for a command.
+
+        With `waits`, a guest that idles for good waits until it is interrupted. Without, the run ends: one for a count
+        of instructions would wait for ever.
 
         Raises CommandError while GDB is in control, or the guest already runs.
         """
@@ -196,6 +196,6 @@ class Session:
         return self.stop
 
     def describe(self, stop: Stop) -> str:
-        """Why and where the machine stopped, in words."""
+        """The reason and the place of a stop, in words."""
         where = f"{self.machine.symbols.describe(stop.address)} ({stop.address:#x})"
         return f"{stop.text or stop.reason.value} at {where}"

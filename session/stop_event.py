@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Why a machine stopped, as a debugger is told."""
+"""The stops of a machine, translated into those of the stub."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from armprobe.stub import (
 from armprobe.stub.target import SIGSEGV
 
 WATCH_KINDS: Final = {WatchKind.WRITE: "write", WatchKind.READ: "read", WatchKind.ACCESS: "access"}
-"""What the machine calls them."""
+"""The names that the machine has for them."""
 
 
 def stop_event(
     stop: Stop, machine: Machine, inserted: Iterable[tuple[BreakKind | WatchKind, int, int]], stepping: bool
 ) -> StopEvent:
-    """What `stop` is to a debugger that has `inserted` breakpoints (kind, address and length), and steps or not.
+    """`stop` as a debugger is told it.
 
-    `stepping` is false for a step over the access that a watchpoint stopped before: only SIGTRAP has gdb tell of that.
+    inserted: its breakpoints and watchpoints, by kind, address and length. stepping: whether the debugger steps, except
+    over an access that a watchpoint stopped before: gdb reports the change only after SIGTRAP.
     """
     position = machine.instructions
     match stop.reason:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The debugger's tracepoints: each is a kprobe, whose handler collects, and after which the guest may be stepped."""
+"""The debugger's tracepoints: kprobes whose handlers collect data, and the single steps that follow a hit."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from armprobe.stub import GuestView, TargetError
 
 @dataclass
 class _Stepping:
-    """Instructions that are yet to be followed, and who is told after each."""
+    """Single steps that are left after a hit, and the function to call after each."""
 
     left: int
     stepped: Callable[[GuestView], None]
 
 
 class Tracepoints:
-    """The tracepoints of one machine. Runs of the machine go through it, for those that step."""
+    """The tracepoints of one machine. All runs of the machine go through it, as tracepoints may step."""
 
     def __init__(self, machine: Machine, kprobes: Kprobes, view: GuestView) -> None:
         self._machine, self._kprobes, self._view = machine, kprobes, view
-        self._steps: dict[Kprobe, _Stepping] = {}  # what the last hit of each wants
+        self._steps: dict[Kprobe, _Stepping] = {}  # for the last hit of each
         self._active: list[_Stepping] = []
 
     def add(
         self, address: int, hit: Callable[[GuestView], int], stepped: Callable[[GuestView], None], steps: bool
     ) -> Callable[[], None]:
-        """As `armprobe.stub.target.Tracepoints.trace`."""
+        """See `armprobe.stub.target.Tracepoints.trace`."""
         view = self._view
 
         def collect(probe: Kprobe, regs: PtRegs) -> None:
             hit(view)
 
         def collect_and_stop(stage: Stage, regs: PtRegs) -> bool:
-            """The condition of the probe's stop: there is one if instructions are to be followed."""
+            """The condition of the probe's stop: it stops if single steps follow."""
             self._steps[probe] = _Stepping(hit(view), stepped)
             return self._steps[probe].left > 0
 
@@ -58,10 +58,10 @@ class Tracepoints:
 
         return remove
 
-    # Runs. A stop that a tracepoint made is nobody else's.
+    # Runs. The stops of tracepoints are not passed on.
 
     def run(self, run: Callable[[], Stop]) -> Stop:
-        """Do `run`, and where tracepoints stop it step as they want and do it again."""
+        """Call `run`. Where a tracepoint stops it, make the single steps and call it again."""
         while True:
             stepping = bool(self._active)
             stop = self.step() if stepping else run()

@@ -135,8 +135,7 @@ def _element(register: Register) -> str:
 
 
 def pack(registers: Sequence[Register], values: Sequence[int]) -> bytes:
-    """The values as a packet holds them: each little-endian, one after the other; what is above a register's bits is
-    not shown."""
+    """The values as a packet holds them, each little-endian. Bits beyond a register's width are dropped."""
     return b"".join(
         (value & (1 << register.bits) - 1).to_bytes(register.size, "little")
         for register, value in zip(registers, values, strict=True)

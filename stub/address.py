@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where a server listens: addresses as users write them, the listening sockets they stand for, and whose they are."""
+"""Addresses to listen on as users write them, the sockets that they stand for, and the user of a connected socket."""
 
 import errno
 import ipaddress
@@ -31,11 +31,11 @@ class Listener:
 
     socket: socket.socket
     folder: tempfile.TemporaryDirectory[str] | None = None
-    """The one that was made for it."""
+    """The folder that was made for it."""
 
     @property
     def address(self) -> str:
-        """The address it really has, as clients are told it."""
+        """The actual address, as clients are told it."""
         name = self.socket.getsockname()
         if self.socket.family == socket.AF_UNIX:
             return f"unix:{name}"
@@ -55,8 +55,8 @@ class Listener:
 def listen(address: str) -> Listener:
     """Listen on "HOST:PORT", "[HOST6]:PORT", "unix:/path" or "private".
 
-    Port 0 means any that is free. An empty host, and "localhost", are 127.0.0.1: who wants to be reached from elsewhere
-    names an address of this computer's, "0.0.0.0" for all. "private" is a unix socket in a folder of its own, which
+    Port 0 means any that is free. An empty host and "localhost" are 127.0.0.1. To be reached from elsewhere, name an
+    address of this computer's, or "0.0.0.0" for all. "private" is a unix socket in a folder of its own, which
     only this user can enter. Raises `StubError`.
     """
     try:
@@ -73,8 +73,10 @@ def listen(address: str) -> Listener:
 
 
 def same_user(connected: socket.socket) -> bool:
-    """Whether the process at the other end is known to be this user's, or root's: by its socket (unix(7), SO_PEERCRED),
-    which for TCP the system does not say."""
+    """Whether the process at the other end is known to be this user's or root's.
+
+    A unix socket tells it (unix(7), SO_PEERCRED); for TCP the system does not know.
+    """
     if connected.family != socket.AF_UNIX:
         return False
     _, user, _ = _CREDENTIALS.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))

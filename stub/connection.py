@@ -42,20 +42,20 @@ class State(enum.Enum):
 
 
 class Link(Protocol):
-    """What a connection asks of whoever moves its bytes."""
+    """The transport of a connection's bytes."""
 
     def send(self, data: bytes) -> None:
-        """Send bytes to the client; quietly drop them if it has gone."""
+        """Send bytes to the client, or drop them if it has gone."""
 
     def wake(self) -> None:
-        """Have `Connection.deliver` called soon on the connection's own thread. Called from any thread."""
+        """Call `Connection.deliver` soon, on the connection's own thread. Called from any thread."""
 
     def start(self, work: Callable[[], None]) -> None:
-        """Do `work` on a thread of its own."""
+        """Call `work` on a new thread."""
 
 
 class Connection:
-    """Everything known of one client. All but `post` is for one thread, the connection's own."""
+    """The control of the machine by one client. Only `post` and `show` may be called from any thread."""
 
     def __init__(
         self,
@@ -72,15 +72,15 @@ class Connection:
         self.client_words: frozenset[str] = frozenset()
         """Features the client said it has, such as "swbreak" (qSupported)."""
         self.trace = TraceView(experiment or Experiment(target))
-        """What the client looks at instead of the machine."""
+        """The trace experiment, and the frame of it that the client looks at instead of the machine."""
         self.calling = False
-        """Whether the client is doing something with its files that the guest asked for (File-I/O)."""
+        """Whether the client is carrying out a call of the guest's for a file (File-I/O)."""
         self.call_interrupted = False
-        """Whether the client's Ctrl-C crossed that request on the way."""
+        """Whether the client's Ctrl-C crossed that call on the way."""
         self.extended = False
         """Whether the client stays when it lets go of the machine ("!")."""
         self.view = View(target)
-        """What the client has seen of the target."""
+        """The state of the target that the client knows."""
         self._target = target
         self._link = link
         self.sender = Sender(link.send)
@@ -88,21 +88,21 @@ class Connection:
         self._deframer = Deframer()
         self._handshake = Handshake(registry)
         self._stop: StopEvent | None = None  # None until the client's first packet attached it
-        self._released = False  # whether it has let go since, and stayed
-        self._activity = object()  # tells what the state is BUSY with from what it was BUSY with before
-        self._commanding = False  # whether that is a command, rather than the machine
+        self._released = False  # whether it has let go of the machine and stayed
+        self._activity = object()  # the one that the state is BUSY with, told apart from earlier ones
+        self._commanding = False  # whether that activity is a command
         self._posted: deque[Callable[[], None]] = deque()
         self._held = HeldPackets()
         self._printed = Output(self.post, self.console)
-        self._errand: Future[bytes] | None = None  # what was begun last on a thread of its own; it may be over
-        self._thread = 0  # the one that is acting for the client just now
+        self._errand: Future[bytes] | None = None  # the work that `begin` started last; it may be over
+        self._thread = 0  # the one that handles the client's bytes just now
         features = [(feature, feature(self, target)) for feature in registry.features]
         self._features = {kind.name: each for feature, each in features for kind in feature.packets}
         self._served = [each for _, each in features]
         self.documents = {
             document.name: (document, each) for feature, each in features for document in feature.documents
         }
-        """What qXfer reads, and the feature that it belongs to."""
+        """The objects of qXfer by name, with their features."""
 
     # What the transport calls
 
@@ -118,19 +118,19 @@ class Connection:
         self.deliver()
 
     def deliver(self) -> None:
-        """Do what has been posted, then what the client asked for in the meantime."""
+        """Call the posted actions, then answer the packets that came in the meantime, and send the replies."""
         self._deliver()
         self.sender.flush()
 
     def leave(self) -> None:
-        """End the client's control; its reason may be a packet of its own, or that it is gone."""
+        """End the client's control, because of a packet of its own or because it is gone."""
         if self.state is not State.DISCONNECTED:
             self._release(State.DISCONNECTED)
 
     # What features call
 
     def words(self) -> list[str]:
-        """What the reply to qSupported says."""
+        """The words of the reply to qSupported."""
         documents = [name for name, (document, feature) in self.documents.items() if document.available(feature)]
         words = [word for feature in self.registry.features for word in feature.words]
         return [*words, *(f"qXfer:{name}:read+" for name in documents)]
@@ -150,7 +150,7 @@ class Connection:
         self._release(State.IDLE if self.extended else State.DISCONNECTED)
 
     def take_again(self) -> None:
-        """Give an extended client control that it has let go of; nothing changes for one that has it."""
+        """Give an extended client its control back, if it has let go of the machine."""
         if self._released:
             self._stop = self._target.attach(self.client)
             self.view.seen()
@@ -158,13 +158,13 @@ class Connection:
             self._printed = Output(self.post, self.console)
 
     def restarted(self, stop: StopEvent) -> None:
-        """The guest was put back to its start."""
+        """Take note that the guest was put back to its start."""
         self.calling = False
         self._stop = stop
         self.view.seen()
 
     def interrupt(self) -> None:
-        """Ask whatever the client has set going to stop soon."""
+        """Ask the machine or the command that runs for the client to stop soon."""
         self._target.interrupt()
 
     @property
@@ -179,24 +179,23 @@ class Connection:
         return self._stop
 
     def stop_reply(self, expedited: bool = True) -> bytes:
-        """The reply that says so, with the first registers; to a client that let go, that there is no process."""
+        """The reply that says why the machine stopped. A client that let go is told that there is no process."""
         if self._released:
             return b"W00" + of_process(self.client_words)
         return stop_reply.encode(self.stop, self._target, self.registers, self.client_words, expedited)
 
     def run(self, start: Callable[[Callable[[StopEvent], None]], None]) -> None:
-        """Have `start` set the machine going, and call what it is given once that has stopped; then the stop reply is
-        sent."""
+        """Call `start`, which starts the machine. It is given the function to call when the machine has stopped."""
         self.trace.frame = None
         self.calling = False
         with self._busy() as activity:
             start(lambda event: self.post(partial(self._stopped, activity, event)))
 
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
-        """Start the machine, unless somebody else has put it elsewhere since the client looked at it.
+        """Start the machine, unless somebody else has changed its registers since the client read them.
 
-        The client would step and finish by frames that are no longer there. It is told of a stop instead, and looks
-        again.
+        The client would step and finish by frames that are no longer there. It is told of a stop instead, and reads
+        them again.
         """
         if self.view.outdated.registers:
             self.run(lambda done: done(Interrupted(text=_ELSEWHERE)))
@@ -204,48 +203,48 @@ class Connection:
             self.run(partial(self._target.resume, step, range))
 
     def run_aside(self, work: Callable[[], bytes]) -> None:
-        """Do `work` on another thread while this one goes on watching the client; its result is the reply."""
+        """Call `work` on another thread, so that Ctrl-C is heard meanwhile. Its result is the reply."""
         with self._busy(commanding=True) as activity:
             self._link.start(lambda: self.post(partial(self._finished, activity, self._guard(work))))
 
     def begin(self, work: Callable[[], bytes]) -> Future[bytes]:
-        """Begin `work` on another thread, which may outlast the packet; its result comes in the future."""
+        """Call `work` on another thread. It may outlast the packet."""
         self._errand = errand = Future[bytes]()
         self._link.start(lambda: errand.set_result(self._guard(work)))
         return errand
 
     def post(self, action: Callable[[], None]) -> None:
-        """Have `action` done on the connection's thread. May be called from any thread."""
+        """Call `action` soon on the connection's thread."""
         self._posted.append(action)
-        if threading.get_ident() != self._thread:  # or it is done soon anyway
+        if threading.get_ident() != self._thread:  # which calls it anyway
             self._link.wake()
 
     def console(self, text: str) -> None:
-        """Show text to the user. The client listens to that only while it waits for a stop or a command."""
+        """Show text at the client. It listens only while it waits for a stop or a command."""
         data = visible(text).encode()
         room = PACKET_SIZE // 2 - 1
         for start in range(0, len(data), room):
             self.sender.reply(b"O" + to_hex(data[start : start + room]))
 
     def show(self, text: str) -> None:
-        """Show text to the user from inside a run: to the client's, or when that has gone at the machine itself."""
+        """Show text from inside a run, at the client or, when that has gone, at the machine itself."""
         if not self._printed.add(text, wait=threading.get_ident() != self._thread):
             display_of(self._target)(text)
 
     def error(self, errno: int, message: str) -> bytes:
-        """An error reply: the sentence for a client that can read it (GDB manual, "Standard Replies"), or a number."""
+        """An error reply: a sentence for clients that can read it (GDB manual, "Standard Replies"), or a number."""
         return refusal(message) if "error-message" in self.client_words else b"E%02x" % (errno & 0xFF)
 
     # Inside
 
     def _deliver(self) -> None:
-        for _ in range(len(self._posted)):  # not for ever, should a command post without end
+        for _ in range(len(self._posted)):  # a bounded number: a command could post without end
             self._posted.popleft()()
         while self._held.payloads and self.state is State.IDLE:
             self._answer(self._held.next())
 
     def _opening(self, data: bytes) -> list[Packet]:
-        """What a client says before its handshake is over."""
+        """The packet of a client whose handshake is not over. One that is no debugger is turned away."""
         try:
             packet = self._handshake.feed(data)
         except Stranger as stranger:
@@ -264,7 +263,7 @@ class Connection:
                 if self.state is State.IDLE:
                     self._answer(payload)
                 elif self._leaves(payload):
-                    self._printed.close()  # or what prints would wait for us, and we for it to stop
+                    self._printed.close()  # or the guest would wait to print, and we for the guest to stop
                     self._answer(payload)
                 elif not self._held.hold(payload):
                     log.error("a client sent over %d bytes of packets while the machine ran; it is disconnected", MOST)
@@ -291,7 +290,7 @@ class Connection:
         self.state = state
         self.calling = False
         self._printed.close()
-        self._activity = object()  # what still runs is nobody's
+        self._activity = object()  # the end of one that still runs is ignored
         if state is State.DISCONNECTED:
             for feature in self._served:
                 feature.disconnected()
@@ -309,7 +308,7 @@ class Connection:
             log.error("the machine could not be detached from: %s", error)
 
     def _attach(self) -> bool:
-        """Take control of the machine; if that fails, say why in answer to the first packet, and hang up."""
+        """Take control of the machine. If that fails, answer the first packet with the reason, and disconnect."""
         try:
             self._stop = self._target.attach(self.client)
             self.view.seen()
@@ -350,7 +349,7 @@ class Connection:
             raise
 
     def _guard(self, work: Callable[[], T]) -> T | bytes:
-        """The result of `work`, or the error reply for what it raised: nothing a client asks may end the server."""
+        """The result of `work`, or the error reply for its exception. No packet of a client may end the server."""
         try:
             return work()
         except MalformedPacket as error:
@@ -364,7 +363,7 @@ class Connection:
 
     @contextmanager
     def _busy(self, commanding: bool = False) -> Iterator[object]:
-        """Become busy with an activity, unless it fails to start."""
+        """Be busy with a new activity, unless it fails to start."""
         self.state = State.BUSY
         self._commanding = commanding
         self._activity = object()

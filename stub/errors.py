@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the stub raises to those who start it."""
+"""The exception of a server that cannot be started."""
 
 
 class StubError(Exception):

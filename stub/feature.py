@@ -97,7 +97,7 @@ class Registry:
         return tuple(self._packets.values())
 
     def find(self, payload: bytes) -> tuple[PacketKind, bytes] | None:
-        """The kind of the packet, and its fields without the delimiter before them; None if nobody registered it."""
+        """The kind of the packet, and its fields without the delimiter before them; None if no feature has it."""
         match = _NAME.match(payload)
         kind = self._packets.get(match[0]) if match else None
         if kind is None:

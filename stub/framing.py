@@ -37,7 +37,7 @@ class Oversized:
 
 @dataclass(frozen=True)
 class Ignored:
-    """What began like a packet and is none: given up for another, or a notification ('%'), which only servers send."""
+    """A packet that was given up for another, or a notification ('%'), which only servers send."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ _IGNORED = Ignored()
 
 
 class Deframer:
-    """Takes bytes in pieces of any size; what it makes of them does not depend on where the pieces end."""
+    """Takes bytes in pieces of any size. The events do not depend on where the pieces end."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()  # what is not yet understood; starts with '$' or '%' unless empty
+        self._buffer = bytearray()  # bytes that are no event yet; they start with '$' or '%'
         self._searched = 1  # how much of the buffer is known to have no '#'
         self._oversized = False  # inside a packet whose body so far was thrown away
         self._given_up = False  # before the packet just read another one had begun

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where clients wait that have connected: one thread for all of them, until each has shown what it is.
+"""One thread for all clients that have connected and not yet shown that they are debuggers.
 
 A client that says nothing, or never ends its first packet, costs a socket here and keeps nobody out.
 """
@@ -23,7 +23,7 @@ log = logging.getLogger("armprobe.stub")
 SILENCE = 10.0  # seconds in which a client must have sent its first packet; a debugger does at once
 _HANDOVER = 0.5  # seconds; the next client may come before the end of the last one has been noticed
 FAREWELL = 0.5  # seconds for a client to read why it is turned away
-_MOST = 256  # clients that wait; of more the ones that came first and still have said nothing are dropped
+_MOST = 256  # clients that wait; if more come, those that have been silent for longest are dropped
 _AT_ONCE = 32  # clients accepted before those that are there are listened to again
 _REFUSED = "another debugger is in control of this machine: detach it first"
 
@@ -37,7 +37,7 @@ class _Visitor:
     """When it is given up, by the clock of `time.monotonic`."""
     said: bytearray = field(default_factory=bytearray)
     ready: bool = False
-    """Whether it has said what a debugger says, and waits for the machine to be free."""
+    """Whether it is a debugger, and waits for the machine to be free."""
     leaving: bool = False
     """Whether it was turned away, and is only left the time to read why. Were it closed at once, with something of it
     unread, the reset would take the reason with it."""
@@ -76,7 +76,7 @@ class Lobby:
             self._waker.send(b"!")
 
     def close(self, patience: float) -> None:
-        """Turn everyone out; waits at most so many seconds for it to be done."""
+        """Disconnect all clients. Waits at most `patience` seconds for the thread to end."""
         self._closed = True
         self.wake()
         self._thread.join(patience)
@@ -132,14 +132,14 @@ class Lobby:
             self._selector.register(connected, selectors.EVENT_READ, visitor)
 
     def _make_room(self) -> bool:
-        """Drop a client, the one that has been silent for longest if there is any; False if there is none at all."""
+        """Drop the client that has been silent for longest, or any if none is silent; False if there is no client."""
         victim = min(self._visitors, key=lambda visitor: visitor.ready, default=None)
         if victim is not None:
             self._drop(victim)
         return victim is not None
 
     def _listen(self, visitor: _Visitor) -> None:
-        """Take what a client has sent."""
+        """Read from a client."""
         try:
             data = visitor.socket.recv(MOST + 1)
         except BlockingIOError:
@@ -164,7 +164,7 @@ class Lobby:
                 visitor.ready, visitor.until = True, time.monotonic() + _HANDOVER
 
     def _enter(self, visitor: _Visitor) -> bool:
-        """Whether a debugger waits no more: it is served, or has gone, or there was more to what it said."""
+        """Serve a debugger if the machine is free. True if it waits no longer: it is served, turned away or gone."""
         self._listen(visitor)
         if not visitor.ready or visitor not in self._visitors:
             return True

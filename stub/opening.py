@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The first thing a client says: whether it is a debugger that speaks.
+"""The first packets of a client, which show whether it is a debugger.
 
 A web page can make a browser send nearly any bytes to a local port: a packet can be the method of an HTTP request, its
 headers and its body. But such a request is sent as a whole, with a space behind the method, while a debugger waits for
@@ -18,7 +18,7 @@ at once."""
 
 
 class Stranger(Exception):
-    """What has connected is no debugger, or one that does not wait; the text says how that shows."""
+    """The client is no debugger, or one that does not wait for replies; the text says how that shows."""
 
 
 def opening(said: bytes, registry: Registry) -> Packet | None:
@@ -54,13 +54,13 @@ def opening(said: bytes, registry: Registry) -> Packet | None:
 
 
 class Handshake:
-    """What a client says until its handshake is over."""
+    """Takes the bytes of a client until its handshake is over."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._said = bytearray()  # since the last reply
         self.over = False
-        """Whether the client is taken for a debugger, so that its bytes need no such care any more."""
+        """Whether the client is taken for a debugger. Its later bytes need no such care."""
 
     def feed(self, data: bytes) -> Packet | None:
         """The packet that `data` completes. Raises `Stranger`."""

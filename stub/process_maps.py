@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""/proc/1/maps and /proc/1/smaps: what the guest maps, as gdb reads it of a process of Linux (proc(5)).
+"""/proc/1/maps and /proc/1/smaps: the guest's mappings in the form that gdb reads of a Linux process (proc(5)).
 
 gdb takes the machine for a process of GNU/Linux's, by its default OS ABI, and asks for these files by vFile: `gcore`
 writes the memory that smaps lists, and `info proc mappings` shows maps. Without smaps gdb 13 writes the sections of the
@@ -34,7 +34,7 @@ def _maps(target: MemoryMap) -> str:
 
 
 def _smaps(target: MemoryMap) -> str:
-    """RAM only, as to read a device may change it; and no more than a core file may have, the kernel's half first."""
+    """RAM only, as reading a device may change it, and no more than a core file may have, the kernel's half first."""
     regions = [each for each in target.mapped_memory() if each.name == _RAM and each.start < _end(each)]
     left = _MOST_TIMES * target.memory_size
     kept: list[Region] = []
@@ -52,4 +52,4 @@ def _smaps(target: MemoryMap) -> str:
 
 
 FILES: dict[str, Callable[[MemoryMap], str]] = {"/proc/1/maps": _maps, "/proc/1/smaps": _smaps}
-"""What gives the text of each file. 1 is the number of the process in which the CPU is the thread."""
+"""The function that makes each file. 1 is the number of the process whose thread is the CPU."""

@@ -111,7 +111,7 @@ class Server:
         return _Client(self._target, self._registry, connected, self._experiment, self._identify(connected))
 
     def _identify(self, connected: socket.socket) -> Client:
-        """Decide what a client may: whether its commands may do what those of this user may."""
+        """Decide whether the client is trusted with this computer's files and processes."""
         return Client(addresses.same_user(connected) or (self._trust_tcp and connected.family != socket.AF_UNIX))
 
 
@@ -177,7 +177,7 @@ class _Client:
         threading.Thread(target=work, name="stub command", daemon=True).start()
 
     def _step(self) -> None:
-        """Wait for the client or, while it waits for the machine, for that too; act on what came."""
+        """Wait for bytes of the client or, while the machine runs for it, for the machine too, and handle them."""
         if self._connection.state is State.BUSY:
             ready = dict(self._poll.poll())
             if self._woken.fileno() in ready:
@@ -197,7 +197,7 @@ class _Client:
             self._connection.leave()
 
     def _at_once(self) -> bytes | None:
-        """What the client sends without delay; None if that is nothing."""
+        """The bytes that the client sends within `_PROMPT`; None if there are none."""
         until = time.perf_counter() + _PROMPT
         while time.perf_counter() < until:
             with suppress(BlockingIOError):
@@ -206,8 +206,10 @@ class _Client:
 
 
 def _part(connected: socket.socket) -> None:
-    """Let a client read the last that it was told, and hang up first: else its acknowledgment fails, and it may show
-    that instead."""
+    """Let a client read the last packet and hang up first.
+
+    Otherwise its acknowledgment fails, and it may show that failure instead of the packet.
+    """
     with suppress(OSError):
         connected.settimeout(FAREWELL)
         connected.shutdown(socket.SHUT_WR)

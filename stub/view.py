@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a client has seen of a machine that others change too: a prompt beside it, a script, a restored snapshot.
+"""The state that a client knows of a machine which others change too: a prompt, a script, a restored snapshot.
 
 A client keeps the registers and some of the memory that it was told of at a stop, and the protocol has no way to tell
 it that they are different now.
@@ -16,7 +16,7 @@ class View:
     def __init__(self, target: object) -> None:
         self._target = target
         self._known = _NONE
-        self._start: Changes | None = None  # those when the client's own doing that is under way began
+        self._start: Changes | None = None  # the count when the client's own change began
 
     @property
     def _now(self) -> Changes:
@@ -29,7 +29,7 @@ class View:
         return Changes(now.registers - known.registers, now.memory - known.memory)
 
     def seen(self) -> None:
-        """The client knows everything as it is now, or has dropped what it knew."""
+        """The client knows the present state, or has forgotten all that it knew."""
         self._known, self._start = self._now, None
 
     def registers_seen(self) -> None:
@@ -40,12 +40,12 @@ class View:
             self._start = self._start._replace(registers=now)
 
     def begin(self) -> None:
-        """From now on it is the client who changes things, which it then knows."""
+        """From now on changes are the client's own."""
         if self._start is None:
             self._start = self._now
 
     def end(self) -> None:
-        """Until now it was."""
+        """The changes since `begin` were the client's own, so it knows of them."""
         now, start, known = self._now, self._start, self._known
         if start is not None and now != start:
             self._known = Changes(

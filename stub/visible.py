@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Text for a terminal: what guests, files and clients say is shown there, and cannot control it."""
+"""Makes text of guests, files and clients harmless for a terminal."""
 
 from typing import Final
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reading the fields of a packet's payload, strictly: what is not exactly as the manual says is a `MalformedPacket`.
+"""Strict readers of the fields of a packet. A field that is not exactly as the manual says is a `MalformedPacket`.
 
 GDB manual, "Overview" of the remote protocol: numbers are hexadecimal without leading 0x, binary data is two
 hexadecimal digits a byte.
@@ -31,7 +31,7 @@ def number(field: bytes, limit: int = ADDRESS_SPACE) -> int:
 
 
 def hex_data(field: bytes) -> bytes:
-    """The bytes that pairs of hexadecimal digits stand for."""
+    """The bytes of pairs of hexadecimal digits."""
     try:
         return binascii.unhexlify(field)
     except ValueError:
@@ -39,7 +39,7 @@ def hex_data(field: bytes) -> bytes:
 
 
 def hex_text(field: bytes) -> str:
-    """The text that pairs of hexadecimal digits stand for, in UTF-8."""
+    """The UTF-8 text of pairs of hexadecimal digits."""
     return hex_data(field).decode(errors="replace")
 
 
@@ -64,8 +64,10 @@ def span(payload: bytes) -> tuple[int, int]:
 
 
 def names_the_thread(field: bytes) -> bool:
-    """Whether a thread-id names thread 1: by its number, as "any" (0) or as "all" (-1); before it may be the process,
-    pPROCESS.THREAD, or that alone (GDB manual, "Packets")."""
+    """Whether a thread-id names thread 1: by its number, as "any" (0) or as "all" (-1).
+
+    The forms with a process, pPROCESS.THREAD and pPROCESS, are understood too (GDB manual, "Packets").
+    """
     if field.startswith(b"p"):
         process, dot, thread = field[1:].partition(b".")
         return all([names_the_thread(each) for each in ([process, thread] if dot else [process])])
@@ -76,12 +78,12 @@ def names_the_thread(field: bytes) -> bool:
 
 
 def thread_id(client_words: frozenset[str]) -> bytes:
-    """Thread 1, as a client with these features wants it written."""
+    """Thread 1 in the form that a client with these features expects."""
     return b"p%b.%b" % (PROCESS, THREAD) if "multiprocess" in client_words else THREAD
 
 
 def of_process(client_words: frozenset[str]) -> bytes:
-    """What then follows in the reply that says how a process has ended."""
+    """The part of an exit reply that names the process, for clients with "multiprocess"."""
     return b";process:" + PROCESS if "multiprocess" in client_words else b""
 
 

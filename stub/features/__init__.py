@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The features. A new one is its file and its line here; a file may have one for each capability that it requires."""
+"""The list of features. A file has a feature for each capability that its packets require."""
 
 from armprobe.stub.feature import Registry
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Z0, Z1, z0, z1: breakpoints, with conditions and commands (GDB manual, "Packets").
 
-Both kinds of packet are idempotent, as the manual asks: a client that got no answer may send one again, and one with
-other conditions or commands replaces those that there are. Conditions and commands are agent expressions, which are
+Both kinds of packet are idempotent, as the manual asks: a client that got no answer may send one again. Other
+conditions or commands replace the earlier ones. Conditions and commands are agent expressions, which are
 evaluated where the guest runs.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,6 @@ from armprobe.stub.wire import MalformedPacket, number, quote, split
 if TYPE_CHECKING:
     from armprobe.stub.connection import Connection
 
-_E2BIG = 7
 _MOST = 10_000  # breakpoints
 _MOST_OPTIONS = 1 << 20  # bytes, of the conditions and commands of all
 _EXPRESSION = re.compile(rb"X([0-9a-fA-F]+),([0-9a-fA-F]*),?")
@@ -60,12 +60,12 @@ class Point:
 
     @property
     def key(self) -> tuple[BreakKind, int, int]:
-        """What makes it the same as another."""
+        """The same for equal breakpoints with other options."""
         return self.kind, self.address, self.length
 
 
 def expressions(field: bytes) -> tuple[AgentExpression, ...]:
-    """Each is X, its length in bytes, a comma and the bytes."""
+    """The expressions of a field. Each is X, its length in bytes, a comma and the bytes."""
     found, at = [], 0
     while at < len(field):
         match = _EXPRESSION.match(field, at)
@@ -96,10 +96,10 @@ class BreakpointPackets(Feature[Breakpoints]):
         if point.key in inserted:
             self.remove(point)
         if len(inserted) >= _MOST:
-            raise TargetError(_E2BIG, f"there are {_MOST} breakpoints already: delete some")
+            raise TargetError(errno.E2BIG, f"there are {_MOST} breakpoints already: delete some")
         if point.options and len(point.options) + sum(map(len, inserted.values())) > _MOST_OPTIONS:
             raise TargetError(
-                _E2BIG, f"the conditions and commands of breakpoints may have {_MOST_OPTIONS} bytes in all"
+                errno.E2BIG, f"the conditions and commands of breakpoints may have {_MOST_OPTIONS} bytes in all"
             )
         if not point.conditions and not point.commands:
             target.insert_breakpoint(*point.key)
@@ -130,6 +130,6 @@ class BreakpointPackets(Feature[Breakpoints]):
 
 
 class BreakpointConditions(Feature[ConditionalBreakpoints]):
-    """Says that conditions and commands may follow."""
+    """Tells clients that breakpoints may have conditions and commands."""
 
     words = ("ConditionalBreakpoints+", "BreakpointCommands+")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""qCRC: whether memory is what a file says, for `compare-sections` (GDB manual, "General Query Packets")."""
+"""qCRC: the checksum of memory, for `compare-sections` (GDB manual, "General Query Packets")."""
 
+import errno
 import zlib
 
 from armprobe.stub.feature import Feature, PacketKind
@@ -8,7 +9,6 @@ from armprobe.stub.target import Target, TargetError
 from armprobe.stub.wire import span
 
 _PIECE = 0x10000  # bytes read at once
-_EFAULT = 14
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -24,7 +24,7 @@ class Crc(Feature[Target]):
             crc = zlib.crc32(piece.translate(_MIRRORED), crc)
             address, length = address + len(piece), length - len(piece)
             if length and not piece:
-                raise TargetError(_EFAULT, f"there is no memory at 0x{address:x}")
+                raise TargetError(errno.EFAULT, f"there is no memory at 0x{address:x}")
         return b"C%x" % int(f"{crc ^ 0xFFFF_FFFF:032b}"[::-1], 2)
 
     packets = (PacketKind("qCRC", span, checksum, reads=True),)

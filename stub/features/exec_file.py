@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""qXfer:exec-file: which program the machine runs (GDB manual, "General Query Packets").
+"""qXfer:exec-file: the name of the program that the machine runs (GDB manual, "General Query Packets").
 
 A gdb that was given no file asks for this name and takes the symbols from the file that vFile reads under it. With its
-default `set sysroot target:` gdb 13 to 18 say then that such transfers "can be slow", once, for whatever they read so,
-and without this packet that no executable was specified: only a gdb that has a file before it connects says neither.
+default `set sysroot target:` gdb 13 to 18 then say once that such transfers "can be slow". Without this packet they say
+that no executable was specified. Only a gdb that has a file before it connects says neither.
 """
 
 from armprobe.stub.feature import Document, Feature

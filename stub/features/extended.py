@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""!, vAttach; vRun, R: a client that stays when it lets go of the guest, and takes it again or starts it anew.
+"""!, vAttach; vRun, R: a client that stays connected without control of the guest, takes it again and restarts it.
 
-GDB manual, "Connecting" (`target extended-remote`) and "Packets". The one process is 1, and what it runs is the guest.
+GDB manual, "Connecting" (`target extended-remote`) and "Packets". There is one process, 1, which is the guest.
 """
+
+import errno
 
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import Program, Restart, Target, TargetError
 from armprobe.stub.wire import anything, hex_text, names_the_thread, nothing
 
-_ENOENT, _EINVAL = 2, 22
-
 
 def _parse_run(fields: bytes) -> tuple[str, list[str]]:
-    """vRun;filename;argument...: each in hexadecimal, and none where there is none."""
+    """vRun;filename;argument...: each in hexadecimal; the name may be empty."""
     name, *arguments = map(hex_text, fields.split(b";"))
     return name, arguments
 
@@ -24,7 +24,7 @@ class Extended(Feature[Target]):
 
     def attach(self, ours: bool) -> bytes:
         if not ours:
-            return self.connection.error(_ENOENT, "there is one process, 1: `attach 1`")
+            return self.connection.error(errno.ENOENT, "there is one process, 1: `attach 1`")
         self.connection.take_again()
         return self.connection.stop_reply()
 
@@ -38,9 +38,9 @@ class Starting(Feature[Restart]):
     def run(self, program: tuple[str, list[str]]) -> bytes:
         name, arguments = program
         if name and name != self._program:
-            raise TargetError(_ENOENT, "the machine runs the one guest it has: `run` without a file to execute")
+            raise TargetError(errno.ENOENT, "the machine runs the one guest it has: `run` without a file to execute")
         if any(arguments):
-            raise TargetError(_EINVAL, "a guest takes no arguments from here: `run` without any")
+            raise TargetError(errno.EINVAL, "a guest takes no arguments from here: `run` without any")
         self.restart(b"")
         return self.connection.stop_reply()
 

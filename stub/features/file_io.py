@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""F: the client's answer to what the guest asked of its files (GDB manual, "The F Reply Packet").
+"""F: the client's answer to a call of the guest for a file (GDB manual, "The F Reply Packet").
 
-The request took the place of a stop reply. Until the answer the client reads and writes the guest's memory, by the
-packets for that, as the call wants it.
+The request took the place of a stop reply. Before the client answers, it reads and writes the guest's memory as the
+call requires, with the packets for memory.
 """
 
+import errno
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,13 +13,12 @@ from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import HostCalls, TargetError
 from armprobe.stub.wire import MalformedPacket, number
 
-_EINVAL = 22
 _LARGEST = 1 << 63
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the call returned, its errno, and whether the user has pressed Ctrl-C meanwhile."""
+    """The result of the call, its errno, and whether the user has pressed Ctrl-C meanwhile."""
 
     result: int
     errno: int
@@ -40,7 +40,7 @@ class FileIo(Feature[HostCalls]):
     def answer(self, answer: Answer) -> None:
         connection = self.connection
         if not connection.calling:
-            raise TargetError(_EINVAL, "the guest has asked for no file, so there is nothing to answer")
+            raise TargetError(errno.EINVAL, "the guest has asked for no file, so there is nothing to answer")
         interrupted = answer.interrupted or connection.call_interrupted
         connection.run(partial(self.target.answer, answer.result, answer.errno, interrupted))
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""vFile: reading the program's file and what the guest maps, and no other (GDB manual, "Host I/O Packets").
+"""vFile: reads the program's file and the map of the guest's memory, no other file (GDB manual, "Host I/O Packets").
 
-What is read is what the target gives, the program under the name that the target gives it. A client on the same
-computer can tell by fstat whether its own file of that name is the same.
+The target gives the program's file and its name. A client on the same computer can tell by fstat whether its own file
+of that name is the same.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Files(Feature[Program]):
             return _failed(_EBADF)
         size = content.seek(0, io.SEEK_END)
         device = inode = modified = 0
-        with contextlib.suppress(OSError):  # what was made up has none of these
+        with contextlib.suppress(OSError):  # a file made in memory has none of these
             status = os.fstat(content.fileno())
             fields = (status.st_dev, status.st_ino, int(status.st_mtime))
             device, inode, modified = (field & 0xFFFF_FFFF for field in fields)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """m, M, x, X: memory, in hexadecimal or in binary (GDB manual, "Packets")."""
 
+import errno
 from dataclasses import dataclass
 
 from armprobe.stub.feature import Feature, PacketKind
@@ -8,7 +9,6 @@ from armprobe.stub.framing import PACKET_SIZE
 from armprobe.stub.target import Target, TargetError
 from armprobe.stub.wire import MalformedPacket, hex_data, span, split, to_hex
 
-_EFAULT, _EROFS = 14, 30
 _MOST = PACKET_SIZE // 2 - 1  # bytes in one reply: two digits each, or each escaped, after a letter
 
 
@@ -60,7 +60,7 @@ class MemoryAccess(Feature[Target]):
             return self.target.read_memory(read.address, read.length)
         data = frame.read(read.address, read.length)
         if not data:
-            raise TargetError(_EFAULT, f"what was at 0x{read.address:x} is not in this trace frame")
+            raise TargetError(errno.EFAULT, f"what was at 0x{read.address:x} is not in this trace frame")
         return data
 
     def read_hex(self, read: Read) -> bytes:
@@ -74,7 +74,7 @@ class MemoryAccess(Feature[Target]):
 
     def write(self, write: Write) -> bytes:
         if self.connection.trace.frame is not None:
-            raise TargetError(_EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
+            raise TargetError(errno.EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
         if write.data:
             self.target.write_memory(write.address, write.data)
         return b"OK"

@@ -2,14 +2,13 @@
 """qXfer:memory-map and qMemoryRegionInfo: what is where (GDB manual, "Memory Map Format"; LLDB, "GDB Remote Protocol
 Extensions").
 
-gdb asks once, takes what it is told for virtual addresses for as long as it stays, and from then on neither reads nor
-writes what is not in the map. So all 64 bits of address space are in it, gaps too, as `ram`, which means no more than
-that the stub is to be asked. What is truly where it says, for a guest that has not turned its MMU on, are RAM and
-devices, each by itself, so that gdb reads no further than to the end of one at a time. A guest that translates has
-nothing of which that could be said for long; it is the two halves of the address space, TTBR0_EL1's and TTBR1_EL1's.
-The board has no ROM.
+gdb asks once, takes the regions for virtual addresses as long as it is connected, and neither reads nor writes outside
+them. So the map covers all 64 bits of address space, gaps included, as `ram`: gdb then asks the stub for each access.
+While the guest's MMU is off, RAM and each device are regions of their own, so that gdb reads no further than to the end
+of one at a time. With the MMU on, no map would stay true for long, and the regions are the two halves of the address
+space, TTBR0_EL1's and TTBR1_EL1's. The board has no ROM.
 
-LLDB asks by address, whenever it wants to know, and is told what the page tables have at that time.
+LLDB asks by address, as often as it needs, and is told what the page tables have at that time.
 """
 
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ _LAST = ADDRESS_SPACE - 1
 
 
 def _pieces(target: MemoryMap) -> Iterator[tuple[int, int]]:
-    """Starts and ends of what the map has, without a gap between them."""
+    """Starts and ends of the regions of the map, without gaps."""
     at = 0
     # A piece that is all of it would have a length of more than 64 bits.
     for end in sorted({_HALF, ADDRESS_SPACE, *(region.end for region in target.untranslated_memory())}):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """qRcmd: the user's `monitor` commands (GDB manual, "General Query Packets").
 
-What a command says is sent as console text while it runs, what went wrong too: in place of an error reply GDB 13 would
-show none of it. With an error reply behind the text gdb takes the command for failed, and says "Protocol error with
-Rcmd", which is for programs: QArmprobe.MonitorErrors asks for that.
+The output of a command is sent as console text while it runs, and so is its error message: GDB 13 shows no text of an
+error reply. An error reply behind the text makes gdb fail the command with "Protocol error with Rcmd". That is for
+programs, which ask for it by QArmprobe.MonitorErrors.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""qArmprobe.*: what commands of the machine's own inside gdb ask for.
+"""qArmprobe.*: packets of armprobe's own commands inside gdb.
 
 qArmprobe.commands          -> 1 and the table of commands, JSON
-qArmprobe.run:LINE          -> 1 and what the command said, or 0 and what went wrong; 2 if it is not over soon
+qArmprobe.run:LINE          -> 1 and the output of the command, or 0 and its error; 2 if it is not over soon
 qArmprobe.wait              -> the same, of the command that was run last
 qArmprobe.interrupt         -> the same, after interrupting it
 qArmprobe.complete:LINE     -> 1 and the candidates, one a line
@@ -10,8 +10,8 @@ qArmprobe.place:PLACE       -> 1 and where that is, JSON: address, and name, sta
                                null if it is in none
 qArmprobe.stop              -> 1 and the hit of a probe that the machine has stopped for, JSON: kind, name, function,
                                stage, hit; null if it has stopped for something else
-qArmprobe.changes           -> 1 and what somebody else has changed since the client looked, which is to drop what it
-                               knows: "registers", "memory" (and not those), or nothing
+qArmprobe.changes           -> 1 and what somebody else has changed since the client looked: "registers", "memory" (and
+                               no registers), or nothing; the client then forgets what it knows
 
 LINE and what follows the digit are text in hexadecimal. The digit lets gdb's side raise an error, which a reply to
 qRcmd does not. A 2 has nothing behind it: gdb waits `remotetimeout` (2 s) for the reply to a packet, and a command may
@@ -20,6 +20,7 @@ take longer than that.
 
 from __future__ import annotations
 
+import errno
 import json
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -33,7 +34,6 @@ from armprobe.stub.wire import hex_text, nothing, to_hex
 if TYPE_CHECKING:
     from armprobe.stub.connection import Connection
 
-_ECHILD = 10
 _SOON = 0.5  # seconds
 _HIT = ("kind", "name", "function", "stage", "hit")  # what qArmprobe.stop says of a `ProbeHit`
 
@@ -69,7 +69,7 @@ class Proxy(Feature[Commands]):
     def wait(self, _: None) -> None:
         running = self._running
         if running is None:
-            raise TargetError(_ECHILD, "no command has been run")
+            raise TargetError(errno.ECHILD, "no command has been run")
 
         def work() -> bytes:
             try:

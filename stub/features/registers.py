@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """g, G, p, P: registers, all those of `g` or one by its number (GDB manual, "Packets")."""
 
+import errno
 from dataclasses import dataclass
 
 from armprobe.stub.aarch64 import GENERAL, PC, Register, pack
@@ -9,7 +10,6 @@ from armprobe.stub.target import Target, TargetError
 from armprobe.stub.tracing import TraceFrame
 from armprobe.stub.wire import MalformedPacket, hex_data, nothing, number, split, to_hex
 
-_EROFS = 30
 _NAMES = [register.name for register in GENERAL]
 
 
@@ -27,7 +27,7 @@ class Write:
 
 
 def _collected(frame: TraceFrame, number: int) -> bytes:
-    """A register as it is in a trace frame; x where it is not."""
+    """A register as it was collected in a trace frame; "xx..." if it was not."""
     if number == PC:
         return to_hex(frame.pc.to_bytes(8, "little"))
     start = sum(register.size for register in GENERAL[:number])
@@ -46,7 +46,7 @@ class RegisterAccess(Feature[Target]):
 
     def _write(self, register: Register, value: bytes) -> None:
         if self.connection.trace.frame is not None:
-            raise TargetError(_EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
+            raise TargetError(errno.EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
         if len(value) != register.size:
             raise MalformedPacket(f"{register.name} has {register.size} bytes, not {len(value)}")
         self.target.write_register(register.source, int.from_bytes(value, "little"))

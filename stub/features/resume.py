@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""?, vCont, and for LLDB c, C, s, S: why the machine stopped, and setting it going (GDB manual, "Packets").
+"""?, vCont, and for LLDB c, C, s, S: why the machine stopped, and resuming it (GDB manual, "Packets").
 
 A signal to deliver is accepted and ignored: a machine has no process to take it.
 """
@@ -37,7 +37,7 @@ class Resume:
 
     @staticmethod
     def parse_actions(fields: bytes) -> "Resume":
-        """The first action that names the thread is its own."""
+        """The first action that names thread 1 counts."""
         chosen = None
         for part in fields.split(b";"):
             action, colon, thread = part.partition(b":")

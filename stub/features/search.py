@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""qSearch:memory: finding bytes without sending all of the memory (GDB manual, "General Query Packets")."""
+"""qSearch:memory: finds bytes without sending all of the memory (GDB manual, "General Query Packets")."""
 
+import errno
 from dataclasses import dataclass
 
 from armprobe.stub.connection import State
@@ -9,12 +10,11 @@ from armprobe.stub.target import Target, TargetError
 from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, number, split
 
 _PIECE = 0x10000  # bytes read at once
-_EFAULT = 14
 
 
 @dataclass(frozen=True)
 class Search:
-    """What to find, and where; a search beyond the end of the address space ends there."""
+    """The bytes to find, and the memory to search, which ends at the latest with the address space."""
 
     address: int
     length: int
@@ -22,7 +22,7 @@ class Search:
 
     @staticmethod
     def parse(fields: bytes) -> "Search | None":
-        """None for what is no search of memory."""
+        """None if it is no search of memory."""
         kind, _, rest = fields.partition(b":")
         if kind != b"memory":
             return None
@@ -51,7 +51,7 @@ class MemorySearch(Feature[Target]):
             if found >= 0:
                 return b"1,%x" % (at - len(kept) + found)
             if len(piece) < wanted:
-                raise TargetError(_EFAULT, f"the memory to be searched ends at 0x{at + len(piece):x}")
+                raise TargetError(errno.EFAULT, f"the memory to be searched ends at 0x{at + len(piece):x}")
             at += len(piece)
             kept += piece
             kept = kept[max(0, len(kept) - len(search.pattern) + 1) :]

@@ -4,6 +4,8 @@
 GDB manual, "General Query Packets" and "Thread List Format".
 """
 
+import errno
+
 from armprobe.stub.feature import Document, Feature, PacketKind
 from armprobe.stub.target import Target
 from armprobe.stub.wire import MalformedPacket, names_the_thread, nothing, quote, thread_id, to_hex
@@ -12,7 +14,7 @@ _CPU = "CPU 0"
 
 
 def _parse_select(fields: bytes) -> bool:
-    """H: an operation, 'g' for registers and memory or 'c' for going on, and the thread it is for."""
+    """H: an operation, 'g' for registers and memory or 'c' for resuming, and a thread."""
     if fields[:1] not in (b"g", b"c"):
         raise MalformedPacket(f"H for an unknown operation {quote(fields[:1])}")
     return names_the_thread(fields[1:])
@@ -23,7 +25,7 @@ class Threads(Feature[Target]):
     words = ("multiprocess+",)
 
     def answer(self, ours: bool) -> bytes:
-        return b"OK" if ours else self.connection.error(3, "there is no thread but 1")  # ESRCH
+        return b"OK" if ours else self.connection.error(errno.ESRCH, "there is no thread but 1")
 
     def extra(self, ours: bool) -> bytes:
         return to_hex(_CPU) if ours else self.answer(ours)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QTFrame, qTBuffer, qXfer:traceframe-info: looking at what was collected, and taking it home.
+"""QTFrame, qTBuffer, qXfer:traceframe-info: selecting frames of collected data, and downloading them.
 
 GDB manual, "Tracepoint Packets" and "Traceframe Info Format". While a frame is selected, registers and memory are those
 of the frame (features `registers` and `memory`).
@@ -17,7 +17,7 @@ _NONE = (0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF)  # -1, as gdb writes it: the live m
 _MOST = PACKET_SIZE // 2
 
 Wanted = int | Callable[[TraceFrame], bool]
-"""A frame's number, or what the next one looked for is like."""
+"""A frame's number, or a test that the next frame must pass."""
 
 
 def _parse(fields: bytes) -> Wanted:

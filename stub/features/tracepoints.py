@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tracepoints and trace state variables: defining them, and telling a client which there are.
+"""Tracepoints and trace state variables: defining and listing them.
 
 QTinit, QTDP, QTDPsrc, QTDV, QTEnable, QTDisable, QTro, qTMinFTPILen; qTfP, qTsP, qTfV, qTsV, qTP, qTV.
 GDB manual, "Tracepoint Packets". In the guest a tracepoint is a kprobe, so a "fast" one is no different.
@@ -33,7 +33,7 @@ def _place(fields: bytes) -> tuple[int, int, list[bytes]]:
 
 
 def _parse_definition(fields: bytes) -> tuple[Tracepoint | tuple[int, int, bytes], bool]:
-    """A tracepoint, or with a '-' in front more actions for one; and whether more follow in another packet."""
+    """A tracepoint, or more actions for one (a '-' in front), and whether another packet continues it."""
     more = fields.endswith(b"-")
     text = fields.removesuffix(b"-")
     if text.startswith(b"-"):
@@ -74,7 +74,7 @@ def _parse_areas(fields: bytes) -> list[tuple[int, int]]:
     return [(number(start), number(end, ADDRESS_SPACE + 1)) for start, end in pairs]
 
 
-# What a client that comes later is told of it: one piece a packet, and then l.
+# The definitions as a later client downloads them: one piece a packet, and then l.
 
 
 def _pieces(tracepoint: Tracepoint) -> Iterator[bytes]:
@@ -99,7 +99,7 @@ class TracepointPackets(Feature[Tracepoints]):
 
     def __init__(self, connection: Connection, target: Tracepoints) -> None:
         super().__init__(connection, target)
-        self._upload: Iterator[bytes] = iter(())  # what is left to tell the client of an experiment
+        self._upload: Iterator[bytes] = iter(())  # the pieces that are left to download
 
     def define(self, definition: tuple[Tracepoint | tuple[int, int, bytes], bool]) -> bytes:
         defined, more = definition
@@ -165,7 +165,7 @@ class TracepointPackets(Feature[Tracepoints]):
         return b"V%x:%x" % (tracepoint.hits, tracepoint.usage)
 
     def value(self, number: int) -> bytes:
-        """In a trace frame, as it was collected there."""
+        """The value now or, in a trace frame, as it was collected."""
         experiment, frame = self.connection.trace.experiment, self.connection.trace.frame
         if frame is None:
             known = number in experiment.variables or number in experiment.values

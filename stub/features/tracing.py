@@ -4,12 +4,13 @@
 GDB manual, "Tracepoint Packets".
 """
 
+import errno
+
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import TargetError, Tracepoints
 from armprobe.stub.tracing.frames import DEFAULT_SIZE, MOST_SIZE
 from armprobe.stub.wire import MalformedPacket, hex_text, nothing, number, quote, split, to_hex
 
-_EBUSY = 16
 _MOST_NOTE = 1 << 16  # characters
 
 
@@ -86,7 +87,9 @@ class Tracing(Feature[Tracepoints]):
         if what == b"circular":
             buffer.circular = bool(value)
         elif experiment.running and value < buffer.used:
-            raise TargetError(_EBUSY, f"the buffer has {buffer.used} bytes of frames in it: end the experiment first")
+            raise TargetError(
+                errno.EBUSY, f"the buffer has {buffer.used} bytes of frames in it: end the experiment first"
+            )
         else:
             buffer.size = value
         return b"OK"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""qXfer:object:read: documents in pieces (GDB manual, "General Query Packets"). Features register what there is."""
+"""qXfer:object:read: reads the documents of all features in pieces (GDB manual, "General Query Packets")."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _PIECE = PACKET_SIZE // 2 - 1  # bytes: each may need escaping, and 'm' or 'l' c
 
 @dataclass(frozen=True)
 class Read:
-    """The piece of a document that is asked for, in bytes."""
+    """The piece of a document that is wanted, in bytes."""
 
     document: str
     annex: str

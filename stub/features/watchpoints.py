@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from armprobe.stub.wire import MalformedPacket, number, split
 if TYPE_CHECKING:
     from armprobe.stub.connection import Connection
 
-_E2BIG = 7
 _MOST = 100  # every access of the guest's to memory is compared with each
 
 Key = tuple[WatchKind, int, int]
@@ -39,7 +39,7 @@ class WatchpointPackets(Feature[Watchpoints]):
     def insert(self, key: Key) -> bytes:
         if key not in self._inserted:
             if len(self._inserted) >= _MOST:
-                raise TargetError(_E2BIG, f"there are {_MOST} watchpoints already: delete some")
+                raise TargetError(errno.E2BIG, f"there are {_MOST} watchpoints already: delete some")
             self.target.insert_watchpoint(*key)
             self._inserted.add(key)
         return b"OK"
