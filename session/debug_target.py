@@ -84,12 +84,15 @@ class DebugTarget:
 
     def exec_file(self) -> ExecFile | None:
         """The guest's file with debug information, else an ELF with its symbols; None if there are none."""
+        stem = re.sub(r"[^\w.+-]", "_", Path(self._session.name).name.removesuffix(".elf"), flags=re.ASCII)
+        name = f"/armprobe/{stem}.elf"
         if (dwarf := self._machine.guest.dwarf) is not None:
-            return ExecFile(str(dwarf.resolve()), functools.partial(self._call, host_files.open_regular, dwarf))
+            path = str(dwarf.resolve())
+            name = path if path.isprintable() else name  # one that is not UTF-8 cannot be sent
+            return ExecFile(name, functools.partial(self._call, host_files.open_regular, dwarf))
         if not self._call(len, self._machine.symbols):
             return None
-        name = re.sub(r"[^\w.+-]", "_", Path(self._session.name).name.removesuffix(".elf"), flags=re.ASCII)
-        return ExecFile(f"/armprobe/{name}.elf", lambda: io.BytesIO(self._call(self._symbol_file.read)))
+        return ExecFile(name, lambda: io.BytesIO(self._call(self._symbol_file.read)))
 
     def attach(self, client: Client) -> StopEvent:
         """Give control to a debugger, the guest stopped."""

@@ -75,6 +75,16 @@ def test_another_file_of_that_name(kernel: SmallKernel, gdb_path: str, monkeypat
     assert "warning" not in said
 
 
+def test_a_name_that_is_no_text(kernel: SmallKernel, gdb_path: str, tmp_path: Path) -> None:
+    """The file is served under another."""
+    path = tmp_path / "vm\udcfflinux\n"
+    path.write_bytes(kernel.vmlinux.read_bytes())
+    with Session(kernel.image, vmlinux=path) as session, serve(session, "127.0.0.1:0") as server:
+        said = run(gdb_path, "-ex", f"target remote {server.address}", "-ex", "print init_task.comm")
+    assert "target:/armprobe/Image.elf" in said
+    assert '"init", ' in said
+
+
 def test_conditions_by_argument(session: Session, gdb_path: str) -> None:
     """Those that gdb compiles, at the symbol, which is before what the debug information describes."""
     with GdbSession(session, gdb=gdb_path) as gdb:
