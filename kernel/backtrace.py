@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who called whom: the chain of frame records on a guest's stack (AAPCS64, 6.4.6, "The Frame Pointer").
+"""Backtraces: the chain of frame records on a guest's stack (AAPCS64, 6.4.6, "The Frame Pointer").
 
-As the kernel's own (arch/arm64/kernel/stacktrace.c), but that a function's caller is also found where the function has
-no frame record yet or any more, as at a probe on its entry, and that the code which an exception has interrupted goes
-on being followed with the registers saved at the exception.
+Like the kernel's unwinder (arch/arm64/kernel/stacktrace.c), but also finds a function's caller before the function has
+set up its frame record, as at a probe on its entry, or after it has removed it. From the frame record of an exception
+the walk continues with the registers saved there.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from armprobe.kernel.exception_frame import Registers, interrupted
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbols
 
-_MOST: Final = 200  # frames: whatever is on the stack, the walk ends
-_MOST_STACKS: Final = 4  # a task's, and what the kernel switches to: for interrupts, for overflows, for SDEI
-_STACK: Final = 16 << 10  # bytes (THREAD_SIZE): records of one stack are nearer to each other, of two stacks farther
+_MOST: Final = 200  # frames: the walk ends whatever is on the stack
+_MOST_STACKS: Final = 4  # the task's, and those for interrupts, for overflows and for SDEI
+_STACK: Final = 16 << 10  # bytes (THREAD_SIZE): records of one stack are closer to each other than this
 _LARGEST_FUNCTION: Final = 1 << 20  # bytes
 
 
 class ReturnAddresses(Protocol):
-    """What return addresses are without kretprobes, which put the trampoline's in their places."""
+    """Return addresses as they are without kretprobes, which replace them by the address of a trampoline."""
 
     def caller(self, address: int, sp: int) -> int:
-        """The return address for which x30 has `address`, in a function entered with stack pointer `sp` or above."""
+        """The return address that `address` in x30 stands for, in a function entered with `sp` or a higher one."""
 
     def unwound(self, address: int, data: bytes) -> bytes:
-        """`data`, read from virtual `address`, with the return addresses in it put right."""
+        """`data`, read from virtual `address`, with the original return addresses in it."""
 
 
 class CallFrame(NamedTuple):
-    """One function that has been entered and not left.
+    """One function that has been entered and has not returned.
 
-    `pc` is where it will go on: for `called`, behind the call that it has made. `el0`: it is the task's, not the
-    kernel's.
+    `pc` is where it continues; `called` says that this is a return address, that of the call which it has made. `el0`
+    says that it is code of the task, not of the kernel.
     """
 
     pc: int
@@ -45,16 +45,17 @@ class CallFrame(NamedTuple):
 
 
 class Backtrace(NamedTuple):
-    """The frames, innermost first; and why there are no more, empty if nobody called the last."""
+    """The frames, innermost first, and why the backtrace ends there; that is empty at an outermost function."""
 
     frames: list[CallFrame]
     end: str
 
 
 def symbolised(symbols: Symbols, frame: CallFrame) -> str:
-    """The place of a frame as the kernel prints it (%pSb): "kfree+0x10/0x190", with "[module]" behind it.
+    """The place of a frame as the kernel prints it (%pSb): "kfree+0x10/0x190", with " [module]" after it.
 
-    What calls and never goes on has its return address in whatever follows: so that is looked up by the call itself.
+    The address looked up is that of the call. The return address of a call that never returns may belong to the next
+    function.
     """
     back = 4 if frame.called else 0
     found = symbols.at(frame.pc - back)
@@ -126,7 +127,7 @@ class Walker:
         return self._return_addresses.unwound(address, self._machine.memory.read(address, size))
 
     def _is_code(self, address: int, el0: bool) -> bool:
-        """Whether there is an instruction of the kernel's or the task's, or was: initialisation code is thrown away."""
+        """Whether code of the kernel or of the task is at `address`, or was, since initialisation code is freed."""
         if address % 4 or not address:
             return False
         if not el0 and (found := self._machine.symbols.at(address - 4)) and found[0].kind == "function":
@@ -138,9 +139,9 @@ class Walker:
         return mapping.user if el0 else mapping.executable
 
     def _x30_is_live(self, registers: Registers) -> bool:
-        """Whether x30 is where the innermost function returns to, rather than what its last call left there.
+        """Whether x30 is the innermost function's return address, rather than what its last call left there.
 
-        A function that keeps no frame record is taken to be a leaf, unless x30 leads back into it.
+        A function that keeps no frame record is taken for a leaf, unless x30 leads back into it.
         """
         symbols, pc = self._machine.symbols, registers.pc
         found = symbols.at(pc)

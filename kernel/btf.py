@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the members of a Linux guest's structs are, from the type information that a kernel carries about itself.
+"""Type information that a Linux kernel carries about itself: the sizes of structs and the offsets of members.
 
 BTF (Linux Documentation/bpf/btf.rst) is a header, a section of types, numbered from 1, and a section of strings. It
-lies in the kernel's read-only data, whether the kernel has symbols for it or not.
+lies in the kernel's read-only data, also in kernels that have no symbols for it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from armprobe.machine import Machine
 
 _MAGIC: Final = b"\x9f\xeb\x01\x00\x18\x00\x00\x00"  # magic, version, flags, hdr_len of 24
-_WITHIN: Final = 64 << 20  # bytes from the start of the kernel
-_LARGEST: Final = 16 << 20  # bytes; of Debian's kernels it is 5 MB
-_DEEPEST: Final = 32  # structs in one another, as in the kernel: MAX_RESOLVE_DEPTH in its kernel/bpf/btf.c
+_WITHIN: Final = 64 << 20  # bytes from the start of the kernel that are searched
+_LARGEST: Final = 16 << 20  # bytes; Debian's kernels have 5 MB
+_DEEPEST: Final = 32  # nested structs, as in the kernel: MAX_RESOLVE_DEPTH in kernel/bpf/btf.c
 _HEADER: Final = struct.Struct("<8x4I")  # type_off, type_len, str_off, str_len, from the end of the header
 _TYPE: Final = struct.Struct("<3I")  # name_off, info, size or type
 _STRUCT, _UNION = 4, 5
-# Bytes behind a type, for each kind: so many, and so many for each of its members.
+# Bytes that follow a type, by its kind: for the type, and for each of its members.
 _BEHIND: Final = {1: (4, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 13: (0, 8), 14: (4, 0), 15: (0, 12)} | {
     17: (4, 0), 19: (0, 12),
 }  # fmt: skip
 
 
 class Btf:
-    """The types in `data`, which begins with BTF's header. Raises MachineError if it is none."""
+    """The types in `data`, which begins with BTF's header. Raises MachineError for other data."""
 
     def __init__(self, data: bytes) -> None:
         if data[:8] != _MAGIC or len(data) < 24:
@@ -41,7 +41,7 @@ class Btf:
         self._data, self._strings_at, self._end = data, 24 + string_at, 24 + string_at + string_size
         if len(self._types) != type_size or self._end > len(data):
             raise MachineError("the guest's type information (BTF) is cut short")
-        self._at = array("I", [0])  # where each type is
+        self._at = array("I", [0])  # the offset of each type in `_types`
         at = 0
         while at + 12 <= type_size:
             self._at.append(at)
@@ -51,7 +51,7 @@ class Btf:
 
     @classmethod
     def of(cls, machine: Machine) -> Btf:
-        """Those of a kernel that is in memory. Raises MachineError for a guest that has none."""
+        """The types of the kernel in `machine`. Raises MachineError for a guest that has none."""
         ram = machine.ram
         start = machine.memory.translate(machine.symbols["_stext"].address).physical - ram.base
         at = ram.pages.find(_MAGIC, start, start + _WITHIN)
@@ -66,17 +66,17 @@ class Btf:
         return cls(bytes(ram.data[at : at + size]))
 
     def offset(self, name: str, member: str) -> int:
-        """Bytes from the start of `struct name` to `member`, which may be in a nameless part of it.
+        """Bytes from the start of `struct name` to `member`, which may be in an anonymous struct or union in it.
 
         Raises MachineError if there is no such struct, or it has no such member.
         """
         part = self._string(member)
-        searched: set[int] = set()  # what has not got it, once for all of them
+        searched: set[int] = set()  # structs and unions without such a member
         for at in self._structs(name) if part else ():
             try:
                 found = self._find(at, part, searched)
             except (IndexError, struct.error):
-                raise MachineError("the guest's type information (BTF) makes no sense") from None
+                raise MachineError("the guest's type information (BTF) is damaged") from None
             if found is not None:
                 return found // 8
         raise MachineError(f"this kernel's type information has no member {member} in a struct {name}")
@@ -88,7 +88,7 @@ class Btf:
         raise MachineError(f"this kernel's type information has no struct {name}")
 
     def _structs(self, name: str) -> Iterator[int]:
-        """Where structs called `name` are."""
+        """The offsets of the structs called `name`."""
         wanted = self._string(name)
         for at in self._at[1:] if wanted else ():
             own, info, _ = _TYPE.unpack_from(self._types, at)
@@ -96,14 +96,14 @@ class Btf:
                 yield at
 
     def _find(self, at: int, member: int, searched: set[int], depth: int = 0) -> int | None:
-        """Bits from the start of the struct or union at `at` to `member`. What is in `searched` has not got it."""
+        """Bits from the start of the struct or union at `at` to `member`; those in `searched` do not have it."""
         if depth == _DEEPEST:
-            raise MachineError("the structs in the guest's type information (BTF) are in one another too deep")
+            raise MachineError(f"the guest's type information (BTF) nests structs more than {_DEEPEST} deep")
         searched.add(at)
         _, info, _ = _TYPE.unpack_from(self._types, at)
         for index in range(info & 0xFFFF):
             name, kind, offset = _TYPE.unpack_from(self._types, at + 12 + 12 * index)
-            if info >> 31:  # the upper bits say how wide a bit field is
+            if info >> 31:  # the upper 8 bits are the width of a bit field
                 offset &= 0xFF_FFFF
             if name == member:
                 return int(offset)
@@ -116,6 +116,6 @@ class Btf:
         return None
 
     def _string(self, text: str) -> int:
-        """Where `text` is among the strings, of which none is there twice; 0 if it is not."""
+        """The offset of `text` among the strings, each of which is there once; 0 if it is not there."""
         at = self._data.find(b"\0" + text.encode() + b"\0", self._strings_at, self._end)
         return 0 if at < 0 else at + 1 - self._strings_at

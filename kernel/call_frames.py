@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where functions keep their callers' registers, found in their code: DWARF call frame information for debuggers.
+"""DWARF call frame information for debuggers: where functions keep their callers' registers, found in their code.
 
-Without it gdb looks at how a function begins, and gives up at an instruction it does not expect: at the NOPs kept for
-ftrace in every function of a distribution's kernel, for one (13.1, aarch64_analyze_prologue). What is understood here
-is code that keeps frame records (AAPCS64, "The Frame Pointer"), as the kernel's does: x29 and x30 are stored as a pair,
-x29 is set to its address, and before the function is left both are loaded again. Other functions are left to gdb. Of a
-frame whose size no immediate says, larger than any in a kernel, the record is found all the same, and only the caller's
-sp is off.
+Without it gdb analyses the start of a function, and gives up at an instruction that it does not expect, such as the
+NOPs for ftrace in every function of a distribution's kernel (13.1, aarch64_analyze_prologue). The code understood here
+keeps frame records (AAPCS64, "The Frame Pointer"), as the kernel does: a function stores x29 and x30 as a pair, sets
+x29 to its address, and loads both again before it returns. Other functions are left to gdb. If a frame is so large that
+no immediate has its size, which no kernel's is, the record is found and only the caller's sp is wrong.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from typing import Final
 
 _FP, _LR, _SP = 29, 30, 31  # DWARF for the Arm 64-bit Architecture, "DWARF register names"
 _RECORD: Final = 16  # bytes of a frame record
-_WINDOW: Final = 64  # instructions within which a function is taken to begin, or a part of it to end
+_WINDOW: Final = 64  # instructions: the most in which a function sets up its frame, or removes it
 
 _State = tuple[int, int]
-"""Where the canonical frame address (the caller's sp) is: at a register, x29 or sp, plus so many bytes.
+"""The canonical frame address (the caller's sp): a register, x29 or sp, and bytes to add to it.
 
-From x29 it is where there is a frame record, at x29; from sp where x29 and x30 still hold, or hold again, what they did
-when the function was entered.
+It is x29 where the function has a frame record, which is at x29, and sp where x29 and x30 still have, or have again,
+their values at the function's entry.
 """
 _ENTERED: Final[_State] = (_SP, 0)
 
@@ -72,10 +71,10 @@ def debug_frame(functions: Iterable[tuple[int, int]], code: bytes, address: int)
 
 
 def has_record(code: bytes, offset: int) -> bool | None:
-    """Whether a function, whose instructions `code` are, has its frame record at x29 when it is at byte `offset`.
+    """Whether the function with instructions `code` has its frame record, at x29, when it is at byte `offset`.
 
-    If not, x29 is still, or again, the caller's, and x30 is where the function returns to. None for a function that
-    keeps no frame record.
+    If not, x29 is the caller's and x30 is the function's return address. None for a function that keeps no frame
+    record.
     """
     words = array("I", code[: len(code) // 4 * 4])
     sets = _find(_SETS_FP, code)
@@ -92,7 +91,7 @@ def _find(instruction: re.Pattern[bytes], code: bytes) -> list[int]:
 
 
 def _is_outermost(words: array[int], sets: list[int]) -> bool:
-    """Whether a function was called by none: its frame record is zeros, or it makes calls and x30 is kept nowhere."""
+    """Whether a function has no caller: its frame record is zeros, or it makes calls and keeps x30 nowhere."""
     if sets:
         zeros = 0xA900_7FFF | (words[sets[0]] >> 13 & 0x7F) << 15  # stp xzr, xzr, [sp, #imm]
         return zeros in words[max(0, sets[0] - _WINDOW) : sets[0]]
@@ -102,19 +101,19 @@ def _is_outermost(words: array[int], sets: list[int]) -> bool:
             calls = True
         elif word >> 26 == 0b000101 or word == _CLEARS_LR:
             continue
-        elif _LR in (word & 0x1F, word >> 10 & 0x1F, word >> 16 & 0x1F):  # where registers are named
+        elif _LR in (word & 0x1F, word >> 10 & 0x1F, word >> 16 & 0x1F):  # the fields that name registers
             return False
     return calls
 
 
 def _rows(words: array[int], first: int, last: int, sets: list[int], loads: list[int]) -> dict[int, _State]:
-    """The states of the function in words[first:last], by the instruction from which on they hold.
+    """The states of the function in words[first:last], each by the number of the first instruction that has it.
 
     `sets` are the instructions in it that set x29 from sp, one at least; `loads` those after that load a frame record.
     """
     rows: dict[int, _State] = {}
     frames: dict[int, _State] = {}
-    skips: set[int] = set()  # parts without a frame that are jumped to before there is one
+    skips: set[int] = set()  # parts without a frame, which are reached by jumps before there is one
     for at in sets:
         begin = max(first, at - _WINDOW)
         depth, entered = 0, begin == first
@@ -157,20 +156,20 @@ def _rows(words: array[int], first: int, last: int, sets: list[int], loads: list
 
 
 def _leaves(word: int) -> bool:
-    """Whether an instruction never goes on to the next: B, or BR, RET, ERET and their authenticating forms."""
+    """Whether the next instruction never follows: B, or BR, RET, ERET and their authenticating forms."""
     return word >> 26 == 0b000101 or word & 0xFE20_0000 == 0xD600_0000
 
 
 def _distance(word: int) -> int:
-    """How many instructions forward B.cond, CBZ, CBNZ, TBZ or TBNZ may jump; 0 for other instructions and backward."""
+    """The distance of a forward B.cond, CBZ, CBNZ, TBZ or TBNZ in instructions; 0 for other instructions."""
     if word & 0xFF00_0010 == 0x5400_0000 or word & 0x7E00_0000 == 0x3400_0000:
         return max(0, _signed(word >> 5, 19))
     return max(0, _signed(word >> 5, 14)) if word & 0x7E00_0000 == 0x3600_0000 else 0
 
 
 def _sp_change(word: int) -> int:
-    """How many bytes an instruction raises sp by: ADD and SUB of an immediate, and loads and stores with writeback."""
-    if word & 0x3E0 != 0x3E0:  # the base register is another
+    """The bytes that an instruction adds to sp: ADD and SUB (immediate), and loads and stores with writeback."""
+    if word & 0x3E0 != 0x3E0:  # another base register
         return 0
     if word & 0xBF80_001F == 0x9100_001F:
         size = (word >> 10 & 0xFFF) << (12 if word & 1 << 22 else 0)
@@ -189,7 +188,7 @@ def _signed(value: int, bits: int) -> int:
 
 
 def _instructions(rows: dict[int, _State], first: int, last: int) -> bytes:
-    """The call frame instructions for `rows`, which begin from the state on entry."""
+    """The call frame instructions for `rows`, after those for the state at the function's entry."""
     program = []
     place, state = first, _ENTERED
     for index in sorted(rows):
@@ -209,7 +208,7 @@ def _instructions(rows: dict[int, _State], first: int, last: int) -> bytes:
 
 @lru_cache(1000)
 def _change(register: int, state: _State) -> bytes:
-    """To `state` from one whose canonical frame address is found from `register`."""
+    """The call frame instructions from a state with `register` to `state`."""
     size = _uleb(state[1])
     cfa = bytes((_DEF_CFA_OFFSET, *size)) if state[0] == register else bytes((_DEF_CFA, state[0], *size))
     if state[0] == _FP:
@@ -228,6 +227,6 @@ def _uleb(value: int) -> bytes:
 
 
 def _entry(content: bytes) -> bytes:
-    """An entry with its length, filled up with DW_CFA_nop to a multiple of 8."""
+    """An entry with its length, padded with DW_CFA_nop to a multiple of 8 bytes."""
     size = -(-(len(content) + 4) // 8) * 8 - 4
     return struct.pack("<I", size) + content.ljust(size, b"\0")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Finding data by the code that uses it.
+"""Finds data by the code that refers to it.
 
-Distribution kernels keep the names of functions only (CONFIG_KALLSYMS_ALL is off), so that their tables have no
-symbols; but each is used by a short function that has one, which forms the address with ADRP and ADD (Arm ARM, C6.2).
+Distribution kernels keep only the names of functions (CONFIG_KALLSYMS_ALL is off), so their tables of data have no
+symbols. Each table is used by a short function that has one and forms the table's address with ADRP and ADD (Arm ARM,
+C6.2).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Final
 from armprobe.machine.symbols import Symbol
 
 _MASK: Final = (1 << 64) - 1
-_LONGEST: Final = 1024  # bytes of a function looked at
+_LONGEST: Final = 1024  # bytes of a function that are searched
 
 
 def addresses_formed(read_u32: Callable[[int], int], function: Symbol) -> list[int]:
-    """The addresses that `function` forms with ADRP and ADD (immediate), each once, in the order it does so.
+    """The addresses that `function` forms with ADRP and ADD (immediate), each once, in order of the instructions.
 
     `read_u32` gives the instruction at an address.
     """

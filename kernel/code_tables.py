@@ -11,20 +11,20 @@ from armprobe.kernel.code_references import addresses_formed
 from armprobe.kernel.guest_call import call_uninterrupted
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
+from armprobe.machine.core.instruction_words import NOP
 
-_HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address is formed the list may begin
+_HEAD_WITHIN: Final = 0x100  # bytes from an address that the code forms within which the head of the list is
 _JUMP_ENTRY: Final = 16  # bytes: s32 code, s32 target, s64 key, each relative to itself (include/linux/jump_label.h)
 # An exception table entry: s32 insn, s32 fixup, each relative to itself; since v5.17 also s16 type, s16 data (commit
 # d6e2cc564775).
 _EXCEPTION_ENTRIES: Final = (8, 12)
-_NOP: Final = 0xD503_201F
 _B: Final = 0b000101  # bits 31 to 26
 _LIST_LIMIT: Final = 100_000
 _MODULE_STATE_GOING: Final = 2  # enum module_state, include/linux/module.h; the first field of struct module
 
 
 class Area(NamedTuple):
-    """Addresses from `start` up to, not including, `end`, that must not be probed, and their name."""
+    """Addresses that must not be probed, from `start` to `end`, which is not included, and their name."""
 
     start: int
     end: int
@@ -36,22 +36,22 @@ class Area(NamedTuple):
 
 
 class CodeTables:
-    """Reads the tables of one machine's guest; an absent table is empty."""
+    """The tables of one machine's guest; an absent table is empty."""
 
     def __init__(self, machine: Machine, text: Text) -> None:
         self._machine = machine
         self._symbols = machine.symbols
         self._text = text
-        self._list: tuple[int, bytes, list[Area]] | None = None  # its head's address and content, and what it forbids
+        self._list: tuple[int, bytes, list[Area]] | None = None  # the address and content of its head, and its areas
         self._cache: dict[str, frozenset[int]] = {}
 
     @property
     def makes_blacklist(self) -> bool:
-        """Whether the kernel makes a list of what must not be probed, and may free what it made that of."""
+        """Whether the kernel makes a list of the areas without probes, and may free the tables that it is made from."""
         return any(self._symbols.own(name) for name in ("kprobe_blacklist", "within_kprobe_blacklist"))
 
     def kprobe_blacklist(self) -> list[Area] | None:
-        """The kernel's own list of that name, once init_kprobes() has filled it; else None.
+        """The kernel's own list of that name; None if it has none, and before init_kprobes() has filled it.
 
         The same list object is returned until the list in the guest changes at its ends, as it does when modules come
         and go.
@@ -70,7 +70,7 @@ class CodeTables:
         return None
 
     def nokprobe_functions(self) -> list[Area]:
-        """The functions marked NOKPROBE_SYMBOL, whose addresses the linker collects. Linux frees that table at boot."""
+        """The functions marked NOKPROBE_SYMBOL. The linker collects them in a table, which Linux frees at boot."""
         area = self._text.area("__start_kprobe_blacklist", "__stop_kprobe_blacklist")
         if area is None:
             return []
@@ -86,7 +86,7 @@ class CodeTables:
         return areas
 
     def areas(self, names: Iterable[tuple[str, str]]) -> list[Area]:
-        """The areas between these linker symbols, those that the guest has and that are not empty."""
+        """The areas between pairs of linker symbols, without those that the guest lacks and empty ones."""
         return [
             Area(*found, start.removeprefix("__").removesuffix("_start"))
             for start, end in names
@@ -94,7 +94,7 @@ class CodeTables:
         ]
 
     def is_leaving(self, address: int) -> bool:
-        """Whether the module whose text has `address` is being unloaded."""
+        """Whether `address` is in the text of a module that is being unloaded."""
         module = self._ask("__module_text_address", address)
         try:
             return bool(module) and self._machine.memory.read_u32(module) == _MODULE_STATE_GOING
@@ -102,26 +102,26 @@ class CodeTables:
             return False
 
     def may_fault(self, address: int) -> bool:
-        """Whether the instruction has an entry in the exception table."""
+        """Whether the instruction at `address` has an entry in the exception table."""
         if self._symbols.module_at(address):
             return bool(self._ask("search_exception_tables", address))
         symbols = "__start___ex_table", "__stop___ex_table"
         return address in self._relative(*symbols, _EXCEPTION_ENTRIES, "search_exception_tables")
 
     def is_jump_label(self, address: int) -> bool:
-        """Whether the instruction is a branch that the kernel turns on and off by patching."""
+        """Whether the instruction at `address` is a branch that the kernel turns on and off by patching."""
         if self._symbols.module_at(address):
             word = self._text.read_u32(address)
-            may_be = word == _NOP or word >> 26 == _B  # the guest looks at all there are, which takes its time
+            may_be = word == NOP or word >> 26 == _B  # the guest searches all of its entries, which takes long
             return may_be and bool(self._ask("jump_label_text_reserved", address, address) & 0xFFFF_FFFF)
         symbols = "__start___jump_table", "__stop___jump_table"
         return address in self._relative(*symbols, (_JUMP_ENTRY,), "jump_label_text_reserved")
 
     def _ask(self, function: str, *arguments: int) -> int:
-        """What a function of the guest's says; 0 if it cannot.
+        """The result of a function of the guest's; 0 if it cannot be called.
 
-        Only the guest knows where the tables of a module are: in a struct that differs from build to build. These
-        functions look at them and take no locks. With interrupts masked they are not preempted either.
+        The tables of a module are in a struct whose layout differs from build to build, so the guest is asked. These
+        functions read the tables and take no locks. With interrupts masked they are not preempted either.
         """
         try:
             return call_uninterrupted(self._machine, function, *arguments)
@@ -129,9 +129,9 @@ class CodeTables:
             return 0
 
     def _relative(self, start: str, end: str, sizes: Sequence[int], user: str) -> frozenset[int]:
-        """The addresses that the first word of each entry is the distance to; sorting a table changes none.
+        """The addresses in a table, in each entry as a distance from its first word; sorting a table keeps them.
 
-        An entry has the one of `sizes` with which the most of them are in the text.
+        The size of an entry is the one of `sizes` with which most of the addresses are in the text.
         """
         if start not in self._cache:
             area = self._text.area(start, end) or self._used_by(user)

@@ -36,7 +36,7 @@ class Registers(NamedTuple):
 
     @property
     def el0(self) -> bool:
-        """Whether they are those of a task rather than of the kernel."""
+        """Whether they are the registers of a task at EL0 rather than of the kernel."""
         return not self.pstate & 0xF
 
 

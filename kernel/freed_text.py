@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Text that the guest throws away: initialisation code once it has run, and modules that are unloaded."""
+"""Code that a kernel frees: its initialisation code at the end of its boot, and modules that are unloaded."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ _FARTHEST: Final = 128 << 20  # bytes: modules are in one region of that size (a
 
 
 class FreedText:
-    """Tells when the kernel is about to free code.
-
-    `addresses` are those of interest; `freed` is called with those of them whose code goes.
-    """
+    """Calls `freed` when the kernel is about to free code, with those of `addresses` that are in it."""
 
     def __init__(
         self, machine: Machine, text: Text, addresses: Collection[int], freed: Callable[[list[int]], None]
     ) -> None:
         self._machine, self._text, self._addresses, self._freed = machine, text, addresses, freed
-        self._watched: dict[int, Callable[[Machine], None]] = {}  # what is called at the functions that free text
+        self._watched: dict[int, Callable[[Machine], None]] = {}  # by the addresses of functions that free text
 
     def watch(self, address: int) -> None:
-        """Look out for the end of the text at `address`. A kernel that frees none is left alone."""
+        """Watch the functions of the kernel that free the code at `address`, if it has such."""
         initial = self._text.area("_sinittext", "_einittext")
         if initial is not None and initial[0] <= address < initial[1]:
             self._intercept("free_initmem", self._initial_text_freed)
@@ -33,7 +30,7 @@ class FreedText:
             self._intercept("vfree", self._memory_freed)
 
     def unwatch(self) -> None:
-        """No address is of interest any more."""
+        """Stop watching."""
         for address, function in self._watched.items():
             self._machine.unintercept(address, function)
         self._watched.clear()
@@ -50,7 +47,7 @@ class FreedText:
         self._freed([address for address in self._addresses if initial[0] <= address < initial[1]])
 
     def _memory_freed(self, machine: Machine) -> None:
-        """vfree(x0). Areas of its kind are apart from each other, so all that is mapped from x0 on is this one."""
+        """vfree(x0). There are gaps between such areas, so everything mapped from x0 to the next gap is freed."""
         start = machine.core.load().x[0]
         near = sorted(address for address in self._addresses if 0 <= address - start < _FARTHEST)
         end = start

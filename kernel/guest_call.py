@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Calling a function of the guest's on our own account, wherever the guest is."""
+"""Calls of functions of the guest that serve armprobe itself, not the user, wherever the guest is stopped."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from armprobe.machine.core.context import PSTATE_I
 
 
 def call_uninterrupted(machine: Machine, function: str, *arguments: int) -> int:
-    """What the function returns. Interrupts are masked meanwhile, as they are in the handler of an exception.
+    """Call `function` with interrupts masked, as in the handler of an exception; return x0.
 
-    Nothing else is: with PSTATE.D set, a probe in the function could not be stepped as eras before v5.10 do. Raises
+    Only PSTATE.I is set: with PSTATE.D, a probe in the function could not be stepped as in eras before v5.10. Raises
     MachineError as `Machine.call` does.
     """
     if machine.core.held:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The symbols a kernel Image carries: the tables that scripts/kallsyms.c writes and kernel/kallsyms.c reads.
+"""The symbols in a kernel Image: the tables that scripts/kallsyms.c writes and kernel/kallsyms.c reads.
 
-Nothing in an Image says where they are. What gives them away is the table of tokens, in which the ten digits stand for
-themselves, next to each other; from there each table is found by what must hold for it. Orders of the tables that are
-read, since Linux 4.6:
+An Image does not say where they are. The table of tokens is found first: in it the ten digits stand for themselves, one
+after the other. The other tables are then found by conditions that each must meet. The orders of the tables that are
+understood, since Linux 4.6:
 
     before 6.2  offsets, relative_base, num_syms, names, markers, token_table, token_index
     6.2, 6.3    the same with seqs_of_names between markers and token_table
@@ -31,12 +31,12 @@ _TOKENS: Final = 256
 _NAMES_A_MARKER: Final = 256  # markers[i] is the offset of name 256 * i
 _LONGEST_NAME: Final = 514  # KSYM_NAME_LEN of 512, and two bytes of length
 
-# An Image is not trusted: it can have any number of tables that look right, with names that expand to any length.
+# An Image is not trusted: it may have any number of plausible tables, with names that expand to any length.
 _LONGEST_TOKENS: Final = 1 << 16  # bytes of token_table: an offset into it has 16 bits
-_EXPANSION: Final = 4  # bytes of names for each byte of their table; of kernels it is 2
-_BYTES_A_SYMBOL: Final = 64  # of the Image, at least; of kernels it is 200
+_EXPANSION: Final = 4  # bytes of names for each byte of their table, at most; kernels have 2
+_BYTES_A_SYMBOL: Final = 64  # of the Image, at least; kernels have 200
 _MOST_POINTERS: Final = 10_000  # with the same low half word; a kernel has about ten
-_FEW_SYMBOLS: Final = 1 << 16  # which any Image may have
+_FEW_SYMBOLS: Final = 1 << 16  # so many are allowed in any Image
 
 _MARKERS_WITHIN: Final = 2 << 20  # bytes before token_table; between them is seqs_of_names, 3 bytes a symbol, at most
 
@@ -48,7 +48,7 @@ _NONE: Final = "this kernel Image carries no kallsyms tables that can be read (C
 
 @dataclass(frozen=True)
 class _TokenTables:
-    """token_table and token_index: the tokens, the offset of the first table, that of what follows the second."""
+    """token_table and token_index: the tokens, the offset of the first table, and the offset after the second."""
 
     tokens: list[str]
     start: int
@@ -57,14 +57,14 @@ class _TokenTables:
 
 
 class _Search:
-    """What looking for the tables may cost: `spend` says what a part of it does, in steps of about a microsecond."""
+    """A bound on the time of the search, in steps of about a microsecond; each part of it calls `spend`."""
 
     def __init__(self, size: int) -> None:
-        """For an Image of `size` bytes. Debian's kernels take less than a tenth of it."""
+        """Set the bound for an Image of `size` bytes. Debian's kernels take less than a tenth of it."""
         self._left = 1_000_000 + size // 2
 
     def spend(self, steps: int) -> None:
-        """Raises MachineError when that is more than there is left."""
+        """Take `steps` from what is left. Raises MachineError when that is less."""
         self._left -= steps
         if self._left < 0:
             raise MachineError(f"{_NONE}: too much in it looks like them")
@@ -90,7 +90,7 @@ def _align(offset: int, alignment: int) -> int:
 
 
 def _token_tables(image: bytes, search: _Search) -> Iterator[_TokenTables]:
-    """Each table of 256 tokens that a token_index confirms."""
+    """Each table of 256 tokens that is followed by its token_index."""
     run = image.find(_DIGITS)
     while run >= 0:
         search.spend(_TOKENS)
@@ -135,7 +135,7 @@ def _names_tables(image: bytes, table: _TokenTables, search: _Search) -> Iterato
 
 
 def _marker_tables(image: bytes, before: int, search: _Search) -> Iterator[tuple[int, list[int]]]:
-    """Runs of offsets that rise from 0 by what 256 names can take: where, and the offsets; nearest to `before` first.
+    """Runs of offsets from 0, each larger by the size of 256 names: (place, offsets), nearest to `before` first.
 
     They have 4 bytes each, 8 before 4.20.
     """
@@ -159,7 +159,7 @@ def _marker_tables(image: bytes, before: int, search: _Search) -> Iterator[tuple
 def _end_of_names(
     image: bytes, names_at: int, num_syms: int, markers: list[int], limit: int, search: _Search
 ) -> int | None:
-    """Where the names at `names_at` end, or None if they are not where `markers` has them or do not end by `limit`."""
+    """The end of the names at `names_at`; None if they disagree with `markers` or extend beyond `limit`."""
     at = names_at
     for number in range(num_syms):
         if not number % _NAMES_A_MARKER:
@@ -178,8 +178,10 @@ def _end_of_names(
 
 
 def _names(image: bytes, names_at: int, num_syms: int, tokens: list[str]) -> list[str] | None:
-    """The names, each with its type letter in front; None if they are too long. A length above 127 takes two bytes
-    since 6.1."""
+    """The names, each after its type letter; None if they are too long.
+
+    A length above 127 takes two bytes since 6.1.
+    """
     names = []
     room = 0
     expand = tokens.__getitem__
@@ -200,7 +202,7 @@ def _names(image: bytes, names_at: int, num_syms: int, tokens: list[str]) -> lis
 
 
 def _addresses(image: bytes, names: list[str], names_at: int, table: _TokenTables, search: _Search) -> list[int] | None:
-    """The address of each name; None where no order of the tables makes sense."""
+    """The address of each name; None if the tables are in no known order."""
     count, alignment = len(names), table.alignment
     after = _align(table.end, alignment)
     before = names_at - 2 * alignment
@@ -227,10 +229,10 @@ def _addresses(image: bytes, names: list[str], names_at: int, table: _TokenTable
 
 
 def _link_base(image: bytes, names: list[str], places: list[int], search: _Search) -> int | None:
-    """The address that an Image whose symbols are at the offsets `places` is linked at.
+    """The link address of an Image whose symbols are at the offsets `places`.
 
-    Every system call is pointed to by the table of system calls, or, where that is filled in by RELA, by a relocation
-    for it. The base that makes pointers to most of a few system calls is the one.
+    The table of system calls points to every system call, or a relocation (RELA) does that fills in the table. The
+    base with which the Image has pointers to most of a few system calls is taken.
     """
     votes: Counter[int] = Counter()
     calls = [place for name, place in zip(names, places, strict=True) if name[1:].startswith("__arm64_sys_")]
@@ -245,16 +247,16 @@ def _link_base(image: bytes, names: list[str], places: list[int], search: _Searc
 
 
 def _relocated(image: bytes, at: int) -> int | None:
-    """The pointer at offset `at` as the kernel has it when it runs where it was linked.
+    """The pointer at offset `at`, as it is in a kernel that runs at its link address.
 
-    A linker that emits RELA leaves the place 0 and the value in the relocation; one that emits RELR, or a kernel linked
-    not to be relocated, has it in place.
+    A linker that emits RELA leaves 0 at the place and puts the value into the relocation. With RELR, and in a kernel
+    that is linked not to be relocated, the value is at the place.
     """
     (value,) = struct.unpack_from("<Q", image, at)
     if value:
         return int(value) if value >= _KERNEL_HALF else None
-    # The low half word of the place's address is known from text_offset, the header's second doubleword, and the value,
-    # the lowest symbol's address, is in the first 2 MiB. Elsewhere in the Image nothing of this form passes for it.
+    # The low half word of the place's address follows from text_offset, the header's second doubleword. The value, the
+    # address of the lowest symbol, is in the first 2 MiB. Nothing else in an Image meets both conditions.
     (text_offset,) = struct.unpack_from("<Q", image, 8)
     low = struct.pack("<H", (at + text_offset) & 0xFFFF)
     pattern = re.compile(re.escape(low) + b".{4}\xff\xff" + re.escape(_RELATIVE), re.DOTALL)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel modules that a Linux guest has loaded, read from its memory, as its kernel/module/ keeps them.
+"""The modules that a Linux guest has loaded, read from its memory, where kernel/module/ keeps them.
 
-`modules` is the head of a list of `struct module`, each of which leads to the symbols that the module brought: while it
-is initialised all that its file has, afterwards those of what stays (add_kallsyms). Where the members are the kernel's
-own type information says.
+`modules` is the head of a list of `struct module`. Each of these leads to the symbols of the module: all of its file's
+while it is initialised, afterwards those of what stays in memory (add_kallsyms). The kernel's type information says
+where the members are.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .code_references import addresses_formed
 if TYPE_CHECKING:
     from .kernel import Kernel
 
-# Without CONFIG_KALLSYMS_ALL `modules` has no name. This function has, goes through the list, and is the only one of
-# its name; others of kernel/module/ are not.
+# Without CONFIG_KALLSYMS_ALL there is no symbol `modules`. This function goes through the list, and its name is unique,
+# unlike those of other such functions in kernel/module/.
 _USER: Final = "module_get_kallsym"
 _HEAD_WITHIN: Final = 0x100  # bytes: how far into the variable whose address it forms the list may begin
-_UNFORMED: Final = 3  # enum module_state (include/linux/module.h): the kernel too passes over such a module
+_UNFORMED: Final = 3  # enum module_state (include/linux/module.h): the kernel skips such a module too
 _NAME: Final = re.compile(rb"([!-~]{1,55})\0")  # MODULE_NAME_LEN is 56
 _NAME_SIZE: Final = 56
 _MEMORIES: Final = 7  # MOD_MEM_NUM_TYPES (include/linux/module.h, since 6.4)
 _SYMBOL: Final = struct.Struct("<IBBHQQ")  # Elf64_Sym: st_name, st_info, st_other, st_shndx, st_value, st_size
 _LONGEST_NAME: Final = 512  # KSYM_NAME_LEN
-# The guest's memory can say anything. What is beyond these is taken for not there.
+# The guest's memory can say anything. What exceeds these bounds is ignored.
 _MOST_MODULES: Final = 2000
 _MOST_SYMBOLS: Final = 300_000  # of all modules together; Linux itself has about 130,000
 _MOST_NAMES: Final = 16 << 20  # bytes of all names together
@@ -48,26 +48,26 @@ Area = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What a module's symbols are made of: its name, the areas it is in, and its tables of symbols."""
+    """What the symbols of a module are made from: its name, its areas of memory and its symbol tables."""
 
     name: str
     areas: tuple[Area, ...]
     symbols: bytes  # rows of Elf64_Sym
-    letters: bytes  # the type of each as nm(1) has it
+    letters: bytes  # the type of each, as in the output of nm(1)
     names: bytes
 
     def read(self) -> Symbols:
-        """Its symbols, each up to the next or to the end of its area, as find_kallsyms_symbol has them."""
+        """The symbols; each extends to the next one or to the end of its area (find_kallsyms_symbol)."""
         rows = []
         for (at, _, _, section, value, _), letter in zip(_SYMBOL.iter_unpack(self.symbols), self.letters, strict=True):
             name = self.names[at : at + _LONGEST_NAME].partition(b"\0")[0].decode("utf-8", "surrogateescape")
-            if section and name and not MAPPING_SYMBOL.match(name):  # SHN_UNDEF: another's
+            if section and name and not MAPPING_SYMBOL.match(name):  # SHN_UNDEF: of another module
                 rows.append((name, value, chr(letter)))
         return Symbols.from_kallsyms(rows, end=_END, areas=self.areas)
 
 
 class _Layout:
-    """Where the members that matter are in this kernel's structs. Raises MachineError without type information."""
+    """Offsets of the members that are read, in this kernel. Raises MachineError without type information."""
 
     def __init__(self, types: Btf) -> None:
         self.state = types.offset("module", "state")
@@ -78,7 +78,7 @@ class _Layout:
             types.offset("mod_kallsyms", member) for member in ("symtab", "num_symtab", "strtab", "typetab")
         ]
         self.kallsyms_size = max(tables) + 8
-        # Of each piece of memory: its base and size, and where in it data follows code, if it does.
+        # For each piece of memory the offsets of its base, of its size, and of the size of its code if data follows it.
         self.memories: list[tuple[int, int, int | None]] = []
         try:
             first, each = types.offset("module", "mem"), types.size("module_memory")
@@ -88,23 +88,23 @@ class _Layout:
                 self.memories.append((at + base, at + size, at + text))
         else:
             if not each:
-                raise MachineError("this kernel's type information has no size of a struct module_memory")
+                raise MachineError("this kernel's type information does not say how large a struct module_memory is")
             base, size = (types.offset("module_memory", member) for member in ("base", "size"))
             self.memories += [(first + each * n + base, first + each * n + size, None) for n in range(_MEMORIES)]
         last = self.state, self.list, self.name + _NAME_SIZE, self.kallsyms, *(place for place, _, _ in self.memories)
         self.size = max(*last, *(size for _, size, _ in self.memories)) + 16
         if max(self.size, self.kallsyms_size) > _MOST_STRUCT:
-            raise MachineError("this kernel's type information makes no sense of a struct module")
+            raise MachineError("this kernel's type information describes a struct module that cannot be right")
 
 
 class LoadedModules(Mapping[str, Symbols]):
-    """The symbols of each module that is loaded, by name, as the guest has them at this moment.
+    """The symbols of each loaded module, by its name, as they are in the guest now.
 
-    A module is among them from when it is about to be initialised until it is freed. The guest's memory is looked at
-    only when the guest has executed something since, and symbols are made anew only of what has changed there. While
-    the list cannot be read, which with page table isolation is so in user space, they stay what they were.
+    A module appears just before it is initialised and disappears when it is freed. The guest's memory is read only if
+    the guest has executed something since the last time, and symbols are made again only for modules that have changed.
+    While the list cannot be read, the result stays as it was: with page table isolation that is so in user space.
 
-    A kernel without type information leaves them unknown, and `Symbols.why_no_modules` says so.
+    The modules of a kernel without type information are unknown, and `Symbols.why_no_modules` says so.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -112,7 +112,7 @@ class LoadedModules(Mapping[str, Symbols]):
         self._machine = machine = kernel.machine
         self._layout: _Layout | None = None
         self._head = 0  # the address of `modules`, once that is known
-        self._looked: int | None = None  # at which count of instructions
+        self._looked: int | None = None  # the count of instructions when the guest's memory was last read
         self._known: dict[_Loaded, Symbols] = {}
         self._modules: dict[str, Symbols] = {}
         machine.state.on_restored(Order.GUEST, self._restored)
@@ -140,7 +140,7 @@ class LoadedModules(Mapping[str, Symbols]):
         return self._modules
 
     def _read(self) -> list[_Loaded]:
-        """What is loaded. Raises MachineError when that cannot be read now."""
+        """The loaded modules. Raises MachineError when they cannot be read now."""
         layout, room = self._layout, _Room()
         if self._head and layout is not None:
             structs = self._structs(layout, self._head)
@@ -150,7 +150,7 @@ class LoadedModules(Mapping[str, Symbols]):
         return [] if layout is None else [found for data in structs if (found := self._loaded(layout, data, room))]
 
     def _find(self) -> list[bytes]:
-        """Each `struct module` of the first list of such that there is; none if there is no such list."""
+        """Each `struct module` of the first candidate that is a list of them; empty if no candidate is."""
         symbols = self._machine.symbols
         heads = [] if symbols.why_no_modules else self._heads()
         if heads and self._layout is None:
@@ -167,7 +167,7 @@ class LoadedModules(Mapping[str, Symbols]):
         return []
 
     def _heads(self) -> list[int]:
-        """The heads of lists, not empty ones, that may be `modules`. Raises MachineError when they cannot be read."""
+        """Addresses that may be that of `modules`: heads of lists with entries. Raises MachineError if unreadable."""
         symbols, memory = self._machine.symbols, self._machine.memory
         named, user = symbols.own("modules"), symbols.own(_USER)
         if named is not None:
@@ -182,25 +182,25 @@ class LoadedModules(Mapping[str, Symbols]):
                 head = place + at
                 if following >> 48 == 0xFFFF and following != head:
                     with contextlib.suppress(MachineError):
-                        if memory.read_u64(following + 8) == head:  # its first entry has it for the one before
+                        if memory.read_u64(following + 8) == head:  # the first entry's `prev`
                             heads.append(head)
         return heads
 
     def _structs(self, layout: _Layout, head: int) -> list[bytes]:
-        """Each `struct module` of the list at `head`. Raises MachineError if it is no list of such, or is broken."""
+        """Each `struct module` of the list at `head`. Raises MachineError if it is another list, or damaged."""
         memory = self._machine.memory
         structs: list[bytes] = []
         entry = memory.read_u64(head)
         while entry != head:
             data = memory.read(entry - layout.list, layout.size)
             if len(structs) == _MOST_MODULES or _u32(data, layout.state) > _UNFORMED or not _name(data, layout):
-                raise MachineError("the list of the guest's modules is broken")
+                raise MachineError("the guest's list of modules is damaged")
             structs.append(data)
             entry = _u64(data, layout.list)
         return structs
 
     def _loaded(self, layout: _Layout, data: bytes, room: _Room) -> _Loaded | None:
-        """What the struct says; None for a module that is not there yet, or no more."""
+        """The module that a struct describes; None for one that is not ready yet, or no longer."""
         if _u32(data, layout.state) == _UNFORMED:
             return None
         areas = []
@@ -209,12 +209,12 @@ class LoadedModules(Mapping[str, Symbols]):
             text = size if text_at is None else min(_u32(data, text_at), size)
             areas += [(base, base + text), (base + text, base + size)]
         tables = b"", b"", b""
-        with contextlib.suppress(MachineError):  # then it has none
+        with contextlib.suppress(MachineError):  # then the module has no symbols
             tables = self._tables(layout, _u64(data, layout.kallsyms), room)
         return _Loaded(_name(data, layout), tuple((start, end) for start, end in areas if start < end), *tables)
 
     def _tables(self, layout: _Layout, kallsyms: int, room: _Room) -> tuple[bytes, bytes, bytes]:
-        """The rows, their letters and their names. Raises MachineError where the guest has none."""
+        """Rows of Elf64_Sym, their letters, and their names. Raises MachineError if they cannot be read."""
         memory = self._machine.memory
         data = memory.read(kallsyms, layout.kallsyms_size)
         count = _u32(data, layout.num_symtab)
@@ -228,19 +228,19 @@ class LoadedModules(Mapping[str, Symbols]):
 
 
 class _Room:
-    """What may yet be read of all modules together."""
+    """How much may still be read, for all modules together."""
 
     def __init__(self) -> None:
         self._symbols, self._names = _MOST_SYMBOLS, _MOST_NAMES
 
     def take_symbols(self, count: int) -> None:
-        """Raises MachineError if there are too many."""
+        """Take `count` symbols from the room. Raises MachineError if there is not enough."""
         if count > self._symbols:
             raise MachineError("the guest's modules have too many symbols")
         self._symbols -= count
 
     def take_names(self, size: int) -> None:
-        """Raises MachineError if they are too long."""
+        """Take `size` bytes of names from the room. Raises MachineError if there is not enough."""
         if size > self._names:
             raise MachineError("the names in the guest's modules are too long")
         self._names -= size
@@ -255,11 +255,11 @@ def _u64(data: bytes, at: int) -> int:
 
 
 def _words(data: bytes) -> Iterator[tuple[int, int]]:
-    """The doublewords in `data` with their offsets."""
+    """The doublewords in `data`, each after its offset."""
     return ((at, _u64(data, at)) for at in range(0, len(data) - 7, 8))
 
 
 def _name(data: bytes, layout: _Layout) -> str:
-    """The module's name; empty if it is none."""
+    """The module's name; empty if what is there is not a name."""
     found = _NAME.match(data, layout.name)
     return found[1].decode("utf-8", "surrogateescape") if found else ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which task of a Linux guest a hit is in.
+"""The task that a Linux guest executes.
 
-In the kernel SP_EL0 holds `current`, the address of its `struct task_struct` (arch/arm64/include/asm/current.h). Where
-that has its name and number, the kernel's own type information says.
+In the kernel SP_EL0 holds `current`, the address of the task's `struct task_struct` (arch/arm64/include/asm/current.h).
+The kernel's type information says where in it the task's name and number are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KNOWN: Final = 10_000  # tasks whose physical addresses are kept
 
 
 class Task(NamedTuple):
-    """A task of the guest: its name (`comm`) and number."""
+    """A task: its name (`comm`) and number."""
 
     comm: str
     pid: int
@@ -33,12 +33,12 @@ class Tasks:
         self._kernel = kernel
         self._machine = machine = kernel.machine
         self._offsets: tuple[int, int] | None = None  # of comm and pid
-        self._none = False  # the kernel's types do not say where those are
-        self._known: dict[int, tuple[int, int]] = {}  # by the task's address: where its comm and pid are, physically
+        self._none = False  # whether the kernel's types do not say where those are
+        self._known: dict[int, tuple[int, int]] = {}  # by the task's address, the physical ones of comm and pid
         machine.state.on_restored(Order.GUEST, self._known.clear)
 
     def current(self) -> Task | None:
-        """The task that is running, with the registers of the shared context; None if that cannot be known."""
+        """The running task, found by the registers of the shared context; None if it cannot be read."""
         if self._none:
             return None
         context, bus = self._machine.core.context, self._machine.bus

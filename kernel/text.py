@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's code: reading it, also before the guest has mapped it, and telling it from everything else."""
+"""The guest's code: where it is, what is in it without our breakpoints, also before the guest has mapped it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from armprobe.machine.core.instruction_words import NOP
 
 PAGE: Final = 4096
 
-# core_kernel_text(): the kernel proper, and what is thrown away after boot.
+# core_kernel_text(): the kernel proper, and the initialisation code that is freed after boot.
 _AREAS: Final = (("_stext", "_etext"), ("_sinittext", "_einittext"))
 _PATCHED_ENTRY: Final = 0xAA1E_03E9  # mov x9, x30: what ftrace writes at the first of its two NOPs
 _BTI: Final = 0xD503_241F
 _BTI_TARGETS: Final = 3 << 6
-_PAGE: Final = 4096
-_PADDING: Final = 65536  # bytes before the end of the text that are looked at: SEGMENT_ALIGN
-_SMALL: Final = 256  # bytes of a read for which looking up each of its words is worth while
+_PADDING: Final = 65536  # bytes before the end of the text that are searched: SEGMENT_ALIGN
+_SMALL: Final = 256  # bytes: up to this size, looking up each word of a read takes less than all breakpoints
 
 
 class Breakpoint(Protocol):
@@ -41,11 +40,11 @@ class Text:
         self._kernel = machine.kernel
 
     def mapped(self, address: int) -> bool:
-        """Whether the guest's own page tables lead to `address`, and will go on doing so.
+        """Whether the guest's own page tables map `address`, and are tables that it keeps.
 
-        While Linux boots it replaces its first tables, with whatever the machine has added to them, by
-        swapper_pg_dir. That lies between the kernel's text and its initialisation code, init_pg_dir behind all of it
-        (vmlinux.lds.S).
+        While Linux boots it replaces its first tables, and with them what the machine has added there, by
+        swapper_pg_dir. This table lies between the kernel's text and its initialisation code; init_pg_dir, the first
+        one, lies behind both (vmlinux.lds.S).
         """
         try:
             self._machine.memory.read_u32(address)
@@ -58,10 +57,10 @@ class Text:
             return False
 
     def lost(self, addresses: Iterable[int]) -> set[int]:
-        """Those of `addresses`, whose text has been mapped before, that the guest maps no longer.
+        """Those of `addresses` that the guest no longer maps. All of them were mapped before.
 
-        None are, as far as can be said, while the kernel itself is not mapped: with page table isolation that is
-        so in user space.
+        The set is empty while the kernel itself is not mapped, since nothing can be said then: with page table
+        isolation that is so in user space.
         """
         if not self._kernel_mapped(default=True):
             return set()
@@ -71,14 +70,14 @@ class Text:
         return {address for page, there in pages.items() if not self.mapped(page * PAGE) for address in there}
 
     def _kernel_mapped(self, default: bool) -> bool:
-        """Whether the guest maps its kernel now; `default` for a guest that does not say where that is."""
+        """Whether the guest maps its kernel now; `default` for a guest without a symbol for the kernel's start."""
         start = self._symbols.get("_stext")
         return default if start is None else self.mapped(start.address)
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at virtual `address`: from memory, or from the guest's file while the kernel is not mapped yet.
 
-        Raises MachineError where neither has it.
+        Raises MachineError if neither has them.
         """
         try:
             return self._machine.memory.read(address, size)
@@ -92,12 +91,12 @@ class Text:
             raise
 
     def read_u32(self, address: int) -> int:
-        """The instruction at `address`, whatever breakpoint of ours is on it. Raises MachineError as `read` does."""
+        """The instruction at `address`, also under a breakpoint of ours. Raises MachineError as `read` does."""
         breakpoint = self._breakpoints.get(address)
         return breakpoint.word if breakpoint is not None else int.from_bytes(self.read(address, 4), "little")
 
     def unpatched(self, address: int, data: bytes) -> bytes:
-        """`data`, read from `address`, with the words that our breakpoints stand on."""
+        """`data`, read from `address`, with the instructions that our breakpoints replace."""
         if len(data) <= _SMALL and self._breakpoints.keys().isdisjoint(range(address & ~3, address + len(data), 4)):
             return data  # in a time that does not grow with the number of breakpoints
         result = bytearray(data)
@@ -109,12 +108,12 @@ class Text:
         return bytes(result)
 
     def area(self, start: str, end: str) -> tuple[int, int] | None:
-        """The addresses between two linker symbols, None if the guest has not got them."""
+        """The addresses of two linker symbols, the start and the end of an area; None if the guest lacks one."""
         first, last = self._symbols.get(start), self._symbols.get(end)
         return None if first is None or last is None else (first.address, last.address)
 
     def contains(self, address: int) -> bool:
-        """Whether `address` is in the kernel's text; in a guest that does not say where that is, in any function."""
+        """Whether `address` is in the kernel's text; without symbols for its ends, whether it is in any function."""
         areas = [found for names in _AREAS if (found := self.area(*names)) is not None]
         if areas:
             return any(start <= address < end for start, end in areas) or self._is_module_text(address)
@@ -122,7 +121,7 @@ class Text:
         return covering is not None and covering[0].kind == "function"
 
     def base(self, address: int) -> int:
-        """Where the kernel's image or the module that `address` is in begins; `address` itself if it is in neither."""
+        """The start of the kernel's image or of the module that has `address`; `address` itself if none has."""
         module = self._symbols.module_at(address)
         if module is not None:
             return next(iter(self._symbols.modules[module])).address
@@ -132,19 +131,19 @@ class Text:
         return address
 
     def padding(self) -> list[tuple[int, int]]:
-        """Where executable memory is left between the end of the kernel's text and what follows it, all zeros."""
+        """The areas of zeros, in executable memory, between the end of the kernel's text and what follows it."""
         area = self.area(*_AREAS[0])
         if area is None:
             return []
-        # Linux aligns _etext itself, so the padding is before it; others leave the rest of the page behind it.
-        end = -(-area[1] // _PAGE) * _PAGE
+        # Linux aligns _etext itself, so the padding is before it; in other kernels the rest of the page follows it.
+        end = -(-area[1] // PAGE) * PAGE
         first = max(area[0], end - _PADDING) & ~7
         used = len(self.unpatched(first, self.read(first, end - first)).rstrip(b"\0"))
         start = first + -(-used // 8) * 8
         return [(start, end)] if start < end and self.mapped(start) else []
 
     def _is_module_text(self, address: int) -> bool:
-        """A module's text is the part of it that the guest may execute (CONFIG_STRICT_MODULE_RWX)."""
+        """Whether `address` is in the part of a module that the guest may execute (CONFIG_STRICT_MODULE_RWX)."""
         if self._symbols.module_at(address) is None:
             return False
         try:
@@ -155,9 +154,9 @@ class Text:
     def is_ftrace_site(self, symbol: Symbol, address: int) -> bool:
         """Whether ftrace patches the instruction at `address`: the second word of a function, or third after a BTI.
 
-        The table that lists these places is gone once Linux has booted; but the word before each is then `mov x9,
-        x30`, which no compiler has a use for there. Before that the two words are NOPs, which a few other functions
-        begin with too.
+        Linux frees the table of these places at the end of its boot. From then on the word before each of them is
+        `mov x9, x30`, which no compiler emits there. Before, both words are NOPs, with which a few other functions
+        begin too.
         """
         if self._kernel is None or not self._kernel.has_ftrace or not 4 <= address - symbol.address <= 8:
             return False

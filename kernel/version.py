@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which version of Linux a guest is, by the banner that every kernel has in its read-only data."""
+"""The version of a Linux kernel, from the banner in its read-only data."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Version = tuple[int, int, int]
 _START: Final = b"Linux version "
 # linux_banner (init/version.c)
 _BANNER: Final = re.compile(rb"Linux version (\d{1,4}\.\d{1,4})[^\d\n\0][^\n\0]{0,500}\n\0")
-_WITHIN: Final = 64 << 20  # bytes from the start of the kernel
+_WITHIN: Final = 64 << 20  # bytes from the start of RAM that are searched
 _TRIES: Final = 100
 
 
 def linux_version(machine: Machine) -> Version | None:
     """The version of the Linux kernel in the RAM of `machine`, or None if it does not say.
 
-    Distributions that keep the last number at 0 in what `uname -r` prints have the true one later in the banner:
+    Some distributions keep the last number at 0 in the output of `uname -r`, and have the true one later in the banner:
     "Linux version 6.1.0-56-cloud-arm64 (...) #1 SMP Debian 6.1.192-2".
     """
     pages, at = machine.ram.pages, -1

@@ -62,7 +62,7 @@ def test_structs_in_themselves() -> None:
 
 def test_a_type_that_is_not_there() -> None:
     types = struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 99, 0)
-    with pytest.raises(MachineError, match="makes no sense"):
+    with pytest.raises(MachineError, match="is damaged"):
         Btf(btf(types)).offset("pair", "first")
 
 
@@ -89,7 +89,7 @@ def test_structs_in_one_another_too_deep(number: int) -> None:
     types = [struct.pack("<6I", 0, kind(STRUCT, 1), 8, 0, other, 0) for other in range(2, number + 1)]
     types += [struct.pack("<6I", 0, kind(STRUCT, 1), 8, name("first"), 1, 0)]
     types += [struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 1, 0)]
-    with pytest.raises(MachineError, match="in one another too deep"):
+    with pytest.raises(MachineError, match="nests structs more than 32 deep"):
         Btf(btf(b"".join(types))).offset("pair", "first")
 
 

@@ -86,5 +86,5 @@ def test_type_information_with_memories_of_no_size() -> None:
     assert [base - layout.memories[0][0] for base, _, _ in layout.memories] == [16 * number for number in range(7)]
     two_members = 4 << 24 | 2
     none = data.replace(struct.pack("<2I", two_members, 16), struct.pack("<2I", two_members, 0))
-    with pytest.raises(MachineError, match="has no size of a struct module_memory"):
+    with pytest.raises(MachineError, match="does not say how large a struct module_memory is"):
         _Layout(Btf(none))
