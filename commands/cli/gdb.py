@@ -77,7 +77,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 The arguments after -- are gdb's. It handles them once it has connected:
 
   armprobe gdb -- -ex 'break kfree' -ex run
-  armprobe gdb linux -- -x commands.gdb vmlinux
+  armprobe gdb linux --vmlinux vmlinux -- -x commands.gdb
 
 run starts the guest from its beginning, with breakpoints and probes left in."""
     add_guest(parser)
