@@ -22,7 +22,11 @@ class GuestView:
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._machine = machine
         self._kprobes = kprobes
-        self.general: Sequence[int] = machine.core.context.x
+
+    @property
+    def general(self) -> Sequence[int]:
+        """x0 to x30, sp and pc."""
+        return self._machine.core.context.x
 
     @property
     def vectors(self) -> bytes:
@@ -51,8 +55,13 @@ class HitView(GuestView):
 
     def at(self, stage: Stage, regs: PtRegs) -> Self:
         """Show this stage from now on."""
-        self._stage, self._regs, self.general = stage, regs, regs.words
+        self._stage, self._regs = stage, regs
         return self
+
+    @property
+    def general(self) -> Sequence[int]:
+        """x0 to x30, sp and pc, of pt_regs."""
+        return self._regs.words
 
     def register(self, name: str) -> int:
         """A register by gdb's name. At the return x30 is the trampoline's address, as in the kernel."""
