@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The machine: one CPU, its memory and devices, and what can be done with them."""
+"""The machine: cores, memory, devices, and the operations on them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Machine:
         self.scheduler = Scheduler(self)
         self.calls = Calls(self)
         self.claim_hvc(0, Psci().call)
-        self.semihosting = None if guest.is_linux else Semihosting(self)  # Linux has no use for it
+        self.semihosting = None if guest.is_linux else Semihosting(self)  # Linux does not use it
         if not resumed:
             self._load_segments()
             self._enter()
@@ -115,7 +115,7 @@ class Machine:
                     self.core.register_access.search(first, start - 1)
                 first = max(first, end)
 
-    # What is inside, for those who extend it.
+    # For code that extends the machine.
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
         """See `Dispatcher.claim_brk`."""
@@ -170,7 +170,7 @@ class Machine:
         self.scheduler.interrupt()
 
     def look_up(self) -> None:
-        """Have a run look up soon, for what is to be done between slices. May be called from any thread."""
+        """End the slice under way soon, to do work between slices. May be called from any thread."""
         self.core.dispatcher.end_slice = True
 
     def forget_interrupt(self) -> None:
@@ -190,7 +190,7 @@ class Machine:
             return self.scheduler.run(target, instructions, interrupts=True)
 
     def step_out_of(self, start: int, end: int, step: Callable[[], Stop] | None = None) -> Stop:
-        """Step until the PC is outside start <= pc < end, or something else stops the machine. `step` is how."""
+        """Step by `step` until the PC is outside start <= pc < end, or something else stops the machine."""
         while True:
             stop = (step or self.step)()
             if stop.reason is not StopReason.INSTRUCTIONS or not start <= stop.address < end:
@@ -218,7 +218,7 @@ class Machine:
                 self.scheduler.give_back()
 
     def _refuse_in_handler(self) -> None:
-        """Raise MachineError while an exception is being handled, whose end would find another machine."""
+        """Raise MachineError in the handler of an exception, whose end relies on the machine being the same."""
         self.core.refuse_other_threads()
         if self.core.held:
             raise MachineError(
@@ -227,7 +227,7 @@ class Machine:
             )
 
     def _step(self) -> tuple[Stop, bool]:
-        """One instruction, and on to the end of what is executed out of line; whether it was the machine's own code."""
+        """Step one instruction and all that stands for it out of line; whether it was the machine's own code."""
         stop = self.scheduler.run(None, 1, interrupts=False)
         finishing = self.core.run_loop.finishing
         for _ in range(LONGEST_OUT_OF_LINE):
@@ -251,7 +251,7 @@ class Machine:
 
     @property
     def return_address(self) -> int | None:
-        """Where functions that `call` called return to; None before the first."""
+        """The return address of functions that `call` calls; None before the first call."""
         return self.calls.return_address
 
     def call(self, target: int | str, *arguments: int) -> int:
@@ -275,7 +275,7 @@ class Machine:
         finally:
             self.breakpoints.remove(target)
 
-    # States to come back to.
+    # States.
 
     def snapshot(self) -> Snapshot:
         """The whole state, to `restore` later."""
@@ -296,7 +296,7 @@ class Machine:
         snapshot_file.save(self, path, key, force=force)
 
     def reset(self) -> None:
-        """The guest as it was when it was loaded.
+        """Put the guest back to the state in which it was loaded.
 
         Raises MachineError if its snapshot file has become unreadable, and in a handler.
         """

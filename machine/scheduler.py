@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs a machine's cores by slices, and between them looks at all that may have happened meanwhile."""
+"""The scheduler: runs a machine's cores by slices, and handles requests and events between them."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class Scheduler:
         return stop
 
     def take(self) -> bool:
-        """From now on this thread, and no other, uses the machine, and Python's signals wait for the end of a slice.
+        """Reserve the machine for this thread. Python's signals wait for the end of a slice from now on.
 
-        Returns whether to `give_back`: False if it is so already. Raises MachineError if another thread uses it.
+        Returns whether to `give_back`: False if this thread has it already. Raises MachineError if another thread has.
         """
         core, thread = self._machine.core, threading.get_ident()
         if core.thread == thread:
@@ -82,7 +82,7 @@ class Scheduler:
         return True
 
     def give_back(self) -> None:
-        """Undo a `take`. Raises what the handlers of signals that still wait raise."""
+        """Undo a `take`. Raises what the handlers of waiting signals raise."""
         try:
             self.signals.release()
         finally:
@@ -95,12 +95,12 @@ class Scheduler:
         return self._last_stop is not None and self._last_stop.reason.final
 
     def _forget(self) -> None:
-        """The guest was replaced: what it last stopped for no longer matters."""
+        """Forget the last stop, when another state has been put in place."""
         self._last_stop = None
 
     @contextlib.contextmanager
     def elsewhere(self, pc: int) -> Iterator[None]:
-        """Around a run that comes back to `pc`, where the guest is now: what holds of this place then holds again."""
+        """Around a run that comes back to `pc`, where the guest is now. The last stop is kept."""
         last_stop, come_back = self._last_stop, self._machine.core.run_loop.leave(pc)
         try:
             yield
@@ -120,7 +120,7 @@ class Scheduler:
                 return stop
 
     def _look_up(self, end: int | None) -> Stop | None:
-        """What is looked at between slices; the reason to stop here, if there is one."""
+        """Handle requests and events between slices; the reason to stop here, if there is one."""
         machine, dispatcher = self._machine, self._machine.core.dispatcher
         if dispatcher.stop is not None:
             stop, dispatcher.stop = dispatcher.stop, None
@@ -145,7 +145,7 @@ class Scheduler:
         self._machine.core.dispatcher.interrupting = True
 
     def _interrupted(self) -> Stop | None:
-        """Somebody wants to interrupt the run, or a signal waits: the stop here, if there is to be one.
+        """Handle a request to interrupt the run, or a waiting signal; the stop here, if there is one.
 
         It is put off while the guest is where the debugger of a real machine would not find it: at the first
         instruction of a vector, if the last slice ended for that exception, and in code of the machine's own, which is
@@ -172,14 +172,14 @@ class Scheduler:
         return Stop(StopReason.INTERRUPTED, pc)
 
     def _length(self, end: int | None) -> int:
-        """How many instructions to run before looking up again, whatever else ends the slice."""
+        """The longest that the next slice may be, in instructions."""
         dispatcher = self._machine.core.dispatcher
         if self._put_off and dispatcher.interrupting and not dispatcher.delivered:
             return 1
         return SLICE if end is None else min(SLICE, end - self._machine.clock.executed)
 
     def idle(self) -> Stop | None:
-        """The core waits and nothing is pending: time goes on to the next timer. The run ends when there is none."""
+        """Skip time to the next timer while the core waits and nothing is pending. Without a timer the run ends."""
         machine, clock = self._machine, self._machine.clock
         deadlines = machine.core.run_loop.deadlines()
         if not deadlines:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Ending a run before an access to memory takes effect, as watchpoints do (Arm ARM, D2.10).
+"""End a run before an access to memory takes effect, for watchpoints (Arm ARM, D2.10).
 
-The engine's hook comes before the access, but the engine can end only after that instruction: so what it changed,
-registers and memory, is put back.
+The engine calls its hook before the access, but can end only after that instruction. So the registers and the memory
+that the instruction changed are put back.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _CASP: Final = 0xFFA0_7C00, 0x4820_7C00  # and CASPA, CASPL, CASPAL
 
 @dataclass(frozen=True)
 class _Undo:
-    """What an instruction is about to change: the registers, and memory, a list of addresses and what was there."""
+    """The registers before an instruction, and the memory that it is about to write: addresses and bytes."""
 
     registers: bytes
     before: list[tuple[int, bytes]]
 
 
 class AccessStop(Generic[T]):
-    """Ends runs of one CPU, and says what for. Its methods but `take` are for memory hooks."""
+    """Ends runs of one core, each for a reason of type T. All methods but `take` are for memory hooks."""
 
     def __init__(self, core: Core) -> None:
         self._core, self._bus, self._memory = core, core.machine.bus, core.memory
         self._stopped: tuple[T, _Undo] | None = None
-        # What the instruction that wrote last near something watched had there before: its count, and the writes.
+        # The last instruction that wrote near watched memory: its count, and what its writes replaced.
         self._written: tuple[int, list[tuple[int, bytes]]] = 0, []
 
     @property
     def pending(self) -> bool:
-        """Whether the run is to end already: what comes now is of the same instruction, and undone."""
+        """Whether the run is about to end: further accesses are of the same instruction, and will be undone."""
         return self._stopped is not None
 
     def instruction(self) -> int:
@@ -64,7 +64,7 @@ class AccessStop(Generic[T]):
             return None
 
     def written_whole(self) -> tuple[int, bytes] | None:
-        """Where an instruction writes, and what, of which nothing may have been written when the machine stops.
+        """Address and bytes of a write that must be undone as a whole when the machine stops; None for other writes.
 
         DC ZVA, which the engine does as a write of the byte that it names and then of all; and what writes two
         registers if there is in memory what is expected there, for it must be there when this is executed again.
@@ -75,21 +75,21 @@ class AccessStop(Generic[T]):
         if word & _CASP[0] == _CASP[1]:
             at, expected = x[word >> 5 & 31], word >> 16 & 31
             if self._read(at, 16) != _pair(x, expected, expected + 1):
-                return None  # it writes what there is
+                return None  # it writes back what is there
             return at, _pair(x, word & 31, (word & 31) + 1)
         if word & _DC_ZVA[0] == _DC_ZVA[1]:
             return x[word & 31] // BLOCK * BLOCK, bytes(BLOCK)
         return None
 
     def writing_before(self, physical: int, width: int) -> None:
-        """An instruction writes at `physical`, and may go on to write what is watched: keep what is there."""
+        """Keep what is at `physical`: the instruction that writes there may go on to write watched memory."""
         count = self._core.executed
         if self._written[0] != count:
             self._written = count, []
         self._written[1].append((physical, self._bus.read(physical, width)))
 
     def stop(self, why: T, physical: int, writes: bool) -> None:
-        """End the run. By then the instruction will have made this access and those that follow: keep what is there."""
+        """End the run for `why`, and keep what the instruction will have overwritten by then."""
         self._core.context.load()
         ram = self._bus.ram_at(physical)
         assert ram is not None  # nothing else is watched
@@ -102,7 +102,7 @@ class AccessStop(Generic[T]):
         self._core.engine.emu_stop()
 
     def take(self) -> T | None:
-        """After a run: what ended it, if an access did, its effect undone and the PC at its instruction."""
+        """After a run: the reason, if an access ended it. Its effect is undone, and the PC is at its instruction."""
         if self._stopped is None:
             return None
         (why, undo), self._stopped = self._stopped, None
@@ -116,5 +116,5 @@ class AccessStop(Generic[T]):
 
 
 def _pair(x: Sequence[int], first: int, second: int) -> bytes:
-    """Two registers as they are stored; number 31 is XZR."""
+    """The bytes of two registers in memory; number 31 is XZR."""
     return b"".join((0 if number == 31 else x[number]).to_bytes(8, "little") for number in (first, second))

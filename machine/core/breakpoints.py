@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Stopping at addresses, leaving no trace in the guest's memory.
+"""Breakpoints that leave no trace in the guest's memory.
 
-They are Unicorn's "exits", at which a translated block ends. What it ends with is a WFI, which the CPU traps (see
-`engine`), the PC being 4 less than the breakpoint: just what a WFI in front of the breakpoint does. So there is a
-second exit at such a WFI, where the machine stops without telling anyone, to know when it executes it.
+They are Unicorn's "exits", at which a translated block ends. The engine ends it with a WFI, which the CPU traps (see
+`engine`) with a PC that is 4 less than the breakpoint. A WFI of the guest's in front of the breakpoint does the same.
+To tell them apart there is a second exit at such a WFI, where the machine stops without reporting it.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Breakpoints:
         self.stepping_over: int | None = None  # the breakpoint whose instruction is being executed
 
     def __contains__(self, address: int) -> bool:
-        """Whether the CPU stops there, be it that nobody wants it to."""
+        """Whether the core stops there, also where no breakpoint is reported."""
         return address in self._wanted or address in self._before_wfi
 
     def count(self, address: int) -> int:
-        """How many want a stop at `address`."""
-        return self._wanted[address]  # a Counter: 0 for what it has not, and keeps nothing
+        """The number of breakpoints at `address`."""
+        return self._wanted[address]  # a Counter: gives 0 for other addresses, and does not add them
 
     def add(self, address: int) -> None:
         """Stop at `address`."""
@@ -90,11 +90,11 @@ class Breakpoints:
             self._arm(*edge)
 
     def ends_a_run(self, address: int) -> bool:
-        """Whether the CPU stops there now, for whatever reason."""
+        """Whether a run ends there now, at a breakpoint or at the edge of `run_to`."""
         return address in self or address in self._edge
 
     def reached(self, context: Context) -> bool:
-        """Whether the trap of a WFI is a breakpoint, and the PC is to be the address 4 after."""
+        """Whether the trap of a WFI is a breakpoint, 4 bytes after the trap's PC."""
         executed = context.pc == self.stepping_over and context.pc in self._before_wfi
         return self.ends_a_run(context.pc + 4) and not executed
 
@@ -102,7 +102,7 @@ class Breakpoints:
         return self._before_wfi | set(self._wanted) | self._edge
 
     def put_in(self) -> None:
-        """Tell the engine, before a run: of all at once, as that takes as long as there are many."""
+        """Give the engine its exits before a run. All at once, because the time grows with their number."""
         if self._stale:
             self._core.engine.ctl_set_exits(list(self._exits()))
             self._stale = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Calling a function of the guest's, from outside or from within the handling of an exception (AAPCS64)."""
+"""Calls of guest functions (AAPCS64), from outside a run or from the handler of an exception."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Calls:
         return result
 
     def _interrupts_abandoned(self) -> Callable[[], None]:
-        """What ends the interrupts that the guest takes from now on and does not come to the end of."""
+        """A function that ends the interrupts that the guest takes from now on and does not finish handling."""
         gic, step = self._machine.gic, self._machine.core.software_step
         priorities, active, before = list(gic.active_priorities), gic.active, step.before
 
@@ -114,7 +114,7 @@ class Calls:
         return put_back
 
     def _no_code(self, address: int) -> str:
-        """Why there can be nothing to call; empty if there can."""
+        """Why there is no function at `address`; empty if there may be one."""
         if address % 4:
             return "the address of an instruction is a multiple of 4"
         core, bus = self._machine.core, self._machine.bus

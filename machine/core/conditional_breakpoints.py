@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Breakpoints at which a function decides, from inside the run, whether the machine stops.
+"""Breakpoints with a function that decides, inside the run, whether the machine stops.
 
-Each is a code hook bounded to one address: nothing is written to memory, the run goes on if the answer is no, and that
-takes a microsecond or two. An exit, as other breakpoints are, would end the run each time, which takes fifty.
+Each is a code hook bounded to one address. Nothing is written to memory, and if the answer is no the run goes on, after
+a microsecond or two. An exit, as other breakpoints use, would end the run each time, which takes fifty.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Decide = Callable[["Core"], bool]
 
 
 class ConditionalBreakpoints:
-    """The addresses at which somebody has to be asked.
+    """The conditional breakpoints of one core.
 
-    `skip` is the PC and SP where a run starts, which does not count.
+    `skip` is the PC and SP where a run starts. A breakpoint there does not stop that run.
     """
 
     def __init__(self, core: Core) -> None:
@@ -71,7 +71,7 @@ class ConditionalBreakpoints:
             self._core.limit(0)
 
     def decides(self, address: int) -> bool:
-        """Ask those at `address`, which is where the CPU is."""
+        """Ask the functions at `address`, which is the core's PC."""
         if address not in self._deciders:
             return False
         self._core.context.load()
@@ -79,5 +79,5 @@ class ConditionalBreakpoints:
 
     @calls_users_code
     def _ask(self, address: int) -> bool:
-        """The context is loaded. All are asked, whatever the first says: some only want to know."""
+        """Ask all functions, also after one has said yes: some only count. The context is loaded."""
         return any([decide(self._core) for decide in self._deciders.get(address, ())])

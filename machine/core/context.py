@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""All of the CPU's registers at once, in one buffer.
+"""A copy of all registers of a core, in one buffer.
 
 Reading 34 registers one by one takes 44 microseconds; copying out the whole CPU context, and back, takes one or two.
-A `Context` is such a copy with names for what is in it. Whoever changes it stores it back; until then the CPU does not
-know.
+A `Context` is such a copy with names for its parts. A change takes effect in the core when the context is stored.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One CPU: a Unicorn engine run in counted slices, its registers, and all that acts on it alone.
+"""A core: a Unicorn engine run in counted slices, its registers, and all parts that act on one CPU alone.
 
 Nothing but a count of instructions, or a hook of its own, ever ends a run: stopping the engine from another thread can
 make a load run twice (Unicorn checks for the request between a load's effect and its end).
@@ -65,11 +65,11 @@ _VMEM_READ: Final = ctypes.PYFUNCTYPE(
 _VMEM_TRANSLATE: Final = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p
 )(("uc_vmem_translate", LIBRARY))
-_TPIDR_EL2: Final = Encoding(3, 4, 13, 0, 2)  # a register that nothing uses: there is no EL2
+_TPIDR_EL2: Final = Encoding(3, 4, 13, 0, 2)  # an unused register, as there is no EL2
 
 
 class Core:
-    """One AArch64 CPU of `machine`, at EL1 and EL0. `context` is the copy of its registers that everyone shares."""
+    """One AArch64 CPU of `machine`, with EL1 and EL0. `context` is the shared copy of its registers."""
 
     def __init__(self, machine: Machine, index: int, model: str = DEFAULT_MODEL) -> None:
         self.machine = machine
@@ -79,7 +79,7 @@ class Core:
         self.engine = new_engine(model)
         self.engine.ctl_exits_enabled(True)
         self._handle = engine_handle(self.engine)
-        # {size_t emu_counter; size_t emu_count}: what this run has executed, and what it may.
+        # {size_t emu_counter; size_t emu_count}: the instructions that this run has executed, and its limit.
         counter = self._handle + self.layout.counter
         self._counter = ctypes.c_size_t.from_address(counter)
         self._limit = ctypes.c_size_t.from_address(counter + ctypes.sizeof(ctypes.c_size_t))
@@ -90,8 +90,8 @@ class Core:
         self.context = Context(self.engine, self.layout)
         self.running = False
         self.held = False  # inside an exception hook, where the context is ahead of the engine
-        self.thread = 0  # that runs the machine, 0 for none
-        self.changes = 0  # how often it was run, or its registers were written from outside
+        self.thread = 0  # the thread that runs the machine, 0 for none
+        self.changes = 0  # the number of runs, and of writes to its registers from outside
         self.context.load()
         self.context.pstate = 0x3C0 | EL1H
         self.context.store()
@@ -153,20 +153,20 @@ class Core:
     @property
     def executed(self) -> int:
         """Instructions executed by this run, the one under way included, or by the last one."""
-        # A run that uses up its count notices at the instruction after it.
+        # A run that uses up its count notices that one instruction later.
         return min(self._counter.value, self._limit.value)
 
     def limit(self, count: int) -> None:
-        """End the run under way `count` instructions from now, if it was to go on for longer. Only for hooks."""
+        """Let the run under way go on for `count` instructions at most. Only for hooks."""
         self._limit.value = min(self._limit.value, self._counter.value + count)
 
     def end_slice(self) -> None:
-        """Have the run under way look up before the next instruction. For hooks of instructions."""
+        """End the slice before the next instruction. For hooks of instructions."""
         self.dispatcher.end_slice = True
         self.limit(0)
 
     def after_device_access(self) -> None:
-        """A device may have raised an interrupt, or the guest may have enabled one: look at once."""
+        """End the slice if a device has raised an interrupt, or the guest has enabled one."""
         machine = self.machine
         if machine.clock.running and (self.dispatcher.ends_soon or machine.gic.pending_interrupt() != SPURIOUS):
             self.limit(0)
@@ -176,19 +176,19 @@ class Core:
         self.dispatcher.request_stop(stop, resume)
 
     def fail(self, error: BaseException) -> None:
-        """End the run under way with `error`, which `run` raises. For callbacks whose own caller is the engine."""
+        """End the run under way with `error`, which `run` raises. For callbacks of the engine."""
         self._failure = self._failure or error
         self.engine.emu_stop()
 
     def fail_after_access(self, error: BaseException) -> None:
-        """As `fail`, in a device's callback: the instruction is completed, or the next run would execute it again."""
+        """Like `fail`, for a device's callback: completes the instruction, which the next run would execute again."""
         self._failure = self._failure or error
         self.limit(0)
 
     def refuse_other_threads(self) -> None:
         """Raise MachineError on another thread than the one that runs the machine: the engine would crash.
 
-        To be called wherever something is asked of the engine that is not asked by its own callbacks.
+        Call this before using the engine, except in its callbacks.
         """
         if self.thread and self.thread != threading.get_ident():
             raise MachineError(ANOTHER_THREAD)
@@ -201,7 +201,7 @@ class Core:
         return self.context
 
     def store(self) -> None:
-        """Give the context to the engine; inside an exception hook that is left to the hook's end."""
+        """Store the context in the engine; inside an exception hook, the end of the hook does that."""
         self.refuse_other_threads()
         if not self.held:
             self.context.store()
@@ -232,8 +232,10 @@ class Core:
         )
 
     def read_virtual(self, address: int, size: int) -> bytes | None:
-        """Memory as the CPU itself would read it now, by its own translations: a microsecond instead of ten, also
-        inside hooks, but not those on memory (see AccessStop). None where it would fault."""
+        """Memory as the CPU itself would read it now, by its own translations; None where it would fault.
+
+        Takes a microsecond instead of ten. Works inside hooks, except hooks on memory (see AccessStop).
+        """
         buffer = ctypes.create_string_buffer(size)
         failed = _VMEM_READ(self._handle, address, unicorn.UC_PROT_READ, buffer, size)
         return None if failed else buffer.raw
@@ -258,10 +260,10 @@ class Core:
         self.engine.reg_write(reg.UC_ARM64_REG_V0 + number, value)
 
     def forget(self, addresses: Iterable[int]) -> None:
-        """Drop what was translated from the instructions at these virtual addresses."""
+        """Drop the translated code of the instructions at these virtual addresses."""
         self.refuse_other_threads()
         for address in addresses:
-            if address < 0:  # before the first instruction there is none
+            if address < 0:
                 continue
             if self.physical(address) is None:
                 # The engine translates the address as the CPU would now, and drops nothing where that would fault: in
@@ -271,12 +273,12 @@ class Core:
             self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
 
     def forget_all(self) -> None:
-        """Drop everything that was translated."""
+        """Drop all translated code."""
         self.refuse_other_threads()
         self.engine.ctl_flush_tb()
 
     def forget_translations(self) -> None:
-        """Drop every cached address translation and everything that was translated from instructions."""
+        """Drop all cached address translations and all translated code."""
         self.refuse_other_threads()
         self.engine.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)  # the binding has no name for it
         self.engine.ctl_flush_tb()

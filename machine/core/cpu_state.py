@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""All that the CPU has, by name: what a snapshot file keeps of it.
+"""The state of a core: its registers by name, which is what a snapshot file keeps.
 
 A copy of the engine's own CPU context would be shorter, and good for one build of the engine only. These names and
 values are the architecture's, so they can be checked, and written to any build.
@@ -24,7 +24,7 @@ _GENERAL: Final = (*(f"x{i}" for i in range(31)), "sp", "pc", "pstate")
 _VECTORS: Final = tuple(f"v{i}" for i in range(32))
 _BANKED: Final = ("sp_el0", "sp_el1")
 _EXCLUSIVE: Final = ("exclusive_address", "exclusive_value", "exclusive_value_high")
-"""The local exclusive monitor (Arm ARM, B2.9): what LDXR has marked, and what it has read there."""
+"""The local exclusive monitor (Arm ARM, B2.9): the address that LDXR has marked, and what it has read there."""
 
 # Those of SYSTEM_REGISTERS that a guest can change; the rest identify the CPU.
 _NAMED: Final = (
@@ -33,7 +33,7 @@ _NAMED: Final = (
     "cntfrq_el0", "csselr_el1", "mdscr_el1", "oslsr_el1",
 )  # fmt: skip
 
-# What else there is for a guest to change (Arm ARM, D19.3). The performance monitors are the machine's own.
+# Other registers that a guest can change (Arm ARM, D19.3). The machine has its own performance monitors.
 _OTHERS: Final = {
     **{f"dbgbvr{number}_el1": Encoding(2, 0, 0, number, 4) for number in range(6)},
     **{f"dbgbcr{number}_el1": Encoding(2, 0, 0, number, 5) for number in range(6)},
@@ -51,7 +51,7 @@ _MAX_ONLY: Final = {  # of the CPU "max": keys of pointer authentication, and th
 }
 
 
-# Each is armed or not by its control register, when an MSR writes that.
+# An MSR to its control register arms or disarms each.
 _DEBUG: Final = tuple(name for name in _OTHERS if name.startswith("dbg"))
 _DEBUG_CONTROL: Final = tuple(name for name in _DEBUG if "cr" in name)
 
@@ -97,7 +97,7 @@ class CoreState:
         return "" if values["pstate"] & 0x1F in (0, 4, 5) else "pstate"  # AArch64 at EL0t, EL1t, EL1h
 
     def _restored(self) -> None:
-        """Nothing that the engine has worked out from the state before is right any more."""
+        """Have the engine drop what it has derived from the state before."""
         core = self._core
         core.changes += 1
         core.refresh()
@@ -106,13 +106,13 @@ class CoreState:
 
 
 def widths(model: str) -> dict[str, int]:
-    """The bits of each register of the CPU `model` that `read` gives and `write` takes."""
+    """The width in bits of each register of the CPU `model` that `read` returns and `write` takes."""
     wide = dict.fromkeys((*_GENERAL, *_BANKED, *_EXCLUSIVE, *_system_registers(model)), 64)
     return wide | dict.fromkeys(_VECTORS, 128) | {"pstate": 32, "fpsr": 32, "fpcr": 32}
 
 
 def read(core: Core) -> dict[str, int]:
-    """The CPU's registers by name, those of `widths`."""
+    """The registers of a core by name, those of `widths`."""
     registers, context = Registers(core), core.load()
     values = {name: registers[name] for name in (*_GENERAL, *_BANKED, *_VECTORS, "fpsr", "fpcr")}
     values |= zip(_EXCLUSIVE, context.exclusive, strict=True)
@@ -120,7 +120,7 @@ def read(core: Core) -> dict[str, int]:
 
 
 def write(core: Core, values: dict[str, int]) -> None:
-    """Give a CPU that has executed nothing yet what `read` gave. Each value fits its width, and PSTATE is AArch64's."""
+    """Write what `read` returned. Each value must fit its width, and PSTATE must be one of AArch64."""
     for name, encoding in _system_registers(core.model).items():
         core.set_system(encoding, values[name])
     registers = Registers(core)
@@ -143,10 +143,10 @@ def breakpoints(core: Core) -> dict[str, int]:
 
 
 def arm_breakpoints(core: Core, ram: Ram, armed: dict[str, int]) -> None:
-    """Have the engine heed the guest's breakpoints as they are now, where `armed` is what it heeds.
+    """Have the engine act on the guest's breakpoints as they are now; so far it acts on those in `armed`.
 
-    It takes them up when an MSR is executed, and at no other time. So a few are, at the start of `ram`; that and the
-    registers are put back afterwards.
+    The engine arms a breakpoint only when an MSR is executed. So this executes some at the start of `ram`, and puts
+    that memory and the registers back afterwards.
     """
     now = breakpoints(core)
     changed = [name for name in _DEBUG_CONTROL if any(now[each] != armed[each] for each in (name, _value_of(name)))]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Signals that arrive while a machine runs on Python's main thread: their handlers are called between slices.
+"""Signals while a machine runs on Python's main thread: their handlers are called between slices.
 
 Python calls a signal's handler on the main thread, between any two of its bytecodes (documentation of the module
 signal). While the engine executes, those are bytecodes of its callbacks. What a handler raises there, as Ctrl-C does,
@@ -25,17 +25,17 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 getsignal, signal = signal_module._signal.getsignal, signal_module._signal.signal  # type: ignore[attr-defined]
 # Those that POSIX names. The real-time ones, which programs have no handlers for, would double the time this takes.
 _SIGNALS: Final = tuple(int(number) for number in signal_module.valid_signals() if number < 32)
-_CALLERS: Final[set[CodeType]] = set()  # of what a user passed to us to be called while the guest runs
+_CALLERS: Final[set[CodeType]] = set()  # functions that call what a user has passed in
 
 
 def calls_users_code(function: _F) -> _F:
-    """Mark a function that calls a handler, or the like, of the user's, and is ready for anything it raises."""
+    """Mark a function that calls user code, such as a handler, and handles anything that it raises."""
     _CALLERS.add(function.__code__)
     return function
 
 
 class _Waiting:
-    """In a signal's place while a machine runs: `handler` is the user's."""
+    """The handler of a signal while a machine runs, in place of the user's `handler`."""
 
     def __init__(self, signals: DeferredSignals, handler: Handler) -> None:
         self.handler = handler
@@ -47,7 +47,7 @@ class _Waiting:
 
 
 class DeferredSignals:
-    """Those of one machine. `arrived` is told that there is one to be delivered."""
+    """The signals of one machine. `arrived` is called when one has to be delivered."""
 
     def __init__(self, arrived: Callable[[], None]) -> None:
         self._arrived = arrived
@@ -97,7 +97,7 @@ class DeferredSignals:
                 raise error
 
     def arrives(self, number: int, handler: Handler, frame: FrameType | None) -> bool:
-        """A signal is there. False if its handler is to be called at once."""
+        """Note a signal. False if its handler must be called at once."""
         if not self._holding or (number in self._pending and _in_users_code(frame)):
             return False
         self._pending.setdefault(number, (handler, frame))
@@ -133,7 +133,7 @@ class DeferredSignals:
 
 
 def _in_users_code(frame: FrameType | None) -> bool:
-    """Whether `frame` is of what a callback calls of the user's, or of what that calls that is none of ours."""
+    """Whether `frame` belongs to user code that a callback has called."""
     while frame is not None:
         if frame.f_code in _CALLERS:
             return True

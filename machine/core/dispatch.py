@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who gets an exception: first whoever has claimed its kind, then the guest's own vectors."""
+"""Dispatch of exceptions: to the claims for their kind first, then to the guest's own vectors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WFI: Final = Class.WFX << 26 | IL | 0x1E << 20  # CV, COND always, TI 0: Arm AR
 
 
 class Dispatcher:
-    """Owns the exception hook of one CPU, and the request to stop that a claimant may make."""
+    """Owns the exception hook of one core, and the request to stop that a claim may make."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -40,8 +40,8 @@ class Dispatcher:
         self.stop: Stop | None = None
         self.resume: Resume | None = None
         self.handler_daif = 0  # PSTATE.DAIF of the handler of the exception being handled; a guest call may change it
-        self.hypercall = False  # the exception being handled is one, at which nothing is masked
-        self.end_slice = False  # there is something to look at: go no further than the next exception
+        self.hypercall = False  # the exception being handled is a hypercall, which masks nothing
+        self.end_slice = False  # the scheduler has something to do: end the slice at the next exception
         self.interrupting = False  # a stop is wanted soon, but not at the vector of an exception
         self.delivered = False  # the slice ended with an exception that the guest takes: it is at its vector
         self.passed = 0  # exceptions that the guest has taken since `interrupting` was set
@@ -77,12 +77,12 @@ class Dispatcher:
         """End the run after the current exception is handled.
 
         `resume` is given the core before the next run begins; it may ask again for the run after. It returns True
-        if code of the machine's own is to run first, which is not part of the guest's next instruction.
+        if the machine's own code runs first, which is not part of the guest's next instruction.
         """
         self.stop, self.resume = stop, resume or self.resume
 
     def deliver(self, syndrome: int, fault_address: int = 0) -> None:
-        """Make the context enter EL1's vector for a synchronous exception. For claimants; others `commit` it then."""
+        """Make the context enter EL1's vector for a synchronous exception. Outside a claim, `commit` it afterwards."""
         context = self._core.context
         vector = context.system(context.layout.vbar_el1)
         if syndrome >> 26 in (Class.PREFETCH_ABORT, Class.PC_ALIGNMENT) and context.pc - vector in _VECTORS:
@@ -91,17 +91,17 @@ class Dispatcher:
             self._refresh = True
 
     def forget_flags(self) -> None:
-        """Have what the engine caches of PSTATE and the system registers worked out anew at the exception's end."""
+        """Have the engine recompute what it caches of PSTATE and the system registers at the exception's end."""
         self._refresh = True
 
     def take_interrupt(self, context: Context, fiq: bool = False) -> None:
-        """Make the context, which is the CPU's own, enter EL1's vector for an interrupt, and give it back."""
+        """Make the core enter EL1's vector for an interrupt. The context is loaded."""
         if enter(context, None, pan=self.pan, fiq=fiq):
             self._refresh = True
         self.commit()
 
     def commit(self) -> None:
-        """Give the context to the CPU, with what the engine caches of it."""
+        """Store the context, and have the engine recompute what it caches of it where that has changed."""
         self._core.context.store()
         if self._refresh:
             self._refresh = False
@@ -136,17 +136,17 @@ class Dispatcher:
             core.engine.emu_stop()
 
     def _passes(self, delivered: bool) -> bool:
-        """Whether to go on although a stop is wanted: behind an exception that the guest takes, if there are few."""
+        """Whether to go on although a stop is wanted: after an exception that the guest takes, if there are few."""
         self.passed += delivered
         return delivered and self.passed < MANY
 
     @property
     def ends_soon(self) -> bool:
-        """Whether there is something to look at: for hooks, where the slice may end at the next instruction."""
+        """Whether the slice should end at the next instruction, for hooks that can end it."""
         return self.end_slice or self.interrupting
 
     def _guest_takes(self, context: Context, number: int, syndrome: int) -> bool:
-        """Nobody has claimed the exception by its syndrome. Returns whether it is delivered to the guest."""
+        """Handle an exception that no claim for its syndrome took. Returns whether it is delivered to the guest."""
         fault_address = context.fault_address
         if number == Raised.HVC:  # there is no EL2: the instruction is undefined
             context.pc -= 4

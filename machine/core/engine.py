@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Making a Unicorn engine that is an AArch64 CPU at EL1, and reaching its system registers."""
+"""Make a Unicorn engine that is an AArch64 CPU at EL1, and access its system registers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Taking an exception to EL1, as the architecture has it (Arm ARM, D1.3, and the AArch64.TakeException pseudocode).
+"""Exception entry to EL1 (Arm ARM, D1.3, and the AArch64.TakeException pseudocode).
 
 Unicorn stops at the preferred return address and leaves all of this to whoever asked for its exceptions.
 """
@@ -53,7 +53,7 @@ EXTERNAL_ABORT: Final = 0x10  # DFSC and IFSC: synchronous external abort, not o
 FAR_NOT_VALID: Final = 1 << 10
 WRITE_NOT_READ: Final = 1 << 6
 
-_IRQ, _FIQ = 0x080, 0x100  # offsets within one of the vector table's four groups; synchronous exceptions have 0
+_IRQ, _FIQ = 0x080, 0x100  # offsets in each of the vector table's four groups; synchronous exceptions have 0
 _SAME_LEVEL_SP0, _SAME_LEVEL, _LOWER_LEVEL = 0x000, 0x200, 0x400
 
 # Which exceptions write FAR_EL1: aborts and PC alignment faults; others leave it as it was.
@@ -61,7 +61,7 @@ _WRITES_FAR: Final = frozenset({0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35})
 
 
 def enter(context: Context, syndrome: int | None, fault_address: int = 0, pan: bool = False, fiq: bool = False) -> bool:
-    """Make `context` what it is at the first instruction of EL1's vector for an exception.
+    """Change `context` to the state at the first instruction of EL1's vector for an exception.
 
     `syndrome` goes to ESR_EL1 (None for an interrupt, an IRQ or `fiq`, which has none), `fault_address` to FAR_EL1
     where the class has one; `pan` says whether the CPU implements FEAT_PAN. Returns whether flags changed that the

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's own use of the debug registers, where the engine leaves something to do.
+"""The guest's own use of the debug registers, as far as the engine does not do it.
 
-Of hardware breakpoints it leaves nothing. Watchpoints are `GuestWatchpoints`. Of software step (Arm ARM, D2.12) it
-misses that PSTATE.D is cleared by MSR DAIFClr: whether the CPU steps is cached, and worked out anew only when something
-else changes. The OS lock, which disables debug exceptions (D2.4.2), it only keeps.
+The engine does hardware breakpoints. Watchpoints are in `GuestWatchpoints`. In software step (Arm ARM, D2.12) the
+engine misses that MSR DAIFClr clears PSTATE.D: it caches whether the CPU steps, and recomputes that only when something
+else changes. It keeps the OS lock, which disables debug exceptions (D2.4.2), and does not act on it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class GuestDebug:
         self._core = core
         self._watchpoints = watchpoints
         self.locked = True  # the OS lock, set by a cold reset (OSLSR_EL1.OSLK)
-        self.mdscr = 0  # MDSCR_EL1 as the guest has it while that is locked; the CPU's own has SS and MDE clear then
-        self.stepping = False  # EL1 has been stepped: what clears PSTATE.D is stopped at from then on
+        self.mdscr = 0  # the guest's MDSCR_EL1 while the lock is held; the CPU's own has SS and MDE clear then
+        self.stepping = False  # EL1 has been stepped: runs end at instructions that clear PSTATE.D
         self._changed = False
         core.machine.state.join(f"{core.name}.guest_debug", self, Order.CORE, self._restored)
         core.dispatcher.claim_step(self._masked)
@@ -48,15 +48,15 @@ class GuestDebug:
     # As Registers of RegisterAccess.
 
     def allows_el0(self, register: Encoding, writes: bool) -> bool:
-        """EL0 has none of them."""
+        """EL0 may access none of them."""
         return False
 
     def read(self, register: Encoding) -> int | None:
-        """MDSCR_EL1 while it is locked; all others the CPU has."""
+        """MDSCR_EL1 while the OS lock is held; None for the others, which the CPU has."""
         return self.mdscr if register == _MDSCR and self.locked else None
 
     def write(self, register: Encoding, value: int) -> bool:
-        """Note what changes; the CPU keeps it."""
+        """Follow a write, which the CPU does itself unless this returns True."""
         if register == _MDSCR and self.locked:
             self.mdscr = value & 0xFFFF_FFFF
             return True
@@ -82,7 +82,7 @@ class GuestDebug:
         self._changed = True
 
     def _masked(self, core: Core) -> bool:
-        """A step exception after an instruction that has set PSTATE.D, as MSR DAIFSet does: it is not taken."""
+        """Drop a step exception after an instruction that has set PSTATE.D, such as MSR DAIFSet."""
         if not core.context.daif & PSTATE_D:
             return False
         core.dispatcher.forget_flags()
@@ -91,7 +91,7 @@ class GuestDebug:
     # For the run loop.
 
     def update(self) -> None:
-        """Between two slices: do what changed registers ask for."""
+        """Between two slices: act on changed registers."""
         if self._changed:
             self._changed = False
             mdscr = self._core.system(_MDSCR)
@@ -103,6 +103,6 @@ class GuestDebug:
             self._core.refresh()
 
     def stepped_by_machine(self) -> None:
-        """The machine itself has had EL1 stepped."""
+        """Follow a step at EL1 that the machine itself has enabled."""
         if not self.stepping:
             self._look_again()

@@ -30,7 +30,7 @@ _LONG: Final = 10_000_000  # instructions
 
 @dataclass(frozen=True)
 class GuestWatchHit:
-    """An access that a watchpoint of the guest's matches: what ESR_EL1 and FAR_EL1 are to be."""
+    """An access that matches a watchpoint of the guest's: the values for ESR_EL1 and FAR_EL1."""
 
     syndrome: int
     address: int
@@ -38,7 +38,7 @@ class GuestWatchHit:
 
 @dataclass(frozen=True)
 class _Watched:
-    """What DBGWVR<n>_EL1 and DBGWCR<n>_EL1 say."""
+    """The content of DBGWVR<n>_EL1 and DBGWCR<n>_EL1."""
 
     first: int
     last: int
@@ -47,7 +47,7 @@ class _Watched:
     linked: int | None  # the number of a breakpoint that has to match, too
 
     def places(self) -> tuple[int, int]:
-        """Where in its page an access begins that can be one of these bytes, or just before: a place and how many."""
+        """The offsets in a page at which an access to these bytes can begin: the first, and how many."""
         return self.first - BLOCK & _PAGE, BLOCK + self.last - self.first + 1
 
 
@@ -68,7 +68,7 @@ class GuestWatchpoints:
         self._unhooked_at = 0
 
     def update(self, mdscr: int, executed: int) -> None:
-        """The registers have changed: MDSCR_EL1 is `mdscr`, and what the others are is looked up.
+        """Follow a change of the registers. MDSCR_EL1 is `mdscr`; the others are read.
 
         `executed` is the count of the guest's instructions.
         """
@@ -77,8 +77,8 @@ class GuestWatchpoints:
             registers = [self._register(number) for number in range(self._count)]
         self._watched = tuple(watched for watched in registers if watched is not None)
         self._places = tuple(watched.places() for watched in self._watched)
-        # A guest that changes threads has them off and on with each. Code is translated again, which takes long, only
-        # at the first: code that was translated while there was a hook on memory looks for hooks at each access.
+        # A guest may switch them off and on with each change of threads. Code is translated again, which takes long,
+        # only the first time: code translated while there is a hook on memory looks for hooks at each access.
         if self._watched and self._hook is None:
             self._hook = self._core.engine.hook_add(_ACCESSES, self._accessed)
             if self._placeholder is None:
@@ -90,14 +90,14 @@ class GuestWatchpoints:
             self._unhooked_at = executed
 
     def tidy(self, executed: int) -> None:
-        """Between two slices: drop what was translated for hooks when they have not been wanted for long."""
+        """Between two slices: drop the code translated for hooks if none was needed for long."""
         if self._placeholder is not None and self._hook is None and executed - self._unhooked_at > _LONG:
             self._core.engine.hook_del(self._placeholder)
             self._placeholder = None
             self._core.forget_translations()
 
     def _register(self, number: int) -> _Watched | None:
-        """What watchpoint `number` watches; None if nothing (D2.10.2, D2.10.3)."""
+        """Watchpoint `number`; None if it watches nothing (D2.10.2, D2.10.3)."""
         control = self._core.system(Encoding(2, 0, 0, number, 7))
         kinds, levels = control >> 3 & 3, control >> 1 & 3
         if not control & 1 or not kinds or not levels:
@@ -121,7 +121,7 @@ class GuestWatchpoints:
         return _Watched(first, first + size - 1, kinds, levels >> 1 | (levels & 1) << 1, linked)
 
     def _accessed(self, engine: unicorn.Uc, access: int, physical: int, width: int, value: int, _: object) -> None:
-        for place, size in self._places:  # most accesses are elsewhere: first what is quick
+        for place, size in self._places:  # a quick test first: most accesses are elsewhere
             if physical - place & _PAGE < size or size > _PAGE:
                 break
         else:
@@ -158,7 +158,7 @@ class GuestWatchpoints:
             self._note_write(physical, width)
 
     def _note_write(self, physical: int, width: int) -> None:
-        """A pair, or a structure of vectors: what comes after may be watched."""
+        """Keep what a write replaces: of a pair, or a structure of vectors, a later part may be watched."""
         self._stop.writing_before(physical, width)
 
     def _enabled(self, context: Context) -> bool:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How far the CPU may run, with interrupts masked, before it can unmask them.
+"""How far a core may run, with interrupts masked, before it can unmask them.
 
 A pending interrupt is taken at once when PSTATE.I is cleared, however briefly (`msr daifclr, #2; isb; msr daifset, #2`
-in an idle loop). What clears it is MSR or ERET. The code is followed over branches within its page, either way where
-they are conditional; where it leads out of the page, or nobody knows where to, is as far as to go.
+in an idle loop). MSR and ERET can clear it. The code is followed over branches within its page, both ways if they are
+conditional. It is followed no further than to an instruction that leads out of the page or to an unknown address.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _LONGEST_EDGE: Final = 32  # addresses
 _PAGES: Final = 4096  # pages of code remembered
 
 
-class Unmasking:
-    """Answers by the code itself, so that the same state always gives the same answer."""
+class InterruptWindow:
+    """Reads the code itself, so that the same state always gives the same answer."""
 
     def __init__(self, core: Core) -> None:
         self._bus, self._memory = core.machine.bus, core.memory
@@ -48,7 +48,7 @@ class Unmasking:
     def edge(self, pc: int) -> frozenset[int]:
         """The addresses, on `pc`'s page, of all that may clear PSTATE.I or lead elsewhere and can be got to from `pc`.
 
-        None where they are many.
+        Empty if there are many.
         """
         found = self._page(pc)
         if found is None:
@@ -74,7 +74,7 @@ class Unmasking:
 
 
 def _distance(code: bytes, start: int) -> int:
-    """Breadth first, so that what is found first is nearest."""
+    """Breadth first, so that the first one found is the nearest."""
     reached, seen = {start}, set()
     for length in range(1, _FURTHEST):
         following: set[int] = set()
@@ -102,13 +102,13 @@ def _edge(code: bytes, start: int) -> set[int]:
 
 
 def _ways_on(code: bytes, offset: int) -> tuple[int, ...]:
-    """As `_ways`, none also where any leads out of the page."""
+    """Like `_ways`, but empty if any of them leads out of the page."""
     ways = _ways(struct.unpack_from("<I", code, offset)[0], offset) if offset <= PAGE - 4 else ()
     return ways if all(0 <= way < PAGE for way in ways) else ()
 
 
 def _ways(word: int, offset: int) -> tuple[int, ...]:
-    """Where the instruction at `offset` leads, none if nobody knows or it may clear PSTATE.I (Arm ARM, C4.1)."""
+    """Where the instruction at `offset` leads; empty if that is unknown or it may clear PSTATE.I (Arm ARM, C4.1)."""
     after = offset + 4
     if word >> 26 & 7 != 5:  # not of "branches, exception generating and system instructions"
         return (after,)

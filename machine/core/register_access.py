@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's accesses to system registers that the machine has itself, or has to know of.
+"""The guest's accesses to system registers that the machine keeps itself, or follows.
 
 Unicorn can call back for MRS and MSR within a range of addresses; asked for all addresses that would catch the
 `mrs x0, sp_el0` with which Linux finds its current task millions of times a second. So the guest's code is searched for
@@ -30,7 +30,7 @@ from .sysregs import Encoding
 if TYPE_CHECKING:
     from .core import Core
 
-# MRS and MSR of a register: what has to be, without L (bit 21) and Rt. Arm ARM, C5.2 and chapter D19.
+# MRS and MSR of a register: mask and value, without L (bit 21) and Rt. Arm ARM, C5.2 and chapter D19.
 _REGISTERS: Final = (
     (0xFFDF_F000, 0xD51B_E000),  # CNT*_EL0
     (0xFFDF_FFE0, 0xD518_E100),  # CNTKCTL_EL1
@@ -61,7 +61,7 @@ _WORDS: Final = {
 
 
 def find_sites(code: bytes | memoryview, address: int) -> Iterator[Site]:
-    """Each of those accesses in `code`, whose first byte is at `address`."""
+    """The accesses in `code`, whose first byte is at `address`."""
     data = bytes(code)
     for high in _HIGH_HALVES:
         for at in _places(data, high, 2):
@@ -74,7 +74,7 @@ def find_sites(code: bytes | memoryview, address: int) -> Iterator[Site]:
 
 
 def _places(data: bytes, pattern: bytes, offset: int) -> Iterator[int]:
-    """Where there are instructions with `pattern` at `offset` in them."""
+    """The places of instructions that have `pattern` at `offset`."""
     at = data.find(pattern)
     while at >= 0:
         if at >= offset and (at - offset) % 4 == 0:
@@ -83,21 +83,23 @@ def _places(data: bytes, pattern: bytes, offset: int) -> Iterator[int]:
 
 
 class Registers(Protocol):
-    """Who has some of the registers. What one returns None or False for is the next one's, and the CPU's at last."""
+    """The keeper of some registers. For None or False the next one is asked, and in the end the CPU does the access."""
 
     def allows_el0(self, register: Encoding, writes: bool) -> bool:
-        """Whether an access by EL0, which the CPU has trapped, is to be done."""
+        """Whether EL0 may make an access that the CPU has trapped."""
 
     def read(self, register: Encoding) -> int | None:
-        """The value that an MRS reads."""
+        """The value that an MRS reads; None if the register is not one of these."""
 
     def write(self, register: Encoding, value: int) -> bool:
-        """An MSR; whether it is done."""
+        """Do an MSR; whether it was done here."""
 
 
 class RegisterAccess:
-    """Hooks on accesses by one core. `sites` are those found; `unmasking` and `returns` the addresses of the last two
-    kinds. `served` are asked in order."""
+    """Hooks on the accesses of one core, which the keepers in `served` are asked about in order.
+
+    `sites` are the accesses found. `unmasking` and `returns` are the addresses of the last two kinds.
+    """
 
     STATE: ClassVar = {"found": several(row(integer(U64), integer(len(Access))), _MOST_SITES)}
 
@@ -133,11 +135,11 @@ class RegisterAccess:
                     self._hook(access == Access.WRITE, address)
 
     def search(self, first: int, last: int) -> None:
-        """Find and hook the accesses in whatever is executed from virtual address `first` to `last`."""
+        """Find and hook the accesses in all code that is executed from virtual address `first` to `last`."""
         self._core.engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._translated, None, first, last)
 
     def begin(self, pc: int) -> None:
-        """Before a run: Unicorn does not tell of the first block of all that it translates."""
+        """Before a run: search its first page, as Unicorn does not report the very first block that it translates."""
         if not self._begun:
             self._begun = True
             with contextlib.suppress(MachineError):
@@ -152,7 +154,7 @@ class RegisterAccess:
                 engine.emu_stop()  # which comes before the block
 
     def watch_found(self) -> None:
-        """After a run: hook what it was ended for."""
+        """After a run: hook the accesses that ended it."""
         if self._found:
             self.watch(self._found)
             self._found.clear()
@@ -164,7 +166,7 @@ class RegisterAccess:
         self._core.engine.hook_add(unicorn.UC_HOOK_INSN, callback, None, address, address, instruction)
 
     def trapped(self, context: Context, syndrome: int) -> bool:
-        """An access that trapped (ESR_EL1, ISS of class 0x18): done here, if EL0 has made it and may."""
+        """Do a trapped access (ESR_EL1, ISS of class 0x18) of EL0, if it is allowed; whether it was done."""
         register = Encoding(
             syndrome >> 20 & 3, syndrome >> 14 & 7, syndrome >> 10 & 15, syndrome >> 1 & 15, syndrome >> 17 & 7
         )
@@ -188,7 +190,7 @@ class RegisterAccess:
         return False
 
     def _on_read(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
-        """1 if the instruction has been done here. What EL0 does is the CPU's to allow or to trap."""
+        """1 if the instruction was done here. The CPU itself allows or traps accesses of EL0."""
         if self._context().el == 0:
             return 0
         encoding = _encoding(which)

@@ -106,7 +106,7 @@ class Registers:
             core.machine.input.entered(InputKind.REGISTER, key, self[key])
 
     def put(self, name: str, value: int) -> None:
-        """As an assignment of `value` to register `name`, in lower case, by the machine itself: it is no input."""
+        """Write a register for the machine itself, which is no input. `name` is in lower case."""
         core, key = self._core, name
         context = core.context
         if key in _GENERAL:
@@ -130,7 +130,7 @@ class Registers:
             raise _unknown(name)
 
     def _set_system(self, name: str, value: int) -> None:
-        """Bits that are not there stay as they are; the engine says nothing where that is so of all."""
+        """Write a system register. The engine ignores bits that cannot be written, without a word if none can."""
         core, encoding = self._core, SYSTEM_REGISTERS[name]
         before = core.system(encoding)
         core.set_system(encoding, value)

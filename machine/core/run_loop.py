@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs one core for a slice, and acts on what ended it."""
+"""The run loop of one core: runs it for a slice, and acts on what ended the slice."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .context import PSTATE_F, PSTATE_I
 from .deferred_signals import calls_users_code
 from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, PSTATE_SS, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
 from .guest_watchpoints import GuestWatchHit
-from .interrupt_window import Unmasking
+from .interrupt_window import InterruptWindow
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
     from .core import Core
 
-_ENGINE_PAGE: Final = 1 << 10  # bytes: Unicorn keeps code by the smallest page that an Arm CPU ever had
-_PIECES: Final = 32  # of masked code that are run one by one
+_ENGINE_PAGE: Final = 1 << 10  # bytes: the page size by which Unicorn keeps code, the smallest of any Arm CPU
+_PIECES: Final = 32  # of code with interrupts masked that are run one by one
 NAP: Final = 0.05  # seconds: the longest that guest time is held back at once
 _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_UNMAPPED: 0,
@@ -37,7 +37,7 @@ _BUS_ERRORS: Final = {
     unicorn.UC_ERR_WRITE_PROT: WRITE_NOT_READ,
 }
 
-_MASKS: Final = {Signal.NONE: 0, Signal.IRQ: PSTATE_I, Signal.FIQ: PSTATE_F}  # PSTATE's bit that keeps it away
+_MASKS: Final = {Signal.NONE: 0, Signal.IRQ: PSTATE_I, Signal.FIQ: PSTATE_F}  # PSTATE's bit that masks it
 
 Place = tuple[int, int]
 
@@ -66,10 +66,10 @@ class RunLoop:
         self._machine = core.machine
         self._intercepts: dict[int, list[Callable[[Machine], None]]] = {}
         self._ends: set[int] = set()
-        self._unmasking = Unmasking(core)
-        self.waiting = False  # the guest executed WFI, and nothing has ended its wait yet
-        self.met: list[int] = []  # where and at which count of instructions intercepts were last called
-        self.finishing = False  # the run under way began with code of the machine's own: see Dispatcher.request_stop
+        self._interrupt_window = InterruptWindow(core)
+        self.waiting = False  # the guest has executed WFI and still waits
+        self.met: list[int] = []  # the PC and the count of instructions at the last call of intercepts
+        self.finishing = False  # the run began with the machine's own code, see Dispatcher.request_stop
         self.watched_at: int | None = None  # the PC of the access that a watchpoint stopped the last run before
         core.machine.state.join(f"{core.name}.run_loop", self, Order.CORE, self._forget)
         core.dispatcher.claim_wfi(self._wfi_trapped)
@@ -81,12 +81,12 @@ class RunLoop:
         self._core.breakpoints.add(address)
 
     def wait(self) -> None:
-        """The CPU waits for an interrupt, as by WFI. For hooks."""
+        """Have the core wait for an interrupt, as WFI does. For hooks."""
         self.waiting = True
         self._core.dispatcher.end_slice = True
 
     def end_slices_at(self, addresses: set[int]) -> None:
-        """Look up before and after the instructions at these addresses, from now on."""
+        """End slices before and after the instructions at these addresses, from now on."""
         for address in addresses - self._ends:
             self._ends.add(address)
             self.intercept(address, _nothing)
@@ -100,7 +100,7 @@ class RunLoop:
         self._core.breakpoints.remove(address)
 
     def leave(self, pc: int) -> Callable[[], None]:
-        """A run begins that comes back to `pc`, where the core is now. The result makes hold again what holds here."""
+        """Begin a run that comes back to `pc`, where the core is now. The result restores what the loop knows here."""
         clock, waiting, watched_at = self._machine.clock, self.waiting, self.watched_at
         skip, finishing = self._core.conditional_breakpoints.skip, self.finishing
         met = self.met == [pc, clock.executed]
@@ -115,12 +115,12 @@ class RunLoop:
         return come_back
 
     def _forget(self) -> None:
-        """The guest was replaced: what it last stopped for no longer matters."""
+        """Forget the last stop, when another state has been put in place."""
         self.watched_at = None
         self._core.dispatcher.stop = self._core.dispatcher.resume = None
 
     def begin(self, until: int | None, interrupts: bool) -> Run:
-        """Begin a run where the core is, having resumed what the last stop left to do."""
+        """Begin a run at the core's PC, after resuming what the last stop has left to do."""
         core, context, dispatcher = self._core, self._core.context, self._core.dispatcher
         context.load()
         self.finishing = False
@@ -129,8 +129,8 @@ class RunLoop:
             self.finishing = bool(resume(core))
             context.store()
         core.register_access.begin(context.pc)
-        # A breakpoint or watchpoint at the instruction where the run starts does not stop it there, whatever interrupts
-        # come first: until it is executed with the stack pointer that it has now.
+        # A breakpoint or watchpoint at the instruction where the run starts does not stop it there, even if interrupts
+        # come first, until that instruction is executed with the present stack pointer.
         start: Place = (context.pc, context.sp)
         core.conditional_breakpoints.skip = start
         watched, self.watched_at = self.watched_at == context.pc, None
@@ -149,7 +149,7 @@ class RunLoop:
             core.dispatcher.end_slice = True
 
     def slice(self, run: Run, most: int) -> Stop | None:
-        """Run for up to `most` instructions, or to the next thing to look at; the reason to stop, if there is one."""
+        """Run for up to `most` instructions, less if something needs attention; the stop, if there is one."""
         machine, core, context, clock = self._machine, self._core, self._core.context, self._machine.clock
         dispatcher, breakpoints, conditional = core.dispatcher, core.breakpoints, core.conditional_breakpoints
         length = self._length(most)
@@ -158,12 +158,12 @@ class RunLoop:
         if self.waiting:
             if not pending and run.interrupts:
                 return machine.scheduler.idle()
-            self.waiting = False  # a debugger's step goes past a WFI
+            self.waiting = False  # an interrupt ends the wait, and a debugger's step goes past a WFI
         context.load()
         if core.pmu.following:
             core.pmu.follow(context.el)
         if pending and run.interrupts and not context.daif & _MASKS[signal]:
-            self._unmasking.start()
+            self._interrupt_window.start()
             dispatcher.take_interrupt(context, fiq=signal is Signal.FIQ)
             pending = False  # until the guest has acknowledged it, which ends the slice if there is another
         pc = context.pc
@@ -198,7 +198,7 @@ class RunLoop:
         return None
 
     def _length(self, most: int) -> int:
-        """How many instructions to run before looking up again: to the next timer, so that it interrupts on the dot."""
+        """The instructions to run until the next timer, so that it interrupts at its instruction; `most` at most."""
         if most == 1:
             return 1
         if deadlines := self.deadlines():
@@ -207,7 +207,7 @@ class RunLoop:
         return most if overflow is None else min(most, overflow)
 
     def deadlines(self) -> list[int]:
-        """The counts at which a timer of the core's, or a device, will have something to do."""
+        """The counts at which a timer of the core's or a device acts next."""
         now = self._machine.clock.now
         deadlines = [timer.deadline for timer in self._core.timers.values()]
         deadlines += [device.deadline for device in self._machine.devices.timed]
@@ -225,16 +225,16 @@ class RunLoop:
             core.register_access.watch_found()
 
     def _run_masked(self, pc: int, length: int) -> unicorn.UcError | None:
-        """As `Core.run`, with an interrupt pending that is masked: no further than to where it is not."""
+        """Like `Core.run`, while a pending interrupt is masked: run no further than to where it is unmasked."""
         machine, core, context, dispatcher = self._machine, self._core, self._core.context, self._core.dispatcher
         for count in itertools.count():
             dispatcher.end_slice = True  # an exception leads to other code
-            edge = self._unmasking.edge(pc) if count >= _PIECES else frozenset()
-            if edge and pc not in edge:  # it is in a loop, or in many: the costlier way is the quicker one
+            edge = self._interrupt_window.edge(pc) if count >= _PIECES else frozenset()
+            if edge and pc not in edge:  # in a loop, setting exits is faster than many short runs
                 error = core.breakpoints.run_to(edge, pc, length)
                 ended = core.executed == 0
             else:
-                piece = min(length, self._unmasking.distance(pc))
+                piece = min(length, self._interrupt_window.distance(pc))
                 error = core.run(pc, piece)
                 ended = core.executed != piece
             length -= core.executed
@@ -251,7 +251,7 @@ class RunLoop:
 
     @calls_users_code
     def _call_intercepts(self, pc: int) -> bool:
-        """Call what is to be called here, once each time the guest arrives; whether anything was."""
+        """Call the functions that intercept `pc`, once each time the guest arrives; whether there were any."""
         functions = self._intercepts.get(pc)
         if not functions or self.met == [pc, self._machine.clock.executed]:
             return False
@@ -261,7 +261,7 @@ class RunLoop:
         return True
 
     def _wanted(self, pc: int, until: int | None) -> Stop | None:
-        """The stop at breakpoint `pc`, if anyone wants one."""
+        """The stop for the breakpoint at `pc`, if it is reported."""
         if pc == until:
             return Stop(StopReason.UNTIL, pc)
         if self._core.breakpoints.count(pc) > len(self._intercepts.get(pc, ())):
@@ -269,7 +269,7 @@ class RunLoop:
         return None
 
     def _wfi_trapped(self, core: Core) -> bool:
-        """WFI with nothing pending, or a breakpoint, which the engine makes a WFI."""
+        """Handle a WFI with nothing pending, or a breakpoint, which the engine makes a WFI."""
         context, dispatcher = core.context, core.dispatcher
         if self._core.breakpoints.reached(context):
             context.pc += 4
@@ -283,18 +283,18 @@ class RunLoop:
         return True
 
     def _cannot_fetch(self, core: Core, raised: Raised, syndrome: int, fault_address: int) -> bool:
-        """A breakpoint that the engine fails to arrive at."""
+        """Stop for a breakpoint that the engine cannot reach."""
         pc, breakpoints = core.context.pc, self._core.breakpoints
         if pc == breakpoints.stepping_over:
             return False
         if breakpoints.ends_a_run(pc) and fault_address == pc - _ENGINE_PAGE:
-            # The block that ends a run there has no instructions. For what such a block takes up the engine looks from
-            # its first byte to the one before, which, where a page begins, may be in one that cannot be executed.
+            # The block that ends a run there has no instructions. The engine takes it to reach from its first byte to
+            # the byte before. At the start of a page, that byte may be in a page that cannot be executed.
             core.dispatcher.end_slice = True
             return True
-        # Nor does the engine see one where no instruction can be fetched. gdb has a function that it calls return to
-        # the program's entry point and waits there (GDB manual, "Calling"); once the MMU is on, a kernel's entry point
-        # is often no address any more. At EL0 the guest may be about to map the page.
+        # The engine does not reach a breakpoint where no instruction can be fetched. gdb lets a function that it calls
+        # return to a breakpoint at the program's entry point (GDB manual, "Calling"). When the MMU is on, the entry
+        # point of a kernel is often unmapped. At EL0 the guest may be about to map the page.
         stop = self._wanted(pc, None) if core.context.el == 1 else None
         if stop is None:
             return False
@@ -302,7 +302,7 @@ class RunLoop:
         return True
 
     def _bus_error(self, error: unicorn.UcError) -> None:
-        """An access where there is neither memory nor a device: a synchronous external abort (Arm ARM, D1.3.4).
+        """Deliver a synchronous external abort for an access to neither memory nor a device (Arm ARM, D1.3.4).
 
         So is an instruction fetch from a device: what a device answers to one is up to it, and the architecture lets
         the CPU take it for an abort (K1.2, "Instruction fetches from Device memory"). A PC that is no multiple of 4 is
@@ -326,4 +326,4 @@ class RunLoop:
 
 
 def _nothing(machine: Machine) -> None:
-    """What only ends a slice has nothing else to do."""
+    """An intercept that only ends a slice."""

@@ -31,7 +31,7 @@ class SoftwareStep:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self.eret: int | None = None  # the address of an ERET of our own
+        self.eret: int | None = None  # the address of the machine's own ERET
         self.before = 0  # the three bits of MDSCR_EL1 as the guest has them
         core.machine.state.join(f"{core.name}.software_step", self, Order.CORE)
 
@@ -40,20 +40,20 @@ class SoftwareStep:
         return bool(context.system(context.layout.mdscr_el1) & MDSCR_SS)
 
     def enable(self, context: Context) -> None:
-        """Ask for steps at EL1 from now on."""
+        """Enable steps at EL1."""
         mdscr = context.system(context.layout.mdscr_el1)
         self.before = mdscr & _ENABLED & ~MDSCR_SS
         context.set_system(context.layout.mdscr_el1, mdscr | _ENABLED)
         self._core.guest_debug.stepped_by_machine()
 
     def disable(self, context: Context) -> None:
-        """Ask for no more steps. The context of an exception is brought up to date with what the CPU makes of that."""
+        """Disable steps, and bring the context of the exception up to date with the CPU."""
         context.set_system(context.layout.mdscr_el1, context.system(context.layout.mdscr_el1) & ~_ENABLED | self.before)
         context.pstate &= ~PSTATE_SS
         self._synchronize(context)
 
     def exception_return(self, context: Context) -> None:
-        """Have the CPU itself return from the exception to what is in `context`, with SPSR_EL1.SS set.
+        """Have the CPU itself execute an exception return to the registers in `context`, with SPSR_EL1.SS set.
 
         The ERET is executed with PSTATE.DAIF as the exception's handler has it. Raises MachineError where the machine
         has no memory of its own to put it in.
@@ -74,7 +74,7 @@ class SoftwareStep:
         self._synchronize(context)
 
     def _synchronize(self, context: Context) -> None:
-        """What the CPU has worked out from MDSCR_EL1 and PSTATE is worked out again: a context has the old."""
+        """Have the CPU recompute what it derives from MDSCR_EL1 and PSTATE, which a context has too."""
         context.store()
         self._core.refresh()
         context.load()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Stopping before accesses to memory, as hardware does: before they take effect (Arm ARM, D2.10).
+"""Watchpoints: the machine stops before an access to memory takes effect, like hardware (Arm ARM, D2.10).
 
 They are memory hooks bounded to physical addresses.
 """
@@ -40,7 +40,7 @@ class _Watch:
 
 
 class Watchpoints:
-    """The watched pieces of memory; while `enabled` is not set they are left alone."""
+    """The watchpoints of one core. They do nothing while `enabled` is not set."""
 
     def __init__(self, core: Core) -> None:
         self._core, self._bus, self._memory = core, core.machine.bus, core.memory
@@ -62,8 +62,8 @@ class Watchpoints:
             raise MachineError(f"{size} bytes cannot be watched: give the size of what is at {address:#x}")
         watch = _Watch(kind, address, size)
         pieces = []
-        # An access may begin before what is watched, in another page even, and reach into it; DC ZVA does a block; and
-        # of what an instruction writes before it comes to what is watched, note is to be taken.
+        # An access may begin before the watched bytes, even in another page, and reach into them. DC ZVA writes a
+        # block. And what an instruction writes before it reaches the watched bytes must be known to be undone.
         at = max(0, address - BLOCK + 1)
         end = -(-(address + size) // BLOCK) * BLOCK
         while at < end:
@@ -122,7 +122,7 @@ class Watchpoints:
             first = virtual + at - physical
             if not self.enabled or self._stop.pending:
                 return
-            if self._dispatcher.ends_soon:  # where much is watched the slice takes long
+            if self._dispatcher.ends_soon:  # a slice with many watched accesses takes long
                 self._core.limit(0)
             if access == unicorn.UC_MEM_WRITE and (whole := self._stop.written_whole()) is not None:
                 start, after = whole
@@ -156,7 +156,7 @@ class Watchpoints:
         self._stop.stop(hit, physical, writes=old is not None)
 
     def _changed(self, address: int, width: int, difference: int) -> _Watch | None:
-        """Of what a write touches something that it changes: a debugger is told of one, and shows what has changed."""
+        """A watchpoint whose bytes a write changes, if there is one: a debugger shows what has changed."""
         changed = [address + at for at in range(width) if difference >> 8 * at & 0xFF]
         for watch in self._watches:
             if watch.kind != "read" and any(0 <= at - watch.address < watch.size for at in changed):

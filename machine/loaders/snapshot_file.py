@@ -51,7 +51,7 @@ _MEMORY: Final = record(
 )
 _FIELDS: Final = {
     "version": integer(U32),
-    "unicorn": text(100),  # only said
+    "unicorn": text(100),  # for information
     "cpu": lambda value: isinstance(value, str) and value in CPU_MODELS,
     "kind": lambda value: value in ("linux", "elf"),
     "sources": several(text(10_000), 10),
@@ -72,7 +72,7 @@ class SavedMachine:
 
 
 def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = False) -> None:
-    """Write the machine's state to `path`, all or nothing. `key` is kept with it, for whoever made the snapshot.
+    """Write the machine's state to `path`, all or nothing. `key` is kept with it for `read_key`.
 
     Raises MachineError when the file cannot be written, and without `force` where something else than a snapshot is.
     """
@@ -109,7 +109,7 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
 
 
 def _described(data: memoryview) -> dict[str, Any]:
-    """Where memory is not all zeros, as offsets and sizes, and the checksum of that."""
+    """The pieces of memory that are not zeros, as offsets and sizes, and their checksum."""
     filled: list[list[int]] = []
     crc = 0
     for at in _filled(data):
@@ -136,7 +136,7 @@ def is_snapshot(path: str | Path) -> bool:
 
 
 def begins_a_snapshot(file: BinaryIO) -> bool:
-    """Whether that is so of an open file."""
+    """Whether an open file begins as a snapshot does."""
     return file.read(len(MAGIC)) == MAGIC
 
 
@@ -165,7 +165,7 @@ def load(path: str | Path) -> SavedMachine:
 
 
 def resume(machine: Machine, saved: SavedMachine) -> None:
-    """Finish a machine made around `saved`'s memories. Raises MachineError when the state of a part is damaged."""
+    """Restore the state of a machine made with `saved`'s memories. Raises MachineError when it is damaged."""
     state = saved.header["state"]
     if wrong := machine.state.misfit(state):
         raise _wrong_field(saved.path, wrong)
@@ -211,7 +211,7 @@ def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
 
 
 def _misfit(header: Any) -> str:
-    """The first field but `state` that is not as it can be, "" if all are."""
+    """The first field other than `state` that a file cannot have; "" if there is none."""
     own = {name: header.get(name) for name in _FIELDS} if isinstance(header, dict) else None
     if wrong := misfit(own, _FIELDS):
         return wrong
@@ -241,7 +241,7 @@ def _within(filled: list[list[int]], size: int) -> bool:
 
 
 def _memory(file: BinaryIO, start: int, described: dict[str, Any], path: str | Path) -> mmap.mmap:
-    """Memory of the file from `start` on, in a file of our own without a name, mapped copy-on-write.
+    """The memory at `start` in the file, copied to a file without a name and mapped copy-on-write.
 
     A mapping of the file itself would end the process (SIGBUS) when somebody cuts the file short, and change under the
     guest when somebody writes to it. Of this one, MADV_DONTNEED brings back what the snapshot had.

@@ -34,7 +34,7 @@ class PhysicalMemory:
         return self._bus.read(address, size)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write `data` at `address`; what was translated by or from that is forgotten. Raises as `read` does."""
+        """Write `data` at `address`, and drop what was translated with it. Raises as `read` does."""
         self._bus.write(address, data)
         self._core.forget_translations()  # it may be a page table
         self._core.machine.input.entered(InputKind.PHYSICAL, address, bytes(data))
@@ -65,7 +65,7 @@ class Memory:
             raise MachineError(str(fault)) from None
 
     def region(self, address: int) -> Region:
-        """What virtual `address` is in: how far what is alike there reaches, and what it is."""
+        """The region of equal access and content that virtual `address` is in."""
         return region_at(self._bus, self._core.translation_registers(), address)
 
     def untranslated(self) -> list[Region]:
@@ -73,7 +73,7 @@ class Memory:
         return [] if self.translating else without_translation(self._bus)
 
     def mapped(self) -> tuple[list[Region], bool]:
-        """All that the guest maps, in order, and whether that is all; see `mapped_regions`."""
+        """The regions that the guest maps, in order, and whether the list is complete; see `mapped_regions`."""
         return mapped_regions(self._bus, self._core.translation_registers())
 
     def read(self, address: int, size: int) -> bytes:
@@ -100,7 +100,7 @@ class Memory:
         self._core.machine.input.entered(InputKind.MEMORY, address, bytes(data))
 
     def put(self, address: int, data: bytes) -> None:
-        """As `write`, by the machine itself, as for a breakpoint of a probe: it is no input."""
+        """Like `write`, for the machine itself, such as a breakpoint of a probe. This is no input."""
         done = 0
         for physical, length in self.pieces(address, len(data)):
             self._bus.write(physical, data[done : done + length])

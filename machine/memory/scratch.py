@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Memory of the machine's own, at kernel addresses that the guest does not know of.
+"""The machine's own memory, at kernel addresses that the guest does not use.
 
 Its physical pages lie outside the RAM that the guest may use. When the guest's MMU is on they are mapped by one unused
 entry of the top-level table that TTBR1_EL1 points to, through tables that lie in those pages themselves. That entry is
@@ -35,7 +35,7 @@ _NOT_EXECUTABLE_AT_EL0: Final = 1 << 54
 
 
 class Scratch:
-    """Allocates pieces of that memory. Addresses given out are virtual while the guest's MMU is on."""
+    """Allocates pieces of the machine's own memory, at virtual addresses while the guest's MMU is on."""
 
     def __init__(self, machine: Machine, pages: mmap.mmap | None = None) -> None:
         self._machine = machine
@@ -71,11 +71,11 @@ class Scratch:
         return self.base + start
 
     def free(self, address: int, size: int) -> None:
-        """Give back what `allocate(size)` returned."""
+        """Free a piece that `allocate(size)` returned."""
         self._free.setdefault(size, []).append(address)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write into it (`address` as given out)."""
+        """Write `data` at `address`, in a piece that `allocate` returned."""
         assert self.base is not None
         offset = address - self.base
         self.ram.data[offset : offset + len(data)] = data

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The machine's time: instructions executed, plus what idling skipped. So every run of a guest is the same run."""
+"""The machine's time: instructions executed, plus ticks skipped while idle. So each run of a guest is the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Clock:
     STATE: ClassVar = {"instructions": integer(U63), "idle": integer(U63)}
 
     def __init__(self, state: StateRegistry) -> None:
-        self.instructions = 0  # executed by the runs that have ended
+        self.instructions = 0  # executed in the runs that have ended
         self.idle = 0  # ticks skipped while waiting for an interrupt
         self.running: Core | None = None  # the core whose own counter has to be added
         self.paced = False
@@ -47,7 +47,7 @@ class Clock:
         return self.now / FREQUENCY
 
     def settle(self) -> None:
-        """Take over what a core has counted: the run that is under way has ended, or another is about to begin."""
+        """Add what a core has counted, when its run has ended or another is about to begin."""
         if self.running is not None:
             self.instructions = self.executed
             self.running = None
@@ -57,11 +57,11 @@ class Clock:
         self.idle += max(0, count - self.now)
 
     def start_pacing(self) -> None:
-        """Measure from here: called when a run starts."""
+        """Measure pacing from now on. Called when a run starts."""
         self._origin = time.monotonic(), self.now
 
     def wall_count(self) -> int:
-        """What the generic timer's count would be, had guest time gone with the wall clock since the run started."""
+        """The generic timer's count if guest time had followed the wall clock since the run started."""
         started, count = self._origin
         return count + int((time.monotonic() - started) * FREQUENCY)
 

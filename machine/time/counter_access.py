@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The generic timer's system registers: the guest's accesses go to our timers and the machine's clock.
+"""The generic timer's system registers: the guest's accesses go to the core's timers and the machine's clock.
 
 User space is kept from the registers (CNTKCTL_EL1), and where the guest allows it the access, what it traps is done
 by `RegisterAccess.trapped`.
@@ -28,7 +28,7 @@ _CNTKCTL_ALLOWS_EL0: Final = _EL0PCTEN | _EL0VCTEN | _EL0VTEN | _EL0PTEN
 
 
 class CounterAccess:
-    """One core's timer registers, as `RegisterAccess` asks for them and as EL0's traps do."""
+    """One core's timer registers, for `RegisterAccess` and for traps of EL0."""
 
     STATE: ClassVar = {"control": integer(U64)}
 
@@ -50,7 +50,7 @@ class CounterAccess:
         return self.control if register == _CNTKCTL else None
 
     def write(self, register: Encoding, value: int) -> bool:
-        """Write one that can be; False for others."""
+        """Write a register that can be written; False for others."""
         op0, op1, crn, crm, op2 = register
         if register == _CNTKCTL:
             self.control = value & 0xFFFF_FFFF
