@@ -51,7 +51,7 @@ class Engine:
         self, machine: Machine, rules: HitRules, name: str, sites: Mapping[int, Site], recorder: Recorder
     ) -> None:
         self._machine = machine
-        self._input = machine.input
+        self._input, self._input_listeners = machine.input, machine.input.listeners
         self._rules = rules
         self._name = name  # of the era
         self.sites = sites
@@ -145,7 +145,7 @@ class Engine:
                 handler = probe.pre_handler
                 if handler is not None:
                     block.instance = probe
-                    if self._input.listeners and probe.owner is probe:
+                    if self._input_listeners and probe.owner is probe:
                         handler = self._input.watching(handler)
                     try:
                         skip = bool(handler(probe, regs))
@@ -303,11 +303,13 @@ class Engine:
             for probe in site.active:
                 if probe.flags and probe.disabled:
                     continue
-                handler = self._input.watching(probe.post_handler) if self._input.listeners else probe.post_handler
+                handler = probe.post_handler
                 block.instance = probe
                 if (probe.record or probe.stop) and probe.hits:
                     self._recorder.live(probe, Stage.POST, block.regs)
                 if handler is not None:
+                    if self._input_listeners:
+                        handler = self._input.watching(handler)
                     try:
                         handler(probe, block.regs, 0)
                     except Exception as error:
@@ -353,7 +355,7 @@ class Engine:
                 probe.nmissed += 1
             running = block.instance
             if running is not None and (handler := running.fault_handler) is not None:
-                handler = self._input.watching(handler) if self._input.listeners else handler
+                handler = self._input.watching(handler) if self._input_listeners else handler
                 try:
                     return bool(handler(running, block.regs, syndrome))
                 except Exception as error:

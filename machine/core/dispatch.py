@@ -20,6 +20,7 @@ Claim = Callable[["Core"], bool]
 FaultClaim = Callable[["Core", Raised, int, int], bool]
 Resume = Callable[["Core"], bool | None]
 _ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
+_HVC: Final = int(Raised.HVC)  # a constant, for speed: it is compared at each exception
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
 _STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
 _STEP_BITS: Final = (0, 1 << 24, 1 << 6, 1 << 24 | 1 << 6)
@@ -112,7 +113,7 @@ class Dispatcher:
         context.load()
         syndrome = context.syndrome
         core.held = True
-        self.hypercall = number == Raised.HVC
+        self.hypercall = number == _HVC
         # A hypercall leaves the guest's PSTATE alone; an exception to EL1 masks everything (Arm ARM, D1.3.1).
         self.handler_daif = context.daif if self.hypercall else DAIF
         delivered = False

@@ -43,7 +43,8 @@ class GeneralRegisters:
         core.changes += 1
         core.load().x[number] = value & _M64
         core.store()
-        core.machine.input.entered(InputKind.REGISTER, f"x{number}", value & _M64)
+        if core.machine.input.listeners:
+            core.machine.input.entered(InputKind.REGISTER, f"x{number}", value & _M64)
 
     def __len__(self) -> int:
         return 31

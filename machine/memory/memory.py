@@ -97,7 +97,8 @@ class Memory:
         Raises MachineError, having written nothing, where any of it is unmapped.
         """
         self.put(address, data)
-        self._core.machine.input.entered(InputKind.MEMORY, address, bytes(data))
+        if self._core.machine.input.listeners:
+            self._core.machine.input.entered(InputKind.MEMORY, address, bytes(data))
 
     def put(self, address: int, data: bytes) -> None:
         """Like `write`, for the machine itself, such as a breakpoint of a probe. This is no input."""
