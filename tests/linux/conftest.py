@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A stock Debian kernel at its shell."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +33,3 @@ def shell(guest: Machine) -> Shell:
 def session(snapshot: Path) -> Iterator[Session]:
     with Session(snapshot) as session:
         yield session
-
-
-@pytest.fixture(scope="session")
-def gdb_path(tool: Callable[[str, str], str]) -> str:
-    return tool("gdb-multiarch", "gdb-multiarch")

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stops as a debugger is told them: the class says why, and each has its core and its position."""
+
+import queue
+from collections.abc import Iterator
+
+import pytest
+
+from armprobe.commands import Session
+from armprobe.stub import BreakKind, BreakpointHit, Client, Interrupted, ProbeHit, Stepped, StopEvent, WatchKind
+from armprobe.stub import WatchpointHit as Watched
+from tests.waiting import PATIENCE
+
+_STEPS = 40
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with Session("demo", memory="16M") as session:
+        session.debug_target.attach(Client())
+        yield session
+
+
+def resume(session: Session, step: bool = False, interrupt: bool = False) -> StopEvent:
+    stops: queue.Queue[StopEvent] = queue.Queue()
+    session.debug_target.resume(step, None, stops.put)
+    if interrupt:
+        session.debug_target.interrupt()
+    return stops.get(timeout=PATIENCE)
+
+
+def test_a_breakpoint_is_hit_after_as_many_instructions_as_it_takes_steps_to_get_there(session: Session) -> None:
+    passed: list[int] = []
+    for count in range(1, _STEPS + 1):
+        stop = resume(session, step=True)
+        assert isinstance(stop, Stepped)
+        assert (stop.core, stop.position) == (0, count)
+        passed.append(session.machine.registers.pc)
+    there = next(pc for pc in reversed(passed) if passed.count(pc) == 1)  # what follows may be a loop
+    session.debug_target.restart()
+    session.debug_target.insert_breakpoint(BreakKind.HARDWARE, there, 4)
+    assert resume(session) == BreakpointHit(kind=BreakKind.HARDWARE, position=passed.index(there) + 1)
+
+
+def test_each_reason_is_a_class(session: Session) -> None:
+    session.run("kprobe kfree stop=pre")
+    hit = resume(session)
+    assert isinstance(hit, ProbeHit)
+    assert (hit.kind, hit.name, hit.function, hit.stage) == ("kprobe", "kfree", "kfree", "pre")
+    assert (hit.hit, hit.stepping) == (1, False)
+    assert hit.position == session.machine.instructions > 0
+    session.run("unregister all")
+    sp = session.machine.registers.sp
+    session.debug_target.insert_watchpoint(WatchKind.WRITE, sp - 16, 8)
+    watched = resume(session)
+    assert isinstance(watched, Watched)
+    assert (watched.kind, watched.address) == (WatchKind.WRITE, sp - 16)
+    session.debug_target.remove_watchpoint(WatchKind.WRITE, sp - 16, 8)
+    assert isinstance(resume(session, interrupt=True), Interrupted)
