@@ -17,8 +17,8 @@ from armprobe.session.authority import Host, require
 
 from . import values
 from .declaration import Arg, Arguments, Command, Option, Parts
+from .disassembly import Code, disassembled, read_code
 from .errors import CommandError
-from .instructions import Code, disassembled, read_code
 from .locations import complete_symbol, find_symbol, matching_functions, number_of_address
 
 if TYPE_CHECKING:

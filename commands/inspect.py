@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine import StopReason
 
 from .declaration import Arg, Arguments, Command, integer
+from .disassembly import disassembled
 from .errors import CommandError
 from .hits import last_hit, stage_of
-from .instructions import disassembled
 from .locations import complete_symbol, location, place
 from .probe import list_probes
 from .registers import registers

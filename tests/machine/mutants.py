@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 from armprobe import machine
 from armprobe.commands.check import decode_file
+from armprobe.commands.disassembly import read_code
 from armprobe.commands.errors import CommandError
-from armprobe.commands.instructions import read_code
 from armprobe.commands.render.text import as_text
 from armprobe.kernel.btf import Btf
 from armprobe.kernel.modules import _Layout
