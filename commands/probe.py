@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from armprobe.probes import Jprobe, Kprobe, Kretprobe, ProbeError, Stage, is_pattern
 
-from .batches import register_matching
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
-from .locations import complete_symbol, location, number_of_address
+from .locations import complete_symbol, location, matching_functions, number_of_address
 from .program import program
 from .selection import complete_probe, row, selected
-from .values import Blacklist, BlacklistedArea, Changed, Probes, Registered, RegisteredMatching
+from .values import Blacklist, BlacklistedArea, Changed, Probes, Refused, Registered, RegisteredMatching
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -45,7 +45,7 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
         )
 
     if is_pattern(arguments.place):
-        return register_matching(session, arguments.place, make)
+        return _register_matching(session, arguments.place, make)
     return _register(session, session.kprobes.register_kprobe, make(**_target(arguments.place)))
 
 
@@ -69,7 +69,7 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
         )
 
     if is_pattern(arguments.function):
-        return register_matching(session, arguments.function, make)
+        return _register_matching(session, arguments.function, make)
     return _register(session, session.kprobes.register_kretprobe, make(**_target(arguments.function)))
 
 
@@ -95,6 +95,34 @@ def _register(session: Session, register: Callable[[P], P], probe: P) -> Registe
         raise
     number = session.probes.add(probe)
     return Registered(row(session, number, probe), location(session, probe.addr or 0), tuple(probe.warnings))
+
+
+def _register_matching(session: Session, pattern: str, make: Callable[..., Kprobe | Kretprobe]) -> RegisteredMatching:
+    """Register what `make` gives for each function that `pattern` means; what is refused is counted by reason.
+
+    Raises CommandError, with the refusals as its value, if none can be probed.
+    """
+    kprobes = session.kprobes
+    functions = matching_functions(session, pattern)
+    refused: Counter[tuple[str, str]] = Counter()
+    numbers = []
+    for place in functions:
+        probe = make(symbol_name=place) if isinstance(place, str) else make(addr=place)
+        try:
+            kprobes.register_kretprobe(probe) if isinstance(probe, Kretprobe) else kprobes.register_kprobe(probe)
+        except ProbeError as error:
+            refused[error.errno_name, error.rule] += 1
+        else:
+            numbers.append(session.probes.add(probe))
+    answer = RegisteredMatching(
+        kind=probe.kind,
+        numbers=tuple(numbers),
+        functions=len(functions),
+        refused=tuple(Refused(*reason, count) for reason, count in refused.most_common()),
+    )
+    if not numbers:
+        raise CommandError(f"none of the {len(functions):,} functions that match {pattern!r} can be probed", answer)
+    return answer
 
 
 def _probes(session: Session, arguments: Arguments) -> Probes:
