@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The bug that armprobe grew from, made to happen and to go away: see docs/history.md.
+"""The bug that armprobe grew from, reproduced and fixed: see docs/history.md.
 
 Nothing here makes anything fail. The cases set probes, let the demo guest run, and print what the CPU did.
 """
@@ -23,12 +23,12 @@ from .terminal import Out
 _RUN: Final = 2_000_000  # instructions
 _SHOWN: Final = 10  # moments
 
-# v5.1 and v5.2, which are no era: as v5.4, but for one thing.
+# v5.1 and v5.2, which have no era of their own: v5.4 with one difference.
 _V5_1: Final = replace(ERAS["v5.4"], name="v5.1", hits=replace(ERAS["v5.4"].hits, slot_pstate=SLOT_PSTATE_V5_1))
 
 
 class Outcome(NamedTuple):
-    """How a case ended, its moments from the interesting one on, and the probe on kfree."""
+    """The end of a case, its moments from the interesting one on, and the probe on kfree."""
 
     stop: Stop
     moments: list[Moment]
@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
 
 class Case(NamedTuple):
-    """`fails` is what history says of it."""
+    """A case to run. `fails`: it failed on the kernels of its time."""
 
     name: str
     title: str
@@ -46,7 +46,7 @@ class Case(NamedTuple):
 
 
 def _observed(machine: Machine, kprobes: Kprobes, kfree: Kprobe, start: str) -> Outcome:
-    """Run on; what is kept begins with the first moment that has `start` in it."""
+    """Run on, and keep moments from the first one on that contains `start`."""
     moments: list[Moment] = []
 
     def keep(moment: Moment) -> None:
@@ -127,7 +127,7 @@ CASES: Final = (
 
 
 def run(name: str, out: Out) -> int:
-    """Show the case of that name, or "all"; the exit status: 0 if each ended as history says."""
+    """Show the case of that name, or "all". The exit status: 0 if each ended as on the kernels of its time."""
     as_told = True
     for case in CASES:
         if name in ("all", case.name):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Commands that say what a kernel would make of a probe, without setting one."""
+"""Commands that predict how a kernel would treat a probe, without setting one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _decoded(
     elif isinstance(what, int):
         found = session.machine.symbols.at(what)
         if found is None:
-            raise CommandError(f"{what:#x} has more than 32 bits, so is no instruction, and is in no function either")
+            raise CommandError(f"{what:#x} has more than 32 bits, so it is no instruction, and no function covers it")
         for era in eras:
             yield _decode_function(session, f"{what:#x}", found[0], found[1] or None, era)
     elif isinstance(what, str):
@@ -73,12 +73,12 @@ def _decoded(
         reason = _refusal(session, str(what))
         if re.fullmatch("[0-9a-fA-F]{8}", str(what)):
             reason += f" (the instruction is 0x{what})"
-        nothing = f"nothing is known of {str(what)!r}"
-        raise CommandError(f"{reason}; nor is there a file of that name" if reason else nothing)
+        nothing = f"there is no symbol or file {str(what)!r}"
+        raise CommandError(f"{reason}, and there is no file of that name" if reason else nothing)
 
 
 def _subject(session: Session, word: str) -> int | str | Path:
-    """What is to be decoded: an instruction or an address, a place in the guest by name, or else a file."""
+    """The subject of `decode`: an instruction or an address, a place in the guest by name, or a file."""
     if word[:1].isdigit():
         return _number(word)
     if word.partition("+")[0] in session.machine.symbols:
@@ -112,7 +112,7 @@ def _verdict(decoded: Decoded) -> values.Verdict:
 def _decode_function(
     session: Session, what: str, symbol: Symbol, offset: int | None, era: str
 ) -> values.DecodedFunction:
-    """A function's instructions, or only the one at an offset; `what` is how its user called it."""
+    """A function's instructions, or only the one at an offset; `what` is the place as the user wrote it."""
     if symbol.kind == "object":
         raise CommandError(f"{symbol.name} is data: give a function")
     first, count = (0, min(symbol.size // 4, _LONGEST)) if offset is None else (offset // 4 * 4, 1)
@@ -133,7 +133,7 @@ def _words(data: bytes) -> tuple[int, ...]:
 
 
 def _verdict_at(session: Session, address: int, word: int, era: str) -> values.Verdict:
-    """The verdict on the instruction, and if that is accepted on its place."""
+    """The verdict on the instruction and, if that is accepted, on its place."""
     decoded = decode(word, era)
     if decoded.verdict is Verdict.REJECTED:
         return _verdict(decoded)
@@ -147,7 +147,7 @@ def decode_file(name: str, code: Iterable[Code], era: str) -> values.DecodedFile
     """The verdicts of `era` on the instructions of a file."""
     counts: Counter[Verdict] = Counter()
     simulators: Counter[str] = Counter()
-    places: dict[tuple[bool, str], list[values.InstructionPlace]] = {}  # the first few, by what is to be said of them
+    places: dict[tuple[bool, str], list[values.InstructionPlace]] = {}  # the first few, by note
     notes: Counter[tuple[bool, str]] = Counter()
     for part in code:
         for address, word in part.instructions():
@@ -202,7 +202,7 @@ def _asked(session: Session, place: str | int, era: str) -> Decoded | ProbeError
 
 
 def _matching(session: Session, word: str) -> list[str | int]:
-    """The places that `word` means: an address, a place by its symbol, or the functions that match a pattern."""
+    """The places that `word` names: an address, a symbol with an offset, or the functions that match a pattern."""
     if word[:1].isdigit():
         return [number_of_address(word)]
     if is_pattern(word):
@@ -228,8 +228,8 @@ COMMANDS = (
     Command(
         "decode",
         "Show how a kernel would execute a probed instruction, or why it would refuse to.\n"
-        "Of a function every instruction is shown, with what the kernel says of its place too; of a file (an ELF\n"
-        "object, or raw instructions) the numbers, and what is refused.",
+        "For a function it shows every instruction, and the verdict on its place too; for a file (an ELF object, or\n"
+        "raw instructions) the counts, and what is refused.",
         (
             Arg(
                 "what",
@@ -246,9 +246,9 @@ COMMANDS = (
     ),
     Command(
         "check",
-        "Say whether probes would be accepted, and why not; it fails if one would not be.\n"
-        "The guest's code is judged by the rules of any kernel, whichever the guest is. Patterns are of the shell's\n"
-        "kind (`vfs_*`).",
+        "Say whether probes would be accepted, and why not; it fails if one would be refused.\n"
+        "The rules can be those of any kernel, not only of the guest's own. Patterns are those of the shell\n"
+        "(`vfs_*`).",
         (
             Arg("places", "SYMBOL, SYMBOL+0x10, an address, or a pattern", many=True, complete=complete_symbol),
             _ERA,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tab at the prompt: completes as far as the candidates agree, else lists them above the line."""
+"""Tab at the prompt: inserts what all candidates have in common, or lists them above the line."""
 
 import cmd
 import io
@@ -18,7 +18,7 @@ LISTED: Final = 200  # gdb's `max-completions`
 
 
 class Completes(Protocol):
-    """What completion needs of a session."""
+    """The part of a session that completion uses."""
 
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""

@@ -19,7 +19,7 @@ from .values import ArgumentHelp, CommandHelp
 
 T = TypeVar("T")
 Parts: TypeAlias = Generator[object, None, T]
-"""What a command returns whose answer comes in parts: it yields them, to be shown at once, and returns the whole."""
+"""The result of a command that answers in parts: it yields parts, which are shown at once, and returns the whole."""
 
 # The registry passes the session through and never looks inside it, so any object will do: hence Any.
 Convert = Callable[[Any, str], Any]
@@ -31,7 +31,7 @@ class Arguments(SimpleNamespace):
 
 
 def text(session: Any, word: str) -> str:
-    """The word as it is (the converter an argument has unless it names another)."""
+    """The word itself (the default converter of an argument)."""
     return word
 
 
@@ -44,7 +44,7 @@ def integer(session: Any, word: str) -> int:
 
 
 def path(session: Any, word: str) -> Path:
-    """A file of the host's. An argument of this type says in `host` what is done with it."""
+    """A file of the host. An argument of this type declares in `host` what the command does with the file."""
     return Path(word)
 
 
@@ -55,11 +55,11 @@ class Arg:
     name: the attribute handlers read; usage shows it in capitals.
     type: converter from (session, word) to the value; raises `CommandError` for a bad word.
     optional: may be left out; the value is then `default`. Only optional arguments may follow an optional one.
-    many: takes all the words that are left (at least one unless optional), giving a tuple. Must be the last.
-    rest: takes what is left of the line verbatim, quotes included, as one word. Must be the last.
+    many: takes all remaining words (at least one unless optional), giving a tuple. Must be the last.
+    rest: takes the rest of the line verbatim, quotes included, as one word. Must be the last.
     choices: the only words allowed, if any are named.
     complete: candidates from (session, the word so far); those that do not begin with that word are dropped.
-    host: what of the host the command touches if the value is a `Path`; it is refused to clients who may not.
+    host: what the command touches of the host if the value is a `Path`; refused to clients without that right.
     """
 
     name: str
@@ -112,10 +112,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Clause:
-    """An argument that a word of its own begins, behind all others: gdb's ``break f if x > 1``; always optional.
+    """An argument that follows a keyword, after all others, as in gdb's ``break f if x > 1``; always optional.
 
-    keyword: that word. The value is what is left of the line after it, verbatim, or what there is before the keyword of
-        another; None if the word is not there.
+    keyword: the word before it. The value is the rest of the line, verbatim, up to the keyword of another clause; None
+        without the keyword.
     name, help and complete are those of `Arg`.
     """
 
@@ -140,16 +140,16 @@ class Clause:
 class Command:
     """One command, for every front end.
 
-    name: what is typed. help: a one-line summary, then, after a line break, whatever else is worth saying.
+    name: what the user types. help: a one-line summary, then, after a line break, the details.
     run: called as run(session, arguments). It returns one of `commands.values`, or `Parts` of it, and raises
         `CommandError` for the user's mistakes.
     aliases: other full names. group: the heading it is listed under.
-    gdb: True if gdb gets a command of this name; another name if gdb has its own command of this one; False if it
-        is to be had only through ``monitor``.
-    gdb_info: what gdb's own ``info`` also has it under.
-    changes_state: it may change the guest's registers, memory or place, so gdb must drop what it has cached.
+    gdb: True if gdb gets a command of this name; another name where gdb has its own command of this one; False if the
+        command can only be reached through ``monitor``.
+    gdb_info: its name under gdb's own ``info``.
+    changes_state: it may change the guest's registers, memory or place, so gdb must drop its caches.
     repeat: an empty line in the REPL runs it again, as gdb does after ``stepi``.
-    host: what of the host it touches whatever its arguments are, and is refused for to clients who may not.
+    host: what it touches of the host with any arguments; refused to clients without that right.
     """
 
     name: str
@@ -165,7 +165,7 @@ class Command:
     host: Host = Host.NOTHING
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a declaration no line could be parsed by."""
+        """Raises ValueError for a declaration that no line could satisfy."""
         names = [arg.name for arg in self.args]
         if len(set(names)) != len(names):
             raise ValueError(f"command {self.name}: two arguments have the same name")
@@ -201,7 +201,7 @@ class Command:
 
     @property
     def touches(self) -> str:
-        """What of the host it can touch, in a sentence; empty if nothing."""
+        """A sentence on what it can touch of the host; empty if nothing."""
         host = self.host
         for arg in self.args:
             host |= Host.NOTHING if isinstance(arg, Clause) else arg.host

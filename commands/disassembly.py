@@ -24,7 +24,7 @@ _MOST: Final = 64 << 20  # bytes of instructions
 
 
 class Code(NamedTuple):
-    """`words` that lie one after another from `address` on, the functions they begin, and where data is among them.
+    """Consecutive `words` from `address` on, the functions among them, and the places of data among them.
 
     `words` are of 32 bits. `functions` are (address, name) in order. `marks` are (address, is code) in order: what is
     there from then on (ELF for the Arm 64-bit Architecture, "Mapping symbols").
@@ -37,7 +37,7 @@ class Code(NamedTuple):
     marks: list[tuple[int, bool]]
 
     def instructions(self) -> Iterator[tuple[int, int]]:
-        """The address of each instruction, and it. Data and the zeros that linkers fill gaps with are left out."""
+        """Pairs of address and instruction. Data, and the zeros with which linkers fill gaps, are left out."""
         for index, word in enumerate(self.words):
             address = self.address + 4 * index
             mark = bisect_right(self.marks, (address, True)) - 1
@@ -45,12 +45,12 @@ class Code(NamedTuple):
                 yield address, word
 
     def function(self, address: int) -> tuple[int, str]:
-        """Where the function that `address` is in begins, and its name; without one, the section's."""
+        """Start and name of the function at `address`, or of the section where no function is."""
         index = bisect_right(self.functions, (address, chr(0x10FFFF))) - 1
         return self.functions[index] if index >= 0 else (self.address, self.section)
 
     def describe(self, address: int) -> str:
-        """`address` by its function, such as "kfree+0x10"."""
+        """`address` as function and offset, such as "kfree+0x10"."""
         start, name = self.function(address)
         return f"{name}+{address - start:#x}"
 
@@ -61,13 +61,13 @@ def _engine() -> capstone.Cs:
 
 
 def disassembled(word: int, address: int = 0) -> str:
-    """The instruction `word` as it reads at `address`."""
+    """The disassembly of the instruction `word` at `address`."""
     decoded = _engine().disasm_lite(word.to_bytes(4, "little"), address)
     return next((f"{op} {operands}".rstrip() for _, _, op, operands in decoded), "(not an instruction)")
 
 
 def read_code(path: Path) -> list[Code]:
-    """The executable sections of an ELF file, or else the whole file as instructions. Raises CommandError."""
+    """The executable sections of an ELF file, or the whole of any other file as instructions. Raises CommandError."""
     with host_files.open_regular(path) as file, host_files.explained("read", path):
         name, size = host_files.shown(path), os.fstat(file.fileno()).st_size
         if file.read(len(elf_file.MAGIC)) == elf_file.MAGIC:

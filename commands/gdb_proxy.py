@@ -101,7 +101,7 @@ def text_of(packet: str, reply: bytes) -> str | None:
 
 
 def is_command(name: str) -> bool:
-    """Whether gdb takes `name` for a command already, were it only as the abbreviation of one."""
+    """Whether gdb already takes `name` as a command or as the abbreviation of one."""
     try:
         gdb.execute(f"help {name}", to_string=True)
     except gdb.error as error:
@@ -112,7 +112,7 @@ def is_command(name: str) -> bool:
 def compiled(command: str, argument: str) -> str:
     """The argument of a probe's command; with an ``if CONDITION`` at its end, also that as gdb compiles it.
 
-    Raises `gdb.GdbError` where gdb cannot compile it, or not for the place where it is to be evaluated.
+    Raises `gdb.GdbError` where gdb cannot compile it for the place of its evaluation.
     """
     found = re.search(r"(?:^|\s)if\s+(.*?)(\sprint\s.*)?$", argument, re.DOTALL)
     words = argument[: found.start()].split() if found is not None else []
@@ -272,7 +272,7 @@ class Symbols:
     """
 
     def __init__(self) -> None:
-        self._folder = ""  # of the files that are ours, once there are any
+        self._folder = ""  # of armprobe's own files; empty before there are any
 
     def stand_in(self) -> None:
         """Before gdb connects: an empty program, unless it has one."""
@@ -285,7 +285,7 @@ class Symbols:
             self._use(path)
 
     def update(self, ours: bool) -> None:
-        """When gdb has connected, be it to a machine of ours or not: the right program in place of the stand-in."""
+        """After gdb has connected to any machine: put the right program in place of the stand-in."""
         if not self._folder or os.path.dirname(gdb.current_progspace().filename or "") != self._folder:
             return
         if not ours:
@@ -313,7 +313,7 @@ VARIABLES = ("_kprobe", "_stage", "_hit", "_retval")
 
 
 def set_variables(said: str | None) -> None:
-    """Say of the stop which probe it is for: $_kprobe and $_stage, texts, $_hit, a number, and at return $_retval.
+    """Set the variables of a probe's stop: $_kprobe and $_stage, texts, $_hit, a number, and at return $_retval.
 
     All are void where the machine has stopped for something else. said: the answer to qArmprobe.stop.
     """
@@ -332,7 +332,7 @@ def explain_arguments(pc: int) -> None:
 
 
 def returned(probe: dict[str, Any]) -> Any:
-    """At the stage return what the function returns, as its type if that is known; None if it is not in x0."""
+    """The function's result at the stage return, with its type if that is known; None if it is not in x0."""
     if probe.get("stage") != "return":
         return None
     value = gdb.newest_frame().read_register("x0")
@@ -371,7 +371,7 @@ class Proxy:
         self._defined: dict[str, ProxyCommand] = {}
         self._symbols = Symbols()
         self._stopping = False  # hook-stop has begun, and the stop has not been told of yet
-        self._stale = False  # what gdb has cached is to be dropped
+        self._stale = False  # gdb's caches are out of date
         self.packet_size = DEFAULT_PACKET_SIZE
 
     def start(self) -> None:
@@ -395,14 +395,14 @@ class Proxy:
             self._symbols.stand_in()
 
     def at_prompt(self) -> None:
-        """gdb is about to read what the user types, and has nothing left to do."""
+        """Called when gdb has finished its work and is about to read a command."""
         self.update()
         self.watch_hook()
         self.notice()
         self.refresh()
 
     def stopped(self) -> None:
-        """gdb has stopped for the user; it has yet to carry out what the user has told it to do at this stop."""
+        """Called when gdb has stopped for the user, before it runs the user's commands for this stop."""
         if not self._stopping:
             self.look()
         self._stopping = False
@@ -410,7 +410,7 @@ class Proxy:
             explain_arguments(gdb.newest_frame().pc())
 
     def look(self) -> None:
-        """Have the convenience variables say what gdb has stopped for. Called by hook-stop, if the user has one."""
+        """Set the convenience variables for this stop. Called by hook-stop, if the user has one."""
         self._stopping = True
         said = None
         if self._ours and gdb.selected_inferior().connection is self._connection:
@@ -422,7 +422,7 @@ class Proxy:
         """Have a hook-stop of the user's own find the variables set: gdb tells nobody of a stop before it runs that."""
         try:
             shown = gdb.execute("show user hook-stop", to_string=True)
-        except gdb.error:  # there is none
+        except gdb.error:  # the user has no hook-stop
             return
         _, *body = shown.rstrip("\n").splitlines()
         if not body or body[0].strip() != calling("look"):
@@ -444,7 +444,7 @@ class Proxy:
             gdb.execute("frame")
 
     def forget(self) -> None:
-        """Have gdb drop what it has cached of the machine: it takes registers and stack to be as they were at the stop.
+        """Have gdb drop its caches of the machine: it assumes registers and stack to be as they were at the stop.
 
         In hook-stop, where that cannot be done, it is left to the next prompt or command of ours.
         """
@@ -452,14 +452,14 @@ class Proxy:
         self.refresh()
 
     def refresh(self) -> None:
-        """Do what `forget` has left."""
+        """Drop the caches now that `forget` has marked."""
         if self._stale and not self._stopping:
             self._stale = False
             gdb.execute("maintenance flush register-cache", to_string=True)
             gdb.execute("maintenance flush dcache", to_string=True)
 
     def update(self) -> None:
-        """Define the commands of a machine newly connected to; a target that is none of ours is left alone."""
+        """Define the commands of a newly connected machine; other targets are left alone."""
         connection = gdb.selected_inferior().connection
         thread = gdb.selected_thread()
         if connection is self._connection or (thread is not None and thread.is_running()):
@@ -482,7 +482,7 @@ class Proxy:
             self._stopping = False
 
     def define(self, table: list[dict[str, Any]]) -> None:
-        """Define what is new in a table. A command of gdb's own is never replaced."""
+        """Define the new commands of a table. A command of gdb's own is never replaced."""
         wanted = {entry["gdb_name"]: entry for entry in table if entry["gdb_name"]}
         wanted |= {f"info {entry['gdb_info']}": entry for entry in table if entry.get("gdb_info")}
         # Looked up before any is defined: one of ours may be an abbreviation of another.
@@ -494,7 +494,7 @@ class Proxy:
                 self._defined[name] = ProxyCommand(entry, name)
 
 
-# By this name gdb's own language reaches what is here, be it loaded by `gdbinit` as a module or sourced by itself.
+# gdb's own language reaches this module by its name, whether `gdbinit` has loaded it or the user has sourced it.
 if sys.modules.setdefault(MODULE, sys.modules[__name__]) is sys.modules[__name__] and "PROXY" not in globals():
     PROXY = Proxy()
     PROXY.start()

@@ -20,7 +20,7 @@ GROUP = "Probes"
 
 
 def stage_of(hit: Hit) -> HitStage:
-    """Which stage of which hit it is."""
+    """The stage of a hit, as a value."""
     return HitStage(hit.probe.kind, hit.probe.name, hit.stage.value, hit.number)
 
 

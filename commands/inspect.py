@@ -84,7 +84,7 @@ def _disassemble(session: Session, arguments: Arguments) -> Disassembly:
 def disassembled_at(session: Session, address: int, count: int) -> Disassembly:
     """`count` instructions as they are in memory; fewer where the guest maps nothing. Raises CommandError."""
     if address % 4:
-        raise CommandError(f"instructions are at multiples of 4, {address:#x} is none")
+        raise CommandError(f"the address of an instruction is a multiple of 4, and {address:#x} is not")
     if not 0 < count <= 4096:
         raise CommandError("disassemble shows 1 to 4096 instructions at a time")
     data = session.machine.memory.read_available(address, 4 * count)
@@ -162,7 +162,7 @@ def _machine_info(session: Session) -> MachineInfo:
 
 
 def _memory_map(session: Session) -> MemoryMap:
-    """Raises CommandError, with what is known as its value, if the guest maps too much to list."""
+    """The mapped memory. Raises CommandError, with a part of it as its value, if the guest maps too much to list."""
     memory = session.machine.memory
     if not memory.translating:
         return MemoryMap(False, ())
@@ -185,8 +185,8 @@ COMMANDS = (
         "backtrace",
         "Show who called the code that the guest is stopped in, or that a probe was last hit in.\n"
         "It follows the frame records on the stack, as the kernel's own backtraces do, and passes over the trampoline\n"
-        "of kretprobes. Of a hit it can be told while the guest is stopped for it, or until the call that a kretprobe\n"
-        "waits for has returned.",
+        "of kretprobes. The callers of a hit are known while the guest is stopped for it, or until the call that a\n"
+        "kretprobe waits for has returned.",
         (Arg("probe", "its number or name (default: where the guest is now)", optional=True, complete=complete_probe),),
         _backtrace,
         aliases=("bt",),
@@ -195,7 +195,7 @@ COMMANDS = (
     ),
     Command(
         "symbols",
-        "Show the symbols that begin so, or what is at an address.",
+        "List the symbols that begin with a word, or show the symbol at an address.",
         (Arg("what", "beginning of a name, an address or $REGISTER", complete=complete_symbol),),
         _symbols,
         group=GROUP,
@@ -230,9 +230,9 @@ COMMANDS = (
     ),
     Command(
         "info",
-        "Show where the machine stands; or all registers, EL1's main system registers, the probes, mapped memory.\n"
-        "info mem lists what the guest's page tables map as QEMU's monitor does: start, end, size, and what may be\n"
-        "done there: r to read, w to write, and u if EL0 may do so too.",
+        "Show the state of the machine; or all registers, EL1's main system registers, the probes, mapped memory.\n"
+        "info mem lists the memory that the guest's page tables map, as QEMU's monitor does: start, end, size, and\n"
+        "access: r to read, w to write, and u if EL0 has it too.",
         (
             Arg(
                 "what",

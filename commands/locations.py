@@ -22,10 +22,12 @@ _CANDIDATES: Final = 500
 
 
 def place(session: Session, word: str) -> int:
-    """The address that `word` means. Raises CommandError, and MachineError for an unknown symbol or register."""
+    """The address that `word` names. Raises CommandError, and MachineError for an unknown symbol or register."""
     match = _PLACE.fullmatch(word)
     if match is None:
-        raise CommandError(f"{word!r} is no address: write SYMBOL, MODULE:SYMBOL, SYMBOL+0x10, a number or $REGISTER")
+        raise CommandError(
+            f"{word!r} is not an address: write SYMBOL, MODULE:SYMBOL, SYMBOL+0x10, a number or $REGISTER"
+        )
     base = match["base"]
     if base[0].isdigit() and ":" not in base:
         try:
@@ -58,7 +60,7 @@ def located(session: Session, word: str) -> Place | None:
 
 
 def find_symbol(session: Session, name: str) -> Symbol:
-    """The symbol called `name`. Of several it is the first, and whoever runs the command is told so.
+    """The symbol called `name`. Of several it is the first, with a remark to the user.
 
     Raises MachineError for an unknown one.
     """
@@ -90,7 +92,7 @@ def number_of_address(word: str) -> int:
 
 
 def matching_functions(session: Session, pattern: str) -> list[str | int]:
-    """How to name each function that `pattern` means, see `name_or_address`. Raises CommandError if none does."""
+    """A name or address for each function that matches `pattern`. Raises CommandError if none matches."""
     functions = session.kprobes.functions(pattern)
     if not functions:
         raise CommandError(f"no function matches {pattern!r}")
@@ -100,7 +102,8 @@ def matching_functions(session: Session, pattern: str) -> list[str | int]:
 def location(session: Session, address: int, back: int = 0) -> Location:
     """An address and the symbol that covers it, or that covers the address `back` bytes before it.
 
-    What calls and never goes on has its return address in whatever follows it: so that is looked up by the call.
+    `back` is 4 for a return address, which the symbol of the call covers: a call that never returns is the last
+    instruction of its function.
     """
     symbols, scratch = session.machine.symbols, address in session.machine.scratch
     found = symbols.at(address - back)

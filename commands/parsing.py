@@ -50,7 +50,7 @@ def split(line: str) -> list[Word]:
 
 
 def split_for_completion(line: str) -> list[Word]:
-    """The words of a line that is still being typed; the last one is the word at its end, which may be empty."""
+    """The words of an unfinished line; the last one is the word at its end, which may be empty."""
     for closer in ("", '"', "'"):
         try:
             *before, last = split(f"{line}\0{closer}")
@@ -100,7 +100,9 @@ def _clauses(command: Command, line: str, starts: Sequence[int]) -> dict[str, st
         keyword = line[start:end].split(maxsplit=1)[0]
         clause, text = command.clauses[keyword], line[start + len(keyword) : end].strip()
         if not text:
-            raise CommandError(f"after {keyword} there is nothing ({clause.help}); usage: {command.usage}")
+            raise CommandError(
+                f"{keyword} needs {clause.name.upper()} after it ({clause.help}); usage: {command.usage}"
+            )
         if clause.name in values:
             raise CommandError(f"{keyword} is given twice")
         values[clause.name] = text

@@ -26,7 +26,7 @@ _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe
 
 
 def _target(word: str) -> dict[str, int | str]:
-    """How the user named the place, as the arguments of Kprobe and Kretprobe."""
+    """The place that the user named, as arguments of Kprobe and Kretprobe."""
     if word[:1].isdigit():
         return {"addr": number_of_address(word)}
     return {"symbol_name": word}
@@ -98,7 +98,7 @@ def _register(session: Session, register: Callable[[P], P], probe: P) -> Registe
 
 
 def _register_matching(session: Session, pattern: str, make: Callable[..., Kprobe | Kretprobe]) -> RegisteredMatching:
-    """Register what `make` gives for each function that `pattern` means; what is refused is counted by reason.
+    """Register what `make` gives for each function that matches `pattern`, and count refusals by reason.
 
     Raises CommandError, with the refusals as its value, if none can be probed.
     """
@@ -130,7 +130,7 @@ def _probes(session: Session, arguments: Arguments) -> Probes:
 
 
 def list_probes(session: Session, which: str = "all", top: int | None = None) -> Probes:
-    """The probes that `which` means, see `selected`; with `top` so many, those with the most hits first."""
+    """The probes that `which` names, see `selected`; with `top` that many, those with the most hits first."""
     if not session.probes:
         return Probes()
     session.kprobes.list()  # which finds out whose text is gone
@@ -171,9 +171,9 @@ def _blacklist(session: Session, arguments: Arguments) -> Blacklist:
 
 _CONDITION: Final = Clause("if", "condition", "a condition, to the end of the line", complete=complete_symbol)
 _NOTE: Final = Clause(
-    "print", "note", 'what trace is to show of each hit: print "%s %d", *(char **)x1, w0', complete=complete_symbol
+    "print", "note", 'values that trace shows for each hit: print "%s %d", *(char **)x1, w0', complete=complete_symbol
 )
-_CODE: Final = Option("code", "the condition as gdb has compiled it: operations of an agent expression", many=True)
+_CODE: Final = Option("code", "the condition as compiled by gdb: operations of an agent expression", many=True)
 _WHICH: Final = "number, name or pattern of names, or all"
 
 COMMANDS = (
@@ -182,15 +182,15 @@ COMMANDS = (
         "Put a kprobe on an instruction.\n"
         "Each hit is recorded with all registers at the stages pre (before the instruction) and post (after it); see\n"
         "regs and trace. With stop= the guest also stops there. A pattern, such as vfs_*, puts one on each function\n"
-        "that matches; what cannot be probed is counted by reason.\n\n"
-        "With if only hits are recorded and stopped for at which the condition holds before the instruction; probes\n"
-        "shows how many met it. It is an expression of C, of registers, numbers, symbols and memory:\n\n"
+        "that matches, and counts refusals by reason.\n\n"
+        "With if, armprobe records and stops for only those hits at which the condition holds before the instruction;\n"
+        "probes shows how many met it. It is an expression of C, of registers, numbers, symbols and memory:\n\n"
         "    kprobe vfs_read if x2 > 4096 && *(u32 *)(x0 + 0x44) & 1\n\n"
         "x0 to x30 are s64 and w0 to w30 s32; sp, pc, pstate and system registers, as $esr_el1, are u64. A symbol\n"
         "stands for its address. Types are u8 to u64, s8 to s64 and those of C. What cannot be evaluated stops the\n"
         "guest. At gdb's own prompt gdb compiles the condition, as it does those of its breakpoints.\n\n"
-        "With print trace shows of each hit what you choose, in the format of C's printf, as it is before the\n"
-        "instruction:\n\n"
+        "With print, trace shows values of your choice for each hit, in the format of C's printf, as they are before\n"
+        "the instruction:\n\n"
         '    kprobe do_filp_open print "open %s", *(char **)x1',
         (
             Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, or a pattern", complete=complete_symbol),
@@ -208,19 +208,22 @@ COMMANDS = (
         "kretprobe",
         "Put a kretprobe on a function, to see its calls and what they return.\n"
         "Each hit is recorded with all registers at the stages entry and return; see regs and trace. With stop= the\n"
-        "guest also stops there. A pattern, such as vfs_*, puts one on each function that matches; what cannot be\n"
-        "probed is counted by reason.\n\n"
-        "With if only calls are recorded and stopped for of which the condition holds, see kprobe. It is asked at\n"
-        "the return, where retval is x0, the result, as an s64; of a function that returns an int take w0:\n\n"
+        "guest also stops there. A pattern, such as vfs_*, puts one on each function that matches, and counts\n"
+        "refusals by reason.\n\n"
+        "With if, armprobe records and stops for only those calls for which the condition holds, see kprobe. It is\n"
+        "evaluated at the return, where retval is x0, the result, as an s64; for a result of type int use w0:\n\n"
         "    kretprobe do_sys_openat2 if retval < 0\n\n"
-        "With at=entry it is asked at the entry, of the arguments. print prints at the return.",
+        "With at=entry it is evaluated at the entry, on the arguments. print prints at the return.",
         (
             Arg("function", "a function: SYMBOL, MODULE:SYMBOL, its address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry", "return")),
             Option("maxactive", "calls waited for at once (0: as many as the era's kernel)", type=integer, default=0),
             Option("quiet", "yes: count hits without recording them", choices=("yes",)),
             Option(
-                "at", "where the condition is asked (default: return)", choices=("entry", "return"), default="return"
+                "at",
+                "stage at which the condition is evaluated",
+                choices=("entry", "return"),
+                default="return",
             ),
             _CODE,
             _CONDITION,

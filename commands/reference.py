@@ -21,7 +21,7 @@ more may follow. Words are quoted as in a shell. A command may be shortened as l
 
 
 def reference(registry: Registry) -> str:
-    """The Markdown text: a section a group, and in it a section a command."""
+    """The Markdown text: a section for each group, with a section for each command."""
     parts = [INTRODUCTION]
     for group, commands in registry.grouped():
         parts.append(f"## {group or 'Other'}\n")
@@ -53,7 +53,7 @@ def _argument(arg: Arg | Option | Clause) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which nothing means anything to Markdown but backquotes, and what they enclose is left as it is."""
+    """The text with Markdown's special characters escaped, except backquotes and the text between them."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(p if p.startswith("`") else re.sub(r"([\\*_<>|\[\]#])", r"\\\1", p) for p in parts)
 

@@ -141,7 +141,7 @@ class Registry:
         """The commands as JSON, for the gdb-side proxy: a list of objects.
 
         Keys: name, summary, usage, help (texts), gdb (native under its own name?), gdb_name (its native name, empty
-        if none), gdb_info (its name after gdb's info, likewise), changes_state (see `Command`), condition (may its
+        if none), gdb_info (its name after gdb's info, empty if none), changes_state (see `Command`), condition (may its
         line end in ``if CONDITION``?).
         """
         return json.dumps(

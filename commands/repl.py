@@ -42,8 +42,8 @@ class Repl:
     def __init__(
         self, session: Interactive, registry: Registry, input: Input | None = None, output: Output | None = None
     ) -> None:
-        """`registry` is the one that has the session's commands. `input` and `output` are prompt_toolkit's; the
-        process's own by default."""
+        """`registry` has the session's commands. `input` and `output` are those of prompt_toolkit; by default the
+        process's own."""
         self._session = session
         self._registry = registry
         self._input = input
@@ -111,7 +111,7 @@ class Repl:
             return False
 
     def _notice(self, text: str) -> None:
-        """Show what came from another thread: above the prompt if there is one, at once if there is not."""
+        """Show a notice from another thread: above the prompt if there is one, else at once."""
         self._notices.put(text)
         app = self._prompt.app if self._prompt else None
         loop = app.loop if app and app.is_running else None
@@ -123,7 +123,7 @@ class Repl:
             self._drain_notices()
 
     def _show_notices(self) -> None:
-        """Show those there are, where the prompt comes after them."""
+        """Show the waiting notices, with a line end before the prompt."""
         self._drain_notices()
         self._end_line()
 
@@ -155,7 +155,7 @@ class Repl:
 
 
 def _history() -> History:
-    """Lines of earlier sessions, kept where the XDG Base Directory Specification has state; none where that fails."""
+    """The lines of earlier sessions, in the state folder of the XDG Base Directory Specification, or none."""
     try:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
         path = Path(state) / "armprobe" / "history"

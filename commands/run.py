@@ -134,7 +134,7 @@ COMMANDS = (
         "call",
         "Call a function of the guest with up to eight numbers or addresses, and show what it returns.\n"
         "If a probe, a breakpoint or Ctrl-C stops it before it returns, the call is abandoned: registers and probes\n"
-        "are as before it, memory is as the function left it.",
+        "are restored, memory stays as the function left it.",
         (
             Arg("function", "SYMBOL or address", type=place, complete=complete_symbol),
             Arg(
@@ -162,11 +162,10 @@ COMMANDS = (
     ),
     Command(
         "semihosting",
-        "Say which files a bare-metal program has, or give it those of the gdb that is attached.\n"
-        "With files=gdb, what the program asks of files by semihosting gdb does on its side, with its user's rights\n"
-        "and in its working directory: the program can read, change and delete files. What it asks of the console\n"
-        "and the time, and its exit, need no such leave. What is said here in gdb holds until that gdb lets go of the\n"
-        "guest.",
+        "Show which files a bare-metal program can use, or let it use those of the attached gdb.\n"
+        "With files=gdb, gdb does what the program asks of files by semihosting, with its user's rights and in its\n"
+        "working directory: the program can read, change and delete files. Requests for the console, the time and the\n"
+        "exit need no permission. A setting made in gdb holds until that gdb detaches.",
         (Option("files", "whose files the guest may use", choices=("gdb", "none")),),
         _semihosting,
         group=GROUP,

@@ -16,7 +16,7 @@ log = logging.getLogger("armprobe.commands")
 
 
 class Interactive(Protocol):
-    """What front ends for lines need of a session."""
+    """The part of a session that front ends for lines use."""
 
     finished: bool
     """Set by a command to have the front end leave."""
@@ -42,7 +42,7 @@ class Interactive(Protocol):
 
 
 class Outcome(NamedTuple):
-    """What came of a line: its value, and what went wrong, in one sentence; empty if nothing did."""
+    """The result of a line: its value, and the error in one sentence, empty if it succeeded."""
 
     value: object
     error: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs the lines of -c, of a script or of a pipe, and says what came of them: as text, or a line of JSON each."""
+"""Runs the lines of -c, of a script or of a pipe, and writes their answers: as text, or as a line of JSON each."""
 
 import signal
 import sys
@@ -13,9 +13,9 @@ from .terminal import OutputClosed, complain, say, say_styled
 
 
 def run_lines(session: Interactive, lines: Iterable[str], json: bool = False) -> int:
-    """Run each of the lines, whether or not those before succeeded; 0 if all did, 1 if not.
+    """Run each of the lines, even after one has failed; 0 if all succeeded, 1 if not.
 
-    What they answer goes to standard output, errors and notices to standard error. With `json` standard output has one
+    Answers go to standard output, errors and notices to standard error. With `json` standard output has one
     line for each command and nothing else, the errors among them; remarks go to standard error too.
     """
     session.on_notice(complain)

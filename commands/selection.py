@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def selected(session: Session, word: str) -> list[tuple[int, Probe]]:
-    """The probes that `word` means: a number, a name or a pattern (every probe it matches), or "all".
+    """The probes that `word` names: a number, a name or a pattern (every probe it matches), or "all".
 
-    Raises CommandError if there is none.
+    Raises CommandError if none matches.
     """
     found = [
         (number, probe)
@@ -58,5 +58,5 @@ def row(session: Session, number: int, probe: Probe) -> ProbeRow:
 
 
 def _name(session: Session, probe: Probe) -> str:
-    """What it was called, or what is at the address that it was given."""
+    """The symbol as it was given; for a probe that was set by address, the symbol there."""
     return probe.name if probe.symbol_name is not None else session.machine.symbols.describe(probe.addr or 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs and completes command lines for a session: the one way by which every front end reaches the commands."""
+"""Runs and completes command lines for a session: every front end reaches the commands through it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Shell:
         return self._session.owner.call_briefly(self.registry.complete, self._session, line)
 
     def place(self, word: str) -> Place | None:
-        """The place that `word` means to a command; None if it means nothing. For the owner's thread."""
+        """The place that `word` names in a command; None if it names none. For the owner's thread."""
         with contextlib.suppress(CommandError, MachineError):
             return located(self._session, word)
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What this process says to its user: standard output, standard error, and lines that are left open."""
+"""Output of this process: standard output, standard error, and unfinished lines."""
 
 import argparse
 import contextlib
@@ -20,7 +20,7 @@ Out = Callable[[str], None]
 
 
 class OutputClosed(Exception):
-    """Standard output cannot be written. The text says why; it is empty where the reader has gone, which is usual."""
+    """Standard output cannot be written. The text says why; it is empty if the reader has gone, the usual case."""
 
 
 def say(text: str) -> None:
@@ -29,11 +29,11 @@ def say(text: str) -> None:
 
 
 def say_styled(text: str) -> None:
-    """Write text that is harmless to a terminal already to standard output. Raises OutputClosed."""
+    """Write text without control characters of others to standard output. Raises OutputClosed."""
     try:
         _write(sys.stdout, text)
     except OSError as error:
-        # What is left in the buffer must not be found out once more when Python exits.
+        # Python flushes the buffer at exit, and would fail again.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         gone = isinstance(error, BrokenPipeError)
@@ -41,7 +41,7 @@ def say_styled(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Write a line to standard error; where that cannot be written there is nobody to tell."""
+    """Write a line to standard error, or drop it if standard error cannot be written."""
     with contextlib.suppress(OSError):
         _write(sys.stderr, Styles(sys.stderr).text(text.rstrip("\r\n") + "\n"))
 
@@ -53,7 +53,7 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 def open_standard_streams() -> None:
-    """Give the process those of the three that it was started without, on the null device.
+    """Open those of the three streams that the process was started without, on the null device.
 
     A closed descriptor would be given to the next file or socket that is opened, and Python's stream is None. Input
     that is not UTF-8 is read with U+FFFD in its place.
@@ -71,14 +71,14 @@ def open_standard_streams() -> None:
 
 
 class Lines:
-    """Writes the text of several speakers, so that nobody's text runs on in a line that another has left open."""
+    """Writes the text of several speakers, so that no text continues the unfinished line of another speaker."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
-        self._open: object = None  # whose line is open
+        self._open: object = None  # the speaker of an unfinished line
 
     def add(self, text: str, speaker: object) -> None:
-        """Write text that may end within a line, which only the same speaker goes on with."""
+        """Write text. If it ends within a line, only the same speaker continues that line."""
         if text:
             if self._open not in (None, speaker):
                 text = f"\n{text}"
@@ -86,14 +86,14 @@ class Lines:
             self._write(text)
 
     def end(self) -> None:
-        """End the line that is open, if one is."""
+        """End an unfinished line."""
         if self._open is not None:
             self._open = None
             self._write("\n")
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """One whose messages, which quote the command line, are made harmless."""
+    """An argparse parser whose messages, which quote the command line, have no control characters."""
 
     def _print_message(self, message: str, file: object = None) -> None:
         (say if file is sys.stdout else complain)(message)

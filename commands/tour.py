@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tour: what armprobe does, shown on the demo guest in a few seconds, no questions asked."""
+"""The tour: shows armprobe's features on the demo guest in a few seconds, without questions."""
 
 from __future__ import annotations
 

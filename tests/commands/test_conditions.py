@@ -164,7 +164,7 @@ def test_one_that_cannot_be_evaluated(session: Session) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("kprobe kfree if", "after if there is nothing"),
+        ("kprobe kfree if", "if needs CONDITION after it"),
         ("kprobe kfree if nosuch", "there is no symbol 'nosuch'"),
         ("kprobe kfree if $v0", "there is no register 'v0' of 64 bits or less"),
         ("kprobe kfree if retval", "put a kretprobe on it"),
@@ -174,7 +174,7 @@ def test_one_that_cannot_be_evaluated(session: Session) -> None:
         ("kprobe kfree code=nosuch if x0", "there is no operation 'nosuch'"),
         ("kprobe kfree code=reg:zero if x0", "'reg:zero' is no operation"),
         ("jprobe kfree if x0", "v4.8"),
-        ("kprobe kfree print", "after print there is nothing"),
+        ("kprobe kfree print", "print needs NOTE after it"),
         ("kprobe kfree if x0 if x1", "if is given twice"),
         ("kprobe kfree print x0", "begins with a format in quotes"),
         ('kprobe kfree print "%d"', 'the format "%d" takes 1, and the values are 0'),

@@ -222,7 +222,7 @@ def test_a_probe_stops_where_its_condition_holds(gdb: GdbSession) -> None:
         ("kprobe vfs_* if $x0", "for the entry of a function, which vfs_\\* is not"),
         ("kretprobe kmalloc if size > 3", "size is gone when the function returns: use \\$x0, the result, or at=entry"),
         ("kprobe nosuch if $x0", 'Function "nosuch" not defined'),
-        ("kprobe kmalloc if", "after if there is nothing"),
+        ("kprobe kmalloc if", "if needs CONDITION after it"),
     ],
 )
 def test_a_condition_that_gdb_cannot_compile(gdb: GdbSession, session: Session, line: str, said: str) -> None:
