@@ -63,9 +63,7 @@ dejagnu: build/test ## run tests of GDB's own suite, on QEMU's stub too, and wri
 
 .PHONY: docs
 docs: build/test ## write docs/commands.md and docs/json.md, the references, and the man page
-	$(PY) -m armprobe.commands.reference docs/commands.md
-	$(PY) -m armprobe.commands.json_reference docs/json.md
-	$(PY) -m armprobe.commands.cli.man_page docs/armprobe.1
+	$(PY) -m armprobe.commands.documents docs
 
 .PHONY: conformance
 conformance: build/test ## build the conformance guests, run them on QEMU too, and write docs/conformance.md

@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The reference of `--json`, in Markdown, from the records' own declarations.
-
-``python -m armprobe.commands.json_reference FILE`` writes it.
-"""
+"""The reference of `--json`, in Markdown, from the records' own declarations."""
 
 import inspect
 import re
-import sys
 import types
 import typing
 from collections.abc import Generator
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any, Final, Literal, Union
 
 from . import values
@@ -133,18 +128,3 @@ def _record(name: str, record: type) -> str:
     if details.strip():
         text += [re.sub(r"\n(?=\w+(?:, \w+)*: )", "\n\n", escaped(details.strip()).replace("None", "null")), ""]
     return "\n".join([*text, "| field | |", "|---|---|", *rows, ""])
-
-
-def main() -> int:
-    """Write the reference to the file named on the command line."""
-    from .catalog import registry
-
-    if len(sys.argv) != 2:
-        print("usage: python -m armprobe.commands.json_reference FILE", file=sys.stderr)
-        return 2
-    Path(sys.argv[1]).write_text(json_reference(registry()))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The reference of commands, in Markdown, from their declarations: ``python -m armprobe.commands.reference FILE``."""
+"""The reference of commands, in Markdown, from their declarations."""
 
 import re
-import sys
 import textwrap
-from pathlib import Path
 
 from .declaration import Arg, Clause, Command, Option
 from .registry import Registry
@@ -56,18 +54,3 @@ def escaped(text: str) -> str:
     """The text with Markdown's special characters escaped, except backquotes and the text between them."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(p if p.startswith("`") else re.sub(r"([\\*_<>|\[\]#])", r"\\\1", p) for p in parts)
-
-
-def main() -> int:
-    """Write the reference to the file named on the command line."""
-    from .catalog import registry
-
-    if len(sys.argv) != 2:
-        print("usage: python -m armprobe.commands.reference FILE", file=sys.stderr)
-        return 2
-    Path(sys.argv[1]).write_text(reference(registry()))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

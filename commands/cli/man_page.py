@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The man page, from the parser of the command line: ``python -m armprobe.commands.cli.man_page FILE``."""
-
-import os
-import sys
-from pathlib import Path
+"""The man page, from the parser of the command line."""
 
 from .parser import build_parser
 
@@ -25,17 +21,3 @@ def man_page() -> str:
         format="single-commands-section",
     )
     return str(page).strip() + "\n"
-
-
-def main() -> int:
-    """Write the page to the file named on the command line."""
-    if len(sys.argv) != 2:
-        print("usage: python -m armprobe.commands.cli.man_page FILE", file=sys.stderr)
-        return 2
-    os.environ["COLUMNS"] = WIDTH
-    Path(sys.argv[1]).write_text(man_page())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
