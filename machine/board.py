@@ -72,9 +72,9 @@ GIC_CPU: Final = Placement(0x0801_0000, 0x1_0000)
 UART: Final = Placement(
     0x0900_0000,
     0x1000,
-    33,
-    "pl011",
-    {
+    intid=33,
+    node="pl011",
+    properties={
         "compatible": ["arm,pl011", "arm,primecell"],
         "clocks": [CLOCK_HANDLE, CLOCK_HANDLE],
         "clock-names": ["uartclk", "apb_pclk"],
@@ -83,9 +83,9 @@ UART: Final = Placement(
 RTC: Final = Placement(
     0x0901_0000,
     0x1000,
-    34,
-    "pl031",
-    {"compatible": ["arm,pl031", "arm,primecell"], "clocks": [CLOCK_HANDLE], "clock-names": ["apb_pclk"]},
+    intid=34,
+    node="pl031",
+    properties={"compatible": ["arm,pl031", "arm,primecell"], "clocks": [CLOCK_HANDLE], "clock-names": ["apb_pclk"]},
 )
 PLACEMENTS: Final = (FLASH, GIC_DIST, GIC_CPU, UART, RTC)
 """Every device of the board."""

@@ -16,6 +16,7 @@ from armprobe.machine.core.call import Calls
 from armprobe.machine.core.context import DAIF, EL1H
 from armprobe.machine.core.core import DEFAULT_MODEL, Core
 from armprobe.machine.core.dispatch import Claim, FaultClaim, Resume
+from armprobe.machine.core.hypercalls import PSCI
 from armprobe.machine.core.register_access import find_sites
 from armprobe.machine.devices.console import Console
 from armprobe.machine.loaders.snapshot import Snapshot
@@ -61,7 +62,7 @@ class Machine:
         self.conditional_breakpoints = self.core.conditional_breakpoints
         self.scheduler = Scheduler(self)
         self.calls = Calls(self)
-        self.claim_hvc(0, Psci().call)
+        self.claim_hvc(PSCI, Psci().call)
         self.semihosting = None if guest.is_linux else Semihosting(self)  # Linux does not use it
         if not resumed:
             self._load_segments()

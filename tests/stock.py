@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from armprobe.commands import CommandError
-from armprobe.guests.linux import shell as linux
+from armprobe.guests import linux
 from armprobe.guests.linux.debian import DebianError, KernelFiles, fetch_kernel
 from armprobe.machine import MachineError
 from tests.progress import progress

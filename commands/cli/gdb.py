@@ -19,7 +19,7 @@ from armprobe.machine.loaders import DEMO
 from armprobe.session import Session
 from armprobe.stub import PRIVATE
 
-from .opening import listening, open_session
+from .open_session import listening, open_session
 from .options import Options, Verb, add_guest, add_private_stub
 from .prompt import run_commands
 

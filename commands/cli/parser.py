@@ -14,14 +14,14 @@ import armprobe
 from armprobe.commands.settings import Settings, read_settings
 from armprobe.commands.terminal import ArgumentParser
 
+from .completion import COMPLETION
 from .gdb import GDB
 from .options import Options, Verb
 from .prompt import LINUX, PROMPT
-from .questions import CHECK, DECODE
 from .script import SCRIPT
 from .serve import SERVE
-from .shell import COMPLETION
 from .tours import BUG_2015, DEMO
+from .verdicts import CHECK, DECODE
 
 _DESCRIPTION: Final = """\
 An ARMv8-A machine in this process with Linux kprobes built into it, that GDB attaches to.

@@ -12,7 +12,7 @@ from armprobe.commands.script import run_lines
 from armprobe.commands.terminal import say
 from armprobe.session import Session
 
-from .opening import gdb_hint, listening, open_session
+from .open_session import gdb_hint, listening, open_session
 from .options import Options, Verb, add_file, add_guest, add_session
 
 

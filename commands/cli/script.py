@@ -18,7 +18,7 @@ from armprobe.probes import ProbeError
 from armprobe.probes.recorder import HANDLERS_LOG
 from armprobe.stub import StubError
 
-from .opening import open_session
+from .open_session import open_session
 from .options import Options, Verb, add_file, add_guest, add_session
 from .prompt import run_commands
 

@@ -9,7 +9,7 @@ import threading
 
 from armprobe.commands.terminal import Lines, OutputClosed, say
 
-from .opening import gdb_hint, listening, open_session
+from .open_session import gdb_hint, listening, open_session
 from .options import Options, Verb, add_guest, add_session
 from .prompt import run_commands
 

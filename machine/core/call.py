@@ -17,11 +17,11 @@ from armprobe.machine.stop import Stop, StopReason
 
 from .context import DAIF, EL1H, Context
 from .core import Core
+from .hypercalls import CALL_RETURNED
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
-_RETURN: Final = 0x6361  # the immediate of the HVC that the function returns to
 _HVC: Final = 0xD400_0002
 _LIMIT: Final = 200_000_000  # instructions
 _M64: Final = (1 << 64) - 1
@@ -42,7 +42,7 @@ class Calls:
         self.return_address: int | None = None  # of the HVC
         self.on_begin: list[Callable[[Core], Callable[[], None]]] = []
         machine.state.join("calls", self, Order.MEMORY)
-        machine.claim_hvc(_RETURN, self._returned)
+        machine.claim_hvc(CALL_RETURNED, self._returned)
 
     def call(self, address: int, arguments: tuple[int, ...]) -> int:
         """See `Machine.call`."""
@@ -60,7 +60,7 @@ class Calls:
             raise MachineError("a guest function can be called with at most eight arguments")
         if self.return_address is None:
             self.return_address = machine.scratch.allocate(4)
-            machine.scratch.write(self.return_address, (_HVC | _RETURN << 5).to_bytes(4, "little"))
+            machine.scratch.write(self.return_address, (_HVC | CALL_RETURNED << 5).to_bytes(4, "little"))
         if why := self._no_code(address):
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
         context = core.load()

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from armprobe import machine
-from armprobe.guests.linux import shell as linux
+from armprobe.guests import linux
 from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
 from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, PtRegs

@@ -12,7 +12,7 @@ from typing import Final
 import capstone
 
 from armprobe.commands import Session
-from armprobe.guests.linux import shell as linux
+from armprobe.guests import linux
 
 # Reads of two sizes, without end. dd has the kernel read its blocks one by one, by vfs_read(file, buf, count, pos).
 _LOAD: Final = "while :; do for n in 33 77; do dd if=/dev/zero of=/dev/null bs=$n count=9; done; done 2>/dev/null\n"

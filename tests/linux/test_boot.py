@@ -13,7 +13,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.commands import Session
-from armprobe.guests.linux import shell as linux
+from armprobe.guests import linux
 from armprobe.guests.linux.debian import READY, build_initramfs, cache_directory
 from armprobe.machine import Machine, MachineError, StopReason
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, find_era

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe import machine
-from armprobe.guests.linux import shell as linux
+from armprobe.guests import linux
 from armprobe.guests.linux.debian import KernelFiles, build_initramfs, cache_directory
 from armprobe.machine.file_lock import only_one
 from armprobe.machine.loaders.snapshot_file import VERSION, read_key

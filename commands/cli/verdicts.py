@@ -10,7 +10,7 @@ from dataclasses import replace
 from armprobe.commands.catalog import registry
 from armprobe.commands.script import run_lines
 
-from .opening import open_session
+from .open_session import open_session
 from .options import Options, Verb, add_config, add_era, add_guest, add_json
 
 
