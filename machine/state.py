@@ -121,8 +121,11 @@ class StateRegistry:
         }
 
     def misfit(self, state: Any) -> str:
-        """The first part of a file's state that is not what it can be; "" if all are."""
-        return misfit(state, {name: _fits(entry.misfit) for name, entry in self._entries.items() if entry.misfit})
+        """The first part of a file's state, and its field, that is not what it can be; "" if all are."""
+        filed = {name: entry.misfit for name, entry in self._entries.items() if entry.misfit is not None}
+        name = misfit(state, {name: _fits(wrong) for name, wrong in filed.items()})
+        field = filed[name](state[name]) if name in filed and name in state else ""
+        return f"{name}.{field}" if field else name
 
     def restore_from_file(self, state: Mapping[str, Any]) -> None:
         """Put back what `save_for_file` gave and `misfit` found nothing wrong with."""
