@@ -45,6 +45,7 @@ def with_files(
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     with only_one(path.with_suffix(".lock"), f"another worker prepares the guest of {path}: waiting for it", progress):
         if read_key(path) != key:
+            progress(f"putting {', '.join(contents)} into a guest of Linux {files.kernel_version}")
             shell = Shell(machine.load(started))
             shell.run("dmesg -n 1")  # kernel messages below an emergency would get between an answer and the prompt
             for file, content in contents.items():
