@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import struct
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from armprobe.commands import Session
 from armprobe.machine.memory.regions import TOP
 from tests.debuggers.driver import Debugger, DebuggerError
 from tests.debuggers.guests import Guest
+from tests.waiting import wait_until
 
 _TROUBLE = re.compile(r"warning|error|unknown|cannot|not supported|failed", re.IGNORECASE)
 _BL = (0xFC00_0000, 0x9400_0000)  # mask and value (Arm ARM, C6.2.34)
@@ -324,15 +324,19 @@ def backtrace(bench: Bench) -> None:
             break
 
 
+def goes_on(bench: Bench) -> None:
+    """Wait until the guest has executed something more."""
+    machine = bench.session.machine
+    enough = machine.instructions + 100_000
+    wait_until(lambda: machine.instructions >= enough, "the guest goes on")
+
+
 def control_c(bench: Bench) -> None:
     """Stops the guest where it is, which goes on from there."""
     bench.attach()
     for _ in range(2):
-        before = bench.session.machine.instructions
         bench.debugger.run()
-        deadline = time.monotonic() + 30
-        while bench.session.machine.instructions < before + 100_000 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        goes_on(bench)
         said = bench.debugger.control_c()
         assert bench.debugger.interrupted in said, said
         assert bench.debugger.value("$pc") == bench.machine_pc()

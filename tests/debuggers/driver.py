@@ -13,7 +13,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Final, Self
 
-TIMEOUT: Final = 60.0  # seconds
+from tests.waiting import PATIENCE
+
 _MARK: Final = "-- armprobe --"
 
 
@@ -61,12 +62,12 @@ class Debugger(ABC):
     def answer(self) -> str:
         """What it printed for the line that was sent. Raises DebuggerError if there is no end to it, or it died."""
         assert self._process.stdout
-        end, deadline = f"\n{_MARK}\n".encode(), time.monotonic() + TIMEOUT
+        end, deadline = f"\n{_MARK}\n".encode(), time.monotonic() + PATIENCE
         while end not in self._said:
             ready, _, _ = select.select([self._process.stdout], [], [], max(deadline - time.monotonic(), 0))
             part = os.read(self._process.stdout.fileno(), 1 << 16) if ready else b""
             if not part:
-                why = "ended" if ready else f"did not answer for {TIMEOUT:.0f} s"
+                why = "ended" if ready else f"did not answer for {PATIENCE:.0f} s"
                 raise DebuggerError(f"the debugger {why}; it said: {self._said.decode(errors='replace')[-500:]}")
             self._said += part
         said, _, self._said = self._said.partition(end)
@@ -220,10 +221,10 @@ class Lldb(Debugger):
         return said
 
     def _await(self, state: str) -> str:
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + PATIENCE
         while state not in (said := self.execute("process status")):
             if time.monotonic() > deadline:
-                raise DebuggerError(f"waited {TIMEOUT:.0f} s for {state!r}; LLDB says: {said}")
+                raise DebuggerError(f"waited {PATIENCE:.0f} s for {state!r}; LLDB says: {said}")
             time.sleep(0.02)
         return said
 
