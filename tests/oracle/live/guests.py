@@ -15,6 +15,7 @@ from tests.oracle.live.journal import Event, Journal
 
 _OBEY: Final = "(echo >/proc/oracle)"  # in a process of its own, which a fault may end
 _U64: Final = (1 << 64) - 1
+_REGISTERS: Final = re.compile(r"\bpstate: .*\blr : .*\n", re.DOTALL)  # after which there is nothing of a `Death`
 _WORDS: Final = re.compile("Unrecoverable kprobe detected|Failed to recover from reentered kprobes")
 
 
@@ -88,7 +89,7 @@ class LiveGuest(OracleGuest):
         for _ in range(100):
             stop = self.guest.run(instructions=100_000)
             printed += self.guest.console.read().decode(errors="replace")
-            if "---[ end trace" in printed:
+            if _REGISTERS.search(printed):
                 return _death(printed)
             if stop.reason is not StopReason.INSTRUCTIONS:
                 raise NotFinished(stop)
