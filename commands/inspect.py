@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from armprobe.session import Session
 
-GROUP = "Looking"
+GROUP = "Inspection"
 _SHOWN_SYMBOLS: Final = 50
 _MOST_BYTES: Final = 1 << 16
 

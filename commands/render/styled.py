@@ -110,4 +110,4 @@ def show_traceback(error: Exception, program: str) -> None:
     trace = Traceback.extract(type(error), error, at or error.__traceback__)
     for stack in trace.stacks:
         stack.exc_value = visible(stack.exc_value)
-    Console(stderr=True).print(Traceback(trace))
+    Console(stderr=True).print(Traceback(trace, width=None))
