@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from armprobe.machine import Machine, Stop, StopReason, load
-from armprobe.machine.core.context import DAIF
-from armprobe.machine.core.exceptions import PSTATE_SS
+from armprobe.machine.core.pstate import DAIF, PSTATE_SS
 from armprobe.machine.core.software_step import MDSCR_SS
 from armprobe.probes import ERAS, Era, Kprobe, Kprobes, Kretprobe, Moment, PtRegs
 from armprobe.probes.eras.v5_4 import SLOT_PSTATE_V5_1

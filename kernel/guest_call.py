@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from armprobe.machine import Machine
-from armprobe.machine.core.context import PSTATE_I
+from armprobe.machine.core.pstate import PSTATE_I
 
 
 def call_uninterrupted(machine: Machine, function: str, *arguments: int) -> int:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from armprobe import wiring
 from armprobe.machine.core.call import Calls
-from armprobe.machine.core.context import DAIF, EL1H
 from armprobe.machine.core.core import DEFAULT_MODEL, Core
 from armprobe.machine.core.dispatch import Claim, FaultClaim, Resume
 from armprobe.machine.core.hypercalls import PSCI
+from armprobe.machine.core.pstate import DAIF, EL1H
 from armprobe.machine.core.register_access import find_sites
 from armprobe.machine.devices.console import Console
 from armprobe.machine.loaders.snapshot import Snapshot

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from armprobe.machine import Machine, Stop, StopReason
-from armprobe.machine.core.context import DAIF
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.dispatch import Resume
 from armprobe.machine.core.hypercalls import SIMULATED_INSTRUCTION
 from armprobe.machine.core.instruction_words import hvc
+from armprobe.machine.core.pstate import DAIF
 
 from .control_block import ControlBlock
 from .eras.hit_rules import Status

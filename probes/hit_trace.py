@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from armprobe.machine import Machine
-from armprobe.machine.core.context import DAIF
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
+from armprobe.machine.core.pstate import DAIF
 
 from .eras.hit_rules import Status
 from .site import Site

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from armprobe.kernel.text import Text
 from armprobe.machine import CallNotReturned, Machine
-from armprobe.machine.core.context import PSTATE_I
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.hypercalls import KRETPROBE_TRAMPOLINE
 from armprobe.machine.core.instruction_words import NOP
+from armprobe.machine.core.pstate import PSTATE_I
 from armprobe.machine.state import Order
 
 from . import trampoline

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from armprobe.machine import Machine, Stop, StopReason
-from armprobe.machine.core.context import NZCV
 from armprobe.machine.core.core import Core
+from armprobe.machine.core.pstate import NZCV
 
 from .engine import Engine
 from .kretprobe import KretprobeInstance

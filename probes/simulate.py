@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from armprobe.machine.core.context import BTYPE, C, N, V, Z
+from armprobe.machine.core.pstate import BTYPE, C, N, V, Z
 
 from .decode import decode
 from .eras import DEFAULT_ERA, Era

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from armprobe.machine.core.context import PSTATE_D
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.instruction_words import brk
+from armprobe.machine.core.pstate import PSTATE_D
 
 from .eras import v5_4, v5_10
 from .eras.hit_rules import HitRules, SlotPstate

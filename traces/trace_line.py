@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Symbols
-from armprobe.machine.core.context import PSTATE_I
+from armprobe.machine.core.pstate import PSTATE_I
 from armprobe.probes import Hit, Kprobes, Stage
 from armprobe.probes.trampoline import DIRECT
 

@@ -22,16 +22,18 @@ from unicorn import arm64_const as reg
 from armprobe.machine.errors import MachineError
 
 from .engine import engine_handle, new_engine, read_system_register, write_system_register
+from .instruction_words import NOP, brk
+from .pstate import DAIF, EL1H
 from .sysregs import SYSTEM_REGISTERS
 
 _BASE = 0x4000_0000
-_NOP, _BRK_1234, _BRANCH_SELF = 0xD503201F, 0xD4224680, 0x14000000
+_BRK_1234, _BRANCH_SELF = brk(0x1234), 0x14000000
 _LDXP_X2_X3_X0 = 0xC87F0C02
 _ARM_BREAKPOINT = 0xD5100080, 0xD51000A1  # msr dbgbvr0_el1, x0; msr dbgbcr0_el1, x1
 _DISARM_BREAKPOINT = 0xD51000BF  # msr dbgbcr0_el1, xzr
 _SYNDROME_BRK_1234 = 0xF2001234  # EC 0x3C (BRK from AArch64), IL, comment 0x1234: Arm ARM, ESR_EL1
 _SEARCH_BYTES = 0x4000  # how far into the engine's structure the instruction counter is looked for
-_EL1H_MASKED = 0x3C5
+_EL1H_MASKED = DAIF | EL1H
 
 _SYSTEM_REGISTERS = (
     "sp_el0", "sp_el1", "elr_el1", "spsr_el1", "esr_el1", "far_el1", "vbar_el1", "sctlr_el1", "mdscr_el1",
@@ -150,7 +152,7 @@ def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
 def _find_syndrome_and_counter(engine: unicorn.Uc) -> tuple[int, int]:
     """Run ten NOPs and a BRK, and look from inside the exception hook for its syndrome and for the pair (11, limit)."""
     limit = 0x3039
-    engine.mem_write(_BASE, struct.pack("<13I", *[_NOP] * 10, _BRK_1234, _NOP, _BRANCH_SELF))
+    engine.mem_write(_BASE, struct.pack("<13I", *[NOP] * 10, _BRK_1234, NOP, _BRANCH_SELF))
     seen: list[tuple[bytes, bytes]] = []
 
     def on_exception(engine: unicorn.Uc, number: int, _: object) -> None:

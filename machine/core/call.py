@@ -15,14 +15,15 @@ from armprobe.machine.input import InputKind
 from armprobe.machine.state import Order
 from armprobe.machine.stop import Stop, StopReason
 
-from .context import DAIF, EL1H, Context
+from .context import Context
 from .core import Core
 from .hypercalls import CALL_RETURNED
+from .instruction_words import hvc
+from .pstate import DAIF, EL1H
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
-_HVC: Final = 0xD400_0002
 _LIMIT: Final = 200_000_000  # instructions
 _M64: Final = (1 << 64) - 1
 
@@ -60,7 +61,7 @@ class Calls:
             raise MachineError("a guest function can be called with at most eight arguments")
         if self.return_address is None:
             self.return_address = machine.scratch.allocate(4)
-            machine.scratch.write(self.return_address, (_HVC | CALL_RETURNED << 5).to_bytes(4, "little"))
+            machine.scratch.write(self.return_address, hvc(CALL_RETURNED).to_bytes(4, "little"))
         if why := self._no_code(address):
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
         context = core.load()

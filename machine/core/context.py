@@ -15,13 +15,8 @@ import unicorn
 
 from .calibration import Layout
 from .engine import LIBRARY, engine_handle
+from .pstate import BTYPE, DAIF, NZCV, N, V, Z
 
-N, Z, C, V = 1 << 31, 1 << 30, 1 << 29, 1 << 28
-NZCV: Final = N | Z | C | V
-DAIF: Final = 0x3C0
-PSTATE_D, PSTATE_I, PSTATE_F = 1 << 9, 1 << 7, 1 << 6
-BTYPE: Final = 3 << 10
-EL0T, EL1T, EL1H = 0, 4, 5
 _KEPT_APART: Final = NZCV | DAIF | BTYPE  # what the `pstate` word of the context does not hold
 
 

@@ -29,7 +29,7 @@ from .access_stop import AccessStop
 from .breakpoints import Breakpoints
 from .calibration import calibrate
 from .conditional_breakpoints import ConditionalBreakpoints
-from .context import EL1H, Context
+from .context import Context
 from .cpu_state import CoreState
 from .dispatch import Dispatcher, Resume
 from .engine import (
@@ -42,6 +42,7 @@ from .engine import (
 )
 from .guest_debug import GuestDebug
 from .guest_watchpoints import GuestWatchHit, GuestWatchpoints
+from .pstate import DAIF, EL1H
 from .register_access import RegisterAccess
 from .registers import Registers
 from .run_loop import RunLoop
@@ -93,7 +94,7 @@ class Core:
         self.thread = 0  # the thread that runs the machine, 0 for none
         self.changes = 0  # the number of runs, and of writes to its registers from outside
         self.context.load()
-        self.context.pstate = 0x3C0 | EL1H
+        self.context.pstate = DAIF | EL1H
         self.context.store()
         self.refresh()
         self._translation = Context(self.engine, self.layout)  # `context` may be ahead of the engine

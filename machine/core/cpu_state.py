@@ -13,7 +13,7 @@ from armprobe.machine.field_checks import integer, misfit
 from armprobe.machine.memory.bus import Ram
 from armprobe.machine.state import Entry, Order
 
-from .context import DAIF, EL1H
+from .pstate import DAIF, EL1H
 from .registers import Registers
 from .sysregs import SYSTEM_REGISTERS, Encoding
 

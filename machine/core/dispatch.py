@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.stop import Stop, StopReason
 
-from .context import DAIF, Context
+from .context import Context
 from .engine import hook_exceptions
 from .exceptions import IL, Class, Raised, enter
+from .pstate import DAIF
 from .sysregs import SYSTEM_REGISTERS
 
 if TYPE_CHECKING:

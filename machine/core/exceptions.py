@@ -9,9 +9,9 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from .context import DAIF, EL1H, NZCV, Context
+from .context import Context
+from .pstate import DAIF, EL1H, NZCV, PSTATE_PAN
 
-PSTATE_SS, PSTATE_PAN = 1 << 21, 1 << 22
 SCTLR_NTWI: Final = 1 << 16
 SCTLR_SPAN: Final = 1 << 23
 _MDSCR_SS: Final = 1

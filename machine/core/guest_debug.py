@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from armprobe.machine.field_checks import U64, boolean, integer
 from armprobe.machine.state import Order
 
-from .context import PSTATE_D
 from .guest_watchpoints import GuestWatchpoints
+from .pstate import PSTATE_D
 from .software_step import MDSCR_KDE, MDSCR_MDE, MDSCR_SS
 from .sysregs import SYSTEM_REGISTERS, Encoding
 

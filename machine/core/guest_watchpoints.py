@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 import unicorn
 
 from .access_stop import BLOCK
-from .context import PSTATE_D, Context
+from .context import Context
 from .effective_address import effective_address, unprivileged
 from .exceptions import IL, WRITE_NOT_READ, Class
 from .instruction_words import is_store_exclusive
+from .pstate import PSTATE_D
 from .software_step import MDSCR_KDE, MDSCR_MDE
 from .sysregs import SYSTEM_REGISTERS, Encoding
 

@@ -24,7 +24,7 @@ from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.state import Order
 
 from .context import Context
-from .exceptions import PSTATE_SS
+from .pstate import PSTATE_SS
 from .sysregs import Encoding
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from armprobe.machine.field_checks import U64, boolean, integer, several
 from armprobe.machine.state import Order
 from armprobe.machine.stop import Stop, StopReason
 
-from .context import PSTATE_F, PSTATE_I
 from .deferred_signals import calls_users_code
-from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, PSTATE_SS, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
+from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
 from .guest_watchpoints import GuestWatchHit
 from .interrupt_window import InterruptWindow
+from .pstate import PSTATE_F, PSTATE_I, PSTATE_SS
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from armprobe.machine.field_checks import U64, integer, optional
 from armprobe.machine.state import Order
 
-from .context import EL1H, Context
-from .exceptions import PSTATE_SS
+from .context import Context
+from .pstate import EL1H, PSTATE_SS
 
 if TYPE_CHECKING:
     from .core import Core

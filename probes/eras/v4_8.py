@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from armprobe.machine.core.context import PSTATE_D, PSTATE_I
 from armprobe.machine.core.instruction_words import NOP
+from armprobe.machine.core.pstate import PSTATE_D, PSTATE_I
 
 from .decoder_rows import accept, refuse, simulate
 from .era import Bound, Era, ExclusiveScan, ReservedText, areas

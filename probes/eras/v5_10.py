@@ -7,8 +7,8 @@ import errno
 from dataclasses import replace
 from typing import Final
 
-from armprobe.machine.core.context import DAIF
 from armprobe.machine.core.instruction_words import NOP
+from armprobe.machine.core.pstate import DAIF
 
 from .decoder_rows import accept, refuse
 from .era import areas

@@ -7,7 +7,7 @@ import errno
 from dataclasses import replace
 from typing import Final
 
-from armprobe.machine.core.context import DAIF, PSTATE_D, PSTATE_I
+from armprobe.machine.core.pstate import DAIF, PSTATE_D, PSTATE_I
 
 from .era import Bound
 from .hit_rules import SlotPstate, TrampolineFrame
