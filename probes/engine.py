@@ -243,7 +243,7 @@ class Engine:
             self._guest.execute(block, site)
 
     def _unfollowed(self, block: ControlBlock) -> None:
-        """The slot ends in a branch: nothing will tell when it is done."""
+        """The slot ends in a branch, so its end is not noticed: the hit is over now."""
         if block.status is _REENTER:
             block.pop()
         else:
@@ -289,7 +289,7 @@ class Engine:
             self.post(block, site)
 
     def redirect(self, block: ControlBlock, site: Site) -> None:
-        """The PC is where handlers are told that it is: put it back."""
+        """Move the PC from the guest's trampoline, where handlers are told it is, to the copy that is executed."""
         if site.offset:
             words = block.core.context.x
             words[32] = self._redirection.redirect_pc(words[32])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What this package raises for what its user asked for and cannot have, and takes from the user's conditions."""
+"""What probes raise when a request is refused, and what a user's condition may raise."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ class ProbeError(Exception):
 
 
 class ConditionError(Exception):
-    """A condition cannot say whether it holds; the text says why. The machine stops, as if it held, and says that."""
+    """A condition cannot say whether it holds, for the reason in the text. The machine stops as if it held."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The functions that a pattern means."""
+"""The functions that a pattern matches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_pattern(name: str) -> bool:
 
 
 def functions_matching(symbols: Symbols, pattern: str) -> list[Symbol]:
-    """The functions whose names match `pattern`, by address; one that has several names, once, by the first of them.
+    """The functions whose names match `pattern`, by address. One with several names is given once, by the first.
 
     A pattern is the shell's (fnmatch, in which capitals count); "module:pattern" looks in one module only. Not all of
     them can be probed.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Probes on the guest's own kretprobe trampoline: they are hit where ours is executed in its place.
 
-In the kernel a function that a kretprobe follows returns through the trampoline that has the symbol, and a kprobe on
-that is hit. Ours is other memory, or the guest would look for an instance of its own for each of our returns. Where it
-is the same code (`direct`, and a guest with the frame of our era), each breakpoint of ours in the guest's trampoline
-has a mirror at the same place of ours; handlers are told that they are in the guest's.
+In the kernel, a function that a kretprobe follows returns through the trampoline that has the symbol, and hits a kprobe
+there. Our trampoline is in other memory, or the guest would look for an instance of its own for each of our returns.
+Where both have the same code (`direct`, and a guest with the frame of our era), each breakpoint of ours in the guest's
+trampoline has a mirror at the same offset in ours, and handlers are told that they are in the guest's.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class GuestTrampoline:
         self._words = struct.unpack(f"<{len(code) // 4}I", code)
         self._place = 0  # of ours
         self._start = self._handler = 0  # of the guest's, and of the function that it calls
-        self._mirrors: dict[int, Site] = {}  # by their offset; one that there has been stays, with its slot
+        self._mirrors: dict[int, Site] = {}  # by offset; each keeps its slot when its site is disarmed
 
     def put(self, place: int) -> None:
-        """Our trampoline is at `place` now, without breakpoints; 0 for nowhere. `sync` is to follow."""
+        """Our trampoline is at `place` now (0 for nowhere), without breakpoints. The caller then syncs each site."""
         self._place = place
         for offset, mirror in self._mirrors.items():
             mirror.addr, mirror.offset = place + offset, place - self._start

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the debug exceptions of a hit do to the CPU, moment by moment: for whoever wants to follow it."""
+"""A trace of the debug exceptions of a hit, with what each does to the CPU."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Moments:
         pstate = context.pstate
         spsr, mdscr = context.system(context.layout.spsr_el1), context.system(context.layout.mdscr_el1)
         # An exception that is not delivered to the guest leaves the registers alone: they are as they would be in the
-        # kernel. HVC is none to it; and the CPU's own ERET has been given them.
+        # kernel. HVC is not an exception to it. The CPU's own ERET has been given them.
         if not dispatcher.hypercall and not (returning and context.pc == core.software_step.eret):
             pstate, spsr = pstate & ~DAIF | dispatcher.handler_daif, pstate
         try:

@@ -2,7 +2,7 @@
 """Where kretprobe instances live: in the guest's own memory, in kernels to v5.10 that free them when calls return.
 
 That kfree() is what made the bug of 2015, so it is a call of the guest's function. Only a guest that has `kmalloc` and
-`kfree` as functions takes part; elsewhere (in Linux `kmalloc` is inlined) an instance is the host's business alone.
+`kfree` as functions takes part; in others (in Linux `kmalloc` is inlined) instances exist on the host only.
 """
 
 from __future__ import annotations

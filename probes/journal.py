@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which calls are being waited for, kept in the machine's own memory: so a snapshot of the machine has them too.
 
-The kernel's instances are in memory likewise. One entry is the stack pointer at the function's entry, the return
+The kernel's instances are in memory, too. One entry is the stack pointer at the function's entry, the return
 address, the kretprobe's serial number and its hit's, the guest's memory that the instance occupies, and the place in
 the order of entries.
 """

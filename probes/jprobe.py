@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`struct jprobe`: a function of the user's with the arguments of the one that it is put on (v4.8; gone in v4.19)."""
+"""`struct jprobe`: the user's function is called with the arguments of the probed one (v4.8; removed in v4.19)."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class KretprobeInstance:
         self.order = 0  # of all calls
         self.leaked = False  # the call is over, and has not returned
         self.task = 0  # SP_EL0, in which Linux keeps the current task
-        self.entry: Hit | None = None  # which the condition is to decide on at the return
+        self.entry: Hit | None = None  # held back until the condition is asked at the return
         self.selected = True  # by the condition, at the entry
         self.data: Any = bytearray(0 if rp is None else rp.data_size)
 
@@ -113,13 +113,13 @@ class Kretprobe(Probe):
         self.serial = 0  # of its registration
 
     def validate(self) -> None:
-        """See `Probe.validate`; and the stage of the condition."""
+        """See `Probe.validate`. Also checks the stage of the condition."""
         if self.condition_at not in self.stages:
             reason = f"condition_at is {self.condition_at!r}: give Stage.ENTRY or Stage.RETURN"
             raise ProbeError(errno.EINVAL, reason)
         super().validate()
         if Stage.ENTRY in self.stop and self.condition is not None and self.condition_at is Stage.RETURN:
-            reason = "it is to stop at entry, where its condition is not known yet: stop at return, or ask it at entry"
+            reason = "stop has Stage.ENTRY, where its condition is not known yet: stop at return, or ask it at entry"
             raise ProbeError(errno.EINVAL, reason)
 
     def prepare(self, era: Era, memory: int) -> None:

@@ -150,7 +150,7 @@ class KretprobeEngine:
         self.guest_trampoline.put(self.trampoline)
 
     def restore(self) -> None:
-        """The machine's memory is another, in which the trampoline may be or not; slots are to be given out again."""
+        """The machine's memory was replaced: the trampoline may be in it or not, and slots are given out again."""
         self._site.slot = 0
         if self.trampoline:
             self._machine.scratch.write(self.trampoline, self._code)  # without the breakpoints that it had then
@@ -328,7 +328,7 @@ class KretprobeEngine:
         regs.pc = following
         self._engine.over(self._engine.blocks[core])  # reset_current_kprobe(), before what follows
         self._recycle(core, chain)
-        return 1  # so that there is neither a step nor a post-handler
+        return 1  # no step, no post-handler
 
     def _handle(self, core: Core, chain: list[KretprobeInstance], regs: PtRegs, again: int | None) -> None:
         """Run the return handlers of a call, newest instance first.
@@ -387,7 +387,7 @@ class KretprobeEngine:
         self._recycle(self._machine.core, self.instances.unlink(sp, self.trampoline))
 
     def _recycle(self, core: Core, chain: list[KretprobeInstance]) -> None:
-        """recycle_rp_inst: back to its pool, or to the guest's memory if its kretprobe is gone."""
+        """recycle_rp_inst: back to the pools; the memory of instances whose kretprobe is gone is freed in the guest."""
         for instance in chain:
             if instance.rp is not None:
                 instance.rp.free.append(instance)

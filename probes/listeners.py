@@ -37,7 +37,7 @@ class Redirection(Protocol):
     """Knows where the code is that is executed in the place of the guest's trampoline."""
 
     def redirect_pc(self, pc: int) -> int:
-        """The address to go on at, for a PC in the guest's trampoline; another PC is returned as it is."""
+        """The address to go on at, for a PC in the guest's trampoline; any other PC is returned unchanged."""
 
 
 class GuestBreakpoints(Protocol):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which aborts Linux asks kprobes about: those that its do_page_fault() is given (arch/arm64/mm/fault.c, fault_info).
 
-Of others, and of undefined instructions, kprobes hear nothing.
+Kprobes are not told of other aborts or of undefined instructions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNTAGGED: Final = (1 << 56) - 1
 def is_page_fault(syndrome: int, address: int, level_3: bool) -> bool:
     """Whether an exception at EL1 with that ESR_EL1 and FAR_EL1 is a page fault to Linux.
 
-    A translation fault in the kernel's own half of the addresses is none (do_translation_fault); `level_3` says
+    A translation fault in the kernel's half of the addresses is not one (do_translation_fault). `level_3` says
     whether this kernel makes an exception of those at level 3.
     """
     if syndrome >> 26 not in _CLASSES:

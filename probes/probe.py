@@ -26,11 +26,11 @@ OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int
 
 
 class Probe:
-    """The base of the three kinds, whose name is `kind`; the stages at which a hit of it can be recorded are `stages`.
+    """The base of the three kinds. `kind` is the kind's name, `stages` the stages of a hit that it can record.
 
-    `kp` is the kprobe in the guest's text: of a kretprobe or jprobe, which have one as a member, that; of a kprobe, the
-    kprobe itself. Where the probe is, and whether it is registered, disabled or gone, is a property of that kprobe.
-    `hits` counts the hits of which no handler was missed and `met` those that met `condition`.
+    `kp` is the kprobe in the guest's text: a kretprobe or jprobe has one as a member, and a kprobe is its own. The
+    place of a probe, and whether it is registered, disabled or gone, are properties of that kprobe. `hits` counts the
+    hits whose handlers ran, and `met` those that met `condition`.
     """
 
     kind: ClassVar[str]

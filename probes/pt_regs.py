@@ -33,7 +33,7 @@ class PtRegs:
     _words: Any
 
     def __init__(self, regs: Iterable[int] = (), sp: int = 0, pc: int = 0, pstate: int = 0) -> None:
-        """Registers of nobody's, for `simulate`. Raises ValueError for more than 31 general registers."""
+        """Registers that belong to no CPU, for `simulate`. Raises ValueError for more than 31 general registers."""
         values = list(regs)
         if len(values) > 31:
             raise ValueError(f"pt_regs has 31 general registers, not {len(values)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Keeps the last hits of one machine, and the failures of handlers."""
+"""Records hits: asks conditions, takes the registers, decides on stops; and keeps the failures of handlers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Recorder:
         self.hits = wiring.hit_ring()
         self.errors: list[HandlerError] = []
         self.stop: Hit | None = None
-        self._doubt = ""  # why it cannot be said whether the hit that is next to be kept is wanted
+        self._doubt = ""  # why the condition cannot say whether the next hit is wanted
         self._stop_text = ""
         self.stopped_for: Hit | None = None
         self.on_hit: Callable[[Hit], object] | None = None
@@ -113,7 +113,7 @@ class Recorder:
         self.stop, self._stop_text, self._doubt, self.stopped_for = stopping
 
     def failed(self, probe: Probe, stage: Stage, error: Exception) -> None:
-        """A handler raised. It is kept and told once a probe, to the log if nobody asked for it; the guest goes on.
+        """A handler raised. It is kept and told once a probe, by default to the log. The guest goes on.
 
         The log goes to standard error unless the program has configured it otherwise (module logging).
         """
@@ -127,7 +127,7 @@ class Recorder:
 
     @calls_users_code
     def _selects(self, probe: Probe, condition: Condition, stage: Stage, regs: PtRegs) -> bool:
-        """Whether the hit is wanted. One of which that cannot be said is, and is stopped for."""
+        """Whether the hit is wanted. If the condition cannot say, the hit is wanted and the machine stops for it."""
         try:
             if isinstance(condition, program.Condition):
                 met = condition.holds(self._view.at(stage, regs))

@@ -66,7 +66,7 @@ class ReturnStops:
                 regs.regs[i] = words[i]
             regs.pstate = regs.pstate & ~NZCV | context.pstate & NZCV
             saved = self._frame.read(base)
-            if saved is None:  # no more: the registers are those of the caller as it is
+            if saved is None:  # the stack is gone: go on in the caller with the registers as they are
                 words[30] = context.pc = following
                 context.store()
                 self._resumed(core, chain)

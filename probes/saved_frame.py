@@ -12,7 +12,7 @@ Pieces = list[tuple[int, int]]
 
 
 class SavedFrame:
-    """Reads and writes it in one machine's memory; its `size` is in bytes."""
+    """Reads and writes the frame in one machine's memory. `size` is in bytes."""
 
     def __init__(self, machine: Machine, size: int) -> None:
         self._machine = machine

@@ -146,7 +146,7 @@ def simulate(
 
     What is simulated depends on the era, how does not. `memory` reads (address, size in bytes) and is needed for
     literal loads only. Raises ValueError for a word that is not 32 bits, an instruction that is not simulated or a
-    literal load without `memory`, ProbeError for an unknown era; whatever `memory` raises passes through.
+    literal load without `memory`, ProbeError for an unknown era; what `memory` raises is passed on.
     """
     decoded = decode(word, era)
     if not decoded.simulator:

@@ -48,7 +48,7 @@ class Slots:
             machine.scratch.write(slot, code)
         else:
             machine.memory.put(slot, code)
-        # The machine answers the guest's accesses to timer registers where they stand; this is such a place now.
+        # The machine answers the guest's accesses to timer registers at their addresses, and the slot is one more.
         machine.core.register_access.watch(find_sites(code[:4], slot))
         site.slot = slot
         self.taken.append([slot, stepping.size, site.addr])

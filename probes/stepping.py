@@ -4,7 +4,7 @@
 ss      the slot is one instruction, and the CPU's own software step raises the second exception (to v5.9)
 brk     the slot ends in BRK #6, which raises it (from v5.10 on, commit 7ee31a3aa8f4)
 branch  the slot ends in a branch to the next instruction: there is no second exception, and no place for a
-        post-handler. Asked after in the thread of 2015; never in a released arm64 kernel
+        post-handler. Proposed in the thread of 2015, in no released arm64 kernel
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Stepping:
         raise NotImplementedError
 
     def start(self, core: Core, site: Site, reentered: bool) -> int:
-        """Send the CPU to the slot; returns the PSTATE.DAIF that `finish` is to be given."""
+        """Send the CPU to the slot; returns the PSTATE.DAIF to pass to `finish`."""
         core.context.pc = site.slot
         return core.context.daif
 
     def finish(self, core: Core, saved: int, reentered: bool) -> None:
-        """The instruction has been executed: PSTATE.DAIF as it is to be after it."""
+        """The instruction has been executed: set PSTATE.DAIF to its value after it."""
 
     def cancel(self, core: Core, saved: int, reentered: bool, restores: bool) -> None:
         """It faulted: as `finish`, but what was saved is put back only if this kernel `restores` it then."""
@@ -143,7 +143,7 @@ class BranchStepping(Stepping):
 def followed(rules: HitRules, name: str) -> Stepping:
     """The design of that name, or `brk` for "branch": what is stepped by it is followed to its end.
 
-    PSTATE in the slot is as in the era's rules where that is its own design; else as in the last kernel that had it.
+    PSTATE in the slot follows the era's rules if the design is the era's own, else the last kernel's that had it.
     """
     own = rules.slot_pstate if name == rules.stepping else None
     if name == "ss":

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Software step exceptions that nobody waits for: the end of the single_step_handler() of
-arch/arm64/kernel/debug-monitors.c.
+"""Unexpected software step exceptions: the end of single_step_handler() in arch/arm64/kernel/debug-monitors.c.
 
-It says so, sets SPSR.SS again and returns: to the next of these, one instruction on.
+The kernel reports it, sets SPSR.SS again and returns, so the next one comes one instruction on.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class UnexpectedSteps:
         self._moments = moments
 
     def taken(self, block: ControlBlock, address: int) -> bool:
-        """There is one at virtual `address`. False if it is the guest's own doing, to be delivered to it."""
+        """Handle the one at virtual `address`. False if the guest steps itself, and the exception is the guest's."""
         core = block.core
         if not core.software_step.enabled(core.context):
             return False

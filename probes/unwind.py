@@ -2,8 +2,8 @@
 """Return addresses as they would be without kretprobes: for debuggers, and for backtraces.
 
 While a kretprobe waits for a call, the call's return address is the trampoline's, in x30 or where the function has
-saved it, and what unwinds the stack gets no further. So whoever shows memory and x30 to a debugger shows the caller's
-address in its place, as a probe's breakpoint in the text is not shown either.
+saved it, and what unwinds the stack gets no further. So a debugger is shown the
+caller's address in its place, just as it is not shown a probe's breakpoint in the text.
 
 A stack grows downwards, and a function saves x30 below the stack pointer that it was entered with. Of the calls
 outstanding, the one that a saved x30 belongs to is therefore that with the lowest such stack pointer above it.
@@ -93,7 +93,7 @@ class Unwind:
         """Write `data` at virtual `address` of memory that is seen as `unwound` shows it.
 
         Nothing is changed by writing back what was read. Another return address put into a frame record of the current
-        stack is where the call goes when the kretprobe has seen it return; elsewhere a word is just a word.
+        stack is where the call returns to, after the kretprobe. Other words are written as they are.
         Raises MachineError as `Memory.write` does.
         """
         memory = self._machine.memory

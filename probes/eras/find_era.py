@@ -49,7 +49,7 @@ def era_of(release: Release) -> Era:
 
 
 def _relation(era: Era, release: Release) -> str:
-    """How `era_of(release)` was found, in a word or two; empty if the kernel is of the era's own series."""
+    """How `era_of(release)` was found, in a few words. Empty if the kernel is of the era's own series."""
     if era.release[:2] == release[:2]:
         return ""
     return "the oldest" if release < era.release else "the nearest not later"

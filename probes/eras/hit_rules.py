@@ -35,8 +35,11 @@ class SlotPstate:
 
 @dataclass(frozen=True)
 class TrampolineFrame:
-    """`struct pt_regs` as a trampoline builds it on the stack: `size` in bytes; whether x29 and x30 in it are made a
-    frame record; and the register stored as `pc`, which no later kernel than v4.8 leaves to chance."""
+    """`struct pt_regs` as a trampoline builds it on the stack.
+
+    `size` is in bytes, `record` says whether x29 and x30 in it are made a frame record, and `pc` is the register that
+    is stored as pc: x1, with a leftover value, in v4.8, and zero in later kernels.
+    """
 
     size: int
     record: bool
@@ -67,7 +70,7 @@ class HitRules:
     frees_instances: bool  # an instance whose kretprobe is gone is given to kfree() when its call returns
 
     def unheard_of(self, era: str, stepping: str, trampoline: str) -> Iterable[str]:
-        """What no kernel of `era` did, of a way to step and a trampoline that a user has chosen, in sentences."""
+        """Sentences on a user's choice of stepping and trampoline that no kernel of `era` had."""
         if stepping != self.stepping:
             yield f"no kernel of {era} stepped by '{stepping}': its slots are for '{self.stepping}'"
         if trampoline not in self.trampolines:

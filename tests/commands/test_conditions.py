@@ -169,7 +169,7 @@ def test_one_that_cannot_be_evaluated(session: Session) -> None:
         ("kprobe kfree if $v0", "there is no register 'v0' of 64 bits or less"),
         ("kprobe kfree if retval", "put a kretprobe on it"),
         ("kretprobe kfree at=entry if retval", "put a kretprobe on it"),
-        ("kretprobe kfree stop=entry if retval", "it is to stop at entry, where its condition is not known yet"),
+        ("kretprobe kfree stop=entry if retval", "stop has Stage.ENTRY, where its condition is not known yet"),
         ("kprobe kfree code=reg:0,end", "write what it was compiled from after if"),
         ("kprobe kfree code=nosuch if x0", "there is no operation 'nosuch'"),
         ("kprobe kfree code=reg:zero if x0", "'reg:zero' is no operation"),
