@@ -22,7 +22,7 @@ class Running(NamedTuple):
 
 
 class ControlBlock:
-    """The hits that one core handles; `regs` are the core's own registers.
+    """The hits that one core handles. `regs` are the core's own registers, and `words` the general ones, sp and pc.
 
     `site` is the kernel's current_kprobe and `status` its kprobe_status; `saved_daif` is PSTATE.DAIF of the code
     interrupted, while its instruction is executed out of line. `instance` is the probe whose handler is running.
@@ -40,10 +40,12 @@ class ControlBlock:
         "status",
         "step_awaited",
         "unexpected_steps",
+        "words",
     )
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self.words = core.context.x
         self.regs = LiveRegs(core.context)
         self.site: Site | None = None
         self.status = Status.NONE

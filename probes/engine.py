@@ -122,7 +122,8 @@ class Engine:
 
     @calls_users_code
     def _breakpoint(self, core: Core) -> bool:
-        words, block = core.context.x, self.blocks[core]
+        block = self.blocks[core]
+        words = block.words
         address = words[32]
         site = self.sites.get(address) or self.internal.get(address)
         if site is None or not site.armed:
@@ -227,7 +228,7 @@ class Engine:
             if self.moments.observer is not None:
                 self.moments.tell(core, f"ERET to {self.moments.where(slot)}", status, returning=True)
         elif slot:
-            core.context.x[32] = slot
+            block.words[32] = slot
             self._unfollowed(block)
         elif site.simulator is not None:
             try:
@@ -254,25 +255,25 @@ class Engine:
     def _slot_done(self, core: Core) -> bool:
         block = self.blocks[core]
         site = block.site
-        if site is None or not site.slot or core.context.x[32] != site.slot + 4 or block.status not in (_SS, _REENTER):
+        if site is None or not site.slot or block.words[32] != site.slot + 4 or block.status not in (_SS, _REENTER):
             return self._guest.executed(block)
         self._executed(block, site)
         return True
 
     def _single_step(self, core: Core) -> bool:
-        block, address = self.blocks[core], core.context.x[32]
-        site = block.site
+        block = self.blocks[core]
+        site, address = block.site, block.words[32]
         if site is None or address != block.step_awaited:
             return self._unexpected.taken(block, address)
         block.step_awaited = block.unexpected_steps = 0
-        self.note(core, "step exception, awaited")
+        if self.moments.observer is not None:
+            self.note(core, "step exception, awaited")
         self._executed(block, site)
         return True
 
     def _executed(self, block: ControlBlock, site: Site) -> None:
-        core = block.core
-        site.stepping.finish(core, block.saved_daif, block.status is _REENTER)
-        core.context.x[32] = site.addr - site.offset + 4
+        site.stepping.finish(block.core, block.saved_daif, block.status is _REENTER)
+        block.words[32] = site.addr - site.offset + 4
         self._stepped(block, site)
 
     def note(self, core: Core, what: str) -> None:
@@ -291,7 +292,7 @@ class Engine:
     def redirect(self, block: ControlBlock, site: Site) -> None:
         """Move the PC from the guest's trampoline, where handlers are told it is, to the copy that is executed."""
         if site.offset:
-            words = block.core.context.x
+            words = block.words
             words[32] = self._redirection.redirect_pc(words[32])
 
     @calls_users_code
@@ -323,7 +324,7 @@ class Engine:
             if then is not None:
                 then(core.context)
             return
-        address = core.context.x[32]
+        address = block.words[32]
 
         def resume(core: Core) -> None:
             self.over(block)  # only now: what is hit at the stop, by a debugger's call, is missed
