@@ -74,7 +74,9 @@ def test_breakpoints_are_what_they_were(gdb: GdbSession) -> None:
 
 def test_load_and_find(gdb: GdbSession) -> None:
     """They write and read across all of RAM, by physical address."""
-    assert "Loading section .head.text, size 0x98 lma 0x40080000" in gdb.execute("load")
+    said = gdb.execute("load")
+    assert "Loading section .head.text, size 0x98 lma 0x40080000" in said
+    assert "Start address 0x0000000040080000" in said
     first = int(gdb.evaluate("*(unsigned *) 0x40080000"))
     found = gdb.execute(f"find /w {board.RAM_BASE:#x}, {board.RAM_BASE + board.RAM_SIZE - 1:#x}, {first:#x}")
     assert "0x40080000" in found
