@@ -165,7 +165,9 @@ def decode_file(name: str, code: Iterable[Code], era: str) -> values.DecodedFile
         era=era,
         counts=values.VerdictCounts(counts[Verdict.GOOD], counts[Verdict.GOOD_NO_SLOT], counts[Verdict.REJECTED]),
         simulators=tuple(values.SimulatorCount(*each) for each in simulators.most_common() if each[0]),
-        remarkable=tuple(values.Remarkable(*note, notes[note], tuple(among)) for note, among in places.items()),
+        remarkable=tuple(
+            values.FlaggedInstructions(*note, notes[note], tuple(among)) for note, among in places.items()
+        ),
     )
 
 

@@ -28,7 +28,7 @@ class ReturnAddresses(Protocol):
     def caller(self, address: int, sp: int) -> int:
         """The return address that `address` in x30 stands for, in a function entered with `sp` or a higher one."""
 
-    def unwound(self, address: int, data: bytes) -> bytes:
+    def with_callers(self, address: int, data: bytes) -> bytes:
         """`data`, read from virtual `address`, with the original return addresses in it."""
 
 
@@ -124,7 +124,7 @@ class Walker:
                 record = following
 
     def _read(self, address: int, size: int) -> bytes:
-        return self._return_addresses.unwound(address, self._machine.memory.read(address, size))
+        return self._return_addresses.with_callers(address, self._machine.memory.read(address, size))
 
     def _is_code(self, address: int, el0: bool) -> bool:
         """Whether code of the kernel or of the task is at `address`, or was, since initialisation code is freed."""

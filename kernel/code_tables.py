@@ -48,7 +48,7 @@ class CodeTables:
     @property
     def makes_blacklist(self) -> bool:
         """Whether the kernel makes a list of the areas without probes, and may free the tables that it is made from."""
-        return any(self._symbols.own(name) for name in ("kprobe_blacklist", "within_kprobe_blacklist"))
+        return any(self._symbols.in_kernel(name) for name in ("kprobe_blacklist", "within_kprobe_blacklist"))
 
     def kprobe_blacklist(self) -> list[Area] | None:
         """The kernel's own list of that name; None if it has none, and before init_kprobes() has filled it.

@@ -74,4 +74,4 @@ def find_kernel(machine: Machine) -> Kernel | None:
     guest = machine.guest
     if guest.is_linux:
         return Linux(machine)
-    return Kernel(machine) if guest.symbols.own(_START) else None
+    return Kernel(machine) if guest.symbols.in_kernel(_START) else None

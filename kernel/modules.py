@@ -169,7 +169,7 @@ class LoadedModules(Mapping[str, Symbols]):
     def _heads(self) -> list[int]:
         """Addresses that may be that of `modules`: heads of lists with entries. Raises MachineError if unreadable."""
         symbols, memory = self._machine.symbols, self._machine.memory
-        named, user = symbols.own("modules"), symbols.own(_USER)
+        named, user = symbols.in_kernel("modules"), symbols.in_kernel(_USER)
         if named is not None:
             places = [(named.address, 8)]
         elif user is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def only_one(lock: Path, waiting: str, report: Callable[[str], None]) -> Iterator[None]:
+def exclusive_lock(lock: Path, waiting: str, report: Callable[[str], None]) -> Iterator[None]:
     """Hold the file `lock`, in a folder that is made; while another process does, wait, having reported `waiting`.
 
     Raises OSError where the file cannot be written.

@@ -196,7 +196,7 @@ class Symbols:
 
     def get(self, name: str) -> Symbol | None:
         """The symbol called `name`, or None."""
-        own = self.own(name)
+        own = self.in_kernel(name)
         if own is not None:
             return own
         module, colon, rest = name.partition(":")
@@ -228,7 +228,7 @@ class Symbols:
             f"give its address: {', '.join(others)}" + (f" or one of {more} more ('symbols {name}')" if more else "")
         )
 
-    def own(self, name: str) -> Symbol | None:
+    def in_kernel(self, name: str) -> Symbol | None:
         """The symbol called `name` that is in no module, or None."""
         index = self._index.get(name)
         return None if index is None else self._symbol(index)
@@ -239,7 +239,7 @@ class Symbols:
 
     def module_at(self, address: int) -> str | None:
         """The name of the module whose symbols cover virtual `address`, or None."""
-        if self._among_own(address):
+        if self._in_kernel_image(address):
             return None
         return next((name for name, module in self.modules.items() if module.at(address)), None)
 
@@ -249,7 +249,7 @@ class Symbols:
         Of several at one address a function is preferred, then an object, then the first. A label inside a function
         whose size is known gives way to the function.
         """
-        if not self._among_own(address):
+        if not self._in_kernel_image(address):
             for module in self.modules.values():
                 if found := module.at(address):
                     return found
@@ -335,7 +335,7 @@ class Symbols:
     def _symbol(self, index: int) -> Symbol:
         return Symbol(self._names[index], self._addresses[index], self._sizes[index], _KINDS[self._kinds[index]])
 
-    def _among_own(self, address: int) -> bool:
+    def _in_kernel_image(self, address: int) -> bool:
         """Whether `address` is where the symbols that are in no module are; modules lie elsewhere."""
         return bool(self._names) and self._addresses[0] <= address <= self._addresses[-1]
 

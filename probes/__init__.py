@@ -10,15 +10,15 @@ from .eras import DEFAULT_ERA, ERAS, POINT_RELEASES, Era, find_era
 from .eras.decoder_rows import Verdict
 from .eras.hit_rules import Status
 from .errors import ConditionError, ProbeError
+from .exception_moments import Moment
 from .functions import is_pattern
-from .hit_trace import Moment
+from .handler_failures import HandlerError
 from .jprobe import Jprobe
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
 from .probe import Probe
 from .pt_regs import PtRegs
 from .record import Hit, Stage
-from .recorder import HandlerError
 from .registration import Kprobes
 from .simulate import simulate
 from .stepping import STEPPINGS

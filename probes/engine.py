@@ -11,41 +11,37 @@ handlers. What the kernel keeps per CPU is in a `ControlBlock` for each core, an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.machine.core.context import Context
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
-from armprobe.machine.core.exceptions import IL, Class, Raised
+from armprobe.machine.core.exceptions import IL, Class
 from armprobe.machine.state import Order
 
 from .control_block import ControlBlock
 from .eras.hit_rules import HitRules, Status
+from .exception_moments import Moments
 from .hit_stops import HitStops
-from .hit_trace import Moments
 from .listeners import GuestBreakpoints, HitListener, Redirection, ReturnAddresses
-from .page_faults import is_page_fault
 from .record import Stage
 from .recorder import Recorder
 from .site import Site
+from .slot_faults import SlotFaults
 from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
 from .unexpected_steps import UnexpectedSteps
 
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
-_UNSEEN: Final = (
-    "its instruction raised an exception in the slot that kprobes are not told of: the hit has no end, and probes are "
-    "missed until reset_current_kprobe()"
-)
 _ACTIVE, _SS, _REENTER, _SSDONE = Status.HIT_ACTIVE, Status.HIT_SS, Status.REENTER, Status.HIT_SSDONE
 
-Flight = dict[str, Any]  # JSON
+HitsInProgress = dict[str, Any]  # JSON
 
 
 class Engine:
     """Handles the hits of one machine. `sites` is the table of breakpoints, which the registry fills."""
 
-    STATE = ("flight",)
+    STATE = ("hits_in_progress",)
 
     def __init__(
         self, machine: Machine, rules: HitRules, name: str, sites: Mapping[int, Site], recorder: Recorder
@@ -58,14 +54,14 @@ class Engine:
         self.internal: dict[int, Site] = {}  # breakpoints in the trampoline, which nobody registered there
         self._recorder = recorder
         self.blocks = {core: ControlBlock(core) for core in machine.cores}
-        self._flight: Flight | None = None  # what the state that the machine was put into has of it
+        self._in_progress: HitsInProgress | None = None  # what the state that the machine was put into has of it
         self.moments = Moments(machine, sites, self.internal)
         self._unexpected = UnexpectedSteps(self.moments)
         self.stops = HitStops(machine, self, recorder)
         machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint)
         machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
         machine.claim_step(self._single_step)
-        machine.claim_fault(self._fault)
+        SlotFaults(machine, self, rules, recorder)
         machine.state.join("hits", self, Order.PROBES)
         machine.calls.on_begin.append(self._call_begins)
 
@@ -77,7 +73,7 @@ class Engine:
         self._redirection, self._guest = redirection, guest
 
     @property
-    def flight(self) -> Flight:
+    def hits_in_progress(self) -> HitsInProgress:
         """What of the hits is kept with the machine's state: at a stop and in a handler, which end with it, none."""
         core = self._machine.core
         block = self.blocks[core]
@@ -88,9 +84,9 @@ class Engine:
         placeholder = self.stops.placeholder
         return {"hits": kept, "step_awaited": block.step_awaited, "placeholder": placeholder, "mirrored": mirrored}
 
-    @flight.setter
-    def flight(self, flight: Flight) -> None:
-        self._flight = flight
+    @hits_in_progress.setter
+    def hits_in_progress(self, hits_in_progress: HitsInProgress) -> None:
+        self._in_progress = hits_in_progress
 
     def steps(self, site: Site) -> bool:
         """Whether the instruction of `site` is being executed out of line, and its end awaited."""
@@ -151,7 +147,7 @@ class Engine:
                     try:
                         skip = bool(handler(probe, regs))
                     except Exception as error:
-                        self._recorder.failed(probe, Stage.PRE, error)
+                        self._recorder.failures.add(probe, Stage.PRE, error)
                     if skip:
                         break
         except BaseException:  # the run ends, and the instruction is hit afresh by the next
@@ -236,7 +232,7 @@ class Engine:
             except MachineError:
                 # Its literal cannot be read: what executing it would raise. The probe is hit again if that is
                 # repaired.
-                self._cancel(block, site)
+                self.cancel(block, site)
                 core.dispatcher.deliver(Class.DATA_ABORT << 26 | IL | _TRANSLATION_FAULT, site.addr)
             else:
                 self._stepped(block, site)
@@ -314,7 +310,7 @@ class Engine:
                     try:
                         handler(probe, block.regs, 0)
                     except Exception as error:
-                        self._recorder.failed(probe, Stage.POST, error)
+                        self._recorder.failures.add(probe, Stage.POST, error)
         except BaseException as error:  # the run ends with it, and the hit is over
             core.fail(error)
         if self._recorder.stop is None:
@@ -336,39 +332,8 @@ class Engine:
 
     # Faults and failures
 
-    @calls_users_code
-    def _fault(self, core: Core, raised: Raised, syndrome: int, fault_address: int) -> bool:
-        """kprobe_fault_handler: the guest sees a page fault in the slot at the address of the instruction probed."""
-        context, block = core.context, self.blocks[core]
-        site = block.site
-        if self.moments.observer is not None and core.software_step.enabled(context):
-            name = raised.name.replace("_", " ").lower()
-            self.note(core, f"{name}: exception at {self.moments.where(context.pc)}")
-        if site is None:
-            self._fault_in_unfollowed_slot(context)
-        elif not is_page_fault(syndrome, fault_address, self._rules.level_3_is_page_fault):
-            if site.slot and context.pc == site.slot:
-                site.warn(_UNSEEN)
-        elif site.slot and context.pc == site.slot and block.status in (_SS, _REENTER):
-            self._cancel(block, site)
-        elif self._rules.fault_handlers and block.status in (_ACTIVE, _SSDONE):
-            for probe in site.probes:
-                probe.nmissed += 1
-            running = block.instance
-            if running is not None and (handler := running.fault_handler) is not None:
-                handler = self._input.watching(handler) if self._input_listeners else handler
-                try:
-                    return bool(handler(running, block.regs, syndrome))
-                except Exception as error:
-                    self._recorder.failed(running, Stage.PRE if block.status is _ACTIVE else Stage.POST, error)
-        return False
-
-    def _fault_in_unfollowed_slot(self, context: Context) -> None:
-        for site in self.sites.values() if context.pc in self._machine.scratch else ():
-            if site.slot == context.pc:
-                context.pc = site.addr
-
-    def _cancel(self, block: ControlBlock, site: Site) -> None:
+    def cancel(self, block: ControlBlock, site: Site) -> None:
+        """The instruction of `site` faulted: the guest sees that at the probed address, and the hit is over."""
         core = block.core
         core.context.pc = site.addr
         reentered = block.status is _REENTER
@@ -393,7 +358,7 @@ class Engine:
 
     def restored_slots(self) -> set[int]:
         """The slots in which something is being executed in the state that the machine was put into."""
-        return set() if self._flight is None else {slot for _, slot, _, _ in self._flight["hits"]}
+        return set() if self._in_progress is None else {slot for _, slot, _, _ in self._in_progress["hits"]}
 
     def restore(self, find: Callable[[int, int], Site]) -> None:
         """Take up the hits of the state that the machine was put into; `find` gives the site of an address and slot."""
@@ -401,14 +366,14 @@ class Engine:
         block, context = self.blocks[core], core.context
         self._recorder.stop = None
         self._reset(block)
-        flight, self._flight = self._flight, None
-        assert flight is not None
-        self.stops.placeholder, block.step_awaited = flight["placeholder"], flight["step_awaited"]
-        for address, slot, status, daif in flight["hits"]:
+        hits_in_progress, self._in_progress = self._in_progress, None
+        assert hits_in_progress is not None
+        self.stops.placeholder, block.step_awaited = hits_in_progress["placeholder"], hits_in_progress["step_awaited"]
+        for address, slot, status, daif in hits_in_progress["hits"]:
             if block.site is not None:
                 block.push()
             block.site, block.status, block.saved_daif = find(address, slot), Status(status), daif
-        if flight["mirrored"]:
+        if hits_in_progress["mirrored"]:
             context.x[32] = self._redirection.redirect_pc(context.x[32])
             context.store()
 

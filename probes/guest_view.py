@@ -47,7 +47,7 @@ class GuestView:
         data = self._machine.core.read_virtual(address, length)
         if data is None:  # the guest itself may not: at EL0, or with PAN
             data = self._machine.memory.read(address, length)
-        return self._kprobes.unwind.unwound(address, self._kprobes.unpatched(address, data))
+        return self._kprobes.unwind.with_callers(address, self._kprobes.unpatched(address, data))
 
 
 class HitView(GuestView):

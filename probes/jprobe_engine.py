@@ -112,7 +112,7 @@ class JprobeEngine:
             try:
                 probe.entry(*context.x[: _arity(probe.entry)])
             except Exception as error:
-                self._recorder.failed(probe, Stage.ENTRY, error)
+                self._recorder.failures.add(probe, Stage.ENTRY, error)
         context.sp = running.sp  # jprobe_return: `mov sp, ...`, and the BRK
         return True
 

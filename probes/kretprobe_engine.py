@@ -201,7 +201,7 @@ class KretprobeEngine:
                         handler = inputs.watching(handler) if inputs.listeners else handler
                         recycle = bool(handler(instance, regs))
                     except Exception as error:
-                        self._recorder.failed(rp, Stage.ENTRY, error)
+                        self._recorder.failures.add(rp, Stage.ENTRY, error)
                     if recycle:
                         rp.free.append(instance)
                         return 0
@@ -380,7 +380,7 @@ class KretprobeEngine:
                 inputs, handler = self._machine.input, rp.handler
                 (inputs.watching(handler) if inputs.listeners else handler)(instance, regs)
             except Exception as error:
-                self._recorder.failed(rp, Stage.RETURN, error)
+                self._recorder.failures.add(rp, Stage.RETURN, error)
 
     def abandon(self, sp: int) -> None:
         """The call entered with `sp` was left, and not through the trampoline: it is waited for no longer."""

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 from armprobe import wiring
 from armprobe.expressions import AgentError, program
@@ -16,6 +14,7 @@ from armprobe.machine.core.deferred_signals import calls_users_code
 
 from .errors import ConditionError
 from .guest_view import HitView
+from .handler_failures import HandlerError, HandlerFailures
 from .pt_regs import PtRegs
 from .record import TRACED_STAGE, Hit, Stage
 
@@ -24,28 +23,9 @@ if TYPE_CHECKING:
     from .probe import Condition, Note, Probe
     from .registration import Kprobes
 
-HANDLERS_LOG: Final = "armprobe.probes"
-"""The logger that is told of handlers that raised."""
-log = logging.getLogger(HANDLERS_LOG)
-
-
-class HandlerError(NamedTuple):
-    """A handler of `probe` raised `error` at `stage`."""
-
-    probe: Probe
-    stage: Stage
-    error: Exception
-
-
-def describe_failure(probe: Probe, error: BaseException) -> str:
-    """What a handler of `probe` raised: lines of text, the last without a newline."""
-    ours = error.__traceback__
-    lines = traceback.format_exception(type(error), error, ours and ours.tb_next)  # from the handler on
-    return f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}".rstrip("\n")
-
 
 class Recorder:
-    """`hits`: the ring of the last stages; `errors`: the first failure of each probe; `stop`: the hit to stop for.
+    """`hits`: the ring of the last stages; `failures`: what handlers raised; `stop`: the hit to stop for.
 
     `stopped_for` is the hit that the machine last stopped for.
     """
@@ -54,13 +34,12 @@ class Recorder:
         self._view = HitView(machine, kprobes)
         self._clock = machine.clock
         self.hits = wiring.hit_ring()
-        self.errors: list[HandlerError] = []
+        self.failures = HandlerFailures()
         self.stop: Hit | None = None
         self._doubt = ""  # why the condition cannot say whether the next hit is wanted
         self._stop_text = ""
         self.stopped_for: Hit | None = None
         self.on_hit: Callable[[Hit], object] | None = None
-        self.on_error: Callable[[Probe, Exception], object] | None = None
         self.task: Callable[[], Task | None] | None = None
 
     def live(self, probe: Probe, stage: Stage, regs: PtRegs) -> None:
@@ -112,19 +91,6 @@ class Recorder:
     def stopping(self, stopping: tuple[Hit | None, str, str, Hit | None]) -> None:
         self.stop, self._stop_text, self._doubt, self.stopped_for = stopping
 
-    def failed(self, probe: Probe, stage: Stage, error: Exception) -> None:
-        """A handler raised. It is kept and told once a probe, by default to the log. The guest goes on.
-
-        The log goes to standard error unless the program has configured it otherwise (module logging).
-        """
-        if any(known.probe is probe for known in self.errors):
-            return
-        self.errors.append(HandlerError(probe, stage, error))
-        if self.on_error is not None:
-            self.on_error(probe, error)
-        else:
-            log.error("%s", describe_failure(probe, error))
-
     @calls_users_code
     def _selects(self, probe: Probe, condition: Condition, stage: Stage, regs: PtRegs) -> bool:
         """Whether the hit is wanted. If the condition cannot say, the hit is wanted and the machine stops for it."""
@@ -137,7 +103,7 @@ class Recorder:
             self._doubt = f"; its condition cannot be evaluated: {error}"
             return True
         except Exception as error:
-            self.failed(probe, stage, error)
+            self.failures.add(probe, stage, error)
             return False
         probe.met += met
         return met
@@ -152,7 +118,7 @@ class Recorder:
             try:
                 note = self._noted(probe, probe.note, stage, regs)
             except Exception as error:
-                self.failed(probe, stage, error)
+                self.failures.add(probe, stage, error)
         return Hit(probe, stage, number, executed, executed + clock.idle, general, regs.pstate, caller, task, note)
 
     def _noted(self, probe: Probe, note: Note, stage: Stage, regs: PtRegs) -> str:
@@ -175,7 +141,7 @@ class Recorder:
                 try:
                     self.on_hit(hit)
                 except Exception as error:
-                    self.failed(probe, hit.stage, error)
+                    self.failures.add(probe, hit.stage, error)
 
 
 class Recorded:
@@ -191,7 +157,7 @@ class Recorded:
     @property
     def errors(self) -> list[HandlerError]:
         """The first failure of each probe whose handler raised."""
-        return self._recorder.errors
+        return self._recorder.failures.errors
 
     @property
     def on_hit(self) -> Callable[[Hit], object] | None:
@@ -205,11 +171,11 @@ class Recorded:
     @property
     def on_error(self) -> Callable[[Probe, Exception], object] | None:
         """Called with a probe and what its handler raised, once a probe."""
-        return self._recorder.on_error
+        return self._recorder.failures.on_error
 
     @on_error.setter
     def on_error(self, function: Callable[[Probe, Exception], object] | None) -> None:
-        self._recorder.on_error = function
+        self._recorder.failures.on_error = function
 
     @property
     def task(self) -> Callable[[], Task | None] | None:

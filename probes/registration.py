@@ -22,10 +22,10 @@ from .decode import Decoded
 from .engine import Engine
 from .eras import Era, choose_era, find_era
 from .errors import ProbeError
+from .exception_moments import Moment
 from .functions import functions_matching
 from .gone_sites import GoneSites
 from .guest_kprobes import GuestKprobes
-from .hit_trace import Moment
 from .jprobe import Jprobe
 from .jprobe_engine import JprobeEngine
 from .kprobe import DISABLED, Kprobe
@@ -68,7 +68,7 @@ class Kprobes(Recorded):
         rules = self.era.hits
         self.stepping = _one_of("way to step", stepping or rules.stepping, STEPPINGS)
         self.trampoline = _one_of("trampoline", trampoline or rules.trampoline, TRAMPOLINES)
-        self.warnings = list(rules.unheard_of(self.era.name, self.stepping, self.trampoline))
+        self.warnings = list(rules.unsupported_choices(self.era.name, self.stepping, self.trampoline))
         if machine in _PROBED:
             raise ProbeError(errno.EEXIST, "this machine has a registry of probes already: use that one")
         _PROBED.add(machine)

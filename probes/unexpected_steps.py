@@ -12,7 +12,7 @@ from armprobe.machine import Stop, StopReason
 from armprobe.machine.core.core import Core
 
 from .control_block import ControlBlock
-from .hit_trace import Moments
+from .exception_moments import Moments
 
 _SHOWN: Final = 3  # before the machine stops for them
 

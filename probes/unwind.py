@@ -80,7 +80,7 @@ class Unwind:
 
     # Memory
 
-    def unwound(self, address: int, data: bytes) -> bytes:
+    def with_callers(self, address: int, data: bytes) -> bytes:
         """`data`, read from virtual `address`, with callers' addresses for the trampoline's."""
         if not self._may_have_taken(address, len(data)):
             return data
@@ -90,7 +90,7 @@ class Unwind:
         return bytes(words[address - first : address - first + len(data)])
 
     def write(self, address: int, data: bytes) -> None:
-        """Write `data` at virtual `address` of memory that is seen as `unwound` shows it.
+        """Write `data` at virtual `address` of memory that is seen as `with_callers` shows it.
 
         Nothing is changed by writing back what was read. Another return address put into a frame record of the current
         stack is where the call returns to, after the kretprobe. Other words are written as they are.
@@ -159,7 +159,7 @@ class Unwind:
 
     @x30.setter
     def x30(self, value: int) -> None:
-        """Write to x30 as it is shown. What that comes to is seen when the guest goes on, see `go_on`."""
+        """Write to x30 as it is shown. What that comes to is seen when the guest goes on, see `before_resume`."""
         registers = self._machine.registers
         if value == self.x30:
             return
@@ -169,7 +169,7 @@ class Unwind:
                 self._rewritten.append(_Rewritten(call, registers.pc, registers.sp))
         registers.x[30] = value
 
-    def go_on(self) -> None:
+    def before_resume(self) -> None:
         """To be called before the guest goes on after a debugger may have written to its registers.
 
         A debugger that calls a function writes x30, the PC and the stack pointer, and puts all of them back after it.

@@ -177,7 +177,7 @@ class DebugTarget:
 
         def read() -> bytes:
             data = self._machine.memory.read_available(address, length)
-            return self._kprobes.unwind.unwound(address, self._kprobes.unpatched(address, data))
+            return self._kprobes.unwind.with_callers(address, self._kprobes.unpatched(address, data))
 
         return self._call(read)
 
@@ -280,7 +280,7 @@ class DebugTarget:
         semihosting = self._machine.semihosting
 
         def go_on() -> Stop:
-            self._kprobes.unwind.go_on()
+            self._kprobes.unwind.before_resume()
             if semihosting is None:
                 return run()
             semihosting.files = self.lends_files and self.controlled

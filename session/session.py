@@ -21,7 +21,7 @@ from armprobe.machine import (
 )
 from armprobe.probes import Kprobes
 from armprobe.probes.guest_view import GuestView
-from armprobe.probes.recorder import HANDLERS_LOG, describe_failure
+from armprobe.probes.handler_failures import HANDLERS_LOG, describe_failure
 from armprobe.wiring import shell_of
 
 from .console_text import ConsoleLines, ConsoleText
@@ -188,7 +188,7 @@ class Session:
             raise CommandError("the guest is running already: interrupt it first (Ctrl-C)")
         self.idle.clear()
         try:
-            self.kprobes.unwind.go_on()
+            self.kprobes.unwind.before_resume()
             self.stop = self.owner.run(functools.partial(self.tracepoints.run, run), waits)
         finally:
             self._console_lines.flush()

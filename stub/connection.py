@@ -16,7 +16,7 @@ from .aarch64 import register_table
 from .feature import Registry
 from .framing import PACKET_SIZE, Acknowledgment, Damaged, Deframer, Event, Interrupt, Noise, Oversized, Packet
 from .held_packets import MOST, HeldPackets
-from .opening import Handshake, Stranger
+from .opening import Handshake, NotADebugger
 from .output import Output
 from .refusals import DEFECT, GREETING, LET_GO, MALFORMED, refusal
 from .sender import Sender
@@ -247,7 +247,7 @@ class Connection:
         """The packet of a client whose handshake is not over. One that is no debugger is turned away."""
         try:
             packet = self._handshake.feed(data)
-        except Stranger as stranger:
+        except NotADebugger as stranger:
             log.info("a client is turned away: %s", stranger)
             self.sender.send(GREETING)
             self.leave()

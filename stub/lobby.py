@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from .feature import Registry
 from .framing import enframe
-from .opening import MOST, Stranger, opening
+from .opening import MOST, NotADebugger, opening
 from .refusals import GREETING, refusal
 
 log = logging.getLogger("armprobe.stub")
@@ -29,7 +29,7 @@ _REFUSED = "another debugger is in control of this machine: detach it first"
 
 
 @dataclass(eq=False)
-class _Visitor:
+class _PendingClient:
     """A client that waits."""
 
     socket: socket.socket
@@ -56,7 +56,7 @@ class Lobby:
         """`serve` is called for a debugger, with its socket and what was read from it, when `control` has been
         acquired for it; on the lobby's thread, so that it must not wait. Both are its own then."""
         self._listener, self._registry, self._control, self._serve = listener, registry, control, serve
-        self._visitors: dict[_Visitor, None] = {}  # in the order in which they came
+        self._visitors: dict[_PendingClient, None] = {}  # in the order in which they came
         self._woken, self._waker = socket.socketpair()
         self._closed = False
         self._selector = selectors.DefaultSelector()
@@ -127,7 +127,7 @@ class Lobby:
             if len(self._visitors) >= _MOST:
                 self._make_room()
             connected.setblocking(False)
-            visitor = _Visitor(connected, time.monotonic() + SILENCE)
+            visitor = _PendingClient(connected, time.monotonic() + SILENCE)
             self._visitors[visitor] = None
             self._selector.register(connected, selectors.EVENT_READ, visitor)
 
@@ -138,7 +138,7 @@ class Lobby:
             self._drop(victim)
         return victim is not None
 
-    def _listen(self, visitor: _Visitor) -> None:
+    def _listen(self, visitor: _PendingClient) -> None:
         """Read from a client."""
         try:
             data = visitor.socket.recv(MOST + 1)
@@ -152,8 +152,8 @@ class Lobby:
             visitor.said += data
             try:
                 ready = opening(bytes(visitor.said), self._registry) is not None
-            except Stranger as stranger:
-                log.info("a client is turned away: %s", stranger)
+            except NotADebugger as error:
+                log.info("a client is turned away: %s", error)
                 self._turn_away(visitor, GREETING)
                 return
             except Exception as error:
@@ -163,7 +163,7 @@ class Lobby:
             if ready:
                 visitor.ready, visitor.until = True, time.monotonic() + _HANDOVER
 
-    def _enter(self, visitor: _Visitor) -> bool:
+    def _enter(self, visitor: _PendingClient) -> bool:
         """Serve a debugger if the machine is free. True if it waits no longer: it is served, turned away or gone."""
         self._listen(visitor)
         if not visitor.ready or visitor not in self._visitors:
@@ -175,13 +175,13 @@ class Lobby:
         self._serve(visitor.socket, bytes(visitor.said))
         return True
 
-    def _turn_away(self, visitor: _Visitor, why: bytes) -> None:
+    def _turn_away(self, visitor: _PendingClient, why: bytes) -> None:
         visitor.ready, visitor.leaving, visitor.until = False, True, time.monotonic() + FAREWELL
         with suppress(OSError):
             visitor.socket.send(why)
             visitor.socket.shutdown(socket.SHUT_WR)
 
-    def _drop(self, visitor: _Visitor) -> None:
+    def _drop(self, visitor: _PendingClient) -> None:
         del self._visitors[visitor]
         self._selector.unregister(visitor.socket)
         visitor.socket.close()

@@ -17,14 +17,14 @@ MOST = 4096
 at once."""
 
 
-class Stranger(Exception):
+class NotADebugger(Exception):
     """The client is no debugger, or one that does not wait for replies; the text says how that shows."""
 
 
 def opening(said: bytes, registry: Registry) -> Packet | None:
     """The packet that a client without handshake has sent; None while it is incomplete.
 
-    said: all that has come since the last reply. Raises `Stranger`.
+    said: all that has come since the last reply. Raises `NotADebugger`.
     """
     deframer, packets = Deframer(), list[Packet]()
     for event in deframer.feed(said):
@@ -34,22 +34,24 @@ def opening(said: bytes, registry: Registry) -> Packet | None:
             case Acknowledgment() | Interrupt():
                 pass
             case _:
-                raise Stranger("its first bytes are no packet")
+                raise NotADebugger("its first bytes are no packet")
     if len(said) > MOST:
-        raise Stranger(f"its first packet has more than {MOST} bytes")
+        raise NotADebugger(f"its first packet has more than {MOST} bytes")
     if not packets:
         return None
     packet = packets[0]
     found = registry.find(packet.payload)
     if found is None or not (found[0].handshake or found[0].reads):
-        raise Stranger(f"it begins with {quote(packet.payload[:20])} instead of qSupported, QStartNoAckMode, ! or ?")
+        raise NotADebugger(
+            f"it begins with {quote(packet.payload[:20])} instead of qSupported, QStartNoAckMode, ! or ?"
+        )
     if len(packets) > 1 or deframer.within:
-        raise Stranger(f"it did not wait for the reply to {quote(packet.payload[:20])}")
+        raise NotADebugger(f"it did not wait for the reply to {quote(packet.payload[:20])}")
     kind, fields = found
     try:
         kind.parse(fields)
     except MalformedPacket as error:
-        raise Stranger(f"its first packet is malformed: {error}") from None
+        raise NotADebugger(f"its first packet is malformed: {error}") from None
     return packet
 
 
@@ -63,7 +65,7 @@ class Handshake:
         """Whether the client is taken for a debugger. Its later bytes need no such care."""
 
     def feed(self, data: bytes) -> Packet | None:
-        """The packet that `data` completes. Raises `Stranger`."""
+        """The packet that `data` completes. Raises `NotADebugger`."""
         self._said += data
         packet = opening(bytes(self._said), self._registry)
         if packet is not None:

@@ -15,7 +15,7 @@ from armprobe.commands.render.styled import show_traceback, shows_styles
 from armprobe.commands.terminal import OutputClosed, complain
 from armprobe.machine import MachineError, host_files
 from armprobe.probes import ProbeError
-from armprobe.probes.recorder import HANDLERS_LOG
+from armprobe.probes.handler_failures import HANDLERS_LOG
 from armprobe.stub import StubError
 
 from .open_session import open_session

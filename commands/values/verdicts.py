@@ -95,7 +95,7 @@ class InstructionPlace:
 
 
 @dataclass(frozen=True)
-class Remarkable:
+class FlaggedInstructions:
     """Instructions of a file that are refused, or accepted with a warning, for one reason.
 
     refused: they are refused. reason: why, or the warning. count: how many. places: the first of them.
@@ -115,7 +115,7 @@ class DecodedFile:
     era: str
     counts: VerdictCounts
     simulators: tuple[SimulatorCount, ...]
-    remarkable: tuple[Remarkable, ...]
+    remarkable: tuple[FlaggedInstructions, ...]
 
 
 class Decoded(tuple[DecodedWord | DecodedFunction | DecodedFile, ...]):

@@ -12,7 +12,7 @@ from typing import Final
 
 from armprobe import machine
 from armprobe.machine import Machine, MachineError, StopReason, board, host_files
-from armprobe.machine.file_lock import only_one
+from armprobe.machine.file_lock import exclusive_lock
 from armprobe.machine.loaders import command_line
 from armprobe.machine.loaders.snapshot_file import VERSION, read_key
 
@@ -62,7 +62,7 @@ def prepare(
     with contextlib.ExitStack() as held:
         waiting = "another armprobe is booting this kernel: waiting for it"
         try:
-            held.enter_context(only_one(path.with_suffix(".lock"), waiting, report))
+            held.enter_context(exclusive_lock(path.with_suffix(".lock"), waiting, report))
         except OSError as error:
             raise BootError(f"{path.parent} cannot be written: {error.strerror}") from None
         if read_key(path) != key.hexdigest():

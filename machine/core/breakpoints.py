@@ -82,7 +82,7 @@ class Breakpoints:
         """As `Core.run`, but no further than to any address of `edge`, which `pc` is not among."""
         self._edge = edge
         self._arm(*edge)
-        self.put_in()
+        self.sync_exits()
         try:
             return self._core.run(pc, count)
         finally:
@@ -101,7 +101,7 @@ class Breakpoints:
     def _exits(self) -> set[int]:
         return self._before_wfi | set(self._wanted) | self._edge
 
-    def put_in(self) -> None:
+    def sync_exits(self) -> None:
         """Give the engine its exits before a run. All at once, because the time grows with their number."""
         if self._stale:
             self._core.engine.ctl_set_exits(list(self._exits()))
@@ -110,7 +110,7 @@ class Breakpoints:
     def _arm(self, *changed: int) -> None:
         self._stale = True
         if self._core.running:
-            self.put_in()
+            self.sync_exits()
         # Blocks translated before know nothing of the change; those at a user space address may be another process's.
         if all(address & _UPPER_HALF for address in changed) or not self._memory.translating:
             self._core.forget(changed)

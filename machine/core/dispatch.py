@@ -133,11 +133,11 @@ class Dispatcher:
         if self._refresh:
             self._refresh = False
             core.refresh()
-        if self.stop is not None or self.end_slice or (self.interrupting and not self._passes(delivered)):
+        if self.stop is not None or self.end_slice or (self.interrupting and not self._may_defer_stop(delivered)):
             self.delivered = delivered
             core.engine.emu_stop()
 
-    def _passes(self, delivered: bool) -> bool:
+    def _may_defer_stop(self, delivered: bool) -> bool:
         """Whether to go on although a stop is wanted: after an exception that the guest takes, if there are few."""
         self.passed += delivered
         return delivered and self.passed < MANY

@@ -215,7 +215,7 @@ class RunLoop:
 
     def _execute(self, run: Callable[..., unicorn.UcError | None], pc: int, *length: int) -> unicorn.UcError | None:
         core, clock = self._core, self._machine.clock
-        core.breakpoints.put_in()
+        core.breakpoints.sync_exits()
         core.dispatcher.delivered = False
         clock.running = core
         try:

@@ -148,7 +148,7 @@ class _Walk:
         return self._span(address, edge)
 
     def _span(self, address: int, edge: int | None) -> _Span | None:
-        if edge is not None and self._weary:
+        if edge is not None and self._over_budget:
             return None
         lower_end, upper_start = self._lower[2], TOP - self._upper[2]
         if lower_end <= address < upper_start:
@@ -172,7 +172,7 @@ class _Walk:
             table, level, inherited = entry & OUTPUT, level + 1, inherited | entry & _INHERITED
 
     @property
-    def _weary(self) -> bool:
+    def _over_budget(self) -> bool:
         return self._done >= self._most
 
     @property
@@ -191,7 +191,7 @@ class _Walk:
         inherited |= entry & _INHERITED
         key = entry & OUTPUT, level, inherited
         if key not in self._alike:
-            if self._weary:
+            if self._over_budget:
                 return None
             entries = self._read(entry & OUTPUT)
             self._alike[key] = _NOTHING if entries is None else self._kind(entries, level + 1, inherited)

@@ -69,7 +69,7 @@ class HitRules:
     trace_flags: int  # how many characters of flags a line of the trace file has
     frees_instances: bool  # an instance whose kretprobe is gone is given to kfree() when its call returns
 
-    def unheard_of(self, era: str, stepping: str, trampoline: str) -> Iterable[str]:
+    def unsupported_choices(self, era: str, stepping: str, trampoline: str) -> Iterable[str]:
         """Sentences on a user's choice of stepping and trampoline that no kernel of `era` had."""
         if stepping != self.stepping:
             yield f"no kernel of {era} stepped by '{stepping}': its slots are for '{self.stepping}'"

@@ -180,7 +180,7 @@ class TracepointPackets(Feature[Tracepoints]):
     def disable(self, fields: bytes) -> bytes:
         return self._set_enabled(fields, False)
 
-    def least_fast(self, _: None) -> bytes:
+    def min_fast_tracepoint_length(self, _: None) -> bytes:
         return b"%x" % _INSTRUCTION
 
     packets = (
@@ -191,7 +191,7 @@ class TracepointPackets(Feature[Tracepoints]):
         PacketKind("QTEnable", anything, enable, uncontrolled=True),
         PacketKind("QTDisable", anything, disable, uncontrolled=True),
         PacketKind("QTro", _parse_areas, set_read_only, uncontrolled=True),
-        PacketKind("qTMinFTPILen", nothing, least_fast, reads=True, uncontrolled=True),
+        PacketKind("qTMinFTPILen", nothing, min_fast_tracepoint_length, reads=True, uncontrolled=True),
         PacketKind("qTfP", nothing, first_definition, reads=True, uncontrolled=True),
         PacketKind("qTsP", nothing, next, reads=True, uncontrolled=True),
         PacketKind("qTfV", nothing, first_variable, reads=True, uncontrolled=True),

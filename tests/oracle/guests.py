@@ -12,7 +12,7 @@ from typing import Final
 from armprobe import machine
 from armprobe.guests import linux
 from armprobe.guests.linux.debian import KernelFiles, build_initramfs, cache_directory
-from armprobe.machine.file_lock import only_one
+from armprobe.machine.file_lock import exclusive_lock
 from armprobe.machine.loaders.snapshot_file import VERSION, read_key
 from tests.linux.shell import Shell  # tests have no import name to go by
 from tests.progress import progress
@@ -43,7 +43,9 @@ def with_files(
     for file, content in contents.items():
         parts += [file.encode(), content]
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-    with only_one(path.with_suffix(".lock"), f"another worker prepares the guest of {path}: waiting for it", progress):
+    with exclusive_lock(
+        path.with_suffix(".lock"), f"another worker prepares the guest of {path}: waiting for it", progress
+    ):
         if read_key(path) != key:
             progress(f"putting {', '.join(contents)} into a guest of Linux {files.kernel_version}")
             shell = Shell(machine.load(started))

@@ -8,7 +8,7 @@ import shutil
 from typing import Final
 
 from armprobe.guests.linux.debian import KernelFiles, cache_directory, fetch_packages
-from armprobe.machine.file_lock import only_one
+from armprobe.machine.file_lock import exclusive_lock
 from tests.oracle.guests import FOLDER
 from tests.progress import progress  # tests have no import name to go by
 
@@ -20,7 +20,7 @@ def stock_modules(files: KernelFiles) -> dict[str, bytes]:
     """The .ko files of `NAMES` for the kernel in `files`. Raises DebianError if its package cannot be had any more."""
     cache = cache_directory() / FOLDER
     folder = cache / f"modules-{files.kernel_version}_{files.package_version}"
-    with only_one(cache / "modules.lock", "another worker fetches modules: waiting for it", progress):
+    with exclusive_lock(cache / "modules.lock", "another worker fetches modules: waiting for it", progress):
         if not folder.is_dir():
             unpacked, partial = cache / "package", cache / "modules-partial"
             for left in (unpacked, partial):

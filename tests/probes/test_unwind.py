@@ -150,15 +150,15 @@ def test_a_return_address_that_is_written(demo: machine.Machine, kprobes: Kprobe
     at = demo.registers.x[29] + 8
     caller, elsewhere = returns(kprobes)[1], demo.symbols["machine_power_off"].address
     raw = demo.memory.read(at - 8, 32)
-    shown = kprobes.unwind.unwound(at - 8, raw)
+    shown = kprobes.unwind.with_callers(at - 8, raw)
     assert struct.unpack_from("<Q", shown, 8) == (caller,) != struct.unpack_from("<Q", raw, 8)
     for start, end in ((0, 32), (8, 16), (3, 12), (9, 10)):
         kprobes.unwind.write(at - 8 + start, shown[start:end])
         assert demo.memory.read(at - 8, 32) == raw
-        assert kprobes.unwind.unwound(at - 8 + start, raw[start:end]) == shown[start:end]
+        assert kprobes.unwind.with_callers(at - 8 + start, raw[start:end]) == shown[start:end]
     kprobes.unwind.write(at, struct.pack("<Q", elsewhere))
     assert demo.memory.read(at - 8, 32) == raw
-    assert kprobes.unwind.unwound(at, raw[8:16]) == struct.pack("<Q", elsewhere)
+    assert kprobes.unwind.with_callers(at, raw[8:16]) == struct.pack("<Q", elsewhere)
     assert demo.run(until="machine_power_off").reason is StopReason.UNTIL
     assert seen == [elsewhere]
     assert kprobes.outstanding == []
@@ -178,7 +178,7 @@ def test_frames_that_a_debugger_has_left_together(demo: machine.Machine, kprobes
     demo.registers.sp, demo.registers.pc = sp, caller
     for i, value in saved.items():
         demo.registers.x[i] = value
-    kprobes.unwind.go_on()
+    kprobes.unwind.before_resume()
     assert (inner.leaked, len(kprobes.outstanding)) == ((1, 0) if probed else (0, 1))
     assert demo.run(instructions=1_000_000).reason is StopReason.INSTRUCTIONS
     assert (inner.leaked, outer.leaked, inner.nmissed) == (1 if probed else inner.leaked, 0, 0)
@@ -193,7 +193,7 @@ def test_a_word_that_is_no_return_address(demo: machine.Machine, kprobes: Kprobe
     left_over = struct.pack("<Q", taken)
     for place in (sp - 64, record + 32):
         demo.memory.write(place, left_over)
-    assert kprobes.unwind.unwound(sp - 64, left_over) == left_over
+    assert kprobes.unwind.with_callers(sp - 64, left_over) == left_over
     kprobes.unwind.write(record + 32, struct.pack("<Q", 5))
     assert demo.memory.read_u64(record + 32) == 5
     (call,) = kprobes.outstanding
@@ -206,7 +206,7 @@ def test_devices_are_not_read_for_return_addresses(demo: machine.Machine, kprobe
     demo.run(until="kmalloc")
     with pytest.raises(MachineError):
         kprobes.unwind.write(0x10, b"1234")
-    assert kprobes.unwind.unwound(0x0900_0000, b"12") == b"12"
+    assert kprobes.unwind.with_callers(0x0900_0000, b"12") == b"12"
 
 
 @pytest.mark.parametrize(("era", "way"), [*((era, None) for era in ERAS), *(("v6.1", way) for way in TRAMPOLINES)])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 
-from armprobe.machine.file_lock import only_one
+from armprobe.machine.file_lock import exclusive_lock
 
 from .apt import Apt, DebianError, start
 
@@ -65,7 +65,7 @@ def fetch_kernel(
     try:
         if not refresh and (cached := _cached(folder, suite, series)):
             return cached
-        with only_one(folder / "lock", "another armprobe is fetching the kernel: waiting for it", report):
+        with exclusive_lock(folder / "lock", "another armprobe is fetching the kernel: waiting for it", report):
             if not refresh and (cached := _cached(folder, suite, series)):
                 return cached
             return _fetch(folder, report, suite, series)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe.guests.linux.debian import KernelFiles, cache_directory, fetch_packages
-from armprobe.machine.file_lock import only_one
+from armprobe.machine.file_lock import exclusive_lock
 from tests.linux.shell import Shell  # tests have no import name to go by
 from tests.oracle.guests import FOLDER, with_files
 from tests.oracle.references import Reference, fetch_with
@@ -35,7 +35,7 @@ def prepare_guest(reference: Reference, tool: Tool) -> tuple[Path, str]:
     """
     folder = cache_directory() / FOLDER / reference.suite
     waiting = f"another worker prepares Linux {reference.series} with the module: waiting for it"
-    with only_one(folder / "lock", waiting, progress):
+    with exclusive_lock(folder / "lock", waiting, progress):
         files, module = fetch_with(reference, lambda files: (files, _module(files, folder, tool)))
         return with_files(MODULE, files, {f"{MODULE}.ko": module.read_bytes()}, _load), files.package_version
 

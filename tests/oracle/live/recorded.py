@@ -143,7 +143,7 @@ def describe(live: LiveGuest, asked: Asked) -> Memory:
     memory.module, memory.module_areas = _rows(module), list(module._areas)
     own = [symbol for symbol in guest.symbols if guest.symbols.module_at(symbol.address) is None]
     linkers = [name for area in AREAS for name in area]
-    names = {name for name in (*asked.names, *_LANDMARKS, *linkers) if guest.symbols.own(name)}
+    names = {name for name in (*asked.names, *_LANDMARKS, *linkers) if guest.symbols.in_kernel(name)}
     addresses = asked.addresses | {guest.symbols[name].address for name in names}
     found = [covering[0] for address in sorted(addresses) if (covering := guest.symbols.at(address))]
     memory.symbols = _rows(_with_next(own, {symbol.address for symbol in found if symbol in own}))

@@ -67,10 +67,10 @@ class _Symbols(Symbols):
         super().__init__()
         self.added: dict[str, int] = {}
 
-    def own(self, name: str) -> Symbol | None:
+    def in_kernel(self, name: str) -> Symbol | None:
         if name in self.added:
             return Symbol(name, self.added[name], 8, "object")
-        return super().own(name)
+        return super().in_kernel(name)
 
 
 class RecordedGuest(OracleGuest):

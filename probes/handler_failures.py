@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What happens when a handler raises: the failure is kept and told, and the guest goes on."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .record import Stage
+
+if TYPE_CHECKING:
+    from .probe import Probe
+
+HANDLERS_LOG: Final = "armprobe.probes"
+"""The logger that is told of handlers that raised."""
+log = logging.getLogger(HANDLERS_LOG)
+
+
+class HandlerError(NamedTuple):
+    """A handler of `probe` raised `error` at `stage`."""
+
+    probe: Probe
+    stage: Stage
+    error: Exception
+
+
+def describe_failure(probe: Probe, error: BaseException) -> str:
+    """What a handler of `probe` raised: lines of text, the last without a newline."""
+    ours = error.__traceback__
+    lines = traceback.format_exception(type(error), error, ours and ours.tb_next)  # from the handler on
+    return f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}".rstrip("\n")
+
+
+class HandlerFailures:
+    """`errors`: the first failure of each probe. `on_error` is told of each, the log if there is no `on_error`."""
+
+    def __init__(self) -> None:
+        self.errors: list[HandlerError] = []
+        self.on_error: Callable[[Probe, Exception], object] | None = None
+
+    def add(self, probe: Probe, stage: Stage, error: Exception) -> None:
+        """A handler raised. It is kept and told once a probe.
+
+        The log goes to standard error unless the program has configured it otherwise (module logging).
+        """
+        if any(known.probe is probe for known in self.errors):
+            return
+        self.errors.append(HandlerError(probe, stage, error))
+        if self.on_error is not None:
+            self.on_error(probe, error)
+        else:
+            log.error("%s", describe_failure(probe, error))
