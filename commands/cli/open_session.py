@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armprobe.commands.errors import CommandError
+from armprobe.commands.render.progress import Steps
 from armprobe.commands.settings import Settings
 from armprobe.commands.terminal import complain
 from armprobe.guests import linux
@@ -76,15 +77,16 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
         return options.guest, options.guest, loading
     if options.base is not None:
         raise CommandError("--base is for raw binaries and position-independent ELFs, not for a Linux kernel")
-    snapshot = linux.prepare(
-        options.kernel,
-        options.initrd,
-        cmdline=options.cmdline,
-        append=options.append,
-        memory=options.memory,
-        refresh=options.refresh,
-        report=complain,
-    )
+    with Steps() as steps:
+        snapshot = linux.prepare(
+            options.kernel,
+            options.initrd,
+            cmdline=options.cmdline,
+            append=options.append,
+            memory=options.memory,
+            refresh=options.refresh,
+            report=steps,
+        )
     return snapshot, "linux", {}
 
 
