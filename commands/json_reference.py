@@ -18,8 +18,9 @@ from .values import Hex
 _INTRODUCTION: Final = """\
 # JSON
 
-`armprobe --json -c CMD` and `armprobe script --json FILE` write to standard output one line for each command, and
-nothing else; so do `armprobe decode` and `armprobe check`. Each line is a JSON object (RFC 8259) in ASCII:
+`armprobe --json -c CMD` and `armprobe script --json FILE` write one line for each command to standard output, and
+nothing else. `armprobe decode --json` and `armprobe check --json` do the same. Each line is a JSON object (RFC 8259) in
+ASCII:
 
 ```
 {"command": "probes", "ok": true, "value": ...}
@@ -27,24 +28,24 @@ nothing else; so do `armprobe decode` and `armprobe check`. Each line is a JSON 
 ```
 
 * `command` is the line as it was given, without the blanks around it. Blank lines and comments have no line of output.
-* `ok` says whether the command succeeded; the exit status of armprobe is 0 if all of them did.
-* `value` is what the command answers: [the table](#commands) says which record, or null where it has nothing to say.
-* `error` is one sentence that says what was wrong. There may be a `value` with it, of what was found all the same: of
-  `check`, the places and why they are refused.
+* `ok` says whether the command succeeded. The exit status of armprobe is 0 if all of them did.
+* `value` is the command's answer. [The table](#commands) says which record it is. It is null if there is no answer.
+* `error` is one sentence that says what was wrong. A `value` may come with it, with the results that were found despite
+  the error: for `check`, the places and why they are refused.
 
-Warnings, what handlers of probes raise, and other notices go to standard error. What the guest prints while a line is
+Warnings, exceptions in handlers of probes, and other notices go to standard error. The guest's output while a line is
 typed at its console is in the value.
 
-Numbers are JSON numbers, and those of 64 bits exceed 2^53, above which JavaScript and jq before 1.7 round them. So each
-field that people read in hexadecimal, such as an address, has a second one beside it with `_hex` after its name: a
-string such as `"0xffff800000083cc0"`, exact everywhere. Bytes are a string of hexadecimal digits, two a byte. The
-probes and their hits, from a script that ends in `probes`:
+Numbers are JSON numbers. Those of 64 bits may exceed 2^53, above which JavaScript and jq before 1.7 round. So each
+field that people read in hexadecimal, such as an address, has a second field beside it with `_hex` after its name: a
+string such as `"0xffff800000083cc0"`, exact everywhere. Bytes are a string of hexadecimal digits, two a byte. This
+prints the probes and their hits, from a script that ends in `probes`:
 
 ```
 armprobe script --json FILE | jq -r 'select(.command == "probes").value[] | [.address_hex, .name, .hits] | @tsv'
 ```
 
-In Python `Session.ask` gives the same records, of `armprobe.commands.values`.
+In Python `Session.ask` returns the same records, of `armprobe.commands.values`.
 
 **The form is not stable yet**: fields may change their names until a release says otherwise. A program should ignore
 fields that it does not know.

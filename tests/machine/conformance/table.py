@@ -14,21 +14,22 @@ from tests.machine.conformance.guests import HERE, NAMES, Case, Report, cases, r
 _HEAD = """\
 # The machine beside the architecture
 
-Small bare-metal guests, in `tests/machine/conformance`, do what a case is about and report what they found in the
-system registers. What each has to report is stated here with its source: sections are those of the Arm Architecture
-Reference Manual for A-profile (DDI 0487). `make test` compares the machine with every line, and QEMU where it is
-installed; the last column is what {qemu} reported when this page was written (`make conformance`), where it differs.
+Small bare-metal guests, in `tests/machine/conformance`, carry out the cases and report the values of the system
+registers. This page states the expected report of each case with its source. Sections are those of the Arm
+Architecture Reference Manual for A-profile (DDI 0487). `make test` compares the machine with every line, and QEMU if
+it is installed. If QEMU's report differs, the last column shows what {qemu} reported when this page was written
+(`make conformance`).
 
-`count` is how many exceptions the case took (1 unless it says), `vector` the number of the vector, `elr` is relative to
-the instruction that the case is about, NZCV are left out of `spsr`, numbers are hexadecimal.
+`count` is the number of exceptions in the case (1 unless given), `vector` the number of the vector. `elr` is relative
+to the instruction that the case is about. `spsr` is without NZCV. Numbers are hexadecimal.
 """
 _TAIL = """\
 ## Debug registers under Linux
 
 `tests/linux/ptrace/ptrace.c` is a debugger that runs in the stock Debian guest. By ptrace(2) it sets hardware
-watchpoints and breakpoints (NT_ARM_HW_WATCH, NT_ARM_HW_BREAK) on a child of its own and steps it, and prints a line for
-each stop.
-`tests/linux/ptrace/expected.txt` is what it printed on the same kernel in QEMU. `make test` compares both with it.
+watchpoints and breakpoints (NT_ARM_HW_WATCH, NT_ARM_HW_BREAK) on a child of its own and steps it, and prints a line
+for each stop. `tests/linux/ptrace/expected.txt` is its output on the same kernel in QEMU. `make test` compares the
+output in armprobe, and in QEMU if it is installed, with that file.
 """
 
 
