@@ -11,10 +11,10 @@ INTRODUCTION = """\
 # Commands
 
 Each of these works at the REPL's prompt, in a script of commands, after `armprobe -c`, and in gdb after `monitor`. In
-gdb most are commands of gdb's own too; where gdb has a command of the same name, the name there is given below.
+gdb most are also commands of gdb's own. If gdb has a command of the same name, the other name for gdb is given below.
 
-Small letters are typed as they are, CAPITALS stand for something. What is in brackets may be left out; `...` means that
-more may follow. Words are quoted as in a shell. A command may be shortened as long as it stays unique.
+Type small letters as they are. CAPITALS stand for a value. Parts in brackets may be left out. `...` means that more may
+follow. Words are quoted as in a shell. A command may be shortened as long as it stays unique.
 """
 
 
