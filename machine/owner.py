@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The one thread that runs a machine, and how everyone else gets work done on it.
+"""The thread that owns and runs a machine, and does the work that other threads submit.
 
-Work is done between slices, so that memory can be read and probes set while the guest runs. While it is stopped, short
-work is done on the thread of whoever wants it, under a lock: handing it over and back takes longer than most of it.
+It works between slices, so that memory can be read and probes set while the guest runs. While the guest is stopped, the
+caller's thread does short work itself, under a lock: handing such work over and back usually takes longer.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 
 class Owner:
-    """Runs `machine` on a thread of its own. `running` says whether the guest is being run."""
+    """Runs `machine` on a thread of its own. `running` is true while the guest is being run."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.running = False
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # who has it uses the machine
-        self._user: int | None = None  # the thread that has it
-        self._brief = False  # what runs is over at once: others' work can wait for that
-        self._interruptible = False  # work is done that may run the guest
-        self._ending = threading.Lock()  # an interrupt is meant for what is not yet over
+        self._lock = threading.Lock()  # held by the thread that uses the machine
+        self._user: int | None = None  # the thread that holds the lock
+        self._brief = False  # the present run is short: other threads' work can wait for its end
+        self._interruptible = False  # the present work may run the guest
+        self._ending = threading.Lock()  # keeps an interrupt from reaching a later run than it was meant for
         machine.scheduler.between_slices = self._between_slices
         self._thread = threading.Thread(target=self._loop, name="armprobe machine", daemon=True)
         self._thread.start()
@@ -46,7 +46,7 @@ class Owner:
                 return
             try:
                 future.set_result(function(*args, **kwargs))
-            except BaseException as error:  # whatever it is, it belongs to whoever waits
+            except BaseException as error:  # re-raised in the waiting thread
                 future.set_exception(error)
 
         if threading.get_ident() == self._user:
@@ -57,19 +57,19 @@ class Owner:
         return future
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `submit`, and wait for the result; raises what `function` raises."""
+        """Like `submit`, but waits for the result. Raises what `function` raises."""
         return self.submit(function, *args, **kwargs).result()
 
     def call_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `call`, for short work: done on the caller's thread if nobody uses the machine just then."""
+        """Like `call`, for short work: runs on the caller's thread if no other thread is using the machine."""
         if threading.get_ident() != self._user and self._lock.acquire(blocking=False):
             with self._having_lock():
                 return function(*args, **kwargs)
         return self.call(function, *args, **kwargs)
 
     def run(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
-        """Have `run` run the machine, on this thread, which must be the owner's. A guest that idles for good is waited
-        with, for console input or an interrupt, if `waits`. Raises RuntimeError when the guest already runs."""
+        """Run the machine with `run` on this thread, which must be the owner's. If `waits`, a guest that idles without
+        a timer waits for console input or an interrupt. Raises RuntimeError when the guest already runs."""
         if self.running:
             raise RuntimeError("the guest is running already")
         self.running = True
@@ -79,7 +79,7 @@ class Owner:
         try:
             while (stop := run()).reason is StopReason.IDLE and waits:
                 with contextlib.suppress(queue.Empty):
-                    work = self._work.get(timeout=0.02)  # also how often the console is looked at
+                    work = self._work.get(timeout=0.02)  # also how often the console is polled
                     if work is None:
                         self._work.put(None)
                         return stop
@@ -95,8 +95,8 @@ class Owner:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Around work, on the owner's thread, that may run the guest, as a call of a function does: `interrupt` ends
-        that too."""
+        """A context for work on the owner's thread that may run the guest, such as a function call. `interrupt` ends
+        such work too."""
         outer, self._interruptible = self._interruptible, True
         try:
             yield
@@ -107,9 +107,9 @@ class Owner:
                     self.machine.forget_interrupt()
 
     def resume(self, run: Callable[[], Stop], done: Callable[[Future[Stop]], Any], brief: bool = False) -> None:
-        """Start `run` (which runs the machine) and return; `done` is called with its future when it has ended.
+        """Start `run`, which runs the machine, and return. `done` is called with the run's future when it has ended.
 
-        A `brief` one, such as a step, may be run before this returns. Raises RuntimeError when the guest already runs.
+        A `brief` run, such as a step, may end before this returns. Raises RuntimeError when the guest already runs.
         """
         if self.running:
             raise RuntimeError("the guest is running already")
@@ -130,7 +130,7 @@ class Owner:
         self._work.put(work)
 
     def _run_briefly(self, run: Callable[[], Stop], future: Future[Stop]) -> bool:
-        """On this thread, if nobody uses the machine just then; False also if the guest waits, which may take long."""
+        """Run on this thread if no other thread is using the machine. False if one is, or if the guest waits."""
         if not self._lock.acquire(blocking=False):
             return False
         with self._having_lock():
@@ -162,7 +162,7 @@ class Owner:
             self._lock.release()
 
     def interrupt(self) -> None:
-        """Stop a running guest, be it run by `interruptible` work; nothing happens to a stopped one."""
+        """Stop a running guest, also one run by `interruptible` work. Does nothing to a stopped guest."""
         with self._ending:
             if self.running or self._interruptible:
                 self.machine.interrupt()

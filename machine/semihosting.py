@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Semihosting: a bare-metal program asks whoever runs it for a console, the time, files and an exit.
+"""Semihosting: a bare-metal program asks its host for a console, the time, files and an exit.
 
-"Semihosting for AArch32 and AArch64" (Arm): HLT #0xf000, the operation in w0, in x1 its parameter or the
-address of a block of 64-bit parameters, and x0 is the result. The console, the time and the exit are the machine's. No
-file of the host's is opened here: what is asked of files becomes requests of GDB's File-I/O (GDB manual, "File-I/O
-Remote Protocol Extension") for a debugger to answer on its side.
+"Semihosting for AArch32 and AArch64" (Arm): HLT #0xf000 with the operation in w0, and in x1 its parameter or the
+address of a block of 64-bit parameters. x0 is the result. The machine provides the console, the time and the exit. It
+opens no files of the host. File operations become requests of GDB's File-I/O (GDB manual, "File-I/O Remote Protocol
+Extension"), which a debugger answers on its side.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 HLT: Final = 0xD45E_0000  # HLT #0xf000
 _MASK: Final = (1 << 64) - 1
-_MOST: Final = 1 << 20  # bytes that one call moves: what is over it has not been moved, and the guest may call again
+_MOST: Final = 1 << 20  # bytes that one call moves at most; the guest may call again for the rest
 _LONGEST: Final = 4096  # bytes of a name or a command, its NUL included
 _APPLICATION_EXIT: Final = 0x20026  # ADP_Stopped_ApplicationExit
 
-# GDB manual, "Errno Values", which are those of SYS_ERRNO too; ENOSYS is newlib's.
+# GDB manual, "Errno Values", which SYS_ERRNO uses too. ENOSYS is newlib's.
 _ENOENT, _EINTR, _EBADF, _EFAULT, _ENODEV, _EINVAL, _ENAMETOOLONG, _ENOSYS = 2, 4, 9, 14, 19, 22, 91, 88
 
-# The console's handles, by what ":tt" is opened for: reading, writing, appending (which is stderr). They are good
-# without that, too. A file's handle is the debugger's descriptor and `_FILES`.
+# The console's handles, by the mode in which ":tt" is opened: reading, writing, appending (stderr). They are valid
+# without being opened, too. A file's handle is the debugger's descriptor and `_FILES`.
 _READING, _WRITING, _APPENDING = 1, 2, 3
 _FILES: Final = 4
 _CONSOLE_NAME: Final = b":tt"
 
-# GDB manual, "Open Flags", for the modes "r", "r+", "w", "w+", "a", "a+"; that each may be binary (b) means nothing.
+# GDB manual, "Open Flags", for the modes "r", "r+", "w", "w+", "a", "a+". A "b" (binary) has no effect.
 _OPEN_FLAGS: Final = (0x0, 0x2, 0x601, 0x602, 0x209, 0x20A)
 _CREATED: Final = 0o644
 _SEEK_SET, _SEEK_CUR, _SEEK_END = 0, 1, 2
@@ -49,9 +49,9 @@ _SEEK_SET, _SEEK_CUR, _SEEK_END = 0, 1, 2
 
 @dataclass(frozen=True)
 class FileCall:
-    """One request for the debugger: a call of GDB's File-I/O by its name, with its arguments in order.
+    """One request to the debugger: the name of a GDB File-I/O call and its arguments in order.
 
-    A text is a pair: its virtual address and its length in bytes, the NUL that ends it included.
+    A text argument is a pair: its virtual address and its length in bytes, including the final NUL.
     """
 
     name: str
@@ -59,7 +59,7 @@ class FileCall:
 
 
 class _Failed(Exception):
-    """An operation fails with `errno`; its result is `result`."""
+    """An operation failed with `errno` and returns `result`."""
 
     def __init__(self, errno: int, result: int = -1) -> None:
         super().__init__(errno)
@@ -72,7 +72,7 @@ _Asking = Generator[FileCall, tuple[int, int], int]
 
 @dataclass
 class _Pending:
-    """What waits for the debugger, and what is so if it never answers."""
+    """An operation that waits for the debugger, and the outcome if it never answers."""
 
     asking: _Asking
     errno: int  # before it
@@ -81,11 +81,11 @@ class _Pending:
 class Semihosting:
     """Answers the semihosting calls of one machine's guest, at EL1.
 
-    Pointers and lengths are the guest's, so whatever they are an operation ends: with an errno, or having moved less.
-    `files` says whether who runs the guest answers what stops it for HOST_CALL; if not, there are no files.
+    Pointers and lengths come from the guest. With wrong ones, an operation ends with an errno or moves less data.
+    `files` is true if the machine's user answers HOST_CALL stops; otherwise the guest has no files.
     """
 
-    # `heap` is where it may begin, which a snapshot does not tell otherwise.
+    # `heap` is the address where the heap may begin, which nothing else in a snapshot records.
     STATE: ClassVar = {"errno": integer(U32), "heap": integer(U64)}
 
     def __init__(self, machine: Machine) -> None:
@@ -122,13 +122,13 @@ class Semihosting:
         machine.state.join("semihosting", self, Order.DEVICES, self._forget)
         machine.claim_fault(self._undefined)
 
-    # What the machine and its user call.
+    # For the machine and its user.
 
     def answer(self, result: int, errno: int) -> FileCall | None:
-        """Give the debugger's answer to the HOST_CALL that the machine stopped for: what is to be asked next, if
-        anything. x0 is then the result, and the guest can go on.
+        """Pass in the debugger's answer to the HOST_CALL that the machine stopped for. Returns the next request, or
+        None when x0 is the result and the guest can go on.
 
-        A call that is not answered has failed with EINTR. Raises MachineError when none is under way.
+        A call that is not answered fails with EINTR. Raises MachineError when no call is under way.
         """
         if self._pending is None:
             raise MachineError("the guest waits for no file: there is no call to answer")
@@ -139,10 +139,10 @@ class Semihosting:
         self._machine.input.entered(InputKind.ANSWER, "", (result, errno))
         return call
 
-    # The way there and back.
+    # Calls and their results.
 
     def _undefined(self, core: Core, raised: Raised, syndrome: int, fault_address: int) -> bool:
-        """HLT is undefined where halting is not enabled (Arm ARM, "HLT")."""
+        """Handle HLT, which is undefined where halting is not enabled (Arm ARM, "HLT")."""
         if raised is not Raised.UNDEFINED or syndrome >> 26 != Class.UNKNOWN:
             return False
         context = core.context
@@ -158,7 +158,7 @@ class Semihosting:
         return True
 
     def _do(self, number: int, parameter: int) -> tuple[int, FileCall | None]:
-        """x0 after the operation, and what is to be asked of the debugger first."""
+        """Do an operation. Returns x0 after it, and the first request to the debugger, if any."""
         self._pending = None
         try:
             if number not in self._operations:
@@ -169,7 +169,7 @@ class Semihosting:
         return (result & _MASK, None) if isinstance(result, int) else self._go_on(result, None)
 
     def _go_on(self, asking: _Asking, answer: tuple[int, int] | None) -> tuple[int, FileCall | None]:
-        """As `_do`. x0 is what it will be if the debugger goes away."""
+        """Continue an operation; returns like `_do`. x0 is the result for a debugger that never answers."""
         self._pending = None
         try:
             call = asking.send(answer) if answer else next(asking)
@@ -180,12 +180,12 @@ class Semihosting:
         except (_Failed, MachineError) as error:
             return self._fail(error), None
         self._pending, self.errno = _Pending(asking, self.errno), _EINTR
-        length = call.arguments[-1] if call.name in ("read", "write") else -1  # of which nothing was moved
+        length = call.arguments[-1] if call.name in ("read", "write") else -1  # none of which was moved
         assert isinstance(length, int)
         return length & _MASK, call
 
     def _fail(self, error: _Failed | MachineError) -> int:
-        """The result of an operation that failed. Where there is no memory, that is EFAULT."""
+        """The result of an operation that failed. A MachineError, for missing memory, is EFAULT."""
         failed = error if isinstance(error, _Failed) else _Failed(_EFAULT)
         self.errno = failed.errno
         return failed.result & _MASK
@@ -202,7 +202,7 @@ class Semihosting:
         self._machine.memory.put(address, b"".join(value.to_bytes(8, "little") for value in values))
 
     def _text(self, address: int, length: int) -> tuple[bytes, tuple[int, int]]:
-        """A text whose NUL must be where the guest says, as the debugger reads up to there and no further."""
+        """A text of the guest's. Its NUL must be where the guest says, because the debugger reads exactly that far."""
         if length >= _LONGEST:
             raise _Failed(_ENAMETOOLONG)
         text = self._machine.memory.read(address, length + 1)
@@ -212,14 +212,14 @@ class Semihosting:
 
     @staticmethod
     def _ask(name: str, *arguments: int | tuple[int, int]) -> _Asking:
-        """The debugger's result. Raises _Failed with its errno."""
+        """Ask the debugger and return its result. Raises _Failed with the debugger's errno."""
         result, errno = yield FileCall(name, arguments)
         if result < 0:
             raise _Failed(errno)
         return result
 
     def _descriptor(self, handle: int) -> int:
-        """The debugger's for a file's handle."""
+        """The debugger's descriptor for a file's handle."""
         if not self.files or not _FILES <= handle < 1 << 31:
             raise _Failed(_EBADF)
         return handle - _FILES
@@ -239,11 +239,11 @@ class Semihosting:
         return 0
 
     def _readc(self, _: int) -> int:
-        """The next byte; -1 where none has been typed, since nobody may ever type one."""
+        """The next byte typed, or -1 if there is none: waiting could take for ever."""
         typed = self._machine.uart.take(1)
         return typed[0] if typed else -1
 
-    # Files, the console's among them.
+    # Files, including the console's.
 
     def _open(self, block: int) -> int | _Asking:
         address, mode, length = self._block(block, 3)
@@ -252,7 +252,7 @@ class Semihosting:
             raise _Failed(_EINVAL)
         if name == _CONSOLE_NAME:
             return (_READING, _WRITING, _APPENDING)[mode // 4]
-        if name.startswith(b":"):  # the name of something special, and not of a file
+        if name.startswith(b":"):  # a special name, not a file's
             raise _Failed(_ENOENT)
         return self._open_file(text, _OPEN_FLAGS[mode // 2])
 
@@ -264,7 +264,7 @@ class Semihosting:
         return 0 if _is_console(handle) else self._ask("close", self._descriptor(handle))
 
     def _write(self, block: int) -> int | _Asking:
-        """The bytes that were not written."""
+        """The number of bytes that were not written."""
         handle, address, length = self._block(block, 3)
         if not _is_console(handle):
             return self._move("write", handle, address, length)
@@ -273,13 +273,13 @@ class Semihosting:
         return length - len(data)
 
     def _read(self, block: int) -> int | _Asking:
-        """The bytes that were not read: all of them at the end of the file, which for the console is what was typed."""
+        """The number of bytes not read: all of them at the end of the file. The console ends after the typed bytes."""
         handle, address, length = self._block(block, 3)
         if not _is_console(handle):
             return self._move("read", handle, address, length)
         memory, uart = self._machine.memory, self._machine.uart
         size = min(length, _MOST, len(uart.received))
-        memory.read(address, size)  # where there is no memory, nothing typed is lost
+        memory.read(address, size)  # raises before typed bytes are taken, so that none are lost
         memory.put(address, uart.take(size))
         return length - size
 
@@ -306,7 +306,7 @@ class Semihosting:
         return 0 if _is_console(handle) else self._length(self._descriptor(handle))
 
     def _length(self, descriptor: int) -> _Asking:
-        """By seeking: fstat would need memory of the guest's to put its answer in."""
+        """The length of a file, found by seeking: fstat would need guest memory for its answer."""
         position = yield from self._ask("lseek", descriptor, 0, _SEEK_CUR)
         length = yield from self._ask("lseek", descriptor, 0, _SEEK_END)
         yield from self._ask("lseek", descriptor, position, _SEEK_SET)
@@ -333,7 +333,7 @@ class Semihosting:
         return self._block(block, 1)[0] >> 63
 
     def _get_cmdline(self, block: int) -> int:
-        """The program's name: no more than that is on its command line."""
+        """The command line, which is only the program's name."""
         address, room = self._block(block, 2)
         line = self._machine.guest.sources[0].name.encode(errors="replace")
         if len(line) >= room:
@@ -343,7 +343,7 @@ class Semihosting:
         return 0
 
     def _heapinfo(self, block: int) -> int:
-        """From the program's end to that of RAM: the heap grows from below, the stack from above. 0 if not known."""
+        """The memory from the program's end to RAM's end: the heap grows up, the stack down. 0 where unknown."""
         end = self._machine.ram.base + self._machine.ram.size
         self._put(self._block(block, 1)[0], self.heap, end, end, self.heap)
         return 0
@@ -353,7 +353,7 @@ class Semihosting:
         return 0
 
     def _exit(self, block: int) -> int:
-        """SYS_EXIT and SYS_EXIT_EXTENDED, which in AArch64 are the same. The stop's detail is the code."""
+        """SYS_EXIT and SYS_EXIT_EXTENDED, which are the same in AArch64. The stop's detail is the exit code."""
         reason, code = self._block(block, 2)
         status, why = 1, f"the guest exited abnormally, with reason {reason:#x}"
         if reason == _APPLICATION_EXIT:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""End a run before an access to memory takes effect, for watchpoints (Arm ARM, D2.10).
+"""Ends a run before an access to memory takes effect, for watchpoints (Arm ARM, D2.10).
 
-The engine calls its hook before the access, but can end only after that instruction. So the registers and the memory
-that the instruction changed are put back.
+The engine calls its hook before the access but can end only after that instruction. So `AccessStop.take` restores the
+registers and the memory that the instruction changed.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 BLOCK: Final = 64
 """Bytes that DC ZVA zeroes (DCZID_EL0 of every model)."""
-# Instructions, each as a mask and what is left (Arm ARM, C4.1)
+# Instructions, each as a mask and the masked value (Arm ARM, C4.1)
 _DC_ZVA: Final = 0xFFFF_FFE0, 0xD50B_7420
-_STXP: Final = 0xFFE0_0000, 0xC820_0000  # and STLXP, of two X registers
+_STXP: Final = 0xFFE0_0000, 0xC820_0000  # and STLXP; two X registers
 _CASP: Final = 0xFFA0_7C00, 0x4820_7C00  # and CASPA, CASPL, CASPAL
 
 
 @dataclass(frozen=True)
 class _Undo:
-    """The registers before an instruction, and the memory that it is about to write: addresses and bytes."""
+    """The registers before an instruction, and the addresses and bytes of the memory that it is about to write."""
 
     registers: bytes
     before: list[tuple[int, bytes]]
 
 
 class AccessStop(Generic[T]):
-    """Ends runs of one core, each for a reason of type T. All methods but `take` are for memory hooks."""
+    """Ends runs of one core, each for a reason of type T. All methods except `take` are for memory hooks."""
 
     def __init__(self, core: Core) -> None:
         self._core, self._bus, self._memory = core, core.machine.bus, core.memory
         self._stopped: tuple[T, _Undo] | None = None
-        # The last instruction that wrote near watched memory: its count, and what its writes replaced.
+        # The last instruction that wrote near watched memory: its instruction count, and what its writes replaced.
         self._written: tuple[int, list[tuple[int, bytes]]] = 0, []
 
     @property
     def pending(self) -> bool:
-        """Whether the run is about to end: further accesses are of the same instruction, and will be undone."""
+        """Whether the run is about to end. Further accesses belong to the same instruction and will be undone."""
         return self._stopped is not None
 
     def instruction(self) -> int:
-        """The instruction that makes the access. `Core.context` is loaded then."""
+        """The instruction that makes the access. Loads `Core.context`."""
         self._core.context.load()
         return int.from_bytes(self._read(self._core.context.pc, 4) or b"", "little")
 
     def _read(self, address: int, size: int) -> bytes | None:
-        """Memory at a virtual address, not across pages; None where nothing is mapped.
+        """Memory at a virtual address, within one page; None where nothing is mapped.
 
-        By a walk of the tables: the engine has looked the access up in its TLB before the hook and uses that entry
-        after it, whatever is in the entry by then. `Core.read_virtual` may have filled it for another page.
+        Walks the guest's tables. The engine looked the access up in its TLB before the hook and reuses that entry after
+        it, and `Core.read_virtual` could refill the entry for another page in between.
         """
         try:
             return self._bus.read(self._memory.translate(address).physical, size)
@@ -66,8 +66,8 @@ class AccessStop(Generic[T]):
     def written_whole(self) -> tuple[int, bytes] | None:
         """Address and bytes of a write that must be undone as a whole when the machine stops; None for other writes.
 
-        DC ZVA, which the engine does as a write of the byte that it names and then of all; and what writes two
-        registers if there is in memory what is expected there, for it must be there when this is executed again.
+        Such are DC ZVA, where the engine writes the byte addressed and then the whole block, and stores of two
+        registers that succeed only if memory holds an expected value, which must be there again for the next execution.
         """
         word, x = self.instruction(), self._core.context.x
         if word & _STXP[0] == _STXP[1]:
@@ -75,21 +75,21 @@ class AccessStop(Generic[T]):
         if word & _CASP[0] == _CASP[1]:
             at, expected = x[word >> 5 & 31], word >> 16 & 31
             if self._read(at, 16) != _pair(x, expected, expected + 1):
-                return None  # it writes back what is there
+                return None  # a failed comparison writes back the same value
             return at, _pair(x, word & 31, (word & 31) + 1)
         if word & _DC_ZVA[0] == _DC_ZVA[1]:
             return x[word & 31] // BLOCK * BLOCK, bytes(BLOCK)
         return None
 
     def writing_before(self, physical: int, width: int) -> None:
-        """Keep what is at `physical`: the instruction that writes there may go on to write watched memory."""
+        """Keep the content of `physical`: the instruction that writes there may write watched memory next."""
         count = self._core.executed
         if self._written[0] != count:
             self._written = count, []
         self._written[1].append((physical, self._bus.read(physical, width)))
 
     def stop(self, why: T, physical: int, writes: bool) -> None:
-        """End the run for `why`, and keep what the instruction will have overwritten by then."""
+        """End the run for `why`, and keep the memory that the instruction will have overwritten by then."""
         self._core.context.load()
         ram = self._bus.ram_at(physical)
         assert ram is not None  # nothing else is watched
@@ -102,7 +102,7 @@ class AccessStop(Generic[T]):
         self._core.engine.emu_stop()
 
     def take(self) -> T | None:
-        """After a run: the reason, if an access ended it. Its effect is undone, and the PC is at its instruction."""
+        """After a run: the reason, if an access ended it. Undoes the access and sets the PC to its instruction."""
         if self._stopped is None:
             return None
         (why, undo), self._stopped = self._stopped, None
@@ -111,10 +111,10 @@ class AccessStop(Generic[T]):
         for physical, data in undo.before:
             self._bus.write(physical, data)
         if undo.before:
-            self._core.forget_translations()  # it may be a page table
+            self._core.forget_translations()  # the memory may be a page table
         return why
 
 
 def _pair(x: Sequence[int], first: int, second: int) -> bytes:
-    """The bytes of two registers in memory; number 31 is XZR."""
+    """The bytes of two registers as in memory; register 31 is XZR."""
     return b"".join((0 if number == 31 else x[number]).to_bytes(8, "little") for number in (first, second))

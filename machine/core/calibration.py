@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where Unicorn keeps what no register id of its API exposes.
+"""Offsets of the state that Unicorn keeps but does not expose through a register id of its API.
 
-The fault syndrome and fault address of the last exception, and all registers side by side, lie in the CPU context that
-`context_save` copies out; the count of instructions executed so far lies in the engine itself. Their offsets depend on
-the build of the library, so they are found by planting values and looking for them, once a process, and the machine
-refuses to start when one cannot be found beyond doubt.
+The CPU context that `context_save` copies out holds all registers, and the fault syndrome and fault address of the last
+exception. The engine's structure holds the count of instructions executed. The offsets depend on the build of the
+library, so `calibrate` plants values and searches for them, once per process. The machine refuses to start when an
+offset is missing or ambiguous.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LDXP_X2_X3_X0 = 0xC87F0C02
 _ARM_BREAKPOINT = 0xD5100080, 0xD51000A1  # msr dbgbvr0_el1, x0; msr dbgbcr0_el1, x1
 _DISARM_BREAKPOINT = 0xD51000BF  # msr dbgbcr0_el1, xzr
 _SYNDROME_BRK_1234 = 0xF2001234  # EC 0x3C (BRK from AArch64), IL, comment 0x1234: Arm ARM, ESR_EL1
-_SEARCH_BYTES = 0x4000  # how far into the engine's structure the instruction counter is looked for
+_SEARCH_BYTES = 0x4000  # bytes of the engine's structure searched for the instruction counter
 _EL1H_MASKED = DAIF | EL1H
 
 _SYSTEM_REGISTERS = (
@@ -43,11 +43,11 @@ _SYSTEM_REGISTERS = (
 
 @dataclass(frozen=True)
 class Layout:
-    """Byte offsets: into the CPU context, except `counter`, which is into the engine.
+    """Byte offsets into the CPU context, except `counter`, which is an offset into the engine's structure.
 
-    From `start` to `end` is what can be copied between contexts; before it the context describes itself, and behind it
-    are pointers to the engine's own records of the guest's breakpoints. x0..x30, sp and pc are contiguous u64s, as are
-    the three of the exclusive monitor; the 128 bits of a vector register are, and the next begins `v_stride` later.
+    The bytes from `start` to `end` can be copied between contexts. The context's description of itself precedes them,
+    and pointers to the engine's records of the guest's breakpoints follow. x0..x30, sp and pc are contiguous u64s, and
+    so are the three of the exclusive monitor. Vector registers are 128 bits each, `v_stride` bytes apart.
     """
 
     start: int
@@ -109,7 +109,7 @@ def _find_system_register(engine: unicorn.Uc, name: str) -> int:
 
 
 def _find_vectors(engine: unicorn.Uc) -> tuple[int, int]:
-    """The offset of v0, and from one vector register to the next."""
+    """The offset of v0 and the distance between two vector registers, in bytes."""
     for i in range(32):
         engine.reg_write(reg.UC_ARM64_REG_V0 + i, (0x6B00_0000_0000_0000 | i) << 64 | 0x6C00_0000_0000_0000 | i)
     context = _context(engine)
@@ -123,13 +123,13 @@ def _find_vectors(engine: unicorn.Uc) -> tuple[int, int]:
 
 
 def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
-    """The offsets of the words PSTATE is spread over.
+    """The offsets of the words that hold PSTATE.
 
-    Unicorn keeps N in a word that it fills with all of the value written, so that word changes with every bit and is
-    taken out of what each other bit changes.
+    Unicorn fills the word that holds N with the whole value written. That word changes with every bit, so it is
+    subtracted from the words that each other bit changes.
     """
 
-    context = engine.context_save()  # one for all: part of a new one is not initialised
+    context = engine.context_save()  # reused for all images: part of a new context is not initialised
 
     def changed_by(bit: int) -> set[int]:
         images = []
@@ -150,13 +150,13 @@ def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
 
 
 def _find_syndrome_and_counter(engine: unicorn.Uc) -> tuple[int, int]:
-    """Run ten NOPs and a BRK, and look from inside the exception hook for its syndrome and for the pair (11, limit)."""
+    """Run ten NOPs and a BRK; inside the exception hook, search for the BRK's syndrome and the pair (11, limit)."""
     limit = 0x3039
     engine.mem_write(_BASE, struct.pack("<13I", *[NOP] * 10, _BRK_1234, NOP, _BRANCH_SELF))
     seen: list[tuple[bytes, bytes]] = []
 
     def on_exception(engine: unicorn.Uc, number: int, _: object) -> None:
-        # Read through the kernel: the structure's size is not known, and reading past its mapping must fail, not crash.
+        # Read through the kernel: the structure's size is unknown, and a read past its mapping must fail, not crash.
         memory = os.open("/proc/self/mem", os.O_RDONLY)
         try:
             seen.append((_context(engine), os.pread(memory, _SEARCH_BYTES, engine_handle(engine))))
@@ -178,7 +178,7 @@ def _find_syndrome_and_counter(engine: unicorn.Uc) -> tuple[int, int]:
 
 
 def _find_exclusive_monitor(engine: unicorn.Uc) -> int:
-    """The offset of the address that a load exclusive marks; the two doublewords read there follow."""
+    """The offset of the address that a load exclusive marks. The two doublewords read at that address follow it."""
     address, values = _BASE + 0x800, (0x7A11_0000_0000_0001, 0x7A22_0000_0000_0002)
     engine.mem_write(address, struct.pack("<2Q", *values))
     engine.reg_write(reg.UC_ARM64_REG_X0, address)
@@ -187,15 +187,15 @@ def _find_exclusive_monitor(engine: unicorn.Uc) -> int:
 
 
 def _find_end(engine: unicorn.Uc, pc: int) -> int:
-    """The offset of the pointers to the engine's records of breakpoints: arm one, and see what else has changed.
+    """The offset of the pointers to the engine's records of breakpoints, found by arming a breakpoint.
 
-    They are the last in a context, one for each of 16 breakpoints. To copy them between contexts would free a record
-    twice, where the guest has cleared the breakpoint in between. `pc` is the offset of the program counter.
+    The pointers, one for each of 16 breakpoints, are the last part of a context. Copying them between contexts would
+    free a record twice if the guest cleared the breakpoint in between. `pc` is the offset of the program counter.
     """
-    address, control = _BASE + 0x800, 0x1E5  # any address but those executed; enabled, at EL1 and EL0
+    address, control = _BASE + 0x800, 0x1E5  # an address that is not executed; enabled at EL1 and EL0
     engine.reg_write(reg.UC_ARM64_REG_X0, address)
     engine.reg_write(reg.UC_ARM64_REG_X1, control)
-    context = engine.context_save()  # one for both: part of a new one is not initialised
+    context = engine.context_save()  # reused for both images: part of a new context is not initialised
     before = bytes(context)
     _execute(engine, *_ARM_BREAKPOINT)
     engine.context_update(context)
@@ -218,9 +218,9 @@ def _execute(engine: unicorn.Uc, *words: int) -> None:
 
 @functools.cache
 def calibrate(model: str) -> Layout:
-    """Find the layout for CPU `model`. Takes a few milliseconds, once a process.
+    """Find the layout for CPU `model`. Takes a few milliseconds, once per process.
 
-    Raises MachineError when the library's build does not answer as expected.
+    Raises MachineError when this build of the library has an unexpected layout.
     """
     engine = new_engine(model)
     engine.mem_map(_BASE, 0x1000)
@@ -238,7 +238,7 @@ def calibrate(model: str) -> Layout:
     syndrome, counter = _find_syndrome_and_counter(engine)
     exclusive, end = _find_exclusive_monitor(engine), _find_end(engine, x + 32 * 8)
     context = _context(engine)
-    start = len(context) - int.from_bytes(context[:8], "little")  # a context begins with the size of what it holds
+    start = len(context) - int.from_bytes(context[:8], "little")  # a context begins with the size of its content
     if not 8 <= start <= x:
         raise _failed("the size of a context")
     return Layout(

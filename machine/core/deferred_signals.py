@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Signals while a machine runs on Python's main thread: their handlers are called between slices.
+"""Defers Python's signal handlers to the end of a slice while a machine runs on the main thread.
 
-Python calls a signal's handler on the main thread, between any two of its bytecodes (documentation of the module
-signal). While the engine executes, those are bytecodes of its callbacks. What a handler raises there, as Ctrl-C does,
-is lost (ctypes prints "Exception ignored on calling ctypes callback function") or ends the handling of a guest's
-exception in the middle.
+Python calls a signal's handler on the main thread, between any two bytecodes (documentation of the module signal).
+While the engine executes, those are bytecodes of its callbacks. An exception raised there, as Ctrl-C raises one, is
+lost (ctypes prints "Exception ignored on calling ctypes callback function") or cuts short the handling of a guest's
+exception.
 
-A handler of a probe that does not end would keep all signals waiting. So a signal that comes a second time while the
-first waits is passed on at once if code of the user's is running, which a guest function calls back into.
+A probe handler that never ends would keep all signals waiting. So when a signal arrives again while the first waits,
+and user code called from a callback is running, its handler is called at once.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any, Final, TypeVar
 Handler = Callable[[int, FrameType | None], Any]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-# What the functions of the module are made from, which take ten times as long to make an enum of each result.
+# The module's functions wrap these, and take ten times as long because they convert each result to an enum.
 getsignal, signal = signal_module._signal.getsignal, signal_module._signal.signal  # type: ignore[attr-defined]
-# Those that POSIX names. The real-time ones, which programs have no handlers for, would double the time this takes.
+# The signals that POSIX names. Programs have no handlers for the real-time ones, which would double the time taken.
 _SIGNALS: Final = tuple(int(number) for number in signal_module.valid_signals() if number < 32)
-_CALLERS: Final[set[CodeType]] = set()  # functions that call what a user has passed in
+_CALLERS: Final[set[CodeType]] = set()  # functions that call user code
 
 
 def calls_users_code(function: _F) -> _F:
@@ -47,19 +47,19 @@ class _Waiting:
 
 
 class DeferredSignals:
-    """The signals of one machine. `arrived` is called when one has to be delivered."""
+    """The signals of one machine. Calls `arrived` when a signal has to be delivered."""
 
     def __init__(self, arrived: Callable[[], None]) -> None:
         self._arrived = arrived
         self._holding = False
-        self._known: list[Any] = []  # the handlers of all signals when they were last looked at
-        self._waiting: dict[int, _Waiting] = {}  # what takes their places
-        self._taken: dict[int, _Waiting] = {}  # that, while it does
+        self._known: list[Any] = []  # the handlers of all signals at the last `hold`
+        self._waiting: dict[int, _Waiting] = {}  # their replacements
+        self._taken: dict[int, _Waiting] = {}  # the replacements now installed
         self._pending: dict[int, tuple[Handler, FrameType | None]] = {}
         self._raised: BaseException | None = None  # by a handler, at a depth where it would be raised into a callback
 
     def hold(self) -> None:
-        """From now on, until `release`, signals wait. Does nothing on other threads: handlers do not run there."""
+        """Make signals wait until `release`. Does nothing on other threads: handlers do not run there."""
         if threading.get_ident() != threading.main_thread().ident:
             return
         try:
@@ -71,21 +71,21 @@ class DeferredSignals:
             for number, waiting in self._taken.items():
                 signal(number, waiting)
             self._holding = True
-        except BaseException:  # of a signal that came before
+        except BaseException:  # raised by the handler of an earlier signal
             self.release()
             raise
 
     def release(self) -> None:
-        """Undo `hold`: the user's handlers are back, and what still waits is delivered.
+        """Undo `hold`: restore the user's handlers and deliver the waiting signals.
 
         Raises what a handler raises.
         """
         error: BaseException | None = None
         while self._taken:
             try:
-                self._holding = False  # a signal that comes from here on is passed on, and may raise here
+                self._holding = False  # from here on, signals reach their handlers at once, which may raise here
                 for number, waiting in self._taken.items():
-                    if getsignal(number) is waiting:  # and not what a handler has set while the guest ran
+                    if getsignal(number) is waiting:  # not if a handler was set while the guest ran
                         signal(number, waiting.handler)
                 self._taken = {}
             except BaseException as raised:
@@ -110,7 +110,7 @@ class DeferredSignals:
         return bool(self._pending) or self._raised is not None
 
     def deliver(self) -> None:
-        """Call the handlers of the signals that wait. Raises what one raises; the others wait on."""
+        """Call the handlers of waiting signals. If one raises, the others stay waiting and the exception propagates."""
         if self._raised is not None:
             error, self._raised = self._raised, None
             raise error
@@ -120,9 +120,9 @@ class DeferredSignals:
             handler(number, frame)
 
     def deliver_below(self) -> bool:
-        """As `deliver`, in a run that a callback has begun: what a handler raises is kept for the run around it.
+        """Like `deliver`, in a run that a callback began: keeps a handler's exception for the surrounding run.
 
-        Returns whether there is such.
+        Returns whether an exception is kept.
         """
         if self._raised is None:
             try:
@@ -133,7 +133,7 @@ class DeferredSignals:
 
 
 def _in_users_code(frame: FrameType | None) -> bool:
-    """Whether `frame` belongs to user code that a callback has called."""
+    """Whether `frame` is in user code that a callback called."""
     while frame is not None:
         if frame.f_code in _CALLERS:
             return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The virtual address that a load or store begins at (Arm ARM, C4.1, "Loads and Stores", and C6.2)."""
+"""The first virtual address that a load or store accesses (Arm ARM, C4.1, "Loads and Stores", and C6.2)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _MASK64 = (1 << 64) - 1
 
 
 def effective_address(word: int, context: Context) -> int | None:
-    """The lowest address that instruction `word` accesses, by the registers in `context`; None if it accesses none.
+    """The lowest address that instruction `word` accesses with the registers in `context`; None if it accesses none.
 
-    Instructions of ARMv8.0 to 8.3, and DC ZVA, whose block it is the first byte of.
+    Covers the instructions of ARMv8.0 to 8.3, and DC ZVA, for which the result is the first byte of the block.
     """
-    base = context.x[word >> 5 & 31]  # number 31 is SP here, as in the context
+    base = context.x[word >> 5 & 31]  # register 31 is SP here, as in the context
     if word & 0xFFFF_FFE0 == 0xD50B_7420:  # DC ZVA
         return _register(context, word & 31) & ~63
     if word >> 25 & 5 != 4:
@@ -45,7 +45,7 @@ def effective_address(word: int, context: Context) -> int | None:
 
 
 def unprivileged(word: int) -> bool:
-    """Whether it is an LDTR or STTR of any size, whose access is as one of EL0's."""
+    """Whether `word` is an LDTR or STTR of any size, which accesses memory with EL0's permissions."""
     return word & 0x3F20_0C00 == 0x3800_0800
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Make a Unicorn engine that is an AArch64 CPU at EL1, and access its system registers."""
+"""Creates Unicorn engines that act as an AArch64 CPU at EL1, and accesses their system registers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CPU_MODELS: Final = {
     "max": reg.UC_CPU_ARM64_MAX,
 }
 
-# The library of the binding; calls keep the interpreter's lock, which would take longer to hand over than they take.
+# The binding's library. Calls keep the interpreter's lock: releasing it would take longer than the calls do.
 LIBRARY: Final = ctypes.PyDLL(uclib._name)
 _EXCEPTION_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 _HCR_EL2: Final = Encoding(3, 4, 1, 1, 0)
@@ -33,7 +33,7 @@ _SCR: Final = 0x5B1  # EL2 is AArch64 (RW), non-secure (NS), no SMC (SMD), HVC (
 
 
 def new_engine(model: str) -> unicorn.Uc:
-    """A Unicorn engine of CPU `model` (a key of `CPU_MODELS`), EL1 being AArch64, non-secure.
+    """A Unicorn engine with CPU `model` (a key of `CPU_MODELS`), whose EL1 is AArch64 and non-secure.
 
     Raises MachineError for an unknown model.
     """
@@ -48,9 +48,9 @@ def new_engine(model: str) -> unicorn.Uc:
 
 
 def hook_exceptions(engine: unicorn.Uc, function: Callable[[int, int, int | None], None]) -> object:
-    """Have `function` called at each exception, with its number second; it must not raise. The result must be kept.
+    """Call `function` at each exception, with the exception's number as second argument. It must not raise.
 
-    The binding's own hooks do as much, and a third of a microsecond more.
+    The caller must keep the result. The binding's own hooks do the same, but take a third of a microsecond longer.
     """
     callback = _EXCEPTION_HOOK(function)
     status = LIBRARY.uc_hook_add(
@@ -74,7 +74,7 @@ def engine_handle(engine: unicorn.Uc) -> int:
 
 
 def write_system_register(engine: unicorn.Uc, encoding: Encoding, value: int) -> None:
-    """Write a system register; as a side effect Unicorn rebuilds its cached CPU flags."""
+    """Write a system register. As a side effect, Unicorn rebuilds its cached CPU flags."""
     op0, op1, crn, crm, op2 = encoding
     engine.reg_write(reg.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2, value))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's own hardware watchpoints (Arm ARM, D2.10). Unicorn keeps the registers and never acts on them."""
+"""The guest's own hardware watchpoints (Arm ARM, D2.10). Unicorn stores their registers but never acts on them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _DEBUG_EVENT: Final = 0x22  # DFSC
 _CONTEXTIDR: Final = SYSTEM_REGISTERS["contextidr_el1"]
 _PAGE: Final = 0xFFF
 _ACCESSES: Final = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
-_NOWHERE: Final = (1 << 64) - 1  # no access is there
+_NOWHERE: Final = (1 << 64) - 1  # an address that no access uses
 _LONG: Final = 10_000_000  # instructions
 
 
 @dataclass(frozen=True)
 class GuestWatchHit:
-    """An access that matches a watchpoint of the guest's: the values for ESR_EL1 and FAR_EL1."""
+    """An access that matches one of the guest's watchpoints: the values for ESR_EL1 and FAR_EL1."""
 
     syndrome: int
     address: int
@@ -44,16 +44,16 @@ class _Watched:
     first: int
     last: int
     kinds: int  # _LOAD, _STORE
-    levels: int  # a bit for EL0 and one for EL1
-    linked: int | None  # the number of a breakpoint that has to match, too
+    levels: int  # bit 0 for EL0, bit 1 for EL1
+    linked: int | None  # the number of a breakpoint that must match too
 
     def places(self) -> tuple[int, int]:
-        """The offsets in a page at which an access to these bytes can begin: the first, and how many."""
+        """The page offsets at which an access to these bytes can begin: the first offset and their number."""
         return self.first - BLOCK & _PAGE, BLOCK + self.last - self.first + 1
 
 
 class GuestWatchpoints:
-    """Looks at each of the guest's accesses while one of its watchpoints is enabled."""
+    """Checks each of the guest's accesses while one of its watchpoints is enabled."""
 
     def __init__(self, core: Core) -> None:
         self._core, self._bus, self._stop = core, core.machine.bus, core.access_stop
@@ -69,7 +69,7 @@ class GuestWatchpoints:
         self._unhooked_at = 0
 
     def update(self, mdscr: int, executed: int) -> None:
-        """Follow a change of the registers. MDSCR_EL1 is `mdscr`; the others are read.
+        """Follow a change of the registers. `mdscr` is MDSCR_EL1; the others are read from the core.
 
         `executed` is the count of the guest's instructions.
         """
@@ -78,8 +78,8 @@ class GuestWatchpoints:
             registers = [self._register(number) for number in range(self._count)]
         self._watched = tuple(watched for watched in registers if watched is not None)
         self._places = tuple(watched.places() for watched in self._watched)
-        # A guest may switch them off and on with each change of threads. Code is translated again, which takes long,
-        # only the first time: code translated while there is a hook on memory looks for hooks at each access.
+        # A guest may switch watchpoints off and on at each thread switch. Code is retranslated, which is slow, only the
+        # first time: code translated while a memory hook exists checks for hooks at each access.
         if self._watched and self._hook is None:
             self._hook = self._core.engine.hook_add(_ACCESSES, self._accessed)
             if self._placeholder is None:
@@ -91,7 +91,7 @@ class GuestWatchpoints:
             self._unhooked_at = executed
 
     def tidy(self, executed: int) -> None:
-        """Between two slices: drop the code translated for hooks if none was needed for long."""
+        """Between two slices: drop the code translated for hooks if no hook was needed for `_LONG` instructions."""
         if self._placeholder is not None and self._hook is None and executed - self._unhooked_at > _LONG:
             self._core.engine.hook_del(self._placeholder)
             self._placeholder = None
@@ -110,7 +110,7 @@ class GuestWatchpoints:
             size = 1 << mask
             first = address & -size
         else:
-            if address & 4:  # a word is named: bits 7 to 4 of BAS are RES0
+            if address & 4:  # the address of a word: bits 7 to 4 of BAS are RES0
                 select, address = select & 15, address & -4
             else:
                 address &= -8
@@ -122,7 +122,7 @@ class GuestWatchpoints:
         return _Watched(first, first + size - 1, kinds, levels >> 1 | (levels & 1) << 1, linked)
 
     def _accessed(self, engine: unicorn.Uc, access: int, physical: int, width: int, value: int, _: object) -> None:
-        for place, size in self._places:  # a quick test first: most accesses are elsewhere
+        for place, size in self._places:  # a quick test first, which rules out most accesses
             if physical - place & _PAGE < size or size > _PAGE:
                 break
         else:
@@ -159,17 +159,17 @@ class GuestWatchpoints:
             self._note_write(physical, width)
 
     def _note_write(self, physical: int, width: int) -> None:
-        """Keep what a write replaces: of a pair, or a structure of vectors, a later part may be watched."""
+        """Keep what a write replaces: a later part of the same pair or vector structure may be watched."""
         self._stop.writing_before(physical, width)
 
     def _enabled(self, context: Context) -> bool:
-        """Whether debug exceptions from here are enabled (D2.4): from EL0 to EL1 they always are."""
+        """Whether debug exceptions are enabled at the current level (D2.4); those from EL0 to EL1 always are."""
         if context.el == 0:
             return True
         return bool(context.system(context.layout.mdscr_el1) & MDSCR_KDE) and not context.daif & PSTATE_D
 
     def _context_matches(self, number: int) -> bool:
-        """Whether linked breakpoint `number` matches (D2.9.4); one that cannot be linked to never does."""
+        """Whether linked breakpoint `number` matches (D2.9.4). One that is not context-aware never does."""
         if number not in self._context_aware:
             return False
         control = self._core.system(Encoding(2, 0, 0, number, 5))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How far a core may run, with interrupts masked, before it can unmask them.
+"""The distance that a core can run, with interrupts masked, before it can unmask them.
 
-A pending interrupt is taken at once when PSTATE.I is cleared, however briefly (`msr daifclr, #2; isb; msr daifset, #2`
-in an idle loop). MSR and ERET can clear it. The code is followed over branches within its page, both ways if they are
-conditional. It is followed no further than to an instruction that leads out of the page or to an unknown address.
+The CPU takes a pending interrupt as soon as PSTATE.I is cleared, however briefly (`msr daifclr, #2; isb; msr daifset,
+#2` in an idle loop). MSR and ERET can clear it. The search follows the code over branches within its page, both ways at
+conditional ones. It ends at an instruction that leads out of the page or to an unknown address.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _PAGES: Final = 4096  # pages of code remembered
 
 
 class InterruptWindow:
-    """Reads the code itself, so that the same state always gives the same answer."""
+    """Finds the instructions that may clear PSTATE.I. It reads the code, so equal states give equal answers."""
 
     def __init__(self, core: Core) -> None:
         self._bus, self._memory = core.machine.bus, core.memory
-        self._known: dict[bytes, dict[int, int]] = {}  # by a page's bytes: the distances from offsets in it
-        self._here: dict[int, tuple[bytes, dict[int, int]]] = {}  # by the page's address, until `start`
+        self._known: dict[bytes, dict[int, int]] = {}  # by the bytes of a page: distances by offset in the page
+        self._here: dict[int, tuple[bytes, dict[int, int]]] = {}  # by page address, until `start`
 
     def start(self) -> None:
-        """Interrupts are not masked now: what is mapped from here on may be remembered until the next `start`."""
+        """Forget cached page mappings: interrupts are unmasked now. New ones are cached until the next `start`."""
         self._here.clear()
 
     def distance(self, pc: int) -> int:
@@ -46,9 +46,9 @@ class InterruptWindow:
         return known[offset]
 
     def edge(self, pc: int) -> frozenset[int]:
-        """The addresses, on `pc`'s page, of all that may clear PSTATE.I or lead elsewhere and can be got to from `pc`.
+        """The addresses of instructions on `pc`'s page, reachable from `pc`, that may clear PSTATE.I or lead elsewhere.
 
-        Empty if there are many.
+        Empty if there are more than `_LONGEST_EDGE`.
         """
         found = self._page(pc)
         if found is None:
@@ -57,7 +57,7 @@ class InterruptWindow:
         return frozenset(pc - pc % PAGE + offset for offset in edge) if len(edge) <= _LONGEST_EDGE else frozenset()
 
     def _page(self, pc: int) -> tuple[bytes, dict[int, int]] | None:
-        """The code there, and the distances that are known from offsets in it; None where there is no memory."""
+        """The code on the page of `pc`, and the known distances by offset; None where there is no memory."""
         page = pc & -PAGE
         if page not in self._here:
             try:
@@ -74,7 +74,7 @@ class InterruptWindow:
 
 
 def _distance(code: bytes, start: int) -> int:
-    """Breadth first, so that the first one found is the nearest."""
+    """A breadth-first search, so that the first instruction found is the nearest."""
     reached, seen = {start}, set()
     for length in range(1, _FURTHEST):
         following: set[int] = set()
@@ -108,9 +108,9 @@ def _ways_on(code: bytes, offset: int) -> tuple[int, ...]:
 
 
 def _ways(word: int, offset: int) -> tuple[int, ...]:
-    """Where the instruction at `offset` leads; empty if that is unknown or it may clear PSTATE.I (Arm ARM, C4.1)."""
+    """The offsets that may execute after `offset`; empty if unknown or if it may clear PSTATE.I (Arm ARM, C4.1)."""
     after = offset + 4
-    if word >> 26 & 7 != 5:  # not of "branches, exception generating and system instructions"
+    if word >> 26 & 7 != 5:  # not one of "branches, exception generating and system instructions"
         return (after,)
     if word >> 26 & 0x1F == 5:  # B, BL
         return (offset + _signed(word, 26),)
@@ -118,7 +118,7 @@ def _ways(word: int, offset: int) -> tuple[int, ...]:
         return after, offset + _signed(word >> 5, 19)
     if word >> 25 & 0x3F == 0x1B:  # TBZ, TBNZ
         return after, offset + _signed(word >> 5, 14)
-    # System instructions, but for MSR of an immediate or of a register: to PSTATE, or to what decides where the code is
+    # System instructions except MSR (immediate or register), which may write PSTATE or change where the code is mapped.
     if word >> 22 == 0x354 and word & 0xFFF8_F01F != 0xD500_401F and word >> 20 != 0xD51:
         return (after,)
     return ()

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's accesses to system registers that the machine keeps itself, or follows.
+"""Hooks on the guest's accesses to system registers that the machine keeps or follows.
 
-Unicorn can call back for MRS and MSR within a range of addresses; asked for all addresses that would catch the
-`mrs x0, sp_el0` with which Linux finds its current task millions of times a second. So the guest's code is searched for
-the encodings of those registers, and each such instruction gets a hook of its own. Code that was not there to be
-searched (modules, what a guest generates) is searched block by block, when Unicorn has translated a block and before it
-executes it.
+Unicorn can call back for MRS and MSR within a range of addresses. A hook on all addresses would also catch the
+`mrs x0, sp_el0` with which Linux finds its current task, millions of times a second. So the machine searches the
+guest's code for the encodings of those registers and hooks each such instruction. It searches code that appears later
+(modules, generated code) block by block, after Unicorn has translated a block and before it executes it.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _HIGH_HALVES: Final = tuple(half.to_bytes(2, "little") for half in (0xD53B, 0xD5
 
 
 class Access(enum.IntEnum):
-    """What an instruction does."""
+    """The effect of an instruction."""
 
     READ = 0
     WRITE = 1
@@ -74,7 +73,7 @@ def find_sites(code: bytes | memoryview, address: int) -> Iterator[Site]:
 
 
 def _places(data: bytes, pattern: bytes, offset: int) -> Iterator[int]:
-    """The places of instructions that have `pattern` at `offset`."""
+    """The offsets of instructions whose bytes from `offset` are `pattern`."""
     at = data.find(pattern)
     while at >= 0:
         if at >= offset and (at - offset) % 4 == 0:
@@ -83,7 +82,7 @@ def _places(data: bytes, pattern: bytes, offset: int) -> Iterator[int]:
 
 
 class Registers(Protocol):
-    """The keeper of some registers. For None or False the next one is asked, and in the end the CPU does the access."""
+    """The keeper of some registers. On None or False the next keeper is asked; the CPU itself comes last."""
 
     def allows_el0(self, register: Encoding, writes: bool) -> bool:
         """Whether EL0 may make an access that the CPU has trapped."""
@@ -92,13 +91,13 @@ class Registers(Protocol):
         """The value that an MRS reads; None if the register is not one of these."""
 
     def write(self, register: Encoding, value: int) -> bool:
-        """Do an MSR; whether it was done here."""
+        """Do an MSR. False if the register is not one of these, or the CPU is to write it."""
 
 
 class RegisterAccess:
-    """Hooks on the accesses of one core, which the keepers in `served` are asked about in order.
+    """Hooks the accesses of one core and passes them to the keepers in `served`, in order.
 
-    `sites` are the accesses found. `unmasking` and `returns` are the addresses of the last two kinds.
+    `sites` are the accesses found. `unmasking` and `returns` are the addresses of the last two kinds of `Access`.
     """
 
     STATE: ClassVar = {"found": several(row(integer(U64), integer(len(Access))), _MOST_SITES)}
@@ -115,7 +114,7 @@ class RegisterAccess:
 
     @property
     def found(self) -> list[list[int]]:
-        """`sites` in order, for snapshots. Setting it hooks those that are not yet, and removes none."""
+        """`sites` in order, for snapshots. Setting it hooks new sites and removes none."""
         return [[address, int(access)] for address, access in sorted(self.sites)]
 
     @found.setter
@@ -135,11 +134,11 @@ class RegisterAccess:
                     self._hook(access == Access.WRITE, address)
 
     def search(self, first: int, last: int) -> None:
-        """Find and hook the accesses in all code that is executed from virtual address `first` to `last`."""
+        """Find and hook the accesses in all code executed at virtual addresses `first` to `last`."""
         self._core.engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._translated, None, first, last)
 
     def begin(self, pc: int) -> None:
-        """Before a run: search its first page, as Unicorn does not report the very first block that it translates."""
+        """Before a run: search its first page, because Unicorn does not report the first block that it translates."""
         if not self._begun:
             self._begun = True
             with contextlib.suppress(MachineError):
@@ -151,7 +150,7 @@ class RegisterAccess:
             found = [site for site in find_sites(self._memory.read(address, size), address) if site not in self.sites]
             if found:
                 self._found += found
-                engine.emu_stop()  # which comes before the block
+                engine.emu_stop()  # takes effect before the block is executed
 
     def watch_found(self) -> None:
         """After a run: hook the accesses that ended it."""
@@ -166,7 +165,7 @@ class RegisterAccess:
         self._core.engine.hook_add(unicorn.UC_HOOK_INSN, callback, None, address, address, instruction)
 
     def trapped(self, context: Context, syndrome: int) -> bool:
-        """Do a trapped access (ESR_EL1, ISS of class 0x18) of EL0, if it is allowed; whether it was done."""
+        """Do a trapped access (ESR_EL1, ISS of class 0x18) of EL0 if it is allowed. Returns whether it was done."""
         register = Encoding(
             syndrome >> 20 & 3, syndrome >> 14 & 7, syndrome >> 10 & 15, syndrome >> 1 & 15, syndrome >> 17 & 7
         )
@@ -185,12 +184,12 @@ class RegisterAccess:
                     if rt != 31:
                         context.x[rt] = value
                 context.pc += 4
-                context.pstate &= ~PSTATE_SS  # it has been stepped, if it was to be
+                context.pstate &= ~PSTATE_SS  # completes a software step, if one is active
                 return True
         return False
 
     def _on_read(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
-        """1 if the instruction was done here. The CPU itself allows or traps accesses of EL0."""
+        """1 if a keeper did the read, else 0. For accesses of EL0, the CPU itself allows or traps them."""
         if self._context().el == 0:
             return 0
         encoding = _encoding(which)

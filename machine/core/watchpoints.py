@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Watchpoints: the machine stops before an access to memory takes effect, like hardware (Arm ARM, D2.10).
+"""Watchpoints stop the machine before an access to memory takes effect, like hardware (Arm ARM, D2.10).
 
-They are memory hooks bounded to physical addresses.
+Each is a set of memory hooks bounded to physical addresses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ _HOOKS: Final = {
     "access": unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE,
 }
 _WIDEST: Final = 16  # bytes of one access
-# Each a mask and what is left (Arm ARM, C4.1)
 
 
 @dataclass
@@ -40,7 +39,7 @@ class _Watch:
 
 
 class Watchpoints:
-    """The watchpoints of one core. They do nothing while `enabled` is not set."""
+    """The watchpoints of one core. They act only while `enabled` is set."""
 
     def __init__(self, core: Core) -> None:
         self._core, self._bus, self._memory = core, core.machine.bus, core.memory
@@ -54,8 +53,8 @@ class Watchpoints:
     def add(self, kind: str, address: int, size: int) -> None:
         """Watch `size` bytes at virtual `address` for kind "read", "write" or "access".
 
-        The address is translated now. Raises NothingThere where it is unmapped, MachineError where it is a device's:
-        what reading a device does cannot be undone.
+        The address is translated now. Raises NothingThere where it is unmapped, and MachineError where it is a
+        device's, because the effect of reading a device cannot be undone.
         """
         self._core.refuse_other_threads()
         if size < 1:
@@ -63,7 +62,7 @@ class Watchpoints:
         watch = _Watch(kind, address, size)
         pieces = []
         # An access may begin before the watched bytes, even in another page, and reach into them. DC ZVA writes a
-        # block. And what an instruction writes before it reaches the watched bytes must be known to be undone.
+        # block. The bytes that an instruction writes before the watched ones must be saved too, to be undone.
         at = max(0, address - BLOCK + 1)
         end = -(-(address + size) // BLOCK) * BLOCK
         while at < end:
@@ -100,7 +99,7 @@ class Watchpoints:
         raise KeyError(f"no {kind} watchpoint at {address:#x}")
 
     def master_writes(self, physical: int, data: bytes, before: bytes) -> None:
-        """A device is about to write memory, where `before` is: stop the machine if that changes what is watched."""
+        """Stop the machine if a device's write of `data`, which replaces `before`, changes watched bytes."""
         for watch in self._watches:
             for virtual, start, length in watch.pieces:
                 first = max(start, physical, start + watch.address - virtual)
@@ -109,7 +108,7 @@ class Watchpoints:
                 if watch.kind != "read" and first < end and new != old:
                     values = (int.from_bytes(each, "little") for each in (new, old))
                     hit = WatchHit(watch.kind, virtual + first - start, end - first, *values)
-                    # In a run, a load or store accesses the device just now, and will be completed.
+                    # During a run, the load or store that is accessing the device will be completed.
                     running = self._core.machine.clock.running is self._core
                     address = self._core.registers.pc + (4 if running else 0)
                     self._dispatcher.request_stop(Stop(StopReason.WATCHPOINT, address, f"{hit}, by a device", hit))
@@ -122,7 +121,7 @@ class Watchpoints:
             first = virtual + at - physical
             if not self.enabled or self._stop.pending:
                 return
-            if self._dispatcher.ends_soon:  # a slice with many watched accesses takes long
+            if self._dispatcher.ends_soon:  # a slice with many watched accesses is slow
                 self._core.limit(0)
             if access == unicorn.UC_MEM_WRITE and (whole := self._stop.written_whole()) is not None:
                 start, after = whole
@@ -156,7 +155,7 @@ class Watchpoints:
         self._stop.stop(hit, physical, writes=old is not None)
 
     def _changed(self, address: int, width: int, difference: int) -> _Watch | None:
-        """A watchpoint whose bytes a write changes, if there is one: a debugger shows what has changed."""
+        """The first watchpoint whose bytes a write changes, or None. A debugger shows what has changed."""
         changed = [address + at for at in range(width) if difference >> 8 * at & 0xFF]
         for watch in self._watches:
             if watch.kind != "read" and any(0 <= at - watch.address < watch.size for at in changed):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The board's devices, one class a file, and `Device`, for those that users write and add."""
+"""The board's devices, one class per file, and `Device`, the base of devices that users write and add."""
 
 from .device import Device
 from .devices import Devices

@@ -9,11 +9,11 @@ from typing import Final
 
 from armprobe.machine.core.deferred_signals import calls_users_code
 
-_KEPT: Final = 1 << 20  # bytes of output kept for those who have not read it
+_KEPT: Final = 1 << 20  # bytes of unread output kept
 
 
 class Console:
-    """What the guest prints can be read once, or listened to; what is written arrives at its UART."""
+    """The guest's output can be read once, or listened to. Input written here arrives at the guest's UART."""
 
     def __init__(self) -> None:
         self._output = bytearray()
@@ -34,7 +34,7 @@ class Console:
             listener(bytes((byte,)))
 
     def read(self) -> bytes:
-        """What the guest has printed since the last call (the newest mebibyte of it at most)."""
+        """The guest's output since the last call (at most the newest mebibyte)."""
         with self._lock:
             output = bytes(self._output)
             self._output.clear()
@@ -47,7 +47,7 @@ class Console:
         self._arrived.set()
 
     def deliver(self) -> None:
-        """Hand over what was written to the UART. Called by the machine between slices."""
+        """Pass the input written so far to the UART. Called by the machine between slices."""
         if self._arrived.is_set():
             with self._lock:
                 data = bytes(self._input)
@@ -56,11 +56,11 @@ class Console:
             self.receive(data)
 
     def discard_input(self) -> None:
-        """What was written and has not arrived never will: the guest it was for is gone."""
+        """Drop input that has not arrived: the guest it was written for is gone."""
         with self._lock:
             self._input.clear()
             self._arrived.clear()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but not beyond the arrival of input."""
+        """Sleep for `seconds`, or until input arrives."""
         self._arrived.wait(seconds)

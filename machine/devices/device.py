@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A device that a user puts on the board: `machine.devices.add(Device("counter", read=..., write=...))`."""
+"""Devices that a user adds to the board: `machine.devices.add(Device("counter", read=..., write=...))`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9,._+-]{0,30}")  # Devicetree Speci
 
 
 class Device:
-    """Registers at physical addresses, an interrupt line, and a deadline, all written in Python.
+    """A device written in Python: registers at physical addresses, an interrupt line, and a deadline.
 
-    `read(offset, size)` gives the value of a register, `write(offset, size, value)` takes one: offsets in bytes from
-    the device's base, sizes of 1, 2, 4 or 8 bytes. Give them as functions, or override the methods in a class of your
-    own. What must survive in snapshots belongs in `state`, a dict of what JSON can hold.
+    `read(offset, size)` returns the value of a register and `write(offset, size, value)` sets it. Offsets are in bytes
+    from the device's base, sizes are 1, 2, 4 or 8 bytes. Pass them as functions, or override the methods in a subclass.
+    Keep state that snapshots must save in `state`, a dict of JSON values.
 
-    `name` is its node's in the device tree, which also has `compatible`, by which Linux finds the driver, and other
-    `properties`. `size` is in bytes, a multiple of 4 KiB. `base` is a physical address and `interrupt` an INTID from 32
-    to 63; without a base, or with `interrupt=True`, `add` chooses. `expired()` is called at the time set by `alarm`.
-    Raises MachineError for what no board can have.
+    `name` names the device's node in the device tree. The node also has `compatible`, by which Linux finds the driver,
+    and other `properties`. `size` is in bytes, a multiple of 4 KiB. `base` is a physical address and `interrupt` an
+    INTID from 32 to 63; without a base, or with `interrupt=True`, `add` chooses. `expired()` is called at the time set
+    by `alarm`. Raises MachineError for values that no board can have.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Device:
             raise MachineError(f"the state of device {name} cannot be kept in a snapshot: {error}") from None
         self.deadline: int | None = None  # a count of the generic timer
         self._read, self._write, self._expired = read, write, expired
-        # What `add` connects.
+        # Connected by `add`.
         self.count: Callable[[], int] = lambda: 0
         self.line: Callable[[bool], None] = lambda asserted: None
         self.shorten: Callable[[], None] = lambda: None
@@ -85,7 +85,7 @@ class Device:
             self._write(offset, size, value)
 
     def expired(self) -> None:
-        """The time set by `alarm` has come."""
+        """Called at the time set by `alarm`."""
         if self._expired is not None:
             self._expired()
 
@@ -107,12 +107,12 @@ class Device:
         return self.bus
 
     def alarm(self, seconds: float) -> None:
-        """Have `expired` called in so many seconds of guest time; it takes the place of an earlier alarm."""
+        """Have `expired` called after `seconds` of guest time. Replaces an earlier alarm."""
         self.deadline = self.now + max(0, int(seconds * FREQUENCY))
         self.shorten()
 
     def update(self, now: int) -> None:
-        """Call `expired` if the alarm's time has come. The machine does, between slices."""
+        """Call `expired` if the alarm's time has come. Called by the machine between slices."""
         if self.deadline is not None and now >= self.deadline:
             self.deadline = None
             self.expired()

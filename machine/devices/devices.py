@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The devices on a machine's board: those that are always there, and those that users add."""
+"""The devices on a machine's board: the built-in ones and those that users add."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Row = list[Any]
 
 
 class Devices:
-    """By name: `devices["pl031"]`. All of the state of those with a `Device.state` is in `kept`, for snapshots."""
+    """The devices by name: `devices["pl031"]`. `kept` holds all state of those with a `Device.state`, for snapshots."""
 
     STATE: ClassVar = {
         "kept": several(row(text(31), _ADDRESS, _ADDRESS, optional(integer(LINES)), text(MOST_STATE), _COUNT), MOST)
@@ -44,7 +44,7 @@ class Devices:
         self._placed: dict[str, tuple[Registers, Placement]] = {}
         self._connected: list[Device] = []
         self.timed: list[Device] = []
-        self._awaited: dict[str, Row] = {}  # of a snapshot whose devices have not been added yet
+        self._awaited: dict[str, Row] = {}  # rows of a snapshot whose devices have not been added yet
         machine.state.join("devices", self, Order.DEVICES)
 
     def __getitem__(self, name: str) -> Registers:
@@ -63,19 +63,19 @@ class Devices:
         return self._placed[name][1]
 
     def place(self, device: Registers, placement: Placement) -> None:
-        """Put a device of the board's own at its place."""
+        """Put one of the board's own devices at its place."""
         self._machine.bus.attach(device, placement.base, placement.size)
         self._placed[device.name] = device, placement
         if isinstance(device, Device):
             self._connect(device, placement)
 
     def add(self, device: Device) -> Device:
-        """Put a device of the user's on the board; returns it, with `base` and `interrupt` set.
+        """Put a user's device on the board. Returns it, with `base` and `interrupt` set.
 
-        Before the guest has executed an instruction the device also gets a node in its device tree, as long as the tree
-        has room to grow; a guest that runs already can be told of it in another way (by a module, for one). On a
-        machine from a snapshot that had a device of this name, it has the place and the state that it had.
-        Raises MachineError where there is no room, or the name, the place or the interrupt is taken.
+        Before the guest has executed an instruction, the device also gets a node in the guest's device tree, if the
+        tree has room. A guest that already runs must learn of the device in another way, for example from a module. On
+        a machine from a snapshot with a device of this name, the device gets its saved place and state. Raises
+        MachineError where there is no room, or the name, the place or the interrupt is taken.
         """
         if device.name in self._placed:
             raise MachineError(f"the board has a device {device.name} already: give this one another name")
@@ -166,14 +166,14 @@ class Devices:
             replace(segment, data=tree, size=len(tree)) if segment.address == guest.x0 else segment
             for segment in guest.segments
         )
-        self._machine.guest = replace(guest, segments=segments, device_tree=tree)  # raises if it overlaps another
+        self._machine.guest = replace(guest, segments=segments, device_tree=tree)  # raises if segments overlap
         self._machine.bus.write(guest.x0, tree)
 
-    # In snapshots.
+    # For snapshots.
 
     @property
     def kept(self) -> list[Row]:
-        """For each device its name, base, size, INTID, state as JSON and deadline."""
+        """The name, base, size, INTID, state as JSON and deadline of each device."""
         return [self._row(device) for device in self._connected] + list(self._awaited.values())
 
     @kept.setter
@@ -192,7 +192,7 @@ class Devices:
         return [device.name, placement.base, placement.size, placement.intid, text, device.deadline]
 
     def _restore(self, device: Device, row: Row) -> None:
-        """Give `device` the state of a snapshot, in the same dict. A value of another type than it has is left out."""
+        """Put the state of a snapshot in `device.state`, the same dict. Skips values whose type differs."""
         try:
             found = json.loads(row[4])
         except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A GICv2 interrupt controller for one CPU, without the Security Extensions (Arm IHI 0048B).
 
-The distributor. What the CPU interface does is here too, so that one place decides; its registers are in `gic_cpu`.
+This module has the distributor and the decisions of the CPU interface. The CPU interface's registers are in `gic_cpu`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OTHER_GROUP: Final = 1022
 """What group 0's registers answer where the interrupt is one of group 1."""
 IDLE_PRIORITY: Final = 0xFF
 PRIORITY_BITS: Final = 0xF8  # 32 levels
-MIN_BINARY_POINT: Final = 2  # the group priority is all of those five bits
+MIN_BINARY_POINT: Final = 2  # the group priority is all five priority bits
 _ALL: Final = (1 << LINES) - 1
 _SGIS: Final = 0xFFFF
 ACK_CTL, FIQ_EN, CBPR, EOI_MODE = 1 << 2, 1 << 3, 1 << 4, 1 << 9  # GICC_CTLR
@@ -26,7 +26,7 @@ CONTROL_BITS: Final = 3 | ACK_CTL | FIQ_EN | CBPR | 3 << 5 | EOI_MODE
 
 
 class Signal(enum.Enum):
-    """What the CPU interface signals to the CPU."""
+    """The signal from the CPU interface to the CPU."""
 
     NONE = enum.auto()
     IRQ = enum.auto()
@@ -48,8 +48,8 @@ class Gic:
     }
 
     def __init__(self, state: StateRegistry) -> None:
-        self.enabled = 0  # GICD_CTLR: a bit a group
-        self.enable = _SGIS  # these six: one bit an INTID
+        self.enabled = 0  # GICD_CTLR: one bit per group
+        self.enable = _SGIS  # these six: one bit per INTID
         self.latched = 0  # pending by an edge, an SGI or a write to ISPENDR
         self.level = 0  # the input lines as devices drive them
         self.active = 0
@@ -59,11 +59,11 @@ class Gic:
         self.control = 0  # GICC_CTLR
         self.mask = 0  # GICC_PMR
         self.binary_points = [MIN_BINARY_POINT, MIN_BINARY_POINT + 1]  # GICC_BPR, GICC_ABPR
-        self.active_priorities = [0, 0]  # GICC_APR0, GICC_NSAPR0: a bit a group priority, by group
+        self.active_priorities = [0, 0]  # GICC_APR0, GICC_NSAPR0: one bit per group priority, by group
         state.join(self.name, self, Order.DEVICES)
 
     def set_line(self, number: int, asserted: bool) -> None:
-        """A device drives the input line of INTID `number`."""
+        """Set the input line of INTID `number`, as a device drives it."""
         bit = 1 << number
         if asserted and not self.level & bit and self.edge & bit:
             self.latched |= bit
@@ -76,22 +76,22 @@ class Gic:
 
     @property
     def running_priority(self) -> int:
-        """The highest group priority that is active, 0xff when there is none (4.4.6)."""
+        """The highest active group priority; 0xff when no interrupt is active (4.4.6)."""
         active = self.active_priorities[0] | self.active_priorities[1]
         return (active & -active).bit_length() - 1 << 3 if active else IDLE_PRIORITY
 
     def group_of(self, number: int) -> int:
-        """0 or 1."""
+        """The group of INTID `number`, 0 or 1."""
         return self.group >> number & 1
 
     def group_priority(self, number: int) -> int:
-        """The part of its priority that decides on preemption (3.3.3); GICC_ABPR's is one bit longer."""
+        """The part of the priority that decides on preemption (3.3.3). With GICC_ABPR it is one bit longer."""
         group = self.group_of(number)
         point = self.binary_points[0] if not group or self.control & CBPR else self.binary_points[1] - 1
         return self.priority[number] & -1 << point + 1
 
     def highest_pending(self) -> int:
-        """The pending interrupt of highest priority that is enabled, its group too, or 1023."""
+        """The pending interrupt of highest priority whose INTID and group are enabled, or 1023."""
         ready = self.pending & self.enable & ~self.active
         if not ready:
             return SPURIOUS
@@ -114,20 +114,20 @@ class Gic:
         return number if self.group_priority(number) < self.running_priority else SPURIOUS
 
     def signal(self) -> Signal:
-        """How the CPU interface signals it: group 0 may be FIQs (2.3)."""
+        """How the CPU interface signals the pending interrupt: group 0 may use FIQ (2.3)."""
         number = self.pending_interrupt()
         if number == SPURIOUS:
             return Signal.NONE
         return Signal.FIQ if self.control & FIQ_EN and not self.group_of(number) else Signal.IRQ
 
     def acknowledge(self, number: int) -> None:
-        """INTID `number`, which is to be signalled, becomes active."""
+        """Make INTID `number`, the interrupt being signalled, active."""
         self.latched &= ~(1 << number)
         self.active |= 1 << number
         self.active_priorities[self.group_of(number)] |= 1 << (self.group_priority(number) >> 3)
 
     def end(self, number: int) -> None:
-        """GICC_EOIR: the running priority drops (4.4.5) and, without EOImode, the interrupt is deactivated."""
+        """Write GICC_EOIR: drop the running priority (4.4.5) and, without EOImode, deactivate the interrupt."""
         if number >= LINES:
             return
         group = self.group_of(number)
@@ -137,12 +137,12 @@ class Gic:
             self.deactivate(number)
 
     def deactivate(self, number: int) -> None:
-        """What a write of GICC_DIR does."""
+        """Deactivate an interrupt, as a write of GICC_DIR does."""
         if number < LINES:
             self.active &= ~(1 << number)
 
     def abandon(self, priorities: list[int], active: int) -> None:
-        """Go back to these active interrupts: those taken since will not be handled to their end, and are pending."""
+        """Go back to these active interrupts. Interrupts taken since are abandoned and become pending again."""
         self.latched |= self.active & ~active & self.edge
         self.active_priorities, self.active = priorities, active
 
@@ -197,7 +197,7 @@ class Gic:
                 self.priority[offset - 0x400 + i] = value >> 8 * i & PRIORITY_BITS
             return
         shift = (offset & 3) * 8
-        value, written = value << shift, (1 << 8 * size) - 1 << shift  # the bits of the word that are
+        value, written = value << shift, (1 << 8 * size) - 1 << shift  # the mask of written bits
         offset &= ~3
         first = (offset & 0x7F) * 8
         self._write_bits(offset & ~0x7F, value << first & _ALL, written << first & _ALL)
@@ -217,7 +217,7 @@ class Gic:
             self.latched = self.latched | bits if offset >= 0xF20 else self.latched & ~bits
 
     def _write_bits(self, register: int, lines: int, written: int) -> None:
-        """A register of one bit an INTID: those that are set, and those that are written."""
+        """Write a register with one bit per INTID: `lines` are the bits set, `written` the bits written."""
         match register:
             case 0x080:
                 self.group = self.group & ~written | lines

@@ -7,7 +7,7 @@ from .gic import ACK_CTL, CONTROL_BITS, MIN_BINARY_POINT, OTHER_GROUP, PRIORITY_
 
 
 class GicCpuInterface:
-    """GICC registers. All are words."""
+    """The GICC registers, all of which are words."""
 
     name = "gic-cpu"
 
@@ -45,7 +45,10 @@ class GicCpuInterface:
         return 0
 
     def _of_group(self, number: int, group: int) -> int:
-        """What the registers of `group` say of an interrupt: nothing of another group's, but that there is one."""
+        """The INTID that `group`'s registers report for an interrupt.
+
+        Group 1's show no interrupt of group 0. Group 0's show that one of group 1 exists, or its INTID with AckCtl.
+        """
         if number == SPURIOUS or self._gic.group_of(number) == group:
             return number
         if group == 1:
@@ -53,7 +56,7 @@ class GicCpuInterface:
         return number if self._gic.control & ACK_CTL else OTHER_GROUP
 
     def _acknowledge(self, group: int) -> int:
-        """GICC_IAR or GICC_AIAR: the interrupt that is signalled becomes active, if it is theirs."""
+        """Read GICC_IAR or GICC_AIAR: the signalled interrupt becomes active if it belongs to `group`."""
         number = self._of_group(self._gic.pending_interrupt(), group)
         if number < OTHER_GROUP:
             self._gic.acknowledge(number)

@@ -18,7 +18,7 @@ _MOST_TYPED: Final = 1 << 20  # bytes that the guest has not read yet, in a file
 
 
 class Pl011:
-    """One UART. `interrupt` is called with the state of its interrupt line, `transmitted` with what the guest sends."""
+    """One UART. It calls `interrupt` with the state of its interrupt line and `transmitted` with each byte sent."""
 
     name = "pl011"
     STATE: ClassVar = {
@@ -32,17 +32,17 @@ class Pl011:
         self._interrupt, self._transmitted = interrupt, transmitted
         self.ibrd = self.fbrd = self.lcr_h = self.imsc = self.dmacr = 0
         self.cr, self.ifls = 0x300, 0x12  # reset values, DDI 0183 3.2
-        self.raw = 0  # RIS, but for the receive interrupts, which follow `received`
+        self.raw = 0  # RIS without the receive interrupts, which follow `received`
         self.received: list[int] = []
         state.join(self.name, self, Order.DEVICES)
 
     def receive(self, data: bytes) -> None:
-        """Bytes arrive on the line. They wait until the guest reads them, however many they are."""
+        """Queue bytes that arrive on the line until the guest reads them. The queue has no limit."""
         self.received += data
         self._update()
 
     def take(self, count: int) -> bytes:
-        """Up to `count` of the bytes that wait, as if the guest had read them."""
+        """Take up to `count` of the waiting bytes, as if the guest had read them."""
         taken = bytes(self.received[:count])
         del self.received[:count]
         self._update()
@@ -73,7 +73,7 @@ class Pl011:
             setattr(self, _REGISTERS[offset], value & 0xFFFF)
         elif offset == 0x00:
             self._transmitted(value & 0xFF)
-            self.raw |= _TX  # the FIFO passes its level as soon as it is written: it never fills
+            self.raw |= _TX  # the FIFO never fills, so it passes its level at once
         elif offset == 0x44:
             self.raw &= ~value
         self._update()

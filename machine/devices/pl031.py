@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The real-time clock: an Arm PL031 (Arm DDI 0224), which counts seconds of guest time.
 
-It begins at 0, which kernels take for 1970, so that every run is the same run; a guest or `set` moves it.
+It starts at 0, which kernels read as 1970, so that every run is the same. A guest or `set` changes it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Pl031(Device):
 
     @property
     def seconds(self) -> int:
-        """What RTCDR reads."""
+        """The value of RTCDR."""
         return (self.now // FREQUENCY + int(self.state["offset"])) & _MASK32
 
     def set(self, seconds: int) -> None:
-        """Set the clock, as a guest does by RTCLR."""
+        """Set the clock, as a guest does through RTCLR."""
         self.state["offset"] = seconds - self.now // FREQUENCY & _MASK32
         self._await_match()
 
@@ -41,7 +41,7 @@ class Pl031(Device):
             case 0x08:
                 return self.seconds
             case 0x0C:
-                return 1  # RTCCR: it runs from the start on
+                return 1  # RTCCR: the clock always runs
             case 0x10:
                 return int(self.state["mask"])
             case 0x14:
@@ -67,12 +67,12 @@ class Pl031(Device):
         self._drive()
 
     def expired(self) -> None:
-        """The count has come to RTCMR."""
+        """The count has reached RTCMR."""
         self.state["raised"] = 1
         self._drive()
 
     def _await_match(self) -> None:
-        """RTCINTR is raised when the count comes to be RTCMR, at once if it is."""
+        """Raise RTCINTR when the count reaches RTCMR, at once if they are equal."""
         ahead = int(self.state["match"]) - self.seconds & _MASK32
         self.deadline = (self.now // FREQUENCY + ahead) * FREQUENCY
         self.update(self.now)

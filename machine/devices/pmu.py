@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The performance monitors, PMUv3 (Arm ARM, D7): counters that count instructions.
 
-A cycle is an instruction here, as for the timers, so that the same run counts the same. Unicorn's own cycle counter
-follows the host's clock.
+A cycle is one instruction, as for the timers, so that counts are reproducible. Unicorn's own cycle counter follows the
+host's clock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EN, _SW, _CR, _ER = 1 << 0, 1 << 1, 1 << 2, 1 << 3  # PMUSERENR_EL0
 class Pmu:
     """The counters and their registers. `executed` gives the count of instructions.
 
-    `interrupt` drives the overflow interrupt; `changed` is called when what to look at between slices has changed.
+    `interrupt` drives the overflow interrupt. `changed` is called when the work to do between slices has changed.
     """
 
     STATE: ClassVar = {
@@ -56,23 +56,23 @@ class Pmu:
     ) -> None:
         self._executed, self._interrupt, self._changed = executed, interrupt, changed
         self.control = 0  # PMCR_EL0
-        self.enabled = 0  # these three: a bit a counter
+        self.enabled = 0  # these three: one bit per counter
         self.overflow = 0
         self.interrupts = 0
         self.select = 0
         self.user = 0  # PMUSERENR_EL0
-        self.types = [0] * (COUNTERS + 1)  # the last of these two is the cycle counter's
+        self.types = [0] * (COUNTERS + 1)  # in both lists, the last is the cycle counter's
         self.counters = [0] * (COUNTERS + 1)
         self.fraction = 0  # of 64 cycles, with PMCR_EL0.D
-        self.base = 0  # the count of instructions up to which the counters are right
+        self.base = 0  # the count of instructions at which the counters were last updated
         self.level = 1  # the exception level since then
-        self.following = False  # something counts at one of EL0 and EL1 only: `follow` is to be called at each change
+        self.following = False  # a counter counts only at EL0 or only at EL1: call `follow` at each change of level
         state.join(name, self, Order.DEVICES)
 
     # Counting.
 
     def _numbers(self) -> list[int]:
-        """The counters that count instructions now, at whatever level."""
+        """The counters that count instructions now, at any exception level."""
         if not self.control & _E:
             return []
         return [
@@ -82,13 +82,13 @@ class Pmu:
         ]
 
     def _counts_at(self, number: int, level: int) -> bool:
-        """Whether its filter lets it count at an exception level, this being the Non-secure state (D7.9.1)."""
+        """Whether a counter's filter lets it count at `level` in the Non-secure state (D7.9.1)."""
         kind = self.types[number]
         off, not_secure = (kind >> 31, kind >> 29) if level else (kind >> 30, kind >> 28)
         return not (off ^ not_secure) & 1
 
     def follow(self, level: int) -> None:
-        """The exception level is `level` from here on."""
+        """Count at exception level `level` from now on."""
         if level != self.level:
             self.synchronize()
             self.level = level
@@ -120,7 +120,7 @@ class Pmu:
         self._interrupt(bool(self.control & _E and self.overflow & self.interrupts))
 
     def until_overflow(self) -> int | None:
-        """In how many instructions an interrupt can come at the soonest, 1 at least; None if none can."""
+        """The instructions (at least 1) until the earliest possible overflow interrupt; None if none can come."""
         if not self.control & _E or not self.interrupts:
             return None
         self.synchronize()
@@ -132,7 +132,7 @@ class Pmu:
                 ahead.append(left * 64 - self.fraction if number == COUNTERS and self.control & _D else left)
         return min(ahead, default=None)
 
-    # The registers, as RegisterAccess asks for them.
+    # The registers, for RegisterAccess.
 
     def allows_el0(self, register: Encoding, writes: bool) -> bool:
         """Whether PMUSERENR_EL0 lets EL0 make an access."""
@@ -184,10 +184,10 @@ class Pmu:
                 return self.overflow
             case 0, 14, 1 | 2:
                 return self.interrupts
-        return 0  # PMSWINC_EL0 is written only; PMCEID1_EL0 promises nothing
+        return 0  # PMSWINC_EL0 is write-only; PMCEID1_EL0 lists no events
 
     def write(self, register: Encoding, value: int) -> bool:
-        """Write one of them; False for others."""
+        """Write a register of the performance monitors; False for others."""
         if not _is_pmu(register):
             return False
         self.synchronize()
@@ -241,7 +241,7 @@ class Pmu:
                 self.interrupts &= ~value
 
     def _set(self, number: int, value: int, kind: bool) -> None:
-        """The type or the value of a counter."""
+        """Set the type of a counter (if `kind`) or its value."""
         if kind:
             self.types[number] = value & (_FILTERS if number == COUNTERS else _FILTERS | 0xFFFF)
         else:
@@ -253,7 +253,7 @@ def _bit(number: int) -> int:
 
 
 def _number(name: int) -> int | None:
-    """The counter that PMSELR_EL0 or a register's number names; None if there is none."""
+    """The counter that PMSELR_EL0 or a register's number selects; None if it does not exist."""
     return COUNTERS if name == CYCLES else name if name < COUNTERS else None
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The generic timer's EL1 timers (Arm ARM, D11): counters that follow the count of instructions, compare, interrupt.
+"""The generic timer's EL1 timers (Arm ARM, D11), which count instructions, compare and interrupt.
 
-Unicorn's own reads the host's clock, drops writes and never interrupts, so the guest's accesses are routed here.
+Unicorn's own timer reads the host's clock, drops writes and never interrupts, so the guest's accesses are routed here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class GenericTimer:
         return self.compare if self.control & (_ENABLE | _IMASK) == _ENABLE else None
 
     def update(self, count: int) -> None:
-        """Drive the interrupt line as it is at `count`."""
+        """Drive the interrupt line to its state at `count`."""
         self._interrupt(self.control & (_ENABLE | _IMASK) == _ENABLE and count >= self.compare)
 
     def read(self, register: int) -> int:

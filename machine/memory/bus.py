@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The bus: RAM and devices by physical address.
 
-RAM is memory of ours that Unicorn is given by pointer, so that host-side reads and writes are slices of it. A device is
-any object with `read` and `write`; adding one is a class and one call of `Bus.attach`.
+The machine owns the RAM and gives Unicorn a pointer to it, so that host-side reads and writes are slices of it. A
+device is any object with `read` and `write`. To add one, write a class and call `Bus.attach`.
 """
 
 from __future__ import annotations
@@ -59,21 +59,21 @@ class Window:
 
 
 def new_memory(size: int) -> mmap.mmap:
-    """`size` bytes of zeros, private: what MADV_DONTNEED makes zeros again (madvise(2))."""
+    """A private mapping of `size` zero bytes, which MADV_DONTNEED makes zero again (madvise(2))."""
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 class Bus:
-    """Physical address space of one machine, which its cores share."""
+    """The physical address space of one machine, shared by its cores."""
 
     def __init__(self) -> None:
         self._cores: list[Core] = []
         self.rams: list[Ram] = []
         self.windows: list[Window] = []
-        self.changes = 0  # how often it was written to from outside
+        self.changes = 0  # the number of writes from outside
 
     def connect(self, core: Core) -> None:
-        """Let `core` access all that is here, and what is added later."""
+        """Let `core` access all memory and devices here, including those added later."""
         self._cores.append(core)
         for ram in self.rams:
             _map_ram(core, ram)
@@ -144,11 +144,11 @@ class Bus:
         return bytes(ram.data[address - ram.base : address - ram.base + size])
 
     def master_write(self, address: int, data: bytes) -> None:
-        """Write memory as a bus master other than a CPU does: this is the one place where devices do.
+        """Write memory as a bus master other than a CPU does. All writes of devices go through here.
 
-        The engines drop what they have translated from it, and a watchpoint on it stops the machine, after the write:
-        there is no instruction to stop before. May be called by a device's register, which a CPU accesses just now.
-        Raises MachineError outside memory.
+        The engines drop the code translated from that memory. A watchpoint on it stops the machine after the write,
+        because there is no instruction to stop before. A device may call this while a CPU accesses one of its
+        registers. Raises MachineError outside memory.
         """
         ram = self._ram_for_master(address, len(data))
         self.changes += 1
@@ -163,7 +163,7 @@ class Bus:
         return ram
 
     def device_at(self, address: int) -> bool:
-        """Whether physical `address` is a device's."""
+        """Whether physical `address` belongs to a device."""
         return any(0 <= address - window.base < window.size for window in self.windows)
 
     def _window(self, address: int, size: int) -> Window:
@@ -187,7 +187,7 @@ def _map_device(core: Core, window: Window) -> None:
         try:
             value = device.read(offset, width) & ((1 << width * 8) - 1)
             core.after_device_access()
-        except BaseException as error:  # the caller is the engine: it is raised when the run ends
+        except BaseException as error:  # the caller is the engine; `Core.run` raises the error when the run ends
             core.fail_after_access(error)
         return value
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's memory as the host reads and writes it: virtual, through the guest's page tables, and physical."""
+"""Host access to the guest's memory: by virtual address, through the guest's page tables, and by physical address."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class PhysicalMemory:
         return self._bus.read(address, size)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write `data` at `address`, and drop what was translated with it. Raises as `read` does."""
+        """Write `data` at `address`, and drop translations made from it. Raises as `read` does."""
         self._bus.write(address, data)
-        self._core.forget_translations()  # it may be a page table
+        self._core.forget_translations()  # the memory may be a page table
         self._core.machine.input.entered(InputKind.PHYSICAL, address, bytes(data))
 
 
 class Memory:
-    """Virtual address space, as the guest's page tables have it at this moment.
+    """The virtual address space that the guest's page tables now map.
 
-    Like the CPU itself, reads and writes may go by a translation that the guest has changed since, until it invalidates
-    the TLB.
+    As on the CPU itself, reads and writes may use an old translation after the guest has changed it, until it
+    invalidates the TLB.
     """
 
     def __init__(self, bus: Bus, core: Core) -> None:
@@ -57,7 +57,7 @@ class Memory:
         return bool(self._core.translation_registers().sctlr & SCTLR_M)
 
     def translate(self, address: int) -> Mapping:
-        """Where a virtual address leads. Raises MachineError where the guest maps nothing."""
+        """The mapping of a virtual address. Raises MachineError where the guest maps nothing."""
         self._core.refuse_other_threads()
         try:
             return translate(self._core.translation_registers(), self._bus.read_u64, address)
@@ -69,7 +69,7 @@ class Memory:
         return region_at(self._bus, self._core.translation_registers(), address)
 
     def untranslated(self) -> list[Region]:
-        """All of the address space while the guest's MMU is off, in order; nothing once it is on."""
+        """The regions of the whole address space, in order, while the guest's MMU is off; empty while it is on."""
         return [] if self.translating else without_translation(self._bus)
 
     def mapped(self) -> tuple[list[Region], bool]:
@@ -81,7 +81,7 @@ class Memory:
         return b"".join(self._bus.read(physical, length) for physical, length in self._pieces(address, size))
 
     def read_available(self, address: int, size: int) -> bytes:
-        """As `read`, but ends early at the first unmapped byte. Raises MachineError if that is the very first."""
+        """Like `read`, but ends at the first unmapped byte. Raises MachineError if the first byte is unmapped."""
         pieces = []
         try:
             for physical, length in self._pieces(address, size):
@@ -92,16 +92,16 @@ class Memory:
         return b"".join(pieces)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write `data` at virtual `address`, whatever the guest's own permissions; code there is translated anew.
+        """Write `data` at virtual `address`, regardless of the guest's permissions. Code there is translated again.
 
-        Raises MachineError, having written nothing, where any of it is unmapped.
+        Raises MachineError, and writes nothing, where any of it is unmapped.
         """
         self.put(address, data)
         if self._core.machine.input.listeners:
             self._core.machine.input.entered(InputKind.MEMORY, address, bytes(data))
 
     def put(self, address: int, data: bytes) -> None:
-        """Like `write`, for the machine itself, such as a breakpoint of a probe. This is no input."""
+        """Like `write`, for the machine's own writes, such as a probe's breakpoint. Not announced as input."""
         done = 0
         for physical, length in self.pieces(address, len(data)):
             self._bus.write(physical, data[done : done + length])
@@ -140,7 +140,7 @@ class Memory:
             raise MachineError(f"{address:#x} + {size} bytes is outside the 64-bit address space")
         while size > 0:
             physical, remaining = self._core.physical(address), PAGE - address % PAGE
-            if physical is None:  # EL0 may not read it, or nobody
+            if physical is None:  # unmapped, or not readable at EL0
                 mapping = self.translate(address)
                 physical, remaining = mapping.physical, mapping.remaining
             length = min(size, remaining)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A reader of the guest's stage 1 page tables: EL1&0 regime, 4 KiB granule, up to 48 bits (Arm ARM, D8)."""
+"""Reads the guest's stage 1 page tables: EL1&0 regime, 4 KiB granule, up to 48 bits (Arm ARM, D8)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCTLR_M: Final = 1  # of SCTLR_EL1: the MMU is on
 
 
 class TranslationRegisters(NamedTuple):
-    """What decides a translation: SCTLR_EL1, TCR_EL1, TTBR0_EL1 and TTBR1_EL1."""
+    """The registers that control translation: SCTLR_EL1, TCR_EL1, TTBR0_EL1 and TTBR1_EL1."""
 
     sctlr: int
     tcr: int
@@ -22,7 +22,7 @@ class TranslationRegisters(NamedTuple):
 
 
 class TranslationFault(Exception):
-    """No valid mapping; `level` is the table level (0 to 3) at which the walk ended."""
+    """An address has no valid mapping. `level` is the table level (0 to 3) at which the walk ended."""
 
     def __init__(self, address: int, level: int, why: str) -> None:
         super().__init__(f"{address:#x} is not mapped by the guest ({why})")
@@ -31,7 +31,7 @@ class TranslationFault(Exception):
 
 @dataclass(frozen=True)
 class Mapping:
-    """Where a virtual address leads: physical address, bytes left in its page or block, attributes, page descriptor."""
+    """The mapping of a virtual address: physical address, bytes left in its page or block, attributes, descriptor."""
 
     physical: int
     remaining: int
@@ -103,6 +103,6 @@ def translate(registers: TranslationRegisters, read_u64: Callable[[int], int], a
         (1 << shift) - offset,
         writable,
         user,
-        executable and not entry >> 53 & 1 and not (user and writable),  # EL0's to write: never EL1's to execute
+        executable and not entry >> 53 & 1 and not (user and writable),  # EL1 never executes what EL0 can write
         entry,
     )

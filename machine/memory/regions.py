@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What lies where in the guest's address space at this moment: stretches that are alike, and gaps.
+"""Regions of the guest's current address space: ranges of equal access and content, and gaps.
 
-Whole tables are compared at once, so that neither an empty half of the address space nor a direct map of all memory
-takes long. For one answer a bounded number of tables is read, whatever the guest maps: what is told then is alike, but
-may not be all that is.
+Whole tables are compared at once, so that an empty half of the address space and a direct map of all memory are both
+fast. A bounded number of tables is read for one answer, whatever the guest maps. So a region reported is uniform, but
+may really extend further.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .mmu import OUTPUT, SCTLR_M, TranslationRegisters, table_root
 
 TOP: Final = 1 << 64
 _ENTRIES: Final = struct.Struct("<512Q")
-_MOST_TABLES: Final = 2048  # read for one answer: what maps 4 GiB in pages; a fifth of a second
-_MOST_TABLES_IN_ALL: Final = 16384  # read to list all that is mapped: what maps 32 GiB in pages
+_MOST_TABLES: Final = 2048  # tables read for one answer: enough for 4 GiB in pages, in a fifth of a second
+_MOST_TABLES_IN_ALL: Final = 16384  # tables read to list all mappings: enough for 32 GiB in pages
 _MOST_MAPPED: Final = 65536  # regions in that list
-_MOST_SPANS: Final = 1 << 18  # entries of tables looked at for it
+_MOST_SPANS: Final = 1 << 18  # spans examined for that list
 
-# Arm ARM, D8.3: of a table descriptor, and of a block or page
+# Bits of a table descriptor, and of a block or page descriptor (Arm ARM, D8.3)
 _PXN_TABLE, _UXN_TABLE, _EL0_TABLE, _READ_ONLY_TABLE = 1 << 59, 1 << 60, 1 << 61, 1 << 62
 _INHERITED: Final = _PXN_TABLE | _UXN_TABLE | _EL0_TABLE | _READ_ONLY_TABLE
 _EL0, _READ_ONLY, _PXN, _UXN = 1 << 6, 1 << 7, 1 << 53, 1 << 54
@@ -31,12 +31,12 @@ _EL0, _READ_ONLY, _PXN, _UXN = 1 << 6, 1 << 7, 1 << 53, 1 << 54
 
 @dataclass(frozen=True)
 class Region:
-    """The addresses `start` <= address < `end` (64 bits), which are alike."""
+    """The addresses `start` <= address < `end` (64 bits), which have the same access and content."""
 
     start: int
     end: int
     access: str
-    """What the guest may do there, at EL1 or EL0: of "rwx" the letters that apply; empty if nothing can be read."""
+    """The guest's access at EL1 or EL0: the letters of "rwx" that apply; empty if nothing can be read."""
     name: str
     """"RAM", "scratch" (the machine's own memory) or a device's name; empty if nothing can be read."""
 
@@ -53,7 +53,7 @@ _Span = tuple[int, int, _Kind]
 def region_at(bus: Bus, registers: TranslationRegisters, address: int) -> Region:
     """The region that `address` is in.
 
-    Where TCR_EL1 has the top byte of addresses ignored, only those are mapped that need no ignoring.
+    Where TCR_EL1 makes the CPU ignore the top byte, only addresses without a tag in it count as mapped.
     """
     if not registers.sctlr & SCTLR_M:
         return next(region for region in without_translation(bus) if address < region.end)
@@ -68,10 +68,10 @@ def region_at(bus: Bus, registers: TranslationRegisters, address: int) -> Region
 
 
 def mapped_regions(bus: Bus, registers: TranslationRegisters) -> tuple[list[Region], bool]:
-    """RAM and devices by virtual address, in order, and whether that is all of them.
+    """RAM and devices by virtual address, in order, and whether the list is complete.
 
-    Access begins with "u" where EL0 may too, so that what EL0 and EL1 have are regions of their own. The list is cut
-    short where the page tables are too many, or map too many regions.
+    Access begins with "u" where EL0 has access too, so that memory of EL0 and of EL1 are separate regions. The list is
+    cut short if there are too many page tables or regions.
     """
     if not registers.sctlr & SCTLR_M:
         return [region for region in without_translation(bus) if region.access], True
@@ -100,7 +100,7 @@ def without_translation(bus: Bus) -> list[Region]:
 
 
 def _pieces(bus: Bus, start: int, end: int, access: str) -> list[_Span]:
-    """What is behind physical addresses that may be used so, in order."""
+    """The content of a range of physical addresses, in order; each piece with memory or a device has `access`."""
     known = [(ram.base, ram.end, "RAM" if ram.name == "ram" else ram.name) for ram in bus.rams]
     known += [(window.base, window.base + window.size, window.device.name) for window in bus.windows]
     pieces: list[_Span] = []
@@ -125,7 +125,7 @@ class _Walk:
         access: Callable[[int, int, int], str],
         most: int,
     ) -> None:
-        """`access` says of an entry, its level and what is inherited what may be done; `most` tables are read."""
+        """`access` gives the access for an entry, its level and its inherited bits. At most `most` tables are read."""
         self._bus = bus
         self._access = access
         self._lower, self._upper = _root(registers, False), _root(registers, True)
@@ -134,17 +134,17 @@ class _Walk:
         self._most = most
 
     def rest(self) -> None:
-        """As much may be read again as has been."""
+        """Allow `_MOST_TABLES` // 2 more tables to be read."""
         self._most = self._done + _MOST_TABLES // 2
 
     def leaf(self, address: int) -> _Span:
-        """What maps `address`, or does not."""
+        """The page, block or gap that contains `address`."""
         span = self._span(address, None)
         assert span is not None
         return span
 
     def beside(self, edge: int, address: int) -> _Span | None:
-        """The most that is alike, begins or ends at `edge`, and has `address` in it; None if too much has been read."""
+        """The largest uniform span that begins or ends at `edge` and contains `address`; None if over budget."""
         return self._span(address, edge)
 
     def _span(self, address: int, edge: int | None) -> _Span | None:
@@ -177,7 +177,7 @@ class _Walk:
 
     @property
     def _done(self) -> int:
-        """Tables read, or compared, which one may be anew for each level and attributes that it is met with."""
+        """Tables read or compared. A table may be compared again for each level and attributes that it occurs with."""
         return max(len(self._tables), len(self._alike))
 
     def _read(self, table: int) -> tuple[int, ...] | None:
@@ -187,7 +187,7 @@ class _Walk:
         return self._tables[table]
 
     def _table_kind(self, entry: int, level: int, inherited: int) -> _Kind | None:
-        """What all addresses are that an entry leads to a table for; None if they differ, or too much has been read."""
+        """The kind of all addresses under a table entry; None if they differ, or over budget."""
         inherited |= entry & _INHERITED
         key = entry & OUTPUT, level, inherited
         if key not in self._alike:
@@ -198,7 +198,7 @@ class _Walk:
         return self._alike[key]
 
     def _kind(self, entries: tuple[int, ...], level: int, inherited: int) -> _Kind | None:
-        """Not entry by entry, as there are many of them, and those of a table are mostly alike."""
+        """The kind of all `entries`; None if they differ. Groups equal entries, as most in a table are alike."""
         tables = dict.fromkeys(entry for entry in entries if _is_table(entry, level))
         leaves = [entry for entry in entries if not _is_table(entry, level)]
         kinds = {self._leaves_kind(leaves, level, inherited)} if leaves else set()
@@ -215,13 +215,13 @@ class _Walk:
         size = 1 << 12 + 9 * (3 - level)
         outputs = [entry & OUTPUT & -size for entry in entries]
         pieces = _pieces(self._bus, min(outputs), max(outputs) + size, accesses.pop())
-        # Of those only what is mapped counts: a table taken for mixed that is not would be gone through by the page,
-        # as often as it is mapped.
+        # Only mapped pieces count. A uniform table that is mistaken for a mixed one would be walked page by page, as
+        # often as it is mapped.
         kinds = {kind for low, high, kind in pieces if any(low < each + size and each < high for each in outputs)}
         return kinds.pop() if len(kinds) == 1 and not accesses else None
 
     def _leaf(self, entry: int, level: int, inherited: int) -> list[_Span]:
-        """What an entry that leads to no table maps, by offset."""
+        """The spans that a page or block entry maps, by offset."""
         size = 1 << 12 + 9 * (3 - level)
         access = self._access(entry, level, inherited)
         if not access:
@@ -231,7 +231,7 @@ class _Walk:
 
 
 def _root(registers: TranslationRegisters, upper: bool) -> tuple[int, int, int]:
-    """The top-level table of a range: physical address, level, and the bytes of address space it covers, maybe 0."""
+    """The top-level table of a range: physical address, level, and bytes of address space covered (0 if disabled)."""
     try:
         table, level, bits = table_root(registers, upper)
     except ValueError:
@@ -244,7 +244,7 @@ def _is_table(entry: int, level: int) -> bool:
 
 
 def _access(entry: int, level: int, inherited: int) -> str:
-    """EL1 can read whatever is mapped, and executes nothing that EL0 can write (Arm ARM, D8.4)."""
+    """Letters of "rwx". EL1 can read all that is mapped and cannot execute what EL0 can write (Arm ARM, D8.4)."""
     if entry & 3 != (3 if level == 3 else 1) or level == 0:
         return ""
     writable = not entry & _READ_ONLY and not inherited & _READ_ONLY_TABLE
@@ -255,6 +255,6 @@ def _access(entry: int, level: int, inherited: int) -> str:
 
 
 def _access_with_user(entry: int, level: int, inherited: int) -> str:
-    """As `_access`, with "u" before it where EL0 may read, or may execute what it may not read (Arm ARM, D8.4)."""
+    """Like `_access`, prefixed with "u" where EL0 may read, or may execute what it may not read (Arm ARM, D8.4)."""
     access = _access(entry, level, inherited)
     return "u" + access if access and entry & _EL0 and not inherited & _EL0_TABLE else access

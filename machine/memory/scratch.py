@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The machine's own memory, at kernel addresses that the guest does not use.
 
-Its physical pages lie outside the RAM that the guest may use. When the guest's MMU is on they are mapped by one unused
-entry of the top-level table that TTBR1_EL1 points to, through tables that lie in those pages themselves. That entry is
-the one thing in the guest's memory that changes; no kernel allocates from a region it has no entry for.
+Its physical pages lie outside the RAM that the guest may use. When the guest's MMU is on, an unused entry of the
+top-level table that TTBR1_EL1 points to maps them, through tables stored in those pages themselves. Only that entry
+changes in the guest's memory. No kernel allocates from a region it has no entry for.
 
-But a kernel may walk all of its tables (Linux does at the end of its boot, in ptdump_check_wx()), and reads each
-through its mapping of physical memory. So the device tree has these pages, as memory that is reserved.
+A kernel may walk all of its tables (Linux does at the end of its boot, in ptdump_check_wx()), and reads each through
+its mapping of physical memory. So the device tree lists these pages as reserved memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TABLES: Final = 2 * PAGE
 _MOST_PIECES: Final = SIZE // 4  # of adopted code, in a file
 _VALID_TABLE, _VALID_BLOCK = 3, 1
-_ATTRIBUTES: Final = 0x71C  # AttrIndx, SH, AF: taken over from the guest's own mapping of its vectors
+_ATTRIBUTES: Final = 0x71C  # AttrIndx, SH, AF: copied from the guest's own mapping of its vectors
 _READ_ONLY: Final = 1 << 7
 _NOT_EXECUTABLE_AT_EL0: Final = 1 << 54
 
@@ -50,7 +50,7 @@ class Scratch:
         return (self.base is not None and 0 <= address - self.base < SIZE) or address & ~3 in self._adopted
 
     def adopt(self, address: int, size: int) -> None:
-        """Count `size` bytes of the guest's own memory as code that is executed out of line."""
+        """Treat `size` bytes of the guest's own memory as code that is executed out of line."""
         self._adopted.update(range(address, address + size, 4))
 
     def allocate(self, size: int, align: int = 8) -> int:
@@ -62,7 +62,7 @@ class Scratch:
             self.base = self._map()
         freed = self._free.get(size)
         if freed:
-            freed.sort(reverse=True)  # the lowest free one is used again, as the kernel does with its slots
+            freed.sort(reverse=True)  # reuse the lowest free piece, as the kernel does with its slots
             return freed.pop()
         start = -(-self._next // align) * align
         if start + size > SIZE:
@@ -96,7 +96,7 @@ class Scratch:
         shift = 12 + 9 * (3 - level)
         entries = 1 << bits - shift
         used = [bool(machine.bus.read_u64(root + i * 8)) for i in range(entries)]
-        # The entry furthest from any that is in use: kernels grow their regions from the ends they have.
+        # The entry furthest from any in use: kernels grow regions from their present ends.
         distance = {
             i: min((abs(i - j) for j in range(entries) if used[j]), default=entries)
             for i in range(entries)
@@ -129,7 +129,7 @@ class Scratch:
 
 
 def _misfit(saved: Any) -> str:
-    """The first field that a file cannot have. `free` has the addresses of pieces by their size, in decimal."""
+    """The first field that is not valid in a file. `free` holds the addresses of pieces by their size, in decimal."""
     fields: dict[str, Check] = {
         "base": optional(integer(U64 - SIZE)),
         "next": integer(SIZE + 1),
