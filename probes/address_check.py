@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whether a probe may be put on an address (check_kprobe_address_safe in kernel/kprobes.c, arch_prepare_kprobe)."""
+"""Checks that a probe is allowed at an address (check_kprobe_address_safe in kernel/kprobes.c, arch_prepare_kprobe)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _UNKNOWN: Final = Decoded(
 
 
 class Judged(NamedTuple):
-    """What the text has at an address, the instruction proper, and the verdict on that.
+    """The word in the text at an address, the instruction proper, and the verdict on the instruction.
 
-    The first two differ where the guest has a breakpoint of its own.
+    `word` and `original` differ where the guest has a breakpoint of its own.
     """
 
     word: int
@@ -52,7 +52,7 @@ class AddressCheck:
         self.blacklist = Blacklist(tables, machine.symbols, era)
 
     def judge(self, address: int, symbol: Symbol) -> Judged:
-        """What is at `address`, which `symbol` covers, and the verdict on it. Raises ProbeError if it is refused."""
+        """Judge the code at `address`, which `symbol` covers. Raises ProbeError if it is refused."""
         word = self._instruction(address)
         self._check_place(address, symbol)
         original = self._guest.original(address, word)
@@ -61,7 +61,7 @@ class AddressCheck:
         return Judged(word, original, self._accept(address, symbol, original))
 
     def _check_place(self, address: int, symbol: Symbol) -> None:
-        """Raise ProbeError (EINVAL) unless the kernel allows probes at `address`, whatever instruction is there."""
+        """Raise ProbeError (EINVAL) unless the kernel allows probes at `address`, for any instruction there."""
         where = self._machine.symbols.describe(address)
         reserved = self._era.reserved
         if reserved.ftrace_sites and self._text.is_ftrace_site(symbol, address):
@@ -87,7 +87,7 @@ class AddressCheck:
             raise ProbeError(errno.EINVAL, f"{where} is {rule}", rule)
 
     def _instruction(self, address: int) -> int:
-        """The instruction at `address`. Raises ProbeError (EINVAL) where there is none."""
+        """The instruction at `address`. Raises ProbeError (EINVAL) if it is misaligned or unreadable."""
         if address & 3:
             rule = "misaligned: A64 instructions are at multiples of 4"
             raise ProbeError(errno.EINVAL, f"{address:#x} is {rule}", rule)

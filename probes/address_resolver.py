@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where a probe is to go: the address of its symbol and offset (kprobe_addr in kernel/kprobes.c)."""
+"""Finds a probe's address from its symbol and offset (kprobe_addr in kernel/kprobes.c)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDRESSES: Final = 1 << 64
 
 
 def split_symbol(text: str) -> tuple[str, int]:
-    """ "kfree+0x10" as ("kfree", 16). Raises ProbeError (EINVAL) for an offset that is no number."""
+    """Split "kfree+0x10" into ("kfree", 16). Raises ProbeError (EINVAL) if the offset is not a number."""
     name, plus, offset = text.partition("+")
     if not plus:
         return text, 0
@@ -31,7 +31,7 @@ def split_symbol(text: str) -> tuple[str, int]:
 
 
 class AddressResolver:
-    """Resolves the addresses of probes on one machine, as a kernel of `era` does."""
+    """Resolves probe addresses on one machine, as a kernel of `era` does."""
 
     def __init__(self, machine: Machine, text: Text, tables: CodeTables, era: Era) -> None:
         self._machine = machine
@@ -40,13 +40,13 @@ class AddressResolver:
         self._era = era
 
     def resolve(self, probe: Probe) -> tuple[int, Symbol]:
-        """The address that `probe` names and the symbol it is in.
+        """The address that `probe` names and the symbol that covers it.
 
-        Raises ProbeError: EINVAL for both of symbol and address, or neither. For an address that no symbol covers and a
-        symbol that does not exist, the errno is the era's, which for a kretprobe can be another.
+        Raises ProbeError: EINVAL if both symbol and address are given, or neither. The era defines the errno for an
+        address that no symbol covers and for an unknown symbol. It can differ for a kretprobe.
         """
         era, kp = self._era, probe.kp
-        returns = probe.kind == "kretprobe" and era.entry_only  # the kernel looks at that first
+        returns = probe.kind == "kretprobe" and era.entry_only  # the kernel checks that first
         probe.validate()
         if probe.symbol_name is not None and probe.addr:
             raise ProbeError(
@@ -70,7 +70,7 @@ class AddressResolver:
             raise ProbeError(errno.EINVAL, "neither a symbol nor an address is given: say where the probe is to go")
         address = (address + kp.offset) % _ADDRESSES
         found = self._machine.symbols.at(address)
-        # Without CONFIG_KALLSYMS_ALL the kernel knows no data, so that _etext seems to cover all of it.
+        # Without CONFIG_KALLSYMS_ALL the kernel has no symbols for data, so _etext seems to cover all of it.
         if found is None or found[0].name == "_etext":
             rule = "no symbol covers it"
             reason = f"{address:#x} is in no function of the guest: {rule}{self._what_is_there(address)}"
@@ -79,7 +79,7 @@ class AddressResolver:
         return address, found[0]
 
     def _lookup(self, name: str, unknown: int) -> int:
-        """The address of a symbol, of several the lowest. Raises ProbeError with errno `unknown`."""
+        """The address of a symbol, the lowest if several share the name. Raises ProbeError with errno `unknown`."""
         try:
             return self._machine.symbols[name].address
         except MachineError as error:
@@ -92,7 +92,7 @@ class AddressResolver:
             raise ProbeError(unknown, str(error)) from None
 
     def _what_is_there(self, address: int) -> str:
-        """What can be said of an address that no symbol covers."""
+        """Describe an address that no symbol covers."""
         try:
             mapping = self._machine.memory.translate(address)
         except MachineError:
@@ -105,7 +105,7 @@ class AddressResolver:
         return ""
 
     def _refuse_departed(self, address: int) -> None:
-        """Raise ProbeError (ENOENT) for the text of a module that is going, or that is no longer in memory."""
+        """Raise ProbeError (ENOENT) for the text of a module that is being removed or is no longer in memory."""
         module = self._machine.symbols.module_at(address)
         if module is None:
             return

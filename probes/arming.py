@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Putting breakpoints into the guest's text and taking them out again (arm_kprobe, disarm_kprobe in kernel/kprobes.c).
+"""Puts breakpoints into the guest's text and removes them (arm_kprobe, disarm_kprobe in kernel/kprobes.c).
 
-A site that the guest has not mapped yet waits until execution gets there. The slot of a site that no probe is on any
-more is given back when nothing is executed in it.
+A site that the guest has not mapped yet waits until execution gets there. The slot of a site without probes is given
+back once no instruction is being executed in it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from .stepping import KPROBES_BRK, KPROBES_BRK_WORD, BranchStepping, Stepping
 
 
 class Arming:
-    """Arms the sites of one machine. `sites` is the table of those that have probes, which the registry fills.
+    """Arms the sites of one machine. `sites` is the table of sites with probes, which the registry fills.
 
-    `stepping` executes the instructions whose end is waited for; with `branches`, the others end in a branch.
+    `stepping` executes the instructions whose end must be noticed. The others end in a branch if `branches` is given.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class Arming:
             self.disarm(site)
 
     def arm(self, site: Site) -> None:
-        """Put our breakpoint over whatever is there: the guest may have patched its text since we last looked.
+        """Put our breakpoint over the current word in the text: the guest may have patched it since we last looked.
 
-        Raises ProbeError or MachineError when what is there now cannot be probed.
+        Raises ProbeError or MachineError if the current instruction cannot be probed.
         """
         self._change(site, int.from_bytes(self._text.read(site.addr, 4), "little"))
         if site.decoded.verdict is Verdict.REJECTED:
@@ -94,7 +94,7 @@ class Arming:
         self._arm(site)
 
     def rearm(self, site: Site) -> None:
-        """Put our breakpoint back over whatever the guest has made of the instruction, or let its users know."""
+        """Put our breakpoint back over the guest's current instruction. If that fails, tell the probes' users."""
         try:
             self.arm(site)
         except (MachineError, ProbeError) as error:
@@ -106,19 +106,19 @@ class Arming:
         if site.armed:
             site.armed = False
             self._kretprobes.guest_trampoline.sync(site)
-            with contextlib.suppress(MachineError):  # the guest may have patched or freed its text, or unmapped it
+            with contextlib.suppress(MachineError):  # the guest may have patched, freed or unmapped its text
                 if self._machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD:
                     self._machine.memory.put(site.addr, site.word.to_bytes(4, "little"))
 
     def text_gone(self, site: Site) -> None:
-        """The guest has freed the text of `site`, or is about to; the table has it no longer (kill_kprobe)."""
+        """The guest has freed the text of `site`, or is about to. The table no longer has the site (kill_kprobe)."""
         self._stop_waiting(site)
         site.armed = False
         self.retire(site)
         self.hit_over()
 
     def retire(self, site: Site) -> None:
-        """No probe is on `site` any more: its slot can be given back when nothing is executed there."""
+        """`site` has no probes any more. Its slot can be given back when nothing is executed there."""
         self._retired.append(site)
 
     def hit_over(self) -> None:
@@ -131,20 +131,20 @@ class Arming:
                     self._slots.give_back(site)
 
     def begin_restore(self) -> None:
-        """The machine was put into another state: what is armed there and which slots there are is not known yet."""
+        """The machine was put into another state, whose armed sites and slots are not known yet."""
         self._retired.clear()
         for site in self._sites.values():
             site.armed, site.slot = False, 0
 
     def remove_others(self) -> None:
-        """Take out of the restored memory the breakpoints that it has of probes that may be registered no longer."""
+        """Remove from the restored memory the breakpoints of probes that may no longer be registered."""
         for address, original in self._originals.items():
             with contextlib.suppress(MachineError):
                 if self._machine.memory.read_u32(address) == KPROBES_BRK_WORD and self._guest.find(address) is None:
                     self._machine.memory.put(address, original.to_bytes(4, "little"))
 
     def rearm_all(self) -> None:
-        """Give the restored memory the breakpoints that there are now."""
+        """Put the current breakpoints into the restored memory."""
         for site in self._sites.values():
             self._stop_waiting(site)
             self._install_code(site)
@@ -152,9 +152,9 @@ class Arming:
                 self.rearm(site)
 
     def site_of_hit(self, address: int, slot: int) -> Site:
-        """The site of a hit that is being handled in a state that the machine was put into.
+        """The site of a hit in progress, in a state that the machine was put into.
 
-        It is a registered one, or else one for that hit alone.
+        It is a registered site, or a new one for this hit only.
         """
         site = self._sites.get(address) or self._engine.internal.get(address)
         if site is None or site.slot != slot:
@@ -173,7 +173,7 @@ class Arming:
         site.change(word, original, decode(original, self._era))
 
     def _install_code(self, site: Site) -> None:
-        """What kretprobes and jprobes need in guest memory, as soon as the guest has mapped the site."""
+        """Put the code of kretprobes and jprobes into guest memory, once the guest has mapped the site."""
         owners = {type(probe.owner) for probe in site.probes} - {Kprobe}
         if owners and self._text.mapped(site.addr):
             try:
@@ -185,7 +185,7 @@ class Arming:
                 raise ProbeError(errno.ENOMEM, f"there is no room for what the probe calls: {error}") from None
 
     def _choose_stepping(self, site: Site) -> None:
-        """Step by a branch where that was asked for and nobody needs to know when the instruction is done."""
+        """Step by a branch if that was asked for and nothing has to notice the end of the instruction."""
         if self._branches is None or self._engine.steps(site):
             return
         followed = any(probe.post_handler is not None or Stage.POST in probe.stop for probe in site.active)
@@ -198,7 +198,7 @@ class Arming:
                 self._slots.take(site)
 
     def _arm(self, site: Site) -> None:
-        """Put the breakpoint into the text; as long as the guest has not mapped it, wait until execution gets there."""
+        """Put the breakpoint into the text. If the guest has not mapped it yet, wait until execution gets there."""
         address = site.addr
         if not self._text.mapped(address):
             if address not in self._waiting:

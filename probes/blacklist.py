@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What must not be probed: the blacklist of the guest's kernel, as a kernel of one era would have made it."""
+"""The areas of the guest's kernel that must not be probed, for one era."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Blacklist:
         self._tables = tables
         self._symbols = symbols
         self._era = era
-        self._of_kernel: tuple[list[Area], list[Area]] | None = None  # the kernel's list, and that list in this era
+        self._of_kernel: tuple[list[Area], list[Area]] | None = None  # the kernel's list, and its version for this era
         self._from_symbols: list[Area] | None = None
         self._order: tuple[list[Area], list[int], list[int]] | None = None
 
     def areas(self) -> list[Area]:
-        """Everything that must not be probed, as /sys/kernel/debug/kprobes/blacklist has it, in order of address.
+        """All areas that must not be probed, in order of address, as /sys/kernel/debug/kprobes/blacklist lists them.
 
-        A Linux guest's own list is followed, except for the areas in which its kernel and the era differ.
+        A Linux guest's own list is used, except for the areas in which its kernel and the era differ.
         """
         known = self._tables.kprobe_blacklist()
         if known is not None:
@@ -41,32 +41,32 @@ class Blacklist:
         return areas
 
     def _in_era(self, areas: list[Area]) -> list[Area]:
-        """The list of the guest's kernel, as a kernel of the era would have made it."""
+        """The guest kernel's list, as a kernel of the era would have made it."""
         allowed = self._tables.areas(AREAS - set(self._era.blacklist))
         kept = [area for area in areas if not any(other.covers(area) for other in allowed)]
         own_areas = self._tables.areas(self._era.blacklist)
         return kept + [own for own in own_areas if not any(own.covers(area) for area in kept)]
 
     def forbidden(self, address: int) -> Area | None:
-        """The area of the blacklist that `address` is in, or None (within_kprobe_blacklist)."""
+        """The area of the blacklist that contains `address`, or None (within_kprobe_blacklist)."""
         candidates = [address]
         found = self._symbols.at(address)
         if found is not None and "." in found[0].name:
-            # A part that the compiler split off a function (kfree.part.0) is as forbidden as the function.
+            # A part that the compiler split off a function (kfree.part.0) is forbidden if the function is.
             whole = self._symbols.get(found[0].name.split(".")[0])
             if whole is not None:
                 candidates.append(whole.address)
         areas, starts, ends = self._ordered()
         for candidate in candidates:
             for index in range(bisect_right(starts, candidate) - 1, -1, -1):
-                if ends[index] <= candidate:  # neither does any before this one reach it
+                if ends[index] <= candidate:  # nor does any before this one reach it
                     break
                 if candidate < areas[index].end:
                     return areas[index]
         return None
 
     def _ordered(self) -> tuple[list[Area], list[int], list[int]]:
-        """The blacklist, where its areas start, and the furthest end of any up to each."""
+        """The areas of the blacklist, their starts, and for each area the furthest end of all areas up to it."""
         areas = self.areas()
         if self._order is None or self._order[0] is not areas:
             self._order = areas, [area.start for area in areas], list(accumulate((area.end for area in areas), max))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the kernel keeps per CPU of the hits that it handles: `current_kprobe` and `struct kprobe_ctlblk`."""
+"""The kernel's per-CPU state of the hits being handled: `current_kprobe` and `struct kprobe_ctlblk`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .site import Site
 
 
 class Running(NamedTuple):
-    """A hit being handled: what a re-entry saves of it."""
+    """The state of a hit that a re-entry saves."""
 
     site: Site | None
     status: Status
@@ -22,12 +22,12 @@ class Running(NamedTuple):
 
 
 class ControlBlock:
-    """The hits that one core handles. `regs` are the core's own registers, and `words` the general ones, sp and pc.
+    """The hits that one core handles. `regs` are the core's own registers, `words` the general ones, sp and pc.
 
-    `site` is the kernel's current_kprobe and `status` its kprobe_status; `saved_daif` is PSTATE.DAIF of the code
-    interrupted, while its instruction is executed out of line. `instance` is the probe whose handler is running.
-    `step_awaited` is the PC at the software step exception that ends the slot, and `unexpected_steps` the number of
-    other ones in a row.
+    `site` is the kernel's current_kprobe and `status` its kprobe_status. `saved_daif` is PSTATE.DAIF of the interrupted
+    code while its instruction is executed out of line. `instance` is the probe whose handler is running. `step_awaited`
+    is the PC at the software step exception that ends the slot. `unexpected_steps` counts other step exceptions in a
+    row.
     """
 
     __slots__ = (
@@ -61,9 +61,9 @@ class ControlBlock:
         return [*self.previous, Running(self.site, self.status, self.saved_daif)]
 
     def push(self) -> None:
-        """Save the present hit, as one that is entered into it begins (save_previous_kprobe)."""
+        """Save the present hit when a re-entry begins (save_previous_kprobe)."""
         self.previous.append(Running(self.site, self.status, self.saved_daif))
 
     def pop(self) -> None:
-        """Go back to the hit that the present one is a re-entry into (restore_previous_kprobe)."""
+        """Go back to the hit that the re-entry interrupted (restore_previous_kprobe)."""
         self.site, self.status, self.saved_daif = self.previous.pop()

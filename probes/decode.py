@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""May a kprobe be put on this instruction, and how would it be executed?"""
+"""Decides whether a kprobe may be put on an instruction, and how the instruction is executed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from .eras.decoder_rows import GROUP, Verdict
 class Decoded:
     """The kernel's verdict on one instruction.
 
-    `simulator` is the kernel's name for the function that simulates it, "" for none; `reason` says why it is refused,
-    "" if it is not; `warning` says what goes wrong with it although the kernel accepts it.
+    `simulator` is the kernel's name for the function that simulates it, "" for none. `reason` says why the instruction
+    is refused, "" if it is not. `warning` says what goes wrong with an instruction that the kernel accepts all the
+    same.
     """
 
     verdict: Verdict
@@ -27,8 +28,7 @@ _GOOD = Decoded(Verdict.GOOD)
 
 
 def decode(word: int, era: str | Era = DEFAULT_ERA) -> Decoded:
-    """Decode one A64 instruction as `arm_kprobe_decode_insn` of that era does, the scan for exclusives around it
-    apart.
+    """Decode one A64 instruction as `arm_kprobe_decode_insn` of that era does, without the scan for exclusives.
 
     Raises ValueError for a word that is not 32 bits, ProbeError for an unknown era.
     """

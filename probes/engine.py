@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What happens when a breakpoint of ours is hit: the state machine of arch/arm64/kernel/probes/kprobes.c.
+"""Handles hits of our breakpoints: the state machine of arch/arm64/kernel/probes/kprobes.c.
 
     0 -> HIT_ACTIVE -> pre-handlers -> HIT_SS -> slot or simulation -> HIT_SSDONE -> post-handlers -> 0
 
-A probe hit while another is being handled is a re-entry: it is counted as missed and stepped over without its
-handlers. What the kernel keeps per CPU is in a `ControlBlock` for each core, and what differs between kernels is in
-`HitRules`.
+A probe hit while another is being handled is a re-entry: it is counted as missed and stepped over without running its
+handlers. A `ControlBlock` for each core holds the kernel's per-CPU state. `HitRules` holds the differences between
+kernels.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Engine:
         self._rules = rules
         self._name = name  # of the era
         self.sites = sites
-        self.internal: dict[int, Site] = {}  # breakpoints in the trampoline, which nobody registered there
+        self.internal: dict[int, Site] = {}  # breakpoints in the trampoline, which no user registered
         self._recorder = recorder
         self.blocks = {core: ControlBlock(core) for core in machine.cores}
-        self._in_progress: HitsInProgress | None = None  # what the state that the machine was put into has of it
+        self._in_progress: HitsInProgress | None = None  # those of the state the machine was put into
         self.moments = Moments(machine, sites, self.internal)
         self._unexpected = UnexpectedSteps(self.moments)
         self.stops = HitStops(machine, self, recorder)
@@ -68,13 +68,13 @@ class Engine:
     def connect(
         self, listener: HitListener, returns: ReturnAddresses, redirection: Redirection, guest: GuestBreakpoints
     ) -> None:
-        """Give the engine the parts that it works with at a hit. To be called once, before there are breakpoints."""
+        """Give the engine the parts that it works with at a hit. Call this once, before there are breakpoints."""
         self._listener, self.returns = listener, returns
         self._redirection, self._guest = redirection, guest
 
     @property
     def hits_in_progress(self) -> HitsInProgress:
-        """What of the hits is kept with the machine's state: at a stop and in a handler, which end with it, none."""
+        """The hits kept with the machine's state. None at a stop or in a handler: these end with the state."""
         core = self._machine.core
         block = self.blocks[core]
         ends = core.dispatcher.resume is not None or core.held
@@ -89,7 +89,7 @@ class Engine:
         self._in_progress = hits_in_progress
 
     def steps(self, site: Site) -> bool:
-        """Whether the instruction of `site` is being executed out of line, and its end awaited."""
+        """Whether the instruction of `site` is being executed out of line and its end will be noticed."""
         return any(
             hit.site is site and hit.status in (_SS, _REENTER) for block in self.blocks.values() for hit in block.hits
         )
@@ -100,7 +100,7 @@ class Engine:
         return {hit.site for block in self.blocks.values() for hit in block.hits if hit.site is not None}
 
     def _call_begins(self, core: Core) -> Callable[[], None]:
-        """A guest function is called: what undoes the hits that it does not come to the end of."""
+        """Called when a guest function is called. The result undoes the hits that the function leaves unfinished."""
         block = self.blocks[core]
         hits, instance, recorded = block.hits, block.instance, self._recorder.stopping
         waiting = block.step_awaited, block.unexpected_steps
@@ -150,7 +150,7 @@ class Engine:
                         self._recorder.failures.add(probe, Stage.PRE, error)
                     if skip:
                         break
-        except BaseException:  # the run ends, and the instruction is hit afresh by the next
+        except BaseException:  # the run ends, and the next one hits the instruction again
             self._reset(block)
             raise
         if self._recorder.stop is not None:
@@ -162,15 +162,15 @@ class Engine:
         return True
 
     def skipped(self, block: ControlBlock, site: Site) -> None:
-        """A pre-handler has set the PC itself."""
+        """A pre-handler has set the PC itself, so the instruction is skipped."""
         self.redirect(block, site)
         if self._rules.skip_ends_hit:
             self.over(block)
 
     def _breaks_for_running(self, block: ControlBlock) -> bool:
-        """A BRK #4 without a probe, for the probe that is being handled: the return of a jprobe.
+        """Handle a BRK #4 without a probe for the probe that is being handled: the return of a jprobe.
 
-        That may have been unregistered since, and which probe it was is not part of the machine's state.
+        The jprobe may have been unregistered since, and the machine's state does not say which probe it was.
         """
         site = block.site
         if site is None:
@@ -182,7 +182,7 @@ class Engine:
         return False
 
     def _removed(self, core: Core, address: int) -> bool:
-        """A BRK #4 without a probe. If it is not in the text any more, execute what is there now."""
+        """Handle a BRK #4 without a probe. If the text no longer has it, execute the current instruction."""
         try:
             if self._machine.memory.read_u32(address) == KPROBES_BRK_WORD:
                 return False
@@ -230,8 +230,8 @@ class Engine:
             try:
                 site.simulator(site.original, site.addr - site.offset, block.regs, self._machine.memory.read)
             except MachineError:
-                # Its literal cannot be read: what executing it would raise. The probe is hit again if that is
-                # repaired.
+                # The literal cannot be read, so executing the instruction raises the exception. The probe is hit again
+                # if the guest repairs that.
                 self.cancel(block, site)
                 core.dispatcher.deliver(Class.DATA_ABORT << 26 | IL | _TRANSLATION_FAULT, site.addr)
             else:
@@ -240,7 +240,7 @@ class Engine:
             self._guest.execute(block, site)
 
     def _unfollowed(self, block: ControlBlock) -> None:
-        """The slot ends in a branch, so its end is not noticed: the hit is over now."""
+        """The slot ends in a branch, so its end is not noticed. The hit is over now."""
         if block.status is _REENTER:
             block.pop()
         else:
@@ -273,12 +273,12 @@ class Engine:
         self._stepped(block, site)
 
     def note(self, core: Core, what: str) -> None:
-        """Tell the observer what happens now."""
+        """Tell the observer about the present moment."""
         if self.moments.observer is not None:
             self.moments.tell(core, what, self.blocks[core].status)
 
     def _stepped(self, block: ControlBlock, site: Site) -> None:
-        """post_kprobe_handler: the instruction has been executed and the registers are as it left them."""
+        """post_kprobe_handler: the instruction has been executed, and the registers hold its results."""
         if block.status is _REENTER:
             self.redirect(block, site)
             block.pop()
@@ -286,14 +286,14 @@ class Engine:
             self.post(block, site)
 
     def redirect(self, block: ControlBlock, site: Site) -> None:
-        """Move the PC from the guest's trampoline, where handlers are told it is, to the copy that is executed."""
+        """Move the PC from the guest's trampoline, where handlers see it, to the copy that is executed."""
         if site.offset:
             words = block.words
             words[32] = self._redirection.redirect_pc(words[32])
 
     @calls_users_code
     def post(self, block: ControlBlock, site: Site, then: Callable[[Context], None] | None = None) -> None:
-        """Run the post-handlers, which ends the hit; `then` gets the context, unless its PC is moved at a stop."""
+        """Run the post-handlers, which end the hit. `then` gets the context, unless its PC is moved at a stop."""
         core = block.core
         block.site, block.status = site, _SSDONE
         try:
@@ -323,7 +323,7 @@ class Engine:
         address = block.words[32]
 
         def resume(core: Core) -> None:
-            self.over(block)  # only now: what is hit at the stop, by a debugger's call, is missed
+            self.over(block)  # only now: a hit during the stop, in a function that a debugger calls, is missed
             if then is not None and core.context.pc == address:
                 then(core.context)
             self.redirect(block, site)
@@ -333,7 +333,7 @@ class Engine:
     # Faults and failures
 
     def cancel(self, block: ControlBlock, site: Site) -> None:
-        """The instruction of `site` faulted: the guest sees that at the probed address, and the hit is over."""
+        """The instruction of `site` faulted. The guest sees the fault at the probed address, and the hit is over."""
         core = block.core
         core.context.pc = site.addr
         reentered = block.status is _REENTER
@@ -357,11 +357,11 @@ class Engine:
         self.over(block)
 
     def restored_slots(self) -> set[int]:
-        """The slots in which something is being executed in the state that the machine was put into."""
+        """The slots in which instructions are being executed, in the state that the machine was put into."""
         return set() if self._in_progress is None else {slot for _, slot, _, _ in self._in_progress["hits"]}
 
     def restore(self, find: Callable[[int, int], Site]) -> None:
-        """Take up the hits of the state that the machine was put into; `find` gives the site of an address and slot."""
+        """Resume the hits of the state that the machine was put into. `find` gives the site of an address and slot."""
         core = self._machine.core
         block, context = self.blocks[core], core.context
         self._recorder.stop = None
@@ -378,9 +378,9 @@ class Engine:
             context.store()
 
     def enter_return_handler(self, core: Core, site: Site, ends_hit: bool) -> None:
-        """From now until `leave_return_handler` probes are missed, as they are in the kernel's return handlers.
+        """Make all probes missed until `leave_return_handler`, as they are in the kernel's return handlers.
 
-        With `ends_hit` a hit that is being handled is over.
+        With `ends_hit`, a hit that is being handled is over.
         """
         block = self.blocks[core]
         if ends_hit:

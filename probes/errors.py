@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What probes raise when a request is refused, and what a user's condition may raise."""
+"""Exceptions of probes: refused requests, and conditions that cannot be decided."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import errno
 class ProbeError(Exception):
     """A request was refused.
 
-    `errno` is the number the kernel returns for it (positive, see errno(3)); `reason` is one sentence that says what
-    was wrong and, where something can be done about it, what. `rule` says the same without naming the place, so that
-    refusals of many probes can be counted by it.
+    `errno` is the kernel's error number (positive, see errno(3)). `reason` is one sentence that says what was wrong
+    and, if possible, how to fix it. `rule` says the same without naming the place, so that refusals of many probes can
+    be counted by rule.
     """
 
     def __init__(self, number: int, reason: str, rule: str = "") -> None:
@@ -30,4 +30,4 @@ class ProbeError(Exception):
 
 
 class ConditionError(Exception):
-    """A condition cannot say whether it holds, for the reason in the text. The machine stops as if it held."""
+    """A condition cannot be decided. The text gives the reason. The machine stops as if the condition held."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A trace of the debug exceptions of a hit, with what each does to the CPU."""
+"""A trace of the debug exceptions of a hit, with the effect of each on the CPU."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .site import Site
 
 
 class Moment(NamedTuple):
-    """`what` happened at the machine's instruction count `instructions`, and the registers then.
+    """One event: `what` happened at the machine's instruction count `instructions`, and the registers then.
 
-    `pstate` is that of the handler of the exception, and `spsr` and `mdscr` are SPSR_EL1 and MDSCR_EL1 as it has them:
-    SPSR_EL1 is what PSTATE was in the code interrupted at `pc`, or will be in that returned to. `status` is that of the
-    kprobe being handled.
+    `pstate` is that of the exception handler, and `spsr` and `mdscr` are SPSR_EL1 and MDSCR_EL1 in it. SPSR_EL1 holds
+    PSTATE of the code interrupted at `pc`, or of the code that will be returned to. `status` is that of the kprobe
+    being handled.
     """
 
     instructions: int
@@ -36,7 +36,7 @@ Observer = Callable[[Moment], object]
 
 
 class Moments:
-    """Tells `observer`, if there is one, of one machine's. `internal` are the probes that nobody registered."""
+    """Tells `observer`, if there is one, about one machine's moments. `internal` are probes that no user registered."""
 
     def __init__(self, machine: Machine, sites: Mapping[int, Site], internal: Mapping[int, Site]) -> None:
         self._machine = machine
@@ -46,23 +46,24 @@ class Moments:
 
     @calls_users_code
     def tell(self, core: Core, what: str, status: Status, returning: bool = False) -> None:
-        """`what` happens now, in the handler of an exception, or with `returning` at its end."""
+        """Report `what` as happening now: in an exception handler or, with `returning`, at its end."""
         if self.observer is None:
             return
         context, dispatcher = core.context, core.dispatcher
         pstate = context.pstate
         spsr, mdscr = context.system(context.layout.spsr_el1), context.system(context.layout.mdscr_el1)
-        # An exception that is not delivered to the guest leaves the registers alone: they are as they would be in the
-        # kernel. HVC is not an exception to it. The CPU's own ERET has been given them.
+        # An exception that is not delivered to the guest changes no registers. The values that the kernel would see are
+        # computed here. For an HVC they are right already, as the kernel has a `bl` there, and so they are at the CPU's
+        # own ERET.
         if not dispatcher.hypercall and not (returning and context.pc == core.software_step.eret):
             pstate, spsr = pstate & ~DAIF | dispatcher.handler_daif, pstate
         try:
             self.observer(Moment(self._machine.instructions, what, context.pc, pstate, spsr, mdscr, status))
-        except BaseException as error:  # the run ends with it, when this exception has been handled
+        except BaseException as error:  # the run ends with it, after this exception has been handled
             core.fail(error)
 
     def where(self, address: int) -> str:
-        """What is at virtual `address`: a symbol and an offset, or what of ours."""
+        """A name for virtual `address`: a symbol and an offset, or one of our own places."""
         machine = self._machine
         if address in machine.scratch:
             if address in self._internal:

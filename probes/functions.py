@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The functions that a pattern matches."""
+"""Finds the functions that a pattern matches."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from armprobe.machine import Symbol, Symbols
 
 
 def is_pattern(name: str) -> bool:
-    """Whether `name` has a wildcard of the shell's: `*`, `?` or `[`."""
+    """Whether `name` contains a shell wildcard: `*`, `?` or `[`."""
     return any(character in name for character in "*?[")
 
 
 def functions_matching(symbols: Symbols, pattern: str) -> list[Symbol]:
-    """The functions whose names match `pattern`, by address. One with several names is given once, by the first.
+    """The functions whose names match `pattern`, by address. One with several names appears once, by its first.
 
-    A pattern is the shell's (fnmatch, in which capitals count); "module:pattern" looks in one module only. Not all of
-    them can be probed.
+    A pattern is the shell's (fnmatch, case-sensitive). "module:pattern" searches only that module. Not all of the
+    functions can be probed.
     """
     module, colon, rest = pattern.partition(":")
     among: Iterable[Symbol] = symbols

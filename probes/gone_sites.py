@@ -19,7 +19,8 @@ from .site import Site
 class GoneSites:
     """Notices when code that has breakpoints of ours goes away.
 
-    `sites` is the table of breakpoints; what goes is taken out of it, put into `gone`, and told to `lost`.
+    `sites` is the table of breakpoints. A site whose code is gone moves from there to `gone`, and `lost` is called with
+    it.
     """
 
     def __init__(self, machine: Machine, text: Text, sites: dict[int, Site], lost: Callable[[Site], None]) -> None:
@@ -29,11 +30,11 @@ class GoneSites:
         self.watch, self.unwatch = self._watcher.watch, self._watcher.unwatch
 
     def look(self, sites: Iterable[Site | None]) -> None:
-        """Find out which of `sites` are gone although nothing told of it."""
+        """Find out which of `sites` are gone without any notification."""
         self._kill(self._text.lost(site.addr for site in sites if site is not None and site.armed))
 
     def revive(self) -> None:
-        """The machine has gone back, perhaps to when text was there that is gone now."""
+        """The machine has gone back, perhaps to a time when text that is gone now still existed."""
         for site in list(self.gone):
             site.slot = 0
             if site.addr not in self._sites and self._text.mapped(site.addr):

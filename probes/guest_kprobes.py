@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kprobes that a Linux guest has of its own, found in its kprobe_table."""
+"""The kprobes that a Linux guest has registered itself, found in its kprobe_table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .stepping import KPROBES_BRK_WORD
 
 _BUCKETS: Final = 64  # of kprobe_table, 1 << KPROBE_HASH_BITS
 _CHAIN_LIMIT: Final = 10_000
-ADDR_OFFSET: Final = 0x28  # bytes to struct kprobe's addr: behind the hash chain, a list and nmissed in every version
+ADDR_OFFSET: Final = 0x28  # bytes to struct kprobe's addr: after the hash chain, a list and nmissed in every version
 
 
 class GuestKprobe(NamedTuple):
-    """A kprobe of the guest's: the instruction it stands on, and its slot (0 if the guest simulates it)."""
+    """A kprobe of the guest: the instruction under it, and its slot (0 if the guest simulates the instruction)."""
 
     opcode: int
     slot: int
@@ -30,12 +30,12 @@ class GuestKprobes:
     def __init__(self, machine: Machine, text: Text) -> None:
         self._machine = machine
         self._text = text
-        self._members: tuple[int, int] | None = None  # bytes to a struct kprobe's opcode and slot, once asked for
+        self._members: tuple[int, int] | None = None  # bytes to a struct kprobe's opcode and slot, once looked up
 
     def find(self, address: int) -> GuestKprobe | None:
         """The guest's kprobe at `address`, from its kprobe_table.
 
-        None if it has none there, or has no such table, or no type information that says what is in it.
+        None if the guest has no kprobe there, no such table, or no type information for it.
         """
         memory = self._machine.memory
         try:
@@ -56,7 +56,7 @@ class GuestKprobes:
         return None
 
     def _offsets(self) -> tuple[int, int]:
-        """Raises MachineError if the guest has no type information."""
+        """Offsets of opcode and slot in struct kprobe. Raises MachineError if the guest has no type information."""
         if self._members is None:
             kernel = self._machine.kernel
             if kernel is None:
@@ -65,11 +65,11 @@ class GuestKprobes:
             try:
                 slot = types.offset("arch_specific_insn", "xol_insn")
             except MachineError:
-                slot = types.offset("arch_probe_insn", "insn")  # of ainsn.api, which comes first: up to v6.12
+                slot = types.offset("arch_probe_insn", "insn")  # of ainsn.api, its first member: up to v6.12
             self._members = types.offset("kprobe", "opcode"), types.offset("kprobe", "ainsn") + slot
         return self._members
 
     def original(self, address: int, word: int) -> int:
-        """The instruction at `address`, where the text has `word`, which may be a breakpoint of the guest's."""
+        """The instruction at `address`, where the text has `word`. That may be a breakpoint of the guest."""
         guest = self.find(address) if word == KPROBES_BRK_WORD else None
         return word if guest is None else guest.opcode

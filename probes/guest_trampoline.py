@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Probes on the guest's own kretprobe trampoline: they are hit where ours is executed in its place.
+"""Mirrors probes on the guest's own kretprobe trampoline in ours, which is executed in its place.
 
 In the kernel, a function that a kretprobe follows returns through the trampoline that has the symbol, and hits a kprobe
-there. Our trampoline is in other memory, or the guest would look for an instance of its own for each of our returns.
-Where both have the same code (`direct`, and a guest with the frame of our era), each breakpoint of ours in the guest's
-trampoline has a mirror at the same offset in ours, and handlers are told that they are in the guest's.
+there. Our trampoline is in other memory. Otherwise the guest would look for an instance of its own at each of our
+returns. If both have the same code (`direct`, and a guest with the frame of our era), each breakpoint of ours in the
+guest's trampoline has a mirror at the same offset in ours, and handlers see the guest's address.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class GuestTrampoline:
         self._engine, self._slots, self._stepping = engine, slots, stepping
         self._code = code
         self._words = struct.unpack(f"<{len(code) // 4}I", code)
-        self._place = 0  # of ours
-        self._start = self._handler = 0  # of the guest's, and of the function that it calls
+        self._place = 0  # the address of ours
+        self._start = self._handler = 0  # addresses of the guest's trampoline, and of the function that it calls
         self._mirrors: dict[int, Site] = {}  # by offset; each keeps its slot when its site is disarmed
 
     def put(self, place: int) -> None:
-        """Our trampoline is at `place` now (0 for nowhere), without breakpoints. The caller then syncs each site."""
+        """Our trampoline is now at `place` (0 for nowhere), without breakpoints. The caller then syncs each site."""
         self._place = place
         for offset, mirror in self._mirrors.items():
             mirror.addr, mirror.offset = place + offset, place - self._start
@@ -57,7 +57,7 @@ class GuestTrampoline:
             self.sync(site)
 
     def sync(self, site: Site) -> None:
-        """A breakpoint of ours has come or gone: if it is in the guest's trampoline, so does its mirror.
+        """A breakpoint of ours was added or removed. If it is in the guest's trampoline, do the same to its mirror.
 
         Raises ProbeError (ENOMEM) when there is no slot left.
         """
@@ -84,12 +84,12 @@ class GuestTrampoline:
         self._machine.scratch.write(mirror.addr, code)
 
     def _beginning(self) -> int:
-        """Where the guest's begins, 0 if it has none."""
+        """The start address of the guest's trampoline, 0 if it has none."""
         found = [symbol for name in _NAMES if (symbol := self._machine.symbols.get(name)) is not None]
         return found[0].address if found else 0
 
     def _is_alike(self, start: int) -> bool:
-        """Whether what the guest has there is our code, but for the call; a breakpoint may hide a word of it."""
+        """Whether the guest's trampoline is the same code as ours, except for the call and words under breakpoints."""
         for at, ours in enumerate(self._words):
             address = start + 4 * at
             try:
@@ -103,7 +103,7 @@ class GuestTrampoline:
         return True
 
     def redirect_pc(self, pc: int) -> int:
-        """Where in ours to go on, when the guest's would be gone on with at `pc`."""
+        """The address in our trampoline for a `pc` in the guest's, or in its handler. Any other `pc` is unchanged."""
         if 0 <= pc - self._start < len(self._code):
             return pc - self._start + self._place
         return self._place + len(self._code) if pc == self._handler else pc  # the spare HVC

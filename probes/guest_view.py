@@ -45,13 +45,13 @@ class GuestView:
     def read(self, address: int, length: int) -> bytes:
         """Virtual memory. Raises MachineError."""
         data = self._machine.core.read_virtual(address, length)
-        if data is None:  # the guest itself may not: at EL0, or with PAN
+        if data is None:  # memory that the guest itself may not read: at EL0, or with PAN
             data = self._machine.memory.read(address, length)
         return self._kprobes.unwind.with_callers(address, self._kprobes.unpatched(address, data))
 
 
 class HitView(GuestView):
-    """A machine at a stage of a hit, whose registers are those of pt_regs."""
+    """A machine at a stage of a hit. Its registers are those of pt_regs."""
 
     def at(self, stage: Stage, regs: PtRegs) -> Self:
         """Show this stage from now on."""
@@ -60,7 +60,7 @@ class HitView(GuestView):
 
     @property
     def general(self) -> Sequence[int]:
-        """x0 to x30, sp and pc, of pt_regs."""
+        """x0 to x30, sp and pc, from pt_regs."""
         return self._regs.words
 
     def register(self, name: str) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What happens when a handler raises: the failure is kept and told, and the guest goes on."""
+"""Failures of handlers: an exception is kept and reported, and the guest goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .probe import Probe
 
 HANDLERS_LOG: Final = "armprobe.probes"
-"""The logger that is told of handlers that raised."""
+"""The logger for exceptions in handlers."""
 log = logging.getLogger(HANDLERS_LOG)
 
 
@@ -27,21 +27,21 @@ class HandlerError(NamedTuple):
 
 
 def describe_failure(probe: Probe, error: BaseException) -> str:
-    """What a handler of `probe` raised: lines of text, the last without a newline."""
+    """The text for an exception in a handler of `probe`: lines, the last without a newline."""
     ours = error.__traceback__
-    lines = traceback.format_exception(type(error), error, ours and ours.tb_next)  # from the handler on
+    lines = traceback.format_exception(type(error), error, ours and ours.tb_next)  # from the handler's frame on
     return f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}".rstrip("\n")
 
 
 class HandlerFailures:
-    """`errors`: the first failure of each probe. `on_error` is told of each, the log if there is no `on_error`."""
+    """The first failure of each probe, in `errors`. Each is reported to `on_error`, or to the log if that is None."""
 
     def __init__(self) -> None:
         self.errors: list[HandlerError] = []
         self.on_error: Callable[[Probe, Exception], object] | None = None
 
     def add(self, probe: Probe, stage: Stage, error: Exception) -> None:
-        """A handler raised. It is kept and told once a probe.
+        """Keep and report an exception of a handler, once for each probe.
 
         The log goes to standard error unless the program has configured it otherwise (module logging).
         """

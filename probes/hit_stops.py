@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Stops of the machine for a hit, and how the hit goes on after one."""
+"""Stops the machine for a hit, and resumes the hit afterwards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HitStops:
         machine.claim_hvc(SIMULATED_INSTRUCTION, self._placeholder_reached)
 
     def stop(self, core: Core, address: int, resume: Resume) -> None:
-        """Stop the machine, as if at `address`, for the hit that asks for it; see `Core.request_stop`."""
+        """Stop the machine, as if at `address`, for the hit that asked for it. See `Core.request_stop`."""
         hit, text = self._recorder.take_stop()
         core.request_stop(Stop(StopReason.PROBE, address, text, hit), resume)
 
@@ -40,13 +40,13 @@ class HitStops:
         """Stop between the pre-handlers and the instruction, with the registers of the interrupted code."""
         engine, core = self._engine, block.core
         words = core.context.x
-        # A call that has come to the trampoline keeps x30 as it is, and its caller is not forgotten.
+        # A call that has reached the trampoline keeps x30, and its caller is not forgotten.
         take_return_address = (lambda same_caller: None) if site.offset else engine.returns.show_return_address(core)
         redirected = words[32]
         if skip and redirected in self._machine.scratch:  # to the code that calls a jprobe's entry
             words[32] = site.addr
         address, sp, caller = words[32], words[31], words[30]
-        ended = block.site is None  # by the pre-handler, which is the trampoline's
+        ended = block.site is None  # by the trampoline's pre-handler
         if ended:
             block.site, block.status = site, Status.HIT_ACTIVE
 
@@ -65,7 +65,7 @@ class HitStops:
                     core.dispatcher.resume = called
 
         def called(core: Core) -> None:
-            """A debugger that calls a function moves PC and x30, and puts all registers back after it."""
+            """Resume the hit after a debugger's call, which moves PC and x30 and restores all registers afterwards."""
             if (words[32], words[31]) == (address, sp) and block.site is None and site.armed:
                 block.site = site
                 go_on()
@@ -81,8 +81,8 @@ class HitStops:
 
         self.stop(core, address, resume)
 
-    # The guest executes nothing for a simulated instruction. A run or step of the machine that starts with one would
-    # therefore execute the instruction after it too: an HVC, the placeholder, is executed in its place.
+    # The guest executes nothing for a simulated instruction. A run or step that starts with one would therefore also
+    # execute the instruction after it. The guest executes a placeholder, an HVC, in its place.
 
     def _step_onto_placeholder(self, block: ControlBlock) -> None:
         if not self.placeholder:

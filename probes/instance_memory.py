@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where kretprobe instances live: in the guest's own memory, in kernels to v5.10 that free them when calls return.
+"""Guest memory for kretprobe instances, in kernels to v5.10 that free them when calls return.
 
-That kfree() is what made the bug of 2015, so it is a call of the guest's function. Only a guest that has `kmalloc` and
-`kfree` as functions takes part; in others (in Linux `kmalloc` is inlined) instances exist on the host only.
+That kfree() caused the bug of 2015, so it is a call of the guest's function. Only a guest that has `kmalloc` and
+`kfree` as functions takes part. In other guests (Linux inlines `kmalloc`) instances exist only on the host.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GFP_KERNEL: Final = 0xCC0
 
 
 class InstanceMemory:
-    """Allocates and frees instances in one machine's guest, if `wanted` and there is a way to."""
+    """Allocates and frees instances in one machine's guest, if `wanted` and the guest has the functions."""
 
     def __init__(self, machine: Machine, text: Text, wanted: bool) -> None:
         self._machine = machine
@@ -31,10 +31,10 @@ class InstanceMemory:
         self._wanted = wanted
 
     def allocate(self, instance: KretprobeInstance, data_size: int) -> None:
-        """Give it its memory. Raises ProbeError (ENOMEM) when the guest has none."""
+        """Give `instance` its memory. Raises ProbeError (ENOMEM) when the guest has none."""
         symbols = self._machine.symbols
         kmalloc, kfree = symbols.get("kmalloc"), symbols.get("kfree")
-        # A guest that has not switched its MMU on cannot be asked yet.
+        # The functions of a guest cannot be called before it has switched its MMU on.
         if not self._wanted or kmalloc is None or kfree is None or not self._text.mapped(kmalloc.address):
             return
         try:
@@ -45,12 +45,12 @@ class InstanceMemory:
             raise ProbeError(errno.ENOMEM, "the guest's kmalloc has no memory for an instance")
 
     def free(self, instance: KretprobeInstance) -> None:
-        """Give its memory back. Raises CallNotReturned when that stops the machine."""
+        """Free the instance's memory. Raises CallNotReturned when the call stops the machine."""
         if instance.memory:
             memory, instance.memory = instance.memory, 0
             call_uninterrupted(self._machine, "kfree", memory)
 
     def free_unused(self, instance: KretprobeInstance) -> None:
-        """The same from outside the guest's execution, where there is nothing to stop: it may be lost."""
+        """Like `free`, but outside the guest's execution, where nothing can be stopped: the memory may be lost."""
         with contextlib.suppress(CallNotReturned):
             self.free(instance)

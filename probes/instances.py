@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The calls that kretprobes wait for.
 
-The kernel keeps a list of instances for each task, newest first. Here they are found by the stack pointer, which is
-on return what it was at entry (AAPCS64, 6.4.5.2) and which no other task has: so nothing need be known of the guest's
-tasks.
+The kernel keeps a list of instances for each task, newest first. Here the stack pointer identifies them: on return it
+has the same value as at entry (AAPCS64, 6.4.5.2), and no other task has that value. So no knowledge of the guest's
+tasks is needed.
 
-A call that is left in another way than by returning (longjmp, a task that ends) leaks its instance: the kernel has one
-fewer from then on, and says nothing. Here it goes back to its pool and is counted when a call returns that it is
-nested in.
+A call that ends without returning (longjmp, a task that ends) leaks its instance: the kernel has one fewer from then
+on, and reports nothing. Here the instance goes back to its pool, and is counted, when an enclosing call returns.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from .journal import Journal
 from .kretprobe import Kretprobe, KretprobeInstance
 
 Pools = dict[str, list[int]]  # JSON
-_STACK: Final = 16 << 10  # bytes (THREAD_SIZE): what is farther away is on another stack
+_STACK: Final = 16 << 10  # bytes (THREAD_SIZE): an address farther away is on another stack
 
 
 class Instances:
-    """The instances outstanding, and the kretprobes they belong to."""
+    """The outstanding instances, and the kretprobes they belong to."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._by_sp: dict[int, list[KretprobeInstance]] = {}
-        self._sps: list[int] = []  # the keys of it, sorted
-        self.newest_order = 0  # of the call that was linked last
+        self._sps: list[int] = []  # its keys, sorted
+        self.newest_order = 0  # of the last linked call
         self._kretprobes: dict[int, Kretprobe] = {}
         self._serials = itertools.count(1)
 
@@ -39,13 +38,13 @@ class Instances:
         return [call for calls in self._by_sp.values() for call in calls if not call.leaked]
 
     def add(self, rp: Kretprobe) -> None:
-        """`rp` is registered: give it its pool."""
+        """Give `rp`, which is being registered, its pool."""
         rp.serial = next(self._serials)
         self._kretprobes[rp.serial] = rp
         rp.free = [KretprobeInstance(rp) for _ in range(rp.maxactive)]
 
     def forget(self, rp: Kretprobe) -> None:
-        """`rp` is no longer registered; the calls outstanding will return without it."""
+        """`rp` is no longer registered. Its outstanding calls return without it."""
         self._kretprobes.pop(rp.serial, None)
         for instance in self.outstanding():
             if instance.rp is rp:
@@ -53,7 +52,7 @@ class Instances:
         rp.free = []
 
     def link(self, instance: KretprobeInstance) -> None:
-        """The return address of a call has been taken; the instance's fields say which."""
+        """Keep a call whose return address has been taken. The instance's fields describe the call."""
         self._put(instance)
         self.newest_order += 1
         instance.order = self.newest_order
@@ -61,7 +60,7 @@ class Instances:
         instance.place = self._journal.add(instance.sp, instance.following, serial, instance.number, instance.memory)
 
     def unlink(self, sp: int, trampoline: int) -> list[KretprobeInstance]:
-        """The instances of the function that returned with `sp`, newest first; empty if there is none.
+        """Remove and return the instances of the function that returned with `sp`, newest first. May be empty.
 
         All but the last have the trampoline as return address: several kretprobes on one function, or a tail call.
         """
@@ -82,9 +81,9 @@ class Instances:
         return chain
 
     def _look_for_leaks(self, sp: int, task: int, order: int) -> None:
-        """Calls made within one that has returned are over: once that is plain, and then gone for good.
+        """Count calls made within a returned call as leaked the first time, and drop them the second time.
 
-        In between, should one return against all appearances, it is still known where to.
+        In between, a leaked call that returns after all still has its return address.
         """
         calls = self._by_sp[sp]
         for call in list(calls):
@@ -98,7 +97,7 @@ class Instances:
             del self._by_sp[sp], self._sps[bisect_left(self._sps, sp)]
 
     def abandon(self, order: int, task: int) -> None:
-        """The calls that `task` has made since the one of that order will not return: their instances are free."""
+        """Free the instances of the calls that `task` has made since the one numbered `order`: they will not return."""
         for sp in list(self._sps):
             calls = self._by_sp[sp]
             for call in [call for call in calls if call.order > order and call.task == task]:
@@ -110,7 +109,7 @@ class Instances:
                 del self._by_sp[sp], self._sps[bisect_left(self._sps, sp)]
 
     def release(self, instance: KretprobeInstance) -> None:
-        """The call of `instance`, which is not linked, will not return: it goes back to its pool."""
+        """Put `instance`, which is not linked, back into its pool: its call will not return."""
         if instance.rp is not None:
             instance.rp.free.append(instance)
 
@@ -135,30 +134,30 @@ class Instances:
         return max(below, key=lambda each: self._by_sp[each][-1].order, default=sp)
 
     def last(self, sp: int, trampoline: int) -> KretprobeInstance | None:
-        """The last of what `unlink` would give, whose return address is the caller's; None if there is none."""
+        """The last instance that `unlink` would return, with the caller's address in it. None if there is none."""
         instances = self._by_sp.get(sp, [])
         i = _first(instances, trampoline)
         return instances[i] if i >= 0 else None
 
     def above(self, address: int) -> int | None:
-        """The lowest stack pointer that a call outstanding was entered with and that is not below `address`."""
+        """The lowest stack pointer, not below `address`, at the entry of an outstanding call. None if there is none."""
         at = bisect_left(self._sps, address)
         return self._sps[at] if at < len(self._sps) else None
 
     def redirect(self, instance: KretprobeInstance, address: int) -> None:
-        """Have a call that is outstanding return to virtual `address`."""
+        """Make an outstanding call return to virtual `address`."""
         instance.ret_addr = instance.following = address
         self._journal.redirect(instance.place, address)
 
     def pools(self) -> Pools:
-        """The guest's memory that unused instances occupy, by the serial number of their kretprobe."""
+        """The guest memory of unused instances, by the serial number of their kretprobe."""
         known = {str(rp.serial): [instance.memory for instance in rp.free] for rp in self._kretprobes.values()}
         return {serial: memories for serial, memories in known.items() if any(memories)}
 
     def restore(self, journal: int | None, pools: Pools) -> None:
-        """The machine's memory is another: have outstanding what the journal at that address says.
+        """Take over the outstanding calls from the journal at that address, after the machine's memory was replaced.
 
-        `pools` is what it was then. Handlers of kretprobes that are still registered will be called; `data` is lost.
+        `pools` is its value from then. Handlers of kretprobes that are still registered will be called. `data` is lost.
         """
         self._by_sp.clear()
         self._sps.clear()
@@ -179,7 +178,7 @@ class Instances:
 
 
 def _first(instances: list[KretprobeInstance], trampoline: int) -> int:
-    """Where in the list the newest call begins, at the last instance with a caller to return to; -1 if it does not."""
+    """The index at which the newest call begins: the last instance with a real caller. -1 if there is none."""
     i = len(instances) - 1
     while i >= 0 and instances[i].following == trampoline:
         i -= 1

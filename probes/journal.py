@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which calls are being waited for, kept in the machine's own memory: so a snapshot of the machine has them too.
+"""The outstanding calls, kept in the machine's own memory so that a snapshot of the machine includes them.
 
-The kernel's instances are in memory, too. One entry is the stack pointer at the function's entry, the return
-address, the kretprobe's serial number and its hit's, the guest's memory that the instance occupies, and the place in
-the order of entries.
+The kernel keeps its instances in memory, too. An entry holds the stack pointer at the function's entry, the return
+address, the serial number of the kretprobe, the number of the hit, the guest memory of the instance, and the position
+in the order of entries.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ JOURNAL_SIZE: Final = ENTRIES * _ENTRY.size  # bytes
 
 
 class Entry(NamedTuple):
-    """One call: see the module."""
+    """One call. The module's docstring describes the fields."""
 
     sp: int
     ret_addr: int
@@ -30,24 +30,24 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The journal of one machine. Of more than `ENTRIES` calls at once, the later ones are not in it."""
+    """The journal of one machine. It holds at most `ENTRIES` calls. Later calls are not recorded."""
 
     def __init__(self, machine: Machine) -> None:
         self._scratch = machine.scratch
         self._data = machine.scratch.ram.data
-        self._at = 0  # where in `_data` it begins
+        self._at = 0  # its start in `_data`
         self._free: list[int] = []
         self._order = 0
 
     def begin(self, address: int) -> None:
-        """Keep it at `address`, in memory that `Scratch.allocate` gave: empty."""
+        """Start an empty journal at `address`, in memory from `Scratch.allocate`."""
         assert self._scratch.base is not None
         self._at = address - self._scratch.base
         self._data[self._at : self._at + JOURNAL_SIZE] = bytes(JOURNAL_SIZE)
         self._free = list(range(ENTRIES - 1, -1, -1))
 
     def add(self, sp: int, ret_addr: int, serial: int, number: int, memory: int) -> int:
-        """Note a call; the result is for `remove`."""
+        """Record a call. The result is the place to pass to `remove`."""
         if not self._free:
             return -1
         place = self._free.pop()
@@ -57,21 +57,21 @@ class Journal:
         return place
 
     def redirect(self, place: int, ret_addr: int) -> None:
-        """The call will return elsewhere."""
+        """Record a new return address for the call."""
         if place >= 0:
             at = self._at + place * _ENTRY.size
             sp, _, *rest = _ENTRY.unpack_from(self._data, at)
             _ENTRY.pack_into(self._data, at, sp, ret_addr, *rest)
 
     def remove(self, place: int) -> None:
-        """The call has returned."""
+        """Remove a call that has returned."""
         if place >= 0:
             at = self._at + place * _ENTRY.size
             self._data[at : at + _ENTRY.size] = bytes(_ENTRY.size)
             self._free.append(place)
 
     def resume(self, address: int) -> list[tuple[int, Entry]]:
-        """Take up the journal that the memory at `address` holds: its entries with their places, oldest first."""
+        """Use the journal in memory at `address`. Returns its entries with their places, oldest first."""
         assert self._scratch.base is not None
         self._at = address - self._scratch.base
         entries = [

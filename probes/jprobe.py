@@ -13,12 +13,12 @@ Entry = Callable[..., object]
 
 
 class Jprobe(Probe):
-    """A function to be called with the arguments of the function probed, before that is executed.
+    """A function that is called with the arguments of the probed function, before that is executed.
 
-    `entry(...)` gets as many of x0 to x7 as it has positional parameters, and runs where the function would have:
-    on its stack, with its interrupts. When it returns (the kernel's has to call `jprobe_return`), all registers are put
-    back and the function is executed. Probes that it hits are missed. The other arguments are those of `Kprobe`; what
-    is recorded is the stage `entry`.
+    `entry(...)` gets as many of x0 to x7 as it has positional parameters. It runs on the probed function's stack, with
+    its interrupts. When it returns (the kernel's has to call `jprobe_return`), all registers are restored and the
+    function is executed. Probes that it hits are missed. The other arguments are those of `Kprobe`. The recorded stage
+    is `entry`.
     """
 
     kind = "jprobe"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Jprobes at work: setjmp_pre_handler, jprobe_return and longjmp_break_handler (arch/arm64/kernel/probes/kprobes.c)."""
+"""Handles jprobes: setjmp_pre_handler, jprobe_return and longjmp_break_handler (arch/arm64/kernel/probes/kprobes.c)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IN_REGISTERS: Final = 8  # arguments (AAPCS64)
 
 
 class RunningJprobe:
-    """The jprobe whose entry one core calls (jprobe_ctlblk), and the registers of the code interrupted."""
+    """The jprobe whose entry one core calls (jprobe_ctlblk), and the registers of the interrupted code."""
 
     def __init__(self) -> None:
         self.probe: Jprobe | None = None
@@ -35,7 +35,7 @@ class RunningJprobe:
 
     @property
     def sp(self) -> int:
-        """The stack pointer among them."""
+        """The saved stack pointer."""
         return int(struct.unpack_from("<Q", self.saved[0], 31 * 8)[0])
 
 
@@ -47,7 +47,7 @@ class JprobeEngine:
     def __init__(self, machine: Machine, recorder: Recorder) -> None:
         self._machine = machine
         self._recorder = recorder
-        self._code = 0  # address of the HVC that calls the entry; the BRK behind it is jprobe_return_break
+        self._code = 0  # address of the HVC that calls the entry; the BRK after it is jprobe_return_break
         self._known: list[Jprobe] = []
         self._running = {core: RunningJprobe() for core in machine.cores}
         machine.claim_hvc(JPROBE_ENTRY, self._enter)
@@ -64,14 +64,14 @@ class JprobeEngine:
         return abandon
 
     def install(self) -> None:
-        """Put the code that calls entries into guest memory, if it is not there. Raises MachineError without room."""
+        """Put the code that calls entries into guest memory, if missing. Raises MachineError if there is no room."""
         if not self._code:
             self._code = self._machine.scratch.allocate(_SIZE)
             code = struct.pack("<2I", hvc(JPROBE_ENTRY), KPROBES_BRK_WORD)
             self._machine.scratch.write(self._code, code)
 
     def prepare(self, probe: Jprobe) -> None:
-        """Make `probe.kp` do its work."""
+        """Set up `probe.kp` to do the jprobe's work."""
 
         def set_jump(kprobe: Kprobe, regs: PtRegs) -> int:
             probe.hits += 1
@@ -89,7 +89,7 @@ class JprobeEngine:
 
     @property
     def state(self) -> list[Any]:
-        """What is kept with the machine's state: where the code is, and the entry that is about to be called."""
+        """The part kept with the machine's state: the address of the code, and the entry that is about to be called."""
         running = self._running[self._machine.core]
         index = -1 if running.probe is None else self._known.index(running.probe)
         return [self._code, index, running.saved[0].hex(), running.saved[1]]
@@ -131,7 +131,7 @@ class JprobeEngine:
 
 
 def _arity(entry: Entry) -> int:
-    """How many arguments `entry` takes, of those that are in registers."""
+    """The number of arguments that `entry` takes from registers."""
     parameters = inspect.signature(entry).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return _IN_REGISTERS

@@ -24,26 +24,27 @@ DISABLED: Final = 2  # KPROBE_FLAG_DISABLED
 class Kprobe(Probe):
     """A probe on one instruction.
 
-    Give `symbol_name` (with `offset` bytes, or written "kfree+0x10") or `addr`, not both. `pre_handler(p, regs)` runs
-    before the instruction; when it returns non-zero it has set the PC itself, and the instruction and the
-    post-handlers are left out. `post_handler(p, regs, flags)` runs after it; flags is always 0. `fault_handler(p, regs,
-    syndrome)`, where the era has it (to v5.10), runs when a guest function that one of the other two calls faults, with
-    ESR_EL1's value; when it returns non-zero it has repaired `regs`, and the guest is not told. All may be left out.
+    Give `symbol_name` (with `offset` bytes, or written "kfree+0x10") or `addr`, not both. All handlers are optional.
+    `pre_handler(p, regs)` runs before the instruction. A non-zero result means that it has set the PC itself: the
+    instruction and the post-handlers are skipped. `post_handler(p, regs, flags)` runs after the instruction; flags is
+    always 0. `fault_handler(p, regs, syndrome)`, in eras that have it (to v5.10), runs when a guest function that one
+    of the other two calls faults; `syndrome` is ESR_EL1's value. A non-zero result means that it has repaired `regs`,
+    and the guest does not see the fault.
 
-    `addr` is set by registration, and so is `flags`: of what is in it before, only DISABLED is kept. `nmissed` counts
-    hits whose handlers could not run, `hits` the others. With `record` each stage is kept in `Kprobes.hits`; at a stage
-    in `stop` the machine stops, after the handlers. `condition(stage, regs)` is asked once a hit, at its first stage,
-    before the handlers, which run whatever it says: a hit for which it is false is neither kept nor stopped for; `met`
-    counts the others. It may raise ConditionError. `note(stage, regs)`, asked at the same time, gives a text to
-    keep with the stage. Both may also be data, the condition and the note of an `armprobe.expressions.Program`; such a
-    note is kept with the stage that a line of the kernel's trace is about.
+    Registration sets `addr` and `flags`. Of the earlier flags only DISABLED is kept. `nmissed` counts hits whose
+    handlers could not run, `hits` the others. With `record` each stage is kept in `Kprobes.hits`. At a stage in `stop`
+    the machine stops, after the handlers. `condition(stage, regs)` is called once for each hit, at its first stage,
+    before the handlers. If it is false, the hit is neither kept nor stopped for, but its handlers run. `met` counts the
+    other hits. The condition may raise ConditionError. `note(stage, regs)`, called at the same time, returns a text to
+    keep with the stage. Both may also be data, the condition and the note of an `armprobe.expressions.Program`. Such a
+    note is kept with the stage that the kernel's trace line describes.
     """
 
     kind = "kprobe"
     stages = (Stage.PRE, Stage.POST)
     callables = ("pre_handler", "post_handler", "fault_handler")
 
-    # A kprobe has these itself, in slots that take the place of the properties of the base.
+    # A kprobe has these itself, in slots that replace the properties of the base.
     __slots__ = ("addr", "flags", "nmissed", "offset", "symbol_name", "warnings")
     symbol_name: str | None
     addr: int | None
@@ -80,16 +81,16 @@ class Kprobe(Probe):
         self.warnings = []
         self.site: Site | None = None
         self.kp = self
-        self.owner: Probe = self  # or the kretprobe or jprobe that has this kprobe as a member
+        self.owner: Probe = self  # or the kretprobe or jprobe that contains this kprobe
 
     @property
     def gone(self) -> bool:
-        """Whether its instruction is no longer there: the guest has freed that text."""
+        """Whether the guest has freed the text with its instruction."""
         return bool(self.flags & GONE)
 
     @property
     def disabled(self) -> bool:
-        """Whether it is not to be hit: disabled, or gone (kprobe_disabled)."""
+        """Whether the probe cannot be hit: disabled, or gone (kprobe_disabled)."""
         return bool(self.flags & (DISABLED | GONE))
 
     @disabled.setter

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`struct kretprobe` and its instances, one for each call that is being waited for (include/linux/kprobes.h)."""
+"""`struct kretprobe` and its instances, one for each outstanding call (include/linux/kprobes.h)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .pt_regs import PtRegs
 from .record import Hit, Stage
 
 KMALLOC_MAX: Final = 4 << 20  # bytes, KMALLOC_MAX_SIZE with pages of 4 KiB
-MAX_INSTANCES: Final = 1 << 16  # of ours: the kernel asks kmalloc() for each
+MAX_INSTANCES: Final = 1 << 16  # our own limit: the kernel calls kmalloc() for each
 
 
 class KretprobeInstance:
     """One call of the function that has not returned yet.
 
-    `ret_addr` is its return address, `following` where the trampoline goes on to: there, or to the trampoline of a
-    kretprobe that the guest has on the same call. `fp` is what the era's kernel keeps to tell the frame: x29 at entry,
-    in v5.10 sp, and before that nothing (0). `data` are the `data_size` bytes that are the handlers' own (any object
-    may be put there instead); `rp` is the kretprobe, None once that is unregistered.
+    `ret_addr` is its return address. `following` is where the trampoline goes on: the return address, or the trampoline
+    of a kretprobe that the guest has on the same call. `fp` is the era's value that identifies the frame: x29 at entry,
+    in v5.10 sp, and before that nothing (0). `data` are `data_size` bytes for the handlers (any object may be put there
+    instead). `rp` is the kretprobe, None once that is unregistered.
     """
 
     __slots__ = (
@@ -50,12 +50,12 @@ class KretprobeInstance:
         self.fp = 0
         self.sp = 0
         self.number = 0
-        self.memory = 0  # address of the guest's memory that it occupies, 0 for none
-        self.place = -1  # in the journal
-        self.order = 0  # of all calls
-        self.leaked = False  # the call is over, and has not returned
-        self.task = 0  # SP_EL0, in which Linux keeps the current task
-        self.entry: Hit | None = None  # held back until the condition is asked at the return
+        self.memory = 0  # address of its guest memory, 0 for none
+        self.place = -1  # its place in the journal
+        self.order = 0  # its number in the order of all calls
+        self.leaked = False  # the call has ended without returning
+        self.task = 0  # SP_EL0, which holds Linux's current task
+        self.entry: Hit | None = None  # held back until the condition is evaluated at the return
         self.selected = True  # by the condition, at the entry
         self.data: Any = bytearray(0 if rp is None else rp.data_size)
 
@@ -67,19 +67,18 @@ EntryHandler = Callable[[KretprobeInstance, PtRegs], int | None]
 class Kretprobe(Probe):
     """A probe on the return of a function.
 
-    `handler(ri, regs)` runs when it has returned: `regs.regs[0]` is its result and `regs.pc` the address it returns to.
-    `entry_handler(ri, regs)` runs at its first instruction; when it returns non-zero, this call's return is not waited
-    for. `maxactive` calls can be waited for at once (0 or less: the era's default; 65536 at most); `nmissed` counts the
-    calls beyond them, `kp.nmissed` those whose entry hit while another probe was being handled, and `leaked` those
-    found to have ended without returning. `condition(stage, regs)` is asked at the stage `condition_at`; where that is
-    RETURN, the stage entry is kept too, if at all, when the function has returned. The other arguments are those of
-    `Kprobe`.
+    `handler(ri, regs)` runs after the return: `regs.regs[0]` is the result and `regs.pc` the address returned to.
+    `entry_handler(ri, regs)` runs at the first instruction. If its result is non-zero, this call's return is not
+    handled. At most `maxactive` calls can be outstanding (0 or less: the era's default; limit 65536). `nmissed` counts
+    the calls beyond them, `kp.nmissed` those entered while another probe was being handled, and `leaked` those found to
+    have ended without returning. `condition(stage, regs)` is evaluated at the stage `condition_at`. If that is RETURN,
+    the stage entry is also kept only after the return, if at all. The other arguments are those of `Kprobe`.
     """
 
     kind = "kretprobe"
     stages = (Stage.ENTRY, Stage.RETURN)
     callables = ("handler", "entry_handler")
-    __slots__ = ("nmissed",)  # which a kretprobe counts apart from its kprobe
+    __slots__ = ("nmissed",)  # which a kretprobe counts separately from its kprobe
     nmissed: int
 
     def __init__(
@@ -110,10 +109,10 @@ class Kretprobe(Probe):
         self.nmissed = 0
         self.leaked = 0
         self.free: list[KretprobeInstance] = []
-        self.serial = 0  # of its registration
+        self.serial = 0  # the serial number of its registration
 
     def validate(self) -> None:
-        """See `Probe.validate`. Also checks the stage of the condition."""
+        """See `Probe.validate`. Also checks `condition_at` and its combination with `stop`."""
         if self.condition_at not in self.stages:
             reason = f"condition_at is {self.condition_at!r}: give Stage.ENTRY or Stage.RETURN"
             raise ProbeError(errno.EINVAL, reason)
@@ -123,9 +122,9 @@ class Kretprobe(Probe):
             raise ProbeError(errno.EINVAL, reason)
 
     def prepare(self, era: Era, memory: int) -> None:
-        """Check and complete what only a kretprobe has, as register_kretprobe does; the guest has `memory` bytes of it.
+        """Check and complete the fields that only a kretprobe has, as register_kretprobe does.
 
-        Raises ProbeError.
+        `memory` is the guest's memory in bytes. Raises ProbeError.
         """
         for name in ("maxactive", "data_size"):
             if not isinstance(getattr(self, name), int):

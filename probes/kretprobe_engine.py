@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kretprobes at work: a function's return address is taken at its entry, and given back when it has returned."""
+"""Handles kretprobes: takes a function's return address at its entry and gives it back after the return."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from .stepping import KPROBES_BRK, KRETPROBES_BRK_IMM, Stepping
 
 
 class RunningHandlers:
-    """The return handlers that one core runs: `site` is its current_kprobe meanwhile.
+    """The return handlers that one core runs. `site` is its current_kprobe meanwhile.
 
-    `returning` is the registers that they are given and the return address, None while none run.
+    `returning` is the registers passed to them and the return address, None while none run.
     """
 
     def __init__(self, site: Site) -> None:
@@ -47,7 +47,7 @@ class RunningHandlers:
 
 
 class KretprobeEngine:
-    """The trampoline of one machine, `kind` of `TRAMPOLINES`, and the instances outstanding."""
+    """The trampoline of one machine, `kind` of `TRAMPOLINES`, and the outstanding instances."""
 
     STATE = ("trampoline", "pools")
 
@@ -71,7 +71,7 @@ class KretprobeEngine:
         self._code = trampoline.code(kind, rules.frame)
         if kind == trampoline.KPROBE:  # the first NOP has a kprobe on it
             self._code = KPROBES_BRK + self._code[4:]
-        # In bytes from the trampoline. Where its HVC is there may be a breakpoint, so there is a spare one behind it.
+        # Offsets in bytes from the trampoline. A breakpoint may replace its HVC, so there is a spare HVC after it.
         self._spare_hvc = len(self._code)
         self._journal_at = -(-(self._spare_hvc + 4) // 8) * 8
         self._journal = Journal(machine)
@@ -80,7 +80,7 @@ class KretprobeEngine:
         self.trampoline = 0  # its address, 0 while there is none
         self._restored_pools: Pools = {}  # of the state that the machine was last put into
         self._running = {core: RunningHandlers(Site(0, NOP, NOP, decode(NOP), stepping)) for core in machine.cores}
-        self._site = Site(0, NOP, NOP, decode(NOP), stepping)  # what the trampoline `kprobe` has on it
+        self._site = Site(0, NOP, NOP, decode(NOP), stepping)  # the site of the trampoline `kprobe`
         self._site.armed = True
         self.guest_trampoline = GuestTrampoline(machine, text, engine, slots, stepping, self._code)
         self._after_hvc = trampoline.after_hvc(rules.frame)
@@ -98,7 +98,7 @@ class KretprobeEngine:
 
     @property
     def pools(self) -> Pools:
-        """The guest's memory that unused instances occupy: the address of each, by their kretprobe's serial number."""
+        """The guest memory of unused instances: their addresses, by the serial number of their kretprobe."""
         return self.instances.pools()
 
     @pools.setter
@@ -107,7 +107,7 @@ class KretprobeEngine:
 
     @property
     def returning(self) -> SavedRegs | None:
-        """In a return handler: the registers of the caller that the function has returned to, its x30 apart."""
+        """The caller's registers while a return handler runs, with the return address as x30. None otherwise."""
         returning = self._running[self._machine.core].returning
         if returning is None:
             return None
@@ -115,7 +115,7 @@ class KretprobeEngine:
         return SavedRegs((*regs.regs[:30], address, regs.sp, address, regs.pstate))
 
     def _call_begins(self, core: Core) -> Callable[[], None]:
-        """A guest function is called: what gives up the returns that wait for what it does not come to the end of."""
+        """Called when a guest function is called. The result gives up the calls and stops that it leaves unfinished."""
         order, task = self.instances.newest_order, core.context.system(core.context.layout.sp_el0)
         running, stops = self._running[core], self._stops
         stopped, returning = list(stops.stopped), running.returning
@@ -131,7 +131,7 @@ class KretprobeEngine:
         return abandon
 
     def install(self) -> None:
-        """Put the trampoline into guest memory, if it is not there. Raises MachineError when there is no room."""
+        """Put the trampoline into guest memory, if it is missing. Raises MachineError if there is no room."""
         if not self.trampoline:
             place = self._machine.scratch.allocate(self._journal_at + JOURNAL_SIZE)
             self._machine.scratch.write(place, self._code + trampoline.HVC.to_bytes(4, "little"))
@@ -150,17 +150,17 @@ class KretprobeEngine:
         self.guest_trampoline.put(self.trampoline)
 
     def restore(self) -> None:
-        """The machine's memory was replaced: the trampoline may be in it or not, and slots are given out again."""
+        """The machine's memory was replaced. It may have the trampoline or not, and slots are given out again."""
         self._site.slot = 0
         if self.trampoline:
-            self._machine.scratch.write(self.trampoline, self._code)  # without the breakpoints that it had then
+            self._machine.scratch.write(self.trampoline, self._code)  # without the breakpoints of that state
         self._set_trampoline()
         self._stops.stopped.clear()
         journal = self.trampoline + self._journal_at if self.trampoline else None
         self.instances.restore(journal, self._restored_pools)
 
     def add(self, rp: Kretprobe) -> None:
-        """`rp` is about to be registered: give it its pool. Raises ProbeError (ENOMEM) when the guest has no memory."""
+        """Give `rp`, about to be registered, its pool. Raises ProbeError (ENOMEM) if the guest has no memory."""
         self.instances.add(rp)
         try:
             for instance in rp.free:
@@ -170,7 +170,7 @@ class KretprobeEngine:
             raise
 
     def forget(self, rp: Kretprobe) -> None:
-        """`rp` is no longer registered; the calls outstanding will return without it."""
+        """`rp` is no longer registered. Its outstanding calls return without it."""
         unused = rp.free
         self.instances.forget(rp)
         for instance in unused:
@@ -219,7 +219,7 @@ class KretprobeEngine:
         return entered
 
     def _save(self, instance: KretprobeInstance, regs: PtRegs) -> None:
-        """arch_prepare_kretprobe, but for x30."""
+        """arch_prepare_kretprobe, except for x30."""
         instance.ret_addr = regs.regs[30]
         match self._rules.instance_fp:
             case "x29":
@@ -255,10 +255,10 @@ class KretprobeEngine:
     # The function's return, for each design: trampoline_probe_handler, or kretprobe_brk_handler
 
     def _returned(self, sp: int) -> list[KretprobeInstance]:
-        """The instances of the call that comes to the trampoline with that stack pointer; empty if there is none.
+        """Remove and return the instances of the call that reaches the trampoline with `sp`. May be empty.
 
-        Kernels before v5.10 take the newest of the task; it may have been entered with another stack pointer, where
-        kretprobes may be in the midst of a function.
+        Kernels before v5.10 take the task's newest instance. Its call may have been entered with another stack pointer
+        if its kretprobe is in the middle of a function.
         """
         chain = self.instances.unlink(sp, self.trampoline)
         if not chain and not self._rules.instance_fp:
@@ -296,7 +296,7 @@ class KretprobeEngine:
         return True
 
     def _breakpoint(self, core: Core) -> bool:
-        """`brk`: the trampoline itself is the exception, and pt_regs are the interrupted code's."""
+        """`brk`: the trampoline itself raises the exception, and pt_regs are the interrupted code's."""
         words = core.context.x
         if words[32] != self.trampoline:
             return False
@@ -331,12 +331,10 @@ class KretprobeEngine:
         return 1  # no step, no post-handler
 
     def _handle(self, core: Core, chain: list[KretprobeInstance], regs: PtRegs, again: int | None) -> None:
-        """Run the return handlers of a call, newest instance first.
+        """Run the return handlers of a call, newest instance first. The caller calls `leave_return_handler` afterwards.
 
-        If one of them is killed, the exception is undone: `again` is the PC where it is raised again, None where the
-        engine sees to that.
-
-        When they have run, `leave_return_handler` is still to be called.
+        If a handler is killed, the exception is undone. `again` is the PC at which it is raised again, None if the
+        engine does that.
         """
         ends_hit = self._rules.return_ends_hit and any(
             instance.rp is not None and instance.rp.handler is not None for instance in chain
@@ -383,11 +381,11 @@ class KretprobeEngine:
                 self._recorder.failures.add(rp, Stage.RETURN, error)
 
     def abandon(self, sp: int) -> None:
-        """The call entered with `sp` was left, and not through the trampoline: it is waited for no longer."""
+        """The call entered with `sp` was left without the trampoline. Stop waiting for it."""
         self._recycle(self._machine.core, self.instances.unlink(sp, self.trampoline))
 
     def _recycle(self, core: Core, chain: list[KretprobeInstance]) -> None:
-        """recycle_rp_inst: back to the pools; the memory of instances whose kretprobe is gone is freed in the guest."""
+        """recycle_rp_inst: put instances back into their pools. If their kretprobe is gone, free their guest memory."""
         for instance in chain:
             if instance.rp is not None:
                 instance.rp.free.append(instance)
@@ -398,5 +396,5 @@ class KretprobeEngine:
                     self.memory.free(instance)
                 except CallNotReturned as error:
                     core.request_stop(error.stop)
-                except BaseException as error:  # of a handler in it: the run ends with it, and the call has returned
+                except BaseException as error:  # an exception of a handler in it ends the run; the call has returned
                     core.fail(error)

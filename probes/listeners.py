@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the engine tells and asks the other parts of probes while it handles a hit.
+"""Protocols through which the engine informs and asks other parts of probes during a hit.
 
-Each protocol is one role. `Engine.connect` is given the parts that have them, once, when all parts exist.
+Each protocol is one role. `Engine.connect` gets the parts that fill them, once, when all parts exist.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from .site import Site
 
 
 class HitListener(Protocol):
-    """Is told when a hit is over."""
+    """Is informed when a hit is over."""
 
     def hit_over(self) -> None:
         """No hit is being handled now."""
 
 
 class ReturnAddresses(Protocol):
-    """Has the return addresses that kretprobes have taken."""
+    """Holds the return addresses that kretprobes have taken."""
 
     def show_return_address(self, core: Core) -> Callable[[bool], None]:
-        """Give x30 back for a while at a function's entry: to a debugger, or to a kretprobe of the guest's.
+        """Restore x30 for a while at a function's entry, for a debugger or for a kretprobe of the guest.
 
-        No return address is taken until the result is called, which then takes whatever x30 has by then. With True
-        the caller is still the one it was: what x30 has now is the guest's own trampoline.
+        No return address is taken until the result is called, which then takes the current x30. With True the caller
+        has not changed: x30 then holds the guest's own trampoline.
         """
 
 
 class Redirection(Protocol):
-    """Knows where the code is that is executed in the place of the guest's trampoline."""
+    """Knows the address of the code that is executed in place of the guest's trampoline."""
 
     def redirect_pc(self, pc: int) -> int:
-        """The address to go on at, for a PC in the guest's trampoline; any other PC is returned unchanged."""
+        """The address at which to go on, for a PC in the guest's trampoline. Any other PC is returned unchanged."""
 
 
 class GuestBreakpoints(Protocol):
-    """Shares hits with the guest, where that has a breakpoint of its own."""
+    """Shares hits with the guest at addresses where it has a breakpoint of its own."""
 
     def execute(self, block: ControlBlock, site: Site) -> None:
-        """The pre-handlers of `site` are done: have the guest execute the instruction."""
+        """The pre-handlers of `site` are done: make the guest execute the instruction."""
 
     def executed(self, block: ControlBlock) -> bool:
-        """The guest has raised BRK #6. Whether that ends a hit of ours, which then is handled to its end."""
+        """The guest has raised BRK #6. If that ends a hit of ours, finish the hit and return True."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What kprobes, kretprobes and jprobes have in common."""
+"""The common base of kprobes, kretprobes and jprobes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Condition = program.Condition | Callable[[Stage, PtRegs], object]
 Note = program.Note | Callable[[Stage, PtRegs], str]
 
 _DATA: Final = {"condition": program.Condition, "note": program.Note}
-"""What may be data of these classes as well as a function."""
+"""Classes whose values may be data as well as functions."""
 _ADDRESSES: Final = 1 << 64
 OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int
 
 
 class Probe:
-    """The base of the three kinds. `kind` is the kind's name, `stages` the stages of a hit that it can record.
+    """The base of the three kinds. `kind` is the name of the kind, `stages` the stages of a hit that it can record.
 
-    `kp` is the kprobe in the guest's text: a kretprobe or jprobe has one as a member, and a kprobe is its own. The
-    place of a probe, and whether it is registered, disabled or gone, are properties of that kprobe. `hits` counts the
-    hits whose handlers ran, and `met` those that met `condition`.
+    `kp` is the kprobe in the guest's text. A kretprobe or jprobe has one as a member, and a kprobe is its own. A
+    probe's place and whether it is registered, disabled or gone are properties of that kprobe. `hits` counts the hits
+    whose handlers ran, and `met` those that met `condition`.
     """
 
     kind: ClassVar[str]
     stages: ClassVar[tuple[Stage, ...]]
     callables: ClassVar[tuple[str, ...]]
-    """The names of the attributes that hold a function of the user's, or None."""
+    """The names of the attributes that hold a user's function, or None."""
     kp: Kprobe
 
     def __init__(self, record: bool, stop: Iterable[Stage], condition: Condition | None, note: Note | None) -> None:
@@ -44,7 +44,7 @@ class Probe:
         self.stop = set(stop)
         self.condition = condition
         self.note = note
-        self.selected = True  # the last hit, by the condition
+        self.selected = True  # whether the condition selected the last hit
         self.hits = 0
         self.met = 0
 
@@ -59,7 +59,7 @@ class Probe:
 
     @property
     def symbol_name(self) -> str | None:
-        """The symbol that the place was given by, if it was."""
+        """The symbol that gave the place, or None."""
         return self.kp.symbol_name
 
     @property
@@ -78,7 +78,7 @@ class Probe:
 
     @property
     def flags(self) -> int:
-        """GONE and DISABLED, see `kprobe`."""
+        """GONE and DISABLED; see `kprobe`."""
         return self.kp.flags
 
     @flags.setter
@@ -87,27 +87,27 @@ class Probe:
 
     @property
     def gone(self) -> bool:
-        """Whether the instruction is no longer there: the guest has freed that text."""
+        """Whether the guest has freed the text with the instruction."""
         return self.kp.gone
 
     @property
     def disabled(self) -> bool:
-        """Whether it is not to be hit: disabled, or gone (kprobe_disabled)."""
+        """Whether the probe cannot be hit: disabled, or gone (kprobe_disabled)."""
         return self.kp.disabled
 
     @property
     def warnings(self) -> list[str]:
-        """What its user should know although it was accepted."""
+        """Problems that the user should know about although the probe was accepted."""
         return self.kp.warnings
 
     @property
     def registered(self) -> bool:
-        """Whether it is registered now."""
+        """Whether the probe is registered."""
         return self.kp.site is not None
 
     @property
     def name(self) -> str:
-        """What its user called the place: the symbol (with offset), or the address."""
+        """The user's name for the place: the symbol (with offset), or the address."""
         kp = self.kp
         if kp.symbol_name is None:
             return "(nowhere)" if kp.addr is None else f"{kp.addr:#x}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`struct pt_regs`: registers of interrupted code that handlers see and change (arch/arm64/include/asm/ptrace.h)."""
+"""`struct pt_regs`: registers of interrupted code, which handlers read and change (arch/arm64/include/asm/ptrace.h)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _MASK: Final = (1 << 64) - 1
 _GENERAL_BYTES: Final = 33 * 8
 SP, PC, PSTATE = 31, 32, 33  # doubleword indices; x0 to x30 come first, as in the kernel's structure
 
-# An array of ctypes rather than a memoryview: it keeps the low 64 bits of whatever is assigned, as a u64 does in C,
-# so that a handler can write `regs.regs[0] = -22`; and it refuses an index past x30.
+# A ctypes array rather than a memoryview. It keeps the low 64 bits of each assigned value, as a u64 does in C, so a
+# handler can write `regs.regs[0] = -22`. It refuses an index past x30.
 _General: Final = ctypes.c_uint64 * 31
 _Words: Final = ctypes.c_uint64 * 34
 
@@ -25,7 +25,7 @@ _Words: Final = ctypes.c_uint64 * 34
 class PtRegs:
     """`regs[0]` to `regs[30]`, `sp`, `pc` and `pstate` (laid out as SPSR_EL1), all unsigned 64-bit.
 
-    Values assigned are taken modulo 2**64.
+    Assigned values are taken modulo 2**64.
     """
 
     __slots__ = ("_words", "regs")
@@ -33,7 +33,7 @@ class PtRegs:
     _words: Any
 
     def __init__(self, regs: Iterable[int] = (), sp: int = 0, pc: int = 0, pstate: int = 0) -> None:
-        """Registers that belong to no CPU, for `simulate`. Raises ValueError for more than 31 general registers."""
+        """Registers without a CPU, for `simulate`. Raises ValueError for more than 31 general registers."""
         values = list(regs)
         if len(values) > 31:
             raise ValueError(f"pt_regs has 31 general registers, not {len(values)}")
@@ -75,13 +75,13 @@ class PtRegs:
 
     @property
     def words(self) -> Sequence[int]:
-        """x0 to x30, sp and pc, one after the other, for reading."""
+        """x0 to x30, sp and pc, in this order, for reading."""
         return cast("Sequence[int]", self._words)
 
     def argument(self, number: int) -> int:
-        """Argument `number`, 0 to 7, of the function whose first instruction this is (AAPCS64).
+        """Argument `number`, 0 to 7, of the function whose first instruction was hit (AAPCS64).
 
-        Raises ProbeError for the arguments that are on the stack.
+        Raises ProbeError for arguments on the stack.
         """
         if not 0 <= number <= 7:
             raise ProbeError(errno.EINVAL, f"argument {number} is not in a register: AAPCS64 passes 0 to 7 in x0 to x7")
@@ -89,7 +89,7 @@ class PtRegs:
 
     @property
     def return_value(self) -> int:
-        """x0: what the function returns, at the stage `return`."""
+        """x0: the function's result, at the stage `return`."""
         return self.regs[0]
 
     def __repr__(self) -> str:
@@ -137,7 +137,7 @@ class StackRegs(PtRegs):
 
 
 class SavedRegs(PtRegs):
-    """Registers as they were: reading only. Assigning to them raises ProbeError or TypeError."""
+    """A read-only copy of registers. Assigning to them raises ProbeError or TypeError."""
 
     __slots__ = ()
 

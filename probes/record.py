@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is kept of a hit: one stage of it, with the registers at that stage."""
+"""The record of a hit: one stage of it, with the registers at that stage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GENERAL: Final = struct.Struct("<33Q")
 
 
 class Stage(enum.Enum):
-    """The points of a hit at which handlers run: two of a kprobe, two of a kretprobe."""
+    """The stages of a hit at which handlers run: two for a kprobe, two for a kretprobe."""
 
     PRE = "pre"
     POST = "post"
@@ -28,16 +28,16 @@ class Stage(enum.Enum):
 
 
 TRACED_STAGE: Final = {"kprobe": Stage.PRE, "kretprobe": Stage.RETURN, "jprobe": Stage.ENTRY}
-"""By kind of probe, the stage of which the kernel's trace file has a line."""
+"""For each kind of probe, the stage that has a line in the kernel's trace file."""
 
 
 class Hit(NamedTuple):
-    """One stage of one hit of one probe, as it was before the handlers of that stage ran.
+    """One stage of one hit of one probe, before the handlers of that stage ran.
 
-    `number` counts the hits of the probe from 1, and is the same at all stages of a hit; `instructions` is the
-    machine's count, `ticks` the guest's time in those of its generic timer; `general` holds x0 to x30, sp and pc.
-    `caller` is where the function returns to, at the stage `return`. `task` is None when nobody knows which task it
-    was. `note` is what the probe's `note` said.
+    `number` counts the probe's hits from 1 and is the same at all stages of a hit. `instructions` is the machine's
+    count. `ticks` is the guest's time in ticks of its generic timer. `general` holds x0 to x30, sp and pc. `caller` is
+    the function's return address, at the stage `return`. `task` is None if the task is unknown. `note` is the text from
+    the probe's `note`.
     """
 
     probe: Probe
@@ -53,7 +53,7 @@ class Hit(NamedTuple):
 
     @property
     def regs(self) -> SavedRegs:
-        """The registers of that stage, for reading only."""
+        """The registers at that stage, read-only."""
         return SavedRegs((*_GENERAL.unpack(self.general), self.pstate))
 
     @property
@@ -63,7 +63,7 @@ class Hit(NamedTuple):
 
     @property
     def address(self) -> int:
-        """Where the probe is."""
+        """The address of the probe."""
         return self.probe.addr or 0
 
     def __str__(self) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Records hits: asks conditions, takes the registers, decides on stops; and keeps the failures of handlers."""
+"""Records hits: evaluates conditions, copies registers, decides on stops, and keeps the failures of handlers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """`hits`: the ring of the last stages; `failures`: what handlers raised; `stop`: the hit to stop for.
+    """`hits`: the ring of the last stages; `failures`: exceptions of handlers; `stop`: the hit to stop for.
 
     `stopped_for` is the hit that the machine last stopped for.
     """
@@ -36,14 +36,14 @@ class Recorder:
         self.hits = wiring.hit_ring()
         self.failures = HandlerFailures()
         self.stop: Hit | None = None
-        self._doubt = ""  # why the condition cannot say whether the next hit is wanted
+        self._doubt = ""  # why the condition of the next hit cannot be decided
         self._stop_text = ""
         self.stopped_for: Hit | None = None
         self.on_hit: Callable[[Hit], object] | None = None
         self.task: Callable[[], Task | None] | None = None
 
     def live(self, probe: Probe, stage: Stage, regs: PtRegs) -> None:
-        """A stage of a kprobe or jprobe, before its handlers run; its registers are the CPU's."""
+        """Record a stage of a kprobe or jprobe before its handlers run. The registers are the CPU's."""
         if probe.condition is not None:
             if stage is not Stage.POST:
                 probe.selected = self._selects(probe, probe.condition, stage, regs)
@@ -52,7 +52,7 @@ class Recorder:
         self._keep(self._hit(probe, stage, probe.hits, regs, None))
 
     def entered(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
-        """The stage `entry`, whose registers are the CPU's."""
+        """Record the stage `entry`. The registers are the CPU's."""
         later = probe.condition is not None and probe.condition_at is Stage.RETURN
         instance.entry = None
         instance.selected = probe.condition is None or later or self._selects(probe, probe.condition, Stage.ENTRY, regs)
@@ -65,7 +65,7 @@ class Recorder:
             self._keep(hit)
 
     def returned(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
-        """The stage `return`, whose registers are on the guest's stack or the CPU's."""
+        """Record the stage `return`. The registers are on the guest's stack or in the CPU."""
         selected, entry = instance.selected, instance.entry
         if probe.condition is not None and probe.condition_at is Stage.RETURN:
             selected = self._selects(probe, probe.condition, Stage.RETURN, regs)
@@ -77,14 +77,14 @@ class Recorder:
         self._keep(self._hit(probe, Stage.RETURN, instance.number, regs, instance.ret_addr))
 
     def take_stop(self) -> tuple[Hit | None, str]:
-        """The hit for which the machine is to stop, once, and what to say of it."""
+        """Take the hit that the machine is about to stop for, with a text about it. The next call returns no hit."""
         hit, self.stop = self.stop, None
         self.stopped_for = hit
         return hit, self._stop_text
 
     @property
     def stopping(self) -> tuple[Hit | None, str, str, Hit | None]:
-        """All that says what the machine stops for, or last stopped for."""
+        """The state about the current or last stop for a hit."""
         return self.stop, self._stop_text, self._doubt, self.stopped_for
 
     @stopping.setter
@@ -93,7 +93,7 @@ class Recorder:
 
     @calls_users_code
     def _selects(self, probe: Probe, condition: Condition, stage: Stage, regs: PtRegs) -> bool:
-        """Whether the hit is wanted. If the condition cannot say, the hit is wanted and the machine stops for it."""
+        """Whether the hit is wanted. If the condition cannot be decided, it is wanted and the machine stops for it."""
         try:
             if isinstance(condition, program.Condition):
                 met = condition.holds(self._view.at(stage, regs))
@@ -145,13 +145,13 @@ class Recorder:
 
 
 class Recorded:
-    """What a registry lets its user see of its recorder."""
+    """The parts of the recorder that a registry shows to its user."""
 
     _recorder: Recorder
 
     @property
     def hits(self) -> wiring.HitRing:
-        """The last 1000 stages of hits, oldest first, see `armprobe.traces.HitRing`."""
+        """The last 1000 stages of hits, oldest first. See `armprobe.traces.HitRing`."""
         return self._recorder.hits
 
     @property
@@ -170,7 +170,7 @@ class Recorded:
 
     @property
     def on_error(self) -> Callable[[Probe, Exception], object] | None:
-        """Called with a probe and what its handler raised, once a probe."""
+        """Called with a probe and its handler's exception, once for each probe."""
         return self._recorder.failures.on_error
 
     @on_error.setter
@@ -179,7 +179,7 @@ class Recorded:
 
     @property
     def task(self) -> Callable[[], Task | None] | None:
-        """Called at each recorded hit to say which task of the guest it is."""
+        """Called at each recorded hit to find the guest's current task."""
         return self._recorder.task
 
     @task.setter

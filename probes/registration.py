@@ -48,13 +48,13 @@ _PROBED: Final[WeakSet[Machine]] = WeakSet()  # each exception has one handler
 
 
 class Kprobes(Recorded):
-    """The registry of one machine. One machine has one; making a second raises ProbeError (EEXIST).
+    """The registry of one machine. A second registry for the same machine raises ProbeError (EEXIST).
 
-    `era` is an era, its name, or a kernel's version ("6.12.110"); by default that of the guest's own kernel, and v6.1
-    for a guest that is not Linux. `era_origin` says which it was, for people.
-    `stepping` (of `STEPPINGS`) and `trampoline` (of `TRAMPOLINES`) are the era's own unless given; `warnings` says so
-    when no kernel ever had that combination. Under "branch", instructions with a post-handler or a stop at the stage
-    post are stepped by "brk", and for the others the stage post is not recorded.
+    `era` is an era, its name, or a kernel's version ("6.12.110"). The default is the era of the guest's own kernel, or
+    v6.1 for a guest that is not Linux. `era_origin` is a text that says how it was chosen. `stepping` (of `STEPPINGS`)
+    and `trampoline` (of `TRAMPOLINES`) default to the era's own. `warnings` has a sentence if no kernel ever had that
+    combination. Under "branch", instructions with a post-handler or a stop at the stage post are stepped by "brk". For
+    the others the stage post is not recorded.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Kprobes(Recorded):
         machine.state.on_restored(Order.PROBES, self._restored)
         machine.state.before_saving.append(self._refuse_saving)
 
-    # What was recorded: see `Recorded`, too
+    # Recordings; see also `Recorded`
 
     @property
     def on_moment(self) -> Callable[[Moment], object] | None:
@@ -124,23 +124,23 @@ class Kprobes(Recorded):
         self._engine.moments.observer = function
 
     def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
-        """The line that the kernel's trace file has for a hit, see `armprobe.traces.trace_line`."""
+        """The line for a hit in the kernel's trace file. See `armprobe.traces.trace_line`."""
         return wiring.trace_line(self, hit, arguments)
 
     # Registering
 
     def register_kprobe(self, probe: Kprobe) -> Kprobe:
-        """Put `probe` into the guest. Raises ProbeError with the kernel's errno and why."""
+        """Put `probe` into the guest. Raises ProbeError with the kernel's errno and the reason."""
         self._refuse_unfit(probe, Kprobe)
         if probe.fault_handler is not None and not self.era.hits.fault_handlers:
             raise ProbeError(errno.EINVAL, f"{self.era.name} has no fault_handler (Linux dropped it in v5.14)")
         address, symbol = self._resolver.resolve(probe)
-        probe.addr = address  # and stays so if it is refused
+        probe.addr = address  # and stays so if the probe is refused
         self._add(probe, address, symbol)
         return probe
 
     def register_kretprobe(self, probe: Kretprobe) -> Kretprobe:
-        """Put `probe` on a function. Raises ProbeError with the kernel's errno and why."""
+        """Put `probe` on a function. Raises ProbeError with the kernel's errno and the reason."""
         self._refuse_unfit(probe, Kretprobe)
         address, symbol = self._resolver.resolve(probe)
         outside = f"{probe.name} is not the entry of a function, which is where a kretprobe takes the return address"
@@ -160,7 +160,7 @@ class Kprobes(Recorded):
         return probe
 
     def register_jprobe(self, probe: Jprobe) -> Jprobe:
-        """Put `probe` on a function. Raises ProbeError with the kernel's errno and why."""
+        """Put `probe` on a function. Raises ProbeError with the kernel's errno and the reason."""
         if not self.era.hits.jprobes:
             raise ProbeError(
                 errno.ENOSYS,
@@ -172,32 +172,32 @@ class Kprobes(Recorded):
         self._jprobes.prepare(probe)
         probe.kp.addr = address
         self._add(probe.kp, address, symbol)
-        if address != symbol.address:  # register_jprobes() looks at where `entry` is, not at where the probe is
+        if address != symbol.address:  # register_jprobes() checks the address of `entry`, not that of the probe
             probe.warnings.append(f"{probe.name} is not the entry of a function, where its arguments are")
         return probe
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
-        """Register all of them or, when one is refused, none. Raises ProbeError, for no probes at all too (EINVAL)."""
+        """Register all of them, or none if one is refused. Raises ProbeError, also for an empty sequence (EINVAL)."""
         self._register_all(probes, self.register_kprobe)
 
     def register_kretprobes(self, probes: Sequence[Kretprobe]) -> None:
-        """As `register_kprobes`."""
+        """Like `register_kprobes`."""
         self._register_all(probes, self.register_kretprobe)
 
     def reset_current_kprobe(self) -> None:
-        """Forget the hit that is being handled: what a pre-handler that returns non-zero has to do itself in v4.8."""
+        """Forget the hit being handled. In v4.8 a pre-handler that returns non-zero has to do this itself."""
         self._engine.over(self._engine.blocks[self.machine.core])
 
     def unregister(self, probe: Probe) -> None:
-        """Take `probe` out of the guest. Its `addr` is kept and it is marked disabled, as the kernel leaves it.
+        """Take `probe` out of the guest. It keeps its `addr` and is marked disabled, as the kernel leaves it.
 
-        Calls that a kretprobe waits for return to where they came from. Raises ProbeError (EINVAL) for a probe that
-        is not registered.
+        A kretprobe's outstanding calls return to their callers. Raises ProbeError (EINVAL) for a probe that is not
+        registered.
         """
         self.unregister_kprobes([probe])
 
     def unregister_kprobes(self, probes: Iterable[Probe]) -> None:
-        """Unregister each of them, kprobes or kretprobes; none, if there is one that is not registered. Raises so."""
+        """Unregister kprobes or kretprobes. Raises ProbeError, and removes none, if one is not registered."""
         registered = [(probe, self._registered(probe)) for probe in dict.fromkeys(probes)]
         self._gone.look(kprobe.site for _, kprobe in registered)
         for probe, kprobe in registered:
@@ -210,7 +210,7 @@ class Kprobes(Recorded):
             if self._sites.get(site.addr) is site:
                 try:
                     self._arming.update(site)
-                except ProbeError as error:  # the guest's memory may be in ruins, which keeps no probe from going
+                except ProbeError as error:  # the guest's memory may be damaged, which must not prevent the removal
                     self._arming.disarm(site)
                     site.lost(error)
                 if not site.probes:
@@ -224,7 +224,7 @@ class Kprobes(Recorded):
             self._gone.unwatch()
 
     def enable(self, probe: Probe) -> None:
-        """Arm a disabled probe. Raises ProbeError (EINVAL) for one that is not registered, or whose text is gone."""
+        """Arm a disabled probe. Raises ProbeError (EINVAL) if it is not registered or its text is gone."""
         kprobe = self._registered(probe)
         self._gone.look([kprobe.site])
         if kprobe.gone:
@@ -234,7 +234,7 @@ class Kprobes(Recorded):
         self._arming.update(cast(Site, kprobe.site))
 
     def disable(self, probe: Probe) -> None:
-        """Disarm a probe; the text is restored when no enabled one is left there.
+        """Disarm a probe. The text is restored if no enabled probe is left there.
 
         Raises ProbeError (EINVAL) for one that is not registered.
         """
@@ -245,20 +245,20 @@ class Kprobes(Recorded):
             self._arming.update(cast(Site, kprobe.site))
 
     def list(self) -> list[Probe]:
-        """The registered probes in order of address; at one address, newest first. `flags` of each is up to date."""
+        """The registered probes by address, newest first at one address. The `flags` of each are up to date."""
         self._gone.look(self._sites.values())
         sites = sorted([*self._sites.values(), *self._gone.gone], key=lambda site: site.addr)
         return [probe.owner for site in sites for probe in site.probes]
 
     def functions(self, pattern: str = "*") -> Sequence[Symbol]:
-        """The guest's functions whose names match a pattern such as "vfs_*"; see `functions_matching`."""
+        """The guest's functions whose names match a pattern such as "vfs_*". See `functions_matching`."""
         return functions_matching(self.machine.symbols, pattern)
 
     def check(self, place: str | int, era: str | Era | None = None) -> Decoded:
-        """How the instruction at `place` would be executed, if it had a probe: "kfree", "kfree+0x10" or an address.
+        """The kernel's verdict on the instruction at `place`: "kfree", "kfree+0x10" or an address.
 
-        Nothing is registered, and `era` may be another than the registry's: what would that kernel say, if the guest's
-        code were its own? Raises ProbeError as `register_kprobe` would.
+        Nothing is registered. `era` may differ from the registry's: the verdict is then that of such a kernel, if the
+        guest's code were its own. Raises ProbeError as `register_kprobe` would.
         """
         resolver, check = self._rules_of(self.era if era is None else find_era(era))
         address, symbol = resolver.resolve(Kprobe(place) if isinstance(place, str) else Kprobe(addr=place))
@@ -266,7 +266,7 @@ class Kprobes(Recorded):
 
     @property
     def blacklist(self) -> Sequence[Area]:
-        """What must not be probed, in order of address."""
+        """The areas that must not be probed, in order of address."""
         return self._check.blacklist.areas()
 
     @property
@@ -275,28 +275,28 @@ class Kprobes(Recorded):
         return self._kretprobes.instances.outstanding()
 
     def read_text(self, address: int, size: int) -> bytes:
-        """The guest's code at virtual `address`, without our breakpoints, and also before the guest has mapped it.
+        """The guest's code at virtual `address`, without our breakpoints, even before the guest has mapped it.
 
-        Raises MachineError where there is none.
+        Raises MachineError if there is none.
         """
         return self._text.unpatched(address, self._text.read(address, size))
 
     def unpatched(self, address: int, data: bytes) -> bytes:
-        """`data`, read from virtual `address`, with the instructions that our breakpoints stand on put back."""
+        """`data`, read from virtual `address`, with the original instructions in place of our breakpoints."""
         return self._text.unpatched(address, data)
 
     def backtrace(self, hit: Hit | None = None) -> Backtrace:
-        """Who called the code that the guest is stopped in, or that `hit` was in.
+        """The callers of the code that the guest is stopped in, or that `hit` was in.
 
-        Of a hit it can be told as long as the callers have not gone on: where the guest is stopped for it, and until a
-        call that a kretprobe waits for has returned. Raises ProbeError (ESTALE) after that.
+        The callers of a hit are known only until they go on: while the guest is stopped for it, and until a call that a
+        kretprobe waits for has returned. Raises ProbeError (ESTALE) after that.
         """
         return self.unwind.backtrace(hit)
 
     # Inside
 
     def _refuse_saving(self) -> None:
-        """A file is resumed where nobody handles our breakpoints. Raises MachineError while the guest has any."""
+        """Raise MachineError if the guest has breakpoints of ours: nothing handles them where a file is resumed."""
         if self._sites:
             raise MachineError("the guest has probes in it, which a file cannot keep: unregister all, then save")
         if self.outstanding:
@@ -319,7 +319,7 @@ class Kprobes(Recorded):
             done.append(probe)
 
     def _refuse_unfit(self, probe: Probe, kind: type[Probe]) -> None:
-        """Raise ProbeError (EINVAL) for what is no such probe, and for one that is registered."""
+        """Raise ProbeError (EINVAL) if `probe` is not of this kind or is already registered."""
         if not isinstance(probe, kind):
             raise ProbeError(errno.EINVAL, f"{probe!r} is no {kind.__name__}: make one of that class")
         kprobe = probe.kp
@@ -368,7 +368,7 @@ class Kprobes(Recorded):
             )
 
     def _rules_of(self, era: Era) -> tuple[AddressResolver, AddressCheck]:
-        """What resolves and checks addresses as a kernel of `era` does."""
+        """The resolver and the checker of addresses for a kernel of `era`."""
         if era.name not in self._rules:
             self._rules[era.name] = (
                 AddressResolver(self.machine, self._text, self._tables, era),
@@ -377,7 +377,7 @@ class Kprobes(Recorded):
         return self._rules[era.name]
 
     def _restored(self) -> None:
-        """The machine was put into another state: give its memory the breakpoints that there are now, and no others."""
+        """The machine was put into another state. Put exactly the current breakpoints into its memory."""
         self._arming.begin_restore()
         self._kretprobes.restore()
         self._slots.restore({**self._sites, **self._engine.internal}, self._engine.restored_slots())

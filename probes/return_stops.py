@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Stops of the machine at the return of a call that a kretprobe waits for, and how the call goes on after one."""
+"""Stops the machine at the return of a call that a kretprobe waits for, and resumes the call afterwards."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .saved_frame import SavedFrame
 
 
 class ReturnStops:
-    """Stops one machine at the returns of calls; `recycle` gives the instances of a call back to their pools.
+    """Stops one machine at the returns of calls. `recycle` gives a call's instances back to their pools.
 
-    `stopped` has the instances of the calls that the machine is stopped for.
+    `stopped` holds the instances of the calls that the machine is stopped for.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ReturnStops:
         self.stopped: list[list[KretprobeInstance]] = []
 
     def stop_at(self, core: Core, address: int, chain: list[KretprobeInstance]) -> None:
-        """Stop where the function returns to, with the registers as they are."""
+        """Stop at the address that the function returns to, with unchanged registers."""
 
         def resume(core: Core) -> None:
             self._engine.leave_return_handler(core)
@@ -49,7 +49,7 @@ class ReturnStops:
     def stop_in_caller(
         self, core: Core, base: int, regs: StackRegs, chain: list[KretprobeInstance], following: int
     ) -> None:
-        """Stop as if in the caller: a debugger sees what pt_regs at `base` has. Going on puts the trampoline back."""
+        """Stop as if in the caller, with the registers in pt_regs at `base`. Going on restores the trampoline's."""
         address, size = chain[-1].ret_addr, self._frame.size
         context, words = core.context, core.context.x
         after = context.pc
@@ -61,7 +61,7 @@ class ReturnStops:
             self._engine.leave_return_handler(core)
             if context.pc != address:
                 self._resumed(core, chain)
-                return False  # the PC was moved, and with it the guest has left the trampoline
+                return False  # the PC was moved, so the guest has left the trampoline
             for i in range(30):
                 regs.regs[i] = words[i]
             regs.pstate = regs.pstate & ~NZCV | context.pstate & NZCV
@@ -72,7 +72,7 @@ class ReturnStops:
                 self._resumed(core, chain)
                 context.load()
                 return False
-            # What ran meanwhile may have used the stack below the caller's.
+            # Code that ran meanwhile may have used the stack below the caller's.
             self._frame.write(saved[0], regs)
             words[0], context.sp, context.pc = following, base, after
             context.store()
@@ -89,7 +89,7 @@ class ReturnStops:
         self._recycle(core, chain)
 
     def stop_without_frame(self, core: Core, base: int, address: int) -> None:
-        """The stack pointer was changed in the trampoline: no instance is given up, for the call has yet to return."""
+        """Stop: the trampoline's stack pointer was changed. All instances are kept, as the call has yet to return."""
         core.context.pc = address
         reason = (
             f"the trampoline of a kretprobe has stack pointer {base:#x}, where there is no memory for the registers "
@@ -98,7 +98,7 @@ class ReturnStops:
         core.request_stop(Stop(StopReason.PROBE, address, reason))
 
     def stop_without_call(self, core: Core, sp: int, address: int) -> None:
-        """No call is known that returns with stack pointer `sp`."""
+        """Stop: no known call returns with stack pointer `sp`."""
         core.context.pc = address
         reason = (
             "Kretprobe fails to find correct return address: a function returned through the trampoline with stack "

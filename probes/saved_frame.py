@@ -19,9 +19,9 @@ class SavedFrame:
         self.size = size
 
     def read(self, base: int) -> tuple[Pieces, StackRegs] | None:
-        """The pieces of memory that the frame at virtual address `base` is in, and the registers in it.
+        """The pieces of memory that hold the frame at virtual address `base`, and its registers.
 
-        None where there is no memory.
+        None if there is no memory.
         """
         try:
             pieces = self._machine.memory.pieces(base, self.size)
@@ -36,7 +36,7 @@ class SavedFrame:
         return pieces, StackRegs(b"".join(saved))
 
     def write(self, pieces: Pieces, regs: StackRegs) -> None:
-        """Write `regs` back. Memory.write is not used: it drops translated code, and there is none on a stack."""
+        """Write `regs` back. Memory.write would also drop translated code, and a stack has none."""
         done = 0
         for physical, length in pieces:
             self._machine.bus.write(physical, bytes(regs.memory[done : done + length]))

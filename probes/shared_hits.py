@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hits on instructions that the guest has a kprobe of its own on.
+"""Handles hits on instructions that also have a kprobe of the guest.
 
-There the guest executes the instruction: our hit passes the exception on to it, and our post-handlers run when the
-guest's slot ends.
+The guest executes the instruction there. Our hit passes the exception on to it, and our post-handlers run at the end of
+the guest's slot.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOV_X9_X30: Final = 0xAA1E03E9
 
 
 def _leaves_x30_alone(word: int) -> bool:
-    """Whether an instruction has x30 in none of its register fields, or is the `mov x9, x30` that ftrace puts there."""
+    """Whether no register field of an instruction is x30, or it is the `mov x9, x30` that ftrace puts there."""
     return word == _MOV_X9_X30 or all(word >> shift & 31 != 30 for shift in (0, 5, 10, 16))
 
 
@@ -40,12 +40,12 @@ class SharedHits:
         self._engine = engine
         self._returns = returns
         self._guest = guest
-        # By the address of the guest's BRK #6: the site, its DAIF, and what takes x30 for our kretprobes.
+        # By the address of the guest's BRK #6: the site, its DAIF, and the function that takes x30 for our kretprobes.
         self._awaited: dict[int, tuple[Site, int, Callable[[bool], None] | None]] = {}
         machine.calls.on_begin.append(self._call_begins)
 
     def _call_begins(self, _: Core) -> Callable[[], None]:
-        """A guest function is called: what forgets the hits that begin in it, should it not return."""
+        """Called when a guest function is called. The result forgets the hits that it leaves unfinished."""
         awaited = dict(self._awaited)
 
         def abandon() -> None:
@@ -54,7 +54,7 @@ class SharedHits:
         return abandon
 
     def restore(self) -> None:
-        """The machine's memory is another."""
+        """The machine's memory was replaced."""
         self._awaited.clear()
 
     def execute(self, block: ControlBlock, site: Site) -> None:
@@ -69,13 +69,14 @@ class SharedHits:
         if simulator is None:
             guest = self._guest.find(site.addr)
             if guest is not None and guest.slot:
-                # A kretprobe of the guest's is to find the caller in x30, not our trampoline: ours then takes x30 after
-                # the instruction, unless that uses it.
+                # A kretprobe of the guest must find the caller in x30, not our trampoline. Ours takes x30 after the
+                # instruction, unless the instruction uses x30.
                 take = self._returns.show_return_address(core) if _leaves_x30_alone(site.original) else None
                 self._awaited[guest.slot + 4] = site, context.daif, take
             _deliver(core, KPROBES_BRK_IMM)
             return
-        # The guest simulates it, and nothing tells when: show our post-handlers what it will do, and undo it.
+        # The guest simulates it, and its end cannot be noticed. Show our post-handlers the result beforehand, and undo
+        # it.
         before = context.save()
         try:
             simulator(site.original, site.addr, block.regs, self._machine.memory.read)
@@ -90,7 +91,7 @@ class SharedHits:
         self._engine.post(block, site, then)
 
     def executed(self, block: ControlBlock) -> bool:
-        """The guest's BRK #6: if it ends a hit that is also ours, run our post-handlers first."""
+        """Handle the guest's BRK #6: if it ends a hit that is also ours, run our post-handlers first."""
         core, context = block.core, block.core.context
         awaited = self._awaited.pop(context.pc, None)
         if awaited is None:

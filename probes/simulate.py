@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The instructions that are not executed in a slot but simulated (arch/arm64/kernel/probes/simulate-insn.c).
+"""Simulates the instructions that are not executed in a slot (arch/arm64/kernel/probes/simulate-insn.c).
 
-Each changes the general registers and `pc` of a `PtRegs` as the instruction, at its own address, changes the CPU's.
+Each simulator changes the general registers and `pc` of a `PtRegs` as the instruction, at its own address, changes the
+CPU's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def _field(word: int, low: int, width: int) -> int:
 
 
 def _offset(word: int, low: int, width: int) -> int:
-    """A signed count of instructions, as bytes."""
+    """A signed count of instructions, converted to bytes."""
     value = _field(word, low, width)
     return (value - (value >> width - 1 << width)) * 4
 
@@ -41,7 +42,7 @@ def _set(regs: PtRegs, number: int, value: int) -> None:
 
 
 def condition_holds(condition: int, pstate: int) -> bool:
-    """The A64 condition code `condition` (0 to 15) under the flags in `pstate` (Arm ARM, ConditionHolds)."""
+    """Whether the A64 condition code (0 to 15) holds for the flags in `pstate` (Arm ARM, ConditionHolds)."""
     n, z, c, v = bool(pstate & N), bool(pstate & Z), bool(pstate & C), bool(pstate & V)
     result = (z, c, n, v, c and not z, n == v, n == v and not z, True)[condition >> 1]
     return result != bool(condition & 1) if condition != 15 else True
@@ -75,7 +76,7 @@ def simulate_br_blr_ret(word: int, address: int, regs: PtRegs, read: ReadMemory)
 
 
 def simulate_br_blr(word: int, address: int, regs: PtRegs, read: ReadMemory) -> None:
-    """BR and BLR; the target is read before x30 is written, for BLR x30."""
+    """BR and BLR. The target is read before x30 is written, for BLR x30."""
     target = _get(regs, _field(word, 5, 5))
     if _field(word, 21, 2) == 1:
         regs.regs[30] = address + 4
@@ -116,7 +117,7 @@ def simulate_ldrsw_literal(word: int, address: int, regs: PtRegs, read: ReadMemo
 
 
 def simulate_nop(word: int, address: int, regs: PtRegs, read: ReadMemory) -> None:
-    """NOP. Of the simulators this one alone clears PSTATE.BTYPE (arm64_skip_faulting_instruction)."""
+    """NOP. The only simulator that clears PSTATE.BTYPE (arm64_skip_faulting_instruction)."""
     regs.pc += 4
     regs.pstate &= ~BTYPE
 
@@ -142,11 +143,11 @@ SIMULATORS: Final[dict[str, Simulator]] = {
 def simulate(
     word: int, address: int, regs: PtRegs, era: str | Era = DEFAULT_ERA, memory: ReadMemory | None = None
 ) -> None:
-    """Execute instruction `word`, which stands at `address`, on `regs`, as that era's kernel simulates it.
+    """Execute instruction `word`, located at `address`, on `regs`, as that era's kernel simulates it.
 
-    What is simulated depends on the era, how does not. `memory` reads (address, size in bytes) and is needed for
-    literal loads only. Raises ValueError for a word that is not 32 bits, an instruction that is not simulated or a
-    literal load without `memory`, ProbeError for an unknown era; what `memory` raises is passed on.
+    The era decides which instructions are simulated, not how. `memory` reads (address, size in bytes) and is needed
+    only for literal loads. Raises ValueError for a word that is not 32 bits, an instruction that is not simulated or a
+    literal load without `memory`, and ProbeError for an unknown era. Exceptions of `memory` are passed on.
     """
     decoded = decode(word, era)
     if not decoded.simulator:

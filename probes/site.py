@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An instruction that has a breakpoint of ours on it, and the probes that share it (the kernel's aggregated kprobe)."""
+"""An instruction with a breakpoint of ours, and the probes that share it (the kernel's aggregated kprobe)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .stepping import KPROBES_BRK_WORD, Stepping
 
 
 class Site:
-    """`word` is what the guest has at `addr`, `original` the instruction proper.
+    """`word` is the guest's word at `addr`, `original` the instruction proper.
 
-    The two differ while the guest has a breakpoint of its own there: then hits are passed on to it, and it executes
-    the instruction. Otherwise we do, in `slot` (its address, 0 for none) as `stepping` has it, or by `simulator`.
-    `probes` are all, newest first but for a jprobe, and `active` those of them that are enabled. `mirror` is a site
-    for the same instruction in a copy of its code, with the same probes. In that one `offset` is the bytes from the
-    original, whose address the probes are told.
+    The two differ while the guest has a breakpoint of its own there. Then hits are passed on to the guest, which
+    executes the instruction. Otherwise we execute it: in `slot` (its address, 0 for none) by `stepping`, or by
+    `simulator`. `probes` are all probes, newest first except that a jprobe is last. `active` are the enabled ones.
+    `mirror` is a site for the same instruction in a copy of its code, with the same probes. `offset` of a mirror is the
+    distance in bytes from the original, whose address the probes see.
     """
 
     __slots__ = (
@@ -50,13 +50,13 @@ class Site:
         self.change(word, original, decoded)
 
     def change(self, word: int, original: int, decoded: Decoded) -> None:
-        """Another instruction is there now."""
+        """Replace the instruction at the site."""
         self.word, self.original, self.decoded = word, original, decoded
         self.simulator = None if self.is_guests else SIMULATORS.get(decoded.simulator)
 
     @property
     def is_guests(self) -> bool:
-        """Whether the guest has a breakpoint of its own there."""
+        """Whether the guest has a breakpoint of its own at the site."""
         return self.word == KPROBES_BRK_WORD
 
     @property
@@ -65,7 +65,7 @@ class Site:
         return self.decoded.verdict is Verdict.GOOD and not self.is_guests
 
     def add(self, probe: Kprobe) -> None:
-        """One more is here: before the others, or as a jprobe, whose pre-handler ends the turn of all behind it, last.
+        """Add a probe before the others. A jprobe goes last, as its pre-handler ends the turn of all after it.
 
         Raises ProbeError (EEXIST) for a second jprobe. (add_new_kprobe of v4.8)
         """
@@ -78,19 +78,19 @@ class Site:
             self.probes.append(probe)
 
     def refresh(self) -> None:
-        """Work out `active` after a change."""
+        """Recompute `active` after a change."""
         self.active = tuple(probe for probe in self.probes if not probe.disabled)
         if self.mirror is not None:
             self.mirror.probes, self.mirror.active = self.probes, self.active
 
     def lost(self, why: Exception) -> None:
-        """Its breakpoint is not in the text, and cannot be put there: tell those who have probes here."""
+        """The breakpoint is not in the text and cannot be put there: tell the users of the probes here."""
         self.armed = False
         for probe in self.probes:
             probe.warnings.append(f"{probe.name} is no longer armed: {why}")
 
     def warn(self, text: str) -> None:
-        """Let the users of all probes here know, once."""
+        """Warn the users of all probes here, once."""
         for probe in self.probes:
             if text not in probe.warnings:
                 probe.warnings.append(text)

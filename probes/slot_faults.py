@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Exceptions during a hit: in a slot, and in a handler.
+"""Handles exceptions during a hit, in a slot or in a handler.
 
-Linux asks kprobes about those that its do_page_fault() is given (arch/arm64/mm/fault.c, fault_info). Kprobes are not
-told of other aborts or of undefined instructions.
+Linux asks kprobes about the exceptions that reach its do_page_fault() (arch/arm64/mm/fault.c, fault_info). Kprobes do
+not see other aborts or undefined instructions.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _UNTAGGED: Final = (1 << 56) - 1
 
 
 def is_page_fault(syndrome: int, address: int, level_3: bool) -> bool:
-    """Whether an exception at EL1 with that ESR_EL1 and FAR_EL1 is a page fault to Linux.
+    """Whether Linux treats an exception at EL1 with that ESR_EL1 and FAR_EL1 as a page fault.
 
-    A translation fault in the kernel's half of the addresses is not one (do_translation_fault). `level_3` says
-    whether this kernel makes an exception of those at level 3.
+    A translation fault in the kernel's half of the addresses is not one (do_translation_fault). With `level_3`, one at
+    level 3 is a page fault there, too.
     """
     if syndrome >> 26 not in _CLASSES:
         return False
@@ -51,7 +51,7 @@ def is_page_fault(syndrome: int, address: int, level_3: bool) -> bool:
 
 
 class SlotFaults:
-    """Claims the exceptions of one machine's guest that come while `engine` handles a hit."""
+    """Claims the exceptions of one machine's guest that happen while `engine` handles a hit."""
 
     def __init__(self, machine: Machine, engine: Engine, rules: HitRules, recorder: Recorder) -> None:
         self._machine, self._engine, self._rules, self._recorder = machine, engine, rules, recorder
@@ -88,7 +88,7 @@ class SlotFaults:
         return False
 
     def _in_unfollowed_slot(self, context: Context) -> None:
-        """In a slot that ends in a branch, whose hit is over: the guest sees it at the probed address, too."""
+        """Handle a fault in a slot that ends in a branch: the hit is over. The guest sees it at the probed address."""
         for site in self._engine.sites.values() if context.pc in self._machine.scratch else ():
             if site.slot == context.pc:
                 context.pc = site.addr

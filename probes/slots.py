@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Slots: where instructions are executed out of line."""
+"""Slots: memory in which instructions are executed out of line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEAR: Final = BranchStepping.size
 class Slots:
     """Hands out the slots of one machine, the lowest free one first.
 
-    Which are taken is part of the machine's state, as what is in them is.
+    The list of taken slots is part of the machine's state, as their contents are.
     """
 
     STATE = ("taken",)
@@ -31,9 +31,9 @@ class Slots:
     def __init__(self, machine: Machine, text: Text) -> None:
         self._machine = machine
         self._text = text
-        self.taken: list[list[int]] = []  # each slot that is, its size in bytes and the address of its instruction
-        self._places: list[int] = []  # all slots for branches that there are, highest first
-        self._near: list[int] = []  # those of them that are free, in reverse of the order in which they are given out
+        self.taken: list[list[int]] = []  # each taken slot, its size in bytes and the address of its instruction
+        self._places: list[int] = []  # all slots for branches, highest first
+        self._near: list[int] = []  # the free ones among them, in reverse of the order in which they are given out
         machine.state.join("slots", self, Order.PROBES)
 
     def take(self, site: Site) -> None:
@@ -48,13 +48,14 @@ class Slots:
             machine.scratch.write(slot, code)
         else:
             machine.memory.put(slot, code)
-        # The machine answers the guest's accesses to timer registers at their addresses, and the slot is one more.
+        # The machine emulates the guest's accesses to timer registers by address. The slot may be one more such
+        # address.
         machine.core.register_access.watch(find_sites(code[:4], slot))
         site.slot = slot
         self.taken.append([slot, stepping.size, site.addr])
 
     def give_back(self, site: Site) -> None:
-        """The slot of `site` is not used any more."""
+        """Free the slot of `site`."""
         slot, site.slot = site.slot, 0
         self._free(next(taken for taken in self.taken if taken[0] == slot))
 
@@ -64,15 +65,15 @@ class Slots:
             return
         self.taken.remove(taken)
         if slot in self._places:
-            # Nothing tells when a slot that ends in a branch has been left, so it stays as it is, and is used last.
+            # The end of a slot that ends in a branch is not noticed, so it keeps its contents and is used last.
             self._near.insert(0, slot)
         else:
             machine.scratch.free(slot, size)
 
     def restore(self, sites: Mapping[int, Site], running: Collection[int]) -> None:
-        """The machine's memory is another: give `sites` the slots that they have in it, and free the others.
+        """After the machine's memory was replaced, give `sites` their slots in it and free the others.
 
-        But for those that something is being executed in, `running`.
+        Slots in `running`, where instructions are being executed, are not freed.
         """
         used = {slot for slot, _, _ in self.taken}
         self._near = [place for place in self._places if place not in used]
@@ -91,9 +92,9 @@ class Slots:
             return False
 
     def _take_near(self, address: int) -> int:
-        """A slot that B reaches from `address`: in the padding between the guest's text and the end of its pages.
+        """A slot within reach of B from `address`, in the padding between the guest's text and the end of its pages.
 
-        Raises MachineError where there is none.
+        Raises MachineError if there is none.
         """
         if not self._places:
             padding = self._text.padding()

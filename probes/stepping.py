@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a copied instruction is executed once and control comes back: three designs.
+"""Three designs for executing a copied instruction once and regaining control.
 
 ss      the slot is one instruction, and the CPU's own software step raises the second exception (to v5.9)
 brk     the slot ends in BRK #6, which raises it (from v5.10 on, commit 7ee31a3aa8f4)
@@ -34,18 +34,18 @@ KPROBES_BRK: Final = KPROBES_BRK_WORD.to_bytes(4, "little")
 
 
 class Stepping:
-    """One of the designs. `size` is that of a slot in bytes; `post` says whether control comes back."""
+    """One of the designs. `size` is that of a slot in bytes. `post` says whether control comes back."""
 
     name: str
     size: int
     post = True
 
     def words(self, site: Site, slot: int) -> tuple[int, ...]:
-        """What the slot at that address holds."""
+        """The contents of the slot at that address."""
         raise NotImplementedError
 
     def start(self, core: Core, site: Site, reentered: bool) -> int:
-        """Send the CPU to the slot; returns the PSTATE.DAIF to pass to `finish`."""
+        """Send the CPU to the slot. Returns the PSTATE.DAIF to pass to `finish`."""
         core.context.pc = site.slot
         return core.context.daif
 
@@ -53,7 +53,7 @@ class Stepping:
         """The instruction has been executed: set PSTATE.DAIF to its value after it."""
 
     def cancel(self, core: Core, saved: int, reentered: bool, restores: bool) -> None:
-        """It faulted: as `finish`, but what was saved is put back only if this kernel `restores` it then."""
+        """The instruction faulted: like `finish`, but the saved value is put back only if the kernel `restores` it."""
 
 
 class BrkStepping(Stepping):
@@ -70,7 +70,7 @@ class BrkStepping(Stepping):
         return site.original, brk(KPROBES_BRK_SS_IMM)
 
     def start(self, core: Core, site: Site, reentered: bool) -> int:
-        """Mask and go."""
+        """Set PSTATE.DAIF and send the CPU to the slot."""
         context = core.context
         saved = context.daif
         context.daif = (saved | self._sets) & ~self._clears
@@ -78,12 +78,12 @@ class BrkStepping(Stepping):
         return saved
 
     def finish(self, core: Core, saved: int, reentered: bool) -> None:
-        """Unmask."""
+        """Restore PSTATE.DAIF."""
         context = core.context
         context.daif = context.daif & ~self._restores | saved & self._restores
 
     def cancel(self, core: Core, saved: int, reentered: bool, restores: bool) -> None:
-        """Unmask, if this kernel remembers to."""
+        """Restore PSTATE.DAIF, if this kernel does so."""
         if restores:
             self.finish(core, saved, reentered)
 
@@ -98,7 +98,7 @@ class SoftwareStepping(Stepping):
         self._pstate = pstate
 
     def words(self, site: Site, slot: int) -> tuple[int, ...]:
-        """The instruction, and nothing behind it."""
+        """The instruction alone."""
         return (site.original,)
 
     def start(self, core: Core, site: Site, reentered: bool) -> int:
@@ -120,7 +120,7 @@ class SoftwareStepping(Stepping):
         core.software_step.disable(context)
 
     def cancel(self, core: Core, saved: int, reentered: bool, restores: bool) -> None:
-        """As `finish`, but for what is put back."""
+        """Like `finish`, except for the bits that are restored."""
         rules, context = self._pstate, core.context
         if restores:
             context.daif = context.daif & ~rules.restores | saved & rules.restores
@@ -129,7 +129,7 @@ class SoftwareStepping(Stepping):
 
 
 class BranchStepping(Stepping):
-    """The slot ends in a branch to the instruction after the one probed. Nothing is masked: nothing is waited for."""
+    """The slot ends in a branch to the instruction after the probed one. Nothing is masked, as nothing is awaited."""
 
     name = "branch"
     size = 8
@@ -141,9 +141,10 @@ class BranchStepping(Stepping):
 
 
 def followed(rules: HitRules, name: str) -> Stepping:
-    """The design of that name, or `brk` for "branch": what is stepped by it is followed to its end.
+    """The design of that name, or `brk` for "branch": it steps instructions whose end must be noticed.
 
-    PSTATE in the slot follows the era's rules if the design is the era's own, else the last kernel's that had it.
+    PSTATE in the slot follows the era's rules if the design is the era's own, else those of the last kernel that had
+    it.
     """
     own = rules.slot_pstate if name == rules.stepping else None
     if name == "ss":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Our breakpoints, suspended while the guest's own code reads or patches its text.
+"""Suspends our breakpoints while the guest's own code reads or patches its text.
 
-The word under a breakpoint of ours is what the guest believes to be in its text. So while a Linux guest puts a kprobe
-of its own there, or patches the instruction, our breakpoint is taken out, and put back over whatever is there then.
+The guest believes that its text has the word under our breakpoint. So while a Linux guest puts a kprobe of its own
+there, or patches the instruction, our breakpoint is removed. Afterwards it is put back over the new word.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .site import Site
 
 _SCAN: Final = 128  # bytes before a probe that arch_prepare_kprobe reads, looking for exclusives
 
-# The functions that read or patch text, and whether x0 is the address or points to a struct kprobe that has it.
+# The functions that read or patch text. True if x0 points to a struct kprobe with the address, False if x0 is the
+# address.
 _TEXT_FUNCTIONS: Final = {
     "arch_prepare_kprobe": True,
     "aarch64_insn_patch_text_nosync": False,
@@ -37,12 +38,12 @@ class SuspendedBreakpoints:
         self._sites = sites
         self._arming = arming
         self._suspended: set[Site] = set()
-        self._suspensions: list[Callable[[], None]] = []  # what ends each, before its time too
+        self._suspensions: list[Callable[[], None]] = []  # functions that end the suspensions, also early
         self._watching: list[tuple[int, Callable[[Machine], None]]] = []
         machine.calls.on_begin.append(self._call_begins)
 
     def _call_begins(self, _: Core) -> Callable[[], None]:
-        """A guest function is called: what ends the suspensions that begin in it, should it not return."""
+        """Called when a guest function is called. The result ends the suspensions that it leaves unfinished."""
         before = list(self._suspensions)
 
         def abandon() -> None:
@@ -52,7 +53,7 @@ class SuspendedBreakpoints:
         return abandon
 
     def watch(self) -> None:
-        """Look out for the guest patching its text, as long as there are probes."""
+        """Watch for the guest patching its text, while there are probes."""
         if self._sites and not self._watching:
             for name, indirect in _TEXT_FUNCTIONS.items():
                 symbol = self._machine.symbols.get(name)
@@ -65,7 +66,7 @@ class SuspendedBreakpoints:
             self._suspensions.clear()
 
     def restore(self) -> None:
-        """The machine's memory is another."""
+        """The machine's memory was replaced."""
         self._suspended.clear()
         self._suspensions.clear()
         for address, function in self._watching:
@@ -87,7 +88,7 @@ class SuspendedBreakpoints:
                     address = machine.memory.read_u64(address + ADDR_OFFSET)
                     first = address - _SCAN
             except MachineError:
-                return  # the guest is about to find out itself
+                return  # the guest is about to fault itself
             suspended = [
                 s for s in self._sites.values() if first <= s.addr <= address and s.armed and s not in self._suspended
             ]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Unexpected software step exceptions: the end of single_step_handler() in arch/arm64/kernel/debug-monitors.c.
+"""Handles unexpected software step exceptions, like the kernel's single_step_handler() at its end.
 
-The kernel reports it, sets SPSR.SS again and returns, so the next one comes one instruction on.
+The kernel (arch/arm64/kernel/debug-monitors.c) reports the exception, sets SPSR.SS again and returns, so the next one
+comes one instruction later.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ _SHOWN: Final = 3  # before the machine stops for them
 
 
 class UnexpectedSteps:
-    """Those of one machine."""
+    """The unexpected step exceptions of one machine."""
 
     def __init__(self, moments: Moments) -> None:
         self._moments = moments
 
     def taken(self, block: ControlBlock, address: int) -> bool:
-        """Handle the one at virtual `address`. False if the guest steps itself, and the exception is the guest's."""
+        """Handle the exception at virtual `address`. False if the guest steps itself and the exception is its own."""
         core = block.core
         if not core.software_step.enabled(core.context):
             return False

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Return addresses as they would be without kretprobes: for debuggers, and for backtraces.
+"""Shows return addresses as they would be without kretprobes, to debuggers and in backtraces.
 
-While a kretprobe waits for a call, the call's return address is the trampoline's, in x30 or where the function has
-saved it, and what unwinds the stack gets no further. So a debugger is shown the
-caller's address in its place, just as it is not shown a probe's breakpoint in the text.
+While a kretprobe waits for a call, the trampoline's address replaces the call's return address, in x30 or where the
+function has saved it. Unwinding the stack would end there. So a debugger sees the caller's address in its place, just
+as it does not see a probe's breakpoint in the text.
 
-A stack grows downwards, and a function saves x30 below the stack pointer that it was entered with. Of the calls
-outstanding, the one that a saved x30 belongs to is therefore that with the lowest such stack pointer above it.
+A stack grows downwards, and a function saves x30 below the stack pointer that it was entered with. A saved x30
+therefore belongs to the outstanding call with the lowest such stack pointer above it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from .pt_regs import PtRegs
 from .record import Hit
 from .recorder import Recorder
 
-_LARGEST: Final = 64 << 10  # bytes of a kernel's stack, and so of a frame
+_LARGEST: Final = 64 << 10  # bytes: limit of a kernel's stack, and so of a frame
 _WORD: Final = struct.Struct("<Q")
 
 
 class _Rewritten(NamedTuple):
-    """A debugger wrote to x30, which led `call` to the trampoline, while the PC and the stack pointer were these."""
+    """A debugger's write to x30, which held the trampoline's address for `call`, with the PC and stack pointer then."""
 
     call: KretprobeInstance
     pc: int
@@ -41,7 +41,7 @@ class _Rewritten(NamedTuple):
 
 
 class Unwind:
-    """How one machine's memory and x30 are shown, and what writing to what is shown comes to."""
+    """Shows one machine's memory and x30 without kretprobes, and translates writes to them."""
 
     def __init__(self, machine: Machine, text: Text, returns: KretprobeEngine, recorder: Recorder) -> None:
         self._machine = machine
@@ -51,7 +51,7 @@ class Unwind:
         self._walker = Walker(machine, text, self)
 
     def backtrace(self, hit: Hit | None) -> Backtrace:
-        """Of the code that the guest is stopped in, or that `hit` was in; see `Kprobes.backtrace`."""
+        """The callers of the code that the guest is stopped in, or that `hit` was in. See `Kprobes.backtrace`."""
         if hit is None or hit.instructions == self._machine.instructions:
             return self._walker.backtrace(self._registers())
         outstanding = self._returns.instances.outstanding()
@@ -64,16 +64,16 @@ class Unwind:
         return self._walker.backtrace(_registers_of(hit.regs))
 
     def _registers(self) -> Registers:
-        """The CPU's, with x30 as it would be without kretprobes; in a return handler those of the caller."""
+        """The CPU's registers, with x30 as it would be without kretprobes. In a return handler, those of the caller."""
         if self._returns.returning is not None:
             return _registers_of(self._returns.returning)
         cpu = self._machine.registers
         return Registers(cpu.x[29], self.x30, cpu.sp, cpu.pc, cpu.pstate)
 
     def caller(self, address: int, sp: int) -> int:
-        """What is at `address`: where the function returns to that was entered with `sp` or with a stack pointer above.
+        """`address` itself, or the return address that it replaces if it is the trampoline's.
 
-        `address` itself, unless that is the trampoline's.
+        The return address is that of the call entered with `sp`, or else with the next higher stack pointer.
         """
         call = self._call(sp) if address == self._returns.trampoline else None
         return address if call is None else call.ret_addr
@@ -81,7 +81,7 @@ class Unwind:
     # Memory
 
     def with_callers(self, address: int, data: bytes) -> bytes:
-        """`data`, read from virtual `address`, with callers' addresses for the trampoline's."""
+        """`data`, read from virtual `address`, with the callers' addresses in place of the trampoline's."""
         if not self._may_have_taken(address, len(data)):
             return data
         first, words = self._words(address, data)
@@ -92,9 +92,9 @@ class Unwind:
     def write(self, address: int, data: bytes) -> None:
         """Write `data` at virtual `address` of memory that is seen as `with_callers` shows it.
 
-        Nothing is changed by writing back what was read. Another return address put into a frame record of the current
-        stack is where the call returns to, after the kretprobe. Other words are written as they are.
-        Raises MachineError as `Memory.write` does.
+        Writing back what was read changes nothing. A new return address in a frame record of the current stack becomes
+        the address that the call returns to, after the kretprobe. Other words are written unchanged. Raises
+        MachineError as `Memory.write` does.
         """
         memory = self._machine.memory
         if self._may_have_taken(address, len(data)):
@@ -114,18 +114,18 @@ class Unwind:
         memory.write(address, data)
 
     def _may_have_taken(self, address: int, length: int) -> bool:
-        """Whether there may be a return address. Where there cannot be one there may be a device, which minds reads."""
+        """Whether the range may hold a taken return address. Other ranges may be devices, which mind reads."""
         sp = self._returns.instances.above(address + 1)
         return sp is not None and sp <= address + length + _LARGEST
 
     def _words(self, address: int, data: bytes) -> tuple[int, bytearray]:
-        """`data` from `address` and what completes its first and last doubleword; the address of that."""
+        """`data` from `address`, extended to whole doublewords, and the address of the first."""
         memory, end = self._machine.memory, address + len(data)
         first, last = address & ~7, -(-end // 8) * 8
         return first, bytearray(memory.read(first, address - first) + data + memory.read(end, last - end))
 
     def _taken(self, first: int, words: bytearray) -> Iterator[tuple[int, KretprobeInstance]]:
-        """The offsets in `words`, from virtual address `first`, of the trampoline's address, and the calls it is of."""
+        """The offsets of the trampoline's address in `words`, from virtual address `first`, and their calls."""
         trampoline = _WORD.pack(self._returns.trampoline)
         sp = self._machine.registers.sp
         at = words.find(trampoline)
@@ -138,7 +138,7 @@ class Unwind:
             at = words.find(trampoline, at + 1)
 
     def _call(self, sp: int) -> KretprobeInstance | None:
-        """The call that was entered with the lowest stack pointer not below `sp`, if it can be on the same stack."""
+        """The call entered with the lowest stack pointer not below `sp`. None if it cannot be on the same stack."""
         instances = self._returns.instances
         entered = instances.above(sp)
         return None if entered is None or entered - sp > _LARGEST else instances.last(entered, self._returns.trampoline)
@@ -147,7 +147,7 @@ class Unwind:
 
     @property
     def x30(self) -> int:
-        """x30, with the caller's address for the trampoline's; at the stage `return`, what the function left in it."""
+        """x30, with the caller's address for the trampoline's. At the stage `return`, the value the function left."""
         registers = self._machine.registers
         value = registers.x[30]
         if value != self._returns.trampoline:
@@ -159,7 +159,7 @@ class Unwind:
 
     @x30.setter
     def x30(self, value: int) -> None:
-        """Write to x30 as it is shown. What that comes to is seen when the guest goes on, see `before_resume`."""
+        """Write to x30 as it is shown. The effect is decided when the guest goes on; see `before_resume`."""
         registers = self._machine.registers
         if value == self.x30:
             return
@@ -170,11 +170,11 @@ class Unwind:
         registers.x[30] = value
 
     def before_resume(self) -> None:
-        """To be called before the guest goes on after a debugger may have written to its registers.
+        """Call this before the guest goes on after a debugger may have written to its registers.
 
-        A debugger that calls a function writes x30, the PC and the stack pointer, and puts all of them back after it.
-        Where only x30 is another, that is where the call returns to. Where the PC and the stack pointer are what they
-        would be after a return, the debugger has made the function return, and nothing is waited for.
+        A debugger that calls a function writes x30, the PC and the stack pointer, and restores all of them afterwards.
+        If only x30 has changed, the call returns to the new address. If the PC and the stack pointer have the values
+        that they would have after a return, the debugger has made the function return, and its call is dropped.
         """
         registers, instances = self._machine.registers, self._returns.instances
         outstanding = instances.outstanding()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The rules that each generation of the kernel has for its kprobes, one file an era.
+"""The kprobe rules of each generation of the kernel, one file for each era.
 
-An era is written as what changed since the one before, with the commit beside each fact.
+An era is written as its differences from the era before, each with its commit.
 """
 
 from .catalog import ALL_ERAS, AREAS, DEFAULT_ERA, ERAS, POINT_RELEASES

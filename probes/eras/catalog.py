@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""All eras there are."""
+"""All known eras."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ERAS: Final = {era.name: era for era in (V4_8, V5_4, V5_10, V6_1, V6_9, V7_2)}
 """The generations, in order."""
 
 POINT_RELEASES: Final = {era.name: era for era in (V6_1_176, V6_12_107, V6_12_117)}
-"""What updates of a kernel changed: eras beside those of `ERAS`."""
+"""Eras that updates of a kernel started, in addition to those of `ERAS`."""
 
 ALL_ERAS: Final = sorted((*ERAS.values(), *POINT_RELEASES.values()), key=lambda era: era.release)
 
 AREAS: Final = frozenset(area for era in ALL_ERAS for area in era.blacklist)
-"""What any era allows no probes in."""
+"""All areas in which any era forbids probes."""

@@ -18,11 +18,11 @@ class Verdict(enum.Enum):
 
 
 GROUP: Final = 25
-"""The lowest of the four bits of a word that tell groups of instructions apart (Arm ARM, C4.1)."""
+"""The lowest of the four bits that divide A64 words into groups of instructions (Arm ARM, C4.1)."""
 
 
 class Row(NamedTuple):
-    """Instructions with `word & mask == value`. `text` is why they are refused, or why they should have been."""
+    """Instructions with `word & mask == value`. `text` says why they are refused, or why they should have been."""
 
     mask: int
     value: int
@@ -37,10 +37,10 @@ def refuse(mask: int, value: int, text: str) -> Row:
 
 
 def simulate(mask: int, value: int, simulator: str) -> Row:
-    """A row of instructions that the kernel's function `simulator` stands in for."""
+    """A row of instructions that the kernel's function `simulator` simulates."""
     return Row(mask, value, Verdict.GOOD_NO_SLOT, simulator)
 
 
 def accept(mask: int, value: int, warning: str = "") -> Row:
-    """A row of instructions that are executed in a slot, and what goes wrong with them there, if something does."""
+    """A row of instructions that are executed in a slot. `warning` says what goes wrong there, if anything does."""
     return Row(mask, value, Verdict.GOOD, "", warning)

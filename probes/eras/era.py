@@ -15,18 +15,18 @@ Release = tuple[int, int, int]
 
 
 class Bound(enum.Enum):
-    """How far back the scan for a load exclusive may go, besides its reach."""
+    """The limit of the scan for a load exclusive, besides its reach."""
 
     SYMBOL = "symbol"  # to the first instruction of the function
-    TEXT = "text"  # to the second of the kernel's text, or the module's
+    TEXT = "text"  # to the second instruction of the kernel's text, or the module's
 
 
 @dataclass(frozen=True)
 class ExclusiveScan:
-    """How the kernel looks backwards for a load exclusive (arch/arm64/kernel/probes/decode-insn.c).
+    """The kernel's backward search for a load exclusive (arch/arm64/kernel/probes/decode-insn.c).
 
-    A load or store exclusive is a word with `word & mask` equal to `load` or `store`; `reach` is the number of
-    instructions before the probed one that are looked at.
+    A load or store exclusive is a word with `word & mask` equal to `load` or `store`. `reach` is the number of
+    instructions searched before the probed one.
     """
 
     mask: int
@@ -38,9 +38,9 @@ class ExclusiveScan:
 
 @dataclass(frozen=True)
 class ReservedText:
-    """What check_kprobe_address_safe() refuses (EINVAL) beside the blacklist and jump labels.
+    """The text that check_kprobe_address_safe() refuses (EINVAL), besides the blacklist and jump labels.
 
-    `cfi_preambles` are the prefixes of the symbols of preambles that hold the type of a function, for kCFI.
+    `cfi_preambles` are the symbol prefixes of the preambles that hold a function's type, for kCFI.
     """
 
     ftrace_sites: bool
@@ -50,9 +50,9 @@ class ReservedText:
 
 @dataclass(frozen=True)
 class Era:
-    """One generation's rules, as the point release `release` has them.
+    """The rules of one generation, as in the point release `release`.
 
-    `name` is the release that they were first in, or the point release where its series has others too.
+    `name` is the release that introduced them, or a point release if its series has several eras.
     """
 
     name: str
@@ -63,15 +63,16 @@ class Era:
     blacklist: tuple[tuple[str, str], ...]  # areas without probes: the linker symbols at start and end
     reserved: ReservedText
     unknown_address: int  # the errno for an address that no symbol covers
-    # Whether a kretprobe has to be at one, as since "kretprobes: Ensure probe location is at function entry" (v4.12)
+    # Whether a kretprobe must be at a function's entry, since "kretprobes: Ensure probe location is at function entry"
+    # (v4.12)
     entry_only: bool
-    not_entry: int  # the errno for a kretprobe where that can not even be asked, there being no symbol
-    max_data_size: int | None  # bytes that an instance of a kretprobe may have for its handlers; None for no limit
-    maxactive: int  # of a kretprobe that leaves it to the kernel, on one CPU and without CONFIG_PREEMPT
+    not_entry: int  # the errno for a kretprobe if no symbol says whether it is at an entry
+    max_data_size: int | None  # limit in bytes of a kretprobe instance's data for handlers; None for no limit
+    maxactive: int  # default of a kretprobe, on one CPU and without CONFIG_PREEMPT
 
     @cached_property
     def rows_by_group(self) -> tuple[tuple[Row, ...], ...]:
-        """For each group of instructions the rows that can match in it, so that a word is compared with a few."""
+        """For each group of instructions, the rows that can match in it. A word is compared with only those."""
         return tuple(
             tuple(row for row in self.rows if not (group << GROUP ^ row.value) & row.mask & 15 << GROUP)
             for group in range(16)

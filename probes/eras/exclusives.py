@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Is this instruction between a load exclusive and its store?
+"""Finds out whether an instruction is between a load exclusive and its store.
 
-The breakpoint exception clears the exclusive monitor (Arm ARM, B2.12), so a probe there makes the store fail every
-time, and the loop around it endless.
+The breakpoint exception clears the exclusive monitor (Arm ARM, B2.12). A probe there makes the store fail every time,
+and the loop around it endless.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from .era import ExclusiveScan
 
 
 def load_exclusive_before(rules: ExclusiveScan, read: Callable[[int], int], address: int, start: int) -> int | None:
-    """The address of the load exclusive that the instruction at `address` is behind, or None.
+    """The address of the load exclusive that the instruction at `address` follows, or None.
 
-    Nothing before the address `start` is looked at; `read` gives the instruction at an address. The first exclusive
-    found going backwards decides (`is_probed_address_atomic`).
+    The scan stops at the address `start`. `read` gives the instruction at an address. The first exclusive found going
+    backwards decides (`is_probed_address_atomic`).
     """
     for at in range(address - 4, max(start, address - 4 * rules.reach) - 1, -4):
         kind = read(at) & rules.mask

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The era of a name, of a kernel's version, and of a guest."""
+"""Finds an era by name, by kernel version, or for a guest."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _RELEASE: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII
 
 
 def find_era(era: str | Era) -> Era:
-    """The era of that name, or the one that a kernel of that version is in ("6.12.110"; see `era_of`).
+    """The era of that name, or the era of that kernel version ("6.12.110"; see `era_of`).
 
-    Raises ProbeError (EINVAL) naming those there are.
+    Raises ProbeError (EINVAL), naming the known eras.
     """
     if isinstance(era, Era):
         return era
@@ -37,10 +37,10 @@ def find_era(era: str | Era) -> Era:
 
 
 def era_of(release: Release) -> Era:
-    """The nearest era that is not later than a kernel.
+    """The latest era that is not later than the kernel.
 
-    Of the kernel's own series, such as 6.1, it is the first one if all are later; and the first of all for a kernel
-    older than that.
+    If the kernel's own series, such as 6.1, has only later eras, it is the first of them. For a kernel older than all
+    eras it is the first era.
     """
     all_series = [era.release[:2] for era in ALL_ERAS]
     series = max((each for each in all_series if each <= release[:2]), default=all_series[0])
@@ -49,14 +49,14 @@ def era_of(release: Release) -> Era:
 
 
 def _relation(era: Era, release: Release) -> str:
-    """How `era_of(release)` was found, in a few words. Empty if the kernel is of the era's own series."""
+    """A few words on how `era_of(release)` was found. Empty if the era is of the kernel's own series."""
     if era.release[:2] == release[:2]:
         return ""
     return "the oldest" if release < era.release else "the nearest not later"
 
 
 def choose_era(machine: Machine, era: str | Era | None) -> tuple[Era, str]:
-    """The era for `machine`, and how it was chosen. Raises ProbeError for an unknown one."""
+    """The era for `machine`, and a text that says how it was chosen. Raises ProbeError for an unknown era."""
     if era is not None:
         chosen = find_era(era)
         name = era.name if isinstance(era, Era) else era

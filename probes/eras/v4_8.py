@@ -17,7 +17,7 @@ from .decoder_rows import accept, refuse, simulate
 from .era import Bound, Era, ExclusiveScan, ReservedText, areas
 from .hit_rules import HitRules, SlotPstate, Status, TrampolineFrame
 
-# Up to v6.11 the decoder that kprobes share with uprobes has these, since then (commit acc450aa0709) that of kprobes.
+# Kprobes and uprobes share this decoder up to v6.11. Since commit acc450aa0709 this is the one for kprobes.
 LITERALS: Final = (
     simulate(0xBF000000, 0x18000000, "simulate_ldr_literal"),
     simulate(0xFF000000, 0x98000000, "simulate_ldrsw_literal"),
@@ -58,7 +58,7 @@ SYSTEM: Final = (
     refuse(0xFFFFFFE0, 0xD53B4220, "it reads DAIF, which in the slot is not the interrupted code's"),
 )
 
-# aarch64_insn_is_nop() takes every hint for a NOP that it has no name for; it has names for these five.
+# aarch64_insn_is_nop() takes every hint that it has no name for as a NOP. It has names for these five.
 _HINTS: Final = tuple(
     refuse(0xFFFFFFFF, NOP | hint << 5, "of the hints the kernel refuses YIELD, WFE, WFI, SEV and SEVL")
     for hint in range(1, 6)
@@ -90,11 +90,11 @@ BC_COND_MISTAKEN: Final = accept(
     0xFF000010, 0x54000010, "the kernel executes BC.cond in the slot, where it branches relative to the slot"
 )
 
-# A load exclusive is looked for backwards over 31 instructions, past the start of the function. Bit 23 is not in the
-# mask, so LDAR counts as a load exclusive and STLR as a store exclusive.
+# The backward scan for a load exclusive covers 31 instructions and may pass the start of the function. Bit 23 is not in
+# the mask, so LDAR counts as a load exclusive and STLR as a store exclusive.
 _SCAN: Final = ExclusiveScan(mask=0x3F400000, load=0x08400000, store=0x08000000, reach=31, bound=Bound.TEXT)
 
-# Hardware step. D is clear in code that is probed, and set in the handlers of an exception, where only re-entries step.
+# Hardware step. D is clear in probed code and set in exception handlers, where only re-entries step.
 _SLOT_PSTATE: Final = SlotPstate(
     sets=PSTATE_I, clears=0, clears_reentered=PSTATE_D, restores=PSTATE_I, sets_reentered=PSTATE_D
 )

@@ -34,7 +34,7 @@ V6_9: Final = replace(
     reserved=replace(V6_1.reserved, cfi_preambles=()),
 )
 
-# Commit 2ccd8ff980b5: B.cond and BC.cond are one to the kernel.
+# Commit 2ccd8ff980b5: the kernel treats B.cond and BC.cond as one.
 B_AND_BC_COND: Final = simulate(0xFF000000, 0x54000000, "simulate_b_cond")
 # Commit c56c599d9002 (v6.13)
 MOPS_REFUSED: Final = refuse(
@@ -47,7 +47,7 @@ V6_12_107: Final = replace(
     V6_9,
     name="v6.12.107",
     release=(6, 12, 107),
-    rows=(  # by updates, of which 6.12.107 has both
+    rows=(  # by updates; 6.12.107 has both
         *LITERALS,
         B_AND_BC_COND,
         *RELATIVE_BRANCHES,

@@ -35,6 +35,6 @@ V7_2: Final = replace(
         *MISTAKES,
     ),
     exclusives=replace(V6_12_117.exclusives, mask=0x3FC00000),  # commit ab327cc841cb (v6.15)
-    # Two words that the entry code kept in it are gone from struct pt_regs (commit ee776d68ba47, v6.18).
+    # struct pt_regs no longer has two words that the entry code used (commit ee776d68ba47, v6.18).
     hits=replace(V6_12_117.hits, frame=TrampolineFrame(size=0x140, record=True)),
 )
