@@ -5,8 +5,8 @@
 #     gdb-multiarch -x gdbinit -ex 'target remote 127.0.0.1:1234'
 #
 # It loads the proxy that makes armprobe's commands gdb's own and, where gdb was given no program, fetches the guest's
-# symbols as it connects. No setting of gdb's is changed: the stub describes the machine, so gdb needs none, and which
-# ones are pleasant is for the user's own .gdbinit to say.
+# symbols as it connects. It changes no setting of gdb: the stub describes the machine, so gdb needs none. Settings of
+# taste belong in the user's own .gdbinit.
 
 python
 def load_armprobe():
@@ -24,7 +24,7 @@ def load_armprobe():
             gdb.STDERR,
         )
         return
-    # A module: its names and those of the user's own Python, which is in one namespace, do not meet.
+    # Loaded as a module, to keep its names apart from the user's own Python, which shares one namespace.
     if "armprobe_proxy" not in sys.modules:
         spec = importlib.util.spec_from_file_location("armprobe_proxy", path)
         sys.modules["armprobe_proxy"] = importlib.util.module_from_spec(spec)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What drives armprobe from outside: gdb, started and typed at by a script."""
+"""Drives armprobe from outside: gdb, started and controlled by a program."""
 
 from .gdb_session import GdbError, GdbSession, GdbStop, GdbTimeout
 

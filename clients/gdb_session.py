@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real gdb, driven by a program: for scripts, and for tests of anything that gdb can attach to.
+"""Runs a real gdb from a program: for scripts, and for tests of anything that gdb can attach to.
 
     with GdbSession("127.0.0.1:1234") as gdb:
         gdb.execute("break *0x40080000")
         stop = gdb.continue_to_stop()
 
-It speaks GDB/MI (GDB manual, node "GDB/MI") through pygdbmi. gdb runs with `mi-async` on, without which nothing but a
-signal interrupts it.
+It speaks GDB/MI (GDB manual, node "GDB/MI") through pygdbmi. gdb runs with `mi-async` on; otherwise only a signal could
+interrupt it.
 """
 
 import contextlib
@@ -28,17 +28,17 @@ from armprobe.stub import Debuggable, Server, Target, serve, target_of
 
 GDBINIT = Path(__file__).parent.parent / "gdbinit"
 PROXY = Path(__file__).parent.parent / "commands/gdb_proxy.py"
-TIMEOUT = 30.0  # seconds that anything may take unless the caller says otherwise
-_POLL = 0.1  # seconds after which to look whether gdb still lives
-_GRACE = 2.0  # seconds gdb has for leaving by itself
-_SHOWN = 200  # characters of what gdb last said that an error quotes
+TIMEOUT = 30.0  # seconds: the default limit for each operation
+_POLL = 0.1  # seconds between checks that gdb is alive
+_GRACE = 2.0  # seconds that gdb has to exit by itself
+_SHOWN = 200  # characters of gdb's last output that an error quotes
 
-# No prompts, folded lines or colours, no 15 seconds of further attempts at an address where nobody listens, and no
-# breakpoint at what is not there, for which gdb would ask whether it is to be pending, and answer no.
+# No prompts, folded lines or colours, and no 15 seconds of retries at an address without a listener. A breakpoint at an
+# unknown place is refused at once: otherwise gdb asks whether to make it pending, and answers no itself.
 _SETTINGS = ("mi-async on", "height 0", "width 0", "style enabled off", "tcp auto-retry off", "breakpoint pending off")
-# What gdb says instead of failing, of `delete 99` for one (gdb/breakpoint.c, map_breakpoint_numbers; stack.c).
+# gdb's text for commands that do not fail, such as `delete 99` (gdb/breakpoint.c, map_breakpoint_numbers; stack.c).
 _NOTHING_DONE = re.compile(r"^No (?:breakpoint|display) number .*\.$", re.MULTILINE)
-# What gdb makes of the error reply to a `monitor` command, whose message has been shown before (gdb/remote.c, rcmd).
+# gdb's text for an error reply to a `monitor` command, whose message was shown before (gdb/remote.c, rcmd).
 _MONITOR_FAILED = re.compile(r"Protocol error with Rcmd.*")
 _PYTHON_FAILED = "Error while executing Python code."
 
@@ -46,33 +46,33 @@ Record = dict[str, Any]
 
 
 class GdbError(Exception):
-    """gdb refused, with its own message; or it could not be started, or is gone."""
+    """gdb refused a command (with its own message), could not be started, or is gone."""
 
 
 class GdbTimeout(GdbError):
-    """gdb did not say in time what was awaited of it."""
+    """gdb did not report an expected event in time."""
 
 
 @dataclass(frozen=True)
 class GdbStop:
-    """Why and where the machine stopped (GDB manual, node "GDB/MI Async Records")."""
+    """The reason and place of a stop (GDB manual, node "GDB/MI Async Records")."""
 
     reason: str
-    """As gdb has it: "breakpoint-hit", "end-stepping-range", "signal-received"...; empty where it gives none."""
+    """gdb's word: "breakpoint-hit", "end-stepping-range", "signal-received"...; empty if it gives none."""
     signal: str
     """The signal's name, such as "SIGTRAP"; empty if there was none."""
     pc: int | None
     """None if the guest has ended."""
     function: str
-    """The function pc is in; empty if gdb does not know."""
+    """The function that contains pc; empty if gdb does not know it."""
     console: str
-    """What was written to gdb's console between the resumption and the stop, by the stub or by gdb itself."""
+    """Output on gdb's console between the resumption and the stop, from the stub or gdb itself."""
     raw: Mapping[str, Any] = field(repr=False)
     """The whole record."""
 
 
 class _Io(IoManager):
-    """With what pygdbmi cannot parse left out: the one record of gdb's that breaks MI's grammar, at `tfind none`."""
+    """Drops what pygdbmi cannot parse: gdb's one record that breaks MI's grammar, at `tfind none`."""
 
     def _get_responses_list(self, raw_output: bytes, stream: str) -> list[Record]:
         raw_output = (self._incomplete_output.get(stream) or b"") + raw_output  # it comes in pieces of any size
@@ -81,7 +81,7 @@ class _Io(IoManager):
 
 
 class GdbSession:
-    """One gdb attached to one stub. A context manager; not for use by several threads at once."""
+    """One gdb attached to one stub. A context manager. Not for use by several threads at once."""
 
     def __init__(
         self,
@@ -95,9 +95,9 @@ class GdbSession:
         """Start gdb and connect it.
 
         where: the address of a stub, "host:port" or "unix:/path", which must be listening; or a target, such as an
-        `armprobe.commands.Session`, to serve on a private unix socket for as long as this lasts.
-        gdb: its name or path. extended: connect by ``target extended-remote``. gdbinit: what it is to source, if
-        anything. timeout: seconds each operation may take; TIMEOUT if it is not given.
+        `armprobe.commands.Session`, which is served on a private unix socket until the session ends. gdb: its name or
+        path. extended: connect by ``target extended-remote``. gdbinit: a file for gdb to source. timeout: seconds each
+        operation may take; default TIMEOUT.
 
         Raises `GdbError` if gdb is absent or the connection is refused.
         """
@@ -109,7 +109,7 @@ class GdbSession:
         self._running = False
         self._stop: Record | None = None
         self._resumption: int | None = None  # the token of the command that resumed the machine
-        self._refusal: str | None = None  # why gdb did not resume it after all
+        self._refusal: str | None = None  # why gdb did not resume it
         self._said: list[str] = []
         self._complaints: list[str] = []
         self._last = "nothing"
@@ -117,18 +117,18 @@ class GdbSession:
         self._target = None if isinstance(where, str) else target_of(where)
         self._seen = self._changes()
         self._process = subprocess.Popen(
-            # After 2 seconds, unless told otherwise by -l, gdb takes a late reply for the reply to its next packet.
+            # By default gdb takes a reply that is 2 seconds late for the reply to its next packet. -l sets this limit.
             [path, "--nx", "--quiet", "--interpreter=mi3", "-l", str(math.ceil(self.timeout))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             bufsize=0,
             env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
-            start_new_session=True,  # a Ctrl-C for this program is not one for gdb
+            start_new_session=True,  # a Ctrl-C for this program must not reach gdb
         )
         assert self._process.stdin
         assert self._process.stdout
-        # The last argument is how long to go on reading after something came; 0 would mean until the timeout.
+        # The last argument is how long to continue reading after output has come. 0 would mean until the timeout.
         self._io = _Io(self._process.stdin, self._process.stdout, None, 1e-6)
         try:
             if not isinstance(where, str):
@@ -136,14 +136,14 @@ class GdbSession:
                 where = self._server.address
             for setting in _SETTINGS:
                 self._command(f"-gdb-set {setting}")
-            with contextlib.suppress(GdbError):  # gdb 13 is the first to know it
-                # Before MI's version 4 the commands of a breakpoint are sent as what is no valid MI.
+            with contextlib.suppress(GdbError):  # gdb 13 was the first to have it
+                # Before version 4 of MI, a breakpoint's commands are sent as invalid MI.
                 self._command("-fix-breakpoint-script-output")
             if gdbinit:
                 self.execute(f"source {gdbinit}")
             self._command(f"-target-select {'extended-' * extended}remote {where.removeprefix('unix:')}")
-            self._command('-interpreter-exec console "maint packet QArmprobe.MonitorErrors"')  # ours, of all stubs
-            self._begin()  # the stop that connecting begins with is nobody's
+            self._command('-interpreter-exec console "maint packet QArmprobe.MonitorErrors"')  # armprobe's own packet
+            self._begin()  # the stop at connecting belongs to no command
         except BaseException:
             self.close()
             raise
@@ -155,11 +155,11 @@ class GdbSession:
         self.close()
 
     def execute(self, command: str, timeout: float | None = None) -> str:
-        """Do what `command` does when typed at gdb's prompt, and give the text it prints.
+        """Do what `command` does when typed at gdb's prompt, and return the text it prints.
 
-        One that resumes the machine is over when the machine has stopped. Raises `GdbError` with gdb's message if gdb
-        refuses any of it, or the machine refuses a ``monitor`` command. A breakpoint at what is not there is refused;
-        after ``set breakpoint pending on`` it is pending.
+        A command that resumes the machine ends when the machine has stopped. Raises `GdbError` with gdb's message if
+        gdb refuses any of it, or the machine refuses a ``monitor`` command. A breakpoint at an unknown place is
+        refused; after ``set breakpoint pending on`` it is pending.
         """
         self._begin()
         try:
@@ -190,7 +190,7 @@ class GdbSession:
         return self.wait_for_stop(timeout)
 
     def interrupt(self, timeout: float | None = None) -> GdbStop:
-        """Stop the running machine. If it stops by itself just then, that stop is the one returned."""
+        """Stop the running machine. If it stops by itself at that moment, that stop is returned."""
         if not self._running and self._stop is None:
             raise GdbError("the machine is not running, so there is nothing to interrupt")
         if self._running:
@@ -220,12 +220,12 @@ class GdbSession:
         )
 
     def evaluate(self, expression: str) -> str:
-        """The value of an expression, in the text gdb shows it as."""
+        """The value of an expression, as text in gdb's format."""
         self._look()
         return str(self._command(f"-data-evaluate-expression {_quoted(expression)}")["value"])
 
     def register(self, name: str) -> int:
-        """The value of a register that holds one number, by gdb's name for it."""
+        """The value of a register that holds one number, by gdb's name."""
         text = self.execute(f"output/x ${name}")
         try:
             return int(text, 16)
@@ -233,7 +233,7 @@ class GdbSession:
             raise GdbError(f"${name} is not one number: gdb shows {text!r}") from None
 
     def read_memory(self, address: int, length: int) -> bytes:
-        """`length` bytes of memory. Raises `GdbError` unless all of them can be read."""
+        """`length` bytes of memory. Raises `GdbError` if any of them cannot be read."""
         self._look()
         blocks = self._command(f"-data-read-memory-bytes {address:#x} {length}")["memory"]
         data = b"".join(bytes.fromhex(block["contents"]) for block in blocks)
@@ -242,7 +242,7 @@ class GdbSession:
         return data
 
     def close(self) -> None:
-        """End gdb, which detaches, and the stub if it was started for this session. Harmless when done twice."""
+        """End gdb, which detaches, and the stub if it was started for this session. May be called twice."""
         if self._process.returncode is None:
             with contextlib.suppress(OSError):  # it has ended already
                 self._io.write("-gdb-exit", read_response=False)
@@ -260,24 +260,24 @@ class GdbSession:
             self._server = None
 
     def _look(self) -> None:
-        """Have gdb forget what it keeps of the machine, if somebody else has changed that since gdb's last command."""
+        """Make gdb forget its caches of the machine if someone else has changed it since gdb's last command."""
         if not self._running and self._changes() != self._seen:
             for cache in ("register-cache", "dcache"):
                 self._command(f'-interpreter-exec console "maintenance flush {cache}"')
 
     def _changes(self) -> object:
-        """How often the target was changed, where it is one of this process that counts."""
+        """The target's count of changes, if it is a target in this process that counts them."""
         return getattr(self._target, "changes", None)
 
     def _explained(self, message: str) -> str:
-        """gdb's message, with what it only says on its console put in where the message itself says nothing."""
+        """gdb's message. If it says nothing useful, the explanation that gdb printed on its console is inserted."""
         if message == _PYTHON_FAILED:
             return "".join([*self._complaints, message])
         said = "".join(self._said).strip()
         return _MONITOR_FAILED.sub(lambda _: said, message) if said else message
 
     def _begin(self) -> None:
-        """Forget what belongs to earlier commands, and what is not so any more."""
+        """Forget the results of earlier commands, and outdated state."""
         self._look()
         self._said.clear()
         self._complaints.clear()
@@ -285,7 +285,7 @@ class GdbSession:
             self._stop = None
 
     def _command(self, command: str, timeout: float | None = None) -> Record:
-        """Have gdb do an MI command; the results it answers. Raises `GdbError` with its message."""
+        """Run an MI command and return its results. Raises `GdbError` with gdb's message."""
         self._token += 1
         token = self._token
         try:
@@ -302,13 +302,13 @@ class GdbSession:
         return results
 
     def _read(self, awaited: Callable[[Record], bool], what: str, timeout: float | None) -> Record:
-        """Read records until one is the awaited one, and return that. An earlier one may have been it."""
+        """Read records until the awaited one, and return it. An earlier record may have been the awaited one."""
         timeout = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + timeout
         record: Record = {"type": "none"}
         found = awaited(record)
         while not found:
-            # Asked before reading: what gdb said last is read even when it is gone.
+            # Checked before reading, so that the last output of a gdb that is gone is still read.
             status = self._process.poll()
             left = deadline - time.monotonic()
             records = self._io.get_gdb_response(max(0, min(_POLL, left)), raise_error_on_timeout=False)
@@ -324,7 +324,7 @@ class GdbSession:
         return record
 
     def _note(self, record: Record) -> None:
-        """Keep track of what every record says, awaited or not."""
+        """Keep track of the information in every record, awaited or not."""
         kind, message, payload = record["type"], record.get("message"), record.get("payload")
         self._last = " ".join(str(part) for part in (kind, message, payload) if part)[:_SHOWN]
         if kind in ("console", "target") and payload:
@@ -334,14 +334,14 @@ class GdbSession:
         elif message == "running":
             self._running, self._resumption = True, record["token"] or self._resumption
         elif message == "error" and self._running and record["token"] == self._resumption:
-            # After it has said that the machine runs, which it does not.
+            # This comes after gdb has said that the machine runs, which it does not.
             self._running, self._refusal = False, (payload or {}).get("msg", "gdb gave no reason")
         elif message == "stopped":
             self._running, self._stop = False, record
 
 
 def _quoted(text: str) -> str:
-    """An MI c-string. Raises `GdbError` for a line end, which would end the command."""
+    """Quote text as an MI c-string. Raises `GdbError` if it contains a line end, which would end the command."""
     if "\n" in text or "\r" in text:
         raise GdbError(f"one command at a time: {text!r} contains a line end")
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The bug that armprobe grew from, reproduced and fixed: see docs/history.md.
+"""Reproduces the bug that armprobe grew from, and its fix; see docs/history.md.
 
-Nothing here makes anything fail. The cases set probes, let the demo guest run, and print what the CPU did.
+The cases do not force any failure. They set probes, let the demo guest run, and print the CPU's state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _V5_1: Final = replace(ERAS["v5.4"], name="v5.1", hits=replace(ERAS["v5.4"].hits
 
 
 class Outcome(NamedTuple):
-    """The end of a case, its moments from the interesting one on, and the probe on kfree."""
+    """The result of a case: its end, its moments from the interesting one on, and the probe on kfree."""
 
     stop: Stop
     moments: list[Moment]
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A case to run. `fails`: it failed on the kernels of its time."""
+    """A case to run. `fails` says that it failed on the kernels of its time."""
 
     name: str
     title: str
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 def _observed(machine: Machine, kprobes: Kprobes, kfree: Kprobe, start: str) -> Outcome:
-    """Run on, and keep moments from the first one on that contains `start`."""
+    """Continue the run, and keep moments from the first one whose text contains `start`."""
     moments: list[Moment] = []
 
     def keep(moment: Moment) -> None:
@@ -64,7 +64,7 @@ def _booted(era: str | Era, trampoline: str | None = None) -> tuple[Machine, Kpr
 
 
 def _return_frees(trampoline: str) -> Outcome:
-    """A kretprobe that is unregistered while a call of its function is out: return handling calls kfree()."""
+    """A kretprobe is unregistered during a call of its function, so return handling calls kfree()."""
     machine, kprobes, kfree = _booted("v4.8", trampoline)
     kretprobe = kprobes.register_kretprobe(Kretprobe("slab_round", record=False))
     machine.run(until="slab_round")
@@ -74,7 +74,7 @@ def _return_frees(trampoline: str) -> Outcome:
 
 
 def _handler_calls(era: str | Era) -> Outcome:
-    """The pre-handler of a kprobe calls a function that is probed itself."""
+    """The pre-handler of a kprobe calls a function that has a probe too."""
     machine, kprobes, kfree = _booted(era)
 
     def pre(probe: Kprobe, regs: PtRegs) -> None:
@@ -126,7 +126,7 @@ CASES: Final = (
 
 
 def run(name: str, out: Out) -> int:
-    """Show the case of that name, or "all". The exit status: 0 if each ended as on the kernels of its time."""
+    """Show the case of that name, or "all". Returns the exit status: 0 if each ended as on the kernels of its time."""
     as_told = True
     for case in CASES:
         if name in ("all", case.name):
@@ -152,8 +152,8 @@ def _report(case: Case, outcome: Outcome) -> list[str]:
 
 
 def _timeline(moments: list[Moment]) -> list[str]:
-    # DAIF is that of the handler, SPSR what it interrupted or returns to. D there, and SS of SPSR and MDSCR, decide
-    # whether the CPU steps; D is 200 in DAIF.
+    # DAIF is that of the handler, SPSR that of the interrupted code or the code returned to. D there, and SS of SPSR
+    # and MDSCR, decide whether the CPU steps. D is 200 in DAIF.
     head = f"  {'count':>8}  {'what':<74} DAIF  SPSR:DAIF SS  MDSCR.SS  status"
     return [head] + [
         f"  {m.instructions:>8}  {m.what:<74} {m.pstate & DAIF:>4x}  {m.spsr & DAIF:>9x} {bool(m.spsr & PSTATE_SS):>2d}"

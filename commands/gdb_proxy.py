@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Loaded into gdb: makes the commands of the armprobe machine gdb is connected to commands of gdb's own.
+"""Loaded into gdb: turns the commands of the connected armprobe machine into gdb commands.
 
-When gdb connects, the table of commands is fetched from the stub, and each command that does not collide with one of
-gdb's becomes a `gdb.Command` which asks the stub to run and to complete its line. A gdb that was given no program gets
-the machine's symbols too. Whatever is said here of gdb was measured on 13.1, and the tests pass with 16.3 and 18.1 too.
-Standard library only: gdb embeds the system's Python and sees no virtual environment.
+When gdb connects, the proxy fetches the table of commands from the stub. Each command whose name gdb does not use
+becomes a `gdb.Command`, which asks the stub to run and to complete its line. A gdb without a program also gets the
+machine's symbols. Statements about gdb here were measured on 13.1; the tests also pass with 16.3 and 18.1. Standard
+library only: gdb embeds the system's Python and sees no virtual environment.
 """
 
 import atexit
@@ -22,26 +22,26 @@ from typing import Any
 import gdb
 
 MODULE = "armprobe_proxy"
-DEFAULT_PACKET_SIZE = 400  # gdb's own, for a target that states none
-# Bytes behind a function's symbol that may be there for others to patch: Linux has two instructions there, and uses
-# no more than that (arch/arm64/Makefile, CC_FLAGS_FTRACE).
+DEFAULT_PACKET_SIZE = 400  # gdb's own default, for a target that states none
+# Bytes after a function's symbol that may be reserved for patching. Linux has two instructions there, and uses no more
+# than that (arch/arm64/Makefile, CC_FLAGS_FTRACE).
 MOST_PATCHED = 32
 # NOP; BTI c, j and jc; MOV X9, X30, which Linux's ftrace puts in place of the first NOP (ftrace_init_nop).
 NOPS = (0xD503201F, 0xD503245F, 0xD503249F, 0xD50324DF, 0xAA1E03E9)
 STAT = struct.Struct(">4xI20xQ20xI4x")  # inode, size and time of a file (GDB manual, "struct stat")
-# The header of an ELF for AArch64 that has nothing in it (System V ABI, "ELF Header").
+# The header of an empty ELF for AArch64 (System V ABI, "ELF Header").
 EMPTY_PROGRAM = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 64, 0, 0)
 
 
 def packet_size() -> int:
-    """The PacketSize, in bytes, that the stub stated: gdb keeps to it itself, but not for `send_packet`."""
+    """The PacketSize, in bytes, that the stub stated. gdb keeps to it itself, but not in `send_packet`."""
     said = gdb.execute("show remote memory-write-packet-size", to_string=True)
     found = re.search(r"limited to (\d+) bytes", said)
     return int(found[1]) if found else DEFAULT_PACKET_SIZE
 
 
 def exchange(payload: str) -> bytes:
-    """What the stub replies to a packet. Raises `gdb.GdbError` if it cannot be asked."""
+    """The stub's reply to a packet. Raises `gdb.GdbError` if it cannot be asked."""
     connection = gdb.selected_inferior().connection
     if not isinstance(connection, gdb.RemoteTargetConnection):
         raise gdb.GdbError("gdb is not connected to an armprobe machine: use target remote first")
@@ -53,7 +53,7 @@ def exchange(payload: str) -> bytes:
 
 
 def ask(packet: str, line: str | None = None) -> str | None:
-    """The text a qArmprobe packet is answered with; None if the target does not know the packet.
+    """The text in the reply to a qArmprobe packet. None if the target does not know the packet.
 
     Raises `gdb.GdbError` with the stub's message if it refuses, or if the packet cannot be sent.
     """
@@ -61,9 +61,9 @@ def ask(packet: str, line: str | None = None) -> str | None:
 
 
 def run(line: str, limit: int) -> str | None:
-    """What the stub says to a command, however long that takes; Ctrl-C interrupts it. Raises as `ask` does.
+    """The stub's answer to a command, however long that takes. Ctrl-C interrupts it. Raises as `ask` does.
 
-    limit: the bytes that a packet may have.
+    limit: the maximum size of a packet in bytes.
     """
     payload = with_line("qArmprobe.run", line)
     if len(payload) > limit:
@@ -83,12 +83,12 @@ def run(line: str, limit: int) -> str | None:
 
 
 def with_line(packet: str, line: str) -> str:
-    """A packet with a line of text."""
+    """A packet that contains a line of text."""
     return f"{packet}:{line.encode(errors='surrogateescape').hex()}"
 
 
 def text_of(packet: str, reply: bytes) -> str | None:
-    """The text of the reply to `packet`. Raises `gdb.GdbError` if it is a refusal."""
+    """The text of the reply to `packet`. Raises `gdb.GdbError` if the reply is a refusal."""
     if not reply:
         return None
     status, text = reply[:1], reply[1:].decode("ascii", "replace")
@@ -101,7 +101,7 @@ def text_of(packet: str, reply: bytes) -> str | None:
 
 
 def is_command(name: str) -> bool:
-    """Whether gdb already takes `name` as a command or as the abbreviation of one."""
+    """Whether gdb already has `name` as a command or as the abbreviation of one."""
     try:
         gdb.execute(f"help {name}", to_string=True)
     except gdb.error as error:
@@ -110,9 +110,9 @@ def is_command(name: str) -> bool:
 
 
 def compiled(command: str, argument: str) -> str:
-    """The argument of a probe's command; with an ``if CONDITION`` at its end, also that as gdb compiles it.
+    """The argument of a probe's command. A final ``if CONDITION`` is followed by the condition as gdb compiles it.
 
-    Raises `gdb.GdbError` where gdb cannot compile it for the place of its evaluation.
+    Raises `gdb.GdbError` if gdb cannot compile it for the place where it is evaluated.
     """
     found = re.search(r"(?:^|\s)if\s+(.*?)(\sprint\s.*)?$", argument, re.DOTALL)
     words = argument[: found.start()].split() if found is not None else []
@@ -134,11 +134,11 @@ def compiled(command: str, argument: str) -> str:
 def agent_code(place: str, expression: str, at_return: bool) -> list[tuple[str, str]]:
     """The operations, with their operands, that gdb compiles `expression` to for a probe at `place`.
 
-    gdb compiles for the end of the prologue of each function of a name. What counts is the function that the probe is
-    on, and that variables are at the probe where they are at gdb's place. Raises `gdb.error` if they are not.
+    gdb compiles for the end of the prologue of each function with the name. The code counts for the function that the
+    probe is on, if variables have the same place at the probe as at gdb's place. Raises `gdb.error` if they do not.
     """
     there = json.loads(ask("qArmprobe.place", place) or "null")
-    if there is None:  # gdb's complaint is as good as any
+    if there is None:  # gdb's own message is good enough
         return only_code(listed(f"'{place}', {expression}"))
     end = there["start"] + max(there["size"], MOST_PATCHED)
     described = function_in(there["start"], end)
@@ -161,7 +161,7 @@ def agent_code(place: str, expression: str, at_return: bool) -> list[tuple[str, 
 
 
 def listed(arguments: str) -> str:
-    """What gdb says to `maint agent-eval -at`; gdb 18 puts it in stream records of MI where it speaks that."""
+    """gdb's output for `maint agent-eval -at`. gdb 18 puts it in MI's stream records if it speaks MI."""
     said: str = gdb.execute(f"maint agent-eval -at {arguments}", to_string=True)
     return re.sub(r'^~"(.*)\\n"$', r"\1", said, flags=re.MULTILINE)
 
@@ -173,9 +173,9 @@ def only_code(listing: str) -> list[tuple[str, str]]:
 
 
 def function_in(start: int, end: int) -> tuple[Any, int] | None:
-    """The function that debug information has at `start` or as the first before `end`, and the address it begins at.
+    """The function at `start` in the debug information, or the first before `end`, and its start address.
 
-    gcc before 13 has it begin behind the NOPs that -fpatchable-function-entry puts behind the symbol (GCC bug 98776).
+    gcc before 13 lets it begin after the NOPs that -fpatchable-function-entry puts after the symbol (GCC bug 98776).
     """
     for address in range(start, min(end, start + MOST_PATCHED), 4):
         try:
@@ -193,7 +193,7 @@ def function_in(start: int, end: int) -> tuple[Any, int] | None:
 
 
 def only_nops(start: int, end: int) -> bool:
-    """Whether the instructions from `start` to `end` leave all as it is, but for x9, in which no argument is passed."""
+    """Whether the instructions from `start` to `end` change nothing except x9, which passes no argument."""
     try:
         data = bytes(gdb.selected_inferior().read_memory(start, end - start)) if start < end else b""
     except gdb.MemoryError:
@@ -202,7 +202,7 @@ def only_nops(start: int, end: int) -> bool:
 
 
 def refuse_variables(expression: str, block: Any) -> None:
-    """Raise `gdb.error` if the expression has a variable of the block's: at the return they are nowhere."""
+    """Raise `gdb.error` if the expression uses a variable of the block: at the return none has a place."""
     names = set()
     while block is not None and not block.is_static:
         names |= {symbol.name for symbol in block if symbol.is_argument or symbol.is_variable}
@@ -213,7 +213,7 @@ def refuse_variables(expression: str, block: Any) -> None:
 
 
 def is_here(name: str) -> bool:
-    """Whether the stub's file `name` is the file of that name here, too (GDB manual, "Host I/O Packets")."""
+    """Whether the stub's file `name` is the same file on this computer (GDB manual, "Host I/O Packets")."""
     send = gdb.selected_inferior().connection.send_packet
     descriptor = (send(f"vFile:open:{os.fsencode(name).hex()},0,0".encode()) or b"")[1:]
     said = (send(b"vFile:fstat:" + descriptor) or b"").partition(b";")[2]
@@ -252,8 +252,8 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
         gdb.write(text if text.endswith("\n") or not text else f"{text}\n")
 
     def complete(self, text: str, word: str | None) -> list[str] | None:
-        """Candidates for `word`, the part of the last word of `text` after what gdb thinks separates words."""
-        if word is None:  # gdb asks only where the word begins; its own answer will do
+        """Candidates for `word`, the part of the last word of `text` after gdb's last word separator."""
+        if word is None:  # gdb asks only for the start of the word; its own answer will do
             return None
         try:
             said = ask("qArmprobe.complete", f"{self.entry['name']} {text.lstrip()}") or ""
@@ -265,17 +265,17 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
 
 
 class Symbols:
-    """Gives gdb the symbols of the machine it connects to, where the user gave it no program.
+    """Gives gdb the symbols of the machine that it connects to, if the user gave it no program.
 
-    The stub has a file of them (`armprobe.stub.ExecFile`), and a gdb without a program reads it of its own accord, but
-    warns of slowness. So it is given an empty program to connect with, and then a copy of the stub's file.
+    The stub has a file of them (`armprobe.stub.ExecFile`). A gdb without a program reads that by itself, but warns that
+    this is slow. So gdb gets an empty program to connect with, and then a copy of the stub's file.
     """
 
     def __init__(self) -> None:
-        self._folder = ""  # of armprobe's own files; empty before there are any
+        self._folder = ""  # the folder of our own files; empty before there are any
 
     def stand_in(self) -> None:
-        """Before gdb connects: an empty program, unless it has one."""
+        """Before gdb connects: give it an empty program, unless it has one."""
         if gdb.current_progspace().filename is None:
             self._folder = os.path.realpath(tempfile.mkdtemp(prefix="armprobe-"))
             atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
@@ -285,7 +285,7 @@ class Symbols:
             self._use(path)
 
     def update(self, ours: bool) -> None:
-        """After gdb has connected to any machine: put the right program in place of the stand-in."""
+        """After gdb has connected to any machine: replace the stand-in with the right program."""
         if not self._folder or os.path.dirname(gdb.current_progspace().filename or "") != self._folder:
             return
         if not ours:
@@ -297,7 +297,7 @@ class Symbols:
         name = os.fsdecode(reply[1:])
         path = name if is_here(name) else os.path.join(self._folder, os.path.basename(name))
         try:
-            if path != name:  # a kernel's has hundreds of megabytes
+            if path != name:  # a kernel's file has hundreds of megabytes
                 gdb.execute(f"remote get {shlex.quote(name)} {shlex.quote(path)}", to_string=True)
             self._use(path)
         except gdb.error as error:
@@ -313,9 +313,9 @@ VARIABLES = ("_kprobe", "_stage", "_hit", "_retval")
 
 
 def set_variables(said: str | None) -> None:
-    """Set the variables of a probe's stop: $_kprobe and $_stage, texts, $_hit, a number, and at return $_retval.
+    """Set the variables of a probe's stop: the texts $_kprobe and $_stage, the number $_hit, and at return $_retval.
 
-    All are void where the machine has stopped for something else. said: the answer to qArmprobe.stop.
+    All are void if the machine has stopped for another reason. said: the answer to qArmprobe.stop.
     """
     probe = json.loads(said or "null") or {}
     values = (probe.get("name"), probe.get("stage"), probe.get("hit"), returned(probe))
@@ -324,7 +324,7 @@ def set_variables(said: str | None) -> None:
 
 
 def explain_arguments(pc: int) -> None:
-    """Where gdb knows nothing of a function's arguments at its symbol, say from where on it does."""
+    """If gdb does not know a function's arguments at its symbol, say from which place on it does."""
     described = function_in(pc, pc + MOST_PATCHED)
     if described is not None and described[1] != pc and only_nops(pc, described[1]):
         function, entry = described
@@ -332,7 +332,7 @@ def explain_arguments(pc: int) -> None:
 
 
 def returned(probe: dict[str, Any]) -> Any:
-    """The function's result at the stage return, with its type if that is known; None if it is not in x0."""
+    """The function's result at the stage return, with its type if known. None if the result is not in x0."""
     if probe.get("stage") != "return":
         return None
     value = gdb.newest_frame().read_register("x0")
@@ -353,40 +353,40 @@ def define_command(name: str, *body: str) -> None:
 
 
 def calling(method: str) -> str:
-    """The line in gdb's own language that calls a method of the proxy's."""
+    """The line in gdb's own language that calls a method of the proxy."""
     return f"python __import__('{MODULE}').PROXY.{method}()"
 
 
 class Proxy:
-    """Keeps gdb's commands, symbols and convenience variables in step with the machine gdb is connected to.
+    """Keeps gdb's commands, symbols and convenience variables in step with the machine that gdb is connected to.
 
-    `gdb.execute` also carries out the commands of the breakpoint that gdb has stopped at, if that has not been done yet
-    (gdb/python/python.c, execute_gdb_command), and where one of them resumes the guest, gdb never notices the next
-    stop. So it is not called before gdb has told of a stop, that is in handlers of the stop and in hook-stop.
+    `gdb.execute` also runs the commands of the breakpoint that gdb has stopped at, if they have not run yet
+    (gdb/python/python.c, execute_gdb_command). If one of them resumes the guest, gdb never notices the next stop. So it
+    is called only after gdb has reported a stop, which is in handlers of the stop and in hook-stop.
     """
 
     def __init__(self) -> None:
         self._connection: Any = None
-        self._ours = False  # it leads to an armprobe machine
+        self._ours = False  # whether the connection leads to an armprobe machine
         self._defined: dict[str, ProxyCommand] = {}
         self._symbols = Symbols()
-        self._stopping = False  # hook-stop has begun, and the stop has not been told of yet
+        self._stopping = False  # hook-stop has begun, and the stop has not been reported yet
         self._stale = False  # gdb's caches are out of date
         self.packet_size = DEFAULT_PACKET_SIZE
 
     def start(self) -> None:
-        """Look at the connection there is, and at each to come.
+        """Look at the present connection, and at each new one.
 
-        gdb tells of a new one by a stop, at which it cannot be looked at yet. That is done when the command which
-        connected is over: by a hook behind it, and before the next prompt, because gdb 13 leaves the hook out for a
-        command that was typed. (An event posted to gdb's loop would do, but one that is still there when gdb 13 ends
-        crashes it.)
+        gdb reports a new connection by a stop, at which the connection cannot be used yet. So the proxy looks at it
+        after the command that connected: in a hook after the command, and before the next prompt, because gdb 13 skips
+        the hook for a command that was typed. (An event posted to gdb's loop would do, but gdb 13 crashes if one is
+        left when it exits.)
         """
         gdb.events.stop.connect(lambda event: self.stopped())
         gdb.events.exited.connect(lambda event: set_variables(None))
         gdb.events.before_prompt.connect(self.at_prompt)
         for name in ("target hookpost-remote", "target hookpost-extended-remote"):
-            if not is_command(name):  # else it is the user's own
+            if not is_command(name):  # otherwise it is the user's own
                 define_command(name, calling("update"))
         define_command("hookpost-define", calling("watch_hook"))
         self.watch_hook()
@@ -419,7 +419,7 @@ class Proxy:
         set_variables(said)
 
     def watch_hook(self) -> None:
-        """Have a hook-stop of the user's own find the variables set: gdb tells nobody of a stop before it runs that."""
+        """Set the variables before a user's hook-stop runs. gdb reports a stop only after that."""
         try:
             shown = gdb.execute("show user hook-stop", to_string=True)
         except gdb.error:  # the user has no hook-stop
@@ -429,7 +429,7 @@ class Proxy:
             define_command("hook-stop", calling("look"), *body)
 
     def notice(self) -> None:
-        """Find out whether somebody else has changed the guest, and if so show where it is now."""
+        """Find out whether someone else has changed the guest. If so, show its new place."""
         thread = gdb.selected_thread()
         if not self._ours or thread is None or thread.is_running():
             return
@@ -444,22 +444,22 @@ class Proxy:
             gdb.execute("frame")
 
     def forget(self) -> None:
-        """Have gdb drop its caches of the machine: it assumes registers and stack to be as they were at the stop.
+        """Make gdb drop its caches of the machine: it assumes registers and stack to be as they were at the stop.
 
-        In hook-stop, where that cannot be done, it is left to the next prompt or command of ours.
+        In hook-stop that is impossible, so it happens at the next prompt or command of ours.
         """
         self._stale = True
         self.refresh()
 
     def refresh(self) -> None:
-        """Drop the caches now that `forget` has marked."""
+        """Drop the caches that `forget` has marked."""
         if self._stale and not self._stopping:
             self._stale = False
             gdb.execute("maintenance flush register-cache", to_string=True)
             gdb.execute("maintenance flush dcache", to_string=True)
 
     def update(self) -> None:
-        """Define the commands of a newly connected machine; other targets are left alone."""
+        """Define the commands of a newly connected machine. Other targets are left alone."""
         connection = gdb.selected_inferior().connection
         thread = gdb.selected_thread()
         if connection is self._connection or (thread is not None and thread.is_running()):
@@ -482,10 +482,10 @@ class Proxy:
             self._stopping = False
 
     def define(self, table: list[dict[str, Any]]) -> None:
-        """Define the new commands of a table. A command of gdb's own is never replaced."""
+        """Define the new commands of a table. gdb's own commands are never replaced."""
         wanted = {entry["gdb_name"]: entry for entry in table if entry["gdb_name"]}
         wanted |= {f"info {entry['gdb_info']}": entry for entry in table if entry.get("gdb_info")}
-        # Looked up before any is defined: one of ours may be an abbreviation of another.
+        # Looked up before any is defined, because one of ours may be an abbreviation of another.
         taken = {name for name in wanted if name not in self._defined and is_command(name)}
         for name, entry in wanted.items():
             if name in taken:
@@ -494,7 +494,7 @@ class Proxy:
                 self._defined[name] = ProxyCommand(entry, name)
 
 
-# gdb's own language reaches this module by its name, whether `gdbinit` has loaded it or the user has sourced it.
+# gdb's own language finds this module by its name, whether `gdbinit` or the user has loaded it.
 if sys.modules.setdefault(MODULE, sys.modules[__name__]) is sys.modules[__name__] and "PROXY" not in globals():
     PROXY = Proxy()
     PROXY.start()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What every front end drives: a machine, its probes, and who is attached."""
+"""The shared base of all front ends: a machine, its probes, and the debugger attached to it."""
 
 from .errors import CommandError
 from .session import Session

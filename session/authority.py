@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What of this computer a command may touch, depending on who asks for it.
+"""Limits the parts of this computer that a command may touch, depending on who asks for it.
 
-A command declares what it touches (`Command.host`, `Arg.host`), and the registry calls `require`. The front end says
-who asks (`acting_for`).
+A command declares the parts it touches (`Command.host`, `Arg.host`), and the registry calls `require`. The front end
+says who asks (`acting_for`).
 """
 
 import enum
@@ -21,7 +21,7 @@ class Host(enum.Flag):
     READS_FILES = enum.auto()
     WRITES_FILES = enum.auto()
     PROCESSES = enum.auto()
-    """It starts a process or ends one, armprobe's own included."""
+    """Starting or ending a process, armprobe's own included."""
 
 
 ANYTHING: Final = Host.READS_FILES | Host.WRITES_FILES | Host.PROCESSES
@@ -33,7 +33,7 @@ _WORDS: Final = {
 
 
 class Asker(enum.Enum):
-    """The one who asks for a command."""
+    """The source of a command."""
 
     LOCAL = "the prompt, the command line or a script"
     TRUSTED = "a debugger of this user's, or one that may do what those may"
@@ -41,7 +41,7 @@ class Asker(enum.Enum):
 
     @property
     def may(self) -> Host:
-        """The parts of this computer that commands may touch for them."""
+        """The parts of this computer that commands from this source may touch."""
         return Host.NOTHING if self is Asker.OTHER else ANYTHING
 
 
@@ -49,7 +49,7 @@ _ASKER: ContextVar[Asker] = ContextVar("asker", default=Asker.LOCAL)
 
 
 def asker() -> Asker:
-    """The one who has asked for the command that this thread runs."""
+    """The asker of the command that this thread runs."""
     return _ASKER.get()
 
 
@@ -69,7 +69,7 @@ def described(host: Host) -> str:
 
 
 def require(host: Host, what: str) -> None:
-    """Raise CommandError unless `what`, which touches `host`, is allowed to the asker."""
+    """Raise CommandError unless the asker may use `what`, which touches `host`."""
     refused = host & ~asker().may
     if refused:
         raise CommandError(

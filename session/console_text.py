@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's serial output as text, from pieces of bytes with control sequences for a terminal."""
+"""The guest's serial output as text, decoded from pieces of bytes with terminal control sequences."""
 
 import codecs
 import re
@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-# ECMA-48: control sequences (5.4), control strings such as the title of the window (5.6), which xterm ends by BEL too,
-# and the other escape sequences (ECMA-35, 13.2).
+# ECMA-48: control sequences (5.4), control strings such as the window title (5.6; xterm also ends them by BEL), and the
+# other escape sequences (ECMA-35, 13.2).
 _SEQUENCE: Final = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x18\x1a\x1b]*(?:\x07|\x18|\x1a|\x1b\\)|[ -/]*[0-OQ-WYZ`-~\\])"
 )
@@ -20,14 +20,14 @@ _LINE: Final = 4096  # characters: a longer line is shown before its end
 
 
 class ConsoleText:
-    """Decodes UTF-8 and removes control sequences. A sequence that a piece cuts in two is kept for the next piece."""
+    """Decodes UTF-8 and removes control sequences. A sequence cut in two by a piece is kept for the next piece."""
 
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._held = b""
 
     def add(self, data: bytes) -> str:
-        """The text of the next piece, its line ends as LF."""
+        """The text of the next piece, with LF as line end."""
         data = _SEQUENCE.sub(b"", self._held + data)
         cut = _UNFINISHED.search(data, max(0, len(data) - _LONGEST)) or re.search(rb"\r+\Z", data)
         self._held, data = (data[cut.start() :], data[: cut.start()]) if cut else (b"", data)
@@ -35,10 +35,10 @@ class ConsoleText:
 
 
 class ConsoleLines:
-    """Shows the guest's output line by line as it comes, and the beginning of a line once the guest has paused in it.
+    """Shows the guest's output line by line as it comes, and an unfinished line once the guest has paused in it.
 
-    `show` is given whole lines, or the beginning or the rest of one; from the thread that runs the guest, or, after a
-    pause, from another.
+    `show` is called with whole lines, or the beginning or the rest of one. The calls come from the thread that runs the
+    guest or, after a pause, from another.
     """
 
     def __init__(self, show: Callable[[str], None]) -> None:
@@ -46,7 +46,7 @@ class ConsoleLines:
         self._text = ConsoleText()
         self._line = ""
         self._lock = threading.RLock()
-        self._last = 0.0  # when output came last
+        self._last = 0.0  # time of the last output
         self._timer: threading.Timer | None = None
 
     def add(self, data: bytes) -> None:
@@ -68,7 +68,7 @@ class ConsoleLines:
                 self._show(line)
 
     def discard(self) -> None:
-        """Forget the unfinished line: it is shown by other means."""
+        """Forget the unfinished line, which is shown in another way."""
         with self._lock:
             self._line = ""
 

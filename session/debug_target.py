@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The machine of a session as a debugger drives it: a target of the stub (`armprobe.stub.Target`)."""
+"""A session's machine as a debugger drives it: a target of the stub (`armprobe.stub.Target`)."""
 
 from __future__ import annotations
 
@@ -56,12 +56,13 @@ class DebugTarget:
         """Whether a debugger is in control."""
         self._symbol_file = SymbolFile(session.machine)
         self._control = threading.Lock()  # held while a debugger is in control
-        self._debugger: Client | None = None  # which one
-        self._was_running = False  # when it came
+        self._debugger: Client | None = None  # the debugger in control
+        self._was_running = False  # whether the guest ran when the debugger came
         self._stepping = False
-        self._over_watched = False  # whether the step is over an access that a watchpoint has stopped before
-        self._range: tuple[int, int] | None = None  # of the last step
-        # Whether the guest may ask for a debugger's files: set at the prompt for all, and by the debugger itself.
+        self._over_watched = False  # whether the last step was over an access that a watchpoint had stopped before
+        self._range: tuple[int, int] | None = None  # the range of the last step
+        # Whether the guest may ask for a debugger's files: set at the prompt for all debuggers, and by the debugger
+        # itself.
         self._lends_files = False
         self._debugger_lends: bool | None = None
 
@@ -71,7 +72,7 @@ class DebugTarget:
         return self._lends_files if self._debugger_lends is None else self._debugger_lends
 
     def lend_files(self, lends: bool) -> None:
-        """Set that: a debugger sets it for itself, anyone else for all debuggers that come."""
+        """Allow or forbid that. A debugger sets it for itself, any other caller for all future debuggers."""
         if asker() is Asker.LOCAL:
             self._lends_files = lends
         else:
@@ -79,23 +80,23 @@ class DebugTarget:
 
     @property
     def system_registers(self) -> tuple[str, ...]:
-        """EL1's system registers that can be read by name."""
+        """The names of EL1's readable system registers."""
         return tuple(SYSTEM_REGISTERS)
 
     def exec_file(self) -> ExecFile | None:
-        """The guest's file with debug information, else an ELF with its symbols; None if there are none."""
+        """The guest's file with debug information, or an ELF with its symbols. None if there are none."""
         stem = re.sub(r"[^\w.+-]", "_", Path(self._session.name).name.removesuffix(".elf"), flags=re.ASCII)
         name = f"/armprobe/{stem}.elf"
         if (dwarf := self._machine.guest.dwarf) is not None:
             path = str(dwarf.resolve())
-            name = path if path.isprintable() else name  # one that is not UTF-8 cannot be sent
+            name = path if path.isprintable() else name  # a name that is not UTF-8 cannot be sent
             return ExecFile(name, functools.partial(self._call, host_files.open_regular, dwarf))
         if not self._call(len, self._machine.symbols):
             return None
         return ExecFile(name, lambda: io.BytesIO(self._call(self._symbol_file.read)))
 
     def attach(self, client: Client) -> StopEvent:
-        """Give control to a debugger, the guest stopped."""
+        """Stop the guest and give control to a debugger."""
         if not self._control.acquire(blocking=False):
             raise TargetError(EBUSY, "another debugger is in control of this machine: detach it first")
         self._debugger = client
@@ -107,11 +108,11 @@ class DebugTarget:
         return self._event(self._session.stop)
 
     def detach(self) -> None:
-        """End the debugger's control. Its breakpoints are removed, and a guest that ran before runs again."""
+        """End the debugger's control. Removes its breakpoints, and resumes a guest that ran when it came."""
         self._owner.interrupt()
         self._session.idle.wait()
         self._call(self.breakpoints.debugger_left)
-        self._call(self._let_go)  # not in the middle of a command of the debugger's
+        self._call(self._let_go)  # not in the middle of a command of this debugger
         self._session.notify("gdb detached\n")
         if self._was_running:
             self._start(functools.partial(self._tracepoints.run, self._machine.run), lambda _: None)
@@ -146,7 +147,7 @@ class DebugTarget:
         self._session.stop = Stop(StopReason.RESET, self._machine.registers.pc, "put back to its start")
 
     def read_registers(self, names: Sequence[str]) -> list[int]:
-        """Registers by GDB's names; x30 as it would be without kretprobes."""
+        """Registers by GDB's names. x30 is as it would be without kretprobes."""
 
         def read() -> list[int]:
             values = self._machine.registers.read(names)
@@ -162,17 +163,17 @@ class DebugTarget:
         return Changes(self._machine.core.changes, self._machine.bus.changes)
 
     def write_register(self, name: str, value: int) -> None:
-        """One register by GDB's name."""
+        """Write one register, by GDB's name."""
         if name == "x30":
             self._call(setattr, self._kprobes.unwind, name, value)
         else:
             self._call(self._machine.registers.__setitem__, name, value)
 
     def read_memory(self, address: int, length: int) -> bytes:
-        """Guest virtual memory as it would be without probes: their breakpoints and their trampoline are not shown.
+        """Guest virtual memory as it would be without probes: their breakpoints and their trampoline are hidden.
 
-        gdb would take a breakpoint of ours for a BRK of the program's, and go on after it instead of executing the
-        instruction. And it unwinds the stack by the return addresses there.
+        gdb would take a breakpoint of ours for a BRK of the program, and go on after it instead of executing the
+        instruction. It also unwinds the stack by the return addresses in memory.
         """
 
         def read() -> bytes:
@@ -182,7 +183,7 @@ class DebugTarget:
         return self._call(read)
 
     def memory_region(self, address: int) -> Region:
-        """What the guest's page tables have at a virtual address now."""
+        """The mapping of a virtual address in the guest's current page tables."""
         return self._call(self._machine.memory.region, address)
 
     @property
@@ -195,7 +196,7 @@ class DebugTarget:
         return self._call(self._machine.memory.mapped)[0]
 
     def untranslated_memory(self) -> Sequence[Region]:
-        """RAM, devices and gaps by physical address; none once the guest's MMU is on."""
+        """RAM, devices and gaps by physical address. Empty once the guest's MMU is on."""
         return self._call(self._machine.memory.untranslated)
 
     def write_memory(self, address: int, data: bytes) -> None:
@@ -203,13 +204,13 @@ class DebugTarget:
         self._call(self._kprobes.unwind.write, address, data)
 
     def insert_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
-        """A breakpoint of the debugger's, in place of one that a debugger before it has left."""
+        """Insert a breakpoint. It replaces one that an earlier debugger has left."""
         self._call(self.breakpoints.insert, (kind, address, length))
 
     def insert_conditional_breakpoint(
         self, kind: BreakKind, address: int, length: int, decide: Decide, persistent: bool
     ) -> None:
-        """One that stops where `decide` says so, in place of one that a debugger before it has left."""
+        """Insert a breakpoint that stops if `decide` says so. It replaces one that an earlier debugger has left."""
         self._call(self.breakpoints.insert, (kind, address, length), decide, persistent)
 
     def remove_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
@@ -217,7 +218,7 @@ class DebugTarget:
         self._call(self.breakpoints.remove, (kind, address, length))
 
     def insert_watchpoint(self, kind: WatchKind, address: int, length: int) -> None:
-        """A watchpoint of the debugger's."""
+        """Insert a watchpoint."""
         self._call(self.breakpoints.insert, (kind, address, length))
 
     def remove_watchpoint(self, kind: WatchKind, address: int, length: int) -> None:
@@ -227,12 +228,12 @@ class DebugTarget:
     def trace(
         self, address: int, hit: Callable[[GuestView], int], stepped: Callable[[GuestView], None], steps: bool
     ) -> Callable[[], None]:
-        """A tracepoint of the debugger's."""
+        """Insert a tracepoint. The result removes it."""
         remove = self._call(self._tracepoints.add, address, hit, stepped, steps)
         return lambda: self._call(remove)
 
     def show(self, text: str) -> None:
-        """Show text that was meant for a debugger that has gone."""
+        """Show text for a debugger that has gone."""
         self._session.notify(text)
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
@@ -247,7 +248,7 @@ class DebugTarget:
             self._start(functools.partial(self._machine.step_out_of, *range, self._tracepoints.step), done)
 
     def answer(self, result: int, errno: int, interrupted: bool, done: Callable[[StopEvent], None]) -> None:
-        """Give the guest the result of its call for a file. The instruction that made the call is over then."""
+        """Give the guest the result of its file call, which ends the instruction that made it."""
         semihosting = self._machine.semihosting
         if semihosting is None:
             raise TargetError(EINVAL, "a Linux guest asks for no files")
@@ -267,7 +268,7 @@ class DebugTarget:
         done(self._event(self._session.stop))
 
     def _run_on(self) -> Stop:
-        """Run, unless there is a breakpoint of the debugger's at the PC.
+        """Run, unless the debugger has a breakpoint at the PC.
 
         A debugger that does not want to hit it again removes it and steps before it continues.
         """
@@ -302,11 +303,11 @@ class DebugTarget:
         self._owner.resume(go_on, ended, brief)
 
     def interrupt(self) -> None:
-        """Ask the running guest to stop soon, also where a command runs it."""
+        """Ask the running guest to stop soon, even if a command runs it."""
         self._owner.interrupt()
 
     def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
-        """Run a command for a debugger. By the time it is run, the debugger may have gone and another one be there."""
+        """Run a command for a debugger. By then the debugger may have gone, and another one may have come."""
 
         def work() -> None:
             if client is not self._debugger:
@@ -325,7 +326,7 @@ class DebugTarget:
         return self._session.shell.complete(line)
 
     def place(self, word: str) -> Place | None:
-        """The place that `word` means to a command."""
+        """The place that `word` names in a command."""
         return self._call(self._session.shell.place, word)
 
     def command_table(self) -> str:
@@ -333,14 +334,14 @@ class DebugTarget:
         return self._session.shell.table()
 
     def _call(self, function: Callable[..., T], *args: Any) -> T:
-        """Call `function` while nobody else uses the machine. MachineError becomes TargetError."""
+        """Call `function` while no other thread uses the machine. MachineError becomes TargetError."""
         try:
             return self._owner.call_briefly(function, *args)
         except MachineError as error:
             raise TargetError(EFAULT, str(error)) from error
 
     def _changes_watched(self) -> bool:
-        """Whether the next access changes the watched value, which a debugger reports after it has stepped over it."""
+        """Whether the next access changes the watched value. A debugger reports the change after stepping over it."""
         hit = self._session.stop.detail
         return isinstance(hit, WatchHit) and hit.value != hit.before
 

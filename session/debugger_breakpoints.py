@@ -17,15 +17,16 @@ from .stop_event import WATCH_KINDS
 _MOST_LEFT: Final = 100  # breakpoints that outlast their debuggers
 
 Key = tuple[BreakKind | WatchKind, int, int]
-"""Kind, address and length, by which a debugger names a breakpoint."""
+"""The kind, address and length of a breakpoint, which identify it for a debugger."""
 
 
 class DebuggerBreakpoints:
-    """The debuggers' breakpoints in one machine. For the owner's thread."""
+    """The debuggers' breakpoints in one machine. Use it on the owner's thread."""
 
     def __init__(self, machine: Machine, view: GuestView) -> None:
         self._machine, self._view = machine, view
-        # The function that removes each, and the one that decides whether it stops (None for watchpoints).
+        # For each breakpoint, the function that removes it and the one that decides whether it stops (None for
+        # watchpoints).
         self._points: dict[Key, tuple[Callable[[], None], Decide | None]] = {}
         self._persistent: set[Key] = set()
 
@@ -55,7 +56,7 @@ class DebuggerBreakpoints:
             self._persistent.add(key)
 
     def _watch(self, kind: str, address: int, length: int) -> Callable[[], None]:
-        """Watch memory, and return the function that ends it. Nothing is watched where there is no memory."""
+        """Watch memory, and return the function that ends this. Addresses without memory are not watched."""
         try:
             self._machine.watchpoints.add(kind, address, length)
         except NothingThere:
@@ -80,7 +81,7 @@ class DebuggerBreakpoints:
             self.remove(key)
 
     def stop_here(self) -> bool:
-        """Whether a breakpoint stops the guest at its PC. Conditions are evaluated, and commands executed."""
+        """Whether a breakpoint stops the guest at its PC. Evaluates conditions and executes commands."""
         pc = self._machine.registers.pc
         here = [decide for (_, address, _), (_, decide) in self._points.items() if decide and address == pc]
         return any([decide(self._view) for decide in here])

@@ -5,14 +5,14 @@ from armprobe.probes import Probe
 
 
 class ProbeList(dict[int, Probe]):
-    """Probes by number, from 1. A number is not given twice."""
+    """Probes by number, from 1. Numbers are not reused."""
 
     def __init__(self) -> None:
         super().__init__()
         self._next = 1
 
     def add(self, probe: Probe) -> int:
-        """Give a registered probe its number, and return that."""
+        """Give a registered probe a number, and return the number."""
         number, self._next = self._next, self._next + 1
         self[number] = probe
         return number

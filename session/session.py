@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A machine with its probes, as every front end drives it: its owner, its commands, its notices."""
+"""A machine with its probes, as every front end drives it: its owner thread, commands and notices."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ T = TypeVar("T")
 class Session:
     """A guest with its probes and commands.
 
-    `guest`, `initrd`, `vmlinux`, `cmdline`, `append`, `base` and `memory` are those of `machine.load`; `era`,
-    `stepping` and `trampoline` those of `probes.Kprobes`.
-    Methods may be called from any thread: all work on the machine is done by its owner's.
-    Raises MachineError when the guest cannot be loaded, ProbeError for an unknown era, way to step or trampoline.
+    `guest`, `initrd`, `vmlinux`, `cmdline`, `append`, `base` and `memory` are those of `machine.load`. `era`,
+    `stepping` and `trampoline` are those of `probes.Kprobes`. Methods may be called from any thread: the owner's thread
+    does all work on the machine. Raises MachineError if the guest cannot be loaded, ProbeError for an unknown era,
+    stepping or trampoline.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Session:
         self.probes = ProbeList()
         self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
         self.stub_address = ""
-        self.finished = False  # quit was asked for
+        self.finished = False  # whether quit was requested
         self.console_text = ConsoleText()  # for commands that read the console
         self._console_lines = ConsoleLines(self.notify)  # for output that is shown as it comes
         self.console_in_use = False  # a command shows the console itself
@@ -97,7 +97,7 @@ class Session:
 
     @functools.cached_property
     def shell(self) -> Shell:
-        """What runs and completes command lines."""
+        """Runs and completes command lines."""
         return shell_of(self)
 
     def run(self, line: str) -> str:
@@ -109,11 +109,11 @@ class Session:
         return self.shell.ask(line)
 
     def perform(self, line: str, show: Callable[[object], None], remark: Callable[[str], None]) -> Any:
-        """Like `ask`, but hands the value or, as they come, its parts to `show`, and remarks to `remark`."""
+        """Like `ask`, but passes the value, or its parts as they come, to `show`, and remarks to `remark`."""
         return self.shell.perform(line, show, remark)
 
     def execute(self, line: str, out: Callable[[str], None]) -> None:
-        """Like `run`, but hands the output to `out` piece by piece."""
+        """Like `run`, but passes the output to `out` piece by piece."""
         self.shell.execute(line, out)
 
     def complete(self, line: str) -> list[str]:
@@ -121,7 +121,7 @@ class Session:
         return self.shell.complete(line)
 
     def interrupt(self) -> None:
-        """Stop a running guest, whether a command, a debugger or a script runs it."""
+        """Stop a running guest, whether it was started by a command, a debugger or a script."""
         self.owner.interrupt()
 
     def status(self) -> str:
@@ -130,11 +130,11 @@ class Session:
         return "  ".join(filter(None, (self.name, state, f"gdb: {self.stub_address}" if self.stub_address else "")))
 
     def on_notice(self, callback: Callable[[str], None]) -> None:
-        """Call `callback`, on any thread, with each text that no command asked for."""
+        """Call `callback`, on any thread, with each text that is not the answer to a command."""
         self._notices.append(callback)
 
     def show_console(self) -> None:
-        """From now on send the guest's output to the listeners of `on_notice`, unless a command shows it."""
+        """From now on send the guest's output to the listeners of `on_notice`, except while a command shows it."""
 
         def listener(data: bytes) -> None:
             if self.console_in_use:
@@ -146,7 +146,7 @@ class Session:
 
     @contextlib.contextmanager
     def remarks_to(self, out: Callable[[str], None]) -> Iterator[None]:
-        """While a command runs, have `remark` write to its `out`."""
+        """Send remarks to `out` while a command runs."""
         before, self._remarks = self._remarks, out
         try:
             yield
@@ -154,17 +154,17 @@ class Session:
             self._remarks = before
 
     def remark(self, text: str) -> None:
-        """Show a text beside the answer of the command that runs."""
+        """Show a text in addition to the answer of the running command."""
         self._remarks(text)
 
     def notify(self, text: str) -> None:
-        """Show a text to all listeners of `on_notice`. Console output may be a part of a line."""
+        """Show a text to all listeners of `on_notice`. Console output may be only a part of a line."""
         for callback in self._notices:
             callback(text)
 
     def _handler_failed(self, probe: Any, error: BaseException) -> None:
         text = describe_failure(probe, error)
-        log.log(logging.INFO if self._notices else logging.ERROR, "%s", text)  # it is never silent
+        log.log(logging.INFO if self._notices else logging.ERROR, "%s", text)  # a failure is never silent
         self.notify(f"{text}\n")
 
     @property
@@ -177,10 +177,10 @@ class Session:
     def go(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
         """Run the machine for a command.
 
-        With `waits`, a guest that idles for good waits until it is interrupted. Without, the run ends: one for a count
-        of instructions would wait for ever.
+        With `waits`, a guest that idles for good waits until it is interrupted. Without it, the run ends, because a run
+        for a count of instructions would wait for ever.
 
-        Raises CommandError while GDB is in control, or the guest already runs.
+        Raises CommandError while GDB is in control, or if the guest already runs.
         """
         if self.controlled:
             raise CommandError("gdb is in control of the guest: continue or step there, or detach it")
@@ -196,6 +196,6 @@ class Session:
         return self.stop
 
     def describe(self, stop: Stop) -> str:
-        """The reason and the place of a stop, in words."""
+        """A text with the reason and the place of a stop."""
         where = f"{self.machine.symbols.describe(stop.address)} ({stop.address:#x})"
         return f"{stop.text or stop.reason.value} at {where}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The stops of a machine, translated into those of the stub."""
+"""Translates a machine's stops into the stub's."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from armprobe.stub import (
 from armprobe.stub.target import SIGSEGV
 
 WATCH_KINDS: Final = {WatchKind.WRITE: "write", WatchKind.READ: "read", WatchKind.ACCESS: "access"}
-"""The names that the machine has for them."""
+"""The machine's names for the kinds of watchpoints."""
 
 
 def stop_event(
     stop: Stop, machine: Machine, inserted: Iterable[tuple[BreakKind | WatchKind, int, int]], stepping: bool
 ) -> StopEvent:
-    """`stop` as a debugger is told it.
+    """The event that tells a debugger about `stop`.
 
     inserted: its breakpoints and watchpoints, by kind, address and length. stepping: whether the debugger steps, except
     over an access that a watchpoint stopped before: gdb reports the change only after SIGTRAP.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest's symbols as an ELF file, for debuggers, which read symbols from files.
 
-A guest with debug information has such a file already (`LoadedGuest.dwarf`). Of any other, a kernel for one, only a
-table of symbols is known: it goes into an ELF that has no code (System V ABI, chapter 4; ELF for the Arm 64-bit
-Architecture). Its sections are SHT_NOBITS, which say where code and data are and nothing of what is in them: that is in
-the guest's memory. What a debugger cannot see of the frames on the stack by itself is in .debug_frame.
+A guest with debug information has such a file already (`LoadedGuest.dwarf`). Other guests, such as a kernel, have only
+a table of symbols. It goes into an ELF without code (System V ABI, chapter 4; ELF for the Arm 64-bit Architecture). Its
+SHT_NOBITS sections give the places of code and data, whose contents are in the guest's memory. .debug_frame describes
+the stack frames that a debugger cannot find without help.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
 _STB_GLOBAL: Final = 1 << 4
 _INFO: Final = {"function": _STB_GLOBAL | 2, "object": _STB_GLOBAL | 1, "other": _STB_GLOBAL}  # STT_FUNC, _OBJECT
 
-_LAST: Final = (1 << 64) - 1  # a section cannot end after this address
+_LAST: Final = (1 << 64) - 1  # no section can end after this address
 _SECTION_NAMES: Final = b"\0.text\0.data\0.symtab\0.strtab\0.shstrtab\0.debug_frame\0"
-_GAP: Final = 4096  # bytes: what is farther apart is not padding between functions
-_LARGEST = _MOST_CODE = 32 << 20  # bytes of one symbol and of code: nothing hinders a table from saying anything
-_MOST_REGIONS: Final = 1000  # a kernel has about ten; what is told apart further is a table that makes no sense
+_GAP: Final = 4096  # bytes: a larger gap is not padding between functions
+_LARGEST = _MOST_CODE = 32 << 20  # limits in bytes for one symbol and for code, as a table can contain any value
+_MOST_REGIONS: Final = 1000  # a kernel has about ten; a table with more than this makes no sense
 
 
 @dataclass
@@ -52,7 +52,7 @@ class _Region:
 def symbol_file(machine: Machine) -> bytes:
     """An ELF with the symbols of `machine`'s guest.
 
-    Takes half a second for a kernel of 45,000 functions. For the thread that owns the machine.
+    Takes half a second for a kernel of 45,000 functions. Call it on the thread that owns the machine.
     """
     symbols = list(machine.symbols)
     regions, indices = _regions(symbols)
@@ -62,14 +62,14 @@ def symbol_file(machine: Machine) -> bytes:
 
 
 class SymbolFile:
-    """The `symbol_file` of a machine, made anew when modules have come or gone."""
+    """The `symbol_file` of a machine, rebuilt when modules have come or gone."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._made: tuple[list[Symbols], bytes] | None = None
 
     def read(self) -> bytes:
-        """Its bytes."""
+        """The bytes of the file."""
         modules = list(self._machine.symbols.modules.values())
         if self._made is None or self._made[0] != modules:
             self._made = modules, symbol_file(self._machine)
@@ -77,14 +77,14 @@ class SymbolFile:
 
 
 def _frames(machine: Machine, region: _Region, functions: list[int]) -> bytes:
-    """The call frame information for a region of code; `functions` are where all functions begin."""
+    """The call frame information for a region of code. `functions` are the start addresses of all functions."""
     begin = region.start // 4 * 4
     starts = functions[bisect_left(functions, region.start) : bisect_left(functions, region.end)]
     return debug_frame(pairwise([*starts, region.end]), _code(machine, begin, region.end), begin)
 
 
 def _code(machine: Machine, begin: int, end: int) -> bytes:
-    """Code from the guest's file or, of a machine resumed from a snapshot, from memory; b"" if it is nowhere yet."""
+    """Code from the guest's file or, for a machine resumed from a snapshot, from memory. b"" if neither has it yet."""
     for segment in machine.guest.segments:
         if segment.virtual is not None and 0 <= (offset := begin - segment.virtual) < len(segment.data):
             return segment.data[offset : offset + end - begin]
@@ -95,7 +95,7 @@ def _code(machine: Machine, begin: int, end: int) -> bytes:
 
 
 def _elf(symbols: list[Symbol], regions: list[_Region], indices: list[int], frames: bytes) -> bytes:
-    """An executable of `symbols`, which are in order of address, with the contents of .debug_frame."""
+    """An executable with `symbols`, which are in order of address, and `frames` as the contents of .debug_frame."""
     names = [symbol.name.encode("utf-8", "surrogateescape") + b"\0" for symbol in symbols]
     offsets = accumulate(map(len, names), initial=1)
     entries = [
@@ -112,13 +112,13 @@ def _elf(symbols: list[Symbol], regions: list[_Region], indices: list[int], fram
     sections = [
         bytes(_SECTION.size),
         *(_nobits(region) for region in regions),
-        # No symbol is local, so the first that is not is number 1.
+        # No symbol is local, so the first global one is number 1.
         _section(b".symtab", _SHT_SYMTAB, 0, 0, table_at, len(table), len(regions) + 2, 1, 8, _SYMBOL.size),
         _section(b".strtab", _SHT_STRTAB, 0, 0, strings_at, len(strings), 0, 0, 1, 0),
         _section(b".debug_frame", _SHT_PROGBITS, 0, 0, frames_at, len(frames), 0, 0, 1, 0),
         _section(b".shstrtab", _SHT_STRTAB, 0, 0, section_names_at, len(_SECTION_NAMES), 0, 0, 1, 0),
     ]
-    # gdb has functions that it calls return to the entry point; gdb 18 calls none if that is in no section.
+    # gdb makes functions that it calls return to the entry point. gdb 18 calls none if no section contains that.
     code = (region for region in regions if region.is_code)
     entry = max(code, key=lambda region: region.end - region.start, default=_Region(True, 0, 0)).start
     header = _HEADER.pack(
@@ -140,21 +140,21 @@ def _nobits(region: _Region) -> bytes:
 
 
 def _regions(symbols: list[Symbol]) -> tuple[list[_Region], list[int]]:
-    """Where code and data take turns or there is nothing, and for each symbol the number, from 1, of its region.
+    """Divide the address space into regions of code and data, with the number, from 1, of each symbol's region.
 
-    gdb takes a symbol for code or data by the section that it is in. Sections must not overlap.
+    gdb takes a symbol for code or data by its section. Sections must not overlap. Large gaps belong to no region.
     """
     regions: list[_Region] = []
     indices = []
     is_code = True
     for symbol in symbols:
-        if symbol.kind != "other":  # a label is what surrounds it
+        if symbol.kind != "other":  # a label is of the kind around it
             is_code = symbol.kind == "function"
         if not regions or regions[-1].is_code is not is_code or symbol.address - regions[-1].end >= _GAP:
             if regions:
                 regions[-1].end = min(regions[-1].end, symbol.address)
             regions.append(_Region(is_code, symbol.address, symbol.address))
-        size = symbol.size if symbol.size <= _LARGEST else 0  # which only says that nothing follows soon
+        size = symbol.size if symbol.size <= _LARGEST else 0  # a larger size only says that nothing follows soon
         regions[-1].end = max(regions[-1].end, min(symbol.address + size, _LAST))
         indices.append(len(regions))
     if len(regions) > _MOST_REGIONS:

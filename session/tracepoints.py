@@ -14,18 +14,18 @@ from armprobe.stub import GuestView, TargetError
 
 @dataclass
 class _Stepping:
-    """Single steps that are left after a hit, and the function to call after each."""
+    """The remaining single steps after a hit, and the function to call after each."""
 
     left: int
     stepped: Callable[[GuestView], None]
 
 
 class Tracepoints:
-    """The tracepoints of one machine. All runs of the machine go through it, as tracepoints may step."""
+    """The tracepoints of one machine. All runs of the machine go through this class, because tracepoints may step."""
 
     def __init__(self, machine: Machine, kprobes: Kprobes, view: GuestView) -> None:
         self._machine, self._kprobes, self._view = machine, kprobes, view
-        self._steps: dict[Kprobe, _Stepping] = {}  # for the last hit of each
+        self._steps: dict[Kprobe, _Stepping] = {}  # for the last hit of each tracepoint
         self._active: list[_Stepping] = []
 
     def add(
@@ -61,7 +61,7 @@ class Tracepoints:
     # Runs. The stops of tracepoints are not passed on.
 
     def run(self, run: Callable[[], Stop]) -> Stop:
-        """Call `run`. Where a tracepoint stops it, make the single steps and call it again."""
+        """Call `run`. If a tracepoint stops it, make the single steps and call it again."""
         while True:
             stepping = bool(self._active)
             stop = self.step() if stepping else run()
@@ -85,7 +85,7 @@ class Tracepoints:
         return stop
 
     def _breaks_at(self, pc: int) -> bool:
-        """Whether a run that got here would have stopped."""
+        """Whether a run that reached `pc` would have stopped."""
         return bool(self._machine.breakpoints.count(pc)) or self._machine.conditional_breakpoints.decides(pc)
 
     def _took(self, stop: Stop) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The last hits of one machine, and what can be asked of them."""
+"""The last hits of one machine, with queries on them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from armprobe.probes import Hit, Probe
 from armprobe.probes.record import TRACED_STAGE
 
 KEPT: Final = 1000
-"""Stages of hits."""
+"""The capacity of the ring, in stages of hits."""
 
 
 class HitRing(deque[Hit]):
-    """The last `KEPT` stages of hits, oldest first: a stage that is added drops the oldest one of a full ring."""
+    """The last `KEPT` stages of hits, oldest first. Adding a stage to a full ring drops the oldest one."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=KEPT)
 
     def forget_after(self, instructions: int) -> None:
-        """The machine has gone back to that count of instructions: drop what has not happened yet."""
+        """Drop later hits, after the machine has gone back to that count of instructions."""
         kept = [hit for hit in self if hit.instructions <= instructions]
         self.clear()
         self.extend(kept)
 
     def last_hit(self, probes: Collection[Probe] | None = None) -> list[Hit]:
-        """The stages, oldest first, of the last hit of one of `probes`, by default of any; empty if there is none."""
+        """The stages, oldest first, of the last hit of one of `probes`, by default of any. Empty if there is none."""
         last: Hit | None = None
         stages: list[Hit] = []
         for hit in reversed(self):
@@ -40,9 +40,9 @@ class HitRing(deque[Hit]):
         return stages[::-1]
 
     def stages_to(self, last: Hit) -> list[Hit]:
-        """The stages of a hit, oldest first, up to `last`; those before it as far as they are in the ring."""
+        """The stages of a hit, oldest first, up to `last`. Earlier ones may have left the ring."""
         return [*(hit for hit in self if (hit.probe, hit.number) == (last.probe, last.number) and hit != last), last]
 
     def traced(self) -> list[Hit]:
-        """The stages of which the kernel's trace file has a line, oldest first."""
+        """The stages that have a line in the kernel's trace file, oldest first."""
         return [hit for hit in self if hit.stage is TRACED_STAGE[hit.probe.kind]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The line that the kernel's tracer would print of a hit."""
+"""The line of the kernel's tracer for a hit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from armprobe.probes.trampoline import DIRECT
 
 
 def symbol_and_size(symbols: Symbols, address: int) -> str:
-    """`address` as the kernel's %pS prints it: "kfree+0x0/0x190", with " [module]" behind it in a module."""
+    """`address` as the kernel's %pS prints it: "kfree+0x0/0x190", followed by " [module]" in a module."""
     found = symbols.at(address)
     if found is None:
         return f"{address:#x}"
@@ -22,12 +22,12 @@ def symbol_and_size(symbols: Symbols, address: int) -> str:
 
 
 def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
-    """The line that the kernel's trace file has for a hit (Documentation/trace/kprobetrace.rst).
+    """The line for a hit in the kernel's trace file (Documentation/trace/kprobetrace.rst).
 
-    `arguments` are names and values to print at its end; None stands for the hit's note, or else x0. The task is
-    `<...>-0`, as for one that the kernel has no name for, unless the hit knows it. Of the flags in the line only the
-    first, `d`, is known: whether interrupts are off, because the kernel has masked them or because they were masked
-    in the function that returns.
+    `arguments` are names and values to print at its end. None stands for the hit's note, or x0 if it has none. The task
+    is `<...>-0`, as for one that the kernel has no name for, unless the hit knows it. Of the flags in the line only the
+    first, `d`, is known: interrupts are off, because the kernel has masked them or because they were masked in the
+    function that returns.
     """
     symbols, rules = kprobes.machine.symbols, kprobes.era.hits
     masked = hit.stage is not Stage.RETURN or kprobes.trampoline != DIRECT or rules.masks_returns

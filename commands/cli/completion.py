@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`armprobe completion SHELL`: the script by which bash, zsh or fish complete armprobe's command line."""
+"""`armprobe completion SHELL`: the script with which bash, zsh or fish complete armprobe's command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ fish:  armprobe completion fish > ~/.config/fish/completions/armprobe.fish"""
 
 
 def _run(options: Options) -> int:
-    from .parser import build_parser  # which has this verb, too
+    from .parser import build_parser  # the parser has this verb, too
 
     say(shtab.complete(build_parser(), options.shell) + "\n")
     return 0

@@ -42,15 +42,15 @@ def _gdb(session: Session, options: Options) -> int:
         tempfile.TemporaryDirectory(prefix="armprobe-") as folder,
     ):
         command = [debugger, "--quiet"]
-        # guests/demo is where the demo kernel's debug information has its sources (its Makefile, MAP).
+        # The demo kernel's debug information has its sources in guests/demo (its Makefile, MAP).
         command += ["-iex", f"set substitute-path guests/demo {shlex.quote(str(DEMO.parent))}"]
         if (symbols := _symbol_path(session, Path(folder))) is not None:
             command += ["-iex", f"file {shlex.quote(str(symbols))}"]  # before gdb loads a file of the user's
         command += ["-x", str(GDBINIT)]
-        # Extended, for `run` to start the guest anew.
+        # Extended, so that `run` restarts the guest.
         command += ["-ex", f"target extended-remote {session.stub_address.removeprefix('unix:')}", *options.for_gdb]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is gdb's
-        for number in (signal.SIGTERM, signal.SIGHUP):  # or the folders would stay
+        for number in (signal.SIGTERM, signal.SIGHUP):  # otherwise the folders would stay
             signal.signal(number, lambda number, _: sys.exit(128 + number))
         return subprocess.run(
             command,
@@ -61,7 +61,7 @@ def _gdb(session: Session, options: Options) -> int:
 
 
 def _symbol_path(session: Session, folder: Path) -> Path | None:
-    """A file of the guest's symbols, its own or one in `folder`: gdb reads that faster than through the stub."""
+    """A file with the guest's symbols, its own or one in `folder`. gdb reads it faster than through the stub."""
     file = session.debug_target.exec_file()
     if file is None or session.machine.guest.dwarf is not None:
         return session.machine.guest.dwarf

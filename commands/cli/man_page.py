@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The man page, from the parser of the command line."""
+"""Generates the man page from the parser of the command line."""
 
 from .parser import build_parser
 
@@ -7,8 +7,8 @@ WIDTH = "80"  # columns of the usage lines, which argparse takes from $COLUMNS
 
 
 def man_page() -> str:
-    """armprobe(1), in the macros of man(7). The same for every day it is written on."""
-    from argparse_manpage.manpage import Manpage  # an extra: who runs armprobe has no use for it
+    """armprobe(1), in the macros of man(7). The text does not depend on the date."""
+    from argparse_manpage.manpage import Manpage  # an extra, which users of armprobe do not need
 
     page = Manpage(
         build_parser(),

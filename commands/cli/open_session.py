@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Opens what a command line names: the guest, its session, the stub."""
+"""Opens the guest, session and stub that a command line names."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .options import Options
 
 
 def open_session(options: Options) -> Session:
-    """The session that `options` ask for; notes on its guest go to standard error.
+    """The session that `options` ask for. Notes on its guest go to standard error.
 
-    Raises CommandError, MachineError or ProbeError, one sentence, when it cannot be had.
+    Raises CommandError, MachineError or ProbeError, each with one sentence, if this fails.
     """
     guest, name, loading = _guest(options)
     rules: dict[str, Any] = {"era": options.era, "stepping": options.stepping, "trampoline": options.trampoline}
@@ -39,7 +39,7 @@ def open_session(options: Options) -> Session:
 
 
 def _apply(settings: Settings, session: Session) -> None:
-    """Give the session the aliases and probes of the settings. One that cannot be had is told, and left out."""
+    """Give the session the aliases and probes of the settings. Those that fail are reported and skipped."""
     for variable, colour in (("NO_COLOR", "never"), ("FORCE_COLOR", "always")):
         if settings.colour == colour:
             os.environ[variable] = "1"
@@ -56,7 +56,7 @@ def _apply(settings: Settings, session: Session) -> None:
 
 
 def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
-    """The guest's file or "demo", its name, and how it is loaded."""
+    """The guest's file or "demo", its name, and the arguments for loading it."""
     loading: dict[str, Any] = {
         "initrd": options.initrd,
         "cmdline": options.cmdline,
@@ -91,7 +91,7 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
 
 
 def listening(session: Session, options: Options, default: str | None) -> AbstractContextManager[object]:
-    """The session's stub where `options` or `default` say; nothing where that is none."""
+    """The session's stub at the address in `options` or `default`. Without an address there is no stub."""
     wanted = options.listen or default
     if wanted is None or wanted == "none":
         return contextlib.nullcontext()
@@ -101,7 +101,7 @@ def listening(session: Session, options: Options, default: str | None) -> Abstra
 
 
 def gdb_hint(session: Session) -> str:
-    """What to type for a gdb that attaches to the session."""
+    """The command line for a gdb that attaches to the session."""
     if not session.stub_address:
         return "no GDB stub"
     return f"gdb: gdb-multiarch -ex 'target remote {session.stub_address.removeprefix('unix:')}'"

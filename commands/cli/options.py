@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a command line says, as one frozen object, and the arguments that several verbs share."""
+"""The parsed command line as one frozen object, and the arguments that several verbs share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ERA_HELP: Final = (
 
 @dataclass(frozen=True)
 class Options:
-    """A command line. A field that the verb has no argument for has its default."""
+    """A command line. A field for which the verb has no argument has its default."""
 
     verb: str
     guest: str = "demo"
@@ -58,14 +58,14 @@ class Options:
     case: str = "all"
     shell: str = ""
     topic: str | None = None
-    # what the files of settings say besides
+    # other values from the settings files
     settings: Settings = field(default_factory=Settings)
 
     @classmethod
     def from_namespace(cls, namespace: argparse.Namespace, settings: Settings) -> Self:
-        """The options that argparse found, and those of `settings` that it did not find; its lists become tuples.
+        """The options that argparse found, plus those that only `settings` has. Lists become tuples.
 
-        The guest of the settings goes with how it is loaded: neither applies to a guest that the command line names.
+        The settings' guest goes with its loading options. Neither applies if the command line names a guest.
         """
         found = vars(namespace)
         named = "guest" in found or "snapshot" in found
@@ -78,12 +78,12 @@ class Options:
 
     @property
     def usual_listen(self) -> str:
-        """Where the stub of a prompt, or one alone, listens unless the command line says otherwise."""
+        """The default address of the stub, at a prompt or alone."""
         return str(self.settings.options.get("listen", LISTEN))
 
 
 class Verb(NamedTuple):
-    """`armprobe NAME`: `add_arguments` declares its arguments, `run` does it and returns the exit status."""
+    """`armprobe NAME`. `add_arguments` declares its arguments, `run` runs it and returns the exit status."""
 
     name: str
     help: str
@@ -93,18 +93,18 @@ class Verb(NamedTuple):
 
 
 def add_guest(parser: argparse.ArgumentParser, *names: str, **how: object) -> None:
-    """The argument that names the guest: positional unless `names` has an option's."""
+    """The argument that names the guest. It is positional unless `names` are those of an option."""
     what = {"help": GUEST_HELP, **({} if names else {"nargs": "?"}), **how}
     parser.add_argument(*(names or ("guest",)), **what).complete = shtab.FILE  # type: ignore[arg-type, attr-defined]
 
 
 def add_file(parser: argparse.ArgumentParser, name: str, **how: object) -> None:
-    """An argument that is the path of a file, which shells complete."""
+    """An argument that is a file's path, which shells complete."""
     parser.add_argument(name, type=Path, **how).complete = shtab.FILE  # type: ignore[arg-type, attr-defined]
 
 
 def add_loading(parser: argparse.ArgumentParser) -> None:
-    """How the guest is loaded, and which rules its kprobes follow."""
+    """Options for loading the guest and for the rules of its kprobes."""
     add_config(parser)
     add_file(parser, "--initrd", metavar="FILE", help="initial RAM disk for a Linux kernel")
     symbols = "ELF of the Linux kernel, for symbols and debug information"
@@ -124,29 +124,29 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Whether the user's and the project's settings apply, as they do to verbs with this argument."""
+    """Whether the user's and the project's settings apply. They apply only to verbs with this argument."""
     files = f"leave the settings in ~/.config/armprobe/config.toml and {NAME} out"
     parser.add_argument("--no-config", action="store_true", default=False, help=files)
 
 
 def add_era(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """Which kernel's rules apply; `more` is added to the help."""
+    """The kernel whose rules apply. `more` is added to the help."""
     parser.add_argument("--era", metavar="VERSION", help=_ERA_HELP + more)
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Commands to run instead of reading them."""
+    """Options with commands to run instead of reading them."""
     parser.add_argument("-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit (repeatable)")
     add_json(parser)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Values instead of text."""
+    """The option to print values instead of text."""
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each command: docs/json.md")
 
 
 def add_stub(parser: argparse.ArgumentParser, default: str = LISTEN) -> None:
-    """Where the GDB stub listens, and whom it trusts."""
+    """The address of the GDB stub, and the peers it trusts."""
     where = (
         "of the GDB stub: HOST:PORT (port 0: any free one), unix:PATH, private (a unix socket in a folder of its own) "
         f"or none (default: {default})"
@@ -160,19 +160,19 @@ def add_stub(parser: argparse.ArgumentParser, default: str = LISTEN) -> None:
 
 
 def add_session(parser: argparse.ArgumentParser, listen: str = LISTEN) -> None:
-    """Everything about a guest that is driven: commands, loading, the stub."""
+    """All options for a guest that is driven: commands, loading, the stub."""
     add_commands(parser)
     add_loading(parser)
     add_stub(parser, listen)
 
 
 def add_private_stub(parser: argparse.ArgumentParser) -> None:
-    """As `add_session`, for a debugger of our own."""
+    """Like `add_session`, for a debugger of our own."""
     add_session(parser, PRIVATE)
 
 
 def _address(text: str) -> int:
-    """A physical address. Raises ArgumentTypeError for anything else."""
+    """Parse a physical address. Raises ArgumentTypeError for any other text."""
     try:
         return int(text, 0)
     except ValueError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The parser of the command line: all verbs, and what the first word is taken for."""
+"""The parser of the command line: all verbs, and the meaning of the first word."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _FOR_ALL: Final = ("-h", "--help", "--version")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser, with a subparser for each verb. Command lines, completion and the man page come from this one."""
-    # What is not on the command line is not in the namespace: `Options` has the defaults.
+    """The parser, with a subparser for each verb. Command lines, completion and the man page use it."""
+    # The namespace has only the arguments that were given. `Options` has the defaults.
     common: dict[str, Any] = {
         "formatter_class": argparse.RawDescriptionHelpFormatter,
         "argument_default": argparse.SUPPRESS,
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse(words: Sequence[str]) -> Options:
-    """What the words of a command line ask for. Raises SystemExit, having said why, for what is no command line."""
+    """Parse the words of a command line. Raises SystemExit, after an explanation, if they are not a command line."""
     words, for_gdb = list(words), list[str]()
     parser = build_parser()
     if not words or words[0] not in (*_RUN, *_FOR_ALL):
@@ -82,12 +82,12 @@ def parse(words: Sequence[str]) -> Options:
 
 
 def run(options: Options) -> int:
-    """Do it; the exit status."""
+    """Run the verb and return the exit status."""
     return _RUN[options.verb](options)
 
 
 def _look_for_mistake(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Whether the first word, which is taken for a guest, was meant as a verb."""
+    """Look for a mistyped verb in the first word, which is taken for a guest."""
     word = words[0] if words else ""
     if not word or word.startswith("-") or "/" in word or word in ("demo", "linux") or os.path.lexists(word):
         return

@@ -17,7 +17,7 @@ from .options import Options, Verb, add_file, add_guest, add_session
 
 
 def run_commands(session: Session, options: Options, lines: Sequence[str]) -> int:
-    """Run command lines; 1 if one failed, or if a handler raised meanwhile, which was told then."""
+    """Run command lines. Returns 1 if one failed or if a handler raised meanwhile, which was reported then."""
     with listening(session, options, default=None):
         return run_lines(session, lines, options.json) or int(bool(session.kprobes.errors))
 
@@ -28,7 +28,7 @@ def _run(options: Options) -> int:
     with open_session(options) as session:
         if options.commands:
             return run_commands(session, options, options.commands)
-        from armprobe.commands.repl import Repl  # with prompt_toolkit, which -c does without
+        from armprobe.commands.repl import Repl  # with prompt_toolkit, which -c does not need
 
         with listening(session, options, default=options.usual_listen):
             session.show_console()

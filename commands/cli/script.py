@@ -26,14 +26,14 @@ _LONGEST: Final = 16 << 20  # bytes
 
 
 class _Failures(logging.Handler):
-    """Counts handlers that raised, and shows those that are shown nowhere else."""
+    """Counts handlers that raised, and shows those exceptions that are shown nowhere else."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """As `logging.Handler.emit`."""
+        """See `logging.Handler.emit`."""
         self.count += 1
         if record.levelno >= logging.WARNING:
             complain(record.getMessage())
@@ -50,7 +50,7 @@ def _run(options: Options) -> int:
 
 
 def _run_program(options: Options) -> int:
-    """Run a program on the API; 1 if a handler of a probe raised, unless the program has an `on_error` of its own."""
+    """Run a program on the API. Returns 1 if a handler of a probe raised, unless the program has its own `on_error`."""
     host_files.open_regular(options.file).close()
     sys.argv = [str(options.file), *options.arguments]
     log, failures = logging.getLogger(HANDLERS_LOG), _Failures()
@@ -59,7 +59,7 @@ def _run_program(options: Options) -> int:
     try:
         runpy.run_path(str(options.file), run_name="__main__")
     except (CommandError, MachineError, ProbeError, StubError, OutputClosed):
-        raise  # a sentence says it all
+        raise  # its one sentence is enough
     except Exception as error:
         if not shows_styles(sys.stderr):
             raise

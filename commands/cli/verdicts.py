@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`armprobe decode WHAT`, `armprobe check PLACE...`: commands that are verbs too, on a guest that does not run."""
+"""`armprobe decode WHAT`, `armprobe check PLACE...`: commands that are also verbs, on a guest that does not run."""
 
 from __future__ import annotations
 

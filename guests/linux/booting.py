@@ -18,9 +18,9 @@ from armprobe.machine.loaders.snapshot_file import VERSION, read_key
 
 from .debian import PROMPT, READY, build_initramfs, cache_directory, fetch_kernel
 
-_STEP: Final = 20_000_000  # instructions between two looks at the console
+_STEP: Final = 20_000_000  # instructions between two checks of the console
 _BOOT_LIMIT: Final = 20_000_000_000  # instructions
-_SILENCE: Final = 2_000_000_000  # instructions without output after which a guest is taken as booted
+_SILENCE: Final = 2_000_000_000  # instructions without output after which a guest counts as booted
 
 
 class BootError(MachineError):
@@ -37,11 +37,11 @@ def prepare(
     report: Callable[[str], None] = print,
     refresh: bool = False,
 ) -> Path:
-    """The snapshot of a kernel at its shell, made first if nothing has been booted like it before.
+    """The snapshot of a kernel at its shell. It is made first if no such kernel has been booted before.
 
     `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `cmdline`, `append`
-    and `memory` are those of `machine.load`. `report` is given a line for each step that takes time. Raises
-    MachineError when it cannot be had.
+    and `memory` are those of `machine.load`. `report` is called with a line for each step that takes time. Raises
+    MachineError on failure.
     """
     line = command_line(cmdline, append)
     board.check_command_line(line)
@@ -71,7 +71,7 @@ def prepare(
                 booting = machine.load(kernel, initrd=disk.name, cmdline=line, memory=size)
             report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
             boot(booting)
-            booting.save(path, key.hexdigest(), force=True)  # a damaged one too
+            booting.save(path, key.hexdigest(), force=True)  # replaces a damaged one, too
             report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
     return path
 
@@ -81,7 +81,7 @@ def _read(path: Path) -> bytes:
 
 
 def boot(guest: Machine) -> bytes:
-    """Run until the guest's shell is ready, or has long been silent; what it printed, which stays readable too.
+    """Run until the guest's shell is ready, or long silent. Returns its output, which stays readable.
 
     Raises BootError if the guest ends or never gets there.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A stock Debian arm64 kernel as a guest: fetching it with apt, and an initramfs with a shell to boot it with."""
+"""A stock Debian arm64 kernel as a guest, fetched with apt, and an initramfs with a shell to boot it with."""
 
 from .apt import DebianError
 from .fetch import KernelFiles, cache_directory, fetch_kernel, fetch_packages

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The system's apt, for packages of any architecture and release of Debian, without root and in a folder of its own.
+"""Runs the system's apt for packages of any architecture and Debian release, without root and in its own folder.
 
-apt reads the system's sources and keys, so everything is authenticated as an installation would be, but works on lists
-and archives in a temporary folder: no lock and no file of the system's apt is involved (apt.conf(5), "Directories";
+apt reads the system's sources and keys, so packages are authenticated like those of an installation. Its lists and
+archives are in a temporary folder, so it uses no lock and no file of the system's apt (apt.conf(5), "Directories";
 apt-secure(8)).
 """
 
@@ -19,19 +19,19 @@ from pathlib import Path
 
 from armprobe.machine import MachineError
 
-# Seconds after which an apt that writes nothing is given up, more than its own timeouts and repetitions add up to:
-# four times 30 s, and pauses of 1, 2 and 4 s between (apt.conf(5), Acquire::http::Timeout and Acquire::Retries).
+# Seconds without output after which apt is given up. This is longer than the sum of its own timeouts and retries: four
+# times 30 s, with pauses of 1, 2 and 4 s (apt.conf(5), Acquire::http::Timeout and Acquire::Retries).
 _PATIENCE = 180.0
 
-# Debian's keys, of the releases that are supported and of the next (package debian-archive-keyring)
+# Debian's keys for the supported releases and the next one (package debian-archive-keyring)
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
-# Lists cannot be emptied by -o. These run whatever the system's owner has apt do after an update of the system's lists.
+# -o cannot empty these lists. They hold the system owner's commands to run around an update of the system's lists.
 _NO_HOOKS = "".join(f"#clear APT::Update::{hook};\n" for hook in ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success"))
 
 
 class DebianError(MachineError):
-    """A kernel or package could not be fetched; the message says why and what can be done instead.
+    """A kernel or package could not be fetched. The message says why and what to do instead.
 
     `reason` is the first half of the message.
     """
@@ -47,7 +47,7 @@ class DebianError(MachineError):
 class Apt:
     """apt for packages of one architecture, with all its state in the folder `work`.
 
-    With `suite`, such as "bullseye", it knows that release of Debian alone, in the archive that the sources name.
+    With `suite`, such as "bullseye", it knows only that release of Debian, from the archive in the system's sources.
     """
 
     def __init__(self, work: Path, architecture: str = "arm64", suite: str = "") -> None:
@@ -61,7 +61,7 @@ class Apt:
         self.packages = work / "packages"
         self.packages.mkdir()
         if os.geteuid() == 0:
-            # apt fetches as the user _apt, who has to get here
+            # apt fetches as the user _apt, who needs access to this folder
             work.chmod(0o755)
             with suppress(LookupError):  # no such user: apt fetches as root
                 shutil.chown(self.packages, "_apt")
@@ -73,7 +73,7 @@ class Apt:
             "APT::Architectures": architecture,
             "Debug::NoLocking": "true",
             "Acquire::Languages": "none",
-            # whatever the system's settings allow
+            # regardless of the system's settings
             "Acquire::AllowInsecureRepositories": "false",
             "APT::Get::AllowUnauthenticated": "false",
         }
@@ -87,7 +87,7 @@ class Apt:
                 self.options += ["-o", f"Dir::Etc::{name}={value}"]
 
     def _archive(self, suite: str) -> str:
-        """The address of Debian's archive as the system's sources have it: all mirrors keep it in a folder "debian"."""
+        """The address of Debian's archive in the system's sources. All mirrors keep it in a folder "debian"."""
         addresses = self._run("apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)")[1]
         for address in addresses.split():
             if address.rstrip("/").endswith("/debian"):
@@ -95,19 +95,19 @@ class Apt:
         raise DebianError(f"the apt sources of this system name no archive of Debian's, where {suite} could be")
 
     def update(self) -> None:
-        """Fetch the lists. One source that fails is no harm if another has the packages, so that is seen afterwards."""
+        """Fetch the lists. A source that fails matters only if a package is missing then, which `find` reports."""
         self.complaints = self._run("apt-get", "update")[2]
 
     def find(self, wanted: str) -> Message:
-        """The fields of the first of the packages `wanted` that there is, in the version that would be installed.
+        """The fields of the first available package of `wanted`, in the version that would be installed.
 
-        `wanted` has alternatives as a control file has them, "a | b". One with a "*" in it stands for all packages
-        whose names match, the newest first by the numbers in the name. Raises DebianError if there is none of them.
+        `wanted` lists alternatives as a control file does, "a | b". A name with a "*" stands for all packages whose
+        names match, newest first by the numbers in the name. Raises DebianError if none is available.
         """
         for alternative in wanted.split(" | "):
             for name in self._names(alternative):
                 shown = Parser().parsestr(self._run("apt-cache", "show", "--no-all-versions", name)[1])
-                # apt takes a name that is none for a regular expression
+                # apt takes an unknown name for a regular expression
                 if shown.get("Package") == name and {"Version", "Size"} <= set(shown):
                     return shown
         wanted = wanted.replace(" | ", " or ")
@@ -128,14 +128,14 @@ class Apt:
         yield from sorted(fnmatch.filter(names, pattern), key=_numbers, reverse=True)
 
     def download(self, *packages: str) -> list[Path]:
-        """Fetch `packages`, checked against the signed lists; the .deb files."""
+        """Fetch `packages`, checked against the signed lists. Returns the .deb files."""
         status, _, messages = self._run("apt-get", "download", *packages)
         if status != 0:
             raise DebianError(first_complaint(messages) or f"apt-get failed with status {status}")
         return sorted(self.packages.glob("*.deb"))
 
     def _run(self, program: str, *words: str) -> tuple[int, str, str]:
-        """Run apt; its exit status, output and messages. DebianError: it is not there, or hangs."""
+        """Run apt. Returns its exit status, output and messages. DebianError: apt is missing, or hangs."""
         with start([program, *self.options, *words], cwd=self.packages) as process:
             written = -1
             while True:
@@ -151,7 +151,7 @@ class Apt:
 
 
 def start(command: list[str], cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Start `command`, with messages in English and nothing to read. DebianError: this system does not have it."""
+    """Start `command`, with messages in English and no input. DebianError: this system does not have it."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     try:
         return subprocess.Popen(
@@ -168,7 +168,7 @@ def start(command: list[str], cwd: Path | None = None) -> subprocess.Popen[str]:
 
 
 def first_complaint(messages: str) -> str:
-    """The first error among apt's `messages`, else the first warning; one line, empty if there is neither."""
+    """The first error in apt's `messages`, or else the first warning. One line, empty if there is neither."""
     for mark in ("E: ", "W: "):
         for line in messages.splitlines():
             if line.startswith(mark):

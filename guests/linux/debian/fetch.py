@@ -18,11 +18,11 @@ KERNEL = "linux-image-cloud-arm64"
 """The meta package that depends on the newest kernel."""
 BUSYBOX = "busybox-static"
 
-# Bytes that have to be free, asked for first because apt can hang on a full disk (2.6.1 does when Dir::State is full).
-# The kernel of Debian 12 took 40 MB for lists and packages, and 140 MB to unpack.
+# Bytes that must be free. Checked first, because apt can hang on a full disk (2.6.1 does when Dir::State is full). The
+# kernel of Debian 12 took 40 MB for lists and packages, and 140 MB to unpack.
 _ROOM = 256 << 20
 
-# Where packages have a kernel and BusyBox: up to Debian 13, and from Debian 14 and 13 on.
+# Paths of the kernel and of BusyBox in their packages: up to Debian 13, and from Debian 14 and 13 on.
 _PLACES = {"vmlinuz": ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"), "busybox": ("bin/busybox", "usr/bin/busybox")}
 
 
@@ -34,15 +34,15 @@ class KernelFiles:
     busybox: Path
     kernel_version: str  # as uname -r has it: 6.1.0-56-cloud-arm64
     package_version: str  # 6.1.192-2
-    suite: str = ""  # the release of Debian's that it was looked for in; "" for the system's own sources
+    suite: str = ""  # the Debian release that it was searched in; "" for the system's own sources
 
     def is_of(self, series: str) -> bool:
-        """Whether it is of a series of the kernel's, such as "6.1", or a build of it, such as "6.1.0-50"."""
+        """Whether it is of a kernel series, such as "6.1", or a build of one, such as "6.1.0-50"."""
         return self.kernel_version.startswith((f"{series}.", f"{series}-"))
 
 
 def cache_directory() -> Path:
-    """Where armprobe keeps what can be made again: $XDG_CACHE_HOME/armprobe, by default ~/.cache/armprobe.
+    """The folder for files that armprobe can make again: $XDG_CACHE_HOME/armprobe, by default ~/.cache/armprobe.
 
     XDG Base Directory Specification: a relative XDG_CACHE_HOME is ignored.
     """
@@ -53,13 +53,12 @@ def cache_directory() -> Path:
 def fetch_kernel(
     report: Callable[[str], None] = print, *, refresh: bool = False, suite: str = "", series: str = ""
 ) -> KernelFiles:
-    """The newest stock kernel this system's apt sources offer, fetched unless one is in the cache already.
+    """The newest stock kernel in this system's apt sources, fetched unless the cache has one already.
 
-    With `refresh`, a newer one is looked for even so. With `suite`, such as "bullseye", it is that release's of Debian,
-    from the archive that the sources name; with `series`, such as "6.1", the newest of that, or one build, such as
-    "6.1.0-50". `report` is given one line for each step that takes time, none when nothing is fetched. Safe to call
-    from several processes at once.
-    DebianError: it cannot be had.
+    With `refresh`, a newer one is searched for even then. With `suite`, such as "bullseye", the kernel is from that
+    release of Debian, from the archive in the sources. With `series`, such as "6.1", it is the newest of that series,
+    or one build, such as "6.1.0-50". `report` is called with one line for each step that takes time, and not if nothing
+    is fetched. Safe to call from several processes at once. DebianError: the kernel cannot be fetched.
     """
     folder = cache_directory() / "debian" / suite
     try:
@@ -81,10 +80,10 @@ def fetch_packages(
     architecture: str = "arm64",
     suite: str = "",
 ) -> None:
-    """Fetch Debian packages and unpack them together in `folder`, made if absent.
+    """Fetch Debian packages and unpack them together in `folder`, which is created if absent.
 
     Each of `names` can have alternatives and patterns, "a | b | c-*", as for `Apt.find`. `suite` is as for
-    `fetch_kernel`. `report` is given one line. DebianError: they cannot be had.
+    `fetch_kernel`. `report` is called with one line. DebianError: they cannot be fetched.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="armprobe-apt-") as work:
@@ -100,7 +99,7 @@ def fetch_packages(
 
 
 def _cached(folder: Path, suite: str, series: str) -> KernelFiles | None:
-    """The kernel that was fetched last, of `series` if that is given."""
+    """The kernel that was fetched last, of `series` if given."""
     for link in [f"current-{series}", "current"] if series else ["current"]:
         if (files := _linked(folder / link, suite)) and (not series or files.is_of(series)):
             return files
@@ -108,7 +107,7 @@ def _cached(folder: Path, suite: str, series: str) -> KernelFiles | None:
 
 
 def _linked(link: Path, suite: str) -> KernelFiles | None:
-    """What `link` leads to; its name is the kernel's version and the package's, which can have no '_'."""
+    """The kernel in the folder that `link` leads to, which is named KERNEL-VERSION_PACKAGE-VERSION, with one '_'."""
     kept = link.resolve()
     kernel_version, _, package_version = kept.name.partition("_")
     files = KernelFiles(kept / "vmlinuz", kept / "busybox", kernel_version, package_version, suite)
@@ -126,11 +125,11 @@ def _fetch(folder: Path, report: Callable[[str], None], suite: str, series: str)
         name = f"{image['Package'].removeprefix('linux-image-')}_{image['Version']}"
         kept = folder / name
         if not _linked(kept, suite):
-            # From Debian 14 on the package is empty and depends on the one that has the kernel.
+            # From Debian 14 on the package is empty and depends on the one with the kernel.
             holder = apt.find(_named(image, "binary")) if "linux-binary-" in image.get("Depends", "") else image
             packages = [holder, apt.find(BUSYBOX)]
             report(_fetching(packages))
-            partial = folder / "partial"  # the lock's: one left by a process that was killed is nobody's
+            partial = folder / "partial"  # guarded by the lock: an existing one is a killed process's
             shutil.rmtree(partial, ignore_errors=True)
             _unpack(apt.download(*(package["Package"] for package in packages)), partial)
             shutil.rmtree(kept, ignore_errors=True)
@@ -165,7 +164,7 @@ def _ask_for_room(*places: Path) -> None:
 
 
 def _extract(packages: list[Path], root: Path) -> None:
-    """All that is in `packages`, in `root`, made if absent."""
+    """Unpack the contents of `packages` into `root`, which is created if absent."""
     root.mkdir(parents=True, exist_ok=True)
     for package in packages:
         with start(["dpkg-deb", "--extract", str(package), str(root)]) as process:
@@ -175,7 +174,7 @@ def _extract(packages: list[Path], root: Path) -> None:
 
 
 def _unpack(packages: list[Path], folder: Path) -> None:
-    """The vmlinuz and the busybox of `packages`, alone in `folder`, which is made."""
+    """Unpack only the vmlinuz and the busybox of `packages` into `folder`, which is created."""
     root = folder / "root"
     _extract(packages, root)
     for name, patterns in _PLACES.items():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An initramfs that boots to a BusyBox shell on the serial console.
 
-The archive is cpio "newc" (Linux Documentation/driver-api/early-userspace/buffer-format.rst), written here because the
-one Python package that writes it needs a system library (libarchive), for what is a header and two paddings.
+The archive is cpio "newc" (Linux Documentation/driver-api/early-userspace/buffer-format.rst). It is written here
+because it needs only a header and two paddings, and the one Python package for it needs a system library (libarchive).
 """
 
 import gzip
@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 
 READY = "armprobe: shell ready"
-"""The line the guest prints on its console just before the first prompt."""
+"""The line that the guest prints on its console just before the first prompt."""
 
 PROMPT = "~ # "
 """The shell's prompt in its home directory, where it starts. Line editing asks the terminal for the cursor's place
@@ -43,12 +43,12 @@ _CONSOLE = (5, 1)  # major and minor of /dev/console (Linux Documentation/admin-
 def build_initramfs(busybox: bytes, files: Mapping[str, tuple[int, bytes]] | None = None) -> bytes:
     """The gzipped archive of a root file system: `busybox` (a static arm64 ELF), an /init, and `files`.
 
-    `files` maps a path to its mode and content; a mode without type bits is a regular file's, and a symbolic link's
-    content is its target. Missing folders are made. A file given here replaces one of the same path.
-    The same input gives the same bytes. ValueError: a path is empty or has a `..` in it.
+    `files` maps a path to its mode and content. A mode without type bits is a regular file's. A symbolic link's content
+    is its target. Missing folders are created. A file given here replaces one of the same path. The same input gives
+    the same bytes. ValueError: a path is empty or has a `..` in it.
     """
     entries: dict[str, tuple[int, bytes]] = {path: (stat.S_IFDIR | 0o755, b"") for path in _DIRECTORIES}
-    entries["dev/console"] = (stat.S_IFCHR | 0o600, b"")  # /init's standard streams, before devtmpfs is mounted
+    entries["dev/console"] = (stat.S_IFCHR | 0o600, b"")  # for /init's standard streams, before devtmpfs is mounted
     entries["bin/busybox"] = (stat.S_IFREG | 0o755, busybox)
     entries["init"] = (stat.S_IFREG | 0o755, INIT.encode())
     for path, (mode, content) in (files or {}).items():
@@ -62,7 +62,7 @@ def build_initramfs(busybox: bytes, files: Mapping[str, tuple[int, bytes]] | Non
 
 
 def _cpio(entries: Mapping[str, tuple[int, bytes]]) -> bytes:
-    """A newc archive of `entries`, owned by root, of time 0, in their order (a folder before what is in it)."""
+    """A newc archive of `entries`, owned by root, with time 0, in their order (a folder before its contents)."""
     archive = bytearray()
     for inode, (path, (mode, content)) in enumerate([*entries.items(), ("TRAILER!!!", (0, b""))], start=1):
         device = _CONSOLE if stat.S_ISCHR(mode) else (0, 0)
