@@ -95,9 +95,9 @@ class GdbSession:
         """Start gdb and connect it.
 
         where: the address of a stub, "host:port" or "unix:/path", which must be listening; or a target, such as an
-        `armprobe.commands.Session`, which is served on a private unix socket until the session ends. gdb: its name or
-        path. extended: connect by ``target extended-remote``. gdbinit: a file for gdb to source. timeout: seconds each
-        operation may take; default TIMEOUT.
+        `armprobe.commands.Session`, which is served on a private unix socket until the session ends.
+        gdb: its name or path. extended: connect by ``target extended-remote``. gdbinit: a file for gdb to source.
+        timeout: seconds each operation may take; default TIMEOUT.
 
         Raises `GdbError` if gdb is absent or the connection is refused.
         """

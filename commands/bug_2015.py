@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reproduces the bug that armprobe grew from, and its fix; see docs/history.md.
 
-The cases do not force any failure. They set probes, let the demo guest run, and print the CPU's state.
+The cases do not force any failure. They set probes, let the demo guest run, and print a trace of the CPU.
 """
 
 from __future__ import annotations

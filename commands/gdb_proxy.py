@@ -110,7 +110,7 @@ def is_command(name: str) -> bool:
 
 
 def compiled(command: str, argument: str) -> str:
-    """The argument of a probe's command. A final ``if CONDITION`` is followed by the condition as gdb compiles it.
+    """The argument of a probe's command. A final ``if CONDITION`` is also added as gdb compiles it.
 
     Raises `gdb.GdbError` if gdb cannot compile it for the place where it is evaluated.
     """
@@ -134,8 +134,8 @@ def compiled(command: str, argument: str) -> str:
 def agent_code(place: str, expression: str, at_return: bool) -> list[tuple[str, str]]:
     """The operations, with their operands, that gdb compiles `expression` to for a probe at `place`.
 
-    gdb compiles for the end of the prologue of each function with the name. The code counts for the function that the
-    probe is on, if variables have the same place at the probe as at gdb's place. Raises `gdb.error` if they do not.
+    gdb compiles for the end of the prologue of each function with the name. The result is for the probe's function.
+    Raises `gdb.error` if variables are not at the same place at the probe and at the end of the prologue.
     """
     there = json.loads(ask("qArmprobe.place", place) or "null")
     if there is None:  # gdb's own message is good enough
@@ -202,7 +202,7 @@ def only_nops(start: int, end: int) -> bool:
 
 
 def refuse_variables(expression: str, block: Any) -> None:
-    """Raise `gdb.error` if the expression uses a variable of the block: at the return none has a place."""
+    """Raise `gdb.error` if the expression uses a variable of the block: they do not exist at the return."""
     names = set()
     while block is not None and not block.is_static:
         names |= {symbol.name for symbol in block if symbol.is_argument or symbol.is_variable}
@@ -324,7 +324,7 @@ def set_variables(said: str | None) -> None:
 
 
 def explain_arguments(pc: int) -> None:
-    """If gdb does not know a function's arguments at its symbol, say from which place on it does."""
+    """If gdb does not know where a function's arguments are at its symbol, say from which address on it does."""
     described = function_in(pc, pc + MOST_PATCHED)
     if described is not None and described[1] != pc and only_nops(pc, described[1]):
         function, entry = described
@@ -429,7 +429,7 @@ class Proxy:
             define_command("hook-stop", calling("look"), *body)
 
     def notice(self) -> None:
-        """Find out whether someone else has changed the guest. If so, show its new place."""
+        """Find out whether someone else has changed the guest. If so, show where it is now."""
         thread = gdb.selected_thread()
         if not self._ours or thread is None or thread.is_running():
             return

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kretprobe trampoline: what a probed function returns to instead of its caller, as guest code. Three designs:
+"""The kretprobe trampoline: guest code that a probed function returns to instead of its caller. Three designs:
 
     direct  saves the registers as a struct pt_regs on the stack, calls the handler, restores them and returns: the
             patch of 2015, and Linux from v4.8 to v6.8 (arch/arm64/kernel/probes/kprobes_trampoline.S)
     kprobe  NOPs with a kprobe on the first: the series of patches for v4.8 before that one
     brk     BRK #7: from v6.9 on (commit 253751233b19)
 
-`direct` is the kernel's but for one word: where that has `bl trampoline_probe_handler` it has an HVC, because the
-handler is outside the guest. HVC leaves all EL1 state alone: PSTATE, ELR_EL1 and SPSR_EL1 are what a `bl` would leave,
-and no debug exception is involved.
+`direct` differs from the kernel's code in one word: an HVC replaces `bl trampoline_probe_handler`, because the handler
+is outside the guest. HVC does not change EL1 state: PSTATE, ELR_EL1 and SPSR_EL1 are as after a `bl`, and there is no
+debug exception.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ def words(name: str, frame: TrampolineFrame) -> tuple[int, ...]:
 
 
 def code(name: str, frame: TrampolineFrame) -> bytes:
-    """The same, as they are in memory."""
+    """The same instructions as bytes in memory."""
     instructions = words(name, frame)
     return struct.pack(f"<{len(instructions)}I", *instructions)
 
 
 def after_hvc(frame: TrampolineFrame) -> int:
-    """Where `direct` goes on after its hypercall, in bytes from its start."""
+    """The offset in bytes at which `direct` goes on after its hypercall."""
     return 4 * (_direct(frame).index(HVC) + 1)

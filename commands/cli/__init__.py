@@ -17,7 +17,7 @@ from .parser import parse, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the console script. Returns the exit status: 0 for success, 1 for failure, 2 for a wrong line."""
+    """Console script entry point. Returns the exit status: 0 for success, 1 for failure, 2 for a wrong command line."""
     open_standard_streams()
     try:
         return run(parse(sys.argv[1:] if arguments is None else arguments))

@@ -45,7 +45,7 @@ def _gdb(session: Session, options: Options) -> int:
         # The demo kernel's debug information has its sources in guests/demo (its Makefile, MAP).
         command += ["-iex", f"set substitute-path guests/demo {shlex.quote(str(DEMO.parent))}"]
         if (symbols := _symbol_path(session, Path(folder))) is not None:
-            command += ["-iex", f"file {shlex.quote(str(symbols))}"]  # before gdb loads a file of the user's
+            command += ["-iex", f"file {shlex.quote(str(symbols))}"]  # before gdb loads a file of the user
         command += ["-x", str(GDBINIT)]
         # Extended, so that `run` restarts the guest.
         command += ["-ex", f"target extended-remote {session.stub_address.removeprefix('unix:')}", *options.for_gdb]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a kprobe decoder can say of A64 instructions, and how it is written down: a row for each group of them, of which
-the first that matches decides.
+"""The verdicts of a kprobe decoder on A64 instructions, as rows.
+
+Each row covers a group of instructions. The first row that matches decides.
 """
 
 from __future__ import annotations
