@@ -49,7 +49,8 @@ __all__ = [
 
 
 def build_id() -> bytes:
-    """What a snapshot depends on besides its guest: this machine's own code, what reads the symbols, and Unicorn."""
+    """A digest of what a snapshot depends on besides its guest: Unicorn's version, and the code of the machine and of
+    the kallsyms reader."""
     digest = hashlib.sha256(unicorn.__version__.encode())
     room = Path(__file__).parent
     for source in (*sorted(room.rglob("*.py")), room.parent / "kernel/kallsyms.py"):
@@ -71,13 +72,12 @@ def load(
     """A machine with `guest` in it, about to execute its first instruction (of a snapshot: its next).
 
     `guest` is "demo", or the path of a bare-metal AArch64 ELF, an arm64 Linux Image or vmlinuz, a saved snapshot, or a
-    raw binary, to be put at physical address `base` and entered there; `base` also is where a position-independent ELF
-    goes. What is no kernel finds the board's device tree in x0 and, unless it is there itself, at the start of RAM.
-    `initrd` is for Linux, and so is `vmlinux`, the ELF that the kernel's Image is made from, also beside a snapshot:
-    symbols and debug information come from it. `cmdline` is the whole command line, `append` is added to it or to the
-    one it has by default;
-    `memory` is in bytes, or a text such as "256M"; `cpu` is a model of
-    `engine.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
+    raw binary. A raw binary is loaded and entered at physical address `base`, where a position-independent ELF is
+    loaded too. A guest that is no kernel finds the address of the board's device tree in x0; the tree is at the start
+    of RAM, unless the guest itself is there. `initrd` and `vmlinux` are for Linux. `vmlinux` is the ELF that the
+    kernel's Image is made from, and may accompany a snapshot: it provides symbols and debug information. `cmdline`
+    replaces the default command line, and `append` is added at the end. `memory` is in bytes, or a text such as "256M".
+    `cpu` is a model of `engine.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
     """
     path = DEMO if guest == "demo" else guest
     if _snapshot_file.is_snapshot(path):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The board: what is at which physical address and on which interrupt. The device tree derives from it.
+"""The board: the physical addresses and interrupts of memory and devices. The device tree derives from it.
 
-It is QEMU's `-M virt,gic-version=2 -cpu cortex-a57` as far as it goes.
+It is a subset of QEMU's `-M virt,gic-version=2 -cpu cortex-a57`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ Value = str | bytes | list[str] | list[int] | None
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a device is: `size` bytes from physical `base`, a multiple of 4 KiB each, and its interrupt's INTID.
+    """The place of a device: `size` bytes from physical `base`, both multiples of 4 KiB, and its interrupt's INTID.
 
-    `node` is the name of its node in the device tree, which has `properties` besides its registers and interrupt; a
-    placement without a node is in no device tree.
+    `node` is the name of its node in the device tree. The node has `properties` besides the registers and interrupt. A
+    placement without a node is left out of the device tree.
     """
 
     base: int
@@ -106,7 +106,7 @@ def check_memory_size(size: int) -> None:
 
 
 def check_command_line(text: str) -> None:
-    """Raise MachineError unless an arm64 kernel can be given the command line `text`."""
+    """Raise MachineError unless an arm64 kernel can take `text` as its command line."""
     if len(text) > COMMAND_LINE_MAX:
         raise MachineError(
             f"the kernel command line has {len(text)} characters; arm64 takes {COMMAND_LINE_MAX}: shorten it"

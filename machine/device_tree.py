@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The flattened device tree that tells a guest what is on the board (Devicetree Specification 0.4)."""
+"""The flattened device tree, which describes the board to a guest (Devicetree Specification 0.4)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .board import Placement, Value
 _TIMER_INTIDS: Final = (29, board.PHYSICAL_TIMER_INTID, board.VIRTUAL_TIMER_INTID, 26)
 _SPI, _PPI = 0, 1
 _LEVEL_HIGH: Final = 4
-_CPU_0: Final = 1 << 8  # which CPUs a PPI goes to: arm,gic.yaml
+_CPU_0: Final = 1 << 8  # the CPUs that a PPI goes to: arm,gic.yaml
 
 
 def build(memory_size: int, command_line: str, initrd: tuple[int, int] | None, seed: bytes) -> bytes:
-    """The device tree of the board, with what a boot loader puts in /chosen.
+    """The device tree of the board, with the properties that a boot loader puts in /chosen.
 
-    `memory_size` in bytes; `initrd` is its first physical address and the one after its last; `seed` is what the
-    kernel's random generator starts from. Raises MachineError for a command line that the kernel could not take.
+    `memory_size` is in bytes. `initrd` is the first physical address of the initial RAM disk and the one after its
+    last. `seed` seeds the kernel's random generator. Raises MachineError for a command line the kernel cannot take.
     """
     board.check_command_line(command_line)
     nodes = _nodes(memory_size)
-    # There are no properties of no bytes.
+    # Leave out properties without bytes.
     nodes["/chosen"] |= {name: value for name, value in (("bootargs", command_line), ("rng-seed", seed)) if value}
     if initrd:
         nodes["/chosen"] |= {"linux,initrd-start": _cells(initrd[0]), "linux,initrd-end": _cells(initrd[1])}
@@ -34,7 +34,7 @@ def build(memory_size: int, command_line: str, initrd: tuple[int, int] | None, s
 
 
 def with_device(tree: bytes, placement: Placement) -> bytes:
-    """The device tree `tree` with a node for one device more."""
+    """The device tree `tree` with a node added for one device."""
     return _flattened(fdt.parse_dtb(tree), {placement.path: _device(placement)})
 
 

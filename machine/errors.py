@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The errors every part of the machine raises for something its user can put right."""
+"""The errors that all parts of the machine raise for problems that the user can fix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class MachineError(Exception):
-    """A guest, a file or an address is wrong; the message is one sentence that says what is, and what to do."""
+    """A guest, a file or an address is wrong. The message is one sentence that says what is wrong and what to do."""
 
 
 class NothingThere(MachineError):
@@ -18,9 +18,9 @@ class NothingThere(MachineError):
 
 
 class CallNotReturned(MachineError):
-    """A guest function that was called did not return: `stop` is what came in between.
+    """A called guest function did not return, because of `stop`.
 
-    The call has been abandoned. Registers, probes and interrupts are as they were before it; memory is as it left it.
+    The call has been abandoned. Registers, probes and interrupts are as before the call; its writes to memory remain.
     """
 
     def __init__(self, function: str, stop: Stop) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Checks of what a field of a snapshot file can be. The file is not trusted: what no check takes is refused."""
+"""Checks of the fields of a snapshot file. The file is not trusted: values that fail their check are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def boolean(value: Any) -> bool:
 
 
 def optional(check: Check) -> Check:
-    """Null, or what `check` takes."""
+    """Null, or a value that `check` accepts."""
     return lambda value: value is None or check(value)
 
 
@@ -31,7 +31,7 @@ def text(most: int) -> Check:
 
 
 def several(check: Check, most: int, least: int = 0) -> Check:
-    """A list of `least` to `most` of what `check` takes."""
+    """A list of `least` to `most` values that `check` accepts."""
     return lambda value: isinstance(value, list) and least <= len(value) <= most and all(map(check, value))
 
 
@@ -50,7 +50,7 @@ def record(fields: Mapping[str, Check]) -> Check:
 
 
 def misfit(value: Any, fields: Mapping[str, Check]) -> str:
-    """The first field of `value` that is not as `fields` has it; "" if all are."""
+    """The first field of `value` that fails its check in `fields`; "" if none does."""
     if not isinstance(value, dict):
         return "all of it"
     for name, check in fields.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One process at a time: what several may want to make at once, and one is to."""
+"""A lock file, so that only one of several processes makes the same thing at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def exclusive_lock(lock: Path, waiting: str, report: Callable[[str], None]) -> Iterator[None]:
-    """Hold the file `lock`, in a folder that is made; while another process does, wait, having reported `waiting`.
+    """Hold the file `lock`, creating its folder. If another process holds it, report `waiting` and wait.
 
     Raises OSError where the file cannot be written.
     """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The host's files: one rule for every path that a user, a script or a debugger gives.
+"""Reads and writes the host's files, by one rule for all paths given by a user, a script or a debugger.
 
-Only regular files are read: a pipe, a terminal or a device can block for ever or never end. A file is written beside
-its place, under a name that nobody can foresee, and put there when it is whole. It replaces nothing that the caller
-does not know as its own, unless the user says so.
+Only regular files are read: a pipe, a terminal or a device can block for ever or never end. A new file is written under
+an unpredictable name in the same folder, and renamed when it is complete. It replaces only files that the caller
+recognises as its own, unless the user forces it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _KINDS: Final = {
     stat.S_IFCHR: "a character device",
     stat.S_IFBLK: "a block device",
 }
-# O_NONBLOCK: what has become a pipe since it was looked at does not block. O_NOCTTY: nor does a terminal become ours.
+# O_NONBLOCK: a file replaced by a pipe after the check does not block. O_NOCTTY: a terminal does not become ours.
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def shown(path: str | Path) -> str:
-    """The name of a file for a message: as it is, or escaped if a terminal could take it for something else."""
+    """The name of a file for a message: unchanged, or escaped if it could confuse a terminal."""
     name = str(path)
     if len(name) > _LONGEST_SHOWN:
         name = f"{name[: _LONGEST_SHOWN // 2]}...{name[-_LONGEST_SHOWN // 2 :]}"
@@ -41,9 +41,9 @@ def shown(path: str | Path) -> str:
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """The regular file at `path`, open to read. Raises MachineError, one sentence, for anything else."""
+    """The regular file at `path`, open for reading. Raises MachineError, one sentence, for anything else."""
     with explained("read", path):
-        _require_regular(os.stat(_checked(path)), "read", path)  # to open a device can have effects
+        _require_regular(os.stat(_checked(path)), "read", path)  # opening a device can have effects
         file = open(os.open(path, _READ), "rb")  # noqa: SIM115
         try:
             _require_regular(os.fstat(file.fileno()), "read", path)
@@ -67,10 +67,10 @@ def read_file(path: str | Path, most: int) -> bytes:
 
 
 def read_text(path: str | Path, most: int, *, or_pipe: bool = False) -> str:
-    """The text of a regular file in UTF-8, a byte order mark left out. Raises MachineError as `read_file` does.
+    """The text of a regular file in UTF-8, without a byte order mark. Raises MachineError as `read_file` does.
 
-    With `or_pipe` the file may be a pipe that this process has open, as /dev/stdin or a shell's <(COMMAND) is, and this
-    waits for its writer. A pipe with a name of its own may never have one.
+    With `or_pipe` the file may be a pipe that this process has open, such as /dev/stdin or a shell's <(COMMAND), and
+    this waits for its writer. Named pipes are refused, because they may never have a writer.
     """
     data = _read_pipe(path, most) if or_pipe and _is_open_pipe(path) else read_file(path, most)
     try:
@@ -80,7 +80,7 @@ def read_text(path: str | Path, most: int, *, or_pipe: bool = False) -> str:
 
 
 def _is_open_pipe(path: str | Path) -> bool:
-    """Whether `path` leads to a pipe without a name, as those in /proc/PID/fd do (proc(5))."""
+    """Whether `path` leads to an unnamed pipe, as links in /proc/PID/fd do (proc(5))."""
     with explained("read", path):
         is_pipe = stat.S_ISFIFO(os.stat(_checked(path)).st_mode)
     return is_pipe and os.path.basename(os.path.realpath(path)).startswith("pipe:[")
@@ -96,17 +96,17 @@ def _read_pipe(path: str | Path, most: int) -> bytes:
 
 @contextlib.contextmanager
 def new_file(path: str | Path, is_ours: Callable[[BinaryIO], bool], *, force: bool = False) -> Iterator[BinaryIO]:
-    """A new file to write, which becomes `path` at the end of the block, and vanishes if the block raises.
+    """A new file to write, which becomes `path` at the end of the block, or is deleted if the block raises.
 
-    What is at `path` already is replaced if it is a regular file that is empty or for which `is_ours`, given the file
-    open to read, is true; with `force` any regular file is. Raises MachineError, one sentence, in all other cases, and
-    when the file cannot be written.
+    It replaces an existing regular file that is empty or for which `is_ours`, given the file open for reading, is true;
+    with `force` it replaces any regular file. Raises MachineError, one sentence, in all other cases, and when the file
+    cannot be written.
     """
     folder, name = os.path.split(_checked(path))
     if name in ("", ".", ".."):
         raise MachineError(f"cannot write {shown(path)}: it is the name of a folder")
     with explained("write", path), contextlib.ExitStack() as held:
-        # All that follows is relative to this folder, whatever becomes of the way to it (O_PATH: or is not readable).
+        # All later steps are relative to this folder, even if its path changes (O_PATH: it need not be readable).
         try:
             at = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -118,7 +118,7 @@ def new_file(path: str | Path, is_ours: Callable[[BinaryIO], bool], *, force: bo
             try:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())  # or a crash of the host could leave an empty file in place of an old one
+                os.fsync(file.fileno())  # otherwise a host crash could replace an old file with an empty one
                 _require_replaceable(at, name, is_ours, force, path)
                 os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
             except BaseException:
@@ -148,7 +148,7 @@ def _require_replaceable(
 
 
 def _checked(path: str | Path) -> str:
-    """`path` as a text that can be a file's name. Raises MachineError."""
+    """`path` as a text. Raises MachineError if it cannot be a file's name."""
     name = os.fspath(path)
     if not name:
         raise MachineError("the name of the file is empty: give a path")
@@ -168,7 +168,7 @@ def _require_regular(status: os.stat_result, verb: str, path: str | Path) -> Non
 
 @contextlib.contextmanager
 def explained(verb: str, path: str | Path) -> Iterator[None]:
-    """In the block an OSError becomes a MachineError: the file at `path` cannot be `verb`, "read" or "write"."""
+    """Turn an OSError in the block into a MachineError about `path` and `verb`, "read" or "write"."""
     try:
         yield
     except OSError as error:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What enters a machine from outside. Every change of the guest that the guest does not make itself is announced here.
+"""Inputs to a machine. All changes to the guest that come from outside are announced here.
 
-The machine's own doing is no input: it follows from the guest's run and from what is announced. Such are an exception's
-entry, the breakpoints and slots of probes, what a device or a semihosting call answers, and what a called function
-does.
+The machine's own actions are no input, because they follow from the guest's run and from the inputs announced. Examples
+are an exception's entry, breakpoints and slots of probes, the answers of devices and semihosting calls, and the effects
+of a called function.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NAMES: Final = (*(f"x{number}" for number in range(31)), "sp", "pc")
 
 
 class InputKind(enum.Enum):
-    """What has entered; `Input.where` and `Input.value` are as said here."""
+    """The kinds of input. The comments give `Input.where` and `Input.value` for each."""
 
     CONSOLE = "bytes at the serial line"  # "", bytes
     REGISTER = "a register written"  # its name, int
@@ -34,8 +34,8 @@ class InputKind(enum.Enum):
 
 @dataclass(frozen=True)
 class Input:
-    """One input. `position` is the machine's count of instructions when it entered, `time` the generic timer's count,
-    which goes on while the guest waits for an interrupt."""
+    """One input. `position` is the machine's count of instructions when it entered. `time` is the generic timer's
+    count, which advances while the guest waits for an interrupt."""
 
     position: int
     time: int
@@ -45,7 +45,7 @@ class Input:
 
 
 class Registers(Protocol):
-    """The registers that a handler is given: x0 to x30, sp and pc, and pstate."""
+    """The registers that a handler receives: x0 to x30, sp and pc, and pstate."""
 
     @property
     def words(self) -> Sequence[int]: ...
@@ -55,11 +55,11 @@ class Registers(Protocol):
 
 
 class InputGate:
-    """The one place where input enters one machine. `listeners` are called with each input, once it has entered."""
+    """The single entry of input to one machine. Calls `listeners` with each input after it has entered."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.listeners: list[Callable[[Input], None]] = []  # the same list for good
+        self.listeners: list[Callable[[Input], None]] = []  # never replaced by another list
 
     def entered(self, kind: InputKind, where: str | int = "", value: object = None) -> None:
         """Announce an input that has just taken effect."""
@@ -75,9 +75,9 @@ class InputGate:
     def watching(self, handler: F | None) -> F | None: ...
 
     def watching(self, handler: F | None) -> F | None:
-        """A handler, called with its probe and registers, that calls `handler` and announces what it has changed.
+        """A handler, called with its probe and registers, that calls `handler` and announces the registers it changed.
 
-        It compares all registers, so it is for when somebody listens.
+        It compares all registers, so use it only when there are listeners.
         """
         if handler is None:
             return None

@@ -86,7 +86,7 @@ class Machine:
         self.input.entered(InputKind.CONSOLE, "", data)
 
     def _line(self, placement: board.Placement) -> Callable[[bool], None]:
-        """What drives the interrupt line of a device of the board."""
+        """The function that drives the interrupt line of one of the board's devices."""
         assert placement.intid is not None
         return functools.partial(self.gic.set_line, placement.intid)
 
@@ -106,7 +106,7 @@ class Machine:
     def _find_register_accesses(self) -> None:
         searched = []
         for segment in self.guest.segments:
-            if segment.virtual is not None:  # linked code, which also runs at its physical address until the MMU is on
+            if segment.virtual is not None:  # linked code also runs at its physical address until the MMU is on
                 for base in {segment.address, segment.virtual}:
                     self.core.register_access.watch(find_sites(segment.data, base))
                     searched.append((base, base + segment.size))
@@ -155,12 +155,12 @@ class Machine:
 
     @cached_property
     def kernel(self) -> wiring.Kernel | None:
-        """The guest's kernel; None for a guest that is no kernel."""
+        """The guest's kernel, or None if the guest is no kernel."""
         return wiring.kernel_of(self)
 
     @cached_property
     def symbols(self) -> Symbols:
-        """The guest's symbols, those of the modules that its kernel has loaded among them."""
+        """The guest's symbols, including those of the modules that its kernel has loaded."""
         symbols = self.guest.symbols
         if self.kernel is not None and self.kernel.modules is not None:
             symbols.modules = self.kernel.modules
@@ -179,8 +179,8 @@ class Machine:
         self.scheduler.interrupt_requested = False
 
     def run(self, until: int | str | None = None, instructions: int | None = None) -> Stop:
-        """Run the guest until something stops it: an address or symbol to reach, a count of instructions, or what the
-        guest, a breakpoint or a probe does.
+        """Run the guest until it reaches the address or symbol `until`, has executed `instructions`, or is stopped by
+        itself, a breakpoint or a probe.
 
         Raises MachineError for an unknown symbol, when the guest has ended for good, and in a handler.
         """
@@ -200,8 +200,8 @@ class Machine:
                 return Stop(StopReason.BREAKPOINT, stop.address)
 
     def step(self, count: int = 1) -> Stop:
-        """Execute `count` instructions, taking no interrupts. What a probe does out of line counts as the instruction
-        it stands for. Raises MachineError as `run` does."""
+        """Execute `count` instructions, taking no interrupts. Code that a probe executes out of line counts as the one
+        instruction it replaces. Raises MachineError as `run` does."""
         self._refuse_in_handler()
         self.core.changes += 1
         taken = self.scheduler.take()
@@ -219,7 +219,7 @@ class Machine:
                 self.scheduler.give_back()
 
     def _refuse_in_handler(self) -> None:
-        """Raise MachineError in the handler of an exception, whose end relies on the machine being the same."""
+        """Raise MachineError in the handler of an exception, which must end with the machine in the same state."""
         self.core.refuse_other_threads()
         if self.core.held:
             raise MachineError(
@@ -228,7 +228,7 @@ class Machine:
             )
 
     def _step(self) -> tuple[Stop, bool]:
-        """Step one instruction and all that stands for it out of line; whether it was the machine's own code."""
+        """Step one instruction and the out-of-line code that replaces it. Returns whether it was the machine's own."""
         stop = self.scheduler.run(None, 1, interrupts=False)
         finishing = self.core.run_loop.finishing
         for _ in range(LONGEST_OUT_OF_LINE):
@@ -239,9 +239,9 @@ class Machine:
         return Stop(StopReason.INTERRUPTED, stop.address, text), finishing
 
     def address(self, where: int | str) -> int:
-        """An address as it is, or a symbol's. Raises MachineError for an unknown symbol.
+        """An address unchanged, or the address of a symbol. Raises MachineError for an unknown symbol.
 
-        Of several symbols of that name it is the first, and a UserWarning says so.
+        If several symbols have the name, it takes the first and gives a UserWarning.
         """
         if isinstance(where, int):
             return where
@@ -258,10 +258,10 @@ class Machine:
     def call(self, target: int | str, *arguments: int) -> int:
         """Call a guest function with up to eight integers or pointers (AAPCS64) on the current kernel stack.
 
-        Returns x0. All registers are as before afterwards. From EL0, and from the handler of an exception other than a
-        hypercall, the call is made at EL1 with all exceptions masked, as they are there (Arm ARM, D1.3.1).
-        Raises CallNotReturned when the function does not return, MachineError when there is no code at `target` or more
-        than eight arguments are given.
+        Returns x0 and restores all registers. From EL0, and from the handler of an exception other than a hypercall,
+        the call is made at EL1 with all exceptions masked, as they are there (Arm ARM, D1.3.1). Raises CallNotReturned
+        when the function does not return, and MachineError when there is no code at `target` or there are more than
+        eight arguments.
         """
         return self.calls.call(self.address(target), arguments)
 
@@ -283,7 +283,7 @@ class Machine:
         return snapshot.take(self)
 
     def restore(self, state: Snapshot) -> None:
-        """Make the machine what it was when `state` was taken from it. Raises MachineError in a handler."""
+        """Put the machine back to `state`, a snapshot taken from it. Raises MachineError in a handler."""
         self._refuse_in_handler()
         snapshot.put_back(self, state)
         self.input.entered(InputKind.STATE, "restore")
@@ -291,8 +291,8 @@ class Machine:
     def save(self, path: str | Path, key: str = "", *, force: bool = False) -> None:
         """Write the state to a file that `machine.load` accepts; `key` is for `snapshot.read_key`.
 
-        A snapshot that is there already is replaced, any other file only with `force`. Raises MachineError when it
-        cannot be written.
+        It replaces an existing snapshot, and any other file only with `force`. Raises MachineError when the file cannot
+        be written.
         """
         snapshot_file.save(self, path, key, force=force)
 
@@ -303,7 +303,7 @@ class Machine:
         """
         self._refuse_in_handler()
         for ram in self.bus.rams:
-            # Anonymous memory reads as zeros afterwards, and a private mapping of a snapshot as its file (madvise(2)).
+            # Afterwards anonymous memory reads as zeros, and a private mapping of a snapshot as its file (madvise(2)).
             ram.pages.madvise(mmap.MADV_DONTNEED)
         self._load_segments()
         self.console.discard_input()

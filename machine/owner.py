@@ -122,7 +122,7 @@ class Owner:
         def work() -> None:
             try:
                 stop = self._run(run)
-            except BaseException as error:  # it belongs to whoever waits
+            except BaseException as error:  # re-raised in the waiting thread
                 future.set_exception(error)
             else:
                 future.set_result(stop)
@@ -137,7 +137,7 @@ class Owner:
             self._brief = True
             try:
                 stop = run()
-            except BaseException as error:  # it belongs to whoever waits
+            except BaseException as error:  # re-raised in the waiting thread
                 result: Stop | BaseException = error
             else:
                 if stop.reason is StopReason.IDLE:

@@ -10,13 +10,13 @@ from armprobe.machine.core.core import Core
 
 from .stop import Stop, StopReason
 
-_SMC64: Final = 1 << 30  # of a function's number: its arguments are 64-bit (Arm DEN 0028)
-_POWERDOWN: Final = 1 << 16  # of CPU_SUSPEND's power_state, in the original format (5.4.2)
+_SMC64: Final = 1 << 30  # bit of a function's number: the arguments are 64-bit (Arm DEN 0028)
+_POWERDOWN: Final = 1 << 16  # bit of CPU_SUSPEND's power_state, in the original format (5.4.2)
 _STATE_BITS: Final = 0x0301_FFFF
 
 
 class Function(enum.IntEnum):
-    """What PSCI 1.0 demands (table 6), by SMC32 numbers, and MIGRATE_INFO_TYPE."""
+    """The functions that PSCI 1.0 requires (table 6), by SMC32 number, and MIGRATE_INFO_TYPE."""
 
     VERSION = 0x8400_0000
     CPU_SUSPEND = 0x8400_0001
@@ -36,7 +36,7 @@ _VERSION_1_0: Final = 1 << 16
 _ON: Final = 0
 _NO_MIGRATION: Final = 2
 _ENDS: Final = {
-    Function.CPU_OFF: StopReason.POWER_OFF,  # of the only CPU: nothing can turn it on again
+    Function.CPU_OFF: StopReason.POWER_OFF,  # the only CPU goes off: nothing can turn it on again
     Function.SYSTEM_OFF: StopReason.POWER_OFF,
     Function.SYSTEM_RESET: StopReason.RESET,
 }
@@ -75,7 +75,7 @@ class Psci:
             case Function.AFFINITY_INFO:
                 return _INVALID_PARAMETERS if argument else _ON
             case Function.CPU_SUSPEND if argument & ~_STATE_BITS or argument & _POWERDOWN:
-                return _INVALID_PARAMETERS  # a state that there is not: the board has standby only
+                return _INVALID_PARAMETERS  # an unknown state: the board has standby only
             case Function.CPU_SUSPEND:
                 core.run_loop.wait()
         return _SUCCESS

@@ -19,12 +19,12 @@ from .stop import Stop, StopReason
 if TYPE_CHECKING:
     from .machine import Machine
 
-SLICE: Final = 500_000  # instructions: how long a core runs before the scheduler looks up, some 10 milliseconds
-LONGEST_OUT_OF_LINE: Final = 200  # instructions: of a slot and what its exceptions run, of a trampoline some 50
+SLICE: Final = 500_000  # instructions that a core runs between two checks of the scheduler, some 10 milliseconds
+LONGEST_OUT_OF_LINE: Final = 200  # instructions of a slot and of its exceptions' handlers; a trampoline takes some 50
 
 
 class Scheduler:
-    """Runs the cores of one machine, of which there is one. A handler of an exception may call `run` again."""
+    """Runs the cores of one machine (only one now). A handler of an exception may call `run` again."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -34,14 +34,14 @@ class Scheduler:
         self.between_slices: Callable[[], None] = lambda: None
         self.signals = DeferredSignals(self._signal_arrived)
         self.interrupt_requested = False
-        self._put_off = 0  # slices since an interrupt that was not taken where it came
+        self._put_off = 0  # slices since an interrupt was put off
         self._last_stop: Stop | None = None
         machine.state.on_restored(Order.CORE, self._forget)
 
     def run(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
         """Run to address `until`, for `budget` instructions, or until something else stops the guest.
 
-        Raises MachineError when the guest has ended for good, and on another thread than that which runs it already.
+        Raises MachineError when the guest has ended for good, and when another thread is running it.
         """
         if self.ended:
             assert self._last_stop is not None
@@ -63,9 +63,10 @@ class Scheduler:
         return stop
 
     def take(self) -> bool:
-        """Reserve the machine for this thread. Python's signals wait for the end of a slice from now on.
+        """Reserve the machine for this thread. From now on, Python's signals wait for the end of a slice.
 
-        Returns whether to `give_back`: False if this thread has it already. Raises MachineError if another thread has.
+        Returns whether to call `give_back`: False if this thread has the machine already. Raises MachineError if
+        another thread has it.
         """
         core, thread = self._machine.core, threading.get_ident()
         if core.thread == thread:
@@ -100,7 +101,7 @@ class Scheduler:
 
     @contextlib.contextmanager
     def elsewhere(self, pc: int) -> Iterator[None]:
-        """Around a run that comes back to `pc`, where the guest is now. The last stop is kept."""
+        """A context for a run that comes back to `pc`, where the guest is now. Keeps the last stop."""
         last_stop, come_back = self._last_stop, self._machine.core.run_loop.leave(pc)
         try:
             yield
@@ -120,12 +121,12 @@ class Scheduler:
                 return stop
 
     def _look_up(self, end: int | None) -> Stop | None:
-        """Handle requests and events between slices; the reason to stop here, if there is one."""
+        """Handle requests and events between slices. Returns the stop to make here, if any."""
         machine, dispatcher = self._machine, self._machine.core.dispatcher
         if dispatcher.stop is not None:
             stop, dispatcher.stop = dispatcher.stop, None
             return stop
-        dispatcher.end_slice = False  # before looking, so that what comes later ends the slice
+        dispatcher.end_slice = False  # before the checks, so that later requests end the slice
         if self._depth == 1:
             machine.console.deliver()
             self.between_slices()
@@ -145,11 +146,11 @@ class Scheduler:
         self._machine.core.dispatcher.interrupting = True
 
     def _interrupted(self) -> Stop | None:
-        """Handle a request to interrupt the run, or a waiting signal; the stop here, if there is one.
+        """Handle a request to interrupt the run, or a waiting signal. Returns the stop to make here, if any.
 
-        It is put off while the guest is where the debugger of a real machine would not find it: at the first
-        instruction of a vector, if the last slice ended for that exception, and in code of the machine's own, which is
-        stepped through. A function that a handler calls may come to its end, if that takes no longer than a slice.
+        The stop is put off while the guest is where a debugger of a real machine would not find it: at the first
+        instruction of a vector, if the last slice ended for that exception, and in the machine's own code, which is
+        stepped through. A function that a handler calls may finish first, if that takes no longer than a slice.
         """
         machine, dispatcher = self._machine, self._machine.core.dispatcher
         if self._depth > 1 and machine.clock.executed - self._began < SLICE:
@@ -161,7 +162,7 @@ class Scheduler:
             return None
         self._put_off = dispatcher.passed = 0
         if self._depth == 1:
-            dispatcher.interrupting = False  # before looking, here too
+            dispatcher.interrupting = False  # before the checks, here too
             self.signals.deliver()
         elif self.signals.pending and self.signals.deliver_below():
             return Stop(StopReason.INTERRUPTED, pc, "interrupted by a signal")
@@ -172,7 +173,7 @@ class Scheduler:
         return Stop(StopReason.INTERRUPTED, pc)
 
     def _length(self, end: int | None) -> int:
-        """The longest that the next slice may be, in instructions."""
+        """The maximum length of the next slice, in instructions."""
         dispatcher = self._machine.core.dispatcher
         if self._put_off and dispatcher.interrupting and not dispatcher.delivered:
             return 1

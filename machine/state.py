@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The state of a machine: each part that has some joins the registry, which snapshots, their files and reset use."""
+"""The state of a machine. Each part with state joins the registry, which snapshots, their files and reset use."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Values = dict[str, Any]
 
 
 class Order(enum.IntEnum):
-    """When a part is restored, and when it is told that all are: after those that it relies on."""
+    """The order in which parts are restored, and then told that all are: after those that they rely on."""
 
     CLOCK = enum.auto()
     DEVICES = enum.auto()
     MEMORY = enum.auto()
     CORE = enum.auto()
-    GUEST = enum.auto()  # what is known of the guest: its modules, its tasks
+    GUEST = enum.auto()  # knowledge about the guest: its modules, its tasks
     PROBES = enum.auto()
 
 
 class Part(Protocol):
-    """A part whose attributes hold all of its state, as JSON can.
+    """A part whose attributes hold all of its state, as JSON values.
 
-    `STATE` names them, each with the check of what a file may have there. A part that gives no checks, only names, is
-    left out of files.
+    `STATE` names the attributes, each with the check for its value in a file. A part that gives only names and no
+    checks is left out of files.
     """
 
     @property
@@ -40,11 +40,11 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """How the state of one part is taken and put back.
+    """The functions that save and restore the state of one part.
 
-    `misfit` returns the first field that a file cannot have, "" if there is none; it is None where files leave the part
-    out. `file_form` saves and restores what a file has instead, where that is something else. `restored` is called when
-    all parts are restored.
+    `misfit` returns the first field that is invalid in a file, or "". It is None for a part that files leave out.
+    `file_form` saves and restores the form used in files, if that differs. `restored` is called when all parts are
+    restored.
     """
 
     order: Order
@@ -83,7 +83,7 @@ class StateRegistry:
         self.add(name, Entry(order, save, restore, check, restored=restored))
 
     def add(self, name: str, entry: Entry) -> None:
-        """Make `entry` a part of the state. In a state from before it, the part is as it is now.
+        """Make `entry` a part of the state. A state saved earlier restores the part as it is now.
 
         Raises MachineError for a name that another part has.
         """
@@ -96,7 +96,7 @@ class StateRegistry:
             self._initial[name] = entry.save()
 
     def on_restored(self, order: Order, callback: Callable[[], None]) -> None:
-        """Call `callback` when all parts are restored: what was worked out from the state before is wrong then."""
+        """Call `callback` when all parts are restored, to drop values derived from the state before."""
         self._callbacks.append((order, callback))
 
     def save(self) -> dict[str, Any]:
@@ -104,14 +104,14 @@ class StateRegistry:
         return {name: entry.save() for name, entry in self._entries.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what `save` gave. A part that is not in it is younger, and goes back to what it was at first."""
+        """Restore a state that `save` returned. A part missing from it joined later, and returns to its first state."""
         assert self._initial is not None
         for name, entry in self._in_order():
             entry.restore(state[name] if name in state else self._initial[name])
         self._tell()
 
     def save_for_file(self) -> dict[str, Any]:
-        """The state of the parts that files have. Raises MachineError where a part refuses."""
+        """The state of the parts that files contain. Raises MachineError if a part refuses."""
         for check in self.before_saving:
             check()
         return {
@@ -121,14 +121,14 @@ class StateRegistry:
         }
 
     def misfit(self, state: Any) -> str:
-        """The first part of a file's state, and its field, that is not what it can be; "" if all are."""
+        """The first part of a file's state, and its field, with an invalid value; "" if all are valid."""
         filed = {name: entry.misfit for name, entry in self._entries.items() if entry.misfit is not None}
         name = misfit(state, {name: _fits(wrong) for name, wrong in filed.items()})
         field = filed[name](state[name]) if name in filed and name in state else ""
         return f"{name}.{field}" if field else name
 
     def restore_from_file(self, state: Mapping[str, Any]) -> None:
-        """Put back what `save_for_file` gave and `misfit` found nothing wrong with."""
+        """Restore a state that `save_for_file` returned and that `misfit` has accepted."""
         assert self._initial is not None
         for name, entry in self._in_order():
             if entry.misfit is None:
@@ -138,17 +138,17 @@ class StateRegistry:
         self._tell()
 
     def begin(self) -> None:
-        """What the state is now is what `reset` goes back to."""
+        """Make the present state the one that `reset` goes back to."""
         self._initial = self.save()
 
     def initial(self, name: str) -> Values:
-        """What `reset` gives the part of that name, to be changed by its owner."""
+        """The values that `reset` gives the part called `name`. The part's owner may change them."""
         assert self._initial is not None
         values: Values = self._initial[name]
         return values
 
     def reset(self) -> None:
-        """Go back to what the state was at `begin`."""
+        """Go back to the state at `begin`."""
         self.restore({})
 
     def _in_order(self) -> list[tuple[str, Entry]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Why the machine stopped: always said by whoever stopped it, never inferred from the CPU's state."""
+"""Why the machine stopped. The code that stops it states the reason, which is never inferred from the CPU's state."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class StopReason(enum.Enum):
 class Stop:
     """One stop of the machine.
 
-    `address` is the PC (of a watchpoint: of the instruction about to make the access). `detail` is whatever the one who
-    stopped the machine has to say of it, such as a `probes.Hit`; `text` says it in a few words.
+    `address` is the PC (for a watchpoint, of the instruction about to make the access). `detail` is an object from the
+    code that stopped the machine, such as a `probes.Hit`. `text` describes the stop in a few words.
     """
 
     reason: StopReason
@@ -52,8 +52,8 @@ class Stop:
 class WatchHit:
     """The access that a watchpoint stopped before.
 
-    The kind of the watchpoint, virtual address as watched, size in bytes, value to be written, and for a write the
-    value there is before it (None for a read).
+    It has the kind of the watchpoint, the virtual address as watched, the size in bytes, the value to be written, and
+    for a write the old value (None for a read).
     """
 
     kind: str

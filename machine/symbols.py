@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A guest's symbols: by name, by address, and by the start of a name.
+"""A guest's symbols, found by name, by address, or by the start of a name.
 
-A kernel has 130,000 of them, so they are kept as columns, and a `Symbol` is made when one is asked for.
+A kernel has 130,000 symbols, so they are stored as columns, and a `Symbol` is made on demand.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LETTERS: Final = {letter: _FUNCTION for letter in "tTwW"} | {letter: _OBJECT fo
 _HEADER: Final = struct.Struct("<4sII")  # magic, number of symbols, bytes of names
 _MAGIC: Final = b"SYM4"
 
-# Marks where code and data begin; says nothing to a user (ELF for the Arm 64-bit Architecture, "Mapping symbols").
+# Marks where code and data begin; of no use to a user (ELF for the Arm 64-bit Architecture, "Mapping symbols").
 MAPPING_SYMBOL: Final = re.compile(r"\$[xd](\.|$)")
 
 _OTHERS_SHOWN: Final = 3  # addresses of other symbols of one name
 
-_SUGGESTIONS_AMONG: Final = 2000  # names compared in earnest when one is unknown: 20 ms
+_SUGGESTIONS_AMONG: Final = 2000  # names compared in full when one is unknown: 20 ms
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,21 @@ class Symbol:
 
 
 class Symbols:
-    """The symbols of a guest, in order of address. Of symbols at one address, those given first come first.
+    """The symbols of a guest, in order of address. Symbols at one address keep the order in which they were given.
 
-    Mapping symbols ($x, $d) are left out. `modules` has the symbols of the kernel modules that are loaded, by name;
-    `kernel.modules.LoadedModules` keeps them what the guest has. The kernel's own come before those of a module, which
-    are also found as "module:symbol" (module_kallsyms_lookup_name in the kernel's kernel/module/kallsyms.c); so what
-    the kernel's own answer costs no look at the modules.
+    Mapping symbols ($x, $d) are left out. `modules` has the symbols of the loaded kernel modules, by module name, kept
+    up to date by `kernel.modules.LoadedModules`. The kernel's own symbols take precedence over a module's, so a name
+    found among them needs no search of the modules. A module's symbols are also found as "module:symbol"
+    (module_kallsyms_lookup_name in the kernel's kernel/module/kallsyms.c).
     """
 
     def __init__(
         self, symbols: Iterable[Symbol] = (), *, end: int = 0, areas: Iterable[tuple[int, int]] | None = None
     ) -> None:
-        """Take `symbols`; one that states no size (0) extends to the next one, the last to `end`.
+        """Take `symbols`. A symbol without a size (0) extends to the next symbol, and the last one to `end`.
 
-        With `areas`, the starts and ends of the guest's code and data, it does not extend beyond the one it is in, and
-        has no size if it is in none, as a linker's symbol for the end of something.
+        `areas` are the starts and ends of the guest's code and data. With them, a symbol does not extend beyond its
+        area, and has no size outside of all areas, such as a linker's symbol for the end of something.
         """
         rows = sorted((s for s in symbols if not MAPPING_SYMBOL.match(s.name)), key=lambda symbol: symbol.address)
         self._names = [row.name for row in rows]
@@ -83,10 +83,10 @@ class Symbols:
     def from_kallsyms(
         cls, rows: Iterable[tuple[str, int, str]], *, end: int = 0, areas: Iterable[tuple[int, int]] | None = None
     ) -> Symbols:
-        """The symbols of rows (name, address, type letter as nm(1) has it), which state no sizes.
+        """The symbols of rows without sizes: name, address, and type letter as in nm(1).
 
-        Each extends to the next one, the last to `end`, and with `areas`, a module's, none beyond the one it is in. All
-        that is in those is some symbol's even so: the nearest before it (find_kallsyms_symbol).
+        Each symbol extends to the next one, and the last to `end`. With `areas`, those of a module, none extends beyond
+        its area. Every address in an area still belongs to the nearest symbol before it (find_kallsyms_symbol).
         """
         ordered = sorted(rows, key=lambda row: row[1])
         areas = sorted(areas) if areas is not None else None
@@ -112,8 +112,8 @@ class Symbols:
         end: int = 0,
         areas: Iterable[tuple[int, int]] | None = None,
     ) -> Symbols:
-        """As the constructor, of columns in order of address without mapping symbols; `kinds` are 0 for a function, 1
-        for an object, 2 for others. The columns become the symbols' own."""
+        """Like the constructor, but takes ownership of columns, sorted by address and without mapping symbols. `kinds`
+        are 0 for a function, 1 for an object, 2 for others."""
         symbols = cls()
         symbols._names, symbols._addresses, symbols._sizes, symbols._kinds = names, addresses, sizes, kinds
         symbols._sized = any(sizes)
@@ -123,7 +123,7 @@ class Symbols:
     def with_more(
         self, names: Sequence[str], addresses: Sequence[int], sizes: Sequence[int], kinds: Sequence[int]
     ) -> Symbols:
-        """These symbols, and of those in the columns, which are in any order, those whose names none of these has."""
+        """These symbols, and those of the columns (in any order) whose names are not among these."""
         added = sorted((row for row, name in enumerate(names) if name not in self._index), key=addresses.__getitem__)
         all_names = self._names + [names[row] for row in added]
         all_addresses = self._addresses + array("Q", (addresses[row] for row in added))
@@ -140,7 +140,7 @@ class Symbols:
         return together
 
     def _extend(self, end: int, areas: list[tuple[int, int]] | None) -> None:
-        """Give those their sizes that state none."""
+        """Set the sizes of symbols that have none."""
         addresses, sizes, following, here = self._addresses, self._sizes, end, end
         for index in range(len(sizes) - 1, -1, -1):
             address = addresses[index]
@@ -155,12 +155,12 @@ class Symbols:
 
     @cached_property
     def _index(self) -> dict[str, int]:
-        # The lowest address wins where static functions share a name, as in kallsyms_lookup_name.
+        # If static functions share a name, the lowest address wins, as in kallsyms_lookup_name.
         return dict(zip(reversed(self._names), range(len(self._names) - 1, -1, -1), strict=True))
 
     @cached_property
     def _repeated(self) -> dict[str, list[int]]:
-        """The indices of names that are not at one address only."""
+        """The indices of names that occur at more than one address."""
         indices: dict[str, list[int]] = {}
         if len(self._index) < len(self._names):
             for at, name in enumerate(self._names):
@@ -188,7 +188,7 @@ class Symbols:
         return isinstance(name, str) and self.get(name) is not None
 
     def __getitem__(self, name: str) -> Symbol:
-        """The symbol called `name`, the lowest of several. Raises MachineError, naming similar ones, without one."""
+        """The symbol called `name`, the lowest of several. Raises MachineError, naming similar ones, if unknown."""
         symbol = self.get(name)
         if symbol is None:
             raise MachineError(self._unknown(name))
@@ -205,7 +205,7 @@ class Symbols:
         return next((found for module in self.modules.values() if (found := module.get(name))), None)
 
     def named(self, name: str) -> list[Symbol]:
-        """Every symbol called `name`, of those at one address the first; what `get` gives comes first."""
+        """All symbols called `name`, but only the first of those at one address. The result of `get` comes first."""
         own = [self._symbol(index) for index in self._indices(name)]
         module, colon, rest = name.partition(":")
         if not own and colon and module in self.modules:
@@ -213,10 +213,10 @@ class Symbols:
         return [*own, *(symbol for module in self.modules.values() for symbol in module.named(name))]
 
     def ambiguity(self, name: str) -> str:
-        """What to say to a user who has given `name` where several symbols are called so; empty if none or one is.
+        """A warning for a user who gave `name` when several symbols have that name; empty if at most one has.
 
-        Kernels from v6.7 refuse such a name in kprobe_events with EADDRNOTAVAIL (b022f0c7e404); register_kprobe and
-        earlier ones take the first (kallsyms_lookup_name).
+        Kernels from v6.7 refuse such a name in kprobe_events with EADDRNOTAVAIL (b022f0c7e404). register_kprobe and
+        earlier kernels take the first (kallsyms_lookup_name).
         """
         named = self.named(name)
         if len(named) < 2:
@@ -234,7 +234,7 @@ class Symbols:
         return None if index is None else self._symbol(index)
 
     def is_own(self, name: str) -> bool:
-        """Whether `name` is of one address among the symbols that are in no module, which come before a module's."""
+        """Whether `name` has a single address among the symbols outside modules, which come before a module's."""
         return name in self._index and name not in self._repeated
 
     def module_at(self, address: int) -> str | None:
@@ -246,8 +246,8 @@ class Symbols:
     def at(self, address: int) -> tuple[Symbol, int] | None:
         """The symbol that covers virtual `address` and the offset into it in bytes, or None.
 
-        Of several at one address a function is preferred, then an object, then the first. A label inside a function
-        whose size is known gives way to the function.
+        Among symbols at one address, a function is preferred, then an object, then the first. A function of known size
+        is preferred to a label inside it.
         """
         if not self._in_kernel_image(address):
             for module in self.modules.values():
@@ -279,12 +279,12 @@ class Symbols:
         return (f"{symbol.name}+{offset:#x}" if offset else symbol.name) + self.in_module(address)
 
     def in_module(self, address: int) -> str:
-        """What the kernel prints behind the name of a symbol in a module (%pS): " [oracle]"; else nothing."""
+        """The suffix that the kernel prints after the name of a module's symbol (%pS): " [oracle]"; else empty."""
         module = self.module_at(address)
         return f" [{module}]" if module else ""
 
     def matching(self, prefix: str, limit: int) -> list[str]:
-        """At most `limit` names that start with `prefix`, in alphabetical order; of a module's, with "module:"."""
+        """Up to `limit` names that start with `prefix`, in alphabetical order. A module's have the prefix "module:"."""
         module, colon, rest = prefix.partition(":")
         if colon:
             among = self.modules.get(module)
@@ -300,9 +300,9 @@ class Symbols:
         return (symbol for symbol in self if symbol.kind == "function")
 
     def to_bytes(self) -> bytes:
-        """The symbols in a form of their own, for a file; `from_bytes` reads it.
+        """The symbols as bytes for a file, which `from_bytes` reads.
 
-        Those of modules are not among them: they are in the guest's memory.
+        Those of modules are left out, because the guest's memory has them.
         """
         names = "\0".join(self._names).encode("utf-8", "surrogateescape")
         columns = self._addresses + self._sizes + array("Q", [self._sized])
@@ -310,7 +310,7 @@ class Symbols:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Symbols:
-        """What `to_bytes` wrote. Raises MachineError if `data` is something else or is damaged."""
+        """The symbols that `to_bytes` wrote. Raises MachineError if `data` is something else or is damaged."""
         damaged = MachineError("the table of symbols is damaged: make it again from the guest")
         if len(data) < _HEADER.size:
             raise damaged
@@ -336,7 +336,7 @@ class Symbols:
         return Symbol(self._names[index], self._addresses[index], self._sizes[index], _KINDS[self._kinds[index]])
 
     def _in_kernel_image(self, address: int) -> bool:
-        """Whether `address` is where the symbols that are in no module are; modules lie elsewhere."""
+        """Whether `address` is in the range of the symbols outside modules. Modules lie elsewhere."""
         return bool(self._names) and self._addresses[0] <= address <= self._addresses[-1]
 
     def _covers(self, index: int, address: int) -> bool:
@@ -352,7 +352,7 @@ class Symbols:
                 return f"there is no symbol '{name}': the modules of this guest are not known, as {self.why_no_modules}"
             if module not in self.modules:
                 return f"there is no symbol '{name}': no module {module} is loaded"
-        # Comparing one name with 130,000 takes seconds; a mistyped one has its start or its end right.
+        # Comparing a name with 130,000 others takes seconds. A mistyped name usually has the right start or end.
         start, end, length = name[:3], name[-4:], len(name)
         similar = (
             candidate

@@ -2,8 +2,8 @@
 """Breakpoints that leave no trace in the guest's memory.
 
 They are Unicorn's "exits", at which a translated block ends. The engine ends it with a WFI, which the CPU traps (see
-`engine`) with a PC that is 4 less than the breakpoint. A WFI of the guest's in front of the breakpoint does the same.
-To tell them apart there is a second exit at such a WFI, where the machine stops without reporting it.
+`engine`) with a PC 4 less than the breakpoint. A guest's WFI just before the breakpoint has the same effect. To
+distinguish them, such a WFI gets a second exit, where the machine stops without reporting it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UPPER_HALF: Final = 1 << 55
 
 
 class Breakpoints:
-    """The addresses at which the CPU stops before executing; each is counted, as several may want the same."""
+    """The addresses at which the CPU stops before executing. Each has a count, as several users may add the same."""
 
     def __init__(self, core: Core) -> None:
         self._core, self._memory = core, core.memory
@@ -37,7 +37,7 @@ class Breakpoints:
         self.stepping_over: int | None = None  # the breakpoint whose instruction is being executed
 
     def __contains__(self, address: int) -> bool:
-        """Whether the core stops there, also where no breakpoint is reported."""
+        """Whether the core stops at `address`, even if it reports no breakpoint there."""
         return address in self._wanted or address in self._before_wfi
 
     def count(self, address: int) -> int:
@@ -67,7 +67,7 @@ class Breakpoints:
             self._arm(address - 4, address)
 
     def step_over(self, pc: int) -> unicorn.UcError | None:
-        """Execute the one instruction at `pc` although it is a breakpoint; returns and raises as `Core.run`."""
+        """Execute the one instruction at `pc` although it is a breakpoint. Returns and raises as `Core.run` does."""
         self._core.engine.ctl_set_exits([address for address in self._exits() if address != pc])
         self._stale = False
         self._core.forget([pc])
@@ -79,7 +79,7 @@ class Breakpoints:
             self._arm(pc)
 
     def run_to(self, edge: frozenset[int], pc: int, count: int) -> unicorn.UcError | None:
-        """As `Core.run`, but no further than to any address of `edge`, which `pc` is not among."""
+        """Like `Core.run`, but ends at any address of `edge`. `pc` must not be in `edge`."""
         self._edge = edge
         self._arm(*edge)
         self.sync_exits()
@@ -90,11 +90,11 @@ class Breakpoints:
             self._arm(*edge)
 
     def ends_a_run(self, address: int) -> bool:
-        """Whether a run ends there now, at a breakpoint or at the edge of `run_to`."""
+        """Whether a run now ends at `address`, for a breakpoint or the edge of `run_to`."""
         return address in self or address in self._edge
 
     def reached(self, context: Context) -> bool:
-        """Whether the trap of a WFI is a breakpoint, 4 bytes after the trap's PC."""
+        """Whether the trap of a WFI means a breakpoint, 4 bytes after the trap's PC."""
         executed = context.pc == self.stepping_over and context.pc in self._before_wfi
         return self.ends_a_run(context.pc + 4) and not executed
 
@@ -111,7 +111,7 @@ class Breakpoints:
         self._stale = True
         if self._core.running:
             self.sync_exits()
-        # Blocks translated before know nothing of the change; those at a user space address may be another process's.
+        # Blocks translated earlier ignore the change. Blocks at a user space address may belong to another process.
         if all(address & _UPPER_HALF for address in changed) or not self._memory.translating:
             self._core.forget(changed)
         else:

@@ -31,9 +31,9 @@ _M64: Final = (1 << 64) - 1
 class Calls:
     """Calls functions of one machine's guest.
 
-    `on_begin` is called when a call begins, with the core at the function's first instruction. What each returns is
-    called if the call is abandoned: stopped before it returned, or ended by an exception. It puts back what was so when
-    the call began.
+    The functions in `on_begin` are called when a call begins, with the core at the function's first instruction. Each
+    returns a function that restores the state from then. That is called if the call is abandoned, because of a stop
+    before it returned or an exception.
     """
 
     STATE: ClassVar = {"return_address": optional(integer(U64))}
@@ -57,7 +57,7 @@ class Calls:
 
     def _call(self, address: int, arguments: tuple[int, ...]) -> int:
         machine, core, dispatcher = self._machine, self._machine.core, self._machine.core.dispatcher
-        if len(arguments) > 8:  # what AAPCS64 passes in registers
+        if len(arguments) > 8:  # as many as AAPCS64 passes in registers
             raise MachineError("a guest function can be called with at most eight arguments")
         if self.return_address is None:
             self.return_address = machine.scratch.allocate(4)
@@ -65,7 +65,7 @@ class Calls:
         if why := self._no_code(address):
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
         context = core.load()
-        machine.clock.settle()  # the engine's counter is about to be used by another run
+        machine.clock.settle()  # another run is about to use the engine's counter
         held, core.held = core.held, False
         saved = context.save()
         outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif
@@ -85,7 +85,7 @@ class Calls:
                 context.load()
                 result = context.x[0]
                 if held and stop.reason is StopReason.RETURNED:
-                    masked = context.daif  # a function may return with another mask than it was called with
+                    masked = context.daif  # a function may return with a different mask
         finally:
             context.restore(saved)
             context.store()
@@ -94,7 +94,7 @@ class Calls:
             dispatcher.handler_daif = masked
             core.held = dispatcher.end_slice = held
             if stop is None or stop.reason is not StopReason.RETURNED:
-                core.forget_translations()  # it may have left other page tables
+                core.forget_translations()  # the function may have changed page tables
                 for put_back in abandon:
                     put_back()
         if stop.reason is StopReason.INSTRUCTIONS:
@@ -104,7 +104,7 @@ class Calls:
         return result
 
     def _interrupts_abandoned(self) -> Callable[[], None]:
-        """A function that ends the interrupts that the guest takes from now on and does not finish handling."""
+        """A function that ends interrupts that the guest takes from now on but does not finish handling."""
         gic, step = self._machine.gic, self._machine.core.software_step
         priorities, active, before = list(gic.active_priorities), gic.active, step.before
 

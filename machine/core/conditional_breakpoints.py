@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Breakpoints with a function that decides, inside the run, whether the machine stops.
 
-Each is a code hook bounded to one address. Nothing is written to memory, and if the answer is no the run goes on, after
-a microsecond or two. An exit, as other breakpoints use, would end the run each time, which takes fifty.
+Each is a code hook bounded to one address. It writes nothing to memory. If the function says no, the run goes on after
+a microsecond or two. An exit, as other breakpoints use, would end the run each time, which takes fifty microseconds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ConditionalBreakpoints:
         if address not in self._hooks:
             engine = self._core.engine
             self._hooks[address] = engine.hook_add(unicorn.UC_HOOK_CODE, self._reached, None, address, address)
-            self._core.forget([address])  # what was translated before does not call the hook
+            self._core.forget([address])  # code translated earlier does not call the hook
 
     def remove(self, address: int, decide: Decide) -> None:
         """Undo an `add`. Raises KeyError or ValueError if there was none."""
@@ -53,7 +53,7 @@ class ConditionalBreakpoints:
             self._core.forget([address])
 
     def take_hit(self) -> int | None:
-        """After a run: the address at which it was stopped from here, if it was."""
+        """After a run: the address at which one of these breakpoints stopped it, or None."""
         hit, self.hit = self.hit, None
         return hit
 

@@ -17,19 +17,20 @@ from .calibration import Layout
 from .engine import LIBRARY, engine_handle
 from .pstate import BTYPE, DAIF, NZCV, N, V, Z
 
-_KEPT_APART: Final = NZCV | DAIF | BTYPE  # what the `pstate` word of the context does not hold
+_KEPT_APART: Final = NZCV | DAIF | BTYPE  # the bits that the `pstate` word of the context does not hold
 
 
 class Context:
     """A copy of the CPU's registers.
 
-    `x` is x0..x30, sp and pc as a writable view of 33 u64; `doubles` all of it, for the offsets of `layout` (in bytes).
+    `x` is x0..x30, sp and pc as a writable view of 33 u64. `doubles` is a view of the whole context, for the offsets of
+    `layout` (in bytes).
     """
 
     def __init__(self, engine: unicorn.Uc, layout: Layout) -> None:
         self.layout = layout
         self._copy = engine.context_save()
-        # What is copied is as long as the context itself says first.
+        # A context begins with the size to copy.
         ctypes.c_size_t.from_address(self._copy.context.value).value = layout.end - layout.start
         # The binding's own methods take twice as long.
         cpu, copy = ctypes.c_void_p(engine_handle(engine)), ctypes.c_void_p(self._copy.context.value)
@@ -117,12 +118,12 @@ class Context:
 
     @property
     def syndrome(self) -> int:
-        """What ESR_EL1 is to hold for the exception just raised."""
+        """The value for ESR_EL1 for the exception just raised."""
         return self._words[self._syndrome]
 
     @property
     def fault_address(self) -> int:
-        """What FAR_EL1 is to hold for the abort just raised."""
+        """The value for FAR_EL1 for the abort just raised."""
         return self.doubles[self._fault]
 
     def vector_bytes(self) -> bytes:
@@ -145,7 +146,7 @@ class Context:
 
     @property
     def exclusive(self) -> tuple[int, int, int]:
-        """The local exclusive monitor: the address marked, all ones if none is, and the two doublewords read there."""
+        """The local exclusive monitor: the marked address (all ones if none) and the two doublewords read there."""
         address, low, high = self.doubles[self._exclusive : self._exclusive + 3]
         return address, low, high
 
@@ -155,9 +156,9 @@ class Context:
             self.doubles[place] = word
 
     def save(self) -> bytes:
-        """All of the registers, to give to `restore` later, in this process."""
+        """All registers, for `restore` later in this process."""
         return bytes(self._raw[self.layout.start : self.layout.end])
 
     def restore(self, saved: bytes) -> None:
-        """Fill the context with what `save` gave."""
+        """Fill the context with a result of `save`."""
         self._raw[self.layout.start : self.layout.end] = saved

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A core: a Unicorn engine run in counted slices, its registers, and all parts that act on one CPU alone.
 
-Nothing but a count of instructions, or a hook of its own, ever ends a run: stopping the engine from another thread can
-make a load run twice (Unicorn checks for the request between a load's effect and its end).
+Only a count of instructions or one of the core's own hooks ends a run. Stopping the engine from another thread can make
+a load run twice, because Unicorn checks for the request between a load's effect and its end.
 """
 
 from __future__ import annotations
@@ -134,9 +134,9 @@ class Core:
         )
 
     def run(self, pc: int, count: int) -> unicorn.UcError | None:
-        """Execute up to `count` instructions from `pc`; the bus error that ended the run early, if one did.
+        """Execute up to `count` instructions from `pc`. Returns the bus error that ended the run early, if any.
 
-        Raises what a device or a handler raised. `executed` counts the run's instructions also then.
+        Raises what a device or a handler raised; `executed` is valid then, too.
         """
         error = None
         outer, self.running = self.running, True
@@ -153,7 +153,7 @@ class Core:
 
     @property
     def executed(self) -> int:
-        """Instructions executed by this run, the one under way included, or by the last one."""
+        """Instructions executed by the present run, including the current one, or by the last run."""
         # A run that uses up its count notices that one instruction later.
         return min(self._counter.value, self._limit.value)
 
@@ -233,7 +233,7 @@ class Core:
         )
 
     def read_virtual(self, address: int, size: int) -> bytes | None:
-        """Memory as the CPU itself would read it now, by its own translations; None where it would fault.
+        """Memory as the CPU itself would read it now, through its own translations; None where it would fault.
 
         Takes a microsecond instead of ten. Works inside hooks, except hooks on memory (see AccessStop).
         """
@@ -267,8 +267,8 @@ class Core:
             if address < 0:
                 continue
             if self.physical(address) is None:
-                # The engine translates the address as the CPU would now, and drops nothing where that would fault: in
-                # the kernel, while the CPU is at EL0.
+                # The engine translates the address as the CPU would now. Where that would fault, such as in the kernel
+                # while the CPU is at EL0, it drops nothing.
                 self.forget_all()
                 return
             self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The state of a core: its registers by name, which is what a snapshot file keeps.
+"""The state of a core: its registers by name, as stored in a snapshot file.
 
-A copy of the engine's own CPU context would be shorter, and good for one build of the engine only. These names and
-values are the architecture's, so they can be checked, and written to any build.
+A copy of the engine's own CPU context would be shorter, but valid for one build of the engine only. These names and
+values come from the architecture, so they can be checked, and written to any build.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ def _system_registers(model: str) -> dict[str, Encoding]:
 
 
 class CoreState:
-    """The registers of one core as part of the state: by name in files, else as the engine has them."""
+    """The registers of one core as part of the state: by name in files, otherwise in the engine's form."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._armed: dict[str, int] = {}  # the guest's breakpoints that the engine heeds, while a state is put back
+        self._armed: dict[str, int] = {}  # the guest's breakpoints active in the engine, while a state is restored
         self.entry = Entry(
             Order.CORE,
             self._save,
@@ -97,7 +97,7 @@ class CoreState:
         return "" if values["pstate"] & 0x1F in (0, 4, 5) else "pstate"  # AArch64 at EL0t, EL1t, EL1h
 
     def _restored(self) -> None:
-        """Have the engine drop what it has derived from the state before."""
+        """Have the engine drop everything derived from the previous state."""
         core = self._core
         core.changes += 1
         core.refresh()

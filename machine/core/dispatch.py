@@ -25,8 +25,8 @@ _HVC: Final = int(Raised.HVC)  # a constant, for speed: it is compared at each e
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
 _STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
 _STEP_BITS: Final = (0, 1 << 24, 1 << 6, 1 << 24 | 1 << 6)
-_VECTORS: Final = range(0, 0x800, 0x80)  # from VBAR_EL1, whose lowest bits a debugger may have made anything
-MANY: Final = 1000  # exceptions in a row: a guest that takes more spends its time in them
+_VECTORS: Final = range(0, 0x800, 0x80)  # from VBAR_EL1, whose lowest bits a debugger may have changed
+MANY: Final = 1000  # exceptions in a row; a guest that takes more does little else
 _WFI: Final = Class.WFX << 26 | IL | 0x1E << 20  # CV, COND always, TI 0: Arm ARM, ESR_EL1, ISS of a trapped WF*
 
 
@@ -93,7 +93,7 @@ class Dispatcher:
             self._refresh = True
 
     def forget_flags(self) -> None:
-        """Have the engine recompute what it caches of PSTATE and the system registers at the exception's end."""
+        """Have the engine recompute its cached flags of PSTATE and the system registers at the exception's end."""
         self._refresh = True
 
     def take_interrupt(self, context: Context, fiq: bool = False) -> None:
@@ -103,7 +103,7 @@ class Dispatcher:
         self.commit()
 
     def commit(self) -> None:
-        """Store the context, and have the engine recompute what it caches of it where that has changed."""
+        """Store the context, and have the engine recompute its cached flags if they have changed."""
         self._core.context.store()
         if self._refresh:
             self._refresh = False
@@ -124,7 +124,7 @@ class Dispatcher:
                     break
             else:
                 delivered = self._guest_takes(context, number, syndrome)
-        except BaseException as error:  # the caller is the engine: it is raised when the run ends
+        except BaseException as error:  # the caller is the engine; `Core.run` raises the error when the run ends
             core.fail(error)
             return
         finally:
@@ -138,7 +138,7 @@ class Dispatcher:
             core.engine.emu_stop()
 
     def _may_defer_stop(self, delivered: bool) -> bool:
-        """Whether to go on although a stop is wanted: after an exception that the guest takes, if there are few."""
+        """Whether to put off a wanted stop: after an exception that the guest takes, unless too many come in a row."""
         self.passed += delivered
         return delivered and self.passed < MANY
 
@@ -148,14 +148,14 @@ class Dispatcher:
         return self.end_slice or self.interrupting
 
     def _guest_takes(self, context: Context, number: int, syndrome: int) -> bool:
-        """Handle an exception that no claim for its syndrome took. Returns whether it is delivered to the guest."""
+        """Handle an exception that no claim for its syndrome has taken. Returns whether the guest gets it."""
         fault_address = context.fault_address
         if number == Raised.HVC:  # there is no EL2: the instruction is undefined
             context.pc -= 4
             syndrome = _UNDEFINED
         elif syndrome >> 26 == Class.SYSTEM and self._core.register_access.trapped(context, syndrome):
             return False
-        elif context.pc & 3:  # to Unicorn an undefined instruction; it cannot have been executed to raise another
+        elif context.pc & 3:  # undefined to Unicorn; it cannot have been executed and raised another
             self.deliver(Class.PC_ALIGNMENT << 26 | IL, context.pc)
             return True
         claims: list[FaultClaim] = []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Exception entry to EL1 (Arm ARM, D1.3, and the AArch64.TakeException pseudocode).
 
-Unicorn stops at the preferred return address and leaves all of this to whoever asked for its exceptions.
+Unicorn stops at the preferred return address and leaves the exception entry to its exception hook.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ WRITE_NOT_READ: Final = 1 << 6
 _IRQ, _FIQ = 0x080, 0x100  # offsets in each of the vector table's four groups; synchronous exceptions have 0
 _SAME_LEVEL_SP0, _SAME_LEVEL, _LOWER_LEVEL = 0x000, 0x200, 0x400
 
-# Which exceptions write FAR_EL1: aborts and PC alignment faults; others leave it as it was.
+# The exceptions that write FAR_EL1: aborts and PC alignment faults. Others leave it unchanged.
 _WRITES_FAR: Final = frozenset({0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35})
 
 
 def enter(context: Context, syndrome: int | None, fault_address: int = 0, pan: bool = False, fiq: bool = False) -> bool:
     """Change `context` to the state at the first instruction of EL1's vector for an exception.
 
-    `syndrome` goes to ESR_EL1 (None for an interrupt, an IRQ or `fiq`, which has none), `fault_address` to FAR_EL1
-    where the class has one; `pan` says whether the CPU implements FEAT_PAN. Returns whether flags changed that the
-    engine caches (see `Core.refresh`).
+    `syndrome` goes to ESR_EL1; it is None for an interrupt, which is an IRQ or with `fiq` an FIQ. `fault_address` goes
+    to FAR_EL1 if the class has one. `pan` is whether the CPU implements FEAT_PAN. Returns whether flags that the engine
+    caches have changed (see `Core.refresh`).
     """
     layout, registers = context.layout, context.doubles
     pstate = context.pstate

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's own use of the debug registers, as far as the engine does not do it.
+"""The guest's own use of the debug registers, where the engine does not implement it.
 
-The engine does hardware breakpoints. Watchpoints are in `GuestWatchpoints`. In software step (Arm ARM, D2.12) the
-engine misses that MSR DAIFClr clears PSTATE.D: it caches whether the CPU steps, and recomputes that only when something
-else changes. It keeps the OS lock, which disables debug exceptions (D2.4.2), and does not act on it.
+The engine implements hardware breakpoints. `GuestWatchpoints` implements watchpoints. In software step (Arm ARM, D2.12)
+the engine misses that MSR DAIFClr clears PSTATE.D: it caches whether the CPU steps, and recomputes that only when
+something else changes. It stores the OS lock, which disables debug exceptions (D2.4.2), but does not act on it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _VALUES_AND_CONTROLS: Final = (4, 5, 6, 7)  # op2 of DBGBVR, DBGBCR, DBGWVR, DBG
 
 
 class GuestDebug:
-    """Follows the debug registers of one core as the guest has them.
+    """Follows the guest's values of the debug registers of one core.
 
-    `RegisterAccess` asks it, and the run loop has it `update`.
+    `RegisterAccess` passes it accesses, and the run loop calls `update`.
     """
 
     STATE: ClassVar = {"locked": boolean, "mdscr": integer(U64)}
@@ -48,15 +48,15 @@ class GuestDebug:
     # As Registers of RegisterAccess.
 
     def allows_el0(self, register: Encoding, writes: bool) -> bool:
-        """EL0 may access none of them."""
+        """False: EL0 may access none of the debug registers."""
         return False
 
     def read(self, register: Encoding) -> int | None:
-        """MDSCR_EL1 while the OS lock is held; None for the others, which the CPU has."""
+        """MDSCR_EL1 while the OS lock is held; None for the others, which the CPU holds."""
         return self.mdscr if register == _MDSCR and self.locked else None
 
     def write(self, register: Encoding, value: int) -> bool:
-        """Follow a write, which the CPU does itself unless this returns True."""
+        """Follow a write. The CPU does it itself unless this returns True."""
         if register == _MDSCR and self.locked:
             self.mdscr = value & 0xFFFF_FFFF
             return True

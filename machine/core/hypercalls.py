@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The immediates of all HVC instructions that are not the guest's own business.
+"""The immediates of all HVC instructions that the machine handles.
 
-Firmware calls use 0. The others are in code that armprobe puts into its own memory, so each also checks the address
-that the call came from; no hypercall of a guest is known to use these immediates.
+Firmware calls use 0. The others are in code that armprobe puts into its own memory, so each handler also checks the
+address of the call. No guest is known to use these immediates.
 """
 
 from __future__ import annotations
@@ -13,4 +13,4 @@ PSCI: Final = 0  # SMC Calling Convention (Arm DEN 0028), 2.9
 CALL_RETURNED: Final = 0x6361  # a guest function that `Machine.call` called has returned
 KRETPROBE_TRAMPOLINE: Final = 0x6B70  # the trampoline `direct` calls the return handlers
 JPROBE_ENTRY: Final = 0x6B71  # a jprobe's entry is to be called
-SIMULATED_INSTRUCTION: Final = 0x6B73  # executed in the place of an instruction that is simulated
+SIMULATED_INSTRUCTION: Final = 0x6B73  # executed in place of a simulated instruction

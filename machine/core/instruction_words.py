@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A64 instructions that the machine and the probes write into memory or look for there (Arm ARM, C6.2)."""
+"""A64 instructions that the machine and the probes write to memory or search for there (Arm ARM, C6.2)."""
 
 from __future__ import annotations
 
 from typing import Final
 
 NOP: Final = 0xD503_201F
-# Of one register and of two: a mask, and what is left (C4.1.94, "Load/store exclusive").
+# For one register and for two: a mask and the masked value (C4.1.94, "Load/store exclusive").
 _STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The bits of PSTATE, where SPSR_EL1 has them (Arm ARM, SPSR_EL1)."""
+"""The bits of PSTATE, at their places in SPSR_EL1 (Arm ARM, SPSR_EL1)."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Registers:
         raise _unknown(name)
 
     def read(self, names: Sequence[str]) -> list[int]:
-        """Several registers by name, the CPU's state copied out once. Raises MachineError for an unknown name."""
+        """Several registers by name, from one copy of the CPU's state. Raises MachineError for an unknown name."""
         self._core.load()
         context = self._core.context
         vectors = context.vectors() if "v0" in names else {}
@@ -98,7 +98,7 @@ class Registers:
     def __setitem__(self, name: str, value: int) -> None:
         """Write a register; the value is cut to its width.
 
-        Raises MachineError for an unknown name, and where there is nothing to write: for an ID register, say.
+        Raises MachineError for an unknown name, and for a register without writable bits, such as an ID register.
         """
         core, key = self._core, name.lower()
         core.changes += 1
@@ -107,7 +107,7 @@ class Registers:
             core.machine.input.entered(InputKind.REGISTER, key, self[key])
 
     def put(self, name: str, value: int) -> None:
-        """Write a register for the machine itself, which is no input. `name` is in lower case."""
+        """Write a register for the machine itself. Not announced as input. `name` is in lower case."""
         core, key = self._core, name
         context = core.context
         if key in _GENERAL:
@@ -131,7 +131,7 @@ class Registers:
             raise _unknown(name)
 
     def _set_system(self, name: str, value: int) -> None:
-        """Write a system register. The engine ignores bits that cannot be written, without a word if none can."""
+        """Write a system register; the engine silently ignores unwritable bits. Raises MachineError if all are."""
         core, encoding = self._core, SYSTEM_REGISTERS[name]
         before = core.system(encoding)
         core.set_system(encoding, value)

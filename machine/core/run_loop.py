@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .core import Core
 
 _ENGINE_PAGE: Final = 1 << 10  # bytes: the page size by which Unicorn keeps code, the smallest of any Arm CPU
-_PIECES: Final = 32  # of code with interrupts masked that are run one by one
+_PIECES: Final = 32  # pieces of code with interrupts masked that are run one by one
 NAP: Final = 0.05  # seconds: the longest that guest time is held back at once
 _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_UNMAPPED: 0,
@@ -46,7 +46,7 @@ Place = tuple[int, int]
 class Run:
     """One run of a core: to address `until`, if it is not None, and with interrupts taken or not.
 
-    `start` is the PC and SP where it began, until that instruction has been executed. `watched` says that the run
+    `start` is the PC and SP where it began, until that instruction has been executed. `watched` is true if the run
     before stopped there for a watchpoint.
     """
 
@@ -81,7 +81,7 @@ class RunLoop:
         self._core.breakpoints.add(address)
 
     def wait(self) -> None:
-        """Have the core wait for an interrupt, as WFI does. For hooks."""
+        """Make the core wait for an interrupt, as WFI does. For hooks."""
         self.waiting = True
         self._core.dispatcher.end_slice = True
 
@@ -100,7 +100,7 @@ class RunLoop:
         self._core.breakpoints.remove(address)
 
     def leave(self, pc: int) -> Callable[[], None]:
-        """Begin a run that comes back to `pc`, where the core is now. The result restores what the loop knows here."""
+        """Begin a run that comes back to `pc`, where the core is now. The result restores the loop's present state."""
         clock, waiting, watched_at = self._machine.clock, self.waiting, self.watched_at
         skip, finishing = self._core.conditional_breakpoints.skip, self.finishing
         met = self.met == [pc, clock.executed]
@@ -120,7 +120,7 @@ class RunLoop:
         self._core.dispatcher.stop = self._core.dispatcher.resume = None
 
     def begin(self, until: int | None, interrupts: bool) -> Run:
-        """Begin a run at the core's PC, after resuming what the last stop has left to do."""
+        """Begin a run at the core's PC, after completing the work left by the last stop."""
         core, context, dispatcher = self._core, self._core.context, self._core.dispatcher
         context.load()
         self.finishing = False
@@ -137,7 +137,7 @@ class RunLoop:
         return Run(until, interrupts, start, watched)
 
     def update(self) -> None:
-        """Between two slices: look at timers and devices, and at the core's debug registers and counters."""
+        """Between two slices: update timers and devices, and the core's debug registers and counters."""
         core, now = self._core, self._machine.clock.now
         for timer in core.timers.values():
             timer.update(now)
@@ -149,7 +149,7 @@ class RunLoop:
             core.dispatcher.end_slice = True
 
     def slice(self, run: Run, most: int) -> Stop | None:
-        """Run for up to `most` instructions, less if something needs attention; the stop, if there is one."""
+        """Run for up to `most` instructions, fewer if something needs attention. Returns the stop, if any."""
         machine, core, context, clock = self._machine, self._core, self._core.context, self._machine.clock
         dispatcher, breakpoints, conditional = core.dispatcher, core.breakpoints, core.conditional_breakpoints
         length = self._length(most)
@@ -207,7 +207,7 @@ class RunLoop:
         return most if overflow is None else min(most, overflow)
 
     def deadlines(self) -> list[int]:
-        """The counts at which a timer of the core's or a device acts next."""
+        """The counts at which one of the core's timers or a device acts next."""
         now = self._machine.clock.now
         deadlines = [timer.deadline for timer in self._core.timers.values()]
         deadlines += [device.deadline for device in self._machine.devices.timed]
@@ -225,7 +225,7 @@ class RunLoop:
             core.register_access.watch_found()
 
     def _run_masked(self, pc: int, length: int) -> unicorn.UcError | None:
-        """Like `Core.run`, while a pending interrupt is masked: run no further than to where it is unmasked."""
+        """Like `Core.run`, while a pending interrupt is masked: runs at most until the interrupt is unmasked."""
         machine, core, context, dispatcher = self._machine, self._core, self._core.context, self._core.dispatcher
         for count in itertools.count():
             dispatcher.end_slice = True  # an exception leads to other code
@@ -251,7 +251,7 @@ class RunLoop:
 
     @calls_users_code
     def _call_intercepts(self, pc: int) -> bool:
-        """Call the functions that intercept `pc`, once each time the guest arrives; whether there were any."""
+        """Call the functions that intercept `pc`, once each time the guest arrives. Returns whether there were any."""
         functions = self._intercepts.get(pc)
         if not functions or self.met == [pc, self._machine.clock.executed]:
             return False
@@ -274,7 +274,7 @@ class RunLoop:
         if self._core.breakpoints.reached(context):
             context.pc += 4
         elif context.el == 0 and not context.system(context.layout.sctlr_el1) & SCTLR_NTWI:
-            return False  # the guest has it trapped
+            return False  # the guest traps it
         else:
             context.pc += 4
             context.pstate &= ~PSTATE_SS  # the WFI has been stepped
@@ -288,8 +288,8 @@ class RunLoop:
         if pc == breakpoints.stepping_over:
             return False
         if breakpoints.ends_a_run(pc) and fault_address == pc - _ENGINE_PAGE:
-            # The block that ends a run there has no instructions. The engine takes it to reach from its first byte to
-            # the byte before. At the start of a page, that byte may be in a page that cannot be executed.
+            # The block that ends a run there has no instructions. The engine treats it as reaching from its first byte
+            # to the byte before. At the start of a page, that byte may be in a page that cannot be executed.
             core.dispatcher.end_slice = True
             return True
         # The engine does not reach a breakpoint where no instruction can be fetched. gdb lets a function that it calls
@@ -304,9 +304,8 @@ class RunLoop:
     def _bus_error(self, error: unicorn.UcError) -> None:
         """Deliver a synchronous external abort for an access to neither memory nor a device (Arm ARM, D1.3.4).
 
-        So is an instruction fetch from a device: what a device answers to one is up to it, and the architecture lets
-        the CPU take it for an abort (K1.2, "Instruction fetches from Device memory"). A PC that is no multiple of 4 is
-        a fault before it is fetched from (D1.3.5).
+        An instruction fetch from a device is delivered as such an abort too, which the architecture allows (K1.2,
+        "Instruction fetches from Device memory"). A PC that is no multiple of 4 faults before the fetch (D1.3.5).
         """
         context, dispatcher = self._core.context, self._core.dispatcher
         context.load()

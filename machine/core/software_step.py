@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Software step: the CPU executes one instruction and takes a debug exception (Arm ARM, D2.12).
 
-At EL1 it is active while MDSCR_EL1.SS and KDE are set, PSTATE.D is clear and the OS lock is not held. PSTATE.SS, which
-says that an instruction may be executed first, is only ever set by an ERET that goes from where it is inactive to where
-it is active, out of SPSR_EL1.SS. All of that is the CPU's own doing; here are the register values and the ERET.
+At EL1 it is active while MDSCR_EL1.SS and KDE are set, PSTATE.D is clear and the OS lock is not held. PSTATE.SS allows
+one instruction to be executed first. Only an ERET from a state where software step is inactive to one where it is
+active sets it, from SPSR_EL1.SS. The CPU does all of that. This module sets the registers and provides the ERET.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class SoftwareStep:
     def __init__(self, core: Core) -> None:
         self._core = core
         self.eret: int | None = None  # the address of the machine's own ERET
-        self.before = 0  # the three bits of MDSCR_EL1 as the guest has them
+        self.before = 0  # the three bits of MDSCR_EL1 as the guest set them
         core.machine.state.join(f"{core.name}.software_step", self, Order.CORE)
 
     def enabled(self, context: Context) -> bool:
-        """Whether MDSCR_EL1 asks for steps; PSTATE.D decides whether they are taken."""
+        """Whether MDSCR_EL1 enables steps. PSTATE.D decides whether they are taken."""
         return bool(context.system(context.layout.mdscr_el1) & MDSCR_SS)
 
     def enable(self, context: Context) -> None:
@@ -55,8 +55,8 @@ class SoftwareStep:
     def exception_return(self, context: Context) -> None:
         """Have the CPU itself execute an exception return to the registers in `context`, with SPSR_EL1.SS set.
 
-        The ERET is executed with PSTATE.DAIF as the exception's handler has it. Raises MachineError where the machine
-        has no memory of its own to put it in.
+        The ERET runs with the PSTATE.DAIF of the exception's handler. Raises MachineError if the machine has no memory
+        of its own to put it in.
         """
         if self.eret is None:
             scratch = self._core.machine.scratch
@@ -74,7 +74,7 @@ class SoftwareStep:
         self._synchronize(context)
 
     def _synchronize(self, context: Context) -> None:
-        """Have the CPU recompute what it derives from MDSCR_EL1 and PSTATE, which a context has too."""
+        """Have the CPU recompute the state derived from MDSCR_EL1 and PSTATE, which a context holds too."""
         context.store()
         self._core.refresh()
         context.load()

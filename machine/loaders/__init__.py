@@ -22,9 +22,9 @@ _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def parse_size(text: str) -> int:
-    """The bytes that `text` means: "256M", "1G", "65536K" (powers of 1024), or a plain number of bytes.
+    """The size in bytes for a text such as "256M", "1G" or "65536K" (powers of 1024), or a plain number of bytes.
 
-    Raises MachineError when it means none.
+    Raises MachineError for any other text.
     """
     match = re.fullmatch(r"([0-9]{1,20})([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE | re.ASCII)
     if match is None:
@@ -42,12 +42,12 @@ def read_guest(
     base: int | None = None,
     memory: int = board.RAM_SIZE,
 ) -> LoadedGuest:
-    """What to start for `guest`: "demo", or the path of an ELF or of a kernel, told apart by their content.
+    """The loaded guest for `guest`: "demo", or the path of an ELF or of a kernel, distinguished by their content.
 
-    `memory` is in bytes. `initrd`, `vmlinux`, `cmdline` and `append` are for kernels: see
-    `image.load` and `command_line`. `base` is the physical
-    address of a raw binary, which is whatever is no ELF then, or of a position-independent ELF. Raises MachineError,
-    with a sentence for the user, for anything that cannot be started.
+    `memory` is in bytes. `initrd`, `vmlinux`, `cmdline` and `append` are for kernels: see `image.load` and
+    `command_line`. `base` is the physical address of a position-independent ELF or of a raw binary; with it, any file
+    that is no ELF is a raw binary. Raises MachineError, with a sentence for the user, for anything that cannot be
+    started.
     """
     board.check_memory_size(memory)
     line = command_line(cmdline, append)
@@ -75,6 +75,6 @@ def read_guest(
 
 
 def command_line(cmdline: str | None, append: str | None) -> str:
-    """A kernel's command line: `cmdline` exactly, or `image.COMMAND_LINE` if that is None; and `append` after it."""
+    """A kernel's command line: `cmdline`, or `image.COMMAND_LINE` if that is None, followed by `append`."""
     line = image.COMMAND_LINE if cmdline is None else cmdline
     return f"{line} {append.strip()}" if append and append.strip() else line

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A bare-metal AArch64 ELF: linked to be loaded at physical addresses, and entered with nothing under it."""
+"""Loads bare-metal AArch64 ELFs, which are linked for physical addresses and run without firmware or a kernel."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _BINDINGS_RANK: Final = {elf_file.STB_GLOBAL: 0, elf_file.STB_WEAK: 1}
 def load(path: Path, *, base: int | None, memory: int) -> LoadedGuest:
     """The ELF at `path`, ready to run in `memory` bytes.
 
-    `base` is the physical address of its lowest segment, for one that is position-independent; `DEFAULT_BASE` if it is
-    None and the file's own addresses are not in RAM. Raises MachineError when armprobe cannot run it.
+    `base` is the physical address for the lowest segment of a position-independent file. If it is None and the file's
+    own addresses are not in RAM, `DEFAULT_BASE` is used. Raises MachineError when armprobe cannot run the file.
     """
     with host_files.open_regular(path) as file, host_files.explained("read", path):
         name = host_files.shown(path)
@@ -62,7 +62,7 @@ def load(path: Path, *, base: int | None, memory: int) -> LoadedGuest:
             sources=(path,),
             x0=x0,
             device_tree=tree[0].data if tree else b"",
-            dwarf=path if has_dwarf and not shift else None,  # its addresses are those of the file
+            dwarf=path if has_dwarf and not shift else None,  # it has the addresses of the file
             notes=notes,
         )
 
@@ -83,9 +83,9 @@ def check_identification(name: str, file: BinaryIO) -> None:
 
 
 def _loaded(elf: ElfFile, base: int | None, memory: int) -> tuple[list[Program], int]:
-    """What there is to load, and how far from where the file has it.
+    """The program headers to load, and the distance in bytes by which to shift their addresses.
 
-    Raises MachineError, without the file's name, for what cannot run in `memory` bytes.
+    Raises MachineError, without the file's name, for a file that cannot run in `memory` bytes.
     """
     if elf.type == elf_file.ET_REL:
         raise MachineError(
@@ -111,7 +111,7 @@ def _loaded(elf: ElfFile, base: int | None, memory: int) -> tuple[list[Program],
                 f"has a segment of {program.memory_size:,} bytes, more than the {memory >> 20} MiB of memory: "
                 "give it more memory"
             )
-    # Segments may share a page of the file, and no more: each byte of it is loaded about once.
+    # Segments may share a page of the file, but no more, so that each byte of it is loaded about once.
     if sum(program.file_size for program in loaded) > elf.size + 4096 * len(loaded):
         raise MachineError("is a damaged ELF: its segments have more bytes together than the file")
     lowest = min(program.physical for program in loaded)
@@ -144,7 +144,7 @@ def _segment(elf: ElfFile, number: int, program: Program, shift: int) -> Segment
 
 
 def _physical_entry(name: str, entry: int, segments: tuple[Segment, ...]) -> int:
-    """`entry` if it is in a segment where that is loaded, else where what is linked at `entry` is loaded."""
+    """`entry` if it is a loaded physical address, else the physical address of the code linked at `entry`."""
     if entry % 4:
         raise MachineError(f"{name} is to be entered at {entry:#x}, which is not a multiple of 4")
     if any(segment.address <= entry < segment.end for segment in segments):
@@ -158,10 +158,10 @@ def _physical_entry(name: str, entry: int, segments: tuple[Segment, ...]) -> int
 
 
 def read_symbols(elf: ElfFile, end: int = 0, shift: int = 0) -> tuple[Symbols, bool]:
-    """The defined symbols of the first symbol table, `shift` bytes on, and whether there is debug information.
+    """The defined symbols of the first symbol table, moved by `shift` bytes, and whether there is debug information.
 
-    Of those at one address functions come first, and global ones before local ones. Raises MachineError, without the
-    file's name, when the sections make no sense.
+    At one address, functions come first, and global symbols before local ones. Raises MachineError, without the file's
+    name, when the sections are invalid.
     """
     areas, table, has_dwarf = [], None, False
     for section in elf.sections():
@@ -175,7 +175,7 @@ def read_symbols(elf: ElfFile, end: int = 0, shift: int = 0) -> tuple[Symbols, b
     places, sizes, kinds, order = array("Q"), array("Q"), bytearray(), []
     for symbol in places_of(elf, table) if table is not None else ():
         kind = kind_code(symbol)
-        # One number to sort by, which takes a quarter of the memory of a tuple.
+        # A single number as sort key takes a quarter of the memory of a tuple.
         order.append((symbol.value << 4 | kind << 2 | _BINDINGS_RANK.get(symbol.binding, 2)) << 32 | len(names))
         names.append(symbol.name)
         places.append(symbol.value + shift)
@@ -205,5 +205,5 @@ def places_of(elf: ElfFile, table: elf_file.Section) -> Iterator[elf_file.Symbol
 
 
 def kind_code(symbol: elf_file.Symbol) -> int:
-    """The kind of a symbol, as `Symbols.from_columns` has it."""
+    """The kind of a symbol, as in `Symbols.from_columns`."""
     return _KIND_CODES.get(symbol.type, _OTHER_CODE)

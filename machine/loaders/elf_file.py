@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What armprobe reads of an ELF file (System V ABI, chapters 4 and 5; elf(5)), bounded by what the file has.
+"""A reader for the parts of an ELF file that armprobe uses (System V ABI, chapters 4 and 5; elf(5)).
 
-pyelftools, which the tests use, does what a file says: a table with entries of one byte has it read each byte as a
-symbol, symbols that share a long name have it make a copy for each, and a symbol takes it 30 microseconds.
+Its work is bounded by the size of the file. That of pyelftools, which the tests use, is not: it reads each byte of a
+table with one-byte entries as a symbol, copies a long name for each symbol that shares it, and takes 30 microseconds
+per symbol.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ class Symbol(NamedTuple):
 
 
 class ElfFile:
-    """A 64-bit little-endian ELF file, open to read for as long as this is used."""
+    """A 64-bit little-endian ELF file. `file` must stay open for reading while this is used."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Raises MachineError when the header is not all there."""
+        """Read the header. Raises MachineError when it is incomplete."""
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
         header = _HEADER.unpack(self.read(0, _HEADER.size, "its header"))
@@ -84,7 +85,7 @@ class ElfFile:
         self._names: bytes | None = None
 
     def read(self, offset: int, size: int, what: str) -> bytes:
-        """`size` bytes from `offset`. Raises MachineError, about `what`, when the file has not got them."""
+        """`size` bytes from `offset`. Raises MachineError, about `what`, when the file is too short."""
         if offset + size > self.size:
             raise MachineError(f"is cut short: {what} ends at byte {offset + size}, and the file has {self.size}")
         self._file.seek(offset)
@@ -94,7 +95,7 @@ class ElfFile:
         return data
 
     def programs(self) -> list[Program]:
-        """The program headers. Raises MachineError when they are not all there."""
+        """The program headers. Raises MachineError when they are incomplete."""
         if not self._phnum:
             return []
         if self._phentsize != _PROGRAM.size or self._phnum == _PN_XNUM:
@@ -103,12 +104,12 @@ class ElfFile:
         return [Program(*fields) for fields in _PROGRAM.iter_unpack(table)]
 
     def sections(self) -> Iterator[Section]:
-        """The section headers, in order. Raises MachineError when they are not all there."""
+        """The section headers, in order. Raises MachineError when they are incomplete."""
         if not self._shoff:
             return iter(())
         if self._shentsize != _SECTION.size:
             raise MachineError("is a damaged ELF: its section headers have another size than they can have")
-        count = self._shnum or self._section(0).size  # the first has it when it is too large for the header
+        count = self._shnum or self._section(0).size  # section 0 has a count too large for the header
         table = self.read(self._shoff, count * _SECTION.size, "the table of section headers")
         return map(Section._make, _SECTION.iter_unpack(table))
 
@@ -117,7 +118,7 @@ class ElfFile:
         return Section(*_SECTION.unpack(self.read(at, _SECTION.size, f"header {number} of its sections")))
 
     def section_name(self, section: Section, most: int = 100) -> str:
-        """Its name, of which `most` bytes are read; "" if it has none."""
+        """The name of a section, of which up to `most` bytes are read; "" if it has none."""
         if self._names is None:
             self._names = self.content(self._section(self._shstrndx)) if self._shstrndx else b""
         return self._names[section.name : section.name + most].partition(b"\0")[0].decode("utf-8", "surrogateescape")
@@ -129,9 +130,9 @@ class ElfFile:
         return self.read(section.offset, section.size, "a section")
 
     def symbols(self, table: Section) -> Iterator[Symbol]:
-        """The entries of the symbol table `table` that have a name. Raises MachineError for a damaged one.
+        """The named entries of the symbol table `table`. Raises MachineError for a damaged one.
 
-        Names may share bytes, as linkers have them share the ends of others, but all of them together have no more than
+        Names may share bytes, as linkers let a name share the end of another. But all names together must have at most
         twice the bytes of the string table.
         """
         if table.entry_size != _SYMBOL.size:

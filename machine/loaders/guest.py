@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a loader makes of a guest's files: all that the machine needs to start it."""
+"""The result of a loader: everything that the machine needs to start a guest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from armprobe.machine.symbols import Symbols
 
 @dataclass(frozen=True)
 class Segment:
-    """`size` bytes at physical `address`: `data`, then zeros. `virtual` is where they are linked, if that is known."""
+    """`size` bytes at physical `address`: `data`, then zeros. `virtual` is their link address, if known."""
 
     what: str
     address: int
@@ -33,8 +33,8 @@ class Segment:
 class LoadedGuest:
     """A guest in memory of `memory` bytes, about to be entered at physical `entry` with `x0` in x0.
 
-    The segments lie in RAM and do not overlap; the first is the guest proper. A device tree, if there is one, is both
-    a segment at `x0` and `device_tree`.
+    The segments lie in RAM and do not overlap. The first is the guest itself. A device tree, if present, is both a
+    segment at `x0` and `device_tree`.
     """
 
     kind: Literal["linux", "elf"]
@@ -74,7 +74,7 @@ class LoadedGuest:
 
     @property
     def link_base(self) -> int | None:
-        """The virtual address that the first byte of the first segment is linked at."""
+        """The link address (virtual) of the first byte of the first segment."""
         return self.segments[0].virtual
 
 

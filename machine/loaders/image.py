@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A Linux kernel: the arm64 Image (Documentation/arch/arm64/booting.rst), plain, in gzip, or as an EFI zboot image."""
+"""Loads Linux kernels: the arm64 Image (Documentation/arch/arm64/booting.rst), plain, gzip, or an EFI zboot image."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ COMMAND_LINE: Final = f"console=ttyAMA0 earlycon=pl011,{board.UART.base:#x} noka
 _HEADER: Final = struct.Struct("<8xQQQ24x4s4x")  # text_offset, image_size, flags, magic
 _MAGIC: Final = b"ARMd"
 _PIECE: Final = 64 << 10  # bytes
-_UNPACKED: Final = 3  # times the bytes that a compressed kernel has, and
-_UNPACKED_MORE: Final = 28 << 20  # bytes more, is the most that it may unpack to; Debian's unpack to four times theirs
+_UNPACKED: Final = 3  # a kernel may unpack to this many times its compressed size,
+_UNPACKED_MORE: Final = 28 << 20  # plus this many bytes; Debian's kernels unpack to four times their compressed size
 _WINDOW: Final = 80 << 20  # bytes; `lzma -9` takes 65 MiB
 _ZBOOT: Final = struct.Struct("<2s2x4sII8x32s")  # "MZ", "zimg", payload's offset and size, compression
 _GZIP: Final = b"\x1f\x8b"
 _PAGE_SIZES: Final = {0: 0, 1: 4, 2: 16, 3: 64}  # bits 2:1 of flags: KiB, 0 for not stated
-_OLD_TEXT_OFFSET: Final = 0x8_0000  # when image_size is 0, before Linux 3.17
+_OLD_TEXT_OFFSET: Final = 0x8_0000  # used when image_size is 0, before Linux 3.17
 
 _DEVICE_TREE_AT: Final = board.RAM_BASE + 0x700_0000
 _INITRD_AT: Final = board.RAM_BASE + 0x800_0000
@@ -41,14 +41,14 @@ _DEVICE_TREE_ROOM: Final = _INITRD_AT - _DEVICE_TREE_AT
 
 
 def recognise(data: bytes) -> bool:
-    """Whether the file that starts with `data` (64 bytes at least) is for `load`: an Image, or something packed."""
+    """Whether `load` takes the file that starts with `data` (at least 64 bytes): an Image or a compressed file."""
     return _is_image(data) or data.startswith(_GZIP) or _is_zboot(data)
 
 
 def load(path: Path, *, initrd: Path | None, vmlinux: Path | None, command_line: str, memory: int) -> LoadedGuest:
     """The kernel at `path`, with the initial RAM disk at `initrd`, ready to boot in `memory` bytes.
 
-    `vmlinux` is the ELF that it is made from, if that is at hand. Raises MachineError when it cannot be.
+    `vmlinux` is the ELF that the kernel is made from, if available. Raises MachineError when the kernel cannot boot.
     """
     image = _unpack(path, _read(path, limit=memory), limit=memory)
     text_offset, image_size, flags, _ = _HEADER.unpack_from(image)
@@ -60,7 +60,7 @@ def load(path: Path, *, initrd: Path | None, vmlinux: Path | None, command_line:
         )
     if not image_size:
         text_offset = _OLD_TEXT_OFFSET
-    if image_size > board.RAM_END_MAX:  # or what follows it would have no address at all
+    if image_size > board.RAM_END_MAX:  # otherwise the parts after it would have no address
         raise MachineError(
             f"the kernel of {host_files.shown(path)} needs {image_size:,} bytes, more than the {memory >> 20} MiB of "
             "memory: give it more memory"
@@ -82,7 +82,7 @@ def load(path: Path, *, initrd: Path | None, vmlinux: Path | None, command_line:
             virtual=_link_base(symbols, text_offset),
         )
     ]
-    # What does not fit below a large kernel moves up behind it.
+    # Parts that do not fit below a large kernel move up behind it.
     shift = max(0, _round_up(segments[0].end) - _DEVICE_TREE_AT)
     tree_at, initrd_at = _DEVICE_TREE_AT + shift, _INITRD_AT + shift
     sources = [path]
@@ -139,7 +139,7 @@ def _is_zboot(data: bytes) -> bool:
 
 
 def _unpack(path: Path, data: bytes, *, limit: int) -> bytes:
-    """The Image in the file `data`, of `limit` bytes at most."""
+    """The Image in the file `data`, at most `limit` bytes."""
     if _is_zboot(data):
         _, _, offset, size, name = _ZBOOT.unpack_from(data)
         compression = name.split(b"\0")[0].decode("latin-1")
@@ -158,9 +158,9 @@ def _unpack(path: Path, data: bytes, *, limit: int) -> bytes:
 
 
 def _decompress(path: Path, pieces: Iterator[bytes], size: int, limit: int) -> bytes:
-    """The Image that `pieces`, unpacked from `size` bytes, are: bounded, as a few bytes can unpack to gigabytes."""
+    """The Image that `pieces` form, unpacked from `size` bytes. Bounded, as a few bytes can unpack to gigabytes."""
     most = min(limit, _UNPACKED * size + _UNPACKED_MORE)
-    unpacked = cast(bytes, bytearray())  # it is read as bytes are; made bytes, there would be two of it
+    unpacked = cast(bytes, bytearray())  # it is read like bytes; a conversion would make a second copy
     try:
         for piece in pieces:
             unpacked += piece
@@ -186,7 +186,7 @@ def _decompress(path: Path, pieces: Iterator[bytes], size: int, limit: int) -> b
 
 
 def _gunzipped(data: memoryview) -> Iterator[bytes]:
-    """What is in `data`, some at a time. Raises zlib.error, and EOFError when it has no end."""
+    """The unpacked content of `data`, in pieces. Raises zlib.error, and EOFError when `data` is cut short."""
     unpacker = zlib.decompressobj(wbits=31)
     for at in range(0, len(data), _PIECE):
         piece: bytes | memoryview = data[at : at + _PIECE]
@@ -199,7 +199,7 @@ def _gunzipped(data: memoryview) -> Iterator[bytes]:
 
 
 def _unxzed(data: memoryview) -> Iterator[bytes]:
-    """As `_gunzipped`, of xz and lzma. Raises lzma.LZMAError."""
+    """Like `_gunzipped`, for xz and lzma. Raises lzma.LZMAError."""
     unpacker = lzma.LZMADecompressor(memlimit=_WINDOW)
     at = 0
     while not unpacker.eof:
@@ -218,7 +218,7 @@ def _symbols(path: Path, image: bytes) -> tuple[Symbols, tuple[str, ...]]:
 
 
 def _link_base(symbols: Symbols, text_offset: int) -> int | None:
-    """The virtual address of the Image's first byte: _text, or what it must be for the lowest symbol to be in the text.
+    """The virtual address of the Image's first byte: _text, or the value that puts the lowest symbol in the text.
 
     A kernel without CONFIG_KALLSYMS_ALL leaves _text out. KIMAGE_VADDR is a multiple of 2 MiB (asm/memory.h).
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A raw binary: bytes to be put at an address and entered there, such as a boot loader's flat image."""
+"""Loads raw binaries: bytes that are put at an address and entered there, such as a boot loader's flat image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .guest import LoadedGuest, Segment
 def load(path: Path, *, base: int, memory: int) -> LoadedGuest:
     """The file at `path`, at physical address `base`, ready to run in `memory` bytes.
 
-    Raises MachineError when it is no regular file or does not fit.
+    Raises MachineError when the file is not a regular file or does not fit.
     """
     data = host_files.read_file(path, memory)
     if not data:
@@ -37,10 +37,10 @@ def load(path: Path, *, base: int, memory: int) -> LoadedGuest:
 
 
 def board_description(segments: tuple[Segment, ...], memory: int) -> tuple[tuple[Segment, ...], int]:
-    """The segment with the board's device tree, and what x0 is to be, for a guest that is no kernel.
+    """The segment with the board's device tree, and the value of x0, for a guest that is no kernel.
 
-    It is at the start of RAM, where QEMU's virt board has it, or behind all else where the guest itself begins there;
-    there is none, and x0 is 0, where neither has room.
+    The tree is at the start of RAM, as on QEMU's virt board, or after all other segments if the guest begins there. If
+    neither place has room, there is no segment and x0 is 0.
     """
     tree = device_tree.build(memory, "", None, b"")
     behind = -(-max(segment.end for segment in segments) // board.PAGE) * board.PAGE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A machine's whole state, taken and put back in the same process; `snapshot_file` keeps it in files."""
+"""A machine's whole state, taken and restored in the same process. `snapshot_file` stores it in files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A machine's state at one instruction: that of each part by its name, and the bytes of its memories."""
+    """A machine's state at one instruction: the state of each part by name, and the bytes of its memories."""
 
     state: dict[str, Any]
     memories: tuple[bytes, ...]
@@ -24,7 +24,7 @@ def take(machine: Machine) -> Snapshot:
 
 
 def put_back(machine: Machine, snapshot: Snapshot) -> None:
-    """Make `machine`, from which `snapshot` was taken, what it was then."""
+    """Put `machine` back to `snapshot`, which was taken from it."""
     for ram, data in zip(machine.bus.rams, snapshot.memories, strict=True):
         ram.data[:] = data
     machine.state.restore(snapshot.state)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Snapshots in files: MAGIC, a header in JSON with its checksum, the symbols, then memory from the next page on.
 
-Memory lies there as it is, and the file system leaves holes out. The header names what the file holds: the state of
-each part, the registers of a core among them, and which pieces of memory are not zeros. Files are not trusted: each
-field is checked, those of a part by its entry in the machine's `StateRegistry`, and what is read is bounded by the size
-of the file.
+Memory is stored uncompressed, and the file system leaves holes out. The header has the state of each part, including
+the registers of a core, and the list of the pieces of memory that are not zeros. Files are not trusted: each field is
+checked (those of a part by its entry in the machine's `StateRegistry`), and reads are bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"armprobe snapshot\n"
 VERSION: Final = 6
-_LARGEST_HEADER: Final = 2 << 20  # bytes; of three gigabytes of memory in pieces as small as can be it takes half
+_LARGEST_HEADER: Final = 2 << 20  # bytes; three gigabytes of memory in pieces of the smallest size take half of it
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10
 _ZEROS: Final = bytes(_CHUNK)
@@ -63,7 +62,7 @@ _FIELDS: Final = {
 
 @dataclass(frozen=True)
 class SavedMachine:
-    """What the snapshot file at `path` holds. `memories` are private, to be written to."""
+    """The content of the snapshot file at `path`. `memories` are private and writable."""
 
     path: str | Path
     header: dict[str, Any]
@@ -72,9 +71,9 @@ class SavedMachine:
 
 
 def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = False) -> None:
-    """Write the machine's state to `path`, all or nothing. `key` is kept with it for `read_key`.
+    """Write the machine's state to `path`, completely or not at all. `key` is stored with it for `read_key`.
 
-    Raises MachineError when the file cannot be written, and without `force` where something else than a snapshot is.
+    Raises MachineError when the file cannot be written, and without `force` if `path` is a file other than a snapshot.
     """
     state, symbols = machine.state.save_for_file(), machine.symbols.to_bytes()
     header: dict[str, Any] = {
@@ -109,7 +108,7 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
 
 
 def _described(data: memoryview) -> dict[str, Any]:
-    """The pieces of memory that are not zeros, as offsets and sizes, and their checksum."""
+    """The offsets and sizes of the pieces of memory that are not zeros, and their checksum."""
     filled: list[list[int]] = []
     crc = 0
     for at in _filled(data):
@@ -182,7 +181,7 @@ def _wrong_field(path: str | Path, name: str) -> MachineError:
 
 
 def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
-    """The header, and where memory begins; the file is left at the symbols."""
+    """The header, and the offset where memory begins. Leaves the file position at the symbols."""
     fixed = file.read(len(MAGIC) + 16)
     if len(fixed) < len(MAGIC) + 16 or not fixed.startswith(MAGIC):
         raise _damaged(path, "it has no header")
@@ -211,7 +210,7 @@ def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
 
 
 def _misfit(header: Any) -> str:
-    """The first field other than `state` that a file cannot have; "" if there is none."""
+    """The first field other than `state` with an invalid value; "" if there is none."""
     own = {name: header.get(name) for name in _FIELDS} if isinstance(header, dict) else None
     if wrong := misfit(own, _FIELDS):
         return wrong
@@ -241,10 +240,10 @@ def _within(filled: list[list[int]], size: int) -> bool:
 
 
 def _memory(file: BinaryIO, start: int, described: dict[str, Any], path: str | Path) -> mmap.mmap:
-    """The memory at `start` in the file, copied to a file without a name and mapped copy-on-write.
+    """The memory at `start` in the file, copied to an unnamed file and mapped copy-on-write.
 
-    A mapping of the file itself would end the process (SIGBUS) when somebody cuts the file short, and change under the
-    guest when somebody writes to it. Of this one, MADV_DONTNEED brings back what the snapshot had.
+    A mapping of the file itself would end the process (SIGBUS) if the file were cut short, and change under the guest
+    if the file were written to. On this mapping, MADV_DONTNEED restores the content of the snapshot.
     """
     copy = os.memfd_create("armprobe snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:

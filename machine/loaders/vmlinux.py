@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A vmlinux: the ELF that a kernel's Image is made from, with symbols and debug information for that kernel.
 
-Functions keep the names that the kernel's own kallsyms has for them, by which kprobes finds them. What kallsyms leaves
-out without CONFIG_KALLSYMS_ALL, the names of data, comes from the vmlinux; of a kernel without kallsyms, all names do.
+Functions keep their names in the kernel's own kallsyms, by which kprobes finds them. The names of data, which kallsyms
+leaves out without CONFIG_KALLSYMS_ALL, come from the vmlinux. For a kernel without kallsyms, all names do.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ KERNEL_AT: Final = board.RAM_BASE + 0x20_0000
 LINK_ALIGNMENT: Final = 0x20_0000
 """An Image is linked at text_offset above a multiple of this (asm/memory.h)."""
 
-_TEXT: Final = "_text"  # of the Image's first byte (arch/arm64/kernel/vmlinux.lds.S)
+_TEXT: Final = "_text"  # the symbol of the Image's first byte (arch/arm64/kernel/vmlinux.lds.S)
 _ADVICE: Final = "give the one that was made together with the guest's Image"
 _LARGEST_NOTES: Final = 64 << 10  # bytes; Debian's kernels have about a hundred
 
 
 @dataclass(frozen=True)
 class Vmlinux:
-    """What is known of a kernel from its kallsyms and its vmlinux together."""
+    """A kernel's symbols and debug information, from its kallsyms and its vmlinux together."""
 
     symbols: Symbols
     dwarf: Path | None
@@ -43,10 +43,10 @@ class Vmlinux:
 
 
 def read(path: str | Path, kallsyms: Symbols, image: Callable[[int], bytes | memoryview]) -> Vmlinux:
-    """What the vmlinux at `path` adds to a kernel whose own symbols are `kallsyms`.
+    """Read the vmlinux at `path` of a kernel whose own symbols are `kallsyms`.
 
-    `image(text)` gives the kernel's bytes from its first on, which is linked at virtual address `text`. Raises
-    MachineError, one sentence, for what is no vmlinux or one of another kernel.
+    `image(text)` returns the kernel's bytes, the first of which is linked at virtual address `text`. Raises
+    MachineError, one sentence, if the file is no vmlinux or belongs to another kernel.
     """
     name = host_files.shown(path)
     with host_files.open_regular(path) as file, host_files.explained("read", path):
@@ -71,18 +71,18 @@ def read(path: str | Path, kallsyms: Symbols, image: Callable[[int], bytes | mem
 
 
 def in_ram(ram: memoryview) -> Callable[[int], memoryview]:
-    """The `image` of a kernel that was put into `ram`."""
+    """The `image` function for a kernel that was loaded into `ram`."""
     return lambda text: ram[KERNEL_AT - board.RAM_BASE + text % LINK_ALIGNMENT :]
 
 
 class _Table:
-    """What the symbol table of a vmlinux has, beside the kernel's own kallsyms."""
+    """The symbol table of a vmlinux, compared with the kernel's own kallsyms."""
 
     def __init__(self, elf: ElfFile, sections: list[Section], kallsyms: Symbols) -> None:
-        """Raises MachineError, without the file's name, for a file without symbols and a damaged one."""
+        """Raises MachineError, without the file's name, if the file has no symbols or is damaged."""
         self.text: int | None = None
-        self.agreeing = 0  # symbols of code that are in kallsyms at the same address
-        self.differing = ""  # the first of code that is there, but not at that address
+        self.agreeing = 0  # the number of code symbols that kallsyms has at the same address
+        self.differing = ""  # the first code symbol that kallsyms has at another address
         self._names: list[str] = []
         self._columns = array("Q"), array("Q"), bytearray()
         table = next((section for section in sections if section.type == elf_file.SHT_SYMTAB), None)
@@ -116,9 +116,9 @@ class _Table:
 def _check_kernel(
     elf: ElfFile, sections: list[Section], table: _Table, image: Callable[[int], bytes | memoryview]
 ) -> None:
-    """Raise MachineError, without the file's name, unless it is of the kernel in `image`.
+    """Raise MachineError, without the file's name, unless the file belongs to the kernel in `image`.
 
-    A build ID tells, which is among the notes in the kernel's own memory; without one, where the symbols are.
+    It compares the build ID with the one in the notes in the kernel's memory or, without one, the symbols' addresses.
     """
     if table.text is None:
         raise MachineError(f"is no vmlinux: it has no symbol {_TEXT}, where a kernel begins")

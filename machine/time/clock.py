@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The machine's time: instructions executed, plus ticks skipped while idle. So each run of a guest is the same."""
+"""The machine's time: instructions executed, plus ticks skipped while idle. So every run of a guest is the same."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Counts in ticks of the generic timer (62.5 MHz), one an instruction; waiting for an interrupt jumps ahead.
+    """Counts in ticks of the generic timer (62.5 MHz), one per instruction. A wait for an interrupt skips ticks.
 
-    With `paced` set, guest time is kept from running ahead of the wall clock.
+    With `paced` set, guest time does not run ahead of the wall clock.
     """
 
     STATE: ClassVar = {"instructions": integer(U63), "idle": integer(U63)}
@@ -25,9 +25,9 @@ class Clock:
     def __init__(self, state: StateRegistry) -> None:
         self.instructions = 0  # executed in the runs that have ended
         self.idle = 0  # ticks skipped while waiting for an interrupt
-        self.running: Core | None = None  # the core whose own counter has to be added
+        self.running: Core | None = None  # the core whose own counter must be added
         self.paced = False
-        self._origin = 0.0, 0  # a moment of the wall clock, in seconds, and the count then
+        self._origin = 0.0, 0  # a wall clock time in seconds, and the count at that time
         state.join("clock", self, Order.CLOCK)
 
     @property
@@ -47,7 +47,7 @@ class Clock:
         return self.now / FREQUENCY
 
     def settle(self) -> None:
-        """Add what a core has counted, when its run has ended or another is about to begin."""
+        """Add the running core's count of instructions, when its run has ended or another is about to begin."""
         if self.running is not None:
             self.instructions = self.executed
             self.running = None
@@ -66,5 +66,5 @@ class Clock:
         return count + int((time.monotonic() - started) * FREQUENCY)
 
     def ahead(self, count: int) -> float:
-        """Seconds until the wall clock gets to `count`; 0 when it has, or time is not paced."""
+        """Seconds until the wall clock reaches `count`; 0 if it has, or if time is not paced."""
         return max(0, count - self.wall_count()) / FREQUENCY if self.paced else 0.0

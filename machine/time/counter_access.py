@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The generic timer's system registers: the guest's accesses go to the core's timers and the machine's clock.
+"""The generic timer's system registers. The guest's accesses go to the core's timers and the machine's clock.
 
-User space is kept from the registers (CNTKCTL_EL1), and where the guest allows it the access, what it traps is done
-by `RegisterAccess.trapped`.
+The CPU's own CNTKCTL_EL1 makes every access of EL0 trap. `RegisterAccess.trapped` then does those that the guest
+allows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CNTFRQ: Final = (0, 0)  # (CRm, op2), with op0 3, op1 3, CRn 14
 _PHYSICAL_COUNTERS: Final = {(0, 1), (0, 5)}  # CNTPCT and its self-synchronised form
 _VIRTUAL_COUNTERS: Final = {(0, 2), (0, 6)}
 _CNTKCTL: Final = SYSTEM_REGISTERS["cntkctl_el1"]
-# CNTKCTL_EL1: what it lets EL0 do (Arm ARM, D19.12.15)
+# The bits of CNTKCTL_EL1 that allow accesses of EL0 (Arm ARM, D19.12.15)
 _EL0PCTEN, _EL0VCTEN, _EL0VTEN, _EL0PTEN = 1 << 0, 1 << 1, 1 << 8, 1 << 9
 _TIMER_ALLOWED_BY: Final = {2: _EL0PTEN, 3: _EL0VTEN}
 _CNTKCTL_ALLOWS_EL0: Final = _EL0PCTEN | _EL0VCTEN | _EL0VTEN | _EL0PTEN
@@ -34,7 +34,7 @@ class CounterAccess:
 
     def __init__(self, core: Core) -> None:
         self._core, self._clock, self._timers = core, core.machine.clock, core.timers
-        self.control = 0  # CNTKCTL_EL1 as the guest has it; the CPU's own lets EL0 do nothing
+        self.control = 0  # CNTKCTL_EL1 as the guest set it; the CPU's own allows EL0 nothing
         core.machine.state.join(f"{core.name}.counter_access", self, Order.CORE)
 
     def allows_el0(self, register: Encoding, writes: bool) -> bool:
@@ -43,14 +43,14 @@ class CounterAccess:
         return (op0, op1, crn) == (3, 3, 14) and crm < 8 and bool(self.control & _allowed_by(crm, op2))
 
     def read(self, register: Encoding) -> int | None:
-        """A register of the timer's; None for others."""
+        """The value of a timer register; None for other registers."""
         op0, op1, crn, crm, op2 = register
         if (op0, op1, crn) == (3, 3, 14):
             return self._read(crm, op2)
         return self.control if register == _CNTKCTL else None
 
     def write(self, register: Encoding, value: int) -> bool:
-        """Write a register that can be written; False for others."""
+        """Write a writable timer register; False for other registers."""
         op0, op1, crn, crm, op2 = register
         if register == _CNTKCTL:
             self.control = value & 0xFFFF_FFFF
@@ -70,7 +70,7 @@ class CounterAccess:
             return False
         timer = self._timers[crm]
         timer.write(op2, value)
-        if timer.deadline is not None:  # how far to run until it fires was decided before
+        if timer.deadline is not None:  # the length of the slice was chosen for the old deadline
             self._core.limit(max(0, timer.deadline - self._clock.now))
         return True
 
