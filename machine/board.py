@@ -16,17 +16,16 @@ RAM_BASE: Final = 0x4000_0000
 RAM_END_MAX: Final = 0x1_0000_0000
 SCRATCH_BASE: Final = 0x3000_0000
 SCRATCH_SIZE: Final = 2 << 20
-"""Bytes of memory that is the machine's own. A kernel is told that it is there, as it may meet it in its page tables,
-and that it is taken."""
+"""Bytes of the machine's own memory, listed for kernels as reserved, as they may find it in their page tables."""
 RAM_SIZE: Final = 256 << 20
-"""Bytes of RAM unless told otherwise."""
+"""The default size of RAM in bytes."""
 
 PAGE: Final = 0x1000
 
 VIRTUAL_TIMER_INTID: Final = 27
 PMU_INTID: Final = 23
 PHYSICAL_TIMER_INTID: Final = 30
-"""Of the non-secure physical timer, which is EL1's."""
+"""The interrupt of the non-secure physical timer, which EL1 uses."""
 
 UART_CLOCK: Final = 24_000_000
 """Hz."""
@@ -38,7 +37,7 @@ GIC_HANDLE, CLOCK_HANDLE = 1, 2
 """The phandles by which nodes of the device tree name the interrupt controller and the clock."""
 
 Value = str | bytes | list[str] | list[int] | None
-"""Of a property of the device tree: a text, bytes, texts, cells, or None for one that is just there."""
+"""The value of a device tree property: a text, bytes, texts, cells, or None for a property without a value."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ PLACEMENTS: Final = (FLASH, GIC_DIST, GIC_CPU, UART, RTC)
 OTHERS: Final = range(0x0C00_0000, 0x0E00_0000)
 """Physical addresses for devices that users add: QEMU's platform bus."""
 OTHER_INTIDS: Final = range(40, 64)
-"""INTIDs for them."""
+"""INTIDs for devices that users add."""
 
 
 def check_memory_size(size: int) -> None:

@@ -24,7 +24,7 @@ _GENERAL: Final = (*(f"x{i}" for i in range(31)), "sp", "pc", "pstate")
 _VECTORS: Final = tuple(f"v{i}" for i in range(32))
 _BANKED: Final = ("sp_el0", "sp_el1")
 _EXCLUSIVE: Final = ("exclusive_address", "exclusive_value", "exclusive_value_high")
-"""The local exclusive monitor (Arm ARM, B2.9): the address that LDXR has marked, and what it has read there."""
+"""The local exclusive monitor (Arm ARM, B2.9): the address that LDXR marked, and the values that it read there."""
 
 # Those of SYSTEM_REGISTERS that a guest can change; the rest identify the CPU.
 _NAMED: Final = (
@@ -143,10 +143,10 @@ def breakpoints(core: Core) -> dict[str, int]:
 
 
 def arm_breakpoints(core: Core, ram: Ram, armed: dict[str, int]) -> None:
-    """Have the engine act on the guest's breakpoints as they are now; so far it acts on those in `armed`.
+    """Make the engine act on the guest's present breakpoints instead of those in `armed`.
 
-    The engine arms a breakpoint only when an MSR is executed. So this executes some at the start of `ram`, and puts
-    that memory and the registers back afterwards.
+    The engine arms a breakpoint only when an MSR is executed. So this executes MSRs at the start of `ram`, and then
+    restores that memory and the registers.
     """
     now = breakpoints(core)
     changed = [name for name in _DEBUG_CONTROL if any(now[each] != armed[each] for each in (name, _value_of(name)))]

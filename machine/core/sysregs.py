@@ -61,4 +61,4 @@ SYSTEM_REGISTERS = _table("""
     mdscr_el1          2 0 0 2 2
     oslsr_el1          2 0 1 1 4
 """)
-"""Each has 64 bits, though of some nothing but the lower 32 was ever used before ARMv8.1 (Arm ARM, D19.2)."""
+"""All have 64 bits, though some used only the lower 32 before ARMv8.1 (Arm ARM, D19.2)."""

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from armprobe.machine.memory.bus import Device as Registers
 
 MOST: Final = 32
-"""Devices that a snapshot has room for."""
+"""The maximum number of devices in a snapshot."""
 MOST_STATE: Final = 1 << 16
-"""Characters of the state of one, as JSON."""
+"""The maximum length of a device's state as JSON, in characters."""
 
 _ADDRESS, _COUNT = integer(U32), optional(integer(U63))
 

@@ -15,7 +15,7 @@ from armprobe.machine.state import Order, StateRegistry
 LINES: Final = 64  # INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs
 SPURIOUS: Final = 1023
 OTHER_GROUP: Final = 1022
-"""What group 0's registers answer where the interrupt is one of group 1."""
+"""The INTID that group 0's registers return for an interrupt of group 1."""
 IDLE_PRIORITY: Final = 0xFF
 PRIORITY_BITS: Final = 0xF8  # 32 levels
 MIN_BINARY_POINT: Final = 2  # the group priority is all five priority bits

@@ -19,7 +19,7 @@ from .raw import board_description
 
 MAGIC: Final = elf_file.MAGIC
 DEFAULT_BASE: Final = board.RAM_BASE + 0x20_0000
-"""Where a position-independent ELF goes unless told otherwise: where U-Boot expects to be on such boards."""
+"""The default address of a position-independent ELF, which is where U-Boot expects to be on such boards."""
 
 _HEADER_SIZE: Final = 64
 _MACHINES: Final = {3: "x86", 62: "x86-64", 40: "32-bit ARM", 243: "RISC-V"}  # EM_386 and so on, elf(5)

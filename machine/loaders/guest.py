@@ -47,7 +47,7 @@ class LoadedGuest:
     device_tree: bytes = field(default=b"", repr=False)
     dwarf: Path | None = None
     notes: tuple[str, ...] = ()
-    """What the user should know, a sentence each: why there are no symbols, for one."""
+    """Messages for the user, one sentence each, such as why there are no symbols."""
 
     def __post_init__(self) -> None:
         """Raise MachineError if a segment is not in RAM or two overlap."""

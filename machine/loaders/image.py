@@ -22,7 +22,7 @@ from .vmlinux import KERNEL_AT, LINK_ALIGNMENT
 from .vmlinux import read as read_vmlinux
 
 COMMAND_LINE: Final = f"console=ttyAMA0 earlycon=pl011,{board.UART.base:#x} nokaslr random.trust_bootloader=on"
-"""What a kernel is given unless the user says all of it."""
+"""The default command line of a kernel."""
 
 _HEADER: Final = struct.Struct("<8xQQQ24x4s4x")  # text_offset, image_size, flags, magic
 _MAGIC: Final = b"ARMd"

@@ -22,7 +22,7 @@ from armprobe.machine.symbols import Symbols
 from .elf import check_identification, kind_code, places_of, read_symbols
 
 KERNEL_AT: Final = board.RAM_BASE + 0x20_0000
-"""Physical address that an Image is put at, but for its text_offset."""
+"""The physical address at which an Image is loaded, without its text_offset."""
 LINK_ALIGNMENT: Final = 0x20_0000
 """An Image is linked at text_offset above a multiple of this (asm/memory.h)."""
 
@@ -39,7 +39,7 @@ class Vmlinux:
     dwarf: Path | None
     """The vmlinux, if it has debug information."""
     notes: tuple[str, ...]
-    """What the user should know, a sentence each."""
+    """Messages for the user, one sentence each."""
 
 
 def read(path: str | Path, kallsyms: Symbols, image: Callable[[int], bytes | memoryview]) -> Vmlinux:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
 
 _FORGET_ALL = 4096
-"""Bytes of a write above which all translated code is dropped, and not what was translated from the words written.
+"""Size of a write in bytes above which all translated code is dropped, instead of the code of the words written.
 
-To drop one word takes 4 us; to translate a booted Linux again takes 0.2 s.
+Dropping one word takes 4 us. Translating a booted Linux again takes 0.2 s.
 """
 
 
