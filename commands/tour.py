@@ -18,7 +18,7 @@ Try next:
   .venv/bin/armprobe gdb             gdb on it, with the same commands
   .venv/bin/armprobe linux           a stock Debian arm64 kernel at its shell
   .venv/bin/armprobe bug-2015        the kretprobe bug that armprobe grew from, and its fix
-  docs/tutorial.md                   a walk through all three
+  docs/tutorial.md                   a walk through all of them
 """
 
 
