@@ -43,6 +43,10 @@ def test_a_machine_s_registers_are_its_first_core_s() -> None:
     assert guest.core.registers.x[5] == guest.core.load().x[5] == 7
 
 
+OF_ONE_CORE = {Path("probes/control_block.py")}
+"""Files whose objects are made for a core and used with that one only, which may keep its registers."""
+
+
 def stores_a_context(value: ast.expr) -> bool:
     """Whether an expression is a core's context, or the view of its general registers."""
     if isinstance(value, ast.Attribute) and value.attr == "x":
@@ -69,5 +73,5 @@ def test_nothing_keeps_the_registers_of_a_core_from_when_it_was_made() -> None:
                 if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
                     values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
                     if any(stores_a_context(value) for value in values):
-                        found.add(f"{file.relative_to(ROOT)}:{node.lineno}")
-    assert found == set()
+                        found.add((file.relative_to(ROOT), node.lineno))
+    assert {place for place in found if place[0] not in OF_ONE_CORE} == set()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Signals to a Python program that runs a machine on its main thread, each in a process of its own."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -170,7 +171,13 @@ with Session("demo") as session:
 def run(program: str, *arguments: str) -> str:
     """What the program prints, which is nothing to stderr."""
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        # A shell's job in the background, and what it starts, ignores SIGINT (POSIX, Shell Command Language, 2.11).
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
