@@ -16,7 +16,7 @@ from .decode import Decoded, decode
 from .eras import Era
 from .eras.decoder_rows import Verdict
 from .eras.era import Bound
-from .eras.exclusives import load_exclusive_before
+from .eras.exclusives import refuse_in_exclusive_sequence
 from .errors import ProbeError
 from .guest_kprobes import GuestKprobes
 from .stepping import KPROBES_BRK_WORD
@@ -115,15 +115,5 @@ class AddressCheck:
             raise ProbeError(errno.EINVAL, reason, f"an instruction that cannot be probed: {decoded.reason}")
         rules = self._era.exclusives
         start = symbol.address if rules.bound is Bound.SYMBOL else self._text.base(address) + 4
-        try:
-            exclusive = load_exclusive_before(rules, self._text.read_u32, address, start)
-        except MachineError as error:
-            raise ProbeError(errno.EINVAL, f"the instructions before {where} cannot be read: {error}") from None
-        if exclusive is not None:
-            raise ProbeError(
-                errno.EINVAL,
-                f"{where} is behind the load exclusive at {self._machine.symbols.describe(exclusive)}: an exception "
-                "between that and its store makes the store fail, and the guest would try again for ever",
-                "an instruction behind a load exclusive",
-            )
+        refuse_in_exclusive_sequence(rules, self._text.read_u32, address, start, self._machine.symbols.describe)
         return decoded
