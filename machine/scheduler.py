@@ -150,14 +150,16 @@ class Scheduler:
 
         The stop is put off while the guest is where a debugger of a real machine would not find it: at the first
         instruction of a vector, if the last slice ended for that exception, and in the machine's own code, which is
-        stepped through. A function that a handler calls may finish first, if that takes no longer than a slice.
+        stepped through, as is the entry of an interrupt that comes on the way out of it. A function that a handler
+        calls may finish first, if that takes no longer than a slice.
         """
         machine, dispatcher = self._machine, self._machine.core.dispatcher
         if self._depth > 1 and machine.clock.executed - self._began < SLICE:
             return None
-        pc = machine.registers.pc
+        pc = machine.core.load().pc
         at_vector = dispatcher.delivered and dispatcher.passed < MANY
-        if (at_vector or pc in machine.scratch) and self._put_off < LONGEST_OUT_OF_LINE:
+        inside = pc in machine.scratch or (self._put_off > 0 and machine.core.run_loop.masks_interrupt())
+        if (at_vector or inside) and self._put_off < LONGEST_OUT_OF_LINE:
             self._put_off += 1
             return None
         self._put_off = dispatcher.passed = 0

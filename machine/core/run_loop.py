@@ -224,6 +224,10 @@ class RunLoop:
             clock.settle()
             core.register_access.watch_found()
 
+    def masks_interrupt(self) -> bool:
+        """Whether an interrupt is pending that PSTATE masks. The context is loaded."""
+        return bool(self._core.context.daif & _MASKS[self._machine.gic.signal()])
+
     def _run_masked(self, pc: int, length: int) -> unicorn.UcError | None:
         """Like `Core.run`, while a pending interrupt is masked: runs at most until the interrupt is unmasked."""
         machine, core, context, dispatcher = self._machine, self._core, self._core.context, self._core.dispatcher
@@ -242,8 +246,7 @@ class RunLoop:
                 return error
             context.load()
             pc = context.pc
-            masked = context.daif & _MASKS[machine.gic.signal()]
-            if not masked or self.waiting or pc in core.breakpoints:
+            if not self.masks_interrupt() or self.waiting or pc in core.breakpoints:
                 return None
             machine.clock.settle()
             machine.clock.running = core
