@@ -90,6 +90,7 @@ class Core:
         self._failure: BaseException | None = None
         self.context = Context(self.engine, self.layout)
         self.running = False
+        self.forget_due = False  # see `forget_soon`
         self.held = False  # inside an exception hook, where the context is ahead of the engine
         self.thread = 0  # the thread that runs the machine, 0 for none
         self.changes = 0  # the number of runs, and of writes to its registers from outside
@@ -277,6 +278,14 @@ class Core:
         """Drop all translated code."""
         self.refuse_other_threads()
         self.engine.ctl_flush_tb()
+
+    def forget_soon(self) -> None:
+        """Like `forget_all`; in a device's callback at the end of the instruction that accesses the device."""
+        if self.machine.clock.running is self:
+            self.forget_due = True
+            self.end_slice()
+        else:
+            self.forget_all()
 
     def forget_translations(self) -> None:
         """Drop all cached address translations and all translated code."""

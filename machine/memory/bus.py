@@ -154,7 +154,9 @@ class Bus:
         self.changes += 1
         for core in self._cores:
             core.watchpoints.master_writes(address, data, bytes(ram.data[address - ram.base :][: len(data)]))
-            core.engine.mem_write(address, data)
+        ram.data[address - ram.base :][: len(data)] = data
+        for core in self._cores:
+            core.forget_soon()
 
     def _ram_for_master(self, address: int, size: int) -> Ram:
         ram = self.ram_at(address)
