@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A command line as words, and those words as the arguments of a command.
 
-A line is split into words as `shlex` does in POSIX mode.
+A line that is a string is split into words as `shlex` does in POSIX mode. A line may also be a list of words, which
+are taken as they are, like the arguments of `subprocess.run`.
 """
 
 import re
 import shlex
 from collections.abc import Sequence
 from io import StringIO
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from armprobe.session.authority import ANYTHING, require
 
 from .declaration import Arg, Arguments, Clause, Command, Option
 from .errors import CommandError
+
+Line: TypeAlias = str | Sequence[str]
+"""A command line: as a user types it, or its words."""
 
 
 class Word(NamedTuple):
@@ -24,9 +29,24 @@ class Word(NamedTuple):
     start: int
 
 
-def is_blank(line: str) -> bool:
+def is_blank(line: Line) -> bool:
     """Whether a line has no command: it is empty, or a comment (``#`` first)."""
-    return not line.strip() or line.lstrip().startswith("#")
+    if isinstance(line, str):
+        return not line.strip() or line.lstrip().startswith("#")
+    return not line
+
+
+def as_text(line: Line) -> str:
+    """A line as a user would type it."""
+    return line.strip() if isinstance(line, str) else shlex.join(line)
+
+
+def words_of(line: Line) -> tuple[str, list[Word]]:
+    """The text of a line, and its words with their places in it. Raises `CommandError` if a quote is left open."""
+    if isinstance(line, str):
+        return line, split(line)
+    starts = accumulate((len(word) + 1 for word in line), initial=0)
+    return " ".join(line), [Word(word, start) for word, start in zip(line, starts, strict=False)]
 
 
 def split(line: str) -> list[Word]:

@@ -18,7 +18,7 @@ from armprobe.session.authority import require
 
 from .declaration import Arg, Arguments, Clause, Command, Option, Parts
 from .errors import CommandError
-from .parsing import is_blank, parse, split, split_for_completion
+from .parsing import Line, is_blank, parse, split, split_for_completion, words_of
 from .render.text import as_text
 from .values import CommandHelp, CommandList, CommandSummary
 
@@ -93,19 +93,20 @@ class Registry:
         hint = f"did you mean {' or '.join(near)}?" if near else "help lists the commands"
         raise CommandError(f"there is no command {name!r}; {hint}")
 
-    def run(self, session: Any, line: str, show: Show) -> object:
+    def run(self, session: Any, line: Line, show: Show) -> object:
         """Run one line and return its value; a blank line or a comment (``#`` first) does nothing.
 
         `show` is given the value, or its parts as they come; it may raise. Raises `CommandError`.
         """
-        line = self._expanded(line)
+        if isinstance(line, str):
+            line = self._expanded(line)
         if is_blank(line):
             return None
-        words = split(line)
+        text, words = words_of(line)
         command = self.find(words[0].text)
         require(command.host, command.name)
         try:
-            answer = command.run(session, parse(command, session, line, words[1:]))
+            answer = command.run(session, parse(command, session, text, words[1:]))
         except CommandError as error:
             if error.value is not None:
                 show(error.value)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from .errors import CommandError
+from .parsing import Line
 from .registry import Show
 from .terminal import Out, OutputClosed
 
@@ -21,7 +22,7 @@ class Interactive(Protocol):
     finished: bool
     """Set by a command to have the front end leave."""
 
-    def perform(self, line: str, show: Show, remark: Out) -> object:
+    def perform(self, line: Line, show: Show, remark: Out) -> object:
         """Run a line, on whichever thread may do it, and return its value when that is done. Raises `CommandError`.
 
         `show` is given the value or, as they come, its parts; `remark` text that is no part of it.
@@ -56,7 +57,7 @@ class Runner:
         self.interrupted = False
         """Ctrl-C was pressed while the last line ran."""
 
-    def run(self, line: str, show: Show, remark: Out) -> Outcome:
+    def run(self, line: Line, show: Show, remark: Out) -> Outcome:
         """Run one line; see `Interactive.perform`. Raises OutputClosed."""
         self.interrupted = False
         try:

@@ -5,14 +5,14 @@ import signal
 import sys
 from collections.abc import Iterable
 
-from .parsing import is_blank
+from .parsing import Line, as_text, is_blank
 from .render.json import as_json_line
 from .render.styled import Styles
 from .runner import Interactive, Runner
 from .terminal import OutputClosed, complain, say, say_styled
 
 
-def run_lines(session: Interactive, lines: Iterable[str], json: bool = False) -> int:
+def run_lines(session: Interactive, lines: Iterable[Line], json: bool = False) -> int:
     """Run each of the lines, even after one has failed; 0 if all succeeded, 1 if not.
 
     Answers go to standard output, errors and notices to standard error. With `json` standard output has one
@@ -22,7 +22,8 @@ def run_lines(session: Interactive, lines: Iterable[str], json: bool = False) ->
     runner, failed = Runner(session), False
     try:
         for number, line in enumerate(lines):
-            line = line.removeprefix("\ufeff") if number == 0 else line
+            if number == 0 and isinstance(line, str):
+                line = line.removeprefix("\ufeff")
             error = (_run_as_json if json else _run_as_text)(runner, line)
             failed = failed or bool(error)
             if session.finished:
@@ -36,7 +37,7 @@ def run_lines(session: Interactive, lines: Iterable[str], json: bool = False) ->
     return int(failed)
 
 
-def _run_as_text(runner: Runner, line: str) -> str:
+def _run_as_text(runner: Runner, line: Line) -> str:
     styles = Styles(sys.stdout)
     show = lambda value: say_styled(styles.value(value))  # noqa: E731
     error = runner.run(line, show, lambda text: say_styled(styles.text(text))).error
@@ -45,9 +46,9 @@ def _run_as_text(runner: Runner, line: str) -> str:
     return error
 
 
-def _run_as_json(runner: Runner, line: str) -> str:
+def _run_as_json(runner: Runner, line: Line) -> str:
     if is_blank(line):
         return ""
     outcome = runner.run(line, lambda value: None, complain)
-    say(as_json_line(line.strip(), *outcome))
+    say(as_json_line(as_text(line), *outcome))
     return outcome.error

@@ -16,6 +16,7 @@ from armprobe.stub import Place
 from .catalog import registry as all_commands
 from .errors import CommandError
 from .locations import located
+from .parsing import Line
 from .registry import Show
 from .render.text import as_text
 
@@ -26,30 +27,33 @@ _ENDS_SOON: Final = 2.0  # seconds to wait for an interrupted command
 
 
 class Shell:
-    """The commands of a session. Its methods may be called from any thread, except where they say otherwise."""
+    """The commands of a session. Its methods may be called from any thread, except where they say otherwise.
+
+    A command line is a string that is split as a shell does, or a list of words that are taken as they are.
+    """
 
     def __init__(self, session: Session) -> None:
         self.registry = all_commands()
         self._session = session
 
-    def run(self, line: str) -> str:
+    def run(self, line: Line) -> str:
         """Run one command line and return what it prints. Raises CommandError, one clear sentence, when it fails."""
         printed: list[str] = []
         self.execute(line, printed.append)
         return "".join(printed)
 
-    def execute(self, line: str, out: Callable[[str], None]) -> None:
+    def execute(self, line: Line, out: Callable[[str], None]) -> None:
         """Like `run`, but hands the output to `out` piece by piece."""
         self.perform(line, _printing(out), out)
 
-    def ask(self, line: str) -> Any:
+    def ask(self, line: Line) -> Any:
         """Run one command line and return its value, one of `commands.values`; None for a blank line or a comment.
 
         Remarks beside the answer are notices (`Session.on_notice`). Raises CommandError, as `run` does.
         """
         return self.perform(line, lambda value: None, self._session.notify)
 
-    def perform(self, line: str, show: Show, remark: Callable[[str], None]) -> Any:
+    def perform(self, line: Line, show: Show, remark: Callable[[str], None]) -> Any:
         """Run one command line and return its value. `show` is given the value or, as they come, its parts.
 
         Ctrl-C, or anything else that a signal handler raises during the wait, stops the guest that the command runs.
@@ -68,7 +72,7 @@ class Shell:
         """Like `execute`, with what `asker` may do. For the owner's thread."""
         self._perform(asker, line, _printing(out), out)
 
-    def _perform(self, asker: Asker, line: str, show: Show, remark: Callable[[str], None]) -> Any:
+    def _perform(self, asker: Asker, line: Line, show: Show, remark: Callable[[str], None]) -> Any:
         session = self._session
         try:
             with session.remarks_to(remark), session.owner.interruptible(), acting_for(asker):

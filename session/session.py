@@ -7,18 +7,11 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from armprobe.machine import (
-    DEFAULT_MEMORY,
-    Machine,
-    Owner,
-    Stop,
-    StopReason,
-    load,
-)
+from armprobe.machine import DEFAULT_MEMORY, Machine, Owner, Stop, StopReason, load
 from armprobe.probes import Kprobes
 from armprobe.probes.guest_view import GuestView
 from armprobe.probes.handler_failures import HANDLERS_LOG, describe_failure
@@ -93,26 +86,26 @@ class Session:
         """Stop the guest and end the owner's thread."""
         self.owner.close()
 
-    # For people: command lines.
+    # For people: command lines. A line is a string that is split as a shell does, or a list of words.
 
     @functools.cached_property
     def shell(self) -> Shell:
         """Runs and completes command lines."""
         return shell_of(self)
 
-    def run(self, line: str) -> str:
+    def run(self, line: str | Sequence[str]) -> str:
         """Run one command line and return what it prints. Raises CommandError, one clear sentence, when it fails."""
         return self.shell.run(line)
 
-    def ask(self, line: str) -> Any:
+    def ask(self, line: str | Sequence[str]) -> Any:
         """Run one command line and return its value, one of `armprobe.commands.values`. Raises CommandError."""
         return self.shell.ask(line)
 
-    def perform(self, line: str, show: Callable[[object], None], remark: Callable[[str], None]) -> Any:
+    def perform(self, line: str | Sequence[str], show: Callable[[object], None], remark: Callable[[str], None]) -> Any:
         """Like `ask`, but passes the value, or its parts as they come, to `show`, and remarks to `remark`."""
         return self.shell.perform(line, show, remark)
 
-    def execute(self, line: str, out: Callable[[str], None]) -> None:
+    def execute(self, line: str | Sequence[str], out: Callable[[str], None]) -> None:
         """Like `run`, but passes the output to `out` piece by piece."""
         self.shell.execute(line, out)
 

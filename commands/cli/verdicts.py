@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from dataclasses import replace
 
 from armprobe.commands.catalog import registry
@@ -15,9 +14,9 @@ from .options import Options, Verb, add_config, add_era, add_guest, add_json
 
 
 def _run(options: Options) -> int:
-    line = shlex.join([options.verb, *options.what, *([f"era={options.era}"] if options.era else [])])
+    words = [options.verb, *options.what, *([f"era={options.era}"] if options.era else [])]
     with open_session(replace(options, era=None)) as session:
-        return run_lines(session, [line], options.json)
+        return run_lines(session, [words], options.json)
 
 
 def _question(name: str, help: str) -> Verb:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
@@ -162,6 +164,25 @@ def test_mistakes(session: Session, line: str, reason: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_words_are_taken_as_they_are(session: Session, tmp_path: Path) -> None:
+    file = tmp_path / 'it\'s \\ "code" # 1'
+    file.write_bytes(struct.pack("<I", NOP))
+    shown = session.run(["decode", str(file), "era=v6.1"])
+    assert shown == f"{file} in v6.1: 1 instructions: 1 executed in a slot, 0 simulated, 0 refused\n"
+    (answer,) = session.ask(["decode", str(file)])
+    assert answer.file == str(file)
+    assert session.run([]) == ""
+    with pytest.raises(CommandError, match="there is no command 'decode x'"):
+        session.run(["decode x"])
+
+
+def test_words_of_a_clause(session: Session) -> None:
+    session.run(["kprobe", "kfree", "stop=pre", "if", "$x0 == 0", "print", '"%d", $x0'])
+    (probe,) = session.ask("probes")
+    assert (probe.condition, probe.note) == ("$x0 == 0", '"%d", $x0')
+    session.run(["unregister", "kfree"])
+
+
 def test_files_that_are_none(session: Session, tmp_path: Path) -> None:
     for content, reason in (
         (b"abc", "neither an ELF file nor instructions"),
@@ -193,3 +214,12 @@ def test_completion(session: Session) -> None:
 def test_as_verbs(capsys: pytest.CaptureFixture[str], words: list[str], status: int, shown: str) -> None:
     assert main(words) == status
     assert shown in capsys.readouterr().out
+
+
+def test_as_verb_on_a_file_whose_name_has_blanks_and_quotes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "it's \\ code"
+    file.write_bytes(struct.pack("<I", NOP))
+    assert main(["decode", str(file), "--json"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert shlex.split(line["command"]) == ["decode", str(file)]
+    assert line["value"][0]["file"] == str(file)

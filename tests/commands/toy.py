@@ -9,6 +9,7 @@ from typing import Any
 
 from armprobe.commands.declaration import Arg, Arguments, Command, Option, Parts, integer
 from armprobe.commands.errors import CommandError
+from armprobe.commands.parsing import Line
 from armprobe.commands.registry import Registry, Show
 from armprobe.commands.render.text import as_text
 from armprobe.commands.terminal import Out
@@ -141,7 +142,7 @@ class ToySession(FakeTarget):
         self.interrupted.set()
         super().interrupt()
 
-    def perform(self, line: str, show: Show, remark: Out) -> object:
+    def perform(self, line: Line, show: Show, remark: Out) -> object:
         return self.registry.run(self, line, show)
 
     def execute(self, line: str, out: Out) -> None:
