@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The exception by which a command reports its user's mistake, under the name that commands know it by."""
+"""The exception for a user's mistake in a command, under the name that commands know it by."""
 
-from armprobe.session.errors import CommandError
+from armprobe.session.errors import CommandError, Excerpt
 
-__all__ = ["CommandError"]
+__all__ = ["CommandError", "Excerpt"]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from armprobe.expressions import AgentError, Condition, ExpressionError, Note, Program
 from armprobe.expressions.bytecode import assemble_words
 from armprobe.probes import Stage
-from armprobe.session.errors import CommandError
 from armprobe.stub.aarch64 import register_table
 
 from .declaration import Arguments
+from .errors import CommandError, Excerpt
 from .locations import find_symbol
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def program(session: Session, arguments: Arguments, condition_at: Stage, note_at
             else:
                 condition = Condition.compile(arguments.condition, scope)
         note = None if arguments.note is None else Note.compile(arguments.note, SessionScope(session, note_at))
-    except (ExpressionError, AgentError) as error:
+    except ExpressionError as error:
+        raise CommandError(str(error), excerpt=Excerpt(error.text, error.column)) from error
+    except AgentError as error:
         raise CommandError(str(error)) from error
     return Program(condition, note)

@@ -26,6 +26,7 @@ from .completer import SessionCompleter, tab_binding
 from .errors import CommandError
 from .parsing import split
 from .registry import Registry
+from .render.errors import error_text
 from .render.styled import Styles
 from .runner import Interactive, Runner
 from .script import run_lines
@@ -95,7 +96,7 @@ class Repl:
             self._again = line if self._repeats(line) else ""
             outcome = self._runner.run(line, self._show, self._write)
             if outcome.error:
-                self._write(f"error: {outcome.error}\n")
+                self._write(f"error: {error_text(outcome.error)}")
             if self._session.finished:
                 break
             if self._runner.interrupted and number < len(lines):

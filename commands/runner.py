@@ -43,10 +43,10 @@ class Interactive(Protocol):
 
 
 class Outcome(NamedTuple):
-    """The result of a line: its value, and the error in one sentence, empty if it succeeded."""
+    """The result of a line: its value, and the error; None if it succeeded."""
 
     value: object
-    error: str
+    error: CommandError | None = None
 
 
 class Runner:
@@ -62,16 +62,16 @@ class Runner:
         self.interrupted = False
         try:
             with self._interruptible():
-                return Outcome(self._session.perform(line, show, remark), "")
+                return Outcome(self._session.perform(line, show, remark))
         except CommandError as error:
-            return Outcome(error.value, str(error))
+            return Outcome(error.value, error)
         except KeyboardInterrupt:
-            return Outcome(None, "it did not stop when asked to, and may go on unseen")
+            return Outcome(None, CommandError("it did not stop when asked to, and may go on unseen"))
         except OutputClosed:
             raise
         except Exception as error:
             log.debug("%r failed", line, exc_info=True)
-            return Outcome(None, f"this is a defect in armprobe: {type(error).__name__}: {error}")
+            return Outcome(None, CommandError(f"this is a defect in armprobe: {type(error).__name__}: {error}"))
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:

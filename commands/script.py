@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from .parsing import Line, as_text, is_blank
+from .render.errors import error_text
 from .render.json import as_json_line
 from .render.styled import Styles
 from .runner import Interactive, Runner
@@ -24,8 +25,8 @@ def run_lines(session: Interactive, lines: Iterable[Line], json: bool = False) -
         for number, line in enumerate(lines):
             if number == 0 and isinstance(line, str):
                 line = line.removeprefix("\ufeff")
-            error = (_run_as_json if json else _run_as_text)(runner, line)
-            failed = failed or bool(error)
+            succeeded = (_run_as_json if json else _run_as_text)(runner, line)
+            failed = failed or not succeeded
             if session.finished:
                 break
     except KeyboardInterrupt:
@@ -37,18 +38,18 @@ def run_lines(session: Interactive, lines: Iterable[Line], json: bool = False) -
     return int(failed)
 
 
-def _run_as_text(runner: Runner, line: Line) -> str:
+def _run_as_text(runner: Runner, line: Line) -> bool:
     styles = Styles(sys.stdout)
     show = lambda value: say_styled(styles.value(value))  # noqa: E731
     error = runner.run(line, show, lambda text: say_styled(styles.text(text))).error
-    if error:
-        complain(f"error: {error}")
-    return error
+    if error is not None:
+        complain(f"error: {error_text(error)}")
+    return error is None
 
 
-def _run_as_json(runner: Runner, line: Line) -> str:
+def _run_as_json(runner: Runner, line: Line) -> bool:
     if is_blank(line):
-        return ""
-    outcome = runner.run(line, lambda value: None, complain)
-    say(as_json_line(as_text(line), *outcome))
-    return outcome.error
+        return True
+    value, error = runner.run(line, lambda value: None, complain)
+    say(as_json_line(as_text(line), value, "" if error is None else str(error)))
+    return error is None

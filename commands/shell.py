@@ -18,6 +18,7 @@ from .errors import CommandError
 from .locations import located
 from .parsing import Line
 from .registry import Show
+from .render.errors import error_text
 from .render.text import as_text
 
 if TYPE_CHECKING:
@@ -68,9 +69,17 @@ class Shell:
                 wait([command], _ENDS_SOON)
             raise
 
-    def execute_for(self, asker: Asker, line: str, out: Callable[[str], None]) -> None:
-        """Like `execute`, with what `asker` may do. For the owner's thread."""
-        self._perform(asker, line, _printing(out), out)
+    def execute_for(self, asker: Asker, line: str, out: Callable[[str], None]) -> bool:
+        """Like `execute`, with what `asker` may do, and `out` also takes the error. Returns whether the line succeeded.
+
+        For the owner's thread.
+        """
+        try:
+            self._perform(asker, line, _printing(out), out)
+        except CommandError as error:
+            out(error_text(error))
+            return False
+        return True
 
     def _perform(self, asker: Asker, line: Line, show: Show, remark: Callable[[str], None]) -> Any:
         session = self._session

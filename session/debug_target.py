@@ -32,7 +32,6 @@ from armprobe.stub import (
 
 from .authority import Asker, asker
 from .debugger_breakpoints import DebuggerBreakpoints
-from .errors import CommandError
 from .stop_event import stop_event
 from .symbol_file import SymbolFile
 
@@ -309,17 +308,13 @@ class DebugTarget:
     def command(self, client: Client, line: str, out: Callable[[str], None]) -> bool:
         """Run a command for a debugger. By then the debugger may have gone, and another one may have come."""
 
-        def work() -> None:
+        def work() -> bool:
             if client is not self._debugger:
-                raise CommandError("the debugger has let go of the guest")
-            self._session.shell.execute_for(Asker.TRUSTED if client.trusted else Asker.OTHER, line, out)
+                out("the debugger has let go of the guest\n")
+                return False
+            return self._session.shell.execute_for(Asker.TRUSTED if client.trusted else Asker.OTHER, line, out)
 
-        try:
-            self._owner.call(work)
-        except CommandError as error:
-            out(f"{error}\n")
-            return False
-        return True
+        return self._owner.call(work)
 
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of a command line."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from armprobe.commands.errors import CommandError
+from armprobe.commands.render.errors import error_text
 from armprobe.commands.terminal import OutputClosed, complain, open_standard_streams
 from armprobe.machine import MachineError
 from armprobe.probes import ProbeError
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(parse(sys.argv[1:] if arguments is None else arguments))
     except (CommandError, MachineError, ProbeError, StubError) as error:
-        complain(f"armprobe: {error}")
+        complain(f"armprobe: {error_text(error)}")
         return 1
     except OutputClosed as error:
         if str(error):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from armprobe.commands.errors import CommandError
+from armprobe.commands.render.errors import error_text
 from armprobe.commands.render.progress import Steps
 from armprobe.commands.settings import Settings
 from armprobe.commands.terminal import complain
@@ -52,7 +53,7 @@ def _apply(settings: Settings, session: Session) -> None:
         try:
             session.run(line)
         except CommandError as error:
-            complain(f"note: the settings' {line}: {error}")
+            complain(f"note: the settings' {line}: {error_text(error)}")
 
 
 def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
