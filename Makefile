@@ -6,8 +6,10 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check
 ROOMS := face machine kernel expressions probes traces stub session clients commands guests
 FOLDERS := $(shell find $(wildcard $(ROOMS)) -type d -not -name __pycache__)
+NATIVE := $(wildcard machine/native/*.[ch]) machine/native/compile.py
 
-# command:package, or file:package, for the Debian packages that armprobe and its tests use where they are there
+# command:package, or file:package, for the Debian packages that armprobe (the C core, which it needs) and its tests use
+FOR_C := cc:gcc /usr/include/stdio.h:libc6-dev
 FOR_RUN := gdb-multiarch:gdb-multiarch
 FOR_TEST := $(FOR_RUN) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-ld:binutils-aarch64-linux-gnu \
 	qemu-system-aarch64:qemu-system-arm /usr/lib/ipxe/qemu/efi-virtio.rom:ipxe-qemu \
@@ -84,19 +86,20 @@ help: ## this list
 # The stamps are in build/ because the install consists of links there. A room's folder changes when a file is added or
 # removed, which takes a new set of links; one that is edited does not.
 # What mypy remembers of the old set misleads it ("module is installed, but missing library stubs").
-build/run: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS)
-	@$(call system,$(FOR_RUN))
-	@rm -rf build .mypy_cache
-	@echo "setting up armprobe in $(VENV)"
-	@$(PIP) install --editable .
+#
+# Where the C core alone has changed, it alone is compiled, into the installed tree.
+build/run: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS) $(NATIVE)
+	@$(if $(filter-out $(NATIVE),$?),$(call set_up,armprobe,.,$(FOR_RUN)),$(compile))
 	@touch guests/demo/demo.elf $@
 
-build/test: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS)
-	@$(call system,$(FOR_TEST))
-	@rm -rf build .mypy_cache
-	@echo "setting up armprobe and its tests in $(VENV)"
-	@$(PIP) install --editable '.[test]'
+build/test: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS) $(NATIVE)
+	@$(if $(filter-out $(NATIVE),$?),$(call set_up,armprobe and its tests,'.[test]',$(FOR_TEST)),$(compile))
 	@touch guests/demo/demo.elf build/run $@
+
+# set_up(what, package with extras, system packages)
+set_up = $(call system,$(FOR_C) $(3)) && rm -rf build .mypy_cache && echo "setting up $(1) in $(VENV)" && \
+	$(PIP) install --editable $(2)
+compile = $(PY) build/__editable__.*/armprobe/machine/native/compile.py
 
 # The first Python that is new enough and can make a virtual environment: Debian's needs the package python3-venv.
 $(VENV)/pyvenv.cfg:

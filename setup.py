@@ -1,19 +1,59 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Maps the rooms at the top level to the import names armprobe.<room>; all else is in pyproject.toml.
+"""Maps the rooms at the top level to the import names armprobe.<room>, and compiles the C core; all else is in
+pyproject.toml.
 
 `face` is the package `armprobe` itself. A file of a room finds the data shipped beside the rooms at the same relative
 place in the source tree, in an editable install and in a wheel: `Path(__file__).parent.parent / "gdbinit"`.
 """
 
-from setuptools import find_packages, setup
+import runpy
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 
 ROOMS = ("machine", "kernel", "expressions", "probes", "traces", "stub", "session", "commands", "clients", "guests")
 
 FOLDERS = [package for room in ROOMS for package in find_packages(include=(room, f"{room}.*"))]
 
+NATIVE = Path("machine/native")
+COMPILE = runpy.run_path(str(NATIVE / "compile.py"))
+
+
+class BuildCore(build_ext):
+    """Compiles the C core: a plain library, for every Python alike, that ctypes loads."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.inplace = False  # an editable install has its own, in build/, where the Makefile compiles it again
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return str(Path(*fullname.split(".")).with_name(COMPILE["NAME"]))
+
+    def build_extension(self, ext: Extension) -> None:
+        COMPILE["compile_library"](Path(self.get_ext_fullpath(ext.name)), NATIVE)
+
+
+class CoreWheel(bdist_wheel):
+    """One wheel for an architecture: no part of it depends on the version of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return ("py3", "none", super().get_tag()[2])
+
+
 setup(
+    cmdclass={"build_ext": BuildCore, "bdist_wheel": CoreWheel},
+    ext_modules=[
+        Extension(
+            "armprobe.machine.native.core",
+            sorted(map(str, NATIVE.glob("*.c"))),
+            depends=sorted(map(str, NATIVE.glob("*.h"))),
+        )
+    ],
     packages=["armprobe", *(f"armprobe.{folder}" for folder in FOLDERS)],
     package_dir={"armprobe": "face"} | {f"armprobe.{folder}": folder.replace(".", "/") for folder in FOLDERS},
+    include_package_data=False,  # the C files are in the sdist, but a wheel needs none
     package_data={
         "armprobe": ["py.typed"],
         # The sources are for debuggers, which show them beside what runs.

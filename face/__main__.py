@@ -1,9 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`python -m armprobe` is `armprobe`."""
+"""The command `armprobe`, which `python -m armprobe` is too."""
 
 import sys
 
-from armprobe.commands.cli import main
+
+def main() -> int:
+    """Console script entry point. Returns the exit status, as `commands.cli.main` does."""
+    try:
+        from armprobe.commands.cli import main as run
+    except ImportError as error:
+        if error.name != "armprobe.machine.native":
+            raise
+        print(f"armprobe: {error}", file=sys.stderr)
+        return 1
+    return run()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -67,6 +67,8 @@ def test_wheel(wheel: Path, tmp_path: Path) -> None:
         names = file.namelist()
     assert {"armprobe/py.typed", "armprobe/gdbinit", "armprobe/guests/demo/demo.elf"} <= set(names)
     assert any(name.endswith("share/man/man1/armprobe.1") for name in names)
+    assert "armprobe/machine/native/libarmprobe.so" in names
+    assert [name for name in names if name.endswith((".c", ".h")) and "/guests/" not in name] == []
     code = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 import armprobe, armprobe.clients.gdb_session as client

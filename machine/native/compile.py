@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Compiles the C core with the system's C compiler, for setup.py and for the Makefile.
+
+As a program, it puts the library beside itself: in an editable install, into the installed tree. CC and CFLAGS in the
+environment name another compiler and further flags, as they do for make.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+NAME = "libarmprobe.so"
+FLAGS = (
+    *("-std=c11", "-O2", "-Wall", "-Wextra"),
+    *("-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-z,defs"),  # defs: what is declared and missing is an error here
+)
+
+
+class CompileError(Exception):
+    """One sentence: what is missing or wrong."""
+
+
+def compiler() -> list[str]:
+    """The C compiler and its first arguments."""
+    return shlex.split(os.environ.get("CC", "")) or ["cc"]
+
+
+def compile_library(library: Path, sources: Path) -> None:
+    """Write `library` from the C files of the folder `sources`; the compiler's own messages go to stderr.
+
+    Processes that have the old library loaded keep it. Raises CompileError.
+    """
+    files = sorted(map(str, sources.glob("*.c")))
+    flags = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        made = Path(folder, library.name)
+        try:
+            code = subprocess.run([*compiler(), *flags, "-o", str(made), *files]).returncode
+        except OSError as error:
+            raise CompileError(
+                f"armprobe's core is in C, and there is no C compiler {compiler()[0]!r} ({error.strerror}): "
+                "install one (Debian: apt-get install gcc libc6-dev), or name yours in the environment variable CC"
+            ) from None
+        if code:
+            raise CompileError(
+                f"{compiler()[0]} did not compile armprobe's C core (its messages are above); "
+                "it takes a C11 compiler and the C library's headers (Debian: apt-get install gcc libc6-dev)"
+            )
+        made.replace(library)
+
+
+if __name__ == "__main__":
+    try:
+        compile_library(Path(__file__).with_name(NAME), Path(__file__).resolve().parent)
+    except CompileError as problem:
+        sys.exit(str(problem))

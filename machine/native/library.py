@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Loads the C core, and makes ctypes classes of its structures.
+
+The layout of each structure comes from the library itself (native.h), so that it is written down once. What Python
+declares of it is compared with that when the class is made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from armprobe.machine.errors import MachineError
+
+from .compile import NAME
+
+ABI: Final = 1
+"""ARMPROBE_ABI of native.h."""
+
+REMEDY: Final = "run `make`, or install armprobe again"
+
+S = TypeVar("S", bound=ctypes.Structure)
+
+_SCALARS: Final[dict[str, type[Any]]] = {
+    "bool": ctypes.c_bool,
+    "int8_t": ctypes.c_int8,
+    "uint8_t": ctypes.c_uint8,
+    "int16_t": ctypes.c_int16,
+    "uint16_t": ctypes.c_uint16,
+    "int32_t": ctypes.c_int32,
+    "uint32_t": ctypes.c_uint32,
+    "int64_t": ctypes.c_int64,
+    "uint64_t": ctypes.c_uint64,
+}
+
+
+class LibraryError(MachineError, ImportError):
+    """The C core is missing, or is not the one that this Python code belongs to."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: {REMEDY}")
+        self.name = __package__  # by which face/__main__.py knows it
+
+
+class _Row(ctypes.Structure):
+    """`struct row` of native.h, which describes the others."""
+
+    name: bytes | None
+    type: bytes
+    count: int
+    offset: int
+    size: int
+    _fields_: typing.ClassVar = [
+        ("name", ctypes.c_char_p),
+        ("type", ctypes.c_char_p),
+        ("count", ctypes.c_uint32),
+        ("offset", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+    ]
+
+
+def load(path: Path) -> ctypes.PyDLL:
+    """The library at `path`. Its functions are called with the interpreter's lock held.
+
+    Raises LibraryError: there is none, it is older than the sources beside this file, or it has another ABI.
+    """
+    try:
+        library = ctypes.PyDLL(str(path))
+        made = path.stat().st_mtime
+    except OSError as error:
+        reason = str(error) if path.exists() else f"there is no {path}"
+        raise LibraryError(f"armprobe's C core cannot be loaded ({reason})") from None
+    # In a checkout. A wheel has no sources.
+    sources = Path(__file__).resolve().parent
+    newer = [file.name for file in sorted(sources.glob("*.[ch]")) if file.stat().st_mtime > made]
+    if newer:
+        raise LibraryError(f"armprobe's C core was compiled before {newer[0]} was changed")
+    try:
+        abi = ctypes.c_uint32.in_dll(library, "armprobe_abi").value
+    except ValueError:
+        abi = 0
+    if abi != ABI:
+        raise LibraryError(f"{path} belongs to another version of armprobe (ABI {abi}, not {ABI})")
+    return library
+
+
+PATH: Final = Path(__file__).with_name(NAME)
+LIBRARY: Final = load(PATH)
+
+
+def function(name: str, result: Any, *arguments: Any, library: ctypes.PyDLL = LIBRARY) -> Callable[..., Any]:
+    """The exported function `name` with ctypes types of its result (None: void) and arguments."""
+    try:
+        found = library[name]
+    except AttributeError:
+        raise LibraryError(f"armprobe's C core has no function {name}") from None
+    found.restype = result
+    found.argtypes = arguments
+    return found
+
+
+_structures: Final[dict[str, type[ctypes.Structure]]] = {}
+
+
+def structure(name: str, library: ctypes.PyDLL = LIBRARY) -> Callable[[type[S]], type[S]]:
+    """Decorator: gives a subclass of ctypes.Structure all the fields of `struct name`, as the library has them.
+
+    The class declares those that Python uses: integers and pointers as int, bool as bool, an array as ctypes.Array, a
+    structure within as its class. Raises LibraryError for one that the library does not have so.
+    """
+
+    def fill(cls: type[S]) -> type[S]:
+        table = function(f"armprobe_rows_{name}", ctypes.POINTER(_Row), library=library)()
+        rows: list[_Row] = []
+        while table[len(rows)].name is not None:
+            rows.append(table[len(rows)])
+        fields = {(row.name or b"").decode(): _ctype(row) for row in rows}
+        cls._fields_ = list(fields.items())
+        declared = typing.get_type_hints(cls, localns={"ctypes": ctypes})
+        differ = [field for field in cls.__annotations__ if _annotation(fields.get(field)) != _plain(declared[field])]
+        for row, field in zip(rows, fields, strict=True):
+            placed = getattr(cls, field)
+            if (placed.offset, placed.size) != (row.offset, row.size):
+                differ.append(field)
+        if differ or ctypes.sizeof(cls) != table[len(rows)].offset:
+            what = f"field {differ[0]}" if differ else "size"
+            raise LibraryError(f"struct {name} of armprobe's C core has another {what} than {cls.__name__} in Python")
+        _structures[f"struct {name}"] = cls
+        return cls
+
+    return fill
+
+
+def _ctype(row: _Row) -> Any:
+    """The ctypes type of a field. A pointer is an integer: no ctypes object has to stand for what it points to."""
+    text = row.type.decode()
+    if text.endswith("*"):
+        kind: Any = ctypes.c_uint64
+    else:
+        kind = _SCALARS.get(text) or _structures.get(text)
+    if kind is None:
+        raise LibraryError(f"armprobe's C core has a field {(row.name or b'').decode()} of type {text}, unknown here")
+    return kind * row.count if row.count else kind
+
+
+def _annotation(kind: Any) -> Any:
+    """What a class says of a field whose ctypes type is `kind`."""
+    if kind is None or issubclass(kind, ctypes.Structure):
+        return kind
+    if issubclass(kind, ctypes.Array):
+        return ctypes.Array
+    return bool if kind is ctypes.c_bool else int
+
+
+def _plain(hint: Any) -> Any:
+    return typing.get_origin(hint) or hint
