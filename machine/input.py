@@ -2,14 +2,15 @@
 """Inputs to a machine. All changes to the guest that come from outside are announced here.
 
 The machine's own actions are no input, because they follow from the guest's run and from the inputs announced. Examples
-are an exception's entry, breakpoints and slots of probes, the answers of devices and semihosting calls, and the effects
-of a called function.
+are an exception's entry, breakpoints and slots of probes, semihosting calls that the machine answers, the effects of a
+called function, and all that a device does when the guest accesses it or its alarm goes off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, cast, overload
 
@@ -26,6 +27,8 @@ class InputKind(enum.Enum):
     REGISTER = "a register written"  # its name, int
     MEMORY = "memory written"  # virtual address, bytes
     PHYSICAL = "physical memory or a device's registers written"  # physical address, bytes
+    DEVICE = "the state of a device changed by Python"  # its name, its state as JSON and its deadline
+    LINE = "an interrupt line driven by Python"  # its INTID, bool
     CALL = "a guest function called"  # its address, the arguments: tuple of int
     ANSWER = "a host call answered"  # "", result and errno
     HANDLER = "a register changed by the handler of a probe"  # its name, int
@@ -60,13 +63,23 @@ class InputGate:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.listeners: list[Callable[[Input], None]] = []  # never replaced by another list
+        self._own = 0  # nested calls of devices by the machine
 
     def entered(self, kind: InputKind, where: str | int = "", value: object = None) -> None:
-        """Announce an input that has just taken effect."""
-        if self.listeners:
+        """Announce an input that has just taken effect. Does nothing while the machine calls a device."""
+        if self.listeners and not self._own:
             entered = Input(self._clock.executed, self._clock.now, kind, where, value)
             for listener in list(self.listeners):
                 listener(entered)
+
+    @contextlib.contextmanager
+    def own_action(self) -> Iterator[None]:
+        """A context in which the machine calls a device: what that changes is no input."""
+        self._own += 1
+        try:
+            yield
+        finally:
+            self._own -= 1
 
     @overload
     def watching(self, handler: F) -> F: ...

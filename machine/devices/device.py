@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine.board import PAGE, Value
 from armprobe.machine.errors import MachineError
+from armprobe.machine.input import InputKind
 
 from .timer import FREQUENCY
 
 if TYPE_CHECKING:
+    from armprobe.machine.input import InputGate
     from armprobe.machine.memory.bus import Bus
 
 _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9,._+-]{0,30}")  # Devicetree Specification 0.4, 2.2.1
@@ -30,6 +33,9 @@ class Device:
     and other `properties`. `size` is in bytes, a multiple of 4 KiB. `base` is a physical address and `interrupt` an
     INTID from 32 to 63; without a base, or with `interrupt=True`, `add` chooses. `expired()` is called at the time set
     by `alarm`. Raises MachineError for values that no board can have.
+
+    The machine calls `read`, `write` and `expired`. A method that other code calls, such as `press` of a button,
+    changes `state` in the context `entering`, because that change is input to the machine (`machine.input`).
     """
 
     def __init__(
@@ -69,6 +75,8 @@ class Device:
         self.line: Callable[[bool], None] = lambda asserted: None
         self.shorten: Callable[[], None] = lambda: None
         self.bus: Bus | None = None
+        self.gate: InputGate | None = None
+        self._entering = False
 
     @property
     def now(self) -> int:
@@ -89,6 +97,26 @@ class Device:
         if self._expired is not None:
             self._expired()
 
+    @contextlib.contextmanager
+    def entering(self) -> Iterator[None]:
+        """A context for changes to `state` by a method that the machine does not call. Announces them as input."""
+        gate = self.gate
+        if gate is None or not gate.listeners or self._entering:
+            yield
+            return
+        before, self._entering = self.kept, True
+        try:
+            yield
+        finally:
+            self._entering = False
+            if self.kept != before:
+                gate.entered(InputKind.DEVICE, self.name, self.kept)
+
+    @property
+    def kept(self) -> tuple[str, int | None]:
+        """What snapshots save of the device: its state as JSON, and its deadline."""
+        return json.dumps(self.state), self.deadline
+
     def set_interrupt(self, asserted: bool) -> None:
         """Drive the interrupt line, which is active high."""
         self.line(asserted)
@@ -100,6 +128,8 @@ class Device:
     def dma_write(self, address: int, data: bytes) -> None:
         """Write memory at physical `address`. Raises MachineError where there is no memory."""
         self._connected().master_write(address, data)
+        if self.gate is not None:
+            self.gate.entered(InputKind.PHYSICAL, address, bytes(data))
 
     def _connected(self) -> Bus:
         if self.bus is None:
@@ -108,11 +138,31 @@ class Device:
 
     def alarm(self, seconds: float) -> None:
         """Have `expired` called after `seconds` of guest time. Replaces an earlier alarm."""
-        self.deadline = self.now + max(0, int(seconds * FREQUENCY))
+        with self.entering():
+            self.deadline = self.now + max(0, int(seconds * FREQUENCY))
         self.shorten()
 
     def update(self, now: int) -> None:
         """Call `expired` if the alarm's time has come. Called by the machine between slices."""
         if self.deadline is not None and now >= self.deadline:
             self.deadline = None
-            self.expired()
+            with contextlib.nullcontext() if self.gate is None else self.gate.own_action():
+                self.expired()
+
+
+class Attached:
+    """A device's registers as the machine accesses them."""
+
+    def __init__(self, device: Device, gate: InputGate) -> None:
+        self.name = device.name
+        self._device, self._gate = device, gate
+
+    def read(self, offset: int, size: int) -> int:
+        """The register at `offset`."""
+        with self._gate.own_action():
+            return self._device.read(offset, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write the register at `offset`."""
+        with self._gate.own_action():
+            self._device.write(offset, size, value)

@@ -13,9 +13,10 @@ from armprobe.machine.board import Placement
 from armprobe.machine.device_tree import with_device
 from armprobe.machine.errors import MachineError
 from armprobe.machine.field_checks import U32, U63, integer, optional, row, several, text
+from armprobe.machine.input import InputKind
 from armprobe.machine.state import Order
 
-from .device import Device
+from .device import Attached, Device
 from .gic import LINES
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Devices:
 
     def place(self, device: Registers, placement: Placement) -> None:
         """Put one of the board's own devices at its place."""
-        self._machine.bus.attach(device, placement.base, placement.size)
+        registers = Attached(device, self._machine.input) if isinstance(device, Device) else device
+        self._machine.bus.attach(registers, placement.base, placement.size)
         self._placed[device.name] = device, placement
         if isinstance(device, Device):
             self._connect(device, placement)
@@ -107,12 +109,13 @@ class Devices:
             if placement.intid is None:
                 raise MachineError(f"device {device.name} has no interrupt: give it one, interrupt=True")
             machine.gic.set_line(placement.intid, asserted)
+            machine.input.entered(InputKind.LINE, placement.intid, asserted)
 
         def look_up() -> None:
             if (core := machine.clock.running) is not None:
                 core.end_slice()
 
-        device.bus = machine.bus
+        device.bus, device.gate = machine.bus, machine.input
         device.count, device.line, device.shorten = lambda: machine.clock.now, set_line, look_up
         self.timed.append(device)
         self._connected.append(device)
@@ -188,8 +191,7 @@ class Devices:
 
     def _row(self, device: Device) -> Row:
         placement = self._placed[device.name][1]
-        text = json.dumps(device.state)
-        return [device.name, placement.base, placement.size, placement.intid, text, device.deadline]
+        return [device.name, placement.base, placement.size, placement.intid, *device.kept]
 
     def _restore(self, device: Device, row: Row) -> None:
         """Put the state of a snapshot in `device.state`, the same dict. Skips values whose type differs."""

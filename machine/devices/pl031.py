@@ -28,8 +28,9 @@ class Pl031(Device):
 
     def set(self, seconds: int) -> None:
         """Set the clock, as a guest does through RTCLR."""
-        self.state["offset"] = seconds - self.now // FREQUENCY & _MASK32
-        self._await_match()
+        with self.entering():
+            self.state["offset"] = seconds - self.now // FREQUENCY & _MASK32
+            self._await_match()
 
     def read(self, offset: int, size: int) -> int:
         """RTC registers."""
@@ -74,8 +75,9 @@ class Pl031(Device):
     def _await_match(self) -> None:
         """Raise RTCINTR when the count reaches RTCMR, at once if they are equal."""
         ahead = int(self.state["match"]) - self.seconds & _MASK32
-        self.deadline = (self.now // FREQUENCY + ahead) * FREQUENCY
-        self.update(self.now)
+        self.deadline = (self.now // FREQUENCY + ahead) * FREQUENCY if ahead else None
+        if not ahead:
+            self.expired()
 
     def _drive(self) -> None:
         self.set_interrupt(bool(self.state["raised"] & self.state["mask"]))

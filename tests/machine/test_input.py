@@ -8,6 +8,8 @@ announcing it are called by the modules that are listed here, and by no others.
 
 import ast
 import hashlib
+import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from typing import Any
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Machine
+from armprobe.machine import Device, Machine, board
+from armprobe.machine.devices import Pl031
 from armprobe.machine.input import Input, InputKind
 from armprobe.probes import Jprobe, Kprobe, Kprobes, Kretprobe
 
@@ -30,6 +33,7 @@ IMSC = 0x38  # DDI 0183
 @pytest.fixture
 def demo() -> Machine:
     guest = machine.load("demo", memory="4M")
+    guest.devices.add(Button())
     guest.run(until="workload_round")
     return guest
 
@@ -55,6 +59,14 @@ def enter(guest: Machine, entered: Input) -> None:
             guest.memory.write(where, value)
         case InputKind.PHYSICAL:
             guest.memory.physical.write(where, value)
+        case InputKind.DEVICE:
+            device = guest.devices[where]
+            assert isinstance(device, Device)
+            device.state.clear()
+            device.state.update(json.loads(value[0]))
+            device.deadline = value[1]
+        case InputKind.LINE:
+            guest.gic.set_line(where, value)
         case InputKind.CALL:
             guest.call(where, *value)
         case _:
@@ -73,6 +85,18 @@ def explained(guest: Machine, action: Callable[[Machine], object]) -> list[Input
     for entered in heard:
         enter(guest, entered)
     return heard if state(guest) == after else None
+
+
+class Button(Device):
+    """A device with a method of its own, which Python calls."""
+
+    def __init__(self) -> None:
+        super().__init__("button", interrupt=True, state={"presses": 0})
+
+    def press(self) -> None:
+        with self.entering():
+            self.state["presses"] += 1
+            self.set_interrupt(True)
 
 
 def kinds(heard: list[Input]) -> list[tuple[InputKind, str | int]]:
@@ -147,10 +171,99 @@ def receive_behind(guest: Machine) -> None:
     guest.uart.receive(b"x")
 
 
-@pytest.mark.parametrize("action", [write_behind, store_behind, receive_behind])
+def press_behind(guest: Machine) -> None:
+    button = guest.devices["button"]
+    assert isinstance(button, Button)
+    button.state["presses"] += 1
+
+
+@pytest.mark.parametrize("action", [write_behind, store_behind, receive_behind, press_behind])
 def test_a_way_around_is_found_out(demo: Machine, action: Callable[[Machine], object]) -> None:
     """The comparison above is one that can fail."""
     assert explained(demo, action) is None
+
+
+# Methods of devices that Python calls: what each announces.
+
+DEVICE_METHODS: dict[str, tuple[Callable[[Any], object], list[tuple[InputKind, object]]]] = {
+    "Pl031.set": (lambda device: device.set(1_436_832_000), [(InputKind.DEVICE, "pl031")]),
+    "Button.press": (lambda device: device.press(), [(InputKind.LINE, 40), (InputKind.DEVICE, "button")]),
+    "Device.alarm": (lambda device: device.alarm(1.5), [(InputKind.DEVICE, "button")]),
+    "Device.dma_write": (lambda device: device.dma_write(UNUSED, b"abc"), [(InputKind.PHYSICAL, UNUSED)]),
+    "Device.set_interrupt": (lambda device: device.set_interrupt(True), [(InputKind.LINE, 40)]),
+}
+CHANGE_NOTHING = {"Device.dma_read", "Device.entering"}
+CALLED_BY_THE_MACHINE = {"read", "write", "expired", "update"}
+
+
+def device_of(guest: Machine, name: str) -> Device:
+    device = guest.devices["pl031" if name.startswith("Pl031") else "button"]
+    assert isinstance(device, Device)
+    return device
+
+
+@pytest.mark.parametrize("name", DEVICE_METHODS)
+def test_methods_of_devices_are_announced(demo: Machine, name: str) -> None:
+    call, expected = DEVICE_METHODS[name]
+    before = state(demo)
+    heard = explained(demo, lambda guest: call(device_of(guest, name)))
+    assert heard is not None
+    assert state(demo) != before
+    assert kinds(heard) == expected
+
+
+def test_an_rtc_that_is_set_to_its_match_interrupts(demo: Machine) -> None:
+    """RTCMR, RTCIMSC (DDI 0224, 3.3): the line goes up by the setting, which is input, too."""
+    rtc = board.RTC.base
+    demo.memory.physical.write(rtc + 0x04, (1000).to_bytes(4, "little"))
+    demo.memory.physical.write(rtc + 0x10, (1).to_bytes(4, "little"))
+    heard = explained(demo, lambda guest: device_of(guest, "Pl031").set(1000))  # type: ignore[attr-defined]
+    assert heard is not None
+    assert kinds(heard) == [(InputKind.LINE, board.RTC.intid), (InputKind.DEVICE, "pl031")]
+
+
+def test_no_other_method_of_a_device_changes_the_guest() -> None:
+    """A public method that is new in machine/devices belongs into one of the tables."""
+    classes: list[type[Device]] = [
+        Device,
+        *(each for each in Device.__subclasses__() if each.__module__.startswith("armprobe.")),
+    ]
+    assert Pl031 in classes
+    methods = {
+        f"{each.__name__}.{name}"
+        for each in classes
+        for name, value in vars(each).items()
+        if inspect.isfunction(value) and not name.startswith("_") and name not in CALLED_BY_THE_MACHINE
+    }
+    assert methods == DEVICE_METHODS.keys() - {"Button.press"} | CHANGE_NOTHING
+
+
+def test_what_a_device_does_for_the_guest_is_no_input(demo: Machine) -> None:
+    """Nor what it does when its alarm goes off; that the alarm was set is."""
+
+    class Timer(Device):
+        def write(self, offset: int, size: int, value: int) -> None:
+            self.state["value"] = value
+            self.alarm(0.0)
+            self.dma_write(UNUSED, b"abc")
+
+        def expired(self) -> None:
+            self.set_interrupt(True)
+            button.press()
+            demo.memory.physical.write(UNUSED, b"def")
+
+    pressed = demo.devices["button"]
+    assert isinstance(pressed, Button)
+    button = pressed
+    timer = demo.devices.add(Timer("timer", interrupt=True))
+    heard: list[Input] = []
+    demo.input.listeners.append(heard.append)
+    assert timer.base is not None
+    demo.memory.physical.write(timer.base, b"\1\0\0\0")
+    demo.run(instructions=1000)
+    assert demo.memory.physical.read(UNUSED, 3) == b"def"
+    assert button.state == {"presses": 1}
+    assert kinds(heard) == [(InputKind.PHYSICAL, timer.base)]
 
 
 def test_what_the_guest_does_itself_is_no_input(demo: Machine) -> None:
@@ -356,6 +469,11 @@ WRITERS: dict[str, set[str]] = {
     # Devices
     "uart.receive": {"machine/machine.py"},
     "uart.take": {"machine/semihosting.py"},
+    "gic.set_line": {
+        "machine/core/core.py",  # the PMU and the timers
+        "machine/devices/devices.py",
+    },
+    "master_write": {"machine/devices/device.py"},
 }
 
 
