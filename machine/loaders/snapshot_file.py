@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Snapshots in files: MAGIC, a header in JSON with its checksum, the symbols, then memory from the next page on.
+"""Snapshots in files: MAGIC, a header in JSON with its checksum, and sections, each from the next page on.
 
-Memory is stored uncompressed, and the file system leaves holes out. The header has the state of each part, including
-the registers of a core, and the list of the pieces of memory that are not zeros. Files are not trusted: each field is
-checked (those of a part by its entry in the machine's `StateRegistry`), and reads are bounded by the size of the file.
+The header lists the sections. All are described alike: name, version and size of the content, the pieces of it that are
+not zeros, and the checksum of those. Content is uncompressed, and the file system leaves holes out.
+
+    state     the state of each part of the machine, the registers of a core among them: JSON
+    symbols   `Symbols.to_bytes`
+    ram       memory
+    scratch   the machine's own memory
+
+Files are not trusted. Each field is checked (those of a part by its entry in the machine's `StateRegistry`), and reads
+are bounded by the size of the file and by the limit of each section.
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import unicorn
 
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
 MAGIC: Final = b"armprobe snapshot\n"
-VERSION: Final = 6
+VERSION: Final = 7
 _LARGEST_HEADER: Final = 2 << 20  # bytes; three gigabytes of memory in pieces of the smallest size take half of it
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10
@@ -39,10 +46,26 @@ _BUFFER: Final = 1 << 20
 _AGAIN: Final = "make it again (armprobe linux does so by itself when you delete the file)"
 _ZEN: Final = 3 << 16  # CPACR_EL1.ZEN: whether SVE is enabled (Arm ARM, D19.2.31)
 
-_MEMORY: Final = record(
+
+class _Content(NamedTuple):
+    """The content of a section: the version of its form, and the limit of its size in bytes."""
+
+    version: int
+    limit: int
+
+
+_SECTIONS: Final = {
+    "state": _Content(1, 2 << 20),
+    "symbols": _Content(1, 64 << 20),
+    "ram": _Content(1, board.RAM_END_MAX - board.RAM_BASE),
+    "scratch": _Content(1, board.SCRATCH_SIZE),
+}
+"""The sections by name, in the order in which a file has them."""
+
+_SECTION: Final = record(
     {
         "name": text(20),
-        "base": integer(U63),
+        "version": integer(U32),
         "size": integer(U63),
         "filled": several(row(integer(U63), integer(U63)), 1 << 20),
         "crc": integer(U32),
@@ -55,17 +78,17 @@ _FIELDS: Final = {
     "kind": lambda value: value in ("linux", "elf"),
     "sources": several(text(10_000), 10),
     "key": text(1000),
-    "symbols": record({"size": integer(U63), "crc": integer(U32)}),
-    "memories": several(_MEMORY, 2, 2),
+    "sections": several(_SECTION, len(_SECTIONS), len(_SECTIONS)),
 }
 
 
 @dataclass(frozen=True)
 class SavedMachine:
-    """The content of the snapshot file at `path`. `memories` are private and writable."""
+    """The content of the snapshot file at `path`. `memories` are private and writable. `state` is not checked yet."""
 
     path: str | Path
     header: dict[str, Any]
+    state: Any
     symbols: Symbols
     memories: tuple[mmap.mmap, ...]
 
@@ -75,7 +98,14 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
 
     Raises MachineError when the file cannot be written, and without `force` if `path` is a file other than a snapshot.
     """
-    state, symbols = machine.state.save_for_file(), machine.symbols.to_bytes()
+    state = machine.state.save_for_file()
+    if machine.core.model == "max" and machine.registers["cpacr_el1"] & _ZEN:
+        raise MachineError("the guest uses SVE, whose registers a snapshot file does not hold: use another CPU model")
+    contents = {
+        "state": memoryview(json.dumps(state).encode()),
+        "symbols": memoryview(machine.symbols.to_bytes()),
+        **{ram.name: ram.data for ram in machine.bus.rams},
+    }
     header: dict[str, Any] = {
         "version": VERSION,
         "unicorn": unicorn.__version__,
@@ -83,32 +113,35 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
         "kind": machine.guest.kind,
         "sources": [str(source) for source in machine.guest.sources],
         "key": key,
-        "symbols": {"size": len(symbols), "crc": zlib.crc32(symbols)},
-        "memories": [
-            {"name": ram.name, "base": ram.base, "size": ram.size, **_described(ram.data)} for ram in machine.bus.rams
-        ],
-        "state": state,
+        "sections": [_described(name, contents[name]) for name in _SECTIONS],
     }
-    if machine.core.model == "max" and machine.registers["cpacr_el1"] & _ZEN:
-        raise MachineError("the guest uses SVE, whose registers a snapshot file does not hold: use another CPU model")
     encoded = json.dumps(header).encode()
-    wrong = _misfit(header) or machine.state.misfit(state)
-    if wrong or len(encoded) > _LARGEST_HEADER:
-        raise MachineError(f"the machine cannot be saved now: its {wrong or 'state'} is more than a snapshot holds")
-    start = -(-(len(MAGIC) + 20 + len(encoded) + len(symbols)) // _PAGE) * _PAGE
+    wrong = _misfit(header) or machine.state.misfit(state) or ("header" if len(encoded) > _LARGEST_HEADER else "")
+    if wrong:
+        raise MachineError(f"the machine cannot be saved now: a snapshot file does not hold its {wrong} as it is")
+    start = len(MAGIC) + 20 + len(encoded)
+    places = list(_places(header["sections"], start))
     with host_files.new_file(path, begins_a_snapshot, force=force) as file:
-        file.write(MAGIC + len(encoded).to_bytes(8, "little") + start.to_bytes(8, "little"))
-        file.write(encoded + zlib.crc32(encoded).to_bytes(4, "little") + symbols)
-        for ram, described in zip(machine.bus.rams, header["memories"], strict=True):
-            for at, size in described["filled"]:
-                file.seek(start + at)
-                file.write(ram.data[at : at + size])
-            start += ram.size
-        file.truncate(start)
+        file.write(MAGIC + len(encoded).to_bytes(8, "little") + places[-1].to_bytes(8, "little"))
+        file.write(encoded + zlib.crc32(encoded).to_bytes(4, "little"))
+        for section, place in zip(header["sections"], places, strict=False):
+            for at, size in section["filled"]:
+                file.seek(place + at)
+                file.write(contents[section["name"]][at : at + size])
+        file.truncate(places[-1])
 
 
-def _described(data: memoryview) -> dict[str, Any]:
-    """The offsets and sizes of the pieces of memory that are not zeros, and their checksum."""
+def _places(sections: list[dict[str, Any]], start: int) -> Iterator[int]:
+    """The offset of each section in a file whose header ends at `start`, then that of the file's end."""
+    for section in sections:
+        start = -(-start // _PAGE) * _PAGE
+        yield start
+        start += section["size"]
+    yield start
+
+
+def _described(name: str, data: memoryview) -> dict[str, Any]:
+    """The header's entry for a section: the offsets and sizes of the pieces that are not zeros, and their checksum."""
     filled: list[list[int]] = []
     crc = 0
     for at in _filled(data):
@@ -118,7 +151,7 @@ def _described(data: memoryview) -> dict[str, Any]:
             filled[-1][1] += len(chunk)
         else:
             filled.append([at, len(chunk)])
-    return {"filled": filled, "crc": crc}
+    return {"name": name, "version": _SECTIONS[name].version, "size": len(data), "filled": filled, "crc": crc}
 
 
 def _filled(data: memoryview) -> Iterator[int]:
@@ -152,23 +185,21 @@ def load(path: str | Path) -> SavedMachine:
     """Read and check a snapshot file. Raises MachineError when it is damaged or made by another version."""
     with host_files.open_regular(path) as file, host_files.explained("read", path):
         header, start = _header(file, path)
-        data = file.read(header["symbols"]["size"])
-        if zlib.crc32(data) != header["symbols"]["crc"]:
-            raise _damaged(path, "its checksum is wrong")
-        symbols = Symbols.from_bytes(data)
-        memories = []
-        for described in header["memories"]:
-            memories.append(_memory(file, start, described, path))
-            start += described["size"]
-    return SavedMachine(path, header, symbols, tuple(memories))
+        sections = header["sections"]
+        state, symbols, *memories = zip(sections, _places(sections, start), strict=False)
+        try:
+            decoded = json.loads(_bytes(file, *state, path))
+        except (ValueError, RecursionError):
+            raise _damaged(path, "its state is no JSON") from None
+        known = Symbols.from_bytes(_bytes(file, *symbols, path))
+        return SavedMachine(path, header, decoded, known, tuple(_memory(file, *memory, path) for memory in memories))
 
 
 def resume(machine: Machine, saved: SavedMachine) -> None:
     """Restore the state of a machine made with `saved`'s memories. Raises MachineError when it is damaged."""
-    state = saved.header["state"]
-    if wrong := machine.state.misfit(state):
+    if wrong := machine.state.misfit(saved.state):
         raise _wrong_field(saved.path, wrong)
-    machine.state.restore_from_file(state)
+    machine.state.restore_from_file(saved.state)
     machine.state.begin()
 
 
@@ -177,15 +208,15 @@ def _damaged(path: str | Path, why: str) -> MachineError:
 
 
 def _wrong_field(path: str | Path, name: str) -> MachineError:
-    return _damaged(path, f"'{host_files.shown(name)}' in its header is not what it can be")
+    return _damaged(path, f"'{host_files.shown(name)}' in it is not what it can be")
 
 
 def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
-    """The header, and the offset where memory begins. Leaves the file position at the symbols."""
+    """The header, and the offset of its end."""
     fixed = file.read(len(MAGIC) + 16)
     if len(fixed) < len(MAGIC) + 16 or not fixed.startswith(MAGIC):
         raise _damaged(path, "it has no header")
-    length, start = (int.from_bytes(fixed[at : at + 8], "little") for at in (len(MAGIC), len(MAGIC) + 8))
+    length, end = (int.from_bytes(fixed[at : at + 8], "little") for at in (len(MAGIC), len(MAGIC) + 8))
     if length > _LARGEST_HEADER:
         raise _damaged(path, "its header is too large")
     encoded, crc = file.read(length), file.read(4)
@@ -202,31 +233,33 @@ def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
         raise _damaged(path, "the checksum of its header is wrong")
     if wrong := _misfit(header):
         raise _wrong_field(path, wrong)
-    if start % _PAGE or start < len(MAGIC) + 20 + length + header["symbols"]["size"]:
-        raise _damaged(path, "its header overlaps its memory")
-    if os.fstat(file.fileno()).st_size != start + sum(described["size"] for described in header["memories"]):
+    for section in header["sections"]:
+        if section["version"] != (version := _SECTIONS[section["name"]].version):
+            raise MachineError(
+                f"{host_files.shown(path)} has its {section['name']} in version {section['version']}, this reads "
+                f"version {version}: {_AGAIN}"
+            )
+    start = len(MAGIC) + 20 + length
+    if not os.fstat(file.fileno()).st_size == end == list(_places(header["sections"], start))[-1]:
         raise _damaged(path, "it has another size than it says")
     return header, start
 
 
 def _misfit(header: Any) -> str:
-    """The first field other than `state` with an invalid value; "" if there is none."""
-    own = {name: header.get(name) for name in _FIELDS} if isinstance(header, dict) else None
-    if wrong := misfit(own, _FIELDS):
+    """The first field or section that has an invalid value; "" if there is none."""
+    if wrong := misfit(header, _FIELDS):
         return wrong
-    if header.keys() != {*_FIELDS, "state"}:
-        return "all of it"
-    places = (("ram", board.RAM_BASE), ("scratch", board.SCRATCH_BASE))
-    for described, (name, base) in zip(header["memories"], places, strict=True):
-        named = described["name"], described["base"]
-        if named != (name, base) or not _within(described["filled"], described["size"]):
+    sections: dict[str, dict[str, Any]] = {section["name"]: section for section in header["sections"]}
+    if list(sections) != list(_SECTIONS):
+        return "sections"
+    for name, section in sections.items():
+        if section["size"] > _SECTIONS[name].limit or not _within(section["filled"], section["size"]):
             return name
-    ram, scratch = (described["size"] for described in header["memories"])
     try:
-        board.check_memory_size(ram)
+        board.check_memory_size(sections["ram"]["size"])
     except MachineError:
         return "ram"
-    return "" if scratch == board.SCRATCH_SIZE else "scratch"
+    return "" if sections["scratch"]["size"] == board.SCRATCH_SIZE else "scratch"
 
 
 def _within(filled: list[list[int]], size: int) -> bool:
@@ -239,28 +272,44 @@ def _within(filled: list[list[int]], size: int) -> bool:
     return True
 
 
-def _memory(file: BinaryIO, start: int, described: dict[str, Any], path: str | Path) -> mmap.mmap:
-    """The memory at `start` in the file, copied to an unnamed file and mapped copy-on-write.
+def _pieces(file: BinaryIO, section: dict[str, Any], place: int, path: str | Path) -> Iterator[tuple[int, memoryview]]:
+    """The pieces of the section at `place` with their offsets in it. The checksum is checked after the last one.
+
+    A piece is valid until the next one is asked for.
+    """
+    buffer, crc = memoryview(bytearray(_BUFFER)), 0
+    for at, length in section["filled"]:
+        end = at + length
+        while at < end:
+            count = os.preadv(file.fileno(), [buffer[: end - at]], place + at)
+            if not count:
+                raise _damaged(path, "it ends early")
+            crc = zlib.crc32(buffer[:count], crc)
+            yield at, buffer[:count]
+            at += count
+    if crc != section["crc"]:
+        raise _damaged(path, f"the checksum of its {section['name']} is wrong")
+
+
+def _bytes(file: BinaryIO, section: dict[str, Any], place: int, path: str | Path) -> bytes:
+    """The content of the section at `place`."""
+    content = bytearray(section["size"])
+    for at, piece in _pieces(file, section, place, path):
+        content[at : at + len(piece)] = piece
+    return bytes(content)
+
+
+def _memory(file: BinaryIO, section: dict[str, Any], place: int, path: str | Path) -> mmap.mmap:
+    """The memory in the section at `place`, copied to an unnamed file and mapped copy-on-write.
 
     A mapping of the file itself would end the process (SIGBUS) if the file were cut short, and change under the guest
     if the file were written to. On this mapping, MADV_DONTNEED restores the content of the snapshot.
     """
-    copy = os.memfd_create("armprobe snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    copy, size = os.memfd_create("armprobe snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), section["size"]
     try:
-        size, crc = described["size"], 0
         os.ftruncate(copy, size)
-        buffer = memoryview(bytearray(_BUFFER))
-        for at, length in described["filled"]:
-            end = at + length
-            while at < end:
-                count = os.preadv(file.fileno(), [buffer[: end - at]], start + at)
-                if not count:
-                    raise _damaged(path, "it ends early")
-                crc = zlib.crc32(buffer[:count], crc)
-                os.pwrite(copy, buffer[:count], at)
-                at += count
-        if crc != described["crc"]:
-            raise _damaged(path, "its checksum is wrong")
+        for at, piece in _pieces(file, section, place, path):
+            os.pwrite(copy, piece, at)
         fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
         return mmap.mmap(copy, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     finally:

@@ -2,13 +2,17 @@
 """Files of a few megabytes that cost gigabytes or minutes to read, if what they say is believed."""
 
 import gzip
+import json
 import lzma
 import struct
+import zlib
 from collections.abc import Callable
 from random import Random
 
-from armprobe.machine.loaders.snapshot_file import MAGIC, VERSION
+from armprobe.machine import Symbols
+from armprobe.machine.loaders.snapshot_file import VERSION
 from tests.kernel.kernel_image import LINK_BASE, TOKENS
+from tests.machine.snapshot_format import whole  # tests have no import name to go by
 
 MB = 1_000_000
 _ELF = b"\x7fELF\2\1\1".ljust(16, b"\0")
@@ -187,20 +191,45 @@ def structs_of_one_name() -> bytes:
     return _btf(large + struct.pack("<6I", 1, 4 << 24 | 1, 8, 0, 1, 0) * 100_000)
 
 
-def _snapshot(header: bytes) -> bytes:
-    return MAGIC + struct.pack("<QQ", len(header), 1 << 20) + header
-
-
 def deep_header() -> bytes:
-    return _snapshot(b'{"version": %d, "state": ' % VERSION + b"[" * (2 * MB))
+    return whole(b'{"version": %d, "sections": ' % VERSION + b"[" * (2 * MB), [])
 
 
 def wide_header() -> bytes:
-    return _snapshot(b'{"version": %d, "state": [' % VERSION + b"{}," * 600_000 + b"0]}")
+    return whole(b'{"version": %d, "sections": [' % VERSION + b"{}," * 600_000 + b"0]}", [])
 
 
 def long_header() -> bytes:
-    return _snapshot(b" " * (8 * MB))
+    return whole(b" " * (8 * MB), [])
+
+
+def _with_state(state: bytes) -> bytes:
+    """A snapshot of a machine with 4 MiB of memory, all zeros, and without symbols."""
+    contents = {"state": state, "symbols": Symbols([]).to_bytes(), "ram": bytes(4 << 20), "scratch": bytes(2 << 20)}
+    sections = [
+        {
+            "name": name,
+            "version": 1,
+            "size": len(content),
+            "filled": [[0, len(content)]],
+            "crc": zlib.crc32(content),
+        }
+        for name, content in contents.items()
+    ]
+    header = {"version": VERSION, "unicorn": "", "cpu": "cortex-a57", "kind": "elf", "sources": [], "key": ""}
+    return whole(json.dumps({**header, "sections": sections}).encode(), list(contents.values()))
+
+
+def deep_state() -> bytes:
+    return _with_state(b"[" * (2 * MB))
+
+
+def wide_state() -> bytes:
+    return _with_state(b"[" + b"{}," * 600_000 + b"0]")
+
+
+def long_state() -> bytes:
+    return _with_state(b" " * (8 * MB))
 
 
 CRAFTED: dict[str, tuple[str, Callable[[], bytes]]] = {
@@ -229,5 +258,8 @@ CRAFTED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "deep header": ("snapshot", deep_header),
     "wide header": ("snapshot", wide_header),
     "long header": ("snapshot", long_header),
+    "deep state": ("snapshot", deep_state),
+    "wide state": ("snapshot", wide_state),
+    "long state": ("snapshot", long_state),
 }
 """By name: what reads it, a key of `mutants.READERS`, and what makes it."""

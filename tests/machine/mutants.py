@@ -19,7 +19,6 @@ import resource
 import struct
 import sys
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +37,7 @@ from armprobe.machine.loaders import DEMO, read_guest, vmlinux
 from armprobe.machine.loaders.snapshot_file import MAGIC, VERSION
 from tests.kernel.kernel_image import LAYOUTS, ROWS, write_image
 from tests.machine.hostile import CRAFTED
+from tests.machine.snapshot_format import FIXED, PAGE, Parts
 
 MIB = 1 << 20
 SECONDS_A_MB = 2
@@ -149,22 +149,19 @@ def _snapshot_seeds() -> list[Seed]:
     data = path.read_bytes()
     path.unlink()
     (length,) = struct.unpack_from("<Q", data, len(MAGIC))
-    return [Seed(data, ((0, len(MAGIC) + 16), (len(MAGIC) + 16, length + 4), (len(MAGIC) + 20 + length, 5000)))]
+    return [Seed(data, ((0, FIXED), (FIXED, length + 4), (FIXED + length + PAGE, 20_000)))]
 
 
 _ODD: list[Any] = [None, True, False, -1, 1.5, "", "x", "1", [], {}, [[]], [0], [0, 0], {"": 0}, "\ud800", 1 << 200]
 
 
 def mutated_snapshot(random: Random, seed: Seed) -> bytes:
-    """Most of the time with values of its header replaced, left out or added, and its checksum made right."""
+    """Most of the time with values of its header and state replaced, left out or added, and right checksums."""
     if random.random() < 0.3:
         return mutated(random, seed)
-    at = len(MAGIC) + 16
-    length, start = struct.unpack_from("<QQ", seed.data, len(MAGIC))
-    header = json.loads(seed.data[at : at + length])
-    symbols = seed.data[at + length + 4 : at + length + 4 + header["symbols"]["size"]]
+    parts = Parts.of(seed.data)
     for _ in range(random.randint(1, 4)):
-        value: Any = header
+        value: Any = random.choice((parts.header, parts.state))
         while True:
             keys = list(value) if isinstance(value, dict) else range(len(value))
             if not keys:
@@ -188,10 +185,8 @@ def mutated_snapshot(random: Random, seed: Seed) -> bytes:
                     value[key] ^= 1 << random.randrange(max(value[key].bit_length(), 1) + 1)
             break
     if random.random() < 0.9:
-        header["version"] = VERSION
-    text = json.dumps(header).encode()
-    whole = MAGIC + struct.pack("<QQ", len(text), start) + text + struct.pack("<I", zlib.crc32(text)) + symbols
-    return whole.ljust(start, b"\0")[:start] + seed.data[start:]
+        parts.header["version"] = VERSION
+    return parts.to_bytes()
 
 
 def _load(path: Path) -> None:

@@ -7,17 +7,16 @@ What a guest does after it was saved and loaded is compared with what it does un
 import hashlib
 import json
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from armprobe import machine
 from armprobe.machine import Machine, MachineError, StopReason
 from armprobe.machine.core import cpu_state
-from armprobe.machine.loaders.snapshot_file import MAGIC
+from tests.machine.snapshot_format import Parts, whole  # tests have no import name to go by
 
 MEMORY = "16M"
 Bare = Callable[..., Machine]
@@ -159,18 +158,11 @@ def test_a_file_in_use_may_be_cut_short_or_written_to(demo: Machine, tmp_path: P
     assert state(resumed) == state(demo)
 
 
-def rewritten(path: Path, change: Callable[[dict[str, object]], None]) -> None:
-    """Change the header of the snapshot at `path` as somebody would who knows the format."""
-    data = path.read_bytes()
-    at = len(MAGIC) + 16
-    length, start = struct.unpack_from("<QQ", data, len(MAGIC))
-    header = json.loads(data[at : at + length])
-    symbols = data[at + length + 4 : at + length + 4 + header["symbols"]["size"]]
-    change(header)
-    text = json.dumps(header).encode()
-    whole = MAGIC + struct.pack("<QQ", len(text), start) + text + struct.pack("<I", zlib.crc32(text)) + symbols
-    assert len(whole) <= start
-    path.write_bytes(whole.ljust(start, b"\0") + data[start:])
+def rewritten(path: Path, change: Callable[[Parts], None]) -> None:
+    """Change the snapshot at `path` as somebody would who knows the format."""
+    parts = Parts.of(path.read_bytes())
+    change(parts)
+    path.write_bytes(parts.to_bytes())
 
 
 def damaged(path: Path, how: str) -> None:
@@ -182,6 +174,8 @@ def damaged(path: Path, how: str) -> None:
             data = data[:20]
         case "memory":
             data[data.rindex(b"demo kernel: AArch64")] ^= 1
+        case "header":
+            data[data.index(b'"crc": ') + 7] ^= 1
         case "register":
             data[data.index(b', "x1": ') - 1] ^= 1  # the last digit of x0
         case "symbol":
@@ -194,9 +188,10 @@ def damaged(path: Path, how: str) -> None:
     [
         ("truncated", "it has another size than it says"),
         ("empty header", "it has no header"),
-        ("memory", "its checksum is wrong"),
-        ("register", "the checksum of its header is wrong"),
-        ("symbol", "its checksum is wrong"),
+        ("memory", "the checksum of its ram is wrong"),
+        ("header", "the checksum of its header is wrong"),
+        ("register", "the checksum of its state is wrong"),
+        ("symbol", "the checksum of its symbols is wrong"),
     ],
 )
 def test_damaged_snapshots(demo: Machine, tmp_path: Path, how: str, words: str) -> None:
@@ -211,19 +206,74 @@ def test_damaged_snapshots(demo: Machine, tmp_path: Path, how: str, words: str) 
     machine.load(path)
 
 
-@pytest.mark.parametrize("version", [5, 7])
+@pytest.mark.parametrize("version", [6, 8])
 def test_other_versions(demo: Machine, tmp_path: Path, version: int) -> None:
-    """Version 5 had its JSON at the same place."""
+    """Version 6 had its JSON at the same place."""
     path = tmp_path / "snapshot"
     demo.save(path)
-    rewritten(path, lambda header: header.update(version=version))
-    with pytest.raises(MachineError, match=f"is a snapshot of format {version}, this is format 6: make it again"):
+    rewritten(path, lambda parts: parts.header.update(version=version))
+    with pytest.raises(MachineError, match=f"is a snapshot of format {version}, this is format 7: make it again"):
         machine.load(path)
+
+
+Section = dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("state", lambda section: section.update(version=2), "has its state in version 2, this reads version 1: make"),
+        ("ram", lambda section: section.update(version=0), "has its ram in version 0, this reads version 1: make"),
+        ("symbols", lambda section: section.update(name="names"), "'sections' in it is not what it can be"),
+        ("symbols", lambda section: section.update(size=65 << 20, filled=[]), "'symbols' in it is not what it can be"),
+        ("ram", lambda section: section.update(size=(4 << 20) + 1, filled=[]), "'ram' in it is not what it can be"),
+        ("scratch", lambda section: section.update(size=4096, filled=[]), "'scratch' in it is not what it can be"),
+        ("ram", lambda section: section.update(filled=[[4096, 64], [0, 64]]), "'ram' in it is not what it can be"),
+        ("state", lambda section: section.update(more=1), "'sections' in it is not what it can be"),
+    ],
+)
+def test_each_section_is_checked(
+    demo: Machine, tmp_path: Path, name: str, change: Callable[[Section], object], words: str
+) -> None:
+    path = tmp_path / "snapshot"
+    demo.run(instructions=2_000_000)
+    demo.save(path)
+    parts = Parts.of(path.read_bytes())
+    data = parts.to_bytes()
+    (section,) = (section for section in parts.header["sections"] if section["name"] == name)
+    change(section)
+    contents = [*parts.contents.values()]
+    path.write_bytes(whole(json.dumps(parts.header).encode(), [contents[-1], *contents[:-1]]))
+    with pytest.raises(MachineError, match=words):
+        machine.load(path)
+    path.write_bytes(data)
+    machine.load(path)
+
+
+def test_sections_in_another_order_or_more_of_them(demo: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    demo.save(path)
+    for change in (
+        lambda sections: sections.reverse(),
+        lambda sections: sections.append(sections[0]),
+        lambda sections: sections.pop(),
+    ):
+        demo.save(path)
+        rewritten(path, lambda parts, change=change: change(parts.header["sections"]))  # type: ignore[misc]
+        with pytest.raises(MachineError, match="'sections' in it is not what it can be"):
+            machine.load(path)
+
+
+def test_a_part_of_the_state_is_checked(demo: Machine, tmp_path: Path) -> None:
+    demo.save(tmp_path / "snapshot")
+    rewritten(tmp_path / "snapshot", lambda parts: parts.state["clock"].update(idle=-1))
+    with pytest.raises(MachineError, match=r"'clock\.idle' in it is not what it can be"):
+        machine.load(tmp_path / "snapshot")
 
 
 def test_another_build_of_the_engine_does_not_matter(demo: Machine, tmp_path: Path) -> None:
     demo.save(tmp_path / "snapshot")
-    rewritten(tmp_path / "snapshot", lambda header: header.update(unicorn="9.9"))
+    rewritten(tmp_path / "snapshot", lambda parts: parts.header.update(unicorn="9.9"))
     other = machine.load(tmp_path / "snapshot")
     assert state(other) == state(demo)
     assert other.run(instructions=1000).reason is StopReason.INSTRUCTIONS
