@@ -8,10 +8,10 @@ ROOMS := face machine kernel expressions probes traces stub session clients comm
 FOLDERS := $(shell find $(wildcard $(ROOMS)) -type d -not -name __pycache__)
 NATIVE := $(wildcard machine/native/*.[ch]) machine/native/compile.py
 
-# command:package, or file:package, for the Debian packages that armprobe (the C core, which it needs) and its tests use
-FOR_C := cc:gcc /usr/include/stdio.h:libc6-dev
+# command:package, or file:package, for the Debian packages that armprobe and its tests use
 FOR_RUN := gdb-multiarch:gdb-multiarch
 FOR_TEST := $(FOR_RUN) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-ld:binutils-aarch64-linux-gnu \
+	/usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross \
 	qemu-system-aarch64:qemu-system-arm /usr/lib/ipxe/qemu/efi-virtio.rom:ipxe-qemu \
 	dtc:device-tree-compiler cpio:cpio /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu
 FOR_DEJAGNU := runtest:dejagnu /usr/src/gdb.tar.xz:gdb-source \
@@ -97,7 +97,7 @@ build/test: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS) $(NAT
 	@touch guests/demo/demo.elf build/run $@
 
 # set_up(what, package with extras, system packages)
-set_up = $(call system,$(FOR_C) $(3)) && rm -rf build .mypy_cache && echo "setting up $(1) in $(VENV)" && \
+set_up = $(compiler); $(call system,$(3)); rm -rf build .mypy_cache && echo "setting up $(1) in $(VENV)" && \
 	$(PIP) install --editable $(2)
 compile = $(PY) build/__editable__.*/armprobe/machine/native/compile.py
 
@@ -108,20 +108,28 @@ $(VENV)/pyvenv.cfg:
 			$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return; \
 		done; return 1; \
 	}; \
-	find_python || { $(call install,python3-venv); find_python; } || \
-		{ echo "armprobe takes a Python from 3.11 on that can make virtual environments" >&2; exit 1; }; \
+	find_python || { $(call get,python3-venv); find_python; } || { echo "armprobe takes a Python from 3.11 on that can \
+	make virtual environments; as root: apt-get install python3-venv" >&2; exit 1; }; \
 	$$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# compiler: there is a C compiler that finds the C library's headers, or make ends here
+compiler = compiles() { echo '\#include <stdlib.h>' | $${CC:-cc} -E - >/dev/null 2>&1; }; \
+	compiles || { $(call get,gcc libc6-dev); compiles; } || { echo "armprobe's core is compiled, and there is no C \
+	compiler ($${CC:-cc}) with the C library's headers; as root: apt-get install gcc libc6-dev" >&2; exit 1; }
 
 # system(command:package ...): install the packages whose command or file is missing
 system = missing=; for pair in $(1); do \
 	command -v $${pair%%:*} >/dev/null || [ -e $${pair%%:*} ] || missing="$$missing $${pair\#*:}"; \
 	done; [ -z "$$missing" ] || $(call install,$$missing)
 
-# install(packages): as root, with apt, one by one if not all can be had; else, and where that fails, name them
-install = { left="$(strip $(1))"; if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
+# install(packages): get them, and name those that cannot be had
+install = { $(call get,$(1)); \
+	[ -z "$$left" ] || echo "Not installed, and of use to armprobe; as root: apt-get install" $$left >&2; }
+
+# get(packages): as root, with apt, one by one if not all can be had; leaves the others in $left
+get = left="$(strip $(1))"; if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
 	echo installing $$left; lists=$$(apt-get -qq update 2>&1); \
 	get() { DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
 	-o DPkg::Lock::Timeout=120 "$$@" </dev/null 2>&1; }; \
 	said=$$(get $$left) && left= || { echo "$$lists$$said" >&2; wanted=$$left; left=; \
-	for package in $$wanted; do get $$package >/dev/null || left="$$left $$package"; done; }; fi; \
-	[ -z "$$left" ] || echo "Not installed, and of use to armprobe; as root: apt-get install" $$left >&2; }
+	for package in $$wanted; do get $$package >/dev/null || left="$$left $$package"; done; }; fi

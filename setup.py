@@ -6,6 +6,7 @@ pyproject.toml.
 place in the source tree, in an editable install and in a wheel: `Path(__file__).parent.parent / "gdbinit"`.
 """
 
+import re
 import runpy
 from pathlib import Path
 
@@ -18,6 +19,7 @@ ROOMS = ("machine", "kernel", "expressions", "probes", "traces", "stub", "sessio
 FOLDERS = [package for room in ROOMS for package in find_packages(include=(room, f"{room}.*"))]
 
 NATIVE = Path("machine/native")
+CORE = "armprobe.machine.native.core"
 COMPILE = runpy.run_path(str(NATIVE / "compile.py"))
 
 
@@ -32,21 +34,39 @@ class BuildCore(build_ext):
         return str(Path(*fullname.split(".")).with_name(COMPILE["NAME"]))
 
     def build_extension(self, ext: Extension) -> None:
-        COMPILE["compile_library"](Path(self.get_ext_fullpath(ext.name)), NATIVE)
+        try:
+            COMPILE["compile_library"](Path(self.get_ext_fullpath(ext.name)), NATIVE)
+        except COMPILE["CompileError"] as error:
+            raise SystemExit(str(error)) from None
 
 
 class CoreWheel(bdist_wheel):
     """One wheel for an architecture: no part of it depends on the version of Python."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        return ("py3", "none", super().get_tag()[2])
+        library = Path(self.get_finalized_command("build_ext").get_ext_fullpath(CORE))
+        platform = library_platform(library.read_bytes()) if library.exists() else None
+        return ("py3", "none", platform or super().get_tag()[2])
+
+
+def library_platform(library: bytes) -> str | None:
+    """The manylinux tag (PEP 600) that is true for an ELF library, which a cross compiler may have made; else None.
+
+    The library needs the newest of the glibc versions that its symbols name. The wheel needs what Unicorn's own wheels
+    do, glibc 2.17.
+    """
+    machine = {62: "x86_64", 183: "aarch64"}.get(int.from_bytes(library[18:20], "little"))  # e_machine
+    if machine is None or b"\0libc.musl" in library:
+        return None
+    versions = [int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", library)]
+    return f"manylinux_2_{max([17, *versions])}_{machine}"
 
 
 setup(
     cmdclass={"build_ext": BuildCore, "bdist_wheel": CoreWheel},
     ext_modules=[
         Extension(
-            "armprobe.machine.native.core",
+            CORE,
             sorted(map(str, NATIVE.glob("*.c"))),
             depends=sorted(map(str, NATIVE.glob("*.h"))),
         )

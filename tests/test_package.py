@@ -2,13 +2,19 @@
 """The package `armprobe`: its names, and that the one installed is the one imported."""
 
 import importlib.metadata
+import io
+import platform
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 import armprobe
 
@@ -51,13 +57,89 @@ def test_a_folder_of_that_name_beside_a_script(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, built with the build tools that are here."""
-    folder = tmp_path_factory.mktemp("wheel")
-    code = f"import setuptools.build_meta as b; print(b.build_wheel({str(folder)!r}))"
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's sdist, unpacked, built with the build tools that are here."""
+    folder = tmp_path_factory.mktemp("sdist")
     source = folder / "source"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "tests", "*.egg-info"))
+    code = f"import setuptools.build_meta as b; print(b.build_sdist({str(folder)!r}))"
+    archive = python("-c", code, folder=source).splitlines()[-1]
+    with tarfile.open(folder / archive) as file:
+        file.extractall(folder, filter="data")
+    return folder / archive.removesuffix(".tar.gz")
+
+
+def build_wheel(sdist: Path, folder: Path, **sources: str) -> Path:
+    """A wheel made from the sdist, as `python -m build` makes it, with more C `sources` in its library."""
+    source = folder / "source"
+    shutil.copytree(sdist, source)
+    for name, text in sources.items():
+        (source / f"machine/native/{name}.c").write_text(text)
+    code = f"import setuptools.build_meta as b; print(b.build_wheel({str(folder)!r}))"
     return folder / python("-c", code, folder=source).splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str, str], str]) -> Path:
+    tool("cc", "gcc")
+    return build_wheel(sdist, tmp_path_factory.mktemp("wheel"))
+
+
+def library_of(wheel: Path) -> ELFFile:
+    with zipfile.ZipFile(wheel) as file:
+        return ELFFile(io.BytesIO(file.read("armprobe/machine/native/libarmprobe.so")))
+
+
+def is_manylinux(wheel: Path, machine: str) -> bool:
+    """Its tags are those of a wheel for every Python 3, and name a glibc that has every symbol of its library.
+
+    PEP 600: manylinux_2_Y is for glibc 2.Y and newer.
+    """
+    tags = re.fullmatch(rf"py3-none-manylinux_2_(\d+)_{machine}", "-".join(wheel.stem.split("-")[2:]))
+    needs = library_of(wheel).get_section_by_name(".gnu.version_r")
+    versions = [aux.name for _, auxes in needs.iter_versions() for aux in auxes] if needs else []  # type: ignore[attr-defined]
+    newest = max([int(name.split(".")[1]) for name in versions if name.startswith("GLIBC_2.")], default=0)
+    return tags is not None and int(tags[1]) >= newest
+
+
+def test_wheel_is_for_any_python_on_this_architecture(wheel: Path) -> None:
+    assert is_manylinux(wheel, platform.machine())
+    assert library_of(wheel).get_machine_arch() == {"x86_64": "x64", "aarch64": "AArch64"}[platform.machine()]
+
+
+def test_wheel_names_the_glibc_it_needs(sdist: Path, tmp_path: Path, tool: Callable[[str, str], str]) -> None:
+    """getrandom came with glibc 2.25 (its NEWS)."""
+    tool("cc", "gcc")
+    code = (
+        '#include "native.h"\n#include <sys/random.h>\nARMPROBE_EXPORT long f(char *p) { return getrandom(p, 1, 0); }\n'
+    )
+    wheel = build_wheel(sdist, tmp_path, random=code)
+    assert wheel.name.endswith(f"-py3-none-manylinux_2_25_{platform.machine()}.whl")
+    assert is_manylinux(wheel, platform.machine())
+
+
+def test_wheel_by_a_cross_compiler(
+    sdist: Path, tmp_path: Path, tool: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command of docs/native.md."""
+    compiler = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
+    if not Path("/usr/aarch64-linux-gnu/include/stdlib.h").exists():
+        pytest.skip("there are no headers for the cross compiler (Debian: apt-get install libc6-dev-arm64-cross)")
+    monkeypatch.setenv("CC", compiler)
+    wheel = build_wheel(sdist, tmp_path)
+    assert is_manylinux(wheel, "aarch64")
+    assert library_of(wheel).get_machine_arch() == "AArch64"
+
+
+def test_no_c_compiler(sdist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last thing said is what to do."""
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(subprocess.CalledProcessError) as refusal:
+        build_wheel(sdist, tmp_path)
+    assert refusal.value.stderr.splitlines()[-1] == (
+        "armprobe's core is in C, and there is no C compiler 'no-such-compiler' (No such file or directory): "
+        "install one (Debian: apt-get install gcc libc6-dev), or name yours in the environment variable CC"
+    )
 
 
 def test_wheel(wheel: Path, tmp_path: Path) -> None:

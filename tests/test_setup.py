@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `make` does about system packages, with an apt-get that writes down what it is asked for."""
+"""What `make` does about system packages, with an apt-get that writes down what it is asked for.
+
+The apt-get installs gcc: a compiler that finds the headers if libc6-dev came with it.
+"""
 
 import os
 import shutil
@@ -14,7 +17,9 @@ MAKEFILE = Path(__file__).parent.parent / "Makefile"
 # as root or not; `gone` is a package that the archive has not
 FAKES = {
     "id": "echo {user}",
-    "apt-get": 'echo "$@" >> {log}; case "$*" in *gone*) echo "E: no gone" >&2; exit 100; esac',
+    "apt-get": """echo "$@" >> {log}
+        case "$*" in *gone*) echo "E: no gone" >&2; exit 100;;
+        *gcc*libc6-dev*) printf '#!/bin/sh\n' > {bin}/cc; /bin/chmod +x {bin}/cc;; esac""",
 }
 
 Tool = Callable[[str, str], str]
@@ -27,33 +32,42 @@ class Done(NamedTuple):
 
 
 @pytest.fixture
-def ask(tmp_path: Path, tool: Tool) -> Callable[..., Done]:
-    """ask(pair, ...): have the Makefile look for command:package pairs, of which only `present` is there."""
-    log, programs = tmp_path / "log", tmp_path / "bin"
-    programs.mkdir()
+def make(tmp_path: Path, tool: Tool) -> Callable[..., Done]:
+    """make(recipe, user=, programs=, status=): run a recipe that uses a macro of the Makefile, as root (0) or not.
 
-    def run(*pairs: str, user: int) -> Done:
+    The only programs there are the fakes, `present`, and `programs`.
+    """
+    log, folder = tmp_path / "log", tmp_path / "bin"
+    folder.mkdir()
+
+    def run(recipe: str, *, user: int, programs: dict[str, str] | None = None, status: int = 0) -> Done:
         log.touch()
-        for name, script in {**FAKES, "present": ""}.items():
-            (programs / name).write_text("#!/bin/sh\n" + script.format(user=user, log=log))
-            (programs / name).chmod(0o755)
+        for name, script in {**FAKES, "present": "", **(programs or {})}.items():
+            (folder / name).write_text("#!/bin/sh\n" + script.format(user=user, log=log, bin=folder))
+            (folder / name).chmod(0o755)
         makefile = tmp_path / "wanted.mk"
-        makefile.write_text(f"wanted:\n\t@$(call system,{' '.join(pairs)})\ninclude {MAKEFILE}\n")
-        (programs / "find").symlink_to(shutil.which("find") or "find")
+        makefile.write_text(f"wanted:\n\t@{recipe}\ninclude {MAKEFILE}\n")
+        (folder / "find").symlink_to(shutil.which("find") or "find")
         done = subprocess.run(
             [tool("make", "make"), "-f", str(makefile), "wanted"],
             cwd=MAKEFILE.parent,
-            env={**os.environ, "PATH": str(programs), "MAKEFLAGS": "", "MAKELEVEL": ""},
+            env={**os.environ, "PATH": str(folder), "MAKEFLAGS": "", "MAKELEVEL": "", "CC": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == status, done.stdout
         calls = [line.split() for line in log.read_text().splitlines()]
         asked = [call[call.index("DPkg::Lock::Timeout=120") + 1 :] for call in calls if "install" in call]
         return Done(done.stdout.splitlines(), asked)
 
     return run
+
+
+@pytest.fixture
+def ask(make: Callable[..., Done]) -> Callable[..., Done]:
+    """ask(pair, ...): have the Makefile look for command:package pairs, of which only `present` is there."""
+    return lambda *pairs, user: make(f"$(call system,{' '.join(pairs)})", user=user)
 
 
 def test_an_ordinary_user_is_told_exactly_what_is_missing(ask: Callable[..., Done]) -> None:
@@ -77,3 +91,29 @@ def test_one_package_that_is_gone_does_not_keep_the_others_out(ask: Callable[...
 
 def test_nothing_is_said_where_all_is_there(ask: Callable[..., Done]) -> None:
     assert ask("present:here", user=0) == ([], [])
+
+
+SENTENCE = (
+    "armprobe's core is compiled, and there is no C compiler (cc) with the C library's headers; "
+    "as root: apt-get install gcc libc6-dev"
+)
+NO_HEADERS = 'echo "stdlib.h: No such file or directory" >&2; exit 1'
+
+
+@pytest.mark.parametrize("programs", [{}, {"cc": NO_HEADERS}], ids=["no compiler", "no headers"])
+def test_without_a_c_compiler(make: Callable[..., Done], programs: dict[str, str]) -> None:
+    """An ordinary user reads one sentence, and nothing after it is done."""
+    done = make("$(compiler); echo compiled", user=1000, programs=programs, status=2)
+    assert [line for line in done.said if not line.startswith("make: ***")] == [SENTENCE]
+    assert done.asked == []
+
+
+def test_root_has_the_c_compiler_installed(make: Callable[..., Done]) -> None:
+    done = make("$(compiler); echo compiled", user=0, programs={"cc": NO_HEADERS})
+    assert done == (["installing gcc libc6-dev", "compiled"], [["gcc", "libc6-dev"]])
+
+
+def test_with_a_c_compiler(make: Callable[..., Done]) -> None:
+    """It is given a program that includes a header of the C library."""
+    cc = 'read line; [ "$line" = "#include <stdlib.h>" ]'
+    assert make("$(compiler); echo compiled", user=0, programs={"cc": cc}) == (["compiled"], [])

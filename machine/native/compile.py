@@ -33,6 +33,10 @@ def compile_library(library: Path, sources: Path) -> None:
 
     Processes that have the old library loaded keep it. Raises CompileError.
     """
+    if sys.platform != "linux":
+        raise CompileError(
+            f"armprobe runs on Linux, not on {sys.platform}: use a virtual machine, a container or WSL 2"
+        )
     files = sorted(map(str, sources.glob("*.c")))
     flags = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
     library.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+_Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
+
 /* To be raised when a function that Python calls changes its arguments or its meaning; library.py has the same. */
 #define ARMPROBE_ABI 1
 
