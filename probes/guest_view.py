@@ -67,6 +67,8 @@ class HitView(GuestView):
         """A register by gdb's name. At the return x30 is the trampoline's address, as in the kernel."""
         if name == "cpsr":
             return self._regs.pstate
+        if name == ("sp_el1" if self._regs.pstate & 1 else "sp_el0"):  # it is in SP (Arm ARM, SPSel)
+            return self._regs.sp
         if name == "x30" and self._stage is Stage.RETURN:
             return self._regs.regs[30]
         return super().register(name)

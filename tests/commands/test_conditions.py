@@ -55,6 +55,13 @@ def test_kprobe(session: Session, text: str, expected: Callable[[Hit], object]) 
     assert f" met={len(wanted)} if {text}\n" in session.run("probes 2")
 
 
+def test_the_stack_pointer_of_a_hit_by_both_its_names(session: Session) -> None:
+    """At EL1h, SP is SP_EL1 (Arm ARM, SPSel). The trampoline's frame, below it on the stack, is no part of the hit."""
+    session.run("kretprobe kmalloc if $sp_el1 == sp")
+    session.run("continue until=list_round")
+    assert session.probes[1].met == session.probes[1].hits == 24
+
+
 def test_stops(session: Session) -> None:
     """Only where it is true, at any stage."""
     session.run("kprobe kmalloc stop=post if x0 == 0x1a2")
