@@ -9,8 +9,8 @@ from typing import Final, Protocol, Self
 from .errors import AgentError
 
 _MASK: Final = (1 << 64) - 1
-_WORDS: Final = 33  # x0 to x30, sp, pc: GDB's numbers 0 to 32
-_X30: Final = 30  # a kretprobe may have replaced it: `View.register` has the original value
+WORDS: Final = 33  # x0 to x30, sp, pc: GDB's numbers 0 to 32
+X30: Final = 30  # a kretprobe may have replaced it: `View.register` has the original value
 
 
 class View(Protocol):
@@ -45,7 +45,7 @@ class Environment:
 
     def register(self, number: int) -> int:
         """The low 64 bits of a register."""
-        if number < _WORDS and number != _X30:
+        if number < WORDS and number != X30:
             return self._general[number]
         if number >= len(self._registers):
             raise AgentError(f"there is no register number {number}")

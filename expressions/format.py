@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from .strings import string_pieces
 
-_LONGEST: Final = 1000  # characters in a string, width or precision
+LONGEST_STRING: Final = 1000
+"""The number of bytes at which a string is cut."""
+_LONGEST: Final = 1000  # a width or precision
 _CONVERSION: Final = re.compile(rb"%([-+ #0]*)(\d*)(?:(\.)(\d*))?(hh|h|ll|l|j|z|t|)([diouxXcspaAeEfFgG%])|%")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{1,3}|.|$)", re.DOTALL)
 _ESCAPES: Final = {b"a": 7, b"b": 8, b"e": 27, b"f": 12, b"n": 10, b"r": 13, b"t": 9, b"v": 11, b"\\": 92, b'"': 34}
@@ -27,10 +29,11 @@ class _Conversion(NamedTuple):
     bits: int
     letter: str
 
-    def text(self, value: int, read: Callable[[int, int], bytes]) -> str:
+    def text(self, value: int, string: Callable[[int], bytes]) -> str:
         match self.letter:
             case "s":
-                text = _string(value, read) if value else "(null)"  # as gdb's own printf does
+                # (null) as gdb's own printf does
+                text = string(value).removesuffix(b"\0").decode("utf-8", "replace") if value else "(null)"
                 return self._padded(text[: self.precision])
             case "c":
                 return self._padded(chr(value & 0xFF))
@@ -72,13 +75,29 @@ class Format:
             self._pieces += [_plain(raw[at : match.start()]), _conversion(match)]
             at = match.end()
         self._pieces.append(_plain(raw[at:]))
-        self.count = sum(isinstance(piece, _Conversion) for piece in self._pieces)
+        self.strings = [piece.letter == "s" for piece in self._pieces if isinstance(piece, _Conversion)]
+        """Whether each value that it takes is the address of a string."""
+
+    @property
+    def count(self) -> int:
         """The number of values that it takes."""
+        return len(self.strings)
 
     def text(self, values: Sequence[int], read: Callable[[int, int], bytes]) -> str:
         """The text for `values`. `read(address, length)` reads the memory of strings."""
+        return self._text(values, lambda address: b"".join(string_pieces(read, address, LONGEST_STRING)))
+
+    def text_of(self, values: Sequence[int], strings: Iterable[bytes]) -> str:
+        """The text for `values`, of which those that point to strings, and are not null, point to `strings` in order.
+
+        A string has LONGEST_STRING bytes at most, with its NUL.
+        """
+        read = iter(strings)
+        return self._text(values, lambda _: next(read))
+
+    def _text(self, values: Sequence[int], string: Callable[[int], bytes]) -> str:
         given = iter(values)
-        return "".join(piece if isinstance(piece, str) else piece.text(next(given), read) for piece in self._pieces)
+        return "".join(piece if isinstance(piece, str) else piece.text(next(given), string) for piece in self._pieces)
 
 
 def _plain(raw: bytes) -> str:
@@ -105,8 +124,3 @@ def _conversion(match: re.Match[bytes]) -> str | _Conversion:
         raise FormatError(f"a width or precision in a printf is over {_LONGEST}")
     exact = int(precision or 0) if point else None
     return _Conversion(flags.decode(), int(width or 0), exact, _BITS.get(size, 64), letter.decode())
-
-
-def _string(address: int, read: Callable[[int, int], bytes]) -> str:
-    text = b"".join(string_pieces(read, address, _LONGEST))
-    return text.removesuffix(b"\0").decode("utf-8", "replace")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from armprobe.machine import MachineError
@@ -27,7 +27,7 @@ class Condition:
     def __init__(self, text: str, code: bytes, registers: Sequence[str]) -> None:
         self.text = text
         self.registers = registers
-        self._expression = AgentExpression(code)
+        self.expression = AgentExpression(code)
         self._environment = Environment(registers)
 
     @staticmethod
@@ -38,11 +38,11 @@ class Condition:
     @property
     def code(self) -> bytes:
         """The agent expression."""
-        return self._expression.code
+        return self.expression.code
 
     def holds(self, view: View) -> bool:
         """Whether the condition is true at `view`. Raises AgentError where it cannot be evaluated."""
-        return self._expression.evaluate(self._environment.look_at(view)) != 0
+        return self.expression.evaluate(self._environment.look_at(view)) != 0
 
     def __str__(self) -> str:
         return self.text
@@ -55,7 +55,7 @@ class Note:
         self.text = text
         self.form = form
         self.registers = registers
-        self._values = [AgentExpression(code) for code in codes]
+        self.values = [AgentExpression(code) for code in codes]
         self._environment = Environment(registers)
 
     @staticmethod
@@ -79,16 +79,20 @@ class Note:
     @property
     def codes(self) -> list[bytes]:
         """The agent expression of each value."""
-        return [value.code for value in self._values]
+        return [value.code for value in self.values]
 
     def line(self, view: View) -> str:
         """The text at `view`, without a newline. Where that cannot be evaluated, the reason in parentheses."""
         environment = self._environment.look_at(view)
         try:
-            text = self.form.text([value.evaluate(environment) for value in self._values], environment.read)
+            text = self.form.text([value.evaluate(environment) for value in self.values], environment.read)
         except (AgentError, MachineError) as error:
             return f"({error})"
         return printable(text.rstrip())
+
+    def line_of(self, values: Sequence[int], strings: Iterable[bytes]) -> str:
+        """Like `line`, of values and strings as `Format.text_of` takes them."""
+        return printable(self.form.text_of(values, strings).rstrip())
 
     def __str__(self) -> str:
         return self.text
