@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Makes programs of the C core (machine/native/program.c) from conditions, notes and gdb's agent expressions.
+
+A program only looks. Where it has no value, `Condition.holds` and `Note.line` have the same value or the sentence why
+there is none. They are also for memory that the CPU cannot read now, and memory in which a probe has changed something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from armprobe.machine.native import program as native
+from armprobe.machine.native.program import Number, Operation
+
+from . import program
+from .bytecode import OPERATIONS, decode
+from .environment import WORDS, X30
+from .evaluate import AgentExpression
+from .format import LONGEST_STRING
+
+_NUMBERS: Final = {name: number for number, (name, _) in OPERATIONS.items()}
+_IN_PYTHON: Final = {
+    **dict.fromkeys(("trace", "trace_quick", "trace16", "tracenz", "tracev"), "collects data for a tracepoint"),
+    **dict.fromkeys(("getv", "setv"), "uses trace state variables"),
+    "printf": "prints",
+}
+_MOST_BYTES: Final = 8192  # of a note in the C core's record of a hit
+
+
+class NeedsPython(Exception):
+    """The C core cannot evaluate a program; the message says why, of "it"."""
+
+
+def compile_expression(expression: AgentExpression, registers: Sequence[str]) -> native.Program:
+    """The program for bytecode in which a register's number is its place in `registers`. Raises NeedsPython."""
+    decoded = list(decode(expression.code))
+    indices = {operation.at: index for index, operation in enumerate(decoded)}
+    operations = []
+    for _, name, operand, _ in decoded:
+        if name in _IN_PYTHON:
+            raise NeedsPython(f"it {_IN_PYTHON[name]}")
+        if name == "reg":
+            operations.append(_register(operand, registers))
+        else:
+            operations.append(Operation(_NUMBERS[name], indices[operand] if name in ("goto", "if_goto") else operand))
+    return native.Program(operations)
+
+
+def compile_condition(condition: program.Condition) -> native.Program:
+    """The program for a condition. Raises NeedsPython."""
+    return compile_expression(condition.expression, condition.registers)
+
+
+def compile_note(note: program.Note) -> native.Note:
+    """The values and strings that `note` prints: its `line_of` makes the line of them. Raises NeedsPython."""
+    programs = [compile_expression(value, note.registers) for value in note.values]
+    compiled = native.Note(zip(programs, note.form.strings, strict=True), LONGEST_STRING)
+    if compiled.size > _MOST_BYTES:
+        raise NeedsPython(f"its strings may have {compiled.size} bytes, and {_MOST_BYTES} are kept at most")
+    return compiled
+
+
+def _register(number: int, registers: Sequence[str]) -> Operation:
+    if number == X30:
+        return Operation(Number.X30)
+    if number < WORDS:
+        return Operation(Number.GENERAL, number)
+    if number >= len(registers):
+        return Operation(Number.NO_REGISTER)
+    operation = native.register_operation(registers[number])
+    if operation is None:
+        raise NeedsPython(f"it reads {registers[number]}")
+    return operation

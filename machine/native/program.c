@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Programs: GDB's agent expressions (GDB manual, "Bytecode Descriptions") on live registers and memory.
+ *
+ * program.py makes them of decoded bytecode. An operation has the manual's number, but a register has the operation by
+ * which it is read, and a jump has the index of its target. Programs only look: bytecode that writes, collects or prints
+ * is not compiled. A caller that gets no value evaluates the bytecode again with expressions/evaluate.py, and gets the
+ * value or the sentence for the error from there.
+ */
+#include <string.h>
+
+#include "native.h"
+
+/* GDB manual, "Bytecode Descriptions". */
+enum {
+    ADD = 0x02,
+    SUB = 0x03,
+    MUL = 0x04,
+    DIV_SIGNED = 0x05,
+    DIV_UNSIGNED = 0x06,
+    REM_SIGNED = 0x07,
+    REM_UNSIGNED = 0x08,
+    LSH = 0x09,
+    RSH_SIGNED = 0x0a,
+    RSH_UNSIGNED = 0x0b,
+    LOG_NOT = 0x0e,
+    BIT_AND = 0x0f,
+    BIT_OR = 0x10,
+    BIT_XOR = 0x11,
+    BIT_NOT = 0x12,
+    EQUAL = 0x13,
+    LESS_SIGNED = 0x14,
+    LESS_UNSIGNED = 0x15,
+    EXT = 0x16,
+    REF8 = 0x17,
+    REF16 = 0x18,
+    REF32 = 0x19,
+    REF64 = 0x1a,
+    IF_GOTO = 0x20,
+    GOTO = 0x21,
+    CONST8 = 0x22,
+    CONST16 = 0x23,
+    CONST32 = 0x24,
+    CONST64 = 0x25,
+    END = 0x27,
+    DUP = 0x28,
+    POP = 0x29,
+    ZERO_EXT = 0x2a,
+    SWAP = 0x2b,
+    PICK = 0x32,
+    ROT = 0x33,
+};
+
+#define MOST_STEPS 0x10000 /* as in expressions/evaluate.py */
+#define MOST_VALUES 512    /* on the stack; our language has 30 levels of parentheses, each with 10 of precedence */
+#define UC_PROT_READ 1
+#define PIECE 64           /* bytes of a string that are read at once; a piece lies in one page */
+
+/* Whether the `size` bytes read at `address` may be part of a doubleword with the trampoline's address. What is around
+ * them is not read: it may be a device. */
+static bool matches(uint64_t trampoline, uint64_t address, const uint8_t *bytes, size_t size)
+{
+    for (size_t at = 0, length; trampoline && at < size; at += length) {
+        size_t offset = (address + at) % 8;
+
+        length = size - at < 8 - offset ? size - at : 8 - offset;
+        if (!memcmp(bytes + at, (const uint8_t *)&trampoline + offset, length))
+            return true;
+    }
+    return false;
+}
+
+/* Virtual memory as the CPU itself would read it now; no value if it may differ from what it were without probes. */
+static enum outcome read_memory(const struct reader *reader, uint64_t address, void *bytes, size_t size)
+{
+    if (reader->vmem_read(reader->uc, address, UC_PROT_READ, bytes, size))
+        return OUTCOME_UNREADABLE;
+    if (address < reader->end && (address >= reader->start || reader->start - address < size))
+        return OUTCOME_PATCHED;
+    for (size_t i = 0; i < MOST_TRAMPOLINES; i++)
+        if (matches(reader->trampolines[i], address, bytes, size))
+            return OUTCOME_PATCHED;
+    return OUTCOME_VALUE;
+}
+
+static enum outcome read_x30(const struct reader *reader, const struct view *view, uint64_t *value)
+{
+    *value = view->x[30];
+    if (view->live)
+        for (size_t i = 0; i < MOST_TRAMPOLINES; i++)
+            if (reader->trampolines[i] && *value == reader->trampolines[i])
+                return OUTCOME_PATCHED;
+    return OUTCOME_VALUE;
+}
+
+/* The low 64 bits of a register that has 128 at most, by Unicorn's number. */
+static enum outcome read_register(const struct reader *reader, int number, uint64_t *value)
+{
+    uint64_t words[2] = {0};
+    int failed = reader->reg_read(reader->uc, number, words);
+
+    *value = words[0];
+    return failed ? OUTCOME_UNREADABLE : OUTCOME_VALUE;
+}
+
+/* `encoding` has a byte for each of op0, op1, CRn, CRm and op2, the last in the lowest. */
+static enum outcome read_system(const struct reader *reader, uint64_t encoding, uint64_t *value)
+{
+    /* uc_arm64_cp_reg of unicorn/arm64.h */
+    struct { uint32_t crn, crm, op0, op1, op2; uint64_t value; } system = {
+        .op0 = encoding >> 32 & 0xff,
+        .op1 = encoding >> 24 & 0xff,
+        .crn = encoding >> 16 & 0xff,
+        .crm = encoding >> 8 & 0xff,
+        .op2 = encoding & 0xff,
+    };
+    int failed = reader->reg_read(reader->uc, (int)reader->cp_reg, &system);
+
+    *value = system.value;
+    return failed ? OUTCOME_UNREADABLE : OUTCOME_VALUE;
+}
+
+/* SP_EL0 or SP_EL1. The one that PSTATE selects is in SP itself (Arm ARM, SPSel). */
+static enum outcome read_stack_pointer(const struct reader *reader, const struct view *view, uint64_t encoding,
+                                       uint64_t *value)
+{
+    bool is_el1 = encoding >> 24 & 0xff; /* op1 is 0 or 4 */
+
+    if ((view->pstate & 1) != is_el1)
+        return read_system(reader, encoding, value);
+    *value = view->x[31];
+    return OUTCOME_VALUE;
+}
+
+static uint64_t signed_quotient(uint64_t left, uint64_t right)
+{
+    return right == UINT64_MAX ? -left : (uint64_t)((int64_t)left / (int64_t)right);
+}
+
+static uint64_t signed_remainder(uint64_t left, uint64_t right)
+{
+    return right == UINT64_MAX ? 0 : (uint64_t)((int64_t)left % (int64_t)right);
+}
+
+/* Of 1 to 64 low bits. */
+static uint64_t sign_extended(uint64_t value, uint64_t bits)
+{
+    return (uint64_t)((int64_t)(value << (64 - bits)) >> (64 - bits));
+}
+
+enum outcome program_value(const struct reader *reader, const struct program *program, const struct view *view,
+                           uint64_t *value)
+{
+    uint64_t stack[MOST_VALUES + 1], right;
+    uint64_t depth = 0;
+    const struct operation *operation = program->operations;
+    enum outcome outcome;
+
+    stack[0] = 0; /* the value of an empty stack */
+
+#define TOP stack[depth]
+#define TAKES(n) \
+    if (depth < (n)) \
+        return OUTCOME_UNDERFLOW
+#define PUSHES() \
+    if (depth++ == MOST_VALUES) \
+        return OUTCOME_DEEP
+#define BINARY(number, result) \
+    case number: \
+        TAKES(2); \
+        right = stack[depth--]; \
+        TOP = (result); \
+        break
+#define DIVISION(number, result) \
+    case number: \
+        TAKES(2); \
+        right = stack[depth--]; \
+        if (!right) \
+            return OUTCOME_DIVIDES_BY_ZERO; \
+        TOP = (result); \
+        break
+#define UNARY(number, result) \
+    case number: \
+        TAKES(1); \
+        TOP = (result); \
+        break
+#define REFERENCE(number, type) \
+    case number: { \
+        type read; \
+        TAKES(1); \
+        if ((outcome = read_memory(reader, TOP, &read, sizeof(read)))) \
+            return outcome; \
+        TOP = read; \
+        break; \
+    }
+#define REGISTER(number, read) \
+    case number: \
+        PUSHES(); \
+        if ((outcome = (read))) \
+            return outcome; \
+        break
+
+    for (uint32_t step = 0; step < MOST_STEPS; step++) {
+        uint64_t operand = operation->operand;
+
+        switch (operation++->number) {
+        BINARY(ADD, TOP + right);
+        BINARY(SUB, TOP - right);
+        BINARY(MUL, TOP * right);
+        DIVISION(DIV_SIGNED, signed_quotient(TOP, right));
+        DIVISION(DIV_UNSIGNED, TOP / right);
+        DIVISION(REM_SIGNED, signed_remainder(TOP, right));
+        DIVISION(REM_UNSIGNED, TOP % right);
+        BINARY(LSH, right < 64 ? TOP << right : 0);
+        BINARY(RSH_SIGNED, (uint64_t)((int64_t)TOP >> (right < 64 ? right : 63)));
+        BINARY(RSH_UNSIGNED, right < 64 ? TOP >> right : 0);
+        UNARY(LOG_NOT, !TOP);
+        BINARY(BIT_AND, TOP & right);
+        BINARY(BIT_OR, TOP | right);
+        BINARY(BIT_XOR, TOP ^ right);
+        UNARY(BIT_NOT, ~TOP);
+        BINARY(EQUAL, TOP == right);
+        BINARY(LESS_SIGNED, (int64_t)TOP < (int64_t)right);
+        BINARY(LESS_UNSIGNED, TOP < right);
+        UNARY(EXT, sign_extended(TOP, operand));
+        UNARY(ZERO_EXT, TOP << (64 - operand) >> (64 - operand));
+        REFERENCE(REF8, uint8_t)
+        REFERENCE(REF16, uint16_t)
+        REFERENCE(REF32, uint32_t)
+        REFERENCE(REF64, uint64_t)
+        case IF_GOTO:
+            TAKES(1);
+            if (!stack[depth--])
+                break;
+            /* fallthrough */
+        case GOTO:
+            operation = program->operations + operand;
+            break;
+        case CONST8:
+        case CONST16:
+        case CONST32:
+        case CONST64:
+            PUSHES();
+            TOP = operand;
+            break;
+        case END:
+            *value = TOP;
+            return OUTCOME_VALUE;
+        case DUP:
+            TAKES(1);
+            PUSHES();
+            TOP = stack[depth - 1];
+            break;
+        case POP:
+            TAKES(1);
+            depth--;
+            break;
+        case SWAP:
+            TAKES(2);
+            right = TOP;
+            TOP = stack[depth - 1];
+            stack[depth - 1] = right;
+            break;
+        case PICK:
+            TAKES(operand + 1);
+            PUSHES();
+            TOP = stack[depth - 1 - operand];
+            break;
+        case ROT: /* a b c, with c on top, become c a b */
+            TAKES(3);
+            right = TOP;
+            TOP = stack[depth - 1];
+            stack[depth - 1] = stack[depth - 2];
+            stack[depth - 2] = right;
+            break;
+        case OPERATION_GENERAL:
+            PUSHES();
+            TOP = view->x[operand];
+            break;
+        REGISTER(OPERATION_X30, read_x30(reader, view, &TOP));
+        case OPERATION_PSTATE:
+            PUSHES();
+            TOP = view->pstate;
+            break;
+        REGISTER(OPERATION_REGISTER, read_register(reader, (int)operand, &TOP));
+        REGISTER(OPERATION_SYSTEM, read_system(reader, operand, &TOP));
+        REGISTER(OPERATION_STACK_POINTER, read_stack_pointer(reader, view, operand, &TOP));
+        case OPERATION_RUNS_OUT:
+            return OUTCOME_RUNS_OUT;
+        default: /* OPERATION_NO_REGISTER */
+            return OUTCOME_NO_REGISTER;
+        }
+    }
+    return OUTCOME_ENDLESS;
+}
+
+#undef TOP
+#undef TAKES
+#undef PUSHES
+#undef BINARY
+#undef DIVISION
+#undef UNARY
+#undef REFERENCE
+#undef REGISTER
+
+/* Append the bytes of a string and their number before them (16 bits), up to and with a NUL, `most` at most. */
+static enum outcome write_string(const struct reader *reader, uint64_t address, uint64_t most, struct writer *out)
+{
+    uint8_t *length = out->at;
+    uint16_t done = 0;
+
+    if (out->end - out->at < (ptrdiff_t)sizeof(done))
+        return OUTCOME_NO_ROOM;
+    out->at += sizeof(done);
+    while (done < most) {
+        uint64_t size = PIECE - (address + done) % PIECE;
+        const uint8_t *nul;
+        enum outcome outcome;
+
+        if (size > most - done)
+            size = most - done;
+        if (out->end - out->at < (ptrdiff_t)size)
+            return OUTCOME_NO_ROOM;
+        if ((outcome = read_memory(reader, address + done, out->at, size)))
+            return outcome;
+        nul = memchr(out->at, 0, size);
+        if (nul)
+            size = (uint64_t)(nul + 1 - out->at);
+        out->at += size;
+        done = (uint16_t)(done + size);
+        if (nul)
+            break;
+    }
+    memcpy(length, &done, sizeof(done));
+    return OUTCOME_VALUE;
+}
+
+/* Append the values of a note, 64 bits each, and then the strings that some of them point to. */
+enum outcome program_note(const struct reader *reader, const struct note *note, const struct view *view,
+                          struct writer *out)
+{
+    uint8_t *start = out->at;
+    enum outcome outcome = OUTCOME_VALUE;
+
+    if (out->end - out->at < (ptrdiff_t)(note->count * sizeof(uint64_t)))
+        return OUTCOME_NO_ROOM;
+    out->at += note->count * sizeof(uint64_t);
+    for (uint64_t i = 0; i < note->count && !outcome; i++) {
+        uint64_t value = 0;
+
+        outcome = program_value(reader, &note->values[i].program, view, &value);
+        memcpy(start + i * sizeof(value), &value, sizeof(value));
+        if (!outcome && note->values[i].is_string && value) /* a null pointer is printed as (null) */
+            outcome = write_string(reader, value, note->longest, out);
+    }
+    if (outcome)
+        out->at = start;
+    return outcome;
+}
+
+/* The same, for Python. */
+ARMPROBE_EXPORT uint32_t armprobe_program_note(const struct reader *reader, const struct note *note,
+                                               const struct view *view, struct writer *out)
+{
+    return program_note(reader, note, view, out);
+}
+
+/* The values of `count` programs, each at its own view; `values` is written for those with OUTCOME_VALUE. */
+ARMPROBE_EXPORT void armprobe_program_values(const struct reader *reader, const struct program *programs,
+                                             const struct view *views, uint64_t count, uint64_t *values,
+                                             uint32_t *outcomes)
+{
+    for (uint64_t i = 0; i < count; i++)
+        outcomes[i] = program_value(reader, &programs[i], &views[i], &values[i]);
+}

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Programs and notes of the C core, which program.c evaluates: operations in memory that C reads.
+
+The objects here own that memory. Whoever gives their `address` to C keeps them as long as C has it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import unicorn
+from unicorn import arm64_const as reg
+
+from armprobe.machine.core.engine import LIBRARY, engine_handle
+from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
+
+from .library import function, structure
+
+_LENGTH: Final = struct.Struct("<H")  # of a string
+
+
+class Outcome(enum.IntEnum):
+    """What became of a program: `enum outcome` of native.h."""
+
+    VALUE = 0
+    UNDERFLOW = 1
+    RUNS_OUT = 2
+    ENDLESS = 3
+    DIVIDES_BY_ZERO = 4
+    NO_REGISTER = 5
+    UNREADABLE = 6
+    PATCHED = 7
+    DEEP = 8
+    NO_ROOM = 9
+
+
+class Number(enum.IntEnum):
+    """The operations beside the manual's: `enum operation_number` of native.h."""
+
+    GENERAL = 0x100
+    X30 = 0x101
+    PSTATE = 0x102
+    REGISTER = 0x103
+    SYSTEM = 0x104
+    STACK_POINTER = 0x105
+    NO_REGISTER = 0x106
+    RUNS_OUT = 0x107
+
+
+class Operation(NamedTuple):
+    """One operation: its number and its operand."""
+
+    number: int
+    operand: int = 0
+
+
+@structure("operation")
+class _Operation(ctypes.Structure):
+    number: int
+    operand: int
+
+
+@structure("program")
+class ProgramStructure(ctypes.Structure):
+    """`struct program`."""
+
+    operations: int
+
+
+@structure("view")
+class View(ctypes.Structure):
+    """`struct view`: what a program looks at. `x` is the address of x0 to x30, sp and pc."""
+
+    x: int
+    pstate: int
+    live: bool
+
+
+@structure("reader")
+class Reader(ctypes.Structure):
+    """`struct reader`: how programs read memory and other registers of an engine, and what they do not see."""
+
+    uc: int
+    vmem_read: int
+    reg_read: int
+    cp_reg: int
+    start: int
+    end: int
+    trampolines: ctypes.Array[ctypes.c_uint64]
+
+    @staticmethod
+    def of(engine: unicorn.Uc) -> Reader:
+        """One that sees all of the engine's memory."""
+        functions = (ctypes.cast(each, ctypes.c_void_p).value for each in (LIBRARY.uc_vmem_read, LIBRARY.uc_reg_read))
+        return Reader(engine_handle(engine), *functions, reg.UC_ARM64_REG_CP_REG)
+
+    def hide(self, address: int) -> None:
+        """Hide the breakpoint at `address`. Programs have no value for memory between two that are hidden."""
+        self.start = min(self.start, address) if self.end else address
+        self.end = max(self.end, address + 4)
+
+
+@structure("note_value")
+class _NoteValue(ctypes.Structure):
+    program: ProgramStructure
+    is_string: bool
+
+
+@structure("note")
+class _Note(ctypes.Structure):
+    values: int
+    count: int
+    longest: int
+
+
+@structure("writer")
+class Writer(ctypes.Structure):
+    """`struct writer`: room for what C appends at `at`, before `end`."""
+
+    at: int
+    end: int
+
+
+class Program:
+    """A program of `operations`, in which a jump has the index of its target. `address` is that of a `struct program`.
+
+    C trusts operands: 0 to 32 for GENERAL, 1 to 64 for bits, an index within the program for a jump.
+    """
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        whole = [*operations, Operation(Number.RUNS_OUT)]
+        self._operations = (_Operation * len(whole))(*(_Operation(*each) for each in whole))
+        self.structure = ProgramStructure(ctypes.addressof(self._operations))
+
+    @property
+    def address(self) -> int:
+        """Of the structure."""
+        return ctypes.addressof(self.structure)
+
+
+class Note:
+    """The values that a note prints, and whether each is a string, of which `longest` bytes are taken at most.
+
+    `address` is that of a `struct note`.
+    """
+
+    def __init__(self, values: Iterable[tuple[Program, bool]], longest: int) -> None:
+        pairs = list(values)
+        self._programs = [program for program, _ in pairs]
+        self._strings = [is_string for _, is_string in pairs]
+        count = len(pairs)
+        self._values = (_NoteValue * count)(*(_NoteValue(program.structure, is_string) for program, is_string in pairs))
+        self._structure = _Note(ctypes.addressof(self._values), count, longest)
+        self._packed = struct.Struct(f"<{count}Q")
+
+    @property
+    def address(self) -> int:
+        """Of the structure."""
+        return ctypes.addressof(self._structure)
+
+    @property
+    def size(self) -> int:
+        """The most bytes that C appends for it."""
+        return self._packed.size + sum(self._strings) * (_LENGTH.size + int(self._structure.longest))
+
+    def decoded(self, data: bytes) -> tuple[tuple[int, ...], list[bytes]]:
+        """The values and the strings, each up to and with its NUL, of what C has appended."""
+        values, at, strings = self._packed.unpack_from(data), self._packed.size, []
+        for value, is_string in zip(values, self._strings, strict=True):
+            if is_string and value:
+                (length,) = _LENGTH.unpack_from(data, at)
+                at += _LENGTH.size
+                strings.append(data[at : at + length])
+                at += length
+        return values, strings
+
+
+_VALUES: Final = function(
+    "armprobe_program_values", None, *[ctypes.c_void_p] * 3, ctypes.c_uint64, *[ctypes.c_void_p] * 2
+)
+
+
+def values(reader: Reader, programs: Sequence[Program], views: Sequence[View]) -> list[tuple[Outcome, int]]:
+    """The outcome and the value of each program at its view.
+
+    The value is 0 but for Outcome.VALUE.
+    """
+    count = len(programs)
+    found, outcomes = (ctypes.c_uint64 * count)(), (ctypes.c_uint32 * count)()
+    structures = (ProgramStructure * count)(*(program.structure for program in programs))
+    _VALUES(ctypes.byref(reader), structures, (View * count)(*views), count, found, outcomes)
+    return [(Outcome(outcome), value) for outcome, value in zip(outcomes, found, strict=True)]
+
+
+_NOTE: Final = function("armprobe_program_note", ctypes.c_uint32, *[ctypes.c_void_p] * 4)
+
+
+def note_data(reader: Reader, note: Note, view: View) -> tuple[Outcome, bytes]:
+    """The outcome of a note at a view, and what C appends for it, which `Note.decoded` takes."""
+    buffer = ctypes.create_string_buffer(note.size)
+    start = ctypes.addressof(buffer)
+    writer = Writer(start, start + note.size)
+    outcome = Outcome(_NOTE(ctypes.byref(reader), note.address, ctypes.byref(view), ctypes.byref(writer)))
+    return outcome, buffer.raw[: writer.at - start]
+
+
+def register_operation(name: str) -> Operation | None:
+    """The operation that reads a register other than x0 to x30, sp and pc by its name; None for an unknown name."""
+    if name in ("cpsr", "pstate"):
+        return Operation(Number.PSTATE)
+    if name in SYSTEM_REGISTERS:
+        number = Number.STACK_POINTER if name in ("sp_el0", "sp_el1") else Number.SYSTEM
+        return Operation(number, int.from_bytes(SYSTEM_REGISTERS[name]))
+    if name in _REGISTERS:
+        return Operation(Number.REGISTER, _REGISTERS[name])
+    return None
+
+
+_REGISTERS: Final = {
+    **{f"v{number}": reg.UC_ARM64_REG_V0 + number for number in range(32)},
+    "fpsr": reg.UC_ARM64_REG_FPSR,
+    "fpcr": reg.UC_ARM64_REG_FPCR,
+}
