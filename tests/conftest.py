@@ -9,9 +9,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from armprobe import machine
 from armprobe.clients import gdb_session
+from armprobe.machine import Machine
+from tests.linux.shell import Shell
 from tests.oracle.unrecorded import pytest_runtest_makereport, pytest_terminal_summary
 from tests.progress import configure
+from tests.stock import stock_snapshot
 from tests.waiting import PATIENCE
 
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
@@ -51,6 +55,22 @@ def tool() -> Callable[[str, str], str]:
 @pytest.fixture(scope="session")
 def gdb_path(tool: Callable[[str, str], str]) -> str:
     return tool("gdb-multiarch", "gdb-multiarch")
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Path:
+    """A stock Debian kernel at its shell, fetched and booted once. Tests of another guest have their own `snapshot`."""
+    return stock_snapshot()
+
+
+@pytest.fixture
+def guest(snapshot: Path) -> Machine:
+    return machine.load(snapshot)
+
+
+@pytest.fixture
+def shell(guest: Machine) -> Shell:
+    return Shell(guest)
 
 
 # The files that take longest (CPU time, measured), longest first: what is left to the end keeps all workers busy.

@@ -49,16 +49,6 @@ def era(snapshot: Path, request: pytest.FixtureRequest) -> str:
     return str(request.node.callspec.params["snapshot"])
 
 
-@pytest.fixture
-def guest(snapshot: Path) -> Machine:
-    return machine.load(snapshot)
-
-
-@pytest.fixture
-def shell(guest: Machine) -> Shell:
-    return Shell(guest)
-
-
 def insmod(shell: Shell, *names: str) -> None:
     for name in names:
         assert shell.run(f"insmod /{name}.ko") == ""

@@ -15,41 +15,16 @@ import pytest
 from armprobe import machine
 from armprobe.kernel.text import Text
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, Stage
-from tests.stock import stock_kernel, stock_snapshot  # tests have no import name to go by
+from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
+from tests.stock import stock_kernel
 
-TRACING = "/sys/kernel/tracing"
 MOV_X9_X30 = bytes.fromhex("e9031eaa")  # the first of the two words that ftrace has at the start of a function
 REGISTERS = [*(f"x{i}" for i in range(31)), "sp", "pc", "pstate"]
 
 
-class Shell:
-    """The guest's shell, spoken to over its console."""
-
-    def __init__(self, snapshot: Path) -> None:
-        self.machine = machine.load(snapshot)
-        self.run(f"mount -t tracefs t {TRACING}; stty -echo; PS1='# '; echo 1 >/proc/sys/kernel/printk")
-
-    def run(self, command: str) -> str:
-        """What `command` prints."""
-        self.machine.console.write(f"{command}; echo D''ONE\n".encode())
-        printed = b""
-        for _ in range(2000):
-            self.machine.run(instructions=1_000_000)
-            printed += self.machine.console.read()
-            if b"DONE\r\n" in printed:
-                return printed.partition(b"DONE\r\n")[0].decode(errors="replace").replace("\r", "")
-        raise AssertionError(f"the guest does not answer: {printed!r}")
-
-
-@pytest.fixture(scope="session")
-def snapshot() -> Path:
-    """The system's stock kernel at its shell."""
-    return stock_snapshot()
-
-
 @pytest.fixture
-def shell(snapshot: Path) -> Shell:
-    shell = Shell(snapshot)
+def shell(shell: Shell) -> Shell:
+    shell.run(f"mount -t tracefs t {TRACING}; echo 1 >/proc/sys/kernel/printk")
     version = shell.run("uname -r")
     if not re.search(r"\b6\.1\.", version):
         pytest.skip(f"the rules compared are those of 6.1, and this kernel is {version.strip()}")
