@@ -55,16 +55,24 @@ enum {
 #define UC_PROT_READ 1
 #define PIECE 64           /* bytes of a string that are read at once; a piece lies in one page */
 
-/* Whether the `size` bytes read at `address` may be part of a doubleword with the trampoline's address. What is around
- * them is not read: it may be a device. */
-static bool matches(uint64_t trampoline, uint64_t address, const uint8_t *bytes, size_t size)
+/* Whether one of the doublewords at `address` holds the address of a trampoline. `bytes` is what was read there, and
+ * `size` bytes: only the rest of a doubleword that may be one is read too. Unicorn reads nothing from devices here. */
+static bool has_trampoline(const struct reader *reader, uint64_t address, const uint8_t *bytes, size_t size)
 {
-    for (size_t at = 0, length; trampoline && at < size; at += length) {
+    for (size_t at = 0, length; at < size; at += length) {
         size_t offset = (address + at) % 8;
 
         length = size - at < 8 - offset ? size - at : 8 - offset;
-        if (!memcmp(bytes + at, (const uint8_t *)&trampoline + offset, length))
-            return true;
+        for (size_t i = 0; i < MOST_TRAMPOLINES; i++) {
+            uint64_t trampoline = reader->trampolines[i], word = trampoline;
+
+            if (!trampoline || memcmp(bytes + at, (const uint8_t *)&trampoline + offset, length))
+                continue;
+            if (length < 8)
+                reader->vmem_read(reader->uc, address + at - offset, UC_PROT_READ, &word, sizeof(word));
+            if (word == trampoline)
+                return true;
+        }
     }
     return false;
 }
@@ -76,9 +84,8 @@ static enum outcome read_memory(const struct reader *reader, uint64_t address, v
         return OUTCOME_UNREADABLE;
     if (address < reader->end && (address >= reader->start || reader->start - address < size))
         return OUTCOME_PATCHED;
-    for (size_t i = 0; i < MOST_TRAMPOLINES; i++)
-        if (matches(reader->trampolines[i], address, bytes, size))
-            return OUTCOME_PATCHED;
+    if (has_trampoline(reader, address, bytes, size))
+        return OUTCOME_PATCHED;
     return OUTCOME_VALUE;
 }
 

@@ -290,9 +290,15 @@ def test_memory_with_breakpoints_and_taken_return_addresses_has_no_value() -> No
             assert value == shown == raw
         else:
             assert outcome is Outcome.PATCHED
+            # Not more than that: a byte that only happens to be in the trampoline's address too has its value.
+            assert shown != raw or _overlaps(address, size, registers.sp + 8, 8) or low - size < address < high + 4
     assert hidden > 20
     x30 = compile_expression(AgentExpression(b"\x26\x00\x1e\x27"), REGISTERS)
     saved = View(native.x, native.pstate, False)
     assert values(reader, [x30, x30], [native, saved]) == [(Outcome.PATCHED, 0), (Outcome.VALUE, general[30])]
     assert environment.register(30) == call.ret_addr != general[30]
     assert [outcome for outcome, _ in found].count(Outcome.VALUE) > len(found) / 3
+
+
+def _overlaps(address: int, size: int, other: int, length: int) -> bool:
+    return address < other + length and other < address + size
