@@ -7,6 +7,7 @@ PIP := $(PY) -m pip -qq --disable-pip-version-check
 ROOMS := face machine kernel expressions probes traces stub session clients commands guests
 FOLDERS := $(shell find $(wildcard $(ROOMS)) -type d -not -name __pycache__)
 NATIVE := $(wildcard machine/native/*.[ch]) machine/native/compile.py
+LIBRARY := $(wildcard build/__editable__.*/armprobe/machine/native/libarmprobe.so)
 
 # command:package, or file:package, for the Debian packages that armprobe and its tests use
 FOR_RUN := gdb-multiarch:gdb-multiarch
@@ -87,14 +88,18 @@ help: ## this list
 # removed, which takes a new set of links; one that is edited does not.
 # What mypy remembers of the old set misleads it ("module is installed, but missing library stubs").
 #
-# Where the C core alone has changed, it alone is compiled, into the installed tree.
-build/run: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS) $(NATIVE)
+# Where the C core alone has changed, it alone is compiled, into the installed tree. Where it is missing there, the tree
+# is made again.
+build/run: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS) $(NATIVE) $(if $(LIBRARY),,missing)
 	@$(if $(filter-out $(NATIVE),$?),$(call set_up,armprobe,.,$(FOR_RUN)),$(compile))
 	@touch guests/demo/demo.elf $@
 
-build/test: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS) $(NATIVE)
+build/test: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS) $(NATIVE) $(if $(LIBRARY),,missing)
 	@$(if $(filter-out $(NATIVE),$?),$(call set_up,armprobe and its tests,'.[test]',$(FOR_TEST)),$(compile))
 	@touch guests/demo/demo.elf build/run $@
+
+.PHONY: missing
+missing:
 
 # set_up(what, package with extras, system packages)
 set_up = $(compiler); $(call system,$(3)); rm -rf build .mypy_cache && echo "setting up $(1) in $(VENV)" && \

@@ -117,3 +117,56 @@ def test_with_a_c_compiler(make: Callable[..., Done]) -> None:
     """It is given a program that includes a header of the C library."""
     cc = 'read line; [ "$line" = "#include <stdlib.h>" ]'
     assert make("$(compiler); echo compiled", user=0, programs={"cc": cc}) == (["compiled"], [])
+
+
+@pytest.fixture
+def commands(tmp_path: Path, tool: Tool) -> Callable[[], list[str]]:
+    """commands(): what `make build/run` would run in a checkout that is set up, and older than its installed tree."""
+    shutil.copy(MAKEFILE, tmp_path)
+    tree = "build/__editable__.armprobe/armprobe/machine/native/libarmprobe.so"
+    files = (
+        "setup.py",
+        "pyproject.toml",
+        ".venv/pyvenv.cfg",
+        "machine/native/compile.py",
+        "machine/native/core.c",
+        tree,
+    )
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "build/run").touch()
+
+    def ask() -> list[str]:
+        words = [tool("make", "make"), "--no-print-directory", "-n", "build/run"]
+        env = {**os.environ, "MAKEFLAGS": "", "MAKELEVEL": ""}
+        return subprocess.run(
+            words, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+
+    return ask
+
+
+def make_newer(file: Path) -> None:
+    stamp = file.stat().st_mtime + 10
+    os.utime(file, (stamp, stamp))
+
+
+def test_what_is_up_to_date_is_left(commands: Callable[[], list[str]]) -> None:
+    assert commands() == ["make: 'build/run' is up to date."]
+
+
+def test_a_change_in_c_alone_is_compiled_alone(commands: Callable[[], list[str]], tmp_path: Path) -> None:
+    make_newer(tmp_path / "machine/native/core.c")
+    compiles, touches = commands()
+    assert compiles == ".venv/bin/python build/__editable__.*/armprobe/machine/native/compile.py"
+    assert touches.startswith("touch ")
+
+
+@pytest.mark.parametrize("what", ["a missing library", "a change of setup.py"])
+def test_what_sets_everything_up_again(commands: Callable[[], list[str]], tmp_path: Path, what: str) -> None:
+    if what == "a missing library":
+        next(tmp_path.rglob("libarmprobe.so")).unlink()
+    else:
+        make_newer(tmp_path / "setup.py")
+    assert "pip -qq --disable-pip-version-check install --editable ." in commands()[0]

@@ -20,8 +20,6 @@ from .compile import NAME
 ABI: Final = 1
 """ARMPROBE_ABI of native.h."""
 
-REMEDY: Final = "run `make`, or install armprobe again"
-
 S = TypeVar("S", bound=ctypes.Structure)
 
 _SCALARS: Final[dict[str, type[Any]]] = {
@@ -40,8 +38,8 @@ _SCALARS: Final[dict[str, type[Any]]] = {
 class LibraryError(MachineError, ImportError):
     """The C core is missing, or is not the one that this Python code belongs to."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what}: {REMEDY}")
+    def __init__(self, what: str, make: str = "make clean build/run") -> None:
+        super().__init__(f"{what}: run `{make}`, or install armprobe again")
         self.name = __package__  # by which face/__main__.py knows it
 
 
@@ -72,12 +70,12 @@ def load(path: Path) -> ctypes.PyDLL:
         made = path.stat().st_mtime
     except OSError as error:
         reason = str(error) if path.exists() else f"there is no {path}"
-        raise LibraryError(f"armprobe's C core cannot be loaded ({reason})") from None
+        raise LibraryError(f"armprobe's C core cannot be loaded ({reason})", "make") from None
     # In a checkout. A wheel has no sources.
     sources = Path(__file__).resolve().parent
     newer = [file.name for file in sorted(sources.glob("*.[ch]")) if file.stat().st_mtime > made]
     if newer:
-        raise LibraryError(f"armprobe's C core was compiled before {newer[0]} was changed")
+        raise LibraryError(f"armprobe's C core was compiled before {newer[0]} was changed", "make")
     try:
         abi = ctypes.c_uint32.in_dll(library, "armprobe_abi").value
     except ValueError:

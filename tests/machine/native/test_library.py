@@ -94,13 +94,13 @@ def test_a_field_that_differs(sample: ctypes.PyDLL, fields: dict[str, object]) -
     structure("inner", sample)(type("Inner", (ctypes.Structure,), {"__annotations__": {}}))
     different = type("Sample", (ctypes.Structure,), {"__annotations__": fields})
     with pytest.raises(
-        MachineError, match=f"struct sample .* another field {next(iter(fields))} than Sample .*: run `make`"
+        MachineError, match=f"struct sample .* another field {next(iter(fields))} than Sample .*: run `make clean"
     ):
         structure("sample", sample)(different)
 
 
 def test_what_the_library_lacks() -> None:
-    with pytest.raises(LibraryError, match="no function armprobe_nothing: run `make`"):
+    with pytest.raises(LibraryError, match="no function armprobe_nothing: run `make clean build/run`, or"):
         function("armprobe_nothing", None)
 
 
