@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import mmap
 import warnings
 from collections.abc import Callable, Iterator
@@ -75,8 +74,9 @@ class Machine:
         self.devices.place(self.gic, board.GIC_DIST)
         self.devices.place(GicCpuInterface(self.gic), board.GIC_CPU)
         self.console = Console()
-        self.uart = Pl011(self.state, self._line(board.UART), self.console.transmitted)
-        self.console.receive = self._typed
+        assert board.UART.intid is not None
+        self.uart = Pl011(self.state, self.gic, board.UART.intid, self.console.drain)
+        self.console.connect(self.uart, self._typed)
         self.devices.place(self.uart, board.UART)
         self.devices.place(Pl031(), board.RTC)
         self.devices.place(Flash(), board.FLASH)
@@ -84,11 +84,6 @@ class Machine:
     def _typed(self, data: bytes) -> None:
         self.uart.receive(data)
         self.input.entered(InputKind.CONSOLE, "", data)
-
-    def _line(self, placement: board.Placement) -> Callable[[bool], None]:
-        """The function that drives the interrupt line of one of the board's devices."""
-        assert placement.intid is not None
-        return functools.partial(self.gic.set_line, placement.intid)
 
     def _load_segments(self) -> None:
         for segment in self.guest.segments:

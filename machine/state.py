@@ -28,7 +28,7 @@ class Order(enum.IntEnum):
 
 
 class Part(Protocol):
-    """A part whose attributes hold all of its state, as JSON values.
+    """A part whose attributes hold all of its state, as JSON values or as ctypes arrays of numbers.
 
     `STATE` names the attributes, each with the check for its value in a file. A part that gives only names and no
     checks is left out of files.
@@ -164,6 +164,6 @@ def _fits(wrong: Callable[[Any], str]) -> Check:
 
 
 def _copied(values: Values) -> Values:
-    """A copy that shares nothing with the part."""
-    copy: Values = json.loads(json.dumps(values))
+    """A copy that shares nothing with the part. Arrays that the part shares with the C core become lists."""
+    copy: Values = json.loads(json.dumps(values, default=list))
     return copy

@@ -135,7 +135,7 @@ class Session:
             else:
                 self._console_lines.add(data)
 
-        self.machine.console.listeners.append(listener)
+        self.machine.console.listen(listener)
 
     @contextlib.contextmanager
     def remarks_to(self, out: Callable[[str], None]) -> Iterator[None]:

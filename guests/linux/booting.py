@@ -92,7 +92,7 @@ def boot(guest: Machine) -> bytes:
         if data.endswith(b" ") and READY.encode() in printed and printed.endswith(PROMPT.encode()):
             guest.interrupt()
 
-    guest.console.listeners.append(listen)
+    guest.console.listen(listen)
     try:
         start = spoke = guest.instructions
         while guest.instructions - start < _BOOT_LIMIT:
@@ -109,4 +109,4 @@ def boot(guest: Machine) -> bytes:
         last = printed.decode("utf-8", "replace").strip().splitlines()[-1:] or ["nothing"]
         raise BootError(f"the kernel did not get to a shell ({stop.reason.value}); the last it printed: {last[0]}")
     finally:
-        guest.console.listeners.remove(listen)
+        guest.console.unlisten(listen)

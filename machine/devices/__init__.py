@@ -4,8 +4,7 @@
 from .device import Device
 from .devices import Devices
 from .flash import Flash
-from .gic import Gic
-from .gic_cpu import GicCpuInterface
+from .gic import Gic, GicCpuInterface
 from .pl011 import Pl011
 from .pl031 import Pl031
 from .pmu import Pmu

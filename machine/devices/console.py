@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.core.deferred_signals import calls_users_code
+
+if TYPE_CHECKING:
+    from .pl011 import Pl011
 
 _KEPT: Final = 1 << 20  # bytes of unread output kept
 
@@ -20,22 +23,63 @@ class Console:
         self._input = bytearray()
         self._lock = threading.Lock()
         self._arrived = threading.Event()
+        self._uart: Pl011 | None = None
         self.receive: Callable[[bytes], None] = lambda data: None
-        self.listeners: list[Callable[[bytes], None]] = []
+        self._listeners: list[Callable[[bytes], None]] = []
+
+    def connect(self, uart: Pl011, receive: Callable[[bytes], None]) -> None:
+        """Be the far end of `uart`. Input is given to `receive`, which is to have it arrive there."""
+        self._uart, self.receive = uart, receive
+
+    def listen(self, listener: Callable[[bytes], None]) -> None:
+        """Call `listener` with each byte from now on, as part of the instruction that sends it."""
+        with self._lock:
+            self._collect()
+            self._listeners.append(listener)
+            self._watch()
+
+    def unlisten(self, listener: Callable[[bytes], None]) -> None:
+        """Undo a `listen`."""
+        with self._lock:
+            self._listeners.remove(listener)
+            self._watch()
+
+    def _watch(self) -> None:
+        """Have the UART call `drain` at each byte, if there are listeners."""
+        if self._uart is not None:
+            self._uart.watched = bool(self._listeners)
+
+    def transmitted(self, byte: int) -> None:
+        """Add a byte to the output that the UART has not sent."""
+        self._add(bytes((byte,)))
+
+    def drain(self) -> None:
+        """Collect what the UART has sent. Called by the UART when it can keep no more, and for listeners."""
+        self._add(b"")
 
     @calls_users_code
-    def transmitted(self, byte: int) -> None:
-        """The UART sent a byte."""
+    def _add(self, data: bytes) -> None:
         with self._lock:
-            self._output.append(byte)
-            if len(self._output) > 2 * _KEPT:
-                del self._output[:_KEPT]
-        for listener in self.listeners:
-            listener(bytes((byte,)))
+            new = self._collect() + data
+            self._output += data
+            listeners = list(self._listeners)
+        for byte in new:
+            for listener in listeners:
+                listener(bytes((byte,)))
+
+    def _collect(self) -> bytes:
+        """Move what the UART has sent into the output. The lock is held: one thread may do it at a time."""
+        new = self._uart.collect() if self._uart is not None else b""
+        self._output += new
+        if len(self._output) > 2 * _KEPT:
+            del self._output[:_KEPT]
+        return new
 
     def read(self) -> bytes:
         """The guest's output since the last call (at most the newest mebibyte)."""
         with self._lock:
+            if not self._listeners:  # which would miss what is collected here
+                self._collect()
             output = bytes(self._output)
             self._output.clear()
         return output

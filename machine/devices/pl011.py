@@ -1,24 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The serial line: an Arm PL011 UART (Arm DDI 0183) that transmits at once and receives from a queue."""
+"""The serial line, an Arm PL011 UART (Arm DDI 0183): Python's view of what native/pl011.c does."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import ClassVar, Final
 
 from armprobe.machine.field_checks import U8, U64, integer, several
+from armprobe.machine.native.library import function, structure
 from armprobe.machine.state import Order, StateRegistry
 
-_ID: Final = bytes.fromhex("11 10 14 00 0d f0 05 b1")  # PeriphID0..3, PCellID0..3, at 0xfe0
-_RX, _TX, _RX_TIMEOUT = 1 << 4, 1 << 5, 1 << 6
-_FR_RX_EMPTY, _FR_TX_EMPTY = 1 << 4, 1 << 7
-_REGISTERS: Final = {0x24: "ibrd", 0x28: "fbrd", 0x2C: "lcr_h", 0x30: "cr", 0x34: "ifls", 0x38: "imsc", 0x48: "dmacr"}
+from .gic import Gic
 
 _MOST_TYPED: Final = 1 << 20  # bytes that the guest has not read yet, in a file
 
+_U64, _AT = ctypes.c_uint64, ctypes.c_void_p
+_READ: Final = function("armprobe_pl011_read", _U64, _AT, _U64)
+_WRITE: Final = function("armprobe_pl011_write", None, _AT, _U64, _U64)
+_UPDATE: Final = function("armprobe_pl011_update", None, _AT)
+_COLLECT: Final = function("armprobe_pl011_collect", _U64, _AT, _AT)
+_DRAIN: Final = ctypes.CFUNCTYPE(None)
 
-class Pl011:
-    """One UART. It calls `interrupt` with the state of its interrupt line and `transmitted` with each byte sent."""
+
+@structure("pl011")
+class Pl011(ctypes.Structure):
+    """One UART, whose interrupt is line `intid` of `gic`.
+
+    `transmitted` is called when many bytes have been sent, and at each byte while `watched`: it is to `collect` them.
+    What it raises is raised by `write`. `raw` is RIS without the receive interrupts, which follow the queue of received
+    bytes.
+    """
 
     name = "pl011"
     STATE: ClassVar = {
@@ -26,60 +38,79 @@ class Pl011:
         "received": several(integer(U8), _MOST_TYPED),
     }
 
-    def __init__(
-        self, state: StateRegistry, interrupt: Callable[[bool], None], transmitted: Callable[[int], None]
-    ) -> None:
-        self._interrupt, self._transmitted = interrupt, transmitted
-        self.ibrd = self.fbrd = self.lcr_h = self.imsc = self.dmacr = 0
+    ibrd: int
+    fbrd: int
+    lcr_h: int
+    cr: int
+    ifls: int
+    imsc: int
+    dmacr: int
+    raw: int
+    gic: int
+    intid: int
+    waiting: int
+    waiting_end: int
+    watched: bool
+    drain: int
+    output: ctypes.Array[ctypes.c_uint8]
+
+    def __init__(self, state: StateRegistry, gic: Gic, intid: int, transmitted: Callable[[], None]) -> None:
+        super().__init__()
+        self.at = ctypes.addressof(self)
+        self.transmitted = transmitted
+        self._failure: BaseException | None = None
+        self._collected = ctypes.create_string_buffer(len(self.output))
+        # The structure has the addresses of these, which must live as long.
+        self._gic, self._called, self._queue = gic, _DRAIN(self._drain), ctypes.create_string_buffer(1)
+        self.gic, self.intid = gic.at, intid
+        self.drain = ctypes.cast(self._called, ctypes.c_void_p).value or 0
         self.cr, self.ifls = 0x300, 0x12  # reset values, DDI 0183 3.2
-        self.raw = 0  # RIS without the receive interrupts, which follow `received`
-        self.received: list[int] = []
         state.join(self.name, self, Order.DEVICES)
+
+    @property
+    def received(self) -> list[int]:
+        """The received bytes that wait for the guest."""
+        return list(ctypes.string_at(self.waiting, self.waiting_end - self.waiting))
+
+    @received.setter
+    def received(self, data: list[int]) -> None:
+        self._set_queue(bytes(data))
+
+    def _set_queue(self, data: bytes) -> None:
+        self._queue = ctypes.create_string_buffer(data, len(data) + 1)
+        self.waiting = ctypes.addressof(self._queue)
+        self.waiting_end = self.waiting + len(data)
 
     def receive(self, data: bytes) -> None:
         """Queue bytes that arrive on the line until the guest reads them. The queue has no limit."""
-        self.received += data
-        self._update()
+        self._set_queue(bytes(self.received) + data)
+        _UPDATE(self.at)
 
     def take(self, count: int) -> bytes:
         """Take up to `count` of the waiting bytes, as if the guest had read them."""
-        taken = bytes(self.received[:count])
-        del self.received[:count]
-        self._update()
+        taken = ctypes.string_at(self.waiting, min(count, self.waiting_end - self.waiting))
+        self.waiting += len(taken)
+        _UPDATE(self.at)
         return taken
+
+    def collect(self) -> bytes:
+        """Take the bytes that the guest has sent. On any thread, but on one at a time."""
+        count = _COLLECT(self.at, self._collected)
+        return ctypes.string_at(self._collected, count)
+
+    def _drain(self) -> None:
+        try:
+            self.transmitted()
+        except BaseException as error:  # the caller is C
+            self._failure = error
 
     def read(self, offset: int, size: int) -> int:
         """UART registers."""
-        if offset in _REGISTERS:
-            return int(getattr(self, _REGISTERS[offset]))
-        match offset:
-            case 0x00:
-                value = self.received.pop(0) if self.received else 0
-                self._update()
-                return value
-            case 0x18:
-                return _FR_TX_EMPTY | (0 if self.received else _FR_RX_EMPTY)
-            case 0x3C:
-                return self._status()
-            case 0x40:
-                return self._status() & self.imsc
-        if 0xFE0 <= offset < 0x1000 and not offset % 4:
-            return _ID[(offset - 0xFE0) // 4]
-        return 0
+        return int(_READ(self.at, offset))
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """UART registers."""
-        if offset in _REGISTERS:
-            setattr(self, _REGISTERS[offset], value & 0xFFFF)
-        elif offset == 0x00:
-            self._transmitted(value & 0xFF)
-            self.raw |= _TX  # the FIFO never fills, so it passes its level at once
-        elif offset == 0x44:
-            self.raw &= ~value
-        self._update()
-
-    def _status(self) -> int:
-        return self.raw | (_RX | _RX_TIMEOUT if self.received else 0)
-
-    def _update(self) -> None:
-        self._interrupt(bool(self._status() & self.imsc))
+        """UART registers. Raises what `transmitted` raises, when the access has been made."""
+        _WRITE(self.at, offset, value)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure

@@ -1,61 +1,63 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The generic timer's EL1 timers (Arm ARM, D11), which count instructions, compare and interrupt.
+"""The generic timer's EL1 timers (Arm ARM, D11), which count instructions, compare and interrupt: native/timer.c.
 
 Unicorn's own timer reads the host's clock, drops writes and never interrupts, so the guest's accesses are routed here.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import ClassVar, Final
 
 from armprobe.machine.field_checks import U64, integer
+from armprobe.machine.native.library import function, structure
 from armprobe.machine.state import Order, StateRegistry
 
 FREQUENCY: Final = 62_500_000  # Hz
-_ENABLE, _IMASK, _ISTATUS = 1, 2, 4
-_MASK64: Final = (1 << 64) - 1
+_NEVER: Final = (1 << 64) - 1  # TIMER_NEVER
+
+_U64, _U32, _AT = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+_READ: Final = function("armprobe_timer_read", _U64, _AT, _U64, _U32)
+_WRITE: Final = function("armprobe_timer_write", None, _AT, _U64, _U32, _U64)
+_ASSERTS: Final = function("armprobe_timer_asserts", ctypes.c_bool, _AT, _U64)
+_DEADLINE: Final = function("armprobe_timer_deadline", _U64, _AT)
 
 
-class GenericTimer:
+@structure("timer")
+class GenericTimer(ctypes.Structure):
     """One timer, virtual or physical: CTL, CVAL and TVAL against `count`, driving `interrupt` by level."""
 
     STATE: ClassVar = {"control": integer(8), "compare": integer(U64)}
 
+    control: int
+    compare: int
+
     def __init__(
         self, name: str, state: StateRegistry, count: Callable[[], int], interrupt: Callable[[bool], None]
     ) -> None:
+        super().__init__()
         self.name = name
+        self.at = ctypes.addressof(self)
         self._count, self._interrupt = count, interrupt
-        self.control = 0
-        self.compare = 0
         state.join(name, self, Order.DEVICES)
 
     @property
     def deadline(self) -> int | None:
         """The count at which the timer will assert its interrupt, or None if it is disabled or masked."""
-        return self.compare if self.control & (_ENABLE | _IMASK) == _ENABLE else None
+        deadline = int(_DEADLINE(self.at))
+        return None if deadline == _NEVER else deadline
 
     def update(self, count: int) -> None:
         """Drive the interrupt line to its state at `count`."""
-        self._interrupt(self.control & (_ENABLE | _IMASK) == _ENABLE and count >= self.compare)
+        self._interrupt(_ASSERTS(self.at, count))
 
     def read(self, register: int) -> int:
         """Register 0 is TVAL, 1 CTL, 2 CVAL (op2 of the system register's encoding)."""
-        if register == 0:
-            return (self.compare - self._count()) & 0xFFFF_FFFF
-        if register == 1:
-            fired = self.control & _ENABLE and self._count() >= self.compare
-            return self.control | (_ISTATUS if fired else 0)
-        return self.compare
+        return int(_READ(self.at, self._count(), register))
 
     def write(self, register: int, value: int) -> None:
         """Register 0 is TVAL, 1 CTL, 2 CVAL."""
-        if register == 0:
-            offset = value & 0xFFFF_FFFF
-            self.compare = (self._count() + offset - (offset >> 31 << 32)) & _MASK64
-        elif register == 1:
-            self.control = value & (_ENABLE | _IMASK)
-        else:
-            self.compare = value & _MASK64
-        self.update(self._count())
+        count = self._count()
+        _WRITE(self.at, count, register, value)
+        self.update(count)

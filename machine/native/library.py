@@ -117,8 +117,13 @@ def structure(name: str, library: ctypes.PyDLL = LIBRARY) -> Callable[[type[S]],
             rows.append(table[len(rows)])
         fields = {(row.name or b"").decode(): _ctype(row) for row in rows}
         cls._fields_ = list(fields.items())
-        declared = typing.get_type_hints(cls, localns={"ctypes": ctypes})
-        differ = [field for field in cls.__annotations__ if _annotation(fields.get(field)) != _plain(declared[field])]
+        hints = typing.get_type_hints(cls, localns={"ctypes": ctypes})
+        declared = {field: _plain(hints[field]) for field in cls.__annotations__}
+        differ = [
+            field
+            for field, hint in declared.items()
+            if hint is not typing.ClassVar and hint != _annotation(fields.get(field))
+        ]
         for row, field in zip(rows, fields, strict=True):
             placed = getattr(cls, field)
             if (placed.offset, placed.size) != (row.offset, row.size):

@@ -81,7 +81,7 @@ class _Shell:
     def __init__(self, guest: Machine) -> None:
         self.guest = guest
         self._printed = bytearray()
-        guest.console.listeners.append(self._listen)
+        guest.console.listen(self._listen)
 
     def _listen(self, data: bytes) -> None:
         self._printed += data

@@ -107,7 +107,7 @@ def test_save_takes_a_word_to_replace_a_document(demo: Session, tmp_path: Path) 
 
 def test_what_is_no_text_is_typed_as_the_bytes_it_is(demo: Session) -> None:
     """A shell's argument of other bytes comes as surrogates (PEP 383)."""
-    demo.machine.uart.received.clear()
+    demo.machine.uart.received = []
     typed: list[bytes] = []
     demo.machine.console.receive = typed.append
     demo.run("console \udcff")

@@ -33,11 +33,11 @@ def until(guest: Machine, pattern: str) -> str:
         if re.search(pattern, printed.decode()):
             guest.interrupt()
 
-    guest.console.listeners.append(listen)
+    guest.console.listen(listen)
     try:
         stop = guest.run(instructions=1_000_000_000)
     finally:
-        guest.console.listeners.remove(listen)
+        guest.console.unlisten(listen)
     assert stop.reason is StopReason.INTERRUPTED, printed.decode()
     return printed.decode()
 

@@ -78,11 +78,11 @@ class Shell:
             if printed.endswith(b"\r\n") and end.search(printed):
                 machine.interrupt()  # now: an idle guest's time flies
 
-        machine.console.listeners.append(listen)
+        machine.console.listen(listen)
         try:
             stop = machine.run(instructions=_LIMIT)
         finally:
-            machine.console.listeners.remove(listen)
+            machine.console.unlisten(listen)
         found = end.search(printed)
         if stop.reason in (StopReason.INSTRUCTIONS, StopReason.IDLE):
             raise AssertionError(f"no answer in {_LIMIT:,} instructions; the guest printed {bytes(printed)!r}")

@@ -3,24 +3,31 @@
 
 import pytest
 
-from armprobe.machine.devices import Pl011
+from armprobe.machine.devices import Gic, Pl011
 from armprobe.machine.state import StateRegistry
 
 DR, FR, IBRD, LCR_H, CR, IFLS, IMSC, RIS, MIS, ICR, PERIPH_ID = (
     0x00, 0x18, 0x24, 0x2C, 0x30, 0x34, 0x38, 0x3C, 0x40, 0x44, 0xFE0,
 )  # fmt: skip
+INTID = 33
 RX, TX, TIMEOUT = 1 << 4, 1 << 5, 1 << 6
 RXFE, TXFF, TXFE, BUSY = 1 << 4, 1 << 5, 1 << 7, 1 << 3
 
 
 class Rig:
     def __init__(self) -> None:
-        self.line = False
         self.sent = bytearray()
-        self.uart = Pl011(StateRegistry(), self._interrupt, self.sent.append)
+        registry = StateRegistry()
+        self._gic = Gic(registry)
+        self.uart = Pl011(registry, self._gic, INTID, self._transmitted)
+        self.uart.watched = True
 
-    def _interrupt(self, on: bool) -> None:
-        self.line = on
+    def _transmitted(self) -> None:
+        self.sent += self.uart.collect()
+
+    @property
+    def line(self) -> bool:
+        return self._gic.level == 1 << INTID
 
 
 @pytest.fixture
@@ -91,3 +98,39 @@ def test_settings_are_kept(rig: Rig) -> None:
     for register, value in ((IBRD, 0x1234), (LCR_H, 0x70), (CR, 0x301)):
         rig.uart.write(register, 4, value | 0x1_0000)
         assert rig.uart.read(register, 4) == value
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_output_is_kept_until_it_is_collected(rig: Rig, watched: bool) -> None:
+    """However much there is, in order; each byte at once while somebody watches."""
+    rig.uart.watched = watched
+    expected = bytes(i * 7 & 0xFF for i in range(200_000))
+    for i, byte in enumerate(expected):
+        rig.uart.write(DR, 4, byte)
+        assert not watched or len(rig.sent) == i + 1
+    assert watched or rig.sent
+    assert rig.sent + rig.uart.collect() == expected
+
+
+def test_what_a_listener_raises_comes_after_the_access(rig: Rig) -> None:
+    def fail() -> None:
+        raise ValueError("listener")
+
+    rig.uart.transmitted = fail
+    with pytest.raises(ValueError, match="listener"):
+        rig.uart.write(DR, 4, ord("x"))
+    assert rig.uart.read(RIS, 2) == TX
+    rig.uart.write(IMSC, 4, 0)
+    assert rig.uart.collect() == b"x"
+
+
+def test_typing_more_than_the_guest_reads(rig: Rig) -> None:
+    """What arrives follows what waits; what a debugger takes is gone for the guest."""
+    rig.uart.receive(b"ab")
+    rig.uart.receive(b"cdefgh")
+    assert rig.uart.read(DR, 4) == ord("a")
+    assert rig.uart.take(2) == b"bc"
+    rig.uart.receive(bytes(100_000))
+    assert rig.uart.received == list(b"defgh" + bytes(100_000))
+    assert rig.uart.take(1 << 20) == b"defgh" + bytes(100_000)
+    assert (rig.uart.take(1), rig.uart.read(DR, 4), rig.uart.received) == (b"", 0, [])

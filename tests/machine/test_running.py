@@ -184,7 +184,7 @@ def test_what_a_device_raises_leaves_the_guest_as_it_is(demo: Machine, where: st
             raise ValueError(where)
 
     if where == "listener":
-        printed.console.listeners.append(sometimes)
+        printed.console.listen(sometimes)
     else:
         printed.core.after_device_access = sometimes  # type: ignore[method-assign]
     while printed.instructions < demo.instructions:

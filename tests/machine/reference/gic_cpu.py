@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The CPU interface of the GICv2: its registers (Arm IHI 0048B, 4.4) over the distributor's state."""
+"""The CPU interface of the GICv2 in Python from which native/gic.c was written, kept to compare with."""
 
 from __future__ import annotations
 

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The devices in C, access by access, against the classes in Python from which they were written.
+
+Hypothesis draws bytes, eight of them for each access: an example has a thousand accesses. A failure names the access,
+which is quicker than shrinking. ARMPROBE_FUZZ sets the accesses to each device.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from armprobe.machine.devices import GenericTimer, Gic, GicCpuInterface, Pl011
+from armprobe.machine.state import Order, StateRegistry
+from tests.machine.reference.gic import Gic as ReferenceGic
+from tests.machine.reference.gic_cpu import GicCpuInterface as ReferenceInterface
+from tests.machine.reference.pl011 import Pl011 as ReferencePl011
+from tests.machine.reference.timer import GenericTimer as ReferenceTimer
+
+M64: Final = (1 << 64) - 1
+UART: Final = 33
+ACCESSES: Final = st.binary(min_size=7000, max_size=8000)
+MANY: Final = settings(
+    max_examples=int(os.environ.get("ARMPROBE_FUZZ", "40000")) // 1000,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+# Registers, more often than the gaps between them.
+DISTRIBUTOR: Final = (
+    *(0x000, 0x000, 0x004, 0x008, 0xF00, 0xF00, 0xFE8),
+    *(register + word for register in range(0x080, 0x400, 0x80) for word in (0, 4)),
+    *range(0x400, 0x440, 4),
+    *(0x3FC, 0x440, 0x820, *range(0xC00, 0xC14, 4), *range(0xF0C, 0xF34, 4)),
+)
+INTERFACE: Final = (*range(0, 0x2C, 4), 0x0C, 0x0C, 0x10, 0x10, 0x20, 0x24, 0xD0, 0xE0, 0xFC, 0x1000)
+SERIAL: Final = (*range(0, 0x4C, 4), 0x00, 0x00, 0x18, 0x38, 0x44, *range(0xFDC, 0x1004, 4))
+
+
+def accesses(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """A kind of access from 0 to 255, the choice of a register, a size, and a value of that size."""
+    for at in range(0, len(data) - 7, 8):
+        kind, choice, shape = data[at : at + 3]
+        size = 1 << (shape & 3)
+        value = int.from_bytes(data[at + 3 : at + 8], "little")
+        if shape & 0x10:
+            value = 1 << value % 64  # one bit, as drivers write them
+        elif shape & 0x20:
+            value |= value << 27
+        yield kind, choice, size, value & (1 << 8 * size) - 1
+
+
+def offset_of(choice: int, kind: int, registers: tuple[int, ...]) -> int:
+    """Mostly a register; sometimes between two."""
+    return registers[choice % len(registers)] + (kind & 3 if kind & 0x1C == 0x1C else 0)
+
+
+def state_of(device: Any) -> dict[str, object]:
+    """The state as snapshots have it."""
+    registry = StateRegistry()
+    registry.join("device", device, Order.DEVICES)
+    return dict(registry.save()["device"])
+
+
+@MANY
+@given(ACCESSES)
+def test_the_interrupt_controller(data: bytes) -> None:
+    ours, theirs = Gic(StateRegistry()), ReferenceGic(StateRegistry())
+    our_interface, their_interface = GicCpuInterface(ours), ReferenceInterface(theirs)
+    for number, (kind, choice, size, value) in enumerate(accesses(data)):
+        match kind >> 5:
+            case 0 | 1:
+                ours.set_line(choice % 64, bool(value & 1))
+                theirs.set_line(choice % 64, bool(value & 1))
+            case 2 | 3:
+                at = offset_of(choice, kind, DISTRIBUTOR)
+                ours.write(at, size, value)
+                theirs.write(at, size, value)
+            case 4:
+                at = offset_of(choice, kind, DISTRIBUTOR)
+                assert ours.read(at, size) == theirs.read(at, size), (number, hex(at), size)
+            case 5:
+                at = offset_of(choice, kind, INTERFACE)
+                our_interface.write(at, size, value)
+                their_interface.write(at, size, value)
+            case 6:
+                at = offset_of(choice, kind, INTERFACE)
+                assert our_interface.read(at, size) == their_interface.read(at, size), (number, hex(at))
+            case _ if kind & 7 == 0:
+                priorities = list(ours.active_priorities)
+                ours.abandon(priorities, value & 0xFF)
+                theirs.abandon(list(priorities), value & 0xFF)
+        assert ours.pending_interrupt() == theirs.pending_interrupt(), number
+        assert ours.signal().name == theirs.signal().name
+    assert state_of(ours) == state_of(theirs)
+
+
+@MANY
+@given(ACCESSES)
+def test_the_serial_line(data: bytes) -> None:
+    gic, lines, sent = Gic(StateRegistry()), [False], bytearray()
+    ours = Pl011(StateRegistry(), gic, UART, lambda: None)
+    theirs = ReferencePl011(StateRegistry(), lambda on: lines.append(on), sent.append)
+    for number, (kind, choice, size, value) in enumerate(accesses(data)):
+        at = offset_of(choice, kind, SERIAL)
+        match kind >> 5:
+            case 0:
+                arrived = value.to_bytes(8, "little")[: choice & 7]
+                ours.receive(arrived)
+                theirs.receive(arrived)
+            case 1 if choice & 7 == 0:
+                assert ours.take(size) == theirs.take(size)
+            case 1 | 2 | 3:
+                ours.write(at, size, value)
+                theirs.write(at, size, value)
+            case _:
+                assert ours.read(at, size) == theirs.read(at, size), (number, hex(at))
+        assert gic.level == lines[-1] << UART, number
+    assert ours.collect() == sent
+    assert state_of(ours) == state_of(theirs)
+
+
+@MANY
+@given(ACCESSES)
+def test_the_timers(data: bytes) -> None:
+    count, our_lines, their_lines = 0, [False], [False]
+    ours = GenericTimer("timer", StateRegistry(), lambda: count, our_lines.append)
+    theirs = ReferenceTimer("timer", StateRegistry(), lambda: count, their_lines.append)
+    for number, (kind, choice, _, value) in enumerate(accesses(data)):
+        match kind >> 5:
+            case 0 | 1 | 2:
+                ours.write(choice % 3, value)
+                theirs.write(choice % 3, value)
+            case 3 | 4:
+                assert ours.read(choice % 3) == theirs.read(choice % 3), number
+            case 5:
+                count = (theirs.compare + choice - 128) & M64  # about when it fires
+                ours.update(count)
+                theirs.update(count)
+            case _:
+                count += value >> (kind & 31)
+                count &= M64
+        assert our_lines[-1] == their_lines[-1], number
+        never = theirs.deadline is None or theirs.deadline == M64
+        assert ours.deadline == (None if never else theirs.deadline)
+    assert state_of(ours) == state_of(theirs)
