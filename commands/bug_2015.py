@@ -88,8 +88,8 @@ CASES: Final = (
     Case(
         "kprobe",
         "v4.8, the trampoline is a NOP with a kprobe on it: before the patch",
-        "A kretprobe on slab_round is unregistered while a call of slab_round is out; there is a kprobe on kfree.\n"
-        "When slab_round returns, the trampoline's breakpoint is hit, whose handler gives the instance to kfree().",
+        "A kretprobe on slab_round is unregistered during a call of slab_round, and kfree has a kprobe.\n"
+        "When slab_round returns, it hits the trampoline's breakpoint, whose handler frees the instance with kfree().",
         lambda: _return_frees("kprobe"),
         fails=True,
     ),
@@ -102,22 +102,22 @@ CASES: Final = (
     ),
     Case(
         "handlers",
-        "v4.8, probed functions called from kprobe handlers: what the mail says was handled appropriately",
-        "A kprobe on kmalloc, whose pre-handler calls kfree(), which is probed.",
+        "v4.8, a kprobe handler calls a probed function: the case that the mail says was handled",
+        "The pre-handler of a kprobe on kmalloc calls kfree(), which has a kprobe too.",
         lambda: _handler_calls("v4.8"),
         fails=False,
     ),
     Case(
         "mirror",
-        "v5.1: the mirror image. D is cleared for each step, and not set again after a nested one",
-        "As the last case. When kfree() has returned to the handler, nothing masks debug exceptions there any more.\n"
-        "It then switches single-step on, for kmalloc's slot, and is itself what is stepped.",
+        "v5.1, the opposite bug: D is cleared for each step, and not set again after a nested one",
+        "The same probes. When kfree() has returned to the handler, debug exceptions are no longer masked there.\n"
+        "Then the handler enables single-step for kmalloc's slot, and the CPU steps the handler itself.",
         lambda: _handler_calls(_V5_1),
         fails=True,
     ),
     Case(
         "mirror-fixed",
-        "v5.4: PSTATE.DAIF is put back as it was (commit b3980e48528c)",
+        "v5.4: PSTATE.DAIF is restored (commit b3980e48528c)",
         "The same probes and the same workload.",
         lambda: _handler_calls("v5.4"),
         fails=False,

@@ -220,7 +220,7 @@ def _era(session: Session, word: str) -> str:
 
 _ERA: Final = Option(
     "era",
-    f"kernels whose rules to apply: {', '.join(ERAS)}, all of these, or a version (default: the session's)",
+    f"kernels whose rules to apply: {', '.join(ERAS)}, a version, or all of these eras (default: the session's era)",
     type=_era,
     many=True,
     complete=lambda session, word: (*ERAS, *POINT_RELEASES, "all"),
@@ -229,9 +229,9 @@ _ERA: Final = Option(
 COMMANDS = (
     Command(
         "decode",
-        "Show how a kernel would execute a probed instruction, or why it would refuse to.\n"
-        "For a function it shows every instruction, and the verdict on its place too; for a file (an ELF object, or\n"
-        "raw instructions) the counts, and what is refused.",
+        "Show how a kernel would execute a probed instruction, or why it would refuse the probe.\n"
+        "For a function it shows each instruction, with the verdict on the instruction and on its place. For a file\n"
+        "(an ELF object, or raw instructions) it shows the counts, and the instructions that are refused.",
         (
             Arg(
                 "what",
@@ -248,9 +248,8 @@ COMMANDS = (
     ),
     Command(
         "check",
-        "Say whether probes would be accepted, and why not; it fails if one would be refused.\n"
-        "The rules can be those of any kernel, not only of the guest's own. Patterns are those of the shell\n"
-        "(`vfs_*`).",
+        "Show whether probes would be accepted, or why they would be refused. It fails if one would be refused.\n"
+        "era= applies the rules of other kernels than the guest's. Patterns are those of the shell, such as vfs_*.",
         (
             Arg("places", "SYMBOL, SYMBOL+0x10, an address, or a pattern", many=True, complete=complete_symbol),
             _ERA,

@@ -205,7 +205,7 @@ class Command:
         host = self.host
         for arg in self.args:
             host |= Host.NOTHING if isinstance(arg, Clause) else arg.host
-        return f"It {described(host)}, and so is not for every debugger (docs/security.md)." if host else ""
+        return f"It {described(host)}, which not every debugger may do (docs/security.md)." if host else ""
 
     @property
     def gdb_name(self) -> str:

@@ -75,24 +75,33 @@ COMMANDS = (
         "regs",
         "Show pt_regs of the last hit, at each of its stages.",
         (
-            Arg("probe", "its number or name (default: the one hit last)", optional=True, complete=complete_probe),
-            Option("stage", "one stage only", choices=tuple(stage.value for stage in Stage)),
+            Arg(
+                "probe", "number or name of a probe (default: the one hit last)", optional=True, complete=complete_probe
+            ),
+            Option("stage", "show only this stage", choices=tuple(stage.value for stage in Stage)),
         ),
         _regs,
         group=GROUP,
     ),
     Command(
         "pt-regs",
-        "Show pt_regs of the hit that the guest is stopped for, at the stage it is at or at an earlier one.\n"
-        "Where it is stopped for no hit, of the last one.",
-        (Arg("stage", "the stage", choices=tuple(stage.value for stage in Stage), optional=True),),
+        "Show pt_regs of the hit that the guest is stopped at, or of the last hit.\n"
+        "The stage is the one that the guest is at, or an earlier one of the hit.",
+        (
+            Arg(
+                "stage",
+                "stage to show (default: the last one of the hit)",
+                choices=tuple(stage.value for stage in Stage),
+                optional=True,
+            ),
+        ),
         _pt_regs,
         group=GROUP,
     ),
     Command(
         "trace",
-        "Show the last hits, one line each, as the kernel's own trace file has them.",
-        (Arg("count", "how many lines", type=integer, optional=True, default=20),),
+        "Show the last hits, one a line, in the format of the kernel's trace file.",
+        (Arg("count", "number of lines (default: 20)", type=integer, optional=True, default=20),),
         _trace,
         group=GROUP,
         gdb="kprobe-trace",

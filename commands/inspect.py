@@ -183,11 +183,11 @@ def _memory_map(session: Session) -> MemoryMap:
 COMMANDS = (
     Command(
         "backtrace",
-        "Show who called the code that the guest is stopped in, or that a probe was last hit in.\n"
-        "It follows the frame records on the stack, as the kernel's own backtraces do, and passes over the trampoline\n"
-        "of kretprobes. The callers of a hit are known while the guest is stopped for it, or until the call that a\n"
-        "kretprobe waits for has returned.",
-        (Arg("probe", "its number or name (default: where the guest is now)", optional=True, complete=complete_probe),),
+        "Show the callers of the code at which the guest is stopped, or of a probe's last hit.\n"
+        "It follows the frame records on the stack, as the kernel's backtraces do, and shows the callers in place\n"
+        "of the trampoline of kretprobes. The callers of a hit are known while the guest is stopped at it, and\n"
+        "those of a kretprobe's hit until the call has returned.",
+        (Arg("probe", "number or name of a probe (default: none)", optional=True, complete=complete_probe),),
         _backtrace,
         aliases=("bt",),
         group=GROUP,
@@ -195,17 +195,17 @@ COMMANDS = (
     ),
     Command(
         "symbols",
-        "List the symbols that begin with a word, or show the symbol at an address.",
+        "List the symbols whose names begin with a word, or show the symbol at an address.",
         (Arg("what", "beginning of a name, an address or $REGISTER", complete=complete_symbol),),
         _symbols,
         group=GROUP,
     ),
     Command(
         "examine",
-        "Show memory, in bytes and characters.",
+        "Show memory as bytes and characters.",
         (
             Arg("address", "SYMBOL, SYMBOL+0x10, a number or $REGISTER", type=place, complete=complete_symbol),
-            Arg("bytes", "how many", type=integer, optional=True, default=64),
+            Arg("bytes", "number of bytes (default: 64)", type=integer, optional=True, default=64),
         ),
         _examine,
         aliases=("x",),
@@ -213,7 +213,7 @@ COMMANDS = (
     ),
     Command(
         "disassemble",
-        "Show instructions as they are in memory, breakpoints of probes included.",
+        "Show instructions as they are in memory, with the breakpoints of probes.",
         (
             Arg(
                 "address",
@@ -222,7 +222,7 @@ COMMANDS = (
                 optional=True,
                 complete=complete_symbol,
             ),
-            Arg("count", "how many instructions", type=integer, optional=True, default=8),
+            Arg("count", "number of instructions (default: 8)", type=integer, optional=True, default=8),
         ),
         _disassemble,
         group=GROUP,
@@ -230,13 +230,13 @@ COMMANDS = (
     ),
     Command(
         "info",
-        "Show the state of the machine; or all registers, EL1's main system registers, the probes, mapped memory.\n"
-        "info mem lists the memory that the guest's page tables map, as QEMU's monitor does: start, end, size, and\n"
-        "access: r to read, w to write, and u if EL0 has it too.",
+        "Show the state of the machine, the registers, EL1's main system registers, the probes, or mapped memory.\n"
+        "info mem lists the memory that the guest's page tables map, in the format of QEMU's monitor: start, end,\n"
+        "size and access (r: read, w: write, u: also at EL0).",
         (
             Arg(
                 "what",
-                "what to show",
+                "part to show (default: machine)",
                 choices=("machine", "registers", "system", "kprobes", "mem"),
                 optional=True,
                 default="machine",

@@ -169,33 +169,37 @@ def _blacklist(session: Session, arguments: Arguments) -> Blacklist:
     return Blacklist(BlacklistedArea(area.start, area.end, area.name) for area in shown)
 
 
-_CONDITION: Final = Clause("if", "condition", "a condition, to the end of the line", complete=complete_symbol)
+_CONDITION: Final = Clause("if", "condition", "condition, up to print or the end of the line", complete=complete_symbol)
 _NOTE: Final = Clause(
-    "print", "note", 'values that trace shows for each hit: print "%s %d", *(char **)x1, w0', complete=complete_symbol
+    "print",
+    "note",
+    'format and values that trace shows for each hit: print "%s %d", *(char **)x1, w0',
+    complete=complete_symbol,
 )
-_CODE: Final = Option("code", "the condition as compiled by gdb: operations of an agent expression", many=True)
+_CODE: Final = Option("code", "condition as compiled by gdb: the operations of an agent expression", many=True)
 _WHICH: Final = "number, name or pattern of names, or all"
 
 COMMANDS = (
     Command(
         "kprobe",
         "Put a kprobe on an instruction.\n"
-        "Each hit is recorded with all registers at the stages pre (before the instruction) and post (after it); see\n"
-        "regs and trace. With stop= the guest also stops there. A pattern, such as vfs_*, puts one on each function\n"
-        "that matches, and counts refusals by reason.\n\n"
-        "With if, armprobe records and stops for only those hits at which the condition holds before the instruction;\n"
-        "probes shows how many met it. It is an expression of C, of registers, numbers, symbols and memory:\n\n"
+        "Each hit is recorded with all registers at the stages pre (before the instruction) and post (after it).\n"
+        "The commands regs and trace show them. With stop= the guest also stops at these stages. A pattern, such as\n"
+        "vfs_*, puts a kprobe on each function that matches, and counts the refusals by reason.\n\n"
+        "With if, armprobe records and stops for only those hits at which the condition holds before the\n"
+        "instruction. The command probes shows how many hits met it. The condition is an expression in C of\n"
+        "registers, numbers, symbols and memory:\n\n"
         "    kprobe vfs_read if x2 > 4096 && *(u32 *)(x0 + 0x44) & 1\n\n"
-        "x0 to x30 are s64 and w0 to w30 s32; sp, pc, pstate and system registers, as $esr_el1, are u64. A symbol\n"
-        "stands for its address. Types are u8 to u64, s8 to s64 and those of C. What cannot be evaluated stops the\n"
-        "guest. At gdb's own prompt gdb compiles the condition, as it does those of its breakpoints.\n\n"
-        "With print, trace shows values of your choice for each hit, in the format of C's printf, as they are before\n"
-        "the instruction:\n\n"
+        "x0 to x30 are s64 and w0 to w30 s32. sp, pc, pstate and system registers, such as $esr_el1, are u64. A\n"
+        "symbol stands for its address. Types are u8 to u64, s8 to s64 and those of C. A condition that cannot be\n"
+        "evaluated stops the guest. At gdb's own prompt gdb compiles the condition, like those of its breakpoints.\n\n"
+        "With print, trace shows the given values for each hit, as they are before the instruction, in a format as\n"
+        "of C's printf:\n\n"
         '    kprobe do_filp_open print "open %s", *(char **)x1',
         (
             Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("pre", "post")),
-            Option("quiet", "yes: count hits without recording them", choices=("yes",)),
+            Option("quiet", "yes: count hits, but do not record them", choices=("yes",)),
             _CODE,
             _CONDITION,
             _NOTE,
@@ -206,19 +210,22 @@ COMMANDS = (
     ),
     Command(
         "kretprobe",
-        "Put a kretprobe on a function, to see its calls and what they return.\n"
-        "Each hit is recorded with all registers at the stages entry and return; see regs and trace. With stop= the\n"
-        "guest also stops there. A pattern, such as vfs_*, puts one on each function that matches, and counts\n"
-        "refusals by reason.\n\n"
-        "With if, armprobe records and stops for only those calls for which the condition holds, see kprobe. It is\n"
-        "evaluated at the return, where retval is x0, the result, as an s64; for a result of type int use w0:\n\n"
+        "Put a kretprobe on a function, which shows its calls and their results.\n"
+        "Each hit is recorded with all registers at the stages entry and return. The commands regs and trace show\n"
+        "them. With stop= the guest also stops at these stages. A pattern, such as vfs_*, puts a kretprobe on each\n"
+        "function that matches, and counts the refusals by reason.\n\n"
+        "With if, armprobe records and stops for only those calls for which the condition holds (see kprobe). The\n"
+        "condition is evaluated at the return. retval is the result, x0 as an s64; for a result of type int use w0:\n\n"
         "    kretprobe do_sys_openat2 if retval < 0\n\n"
-        "With at=entry it is evaluated at the entry, on the arguments. print prints at the return.",
+        "With at=entry the condition is evaluated at the entry, on the arguments. The values of print are those at\n"
+        "the return.",
         (
             Arg("function", "a function: SYMBOL, MODULE:SYMBOL, its address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry", "return")),
-            Option("maxactive", "calls waited for at once (0: as many as the era's kernel)", type=integer, default=0),
-            Option("quiet", "yes: count hits without recording them", choices=("yes",)),
+            Option(
+                "maxactive", "maximum of calls waited for at once (0: the kernel's default)", type=integer, default=0
+            ),
+            Option("quiet", "yes: count hits, but do not record them", choices=("yes",)),
             Option(
                 "at",
                 "stage at which the condition is evaluated",
@@ -235,12 +242,13 @@ COMMANDS = (
     ),
     Command(
         "jprobe",
-        "Put a jprobe on a function: its arguments at each call. Only --era v4.8 has jprobes.\n"
-        "Each hit is recorded with all registers at the stage entry; see regs. With stop= the guest also stops there.",
+        "Put a jprobe on a function, which shows its arguments at each call. Only --era v4.8 has jprobes.\n"
+        "Each hit is recorded with all registers at the stage entry. The command regs shows them. With stop= the\n"
+        "guest also stops there.",
         (
-            Arg("function", "the function's SYMBOL, or its address", complete=complete_symbol),
+            Arg("function", "a function: SYMBOL, or its address", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry",)),
-            Option("quiet", "yes: count hits without recording them", choices=("yes",)),
+            Option("quiet", "yes: count hits, but do not record them", choices=("yes",)),
             _CODE,
             _CONDITION,
             _NOTE,
@@ -251,10 +259,10 @@ COMMANDS = (
     ),
     Command(
         "probes",
-        "List the probes, with their hits and misses.",
+        "List the probes with their hits and misses.",
         (
             Arg("probe", f"{_WHICH} (default: all)", optional=True, complete=complete_probe),
-            Option("top", "how many to show, those with the most hits first", type=integer),
+            Option("top", "show only this many, those with the most hits first", type=integer),
         ),
         _probes,
         group=GROUP,
@@ -262,8 +270,8 @@ COMMANDS = (
     ),
     Command(
         "blacklist",
-        "List where no probe can be, as the kernel's debugfs does: start, end, name.",
-        (Arg("pattern", "of the names (default: *)", optional=True, default="*"),),
+        "List the areas in which the kernel allows no probe, as its debugfs does: start, end, name.",
+        (Arg("pattern", "pattern of names (default: *)", optional=True, default="*"),),
         _blacklist,
         group=GROUP,
     ),
@@ -278,7 +286,7 @@ COMMANDS = (
     ),
     Command(
         "disable",
-        "Disarm a probe without losing its counts.",
+        "Disarm a probe, and keep its counts.",
         (Arg("probe", _WHICH, complete=complete_probe),),
         _disable,
         group=GROUP,
@@ -287,7 +295,7 @@ COMMANDS = (
     ),
     Command(
         "unregister",
-        "Remove a probe; the text is as it was before.",
+        "Remove a probe. The guest's code is again as it was before.",
         (Arg("probe", _WHICH, complete=complete_probe),),
         _unregister,
         group=GROUP,

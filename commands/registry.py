@@ -35,8 +35,8 @@ class Registry:
         self.commands = tuple(commands)
         self._help = Command(
             "help",
-            "Show what a command does, or list them all.",
-            (Arg("command", "the command to explain", optional=True, complete=lambda _session, _word: self.names),),
+            "Explain a command, or list all commands.",
+            (Arg("command", "command to explain", optional=True, complete=lambda _session, _word: self.names),),
             self._run_help,
             aliases=("?",),
             gdb=False,

@@ -110,10 +110,10 @@ def _quit(session: Session, arguments: Arguments) -> None:
 COMMANDS = (
     Command(
         "continue",
-        "Run the guest until something stops it: a probe's stop=, Ctrl-C, or its own end.",
+        "Run the guest until a probe with stop= stops it, Ctrl-C is pressed, or the guest ends.",
         (
-            Option("until", "stop on reaching SYMBOL or an address", type=place, complete=complete_symbol),
-            Option("instructions", "stop after so many instructions", type=integer),
+            Option("until", "stop at SYMBOL or an address", type=place, complete=complete_symbol),
+            Option("instructions", "stop after this number of instructions", type=integer),
         ),
         _continue,
         aliases=("run",),
@@ -122,8 +122,8 @@ COMMANDS = (
     ),
     Command(
         "step",
-        "Execute one instruction, or COUNT; what a probe does out of line counts as the instruction it stands for.",
-        (Arg("count", "how many", type=integer, optional=True, default=1),),
+        "Execute one instruction, or COUNT. A probed instruction counts as one, however the probe executes it.",
+        (Arg("count", "number of instructions", type=integer, optional=True, default=1),),
         _step,
         aliases=("si",),
         group=GROUP,
@@ -134,7 +134,7 @@ COMMANDS = (
         "call",
         "Call a function of the guest with up to eight numbers or addresses, and show what it returns.\n"
         "If a probe, a breakpoint or Ctrl-C stops it before it returns, the call is abandoned: registers and probes\n"
-        "are restored, memory stays as the function left it.",
+        "are restored, and memory stays as the function left it.",
         (
             Arg("function", "SYMBOL or address", type=place, complete=complete_symbol),
             Arg(
@@ -153,9 +153,9 @@ COMMANDS = (
     ),
     Command(
         "console",
-        "Show what the guest has printed, or type a line at it and show its answer.\n"
-        "With a line the guest runs until it is quiet, but not while gdb is in control of it.",
-        (Arg("line", "what to type, a newline is added", optional=True, rest=True),),
+        "Show what the guest has printed since the last look, or type a line at its console and show the answer.\n"
+        "With a line the guest runs until it prints no more, but not while gdb is in control of it.",
+        (Arg("line", "text to type; a newline is added", optional=True, rest=True),),
         _console,
         group=GROUP,
         changes_state=True,
@@ -163,20 +163,20 @@ COMMANDS = (
     Command(
         "semihosting",
         "Show which files a bare-metal program can use, or let it use those of the attached gdb.\n"
-        "With files=gdb, gdb does what the program asks of files by semihosting, with its user's rights and in its\n"
-        "working directory: the program can read, change and delete files. Requests for the console, the time and the\n"
-        "exit need no permission. A setting made in gdb holds until that gdb detaches.",
-        (Option("files", "whose files the guest may use", choices=("gdb", "none")),),
+        "With files=gdb, gdb executes the program's file requests (semihosting) with the rights of gdb's user and in\n"
+        "gdb's working directory: the program can read, change and delete files. Requests for the console, the time\n"
+        "and the exit need no permission. A setting made in gdb holds until that gdb detaches.",
+        (Option("files", "owner of the files that the guest may use", choices=("gdb", "none")),),
         _semihosting,
         group=GROUP,
     ),
     Command(
         "save",
-        "Save the whole machine to a file, to go on from it later.\n"
-        "An older snapshot of that name is replaced; any other file only with the word force.",
+        "Save the whole machine to a file, from which it can be resumed later.\n"
+        "It replaces an older snapshot of that name, and another file only with the word force.",
         (
-            Arg("file", "the file to write", type=path, host=Host.WRITES_FILES),
-            Arg("force", "replace a file that is no snapshot", optional=True, choices=("force",)),
+            Arg("file", "file to write", type=path, host=Host.WRITES_FILES),
+            Arg("force", "replace a file even if it is no snapshot", optional=True, choices=("force",)),
         ),
         _save,
         group=GROUP,
@@ -184,7 +184,7 @@ COMMANDS = (
     ),
     Command(
         "quit",
-        "Leave armprobe; the guest is gone.",
+        "Leave armprobe, and end the guest.",
         (),
         _quit,
         aliases=("exit",),

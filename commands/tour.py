@@ -17,7 +17,7 @@ Try next:
   .venv/bin/armprobe                 the prompt on this guest; help lists the commands
   .venv/bin/armprobe gdb             gdb on it, with the same commands
   .venv/bin/armprobe linux           a stock Debian arm64 kernel at its shell
-  .venv/bin/armprobe bug-2015        the kretprobe bug that armprobe grew from, and its fix
+  .venv/bin/armprobe bug-2015        the kretprobe bug from which armprobe grew, and its fix
   docs/tutorial.md                   a walk through all of them
 """
 
@@ -39,15 +39,15 @@ def run(era: str | None, out: Out) -> int:
         command("continue until=workload_round")
         say("\n".join(f"    {line}" for line in session.console_text.add(session.machine.console.read()).splitlines()))
         say()
-        say("A kprobe on kfree and a kretprobe on kmalloc. They record; the guest does not stop.")
+        say("A kprobe on kfree and a kretprobe on kmalloc record hits. The guest does not stop.")
         command("kprobe kfree")
         command("kretprobe kmalloc")
         command("continue instructions=1000000")
         command("probes")
-        say("pt_regs at each stage of the last hit of each:")
+        say("pt_regs at each stage of the last hit of each probe:")
         command("regs kfree")
         command("regs kmalloc")
-        say("The last hits, as the kernel's own trace file has them:")
+        say("The last hits, in the format of the kernel's trace file:")
         command("trace 6")
         _from_gdb(session, say)
     say(_FINISH)
@@ -58,7 +58,7 @@ def _from_gdb(session: Session, say: Callable[[str], None]) -> None:
     if shutil.which("gdb-multiarch") is None:
         say("gdb-multiarch is not installed (Debian: apt-get install gdb-multiarch), so its side is not shown.\n")
         return
-    say("The same from gdb-multiarch, attached to the stub; the probe on strlen stops there:")
+    say("The same in gdb-multiarch, attached to the stub. The probe on strlen stops the guest:")
     with GdbSession(session) as gdb:
 
         def command(line: str) -> None:

@@ -26,7 +26,9 @@ def _run(options: Options) -> int:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that is to complete")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="shell for which to print the script")
 
 
-COMPLETION = Verb("completion", "a script for bash, zsh or fish that completes this command line", _arguments, _run)
+COMPLETION = Verb(
+    "completion", "print a script that completes armprobe's command line in bash, zsh or fish", _arguments, _run
+)

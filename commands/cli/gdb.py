@@ -74,14 +74,14 @@ def _symbol_path(session: Session, folder: Path) -> Path | None:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [OPTION ...] [guest] [-- GDB-ARGUMENT ...]"
     parser.epilog = """\
-The arguments after -- are gdb's. It handles them once it has connected:
+The arguments after -- go to gdb, which handles them when it has connected:
 
   armprobe gdb -- -ex 'break kfree' -ex run
   armprobe gdb linux --vmlinux vmlinux -- -x commands.gdb
 
-run starts the guest from its beginning, with breakpoints and probes left in."""
+run starts the guest from its beginning. Breakpoints and probes stay."""
     add_guest(parser)
     add_private_stub(parser)
 
 
-GDB = Verb("gdb", "gdb-multiarch attached to GUEST, with armprobe's commands in it", _arguments, _run)
+GDB = Verb("gdb", "start gdb-multiarch, attached to GUEST and with armprobe's commands", _arguments, _run)

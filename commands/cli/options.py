@@ -19,8 +19,9 @@ from armprobe.stub import PRIVATE
 LISTEN: Final = "127.0.0.1:1234"
 GUEST_HELP: Final = "demo, linux or a file (default: demo)"
 _ERA_HELP: Final = (
-    f"kernel whose kprobes rules apply: {', '.join(ERAS)}, or a version, as point releases such as "
-    f"{', '.join(POINT_RELEASES)} differ (default: the guest's own kernel, {DEFAULT_ERA} if it is not Linux)"
+    f"kernel whose kprobes rules apply: {', '.join(ERAS)}, or another version. Point releases such as "
+    f"{', '.join(POINT_RELEASES)} have rules of their own (default: the version of the guest, or {DEFAULT_ERA} for a "
+    "guest other than Linux)"
 )
 
 
@@ -106,26 +107,28 @@ def add_file(parser: argparse.ArgumentParser, name: str, **how: object) -> None:
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """Options for loading the guest and for the rules of its kprobes."""
     add_config(parser)
-    add_file(parser, "--initrd", metavar="FILE", help="initial RAM disk for a Linux kernel")
+    add_file(parser, "--initrd", metavar="FILE", help="initial RAM disk of a Linux kernel")
     symbols = "ELF of the Linux kernel, for symbols and debug information"
     add_file(parser, "--vmlinux", metavar="FILE", help=symbols)
-    line = f"the kernel's whole command line (default: {COMMAND_LINE})"
+    line = f"whole command line of the kernel (default: {COMMAND_LINE})"
     parser.add_argument("--cmdline", metavar="TEXT", help=line)
-    parser.add_argument("--append", metavar="TEXT", help="added to the kernel's command line")
-    base = "physical address of a raw binary, or of a position-independent ELF"
+    parser.add_argument("--append", metavar="TEXT", help="text to add to the kernel's command line")
+    base = "physical address at which to load a raw binary or a position-independent ELF"
     parser.add_argument("--base", type=_address, metavar="ADDRESS", help=base)
-    parser.add_argument("--memory", metavar="SIZE", help="RAM, such as 512M (default: 256M)")
-    add_file(parser, "--snapshot", metavar="FILE", help="start from this snapshot instead of GUEST")
+    parser.add_argument("--memory", metavar="SIZE", help="size of the RAM, such as 512M (default: 256M)")
+    add_file(parser, "--snapshot", metavar="FILE", help="snapshot to start from, instead of GUEST")
     parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
     add_era(parser)
-    how = "how to execute an instruction out of line (default: the era's)"
+    how = "how to execute a probed instruction out of line (default: as the era does)"
     parser.add_argument("--stepping", choices=STEPPINGS, help=how)
-    parser.add_argument("--trampoline", choices=TRAMPOLINES, help="how a kretprobe gets control (default: the era's)")
+    parser.add_argument(
+        "--trampoline", choices=TRAMPOLINES, help="how a kretprobe gets control (default: as in the era)"
+    )
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Whether the user's and the project's settings apply. They apply only to verbs with this argument."""
-    files = f"leave the settings in ~/.config/armprobe/config.toml and {NAME} out"
+    files = f"do not read the settings in ~/.config/armprobe/config.toml and {NAME}"
     parser.add_argument("--no-config", action="store_true", default=False, help=files)
 
 
@@ -136,25 +139,27 @@ def add_era(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Options with commands to run instead of reading them."""
-    parser.add_argument("-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit (repeatable)")
+    parser.add_argument(
+        "-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit; may be given several times"
+    )
     add_json(parser)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The option to print values instead of text."""
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for each command: docs/json.md")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each command (docs/json.md)")
 
 
 def add_stub(parser: argparse.ArgumentParser, default: str = LISTEN) -> None:
     """The address of the GDB stub, and the peers it trusts."""
     where = (
-        "of the GDB stub: HOST:PORT (port 0: any free one), unix:PATH, private (a unix socket in a folder of its own) "
-        f"or none (default: {default})"
+        "address of the GDB stub: HOST:PORT (port 0: any free port), unix:PATH, private (a unix socket in a private "
+        f"folder) or none (default: {default})"
     )
     parser.add_argument("--listen", metavar="ADDRESS", help=where)
     trust = (
-        "let debuggers that come over TCP use the commands that touch this computer's files, too; your own on a unix "
-        "socket always may"
+        "let debuggers that connect over TCP use the commands that touch files of this computer; your own debuggers on "
+        "a unix socket always may"
     )
     parser.add_argument("--trust-tcp", action="store_true", help=trust)
 

@@ -24,18 +24,18 @@ from .tours import BUG_2015, DEMO
 from .verdicts import CHECK, DECODE
 
 _DESCRIPTION: Final = """\
-An ARMv8-A machine in this process with Linux kprobes built into it, that GDB attaches to.
+armprobe runs an ARMv8-A machine with Linux kprobes built into it. GDB can attach to it.
 
-  armprobe [GUEST]          prompt on GUEST (default: demo, the kernel that is shipped), GDB stub on 127.0.0.1:1234
+  armprobe [GUEST]          start a prompt on GUEST (default: demo), with a GDB stub on 127.0.0.1:1234
   armprobe -c CMD [-c CMD]  run commands and exit
-  armprobe VERB ...         see below; armprobe VERB --help has its options
+  armprobe VERB ...         see below; armprobe VERB --help shows the options of a verb
 
-GUEST is demo, linux, or the path of a bare-metal AArch64 ELF, an arm64 kernel Image or vmlinuz, a snapshot, or with
---base a raw binary."""
+GUEST is demo (the kernel that armprobe ships), linux (Debian's kernel), or a file: a bare-metal AArch64 ELF, an arm64
+kernel Image or vmlinuz, a snapshot, or with --base a raw binary."""
 
 
 def _help_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("topic", nargs="?", metavar="VERB", help="the verb to be helped with (default: all of them)")
+    parser.add_argument("topic", nargs="?", metavar="VERB", help="verb to explain (default: all)")
 
 
 def _help(options: Options) -> int:
@@ -43,7 +43,7 @@ def _help(options: Options) -> int:
     return 0
 
 
-HELP = Verb("help", "the help of armprobe, or of one verb", _help_arguments, _help)
+HELP = Verb("help", "show the help of armprobe or of a verb", _help_arguments, _help)
 VERBS: Final = (PROMPT, SERVE, GDB, LINUX, SCRIPT, DEMO, BUG_2015, DECODE, CHECK, COMPLETION, HELP)
 _RUN: Final = {verb.name: verb.run for verb in VERBS}
 _FOR_ALL: Final = ("-h", "--help", "--version")

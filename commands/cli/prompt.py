@@ -44,15 +44,15 @@ def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _linux_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(guest="linux")
-    add_file(parser, "--kernel", metavar="FILE", help="a kernel of your own instead of Debian's")
+    add_file(parser, "--kernel", metavar="FILE", help="kernel to boot instead of Debian's")
     parser.add_argument("--refresh", action="store_true", help="look for a newer Debian kernel")
     add_session(parser)
 
 
-PROMPT = Verb("prompt", "prompt on GUEST, which is what armprobe [GUEST] without a verb does", _prompt_arguments, _run)
+PROMPT = Verb("prompt", "start a prompt on GUEST; armprobe [GUEST] is short for it", _prompt_arguments, _run)
 LINUX = Verb(
     "linux",
-    "a stock Debian arm64 kernel at its shell: fetched and booted once, then resumed from a snapshot",
+    "boot a stock Debian arm64 kernel to its shell: fetched and booted once, then resumed from a snapshot",
     _linux_arguments,
     _run,
 )

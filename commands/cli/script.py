@@ -71,10 +71,10 @@ def _run_program(options: Options) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    add_file(parser, "file", help="a file of commands, one a line, or a .py using the API")
-    parser.add_argument("arguments", nargs="*", help="for a .py: its sys.argv")
+    add_file(parser, "file", help="file of commands, one a line, or a Python program (.py) on the API")
+    parser.add_argument("arguments", nargs="*", help="arguments of the Python program (sys.argv)")
     add_guest(parser, "--guest")
     add_session(parser)
 
 
-SCRIPT = Verb("script", "run a file of commands, or a .py using the API", _arguments, _run)
+SCRIPT = Verb("script", "run a file of commands, or a Python program on the API", _arguments, _run)

@@ -45,4 +45,4 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_session(parser)
 
 
-SERVE = Verb("serve", "the GDB stub alone, in the foreground", _arguments, _run)
+SERVE = Verb("serve", "serve GUEST to GDB, in the foreground and without a prompt", _arguments, _run)

@@ -13,7 +13,7 @@ from .options import Options, Verb, add_era
 
 def _bug_arguments(parser: argparse.ArgumentParser) -> None:
     names = ("all", *(case.name for case in bug_2015.CASES))
-    parser.add_argument("case", nargs="?", default="all", choices=names, help="one of the cases (default: all)")
+    parser.add_argument("case", nargs="?", default="all", choices=names, help="case to run (default: all)")
 
 
 def _run_tour(options: Options) -> int:
@@ -24,7 +24,7 @@ def _run_bug(options: Options) -> int:
     return bug_2015.run(options.case, say)
 
 
-DEMO = Verb("demo", "the tour: what armprobe does, shown on the demo guest", add_era, _run_tour)
+DEMO = Verb("demo", "show what armprobe does, on the demo guest", add_era, _run_tour)
 BUG_2015 = Verb(
-    "bug-2015", "the kretprobe bug that armprobe grew from: it happens, and is fixed", _bug_arguments, _run_bug
+    "bug-2015", "reproduce the kretprobe bug of 2015 from which armprobe grew, and its fix", _bug_arguments, _run_bug
 )

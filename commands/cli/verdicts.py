@@ -25,13 +25,13 @@ def _question(name: str, help: str) -> Verb:
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("what", nargs="+" if argument.many else 1, metavar=argument.label, help=argument.help)
-        add_guest(parser, "--guest", help="whose code it is: demo, linux or a file (default: demo)")
+        add_guest(parser, "--guest", help="guest whose code to look at: demo, linux or a file (default: demo)")
         add_config(parser)
-        add_era(parser, "; or all")
+        add_era(parser, ". all stands for all of these eras")
         add_json(parser)
 
     return Verb(name, help, add_arguments, _run, command.help)
 
 
-DECODE = _question("decode", "how a kernel executes a probed instruction, or why it refuses to")
-CHECK = _question("check", "whether probes would be accepted; the exit status says so too")
+DECODE = _question("decode", "show how a kernel executes a probed instruction, or why it refuses the probe")
+CHECK = _question("check", "show whether probes would be accepted; the exit status is 1 if one would be refused")
