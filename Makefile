@@ -39,10 +39,25 @@ record: build/test ## put a kernel's answers on record: make record SUITE=trixie
 	$(PY) -m tests.oracle.record $(SUITE) $(KERNEL)
 
 .PHONY: check
-check: build/test ## ruff and mypy
+check: build/test ## ruff, mypy and gcc's analyzer
+	CC=gcc CFLAGS="-Werror -fanalyzer" $(PY) machine/native/compile.py build/analyzed.so
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
+
+# The tests use a second installed tree, whose library is built with the sanitizers. Python allocates with malloc, so that
+# they see its buffers too. What Python and Unicorn leave allocated at the end is theirs.
+SANITIZED := build/sanitized
+SANITIZED_TESTS := tests/machine tests/expressions tests/probes
+.PHONY: sanitize
+sanitize: build/test ## the tests that use the C core, with AddressSanitizer and UndefinedBehaviorSanitizer in it
+	rm -rf $(SANITIZED)
+	cp -a build/__editable__.*/. $(SANITIZED)
+	CC=gcc CFLAGS="-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
+		$(PY) $(SANITIZED)/armprobe/machine/native/compile.py
+	PYTHONPATH=$(CURDIR)/$(SANITIZED) PYTHONMALLOC=malloc LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
+		ASAN_OPTIONS=detect_leaks=0:log_path=$(CURDIR)/$(SANITIZED)/report $(PY) -m pytest -n auto --maxprocesses 4 \
+		$(SANITIZED_TESTS) || { cat $(SANITIZED)/report.*; exit 1; }
 
 .PHONY: fuzz
 fuzz: build/test ## a million random packets to the demo kernel, ten thousand debuggers that come and go, and ten thousand hostile files of each format

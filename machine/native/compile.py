@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Compiles the C core with the system's C compiler, for setup.py and for the Makefile.
 
-As a program, it puts the library beside itself: in an editable install, into the installed tree. CC and CFLAGS in the
-environment name another compiler and further flags, as they do for make.
+As a program, it puts the library beside itself (in an editable install: into the installed tree), or where its argument
+says. CC and CFLAGS in the environment name another compiler and further flags, as they do for make.
 """
 
 import os
@@ -59,6 +59,7 @@ def compile_library(library: Path, sources: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        compile_library(Path(__file__).with_name(NAME), Path(__file__).resolve().parent)
+        target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name(NAME)
+        compile_library(target, Path(__file__).resolve().parent)
     except CompileError as problem:
         sys.exit(str(problem))
