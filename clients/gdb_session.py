@@ -41,6 +41,12 @@ _NOTHING_DONE = re.compile(r"^No (?:breakpoint|display) number .*\.$", re.MULTIL
 # gdb's text for an error reply to a `monitor` command, whose message was shown before (gdb/remote.c, rcmd).
 _MONITOR_FAILED = re.compile(r"Protocol error with Rcmd.*")
 _PYTHON_FAILED = "Error while executing Python code."
+# gdb's text where hook-stop, or a method or handler in Python, fails at a stop, which gdb then reports as any other
+# (gdb/infrun.c, normal_stop; python/python.c, gdbpy_print_stack).
+_FAILED_AT_STOP = re.compile(r"Error while running hook_stop:|Python Exception ")
+_WARNING = "warning: "
+# The output of `set debug ...` (gdbsupport/common-debug.cc, debug_prefixed_vprintf).
+_DEBUGGING = re.compile(r" *\[[\w-]+\] ")
 
 Record = dict[str, Any]
 
@@ -67,6 +73,8 @@ class GdbStop:
     """The function that contains pc; empty if gdb does not know it."""
     console: str
     """Output on gdb's console between the resumption and the stop, from the stub or gdb itself."""
+    complaints: str
+    """Output on gdb's stderr in that time: warnings, and errors in conditions, which stop the machine."""
     raw: Mapping[str, Any] = field(repr=False)
     """The whole record."""
 
@@ -112,6 +120,7 @@ class GdbSession:
         self._refusal: str | None = None  # why gdb did not resume it
         self._said: list[str] = []
         self._complaints: list[str] = []
+        self._final: list[str] = []  # complaints since the stop, after which nothing else came
         self._last = "nothing"
         self._server: Server | None = None
         self._target = None if isinstance(where, str) else target_of(where)
@@ -157,9 +166,9 @@ class GdbSession:
     def execute(self, command: str, timeout: float | None = None) -> str:
         """Do what `command` does when typed at gdb's prompt, and return the text it prints.
 
-        A command that resumes the machine ends when the machine has stopped. Raises `GdbError` with gdb's message if
-        gdb refuses any of it, or the machine refuses a ``monitor`` command. A breakpoint at an unknown place is
-        refused; after ``set breakpoint pending on`` it is pending.
+        A command that resumes the machine ends when the machine has stopped, as `wait_for_stop` has it. Raises
+        `GdbError` with gdb's message if gdb refuses any of it, or the machine refuses a ``monitor`` command. A
+        breakpoint at an unknown place is refused; after ``set breakpoint pending on`` it is pending.
         """
         self._begin()
         try:
@@ -168,7 +177,8 @@ class GdbSession:
             raise
         except GdbError as error:
             raise GdbError(self._explained(str(error))) from None
-        said = self.wait_for_stop(timeout).console if self._running else "".join(self._said)
+        resumed = self._running or self._stop is not None
+        said = self.wait_for_stop(timeout).console if resumed else "".join(self._said)
         if refused := _NOTHING_DONE.search(said):
             raise GdbError(refused[0])
         return said
@@ -198,17 +208,32 @@ class GdbSession:
         return self.wait_for_stop(timeout)
 
     def wait_for_stop(self, timeout: float | None = None) -> GdbStop:
-        """Wait until the machine that was resumed stops. Raises `GdbTimeout`, and leaves it running; `GdbError` if gdb
-        could not resume it, for want of a watchpoint perhaps."""
+        """Wait until the machine that was resumed stops, and gdb has executed the commands of the breakpoint there.
+
+        If those resume the machine, the stop after that is waited for. Raises `GdbTimeout`, and leaves the machine
+        running. Raises `GdbError` if gdb could not resume it, perhaps for want of a watchpoint; or, with the machine
+        stopped, if one of those commands failed, hook-stop, or a method or handler in Python. A command is taken to
+        have failed when the last text at the stop is on gdb's stderr, where errors are printed, and is not a warning.
+        """
         if not self._running and self._stop is None and self._refusal is None:
             raise GdbError("the machine is not running, so there is no stop to wait for")
-        self._read(lambda record: self._stop is not None or self._refusal is not None, "the machine to stop", timeout)
-        if self._refusal is not None:
-            refusal, self._refusal = self._refusal, None
-            raise GdbError("".join([*self._complaints, refusal]))
-        assert self._stop
-        self._seen = self._changes()
-        payload, self._stop = self._stop["payload"] or {}, None
+        began = time.monotonic()
+        while True:
+            self._read(
+                lambda record: bool(self._stop or self._refusal is not None), "the machine to stop", timeout, began
+            )
+            if self._refusal is not None:
+                refusal, self._refusal = self._refusal, None
+                raise GdbError("".join([*self._complaints, refusal]))
+            # gdb reads its next command after it has executed those of the breakpoint.
+            self._command('-interpreter-exec console "echo"', timeout, began)
+            if self._stop is not None:  # the commands have not resumed it
+                break
+        payload, self._stop = self._stop["payload"], None
+        if failure := self._failure_at_stop():
+            raise GdbError(failure)
+        if not payload:  # gdb does not describe the stop if the commands begin with `silent`
+            payload = self._command("-stack-info-frame")
         frame = payload.get("frame", {})
         return GdbStop(
             reason=payload.get("reason", ""),
@@ -216,6 +241,7 @@ class GdbSession:
             pc=int(frame["addr"], 16) if "addr" in frame else None,
             function=frame.get("func", "").replace("??", ""),
             console="".join(self._said),
+            complaints="".join(self._complaints),
             raw=payload,
         )
 
@@ -259,6 +285,13 @@ class GdbSession:
             self._server.close()
             self._server = None
 
+    def _failure_at_stop(self) -> str:
+        """gdb's message for what failed at the stop; empty if nothing did."""
+        if any(_FAILED_AT_STOP.match(each) for each in self._complaints):
+            return "".join(self._complaints)
+        # An error ends the commands, so nothing is printed after its message.
+        return "" if not self._final or self._final[-1].startswith(_WARNING) else "".join(self._final)
+
     def _look(self) -> None:
         """Make gdb forget its caches of the machine if someone else has changed it since gdb's last command."""
         if not self._running and self._changes() != self._seen:
@@ -284,8 +317,11 @@ class GdbSession:
         if not self._running:
             self._stop = None
 
-    def _command(self, command: str, timeout: float | None = None) -> Record:
-        """Run an MI command and return its results. Raises `GdbError` with gdb's message."""
+    def _command(self, command: str, timeout: float | None = None, began: float | None = None) -> Record:
+        """Run an MI command and return its results, `timeout` seconds after `began` at the latest.
+
+        Raises `GdbError` with gdb's message.
+        """
         self._token += 1
         token = self._token
         try:
@@ -293,7 +329,7 @@ class GdbSession:
         except (OSError, ValueError):  # a broken pipe, or one closed by close()
             raise GdbError(f"gdb has ended, so it cannot do {command}; it last said: {self._last}") from None
         answer = self._read(
-            lambda r: r["type"] == "result" and r["token"] == token, f"the result of {command}", timeout
+            lambda r: r["type"] == "result" and r["token"] == token, f"the result of {command}", timeout, began
         )
         self._seen = self._changes()
         results: Record = answer["payload"] or {}
@@ -301,10 +337,15 @@ class GdbSession:
             raise GdbError(results.get("msg", "gdb gave no reason"))
         return results
 
-    def _read(self, awaited: Callable[[Record], bool], what: str, timeout: float | None) -> Record:
-        """Read records until the awaited one, and return it. An earlier record may have been the awaited one."""
+    def _read(
+        self, awaited: Callable[[Record], bool], what: str, timeout: float | None, began: float | None = None
+    ) -> Record:
+        """Read records until the awaited one, and return it. An earlier record may have been the awaited one.
+
+        It has `timeout` seconds from `began`, a time.monotonic(), or from now.
+        """
         timeout = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + timeout
+        deadline = (time.monotonic() if began is None else began) + timeout
         record: Record = {"type": "none"}
         found = awaited(record)
         while not found:
@@ -329,15 +370,20 @@ class GdbSession:
         self._last = " ".join(str(part) for part in (kind, message, payload) if part)[:_SHOWN]
         if kind in ("console", "target") and payload:
             self._said.append(payload)
+            self._final.clear()
         elif kind == "log" and payload:
             self._complaints.append(payload)
+            if not _DEBUGGING.match(payload):
+                self._final.append(payload)
         elif message == "running":
             self._running, self._resumption = True, record["token"] or self._resumption
+            self._stop = None
         elif message == "error" and self._running and record["token"] == self._resumption:
             # This comes after gdb has said that the machine runs, which it does not.
             self._running, self._refusal = False, (payload or {}).get("msg", "gdb gave no reason")
         elif message == "stopped":
             self._running, self._stop = False, record
+            self._final.clear()
 
 
 def _quoted(text: str) -> str:
