@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What commands answer with: records, which `commands.render` makes text or JSON of.
+"""The answers of commands: records, which `commands.render` turns into text or JSON.
 
 Every field is a number, a truth value, a text, bytes, None, another record or a tuple of these. A list has a class of
-its own, so that it is known what an empty one is a list of.
+its own, so that an empty list also has the type of its elements.
 """
 
 from .guest import (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest as it is: frames, symbols, memory, registers."""
+"""The state of the guest: frames, symbols, memory, registers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .stops import Stopped
 
 @dataclass(frozen=True)
 class StackFrame:
-    """A function that has been entered and not left.
+    """A frame of the stack: a function that was entered and has not returned.
 
-    number: from 0, the innermost. location: where it goes on. called: it has made a call; else it was interrupted, or
-    it is where the guest is. el0: it is a task's at EL0.
+    number: 0 is the innermost frame. location: the address at which the function continues. called: whether the
+    function has made a call. If not, it was interrupted, or the guest is in it. el0: whether it runs at EL0.
     """
 
     number: int
@@ -26,10 +26,10 @@ class StackFrame:
 
 @dataclass(frozen=True)
 class Backtrace:
-    """Who called whom.
+    """The frames of the stack, the innermost first.
 
-    hit: the hit it is of; None if it is of where the guest is now.
-    end: why it goes no further; empty if it is complete.
+    hit: the hit at which the stack was read; None if it is the stack of the stopped guest.
+    end: the reason why more frames are not known; empty if the list is complete.
     """
 
     hit: HitStage | None
@@ -39,7 +39,7 @@ class Backtrace:
 
 @dataclass(frozen=True)
 class SymbolRow:
-    """A symbol. size: bytes. kind: function, object or other. module: None if it is the kernel's own."""
+    """A symbol. size: in bytes. kind: function, object or other. module: its kernel module; None for the kernel."""
 
     name: str
     address: Hex
@@ -50,7 +50,7 @@ class SymbolRow:
 
 @dataclass(frozen=True)
 class SymbolMatches:
-    """The symbols whose names begin with `beginning`. more: there are more than these."""
+    """The symbols whose names begin with `beginning`. more: whether there are more than these."""
 
     beginning: str
     symbols: tuple[SymbolRow, ...]
@@ -59,7 +59,7 @@ class SymbolMatches:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory from an address on. wanted: bytes that were asked for; there are fewer where the guest maps nothing."""
+    """Memory from an address on. wanted: the number of bytes asked for. `data` is shorter if the guest maps less."""
 
     address: Hex
     data: bytes
@@ -68,7 +68,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Instruction:
-    """An instruction. text: its disassembly. current: it is executed next."""
+    """An instruction. text: its disassembly. current: whether it is executed next."""
 
     location: Location
     word: Hex
@@ -82,15 +82,16 @@ class Disassembly(tuple[Instruction, ...]):
 
 @dataclass(frozen=True)
 class MachineInfo:
-    """Where a machine stands.
+    """The state of a machine.
 
-    guest: as it was given. kind: what it is. symbols: how many it has.
-    modules: names of the kernel modules that are loaded; None for a guest that is no Linux.
-    why_no_modules: why the modules of a Linux guest are not known; empty if they are.
-    memory_size, memory_base: of RAM, in bytes, physical. instructions: executed since reset. seconds: guest time.
-    era, era_origin: the kernel whose rules apply, and why that one. probes: how many are set.
-    gdb: the address a debugger attaches to; empty without one.
-    stop: why it stopped; None where there is nothing to say of that.
+    guest: the guest as the user named it. kind: linux or elf. symbols: the number of its symbols.
+    modules: names of the loaded kernel modules; None for a guest other than Linux.
+    why_no_modules: the reason why the modules of a Linux guest are not known; empty if they are known.
+    memory_size, memory_base: size of the RAM in bytes, and its physical address.
+    instructions: the number of instructions executed since reset. seconds: guest time.
+    era, era_origin: the kernel whose rules apply, and the reason for this choice. probes: the number of probes.
+    gdb: the address to which a debugger attaches; empty without a stub.
+    stop: the last stop; None if the guest reached the address of a run's `until`.
     """
 
     guest: str
@@ -125,7 +126,7 @@ class SystemRegisters(tuple[SystemRegister, ...]):
 
 @dataclass(frozen=True)
 class MappedRange:
-    """Virtual addresses `start` <= address < `end` that the guest maps. access: r, w, and u if EL0 has it too."""
+    """Virtual addresses `start` <= address < `end` that the guest maps. access: r, w, and u if EL0 may access it."""
 
     start: Hex
     end: Hex
@@ -134,7 +135,7 @@ class MappedRange:
 
 @dataclass(frozen=True)
 class MemoryMap:
-    """What the guest's page tables map. translating: its MMU is on."""
+    """The memory that the guest's page tables map. translating: whether the MMU is on."""
 
     translating: bool
     ranges: tuple[MappedRange, ...]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What commands do."""
+"""Explanations of commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ArgumentHelp:
-    """An argument of a command. label: as it is written."""
+    """An argument of a command. label: its name as usage lines show it."""
 
     label: str
     help: str
@@ -16,9 +16,9 @@ class ArgumentHelp:
 
 @dataclass(frozen=True)
 class CommandHelp:
-    """What a command does.
+    """The explanation of a command.
 
-    touches: what of this computer it touches, a sentence; empty if nothing.
+    touches: a sentence that says which parts of this computer the command touches; empty if none.
     """
 
     name: str
@@ -32,7 +32,7 @@ class CommandHelp:
 
 @dataclass(frozen=True)
 class CommandSummary:
-    """A command in a list. group: the heading that it is listed under; may be empty."""
+    """A command in a list. group: the heading of its part of the list; may be empty."""
 
     group: str
     name: str

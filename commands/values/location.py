@@ -17,8 +17,8 @@ class Location:
 
     symbol: the symbol's name; None where no symbol covers the address.
     offset, size: bytes from the symbol's start to the address, and bytes of the symbol.
-    module: the kernel module that the symbol is of; None if it is of none.
-    scratch: the address is in the machine's own memory, where slots and trampoline of probes are.
+    module: the kernel module of the symbol; None if it has none.
+    scratch: whether the address is in the machine's own memory, which has the slots and the trampoline of probes.
     """
 
     address: Hex

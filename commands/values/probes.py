@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Probes, and what they saw."""
+"""Probes and their hits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .location import Hex, Location
 class ProbeRow:
     """A probe and its counters.
 
-    number: as commands take it. kind: kprobe, kretprobe or jprobe.
-    given: the place as it was given, a symbol or an address. name: the same; for an address, the symbol there.
-    hits, nmissed: hits, and hits that were missed, a kretprobe's calls included.
+    number: the probe's number in commands. kind: kprobe, kretprobe or jprobe.
+    given: the place as the user named it, a symbol or an address. name: the same, or the symbol at that address.
+    hits, nmissed: the numbers of hits and of missed hits. Those of a kretprobe include its missed calls.
     state: enabled, disabled, or gone with the module that it was in.
     stop: the stages at which the guest stops.
-    leaked: calls of a kretprobe that never returned.
-    condition, met: the condition as it was written and how often it held; None without one.
-    note: what the probe prints, as it was written; None if nothing.
+    leaked: the number of calls of a kretprobe that never returned.
+    condition, met: the condition as the user wrote it, and how often it held; None without a condition.
+    note: the text after print as the user wrote it; None without one.
     """
 
     number: int
@@ -44,9 +44,9 @@ class Probes(tuple[ProbeRow, ...]):
 
 @dataclass(frozen=True)
 class Registered:
-    """A probe that has been set.
+    """A probe that was set.
 
-    warnings: what the user should know of it, a sentence each.
+    warnings: warnings about the probe, a sentence each.
     """
 
     probe: ProbeRow
@@ -58,7 +58,7 @@ class Registered:
 class Refused:
     """Probes that were refused for one reason.
 
-    error: the name of the kernel's errno. reason: the rule, without the place. count: how many.
+    error: the name of the kernel's errno. reason: the rule, without the place. count: the number of these probes.
     """
 
     error: str
@@ -68,10 +68,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class RegisteredMatching:
-    """The probes that have been set on the functions that a pattern matches.
+    """The probes that were set on the functions that match a pattern.
 
-    kind: kprobe or kretprobe. numbers: of the probes. functions: how many functions match.
-    refused: by reason, the most frequent first.
+    kind: kprobe or kretprobe. numbers: the probes' numbers. functions: the number of functions that match.
+    refused: the refusals by reason, the most frequent first.
     """
 
     kind: str
@@ -82,7 +82,7 @@ class RegisteredMatching:
 
 @dataclass(frozen=True)
 class Changed:
-    """What has been done to probes. A removed probe has the counters that it had then."""
+    """A change of probes. A removed probe is shown with its last counters."""
 
     done: Literal["enabled", "disabled", "removed"]
     probes: Probes
@@ -98,14 +98,14 @@ class BlacklistedArea:
 
 
 class Blacklist(tuple[BlacklistedArea, ...]):
-    """Where no probe can be."""
+    """The areas in which the kernel allows no probe."""
 
 
 @dataclass(frozen=True)
 class HitStage:
     """A stage of a hit of a probe.
 
-    kind: kprobe, kretprobe or jprobe. name: of the probe. stage: pre, post, entry or return.
+    kind: kprobe, kretprobe or jprobe. name: the probe's name. stage: pre, post, entry or return.
     hit: the number of the hit, from 1.
     """
 
@@ -141,12 +141,12 @@ class HitRegisters(tuple[StageRegisters, ...]):
 
 @dataclass(frozen=True)
 class TraceEvent:
-    """A hit as the kernel's tracer has it.
+    """A hit as the kernel's tracer shows it.
 
-    seconds: guest time since reset. address: of the probe.
-    task, pid: of the guest; None where it is not known which task it was.
-    x0: at that stage. note: what the probe's `print` made of the hit; empty without one.
-    line: the line of the kernel's trace file.
+    seconds: guest time since reset. address: the probe's address.
+    task, pid: name and number of the guest's task; None if they are not known.
+    x0: its value at that stage. note: the line of the probe's `print`; empty without one.
+    line: the line in the format of the kernel's trace file.
     """
 
     at: HitStage

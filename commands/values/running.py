@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What comes of running the guest."""
+"""Results of running the guest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .stops import Stopped
 
 @dataclass(frozen=True)
 class Stepped:
-    """Where a step led. instruction: what is executed next; None if something stopped the step."""
+    """The result of a step. instruction: the next instruction; None if something stopped the step."""
 
     stop: Stopped
     instruction: Disassembly | None
@@ -20,7 +20,7 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Returned:
-    """What a function has returned in x0, and the same as a signed number."""
+    """The result of a function, x0, as an unsigned and as a signed number."""
 
     value: Hex
     signed: int
@@ -28,24 +28,24 @@ class Returned:
 
 @dataclass(frozen=True)
 class ConsoleText:
-    """A part of what the guest prints while a command runs it."""
+    """A part of the guest's output while a command runs it."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class ConsoleOutput:
-    """What the guest has printed since it was last asked for."""
+    """The guest's output since it was last shown."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class ConsoleAnswer:
-    """What the guest has printed after a line was typed at it.
+    """The guest's output after a line was typed at its console.
 
-    text: all of it. waits: a debugger is in control, so the guest has not read the line yet.
-    stop: what stopped the guest before it had answered; None if nothing.
+    text: the output. waits: whether the guest has not read the line yet, because a debugger is in control.
+    stop: the stop that ended the run before the answer; None without one.
     """
 
     text: str
@@ -62,6 +62,6 @@ class LentFiles:
 
 @dataclass(frozen=True)
 class Saved:
-    """The file that a snapshot was written to."""
+    """The file with the snapshot."""
 
     file: str

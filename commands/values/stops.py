@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Why and where the guest stopped."""
+"""The reason and the place of a stop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .probes import HitStage
 
 @dataclass(frozen=True)
 class Stopped:
-    """Why and where the guest stopped.
+    """The reason and the place of a stop.
 
-    reason: the name of a `machine.StopReason`, in small letters. text: the same in words, with details.
-    hit: the stage of a hit that it stopped at; None if it stopped for something else.
+    reason: the name of a `machine.StopReason`, in small letters. text: the reason in words, with details.
+    hit: the stage of the hit at which the guest stopped; None if it stopped for another reason.
     """
 
     reason: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a kernel would make of probes."""
+"""Verdicts of kernels on probes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .location import Hex
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a kernel of an era makes of a probe on an instruction.
+    """The verdict of an era's kernel on a probe at an instruction.
 
     verdict: GOOD (executed in a slot), GOOD_NO_SLOT (simulated) or REJECTED.
-    simulator: the kernel's function that simulates it; empty without one.
-    reason: why it is refused; empty if it is not.
-    warning: what goes wrong with it although it is accepted; empty if nothing.
+    simulator: the kernel's function that simulates the instruction; empty without one.
+    reason: the reason for a refusal; empty without one.
+    warning: a fault of the kernel with this instruction, although it accepts the probe; empty without one.
     """
 
     verdict: str
@@ -26,7 +26,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class EraVerdict:
-    """A verdict, and the era of which it is."""
+    """An era and its verdict."""
 
     era: str
     verdict: Verdict
@@ -34,7 +34,7 @@ class EraVerdict:
 
 @dataclass(frozen=True)
 class DecodedWord:
-    """The verdicts of eras on an instruction. text: its disassembly."""
+    """An instruction and the verdicts of eras on it. text: its disassembly."""
 
     word: Hex
     text: str
@@ -56,8 +56,8 @@ class JudgedInstruction:
 class DecodedFunction:
     """The verdicts of an era on a function's instructions.
 
-    what: the function, or the place in it, as it was given. whole: the function was asked for, not one instruction.
-    left_out: how many instructions of a long function are not among these.
+    what: the function, or the place in it, as the user named it. whole: whether the user named a whole function.
+    left_out: the number of instructions of a long function that are left out.
     """
 
     what: str
@@ -78,7 +78,7 @@ class VerdictCounts:
 
 @dataclass(frozen=True)
 class SimulatorCount:
-    """How many instructions a function of the kernel simulates."""
+    """The number of instructions that a function of the kernel simulates."""
 
     simulator: str
     count: int
@@ -86,7 +86,7 @@ class SimulatorCount:
 
 @dataclass(frozen=True)
 class InstructionPlace:
-    """An instruction in a file. place: its function and the offset there. text: its disassembly."""
+    """An instruction in a file. place: its function and the offset in it. text: its disassembly."""
 
     place: str
     address: Hex
@@ -98,7 +98,7 @@ class InstructionPlace:
 class FlaggedInstructions:
     """Instructions of a file that are refused, or accepted with a warning, for one reason.
 
-    refused: they are refused. reason: why, or the warning. count: how many. places: the first of them.
+    refused: whether they are refused. reason: the reason, or the warning. count: their number. places: the first ones.
     """
 
     refused: bool
@@ -119,16 +119,16 @@ class DecodedFile:
 
 
 class Decoded(tuple[DecodedWord | DecodedFunction | DecodedFile, ...]):
-    """An instruction; or a function or file, once an era."""
+    """An instruction, or a function or file once for each era."""
 
 
 @dataclass(frozen=True)
 class CheckedPlace:
     """Whether a probe at a place would be accepted.
 
-    place: as it was given, or an address. accepted: it would be. verdict: on its instruction; None if it is refused.
-    error: the name of the kernel's errno; empty if the probe is accepted.
-    reason: why it is refused, a sentence; rule: the same without the place. Both are empty if it is accepted.
+    place: the place as the user named it, or an address. verdict: the verdict on its instruction; None if refused.
+    error: the name of the kernel's errno. reason: the reason for the refusal, a sentence. rule: the same without the
+    place. All three are empty if the probe would be accepted.
     """
 
     place: str
@@ -141,7 +141,7 @@ class CheckedPlace:
 
 @dataclass(frozen=True)
 class EraCheck:
-    """The places as the kernels of an era judge them."""
+    """The verdicts of an era on places. refused: the number of refusals."""
 
     era: str
     places: tuple[CheckedPlace, ...]
@@ -149,4 +149,4 @@ class EraCheck:
 
 
 class Checked(tuple[EraCheck, ...]):
-    """The places as the kernels of each era judge them."""
+    """The verdicts of each era on the places."""
