@@ -24,7 +24,7 @@ from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.clock import Clock
 
 from . import board
-from .devices import Devices, Flash, Gic, GicCpuInterface, Pl011, Pl031
+from .devices import Devices, Flash, Gic, Pl011, Pl031
 from .errors import MachineError
 from .input import InputGate, InputKind
 from .loaders import LoadedGuest, snapshot, snapshot_file
@@ -72,7 +72,7 @@ class Machine:
         self.gic = Gic(self.state)
         self.devices = Devices(self)
         self.devices.place(self.gic, board.GIC_DIST)
-        self.devices.place(GicCpuInterface(self.gic), board.GIC_CPU)
+        self.devices.place(self.gic.interfaces[0], board.GIC_CPU)
         self.console = Console()
         assert board.UART.intid is not None
         self.uart = Pl011(self.state, self.gic, board.UART.intid, self.console.drain)

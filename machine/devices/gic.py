@@ -11,18 +11,15 @@ from armprobe.machine.field_checks import U8, U32, integer, several
 from armprobe.machine.native.library import function, structure
 from armprobe.machine.state import Order, StateRegistry
 
+from .native_device import NativeDevice
+
 LINES: Final = 64  # INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs
 SPURIOUS: Final = 1023
 _SGIS: Final = 0xFFFF
 
-_U64, _U32, _AT = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
-_READ: Final = function("armprobe_gic_read", _U64, _AT, _U64, _U32)
-_WRITE: Final = function("armprobe_gic_write", None, _AT, _U64, _U32, _U64)
-_CPU_READ: Final = function("armprobe_gic_cpu_read", _U64, _AT, _U32, _U64)
-_CPU_WRITE: Final = function("armprobe_gic_cpu_write", None, _AT, _U32, _U64, _U64)
-_SET_LINE: Final = function("armprobe_gic_set_line", None, _AT, _U32, ctypes.c_bool)
-_PENDING: Final = function("armprobe_gic_pending", _U32, _AT, _U32)
-_SIGNAL: Final = function("armprobe_gic_signal", _U32, _AT, _U32)
+_SET_LINE: Final = function("armprobe_gic_set_line", None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_bool)
+_PENDING: Final = function("armprobe_gic_pending", ctypes.c_uint32, ctypes.c_void_p)
+_SIGNAL: Final = function("armprobe_gic_signal", ctypes.c_uint32, ctypes.c_void_p)
 
 
 class Signal(enum.Enum):
@@ -37,16 +34,27 @@ _SIGNALS: Final = tuple(Signal)
 
 
 @structure("gic_interface")
-class Interface(ctypes.Structure):
-    """The state of one CPU's interface: GICC_CTLR, GICC_PMR, GICC_BPR and ABPR, GICC_APR0 and NSAPR0.
+class GicCpuInterface(NativeDevice, code="gic_interface"):
+    """The interface of one CPU: GICC_CTLR, GICC_PMR, GICC_BPR and ABPR, GICC_APR0 and NSAPR0.
 
     `active_priorities` has one bit per group priority, by group.
     """
 
+    name = "gic-cpu"
+
+    gic: int
     control: int
     mask: int
     binary_points: ctypes.Array[ctypes.c_uint32]
     active_priorities: ctypes.Array[ctypes.c_uint32]
+
+    def pending_interrupt(self) -> int:
+        """The INTID to be signalled to the CPU now, or 1023."""
+        return int(_PENDING(self.at))
+
+    def signal(self) -> Signal:
+        """How the pending interrupt is signalled to the CPU: group 0 may use FIQ (2.3)."""
+        return _SIGNALS[int(_SIGNAL(self.at))]
 
 
 def _of_interface(name: str) -> Any:
@@ -62,7 +70,7 @@ def _of_interface(name: str) -> Any:
 
 
 @structure("gic")
-class Gic(ctypes.Structure):
+class Gic(NativeDevice, code="gic"):
     """The distributor, and the CPU interfaces. `enable` to `edge` have one bit per INTID.
 
     `latched` are those pending by an edge, an SGI or a write to ISPENDR, and `level` are the input lines as devices
@@ -88,7 +96,7 @@ class Gic(ctypes.Structure):
     group: int
     edge: int
     priorities: ctypes.Array[ctypes.c_uint8]
-    interfaces: ctypes.Array[Interface]
+    interfaces: ctypes.Array[GicCpuInterface]
 
     control = _of_interface("control")
     mask = _of_interface("mask")
@@ -97,9 +105,9 @@ class Gic(ctypes.Structure):
 
     def __init__(self, state: StateRegistry) -> None:
         super().__init__()
-        self.at = ctypes.addressof(self)
         self.enable = self.edge = _SGIS
         for interface in self.interfaces:
+            interface.gic = self.at
             interface.binary_points[:] = [2, 3]  # the least that they can be
         state.join(self.name, self, Order.DEVICES)
 
@@ -116,40 +124,15 @@ class Gic(ctypes.Structure):
         """Set the input line of INTID `number`, as a device drives it."""
         _SET_LINE(self.at, number, asserted)
 
-    def pending_interrupt(self, cpu: int = 0) -> int:
-        """The INTID to be signalled to a CPU now, or 1023."""
-        return int(_PENDING(self.at, cpu))
+    def pending_interrupt(self) -> int:
+        """The INTID to be signalled to the first CPU now, or 1023."""
+        return self.interfaces[0].pending_interrupt()
 
-    def signal(self, cpu: int = 0) -> Signal:
-        """How that CPU's interface signals the pending interrupt: group 0 may use FIQ (2.3)."""
-        return _SIGNALS[int(_SIGNAL(self.at, cpu))]
+    def signal(self) -> Signal:
+        """How the pending interrupt is signalled to the first CPU."""
+        return self.interfaces[0].signal()
 
     def abandon(self, priorities: list[int], active: int) -> None:
         """Go back to these active interrupts. Interrupts taken since are abandoned and become pending again."""
         self.latched |= self.active & ~active & self.edge
         self.active_priorities, self.active = priorities, active
-
-    def read(self, offset: int, size: int) -> int:
-        """GICD registers."""
-        return int(_READ(self.at, offset, size))
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """GICD registers."""
-        _WRITE(self.at, offset, size, value)
-
-
-class GicCpuInterface:
-    """The GICC registers of one CPU, all of which are words."""
-
-    name = "gic-cpu"
-
-    def __init__(self, gic: Gic, cpu: int = 0) -> None:
-        self._gic, self._cpu = gic, cpu
-
-    def read(self, offset: int, size: int) -> int:
-        """GICC registers."""
-        return int(_CPU_READ(self._gic.at, self._cpu, offset))
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """GICC registers."""
-        _CPU_WRITE(self._gic.at, self._cpu, offset, value)

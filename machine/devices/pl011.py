@@ -12,19 +12,18 @@ from armprobe.machine.native.library import function, structure
 from armprobe.machine.state import Order, StateRegistry
 
 from .gic import Gic
+from .native_device import NativeDevice
 
 _MOST_TYPED: Final = 1 << 20  # bytes that the guest has not read yet, in a file
 
 _U64, _AT = ctypes.c_uint64, ctypes.c_void_p
-_READ: Final = function("armprobe_pl011_read", _U64, _AT, _U64)
-_WRITE: Final = function("armprobe_pl011_write", None, _AT, _U64, _U64)
 _UPDATE: Final = function("armprobe_pl011_update", None, _AT)
 _COLLECT: Final = function("armprobe_pl011_collect", _U64, _AT, _AT)
 _DRAIN: Final = ctypes.CFUNCTYPE(None)
 
 
 @structure("pl011")
-class Pl011(ctypes.Structure):
+class Pl011(NativeDevice, code="pl011"):
     """One UART, whose interrupt is line `intid` of `gic`.
 
     `transmitted` is called when many bytes have been sent, and at each byte while `watched`: it is to `collect` them.
@@ -56,7 +55,6 @@ class Pl011(ctypes.Structure):
 
     def __init__(self, state: StateRegistry, gic: Gic, intid: int, transmitted: Callable[[], None]) -> None:
         super().__init__()
-        self.at = ctypes.addressof(self)
         self.transmitted = transmitted
         self._failure: BaseException | None = None
         self._collected = ctypes.create_string_buffer(len(self.output))
@@ -104,13 +102,9 @@ class Pl011(ctypes.Structure):
         except BaseException as error:  # the caller is C
             self._failure = error
 
-    def read(self, offset: int, size: int) -> int:
-        """UART registers."""
-        return int(_READ(self.at, offset))
-
     def write(self, offset: int, size: int, value: int) -> None:
-        """UART registers. Raises what `transmitted` raises, when the access has been made."""
-        _WRITE(self.at, offset, value)
+        """Write a UART register. Raises what `transmitted` raises, when the access has been made."""
+        super().write(offset, size, value)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure

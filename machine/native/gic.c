@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A GICv2 interrupt controller without the Security Extensions (Arm IHI 0048B): the distributor, and the interface of
- * each CPU, by its number `cpu`. The banked registers of SGIs and PPIs exist once: there is one CPU. */
+/* A GICv2 interrupt controller without the Security Extensions (Arm IHI 0048B): the distributor, and an interface for
+ * each CPU. The banked registers of SGIs and PPIs exist once: there is one CPU. */
 #include "native.h"
 
 enum {
@@ -36,8 +36,9 @@ static uint32_t running_priority(const struct gic_interface *interface)
 }
 
 /* The part of the priority that decides on preemption (3.3.3). With GICC_ABPR it is one bit longer. */
-static uint32_t group_priority(const struct gic *gic, const struct gic_interface *interface, uint32_t number)
+static uint32_t group_priority(const struct gic_interface *interface, uint32_t number)
 {
+    const struct gic *gic = interface->gic;
     uint32_t lowest = !group_of(gic, number) || interface->control & CBPR
         ? (interface->binary_points[0] & 7) + 1
         : interface->binary_points[1] & 7;
@@ -45,8 +46,9 @@ static uint32_t group_priority(const struct gic *gic, const struct gic_interface
 }
 
 /* The pending interrupt of highest priority whose INTID and group are enabled, or 1023. */
-static uint32_t highest_pending(const struct gic *gic, const struct gic_interface *interface)
+static uint32_t highest_pending(const struct gic_interface *interface)
 {
+    const struct gic *gic = interface->gic;
     uint64_t ready = pending(gic) & gic->enable & ~gic->active;
     uint32_t groups = gic->enabled & interface->control;
     uint32_t best = SPURIOUS, highest = IDLE_PRIORITY + 1;
@@ -65,23 +67,22 @@ static uint32_t highest_pending(const struct gic *gic, const struct gic_interfac
     return best;
 }
 
-/* The INTID to be signalled to a CPU now, or 1023. */
-ARMPROBE_EXPORT uint32_t armprobe_gic_pending(const struct gic *gic, uint32_t cpu)
+/* The INTID to be signalled to the CPU now, or 1023. */
+ARMPROBE_EXPORT uint32_t armprobe_gic_pending(const struct gic_interface *interface)
 {
-    const struct gic_interface *interface = &gic->interfaces[cpu];
-    uint32_t number = highest_pending(gic, interface);
-    if (number == SPURIOUS || gic->priorities[number] >= interface->mask)
+    uint32_t number = highest_pending(interface);
+    if (number == SPURIOUS || interface->gic->priorities[number] >= interface->mask)
         return SPURIOUS;
-    return group_priority(gic, interface, number) < running_priority(interface) ? number : (uint32_t)SPURIOUS;
+    return group_priority(interface, number) < running_priority(interface) ? number : (uint32_t)SPURIOUS;
 }
 
 /* How the interface signals that interrupt, an enum gic_signal: group 0 may use FIQ (2.3). */
-ARMPROBE_EXPORT uint32_t armprobe_gic_signal(const struct gic *gic, uint32_t cpu)
+ARMPROBE_EXPORT uint32_t armprobe_gic_signal(const struct gic_interface *interface)
 {
-    uint32_t number = armprobe_gic_pending(gic, cpu);
+    uint32_t number = armprobe_gic_pending(interface);
     if (number == SPURIOUS)
         return GIC_NONE;
-    return gic->interfaces[cpu].control & FIQ_EN && !group_of(gic, number) ? GIC_FIQ : GIC_IRQ;
+    return interface->control & FIQ_EN && !group_of(interface->gic, number) ? GIC_FIQ : GIC_IRQ;
 }
 
 /* Set the input line of INTID `number`, as a device drives it. */
@@ -145,8 +146,9 @@ static uint32_t read_word(const struct gic *gic, uint64_t offset)
     return 0; /* GICD_ITARGETSR among others: RAZ/WI where there is one CPU (4.3.12) */
 }
 
-ARMPROBE_EXPORT uint64_t armprobe_gic_read(const struct gic *gic, uint64_t offset, uint32_t size)
+ARMPROBE_EXPORT uint64_t armprobe_gic_read(void *device, uint64_t offset, uint32_t size)
 {
+    const struct gic *gic = device;
     uint64_t value = 0, word = offset & ~3ull;
 
     if (0x400 <= offset && offset < 0x400 + GIC_LINES) {
@@ -189,8 +191,10 @@ static void write_bits(struct gic *gic, uint64_t reg, uint64_t lines, uint64_t w
     }
 }
 
-ARMPROBE_EXPORT void armprobe_gic_write(struct gic *gic, uint64_t offset, uint32_t size, uint64_t value)
+ARMPROBE_EXPORT void armprobe_gic_write(void *device, uint64_t offset, uint32_t size, uint64_t value)
 {
+    struct gic *gic = device;
+
     if (size == 8) {
         armprobe_gic_write(gic, offset, 4, value & 0xFFFFFFFF);
         armprobe_gic_write(gic, offset + 4, 4, value >> 32);
@@ -234,24 +238,24 @@ ARMPROBE_EXPORT void armprobe_gic_write(struct gic *gic, uint64_t offset, uint32
 
 /* The INTID that `group`'s registers report for an interrupt. Group 1's show no interrupt of group 0. Group 0's show
  * that one of group 1 exists, or its INTID with AckCtl. */
-static uint32_t of_group(const struct gic *gic, uint32_t cpu, uint32_t number, uint32_t group)
+static uint32_t of_group(const struct gic_interface *interface, uint32_t number, uint32_t group)
 {
-    if (number == SPURIOUS || group_of(gic, number) == group)
+    if (number == SPURIOUS || group_of(interface->gic, number) == group)
         return number;
     if (group == 1)
         return SPURIOUS;
-    return gic->interfaces[cpu].control & ACK_CTL ? number : (uint32_t)OTHER_GROUP;
+    return interface->control & ACK_CTL ? number : (uint32_t)OTHER_GROUP;
 }
 
 /* Read GICC_IAR or GICC_AIAR: the signalled interrupt becomes active if it belongs to `group`. */
-static uint32_t acknowledge(struct gic *gic, uint32_t cpu, uint32_t group)
+static uint32_t acknowledge(struct gic_interface *interface, uint32_t group)
 {
-    uint32_t number = of_group(gic, cpu, armprobe_gic_pending(gic, cpu), group);
+    uint32_t number = of_group(interface, armprobe_gic_pending(interface), group);
     if (number < GIC_LINES) {
-        struct gic_interface *interface = &gic->interfaces[cpu];
+        struct gic *gic = interface->gic;
         gic->latched &= ~(1ull << number);
         gic->active |= 1ull << number;
-        interface->active_priorities[group_of(gic, number)] |= 1u << (group_priority(gic, interface, number) >> 3);
+        interface->active_priorities[group_of(gic, number)] |= 1u << (group_priority(interface, number) >> 3);
     }
     return number;
 }
@@ -263,20 +267,21 @@ static void deactivate(struct gic *gic, uint32_t number)
 }
 
 /* Write GICC_EOIR: drop the running priority (4.4.5) and, without EOImode, deactivate the interrupt. */
-static void end(struct gic *gic, struct gic_interface *interface, uint32_t number)
+static void end(struct gic_interface *interface, uint32_t number)
 {
     if (number >= GIC_LINES)
         return;
-    uint32_t *active = &interface->active_priorities[group_of(gic, number)];
+    uint32_t *active = &interface->active_priorities[group_of(interface->gic, number)];
     *active &= *active - 1;
     if (!(interface->control & EOI_MODE))
-        deactivate(gic, number);
+        deactivate(interface->gic, number);
 }
 
-ARMPROBE_EXPORT uint64_t armprobe_gic_cpu_read(struct gic *gic, uint32_t cpu, uint64_t offset)
+ARMPROBE_EXPORT uint64_t armprobe_gic_interface_read(void *device, uint64_t offset, uint32_t size)
 {
-    const struct gic_interface *interface = &gic->interfaces[cpu];
+    struct gic_interface *interface = device;
 
+    (void)size;
     switch (offset) {
     case 0x00:
         return interface->control;
@@ -285,17 +290,17 @@ ARMPROBE_EXPORT uint64_t armprobe_gic_cpu_read(struct gic *gic, uint32_t cpu, ui
     case 0x08:
         return interface->binary_points[0];
     case 0x0C:
-        return acknowledge(gic, cpu, 0);
+        return acknowledge(interface, 0);
     case 0x14:
         return running_priority(interface);
     case 0x18:
-        return of_group(gic, cpu, highest_pending(gic, interface), 0);
+        return of_group(interface, highest_pending(interface), 0);
     case 0x1C:
         return interface->binary_points[1];
     case 0x20:
-        return acknowledge(gic, cpu, 1);
+        return acknowledge(interface, 1);
     case 0x28:
-        return of_group(gic, cpu, highest_pending(gic, interface), 1);
+        return of_group(interface, highest_pending(interface), 1);
     case 0xD0:
         return interface->active_priorities[0];
     case 0xE0:
@@ -311,10 +316,11 @@ static uint32_t binary_point(uint64_t value, uint32_t least)
     return (value & 7) > least ? value & 7 : least;
 }
 
-ARMPROBE_EXPORT void armprobe_gic_cpu_write(struct gic *gic, uint32_t cpu, uint64_t offset, uint64_t value)
+ARMPROBE_EXPORT void armprobe_gic_interface_write(void *device, uint64_t offset, uint32_t size, uint64_t value)
 {
-    struct gic_interface *interface = &gic->interfaces[cpu];
+    struct gic_interface *interface = device;
 
+    (void)size;
     switch (offset) {
     case 0x00:
         interface->control = value & CONTROL_BITS;
@@ -330,7 +336,7 @@ ARMPROBE_EXPORT void armprobe_gic_cpu_write(struct gic *gic, uint32_t cpu, uint6
         break;
     case 0x10: /* GICC_EOIR */
     case 0x24: /* GICC_AEOIR */
-        end(gic, interface, value & 0x3FF);
+        end(interface, value & 0x3FF);
         break;
     case 0xD0:
         interface->active_priorities[0] = (uint32_t)value;
@@ -339,7 +345,7 @@ ARMPROBE_EXPORT void armprobe_gic_cpu_write(struct gic *gic, uint32_t cpu, uint6
         interface->active_priorities[1] = (uint32_t)value;
         break;
     case 0x1000: /* GICC_DIR */
-        deactivate(gic, value & 0x3FF);
+        deactivate(interface->gic, value & 0x3FF);
         break;
     }
 }

@@ -95,7 +95,8 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint8_t *, at) \
     FIELD(uint8_t *, end)
 
-/* Devices. */
+/* Devices. A device's registers are read and written by a device_read_t and a device_write_t; `offset` is from its base,
+ * in bytes, and `size` is 1, 2, 4 or 8. */
 
 #define GIC_LINES 64 /* INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs */
 #define GIC_CPUS 1
@@ -103,8 +104,10 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 /* How an interface signals an interrupt to its CPU. */
 enum gic_signal { GIC_NONE, GIC_IRQ, GIC_FIQ };
 
-/* GICC_CTLR, GICC_PMR; GICC_BPR and GICC_ABPR; GICC_APR0 and GICC_NSAPR0, one bit per group priority. */
+/* The interface of one CPU: GICC_CTLR, GICC_PMR; GICC_BPR and GICC_ABPR; GICC_APR0 and GICC_NSAPR0, one bit per group
+ * priority. */
 #define ARMPROBE_GIC_INTERFACE(FIELD, ARRAY) \
+    FIELD(struct gic *, gic) \
     FIELD(uint32_t, control) \
     FIELD(uint32_t, mask) \
     ARRAY(uint32_t, binary_points, 2) \
@@ -213,7 +216,13 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
 enum outcome program_note(const struct reader *reader, const struct note *note, const struct view *view,
                           struct writer *out);
 
-/* gic.c */
+/* Devices. */
+typedef uint64_t device_read_t(void *device, uint64_t offset, uint32_t size);
+typedef void device_write_t(void *device, uint64_t offset, uint32_t size, uint64_t value);
+
+device_read_t armprobe_gic_read, armprobe_gic_interface_read, armprobe_pl011_read;
+device_write_t armprobe_gic_write, armprobe_gic_interface_write, armprobe_pl011_write;
+uint32_t armprobe_gic_signal(const struct gic_interface *interface);
 void armprobe_gic_set_line(struct gic *gic, uint32_t number, bool asserted);
 
 #endif

@@ -49,11 +49,13 @@ ARMPROBE_EXPORT void armprobe_pl011_update(struct pl011 *uart)
     armprobe_gic_set_line(uart->gic, uart->intid, status(uart) & uart->imsc);
 }
 
-ARMPROBE_EXPORT uint64_t armprobe_pl011_read(struct pl011 *uart, uint64_t offset)
+ARMPROBE_EXPORT uint64_t armprobe_pl011_read(void *device, uint64_t offset, uint32_t size)
 {
+    struct pl011 *uart = device;
     const uint64_t *kept = setting(uart, offset);
     uint64_t value = 0;
 
+    (void)size;
     if (kept)
         return *kept;
     switch (offset) {
@@ -84,10 +86,12 @@ static void transmit(struct pl011 *uart, uint8_t byte)
         uart->drain();
 }
 
-ARMPROBE_EXPORT void armprobe_pl011_write(struct pl011 *uart, uint64_t offset, uint64_t value)
+ARMPROBE_EXPORT void armprobe_pl011_write(void *device, uint64_t offset, uint32_t size, uint64_t value)
 {
+    struct pl011 *uart = device;
     uint64_t *kept = setting(uart, offset);
 
+    (void)size;
     if (kept) {
         *kept = value & 0xFFFF;
     } else if (offset == 0x00) {

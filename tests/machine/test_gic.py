@@ -3,7 +3,7 @@
 
 import pytest
 
-from armprobe.machine.devices import Gic, GicCpuInterface
+from armprobe.machine.devices import Gic
 from armprobe.machine.state import StateRegistry
 
 CTLR, TYPER, ISENABLER, ICENABLER, ISPENDR, ICPENDR = 0x000, 0x004, 0x100, 0x180, 0x200, 0x280
@@ -19,7 +19,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.gic = Gic(StateRegistry())
-        self.cpu = GicCpuInterface(self.gic)
+        self.cpu = self.gic.interfaces[0]
         self.gic.write(CTLR, 4, 1)
         self.cpu.write(C_CTLR, 4, 1)
         self.cpu.write(C_PMR, 4, 0xF8)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from armprobe.machine.devices import GenericTimer, Gic, GicCpuInterface, Pl011
+from armprobe.machine.devices import GenericTimer, Gic, Pl011
 from armprobe.machine.state import Order, StateRegistry
 from tests.machine.reference.gic import Gic as ReferenceGic
 from tests.machine.reference.gic_cpu import GicCpuInterface as ReferenceInterface
@@ -69,7 +69,7 @@ def state_of(device: Any) -> dict[str, object]:
 @given(ACCESSES)
 def test_the_interrupt_controller(data: bytes) -> None:
     ours, theirs = Gic(StateRegistry()), ReferenceGic(StateRegistry())
-    our_interface, their_interface = GicCpuInterface(ours), ReferenceInterface(theirs)
+    our_interface, their_interface = ours.interfaces[0], ReferenceInterface(theirs)
     for number, (kind, choice, size, value) in enumerate(accesses(data)):
         match kind >> 5:
             case 0 | 1:
