@@ -95,7 +95,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint8_t *, at) \
     FIELD(uint8_t *, end)
 
-/* Devices. A device's registers are read and written by a device_read_t and a device_write_t; `offset` is from its base,
+/* Devices. A device's registers are read and written by a registers_read_t and a registers_write_t; `offset` is from its base,
  * in bytes, and `size` is 1, 2, 4 or 8. */
 
 #define GIC_LINES 64 /* INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs */
@@ -217,11 +217,11 @@ enum outcome program_note(const struct reader *reader, const struct note *note, 
                           struct writer *out);
 
 /* Devices. */
-typedef uint64_t device_read_t(void *device, uint64_t offset, uint32_t size);
-typedef void device_write_t(void *device, uint64_t offset, uint32_t size, uint64_t value);
+typedef uint64_t registers_read_t(void *device, uint64_t offset, uint32_t size);
+typedef void registers_write_t(void *device, uint64_t offset, uint32_t size, uint64_t value);
 
-device_read_t armprobe_gic_read, armprobe_gic_interface_read, armprobe_pl011_read;
-device_write_t armprobe_gic_write, armprobe_gic_interface_write, armprobe_pl011_write;
+registers_read_t armprobe_gic_read, armprobe_gic_interface_read, armprobe_pl011_read;
+registers_write_t armprobe_gic_write, armprobe_gic_interface_write, armprobe_pl011_write;
 uint32_t armprobe_gic_signal(const struct gic_interface *interface);
 void armprobe_gic_set_line(struct gic *gic, uint32_t number, bool asserted);
 
