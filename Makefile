@@ -46,13 +46,15 @@ check: build/test ## ruff, mypy and gcc's analyzer
 	$(VENV)/bin/mypy
 
 # The tests use a second installed tree, whose library is built with the sanitizers. Python allocates with malloc, so that
-# they see its buffers too. What Python and Unicorn leave allocated at the end is theirs.
+# they see its buffers too. What Python and Unicorn leave allocated at the end is theirs. The sanitizers refuse
+# RTLD_DEEPBIND, with which capstone loads its library where os has it.
 SANITIZED := build/sanitized
 SANITIZED_TESTS := tests/machine tests/expressions tests/probes
 .PHONY: sanitize
 sanitize: build/test ## the tests that use the C core, with AddressSanitizer and UndefinedBehaviorSanitizer in it
 	rm -rf $(SANITIZED)
 	cp -a build/__editable__.*/. $(SANITIZED)
+	echo 'import os; del os.RTLD_DEEPBIND' >$(SANITIZED)/sitecustomize.py
 	CC=gcc CFLAGS="-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
 		$(PY) $(SANITIZED)/armprobe/machine/native/compile.py
 	PYTHONPATH=$(CURDIR)/$(SANITIZED) PYTHONMALLOC=malloc LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \

@@ -20,7 +20,7 @@ from .loaders import DEMO, LoadedGuest, parse_size, read_guest
 from .loaders import snapshot_file as _snapshot_file
 from .loaders import vmlinux as _vmlinux
 from .machine import Machine
-from .native.library import PATH as CORE_PATH
+from .native.library import SOURCES as CORE_SOURCES
 from .owner import Owner
 from .stop import Stop, StopReason, WatchHit
 from .symbols import Symbol, Symbols
@@ -52,9 +52,9 @@ __all__ = [
 def build_id() -> bytes:
     """A digest of what a snapshot depends on besides its guest: Unicorn's version, and the code of the machine, the C
     core included, and of the kallsyms reader."""
-    digest = hashlib.sha256(unicorn.__version__.encode())
+    digest = hashlib.sha256(unicorn.__version__.encode() + CORE_SOURCES.encode())
     room = Path(__file__).parent
-    for source in (*sorted(room.rglob("*.py")), CORE_PATH, room.parent / "kernel/kallsyms.py"):
+    for source in (*sorted(room.rglob("*.py")), room.parent / "kernel/kallsyms.py"):
         digest.update(source.read_bytes())
     return digest.digest()
 

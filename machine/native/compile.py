@@ -5,6 +5,7 @@ As a program, it puts the library beside itself (in an editable install: into th
 says. CC and CFLAGS in the environment name another compiler and further flags, as they do for make.
 """
 
+import hashlib
 import os
 import shlex
 import subprocess
@@ -28,6 +29,15 @@ def compiler() -> list[str]:
     return shlex.split(os.environ.get("CC", "")) or ["cc"]
 
 
+def digest(sources: Path) -> str:
+    """A digest of the C files of the folder `sources`; the library has that of its own in it."""
+    result = hashlib.sha256()
+    for file in sorted(sources.glob("*.[ch]")):
+        content = file.read_bytes()
+        result.update(f"{file.name} {len(content)}\n".encode() + content)
+    return result.hexdigest()
+
+
 def compile_library(library: Path, sources: Path) -> None:
     """Write `library` from the C files of the folder `sources`; the compiler's own messages go to stderr.
 
@@ -38,7 +48,7 @@ def compile_library(library: Path, sources: Path) -> None:
             f"armprobe runs on Linux, not on {sys.platform}: use a virtual machine, a container or WSL 2"
         )
     files = sorted(map(str, sources.glob("*.c")))
-    flags = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
+    flags = [*FLAGS, f'-DARMPROBE_SOURCES="{digest(sources)}"', *shlex.split(os.environ.get("CFLAGS", ""))]
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         made = Path(folder, library.name)

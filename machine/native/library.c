@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What library.py compares with before anything else of the library is used: the ABI's number and the structures. */
+/* What library.py compares with before anything else of the library is used: its sources and its structures. */
 #include "native.h"
 
-ARMPROBE_EXPORT const uint32_t armprobe_abi = ARMPROBE_ABI;
+/* compile.py defines it: a digest of the sources. */
+ARMPROBE_EXPORT const char armprobe_sources[] = ARMPROBE_SOURCES;
 
 /* armprobe_rows_NAME(): the table of `struct NAME`. `self` is that structure, in its function. */
 #define FIELD_ROW(type, name) {#name, #type, 0, offsetof(self, name), sizeof(((self *)0)->name)},

@@ -15,10 +15,7 @@ from typing import Any, Final, TypeVar
 
 from armprobe.machine.errors import MachineError
 
-from .compile import NAME
-
-ABI: Final = 1
-"""ARMPROBE_ABI of native.h."""
+from .compile import NAME, digest
 
 S = TypeVar("S", bound=ctypes.Structure)
 
@@ -38,8 +35,8 @@ _SCALARS: Final[dict[str, type[Any]]] = {
 class LibraryError(MachineError, ImportError):
     """The C core is missing, or is not the one that this Python code belongs to."""
 
-    def __init__(self, what: str, make: str = "make clean build/run") -> None:
-        super().__init__(f"{what}: run `{make}`, or install armprobe again")
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: run `make`, or install armprobe again")
         self.name = __package__  # by which face/__main__.py knows it
 
 
@@ -63,30 +60,30 @@ class _Row(ctypes.Structure):
 def load(path: Path) -> ctypes.PyDLL:
     """The library at `path`. Its functions are called with the interpreter's lock held.
 
-    Raises LibraryError: there is none, it is older than the sources beside this file, or it has another ABI.
+    Raises LibraryError: there is none, or it was compiled from other sources than those beside this file.
     """
     try:
         library = ctypes.PyDLL(str(path))
-        made = path.stat().st_mtime
     except OSError as error:
         reason = str(error) if path.exists() else f"there is no {path}"
-        raise LibraryError(f"armprobe's C core cannot be loaded ({reason})", "make") from None
-    # In a checkout. A wheel has no sources.
-    sources = Path(__file__).resolve().parent
-    newer = [file.name for file in sorted(sources.glob("*.[ch]")) if file.stat().st_mtime > made]
-    if newer:
-        raise LibraryError(f"armprobe's C core was compiled before {newer[0]} was changed", "make")
-    try:
-        abi = ctypes.c_uint32.in_dll(library, "armprobe_abi").value
-    except ValueError:
-        abi = 0
-    if abi != ABI:
-        raise LibraryError(f"{path} belongs to another version of armprobe (ABI {abi}, not {ABI})")
+        raise LibraryError(f"armprobe's C core cannot be loaded ({reason})") from None
+    folder = Path(__file__).resolve().parent
+    in_checkout = any(folder.glob("*.c"))  # a wheel has no sources
+    if in_checkout and sources(library) != digest(folder):
+        raise LibraryError(f"armprobe's C core was compiled from other sources than those in {folder}")
     return library
 
 
-PATH: Final = Path(__file__).with_name(NAME)
-LIBRARY: Final = load(PATH)
+def sources(library: ctypes.PyDLL) -> str:
+    """The digest of the sources that `library` was compiled from."""
+    try:
+        return ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(library, "armprobe_sources"))).decode()
+    except ValueError:
+        raise LibraryError(f"{library._name} is not armprobe's C core") from None
+
+
+LIBRARY: Final = load(Path(__file__).with_name(NAME))
+SOURCES: Final = sources(LIBRARY)
 
 
 def function(name: str, result: Any, *arguments: Any, library: ctypes.PyDLL = LIBRARY) -> Callable[..., Any]:

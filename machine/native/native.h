@@ -31,9 +31,6 @@
 
 _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 
-/* To be raised when a function that Python calls changes its arguments or its meaning; library.py has the same. */
-#define ARMPROBE_ABI 1
-
 /* What Python sees of the library; its name begins with armprobe_. The library hides all else. */
 #define ARMPROBE_EXPORT __attribute__((visibility("default")))
 
