@@ -35,8 +35,6 @@ from .state import StateRegistry
 from .stop import Stop, StopReason
 from .symbols import Symbols
 
-_UPPER_HALF = 1 << 63, (1 << 64) - 1
-
 
 class Machine:
     """An ARMv8-A machine with a guest in it. Made by `machine.load`.
@@ -99,17 +97,11 @@ class Machine:
         self.core.refresh()
 
     def _find_register_accesses(self) -> None:
-        searched = []
+        """Hook them all at once: each that is found while the guest runs costs a translation of all code."""
         for segment in self.guest.segments:
             if segment.virtual is not None:  # linked code also runs at its physical address until the MMU is on
                 for base in {segment.address, segment.virtual}:
                     self.core.register_access.watch(find_sites(segment.data, base))
-                    searched.append((base, base + segment.size))
-        for first, last in ((self.ram.base, self.ram.base + self.ram.size - 1), _UPPER_HALF):
-            for start, end in [*sorted(piece for piece in searched if first <= piece[0] <= last), (last + 1, last + 1)]:
-                if first < start:
-                    self.core.register_access.search(first, start - 1)
-                first = max(first, end)
 
     # For code that extends the machine.
 

@@ -7,6 +7,7 @@ registers and the memory that the instruction changed.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -23,6 +24,8 @@ BLOCK: Final = 64
 _DC_ZVA: Final = 0xFFFF_FFE0, 0xD50B_7420
 _STXP: Final = 0xFFE0_0000, 0xC820_0000  # and STLXP; two X registers
 _CASP: Final = 0xFFA0_7C00, 0x4820_7C00  # and CASPA, CASPL, CASPAL
+# DC ZVA; STXP and STLXP; SVE's loads and stores; as in core.c
+_UNCHECKED: Final = (_DC_ZVA, (0xBFE0_8000, 0x8820_0000), (0xBFE0_8000, 0x8820_8000), (0x9E00_0000, 0x8400_0000))
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,38 @@ class AccessStop(Generic[T]):
     def __init__(self, core: Core) -> None:
         self._core, self._bus, self._memory = core, core.machine.bus, core.memory
         self._stopped: tuple[T, _Undo] | None = None
+        self._users = 0
+        self._checks: dict[int, int] = {}  # hooks by address
         # The last instruction that wrote near watched memory: its instruction count, and what its writes replaced.
         self._written: tuple[int, list[tuple[int, bytes]]] = 0, []
+
+    def begin(self) -> None:
+        """There are memory hooks from now on. The translated code is dropped."""
+        self._users += 1
+        self._core.native.watch(True)
+        self._core.forget_translations()
+
+    def end(self) -> None:
+        """Undo a `begin`."""
+        self._users -= 1
+        if not self._users:
+            self._core.native.watch(False)
+            for hook in self._checks.values():
+                self._core.engine.hook_del(hook)
+            self._checks.clear()
+        self._core.forget_translations()
+
+    def check_behind(self, code: bytes, address: int) -> bool:
+        """Let runs end behind the instructions in new `code` that the engine does in one function of its own.
+
+        Returns whether there are any that were not known, so that the code must be translated again.
+        """
+        known = len(self._checks)
+        for at, (word,) in enumerate(struct.iter_unpack("<I", code[: len(code) // 4 * 4])):
+            after = address + 4 * at + 4
+            if self._users and after not in self._checks and any(word & mask == value for mask, value in _UNCHECKED):
+                self._checks[after] = self._core.native.check(after)
+        return len(self._checks) > known
 
     @property
     def pending(self) -> bool:
@@ -98,8 +131,7 @@ class AccessStop(Generic[T]):
         before = [(physical, self._bus.read(physical, size))] if writes else []
         before += written if count == self._core.executed else []
         self._stopped = why, _Undo(self._core.context.save(), before)
-        self._core.limit(-1)  # the instruction does not count
-        self._core.engine.emu_stop()
+        self._core.native.stop_before()
 
     def take(self) -> T | None:
         """After a run: the reason, if an access ended it. Undoes the access and sets the PC to its instruction."""

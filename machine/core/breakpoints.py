@@ -32,7 +32,6 @@ class Breakpoints:
         self._core, self._memory = core, core.memory
         self._wanted: Counter[int] = Counter()
         self._before_wfi: set[int] = set()
-        self._edge: frozenset[int] = frozenset()  # where `run_to` ends a run
         self._stale = False  # the engine has other exits
         self.stepping_over: int | None = None  # the breakpoint whose instruction is being executed
 
@@ -68,7 +67,7 @@ class Breakpoints:
 
     def step_over(self, pc: int) -> unicorn.UcError | None:
         """Execute the one instruction at `pc` although it is a breakpoint. Returns and raises as `Core.run` does."""
-        self._core.engine.ctl_set_exits([address for address in self._exits() if address != pc])
+        self._core.native.set_exits([address for address in self._exits() if address != pc])
         self._stale = False
         self._core.forget([pc])
         self.stepping_over = pc
@@ -78,33 +77,18 @@ class Breakpoints:
             self.stepping_over = None
             self._arm(pc)
 
-    def run_to(self, edge: frozenset[int], pc: int, count: int) -> unicorn.UcError | None:
-        """Like `Core.run`, but ends at any address of `edge`. `pc` must not be in `edge`."""
-        self._edge = edge
-        self._arm(*edge)
-        self.sync_exits()
-        try:
-            return self._core.run(pc, count)
-        finally:
-            self._edge = frozenset()
-            self._arm(*edge)
-
-    def ends_a_run(self, address: int) -> bool:
-        """Whether a run now ends at `address`, for a breakpoint or the edge of `run_to`."""
-        return address in self or address in self._edge
-
     def reached(self, context: Context) -> bool:
         """Whether the trap of a WFI means a breakpoint, 4 bytes after the trap's PC."""
         executed = context.pc == self.stepping_over and context.pc in self._before_wfi
-        return self.ends_a_run(context.pc + 4) and not executed
+        return context.pc + 4 in self and not executed
 
     def _exits(self) -> set[int]:
-        return self._before_wfi | set(self._wanted) | self._edge
+        return self._before_wfi | set(self._wanted)
 
     def sync_exits(self) -> None:
         """Give the engine its exits before a run. All at once, because the time grows with their number."""
         if self._stale:
-            self._core.engine.ctl_set_exits(list(self._exits()))
+            self._core.native.set_exits(list(self._exits()))
             self._stale = False
 
     def _arm(self, *changed: int) -> None:

@@ -2,14 +2,13 @@
 """Offsets of the state that Unicorn keeps but does not expose through a register id of its API.
 
 The CPU context that `context_save` copies out holds all registers, and the fault syndrome and fault address of the last
-exception. The engine's structure holds the count of instructions executed. The offsets depend on the build of the
-library, so `calibrate` plants values and searches for them, once per process. The machine refuses to start when an
-offset is missing or ambiguous.
+exception. The offsets depend on the build of the library, so `calibrate` plants values and searches for them, once per
+process. The machine refuses to start when an offset is missing or ambiguous. It uses the CPU's own registers if it
+finds them, and copies of the context otherwise.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import itertools
 import os
@@ -32,7 +31,8 @@ _LDXP_X2_X3_X0 = 0xC87F0C02
 _ARM_BREAKPOINT = 0xD5100080, 0xD51000A1  # msr dbgbvr0_el1, x0; msr dbgbcr0_el1, x1
 _DISARM_BREAKPOINT = 0xD51000BF  # msr dbgbcr0_el1, xzr
 _SYNDROME_BRK_1234 = 0xF2001234  # EC 0x3C (BRK from AArch64), IL, comment 0x1234: Arm ARM, ESR_EL1
-_SEARCH_BYTES = 0x4000  # bytes of the engine's structure searched for the instruction counter
+_SEARCH_BYTES = 0x1000  # bytes of the engine's structure searched for pointers
+_OBJECT_BYTES = 0x1_0000  # bytes of an object searched for the registers
 _EL1H_MASKED = DAIF | EL1H
 
 _SYSTEM_REGISTERS = (
@@ -43,7 +43,7 @@ _SYSTEM_REGISTERS = (
 
 @dataclass(frozen=True)
 class Layout:
-    """Byte offsets into the CPU context, except `counter`, which is an offset into the engine's structure.
+    """Byte offsets into the CPU context.
 
     The bytes from `start` to `end` can be copied between contexts. The context's description of itself precedes them,
     and pointers to the engine's records of the guest's breakpoints follow. x0..x30, sp and pc are contiguous u64s, and
@@ -77,7 +77,9 @@ class Layout:
     exclusive: int
     v: int
     v_stride: int
-    counter: int
+    live: tuple[int, int] | None
+    """Where the CPU keeps these bytes: the offset in the engine's structure of a pointer, and what to add to it to get
+    the address from which the other offsets count. None if that was not found."""
 
 
 def _failed(what: str) -> MachineError:
@@ -149,32 +151,62 @@ def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
     return {name: words.pop() for name, words in found.items()}
 
 
-def _find_syndrome_and_counter(engine: unicorn.Uc) -> tuple[int, int]:
-    """Run ten NOPs and a BRK; inside the exception hook, search for the BRK's syndrome and the pair (11, limit)."""
-    limit = 0x3039
-    engine.mem_write(_BASE, struct.pack("<13I", *[NOP] * 10, _BRK_1234, NOP, _BRANCH_SELF))
-    seen: list[tuple[bytes, bytes]] = []
+def _find_syndrome(engine: unicorn.Uc) -> int:
+    """Run a BRK; inside the exception hook, search for its syndrome."""
+    engine.mem_write(_BASE, struct.pack("<3I", _BRK_1234, NOP, _BRANCH_SELF))
+    seen: list[bytes] = []
 
     def on_exception(engine: unicorn.Uc, number: int, _: object) -> None:
-        # Read through the kernel: the structure's size is unknown, and a read past its mapping must fail, not crash.
-        memory = os.open("/proc/self/mem", os.O_RDONLY)
-        try:
-            seen.append((_context(engine), os.pread(memory, _SEARCH_BYTES, engine_handle(engine))))
-        finally:
-            os.close(memory)
+        seen.append(_context(engine))
         engine.emu_stop()
 
     hook = engine.hook_add(unicorn.UC_HOOK_INTR, on_exception)
-    engine.emu_start(_BASE, 0, count=limit)
+    engine.emu_start(_BASE, 0)
     engine.hook_del(hook)
     if len(seen) != 1:
         raise _failed("the exception hook's promise of one call an exception")
-    context, structure = seen[0]
-    syndrome = _unique(context, struct.pack("<I", _SYNDROME_BRK_1234), "the fault syndrome")
-    counter = _unique(structure, struct.pack("<QQ", 11, limit), "the instruction counter")
-    if ctypes.sizeof(ctypes.c_size_t) != 8:
-        raise _failed("64-bit counters")
-    return syndrome, counter
+    return _unique(seen[0], struct.pack("<I", _SYNDROME_BRK_1234), "the fault syndrome")
+
+
+def _find_live(engine: unicorn.Uc, x: int) -> tuple[int, int] | None:
+    """See `Layout.live`. `x` is the offset of the general registers in a context.
+
+    The engine's structure has a pointer to the object that holds the CPU. Copies of the registers in memory that was
+    freed match as well, but they do not follow a change.
+    """
+    planted = [0x5B00_0000_0000_0000 | i * 0x0101_0101 for i in range(29)]
+    needle = struct.pack("<29Q", *planted)
+    for i, value in enumerate(planted):
+        engine.reg_write(reg.UC_ARM64_REG_X0 + i, value)
+    # Read through the kernel: the sizes are unknown, and a read past a mapping must fail, not crash.
+    memory = os.open("/proc/self/mem", os.O_RDONLY)
+    try:
+        found = [
+            (offset, pointer, at)
+            for offset, pointer in enumerate(_words(_peek(memory, engine_handle(engine), _SEARCH_BYTES)))
+            if 1 << 16 <= pointer < 1 << 47 and (at := _peek(memory, pointer, _OBJECT_BYTES).find(needle)) >= 0
+        ]
+        engine.reg_write(reg.UC_ARM64_REG_X0 + 7, 0x1234)
+        follow = {
+            (8 * offset, at - x)
+            for offset, pointer, at in found
+            if _words(_peek(memory, pointer + at + 56, 8)) == (0x1234,)
+        }
+    finally:
+        os.close(memory)
+    return min(follow) if follow else None
+
+
+def _peek(memory: int, address: int, size: int) -> bytes:
+    """Up to `size` bytes of this process from `address`; empty where nothing is mapped."""
+    try:
+        return os.pread(memory, size, address)
+    except OSError:
+        return b""
+
+
+def _words(data: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8])
 
 
 def _find_exclusive_monitor(engine: unicorn.Uc) -> int:
@@ -235,7 +267,7 @@ def calibrate(model: str) -> Layout:
     v, v_stride = _find_vectors(engine)
     system = {name: _find_system_register(engine, name) for name in _SYSTEM_REGISTERS}
     pstate = _find_pstate(engine)
-    syndrome, counter = _find_syndrome_and_counter(engine)
+    syndrome = _find_syndrome(engine)
     exclusive, end = _find_exclusive_monitor(engine), _find_end(engine, x + 32 * 8)
     context = _context(engine)
     start = len(context) - int.from_bytes(context[:8], "little")  # a context begins with the size of its content
@@ -248,9 +280,9 @@ def calibrate(model: str) -> Layout:
         exclusive=exclusive,
         syndrome=syndrome,
         fault_address=syndrome + 8,  # {u32 syndrome; u32 fsr; u64 vaddress; u32 target_el}
-        counter=counter,
         v=v,
         v_stride=v_stride,
+        live=_find_live(engine, x),
         **pstate,
         **system,
     )

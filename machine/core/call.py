@@ -65,7 +65,8 @@ class Calls:
         if why := self._no_code(address):
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
         context = core.load()
-        machine.clock.settle()  # another run is about to use the engine's counter
+        outer_run = machine.clock.running
+        machine.clock.settle()
         held, core.held = core.held, False
         saved = context.save()
         outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif
@@ -92,6 +93,7 @@ class Calls:
             core.refresh()
             dispatcher.stop, dispatcher.resume, dispatcher.hypercall = outer
             dispatcher.handler_daif = masked
+            machine.clock.running = outer_run
             core.held = dispatcher.end_slice = held
             if stop is None or stop.reason is not StopReason.RETURNED:
                 core.forget_translations()  # the function may have changed page tables

@@ -65,8 +65,7 @@ class ConditionalBreakpoints:
             return
         if self._ask(address):
             self.hit = address
-            self._core.limit(-1)  # the instruction was counted and will not be executed
-            engine.emu_stop()
+            self._core.native.stop_before()
         elif self._dispatcher.ends_soon:  # with slow answers the slice may take long
             self._core.limit(0)
 

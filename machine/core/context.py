@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A copy of all registers of a core, in one buffer.
+"""All registers of a core, in one buffer.
 
-Reading 34 registers one by one takes 44 microseconds; copying out the whole CPU context, and back, takes one or two.
-A `Context` is such a copy with names for its parts. A change takes effect in the core when the context is stored.
+Reading 34 registers one by one takes 44 microseconds. A `Context` gives names to the parts of the CPU's own state
+(`Layout.live`). Where that was not found, it is a copy, and copying all out and back takes a microsecond or two.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
 from typing import Final
 
 import unicorn
@@ -21,26 +20,24 @@ _KEPT_APART: Final = NZCV | DAIF | BTYPE  # the bits that the `pstate` word of t
 
 
 class Context:
-    """A copy of the CPU's registers.
+    """The CPU's registers. A change may take effect at once or when the context is stored.
 
-    `x` is x0..x30, sp and pc as a writable view of 33 u64. `doubles` is a view of the whole context, for the offsets of
-    `layout` (in bytes).
+    `address` is where the buffer begins. `copy` is the engine's context if this is one, else 0. `x` is x0..x30, sp and
+    pc as a writable view of 33 u64. `doubles` is a view of the whole context, for the offsets of `layout` (in bytes).
     """
 
     def __init__(self, engine: unicorn.Uc, layout: Layout) -> None:
         self.layout = layout
-        self._copy = engine.context_save()
-        # A context begins with the size to copy.
-        ctypes.c_size_t.from_address(self._copy.context.value).value = layout.end - layout.start
-        # The binding's own methods take twice as long.
-        cpu, copy = ctypes.c_void_p(engine_handle(engine)), ctypes.c_void_p(self._copy.context.value)
-        self._load = functools.partial(LIBRARY.uc_context_save, cpu, copy)
-        self._store = functools.partial(LIBRARY.uc_context_restore, cpu, copy)
-        buffer = (ctypes.c_char * self._copy.size).from_address(self._copy.context.value)
-        raw = memoryview(buffer).cast("B")
+        self._engine = engine  # which owns the memory
+        self.copy = 0
+        if layout.live is None:
+            size = self._allocate(engine)
+        else:
+            pointer, delta = layout.live
+            self.address, size = ctypes.c_uint64.from_address(engine_handle(engine) + pointer).value + delta, layout.end
+        raw = memoryview((ctypes.c_char * size).from_address(self.address)).cast("B")
         self._raw = raw
         self.x = raw[layout.x : layout.x + 33 * 8].cast("Q")
-        size = self._copy.size
         self._words = raw[: size - size % 4].cast("I")
         self.doubles = raw[: size - size % 8].cast("Q")
         self._nf, self._zf, self._cf, self._vf = (o // 4 for o in (layout.nf, layout.zf, layout.cf, layout.vf))
@@ -49,15 +46,30 @@ class Context:
         self._syndrome, self._fault = layout.syndrome // 4, layout.fault_address // 8
         self._exclusive = layout.exclusive // 8
 
+    def _allocate(self, engine: unicorn.Uc) -> int:
+        """Make this a copy, which `load` and `store` transfer. Returns its size in bytes."""
+        self._copy = engine.context_save()
+        self.address = self.copy = int(self._copy.context.value)
+        # A context begins with the size to copy.
+        ctypes.c_size_t.from_address(self.copy).value = self.layout.end - self.layout.start
+        # The binding's own methods take twice as long.
+        cpu, copy = ctypes.c_void_p(engine_handle(engine)), ctypes.c_void_p(self.copy)
+        self._transfers = LIBRARY.uc_context_save, LIBRARY.uc_context_restore, cpu, copy
+        return int(self._copy.size)
+
     def load(self) -> None:
-        """Copy the CPU's registers into this context."""
-        if status := self._load():
-            raise unicorn.UcError(status)
+        """Bring this context up to date with the CPU."""
+        if self.copy:
+            save, _, cpu, copy = self._transfers
+            if status := save(cpu, copy):
+                raise unicorn.UcError(status)
 
     def store(self) -> None:
-        """Copy this context into the CPU. After a change of exception level follow with `Core.refresh`."""
-        if status := self._store():
-            raise unicorn.UcError(status)
+        """Make changes of this context take effect. After a change of exception level follow with `Core.refresh`."""
+        if self.copy:
+            _, restore, cpu, copy = self._transfers
+            if status := restore(cpu, copy):
+                raise unicorn.UcError(status)
 
     @property
     def sp(self) -> int:

@@ -16,7 +16,6 @@ import unicorn
 from unicorn import arm64_const as reg
 
 from armprobe.machine import board
-from armprobe.machine.devices.gic import SPURIOUS
 from armprobe.machine.devices.pmu import Pmu
 from armprobe.machine.devices.timer import GenericTimer
 from armprobe.machine.errors import MachineError
@@ -32,16 +31,10 @@ from .conditional_breakpoints import ConditionalBreakpoints
 from .context import Context
 from .cpu_state import CoreState
 from .dispatch import Dispatcher, Resume
-from .engine import (
-    LIBRARY,
-    SystemRegisterWriter,
-    engine_handle,
-    new_engine,
-    read_system_register,
-    write_system_register,
-)
+from .engine import LIBRARY, engine_handle, new_engine, read_system_register, write_system_register
 from .guest_debug import GuestDebug
 from .guest_watchpoints import GuestWatchHit, GuestWatchpoints
+from .native_engine import NativeEngine
 from .pstate import DAIF, EL1H
 from .register_access import RegisterAccess
 from .registers import Registers
@@ -66,7 +59,6 @@ _VMEM_READ: Final = ctypes.PYFUNCTYPE(
 _VMEM_TRANSLATE: Final = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p
 )(("uc_vmem_translate", LIBRARY))
-_TPIDR_EL2: Final = Encoding(3, 4, 13, 0, 2)  # an unused register, as there is no EL2
 
 
 class Core:
@@ -80,15 +72,11 @@ class Core:
         self.engine = new_engine(model)
         self.engine.ctl_exits_enabled(True)
         self._handle = engine_handle(self.engine)
-        # {size_t emu_counter; size_t emu_count}: the instructions that this run has executed, and its limit.
-        counter = self._handle + self.layout.counter
-        self._counter = ctypes.c_size_t.from_address(counter)
-        self._limit = ctypes.c_size_t.from_address(counter + ctypes.sizeof(ctypes.c_size_t))
-        self._refresh = SystemRegisterWriter(self.engine, _TPIDR_EL2)
         self._physical = ctypes.c_uint64()
         self._physical_at = ctypes.addressof(self._physical)
         self._failure: BaseException | None = None
         self.context = Context(self.engine, self.layout)
+        self.native = NativeEngine(self)
         self.running = False
         self.forget_due = False  # see `forget_soon`
         self.held = False  # inside an exception hook, where the context is ahead of the engine
@@ -139,39 +127,37 @@ class Core:
 
         Raises what a device or a handler raised; `executed` is valid then, too.
         """
-        error = None
         outer, self.running = self.running, True
         try:
-            self.engine.emu_start(pc, 0, count=count)
-        except unicorn.UcError as bus_error:
-            error = bus_error
+            status = self.native.run(pc, count)
         finally:
             self.running = outer
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        return error
+        return unicorn.UcError(status) if status else None
 
     @property
     def executed(self) -> int:
         """Instructions executed by the present run, including the current one, or by the last run."""
-        # A run that uses up its count notices that one instruction later.
-        return min(self._counter.value, self._limit.value)
+        return self.native.executed
 
     def limit(self, count: int) -> None:
         """Let the run under way go on for `count` instructions at most. Only for hooks."""
-        self._limit.value = min(self._limit.value, self._counter.value + count)
+        self.native.limit(count)
 
     def end_slice(self) -> None:
-        """End the slice before the next instruction. For hooks of instructions."""
+        """End the slice before the next instruction. For hooks of instructions and of devices."""
         self.dispatcher.end_slice = True
         self.limit(0)
 
     def after_device_access(self) -> None:
         """End the slice if a device has raised an interrupt, or the guest has enabled one."""
         machine = self.machine
-        if machine.clock.running and (self.dispatcher.ends_soon or machine.gic.pending_interrupt() != SPURIOUS):
-            self.limit(0)
+        if machine.clock.running:
+            self.native.signal(machine.gic.signal())
+            if self.dispatcher.ends_soon:
+                self.limit(0)
 
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """See `Dispatcher.request_stop`."""
@@ -209,8 +195,8 @@ class Core:
             self.context.store()
 
     def refresh(self) -> None:
-        """Make the engine notice a changed exception level or MMU setting: writing a system register does that."""
-        self._refresh.write(0)
+        """Make the engine notice a changed exception level or MMU setting."""
+        self.native.refresh()
 
     def system(self, encoding: Encoding) -> int:
         """Read a system register from the engine."""

@@ -162,7 +162,8 @@ def arm_breakpoints(core: Core, ram: Ram, armed: dict[str, int]) -> None:
         context.set_system(offset, 0)
     context.pc, context.pstate = ram.base, DAIF | EL1H
     _resume(core)
-    core.run(ram.base, len(changed))
+    with core.native.unfollowed():
+        core.run(ram.base, len(changed))
     ram.data[: len(code)] = memory
     context.restore(registers)
     _resume(core)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine.stop import Stop, StopReason
 
 from .context import Context
-from .engine import hook_exceptions
 from .exceptions import IL, Class, Raised, enter
 from .pstate import DAIF
 from .sysregs import SYSTEM_REGISTERS
@@ -43,12 +42,29 @@ class Dispatcher:
         self.resume: Resume | None = None
         self.handler_daif = 0  # PSTATE.DAIF of the handler of the exception being handled; a guest call may change it
         self.hypercall = False  # the exception being handled is a hypercall, which masks nothing
-        self.end_slice = False  # the scheduler has something to do: end the slice at the next exception
-        self.interrupting = False  # a stop is wanted soon, but not at the vector of an exception
         self.delivered = False  # the slice ended with an exception that the guest takes: it is at its vector
         self.passed = 0  # exceptions that the guest has taken since `interrupting` was set
         self._refresh = False
-        self._hook = hook_exceptions(core.engine, self._raised)
+        self._native = core.native
+        self._native.connect(self._raised, self.pan)
+
+    @property
+    def end_slice(self) -> bool:
+        """The scheduler has something to do: the slice ends at the next exception."""
+        return self._native.ends
+
+    @end_slice.setter
+    def end_slice(self, ends: bool) -> None:
+        self._native.ends = ends
+
+    @property
+    def interrupting(self) -> bool:
+        """A stop is wanted soon, but not at the vector of an exception."""
+        return self._native.interrupting
+
+    @interrupting.setter
+    def interrupting(self, wanted: bool) -> None:
+        self._native.interrupting = wanted
 
     def claim_brk(self, immediate: int, claim: Claim) -> None:
         """Offer BRK #immediate to `claim` first. The core's PC is the BRK's address; True means handled."""
@@ -70,6 +86,7 @@ class Dispatcher:
     def claim_fault(self, claim: FaultClaim) -> None:
         """Offer aborts and undefined instructions at EL1 to `claim`: (core, kind, syndrome, fault address)."""
         self._faults.append(claim)
+        self._native.claim_faults()
 
     def claim_fetch(self, claim: FaultClaim) -> None:
         """Offer prefetch aborts to `claim`, those at EL0 too: (core, kind, syndrome, fault address)."""

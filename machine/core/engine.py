@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from typing import Final
 
 import unicorn
 from unicorn import arm64_const as reg
-from unicorn.unicorn_py3.arch.arm64 import UcRegCP64
 from unicorn.unicorn_py3.unicorn import uclib
 
 from armprobe.machine.errors import MachineError
@@ -25,7 +23,6 @@ CPU_MODELS: Final = {
 
 # The binding's library. Calls keep the interpreter's lock: releasing it would take longer than the calls do.
 LIBRARY: Final = ctypes.PyDLL(uclib._name)
-_EXCEPTION_HOOK: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 _HCR_EL2: Final = Encoding(3, 4, 1, 1, 0)
 _HCR: Final = 1 << 31 | 1 << 13  # EL1 is AArch64 (RW), WFI is trapped (TWI). Arm ARM, D19.2.48
 _SCR_EL3: Final = Encoding(3, 6, 1, 1, 0)
@@ -47,26 +44,6 @@ def new_engine(model: str) -> unicorn.Uc:
     return engine
 
 
-def hook_exceptions(engine: unicorn.Uc, function: Callable[[int, int, int | None], None]) -> object:
-    """Call `function` at each exception, with the exception's number as second argument. It must not raise.
-
-    The caller must keep the result. The binding's own hooks do the same, but take a third of a microsecond longer.
-    """
-    callback = _EXCEPTION_HOOK(function)
-    status = LIBRARY.uc_hook_add(
-        ctypes.c_void_p(engine_handle(engine)),
-        ctypes.byref(ctypes.c_size_t()),
-        unicorn.UC_HOOK_INTR,
-        callback,
-        None,
-        ctypes.c_uint64(1),  # begin after end: at any address
-        ctypes.c_uint64(0),
-    )
-    if status != unicorn.UC_ERR_OK:
-        raise unicorn.UcError(status)
-    return callback
-
-
 def engine_handle(engine: unicorn.Uc) -> int:
     """The address of the engine's structure in this process."""
     handle = engine._uch
@@ -83,19 +60,3 @@ def read_system_register(engine: unicorn.Uc, encoding: Encoding) -> int:
     """Read a system register."""
     op0, op1, crn, crm, op2 = encoding
     return int(engine.reg_read(reg.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2)))
-
-
-class SystemRegisterWriter:
-    """Writes one system register in a fifth of the time that `write_system_register` takes (0.7 microseconds)."""
-
-    def __init__(self, engine: unicorn.Uc, encoding: Encoding) -> None:
-        op0, op1, crn, crm, op2 = encoding
-        self._register = UcRegCP64(crn, crm, op0, op1, op2, 0)
-        self._arguments = engine._uch, reg.UC_ARM64_REG_CP_REG, ctypes.byref(self._register)
-
-    def write(self, value: int) -> None:
-        """Write `value`, with the side effect of `write_system_register`."""
-        self._register.val = value
-        status = uclib.uc_reg_write(*self._arguments)
-        if status != unicorn.UC_ERR_OK:
-            raise unicorn.UcError(status)

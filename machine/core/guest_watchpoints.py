@@ -84,7 +84,7 @@ class GuestWatchpoints:
             self._hook = self._core.engine.hook_add(_ACCESSES, self._accessed)
             if self._placeholder is None:
                 self._placeholder = self._core.engine.hook_add(_ACCESSES, self._accessed, None, _NOWHERE, _NOWHERE)
-                self._core.forget_translations()
+                self._stop.begin()
         elif not mdscr & MDSCR_MDE and self._hook is not None:
             self._core.engine.hook_del(self._hook)
             self._hook = None
@@ -95,7 +95,7 @@ class GuestWatchpoints:
         if self._placeholder is not None and self._hook is None and executed - self._unhooked_at > _LONG:
             self._core.engine.hook_del(self._placeholder)
             self._placeholder = None
-            self._core.forget_translations()
+            self._stop.end()
 
     def _register(self, number: int) -> _Watched | None:
         """Watchpoint `number`; None if it watches nothing (D2.10.2, D2.10.3)."""

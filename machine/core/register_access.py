@@ -110,6 +110,8 @@ class RegisterAccess:
         self.returns: set[int] = set()
         self._begun = False
         self._found: list[Site] = []  # in the block that is about to be executed
+        self._again = False  # that block must be translated again
+        core.native.search(self._translated)
         core.machine.state.join(f"{core.name}.register_access", self, Order.CORE)
 
     @property
@@ -133,10 +135,6 @@ class RegisterAccess:
                 else:
                     self._hook(access == Access.WRITE, address)
 
-    def search(self, first: int, last: int) -> None:
-        """Find and hook the accesses in all code executed at virtual addresses `first` to `last`."""
-        self._core.engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._translated, None, first, last)
-
     def begin(self, pc: int) -> None:
         """Before a run: search its first page, because Unicorn does not report the first block that it translates."""
         if not self._begun:
@@ -144,25 +142,31 @@ class RegisterAccess:
             with contextlib.suppress(MachineError):
                 self.watch(find_sites(self._memory.read(pc, PAGE - pc % PAGE), pc))
 
-    def _translated(self, engine: unicorn.Uc, block: object, previous: object, _: object) -> None:
-        address, size = block.pc, block.size  # type: ignore[attr-defined]  # a ctypes structure of the binding
-        with contextlib.suppress(MachineError):
-            found = [site for site in find_sites(self._memory.read(address, size), address) if site not in self.sites]
-            if found:
-                self._found += found
-                engine.emu_stop()  # takes effect before the block is executed
+    def _translated(self, address: int, size: int) -> bool:
+        """Note the accesses in a new block. Returns whether there are any, so that the block must be hooked first."""
+        try:
+            code = self._memory.read(address, size)
+        except MachineError:
+            return False
+        found = [site for site in find_sites(code, address) if site not in self.sites]
+        self._found += found
+        self._again = self._core.access_stop.check_behind(code, address)
+        return bool(found) or self._again
 
     def watch_found(self) -> None:
         """After a run: hook the accesses that ended it."""
-        if self._found:
+        if self._found or self._again:
             self.watch(self._found)
             self._found.clear()
+            self._again = False
             self._core.forget_all()
 
     def _hook(self, writes: bool, address: int) -> None:
-        instruction = reg.UC_ARM64_INS_MSR if writes else reg.UC_ARM64_INS_MRS
-        callback = self._on_write if writes else self._on_read
-        self._core.engine.hook_add(unicorn.UC_HOOK_INSN, callback, None, address, address, instruction)
+        if writes:
+            add = self._core.engine.hook_add
+            add(unicorn.UC_HOOK_INSN, self._on_write, None, address, address, reg.UC_ARM64_INS_MSR)
+        else:
+            self._core.native.hook_counter(address, self._read)
 
     def trapped(self, context: Context, syndrome: int) -> bool:
         """Do a trapped access (ESR_EL1, ISS of class 0x18) of EL0 if it is allowed. Returns whether it was done."""
@@ -188,18 +192,18 @@ class RegisterAccess:
                 return True
         return False
 
-    def _on_read(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
-        """1 if a keeper did the read, else 0. For accesses of EL0, the CPU itself allows or traps them."""
-        if self._context().el == 0:
-            return 0
-        encoding = _encoding(which)
-        for served in self._served:
-            value = served.read(encoding)
-            if value is not None:
-                if register != reg.UC_ARM64_REG_XZR:
-                    engine.reg_write(register, value)
-                return 1
-        return 0
+    def _read(self, destination: int, which: tuple[int, ...]) -> bool:
+        """Whether a keeper did a read at EL1. `destination` is Unicorn's number of a register."""
+        try:
+            for served in self._served:
+                value = served.read(Encoding(*which))
+                if value is not None:
+                    if destination != reg.UC_ARM64_REG_XZR:
+                        self._core.engine.reg_write(destination, value)
+                    return True
+        except BaseException as error:  # the caller is the engine; `Core.run` raises the error when the run ends
+            self._core.fail(error)
+        return False
 
     def _on_write(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
         if self._context().el == 0:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -19,8 +18,8 @@ from armprobe.machine.stop import Stop, StopReason
 from .deferred_signals import calls_users_code
 from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
 from .guest_watchpoints import GuestWatchHit
-from .interrupt_window import InterruptWindow
-from .pstate import PSTATE_F, PSTATE_I, PSTATE_SS
+from .native_engine import MASKS
+from .pstate import PSTATE_SS
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from .core import Core
 
 _ENGINE_PAGE: Final = 1 << 10  # bytes: the page size by which Unicorn keeps code, the smallest of any Arm CPU
-_PIECES: Final = 32  # pieces of code with interrupts masked that are run one by one
 NAP: Final = 0.05  # seconds: the longest that guest time is held back at once
 _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_UNMAPPED: 0,
@@ -36,8 +34,6 @@ _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_PROT: 0,
     unicorn.UC_ERR_WRITE_PROT: WRITE_NOT_READ,
 }
-
-_MASKS: Final = {Signal.NONE: 0, Signal.IRQ: PSTATE_I, Signal.FIQ: PSTATE_F}  # PSTATE's bit that masks it
 
 Place = tuple[int, int]
 
@@ -66,7 +62,6 @@ class RunLoop:
         self._machine = core.machine
         self._intercepts: dict[int, list[Callable[[Machine], None]]] = {}
         self._ends: set[int] = set()
-        self._interrupt_window = InterruptWindow(core)
         self.waiting = False  # the guest has executed WFI and still waits
         self.met: list[int] = []  # the PC and the count of instructions at the last call of intercepts
         self.finishing = False  # the run began with the machine's own code, see Dispatcher.request_stop
@@ -165,10 +160,10 @@ class RunLoop:
         context.load()
         if core.pmu.following:
             core.pmu.follow(context.el)
-        if pending and run.interrupts and not context.daif & _MASKS[signal]:
-            self._interrupt_window.start()
+        if pending and run.interrupts and not context.daif & MASKS[signal]:
             dispatcher.take_interrupt(context, fiq=signal is Signal.FIQ)
             pending = False  # until the guest has acknowledged it, which ends the slice if there is another
+        core.native.signal(signal if pending and run.interrupts else Signal.NONE)
         pc = context.pc
         starting = run.start == (pc, context.sp)
         core.watchpoints.enabled = not (starting and run.watched)
@@ -179,9 +174,8 @@ class RunLoop:
                 return stop
             error = self._execute(breakpoints.step_over, pc)
         else:
-            execute = self._run_masked if pending and run.interrupts else core.run
             length = 1 if starting and run.watched else length
-            error = self._execute(execute, pc, length)
+            error = self._execute(core.run, pc, length)
         if starting and core.executed:
             run.start = conditional.skip = None
         if error is not None:
@@ -229,31 +223,7 @@ class RunLoop:
 
     def masks_interrupt(self) -> bool:
         """Whether an interrupt is pending that PSTATE masks. The context is loaded."""
-        return bool(self._core.context.daif & _MASKS[self._machine.gic.signal()])
-
-    def _run_masked(self, pc: int, length: int) -> unicorn.UcError | None:
-        """Like `Core.run`, while a pending interrupt is masked: runs at most until the interrupt is unmasked."""
-        machine, core, context, dispatcher = self._machine, self._core, self._core.context, self._core.dispatcher
-        for count in itertools.count():
-            dispatcher.end_slice = True  # an exception leads to other code
-            edge = self._interrupt_window.edge(pc) if count >= _PIECES else frozenset()
-            if edge and pc not in edge:  # in a loop, setting exits is faster than many short runs
-                error = core.breakpoints.run_to(edge, pc, length)
-                ended = core.executed == 0
-            else:
-                piece = min(length, self._interrupt_window.distance(pc))
-                error = core.run(pc, piece)
-                ended = core.executed != piece
-            length -= core.executed
-            if error is not None or ended or not length or dispatcher.stop is not None or dispatcher.interrupting:
-                return error
-            context.load()
-            pc = context.pc
-            if not self.masks_interrupt() or self.waiting or pc in core.breakpoints:
-                return None
-            machine.clock.settle()
-            machine.clock.running = core
-        raise AssertionError("there is always another count")
+        return bool(self._core.context.daif & MASKS[self._machine.gic.signal()])
 
     @calls_users_code
     def _call_intercepts(self, pc: int) -> bool:
@@ -293,7 +263,7 @@ class RunLoop:
         pc, breakpoints = core.context.pc, self._core.breakpoints
         if pc == breakpoints.stepping_over:
             return False
-        if breakpoints.ends_a_run(pc) and fault_address == pc - _ENGINE_PAGE:
+        if pc in breakpoints and fault_address == pc - _ENGINE_PAGE:
             # The block that ends a run there has no instructions. The engine treats it as reaching from its first byte
             # to the byte before. At the start of a page, that byte may be in a page that cannot be executed.
             core.dispatcher.end_slice = True

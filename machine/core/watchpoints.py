@@ -84,7 +84,7 @@ class Watchpoints:
         for virtual, physical, length in pieces:
             self._hook(watch, virtual, physical, length)
         self._watches.append(watch)
-        self._core.forget_translations()
+        self._stop.begin()
 
     def remove(self, kind: str, address: int, size: int) -> None:
         """Undo an `add`. Raises KeyError when there was none."""
@@ -94,7 +94,7 @@ class Watchpoints:
                 for hook in watch.hooks:
                     self._core.engine.hook_del(hook)
                 self._watches.remove(watch)
-                self._core.forget_translations()
+                self._stop.end()
                 return
         raise KeyError(f"no {kind} watchpoint at {address:#x}")
 

@@ -10,6 +10,7 @@ class Flash:
     """A flash with all bits set. Writes, including CFI commands, do nothing."""
 
     name = "flash"
+    timed = False
 
     def read(self, offset: int, size: int) -> int:
         """Read erased bytes."""

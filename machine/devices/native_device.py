@@ -17,6 +17,8 @@ class NativeDevice(ctypes.Structure):
     """
 
     name: str
+    timed: ClassVar = False
+    """Whether what an access does depends on guest time."""
     native_read: ClassVar[Callable[..., Any]]
     native_write: ClassVar[Callable[..., Any]]
 

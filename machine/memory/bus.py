@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import unicorn
 
-from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.errors import MachineError
 
 if TYPE_CHECKING:
@@ -181,27 +180,8 @@ def _map_ram(core: Core, ram: Ram) -> None:
 
 
 def _map_device(core: Core, window: Window) -> None:
-    device = window.device
-
-    @calls_users_code
-    def read(_: unicorn.Uc, offset: int, width: int, __: object) -> int:
-        value = 0
-        try:
-            value = device.read(offset, width) & ((1 << width * 8) - 1)
-            core.after_device_access()
-        except BaseException as error:  # the caller is the engine; `Core.run` raises the error when the run ends
-            core.fail_after_access(error)
-        return value
-
-    @calls_users_code
-    def write(_: unicorn.Uc, offset: int, width: int, value: int, __: object) -> None:
-        try:
-            device.write(offset, width, value)
-            core.after_device_access()
-        except BaseException as error:
-            core.fail_after_access(error)
-
-    core.engine.mmio_map(window.base, window.size, read, None, write, None)
+    timed = getattr(window.device, "timed", True)
+    core.native.attach(window.device, window.base, window.size, timed)
 
 
 def _access_width(address: int, size: int) -> int:

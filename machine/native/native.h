@@ -155,6 +155,107 @@ typedef void drain_function(void);
     FIELD(uint64_t, control) \
     FIELD(uint64_t, compare)
 
+/* Cores. */
+
+/* Byte offsets of registers from the start of a saved context; see machine/core/calibration.py. x0 to x30, sp and pc are
+ * contiguous. */
+#define ARMPROBE_LAYOUT(FIELD, ARRAY) \
+    FIELD(uint32_t, x) \
+    FIELD(uint32_t, pstate) \
+    FIELD(uint32_t, nf) \
+    FIELD(uint32_t, zf) \
+    FIELD(uint32_t, cf) \
+    FIELD(uint32_t, vf) \
+    FIELD(uint32_t, daif) \
+    FIELD(uint32_t, btype) \
+    FIELD(uint32_t, syndrome) \
+    FIELD(uint32_t, fault_address) \
+    FIELD(uint32_t, sp_el0) \
+    FIELD(uint32_t, sp_el1) \
+    FIELD(uint32_t, elr_el1) \
+    FIELD(uint32_t, spsr_el1) \
+    FIELD(uint32_t, esr_el1) \
+    FIELD(uint32_t, far_el1) \
+    FIELD(uint32_t, vbar_el1) \
+    FIELD(uint32_t, sctlr_el1)
+
+/* Unicorn's uc_arm64_cp_reg: a system register. */
+#define ARMPROBE_CP_REG(FIELD, ARRAY) \
+    FIELD(uint32_t, crn) \
+    FIELD(uint32_t, crm) \
+    FIELD(uint32_t, op0) \
+    FIELD(uint32_t, op1) \
+    FIELD(uint32_t, op2) \
+    FIELD(uint64_t, value)
+
+/* One CPU and its engine: the user data of the engine's hooks. */
+#define ARMPROBE_CORE(FIELD, ARRAY) \
+    FIELD(void *, uc) \
+    FIELD(char *, registers) /* of the CPU, or of `copy`: the layout's offsets are from here */ \
+    FIELD(void *, copy) /* a context that hooks load and store, where the CPU's own registers were not found */ \
+    FIELD(void *, cpu) /* the argument of `rebuild` */ \
+    FIELD(uint64_t, base) /* the guest's instructions before the block under way */ \
+    FIELD(uint64_t, block) /* the address of that block */ \
+    FIELD(uint64_t, count) /* its instructions; 0 when `base` is all there is */ \
+    FIELD(uint64_t, limit) /* the count that no block may pass unseen; 0 while an interrupt is pending */ \
+    FIELD(uint64_t, hard) /* the count at which the run ends */ \
+    FIELD(uint64_t, begin) /* the count at which the run began */ \
+    FIELD(uint64_t, executed) /* the instructions of the last run */ \
+    FIELD(uint64_t, idle) /* ticks that were skipped while waiting for interrupts */ \
+    FIELD(uint64_t, exit_at) /* an exit of the core's own, while `exiting` */ \
+    FIELD(uint64_t *, exits) /* the exits at breakpoints */ \
+    FIELD(uint64_t, exit_count) \
+    FIELD(uint64_t, replayed) /* the value that a device gave, see `replay` */ \
+    ARRAY(uint64_t, saved, 32) /* x0 to x30 and sp before the instruction that is to be executed again */ \
+    FIELD(uint32_t, why) /* an `enum end` */ \
+    FIELD(uint32_t, irq) /* the GIC signals an interrupt */ \
+    FIELD(uint32_t, mask) /* the bit of PSTATE that masks it */ \
+    FIELD(uint32_t, running) /* runs under way, one within the other */ \
+    FIELD(uint32_t, xzr) /* Unicorn's number of that register */ \
+    FIELD(uint32_t, cp_reg) /* Unicorn's number for all system registers */ \
+    FIELD(bool, pan) /* the CPU has FEAT_PAN */ \
+    FIELD(bool, ends) /* the run is to end at the next exception */ \
+    FIELD(bool, interrupting) /* the run is to end soon */ \
+    FIELD(bool, faults_claimed) /* Python is asked about faults at EL1 */ \
+    FIELD(bool, following) /* accesses to system registers are looked for in new code */ \
+    FIELD(bool, watching) /* accesses to memory are watched: see `is_watched` */ \
+    FIELD(bool, handling) /* Python is handling an exception */ \
+    FIELD(bool, accessing) /* Python is doing an access to a device */ \
+    FIELD(bool, exiting) \
+    FIELD(bool, whole) /* the run ended behind the block under way */ \
+    FIELD(bool, redo) /* the run ended at an instruction that is to be executed again, alone */ \
+    FIELD(bool, exact) /* that instruction is being executed */ \
+    FIELD(bool, replay) /* the next access to a device has been made already */ \
+    FIELD(bool, ends_after_access) /* the run is to end behind the instruction that accesses a device */ \
+    FIELD(struct layout, layout) \
+    FIELD(struct cp_reg, refreshed) /* an unused system register: see `refresh` */ \
+    FIELD(emu_start_t *, emu_start) \
+    FIELD(emu_stop_t *, emu_stop) \
+    FIELD(ctl_t *, ctl) \
+    FIELD(hook_add_t *, hook_add) \
+    FIELD(hook_del_t *, hook_del) \
+    FIELD(mmio_map_t *, mmio_map) \
+    FIELD(reg_write_t *, reg_write) \
+    FIELD(context_t *, context_save) \
+    FIELD(context_t *, context_restore) \
+    FIELD(vmem_read_t *, vmem_read) \
+    FIELD(rebuild_t *, rebuild) \
+    FIELD(raised_t *, raised) /* Python's, for exceptions that are not taken here */ \
+    FIELD(found_t *, found) /* Python's, for blocks with an instruction to follow */ \
+    FIELD(read_register_t *, read_register) /* Python's, for reads of other timer registers */
+
+/* An instruction that reads a counter. */
+#define ARMPROBE_SITE(FIELD, ARRAY) \
+    FIELD(struct core *, core) \
+    FIELD(uint64_t, address)
+
+/* Where a device is. The accesses to one that is `timed` take place at the exact count of their instruction. */
+#define ARMPROBE_WINDOW(FIELD, ARRAY) \
+    FIELD(struct core *, core) \
+    FIELD(device_read_t *, read) \
+    FIELD(device_write_t *, write) \
+    FIELD(bool, timed)
+
 #define ARMPROBE_STRUCTURES(STRUCTURE) \
     STRUCTURE(row, ARMPROBE_ROW) \
     STRUCTURE(operation, ARMPROBE_OPERATION) \
@@ -167,10 +268,32 @@ typedef void drain_function(void);
     STRUCTURE(gic_interface, ARMPROBE_GIC_INTERFACE) \
     STRUCTURE(gic, ARMPROBE_GIC) \
     STRUCTURE(pl011, ARMPROBE_PL011) \
-    STRUCTURE(timer, ARMPROBE_TIMER)
+    STRUCTURE(timer, ARMPROBE_TIMER) \
+    STRUCTURE(layout, ARMPROBE_LAYOUT) \
+    STRUCTURE(cp_reg, ARMPROBE_CP_REG) \
+    STRUCTURE(core, ARMPROBE_CORE) \
+    STRUCTURE(site, ARMPROBE_SITE) \
+    STRUCTURE(window, ARMPROBE_WINDOW)
 
-/* Functions of Unicorn. */
+/* Functions of Unicorn, and of Python. */
+struct core;
+struct cp_reg;
+struct block; /* Unicorn's uc_tb */
+typedef int emu_start_t(void *uc, uint64_t begin, uint64_t until, uint64_t timeout, size_t count);
+typedef int emu_stop_t(void *uc);
+typedef int ctl_t(void *uc, int control, ...);
+typedef int hook_add_t(void *uc, size_t *hook, int type, void *callback, void *user, uint64_t begin, uint64_t end, ...);
+typedef int hook_del_t(void *uc, size_t hook);
+typedef int mmio_map_t(void *uc, uint64_t address, size_t size, void *read, void *user_read, void *write, void *user_write);
+typedef int reg_write_t(void *uc, int number, const void *value);
+typedef int context_t(void *uc, void *context);
 typedef int vmem_read_t(void *uc, uint64_t address, int protection, void *bytes, size_t size);
+typedef void rebuild_t(void *cpu);
+typedef void raised_t(void *uc, uint32_t number, void *user);
+typedef int found_t(void *uc, const struct block *block, const struct block *previous, void *user);
+typedef uint32_t read_register_t(void *uc, int destination, const struct cp_reg *which, void *user);
+typedef uint64_t device_read_t(uint64_t offset, unsigned size);
+typedef void device_write_t(uint64_t offset, unsigned size, uint64_t value);
 typedef int reg_read_t(void *uc, int number, void *value);
 
 #define ARMPROBE_DECLARE_FIELD(type, name) type name;

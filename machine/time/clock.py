@@ -34,7 +34,7 @@ class Clock:
     def executed(self) -> int:
         """Instructions executed since reset, exact also inside hooks (the current instruction included)."""
         running = self.running
-        return self.instructions if running is None else self.instructions + running.executed
+        return self.instructions if running is None else running.native.now
 
     @property
     def now(self) -> int:
@@ -49,7 +49,7 @@ class Clock:
     def settle(self) -> None:
         """Add the running core's count of instructions, when its run has ended or another is about to begin."""
         if self.running is not None:
-            self.instructions = self.executed
+            self.instructions = self.running.native.pause()
             self.running = None
 
     def skip_to(self, count: int) -> None:

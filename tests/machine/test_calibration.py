@@ -3,7 +3,6 @@
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import unicorn
@@ -12,6 +11,7 @@ from unicorn import arm64_const as reg
 from armprobe.machine import MachineError, load
 from armprobe.machine.core import calibration
 from armprobe.machine.core.engine import CPU_MODELS, new_engine
+from armprobe.probes import Kprobe, Kprobes, Kretprobe
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_what_is_found_is_what_the_registers_hold(model: str) -> None:
 
 def test_every_register_has_a_place_of_its_own() -> None:
     layout = calibration.calibrate("cortex-a57")
-    places = [value for name, value in vars(layout).items() if name not in ("x", "v_stride", "counter")]
+    places = [value for name, value in vars(layout).items() if name not in ("x", "v_stride", "live")]
     assert len(set(places)) == len(places)
     assert not any(layout.x <= place < layout.x + 33 * 8 for place in places)
 
@@ -69,15 +69,25 @@ def test_another_build_is_refused(monkeypatch: pytest.MonkeyPatch, damage: Calla
     assert "\n" not in str(caught.value)
 
 
-def test_a_build_with_other_counters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    real: Any = unicorn.Uc.emu_start
+def test_copies_serve_where_the_live_registers_are_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that copies the registers runs as one that uses the CPU's own."""
 
-    def counts_otherwise(self: unicorn.Uc, *arguments: Any, count: int = 0, **keywords: Any) -> Any:
-        return real(self, *arguments, count=count + 1, **keywords)
+    def run() -> tuple[bool, list[str], bytes]:
+        machine = load("demo", memory="16M")
+        kprobes = Kprobes(machine)
+        kprobes.register_kprobe(Kprobe("kfree"))
+        kprobes.register_kretprobe(Kretprobe("kmalloc"))
+        for length in (1, 77_777, 1, 1_000_000):
+            machine.run(instructions=length)
+            machine.step(3)
+        return bool(machine.core.context.copy), [str(hit) for hit in kprobes.hits], bytes(machine.ram.data)
 
-    monkeypatch.setattr(unicorn.Uc, "emu_start", counts_otherwise)
-    with pytest.raises(MachineError, match="the instruction counter"):
-        calibration.calibrate("cortex-a57")
+    copied, *found = run()
+    assert not copied
+    assert len(found[0]) > 100
+    calibration.calibrate.cache_clear()
+    monkeypatch.setattr(calibration, "_find_live", lambda *_: None)
+    assert run() == (True, *found)
 
 
 def test_a_build_that_does_not_call_the_exception_hook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,10 @@ NOT_STATE: set[tuple[str, str]] = {
     ("machine.core", "changes"),
     ("machine.core", "_handle"),
     ("machine.core", "_physical_at"),
+    ("core.context", "address"),
+    ("core._translation", "address"),
+    ("core.native", "_at"),
+    ("core.native", "_exits"),
     ("core.dispatcher", "handler_daif"),  # of an exception being handled, which there is none of at a stop
     ("core.guest_debug", "_changed"),
     ("core.register_access", "_begun"),

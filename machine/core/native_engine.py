@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The C core of one CPU: it runs the engine and counts the instructions (machine/native/core.c)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import unicorn
+from unicorn import arm64_const as reg
+
+from armprobe.machine.devices.gic import Signal
+from armprobe.machine.native.library import LIBRARY, function
+from armprobe.machine.native.structures import NativeCore, NativeWindow, Site
+
+from .deferred_signals import calls_users_code
+from .engine import LIBRARY as UNICORN
+from .engine import engine_handle
+from .pstate import PSTATE_F, PSTATE_I
+
+if TYPE_CHECKING:
+    from armprobe.machine.memory.bus import Device
+
+    from .core import Core
+
+MASKS: Final = {Signal.NONE: 0, Signal.IRQ: PSTATE_I, Signal.FIQ: PSTATE_F}
+"""PSTATE's bit that masks each of the GIC's signals."""
+# Other threads run during a run, so it does not keep the interpreter's lock.
+_RUN: Final = ctypes.CDLL(LIBRARY._name).armprobe_run
+_RUN.argtypes = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64
+_CORE: Final = ctypes.c_void_p
+_START: Final = function("armprobe_start", ctypes.c_int, _CORE)
+_EXECUTED: Final = function("armprobe_executed", ctypes.c_uint64, _CORE)
+_PAUSE: Final = function("armprobe_pause", ctypes.c_uint64, _CORE)
+_LIMIT: Final = function("armprobe_limit", None, _CORE, ctypes.c_uint64)
+_REFRESH: Final = function("armprobe_refresh", None, _CORE)
+_STOP_BEFORE: Final = function("armprobe_stop_before", None, _CORE)
+_CHECK: Final = function("armprobe_check", ctypes.c_int, _CORE, ctypes.c_void_p, ctypes.c_uint64)
+_HOOK_COUNTER: Final = function("armprobe_hook_counter", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+_ATTACH: Final = function("armprobe_attach", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+_FUNCTIONS: Final = (
+    "emu_start", "emu_stop", "ctl", "hook_add", "hook_del", "mmio_map", "reg_write", "context_save", "context_restore",
+    "vmem_read",
+)  # fmt: skip
+_REBUILD: Final = "arm_rebuild_hflags_aarch64"  # not part of Unicorn's API, but in its library for Linux
+
+_Raised: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+_Found: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_ReadRegister: Final = ctypes.CFUNCTYPE(
+    ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
+)
+_Read: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint)
+_Write: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64)
+
+
+class NativeEngine:
+    """Runs the engine of one core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        engine, context = core.engine, core.context
+        self._kept: list[object] = []  # what C has pointers to
+        state = NativeCore()
+        self._state, self._at = state, ctypes.addressof(state)
+        state.uc, state.registers, state.copy = engine_handle(engine), context.address, context.copy
+        for name, *_ in state.layout._fields_:
+            setattr(state.layout, name, getattr(core.layout, name))
+        for name in _FUNCTIONS:
+            setattr(state, name, _address(getattr(UNICORN, f"uc_{name}")))
+        state.xzr, state.cp_reg = reg.UC_ARM64_REG_XZR, reg.UC_ARM64_REG_CP_REG
+        unused = state.refreshed  # TPIDR_EL2, as there is no EL2
+        unused.op0, unused.op1, unused.crn, unused.crm, unused.op2 = 3, 4, 13, 0, 2
+        if not context.copy and hasattr(UNICORN, _REBUILD):
+            state.rebuild, state.cpu = _address(getattr(UNICORN, _REBUILD)), context.address + core.layout.start
+        self._check(_START(self._at))
+
+    def connect(self, raised: Callable[[int, int, int | None], None], pan: bool) -> None:
+        """Call `raised` with the number of each exception that the guest does not simply take. It must not raise."""
+        self._state.raised = self._callback(_Raised(raised))
+        self._state.pan = pan
+
+    def _callback(self, callback: Any) -> int:
+        self._kept.append(callback)
+        return _address(callback)
+
+    @staticmethod
+    def _check(status: int) -> None:
+        if status:
+            raise unicorn.UcError(status)
+
+    # Running.
+
+    def run(self, pc: int, count: int) -> int:
+        """Execute up to `count` instructions. Returns Unicorn's error number, 0 for none; raises what a hook raised."""
+        engine = self._core.engine
+        engine._hook_exception = None
+        clock = self._core.machine.clock
+        self._state.base, self._state.idle = clock.instructions, clock.idle
+        status = int(_RUN(self._at, pc, count))
+        if engine._hook_exception is not None:
+            error, engine._hook_exception = engine._hook_exception, None
+            raise error
+        return status
+
+    @property
+    def now(self) -> int:
+        """The guest's instructions since reset, including the current one in a hook."""
+        return int(_EXECUTED(self._at))
+
+    @property
+    def executed(self) -> int:
+        """The instructions of the run under way, or of the last one."""
+        state = self._state
+        return int(_EXECUTED(self._at)) - state.begin if state.running else state.executed
+
+    def pause(self) -> int:
+        """Like `now`, before another run begins within this one."""
+        return int(_PAUSE(self._at))
+
+    def limit(self, count: int) -> None:
+        """See `Core.limit`."""
+        _LIMIT(self._at, count)
+
+    def stop_before(self) -> None:
+        """In a hook of an instruction that is not to be executed: end the run before it."""
+        _STOP_BEFORE(self._at)
+
+    def refresh(self) -> None:
+        """See `Core.refresh`."""
+        _REFRESH(self._at)
+
+    def signal(self, signal: Signal) -> None:
+        """Follow the GIC's signal. The run ends as soon as PSTATE does not mask it."""
+        state = self._state
+        state.irq, state.mask = signal is not Signal.NONE, MASKS[signal]
+        if state.irq:
+            state.limit = 0
+
+    def set_exits(self, addresses: list[int]) -> None:
+        """Have translated blocks end at these addresses."""
+        exits = (ctypes.c_uint64 * len(addresses))(*addresses)
+        self._exits = exits
+        self._state.exits, self._state.exit_count = ctypes.addressof(exits), len(addresses)
+        self._core.engine.ctl_set_exits(addresses)
+
+    @property
+    def ends(self) -> bool:
+        """See `Dispatcher.end_slice`."""
+        return self._state.ends
+
+    @ends.setter
+    def ends(self, ends: bool) -> None:
+        self._state.ends = ends
+
+    @property
+    def interrupting(self) -> bool:
+        """See `Dispatcher.interrupting`."""
+        return self._state.interrupting
+
+    @interrupting.setter
+    def interrupting(self, wanted: bool) -> None:
+        self._state.interrupting = wanted
+
+    def claim_faults(self) -> None:
+        """Pass faults at EL1 to Python."""
+        self._state.faults_claimed = True
+
+    # Following the guest.
+
+    def search(self, found: Callable[[int, int], bool]) -> None:
+        """Call `found` with address and size of each new block with an instruction to follow, once it is translated.
+
+        The block is executed only if that returns False. It must not raise.
+        """
+
+        def called(_: int, block: int, __: int, ___: int) -> int:
+            pc = ctypes.c_uint64.from_address(block).value
+            return found(pc, ctypes.c_uint16.from_address(block + 10).value)
+
+        self._state.found = self._callback(_Found(called))
+        self._state.following = True
+
+    @contextlib.contextmanager
+    def unfollowed(self) -> Iterator[None]:
+        """A context for a run of the machine's own code, whose accesses the CPU itself does."""
+        self._state.following = False
+        try:
+            yield
+        finally:
+            self._state.following = True
+
+    def watch(self, watching: bool) -> None:
+        """Follow the instructions that need a `check` behind them to end a run."""
+        self._state.watching = watching
+
+    def check(self, address: int) -> int:
+        """Have the engine look for a request to stop before an instruction. Returns the number of the hook."""
+        hook = ctypes.c_size_t()
+        self._check(_CHECK(self._at, ctypes.addressof(hook), address))
+        return hook.value
+
+    def hook_counter(self, address: int, read: Callable[[int, tuple[int, ...]], bool]) -> None:
+        """Read the counters at the MRS at `address`; for other registers call `read` with Unicorn's register number."""
+        if not self._state.read_register:
+
+            def called(_: int, destination: int, which: int, __: int) -> int:
+                crn, crm, op0, op1, op2 = (ctypes.c_uint32 * 5).from_address(which)
+                return read(destination, (op0, op1, crn, crm, op2))
+
+            self._state.read_register = self._callback(_ReadRegister(called))
+        site = Site(self._at, address)
+        self._kept.append(site)
+        self._check(_HOOK_COUNTER(ctypes.addressof(site), reg.UC_ARM64_INS_MRS))
+
+    def attach(self, device: Device, base: int, size: int, timed: bool) -> None:
+        """Give the CPU a device's registers."""
+        core = self._core
+
+        @calls_users_code
+        def read(offset: int, width: int) -> int:
+            value = 0
+            try:
+                value = device.read(offset, width) & ((1 << width * 8) - 1)
+                core.after_device_access()
+            except BaseException as error:  # the caller is the engine; `Core.run` raises the error when the run ends
+                core.fail_after_access(error)
+            return value
+
+        @calls_users_code
+        def write(offset: int, width: int, value: int) -> None:
+            try:
+                device.write(offset, width, value)
+                core.after_device_access()
+            except BaseException as error:
+                core.fail_after_access(error)
+
+        window = NativeWindow(self._at, self._callback(_Read(read)), self._callback(_Write(write)), timed)
+        self._kept.append(window)
+        self._check(_ATTACH(ctypes.addressof(window), base, size))
+
+
+def _address(function: Any) -> int:
+    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Runs one engine by blocks of code, counts instructions exactly, and takes the exceptions that nobody claims.
+ *
+ * Unicorn calls `on_block` at the start of each block of straight-line code, with its size. So the count is that of the
+ * blocks that have ended, and the place in the block under way. A run ends before a block that would pass its limit.
+ * The rest of the run ends at an exit: an address at which Unicorn ends a translated block (see `breakpoints.py`).
+ */
+#include <string.h>
+
+#include "core.h"
+
+#define UC_CTL_WRITE(type, arguments) ((type) | (arguments) << 26 | 1 << 30)
+#define UC_CTL_EXITS UC_CTL_WRITE(6, 2)
+#define UC_CTL_REMOVE_CACHE UC_CTL_WRITE(9, 2)
+enum { UC_ERR_FETCH_UNMAPPED = 8, UC_ERR_FETCH_PROT = 14 };
+enum { UC_PROT_READ = 1, UC_PROT_EXEC = 4 };
+enum { UC_HOOK_INTR = 1, UC_HOOK_INSN = 2, UC_HOOK_CODE = 4, UC_HOOK_BLOCK = 8, UC_HOOK_EDGE_GENERATED = 1 << 15 };
+#define WFI 0xD503207Fu
+
+/* The numbers with which Unicorn announces an exception (QEMU's EXCP_ numbers). */
+enum raised { UNDEFINED = 1, SVC = 2, PREFETCH_ABORT = 3, DATA_ABORT = 4, HVC = 11, SMC = 13 };
+/* Exception classes, ESR_EL1.EC (Arm ARM, D19.2.37). */
+enum class { EC_WFX = 0x01, EC_SVC = 0x15, EC_FETCH_LOWER = 0x20, EC_DATA_LOWER = 0x24, EC_DATA = 0x25, EC_STEP_LOWER = 0x32, EC_STEP = 0x33 };
+
+static void load(struct core *core)
+{
+    if (core->copy)
+        core->context_save(core->uc, core->copy);
+}
+
+static void store(struct core *core)
+{
+    if (core->copy)
+        core->context_restore(core->uc, core->copy);
+}
+
+/* Have the engine compute again what it derives from PSTATE and the system registers. */
+ARMPROBE_EXPORT void armprobe_refresh(struct core *core)
+{
+    if (core->rebuild)
+        core->rebuild(core->cpu);
+    else /* writing a system register does that, too */
+        core->reg_write(core->uc, core->cp_reg, &core->refreshed);
+}
+
+static void forget(struct core *core, uint64_t first, uint64_t end)
+{
+    core->ctl(core->uc, UC_CTL_REMOVE_CACHE, first, end);
+}
+
+static void stop(struct core *core, enum end why)
+{
+    core->why = why;
+    core->emu_stop(core->uc);
+}
+
+/* Whether the interrupt that the GIC signals would be taken now. */
+static bool interrupted(struct core *core)
+{
+    return core->irq && !(*core_u32(core, core->layout.daif) & core->mask);
+}
+
+/* A block that would pass the limit, which is 0 while an interrupt is pending. */
+static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
+{
+    core->base = base;
+    core->count = 0;
+    if (core->irq) {
+        load(core);
+        if (interrupted(core)) {
+            stop(core, END_INTERRUPT);
+            return;
+        }
+    }
+    if (base + count > core->hard) {
+        stop(core, END_LIMIT);
+        return;
+    }
+    core->block = pc;
+    core->count = count;
+}
+
+static void on_block(void *uc, uint64_t pc, uint32_t size, void *user)
+{
+    (void)uc;
+    struct core *core = user;
+    uint64_t base = core->base + core->count, count = size / 4;
+    if (__builtin_expect(base + count > core->limit, 0)) {
+        look(core, pc, base, count);
+        return;
+    }
+    core->base = base;
+    core->block = pc;
+    core->count = count;
+}
+
+/* The count is that before the block under way, and of `instructions` of it. The block is over. */
+static void settle(struct core *core, uint64_t instructions)
+{
+    core->base += instructions < core->count ? instructions : core->count;
+    core->count = 0;
+}
+
+/* Settle with all instructions before `pc` executed, and with the whole block if `pc` is not in it. */
+static void settle_before(struct core *core, uint64_t pc)
+{
+    settle(core, pc - core->block < 4 * core->count ? (pc - core->block) / 4 : core->count);
+}
+
+static uint32_t word_at(struct core *core, uint64_t pc)
+{
+    uint32_t word = 0;
+    return core->vmem_read(core->uc, pc, UC_PROT_EXEC, &word, 4) ? 0 : word;
+}
+
+/* Enter EL1's vector for an exception (Arm ARM, D1.3, AArch64.TakeException); as `exceptions.enter` does. */
+static void enter(struct core *core, uint32_t syndrome, bool far)
+{
+    const struct layout *at = &core->layout;
+    uint64_t *x = core_x(core);
+    uint32_t before = core_pstate(core), kept = before & PSTATE_PAN;
+    uint64_t vector = *core_u64(core, at->vbar_el1) + (!(before & 0xC) ? 0x400 : before & 1 ? 0x200 : 0);
+
+    *core_u64(core, at->spsr_el1) = before;
+    *core_u64(core, at->elr_el1) = x[32];
+    *core_u64(core, at->esr_el1) = syndrome;
+    if (far)
+        *core_u64(core, at->far_el1) = *core_u64(core, at->fault_address);
+    if (!(before & 1)) {
+        *core_u64(core, at->sp_el0) = x[31];
+        x[31] = *core_u64(core, at->sp_el1);
+    }
+    if (core->pan && !(*core_u64(core, at->sctlr_el1) & SCTLR_SPAN))
+        kept = PSTATE_PAN;
+    *core_u32(core, at->daif) = DAIF;
+    *core_u32(core, at->btype) = 0;
+    *core_u32(core, at->pstate) = EL1H | kept; /* NZCV are kept apart, and stay */
+    x[32] = vector;
+    store(core);
+    armprobe_refresh(core);
+}
+
+/* A trapped WFI: the guest's own, or an exit, which Unicorn makes one, 4 bytes before the exit. True if it is over. */
+static bool at_exit(struct core *core, uint64_t pc)
+{
+    uint64_t target = pc + 4;
+    bool last = core->count && pc == core->block + 4 * (core->count - 1);
+    if (last && word_at(core, pc) == WFI) {
+        settle(core, core->count);
+        return false;
+    }
+    settle_before(core, target);
+    if (core->exiting && target == core->exit_at) {
+        core_x(core)[32] = target;
+        store(core);
+        stop(core, END_EXIT);
+        return true;
+    }
+    for (uint64_t i = 0; i < core->exit_count; i++)
+        if (core->exits[i] == target)
+            return false;
+    /* Code with an exit that has been taken away since: it was translated for another address space. */
+    core_x(core)[32] = target;
+    store(core);
+    forget(core, target, target + 4);
+    return true;
+}
+
+static void on_exception(void *uc, uint32_t number, void *user)
+{
+    struct core *core = user;
+    load(core);
+    uint64_t pc = core_x(core)[32];
+    uint32_t syndrome = *core_u32(core, core->layout.syndrome), class = syndrome >> 26;
+
+    if (number == UNDEFINED && class == EC_WFX) {
+        if (at_exit(core, pc))
+            return;
+    } else if (number == SVC || number == HVC || number == SMC) {
+        settle(core, (pc - core->block) / 4); /* the PC is behind the instruction */
+    } else if (number == PREFETCH_ABORT || class == EC_STEP_LOWER || class == EC_STEP) {
+        settle(core, core->count);
+    } else {
+        settle(core, (pc - core->block) / 4 + 1);
+    }
+    if (!core->ends && !core->interrupting && !(pc & 3)) {
+        bool taken = (number == SVC && class == EC_SVC) || (number == DATA_ABORT && class == EC_DATA_LOWER) ||
+                     (number == DATA_ABORT && class == EC_DATA && !core->faults_claimed) ||
+                     (number == PREFETCH_ABORT && class == EC_FETCH_LOWER && !core->exiting && !core->exit_count);
+        if (taken) {
+            enter(core, syndrome, number != SVC);
+            return;
+        }
+    }
+    core->handling = true;
+    core->raised(uc, number, NULL);
+    core->handling = false;
+}
+
+/* A read of one of the counters, CNTPCT or CNTVCT, at EL1. `user` is a `struct site`. */
+static uint32_t on_counter(void *uc, int destination, const struct cp_reg *which, void *user)
+{
+    struct site *site = user;
+    struct core *core = site->core;
+    load(core);
+    if (!(core_pstate(core) & 0xC))
+        return 0;
+    if (which->op0 != 3 || which->op1 != 3 || which->crn != 14 || which->crm != 0 || !(1 << which->op2 & 0x66))
+        return core->read_register(uc, destination, which, NULL);
+    uint64_t now = core_executed(core, site->address) + core->idle;
+    if ((uint32_t)destination != core->xzr)
+        core->reg_write(uc, destination, &now);
+    return 1;
+}
+
+ARMPROBE_EXPORT uint64_t armprobe_executed(struct core *core)
+{
+    if (!core->count)
+        return core->base;
+    load(core);
+    return core_executed(core, core_x(core)[32]);
+}
+
+/* In the midst of a block, at an instruction: make the count one of whole instructions, before another run begins. */
+ARMPROBE_EXPORT uint64_t armprobe_pause(struct core *core)
+{
+    if (core->count) {
+        load(core);
+        uint64_t done = (core_x(core)[32] - core->block) / 4 + 1;
+        if (done > core->count)
+            done = core->count;
+        core->base += done;
+        core->block += 4 * done;
+        core->count -= done;
+    }
+    return core->base;
+}
+
+/* In a hook of an instruction that is not to be executed: end the run before it. */
+ARMPROBE_EXPORT void armprobe_stop_before(struct core *core)
+{
+    load(core);
+    settle_before(core, core_x(core)[32]);
+    core->emu_stop(core->uc);
+}
+
+/* A hook that has the engine look for a request to stop. */
+static void on_check(void *uc, uint64_t pc, uint32_t size, void *user)
+{
+    (void)uc, (void)pc, (void)size, (void)user;
+}
+
+/* Have the engine look for a request to stop before the instruction at `address`. */
+ARMPROBE_EXPORT int armprobe_check(struct core *core, size_t *hook, uint64_t address)
+{
+    return core->hook_add(core->uc, hook, UC_HOOK_CODE, (void *)on_check, core, address, address);
+}
+
+/* Let the run under way go on for `count` instructions at most. Only for hooks. */
+ARMPROBE_EXPORT void armprobe_limit(struct core *core, uint64_t count)
+{
+    if (core->accessing && !core->exact) { /* the place in the block is not known */
+        core->ends_after_access = true;
+        return;
+    }
+    uint64_t end = armprobe_executed(core) + count;
+    if (end < core->hard)
+        core->hard = end;
+    core->limit = core->irq ? 0 : core->hard;
+}
+
+static int set_exits(struct core *core, bool with_own)
+{
+    uint64_t exits[core->exit_count + 1];
+    memcpy(exits, core->exits, core->exit_count * sizeof exits[0]);
+    exits[core->exit_count] = core->exit_at;
+    return core->ctl(core->uc, UC_CTL_EXITS, exits, (size_t)(core->exit_count + with_own));
+}
+
+/* Run from `pc`, until `exit` if `exiting`. The count is settled afterwards. Returns Unicorn's error. */
+static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
+{
+    core->why = END_OTHER;
+    core->whole = false;
+    core->exiting = exiting;
+    core->exit_at = exit;
+    if (exiting) {
+        set_exits(core, true);
+        forget(core, pc, exit);
+    }
+    int error = core->emu_start(core->uc, pc, 0, 0, 0);
+    if (exiting) {
+        core->exiting = false;
+        set_exits(core, false);
+        forget(core, pc, exit + 4);
+    }
+    load(core);
+    pc = core_x(core)[32];
+    if (error == UC_ERR_FETCH_UNMAPPED || error == UC_ERR_FETCH_PROT || core->whole)
+        settle(core, core->count);
+    else if (error) /* the instruction counts, as one that faults does */
+        settle(core, (pc - core->block) / 4 + 1);
+    else
+        settle_before(core, pc);
+    return error;
+}
+
+/* Run up to `count` instructions from `pc`. Returns Unicorn's error. */
+ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t pc, uint64_t count)
+{
+    uint64_t begin = core->begin, hard = core->hard, limit = core->limit, block = core->block, left = core->count;
+    uint64_t exit_at = core->exit_at;
+    bool exiting = core->exiting, handling = core->handling;
+
+    core->running++;
+    core->begin = core->base;
+    core->count = 0;
+    core->hard = core->base + count;
+    core->limit = core->irq ? 0 : core->hard;
+    core->redo = core->exact = core->ends_after_access = core->handling = false;
+    int error = go(core, pc, count == 1, pc + 4);
+    while (!error) {
+        load(core);
+        uint64_t *x = core_x(core);
+        if (core->redo) {
+            /* An access to a device that ends the run, or that takes place at an exact time: Unicorn has gone back to
+             * its instruction, which is executed again, alone. */
+            core->redo = false;
+            memcpy(x, core->saved, sizeof core->saved);
+            store(core);
+            core->exact = true;
+            error = go(core, x[32], true, x[32] + 4);
+            core->exact = core->replay = false;
+            if (core->why != END_EXIT || core->ends_after_access)
+                break;
+        }
+        if (core->base >= core->hard)
+            break;
+        if (core->why == END_LIMIT)
+            error = go(core, x[32], true, x[32] + 4 * (core->hard - core->base));
+        else if (core->why == END_EXIT)
+            error = go(core, x[32], false, 0);
+        else
+            break;
+    }
+    core->redo = core->replay = core->exact = false;
+    core->running--;
+    core->executed = core->base - core->begin;
+    core->begin = begin, core->hard = hard, core->limit = limit, core->block = block, core->count = left;
+    core->exit_at = exit_at, core->exiting = exiting, core->handling = handling;
+    return error;
+}
+
+/* Devices. */
+
+/* In a callback of a device: have the instruction executed again, alone, with its own count. */
+static void again(struct core *core)
+{
+    load(core);
+    memcpy(core->saved, core_x(core), sizeof core->saved);
+    core->redo = true;
+    core->emu_stop(core->uc);
+}
+
+static void accessed(struct core *core, uint64_t value)
+{
+    load(core);
+    if (!core->exact && (core->ends_after_access || interrupted(core))) {
+        core->replay = true; /* the access has taken place */
+        core->replayed = value;
+        again(core);
+    } else if (core->irq) {
+        core->limit = 0;
+    }
+}
+
+/* Whether an access of the guest has to be made at the count of its instruction, which is not known yet. */
+static bool timed(const struct window *window)
+{
+    const struct core *core = window->core;
+    return window->timed && core->running && !core->exact && !core->handling;
+}
+
+static uint64_t on_read(void *uc, uint64_t offset, unsigned size, void *user)
+{
+    (void)uc;
+    struct window *window = user;
+    struct core *core = window->core;
+    if (core->redo)
+        return 0;
+    if (core->replay) {
+        core->replay = false;
+        return core->replayed;
+    }
+    if (timed(window)) {
+        again(core);
+        return 0;
+    }
+    core->accessing = true;
+    uint64_t value = window->read(offset, size);
+    core->accessing = false;
+    accessed(core, value);
+    return value;
+}
+
+static void on_write(void *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+{
+    (void)uc;
+    struct window *window = user;
+    struct core *core = window->core;
+    if (core->redo)
+        return;
+    if (core->replay) {
+        core->replay = false;
+        return;
+    }
+    if (timed(window)) {
+        again(core);
+        return;
+    }
+    core->accessing = true;
+    window->write(offset, size, value);
+    core->accessing = false;
+    accessed(core, 0);
+}
+
+/* Code. */
+
+/* MRS and MSR of a register: mask and value, without L (bit 21) and Rt (Arm ARM, C5.2); as in register_access.py. */
+static const uint32_t followed[][2] = {
+    {0xFFDFF000, 0xD51BE000}, {0xFFDFFFE0, 0xD518E100}, {0xFFDFF000, 0xD51B9000}, {0xFFDFFF00, 0xD5189E00},
+    {0xFFDFE000, 0xD5100000}, {0xFFFFFFFF, 0xD69F03E0}, {0xFFFFF8FF, 0xD50340FF | 0x800},
+};
+
+static bool is_followed(uint32_t word)
+{
+    for (size_t i = 0; i < sizeof followed / sizeof followed[0]; i++)
+        if ((word & followed[i][0]) == followed[i][1])
+            return true;
+    return false;
+}
+
+/* Whether an instruction accesses memory in a function of the engine, which does not look for a request to stop behind
+ * it: DC ZVA; STXP and STLXP; SVE's loads and stores (Arm ARM, C4.1). */
+static bool is_watched(uint32_t word)
+{
+    return (word & 0xFFFFFFE0) == 0xD50B7420 || (word & 0xBFE08000) == 0x88200000 ||
+           (word & 0xBFE08000) == 0x88208000 || (word & 0x9E000000) == 0x84000000;
+}
+
+/* A block has been translated, and is not executed yet: `found` is called if it has an instruction to follow. */
+static void on_translated(void *uc, const struct block *block, const struct block *previous, void *user)
+{
+    struct core *core = user;
+    uint32_t words[1024];
+    size_t size = block->size < sizeof words ? block->size : sizeof words;
+    if (core->vmem_read(uc, block->pc, UC_PROT_EXEC, words, size) && core->vmem_read(uc, block->pc, UC_PROT_READ, words, size))
+        return;
+    load(core);
+    bool follows = core->following && core_pstate(core) & 0xC; /* the CPU itself allows or traps accesses of EL0 */
+    for (size_t i = 0; i < size / 4; i++)
+        if ((follows && is_followed(words[i])) || (core->watching && is_watched(words[i]))) {
+            if (core->found(uc, block, previous, NULL)) {
+                core->whole = true;
+                core->emu_stop(uc);
+            }
+            return;
+        }
+}
+
+ARMPROBE_EXPORT int armprobe_start(struct core *core)
+{
+    size_t hook;
+    const struct {
+        int type;
+        void *callback;
+    } hooks[] = {{UC_HOOK_BLOCK, (void *)on_block}, {UC_HOOK_INTR, (void *)on_exception},
+                 {UC_HOOK_EDGE_GENERATED, (void *)on_translated}};
+    int error = 0;
+    for (int i = 0; i < 3 && !error; i++) /* an empty range means all addresses */
+        error = core->hook_add(core->uc, &hook, hooks[i].type, hooks[i].callback, core, (uint64_t)1, (uint64_t)0);
+    return error;
+}
+
+/* `site` reads a system register by an MRS; `instruction` is Unicorn's number of that. */
+ARMPROBE_EXPORT int armprobe_hook_counter(struct site *site, int instruction)
+{
+    size_t hook;
+    struct core *core = site->core;
+    return core->hook_add(core->uc, &hook, UC_HOOK_INSN, (void *)on_counter, site, site->address, site->address,
+                          instruction);
+}
+
+ARMPROBE_EXPORT int armprobe_attach(struct window *window, uint64_t base, uint64_t size)
+{
+    struct core *core = window->core;
+    return core->mmio_map(core->uc, base, size, (void *)on_read, window, (void *)on_write, window);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the C core know of a core: its registers and its count. */
+#ifndef ARMPROBE_CORE_H
+#define ARMPROBE_CORE_H
+
+#include "native.h"
+
+struct block {
+    uint64_t pc;
+    uint16_t instructions;
+    uint16_t size;
+};
+
+/* What ended a run of the engine. */
+enum end { END_OTHER, END_LIMIT, END_EXIT, END_INTERRUPT };
+
+/* PSTATE, at its places in SPSR_EL1 (Arm ARM, SPSR_EL1), and SCTLR_EL1. */
+enum { EL1H = 5, DAIF = 0x3C0, BTYPE = 3 << 10, PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
+
+static inline uint64_t *core_u64(const struct core *core, uint32_t offset)
+{
+    return (uint64_t *)(core->registers + offset);
+}
+
+static inline uint32_t *core_u32(const struct core *core, uint32_t offset)
+{
+    return (uint32_t *)(core->registers + offset);
+}
+
+/* x0 to x30, sp and pc */
+static inline uint64_t *core_x(const struct core *core)
+{
+    return core_u64(core, core->layout.x);
+}
+
+/* PSTATE in the layout of SPSR_EL1 */
+static inline uint32_t core_pstate(const struct core *core)
+{
+    const struct layout *at = &core->layout;
+    return (*core_u32(core, at->pstate) & ~(0xF0000000u | DAIF | BTYPE)) | *core_u32(core, at->daif) |
+           *core_u32(core, at->btype) << 10 | (*core_u32(core, at->nf) & 1u << 31) |
+           (*core_u32(core, at->zf) ? 0 : 1u << 30) | *core_u32(core, at->cf) << 29 |
+           (*core_u32(core, at->vf) >> 3 & 1u << 28);
+}
+
+/* In a hook: the guest's instructions, the one at `pc`, which is in the block under way, included */
+static inline uint64_t core_executed(const struct core *core, uint64_t pc)
+{
+    uint64_t done = (pc - core->block) / 4 + 1;
+    return core->base + (done < core->count ? done : core->count);
+}
+
+#endif

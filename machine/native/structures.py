@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The structures that the C core shares with Python (native.h)."""
+
+from __future__ import annotations
+
+import ctypes
+
+from .library import structure
+
+
+@structure("layout")
+class NativeLayout(ctypes.Structure):
+    """Where the registers are: see `machine.core.calibration.Layout`."""
+
+
+@structure("cp_reg")
+class SystemRegister(ctypes.Structure):
+    """Unicorn's description of an access to a system register."""
+
+    crn: int
+    crm: int
+    op0: int
+    op1: int
+    op2: int
+    value: int
+
+
+@structure("core")
+class NativeCore(ctypes.Structure):
+    """One CPU and its engine."""
+
+    uc: int
+    registers: int
+    copy: int
+    cpu: int
+    base: int
+    count: int
+    limit: int
+    hard: int
+    begin: int
+    executed: int
+    idle: int
+    exits: int
+    exit_count: int
+    irq: int
+    mask: int
+    running: int
+    xzr: int
+    cp_reg: int
+    pan: bool
+    ends: bool
+    interrupting: bool
+    faults_claimed: bool
+    following: bool
+    watching: bool
+    handling: bool
+    exact: bool
+    layout: NativeLayout
+    refreshed: SystemRegister
+    emu_start: int
+    emu_stop: int
+    ctl: int
+    hook_add: int
+    hook_del: int
+    mmio_map: int
+    reg_write: int
+    context_save: int
+    context_restore: int
+    vmem_read: int
+    rebuild: int
+    raised: int
+    found: int
+    read_register: int
+
+
+@structure("site")
+class Site(ctypes.Structure):
+    """An instruction that reads a counter."""
+
+    core: int
+    address: int
+
+
+@structure("window")
+class NativeWindow(ctypes.Structure):
+    """Where a device is."""
+
+    core: int
+    read: int
+    write: int
+    timed: bool
