@@ -210,6 +210,8 @@ class Arming:
         self._machine.memory.put(address, KPROBES_BRK)
         self._originals[address] = site.original
         site.armed = True
+        for core in self._machine.cores:
+            core.reader.hide(address)
         self._kretprobes.guest_trampoline.sync(site)
 
     def _arrived(self, site: Site) -> None:

@@ -5,6 +5,9 @@
 
 #include "native.h"
 
+/* Unicorn's hooks */
+enum { UC_HOOK_INTR = 1, UC_HOOK_INSN = 2, UC_HOOK_CODE = 4, UC_HOOK_BLOCK = 8, UC_HOOK_EDGE_GENERATED = 1 << 15 };
+
 struct block {
     uint64_t pc;
     uint16_t instructions;
@@ -41,6 +44,13 @@ static inline uint32_t core_pstate(const struct core *core)
            *core_u32(core, at->btype) << 10 | (*core_u32(core, at->nf) & 1u << 31) |
            (*core_u32(core, at->zf) ? 0 : 1u << 30) | *core_u32(core, at->cf) << 29 |
            (*core_u32(core, at->vf) >> 3 & 1u << 28);
+}
+
+/* In a hook, before the registers are looked at */
+static inline void core_load(const struct core *core)
+{
+    if (core->copy)
+        core->context_save(core->uc, core->copy);
 }
 
 /* In a hook: the guest's instructions, the one at `pc`, which is in the block under way, included */

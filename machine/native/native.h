@@ -92,6 +92,15 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint8_t *, at) \
     FIELD(uint8_t *, end)
 
+/* The conditions of a breakpoint. Python's `ask` is called if one may be true, or `always`. */
+#define ARMPROBE_CONDITION(FIELD, ARRAY) \
+    FIELD(struct core *, core) \
+    FIELD(const struct reader *, reader) \
+    FIELD(const struct program *, programs) \
+    FIELD(uint64_t, count) \
+    FIELD(bool, always) \
+    FIELD(hook_code_t *, ask)
+
 /* Devices. A device's registers are read and written by a registers_read_t and a registers_write_t; `offset` is from its base,
  * in bytes, and `size` is 1, 2, 4 or 8. */
 
@@ -265,6 +274,7 @@ typedef void drain_function(void);
     STRUCTURE(note_value, ARMPROBE_NOTE_VALUE) \
     STRUCTURE(note, ARMPROBE_NOTE) \
     STRUCTURE(writer, ARMPROBE_WRITER) \
+    STRUCTURE(condition, ARMPROBE_CONDITION) \
     STRUCTURE(gic_interface, ARMPROBE_GIC_INTERFACE) \
     STRUCTURE(gic, ARMPROBE_GIC) \
     STRUCTURE(pl011, ARMPROBE_PL011) \
@@ -294,6 +304,7 @@ typedef int found_t(void *uc, const struct block *block, const struct block *pre
 typedef uint32_t read_register_t(void *uc, int destination, const struct cp_reg *which, void *user);
 typedef uint64_t device_read_t(uint64_t offset, unsigned size);
 typedef void device_write_t(uint64_t offset, unsigned size, uint64_t value);
+typedef void hook_code_t(void *uc, uint64_t address, uint32_t size, void *user);
 typedef int reg_read_t(void *uc, int number, void *value);
 
 #define ARMPROBE_DECLARE_FIELD(type, name) type name;
