@@ -54,7 +54,7 @@ class Tasks:
         if self._offsets is None:
             try:
                 types = self._kernel.types
-                self._offsets = types.offset("task_struct", "comm"), types.offset("task_struct", "pid")
+                self._offsets = types["task_struct"].offset("comm"), types["task_struct"].offset("pid")
             except MachineError:
                 self._none = True
                 raise
