@@ -32,6 +32,7 @@ class Scheduler:
         self._began = 0  # the count of instructions at which the run under way began
         self._lock = threading.Lock()  # held by the thread that uses the machine
         self.between_slices: Callable[[], None] = lambda: None
+        self.before_slice: list[Callable[[], None]] = []  # called before each slice, at any depth
         self.signals = DeferredSignals(self._signal_arrived)
         self.interrupt_requested = False
         self._put_off = 0  # slices since an interrupt was put off
@@ -135,6 +136,8 @@ class Scheduler:
         if end is not None and machine.clock.executed >= end:
             return Stop(StopReason.INSTRUCTIONS, machine.core.load().pc)
         machine.core.run_loop.update()
+        for prepare in self.before_slice:
+            prepare()
         return None
 
     def interrupt(self) -> None:

@@ -59,7 +59,8 @@ class StateRegistry:
     """The parts of one machine that have state, by name.
 
     Parts of the same order are restored in the order in which they joined. `before_saving` are called before a file is
-    written; each may raise MachineError to refuse.
+    written; each may raise MachineError to refuse. `completing` are called before any state is saved: they write to
+    memory what belongs there.
     """
 
     def __init__(self) -> None:
@@ -67,6 +68,7 @@ class StateRegistry:
         self._callbacks: list[tuple[Order, Callable[[], None]]] = []
         self._initial: dict[str, Any] | None = None
         self.before_saving: list[Callable[[], None]] = []
+        self.completing: list[Callable[[], None]] = []
 
     def join(self, name: str, part: Part, order: Order, restored: Callable[[], None] | None = None) -> None:
         """Make the attributes of `part` a part of the state; see `add`."""
@@ -101,6 +103,8 @@ class StateRegistry:
 
     def save(self) -> dict[str, Any]:
         """The state of all parts, to `restore` in this process."""
+        for complete in self.completing:
+            complete()
         return {name: entry.save() for name, entry in self._entries.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:

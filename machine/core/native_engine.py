@@ -56,14 +56,14 @@ _Write: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint, ctypes.c_
 
 
 class NativeEngine:
-    """Runs the engine of one core. `address` is that of its `struct core`."""
+    """Runs the engine of one core."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         engine, context = core.engine, core.context
         self._kept: list[object] = []  # what C has pointers to
         state = NativeCore()
-        self._state, self.address = state, ctypes.addressof(state)
+        self._state, self._at = state, ctypes.addressof(state)
         state.uc, state.registers, state.copy = engine_handle(engine), context.address, context.copy
         for name, *_ in state.layout._fields_:
             setattr(state.layout, name, getattr(core.layout, name))
@@ -74,7 +74,16 @@ class NativeEngine:
         unused.op0, unused.op1, unused.crn, unused.crm, unused.op2 = 3, 4, 13, 0, 2
         if not context.copy and hasattr(UNICORN, _REBUILD):
             state.rebuild, state.cpu = _address(getattr(UNICORN, _REBUILD)), context.address + core.layout.start
-        self._check(_START(self.address))
+        self._check(_START(self._at))
+
+    @property
+    def address(self) -> int:
+        """Of `struct core`."""
+        return self._at
+
+    def record(self, recorder: int) -> None:
+        """Let the recorder at that address (places.h) answer its breakpoints."""
+        self._state.recorder = recorder
 
     def connect(self, raised: Callable[[int, int, int | None], None], pan: bool) -> None:
         """Call `raised` with the number of each exception that the guest does not simply take. It must not raise."""
@@ -98,7 +107,7 @@ class NativeEngine:
         engine._hook_exception = None
         clock = self._core.machine.clock
         self._state.base, self._state.idle = clock.instructions, clock.idle
-        status = int(_RUN(self.address, pc, count))
+        status = int(_RUN(self._at, pc, count))
         if engine._hook_exception is not None:
             error, engine._hook_exception = engine._hook_exception, None
             raise error
@@ -107,29 +116,29 @@ class NativeEngine:
     @property
     def now(self) -> int:
         """The guest's instructions since reset, including the current one in a hook."""
-        return int(_EXECUTED(self.address))
+        return int(_EXECUTED(self._at))
 
     @property
     def executed(self) -> int:
         """The instructions of the run under way, or of the last one."""
         state = self._state
-        return int(_EXECUTED(self.address)) - state.begin if state.running else state.executed
+        return int(_EXECUTED(self._at)) - state.begin if state.running else state.executed
 
     def pause(self) -> int:
         """Like `now`, before another run begins within this one."""
-        return int(_PAUSE(self.address))
+        return int(_PAUSE(self._at))
 
     def limit(self, count: int) -> None:
         """See `Core.limit`."""
-        _LIMIT(self.address, count)
+        _LIMIT(self._at, count)
 
     def stop_before(self) -> None:
         """In a hook of an instruction that is not to be executed: end the run before it."""
-        _STOP_BEFORE(self.address)
+        _STOP_BEFORE(self._at)
 
     def refresh(self) -> None:
         """See `Core.refresh`."""
-        _REFRESH(self.address)
+        _REFRESH(self._at)
 
     def signal(self, signal: Signal) -> None:
         """Follow the GIC's signal. The run ends as soon as PSTATE does not mask it."""
@@ -198,7 +207,7 @@ class NativeEngine:
     def check(self, address: int) -> int:
         """Have the engine look for a request to stop before an instruction. Returns the number of the hook."""
         hook = ctypes.c_size_t()
-        self._check(_CHECK(self.address, ctypes.addressof(hook), address))
+        self._check(_CHECK(self._at, ctypes.addressof(hook), address))
         return hook.value
 
     def hook_counter(self, address: int, read: Callable[[int, tuple[int, ...]], bool]) -> None:
@@ -210,7 +219,7 @@ class NativeEngine:
                 return read(destination, (op0, op1, crn, crm, op2))
 
             self._state.read_register = self._callback(_ReadRegister(called))
-        site = Site(self.address, address)
+        site = Site(self._at, address)
         self._kept.append(site)
         self._check(_HOOK_COUNTER(ctypes.addressof(site), reg.UC_ARM64_INS_MRS))
 
@@ -236,7 +245,7 @@ class NativeEngine:
             except BaseException as error:
                 core.fail_after_access(error)
 
-        window = NativeWindow(self.address, self._callback(_Read(read)), self._callback(_Write(write)), timed)
+        window = NativeWindow(self._at, self._callback(_Read(read)), self._callback(_Write(write)), timed)
         self._kept.append(window)
         self._check(_ATTACH(ctypes.addressof(window), base, size))
 

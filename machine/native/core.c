@@ -14,18 +14,13 @@
 #define UC_CTL_REMOVE_CACHE UC_CTL_WRITE(9, 2)
 enum { UC_ERR_FETCH_UNMAPPED = 8, UC_ERR_FETCH_PROT = 14 };
 enum { UC_PROT_READ = 1, UC_PROT_EXEC = 4 };
+enum { UC_HOOK_INTR = 1, UC_HOOK_INSN = 2, UC_HOOK_CODE = 4, UC_HOOK_BLOCK = 8, UC_HOOK_EDGE_GENERATED = 1 << 15 };
 #define WFI 0xD503207Fu
 
 /* The numbers with which Unicorn announces an exception (QEMU's EXCP_ numbers). */
 enum raised { UNDEFINED = 1, SVC = 2, PREFETCH_ABORT = 3, DATA_ABORT = 4, HVC = 11, SMC = 13 };
 /* Exception classes, ESR_EL1.EC (Arm ARM, D19.2.37). */
-enum class { EC_WFX = 0x01, EC_SVC = 0x15, EC_FETCH_LOWER = 0x20, EC_DATA_LOWER = 0x24, EC_DATA = 0x25, EC_STEP_LOWER = 0x32, EC_STEP = 0x33 };
-
-static void store(struct core *core)
-{
-    if (core->copy)
-        core->context_restore(core->uc, core->copy);
-}
+enum class { EC_WFX = 0x01, EC_SVC = 0x15, EC_FETCH_LOWER = 0x20, EC_DATA_LOWER = 0x24, EC_DATA = 0x25, EC_STEP_LOWER = 0x32, EC_STEP = 0x33, EC_BRK = 0x3C };
 
 /* Have the engine compute again what it derives from PSTATE and the system registers. */
 ARMPROBE_EXPORT void armprobe_refresh(struct core *core)
@@ -59,7 +54,7 @@ static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint6
     core->base = base;
     core->count = 0;
     if (core->irq) {
-        core_load(core);
+        load(core);
         if (interrupted(core)) {
             stop(core, END_INTERRUPT);
             return;
@@ -162,7 +157,7 @@ static bool at_exit(struct core *core, uint64_t pc)
 static void on_exception(void *uc, uint32_t number, void *user)
 {
     struct core *core = user;
-    core_load(core);
+    load(core);
     uint64_t pc = core_x(core)[32];
     uint32_t syndrome = *core_u32(core, core->layout.syndrome), class = syndrome >> 26;
 
@@ -175,6 +170,12 @@ static void on_exception(void *uc, uint32_t number, void *user)
         settle(core, core->count);
     } else {
         settle(core, (pc - core->block) / 4 + 1);
+    }
+    if (class == EC_BRK && core_brk(core, pc, syndrome & 0xFFFF)) {
+        store(core);
+        if (core->ends || core->interrupting)
+            core->emu_stop(uc);
+        return;
     }
     if (!core->ends && !core->interrupting && !(pc & 3)) {
         bool taken = (number == SVC && class == EC_SVC) || (number == DATA_ABORT && class == EC_DATA_LOWER) ||
@@ -195,7 +196,7 @@ static uint32_t on_counter(void *uc, int destination, const struct cp_reg *which
 {
     struct site *site = user;
     struct core *core = site->core;
-    core_load(core);
+    load(core);
     if (!(core_pstate(core) & 0xC))
         return 0;
     if (which->op0 != 3 || which->op1 != 3 || which->crn != 14 || which->crm != 0 || !(1 << which->op2 & 0x66))
@@ -210,7 +211,7 @@ ARMPROBE_EXPORT uint64_t armprobe_executed(struct core *core)
 {
     if (!core->count)
         return core->base;
-    core_load(core);
+    load(core);
     return core_executed(core, core_x(core)[32]);
 }
 
@@ -218,7 +219,7 @@ ARMPROBE_EXPORT uint64_t armprobe_executed(struct core *core)
 ARMPROBE_EXPORT uint64_t armprobe_pause(struct core *core)
 {
     if (core->count) {
-        core_load(core);
+        load(core);
         uint64_t done = (core_x(core)[32] - core->block) / 4 + 1;
         if (done > core->count)
             done = core->count;
@@ -232,7 +233,7 @@ ARMPROBE_EXPORT uint64_t armprobe_pause(struct core *core)
 /* In a hook of an instruction that is not to be executed: end the run before it. */
 ARMPROBE_EXPORT void armprobe_stop_before(struct core *core)
 {
-    core_load(core);
+    load(core);
     settle_before(core, core_x(core)[32]);
     core->emu_stop(core->uc);
 }
@@ -287,7 +288,7 @@ static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
         set_exits(core, false);
         forget(core, pc, exit + 4);
     }
-    core_load(core);
+    load(core);
     pc = core_x(core)[32];
     if (error == UC_ERR_FETCH_UNMAPPED || error == UC_ERR_FETCH_PROT || core->whole)
         settle(core, core->count);
@@ -313,7 +314,7 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t pc, uint64_t count)
     core->redo = core->exact = core->ends_after_access = core->handling = false;
     int error = go(core, pc, count == 1, pc + 4);
     while (!error) {
-        core_load(core);
+        load(core);
         uint64_t *x = core_x(core);
         if (core->redo) {
             /* An access to a device that ends the run, or that takes place at an exact time: Unicorn has gone back to
@@ -349,7 +350,7 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t pc, uint64_t count)
 /* In a callback of a device: have the instruction executed again, alone, with its own count. */
 static void again(struct core *core)
 {
-    core_load(core);
+    load(core);
     memcpy(core->saved, core_x(core), sizeof core->saved);
     core->redo = true;
     core->emu_stop(core->uc);
@@ -357,7 +358,7 @@ static void again(struct core *core)
 
 static void accessed(struct core *core, uint64_t value)
 {
-    core_load(core);
+    load(core);
     if (!core->exact && (core->ends_after_access || interrupted(core))) {
         core->replay = true; /* the access has taken place */
         core->replayed = value;
@@ -449,7 +450,7 @@ static void on_translated(void *uc, const struct block *block, const struct bloc
     size_t size = block->size < sizeof words ? block->size : sizeof words;
     if (core->vmem_read(uc, block->pc, UC_PROT_EXEC, words, size) && core->vmem_read(uc, block->pc, UC_PROT_READ, words, size))
         return;
-    core_load(core);
+    load(core);
     bool follows = core->following && core_pstate(core) & 0xC; /* the CPU itself allows or traps accesses of EL0 */
     for (size_t i = 0; i < size / 4; i++)
         if ((follows && is_followed(words[i])) || (core->watching && is_watched(words[i]))) {

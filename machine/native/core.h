@@ -5,9 +5,6 @@
 
 #include "native.h"
 
-/* Unicorn's hooks */
-enum { UC_HOOK_INTR = 1, UC_HOOK_INSN = 2, UC_HOOK_CODE = 4, UC_HOOK_BLOCK = 8, UC_HOOK_EDGE_GENERATED = 1 << 15 };
-
 struct block {
     uint64_t pc;
     uint16_t instructions;
@@ -19,6 +16,19 @@ enum end { END_OTHER, END_LIMIT, END_EXIT, END_INTERRUPT };
 
 /* PSTATE, at its places in SPSR_EL1 (Arm ARM, SPSR_EL1), and SCTLR_EL1. */
 enum { EL1H = 5, DAIF = 0x3C0, BTYPE = 3 << 10, PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
+
+/* Before and after a hook uses registers: they are copied, if the CPU's own were not found. */
+static inline void load(const struct core *core)
+{
+    if (core->copy)
+        core->context_save(core->uc, core->copy);
+}
+
+static inline void store(const struct core *core)
+{
+    if (core->copy)
+        core->context_restore(core->uc, core->copy);
+}
 
 static inline uint64_t *core_u64(const struct core *core, uint32_t offset)
 {
@@ -44,13 +54,6 @@ static inline uint32_t core_pstate(const struct core *core)
            *core_u32(core, at->btype) << 10 | (*core_u32(core, at->nf) & 1u << 31) |
            (*core_u32(core, at->zf) ? 0 : 1u << 30) | *core_u32(core, at->cf) << 29 |
            (*core_u32(core, at->vf) >> 3 & 1u << 28);
-}
-
-/* In a hook, before the registers are looked at */
-static inline void core_load(const struct core *core)
-{
-    if (core->copy)
-        core->context_save(core->uc, core->copy);
 }
 
 /* In a hook: the guest's instructions, the one at `pc`, which is in the block under way, included */

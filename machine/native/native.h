@@ -29,6 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "places.h"
+
 _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 
 /* What Python sees of the library; its name begins with armprobe_. The library hides all else. */
@@ -54,18 +56,12 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 #define ARMPROBE_PROGRAM(FIELD, ARRAY) \
     FIELD(const struct operation *, operations)
 
-/* A variable of programs, and whether it was ever set. */
-#define ARMPROBE_VARIABLE(FIELD, ARRAY) \
-    FIELD(uint64_t, value) \
-    FIELD(bool, known)
-
 /* Registers that a program reads: x0 to x30, sp and pc, and PSTATE. If they are the CPU's own, `live`, programs see x30
- * as it were without probes. `changes` are those that programs have made to variables; without it they make none. */
+ * as it were without probes. */
 #define ARMPROBE_VIEW(FIELD, ARRAY) \
     FIELD(const uint64_t *, x) \
     FIELD(uint64_t, pstate) \
-    FIELD(bool, live) \
-    FIELD(struct changes *, changes)
+    FIELD(bool, live)
 
 #define MOST_TRAMPOLINES 2
 
@@ -97,15 +93,6 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 #define ARMPROBE_WRITER(FIELD, ARRAY) \
     FIELD(uint8_t *, at) \
     FIELD(uint8_t *, end)
-
-/* The conditions of a breakpoint. Python's `ask` is called if one may be true, or `always`. */
-#define ARMPROBE_CONDITION(FIELD, ARRAY) \
-    FIELD(struct core *, core) \
-    FIELD(const struct reader *, reader) \
-    FIELD(const struct program *, programs) \
-    FIELD(uint64_t, count) \
-    FIELD(bool, always) \
-    FIELD(hook_code_t *, ask)
 
 /* Devices. A device's registers are read and written by a registers_read_t and a registers_write_t; `offset` is from its base,
  * in bytes, and `size` is 1, 2, 4 or 8. */
@@ -209,6 +196,7 @@ typedef void drain_function(void);
     FIELD(char *, registers) /* of the CPU, or of `copy`: the layout's offsets are from here */ \
     FIELD(void *, copy) /* a context that hooks load and store, where the CPU's own registers were not found */ \
     FIELD(void *, cpu) /* the argument of `rebuild` */ \
+    FIELD(struct recorder *, recorder) /* of its places, NULL for none */ \
     FIELD(uint64_t, base) /* the guest's instructions before the block under way */ \
     FIELD(uint64_t, block) /* the address of that block */ \
     FIELD(uint64_t, count) /* its instructions; 0 when `base` is all there is */ \
@@ -275,13 +263,11 @@ typedef void drain_function(void);
     STRUCTURE(row, ARMPROBE_ROW) \
     STRUCTURE(operation, ARMPROBE_OPERATION) \
     STRUCTURE(program, ARMPROBE_PROGRAM) \
-    STRUCTURE(variable, ARMPROBE_VARIABLE) \
     STRUCTURE(view, ARMPROBE_VIEW) \
     STRUCTURE(reader, ARMPROBE_READER) \
     STRUCTURE(note_value, ARMPROBE_NOTE_VALUE) \
     STRUCTURE(note, ARMPROBE_NOTE) \
     STRUCTURE(writer, ARMPROBE_WRITER) \
-    STRUCTURE(condition, ARMPROBE_CONDITION) \
     STRUCTURE(gic_interface, ARMPROBE_GIC_INTERFACE) \
     STRUCTURE(gic, ARMPROBE_GIC) \
     STRUCTURE(pl011, ARMPROBE_PL011) \
@@ -290,9 +276,8 @@ typedef void drain_function(void);
     STRUCTURE(cp_reg, ARMPROBE_CP_REG) \
     STRUCTURE(core, ARMPROBE_CORE) \
     STRUCTURE(site, ARMPROBE_SITE) \
-    STRUCTURE(window, ARMPROBE_WINDOW)
-
-struct changes;
+    STRUCTURE(window, ARMPROBE_WINDOW) \
+    ARMPROBE_PLACES_STRUCTURES(STRUCTURE)
 
 /* Functions of Unicorn, and of Python. */
 struct core;
@@ -313,7 +298,6 @@ typedef int found_t(void *uc, const struct block *block, const struct block *pre
 typedef uint32_t read_register_t(void *uc, int destination, const struct cp_reg *which, void *user);
 typedef uint64_t device_read_t(uint64_t offset, unsigned size);
 typedef void device_write_t(uint64_t offset, unsigned size, uint64_t value);
-typedef void hook_code_t(void *uc, uint64_t address, uint32_t size, void *user);
 typedef int reg_read_t(void *uc, int number, void *value);
 
 #define ARMPROBE_DECLARE_FIELD(type, name) type name;
@@ -331,8 +315,6 @@ enum operation_number {
     OPERATION_SYSTEM,        /* operand: op0, op1, CRn, CRm and op2, a byte each, op2 the lowest */
     OPERATION_STACK_POINTER, /* likewise, of SP_EL0 or SP_EL1 */
     OPERATION_NO_REGISTER,
-    OPERATION_GET,           /* operand: the address of a variable */
-    OPERATION_SET,           /* likewise */
     OPERATION_RUNS_OUT,
 };
 
@@ -347,21 +329,8 @@ enum outcome {
     OUTCOME_UNREADABLE,      /* memory that the CPU itself cannot read now; a debugger may, through the page tables */
     OUTCOME_PATCHED,         /* memory, or x30, that is not as it were without probes */
     OUTCOME_DEEP,            /* its stack is deeper than the one here */
-    OUTCOME_NO_ROOM,         /* in the writer, or for changes to variables */
+    OUTCOME_NO_ROOM,         /* in the writer */
 };
-
-#define MOST_CHANGES 32
-
-/* What variables were before they were changed, in order. */
-struct changes {
-    uint64_t count;
-    struct {
-        struct variable *variable, before;
-    } made[MOST_CHANGES];
-};
-
-/* Undo the changes, so that programs can be evaluated again. */
-void changes_undo(struct changes *changes);
 
 /* The value on top of the stack at the end of `program`. */
 enum outcome program_value(const struct reader *reader, const struct program *program, const struct view *view,

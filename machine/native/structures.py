@@ -33,6 +33,7 @@ class NativeCore(ctypes.Structure):
     registers: int
     copy: int
     cpu: int
+    recorder: int
     base: int
     count: int
     limit: int

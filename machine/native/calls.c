@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Pairs of entry and return: see places.h.
+ *
+ * The stack pointer identifies a call: on return it has the value that it had at entry (AAPCS64, 6.4.5.2), and no other
+ * task has that value. Several pairs with one stack pointer are the calls of several actions at one place, or of a
+ * function and of another that it has tail-called: all but the oldest have the trampoline as return address.
+ */
+#include <string.h>
+
+#include "core.h"
+
+enum { RETURNED = 7 }; /* KRETPROBES_BRK_IMM */
+enum { STACK = 16 << 10 }; /* bytes (THREAD_SIZE): an address farther away is on another stack */
+
+static void forget(struct recorder *recorder, uint64_t index)
+{
+    if (recorder->pairs[index].holds)
+        recorder->free_held[recorder->free_count++] = recorder->pairs[index].held;
+    memmove(recorder->pairs + index, recorder->pairs + index + 1,
+            (--recorder->outstanding - index) * sizeof *recorder->pairs);
+}
+
+/* Room for one more: there is some, unless calls have leaked whose stacks nobody has returned from since. */
+static void make_room(struct recorder *recorder)
+{
+    uint64_t index = 0;
+    while (index + 1 < recorder->outstanding && !recorder->pairs[index].leaked)
+        index++;
+    forget(recorder, index);
+}
+
+/* The record of the entry is kept, if a condition is asked at the return, until then. */
+static void hold(struct recorder *recorder, struct pair *pair, const struct stage *at)
+{
+    pair->held = recorder->free_held[--recorder->free_count];
+    record_make(recorder, recorder->held + pair->held, pair->action, pair->number, at);
+}
+
+void call_entered(struct recorder *recorder, struct action *action, const struct stage *at)
+{
+    const struct core *core = recorder->core;
+    uint64_t *x = core_x(core);
+    bool later = action->condition && action->decides_second;
+    struct pair *pair;
+    if (action->outstanding >= action->capacity) {
+        action->refused++;
+        return;
+    }
+    action->outstanding++;
+    action->calls++;
+    if (recorder->outstanding == recorder->room)
+        make_room(recorder);
+    pair = recorder->pairs + recorder->outstanding++;
+    *pair = (struct pair){.action = action, .sp = x[31], .ret = x[30], .fp = x[29], .number = action->calls};
+    pair->task = *core_u64(core, core->layout.sp_el0);
+    pair->entered = at->executed;
+    pair->selected = later || action->selected;
+    pair->holds = later && action->records_first;
+    if (pair->holds)
+        hold(recorder, pair, at);
+    else if (action->records_first && pair->selected)
+        record_append(recorder, action, pair->number, at);
+    x[30] = recorder->trampoline;
+}
+
+/* The call entered with the lowest stack pointer not below `sp`, on the same stack */
+uint64_t call_caller(const struct recorder *recorder, uint64_t sp)
+{
+    uint64_t lowest = UINT64_MAX, ret = 0;
+    for (uint64_t index = 0; index < recorder->outstanding; index++) {
+        const struct pair *pair = recorder->pairs + index;
+        if (!pair->leaked && pair->sp >= sp && pair->sp - sp < STACK && pair->sp <= lowest &&
+            pair->ret != recorder->trampoline) {
+            lowest = pair->sp;
+            ret = pair->ret;
+        }
+    }
+    return ret;
+}
+
+/* The calls of `task` within a call that has returned, those from `index` on: each counts as leaked the first time, and
+ * is forgotten the second time. In between it may return after all. */
+static void look_for_leaks(struct recorder *recorder, uint64_t index, uint64_t sp, uint64_t task)
+{
+    while (index < recorder->outstanding) {
+        struct pair *pair = recorder->pairs + index;
+        if (pair->task != task || pair->sp >= sp || sp - pair->sp >= STACK) {
+            index++;
+        } else if (pair->leaked) {
+            forget(recorder, index);
+        } else {
+            pair->leaked = true;
+            pair->action->leaked++;
+            pair->action->outstanding--;
+            index++;
+        }
+    }
+}
+
+/* The pairs of a call that returns with a stack pointer, from the `newest` to the `oldest`. */
+struct chain {
+    uint64_t sp;
+    uint64_t newest;
+    uint64_t oldest;
+};
+
+/* False if there are none. */
+static bool find(const struct recorder *recorder, struct chain *chain)
+{
+    bool any = false;
+    for (uint64_t index = recorder->outstanding; index-- > 0;) {
+        const struct pair *pair = recorder->pairs + index;
+        if (pair->sp != chain->sp)
+            continue;
+        if (!any)
+            chain->newest = index;
+        any = true;
+        chain->oldest = index;
+        if (pair->ret != recorder->trampoline)
+            break;
+    }
+    return any;
+}
+
+static struct pair *in_chain(const struct recorder *recorder, const struct chain *chain, uint64_t index)
+{
+    struct pair *pair = recorder->pairs + index;
+    return pair->sp == chain->sp && !pair->leaked ? pair : NULL;
+}
+
+/* Whether all programs have a value. If not, nothing has been done. */
+static bool decide(struct recorder *recorder, const struct chain *chain, const struct stage *at)
+{
+    for (uint64_t index = chain->newest + 1; index-- > chain->oldest;) {
+        struct pair *pair = in_chain(recorder, chain, index);
+        if (!pair)
+            continue;
+        if (!(pair->action->condition && pair->action->decides_second))
+            pair->action->selected = pair->selected;
+        if (!record_decide(recorder, pair->action, at))
+            return false;
+        pair->selected = pair->action->selected;
+    }
+    return true;
+}
+
+static void record_return(struct recorder *recorder, const struct pair *pair, const struct stage *at)
+{
+    struct action *action = pair->action;
+    action->outstanding--;
+    if (!pair->selected)
+        return;
+    if (action->condition && action->decides_second)
+        action->met++;
+    if (pair->holds)
+        record_append_held(recorder, recorder->held + pair->held);
+    if (action->records_second)
+        record_append(recorder, action, pair->number, at);
+}
+
+ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t executed)
+{
+    const struct core *core = recorder->core;
+    uint64_t *x = core_x(core), registers[33], task;
+    struct chain chain = {.sp = x[31]};
+    struct stage at = {1, false, core_pstate(core) & recorder->kept, executed, 0, registers};
+    if (!find(recorder, &chain))
+        return false;
+    at.caller = recorder->pairs[chain.oldest].ret;
+    task = recorder->pairs[chain.oldest].task;
+    memcpy(registers, x, sizeof registers);
+    registers[32] = recorder->sets_pc ? at.caller : 0;
+    /* The rest of the call is Python's, or a program has no value. */
+    if (at.caller == recorder->trampoline || !decide(recorder, &chain, &at)) {
+        recorder->mixed();
+        return false;
+    }
+    for (uint64_t index = chain.newest + 1; index-- > chain.oldest;) {
+        const struct pair *pair = in_chain(recorder, &chain, index);
+        if (pair)
+            record_return(recorder, pair, &at);
+    }
+    look_for_leaks(recorder, chain.newest + 1, chain.sp, task);
+    for (uint64_t index = chain.newest + 1; index-- > chain.oldest;)
+        if (recorder->pairs[index].sp == chain.sp)
+            forget(recorder, index);
+    x[32] = at.caller;
+    if (recorder->sets_x30)
+        x[30] = at.caller;
+    return true;
+}
+
+bool core_brk(struct core *core, uint64_t pc, uint32_t immediate)
+{
+    struct recorder *recorder = core->recorder;
+    uint64_t *x = core_x(core);
+    if (!recorder || immediate != RETURNED || pc != recorder->trampoline)
+        return false;
+    if (armprobe_returned(recorder, core->base)) {
+        core->base--; /* the breakpoint is none of the guest's instructions */
+        return true;
+    }
+    if (!recorder->frame)
+        return false;
+    x[31] -= recorder->frame; /* and the code behind calls Python */
+    x[32] = pc + 4;
+    return true;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What happens at a place: see places.h. */
+#include <string.h>
+
+#include "core.h"
+
+enum { READ = 1 }; /* UC_PROT_READ */
+
+static void record_second(struct recorder *recorder, const struct place *place, const struct stage *at)
+{
+    for (const struct action *action = place->actions; action; action = action->next)
+        if (action->enabled && action->records_second && action->selected && !action->follows)
+            record_append(recorder, action, action->hits, at);
+}
+
+/* The guest is at `pc`, of which `executed` includes it. If that is behind a place's instruction, record stage 1. */
+static void settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
+{
+    const struct core *core = recorder->core;
+    const struct place *place = recorder->pending;
+    recorder->pending = NULL;
+    if (pc == place->next && executed == recorder->pending_executed + 1) {
+        struct stage at = {1, true, core_pstate(core), executed, 0, core_x(core)};
+        record_second(recorder, place, &at);
+    }
+}
+
+static void miss(struct place *place)
+{
+    for (struct action *action = place->actions; action; action = action->next)
+        action->missed++;
+}
+
+/* Whether all programs have a value. If not, nothing has been done. */
+static bool decide(const struct recorder *recorder, struct place *place, const struct stage *at)
+{
+    for (struct action *action = place->actions; action; action = action->next)
+        if (action->enabled && !record_decide(recorder, action, at))
+            return false;
+    return true;
+}
+
+static void act(struct recorder *recorder, struct place *place, const struct stage *at)
+{
+    for (struct action *action = place->actions; action; action = action->next) {
+        if (!action->enabled)
+            continue;
+        action->hits++;
+        if (action->condition && !action->decides_second && action->selected)
+            action->met++;
+        if (action->follows)
+            call_entered(recorder, action, at);
+        else if (action->records_first && action->selected)
+            record_append(recorder, action, action->hits, at);
+    }
+}
+
+/* Executes a simulated instruction on copies of the registers, and records stage 1. */
+static void foresee(struct recorder *recorder, struct place *place, uint64_t executed)
+{
+    const struct core *core = recorder->core;
+    uint64_t x[33];
+    struct stage at = {1, false, core_pstate(core), executed + 1, 0, x};
+    uint32_t word;
+    memcpy(x, core_x(core), sizeof x);
+    if (core->vmem_read(core->uc, place->address, READ, &word, sizeof word) || word != place->word)
+        return; /* the guest has changed its code */
+    if (armprobe_simulate(core, place->word, place->address, x, &at.pstate))
+        record_second(recorder, place, &at);
+}
+
+/* UC_HOOK_CODE at one address, with a place as user data */
+ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, void *user)
+{
+    struct place *place = user;
+    struct recorder *recorder = place->recorder;
+    const struct core *core = recorder->core;
+    struct stage at = {0, true, 0, core_executed(core, address), 0, core_x(core)};
+    load(core);
+    (void)uc;
+    (void)size;
+    if (recorder->pending && recorder->pending != place)
+        settle(recorder, address, at.executed);
+    /* An instruction may be begun twice: for a breakpoint, a watchpoint or a device that ended the run there. */
+    if (!place->actions || at.executed == place->reached)
+        return;
+    place->reached = at.executed;
+    if (recorder->busy) {
+        miss(place);
+        return;
+    }
+    at.pstate = core_pstate(core);
+    if (!decide(recorder, place, &at)) {
+        recorder->undecided(address);
+        return;
+    }
+    act(recorder, place, &at);
+    store(core);
+    if (!place->records_second)
+        return;
+    if (place->simulated) {
+        foresee(recorder, place, at.executed);
+    } else {
+        recorder->pending = place;
+        recorder->pending_executed = at.executed;
+    }
+}
+
+/* The core is at rest, at its pc, and `executed` counts the instruction there: record stage 1 of the one before. */
+ARMPROBE_EXPORT void armprobe_places_settle(struct recorder *recorder, uint64_t executed)
+{
+    if (recorder->pending) {
+        load(recorder->core);
+        settle(recorder, core_x(recorder->core)[32], executed);
+    }
+}

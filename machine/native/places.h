@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Places: addresses in the guest's code at which something is recorded, counted or followed to its return, in C alone.
+ *
+ * A place has actions, which are done in order each time the guest gets there. A recorder holds what the places of one
+ * core share: the ring of records, and the pairs, which are calls that have been entered and not returned from.
+ *
+ * A record has a stage: 0 before the instruction at a place, 1 after it, or after the return of the function there.
+ */
+#ifndef ARMPROBE_PLACES_H
+#define ARMPROBE_PLACES_H
+
+#define ARMPROBE_RECORD(FIELD, ARRAY) \
+    FIELD(uint64_t, action) /* its `id` */ \
+    FIELD(uint64_t, number) /* of the hit, from 1 */ \
+    FIELD(uint64_t, executed) /* the core's instructions, the present one included */ \
+    FIELD(uint64_t, idle) /* ticks to add for the time */ \
+    FIELD(uint64_t, caller) /* after a return: the address returned to */ \
+    FIELD(uint32_t, pstate) \
+    FIELD(int32_t, pid) \
+    FIELD(uint8_t, stage) \
+    FIELD(bool, task_known) /* `pid` and `comm` are those of the task */ \
+    ARRAY(uint64_t, x, 33) /* x0 to x30, sp and pc */ \
+    ARRAY(uint8_t, comm, 16) \
+    FIELD(uint32_t, note) /* bytes of `program_note` that follow this structure */
+
+#define ARMPROBE_ACTION(FIELD, ARRAY) \
+    FIELD(struct action *, next) \
+    FIELD(uint64_t, id) \
+    FIELD(bool, enabled) \
+    FIELD(bool, follows) /* the calls of the function here, to their returns */ \
+    FIELD(bool, records_first) /* a record at stage 0 */ \
+    FIELD(bool, records_second) /* a record at stage 1 */ \
+    FIELD(bool, decides_second) /* the condition is asked at stage 1 */ \
+    FIELD(bool, notes_second) /* the note is of stage 1 */ \
+    FIELD(bool, selected) /* the last hit, by the condition */ \
+    FIELD(const struct program *, condition) /* NULL for none; hits at which it is 0 are not recorded */ \
+    FIELD(const struct note *, note) /* NULL for none */ \
+    FIELD(uint8_t *, note_data) /* what the note gave at the last hit */ \
+    FIELD(uint32_t, note_size) /* of that, at most */ \
+    FIELD(uint32_t, note_length) \
+    FIELD(uint64_t, hits) \
+    FIELD(uint64_t, met) /* hits at which the condition was not 0 */ \
+    FIELD(uint64_t, missed) /* hits while `busy` */ \
+    FIELD(uint64_t, calls) /* followed */ \
+    FIELD(uint64_t, refused) /* calls beyond the capacity */ \
+    FIELD(uint64_t, leaked) /* calls that ended without returning */ \
+    FIELD(uint32_t, capacity) /* the calls that may be outstanding at once */ \
+    FIELD(uint32_t, outstanding)
+
+#define ARMPROBE_PLACE(FIELD, ARRAY) \
+    FIELD(struct recorder *, recorder) \
+    FIELD(uint64_t, address) \
+    FIELD(struct action *, actions) \
+    FIELD(uint64_t, reached) /* `executed` at the last hit, ~0 before the first */ \
+    FIELD(uint64_t, next) /* the address after the instruction, where stage 1 is seen; see `simulated` */ \
+    FIELD(uint32_t, word) /* the instruction */ \
+    FIELD(bool, simulated) /* stage 1 is computed from `word`, at once */ \
+    FIELD(bool, records_second) /* one of the actions does */ \
+    FIELD(uint64_t, slot) /* where the instruction is executed if a BRK is in its place; 0 with a hook */
+
+/* A call that has been entered and not returned from. */
+#define ARMPROBE_PAIR(FIELD, ARRAY) \
+    FIELD(struct action *, action) \
+    FIELD(uint64_t, sp) /* at the entry */ \
+    FIELD(uint64_t, ret) /* the return address that was in x30 */ \
+    FIELD(uint64_t, fp) /* x29 */ \
+    FIELD(uint64_t, task) /* SP_EL0 */ \
+    FIELD(uint64_t, number) \
+    FIELD(uint64_t, entered) /* `executed` at the entry */ \
+    FIELD(bool, leaked) /* it has been found to have ended otherwise */ \
+    FIELD(bool, selected) /* by the condition, at the entry */ \
+    FIELD(bool, holds) /* the record of stage 0 is in `held`, until the condition is asked */ \
+    FIELD(uint32_t, held) /* its index there */
+
+#define ARMPROBE_RECORDER(FIELD, ARRAY) \
+    FIELD(struct core *, core) \
+    FIELD(const struct reader *, reader) /* for programs */ \
+    FIELD(char *, ring) \
+    FIELD(uint64_t, stride) /* bytes from a record in the ring to the next */ \
+    FIELD(uint64_t, capacity) /* of the ring, in records */ \
+    FIELD(uint64_t, at) /* the record to be written next; a full ring loses the oldest */ \
+    FIELD(uint64_t, written) \
+    FIELD(struct place *, pending) /* its instruction is being executed, and stage 1 is recorded after it */ \
+    FIELD(uint64_t, pending_executed) \
+    FIELD(bool, busy) /* hits are counted as missed */ \
+    FIELD(bool, reads_task) \
+    FIELD(uint64_t, comm) /* offsets in the task's structure, to which SP_EL0 points */ \
+    FIELD(uint64_t, pid) \
+    FIELD(struct pair *, pairs) /* oldest first */ \
+    FIELD(uint64_t, outstanding) /* their number */ \
+    FIELD(uint64_t, room) /* for so many */ \
+    FIELD(struct record *, held) /* for as many */ \
+    FIELD(uint32_t *, free_held) /* a stack of the free indices there */ \
+    FIELD(uint64_t, free_count) \
+    FIELD(uint64_t, trampoline) /* the address that followed calls return to, where there is a BRK #7 */ \
+    FIELD(uint32_t, frame) /* bytes: SUB SP, SP, #frame is under that BRK; 0 for none */ \
+    FIELD(uint32_t, kept) /* the bits of PSTATE in records after a return */ \
+    FIELD(bool, sets_pc) /* records after a return have the caller's address as pc, otherwise 0 */ \
+    FIELD(bool, sets_x30) /* x30 is the caller's address after a return */ \
+    FIELD(mixed_t *, mixed) /* Python's: a call returns that has to be left to Python, with all pairs */ \
+    FIELD(undecided_t *, undecided) /* Python's: a program has no value at the place, which is left to Python */ \
+    FIELD(struct place **, places) /* those with slots: a hash table by address */ \
+    FIELD(uint64_t, mask) /* its size, a power of two, less one */ \
+    FIELD(struct place *, stepping) /* its instruction is being executed in the slot */ \
+    FIELD(uint32_t, daif) /* of the guest meanwhile */
+
+#define ARMPROBE_PLACES_STRUCTURES(STRUCTURE) \
+    STRUCTURE(record, ARMPROBE_RECORD) \
+    STRUCTURE(action, ARMPROBE_ACTION) \
+    STRUCTURE(place, ARMPROBE_PLACE) \
+    STRUCTURE(pair, ARMPROBE_PAIR) \
+    STRUCTURE(recorder, ARMPROBE_RECORDER)
+
+struct core;
+struct action;
+struct place;
+struct recorder;
+struct record;
+typedef void mixed_t(void);
+typedef void undecided_t(uint64_t address);
+
+/* A stage of a hit, with the registers there: x0 to x30, sp and pc. */
+struct stage {
+    unsigned stage;
+    bool live; /* the registers are the CPU's own */
+    uint32_t pstate;
+    uint64_t executed;
+    uint64_t caller;
+    const uint64_t *x;
+};
+
+/* The return address of the call under way that has taken it from x30, 0 if it is not known. */
+uint64_t call_caller(const struct recorder *recorder, uint64_t sp);
+
+/* Whether the programs that an action has for this stage have values. Those are kept with the action. */
+bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at);
+
+/* Records the stage in the ring. */
+void record_append(struct recorder *recorder, const struct action *action, uint64_t number, const struct stage *at);
+void record_append_held(struct recorder *recorder, const struct record *held);
+
+/* Makes a record without a note. */
+void record_make(const struct recorder *recorder, struct record *record, const struct action *action, uint64_t number,
+                 const struct stage *at);
+
+/* The function here is entered: follow the call. */
+void call_entered(struct recorder *recorder, struct action *action, const struct stage *at);
+
+/* A call returns to the trampoline. Returns whether the CPU has been sent on, false if it is none of the pairs'. */
+bool armprobe_returned(struct recorder *recorder, uint64_t executed);
+
+/* Executes an instruction whose result follows from it, its address and the registers (x0 to x30, sp and pc), as Linux
+ * simulates it (arch/arm64/kernel/probes/simulate-insn.c). False if it cannot be done: the literal cannot be read. */
+bool armprobe_simulate(const struct core *core, uint32_t word, uint64_t address, uint64_t *x, uint32_t *pstate);
+
+/* A BRK #`immediate` is executed at `pc`. Returns whether that has been handled: the CPU goes on at its pc. */
+bool core_brk(struct core *core, uint64_t pc, uint32_t immediate);
+
+#endif

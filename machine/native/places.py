@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Places of one core: addresses at which C records, counts or follows calls, without Python (places.h)."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import unicorn
+
+from armprobe.machine.core.engine import LIBRARY as ENGINE
+from armprobe.machine.core.engine import engine_handle
+
+from .library import LIBRARY, function, structure
+from .program import Reader
+
+if TYPE_CHECKING:
+    from armprobe.machine.core.core import Core
+
+_A = TypeVar("_A", bound="ctypes.Array[Any]")
+
+NEVER: Final = (1 << 64) - 1
+"""`Place.reached` before the first hit."""
+
+
+@structure("record")
+class Record(ctypes.Structure):
+    """`struct record`: the registers at a stage of a hit, and what else is known of it."""
+
+    action: int
+    number: int
+    executed: int
+    idle: int
+    caller: int
+    pstate: int
+    pid: int
+    stage: int
+    task_known: bool
+    x: ctypes.Array[ctypes.c_uint64]
+    comm: ctypes.Array[ctypes.c_uint8]
+    note: int
+
+    @property
+    def note_data(self) -> bytes:
+        """What the note gave. Only for a record in the ring."""
+        return ctypes.string_at(ctypes.addressof(self) + ctypes.sizeof(self), self.note)
+
+
+@structure("action")
+class Action(ctypes.Structure):
+    """`struct action`: what is done at a place."""
+
+    next: int
+    id: int
+    enabled: bool
+    follows: bool
+    records_first: bool
+    records_second: bool
+    decides_second: bool
+    notes_second: bool
+    selected: bool
+    condition: int
+    note: int
+    note_data: int
+    note_size: int
+    note_length: int
+    hits: int
+    met: int
+    missed: int
+    calls: int
+    refused: int
+    leaked: int
+    capacity: int
+    outstanding: int
+
+
+@structure("place")
+class Place(ctypes.Structure):
+    """`struct place`: an address with its actions."""
+
+    recorder: int
+    address: int
+    actions: int
+    reached: int
+    next: int
+    word: int
+    simulated: bool
+    records_second: bool
+    slot: int
+
+
+@structure("pair")
+class Pair(ctypes.Structure):
+    """`struct pair`: a call that has been entered and not returned from."""
+
+    action: int
+    sp: int
+    ret: int
+    fp: int
+    task: int
+    number: int
+    entered: int
+    leaked: bool
+    selected: bool
+    holds: bool
+    held: int
+
+
+@structure("recorder")
+class Recorder(ctypes.Structure):
+    """`struct recorder`: what the places of one core share."""
+
+    core: int
+    reader: int
+    ring: int
+    stride: int
+    capacity: int
+    at: int
+    written: int
+    pending: int
+    pending_executed: int
+    busy: bool
+    reads_task: bool
+    comm: int
+    pid: int
+    pairs: int
+    outstanding: int
+    room: int
+    held: int
+    free_held: int
+    free_count: int
+    trampoline: int
+    frame: int
+    kept: int
+    sets_pc: bool
+    sets_x30: bool
+    mixed: int
+    undecided: int
+    places: int
+    mask: int
+    stepping: int
+    daif: int
+
+
+_ADD_HOOK: Final = ctypes.PYFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_size_t),
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_uint64,
+    ctypes.c_uint64,
+)(("uc_hook_add", ENGINE))  # the binding calls Python functions only
+_MIXED: Final = ctypes.CFUNCTYPE(None)
+_UNDECIDED: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+_REMOVE_HOOK: Final = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)(("uc_hook_del", ENGINE))
+_REACHED: Final = ctypes.cast(LIBRARY.armprobe_place, ctypes.c_void_p).value
+_settle: Final = function("armprobe_places_settle", None, ctypes.c_void_p, ctypes.c_uint64)
+
+
+class Places:
+    """The places of one core. `recorder` is what they share.
+
+    A place has a hook of the engine at its address, and at the address after it if stage 1 is recorded there.
+    """
+
+    def __init__(self, core: Core, capacity: int) -> None:
+        self._core = core
+        self.recorder = Recorder(core=core.native.address, kept=0xFFFF_FFFF)
+        self.reader = Reader.of(core.engine)
+        self.recorder.reader = ctypes.addressof(self.reader)
+        self._pairs, self._held, self._free_held = (Pair * 0)(), (Record * 0)(), (ctypes.c_uint32 * 0)()
+        self.make_room(1)
+        self._capacity = capacity
+        self.resize(ctypes.sizeof(Record))
+        core.native.record(ctypes.addressof(self.recorder))
+        self._places: dict[int, Place] = {}
+        self._actions: dict[int, Sequence[Action]] = {}  # by the address of their place
+        self._hooks: dict[int, int] = {}
+        self._removed: list[object] = []  # what code that is being executed may still refer to
+        self._read = 0  # of the records written
+
+    @property
+    def hooks(self) -> int:
+        """The number of addresses with a hook."""
+        return len(self._hooks)
+
+    def resize(self, stride: int) -> None:
+        """Make the ring's records `stride` bytes long. Drops those in it."""
+        self._ring = ctypes.create_string_buffer(self._capacity * stride)
+        recorder = self.recorder
+        recorder.ring, recorder.stride = ctypes.addressof(self._ring), stride
+        recorder.capacity, recorder.at = self._capacity, 0
+        recorder.written = self._read = 0
+
+    def make_notes(self, size: int) -> None:
+        """Have room for a note of `size` bytes in each record. All records must have been taken."""
+        stride = ctypes.sizeof(Record) + -(-size // 8) * 8
+        if stride > self.recorder.stride:
+            self.resize(stride)
+
+    def put(self, address: int, word: int, simulated: bool, actions: Sequence[Action]) -> None:
+        """Do these actions, in this order, each time before the instruction `word` at `address` is executed."""
+        place = self._places.get(address)
+        if place is None or not place.actions:
+            place = self._place(address)
+        for action, following in itertools.pairwise(actions):
+            action.next = ctypes.addressof(following)
+        actions[-1].next = 0
+        self._actions[address] = actions
+        place.reached, place.word, place.simulated = NEVER, word, simulated
+        place.records_second = any(action.records_second and not action.follows for action in actions)
+        place.actions = ctypes.addressof(actions[0])
+        if place.records_second and not simulated:
+            self._place(place.next)
+        else:
+            self._tidy(place.next)
+
+    def remove(self, address: int) -> None:
+        """Undo a `put`."""
+        place = self._places[address]
+        if self.recorder.pending == ctypes.addressof(place):
+            self.recorder.pending = 0
+        place.actions, place.records_second = 0, False
+        self._removed.append(self._actions.pop(address))
+        self._tidy(address)
+        self._tidy(place.next)
+
+    def _place(self, address: int) -> Place:
+        place = self._places.get(address)
+        if place is None:
+            place = self._places[address] = Place(
+                recorder=ctypes.addressof(self.recorder), address=address, reached=NEVER, next=address + 4
+            )
+            hook = ctypes.c_size_t()
+            handle, code = engine_handle(self._core.engine), unicorn.UC_HOOK_CODE
+            status = _ADD_HOOK(handle, hook, code, _REACHED, ctypes.addressof(place), address, address)
+            if status != unicorn.UC_ERR_OK:
+                raise unicorn.UcError(status)
+            self._hooks[address] = hook.value
+            self._core.forget([address])
+        return place
+
+    def _tidy(self, address: int) -> None:
+        """Remove the hook at `address` if there is nothing to do."""
+        place, before = self._places.get(address), self._places.get(address - 4)
+        if place is None or place.actions or (before is not None and before.records_second and not before.simulated):
+            return
+        self._removed.append(self._places.pop(address))
+        _REMOVE_HOOK(engine_handle(self._core.engine), self._hooks.pop(address))
+        self._core.forget([address])
+
+    def at_rest(self) -> None:
+        """The engine executes nothing."""
+        self.settle()
+        self._removed.clear()
+
+    def settle(self) -> None:
+        """While the engine executes nothing: complete the records of the instruction that was executed last."""
+        if self.recorder.pending and not self._core.running:
+            _settle(ctypes.addressof(self.recorder), self._core.machine.clock.executed + 1)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are records that were not taken."""
+        return self.recorder.written != self._read
+
+    def make_room(self, calls: int) -> None:
+        """Have room for that many outstanding calls."""
+        recorder, old = self.recorder, len(self._pairs)
+        if calls <= old:
+            return
+        room = 2 * calls
+        self._pairs, self._held = _grown(self._pairs, room), _grown(self._held, room)
+        self._free_held = _grown(self._free_held, room)
+        for index in range(old, room):
+            self._free_held[recorder.free_count] = index
+            recorder.free_count += 1
+        recorder.pairs, recorder.held, recorder.room = ctypes.addressof(self._pairs), ctypes.addressof(self._held), room
+        recorder.free_held = ctypes.addressof(self._free_held)
+
+    def take_pairs(self) -> list[tuple[Pair, Record | None]]:
+        """The outstanding calls, oldest first, which C no longer follows, and the record of the entry if it is held."""
+        outstanding = self.recorder.outstanding
+        pairs = [Pair.from_buffer_copy(self._pairs[index]) for index in range(outstanding)]
+        self.forget_pairs()
+        return [(pair, self._held[pair.held] if pair.holds else None) for pair in pairs]
+
+    def forget_pairs(self) -> None:
+        """C follows no call any more."""
+        recorder, room = self.recorder, len(self._pairs)
+        recorder.outstanding, recorder.free_count = 0, room
+        self._free_held[:] = list(range(room))
+
+    def leave_to(self, mixed: Callable[[], None], undecided: Callable[[int], None]) -> None:
+        """Call `mixed` when a call returns that is left to Python, and `undecided` with the address of such a hit."""
+        self._callbacks = _MIXED(mixed), _UNDECIDED(undecided)
+        self.recorder.mixed, self.recorder.undecided = (
+            ctypes.cast(callback, ctypes.c_void_p).value or 0 for callback in self._callbacks
+        )
+
+    def forget(self) -> None:
+        """The core was put into another state."""
+        self.recorder.pending = 0
+        self.forget_pairs()
+        for place in self._places.values():
+            place.reached = NEVER
+
+    def take(self) -> Iterator[Record]:
+        """The records written since the last call, oldest first. They are valid until the guest runs on."""
+        recorder, capacity = self.recorder, self._capacity
+        new = recorder.written - self._read
+        self._read = recorder.written
+        for back in range(min(new, capacity), 0, -1):
+            yield Record.from_buffer(self._ring, (recorder.at - back) % capacity * recorder.stride)
+
+
+def _grown(array: _A, length: int) -> _A:
+    """A copy of `array` with more elements."""
+    larger = cast(_A, (array._type_ * length)())
+    ctypes.memmove(larger, array, ctypes.sizeof(array))
+    return larger

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The records of hits, in a ring that loses the oldest when it is full. */
+#include <string.h>
+
+#include "core.h"
+
+enum { READ = 1 }; /* UC_PROT_READ */
+
+static void find_task(const struct recorder *recorder, struct record *record)
+{
+    const struct core *core = recorder->core;
+    uint64_t task = *core_u64(core, core->layout.sp_el0);
+    record->task_known = !core->vmem_read(core->uc, task + recorder->comm, READ, record->comm, sizeof record->comm) &&
+                         !core->vmem_read(core->uc, task + recorder->pid, READ, &record->pid, sizeof record->pid);
+}
+
+void record_make(const struct recorder *recorder, struct record *record, const struct action *action, uint64_t number,
+                 const struct stage *at)
+{
+    record->action = action->id;
+    record->number = number;
+    record->executed = at->executed;
+    record->idle = recorder->core->idle;
+    record->caller = at->caller;
+    record->pstate = at->pstate;
+    record->stage = (uint8_t)at->stage;
+    record->task_known = false;
+    record->note = 0;
+    memcpy(record->x, at->x, sizeof record->x);
+    if (recorder->reads_task)
+        find_task(recorder, record);
+}
+
+static struct record *next(struct recorder *recorder)
+{
+    struct record *record = (struct record *)(recorder->ring + recorder->at * recorder->stride);
+    recorder->at = recorder->at + 1 < recorder->capacity ? recorder->at + 1 : 0;
+    recorder->written++;
+    return record;
+}
+
+void record_append(struct recorder *recorder, const struct action *action, uint64_t number, const struct stage *at)
+{
+    struct record *record = next(recorder);
+    record_make(recorder, record, action, number, at);
+    if (action->note && action->notes_second == at->stage) {
+        record->note = action->note_length;
+        memcpy(record + 1, action->note_data, action->note_length);
+    }
+}
+
+void record_append_held(struct recorder *recorder, const struct record *held)
+{
+    *next(recorder) = *held;
+}
+
+bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at)
+{
+    uint64_t x[33], caller;
+    struct view view = {at->x, at->pstate, at->live};
+    if ((action->condition || action->note) && at->live && at->x[30] == recorder->trampoline &&
+        (caller = call_caller(recorder, at->x[31])) != 0) {
+        memcpy(x, at->x, sizeof x); /* programs see x30 as it were without probes */
+        x[30] = caller;
+        view.x = x;
+        view.live = false;
+    }
+    bool records = at->stage ? action->records_second : action->records_first;
+    if (action->condition && action->decides_second == at->stage) {
+        uint64_t value;
+        if (program_value(recorder->reader, action->condition, &view, &value) != OUTCOME_VALUE)
+            return false;
+        action->selected = value != 0;
+    } else if (!action->condition) {
+        action->selected = true;
+    }
+    if (action->note && action->notes_second == at->stage && action->selected && records) {
+        struct writer out = {action->note_data, action->note_data + action->note_size};
+        if (program_note(recorder->reader, action->note, &view, &out) != OUTCOME_VALUE)
+            return false;
+        action->note_length = (uint32_t)(out.at - action->note_data);
+    }
+    return true;
+}
