@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from armprobe.probes import Kretprobe, Probe, Stage, is_pattern
+from armprobe.probes.kprobe import OPTIMIZED
 
 from .errors import CommandError
 from .values import ProbeRow
@@ -49,6 +50,7 @@ def row(session: Session, number: int, probe: Probe) -> ProbeRow:
         hits=probe.hits,
         nmissed=probe.nmissed + (probe.kp.nmissed if isinstance(probe, Kretprobe) else 0),
         state="gone" if probe.gone else "disabled" if probe.disabled else "enabled",
+        optimized=bool(probe.flags & OPTIMIZED),
         stop=tuple(stage.value for stage in Stage if stage in probe.stop),
         leaked=probe.leaked if isinstance(probe, Kretprobe) else 0,
         condition=condition,

@@ -50,16 +50,23 @@ class Tasks:
         except MachineError:
             return None
 
-    def _find(self, task: int) -> tuple[int, int]:
-        if self._offsets is None:
+    @property
+    def offsets(self) -> tuple[int, int] | None:
+        """The offsets of comm and pid in struct task_struct; None if the kernel's types do not say them."""
+        if self._offsets is None and not self._none:
             try:
                 types = self._kernel.types
-                self._offsets = types["task_struct"].offset("comm"), types["task_struct"].offset("pid")
+                self._offsets = types.offset("task_struct", "comm"), types.offset("task_struct", "pid")
             except MachineError:
                 self._none = True
-                raise
+        return self._offsets
+
+    def _find(self, task: int) -> tuple[int, int]:
+        offsets = self.offsets
+        if offsets is None:
+            raise MachineError("the kernel's types do not say where a task's name is")
         if len(self._known) > _KNOWN:
             self._known.clear()
-        comm, pid = (self._machine.memory.translate(task + offset).physical for offset in self._offsets)
+        comm, pid = (self._machine.memory.translate(task + offset).physical for offset in offsets)
         self._known[task] = comm, pid
         return comm, pid

@@ -25,6 +25,7 @@ from .jprobe_engine import JprobeEngine
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe
 from .kretprobe_engine import KretprobeEngine
+from .optimizer import Optimizer
 from .record import Stage
 from .site import Site
 from .slots import Slots
@@ -50,6 +51,7 @@ class Arming:
         kretprobes: KretprobeEngine,
         jprobes: JprobeEngine,
         guest: GuestKprobes,
+        optimizer: Optimizer,
     ) -> None:
         self._machine = machine
         self._era = era
@@ -60,6 +62,7 @@ class Arming:
         self._engine = engine
         self._kretprobes, self._jprobes = kretprobes, jprobes
         self._guest = guest
+        self._optimizer = optimizer
         self._retired: list[Site] = []
         self._waiting: dict[int, Callable[[Machine], None]] = {}
         self._originals: dict[int, int] = {}  # the instruction at each address that ever had a breakpoint
@@ -70,6 +73,7 @@ class Arming:
         self._choose_stepping(site)
         if site.active and not site.armed:
             self._arm(site)
+        self._optimizer.review(site)
 
     def update(self, site: Site) -> None:
         """The probes of `site` have changed: arm or disarm it accordingly. Raises ProbeError if it cannot be armed."""
@@ -82,6 +86,7 @@ class Arming:
                 raise ProbeError(errno.EINVAL, f"the instruction at {site.addr:#x} cannot be read: {error}") from None
         elif not site.active:
             self.disarm(site)
+        self._optimizer.review(site)
 
     def arm(self, site: Site) -> None:
         """Put our breakpoint over the current word in the text: the guest may have patched it since we last looked.
@@ -105,15 +110,30 @@ class Arming:
         self._stop_waiting(site)
         if site.armed:
             site.armed = False
+            self._optimizer.stop(site)
             self._kretprobes.guest_trampoline.sync(site)
             with contextlib.suppress(MachineError):  # the guest may have patched, freed or unmapped its text
                 if self._machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD:
                     self._machine.memory.put(site.addr, site.word.to_bytes(4, "little"))
 
+    def lift(self, site: Site) -> bool:
+        """Take the breakpoint out of the text, although the site stays armed: something else notices hits now.
+
+        False if the guest has put something else there.
+        """
+        try:
+            if self._machine.memory.read_u32(site.addr) != KPROBES_BRK_WORD:
+                return False
+        except MachineError:
+            return False
+        self._machine.memory.put(site.addr, site.word.to_bytes(4, "little"))
+        return True
+
     def text_gone(self, site: Site) -> None:
         """The guest has freed the text of `site`, or is about to. The table no longer has the site (kill_kprobe)."""
         self._stop_waiting(site)
         site.armed = False
+        self._optimizer.stop(site)
         self.retire(site)
         self.hit_over()
 
@@ -123,6 +143,8 @@ class Arming:
 
     def hit_over(self) -> None:
         """Give back the slots of retired sites, once nothing is executed there."""
+        if self._optimizer.busy:
+            self._optimizer.hit_over()
         if self._retired:
             busy = self._engine.busy
             for site in [site for site in self._retired if site not in busy]:
@@ -133,6 +155,7 @@ class Arming:
     def begin_restore(self) -> None:
         """The machine was put into another state, whose armed sites and slots are not known yet."""
         self._retired.clear()
+        self._optimizer.forget()
         for site in self._sites.values():
             site.armed, site.slot = False, 0
 
@@ -207,12 +230,13 @@ class Arming:
             return
         if site.steps_in_slot and not site.slot:
             self._slots.take(site)
-        self._machine.memory.put(address, KPROBES_BRK)
+        if not site.optimized:
+            self._machine.memory.put(address, KPROBES_BRK)
+            self._optimizer.hide(address)
         self._originals[address] = site.original
         site.armed = True
-        for core in self._machine.cores:
-            core.reader.hide(address)
         self._kretprobes.guest_trampoline.sync(site)
+        self._optimizer.review(site)
 
     def _arrived(self, site: Site) -> None:
         if self._text.mapped(site.addr):

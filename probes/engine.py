@@ -136,7 +136,7 @@ class Engine:
             for probe in site.active:
                 if probe.flags and probe.disabled:  # by a handler before it
                     continue
-                probe.hits += 1
+                probe.counts.hits += 1
                 if probe.record or probe.stop or probe.condition:
                     self._recorder.live(probe, Stage.PRE, regs)
                 handler = probe.pre_handler
@@ -202,7 +202,7 @@ class Engine:
             block.core.request_stop(stop, lambda core: self._step_reentered(block, site))
             return True
         for probe in site.probes:
-            probe.nmissed += 1
+            probe.counts.nmissed += 1
         self._step_reentered(block, site)
         return True
 
@@ -302,7 +302,7 @@ class Engine:
                     continue
                 handler = probe.post_handler
                 block.instance = probe
-                if (probe.record or probe.stop) and probe.hits:
+                if (probe.record or probe.stop) and probe.counts.hits:
                     self._recorder.live(probe, Stage.POST, block.regs)
                 if handler is not None:
                     if self._input_listeners:

@@ -111,7 +111,7 @@ class Instances:
     def release(self, instance: KretprobeInstance) -> None:
         """Put `instance`, which is not linked, back into its pool: its call will not return."""
         if instance.rp is not None:
-            instance.rp.free.append(instance)
+            instance.rp.give_back(instance)
 
     def _put(self, instance: KretprobeInstance) -> None:
         if instance.sp not in self._by_sp:
@@ -123,9 +123,9 @@ class Instances:
         instance.leaked = True
         rp = instance.rp
         if rp is not None:
-            rp.leaked += 1
+            rp.counts.leaked += 1
             instance.rp = None
-            rp.free.append(KretprobeInstance(rp))
+            rp.give_back(KretprobeInstance(rp))
 
     def newest(self, sp: int) -> int:
         """The stack pointer of the newest call that was entered below `sp` on the same stack; `sp` if there is none."""

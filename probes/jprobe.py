@@ -41,3 +41,12 @@ class Jprobe(Probe):
         self.kp = Kprobe(symbol_name, addr, disabled=disabled, record=False)
         self.kp.owner = self
         self.entry = entry
+
+    @property
+    def nmissed(self) -> int:
+        """Hits whose handlers could not run, which its kprobe counts."""
+        return self.kp.nmissed
+
+    @nmissed.setter
+    def nmissed(self, value: int) -> None:
+        self.kp.nmissed = value

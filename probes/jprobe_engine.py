@@ -74,7 +74,7 @@ class JprobeEngine:
         """Set up `probe.kp` to do the jprobe's work."""
 
         def set_jump(kprobe: Kprobe, regs: PtRegs) -> int:
-            probe.hits += 1
+            probe.counts.hits += 1
             if probe.record or probe.stop or probe.condition:
                 self._recorder.live(probe, Stage.ENTRY, regs)
             running = self._running[self._machine.core]

@@ -19,6 +19,7 @@ FaultHandler = Callable[["Kprobe", PtRegs, int], int | None]
 
 GONE: Final = 1  # KPROBE_FLAG_GONE, include/linux/kprobes.h
 DISABLED: Final = 2  # KPROBE_FLAG_DISABLED
+OPTIMIZED: Final = 4  # KPROBE_FLAG_OPTIMIZED
 
 
 class Kprobe(Probe):
@@ -45,12 +46,11 @@ class Kprobe(Probe):
     callables = ("pre_handler", "post_handler", "fault_handler")
 
     # A kprobe has these itself, in slots that replace the properties of the base.
-    __slots__ = ("addr", "flags", "nmissed", "offset", "symbol_name", "warnings")
+    __slots__ = ("addr", "flags", "offset", "symbol_name", "warnings")
     symbol_name: str | None
     addr: int | None
     offset: int
     flags: int
-    nmissed: int
     warnings: list[str]
 
     def __init__(
@@ -77,7 +77,6 @@ class Kprobe(Probe):
         self.fault_handler = fault_handler
         self.break_handler: PreHandler | None = None  # set by the jprobe that has this kprobe
         self.flags = DISABLED if disabled else 0
-        self.nmissed = 0
         self.warnings = []
         self.site: Site | None = None
         self.kp = self

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .eras import Era
 from .errors import ProbeError
-from .kprobe import Kprobe
+from .kprobe import OPTIMIZED, Kprobe
 from .probe import Condition, Note, Probe
 from .pt_regs import PtRegs
 from .record import Hit, Stage
@@ -78,8 +78,6 @@ class Kretprobe(Probe):
     kind = "kretprobe"
     stages = (Stage.ENTRY, Stage.RETURN)
     callables = ("handler", "entry_handler")
-    __slots__ = ("nmissed",)  # which a kretprobe counts separately from its kprobe
-    nmissed: int
 
     def __init__(
         self,
@@ -106,10 +104,23 @@ class Kretprobe(Probe):
         self.maxactive = maxactive
         self.data_size = data_size
         self.condition_at = condition_at
-        self.nmissed = 0
-        self.leaked = 0
         self.free: list[KretprobeInstance] = []
         self.serial = 0  # the serial number of its registration
+
+    @property
+    def leaked(self) -> int:
+        """Calls found to have ended without returning."""
+        return self.counts.leaked
+
+    @leaked.setter
+    def leaked(self, value: int) -> None:
+        self.counts.leaked = value
+
+    def give_back(self, instance: KretprobeInstance) -> None:
+        """Put an instance back into the pool."""
+        self.free.append(instance)
+        if self.kp.flags & OPTIMIZED:
+            self.review()
 
     def validate(self) -> None:
         """See `Probe.validate`. Also checks `condition_at` and its combination with `stop`."""

@@ -10,8 +10,9 @@ from armprobe.machine import CallNotReturned, Machine
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.hypercalls import KRETPROBE_TRAMPOLINE
-from armprobe.machine.core.instruction_words import NOP
+from armprobe.machine.core.instruction_words import NOP, brk
 from armprobe.machine.core.pstate import PSTATE_I
+from armprobe.machine.native.places import Pair
 from armprobe.machine.state import Order
 
 from . import trampoline
@@ -26,7 +27,7 @@ from .journal import JOURNAL_SIZE, Journal
 from .kprobe import Kprobe, PreHandler
 from .kretprobe import Kretprobe, KretprobeInstance
 from .pt_regs import PtRegs, SavedRegs
-from .record import Stage
+from .record import Hit, Stage
 from .recorder import Recorder
 from .return_stops import ReturnStops
 from .saved_frame import SavedFrame
@@ -66,7 +67,7 @@ class KretprobeEngine:
         self._engine = engine
         self._recorder = recorder
         self._rules = rules
-        self._kind = kind
+        self.kind = kind
         self._slots = slots
         self._code = trampoline.code(kind, rules.frame)
         if kind == trampoline.KPROBE:  # the first NOP has a kprobe on it
@@ -75,7 +76,9 @@ class KretprobeEngine:
         self._spare_hvc = len(self._code)
         self._journal_at = -(-(self._spare_hvc + 4) // 8) * 8
         self._journal = Journal(machine)
-        self.instances = Instances(self._journal)
+        self._instances = Instances(self._journal)
+        self.collect: Callable[[], None] = lambda: None
+        """Makes instances of the calls that C follows."""
         self.memory = InstanceMemory(machine, text, rules.frees_instances)
         self.trampoline = 0  # its address, 0 while there is none
         self._restored_pools: Pools = {}  # of the state that the machine was last put into
@@ -97,9 +100,15 @@ class KretprobeEngine:
         machine.calls.on_begin.append(self._call_begins)
 
     @property
+    def instances(self) -> Instances:
+        """The outstanding instances, also of calls that C has followed so far."""
+        self.collect()
+        return self._instances
+
+    @property
     def pools(self) -> Pools:
         """The guest memory of unused instances: their addresses, by the serial number of their kretprobe."""
-        return self.instances.pools()
+        return self._instances.pools()
 
     @pools.setter
     def pools(self, pools: Pools) -> None:
@@ -125,7 +134,7 @@ class KretprobeEngine:
             for chain in stops.stopped:
                 if chain not in stopped:
                     for instance in chain:
-                        self.instances.release(instance)
+                        self._instances.release(instance)
             stops.stopped, running.returning = stopped, returning
 
         return abandon
@@ -138,18 +147,40 @@ class KretprobeEngine:
             self._journal.begin(place + self._journal_at)
             self.trampoline = place
             self._set_trampoline()
-            if self._kind == trampoline.KPROBE:
+            if self.kind == trampoline.KPROBE:
                 self._slots.take(self._site)
             self.guest_trampoline.sync_all()
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether there are breakpoints of ours in the trampoline."""
+        return any(site.armed for site in self._engine.internal.values())
+
+    def return_to_c(self, wanted: bool) -> None:
+        """Have the first instruction of the trampoline be BRK #7, which C answers (core_brk), or no longer.
+
+        For a call that is not followed by C, C executes that instruction of `direct`, and the next one follows.
+        """
+        if self.kind == trampoline.DIRECT and not self.mirrored:
+            word = brk(KRETPROBES_BRK_IMM).to_bytes(4, "little") if wanted else self._code[:4]
+            self._machine.scratch.write(self.trampoline, word)
+
+    def follow(self, pair: Pair, rp: Kretprobe, entry: Hit | None) -> None:
+        """Go on with a call that C has followed so far."""
+        instance = rp.free.pop() if not pair.leaked else KretprobeInstance(None)
+        instance.leaked = pair.leaked
+        instance.sp, instance.ret_addr, instance.following = pair.sp, pair.ret, pair.ret
+        instance.fp = pair.fp if self._rules.instance_fp == "x29" else pair.sp
+        instance.number, instance.task = pair.number, pair.task
+        instance.entry, instance.selected = entry, pair.selected
+        self._instances.link(instance)
+
     def _set_trampoline(self) -> None:
         self._engine.internal.clear()
-        if self.trampoline and self._kind == trampoline.KPROBE:
+        if self.trampoline and self.kind == trampoline.KPROBE:
             self._site.addr = self.trampoline
             self._engine.internal[self.trampoline] = self._site
         self.guest_trampoline.put(self.trampoline)
-        for core in self._machine.cores:
-            core.reader.trampolines[0] = self.trampoline
 
     def restore(self) -> None:
         """The machine's memory was replaced. It may have the trampoline or not, and slots are given out again."""
@@ -159,11 +190,11 @@ class KretprobeEngine:
         self._set_trampoline()
         self._stops.stopped.clear()
         journal = self.trampoline + self._journal_at if self.trampoline else None
-        self.instances.restore(journal, self._restored_pools)
+        self._instances.restore(journal, self._restored_pools)
 
     def add(self, rp: Kretprobe) -> None:
         """Give `rp`, about to be registered, its pool. Raises ProbeError (ENOMEM) if the guest has no memory."""
-        self.instances.add(rp)
+        self._instances.add(rp)
         try:
             for instance in rp.free:
                 self.memory.allocate(instance, rp.data_size)
@@ -174,7 +205,7 @@ class KretprobeEngine:
     def forget(self, rp: Kretprobe) -> None:
         """`rp` is no longer registered. Its outstanding calls return without it."""
         unused = rp.free
-        self.instances.forget(rp)
+        self._instances.forget(rp)
         for instance in unused:
             self.memory.free_unused(instance)
 
@@ -187,11 +218,11 @@ class KretprobeEngine:
         @calls_users_code
         def entered(kprobe: Kprobe, regs: PtRegs) -> int:
             if not rp.free:
-                rp.nmissed += 1
+                rp.counts.nmissed += 1
                 return 0
             instance = rp.free.pop()
-            rp.hits += 1
-            instance.number = rp.hits
+            rp.counts.hits += 1
+            instance.number = rp.counts.hits
             self._save(instance, regs)
             try:
                 if rp.record or rp.stop or rp.condition:
@@ -205,17 +236,19 @@ class KretprobeEngine:
                     except Exception as error:
                         self._recorder.failures.add(rp, Stage.ENTRY, error)
                     if recycle:
-                        rp.free.append(instance)
+                        rp.give_back(instance)
                         return 0
                     self._save(instance, regs)
             except BaseException:
-                rp.free.append(instance)
+                rp.give_back(instance)
                 raise
+            if instance.ret_addr == self.trampoline:
+                self.collect()  # a part of the same call may be followed by C
             instance.sp, instance.following = regs.sp, instance.ret_addr
             context = self._machine.core.context
             instance.task = context.system(context.layout.sp_el0)
             regs.regs[30] = self.trampoline
-            self.instances.link(instance)
+            self._instances.link(instance)
             return 0
 
         return entered
@@ -238,7 +271,7 @@ class KretprobeEngine:
         caller = words[30] = chain[-1].ret_addr
         for instance in chain:
             if instance.rp is not None:
-                instance.rp.free.append(instance)
+                instance.rp.give_back(instance)
 
         def take(same_caller: bool) -> None:
             known = caller
@@ -250,7 +283,7 @@ class KretprobeEngine:
                     instance.following, instance.sp = words[30], words[31]
                     instance.ret_addr = known if same_caller else words[30]
                     known = words[30] = self.trampoline
-                    self.instances.link(instance)
+                    self._instances.link(instance)
 
         return take
 
@@ -262,9 +295,9 @@ class KretprobeEngine:
         Kernels before v5.10 take the task's newest instance. Its call may have been entered with another stack pointer
         if its kretprobe is in the middle of a function.
         """
-        chain = self.instances.unlink(sp, self.trampoline)
+        chain = self._instances.unlink(sp, self.trampoline)
         if not chain and not self._rules.instance_fp:
-            chain = self.instances.unlink(self.instances.newest(sp), self.trampoline)
+            chain = self._instances.unlink(self._instances.newest(sp), self.trampoline)
         return chain
 
     def _called(self, core: Core) -> bool:
@@ -361,7 +394,7 @@ class KretprobeEngine:
             self._engine.leave_return_handler(core)
             for instance, address in zip(reversed(chain), reversed(addresses), strict=True):
                 instance.ret_addr = address
-                self.instances.link(instance)
+                self._instances.link(instance)
             if again is not None:
                 core.context.pc = again
                 core.context.store()
@@ -390,7 +423,7 @@ class KretprobeEngine:
         """recycle_rp_inst: put instances back into their pools. If their kretprobe is gone, free their guest memory."""
         for instance in chain:
             if instance.rp is not None:
-                instance.rp.free.append(instance)
+                instance.rp.give_back(instance)
             else:
                 if instance.memory:
                     self._engine.note(core, "return handling frees the instance: kfree()")

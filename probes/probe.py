@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 
 from armprobe.expressions import program
 
@@ -25,6 +25,65 @@ _ADDRESSES: Final = 1 << 64
 OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int
 
 
+_DECIDES: Final = frozenset(
+    (
+        *("pre_handler", "post_handler", "fault_handler", "handler", "entry_handler"),
+        *("record", "stop", "condition", "condition_at", "note"),
+    )
+)
+"""The attributes that decide what a hit does."""
+
+
+class Counters(Protocol):
+    """What is counted of a probe's hits: those whose handlers ran, those that met its condition, and those missed.
+
+    Of a kretprobe's, `leaked` are the calls that ended without returning.
+    """
+
+    hits: int
+    met: int
+    nmissed: int
+    leaked: int
+
+
+class Counts:
+    """Counters that the handling of hits in Python keeps."""
+
+    __slots__ = ("hits", "leaked", "met", "nmissed")
+
+    def __init__(self) -> None:
+        self.hits = self.met = self.nmissed = self.leaked = 0
+
+
+class Stops(set[Stage]):
+    """The stages that a probe stops at."""
+
+    def __init__(self, probe: Probe, stages: Iterable[Stage]) -> None:
+        super().__init__(stages)
+        self._probe = probe
+
+    def add(self, stage: Stage) -> None:
+        """See `set`, as of the others."""
+        super().add(stage)
+        self._probe.review()
+
+    def discard(self, stage: object) -> None:
+        super().discard(cast(Stage, stage))
+        self._probe.review()
+
+    def remove(self, stage: Stage) -> None:
+        super().remove(stage)
+        self._probe.review()
+
+    def clear(self) -> None:
+        super().clear()
+        self._probe.review()
+
+    def update(self, *stages: Iterable[Stage]) -> None:
+        super().update(*stages)
+        self._probe.review()
+
+
 class Probe:
     """The base of the three kinds. `kind` is the name of the kind, `stages` the stages of a hit that it can record.
 
@@ -40,22 +99,53 @@ class Probe:
     kp: Kprobe
 
     def __init__(self, record: bool, stop: Iterable[Stage], condition: Condition | None, note: Note | None) -> None:
+        self.counts: Counters = Counts()
         self.record = record
         self.stop = set(stop)
         self.condition = condition
         self.note = note
         self.selected = True  # whether the condition selected the last hit
-        self.hits = 0
-        self.met = 0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute. What a hit does may depend on it, which the kprobe's site is told."""
+        if name == "stop":
+            value = Stops(self, cast("set[Stage]", value))
+        super().__setattr__(name, value)
+        if name in _DECIDES:
+            self.review()
+
+    def review(self) -> None:
+        """What a hit does may have changed."""
+        kp = getattr(self, "kp", None)  # None while the probe is made
+        if kp is not None and kp.site is not None:
+            kp.site.review()
+
+    @property
+    def hits(self) -> int:
+        """Hits whose handlers ran."""
+        return self.counts.hits
+
+    @hits.setter
+    def hits(self, value: int) -> None:
+        self.counts.hits = value
+
+    @property
+    def met(self) -> int:
+        """Hits that met the condition."""
+        return self.counts.met
+
+    @met.setter
+    def met(self, value: int) -> None:
+        self.counts.met = value
 
     @property
     def nmissed(self) -> int:
         """Hits whose handlers could not run."""
-        return self.kp.nmissed
+        return self.counts.nmissed
 
     @nmissed.setter
     def nmissed(self, value: int) -> None:
-        self.kp.nmissed = value
+        self.counts.nmissed = value
 
     @property
     def symbol_name(self) -> str | None:

@@ -20,6 +20,7 @@ from .record import TRACED_STAGE, Hit, Stage
 
 if TYPE_CHECKING:
     from .kretprobe import Kretprobe, KretprobeInstance
+    from .optimizer import Optimizer
     from .probe import Condition, Note, Probe
     from .registration import Kprobes
 
@@ -41,6 +42,13 @@ class Recorder:
         self.stopped_for: Hit | None = None
         self.on_hit: Callable[[Hit], object] | None = None
         self.task: Callable[[], Task | None] | None = None
+        self.kernel_task: Callable[[], Task | None] | None = None  # which finds the task that the kernel executes
+        self.optimizer: Optimizer | None = None
+
+    @property
+    def finds_task_itself(self) -> bool:
+        """Whether the task of a hit is the kernel's own, or none is looked for."""
+        return self.task is None or self.task == self.kernel_task
 
     def live(self, probe: Probe, stage: Stage, regs: PtRegs) -> None:
         """Record a stage of a kprobe or jprobe before its handlers run. The registers are the CPU's."""
@@ -49,7 +57,7 @@ class Recorder:
                 probe.selected = self._selects(probe, probe.condition, stage, regs)
             if not probe.selected:
                 return
-        self._keep(self._hit(probe, stage, probe.hits, regs, None))
+        self._keep(self._hit(probe, stage, probe.counts.hits, regs, None))
 
     def entered(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
         """Record the stage `entry`. The registers are the CPU's."""
@@ -105,7 +113,7 @@ class Recorder:
         except Exception as error:
             self.failures.add(probe, stage, error)
             return False
-        probe.met += met
+        probe.counts.met += met
         return met
 
     @calls_users_code
@@ -136,6 +144,8 @@ class Recorder:
     def _record(self, hit: Hit) -> None:
         probe = hit.probe
         if probe.record:
+            if self.optimizer is not None and self.optimizer.pending:
+                self.optimizer.drain()
             self.hits.append(hit)
             if self.on_hit is not None:
                 try:
@@ -148,10 +158,12 @@ class Recorded:
     """The parts of the recorder that a registry shows to its user."""
 
     _recorder: Recorder
+    _optimizer: Optimizer
 
     @property
     def hits(self) -> wiring.HitRing:
         """The last 1000 stages of hits, oldest first. See `armprobe.traces.HitRing`."""
+        self._optimizer.drain()
         return self._recorder.hits
 
     @property
@@ -167,6 +179,7 @@ class Recorded:
     @on_hit.setter
     def on_hit(self, function: Callable[[Hit], object] | None) -> None:
         self._recorder.on_hit = function
+        self._optimizer.review_all()
 
     @property
     def on_error(self) -> Callable[[Probe, Exception], object] | None:
@@ -185,3 +198,4 @@ class Recorded:
     @task.setter
     def task(self, function: Callable[[], Task | None] | None) -> None:
         self._recorder.task = function
+        self._optimizer.review_all()

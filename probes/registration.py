@@ -31,6 +31,7 @@ from .jprobe_engine import JprobeEngine
 from .kprobe import DISABLED, Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
 from .kretprobe_engine import KretprobeEngine
+from .optimizer import Optimizer
 from .probe import Probe
 from .record import Hit
 from .recorder import Recorded, Recorder
@@ -83,9 +84,11 @@ class Kprobes(Recorded):
         self._recorder = Recorder(machine, self)
         kernel = machine.kernel
         if kernel is not None and kernel.tasks is not None:
-            self._recorder.task = kernel.tasks.current
+            self._recorder.task = self._recorder.kernel_task = kernel.tasks.current
         self._replaces_page_tables = kernel is not None and kernel.replaces_page_tables
         self._engine = Engine(machine, rules, self.era.name, self._sites, self._recorder)
+        self._optimizer = Optimizer(machine, self._engine, self._recorder, self._sites, self._recorder.hits.maxlen or 0)
+        self._recorder.optimizer = self._optimizer
         self._stepping: Stepping = followed(rules, self.stepping)
         self._kretprobes = KretprobeEngine(
             machine, self._engine, self._recorder, rules, self.trampoline, self._slots, self._text, self._stepping
@@ -103,7 +106,9 @@ class Kprobes(Recorded):
             self._kretprobes,
             self._jprobes,
             self._guest,
+            self._optimizer,
         )
+        self._optimizer.connect(self._arming, self._kretprobes, self.era, self.stepping)
         self._shared = SharedHits(machine, self._engine, self._kretprobes, self._guest)
         self._suspended = SuspendedBreakpoints(machine, self._sites, self._arming)
         self._engine.connect(self._arming, self._kretprobes, self._kretprobes.guest_trampoline, self._shared)
@@ -111,6 +116,18 @@ class Kprobes(Recorded):
         self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
         machine.state.on_restored(Order.PROBES, self._restored)
         machine.state.before_saving.append(self._refuse_saving)
+
+    @property
+    def optimization(self) -> bool:
+        """Whether probes whose action is data are optimised: hit without a breakpoint, and recorded in C.
+
+        The kernel has this as /proc/sys/debug/kprobes-optimization.
+        """
+        return self._optimizer.enabled
+
+    @optimization.setter
+    def optimization(self, wanted: bool) -> None:
+        self._optimizer.enabled = wanted
 
     # Recordings; see also `Recorded`
 
@@ -122,6 +139,7 @@ class Kprobes(Recorded):
     @on_moment.setter
     def on_moment(self, function: Callable[[Moment], object] | None) -> None:
         self._engine.moments.observer = function
+        self._optimizer.review_all()
 
     def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
         """The line for a hit in the kernel's trace file. See `armprobe.traces.trace_line`."""
@@ -202,6 +220,7 @@ class Kprobes(Recorded):
         self._gone.look(kprobe.site for _, kprobe in registered)
         for probe, kprobe in registered:
             site = cast(Site, kprobe.site)
+            self._optimizer.release(kprobe)
             site.probes.remove(kprobe)
             kprobe.site = None
             kprobe.disabled = True
@@ -343,6 +362,7 @@ class Kprobes(Recorded):
         site = self._sites.get(address)
         if site is None:
             site = Site(address, *self._check.judge(address, symbol), self._stepping)
+            site.reviewer = self._optimizer.changed
         site.add(probe)
         site.refresh()
         try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 from .decode import Decoded
 from .eras.decoder_rows import Verdict
@@ -19,6 +20,8 @@ class Site:
     The two differ while the guest has a breakpoint of its own there. Then hits are passed on to the guest, which
     executes the instruction. Otherwise we execute it: in `slot` (its address, 0 for none) by `stepping`, or by
     `simulator`. `probes` are all probes, newest first except that a jprobe is last. `active` are the enabled ones.
+    `optimized` says whether C records the hits, without a breakpoint (`optimizer`). `reviewer` is called with the site
+    when what a hit does may have changed.
     `mirror` is a site for the same instruction in a copy of its code, with the same probes. `offset` of a mirror is the
     distance in bytes from the original, whose address the probes see.
     """
@@ -30,8 +33,10 @@ class Site:
         "decoded",
         "mirror",
         "offset",
+        "optimized",
         "original",
         "probes",
+        "reviewer",
         "simulator",
         "slot",
         "stepping",
@@ -45,6 +50,8 @@ class Site:
         self.armed = False
         self.mirror: Site | None = None
         self.offset = 0
+        self.optimized = False
+        self.reviewer: Callable[[Site], None] | None = None
         self.probes: list[Kprobe] = []
         self.active: tuple[Kprobe, ...] = ()
         self.change(word, original, decoded)
@@ -82,6 +89,11 @@ class Site:
         self.active = tuple(probe for probe in self.probes if not probe.disabled)
         if self.mirror is not None:
             self.mirror.probes, self.mirror.active = self.probes, self.active
+
+    def review(self) -> None:
+        """What a hit does may have changed."""
+        if self.reviewer is not None:
+            self.reviewer(self)
 
     def lost(self, why: Exception) -> None:
         """The breakpoint is not in the text and cannot be put there: tell the users of the probes here."""

@@ -76,7 +76,7 @@ class SlotFaults:
             engine.cancel(block, site)
         elif self._rules.fault_handlers and block.status in (Status.HIT_ACTIVE, Status.HIT_SSDONE):
             for probe in site.probes:
-                probe.nmissed += 1
+                probe.counts.nmissed += 1
             running = block.instance
             if running is not None and (handler := running.fault_handler) is not None:
                 handler = self._input.watching(handler) if self._input.listeners else handler

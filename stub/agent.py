@@ -4,12 +4,9 @@
 from collections.abc import Callable, Sequence
 
 from armprobe.expressions import AgentError, AgentExpression, Environment
-from armprobe.expressions.native import NeedsPython, compile_expression
-from armprobe.machine.native.program import Program
 
 from .aarch64 import RegisterTable
 from .target import GuestView
-from .trace_variables import TraceVariables
 from .wire import MalformedPacket, hex_data
 
 
@@ -27,7 +24,7 @@ def parse_expression(digits: bytes, size: int) -> AgentExpression:
 class Agent(Environment):
     """Registers and memory of a `GuestView`, trace state variables and output. Each evaluating object has its own."""
 
-    def __init__(self, table: RegisterTable, variables: TraceVariables, show: Callable[[str], None]) -> None:
+    def __init__(self, table: RegisterTable, variables: dict[int, int], show: Callable[[str], None]) -> None:
         super().__init__(table.sources)
         self._variables = variables
         self._show = show
@@ -36,16 +33,9 @@ class Agent(Environment):
         """The value of `expression` at `view`. Raises AgentError."""
         return expression.evaluate(self.look_at(view))
 
-    def compiled(self, expressions: Sequence[AgentExpression]) -> list[Program] | None:
-        """The C core's programs for `expressions`; None if one of them needs Python."""
-        try:
-            return [compile_expression(each, self._registers, self._variables.native) for each in expressions]
-        except NeedsPython:
-            return None
-
     def variable(self, number: int) -> int:
         """The value of a trace state variable; 0 if it was never set."""
-        return self._variables[number]
+        return self._variables.get(number, 0)
 
     def set_variable(self, number: int, value: int) -> None:
         """Give a trace state variable a value."""
@@ -64,7 +54,6 @@ class Breakpoint:
     ) -> None:
         self._where = f"the breakpoint at 0x{address:x}"
         self._conditions, self._commands, self._agent = conditions, commands, agent
-        self.programs = agent.compiled(conditions) if conditions else None
 
     def __call__(self, view: GuestView) -> bool:
         """Whether to stop: if a condition is true or there is none. Commands are executed in place of the stop."""

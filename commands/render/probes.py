@@ -33,6 +33,7 @@ def table(probes: values.Probes) -> Table:
 
 def _row(probe: values.ProbeRow) -> tuple[str, ...]:
     notes = [f"[{probe.state.upper()}]"] if probe.state != "enabled" else []
+    notes += ["[OPTIMIZED]"] if probe.optimized else []
     notes += [f"stop={','.join(probe.stop)}"] if probe.stop else []
     notes += [f"leaked={probe.leaked}"] if probe.leaked else []
     notes += [f"met={probe.met} if {probe.condition}"] if probe.condition else []

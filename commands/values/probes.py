@@ -17,6 +17,7 @@ class ProbeRow:
     given: the place as the user named it, a symbol or an address. name: the same, or the symbol at that address.
     hits, nmissed: the numbers of hits and of missed hits. Those of a kretprobe include its missed calls.
     state: enabled, disabled, or gone with the module that it was in.
+    optimized: its hits are recorded without a breakpoint, as all that they do can be done so.
     stop: the stages at which the guest stops.
     leaked: the number of calls of a kretprobe that never returned.
     condition, met: the condition as the user wrote it, and how often it held; None without a condition.
@@ -31,6 +32,7 @@ class ProbeRow:
     hits: int
     nmissed: int
     state: Literal["enabled", "disabled", "gone"]
+    optimized: bool
     stop: tuple[str, ...]
     leaked: int
     condition: str | None

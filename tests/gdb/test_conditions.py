@@ -8,8 +8,6 @@ import pytest
 from armprobe.clients.gdb_session import GdbError
 from armprobe.commands import GdbSession, Session
 from armprobe.probes import Stage
-from armprobe.stub import GuestView
-from armprobe.stub.agent import Breakpoint
 from tests.waiting import wait_until
 
 EXPRESSIONS = [
@@ -64,27 +62,6 @@ def test_a_false_condition_costs_no_packet(gdb: GdbSession, session: Session) ->
     assert said.count("Sending packet: $vCont") <= 2  # from where it was, and off the breakpoint it was at
 
 
-@pytest.mark.parametrize(
-    "expression", ["size == 1", "*(long *) $sp == 12345 && $x30 == 0", "$sp_el1 != $sp", "($n = $n + 1) == 0"]
-)
-def test_a_false_condition_costs_no_python(gdb: GdbSession, monkeypatch: pytest.MonkeyPatch, expression: str) -> None:
-    at_the_first_round(gdb)
-    gdb.execute("tvariable $n = 0")
-    asked: list[bool] = []
-    evaluated = Breakpoint.__call__
-
-    def counted(self: Breakpoint, view: GuestView) -> bool:
-        asked.append(evaluated(self, view))
-        return asked[-1]
-
-    monkeypatch.setattr(Breakpoint, "__call__", counted)
-    gdb.execute(f"break *kmalloc if {expression}")
-    gdb.execute("break *list_round if $pc != 0")
-    assert gdb.continue_to_stop().function == "list_round"
-    assert asked == [True]
-    assert gdb.evaluate("$n") == ("24" if "$n" in expression else "void")
-
-
 def test_a_condition_that_cannot_be_evaluated_stops(gdb: GdbSession) -> None:
     at_the_first_round(gdb)
     gdb.execute("break kfree if *(int *) 0xffff900000000000 == 1")
@@ -101,7 +78,6 @@ def test_a_condition_may_set_a_variable(gdb: GdbSession, session: Session) -> No
     gdb.execute("break kfree if ($hits = $hits + 1) == 24")
     gdb.execute("tbreak list_round")
     assert gdb.continue_to_stop().function == "kfree"
-    assert gdb.evaluate("$hits") == "24"
     assert gdb.continue_to_stop().function == "list_round"
 
 

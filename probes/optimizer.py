@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Optimised probes: C records and counts the hits of probes whose action is data, without a breakpoint in the text.
+
+The kernel calls a probe optimised that is hit without an exception (optimize_kprobe in kernel/kprobes.c; arm64 has
+none). As there, a probe is armed with a breakpoint first, and optimised a little later: when the guest is about to run.
+A site is optimised if all that the probes on it do is recorded: no handler, no stop, and no condition or note that C
+cannot evaluate. Otherwise all of it is ordinary. So are all probes that the CPU's single step executes: the guest sees
+the state of the step.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from armprobe.expressions import program
+from armprobe.expressions.native import NeedsPython, compile_condition, compile_note
+from armprobe.kernel.tasks import Task
+from armprobe.machine import Machine
+from armprobe.machine.core.pstate import DAIF, NZCV
+from armprobe.machine.native import program as native
+from armprobe.machine.native.places import Action, Places, Record
+
+from .kprobe import OPTIMIZED, Kprobe
+from .kretprobe import Kretprobe
+from .probe import Counters, Counts, Probe
+from .record import Hit, Stage
+from .site import Site
+from .trampoline import BRK, DIRECT
+
+if TYPE_CHECKING:
+    from .arming import Arming
+    from .engine import Engine
+    from .eras import Era
+    from .kretprobe_engine import KretprobeEngine
+    from .recorder import Recorder
+
+HOOKS: Final = 30
+"""The number of addresses up to which hooks are faster than breakpoints."""
+_UPPER_HALF: Final = 1 << 55
+_IN_FRAME: Final = NZCV | DAIF | 0xD
+"""The bits of PSTATE in pt_regs at a return by `direct`: NZCV, DAIF, CurrentEL and SPSel."""
+
+
+class _KprobeCounts:
+    """The counters of a kprobe, kept in C."""
+
+    leaked = 0
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+
+    @property
+    def hits(self) -> int:
+        return self.action.hits
+
+    @hits.setter
+    def hits(self, value: int) -> None:
+        self.action.hits = value
+
+    @property
+    def nmissed(self) -> int:
+        return self.action.missed
+
+    @nmissed.setter
+    def nmissed(self, value: int) -> None:
+        self.action.missed = value
+
+    @property
+    def met(self) -> int:
+        return self.action.met
+
+    @met.setter
+    def met(self, value: int) -> None:
+        self.action.met = value
+
+
+class _CallCounts:
+    """The counters of a kretprobe, kept in C."""
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+
+    @property
+    def hits(self) -> int:
+        return self.action.calls
+
+    @hits.setter
+    def hits(self, value: int) -> None:
+        self.action.calls = value
+
+    @property
+    def nmissed(self) -> int:
+        return self.action.refused
+
+    @nmissed.setter
+    def nmissed(self, value: int) -> None:
+        self.action.refused = value
+
+    @property
+    def leaked(self) -> int:
+        return self.action.leaked
+
+    @leaked.setter
+    def leaked(self, value: int) -> None:
+        self.action.leaked = value
+
+    @property
+    def met(self) -> int:
+        return self.action.met
+
+    @met.setter
+    def met(self, value: int) -> None:
+        self.action.met = value
+
+
+class Optimizer:
+    """Optimises the sites of one machine.
+
+    With `enabled` false, all probes are ordinary (the kernel's /proc/sys/debug/kprobes-optimization).
+    """
+
+    def __init__(
+        self, machine: Machine, engine: Engine, recorder: Recorder, sites: Mapping[int, Site], capacity: int
+    ) -> None:
+        self._machine, self._engine, self._recorder, self._sites = machine, engine, recorder, sites
+        self.places = Places(machine.core, capacity)
+        self._shared = self.places.recorder
+        self._due: set[Site] = set()
+        self._probes: dict[int, Kprobe] = {}  # by the number of their action
+        self._followed: set[Kretprobe] = set()
+        self._conditions: dict[int, native.Program] = {}  # by the number of their action
+        self._notes: dict[int, tuple[program.Note, native.Note, object]] = {}
+        self._left: set[Site] = set()  # sites with programs that had no value
+        self._runs = 0
+        self._numbers = 0
+        self._enabled = True
+        self.busy = False
+        machine.scheduler.before_slice.append(self._before_slice)
+
+    def connect(self, arming: Arming, kretprobes: KretprobeEngine, era: Era, stepping: str) -> None:
+        """Give the optimizer what arms sites and handles returns. Call this once, before there are probes."""
+        self._arming, self._kretprobes = arming, kretprobes
+        kretprobes.collect = self.collect
+        self._machine.state.completing.append(self.collect)
+        rules, shared = era.hits, self._shared
+        self._steps_unseen = stepping != "ss"
+        # A kretprobe's instances may be in the guest's memory, and the frame may have what is left over in a register.
+        direct = kretprobes.kind == DIRECT
+        self._follows = kretprobes.kind in (DIRECT, BRK) and not rules.frees_instances and rules.frame.pc == "xzr"
+        shared.frame = rules.frame.size if direct else 0
+        shared.kept = _IN_FRAME if direct else 0xFFFF_FFFF
+        shared.sets_pc, shared.sets_x30 = rules.sets_return_pc or not direct, direct
+        self.places.leave_to(self.collect, self._undecided)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether probes are optimised."""
+        return self._enabled
+
+    @enabled.setter
+    def enabled(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self.review_all()
+
+    def review_all(self) -> None:
+        """What hits of all probes do may have changed."""
+        for site in list(self._sites.values()):
+            self.review(site)
+
+    def hide(self, address: int) -> None:
+        """There is a breakpoint at `address`, which conditions do not see."""
+        self.places.reader.hide(address)
+
+    def _hide_all(self) -> None:
+        self.places.reader.start = self.places.reader.end = 0
+        for site in self._sites.values():
+            if site.armed and not site.optimized:
+                self.hide(site.addr)
+
+    def review(self, site: Site) -> None:
+        """A site was armed or disarmed, or what a hit of it does may have changed: optimise it later, or stop that."""
+        if site.optimized:
+            if self._suits(site):
+                self._put(site)
+            else:
+                self.stop(site)
+        elif site not in self._left and self._suits(site):
+            self._due.add(site)
+
+    def changed(self, site: Site) -> None:
+        """A probe on `site` is not the same any more."""
+        self._left.discard(site)
+        self.review(site)
+
+    def stop(self, site: Site) -> None:
+        """Make an optimised site an ordinary one. If it is still armed, it gets its breakpoint back."""
+        if not site.optimized:
+            return
+        self._leave(site)
+        if site.armed:
+            site.armed = False
+            self._arming.rearm(site)
+
+    def release(self, probe: Kprobe) -> None:
+        """`probe` is about to leave its site."""
+        if probe.flags & OPTIMIZED:
+            self.drain()
+            self._ordinary(probe)
+
+    def _leave(self, site: Site) -> None:
+        self.drain()
+        self.places.remove(site.addr)
+        site.optimized = False
+        for probe in site.probes:
+            self._ordinary(probe)
+
+    def collect(self) -> None:
+        """Make instances of all calls that C follows."""
+        if not self._shared.outstanding:
+            return
+        for pair, entry in self.places.take_pairs():
+            probe = self._probes[Action.from_address(pair.action).id]
+            rp = probe.owner
+            assert isinstance(rp, Kretprobe)
+            self._kretprobes.follow(pair, rp, None if entry is None else _hit(probe, entry, ""))
+        for rp in self._followed:
+            action = _action(rp.kp)
+            action.outstanding, action.capacity = 0, len(rp.free)
+
+    def drain(self) -> None:
+        """Make hits of what C has recorded since the last call."""
+        self.places.settle()
+        for record in self.places.take():
+            probe = self._probes[record.action]
+            note = self._notes.get(record.action)
+            line = note[0].line_of(*note[1].decoded(record.note_data)) if record.note and note is not None else ""
+            self._recorder.hits.append(_hit(probe, record, line))
+
+    def _undecided(self, address: int) -> None:
+        """A program has no value in C. The hit is an ordinary one's, and so are the next, until another run begins."""
+        site = self._sites[address]
+        self._left.add(site)
+        self.stop(site)
+        core = self._machine.core
+        core.native.stop_before()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to drain."""
+        return self.places.pending
+
+    def forget(self) -> None:
+        """The machine was put into another state, in which no site is optimised."""
+        self.places.forget()
+        for site in self._sites.values():
+            if site.optimized:
+                self._leave(site)
+
+    def hit_over(self) -> None:
+        """No hit is being handled."""
+        self.busy = self._shared.busy = False
+
+    def _before_slice(self) -> None:
+        self.places.at_rest()
+        if self._left and self._machine.core.changes != self._runs:
+            self._due |= self._left
+            self._left.clear()
+        self._runs = self._machine.core.changes
+        if self._due:
+            due, self._due = self._due, set()
+            for site in due:
+                if self._sites.get(site.addr) is site and not site.optimized and self._suits(site):
+                    self._begin(site)
+            self._hide_all()
+        busy = self._engine.blocks[self._machine.core].site is not None
+        if busy is not self.busy:
+            self.busy = self._shared.busy = busy
+
+    def _begin(self, site: Site) -> None:
+        if site in self._engine.busy:
+            self._due.add(site)
+        elif self.places.hooks + 2 <= HOOKS and self._arming.lift(site):
+            site.optimized = True
+            self._put(site)
+
+    def _put(self, site: Site) -> None:
+        self._find_task()
+        actions = []
+        for probe in site.probes:
+            if not isinstance(probe.counts, _KprobeCounts):
+                self._numbers += 1
+                self._probes[self._numbers] = probe
+                counts = probe.counts
+                action = Action(id=self._numbers, hits=counts.hits, missed=counts.nmissed, met=counts.met)
+                probe.counts = _KprobeCounts(action)
+                probe.flags |= OPTIMIZED
+                if isinstance(probe.owner, Kretprobe):
+                    self._follow(probe.owner, action)
+            action = _action(probe)
+            action.enabled = not probe.disabled
+            action.records_first = action.records_second = bool(probe.owner.record)
+            self._compile(probe.owner, action)
+            if isinstance(probe.owner, Kretprobe):
+                action.capacity = len(probe.owner.free)
+            elif site.slot and not site.stepping.post:
+                action.records_second = False
+            actions.append(action)
+        self.places.put(site.addr, site.original, site.simulator is not None, actions)
+
+    def _find_task(self) -> None:
+        """Have the tasks of hits recorded, if the kernel says where their names are."""
+        kernel, shared = self._machine.kernel, self._shared
+        wanted = self._recorder.task is not None and kernel is not None and kernel.tasks is not None
+        offsets = kernel.tasks.offsets if wanted and kernel is not None and kernel.tasks is not None else None
+        shared.reads_task = offsets is not None
+        if offsets is not None:
+            shared.comm, shared.pid = offsets
+
+    def _compile(self, owner: Probe, action: Action) -> None:
+        """Give the action the probe's condition and note."""
+        condition, note = owner.condition, owner.note
+        action.decides_second = isinstance(owner, Kretprobe) and owner.condition_at is Stage.RETURN
+        action.notes_second = isinstance(owner, Kretprobe)
+        action.condition = action.note = 0
+        if isinstance(condition, program.Condition):
+            compiled = self._conditions[action.id] = compile_condition(condition)
+            action.condition = compiled.address
+        if isinstance(note, program.Note):
+            values = compile_note(note)
+            data = ctypes.create_string_buffer(max(values.size, 1))
+            self._notes[action.id] = note, values, data
+            action.note, action.note_data, action.note_size = values.address, ctypes.addressof(data), values.size
+            self.drain()
+            self.places.make_notes(values.size)
+
+    def _follow(self, rp: Kretprobe, action: Action) -> None:
+        counts = rp.counts
+        action.follows, action.calls, action.refused = True, counts.hits, counts.nmissed
+        action.leaked, action.met = counts.leaked, counts.met
+        rp.counts = _CallCounts(action)
+        if not self._followed:
+            self._shared.trampoline = self._kretprobes.trampoline
+            self.places.reader.trampolines[0] = self._kretprobes.trampoline
+            self._kretprobes.return_to_c(True)
+        self._followed.add(rp)
+        self.places.make_room(sum(each.maxactive for each in self._followed) + 1)
+
+    def _ordinary(self, probe: Kprobe) -> None:
+        counts = probe.counts
+        if not isinstance(counts, _KprobeCounts):
+            return
+        rp = probe.owner
+        if isinstance(rp, Kretprobe):
+            self.collect()
+            rp.counts = _copy(rp.counts)
+            self._followed.discard(rp)
+            if not self._followed:
+                self._kretprobes.return_to_c(False)
+        probe.counts = _copy(counts)
+        probe.flags &= ~OPTIMIZED
+        number = counts.action.id
+        del self._probes[number]
+        self._conditions.pop(number, None)
+        self._notes.pop(number, None)
+
+    def _suits(self, site: Site) -> bool:
+        recorder, memory = self._recorder, self._machine.memory
+        return (
+            self._enabled
+            and self._steps_unseen
+            and site.armed
+            and not site.is_guests
+            and site.mirror is None
+            and bool(site.active)
+            and recorder.on_hit is None
+            and recorder.finds_task_itself
+            and self._engine.moments.observer is None
+            and all(map(self._is_data, site.active))
+            # At a lower address there may be other code in another address space.
+            and (bool(site.addr & _UPPER_HALF) or not memory.translating)
+        )
+
+    def _is_data(self, probe: Kprobe) -> bool:
+        """Whether all that a hit of `probe` does can be done in C."""
+        owner = probe.owner
+        if isinstance(owner, Kretprobe):
+            if not self._follows or self._kretprobes.mirrored or not self._kretprobes.trampoline:
+                return False
+        elif owner is not probe or probe.pre_handler is not None:
+            return False
+        handlers = [getattr(each, name) for each in {owner, probe} for name in each.callables if name != "pre_handler"]
+        return all(h is None for h in handlers) and not owner.stop and _compiles(owner)
+
+
+def _action(probe: Kprobe) -> Action:
+    assert isinstance(probe.counts, _KprobeCounts)
+    return probe.counts.action
+
+
+def _compiles(owner: Probe) -> bool:
+    """Whether C can evaluate the probe's condition and note."""
+    try:
+        if owner.condition is not None:
+            if not isinstance(owner.condition, program.Condition):
+                return False
+            compile_condition(owner.condition)
+        if owner.note is not None:
+            if not isinstance(owner.note, program.Note):
+                return False
+            compile_note(owner.note)
+    except NeedsPython:
+        return False
+    return True
+
+
+def _copy(counts: Counters) -> Counts:
+    own = Counts()
+    own.hits, own.met, own.nmissed, own.leaked = counts.hits, counts.met, counts.nmissed, counts.leaked
+    return own
+
+
+def _hit(probe: Kprobe, record: Record, note: str) -> Hit:
+    owner = probe.owner
+    stage = owner.stages[record.stage]
+    caller = record.caller if stage is Stage.RETURN else None
+    task = None
+    if record.task_known:
+        task = Task(bytes(record.comm).partition(b"\0")[0].decode("utf-8", "replace"), record.pid)
+    executed = record.executed
+    ticks = executed + record.idle
+    return Hit(owner, stage, record.number, executed, ticks, bytes(record.x), record.pstate, caller, task, note)

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Optimised probes: the same as ordinary ones, hit for hit; which are optimised, and when no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+
+from armprobe import machine
+from armprobe.expressions import Condition, Note
+from armprobe.machine import CallNotReturned
+from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Probe, PtRegs, Stage, Task
+
+from .test_hits import PCREL
+
+BRK_4 = 0xD4200080
+OPTIMIZED = 4  # KPROBE_FLAG_OPTIMIZED, include/linux/kprobes.h
+
+Make = Callable[[], Sequence[Probe]]
+Seen = list[tuple[object, ...]]
+
+
+def register(kprobes: Kprobes, probes: Iterable[Probe]) -> None:
+    for probe in probes:
+        if isinstance(probe, Kretprobe):
+            kprobes.register_kretprobe(probe)
+        elif isinstance(probe, Kprobe):
+            kprobes.register_kprobe(probe)
+
+
+def seen(hits: Iterable[Hit]) -> Seen:
+    """All of each stage but its time: the breakpoints of ordinary probes take some."""
+    return [(str(hit), hit.general, hit.pstate, hit.caller, hit.task, hit.note) for hit in hits]
+
+
+def counts(probe: Probe) -> tuple[int, ...]:
+    leaked = probe.leaked if isinstance(probe, Kretprobe) else 0
+    return probe.hits, probe.nmissed, probe.kp.hits, probe.kp.nmissed, leaked
+
+
+def compare(make: Make, rounds: str, calls: int = 1, **registry: str) -> tuple[Seen, list[tuple[int, ...]]]:
+    """Let the guest run one of its functions with the probes optimised and with them ordinary."""
+    results = []
+    for optimization in (True, False):
+        demo = machine.load("demo", memory="16M")
+        demo.run(until=rounds)
+        kprobes = Kprobes(demo, **registry)
+        kprobes.optimization = optimization
+        probes = make()
+        register(kprobes, probes)
+        for _ in range(calls):
+            demo.run(until=demo.registers.x[30])
+            if calls > 1:
+                demo.run(until=rounds)
+        assert all(bool(probe.flags & OPTIMIZED) is optimization for probe in probes)
+        results.append((seen(kprobes.hits), [counts(probe) for probe in probes], list(demo.registers.x)))
+    optimized, ordinary = results
+    assert optimized[1] == ordinary[1]
+    assert optimized[0] == ordinary[0]
+    assert optimized[2] == ordinary[2]
+    return optimized[0], optimized[1]
+
+
+@pytest.mark.parametrize("half", [PCREL[:8], PCREL[8:]])
+def test_every_class_of_simulated_instruction(half: list[str]) -> None:
+    hits, counted = compare(lambda: [Kprobe(f"pcrel_{name}") for name in half], "pcrel_round")
+    assert len(hits) == 2 * len(half)
+    assert all(count[0] for count in counted)
+
+
+def test_every_instruction_of_a_function() -> None:
+    demo = machine.load("demo", memory="16M")
+    symbol = demo.symbols["strlen"]
+    offsets = range(0, min(symbol.size, 40), 4)
+    hits, _ = compare(lambda: [Kprobe("strlen", offset=offset) for offset in offsets], "string_round")
+    assert {str(hit[0]).partition(":")[0] for hit in hits} > {"kprobe strlen", "kprobe strlen+0x4"}
+
+
+@pytest.mark.parametrize("era", ["v5.10", "v6.1", "v6.9"])
+def test_calls_and_their_returns(era: str) -> None:
+    _, counted = compare(
+        lambda: [Kretprobe(name) for name in ("kmalloc", "kfree", "strlen")], "slab_round", calls=2, era=era
+    )
+    assert counted[0][0] > 5
+
+
+def test_recursion_beyond_maxactive() -> None:
+    _, counted = compare(lambda: [Kretprobe("hanoi", maxactive=2), Kretprobe("fib", maxactive=1)], "recursion_round")
+    assert counted[0][1] > 0  # nmissed
+
+
+def test_several_on_one_function() -> None:
+    compare(
+        lambda: [Kprobe("kfree"), Kretprobe("kfree"), Kprobe("kfree", record=False), Kretprobe("kfree", maxactive=1)],
+        "slab_round",
+    )
+
+
+def test_a_hit_is_of_the_task_that_has_it() -> None:
+    """Counted only, and recorded, on the path of a system call."""
+    compare(lambda: [Kprobe("sys_getpid"), Kprobe("invoke_syscall", record=False)], "task_round")
+
+
+# Which are optimised
+
+
+def word(demo: machine.Machine, name: str) -> int:
+    return demo.memory.read_u32(demo.symbols[name].address)
+
+
+def test_an_optimised_probe_leaves_the_text_and_the_guests_run_as_they_are(
+    demo: machine.Machine, kprobes: Kprobes
+) -> None:
+    state, text = demo.snapshot(), word(demo, "kfree")
+    demo.run(instructions=50_000)
+    registers = list(demo.registers.x), demo.registers.pc
+    demo.restore(state)
+    probe = kprobes.register_kprobe(Kprobe("kfree"))
+    assert word(demo, "kfree") == BRK_4  # the kernel, too, optimises a little later
+    demo.run(instructions=50_000)
+    assert probe.hits
+    assert probe.flags == OPTIMIZED
+    assert word(demo, "kfree") == text
+    assert (list(demo.registers.x), demo.registers.pc) == registers
+
+
+def test_one_that_gets_a_handler_becomes_ordinary_and_back(demo: machine.Machine, kprobes: Kprobes) -> None:
+    called: list[int] = []
+    text = word(demo, "checksum_mix")
+    probe = kprobes.register_kprobe(Kprobe("checksum_mix"))
+    demo.call("checksum_mix", 1, 2)
+    assert probe.flags == OPTIMIZED
+    probe.post_handler = lambda p, regs, flags: called.append(p.hits)
+    assert probe.flags == 0
+    assert word(demo, "checksum_mix") == BRK_4
+    demo.call("checksum_mix", 1, 2)
+    assert called == [2]
+    probe.post_handler = None
+    demo.call("checksum_mix", 1, 2)
+    assert probe.flags == OPTIMIZED
+    assert word(demo, "checksum_mix") == text
+    assert (probe.hits, called) == (3, [2])
+    assert [(hit.stage, hit.number) for hit in kprobes.hits] == [
+        (stage, number) for number in (1, 2, 3) for stage in (Stage.PRE, Stage.POST)
+    ]
+
+
+@pytest.mark.parametrize("change", ["stop", "on_hit", "on_moment", "task", "optimization", "neighbour"])
+def test_what_makes_a_probe_ordinary(demo: machine.Machine, kprobes: Kprobes, change: str) -> None:
+    probe = kprobes.register_kprobe(Kprobe("checksum_mix"))
+    demo.call("checksum_mix", 1, 2)
+    assert probe.flags == OPTIMIZED
+    other = Kprobe("checksum_mix", pre_handler=lambda p, regs: None)
+    match change:
+        case "stop":
+            probe.stop.add(Stage.PRE)
+        case "on_hit":
+            kprobes.on_hit = lambda hit: None
+        case "on_moment":
+            kprobes.on_moment = lambda moment: None
+        case "task":
+            kprobes.task = lambda: Task("cat", 1)
+        case "optimization":
+            kprobes.optimization = False
+        case "neighbour":
+            kprobes.register_kprobe(other)
+    assert probe.flags == 0
+    assert word(demo, "checksum_mix") == BRK_4
+    match change:
+        case "stop":
+            probe.stop.clear()
+        case "on_hit":
+            kprobes.on_hit = None
+        case "on_moment":
+            kprobes.on_moment = None
+        case "task":
+            kprobes.task = None
+        case "optimization":
+            kprobes.optimization = True
+        case "neighbour":
+            kprobes.unregister(other)
+    demo.call("checksum_mix", 1, 2)
+    assert probe.flags == OPTIMIZED
+    assert probe.hits == 2
+
+
+def test_hits_in_a_function_that_a_handler_calls_are_missed(demo: machine.Machine, kprobes: Kprobes) -> None:
+    def call(probe: Kprobe, regs: PtRegs) -> None:
+        demo.call("checksum_mix", 1, 2)
+
+    kprobes.register_kprobe(Kprobe("insn_nop", pre_handler=call))
+    probe = kprobes.register_kprobe(Kprobe("checksum_mix"))
+    kretprobe = kprobes.register_kretprobe(Kretprobe("checksum_mix"))
+    demo.call("insn_nop", 7)
+    assert probe.flags == OPTIMIZED
+    assert (probe.hits, probe.nmissed, kretprobe.hits, kretprobe.kp.nmissed) == (0, 1, 0, 1)
+    demo.call("checksum_mix", 1, 2)
+    assert (probe.hits, probe.nmissed, kretprobe.hits, kretprobe.kp.nmissed) == (1, 1, 1, 1)
+
+
+def test_hits_of_both_kinds_are_in_order(demo: machine.Machine, kprobes: Kprobes) -> None:
+    kprobes.register_kprobe(Kprobe("kmalloc"))
+    kprobes.register_kprobe(Kprobe("kfree", pre_handler=lambda p, regs: None))
+    demo.run(instructions=40_000)
+    assert [hit.instructions for hit in kprobes.hits] == sorted(hit.instructions for hit in kprobes.hits)
+    assert {hit.probe.name for hit in kprobes.hits} == {"kmalloc", "kfree"}
+
+
+def test_an_outstanding_call_is_known_when_somebody_looks(demo: machine.Machine, kprobes: Kprobes) -> None:
+    probe = kprobes.register_kretprobe(Kretprobe("kmalloc"))
+    demo.run(until="kmalloc")
+    caller = demo.registers.x[30]
+    demo.step(3)
+    assert probe.flags == OPTIMIZED
+    (call,) = kprobes.outstanding
+    assert (call.rp, call.ret_addr, call.number) == (probe, caller, probe.hits)
+    demo.run(until=caller)
+    assert kprobes.outstanding == []
+    assert kprobes.hits[-1].stage is Stage.RETURN
+    assert kprobes.hits[-1].caller == caller
+
+
+def test_a_state_has_outstanding_calls(demo: machine.Machine, kprobes: Kprobes) -> None:
+    probe = kprobes.register_kretprobe(Kretprobe("kmalloc"))
+    demo.run(until="kmalloc")
+    caller = demo.registers.x[30]
+    demo.step(3)
+    state = demo.snapshot()
+    for _ in range(2):
+        demo.run(until=caller)
+        assert kprobes.hits[-1].stage is Stage.RETURN
+        assert kprobes.hits[-1].caller == caller
+        assert (demo.registers.pc, probe.nmissed) == (caller, 0)
+        demo.restore(state)
+
+
+def test_unregistered_while_calls_are_outstanding(demo: machine.Machine, kprobes: Kprobes) -> None:
+    probe = kprobes.register_kretprobe(Kretprobe("kmalloc"))
+    demo.run(until="kmalloc")
+    caller = demo.registers.x[30]
+    demo.step(3)
+    kprobes.unregister(probe)
+    demo.run(until=caller)
+    assert demo.registers.pc == caller
+    assert kprobes.outstanding == []
+
+
+def test_many_probes_are_all_hit(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """More than there are hooks for."""
+    names = [s.name for s in demo.symbols if s.kind == "function" and s.name.startswith(("list", "avl", "str", "mem"))]
+    probes = [kprobes.register_kprobe(Kprobe(name)) for name in names]
+    probes += [kprobes.register_kprobe(Kprobe(f"pcrel_{name}")) for name in PCREL]
+    demo.run(instructions=300_000)
+    assert len(probes) > 35
+    assert sum(probe.hits > 0 for probe in probes) > 25
+
+
+# Conditions and notes
+
+
+class Names:
+    """The names in expressions (armprobe.expressions.Scope): GDB's numbers of registers."""
+
+    registers = (*(f"x{number}" for number in range(31)), "sp", "pc", "cpsr")
+
+    def __init__(self, returned: bool) -> None:
+        self.returned = returned
+        self._symbols = machine.load("demo", memory="16M").symbols
+
+    def register(self, name: str) -> int | None:
+        return self.registers.index(name) if name in self.registers else None
+
+    def symbol(self, name: str) -> int:
+        return self._symbols[name].address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x0 % 2 == 0",
+        "x1 > 64 && x30 != 0",
+        "*(u64 *)sp != 0",
+        "*(u32 *)kmalloc != 0xd4200080",  # memory as it is without a probe
+        "cpsr & 0x80000000",
+    ],
+)
+@pytest.mark.parametrize("at", list(Stage)[2:])
+def test_conditions(text: str, at: Stage) -> None:
+    asked = Condition.compile(text, Names(at is Stage.RETURN))
+    compare(
+        lambda: [
+            Kprobe("kmalloc", condition=asked),
+            Kretprobe("kmalloc", condition=asked, condition_at=at),
+            Kprobe("kmalloc", offset=8, condition=asked),
+        ],
+        "slab_round",
+    )
+
+
+def test_notes() -> None:
+    entry, returned = Names(False), Names(True)
+    hits, _ = compare(
+        lambda: [
+            Kprobe("kmalloc", note=Note.compile('"%d bytes for %x, on top of %x", x0, x30, *(u64 *)sp', entry)),
+            Kretprobe("kmalloc", note=Note.compile('"gives %p", x0', returned)),
+            Kprobe("strlen", note=Note.compile('"of %s", x0', entry)),
+        ],
+        "slab_round",
+        calls=2,
+    )
+    assert any("gives 0x" in str(hit[-1]) for hit in hits)
+
+
+def test_a_condition_without_a_value_stops_the_guest_for_the_hit(demo: machine.Machine, kprobes: Kprobes) -> None:
+    asked = Condition.compile("*(u64 *)(x1 - 1) > 0", Names(False))  # x1 is 0 at first
+    probe = kprobes.register_kprobe(Kprobe("checksum_mix", condition=asked))
+    with pytest.raises(CallNotReturned, match="its condition cannot be evaluated"):
+        demo.call("checksum_mix", 1, 0)
+    assert probe.flags == 0
+    demo.step()  # it is tried again when the guest goes on
+    demo.call("checksum_mix", 1, demo.symbols["kmalloc"].address + 1)
+    assert (probe.flags, probe.hits, probe.met) == (OPTIMIZED, 2, 1)
