@@ -29,6 +29,7 @@ class InputKind(enum.Enum):
     PHYSICAL = "physical memory or a device's registers written"  # physical address, bytes
     DEVICE = "the state of a device changed by Python"  # its name, its state as JSON and its deadline
     LINE = "an interrupt line driven by Python"  # its INTID, bool
+    TIME = "time skipped as the wall clock or Python says"  # "", the generic timer's count
     CALL = "a guest function called"  # its address, the arguments: tuple of int
     ANSWER = "a host call answered"  # "", result and errno
     HANDLER = "a register changed by the handler of a probe"  # its name, int

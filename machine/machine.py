@@ -157,6 +157,11 @@ class Machine:
         """Ask a run to end soon, with the reason INTERRUPTED. May be called from any thread."""
         self.scheduler.interrupt()
 
+    def skip_to(self, count: int) -> None:
+        """Let guest time pass, without executing anything, until the generic timer's count (62.5 MHz) is `count`."""
+        self.clock.skip_to(count)
+        self.input.entered(InputKind.TIME, "", count)
+
     def look_up(self) -> None:
         """End the slice under way soon, to do work between slices. May be called from any thread."""
         self.core.dispatcher.end_slice = True

@@ -193,6 +193,8 @@ class Scheduler:
         deadline = min(deadlines)
         if clock.paced and (ahead := clock.ahead(deadline)) > 0:
             machine.console.wait(min(ahead, NAP))
-            deadline = min(deadline, clock.wall_count())
+            if (wall := clock.wall_count()) < deadline:
+                machine.skip_to(wall)
+                return None
         clock.skip_to(deadline)
         return None

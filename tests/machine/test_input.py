@@ -2,27 +2,24 @@
 """Input: whatever changes the guest from outside is announced, once, and nothing else is.
 
 A change that is not announced is found in two ways. What was announced is entered anew into the state from before, and
-the guest has to be what the change made it. And the functions that write registers, memory and devices without
-announcing it are called by the modules that are listed here, and by no others.
+the guest has to be what the change made it. The other one is in `test_input_gate`.
 """
 
-import ast
 import hashlib
 import inspect
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Device, Machine, board
+from armprobe.machine import Device, Machine, StopReason, board
 from armprobe.machine.devices import Pl031
+from armprobe.machine.devices.timer import FREQUENCY
 from armprobe.machine.input import Input, InputKind
 from armprobe.probes import Jprobe, Kprobe, Kprobes, Kretprobe
 
-ROOT = Path(__file__).parent.parent.parent
 HLT = 0xD45E_F000  # Arm, "Semihosting for AArch32 and AArch64"
 RAM = 0x4000_0000  # QEMU's virt board
 UNUSED = RAM + (3 << 20)
@@ -65,6 +62,8 @@ def enter(guest: Machine, entered: Input) -> None:
             device.state.clear()
             device.state.update(json.loads(value[0]))
             device.deadline = value[1]
+        case InputKind.TIME:
+            guest.skip_to(value)
         case InputKind.LINE:
             guest.gic.set_line(where, value)
         case InputKind.CALL:
@@ -140,6 +139,7 @@ ACTIONS: dict[str, tuple[Callable[[Machine], object], InputKind, str | int]] = {
     "much memory": (lambda guest: guest.memory.write(guest.registers.sp - 64, bytes(64)), InputKind.MEMORY, SP),
     "physical": (lambda guest: guest.memory.physical.write(UNUSED, b"abc"), InputKind.PHYSICAL, UNUSED),
     "device": (lambda guest: guest.memory.physical.write(UART + IMSC, b"\x10\0\0\0"), InputKind.PHYSICAL, UART + IMSC),
+    "time": (lambda guest: guest.skip_to(guest.clock.now + FREQUENCY), InputKind.TIME, ""),
     "call": (lambda guest: guest.call("strlen", guest.registers.sp), InputKind.CALL, "strlen"),
 }
 
@@ -304,6 +304,45 @@ def test_states(demo: Machine) -> None:
     ]
 
 
+# Sets the virtual timer to a tenth of a second, waits for it without taking the interrupt, powers off (PSCI).
+WAIT_FOR_TIMER = f"""
+    mov x1, #{board.GIC_DIST.base}
+    mov w2, #1
+    str w2, [x1]
+    mov w2, #1 << 27            // the virtual timer's PPI
+    str w2, [x1, #0x100]
+    mov x3, #{board.GIC_CPU.base}
+    mov w2, #1
+    str w2, [x3]
+    mov w2, #0xf8
+    str w2, [x3, #4]
+    ldr x0, ={FREQUENCY // 10}
+    msr cntv_tval_el0, x0
+    mov x0, #1
+    msr cntv_ctl_el0, x0
+    wfi
+    mrs x1, cntvct_el0
+    ldr x0, =0x84000008
+    hvc #0
+"""
+
+
+def test_wall_clock_in_a_paced_run(bare: Callable[..., Machine]) -> None:
+    """The time to which the wall clock lets the guest idle, each time that it is looked at before the timer's."""
+    unpaced, paced = bare(WAIT_FOR_TIMER), bare(WAIT_FOR_TIMER)
+    heard: list[Input] = []
+    for guest in (unpaced, paced):
+        guest.input.listeners.append(heard.append)
+        guest.clock.paced = guest is paced
+        assert guest.run().reason is StopReason.POWER_OFF
+        assert bool(heard) == guest.clock.paced
+    assert {entered.kind for entered in heard} == {InputKind.TIME}
+    values = [entered.value for entered in heard]
+    assert values == sorted(values, key=lambda value: int(str(value)))
+    assert {entered.position for entered in heard} == {15}  # behind the WFI
+    assert state(unpaced) == state(paced)
+
+
 def test_semihosting(bare: Callable[..., Machine]) -> None:
     """What the debugger answers is input; what the machine answers follows from the guest's run."""
     guest = bare("1: hlt #0xf000\n b 1b")
@@ -404,118 +443,3 @@ def test_a_handler_that_writes_memory_and_calls(demo: Machine) -> None:
     heard = handler_inputs(demo, "v6.1", Kprobe("kfree", pre_handler=handler))
     assert [kind for kind, _ in kinds(heard)] == [InputKind.MEMORY, InputKind.CALL]
     assert [entered.position for entered in heard] == hits * 2
-
-
-# Who writes without announcing it
-
-ROOMS = ("machine", "kernel", "expressions", "probes", "traces", "stub", "session", "clients", "commands", "guests")
-DOORS = {"machine/core/registers.py", "machine/memory/memory.py", "machine/machine.py", "machine/semihosting.py"}
-"""Where input enters and is announced."""
-
-WRITERS: dict[str, set[str]] = {
-    # Memory: physical, and by virtual address
-    "bus.write": {
-        *DOORS - {"machine/core/registers.py", "machine/semihosting.py"},
-        "machine/core/access_stop.py",  # undoes an access that a watchpoint stops before
-        "machine/devices/devices.py",  # the device tree, before the guest's first instruction
-        "machine/memory/scratch.py",  # the entry of the top-level table
-        "probes/saved_frame.py",  # pt_regs on the stack, which the trampoline restores
-    },
-    "memory.put": {
-        "machine/semihosting.py",
-        "probes/arming.py",  # breakpoints and slots
-        "probes/slots.py",
-        "probes/suspended_breakpoints.py",
-    },
-    "scratch.write": {
-        "machine/core/call.py",
-        "machine/core/software_step.py",
-        "probes/guest_trampoline.py",
-        "probes/hit_stops.py",
-        "probes/jprobe_engine.py",
-        "probes/kretprobe_engine.py",
-        "probes/slots.py",
-    },
-    # Registers
-    "registers.put": {"machine/core/cpu_state.py"},
-    "core.set_system": {
-        "machine/core/registers.py",
-        "machine/core/cpu_state.py",
-        "machine/core/guest_debug.py",
-        "machine/time/counter_access.py",
-    },
-    "core.set_vector": {"machine/core/registers.py"},
-    "core.store": {"machine/core/registers.py", "machine/core/cpu_state.py", "machine/semihosting.py"},
-    "context.store": {
-        "machine/core/access_stop.py",
-        "machine/core/call.py",
-        "machine/core/core.py",
-        "machine/core/cpu_state.py",
-        "machine/core/dispatch.py",
-        "machine/core/run_loop.py",
-        "machine/core/software_step.py",
-        "machine/machine.py",
-        "probes/engine.py",
-        "probes/kretprobe_engine.py",
-        "probes/return_stops.py",
-    },
-    "engine.reg_write": {
-        "machine/core/calibration.py",
-        "machine/core/core.py",
-        "machine/core/engine.py",
-        "machine/core/register_access.py",
-        "machine/core/registers.py",
-    },
-    # Devices
-    "uart.receive": {"machine/machine.py"},
-    "uart.take": {"machine/semihosting.py"},
-    "gic.set_line": {
-        "machine/core/core.py",  # the PMU and the timers
-        "machine/devices/devices.py",
-    },
-    "master_write": {"machine/devices/device.py"},
-}
-
-
-def last_names(function: ast.expr) -> str:
-    """The last two names of what is called, without underscores before: `self._machine.bus.write` is "bus.write"."""
-    names = []
-    while isinstance(function, ast.Attribute):
-        names.append(function.attr)
-        function = function.value
-    if isinstance(function, ast.Name):
-        names.append(function.id)
-    return ".".join(name.lstrip("_") for name in reversed(names[:2]))
-
-
-def callers() -> dict[str, set[str]]:
-    """The files that call each of `WRITERS`."""
-    found: dict[str, set[str]] = {writer: set() for writer in WRITERS}
-    for room in ROOMS:
-        for file in (ROOT / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Call) and (name := last_names(node.func)) in found:
-                    found[name].add(str(file.relative_to(ROOT)))
-    return found
-
-
-def test_who_writes_without_announcing_it() -> None:
-    found = callers()
-    assert {writer: files - WRITERS[writer] for writer, files in found.items() if files - WRITERS[writer]} == {}
-    assert {writer: WRITERS[writer] - files for writer, files in found.items() if WRITERS[writer] - files} == {}
-
-
-def test_nobody_else_writes_to_the_bytes_of_memory() -> None:
-    """`ram.data[...] = ...`."""
-    found = set()
-    for file in [*(ROOT / "machine").rglob("*.py"), *(ROOT / "probes").rglob("*.py"), *(ROOT / "kernel").rglob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            for target in node.targets if isinstance(node, ast.Assign) else ():
-                if isinstance(target, ast.Subscript) and last_names(target.value).endswith("ram.data"):
-                    found.add(str(file.relative_to(ROOT)))
-    assert found == {
-        "machine/core/cpu_state.py",  # code that has the engine heed the guest's breakpoints, undone at once
-        "machine/loaders/snapshot.py",
-        "machine/memory/bus.py",
-        "machine/memory/scratch.py",
-    }
