@@ -151,14 +151,6 @@ class Core:
         self.dispatcher.end_slice = True
         self.limit(0)
 
-    def after_device_access(self) -> None:
-        """End the slice if a device has raised an interrupt, or the guest has enabled one."""
-        machine = self.machine
-        if machine.clock.running:
-            self.native.signal(machine.gic.signal())
-            if self.dispatcher.ends_soon:
-                self.limit(0)
-
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """See `Dispatcher.request_stop`."""
         self.dispatcher.request_stop(stop, resume)

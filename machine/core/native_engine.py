@@ -12,6 +12,7 @@ import unicorn
 from unicorn import arm64_const as reg
 
 from armprobe.machine.devices.gic import Signal
+from armprobe.machine.devices.native_device import NativeDevice
 from armprobe.machine.native.library import LIBRARY, function
 from armprobe.machine.native.structures import NativeCore, NativeWindow, Site
 
@@ -51,8 +52,8 @@ _Found: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p,
 _ReadRegister: Final = ctypes.CFUNCTYPE(
     ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
 )
-_Read: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint)
-_Write: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64)
+_Read: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)
+_Write: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64)
 
 
 class NativeEngine:
@@ -69,6 +70,7 @@ class NativeEngine:
             setattr(state.layout, name, getattr(core.layout, name))
         for name in _FUNCTIONS:
             setattr(state, name, _address(getattr(UNICORN, f"uc_{name}")))
+        state.interface = core.machine.gic.interfaces[0].at
         state.xzr, state.cp_reg = reg.UC_ARM64_REG_XZR, reg.UC_ARM64_REG_CP_REG
         unused = state.refreshed  # TPIDR_EL2, as there is no EL2
         unused.op0, unused.op1, unused.crn, unused.crm, unused.op2 = 3, 4, 13, 0, 2
@@ -223,31 +225,43 @@ class NativeEngine:
         self._kept.append(site)
         self._check(_HOOK_COUNTER(ctypes.addressof(site), reg.UC_ARM64_INS_MRS))
 
-    def attach(self, device: Device, base: int, size: int, timed: bool) -> None:
-        """Give the CPU a device's registers."""
+    def attach(self, device: Device, base: int, size: int) -> None:
+        """Give the CPU a device's registers.
+
+        Accesses to a device in Python take place at the exact count of instructions, unless it says that it is not
+        `timed`.
+        """
+        if isinstance(device, NativeDevice):
+            functions = device.native_read, device.native_write
+            window = NativeWindow(self._at, device.at, *map(_address, functions), False)
+            self._kept.append(device)
+        else:
+            read, write = self._accesses(device)
+            timed = getattr(device, "timed", True)
+            window = NativeWindow(self._at, 0, self._callback(_Read(read)), self._callback(_Write(write)), timed)
+        self._kept.append(window)
+        self._check(_ATTACH(ctypes.addressof(window), base, size))
+
+    def _accesses(self, device: Device) -> tuple[Callable[..., int], Callable[..., None]]:
+        """The functions that read and write the registers of a device in Python, for C. They do not raise."""
         core = self._core
 
         @calls_users_code
-        def read(offset: int, width: int) -> int:
-            value = 0
+        def read(_: int, offset: int, width: int) -> int:
             try:
-                value = device.read(offset, width) & ((1 << width * 8) - 1)
-                core.after_device_access()
+                return device.read(offset, width) & ((1 << width * 8) - 1)
             except BaseException as error:  # the caller is the engine; `Core.run` raises the error when the run ends
                 core.fail_after_access(error)
-            return value
+                return 0
 
         @calls_users_code
-        def write(offset: int, width: int, value: int) -> None:
+        def write(_: int, offset: int, width: int, value: int) -> None:
             try:
                 device.write(offset, width, value)
-                core.after_device_access()
             except BaseException as error:
                 core.fail_after_access(error)
 
-        window = NativeWindow(self._at, self._callback(_Read(read)), self._callback(_Write(write)), timed)
-        self._kept.append(window)
-        self._check(_ATTACH(ctypes.addressof(window), base, size))
+        return read, write
 
 
 def _address(function: Any) -> int:

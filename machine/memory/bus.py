@@ -77,7 +77,7 @@ class Bus:
         for ram in self.rams:
             _map_ram(core, ram)
         for window in self.windows:
-            _map_device(core, window)
+            core.native.attach(window.device, window.base, window.size)
 
     def add_ram(self, name: str, base: int, pages: mmap.mmap) -> Ram:
         """Put the bytes of `pages` (writable, a multiple of 4 KiB) at `base` as memory."""
@@ -93,7 +93,7 @@ class Bus:
         window = Window(base, size, device)
         self.windows.append(window)
         for core in self._cores:
-            _map_device(core, window)
+            core.native.attach(window.device, window.base, window.size)
 
     def ram_at(self, address: int) -> Ram | None:
         """The memory that holds physical `address`, or None."""
@@ -177,11 +177,6 @@ class Bus:
 def _map_ram(core: Core, ram: Ram) -> None:
     pointer = ctypes.addressof(ctypes.c_char.from_buffer(ram.data))
     core.engine.mem_map_ptr(ram.base, ram.size, unicorn.UC_PROT_ALL, pointer)
-
-
-def _map_device(core: Core, window: Window) -> None:
-    timed = getattr(window.device, "timed", True)
-    core.native.attach(window.device, window.base, window.size, timed)
 
 
 def _access_width(address: int, size: int) -> int:

@@ -356,15 +356,29 @@ static void again(struct core *core)
     core->emu_stop(core->uc);
 }
 
+/* Follow what the GIC signals. */
+static void follow_signal(struct core *core)
+{
+    uint32_t signal = armprobe_gic_signal(core->interface);
+    core->irq = signal != GIC_NONE;
+    core->mask = signal == GIC_FIQ ? PSTATE_F : PSTATE_I;
+    core->limit = core->irq ? 0 : core->hard;
+}
+
+/* After an access of a device's function: it may have raised an interrupt, or the guest has enabled one. */
 static void accessed(struct core *core, uint64_t value)
 {
+    if (core->running) {
+        follow_signal(core);
+        if (core->ends || core->interrupting)
+            armprobe_limit(core, 0);
+    }
+    core->accessing = false;
     load(core);
-    if (!core->exact && (core->ends_after_access || interrupted(core))) {
+    if (core->running && !core->exact && !core->handling && (core->ends_after_access || interrupted(core))) {
         core->replay = true; /* the access has taken place */
         core->replayed = value;
         again(core);
-    } else if (core->irq) {
-        core->limit = 0;
     }
 }
 
@@ -391,8 +405,7 @@ static uint64_t on_read(void *uc, uint64_t offset, unsigned size, void *user)
         return 0;
     }
     core->accessing = true;
-    uint64_t value = window->read(offset, size);
-    core->accessing = false;
+    uint64_t value = window->read(window->device, offset, size);
     accessed(core, value);
     return value;
 }
@@ -413,8 +426,7 @@ static void on_write(void *uc, uint64_t offset, unsigned size, uint64_t value, v
         return;
     }
     core->accessing = true;
-    window->write(offset, size, value);
-    core->accessing = false;
+    window->write(window->device, offset, size, value);
     accessed(core, 0);
 }
 

@@ -15,7 +15,7 @@ struct block {
 enum end { END_OTHER, END_LIMIT, END_EXIT, END_INTERRUPT };
 
 /* PSTATE, at its places in SPSR_EL1 (Arm ARM, SPSR_EL1), and SCTLR_EL1. */
-enum { EL1H = 5, DAIF = 0x3C0, BTYPE = 3 << 10, PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
+enum { EL1H = 5, DAIF = 0x3C0, BTYPE = 3 << 10, PSTATE_F = 1 << 6, PSTATE_I = 1 << 7, PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
 
 /* Before and after a hook uses registers: they are copied, if the CPU's own were not found. */
 static inline void load(const struct core *core)

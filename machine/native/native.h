@@ -94,8 +94,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint8_t *, at) \
     FIELD(uint8_t *, end)
 
-/* Devices. A device's registers are read and written by a registers_read_t and a registers_write_t; `offset` is from its base,
- * in bytes, and `size` is 1, 2, 4 or 8. */
+/* Devices. */
 
 #define GIC_LINES 64 /* INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs */
 #define GIC_CPUS 1
@@ -197,6 +196,7 @@ typedef void drain_function(void);
     FIELD(void *, copy) /* a context that hooks load and store, where the CPU's own registers were not found */ \
     FIELD(void *, cpu) /* the argument of `rebuild` */ \
     FIELD(struct recorder *, recorder) /* of its places, NULL for none */ \
+    FIELD(struct gic_interface *, interface) /* which signals interrupts to the CPU */ \
     FIELD(uint64_t, base) /* the guest's instructions before the block under way */ \
     FIELD(uint64_t, block) /* the address of that block */ \
     FIELD(uint64_t, count) /* its instructions; 0 when `base` is all there is */ \
@@ -211,7 +211,7 @@ typedef void drain_function(void);
     FIELD(uint64_t, replayed) /* the value that a device gave, see `replay` */ \
     ARRAY(uint64_t, saved, 32) /* x0 to x30 and sp before the instruction that is to be executed again */ \
     FIELD(uint32_t, why) /* an `enum end` */ \
-    FIELD(uint32_t, irq) /* the GIC signals an interrupt */ \
+    FIELD(uint32_t, irq) /* `interface` signals an interrupt */ \
     FIELD(uint32_t, mask) /* the bit of PSTATE that masks it */ \
     FIELD(uint32_t, running) /* runs under way, one within the other */ \
     FIELD(uint32_t, xzr) /* Unicorn's number of that register */ \
@@ -223,7 +223,7 @@ typedef void drain_function(void);
     FIELD(bool, following) /* accesses to system registers are looked for in new code */ \
     FIELD(bool, watching) /* accesses to memory are watched: see `is_watched` */ \
     FIELD(bool, handling) /* Python is handling an exception */ \
-    FIELD(bool, accessing) /* Python is doing an access to a device */ \
+    FIELD(bool, accessing) /* a device's function is doing an access */ \
     FIELD(bool, exiting) \
     FIELD(bool, whole) /* the run ended behind the block under way */ \
     FIELD(bool, redo) /* the run ended at an instruction that is to be executed again, alone */ \
@@ -255,6 +255,7 @@ typedef void drain_function(void);
 /* Where a device is. The accesses to one that is `timed` take place at the exact count of their instruction. */
 #define ARMPROBE_WINDOW(FIELD, ARRAY) \
     FIELD(struct core *, core) \
+    FIELD(void *, device) \
     FIELD(device_read_t *, read) \
     FIELD(device_write_t *, write) \
     FIELD(bool, timed)
@@ -296,9 +297,12 @@ typedef void rebuild_t(void *cpu);
 typedef void raised_t(void *uc, uint32_t number, void *user);
 typedef int found_t(void *uc, const struct block *block, const struct block *previous, void *user);
 typedef uint32_t read_register_t(void *uc, int destination, const struct cp_reg *which, void *user);
-typedef uint64_t device_read_t(uint64_t offset, unsigned size);
-typedef void device_write_t(uint64_t offset, unsigned size, uint64_t value);
 typedef int reg_read_t(void *uc, int number, void *value);
+
+/* A device's own functions, which read and write its registers. `offset` is from its base, in bytes, and `size` is 1, 2,
+ * 4 or 8. */
+typedef uint64_t device_read_t(void *device, uint64_t offset, uint32_t size);
+typedef void device_write_t(void *device, uint64_t offset, uint32_t size, uint64_t value);
 
 #define ARMPROBE_DECLARE_FIELD(type, name) type name;
 #define ARMPROBE_DECLARE_ARRAY(type, name, count) type name[count];
@@ -341,11 +345,8 @@ enum outcome program_note(const struct reader *reader, const struct note *note, 
                           struct writer *out);
 
 /* Devices. */
-typedef uint64_t registers_read_t(void *device, uint64_t offset, uint32_t size);
-typedef void registers_write_t(void *device, uint64_t offset, uint32_t size, uint64_t value);
-
-registers_read_t armprobe_gic_read, armprobe_gic_interface_read, armprobe_pl011_read;
-registers_write_t armprobe_gic_write, armprobe_gic_interface_write, armprobe_pl011_write;
+device_read_t armprobe_gic_read, armprobe_gic_interface_read, armprobe_pl011_read;
+device_write_t armprobe_gic_write, armprobe_gic_interface_write, armprobe_pl011_write;
 uint32_t armprobe_gic_signal(const struct gic_interface *interface);
 void armprobe_gic_set_line(struct gic *gic, uint32_t number, bool asserted);
 

@@ -34,6 +34,7 @@ class NativeCore(ctypes.Structure):
     copy: int
     cpu: int
     recorder: int
+    interface: int
     base: int
     count: int
     limit: int
@@ -87,6 +88,7 @@ class NativeWindow(ctypes.Structure):
     """Where a device is."""
 
     core: int
+    device: int
     read: int
     write: int
     timed: bool

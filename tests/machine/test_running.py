@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Machine, MachineError, StopReason, board
+from armprobe.machine import Device, Machine, MachineError, StopReason, board
 from armprobe.machine.core.registers import NAMES
 
 MEMORY = "16M"
@@ -171,22 +171,16 @@ def test_jump_to_a_device(demo: Machine, target: int) -> None:
         assert demo.run(until=base + 4, instructions=10).reason is StopReason.UNTIL
 
 
-@pytest.mark.parametrize("where", ["device", "listener"])
-def test_what_a_device_raises_leaves_the_guest_as_it_is(demo: Machine, where: str) -> None:
+def test_what_a_listener_raises_leaves_the_guest_as_it_is(demo: Machine) -> None:
     """The run ends with it, and the access has been made, once: what is printed is what is printed without."""
     demo.run(instructions=1_000_000)
-    expected, printed, raised = demo.console.read(), machine.load("demo", memory=MEMORY), 0
-    accesses, after_access = itertools.count(), printed.core.after_device_access
+    expected, printed, raised, calls = demo.console.read(), machine.load("demo", memory=MEMORY), 0, itertools.count()
 
-    def sometimes(*_: object) -> None:
-        after_access()
-        if next(accesses) % 7 == 0:
-            raise ValueError(where)
+    def sometimes(_: bytes) -> None:
+        if next(calls) % 7 == 0:
+            raise ValueError
 
-    if where == "listener":
-        printed.console.listen(sometimes)
-    else:
-        printed.core.after_device_access = sometimes  # type: ignore[method-assign]
+    printed.console.listen(sometimes)
     while printed.instructions < demo.instructions:
         try:
             printed.run(instructions=demo.instructions - printed.instructions)
@@ -194,6 +188,31 @@ def test_what_a_device_raises_leaves_the_guest_as_it_is(demo: Machine, where: st
             raised += 1
     assert raised > 10
     assert printed.console.read() == expected
+    assert bytes(printed.ram.data) == bytes(demo.ram.data)
+
+
+@pytest.mark.parametrize("access", ["ldr w2, [x1, w0, uxtw #2]", "str w0, [x1, w0, uxtw #2]"])
+def test_what_a_device_raises_leaves_the_guest_as_it_is(bare: Callable[..., Machine], access: str) -> None:
+    """Each access is made once, and the run ends with what was raised behind the instruction."""
+    guest = bare(f"ldr x1, =0xc000000; mov w0, #0\n1: {access}\n add w0, w0, #1\n cmp w0, #100\n b.ne 1b\n2: b 2b")
+    seen: list[int] = []
+
+    def sometimes(offset: int, *_: int) -> int:
+        seen.append(offset)
+        if len(seen) % 7 == 0:
+            raise ValueError
+        return offset
+
+    device = guest.devices.add(Device("counted", read=sometimes, write=sometimes))  # type: ignore[arg-type]
+    assert device.base == 0xC00_0000
+    ends = []
+    while guest.instructions < 500:
+        try:
+            guest.run(instructions=500 - guest.instructions)
+        except ValueError:
+            ends.append(guest.instructions)
+    assert seen == [4 * number for number in range(100)]
+    assert ends == [2 + 4 * number + 1 for number in range(6, 100, 7)]
 
 
 def test_a_count_ends_with_a_guest_that_waits(bare: Callable[..., Machine]) -> None:

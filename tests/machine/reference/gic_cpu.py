@@ -10,7 +10,6 @@ class GicCpuInterface:
     """The GICC registers, all of which are words."""
 
     name = "gic-cpu"
-    timed = False
 
     def __init__(self, gic: Gic) -> None:
         self._gic = gic
