@@ -115,12 +115,7 @@ class Core:
 
     def _timer(self, name: str, intid: int) -> GenericTimer:
         machine = self.machine
-        return GenericTimer(
-            name,
-            machine.state,
-            lambda: machine.clock.now,
-            lambda asserted: machine.gic.set_line(intid, asserted),
-        )
+        return GenericTimer(name, machine.state, lambda: machine.clock.now, machine.gic, intid)
 
     def run(self, pc: int, count: int) -> unicorn.UcError | None:
         """Execute up to `count` instructions from `pc`. Returns the bus error that ended the run early, if any.

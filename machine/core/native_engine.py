@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import unicorn
@@ -20,12 +20,15 @@ from .deferred_signals import calls_users_code
 from .engine import LIBRARY as UNICORN
 from .engine import engine_handle
 from .pstate import PSTATE_F, PSTATE_I
+from .sysregs import Encoding
 
 if TYPE_CHECKING:
+    from armprobe.machine.devices.timer import GenericTimer
     from armprobe.machine.memory.bus import Device
 
     from .core import Core
 
+RegisterAccess = Callable[[int, Encoding], bool]
 MASKS: Final = {Signal.NONE: 0, Signal.IRQ: PSTATE_I, Signal.FIQ: PSTATE_F}
 """PSTATE's bit that masks each of the GIC's signals."""
 # Other threads run during a run, so it does not keep the interpreter's lock.
@@ -39,17 +42,17 @@ _LIMIT: Final = function("armprobe_limit", None, _CORE, ctypes.c_uint64)
 _REFRESH: Final = function("armprobe_refresh", None, _CORE)
 _STOP_BEFORE: Final = function("armprobe_stop_before", None, _CORE)
 _CHECK: Final = function("armprobe_check", ctypes.c_int, _CORE, ctypes.c_void_p, ctypes.c_uint64)
-_HOOK_COUNTER: Final = function("armprobe_hook_counter", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+_HOOK_REGISTER: Final = function("armprobe_hook_register", ctypes.c_int, ctypes.c_void_p, ctypes.c_bool, ctypes.c_int)
 _ATTACH: Final = function("armprobe_attach", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _FUNCTIONS: Final = (
-    "emu_start", "emu_stop", "ctl", "hook_add", "hook_del", "mmio_map", "reg_write", "context_save", "context_restore",
-    "vmem_read",
+    "emu_start", "emu_stop", "ctl", "hook_add", "hook_del", "mmio_map", "reg_read", "reg_write", "context_save",
+    "context_restore", "vmem_read",
 )  # fmt: skip
 _REBUILD: Final = "arm_rebuild_hflags_aarch64"  # not part of Unicorn's API, but in its library for Linux
 
 _Raised: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 _Found: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-_ReadRegister: Final = ctypes.CFUNCTYPE(
+_AccessRegister: Final = ctypes.CFUNCTYPE(
     ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
 )
 _Read: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)
@@ -212,18 +215,30 @@ class NativeEngine:
         self._check(_CHECK(self._at, ctypes.addressof(hook), address))
         return hook.value
 
-    def hook_counter(self, address: int, read: Callable[[int, tuple[int, ...]], bool]) -> None:
-        """Read the counters at the MRS at `address`; for other registers call `read` with Unicorn's register number."""
-        if not self._state.read_register:
+    def serve_registers(self, timers: Sequence[GenericTimer], read: RegisterAccess, write: RegisterAccess) -> None:
+        """Have MRS and MSR of hooked instructions at EL1 done: of counters and `timers` in C, of others by Python.
 
-            def called(_: int, destination: int, which: int, __: int) -> int:
+        `read` and `write` get Unicorn's number of the general register, and the encoding. They return whether they did
+        the access, and must not raise.
+        """
+        self._kept += timers
+        self._state.timers[:] = [timer.at for timer in timers]
+
+        def calls(access: RegisterAccess) -> int:
+            def called(_: int, general: int, which: int, __: int) -> int:
                 crn, crm, op0, op1, op2 = (ctypes.c_uint32 * 5).from_address(which)
-                return read(destination, (op0, op1, crn, crm, op2))
+                return access(general, Encoding(op0, op1, crn, crm, op2))
 
-            self._state.read_register = self._callback(_ReadRegister(called))
+            return self._callback(_AccessRegister(called))
+
+        self._state.read_register, self._state.write_register = calls(read), calls(write)
+
+    def hook_register(self, address: int, writes: bool) -> None:
+        """Hook the MRS, or MSR, at `address`."""
         site = Site(self._at, address)
         self._kept.append(site)
-        self._check(_HOOK_COUNTER(ctypes.addressof(site), reg.UC_ARM64_INS_MRS))
+        instruction = reg.UC_ARM64_INS_MSR if writes else reg.UC_ARM64_INS_MRS
+        self._check(_HOOK_REGISTER(ctypes.addressof(site), writes, instruction))
 
     def attach(self, device: Device, base: int, size: int) -> None:
         """Give the CPU a device's registers.

@@ -14,7 +14,6 @@ import enum
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-import unicorn
 from unicorn import arm64_const as reg
 
 from armprobe.machine.errors import MachineError
@@ -112,6 +111,7 @@ class RegisterAccess:
         self._found: list[Site] = []  # in the block that is about to be executed
         self._again = False  # that block must be translated again
         core.native.search(self._translated)
+        core.native.serve_registers((core.timers[2], core.timers[3]), self._read, self._write)
         core.machine.state.join(f"{core.name}.register_access", self, Order.CORE)
 
     @property
@@ -133,7 +133,7 @@ class RegisterAccess:
                 elif access == Access.RETURN:
                     self.returns.add(address)
                 else:
-                    self._hook(access == Access.WRITE, address)
+                    self._core.native.hook_register(address, access == Access.WRITE)
 
     def begin(self, pc: int) -> None:
         """Before a run: search its first page, because Unicorn does not report the first block that it translates."""
@@ -161,13 +161,6 @@ class RegisterAccess:
             self._again = False
             self._core.forget_all()
 
-    def _hook(self, writes: bool, address: int) -> None:
-        if writes:
-            add = self._core.engine.hook_add
-            add(unicorn.UC_HOOK_INSN, self._on_write, None, address, address, reg.UC_ARM64_INS_MSR)
-        else:
-            self._core.native.hook_counter(address, self._read)
-
     def trapped(self, context: Context, syndrome: int) -> bool:
         """Do a trapped access (ESR_EL1, ISS of class 0x18) of EL0 if it is allowed. Returns whether it was done."""
         register = Encoding(
@@ -192,11 +185,11 @@ class RegisterAccess:
                 return True
         return False
 
-    def _read(self, destination: int, which: tuple[int, ...]) -> bool:
+    def _read(self, destination: int, which: Encoding) -> bool:
         """Whether a keeper did a read at EL1. `destination` is Unicorn's number of a register."""
         try:
             for served in self._served:
-                value = served.read(Encoding(*which))
+                value = served.read(which)
                 if value is not None:
                     if destination != reg.UC_ARM64_REG_XZR:
                         self._core.engine.reg_write(destination, value)
@@ -205,16 +198,11 @@ class RegisterAccess:
             self._core.fail(error)
         return False
 
-    def _on_write(self, engine: unicorn.Uc, register: int, which: object, _: object) -> int:
-        if self._context().el == 0:
-            return 0
-        encoding = _encoding(which)
-        value = engine.reg_read(register) if register != reg.UC_ARM64_REG_XZR else 0
-        return int(any(served.write(encoding, value) for served in self._served))
-
-    def _context(self) -> Context:
-        return self._core.load()
-
-
-def _encoding(which: object) -> Encoding:
-    return Encoding(which.op0, which.op1, which.crn, which.crm, which.op2)  # type: ignore[attr-defined]  # the binding's
+    def _write(self, source: int, which: Encoding) -> bool:
+        """Whether a keeper did a write at EL1."""
+        try:
+            value = self._core.engine.reg_read(source) if source != reg.UC_ARM64_REG_XZR else 0
+            return any(served.write(which, value) for served in self._served)
+        except BaseException as error:  # likewise
+            self._core.fail(error)
+            return False

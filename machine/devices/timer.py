@@ -14,32 +14,35 @@ from armprobe.machine.field_checks import U64, integer
 from armprobe.machine.native.library import function, structure
 from armprobe.machine.state import Order, StateRegistry
 
+from .gic import Gic
+
 FREQUENCY: Final = 62_500_000  # Hz
 _NEVER: Final = (1 << 64) - 1  # TIMER_NEVER
 
 _U64, _U32, _AT = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
 _READ: Final = function("armprobe_timer_read", _U64, _AT, _U64, _U32)
 _WRITE: Final = function("armprobe_timer_write", None, _AT, _U64, _U32, _U64)
-_ASSERTS: Final = function("armprobe_timer_asserts", ctypes.c_bool, _AT, _U64)
+_UPDATE: Final = function("armprobe_timer_update", None, _AT, _U64)
 _DEADLINE: Final = function("armprobe_timer_deadline", _U64, _AT)
 
 
 @structure("timer")
 class GenericTimer(ctypes.Structure):
-    """One timer, virtual or physical: CTL, CVAL and TVAL against `count`, driving `interrupt` by level."""
+    """One timer, virtual or physical: CTL, CVAL and TVAL against `count`, driving line `intid` of `gic` by level."""
 
     STATE: ClassVar = {"control": integer(8), "compare": integer(U64)}
 
+    gic: int
+    intid: int
     control: int
     compare: int
 
-    def __init__(
-        self, name: str, state: StateRegistry, count: Callable[[], int], interrupt: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, name: str, state: StateRegistry, count: Callable[[], int], gic: Gic, intid: int) -> None:
         super().__init__()
         self.name = name
         self.at = ctypes.addressof(self)
-        self._count, self._interrupt = count, interrupt
+        self._count, self._gic = count, gic
+        self.gic, self.intid = gic.at, intid
         state.join(name, self, Order.DEVICES)
 
     @property
@@ -50,7 +53,7 @@ class GenericTimer(ctypes.Structure):
 
     def update(self, count: int) -> None:
         """Drive the interrupt line to its state at `count`."""
-        self._interrupt(_ASSERTS(self.at, count))
+        _UPDATE(self.at, count)
 
     def read(self, register: int) -> int:
         """Register 0 is TVAL, 1 CTL, 2 CVAL (op2 of the system register's encoding)."""
@@ -58,6 +61,4 @@ class GenericTimer(ctypes.Structure):
 
     def write(self, register: int, value: int) -> None:
         """Register 0 is TVAL, 1 CTL, 2 CVAL."""
-        count = self._count()
-        _WRITE(self.at, count, register, value)
-        self.update(count)
+        _WRITE(self.at, self._count(), register, value)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "devices.h"
 
 #define UC_CTL_WRITE(type, arguments) ((type) | (arguments) << 26 | 1 << 30)
 #define UC_CTL_EXITS UC_CTL_WRITE(6, 2)
@@ -191,22 +192,6 @@ static void on_exception(void *uc, uint32_t number, void *user)
     core->handling = false;
 }
 
-/* A read of one of the counters, CNTPCT or CNTVCT, at EL1. `user` is a `struct site`. */
-static uint32_t on_counter(void *uc, int destination, const struct cp_reg *which, void *user)
-{
-    struct site *site = user;
-    struct core *core = site->core;
-    load(core);
-    if (!(core_pstate(core) & 0xC))
-        return 0;
-    if (which->op0 != 3 || which->op1 != 3 || which->crn != 14 || which->crm != 0 || !(1 << which->op2 & 0x66))
-        return core->read_register(uc, destination, which, NULL);
-    uint64_t now = core_executed(core, site->address) + core->idle;
-    if ((uint32_t)destination != core->xzr)
-        core->reg_write(uc, destination, &now);
-    return 1;
-}
-
 ARMPROBE_EXPORT uint64_t armprobe_executed(struct core *core)
 {
     if (!core->count)
@@ -365,6 +350,59 @@ static void follow_signal(struct core *core)
     core->limit = core->irq ? 0 : core->hard;
 }
 
+/* The timer whose register that is, or NULL. */
+static struct timer *timer_of(const struct core *core, const struct cp_reg *which)
+{
+    bool is_timer = which->op0 == 3 && which->op1 == 3 && which->crn == 14 && which->crm >> 1 == 1 && which->op2 <= 2;
+    return is_timer ? core->timers[which->crm & 1] : NULL;
+}
+
+static bool is_counter(const struct cp_reg *which)
+{
+    return which->op0 == 3 && which->op1 == 3 && which->crn == 14 && which->crm == 0 && 1 << which->op2 & 0x66;
+}
+
+/* An MRS. `user` is a `struct site`; `destination` is Unicorn's number. EL0's accesses are trapped by the CPU itself. */
+static uint32_t on_mrs(void *uc, int destination, const struct cp_reg *which, void *user)
+{
+    const struct site *site = user;
+    struct core *core = site->core;
+    load(core);
+    if (!(core_pstate(core) & 0xC))
+        return 0;
+    uint64_t value = core_executed(core, site->address) + core->idle;
+    const struct timer *timer = timer_of(core, which);
+    if (timer)
+        value = armprobe_timer_read(timer, value, which->op2);
+    else if (!is_counter(which)) /* CNTPCT or CNTVCT */
+        return core->read_register(uc, destination, which, NULL);
+    if ((uint32_t)destination != core->xzr)
+        core->reg_write(uc, destination, &value);
+    return 1;
+}
+
+/* An MSR, likewise. */
+static uint32_t on_msr(void *uc, int source, const struct cp_reg *which, void *user)
+{
+    const struct site *site = user;
+    struct core *core = site->core;
+    load(core);
+    if (!(core_pstate(core) & 0xC))
+        return 0;
+    struct timer *timer = timer_of(core, which);
+    if (!timer)
+        return core->write_register(uc, source, which, NULL);
+    uint64_t value = 0, count = core_executed(core, site->address) + core->idle;
+    if ((uint32_t)source != core->xzr)
+        core->reg_read(uc, source, &value);
+    armprobe_timer_write(timer, count, which->op2, value);
+    follow_signal(core);
+    uint64_t deadline = armprobe_timer_deadline(timer);
+    if (deadline != TIMER_NEVER) /* the run was to end at an earlier one */
+        armprobe_limit(core, deadline > count ? deadline - count : 0);
+    return 1;
+}
+
 /* After an access of a device's function: it may have raised an interrupt, or the guest has enabled one. */
 static void accessed(struct core *core, uint64_t value)
 {
@@ -488,13 +526,13 @@ ARMPROBE_EXPORT int armprobe_start(struct core *core)
     return error;
 }
 
-/* `site` reads a system register by an MRS; `instruction` is Unicorn's number of that. */
-ARMPROBE_EXPORT int armprobe_hook_counter(struct site *site, int instruction)
+/* `site` is an MRS, or an MSR if `writes`; `instruction` is Unicorn's number of that. */
+ARMPROBE_EXPORT int armprobe_hook_register(struct site *site, bool writes, int instruction)
 {
     size_t hook;
     struct core *core = site->core;
-    return core->hook_add(core->uc, &hook, UC_HOOK_INSN, (void *)on_counter, site, site->address, site->address,
-                          instruction);
+    return core->hook_add(core->uc, &hook, UC_HOOK_INSN, writes ? (void *)on_msr : (void *)on_mrs, site, site->address,
+                          site->address, instruction);
 }
 
 ARMPROBE_EXPORT int armprobe_attach(struct window *window, uint64_t base, uint64_t size)

@@ -151,8 +151,10 @@ typedef void drain_function(void);
 
 #define TIMER_NEVER UINT64_MAX
 
-/* CNTx_CTL without ISTATUS, and CNTx_CVAL. */
+/* CNTx_CTL without ISTATUS, and CNTx_CVAL; the line that the timer drives. */
 #define ARMPROBE_TIMER(FIELD, ARRAY) \
+    FIELD(struct gic *, gic) \
+    FIELD(uint32_t, intid) \
     FIELD(uint64_t, control) \
     FIELD(uint64_t, compare)
 
@@ -197,6 +199,7 @@ typedef void drain_function(void);
     FIELD(void *, cpu) /* the argument of `rebuild` */ \
     FIELD(struct recorder *, recorder) /* of its places, NULL for none */ \
     FIELD(struct gic_interface *, interface) /* which signals interrupts to the CPU */ \
+    ARRAY(struct timer *, timers, 2) /* physical and virtual: CRm 2 and 3 of their registers */ \
     FIELD(uint64_t, base) /* the guest's instructions before the block under way */ \
     FIELD(uint64_t, block) /* the address of that block */ \
     FIELD(uint64_t, count) /* its instructions; 0 when `base` is all there is */ \
@@ -238,6 +241,7 @@ typedef void drain_function(void);
     FIELD(hook_add_t *, hook_add) \
     FIELD(hook_del_t *, hook_del) \
     FIELD(mmio_map_t *, mmio_map) \
+    FIELD(reg_read_t *, reg_read) \
     FIELD(reg_write_t *, reg_write) \
     FIELD(context_t *, context_save) \
     FIELD(context_t *, context_restore) \
@@ -245,9 +249,10 @@ typedef void drain_function(void);
     FIELD(rebuild_t *, rebuild) \
     FIELD(raised_t *, raised) /* Python's, for exceptions that are not taken here */ \
     FIELD(found_t *, found) /* Python's, for blocks with an instruction to follow */ \
-    FIELD(read_register_t *, read_register) /* Python's, for reads of other timer registers */
+    FIELD(access_register_t *, read_register) /* Python's, for MRS of other registers */ \
+    FIELD(access_register_t *, write_register) /* Python's, for MSR of other registers */
 
-/* An instruction that reads a counter. */
+/* An MRS or MSR. */
 #define ARMPROBE_SITE(FIELD, ARRAY) \
     FIELD(struct core *, core) \
     FIELD(uint64_t, address)
@@ -296,7 +301,7 @@ typedef int vmem_read_t(void *uc, uint64_t address, int protection, void *bytes,
 typedef void rebuild_t(void *cpu);
 typedef void raised_t(void *uc, uint32_t number, void *user);
 typedef int found_t(void *uc, const struct block *block, const struct block *previous, void *user);
-typedef uint32_t read_register_t(void *uc, int destination, const struct cp_reg *which, void *user);
+typedef uint32_t access_register_t(void *uc, int general, const struct cp_reg *which, void *user);
 typedef int reg_read_t(void *uc, int number, void *value);
 
 /* A device's own functions, which read and write its registers. `offset` is from its base, in bytes, and `size` is 1, 2,
@@ -343,11 +348,5 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
 /* Append what `note` prints; program.py makes the line of it. Without OUTCOME_VALUE nothing is appended. */
 enum outcome program_note(const struct reader *reader, const struct note *note, const struct view *view,
                           struct writer *out);
-
-/* Devices. */
-device_read_t armprobe_gic_read, armprobe_gic_interface_read, armprobe_pl011_read;
-device_write_t armprobe_gic_write, armprobe_gic_interface_write, armprobe_pl011_write;
-uint32_t armprobe_gic_signal(const struct gic_interface *interface);
-void armprobe_gic_set_line(struct gic *gic, uint32_t number, bool asserted);
 
 #endif

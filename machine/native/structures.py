@@ -35,6 +35,7 @@ class NativeCore(ctypes.Structure):
     cpu: int
     recorder: int
     interface: int
+    timers: ctypes.Array[ctypes.c_uint64]
     base: int
     count: int
     limit: int
@@ -65,6 +66,7 @@ class NativeCore(ctypes.Structure):
     hook_add: int
     hook_del: int
     mmio_map: int
+    reg_read: int
     reg_write: int
     context_save: int
     context_restore: int
@@ -73,11 +75,12 @@ class NativeCore(ctypes.Structure):
     raised: int
     found: int
     read_register: int
+    write_register: int
 
 
 @structure("site")
 class Site(ctypes.Structure):
-    """An instruction that reads a counter."""
+    """An MRS or MSR."""
 
     core: int
     address: int

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The registers of one EL1 timer, virtual or physical (Arm ARM, D11.2). `count` is the counter that it compares with.
  * A register's number is op2 of the system register's encoding: 0 is TVAL, 1 CTL, 2 CVAL. */
-#include "native.h"
+#include "devices.h"
 
 enum { ENABLE = 1, IMASK = 2, ISTATUS = 4 };
 
@@ -17,10 +17,10 @@ ARMPROBE_EXPORT uint64_t armprobe_timer_deadline(const struct timer *timer)
     return armed(timer) ? timer->compare : TIMER_NEVER;
 }
 
-/* Whether the timer asserts its interrupt at `count`. */
-ARMPROBE_EXPORT bool armprobe_timer_asserts(const struct timer *timer, uint64_t count)
+/* Drive the interrupt line to its state at `count`. */
+ARMPROBE_EXPORT void armprobe_timer_update(const struct timer *timer, uint64_t count)
 {
-    return armed(timer) && count >= timer->compare;
+    armprobe_gic_set_line(timer->gic, timer->intid, armed(timer) && count >= timer->compare);
 }
 
 ARMPROBE_EXPORT uint64_t armprobe_timer_read(const struct timer *timer, uint64_t count, uint32_t number)
@@ -46,4 +46,5 @@ ARMPROBE_EXPORT void armprobe_timer_write(struct timer *timer, uint64_t count, u
     default:
         timer->compare = value;
     }
+    armprobe_timer_update(timer, count);
 }

@@ -56,7 +56,7 @@ NOT_STATE: set[tuple[str, str]] = {
     ("machine.gic", "interfaces[0].gic"),
     *(("machine.uart", pointer) for pointer in ("gic", "drain", "waiting", "waiting_end")),
     *(("machine.uart", name) for name in ("output", "sent", "collected")),  # the console's
-    *((f"core.timers[{number}]", "at") for number in (2, 3)),
+    *((f"core.timers[{number}]", pointer) for number in (2, 3) for pointer in ("at", "gic")),
     ("machine.core", "changes"),
     ("machine.core", "_handle"),
     ("machine.core", "_physical_at"),

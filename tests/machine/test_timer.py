@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armprobe.machine.devices import GenericTimer
+from armprobe.machine.devices import GenericTimer, Gic
 from armprobe.machine.state import StateRegistry
 
 TVAL, CTL, CVAL = 0, 1, 2
+INTID = 27
 ENABLE, IMASK, ISTATUS = 1, 2, 4
 M64 = (1 << 64) - 1
 
@@ -16,11 +17,13 @@ M64 = (1 << 64) - 1
 class Rig:
     def __init__(self, count: int = 0) -> None:
         self.count = count
-        self.line = False
-        self.timer = GenericTimer("timer", StateRegistry(), lambda: self.count, self._interrupt)
+        registry = StateRegistry()
+        self._gic = Gic(registry)
+        self.timer = GenericTimer("timer", registry, lambda: self.count, self._gic, INTID)
 
-    def _interrupt(self, on: bool) -> None:
-        self.line = on
+    @property
+    def line(self) -> bool:
+        return self._gic.level == 1 << INTID
 
     def at(self, count: int) -> bool:
         """The interrupt line at `count`."""
