@@ -7,9 +7,11 @@ lies in the kernel's read-only data, also in kernels that have no symbols for it
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from array import array
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
@@ -42,10 +44,17 @@ class Btf:
         if len(self._types) != type_size or self._end > len(data):
             raise MachineError("the guest's type information (BTF) is cut short")
         self._at = array("I", [0])  # the offset of each type in `_types`
+        self._structs, self._names = (
+            array("I"),
+            array("I"),
+        )  # the structs' offsets in `_types`, and those of their names
         at = 0
         while at + 12 <= type_size:
             self._at.append(at)
-            _, info, _ = _TYPE.unpack_from(self._types, at)
+            name, info, _ = _TYPE.unpack_from(self._types, at)
+            if info >> 24 & 31 == _STRUCT:
+                self._structs.append(at)
+                self._names.append(name)
             once, each = _BEHIND.get(info >> 24 & 31, (0, 0))
             at += 12 + once + each * (info & 0xFFFF)
 
@@ -63,7 +72,7 @@ class Btf:
         size = 24 + max(type_at + type_size, string_at + string_size)
         if size > _LARGEST:
             raise MachineError(f"the guest's type information (BTF) has {size:,} bytes, and {_LARGEST:,} are the limit")
-        return cls(bytes(ram.data[at : at + size]))
+        return _of_data(bytes(ram.data[at : at + size]))
 
     def offset(self, name: str, member: str) -> int:
         """Bytes from the start of `struct name` to `member`, which may be in an anonymous struct or union in it.
@@ -72,7 +81,7 @@ class Btf:
         """
         part = self._string(member)
         searched: set[int] = set()  # structs and unions without such a member
-        for at in self._structs(name) if part else ():
+        for at in self._named(name) if part else ():
             try:
                 found = self._find(at, part, searched)
             except (IndexError, struct.error):
@@ -83,17 +92,17 @@ class Btf:
 
     def size(self, name: str) -> int:
         """Bytes of a `struct name`. Raises MachineError if there is no such struct."""
-        for at in self._structs(name):
+        for at in self._named(name):
             return int(_TYPE.unpack_from(self._types, at)[2])
         raise MachineError(f"this kernel's type information has no struct {name}")
 
-    def _structs(self, name: str) -> Iterator[int]:
+    def _named(self, name: str) -> Iterator[int]:
         """The offsets of the structs called `name`."""
-        wanted = self._string(name)
-        for at in self._at[1:] if wanted else ():
-            own, info, _ = _TYPE.unpack_from(self._types, at)
-            if own == wanted and info >> 24 & 31 == _STRUCT:
-                yield at
+        wanted, at = self._string(name), -1
+        with contextlib.suppress(ValueError):  # there are no more
+            while wanted:
+                at = self._names.index(wanted, at + 1)
+                yield self._structs[at]
 
     def _find(self, at: int, member: int, searched: set[int], depth: int = 0) -> int | None:
         """Bits from the start of the struct or union at `at` to `member`; those in `searched` do not have it."""
@@ -119,3 +128,8 @@ class Btf:
         """The offset of `text` among the strings, each of which is there once; 0 if it is not there."""
         at = self._data.find(b"\0" + text.encode() + b"\0", self._strings_at, self._end)
         return 0 if at < 0 else at + 1 - self._strings_at
+
+
+@lru_cache(maxsize=2)  # a kernel's types take a tenth of a second, and are those of every machine that runs it
+def _of_data(data: bytes) -> Btf:
+    return Btf(data)
