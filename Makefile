@@ -18,6 +18,9 @@ FOR_TEST := $(FOR_RUN) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux
 FOR_DEJAGNU := runtest:dejagnu /usr/src/gdb.tar.xz:gdb-source \
 	/usr/lib/picolibc/aarch64-linux-gnu:picolibc-aarch64-linux-gnu
 
+# Tests start hundreds of armprobes, each of which would compile all of its files again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo
 demo: build/run ## set up, and show what armprobe does on the demo guest (plain `make`)
 	@$(VENV)/bin/armprobe demo
