@@ -35,8 +35,7 @@ EMPTY_PROGRAM = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0,
 
 def packet_size() -> int:
     """The PacketSize, in bytes, that the stub stated. gdb keeps to it itself, but not in `send_packet`."""
-    said = gdb.execute("show remote memory-write-packet-size", to_string=True)
-    found = re.search(r"limited to (\d+) bytes", said)
+    found = re.search(r"limited to (\d+) bytes", gdb.execute("show remote memory-write-packet-size", to_string=True))
     return int(found[1]) if found else DEFAULT_PACKET_SIZE
 
 
@@ -178,11 +177,9 @@ def function_in(start: int, end: int) -> tuple[Any, int] | None:
     gcc before 13 lets it begin after the NOPs that -fpatchable-function-entry puts after the symbol (GCC bug 98776).
     """
     for address in range(start, min(end, start + MOST_PATCHED), 4):
-        try:
+        block = function = None
+        with contextlib.suppress(RuntimeError):  # there is no debug information
             block = gdb.block_for_pc(address)
-        except RuntimeError:  # there is no debug information
-            block = None
-        function = None
         while block is not None:  # outwards, through functions that are inlined there
             function = block.function or function
             block = block.superblock
@@ -282,7 +279,7 @@ class Symbols:
             path = os.path.join(self._folder, "no-program.elf")
             with open(path, "wb") as file:
                 file.write(EMPTY_PROGRAM)
-            self._use(path)
+            gdb.execute(f"file {shlex.quote(path)}", to_string=True)
 
     def update(self, ours: bool) -> None:
         """After gdb has connected to any machine: replace the stand-in with the right program."""
@@ -299,16 +296,18 @@ class Symbols:
         try:
             if path != name:  # a kernel's file has hundreds of megabytes
                 gdb.execute(f"remote get {shlex.quote(name)} {shlex.quote(path)}", to_string=True)
-            self._use(path)
+            gdb.execute(f"file {shlex.quote(path)}", to_string=True)
         except gdb.error as error:
             gdb.write(f"the machine's symbols are not available: {error}\n", gdb.STDERR)
             return
         gdb.execute("frame")  # shown already, but without symbols
 
-    def _use(self, path: str) -> None:
-        gdb.execute(f"file {shlex.quote(path)}", to_string=True)
 
-
+HOOKS = {  # of gdb's commands, and the methods of the proxy that they call
+    "target hookpost-remote": "update",
+    "target hookpost-extended-remote": "update",
+    "info hookpost-args": "arguments",
+}
 VARIABLES = ("_kprobe", "_stage", "_hit", "_retval")
 
 
@@ -323,12 +322,10 @@ def set_variables(said: str | None) -> None:
         gdb.set_convenience_variable(name, value)
 
 
-def explain_arguments(pc: int) -> None:
-    """If gdb does not know where a function's arguments are at its symbol, say from which address on it does."""
+def known_from(pc: int) -> int:
+    """Where gdb knows the arguments of the function whose symbol is at `pc`, if only NOPs are before that; else 0."""
     described = function_in(pc, pc + MOST_PATCHED)
-    if described is not None and described[1] != pc and only_nops(pc, described[1]):
-        function, entry = described
-        gdb.write(f"gdb knows the arguments of {function.name} from {entry:#x} on: advance *{entry:#x}\n")
+    return described[1] if described and described[1] != pc and only_nops(pc, described[1]) else 0
 
 
 def returned(probe: dict[str, Any]) -> Any:
@@ -385,9 +382,9 @@ class Proxy:
         gdb.events.stop.connect(lambda event: self.stopped())
         gdb.events.exited.connect(lambda event: set_variables(None))
         gdb.events.before_prompt.connect(self.at_prompt)
-        for name in ("target hookpost-remote", "target hookpost-extended-remote"):
+        for name, method in HOOKS.items():
             if not is_command(name):  # otherwise it is the user's own
-                define_command(name, calling("update"))
+                define_command(name, calling(method))
         define_command("hookpost-define", calling("watch_hook"))
         self.watch_hook()
         self.update()
@@ -406,8 +403,15 @@ class Proxy:
         if not self._stopping:
             self.look()
         self._stopping = False
-        if gdb.convenience_variable("_stage") is not None:
-            explain_arguments(gdb.newest_frame().pc())
+        if gdb.convenience_variable("_stage") is not None and (entry := known_from(gdb.newest_frame().pc())):
+            gdb.write(f"gdb knows the function's arguments from {entry:#x} on: info args shows them\n")
+
+    def arguments(self) -> None:
+        """Called after `info args`: at a function's symbol, show the arguments although gdb has it in no function."""
+        frame = gdb.selected_frame()
+        if self._ours and not frame.level() and (entry := known_from(frame.pc())):
+            gdb.execute(f"frame view $sp {entry:#x}")  # the same registers, with another pc
+            frame.select()
 
     def look(self) -> None:
         """Set the convenience variables for this stop. Called by hook-stop, if the user has one."""

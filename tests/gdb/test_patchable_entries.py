@@ -2,6 +2,7 @@
 """Conditions that gdb compiles where debug information has a function begin behind its symbol."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_what_a_condition_reads(gdb: GdbSession, session: Session, line: str, hi
 
 
 def test_it_is_on_the_symbol(session: Session, program: Path, gdb_path: str, tmp_path: Path) -> None:
-    """As the kernel's own kprobes are, and gdb says from where on it knows the arguments."""
+    """As the kernel's own kprobes are, and `info args` shows the arguments there, as gdb does where it knows them."""
     (symbol,) = symbols(program, "fill")
     begins = entry(program, "fill")
     assert begins == symbol + 8  # else gcc has changed, and this tests nothing
@@ -91,6 +92,8 @@ def test_it_is_on_the_symbol(session: Session, program: Path, gdb_path: str, tmp
             "kprobe fill stop=pre if count == 9",
             "continue",
             "output/x $pc",
+            "info args",
+            'printf "%#lx\\n", $pc',
             f"advance *{begins:#x}",
             "info args",
         )
@@ -102,8 +105,23 @@ def test_it_is_on_the_symbol(session: Session, program: Path, gdb_path: str, tmp
             timeout=PATIENCE,
             check=True,
         ).stdout
-    assert f"gdb knows the arguments of fill from {begins:#x} on: advance *{begins:#x}\n{symbol:#x}" in said
+    assert f"gdb knows the function's arguments from {begins:#x} on: info args shows them\n{symbol:#x}" in said
+    shown = re.search(r"^#0  fill \(to=(0x\w+) .*, count=9, value=27\) .*\n.*\n(0x\w+)$", said, re.MULTILINE)
+    assert shown
+    assert int(shown[2], 16) == symbol  # nothing has moved
+    assert f"\nto = {shown[1]} <buffer>" in said
     assert "\ncount = 9\nvalue = 27\n" in said
+
+
+def test_info_args_elsewhere_is_gdb_s_own(gdb: GdbSession, program: Path) -> None:
+    (symbol,) = symbols(program, "fill")
+    gdb.execute("kprobe fill stop=pre if count == 9")
+    gdb.continue_to_stop()
+    assert "\n#0  fill (to=" in gdb.execute("info args")
+    assert gdb.execute("python gdb.selected_frame().older().select(); gdb.execute('info args')") == "No arguments.\n"
+    assert gdb.execute("frame function fill").startswith(f"#0  {symbol:#018x} in fill ()")
+    gdb.execute(f"advance *{entry(program, 'fill'):#x}")
+    assert gdb.execute("info args").count("\n") == 3
 
 
 def test_the_entry_that_gdb_knows(gdb: GdbSession, program: Path) -> None:
