@@ -181,6 +181,8 @@ class KretprobeEngine:
             self._site.addr = self.trampoline
             self._engine.internal[self.trampoline] = self._site
         self.guest_trampoline.put(self.trampoline)
+        for core in self._machine.cores:
+            core.reader.trampolines[0] = self.trampoline
 
     def restore(self) -> None:
         """The machine's memory was replaced. It may have the trampoline or not, and slots are given out again."""

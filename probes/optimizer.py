@@ -342,7 +342,6 @@ class Optimizer:
         rp.counts = _CallCounts(action)
         if not self._followed:
             self._shared.trampoline = self._kretprobes.trampoline
-            self.places.reader.trampolines[0] = self._kretprobes.trampoline
             self._kretprobes.return_to_c(True)
         self._followed.add(rp)
         self.places.make_room(sum(each.maxactive for each in self._followed) + 1)

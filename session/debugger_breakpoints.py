@@ -27,7 +27,7 @@ class DebuggerBreakpoints:
         self._machine, self._view = machine, view
         # For each breakpoint, the function that removes it and the one that decides whether it stops (None for
         # watchpoints).
-        self._points: dict[Key, tuple[Callable[[], None], Decide | None]] = {}
+        self._points: dict[Key, tuple[Callable[[], None], Callable[[GuestView], bool] | None]] = {}
         self._persistent: set[Key] = set()
 
     def __iter__(self) -> Iterator[Key]:
@@ -49,7 +49,7 @@ class DebuggerBreakpoints:
         else:
             view, decides = self._view, decide
             asked: Callable[[Core], bool] = lambda core: decides(view)  # noqa: E731
-            machine.conditional_breakpoints.add(address, asked)
+            machine.conditional_breakpoints.add(address, asked, decide.programs)
             undo = functools.partial(machine.conditional_breakpoints.remove, address, asked)
         self._points[key] = undo, None if isinstance(kind, WatchKind) else decide or (lambda _: True)
         if persistent:

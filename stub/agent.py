@@ -4,6 +4,8 @@
 from collections.abc import Callable, Sequence
 
 from armprobe.expressions import AgentError, AgentExpression, Environment
+from armprobe.expressions.native import NeedsPython, compile_expression
+from armprobe.machine.native.program import Program
 
 from .aarch64 import RegisterTable
 from .target import GuestView
@@ -33,6 +35,13 @@ class Agent(Environment):
         """The value of `expression` at `view`. Raises AgentError."""
         return expression.evaluate(self.look_at(view))
 
+    def compiled(self, expressions: Sequence[AgentExpression]) -> list[Program] | None:
+        """The C core's programs for `expressions`; None if one of them needs Python."""
+        try:
+            return [compile_expression(each, self._registers) for each in expressions]
+        except NeedsPython:
+            return None
+
     def variable(self, number: int) -> int:
         """The value of a trace state variable; 0 if it was never set."""
         return self._variables.get(number, 0)
@@ -54,6 +63,7 @@ class Breakpoint:
     ) -> None:
         self._where = f"the breakpoint at 0x{address:x}"
         self._conditions, self._commands, self._agent = conditions, commands, agent
+        self.programs = agent.compiled(conditions) if conditions else None
 
     def __call__(self, view: GuestView) -> bool:
         """Whether to stop: if a condition is true or there is none. Commands are executed in place of the stop."""

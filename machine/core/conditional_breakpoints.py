@@ -2,15 +2,18 @@
 """Breakpoints with a function that decides, inside the run, whether the machine stops.
 
 Each is a code hook bounded to one address. It writes nothing to memory. If the function says no, the run goes on after
-a microsecond or two. An exit, as other breakpoints use, would end the run each time, which takes fifty microseconds.
+a microsecond or two; if programs of the C core say so before, after some ten nanoseconds. An exit, as other
+breakpoints use, would end the run each time, which takes fifty microseconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import unicorn
+from armprobe.machine.native.condition import ConditionHook
+from armprobe.machine.native.program import Program
 
 from .deferred_signals import calls_users_code
 
@@ -28,46 +31,87 @@ class ConditionalBreakpoints:
 
     def __init__(self, core: Core) -> None:
         self._core, self._dispatcher = core, core.dispatcher
-        self._deciders: dict[int, list[Decide]] = {}
-        self._hooks: dict[int, int] = {}
-        self.skip: tuple[int, int] | None = None
+        # Each with the programs of which one is true or has no value where it may say yes; None if it always may.
+        self._deciders: dict[int, list[tuple[Decide, Sequence[Program] | None]]] = {}
+        self._hooks: dict[int, ConditionHook] = {}
+        self._removed: list[ConditionHook] = []  # in this run: one may be what asks at the moment
+        self._skip: tuple[int, int] | None = None
         self.hit: int | None = None
 
-    def add(self, address: int, decide: Decide) -> None:
-        """Ask `decide` each time before the instruction at `address` is executed; True stops the machine there."""
-        self._core.refuse_other_threads()
-        self._deciders.setdefault(address, []).append(decide)
+    @property
+    def skip(self) -> tuple[int, int] | None:
+        """See the class."""
+        return self._skip
+
+    @skip.setter
+    def skip(self, place: tuple[int, int] | None) -> None:
+        before, self._skip = self._skip, place
+        for each in (before, place):
+            if each is not None:
+                self._update(each[0])
+
+    def add(self, address: int, decide: Decide, programs: Sequence[Program] | None = None) -> None:
+        """Ask `decide` each time before the instruction at `address` is executed; True stops the machine there.
+
+        With `programs`, it may not be asked where all of them are false.
+        """
+        core = self._core
+        core.refuse_other_threads()
+        self._deciders.setdefault(address, []).append((decide, programs))
         if address not in self._hooks:
-            engine = self._core.engine
-            self._hooks[address] = engine.hook_add(unicorn.UC_HOOK_CODE, self._reached, None, address, address)
-            self._core.forget([address])  # code translated earlier does not call the hook
+            hook = ConditionHook(core.native.address, core.reader, functools.partial(self._reached, address))
+            hook.add(address)
+            self._hooks[address] = hook
+            core.forget([address])  # code translated earlier does not call the hook
+        self._update(address)
 
     def remove(self, address: int, decide: Decide) -> None:
         """Undo an `add`. Raises KeyError or ValueError if there was none."""
-        self._core.refuse_other_threads()
+        core = self._core
+        core.refuse_other_threads()
         deciders = self._deciders[address]
-        deciders.remove(decide)
+        del deciders[[each for each, _ in deciders].index(decide)]
         if not deciders:
             del self._deciders[address]
-            self._core.engine.hook_del(self._hooks.pop(address))
-            self._core.forget([address])
+            hook = self._hooks.pop(address)
+            hook.remove()
+            self._removed.append(hook)
+            core.forget([address])
+        self._update(address)
+
+    def _update(self, address: int) -> None:
+        """Have the C core ask at `address` where it must. It does not know of `skip`."""
+        if address in self._hooks:
+            found: list[Program] = []
+            always = self._skip is not None and self._skip[0] == address
+            for _, programs in self._deciders[address]:
+                always |= programs is None
+                found += programs or ()
+            self._hooks[address].decide_by(None if always else found)
 
     def take_hit(self) -> int | None:
         """After a run: the address at which one of these breakpoints stopped it, or None."""
         hit, self.hit = self.hit, None
+        self._removed.clear()
         return hit
 
-    def _reached(self, engine: unicorn.Uc, address: int, size: int, _: object) -> None:
-        context = self._core.context
-        context.load()
-        if (address, context.sp) == self.skip:
+    def _reached(self, address: int) -> None:
+        """Called by the C core. Errors of the functions end the run."""
+        core = self._core
+        core.context.load()
+        if (address, core.context.sp) == self._skip:
             self.skip = None
             return
-        if self._ask(address):
+        try:
+            stops = self._ask(address)
+        except BaseException as error:
+            core.fail(error)
+            return
+        if stops:
             self.hit = address
-            self._core.native.stop_before()
+            core.native.stop_before()
         elif self._dispatcher.ends_soon:  # with slow answers the slice may take long
-            self._core.limit(0)
+            core.limit(0)
 
     def decides(self, address: int) -> bool:
         """Ask the functions at `address`, which is the core's PC."""
@@ -79,4 +123,4 @@ class ConditionalBreakpoints:
     @calls_users_code
     def _ask(self, address: int) -> bool:
         """Ask all functions, also after one has said yes: some only count. The context is loaded."""
-        return any([decide(self._core) for decide in self._deciders.get(address, ())])
+        return any([decide(self._core) for decide, _ in self._deciders.get(address, ())])

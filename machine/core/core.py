@@ -21,6 +21,7 @@ from armprobe.machine.devices.timer import GenericTimer
 from armprobe.machine.errors import MachineError
 from armprobe.machine.memory.memory import Memory
 from armprobe.machine.memory.mmu import TranslationRegisters
+from armprobe.machine.native.program import Reader
 from armprobe.machine.stop import Stop, WatchHit
 from armprobe.machine.time.counter_access import CounterAccess
 
@@ -77,6 +78,7 @@ class Core:
         self._failure: BaseException | None = None
         self.context = Context(self.engine, self.layout)
         self.native = NativeEngine(self)
+        self.reader = Reader.of(self.engine)  # for the C core's programs
         self.running = False
         self.forget_due = False  # see `forget_soon`
         self.held = False  # inside an exception hook, where the context is ahead of the engine

@@ -15,7 +15,6 @@
 #define UC_CTL_REMOVE_CACHE UC_CTL_WRITE(9, 2)
 enum { UC_ERR_FETCH_UNMAPPED = 8, UC_ERR_FETCH_PROT = 14 };
 enum { UC_PROT_READ = 1, UC_PROT_EXEC = 4 };
-enum { UC_HOOK_INTR = 1, UC_HOOK_INSN = 2, UC_HOOK_CODE = 4, UC_HOOK_BLOCK = 8, UC_HOOK_EDGE_GENERATED = 1 << 15 };
 #define WFI 0xD503207Fu
 
 /* The numbers with which Unicorn announces an exception (QEMU's EXCP_ numbers). */

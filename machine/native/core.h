@@ -5,6 +5,9 @@
 
 #include "native.h"
 
+/* Unicorn's hooks */
+enum { UC_HOOK_INTR = 1, UC_HOOK_INSN = 2, UC_HOOK_CODE = 4, UC_HOOK_BLOCK = 8, UC_HOOK_EDGE_GENERATED = 1 << 15 };
+
 struct block {
     uint64_t pc;
     uint16_t instructions;

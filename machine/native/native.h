@@ -94,6 +94,15 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint8_t *, at) \
     FIELD(uint8_t *, end)
 
+/* The conditions of a breakpoint. Python's `ask` is called if one may be true, or `always`. */
+#define ARMPROBE_CONDITION(FIELD, ARRAY) \
+    FIELD(struct core *, core) \
+    FIELD(const struct reader *, reader) \
+    FIELD(const struct program *, programs) \
+    FIELD(uint64_t, count) \
+    FIELD(bool, always) \
+    FIELD(hook_code_t *, ask)
+
 /* Devices. */
 
 #define GIC_LINES 64 /* INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs */
@@ -274,6 +283,7 @@ typedef void drain_function(void);
     STRUCTURE(note_value, ARMPROBE_NOTE_VALUE) \
     STRUCTURE(note, ARMPROBE_NOTE) \
     STRUCTURE(writer, ARMPROBE_WRITER) \
+    STRUCTURE(condition, ARMPROBE_CONDITION) \
     STRUCTURE(gic_interface, ARMPROBE_GIC_INTERFACE) \
     STRUCTURE(gic, ARMPROBE_GIC) \
     STRUCTURE(pl011, ARMPROBE_PL011) \
@@ -302,6 +312,7 @@ typedef void rebuild_t(void *cpu);
 typedef void raised_t(void *uc, uint32_t number, void *user);
 typedef int found_t(void *uc, const struct block *block, const struct block *previous, void *user);
 typedef uint32_t access_register_t(void *uc, int general, const struct cp_reg *which, void *user);
+typedef void hook_code_t(void *uc, uint64_t address, uint32_t size, void *user);
 typedef int reg_read_t(void *uc, int number, void *value);
 
 /* A device's own functions, which read and write its registers. `offset` is from its base, in bytes, and `size` is 1, 2,

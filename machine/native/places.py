@@ -14,7 +14,6 @@ from armprobe.machine.core.engine import LIBRARY as ENGINE
 from armprobe.machine.core.engine import engine_handle
 
 from .library import LIBRARY, function, structure
-from .program import Reader
 
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
@@ -170,7 +169,7 @@ class Places:
     def __init__(self, core: Core, capacity: int) -> None:
         self._core = core
         self.recorder = Recorder(core=core.native.address, kept=0xFFFF_FFFF)
-        self.reader = Reader.of(core.engine)
+        self.reader = core.reader
         self.recorder.reader = ctypes.addressof(self.reader)
         self._pairs, self._held, self._free_held = (Pair * 0)(), (Record * 0)(), (ctypes.c_uint32 * 0)()
         self.make_room(1)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The guest as conditions, commands of breakpoints and tracepoints see it, from inside a run."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Protocol
 
 from armprobe.expressions import View
+from armprobe.machine.native.program import Program
 
 
 class GuestView(View, Protocol):
@@ -22,5 +23,11 @@ class GuestView(View, Protocol):
         """Guest time since reset."""
 
 
-Decide = Callable[[GuestView], bool]
-"""Whether the machine stops. It is called from inside the run."""
+class Decide(Protocol):
+    """Whether the machine stops. It is called from inside the run."""
+
+    @property
+    def programs(self) -> Sequence[Program] | None:
+        """If all of these are false, the answer is no, and it need not be called. None: call it always."""
+
+    def __call__(self, view: GuestView) -> bool: ...

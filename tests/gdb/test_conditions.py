@@ -8,6 +8,8 @@ import pytest
 from armprobe.clients.gdb_session import GdbError
 from armprobe.commands import GdbSession, Session
 from armprobe.probes import Stage
+from armprobe.stub import GuestView
+from armprobe.stub.agent import Breakpoint
 from tests.waiting import wait_until
 
 EXPRESSIONS = [
@@ -60,6 +62,23 @@ def test_a_false_condition_costs_no_packet(gdb: GdbSession, session: Session) ->
     gdb.execute("set debug remote 0")
     assert gdb.register("pc") == int(gdb.evaluate("(unsigned long) &list_round"))
     assert said.count("Sending packet: $vCont") <= 2  # from where it was, and off the breakpoint it was at
+
+
+@pytest.mark.parametrize("expression", ["size == 1", "*(long *) $sp == 12345 && $x30 == 0", "$sp_el1 != $sp"])
+def test_a_false_condition_costs_no_python(gdb: GdbSession, monkeypatch: pytest.MonkeyPatch, expression: str) -> None:
+    at_the_first_round(gdb)
+    asked: list[bool] = []
+    evaluated = Breakpoint.__call__
+
+    def counted(self: Breakpoint, view: GuestView) -> bool:
+        asked.append(evaluated(self, view))
+        return asked[-1]
+
+    monkeypatch.setattr(Breakpoint, "__call__", counted)
+    gdb.execute(f"break *kmalloc if {expression}")
+    gdb.execute("break *list_round if $pc != 0")
+    assert gdb.continue_to_stop().function == "list_round"
+    assert asked == [True]
 
 
 def test_a_condition_that_cannot_be_evaluated_stops(gdb: GdbSession) -> None:

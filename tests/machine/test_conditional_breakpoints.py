@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Breakpoints that ask a function."""
 
+from typing import Final
+
 import pytest
 
 from armprobe import machine
 from armprobe.machine import Machine, StopReason
 from armprobe.machine.core.core import Core
+from armprobe.machine.native.program import Number, Operation, Program
 from armprobe.probes import Kprobe, Kprobes
 
 
@@ -73,6 +76,100 @@ def test_the_guest_does_the_same(demo: Machine) -> None:
     assert general(demo) == general(other)
     assert demo.instructions == other.instructions
     assert bytes(demo.ram.data) == bytes(other.ram.data)
+
+
+X0: Final = Operation(Number.GENERAL, 0)
+CONST: Final = 0x25  # const64, equal and end: GDB manual, "Bytecode Descriptions"
+EQUAL: Final = Operation(0x13)
+REF8: Final = Operation(0x17)
+END: Final = Operation(0x27)
+
+
+def x0_is(value: int) -> Program:
+    return Program([X0, Operation(CONST, value), EQUAL, END])
+
+
+def calls_of_kfree(demo: Machine, count: int) -> list[tuple[int, int, int]]:
+    """Count of instructions, x0 and sp."""
+    calls: list[tuple[int, int, int]] = []
+
+    def decide(core: Core) -> bool:
+        calls.append((demo.instructions, core.context.x[0], core.context.sp))
+        return len(calls) == count
+
+    start = demo.snapshot()
+    demo.conditional_breakpoints.add(demo.symbols["kfree"].address, decide)
+    demo.run()
+    demo.conditional_breakpoints.remove(demo.symbols["kfree"].address, decide)
+    demo.restore(start)
+    return calls
+
+
+def test_programs_say_no_without_being_asked(demo: Machine) -> None:
+    """The functions at the address are asked only where one of the programs is true, and see all such hits."""
+    calls = calls_of_kfree(demo, 200)
+    values = [x0 for _, x0, _ in calls]
+    rare = sorted(set(values), key=values.count)[:2]
+    asked = Asked()
+    demo.conditional_breakpoints.add(demo.symbols["kfree"].address, asked, [x0_is(value) for value in rare])
+    demo.run(instructions=calls[-1][0] - demo.instructions)
+    assert asked == [value for value in values if value in rare]
+    assert 0 < len(asked) < len(values)
+
+
+def test_programs_and_a_function_without(demo: Machine) -> None:
+    calls = calls_of_kfree(demo, 50)
+    kfree = demo.symbols["kfree"].address
+    quiet, all_of_them = Asked(), Asked()
+    demo.conditional_breakpoints.add(kfree, quiet, [x0_is(1)])
+    demo.conditional_breakpoints.add(kfree, all_of_them)
+    demo.run(instructions=calls[24][0] - demo.instructions)
+    assert quiet == all_of_them == [x0 for _, x0, _ in calls[:25]]
+    demo.conditional_breakpoints.remove(kfree, all_of_them)
+    demo.run(instructions=calls[-1][0] - demo.instructions)
+    assert len(quiet) == 25
+
+
+def test_a_program_without_a_value_asks(demo: Machine) -> None:
+    calls = calls_of_kfree(demo, 10)
+    asked = Asked()
+    unmapped = Program([Operation(CONST, 0xFFFF_9000_0000_0000), REF8, END])
+    demo.conditional_breakpoints.add(demo.symbols["kfree"].address, asked, [unmapped])
+    demo.run(instructions=calls[-1][0] - demo.instructions)
+    assert asked == [x0 for _, x0, _ in calls]
+
+
+def test_a_run_that_starts_where_a_program_is_false_stops_there_later(demo: Machine) -> None:
+    """It is at the same stack pointer, which is how a run knows the place that it starts at."""
+    calls = calls_of_kfree(demo, 200)
+    first, later = next(
+        (i, j)
+        for i, (_, _, sp) in enumerate(calls)
+        for j, (_, x0, other) in enumerate(calls)
+        if j > i and sp == other and x0 not in [each for _, each, _ in calls[i:j]]
+    )
+    demo.breakpoints.add(demo.symbols["kfree"].address)
+    for _ in range(first + 1):
+        demo.run()
+    demo.breakpoints.remove(demo.symbols["kfree"].address)
+    assert demo.registers.x[0] == calls[first][1]
+    demo.conditional_breakpoints.add(demo.symbols["kfree"].address, lambda _: True, [x0_is(calls[later][1])])
+    assert demo.run().reason is StopReason.BREAKPOINT
+    assert (demo.registers.x[0], demo.instructions) == (calls[later][1], calls[later][0] - 1)
+
+
+def test_an_error_of_the_function_ends_the_run(demo: Machine) -> None:
+    kfree = demo.symbols["kfree"].address
+
+    def decide(core: Core) -> bool:
+        demo.conditional_breakpoints.remove(kfree, decide)
+        raise LookupError("on purpose")
+
+    demo.conditional_breakpoints.add(kfree, decide)
+    with pytest.raises(LookupError, match="on purpose"):
+        demo.run()
+    assert demo.registers.pc == kfree
+    assert demo.run(instructions=1000).reason is StopReason.INSTRUCTIONS
 
 
 def test_removed_and_added_while_translated(demo: Machine) -> None:

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Breakpoints with conditions: Python is asked only where one of the conditions is true or has no value here. */
+#include "core.h"
+
+static bool may_be_true(const struct condition *condition)
+{
+    struct core *core = condition->core;
+    struct view view = {core_x(core), 0, true};
+
+    load(core);
+    view.pstate = core_pstate(core);
+    for (uint64_t i = 0; i < condition->count; i++) {
+        uint64_t value;
+
+        if (program_value(condition->reader, &condition->programs[i], &view, &value) || value)
+            return true;
+    }
+    return false;
+}
+
+static void on_condition(void *uc, uint64_t address, uint32_t size, void *user)
+{
+    const struct condition *condition = user;
+
+    if (condition->always || may_be_true(condition))
+        condition->ask(uc, address, size, user);
+}
+
+/* Look at `condition` before each instruction at `address`. */
+ARMPROBE_EXPORT int armprobe_condition(struct condition *condition, size_t *hook, uint64_t address)
+{
+    struct core *core = condition->core;
+
+    return core->hook_add(core->uc, hook, UC_HOOK_CODE, (void *)on_condition, condition, address, address);
+}

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Breakpoints with conditions that the C core evaluates (condition.c)."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import unicorn
+
+from armprobe.machine.core.engine import LIBRARY as UNICORN
+
+from .library import function, structure
+from .program import Program, ProgramStructure, Reader
+
+_Ask: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+_ADD: Final = function("armprobe_condition", ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
+
+
+@structure("condition")
+class _Condition(ctypes.Structure):
+    core: int
+    reader: int
+    programs: int
+    count: int
+    always: bool
+    ask: int
+
+
+class ConditionHook:
+    """Calls `ask` before the instruction at an address is executed: always, or if one of its `programs` may be true.
+
+    `core` is the address of the `struct core`. `ask` must not raise.
+    """
+
+    def __init__(self, core: int, reader: Reader, ask: Callable[[], None]) -> None:
+        self._ask: Any = _Ask(lambda *_: ask())
+        self._reader, self._hook = reader, ctypes.c_size_t()
+        self._state = _Condition(core=core, reader=ctypes.addressof(reader), always=True)
+        self._state.ask = ctypes.cast(self._ask, ctypes.c_void_p).value or 0
+        self._programs: Sequence[Program] = ()
+        self._structures: Any = None
+
+    def add(self, address: int) -> None:
+        """Hook the address."""
+        _check(_ADD(ctypes.byref(self._state), ctypes.byref(self._hook), address))
+
+    def remove(self) -> None:
+        """Undo `add`."""
+        _check(UNICORN.uc_hook_del(ctypes.c_void_p(self._reader.uc), self._hook))
+
+    def decide_by(self, programs: Sequence[Program] | None) -> None:
+        """Ask only if one of `programs` is true or has no value; None to ask always."""
+        if programs is not None:
+            structures = (ProgramStructure * len(programs))(*(program.structure for program in programs))
+            self._state.programs, self._state.count = ctypes.addressof(structures), len(programs)
+            self._programs, self._structures = programs, structures
+        self._state.always = programs is None
+
+
+def _check(status: int) -> None:
+    if status:
+        raise unicorn.UcError(status)
