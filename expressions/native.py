@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Makes programs of the C core (machine/native/program.c) from conditions, notes and gdb's agent expressions.
 
-A program only looks. Where it has no value, `Condition.holds` and `Note.line` have the same value or the sentence why
-there is none. They are also for memory that the CPU cannot read now, and memory in which a probe has changed something.
+A program changes nothing but variables. Where it has no value, the evaluator in Python (`Condition.holds`, `Note.line`)
+has the value or the sentence why there is none. That is also so for memory that the CPU cannot read now, and for memory
+in which a probe has changed something.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from armprobe.machine.native import program as native
@@ -22,9 +23,9 @@ from .format import LONGEST_STRING
 _NUMBERS: Final = {name: number for number, (name, _) in OPERATIONS.items()}
 _IN_PYTHON: Final = {
     **dict.fromkeys(("trace", "trace_quick", "trace16", "tracenz", "tracev"), "collects data for a tracepoint"),
-    **dict.fromkeys(("getv", "setv"), "uses trace state variables"),
     "printf": "prints",
 }
+_VARIABLES: Final = {"getv": Number.GET, "setv": Number.SET}
 _MOST_BYTES: Final = 8192  # of a note in the C core's record of a hit
 
 
@@ -32,19 +33,33 @@ class NeedsPython(Exception):
     """The C core cannot evaluate a program; the message says why, of "it"."""
 
 
-def compile_expression(expression: AgentExpression, registers: Sequence[str]) -> native.Program:
-    """The program for bytecode in which a register's number is its place in `registers`. Raises NeedsPython."""
+def _no_variables(_: int) -> native.Variable:
+    raise NeedsPython("it uses trace state variables")
+
+
+def compile_expression(
+    expression: AgentExpression,
+    registers: Sequence[str],
+    variable: Callable[[int], native.Variable] = _no_variables,
+) -> native.Program:
+    """The program for bytecode in which a register's number is its place in `registers`. Raises NeedsPython.
+
+    `variable` gives the variable with a number, or raises NeedsPython.
+    """
     decoded = list(decode(expression.code))
     indices = {operation.at: index for index, operation in enumerate(decoded)}
-    operations = []
+    operations, variables = [], []
     for _, name, operand, _ in decoded:
         if name in _IN_PYTHON:
             raise NeedsPython(f"it {_IN_PYTHON[name]}")
-        if name == "reg":
+        if name in _VARIABLES:
+            variables.append(variable(operand))
+            operations.append(Operation(_VARIABLES[name], variables[-1].address))
+        elif name == "reg":
             operations.append(_register(operand, registers))
         else:
             operations.append(Operation(_NUMBERS[name], indices[operand] if name in ("goto", "if_goto") else operand))
-    return native.Program(operations)
+    return native.Program(operations, variables)
 
 
 def compile_condition(condition: program.Condition) -> native.Program:

@@ -9,6 +9,7 @@ from armprobe.machine.native.program import Program
 
 from .aarch64 import RegisterTable
 from .target import GuestView
+from .trace_variables import TraceVariables
 from .wire import MalformedPacket, hex_data
 
 
@@ -26,7 +27,7 @@ def parse_expression(digits: bytes, size: int) -> AgentExpression:
 class Agent(Environment):
     """Registers and memory of a `GuestView`, trace state variables and output. Each evaluating object has its own."""
 
-    def __init__(self, table: RegisterTable, variables: dict[int, int], show: Callable[[str], None]) -> None:
+    def __init__(self, table: RegisterTable, variables: TraceVariables, show: Callable[[str], None]) -> None:
         super().__init__(table.sources)
         self._variables = variables
         self._show = show
@@ -38,13 +39,13 @@ class Agent(Environment):
     def compiled(self, expressions: Sequence[AgentExpression]) -> list[Program] | None:
         """The C core's programs for `expressions`; None if one of them needs Python."""
         try:
-            return [compile_expression(each, self._registers) for each in expressions]
+            return [compile_expression(each, self._registers, self._variables.native) for each in expressions]
         except NeedsPython:
             return None
 
     def variable(self, number: int) -> int:
         """The value of a trace state variable; 0 if it was never set."""
-        return self._variables.get(number, 0)
+        return self._variables[number]
 
     def set_variable(self, number: int, value: int) -> None:
         """Give a trace state variable a value."""

@@ -5,15 +5,19 @@
 static bool may_be_true(const struct condition *condition)
 {
     struct core *core = condition->core;
-    struct view view = {core_x(core), 0, true};
+    struct changes changes;
+    struct view view = {core_x(core), 0, true, &changes};
 
+    changes.count = 0;
     load(core);
     view.pstate = core_pstate(core);
     for (uint64_t i = 0; i < condition->count; i++) {
         uint64_t value;
 
-        if (program_value(condition->reader, &condition->programs[i], &view, &value) || value)
+        if (program_value(condition->reader, &condition->programs[i], &view, &value) || value) {
+            changes_undo(&changes); /* Python evaluates all of them again */
             return true;
+        }
     }
     return false;
 }
@@ -22,6 +26,8 @@ static void on_condition(void *uc, uint64_t address, uint32_t size, void *user)
 {
     const struct condition *condition = user;
 
+    if (condition->core->exact) /* it was looked at before the instruction was executed the first time */
+        return;
     if (condition->always || may_be_true(condition))
         condition->ask(uc, address, size, user);
 }

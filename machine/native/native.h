@@ -56,12 +56,18 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 #define ARMPROBE_PROGRAM(FIELD, ARRAY) \
     FIELD(const struct operation *, operations)
 
+/* A variable of programs, and whether it was ever set. */
+#define ARMPROBE_VARIABLE(FIELD, ARRAY) \
+    FIELD(uint64_t, value) \
+    FIELD(bool, known)
+
 /* Registers that a program reads: x0 to x30, sp and pc, and PSTATE. If they are the CPU's own, `live`, programs see x30
- * as it were without probes. */
+ * as it were without probes. `changes` are those that programs have made to variables; without it they make none. */
 #define ARMPROBE_VIEW(FIELD, ARRAY) \
     FIELD(const uint64_t *, x) \
     FIELD(uint64_t, pstate) \
-    FIELD(bool, live)
+    FIELD(bool, live) \
+    FIELD(struct changes *, changes)
 
 #define MOST_TRAMPOLINES 2
 
@@ -278,6 +284,7 @@ typedef void drain_function(void);
     STRUCTURE(row, ARMPROBE_ROW) \
     STRUCTURE(operation, ARMPROBE_OPERATION) \
     STRUCTURE(program, ARMPROBE_PROGRAM) \
+    STRUCTURE(variable, ARMPROBE_VARIABLE) \
     STRUCTURE(view, ARMPROBE_VIEW) \
     STRUCTURE(reader, ARMPROBE_READER) \
     STRUCTURE(note_value, ARMPROBE_NOTE_VALUE) \
@@ -294,6 +301,8 @@ typedef void drain_function(void);
     STRUCTURE(site, ARMPROBE_SITE) \
     STRUCTURE(window, ARMPROBE_WINDOW) \
     ARMPROBE_PLACES_STRUCTURES(STRUCTURE)
+
+struct changes;
 
 /* Functions of Unicorn, and of Python. */
 struct core;
@@ -335,6 +344,8 @@ enum operation_number {
     OPERATION_SYSTEM,        /* operand: op0, op1, CRn, CRm and op2, a byte each, op2 the lowest */
     OPERATION_STACK_POINTER, /* likewise, of SP_EL0 or SP_EL1 */
     OPERATION_NO_REGISTER,
+    OPERATION_GET,           /* operand: the address of a variable */
+    OPERATION_SET,           /* likewise */
     OPERATION_RUNS_OUT,
 };
 
@@ -349,8 +360,23 @@ enum outcome {
     OUTCOME_UNREADABLE,      /* memory that the CPU itself cannot read now; a debugger may, through the page tables */
     OUTCOME_PATCHED,         /* memory, or x30, that is not as it were without probes */
     OUTCOME_DEEP,            /* its stack is deeper than the one here */
-    OUTCOME_NO_ROOM,         /* in the writer */
+    OUTCOME_NO_ROOM,         /* in the writer, or for changes to variables */
 };
+
+#define MOST_CHANGES 32
+
+/* The variables that were changed, in order, with what they were before. */
+struct changes {
+    uint64_t count;
+    struct {
+        struct variable *variable;
+        uint64_t value;
+        bool known;
+    } made[MOST_CHANGES];
+};
+
+/* Undo the changes, so that programs can be evaluated again. */
+void changes_undo(struct changes *changes);
 
 /* The value on top of the stack at the end of `program`. */
 enum outcome program_value(const struct reader *reader, const struct program *program, const struct view *view,

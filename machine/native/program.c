@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Programs: GDB's agent expressions (GDB manual, "Bytecode Descriptions") on live registers and memory.
  *
- * program.py makes them of decoded bytecode. An operation has the manual's number, but a register has the operation by
- * which it is read, and a jump has the index of its target. Programs only look: bytecode that writes, collects or prints
- * is not compiled. A caller that gets no value evaluates the bytecode again with expressions/evaluate.py, and gets the
- * value or the sentence for the error from there.
+ * program.py makes them of decoded bytecode. An operation has the manual's number, but registers and variables have the
+ * operation by which they are read, and a jump has the index of its target. Programs change nothing but variables, and
+ * that can be undone: bytecode that collects or prints is not compiled. A caller that gets no value evaluates the
+ * bytecode again with expressions/evaluate.py, and gets the value or the sentence for the error from there.
  */
 #include <string.h>
 
@@ -136,6 +136,28 @@ static enum outcome read_stack_pointer(const struct reader *reader, const struct
         return read_system(reader, encoding, value);
     *value = view->x[31];
     return OUTCOME_VALUE;
+}
+
+static enum outcome set_variable(struct changes *changes, struct variable *variable, uint64_t value)
+{
+    if (!changes || changes->count == MOST_CHANGES)
+        return OUTCOME_NO_ROOM;
+    changes->made[changes->count].variable = variable;
+    changes->made[changes->count].value = variable->value;
+    changes->made[changes->count++].known = variable->known;
+    variable->value = value;
+    variable->known = true;
+    return OUTCOME_VALUE;
+}
+
+void changes_undo(struct changes *changes)
+{
+    while (changes->count) {
+        struct variable *variable = changes->made[--changes->count].variable;
+
+        variable->value = changes->made[changes->count].value;
+        variable->known = changes->made[changes->count].known;
+    }
 }
 
 static uint64_t signed_quotient(uint64_t left, uint64_t right)
@@ -291,6 +313,15 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
         REGISTER(OPERATION_REGISTER, read_register(reader, (int)operand, &TOP));
         REGISTER(OPERATION_SYSTEM, read_system(reader, operand, &TOP));
         REGISTER(OPERATION_STACK_POINTER, read_stack_pointer(reader, view, operand, &TOP));
+        case OPERATION_GET:
+            PUSHES();
+            TOP = ((const struct variable *)(uintptr_t)operand)->value;
+            break;
+        case OPERATION_SET:
+            TAKES(1);
+            if ((outcome = set_variable(view->changes, (struct variable *)(uintptr_t)operand, TOP)))
+                return outcome;
+            break;
         case OPERATION_RUNS_OUT:
             return OUTCOME_RUNS_OUT;
         default: /* OPERATION_NO_REGISTER */
@@ -371,11 +402,20 @@ ARMPROBE_EXPORT uint32_t armprobe_program_note(const struct reader *reader, cons
     return program_note(reader, note, view, out);
 }
 
-/* The values of `count` programs, each at its own view; `values` is written for those with OUTCOME_VALUE. */
+/* The values of `count` programs, each at its own view; `values` is written for those with OUTCOME_VALUE. The others
+ * leave variables as they were. */
 ARMPROBE_EXPORT void armprobe_program_values(const struct reader *reader, const struct program *programs,
                                              const struct view *views, uint64_t count, uint64_t *values,
                                              uint32_t *outcomes)
 {
-    for (uint64_t i = 0; i < count; i++)
-        outcomes[i] = program_value(reader, &programs[i], &views[i], &values[i]);
+    for (uint64_t i = 0; i < count; i++) {
+        struct changes changes;
+        struct view view = views[i];
+
+        changes.count = 0;
+        view.changes = &changes;
+        outcomes[i] = program_value(reader, &programs[i], &view, &values[i]);
+        if (outcomes[i])
+            changes_undo(&changes);
+    }
 }

@@ -48,7 +48,9 @@ class Number(enum.IntEnum):
     SYSTEM = 0x104
     STACK_POINTER = 0x105
     NO_REGISTER = 0x106
-    RUNS_OUT = 0x107
+    GET = 0x107
+    SET = 0x108
+    RUNS_OUT = 0x109
 
 
 class Operation(NamedTuple):
@@ -71,6 +73,19 @@ class ProgramStructure(ctypes.Structure):
     operations: int
 
 
+@structure("variable")
+class Variable(ctypes.Structure):
+    """`struct variable`: a variable of programs, and whether it was ever set."""
+
+    value: int
+    known: bool
+
+    @property
+    def address(self) -> int:
+        """Of the structure."""
+        return ctypes.addressof(self)
+
+
 @structure("view")
 class View(ctypes.Structure):
     """`struct view`: what a program looks at. `x` is the address of x0 to x30, sp and pc."""
@@ -78,6 +93,7 @@ class View(ctypes.Structure):
     x: int
     pstate: int
     live: bool
+    changes: int
 
 
 @structure("reader")
@@ -128,10 +144,12 @@ class Writer(ctypes.Structure):
 class Program:
     """A program of `operations`, in which a jump has the index of its target. `address` is that of a `struct program`.
 
-    C trusts operands: 0 to 32 for GENERAL, 1 to 64 for bits, an index within the program for a jump.
+    C trusts operands: 0 to 32 for GENERAL, 1 to 64 for bits, an index within the program for a jump, the address of one
+    of `variables` for GET and SET.
     """
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, operations: Sequence[Operation], variables: Sequence[Variable] = ()) -> None:
+        self._variables = variables
         whole = [*operations, Operation(Number.RUNS_OUT)]
         self._operations = (_Operation * len(whole))(*(_Operation(*each) for each in whole))
         self.structure = ProgramStructure(ctypes.addressof(self._operations))

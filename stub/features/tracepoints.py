@@ -169,7 +169,7 @@ class TracepointPackets(Feature[Tracepoints]):
         experiment, frame = self.connection.trace.experiment, self.connection.trace.frame
         if frame is None:
             known = number in experiment.variables or number in experiment.values
-            value = experiment.values.get(number) if known else None
+            value = experiment.values[number] if known else None
         else:
             value = frame.variables.get(number)
         return b"U" if value is None else b"V%x" % value

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from armprobe.expressions import AgentError
 from armprobe.stub.aarch64 import register_table
 from armprobe.stub.target import GuestView, SystemRegisters, TargetError, Tracepoints, display_of
+from armprobe.stub.trace_variables import TIMESTAMP, TraceVariables
 
 from .frames import FrameBuilder, TraceBuffer
 from .tracepoint import Action, Collector, Tracepoint
@@ -19,8 +20,6 @@ from .tracepoint import Action, Collector, Tracepoint
 _MOST_TRACEPOINTS = 1000
 _MOST_VARIABLES = 10_000
 _MOST_TEXT = 1 << 22  # bytes
-TIMESTAMP = 1
-"""The number of the variable $trace_timestamp, which gdbserver has too: microseconds, here of guest time."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +34,6 @@ class Variable:
 _BUILTIN = {TIMESTAMP: Variable(0, True, "trace_timestamp")}
 
 
-class Variables(dict[int, int]):
-    """The values of trace state variables: 0 if never set, and the guest's time for `TIMESTAMP`."""
-
-    view: GuestView | None = None
-
-    def get(self, number: int, default: int = 0) -> int:  # type: ignore[override]
-        if number == TIMESTAMP and self.view is not None:
-            return self.view.microseconds
-        return super().get(number, default)
-
-    def __setitem__(self, number: int, value: int) -> None:
-        if number not in self and len(self) >= _MOST_VARIABLES:
-            raise AgentError(f"there are {_MOST_VARIABLES} trace state variables already")
-        super().__setitem__(number, value)
-
-
 class Experiment:
     """The one experiment of a target."""
 
@@ -59,7 +42,7 @@ class Experiment:
         self.tracepoints: dict[tuple[int, int], Tracepoint] = {}
         """By number and address."""
         self.variables: dict[int, Variable] = dict(_BUILTIN)
-        self.values = Variables()
+        self.values = TraceVariables()
         self.buffer = TraceBuffer()
         self.read_only: list[tuple[int, int]] = []
         """Starts and ends of constant memory, which is read from the guest while a client looks at a frame."""

@@ -60,8 +60,11 @@ def word(random: Random, addresses: tuple[int, int]) -> int:
     return random.getrandbits(random.choice((8, 16, 24, 64)))
 
 
-def bytecode(random: Random, addresses: tuple[int, int]) -> bytes:
-    """An agent expression. A few take more from the stack than there is, run past their end or do not end."""
+def bytecode(random: Random, addresses: tuple[int, int], variables: bool = False) -> bytes:
+    """An agent expression. A few take more from the stack than there is, run past their end or do not end.
+
+    With `variables`, some read and write the trace state variables 0 to 3.
+    """
     names: list[str] = []
     depth = 0
     for name in random.choices(_NAMES, _WEIGHTS, k=random.randint(2, 24)):
@@ -72,6 +75,9 @@ def bytecode(random: Random, addresses: tuple[int, int]) -> bytes:
             names.append("reg")
             needs = 0
         depth = max(depth - needs + leaves, 0)
+        if variables and name == "reg" and random.random() < 0.5:
+            name = "getv"
+            names += ["setv"] if depth > 1 and random.random() < 0.5 else []
         names.append(name)
     if random.random() < 0.98:
         names.append("end")
@@ -96,6 +102,8 @@ def _operand(random: Random, name: str, addresses: tuple[int, int], offsets: lis
             return random.choice((0, 0, 0, 1, 2, 3, 255))
         case "reg":
             return random.choice(_REGISTERS)
+        case "getv" | "setv":
+            return random.randrange(4)
         case "goto" | "if_goto":
             back = random.random() < 0.002
             return random.choice(offsets[: index + 1] if back else offsets[index + 1 : -1] or offsets[:1])

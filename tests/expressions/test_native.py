@@ -7,7 +7,7 @@ import contextlib
 import ctypes
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Final
 
@@ -19,7 +19,7 @@ from armprobe.machine import Machine, MachineError, load
 from armprobe.machine.board import RAM_BASE
 from armprobe.machine.core.pstate import EL1H
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
-from armprobe.machine.native.program import Outcome, Reader, View, note_data, values
+from armprobe.machine.native.program import Outcome, Reader, Variable, View, note_data, values
 from armprobe.probes import Kprobes, Kretprobe, Stage
 from armprobe.probes.guest_view import GuestView, HitView
 from armprobe.probes.pt_regs import SavedRegs
@@ -183,6 +183,7 @@ def test_our_language_needs_no_more_of_the_stack_than_there_is(machine: Machine,
     [
         ("2c0001 27", "uses trace state variables"),
         ("2201 2d0001 27", "uses trace state variables"),
+        ("2c0001 2e0001 27", "uses trace state variables"),
         ("2e0001 27", "collects data for a tracepoint"),
         ("2201 2201 0c 27", "collects data for a tracepoint"),
         ("2201 2201 2f 27", "collects data for a tracepoint"),
@@ -192,6 +193,59 @@ def test_our_language_needs_no_more_of_the_stack_than_there_is(machine: Machine,
 def test_what_needs_python(code: str, why: str) -> None:
     with pytest.raises(NeedsPython, match=why):
         compile_expression(AgentExpression(bytes.fromhex(code)), REGISTERS)
+
+
+class Variables(Environment):
+    """Trace state variables in a dictionary."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        super().__init__(REGISTERS)
+        self.variables = dict.fromkeys(numbers, 0)
+
+    def variable(self, number: int) -> int:
+        return self.variables[number]
+
+    def set_variable(self, number: int, value: int) -> None:
+        self.variables[number] = value
+
+
+def test_variables(machine: Machine, kprobes: Kprobes) -> None:
+    """A program leaves variables as the evaluator does or, if it has no value, as they were."""
+    random = Random(17)
+    place = places(machine, kprobes, random)[0]
+    reader = Reader.of(machine.core.engine)
+    shared = {number: Variable() for number in range(4)}
+    python = Variables(shared)
+    python.look_at(place.view)
+    changed = undone = 0
+    for _ in range(2000):
+        expression = AgentExpression(random_programs.bytecode(random, addresses(machine), variables=True))
+        program = compile_expression(expression, REGISTERS, shared.__getitem__)
+        before = dict(python.variables)
+        ((outcome, value),) = values(reader, [program], [place.native])
+        expected: int | None = None
+        with contextlib.suppress(AgentError):
+            expected = expression.evaluate(python)
+        if outcome is Outcome.VALUE:
+            assert value == expected, expression.code.hex()
+            changed += python.variables != before
+        else:
+            undone += python.variables != before
+            python.variables = before
+        assert {number: each.value for number, each in shared.items()} == python.variables, expression.code.hex()
+    assert changed > 200
+    assert undone > 20
+    assert all(variable.known for variable in shared.values())
+
+
+def test_changes_to_more_variables_than_can_be_undone(machine: Machine, kprobes: Kprobes) -> None:
+    place = places(machine, kprobes, Random(18))[0]
+    variable = Variable(5, True)
+    program = compile_expression(
+        AgentExpression(b"\x22\x07" + b"\x2d\0\0" * 40 + b"\x27"), REGISTERS, lambda _: variable
+    )
+    assert values(Reader.of(machine.core.engine), [program], [place.native]) == [(Outcome.NO_ROOM, 0)]
+    assert variable.value == 5
 
 
 def test_every_register_that_gdb_knows_can_be_compiled(machine: Machine, kprobes: Kprobes) -> None:

@@ -64,9 +64,12 @@ def test_a_false_condition_costs_no_packet(gdb: GdbSession, session: Session) ->
     assert said.count("Sending packet: $vCont") <= 2  # from where it was, and off the breakpoint it was at
 
 
-@pytest.mark.parametrize("expression", ["size == 1", "*(long *) $sp == 12345 && $x30 == 0", "$sp_el1 != $sp"])
+@pytest.mark.parametrize(
+    "expression", ["size == 1", "*(long *) $sp == 12345 && $x30 == 0", "$sp_el1 != $sp", "($n = $n + 1) == 0"]
+)
 def test_a_false_condition_costs_no_python(gdb: GdbSession, monkeypatch: pytest.MonkeyPatch, expression: str) -> None:
     at_the_first_round(gdb)
+    gdb.execute("tvariable $n = 0")
     asked: list[bool] = []
     evaluated = Breakpoint.__call__
 
@@ -79,6 +82,7 @@ def test_a_false_condition_costs_no_python(gdb: GdbSession, monkeypatch: pytest.
     gdb.execute("break *list_round if $pc != 0")
     assert gdb.continue_to_stop().function == "list_round"
     assert asked == [True]
+    assert gdb.evaluate("$n") == ("24" if "$n" in expression else "void")
 
 
 def test_a_condition_that_cannot_be_evaluated_stops(gdb: GdbSession) -> None:
@@ -97,6 +101,7 @@ def test_a_condition_may_set_a_variable(gdb: GdbSession, session: Session) -> No
     gdb.execute("break kfree if ($hits = $hits + 1) == 24")
     gdb.execute("tbreak list_round")
     assert gdb.continue_to_stop().function == "kfree"
+    assert gdb.evaluate("$hits") == "24"
     assert gdb.continue_to_stop().function == "list_round"
 
 
