@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Breakpoints that ask a function."""
 
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Machine, StopReason
+from armprobe.machine import Device, Machine, StopReason
 from armprobe.machine.core.core import Core
 from armprobe.machine.native.program import Number, Operation, Program
 from armprobe.probes import Kprobe, Kprobes
+from tests.machine.conftest import CODE
+from tests.machine.test_devices import READ_AND_WRITE
 
 
 @pytest.fixture
@@ -170,6 +173,22 @@ def test_an_error_of_the_function_ends_the_run(demo: Machine) -> None:
         demo.run()
     assert demo.registers.pc == kfree
     assert demo.run(instructions=1000).reason is StopReason.INSTRUCTIONS
+
+
+def test_once_at_an_instruction_that_accesses_a_device(bare: Callable[..., Machine]) -> None:
+    """Such an instruction is executed again, at its exact time; a condition that counts and dprintf see it once."""
+    guest, asked = bare(READ_AND_WRITE), list[int]()
+    guest.devices.add(Device("counter", read=lambda offset, size: 0x41, write=lambda *what: None))
+
+    def decide(core: Core) -> bool:
+        asked.append(core.context.pc)
+        return False
+
+    places = [CODE + 4 * number for number in range(6)]
+    for address in places:
+        guest.conditional_breakpoints.add(address, decide)
+    assert guest.run().reason is StopReason.POWER_OFF
+    assert asked == places[1:]  # a run is not stopped where it starts
 
 
 def test_removed_and_added_while_translated(demo: Machine) -> None:
