@@ -53,7 +53,7 @@ static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint6
 {
     core->base = base;
     core->count = 0;
-    if (core->irq) {
+    if (core->irq && !core->exact) { /* an access that has been made already completes first */
         load(core);
         if (interrupted(core)) {
             stop(core, END_INTERRUPT);

@@ -6,12 +6,14 @@ which is quicker than shrinking. ARMPROBE_FUZZ sets the accesses to each device.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from armprobe.machine import Machine
 from armprobe.machine.devices import GenericTimer, Gic, Pl011
 from armprobe.machine.state import Order, StateRegistry
 from tests.machine.reference.gic import Gic as ReferenceGic
@@ -148,3 +150,76 @@ def test_the_timers(data: bytes) -> None:
         never = theirs.deadline is None or theirs.deadline == M64
         assert ours.deadline == (None if never else theirs.deadline)
     assert state_of(ours) == state_of(theirs)
+
+
+PROGRAM = """
+    .set GICD, 0x8000000
+    .set GICC, 0x8010000
+    .set UART, 0x9000000
+    adr x0, vectors
+    msr vbar_el1, x0
+    ldr x1, =GICD
+    ldr x2, =GICC
+    ldr x3, =UART
+    mov w0, #1
+    str w0, [x1]            // GICD_CTLR
+    str w0, [x2]            // GICC_CTLR
+    mov w0, #0xf0
+    str w0, [x2, #4]        // GICC_PMR
+    msr daifclr, #2
+"""
+
+VECTORS = """
+    .balign 0x800
+vectors:
+    .skip 0x280             // IRQ at EL1h
+    mrs x20, elr_el1
+    ldr w21, [x2, #0xc]     // GICC_IAR
+    mov x0, #99
+2:  b 2b
+"""
+
+
+def test_an_interrupt_comes_behind_the_access_that_raises_it(bare: Callable[..., Machine]) -> None:
+    """In the midst of a block: a software interrupt to oneself (GICD_SGIR), which PSTATE does not mask."""
+    raises = """
+    ldr w4, =0x2000003
+    mov x5, #0
+    str w4, [x1, #0xf00]
+behind:
+    add x5, x5, #1
+    add x5, x5, #1
+1:  b 1b
+"""
+    guest = bare(PROGRAM + raises + VECTORS)
+    guest.run(instructions=60)
+    registers = guest.registers
+    assert registers.x[0] == 99
+    assert (registers.x[20], registers.x[21], registers.x[5]) == (guest.symbols["behind"].address, 3, 0)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_the_guests_accesses_have_their_width(bare: Callable[..., Machine], width: int) -> None:
+    """A narrow load gets the bytes of its width, with zeros above; a store changes no other byte of GICD_IPRIORITYR."""
+    load, store = {1: ("ldrb w", "strb w"), 2: ("ldrh w", "strh w"), 4: ("ldr w", "str w"), 8: ("ldr x", "str x")}[
+        width
+    ]
+    access = f"""
+    ldr x4, =0x8090a0b0c0d0e0f0
+    {store}4, [x1, #0x420]
+    mov x5, #-1
+    {load}5, [x1, #0x420]
+    ldr x6, [x1, #0x420]
+    mov w7, #0xfff
+    str w7, [x3, #0x38]     // UARTIMSC
+    {load}8, [x3, #0x38]
+1:  b 1b
+"""
+    guest = bare(PROGRAM + access + VECTORS)
+    guest.run(instructions=60)
+    stored = 0x8090_A0B0_C0D0_E0F0 & (1 << 8 * width) - 1
+    assert guest.registers.x[5] == guest.registers.x[6] == stored
+    assert guest.registers.x[8] == 0xFFF & (1 << 8 * width) - 1
+    theirs = ReferenceGic(StateRegistry())
+    theirs.write(0x420, width, stored)
+    assert list(guest.gic.priority) == theirs.priority
