@@ -10,6 +10,7 @@ guest's code for the encodings of those registers and hooks each such instructio
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import enum
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
@@ -19,6 +20,7 @@ from unicorn import arm64_const as reg
 from armprobe.machine.errors import MachineError
 from armprobe.machine.field_checks import U64, integer, row, several
 from armprobe.machine.memory.mmu import PAGE
+from armprobe.machine.native.library import function
 from armprobe.machine.state import Order
 
 from .context import Context
@@ -28,15 +30,7 @@ from .sysregs import Encoding
 if TYPE_CHECKING:
     from .core import Core
 
-# MRS and MSR of a register: mask and value, without L (bit 21) and Rt. Arm ARM, C5.2 and chapter D19.
-_REGISTERS: Final = (
-    (0xFFDF_F000, 0xD51B_E000),  # CNT*_EL0
-    (0xFFDF_FFE0, 0xD518_E100),  # CNTKCTL_EL1
-    (0xFFDF_F000, 0xD51B_9000),  # PM*_EL0; PMEVCNTR<n>_EL0 and PMEVTYPER<n>_EL0 are where CNT*_EL0 are
-    (0xFFDF_FF00, 0xD518_9E00),  # PMINTENSET_EL1, PMINTENCLR_EL1
-    (0xFFDF_E000, 0xD510_0000),  # the debug registers at op1 0, CRn 0 and 1
-)
-_HIGH_HALVES: Final = tuple(half.to_bytes(2, "little") for half in (0xD53B, 0xD51B, 0xD538, 0xD518, 0xD530, 0xD510))
+_NEXT: Final = function("armprobe_next_followed", ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64)
 
 
 class Access(enum.IntEnum):
@@ -52,32 +46,24 @@ _MOST_SITES: Final = 20_000  # in a file; Debian's kernels have some 200
 Site = tuple[int, int]  # virtual address, Access
 
 
-_WORDS: Final = {
-    (0xD69F_03E0).to_bytes(4, "little"): Access.RETURN,
-    **{(0xD503_40FF | mask << 8).to_bytes(4, "little"): Access.UNMASK_DEBUG for mask in range(8, 16)},
-}
+_ERET: Final = 0xD69F_03E0
+_READ: Final = 1 << 21  # the bit L, which distinguishes MRS from MSR (Arm ARM, C5.2)
 
 
 def find_sites(code: bytes | memoryview, address: int) -> Iterator[Site]:
     """The accesses in `code`, whose first byte is at `address`."""
-    data = bytes(code)
-    for high in _HIGH_HALVES:
-        for at in _places(data, high, 2):
-            word = int.from_bytes(data[at : at + 4], "little")
-            if any(word & mask == value for mask, value in _REGISTERS):
-                yield address + at, Access.READ if word & 1 << 21 else Access.WRITE
-    for word_bytes, access in _WORDS.items():
-        for at in _places(data, word_bytes, 0):
-            yield address + at, access
-
-
-def _places(data: bytes, pattern: bytes, offset: int) -> Iterator[int]:
-    """The offsets of instructions whose bytes from `offset` are `pattern`."""
-    at = data.find(pattern)
-    while at >= 0:
-        if at >= offset and (at - offset) % 4 == 0:
-            yield at - offset
-        at = data.find(pattern, at + 1)
+    data, count = bytes(code), len(code) // 4
+    index = _NEXT(data, 0, count)
+    while index < count:
+        word = int.from_bytes(data[4 * index : 4 * index + 4], "little")
+        if word == _ERET:
+            access = Access.RETURN
+        elif word >> 16 == 0xD503:
+            access = Access.UNMASK_DEBUG
+        else:
+            access = Access.READ if word & _READ else Access.WRITE
+        yield address + 4 * index, access
+        index = _NEXT(data, index + 1, count)
 
 
 class Registers(Protocol):

@@ -469,18 +469,34 @@ static void on_write(void *uc, uint64_t offset, unsigned size, uint64_t value, v
 
 /* Code. */
 
-/* MRS and MSR of a register: mask and value, without L (bit 21) and Rt (Arm ARM, C5.2); as in register_access.py. */
+/* The instructions that register_access.py follows, as masks and values (Arm ARM, C5.2 and chapter D19). */
 static const uint32_t followed[][2] = {
-    {0xFFDFF000, 0xD51BE000}, {0xFFDFFFE0, 0xD518E100}, {0xFFDFF000, 0xD51B9000}, {0xFFDFFF00, 0xD5189E00},
-    {0xFFDFE000, 0xD5100000}, {0xFFFFFFFF, 0xD69F03E0}, {0xFFFFF8FF, 0xD50340FF | 0x800},
+    /* MRS and MSR, without L (bit 21) and Rt */
+    {0xFFDFF000, 0xD51BE000}, /* of CNT*_EL0 */
+    {0xFFDFFFE0, 0xD518E100}, /* of CNTKCTL_EL1 */
+    {0xFFDFF000, 0xD51B9000}, /* of PM*_EL0; PMEVCNTR<n>_EL0 and PMEVTYPER<n>_EL0 are where CNT*_EL0 are */
+    {0xFFDFFF00, 0xD5189E00}, /* of PMINTENSET_EL1 and PMINTENCLR_EL1 */
+    {0xFFDFE000, 0xD5100000}, /* of the debug registers at op1 0, CRn 0 and 1 */
+    {0xFFFFF8FF, 0xD50348FF}, /* MSR DAIFClr, #8, alone or with others */
+    {0xFFFFFFFF, 0xD69F03E0}, /* ERET */
 };
 
 static bool is_followed(uint32_t word)
 {
+    if (word >> 24 != 0xD5 && word >> 24 != 0xD6)
+        return false;
     for (size_t i = 0; i < sizeof followed / sizeof followed[0]; i++)
         if ((word & followed[i][0]) == followed[i][1])
             return true;
     return false;
+}
+
+/* The index of the first of `count` words, from `first` on, that is an instruction to follow; `count` if none is. */
+ARMPROBE_EXPORT uint64_t armprobe_next_followed(const uint32_t *words, uint64_t first, uint64_t count)
+{
+    while (first < count && !is_followed(words[first]))
+        first++;
+    return first;
 }
 
 /* Whether an instruction accesses memory in a function of the engine, which does not look for a request to stop behind
