@@ -25,6 +25,8 @@ _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
 _STEP: Final = Class.STEP << 26 | IL | 0x22  # and ISV, EX (Arm ARM, D19.2.37, "software step")
 _STEP_BITS: Final = (0, 1 << 24, 1 << 6, 1 << 24 | 1 << 6)
 _VECTORS: Final = range(0, 0x800, 0x80)  # from VBAR_EL1, whose lowest bits a debugger may have changed
+# What the C core does after `_raised` (`enum after` of core.h); _LOOK: end the run if that was asked for
+_LOOK, _END, _GO_ON = 0, 1, 2
 MANY: Final = 1000  # exceptions in a row; a guest that takes more does little else
 _WFI: Final = Class.WFX << 26 | IL | 0x1E << 20  # CV, COND always, TI 0: Arm ARM, ESR_EL1, ISS of a trapped WF*
 
@@ -126,33 +128,37 @@ class Dispatcher:
             self._refresh = False
             self._core.refresh()
 
-    def _raised(self, _: int, number: int, __: int | None) -> None:
-        core, context = self._core, self._core.context
-        context.load()
-        syndrome = context.syndrome
+    def _raised(self, number: int, syndrome: int) -> int:
+        """Handle an exception: called by the C core, which has loaded the context and stores it."""
+        core = self._core
         core.held = True
-        self.hypercall = number == _HVC
         # A hypercall leaves the guest's PSTATE alone; an exception to EL1 masks everything (Arm ARM, D1.3.1).
-        self.handler_daif = context.daif if self.hypercall else DAIF
+        if number == _HVC:
+            self.hypercall, self.handler_daif = True, core.context.daif
+        else:
+            self.hypercall, self.handler_daif = False, DAIF
         delivered = False
         try:
             for claim in self._claims.get(syndrome, ()):
                 if claim(core):
                     break
             else:
-                delivered = self._guest_takes(context, number, syndrome)
+                delivered = self._guest_takes(core.context, number, syndrome)
         except BaseException as error:  # the caller is the engine; `Core.run` raises the error when the run ends
             core.fail(error)
-            return
+            return _LOOK
         finally:
             core.held = False
-        context.store()
         if self._refresh:
             self._refresh = False
+            core.store()
             core.refresh()
-        if self.stop is not None or self.end_slice or (self.interrupting and not self._may_defer_stop(delivered)):
-            self.delivered = delivered
-            core.engine.emu_stop()
+        if not delivered:
+            return _LOOK if self.stop is None else _END
+        if self.stop is None and not self.end_slice and not (self.interrupting and not self._may_defer_stop(delivered)):
+            return _GO_ON
+        self.delivered = True
+        return _END
 
     def _may_defer_stop(self, delivered: bool) -> bool:
         """Whether to put off a wanted stop: after an exception that the guest takes, unless too many come in a row."""

@@ -50,7 +50,7 @@ _FUNCTIONS: Final = (
 )  # fmt: skip
 _REBUILD: Final = "arm_rebuild_hflags_aarch64"  # not part of Unicorn's API, but in its library for Linux
 
-_Raised: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+_Raised: Final = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32)
 _Found: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _AccessRegister: Final = ctypes.CFUNCTYPE(
     ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
@@ -90,8 +90,11 @@ class NativeEngine:
         """Let the recorder at that address (places.h) answer its breakpoints."""
         self._state.recorder = recorder
 
-    def connect(self, raised: Callable[[int, int, int | None], None], pan: bool) -> None:
-        """Call `raised` with the number of each exception that the guest does not simply take. It must not raise."""
+    def connect(self, raised: Callable[[int, int], int], pan: bool) -> None:
+        """Call `raised` with number and syndrome of each exception that the guest does not simply take.
+
+        It must not raise. Its results are those of `Dispatcher._raised`.
+        """
         self._state.raised = self._callback(_Raised(raised))
         self._state.pan = pan
 

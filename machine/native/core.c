@@ -187,8 +187,11 @@ static void on_exception(void *uc, uint32_t number, void *user)
         }
     }
     core->handling = true;
-    core->raised(uc, number, NULL);
+    enum after after = core->raised(number, syndrome);
     core->handling = false;
+    store(core);
+    if (after == AFTER_END || (after == AFTER_LOOK && (core->ends || core->interrupting)))
+        core->emu_stop(uc);
 }
 
 ARMPROBE_EXPORT uint64_t armprobe_executed(struct core *core)

@@ -17,6 +17,9 @@ struct block {
 /* What ended a run of the engine. */
 enum end { END_OTHER, END_LIMIT, END_EXIT, END_INTERRUPT };
 
+/* What follows an exception that Python has handled. AFTER_LOOK: the run ends if that was asked for. */
+enum after { AFTER_LOOK, AFTER_END, AFTER_GO_ON };
+
 /* PSTATE, at its places in SPSR_EL1 (Arm ARM, SPSR_EL1), and SCTLR_EL1. */
 enum { EL1H = 5, DAIF = 0x3C0, BTYPE = 3 << 10, PSTATE_F = 1 << 6, PSTATE_I = 1 << 7, PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
 

@@ -318,7 +318,7 @@ typedef int reg_write_t(void *uc, int number, const void *value);
 typedef int context_t(void *uc, void *context);
 typedef int vmem_read_t(void *uc, uint64_t address, int protection, void *bytes, size_t size);
 typedef void rebuild_t(void *cpu);
-typedef void raised_t(void *uc, uint32_t number, void *user);
+typedef uint32_t raised_t(uint32_t number, uint32_t syndrome); /* one of `enum after` */
 typedef int found_t(void *uc, const struct block *block, const struct block *previous, void *user);
 typedef uint32_t access_register_t(void *uc, int general, const struct cp_reg *which, void *user);
 typedef void hook_code_t(void *uc, uint64_t address, uint32_t size, void *user);
