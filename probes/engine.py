@@ -29,7 +29,7 @@ from .record import Stage
 from .recorder import Recorder
 from .site import Site
 from .slot_faults import SlotFaults
-from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
+from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD, BrkStepping
 from .unexpected_steps import UnexpectedSteps
 
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
@@ -223,6 +223,8 @@ class Engine:
             block.step_awaited = slot + 4
             if self.moments.observer is not None:
                 self.moments.tell(core, f"ERET to {self.moments.where(slot)}", status, returning=True)
+            elif status is _SS and isinstance(stepping, BrkStepping) and not (site.offset or site.followed):
+                stepping.end_unseen(core, site, block.saved_daif, self._ended_unseen)
         elif slot:
             block.words[32] = slot
             self._unfollowed(block)
@@ -266,6 +268,12 @@ class Engine:
             self.note(core, "step exception, awaited")
         self._executed(block, site)
         return True
+
+    def _ended_unseen(self, core: Core) -> None:
+        """The instruction of a hit has been executed, which nobody follows. The hit is over."""
+        block = self.blocks[core]
+        if block.status is _SS:
+            self.over(block)
 
     def _executed(self, block: ControlBlock, site: Site) -> None:
         site.stepping.finish(block.core, block.saved_daif, block.status is _REENTER)

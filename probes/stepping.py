@@ -9,6 +9,7 @@ branch  the slot ends in a branch to the next instruction: there is no second ex
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.core.core import Core
@@ -76,6 +77,11 @@ class BrkStepping(Stepping):
         context.daif = (saved | self._sets) & ~self._clears
         context.x[32] = site.slot
         return saved
+
+    def end_unseen(self, core: Core, site: Site, saved: int, ended: Callable[[Core], None]) -> None:
+        """Have the C core do `finish` and send the CPU on, and `ended` called later."""
+        end, then = site.slot + 4, site.addr + 4
+        core.dispatcher.out_of_line(KPROBES_BRK_SS_IMM, end, then, saved, self._restores, ended)
 
     def finish(self, core: Core, saved: int, reentered: bool) -> None:
         """Restore PSTATE.DAIF."""

@@ -48,6 +48,8 @@ class Dispatcher:
         self.passed = 0  # exceptions that the guest has taken since `interrupting` was set
         self._refresh = False
         self._native = core.native
+        self._state = core.native.state
+        self._out_of_line_ended: Callable[[Core], None] = _ignore
         self._native.connect(self._raised, self.pan)
 
     @property
@@ -102,6 +104,26 @@ class Dispatcher:
         """
         self.stop, self.resume = stop, resume or self.resume
 
+    def out_of_line(
+        self, brk: int, end: int, then: int, daif: int, restored: int, ended: Callable[[Core], None]
+    ) -> None:
+        """Follow an instruction that is executed out of line up to BRK #`brk` at `end`. For claims of exceptions.
+
+        The guest goes on at `then` with the bits `restored` of PSTATE.DAIF as in `daif`. `ended` is called later,
+        before Python handles anything else. If another exception comes first, the BRK is offered to its claim.
+        """
+        state = self._state
+        self._out_of_line_ended = ended
+        state.slot_brk = Class.BRK << 26 | IL | brk
+        state.slot_next, state.slot_daif, state.slot_restored = then, daif, restored
+        state.slot_end = end
+
+    def end_out_of_line(self) -> None:
+        """Call what waits for the end of an instruction that was executed out of line, if it has ended."""
+        if self._state.slot_over:
+            self._state.slot_over = False
+            self._out_of_line_ended(self._core)
+
     def deliver(self, syndrome: int, fault_address: int = 0) -> None:
         """Make the context enter EL1's vector for a synchronous exception. Outside a claim, `commit` it afterwards."""
         context = self._core.context
@@ -131,6 +153,8 @@ class Dispatcher:
     def _raised(self, number: int, syndrome: int) -> int:
         """Handle an exception: called by the C core, which has loaded the context and stores it."""
         core = self._core
+        if self._state.slot_over:
+            self.end_out_of_line()
         core.held = True
         # A hypercall leaves the guest's PSTATE alone; an exception to EL1 masks everything (Arm ARM, D1.3.1).
         if number == _HVC:
@@ -191,3 +215,7 @@ class Dispatcher:
                 return False
         self.deliver(syndrome, fault_address)
         return True
+
+
+def _ignore(core: Core) -> None:
+    """Nothing waits for the end of an instruction."""

@@ -67,7 +67,7 @@ class NativeEngine:
         engine, context = core.engine, core.context
         self._kept: list[object] = []  # what C has pointers to
         state = NativeCore()
-        self._state, self._at = state, ctypes.addressof(state)
+        self.state, self._at = state, ctypes.addressof(state)
         state.uc, state.registers, state.copy = engine_handle(engine), context.address, context.copy
         for name, *_ in state.layout._fields_:
             setattr(state.layout, name, getattr(core.layout, name))
@@ -88,15 +88,15 @@ class NativeEngine:
 
     def record(self, recorder: int) -> None:
         """Let the recorder at that address (places.h) answer its breakpoints."""
-        self._state.recorder = recorder
+        self.state.recorder = recorder
 
     def connect(self, raised: Callable[[int, int], int], pan: bool) -> None:
         """Call `raised` with number and syndrome of each exception that the guest does not simply take.
 
         It must not raise. Its results are those of `Dispatcher._raised`.
         """
-        self._state.raised = self._callback(_Raised(raised))
-        self._state.pan = pan
+        self.state.raised = self._callback(_Raised(raised))
+        self.state.pan = pan
 
     def _callback(self, callback: Any) -> int:
         self._kept.append(callback)
@@ -114,8 +114,10 @@ class NativeEngine:
         engine = self._core.engine
         engine._hook_exception = None
         clock = self._core.machine.clock
-        self._state.base, self._state.idle = clock.instructions, clock.idle
+        self.state.base, self.state.idle = clock.instructions, clock.idle
         status = int(_RUN(self._at, pc, count))
+        if self.state.slot_over:
+            self._core.dispatcher.end_out_of_line()
         if engine._hook_exception is not None:
             error, engine._hook_exception = engine._hook_exception, None
             raise error
@@ -129,7 +131,7 @@ class NativeEngine:
     @property
     def executed(self) -> int:
         """The instructions of the run under way, or of the last one."""
-        state = self._state
+        state = self.state
         return int(_EXECUTED(self._at)) - state.begin if state.running else state.executed
 
     def pause(self) -> int:
@@ -150,7 +152,7 @@ class NativeEngine:
 
     def signal(self, signal: Signal) -> None:
         """Follow the GIC's signal. The run ends as soon as PSTATE does not mask it."""
-        state = self._state
+        state = self.state
         state.irq, state.mask = signal is not Signal.NONE, MASKS[signal]
         if state.irq:
             state.limit = 0
@@ -159,30 +161,30 @@ class NativeEngine:
         """Have translated blocks end at these addresses."""
         exits = (ctypes.c_uint64 * len(addresses))(*addresses)
         self._exits = exits
-        self._state.exits, self._state.exit_count = ctypes.addressof(exits), len(addresses)
+        self.state.exits, self.state.exit_count = ctypes.addressof(exits), len(addresses)
         self._core.engine.ctl_set_exits(addresses)
 
     @property
     def ends(self) -> bool:
         """See `Dispatcher.end_slice`."""
-        return self._state.ends
+        return self.state.ends
 
     @ends.setter
     def ends(self, ends: bool) -> None:
-        self._state.ends = ends
+        self.state.ends = ends
 
     @property
     def interrupting(self) -> bool:
         """See `Dispatcher.interrupting`."""
-        return self._state.interrupting
+        return self.state.interrupting
 
     @interrupting.setter
     def interrupting(self, wanted: bool) -> None:
-        self._state.interrupting = wanted
+        self.state.interrupting = wanted
 
     def claim_faults(self) -> None:
         """Pass faults at EL1 to Python."""
-        self._state.faults_claimed = True
+        self.state.faults_claimed = True
 
     # Following the guest.
 
@@ -196,21 +198,21 @@ class NativeEngine:
             pc = ctypes.c_uint64.from_address(block).value
             return found(pc, ctypes.c_uint16.from_address(block + 10).value)
 
-        self._state.found = self._callback(_Found(called))
-        self._state.following = True
+        self.state.found = self._callback(_Found(called))
+        self.state.following = True
 
     @contextlib.contextmanager
     def unfollowed(self) -> Iterator[None]:
         """A context for a run of the machine's own code, whose accesses the CPU itself does."""
-        self._state.following = False
+        self.state.following = False
         try:
             yield
         finally:
-            self._state.following = True
+            self.state.following = True
 
     def watch(self, watching: bool) -> None:
         """Follow the instructions that need a `check` behind them to end a run."""
-        self._state.watching = watching
+        self.state.watching = watching
 
     def check(self, address: int) -> int:
         """Have the engine look for a request to stop before an instruction. Returns the number of the hook."""
@@ -225,7 +227,7 @@ class NativeEngine:
         the access, and must not raise.
         """
         self._kept += timers
-        self._state.timers[:] = [timer.at for timer in timers]
+        self.state.timers[:] = [timer.at for timer in timers]
 
         def calls(access: RegisterAccess) -> int:
             def called(_: int, general: int, which: int, __: int) -> int:
@@ -234,7 +236,7 @@ class NativeEngine:
 
             return self._callback(_AccessRegister(called))
 
-        self._state.read_register, self._state.write_register = calls(read), calls(write)
+        self.state.read_register, self.state.write_register = calls(read), calls(write)
 
     def hook_register(self, address: int, writes: bool) -> None:
         """Hook the MRS, or MSR, at `address`."""

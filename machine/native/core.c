@@ -154,6 +154,19 @@ static bool at_exit(struct core *core, uint64_t pc)
     return true;
 }
 
+/* An instruction has been executed out of line, and nobody wants to know. */
+static void slot_ends(struct core *core)
+{
+    uint32_t *daif = core_u32(core, core->layout.daif);
+    *daif = (*daif & ~core->slot_restored) | (core->slot_daif & core->slot_restored);
+    core_x(core)[32] = core->slot_next;
+    core->slot_end = 0;
+    core->slot_over = true;
+    store(core);
+    if (core->ends || core->interrupting)
+        core->emu_stop(core->uc);
+}
+
 static void on_exception(void *uc, uint32_t number, void *user)
 {
     struct core *core = user;
@@ -171,6 +184,10 @@ static void on_exception(void *uc, uint32_t number, void *user)
     } else {
         settle(core, (pc - core->block) / 4 + 1);
     }
+    if (core->slot_end && pc == core->slot_end && syndrome == core->slot_brk) {
+        slot_ends(core);
+        return;
+    }
     if (class == EC_BRK && core_brk(core, pc, syndrome & 0xFFFF)) {
         store(core);
         if (core->ends || core->interrupting)
@@ -186,6 +203,7 @@ static void on_exception(void *uc, uint32_t number, void *user)
             return;
         }
     }
+    core->slot_end = 0; /* Python sees to the end of what is being executed out of line */
     core->handling = true;
     enum after after = core->raised(number, syndrome);
     core->handling = false;
@@ -326,6 +344,7 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t pc, uint64_t count)
     }
     core->redo = core->replay = core->exact = false;
     core->running--;
+    core->slot_end = 0;
     core->executed = core->base - core->begin;
     core->begin = begin, core->hard = hard, core->limit = limit, core->block = block, core->count = left;
     core->exit_at = exit_at, core->exiting = exiting, core->handling = handling;

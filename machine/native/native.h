@@ -234,6 +234,12 @@ typedef void drain_function(void);
     FIELD(uint32_t, running) /* runs under way, one within the other */ \
     FIELD(uint32_t, xzr) /* Unicorn's number of that register */ \
     FIELD(uint32_t, cp_reg) /* Unicorn's number for all system registers */ \
+    FIELD(uint64_t, slot_end) /* where an instruction that is executed out of line ends, in `slot_brk`; 0 for none */ \
+    FIELD(uint64_t, slot_next) /* where the guest goes on behind it */ \
+    FIELD(uint32_t, slot_brk) /* the syndrome of that BRK */ \
+    FIELD(uint32_t, slot_daif) /* PSTATE.DAIF behind it, in the bits of `slot_restored` */ \
+    FIELD(uint32_t, slot_restored) \
+    FIELD(bool, slot_over) /* that has happened, and Python does not know it yet */ \
     FIELD(bool, pan) /* the CPU has FEAT_PAN */ \
     FIELD(bool, ends) /* the run is to end at the next exception */ \
     FIELD(bool, interrupting) /* the run is to end soon */ \

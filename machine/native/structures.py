@@ -50,6 +50,12 @@ class NativeCore(ctypes.Structure):
     running: int
     xzr: int
     cp_reg: int
+    slot_end: int
+    slot_next: int
+    slot_brk: int
+    slot_daif: int
+    slot_restored: int
+    slot_over: bool
     pan: bool
     ends: bool
     interrupting: bool
