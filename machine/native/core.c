@@ -128,6 +128,14 @@ static void enter(struct core *core, uint32_t syndrome, bool far)
     armprobe_refresh(core);
 }
 
+static void set_exits(struct core *core, bool with_own)
+{
+    uint64_t exits[core->exit_count + 1];
+    memcpy(exits, core->exits, core->exit_count * sizeof exits[0]);
+    exits[core->exit_count] = core->exit_at;
+    core->ctl(core->uc, UC_CTL_EXITS, exits, (size_t)(core->exit_count + with_own));
+}
+
 /* A trapped WFI: the guest's own, or an exit, which Unicorn makes one, 4 bytes before the exit. True if it is over. */
 static bool at_exit(struct core *core, uint64_t pc)
 {
@@ -141,16 +149,19 @@ static bool at_exit(struct core *core, uint64_t pc)
     if (core->exiting && target == core->exit_at) {
         core_x(core)[32] = target;
         store(core);
+        /* Unicorn drops the blocks at the exits that there are when a run ends. */
+        core->exiting = false;
+        set_exits(core, false);
         stop(core, END_EXIT);
         return true;
     }
     for (uint64_t i = 0; i < core->exit_count; i++)
         if (core->exits[i] == target)
             return false;
-    /* Code with an exit that has been taken away since: it was translated for another address space. */
+    /* Code with an exit that has been taken away since, the engine's own or one of another address space. */
     core_x(core)[32] = target;
     store(core);
-    forget(core, target, target + 4);
+    forget(core, pc, target + 4);
     return true;
 }
 
@@ -268,15 +279,11 @@ ARMPROBE_EXPORT void armprobe_limit(struct core *core, uint64_t count)
     core->limit = core->irq ? 0 : core->hard;
 }
 
-static int set_exits(struct core *core, bool with_own)
-{
-    uint64_t exits[core->exit_count + 1];
-    memcpy(exits, core->exits, core->exit_count * sizeof exits[0]);
-    exits[core->exit_count] = core->exit_at;
-    return core->ctl(core->uc, UC_CTL_EXITS, exits, (size_t)(core->exit_count + with_own));
-}
-
-/* Run from `pc`, until `exit` if `exiting`. The count is settled afterwards. Returns Unicorn's error. */
+/* Run from `pc`, until `exit` if `exiting`. The count is settled afterwards. Returns Unicorn's error.
+ *
+ * The block that ends at an exit of the core's own stays translated (`at_exit` sees to it where it is executed without
+ * the exit), because a step is often followed by the same step: `stepped` are the addresses of blocks of one instruction.
+ */
 static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
 {
     core->why = END_OTHER;
@@ -284,14 +291,20 @@ static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
     core->exiting = exiting;
     core->exit_at = exit;
     if (exiting) {
+        uint64_t *stepped = &core->stepped[pc / 4 % STEPPED];
         set_exits(core, true);
-        forget(core, pc, exit);
+        if (exit != pc + 4 || *stepped != pc)
+            forget(core, pc, exit);
+        *stepped = exit == pc + 4 ? pc : 0;
+        core->any_stepped = true;
+    } else if (core->any_stepped) {
+        memset(core->stepped, 0, sizeof core->stepped);
+        core->any_stepped = false;
     }
     int error = core->emu_start(core->uc, pc, 0, 0, 0);
-    if (exiting) {
+    if (core->exiting) {
         core->exiting = false;
         set_exits(core, false);
-        forget(core, pc, exit + 4);
     }
     load(core);
     pc = core_x(core)[32];

@@ -206,6 +206,8 @@ typedef void drain_function(void);
     FIELD(uint32_t, op2) \
     FIELD(uint64_t, value)
 
+#define STEPPED 256
+
 /* One CPU and its engine: the user data of the engine's hooks. */
 #define ARMPROBE_CORE(FIELD, ARRAY) \
     FIELD(void *, uc) \
@@ -228,6 +230,8 @@ typedef void drain_function(void);
     FIELD(uint64_t, exit_count) \
     FIELD(uint64_t, replayed) /* the value that a device gave, see `replay` */ \
     ARRAY(uint64_t, saved, 32) /* x0 to x30 and sp before the instruction that is to be executed again */ \
+    ARRAY(uint64_t, stepped, STEPPED) /* addresses of blocks of one instruction, by address */ \
+    FIELD(bool, any_stepped) \
     FIELD(uint32_t, why) /* an `enum end` */ \
     FIELD(uint32_t, irq) /* `interface` signals an interrupt */ \
     FIELD(uint32_t, mask) /* the bit of PSTATE that masks it */ \
