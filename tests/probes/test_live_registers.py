@@ -105,6 +105,6 @@ def test_the_same_run(scenario: Run, without: str, monkeypatch: pytest.MonkeyPat
 
 def test_what_was_not_found_is_not_used(without: str) -> None:
     guest = machine.load("demo", memory="16M")
-    native = guest.cores[0].native._state
+    native = guest.cores[0].native.state
     assert bool(native.copy) == (without == "a copy of the registers")
     assert native.rebuild == 0
