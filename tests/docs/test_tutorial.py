@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the documentation shows is what happens."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
+from armprobe.machine.loaders import DEMO
 from tests.docs.transcript import ROOT, Example, examples, matches, replay
 from tests.stock import stock_snapshot  # tests have no import name to go by
 
@@ -63,3 +67,29 @@ def test_a_wrong_example_is_noticed(tmp_path: Path) -> None:
     (example,) = examples(block)
     (wrong,) = replay(example, tmp_path)
     assert "kprobe 1: kfree" in wrong
+
+
+# In transcripts of the demo kernel: NAME at ADDRESS, ADDRESS NAME, NAME (ADDRESS).
+PLACES = re.compile(
+    r"\b(?P<at>[a-z_]\w+)(?P<at_offset>\+0x[0-9a-f]+)? (?:at |\()(?P<at_address>0xffff8000000[89a-f][0-9a-f]{4})\b"
+    r"|(?P<address>0xffff8000000[89a-f][0-9a-f]{4}) (?P<name>[a-z_]\w+)(?P<offset>\+0x[0-9a-f]+)?"
+)
+
+
+@pytest.mark.parametrize("document", TRANSCRIPTS)
+def test_addresses_are_those_of_the_shipped_demo_kernel(document: str) -> None:
+    """As its symbol table has them, which pyelftools reads."""
+    with DEMO.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        addresses = {symbol.name: symbol["st_value"] for symbol in table.iter_symbols()}
+    wrong, count = [], 0
+    for block in re.findall(r"^```console\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL):
+        for place in PLACES.finditer(block):
+            name, offset = place["at"] or place["name"], place["at_offset"] or place["offset"] or "0"
+            if name in addresses:
+                count += 1
+                if addresses[name] + int(offset, 0) != int(place["at_address"] or place["address"], 0):
+                    wrong.append(place[0])
+    assert wrong == []
+    assert count > 5 or document not in ("README.md", "docs/tutorial.md")

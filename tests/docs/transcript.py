@@ -6,6 +6,10 @@ run starts a program that goes on through the blocks that follow, behind `armpro
 `python` whose first line is a comment with a file name (`# sizes.py: ...`) is that file. In what is printed, a line
 `...` stands for any lines, and `...` within a line for anything there; numbers of two digits and more may differ,
 because they change with the smallest change of the machine or of Debian's kernel.
+
+    python -m tests.docs.transcript FILE...
+
+runs the examples of these files and writes the numbers that are printed now into them.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +106,59 @@ def replay(example: Example, folder: Path) -> list[str]:
     return wrong
 
 
+def renewed(markdown: str, folder: Path) -> str:
+    """The document with the numbers that its examples print now. Lines that match nothing printed stay."""
+    commands = iter((step, printed) for example in examples(markdown) for step, printed in _printed(example, folder))
+
+    def block(found: re.Match[str]) -> str:
+        if found[1] != "console":
+            return found[0]
+        lines = []
+        for step in _steps(found[2]):
+            same, printed = next(commands)
+            assert (same.prompt, same.command) == (step.prompt, step.command)
+            lines += [f"{step.prompt} {step.command}", *_with_numbers_of(step.expected, printed)]
+        return f"```console\n{''.join(line + chr(10) for line in lines)}```"
+
+    return _BLOCK.sub(block, markdown)
+
+
+def _printed(example: Example, folder: Path) -> Iterator[tuple[Step, list[str]]]:
+    for name, text in example.files.items():
+        (folder / name).write_text(text)
+    words = shlex.split(example.start.command)
+    with _Program([*_ARMPROBE, *words[1:]], folder, interactive=bool(example.steps)) as program:
+        yield from zip([example.start, *example.steps], program.outputs(example.steps), strict=True)
+
+
+def _with_numbers_of(expected: list[str], printed: list[str]) -> list[str]:
+    """The lines of `expected` with the numbers of the lines of `printed` that they match."""
+    left, lines = list(printed), []
+    for line in expected:
+        place = next((at for at, each in enumerate(left) if matches([line], [each])), None) if line != "..." else None
+        if place is None:
+            lines.append(line)
+            continue
+        shown = left[place]
+        del left[: place + 1]
+        lines.append(_with_numbers(line, shown) if "..." in line else shown)
+    return lines
+
+
+def _with_numbers(line: str, shown: str) -> str:
+    """A line with `...` in it, with the numbers of the line that was shown."""
+    parts = re.split(f"(?:{_NUMBER.pattern})|\\.\\.\\.", line)
+    marks = re.findall(f"(?:{_NUMBER.pattern})|\\.\\.\\.", line)
+    pattern = re.sub(r"(\\ )+", r"\\s+", re.escape(parts[0]))
+    for mark, part in zip(marks, parts[1:], strict=True):
+        pattern += ("(.*)" if mark == "..." else f"({_NUMBER.pattern})") + re.sub(r"(\\ )+", r"\\s+", re.escape(part))
+    found = re.fullmatch(pattern, shown.expandtabs())
+    if found is None:
+        return line
+    new = [mark if mark == "..." else number for mark, number in zip(marks, found.groups(), strict=True)]
+    return "".join(part + mark for part, mark in itertools.zip_longest(parts, new, fillvalue=""))
+
+
 def matches(expected: list[str], printed: list[str]) -> bool:
     """Whether `printed` is what `expected` says, with its `...` and up to the numbers."""
     pattern = "".join(r"(?:.*\n)*?" if line == "..." else _pattern(line) for line in expected)
@@ -169,3 +227,9 @@ def _lines(printed: str) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     return lines
+
+
+if __name__ == "__main__":
+    for document in map(Path, sys.argv[1:]):
+        with tempfile.TemporaryDirectory() as scratch:
+            document.write_text(renewed(document.read_text(), Path(scratch)))
