@@ -15,6 +15,8 @@ import pytest
 from armprobe import machine
 from armprobe.machine import Machine, StopReason
 from armprobe.machine.core import calibration, core, native_engine
+from armprobe.machine.core.core import Core
+from armprobe.machine.native.program import Number, Operation, Program
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs
 
 Run = Callable[[Machine], Iterator[object]]
@@ -63,7 +65,7 @@ def probed(guest: Machine) -> Iterator[object]:
 
 
 def watched(guest: Machine) -> Iterator[object]:
-    """Breakpoints with conditions and watchpoints; going back."""
+    """Breakpoints and watchpoints; going back."""
     guest.breakpoints.add(guest.symbols["kfree"].address)
     assert guest.run().reason is StopReason.BREAKPOINT
     guest.watchpoints.add("write", guest.registers.sp - 64, 64)
@@ -73,6 +75,23 @@ def watched(guest: Machine) -> Iterator[object]:
             stop = guest.run(instructions=1_000_000)
             yield stop.reason, stop.detail, guest.instructions, registers(guest)
         guest.restore(before)
+
+
+def conditional(guest: Machine) -> Iterator[object]:
+    """A function is asked where the C core's program is true: x0 & 0x20, by GDB's numbers of operations."""
+    program = Program([Operation(Number.GENERAL, 0), Operation(0x22, 0x20), Operation(0x0F), Operation(0x27)])
+    seen = list[int]()
+
+    def decide(core: Core) -> bool:
+        seen.append(core.context.x[0])
+        return len(seen) % 5 == 0
+
+    guest.conditional_breakpoints.add(guest.symbols["kfree"].address, decide, [program])
+    for _ in range(5):
+        assert guest.run().reason is StopReason.BREAKPOINT
+        yield guest.instructions, registers(guest)
+    assert all(x0 & 0x20 for x0 in seen)
+    yield seen
 
 
 @functools.cache
@@ -96,7 +115,7 @@ def without(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
-@pytest.mark.parametrize("scenario", [slices, probed, watched], ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize("scenario", [slices, probed, watched, conditional], ids=lambda scenario: scenario.__name__)
 def test_the_same_run(scenario: Run, without: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found: Any = run(scenario)
     monkeypatch.undo()
