@@ -2,6 +2,7 @@
 """The kernels to compare with, how much to compare, and the account of what was compared."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import pytest
 
@@ -18,15 +19,29 @@ def kernel_files() -> KernelFiles:
     return fetch(REFERENCES[DEFAULT])
 
 
+@pytest.fixture(scope="session")
+def cold_kernel(
+    tool: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], ColdKernel]:
+    """cold_kernel(era): the stock kernel of an era's series, its functions ready to be called."""
+
+    @lru_cache(maxsize=1)  # making one takes 3 seconds, and it has hundreds of megabytes
+    def make(era: str) -> ColdKernel:
+        compiler = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
+        files = fetch(REFERENCES[era])
+        return ColdKernel(files.vmlinuz, Reference.era_of(files), compiler, tmp_path_factory.mktemp("oracle"))
+
+    return make
+
+
 @pytest.fixture(scope="session", params=REFERENCES)
-def kernel(
-    request: pytest.FixtureRequest, tool: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
-) -> ColdKernel:
-    """A stock kernel of each era there is one of, its functions ready to be called."""
-    reference = REFERENCES[request.param]
-    compiler = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
-    files = fetch(reference)
-    return ColdKernel(files.vmlinuz, Reference.era_of(files), compiler, tmp_path_factory.mktemp("oracle"))
+def kernel(request: pytest.FixtureRequest, cold_kernel: Callable[[str], ColdKernel]) -> ColdKernel:
+    """A stock kernel of each era there is one of.
+
+    pytest takes the values of `parametrize` with several names for different ones even where they are equal, and with
+    scope="session" mixes them. With scope="function" it takes them in the order that is given.
+    """
+    return cold_kernel(request.param)
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def rows(era: str) -> list[Row]:
     ("kernel", "row"),
     [(era, row) for era in AT_LENGTH for row in rows(era)],
     indirect=["kernel"],
-    scope="session",
+    scope="function",
     ids=lambda value: f"{value.mask:08x}-{value.value:08x}" if isinstance(value, Row) else value,
 )
 def test_a_mistake_in_the_table_would_be_seen(kernel: ColdKernel, row: Row) -> None:

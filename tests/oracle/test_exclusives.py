@@ -122,7 +122,7 @@ def mistakes(right: ExclusiveScan) -> list[ExclusiveScan]:
     ("kernel", "rules"),
     [(era, wrong) for era in AT_LENGTH for wrong in mistakes(REFERENCES[era].newest_era.exclusives)],
     indirect=["kernel"],
-    scope="session",
+    scope="function",
     ids=str,
 )
 def test_a_mistake_in_the_rules_would_be_seen(kernel: ColdKernel, sequences: Sequences, rules: ExclusiveScan) -> None:

@@ -65,7 +65,7 @@ def kernels(kernel: ColdKernel, simulator: str, words: list[int], addresses: lis
         return kernel.machine.memory.read(regs, size)
 
 
-@pytest.mark.parametrize(("kernel", "simulator"), SIMULATORS, indirect=["kernel"], scope="session")
+@pytest.mark.parametrize(("kernel", "simulator"), SIMULATORS, indirect=["kernel"], scope="function")
 def test_simulator(kernel: ColdKernel, simulator: str, share: int, compared: Callable[[str, int], None]) -> None:
     rng = random.Random(simulator)
     rounds, count = 20 if EVERYTHING else 1, STATES // share

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from armprobe.probes import Era, Kprobe, Kprobes, Kretprobe, KretprobeInstance, ProbeError, PtRegs
-from tests.oracle.live.guests import Death, OracleGuest
+from tests.oracle.live.guests import USER, Death, OracleGuest
 from tests.oracle.live.journal import FLAGS, REGISTERS, Event
 from tests.oracle.live.subjects import NOBODY, Action, Definition, Subject, without
 
@@ -154,7 +154,7 @@ class EngineProbes(Subject):
         self._events += self._oracle.tell("call", self.address(function), *arguments)
 
     def call_with_user_memory(self, function: str) -> None:
-        self._events += self._oracle.tell("user", self.address(function))
+        self._events += self._oracle.tell(USER, self.address(function))
 
     def nmissed(self, number: int) -> int:
         return int(self._missed(number)["nmissed"])

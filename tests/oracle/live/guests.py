@@ -13,7 +13,10 @@ from armprobe.machine import Machine, StopReason
 from tests.linux.shell import NotFinished, Shell  # tests have no import name to go by
 from tests.oracle.live.journal import Event, Journal
 
-_OBEY: Final = "(echo >/proc/oracle)"  # in a process of its own, which a fault may end
+_OBEY: Final = "echo >/proc/oracle"
+_OBEY_APART: Final = f"({_OBEY})"  # in a process of its own, which a fault may end, for twice the instructions
+USER: Final = "user"
+"""The module's command that adds memory to a process."""
 _U64: Final = (1 << 64) - 1
 _REGISTERS: Final = re.compile(r"\bpstate: .*\blr : .*\n", re.DOTALL)  # after which there is nothing of a `Death`
 _WORDS: Final = re.compile("Unrecoverable kprobe detected|Failed to recover from reentered kprobes")
@@ -63,15 +66,15 @@ class LiveGuest(OracleGuest):
         self.shell = Shell(self.guest)
         self.module = Journal(self.guest, int(self.shell.run("cat /proc/oracle"), 16))
 
-    def write(self, *commands: str) -> None:
-        """Give commands to the module."""
+    def write(self, *commands: str, apart: bool = False) -> None:
+        """Give commands to the module, which obeys in the shell's process, or in one of its own."""
         self.module.command("\n".join(commands))
-        said, status = self.shell.status(_OBEY)
+        said, status = self.shell.status(_OBEY_APART if apart else _OBEY)
         assert (said, status) == ("", 0), said
 
     def tell(self, command: str, *numbers: int) -> list[Event]:
         before = len(self.module)
-        self.write(" ".join((command, *map(hex, numbers))))
+        self.write(" ".join((command, *map(hex, numbers))), apart=command == USER)
         return list(self.module.read(before))
 
     def clear(self) -> None:
@@ -84,7 +87,7 @@ class LiveGuest(OracleGuest):
     def die(self, function: int, *arguments: int) -> Death:
         self.shell.run("dmesg -n 8")
         self.module.command(" ".join(("call", *map(hex, (function, *arguments)))))
-        self.shell.type(_OBEY)
+        self.shell.type(_OBEY_APART)
         printed = ""
         for _ in range(100):
             stop = self.guest.run(instructions=100_000)

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.oracle.live.guests import Death, LiveGuest
+from tests.oracle.live.guests import USER, Death, LiveGuest
 from tests.oracle.live.journal import REGISTERS, Event
 from tests.oracle.live.subjects import Definition, Subject, without
 
@@ -57,7 +57,7 @@ class KernelProbes(Kernel):
 
     def oops(self) -> None:
         with pytest.raises(AssertionError):
-            self._now()
+            self._now(apart=True)
 
     def nothing(self) -> int:
         return self._live.nothing()
@@ -69,9 +69,10 @@ class KernelProbes(Kernel):
     def _later(self, *words: str | int) -> None:
         self._pending.append(" ".join(f"{word:#x}" if isinstance(word, int) else word for word in words))
 
-    def _now(self) -> None:
+    def _now(self, *, apart: bool = False) -> None:
         if self._pending:
-            self._live.write(*self._pending)
+            apart = apart or any(line.startswith(USER) for line in self._pending)
+            self._live.write(*self._pending, apart=apart)
             self._pending.clear()
 
     def _define(self, number: int, definition: Definition) -> None:
@@ -107,7 +108,7 @@ class KernelProbes(Kernel):
         self._later("call", self.address(function), *arguments)
 
     def call_with_user_memory(self, function: str) -> None:
-        self._later("user", self.address(function))
+        self._later(USER, self.address(function))
 
     def peek(self, address: int) -> None:
         self._later("peek", address)
