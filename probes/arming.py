@@ -230,7 +230,7 @@ class Arming:
             return
         if site.steps_in_slot and not site.slot:
             self._slots.take(site)
-        if not site.optimized:
+        if not site.hooked:
             self._machine.memory.put(address, KPROBES_BRK)
             self._optimizer.hide(address)
         self._originals[address] = site.original

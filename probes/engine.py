@@ -63,6 +63,7 @@ class Engine:
         machine.claim_step(self._single_step)
         SlotFaults(machine, self, rules, recorder)
         machine.state.join("hits", self, Order.PROBES)
+        self.adopt: Callable[[], None] = lambda: None  # see Optimizer.adopt
         machine.calls.on_begin.append(self._call_begins)
 
     def connect(
@@ -101,6 +102,7 @@ class Engine:
 
     def _call_begins(self, core: Core) -> Callable[[], None]:
         """Called when a guest function is called. The result undoes the hits that the function leaves unfinished."""
+        self.adopt()
         block = self.blocks[core]
         hits, instance, recorded = block.hits, block.instance, self._recorder.stopping
         waiting = block.step_awaited, block.unexpected_steps
@@ -113,6 +115,12 @@ class Engine:
                 self._listener.hit_over()
 
         return abandon
+
+    def step_in_progress(self, core: Core, site: Site, daif: int) -> None:
+        """Take over a hit whose instruction is being executed in its slot. `daif` is PSTATE.DAIF before it."""
+        block = self.blocks[core]
+        block.site, block.status, block.saved_daif = site, _SS, daif
+        block.step_awaited = site.slot + 4
 
     # BRK #4
 

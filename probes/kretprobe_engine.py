@@ -24,7 +24,7 @@ from .guest_trampoline import GuestTrampoline
 from .instance_memory import InstanceMemory
 from .instances import Instances, Pools
 from .journal import JOURNAL_SIZE, Journal
-from .kprobe import Kprobe, PreHandler
+from .kprobe import OPTIMIZED, Kprobe, PreHandler
 from .kretprobe import Kretprobe, KretprobeInstance
 from .pt_regs import PtRegs, SavedRegs
 from .record import Hit, Stage
@@ -219,6 +219,8 @@ class KretprobeEngine:
 
         @calls_users_code
         def entered(kprobe: Kprobe, regs: PtRegs) -> int:
+            if kprobe.flags & OPTIMIZED:
+                self.collect()  # C has left this call to Python
             if not rp.free:
                 rp.counts.nmissed += 1
                 return 0
@@ -251,6 +253,8 @@ class KretprobeEngine:
             instance.task = context.system(context.layout.sp_el0)
             regs.regs[30] = self.trampoline
             self._instances.link(instance)
+            if kprobe.flags & OPTIMIZED:
+                rp.review()
             return 0
 
         return entered

@@ -4,8 +4,8 @@
 The kernel calls a probe optimised that is hit without an exception (optimize_kprobe in kernel/kprobes.c; arm64 has
 none). As there, a probe is armed with a breakpoint first, and optimised a little later: when the guest is about to run.
 A site is optimised if all that the probes on it do is recorded: no handler, no stop, and no condition or note that C
-cannot evaluate. Otherwise all of it is ordinary. So are all probes that the CPU's single step executes: the guest sees
-the state of the step.
+cannot evaluate. Otherwise all of it is ordinary. So are all probes whose instructions are not stepped by BRK #6: the guest
+sees the state of the CPU's single step.
 """
 
 from __future__ import annotations
@@ -129,11 +129,13 @@ class Optimizer:
         self._shared = self.places.recorder
         self._due: set[Site] = set()
         self._probes: dict[int, Kprobe] = {}  # by the number of their action
+        self._optimized: dict[int, Site] = {}  # by address
         self._followed: set[Kretprobe] = set()
         self._conditions: dict[int, native.Program] = {}  # by the number of their action
         self._notes: dict[int, tuple[program.Note, native.Note, object]] = {}
         self._left: set[Site] = set()  # sites with programs that had no value
         self._runs = 0
+        self._memory_replaced = False
         self._numbers = 0
         self._enabled = True
         self.busy = False
@@ -142,10 +144,10 @@ class Optimizer:
     def connect(self, arming: Arming, kretprobes: KretprobeEngine, era: Era, stepping: str) -> None:
         """Give the optimizer what arms sites and handles returns. Call this once, before there are probes."""
         self._arming, self._kretprobes = arming, kretprobes
-        kretprobes.collect = self.collect
-        self._machine.state.completing.append(self.collect)
+        kretprobes.collect, self._engine.adopt = self.collect, self.adopt
+        self._machine.state.completing += (self.collect, self.adopt)
         rules, shared = era.hits, self._shared
-        self._steps_unseen = stepping != "ss"
+        self._steps_unseen = stepping == "brk"
         # A kretprobe's instances may be in the guest's memory, and the frame may have what is left over in a register.
         direct = kretprobes.kind == DIRECT
         self._follows = kretprobes.kind in (DIRECT, BRK) and not rules.frees_instances and rules.frame.pc == "xzr"
@@ -176,7 +178,7 @@ class Optimizer:
     def _hide_all(self) -> None:
         self.places.reader.start = self.places.reader.end = 0
         for site in self._sites.values():
-            if site.armed and not site.optimized:
+            if site.armed and not site.hooked:
                 self.hide(site.addr)
 
     def review(self, site: Site) -> None:
@@ -198,8 +200,9 @@ class Optimizer:
         """Make an optimised site an ordinary one. If it is still armed, it gets its breakpoint back."""
         if not site.optimized:
             return
+        hooked = site.hooked
         self._leave(site)
-        if site.armed:
+        if hooked and site.armed:
             site.armed = False
             self._arming.rearm(site)
 
@@ -210,11 +213,21 @@ class Optimizer:
             self._ordinary(probe)
 
     def _leave(self, site: Site) -> None:
+        self.adopt()
         self.drain()
         self.places.remove(site.addr)
-        site.optimized = False
+        del self._optimized[site.addr]
+        site.optimized = site.hooked = False
         for probe in site.probes:
             self._ordinary(probe)
+
+    def adopt(self) -> None:
+        """Go on in Python with the hit whose instruction is being executed in its slot, if there is one."""
+        if (stepping := self.places.stepping) is not None:
+            self._shared.stepping = 0
+            address, daif = stepping
+            self._engine.step_in_progress(self._machine.core, self._optimized[address], daif)
+            self.busy = self._shared.busy = True
 
     def collect(self) -> None:
         """Make instances of all calls that C follows."""
@@ -254,9 +267,11 @@ class Optimizer:
     def forget(self) -> None:
         """The machine was put into another state, in which no site is optimised."""
         self.places.forget()
+        self._memory_replaced = True  # with what was the trampoline's
         for site in self._sites.values():
             if site.optimized:
                 self._leave(site)
+        self._memory_replaced = False
 
     def hit_over(self) -> None:
         """No hit is being handled."""
@@ -281,9 +296,16 @@ class Optimizer:
     def _begin(self, site: Site) -> None:
         if site in self._engine.busy:
             self._due.add(site)
-        elif self.places.hooks + 2 <= HOOKS and self._arming.lift(site):
-            site.optimized = True
-            self._put(site)
+            return
+        if self.places.hooks + 2 <= HOOKS:
+            if not self._arming.lift(site):
+                return
+            site.hooked = True
+        elif site.simulator is None and not (site.slot and site.stepping.post):
+            return  # the slot ends in a branch
+        site.optimized = True
+        self._optimized[site.addr] = site
+        self._put(site)
 
     def _put(self, site: Site) -> None:
         self._find_task()
@@ -307,7 +329,10 @@ class Optimizer:
             elif site.slot and not site.stepping.post:
                 action.records_second = False
             actions.append(action)
-        self.places.put(site.addr, site.original, site.simulator is not None, actions)
+        if site.hooked:
+            self.places.put(site.addr, site.original, site.simulator is not None, actions)
+        else:
+            self.places.put_breakpoint(site.addr, site.original, site.slot, actions)
 
     def _find_task(self) -> None:
         """Have the tasks of hits recorded, if the kernel says where their names are."""
@@ -355,7 +380,7 @@ class Optimizer:
             self.collect()
             rp.counts = _copy(rp.counts)
             self._followed.discard(rp)
-            if not self._followed:
+            if not self._followed and not self._memory_replaced:
                 self._kretprobes.return_to_c(False)
         probe.counts = _copy(counts)
         probe.flags &= ~OPTIMIZED

@@ -20,7 +20,8 @@ class Site:
     The two differ while the guest has a breakpoint of its own there. Then hits are passed on to the guest, which
     executes the instruction. Otherwise we execute it: in `slot` (its address, 0 for none) by `stepping`, or by
     `simulator`. `probes` are all probes, newest first except that a jprobe is last. `active` are the enabled ones.
-    `optimized` says whether C records the hits, without a breakpoint (`optimizer`). `reviewer` is called with the site
+    `optimized` says whether C records the hits (`optimizer`), `hooked` whether it does so without a breakpoint.
+    `reviewer` is called with the site
     when what a hit does may have changed.
     `mirror` is a site for the same instruction in a copy of its code, with the same probes. `offset` of a mirror is the
     distance in bytes from the original, whose address the probes see.
@@ -31,6 +32,7 @@ class Site:
         "addr",
         "armed",
         "decoded",
+        "hooked",
         "mirror",
         "offset",
         "optimized",
@@ -50,7 +52,7 @@ class Site:
         self.armed = False
         self.mirror: Site | None = None
         self.offset = 0
-        self.optimized = False
+        self.optimized = self.hooked = False
         self.reviewer: Callable[[Site], None] | None = None
         self.probes: list[Kprobe] = []
         self.active: tuple[Kprobe, ...] = ()

@@ -9,7 +9,6 @@
 
 #include "core.h"
 
-enum { RETURNED = 7 }; /* KRETPROBES_BRK_IMM */
 enum { STACK = 16 << 10 }; /* bytes (THREAD_SIZE): an address farther away is on another stack */
 
 static void forget(struct recorder *recorder, uint64_t index)
@@ -190,19 +189,17 @@ ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t execu
     return true;
 }
 
-bool core_brk(struct core *core, uint64_t pc, uint32_t immediate)
+bool call_at_trampoline(struct recorder *recorder)
 {
-    struct recorder *recorder = core->recorder;
+    struct core *core = recorder->core;
     uint64_t *x = core_x(core);
-    if (!recorder || immediate != RETURNED || pc != recorder->trampoline)
-        return false;
     if (armprobe_returned(recorder, core->base)) {
-        core->base--; /* the breakpoint is none of the guest's instructions */
+        core_uncount(core);
         return true;
     }
     if (!recorder->frame)
         return false;
     x[31] -= recorder->frame; /* and the code behind calls Python */
-    x[32] = pc + 4;
+    x[32] += 4;
     return true;
 }

@@ -322,9 +322,10 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t pc, uint64_t count)
 {
     uint64_t begin = core->begin, hard = core->hard, limit = core->limit, block = core->block, left = core->count;
     uint64_t exit_at = core->exit_at;
-    bool exiting = core->exiting, handling = core->handling;
+    bool exiting = core->exiting, handling = core->handling, single = core->single;
 
     core->running++;
+    core->single = count == 1;
     core->begin = core->base;
     core->count = 0;
     core->hard = core->base + count;
@@ -360,7 +361,7 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t pc, uint64_t count)
     core->slot_end = 0;
     core->executed = core->base - core->begin;
     core->begin = begin, core->hard = hard, core->limit = limit, core->block = block, core->count = left;
-    core->exit_at = exit_at, core->exiting = exiting, core->handling = handling;
+    core->exit_at = exit_at, core->exiting = exiting, core->handling = handling, core->single = single;
     return error;
 }
 

@@ -69,4 +69,11 @@ static inline uint64_t core_executed(const struct core *core, uint64_t pc)
     return core->base + (done < core->count ? done : core->count);
 }
 
+/* The breakpoint just counted is none of the guest's instructions. A step of one ends there nevertheless, and counts it. */
+static inline void core_uncount(struct core *core)
+{
+    if (!core->single)
+        core->base--;
+}
+
 #endif

@@ -253,6 +253,7 @@ typedef void drain_function(void);
     FIELD(bool, handling) /* Python is handling an exception */ \
     FIELD(bool, accessing) /* a device's function is doing an access */ \
     FIELD(bool, exiting) \
+    FIELD(bool, single) /* the run is one of a single instruction */ \
     FIELD(bool, whole) /* the run ended behind the block under way */ \
     FIELD(bool, redo) /* the run ended at an instruction that is to be executed again, alone */ \
     FIELD(bool, exact) /* that instruction is being executed */ \

@@ -5,6 +5,7 @@
 #include "core.h"
 
 enum { READ = 1 }; /* UC_PROT_READ */
+enum { REACHED = 4, EXECUTED = 6, RETURNED = 7 }; /* KPROBES_BRK_IMM, ..._SS_IMM, KRETPROBES_BRK_IMM */
 
 static void record_second(struct recorder *recorder, const struct place *place, const struct stage *at)
 {
@@ -40,8 +41,10 @@ static bool decide(const struct recorder *recorder, struct place *place, const s
     return true;
 }
 
-static void act(struct recorder *recorder, struct place *place, const struct stage *at)
+/* Returns whether an action records stage 1, too. */
+static bool act(struct recorder *recorder, struct place *place, const struct stage *at)
 {
+    bool second = false;
     for (struct action *action = place->actions; action; action = action->next) {
         if (!action->enabled)
             continue;
@@ -52,7 +55,9 @@ static void act(struct recorder *recorder, struct place *place, const struct sta
             call_entered(recorder, action, at);
         else if (action->records_first && action->selected)
             record_append(recorder, action, action->hits, at);
+        second |= action->records_second && action->selected && !action->follows;
     }
+    return second;
 }
 
 /* Executes a simulated instruction on copies of the registers, and records stage 1. */
@@ -94,9 +99,9 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
         recorder->undecided(address);
         return;
     }
-    act(recorder, place, &at);
+    bool second = act(recorder, place, &at);
     store(core);
-    if (!place->records_second)
+    if (!second)
         return;
     if (place->simulated) {
         foresee(recorder, place, at.executed);
@@ -112,5 +117,79 @@ ARMPROBE_EXPORT void armprobe_places_settle(struct recorder *recorder, uint64_t 
     if (recorder->pending) {
         load(recorder->core);
         settle(recorder, core_x(recorder->core)[32], executed);
+    }
+}
+
+/* Places with a breakpoint. What is not handled here, Python handles. */
+
+static struct place *place_at(const struct recorder *recorder, uint64_t address)
+{
+    struct place *place;
+    for (uint64_t at = address / 4;; at++) {
+        place = recorder->places[at & recorder->mask];
+        if (!place || place->address == address)
+            return place;
+    }
+}
+
+static bool reached(struct recorder *recorder, uint64_t address)
+{
+    struct core *core = recorder->core;
+    uint64_t *x = core_x(core), after[33];
+    struct stage at = {0, true, core_pstate(core), core->base, 0, x};
+    struct place *place = recorder->places ? place_at(recorder, address) : NULL;
+    uint32_t pstate = at.pstate;
+    if (!place || recorder->busy || recorder->stepping)
+        return false;
+    if (place->simulated) {
+        memcpy(after, x, sizeof after);
+        if (!armprobe_simulate(core, place->word, address, after, &pstate))
+            return false;
+    }
+    if (!decide(recorder, place, &at))
+        return false;
+    act(recorder, place, &at);
+    if (place->simulated) { /* the breakpoint counts as the instruction */
+        armprobe_simulate(core, place->word, address, x, &at.pstate);
+        *core_u32(core, core->layout.btype) = (at.pstate & BTYPE) >> 10;
+        at.stage = 1;
+        at.executed++;
+        record_second(recorder, place, &at);
+        return true;
+    }
+    core_uncount(core);
+    recorder->stepping = place;
+    recorder->daif = *core_u32(core, core->layout.daif);
+    *core_u32(core, core->layout.daif) = DAIF;
+    x[32] = place->slot;
+    return true;
+}
+
+static bool executed(struct recorder *recorder, uint64_t pc)
+{
+    struct core *core = recorder->core;
+    const struct place *place = recorder->stepping;
+    if (!place || pc != place->slot + 4)
+        return false;
+    struct stage at = {1, true, 0, core->base, 0, core_x(core)};
+    recorder->stepping = NULL;
+    *core_u32(core, core->layout.daif) = recorder->daif;
+    core_x(core)[32] = place->next;
+    at.pstate = core_pstate(core);
+    record_second(recorder, place, &at);
+    core_uncount(core);
+    return true;
+}
+
+bool core_brk(struct core *core, uint64_t pc, uint32_t immediate)
+{
+    struct recorder *recorder = core->recorder;
+    if (!recorder)
+        return false;
+    switch (immediate) {
+    case REACHED: return reached(recorder, pc);
+    case EXECUTED: return executed(recorder, pc);
+    case RETURNED: return pc == recorder->trampoline && call_at_trampoline(recorder);
+    default: return false;
     }
 }

@@ -56,7 +56,7 @@
     FIELD(uint32_t, word) /* the instruction */ \
     FIELD(bool, simulated) /* stage 1 is computed from `word`, at once */ \
     FIELD(bool, records_second) /* one of the actions does */ \
-    FIELD(uint64_t, slot) /* where the instruction is executed if a BRK is in its place; 0 with a hook */
+    FIELD(uint64_t, slot) /* with BRK #4 in its place: where the instruction is executed, before a BRK #6 */
 
 /* A call that has been entered and not returned from. */
 #define ARMPROBE_PAIR(FIELD, ARRAY) \
@@ -99,9 +99,9 @@
     FIELD(bool, sets_x30) /* x30 is the caller's address after a return */ \
     FIELD(mixed_t *, mixed) /* Python's: a call returns that has to be left to Python, with all pairs */ \
     FIELD(undecided_t *, undecided) /* Python's: a program has no value at the place, which is left to Python */ \
-    FIELD(struct place **, places) /* those with slots: a hash table by address */ \
+    FIELD(struct place **, places) /* those with BRK #4: a hash table by address, NULL for none */ \
     FIELD(uint64_t, mask) /* its size, a power of two, less one */ \
-    FIELD(struct place *, stepping) /* its instruction is being executed in the slot */ \
+    FIELD(struct place *, stepping) /* its instruction is being executed in the slot, NULL for none */ \
     FIELD(uint32_t, daif) /* of the guest meanwhile */
 
 #define ARMPROBE_PLACES_STRUCTURES(STRUCTURE) \
@@ -145,6 +145,9 @@ void record_make(const struct recorder *recorder, struct record *record, const s
 
 /* The function here is entered: follow the call. */
 void call_entered(struct recorder *recorder, struct action *action, const struct stage *at);
+
+/* The BRK of the trampoline is executed. Returns whether that has been handled. */
+bool call_at_trampoline(struct recorder *recorder);
 
 /* A call returns to the trampoline. Returns whether the CPU has been sent on, false if it is none of the pairs'. */
 bool armprobe_returned(struct recorder *recorder, uint64_t executed);

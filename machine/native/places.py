@@ -163,7 +163,8 @@ _settle: Final = function("armprobe_places_settle", None, ctypes.c_void_p, ctype
 class Places:
     """The places of one core. `recorder` is what they share.
 
-    A place has a hook of the engine at its address, and at the address after it if stage 1 is recorded there.
+    A place has a hook of the engine at its address, and at the address after it if stage 1 is recorded there. With some
+    thirty hooks the engine gets slow. Further places have a breakpoint in the code, which the core answers.
     """
 
     def __init__(self, core: Core, capacity: int) -> None:
@@ -176,7 +177,8 @@ class Places:
         self._capacity = capacity
         self.resize(ctypes.sizeof(Record))
         core.native.record(ctypes.addressof(self.recorder))
-        self._places: dict[int, Place] = {}
+        self._places: dict[int, Place] = {}  # those with hooks
+        self._breakpoints: dict[int, Place] = {}
         self._actions: dict[int, Sequence[Action]] = {}  # by the address of their place
         self._hooks: dict[int, int] = {}
         self._removed: list[object] = []  # what code that is being executed may still refer to
@@ -203,23 +205,41 @@ class Places:
 
     def put(self, address: int, word: int, simulated: bool, actions: Sequence[Action]) -> None:
         """Do these actions, in this order, each time before the instruction `word` at `address` is executed."""
-        place = self._places.get(address)
-        if place is None or not place.actions:
-            place = self._place(address)
-        for action, following in itertools.pairwise(actions):
-            action.next = ctypes.addressof(following)
-        actions[-1].next = 0
-        self._actions[address] = actions
-        place.reached, place.word, place.simulated = NEVER, word, simulated
-        place.records_second = any(action.records_second and not action.follows for action in actions)
-        place.actions = ctypes.addressof(actions[0])
+        place = self._place(address)
+        self._set(place, word, simulated, actions)
         if place.records_second and not simulated:
             self._place(place.next)
         else:
             self._tidy(place.next)
 
+    def put_breakpoint(self, address: int, word: int, slot: int, actions: Sequence[Action]) -> None:
+        """Like `put`, where the code has BRK #4 in place of `word`, which is executed in `slot`, before a BRK #6.
+
+        A `slot` of 0 means that it is simulated.
+        """
+        place = self._breakpoints.get(address)
+        if place is None:
+            place = Place(recorder=ctypes.addressof(self.recorder), address=address, next=address + 4)
+            self._breakpoints[address] = place
+            self._index()
+        place.slot = slot
+        self._set(place, word, not slot, actions)
+
+    def _set(self, place: Place, word: int, simulated: bool, actions: Sequence[Action]) -> None:
+        for action, following in itertools.pairwise(actions):
+            action.next = ctypes.addressof(following)
+        actions[-1].next = 0
+        self._actions[place.address] = actions
+        place.reached, place.word, place.simulated = NEVER, word, simulated
+        place.records_second = any(action.records_second and not action.follows for action in actions)
+        place.actions = ctypes.addressof(actions[0])
+
     def remove(self, address: int) -> None:
-        """Undo a `put`."""
+        """Undo a `put` or `put_breakpoint`."""
+        if address in self._breakpoints:
+            self._removed.append((self._breakpoints.pop(address), self._actions.pop(address)))
+            self._index()
+            return
         place = self._places[address]
         if self.recorder.pending == ctypes.addressof(place):
             self.recorder.pending = 0
@@ -227,6 +247,26 @@ class Places:
         self._removed.append(self._actions.pop(address))
         self._tidy(address)
         self._tidy(place.next)
+
+    def _index(self) -> None:
+        """Make the hash table of the breakpoints."""
+        places = self._breakpoints.values()
+        size = 4 << len(places).bit_length()
+        table = (ctypes.c_uint64 * size)()
+        for place in places:
+            at = place.address // 4 % size
+            while table[at]:
+                at = (at + 1) % size
+            table[at] = ctypes.addressof(place)
+        self._table = table
+        self.recorder.places, self.recorder.mask = ctypes.addressof(table), size - 1
+
+    @property
+    def stepping(self) -> tuple[int, int] | None:
+        """The address of the place whose instruction is being executed in its slot, and PSTATE.DAIF before it."""
+        if not self.recorder.stepping:
+            return None
+        return Place.from_address(self.recorder.stepping).address, self.recorder.daif
 
     def _place(self, address: int) -> Place:
         place = self._places.get(address)
@@ -303,7 +343,7 @@ class Places:
 
     def forget(self) -> None:
         """The core was put into another state."""
-        self.recorder.pending = 0
+        self.recorder.pending = self.recorder.stepping = 0
         self.forget_pairs()
         for place in self._places.values():
             place.reached = NEVER

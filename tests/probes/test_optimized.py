@@ -9,8 +9,8 @@ import pytest
 
 from armprobe import machine
 from armprobe.expressions import Condition, Note
-from armprobe.machine import CallNotReturned
-from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Probe, PtRegs, Stage, Task
+from armprobe.machine import CallNotReturned, StopReason
+from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Probe, PtRegs, Stage, Task, optimizer
 
 from .test_hits import PCREL
 
@@ -19,6 +19,12 @@ OPTIMIZED = 4  # KPROBE_FLAG_OPTIMIZED, include/linux/kprobes.h
 
 Make = Callable[[], Sequence[Probe]]
 Seen = list[tuple[object, ...]]
+
+
+@pytest.fixture(params=[30, 0], ids=["hooks", "breakpoints"])
+def _hooks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of addresses at which hits are seen by a hook; others have a breakpoint that C answers."""
+    monkeypatch.setattr(optimizer, "HOOKS", request.param)
 
 
 def register(kprobes: Kprobes, probes: Iterable[Probe]) -> None:
@@ -62,6 +68,7 @@ def compare(make: Make, rounds: str, calls: int = 1, **registry: str) -> tuple[S
     return optimized[0], optimized[1]
 
 
+@pytest.mark.usefixtures("_hooks")
 @pytest.mark.parametrize("half", [PCREL[:8], PCREL[8:]])
 def test_every_class_of_simulated_instruction(half: list[str]) -> None:
     hits, counted = compare(lambda: [Kprobe(f"pcrel_{name}") for name in half], "pcrel_round")
@@ -69,6 +76,7 @@ def test_every_class_of_simulated_instruction(half: list[str]) -> None:
     assert all(count[0] for count in counted)
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_every_instruction_of_a_function() -> None:
     demo = machine.load("demo", memory="16M")
     symbol = demo.symbols["strlen"]
@@ -77,6 +85,7 @@ def test_every_instruction_of_a_function() -> None:
     assert {str(hit[0]).partition(":")[0] for hit in hits} > {"kprobe strlen", "kprobe strlen+0x4"}
 
 
+@pytest.mark.usefixtures("_hooks")
 @pytest.mark.parametrize("era", ["v5.10", "v6.1", "v6.9"])
 def test_calls_and_their_returns(era: str) -> None:
     _, counted = compare(
@@ -85,11 +94,13 @@ def test_calls_and_their_returns(era: str) -> None:
     assert counted[0][0] > 5
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_recursion_beyond_maxactive() -> None:
     _, counted = compare(lambda: [Kretprobe("hanoi", maxactive=2), Kretprobe("fib", maxactive=1)], "recursion_round")
     assert counted[0][1] > 0  # nmissed
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_several_on_one_function() -> None:
     compare(
         lambda: [Kprobe("kfree"), Kretprobe("kfree"), Kprobe("kfree", record=False), Kretprobe("kfree", maxactive=1)],
@@ -97,6 +108,7 @@ def test_several_on_one_function() -> None:
     )
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_a_hit_is_of_the_task_that_has_it() -> None:
     """Counted only, and recorded, on the path of a system call."""
     compare(lambda: [Kprobe("sys_getpid"), Kprobe("invoke_syscall", record=False)], "task_round")
@@ -185,6 +197,7 @@ def test_what_makes_a_probe_ordinary(demo: machine.Machine, kprobes: Kprobes, ch
     assert probe.hits == 2
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_hits_in_a_function_that_a_handler_calls_are_missed(demo: machine.Machine, kprobes: Kprobes) -> None:
     def call(probe: Kprobe, regs: PtRegs) -> None:
         demo.call("checksum_mix", 1, 2)
@@ -199,6 +212,7 @@ def test_hits_in_a_function_that_a_handler_calls_are_missed(demo: machine.Machin
     assert (probe.hits, probe.nmissed, kretprobe.hits, kretprobe.kp.nmissed) == (1, 1, 1, 1)
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_hits_of_both_kinds_are_in_order(demo: machine.Machine, kprobes: Kprobes) -> None:
     kprobes.register_kprobe(Kprobe("kmalloc"))
     kprobes.register_kprobe(Kprobe("kfree", pre_handler=lambda p, regs: None))
@@ -221,6 +235,7 @@ def test_an_outstanding_call_is_known_when_somebody_looks(demo: machine.Machine,
     assert kprobes.hits[-1].caller == caller
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_a_state_has_outstanding_calls(demo: machine.Machine, kprobes: Kprobes) -> None:
     probe = kprobes.register_kretprobe(Kretprobe("kmalloc"))
     demo.run(until="kmalloc")
@@ -275,6 +290,7 @@ class Names:
         return self._symbols[name].address
 
 
+@pytest.mark.usefixtures("_hooks")
 @pytest.mark.parametrize(
     "text",
     [
@@ -298,6 +314,7 @@ def test_conditions(text: str, at: Stage) -> None:
     )
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_notes() -> None:
     entry, returned = Names(False), Names(True)
     hits, _ = compare(
@@ -312,12 +329,47 @@ def test_notes() -> None:
     assert any("gives 0x" in str(hit[-1]) for hit in hits)
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_a_condition_without_a_value_stops_the_guest_for_the_hit(demo: machine.Machine, kprobes: Kprobes) -> None:
     asked = Condition.compile("*(u64 *)(x1 - 1) > 0", Names(False))  # x1 is 0 at first
     probe = kprobes.register_kprobe(Kprobe("checksum_mix", condition=asked))
+    hooked = optimizer.HOOKS > 0
     with pytest.raises(CallNotReturned, match="its condition cannot be evaluated"):
         demo.call("checksum_mix", 1, 0)
-    assert probe.flags == 0
+    assert probe.flags == (0 if hooked else OPTIMIZED)
     demo.step()  # it is tried again when the guest goes on
     demo.call("checksum_mix", 1, demo.symbols["kmalloc"].address + 1)
     assert (probe.flags, probe.hits, probe.met) == (OPTIMIZED, 2, 1)
+
+
+@pytest.mark.usefixtures("_hooks")
+def test_a_page_fault_is_the_instructions(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """The guest sees it at the instruction, with its own PSTATE, and the hit has no second stage."""
+    demo.memory.write(demo.symbols["strlen"].address, (0xF9400000).to_bytes(4, "little"))  # ldr x0, [x0]
+    probe = kprobes.register_kprobe(Kprobe("strlen"))
+    pstate = demo.registers.pstate
+    demo.registers.x[0], demo.registers.pc = 0xDEAD_0000, demo.symbols["strlen"].address
+    assert demo.run(until="el1h_64_sync_handler", instructions=1000).reason is StopReason.UNTIL
+    assert demo.registers["elr_el1"] == demo.symbols["strlen"].address
+    assert demo.registers["spsr_el1"] == pstate
+    assert probe.flags == OPTIMIZED
+    assert [hit.stage for hit in kprobes.hits] == [Stage.PRE]
+    demo.run(until="show_regs", instructions=100_000)
+    demo.call("checksum_mix", 1, 2)
+    assert kprobes.hits[-1].stage is Stage.PRE
+
+
+@pytest.mark.usefixtures("_hooks")
+def test_stepping_goes_where_it_goes_without_a_probe(demo: machine.Machine, kprobes: Kprobes) -> None:
+    demo.run(until="checksum_mix")
+    state = demo.snapshot()
+
+    def steps() -> list[int]:
+        demo.restore(state)
+        return [demo.step().address for _ in range(40)]
+
+    without = steps()
+    kprobes.register_kprobe(Kprobe("checksum_mix"))
+    kprobes.register_kprobe(Kprobe("checksum_mix", offset=8))
+    kprobes.register_kretprobe(Kretprobe("checksum_mix"))
+    assert steps() == without

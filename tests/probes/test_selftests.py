@@ -123,7 +123,7 @@ def test_profile() -> None:
         session.run("kprobe strlen")
         assert re.search(r"strlen +0 +0$", session.run("probes"), re.MULTILINE)
         session.run("continue instructions=100000")
-        assert re.search(r"strlen +[1-9]\d* +0$", session.run("probes"), re.MULTILINE)
+        assert re.search(r"strlen +[1-9]\d* +0 \[OPTIMIZED\]$", session.run("probes"), re.MULTILINE)
         session.run("unregister strlen")
         assert "strlen" not in session.run("probes")
 

@@ -30,6 +30,7 @@ def test_exceptions_in_the_slot(demo: machine.Machine, era: str, word: int, x0: 
     """do_page_fault() alone asks kprobes: after others the hit has no end, and the guest sees them in the slot."""
     demo.memory.write(demo.symbols["strlen"].address, word.to_bytes(4, "little"))
     kprobes = Kprobes(demo, era)
+    kprobes.optimization = False  # an optimised probe has no slot
     probe = kprobes.register_kprobe(Kprobe("strlen"))
     demo.registers.x[0] = demo.symbols[x0].address if isinstance(x0, str) else x0
     demo.registers.pc = demo.symbols["strlen"].address
@@ -61,6 +62,7 @@ def test_a_translation_fault_of_the_last_level(demo: machine.Machine, era: str, 
             break
     demo.memory.write(demo.symbols["strlen"].address, LDR_X0_X0.to_bytes(4, "little"))
     kprobes = Kprobes(demo, era)
+    kprobes.optimization = False
     kprobes.register_kprobe(Kprobe("strlen"))
     demo.registers.x[0], demo.registers.pc = hole, demo.symbols["strlen"].address
     demo.run(until="el1h_64_sync_handler", instructions=1000)

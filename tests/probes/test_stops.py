@@ -213,6 +213,7 @@ def test_unregister_at_a_stop(demo: machine.Machine, kprobes: Kprobes) -> None:
 def test_reentry_into_a_slot_stops_with_the_kernels_words(demo: machine.Machine) -> None:
     """What BUGs in v5.10 is brought about by a debugger that stands in the slot and calls a probed function."""
     kprobes = Kprobes(demo, "v5.10")
+    kprobes.optimization = False  # an optimised probe has no slot
     kprobes.register_kprobe(Kprobe("insn_nop"))
     other = kprobes.register_kprobe(Kprobe("pcrel_leaf"))
     demo.run(until="insn_nop")
@@ -230,6 +231,7 @@ def test_reentry_into_a_slot_stops_with_the_kernels_words(demo: machine.Machine)
 
 def test_a_slot_that_does_not_end(demo: machine.Machine, kprobes: Kprobes) -> None:
     """The guest has written to it, by another mapping of that memory: steps end, and Ctrl-C is not lost."""
+    kprobes.optimization = False
     probe = kprobes.register_kprobe(Kprobe("kfree"))
     assert probe.site is not None
     demo.scratch.write(probe.site.slot, struct.pack("<I", 0x1400_0000))  # b .
