@@ -4,8 +4,8 @@
 The kernel calls a probe optimised that is hit without an exception (optimize_kprobe in kernel/kprobes.c; arm64 has
 none). As there, a probe is armed with a breakpoint first, and optimised a little later: when the guest is about to run.
 A site is optimised if all that the probes on it do is recorded: no handler, no stop, and no condition or note that C
-cannot evaluate. Otherwise all of it is ordinary. So are all probes whose instructions are not stepped by BRK #6: the guest
-sees the state of the CPU's single step.
+cannot evaluate. Otherwise all of it is ordinary. So are all probes whose instructions are not stepped by BRK #6: the
+guest sees the state of the CPU's single step.
 """
 
 from __future__ import annotations
