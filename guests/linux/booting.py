@@ -16,7 +16,7 @@ from armprobe.machine.file_lock import exclusive_lock
 from armprobe.machine.loaders import command_line
 from armprobe.machine.loaders.snapshot_file import VERSION, read_key
 
-from .debian import PROMPT, READY, build_initramfs, cache_directory, fetch_kernel
+from .debian import PROMPT, READY, build_archive, cache_directory, compressed, fetch_kernel
 
 _STEP: Final = 20_000_000  # instructions between two checks of the console
 _BOOT_LIMIT: Final = 20_000_000_000  # instructions
@@ -52,7 +52,7 @@ def prepare(
         files = fetch_kernel(report, refresh=refresh)
         kernel = kernel or files.vmlinuz
         if initrd is None:
-            ramdisk = build_initramfs(files.busybox.read_bytes())
+            ramdisk = build_archive(files.busybox.read_bytes())  # compressing it takes as long as the rest
     key = hashlib.sha256(_read(kernel))
     for part in (ramdisk, line.encode(), str(size).encode(), str(VERSION).encode(), machine.build_id()):
         key.update(hashlib.sha256(part).digest())
@@ -67,7 +67,7 @@ def prepare(
             raise BootError(f"{path.parent} cannot be written: {error.strerror}") from None
         if read_key(path) != key.hexdigest():
             with tempfile.NamedTemporaryFile(prefix="armprobe-", suffix=".initrd") as disk:
-                Path(disk.name).write_bytes(ramdisk)
+                Path(disk.name).write_bytes(compressed(ramdisk) if initrd is None else ramdisk)
                 booting = machine.load(kernel, initrd=disk.name, cmdline=line, memory=size)
             report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
             boot(booting)

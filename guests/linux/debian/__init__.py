@@ -3,15 +3,17 @@
 
 from .apt import DebianError
 from .fetch import KernelFiles, cache_directory, fetch_kernel, fetch_packages
-from .initramfs import PROMPT, READY, build_initramfs
+from .initramfs import PROMPT, READY, build_archive, build_initramfs, compressed
 
 __all__ = [
     "PROMPT",
     "READY",
     "DebianError",
     "KernelFiles",
+    "build_archive",
     "build_initramfs",
     "cache_directory",
+    "compressed",
     "fetch_kernel",
     "fetch_packages",
 ]

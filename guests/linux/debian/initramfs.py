@@ -41,7 +41,17 @@ _CONSOLE = (5, 1)  # major and minor of /dev/console (Linux Documentation/admin-
 
 
 def build_initramfs(busybox: bytes, files: Mapping[str, tuple[int, bytes]] | None = None) -> bytes:
-    """The gzipped archive of a root file system: `busybox` (a static arm64 ELF), an /init, and `files`.
+    """The archive of `build_archive`, compressed. Raises ValueError as it does."""
+    return compressed(build_archive(busybox, files))
+
+
+def compressed(archive: bytes) -> bytes:
+    """`archive` by gzip. The same input gives the same bytes."""
+    return gzip.compress(archive, mtime=0)
+
+
+def build_archive(busybox: bytes, files: Mapping[str, tuple[int, bytes]] | None = None) -> bytes:
+    """The archive (cpio) of a root file system: `busybox` (a static arm64 ELF), an /init, and `files`.
 
     `files` maps a path to its mode and content. A mode without type bits is a regular file's. A symbolic link's content
     is its target. Missing folders are created. A file given here replaces one of the same path. The same input gives
@@ -58,7 +68,7 @@ def build_initramfs(busybox: bytes, files: Mapping[str, tuple[int, bytes]] | Non
         for depth in range(1, len(parts)):
             entries.setdefault("/".join(parts[:depth]), (stat.S_IFDIR | 0o755, b""))
         entries["/".join(parts)] = (mode if stat.S_IFMT(mode) else stat.S_IFREG | mode, content)
-    return gzip.compress(_cpio(entries), mtime=0)
+    return _cpio(entries)
 
 
 def _cpio(entries: Mapping[str, tuple[int, bytes]]) -> bytes:
