@@ -438,9 +438,28 @@ static uint32_t on_msr(void *uc, int source, const struct cp_reg *which, void *u
     return 1;
 }
 
-/* After an access of a device's function: it may have raised an interrupt, or the guest has enabled one. */
-static void accessed(struct core *core, uint64_t value)
+/* Whether the instruction is executed again and has made this access already; `value` is what it gave then. The last
+ * access made is the instruction's, too, and those of one instruction are at different places. */
+static bool replayed(struct core *core, const struct window *window, uint64_t offset, uint64_t *value)
 {
+    if (!core->replay)
+        return false;
+    for (uint64_t i = core->access_count; i-- && i + CORE_ACCESSES >= core->access_count;) {
+        const struct access *access = &core->accesses[i % CORE_ACCESSES];
+        if (access->window == window && access->offset == offset) {
+            core->replay = i + 1 < core->access_count;
+            *value = access->value;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* After an access of a device's function: it may have raised an interrupt, or the guest has enabled one. */
+static void accessed(const struct window *window, uint64_t offset, uint64_t value)
+{
+    struct core *core = window->core;
+    core->accesses[core->access_count++ % CORE_ACCESSES] = (struct access){window, offset, value};
     if (core->running) {
         follow_signal(core);
         if (core->ends || core->interrupting)
@@ -449,8 +468,7 @@ static void accessed(struct core *core, uint64_t value)
     core->accessing = false;
     load(core);
     if (core->running && !core->exact && !core->handling && (core->ends_after_access || interrupted(core))) {
-        core->replay = true; /* the access has taken place */
-        core->replayed = value;
+        core->replay = true;
         again(core);
     }
 }
@@ -469,17 +487,16 @@ static uint64_t on_read(void *uc, uint64_t offset, unsigned size, void *user)
     struct core *core = window->core;
     if (core->redo)
         return 0;
-    if (core->replay) {
-        core->replay = false;
-        return core->replayed;
-    }
+    uint64_t value;
+    if (replayed(core, window, offset, &value))
+        return value;
     if (timed(window)) {
         again(core);
         return 0;
     }
     core->accessing = true;
-    uint64_t value = window->read(window->device, offset, size);
-    accessed(core, value);
+    value = window->read(window->device, offset, size);
+    accessed(window, offset, value);
     return value;
 }
 
@@ -490,17 +507,16 @@ static void on_write(void *uc, uint64_t offset, unsigned size, uint64_t value, v
     struct core *core = window->core;
     if (core->redo)
         return;
-    if (core->replay) {
-        core->replay = false;
+    uint64_t before;
+    if (replayed(core, window, offset, &before))
         return;
-    }
     if (timed(window)) {
         again(core);
         return;
     }
     core->accessing = true;
     window->write(window->device, offset, size, value);
-    accessed(core, 0);
+    accessed(window, offset, 0);
 }
 
 /* Code. */

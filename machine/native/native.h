@@ -208,6 +208,14 @@ typedef void drain_function(void);
 
 #define STEPPED 256
 
+/* An access to a device that has been made. */
+#define ARMPROBE_ACCESS(FIELD, ARRAY) \
+    FIELD(const struct window *, window) \
+    FIELD(uint64_t, offset) \
+    FIELD(uint64_t, value)
+
+#define CORE_ACCESSES 64 /* the most that one instruction makes: LD4 of bytes */
+
 /* One CPU and its engine: the user data of the engine's hooks. */
 #define ARMPROBE_CORE(FIELD, ARRAY) \
     FIELD(void *, uc) \
@@ -228,7 +236,8 @@ typedef void drain_function(void);
     FIELD(uint64_t, exit_at) /* an exit of the core's own, while `exiting` */ \
     FIELD(uint64_t *, exits) /* the exits at breakpoints */ \
     FIELD(uint64_t, exit_count) \
-    FIELD(uint64_t, replayed) /* the value that a device gave, see `replay` */ \
+    FIELD(uint64_t, access_count) /* of accesses to devices; the last are in `accesses` */ \
+    ARRAY(struct access, accesses, CORE_ACCESSES) \
     ARRAY(uint64_t, saved, 32) /* x0 to x30 and sp before the instruction that is to be executed again */ \
     ARRAY(uint64_t, stepped, STEPPED) /* addresses of blocks of one instruction, by address */ \
     FIELD(bool, any_stepped) \
@@ -257,7 +266,7 @@ typedef void drain_function(void);
     FIELD(bool, whole) /* the run ended behind the block under way */ \
     FIELD(bool, redo) /* the run ended at an instruction that is to be executed again, alone */ \
     FIELD(bool, exact) /* that instruction is being executed */ \
-    FIELD(bool, replay) /* the next access to a device has been made already */ \
+    FIELD(bool, replay) /* the accesses of the instruction have been made already, up to the last of `accesses` */ \
     FIELD(bool, ends_after_access) /* the run is to end behind the instruction that accesses a device */ \
     FIELD(struct layout, layout) \
     FIELD(struct cp_reg, refreshed) /* an unused system register: see `refresh` */ \
@@ -308,6 +317,7 @@ typedef void drain_function(void);
     STRUCTURE(timer, ARMPROBE_TIMER) \
     STRUCTURE(layout, ARMPROBE_LAYOUT) \
     STRUCTURE(cp_reg, ARMPROBE_CP_REG) \
+    STRUCTURE(access, ARMPROBE_ACCESS) \
     STRUCTURE(core, ARMPROBE_CORE) \
     STRUCTURE(site, ARMPROBE_SITE) \
     STRUCTURE(window, ARMPROBE_WINDOW) \

@@ -25,6 +25,11 @@ class SystemRegister(ctypes.Structure):
     value: int
 
 
+@structure("access")
+class NativeAccess(ctypes.Structure):
+    """An access to a device that has been made."""
+
+
 @structure("core")
 class NativeCore(ctypes.Structure):
     """One CPU and its engine."""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from armprobe.machine import Machine
+from armprobe.machine import Machine, StopReason
 from armprobe.machine.devices import GenericTimer, Gic, Pl011
 from armprobe.machine.state import Order, StateRegistry
 from tests.machine.reference.gic import Gic as ReferenceGic
@@ -223,3 +223,51 @@ def test_the_guests_accesses_have_their_width(bare: Callable[..., Machine], widt
     theirs = ReferenceGic(StateRegistry())
     theirs.write(0x420, width, stored)
     assert list(guest.gic.priority) == theirs.priority
+
+
+class Counted:
+    """Each read gives the next number; the last of `accesses` calls `stop`."""
+
+    name = "counted"
+    timed = False  # as the devices in C are
+
+    def __init__(self, accesses: int, stop: Callable[[], None]) -> None:
+        self.offsets: list[int] = []
+        self._accesses, self._stop = accesses, stop
+
+    def read(self, offset: int, size: int) -> int:
+        self.offsets.append(offset)
+        if len(self.offsets) == self._accesses:
+            self._stop()
+        return len(self.offsets)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.read(offset, size)
+
+
+@pytest.mark.parametrize(
+    ("access", "accesses", "x4", "x5"),
+    [
+        ("ldr w4, [x6]", 1, 1, 0),
+        ("ldr x4, [x6]", 2, 2 << 32 | 1, 0),  # Unicorn makes accesses of at most four bytes to a device
+        ("ldp w4, w5, [x6, #8]!", 2, 1, 2),
+        ("ldp x4, x5, [x6, #16]!", 4, 2 << 32 | 1, 4 << 32 | 3),
+        ("stp x4, x5, [x6], #16", 4, 0, 0),
+        ("ld4 {v0.16b-v3.16b}, [x6]", 64, 0, 0),
+    ],
+)
+def test_an_instruction_with_many_accesses_makes_each_once(
+    bare: Callable[..., Machine], access: str, accesses: int, x4: int, x5: int
+) -> None:
+    """Also if the run is to end at the last of them, in the midst of a block."""
+    before = "mov x0, #3 << 20\n msr cpacr_el1, x0\n isb\n ldr x6, =0xc000000\n"
+    guest = bare(f"{before}{access}\nbehind: nop\n nop\n1: b 1b")
+    device = Counted(accesses, guest.interrupt)
+    guest.bus.attach(device, 0xC00_0000, 0x1000)
+    stop = guest.run(instructions=100)
+    assert (stop.reason, stop.address) == (StopReason.INTERRUPTED, guest.symbols["behind"].address)
+    assert len(device.offsets) == len(set(device.offsets)) == accesses
+    assert (guest.registers.x[4], guest.registers.x[5]) == (x4, x5)
+    if accesses == 64:  # an element of each register by turns
+        read = [guest.core.vector(number).to_bytes(16, "little") for number in range(4)]
+        assert [read[i % 4][i // 4] for i in range(64)] == list(range(1, 65))
