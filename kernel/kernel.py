@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
-from armprobe.machine import Machine, Symbols
+from armprobe.machine import Machine, MachineError, Symbols
 
 from .btf import Btf
+from .dwarf import Dwarf
 from .modules import LoadedModules
 from .tasks import Tasks
+from .types import Types
 from .version import Version, linux_version
 
 _START: Final = "_stext"  # the kernel's first instruction (arch/arm64/kernel/vmlinux.lds.S)
@@ -47,9 +49,23 @@ class Kernel:
         return None
 
     @cached_property
-    def types(self) -> Btf:
-        """The kernel's types. Raises MachineError, saying why, if there are none or they cannot be read now."""
-        return Btf.of(self.machine)
+    def types(self) -> Types:
+        """The kernel's types by name, from its BTF or else from the debug information of the guest's file.
+
+        Raises MachineError, saying why, if there are none or they cannot be read now.
+        """
+        dwarf = self.machine.guest.dwarf
+        try:
+            btf = Btf.of(self.machine)
+        except MachineError:  # damaged, or not mapped yet
+            if dwarf is None:
+                raise
+            btf = None
+        if btf is not None:
+            return btf
+        if dwarf is None:
+            raise MachineError("this guest has no type information: neither BTF, nor DWARF in its file or a vmlinux")
+        return Dwarf(dwarf)
 
 
 class Linux(Kernel):

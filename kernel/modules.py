@@ -19,11 +19,11 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.state import Order
 from armprobe.machine.symbols import MAPPING_SYMBOL, Symbols
 
-from .btf import Btf
 from .code_references import addresses_formed
 
 if TYPE_CHECKING:
     from .kernel import Kernel
+    from .types import Types
 
 # Without CONFIG_KALLSYMS_ALL there is no symbol `modules`. This function goes through the list, and its name is unique,
 # unlike those of other such functions in kernel/module/.
@@ -69,27 +69,27 @@ class _Loaded:
 class _Layout:
     """Offsets of the members that are read, in this kernel. Raises MachineError without type information."""
 
-    def __init__(self, types: Btf) -> None:
-        self.state = types.offset("module", "state")
-        self.list = types.offset("module", "list")
-        self.name = types.offset("module", "name")
-        self.kallsyms = types.offset("module", "kallsyms")
+    def __init__(self, types: Types) -> None:
+        self.state = types["module"].offset("state")
+        self.list = types["module"].offset("list")
+        self.name = types["module"].offset("name")
+        self.kallsyms = types["module"].offset("kallsyms")
         self.symtab, self.num_symtab, self.strtab, self.typetab = tables = [
-            types.offset("mod_kallsyms", member) for member in ("symtab", "num_symtab", "strtab", "typetab")
+            types["mod_kallsyms"].offset(member) for member in ("symtab", "num_symtab", "strtab", "typetab")
         ]
         self.kallsyms_size = max(tables) + 8
         # For each piece of memory the offsets of its base, of its size, and of the size of its code if data follows it.
         self.memories: list[tuple[int, int, int | None]] = []
         try:
-            first, each = types.offset("module", "mem"), types.size("module_memory")
+            first, each = types["module"].offset("mem"), types["module_memory"].size
         except MachineError:  # before 6.4
-            base, size, text = (types.offset("module_layout", member) for member in ("base", "size", "text_size"))
-            for at in (types.offset("module", part) for part in ("core_layout", "init_layout")):
+            base, size, text = (types["module_layout"].offset(member) for member in ("base", "size", "text_size"))
+            for at in (types["module"].offset(part) for part in ("core_layout", "init_layout")):
                 self.memories.append((at + base, at + size, at + text))
         else:
             if not each:
                 raise MachineError("this kernel's type information does not say how large a struct module_memory is")
-            base, size = (types.offset("module_memory", member) for member in ("base", "size"))
+            base, size = (types["module_memory"].offset(member) for member in ("base", "size"))
             self.memories += [(first + each * n + base, first + each * n + size, None) for n in range(_MEMORIES)]
         last = self.state, self.list, self.name + _NAME_SIZE, self.kallsyms, *(place for place, _, _ in self.memories)
         self.size = max(*last, *(size for _, size, _ in self.memories)) + 16

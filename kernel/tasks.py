@@ -56,7 +56,7 @@ class Tasks:
         if self._offsets is None and not self._none:
             try:
                 types = self._kernel.types
-                self._offsets = types.offset("task_struct", "comm"), types.offset("task_struct", "pid")
+                self._offsets = types["task_struct"].offset("comm"), types["task_struct"].offset("pid")
             except MachineError:
                 self._none = True
         return self._offsets

@@ -63,10 +63,10 @@ class GuestKprobes:
                 raise MachineError("the guest is no kernel")
             types = kernel.types
             try:
-                slot = types.offset("arch_specific_insn", "xol_insn")
+                slot = types["arch_specific_insn"].offset("xol_insn")
             except MachineError:
-                slot = types.offset("arch_probe_insn", "insn")  # of ainsn.api, its first member: up to v6.12
-            self._members = types.offset("kprobe", "opcode"), types.offset("kprobe", "ainsn") + slot
+                slot = types["arch_probe_insn"].offset("insn")  # of ainsn.api, its first member: up to v6.12
+            self._members = types["kprobe"].offset("opcode"), types["kprobe"].offset("ainsn") + slot
         return self._members
 
     def original(self, address: int, word: int) -> int:

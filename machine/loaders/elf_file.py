@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A reader for the parts of an ELF file that armprobe uses (System V ABI, chapters 4 and 5; elf(5)).
 
-Its work is bounded by the size of the file. That of pyelftools, which the tests use, is not: it reads each byte of a
+Its work is bounded by the size of the file. That of pyelftools' reader of ELF files is not: it reads each byte of a
 table with one-byte entries as a symbol, copies a long name for each symbol that shares it, and takes 30 microseconds
 per symbol.
 """

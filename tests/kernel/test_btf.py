@@ -9,6 +9,7 @@ import time
 import pytest
 
 from armprobe.kernel.btf import Btf
+from armprobe.kernel.types import Member
 from armprobe.machine import MachineError
 
 STRINGS = b"\0int\0pair\0first\0second\0inner\0flag\0"
@@ -42,13 +43,26 @@ def btf(types: bytes = TYPES, strings: bytes = STRINGS) -> bytes:
 
 @pytest.mark.parametrize(("member", "offset"), [("first", 0), ("inner", 8), ("second", 8), ("flag", 16)])
 def test_offsets(member: str, offset: int) -> None:
-    assert Btf(btf()).offset("pair", member) == offset
+    assert Btf(btf())["pair"].offset(member) == offset
+
+
+def test_members() -> None:
+    """In their order, and those of the union in its place. The width of a bit field is in the upper 8 bits."""
+    assert list(Btf(btf())["pair"].members.values()) == [
+        Member("first", 0, None),
+        Member("inner", 64, None),
+        Member("second", 64, None),
+        Member("flag", 128, 1),
+    ]
 
 
 def test_size() -> None:
-    assert Btf(btf()).size("pair") == 24
-    with pytest.raises(MachineError, match="no struct int"):
-        Btf(btf()).size("int")
+    assert Btf(btf())["pair"].size == 24
+    assert "pair" in Btf(btf())
+    for name in ("int", "no", ""):
+        assert name not in Btf(btf())
+        with pytest.raises(MachineError, match=f"no struct {name}"):
+            Btf(btf())[name]
 
 
 def test_structs_in_themselves() -> None:
@@ -57,19 +71,31 @@ def test_structs_in_themselves() -> None:
     types = [struct.pack("<9I", 0, kind(STRUCT, 2), 8, 0, other, 0, 0, other, 0) for other in others]
     types.append(struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 30, 0))
     with pytest.raises(MachineError, match="no member first in a struct pair"):
-        Btf(btf(b"".join(types))).offset("pair", "first")
+        Btf(btf(b"".join(types)))["pair"].offset("first")
 
 
 def test_a_type_that_is_not_there() -> None:
     types = struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 99, 0)
     with pytest.raises(MachineError, match="is damaged"):
-        Btf(btf(types)).offset("pair", "first")
+        Btf(btf(types))["pair"].offset("first")
 
 
-@pytest.mark.parametrize(("structure", "member"), [("pair", "third"), ("pair", "int"), ("int", "first"), ("no", "no")])
-def test_what_is_not_there(structure: str, member: str) -> None:
-    with pytest.raises(MachineError, match=f"no member {member} in a struct {structure}"):
-        Btf(btf()).offset(structure, member)
+@pytest.mark.parametrize("member", ["third", "int", ""])
+def test_what_is_not_there(member: str) -> None:
+    with pytest.raises(MachineError, match=f"no member {member} in a struct pair"):
+        Btf(btf())["pair"].offset(member)
+
+
+@pytest.mark.parametrize(
+    ("types", "strings"), [(TYPES, STRINGS[:-1]), (TYPES, STRINGS + bytes(600)), (TYPES[:-6], STRINGS)]
+)
+def test_a_name_without_an_end(types: bytes, strings: bytes) -> None:
+    """Or one that is longer than a name can be (KSYM_NAME_LEN), or members behind the end of the section."""
+    last = struct.pack("<I", len(STRINGS)) if len(strings) > len(STRINGS) else types[-12:-8]
+    types = types[:-12] + last + types[-8:] if len(types) == len(TYPES) else types
+    strings = strings.replace(bytes(600), b"x" * 600 + b"\0")
+    with pytest.raises(MachineError, match="is damaged"):
+        Btf(btf(types, strings))["pair"].offset("first")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x9f\xeb\x01\x00", bytes(100), b"\x9f\xeb\x02" + btf()[3:]])
@@ -90,14 +116,14 @@ def test_structs_in_one_another_too_deep(number: int) -> None:
     types += [struct.pack("<6I", 0, kind(STRUCT, 1), 8, name("first"), 1, 0)]
     types += [struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 1, 0)]
     with pytest.raises(MachineError, match="nests structs more than 32 deep"):
-        Btf(btf(b"".join(types))).offset("pair", "first")
+        Btf(btf(b"".join(types)))["pair"].offset("first")
 
 
-def test_many_structs_of_one_name_are_searched_once() -> None:
-    """Each of 20,000 has the same nameless struct of 60,000 members in it, which would be 1.2 billion looks."""
+def test_many_structs_of_one_name() -> None:
+    """Each of 20,000 has the same nameless struct of 60,000 members in it; the first definition counts."""
     large = struct.pack("<3I", 0, kind(STRUCT, 60_000), 8) + struct.pack("<3I", name("flag"), 1, 0) * 60_000
     small = struct.pack("<6I", name("pair"), kind(STRUCT, 1), 8, 0, 1, 0)
     start = time.process_time()
     with pytest.raises(MachineError, match="no member first"):
-        Btf(btf(large + small * 20_000)).offset("pair", "first")
+        Btf(btf(large + small * 20_000))["pair"].offset("first")
     assert time.process_time() - start < 2 * len(large + small * 20_000) / 1e6

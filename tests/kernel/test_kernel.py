@@ -2,25 +2,44 @@
 """`Machine.kernel`: which guests are kernels, and what each kind of kernel has."""
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from armprobe import machine
+from armprobe.kernel.dwarf import Dwarf
 from armprobe.machine import MachineError
 from tests.kernel.kernel_image import ROWS, write_image
 
 
-def test_demo_kernel_has_no_modules_tasks_and_types() -> None:
-    """It keeps no list of modules, its tasks are its own, and its build makes no BTF (guests/demo/Makefile)."""
+def test_demo_kernel_has_no_modules_and_tasks() -> None:
+    """It keeps no list of modules, its tasks are its own, and its build makes DWARF, no BTF (guests/demo/Makefile)."""
     demo = machine.load("demo", memory="16M")
     kernel = demo.kernel
     assert kernel is not None
     assert (kernel.version, kernel.modules, kernel.tasks) == (None, None, None)
     assert not kernel.has_ftrace
     assert not kernel.replaces_page_tables
+    assert isinstance(kernel.types, Dwarf)
+
+
+def test_kernel_without_type_information(tmp_path: Path) -> None:
+    demo = machine.load("demo", memory="16M")
     demo.run(until="kfree")
-    with pytest.raises(MachineError, match="there is no type information"):
+    demo.save(tmp_path / "saved")
+    kernel = machine.load(tmp_path / "saved").kernel
+    assert kernel is not None
+    with pytest.raises(MachineError, match="this guest has no type information: neither BTF, nor DWARF"):
+        kernel.types  # noqa: B018
+
+
+def test_types_before_the_kernel_is_mapped() -> None:
+    demo = machine.load("demo", memory="16M")
+    demo.guest = replace(demo.guest, dwarf=None)
+    kernel = demo.kernel
+    assert kernel is not None
+    with pytest.raises(MachineError, match="before the kernel has set its MMU up"):
         kernel.types  # noqa: B018
 
 

@@ -31,11 +31,13 @@ from armprobe.commands.disassembly import read_code
 from armprobe.commands.errors import CommandError
 from armprobe.commands.render.text import as_text
 from armprobe.kernel.btf import Btf
+from armprobe.kernel.dwarf import Dwarf
 from armprobe.kernel.modules import _Layout
 from armprobe.machine import MachineError, Symbols
 from armprobe.machine.loaders import DEMO, read_guest, vmlinux
 from armprobe.machine.loaders.snapshot_file import MAGIC, VERSION
 from tests.kernel.kernel_image import LAYOUTS, ROWS, write_image
+from tests.kernel.test_dwarf import section_header
 from tests.machine.hostile import CRAFTED
 from tests.machine.snapshot_format import FIXED, PAGE, Parts
 
@@ -141,6 +143,13 @@ def _btf_seeds() -> list[Seed]:
     return [Seed(head + types + bytes(strings), ((0, 24), (24, len(types))))]
 
 
+def _dwarf_seeds() -> list[Seed]:
+    data, tables = DEMO.read_bytes(), []
+    for name in (b".debug_info", b".debug_abbrev", b".debug_str"):
+        tables.append(struct.unpack_from("<QQ", data, section_header(data, name) + 24))
+    return [Seed(data, tuple(tables))]
+
+
 def _snapshot_seeds() -> list[Seed]:
     path = Path("demo.snapshot")
     guest = machine.load("demo", memory="4M")
@@ -215,6 +224,13 @@ def _types(path: Path) -> None:
     _Layout(Btf(path.read_bytes()))
 
 
+def _dwarf(path: Path) -> None:
+    types = Dwarf(path)
+    for name in ("task_struct", "pt_regs", "nobody"):
+        if name in types:
+            assert len(types[name].members) < 100_000
+
+
 def _resume(path: Path) -> None:
     """And run it: what was accepted must not harm the engine."""
     guest = machine.load(path)
@@ -231,6 +247,7 @@ FORMATS: dict[str, tuple[Callable[[], list[Seed]], Mutate, Callable[[Path], None
     "image": (_image_seeds, mutated, _boot),
     "packed": (_packed_seeds, mutated, _load),
     "btf": (_btf_seeds, mutated, _types),
+    "dwarf": (_dwarf_seeds, mutated, _dwarf),
     "snapshot": (_snapshot_seeds, mutated_snapshot, _resume),
 }
 READERS = {"elf": _load, "vmlinux": _vmlinux, "code": _decode, "image": _load, "btf": _types, "snapshot": _resume}

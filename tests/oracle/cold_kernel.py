@@ -23,6 +23,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from armprobe import machine
 from armprobe.kernel.btf import Btf
+from armprobe.kernel.types import Types
 from armprobe.probes import Era
 
 DRIVER: Final = Path(__file__).with_name("driver.S")
@@ -99,9 +100,11 @@ class ColdKernel:
         return {name: at + symbols[name] for name in ("call_each", "known_symbol", "record")}
 
     @cached_property
-    def types(self) -> Btf:
+    def types(self) -> Types:
         """The layouts of the kernel's structs."""
-        return Btf.of(self.machine)
+        types = Btf.of(self.machine)
+        assert types is not None
+        return types
 
     def text(self) -> tuple[int, array[int]]:
         """The kernel's own instructions, and the address of the first."""

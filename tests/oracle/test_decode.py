@@ -39,7 +39,7 @@ def _batch(kernel: ColdKernel, words: array[int]) -> list[Answer]:
         calls = entries(range(text, text + 4 * len(words), 4), range(asi, asi + ASI * len(words), ASI))
         verdicts = kernel.call_each("arm_kprobe_decode_insn", calls)
         written = array("Q", kernel.machine.memory.read(asi, ASI * len(words)))
-    handler = kernel.types.offset("arch_probe_insn", "handler")  # api.handler, and api comes first
+    handler = kernel.types["arch_probe_insn"].offset("handler")  # api.handler, and api comes first
     handlers = written[handler // 8 :: ASI // 8]
     names = {address: kernel.symbols.describe(address) if address else "" for address in set(handlers)}
     return [(verdict, names[handler]) for verdict, handler in zip(verdicts, handlers, strict=True)]

@@ -17,7 +17,6 @@ import pytest
 
 from armprobe import machine
 from armprobe.commands import CommandError, GdbSession, Session
-from armprobe.kernel.btf import Btf
 from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from armprobe.traces import symbol_and_size
@@ -222,16 +221,17 @@ class Struct:
     """The `struct module` of the module that was loaded last, as the kernel's type information has it."""
 
     def __init__(self, guest: Machine) -> None:
-        self.memory, types = guest.memory, Btf.of(guest)
+        assert guest.kernel is not None
+        self.memory, types = guest.memory, guest.kernel.types
         self.head = guest.symbols.modules._head  # type: ignore[attr-defined]
-        self.address = self.memory.read_u64(self.head) - types.offset("module", "list")
+        self.address = self.memory.read_u64(self.head) - types["module"].offset("list")
         self.members: dict[str, int] = {}
         for member in MEMBERS:
             with contextlib.suppress(MachineError):
-                self.members[member] = self.address + types.offset("module", member)
+                self.members[member] = self.address + types["module"].offset(member)
         kallsyms = self.memory.read_u64(self.members["kallsyms"])
         for member in ("symtab", "num_symtab", "strtab", "typetab"):
-            self.members[member] = kallsyms + types.offset("mod_kallsyms", member)
+            self.members[member] = kallsyms + types["mod_kallsyms"].offset(member)
 
     @contextlib.contextmanager
     def having(self, member: str, data: bytes) -> Iterator[None]:

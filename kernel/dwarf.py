@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""DWARF: the type information in the file that a guest was made from, for kernels without BTF.
+
+A kernel's file has millions of entries, so an entry is found by its name: where the name, or a reference to it, is in
+.debug_info, an entry may begin just before. pyelftools parses the units that have such places. It is given whole
+sections, which `ElfFile` reads, and a limited number of entries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from armprobe.machine import host_files
+from armprobe.machine.errors import MachineError
+from armprobe.machine.loaders.elf_file import ElfFile
+
+from .types import MOST_MEMBERS, Field, Layout, Struct, Types
+
+if TYPE_CHECKING:
+    from elftools.dwarf.abbrevtable import AbbrevTable
+    from elftools.dwarf.compileunit import CompileUnit
+    from elftools.dwarf.die import DIE
+    from elftools.dwarf.dwarfinfo import DWARFInfo
+
+_SECTIONS: Final = (".debug_info", ".debug_abbrev", ".debug_str", ".debug_line_str")
+_SHF_COMPRESSED: Final = 0x800
+_LARGEST: Final = 1 << 30  # bytes of all these sections
+_MOST: Final = 100_000  # entries, declarations and units that are parsed for a name, about 5 seconds
+_BYTES_A_DECLARATION: Final = 8  # of abbreviations, about
+_MOST_STRINGS: Final = 64  # places of a name in .debug_str: the ends of other strings are among them
+_TAGS: Final = ("DW_TAG_structure_type", "DW_TAG_union_type")
+
+
+class Dwarf(Types):
+    """The types in the ELF at `path`. Raises MachineError if it has no debug information that can be read.
+
+    Finds types whose name is the first attribute of their entry, as gcc writes them, by DW_FORM_strp or DW_FORM_string.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._left = path, 0
+        name = host_files.shown(path)
+        with host_files.open_regular(path) as file, host_files.explained("read", path):
+            try:
+                sections = _debug_sections(ElfFile(file))
+            except MachineError as error:
+                raise MachineError(f"{name} {error}") from None
+        if not sections.keys() >= {".debug_info", ".debug_abbrev"}:
+            raise MachineError(f"{name} has no debug information: build it with CONFIG_DEBUG_INFO, or -g")
+        self._info, self._strings = sections[".debug_info"], sections.get(".debug_str", b"")
+        self._dwarf = _parser(sections)
+        self._known: set[int] = set()  # the offsets of tables of abbreviations that are parsed
+
+    @contextlib.contextmanager
+    def damage_explained(self) -> Iterator[None]:
+        """Make MachineError of what pyelftools raises for damaged files: almost any exception."""
+        try:
+            yield
+        except MachineError:
+            raise
+        except Exception as error:
+            raise MachineError(
+                f"the debug information of {host_files.shown(self._path)} is damaged ({type(error).__name__}): "
+                "make the file again"
+            ) from None
+
+    def spend(self, count: int = 1) -> None:
+        """Count what is parsed for a name. Raises MachineError at the limit."""
+        self._left -= count
+        if self._left < 0:
+            raise MachineError(
+                f"the debug information of {host_files.shown(self._path)} takes too long to search for one name: more "
+                f"than {_MOST:,} entries"
+            )
+
+    def _find(self, name: str) -> Struct | None:
+        self._left = _MOST
+        with self.damage_explained():
+            for unit, place in self._places(name.encode()):
+                if (entry := self._entry(unit, place, name.encode())) is not None:
+                    return Struct(name, _number(entry, "DW_AT_byte_size"), DwarfLayout(self, entry))
+        return None
+
+    def _places(self, name: bytes) -> Iterator[tuple[CompileUnit, int]]:
+        """The places in .debug_info of the name and of references to it, each with its unit."""
+        places = {match.start() for match in re.finditer(re.escape(name + b"\0"), self._info)}
+        for count, match in enumerate(re.finditer(re.escape(name + b"\0"), self._strings)):
+            if count == _MOST_STRINGS:
+                break
+            reference = re.escape(match.start().to_bytes(4, "little"))
+            places |= {found.start() for found in re.finditer(reference, self._info)}
+        left = sorted(places, reverse=True)
+        for unit in self._dwarf.iter_CUs():
+            self.spend()
+            while left and left[-1] < unit.cu_offset + unit.size:
+                if (place := left.pop()) > unit.cu_die_offset:
+                    yield unit, place
+            if not left:
+                return
+
+    def _entry(self, unit: CompileUnit, place: int, name: bytes) -> DIE | None:
+        """The definition of a type whose name is at `place`; None if it is none."""
+        declarations = self._declarations(unit)
+        for length in (1, 2):  # bytes of the entry's code, ULEB128
+            at = place - length
+            code = self._info[at] if length == 1 else self._info[at] & 0x7F | self._info[at + 1] << 7
+            try:
+                declaration = declarations.get_abbrev(code)
+            except KeyError:
+                continue
+            if declaration["tag"] not in _TAGS or at < unit.cu_die_offset:
+                continue
+            self.spend()
+            entry = unit.get_DIE_from_refaddr(at)
+            own = entry.attributes.get("DW_AT_name")
+            if own is not None and (own.offset, own.value) == (place, name) and not _is_declaration(entry):
+                return entry
+        return None
+
+    def _declarations(self, unit: CompileUnit) -> AbbrevTable:
+        """The table of abbreviations of a unit, which pyelftools parses once."""
+        table, start, section = unit.get_abbrev_table(), unit["debug_abbrev_offset"], self._dwarf.debug_abbrev_sec
+        if start not in self._known:
+            assert section is not None
+            self._known.add(start)
+            self.spend((section.stream.tell() - start) // _BYTES_A_DECLARATION)
+        return table
+
+
+class DwarfLayout(Layout):
+    """The struct or union of a debug information entry."""
+
+    def __init__(self, types: Dwarf, entry: DIE) -> None:
+        self._types, self._entry = types, entry
+
+    @property
+    def key(self) -> int:
+        return int(self._entry.offset)
+
+    def fields(self) -> Iterator[Field]:
+        with self._types.damage_explained():
+            for count, member in enumerate(self._entry.iter_children()):
+                self._types.spend()
+                if count > MOST_MEMBERS:
+                    raise MachineError(f"a struct of the guest has more than {MOST_MEMBERS:,} members")
+                if member.tag == "DW_TAG_member":
+                    yield self._field(member)
+
+    def _field(self, member: DIE) -> Field:
+        given = member.attributes.get("DW_AT_name")
+        name = "" if given is None else given.value.decode("utf-8", "replace")
+        at, width = 8 * _number(member, "DW_AT_data_member_location"), None
+        if "DW_AT_bit_size" in member.attributes:
+            width = _number(member, "DW_AT_bit_size")
+            if "DW_AT_data_bit_offset" in member.attributes:  # DWARF 5, 5.7.6
+                at += _number(member, "DW_AT_data_bit_offset")
+            elif "DW_AT_bit_offset" in member.attributes:  # DWARF 3, 5.5.6: from the most significant bit
+                at += 8 * _number(member, "DW_AT_byte_size") - _number(member, "DW_AT_bit_offset") - width
+        nested = None
+        if not name:
+            inner = member.get_DIE_from_attribute("DW_AT_type")
+            if inner.tag in _TAGS and "DW_AT_name" not in inner.attributes:
+                nested = DwarfLayout(self._types, inner)
+        return Field(name, at, width, nested)
+
+
+def _debug_sections(elf: ElfFile) -> dict[str, bytes]:
+    """The sections by name that are read. Raises MachineError, without the file's name."""
+    found = {name: section for section in elf.sections() if (name := elf.section_name(section)) in _SECTIONS}
+    if any(section.flags & _SHF_COMPRESSED for section in found.values()):
+        raise MachineError("has compressed debug information: decompress it with objcopy --decompress-debug-sections")
+    if sum(section.size for section in found.values()) > _LARGEST:
+        raise MachineError(f"has more than {_LARGEST:,} bytes of debug information")
+    return {name: elf.content(section) for name, section in found.items()}
+
+
+def _parser(sections: dict[str, bytes]) -> DWARFInfo:
+    from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo  # takes 0.1 s
+
+    parts: dict[str, Any] = dict.fromkeys(
+        (
+            *("debug_info_sec", "debug_aranges_sec", "debug_abbrev_sec", "debug_frame_sec", "eh_frame_sec"),
+            *("debug_str_sec", "debug_loc_sec", "debug_ranges_sec", "debug_line_sec", "debug_pubtypes_sec"),
+            *("debug_pubnames_sec", "debug_addr_sec", "debug_str_offsets_sec", "debug_line_str_sec"),
+            *("debug_loclists_sec", "debug_rnglists_sec", "debug_sup_sec", "gnu_debugaltlink_sec", "debug_types_sec"),
+        )
+    )
+    for name, data in sections.items():
+        parts[f"{name[1:]}_sec"] = DebugSectionDescriptor(io.BytesIO(data), name, 0, len(data), 0)
+    return DWARFInfo(config=DwarfConfig(True, "AArch64", 8), **parts)
+
+
+def _is_declaration(entry: DIE) -> bool:
+    return "DW_AT_declaration" in entry.attributes
+
+
+def _number(entry: DIE, attribute: str) -> int:
+    """The value of an attribute; 0 without it. Raises ValueError if it is no number."""
+    value: Any = entry.attributes[attribute].value if attribute in entry.attributes else 0
+    if not isinstance(value, int) or not 0 <= value < 1 << 40:
+        raise ValueError(f"{attribute} is no number")
+    return value
