@@ -34,11 +34,11 @@ def kernel_of(machine: Machine) -> Kernel | None:
     return find_kernel(machine)
 
 
-def hit_ring() -> HitRing:
-    """A ring for the hits of a machine, with nothing in it."""
+def hit_ring(capacity: int | None = None) -> HitRing:
+    """A ring for that many stages of the hits of a machine (by default, for the usual number), with nothing in it."""
     from armprobe.traces import HitRing
 
-    return HitRing()
+    return HitRing() if capacity is None else HitRing(capacity)
 
 
 def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None) -> str:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from armprobe import wiring
 from armprobe.expressions import AgentError, program
@@ -12,7 +13,7 @@ from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine
 from armprobe.machine.core.deferred_signals import calls_users_code
 
-from .errors import ConditionError
+from .errors import ConditionError, ProbeError
 from .guest_view import HitView
 from .handler_failures import HandlerError, HandlerFailures
 from .pt_regs import PtRegs
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from .optimizer import Optimizer
     from .probe import Condition, Note, Probe
     from .registration import Kprobes
+
+
+MOST_KEPT: Final = 1 << 18
+"""The most stages of hits that can be kept, of some 400 bytes each in C, and more in Python."""
 
 
 class Recorder:
@@ -162,9 +167,33 @@ class Recorded:
 
     @property
     def hits(self) -> wiring.HitRing:
-        """The last 1000 stages of hits, oldest first. See `armprobe.traces.HitRing`."""
+        """The last stages of hits, oldest first, as many as `kept`. See `armprobe.traces.HitRing`."""
         self._optimizer.drain()
         return self._recorder.hits
+
+    @property
+    def kept(self) -> int:
+        """The number of stages that `hits` keeps, 1000 at first. Setting it keeps the last ones that fit.
+
+        Raises ProbeError (EINVAL) for a number that is not from 1 to 262144.
+        """
+        return self._recorder.hits.maxlen or 0
+
+    @kept.setter
+    def kept(self, stages: int) -> None:
+        if not isinstance(stages, int) or not 1 <= stages <= MOST_KEPT:
+            raise ProbeError(errno.EINVAL, f"{stages!r} stages of hits cannot be kept: give a number up to {MOST_KEPT}")
+        old = self.hits
+        self._optimizer.places.keep(stages)
+        self._recorder.hits = ring = wiring.hit_ring(stages)
+        ring.lost = old.lost
+        for hit in old:
+            ring.append(hit)
+
+    @property
+    def lost(self) -> int:
+        """The number of stages that had to leave `hits`, because it was full."""
+        return self.hits.lost + self._optimizer.places.lost
 
     @property
     def errors(self) -> list[HandlerError]:

@@ -11,14 +11,21 @@ from armprobe.probes import Hit, Probe
 from armprobe.probes.record import TRACED_STAGE
 
 KEPT: Final = 1000
-"""The capacity of the ring, in stages of hits."""
+"""The capacity of the ring at first, in stages of hits."""
 
 
 class HitRing(deque[Hit]):
-    """The last `KEPT` stages of hits, oldest first. Adding a stage to a full ring drops the oldest one."""
+    """The last stages of hits, oldest first. Adding one to a full ring drops the oldest, which `lost` counts."""
 
-    def __init__(self) -> None:
-        super().__init__(maxlen=KEPT)
+    def __init__(self, capacity: int = KEPT) -> None:
+        super().__init__(maxlen=capacity)
+        self.lost = 0
+
+    def append(self, hit: Hit) -> None:
+        """Add a stage."""
+        if len(self) == self.maxlen:
+            self.lost += 1
+        super().append(hit)
 
     def forget_after(self, instructions: int) -> None:
         """Drop later hits, after the machine has gone back to that count of instructions."""

@@ -175,6 +175,7 @@ class Places:
         self._pairs, self._held, self._free_held = (Pair * 0)(), (Record * 0)(), (ctypes.c_uint32 * 0)()
         self.make_room(1)
         self._capacity = capacity
+        self.lost = 0  # records that were overwritten before they were taken
         self.resize(ctypes.sizeof(Record))
         core.native.record(ctypes.addressof(self.recorder))
         self._places: dict[int, Place] = {}  # those with hooks
@@ -196,6 +197,11 @@ class Places:
         recorder.ring, recorder.stride = ctypes.addressof(self._ring), stride
         recorder.capacity, recorder.at = self._capacity, 0
         recorder.written = self._read = 0
+
+    def keep(self, capacity: int) -> None:
+        """Make the ring hold that many records. All records must have been taken."""
+        self._capacity = capacity
+        self.resize(self.recorder.stride)
 
     def make_notes(self, size: int) -> None:
         """Have room for a note of `size` bytes in each record. All records must have been taken."""
@@ -352,6 +358,7 @@ class Places:
         """The records written since the last call, oldest first. They are valid until the guest runs on."""
         recorder, capacity = self.recorder, self._capacity
         new = recorder.written - self._read
+        self.lost += max(0, new - capacity)
         self._read = recorder.written
         for back in range(min(new, capacity), 0, -1):
             yield Record.from_buffer(self._ring, (recorder.at - back) % capacity * recorder.stride)

@@ -10,7 +10,7 @@ import pytest
 from armprobe import machine
 from armprobe.expressions import Condition, Note
 from armprobe.machine import CallNotReturned, StopReason
-from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Probe, PtRegs, Stage, Task, optimizer
+from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Probe, ProbeError, PtRegs, Stage, Task, optimizer
 
 from .test_hits import PCREL
 
@@ -373,3 +373,22 @@ def test_stepping_goes_where_it_goes_without_a_probe(demo: machine.Machine, kpro
     kprobes.register_kprobe(Kprobe("checksum_mix", offset=8))
     kprobes.register_kretprobe(Kretprobe("checksum_mix"))
     assert steps() == without
+
+
+@pytest.mark.parametrize("optimization", [True, False])
+def test_the_number_of_hits_kept_can_be_set_and_those_lost_are_counted(
+    demo: machine.Machine, kprobes: Kprobes, optimization: bool
+) -> None:
+    kprobes.optimization = optimization
+    probe = kprobes.register_kprobe(Kprobe("checksum_mix"))
+    kprobes.kept = 6
+    for _ in range(5):
+        demo.call("checksum_mix", 1, 2)
+    assert [hit.number for hit in kprobes.hits] == [3, 3, 4, 4, 5, 5]
+    assert (kprobes.kept, kprobes.lost, probe.hits) == (6, 4, 5)
+    kprobes.kept = 100
+    demo.call("checksum_mix", 1, 2)
+    assert [hit.number for hit in kprobes.hits] == [3, 3, 4, 4, 5, 5, 6, 6]
+    assert kprobes.lost == 4
+    with pytest.raises(ProbeError, match="give a number up to 262144"):
+        kprobes.kept = 1 << 40
