@@ -172,7 +172,9 @@ def _find_live(engine: unicorn.Uc, x: int) -> tuple[int, int] | None:
     """See `Layout.live`. `x` is the offset of the general registers in a context.
 
     The engine's structure has a pointer to the object that holds the CPU. Copies of the registers in memory that was
-    freed match as well, but they do not follow a change.
+    freed match as well, but they do not follow a change. Pointers to objects that happen to be allocated before the CPU
+    lead to it, too, but to another place in another engine. The CPU's own is the nearest: one that is nearer could only
+    point into the same object.
     """
     planted = [0x5B00_0000_0000_0000 | i * 0x0101_0101 for i in range(29)]
     needle = struct.pack("<29Q", *planted)
@@ -194,7 +196,7 @@ def _find_live(engine: unicorn.Uc, x: int) -> tuple[int, int] | None:
         }
     finally:
         os.close(memory)
-    return min(follow) if follow else None
+    return min(follow, key=lambda found: (found[1], found[0])) if follow else None
 
 
 def _peek(memory: int, address: int, size: int) -> bytes:

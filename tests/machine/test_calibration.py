@@ -90,6 +90,24 @@ def test_copies_serve_where_the_live_registers_are_not_found(monkeypatch: pytest
     assert run() == (True, *found)
 
 
+def test_a_pointer_to_what_is_allocated_before_the_cpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another engine something else may be there."""
+    offset, _ = calibration.calibrate("cortex-a57").live or (0, 0)
+    assert offset
+    peek = calibration._peek
+
+    def with_a_neighbour(memory: int, address: int, size: int) -> bytes:
+        data = peek(memory, address, size)
+        if size == calibration._SEARCH_BYTES:
+            (pointer,) = struct.unpack_from("<Q", data, offset)
+            data = struct.pack("<Q", pointer - 1608) + data[8:]
+        return data
+
+    calibration.calibrate.cache_clear()
+    monkeypatch.setattr(calibration, "_peek", with_a_neighbour)
+    assert (calibration.calibrate("cortex-a57").live or (0, 0))[0] == offset
+
+
 def test_a_build_that_does_not_call_the_exception_hook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unicorn.Uc, "emu_start", lambda *_, **__: None)
     with pytest.raises(MachineError, match="one call an exception"):
