@@ -66,7 +66,7 @@ class Calls:
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
         context = core.load()
         outer_run = machine.clock.running
-        machine.clock.settle()
+        machine.clock.pause()
         held, core.held = core.held, False
         saved = context.save()
         outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif

@@ -33,11 +33,10 @@ MASKS: Final = {Signal.NONE: 0, Signal.IRQ: PSTATE_I, Signal.FIQ: PSTATE_F}
 """PSTATE's bit that masks each of the GIC's signals."""
 # Other threads run during a run, so it does not keep the interpreter's lock.
 _RUN: Final = ctypes.CDLL(LIBRARY._name).armprobe_run
-_RUN.argtypes = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64
+_RUN.argtypes = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
 _CORE: Final = ctypes.c_void_p
 _START: Final = function("armprobe_start", ctypes.c_int, _CORE)
 _EXECUTED: Final = function("armprobe_executed", ctypes.c_uint64, _CORE)
-_PAUSE: Final = function("armprobe_pause", ctypes.c_uint64, _CORE)
 _LIMIT: Final = function("armprobe_limit", None, _CORE, ctypes.c_uint64)
 _REFRESH: Final = function("armprobe_refresh", None, _CORE)
 _STOP_BEFORE: Final = function("armprobe_stop_before", None, _CORE)
@@ -114,8 +113,8 @@ class NativeEngine:
         engine = self._core.engine
         engine._hook_exception = None
         clock = self._core.machine.clock
-        self.state.base, self.state.idle = clock.instructions, clock.idle
-        status = int(_RUN(self._at, pc, count))
+        self.state.idle = clock.idle
+        status = int(_RUN(self._at, clock.instructions, pc, count))
         if self.state.slot_over:
             self._core.dispatcher.end_out_of_line()
         if engine._hook_exception is not None:
@@ -132,11 +131,14 @@ class NativeEngine:
     def executed(self) -> int:
         """The instructions of the run under way, or of the last one."""
         state = self.state
-        return int(_EXECUTED(self._at)) - state.begin if state.running else state.executed
+        if self._core.machine.clock.running is None:
+            return int(state.executed)
+        return int(_EXECUTED(self._at)) - state.begin
 
-    def pause(self) -> int:
-        """Like `now`, before another run begins within this one."""
-        return int(_PAUSE(self._at))
+    @property
+    def ended(self) -> int:
+        """The guest's instructions at the end of the last run."""
+        return int(self.state.ended)
 
     def limit(self, count: int) -> None:
         """See `Core.limit`."""

@@ -231,21 +231,6 @@ ARMPROBE_EXPORT uint64_t armprobe_executed(struct core *core)
     return core_executed(core, core_x(core)[32]);
 }
 
-/* In the midst of a block, at an instruction: make the count one of whole instructions, before another run begins. */
-ARMPROBE_EXPORT uint64_t armprobe_pause(struct core *core)
-{
-    if (core->count) {
-        load(core);
-        uint64_t done = (core_x(core)[32] - core->block) / 4 + 1;
-        if (done > core->count)
-            done = core->count;
-        core->base += done;
-        core->block += 4 * done;
-        core->count -= done;
-    }
-    return core->base;
-}
-
 /* In a hook of an instruction that is not to be executed: end the run before it. */
 ARMPROBE_EXPORT void armprobe_stop_before(struct core *core)
 {
@@ -317,20 +302,20 @@ static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
     return error;
 }
 
-/* Run up to `count` instructions from `pc`. Returns Unicorn's error. */
-ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t pc, uint64_t count)
+/* Run up to `count` instructions from `pc`, after `now` instructions. Returns Unicorn's error.
+ *
+ * A hook may call this: for the run that is under way then, the instructions of the inner run count before its block. */
+ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, uint64_t count)
 {
-    uint64_t begin = core->begin, hard = core->hard, limit = core->limit, block = core->block, left = core->count;
-    uint64_t exit_at = core->exit_at;
-    bool exiting = core->exiting, handling = core->handling, single = core->single;
+    const struct core outer = *core;
 
     core->running++;
     core->single = count == 1;
-    core->begin = core->base;
+    core->begin = core->base = now;
     core->count = 0;
     core->hard = core->base + count;
     core->limit = core->irq ? 0 : core->hard;
-    core->redo = core->exact = core->ends_after_access = core->handling = false;
+    core->redo = core->exact = core->ends_after_access = core->handling = core->accessing = false;
     int error = go(core, pc, count == 1, pc + 4);
     while (!error) {
         load(core);
@@ -356,12 +341,17 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t pc, uint64_t count)
         else
             break;
     }
-    core->redo = core->replay = core->exact = false;
     core->running--;
     core->slot_end = 0;
+    core->ended = core->base;
     core->executed = core->base - core->begin;
-    core->begin = begin, core->hard = hard, core->limit = limit, core->block = block, core->count = left;
-    core->exit_at = exit_at, core->exiting = exiting, core->handling = handling, core->single = single;
+    core->base = outer.base + core->executed;
+    core->begin = outer.begin, core->hard = outer.hard, core->block = outer.block, core->count = outer.count;
+    core->limit = core->irq ? 0 : core->hard;
+    core->why = outer.why, core->whole = outer.whole, core->exiting = outer.exiting, core->exit_at = outer.exit_at;
+    core->handling = outer.handling, core->accessing = outer.accessing, core->exact = outer.exact;
+    core->single = outer.single;
+    core->redo = outer.redo, core->replay = outer.replay, core->ends_after_access = outer.ends_after_access;
     return error;
 }
 

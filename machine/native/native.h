@@ -232,6 +232,7 @@ typedef void drain_function(void);
     FIELD(uint64_t, hard) /* the count at which the run ends */ \
     FIELD(uint64_t, begin) /* the count at which the run began */ \
     FIELD(uint64_t, executed) /* the instructions of the last run */ \
+    FIELD(uint64_t, ended) /* the count at which it ended */ \
     FIELD(uint64_t, idle) /* ticks that were skipped while waiting for interrupts */ \
     FIELD(uint64_t, exit_at) /* an exit of the core's own, while `exiting` */ \
     FIELD(uint64_t *, exits) /* the exits at breakpoints */ \

@@ -47,6 +47,7 @@ class NativeCore(ctypes.Structure):
     hard: int
     begin: int
     executed: int
+    ended: int
     idle: int
     exits: int
     exit_count: int

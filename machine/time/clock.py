@@ -47,10 +47,14 @@ class Clock:
         return self.now / FREQUENCY
 
     def settle(self) -> None:
-        """Add the running core's count of instructions, when its run has ended or another is about to begin."""
+        """Take over the running core's count of instructions, when its run has ended."""
         if self.running is not None:
-            self.instructions = self.running.native.pause()
+            self.instructions = self.running.native.ended
             self.running = None
+
+    def pause(self) -> None:
+        """The same in a hook of the run, before another run begins within this one."""
+        self.instructions, self.running = self.executed, None
 
     def skip_to(self, count: int) -> None:
         """Idle until the generic timer's count is `count`."""

@@ -255,3 +255,27 @@ def test_reading_as_the_cpu_does(demo: Machine) -> None:
     page = demo.registers.sp & ~4095
     assert demo.core.read_virtual(page - 8, 16) == demo.memory.read(page - 8, 16)
     assert demo.core.read_virtual(0xFFFF_9000_0000_0000, 8) is None
+
+
+def test_a_call_while_it_decides_is_counted_once(demo: Machine) -> None:
+    """It is in the midst of a block. What follows happens later by the instructions of the call, and no others."""
+    other = machine.load("demo", memory="16M")
+    other.run(until="workload_round")
+    counts: tuple[list[int], list[int]] = [], []
+    calls: list[int] = []
+    for guest, seen, calling in ((demo, counts[0], False), (other, counts[1], True)):
+
+        def decide(core: Core, guest: Machine = guest, seen: list[int] = seen, calling: bool = calling) -> bool:
+            seen.append(guest.instructions)
+            if calling:
+                guest.call("strlen", guest.symbols["workload_round"].address)
+                calls.append(guest.instructions - seen[-1])
+            return len(seen) == 20
+
+        guest.conditional_breakpoints.add(guest.symbols["kfree"].address + 4, decide)
+        assert guest.run().reason is StopReason.BREAKPOINT
+    assert len(set(calls)) == 1
+    assert calls[0] > 10
+    assert [later - number * calls[0] for number, later in enumerate(counts[1])] == counts[0]
+    assert other.instructions - demo.instructions == 20 * calls[0]
+    assert other.registers.pc == demo.registers.pc
