@@ -47,7 +47,12 @@ WRITERS: dict[str, set[str]] = {
         "machine/time/counter_access.py",
     },
     "core.set_vector": {"machine/core/registers.py"},
-    "core.store": {"machine/core/registers.py", "machine/core/cpu_state.py", "machine/semihosting.py"},
+    "core.store": {
+        "machine/core/cpu_state.py",
+        "machine/core/dispatch.py",  # after a claim of an exception has changed the context
+        "machine/core/registers.py",
+        "machine/semihosting.py",
+    },
     "context.store": {
         "machine/core/access_stop.py",
         "machine/core/call.py",
