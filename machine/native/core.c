@@ -131,7 +131,8 @@ static void enter(struct core *core, uint32_t syndrome, bool far)
 static void set_exits(struct core *core, bool with_own)
 {
     uint64_t exits[core->exit_count + 1];
-    memcpy(exits, core->exits, core->exit_count * sizeof exits[0]);
+    for (uint64_t i = 0; i < core->exit_count; i++)
+        exits[i] = core->exits[i];
     exits[core->exit_count] = core->exit_at;
     core->ctl(core->uc, UC_CTL_EXITS, exits, (size_t)(core->exit_count + with_own));
 }
