@@ -177,6 +177,7 @@ class Dispatcher:
             self._refresh = False
             core.store()
             core.refresh()
+            core.context.load()  # a copy holds the flags, too, and is stored again
         if not delivered:
             return _LOOK if self.stop is None else _END
         if self.stop is None and not self.end_slice and not (self.interrupting and not self._may_defer_stop(delivered)):
