@@ -96,6 +96,7 @@ class Guest:
             mixed=ctypes.cast(self._mixed, ctypes.c_void_p).value,
         )
         self.actions: list[Action] = []
+        self.places: list[Place] = []
 
     def _vmem_read(self, _: int, address: int, __: int, buffer: int, size: int) -> int:
         data = self.memory.get(address)
@@ -112,7 +113,7 @@ class Guest:
             action.next = ctypes.addressof(next_action)
         self.actions += actions
         self.memory[address] = word.to_bytes(4, "little")
-        return Place(
+        place = Place(
             recorder=ctypes.addressof(self.recorder),
             address=address,
             actions=ctypes.addressof(actions[0]) if actions else 0,
@@ -122,6 +123,8 @@ class Guest:
             simulated=simulated,
             records_second=any(action.records_second and not action.follows for action in actions),
         )
+        self.places.append(place)  # the recorder has a pointer to it
+        return place
 
     def reach(self, place: Place, executed: int, **registers: int) -> None:
         """The guest is about to execute the instruction at `place`, after `executed - 1` others."""
