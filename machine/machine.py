@@ -29,7 +29,7 @@ from .errors import MachineError
 from .input import InputGate, InputKind
 from .loaders import LoadedGuest, snapshot, snapshot_file
 from .psci import Psci
-from .scheduler import LONGEST_OUT_OF_LINE, Scheduler
+from .scheduler import Scheduler
 from .semihosting import Semihosting
 from .state import StateRegistry
 from .stop import Stop, StopReason
@@ -114,9 +114,9 @@ class Machine:
 
     # For code that extends the machine.
 
-    def claim_brk(self, immediate: int, claim: Claim) -> None:
+    def claim_brk(self, immediate: int, claim: Claim, counts: bool = True) -> None:
         """See `Dispatcher.claim_brk`."""
-        self.core.dispatcher.claim_brk(immediate, claim)
+        self.core.dispatcher.claim_brk(immediate, claim, counts)
 
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
         """See `Dispatcher.claim_hvc`."""
@@ -146,7 +146,7 @@ class Machine:
 
     @property
     def instructions(self) -> int:
-        """Instructions executed since reset."""
+        """The guest's own instructions since reset; see `Clock.executed`."""
         return self.clock.executed
 
     @cached_property
@@ -202,16 +202,16 @@ class Machine:
 
     def step(self, count: int = 1) -> Stop:
         """Execute `count` instructions, taking no interrupts. Code that a probe executes out of line counts as the one
-        instruction it replaces. Raises MachineError as `run` does."""
+        instruction it replaces, and a trampoline as none: a step in it goes on to the caller. Raises MachineError as
+        `run` does."""
         self._refuse_in_handler()
         self.core.changes += 1
         taken = self.scheduler.take()
         try:
             stop = None
             for _ in range(count):
-                stop, finishing = self._step()
-                if finishing and stop.reason is StopReason.INSTRUCTIONS:
-                    stop, _ = self._step()
+                extra = self.scratch.is_extra(self.core.load().pc)
+                stop = self.scheduler.run(None, 0 if extra else 1, interrupts=False)
                 if stop.reason is not StopReason.INSTRUCTIONS:
                     break
             return stop or Stop(StopReason.INSTRUCTIONS, self.registers.pc)
@@ -227,17 +227,6 @@ class Machine:
                 "the guest is running, and this is a handler of what it does: call guest functions here; run, step, "
                 "restore and reset the machine when it has stopped"
             )
-
-    def _step(self) -> tuple[Stop, bool]:
-        """Step one instruction and the out-of-line code that replaces it. Returns whether it was the machine's own."""
-        stop = self.scheduler.run(None, 1, interrupts=False)
-        finishing = self.core.run_loop.finishing
-        for _ in range(LONGEST_OUT_OF_LINE):
-            if stop.reason is not StopReason.INSTRUCTIONS or stop.address not in self.scratch:
-                return stop, finishing
-            stop = self.scheduler.run(None, 1, interrupts=False)
-        text = f"what is executed out of line has not come to its end in {LONGEST_OUT_OF_LINE} instructions"
-        return Stop(StopReason.INTERRUPTED, stop.address, text), finishing
 
     def address(self, where: int | str) -> int:
         """An address unchanged, or the address of a symbol. Raises MachineError for an unknown symbol.

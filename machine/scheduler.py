@@ -134,7 +134,9 @@ class Scheduler:
         if dispatcher.interrupting and (interrupted := self._interrupted()) is not None:
             return interrupted
         if end is not None and machine.clock.executed >= end:
-            return Stop(StopReason.INSTRUCTIONS, machine.core.load().pc)
+            pc = machine.core.load().pc
+            if machine.clock.executed > end or not machine.core.native.is_aside(pc):
+                return Stop(StopReason.INSTRUCTIONS, pc)
         machine.core.run_loop.update()
         for prepare in self.before_slice:
             prepare()
@@ -178,11 +180,11 @@ class Scheduler:
         return Stop(StopReason.INTERRUPTED, pc)
 
     def _length(self, end: int | None) -> int:
-        """The maximum length of the next slice, in instructions."""
+        """The maximum length of the next slice, in instructions. 0 in the machine's own code: to its end."""
         dispatcher = self._machine.core.dispatcher
         if self._put_off and dispatcher.interrupting and not dispatcher.delivered:
             return 1
-        return SLICE if end is None else min(SLICE, end - self._machine.clock.executed)
+        return SLICE if end is None else max(0, min(SLICE, end - self._machine.clock.executed))
 
     def idle(self) -> Stop | None:
         """Skip time to the next timer while the core waits and nothing is pending. Without a timer the run ends."""

@@ -58,7 +58,7 @@ class Engine:
         self.moments = Moments(machine, sites, self.internal)
         self._unexpected = UnexpectedSteps(self.moments)
         self.stops = HitStops(machine, self, recorder)
-        machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint)
+        machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint, counts=False)
         machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
         machine.claim_step(self._single_step)
         SlotFaults(machine, self, rules, recorder)
@@ -237,6 +237,8 @@ class Engine:
             block.words[32] = slot
             self._unfollowed(block)
         elif site.simulator is not None:
+            if not self._machine.scratch.is_extra(site.addr):
+                self._machine.clock.count_instruction()
             try:
                 site.simulator(site.original, site.addr - site.offset, block.regs, self._machine.memory.read)
             except MachineError:

@@ -87,7 +87,7 @@ class HitStops:
     def _step_onto_placeholder(self, block: ControlBlock) -> None:
         if not self.placeholder:
             self.placeholder = self._machine.scratch.allocate(4)
-            self._machine.scratch.write(self.placeholder, hvc(SIMULATED_INSTRUCTION).to_bytes(4, "little"))
+            self._machine.scratch.write_code(self.placeholder, hvc(SIMULATED_INSTRUCTION).to_bytes(4, "little"))
         context = block.core.context
         block.status, block.saved_daif = Status.HIT_SS, context.daif
         context.daif |= DAIF

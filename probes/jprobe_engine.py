@@ -68,7 +68,7 @@ class JprobeEngine:
         if not self._code:
             self._code = self._machine.scratch.allocate(_SIZE)
             code = struct.pack("<2I", hvc(JPROBE_ENTRY), KPROBES_BRK_WORD)
-            self._machine.scratch.write(self._code, code)
+            self._machine.scratch.write_code(self._code, code)
 
     def prepare(self, probe: Jprobe) -> None:
         """Set up `probe.kp` to do the jprobe's work."""

@@ -143,7 +143,7 @@ class KretprobeEngine:
         """Put the trampoline into guest memory, if it is missing. Raises MachineError if there is no room."""
         if not self.trampoline:
             place = self._machine.scratch.allocate(self._journal_at + JOURNAL_SIZE)
-            self._machine.scratch.write(place, self._code + trampoline.HVC.to_bytes(4, "little"))
+            self._machine.scratch.write_code(place, self._code + trampoline.HVC.to_bytes(4, "little"))
             self._journal.begin(place + self._journal_at)
             self.trampoline = place
             self._set_trampoline()
@@ -164,6 +164,16 @@ class KretprobeEngine:
         if self.kind == trampoline.DIRECT and not self.mirrored:
             word = brk(KRETPROBES_BRK_IMM).to_bytes(4, "little") if wanted else self._code[:4]
             self._machine.scratch.write(self.trampoline, word)
+            self._keep_stack(wanted)
+
+    def _keep_stack(self, after_first: bool) -> None:
+        """Leave no trace of the frame of `direct` below the guest's stack pointer; the other designs have none.
+
+        With `after_first`, it is used from the trampoline's second instruction on.
+        """
+        size = self._frame.size if self.trampoline and self.kind == trampoline.DIRECT else 0
+        entry, lowered = self.trampoline + 4 * after_first, size * after_first
+        self._machine.core.native.keep_stack(entry, size, lowered)
 
     def follow(self, pair: Pair, rp: Kretprobe, entry: Hit | None) -> None:
         """Go on with a call that C has followed so far."""
@@ -183,6 +193,7 @@ class KretprobeEngine:
         self.guest_trampoline.put(self.trampoline)
         for core in self._machine.cores:
             core.reader.trampolines[0] = self.trampoline
+        self._keep_stack(False)
 
     def restore(self) -> None:
         """The machine's memory was replaced. It may have the trampoline or not, and slots are given out again."""

@@ -57,11 +57,11 @@ class ReturnStops:
         context.sp, context.pc = base + size, address
         context.pstate = context.pstate & ~NZCV | regs.pstate & NZCV
 
-        def resume(core: Core) -> bool:
+        def resume(core: Core) -> None:
             self._engine.leave_return_handler(core)
             if context.pc != address:
                 self._resumed(core, chain)
-                return False  # the PC was moved, so the guest has left the trampoline
+                return  # the PC was moved, so the guest has left the trampoline
             for i in range(30):
                 regs.regs[i] = words[i]
             regs.pstate = regs.pstate & ~NZCV | context.pstate & NZCV
@@ -71,14 +71,13 @@ class ReturnStops:
                 context.store()
                 self._resumed(core, chain)
                 context.load()
-                return False
+                return
             # Code that ran meanwhile may have used the stack below the caller's.
             self._frame.write(saved[0], regs)
             words[0], context.sp, context.pc = following, base, after
             context.store()
             self._resumed(core, chain)
             context.load()
-            return True
 
         self.stopped.append(chain)
         self._engine.stops.stop(core, address, resume)

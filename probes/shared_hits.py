@@ -111,4 +111,6 @@ class SharedHits:
 
 
 def _deliver(core: Core, immediate: int) -> None:
+    if immediate == KPROBES_BRK_IMM:  # an instruction of the guest's, after all
+        core.machine.clock.count_instruction()
     core.dispatcher.deliver(Class.BRK << 26 | IL | immediate)

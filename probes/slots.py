@@ -11,6 +11,7 @@ from typing import Final
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.register_access import Access, find_sites
+from armprobe.machine.memory.scratch import Role
 from armprobe.machine.state import Order
 
 from .errors import ProbeError
@@ -45,7 +46,8 @@ class Slots:
             raise ProbeError(errno.ENOMEM, f"there is no slot left for the instruction: {error}") from None
         code = _code(site, slot)
         if stepping.post:
-            machine.scratch.write(slot, code)
+            # The trampoline's own instructions do not count.
+            machine.scratch.write_code(slot, code, Role.EXTRA if machine.scratch.is_extra(site.addr) else Role.STANDS)
         else:
             machine.memory.put(slot, code)
         # The machine emulates the guest's accesses to timer registers by address. The slot may be one more such

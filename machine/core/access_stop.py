@@ -44,8 +44,8 @@ class AccessStop(Generic[T]):
         self._stopped: tuple[T, _Undo] | None = None
         self._users = 0
         self._checks: dict[int, int] = {}  # hooks by address
-        # The last instruction that wrote near watched memory: its instruction count, and what its writes replaced.
-        self._written: tuple[int, list[tuple[int, bytes]]] = 0, []
+        # The last instruction that wrote near watched memory: the count and its address, and what its writes replaced.
+        self._written: tuple[tuple[int, int], list[tuple[int, bytes]]] = (0, 0), []
 
     def begin(self) -> None:
         """There are memory hooks from now on. The translated code is dropped."""
@@ -116,10 +116,14 @@ class AccessStop(Generic[T]):
 
     def writing_before(self, physical: int, width: int) -> None:
         """Keep the content of `physical`: the instruction that writes there may write watched memory next."""
-        count = self._core.executed
-        if self._written[0] != count:
-            self._written = count, []
+        if self._written[0] != self._place():
+            self._written = self._place(), []
         self._written[1].append((physical, self._bus.read(physical, width)))
+
+    def _place(self) -> tuple[int, int]:
+        """Identifies the instruction that makes the access: several of the machine's own may have the same count."""
+        self._core.context.load()
+        return self._core.executed, self._core.context.pc
 
     def stop(self, why: T, physical: int, writes: bool) -> None:
         """End the run for `why`, and keep the memory that the instruction will have overwritten by then."""
@@ -127,9 +131,9 @@ class AccessStop(Generic[T]):
         ram = self._bus.ram_at(physical)
         assert ram is not None  # nothing else is watched
         size = min(BLOCK, ram.end - physical)  # no instruction writes more than a block
-        count, written = self._written
+        place, written = self._written
         before = [(physical, self._bus.read(physical, size))] if writes else []
-        before += written if count == self._core.executed else []
+        before += written if place == self._place() else []
         self._stopped = why, _Undo(self._core.context.save(), before)
         self._core.native.stop_before()
 

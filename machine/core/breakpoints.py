@@ -72,7 +72,7 @@ class Breakpoints:
         self._core.forget([pc])
         self.stepping_over = pc
         try:
-            return self._core.run(pc, 1)
+            return self._core.run(pc, 0 if self._core.machine.scratch.is_extra(pc) else 1)
         finally:
             self.stepping_over = None
             self._arm(pc)

@@ -61,7 +61,7 @@ class Calls:
             raise MachineError("a guest function can be called with at most eight arguments")
         if self.return_address is None:
             self.return_address = machine.scratch.allocate(4)
-            machine.scratch.write(self.return_address, hvc(CALL_RETURNED).to_bytes(4, "little"))
+            machine.scratch.write_code(self.return_address, hvc(CALL_RETURNED).to_bytes(4, "little"))
         if why := self._no_code(address):
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
         context = core.load()

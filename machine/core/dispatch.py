@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Claim = Callable[["Core"], bool]
 FaultClaim = Callable[["Core", Raised, int, int], bool]
-Resume = Callable[["Core"], bool | None]
+Resume = Callable[["Core"], None]
 _ID_AA64MMFR1: Final = SYSTEM_REGISTERS["id_aa64mmfr1_el1"]
 _HVC: Final = int(Raised.HVC)  # a constant, for speed: it is compared at each exception
 _UNDEFINED: Final = Class.UNKNOWN << 26 | IL
@@ -47,6 +47,7 @@ class Dispatcher:
         self.delivered = False  # the slice ended with an exception that the guest takes: it is at its vector
         self.passed = 0  # exceptions that the guest has taken since `interrupting` was set
         self._refresh = False
+        self._uncounted = -1  # the syndrome of BRKs that do not count
         self._native = core.native
         self._state = core.native.state
         self._out_of_line_ended: Callable[[Core], None] = _ignore
@@ -70,9 +71,17 @@ class Dispatcher:
     def interrupting(self, wanted: bool) -> None:
         self._native.interrupting = wanted
 
-    def claim_brk(self, immediate: int, claim: Claim) -> None:
-        """Offer BRK #immediate to `claim` first. The core's PC is the BRK's address; True means handled."""
-        self._claims.setdefault(Class.BRK << 26 | IL | immediate, []).append(claim)
+    def claim_brk(self, immediate: int, claim: Claim, counts: bool = True) -> None:
+        """Offer BRK #immediate to `claim` first. The core's PC is the BRK's address; True means handled.
+
+        With `counts` False, for one immediate only, a BRK that is handled stands in front of an instruction, and is
+        none of the guest's.
+        """
+        syndrome = Class.BRK << 26 | IL | immediate
+        self._claims.setdefault(syndrome, []).append(claim)
+        if not counts:
+            self._uncounted = syndrome
+            self._native.do_not_count(syndrome)
 
     def claim_hvc(self, immediate: int, claim: Claim) -> None:
         """Offer HVC #immediate to `claim`. The core's PC is the instruction after the HVC; True means handled."""
@@ -99,8 +108,7 @@ class Dispatcher:
     def request_stop(self, stop: Stop, resume: Resume | None = None) -> None:
         """End the run after the current exception is handled.
 
-        `resume` is given the core before the next run begins; it may ask again for the run after. It returns True
-        if the machine's own code runs first, which is not part of the guest's next instruction.
+        `resume` is given the core before the next run begins; it may ask again for the run after.
         """
         self.stop, self.resume = stop, resume or self.resume
 
@@ -198,6 +206,8 @@ class Dispatcher:
     def _guest_takes(self, context: Context, number: int, syndrome: int) -> bool:
         """Handle an exception that no claim for its syndrome has taken. Returns whether the guest gets it."""
         fault_address = context.fault_address
+        if syndrome == self._uncounted:
+            self._core.machine.clock.count_instruction()
         if number == Raised.HVC:  # there is no EL2: the instruction is undefined
             context.pc -= 4
             syndrome = _UNDEFINED

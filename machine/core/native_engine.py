@@ -38,6 +38,7 @@ _CORE: Final = ctypes.c_void_p
 _START: Final = function("armprobe_start", ctypes.c_int, _CORE)
 _EXECUTED: Final = function("armprobe_executed", ctypes.c_uint64, _CORE)
 _LIMIT: Final = function("armprobe_limit", None, _CORE, ctypes.c_uint64)
+_IS_ASIDE: Final = function("armprobe_is_aside", ctypes.c_bool, _CORE, ctypes.c_uint64, ctypes.c_uint64)
 _REFRESH: Final = function("armprobe_refresh", None, _CORE)
 _STOP_BEFORE: Final = function("armprobe_stop_before", None, _CORE)
 _CHECK: Final = function("armprobe_check", ctypes.c_int, _CORE, ctypes.c_void_p, ctypes.c_uint64)
@@ -45,7 +46,7 @@ _HOOK_REGISTER: Final = function("armprobe_hook_register", ctypes.c_int, ctypes.
 _ATTACH: Final = function("armprobe_attach", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _FUNCTIONS: Final = (
     "emu_start", "emu_stop", "ctl", "hook_add", "hook_del", "mmio_map", "reg_read", "reg_write", "context_save",
-    "context_restore", "vmem_read",
+    "context_restore", "vmem_read", "vmem_write",
 )  # fmt: skip
 _REBUILD: Final = "arm_rebuild_hflags_aarch64"  # not part of Unicorn's API, but in its library for Linux
 
@@ -144,6 +145,43 @@ class NativeEngine:
         """See `Core.limit`."""
         _LIMIT(self._at, count)
 
+    # The machine's own code.
+
+    def use_own(self, base: int, roles: ctypes.Array[ctypes.c_uint8], borrowed: list[int]) -> None:
+        """Do not count the machine's own code in its memory at `base`, and in the `borrowed` words of the guest's text.
+
+        `roles` has a `Role` per word of that memory. `borrowed` is in ascending order and alternates between
+        instructions that stand for one of the guest's, and others.
+        """
+        state = self.state
+        words = (ctypes.c_uint64 * len(borrowed))(*borrowed)
+        self._roles, self._borrowed = roles, words  # C has pointers to them
+        state.own, state.own_size, state.roles = base, 4 * len(roles), ctypes.addressof(roles)
+        state.borrowed, state.borrowed_count = ctypes.addressof(words), len(words)
+        state.framed = False
+
+    def keep_stack(self, entry: int, size: int, lowered: int) -> None:
+        """Restore the `size` bytes below the stack pointer after each execution of the machine's own code at `entry`,
+        where that is lower by `lowered` bytes already.
+
+        They stay changed if the guest has executed instructions meanwhile, in a call of a function. `size` is 512 at
+        most, and 0 for none.
+        """
+        state = self.state
+        state.frame_entry, state.frame_size, state.frame_lowered = entry, size, lowered
+
+    def do_not_count(self, syndrome: int) -> None:
+        """Do not count breakpoints with this syndrome. If the guest takes one, that is an instruction to count."""
+        self.state.uncounted = syndrome
+
+    def count_instruction(self) -> None:
+        """In the handler of an exception: count an instruction that has been executed in another way."""
+        self.state.base += 1
+
+    def is_aside(self, pc: int) -> bool:
+        """Whether no run ends at `pc` for its length: the machine's own code, before too much of it was executed."""
+        return bool(_IS_ASIDE(self._at, self._core.machine.clock.executed, pc))
+
     def stop_before(self) -> None:
         """In a hook of an instruction that is not to be executed: end the run before it."""
         _STOP_BEFORE(self._at)
@@ -205,12 +243,13 @@ class NativeEngine:
 
     @contextlib.contextmanager
     def unfollowed(self) -> Iterator[None]:
-        """A context for a run of the machine's own code, whose accesses the CPU itself does."""
-        self.state.following = False
+        """A context for a run of code outside the guest, whose accesses the CPU itself does, and of a given length."""
+        state = self.state
+        own_size, state.own_size, state.following = state.own_size, 0, False
         try:
             yield
         finally:
-            self.state.following = True
+            state.own_size, state.following = own_size, True
 
     def watch(self, watching: bool) -> None:
         """Follow the instructions that need a `check` behind them to end a run."""

@@ -64,7 +64,6 @@ class RunLoop:
         self._ends: set[int] = set()
         self.waiting = False  # the guest has executed WFI and still waits
         self.met: list[int] = []  # the PC and the count of instructions at the last call of intercepts
-        self.finishing = False  # the run began with the machine's own code, see Dispatcher.request_stop
         self.watched_at: int | None = None  # the PC of the access that a watchpoint stopped the last run before
         core.machine.state.join(f"{core.name}.run_loop", self, Order.CORE, self._forget)
         core.dispatcher.claim_wfi(self._wfi_trapped)
@@ -97,13 +96,13 @@ class RunLoop:
     def leave(self, pc: int) -> Callable[[], None]:
         """Begin a run that comes back to `pc`, where the core is now. The result restores the loop's present state."""
         clock, waiting, watched_at = self._machine.clock, self.waiting, self.watched_at
-        skip, finishing = self._core.conditional_breakpoints.skip, self.finishing
+        skip = self._core.conditional_breakpoints.skip
         met = self.met == [pc, clock.executed]
         self.waiting = False
 
         def come_back() -> None:
             self.waiting, self.watched_at = waiting, watched_at
-            self._core.conditional_breakpoints.skip, self.finishing = skip, finishing
+            self._core.conditional_breakpoints.skip = skip
             if met:
                 self.met = [pc, clock.executed]
 
@@ -118,10 +117,9 @@ class RunLoop:
         """Begin a run at the core's PC, after completing the work left by the last stop."""
         core, context, dispatcher = self._core, self._core.context, self._core.dispatcher
         context.load()
-        self.finishing = False
         if dispatcher.resume is not None:
             resume, dispatcher.resume, dispatcher.stop = dispatcher.resume, None, None
-            self.finishing = bool(resume(core))
+            resume(core)
             context.store()
         core.register_access.begin(context.pc)
         # A breakpoint or watchpoint at the instruction where the run starts does not stop it there, even if interrupts
@@ -160,7 +158,8 @@ class RunLoop:
         context.load()
         if core.pmu.following:
             core.pmu.follow(context.el)
-        if pending and run.interrupts and not context.daif & MASKS[signal]:
+        unmasked = not context.daif & MASKS[signal] and not core.native.is_aside(context.pc)
+        if pending and run.interrupts and unmasked:
             dispatcher.take_interrupt(context, fiq=signal is Signal.FIQ)
             pending = False  # until the guest has acknowledged it, which ends the slice if there is another
         core.native.signal(signal if pending and run.interrupts else Signal.NONE)
@@ -196,8 +195,8 @@ class RunLoop:
 
     def _length(self, most: int) -> int:
         """The instructions to run until the next timer, so that it interrupts at its instruction; `most` at most."""
-        if most == 1:
-            return 1
+        if most <= 1:
+            return most
         if deadlines := self.deadlines():
             most = min(most, min(deadlines) - self._machine.clock.now)
         overflow = self._core.pmu.until_overflow()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from armprobe.machine.field_checks import U64, integer, optional
+from armprobe.machine.field_checks import U64, integer, optional, several
 from armprobe.machine.state import Order
 
 from .context import Context
@@ -27,12 +27,13 @@ _ERET: Final = 0xD69F_03E0
 class SoftwareStep:
     """Steps one core from inside the handler of an exception."""
 
-    STATE: ClassVar = {"eret": optional(integer(U64)), "before": integer(U64)}
+    STATE: ClassVar = {"eret": optional(integer(U64)), "before": integer(U64), "saved": several(integer(U64), 2)}
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self.eret: int | None = None  # the address of the machine's own ERET
         self.before = 0  # the three bits of MDSCR_EL1 as the guest set them
+        self.saved: list[int] = []  # SPSR_EL1 and ELR_EL1 before the ERET, until the step has been taken
         core.machine.state.join(f"{core.name}.software_step", self, Order.CORE)
 
     def enabled(self, context: Context) -> bool:
@@ -50,6 +51,10 @@ class SoftwareStep:
         """Disable steps, and bring the context of the exception up to date with the CPU."""
         context.set_system(context.layout.mdscr_el1, context.system(context.layout.mdscr_el1) & ~_ENABLED | self.before)
         context.pstate &= ~PSTATE_SS
+        if self.saved:  # the guest has executed no exception return of its own
+            for offset, value in zip((context.layout.spsr_el1, context.layout.elr_el1), self.saved, strict=True):
+                context.set_system(offset, value)
+            self.saved = []
         self._synchronize(context)
 
     def exception_return(self, context: Context) -> None:
@@ -61,8 +66,9 @@ class SoftwareStep:
         if self.eret is None:
             scratch = self._core.machine.scratch
             self.eret = scratch.allocate(4)
-            scratch.write(self.eret, _ERET.to_bytes(4, "little"))
+            scratch.write_code(self.eret, _ERET.to_bytes(4, "little"))
         layout, pstate = context.layout, context.pstate
+        self.saved = [context.system(layout.spsr_el1), context.system(layout.elr_el1)]
         context.set_system(layout.spsr_el1, pstate | PSTATE_SS)
         context.set_system(layout.elr_el1, context.pc)
         if not pstate & 1:  # SP_EL0 was in use; the handler runs on SP_EL1

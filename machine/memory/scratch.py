@@ -11,13 +11,15 @@ its mapping of physical memory. So the device tree lists these pages as reserved
 
 from __future__ import annotations
 
+import ctypes
+import enum
 import mmap
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine.board import SCRATCH_BASE as BASE
 from armprobe.machine.board import SCRATCH_SIZE as SIZE  # one level 2 block
 from armprobe.machine.errors import MachineError
-from armprobe.machine.field_checks import U64, Check, integer, misfit, optional, several
+from armprobe.machine.field_checks import U64, Check, integer, misfit, optional, row, several
 from armprobe.machine.state import Entry, Order, Values
 
 from .bus import new_memory
@@ -32,6 +34,15 @@ _VALID_TABLE, _VALID_BLOCK = 3, 1
 _ATTRIBUTES: Final = 0x71C  # AttrIndx, SH, AF: copied from the guest's own mapping of its vectors
 _READ_ONLY: Final = 1 << 7
 _NOT_EXECUTABLE_AT_EL0: Final = 1 << 54
+_NOTHING: Final = (ctypes.c_uint8 * 0)()
+
+
+class Role(enum.IntEnum):
+    """What a word in the machine's own memory is; `enum role` of native/core.h."""
+
+    NONE = 0  # data, or code that counts as the guest's
+    STANDS = 1  # an instruction that is executed in place of one of the guest's, and counts as that
+    EXTRA = 2  # an instruction that the guest has not: it does not count
 
 
 class Scratch:
@@ -44,14 +55,38 @@ class Scratch:
         self._next = _TABLES
         self._free: dict[int, list[int]] = {}
         self._adopted: set[int] = set()
+        self._roles = (ctypes.c_uint8 * (SIZE // 4))()  # a `Role` per word
         machine.state.add("scratch", Entry(Order.MEMORY, self._save, self._restore, _misfit))
 
     def __contains__(self, address: int) -> bool:
         return (self.base is not None and 0 <= address - self.base < SIZE) or address & ~3 in self._adopted
 
     def adopt(self, address: int, size: int) -> None:
-        """Treat `size` bytes of the guest's own memory as code that is executed out of line."""
+        """Treat `size` bytes of the guest's own memory as code that is executed out of line.
+
+        The even words of each piece stand for instructions of the guest's.
+        """
         self._adopted.update(range(address, address + size, 4))
+        self._tell()
+
+    def is_extra(self, address: int) -> bool:
+        """Whether the instruction at `address` is one that the guest has not."""
+        inside = self.base is not None and 0 <= address - self.base < SIZE
+        return inside and self._roles[(address - (self.base or 0)) // 4] == Role.EXTRA
+
+    def write_code(self, address: int, code: bytes, *roles: Role) -> None:
+        """Write instructions that the guest executes beside its own. `roles` are those of the first ones."""
+        assert self.base is not None
+        first, words = (address - self.base) // 4, len(code) // 4
+        self._roles[first : first + words] = [*roles, *[Role.EXTRA] * (words - len(roles))]
+        self.write(address, code)
+
+    def _tell(self) -> None:
+        """Tell the cores where the machine's own code is."""
+        for core in self._machine.cores:
+            core.native.use_own(
+                self.base or 0, self._roles if self.base is not None else _NOTHING, sorted(self._adopted)
+            )
 
     def allocate(self, size: int, align: int = 8) -> int:
         """The address of `size` bytes, readable and executable by EL1 and writable only by the machine.
@@ -60,6 +95,7 @@ class Scratch:
         """
         if self.base is None:
             self.base = self._map()
+            self._tell()
         freed = self._free.get(size)
         if freed:
             freed.sort(reverse=True)  # reuse the lowest free piece, as the kernel does with its slots
@@ -72,6 +108,9 @@ class Scratch:
 
     def free(self, address: int, size: int) -> None:
         """Free a piece that `allocate(size)` returned."""
+        if self.base is not None and 0 <= address - self.base < SIZE:
+            first = (address - self.base) // 4
+            self._roles[first : first + -(-size // 4)] = [0] * -(-size // 4)
         self._free.setdefault(size, []).append(address)
 
     def write(self, address: int, data: bytes) -> None:
@@ -121,11 +160,16 @@ class Scratch:
             "next": self._next,
             "free": {str(size): list(places) for size, places in self._free.items()},
             "adopted": sorted(self._adopted),
+            "roles": [[word, role] for word, role in enumerate(bytes(self._roles[: self._next // 4])) if role],
         }
 
     def _restore(self, saved: Values) -> None:
         self.base, self._next, self._adopted = saved["base"], saved["next"], set(saved["adopted"])
         self._free = {int(size): list(places) for size, places in saved["free"].items()}
+        ctypes.memset(self._roles, Role.NONE, SIZE // 4)
+        for word, role in saved["roles"]:
+            self._roles[word] = role
+        self._tell()
 
 
 def _misfit(saved: Any) -> str:
@@ -135,6 +179,7 @@ def _misfit(saved: Any) -> str:
         "next": integer(SIZE + 1),
         "free": lambda free: isinstance(free, dict) and all(size.isdecimal() and len(size) <= 7 for size in free),
         "adopted": several(integer(U64), _MOST_PIECES),
+        "roles": several(row(integer(SIZE // 4), integer(len(Role))), SIZE // 4),
     }
     if wrong := misfit(saved, fields):
         return wrong

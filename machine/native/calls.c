@@ -193,10 +193,8 @@ bool call_at_trampoline(struct recorder *recorder)
 {
     struct core *core = recorder->core;
     uint64_t *x = core_x(core);
-    if (armprobe_returned(recorder, core->base)) {
-        core_uncount(core);
+    if (armprobe_returned(recorder, core->base))
         return true;
-    }
     if (!recorder->frame)
         return false;
     x[31] -= recorder->frame; /* and the code behind calls Python */

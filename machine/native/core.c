@@ -4,6 +4,9 @@
  * Unicorn calls `on_block` at the start of each block of straight-line code, with its size. So the count is that of the
  * blocks that have ended, and the place in the block under way. A run ends before a block that would pass its limit.
  * The rest of the run ends at an exit: an address at which Unicorn ends a translated block (see `breakpoints.py`).
+ *
+ * The count is of the guest's own instructions. Code of the machine's own does not count, except for an instruction that
+ * stands for one of the guest's, and no run ends for its limit or an interrupt there: see `is_own`.
  */
 #include <string.h>
 
@@ -14,11 +17,11 @@
 #define UC_CTL_EXITS UC_CTL_WRITE(6, 2)
 #define UC_CTL_REMOVE_CACHE UC_CTL_WRITE(9, 2)
 enum { UC_ERR_FETCH_UNMAPPED = 8, UC_ERR_FETCH_PROT = 14 };
-enum { UC_PROT_READ = 1, UC_PROT_EXEC = 4 };
+enum { UC_PROT_READ = 1, UC_PROT_WRITE = 2, UC_PROT_EXEC = 4 };
 #define WFI 0xD503207Fu
 
 /* The numbers with which Unicorn announces an exception (QEMU's EXCP_ numbers). */
-enum raised { UNDEFINED = 1, SVC = 2, PREFETCH_ABORT = 3, DATA_ABORT = 4, HVC = 11, SMC = 13 };
+enum raised { UNDEFINED = 1, SVC = 2, PREFETCH_ABORT = 3, DATA_ABORT = 4, BREAKPOINT = 7, HVC = 11, SMC = 13 };
 /* Exception classes, ESR_EL1.EC (Arm ARM, D19.2.37). */
 enum class { EC_WFX = 0x01, EC_SVC = 0x15, EC_FETCH_LOWER = 0x20, EC_DATA_LOWER = 0x24, EC_DATA = 0x25, EC_STEP_LOWER = 0x32, EC_STEP = 0x33, EC_BRK = 0x3C };
 
@@ -42,17 +45,106 @@ static void stop(struct core *core, enum end why)
     core->emu_stop(core->uc);
 }
 
+/* Steps aside in a row, at one count. More of them count, so that every run ends; a trampoline takes some 100. */
+enum { MOST_ASIDE = 1000 };
+
+static const uint64_t *borrowed(const struct core *core, uint64_t pc)
+{
+    uint64_t first = 0, end = core->borrowed_count;
+    while (first < end) {
+        uint64_t middle = (first + end) / 2;
+        if (core->borrowed[middle] < pc)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first < core->borrowed_count && core->borrowed[first] == pc ? &core->borrowed[first] : NULL;
+}
+
+/* Whether the instruction at `pc` is code of the machine's own, which the guest executes in place of or beside its own. */
+static bool is_own(const struct core *core, uint64_t pc)
+{
+    return pc - core->own < core->own_size ? core->roles[(pc - core->own) / 4] != ROLE_NONE : borrowed(core, pc) != NULL;
+}
+
+/* One more step aside: a block of the machine's own code, or a breakpoint. False if there were too many to be free. */
+static bool free_step(struct core *core)
+{
+    if (core->base != core->aside_base) {
+        core->aside_base = core->base;
+        core->aside = 0;
+    }
+    return ++core->aside <= MOST_ASIDE;
+}
+
+/* Whether a run does not end at `pc`, after `now` instructions, because it is in the midst of the machine's own code. */
+ARMPROBE_EXPORT bool armprobe_is_aside(const struct core *core, uint64_t now, uint64_t pc)
+{
+    return is_own(core, pc) && (now != core->aside_base || core->aside <= MOST_ASIDE);
+}
+
+static bool is_aside(const struct core *core, uint64_t pc)
+{
+    return armprobe_is_aside(core, core->base, pc);
+}
+
+/* The instructions of the guest's that a block of the machine's own code stands for: 1 or 0. */
+static uint64_t stands_for(const struct core *core, uint64_t pc)
+{
+    if (pc - core->own < core->own_size)
+        return core->roles[(pc - core->own) / 4] == ROLE_STANDS;
+    /* a copied instruction and the branch behind it */
+    return !((borrowed(core, pc) - core->borrowed) & 1);
+}
+
 /* Whether the interrupt that the GIC signals would be taken now. */
 static bool interrupted(struct core *core)
 {
     return core->irq && !(*core_u32(core, core->layout.daif) & core->mask);
 }
 
-/* A block that would pass the limit, which is 0 while an interrupt is pending. */
+static void set_limit(struct core *core)
+{
+    core->limit = core->irq || core->framed ? 0 : core->hard;
+}
+
+/* The guest enters code of the machine's own that uses its stack: keep what is there. */
+static void keep_frame(struct core *core)
+{
+    load(core);
+    core->frame_sp = core_x(core)[31] + core->frame_lowered;
+    core->frame_base = core->base;
+    core->framed = !core->vmem_read(core->uc, core->frame_sp - core->frame_size, UC_PROT_READ, core->frame, core->frame_size);
+    set_limit(core);
+}
+
+/* The guest is back: put back what was on its stack, unless it has executed something meanwhile, as in a call. */
+static void put_back_frame(struct core *core)
+{
+    load(core);
+    if (core->base == core->frame_base && core_x(core)[31] == core->frame_sp)
+        core->vmem_write(core->uc, core->frame_sp - core->frame_size, UC_PROT_WRITE, core->frame, core->frame_size);
+    core->framed = false;
+    set_limit(core);
+}
+
+/* A block of the machine's own code, or that would pass the limit, which is 0 while an interrupt is pending. */
 static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
 {
     core->base = base;
     core->count = 0;
+    if (is_own(core, pc)) {
+        if (base <= core->hard && free_step(core)) {
+            core->block = pc;
+            core->count = stands_for(core, pc);
+            if (core->frame_size && pc == core->frame_entry)
+                keep_frame(core);
+            return;
+        }
+        core->aside_base = base + count;
+    } else if (core->framed) {
+        put_back_frame(core);
+    }
     if (core->irq && !core->exact) { /* an access that has been made already completes first */
         load(core);
         if (interrupted(core)) {
@@ -73,7 +165,7 @@ static void on_block(void *uc, uint64_t pc, uint32_t size, void *user)
     (void)uc;
     struct core *core = user;
     uint64_t base = core->base + core->count, count = size / 4;
-    if (__builtin_expect(base + count > core->limit, 0)) {
+    if (__builtin_expect(base + count > core->limit || pc - core->own < core->own_size || core->borrowed_count, 0)) {
         look(core, pc, base, count);
         return;
     }
@@ -93,6 +185,14 @@ static void settle(struct core *core, uint64_t instructions)
 static void settle_before(struct core *core, uint64_t pc)
 {
     settle(core, pc - core->block < 4 * core->count ? (pc - core->block) / 4 : core->count);
+}
+
+/* Settle at a breakpoint in front of an instruction: it does not count, except after many without an instruction. */
+static void settle_at_breakpoint(struct core *core, uint64_t pc)
+{
+    settle_before(core, pc);
+    if (!free_step(core))
+        core->aside_base = ++core->base;
 }
 
 static uint32_t word_at(struct core *core, uint64_t pc)
@@ -191,6 +291,8 @@ static void on_exception(void *uc, uint32_t number, void *user)
             return;
     } else if (number == SVC || number == HVC || number == SMC) {
         settle(core, (pc - core->block) / 4); /* the PC is behind the instruction */
+    } else if (number == BREAKPOINT && syndrome == core->uncounted) {
+        settle_at_breakpoint(core, pc);
     } else if (number == PREFETCH_ABORT || class == EC_STEP_LOWER || class == EC_STEP) {
         settle(core, core->count);
     } else {
@@ -262,7 +364,7 @@ ARMPROBE_EXPORT void armprobe_limit(struct core *core, uint64_t count)
     uint64_t end = armprobe_executed(core) + count;
     if (end < core->hard)
         core->hard = end;
-    core->limit = core->irq ? 0 : core->hard;
+    set_limit(core);
 }
 
 /* Run from `pc`, until `exit` if `exiting`. The count is settled afterwards. Returns Unicorn's error.
@@ -311,13 +413,12 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, u
     const struct core outer = *core;
 
     core->running++;
-    core->single = count == 1;
     core->begin = core->base = now;
     core->count = 0;
     core->hard = core->base + count;
-    core->limit = core->irq ? 0 : core->hard;
+    set_limit(core);
     core->redo = core->exact = core->ends_after_access = core->handling = core->accessing = false;
-    int error = go(core, pc, count == 1, pc + 4);
+    int error = go(core, pc, count == 1 && !is_aside(core, pc), pc + 4);
     while (!error) {
         load(core);
         uint64_t *x = core_x(core);
@@ -333,7 +434,7 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, u
             if (core->why != END_EXIT || core->ends_after_access)
                 break;
         }
-        if (core->base >= core->hard)
+        if (core->base > core->hard || (core->base == core->hard && !is_aside(core, x[32])))
             break;
         if (core->why == END_LIMIT)
             error = go(core, x[32], true, x[32] + 4 * (core->hard - core->base));
@@ -342,16 +443,17 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, u
         else
             break;
     }
+    if (core->framed && !is_own(core, core_x(core)[32]))
+        put_back_frame(core);
     core->running--;
     core->slot_end = 0;
     core->ended = core->base;
     core->executed = core->base - core->begin;
     core->base = outer.base + core->executed;
     core->begin = outer.begin, core->hard = outer.hard, core->block = outer.block, core->count = outer.count;
-    core->limit = core->irq ? 0 : core->hard;
+    set_limit(core);
     core->why = outer.why, core->whole = outer.whole, core->exiting = outer.exiting, core->exit_at = outer.exit_at;
     core->handling = outer.handling, core->accessing = outer.accessing, core->exact = outer.exact;
-    core->single = outer.single;
     core->redo = outer.redo, core->replay = outer.replay, core->ends_after_access = outer.ends_after_access;
     return error;
 }
@@ -373,7 +475,7 @@ static void follow_signal(struct core *core)
     uint32_t signal = armprobe_gic_signal(core->interface);
     core->irq = signal != GIC_NONE;
     core->mask = signal == GIC_FIQ ? PSTATE_F : PSTATE_I;
-    core->limit = core->irq ? 0 : core->hard;
+    set_limit(core);
 }
 
 /* The timer whose register that is, or NULL. */

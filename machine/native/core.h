@@ -20,6 +20,9 @@ enum end { END_OTHER, END_LIMIT, END_EXIT, END_INTERRUPT };
 /* What follows an exception that Python has handled. AFTER_LOOK: the run ends if that was asked for. */
 enum after { AFTER_LOOK, AFTER_END, AFTER_GO_ON };
 
+/* What a word in the machine's own memory is: see `is_own`. */
+enum role { ROLE_NONE, ROLE_STANDS, ROLE_EXTRA };
+
 /* PSTATE, at its places in SPSR_EL1 (Arm ARM, SPSR_EL1), and SCTLR_EL1. */
 enum { EL1H = 5, DAIF = 0x3C0, BTYPE = 3 << 10, PSTATE_F = 1 << 6, PSTATE_I = 1 << 7, PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
 
@@ -67,13 +70,6 @@ static inline uint64_t core_executed(const struct core *core, uint64_t pc)
 {
     uint64_t done = (pc - core->block) / 4 + 1;
     return core->base + (done < core->count ? done : core->count);
-}
-
-/* The breakpoint just counted is none of the guest's instructions. A step of one ends there nevertheless, and counts it. */
-static inline void core_uncount(struct core *core)
-{
-    if (!core->single)
-        core->base--;
 }
 
 #endif

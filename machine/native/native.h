@@ -207,6 +207,7 @@ typedef void drain_function(void);
     FIELD(uint64_t, value)
 
 #define STEPPED 256
+#define FRAME_MOST 512 /* bytes: struct pt_regs takes some 340 */
 
 /* An access to a device that has been made. */
 #define ARMPROBE_ACCESS(FIELD, ARRAY) \
@@ -234,6 +235,18 @@ typedef void drain_function(void);
     FIELD(uint64_t, executed) /* the instructions of the last run */ \
     FIELD(uint64_t, ended) /* the count at which it ended */ \
     FIELD(uint64_t, idle) /* ticks that were skipped while waiting for interrupts */ \
+    FIELD(uint64_t, own) /* the address of the machine's own memory, see `is_own` */ \
+    FIELD(uint64_t, own_size) /* in bytes, 0 for none */ \
+    FIELD(const uint8_t *, roles) /* an `enum role` per word of it */ \
+    FIELD(const uint64_t *, borrowed) /* words of the guest's own text that are used likewise, in ascending order */ \
+    FIELD(uint64_t, borrowed_count) \
+    FIELD(uint64_t, frame_entry) /* of the machine's own code that uses the guest's stack; see `keep_frame` */ \
+    FIELD(uint64_t, frame_size) /* the bytes below the stack pointer that it uses, 0 for none */ \
+    FIELD(uint64_t, frame_lowered) /* by which the stack pointer is lower already */ \
+    FIELD(uint64_t, frame_sp) \
+    FIELD(uint64_t, frame_base) \
+    FIELD(uint64_t, aside_base) /* the count at the last step aside */ \
+    FIELD(uint64_t, aside) /* steps aside since that count */ \
     FIELD(uint64_t, exit_at) /* an exit of the core's own, while `exiting` */ \
     FIELD(uint64_t *, exits) /* the exits at breakpoints */ \
     FIELD(uint64_t, exit_count) \
@@ -243,6 +256,7 @@ typedef void drain_function(void);
     ARRAY(uint64_t, stepped, STEPPED) /* addresses of blocks of one instruction, by address */ \
     FIELD(bool, any_stepped) \
     FIELD(uint32_t, why) /* an `enum end` */ \
+    FIELD(uint32_t, uncounted) /* the syndrome of a breakpoint that stands in front of an instruction */ \
     FIELD(uint32_t, irq) /* `interface` signals an interrupt */ \
     FIELD(uint32_t, mask) /* the bit of PSTATE that masks it */ \
     FIELD(uint32_t, running) /* runs under way, one within the other */ \
@@ -254,6 +268,8 @@ typedef void drain_function(void);
     FIELD(uint32_t, slot_daif) /* PSTATE.DAIF behind it, in the bits of `slot_restored` */ \
     FIELD(uint32_t, slot_restored) \
     FIELD(bool, slot_over) /* that has happened, and Python does not know it yet */ \
+    FIELD(bool, framed) /* `frame` is to be put back */ \
+    ARRAY(uint8_t, frame, FRAME_MOST) \
     FIELD(bool, pan) /* the CPU has FEAT_PAN */ \
     FIELD(bool, ends) /* the run is to end at the next exception */ \
     FIELD(bool, interrupting) /* the run is to end soon */ \
@@ -263,7 +279,6 @@ typedef void drain_function(void);
     FIELD(bool, handling) /* Python is handling an exception */ \
     FIELD(bool, accessing) /* a device's function is doing an access */ \
     FIELD(bool, exiting) \
-    FIELD(bool, single) /* the run is one of a single instruction */ \
     FIELD(bool, whole) /* the run ended behind the block under way */ \
     FIELD(bool, redo) /* the run ended at an instruction that is to be executed again, alone */ \
     FIELD(bool, exact) /* that instruction is being executed */ \
@@ -282,6 +297,7 @@ typedef void drain_function(void);
     FIELD(context_t *, context_save) \
     FIELD(context_t *, context_restore) \
     FIELD(vmem_read_t *, vmem_read) \
+    FIELD(vmem_write_t *, vmem_write) \
     FIELD(rebuild_t *, rebuild) \
     FIELD(raised_t *, raised) /* Python's, for exceptions that are not taken here */ \
     FIELD(found_t *, found) /* Python's, for blocks with an instruction to follow */ \
@@ -339,6 +355,7 @@ typedef int mmio_map_t(void *uc, uint64_t address, size_t size, void *read, void
 typedef int reg_write_t(void *uc, int number, const void *value);
 typedef int context_t(void *uc, void *context);
 typedef int vmem_read_t(void *uc, uint64_t address, int protection, void *bytes, size_t size);
+typedef int vmem_write_t(void *uc, uint64_t address, int protection, const void *bytes, size_t size);
 typedef void rebuild_t(void *cpu);
 typedef uint32_t raised_t(uint32_t number, uint32_t syndrome); /* one of `enum after` */
 typedef int found_t(void *uc, const struct block *block, const struct block *previous, void *user);

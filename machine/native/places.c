@@ -14,7 +14,7 @@ static void record_second(struct recorder *recorder, const struct place *place, 
             record_append(recorder, action, action->hits, at);
 }
 
-/* The guest is at `pc`, of which `executed` includes it. If that is behind a place's instruction, record stage 1. */
+/* The guest is at `pc`, after `executed` instructions. If that is behind a place's instruction, record stage 1. */
 static void settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
 {
     const struct core *core = recorder->core;
@@ -80,7 +80,7 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     struct place *place = user;
     struct recorder *recorder = place->recorder;
     const struct core *core = recorder->core;
-    struct stage at = {0, true, 0, core_executed(core, address), 0, core_x(core)};
+    struct stage at = {0, true, 0, core_executed(core, address) - 1, 0, core_x(core)};
     load(core);
     (void)uc;
     (void)size;
@@ -111,7 +111,7 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     }
 }
 
-/* The core is at rest, at its pc, and `executed` counts the instruction there: record stage 1 of the one before. */
+/* The core is at rest, after `executed` instructions: record stage 1 of the last one. */
 ARMPROBE_EXPORT void armprobe_places_settle(struct recorder *recorder, uint64_t executed)
 {
     if (recorder->pending) {
@@ -149,7 +149,8 @@ static bool reached(struct recorder *recorder, uint64_t address)
     if (!decide(recorder, place, &at))
         return false;
     act(recorder, place, &at);
-    if (place->simulated) { /* the breakpoint counts as the instruction */
+    if (place->simulated) {
+        core->base++;
         armprobe_simulate(core, place->word, address, x, &at.pstate);
         *core_u32(core, core->layout.btype) = (at.pstate & BTYPE) >> 10;
         at.stage = 1;
@@ -157,7 +158,6 @@ static bool reached(struct recorder *recorder, uint64_t address)
         record_second(recorder, place, &at);
         return true;
     }
-    core_uncount(core);
     recorder->stepping = place;
     recorder->daif = *core_u32(core, core->layout.daif);
     *core_u32(core, core->layout.daif) = DAIF;
@@ -177,7 +177,6 @@ static bool executed(struct recorder *recorder, uint64_t pc)
     core_x(core)[32] = place->next;
     at.pstate = core_pstate(core);
     record_second(recorder, place, &at);
-    core_uncount(core);
     return true;
 }
 

@@ -12,7 +12,7 @@
 #define ARMPROBE_RECORD(FIELD, ARRAY) \
     FIELD(uint64_t, action) /* its `id` */ \
     FIELD(uint64_t, number) /* of the hit, from 1 */ \
-    FIELD(uint64_t, executed) /* the core's instructions, the present one included */ \
+    FIELD(uint64_t, executed) /* the guest's instructions before it */ \
     FIELD(uint64_t, idle) /* ticks to add for the time */ \
     FIELD(uint64_t, caller) /* after a return: the address returned to */ \
     FIELD(uint32_t, pstate) \

@@ -306,7 +306,7 @@ class Places:
     def settle(self) -> None:
         """While the engine executes nothing: complete the records of the instruction that was executed last."""
         if self.recorder.pending and not self._core.running:
-            _settle(ctypes.addressof(self.recorder), self._core.machine.clock.executed + 1)
+            _settle(ctypes.addressof(self.recorder), self._core.machine.clock.executed)
 
     @property
     def pending(self) -> bool:

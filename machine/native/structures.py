@@ -49,8 +49,17 @@ class NativeCore(ctypes.Structure):
     executed: int
     ended: int
     idle: int
+    own: int
+    own_size: int
+    roles: int
+    borrowed: int
+    borrowed_count: int
+    frame_entry: int
+    frame_size: int
+    frame_lowered: int
     exits: int
     exit_count: int
+    uncounted: int
     irq: int
     mask: int
     running: int
@@ -62,6 +71,7 @@ class NativeCore(ctypes.Structure):
     slot_daif: int
     slot_restored: int
     slot_over: bool
+    framed: bool
     pan: bool
     ends: bool
     interrupting: bool
@@ -83,6 +93,7 @@ class NativeCore(ctypes.Structure):
     context_save: int
     context_restore: int
     vmem_read: int
+    vmem_write: int
     rebuild: int
     raised: int
     found: int

@@ -32,7 +32,11 @@ class Clock:
 
     @property
     def executed(self) -> int:
-        """Instructions executed since reset, exact also inside hooks (the current instruction included)."""
+        """The guest's own instructions since reset, exact also inside hooks (the current instruction included).
+
+        An instruction that a probe executes out of line counts once. Breakpoints of probes, and what the machine adds
+        for them, do not count.
+        """
         running = self.running
         return self.instructions if running is None else running.native.now
 
@@ -55,6 +59,13 @@ class Clock:
     def pause(self) -> None:
         """The same in a hook of the run, before another run begins within this one."""
         self.instructions, self.running = self.executed, None
+
+    def count_instruction(self) -> None:
+        """Count an instruction of the guest's that was executed in another way. Not while the guest executes code."""
+        if self.running is None:
+            self.instructions += 1
+        else:
+            self.running.native.count_instruction()
 
     def skip_to(self, count: int) -> None:
         """Idle until the generic timer's count is `count`."""

@@ -64,6 +64,7 @@ NOT_STATE: set[tuple[str, str]] = {
     ("core._translation", "address"),
     ("core.native", "_at"),
     ("core.native", "_exits"),
+    ("core.dispatcher", "_uncounted"),
     ("core.dispatcher", "handler_daif"),  # of an exception being handled, which there is none of at a stop
     ("core.guest_debug", "_changed"),
     ("core.register_access", "_begun"),

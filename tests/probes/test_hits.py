@@ -96,21 +96,20 @@ def test_the_slot_runs_with_exceptions_masked(
     """v6.1 sets all of DAIF for the slot, whatever they were, and puts them back."""
     seen = []
     kprobes.optimization = False  # an optimised probe has no slot
-    kprobes.register_kprobe(Kprobe("insn_nop"))
-    site = kprobes.list()[0]
+    probe = kprobes.register_kprobe(Kprobe("insn_nop"))
+    assert probe.site is not None
     demo.run(until="insn_nop")
     daif = demo.registers.pstate & DAIF
-    demo.run(instructions=1)  # the BRK
-    assert demo.registers.pc in demo.scratch
+    demo.run(until=probe.site.slot)
     seen.append(demo.registers.pstate & DAIF)
     assert demo.memory.read_u32(demo.registers.pc) == 0xD503201F
     assert demo.memory.read_u32(demo.registers.pc + 4) == 0xD42000C0
-    demo.run(instructions=2)
+    demo.run(instructions=1)
     assert demo.registers.pc == demo.symbols["insn_nop"].address + 4
     assert seen == [DAIF]
     assert daif != DAIF
     assert demo.registers.pstate & DAIF == daif
-    assert site.addr == demo.symbols["insn_nop"].address
+    assert probe.site.addr == demo.symbols["insn_nop"].address
 
 
 def test_assignments_take_effect(demo: machine.Machine, kprobes: Kprobes) -> None:

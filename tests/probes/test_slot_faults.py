@@ -62,7 +62,7 @@ def test_a_translation_fault_of_the_last_level(demo: machine.Machine, era: str, 
             break
     demo.memory.write(demo.symbols["strlen"].address, LDR_X0_X0.to_bytes(4, "little"))
     kprobes = Kprobes(demo, era)
-    kprobes.optimization = False
+    kprobes.optimization = False  # an optimised probe has no slot
     kprobes.register_kprobe(Kprobe("strlen"))
     demo.registers.x[0], demo.registers.pc = hole, demo.symbols["strlen"].address
     demo.run(until="el1h_64_sync_handler", instructions=1000)

@@ -127,12 +127,12 @@ class Guest:
         return place
 
     def reach(self, place: Place, executed: int, **registers: int) -> None:
-        """The guest is about to execute the instruction at `place`, after `executed - 1` others."""
+        """The guest is about to execute the instruction at `place`, after `executed` others."""
         self.at(place.address, executed, **registers)
         REACH(None, place.address, 4, ctypes.addressof(place))
 
     def at(self, pc: int, executed: int, **registers: int) -> None:
-        self.core.block, self.core.base, self.core.count = pc, executed - 1, 1
+        self.core.block, self.core.base, self.core.count = pc, executed, 1
         self.words[32] = pc
         for name, value in registers.items():
             self.words[31 if name == "sp" else int(name[1:])] = value
@@ -140,7 +140,7 @@ class Guest:
     def settle(self, pc: int, executed: int) -> None:
         """The run has ended at `pc`, after `executed` instructions."""
         self.words[32] = pc
-        SETTLE(ctypes.addressof(self.recorder), executed + 1)
+        SETTLE(ctypes.addressof(self.recorder), executed)
 
     def call_returns(self, executed: int, sp: int = SP) -> bool:
         self.at(TRAMPOLINE, executed, sp=sp)
@@ -186,7 +186,7 @@ def test_a_run_that_ends_behind_the_instruction_has_both_stages() -> None:
     guest = Guest()
     place, after = guest.place(AT, recording(7)), guest.place(AT + 4)
     guest.reach(place, 100)
-    guest.settle(AT + 4, 100)
+    guest.settle(AT + 4, 101)
     guest.reach(after, 101)
     assert guest.records() == [(7, 0, 1, 100), (7, 1, 1, 101)]
 
