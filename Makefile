@@ -73,8 +73,8 @@ fuzz: build/test ## a million random packets to the demo kernel, ten thousand de
 		tests/machine/test_hostile_files.py
 
 .PHONY: bench
-bench: build/test ## measure
-	$(PY) tests/bench/run.py
+bench: build/test ## measure; SVG=docs/benchmarks.svg also writes the plot
+	$(PY) tests/bench/run.py $(if $(SVG),--svg $(SVG))
 
 .PHONY: matrix
 matrix: build/test ## try the stub with many debuggers and with web pages, and write docs/debuggers.md

@@ -4,7 +4,6 @@
 import struct
 
 NOP = 0xD503201F
-BRK_4 = 0xD4200080
 SUBS_X0 = 0xF1000400  # subs x0, x0, #1
 RET = 0xD65F03C0
 

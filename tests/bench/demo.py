@@ -8,8 +8,8 @@ import time
 from armprobe import machine
 from armprobe.commands import Session
 from armprobe.machine import Machine
-from armprobe.probes import Kprobe, Kprobes, Kretprobe, PtRegs
-from tests.bench import ceiling
+from armprobe.probes import Kprobe, Kprobes, Kretprobe, Probe, PtRegs
+from tests.bench import bare
 from tests.bench.a64 import CALLS, TIGHT
 
 _UNREACHED = "machine_power_off"  # a function that the workload never calls
@@ -35,10 +35,10 @@ def _run_mips(demo: Machine, instructions: int) -> float:
 
 def instruction_rates(scale: float) -> dict[str, float]:
     """Millions of instructions a second: a loop of two, and the workload; with and without probes."""
-    loops, instructions = int(20_000_000 * scale), int(40_000_000 * scale)
+    loops, instructions = int(100_000_000 * scale), int(40_000_000 * scale)
     found = {
-        "bare_loop_mips": ceiling.instructions_per_second(loops, counted=False) / 1e6,
-        "counted_loop_mips": ceiling.instructions_per_second(loops, counted=True) / 1e6,
+        "bare_loop_mips": bare.instructions_per_second(loops, counted=False) / 1e6,
+        "counted_loop_mips": bare.instructions_per_second(loops, counted=True) / 1e6,
     }
     demo = _started()
     tight = _place(demo, TIGHT)
@@ -52,12 +52,25 @@ def instruction_rates(scale: float) -> dict[str, float]:
     found["loop_mips"] = loop_mips()
     found["workload_mips"] = _run_mips(demo, instructions)
     kprobes = Kprobes(demo)
-    kprobes.register_kprobe(Kprobe(_UNREACHED, record=False))
+    kprobes.register_kprobe(Kprobe(_UNREACHED))
     found["loop_probe_set_mips"] = loop_mips()
     found["workload_probe_set_mips"] = _run_mips(demo, instructions)
-    probe = kprobes.register_kprobe(Kprobe("kfree", pre_handler=_reads_x0, record=False))
-    found["workload_probe_hit_mips"] = _run_mips(demo, instructions // 4)
-    assert probe.hits
+    return found
+
+
+def workload_times(scale: float) -> dict[str, float]:
+    """Seconds of the same instructions of the workload, by themselves and with its hottest function recorded."""
+    instructions = int(40_000_000 * scale)
+    found = {}
+    for name, probe in (("plain", None), ("recorded", Kprobe("cmp_u32"))):
+        demo = _started()
+        if probe is not None:
+            Kprobes(demo).register_kprobe(probe)
+        demo.run(instructions=instructions // 4)  # translate what there is
+        start = time.perf_counter()
+        demo.run(instructions=instructions)
+        found[f"workload_{name}_seconds"] = time.perf_counter() - start
+        assert probe is None or probe.hits > instructions // 1000, probe
     return found
 
 
@@ -65,71 +78,78 @@ def _reads_x0(probe: Kprobe, regs: PtRegs) -> None:
     regs.regs[0]
 
 
-def hit_rates(scale: float) -> dict[str, float]:
-    """Hits a second: Unicorn's ceiling; kprobes and kretprobes on kfree, called in a loop; and the workload."""
-    n = int(60_000 * scale)
-    found = {
-        "brk_pc": ceiling.brk_per_second_pc(2 * n),
-        "brk_context": ceiling.brk_per_second_context(2 * n),
-    }
-    found["ceiling"] = max(found.values())
+class _Loop:
+    """Calls of kfree(0) in a loop."""
+
+    def __init__(self, demo: Machine, n: int) -> None:
+        self._demo, self._n = demo, n
+        self._calls, self._kfree = _place(demo, CALLS), demo.symbols["kfree"].address
+        demo.call(self._calls, 1000, self._kfree)  # translate it
+
+    def rate(self, probe: Probe | None = None) -> float:
+        """Calls a second. `probe` has to be hit by each."""
+        if probe is not None:
+            self._demo.call(self._calls, 1000, self._kfree)  # translate it with the probe
+        before = probe.hits if probe is not None else 0
+        start = time.perf_counter()
+        self._demo.call(self._calls, self._n, self._kfree)
+        took = time.perf_counter() - start
+        if probe is not None:
+            # Interrupts may free memory too.
+            assert self._n <= probe.hits - before <= 1.01 * self._n + 1000, f"{probe} was to be hit {self._n} times"
+        return self._n / took
+
+
+def handler_rates(scale: float) -> dict[str, float]:
+    """Hits a second of probes with handlers in Python: on kfree, called in a loop, and in the workload."""
     demo = _started()
-    calls, kfree = _place(demo, CALLS), demo.symbols["kfree"].address
-    kprobes = Kprobes(demo)
+    loop, kprobes = _Loop(demo, int(200_000 * scale)), Kprobes(demo)
 
     def rate(probe: Kprobe | Kretprobe) -> float:
         if isinstance(probe, Kprobe):
             kprobes.register_kprobe(probe)
         else:
             kprobes.register_kretprobe(probe)
-        start = time.perf_counter()
-        demo.call(calls, n, kfree)
-        took = time.perf_counter() - start
-        assert n <= probe.hits <= n + 1000, f"{probe} was to be hit {n} times"  # interrupts may free memory too
+        found = loop.rate(probe)
         kprobes.unregister(probe)
-        return probe.hits / took
+        return found
 
-    start = time.perf_counter()
-    demo.call(calls, n, kfree)
-    found["calls_unprobed"] = n / (time.perf_counter() - start)
-    found["kprobe_hits"] = rate(Kprobe("kfree", pre_handler=_reads_x0, record=False))
-    found["kprobe_recorded_hits"] = rate(Kprobe("kfree", record=True))
-    found["kprobe_post_hits"] = rate(
-        Kprobe("kfree", pre_handler=_reads_x0, post_handler=lambda p, regs, flags: None, record=False)
-    )
-    found["kretprobe_hits"] = rate(Kretprobe("kfree", handler=lambda instance, regs: regs.regs[0], record=False))
-    found["kretprobe_recorded_hits"] = rate(Kretprobe("kfree", record=True))
-    found["share_of_ceiling"] = found["kprobe_hits"] / found["ceiling"]
-    found["share_of_pc_hook"] = found["kprobe_hits"] / found["brk_pc"]
-
+    found = {
+        "kprobe_hits": rate(Kprobe("kfree", pre_handler=_reads_x0, record=False)),
+        "kprobe_post_hits": rate(
+            Kprobe("kfree", pre_handler=_reads_x0, post_handler=lambda p, regs, flags: None, record=False)
+        ),
+        "kretprobe_hits": rate(Kretprobe("kfree", handler=lambda instance, regs: regs.regs[0], record=False)),
+    }
     probe = kprobes.register_kprobe(Kprobe("cmp_u32", pre_handler=_reads_x0, record=False))
     start = time.perf_counter()
     demo.run(instructions=int(5_000_000 * scale))
     found["workload_hits"] = probe.hits / (time.perf_counter() - start)
-    return found | _conditions(n)
+    return found
 
 
-def _conditions(n: int) -> dict[str, float]:
-    """Hits a second of probes whose condition is false, as commands set them."""
-    lines = {
-        "kprobe_false_hits": "kprobe kfree if pc == 0",
-        "kprobe_false_memory_hits": "kprobe kfree if *(u32 *)sp == 0x12345678 && x0 == 0",
-        "kretprobe_false_hits": "kretprobe kfree at=entry if pc == 0",
-        "kretprobe_false_return_hits": "kretprobe kfree if pc == 0",
-    }
-    found = {}
+_OPTIMISED = {
+    "recorded_kprobe_hits": ("kprobe kfree", None),
+    "true_memory_hits": ("kprobe kfree if *(u64 *)sp != 0 && x0 == 0", True),
+    "recorded_kretprobe_hits": ("kretprobe kfree", None),
+    "false_x0_hits": ("kprobe kfree if x0 == 1", False),
+    "false_entry_hits": ("kretprobe kfree at=entry if x0 == 1", False),
+    "false_return_hits": ("kretprobe kfree if pc == 0", False),
+}
+"""Probes as commands set them, and whether their condition is met."""
+
+
+def optimised_rates(scale: float) -> dict[str, float]:
+    """Hits a second of optimised probes on kfree, called in a loop, and the same calls without a probe."""
     with Session("demo") as session:
         session.run("continue until=workload_round")
-        demo = session.machine
-        calls, kfree = _place(demo, CALLS), demo.symbols["kfree"].address
-        for metric, line in lines.items():
+        loop = _Loop(session.machine, int(4_000_000 * scale))
+        found = {"calls_unprobed": loop.rate()}
+        for metric, (line, met) in _OPTIMISED.items():
             session.run(line)
-            start = time.perf_counter()
-            demo.call(calls, n, kfree)
-            took = time.perf_counter() - start
             (probe,) = session.probes.values()
-            assert n <= probe.hits <= n + 1000
-            assert probe.met == 0
-            found[metric] = probe.hits / took
+            found[metric] = loop.rate(probe)
+            assert "OPTIMIZED" in session.run("probes"), f"{line}: an ordinary probe"
+            assert met is None or probe.met == (probe.hits if met else 0), f"{line}: met {probe.met} times"
             session.run("unregister all")
     return found

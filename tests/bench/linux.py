@@ -3,22 +3,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from armprobe import machine
 from armprobe.guests import linux
 from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
 from armprobe.machine import Machine, StopReason
-from armprobe.probes import Kprobe, Kprobes, PtRegs
+from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 
 _QUESTION, _ANSWER = b"console echo $((6 * 7))\n", b"\n42"
-_UNREACHED = "kernel_restart"
 
 
 def prepare() -> None:
@@ -66,13 +70,27 @@ def resume(scale: float) -> dict[str, float]:
 
 
 def boot(scale: float) -> dict[str, float]:
-    """`armprobe linux` when there is none: it boots the kernel, saves the snapshot and goes on from there."""
+    """`armprobe linux` when there is no snapshot: it boots the kernel, saves the snapshot and goes on from there.
+
+    And a process that only boots it.
+    """
     files = fetch_kernel()
     with tempfile.TemporaryDirectory(prefix="armprobe-bench-") as folder:
         disk = Path(folder) / "initrd.gz"
         disk.write_bytes(build_initramfs(files.busybox.read_bytes()))
         found = _armprobe_linux(folder, "--kernel", str(files.vmlinuz), "--initrd", str(disk))
-    return {"boot_seconds": found["boot_seconds"], "boot_peak_mib": found["peak_mib"]}
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", _BOOT, files.vmlinuz, disk], check=True)
+        only = time.perf_counter() - start
+    return {"first_seconds": found["boot_seconds"], "boot_peak_mib": found["peak_mib"], "boot_seconds": only}
+
+
+_BOOT = """
+import sys
+from armprobe import machine
+from armprobe.guests import linux
+linux.boot(machine.load(sys.argv[1], initrd=sys.argv[2], memory="256M"))
+"""
 
 
 class _Shell:
@@ -104,23 +122,30 @@ class _Shell:
 
         The difference of a long copy and a short one, so without the start of dd and what the shell does.
         """
-        few, many = self._dd(1000), self._dd(1000 + blocks)
+        few, many = self.dd(1000), self.dd(1000 + blocks)
         return many[0] - few[0], many[1] - few[1]
 
-    def _dd(self, blocks: int) -> tuple[float, int]:
-        printed, took, instructions = self.run(f"dd if=/dev/zero of=/dev/null bs=1 count={blocks}")
-        assert f"\n{blocks}+0 records in" in printed.replace("\r", ""), printed
-        assert f"\n{blocks}+0 records out" in printed.replace("\r", ""), printed
+    def dd(self, blocks: int) -> tuple[float, int]:
+        """The seconds and instructions of one such copy, with all that belongs to it."""
+        printed, took, instructions = self.run(copying(blocks))
+        check_copied(printed, blocks)
         return took, instructions
 
 
-def _reads_x0(probe: Kprobe, regs: PtRegs) -> None:
-    regs.regs[0]
+def copying(blocks: int) -> str:
+    """The guest's command that copies so many bytes one at a time."""
+    return f"dd if=/dev/zero of=/dev/null bs=1 count={blocks}"
+
+
+def check_copied(printed: str, blocks: int) -> None:
+    """Raises AssertionError if `printed` is not what that command prints."""
+    for way in ("in", "out"):
+        assert f"\n{blocks}+0 records {way}" in printed.replace("\r", ""), printed
 
 
 def rates(scale: float) -> dict[str, float]:
-    """System calls and instructions a second during `dd bs=1`, then with a probe that is not hit and one that is."""
-    blocks = int(40_000 * scale)
+    """System calls and instructions a second during `dd bs=1`, and with a probe in Python on vfs_read."""
+    blocks = int(200_000 * scale)
     shell = _Shell(machine.load(linux.prepare()))
     shell.copy(1000)  # translate what there is
     took, instructions = shell.copy(blocks)
@@ -129,12 +154,76 @@ def rates(scale: float) -> dict[str, float]:
         "instructions_a_system_call": instructions / (2 * blocks),
         "linux_mips": instructions / took / 1e6,
     }
-    kprobes = Kprobes(shell.guest)
-    kprobes.register_kprobe(Kprobe(_UNREACHED, record=False))
-    took, instructions = shell.copy(blocks)
-    found["linux_probe_set_mips"] = instructions / took / 1e6
-    probe = kprobes.register_kprobe(Kprobe("vfs_read", pre_handler=_reads_x0, record=False))
+    probe = Kprobes(shell.guest).register_kprobe(Kprobe("vfs_read", pre_handler=_reads_x0, record=False))
+    blocks //= 4
     took, _ = shell.copy(blocks)
     assert probe.hits >= blocks
     found["linux_hits"] = blocks / took
     return found
+
+
+def _reads_x0(probe: Kprobe, regs: PtRegs) -> None:
+    regs.regs[0]
+
+
+def hit_costs(scale: float) -> dict[str, float]:
+    """Microseconds that a hit of an optimised probe on vfs_read adds to a read."""
+    shell = _Shell(machine.load(linux.prepare()))
+    kprobes = Kprobes(shell.guest)
+    probe = kprobes.register_kprobe(Kprobe("vfs_read"))
+
+    def seconds(on: bool, blocks: int) -> float:
+        (kprobes.enable if on else kprobes.disable)(probe)
+        shell.dd(1000)  # translate what there is
+        before = probe.hits
+        took, _ = shell.dd(blocks)
+        assert not on or probe.hits - before >= blocks, probe
+        return took
+
+    return {"hit_us": cost_of_a_hit(seconds, int(200_000 * scale))}
+
+
+TURNS: Final = 5
+
+
+def cost_of_a_hit(seconds: Callable[[bool, int], float], blocks: int) -> float:
+    """Microseconds, from what dd takes with so many blocks, with a probe and without it, by turns.
+
+    The least of each: the difference is small, and whatever disturbs a run makes it longer.
+    """
+    without, with_probe = math.inf, math.inf
+    for _ in range(TURNS):
+        without = min(without, seconds(False, blocks))
+        with_probe = min(with_probe, seconds(True, blocks))
+    return (with_probe - without) / blocks * 1e6
+
+
+_ARMED: Final = 1000
+
+
+def armed(scale: float) -> dict[str, float]:
+    """Instructions a second during `dd bs=1`, by turns with 1,000 probes in other functions and with none."""
+    blocks = int(50_000 * scale)
+    shell = _Shell(machine.load(linux.prepare()))
+    kprobes = Kprobes(shell.guest)
+    functions = kprobes.functions()
+    probes: list[Kprobe] = []
+    for symbol in functions[:: len(functions) // (2 * _ARMED)]:
+        with contextlib.suppress(ProbeError):  # not every function can be probed
+            probes.append(kprobes.register_kprobe(Kprobe(addr=symbol.address)))
+    shell.dd(1000)
+    # The timer's tick may hit one later that is not hit now: what matters is that few are.
+    unhit = [probe for probe in probes if not probe.hits]
+    assert len(unhit) >= _ARMED, f"only {len(unhit)} probes could be set on functions that dd does not call"
+    used = unhit[:_ARMED]
+    kprobes.unregister_kprobes([probe for probe in probes if probe not in used])
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    for turn in range(6):
+        on = turn % 2 == 0
+        for probe in used:
+            (kprobes.enable if on else kprobes.disable)(probe)
+        shell.dd(1000)  # translate what there is
+        took, instructions = shell.dd(blocks)
+        rates[on].append(instructions / took / 1e6)
+    assert sum(probe.hits for probe in used) < blocks / 100, "the probes were to be hit rarely"
+    return {"armed_mips": statistics.median(rates[True]), "unarmed_mips": statistics.median(rates[False])}

@@ -17,7 +17,9 @@ from typing import Final, NamedTuple
 import unicorn
 
 from tests.bench import demo, designs, linux, peers, stubs
-from tests.bench.table import Aim, Row, table
+from tests.bench.rows import GROUPS
+from tests.bench.svg import plot
+from tests.bench.table import table
 
 
 class Measurement(NamedTuple):
@@ -30,110 +32,30 @@ class Measurement(NamedTuple):
 
 MEASUREMENTS: Final = {
     "instructions": Measurement(demo.instruction_rates, 5, 2),
-    "hits": Measurement(demo.hit_rates, 5, 2),
+    "workload": Measurement(demo.workload_times, 5, 2),
+    "optimised": Measurement(demo.optimised_rates, 5, 2),
+    "handlers": Measurement(demo.handler_rates, 5, 2),
     "designs": Measurement(designs.rates, 3, 1),
     "resume": Measurement(linux.resume, 5, 2),
     "boot": Measurement(linux.boot, 3, 1),
-    "linux": Measurement(linux.rates, 3, 1),
     "qemu-boot": Measurement(peers.qemu_boot, 3, 1),
-    "gdb": Measurement(stubs.side_by_side, 3, 1),
+    "linux": Measurement(linux.rates, 3, 1),
+    "armed": Measurement(linux.armed, 3, 1),
+    "hit-cost": Measurement(linux.hit_costs, 3, 1),
+    "qemu-linux": Measurement(peers.qemu_rates, 3, 1),
+    "gdb-one-core": Measurement(stubs.one_core, 3, 1),
+    "gdb-two-cores": Measurement(stubs.two_cores, 3, 1),
 }
-
-
-def _pair(what: str, metric: str, unit: str) -> tuple[Row, Row]:
-    return (
-        Row(f"{what}, QEMU", f"gdb_qemu_{metric}", unit),
-        Row("  armprobe", f"gdb_armprobe_{metric}", unit, against=(f"gdb_qemu_{metric}", "QEMU")),
-    )
-
-
-def _design(what: str, metric: str, other: str) -> tuple[Row, Row]:
-    against = (f"{other}_hits", other.partition("_")[2]) if other else None
-    return (
-        Row(what, f"{metric}_hits", "/s", against=against),
-        Row("  exceptions a hit", f"{metric}_exceptions", "exceptions"),
-    )
-
-
-_UNHIT: Final = "  with a probe set that is not hit"
-GROUPS: Final = {
-    "Linux (Debian's kernel, 256 MiB)": (
-        Row("first `armprobe linux`: boot to the shell", "boot_seconds", "s", against=("qemu_boot_seconds", "QEMU")),
-        Row("the same boot in QEMU (TCG)", "qemu_boot_seconds", "s"),
-        Row("next `armprobe linux`: resume, type, see the answer", "resume_seconds", "s", Aim(1.5, at_least=False)),
-        Row("peak memory, resumed", "resume_peak_mib", "MiB", Aim(700, at_least=False)),
-        Row("peak memory, booted and saved", "boot_peak_mib", "MiB", Aim(700, at_least=False)),
-        Row("system calls (dd bs=1: read and write)", "system_calls", "/s", Aim(20_000)),
-        Row("instructions a system call", "instructions_a_system_call", "instructions"),
-        Row("kprobe hits (vfs_read during dd, handler reads x0)", "linux_hits", "/s"),
-    ),
-    "Instructions": (
-        Row("tight loop, bare Unicorn", "bare_loop_mips", "MIPS"),
-        Row("tight loop, bare Unicorn with a count", "counted_loop_mips", "MIPS", against=("bare_loop_mips", "bare")),
-        Row("tight loop, armprobe", "loop_mips", "MIPS", against=("bare_loop_mips", "bare")),
-        Row(_UNHIT, "loop_probe_set_mips", "MIPS", against=("loop_mips", "without")),
-        Row("demo workload", "workload_mips", "MIPS"),
-        Row(_UNHIT, "workload_probe_set_mips", "MIPS", against=("workload_mips", "without")),
-        Row("  with kfree probed", "workload_probe_hit_mips", "MIPS", against=("workload_mips", "without")),
-        Row("Linux (dd)", "linux_mips", "MIPS"),
-        Row(_UNHIT, "linux_probe_set_mips", "MIPS", against=("linux_mips", "without")),
-    ),
-    "Hits, on the demo kernel (kfree called in a loop)": (
-        Row("BRKs in bare Unicorn, hook writes PC", "brk_pc", "/s"),
-        Row("BRKs in bare Unicorn, hook reads and writes all registers", "brk_context", "/s"),
-        Row("  the quicker of the two: the ceiling", "ceiling", "/s"),
-        Row("calls, not probed", "calls_unprobed", "/s"),
-        Row("kprobe, handler reads x0", "kprobe_hits", "/s", Aim(100_000)),
-        Row("  as a share of the ceiling", "share_of_ceiling", "share", Aim(1 / 3)),
-        Row("  as a share of the hook that writes PC", "share_of_pc_hook", "share"),
-        Row("kprobe, with a post-handler too", "kprobe_post_hits", "/s", against=("kprobe_hits", "kprobe")),
-        Row("kprobe, both stages recorded", "kprobe_recorded_hits", "/s", against=("kprobe_hits", "kprobe")),
-        Row("  with a condition that is false", "kprobe_false_hits", "/s", against=("kprobe_hits", "kprobe")),
-        Row("  ... that reads memory", "kprobe_false_memory_hits", "/s", against=("kprobe_hits", "kprobe")),
-        Row("kretprobe, handler reads x0", "kretprobe_hits", "/s", against=("kprobe_hits", "kprobe")),
-        Row("kretprobe, both stages recorded", "kretprobe_recorded_hits", "/s", against=("kprobe_hits", "kprobe")),
-        Row(
-            "  with a condition that is false at the entry",
-            "kretprobe_false_hits",
-            "/s",
-            against=("kprobe_hits", "kprobe"),
-        ),
-        Row("  ... at the return", "kretprobe_false_return_hits", "/s", against=("kprobe_hits", "kprobe")),
-        Row("kprobe on cmp_u32 in the workload, handler reads x0", "workload_hits", "/s", Aim(100_000)),
-    ),
-    "Designs, on the demo kernel: hits, and exceptions a hit": (
-        *_design("brk: a breakpoint behind the slot (v5.10 on)", "step_brk", ""),
-        *_design("ss: software step (to v5.9)", "step_ss", "step_brk"),
-        *_design("branch: no second exception (never in a kernel)", "step_branch", "step_brk"),
-        *_design("an instruction that is simulated", "step_simulated", "step_brk"),
-        *_design("trampoline direct: saves the registers (v4.8 on)", "return_direct", ""),
-        *_design("trampoline kprobe (before the patch)", "return_kprobe", "return_direct"),
-        *_design("trampoline brk (v6.9 on)", "return_brk", "return_direct"),
-    ),
-    "gdb on QEMU's stub and on armprobe's, by turns (demo kernel)": (
-        *_pair("stepi", "stepi", "/s"),
-        *_pair("next, in a loop of three lines", "next", "/s"),
-        *_pair("breakpoint with a false condition (kfree), gdb evaluates", "hits", "/s"),
-        Row("  armprobe, which evaluates", "gdb_armprobe_hits_in_stub", "/s", against=("gdb_qemu_hits", "QEMU")),
-        Row(
-            "  armprobe's kprobe with a false condition (from above)",
-            "kprobe_false_hits",
-            "/s",
-            against=("gdb_qemu_hits", "QEMU"),
-        ),
-        Row("  armprobe's kprobe (from above)", "kprobe_hits", "/s", against=("gdb_qemu_hits", "QEMU")),
-        *_pair("dump of 64 MiB", "dump", "MiB/s"),
-        *_pair("attach", "attach", "ms"),
-        *_pair("info all-registers", "all_registers", "ms"),
-    ),
-}
+_OF_LINUX: Final = {linux, peers}
+"""The modules whose measurements need the kernel."""
 
 
 def main() -> int:
     """Measure all, or what `--only` names, and print the table; the exit status."""
-    parser = argparse.ArgumentParser(description="Measures armprobe. Takes about two minutes.")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions: half a minute")
+    parser = argparse.ArgumentParser(description="Measures armprobe. Takes some minutes.")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions")
     parser.add_argument("--only", choices=MEASUREMENTS, metavar="NAME", help=", ".join(MEASUREMENTS))
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write a plot of the rows that have an aim")
     parser.add_argument("--once", choices=MEASUREMENTS, help=argparse.SUPPRESS)  # in the process that measures
     options = parser.parse_args()
     scale = 0.25 if options.quick else 1.0
@@ -146,7 +68,7 @@ def main() -> int:
     values: dict[str, list[float]] = {}
     missing: list[str] = []
     for name in [options.only] if options.only else MEASUREMENTS:
-        if linux_failure and name in ("resume", "boot", "linux", "qemu-boot"):
+        if linux_failure and sys.modules[MEASUREMENTS[name].function.__module__] in _OF_LINUX:
             missing.append(f"{name}: {linux_failure}")
             continue
         measurement = MEASUREMENTS[name]
@@ -159,6 +81,8 @@ def main() -> int:
     wanted = {t: [r for r in rows if r.metric in values] for t, rows in GROUPS.items()} if options.only else GROUPS
     print(_computer())
     print(table({title: rows for title, rows in wanted.items() if rows}, values))
+    if options.svg:
+        options.svg.write_text(plot(wanted, values))
     for line in missing:
         print(f"\nnot measured: {line}")
     print(f"\n{time.monotonic() - began:.0f} s; each repetition in a process of its own; a ratio is one of medians")

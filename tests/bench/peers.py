@@ -7,31 +7,94 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from armprobe.guests.linux.debian import PROMPT, READY, build_initramfs, fetch_kernel
+from tests.bench.linux import TURNS, check_copied, copying, cost_of_a_hit
 from tests.bench.stubs import BOARD, QEMU, tool
 
+_EVENT = "/sys/kernel/tracing/events/kprobes/bench/enable"
 
-def qemu_boot(scale: float) -> dict[str, float]:
-    """Seconds QEMU takes from its start until the same kernel and initramfs are at the shell's prompt."""
+
+class _Shell:
+    """The shell of a guest in QEMU, typed at over the serial line."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._in, self._out = process.stdin, process.stdout.fileno()
+
+    def wait(self, begun: str = "") -> str:
+        """What the guest prints up to its prompt, the first after `begun`."""
+        said = b""
+        while PROMPT.encode() not in said.partition(begun.encode())[2]:
+            part = os.read(self._out, 4096)
+            assert part, "QEMU ended before there was a prompt"
+            said += part
+        return said.decode(errors="replace")
+
+    def run(self, line: str) -> tuple[str, float]:
+        """Run `line`: what was printed, and the seconds it took."""
+        start = time.perf_counter()
+        self._in.write(line.encode() + b"\n")
+        self._in.flush()
+        # The shell redraws its prompt while a line is typed: the one that counts comes after the line's end.
+        return self.wait("\n"), time.perf_counter() - start
+
+    def copy(self, blocks: int) -> float:
+        """The seconds it takes to copy so many bytes: the difference of a long copy and a short one."""
+        few, many = self.dd(1000), self.dd(1000 + blocks)
+        return many - few
+
+    def dd(self, blocks: int) -> float:
+        """The seconds of one copy, with all that belongs to it."""
+        printed, took = self.run(copying(blocks))
+        check_copied(printed, blocks)
+        return took
+
+
+@contextmanager
+def _booted() -> Iterator[tuple[_Shell, float]]:
+    """A guest at its prompt, and the seconds that QEMU took from its start. nokaslr: else KPTI slows it down."""
     qemu, files = tool(QEMU, "qemu-system-arm"), fetch_kernel()
     with tempfile.TemporaryDirectory(prefix="armprobe-bench-") as folder:
         disk = Path(folder) / "initrd.gz"
         disk.write_bytes(build_initramfs(files.busybox.read_bytes()))
         kernel = ["-kernel", str(files.vmlinuz), "-initrd", str(disk), "-append", "console=ttyAMA0 nokaslr"]
+        command = [qemu, *BOARD.split(), "-m", "256", "-serial", "stdio", *kernel]
         start = time.perf_counter()
-        with subprocess.Popen(
-            [qemu, *BOARD.split(), "-m", "256", "-serial", "stdio", *kernel],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        ) as process:
-            assert process.stdout is not None
-            said = b""
-            while PROMPT.encode() not in said.partition(READY.encode())[2]:
-                part = os.read(process.stdout.fileno(), 4096)
-                assert part, "QEMU ended before there was a prompt"
-                said += part
-            took = time.perf_counter() - start
-            process.kill()
-    return {"qemu_boot_seconds": took}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            try:
+                shell = _Shell(process)
+                shell.wait(READY)
+                yield shell, time.perf_counter() - start
+            finally:
+                process.kill()
+
+
+def qemu_boot(scale: float) -> dict[str, float]:
+    """Seconds QEMU takes from its start until the same kernel and initramfs are at the shell's prompt."""
+    with _booted() as (_, took):
+        return {"qemu_boot_seconds": took}
+
+
+def qemu_rates(scale: float) -> dict[str, float]:
+    """System calls a second during `dd bs=1`; microseconds that a hit of the guest's kprobe event adds to a read."""
+    blocks = int(200_000 * scale)
+    with _booted() as (shell, _):
+        shell.copy(1000)  # translate what there is
+        found = {"qemu_system_calls": 2 * blocks / shell.copy(blocks)}
+        shell.run("echo p:bench vfs_read > /sys/kernel/tracing/kprobe_events")
+
+        def seconds(on: bool, blocks: int) -> float:
+            shell.run(f"echo {int(on)} > {_EVENT}")
+            shell.dd(1000)  # translate what there is
+            return shell.dd(blocks)
+
+        found["qemu_hit_us"] = cost_of_a_hit(seconds, blocks)
+        traced, _ = shell.run("cat /sys/kernel/tracing/kprobe_profile")
+        hits = int(traced.partition("bench")[2].split()[0])
+        assert hits >= TURNS * blocks, f"the event was hit {hits} times"
+    return found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -37,27 +38,32 @@ def tool(name: str, package: str) -> str:
 
 
 @contextmanager
-def _armprobe(folder: Path) -> Iterator[str]:
+def _armprobe(folder: Path, core: int) -> Iterator[str]:
     # In a process of its own, as QEMU is: in ours it would wait for the interpreter's lock while we read what gdb says.
     socket = folder / "armprobe"
     serve = ["serve", "demo", "--memory", _MEMORY, "--listen", f"unix:{socket}"]
-    with _process([sys.executable, "-m", "armprobe", *serve], socket) as address:
+    with _process([sys.executable, "-m", "armprobe", *serve], socket, core) as address:
         yield address
 
 
 @contextmanager
-def _qemu(folder: Path) -> Iterator[str]:
+def _qemu(folder: Path, core: int) -> Iterator[str]:
     qemu, socket = tool(QEMU, "qemu-system-arm"), folder / "qemu"
     stopped = ["-S", "-gdb", f"unix:{socket},server=on,wait=off"]
     guest = ["-m", _MEMORY, "-serial", "null", "-kernel", str(DEMO)]
-    with _process([qemu, *BOARD.split(), *guest, *stopped], socket) as address:
+    with _process([qemu, *BOARD.split(), *guest, *stopped], socket, core) as address:
         yield address
 
 
 @contextmanager
-def _process(command: list[str], socket: Path) -> Iterator[str]:
-    """Run a program until the end, from when it listens at `socket`; the address of that."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+def _process(command: list[str], socket: Path, core: int) -> Iterator[str]:
+    """Run a program on a core until the end, from when it listens at `socket`; the address of that."""
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})  # all threads of what is started here inherit it
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    finally:
+        os.sched_setaffinity(0, ours)
     try:
         deadline = time.monotonic() + 10
         while not socket.exists() and time.monotonic() < deadline:
@@ -68,15 +74,33 @@ def _process(command: list[str], socket: Path) -> Iterator[str]:
         process.wait()
 
 
-def side_by_side(scale: float) -> dict[str, float]:
-    """What gdb takes for the same on both stubs, by turns: whatever else the computer does slows both down."""
+def one_core(scale: float) -> dict[str, float]:
+    """gdb and the stub on the same core."""
+    first = min(os.sched_getaffinity(0))
+    return _side_by_side(scale, "one", first, first)
+
+
+def two_cores(scale: float) -> dict[str, float]:
+    """gdb on one core and the stub on another."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise Absent("there is only one core")
+    return _side_by_side(scale, "two", *cores[:2])
+
+
+def _side_by_side(scale: float, cores: str, of_gdb: int, of_stub: int) -> dict[str, float]:
+    """What gdb takes for the same on both stubs, by turns: whatever else the computer does slows both down.
+
+    gdb and the stub are pinned: where the scheduler puts them makes up more than what they do.
+    """
+    os.sched_setaffinity(0, {of_gdb})  # gdb inherits it
     path = tool("gdb-multiarch", "gdb-multiarch")
     taken: dict[str, dict[str, list[float]]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="armprobe-bench-")))
         gdbs = {}
         for name, guest in (("qemu", _qemu), ("armprobe", _armprobe)):
-            address = stack.enter_context(guest(folder))
+            address = stack.enter_context(guest(folder, of_stub))
             debugger = stack.enter_context(GdbSession(address, gdb=path, gdbinit=None, timeout=120))
             debugger.execute(f"file {DEMO}")
             gdbs[name] = _Gdb(debugger, address, folder)
@@ -92,7 +116,7 @@ def side_by_side(scale: float) -> dict[str, float]:
                     values[name].append(measure(gdb))
         taken["hits_in_stub"] = {"armprobe": [_hits_in_stub(gdbs["armprobe"], turn) for turn in range(3)]}
     return {
-        f"gdb_{name}_{metric}": statistics.median(values)
+        f"gdb_{cores}_{name}_{metric}": statistics.median(values)
         for metric, of_each in taken.items()
         for name, values in of_each.items()
     }

@@ -13,7 +13,7 @@ Values = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class Aim:
-    """A bound on the median."""
+    """A bound on the median, or on its ratio to another."""
 
     bound: float
     at_least: bool = True
@@ -22,12 +22,19 @@ class Aim:
         """Whether `value` is on the right side of the bound."""
         return value >= self.bound if self.at_least else value <= self.bound
 
+    def share(self, value: float) -> float:
+        """How far `value` gets: 1 at the bound, more on its right side."""
+        if self.at_least:
+            return max(value, 0.0) / self.bound
+        return self.bound / value if value > 0 else float("inf")
+
 
 @dataclass(frozen=True)
 class Row:
     """One line: `what` was measured under the name `metric`, in `unit`.
 
-    With `against`, another metric and what to call it, the ratio of the two medians is shown as well.
+    With `against`, another metric and what to call it, the ratio of the two medians is shown as well, and the aim is
+    one for that ratio. `name` is for where the row stands alone, if `what` says too little there.
     """
 
     what: str
@@ -35,25 +42,52 @@ class Row:
     unit: str
     aim: Aim | None = None
     against: tuple[str, str] | None = None
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What was measured, in words that need no other row."""
+        return self.name or self.what
+
+    def number(self, compared: float) -> str:
+        """The ratio or median that the aim is about."""
+        return f"{compared:.3g} x {self.against[1]}" if self.against else f"{_number(compared, self.unit)} {self.unit}"
+
+    def aim_text(self) -> str:
+        """The aim, "" without one."""
+        if self.aim is None:
+            return ""
+        bound = f"{self.aim.bound:g} x" if self.against else _number(self.aim.bound, self.unit)
+        return f"{'>=' if self.aim.at_least else '<='} {bound}"
 
 
 def _number(value: float, unit: str) -> str:
-    digits = 0 if unit in ("/s", "MiB", "instructions") else 2 if unit == "s" else 3 if unit == "share" else 1
+    digits = {"/s": 0, "MiB": 0, "instructions": 0, "s": 2, "us": 2}.get(unit, 1)
     return f"{value:,.{digits}f}"
+
+
+def compared(row: Row, values: Values) -> float | None:
+    """What the row's aim is about: the ratio to `against`, or the median. None if it was not measured."""
+    measured = values.get(row.metric, ())
+    if not measured:
+        return None
+    median = statistics.median(measured)
+    if row.against is None:
+        return median
+    other = values.get(row.against[0], ())
+    return median / statistics.median(other) if other else None
 
 
 def _cells(row: Row, values: Values) -> tuple[str, ...]:
     measured = values.get(row.metric, ())
     if not measured:
-        return row.what, row.unit, "", "not measured", "", "", ""
+        return row.what, row.unit, row.aim_text(), "not measured", "", "", ""
     median = statistics.median(measured)
     spread = f"{_number(min(measured), row.unit)} .. {_number(max(measured), row.unit)}" if len(measured) > 1 else ""
-    aim = f"{'>=' if row.aim.at_least else '<='} {_number(row.aim.bound, row.unit)}" if row.aim else ""
-    met = ("met" if row.aim.met(median) else "NOT MET") if row.aim else ""
-    ratio = ""
-    if row.against and values.get(row.against[0]):
-        ratio = f"{median / statistics.median(values[row.against[0]]):.3g} x {row.against[1]}"
-    return row.what, row.unit, aim, _number(median, row.unit), spread, ratio, met
+    value = compared(row, values)
+    ratio = row.number(value) if row.against and value is not None else ""
+    met = ("met" if row.aim.met(value) else "NOT MET") if row.aim and value is not None else ""
+    return row.what, row.unit, row.aim_text(), _number(median, row.unit), spread, ratio, met
 
 
 HEADINGS = ("what", "unit", "aim", "median", "min .. max", "ratio", "")
