@@ -59,15 +59,19 @@ def _qemu(folder: Path, core: int) -> Iterator[str]:
 def _process(command: list[str], socket: Path, core: int) -> Iterator[str]:
     """Run a program on a core until the end, from when it listens at `socket`; the address of that."""
     ours = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})  # all threads of what is started here inherit it
+    os.sched_setaffinity(0, ours | {core})  # what is started here sees as many cores as gdb and it have
     try:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     finally:
         os.sched_setaffinity(0, ours)
     try:
-        deadline = time.monotonic() + 10
-        while not socket.exists() and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while not socket.exists():
+            assert process.poll() is None, f"{command[0]} ended before it listened"
+            assert time.monotonic() < deadline, f"{command[0]} does not listen"
             time.sleep(0.02)
+        for task in os.listdir(f"/proc/{process.pid}/task"):
+            os.sched_setaffinity(int(task), {core})  # threads that they start inherit it
         yield f"unix:{socket}"
     finally:
         process.kill()

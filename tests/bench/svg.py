@@ -9,7 +9,8 @@ from html import escape
 from tests.bench.table import Row, Values, compared
 
 _LABELS, _SCALE, _MOST = 430, 200, 2.0  # px of the labels, px of a bar at its aim, aims that the longest bar shows
-_WIDTH = _LABELS + int(_SCALE * _MOST) + 230
+_FIGURES = _LABELS + int(_SCALE * _MOST) + 8
+_WIDTH = _FIGURES + 330
 _LINE, _TOP = 22, 56
 
 # Colours with a contrast of 3 to 1 or more to white and to GitHub's dark background; text says the same.
@@ -61,10 +62,9 @@ def _bar(row: Row, measured: float, y: int) -> str:
     length = round(_SCALE * min(share, _MOST), 1)
     kind = "met" if row.aim.met(measured) else "missed"
     figures = f"{row.number(measured)} (aim {row.aim_text()}){'' if kind == 'met' else ', missed'}"
-    if share > _MOST:
-        figures = f"\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} {figures}"
+    beyond = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} " if share > _MOST else ""
     return (
         f'<text x="{_LABELS - 8}" y="{y + 15}" text-anchor="end">{escape(row.label)}</text>'
         f'<rect class="{kind}" x="{_LABELS}" y="{y + 3}" width="{length}" height="{_LINE - 6}"/>'
-        f'<text x="{_LABELS + length + 6}" y="{y + 15}">{escape(figures)}</text>'
+        f'<text x="{_FIGURES}" y="{y + 15}">{beyond}{escape(figures)}</text>'
     )
