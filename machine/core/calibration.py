@@ -168,13 +168,22 @@ def _find_syndrome(engine: unicorn.Uc) -> int:
     return _unique(seen[0], struct.pack("<I", _SYNDROME_BRK_1234), "the fault syndrome")
 
 
-def _find_live(engine: unicorn.Uc, x: int) -> tuple[int, int] | None:
+def _find_live(used: unicorn.Uc, fresh: unicorn.Uc, x: int) -> tuple[int, int] | None:
     """See `Layout.live`. `x` is the offset of the general registers in a context.
 
-    The engine's structure has a pointer to the object that holds the CPU. Copies of the registers in memory that was
-    freed match as well, but they do not follow a change. Pointers to objects that happen to be allocated before the CPU
-    lead to it, too, but to another place in another engine. The CPU's own is the nearest: one that is nearer could only
-    point into the same object.
+    The engine's structure has a pointer to the object that holds the CPU, in an engine that has executed code and in
+    one that has not: some other pointers into that object are set when code is executed. Pointers to objects that
+    happen to be allocated before the CPU lead to it, too, but to another place in another engine. The CPU's own is the
+    nearest: one that is nearer could only point into the same object.
+    """
+    found = _live_places(used, x) & _live_places(fresh, x)
+    return min(found, key=lambda place: (place[1], place[0])) if found else None
+
+
+def _live_places(engine: unicorn.Uc, x: int) -> set[tuple[int, int]]:
+    """Each pointer in the engine's structure that leads to its CPU, as `Layout.live` has it.
+
+    Copies of the registers in memory that was freed match as well, but they do not follow a change.
     """
     planted = [0x5B00_0000_0000_0000 | i * 0x0101_0101 for i in range(29)]
     needle = struct.pack("<29Q", *planted)
@@ -189,14 +198,13 @@ def _find_live(engine: unicorn.Uc, x: int) -> tuple[int, int] | None:
             if 1 << 16 <= pointer < 1 << 47 and (at := _peek(memory, pointer, _OBJECT_BYTES).find(needle)) >= 0
         ]
         engine.reg_write(reg.UC_ARM64_REG_X0 + 7, 0x1234)
-        follow = {
+        return {
             (8 * offset, at - x)
             for offset, pointer, at in found
             if _words(_peek(memory, pointer + at + 56, 8)) == (0x1234,)
         }
     finally:
         os.close(memory)
-    return min(follow, key=lambda found: (found[1], found[0])) if follow else None
 
 
 def _peek(memory: int, address: int, size: int) -> bytes:
@@ -284,7 +292,7 @@ def calibrate(model: str) -> Layout:
         fault_address=syndrome + 8,  # {u32 syndrome; u32 fsr; u64 vaddress; u32 target_el}
         v=v,
         v_stride=v_stride,
-        live=_find_live(engine, x),
+        live=_find_live(engine, new_engine(model), x),
         **pstate,
         **system,
     )

@@ -117,3 +117,17 @@ def test_a_build_that_does_not_call_the_exception_hook_is_refused(monkeypatch: p
 def test_unknown_model() -> None:
     with pytest.raises(MachineError, match="no CPU model 'z80': choose one of cortex-a53, cortex-a57"):
         load("demo", memory="16M", cpu="z80")
+
+
+def test_a_pointer_that_execution_sets_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It points into the CPU (so in Unicorn's library for aarch64), and is null in a core that has not run yet."""
+    places, engines = calibration._live_places, list[unicorn.Uc]()
+
+    def with_one_more(engine: unicorn.Uc, x: int) -> set[tuple[int, int]]:
+        engines.append(engine)
+        return places(engine, x) | ({(2040, x)} if engine is engines[0] else set())
+
+    expected = calibration.calibrate("cortex-a57").live
+    calibration.calibrate.cache_clear()
+    monkeypatch.setattr(calibration, "_live_places", with_one_more)
+    assert calibration.calibrate("cortex-a57").live == expected
