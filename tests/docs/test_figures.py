@@ -23,7 +23,7 @@ ROOMS = (
     "commands",
     "guests",
 )
-FILE = re.compile(rf"(?<![\w/])(?:{'|'.join(ROOMS)}|tests)/[\w/]*(?:\.py)?")
+FILE = re.compile(rf"(?<![\w/])(?:{'|'.join(ROOMS)}|tests)/[\w/]*(?:\.(?:py|[ch])\b)?")
 NAMED = re.compile(r"([\w/]+\.py) (_?[A-Z]\w*\.\w+)")
 
 
