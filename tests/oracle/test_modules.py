@@ -306,5 +306,5 @@ def test_no_type_information(guest: Machine, shell: Shell) -> None:
     while (found := guest.ram.pages.find(b"\x9f\xeb\x01\x00\x18\x00\x00\x00", 0)) >= 0:  # modules have some too
         guest.ram.data[found] = 0
     assert dict(guest.symbols.modules) == {}
-    with pytest.raises(MachineError, match="modules of this guest are not known, as there is no type information"):
+    with pytest.raises(MachineError, match="of this guest are not known, as this guest has no type information"):
         guest.symbols["dummy:dummy_xmit"]

@@ -13,7 +13,7 @@ from tests.linux.shell import Shell  # tests have no import name to go by
 from tests.oracle.live.conftest import LiveKernel
 from tests.oracle.references import REFERENCES
 
-GONE, DISABLED = 1, 2
+GONE, DISABLED, OPTIMIZED = 1, 2, 4
 BRK = 0xD420_0080
 
 
@@ -37,7 +37,7 @@ def test_a_module_that_is_unloaded(guest: machine.Machine, reference: LiveKernel
     before = guest.snapshot()
     assert shell.run("rmmod oracle") == ""
     assert shell.run("tail -n 1000 /proc/kallsyms | grep -c oracle_add") == "0\n"
-    assert (armed.flags, disabled.flags, returns.flags, other.flags) == (GONE, GONE | DISABLED, GONE, 0)
+    assert (armed.flags, disabled.flags, returns.flags, other.flags) == (GONE, GONE | DISABLED, GONE, OPTIMIZED)
     assert set(kprobes.list()) == {armed, disabled, returns, other}
     for probe in (armed, disabled, returns):
         with pytest.raises(ProbeError, match=r"EINVAL: .*oracle_\w+ is gone, as the guest has freed the code"):
