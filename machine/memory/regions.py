@@ -209,16 +209,19 @@ class _Walk:
         return kinds.pop() if len(kinds) == 1 else None
 
     def _leaves_kind(self, entries: list[int], level: int, inherited: int) -> _Kind | None:
-        accesses = {self._access(each, level, inherited) for each in {entry & ~OUTPUT for entry in entries}}
-        if accesses == {""}:
-            return _NOTHING
         size = 1 << 12 + 9 * (3 - level)
-        outputs = [entry & OUTPUT & -size for entry in entries]
-        pieces = _pieces(self._bus, min(outputs), max(outputs) + size, accesses.pop())
-        # Only mapped pieces count. A uniform table that is mistaken for a mixed one would be walked page by page, as
-        # often as it is mapped.
-        kinds = {kind for low, high, kind in pieces if any(low < each + size and each < high for each in outputs)}
-        return kinds.pop() if len(kinds) == 1 and not accesses else None
+        outputs: dict[str, list[int]] = {}  # by access
+        access_of = {each: self._access(each, level, inherited) for each in {entry & ~OUTPUT for entry in entries}}
+        for entry in entries:
+            outputs.setdefault(access_of[entry & ~OUTPUT], []).append(entry & OUTPUT & -size)
+        kinds = {_NOTHING} if outputs.pop("", None) is not None else set()
+        for access, places in outputs.items():
+            # Only mapped pieces count. A uniform table that is mistaken for a mixed one, such as one that is in part
+            # invalid and in part leads nowhere, would be walked page by page, as often as it is mapped.
+            for low, high, kind in _pieces(self._bus, min(places), max(places) + size, access):
+                if any(low < each + size and each < high for each in places):
+                    kinds.add(kind)
+        return kinds.pop() if len(kinds) == 1 else None
 
     def _leaf(self, entry: int, level: int, inherited: int) -> list[_Span]:
         """The spans that a page or block entry maps, by offset."""

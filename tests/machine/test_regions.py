@@ -106,6 +106,16 @@ def test_a_region_is_all_that_is_alike_around_an_address(
     assert region.end == TOP or what(by, region.end) != kind
 
 
+def test_what_is_mapped_to_nothing_is_like_what_is_not_mapped() -> None:
+    """Tables that have both, at all levels, for 2^39 bytes: page by page, the answer would take hours."""
+    nowhere = OUTPUTS.index(0x8000_0000)
+    write(3, TABLES[3][0], [(3, "invalid", 0, 0), (509, "leaf", 0, nowhere)])
+    write(2, TABLES[2][0], [(512, "table", 0, 0)])
+    write(1, TABLES[1][0], [(512, "table", 0, 0)])
+    region = region_at(guest.bus, registers(TABLES[1][0]), 0x1234_5678)
+    assert (region.start, region.end, region.access) == (0, TOP, "")
+
+
 def test_regions_tile_all_addresses() -> None:
     with_code: list[Row] = [(1, "table", 0, 0), (3, "invalid", 0, 0), (1, "leaf", 0, 0)]
     write(1, TABLES[1][0], with_code)
