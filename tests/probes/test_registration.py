@@ -10,7 +10,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import StopReason
-from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, Stage
+from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
 
 
 def refused(kprobes: Kprobes, probe: Kprobe | Kretprobe) -> ProbeError:
@@ -184,13 +184,15 @@ def test_out_of_slots(demo: machine.Machine, kprobes: Kprobes) -> None:
 
 
 def test_slots_are_used_again(demo: machine.Machine, kprobes: Kprobes) -> None:
+    kprobes.optimization = False  # an optimised probe has no slot
+
     def slot_of(name: str) -> tuple[Kprobe, int]:
-        probe = kprobes.register_kprobe(Kprobe(name, stop=[Stage.PRE]))
-        assert demo.run().detail.probe is probe
-        demo.run(instructions=0)
-        probe.stop.clear()
-        demo.run(instructions=1)
-        return probe, demo.registers.pc - 4
+        probe = kprobes.register_kprobe(Kprobe(name))
+        demo.run(until=probe.addr)
+        assert probe.site is not None
+        stop = demo.run(until=probe.site.slot)  # where the instruction is executed
+        assert (stop.reason, probe.hits) == (StopReason.UNTIL, 1)
+        return probe, demo.registers.pc
 
     first, lowest = slot_of("kfree")
     second, higher = slot_of("kmalloc")
