@@ -36,6 +36,7 @@ class Scheduler:
         self.signals = DeferredSignals(self._signal_arrived)
         self.interrupt_requested = False
         self._put_off = 0  # slices since an interrupt was put off
+        self._put_off_at: int | None = None  # the PC before the last of them
         self._last_stop: Stop | None = None
         machine.state.on_restored(Order.CORE, self._forget)
 
@@ -168,6 +169,7 @@ class Scheduler:
             self._put_off += 1
             return None
         self._put_off = dispatcher.passed = 0
+        self._put_off_at = None
         if self._depth == 1:
             dispatcher.interrupting = False  # before the checks, here too
             self.signals.deliver()
@@ -183,7 +185,9 @@ class Scheduler:
         """The maximum length of the next slice, in instructions. 0 in the machine's own code: to its end."""
         dispatcher = self._machine.core.dispatcher
         if self._put_off and dispatcher.interrupting and not dispatcher.delivered:
-            return 1
+            # What counts as nothing comes to its end without the guest's next instruction; a slot counts as one.
+            before, self._put_off_at = self._put_off_at, self._machine.core.load().pc
+            return 1 if before == self._put_off_at else 0
         return SLICE if end is None else max(0, min(SLICE, end - self._machine.clock.executed))
 
     def idle(self) -> Stop | None:
