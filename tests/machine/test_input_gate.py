@@ -29,10 +29,10 @@ WRITERS: dict[str, set[str]] = {
         "probes/slots.py",
         "probes/suspended_breakpoints.py",
     },
-    "scratch.write": {
+    "scratch.write": {"probes/guest_trampoline.py", "probes/kretprobe_engine.py"},
+    "scratch.write_code": {
         "machine/core/call.py",
         "machine/core/software_step.py",
-        "probes/guest_trampoline.py",
         "probes/hit_stops.py",
         "probes/jprobe_engine.py",
         "probes/kretprobe_engine.py",
