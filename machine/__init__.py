@@ -20,7 +20,7 @@ from .loaders import DEMO, LoadedGuest, parse_size, read_guest
 from .loaders import snapshot_file as _snapshot_file
 from .loaders import vmlinux as _vmlinux
 from .machine import Machine
-from .native.library import SOURCES as CORE_SOURCES
+from .native.binding import SOURCES as CORE_SOURCES
 from .owner import Owner
 from .stop import Stop, StopReason, WatchHit
 from .symbols import Symbol, Symbols

@@ -36,7 +36,6 @@ class Scheduler:
         self.signals = DeferredSignals(self._signal_arrived)
         self.interrupt_requested = False
         self._put_off = 0  # slices since an interrupt was put off
-        self._put_off_at: int | None = None  # the PC before the last of them
         self._last_stop: Stop | None = None
         machine.state.on_restored(Order.CORE, self._forget)
 
@@ -169,7 +168,6 @@ class Scheduler:
             self._put_off += 1
             return None
         self._put_off = dispatcher.passed = 0
-        self._put_off_at = None
         if self._depth == 1:
             dispatcher.interrupting = False  # before the checks, here too
             self.signals.deliver()
@@ -186,8 +184,7 @@ class Scheduler:
         dispatcher = self._machine.core.dispatcher
         if self._put_off and dispatcher.interrupting and not dispatcher.delivered:
             # What counts as nothing comes to its end without the guest's next instruction; a slot counts as one.
-            before, self._put_off_at = self._put_off_at, self._machine.core.load().pc
-            return 1 if before == self._put_off_at else 0
+            return 0 if self._machine.scratch.is_extra(self._machine.core.load().pc) else 1
         return SLICE if end is None else max(0, min(SLICE, end - self._machine.clock.executed))
 
     def idle(self) -> Stop | None:

@@ -29,7 +29,7 @@ from .record import Stage
 from .recorder import Recorder
 from .site import Site
 from .slot_faults import SlotFaults
-from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD, BrkStepping
+from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM, KPROBES_BRK_WORD
 from .unexpected_steps import UnexpectedSteps
 
 _TRANSLATION_FAULT = 0x07  # DFSC: level 3
@@ -231,7 +231,7 @@ class Engine:
             block.step_awaited = slot + 4
             if self.moments.observer is not None:
                 self.moments.tell(core, f"ERET to {self.moments.where(slot)}", status, returning=True)
-            elif status is _SS and isinstance(stepping, BrkStepping) and not (site.offset or site.followed):
+            elif status is _SS and not (site.offset or site.followed):
                 stepping.end_unseen(core, site, block.saved_daif, self._ended_unseen)
         elif slot:
             block.words[32] = slot

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.expressions import program
 from armprobe.expressions.native import NeedsPython, compile_condition, compile_note
@@ -43,6 +43,18 @@ _IN_FRAME: Final = NZCV | DAIF | 0xD
 """The bits of PSTATE in pt_regs at a return by `direct`: NZCV, DAIF, CurrentEL and SPSel."""
 
 
+def _of_action(name: str) -> Any:
+    """A counter of an action, as an attribute."""
+
+    def get(counts: _KprobeCounts | _CallCounts) -> Any:
+        return getattr(counts.action, name)
+
+    def put(counts: _KprobeCounts | _CallCounts, value: int) -> None:
+        setattr(counts.action, name, value)
+
+    return property(get, put)
+
+
 class _KprobeCounts:
     """The counters of a kprobe, kept in C."""
 
@@ -51,29 +63,7 @@ class _KprobeCounts:
     def __init__(self, action: Action) -> None:
         self.action = action
 
-    @property
-    def hits(self) -> int:
-        return self.action.hits
-
-    @hits.setter
-    def hits(self, value: int) -> None:
-        self.action.hits = value
-
-    @property
-    def nmissed(self) -> int:
-        return self.action.missed
-
-    @nmissed.setter
-    def nmissed(self, value: int) -> None:
-        self.action.missed = value
-
-    @property
-    def met(self) -> int:
-        return self.action.met
-
-    @met.setter
-    def met(self, value: int) -> None:
-        self.action.met = value
+    hits, nmissed, met = map(_of_action, ("hits", "missed", "met"))
 
 
 class _CallCounts:
@@ -82,37 +72,7 @@ class _CallCounts:
     def __init__(self, action: Action) -> None:
         self.action = action
 
-    @property
-    def hits(self) -> int:
-        return self.action.calls
-
-    @hits.setter
-    def hits(self, value: int) -> None:
-        self.action.calls = value
-
-    @property
-    def nmissed(self) -> int:
-        return self.action.refused
-
-    @nmissed.setter
-    def nmissed(self, value: int) -> None:
-        self.action.refused = value
-
-    @property
-    def leaked(self) -> int:
-        return self.action.leaked
-
-    @leaked.setter
-    def leaked(self, value: int) -> None:
-        self.action.leaked = value
-
-    @property
-    def met(self) -> int:
-        return self.action.met
-
-    @met.setter
-    def met(self, value: int) -> None:
-        self.action.met = value
+    hits, nmissed, leaked, met = map(_of_action, ("calls", "refused", "leaked", "met"))
 
 
 class Optimizer:

@@ -50,6 +50,12 @@ class Stepping:
         core.context.pc = site.slot
         return core.context.daif
 
+    def end_unseen(self, core: Core, site: Site, saved: int, ended: Callable[[Core], None]) -> None:
+        """After `start`: nobody follows the instruction, so that the C core may see to its end, if it can.
+
+        Then `finish` is not called, and `ended` is called later.
+        """
+
     def finish(self, core: Core, saved: int, reentered: bool) -> None:
         """The instruction has been executed: set PSTATE.DAIF to its value after it."""
 
@@ -79,7 +85,7 @@ class BrkStepping(Stepping):
         return saved
 
     def end_unseen(self, core: Core, site: Site, saved: int, ended: Callable[[Core], None]) -> None:
-        """Have the C core do `finish` and send the CPU on, and `ended` called later."""
+        """Have the C core restore PSTATE.DAIF and send the CPU on."""
         end, then = site.slot + 4, site.addr + 4
         core.dispatcher.out_of_line(KPROBES_BRK_SS_IMM, end, then, saved, self._restores, ended)
 

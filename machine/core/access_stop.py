@@ -7,12 +7,15 @@ registers and the memory that the instruction changed.
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.native.binding import function
+from armprobe.machine.native.code_hook import CodeHook
 
 if TYPE_CHECKING:
     from .core import Core
@@ -24,8 +27,7 @@ BLOCK: Final = 64
 _DC_ZVA: Final = 0xFFFF_FFE0, 0xD50B_7420
 _STXP: Final = 0xFFE0_0000, 0xC820_0000  # and STLXP; two X registers
 _CASP: Final = 0xFFA0_7C00, 0x4820_7C00  # and CASPA, CASPL, CASPAL
-# DC ZVA; STXP and STLXP; SVE's loads and stores; as in core.c
-_UNCHECKED: Final = (_DC_ZVA, (0xBFE0_8000, 0x8820_0000), (0xBFE0_8000, 0x8820_8000), (0x9E00_0000, 0x8400_0000))
+_IS_UNCHECKED: Final = function("armprobe_is_unchecked", ctypes.c_bool, ctypes.c_uint32)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class AccessStop(Generic[T]):
         self._core, self._bus, self._memory = core, core.machine.bus, core.memory
         self._stopped: tuple[T, _Undo] | None = None
         self._users = 0
-        self._checks: dict[int, int] = {}  # hooks by address
+        self._checks: dict[int, CodeHook] = {}  # by address
         # The last instruction that wrote near watched memory: the count and its address, and what its writes replaced.
         self._written: tuple[tuple[int, int], list[tuple[int, bytes]]] = (0, 0), []
 
@@ -59,7 +61,7 @@ class AccessStop(Generic[T]):
         if not self._users:
             self._core.native.watch(False)
             for hook in self._checks.values():
-                self._core.engine.hook_del(hook)
+                hook.remove()
             self._checks.clear()
         self._core.forget_translations()
 
@@ -68,10 +70,12 @@ class AccessStop(Generic[T]):
 
         Returns whether there are any that were not known, so that the code must be translated again.
         """
+        if not self._users:
+            return False
         known = len(self._checks)
         for at, (word,) in enumerate(struct.iter_unpack("<I", code[: len(code) // 4 * 4])):
             after = address + 4 * at + 4
-            if self._users and after not in self._checks and any(word & mask == value for mask, value in _UNCHECKED):
+            if after not in self._checks and _IS_UNCHECKED(word):
                 self._checks[after] = self._core.native.check(after)
         return len(self._checks) > known
 

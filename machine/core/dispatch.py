@@ -56,20 +56,20 @@ class Dispatcher:
     @property
     def end_slice(self) -> bool:
         """The scheduler has something to do: the slice ends at the next exception."""
-        return self._native.ends
+        return self._state.ends
 
     @end_slice.setter
     def end_slice(self, ends: bool) -> None:
-        self._native.ends = ends
+        self._state.ends = ends
 
     @property
     def interrupting(self) -> bool:
         """A stop is wanted soon, but not at the vector of an exception."""
-        return self._native.interrupting
+        return self._state.interrupting
 
     @interrupting.setter
     def interrupting(self, wanted: bool) -> None:
-        self._native.interrupting = wanted
+        self._state.interrupting = wanted
 
     def claim_brk(self, immediate: int, claim: Claim, counts: bool = True) -> None:
         """Offer BRK #immediate to `claim` first. The core's PC is the BRK's address; True means handled.

@@ -13,7 +13,8 @@ from unicorn import arm64_const as reg
 
 from armprobe.machine.devices.gic import Signal
 from armprobe.machine.devices.native_device import NativeDevice
-from armprobe.machine.native.library import LIBRARY, function
+from armprobe.machine.native.binding import LIBRARY, function
+from armprobe.machine.native.code_hook import CodeHook
 from armprobe.machine.native.structures import NativeCore, NativeWindow, Site
 
 from .deferred_signals import calls_users_code
@@ -41,17 +42,16 @@ _LIMIT: Final = function("armprobe_limit", None, _CORE, ctypes.c_uint64)
 _IS_ASIDE: Final = function("armprobe_is_aside", ctypes.c_bool, _CORE, ctypes.c_uint64, ctypes.c_uint64)
 _REFRESH: Final = function("armprobe_refresh", None, _CORE)
 _STOP_BEFORE: Final = function("armprobe_stop_before", None, _CORE)
-_CHECK: Final = function("armprobe_check", ctypes.c_int, _CORE, ctypes.c_void_p, ctypes.c_uint64)
 _HOOK_REGISTER: Final = function("armprobe_hook_register", ctypes.c_int, ctypes.c_void_p, ctypes.c_bool, ctypes.c_int)
 _ATTACH: Final = function("armprobe_attach", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _FUNCTIONS: Final = (
-    "emu_start", "emu_stop", "ctl", "hook_add", "hook_del", "mmio_map", "reg_read", "reg_write", "context_save",
+    "emu_start", "emu_stop", "ctl", "hook_add", "mmio_map", "reg_read", "reg_write", "context_save",
     "context_restore", "vmem_read", "vmem_write",
 )  # fmt: skip
 _REBUILD: Final = "arm_rebuild_hflags_aarch64"  # not part of Unicorn's API, but in its library for Linux
 
 _Raised: Final = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32)
-_Found: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_Found: Final = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_uint64, ctypes.c_uint64)
 _AccessRegister: Final = ctypes.CFUNCTYPE(
     ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
 )
@@ -191,11 +191,9 @@ class NativeEngine:
         _REFRESH(self._at)
 
     def signal(self, signal: Signal) -> None:
-        """Follow the GIC's signal. The run ends as soon as PSTATE does not mask it."""
+        """Before a run: the GIC's signal. The run ends as soon as PSTATE does not mask it."""
         state = self.state
         state.irq, state.mask = signal is not Signal.NONE, MASKS[signal]
-        if state.irq:
-            state.limit = 0
 
     def set_exits(self, addresses: list[int]) -> None:
         """Have translated blocks end at these addresses."""
@@ -203,24 +201,6 @@ class NativeEngine:
         self._exits = exits
         self.state.exits, self.state.exit_count = ctypes.addressof(exits), len(addresses)
         self._core.engine.ctl_set_exits(addresses)
-
-    @property
-    def ends(self) -> bool:
-        """See `Dispatcher.end_slice`."""
-        return self.state.ends
-
-    @ends.setter
-    def ends(self, ends: bool) -> None:
-        self.state.ends = ends
-
-    @property
-    def interrupting(self) -> bool:
-        """See `Dispatcher.interrupting`."""
-        return self.state.interrupting
-
-    @interrupting.setter
-    def interrupting(self, wanted: bool) -> None:
-        self.state.interrupting = wanted
 
     def claim_faults(self) -> None:
         """Pass faults at EL1 to Python."""
@@ -234,11 +214,7 @@ class NativeEngine:
         The block is executed only if that returns False. It must not raise.
         """
 
-        def called(_: int, block: int, __: int, ___: int) -> int:
-            pc = ctypes.c_uint64.from_address(block).value
-            return found(pc, ctypes.c_uint16.from_address(block + 10).value)
-
-        self.state.found = self._callback(_Found(called))
+        self.state.found = self._callback(_Found(found))
         self.state.following = True
 
     @contextlib.contextmanager
@@ -255,11 +231,9 @@ class NativeEngine:
         """Follow the instructions that need a `check` behind them to end a run."""
         self.state.watching = watching
 
-    def check(self, address: int) -> int:
-        """Have the engine look for a request to stop before an instruction. Returns the number of the hook."""
-        hook = ctypes.c_size_t()
-        self._check(_CHECK(self._at, ctypes.addressof(hook), address))
-        return hook.value
+    def check(self, address: int) -> CodeHook:
+        """Have the engine look for a request to stop before an instruction, until the result is removed."""
+        return CodeHook(self._at, "armprobe_on_check", 0, address)
 
     def serve_registers(self, timers: Sequence[GenericTimer], read: RegisterAccess, write: RegisterAccess) -> None:
         """Have MRS and MSR of hooked instructions at EL1 done: of counters and `timers` in C, of others by Python.

@@ -20,7 +20,7 @@ from unicorn import arm64_const as reg
 from armprobe.machine.errors import MachineError
 from armprobe.machine.field_checks import U64, integer, row, several
 from armprobe.machine.memory.mmu import PAGE
-from armprobe.machine.native.library import function
+from armprobe.machine.native.binding import function
 from armprobe.machine.state import Order
 
 from .context import Context

@@ -8,7 +8,7 @@ import enum
 from typing import Any, ClassVar, Final
 
 from armprobe.machine.field_checks import U8, U32, integer, several
-from armprobe.machine.native.library import function, structure
+from armprobe.machine.native.binding import function, structure
 from armprobe.machine.state import Order, StateRegistry
 
 from .native_device import NativeDevice

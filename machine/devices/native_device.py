@@ -7,7 +7,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from armprobe.machine.native.library import function
+from armprobe.machine.native.binding import function
 
 
 class NativeDevice(ctypes.Structure):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from armprobe.machine.field_checks import U8, U64, integer, several
-from armprobe.machine.native.library import function, structure
+from armprobe.machine.native.binding import function, structure
 from armprobe.machine.state import Order, StateRegistry
 
 from .gic import Gic

@@ -22,7 +22,8 @@ static bool may_be_true(const struct condition *condition)
     return false;
 }
 
-static void on_condition(void *uc, uint64_t address, uint32_t size, void *user)
+/* UC_HOOK_CODE at one address, with a condition as user data */
+ARMPROBE_EXPORT void armprobe_on_condition(void *uc, uint64_t address, uint32_t size, void *user)
 {
     const struct condition *condition = user;
 
@@ -30,12 +31,4 @@ static void on_condition(void *uc, uint64_t address, uint32_t size, void *user)
         return;
     if (condition->always || may_be_true(condition))
         condition->ask(uc, address, size, user);
-}
-
-/* Look at `condition` before each instruction at `address`. */
-ARMPROBE_EXPORT int armprobe_condition(struct condition *condition, size_t *hook, uint64_t address)
-{
-    struct core *core = condition->core;
-
-    return core->hook_add(core->uc, hook, UC_HOOK_CODE, (void *)on_condition, condition, address, address);
 }

@@ -7,15 +7,11 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import unicorn
-
-from armprobe.machine.core.engine import LIBRARY as UNICORN
-
-from .library import function, structure
+from .binding import structure
+from .code_hook import CodeHook
 from .program import Program, ProgramStructure, Reader
 
 _Ask: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-_ADD: Final = function("armprobe_condition", ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
 
 
 @structure("condition")
@@ -36,7 +32,7 @@ class ConditionHook:
 
     def __init__(self, core: int, reader: Reader, ask: Callable[[], None]) -> None:
         self._ask: Any = _Ask(lambda *_: ask())
-        self._reader, self._hook = reader, ctypes.c_size_t()
+        self._reader = reader
         self._state = _Condition(core=core, reader=ctypes.addressof(reader), always=True)
         self._state.ask = ctypes.cast(self._ask, ctypes.c_void_p).value or 0
         self._programs: Sequence[Program] = ()
@@ -44,11 +40,11 @@ class ConditionHook:
 
     def add(self, address: int) -> None:
         """Hook the address."""
-        _check(_ADD(ctypes.byref(self._state), ctypes.byref(self._hook), address))
+        self._hook = CodeHook(self._state.core, "armprobe_on_condition", ctypes.addressof(self._state), address)
 
     def remove(self) -> None:
         """Undo `add`."""
-        _check(UNICORN.uc_hook_del(ctypes.c_void_p(self._reader.uc), self._hook))
+        self._hook.remove()
 
     def decide_by(self, programs: Sequence[Program] | None) -> None:
         """Ask only if one of `programs` is true or has no value; None to ask always."""
@@ -57,8 +53,3 @@ class ConditionHook:
             self._state.programs, self._state.count = ctypes.addressof(structures), len(programs)
             self._programs, self._structures = programs, structures
         self._state.always = programs is None
-
-
-def _check(status: int) -> None:
-    if status:
-        raise unicorn.UcError(status)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Runs one engine by blocks of code, counts instructions exactly, and takes the exceptions that nobody claims.
  *
- * Unicorn calls `on_block` at the start of each block of straight-line code, with its size. So the count is that of the
- * blocks that have ended, and the place in the block under way. A run ends before a block that would pass its limit.
- * The rest of the run ends at an exit: an address at which Unicorn ends a translated block (see `breakpoints.py`).
+ * Unicorn calls `on_block` at the start of each block of straight-line code, with its size. So the count is that of
+ * the blocks that have ended, and the place in the block under way. A run ends before a block that would pass its
+ * limit. The rest of the run ends at an exit: an address at which Unicorn ends a translated block (see
+ * `breakpoints.py`).
  *
- * The count is of the guest's own instructions. Code of the machine's own does not count, except for an instruction that
- * stands for one of the guest's, and no run ends for its limit or an interrupt there: see `is_own`.
+ * The count is of the guest's own instructions. Code of the machine's own does not count, except for an instruction
+ * that stands for one of the guest's, and no run ends for its limit or an interrupt there: see `is_own`.
  */
 #include <string.h>
 
@@ -17,13 +18,21 @@
 #define UC_CTL_EXITS UC_CTL_WRITE(6, 2)
 #define UC_CTL_REMOVE_CACHE UC_CTL_WRITE(9, 2)
 enum { UC_ERR_FETCH_UNMAPPED = 8, UC_ERR_FETCH_PROT = 14 };
-enum { UC_PROT_READ = 1, UC_PROT_WRITE = 2, UC_PROT_EXEC = 4 };
 #define WFI 0xD503207Fu
 
 /* The numbers with which Unicorn announces an exception (QEMU's EXCP_ numbers). */
 enum raised { UNDEFINED = 1, SVC = 2, PREFETCH_ABORT = 3, DATA_ABORT = 4, BREAKPOINT = 7, HVC = 11, SMC = 13 };
 /* Exception classes, ESR_EL1.EC (Arm ARM, D19.2.37). */
-enum class { EC_WFX = 0x01, EC_SVC = 0x15, EC_FETCH_LOWER = 0x20, EC_DATA_LOWER = 0x24, EC_DATA = 0x25, EC_STEP_LOWER = 0x32, EC_STEP = 0x33, EC_BRK = 0x3C };
+enum class {
+    EC_WFX = 0x01,
+    EC_SVC = 0x15,
+    EC_FETCH_LOWER = 0x20,
+    EC_DATA_LOWER = 0x24,
+    EC_DATA = 0x25,
+    EC_STEP_LOWER = 0x32,
+    EC_STEP = 0x33,
+    EC_BRK = 0x3C,
+};
 
 /* Have the engine compute again what it derives from PSTATE and the system registers. */
 ARMPROBE_EXPORT void armprobe_refresh(struct core *core)
@@ -45,6 +54,13 @@ static void stop(struct core *core, enum end why)
     core->emu_stop(core->uc);
 }
 
+/* After an exception that was handled here: end the run if that was asked for. */
+static void stop_if_asked(struct core *core)
+{
+    if (core->ends || core->interrupting)
+        core->emu_stop(core->uc);
+}
+
 /* Steps aside in a row, at one count. More of them count, so that every run ends; a trampoline takes some 100. */
 enum { MOST_ASIDE = 1000 };
 
@@ -61,10 +77,13 @@ static const uint64_t *borrowed(const struct core *core, uint64_t pc)
     return first < core->borrowed_count && core->borrowed[first] == pc ? &core->borrowed[first] : NULL;
 }
 
-/* Whether the instruction at `pc` is code of the machine's own, which the guest executes in place of or beside its own. */
+/* Whether the instruction at `pc` is code of the machine's own, which the guest executes in place of or beside its
+ * own. */
 static bool is_own(const struct core *core, uint64_t pc)
 {
-    return pc - core->own < core->own_size ? core->roles[(pc - core->own) / 4] != ROLE_NONE : borrowed(core, pc) != NULL;
+    if (pc - core->own < core->own_size)
+        return core->roles[(pc - core->own) / 4] != ROLE_NONE;
+    return borrowed(core, pc) != NULL;
 }
 
 /* One more step aside: a block of the machine's own code, or a breakpoint. False if there were too many to be free. */
@@ -77,7 +96,8 @@ static bool free_step(struct core *core)
     return ++core->aside <= MOST_ASIDE;
 }
 
-/* Whether a run does not end at `pc`, after `now` instructions, because it is in the midst of the machine's own code. */
+/* Whether a run does not end at `pc`, after `now` instructions, because it is in the midst of the machine's own
+ * code. */
 ARMPROBE_EXPORT bool armprobe_is_aside(const struct core *core, uint64_t now, uint64_t pc)
 {
     return is_own(core, pc) && (now != core->aside_base || core->aside <= MOST_ASIDE);
@@ -114,7 +134,8 @@ static void keep_frame(struct core *core)
     load(core);
     core->frame_sp = core_x(core)[31] + core->frame_lowered;
     core->frame_base = core->base;
-    core->framed = !core->vmem_read(core->uc, core->frame_sp - core->frame_size, UC_PROT_READ, core->frame, core->frame_size);
+    uint64_t frame = core->frame_sp - core->frame_size;
+    core->framed = !core->vmem_read(core->uc, frame, UC_PROT_READ, core->frame, core->frame_size);
     set_limit(core);
 }
 
@@ -275,8 +296,7 @@ static void slot_ends(struct core *core)
     core->slot_end = 0;
     core->slot_over = true;
     store(core);
-    if (core->ends || core->interrupting)
-        core->emu_stop(core->uc);
+    stop_if_asked(core);
 }
 
 static void on_exception(void *uc, uint32_t number, void *user)
@@ -304,8 +324,7 @@ static void on_exception(void *uc, uint32_t number, void *user)
     }
     if (class == EC_BRK && core_brk(core, pc, syndrome & 0xFFFF)) {
         store(core);
-        if (core->ends || core->interrupting)
-            core->emu_stop(uc);
+        stop_if_asked(core);
         return;
     }
     if (!core->ends && !core->interrupting && !(pc & 3)) {
@@ -322,8 +341,10 @@ static void on_exception(void *uc, uint32_t number, void *user)
     enum after after = core->raised(number, syndrome);
     core->handling = false;
     store(core);
-    if (after == AFTER_END || (after == AFTER_LOOK && (core->ends || core->interrupting)))
+    if (after == AFTER_END)
         core->emu_stop(uc);
+    else if (after == AFTER_LOOK)
+        stop_if_asked(core);
 }
 
 ARMPROBE_EXPORT uint64_t armprobe_executed(struct core *core)
@@ -342,16 +363,17 @@ ARMPROBE_EXPORT void armprobe_stop_before(struct core *core)
     core->emu_stop(core->uc);
 }
 
-/* A hook that has the engine look for a request to stop. */
-static void on_check(void *uc, uint64_t pc, uint32_t size, void *user)
+/* Does nothing. With any hook there, the engine looks for a request to stop before the instruction. */
+ARMPROBE_EXPORT void armprobe_on_check(void *uc, uint64_t pc, uint32_t size, void *user)
 {
     (void)uc, (void)pc, (void)size, (void)user;
 }
 
-/* Have the engine look for a request to stop before the instruction at `address`. */
-ARMPROBE_EXPORT int armprobe_check(struct core *core, size_t *hook, uint64_t address)
+/* Call `callback` with `user` before each instruction at `address`. */
+ARMPROBE_EXPORT int armprobe_hook_code(const struct core *core, size_t *hook, void *callback, void *user,
+                                       uint64_t address)
 {
-    return core->hook_add(core->uc, hook, UC_HOOK_CODE, (void *)on_check, core, address, address);
+    return core->hook_add(core->uc, hook, UC_HOOK_CODE, callback, user, address, address);
 }
 
 /* Let the run under way go on for `count` instructions at most. Only for hooks. */
@@ -369,8 +391,9 @@ ARMPROBE_EXPORT void armprobe_limit(struct core *core, uint64_t count)
 
 /* Run from `pc`, until `exit` if `exiting`. The count is settled afterwards. Returns Unicorn's error.
  *
- * The block that ends at an exit of the core's own stays translated (`at_exit` sees to it where it is executed without
- * the exit), because a step is often followed by the same step: `stepped` are the addresses of blocks of one instruction.
+ * The block that ends at an exit of the core's own stays translated (`at_exit` sees to it where it is executed
+ * without the exit), because a step is often followed by the same step: `stepped` are the addresses of blocks of one
+ * instruction.
  */
 static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
 {
@@ -407,7 +430,8 @@ static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
 
 /* Run up to `count` instructions from `pc`, after `now` instructions. Returns Unicorn's error.
  *
- * A hook may call this: for the run that is under way then, the instructions of the inner run count before its block. */
+ * A hook may call this: for the run that is under way then, the instructions of the inner run count before its
+ * block. */
 ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, uint64_t count)
 {
     const struct core outer = *core;
@@ -490,7 +514,8 @@ static bool is_counter(const struct cp_reg *which)
     return which->op0 == 3 && which->op1 == 3 && which->crn == 14 && which->crm == 0 && 1 << which->op2 & 0x66;
 }
 
-/* An MRS. `user` is a `struct site`; `destination` is Unicorn's number. EL0's accesses are trapped by the CPU itself. */
+/* An MRS. `user` is a `struct site`; `destination` is Unicorn's number. EL0's accesses are trapped by the CPU
+ * itself. */
 static uint32_t on_mrs(void *uc, int destination, const struct cp_reg *which, void *user)
 {
     const struct site *site = user;
@@ -646,7 +671,7 @@ ARMPROBE_EXPORT uint64_t armprobe_next_followed(const uint32_t *words, uint64_t 
 
 /* Whether an instruction accesses memory in a function of the engine, which does not look for a request to stop behind
  * it: DC ZVA; STXP and STLXP; SVE's loads and stores (Arm ARM, C4.1). */
-static bool is_watched(uint32_t word)
+ARMPROBE_EXPORT bool armprobe_is_unchecked(uint32_t word)
 {
     return (word & 0xFFFFFFE0) == 0xD50B7420 || (word & 0xBFE08000) == 0x88200000 ||
            (word & 0xBFE08000) == 0x88208000 || (word & 0x9E000000) == 0x84000000;
@@ -655,16 +680,18 @@ static bool is_watched(uint32_t word)
 /* A block has been translated, and is not executed yet: `found` is called if it has an instruction to follow. */
 static void on_translated(void *uc, const struct block *block, const struct block *previous, void *user)
 {
+    (void)previous;
     struct core *core = user;
     uint32_t words[1024];
     size_t size = block->size < sizeof words ? block->size : sizeof words;
-    if (core->vmem_read(uc, block->pc, UC_PROT_EXEC, words, size) && core->vmem_read(uc, block->pc, UC_PROT_READ, words, size))
+    if (core->vmem_read(uc, block->pc, UC_PROT_EXEC, words, size) &&
+        core->vmem_read(uc, block->pc, UC_PROT_READ, words, size))
         return;
     load(core);
     bool follows = core->following && core_pstate(core) & 0xC; /* the CPU itself allows or traps accesses of EL0 */
     for (size_t i = 0; i < size / 4; i++)
-        if ((follows && is_followed(words[i])) || (core->watching && is_watched(words[i]))) {
-            if (core->found(uc, block, previous, NULL)) {
+        if ((follows && is_followed(words[i])) || (core->watching && armprobe_is_unchecked(words[i]))) {
+            if (core->found(block->pc, block->size)) {
                 core->whole = true;
                 core->emu_stop(uc);
             }

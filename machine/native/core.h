@@ -5,7 +5,8 @@
 
 #include "native.h"
 
-/* Unicorn's hooks */
+/* Unicorn's accesses to memory, and its hooks */
+enum { UC_PROT_READ = 1, UC_PROT_WRITE = 2, UC_PROT_EXEC = 4 };
 enum { UC_HOOK_INTR = 1, UC_HOOK_INSN = 2, UC_HOOK_CODE = 4, UC_HOOK_BLOCK = 8, UC_HOOK_EDGE_GENERATED = 1 << 15 };
 
 struct block {
@@ -24,7 +25,15 @@ enum after { AFTER_LOOK, AFTER_END, AFTER_GO_ON };
 enum role { ROLE_NONE, ROLE_STANDS, ROLE_EXTRA };
 
 /* PSTATE, at its places in SPSR_EL1 (Arm ARM, SPSR_EL1), and SCTLR_EL1. */
-enum { EL1H = 5, DAIF = 0x3C0, BTYPE = 3 << 10, PSTATE_F = 1 << 6, PSTATE_I = 1 << 7, PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
+enum {
+    EL1H = 5,
+    DAIF = 0x3C0,
+    BTYPE = 3 << 10,
+    PSTATE_F = 1 << 6,
+    PSTATE_I = 1 << 7,
+    PSTATE_PAN = 1 << 22,
+    SCTLR_SPAN = 1 << 23,
+};
 
 /* Before and after a hook uses registers: they are copied, if the CPU's own were not found. */
 static inline void load(const struct core *core)

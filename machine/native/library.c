@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What library.py compares with before anything else of the library is used: its sources and its structures. */
+/* What binding.py compares with before anything else of the library is used: its sources and its structures. */
 #include "native.h"
 
 /* compile.py defines it: a digest of the sources. */

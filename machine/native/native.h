@@ -13,7 +13,7 @@
  *         STRUCTURE(place, PLACE)
  *
  * That declares `struct place` for C, after those named before it, and library.c exports its layout as a table. Python
- * declares the fields that it uses, in a class that library.py fills in from the table:
+ * declares the fields that it uses, in a class that binding.py fills in from the table:
  *
  *     @structure("place")
  *     class Place(ctypes.Structure):
@@ -175,8 +175,8 @@ typedef void drain_function(void);
 
 /* Cores. */
 
-/* Byte offsets of registers from the start of a saved context; see machine/core/calibration.py. x0 to x30, sp and pc are
- * contiguous. */
+/* Byte offsets of registers from the start of a saved context; see machine/core/calibration.py. x0 to x30, sp and pc
+ * are contiguous. */
 #define ARMPROBE_LAYOUT(FIELD, ARRAY) \
     FIELD(uint32_t, x) \
     FIELD(uint32_t, pstate) \
@@ -275,7 +275,7 @@ typedef void drain_function(void);
     FIELD(bool, interrupting) /* the run is to end soon */ \
     FIELD(bool, faults_claimed) /* Python is asked about faults at EL1 */ \
     FIELD(bool, following) /* accesses to system registers are looked for in new code */ \
-    FIELD(bool, watching) /* accesses to memory are watched: see `is_watched` */ \
+    FIELD(bool, watching) /* accesses to memory are watched: see `armprobe_is_unchecked` */ \
     FIELD(bool, handling) /* Python is handling an exception */ \
     FIELD(bool, accessing) /* a device's function is doing an access */ \
     FIELD(bool, exiting) \
@@ -290,7 +290,6 @@ typedef void drain_function(void);
     FIELD(emu_stop_t *, emu_stop) \
     FIELD(ctl_t *, ctl) \
     FIELD(hook_add_t *, hook_add) \
-    FIELD(hook_del_t *, hook_del) \
     FIELD(mmio_map_t *, mmio_map) \
     FIELD(reg_read_t *, reg_read) \
     FIELD(reg_write_t *, reg_write) \
@@ -345,26 +344,25 @@ struct changes;
 /* Functions of Unicorn, and of Python. */
 struct core;
 struct cp_reg;
-struct block; /* Unicorn's uc_tb */
 typedef int emu_start_t(void *uc, uint64_t begin, uint64_t until, uint64_t timeout, size_t count);
 typedef int emu_stop_t(void *uc);
 typedef int ctl_t(void *uc, int control, ...);
 typedef int hook_add_t(void *uc, size_t *hook, int type, void *callback, void *user, uint64_t begin, uint64_t end, ...);
-typedef int hook_del_t(void *uc, size_t hook);
-typedef int mmio_map_t(void *uc, uint64_t address, size_t size, void *read, void *user_read, void *write, void *user_write);
+typedef int mmio_map_t(void *uc, uint64_t address, size_t size, void *read, void *user_read, void *write,
+                       void *user_write);
 typedef int reg_write_t(void *uc, int number, const void *value);
 typedef int context_t(void *uc, void *context);
 typedef int vmem_read_t(void *uc, uint64_t address, int protection, void *bytes, size_t size);
 typedef int vmem_write_t(void *uc, uint64_t address, int protection, const void *bytes, size_t size);
 typedef void rebuild_t(void *cpu);
 typedef uint32_t raised_t(uint32_t number, uint32_t syndrome); /* one of `enum after` */
-typedef int found_t(void *uc, const struct block *block, const struct block *previous, void *user);
+typedef bool found_t(uint64_t pc, uint64_t size);
 typedef uint32_t access_register_t(void *uc, int general, const struct cp_reg *which, void *user);
 typedef void hook_code_t(void *uc, uint64_t address, uint32_t size, void *user);
 typedef int reg_read_t(void *uc, int number, void *value);
 
-/* A device's own functions, which read and write its registers. `offset` is from its base, in bytes, and `size` is 1, 2,
- * 4 or 8. */
+/* A device's own functions, which read and write its registers. `offset` is from its base, in bytes, and `size` is
+ * 1, 2, 4 or 8. */
 typedef uint64_t device_read_t(void *device, uint64_t offset, uint32_t size);
 typedef void device_write_t(void *device, uint64_t offset, uint32_t size, uint64_t value);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The serial line: an Arm PL011 UART (Arm DDI 0183) that transmits at once and receives from a queue.
  *
- * What it transmits is kept in a ring until the console collects it, on any thread: one thread transmits, and the console
- * lets one collect at a time. The queue of received bytes is the console's memory, which only shrinks here. */
+ * What it transmits is kept in a ring until the console collects it, on any thread: one thread transmits, and the
+ * console lets one collect at a time. The queue of received bytes is the console's memory, which only shrinks here. */
 #include "devices.h"
 
 enum {
@@ -13,7 +13,8 @@ enum {
     FR_TX_EMPTY = 1 << 7,
 };
 
-static const uint8_t identification[] = {0x11, 0x10, 0x14, 0x00, 0x0d, 0xf0, 0x05, 0xb1}; /* PeriphID0..3, PCellID0..3 */
+/* PeriphID0..3, PCellID0..3 */
+static const uint8_t identification[] = {0x11, 0x10, 0x14, 0x00, 0x0d, 0xf0, 0x05, 0xb1};
 
 /* The register that keeps what is written to it, or NULL. */
 static uint64_t *setting(struct pl011 *uart, uint64_t offset)
@@ -106,7 +107,8 @@ ARMPROBE_EXPORT void armprobe_pl011_write(void *device, uint64_t offset, uint32_
 /* Collect what has been transmitted into `bytes`, which has room for PL011_OUTPUT. Returns how many bytes there are. */
 ARMPROBE_EXPORT uint64_t armprobe_pl011_collect(struct pl011 *uart, uint8_t *bytes)
 {
-    uint64_t sent = __atomic_load_n(&uart->sent, __ATOMIC_ACQUIRE), collected = uart->collected, count = sent - collected;
+    uint64_t sent = __atomic_load_n(&uart->sent, __ATOMIC_ACQUIRE), collected = uart->collected;
+    uint64_t count = sent - collected;
 
     if (count > PL011_OUTPUT) { /* `drain` has failed to collect */
         count = PL011_OUTPUT;

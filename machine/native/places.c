@@ -4,7 +4,6 @@
 
 #include "core.h"
 
-enum { READ = 1 }; /* UC_PROT_READ */
 enum { REACHED = 4, EXECUTED = 6, RETURNED = 7 }; /* KPROBES_BRK_IMM, ..._SS_IMM, KRETPROBES_BRK_IMM */
 
 static void record_second(struct recorder *recorder, const struct place *place, const struct stage *at)
@@ -68,7 +67,7 @@ static void foresee(struct recorder *recorder, struct place *place, uint64_t exe
     struct stage at = {1, false, core_pstate(core), executed + 1, 0, x};
     uint32_t word;
     memcpy(x, core_x(core), sizeof x);
-    if (core->vmem_read(core->uc, place->address, READ, &word, sizeof word) || word != place->word)
+    if (core->vmem_read(core->uc, place->address, UC_PROT_READ, &word, sizeof word) || word != place->word)
         return; /* the guest has changed its code */
     if (armprobe_simulate(core, place->word, place->address, x, &at.pstate))
         record_second(recorder, place, &at);

@@ -8,12 +8,8 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-import unicorn
-
-from armprobe.machine.core.engine import LIBRARY as ENGINE
-from armprobe.machine.core.engine import engine_handle
-
-from .library import LIBRARY, function, structure
+from .binding import function, structure
+from .code_hook import CodeHook
 
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
@@ -143,20 +139,8 @@ class Recorder(ctypes.Structure):
     daif: int
 
 
-_ADD_HOOK: Final = ctypes.PYFUNCTYPE(
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.POINTER(ctypes.c_size_t),
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.c_uint64,
-    ctypes.c_uint64,
-)(("uc_hook_add", ENGINE))  # the binding calls Python functions only
 _MIXED: Final = ctypes.CFUNCTYPE(None)
 _UNDECIDED: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
-_REMOVE_HOOK: Final = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)(("uc_hook_del", ENGINE))
-_REACHED: Final = ctypes.cast(LIBRARY.armprobe_place, ctypes.c_void_p).value
 _settle: Final = function("armprobe_places_settle", None, ctypes.c_void_p, ctypes.c_uint64)
 
 
@@ -181,7 +165,7 @@ class Places:
         self._places: dict[int, Place] = {}  # those with hooks
         self._breakpoints: dict[int, Place] = {}
         self._actions: dict[int, Sequence[Action]] = {}  # by the address of their place
-        self._hooks: dict[int, int] = {}
+        self._hooks: dict[int, CodeHook] = {}
         self._removed: list[object] = []  # what code that is being executed may still refer to
         self._read = 0  # of the records written
 
@@ -280,12 +264,8 @@ class Places:
             place = self._places[address] = Place(
                 recorder=ctypes.addressof(self.recorder), address=address, reached=NEVER, next=address + 4
             )
-            hook = ctypes.c_size_t()
-            handle, code = engine_handle(self._core.engine), unicorn.UC_HOOK_CODE
-            status = _ADD_HOOK(handle, hook, code, _REACHED, ctypes.addressof(place), address, address)
-            if status != unicorn.UC_ERR_OK:
-                raise unicorn.UcError(status)
-            self._hooks[address] = hook.value
+            core = self._core.native.address
+            self._hooks[address] = CodeHook(core, "armprobe_place", ctypes.addressof(place), address)
             self._core.forget([address])
         return place
 
@@ -295,7 +275,7 @@ class Places:
         if place is None or place.actions or (before is not None and before.records_second and not before.simulated):
             return
         self._removed.append(self._places.pop(address))
-        _REMOVE_HOOK(engine_handle(self._core.engine), self._hooks.pop(address))
+        self._hooks.pop(address).remove()
         self._core.forget([address])
 
     def at_rest(self) -> None:

@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "native.h"
+#include "core.h"
 
 /* GDB manual, "Bytecode Descriptions". */
 enum {
@@ -52,7 +52,6 @@ enum {
 
 #define MOST_STEPS 0x10000 /* as in expressions/evaluate.py */
 #define MOST_VALUES 512    /* on the stack; our language has 30 levels of parentheses, each with 10 of precedence */
-#define UC_PROT_READ 1
 #define PIECE 64           /* bytes of a string that are read at once; a piece lies in one page */
 
 /* Whether one of the doublewords at `address` holds the address of a trampoline. `bytes` is what was read there, and

@@ -18,7 +18,7 @@ from unicorn import arm64_const as reg
 from armprobe.machine.core.engine import LIBRARY, engine_handle
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 
-from .library import function, structure
+from .binding import function, structure
 
 _LENGTH: Final = struct.Struct("<H")  # of a string
 

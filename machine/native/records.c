@@ -4,14 +4,14 @@
 
 #include "core.h"
 
-enum { READ = 1 }; /* UC_PROT_READ */
 
 static void find_task(const struct recorder *recorder, struct record *record)
 {
     const struct core *core = recorder->core;
     uint64_t task = *core_u64(core, core->layout.sp_el0);
-    record->task_known = !core->vmem_read(core->uc, task + recorder->comm, READ, record->comm, sizeof record->comm) &&
-                         !core->vmem_read(core->uc, task + recorder->pid, READ, &record->pid, sizeof record->pid);
+    uint64_t comm = task + recorder->comm, pid = task + recorder->pid;
+    record->task_known = !core->vmem_read(core->uc, comm, UC_PROT_READ, record->comm, sizeof record->comm) &&
+                         !core->vmem_read(core->uc, pid, UC_PROT_READ, &record->pid, sizeof record->pid);
 }
 
 void record_make(const struct recorder *recorder, struct record *record, const struct action *action, uint64_t number,

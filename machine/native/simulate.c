@@ -2,7 +2,6 @@
 /* Instructions that depend on their address: branches, ADR and ADRP, literal loads (Arm ARM, C6.2). */
 #include "core.h"
 
-enum { READ = 1 }; /* UC_PROT_READ */
 
 static inline uint64_t field(uint32_t word, unsigned low, unsigned width)
 {
@@ -49,13 +48,14 @@ static bool literal(const struct core *core, uint32_t word, uint64_t address, ui
     uint64_t value = 0;
     bool sign = word >> 31 & 1; /* LDRSW */
     size_t size = word >> 30 & 1 ? 8 : 4;
-    if (core->vmem_read(core->uc, address + offset(word, 5, 19), READ, &value, sign ? 4 : size))
+    if (core->vmem_read(core->uc, address + offset(word, 5, 19), UC_PROT_READ, &value, sign ? 4 : size))
         return false;
     set(x, word & 31, sign ? (uint64_t)(int64_t)(int32_t)value : value);
     return true;
 }
 
-ARMPROBE_EXPORT bool armprobe_simulate(const struct core *core, uint32_t word, uint64_t address, uint64_t *x, uint32_t *pstate)
+ARMPROBE_EXPORT bool armprobe_simulate(const struct core *core, uint32_t word, uint64_t address, uint64_t *x,
+                                       uint32_t *pstate)
 {
     bool taken = true;
     if ((word & 0x7C000000) == 0x14000000) { /* B, BL */

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 
-from .library import structure
+from .binding import structure
 
 
 @structure("layout")
@@ -86,7 +86,6 @@ class NativeCore(ctypes.Structure):
     emu_stop: int
     ctl: int
     hook_add: int
-    hook_del: int
     mmio_map: int
     reg_read: int
     reg_write: int

@@ -77,6 +77,8 @@ def test_zeroing_a_block(offset: int, bare: Callable[..., Machine]) -> None:
     assert guest.run(instructions=2).reason is StopReason.INSTRUCTIONS
     assert guest.memory.read(DATA - 64, 192) == b"\xa5" * 64 + bytes(64) + b"\xa5" * 64
     assert guest.registers.x[5] == 1
+    guest.watchpoints.remove("write", DATA + 40, 8)
+    assert guest.run(instructions=2).reason is StopReason.INSTRUCTIONS
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from armprobe.machine.native.library import function, structure
+from armprobe.machine.native.binding import function, structure
 from armprobe.machine.native.places import NEVER, Action, Pair, Place, Record, Recorder
 from armprobe.probes import PtRegs, decode, simulate
 

@@ -27,8 +27,20 @@ from armprobe.machine.core.sysregs import Encoding
 from armprobe.machine.devices.gic import Signal
 from armprobe.machine.devices.timer import GenericTimer
 from armprobe.machine.memory.bus import Device
+from armprobe.machine.native.code_hook import CodeHook
 
 _BASE = 0x4000_0000
+
+
+class _Check(CodeHook):
+    """Does nothing: it is there because it makes the engine look for a request to stop before the instruction."""
+
+    def __init__(self, engine: unicorn.Uc, address: int) -> None:
+        self._engine = engine
+        self._added = engine.hook_add(unicorn.UC_HOOK_CODE, lambda *_: None, None, address, address)
+
+    def remove(self) -> None:
+        self._engine.hook_del(self._added)
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +179,8 @@ class CountingEngine(NativeEngine):
         yield
         self._following = True
 
-    def check(self, address: int) -> int:
-        return self._engine.hook_add(unicorn.UC_HOOK_CODE, lambda *_: None, None, address, address)
+    def check(self, address: int) -> CodeHook:
+        return _Check(self._engine, address)
 
     def serve_registers(self, timers: Sequence[GenericTimer], read: RegisterAccess, write: RegisterAccess) -> None:
         self._read, self._write = read, write

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from armprobe.machine.errors import MachineError
-from armprobe.machine.native import library
+from armprobe.machine.native import binding
+from armprobe.machine.native.binding import LIBRARY, LibraryError, function, load, sources, structure
 from armprobe.machine.native.compile import NAME, CompileError, compile_library
-from armprobe.machine.native.library import LIBRARY, LibraryError, function, load, sources, structure
 
 SOURCES = Path(__file__).parents[3] / "machine/native"
 
@@ -106,14 +106,14 @@ def test_what_the_library_lacks() -> None:
 
 
 def test_rows_describe_themselves() -> None:
-    """The layout that library.py itself is written with."""
+    """The layout that binding.py itself is written with."""
 
     @structure("row")
     class Row(ctypes.Structure):
         name: int
 
     assert [(name, getattr(Row, name).offset) for name, *_ in Row._fields_] == [
-        (name, getattr(library._Row, name).offset) for name, *_ in library._Row._fields_
+        (name, getattr(binding._Row, name).offset) for name, *_ in binding._Row._fields_
     ]
 
 
@@ -164,7 +164,7 @@ def test_errors_of_the_compiler(
 
 def test_the_command_says_so_in_one_sentence(tmp_path: Path) -> None:
     """A copy of the installed tree, without the library."""
-    shutil.copytree(Path(library.__file__).parents[2], tmp_path / "armprobe", ignore=shutil.ignore_patterns(NAME))
+    shutil.copytree(Path(binding.__file__).parents[2], tmp_path / "armprobe", ignore=shutil.ignore_patterns(NAME))
     words = [sys.executable, "-m", "armprobe", "-c", "probes"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (1, "")

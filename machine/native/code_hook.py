@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hooks of the engine at one address, which call a function of the C core. The binding's call Python functions only."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+import unicorn
+
+from armprobe.machine.core.engine import LIBRARY as UNICORN
+
+from .binding import LIBRARY, function
+from .structures import NativeCore
+
+_ADD: Final = function(
+    "armprobe_hook_code",
+    ctypes.c_int,
+    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64),
+)
+
+
+class CodeHook:
+    """Calls `callback`, a function of the C core, before each instruction at `address`.
+
+    `core` is the address of the `struct core`, and `user` that of the function's own data. Code translated earlier does
+    not call it.
+    """
+
+    def __init__(self, core: int, callback: str, user: int, address: int) -> None:
+        self._core, self._hook = core, ctypes.c_size_t()
+        self._done(_ADD(core, ctypes.byref(self._hook), LIBRARY[callback], user, address))
+
+    def remove(self) -> None:
+        """Call it no more."""
+        engine = NativeCore.from_address(self._core).uc
+        self._done(UNICORN.uc_hook_del(ctypes.c_void_p(engine), self._hook))
+
+    @staticmethod
+    def _done(status: int) -> None:
+        if status != unicorn.UC_ERR_OK:
+            raise unicorn.UcError(status)
