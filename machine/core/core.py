@@ -20,7 +20,7 @@ from armprobe.machine.devices.pmu import Pmu
 from armprobe.machine.devices.timer import GenericTimer
 from armprobe.machine.errors import MachineError
 from armprobe.machine.memory.memory import Memory
-from armprobe.machine.memory.mmu import TranslationRegisters
+from armprobe.machine.memory.mmu import SCTLR_M, TranslationRegisters
 from armprobe.machine.native.program import Reader
 from armprobe.machine.stop import Stop, WatchHit
 from armprobe.machine.time.counter_access import CounterAccess
@@ -41,7 +41,7 @@ from .register_access import RegisterAccess
 from .registers import Registers
 from .run_loop import RunLoop
 from .software_step import SoftwareStep
-from .sysregs import Encoding
+from .sysregs import SYSTEM_REGISTERS, Encoding
 from .watchpoints import Watchpoints
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ ANOTHER_THREAD: Final = (
 )
 DEFAULT_MODEL: Final = "cortex-a57"
 _LAST: Final = (1 << 64) - 1
+_SCTLR: Final = SYSTEM_REGISTERS["sctlr_el1"]
 # The binding has no wrappers for these.
 _VMEM_READ: Final = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
@@ -248,6 +249,16 @@ class Core:
                 self.forget_all()
                 return
             self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
+
+    def forget_physical(self, address: int, size: int) -> None:
+        """Drop the code translated from physical memory. Takes some 20 us, and drops cached address translations."""
+        self.refuse_other_threads()
+        sctlr = read_system_register(self.engine, _SCTLR)
+        write_system_register(self.engine, _SCTLR, sctlr & ~SCTLR_M)  # for the engine translates the address
+        try:
+            self.engine.ctl_remove_cache(address & ~3, address + size)
+        finally:
+            write_system_register(self.engine, _SCTLR, sctlr)
 
     def forget_all(self) -> None:
         """Drop all translated code."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import unicorn
+
 from armprobe.machine.errors import MachineError
 from armprobe.machine.input import InputKind
 
@@ -102,13 +104,16 @@ class Memory:
 
     def put(self, address: int, data: bytes) -> None:
         """Like `write`, for the machine's own writes, such as a probe's breakpoint. Not announced as input."""
-        done = 0
+        done, few = 0, len(data) <= _FORGET_ALL
         for physical, length in self.pieces(address, len(data)):
             self._bus.write(physical, data[done : done + length])
+            first = address + done
             done += length
-        if len(data) <= _FORGET_ALL:
-            self._core.forget(range(address & ~3, address + len(data), 4))
-        else:
+            if few and self._core.physical(first, unicorn.UC_PROT_EXEC) is not None:
+                self._core.forget(range(first & ~3, address + done, 4))
+            elif few:  # the CPU may execute it through another mapping
+                self._core.forget_physical(physical, length)
+        if not few:
             self._core.forget_all()
 
     def read_u32(self, address: int) -> int:

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Code that is changed through a mapping from which the CPU cannot execute it (Arm ARM, D8.4: PXN and UXN)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from armprobe.machine import Machine, StopReason
+
+PAGE_TABLES = """
+    ldr x0, =0x40600000; msr ttbr0_el1, x0; mov x0, #0xff; msr mair_el1, x0
+    ldr x0, =0x803519; msr tcr_el1, x0; isb
+    mrs x0, sctlr_el1; orr x0, x0, #1; msr sctlr_el1, x0; isb"""
+ALIAS = 0x80_0000
+"""Bytes from an address of the code to its second mapping, which is not executable."""
+MOV_X1_2 = (0xD280_0041).to_bytes(4, "little")
+
+
+@pytest.fixture
+def aliased(bare: Callable[..., Machine]) -> Callable[[str], Machine]:
+    """A guest with the MMU on: blocks of 2 MiB, the code in two of them (D8.3)."""
+
+    def load(code: str) -> Machine:
+        guest = bare(f"{PAGE_TABLES}; {code}")
+        not_executable = 1 << 53 | 1 << 54
+        for address, entry in {
+            0x4060_0008: 0x4060_1003,
+            0x4060_1000: 0x4000_0701,
+            0x4060_1020: 0x4000_0701 | not_executable,
+            0x4060_1028: 0x4000_07C1 | 1 << 53,  # for EL0 only
+        }.items():
+            guest.memory.physical.write(address, entry.to_bytes(8, "little"))
+        return guest
+
+    return load
+
+
+def test_code_changed_at_el1(aliased: Callable[[str], Machine]) -> None:
+    guest = aliased("adr x5, 1f; 1: mov x1, #1; add x2, x2, x1; b 1b")
+    assert guest.run(instructions=1000).reason is StopReason.INSTRUCTIONS
+    assert guest.registers.x[1] == 1
+    guest.memory.write(guest.registers.x[5] + ALIAS, MOV_X1_2)
+    guest.run(instructions=1000)
+    assert guest.registers.x[1] == 2
+
+
+def test_code_of_el0_changed_at_el1(aliased: Callable[[str], Machine]) -> None:
+    """And what the CPU accesses afterwards is translated right: it returns to EL0 at the same address."""
+    guest = aliased("""
+        adr x6, 2f; msr vbar_el1, x6; msr spsr_el1, xzr
+        adr x5, 1f; add x5, x5, #0xa00000; msr elr_el1, x5; eret
+        1: mov x1, #1; add x2, x2, x1; svc #0; b 1b
+        .balign 2048; 2: .skip 0x400; add x7, x7, #1; nop; nop; eret""")
+    guest.run(instructions=1000)
+    while guest.registers.pstate & 0xF == 0:
+        guest.step()
+    assert (guest.registers.x[1], guest.registers.x[7] > 5) == (1, True)
+    guest.memory.write(guest.registers.x[5], MOV_X1_2)
+    before = guest.registers.x[7]
+    guest.run(instructions=1000)
+    assert (guest.registers.x[1], guest.registers.x[7] > before) == (2, True)
