@@ -2,7 +2,9 @@
 """What a guest kernel tells of itself in its own memory: `Machine.kernel` is a `Kernel`."""
 
 from .kernel import Kernel, Linux, find_kernel
+from .log import LogRecord
+from .task_list import TaskStruct
 from .tasks import Task, Tasks
 from .types import Member, Struct, Types
 
-__all__ = ["Kernel", "Linux", "Member", "Struct", "Task", "Tasks", "Types", "find_kernel"]
+__all__ = ["Kernel", "Linux", "LogRecord", "Member", "Struct", "Task", "TaskStruct", "Tasks", "Types", "find_kernel"]

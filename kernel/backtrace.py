@@ -13,13 +13,16 @@ from typing import Final, NamedTuple, Protocol
 
 from armprobe.kernel.call_frames import has_record
 from armprobe.kernel.exception_frame import Registers, interrupted
+from armprobe.kernel.task_list import CpuContext
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbols
+from armprobe.machine.core.pstate import EL1H
 
 _MOST: Final = 200  # frames: the walk ends whatever is on the stack
 _MOST_STACKS: Final = 4  # the task's, and those for interrupts, for overflows and for SDEI
 _STACK: Final = 16 << 10  # bytes (THREAD_SIZE): records of one stack are closer to each other than this
 _LARGEST_FUNCTION: Final = 1 << 20  # bytes
+_USER_END: Final = 1 << 52  # TTBR0 translates no higher addresses
 
 
 class ReturnAddresses(Protocol):
@@ -79,17 +82,31 @@ class Walker:
         end = self._walk(registers, frames, [])
         return Backtrace(frames, end)
 
+    def blocked(self, context: CpuContext) -> Backtrace:
+        """The frames of a task that is not running, up to the place at EL0 where it entered the kernel.
+
+        The memory of the task at EL0 is not the one that is mapped now.
+        """
+        frames: list[CallFrame] = []
+        # The return address of the function that `pc` is in is on the stack. With such an x30 none is taken from it.
+        registers = Registers(context.fp, context.pc + 4, context.sp, context.pc, EL1H)
+        end = self._walk(registers, frames, [], mapped=False)
+        return Backtrace(frames, end)
+
     def records(self, registers: Registers) -> list[int]:
         """The virtual addresses of the frame records that `backtrace` follows."""
         records: list[int] = []
         self._walk(registers, [], records)
         return records
 
-    def _walk(self, registers: Registers, frames: list[CallFrame], records: list[int]) -> str:
+    def _walk(self, registers: Registers, frames: list[CallFrame], records: list[int], mapped: bool = True) -> str:
+        """Follow the stack. `mapped`: whether the memory of the task at EL0 is mapped. Returns why it ends."""
         stacks = 1
         while True:
             el0 = registers.el0
             frames.append(CallFrame(registers.pc, False, el0))
+            if el0 and not mapped:
+                return ""
             if self._x30_is_live(registers):
                 caller = self._return_addresses.caller(registers.x30, registers.sp)
                 if self._is_code(caller, el0):
@@ -112,7 +129,8 @@ class Walker:
                     return f"the frame record cannot be read: {error}"
                 records.append(record)
                 read = self._machine.memory.read
-                saved = None if el0 else interrupted(read, self._is_code, record, (following, caller))
+                is_code = self._is_code if mapped else self._may_be_code
+                saved = None if el0 else interrupted(read, is_code, record, (following, caller))
                 if saved is not None:
                     registers = saved
                     break
@@ -137,6 +155,10 @@ class Walker:
         except MachineError:
             return False
         return mapping.user if el0 else mapping.executable
+
+    def _may_be_code(self, address: int, el0: bool) -> bool:
+        """Like `_is_code`, where the memory at EL0 is unknown."""
+        return 0 < address < _USER_END if el0 else self._is_code(address, el0)
 
     def _x30_is_live(self, registers: Registers) -> bool:
         """Whether x30 is the innermost function's return address, rather than what its last call left there.

@@ -15,6 +15,7 @@ from armprobe.machine import Machine, MachineError, Symbols
 
 from .btf import Btf
 from .dwarf import Dwarf
+from .log import LogRecord, read_log
 from .modules import LoadedModules
 from .tasks import Tasks
 from .types import Types
@@ -47,6 +48,10 @@ class Kernel:
     def version(self) -> Version | None:
         """The version of Linux, such as (6, 1, 192); None if the kernel does not say or is not Linux."""
         return None
+
+    def log(self) -> list[LogRecord]:
+        """The records of the kernel's log, oldest first. Raises MachineError, saying why, where it cannot be read."""
+        return read_log(self.machine, self.types)
 
     @cached_property
     def types(self) -> Types:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The task that a Linux guest executes.
+"""The tasks of a Linux guest: the one that it executes, and all.
 
 In the kernel SP_EL0 holds `current`, the address of the task's `struct task_struct` (arch/arm64/include/asm/current.h).
 The kernel's type information says where in it the task's name and number are.
@@ -7,15 +7,17 @@ The kernel's type information says where in it the task's name and number are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine import MachineError
 from armprobe.machine.state import Order
 
+from .task_list import COMM_SIZE, TaskList, TaskStruct
+
 if TYPE_CHECKING:
     from .kernel import Kernel
 
-_COMM_SIZE: Final = 16  # TASK_COMM_LEN
 _KNOWN: Final = 10_000  # tasks whose physical addresses are kept
 
 
@@ -27,7 +29,7 @@ class Task(NamedTuple):
 
 
 class Tasks:
-    """The tasks of one kernel."""
+    """The tasks of one kernel. Calling it gives them all."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -35,7 +37,42 @@ class Tasks:
         self._offsets: tuple[int, int] | None = None  # of comm and pid
         self._none = False  # whether the kernel's types do not say where those are
         self._known: dict[int, tuple[int, int]] = {}  # by the task's address, the physical ones of comm and pid
-        machine.state.on_restored(Order.GUEST, self._known.clear)
+        self._list: TaskList | None = None
+        self._init_task: int | None = None
+        machine.state.on_restored(Order.GUEST, self._restored)
+
+    def _restored(self) -> None:
+        self._known.clear()
+        self._init_task = None
+
+    def __call__(self) -> list[TaskStruct]:
+        """All tasks, threads too, by number, as /proc has them: without the idle task, whose number is 0.
+
+        Raises MachineError, saying why, where they cannot be read.
+        """
+        return self._reader().read(self._init())
+
+    @property
+    def idle(self) -> TaskStruct:
+        """The idle task of the CPU, number 0. Raises MachineError as a call does."""
+        return self._reader().one(self._init())
+
+    def running(self, tasks: Sequence[TaskStruct]) -> TaskStruct | None:
+        """The one of `tasks` that the CPU executes, in the kernel or for it at EL0; None if it is not among them."""
+        context = self._machine.core.context
+        current = context.system(context.layout.sp_el0)
+        named = next((task for task in tasks if task.address == current), None)
+        return named or next((task for task in tasks if task.on_cpu), None)  # at EL0, SP_EL0 is the task's own
+
+    def _reader(self) -> TaskList:
+        if self._list is None:
+            self._list = TaskList(self._machine, self._kernel.types)
+        return self._list
+
+    def _init(self) -> int:
+        if self._init_task is None:
+            self._init_task = self._reader().find_init_task()
+        return self._init_task
 
     def current(self) -> Task | None:
         """The running task, found by the registers of the shared context; None if it cannot be read."""
@@ -45,7 +82,7 @@ class Tasks:
         address = context.system(context.layout.sp_el0)
         try:
             comm, pid = self._known.get(address) or self._find(address)
-            name = bus.read(comm, _COMM_SIZE).partition(b"\0")[0]
+            name = bus.read(comm, COMM_SIZE).partition(b"\0")[0]
             return Task(name.decode("utf-8", "replace"), int.from_bytes(bus.read(pid, 4), "little", signed=True))
         except MachineError:
             return None

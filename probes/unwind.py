@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from armprobe.kernel.backtrace import Backtrace, Walker
 from armprobe.kernel.exception_frame import Registers
+from armprobe.kernel.task_list import CpuContext
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine
 
@@ -62,6 +63,10 @@ class Unwind:
                 "was on its stack then is not kept: have the guest stop there to look (stop=)",
             )
         return self._walker.backtrace(_registers_of(hit.regs))
+
+    def blocked(self, context: CpuContext) -> Backtrace:
+        """The callers of the code that a task which is not running is in."""
+        return self._walker.blocked(context)
 
     def _registers(self) -> Registers:
         """The CPU's registers, with x30 as it would be without kretprobes. In a return handler, those of the caller."""

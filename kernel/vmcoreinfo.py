@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VMCOREINFO: what a Linux kernel leaves in its memory for tools that read crash dumps.
+
+Lines such as "SYMBOL(prb)=ffff800009a6d3f0" (Documentation/admin-guide/kdump/vmcoreinfo.rst). They also name data that
+has no symbol in a kernel without CONFIG_KALLSYMS_ALL.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine.errors import MachineError
+
+if TYPE_CHECKING:
+    from armprobe.machine import Machine
+
+_START: Final = b"OSRELEASE="
+_SIZE: Final = 4096  # bytes: VMCOREINFO_BYTES is a page
+_TRIES: Final = 100
+_LINE: Final = re.compile(rb"([A-Z][A-Za-z]*(?:\([\w.]+\))?)=([!-~]*)\n")
+
+
+def vmcoreinfo(machine: Machine) -> dict[str, str]:
+    """The lines of VMCOREINFO by what is before the `=`. Raises MachineError if the guest has none (yet)."""
+    ram, at = machine.ram, -1
+    for _ in range(_TRIES):
+        at = ram.pages.find(_START, at + 1)
+        if at < 0:
+            break
+        text = bytes(ram.data[at : at + _SIZE]).partition(b"\0")[0]
+        lines = {name.decode(): value.decode() for name, value in _LINE.findall(text)}
+        if "SYMBOL(swapper_pg_dir)" in lines and "SYMBOL(init_uts_ns)" in lines:
+            return lines
+    raise MachineError("the guest has no VMCOREINFO, where a kernel says where its data is: it has not booted so far")
