@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import StopReason
@@ -12,10 +12,12 @@ from .declaration import Arg, Arguments, Command, integer
 from .disassembly import disassembled
 from .errors import CommandError
 from .hits import last_hit, stage_of
+from .kernel import complete_task, task_backtrace
 from .locations import complete_symbol, location, place
 from .probe import list_probes
 from .registers import registers
 from .selection import complete_probe
+from .stack import stack_frames
 from .stops import stopped
 from .values import (
     Backtrace,
@@ -28,7 +30,6 @@ from .values import (
     MemoryMap,
     Probes,
     Registers,
-    StackFrame,
     SymbolMatches,
     SymbolRow,
     SystemRegister,
@@ -100,13 +101,12 @@ def _instructions(session: Session, start: int, data: bytes) -> Iterator[Instruc
 
 
 def _backtrace(session: Session, arguments: Arguments) -> Backtrace:
-    hit = None if arguments.probe is None else last_hit(session, arguments.probe)[-1]
+    of = arguments.of
+    if of is not None and of.isdecimal() and session.machine.kernel is not None and session.machine.kernel.tasks:
+        return task_backtrace(session, int(of))
+    hit = None if of is None else last_hit(session, of)[-1]
     found = session.kprobes.backtrace(hit)
-    frames = (
-        StackFrame(number, location(session, frame.pc, 4 if frame.called else 0), frame.called, frame.el0)
-        for number, frame in enumerate(found.frames)
-    )
-    return Backtrace(None if hit is None else stage_of(hit), tuple(frames), found.end)
+    return Backtrace(None if hit is None else stage_of(hit), stack_frames(session, found), found.end)
 
 
 class _Cpu:
@@ -180,14 +180,25 @@ def _memory_map(session: Session) -> MemoryMap:
     return known
 
 
+def _complete_stack(session: Session, word: str) -> Iterable[str]:
+    return [*complete_task(session, word), *(each for each in complete_probe(session, word) if not each.isdecimal())]
+
+
 COMMANDS = (
     Command(
         "backtrace",
-        "Show the callers of the code at which the guest is stopped, or of a probe's last hit.\n"
+        "Show the callers of the code at which the guest is stopped, of a probe's last hit, or of a task.\n"
         "It follows the frame records on the stack, as the kernel's backtraces do, and shows the callers in place\n"
         "of the trampoline of kretprobes. The callers of a hit are known while the guest is stopped at it, and\n"
-        "those of a kretprobe's hit until the call has returned.",
-        (Arg("probe", "number or name of a probe (default: none)", optional=True, complete=complete_probe),),
+        "those of a kretprobe's hit until the call has returned. In a Linux guest a number is that of a task.",
+        (
+            Arg(
+                "of",
+                "name of a probe, or number of a task; without tasks, number of a probe (default: neither)",
+                optional=True,
+                complete=_complete_stack,
+            ),
+        ),
         _backtrace,
         aliases=("bt",),
         group=GROUP,

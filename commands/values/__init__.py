@@ -20,6 +20,7 @@ from .guest import (
     SystemRegisters,
 )
 from .help import ArgumentHelp, CommandHelp, CommandList, CommandSummary
+from .kernel import KernelLog, LogLine, TaskDetails, TaskRow, TaskRows
 from .location import HEX, Hex, Location
 from .probes import (
     Blacklist,
@@ -85,8 +86,10 @@ __all__ = [
     "Instruction",
     "InstructionPlace",
     "JudgedInstruction",
+    "KernelLog",
     "LentFiles",
     "Location",
+    "LogLine",
     "MachineInfo",
     "MappedRange",
     "Memory",
@@ -108,6 +111,9 @@ __all__ = [
     "SymbolRow",
     "SystemRegister",
     "SystemRegisters",
+    "TaskDetails",
+    "TaskRow",
+    "TaskRows",
     "Trace",
     "TraceEvent",
     "Verdict",

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands that show the tables of a Linux guest's kernel, read from its memory. The guest does not run for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from armprobe.kernel import Kernel, Tasks, TaskStruct
+
+from .declaration import Arg, Arguments, Command, integer
+from .errors import CommandError
+from .locations import location
+from .stack import stack_frames
+from .values import Backtrace, KernelLog, LogLine, TaskDetails, TaskRow, TaskRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from armprobe.session import Session
+
+GROUP = "The guest's kernel"
+_NO_TASKS = "this guest's tasks are not known: it is not Linux"
+
+
+def kernel_of(session: Session) -> Kernel:
+    """The Linux kernel in the guest. Raises CommandError if it is another guest."""
+    kernel = session.machine.kernel
+    if kernel is None or kernel.tasks is None:
+        raise CommandError("this guest has no such table: it is not Linux")
+    return kernel
+
+
+def tasks_of(session: Session) -> Tasks:
+    """The tasks of the guest. Raises CommandError if they are not known."""
+    kernel = session.machine.kernel
+    if kernel is None or kernel.tasks is None:
+        raise CommandError(_NO_TASKS)
+    return kernel.tasks
+
+
+def find_task(session: Session, pid: int) -> tuple[TaskStruct, bool]:
+    """The task with that number, 0 for the idle one, and whether it runs. Raises CommandError if there is none."""
+    reader = tasks_of(session)
+    tasks = [reader.idle, *reader()]
+    found = next((task for task in tasks if task.pid == pid), None)
+    if found is None:
+        raise CommandError(f"the guest has no task {pid}: tasks lists them")
+    return found, found is reader.running(tasks)
+
+
+def complete_task(session: Session, word: str) -> Iterable[str]:
+    """Numbers of the tasks."""
+    kernel = session.machine.kernel
+    return [] if kernel is None or kernel.tasks is None else [str(task.pid) for task in kernel.tasks()]
+
+
+def task_backtrace(session: Session, pid: int) -> Backtrace:
+    """The stack of a task. Raises CommandError if there is no such task."""
+    task, running = find_task(session, pid)
+    return _stack(session, task, running)
+
+
+def _stack(session: Session, task: TaskStruct, running: bool) -> Backtrace:
+    unwind = session.kprobes.unwind
+    found = unwind.backtrace(None) if running else unwind.blocked(task.context)
+    return Backtrace(None, stack_frames(session, found), found.end)
+
+
+def _row(task: TaskStruct, running: bool) -> TaskRow:
+    return TaskRow(task.pid, task.tgid, task.parent, task.state, running, task.comm, task.kthread, task.address)
+
+
+def _tasks(session: Session, arguments: Arguments) -> TaskRows:
+    reader = tasks_of(session)
+    tasks = reader()
+    running = reader.running(tasks)
+    return TaskRows(_row(task, task is running) for task in tasks)
+
+
+def _task(session: Session, arguments: Arguments) -> TaskDetails:
+    task, running = find_task(session, arguments.pid)
+    place = None if running else location(session, task.context.pc)
+    return TaskDetails(_row(task, running), task.state_name, task.stack, task.mm, place, _stack(session, task, running))
+
+
+def _dmesg(session: Session, arguments: Arguments) -> KernelLog:
+    records = kernel_of(session).log()
+    return KernelLog(
+        LogLine(each.sequence, each.nanoseconds, each.level, each.facility, each.text, tuple(each.lines))
+        for each in records
+    )
+
+
+_PID = Arg("pid", "number of a task; tasks lists them", type=integer, complete=complete_task)
+
+COMMANDS = (
+    Command(
+        "tasks",
+        "List the tasks of a Linux guest: its processes, their threads and the kernel's threads.\n"
+        "The letter S is the state, as in /proc/PID/stat: R running or ready, S sleeping, D in uninterruptible sleep,\n"
+        "I an idle kernel thread, T stopped, t traced, Z zombie, P parked, X dead.",
+        (),
+        _tasks,
+        group=GROUP,
+    ),
+    Command(
+        "task",
+        "Show a task of a Linux guest, and its stack.",
+        (_PID,),
+        _task,
+        group=GROUP,
+        gdb=False,
+    ),
+    Command(
+        "dmesg",
+        "Show the log of a Linux guest's kernel, as the command dmesg does in the guest.",
+        (),
+        _dmesg,
+        group=GROUP,
+    ),
+)

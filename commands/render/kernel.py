@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Text of the tables of a guest's kernel."""
+
+from __future__ import annotations
+
+from armprobe.commands import values
+
+from .layout import Column, Table, described
+from .text import as_text
+
+
+@as_text.register
+def _(value: values.TaskRows) -> str:
+    columns = (
+        Column("PID", 5, right=True),
+        Column("TGID", 5, right=True),
+        Column("PPID", 5, right=True),
+        Column("S"),
+        Column("task_struct"),
+        Column("comm"),
+    )
+    rows = [
+        (
+            str(task.pid),
+            str(task.tgid),
+            str(task.parent),
+            task.state,
+            f"{task.address:#018x}",
+            (f"[{task.comm}]" if task.kthread else task.comm) + (" (running)" if task.running else ""),
+        )
+        for task in value
+    ]
+    return Table(columns, rows).plain()
+
+
+@as_text.register
+def _(value: values.TaskDetails) -> str:
+    task = value.task
+    rows = [
+        ("task", f"{task.pid} {task.comm}" + (" (kernel thread)" if task.kthread else "")),
+        ("process", f"{task.tgid}, parent {task.parent}"),
+        ("state", value.state + (", on the CPU" if task.running else "")),
+        ("task_struct", f"{task.address:#x}"),
+        ("stack", f"{value.stack:#x}"),
+        ("mm", f"{value.mm:#x}" if value.mm else "none"),
+    ]
+    if value.location is not None:
+        rows.append(("goes on at", described(value.location)))
+    return "".join(f"{name:<12} {said}\n" for name, said in rows) + as_text(value.backtrace)
+
+
+@as_text.register
+def _(value: values.KernelLog) -> str:
+    return "".join(f"{line}\n" for record in value for line in record.lines)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tables of a Linux guest's kernel: tasks, its log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .guest import Backtrace
+from .location import Hex, Location
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A task of the guest.
+
+    pid: its number. tgid: that of its process, the thread group. parent: that of the parent process.
+    state: the letter that /proc/PID/stat has. running: whether the CPU executes it. comm: its name.
+    kthread: whether it is a kernel thread. address: that of its struct task_struct.
+    """
+
+    pid: int
+    tgid: int
+    parent: int
+    state: str
+    running: bool
+    comm: str
+    kthread: bool
+    address: Hex
+
+
+class TaskRows(tuple[TaskRow, ...]):
+    """The tasks of the guest, by number."""
+
+
+@dataclass(frozen=True)
+class TaskDetails:
+    """A task of the guest.
+
+    state: in words, as in /proc/PID/status. stack: the lowest address of its kernel stack.
+    mm: the address of its struct mm_struct, 0 for a kernel thread.
+    location: where it goes on when it runs again; None for the one that runs.
+    """
+
+    task: TaskRow
+    state: str
+    stack: Hex
+    mm: Hex
+    location: Location | None
+    backtrace: Backtrace
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A record of the kernel's log.
+
+    nanoseconds: the time since boot. level: 0 (emergency) to 7 (debug). facility: 0 for the kernel's own.
+    lines: as the guest's own dmesg prints them.
+    """
+
+    sequence: int
+    nanoseconds: int
+    level: int
+    facility: int
+    text: str
+    lines: tuple[str, ...]
+
+
+class KernelLog(tuple[LogLine, ...]):
+    """The records of the kernel's log, oldest first."""
