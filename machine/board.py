@@ -16,7 +16,7 @@ RAM_BASE: Final = 0x4000_0000
 RAM_END_MAX: Final = 0x1_0000_0000
 SCRATCH_BASE: Final = 0x3000_0000
 SCRATCH_SIZE: Final = 2 << 20
-"""Bytes of the machine's own memory, listed for kernels as reserved, as they may find it in their page tables."""
+"""Bytes of the machine's own memory, which the device tree lists as reserved."""
 RAM_SIZE: Final = 256 << 20
 """The default size of RAM in bytes."""
 

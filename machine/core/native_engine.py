@@ -46,7 +46,7 @@ _HOOK_REGISTER: Final = function("armprobe_hook_register", ctypes.c_int, ctypes.
 _ATTACH: Final = function("armprobe_attach", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _FUNCTIONS: Final = (
     "emu_start", "emu_stop", "ctl", "hook_add", "mmio_map", "reg_read", "reg_write", "context_save",
-    "context_restore", "vmem_read", "vmem_write",
+    "context_restore", "vmem_read", "vmem_write", "mem_read", "mem_write",
 )  # fmt: skip
 _REBUILD: Final = "arm_rebuild_hflags_aarch64"  # not part of Unicorn's API, but in its library for Linux
 
@@ -147,17 +147,21 @@ class NativeEngine:
 
     # The machine's own code.
 
-    def use_own(self, base: int, roles: ctypes.Array[ctypes.c_uint8], borrowed: list[int]) -> None:
+    def use_own(
+        self, base: int, roles: ctypes.Array[ctypes.c_uint8], borrowed: list[int], entry: tuple[int, int] = (0, 0)
+    ) -> None:
         """Do not count the machine's own code in its memory at `base`, and in the `borrowed` words of the guest's text.
 
         `roles` has a `Role` per word of that memory. `borrowed` is in ascending order and alternates between
-        instructions that stand for one of the guest's, and others.
+        instructions that stand for one of the guest's, and others. `entry` maps that memory: the offset in bytes in the
+        table that TTBR1_EL1 points to, and the descriptor, 0 if none is needed.
         """
         state = self.state
         words = (ctypes.c_uint64 * len(borrowed))(*borrowed)
         self._roles, self._borrowed = roles, words  # C has pointers to them
         state.own, state.own_size, state.roles = base, 4 * len(roles), ctypes.addressof(roles)
         state.borrowed, state.borrowed_count = ctypes.addressof(words), len(words)
+        state.own_offset, state.own_descriptor = entry
         state.framed = False
 
     def keep_stack(self, entry: int, size: int, lowered: int) -> None:

@@ -55,7 +55,7 @@ class _Content(NamedTuple):
 
 
 _SECTIONS: Final = {
-    "state": _Content(1, 2 << 20),
+    "state": _Content(2, 2 << 20),
     "symbols": _Content(1, 64 << 20),
     "ram": _Content(1, board.RAM_END_MAX - board.RAM_BASE),
     "scratch": _Content(1, board.SCRATCH_SIZE),

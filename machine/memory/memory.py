@@ -145,6 +145,8 @@ class Memory:
             raise MachineError(f"{address:#x} + {size} bytes is outside the 64-bit address space")
         while size > 0:
             physical, remaining = self._core.physical(address), PAGE - address % PAGE
+            if physical is None:
+                physical = self._core.machine.scratch.physical(address)
             if physical is None:  # unmapped, or not readable at EL0
                 mapping = self.translate(address)
                 physical, remaining = mapping.physical, mapping.remaining

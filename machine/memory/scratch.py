@@ -2,11 +2,11 @@
 """The machine's own memory, at kernel addresses that the guest does not use.
 
 Its physical pages lie outside the RAM that the guest may use. When the guest's MMU is on, an unused entry of the
-top-level table that TTBR1_EL1 points to maps them, through tables stored in those pages themselves. Only that entry
-changes in the guest's memory. No kernel allocates from a region it has no entry for.
+top-level table that TTBR1_EL1 points to maps them, through tables stored in those pages themselves. No kernel allocates
+from a region it has no entry for.
 
-A kernel may walk all of its tables (Linux does at the end of its boot, in ptdump_check_wx()), and reads each through
-its mapping of physical memory. So the device tree lists these pages as reserved memory.
+A kernel may walk all of its tables (Linux does at the end of its boot, in ptdump_check_wx()). So the entry is in the
+guest's memory only while the engine reads it: see `show_own` in native/core.c.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Scratch:
     def __init__(self, machine: Machine, pages: mmap.mmap | None = None) -> None:
         self._machine = machine
         self.ram = machine.bus.add_ram("scratch", BASE, pages or new_memory(SIZE))
-        self.base: int | None = None  # address of the first page, once mapped
+        self.base: int | None = None  # address of the first page, once there is one
+        self._entry = 0, 0  # offset in the table that TTBR1_EL1 points to, and descriptor; 0 while the MMU is off
         self._next = _TABLES
         self._free: dict[int, list[int]] = {}
         self._adopted: set[int] = set()
@@ -69,6 +70,11 @@ class Scratch:
         self._adopted.update(range(address, address + size, 4))
         self._tell()
 
+    def physical(self, address: int) -> int | None:
+        """The physical address of virtual `address` in the machine's own memory; None outside it."""
+        inside = self.base is not None and 0 <= address - self.base < SIZE
+        return BASE + address - (self.base or 0) if inside else None
+
     def is_extra(self, address: int) -> bool:
         """Whether the instruction at `address` is one that the guest has not."""
         inside = self.base is not None and 0 <= address - self.base < SIZE
@@ -85,7 +91,10 @@ class Scratch:
         """Tell the cores where the machine's own code is."""
         for core in self._machine.cores:
             core.native.use_own(
-                self.base or 0, self._roles if self.base is not None else _NOTHING, sorted(self._adopted)
+                self.base or 0,
+                self._roles if self.base is not None else _NOTHING,
+                sorted(self._adopted),
+                self._entry,
             )
 
     def allocate(self, size: int, align: int = 8) -> int:
@@ -118,7 +127,7 @@ class Scratch:
         assert self.base is not None
         offset = address - self.base
         self.ram.data[offset : offset + len(data)] = data
-        self._machine.core.forget(range(address & ~3, address + len(data), 4))
+        self._machine.core.forget_physical(BASE + offset, len(data))
 
     def _map(self) -> int:
         machine = self._machine
@@ -151,12 +160,13 @@ class Scratch:
             value = BASE | attributes | _VALID_BLOCK if target is None else target | _VALID_TABLE
             offset = table - BASE
             self.ram.data[offset : offset + 8] = value.to_bytes(8, "little")
-        machine.bus.write(root + index * 8, (tables[0] | _VALID_TABLE).to_bytes(8, "little"))
+        self._entry = index * 8, tables[0] | _VALID_TABLE
         return (1 << 64) - (1 << bits) + (index << shift)
 
     def _save(self) -> Values:
         return {
             "base": self.base,
+            "entry": list(self._entry),
             "next": self._next,
             "free": {str(size): list(places) for size, places in self._free.items()},
             "adopted": sorted(self._adopted),
@@ -165,6 +175,7 @@ class Scratch:
 
     def _restore(self, saved: Values) -> None:
         self.base, self._next, self._adopted = saved["base"], saved["next"], set(saved["adopted"])
+        self._entry = saved["entry"][0], saved["entry"][1]
         self._free = {int(size): list(places) for size, places in saved["free"].items()}
         ctypes.memset(self._roles, Role.NONE, SIZE // 4)
         for word, role in saved["roles"]:
@@ -176,6 +187,7 @@ def _misfit(saved: Any) -> str:
     """The first field that is not valid in a file. `free` holds the addresses of pieces by their size, in decimal."""
     fields: dict[str, Check] = {
         "base": optional(integer(U64 - SIZE)),
+        "entry": row(integer(PAGE), integer(U64)),
         "next": integer(SIZE + 1),
         "free": lambda free: isinstance(free, dict) and all(size.isdecimal() and len(size) <= 7 for size in free),
         "adopted": several(integer(U64), _MOST_PIECES),

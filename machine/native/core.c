@@ -27,12 +27,17 @@ enum class {
     EC_WFX = 0x01,
     EC_SVC = 0x15,
     EC_FETCH_LOWER = 0x20,
+    EC_FETCH = 0x21,
     EC_DATA_LOWER = 0x24,
     EC_DATA = 0x25,
     EC_STEP_LOWER = 0x32,
     EC_STEP = 0x33,
     EC_BRK = 0x3C,
 };
+
+/* The fault status of an abort, but for the level of the table (D19.2.37). */
+enum { FSC_TYPE = 0x3C, FSC_TRANSLATION = 0x04 };
+#define TABLE 0xFFFFFFFFF000u /* TTBR1_EL1.BADDR */
 
 /* Have the engine compute again what it derives from PSTATE and the system registers. */
 ARMPROBE_EXPORT void armprobe_refresh(struct core *core)
@@ -125,7 +130,35 @@ static bool interrupted(struct core *core)
 
 static void set_limit(struct core *core)
 {
-    core->limit = core->irq || core->framed ? 0 : core->hard;
+    core->limit = core->irq || core->framed || core->shows ? 0 : core->hard;
+}
+
+/* The machine's own memory is mapped by an entry of the guest's table that is there only while the engine walks the
+ * tables: the guest, which may read them, never finds it. The engine keeps the translation in its TLB. Where it has
+ * been dropped from there, an access faults, is made again with the entry in place, and the entry is taken away at the
+ * start of a block. Returns whether the fault at `address` is such a one. `during` is the blocks begun meanwhile. */
+static bool show_own(struct core *core, uint64_t address, uint32_t during)
+{
+    uint64_t at = (*core_u64(core, core->layout.ttbr1_el1) & TABLE) + core->own_offset, there;
+
+    if (!core->own_descriptor || core->shown || address - core->own >= core->own_size)
+        return false;
+    if (core->mem_read(core->uc, at, &there, sizeof there) || there)
+        return false;
+    core->mem_write(core->uc, at, &core->own_descriptor, sizeof there);
+    core->shown = at;
+    core->shows = during + 1;
+    set_limit(core);
+    return true;
+}
+
+static void hide_own(struct core *core)
+{
+    const uint64_t none = 0;
+    if (core->shown)
+        core->mem_write(core->uc, core->shown, &none, sizeof none);
+    core->shown = core->shows = 0;
+    set_limit(core);
 }
 
 /* The guest enters code of the machine's own that uses its stack: keep what is there. */
@@ -154,6 +187,8 @@ static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint6
 {
     core->base = base;
     core->count = 0;
+    if (core->shows && !--core->shows)
+        hide_own(core);
     if (is_own(core, pc)) {
         if (base <= core->hard && free_step(core)) {
             core->block = pc;
@@ -306,6 +341,12 @@ static void on_exception(void *uc, uint32_t number, void *user)
     uint64_t pc = core_x(core)[32];
     uint32_t syndrome = *core_u32(core, core->layout.syndrome), class = syndrome >> 26;
 
+    if ((syndrome & FSC_TYPE) == FSC_TRANSLATION &&
+        ((number == PREFETCH_ABORT && class == EC_FETCH) || (number == DATA_ABORT && class == EC_DATA)) &&
+        show_own(core, *core_u64(core, core->layout.fault_address), number == DATA_ABORT)) {
+        settle(core, number == DATA_ABORT ? (pc - core->block) / 4 : core->count);
+        return;
+    }
     if (number == UNDEFINED && class == EC_WFX) {
         if (at_exit(core, pc))
             return;
@@ -434,6 +475,7 @@ static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
  * block. */
 ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, uint64_t count)
 {
+    hide_own(core);
     const struct core outer = *core;
 
     core->running++;
@@ -469,6 +511,7 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, u
     }
     if (core->framed && !is_own(core, core_x(core)[32]))
         put_back_frame(core);
+    hide_own(core);
     core->running--;
     core->slot_end = 0;
     core->ended = core->base;

@@ -195,7 +195,8 @@ typedef void drain_function(void);
     FIELD(uint32_t, esr_el1) \
     FIELD(uint32_t, far_el1) \
     FIELD(uint32_t, vbar_el1) \
-    FIELD(uint32_t, sctlr_el1)
+    FIELD(uint32_t, sctlr_el1) \
+    FIELD(uint32_t, ttbr1_el1)
 
 /* Unicorn's uc_arm64_cp_reg: a system register. */
 #define ARMPROBE_CP_REG(FIELD, ARRAY) \
@@ -238,6 +239,10 @@ typedef void drain_function(void);
     FIELD(uint64_t, own) /* the address of the machine's own memory, see `is_own` */ \
     FIELD(uint64_t, own_size) /* in bytes, 0 for none */ \
     FIELD(const uint8_t *, roles) /* an `enum role` per word of it */ \
+    FIELD(uint64_t, own_descriptor) /* which maps that memory, 0 if it needs none; see `show_own` */ \
+    FIELD(uint64_t, own_offset) /* where that is in the table that TTBR1_EL1 points to, in bytes */ \
+    FIELD(uint64_t, shown) /* the physical address at which it is for now, 0 for none */ \
+    FIELD(uint32_t, shows) /* the block before which it is taken away: 1 for the next one, 0 for none */ \
     FIELD(const uint64_t *, borrowed) /* words of the guest's own text that are used likewise, in ascending order */ \
     FIELD(uint64_t, borrowed_count) \
     FIELD(uint64_t, frame_entry) /* of the machine's own code that uses the guest's stack; see `keep_frame` */ \
@@ -297,6 +302,8 @@ typedef void drain_function(void);
     FIELD(context_t *, context_restore) \
     FIELD(vmem_read_t *, vmem_read) \
     FIELD(vmem_write_t *, vmem_write) \
+    FIELD(mem_read_t *, mem_read) \
+    FIELD(mem_write_t *, mem_write) \
     FIELD(rebuild_t *, rebuild) \
     FIELD(raised_t *, raised) /* Python's, for exceptions that are not taken here */ \
     FIELD(found_t *, found) /* Python's, for blocks with an instruction to follow */ \
@@ -354,6 +361,8 @@ typedef int reg_write_t(void *uc, int number, const void *value);
 typedef int context_t(void *uc, void *context);
 typedef int vmem_read_t(void *uc, uint64_t address, int protection, void *bytes, size_t size);
 typedef int vmem_write_t(void *uc, uint64_t address, int protection, const void *bytes, size_t size);
+typedef int mem_read_t(void *uc, uint64_t address, void *bytes, uint64_t size);
+typedef int mem_write_t(void *uc, uint64_t address, const void *bytes, uint64_t size);
 typedef void rebuild_t(void *cpu);
 typedef uint32_t raised_t(uint32_t number, uint32_t syndrome); /* one of `enum after` */
 typedef bool found_t(uint64_t pc, uint64_t size);

@@ -52,6 +52,8 @@ class NativeCore(ctypes.Structure):
     own: int
     own_size: int
     roles: int
+    own_descriptor: int
+    own_offset: int
     borrowed: int
     borrowed_count: int
     frame_entry: int
@@ -93,6 +95,8 @@ class NativeCore(ctypes.Structure):
     context_restore: int
     vmem_read: int
     vmem_write: int
+    mem_read: int
+    mem_write: int
     rebuild: int
     raised: int
     found: int

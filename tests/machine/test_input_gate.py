@@ -20,7 +20,6 @@ WRITERS: dict[str, set[str]] = {
         *DOORS - {"machine/core/registers.py", "machine/semihosting.py"},
         "machine/core/access_stop.py",  # undoes an access that a watchpoint stops before
         "machine/devices/devices.py",  # the device tree, before the guest's first instruction
-        "machine/memory/scratch.py",  # the entry of the top-level table
         "probes/saved_frame.py",  # pt_regs on the stack, which the trampoline restores
     },
     "memory.put": {

@@ -222,7 +222,7 @@ Section = dict[str, Any]
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("state", lambda section: section.update(version=2), "has its state in version 2, this reads version 1: make"),
+        ("state", lambda section: section.update(version=1), "has its state in version 1, this reads version 2: make"),
         ("ram", lambda section: section.update(version=0), "has its ram in version 0, this reads version 1: make"),
         ("symbols", lambda section: section.update(name="names"), "'sections' in it is not what it can be"),
         ("symbols", lambda section: section.update(size=65 << 20, filled=[]), "'symbols' in it is not what it can be"),
