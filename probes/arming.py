@@ -141,6 +141,11 @@ class Arming:
         """`site` has no probes any more. Its slot can be given back when nothing is executed there."""
         self._retired.append(site)
 
+    @property
+    def awaits_end(self) -> bool:
+        """Whether there is something to do when a hit is over."""
+        return self._optimizer.busy or bool(self._retired)
+
     def hit_over(self) -> None:
         """Give back the slots of retired sites, once nothing is executed there."""
         if self._optimizer.busy:

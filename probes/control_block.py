@@ -27,7 +27,7 @@ class ControlBlock:
     `site` is the kernel's current_kprobe and `status` its kprobe_status. `saved_daif` is PSTATE.DAIF of the interrupted
     code while its instruction is executed out of line. `instance` is the probe whose handler is running. `step_awaited`
     is the PC at the software step exception that ends the slot. `unexpected_steps` counts other step exceptions in a
-    row.
+    row. `unseen` is the site whose instruction C executed last, and may still be executing (`Engine.leave_slot`).
     """
 
     __slots__ = (
@@ -40,6 +40,7 @@ class ControlBlock:
         "status",
         "step_awaited",
         "unexpected_steps",
+        "unseen",
         "words",
     )
 
@@ -54,6 +55,7 @@ class ControlBlock:
         self.instance: Kprobe | None = None
         self.step_awaited = 0
         self.unexpected_steps = 0
+        self.unseen: Site | None = None
 
     @property
     def hits(self) -> list[Running]:

@@ -10,7 +10,8 @@ kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from armprobe.machine import Machine, MachineError, Stop, StopReason
@@ -20,7 +21,7 @@ from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.exceptions import IL, Class
 from armprobe.machine.state import Order
 
-from .control_block import ControlBlock
+from .control_block import ControlBlock, Running
 from .eras.hit_rules import HitRules, Status
 from .exception_moments import Moments
 from .hit_stops import HitStops
@@ -61,6 +62,8 @@ class Engine:
         machine.claim_brk(KPROBES_BRK_IMM, self._breakpoint, counts=False)
         machine.claim_brk(KPROBES_BRK_SS_IMM, self._slot_done)
         machine.claim_step(self._single_step)
+        for core, block in self.blocks.items():
+            core.dispatcher.claim_slots(partial(self._slot_left, block))
         SlotFaults(machine, self, rules, recorder)
         machine.state.join("hits", self, Order.PROBES)
         self.adopt: Callable[[], None] = lambda: None  # see Optimizer.adopt
@@ -77,6 +80,7 @@ class Engine:
     def hits_in_progress(self) -> HitsInProgress:
         """The hits kept with the machine's state. None at a stop or in a handler: these end with the state."""
         core = self._machine.core
+        core.dispatcher.leave_slot()
         block = self.blocks[core]
         ends = core.dispatcher.resume is not None or core.held
         hits = [] if ends else block.hits
@@ -91,18 +95,22 @@ class Engine:
 
     def steps(self, site: Site) -> bool:
         """Whether the instruction of `site` is being executed out of line and its end will be noticed."""
-        return any(
-            hit.site is site and hit.status in (_SS, _REENTER) for block in self.blocks.values() for hit in block.hits
-        )
+        return any(hit.site is site and hit.status in (_SS, _REENTER) for hit in self._hits())
 
     @property
     def busy(self) -> set[Site]:
         """The sites that are being handled."""
-        return {hit.site for block in self.blocks.values() for hit in block.hits if hit.site is not None}
+        return {hit.site for hit in self._hits() if hit.site is not None}
+
+    def _hits(self) -> Iterator[Running]:
+        for core, block in self.blocks.items():
+            core.dispatcher.leave_slot()
+            yield from block.hits
 
     def _call_begins(self, core: Core) -> Callable[[], None]:
         """Called when a guest function is called. The result undoes the hits that the function leaves unfinished."""
         self.adopt()
+        core.dispatcher.leave_slot()
         block = self.blocks[core]
         hits, instance, recorded = block.hits, block.instance, self._recorder.stopping
         waiting = block.step_awaited, block.unexpected_steps
@@ -165,9 +173,23 @@ class Engine:
             self.stops.stop_before(block, site, skip)
         elif skip:
             self.skipped(block, site)
+        elif (
+            site.slot
+            and (slot := site.unseen) is not None
+            and not (site.offset or site.followed or self._listener.awaits_end)
+            and self.moments.observer is None
+        ):
+            block.site, block.status, block.instance, block.unseen = None, Status.NONE, None, site
+            core.dispatcher.execute_in_slot(slot)
         else:
             self.step(block, site, _SS)
         return True
+
+    def _slot_left(self, block: ControlBlock, daif: int) -> None:
+        """Something comes before the end of an instruction that C executes: the hit is not over yet."""
+        site = block.unseen
+        assert site is not None
+        self.step_in_progress(block.core, site, daif)
 
     def skipped(self, block: ControlBlock, site: Site) -> None:
         """A pre-handler has set the PC itself, so the instruction is skipped."""
@@ -231,8 +253,6 @@ class Engine:
             block.step_awaited = slot + 4
             if self.moments.observer is not None:
                 self.moments.tell(core, f"ERET to {self.moments.where(slot)}", status, returning=True)
-            elif status is _SS and not (site.offset or site.followed):
-                stepping.end_unseen(core, site, block.saved_daif, self._ended_unseen)
         elif slot:
             block.words[32] = slot
             self._unfollowed(block)
@@ -278,12 +298,6 @@ class Engine:
             self.note(core, "step exception, awaited")
         self._executed(block, site)
         return True
-
-    def _ended_unseen(self, core: Core) -> None:
-        """The instruction of a hit has been executed, which nobody follows. The hit is over."""
-        block = self.blocks[core]
-        if block.status is _SS:
-            self.over(block)
 
     def _executed(self, block: ControlBlock, site: Site) -> None:
         site.stepping.finish(block.core, block.saved_daif, block.status is _REENTER)

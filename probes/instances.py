@@ -64,14 +64,14 @@ class Instances:
 
         All but the last have the trampoline as return address: several kretprobes on one function, or a tail call.
         """
-        instances = self._by_sp.get(sp, [])
-        i = _first(instances, trampoline)
-        if i < 0:
+        instances = self._by_sp.get(sp)
+        if instances is None or (i := _first(instances, trampoline)) < 0:
             return []
         chain = instances[i:][::-1]
-        del instances[i:]
         at = bisect_left(self._sps, sp)
-        if not instances:
+        if i:
+            del instances[i:]
+        else:
             del self._by_sp[sp], self._sps[at]
         for instance in chain:
             self._journal.remove(instance.place)
@@ -114,10 +114,12 @@ class Instances:
             instance.rp.give_back(instance)
 
     def _put(self, instance: KretprobeInstance) -> None:
-        if instance.sp not in self._by_sp:
-            self._by_sp[instance.sp] = []
+        calls = self._by_sp.get(instance.sp)
+        if calls is None:
+            self._by_sp[instance.sp] = [instance]
             insort(self._sps, instance.sp)
-        self._by_sp[instance.sp].append(instance)
+        else:
+            calls.append(instance)
 
     def _leak(self, instance: KretprobeInstance) -> None:
         instance.leaked = True

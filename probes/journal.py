@@ -15,7 +15,9 @@ from armprobe.machine import Machine
 
 ENTRIES: Final = 512
 _ENTRY: Final = struct.Struct("<2Q2I2Q")
-JOURNAL_SIZE: Final = ENTRIES * _ENTRY.size  # bytes
+_SIZE: Final = _ENTRY.size
+_NOTHING: Final = bytes(_SIZE)
+JOURNAL_SIZE: Final = ENTRIES * _SIZE  # bytes
 
 
 class Entry(NamedTuple):
@@ -52,22 +54,22 @@ class Journal:
             return -1
         place = self._free.pop()
         self._order += 1
-        at = self._at + place * _ENTRY.size
+        at = self._at + place * _SIZE
         _ENTRY.pack_into(self._data, at, sp, ret_addr, serial, number & 0xFFFF_FFFF, memory, self._order)
         return place
 
     def redirect(self, place: int, ret_addr: int) -> None:
         """Record a new return address for the call."""
         if place >= 0:
-            at = self._at + place * _ENTRY.size
+            at = self._at + place * _SIZE
             sp, _, *rest = _ENTRY.unpack_from(self._data, at)
             _ENTRY.pack_into(self._data, at, sp, ret_addr, *rest)
 
     def remove(self, place: int) -> None:
         """Remove a call that has returned."""
         if place >= 0:
-            at = self._at + place * _ENTRY.size
-            self._data[at : at + _ENTRY.size] = bytes(_ENTRY.size)
+            at = self._at + place * _SIZE
+            self._data[at : at + _SIZE] = _NOTHING
             self._free.append(place)
 
     def resume(self, address: int) -> list[tuple[int, Entry]]:
@@ -75,7 +77,7 @@ class Journal:
         assert self._scratch.base is not None
         self._at = address - self._scratch.base
         entries = [
-            (place, Entry(*_ENTRY.unpack_from(self._data, self._at + place * _ENTRY.size))) for place in range(ENTRIES)
+            (place, Entry(*_ENTRY.unpack_from(self._data, self._at + place * _SIZE))) for place in range(ENTRIES)
         ]
         self._free = [place for place, entry in reversed(entries) if not entry.order]
         found = sorted((item for item in entries if item[1].order), key=lambda item: item[1].order)

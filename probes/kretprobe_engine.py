@@ -67,6 +67,7 @@ class KretprobeEngine:
         self._engine = engine
         self._recorder = recorder
         self._rules = rules
+        self._fp = rules.instance_fp
         self.kind = kind
         self._slots = slots
         self._code = trampoline.code(kind, rules.frame)
@@ -226,7 +227,8 @@ class KretprobeEngine:
 
     def entry_handler(self, rp: Kretprobe) -> PreHandler:
         """The pre-handler of the kprobe at the function's entry."""
-        inputs = self._machine.input
+        inputs, context = self._machine.input, self._machine.core.context
+        registers, sp_el0 = context.doubles, context.layout.sp_el0 // 8
 
         @calls_users_code
         def entered(kprobe: Kprobe, regs: PtRegs) -> int:
@@ -260,8 +262,7 @@ class KretprobeEngine:
             if instance.ret_addr == self.trampoline:
                 self.collect()  # a part of the same call may be followed by C
             instance.sp, instance.following = regs.sp, instance.ret_addr
-            context = self._machine.core.context
-            instance.task = context.system(context.layout.sp_el0)
+            instance.task = registers[sp_el0]
             regs.regs[30] = self.trampoline
             self._instances.link(instance)
             if kprobe.flags & OPTIMIZED:
@@ -273,11 +274,10 @@ class KretprobeEngine:
     def _save(self, instance: KretprobeInstance, regs: PtRegs) -> None:
         """arch_prepare_kretprobe, except for x30."""
         instance.ret_addr = regs.regs[30]
-        match self._rules.instance_fp:
-            case "x29":
-                instance.fp = regs.regs[29]
-            case "sp":
-                instance.fp = regs.sp
+        if self._fp == "x29":
+            instance.fp = regs.regs[29]
+        elif self._fp == "sp":
+            instance.fp = regs.sp
 
     def show_return_address(self, core: Core) -> Callable[[bool], None]:
         """See `listeners.ReturnAddresses`."""
@@ -313,20 +313,22 @@ class KretprobeEngine:
         if its kretprobe is in the middle of a function.
         """
         chain = self._instances.unlink(sp, self.trampoline)
-        if not chain and not self._rules.instance_fp:
+        if not chain and not self._fp:
             chain = self._instances.unlink(self._instances.newest(sp), self.trampoline)
         return chain
 
     def _called(self, core: Core) -> bool:
         """`direct`: the HVC, with pt_regs on the stack."""
         context = core.context
-        came_from = context.pc - 4
-        if context.pc == self.trampoline + self._spare_hvc + 4:
-            context.pc = self.trampoline + self._after_hvc
-        elif context.pc != self.trampoline + self._after_hvc:
+        words = context.x
+        came_from, base = words[32] - 4, words[31]
+        place = came_from + 4 - self.trampoline
+        if place == self._spare_hvc + 4:
+            words[32] = self.trampoline + self._after_hvc
+        elif place != self._after_hvc:
             return False
-        self._engine.note(core, "kretprobe_trampoline calls the return handlers")
-        base = context.x[31]
+        if self._engine.moments.observer is not None:
+            self._engine.note(core, "kretprobe_trampoline calls the return handlers")
         saved = self._frame.read(base)
         if saved is None:
             self._stops.stop_without_frame(core, base, came_from)
@@ -342,8 +344,9 @@ class KretprobeEngine:
             self._stops.stop_in_caller(core, base, regs, chain, following)
             return True
         self._engine.leave_return_handler(core)
-        self._frame.write(pieces, regs)
-        context.x[0] = following
+        if pieces:
+            self._frame.write(pieces, regs)
+        words[0] = following
         self._recycle(core, chain)
         return True
 

@@ -18,6 +18,10 @@ from .site import Site
 class HitListener(Protocol):
     """Is informed when a hit is over."""
 
+    @property
+    def awaits_end(self) -> bool:
+        """Whether it has to be informed of the end of the next hit."""
+
     def hit_over(self) -> None:
         """No hit is being handled now."""
 

@@ -122,14 +122,14 @@ class LiveRegs(PtRegs):
 
 
 class StackRegs(PtRegs):
-    """The `struct pt_regs` that the kretprobe trampoline builds on the guest's stack."""
+    """The `struct pt_regs` that the kretprobe trampoline builds on the guest's stack: a view of `memory`."""
 
     __slots__ = ("memory",)
 
-    def __init__(self, memory: bytes) -> None:
-        self.memory = bytearray(memory)
-        self._words = _Words.from_buffer(self.memory)
-        self.regs = _General.from_buffer(self.memory)
+    def __init__(self, memory: bytearray | memoryview) -> None:
+        self.memory = memory
+        self._words = _Words.from_buffer(memory)
+        self.regs = _General.from_buffer(memory)
 
     def general(self) -> bytes:
         """x0 to x30, sp and pc as bytes."""

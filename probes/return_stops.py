@@ -51,6 +51,7 @@ class ReturnStops:
     ) -> None:
         """Stop as if in the caller, with the registers in pt_regs at `base`. Going on restores the trampoline's."""
         address, size = chain[-1].ret_addr, self._frame.size
+        regs = StackRegs(bytearray(regs.memory))
         context, words = core.context, core.context.x
         after = context.pc
         words[0:31] = memoryview(regs.memory)[:248].cast("Q")
@@ -73,7 +74,7 @@ class ReturnStops:
                 context.load()
                 return
             # Code that ran meanwhile may have used the stack below the caller's.
-            self._frame.write(saved[0], regs)
+            self._frame.put(saved, regs)
             words[0], context.sp, context.pc = following, base, after
             context.store()
             self._resumed(core, chain)

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from armprobe.machine import Machine, MachineError
+from armprobe.machine.memory.mmu import PAGE
 
 from .pt_regs import StackRegs
 
 Pieces = list[tuple[int, int]]
 """Physical addresses and lengths in bytes."""
+_MOST_VIEWS: Final = 64  # a call loop uses one, a busy kernel some for each task
 
 
 class SavedFrame:
@@ -17,23 +21,43 @@ class SavedFrame:
     def __init__(self, machine: Machine, size: int) -> None:
         self._machine = machine
         self.size = size
+        self._views: dict[int, StackRegs] = {}  # by physical address
 
     def read(self, base: int) -> tuple[Pieces, StackRegs] | None:
-        """The pieces of memory that hold the frame at virtual address `base`, and its registers.
+        """The registers in the frame at virtual address `base`. None if there is no memory.
 
-        None if there is no memory.
+        They are the memory itself, or a copy, which `write` with the other result puts back.
         """
+        physical = self._machine.core.physical(base) if base & PAGE - 1 <= PAGE - self.size else None
+        if physical is not None and (view := self._views.get(physical) or self._view(physical)) is not None:
+            return [], view
         try:
             pieces = self._machine.memory.pieces(base, self.size)
         except MachineError:
             return None
-        saved = []
+        saved = bytearray()
         for physical, length in pieces:
             ram = self._machine.bus.ram_at(physical)
             if ram is None:
                 return None
-            saved.append(ram.data[physical - ram.base : physical - ram.base + length])
-        return pieces, StackRegs(b"".join(saved))
+            saved += ram.data[physical - ram.base : physical - ram.base + length]
+        return pieces, StackRegs(saved)
+
+    def _view(self, physical: int) -> StackRegs | None:
+        ram = self._machine.bus.ram_at(physical)
+        if ram is None:
+            return None
+        if len(self._views) == _MOST_VIEWS:
+            self._views.clear()
+        start = physical - ram.base
+        view = self._views[physical] = StackRegs(ram.data[start : start + self.size])
+        return view
+
+    def put(self, read: tuple[Pieces, StackRegs], regs: StackRegs) -> None:
+        """Replace the registers of the frame that gave the result `read` by `regs`."""
+        pieces, frame = read
+        frame.memory[:] = regs.memory
+        self.write(pieces, frame)
 
     def write(self, pieces: Pieces, regs: StackRegs) -> None:
         """Write `regs` back. Memory.write would also drop translated code, and a stack has none."""

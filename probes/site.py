@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 from collections.abc import Callable
+
+from armprobe.machine.native.structures import NativeSlot
 
 from .decode import Decoded
 from .eras.decoder_rows import Verdict
@@ -28,6 +31,7 @@ class Site:
     """
 
     __slots__ = (
+        "_native_slot",
         "active",
         "addr",
         "armed",
@@ -49,6 +53,7 @@ class Site:
         self.addr = addr
         self.stepping = stepping
         self.slot = 0
+        self._native_slot: tuple[int, NativeSlot | None, int | None] = (0, None, None)
         self.armed = False
         self.mirror: Site | None = None
         self.offset = 0
@@ -72,6 +77,14 @@ class Site:
     def steps_in_slot(self) -> bool:
         """Whether we execute the instruction in a slot."""
         return self.decoded.verdict is Verdict.GOOD and not self.is_guests
+
+    @property
+    def unseen(self) -> int | None:
+        """The address of the `NativeSlot` with which C executes the instruction. None if it cannot."""
+        if self._native_slot[0] != self.slot:
+            native = self.stepping.unseen(self)
+            self._native_slot = self.slot, native, None if native is None else ctypes.addressof(native)
+        return self._native_slot[2]
 
     @property
     def followed(self) -> bool:

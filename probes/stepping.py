@@ -9,12 +9,13 @@ branch  the slot ends in a branch to the next instruction: there is no second ex
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.core.core import Core
+from armprobe.machine.core.exceptions import IL, Class
 from armprobe.machine.core.instruction_words import brk
 from armprobe.machine.core.pstate import PSTATE_D
+from armprobe.machine.native.structures import NativeSlot
 
 from .eras import v5_4, v5_10
 from .eras.hit_rules import HitRules, SlotPstate
@@ -50,11 +51,9 @@ class Stepping:
         core.context.pc = site.slot
         return core.context.daif
 
-    def end_unseen(self, core: Core, site: Site, saved: int, ended: Callable[[Core], None]) -> None:
-        """After `start`: nobody follows the instruction, so that the C core may see to its end, if it can.
-
-        Then `finish` is not called, and `ended` is called later.
-        """
+    def unseen(self, site: Site) -> NativeSlot | None:
+        """The slot, for the C core, which does what `start` and `finish` do. None if only Python can."""
+        return None
 
     def finish(self, core: Core, saved: int, reentered: bool) -> None:
         """The instruction has been executed: set PSTATE.DAIF to its value after it."""
@@ -84,10 +83,10 @@ class BrkStepping(Stepping):
         context.x[32] = site.slot
         return saved
 
-    def end_unseen(self, core: Core, site: Site, saved: int, ended: Callable[[Core], None]) -> None:
-        """Have the C core restore PSTATE.DAIF and send the CPU on."""
-        end, then = site.slot + 4, site.addr + 4
-        core.dispatcher.out_of_line(KPROBES_BRK_SS_IMM, end, then, saved, self._restores, ended)
+    def unseen(self, site: Site) -> NativeSlot:
+        """See `Stepping.unseen`."""
+        syndrome = Class.BRK << 26 | IL | KPROBES_BRK_SS_IMM
+        return NativeSlot(site.slot, site.addr + 4, syndrome, self._sets, self._clears, self._restores)
 
     def finish(self, core: Core, saved: int, reentered: bool) -> None:
         """Restore PSTATE.DAIF."""

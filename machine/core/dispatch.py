@@ -50,7 +50,7 @@ class Dispatcher:
         self._uncounted = -1  # the syndrome of BRKs that do not count
         self._native = core.native
         self._state = core.native.state
-        self._out_of_line_ended: Callable[[Core], None] = _ignore
+        self._slot_left: Callable[[int], None] = _ignore
         self._native.connect(self._raised, self.pan)
 
     @property
@@ -112,25 +112,27 @@ class Dispatcher:
         """
         self.stop, self.resume = stop, resume or self.resume
 
-    def out_of_line(
-        self, brk: int, end: int, then: int, daif: int, restored: int, ended: Callable[[Core], None]
-    ) -> None:
-        """Follow an instruction that is executed out of line up to BRK #`brk` at `end`. For claims of exceptions.
+    def claim_slots(self, left: Callable[[int], None]) -> None:
+        """Have `left` called when something comes before the end of an instruction begun by `execute_in_slot`.
 
-        The guest goes on at `then` with the bits `restored` of PSTATE.DAIF as in `daif`. `ended` is called later,
-        before Python handles anything else. If another exception comes first, the BRK is offered to its claim.
+        It is given PSTATE.DAIF from before the instruction. The BRK behind the instruction is offered to its claim
+        then.
         """
-        state = self._state
-        self._out_of_line_ended = ended
-        state.slot_brk = Class.BRK << 26 | IL | brk
-        state.slot_next, state.slot_daif, state.slot_restored = then, daif, restored
-        state.slot_end = end
+        self._slot_left = left
 
-    def end_out_of_line(self) -> None:
-        """Call what waits for the end of an instruction that was executed out of line, if it has ended."""
-        if self._state.slot_over:
-            self._state.slot_over = False
-            self._out_of_line_ended(self._core)
+    def execute_in_slot(self, slot: int) -> None:
+        """After this exception, have C execute the instruction of the `NativeSlot` at that address. For claims.
+
+        The guest goes on behind it, and Python is not told.
+        """
+        self._state.slot = slot
+
+    def leave_slot(self) -> None:
+        """Have Python see to the end of the instruction that is being executed in a slot, if there is one."""
+        state = self._state
+        if state.slot_left or state.slot_running:
+            state.slot_running, state.slot_left = 0, False
+            self._slot_left(state.slot_daif)
 
     def deliver(self, syndrome: int, fault_address: int = 0) -> None:
         """Make the context enter EL1's vector for a synchronous exception. Outside a claim, `commit` it afterwards."""
@@ -161,8 +163,8 @@ class Dispatcher:
     def _raised(self, number: int, syndrome: int) -> int:
         """Handle an exception: called by the C core, which has loaded the context and stores it."""
         core = self._core
-        if self._state.slot_over:
-            self.end_out_of_line()
+        if self._state.slot_left:
+            self.leave_slot()
         core.held = True
         # A hypercall leaves the guest's PSTATE alone; an exception to EL1 masks everything (Arm ARM, D1.3.1).
         if number == _HVC:
@@ -228,5 +230,5 @@ class Dispatcher:
         return True
 
 
-def _ignore(core: Core) -> None:
-    """Nothing waits for the end of an instruction."""
+def _ignore(daif: int) -> None:
+    """Nobody executes instructions in slots."""

@@ -116,8 +116,8 @@ class NativeEngine:
         clock = self._core.machine.clock
         self.state.idle = clock.idle
         status = int(_RUN(self._at, clock.instructions, pc, count))
-        if self.state.slot_over:
-            self._core.dispatcher.end_out_of_line()
+        if self.state.slot_left:
+            self._core.dispatcher.leave_slot()
         if engine._hook_exception is not None:
             error, engine._hook_exception = engine._hook_exception, None
             raise error

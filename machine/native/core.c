@@ -322,16 +322,37 @@ static bool at_exit(struct core *core, uint64_t pc)
     return true;
 }
 
-/* An instruction has been executed out of line, and nobody wants to know. */
+/* Python has handled an exception, and an instruction is to be executed out of line. */
+static void slot_begins(struct core *core)
+{
+    const struct slot *slot = core->slot;
+    uint32_t *daif = core_u32(core, core->layout.daif);
+    core->slot = NULL;
+    core->slot_running = slot;
+    core->slot_daif = *daif;
+    *daif = (*daif | slot->sets) & ~slot->clears;
+    core_x(core)[32] = slot->start;
+}
+
+/* It has been executed, and nobody wants to know. */
 static void slot_ends(struct core *core)
 {
+    const struct slot *slot = core->slot_running;
     uint32_t *daif = core_u32(core, core->layout.daif);
-    *daif = (*daif & ~core->slot_restored) | (core->slot_daif & core->slot_restored);
-    core_x(core)[32] = core->slot_next;
-    core->slot_end = 0;
-    core->slot_over = true;
+    core->slot_running = NULL;
+    *daif = (*daif & ~slot->restores) | (core->slot_daif & slot->restores);
+    core_x(core)[32] = slot->next;
     store(core);
     stop_if_asked(core);
+}
+
+/* Something else comes before its end, which Python sees to now. */
+static void leave_slot(struct core *core)
+{
+    if (core->slot_running) {
+        core->slot_running = NULL;
+        core->slot_left = true;
+    }
 }
 
 static void on_exception(void *uc, uint32_t number, void *user)
@@ -359,7 +380,8 @@ static void on_exception(void *uc, uint32_t number, void *user)
     } else {
         settle(core, (pc - core->block) / 4 + 1);
     }
-    if (core->slot_end && pc == core->slot_end && syndrome == core->slot_brk) {
+    const struct slot *slot = core->slot_running;
+    if (slot && pc == slot->start + 4 && syndrome == slot->brk) {
         slot_ends(core);
         return;
     }
@@ -377,10 +399,12 @@ static void on_exception(void *uc, uint32_t number, void *user)
             return;
         }
     }
-    core->slot_end = 0; /* Python sees to the end of what is being executed out of line */
+    leave_slot(core);
     core->handling = true;
     enum after after = core->raised(number, syndrome);
     core->handling = false;
+    if (core->slot)
+        slot_begins(core);
     store(core);
     if (after == AFTER_END)
         core->emu_stop(uc);
@@ -513,7 +537,7 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, u
         put_back_frame(core);
     hide_own(core);
     core->running--;
-    core->slot_end = 0;
+    leave_slot(core);
     core->ended = core->base;
     core->executed = core->base - core->begin;
     core->base = outer.base + core->executed;

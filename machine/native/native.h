@@ -218,6 +218,15 @@ typedef void drain_function(void);
 
 #define CORE_ACCESSES 64 /* the most that one instruction makes: LD4 of bytes */
 
+/* An instruction that is executed out of line, and the BRK behind it. */
+#define ARMPROBE_SLOT(FIELD, ARRAY) \
+    FIELD(uint64_t, start) /* the address of the instruction */ \
+    FIELD(uint64_t, next) /* where the guest goes on behind it */ \
+    FIELD(uint32_t, brk) /* the syndrome of the BRK */ \
+    FIELD(uint32_t, sets) /* bits of PSTATE.DAIF that are set while it is executed */ \
+    FIELD(uint32_t, clears) /* bits that are cleared */ \
+    FIELD(uint32_t, restores) /* bits that are restored afterwards */
+
 /* One CPU and its engine: the user data of the engine's hooks. */
 #define ARMPROBE_CORE(FIELD, ARRAY) \
     FIELD(void *, uc) \
@@ -267,12 +276,10 @@ typedef void drain_function(void);
     FIELD(uint32_t, running) /* runs under way, one within the other */ \
     FIELD(uint32_t, xzr) /* Unicorn's number of that register */ \
     FIELD(uint32_t, cp_reg) /* Unicorn's number for all system registers */ \
-    FIELD(uint64_t, slot_end) /* where an instruction that is executed out of line ends, in `slot_brk`; 0 for none */ \
-    FIELD(uint64_t, slot_next) /* where the guest goes on behind it */ \
-    FIELD(uint32_t, slot_brk) /* the syndrome of that BRK */ \
-    FIELD(uint32_t, slot_daif) /* PSTATE.DAIF behind it, in the bits of `slot_restored` */ \
-    FIELD(uint32_t, slot_restored) \
-    FIELD(bool, slot_over) /* that has happened, and Python does not know it yet */ \
+    FIELD(const struct slot *, slot) /* whose instruction is executed after the exception that Python handles */ \
+    FIELD(const struct slot *, slot_running) /* whose instruction is being executed, NULL for none */ \
+    FIELD(uint32_t, slot_daif) /* PSTATE.DAIF before it */ \
+    FIELD(bool, slot_left) /* something else came before its end, and Python does not know it yet */ \
     FIELD(bool, framed) /* `frame` is to be put back */ \
     ARRAY(uint8_t, frame, FRAME_MOST) \
     FIELD(bool, pan) /* the CPU has FEAT_PAN */ \
@@ -341,6 +348,7 @@ typedef void drain_function(void);
     STRUCTURE(layout, ARMPROBE_LAYOUT) \
     STRUCTURE(cp_reg, ARMPROBE_CP_REG) \
     STRUCTURE(access, ARMPROBE_ACCESS) \
+    STRUCTURE(slot, ARMPROBE_SLOT) \
     STRUCTURE(core, ARMPROBE_CORE) \
     STRUCTURE(site, ARMPROBE_SITE) \
     STRUCTURE(window, ARMPROBE_WINDOW) \

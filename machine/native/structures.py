@@ -67,12 +67,10 @@ class NativeCore(ctypes.Structure):
     running: int
     xzr: int
     cp_reg: int
-    slot_end: int
-    slot_next: int
-    slot_brk: int
+    slot: int
+    slot_running: int
     slot_daif: int
-    slot_restored: int
-    slot_over: bool
+    slot_left: bool
     framed: bool
     pan: bool
     ends: bool
@@ -102,6 +100,18 @@ class NativeCore(ctypes.Structure):
     found: int
     read_register: int
     write_register: int
+
+
+@structure("slot")
+class NativeSlot(ctypes.Structure):
+    """An instruction that is executed out of line, and the BRK behind it."""
+
+    start: int
+    next: int
+    brk: int
+    sets: int
+    clears: int
+    restores: int
 
 
 @structure("site")

@@ -84,11 +84,11 @@ def test_simulator(kernel: ColdKernel, simulator: str, share: int, compared: Cal
             after = kernels(kernel, simulator, words, addresses, states)
             different = []
             for number, (word, at, before) in enumerate(zip(words, addresses, states, strict=True)):
-                regs = StackRegs(before)
+                regs = StackRegs(bytearray(before))
                 simulate(word, at, regs, kernel.era, memory=kernel.machine.memory.read)
                 expected = after[number * PT_REGS_SIZE :][:PT_REGS_SIZE]
                 assert expected != before
-                if regs.memory != expected:
+                if bytes(regs.memory) != expected:
                     different.append(
                         f"{word:#010x} at {at:#x}: the kernel makes {changes(before, expected)}, simulate "
                         f"{changes(before, bytes(regs.memory))} of {before.hex()}"

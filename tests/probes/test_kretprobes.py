@@ -348,3 +348,24 @@ def test_trampoline_without_a_stack(demo: machine.Machine, era: str, sp: int) ->
     assert demo.run(until=back + 4, instructions=10).reason is StopReason.UNTIL
     assert demo.call("insn_nop", 7) == 7
     assert (probe.hits, probe.nmissed, probe.kp.nmissed) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("above", [0x80, 0x400], ids=["frame on two pages", "frame on one page"])
+def test_the_frame_is_where_the_stack_is(demo: machine.Machine, kprobes: Kprobes, above: int) -> None:
+    """`above`: the caller's stack pointer above the start of a page. struct pt_regs has some 300 bytes."""
+    seen = []
+
+    def returned(ri: KretprobeInstance, regs: PtRegs) -> None:
+        seen.append((regs.regs[0], regs.regs[19], regs.sp))
+        regs.regs[0], regs.regs[20] = 77, 0x2020
+
+    kprobes.register_kretprobe(Kretprobe("strlen", handler=returned))
+    text = demo.symbols["linux_banner"].address if "linux_banner" in demo.symbols else demo.symbols["strlen"].address
+    length = len(demo.memory.read(text, 4096).split(b"\0")[0])
+    sp = demo.registers.sp & ~0xFFF | above
+    back = demo.registers.pc
+    demo.registers.sp, demo.registers.pc = sp, demo.symbols["strlen"].address
+    demo.registers["x0"], demo.registers["x19"], demo.registers["x20"], demo.registers["x30"] = text, 0x1919, 0, back
+    demo.run(until=back)
+    assert seen == [(length, 0x1919, sp)]
+    assert [demo.registers[name] for name in ("x0", "x19", "x20", "sp", "pc")] == [77, 0x1919, 0x2020, sp, back]
