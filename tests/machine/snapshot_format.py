@@ -47,9 +47,11 @@ class Parts:
 
     def _replace(self, name: str, data: bytes) -> None:
         self.contents[name] = data
-        if name in (names := self._names()):
-            section = self.header["sections"][names.index(name)]
-            section |= {"size": len(data), "filled": [[0, len(data)]], "crc": zlib.crc32(data)}
+        sections = self.header.get("sections")
+        for section in sections if isinstance(sections, list) else []:
+            if isinstance(section, dict) and section.get("name") == name:
+                section |= {"size": len(data), "filled": [[0, len(data)]], "crc": zlib.crc32(data)}
+                return
 
 
 def whole(header: bytes, contents: list[bytes]) -> bytes:
