@@ -59,8 +59,7 @@ class Tasks:
 
     def running(self, tasks: Sequence[TaskStruct]) -> TaskStruct | None:
         """The one of `tasks` that the CPU executes, in the kernel or for it at EL0; None if it is not among them."""
-        context = self._machine.core.context
-        current = context.system(context.layout.sp_el0)
+        current = self._machine.registers["sp_el0"]
         named = next((task for task in tasks if task.address == current), None)
         return named or next((task for task in tasks if task.on_cpu), None)  # at EL0, SP_EL0 is the task's own
 
