@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from armprobe.kernel import Kernel, Tasks, TaskStruct
+from armprobe.kernel import Kernel, Linux, Tasks, TaskStruct
 
 from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
 from .locations import location
 from .stack import stack_frames
-from .values import Backtrace, KernelLog, LogLine, TaskDetails, TaskRow, TaskRows
+from .values import Backtrace, KernelLog, LogLine, MountRow, Mounts, TaskDetails, TaskRow, TaskRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,6 +91,13 @@ def _dmesg(session: Session, arguments: Arguments) -> KernelLog:
     )
 
 
+def _mounts(session: Session, arguments: Arguments) -> Mounts:
+    kernel = kernel_of(session)
+    assert isinstance(kernel, Linux)
+    task, _ = find_task(session, arguments.pid)
+    return Mounts(MountRow(*mount) for mount in kernel.mounts(task))
+
+
 _PID = Arg("pid", "number of a task; tasks lists them", type=integer, complete=complete_task)
 
 COMMANDS = (
@@ -116,6 +123,23 @@ COMMANDS = (
         "Show the log of a Linux guest's kernel, as the command dmesg does in the guest.",
         (),
         _dmesg,
+        group=GROUP,
+    ),
+    Command(
+        "mounts",
+        "List the mounted file systems of a Linux guest, in the format of /proc/mounts.\n"
+        "The options that only the driver of a file system knows, such as the size of a tmpfs, are left out.",
+        (
+            Arg(
+                "pid",
+                "number of the task whose file systems they are (default: 1)",
+                type=integer,
+                optional=True,
+                complete=complete_task,
+                default=1,
+            ),
+        ),
+        _mounts,
         group=GROUP,
     ),
 )

@@ -3,8 +3,21 @@
 
 from .kernel import Kernel, Linux, find_kernel
 from .log import LogRecord
+from .mounts import Mount
 from .task_list import TaskStruct
 from .tasks import Task, Tasks
 from .types import Member, Struct, Types
 
-__all__ = ["Kernel", "Linux", "LogRecord", "Member", "Struct", "Task", "TaskStruct", "Tasks", "Types", "find_kernel"]
+__all__ = [
+    "Kernel",
+    "Linux",
+    "LogRecord",
+    "Member",
+    "Mount",
+    "Struct",
+    "Task",
+    "TaskStruct",
+    "Tasks",
+    "Types",
+    "find_kernel",
+]

@@ -17,6 +17,8 @@ from .btf import Btf
 from .dwarf import Dwarf
 from .log import LogRecord, read_log
 from .modules import LoadedModules
+from .mounts import Mount, MountTable
+from .task_list import TaskStruct
 from .tasks import Tasks
 from .types import Types
 from .version import Version, linux_version
@@ -83,6 +85,13 @@ class Linux(Kernel):
         super().__init__(machine)
         self.modules = LoadedModules(self)
         self.tasks = Tasks(self)
+        self._mounts: MountTable | None = None
+
+    def mounts(self, task: TaskStruct) -> list[Mount]:
+        """The file systems that `task` sees mounted. Raises MachineError, saying why, where they cannot be read."""
+        if self._mounts is None:
+            self._mounts = MountTable(self.machine, self.types)
+        return self._mounts.of(task.address)
 
     @property
     def version(self) -> Version | None:

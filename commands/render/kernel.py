@@ -52,3 +52,16 @@ def _(value: values.TaskDetails) -> str:
 @as_text.register
 def _(value: values.KernelLog) -> str:
     return "".join(f"{line}\n" for record in value for line in record.lines)
+
+
+@as_text.register
+def _(value: values.Mounts) -> str:
+    return "".join(
+        f"{_escaped(row.device)} {_escaped(row.path)} {_escaped(row.type)} {','.join(row.options)} 0 0\n"
+        for row in value
+    )
+
+
+def _escaped(text: str) -> str:
+    """A word of /proc/mounts: blanks and backslashes in octal (mangle() in fs/proc_namespace.c)."""
+    return "".join(f"\\{ord(letter):03o}" if letter in " \t\n\\#" else letter for letter in text)

@@ -20,7 +20,7 @@ from .guest import (
     SystemRegisters,
 )
 from .help import ArgumentHelp, CommandHelp, CommandList, CommandSummary
-from .kernel import KernelLog, LogLine, TaskDetails, TaskRow, TaskRows
+from .kernel import KernelLog, LogLine, MountRow, Mounts, TaskDetails, TaskRow, TaskRows
 from .location import HEX, Hex, Location
 from .probes import (
     Blacklist,
@@ -94,6 +94,8 @@ __all__ = [
     "MappedRange",
     "Memory",
     "MemoryMap",
+    "MountRow",
+    "Mounts",
     "ProbeRow",
     "Probes",
     "Refused",

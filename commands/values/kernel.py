@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tables of a Linux guest's kernel: tasks, its log."""
+"""The tables of a Linux guest's kernel: tasks, its log, mounts."""
 
 from __future__ import annotations
 
@@ -63,6 +63,23 @@ class LogLine:
     facility: int
     text: str
     lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MountRow:
+    """A mounted file system, as in /proc/mounts.
+
+    options: without those that only the driver of the file system knows.
+    """
+
+    device: str
+    path: str
+    type: str
+    options: tuple[str, ...]
+
+
+class Mounts(tuple[MountRow, ...]):
+    """The mounted file systems, in the order of /proc/mounts."""
 
 
 class KernelLog(tuple[LogLine, ...]):

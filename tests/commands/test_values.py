@@ -52,6 +52,7 @@ LINES = (
     "tasks",
     "task 1",
     "dmesg",
+    "mounts",
     "pt-regs",
     "continue",
     "regs strlen",

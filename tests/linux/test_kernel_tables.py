@@ -77,6 +77,21 @@ def test_stacks_are_those_of_proc(guest: Machine, shell: Shell) -> None:
         assert any(frame.el0 for frame in found.frames) == (not task.kthread)
 
 
+def test_mounts_are_those_of_proc(session: Session) -> None:
+    """The same lines, but for the options of each file system's own driver, which come last."""
+    guest = session.machine
+    shell = Shell(guest)
+    line = "mkdir -p '/a b/c'; mount -t tmpfs -o ro,nosuid,noexec 'x y' '/a b/c'; cat /proc/mounts"
+    theirs = session.owner.call(lambda: shell.run(line)).splitlines()
+    ours = session.run("mounts").splitlines()
+    assert len(theirs) >= 6
+    for mine, full in zip(ours, theirs, strict=True):
+        assert full.startswith(mine.removesuffix(" 0 0"))
+        assert full.split()[3].removeprefix(mine.split()[3]) == "" or full.split()[2] in ("rootfs", "tmpfs", "devtmpfs")
+    assert ours[-1] == "x\\040y /a\\040b/c tmpfs ro,nosuid,noexec,relatime 0 0"
+    assert session.run("mounts 2") == session.run("mounts")
+
+
 def test_commands(session: Session) -> None:
     tasks = session.ask("tasks")
     assert isinstance(tasks, TaskRows)
@@ -100,7 +115,7 @@ def test_commands(session: Session) -> None:
 
 def test_another_guest_has_none() -> None:
     with Session("demo") as session:
-        for line in ("tasks", "task 1", "dmesg"):
+        for line in ("tasks", "task 1", "dmesg", "mounts"):
             with pytest.raises(CommandError, match="not Linux"):
                 session.run(line)
 
@@ -136,9 +151,20 @@ def test_damaged_tables(guest: Machine) -> None:
         for task in tasks()[:3]:
             kprobes.unwind.blocked(task.context)
 
+    init, types = all_tasks[1], kernel.types
+    mounts = kernel.mounts(init)
+    head = memory.read_u64(
+        memory.read_u64(init.address + task_struct.offset("nsproxy")) + types["nsproxy"].offset("mnt_ns")
+    ) + types["mnt_namespace"].offset("list")
+    last = memory.read_u64(head + 8) - types["mount"].offset("mnt_list")
+    dentry = memory.read_u64(last + types["mount"].offset("mnt_mountpoint"))
+
     for number in range(MUTATIONS):
         task = chance.choice(all_tasks)
-        if number % 30 == 0:
+        if number % 10 == 1:
+            base, kind = chance.choice([(last, "mount"), (dentry, "dentry"), (head, "list_head")])
+            place, read = base + 8 * chance.randrange(types[kind].size // 8), lambda: kernel.mounts(init)
+        elif number % 30 == 0:
             place, read = ring + 8 * chance.randrange(kernel.types["printk_ringbuffer"].size // 8), kernel.log
         elif number % 3 == 0:
             place, read = task.stack + 0x3F00 + 8 * chance.randrange(32), read_tasks
@@ -146,7 +172,7 @@ def test_damaged_tables(guest: Machine) -> None:
             place, read = task.address + context + 8 * chance.randrange(13), read_tasks
         else:
             place, read = task.address + chance.choice(links), read_tasks
-        other = chance.choice(all_tasks).address
+        other = chance.choice([*(task.address for task in all_tasks), last, dentry])
         value = chance.choice(
             [0, 1, other, place, place + 1, other + links[0], other + links[1], chance.getrandbits(64), (1 << 64) - 8]
         )
@@ -160,3 +186,4 @@ def test_damaged_tables(guest: Machine) -> None:
         memory.put(place, before)
     assert 0 < refused < MUTATIONS
     assert [tasks.idle, *tasks()] == all_tasks
+    assert kernel.mounts(init) == mounts
