@@ -331,12 +331,11 @@ class Connection:
             self.sender.reply(reply)
 
     def _handle(self, payload: bytes) -> bytes | None:
-        found = self.registry.find(payload)
-        if found is None:
-            return b""
-        kind, fields = found
         try:
-            arguments = kind.parse(fields)
+            parsed = self.registry.parse(payload)
+            if parsed is None:
+                return b""
+            kind, arguments = parsed
             if self._released and not kind.uncontrolled:
                 self.require_control()
             return kind.handle(self._features[kind.name], arguments)
