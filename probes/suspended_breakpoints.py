@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from armprobe.machine import Machine, MachineError
+from armprobe.machine import Machine
 from armprobe.machine.core.core import Core
+from armprobe.machine.native.text_watch import TextWatch
 
 from .arming import Arming
 from .guest_kprobes import ADDR_OFFSET
@@ -39,7 +40,9 @@ class SuspendedBreakpoints:
         self._arming = arming
         self._suspended: set[Site] = set()
         self._suspensions: list[Callable[[], None]] = []  # functions that end the suspensions, also early
-        self._watching: list[tuple[int, Callable[[Machine], None]]] = []
+        self._watches: list[TextWatch] = []
+        self._removed: list[TextWatch] = []  # one may be what asks at the moment
+        self._returns: list[tuple[int, Callable[[Machine], None]]] = []
         machine.calls.on_begin.append(self._call_begins)
 
     def _call_begins(self, _: Core) -> Callable[[], None]:
@@ -54,48 +57,59 @@ class SuspendedBreakpoints:
 
     def watch(self) -> None:
         """Watch for the guest patching its text, while there are probes."""
-        if self._sites and not self._watching:
+        if not self._sites:
+            self._stop()
+            return
+        if not self._watches:
             for name, indirect in _TEXT_FUNCTIONS.items():
                 symbol = self._machine.symbols.get(name)
                 if symbol is not None:
-                    self._intercept(symbol.address, self._entered(indirect))
-        elif not self._sites:
-            for address, function in self._watching:
-                self._machine.unintercept(address, function)
-            self._watching.clear()
-            self._suspensions.clear()
+                    self._watches.append(self._watch(symbol.address, indirect))
+        for watch in self._watches:
+            watch.watch(self._sites)
+
+    def _watch(self, function: int, indirect: bool) -> TextWatch:
+        core = self._machine.core
+        before, member = (_SCAN, ADDR_OFFSET) if indirect else (0, None)
+
+        def entered() -> None:
+            try:
+                self._entered(core, before, member)
+            except BaseException as error:
+                core.fail(error)
+
+        watch = TextWatch(core.native.address, function, entered, before, member)
+        core.forget([function])  # code translated earlier does not call the hook
+        return watch
+
+    def _stop(self) -> None:
+        self._removed = self._watches
+        for watch in self._watches:
+            watch.remove()
+        self._watches = []
+        for address, function in self._returns:
+            self._machine.unintercept(address, function)
+        self._returns.clear()
+        self._suspensions.clear()
 
     def restore(self) -> None:
         """The machine's memory was replaced."""
         self._suspended.clear()
-        self._suspensions.clear()
-        for address, function in self._watching:
-            self._machine.unintercept(address, function)
-        self._watching.clear()
+        self._stop()
         self.watch()
 
-    def _intercept(self, address: int, function: Callable[[Machine], None]) -> None:
-        self._watching.append((address, function))
-        self._machine.intercept(address, function)
-
-    def _entered(self, indirect: bool) -> Callable[[Machine], None]:
-        def entered(machine: Machine) -> None:
-            context = machine.core.load()
-            address = context.x[0]
-            first = address
-            try:
-                if indirect:
-                    address = machine.memory.read_u64(address + ADDR_OFFSET)
-                    first = address - _SCAN
-            except MachineError:
-                return  # the guest is about to fault itself
-            suspended = [
-                s for s in self._sites.values() if first <= s.addr <= address and s.armed and s not in self._suspended
-            ]
-            if suspended:
-                self._suspend(suspended, context.x[30], context.sp)
-
-        return entered
+    def _entered(self, core: Core, before: int, member: int | None) -> None:
+        """A function that reads or patches text where there are sites is about to run."""
+        core.context.load()
+        context = core.context
+        address = context.x[0] if member is None else self._machine.memory.read_u64(context.x[0] + member)
+        suspended = [
+            site
+            for site in self._sites.values()
+            if address - before <= site.addr <= address and site.armed and site not in self._suspended
+        ]
+        if suspended:
+            self._suspend(suspended, context.x[30], context.sp)
 
     def _suspend(self, sites: list[Site], return_address: int, sp: int) -> None:
         for site in sites:
@@ -108,14 +122,15 @@ class SuspendedBreakpoints:
 
         def put_back() -> None:
             self._suspensions.remove(put_back)
-            self._watching.remove((return_address, returned))
+            self._returns.remove((return_address, returned))
             self._machine.unintercept(return_address, returned)
             for site in sites:
                 self._suspended.discard(site)
                 self._resume(site)
 
         self._suspensions.append(put_back)
-        self._intercept(return_address, returned)
+        self._returns.append((return_address, returned))
+        self._machine.intercept(return_address, returned)
 
     def _resume(self, site: Site) -> None:
         """Put our breakpoint back where it was suspended."""

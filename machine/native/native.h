@@ -109,6 +109,16 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(bool, always) \
     FIELD(hook_code_t *, ask)
 
+/* A function that reads or patches text: see text_watch.c. */
+#define ARMPROBE_TEXT_WATCH(FIELD, ARRAY) \
+    FIELD(struct core *, core) \
+    FIELD(const uint64_t *, addresses) /* in ascending order */ \
+    FIELD(uint64_t, count) \
+    FIELD(uint64_t, before) /* the bytes before the address that it reads, too */ \
+    FIELD(uint64_t, member) /* the offset of the address in what x0 points to */ \
+    FIELD(bool, indirect) /* x0 points to a structure, instead of being the address */ \
+    FIELD(hook_code_t *, ask)
+
 /* Devices. */
 
 #define GIC_LINES 64 /* INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs */
@@ -341,6 +351,7 @@ typedef void drain_function(void);
     STRUCTURE(note, ARMPROBE_NOTE) \
     STRUCTURE(writer, ARMPROBE_WRITER) \
     STRUCTURE(condition, ARMPROBE_CONDITION) \
+    STRUCTURE(text_watch, ARMPROBE_TEXT_WATCH) \
     STRUCTURE(gic_interface, ARMPROBE_GIC_INTERFACE) \
     STRUCTURE(gic, ARMPROBE_GIC) \
     STRUCTURE(pl011, ARMPROBE_PL011) \
