@@ -9,7 +9,7 @@ from .check import Scope
 from .environment import Environment, View
 from .errors import AgentError, ExpressionError
 from .evaluate import AgentExpression
-from .program import Condition, Note, Program
+from .program import Condition, Note, Program, Value
 
 __all__ = [
     "AgentError",
@@ -20,5 +20,6 @@ __all__ = [
     "Note",
     "Program",
     "Scope",
+    "Value",
     "View",
 ]

@@ -62,9 +62,9 @@ def compile_expression(
     return native.Program(operations, variables)
 
 
-def compile_condition(condition: program.Condition) -> native.Program:
-    """The program for a condition. Raises NeedsPython."""
-    return compile_expression(condition.expression, condition.registers)
+def compile_value(value: program.Value) -> native.Program:
+    """The program for a value or a condition. Raises NeedsPython."""
+    return compile_expression(value.expression, value.registers)
 
 
 def compile_note(note: program.Note) -> native.Note:

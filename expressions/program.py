@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from armprobe.machine import MachineError
 
@@ -17,11 +18,11 @@ from .format import Format, FormatError
 from .parse import parse_expression, parse_print
 
 
-class Condition:
-    """Agent code that selects hits: those for which its value is not zero.
+class Value:
+    """Agent code that has a value at a hit.
 
-    `text` is the condition as its user wrote it, `code` the agent expression, and `registers` the name of each register
-    at its number in `code`. Raises AgentError if `code` is malformed.
+    `text` is the expression as its user wrote it, `code` the agent expression, and `registers` the name of each
+    register at its number in `code`. Raises AgentError if `code` is malformed.
     """
 
     def __init__(self, text: str, code: bytes, registers: Sequence[str]) -> None:
@@ -30,22 +31,30 @@ class Condition:
         self.expression = AgentExpression(code)
         self._environment = Environment(registers)
 
-    @staticmethod
-    def compile(text: str, scope: Scope) -> Condition:
-        """The condition for an expression. Raises ExpressionError."""
-        return Condition(text, emit(check(parse_expression(text), text, scope)), scope.registers)
+    @classmethod
+    def compile(cls, text: str, scope: Scope) -> Self:
+        """The value of an expression. Raises ExpressionError."""
+        return cls(text, emit(check(parse_expression(text), text, scope)), scope.registers)
 
     @property
     def code(self) -> bytes:
         """The agent expression."""
         return self.expression.code
 
-    def holds(self, view: View) -> bool:
-        """Whether the condition is true at `view`. Raises AgentError where it cannot be evaluated."""
-        return self.expression.evaluate(self._environment.look_at(view)) != 0
+    def value(self, view: View) -> int:
+        """The value at `view`, as a u64. Raises AgentError where it cannot be evaluated."""
+        return self.expression.evaluate(self._environment.look_at(view)) & 0xFFFF_FFFF_FFFF_FFFF
 
     def __str__(self) -> str:
         return self.text
+
+
+class Condition(Value):
+    """Agent code that selects hits: those for which its value is not zero."""
+
+    def holds(self, view: View) -> bool:
+        """Whether the condition is true at `view`. Raises AgentError where it cannot be evaluated."""
+        return self.value(view) != 0
 
 
 class Note:

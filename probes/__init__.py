@@ -5,6 +5,7 @@ from armprobe.kernel.backtrace import Backtrace, CallFrame, symbolised
 from armprobe.kernel.code_tables import Area
 from armprobe.kernel.tasks import Task
 
+from .aggregation import Aggregation, Bucket, Counted, Linear, Special
 from .decode import Decoded, decode
 from .eras import DEFAULT_ERA, ERAS, POINT_RELEASES, Era, find_era
 from .eras.decoder_rows import Verdict
@@ -30,10 +31,13 @@ __all__ = [
     "POINT_RELEASES",
     "STEPPINGS",
     "TRAMPOLINES",
+    "Aggregation",
     "Area",
     "Backtrace",
+    "Bucket",
     "CallFrame",
     "ConditionError",
+    "Counted",
     "Decoded",
     "Era",
     "HandlerError",
@@ -43,10 +47,12 @@ __all__ = [
     "Kprobes",
     "Kretprobe",
     "KretprobeInstance",
+    "Linear",
     "Moment",
     "Probe",
     "ProbeError",
     "PtRegs",
+    "Special",
     "Stage",
     "Status",
     "Task",

@@ -153,7 +153,7 @@ class Engine:
                 if probe.flags and probe.disabled:  # by a handler before it
                     continue
                 probe.counts.hits += 1
-                if probe.record or probe.stop or probe.condition:
+                if probe.record or probe.stop or probe.condition or probe.aggregate:
                     self._recorder.live(probe, Stage.PRE, regs)
                 handler = probe.pre_handler
                 if handler is not None:

@@ -172,7 +172,7 @@ class Instances:
             instance = known.free.pop() if known is not None and known.free else KretprobeInstance(None)
             instance.memory = entry.memory
             instance.sp, instance.ret_addr, instance.number = entry.sp, entry.ret_addr, entry.number
-            instance.following = entry.ret_addr
+            instance.following, instance.entered = entry.ret_addr, None
             instance.place = place
             self.newest_order += 1
             instance.task, instance.order = 0, self.newest_order

@@ -11,6 +11,7 @@ from .pt_regs import PtRegs
 from .record import Stage
 
 if TYPE_CHECKING:
+    from .aggregation import Aggregation
     from .site import Site
 
 PreHandler = Callable[["Kprobe", PtRegs], int | None]
@@ -38,7 +39,8 @@ class Kprobe(Probe):
     before the handlers. If it is false, the hit is neither kept nor stopped for, but its handlers run. `met` counts the
     other hits. The condition may raise ConditionError. `note(stage, regs)`, called at the same time, returns a text to
     keep with the stage. Both may also be data, the condition and the note of an `armprobe.expressions.Program`. Such a
-    note is kept with the stage that the kernel's trace line describes.
+    note is kept with the stage that the kernel's trace line describes. With `aggregate` hits are counted by a key, and
+    not kept.
     """
 
     kind = "kprobe"
@@ -67,8 +69,9 @@ class Kprobe(Probe):
         stop: Iterable[Stage] = (),
         condition: Condition | None = None,
         note: Note | None = None,
+        aggregate: Aggregation | None = None,
     ) -> None:
-        super().__init__(record, stop, condition, note)
+        super().__init__(record, stop, condition, note, aggregate)
         self.symbol_name = symbol_name
         self.addr = addr
         self.offset = offset

@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from .aggregation import Aggregation
 from .eras import Era
 from .errors import ProbeError
 from .kprobe import OPTIMIZED, Kprobe
@@ -29,6 +30,7 @@ class KretprobeInstance:
 
     __slots__ = (
         "data",
+        "entered",
         "entry",
         "following",
         "fp",
@@ -55,6 +57,7 @@ class KretprobeInstance:
         self.order = 0  # its number in the order of all calls
         self.leaked = False  # the call has ended without returning
         self.task = 0  # SP_EL0, which holds Linux's current task
+        self.entered: int | None = None  # the time, in ticks, None if it is not known
         self.entry: Hit | None = None  # held back until the condition is evaluated at the return
         self.selected = True  # by the condition, at the entry
         self.data: Any = bytearray(0 if rp is None else rp.data_size)
@@ -95,8 +98,9 @@ class Kretprobe(Probe):
         condition: Condition | None = None,
         condition_at: Stage = Stage.RETURN,
         note: Note | None = None,
+        aggregate: Aggregation | None = None,
     ) -> None:
-        super().__init__(record, stop, condition, note)
+        super().__init__(record, stop, condition, note, aggregate)
         self.kp = Kprobe(symbol_name, addr, offset, disabled=disabled, record=False)
         self.kp.owner = self
         self.handler = handler

@@ -182,7 +182,7 @@ class KretprobeEngine:
         instance.leaked = pair.leaked
         instance.sp, instance.ret_addr, instance.following = pair.sp, pair.ret, pair.ret
         instance.fp = pair.fp if self._rules.instance_fp == "x29" else pair.sp
-        instance.number, instance.task = pair.number, pair.task
+        instance.number, instance.task, instance.entered = pair.number, pair.task, pair.entered
         instance.entry, instance.selected = entry, pair.selected
         self._instances.link(instance)
 
@@ -239,10 +239,10 @@ class KretprobeEngine:
                 return 0
             instance = rp.free.pop()
             rp.counts.hits += 1
-            instance.number = rp.counts.hits
+            instance.number, instance.entered = rp.counts.hits, self._machine.clock.now
             self._save(instance, regs)
             try:
-                if rp.record or rp.stop or rp.condition:
+                if rp.record or rp.stop or rp.condition or rp.aggregate:
                     self._recorder.entered(rp, instance, regs)
                 if rp.entry_handler is not None:
                     recycle = False
@@ -425,7 +425,7 @@ class KretprobeEngine:
 
     @calls_users_code
     def _handle_one(self, site: Site, instance: KretprobeInstance, rp: Kretprobe, regs: PtRegs) -> None:
-        if rp.record or rp.stop or rp.condition:
+        if rp.record or rp.stop or rp.condition or rp.aggregate:
             self._recorder.returned(rp, instance, regs)
         if rp.handler is not None:
             site.probes = [rp.kp]

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.expressions import program
-from armprobe.expressions.native import NeedsPython, compile_condition, compile_note
+from armprobe.expressions.native import NeedsPython, compile_note, compile_value
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine
 from armprobe.machine.core.pstate import DAIF, NZCV
 from armprobe.machine.native import program as native
 from armprobe.machine.native.places import Action, Places, Record
 
+from .aggregation import Aggregation, Special
 from .kprobe import OPTIMIZED, Kprobe
 from .kretprobe import Kretprobe
 from .probe import Counters, Counts, Probe
@@ -93,6 +94,7 @@ class Optimizer:
         self._followed: set[Kretprobe] = set()
         self._conditions: dict[int, native.Program] = {}  # by the number of their action
         self._notes: dict[int, tuple[program.Note, native.Note, object]] = {}
+        self._aggregated: dict[int, Aggregation] = {}
         self._left: set[Site] = set()  # sites with programs that had no value
         self._runs = 0
         self._memory_replaced = False
@@ -284,6 +286,7 @@ class Optimizer:
             action.enabled = not probe.disabled
             action.records_first = action.records_second = bool(probe.owner.record)
             self._compile(probe.owner, action)
+            self._aggregate(probe.owner, action)
             if isinstance(probe.owner, Kretprobe):
                 action.capacity = len(probe.owner.free)
             elif site.slot and not site.stepping.post:
@@ -310,7 +313,7 @@ class Optimizer:
         action.notes_second = isinstance(owner, Kretprobe)
         action.condition = action.note = 0
         if isinstance(condition, program.Condition):
-            compiled = self._conditions[action.id] = compile_condition(condition)
+            compiled = self._conditions[action.id] = compile_value(condition)
             action.condition = compiled.address
         if isinstance(note, program.Note):
             values = compile_note(note)
@@ -319,6 +322,19 @@ class Optimizer:
             action.note, action.note_data, action.note_size = values.address, ctypes.addressof(data), values.size
             self.drain()
             self.places.make_notes(values.size)
+
+    def _aggregate(self, owner: Probe, action: Action) -> None:
+        """Give the action the probe's table."""
+        aggregate, action.aggregate = owner.aggregate, 0
+        if aggregate is None:
+            return
+        table, kernel = aggregate.table.structure, self._machine.kernel
+        offsets = kernel.tasks.offsets if kernel is not None and kernel.tasks is not None else None
+        table.by_task = aggregate.key is Special.COMM and offsets is not None  # otherwise the name is empty
+        table.comm = 0 if offsets is None else offsets[0]
+        table.key, table.value = (0 if each is None else each.address for each in aggregate.programs)
+        self._aggregated[action.id] = aggregate
+        action.aggregate = aggregate.table.address
 
     def _follow(self, rp: Kretprobe, action: Action) -> None:
         counts = rp.counts
@@ -348,6 +364,7 @@ class Optimizer:
         del self._probes[number]
         self._conditions.pop(number, None)
         self._notes.pop(number, None)
+        self._aggregated.pop(number, None)
 
     def _suits(self, site: Site) -> bool:
         recorder, memory = self._recorder, self._machine.memory
@@ -389,11 +406,13 @@ def _compiles(owner: Probe) -> bool:
         if owner.condition is not None:
             if not isinstance(owner.condition, program.Condition):
                 return False
-            compile_condition(owner.condition)
+            compile_value(owner.condition)
         if owner.note is not None:
             if not isinstance(owner.note, program.Note):
                 return False
             compile_note(owner.note)
+        if owner.aggregate is not None:
+            _ = owner.aggregate.programs
     except NeedsPython:
         return False
     return True

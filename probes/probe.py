@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 
 from armprobe.expressions import program
 
+from .aggregation import Aggregation
 from .errors import ProbeError
 from .pt_regs import PtRegs
 from .record import Stage
@@ -28,7 +29,7 @@ OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int
 _DECIDES: Final = frozenset(
     (
         *("pre_handler", "post_handler", "fault_handler", "handler", "entry_handler"),
-        *("record", "stop", "condition", "condition_at", "note"),
+        *("record", "stop", "condition", "condition_at", "note", "aggregate"),
     )
 )
 """The attributes that decide what a hit does."""
@@ -89,7 +90,7 @@ class Probe:
 
     `kp` is the kprobe in the guest's text. A kretprobe or jprobe has one as a member, and a kprobe is its own. A
     probe's place and whether it is registered, disabled or gone are properties of that kprobe. `hits` counts the hits
-    whose handlers ran, and `met` those that met `condition`.
+    whose handlers ran, and `met` those that met `condition`. `aggregate` counts hits, which are then not recorded.
     """
 
     kind: ClassVar[str]
@@ -98,9 +99,17 @@ class Probe:
     """The names of the attributes that hold a user's function, or None."""
     kp: Kprobe
 
-    def __init__(self, record: bool, stop: Iterable[Stage], condition: Condition | None, note: Note | None) -> None:
+    def __init__(
+        self,
+        record: bool,
+        stop: Iterable[Stage],
+        condition: Condition | None,
+        note: Note | None,
+        aggregate: Aggregation | None = None,
+    ) -> None:
         self.counts: Counters = Counts()
-        self.record = record
+        self.record = record and aggregate is None
+        self.aggregate = aggregate
         self.stop = set(stop)
         self.condition = condition
         self.note = note
@@ -223,6 +232,11 @@ class Probe:
                 continue
             kinds = "a function" if data is None else f"a function, a {data.__name__} of armprobe.expressions"
             raise ProbeError(errno.EINVAL, f"{name} is {function!r}: give {kinds}, or None")
+        if self.aggregate is not None:
+            if not isinstance(self.aggregate, Aggregation):
+                raise ProbeError(errno.EINVAL, f"aggregate is {self.aggregate!r}: give an Aggregation, or None")
+            if self.aggregate.only_of_calls and self.kind != "kretprobe":
+                raise ProbeError(errno.EINVAL, f"a {self.kind} sees no return: elapsed and caller need a kretprobe")
         strange = [stage for stage in self.stop if stage not in self.stages]
         if strange:
             stages = " or ".join(f"Stage.{stage.name}" for stage in self.stages)

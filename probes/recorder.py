@@ -8,11 +8,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from armprobe import wiring
-from armprobe.expressions import AgentError, program
+from armprobe.expressions import AgentError, Value, program
 from armprobe.kernel.tasks import Task
-from armprobe.machine import Machine
+from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.deferred_signals import calls_users_code
+from armprobe.machine.devices.timer import FREQUENCY
+from armprobe.machine.native.aggregate import KEY_SIZE
 
+from .aggregation import Aggregation, Special, name_key, word_key
 from .errors import ConditionError, ProbeError
 from .guest_view import HitView
 from .handler_failures import HandlerError, HandlerFailures
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from .registration import Kprobes
 
 
+TICK: Final = 1_000_000_000 // FREQUENCY
+"""ns of the guest's counter."""
 MOST_KEPT: Final = 1 << 18
 """The most stages of hits that can be kept, of some 400 bytes each in C, and more in Python."""
 
@@ -38,7 +43,7 @@ class Recorder:
 
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._view = HitView(machine, kprobes)
-        self._clock = machine.clock
+        self._machine, self._clock = machine, machine.clock
         self.hits = wiring.hit_ring()
         self.failures = HandlerFailures()
         self.stop: Hit | None = None
@@ -62,6 +67,8 @@ class Recorder:
                 probe.selected = self._selects(probe, probe.condition, stage, regs)
             if not probe.selected:
                 return
+        if probe.aggregate is not None and stage is Stage.PRE:
+            self._aggregate(probe.aggregate, stage, regs, 0, None)
         self._keep(self._hit(probe, stage, probe.counts.hits, regs, None))
 
     def entered(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
@@ -85,6 +92,8 @@ class Recorder:
         instance.entry = None
         if not selected:
             return
+        if probe.aggregate is not None:
+            self._aggregate(probe.aggregate, Stage.RETURN, regs, instance.ret_addr, instance.entered)
         if entry is not None:
             self._record(entry)
         self._keep(self._hit(probe, Stage.RETURN, instance.number, regs, instance.ret_addr))
@@ -133,6 +142,37 @@ class Recorder:
             except Exception as error:
                 self.failures.add(probe, stage, error)
         return Hit(probe, stage, number, executed, executed + clock.idle, general, regs.pstate, caller, task, note)
+
+    @calls_users_code
+    def _aggregate(self, aggregate: Aggregation, stage: Stage, regs: PtRegs, caller: int, entered: int | None) -> None:
+        """Count a hit, as C does for an optimised probe."""
+        view, key, value = self._view.at(stage, regs), bytes(KEY_SIZE), 0
+        try:
+            if aggregate.key is Special.COMM:
+                key = name_key(self._comm())
+            elif aggregate.key is Special.CALLER:
+                key = word_key(caller)
+            elif isinstance(aggregate.key, Value):
+                key = word_key(aggregate.key.value(view))
+            if isinstance(aggregate.value, Value):
+                value = aggregate.value.value(view)
+            elif aggregate.value is Special.ELAPSED:
+                if entered is None:
+                    raise AgentError("the time of the entry is not known")
+                value = (self._clock.now - entered) * TICK
+        except (AgentError, MachineError):
+            aggregate.failed += 1
+        else:
+            aggregate.table.add(key, value)
+
+    def _comm(self) -> bytes:
+        """The name of the guest's task; empty if it is not known."""
+        machine = self._machine
+        kernel, context = machine.kernel, machine.core.context
+        offsets = kernel.tasks.offsets if kernel is not None and kernel.tasks is not None else None
+        if offsets is None:
+            return b""
+        return machine.core.read_virtual(context.system(context.layout.sp_el0) + offsets[0], KEY_SIZE) or b""
 
     def _noted(self, probe: Probe, note: Note, stage: Stage, regs: PtRegs) -> str:
         if not isinstance(note, program.Note):

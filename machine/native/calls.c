@@ -52,7 +52,7 @@ void call_entered(struct recorder *recorder, struct action *action, const struct
     pair = recorder->pairs + recorder->outstanding++;
     *pair = (struct pair){.action = action, .sp = x[31], .ret = x[30], .fp = x[29], .number = action->calls};
     pair->task = *core_u64(core, core->layout.sp_el0);
-    pair->entered = at->executed;
+    pair->entered = at->executed + core->idle;
     pair->selected = later || action->selected;
     pair->holds = later && action->records_first;
     if (pair->holds)
@@ -155,6 +155,8 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
         record_append_held(recorder, recorder->held + pair->held);
     if (action->records_second)
         record_append(recorder, action, pair->number, at);
+    if (action->aggregate)
+        aggregate_hit(action->aggregate, (at->executed + recorder->core->idle - pair->entered) * TICK);
 }
 
 ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t executed)

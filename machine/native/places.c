@@ -54,6 +54,8 @@ static bool act(struct recorder *recorder, struct place *place, const struct sta
             call_entered(recorder, action, at);
         else if (action->records_first && action->selected)
             record_append(recorder, action, action->hits, at);
+        if (action->aggregate && action->selected && !action->follows)
+            aggregate_hit(action->aggregate, 0);
         second |= action->records_second && action->selected && !action->follows;
     }
     return second;

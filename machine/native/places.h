@@ -23,6 +23,37 @@
     ARRAY(uint8_t, comm, 16) \
     FIELD(uint32_t, note) /* bytes of `program_note` that follow this structure */
 
+/* What is counted of one key. A row has `stride` bytes: its buckets, 64 bits each, follow this structure. */
+#define ARMPROBE_AGGREGATE_ROW(FIELD, ARRAY) \
+    ARRAY(uint64_t, key, 2) \
+    FIELD(uint64_t, count) /* 0: the row is free */ \
+    FIELD(uint64_t, sum) /* of the values, modulo 2^64 */
+
+/* A table that counts hits by a key, and their values by size. The key is the value of a program or the return address,
+ * and 0, or the name of the task; without all of these it is 0. Values are signed. Without a program they are 0.
+ *
+ * A histogram is linear if there is a `step`: its first bucket has the values below `start`, its last those that are in
+ * no other. Otherwise its buckets are the negative values, 0, 1, 2 to 3, 4 to 7, and so on. */
+#define ARMPROBE_AGGREGATE(FIELD, ARRAY) \
+    FIELD(const struct program *, key) /* NULL for none */ \
+    FIELD(const struct program *, value) /* NULL for none */ \
+    FIELD(bool, by_task) \
+    FIELD(bool, by_caller) \
+    FIELD(bool, elapsed) /* the value is the time from entry to return, in ns */ \
+    FIELD(uint64_t, comm) /* the offset of the name in the task's structure, to which SP_EL0 points */ \
+    FIELD(uint64_t, buckets) /* 0 for none */ \
+    FIELD(int64_t, start) \
+    FIELD(uint64_t, step) \
+    FIELD(char *, rows) \
+    FIELD(uint64_t, stride) \
+    FIELD(uint64_t, mask) /* the number of rows, a power of two, less one */ \
+    FIELD(uint64_t, seed) \
+    FIELD(uint64_t, capacity) /* the most keys, fewer than there are rows */ \
+    FIELD(uint64_t, used) \
+    FIELD(uint64_t, lost) /* hits whose key did not fit */ \
+    ARRAY(uint64_t, hit_key, 2) /* of the hit that is being handled */ \
+    FIELD(uint64_t, hit_value)
+
 #define ARMPROBE_ACTION(FIELD, ARRAY) \
     FIELD(struct action *, next) \
     FIELD(uint64_t, id) \
@@ -38,6 +69,7 @@
     FIELD(uint8_t *, note_data) /* what the note gave at the last hit */ \
     FIELD(uint32_t, note_size) /* of that, at most */ \
     FIELD(uint32_t, note_length) \
+    FIELD(struct aggregate *, aggregate) /* NULL for none; of stage 1 if `follows`, else of stage 0 */ \
     FIELD(uint64_t, hits) \
     FIELD(uint64_t, met) /* hits at which the condition was not 0 */ \
     FIELD(uint64_t, missed) /* hits while `busy` */ \
@@ -66,7 +98,7 @@
     FIELD(uint64_t, fp) /* x29 */ \
     FIELD(uint64_t, task) /* SP_EL0 */ \
     FIELD(uint64_t, number) \
-    FIELD(uint64_t, entered) /* `executed` at the entry */ \
+    FIELD(uint64_t, entered) /* the time, in ticks */ \
     FIELD(bool, leaked) /* it has been found to have ended otherwise */ \
     FIELD(bool, selected) /* by the condition, at the entry */ \
     FIELD(bool, holds) /* the record of stage 0 is in `held`, until the condition is asked */ \
@@ -106,6 +138,8 @@
 
 #define ARMPROBE_PLACES_STRUCTURES(STRUCTURE) \
     STRUCTURE(record, ARMPROBE_RECORD) \
+    STRUCTURE(aggregate_row, ARMPROBE_AGGREGATE_ROW) \
+    STRUCTURE(aggregate, ARMPROBE_AGGREGATE) \
     STRUCTURE(action, ARMPROBE_ACTION) \
     STRUCTURE(place, ARMPROBE_PLACE) \
     STRUCTURE(pair, ARMPROBE_PAIR) \
@@ -113,9 +147,11 @@
 
 struct core;
 struct action;
+struct aggregate;
 struct place;
 struct recorder;
 struct record;
+struct view;
 typedef void mixed_t(void);
 typedef void undecided_t(uint64_t address);
 
@@ -142,6 +178,18 @@ void record_append_held(struct recorder *recorder, const struct record *held);
 /* Makes a record without a note. */
 void record_make(const struct recorder *recorder, struct record *record, const struct action *action, uint64_t number,
                  const struct stage *at);
+
+#define TICK 16 /* ns: the counter has 62.5 MHz, machine/time/clock.py */
+
+/* Count a value of a key. */
+void aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t value);
+
+/* Whether the key and the value of a hit are known. They are kept for `aggregate_hit`. */
+bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggregate, const struct stage *at,
+                      const struct view *view);
+
+/* Count that hit. `elapsed` is the time of a call in ns. */
+void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed);
 
 /* The function here is entered: follow the call. */
 void call_entered(struct recorder *recorder, struct action *action, const struct stage *at);

@@ -61,6 +61,7 @@ class Action(ctypes.Structure):
     note_data: int
     note_size: int
     note_length: int
+    aggregate: int
     hits: int
     met: int
     missed: int

@@ -58,7 +58,7 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
 {
     uint64_t x[33], caller;
     struct view view = {at->x, at->pstate, at->live, NULL};
-    if ((action->condition || action->note) && at->live && at->x[30] == recorder->trampoline &&
+    if ((action->condition || action->note || action->aggregate) && at->live && at->x[30] == recorder->trampoline &&
         (caller = call_caller(recorder, at->x[31])) != 0) {
         memcpy(x, at->x, sizeof x); /* programs see x30 as it were without probes */
         x[30] = caller;
@@ -74,6 +74,9 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
     } else if (!action->condition) {
         action->selected = true;
     }
+    if (action->aggregate && action->follows == at->stage && action->selected &&
+        !aggregate_decide(recorder, action->aggregate, at, &view))
+        return false;
     if (action->note && action->notes_second == at->stage && action->selected && records) {
         struct writer out = {action->note_data, action->note_data + action->note_size};
         if (program_note(recorder->reader, action->note, &view, &out) != OUTCOME_VALUE)

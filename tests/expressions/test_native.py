@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from armprobe.expressions import AgentError, AgentExpression, Condition, Environment, ExpressionError, Note
-from armprobe.expressions.native import NeedsPython, compile_condition, compile_expression, compile_note
+from armprobe.expressions.native import NeedsPython, compile_expression, compile_note, compile_value
 from armprobe.machine import Machine, MachineError, load
 from armprobe.machine.board import RAM_BASE
 from armprobe.machine.core.pstate import EL1H
@@ -173,7 +173,7 @@ def test_random_texts(machine: Machine, kprobes: Kprobes) -> None:
 def test_our_language_needs_no_more_of_the_stack_than_there_is(machine: Machine, kprobes: Kprobes, text: str) -> None:
     condition = Condition.compile(text, SCOPE)
     place = places(machine, kprobes, Random(14))[0]
-    ((outcome, value),) = values(Reader.of(machine.core.engine), [compile_condition(condition)], [place.native])
+    ((outcome, value),) = values(Reader.of(machine.core.engine), [compile_value(condition)], [place.native])
     assert (outcome, value != 0) == (Outcome.VALUE, condition.holds(place.view))
 
 

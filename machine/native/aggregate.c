@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Aggregates: hits that are counted by a key, instead of being recorded. See places.h.
+ *
+ * The table has open addressing, at most half of its rows in use, and a seed that the guest cannot know: it chooses the
+ * keys, and could make all of them collide otherwise.
+ */
+#include <string.h>
+
+#include "core.h"
+
+
+/* The finalizer of MurmurHash3 by Austin Appleby, which is in the public domain. */
+static uint64_t mix(uint64_t value)
+{
+    value = (value ^ value >> 33) * 0xff51afd7ed558ccd;
+    value = (value ^ value >> 33) * 0xc4ceb9fe1a85ec53;
+    return value ^ value >> 33;
+}
+
+/* The row of a key, which is used from now on. NULL if the table is full. */
+static struct aggregate_row *row_of(struct aggregate *aggregate, const uint64_t *key)
+{
+    uint64_t at = mix(mix(key[0] ^ aggregate->seed) ^ key[1]);
+    struct aggregate_row *row;
+    for (;; at++) {
+        row = (struct aggregate_row *)(aggregate->rows + (at & aggregate->mask) * aggregate->stride);
+        if (!row->count)
+            break;
+        if (row->key[0] == key[0] && row->key[1] == key[1])
+            return row;
+    }
+    if (aggregate->used == aggregate->capacity)
+        return NULL;
+    aggregate->used++;
+    row->key[0] = key[0];
+    row->key[1] = key[1];
+    return row;
+}
+
+static uint64_t bucket_of(const struct aggregate *aggregate, int64_t value)
+{
+    uint64_t last = aggregate->buckets - 1, above;
+    if (!aggregate->step)
+        return value < 0 ? 0 : value == 0 ? 1 : 65 - (uint64_t)__builtin_clzll((uint64_t)value);
+    if (value < aggregate->start)
+        return 0;
+    above = ((uint64_t)value - (uint64_t)aggregate->start) / aggregate->step;
+    return above < last ? above + 1 : last;
+}
+
+void aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t value)
+{
+    struct aggregate_row *row = row_of(aggregate, key);
+    if (!row) {
+        aggregate->lost++;
+        return;
+    }
+    row->count++;
+    row->sum += value;
+    if (aggregate->buckets)
+        ((uint64_t *)(row + 1))[bucket_of(aggregate, (int64_t)value)]++;
+}
+
+/* The same, for Python. */
+ARMPROBE_EXPORT void armprobe_aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t value)
+{
+    aggregate_add(aggregate, key, value);
+}
+
+/* Task names end at the first NUL, and what is behind it differs. */
+static void read_task(const struct recorder *recorder, const struct aggregate *aggregate, uint64_t *key)
+{
+    const struct core *core = recorder->core;
+    char comm[sizeof aggregate->hit_key] = "", *nul;
+    uint64_t task = *core_u64(core, core->layout.sp_el0);
+    if (core->vmem_read(core->uc, task + aggregate->comm, UC_PROT_READ, comm, sizeof comm))
+        memset(comm, 0, sizeof comm);
+    nul = memchr(comm, 0, sizeof comm);
+    if (nul)
+        memset(nul, 0, (size_t)(comm + sizeof comm - nul));
+    memcpy(key, comm, sizeof comm);
+}
+
+bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggregate, const struct stage *at,
+                      const struct view *view)
+{
+    uint64_t *key = aggregate->hit_key;
+    key[0] = key[1] = 0;
+    if (aggregate->by_task)
+        read_task(recorder, aggregate, key);
+    if (aggregate->by_caller)
+        key[0] = at->caller;
+    if (aggregate->key && program_value(recorder->reader, aggregate->key, view, key) != OUTCOME_VALUE)
+        return false;
+    return !aggregate->value ||
+           program_value(recorder->reader, aggregate->value, view, &aggregate->hit_value) == OUTCOME_VALUE;
+}
+
+void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed)
+{
+    aggregate_add(aggregate, aggregate->hit_key, aggregate->elapsed ? elapsed : aggregate->value ? aggregate->hit_value : 0);
+}

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Aggregations: probes that count their hits by a key, and the values of hits by size, instead of recording them."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Final
+
+from armprobe.expressions import Value
+from armprobe.expressions.native import compile_value
+from armprobe.machine.native.aggregate import KEY_SIZE, LOG2_BUCKETS, AggregateTable
+from armprobe.machine.native.program import Program
+
+from .errors import ProbeError
+
+MOST_KEYS: Final = 1 << 16
+MOST_BUCKETS: Final = 1024
+_MOST_COUNTERS: Final = 1 << 22
+"""The most buckets of all keys, of 8 bytes each, in a table that has two rows for each key."""
+_SIGN: Final = 1 << 63
+
+
+class Special(Enum):
+    """Keys and values that are no expressions."""
+
+    COMM = "comm"
+    CALLER = "caller"
+    ELAPSED = "elapsed"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear histogram of the values from `start` up to `stop`, in buckets of `step` values."""
+
+    start: int
+    stop: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The number of values from `low` to `high`, inclusive; None for no bound."""
+
+    low: int | None
+    high: int | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was counted of a key: a signed number, the name of a task, or None if all hits have the same.
+
+    `sum` is that of the values, as an s64 that wraps. `buckets` are those from the first to the last that is not empty.
+    """
+
+    key: int | str | None
+    count: int
+    sum: int
+    buckets: tuple[Bucket, ...]
+
+
+class Aggregation:
+    """Counts hits by `key`. With `value`, also the values by size, in a histogram of powers of two or a linear one.
+
+    Both are evaluated before the instruction of a kprobe, and at the return of a kretprobe. Values are s64. The key may
+    also be Special.COMM, the name of the task, or for a kretprobe Special.CALLER, the return address; the value may be
+    Special.ELAPSED for a kretprobe, the guest time of the call in ns. At most `capacity` keys are kept: `lost` is the
+    number of hits whose key was another one. `failed` is the number of those whose key or value could not be evaluated,
+    or whose call was entered before the machine was put into another state, so that its time is not known. Raises
+    ProbeError (EINVAL).
+    """
+
+    def __init__(
+        self,
+        value: Value | Special | None = None,
+        key: Value | Special | None = None,
+        linear: Linear | None = None,
+        capacity: int = 1024,
+    ) -> None:
+        if not 1 <= capacity <= MOST_KEYS:
+            raise ProbeError(errno.EINVAL, f"a table of {capacity} keys cannot be made: give 1 to {MOST_KEYS}")
+        if key is Special.ELAPSED or (isinstance(value, Special) and value is not Special.ELAPSED):
+            raise ProbeError(errno.EINVAL, "comm and caller can only be keys, and elapsed can only be the value")
+        buckets = 0 if value is None else LOG2_BUCKETS
+        if linear is not None:
+            if value is None:
+                raise ProbeError(errno.EINVAL, "a linear histogram needs a value")
+            if not (linear.step > 0 and -_SIGN <= linear.start < linear.stop < _SIGN):
+                raise ProbeError(errno.EINVAL, f"{linear} has no buckets: give start < stop and a step above 0")
+            buckets = -(-(linear.stop - linear.start) // linear.step) + 2
+            if buckets > MOST_BUCKETS:
+                raise ProbeError(errno.EINVAL, f"{linear} has {buckets} buckets: {MOST_BUCKETS} can be had at most")
+        if capacity * buckets > _MOST_COUNTERS:
+            reason = f"{capacity} keys of {buckets} buckets are more than the {_MOST_COUNTERS} buckets there can be"
+            raise ProbeError(errno.EINVAL, reason)
+        self.value, self.key, self.linear = value, key, linear
+        start, step = (linear.start, linear.step) if linear is not None else (0, 0)
+        self.table = AggregateTable(capacity, buckets, start, step)
+        self.table.structure.by_task = key is Special.COMM
+        self.table.structure.by_caller = key is Special.CALLER
+        self.table.structure.elapsed = value is Special.ELAPSED
+        self.failed = 0
+
+    @cached_property
+    def programs(self) -> tuple[Program | None, Program | None]:
+        """The programs of the key and the value, which live as long as the table. Raises NeedsPython."""
+        key, value = (compile_value(each) if isinstance(each, Value) else None for each in (self.key, self.value))
+        return key, value
+
+    @property
+    def lost(self) -> int:
+        """The hits whose key did not fit into the table."""
+        return self.table.lost
+
+    @property
+    def only_of_calls(self) -> bool:
+        """Whether it is for kretprobes only."""
+        return self.key is Special.CALLER or self.value is Special.ELAPSED
+
+    def clear(self) -> None:
+        """Forget what was counted."""
+        self.table.clear()
+        self.failed = 0
+
+    def counted(self) -> list[Counted]:
+        """What was counted of each key, the most frequent last."""
+        rows = [
+            Counted(self._key(row.key), row.hits, _signed(row.sum), self._buckets(row.buckets))
+            for row in self.table.rows()
+        ]
+        return sorted(rows, key=lambda row: (row.count, str(row.key)))
+
+    def _key(self, key: bytes) -> int | str | None:
+        if self.key is None:
+            return None
+        if self.key is Special.COMM:
+            return key.partition(b"\0")[0].decode("utf-8", "replace")
+        number = int.from_bytes(key[:8], "little")
+        return number if self.key is Special.CALLER else _signed(number)
+
+    def _buckets(self, counts: tuple[int, ...]) -> tuple[Bucket, ...]:
+        filled = [index for index, count in enumerate(counts) if count]
+        if not filled:
+            return ()
+        return tuple(Bucket(*self._range(index), counts[index]) for index in range(filled[0], filled[-1] + 1))
+
+    def _range(self, index: int) -> tuple[int | None, int | None]:
+        if self.linear is None:
+            return (None, -1) if index == 0 else (0, 0) if index == 1 else (1 << index - 2, (1 << index - 1) - 1)
+        start, step = self.linear.start, self.linear.step
+        last = int(self.table.structure.buckets) - 1
+        low = None if index == 0 else start + (index - 1) * step
+        return low, None if index == last else start + index * step - 1
+
+
+def word_key(value: int) -> bytes:
+    """The key of a number."""
+    return value.to_bytes(KEY_SIZE, "little")
+
+
+def name_key(comm: bytes) -> bytes:
+    """The key of a task's name."""
+    return comm.partition(b"\0")[0].ljust(KEY_SIZE, b"\0")
+
+
+def _signed(value: int) -> int:
+    return value - (value & _SIGN) * 2
