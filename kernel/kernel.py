@@ -18,6 +18,7 @@ from .dwarf import Dwarf
 from .log import LogRecord, read_log
 from .modules import LoadedModules
 from .mounts import Mount, MountTable
+from .page_tables import PageTables
 from .task_list import TaskStruct
 from .tasks import Tasks
 from .types import Types
@@ -50,6 +51,10 @@ class Kernel:
     def version(self) -> Version | None:
         """The version of Linux, such as (6, 1, 192); None if the kernel does not say or is not Linux."""
         return None
+
+    def kernel_ttbr1(self, ttbr1: int) -> int:
+        """The value of TTBR1_EL1 with which the kernel is mapped, while the register has `ttbr1`."""
+        return ttbr1
 
     def log(self) -> list[LogRecord]:
         """The records of the kernel's log, oldest first. Raises MachineError, saying why, where it cannot be read."""
@@ -86,6 +91,11 @@ class Linux(Kernel):
         self.modules = LoadedModules(self)
         self.tasks = Tasks(self)
         self._mounts: MountTable | None = None
+        self._page_tables = PageTables(machine)
+
+    def kernel_ttbr1(self, ttbr1: int) -> int:
+        """See `Kernel.kernel_ttbr1`. With page table isolation the register has another value at EL0."""
+        return self._page_tables.of_kernel(ttbr1)
 
     def mounts(self, task: TaskStruct) -> list[Mount]:
         """The file systems that `task` sees mounted. Raises MachineError, saying why, where they cannot be read."""

@@ -14,6 +14,7 @@ from armprobe.machine.core.core import DEFAULT_MODEL, Core
 from armprobe.machine.loaders.snapshot import Snapshot
 
 from . import host_files
+from . import kaslr as _kaslr
 from .devices import Device
 from .errors import CallNotReturned, MachineError, NothingThere
 from .loaders import DEMO, LoadedGuest, parse_size, read_guest
@@ -69,6 +70,7 @@ def load(
     base: int | None = None,
     memory: int | str = DEFAULT_MEMORY,
     cpu: str = DEFAULT_MODEL,
+    kaslr: int | None = None,
 ) -> Machine:
     """A machine with `guest` in it, about to execute its first instruction (of a snapshot: its next).
 
@@ -78,7 +80,9 @@ def load(
     of RAM, unless the guest itself is there. `initrd` and `vmlinux` are for Linux. `vmlinux` is the ELF that the
     kernel's Image is made from, and may accompany a snapshot: it provides symbols and debug information. `cmdline`
     replaces the default command line, and `append` is added at the end. `memory` is in bytes, or a text such as "256M".
-    `cpu` is a model of `engine.CPU_MODELS`. Raises MachineError, saying what is wrong, for anything that cannot be run.
+    `cpu` is a model of `engine.CPU_MODELS`. `kaslr` lets a Linux kernel move to an address that this seed (1 to
+    2**64 - 1) decides; without it the kernel does not move. Raises MachineError, saying what is wrong, for anything
+    that cannot be run.
     """
     path = DEMO if guest == "demo" else guest
     if _snapshot_file.is_snapshot(path):
@@ -97,4 +101,5 @@ def load(
         return machine
     size = parse_size(memory) if isinstance(memory, str) else memory
     files = {"initrd": initrd, "vmlinux": vmlinux}
-    return Machine(read_guest(guest, **files, cmdline=cmdline, append=append, base=base, memory=size), cpu)
+    loaded = read_guest(guest, **files, cmdline=cmdline, append=append, base=base, memory=size, kaslr=kaslr)
+    return Machine(loaded if kaslr is None else _kaslr.moved(loaded, cpu), cpu)

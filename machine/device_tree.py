@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,16 +20,23 @@ _LEVEL_HIGH: Final = 4
 _CPU_0: Final = 1 << 8  # the CPUs that a PPI goes to: arm,gic.yaml
 
 
-def build(memory_size: int, command_line: str, initrd: tuple[int, int] | None, seed: bytes) -> bytes:
+def build(
+    memory_size: int, command_line: str, initrd: tuple[int, int] | None, seed: bytes, kaslr: int | None = None
+) -> bytes:
     """The device tree of the board, with the properties that a boot loader puts in /chosen.
 
     `memory_size` is in bytes. `initrd` is the first physical address of the initial RAM disk and the one after its
-    last. `seed` seeds the kernel's random generator. Raises MachineError for a command line the kernel cannot take.
+    last. `seed` seeds the kernel's random generator. `kaslr` seeds the choice of the address that the kernel moves to.
+    Raises MachineError for a command line the kernel cannot take.
     """
     board.check_command_line(command_line)
     nodes = _nodes(memory_size)
     # Leave out properties without bytes.
     nodes["/chosen"] |= {name: value for name, value in (("bootargs", command_line), ("rng-seed", seed)) if value}
+    if kaslr is not None:
+        # Linux 6.1 uses bits 21 to 45 as they are and 6.12 the highest ones. Hashed, small seeds differ in all of them.
+        hashed = hashlib.blake2b(struct.pack("<Q", kaslr), digest_size=8).digest()
+        nodes["/chosen"] |= {"kaslr-seed": _cells(int.from_bytes(hashed))}
     if initrd:
         nodes["/chosen"] |= {"linux,initrd-start": _cells(initrd[0]), "linux,initrd-end": _cells(initrd[1])}
     return _flattened(fdt.FDT(), nodes)

@@ -139,6 +139,19 @@ class Symbols:
         together._sized, together._areas = self._sized, self._areas
         return together
 
+    def moved(self, slide: int) -> Symbols:
+        """These symbols, without those of modules, at addresses higher by `slide`.
+
+        Raises MachineError if that is beyond the address space.
+        """
+        if self._addresses and self._addresses[-1] + self._sizes[-1] + slide >= 1 << 64:
+            raise MachineError(f"the symbols of this guest do not fit into the address space moved by {slide:#x}")
+        addresses = array("Q", (address + slide for address in self._addresses))
+        symbols = Symbols.from_columns(self._names, addresses, array("Q", self._sizes), self._kinds)
+        symbols._sized = self._sized
+        symbols._areas = [(start + slide, end + slide) for start, end in self._areas]
+        return symbols
+
     def _extend(self, end: int, areas: list[tuple[int, int]] | None) -> None:
         """Set the sizes of symbols that have none."""
         addresses, sizes, following, here = self._addresses, self._sizes, end, end

@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Session:
     """A guest with its probes and commands.
 
-    `guest`, `initrd`, `vmlinux`, `cmdline`, `append`, `base` and `memory` are those of `machine.load`. `era`,
+    `guest`, `initrd`, `vmlinux`, `cmdline`, `append`, `base`, `memory` and `kaslr` are those of `machine.load`. `era`,
     `stepping` and `trampoline` are those of `probes.Kprobes`. Methods may be called from any thread: the owner's thread
     does all work on the machine. Raises MachineError if the guest cannot be loaded, ProbeError for an unknown era,
     stepping or trampoline.
@@ -51,12 +51,20 @@ class Session:
         vmlinux: str | Path | None = None,
         cmdline: str | None = None,
         append: str | None = None,
+        kaslr: int | None = None,
         base: int | None = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> None:
         self.name = str(guest)
         self.machine: Machine = load(
-            guest, initrd=initrd, vmlinux=vmlinux, cmdline=cmdline, append=append, base=base, memory=memory
+            guest,
+            initrd=initrd,
+            vmlinux=vmlinux,
+            cmdline=cmdline,
+            append=append,
+            base=base,
+            memory=memory,
+            kaslr=kaslr,
         )
         self.kprobes = Kprobes(self.machine, era, stepping, trampoline)
         self.probes = ProbeList()

@@ -63,10 +63,13 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
         "cmdline": options.cmdline,
         "append": options.append,
         "base": options.base,
+        "kaslr": options.kaslr,
     }
     if options.snapshot is not None:
         if any(value is not None for value in loading.values()):
-            raise CommandError("a snapshot has its guest already: leave --initrd, --cmdline, --append and --base out")
+            raise CommandError(
+                "a snapshot has its guest already: leave --initrd, --cmdline, --append, --base and --kaslr out"
+            )
         if not is_snapshot(options.snapshot):
             name = host_files.shown(options.snapshot)
             raise CommandError(
@@ -86,6 +89,7 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
             append=options.append,
             memory=options.memory,
             refresh=options.refresh,
+            kaslr=options.kaslr,
             report=steps,
         )
     return snapshot, "linux", {}

@@ -41,6 +41,7 @@ class Options:
     cmdline: str | None = None
     append: str | None = None
     base: int | None = None
+    kaslr: int | None = None
     memory: str = "256M"
     snapshot: Path | None = None
     paced: bool = False
@@ -113,6 +114,11 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     line = f"whole command line of the kernel (default: {COMMAND_LINE})"
     parser.add_argument("--cmdline", metavar="TEXT", help=line)
     parser.add_argument("--append", metavar="TEXT", help="text to add to the kernel's command line")
+    seed = (
+        "let the Linux kernel move to another address (KASLR), the one that SEED decides (default: 1); without this "
+        "option it does not move"
+    )
+    parser.add_argument("--kaslr", nargs="?", type=_seed, const=1, metavar="SEED", help=seed)
     base = "physical address at which to load a raw binary or a position-independent ELF"
     parser.add_argument("--base", type=_address, metavar="ADDRESS", help=base)
     parser.add_argument("--memory", metavar="SIZE", help="size of the RAM, such as 512M (default: 256M)")
@@ -182,3 +188,16 @@ def _address(text: str) -> int:
         return int(text, 0)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no address: write a number, such as 0x40200000") from None
+
+
+def _seed(text: str) -> int:
+    """Parse a seed for KASLR. Raises ArgumentTypeError for any other text."""
+    try:
+        seed = int(text, 0)
+    except ValueError:
+        seed = 0
+    if not 0 < seed < 1 << 64:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no seed: write a number from 1 to 2**64 - 1, as in --kaslr=2, or --kaslr as the last argument"
+        )
+    return seed

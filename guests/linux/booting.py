@@ -36,14 +36,15 @@ def prepare(
     memory: str = "256M",
     report: Callable[[str], None] = print,
     refresh: bool = False,
+    kaslr: int | None = None,
 ) -> Path:
     """The snapshot of a kernel at its shell. It is made first if no such kernel has been booted before.
 
-    `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `cmdline`, `append`
-    and `memory` are those of `machine.load`. `report` is called with a line for each step that takes time. Raises
-    MachineError on failure.
+    `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `cmdline`, `append`,
+    `memory` and `kaslr` are those of `machine.load`. `report` is called with a line for each step that takes time.
+    Raises MachineError on failure.
     """
-    line = command_line(cmdline, append)
+    line = command_line(cmdline, append, kaslr)
     board.check_command_line(line)
     size = machine.parse_size(memory)
     board.check_memory_size(size)
@@ -54,7 +55,8 @@ def prepare(
         if initrd is None:
             ramdisk = build_archive(files.busybox.read_bytes())  # compressing it takes as long as the rest
     key = hashlib.sha256(_read(kernel))
-    for part in (ramdisk, line.encode(), str(size).encode(), str(VERSION).encode(), machine.build_id()):
+    seed = b"" if kaslr is None else str(kaslr).encode()
+    for part in (ramdisk, line.encode(), seed, str(size).encode(), str(VERSION).encode(), machine.build_id()):
         key.update(hashlib.sha256(part).digest())
     path = cache_directory() / "snapshots" / f"{key.hexdigest()[:20]}.snapshot"
     if read_key(path) == key.hexdigest():
@@ -68,7 +70,7 @@ def prepare(
         if read_key(path) != key.hexdigest():
             with tempfile.NamedTemporaryFile(prefix="armprobe-", suffix=".initrd") as disk:
                 Path(disk.name).write_bytes(compressed(ramdisk) if initrd is None else ramdisk)
-                booting = machine.load(kernel, initrd=disk.name, cmdline=line, memory=size)
+                booting = machine.load(kernel, initrd=disk.name, cmdline=line, memory=size, kaslr=kaslr)
             report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
             boot(booting)
             booting.save(path, key.hexdigest(), force=True)  # replaces a damaged one, too

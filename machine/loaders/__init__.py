@@ -41,28 +41,29 @@ def read_guest(
     append: str | None = None,
     base: int | None = None,
     memory: int = board.RAM_SIZE,
+    kaslr: int | None = None,
 ) -> LoadedGuest:
     """The loaded guest for `guest`: "demo", or the path of an ELF or of a kernel, distinguished by their content.
 
-    `memory` is in bytes. `initrd`, `vmlinux`, `cmdline` and `append` are for kernels: see `image.load` and
+    `memory` is in bytes. `initrd`, `vmlinux`, `cmdline`, `append` and `kaslr` are for kernels: see `image.load` and
     `command_line`. `base` is the physical address of a position-independent ELF or of a raw binary; with it, any file
     that is no ELF is a raw binary. Raises MachineError, with a sentence for the user, for anything that cannot be
     started.
     """
     board.check_memory_size(memory)
-    line = command_line(cmdline, append)
+    line = command_line(cmdline, append, kaslr)
     with host_files.open_regular(DEMO if guest == "demo" else guest) as file:
         start = file.read(64)
     path = DEMO if guest == "demo" else Path(guest)
     is_elf, is_kernel = start.startswith(elf.MAGIC), image.recognise(start) and base is None
-    if not is_kernel and any(value is not None for value in (initrd, vmlinux, cmdline, append)):
+    if not is_kernel and any(value is not None for value in (initrd, vmlinux, cmdline, append, kaslr)):
         raise MachineError(
             f"{host_files.shown(path)} is {'an ELF' if is_elf else 'no kernel Image'}: "
-            "an initial RAM disk, a vmlinux and a command line are for kernel Images"
+            "an initial RAM disk, a vmlinux, a command line and KASLR are for kernel Images"
         )
     if is_kernel:
         disk, symbols = (None if each is None else Path(each) for each in (initrd, vmlinux))
-        return image.load(path, initrd=disk, vmlinux=symbols, command_line=line, memory=memory)
+        return image.load(path, initrd=disk, vmlinux=symbols, command_line=line, memory=memory, kaslr=kaslr)
     if base is not None and not is_elf:
         return raw.load(path, base=base, memory=memory)
     if not start.startswith(elf.MAGIC):
@@ -74,7 +75,11 @@ def read_guest(
     return elf.load(path, base=base, memory=memory)
 
 
-def command_line(cmdline: str | None, append: str | None) -> str:
-    """A kernel's command line: `cmdline`, or `image.COMMAND_LINE` if that is None, followed by `append`."""
-    line = image.COMMAND_LINE if cmdline is None else cmdline
+def command_line(cmdline: str | None, append: str | None, kaslr: int | None = None) -> str:
+    """A kernel's command line: `cmdline`, or `image.COMMAND_LINE` if that is None, followed by `append`.
+
+    With a seed for KASLR, `image.COMMAND_LINE` is taken without nokaslr.
+    """
+    usual = image.COMMAND_LINE if kaslr is None else image.COMMAND_LINE.replace(" nokaslr", "")
+    line = usual if cmdline is None else cmdline
     return f"{line} {append.strip()}" if append and append.strip() else line

@@ -22,7 +22,7 @@ from .vmlinux import KERNEL_AT, LINK_ALIGNMENT
 from .vmlinux import read as read_vmlinux
 
 COMMAND_LINE: Final = f"console=ttyAMA0 earlycon=pl011,{board.UART.base:#x} nokaslr random.trust_bootloader=on"
-"""The default command line of a kernel."""
+"""The default command line of a kernel; without nokaslr for a kernel that is to move."""
 
 _HEADER: Final = struct.Struct("<8xQQQ24x4s4x")  # text_offset, image_size, flags, magic
 _MAGIC: Final = b"ARMd"
@@ -45,11 +45,17 @@ def recognise(data: bytes) -> bool:
     return _is_image(data) or data.startswith(_GZIP) or _is_zboot(data)
 
 
-def load(path: Path, *, initrd: Path | None, vmlinux: Path | None, command_line: str, memory: int) -> LoadedGuest:
+def load(
+    path: Path, *, initrd: Path | None, vmlinux: Path | None, command_line: str, memory: int, kaslr: int | None = None
+) -> LoadedGuest:
     """The kernel at `path`, with the initial RAM disk at `initrd`, ready to boot in `memory` bytes.
 
-    `vmlinux` is the ELF that the kernel is made from, if available. Raises MachineError when the kernel cannot boot.
+    `vmlinux` is the ELF that the kernel is made from, if available. `kaslr` seeds the choice of the address that the
+    kernel moves to (1 to 2**64 - 1); the symbols have their link addresses all the same, see `machine.kaslr`. Raises
+    MachineError when the kernel cannot boot.
     """
+    if kaslr is not None:
+        _check_kaslr(kaslr, command_line, vmlinux)
     image = _unpack(path, _read(path, limit=memory), limit=memory)
     text_offset, image_size, flags, _ = _HEADER.unpack_from(image)
     if flags & 1:
@@ -98,7 +104,7 @@ def load(path: Path, *, initrd: Path | None, vmlinux: Path | None, command_line:
     for part in (image, disk):
         seed.update(part)
     span = (initrd_at, initrd_at + len(disk)) if disk else None
-    tree = device_tree.build(memory, command_line, span, seed.digest())
+    tree = device_tree.build(memory, command_line, span, seed.digest(), kaslr)
     assert len(tree) <= _DEVICE_TREE_ROOM
     segments.append(Segment("the device tree", tree_at, tree, len(tree)))
     return LoadedGuest(
@@ -113,6 +119,19 @@ def load(path: Path, *, initrd: Path | None, vmlinux: Path | None, command_line:
         dwarf=dwarf,
         notes=notes,
     )
+
+
+def _check_kaslr(seed: int, command_line: str, vmlinux: Path | None) -> None:
+    """Raise MachineError for what contradicts a kernel that moves."""
+    if not 0 < seed < 1 << 64:
+        raise MachineError(f"{seed} is no seed for KASLR: give a number from 1 to 2**64 - 1")
+    if "nokaslr" in command_line.split():
+        raise MachineError("the command line has nokaslr, so the kernel would not move: leave it or --kaslr out")
+    if vmlinux is not None:
+        raise MachineError(
+            f"{host_files.shown(vmlinux)} has the addresses that the kernel is linked at, and with KASLR it runs at "
+            "others: leave --vmlinux or --kaslr out"
+        )
 
 
 def _read(path: Path, *, limit: int) -> bytes:

@@ -12,7 +12,7 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.input import InputKind
 
 from .bus import Bus
-from .mmu import PAGE, SCTLR_M, Mapping, TranslationFault, translate
+from .mmu import PAGE, SCTLR_M, Mapping, TranslationFault, TranslationRegisters, translate
 from .regions import TOP, Region, mapped_regions, region_at, without_translation
 
 if TYPE_CHECKING:
@@ -58,17 +58,25 @@ class Memory:
         """Whether the guest's MMU is on."""
         return bool(self._core.translation_registers().sctlr & SCTLR_M)
 
+    def _registers(self) -> TranslationRegisters:
+        """The registers that decide translations, but always with the kernel's own page tables.
+
+        With page table isolation, TTBR1_EL1 has others at EL0, which do not map the kernel.
+        """
+        registers, kernel = self._core.translation_registers(), self._core.machine.kernel
+        return registers if kernel is None else registers._replace(ttbr1=kernel.kernel_ttbr1(registers.ttbr1))
+
     def translate(self, address: int) -> Mapping:
         """The mapping of a virtual address. Raises MachineError where the guest maps nothing."""
         self._core.refuse_other_threads()
         try:
-            return translate(self._core.translation_registers(), self._bus.read_u64, address)
+            return translate(self._registers(), self._bus.read_u64, address)
         except TranslationFault as fault:
             raise MachineError(str(fault)) from None
 
     def region(self, address: int) -> Region:
         """The region of equal access and content that virtual `address` is in."""
-        return region_at(self._bus, self._core.translation_registers(), address)
+        return region_at(self._bus, self._registers(), address)
 
     def untranslated(self) -> list[Region]:
         """The regions of the whole address space, in order, while the guest's MMU is off; empty while it is on."""
@@ -76,7 +84,7 @@ class Memory:
 
     def mapped(self) -> tuple[list[Region], bool]:
         """The regions that the guest maps, in order, and whether the list is complete; see `mapped_regions`."""
-        return mapped_regions(self._bus, self._core.translation_registers())
+        return mapped_regions(self._bus, self._registers())
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from virtual `address`. Raises MachineError where any of it is unmapped."""

@@ -4,6 +4,7 @@
 import gzip
 import lzma
 import os
+import re
 import struct
 import subprocess
 from collections.abc import Callable
@@ -286,6 +287,7 @@ def test_image_goes_where_booting_rst_wants_it(put: Callable[[bytes], Path], tmp
         ({}, "console=ttyAMA0 earlycon=pl011,0x9000000 nokaslr random.trust_bootloader=on"),
         ({"append": " quiet "}, "console=ttyAMA0 earlycon=pl011,0x9000000 nokaslr random.trust_bootloader=on quiet"),
         ({"cmdline": "console=hvc0"}, "console=hvc0"),
+        ({"kaslr": 1}, "console=ttyAMA0 earlycon=pl011,0x9000000 random.trust_bootloader=on"),
         ({"cmdline": "a  b", "append": "c"}, "a  b c"),
         ({"cmdline": ""}, None),
     ],
@@ -295,6 +297,33 @@ def test_the_command_line(put: Callable[[bytes], Path], options: dict[str, Any],
     tree = fdt.parse_dtb(read_guest(put(IMAGE), **options).device_tree)
     chosen = tree.get_node("/chosen")
     assert (chosen.get_property("bootargs") and chosen.get_property("bootargs").value) == line
+
+
+def test_the_seed_for_kaslr(put: Callable[[bytes], Path]) -> None:
+    """A property of 8 bytes in /chosen (dt-schema, chosen.yaml), which small seeds fill too."""
+
+    def seed(kaslr: int) -> list[int]:
+        tree = fdt.parse_dtb(read_guest(put(IMAGE), kaslr=kaslr).device_tree)
+        return list(tree.get_node("/chosen").get_property("kaslr-seed").data)
+
+    assert len(seed(1)) == 2
+    assert seed(1) == seed(1) != seed(2)
+    assert all(seed(1) + seed(2))
+    assert b"kaslr-seed" not in read_guest(put(IMAGE)).device_tree
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"kaslr": 0}, "0 is no seed for KASLR"),
+        ({"kaslr": 1 << 64}, "is no seed for KASLR"),
+        ({"kaslr": 1, "cmdline": "quiet nokaslr"}, "the command line has nokaslr"),
+        ({"kaslr": 1, "vmlinux": "vmlinux"}, "vmlinux has the addresses that the kernel is linked at"),
+    ],
+)
+def test_what_kaslr_does_not_go_with(put: Callable[[bytes], Path], options: dict[str, Any], why: str) -> None:
+    with pytest.raises(MachineError, match=re.escape(why)):
+        read_guest(put(IMAGE), **options)
 
 
 def test_what_is_no_kernel_finds_the_device_tree(put: Callable[[bytes], Path]) -> None:
