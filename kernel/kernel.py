@@ -36,6 +36,8 @@ class Kernel:
     """The kernel's tasks; None for a kernel whose tasks are not known."""
     has_ftrace = False
     """Whether the kernel patches calls to ftrace into the entries of its functions."""
+    manages_vectors = False
+    """Whether the kernel's own code leaves v0 to v31 to user programs, and loads them when it switches tasks."""
     replaces_page_tables = False
     """Whether the kernel boots with page tables that it replaces later."""
 
@@ -84,6 +86,7 @@ class Linux(Kernel):
     """A Linux kernel."""
 
     has_ftrace = True
+    manages_vectors = True
     replaces_page_tables = True
 
     def __init__(self, machine: Machine) -> None:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from armprobe.machine import MachineError
 from armprobe.machine.state import Order
 
+from .code_references import addresses_formed
 from .task_list import COMM_SIZE, TaskList, TaskStruct
 
 if TYPE_CHECKING:
     from .kernel import Kernel
 
+_FROM_EL0: Final = "el0t_64_sync", "el0_sync"  # the exception's entry from EL0; the second is its name before v5.14
 _KNOWN: Final = 10_000  # tasks whose physical addresses are kept
 
 
@@ -85,6 +87,20 @@ class Tasks:
             return Task(name.decode("utf-8", "replace"), int.from_bytes(bus.read(pid, 4), "little", signed=True))
         except MachineError:
             return None
+
+    def interrupted(self) -> int:
+        """The address of the running task's `struct task_struct` while the CPU is at EL0.
+
+        SP_EL0 has the user's stack pointer then. The kernel's entry code takes `current` from the per-CPU variable
+        `__entry_task` (kernel_entry in arch/arm64/kernel/entry.S), which is the first address it forms. Raises
+        MachineError if that cannot be found or read.
+        """
+        machine = self._machine
+        entry = next((name for name in _FROM_EL0 if name in machine.symbols), None)
+        formed = addresses_formed(machine.memory.read_u32, machine.symbols[entry]) if entry else []
+        if not formed:
+            raise MachineError("the running task cannot be found: the kernel's entry code does not name __entry_task")
+        return machine.memory.read_u64(formed[0] + machine.registers["tpidr_el1"] & (1 << 64) - 1)
 
     @property
     def offsets(self) -> tuple[int, int] | None:

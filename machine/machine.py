@@ -248,10 +248,12 @@ class Machine:
     def call(self, target: int | str, *arguments: int) -> int:
         """Call a guest function with up to eight integers or pointers (AAPCS64) on the current kernel stack.
 
-        Returns x0 and restores all registers. From EL0, and from the handler of an exception other than a hypercall,
-        the call is made at EL1 with all exceptions masked, as they are there (Arm ARM, D1.3.1). Raises CallNotReturned
-        when the function does not return, and MachineError when there is no code at `target` or there are more than
-        eight arguments.
+        Returns x0 and restores the registers of the interrupted code: x0 to x30, SP, PC, PSTATE, those of exceptions,
+        and the vector registers, except at EL1 of Linux, which manages those. Others, such as TTBR0_EL1, stay as the
+        function left them, because another task may have run while it slept. From EL0, and from the handler of an
+        exception other than a hypercall, the call is made at EL1 with all exceptions masked, as they are there (Arm
+        ARM, D1.3.1). Raises CallNotReturned when the function does not return, and MachineError when there is no code
+        at `target` or there are more than eight arguments.
         """
         return self.calls.call(self.address(target), arguments)
 

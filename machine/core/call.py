@@ -68,7 +68,7 @@ class Calls:
         outer_run = machine.clock.running
         machine.clock.pause()
         held, core.held = core.held, False
-        saved = context.save()
+        saved, from_el0 = context.save(), context.el == 0
         outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif
         dispatcher.stop = dispatcher.resume = None
         stop: Stop | None = None
@@ -77,7 +77,7 @@ class Calls:
             with machine.scheduler.elsewhere(context.pc):
                 if held:
                     context.daif = masked
-                _enter(context, address, arguments, self.return_address)
+                self._enter(context, address, arguments, self.return_address)
                 machine.input.entered(InputKind.CALL, address, arguments)
                 abandon += [begin(core) for begin in self.on_begin]
                 context.store()
@@ -88,7 +88,10 @@ class Calls:
                 if held and stop.reason is StopReason.RETURNED:
                     masked = context.daif  # a function may return with a different mask
         finally:
-            context.restore(saved)
+            if stop is not None and stop.reason is StopReason.RETURNED:
+                context.restore_code(saved, vectors=from_el0 or not self._manages_vectors())
+            else:
+                context.restore(saved)
             context.store()
             core.refresh()
             dispatcher.stop, dispatcher.resume, dispatcher.hypercall = outer
@@ -140,12 +143,19 @@ class Calls:
         core.request_stop(Stop(StopReason.RETURNED, core.context.pc))
         return True
 
+    def _manages_vectors(self) -> bool:
+        """Whether v0 to v31 are a user program's at EL1 too, and others after a call that let another task run."""
+        kernel = self._machine.kernel
+        return kernel is not None and kernel.manages_vectors
 
-def _enter(context: Context, address: int, arguments: tuple[int, ...], return_address: int) -> None:
-    if context.el == 0:
-        context.set_system(context.layout.sp_el0, context.sp)
-        context.sp, context.pstate = context.system(context.layout.sp_el1), DAIF | EL1H
-    context.sp &= ~15
-    for i, argument in enumerate(arguments):
-        context.x[i] = argument & _M64
-    context.x[30], context.pc = return_address, address
+    def _enter(self, context: Context, address: int, arguments: tuple[int, ...], return_address: int) -> None:
+        if context.el == 0:
+            kernel = self._machine.kernel
+            tasks = kernel.tasks if kernel is not None else None
+            current = tasks.interrupted() if tasks is not None else context.sp
+            context.set_system(context.layout.sp_el0, current)
+            context.sp, context.pstate = context.system(context.layout.sp_el1), DAIF | EL1H
+        context.sp &= ~15
+        for i, argument in enumerate(arguments):
+            context.x[i] = argument & _M64
+        context.x[30], context.pc = return_address, address

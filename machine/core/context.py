@@ -45,6 +45,17 @@ class Context:
         self._vectors = [slice(at, at + 16) for at in range(layout.v, layout.v + 32 * layout.v_stride, layout.v_stride)]
         self._syndrome, self._fault = layout.syndrome // 4, layout.fault_address // 8
         self._exclusive = layout.exclusive // 8
+        words = layout.pstate, layout.nf, layout.zf, layout.cf, layout.vf, layout.daif, layout.btype, layout.syndrome
+        doubles = (
+            layout.sp_el0, layout.sp_el1, layout.elr_el1, layout.spsr_el1, layout.esr_el1, layout.far_el1,
+            layout.fault_address,
+        )  # fmt: skip
+        self._code_state = [
+            slice(layout.x, layout.x + 33 * 8),
+            slice(layout.exclusive, layout.exclusive + 24),
+            *(slice(at, at + 4) for at in words),
+            *(slice(at, at + 8) for at in doubles),
+        ]
 
     def _allocate(self, engine: unicorn.Uc) -> int:
         """Make this a copy, which `load` and `store` transfer. Returns its size in bytes."""
@@ -174,3 +185,13 @@ class Context:
     def restore(self, saved: bytes) -> None:
         """Fill the context with a result of `save`."""
         self._raw[self.layout.start : self.layout.end] = saved
+
+    def restore_code(self, saved: bytes, vectors: bool) -> None:
+        """Restore from a result of `save` what belongs to the code that was executed then, and v0 to v31 if `vectors`.
+
+        That is x0 to x30, SP, PC, PSTATE, and the registers of exceptions. Others, such as TTBR0_EL1, stay: they belong
+        to the CPU, and may have changed for good.
+        """
+        start = self.layout.start
+        for place in self._code_state + (self._vectors if vectors else []):
+            self._raw[place] = saved[place.start - start : place.stop - start]
