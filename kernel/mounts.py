@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .types import Types
 
 _MOST: Final = 1000  # mounts
-_MOST_FOLDERS: Final = 10_000  # of all mount points, and mounts in mounts
+_MOST_FOLDERS: Final = 4000  # of all mount points, and mounts in mounts
 _LONGEST: Final = 255  # bytes of a name: NAME_MAX
 _LONGEST_DEVICE: Final = 4096  # bytes: PATH_MAX
 _READ_ONLY: Final = 0x40  # MNT_READONLY (include/linux/mount.h)

@@ -197,7 +197,7 @@ def test_what_is_no_vmlinux(kernel: SmallKernel, tool: Tool, tmp_path: Path) -> 
     assert "is no linked kernel" in refusal(kernel.image, module)
     assert "has no symbols" in refusal(kernel.image, stripped)
     assert "is no vmlinux: it has no symbol _text" in refusal(kernel.image, nameless)
-    with pytest.raises(MachineError, match="a vmlinux and a command line are for kernel Images"):
+    with pytest.raises(MachineError, match="a vmlinux, a command line and KASLR are for kernel Images"):
         machine.load("demo", vmlinux=kernel.vmlinux)
 
 
