@@ -63,10 +63,13 @@ class MountTable:
         proxy = self._pointer(task, "task_struct", "nsproxy")
         head = self._pointer(proxy, "nsproxy", "mnt_ns") + self._at("mnt_namespace", "list")
         self._left = _MOST_FOLDERS
-        entry, found = self._memory.read_u64(head), list[Mount]()
+        entry, found, seen = self._memory.read_u64(head), list[Mount](), set[int]()
         while entry != head:
+            if entry in seen:
+                raise MachineError("the list of them leads in a circle")
             if len(found) == _MOST:
                 raise MachineError(f"there are more than {_MOST:,}, or the list of them is damaged")
+            seen.add(entry)
             found.append(self._mount(entry - self._at("mount", "mnt_list")))
             entry = self._memory.read_u64(entry)
         return found
