@@ -66,7 +66,6 @@ class NativeEngine:
         self._core = core
         engine, context = core.engine, core.context
         self._kept: list[object] = []  # what C has pointers to
-        self._own, self._borrowed_words = range(0), frozenset[int]()  # see `use_own`
         state = NativeCore()
         self.state, self._at = state, ctypes.addressof(state)
         state.uc, state.registers, state.copy = engine_handle(engine), context.address, context.copy
@@ -160,7 +159,6 @@ class NativeEngine:
         state = self.state
         words = (ctypes.c_uint64 * len(borrowed))(*borrowed)
         self._roles, self._borrowed = roles, words  # C has pointers to them
-        self._own, self._borrowed_words = range(base, base + 4 * len(roles)), frozenset(borrowed)
         state.own, state.own_size, state.roles = base, 4 * len(roles), ctypes.addressof(roles)
         state.borrowed, state.borrowed_count = ctypes.addressof(words), len(words)
         state.own_offset, state.own_descriptor = entry
@@ -186,9 +184,6 @@ class NativeEngine:
 
     def is_aside(self, pc: int) -> bool:
         """Whether no run ends at `pc` for its length: the machine's own code, before too much of it was executed."""
-        # Asked twice a step. C looks at the same words, and then at how many steps there were.
-        if pc not in self._own and pc not in self._borrowed_words:
-            return False
         return bool(_IS_ASIDE(self._at, self._core.machine.clock.executed, pc))
 
     def stop_before(self) -> None:
