@@ -331,11 +331,12 @@ class Connection:
             self.sender.reply(reply)
 
     def _handle(self, payload: bytes) -> bytes | None:
+        found = self.registry.find(payload)
+        if found is None:
+            return b""
+        kind, fields = found
         try:
-            parsed = self.registry.parse(payload)
-            if parsed is None:
-                return b""
-            kind, arguments = parsed
+            arguments = kind.parse(fields)
             if self._released and not kind.uncontrolled:
                 self.require_control()
             return kind.handle(self._features[kind.name], arguments)

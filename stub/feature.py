@@ -21,8 +21,6 @@ C = TypeVar("C")
 
 # A name ends at the first delimiter (GDB manual, "General Query Packets"); one letter is a name, and Z with its type.
 _NAME = re.compile(rb"[vqQ][^,:;]*|[zZ].?|.", re.DOTALL)
-_KEPT = 256  # parsed packets that are remembered, of at most
-_SHORT = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,7 @@ class PacketKind:
 
     name: str
     parse: Callable[[bytes], Any]
-    """Takes what follows the name; raises `MalformedPacket`. For a packet that `reads`, its result is
-    kept, so nobody may change that."""
+    """Takes what follows the name; raises `MalformedPacket`."""
     handle: Callable[[Any, Any], bytes | None]
     """A method of the feature, which takes what `parse` gave. Gives the reply, or None where there is none (yet).
 
@@ -89,7 +86,6 @@ class Registry:
     def __init__(self, features: Iterable[type[Feature[Any]]]) -> None:
         self.features = tuple(features)
         self._packets = {kind.name.encode(): kind for feature in self.features for kind in feature.packets}
-        self._parsed: dict[bytes, tuple[PacketKind, Any]] = {}
 
     def served(self, target: object) -> Registry:
         """The part of it that can be served on `target`."""
@@ -107,22 +103,3 @@ class Registry:
         if kind is None:
             return None
         return kind, payload[len(kind.name) + (payload[0] in b"vqQ") :]
-
-    def parse(self, payload: bytes) -> tuple[PacketKind, Any] | None:
-        """The kind of the packet and what its parser gives; None if no feature has it. Raises `MalformedPacket`.
-
-        gdb sends the same few packets at each step, so short ones that only read are parsed once.
-        """
-        parsed = self._parsed.get(payload)
-        if parsed is not None:
-            return parsed
-        found = self.find(payload)
-        if found is None:
-            return None
-        kind, fields = found
-        parsed = kind, kind.parse(fields)
-        if kind.reads and len(payload) <= _SHORT:
-            if len(self._parsed) >= _KEPT:
-                self._parsed.clear()
-            self._parsed[payload] = parsed
-        return parsed
