@@ -12,7 +12,7 @@ from .declaration import Arg, Arguments, Command, integer
 from .disassembly import disassembled
 from .errors import CommandError
 from .hits import last_hit, stage_of
-from .kernel import complete_task, task_backtrace
+from .kernel import complete_task, known_tasks, task_backtrace
 from .locations import complete_symbol, location, place
 from .probe import list_probes
 from .registers import registers
@@ -102,7 +102,7 @@ def _instructions(session: Session, start: int, data: bytes) -> Iterator[Instruc
 
 def _backtrace(session: Session, arguments: Arguments) -> Backtrace:
     of = arguments.of
-    if of is not None and of.isdecimal() and session.machine.kernel is not None and session.machine.kernel.tasks:
+    if of is not None and of.isdecimal() and known_tasks(session) is not None:
         return task_backtrace(session, int(of))
     hit = None if of is None else last_hit(session, of)[-1]
     found = session.kprobes.backtrace(hit)

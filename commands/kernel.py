@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from armprobe.kernel import Kernel, Linux, Tasks, TaskStruct
+from armprobe.kernel import Linux, Tasks, TaskStruct
 
 from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
@@ -19,23 +19,28 @@ if TYPE_CHECKING:
     from armprobe.session import Session
 
 GROUP = "The guest's kernel"
-_NO_TASKS = "this guest's tasks are not known: it is not Linux"
 
 
-def kernel_of(session: Session) -> Kernel:
-    """The Linux kernel in the guest. Raises CommandError if it is another guest."""
+def known_tasks(session: Session) -> Tasks | None:
+    """The tasks of the guest; None if it is not Linux."""
     kernel = session.machine.kernel
-    if kernel is None or kernel.tasks is None:
-        raise CommandError("this guest has no such table: it is not Linux")
-    return kernel
+    return None if kernel is None else kernel.tasks
 
 
 def tasks_of(session: Session) -> Tasks:
     """The tasks of the guest. Raises CommandError if they are not known."""
+    tasks = known_tasks(session)
+    if tasks is None:
+        raise CommandError("this guest's tasks are not known: it is not Linux")
+    return tasks
+
+
+def linux_of(session: Session) -> Linux:
+    """The kernel of a Linux guest. Raises CommandError if it is another guest."""
     kernel = session.machine.kernel
-    if kernel is None or kernel.tasks is None:
-        raise CommandError(_NO_TASKS)
-    return kernel.tasks
+    if not isinstance(kernel, Linux):
+        raise CommandError("this guest has no such table: it is not Linux")
+    return kernel
 
 
 def find_task(session: Session, pid: int) -> tuple[TaskStruct, bool]:
@@ -50,8 +55,8 @@ def find_task(session: Session, pid: int) -> tuple[TaskStruct, bool]:
 
 def complete_task(session: Session, word: str) -> Iterable[str]:
     """Numbers of the tasks."""
-    kernel = session.machine.kernel
-    return [] if kernel is None or kernel.tasks is None else [str(task.pid) for task in kernel.tasks()]
+    tasks = known_tasks(session)
+    return [] if tasks is None else [str(task.pid) for task in tasks()]
 
 
 def task_backtrace(session: Session, pid: int) -> Backtrace:
@@ -84,7 +89,7 @@ def _task(session: Session, arguments: Arguments) -> TaskDetails:
 
 
 def _dmesg(session: Session, arguments: Arguments) -> KernelLog:
-    records = kernel_of(session).log()
+    records = linux_of(session).log()
     return KernelLog(
         LogLine(each.sequence, each.nanoseconds, each.level, each.facility, each.text, tuple(each.lines))
         for each in records
@@ -92,8 +97,7 @@ def _dmesg(session: Session, arguments: Arguments) -> KernelLog:
 
 
 def _mounts(session: Session, arguments: Arguments) -> Mounts:
-    kernel = kernel_of(session)
-    assert isinstance(kernel, Linux)
+    kernel = linux_of(session)
     task, _ = find_task(session, arguments.pid)
     return Mounts(MountRow(*mount) for mount in kernel.mounts(task))
 

@@ -93,7 +93,6 @@ class Linux(Kernel):
         super().__init__(machine)
         self.modules = LoadedModules(self)
         self.tasks = Tasks(self)
-        self._mounts: MountTable | None = None
         self._page_tables = PageTables(machine)
 
     def kernel_ttbr1(self, ttbr1: int) -> int:
@@ -102,9 +101,11 @@ class Linux(Kernel):
 
     def mounts(self, task: TaskStruct) -> list[Mount]:
         """The file systems that `task` sees mounted. Raises MachineError, saying why, where they cannot be read."""
-        if self._mounts is None:
-            self._mounts = MountTable(self.machine, self.types)
-        return self._mounts.of(task.address)
+        return self._mount_table.of(task.address)
+
+    @cached_property
+    def _mount_table(self) -> MountTable:
+        return MountTable(self.machine, self.types)
 
     @property
     def version(self) -> Version | None:

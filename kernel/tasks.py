@@ -8,6 +8,7 @@ The kernel's type information says where in it the task's name and number are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine import MachineError
@@ -39,7 +40,6 @@ class Tasks:
         self._offsets: tuple[int, int] | None = None  # of comm and pid
         self._none = False  # whether the kernel's types do not say where those are
         self._known: dict[int, tuple[int, int]] = {}  # by the task's address, the physical ones of comm and pid
-        self._list: TaskList | None = None
         self._init_task: int | None = None
         machine.state.on_restored(Order.GUEST, self._restored)
 
@@ -52,12 +52,12 @@ class Tasks:
 
         Raises MachineError, saying why, where they cannot be read.
         """
-        return self._reader().read(self._init())
+        return self._list.read(self._init())
 
     @property
     def idle(self) -> TaskStruct:
         """The idle task of the CPU, number 0. Raises MachineError as a call does."""
-        return self._reader().one(self._init())
+        return self._list.one(self._init())
 
     def running(self, tasks: Sequence[TaskStruct]) -> TaskStruct | None:
         """The one of `tasks` that the CPU executes, in the kernel or for it at EL0; None if it is not among them."""
@@ -65,14 +65,13 @@ class Tasks:
         named = next((task for task in tasks if task.address == current), None)
         return named or next((task for task in tasks if task.on_cpu), None)  # at EL0, SP_EL0 is the task's own
 
-    def _reader(self) -> TaskList:
-        if self._list is None:
-            self._list = TaskList(self._machine, self._kernel.types)
-        return self._list
+    @cached_property
+    def _list(self) -> TaskList:
+        return TaskList(self._machine, self._kernel.types)
 
     def _init(self) -> int:
         if self._init_task is None:
-            self._init_task = self._reader().find_init_task()
+            self._init_task = self._list.find_init_task()
         return self._init_task
 
     def current(self) -> Task | None:

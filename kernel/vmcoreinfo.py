@@ -8,6 +8,7 @@ has no symbol in a kernel without CONFIG_KALLSYMS_ALL.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
@@ -23,13 +24,19 @@ _LINE: Final = re.compile(rb"([A-Z][A-Za-z]*(?:\([\w.]+\))?)=([!-~]*)\n")
 
 def vmcoreinfo(machine: Machine) -> dict[str, str]:
     """The lines of VMCOREINFO by what is before the `=`. Raises MachineError if the guest has none (yet)."""
+    for lines in candidates(machine):
+        return lines
+    raise MachineError("the guest has no VMCOREINFO, where a kernel says where its data is: it has not booted so far")
+
+
+def candidates(machine: Machine) -> Iterator[dict[str, str]]:
+    """What may be VMCOREINFO, as `vmcoreinfo` gives it: RAM may have copies, and a guest can make up any number."""
     ram, at = machine.ram, -1
     for _ in range(_TRIES):
         at = ram.pages.find(_START, at + 1)
         if at < 0:
-            break
+            return
         text = bytes(ram.data[at : at + _SIZE]).partition(b"\0")[0]
         lines = {name.decode(): value.decode() for name, value in _LINE.findall(text)}
         if "SYMBOL(swapper_pg_dir)" in lines and "SYMBOL(init_uts_ns)" in lines:
-            return lines
-    raise MachineError("the guest has no VMCOREINFO, where a kernel says where its data is: it has not booted so far")
+            yield lines

@@ -15,11 +15,11 @@ from typing import Final
 from .errors import MachineError
 from .loaders import LoadedGuest
 from .machine import Machine
+from .memory.mmu import PAGE
 from .stop import StopReason
 
 _STEP: Final = 200_000  # instructions between two looks at the PC
 _LIMIT: Final = 100_000_000  # instructions; Debian's kernels move in the first million
-_PAGE: Final = 4096
 
 
 def moved(guest: LoadedGuest, cpu: str) -> LoadedGuest:
@@ -62,4 +62,4 @@ def _slide_now(machine: Machine) -> int:
     except MachineError:
         return 0
     slide = pc - (kernel.virtual + physical - kernel.address)
-    return slide if kernel.address <= physical < kernel.end and slide > 0 and not slide % _PAGE else 0
+    return slide if kernel.address <= physical < kernel.end and slide > 0 and not slide % PAGE else 0
