@@ -8,7 +8,6 @@
 
 #include "core.h"
 
-
 /* The finalizer of MurmurHash3 by Austin Appleby, which is in the public domain. */
 static uint64_t mix(uint64_t value)
 {
@@ -48,7 +47,8 @@ static uint64_t bucket_of(const struct aggregate *aggregate, int64_t value)
     return above < last ? above + 1 : last;
 }
 
-void aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t value)
+/* Count a value of a key. */
+ARMPROBE_EXPORT void armprobe_aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t value)
 {
     struct aggregate_row *row = row_of(aggregate, key);
     if (!row) {
@@ -59,12 +59,6 @@ void aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t va
     row->sum += value;
     if (aggregate->buckets)
         ((uint64_t *)(row + 1))[bucket_of(aggregate, (int64_t)value)]++;
-}
-
-/* The same, for Python. */
-ARMPROBE_EXPORT void armprobe_aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t value)
-{
-    aggregate_add(aggregate, key, value);
 }
 
 /* Task names end at the first NUL, and what is behind it differs. */
@@ -98,5 +92,6 @@ bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggrega
 
 void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed)
 {
-    aggregate_add(aggregate, aggregate->hit_key, aggregate->elapsed ? elapsed : aggregate->value ? aggregate->hit_value : 0);
+    uint64_t value = aggregate->value ? aggregate->hit_value : 0;
+    armprobe_aggregate_add(aggregate, aggregate->hit_key, aggregate->elapsed ? elapsed : value);
 }

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import unicorn
 
@@ -18,6 +19,16 @@ _ADD: Final = function(
     ctypes.c_int,
     *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64),
 )
+
+_Ask: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+
+
+class Ask:
+    """A function of Python's that a callback of the C core calls: a `hook_code_t` at `address`. It must not raise."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._callback: Any = _Ask(lambda *_: function())
+        self.address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
 
 
 class CodeHook:

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from .binding import structure
-from .code_hook import CodeHook
+from .code_hook import Ask, CodeHook
 from .program import Program, ProgramStructure, Reader
-
-_Ask: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 
 
 @structure("condition")
@@ -31,10 +29,8 @@ class ConditionHook:
     """
 
     def __init__(self, core: int, reader: Reader, ask: Callable[[], None]) -> None:
-        self._ask: Any = _Ask(lambda *_: ask())
-        self._reader = reader
-        self._state = _Condition(core=core, reader=ctypes.addressof(reader), always=True)
-        self._state.ask = ctypes.cast(self._ask, ctypes.c_void_p).value or 0
+        self._ask, self._reader = Ask(ask), reader
+        self._state = _Condition(core=core, reader=ctypes.addressof(reader), always=True, ask=self._ask.address)
         self._programs: Sequence[Program] = ()
         self._structures: Any = None
 

@@ -71,14 +71,7 @@ enum { MOST_ASIDE = 1000 };
 
 static const uint64_t *borrowed(const struct core *core, uint64_t pc)
 {
-    uint64_t first = 0, end = core->borrowed_count;
-    while (first < end) {
-        uint64_t middle = (first + end) / 2;
-        if (core->borrowed[middle] < pc)
-            first = middle + 1;
-        else
-            end = middle;
-    }
+    uint64_t first = first_from(core->borrowed, core->borrowed_count, pc);
     return first < core->borrowed_count && core->borrowed[first] == pc ? &core->borrowed[first] : NULL;
 }
 

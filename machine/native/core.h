@@ -58,6 +58,20 @@ static inline uint32_t *core_u32(const struct core *core, uint32_t offset)
     return (uint32_t *)(core->registers + offset);
 }
 
+/* The index of the first of `count` words in ascending order that is `least` or more; `count` if none is. */
+static inline uint64_t first_from(const uint64_t *words, uint64_t count, uint64_t least)
+{
+    uint64_t first = 0, end = count;
+    while (first < end) {
+        uint64_t middle = (first + end) / 2;
+        if (words[middle] < least)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
 /* x0 to x30, sp and pc */
 static inline uint64_t *core_x(const struct core *core)
 {

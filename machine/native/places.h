@@ -181,9 +181,6 @@ void record_make(const struct recorder *recorder, struct record *record, const s
 
 #define TICK 16 /* ns: the counter has 62.5 MHz, machine/time/clock.py */
 
-/* Count a value of a key. */
-void aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t value);
-
 /* Whether the key and the value of a hit are known. They are kept for `aggregate_hit`. */
 bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggregate, const struct stage *at,
                       const struct view *view);

@@ -4,7 +4,6 @@
 
 #include "core.h"
 
-
 static void find_task(const struct recorder *recorder, struct record *record)
 {
     const struct core *core = recorder->core;

@@ -2,7 +2,6 @@
 /* Instructions that depend on their address: branches, ADR and ADRP, literal loads (Arm ARM, C6.2). */
 #include "core.h"
 
-
 static inline uint64_t field(uint32_t word, unsigned low, unsigned width)
 {
     return word >> low & ((1u << width) - 1);

@@ -5,15 +5,8 @@
 /* Whether one of the addresses is in [first, last]. */
 static bool has_any(const struct text_watch *watch, uint64_t first, uint64_t last)
 {
-    uint64_t low = 0, high = watch->count;
-    while (low < high) {
-        uint64_t middle = (low + high) / 2;
-        if (watch->addresses[middle] < first)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < watch->count && watch->addresses[low] <= last;
+    uint64_t at = first_from(watch->addresses, watch->count, first);
+    return at < watch->count && watch->addresses[at] <= last;
 }
 
 /* UC_HOOK_CODE at the function's entry */

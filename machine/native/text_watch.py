@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 from .binding import structure
-from .code_hook import CodeHook
-
-_Ask: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+from .code_hook import Ask, CodeHook
 
 
 @structure("text_watch")
@@ -32,9 +30,10 @@ class TextWatch:
     """
 
     def __init__(self, core: int, function: int, ask: Callable[[], None], before: int, member: int | None) -> None:
-        self._ask: Any = _Ask(lambda *_: ask())
-        self._state = _TextWatch(core=core, before=before, member=member or 0, indirect=member is not None)
-        self._state.ask = ctypes.cast(self._ask, ctypes.c_void_p).value or 0
+        self._ask = Ask(ask)
+        self._state = _TextWatch(
+            core=core, before=before, member=member or 0, indirect=member is not None, ask=self._ask.address
+        )
         self._addresses: Any = None
         self._hook = CodeHook(core, "armprobe_on_text", ctypes.addressof(self._state), function)
 
