@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .core import Core
 
 _WFI: Final = 0xD503_207F
-_UPPER_HALF: Final = 1 << 55
 
 
 class Breakpoints:
@@ -95,8 +94,4 @@ class Breakpoints:
         self._stale = True
         if self._core.running:
             self.sync_exits()
-        # Blocks translated earlier ignore the change. Blocks at a user space address may belong to another process.
-        if all(address & _UPPER_HALF for address in changed) or not self._memory.translating:
-            self._core.forget(changed)
-        else:
-            self._core.forget_all()
+        self._core.forget(changed)  # blocks translated earlier ignore the change

@@ -124,11 +124,8 @@ class Calls:
         if address % 4:
             return "the address of an instruction is a multiple of 4"
         core, bus = self._machine.core, self._machine.bus
-        if core.load().el == 1:
-            if (physical := core.physical(address, unicorn.UC_PROT_EXEC)) is None:
-                physical = self._machine.scratch.physical(address)
-            if physical is not None:
-                return "" if bus.ram_at(physical) is not None else "there is no memory there"
+        if core.load().el == 1 and (physical := core.physical(address, unicorn.UC_PROT_EXEC)) is not None:
+            return "" if bus.ram_at(physical) is not None else "there is no memory there"
         try:
             mapping = self._machine.memory.translate(address)
         except MachineError:

@@ -53,6 +53,7 @@ ANOTHER_THREAD: Final = (
 )
 DEFAULT_MODEL: Final = "cortex-a57"
 _LAST: Final = (1 << 64) - 1
+_UPPER_HALF: Final = 1 << 55
 _SCTLR: Final = SYSTEM_REGISTERS["sctlr_el1"]
 # The binding has no wrappers for these.
 _VMEM_READ: Final = ctypes.PYFUNCTYPE(
@@ -238,14 +239,15 @@ class Core:
         self.engine.reg_write(reg.UC_ARM64_REG_V0 + number, value)
 
     def forget(self, addresses: Iterable[int]) -> None:
-        """Drop the translated code of the instructions at these virtual addresses."""
+        """Drop the translated code of the instructions at these virtual addresses, in all address spaces."""
         self.refuse_other_threads()
+        translating = self.memory.translating
         for address in addresses:
             if address < 0:
                 continue
-            if self.physical(address) is None:
-                # The engine translates the address as the CPU would now. Where that would fault, such as in the kernel
-                # while the CPU is at EL0, it drops nothing.
+            # A user space address may be another program's code, too. And the engine translates the address as the CPU
+            # would now: where that could not execute it, such as the kernel's at EL0, nothing would be dropped.
+            if (translating and not address & _UPPER_HALF) or self.physical(address, unicorn.UC_PROT_EXEC) is None:
                 self.forget_all()
                 return
             self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import unicorn
-
 from armprobe.machine.errors import MachineError
 from armprobe.machine.input import InputKind
 
@@ -17,12 +15,6 @@ from .regions import TOP, Region, mapped_regions, region_at, without_translation
 
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
-
-_FORGET_ALL = 4096
-"""Size of a write in bytes above which all translated code is dropped, instead of the code of the words written.
-
-Dropping one word takes 4 us. Translating a booted Linux again takes 0.2 s.
-"""
 
 
 class PhysicalMemory:
@@ -72,7 +64,10 @@ class Memory:
         try:
             return translate(self._registers(), self._bus.read_u64, address)
         except TranslationFault as fault:
-            raise MachineError(str(fault)) from None
+            own = self._core.machine.scratch.physical(address)  # the guest's tables have no entry for it
+            if own is None:
+                raise MachineError(str(fault)) from None
+            return Mapping(own, PAGE - address % PAGE, writable=False, user=False, executable=True)
 
     def region(self, address: int) -> Region:
         """The region of equal access and content that virtual `address` is in."""
@@ -112,17 +107,11 @@ class Memory:
 
     def put(self, address: int, data: bytes) -> None:
         """Like `write`, for the machine's own writes, such as a probe's breakpoint. Not announced as input."""
-        done, few = 0, len(data) <= _FORGET_ALL
+        done = 0
         for physical, length in self.pieces(address, len(data)):
             self._bus.write(physical, data[done : done + length])
-            first = address + done
+            self._core.forget_physical(physical, length)  # the CPU may execute it through another mapping
             done += length
-            if few and self._core.physical(first, unicorn.UC_PROT_EXEC) is not None:
-                self._core.forget(range(first & ~3, address + done, 4))
-            elif few:  # the CPU may execute it through another mapping
-                self._core.forget_physical(physical, length)
-        if not few:
-            self._core.forget_all()
 
     def read_u32(self, address: int) -> int:
         """A little-endian word. Raises MachineError where it is unmapped."""
@@ -153,9 +142,7 @@ class Memory:
             raise MachineError(f"{address:#x} + {size} bytes is outside the 64-bit address space")
         while size > 0:
             physical, remaining = self._core.physical(address), PAGE - address % PAGE
-            if physical is None:
-                physical = self._core.machine.scratch.physical(address)
-            if physical is None:  # unmapped, or not readable at EL0
+            if physical is None:  # unmapped, not readable at EL0, or the machine's own
                 mapping = self.translate(address)
                 physical, remaining = mapping.physical, mapping.remaining
             length = min(size, remaining)

@@ -60,7 +60,7 @@ class Scratch:
         machine.state.add("scratch", Entry(Order.MEMORY, self._save, self._restore, _misfit))
 
     def __contains__(self, address: int) -> bool:
-        return (self.base is not None and 0 <= address - self.base < SIZE) or address & ~3 in self._adopted
+        return self._offset(address) is not None or address & ~3 in self._adopted
 
     def adopt(self, address: int, size: int) -> None:
         """Treat `size` bytes of the guest's own memory as code that is executed out of line.
@@ -72,13 +72,17 @@ class Scratch:
 
     def physical(self, address: int) -> int | None:
         """The physical address of virtual `address` in the machine's own memory; None outside it."""
-        inside = self.base is not None and 0 <= address - self.base < SIZE
-        return BASE + address - (self.base or 0) if inside else None
+        offset = self._offset(address)
+        return None if offset is None else BASE + offset
+
+    def _offset(self, address: int) -> int | None:
+        offset = None if self.base is None else address - self.base
+        return offset if offset is not None and 0 <= offset < SIZE else None
 
     def is_extra(self, address: int) -> bool:
         """Whether the instruction at `address` is one that the guest has not."""
-        inside = self.base is not None and 0 <= address - self.base < SIZE
-        return inside and self._roles[(address - (self.base or 0)) // 4] == Role.EXTRA
+        offset = self._offset(address)
+        return offset is not None and self._roles[offset // 4] == Role.EXTRA
 
     def write_code(self, address: int, code: bytes, *roles: Role) -> None:
         """Write instructions that the guest executes beside its own. `roles` are those of the first ones."""
@@ -117,9 +121,10 @@ class Scratch:
 
     def free(self, address: int, size: int) -> None:
         """Free a piece that `allocate(size)` returned."""
-        if self.base is not None and 0 <= address - self.base < SIZE:
-            first = (address - self.base) // 4
-            self._roles[first : first + -(-size // 4)] = [0] * -(-size // 4)
+        offset = self._offset(address)
+        if offset is not None:
+            first, words = offset // 4, -(-size // 4)
+            self._roles[first : first + words] = [0] * words
         self._free.setdefault(size, []).append(address)
 
     def write(self, address: int, data: bytes) -> None:

@@ -44,18 +44,37 @@ def test_code_changed_at_el1(aliased: Callable[[str], Machine]) -> None:
     assert guest.registers.x[1] == 2
 
 
-def test_code_of_el0_changed_at_el1(aliased: Callable[[str], Machine]) -> None:
-    """And what the CPU accesses afterwards is translated right: it returns to EL0 at the same address."""
-    guest = aliased("""
-        adr x6, 2f; msr vbar_el1, x6; msr spsr_el1, xzr
-        adr x5, 1f; add x5, x5, #0xa00000; msr elr_el1, x5; eret
-        1: mov x1, #1; add x2, x2, x1; svc #0; b 1b
-        .balign 2048; 2: .skip 0x400; add x7, x7, #1; nop; nop; eret""")
+AT_EL0 = """
+    adr x6, 2f; msr vbar_el1, x6; msr spsr_el1, xzr
+    adr x5, 1f; add x5, x5, #0xa00000; msr elr_el1, x5; eret
+    1: mov x1, #1; add x2, x2, x1; svc #0; b 1b
+    .balign 2048; 2: .skip 0x400; add x7, x7, #1; nop; nop; eret"""
+"""A loop at EL0, at the address in x5, with a call of EL1 in it, which is counted in x7."""
+
+
+def until_el1(guest: Machine) -> None:
+    """Run the loop, and end in the call."""
     guest.run(instructions=1000)
     while guest.registers.pstate & 0xF == 0:
         guest.step()
     assert (guest.registers.x[1], guest.registers.x[7] > 5) == (1, True)
+
+
+def test_code_of_el0_changed_at_el1(aliased: Callable[[str], Machine]) -> None:
+    """And what the CPU accesses afterwards is translated right: it returns to EL0 at the same address."""
+    guest = aliased(AT_EL0)
+    until_el1(guest)
     guest.memory.write(guest.registers.x[5], MOV_X1_2)
     before = guest.registers.x[7]
     guest.run(instructions=1000)
     assert (guest.registers.x[1], guest.registers.x[7] > before) == (2, True)
+
+
+def test_a_conditional_breakpoint_at_el0_added_at_el1(aliased: Callable[[str], Machine]) -> None:
+    """Where the CPU cannot execute the code when the breakpoint is added, and has executed it before."""
+    guest = aliased(AT_EL0)
+    until_el1(guest)
+    place = guest.registers.x[5] + 4
+    guest.core.conditional_breakpoints.add(place, lambda _: True)
+    stop = guest.run(instructions=1000)
+    assert (stop.reason, guest.registers.pc) == (StopReason.BREAKPOINT, place)
