@@ -9,6 +9,7 @@ from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine import MachineError
+from armprobe.machine.owner import result_of
 from armprobe.probes import ProbeError
 from armprobe.session.authority import Asker, acting_for
 from armprobe.stub import Place
@@ -62,7 +63,7 @@ class Shell:
         owner = self._session.owner
         command = owner.submit(self._perform, Asker.LOCAL, line, show, remark)
         try:
-            return command.result()
+            return result_of(command)
         except BaseException:
             if not command.done():  # this thread was interrupted
                 owner.interrupt()

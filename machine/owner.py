@@ -12,13 +12,25 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from .machine import Machine
 from .stop import Stop, StopReason
 
 P = ParamSpec("P")
 T = TypeVar("T")
+BETWEEN_WAITS: Final = 0.2
+"""Seconds. A signal that comes just before a thread goes to sleep does not wake it: Python calls the handler later."""
+
+
+def result_of(future: Future[T]) -> T:
+    """What `Future.result` gives, but no Ctrl-C during the wait is missed."""
+    while True:
+        try:
+            return future.result(BETWEEN_WAITS)
+        except TimeoutError:
+            if future.done():  # meanwhile, or it is the function's own error
+                return future.result()
 
 
 class Owner:
@@ -58,7 +70,7 @@ class Owner:
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `submit`, but waits for the result. Raises what `function` raises."""
-        return self.submit(function, *args, **kwargs).result()
+        return result_of(self.submit(function, *args, **kwargs))
 
     def call_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `call`, for short work: runs on the caller's thread if no other thread is using the machine."""

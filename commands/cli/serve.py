@@ -8,6 +8,7 @@ import signal
 import threading
 
 from armprobe.commands.terminal import Lines, OutputClosed, say
+from armprobe.machine.owner import BETWEEN_WAITS
 
 from .open_session import gdb_hint, listening, open_session
 from .options import Options, Verb, add_guest, add_session
@@ -33,7 +34,8 @@ def _run(options: Options) -> int:
             session.on_notice(show)
             session.show_console()
             try:
-                ended.wait()
+                while not ended.wait(BETWEEN_WAITS):
+                    pass
             except KeyboardInterrupt:
                 lines.end()
                 say("\n")

@@ -146,15 +146,21 @@ assert kfree.hits > 10 and not kfree.nmissed, kfree
 
 # The guest is run by the session's own thread, and the signal is this one's.
 SESSION = """
-import os, signal, threading, time
+import os, signal, sys, threading, time
 from armprobe.commands import Session
+
+def kill():
+    if sys.argv[1] == "process":
+        os.kill(os.getpid(), signal.SIGINT)
+    else:
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
 with Session("demo") as session:
     for _ in range(5):
         before = session.machine.instructions
         running = threading.Event()
         session.machine.intercept(session.machine.symbols["kfree"].address, lambda _: running.set())
-        threading.Thread(target=lambda: running.wait() and os.kill(os.getpid(), signal.SIGINT), daemon=True).start()
+        threading.Thread(target=lambda: running.wait() and kill(), daemon=True).start()
         try:
             session.run("continue")
         except KeyboardInterrupt:
@@ -195,9 +201,14 @@ def test_other_signals() -> None:
     run(ALARM)
 
 
-def test_a_session_on_another_thread() -> None:
-    """Ctrl-C stops the guest: it does not go on unseen."""
-    run(SESSION)
+@pytest.mark.parametrize("to", ["process", "thread"])
+def test_a_session_on_another_thread(to: str) -> None:
+    """Ctrl-C stops the guest: it does not go on unseen.
+
+    A signal that the system gives another thread does not end the main thread's sleep, like one that comes just before
+    that.
+    """
+    run(SESSION, to)
 
 
 def test_a_handler_that_does_not_end() -> None:
