@@ -6,7 +6,8 @@ from .log import LogRecord
 from .mounts import Mount
 from .task_list import TaskStruct
 from .tasks import Task, Tasks
-from .types import Member, Struct, Types
+from .types import Member, Struct, Type, Types
+from .value import Value
 
 __all__ = [
     "Kernel",
@@ -18,6 +19,8 @@ __all__ = [
     "Task",
     "TaskStruct",
     "Tasks",
+    "Type",
     "Types",
+    "Value",
     "find_kernel",
 ]

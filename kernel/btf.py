@@ -9,13 +9,32 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
 
-from .types import Field, Layout, Struct, Types
+from .types import (
+    DEEPEST,
+    Array,
+    Enum,
+    Field,
+    Float,
+    Function,
+    Integer,
+    Layout,
+    Parameter,
+    Pointer,
+    Qualified,
+    Struct,
+    Type,
+    Typedef,
+    Types,
+    Void,
+    too_deep,
+)
 
 if TYPE_CHECKING:
     from armprobe.machine import Machine
@@ -25,13 +44,30 @@ _WITHIN: Final = 64 << 20  # bytes from the start of the kernel that are searche
 _LARGEST: Final = 16 << 20  # bytes; Debian's kernels have 5 MB
 _LONGEST_NAME: Final = 512  # bytes; the kernel's own limit is 128 (KSYM_NAME_LEN), 512 with Rust
 _HEADER: Final = struct.Struct("<8x4I")  # type_off, type_len, str_off, str_len, from the end of the header
+_LARGEST_NUMBER: Final = 16  # bytes of an integer
 _TYPE: Final = struct.Struct("<3I")  # name_off, info, size or type
-_STRUCT, _UNION = 4, 5
+_INT, _POINTER, _ARRAY, _STRUCT, _UNION, _ENUM, _FORWARD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
+_FUNCTION, _PROTOTYPE, _VARIABLE, _SECTION, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
+_KINDS: Final = {
+    **{"struct": (_STRUCT, _UNION), "enum": (_ENUM, _ENUM64), "typedef": (_TYPEDEF,)},
+    **{"integer": (_INT, _FLOAT), "function": (_FUNCTION,)},
+}
+_QUALIFIERS: Final = {_VOLATILE: "volatile", _CONST: "const", _RESTRICT: "restrict"}
+_SIGNED: Final = 1  # in an integer's encoding
+_PER_CPU: Final = ".data..percpu"
 # Bytes that follow a type, by its kind: for the type, and for each of its members.
 _BEHIND: Final = {1: (4, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 13: (0, 8), 14: (4, 0), 15: (0, 12)} | {
     17: (4, 0), 19: (0, 12),
 }  # fmt: skip
 _DAMAGED: Final = "the guest's type information (BTF) is damaged"
+
+
+@dataclass(frozen=True)
+class PerCpu:
+    """A per-CPU variable: its place in each CPU's area, in bytes from the symbol __per_cpu_start, and its type."""
+
+    offset: int
+    type: Type
 
 
 class Btf(Types):
@@ -46,15 +82,16 @@ class Btf(Types):
         if len(self._types) != type_size or self._end > len(data):
             raise MachineError("the guest's type information (BTF) is cut short")
         self._at = array("I", [0])  # the offset of each type in `_types`
-        self._structs = array("I")  # the offsets of structs and unions in `_types`
-        self._names = array("I")  # and those of their names
+        # By the kind of type: the numbers of its types, and the offsets of their names.
+        self._numbers = [array("I") for _ in range(32)]
+        self._names = [array("I") for _ in range(32)]
+        self._read: dict[int, Type] = {}  # the types that were asked for, by their numbers
         at = 0
         while at + 12 <= type_size:
-            self._at.append(at)
             name, info, _ = _TYPE.unpack_from(self._types, at)
-            if info >> 24 & 31 in (_STRUCT, _UNION):
-                self._structs.append(at)
-                self._names.append(name)
+            self._numbers[info >> 24 & 31].append(len(self._at))
+            self._names[info >> 24 & 31].append(name)
+            self._at.append(at)
             once, each = _BEHIND.get(info >> 24 & 31, (0, 0))
             at += 12 + once + each * (info & 0xFFFF)
 
@@ -76,16 +113,99 @@ class Btf(Types):
             raise MachineError(f"the guest's type information (BTF) has {size:,} bytes, and {_LARGEST:,} are the limit")
         return _of_data(bytes(ram.data[at : at + size]))
 
-    def _find(self, name: str) -> Struct | None:
+    def _find(self, name: str, kind: str) -> Type | None:
         # Each string is there once, so names are compared by their offset.
         place = self._data.find(b"\0" + name.encode() + b"\0", self._strings_at, self._end)
         if place < 0:
             return None
-        try:
-            at = self._structs[self._names.index(place + 1 - self._strings_at)]
-        except ValueError:
-            return None
-        return Struct(name, self.type_at(at)[2], _BtfLayout(self, at))
+        found = []
+        for each in _KINDS[kind]:
+            try:
+                found.append(self._numbers[each][self._names[each].index(place + 1 - self._strings_at)])
+            except ValueError:
+                continue
+        return self.read_type(min(found)) if found else None
+
+    def read_type(self, number: int) -> Type:
+        """The type of that number. Raises MachineError for damaged type information."""
+        if (found := self._read.get(number)) is None:
+            found = self._read[number] = self._make(number)
+        return found
+
+    def _make(self, number: int) -> Type:
+        for _ in range(DEEPEST):
+            if number == 0:
+                return Void()
+            at = self.place_of(number)
+            name, info, last = self.type_at(at)
+            kind = info >> 24 & 31
+            if kind not in (_TYPE_TAG, _FUNCTION, _VARIABLE):  # these add nothing to the type that they refer to
+                break
+            number = last
+        else:
+            raise too_deep()
+        target = partial(self.read_type, last)
+        if kind == _INT:
+            (encoding,) = struct.unpack("<I", self._part(at + 12, 4))
+            return Integer(self.string(name), _sized(last), bool(encoding >> 24 & _SIGNED))
+        if kind == _FLOAT:
+            return Float(self.string(name), _sized(last), True)
+        if kind == _POINTER:
+            return Pointer(target)
+        if kind == _ARRAY:
+            element, _, count = self.type_at(at + 12)
+            return Array(partial(self.read_type, element), count)
+        if kind in (_STRUCT, _UNION):
+            return Struct(self.string(name), last, _BtfLayout(self, at), "union" if kind == _UNION else "struct")
+        if kind == _FORWARD:
+            return Struct(self.string(name), 0, None, "union" if info >> 31 else "struct")
+        if kind in (_ENUM, _ENUM64):
+            return self._enum(at, 12 if kind == _ENUM64 else 8)
+        if kind == _TYPEDEF:
+            return Typedef(self.string(name), target)
+        if kind in _QUALIFIERS:
+            return Qualified(_QUALIFIERS[kind], target)
+        if kind == _PROTOTYPE:  # "..." is a last parameter without name and type
+            count = info & 0xFFFF
+            variadic = count > 0 and bytes(self._part(at + 12 + 8 * (count - 1), 8)) == bytes(8)
+            return Function(target, partial(self._parameters, at + 12, count - variadic), variadic)
+        raise MachineError(_DAMAGED)
+
+    def _enum(self, at: int, each: int) -> Enum:
+        """An enumeration whose enumerators have `each` bytes: 8, or 12 with numbers of 64 bits."""
+        name, info, size = self.type_at(at)
+        data, numbers = self._part(at + 12, each * (info & 0xFFFF)), {}
+        for start in range(0, len(data), each):
+            (label,) = struct.unpack_from("<I", data, start)
+            number = int.from_bytes(data[start + 4 : start + each], "little", signed=bool(info >> 31))
+            numbers[self.string(label)] = number
+        return Enum(self.string(name), _sized(size), bool(info >> 31), numbers)
+
+    def _parameters(self, at: int, count: int) -> list[Parameter]:
+        words = struct.iter_unpack("<2I", self._part(at, 8 * count))
+        return [Parameter(self.string(name), self.read_type(kind)) for name, kind in words]
+
+    @cached_property
+    def per_cpu(self) -> Mapping[str, PerCpu]:
+        """The kernel's per-CPU variables by name. Raises MachineError for damaged type information."""
+        found: dict[str, PerCpu] = {}
+        for number in self._numbers[_SECTION]:
+            at = self.place_of(number)
+            name, info, _ = self.type_at(at)
+            if self.string(name) != _PER_CPU:
+                continue
+            for index in range(info & 0xFFFF):
+                variable, offset, _ = self.type_at(at + 12 + 12 * index)
+                label, kind, target = self.type_at(self.place_of(variable))
+                if kind >> 24 & 31 != _VARIABLE:
+                    raise MachineError(_DAMAGED)
+                found[self.string(label)] = PerCpu(offset, self.read_type(target))
+        return found
+
+    def _part(self, at: int, size: int) -> memoryview:
+        if at + size > len(self._types):
+            raise MachineError(_DAMAGED)
+        return self._types[at : at + size]
 
     def is_struct(self, at: int) -> bool:
         """Whether the type at that offset is a struct or union."""
@@ -135,7 +255,13 @@ class _BtfLayout(Layout):
             nested = None
             if not name and types.is_struct(inner := types.place_of(kind)):
                 nested = _BtfLayout(types, inner)
-            yield Field(types.string(name), offset, width, nested)
+            yield Field(types.string(name), offset, width, nested, partial(types.read_type, kind))
+
+
+def _sized(size: int) -> int:
+    if not 0 < size <= _LARGEST_NUMBER:
+        raise MachineError(_DAMAGED)
+    return size
 
 
 @lru_cache(maxsize=2)  # a kernel's types take a tenth of a second, and are those of every machine that runs it

@@ -12,6 +12,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,24 @@ from armprobe.machine import host_files
 from armprobe.machine.errors import MachineError
 from armprobe.machine.loaders.elf_file import ElfFile
 
-from .types import MOST_MEMBERS, Field, Layout, Struct, Types
+from .types import (
+    MOST_MEMBERS,
+    Array,
+    Enum,
+    Field,
+    Float,
+    Function,
+    Integer,
+    Layout,
+    Parameter,
+    Pointer,
+    Qualified,
+    Struct,
+    Type,
+    Typedef,
+    Types,
+    Void,
+)
 
 if TYPE_CHECKING:
     from elftools.dwarf.abbrevtable import AbbrevTable
@@ -34,6 +52,16 @@ _MOST: Final = 100_000  # entries, declarations and units that are parsed for a 
 _BYTES_A_DECLARATION: Final = 8  # of abbreviations, about
 _MOST_STRINGS: Final = 64  # places of a name in .debug_str: the ends of other strings are among them
 _TAGS: Final = ("DW_TAG_structure_type", "DW_TAG_union_type")
+_KINDS: Final = {
+    **{"struct": _TAGS, "enum": ("DW_TAG_enumeration_type",), "typedef": ("DW_TAG_typedef",)},
+    "integer": ("DW_TAG_base_type",),
+}
+_QUALIFIERS: Final = {
+    **{"DW_TAG_const_type": "const", "DW_TAG_volatile_type": "volatile", "DW_TAG_restrict_type": "restrict"},
+    "DW_TAG_atomic_type": "_Atomic",
+}
+_FLOATS: Final = (3, 4)  # DW_ATE_complex_float, DW_ATE_float (DWARF 5, 7.8)
+_SIGNED: Final = (5, 6)  # DW_ATE_signed, DW_ATE_signed_char
 
 
 class Dwarf(Types):
@@ -78,13 +106,84 @@ class Dwarf(Types):
                 f"than {_MOST:,} entries"
             )
 
-    def _find(self, name: str) -> Struct | None:
+    def _find(self, name: str, kind: str) -> Type | None:
+        if kind not in _KINDS:  # a function's name is not the first attribute of its entry
+            return None
         self._left = _MOST
         with self.damage_explained():
             for unit, place in self._places(name.encode()):
-                if (entry := self._entry(unit, place, name.encode())) is not None:
-                    return Struct(name, _number(entry, "DW_AT_byte_size"), DwarfLayout(self, entry))
+                if (entry := self._entry(unit, place, name.encode(), _KINDS[kind])) is not None:
+                    return self._make(entry)
         return None
+
+    def read_target(self, entry: DIE) -> Type:
+        """The type that `entry` refers to, void without one. Raises MachineError for damaged debug information."""
+        self._left = _MOST
+        with self.damage_explained():
+            if "DW_AT_type" not in entry.attributes:
+                return Void()
+            return self._make(entry.get_DIE_from_attribute("DW_AT_type"))
+
+    def _make(self, entry: DIE) -> Type:
+        self.spend()
+        tag, name, target = entry.tag, _name(entry), partial(self.read_target, entry)
+        size = _number(entry, "DW_AT_byte_size")
+        if tag in _TAGS:
+            return self._struct(entry, name, size)
+        if tag == "DW_TAG_base_type":
+            encoding = _number(entry, "DW_AT_encoding")
+            return (Float if encoding in _FLOATS else Integer)(name, size, encoding in _SIGNED)
+        if tag == "DW_TAG_pointer_type":
+            return Pointer(target)
+        if tag == "DW_TAG_array_type":
+            return self._array(entry)
+        if tag == "DW_TAG_enumeration_type":
+            children = self._children(entry, "DW_TAG_enumerator")
+            numbers = {_name(each): int(each.attributes["DW_AT_const_value"].value) for each in children}
+            return Enum(name, size, any(number < 0 for number in numbers.values()), numbers)
+        if tag == "DW_TAG_typedef":
+            return Typedef(name, target)
+        if tag in _QUALIFIERS:
+            return Qualified(_QUALIFIERS[tag], target)
+        if tag == "DW_TAG_subroutine_type":
+            variadic = any(True for _ in self._children(entry, "DW_TAG_unspecified_parameters"))
+            return Function(target, partial(self._parameters, entry), variadic)
+        if tag == "DW_TAG_unspecified_type":
+            return Void()
+        raise ValueError(f"{tag} is no type")
+
+    def _struct(self, entry: DIE, name: str, size: int) -> Struct:
+        kind = "union" if entry.tag == "DW_TAG_union_type" else "struct"
+        if _is_declaration(entry):  # the definition is in another unit
+            found = self.find(name, "struct")
+            return found if isinstance(found, Struct) else Struct(name, 0, None, kind)
+        return Struct(name, size, DwarfLayout(self, entry), kind)
+
+    def _array(self, entry: DIE) -> Type:
+        counts: list[int | None] = []
+        for each in self._children(entry, "DW_TAG_subrange_type"):
+            if "DW_AT_count" in each.attributes:
+                counts.append(_number(each, "DW_AT_count"))
+            elif "DW_AT_upper_bound" in each.attributes:
+                counts.append(_number(each, "DW_AT_upper_bound") + 1)
+            else:
+                counts.append(None)
+        found = Array(partial(self.read_target, entry), counts[-1] if counts else None)
+        for count in reversed(counts[:-1]):
+            found = Array(lambda inner=found: inner, count)  # type: ignore[misc]
+        return found
+
+    def _parameters(self, entry: DIE) -> list[Parameter]:
+        self._left = _MOST
+        with self.damage_explained():
+            children = list(self._children(entry, "DW_TAG_formal_parameter"))
+            return [Parameter(_name(each), self.read_target(each)) for each in children]
+
+    def _children(self, entry: DIE, tag: str) -> Iterator[DIE]:
+        for child in entry.iter_children():
+            self.spend()
+            if child.tag == tag:
+                yield child
 
     def _places(self, name: bytes) -> Iterator[tuple[CompileUnit, int]]:
         """The places in .debug_info of the name and of references to it, each with its unit."""
@@ -103,7 +202,7 @@ class Dwarf(Types):
             if not left:
                 return
 
-    def _entry(self, unit: CompileUnit, place: int, name: bytes) -> DIE | None:
+    def _entry(self, unit: CompileUnit, place: int, name: bytes, tags: tuple[str, ...]) -> DIE | None:
         """The definition of a type whose name is at `place`; None if it is none."""
         declarations = self._declarations(unit)
         for length in (1, 2):  # bytes of the entry's code, ULEB128
@@ -113,7 +212,7 @@ class Dwarf(Types):
                 declaration = declarations.get_abbrev(code)
             except KeyError:
                 continue
-            if declaration["tag"] not in _TAGS or at < unit.cu_die_offset:
+            if declaration["tag"] not in tags or at < unit.cu_die_offset:
                 continue
             self.spend()
             entry = unit.get_DIE_from_refaddr(at)
@@ -152,8 +251,7 @@ class DwarfLayout(Layout):
                     yield self._field(member)
 
     def _field(self, member: DIE) -> Field:
-        given = member.attributes.get("DW_AT_name")
-        name = "" if given is None else given.value.decode("utf-8", "replace")
+        name = _name(member)
         at, width = 8 * _number(member, "DW_AT_data_member_location"), None
         if "DW_AT_bit_size" in member.attributes:
             width = _number(member, "DW_AT_bit_size")
@@ -166,7 +264,7 @@ class DwarfLayout(Layout):
             inner = member.get_DIE_from_attribute("DW_AT_type")
             if inner.tag in _TAGS and "DW_AT_name" not in inner.attributes:
                 nested = DwarfLayout(self._types, inner)
-        return Field(name, at, width, nested)
+        return Field(name, at, width, nested, partial(self._types.read_target, member))
 
 
 def _debug_sections(elf: ElfFile) -> dict[str, bytes]:
@@ -197,6 +295,12 @@ def _parser(sections: dict[str, bytes]) -> DWARFInfo:
 
 def _is_declaration(entry: DIE) -> bool:
     return "DW_AT_declaration" in entry.attributes
+
+
+def _name(entry: DIE) -> str:
+    """The name of an entry, empty without one."""
+    given = entry.attributes.get("DW_AT_name")
+    return "" if given is None else given.value.decode("utf-8", "replace")
 
 
 def _number(entry: DIE, attribute: str) -> int:

@@ -21,7 +21,8 @@ from .mounts import Mount, MountTable
 from .page_tables import PageTables
 from .task_list import TaskStruct
 from .tasks import Tasks
-from .types import Types
+from .types import Type, Types
+from .value import Value
 from .version import Version, linux_version
 
 _START: Final = "_stext"  # the kernel's first instruction (arch/arm64/kernel/vmlinux.lds.S)
@@ -61,6 +62,20 @@ class Kernel:
     def log(self) -> list[LogRecord]:
         """The records of the kernel's log, oldest first. Raises MachineError, saying why, where it cannot be read."""
         return read_log(self.machine, self.types)
+
+    def read(self, address: int, type: Type | str) -> Value:
+        """The value of a type, such as `struct task_struct`, at an address. Memory is read when it is needed.
+
+        Raises MachineError for an unknown type.
+        """
+        return Value(self.machine.memory, self.types, self._named(type), address)
+
+    def cast(self, number: int, type: Type | str) -> Value:
+        """`number`, such as a register, as a value of a type, such as `struct file *`. Raises as `read` does."""
+        return Value(self.machine.memory, self.types, self._named(type), number=number)
+
+    def _named(self, type: Type | str) -> Type:
+        return self.types.type(type) if isinstance(type, str) else type
 
     @cached_property
     def types(self) -> Types:

@@ -70,7 +70,10 @@ def in_gdb(gdb: str, program: Path) -> dict[str, list[object]]:
 
 def ours(program: Path, names: list[str]) -> dict[str, list[object]]:
     types = Dwarf(program)
-    return {name: [types[name].size, [list(each) for each in types[name].members.values()]] for name in names}
+    return {
+        name: [types[name].size, [[m.name, m.bit_offset, m.bit_field_size] for m in types[name].members.values()]]
+        for name in names
+    }
 
 
 @pytest.mark.parametrize("version", [3, 4, 5])
