@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kernel Images made here, with symbols as scripts/kallsyms.c of several kernels writes them."""
 
+import re
 import struct
 
 Row = tuple[str, int, str]
@@ -9,20 +10,18 @@ LINK_BASE = 0xFFFF_8000_0800_0000
 
 TOKENS = [bytes([code]) if 32 < code < 127 else b"sys_%x_" % code for code in range(256)]
 """Some that stand for themselves, as the digits must, and some that stand for more."""
+_CODES = {token: code for code, token in enumerate(TOKENS)}
+_LONGEST_FIRST = re.compile(b"|".join(map(re.escape, sorted(TOKENS, key=len, reverse=True))))
 
 
 def write_image(rows: list[Row], layout: str, *, seed: int = 1) -> bytes:
     """An Image that carries `rows` as scripts/kallsyms.c of a kernel version writes them (their addresses ascend)."""
     wide = 4 if layout == "7.0" else 8
     names, markers = b"", []
-    longest_first = sorted(range(256), key=lambda code: -len(TOKENS[code]))
     for number, (name, _, letter) in enumerate(rows):
         if not number % 256:
             markers.append(len(names))
-        rest, packed = (letter + name).encode(), b""
-        while rest:
-            code = next(code for code in longest_first if rest.startswith(TOKENS[code]))
-            packed, rest = packed + bytes([code]), rest[len(TOKENS[code]) :]
+        packed = bytes(_CODES[token] for token in _LONGEST_FIRST.findall((letter + name).encode()))
         size = len(packed)
         names += (bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])) + packed
     starts = [sum(len(token) + 1 for token in TOKENS[:code]) for code in range(256)]

@@ -3,6 +3,7 @@
 
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,13 +69,15 @@ def test_image_without_tables_is_said_to_have_none() -> None:
             kallsyms.read(image)
 
 
-IMAGES = {layout: write_image(ROWS[:600], layout) for layout in LAYOUTS}
+@cache
+def small_image(layout: str) -> bytes:
+    return write_image(ROWS[:600], layout)
 
 
 @settings(max_examples=60)
 @given(st.sampled_from(LAYOUTS), st.data())
 def test_damaged_image_gives_symbols_or_a_sentence(layout: str, data: st.DataObject) -> None:
-    image = bytearray(IMAGES[layout])
+    image = bytearray(small_image(layout))
     for _ in range(data.draw(st.integers(1, 4))):
         image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))
     try:
