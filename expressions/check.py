@@ -14,8 +14,9 @@ from .errors import ExpressionError, wrong
 from .fold import fold
 from .tree import Node
 from .typed import Binary, Constant, Convert, Load, Logical, Register, Unary, Value
-from .types import S32, S64, U32, U64, Pointer, Void, common, named, promoted
+from .types import S32, S64, U32, U64, Integer, Pointer, Type, Void, common, named, promoted
 
+_COMM_SIZE: Final = 16  # TASK_COMM_LEN, include/linux/sched.h
 _COMPARISONS: Final = frozenset(("==", "!=", "<", ">", "<=", ">="))
 
 
@@ -29,6 +30,10 @@ class Scope(Protocol):
     @property
     def returned(self) -> bool:
         """Whether a function has just returned, so that `retval` is known."""
+
+    @property
+    def task(self) -> tuple[int, int] | None:
+        """The offsets of a task's name and number in the structure that SP_EL0 points to; None if they are unknown."""
 
     def register(self, name: str) -> int | None:
         """GDB's number of a register of 64 bits or less; None for an unknown name."""
@@ -58,7 +63,9 @@ class _Checker:
             node = node.left
         value = fold(self._operand(node))
         for each in reversed(above):
-            if isinstance(each, tree.Binary):
+            if isinstance(each, tree.Binary) and isinstance(each.right, tree.String):
+                value = self._is_task(each, each.right)
+            elif isinstance(each, tree.Binary):
                 value = fold(self._binary(each, value, self.value(each.right)))
             else:
                 value = self._load(each, self._sum(each, "+", value, self.value(each.index)))
@@ -72,6 +79,8 @@ class _Checker:
                 return self._name(node)
             case tree.AddressOf():
                 return self._symbol(node, node.name)
+            case tree.String():
+                raise self._wrong(node, 'only the name of a task can be compared with a text: $comm == "dd"')
             case tree.Cast():
                 return self._cast(node)
             case tree.Unary():
@@ -86,6 +95,10 @@ class _Checker:
             if not self._scope.returned:
                 raise self._wrong(node, "retval is known only where a function returns: put a kretprobe on it")
             return Register(S64, 0)
+        if node.name == "$comm":
+            return self._of_task(node, 0, 0, Integer(8, False))
+        if node.name == "$pid":
+            return Load(S32, self._of_task(node, 1, 0, S32))
         if re.fullmatch(r"[xw](\d|[12]\d|30)", bare):
             register = Register(S64, int(bare[1:]))
             return register if bare[0] == "x" else Convert(S32, register)
@@ -100,6 +113,30 @@ class _Checker:
         if number is None:
             raise ExpressionError(f"there is no register '{name}' of 64 bits or less", self._text, node.at)
         return Register(U64, number)
+
+    def _of_task(self, node: Node, field: int, offset: int, kind: Type) -> Value:
+        """The address of a field of the current task, as a pointer to `kind`."""
+        if self._scope.task is None:
+            raise self._wrong(node, "the tasks of this guest are not known")
+        start = Constant(S64, self._scope.task[field] + offset)
+        return Binary(Pointer.to(kind), "+", self._register(node, "sp_el0"), start)
+
+    def _is_task(self, node: tree.Binary, name: tree.String) -> Value:
+        """Whether the current task has, or has not, the name. It is compared in words, up to and with its NUL."""
+        if not (isinstance(node.left, tree.Name) and node.left.name == "$comm" and node.operator in ("==", "!=")):
+            return self.value(name)
+        text = name.text.encode("utf-8", "surrogateescape") + b"\0"
+        if len(text) > _COMM_SIZE or b"\0" in text[:-1]:
+            raise self._wrong(name, f"a task's name has up to {_COMM_SIZE - 1} bytes")
+        same: Value | None = None
+        for at in range(0, len(text), 8):
+            word = text[at : at + 8]
+            mask, number = Constant(U64, (1 << 8 * len(word)) - 1), Constant(U64, int.from_bytes(word, "little"))
+            found = Load(U64, self._of_task(node, 0, at, U64))
+            equal = Binary(S32, "==", Binary(U64, "&", found, mask), number)
+            same = equal if same is None else Logical(S32, "&&", same, equal)
+        assert same is not None
+        return same if node.operator == "==" else Unary(S32, "!", same)
 
     def _symbol(self, node: Node, name: str) -> Value:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from .errors import ExpressionError, wrong
-from .tree import AddressOf, Binary, Cast, Name, Node, Number, Print, Subscript, Unary
+from .tree import AddressOf, Binary, Cast, Name, Node, Number, Print, String, Subscript, Unary
 from .types import TYPE_WORDS
 
 _LONGEST: Final = 1000  # characters
@@ -179,6 +179,8 @@ class _Parser:
             node = self._char(token)
         elif token.kind == "name":
             node = Name(token.at, token.text)
+        elif token.kind == "string":
+            node = String(token.at, re.sub(r"\\(.)", r"\1", token.text[1:-1]))
         else:
             raise self._wrong("a value was expected")
         self._next += 1

@@ -26,6 +26,13 @@ class Number(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class String(Node):
+    """A text that something is compared with."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Name(Node):
     """A register, a symbol or a word such as `retval`."""
 

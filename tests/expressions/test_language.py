@@ -49,6 +49,7 @@ class Names:
 
     registers = tuple(f"x{n}" for n in range(31))
     returned = False
+    task = None
 
     def register(self, name: str) -> int | None:
         return None
@@ -61,6 +62,15 @@ class Names:
 
 
 NAMES = Names()
+
+
+class TaskNames(Names):
+    """The same on a guest whose tasks are known: SP_EL0, which is here x4, points to MEMORY."""
+
+    task = 5, 32  # type: ignore[assignment]
+
+    def register(self, name: str) -> int | None:
+        return {"sp_el0": 4}.get(name)
 
 
 def value(text: str, registers: list[int], base: int = 0x1000) -> int:
@@ -267,3 +277,35 @@ def test_any_text_is_an_expression_or_refused(text: str) -> None:
         condition.holds(Here([1, 2, 3, 4], 0x1000))
     except AgentError:
         return
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [("dd", True), ("d", False), ("ddd", False), ("", False), ("kworker/0:1-eve", True), ("kworker/0:1-evf", False)],
+)
+@pytest.mark.parametrize("operator", ["==", "!="])
+def test_the_name_of_a_task(name: str, same: bool, operator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As strcmp() has it; what is behind the NUL may be anything (TASK_COMM_LEN is 16)."""
+    comm = b"kworker/0:1-eve\0" if len(name) > 8 else b"dd\0left from before"[:16]
+    memory = (b"12345" + comm).ljust(32) + (-7 & 0xFFFFFFFF).to_bytes(4, "little")
+    monkeypatch.setattr(f"{__name__}.MEMORY", memory)
+    for text, expected in ((f'$comm {operator} "{name}"', same == (operator == "==")), ("$pid == -7", True)):
+        code = Condition.compile(f"1 && {text}", TaskNames()).code
+        environment = Environment(NAMES.registers).look_at(Here([0] * REGISTERS, 0x1000))
+        assert AgentExpression(code).evaluate(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('"dd" == $comm', "only the name of a task can be compared with a text"),
+        ('$comm < "dd"', "only the name of a task can be compared with a text"),
+        ('$comm == "averylongname123"', "a task's name has up to 15 bytes"),
+        ('$comm == "a" "b"', "an operator was expected"),
+    ],
+)
+def test_texts_that_cannot_be_compared(text: str, reason: str) -> None:
+    with pytest.raises(ExpressionError, match=reason):
+        Condition.compile(text, TaskNames())
+    with pytest.raises(ExpressionError, match="the tasks of this guest are not known"):
+        Condition.compile("$comm != 0", NAMES)

@@ -47,6 +47,7 @@ class Scope:
 
     registers = REGISTERS
     returned = False
+    task = None
 
     def register(self, name: str) -> int | None:
         return REGISTERS.index(name) if name in REGISTERS else None

@@ -278,6 +278,7 @@ class Names:
     """The names in expressions (armprobe.expressions.Scope): GDB's numbers of registers."""
 
     registers = (*(f"x{number}" for number in range(31)), "sp", "pc", "cpsr")
+    task = None
 
     def __init__(self, returned: bool) -> None:
         self.returned = returned
