@@ -56,7 +56,7 @@ class Arg:
     type: converter from (session, word) to the value; raises `CommandError` for a bad word.
     optional: may be left out; the value is then `default`. Only optional arguments may follow an optional one.
     many: takes all remaining words (at least one unless optional), giving a tuple. Must be the last.
-    rest: takes the rest of the line verbatim, quotes included, as one word. Must be the last.
+    rest: takes the rest of the line verbatim, quotes included, as one word, up to a clause. Must be the last.
     choices: the only words allowed, if any are named.
     complete: candidates from (session, the word so far); those that do not begin with that word are dropped.
     host: what the command touches of the host if the value is a `Path`; refused to clients without that right.

@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from io import StringIO
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -100,7 +100,9 @@ def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> A
             raise CommandError(_left_over(command, word.text))
         elif waiting[0].rest:
             arg = waiting.pop(0)
-            values[arg.name] = _convert(session, arg, line[word.start :].strip())
+            starts = [w.start for w in words if w.start > word.start and w.text in command.clauses]
+            values[arg.name] = _convert(session, arg, line[word.start : min(starts, default=len(line))].strip())
+            values |= _clauses(command, line, starts)
             break
         elif waiting[0].many:
             values[waiting[0].name] = (*values.get(waiting[0].name, ()), _convert(session, waiting[0], word.text))
@@ -116,7 +118,7 @@ def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> A
 def _clauses(command: Command, line: str, starts: Sequence[int]) -> dict[str, str]:
     """The values of the clauses whose keywords are at `starts`."""
     values: dict[str, str] = {}
-    for start, end in zip(starts, [*starts[1:], len(line)], strict=True):
+    for start, end in pairwise([*starts, len(line)]):
         keyword = line[start:end].split(maxsplit=1)[0]
         clause, text = command.clauses[keyword], line[start + len(keyword) : end].strip()
         if not text:

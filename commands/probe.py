@@ -25,7 +25,7 @@ GROUP = "Probes"
 _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c
 
 
-def _target(word: str) -> dict[str, int | str]:
+def target(word: str) -> dict[str, int | str]:
     """The place that the user named, as arguments of Kprobe and Kretprobe."""
     if word[:1].isdigit():
         return {"addr": number_of_address(word)}
@@ -46,7 +46,7 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
 
     if is_pattern(arguments.place):
         return _register_matching(session, arguments.place, make)
-    return _register(session, session.kprobes.register_kprobe, make(**_target(arguments.place)))
+    return register(session, session.kprobes.register_kprobe, make(**target(arguments.place)))
 
 
 def _kretprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
@@ -70,24 +70,25 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
 
     if is_pattern(arguments.function):
         return _register_matching(session, arguments.function, make)
-    return _register(session, session.kprobes.register_kretprobe, make(**_target(arguments.function)))
+    return register(session, session.kprobes.register_kretprobe, make(**target(arguments.function)))
 
 
 def _jprobe(session: Session, arguments: Arguments) -> Registered:
     asked = program(session, arguments, Stage.ENTRY, Stage.ENTRY)
     probe = Jprobe(
-        **_target(arguments.function),  # type: ignore[arg-type]
+        **target(arguments.function),  # type: ignore[arg-type]
         stop=map(Stage, arguments.stop),
         record=not arguments.quiet,
         condition=asked.condition,
         note=asked.note,
     )
-    return _register(session, session.kprobes.register_jprobe, probe)
+    return register(session, session.kprobes.register_jprobe, probe)
 
 
-def _register(session: Session, register: Callable[[P], P], probe: P) -> Registered:
+def register(session: Session, put: Callable[[P], P], probe: P) -> Registered:
+    """Put `probe` into the guest and give it a number. Raises ProbeError."""
     try:
-        register(probe)
+        put(probe)
     except ProbeError:
         # Where it is accepted this is one of its warnings.
         if ambiguity := session.machine.symbols.ambiguity(probe.symbol_name or ""):

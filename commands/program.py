@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from armprobe.expressions import AgentError, Condition, ExpressionError, Note, Program
 from armprobe.expressions.bytecode import assemble_words
 from armprobe.probes import Stage
+from armprobe.probes.scope import GuestScope
 from armprobe.stub.aarch64 import register_table
 
 from .declaration import Arguments
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
     from armprobe.session import Session
 
 
-class SessionScope:
-    """The names in expressions that are evaluated at `stage` of a hit (armprobe.expressions.Scope)."""
+class SessionScope(GuestScope):
+    """The names at `stage` of a hit. Registers have gdb's numbers: gdb may have compiled the expression."""
 
     def __init__(self, session: Session, stage: Stage) -> None:
+        super().__init__(session.machine, stage)
         self._session = session
         table = register_table(session.debug_target.system_registers)
         self._numbers = {each.name: number for number, each in enumerate(table.registers) if each.bits <= 64}
         self.registers = table.sources
-        self.returned = stage is Stage.RETURN
 
     def register(self, name: str) -> int | None:
         """GDB's number of a register of 64 bits or less; None for an unknown name."""
@@ -52,7 +53,12 @@ def program(session: Session, arguments: Arguments, condition_at: Stage, note_at
                 condition = Condition.compile(arguments.condition, scope)
         note = None if arguments.note is None else Note.compile(arguments.note, SessionScope(session, note_at))
     except ExpressionError as error:
-        raise CommandError(str(error), excerpt=Excerpt(error.text, error.column)) from error
+        raise refused(error) from error
     except AgentError as error:
         raise CommandError(str(error)) from error
     return Program(condition, note)
+
+
+def refused(error: ExpressionError) -> CommandError:
+    """The error of a command with a wrong expression."""
+    return CommandError(str(error), excerpt=Excerpt(error.text, error.column))

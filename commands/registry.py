@@ -142,8 +142,8 @@ class Registry:
         """The commands as JSON, for the gdb-side proxy: a list of objects.
 
         Keys: name, summary, usage, help (texts), gdb (native under its own name?), gdb_name (its native name, empty
-        if none), gdb_info (its name after gdb's info, empty if none), changes_state (see `Command`), condition (may its
-        line end in ``if CONDITION``?).
+        if none), gdb_info (its name after gdb's info, empty if none), changes_state (see `Command`), condition (may gdb
+        compile the ``if CONDITION`` in its line?).
         """
         return json.dumps(
             [
@@ -156,7 +156,7 @@ class Registry:
                     "gdb_name": command.gdb_name,
                     "gdb_info": command.gdb_info,
                     "changes_state": command.changes_state,
-                    "condition": "if" in command.clauses,
+                    "condition": "code" in command.options,
                     "repeat": command.repeat,
                 }
                 for command in self.everything

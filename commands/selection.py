@@ -56,6 +56,7 @@ def row(session: Session, number: int, probe: Probe) -> ProbeRow:
         condition=condition,
         met=probe.met if condition is not None else None,
         note=str(probe.note) if probe.note else None,
+        aggregate=str(probe.aggregate) if probe.aggregate is not None else None,
     )
 
 

@@ -20,7 +20,7 @@ from armprobe.machine import MachineError, host_files
 from .errors import CommandError
 
 NAME: Final = "armprobe.toml"
-PROBE_COMMANDS: Final = ("kprobe", "kretprobe", "jprobe")
+PROBE_COMMANDS: Final = ("kprobe", "kretprobe", "jprobe", "count", "hist", "latency")
 """The commands that `probes` may use: a file that comes with a checkout does not run any other."""
 _LONGEST: Final = 1 << 20  # bytes
 _FILES: Final = ("initrd", "vmlinux", "snapshot")

@@ -7,7 +7,7 @@ import errno
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import Value
 from armprobe.expressions.native import compile_value
@@ -15,6 +15,9 @@ from armprobe.machine.native.aggregate import KEY_SIZE, LOG2_BUCKETS, AggregateT
 from armprobe.machine.native.program import Program
 
 from .errors import ProbeError
+
+if TYPE_CHECKING:
+    from .probe import Probe
 
 MOST_KEYS: Final = 1 << 16
 MOST_BUCKETS: Final = 1024
@@ -29,6 +32,9 @@ class Special(Enum):
     COMM = "comm"
     CALLER = "caller"
     ELAPSED = "elapsed"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,12 @@ class Aggregation:
     """Counts hits by `key`. With `value`, also the values by size, in a histogram of powers of two or a linear one.
 
     Both are evaluated before the instruction of a kprobe, and at the return of a kretprobe. Values are s64. The key may
-    also be Special.COMM, the name of the task, or for a kretprobe Special.CALLER, the return address; the value may be
-    Special.ELAPSED for a kretprobe, the guest time of the call in ns. At most `capacity` keys are kept: `lost` is the
-    number of hits whose key was another one. `failed` is the number of those whose key or value could not be evaluated,
-    or whose call was entered before the machine was put into another state, so that its time is not known. Raises
-    ProbeError (EINVAL).
+    also be Special.COMM, the name of the task, or Special.CALLER, the address that the function returns to. The value
+    may be Special.ELAPSED for a kretprobe, the guest time of the call in ns. At most `capacity` keys are kept: `lost`
+    is the number of hits whose key was another one. `failed` is the number of those whose key or value could not be
+    evaluated, or whose call was entered before the machine was put into another state, so that its time is not known. A
+    snapshot of the machine has what was counted until then, and restoring it goes back to that. Raises ProbeError
+    (EINVAL).
     """
 
     def __init__(
@@ -96,13 +103,14 @@ class Aggregation:
         if capacity * buckets > _MOST_COUNTERS:
             reason = f"{capacity} keys of {buckets} buckets are more than the {_MOST_COUNTERS} buckets there can be"
             raise ProbeError(errno.EINVAL, reason)
-        self.value, self.key, self.linear = value, key, linear
+        self.value, self.key, self.linear, self.capacity = value, key, linear, capacity
         start, step = (linear.start, linear.step) if linear is not None else (0, 0)
         self.table = AggregateTable(capacity, buckets, start, step)
         self.table.structure.by_task = key is Special.COMM
         self.table.structure.by_caller = key is Special.CALLER
         self.table.structure.elapsed = value is Special.ELAPSED
         self.failed = 0
+        self.probe: Probe | None = None  # the one that `Kprobes.on` has made for it
 
     @cached_property
     def programs(self) -> tuple[Program | None, Program | None]:
@@ -118,12 +126,26 @@ class Aggregation:
     @property
     def only_of_calls(self) -> bool:
         """Whether it is for kretprobes only."""
-        return self.key is Special.CALLER or self.value is Special.ELAPSED
+        return self.value is Special.ELAPSED
+
+    def __str__(self) -> str:
+        """What is counted, such as "count by caller"."""
+        what = "count" if self.value is None else f"hist {self.value}"
+        return what if self.key is None else f"{what} by {self.key}"
 
     def clear(self) -> None:
         """Forget what was counted."""
         self.table.clear()
         self.failed = 0
+
+    def saved(self) -> tuple[int, bytes]:
+        """What was counted, for `restore`."""
+        return self.failed, self.table.saved()
+
+    def restore(self, saved: tuple[int, bytes]) -> None:
+        """Have counted again what `saved` has."""
+        self.failed = saved[0]
+        self.table.restore(saved[1])
 
     def counted(self) -> list[Counted]:
         """What was counted of each key, the most frequent last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe import wiring
 from armprobe.expressions import AgentError, Value, program
@@ -35,6 +35,13 @@ MOST_KEPT: Final = 1 << 18
 """The most stages of hits that can be kept, of some 400 bytes each in C, and more in Python."""
 
 
+class Recording(NamedTuple):
+    """The hits that are kept at a moment, and the number of those lost until then."""
+
+    hits: tuple[Hit, ...]
+    lost: int
+
+
 class Recorder:
     """`hits`: the ring of the last stages; `failures`: exceptions of handlers; `stop`: the hit to stop for.
 
@@ -59,6 +66,15 @@ class Recorder:
     def finds_task_itself(self) -> bool:
         """Whether the task of a hit is the kernel's own, or none is looked for."""
         return self.task is None or self.task == self.kernel_task
+
+    def put_back(self, recording: Recording) -> None:
+        """Keep the hits of an earlier moment. What C has recorded since must have been drained."""
+        self.hits.clear()
+        self.hits.lost = recording.lost
+        for hit in recording.hits:
+            self.hits.append(hit)
+        assert self.optimizer is not None
+        self.optimizer.places.lost = 0
 
     def live(self, probe: Probe, stage: Stage, regs: PtRegs) -> None:
         """Record a stage of a kprobe or jprobe before its handlers run. The registers are the CPU's."""
@@ -151,7 +167,7 @@ class Recorder:
             if aggregate.key is Special.COMM:
                 key = name_key(self._comm())
             elif aggregate.key is Special.CALLER:
-                key = word_key(caller)
+                key = word_key(caller if stage is Stage.RETURN else view.register("x30"))
             elif isinstance(aggregate.key, Value):
                 key = word_key(aggregate.key.value(view))
             if isinstance(aggregate.value, Value):

@@ -13,10 +13,12 @@ from armprobe.kernel.backtrace import Backtrace
 from armprobe.kernel.code_tables import Area, CodeTables
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbol
-from armprobe.machine.state import Order
+from armprobe.machine.state import Entry, Order
 
 from .address_check import AddressCheck
 from .address_resolver import AddressResolver
+from .aggregation import Aggregation, Special
+from .aggregator import Aggregator, Key
 from .arming import Arming
 from .decode import Decoded
 from .engine import Engine
@@ -34,7 +36,7 @@ from .kretprobe_engine import KretprobeEngine
 from .optimizer import Optimizer
 from .probe import Probe
 from .record import Hit
-from .recorder import Recorded, Recorder
+from .recorder import Recorded, Recorder, Recording
 from .shared_hits import SharedHits
 from .site import Site
 from .slots import Slots
@@ -44,6 +46,8 @@ from .trampoline import TRAMPOLINES
 from .unwind import Unwind
 
 _P = TypeVar("_P", Kprobe, Kretprobe)
+
+_Saved = tuple[Recording, dict[Aggregation, tuple[int, bytes]]]
 
 _PROBED: Final[WeakSet[Machine]] = WeakSet()  # each exception has one handler
 
@@ -114,7 +118,7 @@ class Kprobes(Recorded):
         self._engine.connect(self._arming, self._kretprobes, self._kretprobes.guest_trampoline, self._shared)
         self._gone = GoneSites(machine, self._text, self._sites, self._arming.text_gone)
         self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
-        machine.state.on_restored(Order.PROBES, self._restored)
+        machine.state.add("probes", Entry(Order.PROBES, self._save, self._restore, restored=self._restored))
         machine.state.before_saving.append(self._refuse_saving)
 
     @property
@@ -154,6 +158,8 @@ class Kprobes(Recorded):
             raise ProbeError(errno.EINVAL, f"{self.era.name} has no fault_handler (Linux dropped it in v5.14)")
         address, symbol = self._resolver.resolve(probe)
         probe.addr = address  # and stays so if the probe is refused
+        if probe.aggregate is not None and probe.aggregate.key is Special.CALLER and address != symbol.address:
+            raise ProbeError(errno.EINVAL, f"the caller is known at a function's entry, which {probe.name} is not")
         self._add(probe, address, symbol)
         return probe
 
@@ -176,6 +182,10 @@ class Kprobes(Recorded):
         if address != symbol.address:
             probe.kp.warnings.append(outside)
         return probe
+
+    def on(self, place: str | int, key: Key = None, condition: str | None = None) -> Aggregator:
+        """Counts and histograms of the hits at `place`: `on("vfs_read", key="comm").hist("elapsed")`. See there."""
+        return Aggregator(self, place, key, condition)
 
     def register_jprobe(self, probe: Jprobe) -> Jprobe:
         """Put `probe` on a function. Raises ProbeError with the kernel's errno and the reason."""
@@ -396,18 +406,32 @@ class Kprobes(Recorded):
             )
         return self._rules[era.name]
 
+    def _aggregations(self) -> set[Aggregation]:
+        found = {probe.owner.aggregate for site in self._sites.values() for probe in site.probes}
+        return {aggregate for aggregate in found if aggregate is not None}
+
+    def _save(self) -> _Saved:
+        """What the probes have recorded and counted so far."""
+        counted = {aggregate: aggregate.saved() for aggregate in self._aggregations()}
+        return Recording(tuple(self.hits), self.lost), counted
+
+    def _restore(self, saved: _Saved) -> None:
+        self._saved = saved
+
     def _restored(self) -> None:
         """The machine was put into another state. Put exactly the current breakpoints into its memory."""
         self._arming.begin_restore()
         self._kretprobes.restore()
         self._slots.restore({**self._sites, **self._engine.internal}, self._engine.restored_slots())
         self._engine.restore(self._arming.site_of_hit)
-        self._recorder.hits.forget_after(self.machine.instructions)
+        self._recorder.put_back(self._saved[0])
         self._arming.remove_others()
         self._gone.revive()
         self._arming.rearm_all()
         self._shared.restore()
         self._suspended.restore()
+        for aggregate in self._aggregations():
+            aggregate.restore(self._saved[1].get(aggregate, (0, b"")))
 
 
 def _one_of(what: str, name: str, names: Sequence[str]) -> str:

@@ -27,12 +27,6 @@ class HitRing(deque[Hit]):
             self.lost += 1
         super().append(hit)
 
-    def forget_after(self, instructions: int) -> None:
-        """Drop later hits, after the machine has gone back to that count of instructions."""
-        kept = [hit for hit in self if hit.instructions <= instructions]
-        self.clear()
-        self.extend(kept)
-
     def last_hit(self, probes: Collection[Probe] | None = None) -> list[Hit]:
         """The stages, oldest first, of the last hit of one of `probes`, by default of any. Empty if there is none."""
         last: Hit | None = None

@@ -35,6 +35,7 @@ def _row(probe: values.ProbeRow) -> tuple[str, ...]:
     notes = [f"[{probe.state.upper()}]"] if probe.state != "enabled" else []
     notes += ["[OPTIMIZED]"] if probe.optimized else []
     notes += [f"stop={','.join(probe.stop)}"] if probe.stop else []
+    notes += [probe.aggregate] if probe.aggregate else []
     notes += [f"leaked={probe.leaked}"] if probe.leaked else []
     notes += [f"met={probe.met} if {probe.condition}"] if probe.condition else []
     place = f"{probe.address:#x} {probe.name}"
@@ -45,6 +46,7 @@ def _row(probe: values.ProbeRow) -> tuple[str, ...]:
 def _(value: values.Registered) -> str:
     probe = value.probe
     said = f", stops at {', '.join(probe.stop)}" if probe.stop else ""
+    said += f", {probe.aggregate}" if probe.aggregate else ""
     said += f", if {probe.condition}" if probe.condition else ""
     said += f", prints {probe.note}" if probe.note else ""
     line = f"{probe.kind} {probe.number}: {described(value.location)} at {probe.address:#x}{said}\n"

@@ -5,6 +5,7 @@ Every field is a number, a truth value, a text, bytes, None, another record or a
 its own, so that an empty list also has the type of its elements.
 """
 
+from .aggregation import Aggregated, Aggregates, CountedKey, HistogramBucket
 from .guest import (
     Backtrace,
     Disassembly,
@@ -59,6 +60,8 @@ from .verdicts import (
 
 __all__ = [
     "HEX",
+    "Aggregated",
+    "Aggregates",
     "ArgumentHelp",
     "Backtrace",
     "Blacklist",
@@ -72,6 +75,7 @@ __all__ = [
     "ConsoleAnswer",
     "ConsoleOutput",
     "ConsoleText",
+    "CountedKey",
     "Decoded",
     "DecodedFile",
     "DecodedFunction",
@@ -81,6 +85,7 @@ __all__ = [
     "EraVerdict",
     "FlaggedInstructions",
     "Hex",
+    "HistogramBucket",
     "HitRegisters",
     "HitStage",
     "Instruction",

@@ -22,6 +22,7 @@ class ProbeRow:
     leaked: the number of calls of a kretprobe that never returned.
     condition, met: the condition as the user wrote it, and how often it held; None without a condition.
     note: the text after print as the user wrote it; None without one.
+    aggregate: what it counts, such as "count by caller"; None if it records its hits instead.
     """
 
     number: int
@@ -38,6 +39,7 @@ class ProbeRow:
     condition: str | None
     met: int | None
     note: str | None
+    aggregate: str | None
 
 
 class Probes(tuple[ProbeRow, ...]):

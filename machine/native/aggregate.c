@@ -82,8 +82,11 @@ bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggrega
     key[0] = key[1] = 0;
     if (aggregate->by_task)
         read_task(recorder, aggregate, key);
-    if (aggregate->by_caller)
-        key[0] = at->caller;
+    if (aggregate->by_caller) {
+        key[0] = at->stage ? at->caller : view->x[30];
+        if (!at->stage && key[0] == recorder->trampoline)
+            return false; /* it is the trampoline of a call that is not followed here */
+    }
     if (aggregate->key && program_value(recorder->reader, aggregate->key, view, key) != OUTCOME_VALUE)
         return false;
     return !aggregate->value ||

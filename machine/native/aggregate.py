@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import secrets
+import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -43,6 +44,9 @@ class Aggregate(ctypes.Structure):
     capacity: int
     used: int
     lost: int
+
+
+_COUNTERS: Final = struct.Struct("<2Q")
 
 
 class Row(NamedTuple):
@@ -84,6 +88,20 @@ class AggregateTable:
         self._rows = ctypes.create_string_buffer(self._length * self._stride)
         self.structure.rows = ctypes.addressof(self._rows)
         self.structure.used = self.structure.lost = 0
+
+    def saved(self) -> bytes:
+        """The rows and the counters, for `restore`; empty if nothing was counted."""
+        structure = self.structure
+        if not (structure.used or structure.lost):
+            return b""
+        return _COUNTERS.pack(structure.used, structure.lost) + self._rows.raw
+
+    def restore(self, saved: bytes) -> None:
+        """Have the rows and counters again that `saved` has returned."""
+        self.clear()
+        if saved:
+            self.structure.used, self.structure.lost = _COUNTERS.unpack_from(saved)
+            ctypes.memmove(self._rows, saved[_COUNTERS.size :], len(self._rows))
 
     def add(self, key: bytes, value: int) -> None:
         """Count a value of a key of KEY_SIZE bytes."""

@@ -29,8 +29,8 @@
     FIELD(uint64_t, count) /* 0: the row is free */ \
     FIELD(uint64_t, sum) /* of the values, modulo 2^64 */
 
-/* A table that counts hits by a key, and their values by size. The key is the value of a program or the return address,
- * and 0, or the name of the task; without all of these it is 0. Values are signed. Without a program they are 0.
+/* A table that counts hits by a key, and their values by size. The key is the value of a program or the return address
+ * (at stage 0: x30), and 0, or the name of the task; without all of these it is 0. Values are signed. Without a program they are 0.
  *
  * A histogram is linear if there is a `step`: its first bucket has the values below `start`, its last those that are in
  * no other. Otherwise its buckets are the negative values, 0, 1, 2 to 3, 4 to 7, and so on. */

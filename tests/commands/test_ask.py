@@ -45,9 +45,9 @@ def test_what_a_refused_command_has_found(session: Session) -> None:
 
 
 def test_columns_of_long_lists_are_aligned() -> None:
-    row = values.ProbeRow(1, "kprobe", 0x1000, "f", "f", 0, 0, "enabled", False, (), 0, None, None, None)
+    row = values.ProbeRow(1, "kprobe", 0x1000, "f", "f", 0, 0, "enabled", False, (), 0, None, None, None, None)
     long = values.ProbeRow(
-        1000, "kprobe", 1 << 63, "f" * 40, "f" * 40, 10**10, 10**8, "disabled", False, (), 0, None, None, None
+        1000, "kprobe", 1 << 63, "f" * 40, "f" * 40, 10**10, 10**8, "disabled", False, (), 0, None, None, None, None
     )
     lines = as_text(values.Probes((row, long))).splitlines()
     assert [line.split()[0] for line in lines] == ["num", "1", "1000"]

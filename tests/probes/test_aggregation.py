@@ -224,3 +224,45 @@ def test_what_cannot_be_made(arguments: dict[str, Any]) -> None:
 def test_a_kprobe_sees_no_return(kprobes: Kprobes) -> None:
     with pytest.raises(ProbeError, match="need a kretprobe"):
         kprobes.register_kprobe(Kprobe("kfree", aggregate=Aggregation(Special.ELAPSED)))
+
+
+def test_going_back_counts_what_had_been_counted(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """A table, like the hits that are kept, has what the guest has done up to the position that it is at."""
+    demo.run(until="workload_round")
+    early = kprobes.on("kmalloc", key="x0").hist("x0")
+    recorded = kprobes.register_kprobe(Kprobe("kfree"))
+    demo.run(instructions=50_000)
+    there = demo.snapshot()
+    first, hits = early.counted(), list(kprobes.hits)
+    late = kprobes.on("kmalloc").count()
+    demo.run(instructions=50_000)
+    then = demo.snapshot()
+    second, more, lost = early.counted(), list(kprobes.hits), kprobes.lost
+    assert sum(row.count for row in second) > sum(row.count for row in first) > 0
+    assert late.counted()
+    demo.restore(there)
+    assert (early.counted(), late.counted(), list(kprobes.hits)) == (first, [], hits)
+    demo.run(instructions=50_000)
+    assert early.counted() == second
+    assert [hit._replace(number=0) for hit in kprobes.hits] == [hit._replace(number=0) for hit in more]
+    demo.restore(there)
+    demo.restore(then)  # and forward again
+    assert (early.counted(), list(kprobes.hits), kprobes.lost) == (second, more, lost)
+    assert recorded.flags == 0
+    demo.reset()
+    assert (early.counted(), list(kprobes.hits)) == ([], [])
+
+
+@pytest.mark.parametrize("optimization", [True, False])
+def test_lost_and_failed_hits_are_restored_too(demo: machine.Machine, kprobes: Kprobes, optimization: bool) -> None:
+    demo.run(until="workload_round")
+    kprobes.optimization = optimization
+    small = kprobes.on("kmalloc", key="x0").count(capacity=2)
+    failing = kprobes.on("kmalloc", key="*(u64 *)8").count()
+    demo.run(instructions=50_000)
+    state, expected = demo.snapshot(), (small.lost, failing.failed)
+    assert min(expected) > 0
+    demo.run(instructions=50_000)
+    assert small.lost > expected[0]
+    demo.restore(state)
+    assert (small.lost, failing.failed) == expected

@@ -31,16 +31,6 @@ def test_the_oldest_stage_makes_room() -> None:
     assert list(ring_of(*hits)) == hits[3:]
 
 
-def test_going_back_drops_what_has_not_happened_yet() -> None:
-    ring = ring_of(*RING)
-    ring.forget_after(20)
-    assert list(ring) == [FIRST, PRE, POST]
-    ring.append(NESTED)
-    assert ring.maxlen == 1000
-    ring.forget_after(5)
-    assert list(ring) == []
-
-
 def test_last_hit() -> None:
     """A stage of another hit may lie between the two of one."""
     ring = ring_of(*RING)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Makes the probe that counts what was asked for: its kind and its stages follow from the words used."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from armprobe.expressions import Condition, ExpressionError, Scope, Value
+
+from .aggregation import Aggregation, Linear, Special
+from .errors import ProbeError
+from .kprobe import Kprobe
+from .kretprobe import Kretprobe
+from .record import Stage
+from .scope import GuestScope
+
+if TYPE_CHECKING:
+    from .registration import Kprobes
+
+Key = str | Callable[["Fields"], object] | None
+"""What hits are counted by: a text, or a function that takes it from `Fields`, as `lambda hit: hit.comm`."""
+
+SPECIAL: Final = {
+    "comm": Special.COMM,
+    "caller": Special.CALLER,
+    "elapsed": Special.ELAPSED,
+    "elapsed_ns": Special.ELAPSED,
+}
+"""The words, with or without a $, that are no expressions."""
+_RETURNED: Final = re.compile(r"\bretval\b")
+
+
+class Fields:
+    """Gives the name of each attribute that is asked for."""
+
+    def __getattr__(self, name: str) -> str:
+        return name
+
+
+class Aggregator:
+    """Sets the probes that count hits at `place`, a symbol or an address.
+
+    `key` is "comm", the name of the task, "caller", the address that the function returns to, or an expression, such as
+    "$pid" or "x1 & 0xff". Hits at which the expression `condition` is 0 are not counted. `kprobes` registers the probe,
+    which is the `probe` of the result. Raises ProbeError (EINVAL for a text that is wrong).
+    """
+
+    def __init__(self, kprobes: Kprobes, place: str | int, key: Key = None, condition: str | None = None) -> None:
+        self._kprobes, self._condition = kprobes, condition
+        self._where: dict[str, Any] = {"symbol_name": place} if isinstance(place, str) else {"addr": place}
+        named = key(Fields()) if callable(key) else key
+        if not isinstance(named, str | None):
+            raise ProbeError(errno.EINVAL, f"the key is {named!r}: give a text, or a function of one field of a hit")
+        self._key = named
+
+    def count(self, capacity: int = 1024) -> Aggregation:
+        """Count the hits of each key, of which there can be `capacity`."""
+        return self._register(None, None, capacity)
+
+    def hist(self, value: str, linear: Linear | None = None, capacity: int = 1024) -> Aggregation:
+        """Also count the values, by size.
+
+        `value` is "elapsed", the guest time of a call of the function in ns, or an expression. With `retval` in it, it
+        is evaluated where the function returns, and otherwise before the instruction.
+        """
+        return self._register(value, linear, capacity)
+
+    def _register(self, value: str | None, linear: Linear | None, capacity: int) -> Aggregation:
+        kprobes = self._kprobes
+        scope = lambda stage: GuestScope(kprobes.machine, stage)  # noqa: E731
+        try:
+            probe = aggregated(self._where, value, self._key, self._condition, scope, linear, capacity)
+        except ExpressionError as error:
+            raise ProbeError(errno.EINVAL, str(error)) from error
+        if isinstance(probe, Kretprobe):
+            kprobes.register_kretprobe(probe)
+        else:
+            kprobes.register_kprobe(probe)
+        assert probe.aggregate is not None
+        probe.aggregate.probe = probe
+        return probe.aggregate
+
+
+def aggregated(
+    where: dict[str, Any],
+    value: str | None,
+    key: str | None,
+    condition: str | None,
+    scope: Callable[[Stage], Scope],
+    linear: Linear | None = None,
+    capacity: int = 1024,
+    maxactive: int = 0,
+) -> Kprobe | Kretprobe:
+    """The probe that counts by `key`, with a histogram of `value` if there is one.
+
+    It is a kretprobe if one of the texts has `retval`, or the value is the time of the call. Its condition is then
+    evaluated at the entry, unless that has `retval` itself. `where` and `maxactive` are arguments of the probe.
+    Raises ExpressionError and ProbeError.
+    """
+    at_return = _special(value) is Special.ELAPSED or any(
+        text is not None and _RETURNED.search(text) for text in (value, key, condition)
+    )
+    stage = Stage.RETURN if at_return else Stage.PRE
+    value_, key_ = (
+        None if text is None else _special(text) or Value.compile(text, scope(stage)) for text in (value, key)
+    )
+    if key_ is Special.COMM and scope(stage).task is None:
+        raise ProbeError(errno.EINVAL, "hits cannot be counted by comm: the tasks of this guest are not known")
+    aggregate = Aggregation(value_, key_, linear, capacity)
+    if not at_return:
+        if maxactive:
+            raise ProbeError(errno.EINVAL, "maxactive is for calls that are waited for, and here none is")
+        selects = None if condition is None else Condition.compile(condition, scope(stage))
+        return Kprobe(**where, condition=selects, aggregate=aggregate)
+    asked = Stage.RETURN if condition is not None and _RETURNED.search(condition) else Stage.ENTRY
+    selects = None if condition is None else Condition.compile(condition, scope(asked))
+    return Kretprobe(**where, condition=selects, condition_at=asked, aggregate=aggregate, maxactive=maxactive)
+
+
+def _special(text: str | None) -> Special | None:
+    return None if text is None else SPECIAL.get(text.strip().removeprefix("$"))
