@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from armprobe.probes import Jprobe, Kprobe, Kretprobe, ProbeError, Stage, is_pattern
+from armprobe.probes import Jprobe, Kprobe, Kretprobe, ModuleNotLoaded, Probe, ProbeError, Stage, is_pattern
+from armprobe.probes.kprobe import DISABLED
 
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
@@ -89,12 +90,16 @@ def register(session: Session, put: Callable[[P], P], probe: P) -> Registered:
     """Put `probe` into the guest and give it a number. Raises ProbeError."""
     try:
         put(probe)
+    except ModuleNotLoaded as error:
+        session.module_probes.wait(probe, error.module)
+        return Registered(row(session, session.probes.add(probe), probe), None, ())
     except ProbeError:
         # Where it is accepted this is one of its warnings.
         if ambiguity := session.machine.symbols.ambiguity(probe.symbol_name or ""):
             session.remark(f"warning: {ambiguity}\n")
         raise
     number = session.probes.add(probe)
+    session.module_probes.registered(probe)
     return Registered(row(session, number, probe), location(session, probe.addr or 0), tuple(probe.warnings))
 
 
@@ -115,6 +120,7 @@ def _register_matching(session: Session, pattern: str, make: Callable[..., Kprob
             refused[error.errno_name, error.rule] += 1
         else:
             numbers.append(session.probes.add(probe))
+            session.module_probes.registered(probe)
     answer = RegisteredMatching(
         kind=probe.kind,
         numbers=tuple(numbers),
@@ -143,24 +149,36 @@ def list_probes(session: Session, which: str = "all", top: int | None = None) ->
 
 def _enable(session: Session, arguments: Arguments) -> Changed:
     chosen = selected(session, arguments.probe)
-    for _, probe in chosen:
+    waiting, registered = _apart(session, chosen)
+    for probe in waiting:
+        probe.flags &= ~DISABLED
+    for probe in registered:
         session.kprobes.enable(probe)
     return Changed("enabled", Probes(row(session, *each) for each in chosen))
 
 
 def _disable(session: Session, arguments: Arguments) -> Changed:
     chosen = selected(session, arguments.probe)
-    for _, probe in chosen:
+    waiting, registered = _apart(session, chosen)
+    for probe in waiting:
+        probe.flags |= DISABLED
+    for probe in registered:
         session.kprobes.disable(probe)
     return Changed("disabled", Probes(row(session, *each) for each in chosen))
 
 
 def _unregister(session: Session, arguments: Arguments) -> Changed:
     chosen = selected(session, arguments.probe)
-    session.kprobes.unregister_kprobes(probe for _, probe in chosen)
+    session.kprobes.unregister_kprobes(_apart(session, chosen)[1])
     for number, _ in chosen:
         del session.probes[number]
     return Changed("removed", Probes(row(session, *each) for each in chosen))
+
+
+def _apart(session: Session, chosen: list[tuple[int, Probe]]) -> tuple[list[Probe], list[Probe]]:
+    """The probes that wait for their modules, and those that are registered."""
+    waiting = [probe for _, probe in chosen if session.module_probes.waits(probe)]
+    return waiting, [probe for _, probe in chosen if not session.module_probes.waits(probe)]
 
 
 def _blacklist(session: Session, arguments: Arguments) -> Blacklist:
@@ -185,6 +203,8 @@ COMMANDS = (
         "kprobe",
         "Put a kprobe on an instruction.\n"
         "Each hit is recorded with all registers at the stages pre (before the instruction) and post (after it).\n"
+        "A probe in a module that is not loaded, MODULE:SYMBOL, is pending. It is set each time the module is loaded,\n"
+        "before the module's initialisation runs.\n"
         "The commands regs and trace show them. With stop= the guest also stops at these stages. A pattern, such as\n"
         "vfs_*, puts a kprobe on each function that matches, and counts the refusals by reason.\n\n"
         "With if, armprobe records and stops for only those hits at which the condition holds before the\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from armprobe.probes import Kretprobe, Probe, Stage, is_pattern
 from armprobe.probes.kprobe import OPTIMIZED
@@ -49,7 +49,7 @@ def row(session: Session, number: int, probe: Probe) -> ProbeRow:
         name=_name(session, probe),
         hits=probe.hits,
         nmissed=probe.nmissed + (probe.kp.nmissed if isinstance(probe, Kretprobe) else 0),
-        state="gone" if probe.gone else "disabled" if probe.disabled else "enabled",
+        state=_state(session, probe),
         optimized=bool(probe.flags & OPTIMIZED),
         stop=tuple(stage.value for stage in Stage if stage in probe.stop),
         leaked=probe.leaked if isinstance(probe, Kretprobe) else 0,
@@ -58,6 +58,12 @@ def row(session: Session, number: int, probe: Probe) -> ProbeRow:
         note=str(probe.note) if probe.note else None,
         aggregate=str(probe.aggregate) if probe.aggregate is not None else None,
     )
+
+
+def _state(session: Session, probe: Probe) -> Literal["enabled", "disabled", "gone", "pending"]:
+    if session.module_probes.waits(probe):
+        return "pending"
+    return "gone" if probe.gone else "disabled" if probe.disabled else "enabled"
 
 
 def _name(session: Session, probe: Probe) -> str:

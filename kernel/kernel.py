@@ -16,6 +16,7 @@ from armprobe.machine import Machine, MachineError, Symbols
 from .btf import Btf
 from .dwarf import Dwarf
 from .log import LogRecord, read_log
+from .module_events import ModuleEvents
 from .modules import LoadedModules
 from .mounts import Mount, MountTable
 from .page_tables import PageTables
@@ -33,6 +34,8 @@ class Kernel:
 
     modules: Mapping[str, Symbols] | None = None
     """The symbols of each module that is loaded now, by its name; None for a kernel that has no modules."""
+    module_events: ModuleEvents | None = None
+    """Tells when modules come and go; None for a kernel that has no modules."""
     tasks: Tasks | None = None
     """The kernel's tasks; None for a kernel whose tasks are not known."""
     has_ftrace = False
@@ -107,6 +110,7 @@ class Linux(Kernel):
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
         self.modules = LoadedModules(self)
+        self.module_events = ModuleEvents(machine)
         self.tasks = Tasks(self)
         self._page_tables = PageTables(machine)
 

@@ -127,7 +127,7 @@ class LoadedModules(Mapping[str, Symbols]):
         return len(self._now())
 
     def _restored(self) -> None:
-        self._looked, self._head = None, 0
+        self._looked, self._head, self._modules = None, 0, {}
 
     def _now(self) -> dict[str, Symbols]:
         executed = self._machine.instructions

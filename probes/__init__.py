@@ -10,7 +10,7 @@ from .decode import Decoded, decode
 from .eras import DEFAULT_ERA, ERAS, POINT_RELEASES, Era, find_era
 from .eras.decoder_rows import Verdict
 from .eras.hit_rules import Status
-from .errors import ConditionError, ProbeError
+from .errors import ConditionError, ModuleNotLoaded, ProbeError
 from .exception_moments import Moment
 from .functions import is_pattern
 from .handler_failures import HandlerError
@@ -48,6 +48,7 @@ __all__ = [
     "Kretprobe",
     "KretprobeInstance",
     "Linear",
+    "ModuleNotLoaded",
     "Moment",
     "Probe",
     "ProbeError",

@@ -11,7 +11,7 @@ from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbol
 
 from .eras import Era
-from .errors import ProbeError
+from .errors import ModuleNotLoaded, ProbeError
 from .functions import is_pattern
 from .probe import OFFSETS, Probe
 
@@ -89,6 +89,10 @@ class AddressResolver:
             if "-" in name:
                 reason = f"there is no symbol '{name}': an offset counts forwards, from the symbol before"
                 raise ProbeError(unknown, reason) from None
+            module, colon, _ = name.partition(":")
+            symbols = self._machine.symbols
+            if colon and not symbols.why_no_modules and module not in symbols.modules:
+                raise ModuleNotLoaded(unknown, str(error), module) from None
             raise ProbeError(unknown, str(error)) from None
 
     def _what_is_there(self, address: int) -> str:

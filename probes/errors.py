@@ -29,5 +29,16 @@ class ProbeError(Exception):
         return f"{self.errno_name}: {self.reason}"
 
 
+class ModuleNotLoaded(ProbeError):
+    """The place is a symbol of a module that is not loaded now."""
+
+    module: str
+    """The name of the module."""
+
+    def __init__(self, number: int, reason: str, module: str) -> None:
+        super().__init__(number, reason)
+        self.module = module
+
+
 class ConditionError(Exception):
     """A condition cannot be decided. The text gives the reason. The machine stops as if the condition held."""

@@ -20,6 +20,7 @@ from armprobe.wiring import shell_of
 from .console_text import ConsoleLines, ConsoleText
 from .debug_target import DebugTarget
 from .errors import CommandError
+from .module_probes import ModuleProbes
 from .probe_list import ProbeList
 from .tracepoints import Tracepoints
 
@@ -68,6 +69,7 @@ class Session:
         )
         self.kprobes = Kprobes(self.machine, era, stepping, trampoline)
         self.probes = ProbeList()
+        self.module_probes = ModuleProbes(self.machine, self.kprobes, self.probes, self.notify)
         self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
         self.stub_address = ""
         self.finished = False  # whether quit was requested

@@ -38,7 +38,7 @@ def _row(probe: values.ProbeRow) -> tuple[str, ...]:
     notes += [probe.aggregate] if probe.aggregate else []
     notes += [f"leaked={probe.leaked}"] if probe.leaked else []
     notes += [f"met={probe.met} if {probe.condition}"] if probe.condition else []
-    place = f"{probe.address:#x} {probe.name}"
+    place = f"{probe.address:#x} {probe.name}" if probe.state != "pending" else probe.name
     return str(probe.number), probe.kind, place, str(probe.hits), str(probe.nmissed), " ".join(notes)
 
 
@@ -49,7 +49,10 @@ def _(value: values.Registered) -> str:
     said += f", {probe.aggregate}" if probe.aggregate else ""
     said += f", if {probe.condition}" if probe.condition else ""
     said += f", prints {probe.note}" if probe.note else ""
-    line = f"{probe.kind} {probe.number}: {described(value.location)} at {probe.address:#x}{said}\n"
+    where = f"{probe.name}, pending until its module is loaded"
+    if value.location is not None:
+        where = f"{described(value.location)} at {probe.address:#x}"
+    line = f"{probe.kind} {probe.number}: {where}{said}\n"
     return line + "".join(f"warning: {warning}\n" for warning in value.warnings)
 
 

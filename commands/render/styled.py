@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MARKS: Final = (
     (r"(?m)^(error|warning|FAILED)(?=[:.])", "bold red"),
-    (r"\[(GONE|DISABLED)\]", "yellow"),
+    (r"\[(GONE|DISABLED|PENDING)\]", "yellow"),
     (r"(?m)^=> .*$", "bold"),
     (r"\baccepted(?=: )", "green"),
     (r"\b(REFUSED|E[A-Z]{2,}(?=: )|refused(?=: ))", "red"),

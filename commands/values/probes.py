@@ -16,7 +16,8 @@ class ProbeRow:
     number: the probe's number in commands. kind: kprobe, kretprobe or jprobe.
     given: the place as the user named it, a symbol or an address. name: the same, or the symbol at that address.
     hits, nmissed: the numbers of hits and of missed hits. Those of a kretprobe include its missed calls.
-    state: enabled, disabled, or gone with the module that it was in.
+    state: enabled, disabled, gone with the code that it was on, or pending until its module is loaded. The address of a
+    pending one is 0.
     optimized: its hits are recorded without a breakpoint, as all that they do can be done so.
     stop: the stages at which the guest stops.
     leaked: the number of calls of a kretprobe that never returned.
@@ -32,7 +33,7 @@ class ProbeRow:
     name: str
     hits: int
     nmissed: int
-    state: Literal["enabled", "disabled", "gone"]
+    state: Literal["enabled", "disabled", "gone", "pending"]
     optimized: bool
     stop: tuple[str, ...]
     leaked: int
@@ -50,11 +51,12 @@ class Probes(tuple[ProbeRow, ...]):
 class Registered:
     """A probe that was set.
 
+    location: None for a probe that waits for its module.
     warnings: warnings about the probe, a sentence each.
     """
 
     probe: ProbeRow
-    location: Location
+    location: Location | None
     warnings: tuple[str, ...]
 
 

@@ -22,9 +22,11 @@ def test_a_value_and_its_text(session: Session) -> None:
     assert session.ask("probes") == values.Probes() == ()
     registered = session.ask("kretprobe kmalloc")
     assert isinstance(registered, values.Registered)
+    location = registered.location
+    assert location is not None
     kmalloc = session.machine.symbols["kmalloc"]
-    assert (registered.probe.number, registered.location.symbol) == (1, "kmalloc")
-    assert (registered.probe.address, registered.location.size) == (kmalloc.address, kmalloc.size)
+    assert (registered.probe.number, location.symbol) == (1, "kmalloc")
+    assert (registered.probe.address, location.size) == (kmalloc.address, kmalloc.size)
     session.ask("continue instructions=100000")
     (row,) = session.ask("probes")
     (probe,) = session.kprobes.list()

@@ -179,7 +179,7 @@ def test_in_a_session(snapshot: Path) -> None:
         shell = Shell(session.machine)
         run = session.owner.call
         with pytest.raises(CommandError, match="no module dummy is loaded"):
-            session.run("kprobe dummy:dummy_dev_init")
+            session.run("disassemble dummy:dummy_dev_init")
         run(shell.run, "insmod /dummy.ko")
         assert {"dummy:", "dummy_dev_init"} <= set(session.complete("kprobe dum"))
         assert session.complete("kprobe dummy:dummy_dev_i") == ["dummy:dummy_dev_init"]
@@ -194,12 +194,96 @@ def test_in_a_session(snapshot: Path) -> None:
         assert re.search(r"\(dummy_dev_init\+0x0/0x\w+ \[dummy\]\)", said)
         assert re.search(r"\(register_netdevice\+0x\w+/0x\w+ <- dummy_dev_init\)", said)
         run(shell.run, "ip link del dummy9; rmmod dummy")
-        assert "GONE" in session.run("probes")
-        with pytest.raises(CommandError, match="no module dummy is loaded"):
-            session.run("kprobe dummy:dummy_dev_init")
+        probes = session.ask("probes")
+        assert {probe.state for probe in probes} == {"pending"}
+        run(shell.run, "insmod /dummy.ko")
+        assert {probe.state for probe in session.ask("probes")} <= {
+            "enabled",
+            "gone",
+        }  # init_module, before it was freed
 
 
-def test_in_gdb(snapshot: Path, gdb_path: str) -> None:
+def test_probes_that_wait(snapshot: Path) -> None:
+    """Set before a module is loaded, they are hit as often as the guest's own events, which wait for it, too."""
+    with Session(snapshot) as session:
+        shell, said = Shell(session.machine), list[str]()
+        run = session.owner.call
+        session.on_notice(said.append)
+        run(shell.run, f"mount -t tracefs none {TRACING}")
+        pending = "kprobe 1: dummy:dummy_setup, pending until its module is loaded\n"
+        assert session.run("kprobe dummy:dummy_setup") == pending
+        session.run("kprobe dummy:init_module")
+        session.run("kprobe dummy:no_such_function")
+        session.run("kretprobe dummy:dummy_dev_init if w0 == 0")
+        session.run("kprobe dummy:dummy_setup")
+        session.run("disable 5")
+        assert [probe.state for probe in session.ask("probes")] == ["pending"] * 5
+        assert said == []
+        run(shell.probe_events, "p:mine dummy:dummy_setup")
+        run(shell.run, "insmod /dummy.ko; ip link add dummy9 type dummy")
+        assert [probe.state for probe in session.ask("probes")][0::2] == ["enabled", "pending", "disabled"]
+        setup, init, _, returns, disabled = session.ask("probes")
+        kallsyms_now = {name: address for address, _, name in kallsyms(shell)["dummy"]}
+        assert setup.address == kallsyms_now["dummy_setup"]
+        assert setup.hits == 2
+        assert (init.hits, returns.hits, returns.met, disabled.hits) == (1, 2, 2, 0)
+        run(shell.run, "rmmod dummy")
+        assert [probe.state for probe in session.ask("probes")] == ["pending"] * 5
+        session.run("enable 5")
+        run(shell.run, "insmod /dummy.ko")
+        setup, init, _, returns, disabled = session.ask("probes")
+        theirs = run(shell.run, f"cat {TRACING}/kprobe_profile").split()
+        assert theirs == ["mine", str(setup.hits), "0"]
+        assert (init.hits, returns.hits, disabled.hits) == (2, 3, 1)
+        session.run("unregister 3")
+        assert "there is no symbol 'dummy:no_such_function'" in said[1]
+        assert said[0].endswith(": set, as the module dummy is loaded\n")
+        assert said[2] == "kprobe 5 (dummy:dummy_setup): set, but disabled, as the module dummy is loaded\n"
+        assert said[3].endswith(": gone with the module dummy, and pending until that is loaded again\n")
+
+
+def test_probes_that_wait_when_the_state_is_another(snapshot: Path) -> None:
+    with Session(snapshot) as session:
+        shell, machine = Shell(session.machine), session.machine
+        run = session.owner.call
+        session.run("kprobe dummy:dummy_setup")
+        empty = run(machine.snapshot)
+        run(shell.run, "insmod /dummy.ko")
+        full = run(machine.snapshot)
+        for state, expected in ((empty, "pending"), (full, "enabled"), (empty, "pending")):
+            run(machine.restore, state)
+            (probe,) = session.ask("probes")
+            assert probe.state == expected
+        run(shell.run, "insmod /dummy.ko")
+        (probe,) = session.ask("probes")
+        assert probe.state == "enabled"
+
+
+def test_in_an_attached_gdb(snapshot: Path, gdb_path: str) -> None:
+    """A breakpoint on a module's own initialisation, set before the module is loaded, and the module's symbols."""
+    with Session(snapshot) as session, GdbSession(session, gdb=gdb_path) as gdb:
+        gdb.execute("set breakpoint pending on")
+        gdb.execute("break init_module")
+        gdb.execute("monitor kprobe dummy:init_module")
+        gdb.execute("monitor console insmod /dummy.ko; rmmod dummy; insmod /edited.ko")
+        for name in ("dummy_setup", RENAMED[1]):
+            stop = gdb.continue_to_stop(PATIENCE)
+            assert stop.reason == "breakpoint-hit"
+            assert re.search(r"#0 .* init_module \(\).*\n#1 .* do_one_initcall", gdb.execute("backtrace 2"))
+            setup = int(gdb.execute(f"print/x &{name}").rpartition("0x")[2].split()[0].rstrip("}"), 16)
+            assert session.machine.symbols[f"dummy:{name}"].address == setup
+        assert RENAMED[0] not in gdb.execute("info functions dummy_set")
+        assert gdb.execute("info sharedlibrary").count(".ko") == 1
+        gdb.execute("delete")
+        gdb.execute("tbreak cleanup_module")
+        gdb.execute("monitor console rmmod dummy")
+        gdb.continue_to_stop(PATIENCE)
+        gdb.execute("tbreak __arm64_sys_exit_group")
+        gdb.continue_to_stop(PATIENCE)
+        assert "No shared libraries" in gdb.execute("info sharedlibrary")
+
+
+def test_a_gdb_that_attaches_later(snapshot: Path, gdb_path: str) -> None:
     with Session(snapshot) as session:
         session.owner.call(Shell(session.machine).run, "insmod /dummy.ko")
         symbol = session.machine.symbols["dummy:dummy_dev_init"]
