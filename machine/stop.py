@@ -23,6 +23,7 @@ class StopReason(enum.Enum):
     LOCKUP = "the guest's exception vectors cannot be executed"
     EXIT = "the guest exited"
     HOST_CALL = "the guest asks the debugger for a file"
+    MODULES = "the guest has loaded or unloaded a module"
     RETURNED = "the called function returned"
 
     @property

@@ -194,8 +194,11 @@ class Symbols:
         return len(self._names) + sum(map(len, self.modules.values()))
 
     def __iter__(self) -> Iterator[Symbol]:
-        own = map(self._symbol, range(len(self._names)))
-        return heapq.merge(own, *self.modules.values(), key=lambda symbol: symbol.address)
+        return heapq.merge(self.own(), *self.modules.values(), key=lambda symbol: symbol.address)
+
+    def own(self) -> Iterator[Symbol]:
+        """The symbols that are in no module, in order of address."""
+        return map(self._symbol, range(len(self._names)))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.get(name) is not None

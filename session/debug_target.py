@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from errno import EBUSY, EFAULT, EINVAL
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from armprobe.machine import MachineError, Stop, StopReason, WatchHit, host_files
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
@@ -23,6 +23,8 @@ from armprobe.stub import (
     Decide,
     ExecFile,
     GuestView,
+    LibrariesChanged,
+    Library,
     Place,
     Signalled,
     StopEvent,
@@ -32,6 +34,7 @@ from armprobe.stub import (
 
 from .authority import Asker, asker
 from .debugger_breakpoints import DebuggerBreakpoints
+from .debugger_libraries import DebuggerLibraries
 from .stop_event import stop_event
 from .symbol_file import SymbolFile
 
@@ -54,6 +57,7 @@ class DebugTarget:
         self.controlled = False
         """Whether a debugger is in control."""
         self._symbol_file = SymbolFile(session.machine)
+        self._libraries = DebuggerLibraries(session.machine)
         self._control = threading.Lock()  # held while a debugger is in control
         self._debugger: Client | None = None  # the debugger in control
         self._was_running = False  # whether the guest ran when the debugger came
@@ -94,6 +98,19 @@ class DebugTarget:
             return None
         return ExecFile(name, lambda: io.BytesIO(self._call(self._symbol_file.read)))
 
+    @property
+    def has_libraries(self) -> bool:
+        """Whether the guest can load modules."""
+        return self._libraries.possible
+
+    def libraries(self) -> Sequence[Library]:
+        """The loaded modules."""
+        return self._call(self._libraries.read)
+
+    def library_file(self, name: str) -> Callable[[], BinaryIO] | None:
+        """Gives an ELF with the symbols of a loaded module."""
+        return functools.partial(self._call, self._libraries.file, name) if self._libraries.knows(name) else None
+
     def attach(self, client: Client) -> StopEvent:
         """Stop the guest and give control to a debugger."""
         if not self._control.acquire(blocking=False):
@@ -117,6 +134,7 @@ class DebugTarget:
             self._start(functools.partial(self._tracepoints.run, self._machine.run), lambda _: None)
 
     def _let_go(self) -> None:
+        self._libraries.forget()
         self.controlled, self._debugger, self._debugger_lends = False, None, None
         self._control.release()
 
@@ -236,7 +254,10 @@ class DebugTarget:
         self._session.notify(text)
 
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
-        """Start the guest and return."""
+        """Start the guest and return. A debugger that does not know the modules of this state is told first."""
+        if self._libraries.stale and self._call(self._libraries.changed_by_restoring):
+            done(LibrariesChanged(position=self._machine.instructions))
+            return
         self._stepping, self._range = step, range
         self._over_watched = step and self._changes_watched()
         if not step:

@@ -14,6 +14,7 @@ from armprobe.stub import (
     Exited,
     HostCall,
     Interrupted,
+    LibrariesChanged,
     ProbeHit,
     ProbeStop,
     Signalled,
@@ -55,6 +56,8 @@ def stop_event(
             return ProbeStop(position=position, text=stop.text, stepping=stepping)
         case StopReason.INTERRUPTED:
             return Interrupted(position=position)
+        case StopReason.MODULES:
+            return LibrariesChanged(position=position)
         case StopReason.HOST_CALL:
             return HostCall(position=position, call=stop.detail)
         case StopReason.EXIT:

@@ -49,12 +49,12 @@ class _Region:
     end: int
 
 
-def symbol_file(machine: Machine) -> bytes:
-    """An ELF with the symbols of `machine`'s guest.
+def symbol_file(machine: Machine, of: Symbols | None = None) -> bytes:
+    """An ELF with the symbols of `machine`'s guest, without those of modules, or with the symbols `of` a module.
 
     Takes half a second for a kernel of 45,000 functions. Call it on the thread that owns the machine.
     """
-    symbols = list(machine.symbols)
+    symbols = list((machine.symbols if of is None else of).own())
     regions, indices = _regions(symbols)
     functions = sorted({symbol.address for symbol in symbols if symbol.kind == "function"})
     frames = [_frames(machine, region, functions) for region in regions if region.is_code]
@@ -62,18 +62,16 @@ def symbol_file(machine: Machine) -> bytes:
 
 
 class SymbolFile:
-    """The `symbol_file` of a machine, rebuilt when modules have come or gone."""
+    """The `symbol_file` of a machine, made once."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._made: tuple[list[Symbols], bytes] | None = None
+        self._made = b""
 
     def read(self) -> bytes:
         """The bytes of the file."""
-        modules = list(self._machine.symbols.modules.values())
-        if self._made is None or self._made[0] != modules:
-            self._made = modules, symbol_file(self._machine)
-        return self._made[1]
+        self._made = self._made or symbol_file(self._machine)
+        return self._made
 
 
 def _frames(machine: Machine, region: _Region, functions: list[int]) -> bytes:

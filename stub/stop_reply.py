@@ -13,6 +13,7 @@ from .target import (
     BreakpointHit,
     Exited,
     Interrupted,
+    LibrariesChanged,
     ProbeHit,
     ProbeStop,
     Signalled,
@@ -40,6 +41,8 @@ def encode(
             return b"W%02x%b" % (stop.code & 0xFF, of_process(client_words))
         case WatchpointHit():
             reason = b"%b:%x;" % (_WATCH_REASONS[stop.kind], stop.address)
+        case LibrariesChanged():
+            reason = b"library:;"
         case ProbeHit():
             # LLDB shows it as the reason for the stop; gdb passes over what it does not know.
             reason = b"description:%b;" % to_hex(stop.text)

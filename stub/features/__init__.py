@@ -11,6 +11,7 @@ from .exec_file import ExecFileName
 from .extended import Extended, Starting
 from .file_io import FileIo
 from .files import Files
+from .libraries import LibraryList
 from .memory import MemoryAccess
 from .memory_map import Regions
 from .monitor import MonitorPackets
@@ -34,6 +35,7 @@ REGISTRY = Registry(
         Transfer,
         Description,
         ExecFileName,
+        LibraryList,
         Files,
         FileIo,
         RegisterAccess,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""vFile: reads the program's file and the map of the guest's memory, no other file (GDB manual, "Host I/O Packets").
+"""vFile: reads files of the program, and the map of the guest's memory (GDB manual, "Host I/O Packets").
 
-The target gives the program's file and its name. A client on the same computer can tell by fstat whether its own file
-of that name is the same.
+No other file is read. The target gives the program's file and its name, and those of its libraries. A client on the
+same computer can tell by fstat whether its own file of that name is the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
 from armprobe.stub.process_maps import FILES
-from armprobe.stub.target import MemoryMap, Program, TargetError
+from armprobe.stub.target import Libraries, MemoryMap, Program, TargetError
 from armprobe.stub.wire import hex_text, names_the_thread, number, split
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Files(Feature[Program]):
             opened: Callable[[], BinaryIO] = partial(_text, target, path)
         elif file is not None and path == file.name:
             opened = file.open
+        elif isinstance(target, Libraries) and (library := target.library_file(path)) is not None:
+            opened = library
         else:
             return _failed(_ENOENT)
         if flags:  # 0 is to read; all others are to write, or to make a file

@@ -19,6 +19,7 @@ from .errors import TargetError
 from .exec_file import ExecFile, Program
 from .guest_view import Decide, GuestView
 from .host_calls import HostCalls
+from .libraries import Libraries, Library
 from .memory import Memory
 from .memory_map import MemoryMap
 from .monitor import Commands, Monitor, Place
@@ -34,6 +35,7 @@ from .stops import (
     Exited,
     HostCall,
     Interrupted,
+    LibrariesChanged,
     ProbeHit,
     ProbeStop,
     Signalled,
@@ -67,6 +69,9 @@ __all__ = [
     "HostCall",
     "HostCalls",
     "Interrupted",
+    "Libraries",
+    "LibrariesChanged",
+    "Library",
     "Memory",
     "MemoryMap",
     "Monitor",

@@ -106,6 +106,11 @@ class HostCall(StopEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LibrariesChanged(StopEvent):
+    """The program has loaded or unloaded a library. GDB reads the list again, and goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exited(StopEvent):
     """The guest has ended: by its own exit, by power-off or by reset."""
 

@@ -4,11 +4,13 @@
 `stores` and `loads` say which instructions also touch data, for watchpoints to see.
 """
 
+import io
 import itertools
 import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 from armprobe.machine import MachineError
 from armprobe.machine.memory.regions import Region
@@ -23,6 +25,8 @@ from armprobe.stub import (
     GuestView,
     HostCall,
     Interrupted,
+    LibrariesChanged,
+    Library,
     Place,
     Stepped,
     StopEvent,
@@ -62,6 +66,8 @@ class FakeTarget:
         self.calls: list[str] = []
         self.stop: StopEvent = Stepped()
         self.program: ExecFile | None = None
+        self.loaded: dict[str, bytes] = {}  # the libraries, by name
+        self.loads_at: int | None = None  # the address of the instruction that loads one
         self.attached = False
         self.trusted = False
         self.translating = False
@@ -130,6 +136,14 @@ class FakeTarget:
     def exec_file(self) -> ExecFile | None:
         return self.program
 
+    has_libraries = True
+
+    def libraries(self) -> list[Library]:
+        return [Library(name, number) for number, name in enumerate(self.loaded, 1)]
+
+    def library_file(self, name: str) -> Callable[[], BinaryIO] | None:
+        return (lambda: io.BytesIO(self.loaded[name])) if name in self.loaded else None
+
     def insert_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
         self._insert((kind, address, length))
 
@@ -187,6 +201,9 @@ class FakeTarget:
             pc = self.registers["pc"]
             if pc == self.powers_off_at:
                 return Exited(code=0)
+            if pc == self.loads_at:
+                self.loads_at, self.loaded["/armprobe/modules/1/<mine>.ko"] = None, b"its symbols"
+                return LibrariesChanged()
             if pc in self.asks:
                 return HostCall(call=self.asks.pop(pc))
             if executed and (watch := self._watch_hit(pc)):

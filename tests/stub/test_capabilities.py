@@ -58,7 +58,7 @@ def test_gdb_inserts_no_hardware_breakpoint_where_there_are_none(gdb: GdbSession
 
 
 def supported(client: Client) -> set[bytes]:
-    return set(client.ask(b"qSupported:multiprocess+").split(b";"))
+    return set(client.ask(b"qSupported:multiprocess+;qRelocInsn+").split(b";"))
 
 
 def test_what_the_smallest_target_supports() -> None:
@@ -103,6 +103,7 @@ CAPABILITIES = {
     "command": ([b"qRcmd,zz", b"QArmprobe.MonitorErrors", b"qArmprobe.commands"], b""),
     "command_table": ([b"qArmprobe.commands", b"qArmprobe.stop"], b""),
     "exec_file": ([b"vFile:setfs:0", b"qXfer:exec-file:read::0,100"], b"qXfer:exec-file:read+"),
+    "libraries": ([b"qXfer:libraries-svr4:read::0,100"], b"qXfer:libraries-svr4:read+"),
     "memory_size": ([b"qMemoryRegionInfo:0", b"qXfer:memory-map:read::0,100"], b"qXfer:memory-map:read+"),
     "answer": ([b"F0"], b""),
 }
