@@ -113,7 +113,7 @@ class Scheduler:
     def _slices(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
         clock, loop = self._machine.clock, self._machine.core.run_loop
         end = None if budget is None else clock.executed + budget
-        run = loop.begin(until, interrupts)
+        run = loop.begin(until, interrupts, end)
         while True:
             stop = self._look_up(end)
             if stop is None:

@@ -48,6 +48,7 @@ _FUNCTIONS: Final = (
     "emu_start", "emu_stop", "ctl", "hook_add", "mmio_map", "reg_read", "reg_write", "context_save",
     "context_restore", "vmem_read", "vmem_write", "mem_read", "mem_write",
 )  # fmt: skip
+_NEVER: Final = (1 << 64) - 1  # TIMER_NEVER
 _REBUILD: Final = "arm_rebuild_hflags_aarch64"  # not part of Unicorn's API, but in its library for Linux
 
 _Raised: Final = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32)
@@ -73,7 +74,7 @@ class NativeEngine:
             setattr(state.layout, name, getattr(core.layout, name))
         for name in _FUNCTIONS:
             setattr(state, name, _address(getattr(UNICORN, f"uc_{name}")))
-        state.interface = core.machine.gic.interfaces[0].at
+        state.interface, state.idle = core.machine.gic.interfaces[0].at, core.machine.clock.idle_at
         state.xzr, state.cp_reg = reg.UC_ARM64_REG_XZR, reg.UC_ARM64_REG_CP_REG
         unused = state.refreshed  # TPIDR_EL2, as there is no EL2
         unused.op0, unused.op1, unused.crn, unused.crm, unused.op2 = 3, 4, 13, 0, 2
@@ -113,15 +114,33 @@ class NativeEngine:
         """Execute up to `count` instructions. Returns Unicorn's error number, 0 for none; raises what a hook raised."""
         engine = self._core.engine
         engine._hook_exception = None
-        clock = self._core.machine.clock
-        self.state.idle = clock.idle
-        status = int(_RUN(self._at, clock.instructions, pc, count))
+        status = int(_RUN(self._at, self._core.machine.clock.instructions, pc, count))
         if self.state.slot_left:
             self._core.dispatcher.leave_slot()
         if engine._hook_exception is not None:
             error, engine._hook_exception = engine._hook_exception, None
             raise error
         return status
+
+    def go_on(self, length: int, end: int | None = None, deadline: int | None = None) -> None:
+        """Let the next run go on with further slices of `length` instructions, to the count `end`; 0 for none.
+
+        It does between them what the scheduler and the run loop would do, as long as Python is not called. `deadline`
+        is the generic timer's count at which a device in Python acts next.
+        """
+        state = self.state
+        state.slice = length
+        if length:
+            state.end, state.deadline = _NEVER if end is None else end, _NEVER if deadline is None else deadline
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the guest has executed WFI and still waits."""
+        return bool(self.state.waiting)
+
+    @waiting.setter
+    def waiting(self, waiting: bool) -> None:
+        self.state.waiting = waiting
 
     @property
     def now(self) -> int:

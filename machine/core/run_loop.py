@@ -42,12 +42,13 @@ Place = tuple[int, int]
 class Run:
     """One run of a core: to address `until`, if it is not None, and with interrupts taken or not.
 
-    `start` is the PC and SP where it began, until that instruction has been executed. `watched` is true if the run
-    before stopped there for a watchpoint.
+    `end` is the count of instructions at which the run ends. `start` is the PC and SP where it began, until that
+    instruction has been executed. `watched` is true if the run before stopped there for a watchpoint.
     """
 
     until: int | None
     interrupts: bool
+    end: int | None
     start: Place | None
     watched: bool
 
@@ -62,12 +63,20 @@ class RunLoop:
         self._machine = core.machine
         self._intercepts: dict[int, list[Callable[[Machine], None]]] = {}
         self._ends: set[int] = set()
-        self.waiting = False  # the guest has executed WFI and still waits
         self.met: list[int] = []  # the PC and the count of instructions at the last call of intercepts
         self.watched_at: int | None = None  # the PC of the access that a watchpoint stopped the last run before
         core.machine.state.join(f"{core.name}.run_loop", self, Order.CORE, self._forget)
         core.dispatcher.claim_wfi(self._wfi_trapped)
         core.dispatcher.claim_fetch(self._cannot_fetch)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the guest has executed WFI and still waits."""
+        return self._core.native.waiting
+
+    @waiting.setter
+    def waiting(self, waiting: bool) -> None:
+        self._core.native.waiting = waiting
 
     def intercept(self, address: int, function: Callable[[Machine], None]) -> None:
         """See `Machine.intercept`."""
@@ -113,7 +122,7 @@ class RunLoop:
         self.watched_at = None
         self._core.dispatcher.stop = self._core.dispatcher.resume = None
 
-    def begin(self, until: int | None, interrupts: bool) -> Run:
+    def begin(self, until: int | None, interrupts: bool, end: int | None) -> Run:
         """Begin a run at the core's PC, after completing the work left by the last stop."""
         core, context, dispatcher = self._core, self._core.context, self._core.dispatcher
         context.load()
@@ -127,7 +136,7 @@ class RunLoop:
         start: Place = (context.pc, context.sp)
         core.conditional_breakpoints.skip = start
         watched, self.watched_at = self.watched_at == context.pc, None
-        return Run(until, interrupts, start, watched)
+        return Run(until, interrupts, end, start, watched)
 
     def update(self) -> None:
         """Between two slices: update timers and devices, and the core's debug registers and counters."""
@@ -166,6 +175,7 @@ class RunLoop:
         pc = context.pc
         starting = run.start == (pc, context.sp)
         core.watchpoints.enabled = not (starting and run.watched)
+        self._let_go_on(run, length, most)
         if pc in breakpoints:
             if self._call_intercepts(pc):
                 return None
@@ -201,6 +211,25 @@ class RunLoop:
             most = min(most, min(deadlines) - self._machine.clock.now)
         overflow = self._core.pmu.until_overflow()
         return most if overflow is None else min(most, overflow)
+
+    def _let_go_on(self, run: Run, length: int, most: int) -> None:
+        """Let the C core begin further slices by itself, unless between them is something that only Python does.
+
+        `length` is that of this slice, `most` that of others.
+        """
+        core, machine = self._core, self._machine
+        if (
+            not run.interrupts
+            or length <= 1
+            or machine.clock.paced
+            or core.guest_debug.stepping
+            or core.pmu.following
+            or core.pmu.until_overflow() is not None
+        ):
+            core.native.go_on(0)
+            return
+        alarms = [device.deadline for device in machine.devices.timed if device.deadline is not None]
+        core.native.go_on(most, run.end, min(alarms, default=None))
 
     def deadlines(self) -> list[int]:
         """The counts at which one of the core's timers or a device acts next."""

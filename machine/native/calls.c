@@ -52,7 +52,7 @@ void call_entered(struct recorder *recorder, struct action *action, const struct
     pair = recorder->pairs + recorder->outstanding++;
     *pair = (struct pair){.action = action, .sp = x[31], .ret = x[30], .fp = x[29], .number = action->calls};
     pair->task = *core_u64(core, core->layout.sp_el0);
-    pair->entered = at->executed + core->idle;
+    pair->entered = core_ticks(core, at->executed);
     pair->selected = later || action->selected;
     pair->holds = later && action->records_first;
     if (pair->holds)
@@ -156,7 +156,7 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
     if (action->records_second)
         record_append(recorder, action, pair->number, at);
     if (action->aggregate)
-        aggregate_hit(action->aggregate, (at->executed + recorder->core->idle - pair->entered) * TICK);
+        aggregate_hit(action->aggregate, (core_ticks(recorder->core, at->executed) - pair->entered) * TICK);
 }
 
 ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t executed)
@@ -173,6 +173,7 @@ ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t execu
     registers[32] = recorder->sets_pc ? at.caller : 0;
     /* The rest of the call is Python's, or a program has no value. */
     if (at.caller == recorder->trampoline || !decide(recorder, &chain, &at)) {
+        recorder->core->called = true;
         recorder->mixed();
         return false;
     }

@@ -29,6 +29,8 @@ ARMPROBE_EXPORT void armprobe_on_condition(void *uc, uint64_t address, uint32_t 
 
     if (condition->core->exact) /* it was looked at before the instruction was executed the first time */
         return;
-    if (condition->always || may_be_true(condition))
+    if (condition->always || may_be_true(condition)) {
+        condition->core->called = true;
         condition->ask(uc, address, size, user);
+    }
 }

@@ -22,6 +22,8 @@ enum { UC_ERR_FETCH_UNMAPPED = 8, UC_ERR_FETCH_PROT = 14 };
 
 /* The numbers with which Unicorn announces an exception (QEMU's EXCP_ numbers). */
 enum raised { UNDEFINED = 1, SVC = 2, PREFETCH_ABORT = 3, DATA_ABORT = 4, BREAKPOINT = 7, HVC = 11, SMC = 13 };
+/* Kinds of exceptions, as offsets in each of the vectors' four groups (D1.3.1). */
+enum kind { SYNCHRONOUS = 0, IRQ = 0x80, FIQ = 0x100 };
 /* Exception classes, ESR_EL1.EC (Arm ARM, D19.2.37). */
 enum class {
     EC_WFX = 0x01,
@@ -65,6 +67,9 @@ static void stop_if_asked(struct core *core)
     if (core->ends || core->interrupting)
         core->emu_stop(core->uc);
 }
+
+/* The ends of slices in a run, and the length of a run in slices, after which Python looks for signals and input. */
+enum { MOST_SLICES = 1000, MOST_IN_A_ROW = 4 };
 
 /* Steps aside in a row, at one count. More of them count, so that every run ends; a trampoline takes some 100. */
 enum { MOST_ASIDE = 1000 };
@@ -250,19 +255,22 @@ static uint32_t word_at(struct core *core, uint64_t pc)
     return core->vmem_read(core->uc, pc, UC_PROT_EXEC, &word, 4) ? 0 : word;
 }
 
+/* The address in EL1's vectors for the kind of exception at offset `kind` in each of their four groups. */
+static uint64_t vector(const struct core *core, uint32_t kind)
+{
+    uint32_t pstate = core_pstate(core);
+    return *core_u64(core, core->layout.vbar_el1) + (!(pstate & 0xC) ? 0x400 : pstate & 1 ? 0x200 : 0) + kind;
+}
+
 /* Enter EL1's vector for an exception (Arm ARM, D1.3, AArch64.TakeException); as `exceptions.enter` does. */
-static void enter(struct core *core, uint32_t syndrome, bool far)
+static void enter(struct core *core, uint32_t kind)
 {
     const struct layout *at = &core->layout;
-    uint64_t *x = core_x(core);
+    uint64_t *x = core_x(core), to = vector(core, kind);
     uint32_t before = core_pstate(core), kept = before & PSTATE_PAN;
-    uint64_t vector = *core_u64(core, at->vbar_el1) + (!(before & 0xC) ? 0x400 : before & 1 ? 0x200 : 0);
 
     *core_u64(core, at->spsr_el1) = before;
     *core_u64(core, at->elr_el1) = x[32];
-    *core_u64(core, at->esr_el1) = syndrome;
-    if (far)
-        *core_u64(core, at->far_el1) = *core_u64(core, at->fault_address);
     if (!(before & 1)) {
         *core_u64(core, at->sp_el0) = x[31];
         x[31] = *core_u64(core, at->sp_el1);
@@ -272,9 +280,18 @@ static void enter(struct core *core, uint32_t syndrome, bool far)
     *core_u32(core, at->daif) = DAIF;
     *core_u32(core, at->btype) = 0;
     *core_u32(core, at->pstate) = EL1H | kept; /* NZCV are kept apart, and stay */
-    x[32] = vector;
+    x[32] = to;
     store(core);
     armprobe_refresh(core);
+}
+
+/* Enter it for a synchronous exception. */
+static void enter_synchronous(struct core *core, uint32_t syndrome, bool far)
+{
+    *core_u64(core, core->layout.esr_el1) = syndrome;
+    if (far)
+        *core_u64(core, core->layout.far_el1) = *core_u64(core, core->layout.fault_address);
+    enter(core, SYNCHRONOUS);
 }
 
 static void set_exits(struct core *core, bool with_own)
@@ -286,6 +303,29 @@ static void set_exits(struct core *core, bool with_own)
     core->ctl(core->uc, UC_CTL_EXITS, exits, (size_t)(core->exit_count + with_own));
 }
 
+/* Whether there is an exit at a breakpoint. */
+static bool is_exit(const struct core *core, uint64_t pc)
+{
+    for (uint64_t i = 0; i < core->exit_count; i++)
+        if (core->exits[i] == pc)
+            return true;
+    return false;
+}
+
+/* The guest has executed WFI. False if Python is to see to it: at a breakpoint, and where the guest traps it. */
+static bool waits(struct core *core, uint64_t pc)
+{
+    bool trapped = !(core_pstate(core) & 0xC) && !(*core_u64(core, core->layout.sctlr_el1) & SCTLR_NTWI);
+    if (trapped || core->slot_running || is_exit(core, pc + 4))
+        return false;
+    core_x(core)[32] = pc + 4;
+    *core_u32(core, core->layout.pstate) &= ~(uint32_t)PSTATE_SS; /* the WFI has been stepped */
+    store(core);
+    core->waiting = true;
+    stop(core, END_WAIT);
+    return true;
+}
+
 /* A trapped WFI: the guest's own, or an exit, which Unicorn makes one, 4 bytes before the exit. True if it is over. */
 static bool at_exit(struct core *core, uint64_t pc)
 {
@@ -293,7 +333,7 @@ static bool at_exit(struct core *core, uint64_t pc)
     bool last = core->count && pc == core->block + 4 * (core->count - 1);
     if (last && word_at(core, pc) == WFI) {
         settle(core, core->count);
-        return false;
+        return waits(core, pc);
     }
     settle_before(core, target);
     if (core->exiting && target == core->exit_at) {
@@ -305,9 +345,8 @@ static bool at_exit(struct core *core, uint64_t pc)
         stop(core, END_EXIT);
         return true;
     }
-    for (uint64_t i = 0; i < core->exit_count; i++)
-        if (core->exits[i] == target)
-            return false;
+    if (is_exit(core, target))
+        return false;
     /* Code with an exit that has been taken away since, the engine's own or one of another address space. */
     core_x(core)[32] = target;
     store(core);
@@ -388,12 +427,12 @@ static void on_exception(void *uc, uint32_t number, void *user)
                      (number == DATA_ABORT && class == EC_DATA && !core->faults_claimed) ||
                      (number == PREFETCH_ABORT && class == EC_FETCH_LOWER && !core->exiting && !core->exit_count);
         if (taken) {
-            enter(core, syndrome, number != SVC);
+            enter_synchronous(core, syndrome, number != SVC);
             return;
         }
     }
     leave_slot(core);
-    core->handling = true;
+    core->handling = core->called = true;
     enum after after = core->raised(number, syndrome);
     core->handling = false;
     if (core->slot)
@@ -486,7 +525,82 @@ static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
     return error;
 }
 
-/* Run up to `count` instructions from `pc`, after `now` instructions. Returns Unicorn's error.
+/* Follow what the GIC signals. */
+static void follow_signal(struct core *core)
+{
+    uint32_t signal = armprobe_gic_signal(core->interface);
+    core->irq = signal != GIC_NONE;
+    core->mask = signal == GIC_FIQ ? PSTATE_F : PSTATE_I;
+    set_limit(core);
+}
+
+/* The generic timer's count at which a timer or a device acts next, after `now`; TIMER_NEVER for none. */
+static uint64_t next_deadline(const struct core *core, uint64_t now)
+{
+    uint64_t next = core->deadline;
+    for (int i = 0; i < 2; i++) {
+        uint64_t deadline = armprobe_timer_deadline(core->timers[i]);
+        if (deadline > now && deadline < next)
+            next = deadline;
+    }
+    return next;
+}
+
+/* Drive the timers' lines. A guest that waits is given the time until the next interrupt is pending. False if Python
+ * has to see to something: a device, or a guest that waits for good. */
+static bool update_time(struct core *core)
+{
+    for (;;) {
+        uint64_t now = core_ticks(core, core->base);
+        if (core->deadline <= now || ++core->slices > MOST_SLICES)
+            return false;
+        for (int i = 0; i < 2; i++)
+            armprobe_timer_update(core->timers[i], now);
+        follow_signal(core);
+        if (!core->waiting || core->irq)
+            break;
+        uint64_t next = next_deadline(core, now);
+        if (next == TIMER_NEVER)
+            return false;
+        *core->idle += next - now;
+    }
+    core->waiting = false;
+    return true;
+}
+
+/* Between two slices, do what Python would do there (`Scheduler._look_up`, `RunLoop.slice`). If it may have more to do,
+ * such as after a call, return false: it goes on from any of these states as from the end of a slice. */
+static bool next_slice(struct core *core)
+{
+    if (!core->slice || core->called || core->ends || core->interrupting || core->watching || core->slot_running ||
+        core->base >= core->end || core->base - core->begin >= MOST_IN_A_ROW * core->slice)
+        return false;
+    uint64_t pc = core_x(core)[32];
+    if (core->framed && !is_own(core, pc))
+        put_back_frame(core);
+    hide_own(core);
+    if (core->recorder && core->running == 1)
+        armprobe_places_settle(core->recorder, core->base);
+    if (!update_time(core))
+        return false;
+    bool taken = interrupted(core) && !is_aside(core, pc);
+    uint32_t kind = core->mask == PSTATE_F ? FIQ : IRQ;
+    if (core->exit_count && is_exit(core, taken ? vector(core, kind) : pc))
+        return false;
+    if (taken) {
+        enter(core, kind);
+        core->irq = 0; /* until the guest has acknowledged it: an access to the GIC follows the signal again */
+    }
+    core->hard = core->base + core->slice < core->end ? core->base + core->slice : core->end;
+    uint64_t next = next_deadline(core, core_ticks(core, core->base));
+    if (next - *core->idle < core->hard)
+        core->hard = next - *core->idle;
+    set_limit(core);
+    return true;
+}
+
+/* Run up to `count` instructions from `pc`, after `now` instructions, and further slices up to the count `end` while
+ * Python has nothing to do between them. Returns Unicorn's error.
  *
  * A hook may call this: for the run that is under way then, the instructions of the inner run count before its
  * block. */
@@ -497,7 +611,8 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, u
 
     core->running++;
     core->begin = core->base = now;
-    core->count = 0;
+    core->count = core->slices = 0;
+    core->called = false;
     core->hard = core->base + count;
     set_limit(core);
     core->redo = core->exact = core->ends_after_access = core->handling = core->accessing = false;
@@ -517,14 +632,18 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, u
             if (core->why != END_EXIT || core->ends_after_access)
                 break;
         }
-        if (core->base > core->hard || (core->base == core->hard && !is_aside(core, x[32])))
+        if (core->why == END_OTHER)
             break;
-        if (core->why == END_LIMIT)
-            error = go(core, x[32], true, x[32] + 4 * (core->hard - core->base));
-        else if (core->why == END_EXIT)
+        bool over = core->base > core->hard || (core->base == core->hard && !is_aside(core, x[32]));
+        if (over || core->why == END_INTERRUPT || core->why == END_WAIT) {
+            if (!next_slice(core))
+                break;
             error = go(core, x[32], false, 0);
-        else
-            break;
+        } else if (core->why == END_LIMIT) {
+            error = go(core, x[32], true, x[32] + 4 * (core->hard - core->base));
+        } else {
+            error = go(core, x[32], false, 0);
+        }
     }
     if (core->framed && !is_own(core, core_x(core)[32]))
         put_back_frame(core);
@@ -536,6 +655,7 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, u
     core->base = outer.base + core->executed;
     core->begin = outer.begin, core->hard = outer.hard, core->block = outer.block, core->count = outer.count;
     set_limit(core);
+    core->called = outer.called, core->slices = outer.slices;
     core->why = outer.why, core->whole = outer.whole, core->exiting = outer.exiting, core->exit_at = outer.exit_at;
     core->handling = outer.handling, core->accessing = outer.accessing, core->exact = outer.exact;
     core->redo = outer.redo, core->replay = outer.replay, core->ends_after_access = outer.ends_after_access;
@@ -551,15 +671,6 @@ static void again(struct core *core)
     memcpy(core->saved, core_x(core), sizeof core->saved);
     core->redo = true;
     core->emu_stop(core->uc);
-}
-
-/* Follow what the GIC signals. */
-static void follow_signal(struct core *core)
-{
-    uint32_t signal = armprobe_gic_signal(core->interface);
-    core->irq = signal != GIC_NONE;
-    core->mask = signal == GIC_FIQ ? PSTATE_F : PSTATE_I;
-    set_limit(core);
 }
 
 /* The timer whose register that is, or NULL. */
@@ -583,12 +694,14 @@ static uint32_t on_mrs(void *uc, int destination, const struct cp_reg *which, vo
     load(core);
     if (!(core_pstate(core) & 0xC))
         return 0;
-    uint64_t value = core_executed(core, site->address) + core->idle;
+    uint64_t value = core_ticks(core, core_executed(core, site->address));
     const struct timer *timer = timer_of(core, which);
-    if (timer)
+    if (timer) {
         value = armprobe_timer_read(timer, value, which->op2);
-    else if (!is_counter(which)) /* CNTPCT or CNTVCT */
+    } else if (!is_counter(which)) { /* CNTPCT or CNTVCT */
+        core->called = true;
         return core->read_register(uc, destination, which, NULL);
+    }
     if ((uint32_t)destination != core->xzr)
         core->reg_write(uc, destination, &value);
     return 1;
@@ -603,9 +716,11 @@ static uint32_t on_msr(void *uc, int source, const struct cp_reg *which, void *u
     if (!(core_pstate(core) & 0xC))
         return 0;
     struct timer *timer = timer_of(core, which);
-    if (!timer)
+    if (!timer) {
+        core->called = true;
         return core->write_register(uc, source, which, NULL);
-    uint64_t value = 0, count = core_executed(core, site->address) + core->idle;
+    }
+    uint64_t value = 0, count = core_ticks(core, core_executed(core, site->address));
     if ((uint32_t)source != core->xzr)
         core->reg_read(uc, source, &value);
     armprobe_timer_write(timer, count, which->op2, value);
@@ -673,6 +788,7 @@ static uint64_t on_read(void *uc, uint64_t offset, unsigned size, void *user)
         return 0;
     }
     core->accessing = true;
+    core->called |= !window->device;
     value = window->read(window->device, offset, size);
     accessed(window, offset, value);
     return value;
@@ -693,6 +809,7 @@ static void on_write(void *uc, uint64_t offset, unsigned size, uint64_t value, v
         return;
     }
     core->accessing = true;
+    core->called |= !window->device;
     window->write(window->device, offset, size, value);
     accessed(window, offset, 0);
 }
@@ -751,6 +868,7 @@ static void on_translated(void *uc, const struct block *block, const struct bloc
     bool follows = core->following && core_pstate(core) & 0xC; /* the CPU itself allows or traps accesses of EL0 */
     for (size_t i = 0; i < size / 4; i++)
         if ((follows && is_followed(words[i])) || (core->watching && armprobe_is_unchecked(words[i]))) {
+            core->called = true;
             if (core->found(block->pc, block->size)) {
                 core->whole = true;
                 core->emu_stop(uc);

@@ -16,7 +16,7 @@ struct block {
 };
 
 /* What ended a run of the engine. */
-enum end { END_OTHER, END_LIMIT, END_EXIT, END_INTERRUPT };
+enum end { END_OTHER, END_LIMIT, END_EXIT, END_INTERRUPT, END_WAIT };
 
 /* What follows an exception that Python has handled. AFTER_LOOK: the run ends if that was asked for. */
 enum after { AFTER_LOOK, AFTER_END, AFTER_GO_ON };
@@ -31,7 +31,9 @@ enum {
     BTYPE = 3 << 10,
     PSTATE_F = 1 << 6,
     PSTATE_I = 1 << 7,
+    PSTATE_SS = 1 << 21,
     PSTATE_PAN = 1 << 22,
+    SCTLR_NTWI = 1 << 16,
     SCTLR_SPAN = 1 << 23,
 };
 
@@ -86,6 +88,12 @@ static inline uint32_t core_pstate(const struct core *core)
            *core_u32(core, at->btype) << 10 | (*core_u32(core, at->nf) & 1u << 31) |
            (*core_u32(core, at->zf) ? 0 : 1u << 30) | *core_u32(core, at->cf) << 29 |
            (*core_u32(core, at->vf) >> 3 & 1u << 28);
+}
+
+/* The generic timer's count after `executed` instructions */
+static inline uint64_t core_ticks(const struct core *core, uint64_t executed)
+{
+    return executed + *core->idle;
 }
 
 /* In a hook: the guest's instructions, the one at `pc`, which is in the block under way, included */

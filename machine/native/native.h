@@ -254,7 +254,10 @@ typedef void drain_function(void);
     FIELD(uint64_t, begin) /* the count at which the run began */ \
     FIELD(uint64_t, executed) /* the instructions of the last run */ \
     FIELD(uint64_t, ended) /* the count at which it ended */ \
-    FIELD(uint64_t, idle) /* ticks that were skipped while waiting for interrupts */ \
+    FIELD(uint64_t *, idle) /* ticks that were skipped while waiting for interrupts: the clock's */ \
+    FIELD(uint64_t, slice) /* the instructions of each further slice of the run, 0 if Python begins it: `next_slice` */ \
+    FIELD(uint64_t, end) /* the count at which Python ends the run */ \
+    FIELD(uint64_t, deadline) /* the generic timer's count at which a device in Python acts, or TIMER_NEVER */ \
     FIELD(uint64_t, own) /* the address of the machine's own memory, see `is_own` */ \
     FIELD(uint64_t, own_size) /* in bytes, 0 for none */ \
     FIELD(const uint8_t *, roles) /* an `enum role` per word of it */ \
@@ -272,6 +275,7 @@ typedef void drain_function(void);
     FIELD(uint64_t, aside_base) /* the count at the last step aside */ \
     FIELD(uint64_t, aside) /* steps aside since that count */ \
     FIELD(uint64_t, exit_at) /* an exit of the core's own, while `exiting` */ \
+    FIELD(uint32_t, slices) /* the slices that have ended in this run */ \
     FIELD(uint64_t *, exits) /* the exits at breakpoints */ \
     FIELD(uint64_t, exit_count) \
     FIELD(uint64_t, access_count) /* of accesses to devices; the last are in `accesses` */ \
@@ -298,6 +302,8 @@ typedef void drain_function(void);
     FIELD(bool, faults_claimed) /* Python is asked about faults at EL1 */ \
     FIELD(bool, following) /* accesses to system registers are looked for in new code */ \
     FIELD(bool, watching) /* accesses to memory are watched: see `armprobe_is_unchecked` */ \
+    FIELD(bool, waiting) /* the guest has executed WFI and still waits */ \
+    FIELD(bool, called) /* Python has been called in this run, and may have something to do between slices */ \
     FIELD(bool, handling) /* Python is handling an exception */ \
     FIELD(bool, accessing) /* a device's function is doing an access */ \
     FIELD(bool, exiting) \

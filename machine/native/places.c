@@ -97,6 +97,7 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     }
     at.pstate = core_pstate(core);
     if (!decide(recorder, place, &at)) {
+        recorder->core->called = true;
         recorder->undecided(address);
         return;
     }

@@ -202,6 +202,8 @@ bool armprobe_returned(struct recorder *recorder, uint64_t executed);
 bool armprobe_simulate(const struct core *core, uint32_t word, uint64_t address, uint64_t *x, uint32_t *pstate);
 
 /* A BRK #`immediate` is executed at `pc`. Returns whether that has been handled: the CPU goes on at its pc. */
+void armprobe_places_settle(struct recorder *recorder, uint64_t executed);
+
 bool core_brk(struct core *core, uint64_t pc, uint32_t immediate);
 
 #endif

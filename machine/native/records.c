@@ -19,7 +19,7 @@ void record_make(const struct recorder *recorder, struct record *record, const s
     record->action = action->id;
     record->number = number;
     record->executed = at->executed;
-    record->idle = recorder->core->idle;
+    record->idle = *recorder->core->idle;
     record->caller = at->caller;
     record->pstate = at->pstate;
     record->stage = (uint8_t)at->stage;

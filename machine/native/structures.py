@@ -49,6 +49,9 @@ class NativeCore(ctypes.Structure):
     executed: int
     ended: int
     idle: int
+    slice: int
+    end: int
+    deadline: int
     own: int
     own_size: int
     roles: int
@@ -78,6 +81,8 @@ class NativeCore(ctypes.Structure):
     faults_claimed: bool
     following: bool
     watching: bool
+    waiting: bool
+    called: bool
     handling: bool
     exact: bool
     layout: NativeLayout

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,11 +25,21 @@ class Clock:
 
     def __init__(self, state: StateRegistry) -> None:
         self.instructions = 0  # executed in the runs that have ended
-        self.idle = 0  # ticks skipped while waiting for an interrupt
+        self._idle = ctypes.c_uint64()
+        self.idle_at = ctypes.addressof(self._idle)  # for C, which skips ticks, too
         self.running: Core | None = None  # the core whose own counter must be added
         self.paced = False
         self._origin = 0.0, 0  # a wall clock time in seconds, and the count at that time
         state.join("clock", self, Order.CLOCK)
+
+    @property
+    def idle(self) -> int:
+        """Ticks skipped while waiting for an interrupt."""
+        return self._idle.value
+
+    @idle.setter
+    def idle(self, ticks: int) -> None:
+        self._idle.value = ticks
 
     @property
     def executed(self) -> int:

@@ -4,7 +4,7 @@
 Calls from conditions are in test_conditional_breakpoints.py: after one, Unicorn's own count lacks an instruction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ from armprobe import machine
 from armprobe.machine import Machine, MachineError, Stop
 from armprobe.machine.core import calibration
 from armprobe.machine.core.core import Core
+from armprobe.machine.core.run_loop import Run, RunLoop
+from armprobe.machine.devices import Device
+from armprobe.machine.devices.timer import FREQUENCY
 from armprobe.probes import Kprobes
 from tests.machine.reference import counting_engine
 
 Log = list[object]
 Load = Callable[[], Machine]
 SLICES = 1, 2, 1, 3, 5, 1, 7, 11, 50, 4, 1, 1, 200, 9
-"""Instructions, which the cases are run in."""
+LONG = 3_000, 7, 10_000, 1, 4_999, 20_000
+"""Instructions, which the cases are run in. In the long ones, the C core begins further slices by itself."""
 
 
 def by_reference(load: Load) -> Machine:
@@ -197,6 +201,9 @@ CASES = {
     "faults": """
         msr daifclr, #2; mov x3, #0x100; lsl x3, x3, #28; add x5, x5, #1; ldr x4, [x3]; add x5, x5, #1; str x4, [x3]
         svc #1; brk #7; hvc #9; .inst 0; add x6, x6, x5; b loop""",
+    "input that comes for output": """
+        msr daifclr, #2; mov w13, #0x09000000; mov w14, #65; str w14, [x13]; wfi; ldr w5, [x13, #0x18]; add x6, x6, x5
+        wfi; ldr w5, [x13]; add x7, x7, x5; mov x3, #90; 2: sub x3, x3, #1; cbnz x3, 2b; wfi; b loop""",
     "EL0": """
         adr x3, 2f; msr elr_el1, x3; msr spsr_el1, xzr; add x5, x5, #1; eret
         2: add x5, x5, #1; svc #3; add x6, x6, x5; mrs x3, cntvct_el0; wfi; brk #1; .inst 0
@@ -204,13 +211,13 @@ CASES = {
 }
 
 
-def sliced(guest: Machine, stops: tuple[int, ...]) -> list[object]:
+def sliced(guest: Machine, stops: tuple[int, ...], lengths: Iterable[int]) -> list[object]:
     """What is seen when the guest runs in slices, with breakpoints at `stops`."""
     seen: list[object] = []
     for address in stops:
         guest.breakpoints.add(address)
-    for number in range(180):
-        stop = guest.run(instructions=SLICES[number % len(SLICES)])
+    for length in lengths:
+        stop = guest.run(instructions=length)
         registers = guest.core.load()
         seen.append((place(guest, stop), registers.pstate, list(registers.x)))
     return seen
@@ -237,9 +244,71 @@ def test_slices(
     assert bool(guest.core.context.copy) == copied
     loop = guest.symbols["loop"].address
     stops = (loop + 12, loop + 20, loop + 28, guest.symbols["irq"].address) if stopping else ()
-    assert sliced(guest, stops) == sliced(reference, stops)
+    lengths = [SLICES[number % len(SLICES)] for number in range(180)]
+    assert sliced(guest, stops, lengths) == sliced(reference, stops, lengths)
     assert difference(guest, reference) == []
     assert guest.instructions > 1000 or stopping
+
+
+def by_python(load: Load) -> Machine:
+    """A machine whose slices Python begins, all of them."""
+    guest = load()
+    guest.core.native.go_on = lambda *_: None  # type: ignore[method-assign]
+    return guest
+
+
+@pytest.mark.parametrize("stopping", [False, True], ids=["through", "with a breakpoint"])
+@pytest.mark.parametrize("other", [by_reference, by_python])
+@pytest.mark.parametrize("case", CASES)
+def test_long_slices(case: str, other: Callable[[Load], Machine], stopping: bool, build: Callable[[str], Path]) -> None:
+    """Input comes where it comes between slices that Python begins. By the reference, it may come elsewhere."""
+    elf, seen = build(PRELUDE + CASES[case]), []
+
+    def load() -> Machine:
+        return machine.load(elf, memory="16M")
+
+    guests = load(), other(load)
+    for guest in guests:
+        log = Log()
+        watched_over(guest, log, types=other is by_python)
+        stops = (guest.symbols["irq"].address,) if stopping else ()
+        seen.append((sliced(guest, stops, LONG), log))
+    assert seen[0] == seen[1]
+    assert difference(*guests) == []
+
+
+def watched_over(guest: Machine, log: Log, types: bool) -> None:
+    """Have an alarm every thousand ticks or so. With `types`, answer each byte that the guest sends."""
+
+    def answer(data: bytes) -> None:
+        log.append(data)
+        if types:
+            guest.console.write(data)
+
+    def ring() -> None:
+        log.append(guest.clock.now)
+        clock.alarm(1003 / FREQUENCY)
+
+    clock = Device("alarm-clock", expired=ring)
+    guest.devices.add(clock)
+    clock.alarm(1003 / FREQUENCY)
+    guest.console.listen(answer)
+
+
+@pytest.mark.parametrize("case", ["WFI", "a device raises an interrupt in the midst of a block"])
+def test_interrupts_and_waits_are_left_to_c(
+    case: str, build: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, begin = Log(), RunLoop.slice
+
+    def slice_begins(loop: RunLoop, run: Run, most: int) -> Stop | None:
+        begun.append(run)
+        return begin(loop, run, most)
+
+    monkeypatch.setattr(RunLoop, "slice", slice_begins)
+    guest = machine.load(build(PRELUDE + CASES[case]), memory="16M")
+    guest.run(instructions=100_000)
+    assert len(begun) < guest.registers.x[26] / 20  # which counts the interrupts
 
 
 @pytest.fixture(scope="module")

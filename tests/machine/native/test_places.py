@@ -66,7 +66,8 @@ class Guest:
     def __init__(self, ring: int = 16, pairs: int = 8) -> None:
         self.words = (ctypes.c_uint64 * 64)()
         self.core = Core()
-        self.core.registers = ctypes.addressof(self.words)
+        self.idle = ctypes.c_uint64()
+        self.core.registers, self.core.idle = ctypes.addressof(self.words), ctypes.addressof(self.idle)
         layout = self.core.layout
         for at, name in enumerate(("pstate", "nf", "zf", "cf", "vf", "daif", "btype", "sp_el0"), 40):
             setattr(layout, name, 8 * at)
