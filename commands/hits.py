@@ -48,6 +48,12 @@ def _registers(session: Session, stages: list[Hit], stage: str | None) -> HitReg
     if not wanted:
         last, had = stages[-1], ", ".join(hit.stage.value for hit in stages)
         raise CommandError(f"hit {last.number} of {last.probe.name} has not recorded the stage {stage}: it has {had}")
+    partial = next((hit for hit in wanted if hit.missing), None)
+    if partial is not None:
+        names = ", ".join(partial.recorded) or "none"
+        raise CommandError(
+            f"of the registers of {partial.probe.name} only some are recorded ({names}): trace shows them"
+        )
     return HitRegisters(StageRegisters(stage_of(hit), registers(session, hit.regs)) for hit in wanted)
 
 
@@ -64,7 +70,7 @@ def _event(session: Session, hit: Hit) -> TraceEvent:
         address=hit.address,
         task=comm,
         pid=pid,
-        x0=hit.regs.regs[0],
+        x0=hit.recorded.get("x0"),
         note=hit.note,
         line=session.kprobes.trace_line(hit),
     )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from armprobe.probes import Jprobe, Kprobe, Kretprobe, ModuleNotLoaded, Probe, ProbeError, Stage, is_pattern
+from armprobe.probes import Jprobe, Kprobe, Kretprobe, ModuleNotLoaded, Probe, ProbeError, Record, Stage, is_pattern
 from armprobe.probes.kprobe import DISABLED
 
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
@@ -33,6 +33,29 @@ def target(word: str) -> dict[str, int | str]:
     return {"symbol_name": word}
 
 
+def _record(arguments: Arguments, stages: tuple[Stage, ...]) -> bool | Record:
+    """What the arguments `quiet`, `record`, `memory` and `strings` choose. Raises CommandError."""
+    if not (arguments.record or arguments.memory or arguments.strings):
+        return not arguments.quiet
+    if arguments.quiet:
+        raise CommandError("quiet=yes records nothing, and record=, memory= and strings= choose what is recorded")
+    named = {stage.value: stage for stage in stages}
+    chosen = [named[word] for word in arguments.record if word in named]
+    registers = [word for word in arguments.record if word not in named]
+    memory = {}
+    for word in arguments.memory:
+        address, colon, size = word.rpartition(":")
+        if not colon:
+            raise CommandError(f"memory= takes addresses with sizes, as in x1:64, and {word!r} has none")
+        memory[word] = address, size
+    return Record(
+        stages=chosen or None,
+        registers=registers if registers or chosen else None,
+        memory=memory,
+        strings={word: word for word in arguments.strings},
+    )
+
+
 def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
     asked = program(session, arguments, Stage.PRE, Stage.PRE)
 
@@ -40,7 +63,7 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
         return Kprobe(
             **where,
             stop=map(Stage, arguments.stop),
-            record=not arguments.quiet,
+            record=_record(arguments, Kprobe.stages),
             condition=asked.condition,
             note=asked.note,
         )
@@ -63,7 +86,7 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
             **where,
             maxactive=arguments.maxactive,
             stop=stages,
-            record=not arguments.quiet,
+            record=_record(arguments, Kretprobe.stages),
             condition=asked.condition,
             condition_at=at,
             note=asked.note,
@@ -196,6 +219,16 @@ _NOTE: Final = Clause(
     complete=complete_symbol,
 )
 _CODE: Final = Option("code", "condition as compiled by gdb: the operations of an agent expression", many=True)
+
+
+def _recorded(example: str) -> tuple[Option, ...]:
+    return (
+        Option("record", f"stages and registers to record instead of all, as in {example}", many=True),
+        Option("memory", "memory to record at the first stage, as ADDRESS:SIZE, both expressions", many=True),
+        Option("strings", "addresses of strings to record at the first stage, as in *(char**)x1", many=True),
+    )
+
+
 _WHICH: Final = "number, name or pattern of names, or all"
 
 COMMANDS = (
@@ -216,11 +249,15 @@ COMMANDS = (
         "evaluated stops the guest. At gdb's own prompt gdb compiles the condition, like those of its breakpoints.\n\n"
         "With print, trace shows the given values for each hit, as they are before the instruction, in a format as\n"
         "of C's printf:\n\n"
-        '    kprobe do_filp_open print "open %s", *(char **)x1',
+        '    kprobe do_filp_open print "open %s", *(char **)x1\n\n'
+        "With record=, only these stages and registers are recorded. memory= and strings= also record memory as it is\n"
+        "before the instruction. trace shows both:\n\n"
+        "    kprobe vfs_write record=pre,x0,x2 memory=sp:32 strings=*(char**)x0",
         (
             Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, or a pattern", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("pre", "post")),
             Option("quiet", "yes: count hits, but do not record them", choices=("yes",)),
+            *_recorded("pre,x0,x2"),
             _CODE,
             _CONDITION,
             _NOTE,
@@ -253,6 +290,7 @@ COMMANDS = (
                 choices=("entry", "return"),
                 default="return",
             ),
+            *_recorded("entry,return,x0"),
             _CODE,
             _CONDITION,
             _NOTE,

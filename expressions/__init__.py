@@ -9,7 +9,7 @@ from .check import Scope
 from .environment import Environment, View
 from .errors import AgentError, ExpressionError
 from .evaluate import AgentExpression
-from .program import Condition, Note, Program, Value
+from .program import Condition, Memory, Note, Program, Value
 
 __all__ = [
     "AgentError",
@@ -17,6 +17,7 @@ __all__ = [
     "Condition",
     "Environment",
     "ExpressionError",
+    "Memory",
     "Note",
     "Program",
     "Scope",

@@ -8,7 +8,7 @@ in which a probe has changed something.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from armprobe.machine.native import program as native
@@ -70,10 +70,21 @@ def compile_value(value: program.Value) -> native.Program:
 def compile_note(note: program.Note) -> native.Note:
     """The values and strings that `note` prints: its `line_of` makes the line of them. Raises NeedsPython."""
     programs = [compile_expression(value, note.registers) for value in note.values]
-    compiled = native.Note(zip(programs, note.form.strings, strict=True), LONGEST_STRING)
+    longest = [LONGEST_STRING * is_string for is_string in note.form.strings]
+    compiled = native.Note(map(native.NoteValue, programs, longest))
     if compiled.size > _MOST_BYTES:
         raise NeedsPython(f"its strings may have {compiled.size} bytes, and {_MOST_BYTES} are kept at most")
     return compiled
+
+
+def compile_memory(fields: Iterable[program.Memory]) -> native.Note:
+    """The addresses of `fields`, and the memory there. Raises NeedsPython."""
+    return native.Note(
+        native.NoteValue(
+            compile_value(field.address), field.most, None if field.size is None else compile_value(field.size)
+        )
+        for field in fields
+    )
 
 
 def _register(number: int, registers: Sequence[str]) -> Operation:

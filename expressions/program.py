@@ -16,6 +16,7 @@ from .errors import AgentError, ExpressionError, printable
 from .evaluate import AgentExpression
 from .format import Format, FormatError
 from .parse import parse_expression, parse_print
+from .strings import string_pieces
 
 
 class Value:
@@ -55,6 +56,27 @@ class Condition(Value):
     def holds(self, view: View) -> bool:
         """Whether the condition is true at `view`. Raises AgentError where it cannot be evaluated."""
         return self.value(view) != 0
+
+
+class Memory:
+    """Memory of the guest at a hit: `size` bytes from `address`, or a string up to its NUL; `most` bytes at most."""
+
+    def __init__(self, address: Value, size: Value | None, most: int) -> None:
+        self.address, self.size, self.most = address, size, most
+
+    def read(self, view: View) -> bytes | None:
+        """The bytes at `view`, of a string with its NUL; None if the address is 0 or they cannot be read."""
+        environment = Environment(self.address.registers).look_at(view)
+        try:
+            address = self.address.value(view)
+            if not address:
+                return None
+            if self.size is None:
+                return b"".join(string_pieces(environment.read, address, self.most))
+            size = self.size.value(view)
+            return environment.read(address, min(size, self.most)) if 0 < size < 1 << 63 else b""
+        except (AgentError, MachineError):
+            return None
 
 
 class Note:

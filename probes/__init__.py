@@ -20,6 +20,7 @@ from .kretprobe import Kretprobe, KretprobeInstance
 from .probe import Probe
 from .pt_regs import PtRegs
 from .record import Hit, Stage
+from .recording import Record
 from .registration import Kprobes
 from .simulate import simulate
 from .stepping import STEPPINGS
@@ -53,6 +54,7 @@ __all__ = [
     "Probe",
     "ProbeError",
     "PtRegs",
+    "Record",
     "Special",
     "Stage",
     "Status",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from .probe import Condition, Note, Probe
 from .pt_regs import PtRegs
 from .record import Stage
+from .recording import Record
 
 if TYPE_CHECKING:
     from .aggregation import Aggregation
@@ -34,13 +35,13 @@ class Kprobe(Probe):
     and the guest does not see the fault.
 
     Registration sets `addr` and `flags`. Of the earlier flags only DISABLED is kept. `nmissed` counts hits whose
-    handlers could not run, `hits` the others. With `record` each stage is kept in `Kprobes.hits`. At a stage in `stop`
-    the machine stops, after the handlers. `condition(stage, regs)` is called once for each hit, at its first stage,
-    before the handlers. If it is false, the hit is neither kept nor stopped for, but its handlers run. `met` counts the
-    other hits. The condition may raise ConditionError. `note(stage, regs)`, called at the same time, returns a text to
-    keep with the stage. Both may also be data, the condition and the note of an `armprobe.expressions.Program`. Such a
-    note is kept with the stage that the kernel's trace line describes. With `aggregate` hits are counted by a key, and
-    not kept.
+    handlers could not run, `hits` the others. With `record` each stage is kept in `Kprobes.hits`, or what a `Record`
+    chooses. At a stage in `stop` the machine stops, after the handlers. `condition(stage, regs)` is called once for
+    each hit, at its first stage, before the handlers. If it is false, the hit is neither kept nor stopped for, but its
+    handlers run. `met` counts the other hits. The condition may raise ConditionError. `note(stage, regs)`, called at
+    the same time, returns a text to keep with the stage. Both may also be data, the condition and the note of an
+    `armprobe.expressions.Program`. Such a note is kept with the stage that the kernel's trace line describes. With
+    `aggregate` hits are counted by a key, and not kept.
     """
 
     kind = "kprobe"
@@ -65,7 +66,7 @@ class Kprobe(Probe):
         fault_handler: FaultHandler | None = None,
         *,
         disabled: bool = False,
-        record: bool = True,
+        record: bool | Record = True,
         stop: Iterable[Stage] = (),
         condition: Condition | None = None,
         note: Note | None = None,

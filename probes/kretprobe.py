@@ -14,6 +14,7 @@ from .kprobe import OPTIMIZED, Kprobe
 from .probe import Condition, Note, Probe
 from .pt_regs import PtRegs
 from .record import Hit, Stage
+from .recording import Record
 
 KMALLOC_MAX: Final = 4 << 20  # bytes, KMALLOC_MAX_SIZE with pages of 4 KiB
 MAX_INSTANCES: Final = 1 << 16  # our own limit: the kernel calls kmalloc() for each
@@ -93,7 +94,7 @@ class Kretprobe(Probe):
         data_size: int = 0,
         *,
         disabled: bool = False,
-        record: bool = True,
+        record: bool | Record = True,
         stop: Iterable[Stage] = (),
         condition: Condition | None = None,
         condition_at: Stage = Stage.RETURN,

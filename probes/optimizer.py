@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.expressions import program
-from armprobe.expressions.native import NeedsPython, compile_note, compile_value
+from armprobe.expressions.native import NeedsPython, compile_memory, compile_note, compile_value
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine
 from armprobe.machine.core.pstate import DAIF, NZCV
@@ -27,6 +27,7 @@ from .kprobe import OPTIMIZED, Kprobe
 from .kretprobe import Kretprobe
 from .probe import Counters, Counts, Probe
 from .record import Hit, Stage
+from .recording import ALL_REGISTERS
 from .site import Site
 from .trampoline import BRK, DIRECT
 
@@ -94,6 +95,7 @@ class Optimizer:
         self._followed: set[Kretprobe] = set()
         self._conditions: dict[int, native.Program] = {}  # by the number of their action
         self._notes: dict[int, tuple[program.Note, native.Note, object]] = {}
+        self._memory: dict[int, tuple[native.Note, object]] = {}
         self._aggregated: dict[int, Aggregation] = {}
         self._left: set[Site] = set()  # sites with programs that had no value
         self._runs = 0
@@ -199,7 +201,9 @@ class Optimizer:
             probe = self._probes[Action.from_address(pair.action).id]
             rp = probe.owner
             assert isinstance(rp, Kretprobe)
-            self._kretprobes.follow(pair, rp, None if entry is None else _hit(probe, entry, ""))
+            memory = self._memory.get(Action.from_address(pair.action).id)
+            held = None if entry is None else _hit(probe, entry, "", None if memory is None else memory[0])
+            self._kretprobes.follow(pair, rp, held)
         for rp in self._followed:
             action = _action(rp.kp)
             action.outstanding, action.capacity = 0, len(rp.free)
@@ -211,7 +215,8 @@ class Optimizer:
             probe = self._probes[record.action]
             note = self._notes.get(record.action)
             line = note[0].line_of(*note[1].decoded(record.note_data)) if record.note and note is not None else ""
-            self._recorder.hits.append(_hit(probe, record, line))
+            memory = self._memory.get(record.action)
+            self._recorder.hits.append(_hit(probe, record, line, None if memory is None else memory[0]))
 
     def _undecided(self, address: int) -> None:
         """A program has no value in C. The hit is an ordinary one's, and so are the next, until another run begins."""
@@ -284,7 +289,8 @@ class Optimizer:
                     self._follow(probe.owner, action)
             action = _action(probe)
             action.enabled = not probe.disabled
-            action.records_first = action.records_second = bool(probe.owner.record)
+            first, second = probe.owner.stages
+            action.records_first, action.records_second = probe.owner.records(first), probe.owner.records(second)
             self._compile(probe.owner, action)
             self._aggregate(probe.owner, action)
             if isinstance(probe.owner, Kretprobe):
@@ -311,7 +317,7 @@ class Optimizer:
         condition, note = owner.condition, owner.note
         action.decides_second = isinstance(owner, Kretprobe) and owner.condition_at is Stage.RETURN
         action.notes_second = isinstance(owner, Kretprobe)
-        action.condition = action.note = 0
+        action.condition = action.note = action.note_size = action.memory_size = 0
         if isinstance(condition, program.Condition):
             compiled = self._conditions[action.id] = compile_value(condition)
             action.condition = compiled.address
@@ -320,8 +326,19 @@ class Optimizer:
             data = ctypes.create_string_buffer(max(values.size, 1))
             self._notes[action.id] = note, values, data
             action.note, action.note_data, action.note_size = values.address, ctypes.addressof(data), values.size
+        recording = owner.recording
+        action.registers, action.memory = ALL_REGISTERS, 0
+        if recording is not None:
+            action.registers = recording.mask
+            if recording.fields:
+                memory = compile_memory(recording.fields.values())
+                room = ctypes.create_string_buffer(memory.size)
+                self._memory[action.id] = memory, room
+                action.memory, action.memory_second = memory.address, recording.at is Stage.RETURN
+                action.memory_data, action.memory_size = ctypes.addressof(room), memory.size
+        if action.note or action.memory:
             self.drain()
-            self.places.make_notes(values.size)
+            self.places.make_notes(action.note_size + action.memory_size)
 
     def _aggregate(self, owner: Probe, action: Action) -> None:
         """Give the action the probe's table."""
@@ -364,6 +381,7 @@ class Optimizer:
         del self._probes[number]
         self._conditions.pop(number, None)
         self._notes.pop(number, None)
+        self._memory.pop(number, None)
         self._aggregated.pop(number, None)
 
     def _suits(self, site: Site) -> bool:
@@ -411,6 +429,8 @@ def _compiles(owner: Probe) -> bool:
             if not isinstance(owner.note, program.Note):
                 return False
             compile_note(owner.note)
+        if owner.recording is not None:
+            compile_memory(owner.recording.fields.values())
         if owner.aggregate is not None:
             _ = owner.aggregate.programs
     except NeedsPython:
@@ -424,8 +444,8 @@ def _copy(counts: Counters) -> Counts:
     return own
 
 
-def _hit(probe: Kprobe, record: Record, note: str) -> Hit:
-    owner = probe.owner
+def _hit(probe: Kprobe, record: Record, note: str, memory: native.Note | None) -> Hit:
+    owner, recording = probe.owner, probe.owner.recording
     stage = owner.stages[record.stage]
     caller = record.caller if stage is Stage.RETURN else None
     task = None
@@ -433,4 +453,15 @@ def _hit(probe: Kprobe, record: Record, note: str) -> Hit:
         task = Task(bytes(record.comm).partition(b"\0")[0].decode("utf-8", "replace"), record.pid)
     executed = record.executed
     ticks = executed + record.idle
-    return Hit(owner, stage, record.number, executed, ticks, bytes(record.x), record.pstate, caller, task, note)
+    general = bytes(record.x)
+    if recording is None:
+        return Hit(owner, stage, record.number, executed, ticks, general, record.pstate, caller, task, note)
+    data: Mapping[str, bytes | str | None] = {}
+    if record.memory and memory is not None:
+        addresses, found = memory.decoded(record.memory_data)
+        bytes_ = iter(found)
+        data = recording.data(
+            {name: next(bytes_) if address else None for name, address in zip(recording.fields, addresses, strict=True)}
+        )
+    missing = recording.missing
+    return Hit(owner, stage, record.number, executed, ticks, general, record.pstate, caller, task, note, data, missing)

@@ -13,6 +13,7 @@ from .aggregation import Aggregation
 from .errors import ProbeError
 from .pt_regs import PtRegs
 from .record import Stage
+from .recording import Record, Recording
 
 if TYPE_CHECKING:
     from .kprobe import Kprobe
@@ -101,14 +102,15 @@ class Probe:
 
     def __init__(
         self,
-        record: bool,
+        record: bool | Record,
         stop: Iterable[Stage],
         condition: Condition | None,
         note: Note | None,
         aggregate: Aggregation | None = None,
     ) -> None:
         self.counts: Counters = Counts()
-        self.record = record and aggregate is None
+        self.record = record if aggregate is None else False
+        self.recording: Recording | None = None  # what `record` chooses, once registered
         self.aggregate = aggregate
         self.stop = set(stop)
         self.condition = condition
@@ -117,6 +119,8 @@ class Probe:
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute. What a hit does may depend on it, which the kprobe's site is told."""
+        if name == "record" and isinstance(value, Record) and getattr(self, "kp", None) and self.registered:
+            raise ProbeError(errno.EBUSY, f"{self.name} is registered: give its Record before that")
         if name == "stop":
             value = Stops(self, cast("set[Stage]", value))
         super().__setattr__(name, value)
@@ -128,6 +132,10 @@ class Probe:
         kp = getattr(self, "kp", None)  # None while the probe is made
         if kp is not None and kp.site is not None:
             kp.site.review()
+
+    def records(self, stage: Stage) -> bool:
+        """Whether hits are recorded at `stage`."""
+        return bool(self.record) and (self.recording is None or stage in self.recording.stages)
 
     @property
     def hits(self) -> int:
@@ -235,8 +243,12 @@ class Probe:
         if self.aggregate is not None:
             if not isinstance(self.aggregate, Aggregation):
                 raise ProbeError(errno.EINVAL, f"aggregate is {self.aggregate!r}: give an Aggregation, or None")
+            if isinstance(self.record, Record):
+                raise ProbeError(errno.EINVAL, "hits are either counted or recorded: give aggregate or record")
             if self.aggregate.only_of_calls and self.kind != "kretprobe":
                 raise ProbeError(errno.EINVAL, f"a {self.kind} sees no return: elapsed and caller need a kretprobe")
+        if not isinstance(self.record, bool | Record):
+            raise ProbeError(errno.EINVAL, f"record is {self.record!r}: give True, False or a Record")
         strange = [stage for stage in self.stop if stage not in self.stages]
         if strange:
             stages = " or ".join(f"Stage.{stage.name}" for stage in self.stages)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import errno
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 from armprobe.machine.core.context import Context
 
@@ -137,11 +137,19 @@ class StackRegs(PtRegs):
 
 
 class SavedRegs(PtRegs):
-    """A read-only copy of registers. Assigning to them raises ProbeError or TypeError."""
+    """A read-only copy of registers. Assigning to them raises ProbeError or TypeError.
 
-    __slots__ = ()
+    `missing` has a bit for each of x0 to x30, sp and pc that is not known: reading it raises ProbeError.
+    """
 
-    def __init__(self, words: Sequence[int]) -> None:
+    __slots__ = ("_missing",)
+
+    def __init__(self, words: Sequence[int], missing: int = 0) -> None:
+        self._missing = missing
+        if missing:
+            self._words = _Partial(words, missing)
+            self.regs = cast("ctypes.Array[ctypes.c_uint64]", _Partial(words[:31], missing))
+            return
         self._words = tuple(words)
         self.regs = cast("ctypes.Array[ctypes.c_uint64]", self._words[:31])
 
@@ -150,3 +158,23 @@ class SavedRegs(PtRegs):
             reason = "these registers are a record of a hit, not the CPU's: they cannot be changed"
             raise ProbeError(errno.EPERM, reason)
         super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        return "<pt_regs, recorded in part>" if self._missing else super().__repr__()
+
+
+class _Partial(tuple[int, ...]):
+    """Registers of which some are not known."""
+
+    missing: int
+
+    def __new__(cls, words: Sequence[int], missing: int) -> Self:
+        made = super().__new__(cls, words)
+        made.missing = missing
+        return made
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int) and self.missing >> index % len(self) & 1:
+            name = {SP: "sp", PC: "pc"}.get(index, f"x{index}")
+            raise ProbeError(errno.ENODATA, f"{name} is not recorded: the probe's record chooses other registers")
+        return super().__getitem__(index)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.kernel.tasks import Task
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from .probe import Probe
 
 _GENERAL: Final = struct.Struct("<33Q")
+_NAMES: Final = (*(f"x{number}" for number in range(31)), "sp", "pc")
+_NO_DATA: Final[Mapping[str, bytes | str | None]] = MappingProxyType({})
 
 
 class Stage(enum.Enum):
@@ -37,7 +41,8 @@ class Hit(NamedTuple):
     `number` counts the probe's hits from 1 and is the same at all stages of a hit. `instructions` is the machine's
     count. `ticks` is the guest's time in ticks of its generic timer. `general` holds x0 to x30, sp and pc. `caller` is
     the function's return address, at the stage `return`. `task` is None if the task is unknown. `note` is the text from
-    the probe's `note`.
+    the probe's `note`. `data` has the memory and strings that the probe's `Record` names, None for what could not be
+    read, and `missing` a bit for each register in `general` that it does not choose.
     """
 
     probe: Probe
@@ -50,11 +55,21 @@ class Hit(NamedTuple):
     caller: int | None
     task: Task | None
     note: str = ""
+    data: Mapping[str, bytes | str | None] = _NO_DATA
+    missing: int = 0
 
     @property
     def regs(self) -> SavedRegs:
-        """The registers at that stage, read-only."""
-        return SavedRegs((*_GENERAL.unpack(self.general), self.pstate))
+        """The registers at that stage, read-only. Reading one that is not recorded raises ProbeError (ENODATA)."""
+        return SavedRegs((*_GENERAL.unpack(self.general), self.pstate), self.missing)
+
+    @property
+    def recorded(self) -> dict[str, int]:
+        """The recorded ones of x0 to x30, sp and pc, by name."""
+        words = _GENERAL.unpack(self.general)
+        return {
+            name: word for n, (name, word) in enumerate(zip(_NAMES, words, strict=True)) if not self.missing >> n & 1
+        }
 
     @property
     def seconds(self) -> float:

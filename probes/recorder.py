@@ -35,7 +35,11 @@ MOST_KEPT: Final = 1 << 18
 """The most stages of hits that can be kept, of some 400 bytes each in C, and more in Python."""
 
 
-class Recording(NamedTuple):
+MOST_MEMORY: Final = 1 << 28
+"""The most bytes of the guest's memory that can be kept with hits."""
+
+
+class Kept(NamedTuple):
     """The hits that are kept at a moment, and the number of those lost until then."""
 
     hits: tuple[Hit, ...]
@@ -67,11 +71,11 @@ class Recorder:
         """Whether the task of a hit is the kernel's own, or none is looked for."""
         return self.task is None or self.task == self.kernel_task
 
-    def put_back(self, recording: Recording) -> None:
+    def put_back(self, kept: Kept) -> None:
         """Keep the hits of an earlier moment. What C has recorded since must have been drained."""
         self.hits.clear()
-        self.hits.lost = recording.lost
-        for hit in recording.hits:
+        self.hits.lost = kept.lost
+        for hit in kept.hits:
             self.hits.append(hit)
         assert self.optimizer is not None
         self.optimizer.places.lost = 0
@@ -157,7 +161,15 @@ class Recorder:
                 note = self._noted(probe, probe.note, stage, regs)
             except Exception as error:
                 self.failures.add(probe, stage, error)
-        return Hit(probe, stage, number, executed, executed + clock.idle, general, regs.pstate, caller, task, note)
+        ticks, pstate, recording = executed + clock.idle, regs.pstate, probe.recording
+        if recording is None:
+            return Hit(probe, stage, number, executed, ticks, general, pstate, caller, task, note)
+        data = {}
+        if stage is recording.at:
+            view = self._view.at(stage, regs)
+            data = recording.data({name: field.read(view) for name, field in recording.fields.items()})
+        general, missing = recording.chosen(general), recording.missing
+        return Hit(probe, stage, number, executed, ticks, general, pstate, caller, task, note, data, missing)
 
     @calls_users_code
     def _aggregate(self, aggregate: Aggregation, stage: Stage, regs: PtRegs, caller: int, entered: int | None) -> None:
@@ -204,7 +216,7 @@ class Recorder:
     @calls_users_code
     def _record(self, hit: Hit) -> None:
         probe = hit.probe
-        if probe.record:
+        if probe.record and probe.records(hit.stage):
             if self.optimizer is not None and self.optimizer.pending:
                 self.optimizer.drain()
             self.hits.append(hit)
@@ -220,6 +232,11 @@ class Recorded:
 
     _recorder: Recorder
     _optimizer: Optimizer
+
+    @property
+    def _largest(self) -> int:
+        """The most bytes of memory that a registered probe records of a hit."""
+        raise NotImplementedError
 
     @property
     def hits(self) -> wiring.HitRing:
@@ -239,6 +256,9 @@ class Recorded:
     def kept(self, stages: int) -> None:
         if not isinstance(stages, int) or not 1 <= stages <= MOST_KEPT:
             raise ProbeError(errno.EINVAL, f"{stages!r} stages of hits cannot be kept: give a number up to {MOST_KEPT}")
+        if stages * self._largest > MOST_MEMORY:
+            reason = f"{stages} stages of hits cannot be kept: a probe records {self._largest} bytes of memory of each"
+            raise ProbeError(errno.ENOMEM, reason)
         old = self.hits
         self._optimizer.places.keep(stages)
         self._recorder.hits = ring = wiring.hit_ring(stages)

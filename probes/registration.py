@@ -36,7 +36,9 @@ from .kretprobe_engine import KretprobeEngine
 from .optimizer import Optimizer
 from .probe import Probe
 from .record import Hit
-from .recorder import Recorded, Recorder, Recording
+from .recorder import MOST_MEMORY, Kept, Recorded, Recorder
+from .recording import Record, Recording
+from .scope import GuestScope
 from .shared_hits import SharedHits
 from .site import Site
 from .slots import Slots
@@ -47,7 +49,7 @@ from .unwind import Unwind
 
 _P = TypeVar("_P", Kprobe, Kretprobe)
 
-_Saved = tuple[Recording, dict[Aggregation, tuple[int, bytes]]]
+_Saved = tuple[Kept, dict[Aggregation, tuple[int, bytes]]]
 
 _PROBED: Final[WeakSet[Machine]] = WeakSet()  # each exception has one handler
 
@@ -369,6 +371,7 @@ class Kprobes(Recorded):
 
     def _add(self, probe: Kprobe, address: int, symbol: Symbol) -> None:
         probe.flags &= DISABLED
+        self._prepare_recording(probe.owner)
         site = self._sites.get(address)
         if site is None:
             site = Site(address, *self._check.judge(address, symbol), self._stepping)
@@ -397,6 +400,24 @@ class Kprobes(Recorded):
                 f"{probe.name} waits until Linux has its final page tables: what it executes there before is not seen"
             )
 
+    def _prepare_recording(self, probe: Probe) -> None:
+        """Compile what `probe` records. Raises ProbeError."""
+        record = probe.record
+        probe.recording = None
+        if not isinstance(record, Record):
+            return
+        recording = Recording(record, probe.stages, lambda stage: GuestScope(self.machine, stage))
+        if recording.size * self.kept > MOST_MEMORY:
+            reason = f"{self.kept} stages of hits with {recording.size} bytes of memory each are more than can be kept"
+            raise ProbeError(errno.ENOMEM, f"{reason}: record less of each, or set kept to a smaller number")
+        probe.recording = recording
+
+    @property
+    def _largest(self) -> int:
+        """The most bytes of memory that a registered probe records of a hit."""
+        recordings = [probe.owner.recording for site in self._sites.values() for probe in site.probes]
+        return max((recording.size for recording in recordings if recording is not None), default=0)
+
     def _rules_of(self, era: Era) -> tuple[AddressResolver, AddressCheck]:
         """The resolver and the checker of addresses for a kernel of `era`."""
         if era.name not in self._rules:
@@ -413,7 +434,7 @@ class Kprobes(Recorded):
     def _save(self) -> _Saved:
         """What the probes have recorded and counted so far."""
         counted = {aggregate: aggregate.saved() for aggregate in self._aggregations()}
-        return Recording(tuple(self.hits), self.lost), counted
+        return Kept(tuple(self.hits), self.lost), counted
 
     def _restore(self, saved: _Saved) -> None:
         self._saved = saved

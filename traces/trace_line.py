@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from armprobe.expressions.errors import printable
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Symbols
 from armprobe.machine.core.pstate import PSTATE_I
@@ -24,10 +25,10 @@ def symbol_and_size(symbols: Symbols, address: int) -> str:
 def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
     """The line for a hit in the kernel's trace file (Documentation/trace/kprobetrace.rst).
 
-    `arguments` are names and values to print at its end. None stands for the hit's note, or x0 if it has none. The task
-    is `<...>-0`, as for one that the kernel has no name for, unless the hit knows it. Of the flags in the line only the
-    first, `d`, is known: interrupts are off, because the kernel has masked them or because they were masked in the
-    function that returns.
+    `arguments` are names and values to print at its end. None stands for the hit's note, or if it has none for x0, or
+    what the probe's `Record` chooses. The task is `<...>-0`, as for one that the kernel has no name for, unless the hit
+    knows it. Of the flags in the line only the first, `d`, is known: interrupts are off, because the kernel has masked
+    them or because they were masked in the function that returns.
     """
     symbols, rules = kprobes.machine.symbols, kprobes.era.hits
     masked = hit.stage is not Stage.RETURN or kprobes.trampoline != DIRECT or rules.masks_returns
@@ -40,10 +41,22 @@ def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] 
     else:
         where = symbol_and_size(symbols, hit.address)
     off = "d" if masked or hit.pstate & PSTATE_I else "."
-    values = [("x0", regs.regs[0])] if arguments is None else arguments
+    chosen = hit.recorded.items() if hit.missing else [("x0", regs.regs[0])]
+    values = chosen if arguments is None else arguments
     text = "".join(f" {name}={value:#x}" for name, value in values)
+    if arguments is None:
+        text += "".join(f" {name}={_shown(value)}" for name, value in hit.data.items())
     if hit.note and arguments is None:
         text = f" {hit.note}"
     seconds, micro = divmod(int(hit.seconds * 1_000_000), 1_000_000)
     who = f"{task.comm:>16}-{task.pid:<7} [000] {off:.<{rules.trace_flags}}"
     return f"{who} {seconds:5}.{micro:06}: {hit.probe.name}: ({where}){text}"
+
+
+def _shown(value: bytes | str | None) -> str:
+    """As the kernel prints a string and an array of u8, and what it could not read (kernel/trace/trace_probe.c)."""
+    if value is None:
+        return "(fault)"
+    if isinstance(value, str):
+        return f'"{printable(value)}"'
+    return f"{{{','.join(f'0x{byte:x}' for byte in value)}}}"

@@ -50,7 +50,9 @@ def as_json(value: object) -> Any:
     raise TypeError(f"there is no JSON for {type(value).__name__}")
 
 
-def _hex(content: int | tuple[int, ...]) -> Any:
+def _hex(content: int | tuple[int, ...] | None) -> Any:
+    if content is None:
+        return None
     return [f"{each:#x}" for each in content] if isinstance(content, tuple) else f"{content:#x}"
 
 

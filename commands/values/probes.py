@@ -151,7 +151,7 @@ class TraceEvent:
 
     seconds: guest time since reset. address: the probe's address.
     task, pid: name and number of the guest's task; None if they are not known.
-    x0: its value at that stage. note: the line of the probe's `print`; empty without one.
+    x0: its value at that stage; None if it is not recorded. note: the line of the probe's `print`; empty without one.
     line: the line in the format of the kernel's trace file.
     """
 
@@ -160,7 +160,7 @@ class TraceEvent:
     address: Hex
     task: str | None
     pid: int | None
-    x0: Hex
+    x0: Hex | None
     note: str
     line: str
 

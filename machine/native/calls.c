@@ -32,7 +32,7 @@ static void make_room(struct recorder *recorder)
 static void hold(struct recorder *recorder, struct pair *pair, const struct stage *at)
 {
     pair->held = recorder->free_held[--recorder->free_count];
-    record_make(recorder, recorder->held + pair->held, pair->action, pair->number, at);
+    record_make(recorder, record_held(recorder, pair->held), pair->action, pair->number, at);
 }
 
 void call_entered(struct recorder *recorder, struct action *action, const struct stage *at)
@@ -152,7 +152,7 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
     if (action->condition && action->decides_second)
         action->met++;
     if (pair->holds)
-        record_append_held(recorder, recorder->held + pair->held);
+        record_append_held(recorder, record_held(recorder, pair->held));
     if (action->records_second)
         record_append(recorder, action, pair->number, at);
     if (action->aggregate)

@@ -84,16 +84,15 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint64_t, end) \
     ARRAY(uint64_t, trampolines, MOST_TRAMPOLINES)
 
-/* A value that a note prints. */
+/* A value that a note has. If it is the address of memory, that follows: a string, or as many bytes as `size` says. */
 #define ARMPROBE_NOTE_VALUE(FIELD, ARRAY) \
     FIELD(struct program, program) \
-    FIELD(bool, is_string)
+    FIELD(struct program, size) /* no operations for a string or a number */ \
+    FIELD(uint32_t, most) /* bytes of that memory; 0 for a number */
 
-/* `longest` is the number of bytes at which a string is cut. */
 #define ARMPROBE_NOTE(FIELD, ARRAY) \
     FIELD(const struct note_value *, values) \
-    FIELD(uint64_t, count) \
-    FIELD(uint64_t, longest)
+    FIELD(uint64_t, count)
 
 /* Room for what is appended at `at`, before `end`. */
 #define ARMPROBE_WRITER(FIELD, ARRAY) \

@@ -21,7 +21,8 @@
     FIELD(bool, task_known) /* `pid` and `comm` are those of the task */ \
     ARRAY(uint64_t, x, 33) /* x0 to x30, sp and pc */ \
     ARRAY(uint8_t, comm, 16) \
-    FIELD(uint32_t, note) /* bytes of `program_note` that follow this structure */
+    FIELD(uint32_t, note) /* bytes of `program_note` that follow this structure */ \
+    FIELD(uint32_t, memory) /* and the bytes of another note, which follow those */
 
 /* What is counted of one key. A row has `stride` bytes: its buckets, 64 bits each, follow this structure. */
 #define ARMPROBE_AGGREGATE_ROW(FIELD, ARRAY) \
@@ -69,6 +70,12 @@
     FIELD(uint8_t *, note_data) /* what the note gave at the last hit */ \
     FIELD(uint32_t, note_size) /* of that, at most */ \
     FIELD(uint32_t, note_length) \
+    FIELD(uint64_t, registers) /* a bit for each of `x` that is recorded; the others are 0 */ \
+    FIELD(const struct note *, memory) /* another note, with memory; NULL for none */ \
+    FIELD(bool, memory_second) /* it is of stage 1 */ \
+    FIELD(uint8_t *, memory_data) \
+    FIELD(uint32_t, memory_size) \
+    FIELD(uint32_t, memory_length) \
     FIELD(struct aggregate *, aggregate) /* NULL for none; of stage 1 if `follows`, else of stage 0 */ \
     FIELD(uint64_t, hits) \
     FIELD(uint64_t, met) /* hits at which the condition was not 0 */ \
@@ -121,7 +128,7 @@
     FIELD(struct pair *, pairs) /* oldest first */ \
     FIELD(uint64_t, outstanding) /* their number */ \
     FIELD(uint64_t, room) /* for so many */ \
-    FIELD(struct record *, held) /* for as many */ \
+    FIELD(char *, held) /* for as many, with the ring's `stride` */ \
     FIELD(uint32_t *, free_held) /* a stack of the free indices there */ \
     FIELD(uint64_t, free_count) \
     FIELD(uint64_t, trampoline) /* the address that followed calls return to, where there is a BRK #7 */ \
@@ -175,9 +182,12 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
 void record_append(struct recorder *recorder, const struct action *action, uint64_t number, const struct stage *at);
 void record_append_held(struct recorder *recorder, const struct record *held);
 
-/* Makes a record without a note. */
+/* Makes a record, with `stride` bytes of room. */
 void record_make(const struct recorder *recorder, struct record *record, const struct action *action, uint64_t number,
                  const struct stage *at);
+
+/* A record that is kept until a condition is asked. */
+struct record *record_held(const struct recorder *recorder, uint32_t index);
 
 #define TICK 16 /* ns: the counter has 62.5 MHz, machine/time/clock.py */
 

@@ -36,11 +36,17 @@ class Record(ctypes.Structure):
     x: ctypes.Array[ctypes.c_uint64]
     comm: ctypes.Array[ctypes.c_uint8]
     note: int
+    memory: int
 
     @property
     def note_data(self) -> bytes:
-        """What the note gave. Only for a record in the ring."""
+        """What the note gave. Only for a record that C has made."""
         return ctypes.string_at(ctypes.addressof(self) + ctypes.sizeof(self), self.note)
+
+    @property
+    def memory_data(self) -> bytes:
+        """What the note with memory gave. Only for a record that C has made."""
+        return ctypes.string_at(ctypes.addressof(self) + ctypes.sizeof(self) + self.note, self.memory)
 
 
 @structure("action")
@@ -61,6 +67,12 @@ class Action(ctypes.Structure):
     note_data: int
     note_size: int
     note_length: int
+    registers: int
+    memory: int
+    memory_second: bool
+    memory_data: int
+    memory_size: int
+    memory_length: int
     aggregate: int
     hits: int
     met: int
@@ -157,11 +169,12 @@ class Places:
         self.recorder = Recorder(core=core.native.address, kept=0xFFFF_FFFF)
         self.reader = core.reader
         self.recorder.reader = ctypes.addressof(self.reader)
-        self._pairs, self._held, self._free_held = (Pair * 0)(), (Record * 0)(), (ctypes.c_uint32 * 0)()
-        self.make_room(1)
+        self._pairs, self._free_held = (Pair * 0)(), (ctypes.c_uint32 * 0)()
+        self._held = ctypes.create_string_buffer(0)
         self._capacity = capacity
         self.lost = 0  # records that were overwritten before they were taken
         self.resize(ctypes.sizeof(Record))
+        self.make_room(1)
         core.native.record(ctypes.addressof(self.recorder))
         self._places: dict[int, Place] = {}  # those with hooks
         self._breakpoints: dict[int, Place] = {}
@@ -176,12 +189,21 @@ class Places:
         return len(self._hooks)
 
     def resize(self, stride: int) -> None:
-        """Make the ring's records `stride` bytes long. Drops those in it."""
+        """Make the ring's records `stride` bytes long, at least what they are. Drops those in it."""
+        self._hold(len(self._pairs), stride)
         self._ring = ctypes.create_string_buffer(self._capacity * stride)
         recorder = self.recorder
         recorder.ring, recorder.stride = ctypes.addressof(self._ring), stride
         recorder.capacity, recorder.at = self._capacity, 0
         recorder.written = self._read = 0
+
+    def _hold(self, room: int, stride: int) -> None:
+        """Have room for `room` held records of `stride` bytes, and keep what is held."""
+        old, before = self._held, self.recorder.stride
+        self._held = ctypes.create_string_buffer(room * stride)
+        for at in range(len(old) // before if before else 0):
+            ctypes.memmove(ctypes.addressof(self._held) + at * stride, ctypes.addressof(old) + at * before, before)
+        self.recorder.held = ctypes.addressof(self._held)
 
     def keep(self, capacity: int) -> None:
         """Make the ring hold that many records. All records must have been taken."""
@@ -189,7 +211,7 @@ class Places:
         self.resize(self.recorder.stride)
 
     def make_notes(self, size: int) -> None:
-        """Have room for a note of `size` bytes in each record. All records must have been taken."""
+        """Have room for notes of `size` bytes in each record. All records must have been taken."""
         stride = ctypes.sizeof(Record) + -(-size // 8) * 8
         if stride > self.recorder.stride:
             self.resize(stride)
@@ -300,12 +322,13 @@ class Places:
         if calls <= old:
             return
         room = 2 * calls
-        self._pairs, self._held = _grown(self._pairs, room), _grown(self._held, room)
+        self._pairs = _grown(self._pairs, room)
+        self._hold(room, recorder.stride)
         self._free_held = _grown(self._free_held, room)
         for index in range(old, room):
             self._free_held[recorder.free_count] = index
             recorder.free_count += 1
-        recorder.pairs, recorder.held, recorder.room = ctypes.addressof(self._pairs), ctypes.addressof(self._held), room
+        recorder.pairs, recorder.room = ctypes.addressof(self._pairs), room
         recorder.free_held = ctypes.addressof(self._free_held)
 
     def take_pairs(self) -> list[tuple[Pair, Record | None]]:
@@ -313,7 +336,8 @@ class Places:
         outstanding = self.recorder.outstanding
         pairs = [Pair.from_buffer_copy(self._pairs[index]) for index in range(outstanding)]
         self.forget_pairs()
-        return [(pair, self._held[pair.held] if pair.holds else None) for pair in pairs]
+        stride = self.recorder.stride
+        return [(pair, Record.from_buffer(self._held, pair.held * stride) if pair.holds else None) for pair in pairs]
 
     def forget_pairs(self) -> None:
         """C follows no call any more."""

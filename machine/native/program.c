@@ -371,7 +371,37 @@ static enum outcome write_string(const struct reader *reader, uint64_t address, 
     return OUTCOME_VALUE;
 }
 
-/* Append the values of a note, 64 bits each, and then the strings that some of them point to. */
+/* Append bytes of memory, `most` at most, and their number before them (16 bits). */
+static enum outcome write_memory(const struct reader *reader, uint64_t address, uint64_t size, uint64_t most,
+                                 struct writer *out)
+{
+    uint16_t length = (uint16_t)((int64_t)size < 0 ? 0 : size < most ? size : most);
+    enum outcome outcome;
+
+    if (out->end - out->at < (ptrdiff_t)(sizeof(length) + length))
+        return OUTCOME_NO_ROOM;
+    memcpy(out->at, &length, sizeof(length));
+    out->at += sizeof(length);
+    if (length && (outcome = read_memory(reader, address, out->at, length)))
+        return outcome;
+    out->at += length;
+    return OUTCOME_VALUE;
+}
+
+/* Append the memory that a value of a note points to. */
+static enum outcome write_pointed(const struct reader *reader, const struct note_value *of, const struct view *view,
+                                  uint64_t address, struct writer *out)
+{
+    uint64_t size;
+    enum outcome outcome;
+
+    if (!of->size.operations)
+        return write_string(reader, address, of->most, out);
+    outcome = program_value(reader, &of->size, view, &size);
+    return outcome ? outcome : write_memory(reader, address, size, of->most, out);
+}
+
+/* Append the values of a note, 64 bits each, and then the memory that some of them point to. */
 enum outcome program_note(const struct reader *reader, const struct note *note, const struct view *view,
                           struct writer *out)
 {
@@ -386,8 +416,8 @@ enum outcome program_note(const struct reader *reader, const struct note *note, 
 
         outcome = program_value(reader, &note->values[i].program, view, &value);
         memcpy(start + i * sizeof(value), &value, sizeof(value));
-        if (!outcome && note->values[i].is_string && value) /* a null pointer is printed as (null) */
-            outcome = write_string(reader, value, note->longest, out);
+        if (!outcome && note->values[i].most && value) /* a null pointer is printed as (null) */
+            outcome = write_pointed(reader, &note->values[i], view, value, out);
     }
     if (outcome)
         out->at = start;

@@ -123,14 +123,14 @@ class Reader(ctypes.Structure):
 @structure("note_value")
 class _NoteValue(ctypes.Structure):
     program: ProgramStructure
-    is_string: bool
+    size: ProgramStructure
+    most: int
 
 
 @structure("note")
 class _Note(ctypes.Structure):
     values: int
     count: int
-    longest: int
 
 
 @structure("writer")
@@ -160,19 +160,31 @@ class Program:
         return ctypes.addressof(self.structure)
 
 
-class Note:
-    """The values that a note prints, and whether each is a string, of which `longest` bytes are taken at most.
+class NoteValue(NamedTuple):
+    """A value of a note. With `most` it is the address of memory, of which up to that many bytes are taken.
 
-    `address` is that of a `struct note`.
+    Those are a string up to and with its NUL, or as many bytes as `size` says.
     """
 
-    def __init__(self, values: Iterable[tuple[Program, bool]], longest: int) -> None:
-        pairs = list(values)
-        self._programs = [program for program, _ in pairs]
-        self._strings = [is_string for _, is_string in pairs]
-        count = len(pairs)
-        self._values = (_NoteValue * count)(*(_NoteValue(program.structure, is_string) for program, is_string in pairs))
-        self._structure = _Note(ctypes.addressof(self._values), count, longest)
+    program: Program
+    most: int = 0
+    size: Program | None = None
+
+
+class Note:
+    """The values that a note has. `address` is that of a `struct note`."""
+
+    def __init__(self, values: Iterable[NoteValue]) -> None:
+        self._parts = list(values)
+        count = len(self._parts)
+        none = ProgramStructure()
+        self._values = (_NoteValue * count)(
+            *(
+                _NoteValue(part.program.structure, none if part.size is None else part.size.structure, part.most)
+                for part in self._parts
+            )
+        )
+        self._structure = _Note(ctypes.addressof(self._values), count)
         self._packed = struct.Struct(f"<{count}Q")
 
     @property
@@ -183,18 +195,21 @@ class Note:
     @property
     def size(self) -> int:
         """The most bytes that C appends for it."""
-        return self._packed.size + sum(self._strings) * (_LENGTH.size + int(self._structure.longest))
+        return self._packed.size + sum(_LENGTH.size + part.most for part in self._parts if part.most)
 
     def decoded(self, data: bytes) -> tuple[tuple[int, ...], list[bytes]]:
-        """The values and the strings, each up to and with its NUL, of what C has appended."""
-        values, at, strings = self._packed.unpack_from(data), self._packed.size, []
-        for value, is_string in zip(values, self._strings, strict=True):
-            if is_string and value:
+        """The values, and the memory that those which are addresses point to, of what C has appended.
+
+        A string is up to and with its NUL. There is no memory of an address of 0.
+        """
+        values, at, memory = self._packed.unpack_from(data), self._packed.size, []
+        for value, part in zip(values, self._parts, strict=True):
+            if part.most and value:
                 (length,) = _LENGTH.unpack_from(data, at)
                 at += _LENGTH.size
-                strings.append(data[at : at + length])
+                memory.append(data[at : at + length])
                 at += length
-        return values, strings
+        return values, memory
 
 
 _VALUES: Final = function(

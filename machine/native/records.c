@@ -4,6 +4,18 @@
 
 #include "core.h"
 
+enum { GENERAL = 33 }; /* x0 to x30, sp and pc */
+#define ALL ((UINT64_C(1) << GENERAL) - 1)
+
+static void choose(uint64_t *to, const uint64_t *from, uint64_t chosen)
+{
+    memset(to, 0, GENERAL * sizeof *to);
+    for (; chosen; chosen &= chosen - 1) {
+        unsigned index = (unsigned)__builtin_ctzll(chosen);
+        to[index] = from[index];
+    }
+}
+
 static void find_task(const struct recorder *recorder, struct record *record)
 {
     const struct core *core = recorder->core;
@@ -24,10 +36,26 @@ void record_make(const struct recorder *recorder, struct record *record, const s
     record->pstate = at->pstate;
     record->stage = (uint8_t)at->stage;
     record->task_known = false;
-    record->note = 0;
-    memcpy(record->x, at->x, sizeof record->x);
+    record->note = record->memory = 0;
+    if (action->registers == ALL)
+        memcpy(record->x, at->x, sizeof record->x);
+    else
+        choose(record->x, at->x, action->registers);
     if (recorder->reads_task)
         find_task(recorder, record);
+    if (action->note && action->notes_second == at->stage) {
+        record->note = action->note_length;
+        memcpy(record + 1, action->note_data, action->note_length);
+    }
+    if (action->memory && action->memory_second == at->stage) {
+        record->memory = action->memory_length;
+        memcpy((char *)(record + 1) + record->note, action->memory_data, action->memory_length);
+    }
+}
+
+struct record *record_held(const struct recorder *recorder, uint32_t index)
+{
+    return (struct record *)(recorder->held + index * recorder->stride);
 }
 
 static struct record *next(struct recorder *recorder)
@@ -40,24 +68,19 @@ static struct record *next(struct recorder *recorder)
 
 void record_append(struct recorder *recorder, const struct action *action, uint64_t number, const struct stage *at)
 {
-    struct record *record = next(recorder);
-    record_make(recorder, record, action, number, at);
-    if (action->note && action->notes_second == at->stage) {
-        record->note = action->note_length;
-        memcpy(record + 1, action->note_data, action->note_length);
-    }
+    record_make(recorder, next(recorder), action, number, at);
 }
 
 void record_append_held(struct recorder *recorder, const struct record *held)
 {
-    *next(recorder) = *held;
+    memcpy(next(recorder), held, sizeof *held + held->note + held->memory);
 }
 
 bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at)
 {
     uint64_t x[33], caller;
     struct view view = {at->x, at->pstate, at->live, NULL};
-    if ((action->condition || action->note || action->aggregate) && at->live && at->x[30] == recorder->trampoline &&
+    if ((action->condition || action->note || action->memory || action->aggregate) && at->live && at->x[30] == recorder->trampoline &&
         (caller = call_caller(recorder, at->x[31])) != 0) {
         memcpy(x, at->x, sizeof x); /* programs see x30 as it were without probes */
         x[30] = caller;
@@ -81,6 +104,14 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
         if (program_note(recorder->reader, action->note, &view, &out) != OUTCOME_VALUE)
             return false;
         action->note_length = (uint32_t)(out.at - action->note_data);
+    }
+    /* A record of a call that is selected at its return is made at the entry already. */
+    bool may_record = action->selected || (action->condition && action->decides_second);
+    if (action->memory && action->memory_second == at->stage && may_record && records) {
+        struct writer out = {action->memory_data, action->memory_data + action->memory_size};
+        if (program_note(recorder->reader, action->memory, &view, &out) != OUTCOME_VALUE)
+            return false;
+        action->memory_length = (uint32_t)(out.at - action->memory_data);
     }
     return true;
 }
