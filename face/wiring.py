@@ -48,6 +48,14 @@ def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] 
     return line(kprobes, hit, arguments)
 
 
+def keep_symbol_file(machine: Machine) -> None:
+    """Make the file that debuggers get of the guest in `machine`, for the user's cache."""
+    from armprobe.session.symbol_cache import SymbolFile
+    from armprobe.session.symbol_file import SymbolSources
+
+    SymbolFile(machine, lambda: SymbolSources.of(machine)).read()
+
+
 def shell_of(session: Session) -> Shell:
     """A shell with all commands, for a session that is made."""
     from armprobe.commands.shell import Shell

@@ -95,6 +95,16 @@ class Btf(Types):
             once, each = _BEHIND.get(info >> 24 & 31, (0, 0))
             at += 12 + once + each * (info & 0xFFFF)
 
+    @property
+    def sections(self) -> tuple[memoryview, memoryview]:
+        """The section of types and the section of strings."""
+        return self._types, memoryview(self._data)[self._strings_at : self._end]
+
+    @property
+    def offsets(self) -> array[int]:
+        """The offset of each type, by its number, in the section of types. Number 0 is void, which is not there."""
+        return self._at
+
     @staticmethod
     def of(machine: Machine) -> Btf | None:
         """The types of the kernel in `machine`, or None if it has no BTF. Raises MachineError if that is damaged."""

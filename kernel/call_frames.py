@@ -45,7 +45,9 @@ _BRANCHES: Final = frozenset({*range(0x14, 0x18), *range(0x34, 0x38), 0x54, *ran
 # DWARF 4, section 6.4.2; offsets are in units of -8 bytes, advances in units of 4.
 _ADVANCE, _OFFSET = 0x40, 0x80  # with their first operand in the low 6 bits
 _ADVANCE2, _ADVANCE4, _UNDEFINED, _SAME_VALUE, _DEF_CFA, _DEF_CFA_OFFSET = 0x03, 0x04, 0x07, 0x08, 0x0C, 0x0E
-_COMMON: Final = struct.pack("<IBBBBB", 0xFFFF_FFFF, 1, 0, 4, 0x78, _LR) + bytes((_DEF_CFA, _SP, 0))
+# x0 to x17 are not a caller's any more (AAPCS64, 6.1.1); without a rule gdb shows those of the innermost frame.
+_LOST: Final = b"".join(bytes((_UNDEFINED, register)) for register in range(18))
+_COMMON: Final = struct.pack("<IBBBBB", 0xFFFF_FFFF, 1, 0, 4, 0x78, _LR) + bytes((_DEF_CFA, _SP, 0)) + _LOST
 
 
 def debug_frame(functions: Iterable[tuple[int, int]], code: bytes, address: int) -> bytes:

@@ -36,7 +36,8 @@ from .authority import Asker, asker
 from .debugger_breakpoints import DebuggerBreakpoints
 from .debugger_libraries import DebuggerLibraries
 from .stop_event import stop_event
-from .symbol_file import SymbolFile
+from .symbol_cache import SymbolFile
+from .symbol_file import SymbolSources
 
 if TYPE_CHECKING:
     from .session import Session
@@ -56,7 +57,11 @@ class DebugTarget:
         self.breakpoints = DebuggerBreakpoints(session.machine, session.guest_view)
         self.controlled = False
         """Whether a debugger is in control."""
-        self._symbol_file = SymbolFile(session.machine)
+        self._symbol_file = SymbolFile(
+            session.machine,
+            lambda: self._call(SymbolSources.of, self._machine, self._read_code),
+            lambda reason: session.notify(f"the debugger gets symbols without types: {reason}\n"),
+        )
         self._libraries = DebuggerLibraries(session.machine)
         self._control = threading.Lock()  # held while a debugger is in control
         self._debugger: Client | None = None  # the debugger in control
@@ -96,7 +101,10 @@ class DebugTarget:
             return ExecFile(name, functools.partial(self._call, host_files.open_regular, dwarf))
         if not self._call(len, self._machine.symbols):
             return None
-        return ExecFile(name, lambda: io.BytesIO(self._call(self._symbol_file.read)))
+        return ExecFile(name, lambda: io.BytesIO(self._symbol_file.read()))
+
+    def _read_code(self, address: int, length: int) -> bytes:
+        return self._kprobes.unpatched(address, self._machine.memory.read_available(address, length))
 
     @property
     def has_libraries(self) -> bool:

@@ -12,7 +12,7 @@ from armprobe.machine import Machine, Stop, StopReason, Symbols
 from armprobe.machine.state import Order
 from armprobe.stub import Library
 
-from .symbol_file import symbol_file
+from .symbol_file import SymbolSources, symbol_file
 
 _FOLDER: Final = "/armprobe/modules"
 
@@ -61,7 +61,7 @@ class DebuggerLibraries:
     def file(self, name: str) -> io.BytesIO:
         """The file of that name, an ELF with the module's symbols."""
         symbols = (self._told or {}).get(name, Symbols())
-        return io.BytesIO(symbol_file(self._machine, symbols))
+        return io.BytesIO(symbol_file(SymbolSources.of_module(self._machine, symbols)))
 
     def forget(self) -> None:
         """The debugger is gone."""

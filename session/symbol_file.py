@@ -4,23 +4,30 @@
 A guest with debug information has such a file already (`LoadedGuest.dwarf`). Other guests, such as a kernel, have only
 a table of symbols. It goes into an ELF without code (System V ABI, chapter 4; ELF for the Arm 64-bit Architecture). Its
 SHT_NOBITS sections give the places of code and data, whose contents are in the guest's memory. .debug_frame describes
-the stack frames that a debugger cannot find without help.
+the stack frames that a debugger cannot find without help. A kernel with BTF also gets its types and the arguments of
+its functions (`armprobe.kernel.btf_dwarf`).
 """
 
 from __future__ import annotations
 
 import struct
 from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
+from armprobe.kernel.btf import Btf
+from armprobe.kernel.btf_dwarf import Function, debug_sections
 from armprobe.kernel.call_frames import debug_frame
 from armprobe.machine.errors import MachineError
-from armprobe.machine.symbols import Symbol, Symbols
+from armprobe.machine.native.arguments import ARGUMENTS, argument_ends
+from armprobe.machine.symbols import Symbol
 
 if TYPE_CHECKING:
-    from armprobe.machine import Machine
+    from armprobe.machine import Machine, Symbols
 
 _IDENTIFICATION: Final = b"\x7fELF\2\1\1".ljust(16, b"\0")  # 64-bit, little-endian, version 1, no OS's ABI
 _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -34,7 +41,10 @@ _STB_GLOBAL: Final = 1 << 4
 _INFO: Final = {"function": _STB_GLOBAL | 2, "object": _STB_GLOBAL | 1, "other": _STB_GLOBAL}  # STT_FUNC, _OBJECT
 
 _LAST: Final = (1 << 64) - 1  # no section can end after this address
-_SECTION_NAMES: Final = b"\0.text\0.data\0.symtab\0.strtab\0.shstrtab\0.debug_frame\0"
+_DEBUG: Final = "frame", "info", "abbrev", "str", "loclists", "rnglists"
+_SECTION_NAMES: Final = b"\0.text\0.data\0.symtab\0.strtab\0.shstrtab\0" + b"".join(
+    b".debug_%s\0" % name.encode() for name in _DEBUG
+)
 _GAP: Final = 4096  # bytes: a larger gap is not padding between functions
 _LARGEST = _MOST_CODE = 32 << 20  # limits in bytes for one symbol and for code, as a table can contain any value
 _MOST_REGIONS: Final = 1000  # a kernel has about ten; a table with more than this makes no sense
@@ -49,51 +59,122 @@ class _Region:
     end: int
 
 
-def symbol_file(machine: Machine, of: Symbols | None = None) -> bytes:
-    """An ELF with the symbols of `machine`'s guest, without those of modules, or with the symbols `of` a module.
+@dataclass(frozen=True)
+class SymbolSources:
+    """What a guest's symbol file is made of."""
 
-    Takes half a second for a kernel of 45,000 functions. Call it on the thread that owns the machine.
+    symbols: list[Symbol]
+    regions: list[_Region]
+    indices: list[int]
+    """The number, from 1, of each symbol's region."""
+    code: list[bytes]
+    """The contents of each region; empty for data, and for code that cannot be read now."""
+    btf: Btf | None
+    why_no_types: str
+    """Why the types of a kernel cannot be read, a sentence; empty if they can, or if it has none."""
+    table: bytes
+    """The symbols again, as bytes."""
+
+    @classmethod
+    def of(cls, machine: Machine, read: Callable[[int, int], bytes] | None = None) -> SymbolSources:
+        """Those of the guest of `machine`, on the thread that owns it. `read` reads its code, by virtual addresses."""
+        btf, why = None, ""
+        try:
+            btf = Btf.of(machine) if machine.kernel is not None else None
+        except MachineError as error:
+            why = str(error)
+        return cls._of(machine, machine.symbols, read or machine.memory.read_available, btf, why)
+
+    @classmethod
+    def of_module(cls, machine: Machine, module: Symbols) -> SymbolSources:
+        """Those of a loaded module with the symbols `module`."""
+        return cls._of(machine, module, machine.memory.read_available, None, "")
+
+    @classmethod
+    def _of(
+        cls, machine: Machine, table: Symbols, read: Callable[[int, int], bytes], btf: Btf | None, why: str
+    ) -> SymbolSources:
+        symbols = list(table.own())
+        regions, indices = _regions(symbols)
+        code = [_code(machine, region, read) if region.is_code else b"" for region in regions]
+        return cls(symbols, regions, indices, code, btf, why, table.to_bytes())
+
+    def digest(self) -> bytes:
+        """A digest of all this."""
+        types = self.btf.sections if self.btf is not None else ()
+        parts = self.table, *self.code, *types
+        return sha256(b"".join(sha256(part).digest() for part in parts)).digest()
+
+
+def symbol_file(sources: SymbolSources, warn: Callable[[str], None] = lambda reason: None) -> bytes:
+    """An ELF with a guest's symbols, and with the types that a kernel has in its memory as BTF.
+
+    Calls `warn` with the reason if those types cannot be read. Takes one to two seconds for a kernel of 45,000
+    functions.
     """
-    symbols = list((machine.symbols if of is None else of).own())
-    regions, indices = _regions(symbols)
-    functions = sorted({symbol.address for symbol in symbols if symbol.kind == "function"})
-    frames = [_frames(machine, region, functions) for region in regions if region.is_code]
-    return _elf(symbols, regions, indices, b"".join(frames))
+    starts = sorted({symbol.address for symbol in sources.symbols if symbol.kind == "function"})
+    frames = [
+        _frames(region, code, starts)
+        for region, code in zip(sources.regions, sources.code, strict=True)
+        if region.is_code
+    ]
+    debug = {".debug_frame": b"".join(frames)}
+    reason = sources.why_no_types
+    try:
+        if sources.btf is not None:
+            debug |= debug_sections(sources.btf, _functions(sources))
+    except MachineError as error:
+        reason = str(error)
+    if reason:
+        warn(reason)
+    return _elf(sources.symbols, sources.regions, sources.indices, debug)
 
 
-class SymbolFile:
-    """The `symbol_file` of a machine, made once."""
+def _functions(sources: SymbolSources) -> dict[str, Function]:
+    """The functions whose code is known, by name.
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._made = b""
+    BTF has functions by name only, so a name that several functions have says nothing of any of them.
+    """
+    named = [symbol for symbol in sources.symbols if symbol.kind == "function" and symbol.address % 4 == 0]
+    count = Counter(symbol.name for symbol in named)
+    functions: dict[str, Function] = {}
+    for region, code in zip(sources.regions, sources.code, strict=True):
+        if region.start % 4:
+            continue
+        end = region.start + len(code) // 4 * 4
+        here = [symbol for symbol in named if region.start <= symbol.address < end]
+        starts = sorted({symbol.address - region.start for symbol in here})
+        index = {start: number for number, start in enumerate(starts)}
+        ends = argument_ends(code, starts)
+        for symbol in here:
+            if count[symbol.name] == 1:
+                at = index[symbol.address - region.start] * ARGUMENTS
+                size = min(symbol.size, end - symbol.address)
+                functions[symbol.name] = Function(symbol.address, size, ends[at : at + ARGUMENTS])
+    return functions
 
-    def read(self) -> bytes:
-        """The bytes of the file."""
-        self._made = self._made or symbol_file(self._machine)
-        return self._made
 
-
-def _frames(machine: Machine, region: _Region, functions: list[int]) -> bytes:
+def _frames(region: _Region, code: bytes, functions: list[int]) -> bytes:
     """The call frame information for a region of code. `functions` are the start addresses of all functions."""
     begin = region.start // 4 * 4
     starts = functions[bisect_left(functions, region.start) : bisect_left(functions, region.end)]
-    return debug_frame(pairwise([*starts, region.end]), _code(machine, begin, region.end), begin)
+    return debug_frame(pairwise([*starts, region.end]), code, begin)
 
 
-def _code(machine: Machine, begin: int, end: int) -> bytes:
+def _code(machine: Machine, region: _Region, read: Callable[[int, int], bytes]) -> bytes:
     """Code from the guest's file or, for a machine resumed from a snapshot, from memory. b"" if neither has it yet."""
+    begin, end = region.start // 4 * 4, region.end
     for segment in machine.guest.segments:
         if segment.virtual is not None and 0 <= (offset := begin - segment.virtual) < len(segment.data):
             return segment.data[offset : offset + end - begin]
     try:
-        return machine.memory.read_available(begin, min(end - begin, _MOST_CODE))
+        return read(begin, min(end - begin, _MOST_CODE))
     except MachineError:
         return b""
 
 
-def _elf(symbols: list[Symbol], regions: list[_Region], indices: list[int], frames: bytes) -> bytes:
-    """An executable with `symbols`, which are in order of address, and `frames` as the contents of .debug_frame."""
+def _elf(symbols: list[Symbol], regions: list[_Region], indices: list[int], debug: Mapping[str, bytes]) -> bytes:
+    """An executable with `symbols`, which are in order of address, and the sections `debug` by their names."""
     names = [symbol.name.encode("utf-8", "surrogateescape") + b"\0" for symbol in symbols]
     offsets = accumulate(map(len, names), initial=1)
     entries = [
@@ -105,15 +186,18 @@ def _elf(symbols: list[Symbol], regions: list[_Region], indices: list[int], fram
     table_at = _HEADER.size
     strings_at = table_at + len(table)
     section_names_at = strings_at + len(strings)
-    frames_at = section_names_at + len(_SECTION_NAMES)
-    headers_at = -(-(frames_at + len(frames)) // 8) * 8
+    debug_at = list(accumulate(map(len, debug.values()), initial=section_names_at + len(_SECTION_NAMES)))
+    headers_at = -(-debug_at[-1] // 8) * 8
     sections = [
         bytes(_SECTION.size),
         *(_nobits(region) for region in regions),
         # No symbol is local, so the first global one is number 1.
         _section(b".symtab", _SHT_SYMTAB, 0, 0, table_at, len(table), len(regions) + 2, 1, 8, _SYMBOL.size),
         _section(b".strtab", _SHT_STRTAB, 0, 0, strings_at, len(strings), 0, 0, 1, 0),
-        _section(b".debug_frame", _SHT_PROGBITS, 0, 0, frames_at, len(frames), 0, 0, 1, 0),
+        *(
+            _section(name.encode(), _SHT_PROGBITS, 0, 0, at, len(data), 0, 0, 1, 0)
+            for (name, data), at in zip(debug.items(), debug_at, strict=False)  # the last offset is the end's
+        ),
         _section(b".shstrtab", _SHT_STRTAB, 0, 0, section_names_at, len(_SECTION_NAMES), 0, 0, 1, 0),
     ]
     # gdb makes functions that it calls return to the entry point. gdb 18 calls none if no section contains that.
@@ -123,7 +207,7 @@ def _elf(symbols: list[Symbol], regions: list[_Region], indices: list[int], fram
         *(_IDENTIFICATION, _ET_EXEC, _EM_AARCH64, 1, entry, 0, headers_at, 0, _HEADER.size),
         *(0, 0, _SECTION.size, len(sections), len(sections) - 1),
     )
-    content = header + table + strings + _SECTION_NAMES + frames
+    content = b"".join([header, table, strings, _SECTION_NAMES, *debug.values()])
     return content.ljust(headers_at, b"\0") + b"".join(sections)
 
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, TypeVar
@@ -14,7 +14,18 @@ from typing import Protocol, TypeVar
 from . import stop_reply
 from .aarch64 import register_table
 from .feature import Registry
-from .framing import PACKET_SIZE, Acknowledgment, Damaged, Deframer, Event, Interrupt, Noise, Oversized, Packet
+from .framing import (
+    PACKET_SIZE,
+    Acknowledgment,
+    Damaged,
+    Deframer,
+    Event,
+    Interrupt,
+    Noise,
+    Oversized,
+    Packet,
+    notification,
+)
 from .held_packets import MOST, HeldPackets
 from .opening import Handshake, NotADebugger
 from .output import Output
@@ -27,6 +38,8 @@ from .visible import visible
 from .wire import MalformedPacket, of_process, to_hex
 
 T = TypeVar("T")
+
+_SIGN_OF_LIFE = 0.5  # seconds without a reply after which the client is sent a notification
 
 log = logging.getLogger("armprobe.stub")
 
@@ -212,6 +225,26 @@ class Connection:
         self._errand = errand = Future[bytes]()
         self._link.start(lambda: errand.set_result(self._guard(work)))
         return errand
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """The result of `work`, called on another thread, which may take longer than the client waits for a reply.
+
+        gdb gives up after three times its remotetimeout, 2 seconds, unless it hears something meanwhile
+        (gdb/remote.c, getpkt_or_notif_sane_1).
+        """
+        future = Future[T]()
+
+        def run() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._link.start(run)
+        while not wait([future], _SIGN_OF_LIFE).done:
+            self.sender.send(notification(b"busy"))
+            self.sender.flush()
+        return future.result()
 
     def post(self, action: Callable[[], None]) -> None:
         """Call `action` soon on the connection's thread."""

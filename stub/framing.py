@@ -130,6 +130,14 @@ def enframe(payload: bytes) -> bytes:
     return b"$%b#%b" % (body, _checksum(body))
 
 
+def notification(payload: bytes) -> bytes:
+    """The notification `payload`, without characters to escape. gdb drops one that it does not know.
+
+    GDB manual, "Notification Packets"; gdb/remote-notif.c, handle_notification.
+    """
+    return b"%%%b#%b" % (payload, _checksum(payload))
+
+
 def _checksum(body: bytes) -> bytes:
     """Two digits for the sum of all bytes, modulo 256."""
     if len(body) < 1024:

@@ -15,6 +15,7 @@ from armprobe.machine import Machine, MachineError, StopReason, board, host_file
 from armprobe.machine.file_lock import exclusive_lock
 from armprobe.machine.loaders import command_line
 from armprobe.machine.loaders.snapshot_file import VERSION, read_key
+from armprobe.wiring import keep_symbol_file
 
 from .debian import PROMPT, READY, build_archive, cache_directory, compressed, fetch_kernel
 
@@ -74,6 +75,7 @@ def prepare(
             report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
             boot(booting)
             booting.save(path, key.hexdigest(), force=True)  # replaces a damaged one, too
+            keep_symbol_file(booting)
             report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
     return path
 

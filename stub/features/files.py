@@ -91,7 +91,7 @@ class Files(Feature[Program]):
         if len(self._files) >= _MOST_OPEN:
             return _failed(_EMFILE)
         try:
-            content = opened()
+            content = self.connection.patiently(opened)
         except TargetError:
             return _failed(_EIO)
         descriptor = min(set(range(_MOST_OPEN)) - self._files.keys())

@@ -7,14 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands import GdbSession, Session
-from armprobe.stub import serve
+from armprobe.stub import ExecFile, connection, serve
+from armprobe.stub.framing import notification
 from tests.gdb.oracle import DEMO, Demo
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 Tool = Callable[[str, str], str]
 Strip = Callable[..., Path]
@@ -138,6 +140,30 @@ def test_the_users_file_is_kept(run: Gdb, stripped: Session) -> None:
         assert re.search(r'Line \d+ of "\S+\.c"', said)
         said = run("-x", GDBINIT, commands=(f"file {DEMO}", connect, "info line kfree"))
         assert re.search(r'Line \d+ of "\S+\.c"', said)
+
+
+def test_a_file_that_takes_longer_than_gdb_waits(run: Gdb, stripped: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gdb tries three times to read a reply, for its remotetimeout each."""
+    signs: list[bytes] = []
+
+    def noted(payload: bytes) -> bytes:
+        signs.append(payload)
+        return notification(payload)
+
+    monkeypatch.setattr(connection, "notification", noted)
+    file = stripped.debug_target.exec_file()
+    assert file is not None
+
+    def late() -> BinaryIO:
+        wait_until(lambda: len(signs) >= 10, "signs of life")  # one in half a second
+        return file.open()
+
+    monkeypatch.setattr(stripped.debug_target, "exec_file", lambda: ExecFile(file.name, late))
+    with serve(stripped, "127.0.0.1:0") as server:
+        said = run("-iex", "set remotetimeout 1", commands=(f"target remote {server.address}", "info line kfree"))
+    assert "packet error" not in said
+    assert "for address 0x" in said
+    assert "kfree" in said
 
 
 def test_from_one_guest_to_another(run: Gdb, stripped: Session, strip: Strip) -> None:

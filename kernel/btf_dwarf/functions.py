@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The functions that BTF has prototypes of, as DWARF's entries, with the registers that have their arguments."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from armprobe.machine.native.arguments import ARGUMENTS
+
+from .forms import LIST_HEADER, Form, lists, uleb128
+from .types import ARRAY, ENUM, ENUM64, FUNCTION, INT, POINTER, PROTOTYPE, STRUCT, UNION, TypeEntries
+
+_REGISTER, _BASE, _PIECE = 0x50, 0x70, 0x93  # DW_OP_reg0, DW_OP_breg0, DW_OP_piece
+_START_END, _START_LENGTH = 6, 8  # DW_RLE_start_end, DW_LLE_start_length
+_GAP: Final = 64  # bytes of padding between functions
+_DEEPEST: Final = 16  # structs in structs
+_SMALL: Final = [uleb128(number) for number in range(1 << 12)]
+_NOWHERE: Final = b""
+_BY_ADDRESS, _PAIR_FROM_EVEN, _UNKNOWN = 100, 101, 102  # instead of a number of registers; 102 are more than there are
+
+_b, _bii, _biii = struct.Struct("<B").pack, struct.Struct("<BII").pack, struct.Struct("<BIII").pack
+_bq, _bqq = struct.Struct("<BQ").pack, struct.Struct("<BQQ").pack
+_biqi, _biqii = struct.Struct("<BIQI").pack, struct.Struct("<BIQII").pack
+
+
+def _counted(*description: int) -> bytes:
+    return bytes((len(description), *description, 0))
+
+
+_IN: Final = [_counted(_REGISTER + register) for register in range(ARGUMENTS)]
+_AT: Final = [_counted(_BASE + register, 0) for register in range(ARGUMENTS)]
+_IN_PAIR: Final = [
+    _counted(_REGISTER + register, _PIECE, 8, _REGISTER + register + 1, _PIECE, 8) for register in range(ARGUMENTS - 1)
+]
+
+
+class Function(NamedTuple):
+    """A function: its address, its size in bytes, and the offsets up to which x0 to x7 have its arguments."""
+
+    address: int
+    size: int
+    ends: Sequence[int]
+
+
+class Functions:
+    """The entries of those `functions`, by name, that `types` have prototypes of.
+
+    Raises IndexError, ValueError or struct.error if the types are damaged.
+    """
+
+    def __init__(self, types: TypeEntries, functions: Mapping[str, Function]) -> None:
+        self._types = types
+        self._needed: dict[int, int] = {}  # registers, by type
+        self._size = LIST_HEADER
+        self._lists: list[bytes] = []
+        self.entries: list[bytes] = []
+        """The entries, to be joined."""
+        by_name = {name.encode("utf-8", "surrogateescape"): function for name, function in functions.items()}
+        spans = []
+        for number, kind in enumerate(types.kinds):
+            if kind != FUNCTION:
+                continue
+            at = types.at[number]
+            function = by_name.pop(types.text(types.words[at]), None)
+            if function is not None and function.size:
+                self._add(types.words[at], types.words[at + 2], function)
+                spans.append((function.address, function.address + function.size))
+        self.locations = lists(self._lists)
+        """The contents of .debug_loclists."""
+        self.ranges_at = LIST_HEADER
+        """The offset in `ranges` of the list of the code that the functions are in."""
+        self.ranges = lists([*(_bqq(_START_END, *span) for span in _joined(spans)), b"\0"])
+        """The contents of .debug_rnglists."""
+
+    def _add(self, name: int, prototype: int, function: Function) -> None:
+        types = self._types
+        words, places = types.words, types.places
+        if types.kinds[prototype] != PROTOTYPE:
+            raise ValueError("a function without a prototype")
+        at, count = types.at[prototype], types.info[prototype] & 0xFFFF
+        result = words[at + 2]
+        address, size, ends = function
+        add = self.entries.append
+        if result in types.void:
+            add(_biqi(Form.FUNCTION_OF_VOID, name, address, size))
+        else:
+            add(_biqii(Form.FUNCTION, name, address, size, places[result]))
+        begin = _bq(_START_LENGTH, address)
+        register = 0
+        for parameter in range(at + 3, at + 3 + 2 * count, 2):
+            called, target = words[parameter : parameter + 2]
+            if not target:
+                add(_b(Form.VARIADIC))
+                continue
+            location, register = self._location(target, register)
+            if not location:
+                add(_bii(Form.UNKNOWN_ARGUMENT, called, places[target]))
+                continue
+            add(_biii(Form.ARGUMENT, called, places[target], self._size))
+            end = ends[register - 1]
+            if _PIECE in location:
+                end = min(end, ends[register - 2])
+            there = begin + (_SMALL[end] if end < len(_SMALL) else uleb128(end)) + location
+            self._lists.append(there)
+            self._size += len(there)
+        add(b"\0")
+
+    def _location(self, number: int, register: int) -> tuple[bytes, int]:
+        """Where an argument of this type is at the entry if `register` is the next one, and the register after it.
+
+        The place is a location description with its length before and DW_LLE_end_of_list after it. It is empty for an
+        argument that is in no register (AAPCS64, 6.8.2).
+        """
+        needed = self._needed.get(number)
+        if needed is None:
+            needed = self._needed[number] = self._registers(number)
+        if needed == _BY_ADDRESS:
+            return (_AT[register], register + 1) if register < ARGUMENTS else (_NOWHERE, register)
+        if needed == _PAIR_FROM_EVEN:
+            register += register % 2
+            needed = 2
+        if not needed or register + needed > ARGUMENTS:
+            return _NOWHERE, register if needed == 0 else ARGUMENTS
+        return (_IN if needed == 1 else _IN_PAIR)[register], register + needed
+
+    def _registers(self, number: int) -> int:
+        """How many registers an argument of this type takes, or one of the constants below."""
+        types = self._types
+        bare = types.stripped(number)
+        kind = types.kinds[bare]
+        if kind in (POINTER, ARRAY, PROTOTYPE):
+            return 1
+        size = types.words[types.at[bare] + 2]
+        if kind in (STRUCT, UNION):
+            if size > 16:
+                return _BY_ADDRESS
+        elif kind not in (INT, ENUM, ENUM64) or not 1 <= size <= 16:
+            return _UNKNOWN
+        return _PAIR_FROM_EVEN if size == 16 and self._is_aligned(bare) else -(-size // 8)  # GCC passes no empty struct
+
+    def _is_aligned(self, number: int) -> bool:
+        """Whether a type of 16 bytes is aligned to as many: an integer of 128 bits, or what has nothing else in it."""
+        types = self._types
+        for _ in range(_DEEPEST):
+            number = types.stripped(number)
+            if types.kinds[number] not in (STRUCT, UNION) or not types.info[number] & 0xFFFF:
+                break
+            number = types.words[types.at[number] + 4]
+        return types.kinds[number] == INT and types.words[types.at[number] + 2] == 16
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """`spans` in order; those with no more than padding between them become one."""
+    result: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if result and start - result[-1][1] <= _GAP:
+            result[-1] = result[-1][0], max(end, result[-1][1])
+        else:
+            result.append((start, end))
+    return result

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""BTF's types (Linux Documentation/bpf/btf.rst) as DWARF's entries, in one unit."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from armprobe.kernel.btf import Btf
+
+from .forms import Form
+
+INT, POINTER, ARRAY, STRUCT, UNION, ENUM, FORWARD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(1, 12)
+FUNCTION, PROTOTYPE, FLOAT, TYPE_TAG, ENUM64 = 12, 13, 16, 18, 19
+MODIFIERS: Final = frozenset((TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG))
+_QUALIFIERS: Final = {
+    VOLATILE: (Form.VOLATILE, Form.VOLATILE_VOID),
+    CONST: (Form.CONST, Form.CONST_VOID),
+    RESTRICT: (Form.RESTRICT, Form.RESTRICT_VOID),
+}
+_BOOLEAN, _FLOATING, _SIGNED, _SIGNED_CHAR, _UNSIGNED, _UNSIGNED_CHAR = 2, 4, 5, 6, 7, 8  # DW_ATE_*
+_CHARS: Final = {b"char": _UNSIGNED_CHAR, b"unsigned char": _UNSIGNED_CHAR, b"signed char": _SIGNED_CHAR}
+_NEGATIVE: Final = (1 << 32) - (1 << 16)  # as a word: the least of the small negative numbers
+_LONGEST_CHAIN: Final = 100  # typedefs and qualifiers; a circle of them would be endless
+_END: Final = b"\0"  # of an entry's children
+
+_b, _bb, _bbb = struct.Struct("<B").pack, struct.Struct("<BB").pack, struct.Struct("<BBB").pack
+_bi, _bii, _biii = struct.Struct("<BI").pack, struct.Struct("<BII").pack, struct.Struct("<BIII").pack
+_bbi = struct.Struct("<BBI").pack
+_biiib, _bibb, _biq = struct.Struct("<BIIIB").pack, struct.Struct("<BIBB").pack, struct.Struct("<BIQ").pack
+
+
+class TypeEntries:
+    """The entries of all types in `btf`, the first of them at byte `first` of the unit.
+
+    Raises struct.error, IndexError, ValueError or TypeError if `btf` is damaged.
+    """
+
+    def __init__(self, btf: Btf, first: int) -> None:
+        types, strings = btf.sections
+        self.strings = bytes(strings)
+        """The section of strings; names are offsets in it."""
+        if self.strings[:1] != b"\0" or self.strings[-1:] != b"\0":
+            raise ValueError("no strings")
+        self.words = memoryview(bytes(types)).cast("I")
+        self.at = [offset >> 2 for offset in btf.offsets]  # of each type in `words`
+        self.info = [self.words[at + 1] for at in self.at[1:]]
+        self.info.insert(0, 0)
+        self.kinds = [info >> 24 & 31 for info in self.info]
+        self._flags_signs = any(info >> 31 and info >> 24 & 31 == ENUM for info in self.info)
+        self._has_partial_integers = any(
+            self.words[at + 3] & 0xFF_00FF != 8 * self.words[at + 2]
+            for at, kind in zip(self.at, self.kinds, strict=True)
+            if kind == INT
+        )
+        self._check()
+        self.void = {0}
+        """The numbers of types that are void."""
+        self.places: list[int | None] = [None] * len(self.at)
+        """The offset of each type's entry in the unit; None for what is no type, and for void."""
+        self._see_through_tags()
+        # Two passes, as types refer to later ones: with all places None but for the sizes of entries, then for good.
+        self._place(first)
+        self.entries = [self._entry(number) for number in range(1, len(self.at)) if self.kinds[number] != TYPE_TAG]
+        """The entries, to be joined."""
+
+    def text(self, name: int) -> bytes:
+        """The string at an offset in the section of strings."""
+        return self.strings[name : self.strings.index(b"\0", name)]
+
+    def stripped(self, number: int) -> int:
+        """The type that `number` is without typedefs and qualifiers."""
+        for _ in range(_LONGEST_CHAIN):
+            if self.kinds[number] not in MODIFIERS:
+                return number
+            number = self.words[self.at[number] + 2]
+        raise ValueError("a circle of types")
+
+    def _check(self) -> None:
+        """Refuse names outside of the strings, and types that are made of themselves."""
+        words, most = self.words, len(self.strings)
+        for number in range(1, len(self.at)):
+            at, kind, count = self.at[number], self.kinds[number], self.info[number] & 0xFFFF
+            if words[at] >= most:
+                raise ValueError("a name outside of the strings")
+            if kind in (STRUCT, UNION, ENUM, PROTOTYPE, ENUM64) and count:
+                each = 2 if kind in (ENUM, PROTOTYPE) else 3
+                if max(words[at + 3 : at + 3 + each * count][::each]) >= most:
+                    raise ValueError("a name outside of the strings")
+            elif kind in MODIFIERS:
+                self.stripped(number)
+            elif kind == ARRAY:
+                inner = number
+                for _ in range(_LONGEST_CHAIN):
+                    inner = self.stripped(words[self.at[inner] + 3])
+                    if self.kinds[inner] != ARRAY:
+                        break
+                else:
+                    raise ValueError("a circle of types")
+
+    def _see_through_tags(self) -> None:
+        self._tags = {}
+        for number, kind in enumerate(self.kinds):
+            if kind == TYPE_TAG:
+                target = number
+                while self.kinds[target] == TYPE_TAG:
+                    target = self.words[self.at[target] + 2]
+                self._tags[number] = target
+                if not target:
+                    self.void.add(number)
+
+    def _place(self, place: int) -> None:
+        words, places = self.words, self.places
+        for number in range(1, len(self.at)):
+            at, kind, info = self.at[number], self.kinds[number], self.info[number]
+            count = info & 0xFFFF
+            if kind == POINTER:
+                size = 2 if words[at + 2] in self.void else 6
+            elif kind in (STRUCT, UNION):
+                size = 10 if words[at] else 6
+                for member in range(at + 3, at + 3 + 3 * count, 3):
+                    offset = words[member + 2]
+                    if offset >> 24 if info >> 31 else self._old_bit_field(words[member + 1], offset)[0]:
+                        size += 14
+                    else:
+                        size += 13 if words[member] else 9
+            elif kind == PROTOTYPE:
+                size = 2 if words[at + 2] in self.void else 6
+                for member in range(at + 4, at + 3 + 2 * count, 2):
+                    size += 5 if words[member] else 1
+            elif kind in (INT, FLOAT):
+                size = 7
+            elif kind == ARRAY:
+                size = 15 if words[at + 5] else 11
+            elif kind in (ENUM, ENUM64):
+                wide = kind == ENUM64 or self._is_signed(at, kind, info)
+                size = (8 if words[at] else 4) + (13 if wide else 9) * count
+            elif kind == FORWARD:
+                size = 5
+            elif kind == TYPEDEF:
+                size = 5 if words[at + 2] in self.void else 9
+            elif kind in _QUALIFIERS:
+                size = 1 if words[at + 2] in self.void else 5
+            else:
+                continue  # functions, variables and tags
+            places[number] = place
+            place += size
+        for tag, target in self._tags.items():
+            places[tag] = places[target]
+        self._index = next((p for n, p in enumerate(places) if self.kinds[n] == INT), None)
+
+    def _entry(self, number: int) -> bytes:
+        words, places = self.words, self.places
+        at, kind, info = self.at[number], self.kinds[number], self.info[number]
+        name, count = words[at], info & 0xFFFF
+        if kind == POINTER:
+            target = words[at + 2]
+            return _bb(Form.POINTER_TO_VOID, 8) if target in self.void else _bbi(Form.POINTER, 8, places[target])
+        if kind in (STRUCT, UNION):
+            return self._struct(at, kind, info)
+        if kind == PROTOTYPE:
+            target = words[at + 2]
+            void = target in self.void
+            parts = [_b(Form.PROTOTYPE_OF_VOID) if void else _bi(Form.PROTOTYPE, places[target])]
+            for member in range(at + 4, at + 3 + 2 * count, 2):
+                parts.append(_bi(Form.PARAMETER_TYPE, places[words[member]]) if words[member] else _b(Form.VARIADIC))
+            return b"".join(parts) + _END
+        if kind == INT:
+            return _bibb(Form.BASE, name, words[at + 2], self._encoding(name, words[at + 3] >> 24))
+        if kind == FLOAT:
+            return _bibb(Form.BASE, name, words[at + 2], _FLOATING)
+        if kind == ARRAY:
+            length = words[at + 5]
+            index = _bii(Form.COUNTED, length, self._index) if length else _bi(Form.UNCOUNTED, self._index)
+            return _bi(Form.ARRAY, places[words[at + 3]]) + index + _END
+        if kind in (ENUM, ENUM64):
+            return self._enum(at, kind, info)
+        if kind == FORWARD:
+            return _bi(Form.DECLARED_UNION if info >> 31 else Form.DECLARED_STRUCT, name)
+        target = words[at + 2] if kind == TYPEDEF or kind in _QUALIFIERS else 0
+        if kind == TYPEDEF:
+            return _bi(Form.TYPEDEF_OF_VOID, name) if target in self.void else _bii(Form.TYPEDEF, name, places[target])
+        if kind in _QUALIFIERS:
+            some, void_form = _QUALIFIERS[kind]
+            return _b(void_form) if target in self.void else _bi(some, places[target])
+        return b""
+
+    def _struct(self, at: int, kind: int, info: int) -> bytes:
+        words, places = self.words, self.places
+        name, size = words[at], words[at + 2]
+        if kind == STRUCT:
+            form = Form.STRUCT if name else Form.ANONYMOUS_STRUCT
+        else:
+            form = Form.UNION if name else Form.ANONYMOUS_UNION
+        parts = [_bii(form, name, size) if name else _bi(form, size)]
+        add = parts.append
+        for member in range(at + 3, at + 3 + 3 * (info & 0xFFFF), 3):
+            name, target, offset = words[member : member + 3]
+            if info >> 31:  # the upper 8 bits are the width of a bit field, 0 for other members
+                width, offset = offset >> 24, offset & 0xFF_FFFF
+            else:
+                width, offset = self._old_bit_field(target, offset)
+            if width:
+                add(_biiib(Form.BIT_FIELD, name, places[target], offset, width))
+            elif name:
+                add(_biii(Form.MEMBER, name, places[target], offset >> 3))
+            else:
+                add(_bii(Form.ANONYMOUS_MEMBER, places[target], offset >> 3))
+        add(_END)
+        return b"".join(parts)
+
+    def _enum(self, at: int, kind: int, info: int) -> bytes:
+        words = self.words
+        name, size, count = words[at], words[at + 2], info & 0xFFFF
+        signed = self._is_signed(at, kind, info)
+        encoding = _SIGNED if signed else _UNSIGNED
+        parts = [_bibb(Form.ENUM, name, size, encoding) if name else _bbb(Form.ANONYMOUS_ENUM, size, encoding)]
+        if kind == ENUM64:
+            for member in range(at + 3, at + 3 + 3 * count, 3):
+                parts.append(_biq(Form.WIDE_ENUMERATOR, words[member], words[member + 1] | words[member + 2] << 32))
+        else:
+            for member in range(at + 3, at + 3 + 2 * count, 2):
+                value = words[member + 1]
+                if signed:  # gdb extends the four bytes of DW_FORM_data4 with zeros
+                    value = ((value ^ 1 << 31) - (1 << 31)) & (1 << 64) - 1
+                    parts.append(_biq(Form.WIDE_ENUMERATOR, words[member], value))
+                else:
+                    parts.append(_bii(Form.ENUMERATOR, words[member], value))
+        return b"".join(parts) + _END
+
+    def _is_signed(self, at: int, kind: int, info: int) -> bool:
+        """Whether an enum has negative values.
+
+        It has a flag for that in kernels from v6.0 on (Linux 6089fb325cf7). In a kernel whose BTF has no such flag, a
+        value that is a small negative number is taken for one.
+        """
+        if info >> 31 or kind == ENUM64 or self._flags_signs:
+            return bool(info >> 31)
+        return any(value >= _NEGATIVE for value in self.words[at + 4 : at + 3 + 2 * (info & 0xFFFF) : 2])
+
+    def _old_bit_field(self, target: int, offset: int) -> tuple[int, int]:
+        """The width, or 0, and the offset of a member whose width is not in the struct, but in the integer's type."""
+        if not (offset % 8 or self._has_partial_integers):
+            return 0, offset
+        number = self.stripped(target)
+        if self.kinds[number] != INT:
+            return 0, offset
+        size, encoding = self.words[self.at[number] + 2], self.words[self.at[number] + 3]
+        inner, width = encoding >> 16 & 0xFF, encoding & 0xFF
+        return (0, offset) if width == 8 * size and not (inner or offset % 8) else (width, offset + inner)
+
+    def _encoding(self, name: int, flags: int) -> int:
+        if flags & 4:
+            return _BOOLEAN
+        return _CHARS.get(self.text(name)) or (_SIGNED if flags & 1 else _UNSIGNED)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest's symbol file, kept in this process and in the user's cache.
+
+In the cache, a file's name is a digest of what it is made of: the guest's symbols, code and types, and the code that
+makes it. So it serves every guest that runs the same kernel, and no other one. A digest of its content follows the
+content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from armprobe.guests.linux.debian import cache_directory
+from armprobe.machine import host_files
+from armprobe.machine.errors import MachineError
+from armprobe.machine.native.binding import SOURCES as CORE_SOURCES
+
+from .symbol_file import SymbolSources, symbol_file
+
+if TYPE_CHECKING:
+    from armprobe.machine import Machine, Symbols
+
+log = logging.getLogger("armprobe.session")
+
+_FOLDER: Final = "symbols"  # in the user's cache
+_MOST_FILES: Final = 16  # of 10 MB for a distribution's kernel
+_LARGEST: Final = 256 << 20  # bytes
+_DIGEST: Final = 32  # bytes
+_MAKERS: Final = "session/symbol_file.py", "kernel/btf.py", "kernel/call_frames.py", "kernel/btf_dwarf"
+
+
+class SymbolFile:
+    """The `symbol_file` of a machine.
+
+    `gather` calls `SymbolSources.of` on the thread that owns the machine, and `warn` is called with the reason each
+    time the guest's types cannot be read.
+    """
+
+    def __init__(
+        self, machine: Machine, gather: Callable[[], SymbolSources], warn: Callable[[str], None] = log.warning
+    ) -> None:
+        self._machine = machine
+        self._gather = gather
+        self._warn = warn
+        self._made: tuple[Symbols, bytes] | None = None
+
+    def read(self) -> bytes:
+        """The bytes of the file, on any thread. Takes one to two seconds where no cache has it."""
+        symbols = self._machine.symbols
+        if self._made is not None and self._made[0] is symbols:
+            return self._made[1]
+        sources = self._gather()
+        key = sha256(sources.digest() + _makers()).digest()
+        made = _cached(key)
+        if made is None:
+            reasons: list[str] = []
+            made = symbol_file(sources, reasons.append)
+            for reason in reasons:
+                self._warn(reason)
+            if reasons:
+                return made
+            _keep(key, made)
+        self._made = symbols, made
+        return made
+
+
+@functools.cache
+def _makers() -> bytes:
+    """A digest of the code that makes symbol files."""
+    root = Path(__file__).parent.parent
+    digest = sha256(CORE_SOURCES.encode())
+    for name in _MAKERS:
+        path = root / name
+        for file in sorted(path.glob("*.py")) if path.is_dir() else (path,):
+            digest.update(file.read_bytes())
+    return digest.digest()
+
+
+def _path(key: bytes) -> Path:
+    return cache_directory() / _FOLDER / f"{key.hex()[:40]}.elf"
+
+
+def _cached(key: bytes) -> bytes | None:
+    """The file with that key from the user's cache; None if it is not there, or not as it was written."""
+    path = _path(key)
+    try:
+        data = host_files.read_file(path, _LARGEST)
+    except MachineError:
+        return None
+    content = data[:-_DIGEST]
+    if data[-_DIGEST:] != sha256(key + content).digest():
+        log.info("%s is damaged, and made anew", path)
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # the files used least recently are deleted first
+    return content
+
+
+def _keep(key: bytes, content: bytes) -> None:
+    """Put a file into the user's cache, and delete the oldest of too many there."""
+    path = _path(key)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with host_files.new_file(path, lambda file: True) as file:
+            file.write(content)
+            file.write(sha256(key + content).digest())
+        files = sorted(path.parent.glob("*.elf"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for old in files[_MOST_FILES:]:
+            old.unlink(missing_ok=True)
+    except (MachineError, OSError) as error:
+        log.info("the debugger's symbols are not kept: %s", error)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The user's cache of symbol files: what is in it is taken only for the same guest, and only as it was written."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from armprobe.machine import Machine
+from armprobe.machine.loaders import read_guest
+from armprobe.session import symbol_cache
+from armprobe.session.symbol_cache import SymbolFile
+from armprobe.session.symbol_file import SymbolSources, symbol_file
+
+GUEST = replace(read_guest("demo"), dwarf=None)
+
+
+def started() -> Machine:
+    """A guest without types, which is known once its MMU is on."""
+    machine = Machine(GUEST)
+    machine.run(until="kfree")
+    return machine
+
+
+STARTED = started()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "armprobe/symbols"
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[SymbolSources]:
+    """What files were made of, rather than read."""
+    sources: list[SymbolSources] = []
+
+    def make(of: SymbolSources, warn: Callable[[str], None]) -> bytes:
+        sources.append(of)
+        return symbol_file(of, warn)
+
+    monkeypatch.setattr(symbol_cache, "symbol_file", make)
+    return sources
+
+
+def read(guest: Machine | None = None) -> bytes:
+    """A new process's file for a guest."""
+    of = guest or STARTED
+    return SymbolFile(of, lambda: SymbolSources.of(of)).read()
+
+
+def test_a_second_process_reads_it(folder: Path, made: list[SymbolSources]) -> None:
+    content = read()
+    assert content == symbol_file(SymbolSources.of(STARTED))
+    assert read() == content
+    assert len(made) == 1
+    (file,) = folder.iterdir()
+    assert file.read_bytes()[:-32] == content
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(file.read_bytes()[:-1]),
+        lambda file: file.write_bytes(file.read_bytes()[:100]),
+        lambda file: file.write_bytes(b"\x7fELF" + bytes(1000)),
+        lambda file: file.write_bytes(file.read_bytes()[:500] + b"\xff" + file.read_bytes()[501:]),
+        lambda file: os.truncate(file, 1 << 40),  # a sparse file of a terabyte
+    ],
+    ids=["empty", "cut short", "its start", "another", "a byte", "large"],
+)
+def test_a_damaged_file_is_made_anew(folder: Path, made: list[SymbolSources], damage: Callable[[Path], object]) -> None:
+    content = read()
+    (file,) = folder.iterdir()
+    written = file.read_bytes()
+    damage(file)
+    assert read() == content
+    assert len(made) == 2
+    assert file.read_bytes() == written
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_left_alone(folder: Path, made: list[SymbolSources], make: Callable[[Path], object]) -> None:
+    content = read()
+    (file,) = folder.iterdir()
+    file.unlink()
+    make(file)
+    assert read() == content
+    assert len(made) == 2
+    assert list(folder.iterdir()) == [file]
+    assert file.is_symlink() or not file.is_file()
+
+
+def test_without_a_folder_to_write_to(tmp_path: Path, folder: Path, made: list[SymbolSources]) -> None:
+    folder.parent.write_text("a file where the folder would be")
+    assert read() == read()
+    assert len(made) == 2
+
+
+def test_another_guest_has_another_file(folder: Path, made: list[SymbolSources]) -> None:
+    """Also one with the same symbols: one instruction is another."""
+    other = started()
+    other.guest = replace(GUEST, segments=())  # so that its code is read from memory
+    assert read(other) == read(other)
+    at = other.symbols["kfree"].address
+    other.memory.write(at, bytes(4))
+    read(other)
+    assert len(made) == 2
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_other_code_makes_another_file(
+    folder: Path, made: list[SymbolSources], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read()
+    monkeypatch.setattr(symbol_cache, "_makers", lambda: b"a later version's")
+    read()
+    assert len(made) == len(list(folder.iterdir())) == 2
+
+
+def test_the_oldest_are_deleted(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for age in range(40):
+        (folder / f"{age}.elf").touch()
+        os.utime(folder / f"{age}.elf", (1e9 - age, 1e9 - age))
+    read()
+    names = {file.name for file in folder.iterdir()}
+    assert len(names) == 16
+    assert {f"{age}.elf" for age in range(15)} < names
