@@ -11,7 +11,18 @@ from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
 from .locations import location
 from .stack import stack_frames
-from .values import Backtrace, KernelLog, LogLine, MountRow, Mounts, TaskDetails, TaskRow, TaskRows
+from .values import (
+    Backtrace,
+    KernelLog,
+    LogLine,
+    ModuleRow,
+    ModuleRows,
+    MountRow,
+    Mounts,
+    TaskDetails,
+    TaskRow,
+    TaskRows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,6 +113,23 @@ def _mounts(session: Session, arguments: Arguments) -> Mounts:
     return Mounts(MountRow(*mount) for mount in kernel.mounts(task))
 
 
+def _modules(session: Session, arguments: Arguments) -> ModuleRows:
+    return ModuleRows(
+        ModuleRow(
+            each.name,
+            each.size,
+            each.references,
+            each.users,
+            each.permanent,
+            each.state,
+            each.base,
+            each.taints,
+            each.address,
+        )
+        for each in linux_of(session).module_table()
+    )
+
+
 _PID = Arg("pid", "number of a task; tasks lists them", type=integer, complete=complete_task)
 
 COMMANDS = (
@@ -127,6 +155,15 @@ COMMANDS = (
         "Show the log of a Linux guest's kernel, as the command dmesg does in the guest.",
         (),
         _dmesg,
+        group=GROUP,
+    ),
+    Command(
+        "modules",
+        "List the modules that a Linux guest has loaded, the latest first, in the format of /proc/modules.\n"
+        "The columns are name, bytes of memory, number of users, modules that use it, state, address of its code, and\n"
+        "taints.",
+        (),
+        _modules,
         group=GROUP,
     ),
     Command(

@@ -3,6 +3,7 @@
 
 from .kernel import Kernel, Linux, find_kernel
 from .log import LogRecord
+from .module_table import ModuleStruct
 from .mounts import Mount
 from .task_list import TaskStruct
 from .tasks import Task, Tasks
@@ -14,6 +15,7 @@ __all__ = [
     "Linux",
     "LogRecord",
     "Member",
+    "ModuleStruct",
     "Mount",
     "Struct",
     "Task",

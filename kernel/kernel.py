@@ -17,6 +17,7 @@ from .btf import Btf
 from .dwarf import Dwarf
 from .log import LogRecord, read_log
 from .module_events import ModuleEvents
+from .module_table import ModuleStruct, read_modules
 from .modules import LoadedModules
 from .mounts import Mount, MountTable
 from .page_tables import PageTables
@@ -109,7 +110,7 @@ class Linux(Kernel):
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
-        self.modules = LoadedModules(self)
+        self.modules = self._loaded = LoadedModules(self)
         self.module_events = ModuleEvents(machine)
         self.tasks = Tasks(self)
         self._page_tables = PageTables(machine)
@@ -117,6 +118,10 @@ class Linux(Kernel):
     def kernel_ttbr1(self, ttbr1: int) -> int:
         """See `Kernel.kernel_ttbr1`. With page table isolation the register has another value at EL0."""
         return self._page_tables.of_kernel(ttbr1)
+
+    def module_table(self) -> list[ModuleStruct]:
+        """The loaded modules, as in /proc/modules. Raises MachineError, saying why, where they cannot be read."""
+        return read_modules(self, self._loaded.addresses())
 
     def mounts(self, task: TaskStruct) -> list[Mount]:
         """The file systems that `task` sees mounted. Raises MachineError, saying why, where they cannot be read."""

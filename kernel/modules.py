@@ -126,6 +126,24 @@ class LoadedModules(Mapping[str, Symbols]):
     def __len__(self) -> int:
         return len(self._now())
 
+    def addresses(self) -> list[int]:
+        """Where the struct module of each is, the latest first, without those that are not ready yet.
+
+        Raises MachineError if the list cannot be read now.
+        """
+        self._now()
+        layout, head = self._layout, self._head
+        if self._machine.symbols.why_no_modules:
+            raise MachineError(f"the modules are not known, as {self._machine.symbols.why_no_modules}")
+        if layout is None or not head:  # a list without entries is not looked for
+            return []
+        places, entry = list[int](), self._machine.memory.read_u64(head)
+        for data in self._structs(layout, head):
+            if _u32(data, layout.state) != _UNFORMED:
+                places.append(entry - layout.list)
+            entry = _u64(data, layout.list)
+        return places
+
     def _restored(self) -> None:
         self._looked, self._head, self._modules = None, 0, {}
 

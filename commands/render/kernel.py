@@ -62,6 +62,19 @@ def _(value: values.Mounts) -> str:
     )
 
 
+@as_text.register
+def _(value: values.ModuleRows) -> str:
+    return "".join(_module(row) for row in value) if value else "the guest has loaded no modules\n"
+
+
+def _module(row: values.ModuleRow) -> str:
+    """The line of /proc/modules (m_show, kernel/module/procfs.c)."""
+    users = "".join(f"{user}," for user in (*row.users, *["[permanent]"] * row.permanent)) or "-"
+    changing = {"Unloading": "-", "Loading": "+"}.get(row.state, "")
+    taints = f" ({row.taints}{changing})" if row.taints else ""
+    return f"{row.name} {row.size} {row.references} {users} {row.state} {row.base:#018x}{taints}\n"
+
+
 def _escaped(text: str) -> str:
     """A word of /proc/mounts: blanks and backslashes in octal (mangle() in fs/proc_namespace.c)."""
     return "".join(f"\\{ord(letter):03o}" if letter in " \t\n\\#" else letter for letter in text)

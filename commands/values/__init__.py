@@ -21,7 +21,7 @@ from .guest import (
     SystemRegisters,
 )
 from .help import ArgumentHelp, CommandHelp, CommandList, CommandSummary
-from .kernel import KernelLog, LogLine, MountRow, Mounts, TaskDetails, TaskRow, TaskRows
+from .kernel import KernelLog, LogLine, ModuleRow, ModuleRows, MountRow, Mounts, TaskDetails, TaskRow, TaskRows
 from .location import HEX, Hex, Location
 from .probes import (
     Blacklist,
@@ -99,6 +99,8 @@ __all__ = [
     "MappedRange",
     "Memory",
     "MemoryMap",
+    "ModuleRow",
+    "ModuleRows",
     "MountRow",
     "Mounts",
     "ProbeRow",

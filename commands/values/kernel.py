@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tables of a Linux guest's kernel: tasks, its log, mounts."""
+"""The tables of a Linux guest's kernel: tasks, its log, modules, mounts."""
 
 from __future__ import annotations
 
@@ -80,6 +80,30 @@ class MountRow:
 
 class Mounts(tuple[MountRow, ...]):
     """The mounted file systems, in the order of /proc/mounts."""
+
+
+@dataclass(frozen=True)
+class ModuleRow:
+    """A loaded module, as in /proc/modules.
+
+    size: the bytes of all of its memory. references: the number of its users. users: the modules among them.
+    permanent: whether it cannot be removed. state: Live, Loading or Unloading. base: the address of its code.
+    taints: the letters of how it taints the kernel, such as OE. address: that of its struct module.
+    """
+
+    name: str
+    size: int
+    references: int
+    users: tuple[str, ...]
+    permanent: bool
+    state: str
+    base: Hex
+    taints: str
+    address: Hex
+
+
+class ModuleRows(tuple[ModuleRow, ...]):
+    """The loaded modules, the latest first."""
 
 
 class KernelLog(tuple[LogLine, ...]):

@@ -58,6 +58,7 @@ LINES = (
     "tasks",
     "task 1",
     "dmesg",
+    "modules",
     "mounts",
     "pt-regs",
     "continue",

@@ -115,7 +115,7 @@ def test_commands(session: Session) -> None:
 
 def test_another_guest_has_none() -> None:
     with Session("demo") as session:
-        for line in ("tasks", "task 1", "dmesg", "mounts"):
+        for line in ("tasks", "task 1", "dmesg", "modules", "mounts"):
             with pytest.raises(CommandError, match="not Linux"):
                 session.run(line)
 

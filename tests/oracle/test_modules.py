@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
 import re
 import time
 from collections import Counter
@@ -17,6 +19,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.commands import CommandError, GdbSession, Session
+from armprobe.kernel import Linux
 from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from armprobe.traces import symbol_and_size
@@ -29,6 +32,7 @@ from tests.waiting import PATIENCE
 GFP_ATOMIC = 0xA20
 SIGNED = b"~Module signature appended~\n"  # Documentation/admin-guide/module-signing.rst
 MOV_X9_X30 = bytes.fromhex("e9031eaa")  # the first of the two words that ftrace has at the start of a function
+MUTATIONS = int(os.environ.get("ARMPROBE_FUZZ", "300"))
 RENAMED = "dummy_setup", "dummy_putse"
 SYMBOL = re.compile(r"^(\w+) (\w) (\S+)\s\[(\w+)\]$", re.MULTILINE)
 
@@ -201,6 +205,51 @@ def test_in_a_session(snapshot: Path) -> None:
             "enabled",
             "gone",
         }  # init_module, before it was freed
+
+
+def test_the_command_prints_what_proc_does(snapshot: Path) -> None:
+    """With a module that another one uses, and one that taints the kernel."""
+    with Session(snapshot) as session:
+        shell = Shell(session.machine)
+        run = session.owner.call
+        assert session.run("modules") == "the guest has loaded no modules\n"
+        run(insmod, shell, "failover", "net_failover", "edited")
+        assert session.run("modules") == run(shell.run, "cat /proc/modules")
+        assert [module.users for module in session.ask("modules")] == [(), (), ("net_failover",)]
+        run(shell.run, "rmmod dummy")
+        session.run("kprobe dummy:init_module stop=pre")
+        session.machine.console.write(b"insmod /dummy.ko\n")
+        session.run("continue")
+        assert session.ask("modules")[0].state == "Loading"
+
+
+def test_damaged_modules(guest: Machine, shell: Shell) -> None:
+    """Whatever is in a struct module, an answer or one sentence comes soon."""
+    insmod(shell, *NAMES)
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}")
+    chance, memory, kernel = random.Random(seed), guest.memory, guest.kernel
+    assert isinstance(kernel, Linux)
+    modules, refused, said = kernel.module_table(), 0, ""
+    size = kernel.types["module"].size
+    lists = [kernel.types["module"].offset(name) for name in ("list", "source_list", "name", "state")]
+    for number in range(MUTATIONS):
+        place = chance.choice(modules).address + chance.choice([*lists, 8 * chance.randrange(size // 8)])
+        other = chance.choice(modules).address + chance.choice(lists)
+        value = chance.choice([0, 1, place, place + 1, other, chance.getrandbits(64), (1 << 64) - 8])
+        before = memory.read(place, 8)
+        memory.put(place, value.to_bytes(8, "little"))
+        start = time.process_time()
+        try:
+            kernel.module_table()
+        except MachineError as error:
+            refused += 1
+            said = str(error)
+        assert "\n" not in said
+        assert time.process_time() - start < 1, (seed, number, hex(place), hex(value))
+        memory.put(place, before)
+    assert 0 < refused < MUTATIONS
+    assert kernel.module_table() == modules
 
 
 def test_probes_that_wait(snapshot: Path) -> None:
