@@ -45,6 +45,9 @@ _PYTHON_FAILED = "Error while executing Python code."
 # (gdb/infrun.c, normal_stop; python/python.c, gdbpy_print_stack).
 _FAILED_AT_STOP = re.compile(r"Error while running hook_stop:|Python Exception ")
 _WARNING = "warning: "
+# armprobe's own packet, and a reply to it that has text: a 1, and what was changed in hexadecimal.
+_CHANGES = "qArmprobe.changes"
+_CHANGED = re.compile(r'^received: "1[0-9a-f]+"$', re.MULTILINE)
 # The output of `set debug ...` (gdbsupport/common-debug.cc, debug_prefixed_vprintf).
 _DEBUGGING = re.compile(r" *\[[\w-]+\] ")
 
@@ -294,9 +297,18 @@ class GdbSession:
 
     def _look(self) -> None:
         """Make gdb forget its caches of the machine if someone else has changed it since gdb's last command."""
-        if not self._running and self._changes() != self._seen:
+        if not self._running and self._changed():
             for cache in ("register-cache", "dcache"):
                 self._command(f'-interpreter-exec console "maintenance flush {cache}"')
+
+    def _changed(self) -> bool:
+        """Whether someone else has changed the machine. A stub of another process is asked."""
+        if self._target is not None:
+            return self._changes() != self._seen
+        self._said.clear()
+        with contextlib.suppress(GdbError):  # not connected
+            self._command(f'-interpreter-exec console "maint packet {_CHANGES}"')
+        return _CHANGED.search("".join(self._said)) is not None
 
     def _changes(self) -> object:
         """The target's count of changes, if it is a target in this process that counts them."""

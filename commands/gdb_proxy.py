@@ -7,30 +7,33 @@ machine's symbols. Statements about gdb here were measured on 13.1; the tests al
 library only: gdb embeds the system's Python and sees no virtual environment.
 """
 
-import atexit
 import contextlib
+import importlib.util
 import json
 import os
 import re
-import shlex
-import shutil
-import struct
 import sys
-import tempfile
+from types import ModuleType
 from typing import Any
 
 import gdb
 
 MODULE = "armprobe_proxy"
 DEFAULT_PACKET_SIZE = 400  # gdb's own default, for a target that states none
-# Bytes after a function's symbol that may be reserved for patching. Linux has two instructions there, and uses no more
-# than that (arch/arm64/Makefile, CC_FLAGS_FTRACE).
-MOST_PATCHED = 32
-# NOP; BTI c, j and jc; MOV X9, X30, which Linux's ftrace puts in place of the first NOP (ftrace_init_nop).
-NOPS = (0xD503201F, 0xD503245F, 0xD503249F, 0xD50324DF, 0xAA1E03E9)
-STAT = struct.Struct(">4xI20xQ20xI4x")  # inode, size and time of a file (GDB manual, "struct stat")
-# The header of an empty ELF for AArch64 (System V ABI, "ELF Header").
-EMPTY_PROGRAM = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 64, 0, 0)
+
+
+def beside(name: str) -> ModuleType:
+    """Load the file `name`.py of this folder as a module, apart from the user's own Python."""
+    spec = importlib.util.spec_from_file_location(
+        f"armprobe_{name}", os.path.join(os.path.dirname(__file__), f"{name}.py")
+    )
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
+
+
+entries = beside("gdb_entries")
+Symbols = beside("gdb_symbols").Symbols
 
 
 def packet_size() -> int:
@@ -139,8 +142,8 @@ def agent_code(place: str, expression: str, at_return: bool) -> list[tuple[str, 
     there = json.loads(ask("qArmprobe.place", place) or "null")
     if there is None:  # gdb's own message is good enough
         return only_code(listed(f"'{place}', {expression}"))
-    end = there["start"] + max(there["size"], MOST_PATCHED)
-    described = function_in(there["start"], end)
+    end = there["start"] + max(there["size"], entries.MOST_PATCHED)
+    described = entries.function_in(there["start"], end)
     if described is None:  # nor are there variables
         return only_code(listed(f"'{there['name']}', {expression}"))
     function, entry = described
@@ -148,7 +151,7 @@ def agent_code(place: str, expression: str, at_return: bool) -> list[tuple[str, 
         raise gdb.error(f"it does so for the entry of a function, which {place} is not")
     if at_return:
         refuse_variables(expression, gdb.block_for_pc(entry))
-    elif not only_nops(there["address"], entry):
+    elif not entries.only_nops(there["address"], entry):
         raise gdb.error(f"it knows where variables are at {entry:#x}; {place} is before that, and has other than NOPs")
     listing = listed(f"'{function.symtab.filename}':{function.name}, {expression}")
     _, *parts = re.split(r"^Scope: 0x([0-9a-f]+)$", listing, flags=re.MULTILINE)
@@ -171,33 +174,6 @@ def only_code(listing: str) -> list[tuple[str, str]]:
     return re.findall(r"^ *\d+  (\w+)(?: (-?\d+))?$", parts[0], re.MULTILINE) if parts else []
 
 
-def function_in(start: int, end: int) -> tuple[Any, int] | None:
-    """The function at `start` in the debug information, or the first before `end`, and its start address.
-
-    gcc before 13 lets it begin after the NOPs that -fpatchable-function-entry puts after the symbol (GCC bug 98776).
-    """
-    for address in range(start, min(end, start + MOST_PATCHED), 4):
-        block = function = None
-        with contextlib.suppress(RuntimeError):  # there is no debug information
-            block = gdb.block_for_pc(address)
-        while block is not None:  # outwards, through functions that are inlined there
-            function = block.function or function
-            block = block.superblock
-        if function is not None:
-            entry = int(function.value().address)
-            return (function, entry) if start <= entry < end else None
-    return None
-
-
-def only_nops(start: int, end: int) -> bool:
-    """Whether the instructions from `start` to `end` change nothing except x9, which passes no argument."""
-    try:
-        data = bytes(gdb.selected_inferior().read_memory(start, end - start)) if start < end else b""
-    except gdb.MemoryError:
-        return False
-    return all(word in NOPS for (word,) in struct.iter_unpack("<I", data))
-
-
 def refuse_variables(expression: str, block: Any) -> None:
     """Raise `gdb.error` if the expression uses a variable of the block: they do not exist at the return."""
     names = set()
@@ -207,19 +183,6 @@ def refuse_variables(expression: str, block: Any) -> None:
     for name in re.findall(r"(?<![\w$.>])[A-Za-z_]\w*", expression):
         if name in names:
             raise gdb.error(f"{name} is gone when the function returns: use $x0, the result, or at=entry")
-
-
-def is_here(name: str) -> bool:
-    """Whether the stub's file `name` is the same file on this computer (GDB manual, "Host I/O Packets")."""
-    send = gdb.selected_inferior().connection.send_packet
-    descriptor = (send(f"vFile:open:{os.fsencode(name).hex()},0,0".encode()) or b"")[1:]
-    said = (send(b"vFile:fstat:" + descriptor) or b"").partition(b";")[2]
-    send(b"vFile:close:" + descriptor)
-    said = re.sub(rb"\}(.)", lambda escape: bytes([escape[1][0] ^ 0x20]), said, flags=re.DOTALL)
-    if len(said) != STAT.size or not os.path.exists(name):
-        return False
-    ours = os.stat(name)
-    return STAT.unpack(said) == (ours.st_ino % (1 << 32), ours.st_size, int(ours.st_mtime))
 
 
 class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are known inside gdb only
@@ -261,53 +224,24 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
         return [candidate[known:] for candidate in said.splitlines() if candidate.startswith(ours)]
 
 
-class Symbols:
-    """Gives gdb the symbols of the machine that it connects to, if the user gave it no program.
-
-    The stub has a file of them (`armprobe.stub.ExecFile`). A gdb without a program reads that by itself, but warns that
-    this is slow. So gdb gets an empty program to connect with, and then a copy of the stub's file.
-    """
-
-    def __init__(self) -> None:
-        self._folder = ""  # the folder of our own files; empty before there are any
-
-    def stand_in(self) -> None:
-        """Before gdb connects: give it an empty program, unless it has one."""
-        if gdb.current_progspace().filename is None:
-            self._folder = os.path.realpath(tempfile.mkdtemp(prefix="armprobe-"))
-            atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
-            path = os.path.join(self._folder, "no-program.elf")
-            with open(path, "wb") as file:
-                file.write(EMPTY_PROGRAM)
-            gdb.execute(f"file {shlex.quote(path)}", to_string=True)
-
-    def update(self, ours: bool) -> None:
-        """After gdb has connected to any machine: replace the stand-in with the right program."""
-        if not self._folder or os.path.dirname(gdb.current_progspace().filename or "") != self._folder:
-            return
-        if not ours:
-            gdb.execute("file", to_string=True)
-            return
-        reply = gdb.selected_inferior().connection.send_packet(b"qXfer:exec-file:read::0,fff") or b""
-        if not reply.startswith(b"l"):  # a guest without symbols
-            return
-        name = os.fsdecode(reply[1:])
-        path = name if is_here(name) else os.path.join(self._folder, os.path.basename(name))
-        try:
-            if path != name:  # a kernel's file has hundreds of megabytes
-                gdb.execute(f"remote get {shlex.quote(name)} {shlex.quote(path)}", to_string=True)
-            gdb.execute(f"file {shlex.quote(path)}", to_string=True)
-        except gdb.error as error:
-            gdb.write(f"the machine's symbols are not available: {error}\n", gdb.STDERR)
-            return
-        gdb.execute("frame")  # shown already, but without symbols
-
-
 HOOKS = {  # of gdb's commands, and the methods of the proxy that they call
     "target hookpost-remote": "update",
     "target hookpost-extended-remote": "update",
     "info hookpost-args": "arguments",
 }
+INTERNAL = "armprobe-proxy"  # the command that the proxy's own hooks have
+NOTICE = "guest-changes"  # the command that LOOKS have in front of them
+# gdb's commands that show or use registers and memory of the stopped guest. Those that resume it are not listed: the
+# stub itself refuses to resume from registers that gdb does not know.
+LOOKS = (
+    "print", "print-object", "call", "output", "printf", "eval", "x", "display", "explore", "set", "set variable",
+    "backtrace", "frame", "frame address", "frame apply", "frame function", "frame level", "frame view", "faas",
+    "up", "up-silently", "down", "down-silently", "return", "list", "disassemble", "find", "dump memory", "dump value",
+    "dump binary memory", "dump binary value", "generate-core-file", "info all-registers", "info args", "info display",
+    "info float", "info frame", "info frame function", "info frame level", "info line", "info locals",
+    "info registers", "info symbol", "info vector", "break", "tbreak", "hbreak", "thbreak", "watch", "rwatch",
+    "awatch", "if", "while", "python", "python-interactive", "source",
+)  # fmt: skip
 VARIABLES = ("_kprobe", "_stage", "_hit", "_retval")
 
 
@@ -320,12 +254,6 @@ def set_variables(said: str | None) -> None:
     values = (probe.get("name"), probe.get("stage"), probe.get("hit"), returned(probe))
     for name, value in zip(VARIABLES, values, strict=True):
         gdb.set_convenience_variable(name, value)
-
-
-def known_from(pc: int) -> int:
-    """Where gdb knows the arguments of the function whose symbol is at `pc`, if only NOPs are before that; else 0."""
-    described = function_in(pc, pc + MOST_PATCHED)
-    return described[1] if described and described[1] != pc and only_nops(pc, described[1]) else 0
 
 
 def returned(probe: dict[str, Any]) -> Any:
@@ -349,9 +277,54 @@ def define_command(name: str, *body: str) -> None:
     gdb.execute("\n".join((f"define {name}", *body, "end")), to_string=True)
 
 
+def hook_of(command: str) -> str:
+    """The name of the hook that gdb executes before a command (GDB manual, "Hooks")."""
+    prefix, space, name = command.rpartition(" ")
+    return f"{prefix}{space}hook-{name}"
+
+
+def put_first(line: str, hook: str, define: bool) -> None:
+    """Make `line` the first of a hook, in front of the user's own lines. define: also if there is no such hook."""
+    try:
+        _, *body = gdb.execute(f"show user {hook}", to_string=True).rstrip("\n").splitlines()
+    except gdb.error:  # the user has no such hook
+        body = []
+        if not define:
+            return
+    if not body or body[0].strip() != line:
+        define_command(hook, line, *body)
+
+
 def calling(method: str) -> str:
     """The line in gdb's own language that calls a method of the proxy."""
-    return f"python __import__('{MODULE}').PROXY.{method}()"
+    return f"{INTERNAL} {method}"
+
+
+class InternalCommand(gdb.Command):  # type: ignore[misc]
+    """Call a method of armprobe's program inside gdb. For its own hooks: python would run the user's hook-python."""
+
+    def __init__(self) -> None:
+        super().__init__(INTERNAL, gdb.COMMAND_MAINTENANCE)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        """Call the method named `argument`."""
+        getattr(PROXY, argument)()
+
+
+class ChangesCommand(gdb.Command):  # type: ignore[misc]
+    """Find out whether the guest was changed from outside, by armprobe's prompt or a script, since gdb looked at it.
+
+    If so, drop the registers and the memory that gdb has cached, and show where the guest is now. gdb does this by
+    itself before each prompt and before commands that look at the guest. A Python program calls
+    gdb.execute("guest-changes") before it looks at the guest itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NOTICE, gdb.COMMAND_STATUS)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        """Do so."""
+        PROXY.notice()
 
 
 class Proxy:
@@ -369,6 +342,8 @@ class Proxy:
         self._symbols = Symbols()
         self._stopping = False  # hook-stop has begun, and the stop has not been reported yet
         self._stale = False  # gdb's caches are out of date
+        self._looks: list[str] = []  # commands with a hook of the proxy's
+        self._defining = False  # the user is defining a command, perhaps a hook
         self.packet_size = DEFAULT_PACKET_SIZE
 
     def start(self) -> None:
@@ -382,11 +357,13 @@ class Proxy:
         gdb.events.stop.connect(lambda event: self.stopped())
         gdb.events.exited.connect(lambda event: set_variables(None))
         gdb.events.before_prompt.connect(self.at_prompt)
+        InternalCommand()
         for name, method in HOOKS.items():
             if not is_command(name):  # otherwise it is the user's own
                 define_command(name, calling(method))
-        define_command("hookpost-define", calling("watch_hook"))
-        self.watch_hook()
+        define_command("hook-define", calling("defining"))
+        define_command("hookpost-define", calling("keep_hooks"))
+        self.keep_hooks()
         self.update()
         if self._connection is None:
             self._symbols.stand_in()
@@ -394,7 +371,8 @@ class Proxy:
     def at_prompt(self) -> None:
         """Called when gdb has finished its work and is about to read a command."""
         self.update()
-        self.watch_hook()
+        if self._defining:  # gdb 13 skips the hook after it if it was typed
+            self.keep_hooks()
         self.notice()
         self.refresh()
 
@@ -403,13 +381,13 @@ class Proxy:
         if not self._stopping:
             self.look()
         self._stopping = False
-        if gdb.convenience_variable("_stage") is not None and (entry := known_from(gdb.newest_frame().pc())):
+        if gdb.convenience_variable("_stage") is not None and (entry := entries.known_from(gdb.newest_frame().pc())):
             gdb.write(f"gdb knows the function's arguments from {entry:#x} on: info args shows them\n")
 
     def arguments(self) -> None:
         """Called after `info args`: at a function's symbol, show the arguments although gdb has it in no function."""
         frame = gdb.selected_frame()
-        if self._ours and not frame.level() and (entry := known_from(frame.pc())):
+        if self._ours and not frame.level() and (entry := entries.known_from(frame.pc())):
             gdb.execute(f"frame view $sp {entry:#x}")  # the same registers, with another pc
             frame.select()
 
@@ -422,20 +400,29 @@ class Proxy:
                 said = ask("qArmprobe.stop")
         set_variables(said)
 
-    def watch_hook(self) -> None:
-        """Set the variables before a user's hook-stop runs. gdb reports a stop only after that."""
-        try:
-            shown = gdb.execute("show user hook-stop", to_string=True)
-        except gdb.error:  # the user has no hook-stop
-            return
-        _, *body = shown.rstrip("\n").splitlines()
-        if not body or body[0].strip() != calling("look"):
-            define_command("hook-stop", calling("look"), *body)
+    def defining(self) -> None:
+        """Called before the user defines a command or a hook."""
+        self._defining = True
+
+    def keep_hooks(self) -> None:
+        """Keep what the proxy does in front of the user's own hooks, which may have been defined only now.
+
+        A user's hook-stop needs the variables of the stop, and gdb reports a stop only after it.
+        """
+        self._defining = False
+        put_first(calling("look"), "hook-stop", define=False)
+        for command in self._looks:
+            put_first(NOTICE, hook_of(command), define=True)
 
     def notice(self) -> None:
-        """Find out whether someone else has changed the guest. If so, show where it is now."""
+        """Find out whether someone else has changed the guest. If so, show where it is now.
+
+        Nothing is out of date in hook-stop, nor in a trace frame, whose registers do not change.
+        """
         thread = gdb.selected_thread()
-        if not self._ours or thread is None or thread.is_running():
+        if not self._ours or self._stopping or thread is None or thread.is_running():
+            return
+        if gdb.convenience_variable("trace_frame") not in (None, -1):
             return
         try:
             changed = ask("qArmprobe.changes")
@@ -482,6 +469,10 @@ class Proxy:
             self._ours = True
             self.packet_size = packet_size()
             self.define(json.loads(table))
+            if not self._looks:
+                ChangesCommand()
+                self._looks = [command for command in LOOKS if is_command(command)]
+                self.keep_hooks()
             self.look()
             self._stopping = False
 

@@ -104,6 +104,95 @@ def test_armprobes_gdb_says_so_at_its_prompt(typed: Callable[..., Terminal], ses
     terminal.expect(r"^strlen \+ 4 in section")
 
 
+@pytest.mark.parametrize(
+    ("look", "shown"),
+    [
+        ("print $x9", r"^\$1 = 4242$"),
+        ("output $x9", "^4242"),
+        ('printf "%d\\n", $x9', "^4242$"),
+        ("info registers x9", r"^x9 +0x1092 +4242$"),
+        ("x/i $pc", r"^=> 0x\w+ <strlen>:"),
+        ("info symbol $pc", "^strlen in section"),
+        ("backtrace 1", r"^#0  strlen \(.*\n.*\n?\(More stack"),
+        ("up", r"^#1 .* slab_round \("),
+        ("info frame", r"^ pc = 0x\w+ in strlen "),
+        ("tbreak", r"^Temporary breakpoint 2 at 0x\w+: file lib/string.c"),
+        ("set $seen = $x9 + 1\noutput $seen", "^4243"),
+        ("if $x9 == 4242\necho yes\\n\nend", "^yes$"),
+        ("python print(int(gdb.parse_and_eval('$x9')))", "^4242$"),
+        ("source {script}", "^4242$"),
+    ],
+)
+def test_the_first_look_shows_the_new_state(
+    typed: Callable[..., Terminal], session: Session, tmp_path: Path, look: str, shown: str
+) -> None:
+    """gdb has prompted before the change and executes the command with what it knew then, if nothing tells it."""
+    script = tmp_path / "look.py"
+    script.write_text("print(int(gdb.parse_and_eval('$x9')))")
+    terminal = typed(str(DEMO), "-x", str(GDBINIT))
+    session.machine.registers.pc = session.machine.symbols["strlen"].address
+    session.machine.registers.x[9] = 4242
+    terminal.type(look.replace("{script}", str(script)))
+    terminal.expect("^The guest was changed from outside; .*\n#0 .*strlen")
+    terminal.expect(shown)
+    terminal.expect(r"\(gdb\) ")
+    terminal.type(look.replace("{script}", str(script)), "echo end\\n")
+    assert "outside" not in terminal.expect("^end$")
+
+
+def test_a_hook_of_the_user_s_is_kept(typed: Callable[..., Terminal], session: Session, tmp_path: Path) -> None:
+    """One defined before, and one defined after, of which gdb asks, as for any command that is defined already."""
+    before = tmp_path / "before"
+    before.write_text("define hook-print\necho before\\n\nend\n")
+    terminal = typed("-x", str(before), "-x", str(GDBINIT))
+    session.machine.registers.x[9] = 4242
+    terminal.type("print $x9")
+    terminal.expect("outside; .*\n(.*\n)*before\n.* = 4242")
+    terminal.type("define hook-output")
+    terminal.expect(r"\(y or n\) ")
+    terminal.type("y", "echo after\\n", "end", "echo end\\n")
+    terminal.expect("^end")
+    session.machine.registers.x[9] = 4243
+    terminal.type("output $x9", "echo \\n")
+    terminal.expect("outside; .*\n(.*\n)*after\n4243")
+
+
+def test_a_trace_frame_is_not_the_guest_s_state(typed: Callable[..., Terminal], session: Session) -> None:
+    """What was traced does not change. gdb reads the present state when it looks at that again."""
+    terminal = typed("-x", str(GDBINIT))
+    terminal.type("trace *kfree", "actions", "collect $regs", "end", "tstart", "tbreak *strlen", "continue", "tstop")
+    terminal.type("tfind start", "info symbol $pc")
+    terminal.expect("^kfree in section")
+    terminal.expect(r"\(gdb\) ")
+    session.machine.registers.x[9] = 4242
+    terminal.type("info symbol $pc")
+    assert "outside" not in terminal.expect("^kfree in section")
+    terminal.type("tfind none", "print $x9")
+    terminal.expect("= 4242")
+
+
+@pytest.mark.parametrize("proxy", [True, False])
+def test_a_driven_gdb_on_a_stub_of_another_process(
+    session: Session, gdb_path: str, gdbinit: Path, demo: Demo, proxy: bool
+) -> None:
+    with (
+        serve(session, "127.0.0.1:0") as server,
+        GdbSession(server.address, gdb=gdb_path, gdbinit=gdbinit if proxy else None) as gdb,
+    ):
+        gdb.execute(f"file {DEMO}")
+        gdb.execute("tbreak *kfree")
+        gdb.continue_to_stop()
+        session.machine.registers.x[9] = 4242
+        assert gdb.evaluate("$x9") == "4242"
+        session.machine.registers.x[9] = 4243
+        assert gdb.execute("output $x9") == "4243"
+        session.machine.registers.pc = demo.address("strlen")
+        assert "strlen (" in gdb.execute("backtrace 1")
+        gdb.execute("up")
+        gdb.execute("up")
+        assert gdb.execute("frame").startswith("#2 ")  # nothing else has changed
+
+
 def test_gdb_alone_does_not_go_on_from_where_the_guest_no_longer_is(
     typed: Callable[..., Terminal], session: Session
 ) -> None:

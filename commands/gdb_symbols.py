@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Loaded into gdb by `gdb_proxy.py`: the symbols of the connected machine. Standard library only."""
+
+import atexit
+import os
+import re
+import shlex
+import shutil
+import struct
+import tempfile
+
+import gdb
+
+STAT = struct.Struct(">4xI20xQ20xI4x")  # inode, size and time of a file (GDB manual, "struct stat")
+# The header of an empty ELF for AArch64 (System V ABI, "ELF Header").
+EMPTY_PROGRAM = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 64, 0, 0)
+
+
+def is_here(name: str) -> bool:
+    """Whether the stub's file `name` is the same file on this computer (GDB manual, "Host I/O Packets")."""
+    send = gdb.selected_inferior().connection.send_packet
+    descriptor = (send(f"vFile:open:{os.fsencode(name).hex()},0,0".encode()) or b"")[1:]
+    said = (send(b"vFile:fstat:" + descriptor) or b"").partition(b";")[2]
+    send(b"vFile:close:" + descriptor)
+    said = re.sub(rb"\}(.)", lambda escape: bytes([escape[1][0] ^ 0x20]), said, flags=re.DOTALL)
+    if len(said) != STAT.size or not os.path.exists(name):
+        return False
+    ours = os.stat(name)
+    return STAT.unpack(said) == (ours.st_ino % (1 << 32), ours.st_size, int(ours.st_mtime))
+
+
+class Symbols:
+    """Gives gdb the symbols of the machine that it connects to, if the user gave it no program.
+
+    The stub has a file of them (`armprobe.stub.ExecFile`). A gdb without a program reads that by itself, but warns that
+    this is slow. So gdb gets an empty program to connect with, and then a copy of the stub's file.
+    """
+
+    def __init__(self) -> None:
+        self._folder = ""  # the folder of our own files; empty before there are any
+
+    def stand_in(self) -> None:
+        """Before gdb connects: give it an empty program, unless it has one."""
+        if gdb.current_progspace().filename is None:
+            self._folder = os.path.realpath(tempfile.mkdtemp(prefix="armprobe-"))
+            atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
+            path = os.path.join(self._folder, "no-program.elf")
+            with open(path, "wb") as file:
+                file.write(EMPTY_PROGRAM)
+            gdb.execute(f"file {shlex.quote(path)}", to_string=True)
+
+    def update(self, ours: bool) -> None:
+        """After gdb has connected to any machine: replace the stand-in with the right program."""
+        if not self._folder or os.path.dirname(gdb.current_progspace().filename or "") != self._folder:
+            return
+        if not ours:
+            gdb.execute("file", to_string=True)
+            return
+        reply = gdb.selected_inferior().connection.send_packet(b"qXfer:exec-file:read::0,fff") or b""
+        if not reply.startswith(b"l"):  # a guest without symbols
+            return
+        name = os.fsdecode(reply[1:])
+        path = name if is_here(name) else os.path.join(self._folder, os.path.basename(name))
+        try:
+            if path != name:  # a kernel's file has hundreds of megabytes
+                gdb.execute(f"remote get {shlex.quote(name)} {shlex.quote(path)}", to_string=True)
+            gdb.execute(f"file {shlex.quote(path)}", to_string=True)
+        except gdb.error as error:
+            gdb.write(f"the machine's symbols are not available: {error}\n", gdb.STDERR)
+            return
+        gdb.execute("frame")  # shown already, but without symbols
