@@ -30,7 +30,8 @@ class PhysicalMemory:
     def write(self, address: int, data: bytes) -> None:
         """Write `data` at `address`, and drop translations made from it. Raises as `read` does."""
         self._bus.write(address, data)
-        self._core.forget_translations()  # the memory may be a page table
+        if self._bus.ram_at(address) is not None:
+            self._core.forget_translations()  # the memory may be a page table
         self._core.machine.input.entered(InputKind.PHYSICAL, address, bytes(data))
 
 

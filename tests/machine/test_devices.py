@@ -351,3 +351,13 @@ def test_every_placement_with_a_node_is_in_the_tree(demo: Machine) -> None:
     tree = fdt.parse_dtb(demo.guest.device_tree)
     for placement in board.PLACEMENTS:
         assert bool(placement.node) == tree.exist_node(placement.path) if placement.node else True
+
+
+def test_a_device_s_registers_are_no_page_tables(demo: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write to them drops no translated code: translating it again takes 0.2 s on Linux."""
+    forgotten: list[bool] = []
+    monkeypatch.setattr(demo.core, "forget_translations", lambda: forgotten.append(True))
+    demo.memory.physical.write(board.GIC_DIST.base + 0x100, (1 << 27).to_bytes(4, "little"))  # GICD_ISENABLER0
+    assert forgotten == []
+    demo.memory.physical.write(board.RAM_BASE, bytes(8))
+    assert forgotten == [True]
