@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All commands there are."""
 
-from . import aggregation, check, hits, inspect, kernel, probe, run
+from . import aggregation, check, guest, hits, inspect, kernel, probe, run
 from .registry import Registry
 
 
 def registry() -> Registry:
     """A registry of all commands, as the REPL, the debugger and scripts have them."""
-    rooms = probe, aggregation, hits, check, run, inspect, kernel
+    rooms = probe, aggregation, hits, check, run, inspect, kernel, guest
     return Registry(command for room in rooms for command in room.COMMANDS)

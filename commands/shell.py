@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import wait
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from armprobe.machine import MachineError
-from armprobe.machine.owner import result_of
 from armprobe.probes import ProbeError
 from armprobe.session.authority import Asker, acting_for
 from armprobe.stub import Place
@@ -24,8 +22,6 @@ from .render.text import as_text
 
 if TYPE_CHECKING:
     from armprobe.session import Session
-
-_ENDS_SOON: Final = 2.0  # seconds to wait for an interrupted command
 
 
 class Shell:
@@ -60,15 +56,7 @@ class Shell:
 
         Ctrl-C, or anything else that a signal handler raises during the wait, stops the guest that the command runs.
         """
-        owner = self._session.owner
-        command = owner.submit(self._perform, Asker.LOCAL, line, show, remark)
-        try:
-            return result_of(command)
-        except BaseException:
-            if not command.done():  # this thread was interrupted
-                owner.interrupt()
-                wait([command], _ENDS_SOON)
-            raise
+        return self._session.owner.call_interruptibly(self._perform, Asker.LOCAL, line, show, remark)
 
     def execute_for(self, asker: Asker, line: str, out: Callable[[str], None]) -> bool:
         """Like `execute`, with what `asker` may do, and `out` also takes the error. Returns whether the line succeeded.

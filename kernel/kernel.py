@@ -15,6 +15,7 @@ from armprobe.machine import Machine, MachineError, Symbols
 
 from .btf import Btf
 from .dwarf import Dwarf
+from .kworker import Kworkers
 from .log import LogRecord, read_log
 from .module_events import ModuleEvents
 from .module_table import ModuleStruct, read_modules
@@ -114,6 +115,7 @@ class Linux(Kernel):
         self.module_events = ModuleEvents(machine)
         self.tasks = Tasks(self)
         self._page_tables = PageTables(machine)
+        self.kworkers = Kworkers(self)
 
     def kernel_ttbr1(self, ttbr1: int) -> int:
         """See `Kernel.kernel_ttbr1`. With page table isolation the register has another value at EL0."""

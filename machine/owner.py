@@ -11,7 +11,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, Final, ParamSpec, TypeVar
 
 from .machine import Machine
@@ -21,6 +21,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 BETWEEN_WAITS: Final = 0.2
 """Seconds. A signal that comes just before a thread goes to sleep does not wake it: Python calls the handler later."""
+
+_ENDS_SOON: Final = 2.0  # seconds to wait for interrupted work
 
 
 def result_of(future: Future[T]) -> T:
@@ -71,6 +73,18 @@ class Owner:
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `submit`, but waits for the result. Raises what `function` raises."""
         return result_of(self.submit(function, *args, **kwargs))
+
+    def call_interruptibly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `call`, for `interruptible` work. Ctrl-C, or anything else that a signal handler raises during the wait,
+        stops the guest that the work runs."""
+        work = self.submit(function, *args, **kwargs)
+        try:
+            return result_of(work)
+        except BaseException:
+            if not work.done():  # this thread was interrupted
+                self.interrupt()
+                wait([work], _ENDS_SOON)
+            raise
 
     def call_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `call`, for short work: runs on the caller's thread if no other thread is using the machine."""

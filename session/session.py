@@ -20,6 +20,7 @@ from armprobe.wiring import shell_of
 from .console_text import ConsoleLines, ConsoleText
 from .debug_target import DebugTarget
 from .errors import CommandError
+from .guest import Guest
 from .module_probes import ModuleProbes
 from .probe_list import ProbeList
 from .tracepoints import Tracepoints
@@ -83,6 +84,7 @@ class Session:
         self.idle = threading.Event()  # set while nothing runs the guest
         self.idle.set()
         self.owner = Owner(self.machine)
+        self.guest = Guest(self)  # the system that runs in the machine
         self.debug_target = DebugTarget(self)
         self.kprobes.on_error = self._handler_failed
 
@@ -187,16 +189,22 @@ class Session:
         """
         if self.controlled:
             raise CommandError("gdb is in control of the guest: continue or step there, or detach it")
+        with self.running():
+            self.stop = self.owner.run(functools.partial(self.tracepoints.run, run), waits)
+        return self.stop
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """A context for a command that runs the machine. Raises CommandError if the guest already runs."""
         if self.owner.running:
             raise CommandError("the guest is running already: interrupt it first (Ctrl-C)")
         self.idle.clear()
         try:
             self.kprobes.unwind.before_resume()
-            self.stop = self.owner.run(functools.partial(self.tracepoints.run, run), waits)
+            yield
         finally:
             self._console_lines.flush()
             self.idle.set()
-        return self.stop
 
     def describe(self, stop: Stop) -> str:
         """A text with the reason and the place of a stop."""

@@ -10,6 +10,7 @@ from functools import singledispatch
 from itertools import groupby
 
 from armprobe.commands import values
+from armprobe.machine import host_files
 
 from .layout import described, pstate, registers, where
 
@@ -76,6 +77,24 @@ def _(value: values.LentFiles) -> str:
 @as_text.register
 def _(value: values.Saved) -> str:
     return f"saved; armprobe --snapshot {value.file} goes on from here\n"
+
+
+@as_text.register
+def _(value: values.Pushed) -> str:
+    return f"{value.file} is {host_files.shown(value.path)} in the guest\n"
+
+
+@as_text.register
+def _(value: values.Pulled) -> str:
+    return f"{host_files.shown(value.path)} of the guest is {value.file}, {value.size:,} bytes\n"
+
+
+@as_text.register
+def _(value: values.Completed) -> str:
+    parts = [part if part.endswith("\n") else f"{part}\n" for part in (value.out, value.err) if part]
+    if value.status:
+        parts.append(f"exit status {value.status}\n")
+    return "".join(parts)
 
 
 # Looking at the guest

@@ -39,7 +39,18 @@ from .probes import (
     Trace,
     TraceEvent,
 )
-from .running import ConsoleAnswer, ConsoleOutput, ConsoleText, LentFiles, Returned, Saved, Stepped
+from .running import (
+    Completed,
+    ConsoleAnswer,
+    ConsoleOutput,
+    ConsoleText,
+    LentFiles,
+    Pulled,
+    Pushed,
+    Returned,
+    Saved,
+    Stepped,
+)
 from .stops import Stopped
 from .verdicts import (
     Checked,
@@ -72,6 +83,7 @@ __all__ = [
     "CommandHelp",
     "CommandList",
     "CommandSummary",
+    "Completed",
     "ConsoleAnswer",
     "ConsoleOutput",
     "ConsoleText",
@@ -105,6 +117,8 @@ __all__ = [
     "Mounts",
     "ProbeRow",
     "Probes",
+    "Pulled",
+    "Pushed",
     "Refused",
     "Registered",
     "RegisteredMatching",

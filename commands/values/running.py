@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from armprobe.session.guest import Completed as Completed
+
 from .guest import Disassembly
 from .location import Hex
 from .stops import Stopped
@@ -65,3 +67,20 @@ class Saved:
     """The file with the snapshot."""
 
     file: str
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A file of this computer, and the path in the guest to which it was copied."""
+
+    file: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A path in the guest, and the file of this computer to which it was copied. size: in bytes."""
+
+    path: str
+    file: str
+    size: int

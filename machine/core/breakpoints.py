@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import unicorn
 
 from armprobe.machine.errors import MachineError
 
 from .context import Context
+from .instruction_words import WFI
 
 if TYPE_CHECKING:
     from .core import Core
-
-_WFI: Final = 0xD503_207F
 
 
 class Breakpoints:
@@ -49,7 +48,7 @@ class Breakpoints:
         if self._wanted[address] == 1:
             before = address - 4
             with contextlib.suppress(MachineError):
-                if self._memory.read_u32(before) == _WFI:
+                if self._memory.read_u32(before) == WFI:
                     self._before_wfi.add(before)
             self._arm(before, address)
 

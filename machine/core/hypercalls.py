@@ -14,3 +14,4 @@ CALL_RETURNED: Final = 0x6361  # a guest function that `Machine.call` called has
 KRETPROBE_TRAMPOLINE: Final = 0x6B70  # the trampoline `direct` calls the return handlers
 JPROBE_ENTRY: Final = 0x6B71  # a jprobe's entry is to be called
 SIMULATED_INSTRUCTION: Final = 0x6B73  # executed in place of a simulated instruction
+KWORKER: Final = 0x6B77  # a job in a thread of the guest's kernel asks for its next call

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 NOP: Final = 0xD503_201F
+WFI: Final = 0xD503_207F
 # For one register and for two: a mask and the masked value (C4.1.94, "Load/store exclusive").
 _STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)
 
