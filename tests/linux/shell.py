@@ -49,14 +49,15 @@ class Shell:
         self.machine = machine
         self._marks = itertools.count()
 
-    def run(self, line: str) -> str:
-        """What `line` prints. Raises NotFinished if the machine stops before."""
-        return self.status(line)[0]
+    def run(self, line: str, typed: str = "") -> str:
+        """What `line` prints, which reads what is `typed`. Raises NotFinished if the machine stops before."""
+        return self.status(line, typed)[0]
 
-    def status(self, line: str) -> tuple[str, int]:
+    def status(self, line: str, typed: str = "") -> tuple[str, int]:
         """What `line` prints, and its exit status."""
         mark = f"-{next(self._marks)}-"
-        self.type(f"{line}; echo '=''{mark}'$?.")  # the shell takes the quotes off: the echo is not the answer
+        # The shell takes the quotes off: the echo of what is typed is not the answer.
+        self.type(f"{line}; echo '=''{mark}'$?.\n{typed}".removesuffix("\n"))
         return self._answer(mark)
 
     def type(self, line: str) -> None:
@@ -96,8 +97,8 @@ class Shell:
         """Type an executable file into the guest."""
         lines = base64.encodebytes(gzip.compress(content, mtime=0)).decode()
         # POSIX's own form of base64: the BusyBox of Debian 11 has no other.
-        self.type(f"uudecode -o {path}.gz; gunzip {path}.gz; chmod +x {path}\nbegin-base64 644 {path}\n{lines}====")
-        self.finish()
+        decode = f"uudecode -o {path}.gz; gunzip {path}.gz; chmod +x {path}"
+        self.run(decode, f"begin-base64 644 {path}\n{lines}====")
         assert self.run(f"md5sum < {path}") == f"{hashlib.md5(content).hexdigest()}  -\n"
 
     def probe_events(self, *definitions: str) -> None:
