@@ -97,7 +97,7 @@ class RecordedGuest(OracleGuest):
         self._add_tables()
         self._add_code()
         self._call = _DATA
-        self._user_page = self._allocate()
+        self._user_page, self._user_entry = self._allocate(), self._map(memory.user, 0)
         registers = guest.registers
         registers["mair_el1"], registers["tcr_el1"] = _MAIR, _TCR
         registers["ttbr1_el1"], registers["ttbr0_el1"] = self._root, self._user_root
@@ -135,10 +135,12 @@ class RecordedGuest(OracleGuest):
         self._map(_NOTHING, _UNBACKED | _DEVICE | _UXN | _PXN)
 
     def _write(self, physical: int, data: bytes) -> None:
-        self.guest.memory.physical.write(physical, data)
+        """Before anything runs: there is no translation to be dropped."""
+        at = physical - board.RAM_BASE
+        self.guest.ram.data[at : at + len(data)] = data
 
-    def _map(self, address: int, descriptor: int) -> None:
-        """Have the page at virtual `address` be what `descriptor` says."""
+    def _map(self, address: int, descriptor: int) -> int:
+        """Have the page at virtual `address` be what `descriptor` says; where that is."""
         table = self._root if address >> 63 else self._user_root
         for shift in (39, 30, 21):
             at = table + (address >> shift & 511) * 8
@@ -147,7 +149,9 @@ class RecordedGuest(OracleGuest):
                 entry = self._allocate() | _TABLE
                 self._write(at, entry.to_bytes(8, "little"))
             table = entry & -_PAGE
-        self._write(table + (address >> 12 & 511) * 8, descriptor.to_bytes(8, "little"))
+        at = table + (address >> 12 & 511) * 8
+        self._write(at, descriptor.to_bytes(8, "little"))
+        return at
 
     def _put(self, address: int, data: bytes, attributes: int) -> None:
         """Put data at virtual `address`, the start of a page."""
@@ -229,7 +233,8 @@ class RecordedGuest(OracleGuest):
 
     def _map_user(self, there: bool) -> None:
         self._user_is_mapped = there
-        self._map(self._memory.user, self._user_page | _NORMAL | _USER | _UXN | _PXN if there else 0)
+        descriptor = self._user_page | _NORMAL | _USER | _UXN | _PXN if there else 0
+        self.guest.memory.physical.write(self._user_entry, descriptor.to_bytes(8, "little"))
 
     # The module
 
