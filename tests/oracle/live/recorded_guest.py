@@ -25,7 +25,7 @@ from tests.oracle.live.subjects import NOBODY
 
 _PAGE: Final = 4096
 _STACK_SIZE: Final = 16384  # THREAD_SIZE
-_MEMORY: Final = 32 << 20
+_MEMORY: Final = 8 << 20
 _START: Final = board.RAM_BASE + 0x20_0000
 
 # Where things of this guest's own are: above the kernel and its modules, in which there are no symbols of these.
