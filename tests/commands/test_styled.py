@@ -34,7 +34,7 @@ def styles(monkeypatch: pytest.MonkeyPatch) -> Styles:
 
 def row(number: int, name: str = "kfree", **fields: object) -> values.ProbeRow:
     known: dict[str, object] = {"hits": 0, "nmissed": 0, "state": "enabled", "optimized": False}
-    known |= {"stop": (), "leaked": 0, "condition": None, "met": None}
+    known |= {"stop": (), "leaked": 0, "condition": None, "met": None, "aggregate": None}
     return values.ProbeRow(number, "kprobe", 0xFFFF800000083CC0, name, name, note=None, **{**known, **fields})  # type: ignore[arg-type]
 
 
