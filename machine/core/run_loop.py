@@ -175,15 +175,16 @@ class RunLoop:
         pc = context.pc
         starting = run.start == (pc, context.sp)
         core.watchpoints.enabled = not (starting and run.watched)
-        self._let_go_on(run, length, most)
         if pc in breakpoints:
             if self._call_intercepts(pc):
                 return None
             if not starting and (stop := self._wanted(pc, run.until)) is not None:
                 return stop
+            core.native.go_on(0)  # the breakpoint is put back right after its instruction
             error = self._execute(breakpoints.step_over, pc)
         else:
             length = 1 if starting and run.watched else length
+            self._let_go_on(run, length, most)
             error = self._execute(core.run, pc, length)
         if starting and core.executed:
             run.start = conditional.skip = None

@@ -64,3 +64,27 @@ def test_functions_called_there(guest: Machine) -> None:
     assert guest.run(instructions=100).reason is StopReason.INSTRUCTIONS
     assert seen == [(CODE, 0), (CODE, 1)]
     assert guest.registers.x[6] == 7
+
+
+LOOP = """
+    mov x0, #100
+again:
+    sub x0, x0, #1
+    cbnz x0, again
+    b .
+"""
+
+
+def test_every_arrival_in_a_loop_is_seen(bare: Callable[..., Machine]) -> None:
+    """A hundred times, within one run and by as many."""
+    guest = bare(LOOP)
+    start, again = guest.snapshot(), CODE + 4
+    counted: list[int] = []
+    guest.intercept(again, lambda m: counted.append(m.registers.x[0]))
+    guest.run(instructions=1_000)
+    assert counted == list(range(100, 0, -1))
+    guest.restore(start)
+    stopped = []
+    while guest.run(until=again, instructions=1_000).reason is StopReason.UNTIL:
+        stopped.append(guest.registers.x[0])
+    assert stopped == counted[:100]
