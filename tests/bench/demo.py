@@ -130,8 +130,13 @@ def handler_rates(scale: float) -> dict[str, float]:
 
 _OPTIMISED = {
     "recorded_kprobe_hits": ("kprobe kfree", None),
+    "chosen_kprobe_hits": ("kprobe kfree record=pre,x0", None),
     "true_memory_hits": ("kprobe kfree if *(u64 *)sp != 0 && x0 == 0", True),
     "recorded_kretprobe_hits": ("kretprobe kfree", None),
+    "counted_hits": ("count kfree", None),
+    "counted_by_caller_hits": ("count kfree by caller", None),
+    "latency_hits": ("latency kfree", None),
+    "latency_by_caller_hits": ("latency kfree by caller", None),
     "false_x0_hits": ("kprobe kfree if x0 == 1", False),
     "false_entry_hits": ("kretprobe kfree at=entry if x0 == 1", False),
     "false_return_hits": ("kretprobe kfree if pc == 0", False),

@@ -89,8 +89,11 @@ GROUPS: Final = {
         Row("calls, not probed", "calls_unprobed", "/s"),
         Row("kprobe, all registers recorded", "recorded_kprobe_hits", "/s", Aim(10e6)),
         Row("  against the calls", "recorded_kprobe_hits", "/s", Aim(0.5), _LOOP, "the same, against the calls"),
+        Row("  only x0, before the instruction", "chosen_kprobe_hits", "/s", against=_LOOP),
+        Row("kprobe, counted only", "counted_hits", "/s", against=_LOOP),
+        Row("  by caller", "counted_by_caller_hits", "/s", against=_LOOP),
         Row(
-            "  with a condition that reads memory and is true",
+            "kprobe with a condition that reads memory and is true",
             "true_memory_hits",
             "/s",
             Aim(6e6),
@@ -104,7 +107,11 @@ GROUPS: Final = {
             _LOOP,
         ),
         Row("  against QEMU and gdb", "false_x0_hits", "/s", against=("gdb_two_qemu_hits", "QEMU")),
-        Row("kretprobe, both stages recorded", "recorded_kretprobe_hits", "/s", Aim(8e6)),
+        Row("kretprobe, both stages recorded", "recorded_kretprobe_hits", "/s", against=_LOOP),
+        Row(
+            "  with a histogram of latencies", "latency_hits", "/s", Aim(8e6), name="kretprobe with a latency histogram"
+        ),
+        Row("  ... by caller", "latency_by_caller_hits", "/s", against=_LOOP),
         Row("  with a condition that is false at the entry", "false_entry_hits", "/s", against=_LOOP),
         Row("  ... at the return", "false_return_hits", "/s", against=_LOOP),
     ),
