@@ -35,7 +35,7 @@ def _set(session: Session, arguments: Arguments, value: str | None) -> Registere
             value,
             arguments.key,
             arguments.condition,
-            lambda stage: SessionScope(session, stage),
+            lambda stage: SessionScope(session, stage, arguments.place),
             linear,
             arguments.keys,
             arguments.maxactive,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import fnmatch
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from armprobe.probes import Jprobe, Kprobe, Kretprobe, ModuleNotLoaded, Probe, ProbeError, Record, Stage, is_pattern
 from armprobe.probes.kprobe import DISABLED
@@ -14,7 +14,7 @@ from armprobe.probes.kprobe import DISABLED
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_symbol, location, matching_functions, number_of_address
-from .program import program
+from .program import Programs
 from .selection import complete_probe, row, selected
 from .values import Blacklist, BlacklistedArea, Changed, Probes, Refused, Registered, RegisteredMatching
 
@@ -26,8 +26,10 @@ GROUP = "Probes"
 _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c
 
 
-def target(word: str) -> dict[str, int | str]:
+def target(word: str | int) -> dict[str, int | str]:
     """The place that the user named, as arguments of Kprobe and Kretprobe."""
+    if isinstance(word, int):
+        return {"addr": word}
     if word[:1].isdigit():
         return {"addr": number_of_address(word)}
     return {"symbol_name": word}
@@ -57,11 +59,12 @@ def _record(arguments: Arguments, stages: tuple[Stage, ...]) -> bool | Record:
 
 
 def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
-    asked = program(session, arguments, Stage.PRE, Stage.PRE)
+    compiled = Programs(session, arguments, Stage.PRE, Stage.PRE)
 
-    def make(**where: Any) -> Kprobe:
+    def make(word: str | int) -> Kprobe:
+        asked = compiled.at(word)
         return Kprobe(
-            **where,
+            **target(word),  # type: ignore[arg-type]
             stop=map(Stage, arguments.stop),
             record=_record(arguments, Kprobe.stages),
             condition=asked.condition,
@@ -69,8 +72,8 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
         )
 
     if is_pattern(arguments.place):
-        return _register_matching(session, arguments.place, make)
-    return register(session, session.kprobes.register_kprobe, make(**target(arguments.place)))
+        return _register_matching(session, Kprobe.kind, arguments.place, make, compiled)
+    return register(session, session.kprobes.register_kprobe, make(arguments.place))
 
 
 def _kretprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
@@ -78,12 +81,13 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
         raise CommandError(f"maxactive can be {_MOST_ACTIVE} at most, as in the kernel's kprobe_events")
 
     at = Stage(arguments.at)
-    asked = program(session, arguments, at, Stage.RETURN)
+    compiled = Programs(session, arguments, at, Stage.RETURN)
 
-    def make(**where: Any) -> Kretprobe:
+    def make(word: str | int) -> Kretprobe:
+        asked = compiled.at(word)
         stages = map(Stage, arguments.stop)
         return Kretprobe(
-            **where,
+            **target(word),  # type: ignore[arg-type]
             maxactive=arguments.maxactive,
             stop=stages,
             record=_record(arguments, Kretprobe.stages),
@@ -93,12 +97,12 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
         )
 
     if is_pattern(arguments.function):
-        return _register_matching(session, arguments.function, make)
-    return register(session, session.kprobes.register_kretprobe, make(**target(arguments.function)))
+        return _register_matching(session, Kretprobe.kind, arguments.function, make, compiled)
+    return register(session, session.kprobes.register_kretprobe, make(arguments.function))
 
 
 def _jprobe(session: Session, arguments: Arguments) -> Registered:
-    asked = program(session, arguments, Stage.ENTRY, Stage.ENTRY)
+    asked = Programs(session, arguments, Stage.ENTRY, Stage.ENTRY).at(arguments.function)
     probe = Jprobe(
         **target(arguments.function),  # type: ignore[arg-type]
         stop=map(Stage, arguments.stop),
@@ -126,7 +130,9 @@ def register(session: Session, put: Callable[[P], P], probe: P) -> Registered:
     return Registered(row(session, number, probe), location(session, probe.addr or 0), tuple(probe.warnings))
 
 
-def _register_matching(session: Session, pattern: str, make: Callable[..., Kprobe | Kretprobe]) -> RegisteredMatching:
+def _register_matching(
+    session: Session, kind: str, pattern: str, make: Callable[[str | int], Kprobe | Kretprobe], programs: Programs
+) -> RegisteredMatching:
     """Register what `make` gives for each function that matches `pattern`, and count refusals by reason.
 
     Raises CommandError, with the refusals as its value, if none can be probed.
@@ -134,22 +140,30 @@ def _register_matching(session: Session, pattern: str, make: Callable[..., Kprob
     kprobes = session.kprobes
     functions = matching_functions(session, pattern)
     refused: Counter[tuple[str, str]] = Counter()
-    numbers = []
+    numbers: list[int] = []
+    unsuitable: CommandError | None = None
     for place in functions:
-        probe = make(symbol_name=place) if isinstance(place, str) else make(addr=place)
         try:
+            probe = make(place)
             kprobes.register_kretprobe(probe) if isinstance(probe, Kretprobe) else kprobes.register_kprobe(probe)
         except ProbeError as error:
             refused[error.errno_name, error.rule] += 1
+        except CommandError as error:
+            if not programs.depends:
+                raise
+            unsuitable = unsuitable or error
+            refused["EINVAL", f"the expression is wrong there, first so: {unsuitable}"] += 1
         else:
             numbers.append(session.probes.add(probe))
             session.module_probes.registered(probe)
     answer = RegisteredMatching(
-        kind=probe.kind,
+        kind=kind,
         numbers=tuple(numbers),
         functions=len(functions),
         refused=tuple(Refused(*reason, count) for reason, count in refused.most_common()),
     )
+    if not numbers and unsuitable is not None and len(refused) == 1:
+        raise unsuitable
     if not numbers:
         raise CommandError(f"none of the {len(functions):,} functions that match {pattern!r} can be probed", answer)
     return answer
@@ -244,6 +258,9 @@ COMMANDS = (
         "instruction. The command probes shows how many hits met it. The condition is an expression in C of\n"
         "registers, numbers, symbols and memory:\n\n"
         "    kprobe vfs_read if x2 > 4096 && *(u32 *)(x0 + 0x44) & 1\n\n"
+        "At a function's entry its arguments have their names, if the guest's types are known: those of a Linux\n"
+        "kernel are. $comm, $pid and $task are the running task's:\n\n"
+        '    kprobe do_sys_openat2 if how->flags & 0x40 && $comm == "sh" print "%s", filename\n\n'
         "x0 to x30 are s64 and w0 to w30 s32. sp, pc, pstate and system registers, such as $esr_el1, are u64. A\n"
         "symbol stands for its address. Types are u8 to u64, s8 to s64 and those of C. A condition that cannot be\n"
         "evaluated stops the guest. At gdb's own prompt gdb compiles the condition, like those of its breakpoints.\n\n"
@@ -273,7 +290,8 @@ COMMANDS = (
         "them. With stop= the guest also stops at these stages. A pattern, such as vfs_*, puts a kretprobe on each\n"
         "function that matches, and counts the refusals by reason.\n\n"
         "With if, armprobe records and stops for only those calls for which the condition holds (see kprobe). The\n"
-        "condition is evaluated at the return. retval is the result, x0 as an s64; for a result of type int use w0:\n\n"
+        "condition is evaluated at the return. retval is the result with its own type, or x0 as an s64 if that is\n"
+        "not known. $elapsed is the guest time of the call in ns:\n\n"
         "    kretprobe do_sys_openat2 if retval < 0\n\n"
         "With at=entry the condition is evaluated at the entry, on the arguments. The values of print are those at\n"
         "the return.",

@@ -3,31 +3,47 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from armprobe.expressions import AgentError, Condition, ExpressionError, Note, Program
+from armprobe.expressions import AgentError, Condition, ExpressionError, Note, Program, Scope
 from armprobe.expressions.bytecode import assemble_words
+from armprobe.expressions.environment import ELAPSED
+from armprobe.machine import MachineError
 from armprobe.probes import Stage
 from armprobe.probes.scope import GuestScope
 from armprobe.stub.aarch64 import register_table
 
 from .declaration import Arguments
 from .errors import CommandError, Excerpt
-from .locations import find_symbol
+from .locations import find_symbol, place
 
 if TYPE_CHECKING:
     from armprobe.session import Session
 
 
 class SessionScope(GuestScope):
-    """The names at `stage` of a hit. Registers have gdb's numbers: gdb may have compiled the expression."""
+    """The names at `stage` of a hit, or without it where the guest is stopped.
 
-    def __init__(self, session: Session, stage: Stage) -> None:
-        super().__init__(session.machine, stage)
+    `where` is the place of the probe, an address or as a user writes it. Registers have gdb's numbers: gdb may have
+    compiled the expression.
+    """
+
+    def __init__(self, session: Session, stage: Stage | None, where: int | str | None = None) -> None:
+        address, name = None, ""
+        if isinstance(where, int):
+            address = where
+        elif where is not None:
+            # The probe's registration says what is wrong with the place.
+            with contextlib.suppress(CommandError, MachineError), session.remarks_to(lambda _: None):
+                address = place(session, where)
+                name = where.rpartition(":")[2] if where in session.machine.symbols else ""
+        super().__init__(session.machine, stage, address, name)
         self._session = session
         table = register_table(session.debug_target.system_registers)
         self._numbers = {each.name: number for number, each in enumerate(table.registers) if each.bits <= 64}
-        self.registers = table.sources
+        self._numbers[ELAPSED] = len(table.sources)
+        self.registers = (*table.sources, ELAPSED)
 
     def register(self, name: str) -> int | None:
         """GDB's number of a register of 64 bits or less; None for an unknown name."""
@@ -38,20 +54,42 @@ class SessionScope(GuestScope):
         return find_symbol(self._session, name).address
 
 
-def program(session: Session, arguments: Arguments, condition_at: Stage, note_at: Stage) -> Program:
+class Programs:
+    """The programs for one command's probes: one for all places, unless it depends on the function there."""
+
+    def __init__(self, session: Session, arguments: Arguments, condition_at: Stage, note_at: Stage) -> None:
+        self._session, self._arguments, self._stages = session, arguments, (condition_at, note_at)
+        self._same: Program | None = None
+        self.depends = False
+        """Whether the last one depends on the function, or the error does that was raised instead."""
+
+    def at(self, where: int | str) -> Program:
+        """The program of a probe at `where`, an address or as a user writes it. Raises CommandError."""
+        if self._same is not None:
+            return self._same
+        condition, note = (SessionScope(self._session, stage, where) for stage in self._stages)
+        try:
+            asked = _program(self._arguments, condition, note)
+        finally:
+            self.depends = condition.depends or note.depends
+        if not self.depends:
+            self._same = asked
+        return asked
+
+
+def _program(arguments: Arguments, condition_scope: Scope, note_scope: Scope) -> Program:
     """The program for the arguments `condition`, `code` and `note` of a command. Raises CommandError."""
     if arguments.code and arguments.condition is None:
         raise CommandError("code= has no condition: write what it was compiled from after if")
     try:
         condition = None
         if arguments.condition is not None:
-            scope = SessionScope(session, condition_at)
             if arguments.code:
                 code = assemble_words(arguments.code)
-                condition = Condition(arguments.condition, code, scope.registers)
+                condition = Condition(arguments.condition, code, condition_scope.registers)
             else:
-                condition = Condition.compile(arguments.condition, scope)
-        note = None if arguments.note is None else Note.compile(arguments.note, SessionScope(session, note_at))
+                condition = Condition.compile(arguments.condition, condition_scope)
+        note = None if arguments.note is None else Note.compile(arguments.note, note_scope)
     except ExpressionError as error:
         raise refused(error) from error
     except AgentError as error:

@@ -5,15 +5,16 @@
 it, and `program` puts these together for probes. The bytecode is also what gdb sends for its own expressions.
 """
 
-from .check import Scope
 from .environment import Environment, View
 from .errors import AgentError, ExpressionError
 from .evaluate import AgentExpression
 from .program import Condition, Memory, Note, Program, Value
+from .scope import Called, Scope
 
 __all__ = [
     "AgentError",
     "AgentExpression",
+    "Called",
     "Condition",
     "Environment",
     "ExpressionError",

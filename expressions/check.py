@@ -3,48 +3,77 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Iterator
+from typing import Final
 
+from armprobe.kernel import types as declared
+from armprobe.kernel.types import Parameter
 from armprobe.machine import MachineError
 
 from . import tree
+from .arguments import Unknown, argument, result
 from .errors import ExpressionError, wrong
 from .fold import fold
+from .members import is_text, member
+from .scope import Scope
 from .tree import Node
 from .typed import Binary, Constant, Convert, Load, Logical, Register, Unary, Value
-from .types import S32, S64, U32, U64, Integer, Pointer, Type, Void, common, named, promoted
+from .types import (
+    CHARACTER,
+    QUALIFIERS,
+    S32,
+    S64,
+    U32,
+    U64,
+    Array,
+    Integer,
+    Pointer,
+    Struct,
+    Type,
+    Unusable,
+    Void,
+    common,
+    named,
+    of_declared,
+    promoted,
+)
 
-_COMM_SIZE: Final = 16  # TASK_COMM_LEN, include/linux/sched.h
+_BITS: Final = frozenset(("&", "|", "^"))  # not for pointers in C; here those are u64
 _COMPARISONS: Final = frozenset(("==", "!=", "<", ">", "<=", ">="))
 
 
-class Scope(Protocol):
-    """What names mean at a place in the guest."""
-
-    @property
-    def registers(self) -> Sequence[str]:
-        """The name of each register, at GDB's number for it."""
-
-    @property
-    def returned(self) -> bool:
-        """Whether a function has just returned, so that `retval` is known."""
-
-    @property
-    def task(self) -> tuple[int, int] | None:
-        """The offsets of a task's name and number in the structure that SP_EL0 points to; None if they are unknown."""
-
-    def register(self, name: str) -> int | None:
-        """GDB's number of a register of 64 bits or less; None for an unknown name."""
-
-    def symbol(self, name: str) -> int:
-        """The address of a symbol. Raises MachineError for an unknown name."""
+_REGISTER: Final = re.compile(r"[xw](\d|[12]\d|30)")
+_OF_TASK: Final = {"$comm": "comm", "$pid": "pid", "$tgid": "tgid"}
+_AFFINITY: Final = 0xFF  # MPIDR_EL1.Aff0, which numbers the CPUs (Arm ARM, D19.2.100)
 
 
 def check(node: Node, text: str, scope: Scope) -> Value:
-    """The typed tree of `node`, which is part of `text`. Raises ExpressionError."""
+    """The typed tree of `node`, which is part of `text` and has a number. Raises ExpressionError."""
+    return _Checker(text, scope).number(node)
+
+
+def check_any(node: Node, text: str, scope: Scope) -> Value:
+    """The same, also of a struct or an array, whose tree is a `Load` or `InRegisters`. Raises ExpressionError."""
     return _Checker(text, scope).value(node)
+
+
+def is_type(scope: Scope, name: str) -> bool:
+    """Whether `name` is a type's where it could also be another one's: a register, an argument."""
+    if _REGISTER.fullmatch(name) or scope.register(name) is not None:
+        return False
+    called = scope.called
+    try:
+        if called is not None and called.prototype is not None and _has(called.prototype.parameters, name):
+            return False
+        return scope.type(name) is not None
+    except MachineError:  # there are no types
+        return False
+
+
+def _has(parameters: list[Parameter], name: str) -> bool:
+    return any(each.name == name for each in parameters)
 
 
 class _Checker:
@@ -55,20 +84,46 @@ class _Checker:
     def _wrong(self, node: Node, what: str) -> ExpressionError:
         return wrong(self._text, node.at, what)
 
+    @contextlib.contextmanager
+    def _explained(self, node: Node) -> Iterator[None]:
+        """Raise errors of the guest's types and symbols as errors at `node`."""
+        try:
+            yield
+        except MachineError as error:
+            raise ExpressionError(str(error), self._text, node.at) from None
+
+    def number(self, node: Node) -> Value:
+        """The typed tree of `node`, whose value is a number."""
+        return self._number(node, self.value(node))
+
+    def _number(self, node: Node, value: Value) -> Value:
+        """`value` as a number: the address of an array's first element, and other values themselves."""
+        if isinstance(value.type, Array) and isinstance(value, Load):
+            return fold(Convert(Pointer.to(value.type.target), value.address))
+        if isinstance(value.type, Struct):
+            raise self._wrong(node, f"a {value.type.name} is not a number: name a member of it")
+        if isinstance(value.type, Unusable | Array):
+            why = value.type.why if isinstance(value.type, Unusable) else "an array has no number"
+            raise self._wrong(node, f"a {value.type.name} cannot be used here: {why}")
+        return value
+
     def value(self, node: Node) -> Value:
         """The typed tree of `node`. A loop follows left operands, which can nest as deep as the text is long."""
-        above: list[tree.Binary | tree.Subscript] = []
-        while isinstance(node, tree.Binary | tree.Subscript):
+        above: list[tree.Binary | tree.Subscript | tree.Member] = []
+        while isinstance(node, tree.Binary | tree.Subscript | tree.Member):
             above.append(node)
             node = node.left
         value = fold(self._operand(node))
         for each in reversed(above):
-            if isinstance(each, tree.Binary) and isinstance(each.right, tree.String):
-                value = self._is_task(each, each.right)
-            elif isinstance(each, tree.Binary):
-                value = fold(self._binary(each, value, self.value(each.right)))
+            if isinstance(each, tree.Member):
+                value = self._member(each, value, each.path)
+            elif isinstance(each, tree.Subscript):
+                value = self._number(each.left, value)
+                value = self._load(each, self._sum(each, "+", value, self.number(each.index)))
+            elif isinstance(each.right, tree.String):
+                value = self._is_text(each, value, each.right)
             else:
-                value = self._load(each, self._sum(each, "+", value, self.value(each.index)))
+                value = fold(self._binary(each, self._number(each.left, value), self.number(each.right)))
         return value
 
     def _operand(self, node: Node) -> Value:
@@ -78,35 +133,92 @@ class _Checker:
             case tree.Name():
                 return self._name(node)
             case tree.AddressOf():
-                return self._symbol(node, node.name)
-            case tree.String():
-                raise self._wrong(node, 'only the name of a task can be compared with a text: $comm == "dd"')
+                return self._address(node, node.operand)
             case tree.Cast():
                 return self._cast(node)
             case tree.Unary():
-                return self._unary(node, self.value(node.operand))
+                return self._unary(node, self.number(node.operand))
+            case tree.SizeOf():
+                return self._size(node)
+            case tree.ContainerOf():
+                return self._container(node)
+            case tree.String():
+                raise self._wrong(node, 'a text can only be compared, as in $comm == "dd"')
         raise AssertionError(node)
 
     # Names
 
     def _name(self, node: tree.Name) -> Value:
-        bare = node.name.removeprefix("$")
+        """A register, a word of ours, an argument or a symbol. The names of symbols can have dots."""
+        head, dot, path = node.name.partition(".")
+        found = self._special(node, head)
+        if found is None and not head.startswith("$"):
+            found = self._argument(node, head)
+        if found is not None:
+            return self._member(node, fold(found), path) if dot else found
+        if node.name.startswith("$"):
+            return self._register(node, node.name[1:])
+        return self._symbol(node, node.name)
+
+    def _special(self, node: Node, name: str) -> Value | None:
+        """What a name means that is not one of the guest's; None for another."""
+        bare = name.removeprefix("$")
         if bare == "retval":
-            if not self._scope.returned:
-                raise self._wrong(node, "retval is known only where a function returns: put a kretprobe on it")
-            return Register(S64, 0)
-        if node.name == "$comm":
-            return self._of_task(node, 0, 0, Integer(8, False))
-        if node.name == "$pid":
-            return Load(S32, self._of_task(node, 1, 0, S32))
-        if re.fullmatch(r"[xw](\d|[12]\d|30)", bare):
+            return self._result(node)
+        if _REGISTER.fullmatch(bare):
             register = Register(S64, int(bare[1:]))
             return register if bare[0] == "x" else Convert(S32, register)
         if bare == "pstate":
             return self._register(node, "cpsr")
-        if node.name.startswith("$") or bare in ("sp", "pc", "cpsr"):
+        if bare in ("sp", "pc", "cpsr"):
             return self._register(node, bare)
-        return self._symbol(node, node.name)
+        if name == "$task":
+            return self._task(node)
+        if name in _OF_TASK:
+            return self._member(node, self._task(node), _OF_TASK[name])
+        if name == "$cpu":
+            return Convert(S32, Binary(U64, "&", self._register(node, "mpidr_el1"), Constant(U64, _AFFINITY)))
+        if name == "$elapsed":
+            if not self._scope.returned:
+                raise self._wrong(node, "the time is known only where a function returns: put a kretprobe on it")
+            return self._register(node, "elapsed")
+        return None
+
+    def _result(self, node: Node) -> Value:
+        if not self._scope.returned:
+            raise self._wrong(node, "retval is known only where a function returns: put a kretprobe on it")
+        called = self._scope.called
+        if called is None or called.prototype is None or isinstance(called.prototype.target.resolve(), declared.Void):
+            return Register(S64, 0)
+        with self._explained(node):
+            try:
+                return result(called.prototype)
+            except Unknown as error:
+                raise self._wrong(node, f"there is no retval: {error}") from None
+
+    def _task(self, node: Node) -> Value:
+        if not self._scope.in_kernel:
+            raise self._wrong(node, "the task is known only in the kernel: at EL0, SP_EL0 is the program's own")
+        kind = self._named_type(node, "struct task_struct")
+        if kind is None:
+            raise self._wrong(node, "the tasks of this guest are not known")
+        return Convert(Pointer.to(kind), self._register(node, "sp_el0"))
+
+    def _argument(self, node: Node, name: str) -> Value | None:
+        """The argument of that name; None if the function has none. Where it is not known, an error rather than that"""
+        called = self._scope.called
+        if called is None or called.prototype is None:
+            return None
+        with self._explained(node):
+            if called.elsewhere:
+                if not _has(called.prototype.parameters, name):
+                    return None
+                why = f"{name} is an argument of {called.name}, which is known only at its entry: {called.elsewhere}"
+                raise self._wrong(node, why)
+            try:
+                return argument(called.prototype, name)
+            except Unknown as error:
+                raise self._wrong(node, f"the value of {name} is not known: {error}") from None
 
     def _register(self, node: Node, name: str) -> Value:
         number = self._scope.register(name)
@@ -114,46 +226,98 @@ class _Checker:
             raise ExpressionError(f"there is no register '{name}' of 64 bits or less", self._text, node.at)
         return Register(U64, number)
 
-    def _of_task(self, node: Node, field: int, offset: int, kind: Type) -> Value:
-        """The address of a field of the current task, as a pointer to `kind`."""
-        if self._scope.task is None:
-            raise self._wrong(node, "the tasks of this guest are not known")
-        start = Constant(S64, self._scope.task[field] + offset)
-        return Binary(Pointer.to(kind), "+", self._register(node, "sp_el0"), start)
-
-    def _is_task(self, node: tree.Binary, name: tree.String) -> Value:
-        """Whether the current task has, or has not, the name. It is compared in words, up to and with its NUL."""
-        if not (isinstance(node.left, tree.Name) and node.left.name == "$comm" and node.operator in ("==", "!=")):
-            return self.value(name)
-        text = name.text.encode("utf-8", "surrogateescape") + b"\0"
-        if len(text) > _COMM_SIZE or b"\0" in text[:-1]:
-            raise self._wrong(name, f"a task's name has up to {_COMM_SIZE - 1} bytes")
-        same: Value | None = None
-        for at in range(0, len(text), 8):
-            word = text[at : at + 8]
-            mask, number = Constant(U64, (1 << 8 * len(word)) - 1), Constant(U64, int.from_bytes(word, "little"))
-            found = Load(U64, self._of_task(node, 0, at, U64))
-            equal = Binary(S32, "==", Binary(U64, "&", found, mask), number)
-            same = equal if same is None else Logical(S32, "&&", same, equal)
-        assert same is not None
-        return same if node.operator == "==" else Unary(S32, "!", same)
-
     def _symbol(self, node: Node, name: str) -> Value:
         try:
             return Constant(U64, self._scope.symbol(name))
         except MachineError as error:
-            raise ExpressionError(str(error), self._text, node.at) from None
+            found = None
+            with contextlib.suppress(MachineError):
+                found = self._scope.enumerator(name)
+            if found is not None:
+                kind = of_declared(found[0])
+                return Constant(kind, found[1] & (1 << 64) - 1)
+            called, why = self._scope.called, str(error)
+            if called is not None and called.unknown:
+                why += f"; and the arguments of {called.name} are not known: {called.unknown}"
+            elif called is not None and called.prototype is not None:
+                why += f", nor has {called.name} an argument of that name"
+            raise ExpressionError(why, self._text, node.at) from None
+
+    # Types, members, addresses
+
+    def _named_type(self, node: Node, name: str) -> Type | None:
+        with self._explained(node):
+            found = self._scope.type(name)
+            return None if found is None else of_declared(found)
+
+    def _type(self, node: tree.TypeName) -> Type:
+        words = [word for word in node.words if word not in QUALIFIERS]
+        kind, name = named(words), " ".join(words)
+        if kind is None:
+            kind = self._named_type(node, name)
+        if kind is None:
+            raise self._wrong(node, f"'{name}' is not a known type: write u8 to u64, s8 to s64 or one of the guest's")
+        for _ in range(node.stars):
+            kind = Pointer.to(kind)
+        return kind
+
+    def _size(self, node: tree.SizeOf) -> Value:
+        operand = node.operand
+        kind = self._type(operand) if isinstance(operand, tree.TypeName) else self.value(operand).type
+        with self._explained(operand):
+            return Constant(U64, kind.size)
+
+    def _container(self, node: tree.ContainerOf) -> Value:
+        kind = self._type(node.type)
+        if not isinstance(kind, Struct):
+            raise self._wrong(
+                node.type, "container_of needs a struct, as in container_of(x0, struct task_struct, tasks)"
+            )
+        with self._explained(node):
+            offset = Constant(U64, kind.layout.offset(node.member))
+        pointer = Convert(U64, self.number(node.pointer))
+        return Convert(Pointer.to(kind), Binary(U64, "-", pointer, offset))
+
+    def _member(self, node: Node, value: Value, path: str) -> Value:
+        """A member of a struct, or of the struct that a pointer points to."""
+        kind = value.type
+        if isinstance(kind, Pointer) and isinstance(kind.target, Struct):
+            value = Load(kind.target, value)
+        if not isinstance(value.type, Struct):
+            what = "this has no members" if kind is U64 or kind is S64 else f"a {kind.declared} has no members"
+            raise self._wrong(node, f"{what}: convert it, as in ((struct file *)x0)->f_flags")
+        with self._explained(node):
+            return fold(member(value, path))
+
+    def _address(self, node: Node, operand: Node) -> Value:
+        if isinstance(operand, tree.Name) and not operand.name.startswith("$"):
+            name = operand.name.partition(".")[0]
+            if self._argument(operand, name) is None:
+                return self._symbol(node, operand.name)
+        value = self.value(operand)
+        if not isinstance(value, Load):
+            raise self._wrong(node, "it is not in memory by itself, so it has no address")
+        return Convert(Pointer.to(value.type), value.address)
+
+    def _is_text(self, node: tree.Binary, value: Value, text: tree.String) -> Value:
+        kind = value.type
+        element = kind.target if isinstance(kind, Array | Pointer) else None
+        if node.operator not in ("==", "!=") or not isinstance(element, Integer) or element.bits != CHARACTER:
+            raise self._wrong(node, 'a text can only be compared with characters, by == and !=, as in $comm == "dd"')
+        data = text.text.encode("utf-8", "surrogateescape")
+        with self._explained(text):
+            same = is_text(value, data)
+        return same if node.operator == "==" else Unary(S32, "!", same)
 
     # Operators
 
     def _cast(self, node: tree.Cast) -> Value:
-        kind = named(node.words, node.stars)
-        if kind is None:
-            name = " ".join(node.words)
-            raise self._wrong(node, f"'{name}' is not a known type: write u8 to u64 or s8 to s64")
+        kind = self._type(node.type)
         if isinstance(kind, Void):
             raise self._wrong(node, "nothing can be converted to void")
-        return Convert(kind, self.value(node.operand))
+        if not isinstance(kind, Integer | Pointer):
+            raise self._wrong(node.type, f"nothing can be converted to a {kind.declared}: convert to a pointer to it")
+        return Convert(kind, self.number(node.operand))
 
     def _unary(self, node: tree.Unary, operand: Value) -> Value:
         if node.operator == "*":
@@ -177,7 +341,7 @@ class _Checker:
         if isinstance(left.type, Pointer) or isinstance(right.type, Pointer):
             if operator in ("+", "-"):
                 return self._sum(node, operator, left, right)
-            if operator not in _COMPARISONS:
+            if operator not in _COMPARISONS and operator not in _BITS:
                 raise self._wrong(node, f"'{operator}' is not for pointers: convert them to u64 first")
         if operator in ("<<", ">>"):
             kind = promoted(left.type)
@@ -192,11 +356,14 @@ class _Checker:
             left, right = right, left
         if not isinstance(left.type, Pointer):
             raise self._wrong(node, "only a pointer can be subscripted or have a pointer subtracted from it")
-        size = Constant(S64, left.type.target.size)
+        with self._explained(node):
+            size = Constant(S64, left.type.target.size)
         if not isinstance(right.type, Pointer):
             return Binary(left.type, operator, left, fold(Binary(S64, "*", Convert(S64, right), size)))
         if operator == "+" or right.type != left.type:
             raise self._wrong(node, "these pointers cannot be added or subtracted")
+        if not size.number:
+            raise self._wrong(node, f"a {left.type.target.declared} has no bytes")
         return Binary(S64, "/", Binary(S64, "-", left, right), size)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from .bytecode import assemble, width
 from .typed import Binary, Constant, Convert, Load, Logical, Register, Unary, Value
-from .types import Type
+from .types import Bool, Type
 
 # Operation for signed and for unsigned results.
 _ARITHMETIC: Final = {
@@ -75,6 +75,8 @@ def _parts(value: Value) -> list[Value | _Operation]:
         case Load():
             narrow = value.type.signed and value.type.bits < 64
             return [value.address, (f"ref{value.type.bits}", 0), *_extension(value.type, narrow)]
+        case Convert(type=Bool()):
+            return [value.operand, _NOT, _NOT]
         case Convert():
             return [value.operand, *_extension(value.type, not _fits(value.operand.type, value.type))]
         case Unary(operator="!"):

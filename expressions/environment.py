@@ -10,6 +10,8 @@ from .errors import AgentError
 
 _MASK: Final = (1 << 64) - 1
 WORDS: Final = 33  # x0 to x30, sp, pc: GDB's numbers 0 to 32
+ELAPSED: Final = "elapsed"
+"""The name, in place of a register's, of the time of a call that has returned, in ns."""
 X30: Final = 30  # a kretprobe may have replaced it: `View.register` has the original value
 
 
@@ -21,7 +23,7 @@ class View(Protocol):
         """x0 to x30, sp and pc as the CPU has them. Take x30 from `register` instead."""
 
     def register(self, name: str) -> int:
-        """A register by GDB's name."""
+        """A register by GDB's name, or `ELAPSED`."""
 
     def read(self, address: int, length: int) -> bytes:
         """Exactly `length` bytes of virtual memory."""

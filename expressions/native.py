@@ -16,7 +16,7 @@ from armprobe.machine.native.program import Number, Operation
 
 from . import program
 from .bytecode import OPERATIONS, decode
-from .environment import WORDS, X30
+from .environment import ELAPSED, WORDS, X30
 from .evaluate import AgentExpression
 from .format import LONGEST_STRING
 
@@ -94,6 +94,8 @@ def _register(number: int, registers: Sequence[str]) -> Operation:
         return Operation(Number.GENERAL, number)
     if number >= len(registers):
         return Operation(Number.NO_REGISTER)
+    if registers[number] == ELAPSED:
+        return Operation(Number.ELAPSED)
     operation = native.register_operation(registers[number])
     if operation is None:
         raise NeedsPython(f"it reads {registers[number]}")

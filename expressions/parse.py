@@ -7,19 +7,34 @@ Operators and their precedence are C's (ISO C, 6.5). Parsers of C read whole dec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from .errors import ExpressionError, wrong
-from .tree import AddressOf, Binary, Cast, Name, Node, Number, Print, String, Subscript, Unary
-from .types import TYPE_WORDS
+from .tree import (
+    AddressOf,
+    Binary,
+    Cast,
+    ContainerOf,
+    Member,
+    Name,
+    Node,
+    Number,
+    Print,
+    SizeOf,
+    String,
+    Subscript,
+    TypeName,
+    Unary,
+)
+from .types import QUALIFIERS, TAGS, TYPE_WORDS
 
 _LONGEST: Final = 1000  # characters
 _DEEPEST: Final = 30  # levels of parentheses and prefix operators
 _TOKEN: Final = re.compile(
     r"\s*(?:(?P<number>[0-9]\w*)|(?P<char>'(?:[^'\\]|\\.)')|(?P<string>\"(?:[^\"\\]|\\.)*\")"
     r"|(?P<name>\$?[A-Za-z_][\w.]*(?::[A-Za-z_][\w.]*)?)"
-    r"|(?P<operator>&&|\|\||<<|>>|[<>=!]=|[-+*/%&|^~!<>()\[\],])|(?P<unknown>\S))"
+    r"|(?P<operator>->|&&|\|\||<<|>>|[<>=!]=|[-+*/%&|^~!<>()\[\],.])|(?P<unknown>\S))"
 )
 _NUMBER: Final = re.compile(r"(?P<digits>0[xX][0-9a-fA-F]+|[0-9]+)(?P<suffix>u|ul?l?|l?lu|ll?|)", re.IGNORECASE)
 _ESCAPES: Final = {"n": 10, "t": 9, "r": 13, "0": 0, "\\": 92, "'": 39, '"': 34}
@@ -31,15 +46,20 @@ _PRECEDENCE: Final = {
     for operator in operators.split()
 }
 
+_MEMBER: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
-def parse_expression(text: str) -> Node:
+IsType = Callable[[str], bool]
+"""Whether a name is that of a type, a typedef, of the guest."""
+
+
+def parse_expression(text: str, is_type: IsType) -> Node:
     """The tree of `text`. Raises ExpressionError."""
-    return _Parser(text, "the condition").whole()
+    return _Parser(text, "the expression", is_type).whole()
 
 
-def parse_print(text: str) -> Print:
+def parse_print(text: str, is_type: IsType) -> Print:
     """The tree of `"FORMAT", EXPRESSION, ...`. Raises ExpressionError."""
-    return _Parser(text, "the text after print").print()
+    return _Parser(text, "the text after print", is_type).print()
 
 
 class _Token(NamedTuple):
@@ -57,10 +77,11 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 class _Parser:
-    def __init__(self, text: str, what: str) -> None:
+    def __init__(self, text: str, what: str, is_type: IsType) -> None:
         if len(text) > _LONGEST:
             raise ExpressionError(f"{what} has {len(text)} characters: at most {_LONGEST} are allowed", text, _LONGEST)
         self._text = text
+        self._is_type = is_type
         self._tokens = list(_tokens(text))
         self._next = 0
         self._depth = 0
@@ -128,47 +149,100 @@ class _Parser:
         operator = self._take("-", "+", "~", "!", "*", "&", "(")
         node: Node
         if operator == "&":
-            node = self._address(at)
-        elif operator == "(" and self._token.text in TYPE_WORDS:
-            node = self._cast()
+            node = AddressOf(at, self._unary())
+        elif operator == "(" and self._begins_type():
+            kind = self._type()
+            self._need(")")
+            node = Cast(at, kind, self._unary())
         elif operator == "(":
             inner = self._expression()
             self._need(")")
-            node = self._subscripted(inner)
+            node = self._postfixed(inner)
         elif operator:
             node = Unary(at, operator, self._unary())
+        elif self._token.text == "sizeof":
+            self._next += 1
+            node = self._size(at)
         else:
-            node = self._subscripted(self._primary())
+            node = self._postfixed(self._primary())
         self._depth -= 1
         return node
 
-    def _cast(self) -> Cast:
+    def _begins_type(self) -> bool:
+        """Whether the tokens behind a parenthesis are the name of a type. That of a typedef is a name like others."""
+        if self._token.text in TYPE_WORDS:
+            return True
+        if self._token.kind != "name" or not self._token.text.isidentifier():
+            return False
+        end = self._next + 1
+        while self._tokens[end].text == "*":
+            end += 1
+        if self._tokens[end].text != ")":
+            return False
+        if end > self._next + 1:  # "(name *)" is nothing else
+            return True
+        following = self._tokens[end + 1]
+        operand = following.kind in ("name", "number", "char") or following.text in ("(", "~", "!", "-", "+", "*", "&")
+        return operand and self._is_type(self._token.text)
+
+    def _type(self) -> TypeName:
         at = self._token.at
-        words, stars = [], 0
-        while self._token.text in TYPE_WORDS:
+        words: list[str] = []
+        stars = 0
+        while self._token.kind == "name" and (self._token.text in TYPE_WORDS or not words or words[-1] in TAGS):
             words.append(self._token.text)
             self._next += 1
         while self._take("*"):
             stars += 1
+            while self._token.text in QUALIFIERS:
+                self._next += 1
+        return TypeName(at, tuple(words), stars)
+
+    def _size(self, at: int) -> Node:
+        """What follows `sizeof`."""
+        start = self._next
+        if self._take("(") and (self._begins_type() or self._is_lone_type()):
+            kind = self._type()
+            self._need(")")
+            return SizeOf(at, kind)
+        self._next = start
+        return SizeOf(at, self._unary())
+
+    def _is_lone_type(self) -> bool:
+        ends = self._tokens[self._next + 1].text == ")"
+        return self._token.kind == "name" and ends and self._is_type(self._token.text)
+
+    def _container(self, at: int) -> Node:
+        """What follows `container_of`."""
+        self._need("(")
+        pointer = self._expression()
+        self._need(",")
+        kind = self._type()
+        self._need(",")
+        member = self._member()
         self._need(")")
-        return Cast(at, tuple(words), stars, self._unary())
+        return ContainerOf(at, pointer, kind, member)
 
-    def _address(self, at: int) -> AddressOf:
-        """`&symbol`, which has the same value as `symbol`."""
+    def _member(self) -> str:
         token = self._token
-        if token.kind != "name" or token.text.startswith("$"):
-            raise self._wrong("a symbol was expected after '&'")
+        if token.kind != "name" or not _MEMBER.fullmatch(token.text):
+            raise self._wrong("the name of a member was expected")
         self._next += 1
-        return AddressOf(at, token.text)
+        return token.text
 
-    def _subscripted(self, node: Node) -> Node:
-        at = self._token.at
-        while self._take("["):
-            index = self._expression()
-            self._need("]")
-            node = Subscript(at, node, index)
+    def _postfixed(self, node: Node) -> Node:
+        """`node` with the subscripts and members behind it."""
+        while True:
             at = self._token.at
-        return node
+            if self._take("["):
+                index = self._expression()
+                self._need("]")
+                node = Subscript(at, node, index)
+            elif self._take(".", "->"):
+                at = self._token.at
+                node = Member(at, node, self._member())
+            else:
+                return node
 
     def _primary(self) -> Node:
         token = self._token
@@ -177,10 +251,13 @@ class _Parser:
             node = self._number(token)
         elif token.kind == "char":
             node = self._char(token)
-        elif token.kind == "name":
-            node = Name(token.at, token.text)
         elif token.kind == "string":
             node = String(token.at, re.sub(r"\\(.)", r"\1", token.text[1:-1]))
+        elif token.text == "container_of":
+            self._next += 1
+            return self._container(token.at)
+        elif token.kind == "name":
+            node = Name(token.at, token.text)
         else:
             raise self._wrong("a value was expected")
         self._next += 1

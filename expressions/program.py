@@ -5,18 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import NamedTuple, Self
 
+from armprobe.kernel import types as declared
 from armprobe.machine import MachineError
 
-from .check import Scope, check
+from .check import check, check_any, is_type
 from .emit import emit
 from .environment import Environment, View
 from .errors import AgentError, ExpressionError, printable
 from .evaluate import AgentExpression
 from .format import Format, FormatError
 from .parse import parse_expression, parse_print
+from .scope import Scope
 from .strings import string_pieces
+from .typed import Load
+from .types import Integer, Pointer
 
 
 class Value:
@@ -35,7 +40,7 @@ class Value:
     @classmethod
     def compile(cls, text: str, scope: Scope) -> Self:
         """The value of an expression. Raises ExpressionError."""
-        return cls(text, emit(check(parse_expression(text), text, scope)), scope.registers)
+        return cls(text, emit(check(parse_expression(text, partial(is_type, scope)), text, scope)), scope.registers)
 
     @property
     def code(self) -> bytes:
@@ -48,6 +53,37 @@ class Value:
 
     def __str__(self) -> str:
         return self.text
+
+
+class Found(NamedTuple):
+    """A value of a `type`: what is in memory at `address`, or without one the `number`."""
+
+    type: declared.Type
+    address: int | None
+    number: int
+
+
+class Typed:
+    """Agent code that finds a value of any type, of which `code` gives the number, or its address if it is `placed`."""
+
+    def __init__(self, kind: declared.Type, code: bytes, placed: bool, registers: Sequence[str]) -> None:
+        self._type, self._placed = kind, placed
+        self._expression = AgentExpression(code)
+        self._environment = Environment(registers)
+
+    @classmethod
+    def compile(cls, text: str, scope: Scope) -> Self:
+        """The value of an expression. Raises ExpressionError."""
+        node = parse_expression(text, partial(is_type, scope))
+        value = check_any(node, text, scope)
+        if isinstance(value, Load) and not isinstance(value.type, Integer | Pointer):
+            return cls(value.type.declared, emit(value.address), True, scope.registers)
+        return cls(value.type.declared, emit(check(node, text, scope)), False, scope.registers)
+
+    def value(self, view: View) -> Found:
+        """The value at `view`. Raises AgentError where it cannot be found."""
+        number = self._expression.evaluate(self._environment.look_at(view))
+        return Found(self._type, number if self._placed else None, number)
 
 
 class Condition(Value):
@@ -92,7 +128,7 @@ class Note:
     @staticmethod
     def compile(text: str, scope: Scope) -> Note:
         """The note for a format in quotes and values after commas. Raises ExpressionError."""
-        written = parse_print(text)
+        written = parse_print(text, partial(is_type, scope))
         codes = [emit(check(value, text, scope)) for value in written.values]
         try:
             form = Format(written.form.encode("utf-8", "surrogateescape") + b"\0")

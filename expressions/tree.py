@@ -40,10 +40,34 @@ class Name(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class AddressOf(Node):
-    """`&symbol`."""
+class TypeName(Node):
+    """The name of a type: `words`, followed by `stars` stars."""
 
-    name: str
+    words: tuple[str, ...]
+    stars: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressOf(Node):
+    """`&operand`."""
+
+    operand: Node
+
+
+@dataclass(frozen=True, slots=True)
+class SizeOf(Node):
+    """`sizeof operand`, of a type or of a value, which is not evaluated."""
+
+    operand: Node
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOf(Node):
+    """`container_of(pointer, type, member)`."""
+
+    pointer: Node
+    type: TypeName
+    member: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +80,9 @@ class Unary(Node):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Node):
-    """A conversion to the type named by `words`, followed by `stars` stars."""
+    """A conversion to `type`."""
 
-    words: tuple[str, ...]
-    stars: int
+    type: TypeName
     operand: Node
 
 
@@ -78,6 +101,14 @@ class Subscript(Node):
 
     left: Node
     index: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Member(Node):
+    """`left.path` or `left->path`. The path has dots where a member is a struct itself."""
+
+    left: Node
+    path: str
 
 
 @dataclass(frozen=True, slots=True)

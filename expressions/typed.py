@@ -35,9 +35,17 @@ class Register(Value):
 
 @dataclass(frozen=True, slots=True)
 class Load(Value):
-    """The value in memory at `address`."""
+    """The value in memory at `address`. That of a struct or array is no number: only its address is used."""
 
     address: Value
+
+
+@dataclass(frozen=True, slots=True)
+class InRegisters(Value):
+    """A struct from bit `bit` of general register `first` on, which goes on in the following ones. It is no number."""
+
+    first: int
+    bit: int
 
 
 @dataclass(frozen=True, slots=True)

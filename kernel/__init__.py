@@ -7,6 +7,7 @@ from .module_table import ModuleStruct
 from .mounts import Mount
 from .task_list import TaskStruct
 from .tasks import Task, Tasks
+from .typed_memory import TypedMemory, typed_memory
 from .types import Member, Struct, Type, Types
 from .value import Value
 
@@ -22,7 +23,9 @@ __all__ = [
     "TaskStruct",
     "Tasks",
     "Type",
+    "TypedMemory",
     "Types",
     "Value",
     "find_kernel",
+    "typed_memory",
 ]

@@ -128,6 +128,8 @@ class Btf(Types):
         place = self._data.find(b"\0" + name.encode() + b"\0", self._strings_at, self._end)
         if place < 0:
             return None
+        if kind == "enumerator":
+            return self._enum_with(place + 1 - self._strings_at)
         found = []
         for each in _KINDS[kind]:
             try:
@@ -135,6 +137,18 @@ class Btf(Types):
             except ValueError:
                 continue
         return self.read_type(min(found)) if found else None
+
+    def _enum_with(self, name: int) -> Type | None:
+        """The first enumeration with an enumerator whose name is at that offset of the strings."""
+        for kind in (_ENUM, _ENUM64):
+            each = _BEHIND[kind][1]
+            for number in self._numbers[kind]:
+                at = self._at[number]
+                _, info, _ = self.type_at(at)
+                names = self._types[at + 12 : at + 12 + each * (info & 0xFFFF)].cast("I")[:: each // 4]
+                if name in names:
+                    return self.read_type(number)
+        return None
 
     def read_type(self, number: int) -> Type:
         """The type of that number. Raises MachineError for damaged type information."""

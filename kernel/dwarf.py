@@ -54,7 +54,7 @@ _MOST_STRINGS: Final = 64  # places of a name in .debug_str: the ends of other s
 _TAGS: Final = ("DW_TAG_structure_type", "DW_TAG_union_type")
 _KINDS: Final = {
     **{"struct": _TAGS, "enum": ("DW_TAG_enumeration_type",), "typedef": ("DW_TAG_typedef",)},
-    "integer": ("DW_TAG_base_type",),
+    **{"integer": ("DW_TAG_base_type",), "function": ("DW_TAG_subprogram",), "enumerator": ("DW_TAG_enumerator",)},
 }
 _QUALIFIERS: Final = {
     **{"DW_TAG_const_type": "const", "DW_TAG_volatile_type": "volatile", "DW_TAG_restrict_type": "restrict"},
@@ -107,12 +107,13 @@ class Dwarf(Types):
             )
 
     def _find(self, name: str, kind: str) -> Type | None:
-        if kind not in _KINDS:  # a function's name is not the first attribute of its entry
-            return None
         self._left = _MOST
         with self.damage_explained():
             for unit, place in self._places(name.encode()):
-                if (entry := self._entry(unit, place, name.encode(), _KINDS[kind])) is not None:
+                entry = self._entry(unit, place, name.encode(), _KINDS[kind])
+                if entry is not None and kind == "enumerator":
+                    entry = entry.get_parent()
+                if entry is not None and not _is_in_assembly(entry):
                     return self._make(entry)
         return None
 
@@ -145,7 +146,7 @@ class Dwarf(Types):
             return Typedef(name, target)
         if tag in _QUALIFIERS:
             return Qualified(_QUALIFIERS[tag], target)
-        if tag == "DW_TAG_subroutine_type":
+        if tag in ("DW_TAG_subroutine_type", "DW_TAG_subprogram"):
             variadic = any(True for _ in self._children(entry, "DW_TAG_unspecified_parameters"))
             return Function(target, partial(self._parameters, entry), variadic)
         if tag == "DW_TAG_unspecified_type":
@@ -295,6 +296,14 @@ def _parser(sections: dict[str, bytes]) -> DWARFInfo:
 
 def _is_declaration(entry: DIE) -> bool:
     return "DW_AT_declaration" in entry.attributes
+
+
+def _is_in_assembly(entry: DIE) -> bool:
+    """Whether it is a function of which the assembler, gas, only says that it is there: without a prototype."""
+    if entry.tag != "DW_TAG_subprogram" or "DW_AT_prototyped" in entry.attributes:
+        return False
+    kind = entry.get_DIE_from_attribute("DW_AT_type") if "DW_AT_type" in entry.attributes else None
+    return kind is not None and kind.tag == "DW_TAG_unspecified_type"
 
 
 def _name(entry: DIE) -> str:

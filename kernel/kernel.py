@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
-from armprobe.machine import Machine, MachineError, Symbols
+from armprobe.machine import Machine, Symbols
 
-from .btf import Btf
-from .dwarf import Dwarf
 from .kworker import Kworkers
 from .log import LogRecord, read_log
 from .module_events import ModuleEvents
@@ -24,14 +22,13 @@ from .mounts import Mount, MountTable
 from .page_tables import PageTables
 from .task_list import TaskStruct
 from .tasks import Tasks
-from .types import Type, Types
-from .value import Value
+from .typed_memory import TypedMemory
 from .version import Version, linux_version
 
 _START: Final = "_stext"  # the kernel's first instruction (arch/arm64/kernel/vmlinux.lds.S)
 
 
-class Kernel:
+class Kernel(TypedMemory):
     """A kernel that has the linker symbols of Linux. The demo kernel is one."""
 
     modules: Mapping[str, Symbols] | None = None
@@ -46,9 +43,6 @@ class Kernel:
     """Whether the kernel's own code leaves v0 to v31 to user programs, and loads them when it switches tasks."""
     replaces_page_tables = False
     """Whether the kernel boots with page tables that it replaces later."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
 
     @property
     def symbols(self) -> Symbols:
@@ -67,39 +61,6 @@ class Kernel:
     def log(self) -> list[LogRecord]:
         """The records of the kernel's log, oldest first. Raises MachineError, saying why, where it cannot be read."""
         return read_log(self.machine, self.types)
-
-    def read(self, address: int, type: Type | str) -> Value:
-        """The value of a type, such as `struct task_struct`, at an address. Memory is read when it is needed.
-
-        Raises MachineError for an unknown type.
-        """
-        return Value(self.machine.memory, self.types, self._named(type), address)
-
-    def cast(self, number: int, type: Type | str) -> Value:
-        """`number`, such as a register, as a value of a type, such as `struct file *`. Raises as `read` does."""
-        return Value(self.machine.memory, self.types, self._named(type), number=number)
-
-    def _named(self, type: Type | str) -> Type:
-        return self.types.type(type) if isinstance(type, str) else type
-
-    @cached_property
-    def types(self) -> Types:
-        """The kernel's types by name, from its BTF or else from the debug information of the guest's file.
-
-        Raises MachineError, saying why, if there are none or they cannot be read now.
-        """
-        dwarf = self.machine.guest.dwarf
-        try:
-            btf = Btf.of(self.machine)
-        except MachineError:  # damaged, or not mapped yet
-            if dwarf is None:
-                raise
-            btf = None
-        if btf is not None:
-            return btf
-        if dwarf is None:
-            raise MachineError("this guest has no type information: neither BTF, nor DWARF in its file or a vmlinux")
-        return Dwarf(dwarf)
 
 
 class Linux(Kernel):

@@ -44,7 +44,7 @@ def parse_type_name(text: str, types: Types) -> Type:
     if match is None:
         raise MachineError(f"{text[:80]!r} is not the name of a type: write one such as struct file * or char[16]")
     words = [word for word in match[1].split() if word not in ("const", "volatile")]
-    found, stars, counts = _named(words, types), match[2].count("*"), re.findall(r"\[\s*(\w*)\s*\]", match[3])
+    found, stars, counts = named_type(words, types), match[2].count("*"), re.findall(r"\[\s*(\w*)\s*\]", match[3])
     if found is None:
         raise MachineError(f"this kernel's type information has no type {' '.join(words)}")
     if stars + len(counts) > _MOST_SIGNS:
@@ -58,7 +58,8 @@ def parse_type_name(text: str, types: Types) -> Type:
     return found
 
 
-def _named(words: list[str], types: Types) -> Type | None:
+def named_type(words: list[str], types: Types) -> Type | None:
+    """The type that has `words` as its name, without qualifiers; None for an unknown name."""
     from .types import Integer, Struct, Void
 
     if words == ["void"]:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
-from .type_names import parse_type_name, spelled_integer
+from .type_names import named_type, parse_type_name, spelled_integer
 
 DEEPEST: Final = 32  # nested structs, as in the kernel: MAX_RESOLVE_DEPTH in kernel/bpf/btf.c
 MOST_MEMBERS: Final = 65_535  # of a struct, without those of structs in it: BTF_MAX_VLEN
@@ -415,6 +415,10 @@ class Types(ABC):
         """
         return parse_type_name(text, self)
 
+    def known(self, name: str) -> Type | None:
+        """As `type`, but None for an unknown name."""
+        return named_type(name.split(), self)
+
     def function(self, name: str) -> Function:
         """The prototype of a function. Raises MachineError if there is none."""
         found = self.find(name, "function")
@@ -422,8 +426,18 @@ class Types(ABC):
             raise MachineError(f"this kernel's type information has no function {name}")
         return found
 
+    def enumerator(self, name: str) -> tuple[Enum, int] | None:
+        """The first enumeration that has a constant called `name`, and its number; None if there is none.
+
+        Raises MachineError for damaged type information.
+        """
+        found = self.find(name, "enumerator")
+        return (found, found.enumerators[name]) if isinstance(found, Enum) and name in found.enumerators else None
+
     def find(self, name: str, kind: str) -> Type | None:
         """The first definition of that name and `kind`: struct (or union), enum, typedef, integer or function.
+
+        With the kind `enumerator` it is the enumeration that has it.
 
         None if there is none. Raises MachineError for damaged type information.
         """
@@ -432,3 +446,13 @@ class Types(ABC):
     @abstractmethod
     def _find(self, name: str, kind: str) -> Type | None:
         """What `find` says, for a name that is not empty."""
+
+
+class NoTypes(Types):
+    """The types of a guest that has none, as `why` says."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def _find(self, name: str, kind: str) -> Type | None:
+        raise MachineError(self._why)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from armprobe.expressions import Condition, ExpressionError, Scope, Value
+from armprobe.expressions import Condition, ExpressionError, Value
+from armprobe.machine import Machine
 
 from .aggregation import Aggregation, Linear, Special
 from .errors import ProbeError
@@ -30,7 +31,7 @@ SPECIAL: Final = {
     "elapsed_ns": Special.ELAPSED,
 }
 """The words, with or without a $, that are no expressions."""
-_RETURNED: Final = re.compile(r"\bretval\b")
+_RETURNED: Final = re.compile(r"\bretval\b|\$elapsed\b")
 
 
 class Fields:
@@ -70,7 +71,8 @@ class Aggregator:
 
     def _register(self, value: str | None, linear: Linear | None, capacity: int) -> Aggregation:
         kprobes = self._kprobes
-        scope = lambda stage: GuestScope(kprobes.machine, stage)  # noqa: E731
+        place, name = _place(kprobes.machine, self._where)
+        scope = lambda stage: GuestScope(kprobes.machine, stage, place, name)  # noqa: E731
         try:
             probe = aggregated(self._where, value, self._key, self._condition, scope, linear, capacity)
         except ExpressionError as error:
@@ -84,12 +86,21 @@ class Aggregator:
         return probe.aggregate
 
 
+def _place(machine: Machine, where: dict[str, Any]) -> tuple[int | None, str]:
+    """The address of a probe with these arguments, and the name of its function; None where it cannot be known yet."""
+    symbol, offset = where.get("symbol_name"), where.get("offset", 0)
+    if symbol is None:
+        return where.get("addr"), ""
+    found = machine.symbols.get(symbol)
+    return (None, "") if found is None else (found.address + offset, symbol.rpartition(":")[2])
+
+
 def aggregated(
     where: dict[str, Any],
     value: str | None,
     key: str | None,
     condition: str | None,
-    scope: Callable[[Stage], Scope],
+    scope: Callable[[Stage], GuestScope],
     linear: Linear | None = None,
     capacity: int = 1024,
     maxactive: int = 0,

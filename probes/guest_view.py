@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from armprobe.machine import Machine
+from armprobe.expressions.environment import ELAPSED
+from armprobe.machine import Machine, MachineError
 from armprobe.machine.devices.timer import FREQUENCY
 
 from .pt_regs import PtRegs
@@ -51,7 +52,12 @@ class GuestView:
 
 
 class HitView(GuestView):
-    """A machine at a stage of a hit. Its registers are those of pt_regs."""
+    """A machine at a stage of a hit. Its registers are those of pt_regs.
+
+    `elapsed` is the time in ns of the call that returns, None if it is not known. It is set before it is read.
+    """
+
+    elapsed: int | None = None
 
     def at(self, stage: Stage, regs: PtRegs) -> Self:
         """Show this stage from now on."""
@@ -67,6 +73,10 @@ class HitView(GuestView):
         """A register by gdb's name. At the return x30 is the trampoline's address, as in the kernel."""
         if name == "cpsr":
             return self._regs.pstate
+        if name == ELAPSED:
+            if self.elapsed is None:
+                raise MachineError("the time is not known: the machine was put into another state since the call")
+            return self.elapsed
         if name == ("sp_el1" if self._regs.pstate & 1 else "sp_el0"):  # it is in SP (Arm ARM, SPSel)
             return self._regs.sp
         if name == "x30" and self._stage is Stage.RETURN:

@@ -106,7 +106,8 @@ class Recorder:
 
     def returned(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
         """Record the stage `return`. The registers are on the guest's stack or in the CPU."""
-        selected, entry = instance.selected, instance.entry
+        selected, entry, entered = instance.selected, instance.entry, instance.entered
+        self._view.elapsed = None if entered is None else (self._clock.now - entered) * TICK
         if probe.condition is not None and probe.condition_at is Stage.RETURN:
             selected = self._selects(probe, probe.condition, Stage.RETURN, regs)
         instance.entry = None
@@ -243,6 +244,11 @@ class Recorded:
         """The last stages of hits, oldest first, as many as `kept`. See `armprobe.traces.HitRing`."""
         self._optimizer.drain()
         return self._recorder.hits
+
+    @property
+    def stopped_for(self) -> Hit | None:
+        """The hit that the machine last stopped for."""
+        return self._recorder.stopped_for
 
     @property
     def kept(self) -> int:

@@ -371,7 +371,7 @@ class Kprobes(Recorded):
 
     def _add(self, probe: Kprobe, address: int, symbol: Symbol) -> None:
         probe.flags &= DISABLED
-        self._prepare_recording(probe.owner)
+        self._prepare_recording(probe.owner, address)
         site = self._sites.get(address)
         if site is None:
             site = Site(address, *self._check.judge(address, symbol), self._stepping)
@@ -400,13 +400,13 @@ class Kprobes(Recorded):
                 f"{probe.name} waits until Linux has its final page tables: what it executes there before is not seen"
             )
 
-    def _prepare_recording(self, probe: Probe) -> None:
-        """Compile what `probe` records. Raises ProbeError."""
+    def _prepare_recording(self, probe: Probe, address: int) -> None:
+        """Compile what `probe` at `address` records. Raises ProbeError."""
         record = probe.record
         probe.recording = None
         if not isinstance(record, Record):
             return
-        recording = Recording(record, probe.stages, lambda stage: GuestScope(self.machine, stage))
+        recording = Recording(record, probe.stages, lambda stage: GuestScope(self.machine, stage, address))
         if recording.size * self.kept > MOST_MEMORY:
             reason = f"{self.kept} stages of hits with {recording.size} bytes of memory each are more than can be kept"
             raise ProbeError(errno.ENOMEM, f"{reason}: record less of each, or set kept to a smaller number")

@@ -26,6 +26,12 @@ def _(value: None) -> str:
     return ""
 
 
+@as_text.register(values.Printed)
+@as_text.register(values.PrintedLine)
+def _(value: values.Printed | values.PrintedLine) -> str:
+    return f"{value.text}\n"
+
+
 # Running
 
 

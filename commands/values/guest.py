@@ -25,6 +25,30 @@ class StackFrame:
 
 
 @dataclass(frozen=True)
+class Printed:
+    """The value of an expression.
+
+    type: as C spells it. text: the value with its type, as drgn shows it. address: that of a struct or an array in
+    memory, None for a number. number: the value of an integer, a pointer or an enumeration, None for others.
+    """
+
+    type: str
+    text: str
+    address: Hex | None
+    number: int | None
+
+
+@dataclass(frozen=True)
+class PrintedLine:
+    """A format with its values.
+
+    text: the line.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Backtrace:
     """The frames of the stack, the innermost first.
 

@@ -127,13 +127,19 @@ static struct pair *in_chain(const struct recorder *recorder, const struct chain
     return pair->sp == chain->sp && !pair->leaked ? pair : NULL;
 }
 
+static uint64_t elapsed(const struct recorder *recorder, const struct pair *pair, const struct stage *at)
+{
+    return (core_ticks(recorder->core, at->executed) - pair->entered) * TICK;
+}
+
 /* Whether all programs have a value. If not, nothing has been done. */
-static bool decide(struct recorder *recorder, const struct chain *chain, const struct stage *at)
+static bool decide(struct recorder *recorder, const struct chain *chain, struct stage *at)
 {
     for (uint64_t index = chain->newest + 1; index-- > chain->oldest;) {
         struct pair *pair = in_chain(recorder, chain, index);
         if (!pair)
             continue;
+        at->elapsed = elapsed(recorder, pair, at);
         if (!(pair->action->condition && pair->action->decides_second))
             pair->action->selected = pair->selected;
         if (!record_decide(recorder, pair->action, at))
@@ -156,7 +162,7 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
     if (action->records_second)
         record_append(recorder, action, pair->number, at);
     if (action->aggregate)
-        aggregate_hit(action->aggregate, (core_ticks(recorder->core, at->executed) - pair->entered) * TICK);
+        aggregate_hit(action->aggregate, elapsed(recorder, pair, at));
 }
 
 ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t executed)
@@ -164,7 +170,7 @@ ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t execu
     const struct core *core = recorder->core;
     uint64_t *x = core_x(core), registers[33], task;
     struct chain chain = {.sp = x[31]};
-    struct stage at = {1, false, core_pstate(core) & recorder->kept, executed, 0, registers};
+    struct stage at = {1, false, core_pstate(core) & recorder->kept, executed, 0, registers, 0};
     if (!find(recorder, &chain))
         return false;
     at.caller = recorder->pairs[chain.oldest].ret;

@@ -62,12 +62,14 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(bool, known)
 
 /* Registers that a program reads: x0 to x30, sp and pc, and PSTATE. If they are the CPU's own, `live`, programs see x30
- * as it were without probes. `changes` are those that programs have made to variables; without it they make none. */
+ * as it were without probes. `changes` are those that programs have made to variables; without it they make none.
+ * `elapsed` is the time of a call that returns, in ns. */
 #define ARMPROBE_VIEW(FIELD, ARRAY) \
     FIELD(const uint64_t *, x) \
     FIELD(uint64_t, pstate) \
     FIELD(bool, live) \
-    FIELD(struct changes *, changes)
+    FIELD(struct changes *, changes) \
+    FIELD(uint64_t, elapsed)
 
 #define MOST_TRAMPOLINES 2
 
@@ -417,6 +419,7 @@ enum operation_number {
     OPERATION_GET,           /* operand: the address of a variable */
     OPERATION_SET,           /* likewise */
     OPERATION_RUNS_OUT,
+    OPERATION_ELAPSED,       /* the time of a call that returns, in ns */
 };
 
 /* What became of a program: it has a value, or why not. */

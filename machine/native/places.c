@@ -20,7 +20,7 @@ static void settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
     const struct place *place = recorder->pending;
     recorder->pending = NULL;
     if (pc == place->next && executed == recorder->pending_executed + 1) {
-        struct stage at = {1, true, core_pstate(core), executed, 0, core_x(core)};
+        struct stage at = {1, true, core_pstate(core), executed, 0, core_x(core), 0};
         record_second(recorder, place, &at);
     }
 }
@@ -66,7 +66,7 @@ static void foresee(struct recorder *recorder, struct place *place, uint64_t exe
 {
     const struct core *core = recorder->core;
     uint64_t x[33];
-    struct stage at = {1, false, core_pstate(core), executed + 1, 0, x};
+    struct stage at = {1, false, core_pstate(core), executed + 1, 0, x, 0};
     uint32_t word;
     memcpy(x, core_x(core), sizeof x);
     if (core->vmem_read(core->uc, place->address, UC_PROT_READ, &word, sizeof word) || word != place->word)
@@ -81,7 +81,7 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     struct place *place = user;
     struct recorder *recorder = place->recorder;
     const struct core *core = recorder->core;
-    struct stage at = {0, true, 0, core_executed(core, address) - 1, 0, core_x(core)};
+    struct stage at = {0, true, 0, core_executed(core, address) - 1, 0, core_x(core), 0};
     load(core);
     (void)uc;
     (void)size;
@@ -138,7 +138,7 @@ static bool reached(struct recorder *recorder, uint64_t address)
 {
     struct core *core = recorder->core;
     uint64_t *x = core_x(core), after[33];
-    struct stage at = {0, true, core_pstate(core), core->base, 0, x};
+    struct stage at = {0, true, core_pstate(core), core->base, 0, x, 0};
     struct place *place = recorder->places ? place_at(recorder, address) : NULL;
     uint32_t pstate = at.pstate;
     if (!place || recorder->busy || recorder->stepping)
@@ -173,7 +173,7 @@ static bool executed(struct recorder *recorder, uint64_t pc)
     const struct place *place = recorder->stepping;
     if (!place || pc != place->slot + 4)
         return false;
-    struct stage at = {1, true, 0, core->base, 0, core_x(core)};
+    struct stage at = {1, true, 0, core->base, 0, core_x(core), 0};
     recorder->stepping = NULL;
     *core_u32(core, core->layout.daif) = recorder->daif;
     core_x(core)[32] = place->next;

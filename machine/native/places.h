@@ -170,6 +170,7 @@ struct stage {
     uint64_t executed;
     uint64_t caller;
     const uint64_t *x;
+    uint64_t elapsed; /* the time of the call that returns, in ns */
 };
 
 /* The return address of the call under way that has taken it from x30, 0 if it is not known. */

@@ -321,6 +321,10 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
             if ((outcome = set_variable(view->changes, (struct variable *)(uintptr_t)operand, TOP)))
                 return outcome;
             break;
+        case OPERATION_ELAPSED:
+            PUSHES();
+            TOP = view->elapsed;
+            break;
         case OPERATION_RUNS_OUT:
             return OUTCOME_RUNS_OUT;
         default: /* OPERATION_NO_REGISTER */

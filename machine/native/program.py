@@ -51,6 +51,7 @@ class Number(enum.IntEnum):
     GET = 0x107
     SET = 0x108
     RUNS_OUT = 0x109
+    ELAPSED = 0x10A
 
 
 class Operation(NamedTuple):
@@ -94,6 +95,7 @@ class View(ctypes.Structure):
     pstate: int
     live: bool
     changes: int
+    elapsed: int
 
 
 @structure("reader")

@@ -79,7 +79,7 @@ void record_append_held(struct recorder *recorder, const struct record *held)
 bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at)
 {
     uint64_t x[33], caller;
-    struct view view = {at->x, at->pstate, at->live, NULL};
+    struct view view = {at->x, at->pstate, at->live, NULL, at->elapsed};
     if ((action->condition || action->note || action->memory || action->aggregate) && at->live && at->x[30] == recorder->trampoline &&
         (caller = call_caller(recorder, at->x[31])) != 0) {
         memcpy(x, at->x, sizeof x); /* programs see x30 as it were without probes */

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from armprobe import machine
-from armprobe.expressions import AgentError, AgentExpression, Condition, Environment, ExpressionError
+from armprobe.expressions import AgentError, AgentExpression, Condition, Environment, ExpressionError, Scope
 from armprobe.expressions.bytecode import decode
+from armprobe.kernel import types as declared
 from armprobe.machine import MachineError
 
 M64 = (1 << 64) - 1
@@ -44,12 +45,11 @@ class Here:
         return MEMORY[at : at + length]
 
 
-class Names:
+class Names(Scope):
     """No registers but x and w, and two symbols. No function has returned."""
 
     registers = tuple(f"x{n}" for n in range(31))
     returned = False
-    task = None
 
     def register(self, name: str) -> int | None:
         return None
@@ -64,10 +64,22 @@ class Names:
 NAMES = Names()
 
 
+class Task(declared.Layout):
+    """The struct task_struct of the tests."""
+
+    key = 0
+
+    def fields(self) -> Iterator[declared.Field]:
+        char, number = declared.Integer("char", 1, False), declared.Integer("int", 4, True)
+        yield declared.Field("comm", 8 * 5, None, None, lambda: declared.Array(lambda: char, 16))
+        yield declared.Field("pid", 8 * 32, None, None, lambda: number)
+
+
 class TaskNames(Names):
     """The same on a guest whose tasks are known: SP_EL0, which is here x4, points to MEMORY."""
 
-    task = 5, 32  # type: ignore[assignment]
+    def type(self, name: str) -> declared.Type | None:
+        return declared.Struct("task_struct", 40, Task()) if name == "struct task_struct" else None
 
     def register(self, name: str) -> int | None:
         return {"sp_el0": 4}.get(name)
@@ -298,9 +310,10 @@ def test_the_name_of_a_task(name: str, same: bool, operator: str, monkeypatch: p
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('"dd" == $comm', "only the name of a task can be compared with a text"),
-        ('$comm < "dd"', "only the name of a task can be compared with a text"),
-        ('$comm == "averylongname123"', "a task's name has up to 15 bytes"),
+        ('"dd" == $comm', 'a text can only be compared, as in \\$comm == "dd"'),
+        ('$comm < "dd"', "a text can only be compared with characters, by == and !="),
+        ('$pid == "dd"', "a text can only be compared with characters, by == and !="),
+        ('$comm == "averylongname123"', "a char \\[16\\] has room for 15 characters"),
         ('$comm == "a" "b"', "an operator was expected"),
     ],
 )

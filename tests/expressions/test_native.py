@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from armprobe.expressions import AgentError, AgentExpression, Condition, Environment, ExpressionError, Note
+from armprobe.expressions import AgentError, AgentExpression, Condition, Environment, ExpressionError, Note, Scope
 from armprobe.expressions.native import NeedsPython, compile_expression, compile_note, compile_value
 from armprobe.machine import Machine, MachineError, load
 from armprobe.machine.board import RAM_BASE
@@ -42,12 +42,11 @@ WHY: Final = {
 UNREADABLE: Final = "neither memory nor a device|outside the 64-bit address space"
 
 
-class Scope:
+class Here(Scope):
     """The registers, and no symbols. No function has returned."""
 
     registers = REGISTERS
     returned = False
-    task = None
 
     def register(self, name: str) -> int | None:
         return REGISTERS.index(name) if name in REGISTERS else None
@@ -56,7 +55,7 @@ class Scope:
         raise MachineError(f"there is no symbol {name!r}")
 
 
-SCOPE: Final = Scope()
+SCOPE: Final = Here()
 
 
 class Place:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pytest
 
 from armprobe import machine
-from armprobe.expressions import Condition, Note
+from armprobe.expressions import Condition, Note, Scope
 from armprobe.machine import CallNotReturned, StopReason
 from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Probe, ProbeError, PtRegs, Stage, Task, optimizer
 
@@ -274,7 +274,7 @@ def test_many_probes_are_all_hit(demo: machine.Machine, kprobes: Kprobes) -> Non
 # Conditions and notes
 
 
-class Names:
+class Names(Scope):
     """The names in expressions (armprobe.expressions.Scope): GDB's numbers of registers."""
 
     registers = (*(f"x{number}" for number in range(31)), "sp", "pc", "cpsr")

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command that shows the value of an expression where the guest is stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from armprobe.expressions import AgentError, ExpressionError, Note, View
+from armprobe.expressions.program import Typed
+from armprobe.kernel import typed_memory
+from armprobe.probes import Stage
+from armprobe.probes.guest_view import HitView
+
+from .declaration import Arg, Arguments, Command
+from .errors import CommandError
+from .locations import complete_symbol
+from .program import SessionScope, refused
+from .values import Printed, PrintedLine
+
+if TYPE_CHECKING:
+    from armprobe.session import Session
+
+
+def _here(session: Session) -> tuple[SessionScope, View]:
+    """The names and the registers where the guest is stopped."""
+    machine, hit = session.machine, session.kprobes.stopped_for
+    registers = machine.registers
+    if hit is not None and hit.stage is Stage.RETURN and hit.instructions == machine.instructions:
+        view = HitView(machine, session.kprobes).at(Stage.RETURN, hit.regs)
+        return SessionScope(session, Stage.RETURN, hit.address), view
+    scope = SessionScope(session, None, registers.pc)
+    scope.in_kernel = machine.kernel is not None and registers.pstate & 0xC != 0  # PSTATE.EL
+    return scope, session.guest_view
+
+
+def _print(session: Session, arguments: Arguments) -> Printed | PrintedLine:
+    scope, view = _here(session)
+    text = arguments.expression
+    try:
+        if text.startswith('"'):
+            return PrintedLine(Note.compile(text, scope).line(view))
+        found = Typed.compile(text, scope).value(view)
+    except ExpressionError as error:
+        raise refused(error) from error
+    except AgentError as error:
+        raise CommandError(str(error)) from error
+    memory = typed_memory(session.machine)
+    if found.address is not None:
+        value = memory.read(found.address, found.type)
+    else:
+        value = memory.cast(found.number, found.type)
+    return Printed(str(found.type), str(value), found.address, None if found.address is not None else int(value))
+
+
+COMMANDS = (
+    Command(
+        "print",
+        "Show the value of an expression where the guest is stopped, with its type, as drgn shows it.\n"
+        "The expression is in C, as those of conditions are (see kprobe). A struct is shown with its members, and a\n"
+        "pointer to one with what it points to:\n\n"
+        "    print $task->comm\n"
+        "    print *(struct file *)$x0\n"
+        "    print container_of($x0, struct task_struct, tasks)->pid\n\n"
+        "At a function's entry its arguments have their names, and at a kretprobe's stage return retval is the\n"
+        "result. With a format in quotes print shows a line, as print after a probe does.",
+        (Arg("expression", "an expression, or a format and values", rest=True, complete=complete_symbol),),
+        _print,
+        group="Inspection",
+        gdb=False,
+    ),
+)

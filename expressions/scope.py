@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What names mean in an expression, which depends on the place in the guest where it is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from armprobe.kernel.types import Function, Type
+from armprobe.machine import MachineError
+
+
+class Called(NamedTuple):
+    """The function that an expression is evaluated in.
+
+    `prototype` is None where it is not known, and `unknown` says why. `elsewhere` says where the place is if that is
+    not the function's entry, the only place at which its arguments are known.
+    """
+
+    name: str
+    prototype: Function | None = None
+    unknown: str = ""
+    elsewhere: str = ""
+
+
+class Scope:
+    """What names mean at a place in the guest. Subclasses know more than nothing.
+
+    `registers` has the name of each register at GDB's number for it; numbers after GDB's are of other words of a hit.
+    `returned` is whether a function has just returned, so that `retval` is known. `in_kernel` is whether the place is
+    in the kernel, where SP_EL0 has the task.
+    """
+
+    registers: Sequence[str] = ()
+    returned: bool = False
+    in_kernel: bool = True
+
+    @property
+    def called(self) -> Called | None:
+        """The function, or None outside of functions."""
+        return None
+
+    def register(self, name: str) -> int | None:
+        """GDB's number of a register of 64 bits or less; None for an unknown name."""
+        return None
+
+    def symbol(self, name: str) -> int:
+        """The address of a symbol. Raises MachineError for an unknown name."""
+        raise MachineError(f"there is no symbol {name!r}")
+
+    def type(self, name: str) -> Type | None:
+        """The type that C calls `name`; None for an unknown name. Raises MachineError if no types are known."""
+        return None
+
+    def enumerator(self, name: str) -> tuple[Type, int] | None:
+        """The enumeration that has the constant `name`, and its number; None for an unknown name."""
+        return None
