@@ -17,7 +17,7 @@ from .handler_failures import HandlerError
 from .jprobe import Jprobe
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
-from .probe import Probe
+from .probe import Condition, DecidingFunction, Probe
 from .pt_regs import PtRegs
 from .record import Hit, Stage
 from .recording import Record
@@ -37,8 +37,10 @@ __all__ = [
     "Backtrace",
     "Bucket",
     "CallFrame",
+    "Condition",
     "ConditionError",
     "Counted",
+    "DecidingFunction",
     "Decoded",
     "Era",
     "HandlerError",

@@ -156,7 +156,7 @@ class Engine:
                 if probe.record or probe.stop or probe.condition or probe.aggregate:
                     self._recorder.live(probe, Stage.PRE, regs)
                 handler = probe.pre_handler
-                if handler is not None:
+                if handler is not None and (probe.selected or not probe.conditional_handlers):
                     block.instance = probe
                     if self._input_listeners and probe.owner is probe:
                         handler = self._input.watching(handler)
@@ -336,7 +336,7 @@ class Engine:
                 block.instance = probe
                 if (probe.record or probe.stop) and probe.counts.hits:
                     self._recorder.live(probe, Stage.POST, block.regs)
-                if handler is not None:
+                if handler is not None and (probe.selected or not probe.conditional_handlers):
                     if self._input_listeners:
                         handler = self._input.watching(handler)
                     try:

@@ -38,10 +38,10 @@ class Kprobe(Probe):
     handlers could not run, `hits` the others. With `record` each stage is kept in `Kprobes.hits`, or what a `Record`
     chooses. At a stage in `stop` the machine stops, after the handlers. `condition(stage, regs)` is called once for
     each hit, at its first stage, before the handlers. If it is false, the hit is neither kept nor stopped for, but its
-    handlers run. `met` counts the other hits. The condition may raise ConditionError. `note(stage, regs)`, called at
-    the same time, returns a text to keep with the stage. Both may also be data, the condition and the note of an
-    `armprobe.expressions.Program`. Such a note is kept with the stage that the kernel's trace line describes. With
-    `aggregate` hits are counted by a key, and not kept.
+    handlers run, unless the probe has `conditional_handlers`. `met` counts the other hits. The condition may raise
+    ConditionError. `note(stage, regs)`, called at the same time, returns a text to keep with the stage. Both may also
+    be data, the condition and the note of an `armprobe.expressions.Program`. Such a note is kept with the stage that
+    the kernel's trace line describes. With `aggregate` hits are counted by a key, and not kept.
     """
 
     kind = "kprobe"
@@ -69,10 +69,12 @@ class Kprobe(Probe):
         record: bool | Record = True,
         stop: Iterable[Stage] = (),
         condition: Condition | None = None,
+        conditional_handlers: bool = False,
         note: Note | None = None,
         aggregate: Aggregation | None = None,
     ) -> None:
         super().__init__(record, stop, condition, note, aggregate)
+        self.conditional_handlers = conditional_handlers
         self.symbol_name = symbol_name
         self.addr = addr
         self.offset = offset

@@ -10,7 +10,7 @@ from typing import Any, Final
 from .aggregation import Aggregation
 from .eras import Era
 from .errors import ProbeError
-from .kprobe import OPTIMIZED, Kprobe
+from .kprobe import Kprobe
 from .probe import Condition, Note, Probe
 from .pt_regs import PtRegs
 from .record import Hit, Stage
@@ -124,7 +124,7 @@ class Kretprobe(Probe):
     def give_back(self, instance: KretprobeInstance) -> None:
         """Put an instance back into the pool."""
         self.free.append(instance)
-        if self.kp.flags & OPTIMIZED:
+        if self.kp.site is not None and self.kp.site.optimized:
             self.review()
 
     def validate(self) -> None:

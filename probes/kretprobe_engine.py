@@ -24,7 +24,7 @@ from .guest_trampoline import GuestTrampoline
 from .instance_memory import InstanceMemory
 from .instances import Instances, Pools
 from .journal import JOURNAL_SIZE, Journal
-from .kprobe import OPTIMIZED, Kprobe, PreHandler
+from .kprobe import Kprobe, PreHandler
 from .kretprobe import Kretprobe, KretprobeInstance
 from .pt_regs import PtRegs, SavedRegs
 from .record import Hit, Stage
@@ -232,7 +232,7 @@ class KretprobeEngine:
 
         @calls_users_code
         def entered(kprobe: Kprobe, regs: PtRegs) -> int:
-            if kprobe.flags & OPTIMIZED:
+            if kprobe.site is not None and kprobe.site.optimized:
                 self.collect()  # C has left this call to Python
             if not rp.free:
                 rp.counts.nmissed += 1
@@ -265,7 +265,7 @@ class KretprobeEngine:
             instance.task = registers[sp_el0]
             regs.regs[30] = self.trampoline
             self._instances.link(instance)
-            if kprobe.flags & OPTIMIZED:
+            if kprobe.site is not None and kprobe.site.optimized:
                 rp.review()
             return 0
 

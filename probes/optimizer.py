@@ -4,8 +4,9 @@
 The kernel calls a probe optimised that is hit without an exception (optimize_kprobe in kernel/kprobes.c; arm64 has
 none). As there, a probe is armed with a breakpoint first, and optimised a little later: when the guest is about to run.
 A site is optimised if all that the probes on it do is recorded: no handler, no stop, and no condition or note that C
-cannot evaluate. Otherwise all of it is ordinary. So are all probes whose instructions are not stepped by BRK #6: the
-guest sees the state of the CPU's single step.
+cannot evaluate. A probe may also have a stop, or conditional handlers, if C can evaluate its condition: it keeps its
+breakpoint, and C leaves it the hits at which the condition is true. Otherwise all of it is ordinary. So are all probes
+whose instructions are not stepped by BRK #6: the guest sees the state of the CPU's single step.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from armprobe.machine.native.places import Action, Places, Record
 from .aggregation import Aggregation, Special
 from .kprobe import OPTIMIZED, Kprobe
 from .kretprobe import Kretprobe
-from .probe import Counters, Counts, Probe
+from .probe import Condition, Counters, Counts, DecidingFunction, Probe
 from .record import Hit, Stage
 from .recording import ALL_REGISTERS
 from .site import Site
@@ -148,11 +149,11 @@ class Optimizer:
     def review(self, site: Site) -> None:
         """A site was armed or disarmed, or what a hit of it does may have changed: optimise it later, or stop that."""
         if site.optimized:
-            if self._suits(site):
+            if self._suits(site) and not (site.hooked and self._leaves(site)):
                 self._put(site)
-            else:
-                self.stop(site)
-        elif site not in self._left and self._suits(site):
+                return
+            self.stop(site)
+        if site not in self._left and self._suits(site):
             self._due.add(site)
 
     def changed(self, site: Site) -> None:
@@ -172,7 +173,7 @@ class Optimizer:
 
     def release(self, probe: Kprobe) -> None:
         """`probe` is about to leave its site."""
-        if probe.flags & OPTIMIZED:
+        if isinstance(probe.counts, _KprobeCounts):
             self.drain()
             self._ordinary(probe)
 
@@ -190,7 +191,10 @@ class Optimizer:
         if (stepping := self.places.stepping) is not None:
             self._shared.stepping = 0
             address, daif = stepping
-            self._engine.step_in_progress(self._machine.core, self._optimized[address], daif)
+            site = self._optimized[address]
+            self._engine.step_in_progress(self._machine.core, site, daif)
+            for probe in site.active:
+                probe.selected = _action(probe).selected
             self.busy = self._shared.busy = True
 
     def collect(self) -> None:
@@ -264,7 +268,7 @@ class Optimizer:
         if site in self._engine.busy:
             self._due.add(site)
             return
-        if self.places.hooks + 2 <= HOOKS:
+        if self.places.hooks + 2 <= HOOKS and not self._leaves(site):
             if not self._arming.lift(site):
                 return
             site.hooked = True
@@ -284,10 +288,11 @@ class Optimizer:
                 counts = probe.counts
                 action = Action(id=self._numbers, hits=counts.hits, missed=counts.nmissed, met=counts.met)
                 probe.counts = _KprobeCounts(action)
-                probe.flags |= OPTIMIZED
                 if isinstance(probe.owner, Kretprobe):
                     self._follow(probe.owner, action)
             action = _action(probe)
+            action.leaves = _is_left(probe.owner)
+            probe.flags = probe.flags & ~OPTIMIZED | (0 if action.leaves else OPTIMIZED)
             action.enabled = not probe.disabled
             first, second = probe.owner.stages
             action.records_first, action.records_second = probe.owner.records(first), probe.owner.records(second)
@@ -318,10 +323,10 @@ class Optimizer:
         action.decides_second = isinstance(owner, Kretprobe) and owner.condition_at is Stage.RETURN
         action.notes_second = isinstance(owner, Kretprobe)
         action.condition = action.note = action.note_size = action.memory_size = 0
-        if isinstance(condition, program.Condition):
-            compiled = self._conditions[action.id] = compile_value(condition)
+        if condition is not None:
+            compiled = self._conditions[action.id] = _program(condition)
             action.condition = compiled.address
-        if isinstance(note, program.Note):
+        if isinstance(note, program.Note) and not action.leaves:
             values = compile_note(note)
             data = ctypes.create_string_buffer(max(values.size, 1))
             self._notes[action.id] = note, values, data
@@ -343,7 +348,7 @@ class Optimizer:
     def _aggregate(self, owner: Probe, action: Action) -> None:
         """Give the action the probe's table."""
         aggregate, action.aggregate = owner.aggregate, 0
-        if aggregate is None:
+        if aggregate is None or action.leaves:
             return
         table, kernel = aggregate.table.structure, self._machine.kernel
         offsets = kernel.tasks.offsets if kernel is not None and kernel.tasks is not None else None
@@ -402,15 +407,18 @@ class Optimizer:
         )
 
     def _is_data(self, probe: Kprobe) -> bool:
-        """Whether all that a hit of `probe` does can be done in C."""
+        """Whether all that a hit of `probe` does can be done in C, or C can tell which hits do nothing."""
         owner = probe.owner
         if isinstance(owner, Kretprobe):
             if not self._follows or self._kretprobes.mirrored or not self._kretprobes.trampoline:
                 return False
-        elif owner is not probe or probe.pre_handler is not None:
+        elif owner is not probe:
             return False
-        handlers = [getattr(each, name) for each in {owner, probe} for name in each.callables if name != "pre_handler"]
-        return all(h is None for h in handlers) and not owner.stop and _compiles(owner)
+        return (_is_left(owner) or not (_handles(owner) or owner.stop)) and _compiles(owner)
+
+    def _leaves(self, site: Site) -> bool:
+        """Whether some hits of an optimised site are left to Python."""
+        return any(_is_left(probe.owner) for probe in site.active)
 
 
 def _action(probe: Kprobe) -> Action:
@@ -418,19 +426,43 @@ def _action(probe: Kprobe) -> Action:
     return probe.counts.action
 
 
+def _handles(owner: Probe) -> bool:
+    """Whether the probe has handlers of its user's."""
+    return any(getattr(owner, name) is not None for name in owner.callables)
+
+
+def _is_left(owner: Probe) -> bool:
+    """Whether the hits that meet the probe's condition are left to Python, and nothing is done at others."""
+    if owner.condition is None or (_handles(owner) and not (isinstance(owner, Kprobe) and owner.conditional_handlers)):
+        return False
+    return bool(owner.stop) or _handles(owner)
+
+
+def _program(condition: Condition) -> native.Program:
+    """The program that decides. Raises NeedsPython."""
+    if isinstance(condition, program.Condition):
+        return compile_value(condition)
+    if isinstance(condition, DecidingFunction):
+        return condition.program
+    raise NeedsPython("it is a function in Python")
+
+
 def _compiles(owner: Probe) -> bool:
-    """Whether C can evaluate the probe's condition and note."""
+    """Whether C can do its part at a hit: evaluate the condition, the note and what is counted."""
+    left = _is_left(owner)
+    if isinstance(owner.condition, DecidingFunction) and not left:
+        return False
     try:
         if owner.condition is not None:
-            if not isinstance(owner.condition, program.Condition):
-                return False
-            compile_value(owner.condition)
+            _program(owner.condition)
+        if owner.recording is not None:
+            compile_memory(owner.recording.fields.values())
+        if left:
+            return True
         if owner.note is not None:
             if not isinstance(owner.note, program.Note):
                 return False
             compile_note(owner.note)
-        if owner.recording is not None:
-            compile_memory(owner.recording.fields.values())
         if owner.aggregate is not None:
             _ = owner.aggregate.programs
     except NeedsPython:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 
 from armprobe.expressions import program
+from armprobe.machine.native.program import Program
 
 from .aggregation import Aggregation
 from .errors import ProbeError
@@ -17,6 +19,19 @@ from .recording import Record, Recording
 
 if TYPE_CHECKING:
     from .kprobe import Kprobe
+
+
+@dataclass(frozen=True)
+class DecidingFunction:
+    """A condition in Python, with a program of the C core that is 0 only for hits at which `decide` would say no."""
+
+    decide: Callable[[Stage, PtRegs], object]
+    program: Program
+
+    def __call__(self, stage: Stage, regs: PtRegs) -> object:
+        """Whether the hit is wanted."""
+        return self.decide(stage, regs)
+
 
 Condition = program.Condition | Callable[[Stage, PtRegs], object]
 Note = program.Note | Callable[[Stage, PtRegs], str]
@@ -30,7 +45,7 @@ OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int
 _DECIDES: Final = frozenset(
     (
         *("pre_handler", "post_handler", "fault_handler", "handler", "entry_handler"),
-        *("record", "stop", "condition", "condition_at", "note", "aggregate"),
+        *("record", "stop", "condition", "condition_at", "conditional_handlers", "note", "aggregate"),
     )
 )
 """The attributes that decide what a hit does."""
@@ -124,6 +139,8 @@ class Probe:
         if name == "stop":
             value = Stops(self, cast("set[Stage]", value))
         super().__setattr__(name, value)
+        if name == "condition" and value is None:
+            self.selected = True
         if name in _DECIDES:
             self.review()
 

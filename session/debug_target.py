@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from armprobe.machine import MachineError, Stop, StopReason, WatchHit, host_files
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.machine.memory.regions import Region
+from armprobe.machine.native.program import Program
 from armprobe.stub import (
     BreakKind,
     Changes,
@@ -251,10 +252,15 @@ class DebugTarget:
         self._call(self.breakpoints.remove, (kind, address, length))
 
     def trace(
-        self, address: int, hit: Callable[[GuestView], int], stepped: Callable[[GuestView], None], steps: bool
+        self,
+        address: int,
+        hit: Callable[[GuestView], int],
+        stepped: Callable[[GuestView], None],
+        steps: bool,
+        condition: Program | None,
     ) -> Callable[[], None]:
         """Insert a tracepoint. The result removes it."""
-        remove = self._call(self._tracepoints.add, address, hit, stepped, steps)
+        remove = self._call(self._tracepoints.add, address, hit, stepped, steps, condition)
         return lambda: self._call(remove)
 
     def show(self, text: str) -> None:

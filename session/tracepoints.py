@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from armprobe.machine import Machine, Stop, StopReason
-from armprobe.probes import Hit, Kprobe, Kprobes, ProbeError, PtRegs, Stage
+from armprobe.machine.native.program import Program
+from armprobe.probes import Condition, DecidingFunction, Hit, Kprobe, Kprobes, ProbeError, PtRegs, Stage
 from armprobe.stub import GuestView, TargetError
 
 
@@ -29,7 +30,12 @@ class Tracepoints:
         self._active: list[_Stepping] = []
 
     def add(
-        self, address: int, hit: Callable[[GuestView], int], stepped: Callable[[GuestView], None], steps: bool
+        self,
+        address: int,
+        hit: Callable[[GuestView], int],
+        stepped: Callable[[GuestView], None],
+        steps: bool,
+        condition: Program | None,
     ) -> Callable[[], None]:
         """See `armprobe.stub.target.Tracepoints.trace`."""
         view = self._view
@@ -42,10 +48,16 @@ class Tracepoints:
             self._steps[probe] = _Stepping(hit(view), stepped)
             return self._steps[probe].left > 0
 
+        def deciding(decide: Callable[[Stage, PtRegs], bool]) -> Condition:
+            return decide if condition is None else DecidingFunction(decide, condition)
+
         if steps:
-            probe = Kprobe(addr=address, record=False, stop=[Stage.PRE], condition=collect_and_stop)
-        else:
+            probe = Kprobe(addr=address, record=False, stop=[Stage.PRE], condition=deciding(collect_and_stop))
+        elif condition is None:
             probe = Kprobe(addr=address, record=False, pre_handler=collect)
+        else:  # `hit` evaluates the condition, too
+            always = deciding(lambda stage, regs: True)
+            probe = Kprobe(addr=address, record=False, pre_handler=collect, condition=always, conditional_handlers=True)
         try:
             self._kprobes.register_kprobe(probe)
         except ProbeError as error:

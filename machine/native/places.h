@@ -64,6 +64,7 @@
     FIELD(bool, records_second) /* a record at stage 1 */ \
     FIELD(bool, decides_second) /* the condition is asked at stage 1 */ \
     FIELD(bool, notes_second) /* the note is of stage 1 */ \
+    FIELD(bool, leaves) /* hits at which the condition is not 0 are left to Python */ \
     FIELD(bool, selected) /* the last hit, by the condition */ \
     FIELD(const struct program *, condition) /* NULL for none; hits at which it is 0 are not recorded */ \
     FIELD(const struct note *, note) /* NULL for none */ \
@@ -176,7 +177,8 @@ struct stage {
 /* The return address of the call under way that has taken it from x30, 0 if it is not known. */
 uint64_t call_caller(const struct recorder *recorder, uint64_t sp);
 
-/* Whether the programs that an action has for this stage have values. Those are kept with the action. */
+/* Whether the programs that an action has for this stage have values, and the hit is not left to Python. The values are
+ * kept with the action. */
 bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at);
 
 /* Records the stage in the ring. */

@@ -61,6 +61,7 @@ class Action(ctypes.Structure):
     records_second: bool
     decides_second: bool
     notes_second: bool
+    leaves: bool
     selected: bool
     condition: int
     note: int

@@ -93,6 +93,8 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
         if (program_value(recorder->reader, action->condition, &view, &value) != OUTCOME_VALUE)
             return false;
         action->selected = value != 0;
+        if (action->selected && action->leaves)
+            return false;
     } else if (!action->condition) {
         action->selected = true;
     }

@@ -130,9 +130,15 @@ class Experiment:
             if self.running:
                 self._collect(tracepoint, tracepoint.step_actions, view)
 
+        condition = tracepoint.condition
+        programs = None if condition is None else self._collector.compiled([condition])
         assert isinstance(self._target, Tracepoints), "no client is served tracepoints where there can be none"
         tracepoint.remove = self._target.trace(
-            tracepoint.address, lambda view: self._hit(tracepoint, view), stepped, bool(tracepoint.steps)
+            tracepoint.address,
+            lambda view: self._hit(tracepoint, view),
+            stepped,
+            bool(tracepoint.steps),
+            programs[0] if programs else None,
         )
 
     def stop(self, reason: str = "tstop", text: str = "", number: int = 0) -> None:

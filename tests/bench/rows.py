@@ -114,6 +114,8 @@ GROUPS: Final = {
         Row("  ... by caller", "latency_by_caller_hits", "/s", against=_LOOP),
         Row("  with a condition that is false at the entry", "false_entry_hits", "/s", against=_LOOP),
         Row("  ... at the return", "false_return_hits", "/s", against=_LOOP),
+        Row("kprobe that stops, condition on x0 that is false", "false_stop_hits", "/s", against=_LOOP),
+        Row("kprobe with a handler, condition on x0 that is false", "false_handler_hits", "/s", against=_LOOP),
     ),
     "Handlers in Python, on the demo kernel (kfree called in a loop)": (
         Row("kprobe, handler reads x0", "kprobe_hits", "/s", Aim(1e6)),

@@ -10,7 +10,9 @@ import pytest
 
 from armprobe.commands import GdbError, GdbSession, Session
 from armprobe.machine import Snapshot
-from armprobe.stub import serve
+from armprobe.stub import GuestView, serve
+from armprobe.stub.tracing.experiment import Experiment
+from armprobe.stub.tracing.tracepoint import Tracepoint
 from tests.gdb.oracle import DEMO
 from tests.waiting import PATIENCE
 
@@ -70,6 +72,22 @@ def seen_at_breakpoints(gdb: GdbSession, place: str, expressions: list[str], con
         found.append([gdb.evaluate(expression) for expression in expressions])
     gdb.execute("delete")
     return found
+
+
+@pytest.mark.parametrize("steps", [(), ("while-stepping 1", "collect $pc", "end")], ids=["hits", "steps"])
+def test_python_has_the_hits_at_which_the_condition_is_true(
+    gdb: GdbSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: tuple[str, ...]
+) -> None:
+    came, hit = [], Experiment._hit
+
+    def comes(experiment: Experiment, tracepoint: Tracepoint, view: GuestView) -> int:
+        came.append(tracepoint)
+        return hit(experiment, tracepoint, view)
+
+    monkeypatch.setattr(Experiment, "_hit", comes)
+    actions(gdb, tmp_path, "trace *kmalloc if size > 300", "collect $pc", *steps)
+    trace(gdb)
+    assert 0 < len(came) == len(list(frames(gdb))) / (2 if steps else 1)
 
 
 def test_what_is_collected(gdb: GdbSession, session: Session, start: Snapshot, tmp_path: Path) -> None:

@@ -258,7 +258,12 @@ class FakeTarget:
         return self.registers["pc"] - BASE
 
     def trace(
-        self, address: int, hit: Callable[[GuestView], int], stepped: Callable[[GuestView], None], steps: bool
+        self,
+        address: int,
+        hit: Callable[[GuestView], int],
+        stepped: Callable[[GuestView], None],
+        steps: bool,
+        condition: object,
     ) -> Callable[[], None]:
         self._at(address)
         trace = (hit, stepped if steps else None)
