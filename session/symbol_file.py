@@ -14,7 +14,7 @@ import struct
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
@@ -45,6 +45,9 @@ _DEBUG: Final = "frame", "info", "abbrev", "str", "loclists", "rnglists"
 _SECTION_NAMES: Final = b"\0.text\0.data\0.symtab\0.strtab\0.shstrtab\0" + b"".join(
     b".debug_%s\0" % name.encode() for name in _DEBUG
 )
+# Linker's symbols for the ends of code (Linux arch/arm64/kernel/vmlinux.lds.S). kallsyms has no sizes, so they would
+# extend over the data behind them, of which it has no symbols without CONFIG_KALLSYMS_ALL.
+_ENDS: Final = frozenset(("_etext", "_einittext", "__exittext_end", "__idmap_text_end"))
 _GAP: Final = 4096  # bytes: a larger gap is not padding between functions
 _LARGEST = _MOST_CODE = 32 << 20  # limits in bytes for one symbol and for code, as a table can contain any value
 _MOST_REGIONS: Final = 1000  # a kernel has about ten; a table with more than this makes no sense
@@ -96,6 +99,7 @@ class SymbolSources:
     ) -> SymbolSources:
         symbols = list(table.own())
         regions, indices = _regions(symbols)
+        symbols = _bounded(symbols)
         code = [_code(machine, region, read) if region.is_code else b"" for region in regions]
         return cls(symbols, regions, indices, code, btf, why, table.to_bytes())
 
@@ -128,6 +132,15 @@ def symbol_file(sources: SymbolSources, warn: Callable[[str], None] = lambda rea
     if reason:
         warn(reason)
     return _elf(sources.symbols, sources.regions, sources.indices, debug)
+
+
+def _bounded(symbols: list[Symbol]) -> list[Symbol]:
+    """`symbols`, in which nothing is said to belong to the end of code. 0 would mean an unknown size to gdb."""
+    ends = {symbol.address: symbol for symbol in symbols if symbol.name in _ENDS}
+    for symbol in symbols:
+        if symbol.address in ends and symbol.name not in _ENDS:
+            del ends[symbol.address]  # something begins there
+    return [replace(symbol, size=1) if ends.get(symbol.address) is symbol else symbol for symbol in symbols]
 
 
 def _functions(sources: SymbolSources) -> dict[str, Function]:
