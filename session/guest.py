@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+import secrets
 import stat
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from errno import EISDIR
@@ -19,6 +21,7 @@ from armprobe.kernel.kworker import Steps, Stopped
 from armprobe.machine import MachineError, Stop, StopReason, host_files
 
 from .errors import CommandError
+from .folder_archive import write_archive
 
 if TYPE_CHECKING:
     from .session import Session
@@ -88,6 +91,25 @@ class Guest:
                     raise
                 target += f"/{name}"
                 self._write(target, data, stat.S_IMODE(status.st_mode) & 0o777)
+        return target
+
+    def push_folder(self, folder: str | Path, path: str | None = None) -> str:
+        """Copy the files, folders and symbolic links in the host's `folder` into the folder `path`; return that path.
+
+        By default `path` is the name of `folder`, in HOME. They go as one archive, which the guest's tar unpacks, and
+        belong to root there. Files that are there are replaced, and others stay.
+        """
+        target = _guest_path(path or os.path.basename(os.path.abspath(folder)))
+        archive = posixpath.join("/tmp", f".armprobe-{secrets.token_hex(16)}.tar")
+        with tempfile.TemporaryFile() as data:
+            write_archive(folder, data, LARGEST)
+            data.seek(0)
+            self._write(archive, data, 0o600)
+        into, name = (f"'{each}'" for each in (target.replace("'", "'\\''"), archive))
+        done = self.sh(f"mkdir -p -- {into} && tar -x -f {name} -C {into}; status=$?; rm {name}; exit $status", 600)
+        if done.status:
+            said = (done.err.strip().splitlines() or [f"status {done.status}"])[-1]
+            raise MachineError(f"{host_files.shown(folder)} cannot be unpacked in the guest: {said}")
         return target
 
     def pull(self, path: str, file: str | Path | None = None, *, force: bool = False) -> bytes:

@@ -35,8 +35,22 @@ def open_session(options: Options) -> Session:
     session.machine.clock.paced = options.paced
     for note in (*options.settings.notes, *session.machine.guest.notes, *session.kprobes.warnings):
         complain(f"note: {note}")
+    try:
+        for given in options.pushed_files:
+            session.guest.push(*_source_and_path(given))
+        for given in options.pushed_folders:
+            session.guest.push_folder(*_source_and_path(given))
+    except BaseException:
+        session.close()
+        raise
     _apply(options.settings, session)
     return session
+
+
+def _source_and_path(given: str) -> tuple[str, str | None]:
+    """The parts of SOURCE[:PATH]. A source that exists may have a colon in its name."""
+    source, colon, path = given.rpartition(":")
+    return (given, None) if not colon or os.path.lexists(given) else (source, path)
 
 
 def _apply(settings: Settings, session: Session) -> None:

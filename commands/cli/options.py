@@ -44,6 +44,8 @@ class Options:
     kaslr: int | None = None
     memory: str = "256M"
     snapshot: Path | None = None
+    pushed_files: tuple[str, ...] = ()  # --file
+    pushed_folders: tuple[str, ...] = ()  # --dir
     paced: bool = False
     # the rules of its kprobes
     era: str | None = None
@@ -123,6 +125,17 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=_address, metavar="ADDRESS", help=base)
     parser.add_argument("--memory", metavar="SIZE", help="size of the RAM, such as 512M (default: 256M)")
     add_file(parser, "--snapshot", metavar="FILE", help="snapshot to start from, instead of GUEST")
+    push = (
+        "put FILE of this computer into the Linux guest, at PATH (default: its name in the home folder); may be given "
+        "several times"
+    )
+    parser.add_argument(
+        "--file", dest="pushed_files", action="append", metavar="FILE[:PATH]", help=push
+    ).complete = shtab.FILE  # type: ignore[attr-defined]
+    push = "the same for the content of a folder"
+    parser.add_argument(
+        "--dir", dest="pushed_folders", action="append", metavar="FOLDER[:PATH]", help=push
+    ).complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
     add_era(parser)
     how = "how to execute a probed instruction out of line (default: as the era does)"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.commands import CommandError, Session
+from armprobe.commands import CommandError, Session, cli
 from armprobe.commands.values import Completed
 from armprobe.guests import linux
 from armprobe.machine import Machine, MachineError, StopReason
@@ -81,6 +81,70 @@ def test_where_a_pushed_file_goes(session: Session, shell: Shell, tmp_path: Path
     session.guest.push(tmp_path / "longer", "mine.ko")
     session.guest.push(tmp_path / "mine.ko")
     assert shell.run("cat mine.ko; stat -c ' %a %s' mine.ko") == "first 600 5\n"  # overwritten, not replaced
+
+
+def test_a_pushed_folder(session: Session, shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "sub" / "empty").mkdir(parents=True)
+    generator = random.Random(8)
+    for number, name in enumerate((*NAMES, "x" * 200)):
+        (folder / "sub" / name).write_bytes(generator.randbytes(number * 1000))
+    (folder / "script").write_text("#!/bin/sh\necho $0 $1\n")
+    (folder / "script").chmod(0o755)
+    (folder / "link").symlink_to("sub/plain")
+    os.link(folder / "sub" / "plain", folder / "hard")
+    assert session.guest.push_folder(folder, "/tmp/it's new") == "/tmp/it's new"
+    shell.run('cd "/tmp/it\'s new"')
+    try:
+        expected = "".join(
+            sorted(
+                hashlib.sha256(file.read_bytes()).hexdigest() + "\n" for file in folder.glob("sub/*") if file.is_file()
+            )
+        )
+        assert (
+            shell.run('cd sub; for f in *; do [ -f "$f" ] && sha256sum < "$f"; done | cut -c-64 | sort; cd ..')
+            == expected
+        )
+        assert (
+            shell.run("./script 1; readlink link; stat -c '%u %a' script; ls sub/empty")
+            == "./script 1\nsub/plain\n0 755\n"
+        )
+        assert shell.run("cmp hard sub/plain") == ""
+        assert "armprobe" not in shell.run("ls -a /tmp")
+    finally:
+        shell.run("cd")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(MachineError, match=r"pipe: it is not a regular file, a folder or a link"):
+        session.guest.push_folder(folder)
+    with pytest.raises(MachineError, match=r"script: it is not a folder"):
+        session.guest.push_folder(folder / "script")
+    with pytest.raises(MachineError, match=r"sub cannot be unpacked in the guest: .*Not a directory"):
+        session.guest.push_folder(folder / "sub", "/proc/version/x")
+
+
+def test_files_and_folders_of_the_command_line(
+    snapshot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a:b").write_text("colon\n")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "one").write_text("one\n")
+    line = [
+        "--snapshot",
+        str(snapshot),
+        "--listen",
+        "none",
+        "--file",
+        f"{tmp_path}/a:b",
+        "--file",
+        f"{tmp_path}/a:b:/x/y",
+    ]
+    line += ["--dir", f"{tmp_path}/tests:/srv/tests", "--dir", f"{tmp_path}/tests"]
+    assert cli.main([*line, "-c", "sh cat a:b /x/y /srv/tests/one tests/one"]) == 0
+    assert capsys.readouterr().out == "colon\ncolon\none\none\n"
+    assert cli.main([*line, "--file", f"{tmp_path}/absent", "-c", "sh true"]) == 1
+    assert "absent: No such file or directory" in capsys.readouterr().err
+    assert cli.main(["--listen", "none", "--file", f"{tmp_path}/a:b", "-c", "info"]) == 1
+    assert "are those of Linux" in capsys.readouterr().err
 
 
 def test_pulled_files_are_those_of_the_guest(session: Session, shell: Shell, tmp_path: Path) -> None:
