@@ -24,6 +24,7 @@ from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.clock import Clock
 
 from . import board
+from .core.run_loop import Run
 from .devices import Devices, Flash, Gic, Pl011, Pl031
 from .errors import MachineError
 from .input import InputGate, InputKind
@@ -181,17 +182,18 @@ class Machine:
         """Take back an `interrupt` that came too late for the run it was meant for."""
         self.scheduler.interrupt_requested = False
 
-    def run(self, until: int | str | None = None, instructions: int | None = None) -> Stop:
+    def run(self, until: int | str | None = None, instructions: int | None = None, after: Run | None = None) -> Stop:
         """Run the guest until it reaches the address or symbol `until`, has executed `instructions`, or is stopped by
         itself, a breakpoint or a probe.
 
-        Raises MachineError for an unknown symbol, when the guest has ended for good, and in a handler.
+        A breakpoint at the PC does not stop it, unless this is the next part of the run `after`. Raises MachineError
+        for an unknown symbol, when the guest has ended for good, and in a handler.
         """
         self._refuse_in_handler()
         self.core.changes += 1
         target = self.address(until) if until is not None else None
         with self._stopping_at(target):
-            return self.scheduler.run(target, instructions, interrupts=True)
+            return self.scheduler.run(target, instructions, interrupts=True, run=after)
 
     def step_out_of(self, start: int, end: int, step: Callable[[], Stop] | None = None) -> Stop:
         """Step by `step` until the PC is outside start <= pc < end, or something else stops the machine."""

@@ -23,6 +23,8 @@ BETWEEN_WAITS: Final = 0.2
 """Seconds. A signal that comes just before a thread goes to sleep does not wake it: Python calls the handler later."""
 
 _ENDS_SOON: Final = 2.0  # seconds to wait for interrupted work
+_MORE: Final = StopReason.IDLE, StopReason.UNFINISHED
+"""How a run ends that is to go on."""
 
 
 def result_of(future: Future[T]) -> T:
@@ -89,8 +91,12 @@ class Owner:
     def call_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `call`, for short work: runs on the caller's thread if no other thread is using the machine."""
         if threading.get_ident() != self._user and self._lock.acquire(blocking=False):
-            with self._having_lock():
+            self._user = threading.get_ident()
+            try:
                 return function(*args, **kwargs)
+            finally:
+                self._user = None
+                self._lock.release()
         return self.call(function, *args, **kwargs)
 
     def run(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
@@ -103,14 +109,17 @@ class Owner:
 
     def _run(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
         try:
-            while (stop := run()).reason is StopReason.IDLE and waits:
-                with contextlib.suppress(queue.Empty):
-                    work = self._work.get(timeout=0.02)  # also how often the console is polled
-                    if work is None:
-                        self._work.put(None)
-                        return stop
-                    work()
-            return stop
+            while True:
+                stop = run()
+                if stop.reason is StopReason.IDLE and waits:
+                    with contextlib.suppress(queue.Empty):
+                        work = self._work.get(timeout=0.02)  # also how often the console is polled
+                        if work is None:
+                            self._work.put(None)
+                            return stop
+                        work()
+                elif stop.reason is not StopReason.UNFINISHED:
+                    return stop
         finally:
             self._over()
 
@@ -132,60 +141,45 @@ class Owner:
                 if not outer and not self.running:
                     self.machine.forget_interrupt()
 
-    def resume(self, run: Callable[[], Stop], done: Callable[[Future[Stop]], Any], brief: bool = False) -> None:
-        """Start `run`, which runs the machine, and return. `done` is called with the run's future when it has ended.
+    def resume(self, run: Callable[[], Stop], done: Callable[[Stop | BaseException], Any], brief: bool = False) -> None:
+        """Start `run`, which runs the machine, and return. `done` is given its stop, or what it raised.
 
-        A `brief` run, such as a step, may end before this returns. Raises RuntimeError when the guest already runs.
+        The beginning of a `brief` run is made on this thread. It may end before this returns; after IDLE or UNFINISHED
+        the owner's thread calls `run` again. Raises RuntimeError when the guest already runs.
         """
         if self.running:
             raise RuntimeError("the guest is running already")
         self.running = True
-        future: Future[Stop] = Future()
-        future.add_done_callback(done)
-        if brief and self._run_briefly(run, future):
+        ended = self._run_briefly(run) if brief else None
+        if ended is not None:
+            done(ended)
             return
 
         def work() -> None:
             try:
-                stop = self._run(run)
-            except BaseException as error:  # re-raised in the waiting thread
-                future.set_exception(error)
-            else:
-                future.set_result(stop)
+                ended: Stop | BaseException = self._run(run)
+            except BaseException as error:
+                ended = error
+            done(ended)
 
         self._work.put(work)
 
-    def _run_briefly(self, run: Callable[[], Stop], future: Future[Stop]) -> bool:
-        """Run on this thread if no other thread is using the machine. False if one is, or if the guest waits."""
+    def _run_briefly(self, run: Callable[[], Stop]) -> Stop | BaseException | None:
+        """Run on this thread if no other thread is using the machine. None if one is, or if there is more to do."""
         if not self._lock.acquire(blocking=False):
-            return False
-        with self._having_lock():
-            self._brief = True
-            try:
-                stop = run()
-            except BaseException as error:  # re-raised in the waiting thread
-                result: Stop | BaseException = error
-            else:
-                if stop.reason is StopReason.IDLE:
-                    return False
-                result = stop
-            finally:
-                self._brief = False
-            self._over()
-        if isinstance(result, Stop):
-            future.set_result(result)
-        else:
-            future.set_exception(result)
-        return True
-
-    @contextlib.contextmanager
-    def _having_lock(self) -> Iterator[None]:
-        self._user = threading.get_ident()
+            return None
+        self._user, self._brief = threading.get_ident(), True
         try:
-            yield
+            ended: Stop | BaseException = (stop := run())
+            if stop.reason in _MORE:
+                return None
+        except BaseException as error:
+            ended = error
         finally:
-            self._user = None
+            self._user, self._brief = None, False
             self._lock.release()
+        self._over()
+        return ended
 
     def interrupt(self) -> None:
         """Stop a running guest, also one run by `interruptible` work. Does nothing to a stopped guest."""
@@ -215,5 +209,9 @@ class Owner:
     def _loop(self) -> None:
         while (work := self._work.get()) is not None:
             self._lock.acquire()
-            with self._having_lock():
+            self._user = threading.get_ident()
+            try:
                 work()
+            finally:
+                self._user = None
+                self._lock.release()

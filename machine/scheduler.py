@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from .core.core import ANOTHER_THREAD
 from .core.deferred_signals import DeferredSignals
 from .core.dispatch import MANY
-from .core.run_loop import NAP
+from .core.run_loop import NAP, Run
 from .errors import MachineError
 from .state import Order
 from .stop import Stop, StopReason
@@ -32,6 +32,8 @@ class Scheduler:
         self._began = 0  # the count of instructions at which the run under way began
         self._lock = threading.Lock()  # held by the thread that uses the machine
         self.between_slices: Callable[[], None] = lambda: None
+        self.last_run: Run | None = None
+        """The last run that began, for the next part of it."""
         self.before_slice: list[Callable[[], None]] = []  # called before each slice, at any depth
         self.signals = DeferredSignals(self._signal_arrived)
         self.interrupt_requested = False
@@ -39,10 +41,11 @@ class Scheduler:
         self._last_stop: Stop | None = None
         machine.state.on_restored(Order.CORE, self._forget)
 
-    def run(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
+    def run(self, until: int | None, budget: int | None, interrupts: bool, run: Run | None = None) -> Stop:
         """Run to address `until`, for `budget` instructions, or until something else stops the guest.
 
-        Raises MachineError when the guest has ended for good, and when another thread is running it.
+        With `run`, this is its next part: a breakpoint at the PC stops it. Raises MachineError when the guest has ended
+        for good, and when another thread is running it.
         """
         if self.ended:
             assert self._last_stop is not None
@@ -53,7 +56,11 @@ class Scheduler:
         try:
             if self._depth == 1 and self._machine.clock.paced:
                 self._machine.clock.start_pacing()
-            stop = self._slices(until, budget, interrupts)
+            loop = self._machine.core.run_loop
+            end = None if budget is None else self._machine.clock.executed + budget
+            run = loop.begin(until, interrupts, end) if run is None else loop.go_on(run, end)
+            self.last_run = run
+            stop = self._slices(run)
         finally:
             self._depth -= 1
             self._began = outer
@@ -110,14 +117,12 @@ class Scheduler:
             come_back()
             self._last_stop = last_stop
 
-    def _slices(self, until: int | None, budget: int | None, interrupts: bool) -> Stop:
-        clock, loop = self._machine.clock, self._machine.core.run_loop
-        end = None if budget is None else clock.executed + budget
-        run = loop.begin(until, interrupts, end)
+    def _slices(self, run: Run) -> Stop:
+        loop = self._machine.core.run_loop
         while True:
-            stop = self._look_up(end)
+            stop = self._look_up(run.end)
             if stop is None:
-                stop = loop.slice(run, self._length(end))
+                stop = loop.slice(run, self._length(run.end))
             if stop is not None:
                 return stop
 

@@ -25,6 +25,7 @@ class StopReason(enum.Enum):
     HOST_CALL = "the guest asks the debugger for a file"
     MODULES = "the guest has loaded or unloaded a module"
     RETURNED = "the called function returned"
+    UNFINISHED = "the beginning of the run has been made"
 
     @property
     def final(self) -> bool:

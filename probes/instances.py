@@ -33,6 +33,11 @@ class Instances:
         self._kretprobes: dict[int, Kretprobe] = {}
         self._serials = itertools.count(1)
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a call, leaked ones included."""
+        return bool(self._by_sp)
+
     def outstanding(self) -> list[KretprobeInstance]:
         """The calls that have not returned yet."""
         return [call for calls in self._by_sp.values() for call in calls if not call.leaked]

@@ -182,6 +182,9 @@ class Unwind:
         that they would have after a return, the debugger has made the function return, and its call is dropped.
         """
         registers, instances = self._machine.registers, self._returns.instances
+        if not instances.any:
+            self._rewritten.clear()
+            return
         outstanding = instances.outstanding()
         self._rewritten = [each for each in self._rewritten if any(each.call is call for call in outstanding)]
         place = registers.pc, registers.sp

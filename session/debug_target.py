@@ -8,12 +8,13 @@ import io
 import re
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from dataclasses import dataclass
 from errno import EBUSY, EFAULT, EINVAL
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 from armprobe.machine import MachineError, Stop, StopReason, WatchHit, host_files
+from armprobe.machine.core.run_loop import Run
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.machine.memory.regions import Region
 from armprobe.machine.native.program import Program
@@ -44,6 +45,18 @@ if TYPE_CHECKING:
     from .session import Session
 
 T = TypeVar("T")
+_BRIEF: Final = 20_000
+"""The instructions of a run's beginning, a tenth of a millisecond. Meanwhile no Ctrl-C is heard."""
+
+
+@dataclass
+class _Parts:
+    """A run whose beginning the debugger's thread makes: to hand it over and to be woken takes 0.2 milliseconds."""
+
+    brief: bool
+    """Whether what comes next is the beginning."""
+    last: Run | None = None
+    """The run, once the beginning is over."""
 
 
 class DebugTarget:
@@ -275,7 +288,8 @@ class DebugTarget:
         self._stepping, self._range = step, range
         self._over_watched = step and self._changes_watched()
         if not step:
-            self._start(functools.partial(self._tracepoints.run, self._run_on), done)
+            run_on = functools.partial(self._run_on, _Parts(brief=not self._machine.clock.paced))
+            self._start(functools.partial(self._tracepoints.run, run_on), done, brief=True)
         elif range is None:
             self._start(self._tracepoints.step, done, brief=True)
         else:
@@ -301,21 +315,33 @@ class DebugTarget:
             return
         done(self._event(self._session.stop))
 
-    def _run_on(self) -> Stop:
+    def _run_on(self, parts: _Parts) -> Stop:
         """Run, unless the debugger has a breakpoint at the PC.
 
         A debugger that does not want to hit it again removes it and steps before it continues.
         """
-        if self.breakpoints.stop_here():
-            return Stop(StopReason.BREAKPOINT, self._machine.registers.pc)
-        return self._machine.run()
+        machine, after, parts.last = self._machine, parts.last, None
+        if after is None and self.breakpoints.stop_here():
+            return Stop(StopReason.BREAKPOINT, machine.registers.pc)
+        if not parts.brief:
+            return machine.run(after=after)
+        stop = machine.run(instructions=_BRIEF)
+        if stop.reason is StopReason.INSTRUCTIONS:
+            parts.brief, parts.last = False, machine.scheduler.last_run
+            return Stop(StopReason.UNFINISHED, stop.address)
+        return stop
 
     def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None], brief: bool = False) -> None:
         self._session.idle.clear()
         semihosting = self._machine.semihosting
 
+        begun = False
+
         def go_on() -> Stop:
-            self._kprobes.unwind.before_resume()
+            nonlocal begun
+            if not begun:  # not once more for the next part
+                begun = True
+                self._kprobes.unwind.before_resume()
             if semihosting is None:
                 return run()
             semihosting.files = self.lends_files and self.controlled
@@ -324,13 +350,12 @@ class DebugTarget:
             finally:
                 semihosting.files = False
 
-        def ended(future: Future[Stop]) -> None:
-            error = future.exception()
-            if error is None:
-                self._session.stop = future.result()
-                event = self._event(self._session.stop)
+        def ended(how: Stop | BaseException) -> None:
+            if isinstance(how, Stop):
+                self._session.stop = how
+                event = self._event(how)
             else:
-                event = Signalled(position=self._machine.instructions, text=str(error))
+                event = Signalled(position=self._machine.instructions, text=str(how))
             self._session.idle.set()
             done(event)
 

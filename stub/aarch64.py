@@ -99,7 +99,8 @@ class RegisterTable:
         self.sources = tuple(register.source for register in self.registers)
         """By number, the name by which the target knows each."""
         numbers = {register.name: number for number, register in enumerate(self.registers)}
-        self.expedited = [(numbers[name], self.registers[numbers[name]]) for name in EXPEDITED]
+        self.expedited = [(b"%x:" % numbers[name], self.registers[numbers[name]].size) for name in EXPEDITED]
+        """How a stop reply begins each of `EXPEDITED`, and the bytes of the register."""
 
     @cached_property
     def target_xml(self) -> str:

@@ -5,9 +5,8 @@ import enum
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -24,6 +23,7 @@ from .framing import (
     Noise,
     Oversized,
     Packet,
+    enframe,
     notification,
 )
 from .held_packets import MOST, HeldPackets
@@ -43,6 +43,7 @@ _SIGN_OF_LIFE = 0.5  # seconds without a reply after which the client is sent a 
 
 log = logging.getLogger("armprobe.stub")
 
+_SHORT, _MOST_READS = 64, 256  # bytes of a packet that is kept for the next time, and how many are kept
 _ELSEWHERE = "not resumed: the guest's registers were changed from outside, look where it is first"
 
 
@@ -108,6 +109,8 @@ class Connection:
         self._held = HeldPackets()
         self._printed = Output(self.post, self.console)
         self._errand: Future[bytes] | None = None  # the work that `begin` started last; it may be over
+        # By the bytes on the wire, how short packets that only read are answered: at each step gdb sends the same ones.
+        self._reads: dict[bytes, Callable[[], bytes | None]] = {}
         self._thread = 0  # the one that handles the client's bytes just now
         features = [(feature, feature(self, target)) for feature in registry.features]
         self._features = {kind.name: each for feature, each in features for kind in feature.packets}
@@ -121,6 +124,12 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Act on bytes that the client sent."""
+        answer = self._reads.get(data)
+        if answer is not None and self._at_rest:
+            if (reply := self._guard(answer)) is not None:
+                self.sender.reply(reply)
+                self.sender.flush()
+            return
         self._thread = threading.get_ident()
         for event in self._deframer.feed(data) if self._handshake.over else self._opening(data):
             if self.state is State.DISCONNECTED:
@@ -201,8 +210,12 @@ class Connection:
         """Call `start`, which starts the machine. It is given the function to call when the machine has stopped."""
         self.trace.frame = None
         self.calling = False
-        with self._busy() as activity:
+        activity = self._be_busy()
+        try:
             start(lambda event: self.post(partial(self._stopped, activity, event)))
+        except BaseException:
+            self.state = State.IDLE
+            raise
 
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
         """Start the machine, unless somebody else has changed its registers since the client read them.
@@ -217,8 +230,12 @@ class Connection:
 
     def run_aside(self, work: Callable[[], bytes]) -> None:
         """Call `work` on another thread, so that Ctrl-C is heard meanwhile. Its result is the reply."""
-        with self._busy(commanding=True) as activity:
+        activity = self._be_busy(commanding=True)
+        try:
             self._link.start(lambda: self.post(partial(self._finished, activity, self._guard(work))))
+        except BaseException:
+            self.state = State.IDLE
+            raise
 
     def begin(self, work: Callable[[], bytes]) -> Future[bytes]:
         """Call `work` on another thread. It may outlast the packet."""
@@ -269,6 +286,18 @@ class Connection:
         return refusal(message) if "error-message" in self.client_words else b"E%02x" % (errno & 0xFF)
 
     # Inside
+
+    @property
+    def _at_rest(self) -> bool:
+        """Whether a packet is answered at once and with nothing else."""
+        return self.state is State.IDLE and not (
+            self._deframer.within
+            or self._posted
+            or self._held.payloads
+            or self._released
+            or self.sender.acknowledging
+            or self._on_errand
+        )
 
     def _deliver(self) -> None:
         for _ in range(len(self._posted)):  # a bounded number: a command could post without end
@@ -372,7 +401,12 @@ class Connection:
             arguments = kind.parse(fields)
             if self._released and not kind.uncontrolled:
                 self.require_control()
-            return kind.handle(self._features[kind.name], arguments)
+            handle = partial(kind.handle, self._features[kind.name], arguments)
+            if kind.repeated and len(payload) <= _SHORT:
+                if len(self._reads) >= _MOST_READS:
+                    self._reads.clear()
+                self._reads[enframe(payload)] = handle
+            return handle()
         except TargetError as error:
             if payload.startswith(b"QT") and "error-message" not in self.client_words:
                 # gdb listens to the console while it waits for the reply to these, and says something of its own about
@@ -394,17 +428,10 @@ class Connection:
             log.debug("where it was raised", exc_info=True)
             return self.error(DEFECT, f"a defect in the machine or the stub: {error!r}")
 
-    @contextmanager
-    def _busy(self, commanding: bool = False) -> Iterator[object]:
-        """Be busy with a new activity, unless it fails to start."""
-        self.state = State.BUSY
-        self._commanding = commanding
-        self._activity = object()
-        try:
-            yield self._activity
-        except BaseException:
-            self.state = State.IDLE
-            raise
+    def _be_busy(self, commanding: bool = False) -> object:
+        """Be busy with a new activity, which is the result. Undo it if that fails to start."""
+        self.state, self._commanding, self._activity = State.BUSY, commanding, object()
+        return self._activity
 
     def _stopped(self, activity: object, event: StopEvent) -> None:
         if self.state is not State.BUSY or activity is not self._activity:

@@ -38,6 +38,8 @@ class PacketKind:
     """Whether debuggers begin with it: from then on the client is taken for one (`opening`). It changes nothing."""
     reads: bool = False
     """Whether it changes nothing, so that it may come before the handshake."""
+    repeated: bool = False
+    """Whether it only reads, and debuggers send the same one again and again."""
     leaves: bool = False
     """Whether with this packet the client gives up control, so that it need not wait for a running machine to stop."""
     uncontrolled: bool = False

@@ -2,10 +2,11 @@
 """Saying why the machine stopped (GDB manual, "Stop Reply Packets")."""
 
 import logging
+from binascii import hexlify
 
 from armprobe.machine.semihosting import FileCall
 
-from .aarch64 import RegisterTable
+from .aarch64 import EXPEDITED, RegisterTable
 from .target import (
     SIGINT,
     SIGTRAP,
@@ -74,10 +75,10 @@ def request(call: FileCall) -> bytes:
 
 def _expedited(target: Target, table: RegisterTable) -> bytes:
     try:
-        values = target.read_registers([register.name for _, register in table.expedited])
+        values = target.read_registers(EXPEDITED)
     except Exception as error:  # the stop itself must be told; the client asks for the registers, and is told then
         log.error("no registers could be read: %s", error)
         return b""
     # At every step: not by way of `pack`, which takes twice as long.
     pairs = zip(table.expedited, values, strict=True)
-    return "".join([f"{n:x}:{value.to_bytes(r.size, 'little').hex()};" for (n, r), value in pairs]).encode()
+    return b"".join([b"%b%b;" % (begin, hexlify(value.to_bytes(size, "little"))) for (begin, size), value in pairs])

@@ -46,6 +46,8 @@ class ConditionalBreakpoints:
     @skip.setter
     def skip(self, place: tuple[int, int] | None) -> None:
         before, self._skip = self._skip, place
+        if not self._hooks:
+            return
         for each in (before, place):
             if each is not None:
                 self._update(each[0])

@@ -138,6 +138,12 @@ class RunLoop:
         watched, self.watched_at = self.watched_at == context.pc, None
         return Run(until, interrupts, end, start, watched)
 
+    def go_on(self, run: Run, end: int | None) -> Run:
+        """Begin the next part of a run, up to the count `end`."""
+        self._core.context.load()
+        run.end = end
+        return run
+
     def update(self) -> None:
         """Between two slices: update timers and devices, and the core's debug registers and counters."""
         core, now = self._core, self._machine.clock.now

@@ -24,12 +24,11 @@ def start(owner: Owner, run: Callable[[], Stop] | None = None, brief: bool = Fal
     """Resume the guest; the future is done when it has stopped."""
     stopped: Future[Stop] = Future()
 
-    def done(result: Future[Stop]) -> None:
-        error = result.exception()
-        if error is None:
-            stopped.set_result(result.result())
+    def done(how: Stop | BaseException) -> None:
+        if isinstance(how, Stop):
+            stopped.set_result(how)
         else:
-            stopped.set_exception(error)
+            stopped.set_exception(how)
 
     owner.resume(run or owner.machine.run, done, brief)
     return stopped

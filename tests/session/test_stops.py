@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from armprobe import machine
 from armprobe.commands import Session
 from armprobe.stub import BreakKind, BreakpointHit, Client, Interrupted, ProbeHit, Stepped, StopEvent, WatchKind
 from armprobe.stub import WatchpointHit as Watched
@@ -57,3 +58,28 @@ def test_each_reason_is_a_class(session: Session) -> None:
     assert (watched.kind, watched.address) == (WatchKind.WRITE, sp - 16)
     session.debug_target.remove_watchpoint(WatchKind.WRITE, sp - 16, 8)
     assert isinstance(resume(session, interrupt=True), Interrupted)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 6, 301])
+def test_a_run_in_two_parts_stops_where_one_does(
+    session: Session, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """The beginning is made on the debugger's thread, whether or not a breakpoint or a probe is just at its end."""
+    monkeypatch.setattr("armprobe.session.debug_target._BRIEF", length)
+    whole = machine.load("demo", memory="16M")
+    for each in (whole, session.machine):
+        each.run("workload_round")
+    loop = whole.address("memcpy") + 0x20  # the load of its loop
+    whole.breakpoints.add(loop)
+    whole.breakpoints.add(whole.address("kfree"))
+    session.debug_target.insert_breakpoint(BreakKind.HARDWARE, loop, 4)
+    session.debug_target.insert_breakpoint(BreakKind.HARDWARE, whole.address("kfree"), 4)
+    for _ in range(60):
+        stop = whole.run()
+        assert stop.reason is machine.StopReason.BREAKPOINT
+        assert resume(session) == BreakpointHit(kind=BreakKind.HARDWARE, position=whole.instructions)
+        for each in (whole, session.machine):  # as a debugger does, which takes the breakpoint away for it
+            each.breakpoints.remove(stop.address)
+            each.step()
+            each.breakpoints.add(stop.address)
+        assert session.machine.registers.pc == whole.registers.pc
