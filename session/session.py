@@ -6,12 +6,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from armprobe.machine import DEFAULT_MEMORY, Machine, Owner, Stop, StopReason, load
+from armprobe.guests import linux
+from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop, StopReason, load
 from armprobe.probes import Kprobes
 from armprobe.probes.guest_view import GuestView
 from armprobe.probes.handler_failures import HANDLERS_LOG, describe_failure
@@ -36,10 +38,11 @@ T = TypeVar("T")
 class Session:
     """A guest with its probes and commands.
 
-    `guest`, `initrd`, `vmlinux`, `cmdline`, `append`, `base`, `memory` and `kaslr` are those of `machine.load`. `era`,
-    `stepping` and `trampoline` are those of `probes.Kprobes`. Methods may be called from any thread: the owner's thread
-    does all work on the machine. Raises MachineError if the guest cannot be loaded, ProbeError for an unknown era,
-    stepping or trampoline.
+    The guest "linux" is Debian's kernel at its shell, fetched and booted if that was not done before
+    (`guests.linux.prepare`); steps that take time are reported on stderr. Any other, `initrd`, `vmlinux`, `cmdline`,
+    `append`, `base`, `memory` and `kaslr` are those of `machine.load`. `era`, `stepping` and `trampoline` are those of
+    `probes.Kprobes`. Methods may be called from any thread: the owner's thread does all work on the machine. Raises
+    MachineError if the guest cannot be loaded, ProbeError for an unknown era, stepping or trampoline.
     """
 
     def __init__(
@@ -58,6 +61,19 @@ class Session:
         memory: int | str = DEFAULT_MEMORY,
     ) -> None:
         self.name = str(guest)
+        if guest == "linux":
+            if base is not None:
+                raise MachineError("base is for raw binaries and position-independent ELFs, not for a Linux kernel")
+            # The snapshot has its guest already.
+            guest = linux.prepare(
+                initrd=None if initrd is None else Path(initrd),
+                cmdline=cmdline,
+                append=append,
+                memory=str(memory),
+                report=functools.partial(print, file=sys.stderr),
+                kaslr=kaslr,
+            )
+            initrd = cmdline = append = kaslr = None
         self.machine: Machine = load(
             guest,
             initrd=initrd,

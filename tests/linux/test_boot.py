@@ -189,3 +189,14 @@ def test_two_at_once_boot_it_once(snapshot: Path, tmp_path: Path) -> None:
         "booted:",
     ]
     assert "MemTotal" in Shell(machine.load(paths[0])).run("head -1 /proc/meminfo")
+
+
+@pytest.mark.usefixtures("snapshot")
+def test_a_session_on_linux_by_name() -> None:
+    files = stock_kernel()
+    with Session("linux") as session:
+        assert session.name == "linux"
+        assert f"Linux version {files.kernel_version}" in session.run("dmesg")
+        assert session.kprobes.register_kprobe(Kprobe("vfs_read"))
+    with pytest.raises(MachineError, match="base is for raw binaries"):
+        Session("linux", base=0)
