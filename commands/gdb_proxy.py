@@ -163,9 +163,8 @@ def agent_code(place: str, expression: str, at_return: bool) -> list[tuple[str, 
 
 
 def listed(arguments: str) -> str:
-    """gdb's output for `maint agent-eval -at`. gdb 18 puts it in MI's stream records if it speaks MI."""
-    said: str = gdb.execute(f"maint agent-eval -at {arguments}", to_string=True)
-    return re.sub(r'^~"(.*)\\n"$', r"\1", said, flags=re.MULTILINE)
+    """gdb's output for `maint agent-eval -at`."""
+    return str(entries.said(f"maint agent-eval -at {arguments}"))
 
 
 def only_code(listing: str) -> list[tuple[str, str]]:
@@ -266,9 +265,7 @@ def returned(probe: dict[str, Any]) -> Any:
     if symbol is None or symbol.type is None or symbol.type.code != gdb.TYPE_CODE_FUNC:
         return value
     kind = symbol.type.target()
-    scalar = kind.strip_typedefs().code in (
-        gdb.TYPE_CODE_INT, gdb.TYPE_CODE_PTR, gdb.TYPE_CODE_ENUM, gdb.TYPE_CODE_BOOL, gdb.TYPE_CODE_CHAR,
-    )  # fmt: skip
+    scalar = kind.strip_typedefs().code in entries.SCALARS
     return value.cast(kind) if scalar and kind.sizeof <= value.type.sizeof else None
 
 
@@ -382,13 +379,13 @@ class Proxy:
             self.look()
         self._stopping = False
         if gdb.convenience_variable("_stage") is not None and (entry := entries.known_from(gdb.newest_frame().pc())):
-            gdb.write(f"gdb knows the function's arguments from {entry:#x} on: info args shows them\n")
+            gdb.write(f"gdb knows the function's arguments from {entry:#x} on; here, only info args shows them\n")
 
     def arguments(self) -> None:
         """Called after `info args`: at a function's symbol, show the arguments although gdb has it in no function."""
         frame = gdb.selected_frame()
         if self._ours and not frame.level() and (entry := entries.known_from(frame.pc())):
-            gdb.execute(f"frame view $sp {entry:#x}")  # the same registers, with another pc
+            entries.show_arguments(frame.pc(), entry)
             frame.select()
 
     def look(self) -> None:

@@ -105,7 +105,7 @@ def test_it_is_on_the_symbol(session: Session, program: Path, gdb_path: str, tmp
             timeout=PATIENCE,
             check=True,
         ).stdout
-    assert f"gdb knows the function's arguments from {begins:#x} on: info args shows them\n{symbol:#x}" in said
+    assert f"from {begins:#x} on; here, only info args shows them\n{symbol:#x}" in said
     shown = re.search(r"^#0  fill \(to=(0x\w+) .*, count=9, value=27\) .*\n.*\n(0x\w+)$", said, re.MULTILINE)
     assert shown
     assert int(shown[2], 16) == symbol  # nothing has moved
@@ -166,3 +166,62 @@ def test_what_is_executed_before_gdb_s_entry(
     else:
         with pytest.raises(GdbError, match="fill is before that, and has other than NOPs"):
             gdb.execute("kprobe fill if count > 30")
+
+
+_UNOPTIMISED = """
+__asm__(".section .text.start, \\"ax\\"\\n.globl _start\\n_start:\\n"
+        "ldr x0, =stack\\nadd x0, x0, #4096\\nmov sp, x0\\nbl run\\nb .\\n.text\\n");
+char stack[4096] __attribute__((aligned(16)));
+struct big { long a[3]; } big = {{1, 2, 3}};
+enum kind { ONE = 1, TWO };
+__attribute__((noipa)) double mixed(signed char c, float f, unsigned short s, double d, enum kind k, char *p, long l,
+                                    int i, _Bool b, long ninth, long tenth)
+{
+    return c + f + s + d + k + (long) p + l + i + b + ninth + tenth;
+}
+__attribute__((noipa)) long behind(long n, struct big v, long m)
+{
+    return n + v.a[0] + m;
+}
+void run(void)
+{
+    for (;;) {
+        mixed(-5, 1.5f, 65535, -0.25, TWO, (char *) 0x4321, -7000000000, -12, 1, 99, -100);
+        behind(5, big, 6);
+    }
+}
+"""
+
+
+def test_arguments_that_are_not_stored_yet(tool: Tool, gdb_path: str, tmp_path: Path) -> None:
+    """Without optimisation debug information has arguments on the stack, where something else is at the entry.
+
+    They are as the source passes them.
+    """
+    (tmp_path / "main.c").write_text(_UNOPTIMISED)
+    flags = "-O0 -g -ffreestanding -nostdlib -static -fno-pie -no-pie -fpatchable-function-entry=2"
+    linking = "-Wl,--no-warn-rwx-segments,-Ttext=0x40080000,-N,--build-id=none,--section-start=.text.start=0x40000000"
+    gcc = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
+    program = tmp_path / "program.elf"
+    subprocess.run([gcc, *flags.split(), linking, "-o", program, "main.c"], cwd=tmp_path, check=True)
+    (tmp_path / "gdbinit").write_text(f"file {program}\nsource {GDBINIT}\n")
+    with (
+        Session(program, memory="16M") as session,
+        GdbSession(session, gdb=gdb_path, gdbinit=tmp_path / "gdbinit") as gdb,
+    ):
+        session.machine.registers["cpacr_el1"] = 3 << 20  # floating point does not trap
+        gdb.execute("kprobe mixed stop=pre")
+        gdb.execute("kprobe behind stop=pre")
+        gdb.continue_to_stop()
+        assert gdb.register("pc") == entry(program, "mixed") - 8
+        assert gdb.execute("info args").splitlines()[1:] == [
+            "c = -5 '\\373'", "f = 1.5", "s = 65535", "d = -0.25", "k = TWO",
+            "p = 0x4321 <error: Cannot access memory at address 0x4321>", "l = -7000000000", "i = -12", "b = true",
+            "ninth = 99", "tenth = -100",
+        ]  # fmt: skip
+        gdb.continue_to_stop()
+        assert gdb.execute("info args").splitlines()[1:] == [
+            "n = 5",
+            "v = <not stored yet where debug information has it>",  # a pointer to it is passed
+            "m = <not stored yet where debug information has it>",
+        ]
