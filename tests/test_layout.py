@@ -49,10 +49,6 @@ ROOM_FILES = python_files(*MAY_IMPORT)
 ALL_PYTHON = [*ROOM_FILES, *python_files("guests", "tests"), Path("setup.py")]
 
 
-def each(files: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("file", files, ids=str)
-
-
 @cache
 def parsed(file: Path) -> ast.Module:
     return ast.parse((ROOT / file).read_text())
@@ -125,15 +121,17 @@ def test_every_room_has_files() -> None:
     assert {file.parts[0] for file in ROOM_FILES} == set(MAY_IMPORT)
 
 
-@each(ROOM_FILES)
-def test_every_folder_is_a_package(file: Path) -> None:
+# Each rule is one test, which names all files that break it: thousands of tests take their time to report.
+
+
+def test_every_folder_is_a_package() -> None:
     """Or setup.py would leave it out."""
-    assert (ROOT / file).with_name("__init__.py").is_file()
+    assert [file for file in ROOM_FILES if not (ROOT / file).with_name("__init__.py").is_file()] == []
 
 
-@each(ROOM_FILES)
-def test_dependencies_run_one_way(file: Path) -> None:
-    assert rooms(imports_of(file)) - {"wiring"} <= MAY_IMPORT[file.parts[0]]
+def test_dependencies_run_one_way() -> None:
+    others = {file: rooms(imports_of(file)) - {"wiring"} - MAY_IMPORT[file.parts[0]] for file in ROOM_FILES}
+    assert {file: found for file, found in others.items() if found} == {}
 
 
 def test_wiring_imports_rooms_when_it_is_called() -> None:
@@ -146,10 +144,10 @@ def test_wiring_imports_rooms_when_it_is_called() -> None:
     assert rooms(imports(others, "armprobe")) == set()
 
 
-@each(ALL_PYTHON)
-def test_no_room_has_a_second_identity(file: Path) -> None:
+def test_no_room_has_a_second_identity() -> None:
     """From the root `import machine` would work too, and make a second copy of every class."""
-    assert not {name.partition(".")[0] for name in imports_of(file)} & set(MAY_IMPORT)
+    tops = {file: {name.partition(".")[0] for name in imports_of(file)} for file in ALL_PYTHON}
+    assert {file: found for file, names in tops.items() if (found := names & set(MAY_IMPORT))} == {}
 
 
 def test_no_imports_run_in_a_circle() -> None:
@@ -167,25 +165,27 @@ def test_no_imports_run_in_a_circle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-@each(ALL_PYTHON)
-def test_license_and_docstring_come_first(file: Path) -> None:
-    source = (ROOT / file).read_text()
-    first = [line for line in source.splitlines() if not line.startswith("#!")][:1]
-    assert first == ["# SPDX-License-Identifier: GPL-2.0-or-later"]
-    assert ast.get_docstring(parsed(file))
+def begins_well(file: Path) -> bool:
+    """Whether the file has its license first, and a docstring."""
+    lines = (ROOT / file).read_text().splitlines()
+    first = next((line for line in lines if not line.startswith("#!")), "")
+    return first == "# SPDX-License-Identifier: GPL-2.0-or-later" and bool(ast.get_docstring(parsed(file)))
 
 
-@each(ALL_PYTHON)
-def test_no_file_is_two_files(file: Path) -> None:
-    assert length(file) <= LONGEST
+def test_license_and_docstring_come_first() -> None:
+    assert [file for file in ALL_PYTHON if not begins_well(file)] == []
+
+
+def test_no_file_is_two_files() -> None:
+    assert {file: lines for file in ALL_PYTHON if (lines := length(file)) > LONGEST} == {}
 
 
 def test_code_inside_gdb_is_standard_library_only() -> None:
     """gdb embeds the system's Python, which sees no virtual environment."""
-    inside = {file: imports_of(file) for file in ALL_PYTHON if "gdb" in imports_of(file)}
+    inside = {file: names for file in ALL_PYTHON if "gdb" in (names := imports_of(file))}
     assert Path("commands/gdb_proxy.py") in inside
-    for file, names in inside.items():
-        assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names | {"gdb"}, file
+    tops = {file: {name.partition(".")[0] for name in names} for file, names in inside.items()}
+    assert {file: found for file, names in tops.items() if (found := names - sys.stdlib_module_names - {"gdb"})} == {}
 
 
 def test_nothing_of_one_machine_is_in_it() -> None:
