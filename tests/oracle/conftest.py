@@ -2,7 +2,7 @@
 """The kernels to compare with, how much to compare, and the account of what was compared."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
@@ -25,7 +25,7 @@ def cold_kernel(
 ) -> Callable[[str], ColdKernel]:
     """cold_kernel(era): the stock kernel of an era's series, its functions ready to be called."""
 
-    @lru_cache(maxsize=1)  # making one takes 3 seconds, and it has hundreds of megabytes
+    @cache  # tests go from kernel to kernel and back; making one takes a second, and all of them have 400 MiB
     def make(era: str) -> ColdKernel:
         compiler = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
         files = fetch(REFERENCES[era])

@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -93,9 +94,14 @@ class Sequences:
                 yield address - self.start, offset, answer, our
 
 
-@pytest.fixture(scope="module")
-def sequences(kernel: ColdKernel) -> Sequences:
+@cache  # pytest makes a fixture anew for each test whose kernel is a parameter
+def sequences_for(kernel: ColdKernel) -> Sequences:
     return Sequences(kernel, BATCH if EVERYTHING else 20_000 if kernel.era.name == DEFAULT else 5_000)
+
+
+@pytest.fixture
+def sequences(kernel: ColdKernel) -> Sequences:
+    return sequences_for(kernel)
 
 
 def test_sequences(sequences: Sequences, compared: Callable[[str, int], None]) -> None:
