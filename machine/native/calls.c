@@ -168,17 +168,17 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
 ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t executed)
 {
     const struct core *core = recorder->core;
-    uint64_t *x = core_x(core), registers[33], task;
+    uint64_t *x = core_x(core), pc = x[32], task;
     struct chain chain = {.sp = x[31]};
-    struct stage at = {1, false, core_pstate(core) & recorder->kept, executed, 0, registers, 0};
+    struct stage at = {1, false, core_pstate(core) & recorder->kept, executed, 0, x, 0};
     if (!find(recorder, &chain))
         return false;
     at.caller = recorder->pairs[chain.oldest].ret;
     task = recorder->pairs[chain.oldest].task;
-    memcpy(registers, x, sizeof registers);
-    registers[32] = recorder->sets_pc ? at.caller : 0;
+    x[32] = recorder->sets_pc ? at.caller : 0; /* as the stage has it */
     /* The rest of the call is Python's, or a program has no value. */
     if (at.caller == recorder->trampoline || !decide(recorder, &chain, &at)) {
+        x[32] = pc;
         recorder->core->called = true;
         recorder->mixed();
         return false;

@@ -68,7 +68,7 @@ static void foresee(struct recorder *recorder, struct place *place, uint64_t exe
     uint64_t x[33];
     struct stage at = {1, false, core_pstate(core), executed + 1, 0, x, 0};
     uint32_t word;
-    memcpy(x, core_x(core), sizeof x);
+    copy_registers(x, core_x(core));
     if (core->vmem_read(core->uc, place->address, UC_PROT_READ, &word, sizeof word) || word != place->word)
         return; /* the guest has changed its code */
     if (armprobe_simulate(core, place->word, place->address, x, &at.pstate))
@@ -144,7 +144,7 @@ static bool reached(struct recorder *recorder, uint64_t address)
     if (!place || recorder->busy || recorder->stepping)
         return false;
     if (place->simulated) {
-        memcpy(after, x, sizeof after);
+        copy_registers(after, x);
         if (!armprobe_simulate(core, place->word, address, after, &pstate))
             return false;
     }

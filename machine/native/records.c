@@ -4,12 +4,13 @@
 
 #include "core.h"
 
-enum { GENERAL = 33 }; /* x0 to x30, sp and pc */
 #define ALL ((UINT64_C(1) << GENERAL) - 1)
 
 static void choose(uint64_t *to, const uint64_t *from, uint64_t chosen)
 {
-    memset(to, 0, GENERAL * sizeof *to);
+    for (size_t index = 0; index + 8 <= GENERAL; index += 8)
+        memset(to + index, 0, 8 * sizeof *to);
+    to[GENERAL - 1] = 0;
     for (; chosen; chosen &= chosen - 1) {
         unsigned index = (unsigned)__builtin_ctzll(chosen);
         to[index] = from[index];
@@ -38,7 +39,7 @@ void record_make(const struct recorder *recorder, struct record *record, const s
     record->task_known = false;
     record->note = record->memory = 0;
     if (action->registers == ALL)
-        memcpy(record->x, at->x, sizeof record->x);
+        copy_registers(record->x, at->x);
     else
         choose(record->x, at->x, action->registers);
     if (recorder->reads_task)
@@ -82,7 +83,7 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
     struct view view = {at->x, at->pstate, at->live, NULL, at->elapsed};
     if ((action->condition || action->note || action->memory || action->aggregate) && at->live && at->x[30] == recorder->trampoline &&
         (caller = call_caller(recorder, at->x[31])) != 0) {
-        memcpy(x, at->x, sizeof x); /* programs see x30 as it were without probes */
+        copy_registers(x, at->x); /* programs see x30 as it were without probes */
         x[30] = caller;
         view.x = x;
         view.live = false;
