@@ -115,6 +115,7 @@ class NativeEngine:
         engine = self._core.engine
         engine._hook_exception = None
         status = int(_RUN(self._at, self._core.machine.clock.instructions, pc, count))
+        self.state.slice = 0
         if self.state.slot_left:
             self._core.dispatcher.leave_slot()
         if engine._hook_exception is not None:
@@ -122,16 +123,15 @@ class NativeEngine:
             raise error
         return status
 
-    def go_on(self, length: int, end: int | None = None, deadline: int | None = None) -> None:
-        """Let the next run go on with further slices of `length` instructions, to the count `end`; 0 for none.
+    def go_on(self, length: int, end: int | None, deadline: int | None) -> None:
+        """Let the next run, and no other, go on with further slices of `length` instructions, to the count `end`.
 
         It does between them what the scheduler and the run loop would do, as long as Python is not called. `deadline`
         is the generic timer's count at which a device in Python acts next.
         """
         state = self.state
         state.slice = length
-        if length:
-            state.end, state.deadline = _NEVER if end is None else end, _NEVER if deadline is None else deadline
+        state.end, state.deadline = _NEVER if end is None else end, _NEVER if deadline is None else deadline
 
     @property
     def waiting(self) -> bool:

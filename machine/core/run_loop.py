@@ -186,7 +186,6 @@ class RunLoop:
                 return None
             if not starting and (stop := self._wanted(pc, run.until)) is not None:
                 return stop
-            core.native.go_on(0)  # the breakpoint is put back right after its instruction
             error = self._execute(breakpoints.step_over, pc)
         else:
             length = 1 if starting and run.watched else length
@@ -233,7 +232,6 @@ class RunLoop:
             or core.pmu.following
             or core.pmu.until_overflow() is not None
         ):
-            core.native.go_on(0)
             return
         alarms = [device.deadline for device in machine.devices.timed if device.deadline is not None]
         core.native.go_on(most, run.end, min(alarms, default=None))
