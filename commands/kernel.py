@@ -22,6 +22,7 @@ from .values import (
     TaskDetails,
     TaskRow,
     TaskRows,
+    ThreadsSeen,
 )
 
 if TYPE_CHECKING:
@@ -130,6 +131,14 @@ def _modules(session: Session, arguments: Arguments) -> ModuleRows:
     )
 
 
+def _threads(session: Session, arguments: Arguments) -> ThreadsSeen:
+    target = session.debug_target
+    if arguments.what is not None:
+        tasks_of(session)
+        target.see_tasks(arguments.what == "tasks")
+    return ThreadsSeen("tasks" if target.has_threads else "cpu")
+
+
 _PID = Arg("pid", "number of a task; tasks lists them", type=integer, complete=complete_task)
 
 COMMANDS = (
@@ -147,6 +156,16 @@ COMMANDS = (
         "Show a task of a Linux guest, and its stack.",
         (_PID,),
         _task,
+        group=GROUP,
+        gdb=False,
+    ),
+    Command(
+        "threads",
+        "Show what gdb sees as threads, or choose it: the tasks of a Linux guest, or its CPU as the only thread.\n"
+        "With tasks, which is the default for Linux, the number of a thread is that of its task, 4194304 for the idle\n"
+        "one. Of a task that does not run, gdb sees the registers that the kernel has kept.",
+        (Arg("what", "what the threads are", optional=True, choices=("tasks", "cpu")),),
+        _threads,
         group=GROUP,
         gdb=False,
     ),

@@ -41,11 +41,12 @@ class Tasks:
         self._none = False  # whether the kernel's types do not say where those are
         self._known: dict[int, tuple[int, int]] = {}  # by the task's address, the physical ones of comm and pid
         self._init_task: int | None = None
+        self._entry_task: int | None = None  # the address of the per-CPU variable, without the CPU's offset
         machine.state.on_restored(Order.GUEST, self._restored)
 
     def _restored(self) -> None:
         self._known.clear()
-        self._init_task = None
+        self._init_task = self._entry_task = None
 
     def __call__(self) -> list[TaskStruct]:
         """All tasks, threads too, by number, as /proc has them: without the idle task, whose number is 0.
@@ -64,6 +65,27 @@ class Tasks:
         current = self._machine.registers["sp_el0"]
         named = next((task for task in tasks if task.address == current), None)
         return named or next((task for task in tasks if task.on_cpu), None)  # at EL0, SP_EL0 is the task's own
+
+    def current_struct(self) -> int:
+        """The address of the struct task_struct of the task that the CPU executes, in the kernel or at EL0.
+
+        Raises MachineError if it cannot be found.
+        """
+        current = self._machine.registers["sp_el0"]
+        return current if current >> 48 == 0xFFFF else self.interrupted()  # which is the user's stack pointer
+
+    def current_pid(self) -> int:
+        """The number of the task that the CPU executes. Raises MachineError if it cannot be found.
+
+        Unlike `current`, also while no hit is handled, and at EL0.
+        """
+        address = self.current_struct()
+        _, pid = self._known.get(address) or self._find(address)
+        return int.from_bytes(self._machine.bus.read(pid, 4), "little")
+
+    def one(self, address: int) -> TaskStruct:
+        """The task whose struct task_struct is at `address`. Raises MachineError if there is none."""
+        return self._list.one(address)
 
     @cached_property
     def _list(self) -> TaskList:
@@ -95,11 +117,15 @@ class Tasks:
         MachineError if that cannot be found or read.
         """
         machine = self._machine
-        entry = next((name for name in _FROM_EL0 if name in machine.symbols), None)
-        formed = addresses_formed(machine.memory.read_u32, machine.symbols[entry]) if entry else []
-        if not formed:
-            raise MachineError("the running task cannot be found: the kernel's entry code does not name __entry_task")
-        return machine.memory.read_u64(formed[0] + machine.registers["tpidr_el1"] & (1 << 64) - 1)
+        if self._entry_task is None:
+            entry = next((name for name in _FROM_EL0 if name in machine.symbols), None)
+            formed = addresses_formed(machine.memory.read_u32, machine.symbols[entry]) if entry else []
+            if not formed:
+                raise MachineError(
+                    "the running task cannot be found: the kernel's entry code does not name __entry_task"
+                )
+            self._entry_task = formed[0]
+        return machine.memory.read_u64(self._entry_task + machine.registers["tpidr_el1"] & (1 << 64) - 1)
 
     @property
     def offsets(self) -> tuple[int, int] | None:

@@ -31,12 +31,14 @@ from armprobe.stub import (
     Signalled,
     StopEvent,
     TargetError,
+    Thread,
     WatchKind,
 )
 
 from .authority import Asker, asker
 from .debugger_breakpoints import DebuggerBreakpoints
 from .debugger_libraries import DebuggerLibraries
+from .debugger_threads import DebuggerThreads
 from .stop_event import stop_event
 from .symbol_cache import SymbolFile
 from .symbol_file import SymbolSources
@@ -77,6 +79,7 @@ class DebugTarget:
             lambda reason: session.notify(f"the debugger gets symbols without types: {reason}\n"),
         )
         self._libraries = DebuggerLibraries(session.machine)
+        self._threads = DebuggerThreads(session.machine)
         self._control = threading.Lock()  # held while a debugger is in control
         self._debugger: Client | None = None  # the debugger in control
         self._was_running = False  # whether the guest ran when the debugger came
@@ -132,6 +135,27 @@ class DebugTarget:
     def library_file(self, name: str) -> Callable[[], BinaryIO] | None:
         """Gives an ELF with the symbols of a loaded module."""
         return functools.partial(self._call, self._libraries.file, name) if self._libraries.knows(name) else None
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether debuggers see the guest's tasks as threads."""
+        return self._threads.possible
+
+    def see_tasks(self, wanted: bool) -> None:
+        """Whether debuggers are to see the guest's tasks, if it has any, as threads."""
+        self._threads.wanted = wanted
+
+    def running_thread(self) -> int:
+        """The number of the task that the CPU executes."""
+        return self._call(self._threads.running)
+
+    def threads(self) -> Sequence[Thread]:
+        """The guest's tasks."""
+        return self._call(self._threads.all)
+
+    def read_thread_registers(self, thread: int, names: Sequence[str]) -> list[int | None]:
+        """Registers of a task that does not run."""
+        return self._call(self._threads.registers, thread, names)
 
     def attach(self, client: Client) -> StopEvent:
         """Stop the guest and give control to a debugger."""

@@ -32,6 +32,7 @@ from .output import Output
 from .refusals import DEFECT, GREETING, LET_GO, MALFORMED, refusal
 from .sender import Sender
 from .target import Client, HostCall, Interrupted, StopEvent, SystemRegisters, Target, TargetError, display_of
+from .thread_view import ThreadView
 from .tracing import Experiment, TraceView
 from .view import View
 from .visible import visible
@@ -93,6 +94,8 @@ class Connection:
         """Whether the client's Ctrl-C crossed that call on the way."""
         self.extended = False
         """Whether the client stays when it lets go of the machine ("!")."""
+        self.threads = ThreadView(target, lambda: self.client_words)
+        """The threads that the client sees."""
         self.view = View(target)
         """The state of the target that the client knows."""
         self._target = target
@@ -204,12 +207,14 @@ class Connection:
         """The reply that says why the machine stopped. A client that let go is told that there is no process."""
         if self._released:
             return b"W00" + of_process(self.client_words)
-        return stop_reply.encode(self.stop, self._target, self.registers, self.client_words, expedited)
+        thread = self.threads.running_id
+        return stop_reply.encode(self.stop, self._target, self.registers, self.client_words, thread, expedited)
 
     def run(self, start: Callable[[Callable[[StopEvent], None]], None]) -> None:
         """Call `start`, which starts the machine. It is given the function to call when the machine has stopped."""
         self.trace.frame = None
         self.calling = False
+        self.threads.resumed()
         activity = self._be_busy()
         try:
             start(lambda event: self.post(partial(self._stopped, activity, event)))

@@ -23,7 +23,7 @@ from .target import (
     WatchKind,
     WatchpointHit,
 )
-from .wire import of_process, thread_id, to_hex
+from .wire import of_process, to_hex
 
 log = logging.getLogger("armprobe.stub")
 
@@ -33,9 +33,17 @@ _BREAK_REASONS = {BreakKind.SOFTWARE: "swbreak", BreakKind.HARDWARE: "hwbreak"}
 
 
 def encode(
-    stop: StopEvent, target: Target, table: RegisterTable, client_words: frozenset[str], expedited: bool = True
+    stop: StopEvent,
+    target: Target,
+    table: RegisterTable,
+    client_words: frozenset[str],
+    thread: bytes,
+    expedited: bool = True,
 ) -> bytes:
-    """The reply for `stop`, with the reasons the client has said it understands and the registers it needs first."""
+    """The reply for `stop`, with the reasons the client has said it understands and the registers it needs first.
+
+    `thread` is the id of the thread that has stopped.
+    """
     reason = b""
     match stop:
         case Exited():
@@ -50,7 +58,7 @@ def encode(
         case BreakpointHit() if (word := _BREAK_REASONS[stop.kind]) in client_words:
             reason = b"%b:;" % word.encode()
     registers = _expedited(target, table) if expedited else b""
-    return b"T%02x%bthread:%b;%b" % (_signal(stop) & 0xFF, registers, thread_id(client_words), reason)
+    return b"T%02x%bthread:%b;%b" % (_signal(stop) & 0xFF, registers, thread, reason)
 
 
 def _signal(stop: StopEvent) -> int:

@@ -9,8 +9,8 @@ import binascii
 import re
 
 _HEX = re.compile(rb"[0-9a-fA-F]+")
-_OURS = (b"-1", b"0", b"1")
-THREAD = b"1"  # the machine has one CPU, which GDB sees as one thread
+ALL_THREADS, ANY_THREAD = -1, 0  # as a packet names them
+CPU_THREAD = 1  # the machine's CPU, where the guest's tasks are not threads
 PROCESS = b"1"  # and one program
 
 ADDRESS_SPACE = 1 << 64
@@ -63,23 +63,26 @@ def span(payload: bytes) -> tuple[int, int]:
     return start, min(number(length), ADDRESS_SPACE - start)
 
 
-def names_the_thread(field: bytes) -> bool:
-    """Whether a thread-id names thread 1: by its number, as "any" (0) or as "all" (-1).
+def thread_number(field: bytes) -> int | None:
+    """The thread that a thread-id names, `ANY_THREAD` or `ALL_THREADS`; None if it is of another process than ours.
 
     The forms with a process, pPROCESS.THREAD and pPROCESS, are understood too (GDB manual, "Packets").
     """
-    if field.startswith(b"p"):
-        process, dot, thread = field[1:].partition(b".")
-        return all([names_the_thread(each) for each in ([process, thread] if dot else [process])])
-    if field in _OURS:
-        return True
-    number(field)
-    return False
+    if not field.startswith(b"p"):
+        return ALL_THREADS if field == b"-1" else number(field)
+    process, dot, thread = field[1:].partition(b".")
+    named = thread_number(thread) if dot else ALL_THREADS
+    return named if names_the_process(process) else None
 
 
-def thread_id(client_words: frozenset[str]) -> bytes:
-    """Thread 1 in the form that a client with these features expects."""
-    return b"p%b.%b" % (PROCESS, THREAD) if "multiprocess" in client_words else THREAD
+def names_the_process(field: bytes) -> bool:
+    """Whether a number names our process: 1, "any" (0) or "all" (-1)."""
+    return field == b"-1" or number(field) in (0, int(PROCESS))
+
+
+def thread_id(client_words: frozenset[str], thread: int) -> bytes:
+    """A thread in the form that a client with these features expects."""
+    return b"p%b.%x" % (PROCESS, thread) if "multiprocess" in client_words else b"%x" % thread
 
 
 def of_process(client_words: frozenset[str]) -> bytes:

@@ -63,6 +63,11 @@ def _(value: values.Mounts) -> str:
 
 
 @as_text.register
+def _(value: values.ThreadsSeen) -> str:
+    return f"gdb's threads: {'the tasks of the guest' if value.threads == 'tasks' else 'the CPU'}\n"
+
+
+@as_text.register
 def _(value: values.ModuleRows) -> str:
     return "".join(_module(row) for row in value) if value else "the guest has loaded no modules\n"
 

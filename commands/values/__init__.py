@@ -23,7 +23,18 @@ from .guest import (
     SystemRegisters,
 )
 from .help import ArgumentHelp, CommandHelp, CommandList, CommandSummary
-from .kernel import KernelLog, LogLine, ModuleRow, ModuleRows, MountRow, Mounts, TaskDetails, TaskRow, TaskRows
+from .kernel import (
+    KernelLog,
+    LogLine,
+    ModuleRow,
+    ModuleRows,
+    MountRow,
+    Mounts,
+    TaskDetails,
+    TaskRow,
+    TaskRows,
+    ThreadsSeen,
+)
 from .location import HEX, Hex, Location
 from .probes import (
     Blacklist,
@@ -141,6 +152,7 @@ __all__ = [
     "TaskDetails",
     "TaskRow",
     "TaskRows",
+    "ThreadsSeen",
     "Trace",
     "TraceEvent",
     "Verdict",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .guest import Backtrace
 from .location import Hex, Location
@@ -104,6 +105,13 @@ class ModuleRow:
 
 class ModuleRows(tuple[ModuleRow, ...]):
     """The loaded modules, the latest first."""
+
+
+@dataclass(frozen=True)
+class ThreadsSeen:
+    """What debuggers see as threads: the guest's tasks, or its CPU."""
+
+    threads: Literal["tasks", "cpu"]
 
 
 class KernelLog(tuple[LogLine, ...]):

@@ -8,7 +8,7 @@ import errno
 
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import Program, Restart, Target, TargetError
-from armprobe.stub.wire import anything, hex_text, names_the_thread, nothing
+from armprobe.stub.wire import anything, hex_text, names_the_process, nothing
 
 
 def _parse_run(fields: bytes) -> tuple[str, list[str]]:
@@ -30,7 +30,7 @@ class Extended(Feature[Target]):
 
     packets = (
         PacketKind("!", nothing, extend, handshake=True, uncontrolled=True),
-        PacketKind("vAttach", names_the_thread, attach, uncontrolled=True),
+        PacketKind("vAttach", names_the_process, attach, uncontrolled=True),
     )
 
 

@@ -19,7 +19,7 @@ from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
 from armprobe.stub.process_maps import FILES
 from armprobe.stub.target import Libraries, MemoryMap, Program, TargetError
-from armprobe.stub.wire import hex_text, names_the_thread, number, split
+from armprobe.stub.wire import hex_text, names_the_process, number, split
 
 if TYPE_CHECKING:
     from armprobe.stub.connection import Connection
@@ -72,7 +72,7 @@ class Files(Feature[Program]):
         return self._OPERATIONS[operation](self, parameters)
 
     def _set_file_system(self, process: bytes) -> bytes:
-        return b"F0" if names_the_thread(process) else _failed(_ENOENT)
+        return b"F0" if names_the_process(process) else _failed(_ENOENT)
 
     def _open(self, fields: bytes) -> bytes:
         name, *numbers = split(fields, b",", 3)

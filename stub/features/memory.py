@@ -56,6 +56,8 @@ class MemoryAccess(Feature[Target]):
     def _memory(self, read: Read) -> bytes:
         trace = self.connection.trace
         frame = trace.frame
+        if self.connection.threads.blocked is not None and not read.address >> 63:
+            raise TargetError(errno.EFAULT, "this task does not run: its process's memory is not mapped")
         if frame is None or any(start <= read.address < end for start, end in trace.experiment.read_only):
             return self.target.read_memory(read.address, read.length)
         data = frame.read(read.address, read.length)

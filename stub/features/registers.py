@@ -2,6 +2,7 @@
 """g, G, p, P: registers, all those of `g` or one by its number (GDB manual, "Packets")."""
 
 import errno
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from armprobe.stub.aarch64 import GENERAL, PC, Register, pack
@@ -37,6 +38,10 @@ def _collected(frame: TraceFrame, number: int) -> bytes:
     return to_hex(frame.registers[start : start + register.size])
 
 
+def _kept(register: Register, value: int | None) -> bytes:
+    return b"xx" * register.size if value is None else to_hex(value.to_bytes(register.size, "little"))
+
+
 class RegisterAccess(Feature[Target]):
     def _find(self, number: int) -> Register:
         registers = self.connection.registers.registers
@@ -47,13 +52,21 @@ class RegisterAccess(Feature[Target]):
     def _write(self, register: Register, value: bytes) -> None:
         if self.connection.trace.frame is not None:
             raise TargetError(errno.EROFS, "a trace frame is looked at, and cannot be changed: `tfind none` ends that")
+        self.connection.threads.refuse_change()
         if len(value) != register.size:
             raise MalformedPacket(f"{register.name} has {register.size} bytes, not {len(value)}")
         self.target.write_register(register.source, int.from_bytes(value, "little"))
 
+    def _of_blocked(self, registers: Sequence[Register]) -> bytes:
+        """Those of the thread that is looked at: "xx..." for a register that the kernel does not keep."""
+        values = self.connection.threads.read_blocked([register.source for register in registers])
+        return b"".join(map(_kept, registers, values))
+
     def read_all(self, _: None) -> bytes:
         if self.connection.trace.frame is not None:
             return b"".join(_collected(self.connection.trace.frame, number) for number in range(len(GENERAL)))
+        if self.connection.threads.blocked is not None:
+            return self._of_blocked(GENERAL)
         values = self.target.read_registers(_NAMES)
         self.connection.view.registers_seen()
         return to_hex(pack(GENERAL, values))
@@ -70,6 +83,8 @@ class RegisterAccess(Feature[Target]):
         register = self._find(number)
         if self.connection.trace.frame is not None:
             return _collected(self.connection.trace.frame, number)
+        if self.connection.threads.blocked is not None:
+            return self._of_blocked([register])
         return to_hex(pack([register], self.target.read_registers([register.source])))
 
     def write_one(self, write: Write) -> bytes:

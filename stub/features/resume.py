@@ -4,11 +4,12 @@
 A signal to deliver is accepted and ignored: a machine has no process to take it.
 """
 
+import errno
 from dataclasses import dataclass
 
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import Target
-from armprobe.stub.wire import MalformedPacket, names_the_thread, nothing, number, quote, split
+from armprobe.stub.target import Target, TargetError
+from armprobe.stub.wire import ALL_THREADS, ANY_THREAD, MalformedPacket, nothing, number, quote, split, thread_number
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,14 @@ class Resume:
     def parse_step_signal(fields: bytes) -> "Resume":
         return Resume.parse_step(_drop_signal(fields))
 
-    @staticmethod
-    def parse_actions(fields: bytes) -> "Resume":
-        """The first action that names thread 1 counts."""
-        chosen = None
-        for part in fields.split(b";"):
-            action, colon, thread = part.partition(b":")
-            resume = _action(action)
-            if chosen is None and (not colon or names_the_thread(thread)):
-                chosen = resume
-        if chosen is None:
-            raise MalformedPacket("no action is for thread 1")
-        return chosen
+
+def _parse_actions(fields: bytes) -> list[tuple[Resume, int | None]]:
+    """vCont: actions, each with the thread that it is for."""
+    actions = []
+    for part in fields.split(b";"):
+        action, colon, thread = part.partition(b":")
+        actions.append((_action(action), thread_number(thread) if colon else ALL_THREADS))
+    return actions
 
 
 def _address(field: bytes) -> int | None:
@@ -85,6 +82,20 @@ class Resuming(Feature[Target]):
             self.target.write_register("pc", resume.address)
         self.connection.resume(resume.step, resume.range)
 
+    def resume_threads(self, actions: list[tuple[Resume, int | None]]) -> None:
+        """The first action for the thread that runs counts. Another thread cannot step: it does not run."""
+        running = self.connection.threads.running
+        for resume, thread in actions:
+            if thread in (running, ALL_THREADS, ANY_THREAD):
+                self.resume(resume)
+                return
+            if resume.step and thread is not None and len(self.connection.threads.all()) > 1:
+                why = f"task {thread} does not run, so it cannot step: continue, or select the one that runs"
+                if "error-message" not in self.connection.client_words:
+                    self.connection.console(f"{why}\n")
+                raise TargetError(errno.EPERM, why)
+        raise MalformedPacket(f"no action is for thread {running:x}")
+
     def why(self, _: None) -> bytes:
         """Why the machine is stopped, without registers, so that gdb asks for them by `g`.
 
@@ -98,7 +109,7 @@ class Resuming(Feature[Target]):
 
     packets = (
         PacketKind("?", nothing, why, handshake=True, uncontrolled=True),
-        PacketKind("vCont", Resume.parse_actions, resume),
+        PacketKind("vCont", _parse_actions, resume_threads),
         PacketKind("vCont?", nothing, actions, reads=True, uncontrolled=True),
         PacketKind("c", Resume.parse_continue, resume),
         PacketKind("C", Resume.parse_continue_signal, resume),

@@ -44,6 +44,7 @@ from .stops import (
     WatchKind,
     WatchpointHit,
 )
+from .threads import Thread, Threads
 from .tracepoints import Tracepoints
 from .watchpoints import Watchpoints
 
@@ -88,6 +89,8 @@ __all__ = [
     "SystemRegisters",
     "Target",
     "TargetError",
+    "Thread",
+    "Threads",
     "Tracepoints",
     "WatchKind",
     "WatchpointHit",
