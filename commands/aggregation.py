@@ -138,7 +138,7 @@ COMMANDS = (
         "The histogram is one of powers of two, or with linear= one of equal steps. Keys and conditions are those of\n"
         "count. The value is an expression, evaluated before the instruction. With retval in it, it is evaluated\n"
         "where the function returns. elapsed is the guest time from the entry to the return in ns.\n\n"
-        "    hist vfs_read x2 by $comm\n"
+        "    hist vfs_read count by $comm\n"
         "    hist vfs_read linear=0,2000,200 retval if retval > 0\n\n"
         "A condition without retval is evaluated at the entry, on the arguments.",
         (
