@@ -8,9 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
-
-import capstone
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine import MachineError, host_files
 from armprobe.machine.loaders import elf_file
@@ -19,6 +17,9 @@ from armprobe.machine.loaders.elf_file import ElfFile
 from armprobe.machine.symbols import MAPPING_SYMBOL
 
 from .errors import CommandError
+
+if TYPE_CHECKING:
+    import capstone
 
 _MOST: Final = 64 << 20  # bytes of instructions
 
@@ -57,6 +58,8 @@ class Code(NamedTuple):
 
 @cache
 def _engine() -> capstone.Cs:
+    import capstone  # here: it takes some 25 ms
+
     return capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
 
 

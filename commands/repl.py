@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The REPL: reads lines and has the session run and complete them.
-
-From a terminal it prompts, with history, completion and the session's status below the line. From a pipe or a file
-it reads lines in silence, and its exit status says whether all of them succeeded.
-"""
+"""The REPL: prompts for lines at a terminal, with history, completion and the session's status below the line."""
 
 import contextlib
 import contextvars
@@ -29,7 +25,6 @@ from .registry import Registry
 from .render.errors import error_text
 from .render.styled import Styles
 from .runner import Interactive, Runner
-from .script import run_lines
 from .terminal import Lines
 
 PROMPT = "armprobe> "
@@ -60,8 +55,6 @@ class Repl:
 
     def run(self) -> int:
         """Read and run lines until the end; the exit status."""
-        if self._input is None and not sys.stdin.isatty():
-            return run_lines(self._session, sys.stdin)
         self._output = self._output or create_output()
         completer = SessionCompleter(self._session)
         self._prompt = PromptSession(

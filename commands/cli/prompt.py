@@ -28,12 +28,13 @@ def _run(options: Options) -> int:
     with open_session(options) as session:
         if options.commands:
             return run_commands(session, options, options.commands)
-        from armprobe.commands.repl import Repl  # with prompt_toolkit, which -c does not need
-
         with listening(session, options, default=options.usual_listen):
             session.show_console()
-            if sys.stdin.isatty():
-                say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {gdb_hint(session)}\n")
+            if not sys.stdin.isatty():  # a pipe or a file: its lines are run in silence
+                return run_lines(session, sys.stdin)
+            from armprobe.commands.repl import Repl  # with prompt_toolkit, which takes as long as the rest
+
+            say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {gdb_hint(session)}\n")
             return Repl(session, session.shell.registry).run()
 
 

@@ -30,6 +30,7 @@ PROBED = "symbol=kfree count=1 stop=() max_active=None\n"
 PROGRAM = """
 import signal, sys, threading, time
 from armprobe.commands.repl import Repl
+from armprobe.commands.script import run_lines
 from tests.commands.toy import ToySession
 
 session = ToySession()
@@ -38,7 +39,7 @@ def notify():
         session.notice(f"notice {number}\\x1b[31m\\r\\n")
         time.sleep(0.02)
 signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=notify).start())
-sys.exit(Repl(session, session.registry).run())
+sys.exit(Repl(session, session.registry).run() if sys.stdin.isatty() else run_lines(session, sys.stdin))
 """
 
 
