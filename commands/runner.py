@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +15,8 @@ from .registry import Show
 from .terminal import Out, OutputClosed
 
 log = logging.getLogger("armprobe.commands")
+
+TIME_TO_STOP = 2.0  # seconds that a command has to end after Ctrl-C, before another Ctrl-C abandons it
 
 
 class Interactive(Protocol):
@@ -75,13 +78,21 @@ class Runner:
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Have Ctrl-C interrupt the session; pressed again, it abandons the command."""
+        """Have Ctrl-C interrupt the session. Pressed again after a while, it abandons the command.
+
+        Impatient users press several times at once, while the command is about to end and may print more.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield  # signals are not for this thread
             return
 
+        first = 0.0
+
         def on_signal(number: int, frame: Any) -> None:
-            if self.interrupted:
+            nonlocal first
+            if not self.interrupted:
+                first = time.monotonic()
+            elif time.monotonic() - first >= TIME_TO_STOP:
                 raise KeyboardInterrupt
             self.interrupted = True
             # On a thread of its own: this one may hold, just now, a lock that interrupt() takes.

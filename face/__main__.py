@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The command `armprobe`, which `python -m armprobe` is too."""
 
+import signal
 import sys
 
 
@@ -13,6 +14,8 @@ def main() -> int:
             raise
         print(f"armprobe: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # imports take a moment
+        return 128 + signal.SIGINT
     return run()
 
 

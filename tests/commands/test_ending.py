@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `armprobe gdb` leaves behind when it is ended from outside."""
+"""How armprobe ends when it is ended from outside, and what `armprobe gdb` leaves behind."""
 
 import os
 import signal
@@ -47,3 +47,22 @@ def test_the_private_socket_goes_too(tmp_path: Path, number: int) -> None:
         process.stdout.close()
         assert process.stdin
         process.stdin.close()
+
+
+# Ctrl-C while the command's own modules are imported.
+_EARLY = """
+import os, signal, sys
+class Early:
+    def find_spec(self, name, path, target=None):
+        if name == "armprobe.session":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Early())
+from armprobe.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_while_it_starts() -> None:
+    done = subprocess.run([sys.executable, "-c", _EARLY], capture_output=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, b"", b"")

@@ -19,6 +19,7 @@ from prompt_toolkit.application import get_app_or_none
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
+from armprobe.commands import runner
 from armprobe.commands.repl import BANNER, Repl
 from tests.commands.toy import Said, ToySession
 from tests.waiting import PATIENCE  # tests have no import name to go by
@@ -130,13 +131,15 @@ def in_main_thread() -> None:
 
 
 @contextmanager
-def ctrl_c(*events: threading.Event) -> Iterator[None]:
-    """Meanwhile, send what a terminal sends for Ctrl-C after each of the events."""
+def ctrl_c(*events: threading.Event, then: threading.Event | None = None) -> Iterator[None]:
+    """Meanwhile, send what a terminal sends for Ctrl-C after each of the events. Then set the last event."""
 
     def press() -> None:
         for event in events:
             assert event.wait(PATIENCE)
             os.kill(os.getpid(), signal.SIGINT)
+        if then:
+            then.set()
 
     thread = threading.Thread(target=press)
     thread.start()
@@ -163,9 +166,30 @@ def test_a_second_ctrl_c_abandons_what_does_not_stop(
 ) -> None:
     asked = threading.Event()
     monkeypatch.setattr(session, "interrupt", asked.set)
+    monkeypatch.setattr(runner, "TIME_TO_STOP", 0.0)
     with ctrl_c(session.started, asked):
         said = typed(keys, session, f"wait {PATIENCE:.0f}\rtick\r" + LEAVE)
     assert said == "started\nerror: it did not stop when asked to, and may go on unseen\ntick 1\n"
+
+
+@pytest.mark.usefixtures("in_main_thread")
+def test_ctrl_c_pressed_twice_at_once_abandons_nothing(
+    keys: PipeInput, session: ToySession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second comes while the command ends, which the first has asked it to."""
+    asked, pressed = threading.Event(), threading.Event()
+    interrupt = session.interrupt
+
+    def slowly() -> None:
+        asked.set()
+        assert pressed.wait(PATIENCE)
+        interrupt()
+
+    monkeypatch.setattr(session, "interrupt", slowly)
+    monkeypatch.setattr(runner, "TIME_TO_STOP", PATIENCE)
+    with ctrl_c(session.started, asked, then=pressed):
+        said = typed(keys, session, f"wait {PATIENCE:.0f}\rtick\r" + LEAVE)
+    assert said == "started\ninterrupted\ntick 1\n"
 
 
 def child(*arguments: str) -> list[str]:
