@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import singledispatch
 from itertools import groupby
 
@@ -82,7 +83,10 @@ def _(value: values.LentFiles) -> str:
 
 @as_text.register
 def _(value: values.Saved) -> str:
-    return f"saved; armprobe --snapshot {value.file} goes on from here\n"
+    name = f"./{value.file}" if value.file.startswith("-") else value.file
+    # A name that cannot be shown as it is comes in quotes already.
+    name = name if name.startswith("'") else shlex.quote(name)
+    return f"saved; armprobe --snapshot {name} goes on from here\n"
 
 
 @as_text.register
