@@ -92,6 +92,7 @@ COMMANDS = (
         ),
         _sh,
         group=GROUP,
+        gdb="guest-sh",  # gdb takes sh for shell
         changes_state=True,
     ),
 )
