@@ -32,10 +32,12 @@ class InstanceMemory:
 
     def allocate(self, instance: KretprobeInstance, data_size: int) -> None:
         """Give `instance` its memory. Raises ProbeError (ENOMEM) when the guest has none."""
+        if not self._wanted:
+            return
         symbols = self._machine.symbols
         kmalloc, kfree = symbols.get("kmalloc"), symbols.get("kfree")
         # The functions of a guest cannot be called before it has switched its MMU on.
-        if not self._wanted or kmalloc is None or kfree is None or not self._text.mapped(kmalloc.address):
+        if kmalloc is None or kfree is None or not self._text.mapped(kmalloc.address):
             return
         try:
             instance.memory = call_uninterrupted(self._machine, "kmalloc", _SIZE + data_size, _GFP_KERNEL)

@@ -14,7 +14,10 @@ from armprobe.machine import Machine
 
 @contextmanager
 def counted_calls(machine: Machine, functions: Collection[int]) -> Iterator[Counter[int]]:
-    """How often execution reached each of the addresses, while this lasts. Slow: a hook on all code between them."""
+    """How often execution reached each of the addresses, while this lasts.
+
+    Slow: a hook on all blocks of code between them. A call begins a block.
+    """
     calls: Counter[int] = Counter()
 
     def executed(engine: unicorn.Uc, address: int, size: int, data: object) -> None:
@@ -22,7 +25,7 @@ def counted_calls(machine: Machine, functions: Collection[int]) -> Iterator[Coun
             calls[address] += 1
 
     engine = machine.core.engine
-    hook = engine.hook_add(unicorn.UC_HOOK_CODE, executed, None, min(functions), max(functions))
+    hook = engine.hook_add(unicorn.UC_HOOK_BLOCK, executed, None, min(functions), max(functions))
     machine.core.forget_all()
     try:
         yield calls
