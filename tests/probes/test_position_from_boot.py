@@ -5,10 +5,9 @@ import os
 import random
 from pathlib import Path
 
-import pytest
-
 from armprobe import machine
 from armprobe.guests.linux.debian import build_initramfs
+from armprobe.machine import Machine
 from armprobe.probes import Kprobes
 from tests.probes.test_position import LINUX_STRETCHES, compare, probe, states  # tests have no import name to go by
 from tests.stock import stock_kernel
@@ -17,23 +16,34 @@ PROBES = 1000 if os.environ.get("ARMPROBE_ORACLE") == "all" else 100
 BOOT = [(100_000_000, b""), (500_000_003, b""), (320_000_001, b"")]
 
 
-@pytest.mark.parametrize("optimised", [False, True])
-def test_from_boot(tmp_path: Path, optimised: bool) -> None:
-    """Half of them are kretprobes. Linux patches its text meanwhile, and walks its page tables at the end."""
-    initrd = tmp_path / "initrd"
-    initrd.write_bytes(build_initramfs(stock_kernel().busybox.read_bytes()))
-    plain, probed = (machine.load(stock_kernel().vmlinuz, initrd=initrd, memory="192M") for _ in range(2))
-    kprobes = Kprobes(probed, "v6.1")
-    first, end = (probed.symbols[name].address for name in ("_stext", "_etext"))
-    names = sorted({symbol.name for symbol in probed.symbols.functions() if first <= symbol.address < end})
+def probed_kernel(initrd: Path, optimised: bool) -> Kprobes:
+    """Half of the probes are kretprobes."""
+    kprobes = Kprobes(boot_kernel(initrd), "v6.1")
+    symbols = kprobes.machine.symbols
+    first, end = (symbols[name].address for name in ("_stext", "_etext"))
+    names = sorted({symbol.name for symbol in symbols.functions() if first <= symbol.address < end})
     random.Random(12).shuffle(names)
     accepted = 0
     while accepted < PROBES:
         accepted += probe(kprobes, [names.pop()], [("kprobe", "kretprobe")[accepted % 2]], optimised)
-    console = b""
+    return kprobes
+
+
+def boot_kernel(initrd: Path) -> Machine:
+    return machine.load(stock_kernel().vmlinuz, initrd=initrd, memory="144M")
+
+
+def test_from_boot(tmp_path: Path) -> None:
+    """Linux patches its text meanwhile, and walks its page tables at the end. Probes are optimised or not."""
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(build_initramfs(stock_kernel().busybox.read_bytes()))
+    every = [probed_kernel(initrd, optimised) for optimised in (False, True)]
     stretches = [*BOOT, *LINUX_STRETCHES]
-    for without, with_probes in zip(states(plain, stretches), states(probed, stretches), strict=True):
-        compare(without, with_probes, kprobes, probed)
+    runs = [states(kprobes.machine, stretches) for kprobes in every]
+    console = b""
+    for without in states(boot_kernel(initrd), stretches):
+        for kprobes, run in zip(every, runs, strict=True):
+            compare(without, next(run), kprobes, kprobes.machine)
         console += without.console
     assert b"\r\narmprobe-done" in console
-    assert sum(each.hits for each in kprobes.list()) > PROBES
+    assert min(sum(each.hits for each in kprobes.list()) for kprobes in every) > PROBES
