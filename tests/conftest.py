@@ -73,28 +73,29 @@ def shell(guest: Machine) -> Shell:
     return Shell(guest)
 
 
-# The files that take longest (CPU time, measured), longest first: what is left to the end keeps all workers busy.
+# The files that take longest (CPU time, measured), longest first: what is left to the end keeps all workers busy. The
+# first one downloads and boots the kernels of all others; those next to it need none of them.
 LONGEST = (
     "oracle/live/test_hits.py",
+    "machine/test_hostile_files.py",
+    "probes/test_eras.py",
+    "gdb/test_unwinding.py",
+    "gdb/test_probes.py",
+    "gdb/test_conditions.py",
     "oracle/test_modules.py",
     "linux/test_guest.py",
     "oracle/live/test_returns.py",
     "oracle/live/test_registration.py",
     "linux/test_kprobe_events.py",
     "probes/test_position_from_boot.py",
-    "machine/test_hostile_files.py",
     "oracle/live/test_text.py",
-    "probes/test_eras.py",
-    "gdb/test_unwinding.py",
     "linux/test_boot.py",
     "machine/test_exactness.py",
     "docs/test_tutorial.py",
     "probes/test_position.py",
     "linux/test_kaslr.py",
     "oracle/live/test_departures.py",
-    "gdb/test_probes.py",
     "commands/test_terminal.py",
-    "gdb/test_conditions.py",
     "debuggers/test_debuggers.py",
     "probes/test_linux.py",
     "linux/test_every_function.py",
