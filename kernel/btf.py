@@ -130,6 +130,8 @@ class Btf(Types):
             return None
         if kind == "enumerator":
             return self._enum_with(place + 1 - self._strings_at)
+        if kind == "function" and self._is_ambiguous(place + 1 - self._strings_at):
+            return None
         found = []
         for each in _KINDS[kind]:
             try:
@@ -149,6 +151,14 @@ class Btf(Types):
                 if name in names:
                     return self.read_type(number)
         return None
+
+    def _is_ambiguous(self, name: int) -> bool:
+        """Whether there are functions of that name with different prototypes.
+
+        They are static, and BTF does not say which of them a symbol is, as compilers inline some.
+        """
+        rows = zip(self._numbers[_FUNCTION], self._names[_FUNCTION], strict=True)
+        return len({self.type_at(self._at[number])[2] for number, named in rows if named == name}) > 1
 
     def read_type(self, number: int) -> Type:
         """The type of that number. Raises MachineError for damaged type information."""
@@ -248,6 +258,11 @@ class Btf(Types):
         if not 0 < number < len(self._at):
             raise MachineError(_DAMAGED)
         return self._at[number]
+
+    def part(self, number: int) -> memoryview:
+        """All of type `number`, its members included. Raises MachineError if there is no such type."""
+        at = self.place_of(number)
+        return self._types[at : self._at[number + 1] if number + 1 < len(self._at) else len(self._types)]
 
     def string(self, offset: int) -> str:
         """The string at an offset in the section of strings. Raises MachineError if none can be there."""

@@ -76,9 +76,9 @@ class DebugTarget:
         self._symbol_file = SymbolFile(
             session.machine,
             lambda: self._call(SymbolSources.of, self._machine, self._read_code),
-            lambda reason: session.notify(f"the debugger gets symbols without types: {reason}\n"),
+            self._without_types,
         )
-        self._libraries = DebuggerLibraries(session.machine)
+        self._libraries = DebuggerLibraries(session.machine, self._without_types)
         self._threads = DebuggerThreads(session.machine)
         self._control = threading.Lock()  # held while a debugger is in control
         self._debugger: Client | None = None  # the debugger in control
@@ -119,6 +119,9 @@ class DebugTarget:
         if not self._call(len, self._machine.symbols):
             return None
         return ExecFile(name, lambda: io.BytesIO(self._symbol_file.read()))
+
+    def _without_types(self, reason: str) -> None:
+        self._session.notify(f"the debugger gets symbols without types: {reason}\n")
 
     def _read_code(self, address: int, length: int) -> bytes:
         return self._kprobes.unpatched(address, self._machine.memory.read_available(address, length))

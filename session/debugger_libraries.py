@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from armprobe.machine import Machine, Stop, StopReason, Symbols
@@ -24,8 +24,9 @@ class DebuggerLibraries:
     code is freed, or when it is loaded again.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, machine: Machine, warn: Callable[[str], None]) -> None:
+        """`warn` is called with the reason each time a module's types cannot be read."""
+        self._machine, self._warn = machine, warn
         self._events = None if machine.kernel is None else machine.kernel.module_events
         self._told: dict[str, Symbols] | None = None  # by the name of the file; None if no debugger has asked
         self._numbers: dict[Symbols, int] = {}
@@ -59,9 +60,10 @@ class DebuggerLibraries:
         return self._told is not None and name in self._told
 
     def file(self, name: str) -> io.BytesIO:
-        """The file of that name, an ELF with the module's symbols."""
+        """The file of that name, an ELF with the module's symbols and types."""
         symbols = (self._told or {}).get(name, Symbols())
-        return io.BytesIO(symbol_file(SymbolSources.of_module(self._machine, symbols)))
+        module = next((name for name, each in self._machine.symbols.modules.items() if each is symbols), "")
+        return io.BytesIO(symbol_file(SymbolSources.of_module(self._machine, module, symbols), self._warn))
 
     def forget(self) -> None:
         """The debugger is gone."""

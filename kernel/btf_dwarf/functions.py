@@ -59,13 +59,10 @@ class Functions:
         """The entries, to be joined."""
         by_name = {name.encode("utf-8", "surrogateescape"): function for name, function in functions.items()}
         spans = []
-        for number, kind in enumerate(types.kinds):
-            if kind != FUNCTION:
-                continue
-            at = types.at[number]
-            function = by_name.pop(types.text(types.words[at]), None)
+        for name, prototype in self._unambiguous().items():
+            function = by_name.get(types.text(name))
             if function is not None and function.size:
-                self._add(types.words[at], types.words[at + 2], function)
+                self._add(name, prototype, function)
                 spans.append((function.address, function.address + function.size))
         self.locations = lists(self._lists)
         """The contents of .debug_loclists."""
@@ -73,6 +70,22 @@ class Functions:
         """The offset in `ranges` of the list of the code that the functions are in."""
         self.ranges = lists([*(_bqq(_START_END, *span) for span in _joined(spans)), b"\0"])
         """The contents of .debug_rnglists."""
+
+    def _unambiguous(self) -> dict[int, int]:
+        """The prototypes of functions by the offsets of their names.
+
+        Of several functions with one name, such as static ones of which the compiler has inlined all but one, BTF does
+        not say which is in the code.
+        """
+        types = self._types
+        found: dict[int, int] = {}
+        ambiguous = set()
+        for number, kind in enumerate(types.kinds):
+            if kind == FUNCTION:
+                name, _, prototype = types.words[types.at[number] : types.at[number] + 3]
+                if found.setdefault(name, prototype) != prototype:
+                    ambiguous.add(name)
+        return {name: prototype for name, prototype in found.items() if name not in ambiguous}
 
     def _add(self, name: int, prototype: int, function: Function) -> None:
         types = self._types

@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 
 from armprobe import machine
 from armprobe.kernel.btf import Btf
-from armprobe.kernel.btf_dwarf import debug_sections
+from armprobe.kernel.btf_dwarf import Function, debug_sections
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.native.arguments import argument_ends
 from armprobe.session.symbol_file import SymbolSources, symbol_file
@@ -99,6 +99,27 @@ def test_damaged_btf_is_refused_or_read(guest: Machine) -> None:
         except MachineError:
             refused += 1
     assert refused
+
+
+def test_a_name_of_several_functions() -> None:
+    """Static functions, all but one of which a compiler may have inlined: which of them it is, BTF does not say."""
+    strings = b"\0int\0both\0one\0twice\0"
+    integer = struct.pack("<4I", strings.index(b"int"), 1 << 24, 4, 1 << 24 | 32)
+    prototypes = struct.pack("<6I", 0, 13 << 24, 1, 0, 13 << 24, 0)  # numbers 2 and 3: of int, and of void
+    functions = b"".join(
+        struct.pack("<3I", strings.index(name), 12 << 24, number)
+        for name, number in ((b"both", 2), (b"both", 3), (b"one", 3), (b"twice", 2), (b"twice", 2))
+    )
+    types = integer + prototypes + functions
+    header = struct.pack("<8s4I", b"\x9f\xeb\x01\x00\x18\x00\x00\x00", 0, len(types), len(types), len(strings))
+    btf = Btf(header + types + strings)
+    sections = debug_sections(btf, {name: Function(0x1000, 4, [4] * 8) for name in ("both", "one", "twice")})
+    places = [sections[".debug_info"].count(struct.pack("<I", strings.index(name))) for name in (b"one", b"twice")]
+    assert places == [1, 1]
+    assert struct.pack("<I", strings.index(b"both")) not in sections[".debug_info"]
+    assert str(btf.function("one")) == "void (void)"
+    with pytest.raises(MachineError, match="no function both"):
+        btf.function("both")
 
 
 NOP, RET, BL, BR_X9 = 0xD503_201F, 0xD65F_03C0, 0x9400_0010, 0xD61F_0120
