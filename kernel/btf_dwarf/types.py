@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from armprobe.kernel.btf import Btf
 
 from .forms import Form
+from .nesting import check_nesting
 
 INT, POINTER, ARRAY, STRUCT, UNION, ENUM, FORWARD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(1, 12)
 FUNCTION, PROTOTYPE, FLOAT, TYPE_TAG, ENUM64 = 12, 13, 16, 18, 19
 MODIFIERS: Final = frozenset((TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG))
+_MADE_OF_OTHERS: Final = MODIFIERS | {POINTER, ARRAY, PROTOTYPE}
 _QUALIFIERS: Final = {
     VOLATILE: (Form.VOLATILE, Form.VOLATILE_VOID),
     CONST: (Form.CONST, Form.CONST_VOID),
@@ -22,6 +26,7 @@ _BOOLEAN, _FLOATING, _SIGNED, _SIGNED_CHAR, _UNSIGNED, _UNSIGNED_CHAR = 2, 4, 5,
 _CHARS: Final = {b"char": _UNSIGNED_CHAR, b"unsigned char": _UNSIGNED_CHAR, b"signed char": _SIGNED_CHAR}
 _NEGATIVE: Final = (1 << 32) - (1 << 16)  # as a word: the least of the small negative numbers
 _LONGEST_CHAIN: Final = 100  # typedefs and qualifiers; a circle of them would be endless
+_UNPRINTABLE: Final = re.compile(rb"[^\0 -~]")  # a terminal would obey some; the kernel's own check refuses them too
 _END: Final = b"\0"  # of an entry's children
 
 _b, _bb, _bbb = struct.Struct("<B").pack, struct.Struct("<BB").pack, struct.Struct("<BBB").pack
@@ -79,6 +84,8 @@ class TypeEntries:
     def _check(self) -> None:
         """Refuse names outside of the strings, and types that are made of themselves."""
         words, most = self.words, len(self.strings)
+        if _UNPRINTABLE.search(self.strings):
+            raise ValueError("a name that is no text")
         for number in range(1, len(self.at)):
             at, kind, count = self.at[number], self.kinds[number], self.info[number] & 0xFFFF
             if words[at] >= most:
@@ -87,16 +94,35 @@ class TypeEntries:
                 each = 2 if kind in (ENUM, PROTOTYPE) else 3
                 if max(words[at + 3 : at + 3 + each * count][::each]) >= most:
                     raise ValueError("a name outside of the strings")
-            elif kind in MODIFIERS:
-                self.stripped(number)
-            elif kind == ARRAY:
-                inner = number
-                for _ in range(_LONGEST_CHAIN):
-                    inner = self.stripped(words[self.at[inner] + 3])
-                    if self.kinds[inner] != ARRAY:
-                        break
-                else:
-                    raise ValueError("a circle of types")
+        structs = [number for number, kind in enumerate(self.kinds) if kind in (STRUCT, UNION)]
+        others = [number for number, kind in enumerate(self.kinds) if kind in _MADE_OF_OTHERS]
+        without_name = [number for number in structs if not words[self.at[number]]]
+        check_nesting(len(self.at), [*others, *without_name], self._named_by)
+        check_nesting(len(self.at), structs, self._held)
+
+    def _named_by(self, number: int) -> Sequence[int]:
+        """The types that a debugger goes through to print a type's name, or the members of one without a name."""
+        words, at, kind = self.words, self.at[number], self.kinds[number]
+        if kind == POINTER or kind in MODIFIERS:
+            return words[at + 2 : at + 3]
+        if kind == ARRAY:
+            return words[at + 3 : at + 4]
+        count = self.info[number] & 0xFFFF
+        if kind == PROTOTYPE:
+            return [words[at + 2], *words[at + 4 : at + 3 + 2 * count : 2]]
+        return words[at + 4 : at + 3 + 3 * count : 3]
+
+    def _held(self, number: int) -> Sequence[int]:
+        """The structs and unions that are in a struct or union."""
+        words, at, kinds = self.words, self.at, self.kinds
+        found = []
+        start = at[number] + 4
+        for inner in set(words[start : start - 1 + 3 * (self.info[number] & 0xFFFF) : 3]):
+            while (kind := kinds[inner]) in MODIFIERS or kind == ARRAY:  # no circle: `_named_by` was checked before
+                inner = words[at[inner] + (3 if kind == ARRAY else 2)]
+            if kind in (STRUCT, UNION):
+                found.append(inner)
+        return found
 
     def _see_through_tags(self) -> None:
         self._tags = {}

@@ -101,6 +101,64 @@ def test_damaged_btf_is_refused_or_read(guest: Machine) -> None:
     assert refused
 
 
+STRINGS = b"\0int\0outer\0inner\0member\0"
+INTEGER = struct.pack("<4I", STRINGS.index(b"int"), 1 << 24, 4, 1 << 24 | 32)  # number 1
+
+
+def of_types(*types: bytes, strings: bytes = STRINGS) -> Btf:
+    """BTF with `INTEGER` and these types, from number 2 on."""
+    data = INTEGER + b"".join(types)
+    header = struct.pack("<8s4I", b"\x9f\xeb\x01\x00\x18\x00\x00\x00", 0, len(data), len(data), len(strings))
+    return Btf(header + data + strings)
+
+
+def refers(kind: int, number: int) -> bytes:
+    """A pointer, qualifier or typedef."""
+    return struct.pack("<3I", STRINGS.index(b"inner") if kind == 8 else 0, kind << 24, number)
+
+
+def holding(name: bytes, number: int) -> bytes:
+    """A struct with one member of that type."""
+    at = STRINGS.index(name) if name else 0
+    return struct.pack("<6I", at, 4 << 24 | 1, 8, STRINGS.index(b"member"), number, 0)
+
+
+POINTER, TYPEDEF, CONST = 2, 8, 10
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        [refers(POINTER, 2)],
+        [refers(CONST, 3), refers(TYPEDEF, 2)],
+        [holding(b"outer", 2)],
+        [holding(b"outer", 3), refers(TYPEDEF, 4), holding(b"inner", 2)],
+        [holding(b"", 2)],
+        [holding(b"", 3), refers(POINTER, 2)],
+        [struct.pack("<5I", 0, 13 << 24 | 1, 1, 0, 2)],  # a function that takes itself
+        [struct.pack("<6I", 0, 3 << 24, 0, 2, 1, 4)],  # an array of itself
+        [*(refers(POINTER, number) for number in range(3, 303)), holding(b"outer", 1)],
+        [refers(POINTER, 100)],
+    ],
+    ids=["pointer", "typedef", "struct", "structs", "unnamed", "through", "prototype", "array", "deep", "absent"],
+)
+def test_types_that_gdb_would_not_get_to_the_end_of(types: list[bytes]) -> None:
+    """gdb 13.1 crashes when it prints them."""
+    with pytest.raises(MachineError, match="damaged"):
+        debug_sections(of_types(*types), {})
+
+
+def test_circles_that_c_has() -> None:
+    """struct outer { struct outer *; }, and one through a struct without a name in it."""
+    debug_sections(of_types(holding(b"outer", 3), refers(POINTER, 2)), {})
+    debug_sections(of_types(holding(b"outer", 3), holding(b"", 4), refers(POINTER, 2)), {})
+
+
+def test_names_for_a_terminal() -> None:
+    with pytest.raises(MachineError, match="damaged"):
+        debug_sections(of_types(strings=STRINGS + b"\x1b[2J\0"), {})
+
+
 def test_a_name_of_several_functions() -> None:
     """Static functions, all but one of which a compiler may have inlined: which of them it is, BTF does not say."""
     strings = b"\0int\0both\0one\0twice\0"
