@@ -154,12 +154,17 @@ class Guest:
         return [(record.action, record.stage, record.number, record.executed) for record in order]
 
 
+ALL = (1 << 33) - 1  # x0 to x30, sp and pc
+
+
 def recording(number: int, first: bool = True, second: bool = True) -> Action:
-    return Action(id=number, enabled=True, records_first=first, records_second=second)
+    return Action(id=number, enabled=True, registers=ALL, records_first=first, records_second=second)
 
 
 def following(number: int, capacity: int = 10) -> Action:
-    return Action(id=number, enabled=True, follows=True, records_first=True, records_second=True, capacity=capacity)
+    action = recording(number)
+    action.follows, action.capacity = True, capacity
+    return action
 
 
 def test_the_two_stages_of_a_hit_have_the_registers_before_and_after_the_instruction() -> None:
