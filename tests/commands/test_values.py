@@ -183,7 +183,7 @@ def rebuilt(hint: Any, data: Any) -> Any:
         assert data.keys() == {*hints, *(f"{name}_hex" for name in doubled)}
         for name in doubled:
             numbers, words = (each if isinstance(each, list) else [each] for each in (data[name], data[f"{name}_hex"]))
-            assert [int(word, 16) for word in words] == numbers
+            assert [None if word is None else int(word, 16) for word in words] == numbers
         return hint(**{name: rebuilt(kind, data[name]) for name, kind in typing.get_type_hints(hint).items()})
     if isinstance(hint, type) and issubclass(hint, tuple):
         return hint(rebuilt(element(hint), each) for each in data)
