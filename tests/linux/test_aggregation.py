@@ -101,5 +101,5 @@ def test_names_of_tasks_in_conditions(snapshot: Path) -> None:
     assert sum(row.count for row in whole.counted()) >= 5
     assert not any(each.counted() for each in others)
     assert set(rows(either)) == {"dd"}
-    with pytest.raises(ProbeError, match="a task's name has up to 15 bytes"):
+    with pytest.raises(ProbeError, match="has room for 15 characters"):
         kprobes.on("vfs_read", condition='$comm == "averylongname123"').count()
