@@ -428,7 +428,9 @@ class Proxy:
         if changed:
             self.forget()
         if changed == "registers":
-            gdb.write("The guest was changed from outside; what was shown last may be out of date. It is now at\n")
+            # A task that sleeps may be selected, which is elsewhere than the CPU.
+            what = f"Thread {thread.num}" if len(gdb.selected_inferior().threads()) > 1 else "It"
+            gdb.write(f"The guest was changed from outside; what was shown last may be out of date. {what} is now at\n")
             gdb.execute("frame")
 
     def forget(self) -> None:
