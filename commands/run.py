@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import StopReason, host_files
@@ -40,7 +41,13 @@ def _step(session: Session, arguments: Arguments) -> Stepped:
 
 
 def _call(session: Session, arguments: Arguments) -> Returned:
-    result = session.machine.call(arguments.function, *arguments.arguments)
+    if arguments.kworker is not None:
+        result = session.guest.call(arguments.function, *arguments.arguments)
+    else:
+        with warnings.catch_warnings(record=True, category=UserWarning) as caught:
+            result = session.machine.call(arguments.function, *arguments.arguments)
+        for warning in caught:
+            session.remark(f"warning: {warning.message}\n")
     return Returned(result, result - (1 << 64) if result >> 63 else result)
 
 
@@ -134,8 +141,11 @@ COMMANDS = (
         "call",
         "Call a function of the guest with up to eight numbers or addresses, and show what it returns.\n"
         "If a probe, a breakpoint or Ctrl-C stops it before it returns, the call is abandoned: registers and probes\n"
-        "are restored, and memory stays as the function left it.",
+        "are restored, and memory stays as the function left it.\n\n"
+        "What the guest is stopped in must not sleep if it is the idle task or holds a lock. For a function that may\n"
+        "sleep say kworker=yes: a thread of a Linux guest's kernel calls it, and the guest runs on meanwhile.",
         (
+            Option("kworker", "have a thread of the guest's kernel call it", choices=("yes",)),
             Arg("function", "SYMBOL or address", type=place, complete=complete_symbol),
             Arg(
                 "arguments",

@@ -25,6 +25,7 @@ from .tasks import Tasks
 from .typed_memory import TypedMemory
 from .version import Version, linux_version
 
+_REFUSING_SLEEP: Final = "__schedule_bug", "dequeue_task_idle"  # kernel/sched/core.c and idle.c
 _START: Final = "_stext"  # the kernel's first instruction (arch/arm64/kernel/vmlinux.lds.S)
 
 
@@ -48,6 +49,11 @@ class Kernel(TypedMemory):
     def symbols(self) -> Symbols:
         """The kernel's symbols, those of loaded modules among them."""
         return self.machine.symbols
+
+    @property
+    def refuses_sleep(self) -> tuple[int, ...]:
+        """Addresses of the functions that the kernel calls when code sleeps that must not."""
+        return ()
 
     @property
     def version(self) -> Version | None:
@@ -85,6 +91,12 @@ class Linux(Kernel):
     def module_table(self) -> list[ModuleStruct]:
         """The loaded modules, as in /proc/modules. Raises MachineError, saying why, where they cannot be read."""
         return read_modules(self, self._loaded.addresses())
+
+    @property
+    def refuses_sleep(self) -> tuple[int, ...]:
+        """See `Kernel.refuses_sleep`."""
+        found = map(self.machine.symbols.in_kernel, _REFUSING_SLEEP)
+        return tuple(symbol.address for symbol in found if symbol is not None)
 
     def mounts(self, task: TaskStruct) -> list[Mount]:
         """The file systems that `task` sees mounted. Raises MachineError, saying why, where they cannot be read."""

@@ -136,13 +136,19 @@ class Kworkers:
         machine.claim_hvc(KWORKER, self._asked)
         machine.state.on_restored(Order.GUEST, self._jobs.clear)
 
-    def call(self, function: str | int, *arguments: int, seconds: float = 60) -> int:
+    def call(
+        self,
+        function: str | int,
+        *arguments: int,
+        seconds: float = 60,
+        through: Callable[[Callable[[], Stop]], Stop] = lambda run: run(),
+    ) -> int:
         """Call `function`, which may sleep, and return x0. See `run`."""
 
         def steps(job: Job) -> Calls[int]:
             return (yield function, arguments)
 
-        return self.run(steps, seconds)
+        return self.run(steps, seconds, through)
 
     def run(
         self, steps: Steps[T], seconds: float, through: Callable[[Callable[[], Stop]], Stop] = lambda run: run()

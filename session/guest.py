@@ -126,6 +126,17 @@ class Guest:
             out.write(content)
         return content
 
+    def call(self, function: str | int, *arguments: int, timeout: float = TIMEOUT) -> int:
+        """Call a function of the kernel, which may sleep, in a kworker, and return x0.
+
+        There are up to eight arguments. Raises MachineError when it has not returned after `timeout` seconds of the
+        guest's time.
+        """
+        if len(arguments) > 8:  # as many as AAPCS64 passes in registers
+            raise CommandError("a guest function can be called with at most eight arguments")
+        through = self._session.tracepoints.run
+        return self._do(lambda kernel: kernel.kworkers.call(function, *arguments, seconds=timeout, through=through))
+
     def sh(self, command: str, timeout: float = TIMEOUT) -> Completed:
         """Execute `command` by the guest's /bin/sh, as root in HOME, with nothing to read and no terminal.
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -41,6 +42,8 @@ class Calls:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.return_address: int | None = None  # of the HVC
+        self._slept = False  # whether a called function has slept that must not
+        self._watched: tuple[int, ...] = ()
         self.on_begin: list[Callable[[Core], Callable[[], None]]] = []
         machine.state.join("calls", self, Order.MEMORY)
         machine.claim_hvc(CALL_RETURNED, self._returned)
@@ -72,6 +75,8 @@ class Calls:
         outer, masked = (dispatcher.stop, dispatcher.resume, dispatcher.hypercall), dispatcher.handler_daif
         dispatcher.stop = dispatcher.resume = None
         stop: Stop | None = None
+        self._watch_sleep()
+        self._slept = False
         abandon = [self._interrupts_abandoned()]
         try:
             with machine.scheduler.elsewhere(context.pc):
@@ -106,6 +111,12 @@ class Calls:
             stop = replace(stop, text=f"it had executed {_LIMIT:,} instructions")
         if stop.reason is not StopReason.RETURNED:
             raise CallNotReturned(machine.symbols.describe(address), stop)
+        if self._slept:
+            warnings.warn(
+                f"{machine.symbols.describe(address)} slept, which what the guest is stopped in must not, as the "
+                "guest's log says: have a kworker call it (call kworker=yes; in Python session.guest.call)",
+                stacklevel=4,
+            )
         return result
 
     def _interrupts_abandoned(self) -> Callable[[], None]:
@@ -139,6 +150,20 @@ class Calls:
             return False
         core.request_stop(Stop(StopReason.RETURNED, core.context.pc))
         return True
+
+    def _watch_sleep(self) -> None:
+        """From now on note when the kernel complains of code that sleeps and must not, such as the idle task."""
+        kernel = self._machine.kernel
+        places = () if kernel is None else kernel.refuses_sleep
+        if places != self._watched:
+            for place in self._watched:
+                self._machine.unintercept(place, self._note_sleep)
+            for place in places:
+                self._machine.intercept(place, self._note_sleep)
+            self._watched = places
+
+    def _note_sleep(self, machine: Machine) -> None:
+        self._slept = True
 
     def _manages_vectors(self) -> bool:
         """Whether v0 to v31 are a user program's at EL1 too, and others after a call that let another task run."""

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Calls of the kernel's functions from the host, wherever a Linux guest is stopped."""
 
+import warnings
+
+import pytest
+
 from armprobe.machine import Machine, StopReason
 from armprobe.machine.core.core import Core
 from tests.linux.shell import Shell
@@ -59,3 +63,11 @@ def test_from_idle(guest: Machine, shell: Shell) -> None:
     assert guest.run(until="cpu_do_idle", instructions=1_000_000_000).reason is StopReason.UNTIL
     assert guest.call("__arm64_sys_getpid", 0) == 0  # of the idle task
     _healthy(shell)
+
+
+def test_sleep_that_is_not_allowed_is_said(guest: Machine) -> None:
+    assert guest.run(until="cpu_do_idle", instructions=1_000_000_000).reason is StopReason.UNTIL
+    with pytest.warns(UserWarning, match=r"^msleep slept, which what the guest is stopped in must not, .* kworker=yes"):
+        assert guest.call("msleep", 10) == 0
+    with warnings.catch_warnings(action="error"):
+        guest.call("__arm64_sys_getpid", 0)

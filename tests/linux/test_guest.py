@@ -234,6 +234,16 @@ def test_what_cannot_be_pulled(session: Session, path: str, reason: str) -> None
         session.guest.pull(path)
 
 
+def test_a_call_that_may_sleep(session: Session, shell: Shell) -> None:
+    place, clock = idle(session.machine), session.machine.clock
+    before = clock.seconds
+    assert session.run("call kworker=yes msleep 50") == "0x0 (0)\n"
+    assert 0.05 <= clock.seconds - before < 0.1
+    assert (session.machine.registers.pc, session.machine.registers.sp) == place
+    assert shell.run(f"cat /proc/{session.guest.call('__arm64_sys_getpid', 0)}/comm").startswith("kworker/")
+    healthy(shell)
+
+
 def test_a_stop_in_between(session: Session, shell: Shell) -> None:
     """The command goes on with the guest, and another can be executed meanwhile."""
     session.run("kprobe ksys_sync stop=pre")
