@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe import machine
+from armprobe.commands import Session
 from armprobe.guests import linux
 from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
 from armprobe.machine import Machine, StopReason
@@ -159,6 +160,25 @@ def rates(scale: float) -> dict[str, float]:
     took, _ = shell.copy(blocks)
     assert probe.hits >= blocks
     found["linux_hits"] = blocks / took
+    return found
+
+
+def system(scale: float) -> dict[str, float]:
+    """Seconds for a file of 8 MiB and for `sh true`, in a guest just resumed, and again."""
+    with Session(linux.prepare()) as session, tempfile.TemporaryDirectory(prefix="armprobe-bench-") as folder:
+        file = Path(folder) / "file"
+        file.write_bytes(os.urandom(8 << 20))
+        found: dict[str, float] = {}
+        works: dict[str, Callable[[], object]] = {
+            "push": lambda: session.guest.push(file),
+            "sh": lambda: session.guest.sh("true"),
+        }
+        for name, work in works.items():
+            for again in ("", "_again"):
+                start = time.perf_counter()
+                work()
+                found[f"{name}{again}_seconds"] = time.perf_counter() - start
+        assert session.guest.pull("file") == file.read_bytes()
     return found
 
 

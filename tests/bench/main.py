@@ -40,6 +40,7 @@ MEASUREMENTS: Final = {
     "boot": Measurement(linux.boot, 3, 1),
     "qemu-boot": Measurement(peers.qemu_boot, 3, 1),
     "linux": Measurement(linux.rates, 3, 1),
+    "system": Measurement(linux.system, 3, 1),
     "armed": Measurement(linux.armed, 3, 1),
     "hit-cost": Measurement(linux.hit_costs, 3, 1),
     "qemu-linux": Measurement(peers.qemu_rates, 3, 1),
