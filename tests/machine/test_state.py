@@ -58,6 +58,7 @@ NOT_STATE: set[tuple[str, str]] = {
     *(("machine.uart", name) for name in ("output", "sent", "collected")),  # the console's
     *((f"core.timers[{number}]", pointer) for number in (2, 3) for pointer in ("at", "gic")),
     ("machine.core", "changes"),
+    ("machine.clock", "idle_at"),
     ("machine.core", "_handle"),
     ("machine.core", "_physical_at"),
     ("core.context", "address"),
