@@ -35,6 +35,7 @@ test: build/test ## all tests
 
 .PHONY: oracle
 oracle: build/test ## compare with the functions of stock Debian kernels, at length
+	$(VENV)/bin/pip install -q drgn
 	ARMPROBE_ORACLE=all $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/oracle
 
 .PHONY: record

@@ -188,7 +188,8 @@ class Btf(Types):
             return Pointer(target)
         if kind == _ARRAY:
             element, _, count = self.type_at(at + 12)
-            return Array(partial(self.read_type, element), count)
+            # BTF has 0 for int a[0], and for int a[], which is the usual one.
+            return Array(partial(self.read_type, element), count or None)
         if kind in (_STRUCT, _UNION):
             return Struct(self.string(name), last, _BtfLayout(self, at), "union" if kind == _UNION else "struct")
         if kind == _FORWARD:

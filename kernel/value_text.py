@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = 80  # as of a terminal
 _TAB: Final = 8  # columns of a tab
+_WORD: Final = 8  # bytes of the largest integers that are shown in decimal
 _MOST: Final = 100_000  # values in one text
 _BYTES_A_VALUE: Final = 64  # bytes of zeros that cost as much as a value that is shown
 _ESCAPES: Final = {
@@ -73,7 +74,7 @@ class _Text:
             return f"{value.address_:#x}"
         number = value.value_()
         if isinstance(number, int):
-            return str(number)
+            return str(number) if kind.size <= _WORD else f"{number:#x}"
         return f"{number:.1f}" if number.is_integer() else f"{number:.17g}"
 
     def _struct(self, value: Value, kind: Struct, depth: int) -> str:
