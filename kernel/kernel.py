@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
-from armprobe.machine import Machine, Symbols
+from armprobe.machine import Machine, MachineError, Symbols
 
+from .btf import Btf
 from .kworker import Kworkers
 from .log import LogRecord, read_log
 from .module_events import ModuleEvents
@@ -23,9 +24,11 @@ from .page_tables import PageTables
 from .task_list import TaskStruct
 from .tasks import Tasks
 from .typed_memory import TypedMemory
+from .value import Value
 from .version import Version, linux_version
 
 _REFUSING_SLEEP: Final = "__schedule_bug", "dequeue_task_idle"  # kernel/sched/core.c and idle.c
+_ENTRY_TASK: Final = "__entry_task"  # its address is in code that has a symbol
 _START: Final = "_stext"  # the kernel's first instruction (arch/arm64/kernel/vmlinux.lds.S)
 
 
@@ -101,6 +104,20 @@ class Linux(Kernel):
     def mounts(self, task: TaskStruct) -> list[Mount]:
         """The file systems that `task` sees mounted. Raises MachineError, saying why, where they cannot be read."""
         return self._mount_table.of(task.address)
+
+    def per_cpu(self, name: str) -> Value:
+        """The per-CPU variable `name` of the CPU, such as `runqueues`.
+
+        Raises MachineError, saying why, if there is none or its place cannot be found.
+        """
+        types = self.types
+        variables = types.per_cpu if isinstance(types, Btf) else {}
+        if name not in variables:
+            raise MachineError(f"this kernel's type information (BTF) has no per-CPU variable {name}")
+        if _ENTRY_TASK not in variables or self.tasks is None:
+            raise MachineError("this kernel's per-CPU variables are not found: its BTF has no __entry_task")
+        start = self.tasks.entry_task - variables[_ENTRY_TASK].offset + self.machine.registers["tpidr_el1"]
+        return self.read(start + variables[name].offset, variables[name].type)
 
     @cached_property
     def _mount_table(self) -> MountTable:

@@ -116,6 +116,14 @@ class Tasks:
         `__entry_task` (kernel_entry in arch/arm64/kernel/entry.S), which is the first address it forms. Raises
         MachineError if that cannot be found or read.
         """
+        return self._machine.memory.read_u64(self.entry_task + self._machine.registers["tpidr_el1"] & (1 << 64) - 1)
+
+    @property
+    def entry_task(self) -> int:
+        """The address of the per-CPU variable `__entry_task` before that of a CPU is added to it.
+
+        Raises MachineError if it cannot be found.
+        """
         machine = self._machine
         if self._entry_task is None:
             entry = next((name for name in _FROM_EL0 if name in machine.symbols), None)
@@ -125,7 +133,7 @@ class Tasks:
                     "the running task cannot be found: the kernel's entry code does not name __entry_task"
                 )
             self._entry_task = formed[0]
-        return machine.memory.read_u64(self._entry_task + machine.registers["tpidr_el1"] & (1 << 64) - 1)
+        return self._entry_task
 
     @property
     def offsets(self) -> tuple[int, int] | None:
