@@ -147,7 +147,7 @@ class Gdb(Debugger):
 
     attach_words, prompt = "target remote", "(gdb) "
     step_instruction, next_instruction, step, next, finish = "stepi", "nexti", "step", "next", "finish"
-    kill, monitor, interrupted = "kill", "monitor", "Program received signal SIGINT"
+    kill, monitor, interrupted = "kill", "monitor", "received signal SIGINT"
 
     def __init__(self, path: str, program: Path | None) -> None:
         settings = ("confirm off", "height 0", "width 0", "tcp connect-timeout 5", "style enabled off")

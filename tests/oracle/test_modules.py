@@ -323,7 +323,7 @@ def test_in_an_attached_gdb(snapshot: Path, gdb_path: str) -> None:
         for name in ("dummy_setup", RENAMED[1]):
             stop = gdb.continue_to_stop(PATIENCE)
             assert stop.reason == "breakpoint-hit"
-            assert re.search(r"#0 .* init_module \(\).*\n#1 .* do_one_initcall", gdb.execute("backtrace 2"))
+            assert re.search(r"#0 .*init_module \(\).*\n#1 .* do_one_initcall", gdb.execute("backtrace 2"))
             setup = int(gdb.execute(f"print/x &{name}").rpartition("0x")[2].split()[0].rstrip("}"), 16)
             assert session.machine.symbols[f"dummy:{name}"].address == setup
         assert RENAMED[0] not in gdb.execute("info functions dummy_set")
