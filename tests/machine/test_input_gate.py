@@ -28,7 +28,11 @@ WRITERS: dict[str, set[str]] = {
         "probes/slots.py",
         "probes/suspended_breakpoints.py",
     },
-    "scratch.write": {"probes/guest_trampoline.py", "probes/kretprobe_engine.py"},
+    "scratch.write": {
+        "kernel/kworker.py",  # what a thread of the guest's kernel executes and is given
+        "probes/guest_trampoline.py",
+        "probes/kretprobe_engine.py",
+    },
     "scratch.write_code": {
         "machine/core/call.py",
         "machine/core/software_step.py",
