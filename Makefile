@@ -19,7 +19,7 @@ FOR_DEJAGNU := runtest:dejagnu /usr/src/gdb.tar.xz:gdb-source \
 	/usr/lib/picolibc/aarch64-linux-gnu:picolibc-aarch64-linux-gnu
 
 # One more than cores: a test often waits for a debugger or a guest of its own. Four cores at most, for the memory.
-TEST_WORKERS := $(shell n=$$(nproc); echo $$(((n > 4 ? 4 : n) + 1)))
+WORKERS := $(PY) -c "import os; print(min(len(os.sched_getaffinity(0)), 4) + 1)"
 
 # Tests start hundreds of armprobes, each of which would compile all of its files again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,7 +34,7 @@ linux: build/run ## boot a stock Debian arm64 kernel to a shell
 
 .PHONY: test
 test: build/test ## all tests
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n $$($(WORKERS)) --dist loadfile --no-loadscope-reorder
 
 .PHONY: oracle
 oracle: build/test ## compare with the functions of stock Debian kernels, at length
