@@ -50,11 +50,6 @@ ARMPROBE_EXPORT void armprobe_refresh(struct core *core)
         core->reg_write(core->uc, core->cp_reg, &core->refreshed);
 }
 
-static void forget(struct core *core, uint64_t first, uint64_t end)
-{
-    core->ctl(core->uc, UC_CTL_REMOVE_CACHE, first, end);
-}
-
 static void stop(struct core *core, enum end why)
 {
     core->why = why;
@@ -157,6 +152,15 @@ static void hide_own(struct core *core)
         core->mem_write(core->uc, core->shown, &none, sizeof none);
     core->shown = core->shows = 0;
     set_limit(core);
+}
+
+/* Drop translated code. The engine translates the address: the entry for the machine's own memory must be there. */
+static void forget(struct core *core, uint64_t first, uint64_t end)
+{
+    bool shown = show_own(core, first, 0);
+    core->ctl(core->uc, UC_CTL_REMOVE_CACHE, first, end);
+    if (shown)
+        hide_own(core);
 }
 
 /* The guest enters code of the machine's own that uses its stack: keep what is there. */

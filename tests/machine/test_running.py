@@ -238,3 +238,16 @@ def test_code_in_the_machines_own_memory_can_be_called(demo: Machine) -> None:
     place = demo.scratch.allocate(8)
     demo.scratch.write(place, bytes.fromhex("00001f8b c0035fd6".replace(" ", "")))  # add x0, x0, xzr; ret
     assert demo.call(place, 0x1234) == 0x1234
+
+
+def test_a_loop_in_the_machines_own_memory_ends(demo: Machine) -> None:
+    """Also behind the first instruction of a block: the block must be translated anew for that."""
+    demo.run(until="workload_round")
+    loop = demo.scratch.allocate(12)
+    demo.scratch.write(loop, struct.pack("<III", 0xF100_0400, 0x54FF_FFE1, 0xD65F_03C0))  # subs x0, x0, #1; b.ne; ret
+    for _ in range(2):
+        for count in (1_000, 10_000, 100_000):
+            before = demo.instructions
+            assert demo.call(loop, count) == 0
+            assert demo.instructions - before >= 2 * count
+        demo.run(instructions=2_500_000)
