@@ -15,6 +15,7 @@ PACKET_SIZE = 0x20000
 _CHECKSUMS = [b"%02x" % value for value in range(256)]
 _ESCAPED = re.compile(rb"\}(.)", re.DOTALL)
 # '*' would start a run-length encoding in a reply. '}' comes first: it is in what the others become.
+_SHORT = 256  # bytes
 _SPECIAL = re.compile(rb"[}#$*]")
 _ESCAPES = [(bytes((byte,)), bytes((0x7D, byte ^ 0x20))) for byte in b"}#$*"]
 
@@ -126,7 +127,7 @@ class Deframer:
 def enframe(payload: bytes) -> bytes:
     """The packet that carries `payload`, as bytes to send."""
     body = payload
-    if _SPECIAL.search(body):
+    if len(body) > _SHORT or _SPECIAL.search(body):  # the search takes longer than the replacing where much is searched
         for byte, escaped in _ESCAPES:
             body = body.replace(byte, escaped)
     return b"$%b#%b" % (body, _checksum(body))
