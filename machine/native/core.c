@@ -199,7 +199,6 @@ static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint6
                 keep_frame(core);
             return;
         }
-        core->aside_base = base + count;
     } else if (core->framed) {
         put_back_frame(core);
     }
@@ -214,6 +213,8 @@ static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint6
         stop(core, END_LIMIT);
         return;
     }
+    if (is_own(core, pc))
+        core->aside_base = base + count; /* what follows is no more free than this */
     core->block = pc;
     core->count = count;
 }

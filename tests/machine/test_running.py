@@ -12,6 +12,7 @@ import pytest
 from armprobe import machine
 from armprobe.machine import Device, Machine, MachineError, StopReason, board
 from armprobe.machine.core.registers import NAMES
+from armprobe.machine.memory.scratch import Role
 
 MEMORY = "16M"
 
@@ -238,6 +239,18 @@ def test_code_in_the_machines_own_memory_can_be_called(demo: Machine) -> None:
     place = demo.scratch.allocate(8)
     demo.scratch.write(place, bytes.fromhex("00001f8b c0035fd6".replace(" ", "")))  # add x0, x0, xzr; ret
     assert demo.call(place, 0x1234) == 0x1234
+
+
+@pytest.mark.parametrize("loop", [(0x1400_0000,), (0xD503_201F, 0x17FF_FFFF)], ids=["b .", "nop; b .-4"])
+@pytest.mark.parametrize("length", [1, 2, 3, 5001])
+def test_a_loop_in_code_that_counts_as_nothing_ends(demo: Machine, loop: tuple[int, ...], length: int) -> None:
+    """A guest may branch into it with any registers. After some thousand of its instructions, they count."""
+    demo.run(until="workload_round")
+    place = demo.scratch.allocate(4 * len(loop))
+    demo.scratch.write_code(place, struct.pack(f"<{len(loop)}I", *loop), *[Role.EXTRA] * len(loop))
+    demo.registers.pc, before = place, demo.instructions
+    assert demo.run(instructions=length).reason is StopReason.INSTRUCTIONS
+    assert demo.instructions - before == length
 
 
 def test_a_loop_in_the_machines_own_memory_ends(demo: Machine) -> None:
