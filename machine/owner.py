@@ -91,12 +91,7 @@ class Owner:
     def call_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `call`, for short work: runs on the caller's thread if no other thread is using the machine."""
         if threading.get_ident() != self._user and self._lock.acquire(blocking=False):
-            self._user = threading.get_ident()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self._user = None
-                self._lock.release()
+            return self._use(function, *args, **kwargs)
         return self.call(function, *args, **kwargs)
 
     def run(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
@@ -168,18 +163,31 @@ class Owner:
         """Run on this thread if no other thread is using the machine. None if one is, or if there is more to do."""
         if not self._lock.acquire(blocking=False):
             return None
-        self._user, self._brief = threading.get_ident(), True
+
+        def briefly() -> Stop:
+            self._brief = True
+            try:
+                return run()
+            finally:
+                self._brief = False
+
         try:
-            ended: Stop | BaseException = (stop := run())
+            ended: Stop | BaseException = (stop := self._use(briefly))
             if stop.reason in _MORE:
                 return None
         except BaseException as error:
             ended = error
-        finally:
-            self._user, self._brief = None, False
-            self._lock.release()
         self._over()
         return ended
+
+    def _use(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` on this thread, which has acquired the lock, and release it."""
+        self._user = threading.get_ident()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._user = None
+            self._lock.release()
 
     def interrupt(self) -> None:
         """Stop a running guest, also one run by `interruptible` work. Does nothing to a stopped guest."""
@@ -209,9 +217,4 @@ class Owner:
     def _loop(self) -> None:
         while (work := self._work.get()) is not None:
             self._lock.acquire()
-            self._user = threading.get_ident()
-            try:
-                work()
-            finally:
-                self._user = None
-                self._lock.release()
+            self._use(work)
