@@ -215,12 +215,7 @@ class Connection:
         self.trace.frame = None
         self.calling = False
         self.threads.resumed()
-        activity = self._be_busy()
-        try:
-            start(lambda event: self.post(partial(self._stopped, activity, event)))
-        except BaseException:
-            self.state = State.IDLE
-            raise
+        self._be_busy(lambda activity: start(lambda event: self.post(partial(self._stopped, activity, event))))
 
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
         """Start the machine, unless somebody else has changed its registers since the client read them.
@@ -235,18 +230,16 @@ class Connection:
 
     def run_aside(self, work: Callable[[], bytes]) -> None:
         """Call `work` on another thread, so that Ctrl-C is heard meanwhile. Its result is the reply."""
-        activity = self._be_busy(commanding=True)
-        try:
+
+        def start(activity: object) -> None:
             self._link.start(lambda: self.post(partial(self._finished, activity, self._guard(work))))
-        except BaseException:
-            self.state = State.IDLE
-            raise
+
+        self._be_busy(start, commanding=True)
 
     def begin(self, work: Callable[[], bytes]) -> Future[bytes]:
         """Call `work` on another thread. It may outlast the packet."""
-        self._errand = errand = Future[bytes]()
-        self._link.start(lambda: errand.set_result(self._guard(work)))
-        return errand
+        self._errand = self._elsewhere(partial(self._guard, work))
+        return self._errand
 
     def patiently(self, work: Callable[[], T]) -> T:
         """The result of `work`, called on another thread, which may take longer than the client waits for a reply.
@@ -254,19 +247,24 @@ class Connection:
         gdb gives up after three times its remotetimeout, 2 seconds, unless it hears something meanwhile
         (gdb/remote.c, getpkt_or_notif_sane_1).
         """
+        future = self._elsewhere(work)
+        while not wait([future], _SIGN_OF_LIFE).done:
+            self.sender.send(notification(b"busy"))
+            self.sender.flush()
+        return future.result()
+
+    def _elsewhere(self, work: Callable[[], T]) -> Future[T]:
+        """Call `work` on another thread."""
         future = Future[T]()
 
         def run() -> None:
             try:
                 future.set_result(work())
-            except BaseException as error:
+            except BaseException as error:  # raised again by `Future.result`
                 future.set_exception(error)
 
         self._link.start(run)
-        while not wait([future], _SIGN_OF_LIFE).done:
-            self.sender.send(notification(b"busy"))
-            self.sender.flush()
-        return future.result()
+        return future
 
     def post(self, action: Callable[[], None]) -> None:
         """Call `action` soon on the connection's thread."""
@@ -433,10 +431,14 @@ class Connection:
             log.debug("where it was raised", exc_info=True)
             return self.error(DEFECT, f"a defect in the machine or the stub: {error!r}")
 
-    def _be_busy(self, commanding: bool = False) -> object:
-        """Be busy with a new activity, which is the result. Undo it if that fails to start."""
+    def _be_busy(self, start: Callable[[object], None], commanding: bool = False) -> None:
+        """Be busy with a new activity, which `start` is given and starts, unless that fails."""
         self.state, self._commanding, self._activity = State.BUSY, commanding, object()
-        return self._activity
+        try:
+            start(self._activity)
+        except BaseException:
+            self.state = State.IDLE
+            raise
 
     def _stopped(self, activity: object, event: StopEvent) -> None:
         if self.state is not State.BUSY or activity is not self._activity:

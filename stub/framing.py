@@ -14,9 +14,9 @@ PACKET_SIZE = 0x20000
 
 _CHECKSUMS = [b"%02x" % value for value in range(256)]
 _ESCAPED = re.compile(rb"\}(.)", re.DOTALL)
-# '*' would start a run-length encoding in a reply. '}' comes first: it is in what the others become.
 _SHORT = 256  # bytes
 _SPECIAL = re.compile(rb"[}#$*]")
+# '*' would start a run-length encoding in a reply. '}' comes first: it is in what the others become.
 _ESCAPES = [(bytes((byte,)), bytes((0x7D, byte ^ 0x20))) for byte in b"}#$*"]
 
 
