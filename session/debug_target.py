@@ -135,7 +135,7 @@ class DebugTarget:
         """The loaded modules."""
         return self._call(self._libraries.read)
 
-    def library_file(self, name: str) -> Callable[[], BinaryIO] | None:
+    def file_of_library(self, name: str) -> Callable[[], BinaryIO] | None:
         """Gives an ELF with the symbols of a loaded module."""
         return functools.partial(self._call, self._libraries.file, name) if self._libraries.knows(name) else None
 

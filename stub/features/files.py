@@ -82,7 +82,7 @@ class Files(Feature[Program]):
             opened: Callable[[], BinaryIO] = partial(_text, target, path)
         elif file is not None and path == file.name:
             opened = file.open
-        elif isinstance(target, Libraries) and (library := target.library_file(path)) is not None:
+        elif isinstance(target, Libraries) and (library := target.file_of_library(path)) is not None:
             opened = library
         else:
             return _failed(_ENOENT)

@@ -27,5 +27,5 @@ class Libraries(Protocol):
     def libraries(self) -> Sequence[Library]:
         """The libraries that are loaded now."""
 
-    def library_file(self, name: str) -> Callable[[], BinaryIO] | None:
+    def file_of_library(self, name: str) -> Callable[[], BinaryIO] | None:
         """Gives the file of the library that was called `name`, open to read; None if there is none."""

@@ -141,7 +141,7 @@ class FakeTarget:
     def libraries(self) -> list[Library]:
         return [Library(name, number) for number, name in enumerate(self.loaded, 1)]
 
-    def library_file(self, name: str) -> Callable[[], BinaryIO] | None:
+    def file_of_library(self, name: str) -> Callable[[], BinaryIO] | None:
         return (lambda: io.BytesIO(self.loaded[name])) if name in self.loaded else None
 
     def insert_breakpoint(self, kind: BreakKind, address: int, length: int) -> None:
