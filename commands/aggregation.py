@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import ExpressionError
-from armprobe.probes import Aggregation, Counted, Kretprobe, Linear, Probe, Special
+from armprobe.probes import Aggregation, Counted, Linear, Probe, Special
 from armprobe.probes.aggregator import SPECIAL, aggregated
 
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
@@ -42,10 +42,7 @@ def _set(session: Session, arguments: Arguments, value: str | None) -> Registere
         )
     except ExpressionError as error:
         raise refused(error) from error
-    kprobes = session.kprobes
-    if isinstance(probe, Kretprobe):
-        return register(session, kprobes.register_kretprobe, probe)
-    return register(session, kprobes.register_kprobe, probe)
+    return register(session, probe)
 
 
 def _count(session: Session, arguments: Arguments) -> Registered:

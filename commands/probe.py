@@ -6,7 +6,7 @@ from __future__ import annotations
 import fnmatch
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from armprobe.probes import Jprobe, Kprobe, Kretprobe, ModuleNotLoaded, Probe, ProbeError, Record, Stage, is_pattern
 from armprobe.probes.kprobe import DISABLED
@@ -21,7 +21,6 @@ from .values import Blacklist, BlacklistedArea, Changed, Probes, Refused, Regist
 if TYPE_CHECKING:
     from armprobe.session import Session
 
-P = TypeVar("P", Kprobe, Kretprobe, Jprobe)
 GROUP = "Probes"
 _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c
 
@@ -73,7 +72,7 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
 
     if is_pattern(arguments.place):
         return _register_matching(session, Kprobe.kind, arguments.place, make, compiled)
-    return register(session, session.kprobes.register_kprobe, make(arguments.place))
+    return register(session, make(arguments.place))
 
 
 def _kretprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
@@ -98,7 +97,7 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
 
     if is_pattern(arguments.function):
         return _register_matching(session, Kretprobe.kind, arguments.function, make, compiled)
-    return register(session, session.kprobes.register_kretprobe, make(arguments.function))
+    return register(session, make(arguments.function))
 
 
 def _jprobe(session: Session, arguments: Arguments) -> Registered:
@@ -110,13 +109,13 @@ def _jprobe(session: Session, arguments: Arguments) -> Registered:
         condition=asked.condition,
         note=asked.note,
     )
-    return register(session, session.kprobes.register_jprobe, probe)
+    return register(session, probe)
 
 
-def register(session: Session, put: Callable[[P], P], probe: P) -> Registered:
+def register(session: Session, probe: Probe) -> Registered:
     """Put `probe` into the guest and give it a number. Raises ProbeError."""
     try:
-        put(probe)
+        session.kprobes.register(probe)
     except ModuleNotLoaded as error:
         session.module_probes.wait(probe, error.module)
         return Registered(row(session, session.probes.add(probe), probe), None, ())
@@ -145,7 +144,7 @@ def _register_matching(
     for place in functions:
         try:
             probe = make(place)
-            kprobes.register_kretprobe(probe) if isinstance(probe, Kretprobe) else kprobes.register_kprobe(probe)
+            kprobes.register(probe)
         except ProbeError as error:
             refused[error.errno_name, error.rule] += 1
         except CommandError as error:
@@ -214,8 +213,10 @@ def _unregister(session: Session, arguments: Arguments) -> Changed:
 
 def _apart(session: Session, chosen: list[tuple[int, Probe]]) -> tuple[list[Probe], list[Probe]]:
     """The probes that wait for their modules, and those that are registered."""
-    waiting = [probe for _, probe in chosen if session.module_probes.waits(probe)]
-    return waiting, [probe for _, probe in chosen if not session.module_probes.waits(probe)]
+    apart: dict[bool, list[Probe]] = {True: [], False: []}
+    for _, probe in chosen:
+        apart[session.module_probes.waits(probe)].append(probe)
+    return apart[True], apart[False]
 
 
 def _blacklist(session: Session, arguments: Arguments) -> Blacklist:

@@ -77,10 +77,7 @@ class Aggregator:
             probe = aggregated(self._where, value, self._key, self._condition, scope, linear, capacity)
         except ExpressionError as error:
             raise ProbeError(errno.EINVAL, str(error)) from error
-        if isinstance(probe, Kretprobe):
-            kprobes.register_kretprobe(probe)
-        else:
-            kprobes.register_kprobe(probe)
+        kprobes.register(probe)
         assert probe.aggregate is not None
         probe.aggregate.probe = probe
         return probe.aggregate

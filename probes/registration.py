@@ -206,6 +206,17 @@ class Kprobes(Recorded):
             probe.warnings.append(f"{probe.name} is not the entry of a function, where its arguments are")
         return probe
 
+    def register(self, probe: Probe) -> Probe:
+        """Register a probe by its kind. Raises ProbeError."""
+        match probe:
+            case Kprobe():
+                return self.register_kprobe(probe)
+            case Kretprobe():
+                return self.register_kretprobe(probe)
+            case Jprobe():
+                return self.register_jprobe(probe)
+        raise ProbeError(errno.EINVAL, f"{probe!r} is no probe: give a Kprobe, a Kretprobe or a Jprobe")
+
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Register all of them, or none if one is refused. Raises ProbeError, also for an empty sequence (EINVAL)."""
         self._register_all(probes, self.register_kprobe)

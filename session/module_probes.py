@@ -8,7 +8,7 @@ before the module is initialised, so a module's own initialisation can be probed
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from armprobe.machine import Machine
 from armprobe.machine.state import Order
@@ -84,13 +84,8 @@ class ModuleProbes:
 
     def _set(self, probe: Probe) -> str:
         counts = _counters(probe)
-        register: dict[str, Callable[[Any], object]] = {
-            "kprobe": self._kprobes.register_kprobe,
-            "kretprobe": self._kprobes.register_kretprobe,
-            "jprobe": self._kprobes.register_jprobe,
-        }
         try:
-            register[probe.kind](probe)
+            self._kprobes.register(probe)
         except ProbeError as error:
             probe.addr = None
             self._refused.add(probe)
