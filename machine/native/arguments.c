@@ -4,7 +4,7 @@
  * Instructions are read in order from the entry. An instruction that is not understood is taken to write all registers
  * that its fields name (Arm ARM, C4.1, "A64 instruction set encoding"), so an argument may end too early, but never too
  * late. All ends at the first instruction that a branch from further on, or from another function, leads to. */
-#include "native.h"
+#include "core.h"
 
 enum { ARGUMENTS = 8 };
 
@@ -82,18 +82,10 @@ static uint32_t written(uint32_t word)
 }
 
 /* The last function that begins at or before instruction `at`; `count` if there is none. */
-static uint64_t function_at(const uint32_t *starts, uint64_t count, uint64_t at)
+static uint64_t function_at(const uint64_t *starts, uint64_t count, uint64_t at)
 {
-    uint64_t low = 0, high = count;
-
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        if (starts[middle] <= at)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low ? low - 1 : count;
+    uint64_t behind = first_from(starts, count, at + 1);
+    return behind ? behind - 1 : count;
 }
 
 static uint32_t least(uint32_t one, uint64_t other)
@@ -104,7 +96,7 @@ static uint32_t least(uint32_t one, uint64_t other)
 /* For each of `count` functions, which begin at the instructions `starts` of `words`, in ascending order, and extend to
  * the next one: the bytes from its entry up to which x0 to x7 have their values at the entry. */
 ARMPROBE_EXPORT void armprobe_argument_ends(
-    const uint32_t *words, uint64_t size, const uint32_t *starts, uint64_t count, uint32_t (*ends)[ARGUMENTS])
+    const uint32_t *words, uint64_t size, const uint64_t *starts, uint64_t count, uint32_t (*ends)[ARGUMENTS])
 {
     for (uint64_t f = 0; f < count; f++)
         ends[f][0] = (uint32_t)((f + 1 < count ? starts[f + 1] : size) - starts[f]);

@@ -30,7 +30,7 @@ def argument_ends(code: bytes, starts: Sequence[int]) -> Sequence[int]:
     if any(before >= after for before, after in pairwise([*starts, min(size, _MOST) * 4])):
         raise ValueError("the functions are not in order, or not in the code")
     words = (ctypes.c_uint32 * size).from_buffer_copy(code[: size * 4])
-    first = (ctypes.c_uint32 * count)(*(start // 4 for start in starts))
+    first = (ctypes.c_uint64 * count)(*(start // 4 for start in starts))
     ends = (ctypes.c_uint32 * (ARGUMENTS * count))()
     _ENDS(words, size, first, count, ends)
     return memoryview(ends).cast("B").cast("I")
