@@ -16,6 +16,27 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
 
+from .btf_kinds import (
+    ARRAY,
+    CONST,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FORWARD,
+    FUNCTION,
+    INT,
+    MAGIC,
+    POINTER,
+    PROTOTYPE,
+    RESTRICT,
+    SECTION,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+    VARIABLE,
+    VOLATILE,
+)
 from .types import (
     DEEPEST,
     Array,
@@ -39,20 +60,17 @@ from .types import (
 if TYPE_CHECKING:
     from armprobe.machine import Machine
 
-_MAGIC: Final = b"\x9f\xeb\x01\x00\x18\x00\x00\x00"  # magic, version, flags, hdr_len of 24
 _WITHIN: Final = 64 << 20  # bytes from the start of the kernel that are searched
 _LARGEST: Final = 16 << 20  # bytes; Debian's kernels have 5 MB
 _LONGEST_NAME: Final = 512  # bytes; the kernel's own limit is 128 (KSYM_NAME_LEN), 512 with Rust
 _HEADER: Final = struct.Struct("<8x4I")  # type_off, type_len, str_off, str_len, from the end of the header
 _LARGEST_NUMBER: Final = 16  # bytes of an integer
 _TYPE: Final = struct.Struct("<3I")  # name_off, info, size or type
-_INT, _POINTER, _ARRAY, _STRUCT, _UNION, _ENUM, _FORWARD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
-_FUNCTION, _PROTOTYPE, _VARIABLE, _SECTION, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
 _KINDS: Final = {
-    **{"struct": (_STRUCT, _UNION), "enum": (_ENUM, _ENUM64), "typedef": (_TYPEDEF,)},
-    **{"integer": (_INT, _FLOAT), "function": (_FUNCTION,)},
+    **{"struct": (STRUCT, UNION), "enum": (ENUM, ENUM64), "typedef": (TYPEDEF,)},
+    **{"integer": (INT, FLOAT), "function": (FUNCTION,)},
 }
-_QUALIFIERS: Final = {_VOLATILE: "volatile", _CONST: "const", _RESTRICT: "restrict"}
+_QUALIFIERS: Final = {VOLATILE: "volatile", CONST: "const", RESTRICT: "restrict"}
 _SIGNED: Final = 1  # in an integer's encoding
 _PER_CPU: Final = ".data..percpu"
 # Bytes that follow a type, by its kind: for the type, and for each of its members.
@@ -74,7 +92,7 @@ class Btf(Types):
     """The types in `data`, which begins with BTF's header. Raises MachineError for other data."""
 
     def __init__(self, data: bytes) -> None:
-        if data[:8] != _MAGIC or len(data) < 24:
+        if data[:8] != MAGIC or len(data) < 24:
             raise MachineError("there is no type information (BTF) in this guest")
         type_at, type_size, string_at, string_size = _HEADER.unpack_from(data)
         self._types = memoryview(data)[24 + type_at : 24 + type_at + type_size]
@@ -112,7 +130,7 @@ class Btf(Types):
         start = machine.memory.translate(machine.symbols["_stext"].address).physical - ram.base
         if not 0 <= start < ram.size:
             raise MachineError("the guest's type information cannot be read before the kernel has set its MMU up")
-        at = ram.pages.find(_MAGIC, start, start + _WITHIN)
+        at = ram.pages.find(MAGIC, start, start + _WITHIN)
         if at < 0:
             return None
         if at + 24 > ram.size:
@@ -142,7 +160,7 @@ class Btf(Types):
 
     def _enum_with(self, name: int) -> Type | None:
         """The first enumeration with an enumerator whose name is at that offset of the strings."""
-        for kind in (_ENUM, _ENUM64):
+        for kind in (ENUM, ENUM64):
             each = _BEHIND[kind][1]
             for number in self._numbers[kind]:
                 at = self._at[number]
@@ -157,7 +175,7 @@ class Btf(Types):
 
         They are static, and BTF does not say which of them a symbol is, as compilers inline some.
         """
-        rows = zip(self._numbers[_FUNCTION], self._names[_FUNCTION], strict=True)
+        rows = zip(self._numbers[FUNCTION], self._names[FUNCTION], strict=True)
         return len({self.type_at(self._at[number])[2] for number, named in rows if named == name}) > 1
 
     def read_type(self, number: int) -> Type:
@@ -173,34 +191,34 @@ class Btf(Types):
             at = self.place_of(number)
             name, info, last = self.type_at(at)
             kind = info >> 24 & 31
-            if kind not in (_TYPE_TAG, _FUNCTION, _VARIABLE):  # these add nothing to the type that they refer to
+            if kind not in (TYPE_TAG, FUNCTION, VARIABLE):  # these add nothing to the type that they refer to
                 break
             number = last
         else:
             raise too_deep()
         target = partial(self.read_type, last)
-        if kind == _INT:
+        if kind == INT:
             (encoding,) = struct.unpack("<I", self._part(at + 12, 4))
             return Integer(self.string(name), _sized(last), bool(encoding >> 24 & _SIGNED))
-        if kind == _FLOAT:
+        if kind == FLOAT:
             return Float(self.string(name), _sized(last), True)
-        if kind == _POINTER:
+        if kind == POINTER:
             return Pointer(target)
-        if kind == _ARRAY:
+        if kind == ARRAY:
             element, _, count = self.type_at(at + 12)
             # BTF has 0 for int a[0], and for int a[], which is the usual one.
             return Array(partial(self.read_type, element), count or None)
-        if kind in (_STRUCT, _UNION):
-            return Struct(self.string(name), last, _BtfLayout(self, at), "union" if kind == _UNION else "struct")
-        if kind == _FORWARD:
+        if kind in (STRUCT, UNION):
+            return Struct(self.string(name), last, _BtfLayout(self, at), "union" if kind == UNION else "struct")
+        if kind == FORWARD:
             return Struct(self.string(name), 0, None, "union" if info >> 31 else "struct")
-        if kind in (_ENUM, _ENUM64):
-            return self._enum(at, 12 if kind == _ENUM64 else 8)
-        if kind == _TYPEDEF:
+        if kind in (ENUM, ENUM64):
+            return self._enum(at, 12 if kind == ENUM64 else 8)
+        if kind == TYPEDEF:
             return Typedef(self.string(name), target)
         if kind in _QUALIFIERS:
             return Qualified(_QUALIFIERS[kind], target)
-        if kind == _PROTOTYPE:  # "..." is a last parameter without name and type
+        if kind == PROTOTYPE:  # "..." is a last parameter without name and type
             count = info & 0xFFFF
             variadic = count > 0 and bytes(self._part(at + 12 + 8 * (count - 1), 8)) == bytes(8)
             return Function(target, partial(self._parameters, at + 12, count - variadic), variadic)
@@ -224,7 +242,7 @@ class Btf(Types):
     def per_cpu(self) -> Mapping[str, PerCpu]:
         """The kernel's per-CPU variables by name. Raises MachineError for damaged type information."""
         found: dict[str, PerCpu] = {}
-        for number in self._numbers[_SECTION]:
+        for number in self._numbers[SECTION]:
             at = self.place_of(number)
             name, info, _ = self.type_at(at)
             if self.string(name) != _PER_CPU:
@@ -232,7 +250,7 @@ class Btf(Types):
             for index in range(info & 0xFFFF):
                 variable, offset, _ = self.type_at(at + 12 + 12 * index)
                 label, kind, target = self.type_at(self.place_of(variable))
-                if kind >> 24 & 31 != _VARIABLE:
+                if kind >> 24 & 31 != VARIABLE:
                     raise MachineError(_DAMAGED)
                 found[self.string(label)] = PerCpu(offset, self.read_type(target))
         return found
@@ -244,7 +262,7 @@ class Btf(Types):
 
     def is_struct(self, at: int) -> bool:
         """Whether the type at that offset is a struct or union."""
-        return self.type_at(at)[1] >> 24 & 31 in (_STRUCT, _UNION)
+        return self.type_at(at)[1] >> 24 & 31 in (STRUCT, UNION)
 
     def type_at(self, at: int) -> tuple[int, int, int]:
         """The three words at an offset in the section of types. Raises MachineError outside of it."""

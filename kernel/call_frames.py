@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from .leb128 import uleb128
+
 _FP, _LR, _SP = 29, 30, 31  # DWARF for the Arm 64-bit Architecture, "DWARF register names"
 _RECORD: Final = 16  # bytes of a frame record
 _WINDOW: Final = 64  # instructions: the most in which a function sets up its frame, or removes it
@@ -211,21 +213,12 @@ def _instructions(rows: dict[int, _State], first: int, last: int) -> bytes:
 @lru_cache(1000)
 def _change(register: int, state: _State) -> bytes:
     """The call frame instructions from a state with `register` to `state`."""
-    size = _uleb(state[1])
+    size = uleb128(state[1])
     cfa = bytes((_DEF_CFA_OFFSET, *size)) if state[0] == register else bytes((_DEF_CFA, state[0], *size))
     if state[0] == _FP:
         units = state[1] // 8
-        return cfa + bytes((_OFFSET | _FP, *_uleb(units), _OFFSET | _LR, *_uleb(units - 1)))
+        return cfa + bytes((_OFFSET | _FP, *uleb128(units), _OFFSET | _LR, *uleb128(units - 1)))
     return cfa + bytes((_SAME_VALUE, _FP, _SAME_VALUE, _LR)) if register == _FP else cfa
-
-
-def _uleb(value: int) -> bytes:
-    """DWARF's unsigned LEB128."""
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*encoded, value))
 
 
 def _entry(content: bytes) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine.errors import MachineError
 
 from .btf import Btf
+from .btf_kinds import ARRAY, ENUM, ENUM64, FORWARD, MAGIC, PROTOTYPE, SECTION, STRUCT, UNION
 from .code_references import addresses_formed
 from .modules import LoadedModules
 
@@ -28,11 +29,9 @@ _MOST: Final = 2000  # modules
 _LARGEST: Final = 16 << 20  # bytes of a module's types
 _MOST_TYPES: Final = 200_000  # of a module's own and those of the kernel that it needs
 _HEADER: Final = struct.Struct("<8s4I")
-_MAGIC: Final = b"\x9f\xeb\x01\x00\x18\x00\x00\x00"
-_ARRAY, _STRUCT, _UNION, _ENUM, _FORWARD, _PROTOTYPE, _SECTION, _ENUM64 = 3, 4, 5, 6, 7, 13, 15, 19
 _REFERRING: Final = frozenset((2, 8, 9, 10, 11, 12, 14, 17, 18))  # to one type: pointers, typedefs, functions, ...
 # By kind, the words of each member: how many, and which are the number of a type. The first is a name.
-_MEMBERS: Final = {_STRUCT: (3, 1), _UNION: (3, 1), _ENUM: (2, None), _PROTOTYPE: (2, 1), _ENUM64: (3, None)}
+_MEMBERS: Final = {STRUCT: (3, 1), UNION: (3, 1), ENUM: (2, None), PROTOTYPE: (2, 1), ENUM64: (3, None)}
 
 
 def module_types(machine: Machine, name: str) -> Btf | None:
@@ -125,24 +124,24 @@ def standalone(base: Btf, data: bytes) -> bytes:
         part = base.part(old) if old < first else own.part(old - first + 1)
         made.append(_renumbered(list(struct.unpack(f"<{len(part) // 4}I", part)), old < first, number, name))
     body = b"".join(made)
-    return _HEADER.pack(_MAGIC, 0, len(body), len(body), len(text)) + body + bytes(text)
+    return _HEADER.pack(MAGIC, 0, len(body), len(body), len(text)) + body + bytes(text)
 
 
 def _renumbered(words: list[int], of_kernel: bool, number: Callable[[int], int], name: Callable[[int], int]) -> bytes:
     """A type with other numbers of types and other places of names."""
     kind = words[1] >> 24 & 31
     words[0] = name(words[0])
-    if of_kernel and kind in (_STRUCT, _UNION) and words[0]:
-        return struct.pack("<3I", words[0], _FORWARD << 24 | (kind == _UNION) << 31, 0)
-    if kind == _SECTION:  # of no use here
-        return struct.pack("<3I", words[0], _SECTION << 24, 0)
+    if of_kernel and kind in (STRUCT, UNION) and words[0]:
+        return struct.pack("<3I", words[0], FORWARD << 24 | (kind == UNION) << 31, 0)
+    if kind == SECTION:  # of no use here
+        return struct.pack("<3I", words[0], SECTION << 24, 0)
     if kind in _REFERRING:
         words[2] = number(words[2])
-    elif kind == _ARRAY:
+    elif kind == ARRAY:
         words[3:5] = number(words[3]), number(words[4])
     elif kind in _MEMBERS:
         each, refers = _MEMBERS[kind]
-        if kind == _PROTOTYPE:
+        if kind == PROTOTYPE:
             words[2] = number(words[2])
         for at in range(3, len(words), each):
             words[at] = name(words[at])

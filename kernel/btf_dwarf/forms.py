@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from armprobe.kernel.leb128 import uleb128
+
 _NAME, _SIZE, _LOW, _HIGH, _LANGUAGE, _CONSTANT, _PRODUCER = 0x03, 0x0B, 0x11, 0x12, 0x13, 0x1C, 0x25
 _PROTOTYPED, _COUNT, _DECLARATION, _ENCODING, _EXTERNAL, _TYPE = 0x27, 0x37, 0x3C, 0x3E, 0x3F, 0x49
 _BITS, _MEMBER, _LOCATION, _RANGES, _BIT_OFFSET, _LOCLISTS_BASE = 0x0D, 0x38, 0x02, 0x55, 0x6B, 0x8C
@@ -100,16 +102,6 @@ _ENTRIES: Final[dict[int, tuple[int, int, tuple[tuple[int, int], ...]]]] = {
     Form.ANONYMOUS_MEMBER: (0x0D, 0, (_T, (_MEMBER, _DATA4))),
     Form.ANONYMOUS_ENUM: (0x04, _CHILDREN, ((_SIZE, _DATA1), (_ENCODING, _DATA1))),
 }  # fmt: skip
-
-
-def uleb128(number: int) -> bytes:
-    """`number`, not negative, as DWARF's variable-length unsigned integer."""
-    result = bytearray()
-    while number > 127:
-        result.append(number & 127 | 128)
-        number >>= 7
-    result.append(number)
-    return bytes(result)
 
 
 def _abbreviation(form: int) -> bytes:

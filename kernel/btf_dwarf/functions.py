@@ -7,10 +7,12 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from armprobe.kernel.btf_kinds import ARRAY, ENUM, ENUM64, FUNCTION, INT, POINTER, PROTOTYPE, STRUCT, UNION
+from armprobe.kernel.leb128 import uleb128
 from armprobe.machine.native.arguments import ARGUMENTS
 
-from .forms import LIST_HEADER, Form, lists, uleb128
-from .types import ARRAY, ENUM, ENUM64, FUNCTION, INT, POINTER, PROTOTYPE, STRUCT, UNION, TypeEntries
+from .forms import LIST_HEADER, Form, lists
+from .types import TypeEntries
 
 _REGISTER, _BASE, _PIECE = 0x50, 0x70, 0x93  # DW_OP_reg0, DW_OP_breg0, DW_OP_piece
 _START_END, _START_LENGTH = 6, 8  # DW_RLE_start_end, DW_LLE_start_length

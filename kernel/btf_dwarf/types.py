@@ -9,12 +9,27 @@ from collections.abc import Sequence
 from typing import Final
 
 from armprobe.kernel.btf import Btf
+from armprobe.kernel.btf_kinds import (
+    ARRAY,
+    CONST,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FORWARD,
+    INT,
+    POINTER,
+    PROTOTYPE,
+    RESTRICT,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+    VOLATILE,
+)
 
 from .forms import Form
 from .nesting import check_nesting
 
-INT, POINTER, ARRAY, STRUCT, UNION, ENUM, FORWARD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(1, 12)
-FUNCTION, PROTOTYPE, FLOAT, TYPE_TAG, ENUM64 = 12, 13, 16, 18, 19
 MODIFIERS: Final = frozenset((TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG))
 _MADE_OF_OTHERS: Final = MODIFIERS | {POINTER, ARRAY, PROTOTYPE}
 _QUALIFIERS: Final = {
