@@ -33,7 +33,7 @@ _FOLDER: Final = "symbols"  # in the user's cache
 _MOST_FILES: Final = 16  # of 10 MB for a distribution's kernel
 _LARGEST: Final = 256 << 20  # bytes
 _DIGEST: Final = 32  # bytes
-_MAKERS: Final = "session/symbol_file.py", "kernel/btf.py", "kernel/call_frames.py", "kernel/btf_dwarf"
+_MAKERS: Final = "session/symbol_file.py", "kernel"
 
 
 class SymbolFile:
@@ -78,7 +78,7 @@ def _makers() -> bytes:
     digest = sha256(CORE_SOURCES.encode())
     for name in _MAKERS:
         path = root / name
-        for file in sorted(path.glob("*.py")) if path.is_dir() else (path,):
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else (path,):
             digest.update(file.read_bytes())
     return digest.digest()
 
