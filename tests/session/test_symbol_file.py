@@ -183,6 +183,6 @@ def test_more_regions_than_an_elf_has_sections() -> None:
 def test_it_is_made_at_once() -> None:
     """The symbols of a distribution's kernel, 45,000: in 0.1 s."""
     symbols = Symbols.from_kallsyms((f"function_{i}", TEXT + 64 * i, "t") for i in range(45_000))
-    before = time.process_time()
+    before = time.thread_time()
     made_of(symbols)
-    assert time.process_time() - before < 0.6
+    assert time.thread_time() - before < 0.6
