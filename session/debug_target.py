@@ -78,6 +78,14 @@ class DebugTarget:
             lambda: self._call(SymbolSources.of, self._machine, self._read_code),
             self._without_types,
         )
+        stem = re.sub(r"[^\w.+-]", "_", Path(session.name).name.removesuffix(".elf"), flags=re.ASCII)
+        name = f"/armprobe/{stem}.elf"
+        self._symbols = ExecFile(name, lambda: io.BytesIO(self._symbol_file.read()))
+        self._dwarf: ExecFile | None = None
+        if (dwarf := session.machine.guest.dwarf) is not None:
+            path = str(dwarf.resolve())
+            name = path if path.isprintable() else name  # a name that is not UTF-8 cannot be sent
+            self._dwarf = ExecFile(name, functools.partial(self._call, host_files.open_regular, dwarf))
         self._libraries = DebuggerLibraries(session.machine, self._without_types)
         self._threads = DebuggerThreads(session.machine)
         self._control = threading.Lock()  # held while a debugger is in control
@@ -110,15 +118,9 @@ class DebugTarget:
 
     def exec_file(self) -> ExecFile | None:
         """The guest's file with debug information, or an ELF with its symbols. None if there are none."""
-        stem = re.sub(r"[^\w.+-]", "_", Path(self._session.name).name.removesuffix(".elf"), flags=re.ASCII)
-        name = f"/armprobe/{stem}.elf"
-        if (dwarf := self._machine.guest.dwarf) is not None:
-            path = str(dwarf.resolve())
-            name = path if path.isprintable() else name  # a name that is not UTF-8 cannot be sent
-            return ExecFile(name, functools.partial(self._call, host_files.open_regular, dwarf))
-        if not self._call(len, self._machine.symbols):
-            return None
-        return ExecFile(name, lambda: io.BytesIO(self._symbol_file.read()))
+        if self._dwarf is not None:
+            return self._dwarf
+        return self._symbols if self._call(len, self._machine.symbols) else None
 
     def _without_types(self, reason: str) -> None:
         self._session.notify(f"the debugger gets symbols without types: {reason}\n")
