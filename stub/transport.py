@@ -3,6 +3,7 @@
 
 import logging
 import os
+import queue
 import select
 import socket
 import struct
@@ -60,7 +61,10 @@ class Server:
         self._experiment = Experiment(target)  # which may outlast the client that began it
         self._control = threading.Semaphore(1)
         self._registry = REGISTRY.served(target)
-        self._lobby = Lobby(listener.socket, self._registry, self._control, self._begin)
+        # The next client and what was read from it; None to end. Waking one is quicker than starting a thread.
+        self._next: queue.SimpleQueue[tuple[socket.socket, bytes] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._serve_all, name="stub client", daemon=True).start()
+        self._lobby = Lobby(listener.socket, self._registry, self._control, lambda *client: self._next.put(client))
         self._lobby.start()
 
     def close(self) -> None:
@@ -77,6 +81,7 @@ class Server:
         self._listener.close()
         if client:
             client.hang_up()
+        self._next.put(None)
         self._control.acquire(timeout=_JOIN)  # not for ever: a machine that is stuck may be why we close
 
     def __enter__(self) -> Self:
@@ -85,8 +90,9 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _begin(self, connected: socket.socket, said: bytes) -> None:
-        threading.Thread(target=self._serve, args=(connected, said), name="stub client", daemon=True).start()
+    def _serve_all(self) -> None:
+        while (client := self._next.get()) is not None:
+            self._serve(*client)
 
     def _serve(self, connected: socket.socket, said: bytes) -> None:
         with connected:
