@@ -92,8 +92,8 @@ class RegisterAccess(Feature[Target]):
         return b"OK"
 
     packets = (
-        PacketKind("g", nothing, read_all, reads=True),
+        PacketKind("g", nothing, read_all, reads=True, repeated=True),
         PacketKind("G", hex_data, write_all),
-        PacketKind("p", number, read_one, reads=True),
+        PacketKind("p", number, read_one, reads=True, repeated=True),
         PacketKind("P", Write.parse, write_one),
     )
