@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Commands that show what probes saw: registers at the stages of a hit, and hits as the kernel's tracer has them."""
+"""Commands that show what probes saw: registers at the stages of a hit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from armprobe.probes import Hit, Stage
 
-from .declaration import Arg, Arguments, Command, Option, integer
+from .declaration import Arg, Arguments, Command, Option
 from .errors import CommandError
 from .registers import registers
 from .selection import complete_probe, selected
-from .values import HitRegisters, HitStage, StageRegisters, Trace, TraceEvent
+from .values import HitRegisters, HitStage, StageRegisters
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -57,25 +57,6 @@ def _registers(session: Session, stages: list[Hit], stage: str | None) -> HitReg
     return HitRegisters(StageRegisters(stage_of(hit), registers(session, hit.regs)) for hit in wanted)
 
 
-def _trace(session: Session, arguments: Arguments) -> Trace:
-    shown = session.kprobes.hits.traced()
-    return Trace(_event(session, hit) for hit in (shown[-arguments.count :] if arguments.count > 0 else ()))
-
-
-def _event(session: Session, hit: Hit) -> TraceEvent:
-    comm, pid = hit.task or (None, None)
-    return TraceEvent(
-        at=stage_of(hit),
-        seconds=hit.seconds,
-        address=hit.address,
-        task=comm,
-        pid=pid,
-        x0=hit.recorded.get("x0"),
-        note=hit.note,
-        line=session.kprobes.trace_line(hit),
-    )
-
-
 COMMANDS = (
     Command(
         "regs",
@@ -103,13 +84,5 @@ COMMANDS = (
         ),
         _pt_regs,
         group=GROUP,
-    ),
-    Command(
-        "trace",
-        "Show the last hits, one a line, in the format of the kernel's trace file.",
-        (Arg("count", "number of lines (default: 20)", type=integer, optional=True, default=20),),
-        _trace,
-        group=GROUP,
-        gdb="kprobe-trace",
     ),
 )

@@ -36,7 +36,15 @@ class Registry:
         self._help = Command(
             "help",
             "Explain a command, or list all commands.",
-            (Arg("command", "command to explain", optional=True, complete=lambda _session, _word: self.names),),
+            (
+                Arg(
+                    "command",
+                    "command to explain",
+                    optional=True,
+                    rest=True,
+                    complete=lambda _session, _word: self.names,
+                ),
+            ),
             self._run_help,
             aliases=("?",),
             gdb=False,
@@ -84,7 +92,8 @@ class Registry:
         if name in self._aliases:
             name = split(self._aliases[name])[0].text
             return self.find(name)
-        found = {command.name: command for known, command in self._by_name.items() if known.startswith(name)}
+        single = ((known, command) for known, command in self._by_name.items() if " " not in known)
+        found = {command.name: command for known, command in single if known.startswith(name)}
         if len(found) == 1:
             return next(iter(found.values()))
         if found:
@@ -92,6 +101,15 @@ class Registry:
         near = difflib.get_close_matches(name, self._by_name)
         hint = f"did you mean {' or '.join(near)}?" if near else "help lists the commands"
         raise CommandError(f"there is no command {name!r}; {hint}")
+
+    def named(self, words: Sequence[str]) -> tuple[Command, int]:
+        """The command that a line of these words is for, and how many of them are its name. Raises `CommandError`.
+
+        A name may have two words, such as "trace save". The first is then a command of its own, which may be shortened.
+        """
+        command = self.find(words[0])
+        longer = self._by_name.get(f"{command.name} {words[1]}") if len(words) > 1 else None
+        return (command, 1) if longer is None else (longer, 2)
 
     def run(self, session: Any, line: Line, show: Show) -> object:
         """Run one line and return its value; a blank line or a comment (``#`` first) does nothing.
@@ -103,10 +121,10 @@ class Registry:
         if is_blank(line):
             return None
         text, words = words_of(line)
-        command = self.find(words[0].text)
+        command, own = self.named([word.text for word in words])
         require(command.host, command.name)
         try:
-            answer = command.run(session, parse(command, session, text, words[1:]))
+            answer = command.run(session, parse(command, session, text, words[own:]))
         except CommandError as error:
             if error.value is not None:
                 show(error.value)
@@ -126,11 +144,14 @@ class Registry:
         *before, word = split_for_completion(line)
         if not before:
             names = {name for name in self._by_name if word.text or name == self._by_name[name].name}
-            candidates = [*names, *self._aliases]
+            candidates = [*(name for name in names if " " not in name), *self._aliases]
         else:
             try:
-                command = self.find(before[0].text)
-                candidates = _candidates(session, command, [w.text for w in before[1:]], word.text)
+                command, own = self.named([w.text for w in before])
+                candidates = _candidates(session, command, [w.text for w in before[own:]], word.text)
+                if len(before) == 1:
+                    longer = (name.removeprefix(f"{command.name} ") for name in self._by_name if " " in name)
+                    candidates += (name for name in longer if " " not in name)
             except CommandError:
                 return []
             except Exception:  # a key that completes nothing beats a prompt that ends
@@ -171,7 +192,7 @@ class Registry:
 
     def _run_help(self, session: Any, arguments: Arguments) -> CommandHelp | CommandList:
         if arguments.command:
-            return self.find(arguments.command).manual
+            return self.named(arguments.command.split())[0].manual
         return CommandList(
             CommandSummary(group, command.name, command.summary)
             for group, commands in self.grouped()

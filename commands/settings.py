@@ -72,7 +72,7 @@ class _Checked:
 
     def fields(self) -> tuple[dict[str, Any], tuple[str, ...], dict[str, str], str]:
         """The first four fields of `Settings`."""
-        known = {*_TEXTS, "base", "paced", "probes", "aliases", "colour"}
+        known = {*_TEXTS, "base", "trace_size", "paced", "probes", "aliases", "colour"}
         for name in self._found:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
@@ -82,7 +82,7 @@ class _Checked:
         if options.get("guest", "demo") not in _BUILT_IN_GUESTS:
             options["guest"] = str(self._path.parent / options["guest"])
         options |= {name: self._path.parent / options[name] for name in _FILES if name in options}
-        for name, kind in (("base", int), ("paced", bool)):
+        for name, kind in (("base", int), ("trace_size", int), ("paced", bool)):
             if name in self._found:
                 options[name] = self._typed(name, kind)
         return options, self._probes(), self._aliases(), self._colour()

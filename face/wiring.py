@@ -34,11 +34,11 @@ def kernel_of(machine: Machine) -> Kernel | None:
     return find_kernel(machine)
 
 
-def hit_ring(capacity: int | None = None) -> HitRing:
-    """A ring for that many stages of the hits of a machine (by default, for the usual number), with nothing in it."""
-    from armprobe.traces import HitRing
+def hit_ring(machine: Machine, capacity: int | None = None) -> HitRing:
+    """A ring for that many stages of the hits of `machine` (by default, for the usual number), with nothing in it."""
+    from armprobe.traces import KEPT, HitRing
 
-    return HitRing() if capacity is None else HitRing(capacity)
+    return HitRing(KEPT if capacity is None else capacity, machine)
 
 
 def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None) -> str:

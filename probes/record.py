@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .probe import Probe
 
 _GENERAL: Final = struct.Struct("<33Q")
-_NAMES: Final = (*(f"x{number}" for number in range(31)), "sp", "pc")
+REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc")
+"""The registers of a hit, in the order of `Hit.general`."""
 _NO_DATA: Final[Mapping[str, bytes | str | None]] = MappingProxyType({})
 
 
@@ -66,10 +67,15 @@ class Hit(NamedTuple):
     @property
     def recorded(self) -> dict[str, int]:
         """The recorded ones of x0 to x30, sp and pc, by name."""
-        words = _GENERAL.unpack(self.general)
-        return {
-            name: word for n, (name, word) in enumerate(zip(_NAMES, words, strict=True)) if not self.missing >> n & 1
-        }
+        return {name: word for name, word in zip(REGISTERS, self.words, strict=True) if word is not None}
+
+    @property
+    def words(self) -> list[int | None]:
+        """x0 to x30, sp and pc, with None for those that are not recorded."""
+        words: list[int | None] = [*_GENERAL.unpack(self.general)]
+        if self.missing:
+            words = [None if self.missing >> number & 1 else word for number, word in enumerate(words)]
+        return words
 
     @property
     def seconds(self) -> float:

@@ -54,8 +54,8 @@ class Recorder:
 
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._view = HitView(machine, kprobes)
-        self._machine, self._clock = machine, machine.clock
-        self.hits = wiring.hit_ring()
+        self.machine, self._clock = machine, machine.clock
+        self.hits = wiring.hit_ring(machine)
         self.failures = HandlerFailures()
         self.stop: Hit | None = None
         self._doubt = ""  # why the condition of the next hit cannot be decided
@@ -196,7 +196,7 @@ class Recorder:
 
     def _comm(self) -> bytes:
         """The name of the guest's task; empty if it is not known."""
-        machine = self._machine
+        machine = self.machine
         kernel, context = machine.kernel, machine.core.context
         offsets = kernel.tasks.offsets if kernel is not None and kernel.tasks is not None else None
         if offsets is None:
@@ -267,7 +267,7 @@ class Recorded:
             raise ProbeError(errno.ENOMEM, reason)
         old = self.hits
         self._optimizer.places.keep(stages)
-        self._recorder.hits = ring = wiring.hit_ring(stages)
+        self._recorder.hits = ring = wiring.hit_ring(self._recorder.machine, stages)
         ring.lost = old.lost
         for hit in old:
             ring.append(hit)

@@ -11,9 +11,8 @@ from typing import Final
 from armprobe.expressions import ExpressionError, Memory, Scope, Value
 
 from .errors import ProbeError
-from .record import Stage
+from .record import REGISTERS, Stage
 
-REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc")
 ALL_REGISTERS: Final = (1 << len(REGISTERS)) - 1
 _MOST_BYTES: Final = 4096  # of a field
 _MOST_FIELDS: Final = 16

@@ -386,6 +386,7 @@ class DebugTarget:
             else:
                 event = Signalled(position=self._machine.instructions, text=str(how))
             self._session.idle.set()
+            self._owner.call_briefly(self._session.follower.look)
             done(event)
 
         self._owner.resume(go_on, ended, brief)

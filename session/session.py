@@ -22,6 +22,7 @@ from armprobe.wiring import shell_of
 from .console_text import ConsoleLines, ConsoleText
 from .debug_target import DebugTarget
 from .errors import CommandError
+from .follower import Follower
 from .guest import Guest
 from .module_probes import ModuleProbes
 from .probe_list import ProbeList
@@ -103,6 +104,7 @@ class Session:
         self.guest = Guest(self)  # the system that runs in the machine
         self.debug_target = DebugTarget(self)
         self.kprobes.on_error = self._handler_failed
+        self.follower = Follower(self.machine, self.kprobes, self.remark)
 
     def __enter__(self) -> Self:
         return self
@@ -221,6 +223,7 @@ class Session:
         finally:
             self._console_lines.flush()
             self.idle.set()
+            self.follower.look()
 
     def describe(self, stop: Stop) -> str:
         """A text with the reason and the place of a stop."""

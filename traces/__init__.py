@@ -1,7 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hits as data: the ring of the last ones, and the line of the kernel's trace file for each."""
+"""Hits as data: the ring of the last ones, their columns, files and queries, and their lines in the kernel's format."""
 
+from .columns import COLUMNS, Column, HitTable, Kind, is_traced
+from .errors import TraceError
 from .hit_ring import KEPT, HitRing
-from .trace_line import symbol_and_size, trace_line
+from .trace_line import lost_line, symbol_and_size, trace_line
 
-__all__ = ["KEPT", "HitRing", "symbol_and_size", "trace_line"]
+__all__ = [
+    "COLUMNS",
+    "KEPT",
+    "Column",
+    "HitRing",
+    "HitTable",
+    "Kind",
+    "TraceError",
+    "is_traced",
+    "lost_line",
+    "symbol_and_size",
+    "trace_line",
+]

@@ -5,21 +5,63 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from armprobe.probes import Hit, Probe
-from armprobe.probes.record import TRACED_STAGE
+
+from .columns import HitTable, is_traced
+from .hit_text import hits_text
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+    from armprobe.machine import Machine
 
 KEPT: Final = 1000
 """The capacity of the ring at first, in stages of hits."""
 
 
-class HitRing(deque[Hit]):
-    """The last stages of hits, oldest first. Adding one to a full ring drops the oldest, which `lost` counts."""
+_MOST_SHOWN: Final = 40  # rows of the text of a ring
 
-    def __init__(self, capacity: int = KEPT) -> None:
+
+class HitRing(deque[Hit]):
+    """The last stages of hits, oldest first. Adding one to a full ring drops the oldest, which `lost` counts.
+
+    Its text is a table. `machine` has the symbols that name addresses in columns.
+    """
+
+    def __init__(self, capacity: int = KEPT, machine: Machine | None = None) -> None:
         super().__init__(maxlen=capacity)
         self.lost = 0
+        self.cleared = 0
+        """How often the ring was emptied."""
+        self._machine = machine
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no hits are recorded"
+        shown = f", of which the last {_MOST_SHOWN} are shown" if len(self) > _MOST_SHOWN else ""
+        lost = f"; {self.lost:,} before them are lost" if self.lost else ""
+        return f"{hits_text(HitTable(self), _MOST_SHOWN)}{len(self):,} stages of hits{shown}{lost}"
+
+    def clear(self) -> None:
+        """Remove all stages, without counting them as lost."""
+        self.cleared += 1
+        super().clear()
+
+    @property
+    def table(self) -> HitTable:
+        """The stages as columns."""
+        return HitTable(self, self._machine.symbols if self._machine is not None else None)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The stages as an Arrow table, see `COLUMNS`. Raises TraceError without pyarrow."""
+        return self.table.to_arrow()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The stages as a data frame, see `COLUMNS`. Raises TraceError without pandas and pyarrow."""
+        return self.table.to_pandas()
 
     def append(self, hit: Hit) -> None:
         """Add a stage."""
@@ -46,4 +88,4 @@ class HitRing(deque[Hit]):
 
     def traced(self) -> list[Hit]:
         """The stages that have a line in the kernel's trace file, oldest first."""
-        return [hit for hit in self if hit.stage is TRACED_STAGE[hit.probe.kind]]
+        return [hit for hit in self if is_traced(hit)]

@@ -33,7 +33,6 @@ def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] 
     symbols, rules = kprobes.machine.symbols, kprobes.era.hits
     masked = hit.stage is not Stage.RETURN or kprobes.trampoline != DIRECT or rules.masks_returns
     task = hit.task or Task("<...>", 0)
-    regs = hit.regs
     if hit.stage is Stage.RETURN:
         function = symbols.at(hit.address)
         name = function[0].name if function else f"{hit.address:#x}"
@@ -41,16 +40,25 @@ def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] 
     else:
         where = symbol_and_size(symbols, hit.address)
     off = "d" if masked or hit.pstate & PSTATE_I else "."
-    chosen = hit.recorded.items() if hit.missing else [("x0", regs.regs[0])]
-    values = chosen if arguments is None else arguments
-    text = "".join(f" {name}={value:#x}" for name, value in values)
-    if arguments is None:
-        text += "".join(f" {name}={_shown(value)}" for name, value in hit.data.items())
-    if hit.note and arguments is None:
-        text = f" {hit.note}"
+    text = values_text(hit) if arguments is None else " ".join(f"{name}={value:#x}" for name, value in arguments)
+    text = f" {text}" if text else ""
     seconds, micro = divmod(int(hit.seconds * 1_000_000), 1_000_000)
     who = f"{task.comm:>16}-{task.pid:<7} [000] {off:.<{rules.trace_flags}}"
     return f"{who} {seconds:5}.{micro:06}: {hit.probe.name}: ({where}){text}"
+
+
+def lost_line(stages: int) -> str:
+    """The kernel's line where others are missing (print_trace_line, kernel/trace/trace.c)."""
+    return f"CPU:0 [LOST {stages} EVENTS]"
+
+
+def values_text(hit: Hit) -> str:
+    """What a hit's line shows of its values: its note, or x0, or what the probe's `Record` chooses."""
+    if hit.note:
+        return hit.note
+    chosen = hit.recorded if hit.missing else {"x0": hit.words[0]}
+    words = [f"{name}={value:#x}" for name, value in chosen.items()]
+    return " ".join([*words, *(f"{name}={_shown(value)}" for name, value in hit.data.items())])
 
 
 def _shown(value: bytes | str | None) -> str:

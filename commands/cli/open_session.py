@@ -33,6 +33,8 @@ def open_session(options: Options) -> Session:
     session = Session(guest, **rules, **loading, vmlinux=options.vmlinux, memory=options.memory)
     session.name = name
     session.machine.clock.paced = options.paced
+    if options.trace_size is not None:
+        session.kprobes.kept = options.trace_size
     for note in (*options.settings.notes, *session.machine.guest.notes, *session.kprobes.warnings):
         complain(f"note: {note}")
     try:

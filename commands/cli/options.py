@@ -15,6 +15,7 @@ from armprobe.commands.settings import NAME, OF_GUEST, Settings
 from armprobe.machine.loaders.image import COMMAND_LINE
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES
 from armprobe.stub import PRIVATE
+from armprobe.traces import KEPT
 
 LISTEN: Final = "127.0.0.1:1234"
 GUEST_HELP: Final = "demo, linux or a file (default: demo)"
@@ -51,6 +52,8 @@ class Options:
     era: str | None = None
     stepping: str | None = None
     trampoline: str | None = None
+    # the hits that are kept
+    trace_size: int | None = None
     # the stub
     listen: str | None = None
     trust_tcp: bool = False
@@ -143,6 +146,8 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trampoline", choices=TRAMPOLINES, help="how a kretprobe gets control (default: as in the era)"
     )
+    kept = f"number of stages of hits that are kept (default: {KEPT})"
+    parser.add_argument("--trace-size", type=int, metavar="N", help=kept)
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

@@ -101,3 +101,22 @@ def _(value: values.Trace) -> str:
     if not value:
         return "no hit is recorded yet: let the guest run with a probe set\n"
     return "".join(f"{event.line}\n" for event in value)
+
+
+@as_text.register
+def _(value: values.FollowsHits) -> str:
+    return "hits are shown as they come; trace follow off ends it\n" if value.follows else "hits are not shown\n"
+
+
+@as_text.register
+def _(value: values.SavedHits) -> str:
+    return f"{value.file}: {value.stages:,} stages of hits, as {value.format}{_lost(value.lost)}\n"
+
+
+@as_text.register
+def _(value: values.TraceSize) -> str:
+    return f"{value.size:,} stages of hits are kept, of which there are {value.kept:,}{_lost(value.lost)}\n"
+
+
+def _lost(stages: int) -> str:
+    return f"; {stages:,} before them are lost" if stages else ""

@@ -40,6 +40,7 @@ from .probes import (
     Blacklist,
     BlacklistedArea,
     Changed,
+    FollowsHits,
     HitRegisters,
     HitStage,
     ProbeRow,
@@ -48,9 +49,11 @@ from .probes import (
     Registered,
     RegisteredMatching,
     Registers,
+    SavedHits,
     StageRegisters,
     Trace,
     TraceEvent,
+    TraceSize,
 )
 from .running import (
     Completed,
@@ -109,6 +112,7 @@ __all__ = [
     "EraCheck",
     "EraVerdict",
     "FlaggedInstructions",
+    "FollowsHits",
     "Hex",
     "HistogramBucket",
     "HitRegisters",
@@ -140,6 +144,7 @@ __all__ = [
     "Registers",
     "Returned",
     "Saved",
+    "SavedHits",
     "SimulatorCount",
     "StackFrame",
     "StageRegisters",
@@ -155,6 +160,7 @@ __all__ = [
     "ThreadsSeen",
     "Trace",
     "TraceEvent",
+    "TraceSize",
     "Verdict",
     "VerdictCounts",
 ]

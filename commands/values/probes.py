@@ -167,3 +167,37 @@ class TraceEvent:
 
 class Trace(tuple[TraceEvent, ...]):
     """Hits, in order of time."""
+
+
+@dataclass(frozen=True)
+class FollowsHits:
+    """Whether hits are shown as they come."""
+
+    follows: bool
+
+
+@dataclass(frozen=True)
+class SavedHits:
+    """A file with the recorded hits.
+
+    format: in words. stages: the number of stages of hits that were kept. lost: the number of those before, which were
+    not kept any more.
+    """
+
+    file: str
+    format: str
+    stages: int
+    lost: int
+
+
+@dataclass(frozen=True)
+class TraceSize:
+    """The ring of recorded hits.
+
+    size: the number of stages that can be kept. kept: the number of those that are. lost: the number of those that had
+    to make room.
+    """
+
+    size: int
+    kept: int
+    lost: int

@@ -83,7 +83,7 @@ def demo() -> Iterator[Session]:
         yield session
 
 
-@pytest.mark.parametrize("command", ["save", "decode", "push"])
+@pytest.mark.parametrize("command", ["save", "decode", "push", "trace >"])
 @pytest.mark.parametrize("name", ["pipe", "device", "folder", "x" * 5000, "a\0b", "none/none", "none/\udcff"])
 def test_commands_that_take_a_path(command: str, name: str, demo: Session, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")

@@ -15,6 +15,7 @@ from armprobe.commands.declaration import Arg, Arguments, Command, Option, integ
 from armprobe.commands.errors import CommandError
 from armprobe.commands.parsing import split, split_for_completion
 from armprobe.commands.registry import Registry
+from armprobe.commands.render.text import as_text
 from tests.commands.toy import COMMANDS, ToySession
 
 LINES = st.text("ab '\"\\=,\t#x0kfreprobstop", max_size=40)
@@ -245,3 +246,31 @@ def test_the_table_for_gdb() -> None:
     assert table["tick"]["repeat"] is True
     assert table["probe"]["summary"] == "Put a probe on a function."
     assert table["probe"]["usage"].startswith("probe SYMBOL")
+
+
+def test_a_name_of_two_words() -> None:
+    """The first word is a command of its own, which may be shortened."""
+    given: list[tuple[str, object]] = []
+
+    def command(name: str, *args: Arg) -> Command:
+        return Command(name, f"Do {name}.", args, lambda session, arguments: given.append((name, vars(arguments))))
+
+    count = Arg("count", "number", type=integer, optional=True)
+    file = Arg("file", "file", complete=lambda session, word: ("a.txt", "b.txt"))
+    registry = Registry((command("trace", count), command("trace save", file), command("other")))
+    for line in "trace", "tr 3", "trace save x", "tr save x", "trace  save  x":
+        registry.run(None, line, lambda value: None)
+    saved = ("trace save", {"file": "x"})
+    assert given == [("trace", {"count": None}), ("trace", {"count": 3}), saved, saved, saved]
+    with pytest.raises(CommandError, match="trace save needs FILE"):
+        registry.run(None, "trace save", lambda value: None)
+    with pytest.raises(CommandError, match="'sav' is not a number"):
+        registry.run(None, "trace sav", lambda value: None)
+    assert registry.complete(None, "tr") == ["trace"]
+    assert registry.complete(None, "tr ") == ["save"]
+    assert registry.complete(None, "trace save ") == ["a.txt", "b.txt"]
+    assert registry.complete(None, "trace 3 ") == []
+    for line in "help trace save", "help tr save":
+        shown: list[object] = []
+        registry.run(None, line, shown.append)
+        assert "Usage: trace save FILE" in as_text(shown[0])

@@ -6,10 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tests.docs import packets, refusals
+from tests.docs import columns, packets, refusals
 
 _DOCS: Final = Path(__file__).parents[2] / "docs"
-TABLES: Final = {_DOCS / "kprobes.md": refusals.table, _DOCS / "protocol.md": packets.table}
+TABLES: Final = {
+    _DOCS / "kprobes.md": refusals.table,
+    _DOCS / "protocol.md": packets.table,
+    _DOCS / "traces.md": columns.table,
+}
 _BEGIN, _END = "<!-- python -m tests.docs.tables -->\n", "<!-- end -->\n"
 
 

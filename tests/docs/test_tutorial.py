@@ -13,7 +13,14 @@ from armprobe.machine.loaders import DEMO
 from tests.docs.transcript import ROOT, Example, examples, matches, replay
 from tests.stock import stock_snapshot  # tests have no import name to go by
 
-TRANSCRIPTS = ("README.md", "docs/tutorial.md", "docs/history.md", "docs/devices.md", "docs/expressions.md")
+TRANSCRIPTS = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/history.md",
+    "docs/devices.md",
+    "docs/expressions.md",
+    "docs/traces.md",
+)
 ALL = [(name, example) for name in TRANSCRIPTS for example in examples((ROOT / name).read_text())]
 
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Shows hits while the guest runs, as the kernel's trace_pipe does (Documentation/trace/ftrace.rst)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+
+from armprobe.machine import Machine
+from armprobe.probes import Kprobes
+from armprobe.traces import is_traced, lost_line
+
+
+class Follower:
+    """Passes the lines of new hits to `show`, while it is `following`: between slices, and whenever `look` is called.
+
+    Its methods are for the thread that uses the machine.
+    """
+
+    def __init__(self, machine: Machine, kprobes: Kprobes, show: Callable[[str], None]) -> None:
+        self._before_slice = machine.scheduler.before_slice
+        self._kprobes, self._show = kprobes, show
+        self._seen = 0, 0, 0
+
+    @property
+    def following(self) -> bool:
+        """Whether hits are shown."""
+        return self.look in self._before_slice
+
+    @following.setter
+    def following(self, wanted: bool) -> None:
+        if wanted is self.following:
+            return
+        if wanted:
+            self._seen = self._state()
+            self._before_slice.append(self.look)
+        else:
+            self._before_slice.remove(self.look)
+
+    def look(self) -> None:
+        """Show the hits since the last look, if it is following."""
+        if not self.following:
+            return
+        cleared, added, lost = self._seen
+        self._seen = now = self._state()
+        if now == (cleared, added, lost) or now[0] != cleared:  # another state of the machine was put in place
+            return
+        ring, new = self._kprobes.hits, now[1] - added
+        lost = now[2] - lost + max(0, new - len(ring))
+        lines = [f"{lost_line(lost)}\n"] if lost else []
+        hits = islice(ring, max(0, len(ring) - new), None)
+        lines += (f"{self._kprobes.trace_line(hit)}\n" for hit in hits if is_traced(hit))
+        self._show("".join(lines))
+
+    def _state(self) -> tuple[int, int, int]:
+        """How often the ring was emptied, how many stages were put into it, and how many were lost before that."""
+        ring = self._kprobes.hits
+        return ring.cleared, len(ring) + ring.lost, self._kprobes.lost - ring.lost

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hits as columns: the one model from which every file format and every query is made.
+
+A row is a stage of a hit. `COLUMNS` says what the columns are.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from armprobe.machine import Symbols
+from armprobe.probes import Hit, Probe, Stage
+from armprobe.probes.record import REGISTERS, TRACED_STAGE
+from armprobe.probes.recorder import TICK
+
+from .libraries import library
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+
+class Kind(enum.Enum):
+    """What a column holds. Any value may be None, if it is not known."""
+
+    NUMBER = "a signed number of 64 bits"
+    WORD = "an unsigned number of 64 bits, which people read in hexadecimal"
+    TEXT = "text"
+    FIELDS = "texts by name"
+
+
+class Column(NamedTuple):
+    """A column. meaning: what is in it, for the documentation."""
+
+    name: str
+    kind: Kind
+    meaning: str
+
+
+COLUMNS: Final = (
+    Column("position", Kind.NUMBER, "the machine's count of instructions"),
+    Column("time_ns", Kind.NUMBER, "guest time since reset, in ns"),
+    Column("cpu", Kind.NUMBER, "the CPU"),
+    Column("pid", Kind.NUMBER, "number of the guest's task"),
+    Column("comm", Kind.TEXT, "name of the guest's task"),
+    Column("probe", Kind.TEXT, "the probe's place as its user named it"),
+    Column("kind", Kind.TEXT, "kprobe, kretprobe or jprobe"),
+    Column("stage", Kind.TEXT, "pre or post of a kprobe, entry or return of a kretprobe"),
+    Column("hit", Kind.NUMBER, "number of the probe's hit, the same at all of its stages"),
+    Column("address", Kind.WORD, "address of the probe"),
+    Column("symbol", Kind.TEXT, "the same as a symbol and an offset"),
+    Column("caller", Kind.WORD, "address that the function returns to, at the stage return"),
+    Column("caller_symbol", Kind.TEXT, "the same as a symbol and an offset"),
+    Column("elapsed_ns", Kind.NUMBER, "guest time since the stage entry of the hit, at the stage return, in ns"),
+    Column("note", Kind.TEXT, "the line of the probe's print; empty without one"),
+    Column("args", Kind.FIELDS, "memory and strings that the probe records; bytes are hexadecimal digits"),
+    Column("pstate", Kind.WORD, "PSTATE at the stage"),
+    *(Column(name, Kind.WORD, f"{name} at the stage; None if it is not recorded") for name in REGISTERS),
+)
+"""The columns, in order."""
+
+
+class HitTable:
+    """Stages of hits as columns.
+
+    `symbols` names addresses. Without it the columns of symbols are None. Of a return whose entry is not among `hits`,
+    the elapsed time is not known.
+    """
+
+    def __init__(self, hits: Iterable[Hit], symbols: Symbols | None = None) -> None:
+        self.hits: Sequence[Hit] = tuple(hits)
+        self._symbols = symbols
+
+    @cached_property
+    def elapsed(self) -> list[int | None]:
+        """The column elapsed_ns."""
+        entered: dict[tuple[Probe, int], int] = {}
+        found: list[int | None] = []
+        for hit in self.hits:
+            since = None
+            if hit.stage is Stage.ENTRY:
+                entered[hit.probe, hit.number] = hit.ticks
+            elif hit.stage is Stage.RETURN:
+                since = entered.pop((hit.probe, hit.number), None)
+            found.append(None if since is None else (hit.ticks - since) * TICK)
+        return found
+
+    @cached_property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The rows, each with a value for each of `COLUMNS`."""
+        named = cache(self._symbols.describe) if self._symbols is not None else lambda address: None
+        return [_row(hit, elapsed, named) for hit, elapsed in zip(self.hits, self.elapsed, strict=True)]
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """The values of each column, by its name."""
+        by_column = zip(*self.rows, strict=True) if self.rows else ((),) * len(COLUMNS)
+        return {column.name: list(values) for column, values in zip(COLUMNS, by_column, strict=True)}
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The rows as dictionaries, by the columns' names."""
+        names = [column.name for column in COLUMNS]
+        return (dict(zip(names, row, strict=True)) for row in self.rows)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The columns as an Arrow table. Raises TraceError without pyarrow."""
+        arrow = library("pyarrow", "an Arrow table of hits")
+        kinds = {
+            Kind.NUMBER: arrow.int64(),
+            Kind.WORD: arrow.uint64(),
+            Kind.TEXT: arrow.string(),
+            Kind.FIELDS: arrow.map_(arrow.string(), arrow.string()),
+        }
+        columns = self.columns
+        columns["args"] = [list(fields.items()) for fields in columns["args"]]
+        return arrow.table({c.name: arrow.array(columns[c.name], kinds[c.kind]) for c in COLUMNS})
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The columns as a data frame. Raises TraceError without pandas and pyarrow.
+
+        Columns of numbers have pandas' types that allow for missing values, or 64 bits would become a float's 53.
+        """
+        pandas = library("pandas", "a data frame of hits")
+        arrow = library("pyarrow", "a data frame of hits")
+        kinds = {arrow.int64(): pandas.Int64Dtype(), arrow.uint64(): pandas.UInt64Dtype()}
+        return self.to_arrow().to_pandas(types_mapper=kinds.get, maps_as_pydicts="strict")
+
+
+def is_traced(hit: Hit) -> bool:
+    """Whether a stage is the one of its hit that has a line in the kernel's trace file."""
+    return hit.stage is TRACED_STAGE[hit.probe.kind]
+
+
+def _row(hit: Hit, elapsed: int | None, named: Any) -> tuple[Any, ...]:
+    comm, pid = hit.task or (None, None)
+    return (
+        hit.instructions,
+        hit.ticks * TICK,
+        0,  # the machine has one CPU
+        pid,
+        comm,
+        hit.probe.name,
+        hit.probe.kind,
+        hit.stage.value,
+        hit.number,
+        hit.address,
+        named(hit.address),
+        hit.caller,
+        None if hit.caller is None else named(hit.caller),
+        elapsed,
+        hit.note,
+        {name: value.hex() if isinstance(value, bytes) else value for name, value in hit.data.items()},
+        hit.pstate,
+        *hit.words,
+    )
