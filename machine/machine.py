@@ -19,8 +19,9 @@ from armprobe.machine.core.pstate import DAIF, EL1H
 from armprobe.machine.core.register_access import find_sites
 from armprobe.machine.devices.console import Console
 from armprobe.machine.loaders.snapshot import Snapshot
-from armprobe.machine.memory.bus import Bus, new_memory
+from armprobe.machine.memory.bus import Backing, Bus, new_memory
 from armprobe.machine.memory.scratch import Scratch
+from armprobe.machine.time.checkpoint import Checkpoints
 from armprobe.machine.time.clock import Clock
 
 from . import board
@@ -44,7 +45,7 @@ class Machine:
     `Owner` for sharing it).
     """
 
-    def __init__(self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[mmap.mmap, ...] = ()) -> None:
+    def __init__(self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[Backing, ...] = ()) -> None:
         self.guest = guest
         self.state = StateRegistry()
         self.clock = Clock(self.state)
@@ -189,7 +190,7 @@ class Machine:
         A breakpoint at the PC does not stop it, unless this is the next part of the run `after`. Raises MachineError
         for an unknown symbol, when the guest has ended for good, and in a handler.
         """
-        self._refuse_in_handler()
+        self.refuse_in_handler()
         self.core.changes += 1
         target = self.address(until) if until is not None else None
         with self._stopping_at(target):
@@ -208,7 +209,7 @@ class Machine:
         """Execute `count` instructions, taking no interrupts. Code that a probe executes out of line counts as the one
         instruction it replaces, and a trampoline as none: a step in it goes on to the caller. Raises MachineError as
         `run` does."""
-        self._refuse_in_handler()
+        self.refuse_in_handler()
         self.core.changes += 1
         taken = self.scheduler.take()
         try:
@@ -223,7 +224,7 @@ class Machine:
             if taken:
                 self.scheduler.give_back()
 
-    def _refuse_in_handler(self) -> None:
+    def refuse_in_handler(self) -> None:
         """Raise MachineError in the handler of an exception, which must end with the machine in the same state."""
         self.core.refuse_other_threads()
         if self.core.held:
@@ -280,7 +281,7 @@ class Machine:
 
     def restore(self, state: Snapshot) -> None:
         """Put the machine back to `state`, a snapshot taken from it. Raises MachineError in a handler."""
-        self._refuse_in_handler()
+        self.refuse_in_handler()
         snapshot.put_back(self, state)
         self.input.entered(InputKind.STATE, "restore")
 
@@ -297,14 +298,24 @@ class Machine:
 
         Raises MachineError if its snapshot file has become unreadable, and in a handler.
         """
-        self._refuse_in_handler()
-        for ram in self.bus.rams:
-            # Afterwards anonymous memory reads as zeros, and a private mapping of a snapshot as its file (madvise(2)).
-            ram.pages.madvise(mmap.MADV_DONTNEED)
+        self.refuse_in_handler()
+        if "checkpoints" in vars(self):
+            self.checkpoints.unload()
+        else:
+            for ram in self.bus.rams:
+                # Anonymous memory then reads as zeros, and a private mapping of a snapshot as its file (madvise(2)).
+                ram.pages.madvise(mmap.MADV_DONTNEED)
         self._load_segments()
+        for core in self.cores:
+            core.forget_all()
         self.console.discard_input()
         self.state.reset()
         self.input.entered(InputKind.STATE, "reset")
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        """The checkpoints of this machine. From the first use on, memory is followed."""
+        return Checkpoints(self)
 
     @property
     def ended(self) -> bool:

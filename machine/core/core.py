@@ -7,9 +7,10 @@ a load run twice, because Unicorn checks for the request between a load's effect
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import unicorn
@@ -21,6 +22,8 @@ from armprobe.machine.devices.timer import GenericTimer
 from armprobe.machine.errors import MachineError
 from armprobe.machine.memory.memory import Memory
 from armprobe.machine.memory.mmu import SCTLR_M, TranslationRegisters
+from armprobe.machine.native import pages as native_pages
+from armprobe.machine.native.pages import Pages
 from armprobe.machine.native.program import Reader
 from armprobe.machine.stop import Stop, WatchHit
 from armprobe.machine.time.counter_access import CounterAccess
@@ -254,11 +257,22 @@ class Core:
 
     def forget_physical(self, address: int, size: int) -> None:
         """Drop the code translated from physical memory. Takes some 20 us, and drops cached address translations."""
+        with self._untranslated():
+            self.engine.ctl_remove_cache(address & ~3, address + size)
+
+    def forget_pages(self, base: int, pages: Pages) -> None:
+        """The same for pages of the memory at physical address `base`."""
+        with self._untranslated():
+            native_pages.forget(self.native.address, base, pages)
+
+    @contextlib.contextmanager
+    def _untranslated(self) -> Iterator[None]:
+        """A context with the MMU off, for the engine translates the address of code to drop."""
         self.refuse_other_threads()
         sctlr = read_system_register(self.engine, _SCTLR)
-        write_system_register(self.engine, _SCTLR, sctlr & ~SCTLR_M)  # for the engine translates the address
+        write_system_register(self.engine, _SCTLR, sctlr & ~SCTLR_M)
         try:
-            self.engine.ctl_remove_cache(address & ~3, address + size)
+            yield
         finally:
             write_system_register(self.engine, _SCTLR, sctlr)
 
@@ -275,8 +289,12 @@ class Core:
         else:
             self.forget_all()
 
-    def forget_translations(self) -> None:
-        """Drop all cached address translations and all translated code."""
+    def forget_addresses(self) -> None:
+        """Drop all cached address translations."""
         self.refuse_other_threads()
         self.engine.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)  # the binding has no name for it
+
+    def forget_translations(self) -> None:
+        """Drop all cached address translations and all translated code."""
+        self.forget_addresses()
         self.engine.ctl_flush_tb()

@@ -97,11 +97,11 @@ class CoreState:
         return "" if values["pstate"] & 0x1F in (0, 4, 5) else "pstate"  # AArch64 at EL0t, EL1t, EL1h
 
     def _restored(self) -> None:
-        """Have the engine drop everything derived from the previous state."""
+        """Have the engine drop what it has derived from the previous registers. Who replaces memory drops the code."""
         core = self._core
         core.changes += 1
         core.refresh()
-        core.forget_translations()
+        core.forget_addresses()
         arm_breakpoints(core, core.machine.scratch.ram, self._armed)
 
 

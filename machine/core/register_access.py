@@ -13,15 +13,15 @@ import contextlib
 import ctypes
 import enum
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from unicorn import arm64_const as reg
 
 from armprobe.machine.errors import MachineError
-from armprobe.machine.field_checks import U64, integer, row, several
+from armprobe.machine.field_checks import U64, integer, misfit, row, several
 from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.native.binding import function
-from armprobe.machine.state import Order
+from armprobe.machine.state import Entry, Order
 
 from .context import Context
 from .pstate import PSTATE_SS
@@ -85,8 +85,6 @@ class RegisterAccess:
     `sites` are the accesses found. `unmasking` and `returns` are the addresses of the last two kinds of `Access`.
     """
 
-    STATE: ClassVar = {"found": several(row(integer(U64), integer(len(Access))), _MOST_SITES)}
-
     def __init__(self, core: Core, served: tuple[Registers, ...]) -> None:
         self._core, self._memory = core, core.memory
         self._served = served
@@ -98,16 +96,23 @@ class RegisterAccess:
         self._again = False  # that block must be translated again
         core.native.search(self._translated)
         core.native.serve_registers((core.timers[2], core.timers[3]), self._read, self._write)
-        core.machine.state.join(f"{core.name}.register_access", self, Order.CORE)
+        fields = {"found": several(row(integer(U64), integer(len(Access))), _MOST_SITES)}
+        entry = Entry(
+            Order.CORE,
+            lambda: None,  # within this process sites are never removed
+            lambda _: None,
+            lambda values: misfit(values, fields),
+            file_form=(
+                lambda: {"found": self.found},
+                lambda values: self.watch((site, access) for site, access in values["found"]),
+            ),
+        )
+        core.machine.state.add(f"{core.name}.register_access", entry)
 
     @property
     def found(self) -> list[list[int]]:
-        """`sites` in order, for snapshots. Setting it hooks new sites and removes none."""
+        """`sites` in order, for snapshot files."""
         return [[address, int(access)] for address, access in sorted(self.sites)]
-
-    @found.setter
-    def found(self, sites: list[list[int]]) -> None:
-        self.watch((address, access) for address, access in sites)
 
     def watch(self, sites: Iterable[Site]) -> None:
         """Hook the accesses at these virtual addresses."""

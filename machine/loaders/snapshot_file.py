@@ -31,6 +31,7 @@ from armprobe.machine import board, host_files
 from armprobe.machine.core.engine import CPU_MODELS
 from armprobe.machine.errors import MachineError
 from armprobe.machine.field_checks import U32, U63, integer, misfit, record, row, several, text
+from armprobe.machine.memory.bus import Backing
 from armprobe.machine.symbols import Symbols
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class SavedMachine:
     header: dict[str, Any]
     state: Any
     symbols: Symbols
-    memories: tuple[mmap.mmap, ...]
+    memories: tuple[Backing, ...]
 
 
 def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = False) -> None:
@@ -299,7 +300,7 @@ def _bytes(file: BinaryIO, section: dict[str, Any], place: int, path: str | Path
     return bytes(content)
 
 
-def _memory(file: BinaryIO, section: dict[str, Any], place: int, path: str | Path) -> mmap.mmap:
+def _memory(file: BinaryIO, section: dict[str, Any], place: int, path: str | Path) -> Backing:
     """The memory in the section at `place`, copied to an unnamed file and mapped copy-on-write.
 
     A mapping of the file itself would end the process (SIGBUS) if the file were cut short, and change under the guest
@@ -310,7 +311,10 @@ def _memory(file: BinaryIO, section: dict[str, Any], place: int, path: str | Pat
         os.ftruncate(copy, size)
         for at, piece in _pieces(file, section, place, path):
             os.pwrite(copy, piece, at)
-        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
-        return mmap.mmap(copy, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    finally:
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        memory = Backing(copy, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    except BaseException:
         os.close(copy)
+        raise
+    memory.file = copy
+    return memory

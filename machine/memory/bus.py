@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,6 +33,16 @@ class Device(Protocol):
         """Write the register at `offset`."""
 
 
+class Backing(mmap.mmap):
+    """The host's memory behind a guest's. `file` is the open file that it is a private mapping of; None for none."""
+
+    file: int | None = None
+
+    def __del__(self) -> None:
+        if self.file is not None:
+            os.close(self.file)
+
+
 @dataclass(frozen=True)
 class Ram:
     """One range of memory: its name, base address, its bytes, and the address after the last."""
@@ -39,7 +50,7 @@ class Ram:
     name: str
     base: int
     data: memoryview
-    pages: mmap.mmap
+    pages: Backing
     end: int
 
     @property
@@ -57,9 +68,9 @@ class Window:
     device: Device
 
 
-def new_memory(size: int) -> mmap.mmap:
+def new_memory(size: int) -> Backing:
     """A private mapping of `size` zero bytes, which MADV_DONTNEED makes zero again (madvise(2))."""
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return Backing(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 class Bus:
@@ -79,7 +90,7 @@ class Bus:
         for window in self.windows:
             core.native.attach(window.device, window.base, window.size)
 
-    def add_ram(self, name: str, base: int, pages: mmap.mmap) -> Ram:
+    def add_ram(self, name: str, base: int, pages: Backing) -> Ram:
         """Put the bytes of `pages` (writable, a multiple of 4 KiB) at `base` as memory."""
         data = memoryview(pages).cast("B")
         ram = Ram(name, base, data, pages, base + len(data))

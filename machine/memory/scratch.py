@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import enum
-import mmap
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine.board import SCRATCH_BASE as BASE
@@ -22,7 +21,7 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.field_checks import U64, Check, integer, misfit, optional, row, several
 from armprobe.machine.state import Entry, Order, Values
 
-from .bus import new_memory
+from .bus import Backing, new_memory
 from .mmu import PAGE, SCTLR_M, table_root
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Role(enum.IntEnum):
 class Scratch:
     """Allocates pieces of the machine's own memory, at virtual addresses while the guest's MMU is on."""
 
-    def __init__(self, machine: Machine, pages: mmap.mmap | None = None) -> None:
+    def __init__(self, machine: Machine, pages: Backing | None = None) -> None:
         self._machine = machine
         self.ram = machine.bus.add_ram("scratch", BASE, pages or new_memory(SIZE))
         self.base: int | None = None  # address of the first page, once there is one

@@ -14,9 +14,7 @@
 #include "core.h"
 #include "devices.h"
 
-#define UC_CTL_WRITE(type, arguments) ((type) | (arguments) << 26 | 1 << 30)
 #define UC_CTL_EXITS UC_CTL_WRITE(6, 2)
-#define UC_CTL_REMOVE_CACHE UC_CTL_WRITE(9, 2)
 enum { UC_ERR_FETCH_UNMAPPED = 8, UC_ERR_FETCH_PROT = 14 };
 #define WFI 0xD503207Fu
 
@@ -158,7 +156,7 @@ static void hide_own(struct core *core)
 static void forget(struct core *core, uint64_t first, uint64_t end)
 {
     bool shown = show_own(core, first, 0);
-    core->ctl(core->uc, UC_CTL_REMOVE_CACHE, first, end);
+    core_forget(core, first, end - first);
     if (shown)
         hide_own(core);
 }

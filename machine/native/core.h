@@ -11,6 +11,10 @@
 enum { UC_PROT_READ = 1, UC_PROT_WRITE = 2, UC_PROT_EXEC = 4 };
 enum { UC_HOOK_INTR = 1, UC_HOOK_INSN = 2, UC_HOOK_CODE = 4, UC_HOOK_BLOCK = 8, UC_HOOK_EDGE_GENERATED = 1 << 15 };
 
+/* Unicorn's controls, which set something */
+#define UC_CTL_WRITE(type, arguments) ((type) | (arguments) << 26 | 1 << 30)
+#define UC_CTL_REMOVE_CACHE UC_CTL_WRITE(9, 2)
+
 struct block {
     uint64_t pc;
     uint16_t instructions;
@@ -38,6 +42,12 @@ enum {
     SCTLR_NTWI = 1 << 16,
     SCTLR_SPAN = 1 << 23,
 };
+
+/* Drop the code translated from `size` bytes. The engine translates the address, as the CPU would now. */
+static inline void core_forget(const struct core *core, uint64_t address, uint64_t size)
+{
+    core->ctl(core->uc, UC_CTL_REMOVE_CACHE, address, address + size);
+}
 
 /* Before and after a hook uses registers: they are copied, if the CPU's own were not found. */
 static inline void load(const struct core *core)

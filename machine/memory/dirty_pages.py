@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which pages of a memory have changed since it was last looked at, and a copy of the memory as it was then.
+
+Linux says for each page of a private mapping of a file whether it is still the file's (/proc/self/pagemap, its bit 61).
+So the file holds the copy, and what the guest has written to is found without comparing memory. Where there is no such
+file, as in gVisor, or where it does not have that bit, memory is compared with a copy.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+from typing import Final, Protocol
+
+from armprobe.machine.native import pages as native
+from armprobe.machine.native.pages import PAGE, Pages
+
+from .bus import Ram, new_memory
+
+PAGEMAP: Final = "/proc/self/pagemap"
+
+
+class DirtyPages(Protocol):
+    """The changed pages of one memory. `base` is the copy of it: at first its content when the guest was loaded."""
+
+    base: memoryview
+
+    def __init__(self, ram: Ram) -> None: ...
+
+    def changed(self) -> Pages:
+        """The pages that may differ from `base`. All that do are among them."""
+
+    def keep(self, pages: Pages) -> None:
+        """Copy these pages, which are all that have changed, to `base`."""
+
+    def put_back(self, pages: Pages) -> None:
+        """Copy these pages from `base`."""
+
+
+class PrivateMapping:
+    """Makes the memory a private mapping of `base`, at its own address, when it is first copied."""
+
+    def __init__(self, ram: Ram) -> None:
+        self._memory, self._size = native.address_of(ram.data), ram.size
+        self._mapped = ram.pages.file is not None
+        if ram.pages.file is not None:
+            self._file = ram.pages.file
+        else:
+            self._file = ram.pages.file = os.memfd_create("armprobe memory", os.MFD_CLOEXEC)
+            os.ftruncate(self._file, ram.size)
+        self._pages = mmap.mmap(self._file, ram.size)
+        self.base = memoryview(self._pages)
+        self._base = native.address_of(self.base)
+
+    def changed(self) -> Pages:
+        pagemap = os.open(PAGEMAP, os.O_RDONLY | os.O_CLOEXEC)  # an open file stays that of the process before a fork
+        try:
+            return native.written(pagemap, self._memory, self._size // PAGE)
+        finally:
+            os.close(pagemap)
+
+    def keep(self, pages: Pages) -> None:
+        native.copy(self._base, self._memory, pages)
+        if self._mapped:
+            native.discard(self._memory, pages)
+        else:
+            native.map_private(self._memory, self._size, self._file)
+            self._mapped = True
+
+    def put_back(self, pages: Pages) -> None:
+        native.discard(self._memory, pages)
+
+
+class Comparison:
+    """Compares the memory with a copy of it."""
+
+    def __init__(self, ram: Ram) -> None:
+        self._memory, self._size = native.address_of(ram.data), ram.size
+        file = -1 if ram.pages.file is None else ram.pages.file
+        kind = mmap.MAP_PRIVATE | (mmap.MAP_ANONYMOUS if file < 0 else 0)
+        self._pages = mmap.mmap(file, ram.size, flags=kind, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        self.base = memoryview(self._pages)
+        self._base = native.address_of(self.base)
+
+    def changed(self) -> Pages:
+        return native.differing(self._memory, self._base, self._size // PAGE)
+
+    def keep(self, pages: Pages) -> None:
+        native.copy(self._base, self._memory, pages)
+
+    def put_back(self, pages: Pages) -> None:
+        native.copy(self._memory, self._base, pages)
+
+
+def best() -> type[DirtyPages]:
+    """What finds the changed pages here: `PrivateMapping` where Linux says what it needs to know."""
+    return PrivateMapping if _pagemap_works() else Comparison
+
+
+@functools.cache
+def _pagemap_works() -> bool:
+    """Try it on a memory of three pages."""
+    if mmap.PAGESIZE != PAGE:
+        return False
+    memory = new_memory(3 * PAGE)
+    try:
+        tried = PrivateMapping(Ram("trial", 0, memoryview(memory), memory, len(memory)))
+        memory[0] = 1
+        tried.keep(tried.changed())
+        memory[PAGE], read = 2, memory[2 * PAGE]
+        changed = list(tried.changed())
+        tried.put_back(native.pages_of([1]))
+        return (changed, read, memory[0], memory[PAGE], list(tried.changed())) == ([1], 0, 1, 0, [])
+    except OSError:
+        return False

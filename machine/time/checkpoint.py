@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Checkpoints: the whole state of a machine, taken and restored in milliseconds.
+
+A checkpoint holds the pages that have changed since the checkpoint before it, its parent. So checkpoints form a tree,
+whose root is the memory as it was loaded. Each version of a page is stored once. The copies that `DirtyPages` compares
+the memories with are called the base: it holds the newest versions of the checkpoint that was last taken or restored,
+`_current`. Others are in a `PageStore`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from armprobe.machine.errors import MachineError
+from armprobe.machine.memory import dirty_pages
+from armprobe.machine.memory.bus import Ram
+from armprobe.machine.memory.dirty_pages import DirtyPages
+from armprobe.machine.native.pages import PAGE, pages_of
+
+from .page_store import Content, PageStore
+
+if TYPE_CHECKING:
+    from armprobe.machine.machine import Machine
+
+_STATE: Final = 32 << 10  # bytes of a checkpoint apart from pages: for Linux some 20,000, most of them the registers
+_BOUND: Final = 512 << 20
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """The state of a machine at `position`, its count of instructions, and `time`, the generic timer's count.
+
+    `state` is what its `StateRegistry` has saved.
+    """
+
+    position: int
+    time: int
+    state: dict[str, Any]
+    parent: Checkpoint | None
+    children: set[Checkpoint] = field(default_factory=set)
+    # Its versions of pages, by number; None for those in the base.
+    pages: dict[int, Content | None] = field(default_factory=dict)
+    dropped: bool = False
+
+    def ancestors(self) -> Iterator[Checkpoint]:
+        """This checkpoint, its parent, and so on to the root."""
+        checkpoint: Checkpoint | None = self
+        while checkpoint is not None:
+            yield checkpoint
+            checkpoint = checkpoint.parent
+
+    @property
+    def root(self) -> Checkpoint:
+        """The root of its tree."""
+        return deque(self.ancestors(), 1).pop()
+
+    def __repr__(self) -> str:
+        return f"Checkpoint(position={self.position}, pages={len(self.pages)}{', dropped' * self.dropped})"
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """One of the machine's memories. Its pages have the numbers from `first` on."""
+
+    ram: Ram
+    first: int
+    dirty: DirtyPages
+
+    def page(self, number: int) -> memoryview:
+        """A page of the base."""
+        at = (number - self.first) * PAGE
+        return self.dirty.base[at : at + PAGE]
+
+
+class Checkpoints:
+    """The checkpoints of one machine. Used on the thread that runs it, between two slices or while it is stopped.
+
+    `bound` is how many bytes of memory `thin` lets them take.
+    """
+
+    def __init__(self, machine: Machine, kind: type[DirtyPages] | None = None) -> None:
+        self._machine = machine
+        self._store = PageStore()
+        self._count = 0
+        self.bound = _BOUND
+        self._root = Checkpoint(0, 0, {}, None)
+        self._current = self._root
+        self._owners: dict[int, Checkpoint] = {}  # whose version of a page is in the base, if it is not the root's
+        self._unwanted: list[Checkpoint] = []
+        kind = kind or dirty_pages.best()
+        sizes = [ram.size // PAGE for ram in machine.bus.rams]
+        firsts = itertools.accumulate([0, *sizes[:-1]])
+        self._memories = [_Memory(ram, first, kind(ram)) for ram, first in zip(machine.bus.rams, firsts, strict=True)]
+
+    @property
+    def size(self) -> int:
+        """The bytes of memory that the checkpoints take, apart from one copy of the machine's memory."""
+        return self._store.size + self._count * _STATE
+
+    def take(self) -> Checkpoint:
+        """The present state, to `restore` later. Raises MachineError in a handler, and when a disk is full."""
+        machine = self._machine
+        machine.refuse_in_handler()
+        self._drop_unwanted()
+        state = machine.state.save()  # before the memories, to which this may write
+        changed = [memory.dirty.changed() for memory in self._memories]
+        self._store.reserve(sum(map(len, changed)))
+        checkpoint = Checkpoint(machine.clock.executed, machine.clock.now, state, self._current)
+        for memory, pages in zip(self._memories, changed, strict=True):
+            for number in pages:
+                self._set_aside(memory, memory.first + number)
+                self._into_base(memory.first + number, checkpoint)
+            memory.dirty.keep(pages)
+        self._current.children.add(checkpoint)
+        self._count += 1
+        self._move_to(checkpoint)
+        return checkpoint
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put the machine into the state of a checkpoint of its own, and announce no input.
+
+        Code translated from memory that does not change is kept. Raises MachineError in a handler, for a checkpoint
+        that was dropped, and when a disk is full.
+        """
+        self._machine.refuse_in_handler()
+        self._drop_unwanted()
+        if checkpoint.dropped or checkpoint.root is not self._root:
+            raise MachineError("this checkpoint was dropped, or belongs to another machine: take another one")
+        self._put_back(checkpoint)
+        self._machine.state.restore(checkpoint.state)
+
+    def unload(self) -> None:
+        """Put memory back to its content when the guest was loaded. The rest of the state stays."""
+        self._put_back(self._root)
+
+    def drop(self, checkpoint: Checkpoint) -> None:
+        """Free what only this checkpoint needs; it cannot be restored any more. Does nothing if it is dropped."""
+        checkpoint.dropped = True
+        self._prune(checkpoint)
+
+    def thin(self, kept: Sequence[Checkpoint], keep: Collection[Checkpoint] = ()) -> list[Checkpoint]:
+        """Drop some of `kept`, which are in the order of their positions, until `size` is within `bound`.
+
+        It drops none of `keep`, nor the first and the last. The distances between those left grow with age: the one
+        that goes is always that whose neighbours are nearest to each other, compared with its age. Returns those
+        dropped.
+        """
+        left, dropped = list(kept), []
+        while self.size > self.bound and (candidates := [i for i in range(1, len(left) - 1) if left[i] not in keep]):
+            now = left[-1].position
+            gaps = {i: (left[i + 1].position - left[i - 1].position) / (now - left[i].position + 1) for i in candidates}
+            dropped.append(left.pop(min(gaps, key=lambda i: gaps[i])))
+            self.drop(dropped[-1])
+        return dropped
+
+    def drop_soon(self, checkpoint: Checkpoint) -> None:
+        """The same from any thread, as late as the next `take` or `restore`."""
+        self._unwanted.append(checkpoint)
+
+    def _drop_unwanted(self) -> None:
+        while self._unwanted:
+            self.drop(self._unwanted.pop())
+
+    def spill(self, folder: Path) -> None:
+        """Keep the contents of pages in an unnamed file in `folder` from now on. Raises MachineError."""
+        if self._store.spilling:
+            return
+        self._store.spill(folder)
+        self._store.reserve(self._store.size // PAGE)
+        tree = [self._root]
+        for checkpoint in tree:
+            tree += checkpoint.children
+            for number, content in checkpoint.pages.items():
+                if isinstance(content, bytes):
+                    self._store.drop(content)
+                    checkpoint.pages[number] = self._store.put(content)
+
+    # The tree of versions.
+
+    def _set_aside(self, memory: _Memory, number: int) -> None:
+        """Store the version of a page that is in the base."""
+        owner = self._owners.get(number, self._root)
+        owner.pages[number] = self._store.put(bytes(memory.page(number)))
+
+    def _into_base(self, number: int, owner: Checkpoint) -> None:
+        """Make `owner` the one whose version of the page is in the base."""
+        owner.pages[number] = None
+        if owner is self._root:
+            del owner.pages[number], self._owners[number]
+        else:
+            self._owners[number] = owner
+
+    def _put_back(self, checkpoint: Checkpoint) -> None:
+        """Make memory as it was at a checkpoint, the root also."""
+        versions = self._versions(checkpoint)
+        self._store.reserve(len(versions))
+        for memory in self._memories:
+            changed = set(memory.dirty.changed())
+            for number in _within(versions, memory):
+                owner = versions[number]
+                content = owner.pages[number]
+                assert content is not None
+                self._set_aside(memory, number)
+                memory.page(number)[:] = self._store.get(content)
+                self._store.drop(content)
+                self._into_base(number, owner)
+                changed.add(number - memory.first)
+            pages = pages_of(sorted(changed))
+            memory.dirty.put_back(pages)
+            for core in self._machine.cores:
+                core.forget_pages(memory.ram.base, pages)
+        self._move_to(checkpoint)
+
+    def _versions(self, checkpoint: Checkpoint) -> dict[int, Checkpoint]:
+        """The pages of which the base has another version than `checkpoint` needs, and whose version that is."""
+        theirs = set(self._current.ancestors())
+        path = []  # from the checkpoint to the one from which both descend
+        for each in checkpoint.ancestors():
+            if each in theirs:
+                common = each
+                break
+            path.append(each)
+        versions: dict[int, Checkpoint] = {}
+        unresolved: set[int] = set()
+        for each in self._current.ancestors():
+            if each is common:
+                break
+            unresolved.update(each.pages)
+        for each in path:
+            for number in each.pages:
+                versions.setdefault(number, each)
+        unresolved.difference_update(versions)
+        for each in common.ancestors():
+            for number in unresolved.intersection(each.pages):
+                versions[number] = each
+            unresolved.difference_update(each.pages)
+        return {number: owner for number, owner in versions.items() if self._owners.get(number) is not owner}
+
+    def _move_to(self, checkpoint: Checkpoint) -> None:
+        before, self._current = self._current, checkpoint
+        self._prune(before)
+
+    def _prune(self, checkpoint: Checkpoint) -> None:
+        """Free a dropped checkpoint, unless two others or the base need its versions of pages."""
+        while checkpoint.dropped and checkpoint is not self._current and len(checkpoint.children) < 2:
+            parent = checkpoint.parent
+            if parent is None:
+                return  # freed before
+            self._count -= 1
+            parent.children.remove(checkpoint)
+            for child in checkpoint.children:
+                self._inherit(child, checkpoint)
+                child.parent = parent
+                parent.children.add(child)
+            for content in checkpoint.pages.values():
+                assert content is not None
+                self._store.drop(content)
+            checkpoint.parent, checkpoint.pages, checkpoint.state = None, {}, {}
+            checkpoint.children.clear()
+            checkpoint = parent
+
+    def _inherit(self, child: Checkpoint, parent: Checkpoint) -> None:
+        """Give `child` the versions of `parent` that it has no newer ones of."""
+        for number in [number for number in parent.pages if number not in child.pages]:
+            child.pages[number] = parent.pages.pop(number)
+            if self._owners.get(number) is parent:
+                self._owners[number] = child
+
+
+def _within(numbers: Iterable[int], memory: _Memory) -> list[int]:
+    last = memory.first + memory.ram.size // PAGE
+    return [number for number in numbers if memory.first <= number < last]
