@@ -61,7 +61,7 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
     compiled = Programs(session, arguments, Stage.PRE, Stage.PRE)
 
     def make(word: str | int) -> Kprobe:
-        asked = compiled.at(word)
+        asked = compiled.at_or_later(word)
         return Kprobe(
             **target(word),  # type: ignore[arg-type]
             stop=map(Stage, arguments.stop),
@@ -72,7 +72,7 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
 
     if is_pattern(arguments.place):
         return _register_matching(session, Kprobe.kind, arguments.place, make, compiled)
-    return register(session, make(arguments.place))
+    return register(session, make(arguments.place), compiled.renew)
 
 
 def _kretprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
@@ -83,7 +83,7 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
     compiled = Programs(session, arguments, at, Stage.RETURN)
 
     def make(word: str | int) -> Kretprobe:
-        asked = compiled.at(word)
+        asked = compiled.at_or_later(word)
         stages = map(Stage, arguments.stop)
         return Kretprobe(
             **target(word),  # type: ignore[arg-type]
@@ -97,7 +97,7 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
 
     if is_pattern(arguments.function):
         return _register_matching(session, Kretprobe.kind, arguments.function, make, compiled)
-    return register(session, make(arguments.function))
+    return register(session, make(arguments.function), compiled.renew)
 
 
 def _jprobe(session: Session, arguments: Arguments) -> Registered:
@@ -112,12 +112,15 @@ def _jprobe(session: Session, arguments: Arguments) -> Registered:
     return register(session, probe)
 
 
-def register(session: Session, probe: Probe) -> Registered:
-    """Put `probe` into the guest and give it a number. Raises ProbeError."""
+def register(session: Session, probe: Probe, renew: Callable[[Probe], None] | None = None) -> Registered:
+    """Put `probe` into the guest and give it a number. Raises ProbeError.
+
+    `renew` is called with a probe of a module before it is set again, when the module is loaded.
+    """
     try:
         session.kprobes.register(probe)
     except ModuleNotLoaded as error:
-        session.module_probes.wait(probe, error.module)
+        session.module_probes.wait(probe, error.module, renew)
         return Registered(row(session, session.probes.add(probe), probe), None, ())
     except ProbeError:
         # Where it is accepted this is one of its warnings.
@@ -125,7 +128,7 @@ def register(session: Session, probe: Probe) -> Registered:
             session.remark(f"warning: {ambiguity}\n")
         raise
     number = session.probes.add(probe)
-    session.module_probes.registered(probe)
+    session.module_probes.registered(probe, renew)
     return Registered(row(session, number, probe), location(session, probe.addr or 0), tuple(probe.warnings))
 
 
@@ -154,7 +157,7 @@ def _register_matching(
             refused["EINVAL", f"the expression is wrong there, first so: {unsuitable}"] += 1
         else:
             numbers.append(session.probes.add(probe))
-            session.module_probes.registered(probe)
+            session.module_probes.registered(probe, programs.renew)
     answer = RegisteredMatching(
         kind=kind,
         numbers=tuple(numbers),

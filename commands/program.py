@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import AgentError, Condition, ExpressionError, Note, Program, Scope
-from armprobe.expressions.bytecode import assemble_words
+from armprobe.expressions.bytecode import assemble, assemble_words
 from armprobe.expressions.environment import ELAPSED
+from armprobe.expressions.format import Format
 from armprobe.machine import MachineError
-from armprobe.probes import Stage
+from armprobe.probes import Probe, Stage
 from armprobe.probes.scope import GuestScope
 from armprobe.stub.aarch64 import register_table
 
@@ -54,6 +55,9 @@ class SessionScope(GuestScope):
         return find_symbol(self._session, name).address
 
 
+_NEVER: Final = assemble((("const8", 0), ("end", 0)))
+
+
 class Programs:
     """The programs for one command's probes: one for all places, unless it depends on the function there."""
 
@@ -75,6 +79,30 @@ class Programs:
         if not self.depends:
             self._same = asked
         return asked
+
+    def at_or_later(self, where: int | str) -> Program:
+        """The same; in a function of a module that is not loaded, whose names are not known yet, one that never holds.
+
+        `renew` gives the probe the right one when the module is there.
+        """
+        try:
+            return self.at(where)
+        except CommandError as error:
+            module, colon, _ = where.partition(":") if isinstance(where, str) else ("", "", "")
+            if not self.depends or not colon or module in self._session.machine.symbols.modules:
+                raise
+            self._session.remark(f"note: what is unknown is looked up when the module {module} is loaded: {error}\n")
+            condition, note = self._arguments.condition, self._arguments.note
+            return Program(
+                None if condition is None else Condition(condition, _NEVER, ()),
+                None if note is None else Note(note, Format(b"\0"), (), ()),
+            )
+
+    def renew(self, probe: Probe) -> None:
+        """Compile the program of `probe` again, as its module may be another one by now. Raises CommandError."""
+        if probe.condition is not None or probe.note is not None:
+            asked = self.at(probe.name)
+            probe.condition, probe.note = asked.condition, asked.note
 
 
 def _program(arguments: Arguments, condition_scope: Scope, note_scope: Scope) -> Program:

@@ -97,9 +97,13 @@ class _Checker:
         return self._number(node, self.value(node))
 
     def _number(self, node: Node, value: Value) -> Value:
-        """`value` as a number: the address of an array's first element, and other values themselves."""
+        """`value` as a number: the address of an array's first element or of a variable that is a struct, or itself."""
         if isinstance(value.type, Array) and isinstance(value, Load):
             return fold(Convert(Pointer.to(value.type.target), value.address))
+        if isinstance(node, tree.Name) and isinstance(value, Load) and isinstance(value.type, Struct):
+            named = value.address
+            if isinstance(named, Constant):
+                return named
         if isinstance(value.type, Struct):
             raise self._wrong(node, f"a {value.type.name} is not a number: name a member of it")
         if isinstance(value.type, Unusable | Array):
@@ -149,11 +153,11 @@ class _Checker:
     # Names
 
     def _name(self, node: tree.Name) -> Value:
-        """A register, a word of ours, an argument or a symbol. The names of symbols can have dots."""
+        """A register, a word of ours, an argument, a variable or a symbol. The names of symbols can have dots."""
         head, dot, path = node.name.partition(".")
         found = self._special(node, head)
         if found is None and not head.startswith("$"):
-            found = self._argument(node, head)
+            found = self._argument(node, head) or self._variable(node, head)
         if found is not None:
             return self._member(node, fold(found), path) if dot else found
         if node.name.startswith("$"):
@@ -220,6 +224,17 @@ class _Checker:
             except Unknown as error:
                 raise self._wrong(node, f"the value of {name} is not known: {error}") from None
 
+    def _variable(self, node: Node, name: str) -> Value | None:
+        """The global variable of that name; None if there is none. One without a type is refused."""
+        with self._explained(node):
+            found = self._scope.variable(name)
+            if found is None:
+                return None
+            if found.type is None:
+                raise self._wrong(node, found.why)
+            kind = of_declared(found.type)
+            return Load(kind, Constant(Pointer.to(kind), found.address))
+
     def _register(self, node: Node, name: str) -> Value:
         number = self._scope.register(name)
         if number is None:
@@ -236,7 +251,7 @@ class _Checker:
             if found is not None:
                 kind = of_declared(found[0])
                 return Constant(kind, found[1] & (1 << 64) - 1)
-            called, why = self._scope.called, str(error)
+            called, why = self._scope.called, str(error) + self._scope.few_variables
             if called is not None and called.unknown:
                 why += f"; and the arguments of {called.name} are not known: {called.unknown}"
             elif called is not None and called.prototype is not None:
@@ -293,7 +308,12 @@ class _Checker:
         if isinstance(operand, tree.Name) and not operand.name.startswith("$"):
             name = operand.name.partition(".")[0]
             if self._argument(operand, name) is None:
-                return self._symbol(node, operand.name)
+                with self._explained(node):
+                    found = self._scope.variable(name)
+                if found is not None and found.type is None and name == operand.name:
+                    return Constant(U64, found.address)
+                if found is None:
+                    return self._symbol(node, operand.name)
         value = self.value(operand)
         if not isinstance(value, Load):
             raise self._wrong(node, "it is not in memory by itself, so it has no address")
@@ -313,6 +333,11 @@ class _Checker:
 
     def _cast(self, node: tree.Cast) -> Value:
         kind = self._type(node.type)
+        if isinstance(kind, Pointer) and isinstance(node.operand, tree.Name):
+            with self._explained(node):
+                found = self._scope.variable(node.operand.name)
+            if found is not None and found.type is None:
+                return Convert(kind, Constant(U64, found.address))
         if isinstance(kind, Void):
             raise self._wrong(node, "nothing can be converted to void")
         if not isinstance(kind, Integer | Pointer):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from armprobe.kernel.types import Function, Type
+from armprobe.kernel.variables import Variable
 from armprobe.machine import MachineError
 
 
@@ -50,6 +51,15 @@ class Scope:
 
     def type(self, name: str) -> Type | None:
         """The type that C calls `name`; None for an unknown name. Raises MachineError if no types are known."""
+        return None
+
+    @property
+    def few_variables(self) -> str:
+        """A clause for users whose variable is not found, which says that most are not known; empty if they are."""
+        return ""
+
+    def variable(self, name: str) -> Variable | None:
+        """The global variable `name`; None if there is none. Raises MachineError if it cannot be read."""
         return None
 
     def enumerator(self, name: str) -> tuple[Type, int] | None:

@@ -10,6 +10,7 @@ from .tasks import Task, Tasks
 from .typed_memory import TypedMemory, typed_memory
 from .types import Member, Struct, Type, Types
 from .value import Value
+from .variables import Variable
 
 __all__ = [
     "Kernel",
@@ -26,6 +27,7 @@ __all__ = [
     "TypedMemory",
     "Types",
     "Value",
+    "Variable",
     "find_kernel",
     "typed_memory",
 ]

@@ -7,6 +7,7 @@ lies in the kernel's read-only data, also in kernels that have no symbols for it
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from array import array
 from collections.abc import Iterator, Mapping
@@ -68,7 +69,7 @@ _LARGEST_NUMBER: Final = 16  # bytes of an integer
 _TYPE: Final = struct.Struct("<3I")  # name_off, info, size or type
 _KINDS: Final = {
     **{"struct": (STRUCT, UNION), "enum": (ENUM, ENUM64), "typedef": (TYPEDEF,)},
-    **{"integer": (INT, FLOAT), "function": (FUNCTION,)},
+    **{"integer": (INT, FLOAT), "function": (FUNCTION,), "variable": (VARIABLE,)},
 }
 _QUALIFIERS: Final = {VOLATILE: "volatile", CONST: "const", RESTRICT: "restrict"}
 _SIGNED: Final = 1  # in an integer's encoding
@@ -89,17 +90,27 @@ class PerCpu:
 
 
 class Btf(Types):
-    """The types in `data`, which begins with BTF's header. Raises MachineError for other data."""
+    """The types in `data`, which begins with BTF's header. Raises MachineError for other data.
 
-    def __init__(self, data: bytes) -> None:
+    Split BTF continues the numbers of types and the strings of a `base` (Linux Documentation/bpf/btf.rst). A type of
+    its own comes before one of the same name in the base.
+    """
+
+    def __init__(self, data: bytes, base: Btf | None = None) -> None:
         if data[:8] != MAGIC or len(data) < 24:
             raise MachineError("there is no type information (BTF) in this guest")
         type_at, type_size, string_at, string_size = _HEADER.unpack_from(data)
         self._types = memoryview(data)[24 + type_at : 24 + type_at + type_size]
-        self._data, self._strings_at, self._end = data, 24 + string_at, 24 + string_at + string_size
+        self._data = data
+        self._strings_at: int = 24 + string_at
+        self._end: int = self._strings_at + string_size
         if len(self._types) != type_size or self._end > len(data):
             raise MachineError("the guest's type information (BTF) is cut short")
-        self._at = array("I", [0])  # the offset of each type in `_types`
+        self._base = base
+        self._at = array("I", [0])  # the offset of each type in `_types`; number 0 is void, or the base's last one
+        self._before = 0 if base is None else base.last  # types
+        self._types_before = 0 if base is None else base.types_end  # bytes
+        self._strings_before = 0 if base is None else base.strings_end
         # By the kind of type: the numbers of its types, and the offsets of their names.
         self._numbers = [array("I") for _ in range(32)]
         self._names = [array("I") for _ in range(32)]
@@ -107,7 +118,7 @@ class Btf(Types):
         at = 0
         while at + 12 <= type_size:
             name, info, _ = _TYPE.unpack_from(self._types, at)
-            self._numbers[info >> 24 & 31].append(len(self._at))
+            self._numbers[info >> 24 & 31].append(self._before + len(self._at))
             self._names[info >> 24 & 31].append(name)
             self._at.append(at)
             once, each = _BEHIND.get(info >> 24 & 31, (0, 0))
@@ -120,8 +131,26 @@ class Btf(Types):
 
     @property
     def offsets(self) -> array[int]:
-        """The offset of each type, by its number, in the section of types. Number 0 is void, which is not there."""
+        """The offset of each type in the section of types, by its number; in split BTF less those before it.
+
+        The first one is void's, which is not there.
+        """
         return self._at
+
+    @property
+    def last(self) -> int:
+        """The number of the last type."""
+        return self._before + len(self._at) - 1
+
+    @property
+    def types_end(self) -> int:
+        """Bytes of all types, those of the base included."""
+        return self._types_before + len(self._types)
+
+    @property
+    def strings_end(self) -> int:
+        """Bytes of all strings, those of the base included."""
+        return self._strings_before + self._end - self._strings_at
 
     @staticmethod
     def of(machine: Machine) -> Btf | None:
@@ -142,20 +171,32 @@ class Btf(Types):
         return _of_data(bytes(ram.data[at : at + size]))
 
     def _find(self, name: str, kind: str) -> Type | None:
-        # Each string is there once, so names are compared by their offset.
-        place = self._data.find(b"\0" + name.encode() + b"\0", self._strings_at, self._end)
-        if place < 0:
-            return None
-        if kind == "enumerator":
-            return self._enum_with(place + 1 - self._strings_at)
-        if kind == "function" and self._is_ambiguous(place + 1 - self._strings_at):
-            return None
+        for place in self._places_of(name):
+            if kind == "enumerator":
+                found = self._enum_with(place)
+            elif kind == "function" and self._is_ambiguous(place):
+                return None
+            else:
+                found = self._with_name(place, kind)
+            if found is not None:
+                return found
+        return None if self._base is None else self._base.find(name, kind)
+
+    def _places_of(self, name: str) -> list[int]:
+        """The offsets that the string `name` may have. Names are compared by these, as each string is there once."""
+        text = b"\0" + name.encode() + b"\0"
+        places = [] if self._base is None else self._base._places_of(name)
+        own = self._data.find(text, self._strings_at, self._end)
+        # A section that continues another one need not begin with the empty string.
+        if own < 0 and self._base is not None and self._data.startswith(text[1:], self._strings_at, self._end):
+            own = self._strings_at - 1
+        return places if own < 0 else [*places, own + 1 - self._strings_at + self._strings_before]
+
+    def _with_name(self, name: int, kind: str) -> Type | None:
         found = []
         for each in _KINDS[kind]:
-            try:
-                found.append(self._numbers[each][self._names[each].index(place + 1 - self._strings_at)])
-            except ValueError:
-                continue
+            with contextlib.suppress(ValueError):
+                found.append(self._numbers[each][self._names[each].index(name)])
         return self.read_type(min(found)) if found else None
 
     def _enum_with(self, name: int) -> Type | None:
@@ -163,9 +204,9 @@ class Btf(Types):
         for kind in (ENUM, ENUM64):
             each = _BEHIND[kind][1]
             for number in self._numbers[kind]:
-                at = self._at[number]
-                _, info, _ = self.type_at(at)
-                names = self._types[at + 12 : at + 12 + each * (info & 0xFFFF)].cast("I")[:: each // 4]
+                at = self._at[number - self._before]
+                count = int(_TYPE.unpack_from(self._types, at)[1]) & 0xFFFF
+                names = self._types[at + 12 : at + 12 + each * count].cast("I")[:: each // 4]
                 if name in names:
                     return self.read_type(number)
         return None
@@ -176,10 +217,12 @@ class Btf(Types):
         They are static, and BTF does not say which of them a symbol is, as compilers inline some.
         """
         rows = zip(self._numbers[FUNCTION], self._names[FUNCTION], strict=True)
-        return len({self.type_at(self._at[number])[2] for number, named in rows if named == name}) > 1
+        return len({self.type_at(self.place_of(number))[2] for number, named in rows if named == name}) > 1
 
     def read_type(self, number: int) -> Type:
         """The type of that number. Raises MachineError for damaged type information."""
+        if self._base is not None and number <= self._before:
+            return self._base.read_type(number)
         if (found := self._read.get(number)) is None:
             found = self._read[number] = self._make(number)
         return found
@@ -256,6 +299,9 @@ class Btf(Types):
         return found
 
     def _part(self, at: int, size: int) -> memoryview:
+        if self._base is not None and at < self._types_before:
+            return self._base._part(at, size)
+        at -= self._types_before
         if at + size > len(self._types):
             raise MachineError(_DAMAGED)
         return self._types[at : at + size]
@@ -266,26 +312,32 @@ class Btf(Types):
 
     def type_at(self, at: int) -> tuple[int, int, int]:
         """The three words at an offset in the section of types. Raises MachineError outside of it."""
+        if self._base is not None and at < self._types_before:
+            return self._base.type_at(at)
         try:
-            name, info, last = _TYPE.unpack_from(self._types, at)
+            name, info, last = _TYPE.unpack_from(self._types, at - self._types_before)
         except struct.error:
             raise MachineError(_DAMAGED) from None
         return name, info, last
 
     def place_of(self, number: int) -> int:
         """The offset of type `number`. Raises MachineError if there is no such type."""
-        if not 0 < number < len(self._at):
+        if self._base is not None and number <= self._before:
+            return self._base.place_of(number)
+        if not 0 < number - self._before < len(self._at):
             raise MachineError(_DAMAGED)
-        return self._at[number]
+        return self._at[number - self._before] + self._types_before
 
     def part(self, number: int) -> memoryview:
         """All of type `number`, its members included. Raises MachineError if there is no such type."""
         at = self.place_of(number)
-        return self._types[at : self._at[number + 1] if number + 1 < len(self._at) else len(self._types)]
+        return self._part(at, (self.place_of(number + 1) if number < self.last else self.types_end) - at)
 
     def string(self, offset: int) -> str:
         """The string at an offset in the section of strings. Raises MachineError if none can be there."""
-        start = self._strings_at + offset
+        if self._base is not None and offset < self._strings_before:
+            return self._base.string(offset)
+        start = self._strings_at + offset - self._strings_before
         end = self._data.find(b"\0", start, min(start + _LONGEST_NAME, self._end))
         if end < 0:
             raise MachineError(_DAMAGED)

@@ -22,8 +22,18 @@ def addresses_formed(read_u32: Callable[[int], int], function: Symbol) -> list[i
 
     `read_u32` gives the instruction at an address.
     """
+    return [address for address, loads in _references(read_u32, function) if not loads]
+
+
+def addresses_loaded(read_u32: Callable[[int], int], function: Symbol) -> list[int]:
+    """The addresses from which `function` loads 32 or 64 bits after ADRP, as `addresses_formed` gives those of ADD."""
+    return [address for address, loads in _references(read_u32, function) if loads]
+
+
+def _references(read_u32: Callable[[int], int], function: Symbol) -> list[tuple[int, bool]]:
+    """The addresses, each with whether it is loaded from."""
     pages: dict[int, int] = {}
-    formed: list[int] = []
+    found: list[tuple[int, bool]] = []
     for address in range(function.address, function.address + min(function.size, _LONGEST), 4):
         word = read_u32(address)
         if word & 0x9F00_0000 == 0x9000_0000:  # ADRP
@@ -31,7 +41,11 @@ def addresses_formed(read_u32: Callable[[int], int], function: Symbol) -> list[i
             pages_away -= pages_away >> 20 << 21
             pages[word & 31] = (address & ~0xFFF) + (pages_away << 12) & _MASK
         elif word & 0xFFC0_0000 == 0x9100_0000 and (word >> 5 & 31) in pages:  # ADD (immediate), 64-bit, not shifted
-            value = pages[word >> 5 & 31] + (word >> 10 & 0xFFF)
-            if value not in formed:
-                formed.append(value)
-    return formed
+            reference = pages[word >> 5 & 31] + (word >> 10 & 0xFFF), False
+            if reference not in found:
+                found.append(reference)
+        elif word & 0xBFC0_0000 == 0xB940_0000 and (word >> 5 & 31) in pages:  # LDR (immediate), unsigned offset
+            reference = pages[word >> 5 & 31] + (word >> 10 & 0xFFF) * (8 if word >> 30 & 1 else 4), True
+            if reference not in found:
+                found.append(reference)
+    return found

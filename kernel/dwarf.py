@@ -55,6 +55,7 @@ _TAGS: Final = ("DW_TAG_structure_type", "DW_TAG_union_type")
 _KINDS: Final = {
     **{"struct": _TAGS, "enum": ("DW_TAG_enumeration_type",), "typedef": ("DW_TAG_typedef",)},
     **{"integer": ("DW_TAG_base_type",), "function": ("DW_TAG_subprogram",), "enumerator": ("DW_TAG_enumerator",)},
+    "variable": ("DW_TAG_variable",),
 }
 _QUALIFIERS: Final = {
     **{"DW_TAG_const_type": "const", "DW_TAG_volatile_type": "volatile", "DW_TAG_restrict_type": "restrict"},
@@ -113,6 +114,11 @@ class Dwarf(Types):
                 entry = self._entry(unit, place, name.encode(), _KINDS[kind])
                 if entry is not None and kind == "enumerator":
                     entry = entry.get_parent()
+                elif entry is not None and kind == "variable":
+                    outer = entry.get_parent()
+                    if outer is None or outer.tag != "DW_TAG_compile_unit":  # of a function
+                        continue
+                    return self.read_target(entry)
                 if entry is not None and not _is_in_assembly(entry):
                     return self._make(entry)
         return None

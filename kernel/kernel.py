@@ -25,6 +25,7 @@ from .task_list import TaskStruct
 from .tasks import Tasks
 from .typed_memory import TypedMemory
 from .value import Value
+from .variables import Variable, Variables
 from .version import Version, linux_version
 
 _REFUSING_SLEEP: Final = "__schedule_bug", "dequeue_task_idle"  # kernel/sched/core.c and idle.c
@@ -79,8 +80,11 @@ class Linux(Kernel):
     manages_vectors = True
     replaces_page_tables = True
 
+    tasks: Tasks
+
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
+        self._variables = Variables(self)
         self.modules = self._loaded = LoadedModules(self)
         self.module_events = ModuleEvents(machine)
         self.tasks = Tasks(self)
@@ -114,10 +118,22 @@ class Linux(Kernel):
         variables = types.per_cpu if isinstance(types, Btf) else {}
         if name not in variables:
             raise MachineError(f"this kernel's type information (BTF) has no per-CPU variable {name}")
-        if _ENTRY_TASK not in variables or self.tasks is None:
+        if _ENTRY_TASK not in variables:
             raise MachineError("this kernel's per-CPU variables are not found: its BTF has no __entry_task")
         start = self.tasks.entry_task - variables[_ENTRY_TASK].offset + self.machine.registers["tpidr_el1"]
         return self.read(start + variables[name].offset, variables[name].type)
+
+    def find_variable(self, name: str) -> Variable | None:
+        """See `TypedMemory.find_variable`. Per-CPU variables are those of the CPU."""
+        return self._variables.find(name) if ":" not in name else super().find_variable(name)
+
+    @property
+    def few_variables(self) -> str:
+        """See `TypedMemory.few_variables`."""
+        try:
+            return self._variables.few
+        except MachineError:
+            return ""
 
     @cached_property
     def _mount_table(self) -> MountTable:

@@ -35,25 +35,46 @@ _MEMBERS: Final = {STRUCT: (3, 1), UNION: (3, 1), ENUM: (2, None), PROTOTYPE: (2
 
 
 def module_types(machine: Machine, name: str) -> Btf | None:
-    """The types of the module `name` as BTF of its own; None if it has none.
+    """The types of the module `name`, which continue those of the kernel; None if it has none.
 
-    Structs and unions of the kernel's that have a name are declared there, and not described. Raises MachineError if
-    the list or the types are damaged or cannot be read now.
+    Raises MachineError if the list or the types are damaged or cannot be read now.
     """
+    return _made(machine, name, lambda base, data: Btf(data, base))
+
+
+def standalone_types(machine: Machine, name: str) -> Btf | None:
+    """The same as BTF that does not continue another one.
+
+    Structs and unions of the kernel's that have a name are declared there, and not described.
+    """
+    return _made(machine, name, lambda base, data: Btf(standalone(base, data)))
+
+
+def why_no_module_types(types: Types, name: str) -> str:
+    """Why a module has no types, in a kernel with `types`: a sentence."""
+    if "btf_module" not in types:
+        return f"the module {name} has no types: Linux keeps them since v5.11, with CONFIG_DEBUG_INFO_BTF_MODULES"
+    return (
+        f"the module {name} has no types (BTF): kbuild makes them if the kernel's vmlinux is in the folder that the "
+        "module is built against (a copy of the guest's /sys/kernel/btf/vmlinux will do), and pahole is installed"
+    )
+
+
+def _made(machine: Machine, name: str, make: Callable[[Btf, bytes], Btf]) -> Btf | None:
     base = Btf.of(machine)
     if base is None or "btf_module" not in base:
         return None
-    for found, data in _lists(machine, base):
+    for found, at, size in _lists(machine, base):
         if found == name:
             try:
-                return Btf(standalone(base, data))
+                return make(base, machine.memory.read(at, size))
             except (struct.error, IndexError, ValueError):
                 raise MachineError(f"the type information (BTF) of the module {name} is damaged") from None
     return None
 
 
-def _lists(machine: Machine, types: Types) -> Iterator[tuple[str, bytes]]:
-    """The names of the modules with types, and these."""
+def _lists(machine: Machine, types: Types) -> Iterator[tuple[str, int, int]]:
+    """The names of the modules with types, and the addresses and sizes of these."""
     memory, symbols = machine.memory, machine.symbols
     entry, btf, module = types["btf_module"], types["btf"], types["module"]
     place, of, where = entry.offset("list"), entry.offset("module"), entry.offset("btf")
@@ -83,8 +104,7 @@ def _lists(machine: Machine, types: Types) -> Iterator[tuple[str, bytes]]:
             size = memory.read_u32(memory.read_u64(each + where) + size_at)
             if size <= _LARGEST:
                 name = memory.read(memory.read_u64(each + of) + name_at, 56).partition(b"\0")[0]
-                data = memory.read(memory.read_u64(memory.read_u64(each + where) + data_at), size)
-                yield name.decode("utf-8", "replace"), data
+                yield name.decode("utf-8", "replace"), memory.read_u64(memory.read_u64(each + where) + data_at), size
             following = memory.read_u64(following)
         return
 

@@ -12,8 +12,10 @@ from armprobe.machine import Machine, MachineError
 
 from .btf import Btf
 from .dwarf import Dwarf
+from .split_btf import module_types, why_no_module_types
 from .types import Function, NoTypes, Type, Types
 from .value import Value
+from .variables import Variable, untyped
 
 
 class TypedMemory:
@@ -46,11 +48,47 @@ class TypedMemory:
     def function(self, name: str, address: int) -> Function:
         """The prototype of the function `name` at `address`. Raises MachineError, saying why, if it is not known."""
         symbols = self.machine.symbols
-        if symbols.module_at(address) is not None:
-            raise MachineError("the types of modules are not read")
-        if len(symbols.named(name)) > 1:
+        module = symbols.module_at(address)
+        named = symbols.named(name) if module is None else symbols.modules[module].named(name)
+        if sum(each.kind == "function" and symbols.module_at(each.address) == module for each in named) > 1:
             raise MachineError(f"several functions are called {name}, and the type information has one of them")
-        return self.types.function(name)
+        if module is None:
+            return self.types.function(name)
+        types = module_types(self.machine, module)
+        if types is None:
+            raise MachineError(why_no_module_types(self.types, module))
+        return types.function(name)
+
+    def types_at(self, address: int | None) -> Types:
+        """The types that are known in the code at `address`: those of its module, and the kernel's.
+
+        Raises MachineError as `types` does, and for a module whose types are damaged.
+        """
+        module = None if address is None else self.machine.symbols.module_at(address)
+        return (None if module is None else module_types(self.machine, module)) or self.types
+
+    def find_variable(self, name: str) -> Variable | None:
+        """The global variable `name`; None if there is none. Raises MachineError, saying why, if it cannot be read."""
+        symbol = self.machine.symbols.get(name)
+        if symbol is None or symbol.kind != "object":
+            return None
+        try:
+            kind = self.types.variable(name)
+        except MachineError:  # there are no types
+            kind = None
+        return Variable(symbol.address, kind, "" if kind else untyped(name))
+
+    @property
+    def few_variables(self) -> str:
+        """A clause for users whose variable is not found, which says that most are not known; empty if they are."""
+        return ""
+
+    def variable(self, name: str) -> Value:
+        """The global variable `name`, such as `init_task`. Raises MachineError if it or its type is not known."""
+        found = self.find_variable(name)
+        if found is None or found.type is None:
+            raise MachineError(found.why if found else f"no variable {name} is known in this guest")
+        return self.read(found.address, found.type)
 
     @cached_property
     def types(self) -> Types:

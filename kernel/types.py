@@ -426,6 +426,10 @@ class Types(ABC):
             raise MachineError(f"this kernel's type information has no function {name}")
         return found
 
+    def variable(self, name: str) -> Type | None:
+        """The type of a global variable; None if it is not known. Raises MachineError for damaged type information."""
+        return self.find(name, "variable")
+
     def enumerator(self, name: str) -> tuple[Enum, int] | None:
         """The first enumeration that has a constant called `name`, and its number; None if there is none.
 
@@ -437,7 +441,7 @@ class Types(ABC):
     def find(self, name: str, kind: str) -> Type | None:
         """The first definition of that name and `kind`: struct (or union), enum, typedef, integer or function.
 
-        With the kind `enumerator` it is the enumeration that has it.
+        With the kind `enumerator` it is the enumeration that has it, with `variable` the type of a global variable.
 
         None if there is none. Raises MachineError for damaged type information.
         """

@@ -9,7 +9,8 @@ from typing import Final
 from armprobe.expressions import Called, Scope
 from armprobe.expressions.environment import ELAPSED
 from armprobe.kernel import typed_memory
-from armprobe.kernel.types import Type
+from armprobe.kernel.types import Type, Types
+from armprobe.kernel.variables import Variable
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 
@@ -74,8 +75,23 @@ class GuestScope(Scope):
 
     def type(self, name: str) -> Type | None:
         """The guest's type called `name`; None for an unknown name. Raises MachineError if no types are known."""
-        return typed_memory(self._machine).types.known(name)
+        return self._types.known(name)
 
     def enumerator(self, name: str) -> tuple[Type, int] | None:
         """The enumeration that has the constant `name`, and its number; None for an unknown name."""
-        return typed_memory(self._machine).types.enumerator(name)
+        return self._types.enumerator(name)
+
+    def variable(self, name: str) -> Variable | None:
+        """The global variable called `name`; None if there is none. Raises MachineError if it cannot be read."""
+        return typed_memory(self._machine).find_variable(name)
+
+    @property
+    def few_variables(self) -> str:
+        """See `Scope.few_variables`."""
+        return typed_memory(self._machine).few_variables
+
+    @cached_property
+    def _types(self) -> Types:
+        """Those at the place: a module has its own."""
+        self.depends = self.depends or bool(self._machine.symbols.modules)
+        return typed_memory(self._machine).types_at(self._where)

@@ -21,12 +21,16 @@ from .probe_list import ProbeList
 _MOST_NAMED: Final = 5  # probes that a notice names
 
 
+Renew = Callable[[Probe], None]
+
+
 class ModuleProbes:
     """Keeps the probes of a list in step with the modules that are loaded. Use it on the owner's thread."""
 
     def __init__(self, machine: Machine, kprobes: Kprobes, probes: ProbeList, notify: Callable[[str], None]) -> None:
         self._machine, self._kprobes, self._probes, self._notify = machine, kprobes, probes, notify
         self._modules: dict[Probe, str] = {}  # the module of each probe that is kept in step
+        self._renew: dict[Probe, Renew | None] = {}
         self._waiting: set[Probe] = set()  # those of them that are not registered
         self._refused: set[Probe] = set()  # those that could not be set in the module that is loaded now
         self._listening = False
@@ -36,22 +40,25 @@ class ModuleProbes:
         """Whether `probe` waits for its module."""
         return probe in self._waiting
 
-    def wait(self, probe: Probe, module: str) -> None:
-        """Register `probe` when `module` is loaded. Raises CommandError if that cannot be seen in this guest."""
+    def wait(self, probe: Probe, module: str, renew: Renew | None = None) -> None:
+        """Register `probe` when `module` is loaded. Raises CommandError if that cannot be seen in this guest.
+
+        `renew` is called before, each time. It may raise CommandError, and the probe waits on then.
+        """
         events = None if self._machine.kernel is None else self._machine.kernel.module_events
         if events is None or not events.available:
             raise CommandError(f"there is no symbol '{probe.name}', and this guest loads no modules")
         probe.validate()
         self._waiting.add(probe)
-        self._keep(probe, module)
+        self._keep(probe, module, renew)
 
-    def registered(self, probe: Probe) -> None:
+    def registered(self, probe: Probe, renew: Renew | None = None) -> None:
         """Take note of a probe that is registered. One that was set by a symbol of a module is set again with that."""
         if probe.symbol_name is not None and (module := self._machine.symbols.module_at(probe.addr or 0)):
-            self._keep(probe, module)
+            self._keep(probe, module, renew)
 
-    def _keep(self, probe: Probe, module: str) -> None:
-        self._modules[probe] = module
+    def _keep(self, probe: Probe, module: str, renew: Renew | None) -> None:
+        self._modules[probe], self._renew[probe] = module, renew
         kernel = self._machine.kernel
         if not self._listening and kernel is not None and kernel.module_events is not None:
             self._listening = True
@@ -70,7 +77,7 @@ class ModuleProbes:
             return
         modules, numbers = self._machine.symbols.modules, {probe: number for number, probe in self._probes.items()}
         for probe in self._modules.keys() - numbers.keys():  # removed meanwhile
-            del self._modules[probe]
+            del self._modules[probe], self._renew[probe]
             self._waiting.discard(probe)
         self._refused = {probe for probe in self._refused if self._modules.get(probe) in modules}
         done: dict[tuple[str, str], list[str]] = {}
@@ -83,10 +90,12 @@ class ModuleProbes:
             self._notify(f"{_named(probes)}: {said.format(module=module)}\n")
 
     def _set(self, probe: Probe) -> str:
-        counts = _counters(probe)
+        counts, renew = _counters(probe), self._renew[probe]
         try:
+            if renew is not None:
+                renew(probe)
             self._kprobes.register(probe)
-        except ProbeError as error:
+        except (ProbeError, CommandError) as error:
             probe.addr = None
             self._refused.add(probe)
             return "still pending, as it cannot be set in the module {module}: " + _literal(str(error))

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from armprobe.kernel.btf import Btf
 from armprobe.kernel.btf_dwarf import Function, debug_sections
 from armprobe.kernel.call_frames import debug_frame
-from armprobe.kernel.split_btf import module_types
+from armprobe.kernel.split_btf import standalone_types
 from armprobe.machine.errors import MachineError
 from armprobe.machine.native.arguments import ARGUMENTS, argument_ends
 from armprobe.machine.symbols import Symbol
@@ -94,7 +94,7 @@ class SymbolSources:
         """Those of the loaded module `name`, with the symbols `module`."""
         btf, why = None, ""
         try:
-            btf = module_types(machine, name)
+            btf = standalone_types(machine, name)
         except MachineError as error:
             why = str(error)
         return cls._of(machine, module, machine.memory.read_available, btf, why)

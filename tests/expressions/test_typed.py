@@ -15,7 +15,7 @@ from armprobe import machine
 from armprobe.expressions import Condition, ExpressionError
 from armprobe.expressions.native import compile_value
 from armprobe.kernel import typed_memory
-from armprobe.machine import Machine
+from armprobe.machine import Machine, MachineError
 from armprobe.machine.native.program import Outcome, Reader, values
 from armprobe.machine.native.program import View as NativeView
 from armprobe.probes import Kprobes, Stage
@@ -146,6 +146,30 @@ def test_expressions(guest: Machine, kprobes: Kprobes) -> None:
     wrong = [(text, *pair) for text, *pair in zip(TEXTS, found, expected, strict=True) if pair[0] != pair[1]]
     assert not wrong
     assert len(set(expected)) > 60
+    guest.restore(start)
+
+
+def test_global_variables(guest: Machine, kprobes: Kprobes) -> None:
+    """By the names that C has for them, with their types from DWARF; a struct or array is its address as a number."""
+    start = guest.snapshot()
+    guest.run(instructions=20_000)
+    place = guest.symbols["object"].address
+    for text, expected in (
+        ("object.many[1].y == ((struct all *)object)->many[1].y && object.many == &object.many[0]", 1),
+        ("object.text[0]", ord("s")),
+        ('object.text == "some text"', 1),
+        ("(u64)&object", place),
+        ("object == (u64)&object.s8", 1),
+        ("sizeof(object) == sizeof(struct all)", 1),
+        ("first.next->value * 100 + first.value", 2010),
+        ("&seen[3] - seen", 3),
+        ("(u64)narrow", guest.symbols["narrow"].address),
+    ):
+        assert evaluated(guest, kprobes, text) == expected, text
+    memory = typed_memory(guest)
+    assert memory.variable("second").value == 20
+    with pytest.raises(MachineError, match="no variable narrow is known in this guest"):
+        memory.variable("narrow")
     guest.restore(start)
 
 

@@ -127,3 +127,24 @@ def test_many_structs_of_one_name() -> None:
     with pytest.raises(MachineError, match="no member first"):
         Btf(btf(large + small * 20_000))["pair"].offset("first")
     assert time.process_time() - start < 2 * len(large + small * 20_000) / 1e6
+
+
+def test_split_types_continue_those_of_a_base() -> None:
+    """As "BTF_KIND_*" of a module: types go on with number 5 here, strings with the offset after the base's last."""
+    base = Btf(btf())
+    own_strings = b"mine\0count\0"  # the section need not begin with an empty string
+    mine, count = (len(STRINGS) + own_strings.index(text) for text in (b"mine\0", b"count\0"))
+    # 5: struct mine { int first; struct pair count; }, 6: another struct pair { int first; }, 7: pointer to 5
+    types = struct.pack("<9I", mine, kind(STRUCT, 2), 32, name("first"), 1, 0, count, 4, 64)
+    types += struct.pack("<6I", name("pair"), kind(STRUCT, 1), 4, name("first"), 1, 0)
+    types += struct.pack("<3I", 0, kind(POINTER), 5)
+    split = Btf(btf(types, own_strings), base)
+    assert split["mine"].offset("count.second") == 16
+    assert [member.name for member in split["mine"].members.values()] == ["first", "count"]
+    assert split["pair"].size == 4  # its own comes first
+    assert str(split.read_type(7)) == "struct mine *"
+    assert split.type("int").size == 4
+    assert "mine" not in base
+    for number in (8, 1000):
+        with pytest.raises(MachineError, match="damaged"):
+            split.read_type(number)

@@ -3,7 +3,9 @@
 
 from typing import Any
 
-from armprobe.commands import Session
+import pytest
+
+from armprobe.commands import CommandError, Session
 from armprobe.kernel import Linux
 from armprobe.machine import Machine
 from tests.linux.shell import Shell
@@ -46,3 +48,35 @@ def test_per_cpu_variables(guest: Machine) -> None:
     assert int(kernel.per_cpu("runqueues").curr) == guest.registers["sp_el0"]
     assert int(kernel.per_cpu("__entry_task")) == guest.registers["sp_el0"]
     assert kernel.per_cpu("runqueues").cpu == 0
+
+
+def test_global_variables_are_those_of_the_guest(session: Session) -> None:
+    """`jiffies` as its /proc/timer_list shows it, `init_uts_ns` as uname does."""
+    guest, shell = session.machine, Shell(session.machine)
+
+    def run(line: str) -> str:
+        return session.owner.call(lambda: shell.run(line)).strip()
+
+    kernel = guest.kernel
+    assert isinstance(kernel, Linux)
+    before = int(kernel.variable("jiffies"))
+    theirs = int(run("grep ^jiffies: /proc/timer_list").split()[1])
+    assert before < theirs <= int(kernel.variable("jiffies"))
+    assert session.run("print jiffies") == f"(unsigned long){int(kernel.variable('jiffies'))}\n"
+    assert session.run("print init_uts_ns.name.release").endswith(f'"{run("uname -r")}"\n')
+    assert session.run("print init_task.comm") == '(char [16])"swapper/0"\n'
+    assert session.ask("print runqueues.curr->pid").number == int(run("echo $$"))
+    session.run("kprobe do_sys_openat2 if jiffies > 5 && $task != &init_task && init_task.pid == 0")
+    run("cat /proc/version")
+    (probe,) = session.ask("probes")
+    assert probe.met == probe.hits > 0
+    assert probe.optimized
+    with pytest.raises(
+        CommandError, match=r"type of swapper_pg_dir is not known: write \*\(u64 \*\)swapper_pg_dir, with"
+    ):
+        session.run("print swapper_pg_dir")
+    assert session.ask("print *(u64 *)swapper_pg_dir").number == guest.memory.read_u64(
+        session.ask("print &swapper_pg_dir").number
+    )
+    with pytest.raises(CommandError, match=r"no symbol 'slab_mutex'.* \(of this kernel's variables only those of each"):
+        session.run("print slab_mutex")

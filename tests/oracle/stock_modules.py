@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Modules that a stock kernel's own package has."""
+"""Modules that a stock kernel's own package has, and guests with them."""
 
 from __future__ import annotations
 
 import lzma
 import shutil
+from pathlib import Path
 from typing import Final
 
 from armprobe.guests.linux.debian import KernelFiles, cache_directory, fetch_packages
 from armprobe.machine.file_lock import exclusive_lock
-from tests.oracle.guests import FOLDER
+from tests.linux.shell import Shell
+from tests.oracle.guests import FOLDER, with_files
+from tests.oracle.references import Reference, fetch_with
 from tests.progress import progress  # tests have no import name to go by
 
 NAMES: Final = ("failover", "net_failover", "dummy")
@@ -36,3 +39,21 @@ def stock_modules(files: KernelFiles) -> dict[str, bytes]:
             shutil.rmtree(unpacked)
             partial.rename(folder)
     return {name: (folder / f"{name}.ko").read_bytes() for name in NAMES}
+
+
+RENAMED: Final = "dummy_setup", "dummy_putse"
+"""A name in the module dummy, and that in its place in the module edited."""
+_SIGNED: Final = b"~Module signature appended~\n"  # Documentation/admin-guide/module-signing.rst
+
+
+def guest_with_modules(reference: Reference) -> Path:
+    """The snapshot of a guest of that kernel with the .ko files of `NAMES`, and one of them with another name in it."""
+    files, modules = fetch_with(reference, lambda files: (files, stock_modules(files)))
+    old, new = (name.encode() for name in RENAMED)
+    modules["edited"] = modules["dummy"].replace(old, new).removesuffix(_SIGNED)  # nobody's signature is on that
+    return with_files("modules", files, {f"{name}.ko": data for name, data in modules.items()})
+
+
+def insmod(shell: Shell, *names: str) -> None:
+    for name in names:
+        assert shell.run(f"insmod /{name}.ko") == ""

@@ -10,8 +10,6 @@ import contextlib
 import os
 import random
 import re
-import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,45 +19,29 @@ import pytest
 from armprobe import machine
 from armprobe.commands import CommandError, GdbSession, Session
 from armprobe.kernel import Linux
-from armprobe.kernel.btf import Btf
-from armprobe.kernel.btf_dwarf import debug_sections
-from armprobe.kernel.split_btf import module_types, standalone
 from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
-from armprobe.session.symbol_file import SymbolSources, symbol_file
 from armprobe.traces import symbol_and_size
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
-from tests.oracle.guests import with_files
-from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES, fetch_with
-from tests.oracle.stock_modules import NAMES, stock_modules
+from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES
+from tests.oracle.stock_modules import NAMES, RENAMED, guest_with_modules, insmod
 from tests.waiting import PATIENCE
 
 GFP_ATOMIC = 0xA20
-SIGNED = b"~Module signature appended~\n"  # Documentation/admin-guide/module-signing.rst
 MOV_X9_X30 = bytes.fromhex("e9031eaa")  # the first of the two words that ftrace has at the start of a function
 MUTATIONS = int(os.environ.get("ARMPROBE_FUZZ", "300"))
-RENAMED = "dummy_setup", "dummy_putse"
 SYMBOL = re.compile(r"^(\w+) (\w) (\S+)\s\[(\w+)\]$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module", params=REFERENCES)
 def snapshot(request: pytest.FixtureRequest) -> Path:
     """A guest of each stock kernel with some of its own modules, and one of them with another name in it."""
-    reference = REFERENCES[request.param]
-    files, modules = fetch_with(reference, lambda files: (files, stock_modules(files)))
-    old, new = (name.encode() for name in RENAMED)
-    modules["edited"] = modules["dummy"].replace(old, new).removesuffix(SIGNED)  # nobody's signature is on that
-    return with_files("modules", files, {f"{name}.ko": data for name, data in modules.items()})
+    return guest_with_modules(REFERENCES[request.param])
 
 
 @pytest.fixture
 def era(snapshot: Path, request: pytest.FixtureRequest) -> str:
     return str(request.node.callspec.params["snapshot"])
-
-
-def insmod(shell: Shell, *names: str) -> None:
-    for name in names:
-        assert shell.run(f"insmod /{name}.ko") == ""
 
 
 def loaded(shell: Shell) -> list[str]:
@@ -448,44 +430,3 @@ def test_no_type_information(guest: Machine, shell: Shell) -> None:
     assert dict(guest.symbols.modules) == {}
     with pytest.raises(MachineError, match="of this guest are not known, as this guest has no type information"):
         guest.symbols["dummy:dummy_xmit"]
-
-
-def test_their_types_in_gdb(guest: Machine, shell: Shell, gdb_path: str, tmp_path: Path) -> None:
-    """As drivers/net/dummy.c of the kernel has them. Kernels before 5.11 keep no types of modules."""
-    insmod(shell, *NAMES)
-    path = tmp_path / "dummy.elf"
-    path.write_bytes(symbol_file(SymbolSources.of_module(guest, "dummy", guest.symbols.modules["dummy"])))
-    words = [gdb_path, "-nx", "-batch", str(path), "-ex", "whatis dummy_xmit", "-ex", "info scope dummy_xmit"]
-    said = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
-    typed = "type = netdev_tx_t (struct sk_buff *, struct net_device *)\n" in said
-    assert typed == ("btf_module" in guest.kernel.types)  # type: ignore[union-attr]
-    for register, name in enumerate(("skb", "dev") if typed else ()):
-        at = said.index(f"Symbol {name} is multi-location:")
-        assert f"a variable in $x{register}\n" in said[at : at + 150]
-    assert module_types(guest, "no_such_module") is None
-
-
-def test_types_of_a_module_that_are_damaged(guest: Machine) -> None:
-    base, chance, refused = Btf.of(guest), random.Random(11), 0
-    assert base is not None
-    count = struct.pack("<I", len(base.offsets) + 1)  # a pointer to itself's pointer, then a struct with a member
-    own = b"".join(
-        (
-            *(bytes(4), struct.pack("<I", 2 << 24), count, bytes(4), struct.pack("<I", 2 << 24), count),
-            *(bytes(4), struct.pack("<2I", 4 << 24 | 1, 8), bytes(4), count, bytes(4)),
-        )
-    )
-    header = struct.pack("<8s4I", b"\x9f\xeb\x01\x00\x18\x00\x00\x00", 0, len(own), len(own), 1)
-    assert len(Btf(standalone(base, header + own + b"\0")).offsets) == 4
-    for _ in range(MUTATIONS):
-        data = bytearray(own)
-        for _ in range(3):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-        try:
-            made = standalone(base, header + data + b"\0")
-        except (MachineError, ValueError, IndexError, struct.error):
-            refused += 1
-        else:
-            with contextlib.suppress(MachineError):
-                debug_sections(Btf(made), {})
-    assert refused
