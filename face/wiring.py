@@ -41,11 +41,11 @@ def hit_ring(machine: Machine, capacity: int | None = None) -> HitRing:
     return HitRing(KEPT if capacity is None else capacity, machine)
 
 
-def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None) -> str:
+def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None, name: str | None) -> str:
     """The line of the kernel's trace file for a hit, see `armprobe.traces.trace_line`."""
     from armprobe.traces import trace_line as line
 
-    return line(kprobes, hit, arguments)
+    return line(kprobes, hit, arguments, name)
 
 
 def keep_symbol_file(machine: Machine) -> None:

@@ -169,3 +169,9 @@ class Text:
         if before == _PATCHED_ENTRY:
             return word == NOP or word >> 26 == 0b100101  # BL
         return before == word == NOP and not self.mapped(address)
+
+    def is_traced(self, symbol: Symbol) -> bool:
+        """Whether ftrace knows the function `symbol`, or the guest has no ftrace."""
+        if self._kernel is None or not self._kernel.has_ftrace:
+            return True
+        return any(self.is_ftrace_site(symbol, symbol.address + at) for at in (4, 8))

@@ -11,6 +11,7 @@ from .eras import DEFAULT_ERA, ERAS, POINT_RELEASES, Era, find_era
 from .eras.decoder_rows import Verdict
 from .eras.hit_rules import Status
 from .errors import ConditionError, ModuleNotLoaded, ProbeError
+from .events import Event, EventError, Events
 from .exception_moments import Moment
 from .functions import is_pattern
 from .handler_failures import HandlerError
@@ -43,6 +44,9 @@ __all__ = [
     "DecidingFunction",
     "Decoded",
     "Era",
+    "Event",
+    "EventError",
+    "Events",
     "HandlerError",
     "Hit",
     "Jprobe",

@@ -24,13 +24,13 @@ class Record:
 
     `stages` and `registers` ("x0" to "x30", "sp", "pc") are those that are wanted, None for all. `memory` and `strings`
     give names to memory, which is read at the stage `at` of each hit: `memory` has the expressions of the address and
-    of the number of bytes, `strings` that of the address. Of each field `most` bytes are recorded at most. `at` is PRE
-    for a kprobe, and ENTRY or RETURN for a kretprobe, ENTRY if it is None.
+    of the number of bytes, or both compiled, and `strings` that of the address. Of each field `most` bytes are recorded
+    at most, unless it is compiled. `at` is PRE for a kprobe, and ENTRY or RETURN for a kretprobe, ENTRY if it is None.
     """
 
     stages: Iterable[Stage] | None = None
     registers: Iterable[str] | None = None
-    memory: Mapping[str, tuple[str, str | int]] = field(default_factory=dict)
+    memory: Mapping[str, tuple[str, str | int] | Memory] = field(default_factory=dict)
     strings: Mapping[str, str] = field(default_factory=dict)
     most: int = 256
     at: Stage | None = None
@@ -67,12 +67,19 @@ class Recording:
         self.fields: dict[str, Memory] = {}
         if record.memory or record.strings:
             names = scope(self.at)
-            for name, (address, size) in record.memory.items():
+            for name, given in record.memory.items():
+                if isinstance(given, Memory):
+                    self.fields[name] = given
+                    continue
+                address, size = given
                 self.fields[name] = Memory(_compiled(address, names), _compiled(str(size), names), record.most)
             for name, address in record.strings.items():
                 self.fields[name] = Memory(_compiled(address, names), None, record.most)
-        if len(self.fields) > _MOST_FIELDS:
-            raise ProbeError(errno.EINVAL, f"{len(self.fields)} fields are more than the {_MOST_FIELDS} there can be")
+        written = (
+            len(record.memory) + len(record.strings) - sum(isinstance(of, Memory) for of in record.memory.values())
+        )
+        if written > _MOST_FIELDS:
+            raise ProbeError(errno.EINVAL, f"{written} fields are more than the {_MOST_FIELDS} there can be")
         if self.fields and self.at not in self.stages:
             raise ProbeError(errno.EINVAL, f"memory is read at {self.at}, which is not one of the stages recorded")
 

@@ -24,6 +24,7 @@ from .decode import Decoded
 from .engine import Engine
 from .eras import Era, choose_era, find_era
 from .errors import ProbeError
+from .events.registry import Events
 from .exception_moments import Moment
 from .functions import functions_matching
 from .gone_sites import GoneSites
@@ -120,6 +121,7 @@ class Kprobes(Recorded):
         self._engine.connect(self._arming, self._kretprobes, self._kretprobes.guest_trampoline, self._shared)
         self._gone = GoneSites(machine, self._text, self._sites, self._arming.text_gone)
         self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
+        self.events = Events(self, self._text)
         machine.state.add("probes", Entry(Order.PROBES, self._save, self._restore, restored=self._restored))
         machine.state.before_saving.append(self._refuse_saving)
 
@@ -147,9 +149,9 @@ class Kprobes(Recorded):
         self._engine.moments.observer = function
         self._optimizer.review_all()
 
-    def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
+    def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None, name: str | None = None) -> str:
         """The line for a hit in the kernel's trace file. See `armprobe.traces.trace_line`."""
-        return wiring.trace_line(self, hit, arguments)
+        return wiring.trace_line(self, hit, arguments, name)
 
     # Registering
 

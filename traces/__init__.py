@@ -4,7 +4,7 @@
 from .columns import COLUMNS, Column, HitTable, Kind, is_traced
 from .errors import TraceError
 from .hit_ring import KEPT, HitRing
-from .trace_line import lost_line, symbol_and_size, trace_line
+from .trace_line import lost_line, trace_line
 
 __all__ = [
     "COLUMNS",
@@ -16,6 +16,5 @@ __all__ = [
     "TraceError",
     "is_traced",
     "lost_line",
-    "symbol_and_size",
     "trace_line",
 ]

@@ -7,36 +7,30 @@ from collections.abc import Iterable
 
 from armprobe.expressions.errors import printable
 from armprobe.kernel.tasks import Task
-from armprobe.machine import Symbols
 from armprobe.machine.core.pstate import PSTATE_I
 from armprobe.probes import Hit, Kprobes, Stage
+from armprobe.probes.symbol_text import symbol_and_size
 from armprobe.probes.trampoline import DIRECT
 
 
-def symbol_and_size(symbols: Symbols, address: int) -> str:
-    """`address` as the kernel's %pS prints it: "kfree+0x0/0x190", followed by " [module]" in a module."""
-    found = symbols.at(address)
-    if found is None:
-        return f"{address:#x}"
-    symbol, offset = found
-    return f"{symbol.name}+{offset:#x}/{symbol.size:#x}{symbols.in_module(address)}"
-
-
-def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
+def trace_line(
+    kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None, name: str | None = None
+) -> str:
     """The line for a hit in the kernel's trace file (Documentation/trace/kprobetrace.rst).
 
     `arguments` are names and values to print at its end. None stands for the hit's note, or if it has none for x0, or
-    what the probe's `Record` chooses. The task is `<...>-0`, as for one that the kernel has no name for, unless the hit
-    knows it. Of the flags in the line only the first, `d`, is known: interrupts are off, because the kernel has masked
-    them or because they were masked in the function that returns.
+    what the probe's `Record` chooses. `name` is that of the event, None for the name of the probe. The task is
+    `<...>-0`, as for one that the kernel has no name for, unless the hit knows it. Of the flags in the line only the
+    first, `d`, is known: interrupts are off, because the kernel has masked them or because they were masked in the
+    function that returns.
     """
     symbols, rules = kprobes.machine.symbols, kprobes.era.hits
     masked = hit.stage is not Stage.RETURN or kprobes.trampoline != DIRECT or rules.masks_returns
     task = hit.task or Task("<...>", 0)
     if hit.stage is Stage.RETURN:
         function = symbols.at(hit.address)
-        name = function[0].name if function else f"{hit.address:#x}"
-        where = f"{symbol_and_size(symbols, hit.caller or 0)} <- {name}"
+        called = function[0].name if function else f"{hit.address:#x}"
+        where = f"{symbol_and_size(symbols, hit.caller or 0)} <- {called}"
     else:
         where = symbol_and_size(symbols, hit.address)
     off = "d" if masked or hit.pstate & PSTATE_I else "."
@@ -44,7 +38,7 @@ def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] 
     text = f" {text}" if text else ""
     seconds, micro = divmod(int(hit.seconds * 1_000_000), 1_000_000)
     who = f"{task.comm:>16}-{task.pid:<7} [000] {off:.<{rules.trace_flags}}"
-    return f"{who} {seconds:5}.{micro:06}: {hit.probe.name}: ({where}){text}"
+    return f"{who} {seconds:5}.{micro:06}: {name or hit.probe.name}: ({where}){text}"
 
 
 def lost_line(stages: int) -> str:

@@ -21,7 +21,7 @@ from armprobe.commands import CommandError, GdbSession, Session
 from armprobe.kernel import Linux
 from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
-from armprobe.traces import symbol_and_size
+from armprobe.probes.symbol_text import symbol_and_size
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
 from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES
 from tests.oracle.stock_modules import NAMES, RENAMED, guest_with_modules, insmod

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the kernel knows of places and symbols when an event is defined."""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from armprobe.kernel.text import Text
+from armprobe.machine import Machine, Symbol
+from armprobe.probes.errors import ProbeError
+
+from .definition import Definition, shown
+from .fetch import Instruction, Op
+from .numbers import signed
+
+_ADDRESSES: Final = 1 << 64
+
+
+class Places:
+    """Places in one machine's guest, as its kernel finds them."""
+
+    def __init__(self, machine: Machine, text: Text) -> None:
+        self._symbols, self._text = machine.symbols, text
+
+    def entry(self, symbol: str, offset: int) -> int:
+        """kprobe_on_func_entry(): 0 if the place is a function's entry, otherwise EINVAL, or ENOENT."""
+        found = self._symbols.get(shown(symbol))
+        covering = None if found is None else self._at(found.address + offset)
+        if covering is None:
+            return errno.ENOENT
+        return errno.EINVAL if covering[1] else 0
+
+    def count(self, symbol: str) -> int:
+        """number_of_same_symbols()."""
+        return len(self._symbols.named(shown(symbol)))
+
+    def may_come(self, symbol: str | None) -> bool:
+        """Whether a place that is not there now may be so later: in a module, or in one without a name."""
+        if symbol is None:
+            return True
+        module, colon, _ = shown(symbol).partition(":")
+        return bool(colon) and module not in self._symbols.modules
+
+    def refuse_untraced(self, definition: Definition) -> None:
+        """Raise ProbeError (EINVAL) for a function that ftrace does not know (within_notrace_func)."""
+        address = definition.address
+        if definition.symbol is not None:
+            found = self._symbols.get(shown(definition.symbol))
+            address = 0 if found is None else (found.address + definition.offset) % _ADDRESSES
+        covering = self._at(address) if address else None
+        if covering is None or self._text.is_traced(covering[0]):
+            return
+        base, dot, _ = covering[0].name.partition(".")
+        if dot and (whole := self._symbols.get(base)) is not None and self._text.is_traced(whole):
+            return
+        rule = "a function that the kernel does not trace (notrace), and its kprobe_events refuses those"
+        raise ProbeError(errno.EINVAL, f"{covering[0].name} is {rule}: use a kprobe", rule)
+
+    def find_symbols(self, definition: Definition) -> None:
+        """Give each `@SYM` its address (traceprobe_update_arg). Raises BadNumber, and ProbeError (ENOENT)."""
+        for argument in definition.arguments:
+            for at, instruction in enumerate(argument.code):
+                if instruction.op is not Op.SYMBOL:
+                    continue
+                text = str(instruction.operand)
+                cut = min((place for sign in "+-" if (place := text.find(sign)) >= 0), default=len(text))
+                offset = signed(text[cut:]) if cut < len(text) else 0
+                found = self._symbols.get(shown(text[:cut]))
+                if found is None or not found.address:
+                    raise ProbeError(errno.ENOENT, f"there is no symbol '{shown(text[:cut])}'")
+                argument.code[at + 1] = Instruction(Op.IMMEDIATE, (found.address + offset) % _ADDRESSES)
+
+    def _at(self, address: int) -> tuple[Symbol, int] | None:
+        found = self._symbols.at(address % _ADDRESSES)
+        # Without CONFIG_KALLSYMS_ALL the kernel has no symbols for data, so _etext seems to cover all of it.
+        return None if found is None or found[0].name == "_etext" else found

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The events of one machine: what the kernel has in kprobe_events (kernel/trace/trace_kprobe.c)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from armprobe.kernel.tasks import Task
+from armprobe.kernel.text import Text
+from armprobe.machine import Machine
+from armprobe.machine.state import Order
+from armprobe.probes.errors import ProbeError
+from armprobe.probes.kprobe import Kprobe
+from armprobe.probes.kretprobe import Kretprobe
+from armprobe.probes.probe import Probe
+from armprobe.probes.record import Hit
+
+from .definition import Definition, lines, parse, raw, shown, split
+from .errors import EventError
+from .event import Event, EventProbe
+from .numbers import BadNumber
+from .place import Places
+from .recorded import record
+
+if TYPE_CHECKING:
+    from armprobe.probes.registration import Kprobes
+
+log = logging.getLogger(__name__)
+
+_MOST_HEAD: Final = 63  # MAX_ARGSTR_LEN
+_FIRST_NUMBER: Final = 1 << 11
+
+
+class Events:
+    """The kernel's kprobe_events for a machine, without its tracefs.
+
+    Each definition makes an ordinary probe of `kprobes`, which is registered disabled. The methods raise EventError,
+    with the kernel's errno and message.
+    """
+
+    def __init__(self, kprobes: Kprobes, text: Text) -> None:
+        self._kprobes = kprobes
+        self._places = Places(kprobes.machine, text)
+        self._probes: list[EventProbe] = []  # in the order of their definition
+        self._events: dict[tuple[str, str], Event] = {}
+        self._by_probe: dict[Probe, EventProbe] = {}
+        self._number = _FIRST_NUMBER
+        self._watching = False  # the guest's modules
+        kprobes.machine.state.on_restored(Order.PROBES, lambda: self._modules_changed(kprobes.machine))
+        self.taken: Callable[[str, str], bool] = lambda group, name: False
+        """Whether the guest itself has an event of that group and name."""
+
+    # The file kprobe_events
+
+    def define(self, text: str) -> None:
+        """Write `text` to kprobe_events: definitions, deletions and comments, a line each.
+
+        It stops at the first line that is refused. Those before it stay.
+        """
+        for line in lines(raw(text)):
+            if line.startswith("-"):
+                self._release(line)
+            else:
+                self._create(line)
+
+    def delete(self, text: str) -> None:
+        """Delete events: "ev" of any group, "grp/ev", or "grp/", all of a group. Further words must match."""
+        self.define(text if text.startswith("-") else f"-:{text}")
+
+    def clear(self) -> None:
+        """Delete all events, as opening kprobe_events for writing does; none if one is enabled (EBUSY)."""
+        busy = next((event for event in self._events.values() if event.enabled), None)
+        if busy is not None:
+            raise EventError(errno.EBUSY, f"{busy.path} is enabled: disable it first")
+        for each in list(self._probes):
+            self._free(each)
+
+    # The folders of the events
+
+    def find(self, name: str) -> Event:
+        """The event called "grp/ev" or "grp:ev", or "ev" if only one group has that. Raises EventError (ENOENT)."""
+        group, separator, event = raw(name).replace(":", "/").rpartition("/")
+        found = [each for key, each in self._events.items() if key[1] == event and (not separator or key[0] == group)]
+        if not found:
+            raise EventError(errno.ENOENT, f"there is no event '{name}': define it first")
+        if len(found) > 1:
+            paths = ", ".join(each.path for each in found)
+            raise EventError(errno.EINVAL, f"several groups have an event '{name}': choose one of {paths}")
+        return found[0]
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """All events, oldest first."""
+        return list(self._events.values())
+
+    def format(self, name: str) -> str:
+        """The text of an event's format file."""
+        return self.find(name).format
+
+    def enable(self, name: str) -> None:
+        """Record the hits of an event from now on. Raises ProbeError if the text of a probe is gone."""
+        event = self.find(name)
+        for each in event.probes:
+            if each.probe is not None and not each.probe.gone:
+                self._kprobes.enable(each.probe)
+        event.enabled = True
+
+    def disable(self, name: str) -> None:
+        """Record no further hits of an event."""
+        event = self.find(name)
+        for each in event.probes:
+            if each.probe is not None:
+                self._kprobes.disable(each.probe)
+        event.enabled = False
+
+    # Hits
+
+    def probe_of(self, hit: Hit) -> EventProbe | None:
+        """The probe of an event that was hit; None for another probe."""
+        return self._by_probe.get(hit.probe)
+
+    def trace(self) -> list[str]:
+        """The lines of the kernel's trace file for the recorded hits of events, oldest first.
+
+        The name of a task is the last one that it had, as in the kernel, which keeps one for each pid.
+        """
+        names: dict[int, Task] = {}
+        found = []
+        for hit in self._kprobes.hits:
+            each = self._by_probe.get(hit.probe)
+            if each is not None:
+                found.append((each, hit))
+                if hit.task is not None:
+                    names[hit.task.pid] = hit.task
+        return [self._line(each, hit, None if hit.task is None else names[hit.task.pid]) for each, hit in found]
+
+    def _line(self, each: EventProbe, hit: Hit, task: Task | None) -> str:
+        return self._kprobes.trace_line(hit._replace(task=task), (), each.event.name) + each.text(hit)
+
+    def list(self) -> list[str]:
+        """The lines of kprobe_events. Writing them defines the same events."""
+        return [each.listing for each in self._probes]
+
+    # Creating and removing
+
+    def _create(self, line: str) -> None:
+        definition = parse(line, self._places)
+        if definition is None:
+            return
+        key = definition.group, definition.event
+        old = self._events.get(key)
+        if old is not None:
+            if old.is_return is not definition.is_return:
+                raise definition.refused(0, "Probe type is different from existing probe", 0, errno.EEXIST)
+            self._refuse_other(definition, old)
+        elif self.taken(*key):
+            message = "Given group/event name is already used by another event"
+            raise definition.refused(0, message, 0, errno.EEXIST)
+        event = old or Event(*key, definition.is_return, self._number)
+        probe = EventProbe(definition, event, self._kprobes.machine.symbols)
+        self._register(probe)
+        if old is None:
+            self._events[key] = event
+            self._number += 1
+        event.probes.append(probe)
+        self._probes.append(probe)
+        self._watch_modules()
+        if event.enabled and probe.probe is not None:
+            self._kprobes.enable(probe.probe)
+
+    def _refuse_other(self, definition: Definition, event: Event) -> None:
+        """Raise EventError unless the definition can be a further probe of `event` (append_trace_kprobe)."""
+        ours, theirs = definition.arguments, event.arguments
+        differs = 0
+        if len(ours) != len(theirs):
+            differs = 1 + min(len(ours), len(theirs))
+        else:
+            pairs = enumerate(zip(ours, theirs, strict=True), start=1)
+            signature = [(at, (a.type, a.count, a.name) != (b.type, b.count, b.name)) for at, (a, b) in pairs]
+            differs = next((at for at, other in signature if other), 0)
+        if differs:
+            message = "Argument type or name is different from existing probe"
+            raise definition.refused(differs + 1, message, 0, errno.EEXIST)
+        texts = [each.text for each in ours]
+        for probe in event.probes:
+            other = probe.definition
+            same_place = (other.symbol, other.offset) == (definition.symbol, definition.offset)
+            if same_place and [each.text for each in other.arguments] == texts:
+                raise definition.refused(0, "There is already the exact same probe event", 0, errno.EEXIST)
+
+    def _register(self, probe: EventProbe) -> None:
+        """Register the kprobe or kretprobe. Without its module, it waits. Raises EventError."""
+        definition = probe.definition
+        try:
+            probe.probe = self._registered(probe)
+        except ProbeError as error:
+            if error.errno == errno.ENOENT:
+                if self._places.may_come(definition.symbol):
+                    return
+                raise definition.refused(1, "Invalid probed address or symbol", 0, errno.ENOENT) from error
+            if error.errno == errno.ENOMEM:
+                raise EventError(error.errno, error.reason) from error
+            raise definition.refused(1, "Failed to register probe event", 0, error.errno) from error
+        except BadNumber as bad:
+            raise definition.refused(1, "Failed to register probe event", 0, bad.errno) from bad
+
+    def _registered(self, each: EventProbe) -> Kprobe | Kretprobe:
+        """__register_trace_kprobe(). Raises ProbeError, and BadNumber for the offset of an `@SYM`."""
+        definition = each.definition
+        self._places.refuse_untraced(definition)
+        self._places.find_symbols(definition)
+        probe: Kprobe | Kretprobe
+        symbol, offset = definition.symbol, definition.offset
+        address = definition.address if symbol is None else None
+        what = record(definition, self._kprobes.machine)
+        if definition.is_return:
+            probe = Kretprobe(symbol, address, offset, maxactive=definition.maxactive, record=what)
+        else:
+            probe = Kprobe(symbol, address, offset, record=what)
+        probe.kp.disabled = True
+        self._kprobes.register(probe)
+        self._by_probe[probe] = each
+        return probe
+
+    def _watch_modules(self) -> None:
+        """Follow what modules the guest loads, as long as there is an event in one."""
+        kernel = self._kprobes.machine.kernel
+        events = None if kernel is None else kernel.module_events
+        wanted = any(":" in (each.definition.symbol or "") for each in self._probes)
+        if events is None or not events.available or wanted is self._watching:
+            return
+        self._watching = wanted
+        (events.listen if wanted else events.unlisten)(self._modules_changed)
+
+    def _modules_changed(self, machine: Machine) -> None:
+        """Register the probes whose module has come (trace_kprobe_module_callback)."""
+        for each in self._probes:
+            module, colon, _ = shown(each.definition.symbol or "").partition(":")
+            if not colon or module not in machine.symbols.modules:
+                continue
+            if each.probe is not None:
+                if not each.probe.gone:
+                    continue
+                self._unregister(each)
+            try:
+                self._register(each)
+            except EventError as error:
+                log.warning("%s stays pending: %s", each.event.path, error)
+                continue
+            if each.event.enabled and each.probe is not None:
+                self._kprobes.enable(each.probe)
+
+    def _unregister(self, each: EventProbe) -> None:
+        if each.probe is not None:
+            self._kprobes.unregister(each.probe)
+            del self._by_probe[each.probe]
+            each.probe = None
+
+    def _release(self, line: str) -> None:
+        """Delete what a line that begins with `-` names (dyn_event_release)."""
+        words = split(line)
+        name = words[0][2:]
+        group, slash, event = name.partition("/")
+        if not words[0].startswith("-:") or not (event or slash if slash else name):
+            raise EventError(errno.EINVAL, f"'{shown(words[0])}' names no event: write -:EVENT, -:GRP/EVENT or -:GRP/")
+        if not slash:
+            event = name
+        found = [
+            each
+            for each in self._probes
+            if (not event or each.event.name == event)
+            and (not slash or each.event.group == group)
+            and _matches(each.definition, words[1:])
+        ]
+        if not found:
+            raise EventError(errno.ENOENT, f"no event is '{shown(' '.join(words)[2:])}': the listing has their names")
+        for each in found:
+            if len(each.event.probes) == 1 and each.event.enabled:
+                raise EventError(errno.EBUSY, f"{each.event.path} is enabled: disable it first")
+            self._free(each)
+
+    def _free(self, each: EventProbe) -> None:
+        self._unregister(each)
+        self._probes.remove(each)
+        each.event.probes.remove(each)
+        self._watch_modules()
+        if not each.event.probes:
+            del self._events[each.event.group, each.event.name]
+
+
+def _matches(definition: Definition, words: Sequence[str]) -> bool:
+    """Whether the listing of a probe begins with `words` (trace_kprobe_match_command_head)."""
+    if not words:
+        return True
+    listed = [f"{each.name}={each.text}" for each in definition.arguments]
+    return definition.place[:_MOST_HEAD] == words[0] and listed[: len(words) - 1] == [*words[1:]]
