@@ -13,6 +13,7 @@ from .eras.hit_rules import Status
 from .errors import ConditionError, ModuleNotLoaded, ProbeError
 from .events import Event, EventError, Events
 from .exception_moments import Moment
+from .function_watches import FunctionCounts, FunctionGraph, GraphCall
 from .functions import is_pattern
 from .handler_failures import HandlerError
 from .jprobe import Jprobe
@@ -47,6 +48,9 @@ __all__ = [
     "Event",
     "EventError",
     "Events",
+    "FunctionCounts",
+    "FunctionGraph",
+    "GraphCall",
     "HandlerError",
     "Hit",
     "Jprobe",

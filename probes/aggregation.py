@@ -31,6 +31,7 @@ class Special(Enum):
 
     COMM = "comm"
     CALLER = "caller"
+    STACK = "stack"
     ELAPSED = "elapsed"
 
     def __str__(self) -> str:
@@ -57,22 +58,26 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted of a key: a signed number, the name of a task, or None if all hits have the same.
+    """What was counted of a key: a signed number, the name of a task, a stack, or None if all hits have the same.
 
-    `sum` is that of the values, as an s64 that wraps. `buckets` are those from the first to the last that is not empty.
+    A stack is the address that the function returns to, then those that its callers return to. `sum` is that of the
+    values, as an s64 that wraps. `buckets` are those from the first to the last that is not empty. `instructions` are
+    those that the guest has executed during the calls, if the value is their time, and otherwise 0.
     """
 
-    key: int | str | None
+    key: int | str | tuple[int, ...] | None
     count: int
     sum: int
     buckets: tuple[Bucket, ...]
+    instructions: int = 0
 
 
 class Aggregation:
     """Counts hits by `key`. With `value`, also the values by size, in a histogram of powers of two or a linear one.
 
     Both are evaluated before the instruction of a kprobe, and at the return of a kretprobe. Values are s64. The key may
-    also be Special.COMM, the name of the task, or Special.CALLER, the address that the function returns to. The value
+    also be Special.COMM, the name of the task, Special.CALLER, the address that the function returns to, or
+    Special.STACK, that and the addresses that its callers return to. The value
     may be Special.ELAPSED for a kretprobe, the guest time of the call in ns. At most `capacity` keys are kept: `lost`
     is the number of hits whose key was another one. `failed` is the number of those whose key or value could not be
     evaluated, or whose call was entered before the machine was put into another state, so that its time is not known. A
@@ -90,7 +95,7 @@ class Aggregation:
         if not 1 <= capacity <= MOST_KEYS:
             raise ProbeError(errno.EINVAL, f"a table of {capacity} keys cannot be made: give 1 to {MOST_KEYS}")
         if key is Special.ELAPSED or (isinstance(value, Special) and value is not Special.ELAPSED):
-            raise ProbeError(errno.EINVAL, "comm and caller can only be keys, and elapsed can only be the value")
+            raise ProbeError(errno.EINVAL, "comm, caller and stack can only be keys, and elapsed can only be the value")
         buckets = 0 if value is None else LOG2_BUCKETS
         if linear is not None:
             if value is None:
@@ -105,9 +110,10 @@ class Aggregation:
             raise ProbeError(errno.EINVAL, reason)
         self.value, self.key, self.linear, self.capacity = value, key, linear, capacity
         start, step = (linear.start, linear.step) if linear is not None else (0, 0)
-        self.table = AggregateTable(capacity, buckets, start, step)
+        self.table = AggregateTable(capacity, buckets, start, step, key is Special.STACK)
         self.table.structure.by_task = key is Special.COMM
         self.table.structure.by_caller = key is Special.CALLER
+        self.table.structure.by_stack = key is Special.STACK
         self.table.structure.elapsed = value is Special.ELAPSED
         self.failed = 0
         self.probe: Probe | None = None  # the one that `Kprobes.on` has made for it
@@ -150,17 +156,19 @@ class Aggregation:
     def counted(self) -> list[Counted]:
         """What was counted of each key, the most frequent last."""
         rows = [
-            Counted(self._key(row.key), row.hits, _signed(row.sum), self._buckets(row.buckets))
+            Counted(self._key(row.key), row.hits, _signed(row.sum), self._buckets(row.buckets), row.executed)
             for row in self.table.rows()
         ]
         return sorted(rows, key=lambda row: (row.count, str(row.key)))
 
-    def _key(self, key: bytes) -> int | str | None:
+    def _key(self, key: bytes) -> int | str | tuple[int, ...] | None:
         if self.key is None:
             return None
         if self.key is Special.COMM:
             return key.partition(b"\0")[0].decode("utf-8", "replace")
         number = int.from_bytes(key[:8], "little")
+        if self.key is Special.STACK:
+            return self.table.stack(number)
         return number if self.key is Special.CALLER else _signed(number)
 
     def _buckets(self, counts: tuple[int, ...]) -> tuple[Bucket, ...]:

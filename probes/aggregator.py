@@ -27,6 +27,7 @@ Key = str | Callable[["Fields"], object] | None
 SPECIAL: Final = {
     "comm": Special.COMM,
     "caller": Special.CALLER,
+    "stack": Special.STACK,
     "elapsed": Special.ELAPSED,
     "elapsed_ns": Special.ELAPSED,
 }

@@ -33,6 +33,7 @@ class KretprobeInstance:
         "data",
         "entered",
         "entry",
+        "executed",
         "following",
         "fp",
         "leaked",
@@ -59,6 +60,7 @@ class KretprobeInstance:
         self.leaked = False  # the call has ended without returning
         self.task = 0  # SP_EL0, which holds Linux's current task
         self.entered: int | None = None  # the time, in ticks, None if it is not known
+        self.executed = 0  # the guest's instructions before it, if the time is known
         self.entry: Hit | None = None  # held back until the condition is evaluated at the return
         self.selected = True  # by the condition, at the entry
         self.data: Any = bytearray(0 if rp is None else rp.data_size)

@@ -183,6 +183,7 @@ class KretprobeEngine:
         instance.sp, instance.ret_addr, instance.following = pair.sp, pair.ret, pair.ret
         instance.fp = pair.fp if self._rules.instance_fp == "x29" else pair.sp
         instance.number, instance.task, instance.entered = pair.number, pair.task, pair.entered
+        instance.executed = pair.executed
         instance.entry, instance.selected = entry, pair.selected
         self._instances.link(instance)
 
@@ -240,6 +241,7 @@ class KretprobeEngine:
             instance = rp.free.pop()
             rp.counts.hits += 1
             instance.number, instance.entered = rp.counts.hits, self._machine.clock.now
+            instance.executed = self._machine.clock.executed
             self._save(instance, regs)
             try:
                 if rp.record or rp.stop or rp.condition or rp.aggregate:

@@ -13,7 +13,7 @@ from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.devices.timer import FREQUENCY
-from armprobe.machine.native.aggregate import KEY_SIZE
+from armprobe.machine.native.aggregate import KEY_SIZE, STACK_DEPTH
 
 from .aggregation import Aggregation, Special, name_key, word_key
 from .errors import ConditionError, ProbeError
@@ -53,7 +53,7 @@ class Recorder:
     """
 
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
-        self._view = HitView(machine, kprobes)
+        self._view, self._kprobes = HitView(machine, kprobes), kprobes
         self.machine, self._clock = machine, machine.clock
         self.hits = wiring.hit_ring(machine)
         self.failures = HandlerFailures()
@@ -114,7 +114,7 @@ class Recorder:
         if not selected:
             return
         if probe.aggregate is not None:
-            self._aggregate(probe.aggregate, Stage.RETURN, regs, instance.ret_addr, instance.entered)
+            self._aggregate(probe.aggregate, Stage.RETURN, regs, instance.ret_addr, instance)
         if entry is not None:
             self._record(entry)
         self._keep(self._hit(probe, Stage.RETURN, instance.number, regs, instance.ret_addr))
@@ -173,26 +173,51 @@ class Recorder:
         return Hit(probe, stage, number, executed, ticks, general, pstate, caller, task, note, data, missing)
 
     @calls_users_code
-    def _aggregate(self, aggregate: Aggregation, stage: Stage, regs: PtRegs, caller: int, entered: int | None) -> None:
+    def _aggregate(
+        self, aggregate: Aggregation, stage: Stage, regs: PtRegs, caller: int, call: KretprobeInstance | None
+    ) -> None:
         """Count a hit, as C does for an optimised probe."""
-        view, key, value = self._view.at(stage, regs), bytes(KEY_SIZE), 0
+        view, key, value, executed = self._view.at(stage, regs), bytes(KEY_SIZE), 0, 0
         try:
             if aggregate.key is Special.COMM:
                 key = name_key(self._comm())
             elif aggregate.key is Special.CALLER:
                 key = word_key(caller if stage is Stage.RETURN else view.register("x30"))
+            elif aggregate.key is Special.STACK:
+                stack = self._stack(caller if stage is Stage.RETURN else view.register("x30"), regs.regs[29])
+                number = aggregate.table.stack_number(stack)
+                if not number:
+                    aggregate.table.structure.lost += 1
+                    return
+                key = word_key(number)
             elif isinstance(aggregate.key, Value):
                 key = word_key(aggregate.key.value(view))
             if isinstance(aggregate.value, Value):
                 value = aggregate.value.value(view)
             elif aggregate.value is Special.ELAPSED:
-                if entered is None:
+                if call is None or call.entered is None:
                     raise AgentError("the time of the entry is not known")
-                value = (self._clock.now - entered) * TICK
+                value = (self._clock.now - call.entered) * TICK
+                executed = self._clock.executed - call.executed
         except (AgentError, MachineError):
             aggregate.failed += 1
         else:
-            aggregate.table.add(key, value)
+            aggregate.table.add(key, value, executed)
+
+    def _stack(self, caller: int, fp: int) -> list[int]:
+        """The addresses of the calls around a function's entry or return, innermost first."""
+        core, shown = self.machine.core, self._kprobes.unwind.caller
+        stack = [caller]
+        while len(stack) < STACK_DEPTH and fp and not fp & 7:
+            record = core.read_virtual(fp, 16)
+            if record is None:
+                break
+            following, address = int.from_bytes(record[:8], "little"), int.from_bytes(record[8:], "little")
+            if not address:
+                break
+            stack.append(shown(address, fp + 16))
+            fp = following
+        return stack
 
     def _comm(self) -> bytes:
         """The name of the guest's task; empty if it is not known."""

@@ -26,6 +26,7 @@ from .eras import Era, choose_era, find_era
 from .errors import ProbeError
 from .events.registry import Events
 from .exception_moments import Moment
+from .function_watches import EVENTS, FunctionCounts, FunctionGraph, FunctionWatches
 from .functions import functions_matching
 from .gone_sites import GoneSites
 from .guest_kprobes import GuestKprobes
@@ -120,6 +121,7 @@ class Kprobes(Recorded):
         self._suspended = SuspendedBreakpoints(machine, self._sites, self._arming)
         self._engine.connect(self._arming, self._kretprobes, self._kretprobes.guest_trampoline, self._shared)
         self._gone = GoneSites(machine, self._text, self._sites, self._arming.text_gone)
+        self._watches = FunctionWatches(self)
         self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
         self.events = Events(self, self._text)
         machine.state.add("probes", Entry(Order.PROBES, self._save, self._restore, restored=self._restored))
@@ -162,8 +164,9 @@ class Kprobes(Recorded):
             raise ProbeError(errno.EINVAL, f"{self.era.name} has no fault_handler (Linux dropped it in v5.14)")
         address, symbol = self._resolver.resolve(probe)
         probe.addr = address  # and stays so if the probe is refused
-        if probe.aggregate is not None and probe.aggregate.key is Special.CALLER and address != symbol.address:
-            raise ProbeError(errno.EINVAL, f"the caller is known at a function's entry, which {probe.name} is not")
+        key = None if probe.aggregate is None else probe.aggregate.key
+        if key in (Special.CALLER, Special.STACK) and address != symbol.address:
+            raise ProbeError(errno.EINVAL, f"the {key} is known at a function's entry, which {probe.name} is not")
         self._add(probe, address, symbol)
         return probe
 
@@ -190,6 +193,19 @@ class Kprobes(Recorded):
     def on(self, place: str | int, key: Key = None, condition: str | None = None) -> Aggregator:
         """Counts and histograms of the hits at `place`: `on("vfs_read", key="comm").hist("elapsed")`. See there."""
         return Aggregator(self, place, key, condition)
+
+    def funccount(self, pattern: str) -> FunctionCounts:
+        """Count the calls of the functions that match a pattern such as "vfs_*". Raises ProbeError (ENOENT)."""
+        return self._watches.count(pattern)
+
+    def funcgraph(
+        self, function: str | int, depth: int = 16, calls: int = 0, *, every: bool = False, events: int = EVENTS
+    ) -> FunctionGraph:
+        """Follow the calls that `function` makes, and those that these make. See `FunctionGraph`.
+
+        `calls` of it are followed, 0 for all, and `events` entries and returns are kept. Raises ProbeError.
+        """
+        return self._watches.graph(function, depth, calls, every, events)
 
     def register_jprobe(self, probe: Jprobe) -> Jprobe:
         """Put `probe` on a function. Raises ProbeError with the kernel's errno and the reason."""

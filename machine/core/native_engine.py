@@ -180,8 +180,15 @@ class NativeEngine:
         self._roles, self._borrowed = roles, words  # C has pointers to them
         state.own, state.own_size, state.roles = base, 4 * len(roles), ctypes.addressof(roles)
         state.borrowed, state.borrowed_count = ctypes.addressof(words), len(words)
+        state.inspects = bool(words) or bool(state.functions)
         state.own_offset, state.own_descriptor = entry
         state.framed = False
+
+    def watch_functions(self, functions: int) -> None:
+        """Watch the set of functions at that address, and those that follow it; 0 for none."""
+        state = self.state
+        state.functions = functions
+        state.inspects = bool(functions) or state.borrowed_count > 0
 
     def keep_stack(self, entry: int, size: int, lowered: int) -> None:
         """Restore the `size` bytes below the stack pointer after each execution of the machine's own code at `entry`,

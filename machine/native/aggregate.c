@@ -47,8 +47,9 @@ static uint64_t bucket_of(const struct aggregate *aggregate, int64_t value)
     return above < last ? above + 1 : last;
 }
 
-/* Count a value of a key. */
-ARMPROBE_EXPORT void armprobe_aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t value)
+/* Count a value of a key, and the guest's instructions during a call. */
+ARMPROBE_EXPORT void armprobe_aggregate_add(struct aggregate *aggregate, const uint64_t *key, uint64_t value,
+                                            uint64_t executed)
 {
     struct aggregate_row *row = row_of(aggregate, key);
     if (!row) {
@@ -57,6 +58,7 @@ ARMPROBE_EXPORT void armprobe_aggregate_add(struct aggregate *aggregate, const u
     }
     row->count++;
     row->sum += value;
+    row->executed += executed;
     if (aggregate->buckets)
         ((uint64_t *)(row + 1))[bucket_of(aggregate, (int64_t)value)]++;
 }
@@ -75,6 +77,72 @@ static void read_task(const struct recorder *recorder, const struct aggregate *a
     memcpy(key, comm, sizeof comm);
 }
 
+/* Stacks, each of which is kept once. */
+
+/* The index of a stack of up to STACK_DEPTH addresses, plus 1; 0 if there are as many as there are keys. */
+ARMPROBE_EXPORT uint64_t armprobe_aggregate_stack(struct aggregate *aggregate, const uint64_t *addresses,
+                                                  uint64_t length)
+{
+    uint64_t at = aggregate->seed;
+    for (uint64_t i = 0; i < length; i++)
+        at = mix(at ^ addresses[i]);
+    for (;; at++) {
+        struct stack_row *row = &aggregate->stacks[at & aggregate->mask];
+        if (row->length == length && !memcmp(row->addresses, addresses, length * sizeof *addresses))
+            return (at & aggregate->mask) + 1;
+        if (row->length)
+            continue;
+        if (aggregate->stacks_used == aggregate->capacity)
+            return 0;
+        aggregate->stacks_used++;
+        row->length = length;
+        memcpy(row->addresses, addresses, length * sizeof *addresses);
+        return (at & aggregate->mask) + 1;
+    }
+}
+
+/* Frame records of the stack, read by pieces: a translation takes longer than a copy. */
+struct piece {
+    uint64_t start;
+    uint64_t size;
+    uint64_t words[256];
+};
+
+/* The frame record at `address`: the next one's address, and a return address (AAPCS64, 6.4.6). */
+static bool read_record(const struct core *core, struct piece *piece, uint64_t address, uint64_t *record)
+{
+    if (address & 7)
+        return false;
+    if (address - piece->start >= piece->size || piece->size - (address - piece->start) < 16) {
+        uint64_t in_page = 4096 - address % 4096;
+        piece->start = address;
+        piece->size = in_page < 16 ? 16 : in_page < sizeof piece->words ? in_page : sizeof piece->words;
+        if (core->vmem_read(core->uc, address, UC_PROT_READ, piece->words, piece->size)) {
+            piece->size = 0;
+            return false;
+        }
+    }
+    memcpy(record, (char *)piece->words + (address - piece->start), 16);
+    return true;
+}
+
+/* The number of the stack of a function that was called from `caller`, at its entry or its return: x29 is then the
+ * caller's. A kretprobe's trampoline is shown as the address that the call returns to. */
+static uint64_t read_stack(const struct recorder *recorder, struct aggregate *aggregate, uint64_t caller, uint64_t fp)
+{
+    uint64_t addresses[STACK_DEPTH], record[2], length = 0;
+    struct piece piece;
+    piece.start = piece.size = 0;
+    addresses[length++] = caller;
+    while (length < STACK_DEPTH && fp && read_record(recorder->core, &piece, fp, record) && record[1]) {
+        if (record[1] == recorder->trampoline && recorder->trampoline)
+            record[1] = call_caller(recorder, fp + 16);
+        addresses[length++] = record[1];
+        fp = record[0];
+    }
+    return armprobe_aggregate_stack(aggregate, addresses, length);
+}
+
 bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggregate, const struct stage *at,
                       const struct view *view)
 {
@@ -82,10 +150,14 @@ bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggrega
     key[0] = key[1] = 0;
     if (aggregate->by_task)
         read_task(recorder, aggregate, key);
-    if (aggregate->by_caller) {
+    if (aggregate->by_caller || aggregate->by_stack) {
         key[0] = at->stage ? at->caller : view->x[30];
         if (!at->stage && key[0] == recorder->trampoline)
             return false; /* it is the trampoline of a call that is not followed here */
+    }
+    if (aggregate->by_stack) {
+        key[0] = read_stack(recorder, aggregate, key[0], view->x[29]);
+        aggregate->hit_lost = !key[0];
     }
     if (aggregate->key && program_value(recorder->reader, aggregate->key, view, key) != OUTCOME_VALUE)
         return false;
@@ -93,8 +165,12 @@ bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggrega
            program_value(recorder->reader, aggregate->value, view, &aggregate->hit_value) == OUTCOME_VALUE;
 }
 
-void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed)
+void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed, uint64_t executed)
 {
     uint64_t value = aggregate->value ? aggregate->hit_value : 0;
-    armprobe_aggregate_add(aggregate, aggregate->hit_key, aggregate->elapsed ? elapsed : value);
+    if (aggregate->hit_lost) {
+        aggregate->lost++;
+        return;
+    }
+    armprobe_aggregate_add(aggregate, aggregate->hit_key, aggregate->elapsed ? elapsed : value, executed);
 }

@@ -53,6 +53,7 @@ void call_entered(struct recorder *recorder, struct action *action, const struct
     *pair = (struct pair){.action = action, .sp = x[31], .ret = x[30], .fp = x[29], .number = action->calls};
     pair->task = *core_u64(core, core->layout.sp_el0);
     pair->entered = core_ticks(core, at->executed);
+    pair->executed = at->executed;
     pair->selected = later || action->selected;
     pair->holds = later && action->records_first;
     if (pair->holds)
@@ -162,7 +163,7 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
     if (action->records_second)
         record_append(recorder, action, pair->number, at);
     if (action->aggregate)
-        aggregate_hit(action->aggregate, elapsed(recorder, pair, at));
+        aggregate_hit(action->aggregate, elapsed(recorder, pair, at), at->executed - pair->executed);
 }
 
 ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t executed)

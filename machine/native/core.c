@@ -182,8 +182,9 @@ static void put_back_frame(struct core *core)
     set_limit(core);
 }
 
-/* A block of the machine's own code, or that would pass the limit, which is 0 while an interrupt is pending. */
-static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
+/* A block of the machine's own code, or that would pass the limit, which is 0 while an interrupt is pending. Returns
+ * whether it is executed. */
+static bool look(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
 {
     core->base = base;
     core->count = 0;
@@ -195,7 +196,7 @@ static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint6
             core->count = stands_for(core, pc);
             if (core->frame_size && pc == core->frame_entry)
                 keep_frame(core);
-            return;
+            return true;
         }
     } else if (core->framed) {
         put_back_frame(core);
@@ -204,17 +205,33 @@ static __attribute__((noinline)) void look(struct core *core, uint64_t pc, uint6
         load(core);
         if (interrupted(core)) {
             stop(core, END_INTERRUPT);
-            return;
+            return false;
         }
     }
     if (base + count > core->hard) {
         stop(core, END_LIMIT);
-        return;
+        return false;
     }
     if (is_own(core, pc))
         core->aside_base = base + count; /* what follows is no more free than this */
     core->block = pc;
     core->count = count;
+    return true;
+}
+
+/* A block that `on_block` does not see to at once. */
+static __attribute__((noinline)) void inspect(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
+{
+    if (base + count > core->limit || pc - core->own < core->own_size || core->borrowed_count) {
+        if (!look(core, pc, base, count))
+            return;
+    } else {
+        core->base = base;
+        core->block = pc;
+        core->count = count;
+    }
+    if (core->functions)
+        functions_in_block(core, pc, count);
 }
 
 static void on_block(void *uc, uint64_t pc, uint32_t size, void *user)
@@ -222,8 +239,8 @@ static void on_block(void *uc, uint64_t pc, uint32_t size, void *user)
     (void)uc;
     struct core *core = user;
     uint64_t base = core->base + core->count, count = size / 4;
-    if (__builtin_expect(base + count > core->limit || pc - core->own < core->own_size || core->borrowed_count, 0)) {
-        look(core, pc, base, count);
+    if (__builtin_expect(base + count > core->limit || pc - core->own < core->own_size || core->inspects, 0)) {
+        inspect(core, pc, base, count);
         return;
     }
     core->base = base;

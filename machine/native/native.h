@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "functions.h"
 #include "places.h"
 
 _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
@@ -268,6 +269,8 @@ typedef void drain_function(void);
     FIELD(uint32_t, shows) /* the block before which it is taken away: 1 for the next one, 0 for none */ \
     FIELD(const uint64_t *, borrowed) /* words of the guest's own text that are used likewise, in ascending order */ \
     FIELD(uint64_t, borrowed_count) \
+    FIELD(struct functions *, functions) /* sets of functions that are watched, NULL for none */ \
+    FIELD(bool, inspects) /* there are `borrowed` words or `functions`: every block is looked at */ \
     FIELD(uint64_t, frame_entry) /* of the machine's own code that uses the guest's stack; see `keep_frame` */ \
     FIELD(uint64_t, frame_size) /* the bytes below the stack pointer that it uses, 0 for none */ \
     FIELD(uint64_t, frame_lowered) /* by which the stack pointer is lower already */ \
@@ -370,6 +373,7 @@ typedef void drain_function(void);
     STRUCTURE(core, ARMPROBE_CORE) \
     STRUCTURE(site, ARMPROBE_SITE) \
     STRUCTURE(window, ARMPROBE_WINDOW) \
+    ARMPROBE_FUNCTIONS_STRUCTURES(STRUCTURE) \
     ARMPROBE_PLACES_STRUCTURES(STRUCTURE)
 
 struct changes;

@@ -55,7 +55,7 @@ static bool act(struct recorder *recorder, struct place *place, const struct sta
         else if (action->records_first && action->selected)
             record_append(recorder, action, action->hits, at);
         if (action->aggregate && action->selected && !action->follows)
-            aggregate_hit(action->aggregate, 0);
+            aggregate_hit(action->aggregate, 0, 0);
         second |= action->records_second && action->selected && !action->follows;
     }
     return second;

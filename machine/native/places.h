@@ -28,10 +28,18 @@
 #define ARMPROBE_AGGREGATE_ROW(FIELD, ARRAY) \
     ARRAY(uint64_t, key, 2) \
     FIELD(uint64_t, count) /* 0: the row is free */ \
-    FIELD(uint64_t, sum) /* of the values, modulo 2^64 */
+    FIELD(uint64_t, sum) /* of the values, modulo 2^64 */ \
+    FIELD(uint64_t, executed) /* the guest's instructions during the calls, if the value is their time */
 
-/* A table that counts hits by a key, and their values by size. The key is the value of a program or the return address
- * (at stage 0: x30), and 0, or the name of the task; without all of these it is 0. Values are signed. Without a program they are 0.
+#define STACK_DEPTH 64
+
+/* A stack: where a function was called, innermost first, and where each of those was. */
+#define ARMPROBE_STACK_ROW(FIELD, ARRAY) \
+    FIELD(uint64_t, length) /* 0: the row is free */ \
+    ARRAY(uint64_t, addresses, STACK_DEPTH)
+
+/* A table that counts hits by a key, and their values by size. The key is the value of a program, the return address
+ * (at stage 0: x30) or the number of a stack, and 0, or the name of the task; without all of these it is 0. Values are signed. Without a program they are 0.
  *
  * A histogram is linear if there is a `step`: its first bucket has the values below `start`, its last those that are in
  * no other. Otherwise its buckets are the negative values, 0, 1, 2 to 3, 4 to 7, and so on. */
@@ -40,6 +48,7 @@
     FIELD(const struct program *, value) /* NULL for none */ \
     FIELD(bool, by_task) \
     FIELD(bool, by_caller) \
+    FIELD(bool, by_stack) /* the key is the index in `stacks` */ \
     FIELD(bool, elapsed) /* the value is the time from entry to return, in ns */ \
     FIELD(uint64_t, comm) /* the offset of the name in the task's structure, to which SP_EL0 points */ \
     FIELD(uint64_t, buckets) /* 0 for none */ \
@@ -52,6 +61,9 @@
     FIELD(uint64_t, capacity) /* the most keys, fewer than there are rows */ \
     FIELD(uint64_t, used) \
     FIELD(uint64_t, lost) /* hits whose key did not fit */ \
+    FIELD(struct stack_row *, stacks) /* as many as `rows`, in a hash table by content; NULL for none */ \
+    FIELD(uint64_t, stacks_used) \
+    FIELD(bool, hit_lost) /* the stack of the hit that is being handled does not fit */ \
     ARRAY(uint64_t, hit_key, 2) /* of the hit that is being handled */ \
     FIELD(uint64_t, hit_value)
 
@@ -107,6 +119,7 @@
     FIELD(uint64_t, task) /* SP_EL0 */ \
     FIELD(uint64_t, number) \
     FIELD(uint64_t, entered) /* the time, in ticks */ \
+    FIELD(uint64_t, executed) /* the guest's instructions before it */ \
     FIELD(bool, leaked) /* it has been found to have ended otherwise */ \
     FIELD(bool, selected) /* by the condition, at the entry */ \
     FIELD(bool, holds) /* the record of stage 0 is in `held`, until the condition is asked */ \
@@ -147,6 +160,7 @@
 #define ARMPROBE_PLACES_STRUCTURES(STRUCTURE) \
     STRUCTURE(record, ARMPROBE_RECORD) \
     STRUCTURE(aggregate_row, ARMPROBE_AGGREGATE_ROW) \
+    STRUCTURE(stack_row, ARMPROBE_STACK_ROW) \
     STRUCTURE(aggregate, ARMPROBE_AGGREGATE) \
     STRUCTURE(action, ARMPROBE_ACTION) \
     STRUCTURE(place, ARMPROBE_PLACE) \
@@ -198,8 +212,8 @@ struct record *record_held(const struct recorder *recorder, uint32_t index);
 bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggregate, const struct stage *at,
                       const struct view *view);
 
-/* Count that hit. `elapsed` is the time of a call in ns. */
-void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed);
+/* Count that hit. `elapsed` is the time of a call in ns, `executed` the guest's instructions during it. */
+void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed, uint64_t executed);
 
 /* The function here is entered: follow the call. */
 void call_entered(struct recorder *recorder, struct action *action, const struct stage *at);

@@ -111,6 +111,7 @@ class Pair(ctypes.Structure):
     task: int
     number: int
     entered: int
+    executed: int
     leaked: bool
     selected: bool
     holds: bool

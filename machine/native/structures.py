@@ -59,6 +59,8 @@ class NativeCore(ctypes.Structure):
     own_offset: int
     borrowed: int
     borrowed_count: int
+    functions: int
+    inspects: bool
     frame_entry: int
     frame_size: int
     frame_lowered: int
