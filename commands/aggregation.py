@@ -11,11 +11,24 @@ from armprobe.probes.aggregator import SPECIAL, aggregated
 
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
+from .functions import found_by
 from .locations import complete_symbol, location
+from .measuring import RUN, WHILE, measured, runs
 from .probe import GROUP, register, target
 from .program import SessionScope, refused
-from .selection import complete_probe, row, selected
-from .values import Aggregated, Aggregates, CountedKey, HistogramBucket, Registered
+from .selection import complete_probe, row, selected, watched
+from .values import (
+    Aggregated,
+    Aggregates,
+    CallGraph,
+    CountedKey,
+    FoldedStack,
+    FoldedStacks,
+    FunctionsCounted,
+    HistogramBucket,
+    Location,
+    Registered,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +36,8 @@ if TYPE_CHECKING:
     from armprobe.session import Session
 
 
-def _set(session: Session, arguments: Arguments, value: str | None) -> Registered:
+def _set(session: Session, arguments: Arguments, value: str | None) -> Registered | Aggregates:
+    """Set the probe that counts `value`, and run the guest if the arguments say so."""
     linear = None
     if getattr(arguments, "linear", ()):
         if len(arguments.linear) != 3:
@@ -42,31 +56,71 @@ def _set(session: Session, arguments: Arguments, value: str | None) -> Registere
         )
     except ExpressionError as error:
         raise refused(error) from error
-    return register(session, probe)
+    registered = register(session, probe)
+    if not runs(arguments):
+        return registered
+    number, aggregate = registered.probe.number, probe.aggregate
+    assert aggregate is not None
+
+    def end() -> None:
+        session.kprobes.unregister(probe)
+        session.probes.pop(number, None)
+
+    return measured(session, arguments, lambda: Aggregates([_aggregated(session, number, probe, aggregate)]), end)
 
 
-def _count(session: Session, arguments: Arguments) -> Registered:
+def _count(session: Session, arguments: Arguments) -> Registered | Aggregates:
     return _set(session, arguments, None)
 
 
-def _hist(session: Session, arguments: Arguments) -> Registered:
+def _hist(session: Session, arguments: Arguments) -> Registered | Aggregates:
     return _set(session, arguments, arguments.expression)
 
 
-def _latency(session: Session, arguments: Arguments) -> Registered:
+def _latency(session: Session, arguments: Arguments) -> Registered | Aggregates:
     return _set(session, arguments, "elapsed")
 
 
-def _counts(session: Session, arguments: Arguments) -> Aggregates:
-    chosen = selected(session, arguments.probe or "all")
-    found = [(number, probe, probe.aggregate) for number, probe in chosen if probe.aggregate is not None]
-    if not found and arguments.probe is not None:
+def _stacks(session: Session, arguments: Arguments) -> Registered | Aggregates | FoldedStacks:
+    arguments.key = "stack"
+    found = _set(session, arguments, None)
+    return _folded(found) if arguments.folded and isinstance(found, Aggregates) else found
+
+
+def _counts(session: Session, arguments: Arguments) -> Aggregates | FoldedStacks:
+    word = arguments.probe or "all"
+    numbers = watched(session, word)
+    chosen = [] if numbers and word != "all" else selected(session, word)
+    counting = [(number, probe, probe.aggregate) for number, probe in chosen if probe.aggregate is not None]
+    if not counting and not numbers and arguments.probe is not None:
         raise CommandError(f"{arguments.probe} does not count: probes shows those that do")
-    answer = Aggregates(_aggregated(session, *each) for each in found)
+
+    def found() -> Aggregates:
+        rows: dict[int, Aggregated | FunctionsCounted | CallGraph] = {
+            number: _aggregated(session, number, probe, aggregate) for number, probe, aggregate in counting
+        }
+        rows |= {number: found_by(session, number) for number in numbers}
+        return Aggregates(rows[number] for number in sorted(rows))
+
+    answer = measured(session, arguments, found, lambda: None) if runs(arguments) else found()
     if arguments.clear:
-        for _, _, aggregate in found:
+        for _, _, aggregate in counting:
             aggregate.clear()
-    return answer
+        for number in numbers:
+            session.function_watches[number].clear()
+    return _folded(answer) if arguments.folded else answer
+
+
+def _folded(found: Aggregates) -> FoldedStacks:
+    """The stacks, for flame graphs. Raises CommandError if there are other keys."""
+    folded: list[FoldedStack] = []
+    for each in found:
+        if not isinstance(each, Aggregated) or each.by != "stack":
+            raise CommandError("folded=yes is for stacks: set a probe that counts them with: stacks FUNCTION")
+        for key in each.keys:
+            frames = [place.symbol or f"{place.address:#x}" for place in key.stack or ()]
+            folded.append(FoldedStack(tuple(reversed(frames)), key.count))
+    return FoldedStacks(folded)
 
 
 def _aggregated(session: Session, number: int, probe: Probe, aggregate: Aggregation) -> Aggregated:
@@ -76,14 +130,14 @@ def _aggregated(session: Session, number: int, probe: Probe, aggregate: Aggregat
         unit="ns" if aggregate.value is Special.ELAPSED else "",
         by=None if aggregate.key is None else str(aggregate.key),
         linear=aggregate.linear is not None,
-        keys=tuple(_key(session, aggregate, counted) for counted in aggregate.counted()),
+        keys=tuple(_key(session, probe, aggregate, counted) for counted in aggregate.counted()),
         capacity=aggregate.capacity,
         lost=aggregate.lost,
         failed=aggregate.failed,
     )
 
 
-def _key(session: Session, aggregate: Aggregation, counted: Counted) -> CountedKey:
+def _key(session: Session, probe: Probe, aggregate: Aggregation, counted: Counted) -> CountedKey:
     valued, key = aggregate.value is not None, counted.key
     number = key if isinstance(key, int) else None
     calls = aggregate.key is Special.CALLER and number is not None
@@ -95,11 +149,18 @@ def _key(session: Session, aggregate: Aggregation, counted: Counted) -> CountedK
         total=counted.sum if valued else None,
         average=counted.sum // counted.count if valued else None,
         buckets=tuple(HistogramBucket(each.low, each.high, each.count) for each in counted.buckets),
+        stack=_stack(session, probe, key) if isinstance(key, tuple) else None,
+        instructions=counted.instructions if aggregate.value is Special.ELAPSED else None,
     )
 
 
+def _stack(session: Session, probe: Probe, callers: tuple[int, ...]) -> tuple[Location, ...]:
+    """The function, and the places that it and its callers return to."""
+    return (location(session, probe.addr or 0), *(location(session, address, back=4) for address in callers))
+
+
 def _complete_key(session: Session, word: str) -> Iterable[str]:
-    return ["$comm", "caller", "$pid", *complete_symbol(session, word)]
+    return ["$comm", "caller", "$pid", "stack", *complete_symbol(session, word)]
 
 
 def _complete_value(session: Session, word: str) -> Iterable[str]:
@@ -111,7 +172,7 @@ _KEYS: Final = Option("keys", "the most keys that are counted (default: 1024)", 
 _MAXACTIVE: Final = Option(
     "maxactive", "maximum of calls waited for at once (0: the kernel's default)", type=integer, default=0
 )
-_BY: Final = Clause("by", "key", "$comm, caller, $pid, or an expression", complete=_complete_key)
+_BY: Final = Clause("by", "key", "$comm, caller, stack, $pid, or an expression", complete=_complete_key)
 _CONDITION: Final = Clause("if", "condition", "condition, up to the end of the line", complete=complete_symbol)
 
 COMMANDS = (
@@ -120,11 +181,14 @@ COMMANDS = (
         "Count the hits of a place, by a key.\n"
         "Hits are counted and not recorded. The command counts shows the numbers so far, and unregister ends the\n"
         "counting. With by, hits are counted for each value of a key: the name of the task ($comm), the address that\n"
-        "the function returns to (caller), the number of the task ($pid), or an expression as in a condition:\n\n"
+        "the function returns to (caller), that and those that its callers return to (stack), the number of the task\n"
+        "($pid), or an expression as in a condition:\n\n"
         "    count kfree by caller\n"
-        '    count vfs_read by x2 if $comm == "dd"\n\n'
-        "With retval in the key or in the condition, the hits are returns of the function.",
-        (_PLACE, _KEYS, _MAXACTIVE, _BY, _CONDITION),
+        '    count vfs_read by count if $comm == "dd"\n\n'
+        "With retval in the key or in the condition, the hits are returns of the function. With seconds=,\n"
+        "instructions=, live= or while, the guest runs meanwhile, the result is shown, and the counting ends:\n\n"
+        "    count vfs_read by $comm while ls -l /",
+        (_PLACE, _KEYS, _MAXACTIVE, *RUN, _BY, _CONDITION, WHILE),
         _count,
         group=GROUP,
         changes_state=True,
@@ -143,9 +207,11 @@ COMMANDS = (
             Option("linear", "first value, the one behind the last, step", type=integer, many=True, default=None),
             _KEYS,
             _MAXACTIVE,
+            *RUN,
             Arg("expression", "the value, up to by, if or the end of the line", rest=True, complete=_complete_value),
             _BY,
             _CONDITION,
+            WHILE,
         ),
         _hist,
         group=GROUP,
@@ -154,23 +220,48 @@ COMMANDS = (
     Command(
         "latency",
         "Make a histogram of the time that calls of a function take, by a key: hist FUNCTION elapsed.\n"
-        "The time is the guest's, from the entry to the return, in ns.\n\n"
+        "The time is the guest's, from the entry to the return, in ns. The average number of instructions is shown\n"
+        "beside it: they are the guest's, those of other tasks and of interrupts during the call included.\n\n"
         "    latency vfs_read by $comm",
         (
             Arg("place", "a function: SYMBOL, MODULE:SYMBOL, or its address", complete=complete_symbol),
             _KEYS,
             _MAXACTIVE,
+            *RUN,
             _BY,
             _CONDITION,
+            WHILE,
         ),
         _latency,
         group=GROUP,
         changes_state=True,
     ),
     Command(
+        "stacks",
+        "Count the calls of a function by the stack: who has called it, who that, and so on.\n"
+        "It is short for: count FUNCTION by stack. With folded=yes there is a line for each stack, from the outermost\n"
+        "function on, of which flame graphs are made. While it counts on, say so to counts:\n\n"
+        "    stacks vfs_read\n"
+        "    stacks vfs_read folded=yes while ls /",
+        (
+            Arg("place", "a function: SYMBOL, MODULE:SYMBOL, or its address", complete=complete_symbol),
+            _KEYS,
+            _MAXACTIVE,
+            Option("folded", "yes: a line for each stack, for flame graphs", choices=("yes",)),
+            *RUN,
+            _CONDITION,
+            WHILE,
+        ),
+        _stacks,
+        aliases=("stackcount",),
+        group=GROUP,
+        changes_state=True,
+    ),
+    Command(
         "counts",
-        "Show what count, hist and latency have counted.\n"
-        "The text is in the form of bpftrace. The keys are in order of their numbers of hits.",
+        "Show what count, hist, latency, stacks, funccount and funcgraph have counted.\n"
+        "The text is in the form of bpftrace, of bcc's funccount, and of the kernel's function_graph. The keys are in\n"
+        "order of their numbers of hits. With live=yes the guest runs, and a terminal shows them until Ctrl-C.",
         (
             Arg(
                 "probe",
@@ -179,6 +270,9 @@ COMMANDS = (
                 complete=complete_probe,
             ),
             Option("clear", "yes: forget it afterwards, and count from 0", choices=("yes",)),
+            Option("folded", "yes: stacks as a line each, for flame graphs", choices=("yes",)),
+            *RUN,
+            WHILE,
         ),
         _counts,
         group=GROUP,

@@ -116,7 +116,7 @@ class Clause:
 
     keyword: the word before it. The value is the rest of the line, verbatim, up to the keyword of another clause; None
         without the keyword.
-    name, help and complete are those of `Arg`.
+    name, help and complete are those of `Arg`. last: no other clause follows it: the keywords of others are its text.
     """
 
     keyword: str
@@ -126,6 +126,7 @@ class Clause:
     choices: tuple[str, ...] = ()
     many: bool = False
     default: None = None
+    last: bool = False
 
     @property
     def usage(self) -> str:

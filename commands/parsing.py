@@ -88,21 +88,18 @@ def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> A
         key, equals, value = word.text.partition("=")
         option = command.options.get(key) if equals else None
         if word.text in command.clauses:
-            values |= _clauses(
-                command, line, [w.start for w in words if w.start >= word.start and w.text in command.clauses]
-            )
+            starts = [w.start for w in words if w.start >= word.start and w.text in command.clauses]
+            _clauses(command, session, line, words, starts, values)
             break
         if option:
-            if key in values:
-                raise CommandError(f"{key}= is given twice")
-            values[key] = _convert_option(session, option, value)
+            _put_option(session, option, value, values)
         elif not waiting:
             raise CommandError(_left_over(command, word.text))
         elif waiting[0].rest:
             arg = waiting.pop(0)
             starts = [w.start for w in words if w.start > word.start and w.text in command.clauses]
             values[arg.name] = _convert(session, arg, line[word.start : min(starts, default=len(line))].strip())
-            values |= _clauses(command, line, starts)
+            _clauses(command, session, line, words, starts, values)
             break
         elif waiting[0].many:
             values[waiting[0].name] = (*values.get(waiting[0].name, ()), _convert(session, waiting[0], word.text))
@@ -115,12 +112,30 @@ def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> A
     return Arguments(**{a.name.replace("-", "_"): values.get(a.name, _default(a)) for a in command.args})
 
 
-def _clauses(command: Command, line: str, starts: Sequence[int]) -> dict[str, str]:
-    """The values of the clauses whose keywords are at `starts`."""
-    values: dict[str, str] = {}
+def _clauses(
+    command: Command,
+    session: Any,
+    line: str,
+    words: Sequence[Word],
+    starts: Sequence[int],
+    values: dict[str, Any],
+) -> None:
+    """Put the values of the clauses whose keywords are at `starts`, and of options behind one, into `values`."""
+    for number, start in enumerate(starts):
+        if command.clauses[line[start:].split(maxsplit=1)[0]].last:
+            starts = starts[: number + 1]
+            break
     for start, end in pairwise([*starts, len(line)]):
         keyword = line[start:end].split(maxsplit=1)[0]
-        clause, text = command.clauses[keyword], line[start + len(keyword) : end].strip()
+        clause = command.clauses[keyword]
+        if not clause.last:
+            for word in reversed([w for w in words if start < w.start < end]):
+                key, _, value = word.text.partition("=")
+                if key not in command.options or value[:1] in ("", "="):
+                    break
+                _put_option(session, command.options[key], value, values)
+                end = word.start
+        text = line[start + len(keyword) : end].strip()
         if not text:
             raise CommandError(
                 f"{keyword} needs {clause.name.upper()} after it ({clause.help}); usage: {command.usage}"
@@ -128,7 +143,12 @@ def _clauses(command: Command, line: str, starts: Sequence[int]) -> dict[str, st
         if clause.name in values:
             raise CommandError(f"{keyword} is given twice")
         values[clause.name] = text
-    return values
+
+
+def _put_option(session: Any, option: Option, value: str, values: dict[str, Any]) -> None:
+    if option.name in values:
+        raise CommandError(f"{option.name}= is given twice")
+    values[option.name] = _convert_option(session, option, value)
 
 
 def _left_over(command: Command, word: str) -> str:

@@ -15,7 +15,7 @@ from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_symbol, location, matching_functions, number_of_address
 from .program import Programs
-from .selection import complete_probe, row, selected
+from .selection import complete_probe, row, selected, watch_row, watched
 from .values import Blacklist, BlacklistedArea, Changed, Probes, Refused, Registered, RegisteredMatching
 
 if TYPE_CHECKING:
@@ -177,13 +177,14 @@ def _probes(session: Session, arguments: Arguments) -> Probes:
 
 def list_probes(session: Session, which: str = "all", top: int | None = None) -> Probes:
     """The probes that `which` names, see `selected`; with `top` that many, those with the most hits first."""
-    if not session.probes:
+    if not session.probes and not session.function_watches:
         return Probes()
     session.kprobes.list()  # which finds out whose text is gone
-    chosen = selected(session, which)
+    chosen, watches = _selected(session, which)
+    rows = [row(session, *each) for each in chosen] + [watch_row(session, number) for number in watches]
     if top is not None:
-        chosen = sorted(chosen, key=lambda item: -item[1].hits)[: max(top, 0)]
-    return Probes(row(session, *each) for each in chosen)
+        return Probes(sorted(rows, key=lambda each: -each.hits)[: max(top, 0)])
+    return Probes(sorted(rows, key=lambda each: each.number))
 
 
 def _enable(session: Session, arguments: Arguments) -> Changed:
@@ -207,11 +208,20 @@ def _disable(session: Session, arguments: Arguments) -> Changed:
 
 
 def _unregister(session: Session, arguments: Arguments) -> Changed:
-    chosen = selected(session, arguments.probe)
+    chosen, watches = _selected(session, arguments.probe)
     session.kprobes.unregister_kprobes(_apart(session, chosen)[1])
     for number, _ in chosen:
         del session.probes[number]
-    return Changed("removed", Probes(row(session, *each) for each in chosen))
+    rows = [row(session, *each) for each in chosen] + [watch_row(session, number) for number in watches]
+    for number in watches:
+        session.function_watches.pop(number).close()
+    return Changed("removed", Probes(rows))
+
+
+def _selected(session: Session, word: str) -> tuple[list[tuple[int, Probe]], list[int]]:
+    """The probes that `word` names, and the functions that are watched. Raises CommandError if there are none."""
+    watches = watched(session, word)
+    return ([] if watches and word != "all" else selected(session, word)), watches
 
 
 def _apart(session: Session, chosen: list[tuple[int, Probe]]) -> tuple[list[Probe], list[Probe]]:

@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from armprobe.probes import Kretprobe, Probe, Stage, is_pattern
+from armprobe.probes import FunctionCounts, Kretprobe, Probe, Stage, is_pattern
 from armprobe.probes.kprobe import OPTIMIZED
 
 from .errors import CommandError
@@ -33,9 +33,46 @@ def selected(session: Session, word: str) -> list[tuple[int, Probe]]:
     return found
 
 
+def watched(session: Session, word: str) -> list[int]:
+    """The numbers of the functions that are watched, as `word` names them: a number, what was given, or "all"."""
+    watches = session.function_watches.items()
+    return [number for number, each in watches if word in (str(number), each.given, "all")]
+
+
+def watch_row(session: Session, number: int) -> ProbeRow:
+    """Functions that are watched, as a row like that of a probe. The hits are the calls."""
+    watch = session.function_watches[number]
+    if isinstance(watch, FunctionCounts):
+        kind, address, hits, what = "funccount", 0, sum(watch.set.calls().values()), "counts"
+        functions = len(watch.functions)
+    else:
+        kind, address, hits, what = "funcgraph", watch.root.address, watch.followed, "shows the calls among"
+        functions = watch.functions
+    return ProbeRow(
+        number=number,
+        kind=kind,
+        address=address,
+        given=watch.given,
+        name=watch.given,
+        hits=hits,
+        nmissed=0 if isinstance(watch, FunctionCounts) else watch.refused,
+        state="enabled",
+        optimized=True,
+        stop=(),
+        leaked=0,
+        condition=None,
+        met=None,
+        note=None,
+        aggregate=f"{what} {functions:,} function{'' if functions == 1 else 's'}",
+    )
+
+
 def complete_probe(session: Session, word: str) -> Iterable[str]:
     """Numbers and names of the probes."""
-    return ["all", *(str(number) for number in session.probes), *(probe.name for probe in session.probes.values())]
+    watches = session.function_watches
+    numbers = [str(number) for number in (*session.probes, *watches)]
+    names = [probe.name for probe in session.probes.values()] + [each.given for each in watches.values()]
+    return ["all", *numbers, *names]
 
 
 def row(session: Session, number: int, probe: Probe) -> ProbeRow:

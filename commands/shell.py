@@ -73,7 +73,7 @@ class Shell:
     def _perform(self, asker: Asker, line: Line, show: Show, remark: Callable[[str], None]) -> Any:
         session = self._session
         try:
-            with session.remarks_to(remark), session.owner.interruptible(), acting_for(asker):
+            with session.remarks_to(remark), session.parts_to(show), session.owner.interruptible(), acting_for(asker):
                 return self.registry.run(session, line, show)
         except (MachineError, ProbeError) as error:
             raise CommandError(str(error)) from error

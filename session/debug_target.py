@@ -208,6 +208,9 @@ class DebugTarget:
         for probe in self._kprobes.list():
             self._kprobes.unregister(probe)
         self._session.probes.clear()
+        for watched in self._session.function_watches.values():
+            watched.close()
+        self._session.function_watches.clear()
         self._reset()
 
     def _reset(self) -> None:

@@ -13,6 +13,11 @@ class ProbeList(dict[int, Probe]):
 
     def add(self, probe: Probe) -> int:
         """Give a registered probe a number, and return the number."""
-        number, self._next = self._next, self._next + 1
+        number = self.take_number()
         self[number] = probe
+        return number
+
+    def take_number(self) -> int:
+        """The next number, for what is no probe but is named in commands as they are."""
+        number, self._next = self._next, self._next + 1
         return number

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from armprobe.guests import linux
 from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop, StopReason, load
-from armprobe.probes import Kprobes
+from armprobe.probes import FunctionCounts, FunctionGraph, Kprobes
 from armprobe.probes.guest_view import GuestView
 from armprobe.probes.handler_failures import HANDLERS_LOG, describe_failure
 from armprobe.wiring import shell_of
@@ -87,6 +87,7 @@ class Session:
         )
         self.kprobes = Kprobes(self.machine, era, stepping, trampoline)
         self.probes = ProbeList()
+        self.function_watches: dict[int, FunctionCounts | FunctionGraph] = {}  # by numbers of the same list
         self.module_probes = ModuleProbes(self.machine, self.kprobes, self.probes, self.notify)
         self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
         self.stub_address = ""
@@ -96,6 +97,7 @@ class Session:
         self.console_in_use = False  # a command shows the console itself
         self._notices: list[Callable[[str], None]] = []
         self._remarks: Callable[[str], None] = self.notify
+        self._parts: Callable[[object], None] = lambda part: None
         self.guest_view = GuestView(self.machine, self.kprobes)
         self.tracepoints = Tracepoints(self.machine, self.kprobes, self.guest_view)
         self.idle = threading.Event()  # set while nothing runs the guest
@@ -175,6 +177,19 @@ class Session:
             yield
         finally:
             self._remarks = before
+
+    @contextlib.contextmanager
+    def parts_to(self, show: Callable[[object], None]) -> Iterator[None]:
+        """Give parts of the answer to `show` while a command runs."""
+        before, self._parts = self._parts, show
+        try:
+            yield
+        finally:
+            self._parts = before
+
+    def show_part(self, part: object) -> None:
+        """Show a part of the answer of the running command before it is complete."""
+        self._parts(part)
 
     def remark(self, text: str) -> None:
         """Show a text in addition to the answer of the running command."""

@@ -21,7 +21,17 @@ def _(value: values.Aggregates) -> str:
     return "\n".join(map(_one, value))
 
 
-def _one(found: values.Aggregated) -> str:
+@as_text.register
+def _(value: values.FoldedStacks) -> str:
+    """As stackcollapse-*.pl of Brendan Gregg's FlameGraph prints stacks."""
+    return "".join(f"{';'.join(stack.frames)} {stack.count}\n" for stack in value)
+
+
+def _one(found: values.Aggregated | values.FunctionsCounted | values.CallGraph) -> str:
+    return _aggregated(found) if isinstance(found, values.Aggregated) else as_text(found)
+
+
+def _aggregated(found: values.Aggregated) -> str:
     probe = found.probe
     condition = f" if {probe.condition}" if probe.condition else ""
     lines = [f"{probe.kind} {probe.number} ({probe.given}): {probe.aggregate}{condition}\n"]
@@ -31,7 +41,10 @@ def _one(found: values.Aggregated) -> str:
             lines.append(f"@{name}: {key.count}\n")
         else:
             unit = f" {found.unit}" if found.unit else ""
-            lines.append(f"@{name}: count {key.count}, average {key.average}{unit}, total {key.total}{unit}\n")
+            executed = "" if key.instructions is None else f" ({key.instructions // key.count} instructions)"
+            lines.append(
+                f"@{name}: count {key.count}, average {key.average}{unit}{executed}, total {key.total}{unit}\n"
+            )
             lines.append(_histogram(key.buckets, found.linear))
     if not found.keys:
         lines.append("nothing was counted yet\n")
@@ -46,6 +59,8 @@ def _one(found: values.Aggregated) -> str:
 
 
 def _key(key: values.CountedKey) -> str:
+    if key.stack is not None:
+        return "\n" + "".join(f"    {described(place)}\n" for place in key.stack)
     return described(key.caller) if key.caller is not None else str(key.number if key.comm is None else key.comm)
 
 

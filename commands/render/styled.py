@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from armprobe.commands import values
 from armprobe.stub.visible import visible
 
+from .live import Live
 from .probes import table
 from .text import as_text
 
@@ -46,11 +47,27 @@ class Styles:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._console: Console | None = None
+        self._live = 0  # lines of the answer so far, which the next part replaces
 
     def value(self, value: object) -> str:
         """The text of a value, harmless to the terminal: only what is done here controls it."""
         if not shows_styles(self._stream):
             return visible(as_text(value))
+        before, self._live = self._live, 0
+        above = f"\x1b[{before}F\x1b[J" if before else ""  # CPL and ED of ECMA-48
+        return above + (self._so_far(value) if isinstance(value, Live) else self._whole(value))
+
+    def _so_far(self, live: Live) -> str:
+        """As much of the answer so far as fits the terminal: its last lines, which are the most frequent."""
+        size = os.get_terminal_size(self._stream.fileno()) if self._stream.isatty() else os.terminal_size((80, 24))
+        value = live.value()
+        lines = visible(as_text(value)).splitlines()
+        room = max(size.lines - 1, 1)
+        shown = lines[:room] if isinstance(value, values.TopFunctions) else lines[-room:]
+        self._live = len(shown)
+        return "".join(line.expandtabs()[: size.columns - 1] + "\n" for line in shown)
+
+    def _whole(self, value: object) -> str:
         if isinstance(value, values.Probes) and value:
             return self._rendered(self._table(value))
         return visible(as_text(value)) if isinstance(value, _CODE) else self.text(as_text(value))

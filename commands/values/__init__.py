@@ -5,7 +5,20 @@ Every field is a number, a truth value, a text, bytes, None, another record or a
 its own, so that an empty list also has the type of its elements.
 """
 
-from .aggregation import Aggregated, Aggregates, CountedKey, HistogramBucket
+from .aggregation import (
+    Aggregated,
+    Aggregates,
+    CallGraph,
+    CountedKey,
+    FoldedStack,
+    FoldedStacks,
+    FunctionCalls,
+    FunctionsCounted,
+    GraphLine,
+    HistogramBucket,
+    TopFunctions,
+    Watched,
+)
 from .guest import (
     Backtrace,
     Disassembly,
@@ -93,6 +106,7 @@ __all__ = [
     "Backtrace",
     "Blacklist",
     "BlacklistedArea",
+    "CallGraph",
     "Changed",
     "Checked",
     "CheckedPlace",
@@ -112,7 +126,12 @@ __all__ = [
     "EraCheck",
     "EraVerdict",
     "FlaggedInstructions",
+    "FoldedStack",
+    "FoldedStacks",
     "FollowsHits",
+    "FunctionCalls",
+    "FunctionsCounted",
+    "GraphLine",
     "Hex",
     "HistogramBucket",
     "HitRegisters",
@@ -158,9 +177,11 @@ __all__ = [
     "TaskRow",
     "TaskRows",
     "ThreadsSeen",
+    "TopFunctions",
     "Trace",
     "TraceEvent",
     "TraceSize",
     "Verdict",
     "VerdictCounts",
+    "Watched",
 ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .location import Location
 from .probes import ProbeRow
@@ -25,10 +26,12 @@ class HistogramBucket:
 class CountedKey:
     """What was counted of one key.
 
-    number, comm, caller: the key, as the value of an expression, the name of a task, or the place that a function
-    returns to. One of them is not None, or none if hits are counted without a key. count: the number of hits.
+    number, comm, caller, stack: the key, as the value of an expression, the name of a task, the place that a function
+    returns to, or the function with the places that it and its callers return to. One of them is not None, or none if
+    hits are counted without a key. count: the number of hits.
     total: the sum of their values, as a signed number of 64 bits; None without values, as average is.
     buckets: the histogram, from the first bucket to the last that is not empty.
+    instructions: the guest's instructions during the calls, if their time is counted; otherwise None.
     """
 
     number: int | None
@@ -38,6 +41,8 @@ class CountedKey:
     total: int | None
     average: int | None
     buckets: tuple[HistogramBucket, ...]
+    stack: tuple[Location, ...] | None = None
+    instructions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,5 +67,107 @@ class Aggregated:
     failed: int
 
 
-class Aggregates(tuple[Aggregated, ...]):
-    """What the probes have counted, each its own."""
+@dataclass(frozen=True)
+class FoldedStack:
+    """A stack, in the form that flame graphs are made of.
+
+    frames: the names of the functions, outermost first. count: the number of hits.
+    """
+
+    frames: tuple[str, ...]
+    count: int
+
+
+class FoldedStacks(tuple[FoldedStack, ...]):
+    """The stacks of a probe's hits."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Functions that are watched from now on.
+
+    number: what commands call them by. kind: what is done with them.
+    given: the pattern or function as the user named it. functions: the number of functions that are watched.
+    """
+
+    number: int
+    kind: Literal["funccount", "funcgraph"]
+    given: str
+    functions: int
+
+
+@dataclass(frozen=True)
+class FunctionCalls:
+    """The number of calls of a function."""
+
+    function: Location
+    calls: int
+
+
+@dataclass(frozen=True)
+class FunctionsCounted:
+    """The calls of functions that match a pattern.
+
+    number, pattern, functions: as of `Watched`. seconds, instructions: the guest's time and its instructions since the
+    counting began. called: the functions that were called, the most frequent last.
+    """
+
+    number: int
+    pattern: str
+    functions: int
+    seconds: float
+    instructions: int
+    called: tuple[FunctionCalls, ...]
+
+
+@dataclass(frozen=True)
+class TopFunctions:
+    """The functions that are called most.
+
+    counted: all that was counted. top: the functions with the most calls, the most frequent first.
+    """
+
+    counted: FunctionsCounted
+    top: tuple[FunctionCalls, ...]
+
+
+@dataclass(frozen=True)
+class GraphLine:
+    """A line of a graph of calls.
+
+    kind: entry and return of a call, or leaf for a call without others in it. depth: the number of calls around it.
+    task, pid: name and number of the guest's task; None if they are not known. seconds: guest time since reset.
+    duration: guest time of the call in ns, and instructions: the guest's instructions in it; None at an entry, and for
+    a call that has not returned.
+    """
+
+    kind: Literal["entry", "return", "leaf"]
+    depth: int
+    function: Location
+    task: str | None
+    pid: int | None
+    seconds: float
+    duration: int | None
+    instructions: int | None
+
+
+@dataclass(frozen=True)
+class CallGraph:
+    """The calls that a function has made.
+
+    number, functions: as of `Watched`. function: as the user named it. depth: the most calls within each other.
+    lines: the calls, in order of time. lost: the number of entries and returns for which there was no room.
+    refused: the number of calls of the function that were not followed, since they were in too many tasks at once.
+    """
+
+    number: int
+    function: str
+    depth: int
+    functions: int
+    lines: tuple[GraphLine, ...]
+    lost: int
+    refused: int
+
+
+class Aggregates(tuple[Aggregated | FunctionsCounted | CallGraph, ...]):
+    """What the probes have counted, each its own, and the functions that are watched."""

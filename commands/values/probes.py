@@ -13,7 +13,8 @@ from .location import Hex, Location
 class ProbeRow:
     """A probe and its counters.
 
-    number: the probe's number in commands. kind: kprobe, kretprobe or jprobe.
+    number: the probe's number in commands. kind: kprobe, kretprobe or jprobe; funccount or funcgraph for functions that
+    are watched without probes, whose hits are their calls. The address of a funccount is 0.
     given: the place as the user named it, a symbol or an address. name: the same, or the symbol at that address.
     hits, nmissed: the numbers of hits and of missed hits. Those of a kretprobe include its missed calls.
     state: enabled, disabled, gone with the code that it was on, or pending until its module is loaded. The address of a

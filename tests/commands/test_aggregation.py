@@ -59,6 +59,7 @@ def counted(session: Session, line: str) -> values.Aggregated:
     found = session.ask("counts")
     assert isinstance(found, values.Aggregates)
     (only,) = found
+    assert isinstance(only, values.Aggregated)
     return only
 
 

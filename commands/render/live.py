@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Parts of an answer that only a terminal shows, while a command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .text import as_text
+
+
+@dataclass(frozen=True)
+class Live:
+    """What `value` gives is the answer so far. A terminal shows it in place of the one before."""
+
+    value: Callable[[], object]
+
+
+@as_text.register
+def _(value: Live) -> str:
+    return ""
