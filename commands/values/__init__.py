@@ -77,9 +77,9 @@ from .running import (
     Pulled,
     Pushed,
     Returned,
-    Saved,
     Stepped,
 )
+from .snapshots import PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
 from .stops import Stopped
 from .verdicts import (
     Checked,
@@ -157,6 +157,7 @@ __all__ = [
     "Probes",
     "Pulled",
     "Pushed",
+    "PutBack",
     "Refused",
     "Registered",
     "RegisteredMatching",
@@ -165,6 +166,9 @@ __all__ = [
     "Saved",
     "SavedHits",
     "SimulatorCount",
+    "SnapshotRow",
+    "SnapshotRows",
+    "SnapshotTaken",
     "StackFrame",
     "StageRegisters",
     "Stepped",
