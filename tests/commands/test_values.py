@@ -83,6 +83,8 @@ LINES = (
     "trace size",
     "trace save FOLDER/hits.csv",
     "trace > FOLDER/hits.txt",
+    "query SELECT probe, avg(x0), max(comm) FROM hits GROUP BY 1",
+    "query SELECT nosuch",
     "step",
     "step 3",
     "counts",
@@ -197,6 +199,9 @@ def rebuilt(hint: Any, data: Any) -> Any:
         if data is None:
             assert len(kinds) < len(typing.get_args(hint))
             return None
+        if not isinstance(data, dict):
+            assert type(data) in kinds
+            return data
         (hint,) = [kind for kind in kinds if len(kinds) == 1 or {field.name for field in fields(kind)} <= data.keys()]
     if is_dataclass(hint) and isinstance(hint, type):
         hints = typing.get_type_hints(hint, include_extras=True)
