@@ -5,9 +5,10 @@ from . import (
     aggregation,
     functions,
     kernel,
+    kernel_tables,
     probes,
     snapshots,
     verdicts,
 )  # what these have is registered with `text.as_text`
 
-__all__ = ["aggregation", "functions", "kernel", "probes", "snapshots", "verdicts"]
+__all__ = ["aggregation", "functions", "kernel", "kernel_tables", "probes", "snapshots", "verdicts"]
