@@ -4,6 +4,7 @@
 from . import (
     aggregation,
     check,
+    events,
     functions,
     guest,
     hits,
@@ -26,6 +27,7 @@ def registry() -> Registry:
         probe,
         aggregation,
         functions,
+        events,
         hits,
         trace,
         query,

@@ -3,6 +3,7 @@
 
 from . import (
     aggregation,
+    events,
     functions,
     kernel,
     kernel_tables,
@@ -11,4 +12,4 @@ from . import (
     verdicts,
 )  # what these have is registered with `text.as_text`
 
-__all__ = ["aggregation", "functions", "kernel", "kernel_tables", "probes", "snapshots", "verdicts"]
+__all__ = ["aggregation", "events", "functions", "kernel", "kernel_tables", "probes", "snapshots", "verdicts"]

@@ -19,6 +19,7 @@ from .aggregation import (
     TopFunctions,
     Watched,
 )
+from .events import EventFormat, EventRow, EventRows, EventsChanged, SavedEvents
 from .guest import (
     Backtrace,
     Disassembly,
@@ -144,6 +145,10 @@ __all__ = [
     "Disassembly",
     "EraCheck",
     "EraVerdict",
+    "EventFormat",
+    "EventRow",
+    "EventRows",
+    "EventsChanged",
     "FileRow",
     "FileRows",
     "FlaggedInstructions",
@@ -188,6 +193,7 @@ __all__ = [
     "Registers",
     "Returned",
     "Saved",
+    "SavedEvents",
     "SavedHits",
     "SimulatorCount",
     "SlabRow",
