@@ -98,10 +98,10 @@ class Histogram:
         return [*lines, "", *totals]
 
     def _comparison(self, key: SortKey) -> Callable[[Entry, Entry], int]:
-        field = self.text.summed[key.index]
+        field = self.text.summed[key.field]
         sign = -1 if key.descending else 1
-        if key.index < len(self.text.values):
-            return lambda a, b: sign * _compare(a.sums[key.index], b.sums[key.index])
+        if key.field < len(self.text.values):
+            return lambda a, b: sign * _compare(a.sums[key.field], b.sums[key.field])
         value = partial(_sortable, field)
         return lambda a, b: sign * _compare(value(a.key), value(b.key))
 

@@ -26,7 +26,7 @@ _NOT_A_VARIABLE = Mark.GRAPH | Mark.PERCENT | Mark.BUCKET | Mark.LOG2
 class SortKey(NamedTuple):
     """A key to sort by: the number of a field that is no variable, and the direction."""
 
-    index: int = 0
+    field: int = 0
     descending: bool = False
 
 
@@ -87,7 +87,7 @@ class HistogramText:
         return ":".join(parts)
 
     def _sort_specification(self, key: SortKey) -> str:
-        name = self.summed[key.index].specification() if key.index else "hitcount"
+        name = self.summed[key.field].specification() if key.field else "hitcount"
         return name + (".descending" if key.descending else "")
 
 
