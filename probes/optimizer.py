@@ -414,7 +414,7 @@ class Optimizer:
                 return False
         elif owner is not probe:
             return False
-        return (_is_left(owner) or not (_handles(owner) or owner.stop)) and _compiles(owner)
+        return owner.observer is None and (_is_left(owner) or not (_handles(owner) or owner.stop)) and _compiles(owner)
 
     def _leaves(self, site: Site) -> bool:
         """Whether some hits of an optimised site are left to Python."""

@@ -14,7 +14,7 @@ from armprobe.machine.native.program import Program
 from .aggregation import Aggregation
 from .errors import ProbeError
 from .pt_regs import PtRegs
-from .record import Stage
+from .record import Hit, Stage
 from .recording import Record, Recording
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class DecidingFunction:
 
 Condition = program.Condition | Callable[[Stage, PtRegs], object]
 Note = program.Note | Callable[[Stage, PtRegs], str]
+Observer = Callable[[Hit], Hit | None]
+"""What an event does at a hit that is about to be recorded: it gives the hit to record, or None for no record."""
 
 _DATA: Final = {"condition": program.Condition, "note": program.Note}
 """Classes whose values may be data as well as functions."""
@@ -45,7 +47,7 @@ OFFSETS: Final = 1 << 32  # struct kprobe has an unsigned int
 _DECIDES: Final = frozenset(
     (
         *("pre_handler", "post_handler", "fault_handler", "handler", "entry_handler"),
-        *("record", "stop", "condition", "condition_at", "conditional_handlers", "note", "aggregate"),
+        *("record", "stop", "condition", "condition_at", "conditional_handlers", "note", "aggregate", "observer"),
     )
 )
 """The attributes that decide what a hit does."""
@@ -130,6 +132,7 @@ class Probe:
         self.stop = set(stop)
         self.condition = condition
         self.note = note
+        self.observer: Observer | None = None
         self.selected = True  # whether the condition selected the last hit
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -245,6 +245,15 @@ class Recorder:
         if probe.record and probe.records(hit.stage):
             if self.optimizer is not None and self.optimizer.pending:
                 self.optimizer.drain()
+            if probe.observer is not None:
+                try:
+                    observed = probe.observer(hit)
+                except Exception as error:
+                    self.failures.add(probe, hit.stage, error)
+                    return
+                if observed is None:
+                    return
+                hit = observed
             self.hits.append(hit)
             if self.on_hit is not None:
                 try:

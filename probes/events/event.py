@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine import Symbols
 from armprobe.probes.kprobe import Kprobe
@@ -15,6 +15,9 @@ from armprobe.probes.record import Hit
 from .definition import Definition, shown
 from .fetch import FetchArgument
 from .recorded import FieldValue, shown_value, value
+
+if TYPE_CHECKING:
+    from .control import EventControl
 
 _HEADER: Final = 8  # struct trace_entry
 
@@ -109,6 +112,7 @@ class Event:
         self.group, self.name, self.is_return, self.number = group, name, is_return, number
         self.probes: list[EventProbe] = []
         self.enabled = False
+        self.control: EventControl
 
     @property
     def path(self) -> str:

@@ -56,14 +56,15 @@ def element_code(loads: Sequence[Instruction], store: Instruction, element: int)
 
 def _loaded(loads: Sequence[Instruction]) -> _Code | None:
     first, *rest = loads
-    code = _source(first)
+    code = source(first)
     if code is not None:
         for each in rest:
             code += _dereferenced(each.op, int(each.operand))
     return code
 
 
-def _source(load: Instruction) -> _Code | None:
+def source(load: Instruction) -> _Code | None:
+    """Operations that push what `load` has, None if it has no number."""
     match load.op:
         case Op.REGISTER:
             name = str(load.operand)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -47,6 +47,10 @@ class _Statistics(NamedTuple):
     most: int
 
 
+HistogramState = tuple[int, int, list[Entry]]
+"""Hits, drops and entries."""
+
+
 class Histogram:
     """The entries that hits have made, as `text` asks for."""
 
@@ -60,6 +64,15 @@ class Histogram:
         """Forget all."""
         self.hits = self.drops = 0
         self._entries.clear()
+
+    def saved(self) -> HistogramState:
+        """What was counted, for `restore`."""
+        return self.hits, self.drops, [replace(each, sums=[*each.sums]) for each in self._entries.values()]
+
+    def restore(self, saved: HistogramState | None) -> None:
+        """Have counted again what `saved` has, or nothing."""
+        self.hits, self.drops, entries = saved or (0, 0, [])
+        self._entries = {each.key: replace(each, sums=[*each.sums]) for each in entries}
 
     def update(self, values: Values) -> None:
         """Count a hit (event_hist_trigger())."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from armprobe import wiring
 from armprobe.kernel.tasks import Task
 from armprobe.kernel.text import Text
-from armprobe.machine import Machine
-from armprobe.machine.state import Order
+from armprobe.machine import Machine, Snapshot
+from armprobe.machine.state import Entry, Order
 from armprobe.probes.errors import ProbeError
 from armprobe.probes.kprobe import Kprobe
 from armprobe.probes.kretprobe import Kretprobe
@@ -20,6 +20,7 @@ from armprobe.probes.probe import Probe
 from armprobe.probes.record import Hit
 from armprobe.probes.recorder import MOST_MEMORY
 
+from .control import Controls, GuestLabels
 from .definition import Definition, lines, parse, raw, shown, split
 from .errors import EventError
 from .event import Event, EventProbe
@@ -45,12 +46,14 @@ class Events:
 
     def __init__(self, kprobes: Kprobes, text: Text) -> None:
         self._kprobes = kprobes
+        self._controls = Controls(kprobes, lambda group, name: self._events.get((group, name)))
         self._places = Places(kprobes.machine, text)
         self._probes: list[EventProbe] = []  # in the order of their definition
         self._events: dict[tuple[str, str], Event] = {}
         self._by_probe: dict[Probe, EventProbe] = {}
         self._number = _FIRST_NUMBER
         self._watching = False  # the guest's modules
+        kprobes.machine.state.add("events", Entry(Order.PROBES, self._controls.saved, self._controls.restore))
         kprobes.machine.state.on_restored(Order.PROBES, lambda: self._modules_changed(kprobes.machine))
         self.taken: Callable[[str, str], bool] = lambda group, name: False
         """Whether the guest itself has an event of that group and name."""
@@ -109,19 +112,47 @@ class Events:
 
     def enable(self, name: str) -> None:
         """Record the hits of an event from now on. Raises ProbeError if the text of a probe is gone."""
-        event = self.find(name)
-        for each in event.probes:
-            if each.probe is not None and not each.probe.gone:
-                self._kprobes.enable(each.probe)
-        event.enabled = True
+        self.find(name).control.enable()
 
     def disable(self, name: str) -> None:
         """Record no further hits of an event."""
-        event = self.find(name)
-        for each in event.probes:
-            if each.probe is not None:
-                self._kprobes.disable(each.probe)
-        event.enabled = False
+        self.find(name).control.disable()
+
+    def filter(self, name: str, text: str | None = None) -> str:
+        """Write `text` to an event's file `filter`, if it is given. Gives what the file then shows.
+
+        A filter selects the hits that are recorded: `count > 100 && comm == "cat"`; "0" removes it.
+        If it is refused, the event has none.
+        """
+        control = self.find(name).control
+        if text is not None:
+            control.filter(text)
+        return control.filter_file
+
+    def trigger(self, name: str, text: str | None = None) -> str:
+        """Add a trigger to an event, if `text` is given, or remove the one behind `!`. Gives the lines of `trigger`."""
+        control = self.find(name).control
+        if text is not None:
+            control.trigger(text)
+        return "".join(f"{line}\n" for line in control.triggers.lines())
+
+    def hist(self, name: str) -> str:
+        """The text of an event's file `hist`: the histograms of its hist triggers."""
+        return self.find(name).control.triggers.hist(GuestLabels(self._kprobes))
+
+    @property
+    def tracing(self) -> bool:
+        """Whether hits of events are recorded: the file `tracing_on`, which the triggers traceon and traceoff set."""
+        return self._controls.tracing
+
+    @tracing.setter
+    def tracing(self, wanted: bool) -> None:
+        self._controls.tracing = wanted
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The snapshot of the machine that the trigger `snapshot` took last."""
+        return self._controls.taken
 
     # Hits
 
@@ -142,7 +173,12 @@ class Events:
                 found.append((each, hit))
                 if hit.task is not None:
                     names[hit.task.pid] = hit.task
-        return [self._line(each, hit, None if hit.task is None else names[hit.task.pid]) for each, hit in found]
+        shown = []
+        for each, hit in found:
+            line = self._line(each, hit, None if hit.task is None else names[hit.task.pid])
+            head = line.partition(f" {each.event.name}: (")[0]
+            shown += [line, *each.event.control.stack_lines(hit, f"{head} ")]
+        return shown
 
     def line(self, hit: Hit) -> str | None:
         """The line of one hit, with the name that its task had; None for a hit of another probe."""
@@ -174,14 +210,14 @@ class Events:
         event = old or Event(*key, definition.is_return, self._number)
         probe = EventProbe(definition, event, self._kprobes.machine.symbols)
         self._register(probe)
+        event.probes.append(probe)
+        self._probes.append(probe)
         if old is None:
             self._events[key] = event
             self._number += 1
-        event.probes.append(probe)
-        self._probes.append(probe)
+            event.control = self._controls.add(event)
         self._watch_modules()
-        if event.enabled and probe.probe is not None:
-            self._kprobes.enable(probe.probe)
+        event.control.refresh()
 
     def _refuse_other(self, definition: Definition, event: Event) -> None:
         """Raise EventError unless the definition can be a further probe of `event` (append_trace_kprobe)."""
@@ -262,8 +298,7 @@ class Events:
             except EventError as error:
                 log.warning("%s stays pending: %s", each.event.path, error)
                 continue
-            if each.event.enabled and each.probe is not None:
-                self._kprobes.enable(each.probe)
+            each.event.control.refresh()
 
     def _unregister(self, each: EventProbe) -> None:
         if each.probe is not None:
@@ -300,6 +335,7 @@ class Events:
         each.event.probes.remove(each)
         self._watch_modules()
         if not each.event.probes:
+            self._controls.remove(each.event.control)
             del self._events[each.event.group, each.event.name]
 
 

@@ -11,7 +11,8 @@ from . import c_text as c
 from .errors import EventError
 from .filter import PAGE_SIZE, Filter, parse_filter
 from .filter_fields import DeclaredField, Values, filter_fields
-from .histogram import Histogram, Labels
+from .histogram import Histogram, HistogramState, Labels
+from .histogram_field import Mark
 from .histogram_text import CLOCKS, HistogramParser, split_filter
 from .numbers import SPACES, BadNumber, is_digit, unsigned
 
@@ -41,10 +42,6 @@ class Effects(Protocol):
         """Take a snapshot."""
         ...
 
-    def stacktrace(self, values: Values) -> None:
-        """Put the stack of the current hit into the trace."""
-        ...
-
     def find(self, group: str, name: str) -> TriggerTarget | None:
         """The event with that group and name."""
         ...
@@ -69,6 +66,10 @@ class TriggerTarget(Protocol):
     def hold(self, held: bool) -> None:
         """A trigger that can enable it has come, or has gone."""
         ...
+
+
+TriggerState = tuple[object, int, bool, HistogramState | None]
+"""What hits have changed of a trigger: which one it is, its count, whether it is paused, and its histogram."""
 
 
 class Trigger:
@@ -100,9 +101,13 @@ class Trigger:
         words.append("unlimited" if self.count == UNLIMITED else f"count={self.count}")
         return ":".join(words) + (f" if {self.filter_text}" if self.filter_text else "")
 
+    def acts(self) -> bool:
+        """Whether its count allows it to act once more."""
+        return not self.limited or self.count != 0
+
     def fire(self, values: Values, effects: Effects) -> None:
         """Act."""
-        if not self._would_change(effects) or (self.limited and not self.count):
+        if not self._would_change(effects) or not self.acts():
             return
         if self.limited and self.count != UNLIMITED:
             self.count -= 1
@@ -111,8 +116,6 @@ class Trigger:
             effects.tracing = enables
         elif self.command == "snapshot":
             effects.snapshot()
-        elif self.command == "stacktrace":
-            effects.stacktrace(values)
         elif self.target is not None and self.command.endswith("_event"):
             self.target.soft_disabled = not enables
         elif self.target is not None:
@@ -212,6 +215,21 @@ class EventTriggers:
         return bool(self._triggers)
 
     @property
+    def need_stack(self) -> bool:
+        """Whether a trigger looks at `stacktrace` among the values of a hit."""
+        return any(
+            any(key.marks & Mark.STACKTRACE for key in each.histogram.text.keys)
+            if isinstance(each, HistogramTrigger)
+            else each.command == "stacktrace"
+            for each in self._triggers
+        )
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the triggers see the record of a hit, because one of them needs it (update_cond_flag())."""
+        return any(each.filter is not None or each.is_late or each.command == "hist" for each in self._triggers)
+
+    @property
     def histograms(self) -> Sequence[HistogramTrigger]:
         """The hist triggers, oldest first."""
         return [each for each in self._triggers if isinstance(each, HistogramTrigger)]
@@ -226,19 +244,39 @@ class EventTriggers:
         """The text of the `hist` file."""
         return "\n\n".join(each.shown(labels) for each in self.histograms)
 
-    def fire(self, values: Values) -> list[Trigger | HistogramTrigger]:
+    def fire(self, values: Values) -> list[Trigger]:
         """Have the triggers act on a hit. Gives those that act when it has been recorded (event_triggers_call())."""
-        late: list[Trigger | HistogramTrigger] = []
+        late: list[Trigger] = []
         for each in list(self._triggers):
             if isinstance(each, HistogramTrigger) and each.paused:
                 continue
             if each.filter is not None and not each.filter.matches(values):
                 continue
-            if each.is_late:
+            if isinstance(each, Trigger) and each.is_late:
                 late.append(each)
             else:
                 each.fire(values, self._effects)
         return late
+
+    def saved(self) -> list[TriggerState]:
+        """What hits have changed of the triggers."""
+        return [
+            (each, 0, each.paused, each.histogram.saved())
+            if isinstance(each, HistogramTrigger)
+            else (each, each.count, False, None)
+            for each in self._triggers
+        ]
+
+    def restore(self, saved: Sequence[TriggerState]) -> None:
+        """Go back to what `saved` has. The histograms of triggers that are not in it are empty then."""
+        states = {state[0]: state for state in saved}
+        for each in self._triggers:
+            state = states.get(each)
+            if isinstance(each, HistogramTrigger):
+                each.histogram.restore(None if state is None else state[3])
+                each.paused = each.paused if state is None else state[2]
+            elif state is not None:
+                each.count = state[1]
 
     def remove_all(self) -> None:
         """The event goes."""

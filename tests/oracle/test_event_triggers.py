@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 from armprobe.commands import Session
 from armprobe.probes.events.errors import EventError
 from armprobe.probes.events.filter import Filter, filter_file
-from armprobe.probes.events.filter_fields import Values
 from armprobe.probes.events.triggers import EventTriggers, Histograms
 from tests.oracle.trigger_lines import DEFINITIONS, Lines
 from tests.probes.events.kernel_answers import Field, field
@@ -45,9 +44,6 @@ class NoEffects:
         self.events: dict[tuple[str, str], Target] = {}
 
     def snapshot(self) -> None:
-        raise AssertionError
-
-    def stacktrace(self, values: Values) -> None:
         raise AssertionError
 
     def find(self, group: str, name: str) -> Target | None:

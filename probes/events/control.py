@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What becomes of an event's hits: whether it is enabled, its filter, and its triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from armprobe.machine import MachineError, Snapshot
+from armprobe.probes.errors import ProbeError
+from armprobe.probes.kretprobe import Kretprobe
+from armprobe.probes.record import Hit, Stage
+from armprobe.probes.recorder import TICK
+from armprobe.probes.symbol_text import symbol_and_size
+
+from .c_text import c_text, strip
+from .errors import EventError
+from .filter import Filter, filter_file
+from .filter_code import condition
+from .filter_fields import Value
+from .triggers import EventTriggers, Histograms, TriggerState
+
+if TYPE_CHECKING:
+    from armprobe.probes.registration import Kprobes
+
+    from .event import Event, EventProbe
+
+STACK = "<stack trace>"
+"""The name among a hit's data of the stack that a trigger recorded: addresses of 8 bytes, innermost first."""
+_MOST_FRAMES = 64
+
+
+class Controls:
+    """What the events of one machine have in common: tracing_on, named histograms, and the snapshot of a trigger.
+
+    `find` gives the event of a group and a name.
+    """
+
+    def __init__(self, kprobes: Kprobes, find: Callable[[str, str], Event | None]) -> None:
+        self.kprobes = kprobes
+        self.histograms = Histograms()
+        self.taken: Snapshot | None = None
+        self._find = find
+        self._tracing = True
+        self._controls: list[EventControl] = []
+
+    def add(self, event: Event) -> EventControl:
+        """The control of a new event."""
+        control = EventControl(event, self)
+        self._controls.append(control)
+        return control
+
+    def remove(self, control: EventControl) -> None:
+        """Its event goes."""
+        control.triggers.remove_all()
+        self._controls.remove(control)
+
+    @property
+    def tracing(self) -> bool:
+        """Whether hits of events are recorded (tracing_on)."""
+        return self._tracing
+
+    @tracing.setter
+    def tracing(self, wanted: bool) -> None:
+        if wanted is not self._tracing:
+            self._tracing = wanted
+            for control in self._controls:
+                control.refresh()
+
+    def snapshot(self) -> None:
+        """Take a snapshot of the machine, in place of the last one."""
+        self.taken = self.kprobes.machine.snapshot()
+
+    def find(self, group: str, name: str) -> EventControl | None:
+        """The control of an event."""
+        event = self._find(group, name)
+        return None if event is None else event.control
+
+    def saved(self) -> tuple[bool, dict[EventControl, tuple[bool, bool, list[TriggerState]]]]:
+        """What hits have changed, for `restore`."""
+        return self._tracing, {each: each.saved() for each in self._controls}
+
+    def restore(self, saved: tuple[bool, dict[EventControl, tuple[bool, bool, list[TriggerState]]]] | None) -> None:
+        """Go back to what `saved` has. Histograms that are newer are empty then."""
+        tracing, controls = saved or (True, {})
+        for control in self._controls:
+            control.restore(controls.get(control))
+        self.tracing = tracing
+
+
+class EventControl:
+    """What becomes of the hits of one event.
+
+    A trigger of another event that can enable it, and any trigger of its own, keep its probes in the text. It is
+    `soft_disabled` while they are there and its hits are not to be recorded (EVENT_FILE_FL_SOFT_DISABLED).
+    """
+
+    def __init__(self, event: Event, controls: Controls) -> None:
+        self._event = event
+        self._controls = controls
+        self._filter: Filter | None = None
+        self._holders = 0
+        self._soft_disabled = False
+        self.filter_file = "none"
+        self.triggers = EventTriggers(event.group, event.name, event.fields, controls.histograms, controls)
+
+    @property
+    def path(self) -> str:
+        """The group and the name of the event."""
+        return self._event.path
+
+    @property
+    def soft_disabled(self) -> bool:
+        """Whether hits are not recorded, although the probes are in the text."""
+        return self._soft_disabled
+
+    @soft_disabled.setter
+    def soft_disabled(self, wanted: bool) -> None:
+        self._soft_disabled = wanted
+        self.refresh()
+
+    def hold(self, held: bool) -> None:
+        """A trigger needs the probes, or does so no more (__ftrace_event_enable_disable())."""
+        event, before = self._event, self._holders
+        self._holders += 1 if held else -1
+        if not before and not event.enabled:
+            event.enabled = self._soft_disabled = True
+        elif not self._holders and self._soft_disabled:
+            event.enabled = self._soft_disabled = False
+        self.refresh()
+
+    def enable(self) -> None:
+        """Record the hits."""
+        self._event.enabled, self._soft_disabled = True, False
+        self.refresh()
+
+    def disable(self) -> None:
+        """Record no hits."""
+        self._soft_disabled = self._event.enabled = bool(self._holders)
+        self.refresh()
+
+    def filter(self, text: str) -> None:
+        """Write the file `filter` (apply_event_filter()). Raises EventError; the event then has no filter."""
+        self._filter, self.filter_file = None, "none"
+        try:
+            if strip(c_text(text)) != "0":
+                self._filter = Filter.parse(text, self._event.fields)
+                self.filter_file = self._filter.text
+        except EventError as error:
+            self.filter_file = filter_file(error)
+            raise
+        finally:
+            self.refresh()
+
+    def trigger(self, text: str) -> None:
+        """Write the file `trigger`. Raises EventError."""
+        had = bool(self.triggers)
+        self.triggers.write(text)
+        if bool(self.triggers) is not had:
+            self.hold(not had)
+        else:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Have the probes do what is wanted now."""
+        for each in self._event.probes:
+            probe = each.probe
+            if probe is None or probe.gone:
+                continue
+            code = condition(self._filter, each, self._controls.kprobes.machine) if self._filter is not None else None
+            watched = bool(self.triggers) or self._soft_disabled or not self._controls.tracing
+            if watched or (self._filter is not None and code is None):
+                probe.condition, probe.observer = None, partial(self._observe, each)
+            else:
+                if isinstance(probe, Kretprobe):
+                    probe.condition_at = Stage.RETURN
+                probe.condition, probe.observer = code, None
+            if probe.disabled is self._event.enabled:
+                (self._controls.kprobes.enable if self._event.enabled else self._controls.kprobes.disable)(probe)
+
+    def _observe(self, each: EventProbe, hit: Hit) -> Hit | None:
+        """Fire the triggers at a hit. Gives the hit, if it is recorded (__event_trigger_test_discard())."""
+        values: dict[str, Value] = {**each.values(hit), "common_timestamp": hit.ticks * TICK}
+        if self.triggers.need_stack:
+            values["stacktrace"] = self._stack(hit)
+        before = self._controls.tracing
+        late = self.triggers.fire(values)
+        # Without a filter, a trigger acts before the hit is recorded, else behind that.
+        records = before if self.triggers.conditional else self._controls.tracing
+        records = records and not self._soft_disabled and (self._filter is None or self._filter.matches(values))
+        for trigger in late:
+            if trigger.command == "stacktrace" and self._controls.tracing and trigger.acts():
+                stack = values["stacktrace"]
+                assert isinstance(stack, tuple)
+                packed = b"".join(address.to_bytes(8, "little") for address in stack if isinstance(address, int))
+                hit = hit._replace(data={**hit.data, STACK: packed})
+            trigger.fire(values, self._controls)
+        return hit if records else None
+
+    def _stack(self, hit: Hit) -> tuple[int, ...]:
+        """The probed function, and the return addresses of the kernel."""
+        try:
+            frames = self._controls.kprobes.backtrace(hit).frames
+        except (ProbeError, MachineError):
+            return (hit.address,)
+        return tuple(frame.pc for frame in frames if not frame.el0)[:_MOST_FRAMES]
+
+    def stack_lines(self, hit: Hit, head: str) -> list[str]:
+        """The lines of the stack that a trigger recorded with a hit (trace_stack_print())."""
+        packed = hit.data.get(STACK)
+        if not isinstance(packed, bytes):
+            return []
+        symbols = self._controls.kprobes.machine.symbols
+        addresses = (int.from_bytes(packed[at : at + 8], "little") for at in range(0, len(packed), 8))
+        return [head + STACK, *(f" => {symbol_and_size(symbols, address).partition('+')[0]}" for address in addresses)]
+
+    def saved(self) -> tuple[bool, bool, list[TriggerState]]:
+        """What hits have changed."""
+        return self._event.enabled, self._soft_disabled, self.triggers.saved()
+
+    def restore(self, saved: tuple[bool, bool, list[TriggerState]] | None) -> None:
+        """Go back to what `saved` has."""
+        if saved is not None and self._holders:
+            self._soft_disabled = saved[1]
+        self.triggers.restore([] if saved is None else saved[2])
+        self.refresh()
+
+
+class GuestLabels:
+    """The names that the guest's kernel has for the numbers in histograms."""
+
+    def __init__(self, kprobes: Kprobes) -> None:
+        self._machine = kprobes.machine
+
+    def symbol(self, address: int) -> str:
+        """%ps."""
+        found = symbol_and_size(self._machine.symbols, address)
+        name, plus, rest = found.partition("+")
+        _, bracket, module = rest.partition(" [")
+        return name + (f" [{module}" if plus and bracket else "")
+
+    def symbol_offset(self, address: int) -> str:
+        """%pS."""
+        return symbol_and_size(self._machine.symbols, address)
+
+    def syscall(self, number: int) -> str | None:
+        """The function in the guest's table of system calls, without what arm64 puts before its name."""
+        table = self._machine.symbols.get("sys_call_table")
+        if table is None or not 0 <= number < table.size // 8:
+            return None
+        try:
+            entry = int.from_bytes(self._machine.memory.read(table.address + 8 * number, 8), "little")
+        except MachineError:
+            return None
+        found = self._machine.symbols.at(entry)
+        name = "" if found is None else found[0].name
+        return (
+            None if not name.startswith("__arm64_sys_") or name == "__arm64_sys_ni_syscall" else name[len("__arm64_") :]
+        )
