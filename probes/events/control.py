@@ -69,8 +69,17 @@ class Controls:
                 control.refresh()
 
     def snapshot(self) -> None:
-        """Take a snapshot of the machine, in place of the last one."""
-        self.taken = self.kprobes.machine.snapshot()
+        """Take a snapshot of the machine once the hit is handled, in place of the last one."""
+        machine = self.kprobes.machine
+        if self._take not in machine.scheduler.before_slice:
+            machine.scheduler.before_slice.append(self._take)
+        machine.core.end_slice()
+
+    def _take(self) -> None:
+        machine = self.kprobes.machine
+        if not machine.core.held:  # by a handler that has called a function
+            machine.scheduler.before_slice.remove(self._take)
+            self.taken = machine.snapshot()
 
     def find(self, group: str, name: str) -> EventControl | None:
         """The control of an event."""
