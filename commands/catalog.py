@@ -1,43 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All commands there are."""
 
-from . import (
-    aggregation,
-    check,
-    events,
-    functions,
-    guest,
-    hits,
-    inspect,
-    kernel,
-    kernel_tables,
-    probe,
-    query,
-    run,
-    snapshots,
-    trace,
-)
+from . import aggregation, check, functions, guest, hits, inspect, kernel, probe, run, trace
 from . import print as print_
 from .registry import Registry
 
 
 def registry() -> Registry:
     """A registry of all commands, as the REPL, the debugger and scripts have them."""
-    rooms = (
-        probe,
-        aggregation,
-        functions,
-        events,
-        hits,
-        trace,
-        query,
-        check,
-        run,
-        snapshots,
-        inspect,
-        print_,
-        kernel,
-        kernel_tables,
-        guest,
-    )
+    rooms = probe, aggregation, functions, hits, trace, check, run, inspect, print_, kernel, guest
     return Registry(command for room in rooms for command in room.COMMANDS)

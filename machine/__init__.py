@@ -71,6 +71,7 @@ def load(
     memory: int | str = DEFAULT_MEMORY,
     cpu: str = DEFAULT_MODEL,
     kaslr: int | None = None,
+    history: bool = True,
 ) -> Machine:
     """A machine with `guest` in it, about to execute its first instruction (of a snapshot: its next).
 
@@ -81,7 +82,8 @@ def load(
     kernel's Image is made from, and may accompany a snapshot: it provides symbols and debug information. `cmdline`
     replaces the default command line, and `append` is added at the end. `memory` is in bytes, or a text such as "256M".
     `cpu` is a model of `engine.CPU_MODELS`. `kaslr` lets a Linux kernel move to an address that this seed (1 to
-    2**64 - 1) decides; without it the kernel does not move. Raises MachineError, saying what is wrong, for anything
+    2**64 - 1) decides; without it the kernel does not move. With `history` False, the machine keeps no history and
+    cannot go back. Raises MachineError, saying what is wrong, for anything
     that cannot be run.
     """
     path = DEMO if guest == "demo" else guest
@@ -96,10 +98,10 @@ def load(
                 raise MachineError(f"{host_files.shown(guest)} is no snapshot of a Linux kernel, so it has no vmlinux")
             known = _vmlinux.read(vmlinux, saved.symbols, _vmlinux.in_ram(memoryview(ram)))
             resumed = replace(resumed, symbols=known.symbols, dwarf=known.dwarf, notes=known.notes)
-        machine = Machine(resumed, header["cpu"], saved.memories)
+        machine = Machine(resumed, header["cpu"], saved.memories, history)
         _snapshot_file.resume(machine, saved)
         return machine
     size = parse_size(memory) if isinstance(memory, str) else memory
     files = {"initrd": initrd, "vmlinux": vmlinux}
     loaded = read_guest(guest, **files, cmdline=cmdline, append=append, base=base, memory=size, kaslr=kaslr)
-    return Machine(loaded if kaslr is None else _kaslr.moved(loaded, cpu), cpu)
+    return Machine(loaded if kaslr is None else _kaslr.moved(loaded, cpu), cpu, history=history)

@@ -33,7 +33,7 @@ class InputKind(enum.Enum):
     CALL = "a guest function called"  # its address, the arguments: tuple of int
     ANSWER = "a host call answered"  # "", result and errno
     HANDLER = "a register changed by the handler of a probe"  # its name, int
-    STATE = "another state put in place"  # "restore", "reset" or "load", None
+    STATE = "another state put in place"  # "restore" or "reset", None
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,24 @@ class Registers(Protocol):
     @property
     def pstate(self) -> int: ...
 
+    def general(self) -> bytes:
+        """`words` as bytes."""
+
+
+class History(Protocol):
+    """What keeps the inputs, and plays them again: the machine's timeline."""
+
+    live: bool
+
+    def handler_begins(self, handler: Callable[..., Any], probe: object) -> None:
+        """A handler is about to be called."""
+
+    def handler_ends(self, result: object) -> None:
+        """It has returned, and what it changed is announced."""
+
+    def replay_handler(self, handler: Callable[..., Any], registers: Any) -> Any:
+        """Instead of calling a handler in the past, do what it did then, and return what it returned."""
+
 
 class InputGate:
     """The single entry of input to one machine. Calls `listeners` with each input after it has entered."""
@@ -64,6 +82,7 @@ class InputGate:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.listeners: list[Callable[[Input], None]] = []  # never replaced by another list
+        self.history: History | None = None
         self._own = 0  # nested calls of devices by the machine
 
     def entered(self, kind: InputKind, where: str | int = "", value: object = None) -> None:
@@ -98,14 +117,24 @@ class InputGate:
         called = handler
 
         def watched(probe: object, registers: Registers, *rest: object) -> Any:
-            before, pstate = list(registers.words[: len(_NAMES)]), registers.pstate
+            history = self.history
+            if history is not None:
+                if not history.live:
+                    return history.replay_handler(called, registers)
+                history.handler_begins(called, probe)
+            before, pstate, result = registers.general(), registers.pstate, None
             try:
-                return called(probe, registers, *rest)
+                result = called(probe, registers, *rest)
+                return result
             finally:
-                for name, old, new in zip(_NAMES, before, registers.words[: len(_NAMES)], strict=True):
-                    if new != old:
-                        self.entered(InputKind.HANDLER, name, new)
+                if registers.general() != before:
+                    old = memoryview(before).cast("Q")
+                    for number, name in enumerate(_NAMES):
+                        if registers.words[number] != old[number]:
+                            self.entered(InputKind.HANDLER, name, registers.words[number])
                 if registers.pstate != pstate:
                     self.entered(InputKind.HANDLER, "pstate", registers.pstate)
+                if history is not None:
+                    history.handler_ends(result)
 
         return cast(F, watched)

@@ -23,6 +23,7 @@ from armprobe.machine.memory.bus import Backing, Bus, new_memory
 from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.checkpoint import Checkpoints
 from armprobe.machine.time.clock import Clock
+from armprobe.machine.time.timeline import Timeline
 
 from . import board
 from .core.run_loop import Run
@@ -45,7 +46,9 @@ class Machine:
     `Owner` for sharing it).
     """
 
-    def __init__(self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[Backing, ...] = ()) -> None:
+    def __init__(
+        self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[Backing, ...] = (), history: bool = True
+    ) -> None:
         self.guest = guest
         self.state = StateRegistry()
         self.clock = Clock(self.state)
@@ -67,6 +70,7 @@ class Machine:
             self._load_segments()
             self._enter()
         self.state.begin()
+        self.timeline = Timeline(self, history)
 
     def _add_devices(self) -> None:
         self.gic = Gic(self.state)
@@ -283,6 +287,7 @@ class Machine:
         """Put the machine back to `state`, a snapshot taken from it. Raises MachineError in a handler."""
         self.refuse_in_handler()
         snapshot.put_back(self, state)
+        self.timeline.begin(lambda: snapshot.put_back(self, state))
         self.input.entered(InputKind.STATE, "restore")
 
     def save(self, path: str | Path, key: str = "", *, force: bool = False) -> None:
@@ -293,21 +298,19 @@ class Machine:
         """
         snapshot_file.save(self, path, key, force=force)
 
-    def resume(self, path: str | Path) -> None:
-        """Put the machine into the state in a file that `save` has written, of the same guest.
-
-        Raises MachineError if the file is of another guest, or damaged, and in a handler.
-        """
-        self.refuse_in_handler()
-        snapshot_file.put_back(self, path)
-        self.input.entered(InputKind.STATE, "load")
-
     def reset(self) -> None:
         """Put the guest back to the state in which it was loaded.
 
         Raises MachineError if its snapshot file has become unreadable, and in a handler.
         """
         self.refuse_in_handler()
+        self.console.discard_input()
+        self.put_back_first()
+        self.timeline.begin(self.put_back_first)
+        self.input.entered(InputKind.STATE, "reset")
+
+    def put_back_first(self) -> None:
+        """Put the state in which the guest was loaded in place. For the machine itself: `reset` does more."""
         if "checkpoints" in vars(self):
             self.checkpoints.unload()
         else:
@@ -317,9 +320,7 @@ class Machine:
         self._load_segments()
         for core in self.cores:
             core.forget_all()
-        self.console.discard_input()
         self.state.reset()
-        self.input.entered(InputKind.STATE, "reset")
 
     @cached_property
     def checkpoints(self) -> Checkpoints:

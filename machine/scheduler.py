@@ -120,20 +120,20 @@ class Scheduler:
     def _slices(self, run: Run) -> Stop:
         loop = self._machine.core.run_loop
         while True:
-            stop = self._look_up(run.end)
+            stop = self._look_up(run)
             if stop is None:
-                stop = loop.slice(run, self._length(run.end))
+                stop = loop.slice(run, self._length(run.limit))
             if stop is not None:
                 return stop
 
-    def _look_up(self, end: int | None) -> Stop | None:
+    def _look_up(self, run: Run) -> Stop | None:
         """Handle requests and events between slices. Returns the stop to make here, if any."""
-        machine, dispatcher = self._machine, self._machine.core.dispatcher
+        machine, dispatcher, end = self._machine, self._machine.core.dispatcher, run.end
         if dispatcher.stop is not None:
             stop, dispatcher.stop = dispatcher.stop, None
             return stop
         dispatcher.end_slice = False  # before the checks, so that later requests end the slice
-        if self._depth == 1:
+        if self._depth == 1 and not machine.timeline.going:
             machine.console.deliver()
             self.between_slices()
         if dispatcher.interrupting and (interrupted := self._interrupted()) is not None:
@@ -142,6 +142,7 @@ class Scheduler:
             pc = machine.core.load().pc
             if machine.clock.executed > end or not machine.core.native.is_aside(pc):
                 return Stop(StopReason.INSTRUCTIONS, pc)
+        machine.timeline.before_slice(run, self._depth)
         machine.core.run_loop.update()
         for prepare in self.before_slice:
             prepare()

@@ -255,7 +255,7 @@ class Recorder:
                     return
                 hit = observed
             self.hits.append(hit)
-            if self.on_hit is not None:
+            if self.on_hit is not None and not self.machine.timeline.going:
                 try:
                     self.on_hit(hit)
                 except Exception as error:

@@ -62,7 +62,6 @@ class Options:
     file: Path = Path()
     arguments: tuple[str, ...] = ()
     what: tuple[str, ...] = ()
-    hits: str | None = None
     case: str = "all"
     shell: str = ""
     topic: str | None = None

@@ -48,17 +48,17 @@ class Calls:
         machine.state.join("calls", self, Order.MEMORY)
         machine.claim_hvc(CALL_RETURNED, self._returned)
 
-    def call(self, address: int, arguments: tuple[int, ...]) -> int:
-        """See `Machine.call`."""
+    def call(self, address: int, arguments: tuple[int, ...], limit: int | None = None) -> int:
+        """See `Machine.call`. The call is abandoned after `limit` instructions."""
         scheduler = self._machine.scheduler
         taken = scheduler.take()
         try:
-            return self._call(address, arguments)
+            return self._call(address, arguments, _LIMIT if limit is None else limit)
         finally:
             if taken:
                 scheduler.give_back()
 
-    def _call(self, address: int, arguments: tuple[int, ...]) -> int:
+    def _call(self, address: int, arguments: tuple[int, ...], limit: int) -> int:
         machine, core, dispatcher = self._machine, self._machine.core, self._machine.core.dispatcher
         if len(arguments) > 8:  # as many as AAPCS64 passes in registers
             raise MachineError("a guest function can be called with at most eight arguments")
@@ -84,10 +84,11 @@ class Calls:
                     context.daif = masked
                 self._enter(context, address, arguments, self.return_address)
                 machine.input.entered(InputKind.CALL, address, arguments)
+                machine.timeline.call_begins()
                 abandon += [begin(core) for begin in self.on_begin]
                 context.store()
                 core.refresh()
-                stop = machine.scheduler.run(None, _LIMIT, interrupts=True)
+                stop = machine.scheduler.run(None, limit, interrupts=True)
                 context.load()
                 result = context.x[0]
                 if held and stop.reason is StopReason.RETURNED:
@@ -107,6 +108,7 @@ class Calls:
                 core.forget_translations()  # the function may have changed page tables
                 for put_back in abandon:
                     put_back()
+            machine.timeline.call_ends(stop is not None and stop.reason is StopReason.RETURNED)
         if stop.reason is StopReason.INSTRUCTIONS:
             stop = replace(stop, text=f"it had executed {_LIMIT:,} instructions")
         if stop.reason is not StopReason.RETURNED:

@@ -42,8 +42,9 @@ Place = tuple[int, int]
 class Run:
     """One run of a core: to address `until`, if it is not None, and with interrupts taken or not.
 
-    `end` is the count of instructions at which the run ends. `start` is the PC and SP where it began, until that
-    instruction has been executed. `watched` is true if the run before stopped there for a watchpoint.
+    `end` is the count of instructions at which the run ends, and `limit` that at which its slices end. `asked` is
+    whether the caller wants interrupts: a run of the past has those that there were. `start` is the PC and SP where it
+    began, until that instruction has been executed. `watched` is true if the run before stopped there for a watchpoint.
     """
 
     until: int | None
@@ -51,6 +52,8 @@ class Run:
     end: int | None
     start: Place | None
     watched: bool
+    limit: int | None
+    asked: bool
 
 
 class RunLoop:
@@ -136,12 +139,12 @@ class RunLoop:
         start: Place = (context.pc, context.sp)
         core.conditional_breakpoints.skip = start
         watched, self.watched_at = self.watched_at == context.pc, None
-        return Run(until, interrupts, end, start, watched)
+        return Run(until, interrupts, end, start, watched, end, interrupts)
 
     def go_on(self, run: Run, end: int | None) -> Run:
         """Begin the next part of a run, up to the count `end`."""
         self._core.context.load()
-        run.end = end
+        run.end = run.limit = end
         return run
 
     def update(self) -> None:
@@ -234,7 +237,7 @@ class RunLoop:
         ):
             return
         alarms = [device.deadline for device in machine.devices.timed if device.deadline is not None]
-        core.native.go_on(most, run.end, min(alarms, default=None))
+        core.native.go_on(most, run.limit, min(alarms, default=None))
 
     def deadlines(self) -> list[int]:
         """The counts at which one of the core's timers or a device acts next."""

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.core.deferred_signals import calls_users_code
@@ -26,6 +27,7 @@ class Console:
         self._uart: Pl011 | None = None
         self.receive: Callable[[bytes], None] = lambda data: None
         self._listeners: list[Callable[[bytes], None]] = []
+        self._muted = False
 
     def connect(self, uart: Pl011, receive: Callable[[bytes], None]) -> None:
         """Be the far end of `uart`. Input is given to `receive`, which is to have it arrive there."""
@@ -61,6 +63,8 @@ class Console:
     def _add(self, data: bytes) -> None:
         with self._lock:
             new = self._collect() + data
+            if self._muted:
+                return
             self._output += data
             listeners = list(self._listeners)
         for byte in new:
@@ -70,6 +74,8 @@ class Console:
     def _collect(self) -> bytes:
         """Move what the UART has sent into the output. The lock is held: one thread may do it at a time."""
         new = self._uart.collect() if self._uart is not None else b""
+        if self._muted:
+            return b""
         self._output += new
         if len(self._output) > 2 * _KEPT:
             del self._output[:_KEPT]
@@ -98,6 +104,19 @@ class Console:
                 self._input.clear()
                 self._arrived.clear()
             self.receive(data)
+
+    @contextlib.contextmanager
+    def muted(self) -> Iterator[None]:
+        """A context in which nobody sees what the guest sends, because it has sent it before."""
+        with self._lock:
+            self._collect()
+            outer, self._muted = self._muted, True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._collect()
+                self._muted = outer
 
     def discard_input(self) -> None:
         """Drop input that has not arrived: the guest it was written for is gone."""

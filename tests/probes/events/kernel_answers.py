@@ -26,15 +26,10 @@ class Field(NamedTuple):
 
 
 @functools.cache
-def record_of(what: str) -> Any:
-    """A part of the record."""
-    with lzma.open(RECORD) as file:
-        return json.load(file)[what]
-
-
 def answers(what: str) -> list[dict[str, Any]]:
     """The cases `filters`, `histograms` or `values`."""
-    return list(record_of(what))
+    with lzma.open(RECORD) as file:
+        return list(json.load(file)[what])
 
 
 def fields(case: dict[str, Any]) -> list[Field]:

@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The timeline of a machine: what happened, and going back and forth in it.
+
+A position is a count of the guest's own instructions. The timeline takes checkpoints while the guest runs, and keeps
+what enters from outside (see `history.py`). To go to a position it restores the checkpoint before that, and has the
+guest run up to it, with the same input at the same positions. The user's handlers are not called again on that way:
+what they changed in the guest is applied.
+
+While the machine is `live`, its history grows. After `go` it is in the past: a run follows the history until that ends,
+and is live from there. Any input before that ends the history there, and a new one begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from armprobe.machine.errors import MachineError
+from armprobe.machine.input import Input, InputKind
+from armprobe.machine.stop import StopReason
+
+from .checkpoint import Checkpoint
+from .history import Event, Marker, enter_again
+
+if TYPE_CHECKING:
+    from armprobe.machine.core.run_loop import Run
+    from armprobe.machine.machine import Machine
+
+SPACING: Final = 40_000_000
+"""Instructions between two checkpoints: a fifth of a second to execute."""
+_SHARE: Final = 30  # a checkpoint may take a 30th of the time since the last one was taken
+_NEAR: Final = 2_000_000  # instructions, some 10 ms: a way for which no checkpoint is taken
+_SHORT: Final = 100_000  # instructions before a position gone to, at which a checkpoint is taken for steps back from it
+_MOST_EVENTS: Final = 1 << 20
+
+
+@dataclass(eq=False)
+class _Kept:
+    """A checkpoint with the number of events before it. It is None for the state in which history begins."""
+
+    position: int
+    events: int
+    interrupts: bool
+    checkpoint: Checkpoint | None
+
+
+class Timeline:
+    """The history of one machine. With `enabled` False there is none, and the machine cannot go back."""
+
+    def __init__(self, machine: Machine, enabled: bool) -> None:
+        self._machine = machine
+        self.enabled = enabled
+        self.live = True
+        self.going = False
+        """Whether the machine is on its way to a position, which nobody but the timeline sees."""
+        self.spacing = SPACING
+        self._events: list[Event] = []
+        self._plain: list[int] = []  # the indices of the events that a run is to end for
+        self._handlers: list[int] = []  # the indices of the beginnings of handlers
+        self._open: list[Marker] = []  # the handlers and calls that have begun
+        self._cursor = 0  # the next event, in the past
+        self._depth = 0  # handlers being replayed
+        self._applying = False
+        self._present = self._present_time = 0  # where the history ends, in the past
+        self._orphans: list[int] = []  # indices of handlers whose probes are gone
+        self._interrupts = True  # the mode
+        self._put_back: Callable[[], None] = machine.put_back_first
+        self._kept: list[_Kept] = []
+        self._due = 0
+        self._taken_at, self._cost = 0.0, 0.0
+        self.begin(machine.put_back_first)
+        if enabled:
+            machine.input.listeners.append(self._entered)
+            machine.input.history = self
+
+    def begin(self, put_back: Callable[[], None]) -> None:
+        """Begin the history anew with the present state, which `put_back` restores."""
+        for kept in self._kept:
+            if kept.checkpoint is not None:
+                self._machine.checkpoints.drop(kept.checkpoint)
+        self._events.clear()
+        self._plain.clear()
+        self._handlers.clear()
+        self._open.clear()
+        self._cursor, self.live, self._interrupts = 0, True, True
+        self._put_back = put_back
+        self._kept = [_Kept(self.position, 0, True, None)]
+        self._due = self.position + self.spacing
+
+    # Where it is
+
+    @property
+    def position(self) -> int:
+        """The count of the guest's own instructions since reset."""
+        return self._machine.instructions
+
+    @property
+    def start(self) -> int:
+        """The first position of the history."""
+        return self._kept[0].position
+
+    @property
+    def end(self) -> int:
+        """The last position of the history: the present one, if the machine has not gone back."""
+        return self.position if self.live else self._present
+
+    # What happens, as the machine tells
+
+    def _entered(self, entered: Input) -> None:
+        if self._applying or entered.kind is InputKind.STATE:
+            return
+        self._branch()
+        self._append(Event.of(entered))
+
+    def _branch(self) -> None:
+        """Something other than the history happens here: what came after it did not."""
+        if self.live:
+            return
+        del self._events[self._cursor :]
+        self._plain = self._plain[: bisect_left(self._plain, self._cursor)]
+        self._handlers = self._handlers[: bisect_left(self._handlers, self._cursor)]
+        for kept in [kept for kept in self._kept if kept.position > self.position or kept.events > self._cursor]:
+            self._drop(kept)
+        self.live = True
+        self._due = self._kept[-1].position + self.spacing
+
+    def _append(self, event: Event) -> None:
+        if self._events and not self._open and event.kind is InputKind.REGISTER and self._repeats(event):
+            self._events[-1] = event
+            return
+        if Marker.HANDLER not in self._open and event.kind is not Marker.HANDLER:
+            self._plain.append(len(self._events))
+        self._events.append(event)
+
+    def _repeats(self, event: Event) -> bool:
+        last = self._events[-1]
+        return (last.position, last.time, last.kind, last.where) == (
+            event.position,
+            event.time,
+            event.kind,
+            event.where,
+        )
+
+    def _mark(self, marker: Marker, where: Any = "", value: Any = None) -> None:
+        clock = self._machine.clock
+        self._append(Event(clock.executed, clock.now, marker, where, value))
+
+    def call_begins(self) -> None:
+        """A guest function is called from outside: its input has been announced."""
+        self._open.append(Marker.CALL_END)
+
+    def call_ends(self, returned: bool) -> None:
+        """It is over."""
+        if not self._applying:
+            self._open.pop()
+            self._mark(Marker.CALL_END, "", returned)
+
+    def handler_begins(self, handler: Callable[..., Any], probe: object) -> None:
+        """A handler of a probe is about to be called."""
+        if not self._open:
+            self._handlers.append(len(self._events))
+        self._mark(Marker.HANDLER, handler, probe)
+        self._open.append(Marker.HANDLER)
+
+    def handler_ends(self, result: object) -> None:
+        """It has returned `result`. Nothing is kept of one that did nothing to the guest."""
+        if not result and self._events[-1].kind is Marker.HANDLER:
+            self._events.pop()
+            if len(self._open) == 1:
+                self._handlers.pop()
+        else:
+            self._mark(Marker.HANDLER_END, "", result)
+        self._open.pop()
+
+    # Runs
+
+    def before_slice(self, run: Run, depth: int) -> None:
+        """Called by the scheduler before each slice: take a checkpoint if it is time, or replay what is due."""
+        if not self.enabled:
+            return
+        if not self.live:
+            if not self._depth:
+                self._replay_due(run)
+                if not self.live:
+                    return
+            else:
+                return
+        run.limit, run.interrupts = run.end, run.asked
+        if depth > 1:
+            return
+        if run.interrupts is not self._interrupts:
+            self._interrupts = run.interrupts
+            self._mark(Marker.MODE, "", run.interrupts)
+        if self.position >= self._due:
+            self._take_if_cheap()
+
+    def _take_if_cheap(self) -> None:
+        now = time.monotonic()
+        if now - self._taken_at < _SHARE * self._cost:
+            self._due = self.position + self.spacing // 8
+            return
+        self.take()
+
+    def take(self) -> None:
+        """Take a checkpoint here, if the machine's state is one that can be gone on from."""
+        if self._open or any(kept.position == self.position for kept in self._kept):
+            return
+        if self._machine.core.load().pc in self._machine.scratch:
+            return
+        began = time.monotonic()
+        number = len(self._events) if self.live else self._cursor
+        kept = _Kept(self.position, number, self._interrupts, self._machine.checkpoints.take())
+        self._kept.insert(bisect_right(self._kept, kept.position, key=lambda each: each.position), kept)
+        self._taken_at = time.monotonic()
+        self._cost = self._taken_at - began
+        self._due = self.position + self.spacing
+        by_checkpoint = {each.checkpoint: each for each in self._kept if each.checkpoint is not None}
+        for dropped in self._machine.checkpoints.thin(list(by_checkpoint)):
+            self._kept.remove(by_checkpoint[dropped])
+
+    def _drop(self, kept: _Kept) -> None:
+        self._kept.remove(kept)
+        if kept.checkpoint is not None:
+            self._machine.checkpoints.drop(kept.checkpoint)
+
+    # Replay
+
+    def _replay_due(self, run: Run) -> None:
+        """Enter what is due at this position again, and have the run end where more is due."""
+        while self._cursor < len(self._events):
+            event = self._events[self._cursor]
+            orphan = event.kind is Marker.HANDLER and self._is_orphan(self._cursor)
+            if event.position > self.position or not (orphan or self._is_plain(self._cursor)):
+                break
+            self._skip_idle(event.time)
+            if orphan:
+                self._replay_handler(None)
+            elif event.kind is Marker.CALL_END:
+                return  # within the call
+            else:
+                self._enter_next()
+        if self._cursor == len(self._events) and self.position >= self._present:
+            self._skip_idle(self._present_time)
+            self.live = True
+            return
+        limit = self._present
+        at = bisect_left(self._plain, self._cursor)
+        if at < len(self._plain):
+            limit = min(limit, self._events[self._plain[at]].position)
+        at = bisect_left(self._orphans, self._cursor)
+        if at < len(self._orphans):
+            limit = min(limit, self._events[self._orphans[at]].position)
+        run.limit = limit if run.end is None else min(run.end, limit)
+        run.interrupts = self._interrupts
+
+    def _skip_idle(self, count: int) -> None:
+        """Let the time pass that had passed in a wait for an interrupt when something entered."""
+        if count > self._machine.clock.now:
+            self._machine.clock.skip_to(count)
+
+    def _is_plain(self, index: int) -> bool:
+        at = bisect_left(self._plain, index)
+        return at < len(self._plain) and self._plain[at] == index
+
+    def _is_orphan(self, index: int) -> bool:
+        at = bisect_left(self._orphans, index)
+        return at < len(self._orphans) and self._orphans[at] == index
+
+    def _enter_next(self) -> None:
+        """Enter the event at the cursor. For a call, this includes all that happens within it."""
+        index = self._cursor
+        event = self._events[index]
+        self._cursor += 1
+        if event.kind is Marker.MODE:
+            self._interrupts = event.value
+            return
+        call_until, end = None, index
+        if event.kind is InputKind.CALL:
+            end = self._end_of(index)
+            call_until = None if self._events[end].value else self._events[end].position
+        outer, self._applying = self._applying, True
+        try:
+            with self._machine.input.own_action():
+                enter_again(self._machine, event, call_until)
+        finally:
+            self._applying = outer
+        self._cursor = end + 1
+
+    def _end_of(self, index: int) -> int:
+        """The index of the end of what begins with the event at `index`."""
+        depth = 0
+        for at in range(index, len(self._events)):
+            kind = self._events[at].kind
+            depth += kind in (Marker.HANDLER, InputKind.CALL)
+            depth -= kind in (Marker.HANDLER_END, Marker.CALL_END)
+            if not depth:
+                return at
+        return len(self._events) - 1
+
+    def replay_handler(self, handler: Callable[..., Any], registers: Any) -> Any:
+        """Do to the guest what `handler` did at this hit; returns what it returned."""
+        if self._cursor >= len(self._events):
+            return None
+        event = self._events[self._cursor]
+        if event.kind is not Marker.HANDLER or event.position != self.position or event.where != handler:
+            return None  # it was not called, or did nothing
+        return self._replay_handler(registers)
+
+    def _replay_handler(self, registers: Any) -> Any:
+        """The same for the handler at the cursor. `registers` are None if there is no hit, and the CPU's are set."""
+        end = self._end_of(self._cursor)
+        self._cursor += 1
+        self._depth += 1
+        try:
+            while self._cursor < end:
+                event = self._events[self._cursor]
+                if event.kind is InputKind.HANDLER and registers is not None:
+                    self._cursor += 1
+                    _set(registers, event.where, event.value)
+                else:
+                    self._enter_next()
+        finally:
+            self._depth -= 1
+            self._cursor = end + 1
+        return self._events[end].value
+
+    def _find_orphans(self) -> None:
+        """Find the handlers in the history whose probes cannot be hit any more."""
+        self._orphans = [
+            index for index in self._handlers if index >= self._cursor and not _can_be_hit(self._events[index].value)
+        ]
+
+    # Going
+
+    def go(self, position: int) -> None:
+        """Go to `position`, of the past or of the future that was gone back from.
+
+        Raises MachineError for a position outside the history, and one within a call of a guest function that was made
+        from outside.
+        """
+        self._prepare()
+        self._check(position)
+        if self.live and position == self.position:
+            return
+        self._leave_present()
+        self._go(position)
+
+    def reverse_step(self, count: int = 1) -> None:
+        """Go back by `count` instructions, at most to the start of the history."""
+        self._prepare()
+        target = max(self.start, self.position - count)
+        inside = self._call_around(target)
+        self.go(target if inside is None else inside[0])
+
+    def _prepare(self) -> None:
+        if not self.enabled:
+            raise MachineError("this machine keeps no history (--no-history): start it without that to go back")
+        self._machine.refuse_in_handler()
+
+    def _check(self, position: int) -> None:
+        if position < self.start:
+            raise MachineError(f"the history begins at position {self.start}: {position} is before that")
+        if position > self.end:
+            raise MachineError(f"the history ends at position {self.end}: run the guest on to get to {position}")
+        inside = self._call_around(position)
+        if inside is not None:
+            first, end = inside
+            raise MachineError(
+                f"position {position} is within a call of a guest function made from outside, which is at {first} and "
+                f"ends at {end}: go to one of these"
+            )
+
+    def _call_around(self, position: int) -> tuple[int, int] | None:
+        """The positions of the beginning and end of the call from outside that `position` is within."""
+        at = bisect_left(self._plain, position, key=lambda index: self._events[index].position)
+        while at:
+            at -= 1
+            event = self._events[self._plain[at]]
+            if event.kind is Marker.CALL_END:
+                return None
+            if event.kind is InputKind.CALL:
+                end = self._events[self._end_of(self._plain[at])]
+                return (event.position, end.position) if position < end.position else None
+        return None
+
+    def _leave_present(self) -> None:
+        if not self.live:
+            return
+        if self.position - self._kept[-1].position > _NEAR and self._machine.core.dispatcher.resume is None:
+            self.take()
+        self._present, self._present_time = self.position, self._machine.clock.now
+        self.live = False
+        self._cursor = len(self._events)
+
+    def _go(self, position: int) -> None:
+        if position == self.end:
+            index = len(self._kept)
+        else:  # events at the position itself come after it
+            index = next((n for n, kept in enumerate(self._kept) if not self._is_before(kept, position)), 0)
+        base = self._kept[max(0, index - 1)]
+        here = self.position
+        if not base.position <= here <= position or self._machine.core.load().pc in self._machine.scratch:
+            self._restore(base)
+        way = position - self.position
+        if way > _NEAR and position - self.start > _SHORT:
+            self._replay_to(position - _SHORT)
+            self.take()
+        self._replay_to(position)
+        if position == self.end:
+            self._enter_rest()
+
+    def _is_before(self, kept: _Kept, position: int) -> bool:
+        if kept.position < position or kept.checkpoint is None:
+            return True
+        return kept.position == position and (not kept.events or self._events[kept.events - 1].position < position)
+
+    def _restore(self, kept: _Kept) -> None:
+        outer, self._applying = self._applying, True
+        try:
+            if kept.checkpoint is None:
+                self._put_back()
+            else:
+                self._machine.checkpoints.restore(kept.checkpoint)
+        finally:
+            self._applying = outer
+        self._cursor, self._interrupts = kept.events, kept.interrupts
+        self._find_orphans()
+
+    def _replay_to(self, position: int) -> None:
+        """Run to `position` as the history says, without anybody noticing."""
+        with self._quietly():
+            while True:
+                stop = self._machine.scheduler.run(None, max(0, position - self.position), interrupts=True)
+                if stop.reason is StopReason.INSTRUCTIONS or (stop.reason.final and self.position >= position):
+                    break
+                if stop.reason is StopReason.INTERRUPTED:
+                    raise MachineError(f"interrupted on the way to position {position}, at {self.position}")
+                if stop.reason.final or stop.reason is StopReason.IDLE:
+                    raise MachineError(f"the replay ended at position {self.position}, before {position}: {stop}")
+
+    def _enter_rest(self) -> None:
+        """At the end of the history, enter what entered there."""
+        run = self._machine.core.run_loop.begin(None, True, self.position)
+        with self._quietly():
+            self._replay_due(run)
+
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        outer, self.going = self.going, True
+        try:
+            with self._machine.console.muted():
+                yield
+        finally:
+            self.going = outer
+
+
+def _set(registers: Any, name: str, value: int) -> None:
+    if name[0] == "x":
+        registers.regs[int(name[1:])] = value
+    else:
+        setattr(registers, name, value)
+
+
+def _can_be_hit(probe: Any) -> bool:
+    owner = getattr(probe, "rp", probe)
+    return bool(getattr(owner, "registered", False)) and not owner.disabled

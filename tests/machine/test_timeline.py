@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Going back: the machine is, at a position, what it was when it was there for the first time."""
+
+import hashlib
+import random
+from collections.abc import Callable
+
+import pytest
+
+from armprobe import machine
+from armprobe.machine import Machine, MachineError
+from armprobe.probes import Kprobe, Kprobes, Kretprobe
+
+from .test_input import Button
+
+UNUSED = 0x4030_0000
+
+
+def state(guest: Machine) -> str:
+    """A digest of registers, time and the guest's memory."""
+    registers = [guest.registers[name] for name in (*(f"x{n}" for n in range(31)), "sp", "pc", "pstate", "elr_el1")]
+    digest = hashlib.sha256(repr((registers, guest.instructions, guest.clock.now)).encode())
+    digest.update(guest.ram.data)
+    return digest.hexdigest()
+
+
+@pytest.fixture
+def demo() -> Machine:
+    guest = machine.load("demo", memory="4M")
+    guest.timeline.spacing = 30_000
+    guest.run(until="workload_round")  # it has a stack there
+    guest.restore(guest.snapshot())
+    return guest
+
+
+def run(guest: Machine, chance: random.Random, most: int = 30_000) -> str:
+    guest.run(instructions=chance.randrange(1, most))
+    return state(guest)
+
+
+def journey(guest: Machine, chance: random.Random, actions: list[Callable[[Machine], object]]) -> dict[int, str]:
+    """Run, with each of the actions in between. What the guest was at the positions."""
+    seen = {guest.instructions: state(guest)}
+    for action in actions:
+        run(guest, chance)
+        seen[guest.instructions] = state(guest)
+        action(guest)
+        guest.step(chance.randrange(1, 9))
+        seen[guest.instructions] = state(guest)
+    return seen
+
+
+def check(guest: Machine, chance: random.Random, seen: dict[int, str]) -> None:
+    """Go to all positions in another order, from later and from earlier, and to the present at last."""
+    present = guest.instructions
+    positions = sorted(seen)
+    chance.shuffle(positions)
+    for position in positions:
+        guest.timeline.go(position)
+        assert guest.timeline.position == guest.instructions == position
+        assert state(guest) == seen[position], position
+    guest.timeline.go(present)
+    assert state(guest) == seen[present]
+    assert guest.timeline.live
+
+
+def write_memory(guest: Machine) -> None:
+    guest.memory.write(guest.registers.sp - 256, b"from outside")
+
+
+def write_register(guest: Machine) -> None:
+    guest.registers.x[9] = 0x1234_5678
+    guest.registers["v3"] = 1 << 100
+
+
+def type_text(guest: Machine) -> None:
+    guest.console.write(b"typed")
+
+
+def call(guest: Machine) -> None:
+    guest.call("strlen", guest.symbols["strlen"].address)
+
+
+def press(guest: Machine) -> None:
+    button = guest.devices["button"]
+    assert isinstance(button, Button)
+    button.press()
+
+
+ACTIONS = [write_memory, write_register, type_text, call, press, lambda guest: guest.skip_to(guest.clock.now + 5000)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_position_is_what_it_was_with_all_input(demo: Machine, seed: int) -> None:
+    chance = random.Random(seed)
+    demo.devices.add(Button())
+    check(demo, chance, journey(demo, chance, chance.sample(ACTIONS, len(ACTIONS)) * 2))
+
+
+def test_handlers_are_not_called_again_and_what_they_changed_is_applied(demo: Machine) -> None:
+    called: list[str] = []
+    kprobes = Kprobes(demo)
+
+    def pre(probe: object, regs: object) -> int:
+        called.append("pre")
+        regs.regs[1] = len(called)  # type: ignore[attr-defined]
+        demo.memory.physical.write(UNUSED, len(called).to_bytes(4, "little"))
+        return 0
+
+    def returned(instance: object, regs: object) -> None:
+        called.append("return")
+        demo.call("strlen", demo.symbols["strlen"].address)
+        regs.regs[0] ^= len(called)  # type: ignore[attr-defined]
+
+    probe = kprobes.register_kprobe(Kprobe("cmp_u32", pre_handler=pre))
+    kprobes.register_kretprobe(Kretprobe("strlen", handler=returned))
+    demo.restore(demo.snapshot())  # the history begins with both probes in the guest
+    chance = random.Random(1)
+    seen = journey(demo, chance, [write_memory, write_register, call] * 2)
+    hits, calls = probe.hits, len(called)
+    assert hits
+    assert calls > hits
+    check(demo, chance, seen)
+    assert len(called) == calls
+    demo.run(instructions=100_000)
+    assert len(called) > calls
+
+
+def test_changes_of_a_handler_whose_probe_is_gone_are_applied(demo: Machine) -> None:
+    kprobes = Kprobes(demo)
+
+    def pre(probe: object, regs: object) -> None:
+        regs.regs[9] = 0xABCD  # type: ignore[attr-defined]
+        demo.memory.physical.write(UNUSED, b"changed")
+
+    probe = kprobes.register_kprobe(Kprobe("kfree", pre_handler=pre))
+    demo.restore(demo.snapshot())
+    demo.run(until="kfree")
+    demo.run(instructions=60_000)
+    kprobes.unregister(probe)
+    chance = random.Random(2)
+    check(demo, chance, journey(demo, chance, [write_memory]))
+    demo.timeline.go(demo.timeline.start)
+    demo.timeline.go(demo.timeline.end)
+    assert demo.memory.physical.read(UNUSED, 7) == b"changed"
+
+
+def test_a_step_back_is_one_instruction(demo: Machine) -> None:
+    demo.run(instructions=50_000)
+    places = []
+    for _ in range(20):
+        places.append((demo.instructions, demo.registers.pc, demo.registers.sp))
+        demo.step()
+    for position, pc, sp in reversed(places):
+        demo.timeline.reverse_step(1)
+        assert (demo.timeline.position, demo.registers.pc, demo.registers.sp) == (position, pc, sp)
+
+
+def test_the_past_is_followed_until_something_else_happens(demo: Machine) -> None:
+    first = demo.instructions
+    demo.run(instructions=50_000)
+    demo.registers.x[9] = 77
+    demo.run(instructions=50_000)
+    present = state(demo)
+    demo.timeline.go(first + 20_000)
+    demo.run(instructions=80_000)
+    assert state(demo) == present
+    demo.timeline.go(first + 20_000)
+    demo.registers.x[10] = 5  # from here on the history is another
+    assert demo.timeline.end == first + 20_000
+    demo.run(instructions=30_000)
+    with pytest.raises(MachineError, match=f"ends at position {first + 50_000}"):
+        demo.timeline.go(first + 100_000)
+
+
+def test_what_the_guest_prints_is_seen_once(demo: Machine) -> None:
+    heard = bytearray()
+    demo.console.read()
+    demo.console.listen(heard.extend)
+    demo.run(instructions=200_000)
+    before, end = bytes(heard), demo.instructions
+    assert before
+    demo.timeline.go(demo.timeline.start)
+    demo.timeline.go(end)
+    assert heard == before
+    assert demo.console.read() == before
+
+
+def test_refusals(demo: Machine) -> None:
+    first = demo.instructions
+    with pytest.raises(MachineError, match=f"ends at position {first}"):
+        demo.timeline.go(first + 1)
+    demo.call("strlen", demo.symbols["strlen"].address)
+    with pytest.raises(MachineError, match="within a call of a guest function"):
+        demo.timeline.go(first + 5)
+    with pytest.raises(MachineError, match="before"):
+        demo.timeline.go(-1)
+    assert demo.timeline.live
+    with pytest.raises(MachineError, match="no history"):
+        machine.load("demo", memory="4M", history=False).timeline.go(0)
