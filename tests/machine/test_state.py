@@ -44,6 +44,7 @@ def plain_state(guest: Machine) -> dict[tuple[str, str], object]:
         **{f"core.timers[{number}]": timer for number, timer in guest.core.timers.items()},
     }
     ours = {name: part for name, part in parts.items() if type(part).__module__.startswith("armprobe.machine.")}
+    ours.pop("machine.timeline")  # a history, which has states of the guest
     ours.pop("machine.symbols", None)  # files have it apart, and the guest does not change it
     return {(name, key): value for name, part in ours.items() for key, value in plain(part).items()}
 
