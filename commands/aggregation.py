@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from armprobe.session import Session
 
 
-def _set(session: Session, arguments: Arguments, value: str | None) -> Registered | Aggregates:
+def set_counting(session: Session, arguments: Arguments, value: str | None) -> Registered | Aggregates:
     """Set the probe that counts `value`, and run the guest if the arguments say so."""
     linear = None
     if getattr(arguments, "linear", ()):
@@ -70,20 +70,20 @@ def _set(session: Session, arguments: Arguments, value: str | None) -> Registere
 
 
 def _count(session: Session, arguments: Arguments) -> Registered | Aggregates:
-    return _set(session, arguments, None)
+    return set_counting(session, arguments, None)
 
 
 def _hist(session: Session, arguments: Arguments) -> Registered | Aggregates:
-    return _set(session, arguments, arguments.expression)
+    return set_counting(session, arguments, arguments.expression)
 
 
 def _latency(session: Session, arguments: Arguments) -> Registered | Aggregates:
-    return _set(session, arguments, "elapsed")
+    return set_counting(session, arguments, "elapsed")
 
 
 def _stacks(session: Session, arguments: Arguments) -> Registered | Aggregates | FoldedStacks:
     arguments.key = "stack"
-    found = _set(session, arguments, None)
+    found = set_counting(session, arguments, None)
     return _folded(found) if arguments.folded and isinstance(found, Aggregates) else found
 
 
@@ -168,12 +168,12 @@ def _complete_value(session: Session, word: str) -> Iterable[str]:
 
 
 _PLACE: Final = Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, or an address", complete=complete_symbol)
-_KEYS: Final = Option("keys", "the most keys that are counted (default: 1024)", type=integer, default=1024)
-_MAXACTIVE: Final = Option(
+KEYS: Final = Option("keys", "the most keys that are counted (default: 1024)", type=integer, default=1024)
+MAXACTIVE: Final = Option(
     "maxactive", "maximum of calls waited for at once (0: the kernel's default)", type=integer, default=0
 )
 _BY: Final = Clause("by", "key", "$comm, caller, stack, $pid, or an expression", complete=_complete_key)
-_CONDITION: Final = Clause("if", "condition", "condition, up to the end of the line", complete=complete_symbol)
+CONDITION: Final = Clause("if", "condition", "condition, up to the end of the line", complete=complete_symbol)
 
 COMMANDS = (
     Command(
@@ -188,7 +188,7 @@ COMMANDS = (
         "With retval in the key or in the condition, the hits are returns of the function. With seconds=,\n"
         "instructions=, live= or while, the guest runs meanwhile, the result is shown, and the counting ends:\n\n"
         "    count vfs_read by $comm while ls -l /",
-        (_PLACE, _KEYS, _MAXACTIVE, *RUN, _BY, _CONDITION, WHILE),
+        (_PLACE, KEYS, MAXACTIVE, *RUN, _BY, CONDITION, WHILE),
         _count,
         group=GROUP,
         changes_state=True,
@@ -205,12 +205,18 @@ COMMANDS = (
         (
             _PLACE,
             Option("linear", "first value, the one behind the last, step", type=integer, many=True, default=None),
-            _KEYS,
-            _MAXACTIVE,
+            KEYS,
+            MAXACTIVE,
             *RUN,
-            Arg("expression", "the value, up to by, if or the end of the line", rest=True, complete=_complete_value),
+            Arg(
+                "expression",
+                "the value, up to by, if or the end of the line",
+                rest=True,
+                verbatim=False,
+                complete=_complete_value,
+            ),
             _BY,
-            _CONDITION,
+            CONDITION,
             WHILE,
         ),
         _hist,
@@ -225,11 +231,11 @@ COMMANDS = (
         "    latency vfs_read by $comm",
         (
             Arg("place", "a function: SYMBOL, MODULE:SYMBOL, or its address", complete=complete_symbol),
-            _KEYS,
-            _MAXACTIVE,
+            KEYS,
+            MAXACTIVE,
             *RUN,
             _BY,
-            _CONDITION,
+            CONDITION,
             WHILE,
         ),
         _latency,
@@ -245,11 +251,11 @@ COMMANDS = (
         "    stacks vfs_read folded=yes while ls /",
         (
             Arg("place", "a function: SYMBOL, MODULE:SYMBOL, or its address", complete=complete_symbol),
-            _KEYS,
-            _MAXACTIVE,
+            KEYS,
+            MAXACTIVE,
             Option("folded", "yes: a line for each stack, for flame graphs", choices=("yes",)),
             *RUN,
-            _CONDITION,
+            CONDITION,
             WHILE,
         ),
         _stacks,

@@ -57,6 +57,7 @@ class Arg:
     optional: may be left out; the value is then `default`. Only optional arguments may follow an optional one.
     many: takes all remaining words (at least one unless optional), giving a tuple. Must be the last.
     rest: takes the rest of the line verbatim, quotes included, as one word, up to a clause. Must be the last.
+    verbatim: options at the end of that rest are a part of it.
     choices: the only words allowed, if any are named.
     complete: candidates from (session, the word so far); those that do not begin with that word are dropped.
     host: what the command touches of the host if the value is a `Path`; refused to clients without that right.
@@ -69,6 +70,7 @@ class Arg:
     optional: bool = False
     many: bool = False
     rest: bool = False
+    verbatim: bool = True
     choices: tuple[str, ...] = ()
     complete: Complete | None = None
     default: Any = None

@@ -118,7 +118,14 @@ def _line(
         seconds=call.ticks / FREQUENCY,
         duration=None if done is None or began is None else (done.ticks - began.ticks) * _TICK,
         instructions=None if done is None or began is None else done.instructions - began.instructions,
+        interrupt=_in_interrupt_text(session, call.function.address),
     )
+
+
+def _in_interrupt_text(session: Session, address: int) -> bool:
+    """Whether a function is one that the kernel's tracer takes for the handling of an interrupt (__irq_entry)."""
+    start, end = (session.machine.symbols.get(f"__irqentry_text_{each}") for each in ("start", "end"))
+    return start is not None and end is not None and start.address <= address < end.address
 
 
 def found_by(session: Session, number: int) -> FunctionsCounted | CallGraph:

@@ -98,7 +98,10 @@ def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> A
         elif waiting[0].rest:
             arg = waiting.pop(0)
             starts = [w.start for w in words if w.start > word.start and w.text in command.clauses]
-            values[arg.name] = _convert(session, arg, line[word.start : min(starts, default=len(line))].strip())
+            end = min(starts, default=len(line))
+            if not arg.verbatim:
+                end = _options_behind(command, session, words, word.start, end, values)
+            values[arg.name] = _convert(session, arg, line[word.start : end].strip())
             _clauses(command, session, line, words, starts, values)
             break
         elif waiting[0].many:
@@ -129,12 +132,7 @@ def _clauses(
         keyword = line[start:end].split(maxsplit=1)[0]
         clause = command.clauses[keyword]
         if not clause.last:
-            for word in reversed([w for w in words if start < w.start < end]):
-                key, _, value = word.text.partition("=")
-                if key not in command.options or value[:1] in ("", "="):
-                    break
-                _put_option(session, command.options[key], value, values)
-                end = word.start
+            end = _options_behind(command, session, words, start, end, values)
         text = line[start + len(keyword) : end].strip()
         if not text:
             raise CommandError(
@@ -143,6 +141,19 @@ def _clauses(
         if clause.name in values:
             raise CommandError(f"{keyword} is given twice")
         values[clause.name] = text
+
+
+def _options_behind(
+    command: Command, session: Any, words: Sequence[Word], start: int, end: int, values: dict[str, Any]
+) -> int:
+    """Put options that are the last words between `start` and `end` into `values`; where what is before them ends."""
+    for word in reversed([w for w in words if start < w.start < end]):
+        key, _, value = word.text.partition("=")
+        if key not in command.options or value[:1] in ("", "="):
+            break
+        _put_option(session, command.options[key], value, values)
+        end = word.start
+    return end
 
 
 def _put_option(session: Any, option: Option, value: str, values: dict[str, Any]) -> None:

@@ -255,7 +255,8 @@ class _Checker:
             if called is not None and called.unknown:
                 why += f"; and the arguments of {called.name} are not known: {called.unknown}"
             elif called is not None and called.prototype is not None:
-                why += f", nor has {called.name} an argument of that name"
+                names = ", ".join(each.name for each in called.prototype.parameters if each.name)
+                why += f", nor has {called.name} an argument of that name" + (f": it has {names}" if names else "")
             raise ExpressionError(why, self._text, node.at) from None
 
     # Types, members, addresses

@@ -45,43 +45,49 @@ class Fields:
 class Aggregator:
     """Sets the probes that count hits at `place`, a symbol or an address.
 
-    `key` is "comm", the name of the task, "caller", the address that the function returns to, or an expression, such as
-    "$pid" or "x1 & 0xff". Hits at which the expression `condition` is 0 are not counted. `kprobes` registers the probe,
-    which is the `probe` of the result. Raises ProbeError (EINVAL for a text that is wrong).
+    `key` is "comm", the name of the task, "caller", the address that the function returns to, "stack", that and those
+    that its callers return to, or an expression, such as "$pid" or "x1 & 0xff". Hits at which the expression
+    `condition` is 0 are not counted. `kprobes` registers the probe, which is the `probe` of the result. Raises
+    ProbeError (EINVAL for a text that is wrong).
     """
 
     def __init__(self, kprobes: Kprobes, place: str | int, key: Key = None, condition: str | None = None) -> None:
         self._kprobes, self._condition = kprobes, condition
         self._where: dict[str, Any] = {"symbol_name": place} if isinstance(place, str) else {"addr": place}
-        named = key(Fields()) if callable(key) else key
-        if not isinstance(named, str | None):
-            raise ProbeError(errno.EINVAL, f"the key is {named!r}: give a text, or a function of one field of a hit")
-        self._key = named
+        self._key = _named(key)
 
-    def count(self, capacity: int = 1024) -> Aggregation:
-        """Count the hits of each key, of which there can be `capacity`."""
-        return self._register(None, None, capacity)
+    def count(self, by: Key = None, capacity: int = 1024) -> Aggregation:
+        """Count the hits of each key, of which there can be `capacity`. `by` is another key."""
+        return self._register(None, None, capacity, by)
 
-    def hist(self, value: str, linear: Linear | None = None, capacity: int = 1024) -> Aggregation:
-        """Also count the values, by size.
+    def hist(self, value: str, linear: Linear | None = None, by: Key = None, capacity: int = 1024) -> Aggregation:
+        """Also count the values, by size. `by` is another key.
 
         `value` is "elapsed", the guest time of a call of the function in ns, or an expression. With `retval` in it, it
         is evaluated where the function returns, and otherwise before the instruction.
         """
-        return self._register(value, linear, capacity)
+        return self._register(value, linear, capacity, by)
 
-    def _register(self, value: str | None, linear: Linear | None, capacity: int) -> Aggregation:
+    def _register(self, value: str | None, linear: Linear | None, capacity: int, by: Key) -> Aggregation:
+        key = self._key if by is None else _named(by)
         kprobes = self._kprobes
         place, name = _place(kprobes.machine, self._where)
         scope = lambda stage: GuestScope(kprobes.machine, stage, place, name)  # noqa: E731
         try:
-            probe = aggregated(self._where, value, self._key, self._condition, scope, linear, capacity)
+            probe = aggregated(self._where, value, key, self._condition, scope, linear, capacity)
         except ExpressionError as error:
             raise ProbeError(errno.EINVAL, str(error)) from error
         kprobes.register(probe)
         assert probe.aggregate is not None
         probe.aggregate.probe = probe
         return probe.aggregate
+
+
+def _named(key: Key) -> str | None:
+    named = key(Fields()) if callable(key) else key
+    if not isinstance(named, str | None):
+        raise ProbeError(errno.EINVAL, f"the key is {named!r}: give a text, or a function of one field of a hit")
+    return named
 
 
 def _place(machine: Machine, where: dict[str, Any]) -> tuple[int | None, str]:

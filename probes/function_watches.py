@@ -31,7 +31,7 @@ _MOST_EVENTS: Final = 1 << 22
 _WORDS: Final = struct.Struct("<3I")
 _NOP: Final = 0xD503_201F
 _BTI_C: Final = 0xD503_245F
-_KEEPS_X30: Final = 0xAA1E_03E9, _NOP  # MOV X9, X30, or what it was before
+_MOV_X9_X30: Final = 0xAA1E_03E9
 _BL: Final = 0x9400_0000
 _OPCODE: Final = 0xFC00_0000  # of BL
 
@@ -171,8 +171,13 @@ class FunctionGraph(_Watch):
             self._graph.comm, self._graph.pid = offsets
 
     @property
+    def seen(self) -> list[Symbol]:
+        """The functions that can be seen, by address."""
+        return list(self._names.values())
+
+    @property
     def functions(self) -> int:
-        """The number of functions that can be seen."""
+        """Their number."""
         return len(self._names)
 
     @property
@@ -296,7 +301,7 @@ class FunctionWatches:
         and ftrace_init_nop() has made the first MOV X9, X30. The second becomes a call of the tracer while it traces
         (arch/arm64/kernel/ftrace.c).
         """
-        found: set[int] = set()
+        found: dict[int, set[int]] = {_MOV_X9_X30: set(), _NOP: set()}
         pages: dict[int, bytes] = {}
         for address in (function.address for function in functions if function.address % 4 == 0):
             words = b"".join(self._word(pages, at) for at in (address, address + 4, address + 8))
@@ -305,9 +310,9 @@ class FunctionWatches:
             first, second, third = _WORDS.unpack(words)
             if first == _BTI_C:
                 first, second = second, third
-            if first in _KEEPS_X30 and (second == _NOP or second & _OPCODE == _BL):
-                found.add(address)
-        return found
+            if first in found and (second == _NOP or second & _OPCODE == _BL):
+                found[first].add(address)
+        return found[_MOV_X9_X30] or found[_NOP]  # NOPs before the kernel has got so far
 
     def _word(self, pages: dict[int, bytes], address: int) -> bytes:
         """The word at `address`, empty if nothing is mapped there. `pages` are those that were read already."""

@@ -73,7 +73,11 @@ def _(value: values.CallGraph) -> str:
         if before is not None and task != before:
             lines.append(f"{_RULE} 0) {_task(*before)} => {_task(*task)}\n{_RULE}\n")
         before = task
+        if line.interrupt and line.kind != "return":
+            lines.append(" 0)   ==========> |\n")
         lines.append(f" 0) {_duration(line)}{'  ' * line.depth}{_call(line)}\n")
+        if line.interrupt and line.kind == "return":
+            lines.append(" 0)   <========== |\n")
     if value.lost:
         lines.append(f"{value.lost:,} entries and returns are not in it: there was no room (events= allows more)\n")
     if value.refused:

@@ -138,7 +138,7 @@ class GraphLine:
     kind: entry and return of a call, or leaf for a call without others in it. depth: the number of calls around it.
     task, pid: name and number of the guest's task; None if they are not known. seconds: guest time since reset.
     duration: guest time of the call in ns, and instructions: the guest's instructions in it; None at an entry, and for
-    a call that has not returned.
+    a call that has not returned. interrupt: the function is one that the kernel handles interrupts by.
     """
 
     kind: Literal["entry", "return", "leaf"]
@@ -149,6 +149,7 @@ class GraphLine:
     seconds: float
     duration: int | None
     instructions: int | None
+    interrupt: bool
 
 
 @dataclass(frozen=True)

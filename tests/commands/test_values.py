@@ -50,6 +50,7 @@ LINES = (
     "hist kmalloc linear=0,600,100 x0 by caller if x0 > 100",
     "latency kmalloc",
     "stacks kmalloc",
+    "argdist -C kmalloc x0",
     "stacks kmalloc folded=yes instructions=2000",
     "funccount k*",
     "funcgraph slab_round depth=2",
