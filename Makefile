@@ -14,7 +14,7 @@ FOR_RUN := gdb-multiarch:gdb-multiarch
 FOR_TEST := $(FOR_RUN) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-ld:binutils-aarch64-linux-gnu \
 	/usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross \
 	qemu-system-aarch64:qemu-system-arm /usr/lib/ipxe/qemu/efi-virtio.rom:ipxe-qemu \
-	dtc:device-tree-compiler cpio:cpio /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu
+	dtc:device-tree-compiler cpio:cpio trace-cmd:trace-cmd /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu
 FOR_DEJAGNU := runtest:dejagnu /usr/src/gdb.tar.xz:gdb-source \
 	/usr/lib/picolibc/aarch64-linux-gnu:picolibc-aarch64-linux-gnu
 

@@ -206,6 +206,8 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
         finally:
             if self.entry["changes_state"]:
                 PROXY.forget()
+                with contextlib.suppress(gdb.GdbError):
+                    ask("qArmprobe.changes")  # gdb knows of these
         if text is None:
             raise gdb.GdbError("gdb is connected to something that is not an armprobe machine")
         gdb.write(text if text.endswith("\n") or not text else f"{text}\n")

@@ -104,7 +104,7 @@ def _described(hint: Any) -> str:
     words = {int: "number", float: "number", str: "string", bool: "true or false", type(None): "null"}
     kinds = _alternatives(hint)
     if len(kinds) > 1:
-        return " or ".join(map(_described, kinds))
+        return " or ".join(dict.fromkeys(map(_described, kinds)))
     (kind,) = kinds
     if kind == Hex:
         return "number, with `_hex`"

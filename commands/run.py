@@ -6,15 +6,15 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Final
 
-from armprobe.machine import StopReason, host_files
+from armprobe.machine import StopReason
 from armprobe.session.authority import Host
 
-from .declaration import Arg, Arguments, Command, Option, Parts, integer, path
+from .declaration import Arg, Arguments, Command, Option, Parts, integer
 from .errors import CommandError
 from .inspect import disassembled_at
 from .locations import complete_symbol, place
 from .stops import stopped
-from .values import ConsoleAnswer, ConsoleOutput, ConsoleText, LentFiles, Returned, Saved, Stepped, Stopped
+from .values import ConsoleAnswer, ConsoleOutput, ConsoleText, LentFiles, Returned, Stepped, Stopped
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -105,11 +105,6 @@ def _semihosting(session: Session, arguments: Arguments) -> LentFiles:
     return LentFiles(session.debug_target.lends_files)
 
 
-def _save(session: Session, arguments: Arguments) -> Saved:
-    session.machine.save(arguments.file, force=arguments.force is not None)
-    return Saved(host_files.shown(arguments.file))
-
-
 def _quit(session: Session, arguments: Arguments) -> None:
     session.finished = True
 
@@ -179,18 +174,6 @@ COMMANDS = (
         (Option("files", "owner of the files that the guest may use", choices=("gdb", "none")),),
         _semihosting,
         group=GROUP,
-    ),
-    Command(
-        "save",
-        "Save the whole machine to a file, from which it can be resumed later.\n"
-        "It replaces an older snapshot of that name, and another file only with the word force.",
-        (
-            Arg("file", "file to write", type=path, host=Host.WRITES_FILES),
-            Arg("force", "replace a file even if it is no snapshot", optional=True, choices=("force",)),
-        ),
-        _save,
-        group=GROUP,
-        gdb="guest-save",
     ),
     Command(
         "quit",

@@ -14,6 +14,8 @@ from typing import Final
 from armprobe.machine import Machine, MachineError, Symbols
 
 from .btf import Btf
+from .hrtimers import Timer, timers
+from .interrupts import Interrupt, interrupts
 from .kworker import Kworkers
 from .log import LogRecord, read_log
 from .module_events import ModuleEvents
@@ -21,7 +23,11 @@ from .module_table import ModuleStruct, read_modules
 from .modules import LoadedModules
 from .mounts import Mount, MountTable
 from .page_tables import PageTables
+from .slab_caches import SlabCache, slab_caches
+from .structs import Places, Structs
+from .system_calls import SystemCall, system_calls
 from .task_list import TaskStruct
+from .task_memory import MemoryArea, OpenFile, memory_areas, open_files
 from .tasks import Tasks
 from .typed_memory import TypedMemory
 from .value import Value
@@ -85,6 +91,7 @@ class Linux(Kernel):
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
         self._variables = Variables(self)
+        self._places: Places = {}
         self.modules = self._loaded = LoadedModules(self)
         self.module_events = ModuleEvents(machine)
         self.tasks = Tasks(self)
@@ -120,8 +127,42 @@ class Linux(Kernel):
             raise MachineError(f"this kernel's type information (BTF) has no per-CPU variable {name}")
         if _ENTRY_TASK not in variables:
             raise MachineError("this kernel's per-CPU variables are not found: its BTF has no __entry_task")
-        start = self.tasks.entry_task - variables[_ENTRY_TASK].offset + self.machine.registers["tpidr_el1"]
+        start = self.tasks.entry_task - variables[_ENTRY_TASK].offset + self._cpu_offset
         return self.read(start + variables[name].offset, variables[name].type)
+
+    @property
+    def _cpu_offset(self) -> int:
+        """What is added to the address of a per-CPU variable (my_cpu_offset, arch/arm64/include/asm/percpu.h)."""
+        return self.machine.registers["tpidr_el1"]
+
+    def open_files(self, task: TaskStruct) -> list[OpenFile]:
+        """The open files of `task`. Raises MachineError, saying why, where they cannot be read, as the next ones do."""
+        return open_files(self._structs(), self.symbols, task.address)
+
+    def memory_areas(self, task: TaskStruct) -> list[MemoryArea]:
+        """The areas of the memory of `task`, by address; none for a kernel thread."""
+        return memory_areas(self._structs(), self.symbols, task.address)
+
+    def slab_caches(self) -> list[SlabCache]:
+        """The caches of the slab allocator, the latest first."""
+        return slab_caches(self.machine, self._structs())
+
+    def interrupts(self) -> list[Interrupt]:
+        """The interrupts that have a handler or have occurred, by number."""
+        return interrupts(self.machine, self._structs(), self._cpu_offset)
+
+    def timers(self) -> list[Timer]:
+        """The pending high-resolution timers of the CPU, by clock and time."""
+        types = self.types
+        bases = self.per_cpu("hrtimer_bases").address_ if isinstance(types, Btf) and types.per_cpu else None
+        return timers(self.machine, self._structs(), bases, self._cpu_offset)
+
+    def system_calls(self) -> list[SystemCall]:
+        """The system calls by number."""
+        return system_calls(self.machine)
+
+    def _structs(self) -> Structs:
+        return Structs(self.machine, self.types, self._places)
 
     def find_variable(self, name: str) -> Variable | None:
         """See `TypedMemory.find_variable`. Per-CPU variables are those of the CPU."""

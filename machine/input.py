@@ -33,7 +33,7 @@ class InputKind(enum.Enum):
     CALL = "a guest function called"  # its address, the arguments: tuple of int
     ANSWER = "a host call answered"  # "", result and errno
     HANDLER = "a register changed by the handler of a probe"  # its name, int
-    STATE = "another state put in place"  # "restore" or "reset", None
+    STATE = "another state put in place"  # "restore", "reset" or "load", None
 
 
 @dataclass(frozen=True)

@@ -298,6 +298,15 @@ class Machine:
         """
         snapshot_file.save(self, path, key, force=force)
 
+    def resume(self, path: str | Path) -> None:
+        """Put the machine into the state in a file that `save` has written, of the same guest.
+
+        Raises MachineError if the file is of another guest, or damaged, and in a handler.
+        """
+        self.refuse_in_handler()
+        snapshot_file.put_back(self, path)
+        self.input.entered(InputKind.STATE, "load")
+
     def reset(self) -> None:
         """Put the guest back to the state in which it was loaded.
 

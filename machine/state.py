@@ -67,6 +67,7 @@ class StateRegistry:
         self._entries: dict[str, Entry] = {}
         self._callbacks: list[tuple[Order, Callable[[], None]]] = []
         self._initial: dict[str, Any] | None = None
+        self.restorations = 0  # how often another state was put in place
         self.before_saving: list[Callable[[], None]] = []
         self.completing: list[Callable[[], None]] = []
 
@@ -159,6 +160,7 @@ class StateRegistry:
         return sorted(self._entries.items(), key=lambda item: item[1].order)
 
     def _tell(self) -> None:
+        self.restorations += 1
         for _, callback in sorted(self._callbacks, key=lambda item: item[0]):
             callback()
 

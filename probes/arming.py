@@ -80,6 +80,7 @@ class Arming:
         site.refresh()
         self._choose_stepping(site)
         if site.active and not site.armed:
+            self._install_code(site)  # which may have been put off, as the guest had not mapped the site yet
             try:
                 self.arm(site)
             except MachineError as error:

@@ -151,9 +151,13 @@ class Kprobes(Recorded):
         self._engine.moments.observer = function
         self._optimizer.review_all()
 
-    def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None, name: str | None = None) -> str:
-        """The line for a hit in the kernel's trace file. See `armprobe.traces.trace_line`."""
-        return wiring.trace_line(self, hit, arguments, name)
+    def trace_line(self, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
+        """The line for a hit in the kernel's trace file: of an event's probe, the event's.
+
+        See `armprobe.traces.trace_line`.
+        """
+        line = self.events.line(hit) if arguments is None else None
+        return wiring.trace_line(self, hit, arguments, None) if line is None else line
 
     # Registering
 

@@ -231,7 +231,8 @@ class DebugTarget:
     @property
     def changes(self) -> Changes:
         """How often the guest was run or changed. A debugger compares this with the count that it knows."""
-        return Changes(self._machine.core.changes, self._machine.bus.changes)
+        machine = self._machine
+        return Changes(machine.core.changes, machine.bus.changes, machine.state.restorations)
 
     def write_register(self, name: str, value: int) -> None:
         """Write one register, by GDB's name."""

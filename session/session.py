@@ -26,6 +26,7 @@ from .follower import Follower
 from .guest import Guest
 from .module_probes import ModuleProbes
 from .probe_list import ProbeList
+from .snapshots import Snapshots
 from .tracepoints import Tracepoints
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Session:
         self.probes = ProbeList()
         self.function_watches: dict[int, FunctionCounts | FunctionGraph] = {}  # by numbers of the same list
         self.module_probes = ModuleProbes(self.machine, self.kprobes, self.probes, self.notify)
+        self.snapshots = Snapshots(self.machine)
         self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
         self.stub_address = ""
         self.finished = False  # whether quit was requested

@@ -45,10 +45,14 @@ class View:
             self._start = self._now
 
     def end(self) -> None:
-        """The changes since `begin` were the client's own, so it knows of them."""
+        """The changes since `begin` were the client's own, so it knows of them.
+
+        It does not know another state, even if a command of its own has put that in place.
+        """
         now, start, known = self._now, self._start, self._known
-        if start is not None and now != start:
-            self._known = Changes(
-                known.registers + now.registers - start.registers, known.memory + now.memory - start.memory
+        if start is not None and now != start and now.states == start.states:
+            self._known = known._replace(
+                registers=known.registers + now.registers - start.registers,
+                memory=known.memory + now.memory - start.memory,
             )
         self._start = None

@@ -9,6 +9,7 @@ from armprobe.expressions.errors import printable
 from armprobe.kernel.tasks import Task
 from armprobe.machine.core.pstate import PSTATE_I
 from armprobe.probes import Hit, Kprobes, Stage
+from armprobe.probes.recorder import TICK
 from armprobe.probes.symbol_text import symbol_and_size
 from armprobe.probes.trampoline import DIRECT
 
@@ -24,21 +25,30 @@ def trace_line(
     first, `d`, is known: interrupts are off, because the kernel has masked them or because they were masked in the
     function that returns.
     """
-    symbols, rules = kprobes.machine.symbols, kprobes.era.hits
-    masked = hit.stage is not Stage.RETURN or kprobes.trampoline != DIRECT or rules.masks_returns
     task = hit.task or Task("<...>", 0)
+    off = "d" if has_interrupts_off(kprobes, hit) else "."
+    seconds, micro = divmod((hit.ticks * TICK + 500) // 1000, 1_000_000)  # rounded: ns2usecs, kernel/trace/trace.c
+    who = f"{task.comm:>16}-{task.pid:<7} [000] {off:.<{kprobes.era.hits.trace_flags}}"
+    return f"{who} {seconds:5}.{micro:06}: {name or hit.probe.name}: {event_text(kprobes, hit, arguments)}"
+
+
+def has_interrupts_off(kprobes: Kprobes, hit: Hit) -> bool:
+    """Whether interrupts are off at a hit, as the kernel's flags say."""
+    masked = hit.stage is not Stage.RETURN or kprobes.trampoline != DIRECT or kprobes.era.hits.masks_returns
+    return masked or bool(hit.pstate & PSTATE_I)
+
+
+def event_text(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None = None) -> str:
+    """The part of a line behind the event's name: the place, and the values."""
+    symbols = kprobes.machine.symbols
     if hit.stage is Stage.RETURN:
         function = symbols.at(hit.address)
         called = function[0].name if function else f"{hit.address:#x}"
         where = f"{symbol_and_size(symbols, hit.caller or 0)} <- {called}"
     else:
         where = symbol_and_size(symbols, hit.address)
-    off = "d" if masked or hit.pstate & PSTATE_I else "."
     text = values_text(hit) if arguments is None else " ".join(f"{name}={value:#x}" for name, value in arguments)
-    text = f" {text}" if text else ""
-    seconds, micro = divmod(int(hit.seconds * 1_000_000), 1_000_000)
-    who = f"{task.comm:>16}-{task.pid:<7} [000] {off:.<{rules.trace_flags}}"
-    return f"{who} {seconds:5}.{micro:06}: {name or hit.probe.name}: ({where}){text}"
+    return f"({where}) {text}" if text else f"({where})"
 
 
 def lost_line(stages: int) -> str:

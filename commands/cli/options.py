@@ -62,6 +62,7 @@ class Options:
     file: Path = Path()
     arguments: tuple[str, ...] = ()
     what: tuple[str, ...] = ()
+    hits: str | None = None
     case: str = "all"
     shell: str = ""
     topic: str | None = None

@@ -18,6 +18,7 @@ from .completion import COMPLETION
 from .gdb import GDB
 from .options import Options, Verb
 from .prompt import LINUX, PROMPT
+from .query import QUERY
 from .script import SCRIPT
 from .serve import SERVE
 from .tours import BUG_2015, DEMO
@@ -44,7 +45,7 @@ def _help(options: Options) -> int:
 
 
 HELP = Verb("help", "show the help of armprobe or of a verb", _help_arguments, _help)
-VERBS: Final = (PROMPT, SERVE, GDB, LINUX, SCRIPT, DEMO, BUG_2015, DECODE, CHECK, COMPLETION, HELP)
+VERBS: Final = (PROMPT, SERVE, GDB, LINUX, SCRIPT, QUERY, DEMO, BUG_2015, DECODE, CHECK, COMPLETION, HELP)
 _RUN: Final = {verb.name: verb.run for verb in VERBS}
 _FOR_ALL: Final = ("-h", "--help", "--version")
 

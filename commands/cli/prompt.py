@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from armprobe.commands.errors import CommandError
+from armprobe.commands.parsing import Line
 from armprobe.commands.script import run_lines
 from armprobe.commands.terminal import say
 from armprobe.session import Session
@@ -16,7 +17,7 @@ from .open_session import gdb_hint, listening, open_session
 from .options import Options, Verb, add_file, add_guest, add_session
 
 
-def run_commands(session: Session, options: Options, lines: Sequence[str]) -> int:
+def run_commands(session: Session, options: Options, lines: Sequence[Line]) -> int:
     """Run command lines. Returns 1 if one failed or if a handler raised meanwhile, which was reported then."""
     with listening(session, options, default=None):
         return run_lines(session, lines, options.json) or int(bool(session.kprobes.errors))

@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Renderings of what commands answer with (`commands.values`): text for people, JSON for programs."""
 
-from . import aggregation, functions, kernel, probes, verdicts  # what these have is registered with `text.as_text`
+from . import (
+    aggregation,
+    events,
+    functions,
+    kernel,
+    kernel_tables,
+    probes,
+    snapshots,
+    verdicts,
+)  # what these have is registered with `text.as_text`
 
-__all__ = ["aggregation", "functions", "kernel", "probes", "verdicts"]
+__all__ = ["aggregation", "events", "functions", "kernel", "kernel_tables", "probes", "snapshots", "verdicts"]

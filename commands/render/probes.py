@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from armprobe.commands import values
+from armprobe.expressions.errors import printable
 
 from .layout import Column, Table, described, registers
 from .text import as_text
@@ -120,3 +121,14 @@ def _(value: values.TraceSize) -> str:
 
 def _lost(stages: int) -> str:
     return f"; {stages:,} before them are lost" if stages else ""
+
+
+@as_text.register
+def _(value: values.QueryAnswer) -> str:
+    by_column = list(zip(*value.rows, strict=True)) or [()] * len(value.columns)
+    columns = [
+        Column(printable(name), right=bool(cells) and all(isinstance(cell, int | float | None) for cell in cells))
+        for name, cells in zip(value.columns, by_column, strict=True)
+    ]
+    text = Table(columns, [["NULL" if cell is None else printable(str(cell)) for cell in row] for row in value.rows])
+    return text.plain() + ("... and more rows: add LIMIT, or write an aggregate\n" if value.more else "")

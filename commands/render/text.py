@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import singledispatch
 from itertools import groupby
 
@@ -79,14 +78,6 @@ def _(value: values.ConsoleAnswer) -> str:
 def _(value: values.LentFiles) -> str:
     lends = "those of the gdb that is attached" if value.lends else "none; files=gdb lends it those of gdb"
     return f"the guest's files are {lends}\n"
-
-
-@as_text.register
-def _(value: values.Saved) -> str:
-    name = f"./{value.file}" if value.file.startswith("-") else value.file
-    # A name that cannot be shown as it is comes in quotes already.
-    name = name if name.startswith("'") else shlex.quote(name)
-    return f"saved; armprobe --snapshot {name} goes on from here\n"
 
 
 @as_text.register

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from .location import Hex, Location
 
@@ -202,3 +202,19 @@ class TraceSize:
     size: int
     kept: int
     lost: int
+
+
+Cell: TypeAlias = int | float | str | bool | None
+"""A value in the answer to a query."""
+
+
+@dataclass(frozen=True)
+class QueryAnswer:
+    """The answer to a query.
+
+    columns: their names. rows: an array for each row. more: whether there are more rows than these.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    more: bool

@@ -63,13 +63,6 @@ class LentFiles:
 
 
 @dataclass(frozen=True)
-class Saved:
-    """The file with the snapshot."""
-
-    file: str
-
-
-@dataclass(frozen=True)
 class Pushed:
     """A file of this computer, and the path in the guest to which it was copied."""
 

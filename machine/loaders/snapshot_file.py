@@ -32,6 +32,7 @@ from armprobe.machine.core.engine import CPU_MODELS
 from armprobe.machine.errors import MachineError
 from armprobe.machine.field_checks import U32, U63, integer, misfit, record, row, several, text
 from armprobe.machine.memory.bus import Backing
+from armprobe.machine.native import pages
 from armprobe.machine.symbols import Symbols
 
 if TYPE_CHECKING:
@@ -203,6 +204,35 @@ def resume(machine: Machine, saved: SavedMachine) -> None:
     machine.state.restore_from_file(saved.state)
     machine.state.begin()
     machine.timeline.begin(machine.put_back_first)
+
+
+def put_back(machine: Machine, path: str | Path) -> None:
+    """Put `machine` into the state in a file, which must be of the same guest.
+
+    Raises MachineError if it is not, and if the file is damaged; nothing has changed then.
+    """
+    if not is_snapshot(path):
+        raise MachineError(f"{host_files.shown(path)} is not a snapshot: give a file that save has written")
+    saved = load(path)
+    same = (
+        saved.header["cpu"] == machine.core.model
+        and saved.header["kind"] == machine.guest.kind
+        and [len(memory) for memory in saved.memories] == [ram.size for ram in machine.bus.rams]
+        and saved.symbols.to_bytes() == machine.symbols.to_bytes()
+    )
+    if not same:
+        raise MachineError(f"{host_files.shown(path)} is of another guest: start it with armprobe --snapshot")
+    if wrong := machine.state.misfit(saved.state):
+        raise _wrong_field(path, wrong)
+    for ram, memory in zip(machine.bus.rams, saved.memories, strict=True):
+        with memoryview(memory) as content:
+            to, source = pages.address_of(ram.data), pages.address_of(content)
+            changed = pages.differing(to, source, ram.size // pages.PAGE)
+            pages.copy(to, source, changed)
+        for core in machine.cores:
+            core.forget_pages(ram.base, changed)
+    machine.bus.changes += 1
+    machine.state.restore_from_file(saved.state)
 
 
 def _damaged(path: str | Path, why: str) -> MachineError:

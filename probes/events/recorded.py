@@ -30,18 +30,20 @@ FieldValue = Element | tuple[Element, ...]
 
 _LONGEST_STRING: Final = 4096  # MAX_STRING_SIZE
 _MOST_STRINGS: Final = 16384  # bytes of all strings of a hit
+_SHORTEST: Final = 64
 _MASK: Final = (1 << 64) - 1
 _BREAKPOINT: Final = brk(4).to_bytes(4, "little")  # KPROBES_BRK_IMM
 _TRAMPOLINE: Final = "__kretprobe_trampoline"
 _STRINGS: Final = (Op.STORE_STRING, Op.STORE_USER_STRING)
 
 
-def record(definition: Definition, machine: Machine) -> Record:
-    """What the probe of `definition` records: the registers, and the memory that its arguments need."""
+def record(definition: Definition, machine: Machine, most: int) -> Record:
+    """What the probe of `definition` records: the registers, and `most` bytes of memory that its arguments need."""
     registers = GuestScope(machine, None).registers
     fields: dict[str, Memory] = {}
     strings = sum(each.count or 1 for each in definition.arguments if each.type.is_string)
-    longest = min(_LONGEST_STRING, _MOST_STRINGS // max(strings, 1))
+    room = min(_MOST_STRINGS, most - definition.size)
+    longest = min(_LONGEST_STRING, max(room // max(strings, 1), _SHORTEST))
     for argument in definition.arguments:
         for name, code, size in _memory(argument):
             if code is not None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from armprobe import wiring
 from armprobe.kernel.tasks import Task
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, Snapshot
@@ -17,6 +18,7 @@ from armprobe.probes.kprobe import Kprobe
 from armprobe.probes.kretprobe import Kretprobe
 from armprobe.probes.probe import Probe
 from armprobe.probes.record import Hit
+from armprobe.probes.recorder import MOST_MEMORY
 
 from .control import Controls, GuestLabels
 from .definition import Definition, lines, parse, raw, shown, split
@@ -99,6 +101,11 @@ class Events:
         """All events, oldest first."""
         return list(self._events.values())
 
+    @property
+    def probes(self) -> Sequence[EventProbe]:
+        """The probes of all events, in the order of their definition."""
+        return [*self._probes]
+
     def format(self, name: str) -> str:
         """The text of an event's format file."""
         return self.find(name).format
@@ -173,8 +180,13 @@ class Events:
             shown += [line, *each.event.control.stack_lines(hit, f"{head} ")]
         return shown
 
+    def line(self, hit: Hit) -> str | None:
+        """The line of one hit, with the name that its task had; None for a hit of another probe."""
+        each = self._by_probe.get(hit.probe)
+        return None if each is None else self._line(each, hit, hit.task)
+
     def _line(self, each: EventProbe, hit: Hit, task: Task | None) -> str:
-        return self._kprobes.trace_line(hit._replace(task=task), (), each.event.name) + each.text(hit)
+        return wiring.trace_line(self._kprobes, hit._replace(task=task), (), each.event.name) + each.text(hit)
 
     def list(self) -> list[str]:
         """The lines of kprobe_events. Writing them defines the same events."""
@@ -251,7 +263,7 @@ class Events:
         probe: Kprobe | Kretprobe
         symbol, offset = definition.symbol, definition.offset
         address = definition.address if symbol is None else None
-        what = record(definition, self._kprobes.machine)
+        what = record(definition, self._kprobes.machine, MOST_MEMORY // self._kprobes.kept)
         if definition.is_return:
             probe = Kretprobe(symbol, address, offset, maxactive=definition.maxactive, record=what)
         else:

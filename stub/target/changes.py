@@ -10,6 +10,8 @@ class Changes(NamedTuple):
     registers: int
     """Its registers, and with them the place where it is."""
     memory: int
+    states: int = 0
+    """How often another state was put in its place, which is in the other counts as well."""
 
 
 @runtime_checkable

@@ -245,7 +245,9 @@ def test_no_command_touches_the_host_for_a_debugger_on_tcp(tmp_path: Path, trust
     found = json.loads(done.stdout)
     assert found["lines"] > 60
     touched = {line.split()[0] for line in found["seen"]}
-    assert touched == ({"save", "decode", "push", "pull", "trace"} if trusted else set()), found["seen"]
+    assert touched == ({"save", "load", "decode", "push", "pull", "trace", "events"} if trusted else set()), found[
+        "seen"
+    ]
     assert sorted(each.name for each in tmp_path.iterdir() if not trusted) == ([] if trusted else ["there"])
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.commands.test_authority import monitor  # tests have no import name t
 from tests.stub.client import Client
 
 RUN = "continue instructions=3000000"
+COMMANDS = ("--trace-size", "262144", "-c", "kprobe kfree", "-c", "kretprobe kmalloc", "-c", RUN)
 
 
 @pytest.fixture
@@ -109,3 +111,35 @@ def test_the_size_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == (
         "armprobe: EINVAL: 0 stages of hits cannot be kept: give a number up to 262144\n"
     )
+
+
+def test_query(session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("duckdb")
+    session.run(RUN)
+    hits = {probe.name: probe.hits for probe in session.probes.values()}
+    for line in (
+        "query SELECT probe, count(*) FROM hits GROUP BY 1",
+        'query "SELECT probe, count(*) FROM hits GROUP BY 1"',
+    ):
+        assert dict(session.ask(line).rows) == hits
+    text = session.run("query SELECT probe, count(*) AS n, max(note) AS nothing FROM hits GROUP BY 1 ORDER BY 1")
+    kfree, kmalloc = hits["kfree"], hits["kmalloc"]
+    assert text == f"probe       n  nothing\nkfree    {kfree}\nkmalloc  {kmalloc}\n"
+    file = tmp_path / "a.parquet"
+    session.run(["trace", "save", str(file)])
+    for words in (["SELECT sum(hit) FROM hits", str(file)], ["SELECT sum(hit) FROM hits", *COMMANDS]):
+        assert main(["query", "--no-config", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [lines[at + 1] for at, line in enumerate(lines) if line == "sum(hit)"] == [
+        str(sum(n * (n + 1) // 2 for n in hits.values()))
+    ] * 2
+    for words in ([], [str(file), *COMMANDS]):
+        assert main(["query", "--no-config", "SELECT 1", *words]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_without_duckdb(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(CommandError) as raised:
+        session.run("query SELECT 1")
+    assert str(raised.value) == "a query needs duckdb, which is not installed: pip install 'armprobe[data]'"

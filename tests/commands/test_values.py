@@ -58,6 +58,17 @@ LINES = (
     "count kfree by stack instructions=2000",
     "counts",
     "counts kmem_cache_free+4",
+    "event p:ev strlen s=+0(%x0):string a=$arg1",
+    "event r:out kmalloc $retval",
+    "event -:out",
+    "event p:ev strlen s=+0(%x0",
+    "events enable ev",
+    "events",
+    "events format ev",
+    "events disable",
+    "events save FOLDER/events.txt",
+    "events clear",
+    "events load FOLDER/events.txt",
     "blacklist *irq*",
     "continue",
     "info kprobes",
@@ -84,6 +95,8 @@ LINES = (
     "trace size",
     "trace save FOLDER/hits.csv",
     "trace > FOLDER/hits.txt",
+    "query SELECT probe, avg(x0), max(comm) FROM hits GROUP BY 1",
+    "query SELECT nosuch",
     "step",
     "step 3",
     "counts",
@@ -111,8 +124,18 @@ LINES = (
     "decode FOLDER/code",
     "check kfree insn_yield",
     "check * era=v6.1,v5.10",
+    "snapshots",
+    "snapshot here",
+    "snapshot here",
+    "snapshots",
+    "step",
+    "restore here",
+    "snapshots delete=here",
+    "restore here",
     "save FOLDER/saved",
     "save FOLDER/code",
+    "load FOLDER/code",
+    "reset",
     "nosuch",
     "probes 'x",
     "quit",
@@ -188,6 +211,9 @@ def rebuilt(hint: Any, data: Any) -> Any:
         if data is None:
             assert len(kinds) < len(typing.get_args(hint))
             return None
+        if not isinstance(data, dict):
+            assert type(data) in kinds
+            return data
         (hint,) = [kind for kind in kinds if len(kinds) == 1 or {field.name for field in fields(kind)} <= data.keys()]
     if is_dataclass(hint) and isinstance(hint, type):
         hints = typing.get_type_hints(hint, include_extras=True)

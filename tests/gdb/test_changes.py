@@ -50,6 +50,30 @@ def test_a_snapshot_restored(stopped: GdbSession, session: Session, demo: Demo) 
     assert stopped.continue_to_stop().pc == demo.address("strlen")  # at once, and it resumes
 
 
+def test_the_commands_in_gdb(session: Session, gdb_path: str, gdbinit: Path, demo: Demo) -> None:
+    """Native where gdb has no command of that name, guest-restore where it has."""
+    with GdbSession(session, gdb=gdb_path, gdbinit=gdbinit) as gdb:
+        gdb.execute(f"file {DEMO}")
+        gdb.execute("tbreak *kfree")
+        gdb.continue_to_stop()
+        assert gdb.execute("snapshot here").startswith("snapshot here: kfree, after ")
+        gdb.execute("stepi 5")
+        assert gdb.register("pc") != demo.address("kfree")
+        assert gdb.execute("guest-restore here").startswith("back at snapshot here: kfree, ")
+        assert gdb.register("pc") == demo.address("kfree")
+        seen(gdb, session)
+        gdb.execute("stepi 5")
+        gdb.execute("monitor restore here")
+        assert "changed from outside" in gdb.execute("print $x0")  # gdb itself knows nothing of what monitor does
+        assert gdb.register("pc") == demo.address("kfree")
+        assert "here" in gdb.execute("snapshots")
+        gdb.execute("tbreak *kmalloc")
+        gdb.execute("guest-restore here")
+        assert gdb.continue_to_stop().pc == demo.address("kmalloc")  # at once: gdb has read the registers
+        gdb.execute("reset")
+        assert (session.machine.instructions, gdb.register("pc")) == (0, session.machine.registers.pc)
+
+
 def test_registers_and_memory_written(stopped: GdbSession, session: Session) -> None:
     sp = stopped.register("sp")
     before = int(stopped.evaluate(f"*(unsigned long *) {sp}"))

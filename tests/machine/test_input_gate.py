@@ -157,7 +157,6 @@ def test_nobody_else_writes_to_the_bytes_of_memory() -> None:
                     found.add(str(file.relative_to(ROOT)))
     assert found == {
         "machine/core/cpu_state.py",  # code that has the engine heed the guest's breakpoints, undone at once
-        "machine/loaders/snapshot.py",
         "machine/memory/bus.py",
         "machine/memory/scratch.py",
     }

@@ -54,6 +54,7 @@ NOT_STATE: set[tuple[str, str]] = {
     ("machine.guest", "entry"),
     ("machine.guest", "x0"),
     ("machine.bus", "changes"),
+    ("machine.state", "restorations"),
     ("machine.gic", "interfaces[0].gic"),
     *(("machine.uart", pointer) for pointer in ("gic", "drain", "waiting", "waiting_end")),
     *(("machine.uart", name) for name in ("output", "sent", "collected")),  # the console's

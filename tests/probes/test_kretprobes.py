@@ -9,6 +9,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import StopReason
+from armprobe.machine.loaders import DEMO
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
 
 NZCV = 0xF000_0000
@@ -95,6 +96,18 @@ def test_what_a_return_handler_can_change(demo: machine.Machine, kprobes: Kprobe
     assert demo.registers.x[17] == 0x17
     assert demo.registers.x[30] == back
     assert demo.registers.pstate & NZCV == flags ^ NZCV
+
+
+@pytest.mark.parametrize("trampoline", ["direct", "brk"])
+def test_enabled_after_the_guest_has_mapped_its_text(trampoline: str) -> None:
+    """Registered disabled before that, it had no trampoline: calls would have returned to address 0."""
+    demo = machine.load(DEMO)
+    kprobes = Kprobes(demo, trampoline=trampoline)
+    probe = kprobes.register_kretprobe(Kretprobe("strlen", disabled=True))
+    demo.run(instructions=100_000)
+    kprobes.enable(probe)
+    assert demo.run(instructions=2_000_000).reason is StopReason.INSTRUCTIONS
+    assert probe.hits > 10
 
 
 def test_entry_handler_that_declines(demo: machine.Machine, kprobes: Kprobes) -> None:

@@ -6,13 +6,16 @@ from __future__ import annotations
 import csv
 import json
 import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from armprobe import machine
 from armprobe.machine import MachineError
-from armprobe.probes import Kprobes
+from armprobe.probes import Kprobe, Kprobes
 from armprobe.traces import COLUMNS, Kind, TraceError
 from armprobe.traces.formats import FORMATS, save
 
@@ -39,6 +42,55 @@ def test_ftrace_text(kprobes: Kprobes, tmp_path: Path) -> None:
         assert int(found[2]) == NAMES.index(hit.task.comm) + 1
         assert float(found[4]) == pytest.approx(hit.seconds, abs=1e-6)
         assert found[5] == hit.probe.name
+
+
+def test_trace_cmd_reports_the_lines_of_trace(
+    kprobes: Kprobes, tool: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    """But for the flags, which it does not print, and blanks. It has no name for a task whose name is empty."""
+    trace_cmd = tool("trace-cmd", "trace-cmd")
+    save(kprobes, tmp_path / "a.txt")
+    save(kprobes, tmp_path / "trace.dat")
+    report = subprocess.run(
+        [trace_cmd, "report", "-i", tmp_path / "trace.dat"], capture_output=True, text=True, check=True
+    )
+    assert report.stderr == ""
+    first, *lines = report.stdout.splitlines()
+    assert first == "cpus=1"
+    text = (tmp_path / "a.txt").read_text().splitlines()
+    expected = [re.sub(r" [d.]\.{4} ", " ", line, count=1) for line in text if not line.startswith("#")]
+    expected = [re.sub(r"^ +-8 ", "<...>-8 ", line) for line in expected]
+    assert [line.split() for line in lines] == [line.split() for line in expected]
+    filtered = subprocess.run(
+        [trace_cmd, "report", "-F", "kfree:x0 == 0xffff800000205160", "-i", tmp_path / "trace.dat"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wanted = [hit for hit in kprobes.hits.traced() if hit.probe.name == "kfree" and hit.words[0] == 0xFFFF800000205160]
+    assert len(filtered.stdout.splitlines()) == 1 + len(wanted) > 1
+
+
+def test_trace_cmd_reports_what_is_lost(tool: Callable[[str, str], str], tmp_path: Path) -> None:
+    """The hits take several pages, and the gap between two of them more than 27 bits of ns."""
+    trace_cmd = tool("trace-cmd", "trace-cmd")
+    guest = machine.load("demo")
+    kprobes = Kprobes(guest)
+    kprobes.kept = 300
+    probe = kprobes.register_kprobe(Kprobe("kfree"))
+    guest.run(instructions=300_000)
+    kprobes.disable(probe)
+    guest.run(instructions=20_000_000)
+    kprobes.enable(probe)
+    guest.run(until="kfree")
+    guest.step(2)
+    save(kprobes, tmp_path / "trace.dat")
+    command = [trace_cmd, "report", "-t", "-i", str(tmp_path / "trace.dat")]
+    _, lost, *lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert lost == f"CPU:0 [{kprobes.lost} EVENTS DROPPED]"
+    times = [round(float(line.split()[2].rstrip(":")) * 1e9) for line in lines]
+    assert times == [hit.ticks * 16 for hit in kprobes.hits.traced()]
+    assert times[-1] - times[-2] > 1 << 27
 
 
 def test_csv(kprobes: Kprobes, rows: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from armprobe.machine import host_files
 from armprobe.probes import Kprobes
 from armprobe.traces.errors import TraceError
 
-from . import ftrace_text, rows
+from . import ftrace_text, parquet, rows, trace_dat
 from .saved import Saved
 
 __all__ = ["FORMATS", "Format", "Saved", "save"]
@@ -20,20 +20,26 @@ __all__ = ["FORMATS", "Format", "Saved", "save"]
 class Format(NamedTuple):
     """A format.
 
-    endings: those of its files' names. name: in words. beginning: how each of its files begins, by which armprobe knows
-    one that it may replace.
+    endings: those of its files' names. name: in words. mark: how each of its files begins, or a function that says
+    whether armprobe has made a file, which it may then replace.
     """
 
     endings: tuple[str, ...]
     name: str
     write: Callable[[Saved, BinaryIO], None]
-    beginning: bytes
+    mark: bytes | Callable[[BinaryIO], bool]
+
+    def is_ours(self, file: BinaryIO) -> bool:
+        """Whether armprobe has made the file."""
+        return file.read(len(self.mark)) == self.mark if isinstance(self.mark, bytes) else self.mark(file)
 
 
 FORMATS: Final = (
     Format((".txt", ".ftrace"), "text of the kernel's trace file", ftrace_text.write, ftrace_text.BEGINNING),
+    Format((".dat",), "trace-cmd's trace.dat", trace_dat.write, trace_dat.BEGINNING),
     Format((".csv",), "CSV", rows.write_csv, rows.CSV_BEGINNING),
     Format((".ndjson", ".jsonl"), "NDJSON", rows.write_ndjson, rows.NDJSON_BEGINNING),
+    Format((".parquet",), "Parquet", parquet.write, parquet.is_ours),
 )
 
 
@@ -55,7 +61,6 @@ def save(kprobes: Kprobes, path: str | Path, how: Format | None = None, *, force
     """
     how = how or format_of(path)
     saved = Saved(kprobes, kprobes.hits.table, kprobes.lost)
-    begins = how.beginning
-    with host_files.new_file(path, lambda file: file.read(len(begins)) == begins, force=force) as file:
+    with host_files.new_file(path, how.is_ours, force=force) as file:
         how.write(saved, file)
     return saved

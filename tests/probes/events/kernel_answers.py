@@ -26,10 +26,15 @@ class Field(NamedTuple):
 
 
 @functools.cache
+def record_of(what: str) -> Any:
+    """A part of the record."""
+    with lzma.open(RECORD) as file:
+        return json.load(file)[what]
+
+
 def answers(what: str) -> list[dict[str, Any]]:
     """The cases `filters`, `histograms` or `values`."""
-    with lzma.open(RECORD) as file:
-        return list(json.load(file)[what])
+    return list(record_of(what))
 
 
 def fields(case: dict[str, Any]) -> list[Field]:

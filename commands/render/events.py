@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Text of events: the lines of kprobe_events, with what the kernel does not show there behind them, as comments."""
+
+from __future__ import annotations
+
+from armprobe.commands import values
+
+from .text import as_text
+
+
+@as_text.register
+def _(value: values.EventRows) -> str:
+    if not value:
+        return "no events; define one with: event p:open do_sys_openat2 name=+0(%x1):ustring\n"
+    return "".join(f"{row.definition}  # {_state(row)}\n" for row in value)
+
+
+@as_text.register
+def _(value: values.EventsChanged) -> str:
+    return "".join(f"{value.done}: {row.definition}\n" for row in value.events)
+
+
+@as_text.register
+def _(value: values.EventFormat) -> str:
+    return value.text
+
+
+@as_text.register
+def _(value: values.SavedEvents) -> str:
+    return f"{value.count} events are in {value.file}\n"
+
+
+def _state(row: values.EventRow) -> str:
+    state = "enabled" if row.enabled else "disabled"
+    state += ", pending until its module is loaded" if row.pending else ""
+    state += f", {row.hits} hits" if row.hits or row.enabled else ""
+    return state + (f", {row.nmissed} missed" if row.nmissed else "")
