@@ -45,3 +45,15 @@ def record() -> Kprobes:
     kprobes.register_kprobe(Kprobe("tree_visit", record=kept))
     guest.run(instructions=70_000)
     return kprobes
+
+
+def one_task() -> Kprobes:
+    """A run of the demo kernel as one task, with calls inside a call."""
+    guest = machine.load("demo")
+    kprobes = Kprobes(guest)
+    kprobes.task = lambda: Task("task;1 x", 7)
+    for name in "kmalloc", "tree_round":
+        kprobes.register_kretprobe(Kretprobe(name))
+    kprobes.register_kprobe(Kprobe("kfree"))
+    guest.run(instructions=70_000)
+    return kprobes

@@ -15,11 +15,11 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import MachineError
-from armprobe.probes import Kprobe, Kprobes
-from armprobe.traces import COLUMNS, Kind, TraceError
-from armprobe.traces.formats import FORMATS, save
+from armprobe.probes import Hit, Kprobe, Kprobes, Stage
+from armprobe.traces import COLUMNS, HitTable, Kind, TraceError
+from armprobe.traces.formats import FORMATS, Saved, chrome, flames, save
 
-from .recorded import NAMES
+from .recorded import NAMES, one_task
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,100 @@ def test_trace_cmd_reports_what_is_lost(tool: Callable[[str, str], str], tmp_pat
     times = [round(float(line.split()[2].rstrip(":")) * 1e9) for line in lines]
     assert times == [hit.ticks * 16 for hit in kprobes.hits.traced()]
     assert times[-1] - times[-2] > 1 << 27
+
+
+def test_chrome_json(kprobes: Kprobes, tmp_path: Path) -> None:
+    """By the phases of the Trace Event Format's document: M, X, i and C, with the fields that each must have."""
+    save(kprobes, tmp_path / "a.json")
+    data = (tmp_path / "a.json").read_bytes()
+    assert data.isascii()
+    found = json.loads(data)["traceEvents"]
+    required = {
+        "M": {"name", "ph", "pid", "tid", "args"},
+        "X": {"name", "cat", "ph", "ts", "dur", "pid", "tid", "args"},
+        "i": {"name", "cat", "ph", "ts", "s", "pid", "tid", "args"},
+        "C": {"name", "ph", "ts", "pid", "args"},
+    }
+    assert all(each.keys() == required[each["ph"]] for each in found)
+    threads = {each["tid"]: each["args"]["name"] for each in found if each["name"] == "thread_name"}
+    assert threads == dict(enumerate(NAMES, 1))
+    hits = kprobes.hits.traced()
+    shown = sorted((each for each in found if each["ph"] in "Xi"), key=lambda each: int(each["args"]["position"]))
+    for each, hit in zip(shown, hits, strict=True):
+        assert each["name"] == hit.probe.name
+        assert each["args"].get("note", "") == hit.note
+        end = each["ts"] + each.get("dur", 0)
+        assert round(end * 1000) == round(hit.seconds * 1e9)
+    last = {each["name"]: each["args"]["hits"] for each in found if each["ph"] == "C"}
+    assert last == {
+        f"hits of {name}": n for name, n in (("kmalloc", 52), ("kfree", 52), ("tree_visit", 24), ("tree_round", 1))
+    }
+
+
+def test_calls_are_nested(tmp_path: Path) -> None:
+    """In one task, the calls inside tree_round are its own, in the profiles of speedscope and in the folded stacks."""
+    kprobes = one_task()
+    save(kprobes, tmp_path / "a.speedscope.json")
+    whole = json.loads((tmp_path / "a.speedscope.json").read_text())
+    frames = [frame["name"] for frame in whole["shared"]["frames"]]
+    hits, calls = whole["profiles"]
+    assert (hits["type"], calls["type"], calls["unit"]) == ("sampled", "evented", "nanoseconds")
+    assert sum(hits["weights"]) == hits["endValue"] == len(kprobes.hits.traced())
+    expected = [hit for hit in kprobes.hits if hit.probe.kind == "kretprobe"]
+    depth: list[str] = []
+    for event, hit in zip(calls["events"], expected, strict=True):
+        assert frames[event["frame"]] == hit.probe.name
+        assert event["at"] == round(hit.seconds * 1e9)
+        if event["type"] == "O":
+            depth.append(hit.probe.name)
+        else:
+            assert depth.pop() == hit.probe.name
+        assert depth in ([], ["kmalloc"], ["tree_round"], ["tree_round", "kmalloc"])
+    save(kprobes, tmp_path / "a.folded")
+    folded = dict(line.rsplit(" ", 1) for line in (tmp_path / "a.folded").read_text().splitlines())
+    inside = sum(depth == 2 for depth in _depths(expected))
+    assert int(folded["task:1 x;tree_round;kmalloc"]) == inside > 10
+    assert folded["task:1 x;workload_round;tree_round"] == "1"
+    stacks = {";".join(frames[frame] for frame in sample) for sample in hits["samples"]}
+    assert stacks == {line.replace("task:1", "task;1") for line in folded}
+
+
+def _depths(hits: list[Hit]) -> list[int]:
+    """How many calls are open after each entry, 0 for a return."""
+    depth, found = 0, []
+    for hit in hits:
+        depth += 1 if hit.stage is Stage.ENTRY else -1
+        found.append(depth if hit.stage is Stage.ENTRY else 0)
+    return found
+
+
+def test_a_call_without_an_end(tmp_path: Path) -> None:
+    """The ring has lost its entry, or the run has ended inside it: the profile is nested all the same."""
+    kprobes = one_task()
+    hits = list(kprobes.hits)
+    first = next(place for place, hit in enumerate(hits) if hit.probe.name == "tree_round")
+    for part in hits[first + 1 :], hits[: first + 2]:
+        table = HitTable(part, kprobes.machine.symbols)
+        for how, name in (flames.write_speedscope, "speedscope"), (chrome.write, "chrome"):
+            with open(tmp_path / name, "wb") as file:
+                how(Saved(kprobes, table, 5), file)
+        profile = json.loads((tmp_path / "speedscope").read_text())["profiles"][1]
+        opened: list[int] = []
+        for event in profile["events"]:
+            opened.append(event["frame"]) if event["type"] == "O" else opened.remove(event["frame"])
+        assert opened == []
+        events = json.loads((tmp_path / "chrome").read_text())["traceEvents"]
+        instants = [event["name"] for event in events if event["ph"] == "i" and event["cat"] == "kretprobe"]
+        assert instants == (["tree_round"] if part[0] is not hits[0] else [])
+
+
+@pytest.mark.parametrize("ending", [ending for each in FORMATS for ending in each.endings])
+def test_no_name_of_a_task_is_more_than_a_name(kprobes: Kprobes, ending: str, tmp_path: Path) -> None:
+    """In no file of text it is a control character, or begins a line."""
+    save(kprobes, tmp_path / f"a{ending}")
+    data = (tmp_path / f"a{ending}").read_bytes()
+    if ending not in (".dat", ".parquet", ".csv"):  # those have it as it is, in fields of their own
+        assert not [line for line in data.decode().split("\n") if line and not line.replace("\t", "").isprintable()]
 
 
 def test_csv(kprobes: Kprobes, rows: list[dict[str, Any]], tmp_path: Path) -> None:

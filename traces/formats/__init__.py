@@ -11,7 +11,7 @@ from armprobe.machine import host_files
 from armprobe.probes import Kprobes
 from armprobe.traces.errors import TraceError
 
-from . import ftrace_text, parquet, rows, trace_dat
+from . import chrome, flames, ftrace_text, parquet, rows, trace_dat
 from .saved import Saved
 
 __all__ = ["FORMATS", "Format", "Saved", "save"]
@@ -37,6 +37,9 @@ class Format(NamedTuple):
 FORMATS: Final = (
     Format((".txt", ".ftrace"), "text of the kernel's trace file", ftrace_text.write, ftrace_text.BEGINNING),
     Format((".dat",), "trace-cmd's trace.dat", trace_dat.write, trace_dat.BEGINNING),
+    Format((".speedscope.json",), "speedscope's JSON", flames.write_speedscope, flames.SPEEDSCOPE_BEGINNING),
+    Format((".json",), "Chrome's JSON, for Perfetto", chrome.write, chrome.BEGINNING),
+    Format((".folded",), "folded stacks", flames.write_folded, flames.is_folded),
     Format((".csv",), "CSV", rows.write_csv, rows.CSV_BEGINNING),
     Format((".ndjson", ".jsonl"), "NDJSON", rows.write_ndjson, rows.NDJSON_BEGINNING),
     Format((".parquet",), "Parquet", parquet.write, parquet.is_ours),
