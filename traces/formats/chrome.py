@@ -58,7 +58,7 @@ def _events(saved: Saved) -> Iterator[dict[str, Any]]:
             arguments = _arguments(symbols.describe, hit, None)
             yield {**common, "ph": "i", "s": "t", "ts": _microseconds(hit), "args": arguments}
         counts[hit.probe.name] += 1
-        counter = {"name": f"hits of {hit.probe.name}", "ph": "C", "pid": _GUEST, "ts": _microseconds(hit)}
+        counter = {"name": hit.probe.name, "ph": "C", "pid": _GUEST, "ts": _microseconds(hit)}
         yield {**counter, "args": {"hits": counts[hit.probe.name]}}
 
 
