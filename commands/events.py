@@ -10,6 +10,7 @@ from armprobe.machine import host_files
 from armprobe.probes import EventError
 from armprobe.probes.events import EventProbe
 from armprobe.probes.kprobe import OPTIMIZED
+from armprobe.probes.probe import Probe
 from armprobe.session.authority import Host
 
 from .declaration import Arg, Arguments, Command, path
@@ -60,12 +61,17 @@ def _row(each: EventProbe) -> EventRow:
     return EventRow(
         event=each.event.path,
         definition=each.listing,
-        enabled=each.event.enabled,
+        enabled=each.event.enabled and not each.event.control.soft_disabled,
         pending=probe is None,
         optimized=probe is not None and bool(probe.flags & OPTIMIZED),
-        hits=0 if probe is None else probe.met if probe.condition is not None else probe.hits,
+        hits=0 if probe is None else probe.met if _is_filtered(probe) else probe.hits,
         nmissed=0 if probe is None else probe.nmissed,
     )
+
+
+def _is_filtered(probe: Probe) -> bool:
+    """Whether not all hits of a probe are recorded."""
+    return probe.condition is not None or probe.observer is not None
 
 
 def _enable(session: Session, arguments: Arguments) -> EventsChanged:
@@ -137,7 +143,7 @@ def _complete(session: Session, word: str) -> Iterable[str]:
     return [event.path for event in session.kprobes.events.events]
 
 
-_NAME: Final = Arg("event", "GRP/EVENT, or EVENT if only one group has it", complete=_complete)
+EVENT: Final = Arg("event", "GRP/EVENT, or EVENT if only one group has it", complete=_complete)
 _NAMES: Final = Arg(
     "event", "GRP/EVENT, or EVENT if only one group has it (default: all)", optional=True, many=True, complete=_complete
 )
@@ -182,7 +188,7 @@ COMMANDS = (
     Command(
         "events format",
         "Show the fields of an event, in the text of the kernel's events/GRP/EVENT/format.",
-        (_NAME,),
+        (EVENT,),
         _format,
         group=GROUP,
         gdb=False,

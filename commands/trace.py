@@ -32,6 +32,7 @@ def _trace(session: Session, arguments: Arguments) -> Trace:
 
 def _event(session: Session, hit: Hit) -> TraceEvent:
     comm, pid = hit.task or (None, None)
+    line = session.kprobes.trace_line(hit)
     return TraceEvent(
         at=stage_of(hit),
         seconds=hit.seconds,
@@ -40,7 +41,7 @@ def _event(session: Session, hit: Hit) -> TraceEvent:
         pid=pid,
         x0=hit.recorded.get("x0"),
         note=hit.note,
-        line=session.kprobes.trace_line(hit),
+        line="\n".join((line, *session.kprobes.events.stack(hit, line))),
     )
 
 

@@ -26,6 +26,13 @@ def _(value: values.EventFormat) -> str:
 
 
 @as_text.register
+def _(value: values.EventFile) -> str:
+    if not value.text:
+        return f"{value.event} has no histogram; make one with: events trigger {value.event} hist:keys=common_pid\n"
+    return value.text
+
+
+@as_text.register
 def _(value: values.SavedEvents) -> str:
     return f"{value.count} events are in {value.file}\n"
 

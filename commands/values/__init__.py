@@ -19,7 +19,7 @@ from .aggregation import (
     TopFunctions,
     Watched,
 )
-from .events import EventFormat, EventRow, EventRows, EventsChanged, SavedEvents
+from .events import EventFile, EventFormat, EventRow, EventRows, EventsChanged, SavedEvents
 from .guest import (
     Backtrace,
     Disassembly,
@@ -145,6 +145,7 @@ __all__ = [
     "Disassembly",
     "EraCheck",
     "EraVerdict",
+    "EventFile",
     "EventFormat",
     "EventRow",
     "EventRows",

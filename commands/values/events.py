@@ -46,6 +46,15 @@ class EventFormat:
 
 
 @dataclass(frozen=True)
+class EventFile:
+    """The text of a file of an event: "filter", "trigger" or "hist"."""
+
+    event: str
+    file: str
+    text: str
+
+
+@dataclass(frozen=True)
 class SavedEvents:
     """A file with the definitions of events. `count` is the number of lines that define one."""
 

@@ -153,7 +153,7 @@ class TraceEvent:
     seconds: guest time since reset. address: the probe's address.
     task, pid: name and number of the guest's task; None if they are not known.
     x0: its value at that stage; None if it is not recorded. note: the line of the probe's `print`; empty without one.
-    line: the line in the format of the kernel's trace file.
+    line: the line in the format of the kernel's trace file. Lines of a stack that a trigger recorded follow it.
     """
 
     at: HitStage

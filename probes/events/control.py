@@ -205,7 +205,10 @@ class EventControl:
                 packed = b"".join(address.to_bytes(8, "little") for address in stack if isinstance(address, int))
                 hit = hit._replace(data={**hit.data, STACK: packed})
             trigger.fire(values, self._controls)
-        return hit if records else None
+        if not records:
+            return None
+        hit.probe.met += 1
+        return hit
 
     def _stack(self, hit: Hit) -> tuple[int, ...]:
         """The probed function, and the return addresses of the kernel."""
@@ -215,14 +218,18 @@ class EventControl:
             return (hit.address,)
         return tuple(frame.pc for frame in frames if not frame.el0)[:_MOST_FRAMES]
 
-    def stack_lines(self, hit: Hit, head: str) -> list[str]:
-        """The lines of the stack that a trigger recorded with a hit (trace_stack_print())."""
+    def stack_lines(self, hit: Hit, line: str) -> list[str]:
+        """The lines of the stack that a trigger recorded with a hit, whose own is `line` (trace_stack_print())."""
         packed = hit.data.get(STACK)
         if not isinstance(packed, bytes):
             return []
         symbols = self._controls.kprobes.machine.symbols
         addresses = (int.from_bytes(packed[at : at + 8], "little") for at in range(0, len(packed), 8))
-        return [head + STACK, *(f" => {symbol_and_size(symbols, address).partition('+')[0]}" for address in addresses)]
+        head = line.partition(f" {self._event.name}: (")[0]
+        return [
+            f"{head} {STACK}",
+            *(f" => {symbol_and_size(symbols, address).partition('+')[0]}" for address in addresses),
+        ]
 
     def saved(self) -> tuple[bool, bool, list[TriggerState]]:
         """What hits have changed."""

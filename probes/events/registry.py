@@ -176,9 +176,13 @@ class Events:
         shown = []
         for each, hit in found:
             line = self._line(each, hit, None if hit.task is None else names[hit.task.pid])
-            head = line.partition(f" {each.event.name}: (")[0]
-            shown += [line, *each.event.control.stack_lines(hit, f"{head} ")]
+            shown += [line, *self.stack(hit, line)]
         return shown
+
+    def stack(self, hit: Hit, line: str) -> Sequence[str]:
+        """The lines that follow the `line` of a hit, if a trigger has recorded the stack."""
+        each = self._by_probe.get(hit.probe)
+        return () if each is None else each.event.control.stack_lines(hit, line)
 
     def line(self, hit: Hit) -> str | None:
         """The line of one hit, with the name that its task had; None for a hit of another probe."""
