@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from .errors import EventError
 from .fetch import MOST_ARGUMENTS, Arguments, FetchArgument, Place, Refused
 from .numbers import SPACES, BadNumber, is_digit, is_name, signed, unsigned
+from .parameters import Parameters, expanded
 
 GROUP: Final = "kprobes"
 """The group of events for which none is given."""
@@ -18,6 +19,7 @@ _BUFFER: Final = 4096  # WRITE_BUFSIZE
 _LONGEST_NAME: Final = 64  # MAX_EVENT_NAME_LEN, with the NUL
 _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX
 _OFFSETS: Final = 1 << 32
+_ALL_ARGUMENTS: Final = "$arg*"
 _NO_ADDRESS: Final = "Invalid probed address or symbol"
 _LONG_LINE: Final = f"a line is too long: at most {_BUFFER - 2} bytes are allowed"
 
@@ -30,6 +32,9 @@ class Functions(Protocol):
 
     def count(self, symbol: str) -> int:
         """The number of symbols with that name."""
+
+    def parameters(self, symbol: str, offset: int) -> Parameters:
+        """The parameters of the function that has its entry there; none if they are not known."""
 
 
 @dataclass
@@ -143,7 +148,11 @@ def parse(line: str, functions: Functions) -> Definition | None:
         group, event = _names(words, name)
     if not event:
         event = _generated(is_return, symbol, offset, address)
-    parsed = Arguments(Place(at_entry, symbol is not None and is_return))
+    parameters: Parameters = ()
+    if symbol is not None and at_entry and not is_return:
+        parameters = functions.parameters(symbol, offset)
+        words = _expanded(words, parameters)
+    parsed = Arguments(Place(at_entry, symbol is not None and is_return, parameters))
     for index, word in enumerate(words[2 : 2 + MOST_ARGUMENTS], start=2):
         try:
             parsed.add(word)
@@ -154,6 +163,14 @@ def parse(line: str, functions: Functions) -> Definition | None:
             raise refused(words, index, why.message, why.offset, why.errno) from None
     arguments, size = parsed.parsed, parsed.size
     return Definition(words, is_return, group, event, symbol, offset, address, maxactive, arguments, size)
+
+
+def _expanded(words: list[str], parameters: Parameters) -> list[str]:
+    """The words, with all parameters in place of `$arg*`."""
+    if _ALL_ARGUMENTS not in words or not parameters:
+        return words
+    names = expanded(parameters)
+    return [each for word in words for each in (names if word == _ALL_ARGUMENTS else [word])]
 
 
 def _maxactive(words: Sequence[str], is_return: bool) -> int:

@@ -30,7 +30,7 @@ class EventError(ProbeError):
         """An error that the kernel logs."""
         at = command[column:].split(" ")[0]
         where = f"at '{at}'" if at and column else f"in '{command}'" if not column else "at the end"
-        return cls(number, f"{message}, {where}", message, command, column)
+        return cls(number, f"{message.rstrip('.')}, {where}", message, command, column)
 
     @property
     def caret(self) -> str:

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple, NoReturn
 
 from .numbers import BadNumber, is_digit, is_name, leading, signed, unsigned
+from .parameters import Named, NoMember, Parameters, find
 from .types import TYPES, FetchType, find_type
 
 MOST_ARGUMENTS: Final = 128  # MAX_TRACE_ARGS; those after it are not read
@@ -107,10 +108,21 @@ class Refused(Exception):
 
 
 class Place(NamedTuple):
-    """What arguments depend on: whether the probe is at a function's entry, and whether it is at the return."""
+    """What arguments depend on: whether the probe is at a function's entry, and whether it is at the return.
+
+    `parameters` are those of the function, if they are known and have values there.
+    """
 
     at_entry: bool
     returns: bool
+    parameters: Parameters = ()
+
+    def named(self, text: str, at: int) -> Named | None:
+        """What a text that names a parameter stands for; None for another. Raises Refused for an unknown member."""
+        try:
+            return find(self.parameters, text)
+        except NoMember as error:
+            raise Refused(error.message, at + error.offset) from None
 
 
 class Arguments:
@@ -130,7 +142,9 @@ class Arguments:
             if not name:
                 raise Refused("Argument name is not specified")
         else:
-            name, body = f"arg{len(self.parsed) + 1}", word
+            body, name = word, word.partition(":")[0]
+            if all(each.name != name for each in self._place.parameters):
+                name = f"arg{len(self.parsed) + 1}"
         if not is_name(name):
             raise Refused("Argument name must follow the same rules as C identifiers")
         if name in _RESERVED or any(each.name == name for each in self.parsed):
@@ -153,6 +167,9 @@ class Arguments:
             kind: FetchType | None = TYPES["string"]
         else:
             kind = find_type(type_name if colon else None)
+        named = self._place.named(expression, offset)
+        if named is not None and not colon:
+            kind = named.fetch_type
         if kind is None:
             raise Refused("Unknown type is specified", type_at)
         argument = FetchArgument(name, text, kind, count, self.size)
@@ -161,9 +178,16 @@ class Arguments:
             raise Refused("Event too big (too many fields?)", offset, errno.E2BIG)
         parser = _Parser(self._place)
         parser.load(expression, offset)
+        if named is not None and kind.is_string and named.points_to_text:
+            parser.append(Op.DEREFERENCE, 0, _TOO_DEEP, offset)
         parser.store(argument, type_at, offset)
         if colon and type_name.startswith("b"):
             argument.bit_field = _bit_field(type_name, kind, type_at)
+            parser.append(Op.BIT_FIELD, 0, "Invalid bitfield", type_at)
+        elif named is not None and named.bits is not None:
+            first, width = named.bits
+            bits = kind.size * 8
+            argument.bit_field = BitField((bits - width - first) % 256, (bits - width) % 256)
             parser.append(Op.BIT_FIELD, 0, "Invalid bitfield", type_at)
         if count:
             if parser.stored not in (Op.STORE_MEMORY, Op.STORE_STRING, Op.STORE_USER_STRING):
@@ -200,7 +224,7 @@ class _Parser:
             case "\\":
                 self.code.append(_immediate(text[1:], at))
             case _:
-                raise Refused("Invalid fetch argument", at)
+                self._parameter(text, at)
 
     def append(self, op: Op, operand: int | str, full: str, at: int) -> None:
         """Append an instruction. Raises Refused with the message `full` if there are too many."""
@@ -257,6 +281,14 @@ class _Parser:
                 raise Refused("Invalid argument number", at)
             return Instruction(Op.ARGUMENT, number - 1)
         raise Refused("Invalid $-variable specified", at)
+
+    def _parameter(self, text: str, at: int) -> None:
+        named = self._place.named(text, at)
+        if named is None:
+            raise Refused("Invalid fetch argument", at)
+        self.code.append(Instruction(Op.ARGUMENT, named.number))
+        for offset in named.offsets:
+            self.append(Op.DEREFERENCE, offset, _TOO_DEEP, at)
 
     def _address(self, text: str, at: int) -> None:
         """What is behind an `@`."""

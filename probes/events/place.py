@@ -7,12 +7,14 @@ import errno
 from typing import Final
 
 from armprobe.kernel.text import Text
-from armprobe.machine import Machine, Symbol
+from armprobe.kernel.typed_memory import typed_memory
+from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.probes.errors import ProbeError
 
 from .definition import Definition, shown
 from .fetch import Instruction, Op
 from .numbers import signed
+from .parameters import Parameters
 
 _ADDRESSES: Final = 1 << 64
 
@@ -21,7 +23,7 @@ class Places:
     """Places in one machine's guest, as its kernel finds them."""
 
     def __init__(self, machine: Machine, text: Text) -> None:
-        self._symbols, self._text = machine.symbols, text
+        self._machine, self._symbols, self._text = machine, machine.symbols, text
 
     def entry(self, symbol: str, offset: int) -> int:
         """kprobe_on_func_entry(): 0 if the place is a function's entry, otherwise EINVAL, or ENOENT."""
@@ -34,6 +36,17 @@ class Places:
     def count(self, symbol: str) -> int:
         """number_of_same_symbols()."""
         return len(self._symbols.named(shown(symbol)))
+
+    def parameters(self, symbol: str, offset: int) -> Parameters:
+        """The parameters of the function that has its entry there; none if they are not known."""
+        found = self._symbols.get(shown(symbol))
+        covering = None if found is None else self._at(found.address + offset)
+        if covering is None:
+            return ()
+        try:
+            return typed_memory(self._machine).function(covering[0].name, covering[0].address).parameters
+        except MachineError:
+            return ()
 
     def may_come(self, symbol: str | None) -> bool:
         """Whether a place that is not there now may be so later: in a module, or in one without a name."""
