@@ -121,6 +121,36 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(bool, indirect) /* x0 points to a structure, instead of being the address */ \
     FIELD(hook_code_t *, ask)
 
+/* Code of the guest's that is executed beside it: see interpret.c. */
+
+/* 8 bytes that the code has stored: a bit of `mask` for each that it has, and their value. */
+#define ARMPROBE_STORED(FIELD, ARRAY) \
+    FIELD(uint64_t, address) \
+    FIELD(uint64_t, value) \
+    FIELD(uint32_t, mask)
+
+#define INTERPRETER_STORED 2048 /* a power of two; half of them are used at most */
+
+/* `x` has x0 to x30, sp and pc. The room is memory at addresses that the guest has not, for what it is to find there.
+ */
+#define ARMPROBE_INTERPRETER(FIELD, ARRAY) \
+    FIELD(const struct core *, core) \
+    ARRAY(uint64_t, x, 33) \
+    FIELD(uint32_t, pstate) \
+    FIELD(uint64_t, sp_el0) \
+    FIELD(uint64_t, tpidr_el1) \
+    FIELD(const uint64_t *, stops) \
+    FIELD(uint64_t, stop_count) \
+    FIELD(uint64_t, left) /* instructions that may be executed */ \
+    FIELD(uint64_t, room) \
+    FIELD(uint64_t, room_size) \
+    FIELD(uint8_t *, bytes) /* of the room */ \
+    FIELD(uint64_t, fault) /* the address of an access that failed */ \
+    FIELD(uint32_t, word) /* the last instruction */ \
+    FIELD(uint32_t, instead) \
+    FIELD(uint32_t, stored_count) \
+    ARRAY(struct stored, stored, INTERPRETER_STORED)
+
 /* Devices. */
 
 #define GIC_LINES 64 /* INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs */
@@ -374,6 +404,8 @@ typedef void drain_function(void);
     STRUCTURE(site, ARMPROBE_SITE) \
     STRUCTURE(window, ARMPROBE_WINDOW) \
     ARMPROBE_FUNCTIONS_STRUCTURES(STRUCTURE) \
+    STRUCTURE(stored, ARMPROBE_STORED) \
+    STRUCTURE(interpreter, ARMPROBE_INTERPRETER) \
     ARMPROBE_PLACES_STRUCTURES(STRUCTURE)
 
 struct changes;
@@ -438,6 +470,18 @@ enum outcome {
     OUTCOME_PATCHED,         /* memory, or x30, that is not as it were without probes */
     OUTCOME_DEEP,            /* its stack is deeper than the one here */
     OUTCOME_NO_ROOM,         /* in the writer, or for changes to variables */
+};
+
+/* Why the code of an interpreter is not executed further. The first two are between its instructions only. */
+enum interpreted {
+    INTERPRETED_ON,
+    INTERPRETED_JUMPED,
+    INTERPRETED_STOPPED,
+    INTERPRETED_LIMIT,   /* after as many instructions as were allowed */
+    INTERPRETED_FAULT,   /* memory that the CPU cannot read now */
+    INTERPRETED_UNKNOWN, /* an instruction that is not executed here */
+    INTERPRETED_SYSTEM,  /* an access to a system register, or another instruction of the system */
+    INTERPRETED_FULL,    /* too much is stored */
 };
 
 #define MOST_CHANGES 32

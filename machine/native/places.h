@@ -228,6 +228,9 @@ bool armprobe_returned(struct recorder *recorder, uint64_t executed);
  * simulates it (arch/arm64/kernel/probes/simulate-insn.c). False if it cannot be done: the literal cannot be read. */
 bool armprobe_simulate(const struct core *core, uint32_t word, uint64_t address, uint64_t *x, uint32_t *pstate);
 
+/* Whether a condition code holds (Arm ARM, ConditionHolds). */
+bool condition_holds(unsigned condition, uint32_t pstate);
+
 /* A BRK #`immediate` is executed at `pc`. Returns whether that has been handled: the CPU goes on at its pc. */
 void armprobe_places_settle(struct recorder *recorder, uint64_t executed);
 

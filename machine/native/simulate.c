@@ -25,8 +25,7 @@ static inline void set(uint64_t *x, unsigned number, uint64_t value)
         x[number] = value;
 }
 
-/* Arm ARM, ConditionHolds */
-static bool condition_holds(unsigned condition, uint32_t pstate)
+bool condition_holds(unsigned condition, uint32_t pstate)
 {
     bool n = pstate >> 31 & 1, z = pstate >> 30 & 1, c = pstate >> 29 & 1, v = pstate >> 28 & 1, result = true;
     switch (condition >> 1) {
