@@ -12,7 +12,7 @@ from armprobe.probes.aggregator import SPECIAL, aggregated
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .functions import found_by
-from .locations import complete_symbol, location
+from .locations import complete_place, complete_symbol, location
 from .measuring import RUN, WHILE, measured, runs
 from .probe import GROUP, register, target
 from .program import SessionScope, refused
@@ -167,7 +167,7 @@ def _complete_value(session: Session, word: str) -> Iterable[str]:
     return [*(name for name, special in SPECIAL.items() if special is Special.ELAPSED), "retval"]
 
 
-_PLACE: Final = Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, or an address", complete=complete_symbol)
+_PLACE: Final = Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, or t:EVENT", complete=complete_place)
 KEYS: Final = Option("keys", "the most keys that are counted (default: 1024)", type=integer, default=1024)
 MAXACTIVE: Final = Option(
     "maxactive", "maximum of calls waited for at once (0: the kernel's default)", type=integer, default=0

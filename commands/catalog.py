@@ -18,6 +18,7 @@ from . import (
     run,
     snapshots,
     trace,
+    tracepoints,
 )
 from . import print as print_
 from .registry import Registry
@@ -42,6 +43,7 @@ def registry() -> Registry:
         print_,
         kernel,
         kernel_tables,
+        tracepoints,
         guest,
     )
     return Registry(command for room in rooms for command in room.COMMANDS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
+from armprobe.probes.tracepoint import PREFIX
 from armprobe.stub import Place
 
 from .declaration import integer
@@ -77,6 +78,20 @@ def complete_symbol(session: Session, word: str) -> Iterable[str]:
     return [*symbols.matching(word, _CANDIDATES), *(f"{module}:" for module in symbols.modules)]
 
 
+def is_event(word: str | int) -> TypeGuard[str]:
+    """Whether a place is an event of the guest's kernel: t:SYSTEM:NAME."""
+    return isinstance(word, str) and word.startswith(PREFIX)
+
+
+def complete_place(session: Session, word: str) -> Iterable[str]:
+    """Symbols, modules and events that begin with `word`."""
+    kernel = session.machine.kernel
+    if is_event(word) and kernel is not None and kernel.tracepoints is not None:
+        bare = word.removeprefix(PREFIX)
+        return sorted(PREFIX + name for name in kernel.tracepoints if name.startswith(bare))
+    return complete_symbol(session, word)
+
+
 def name_or_address(session: Session, function: Symbol) -> str | int:
     """The function's name, or its address if that name means another: static functions may have the same."""
     named = session.machine.symbols.get(function.name)
@@ -93,6 +108,13 @@ def number_of_address(word: str) -> int:
 
 def matching_functions(session: Session, pattern: str) -> list[str | int]:
     """A name or address for each function that matches `pattern`. Raises CommandError if none matches."""
+    if is_event(pattern):
+        kernel = session.machine.kernel
+        events = None if kernel is None else kernel.tracepoints
+        found = [] if events is None else events.matching(pattern.removeprefix(PREFIX))
+        if not found:
+            raise CommandError(f"no event matches {pattern!r}")
+        return [PREFIX + event.full_name for event in found]
     functions = session.kprobes.functions(pattern)
     if not functions:
         raise CommandError(f"no function matches {pattern!r}")

@@ -8,12 +8,24 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from armprobe.probes import Jprobe, Kprobe, Kretprobe, ModuleNotLoaded, Probe, ProbeError, Record, Stage, is_pattern
+from armprobe.expressions import Program
+from armprobe.probes import (
+    Jprobe,
+    Kprobe,
+    Kretprobe,
+    ModuleNotLoaded,
+    Probe,
+    ProbeError,
+    Record,
+    Stage,
+    Tracepoint,
+    is_pattern,
+)
 from armprobe.probes.kprobe import DISABLED
 
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
-from .locations import complete_symbol, location, matching_functions, number_of_address
+from .locations import complete_place, complete_symbol, is_event, location, matching_functions, number_of_address
 from .program import Programs
 from .selection import complete_probe, row, selected, watch_row, watched
 from .values import Blacklist, BlacklistedArea, Changed, Probes, Refused, Registered, RegisteredMatching
@@ -60,8 +72,10 @@ def _record(arguments: Arguments, stages: tuple[Stage, ...]) -> bool | Record:
 def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
     compiled = Programs(session, arguments, Stage.PRE, Stage.PRE)
 
-    def make(word: str | int) -> Kprobe:
+    def make(word: str | int) -> Kprobe | Tracepoint:
         asked = compiled.at_or_later(word)
+        if is_event(word):
+            return _tracepoint(word, arguments, asked)
         return Kprobe(
             **target(word),  # type: ignore[arg-type]
             stop=map(Stage, arguments.stop),
@@ -71,8 +85,24 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
         )
 
     if is_pattern(arguments.place):
-        return _register_matching(session, Kprobe.kind, arguments.place, make, compiled)
+        kind = Tracepoint.kind if is_event(arguments.place) else Kprobe.kind
+        return _register_matching(session, kind, arguments.place, make, compiled)
     return register(session, make(arguments.place), compiled.renew)
+
+
+def _tracepoint(name: str, arguments: Arguments, asked: Program) -> Tracepoint:
+    """The probe on the event `name`. Raises CommandError for what is chosen of a kprobe only."""
+    if "post" in arguments.stop:
+        raise CommandError("an event has no stage post: stop at pre")
+    if arguments.record or arguments.memory or arguments.strings:
+        raise CommandError("of an event its fields are recorded: record=, memory= and strings= are for kprobes")
+    return Tracepoint(
+        name,
+        stop=map(Stage, arguments.stop),
+        record=not arguments.quiet,
+        condition=asked.condition,
+        note=asked.note,
+    )
 
 
 def _kretprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
@@ -95,6 +125,8 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
             note=asked.note,
         )
 
+    if is_event(arguments.function):
+        raise CommandError("an event has no return: use kprobe, or an event of the return, such as syscalls:sys_exit_*")
     if is_pattern(arguments.function):
         return _register_matching(session, Kretprobe.kind, arguments.function, make, compiled)
     return register(session, make(arguments.function), compiled.renew)
@@ -133,7 +165,7 @@ def register(session: Session, probe: Probe, renew: Callable[[Probe], None] | No
 
 
 def _register_matching(
-    session: Session, kind: str, pattern: str, make: Callable[[str | int], Kprobe | Kretprobe], programs: Programs
+    session: Session, kind: str, pattern: str, make: Callable[[str | int], Probe], programs: Programs
 ) -> RegisteredMatching:
     """Register what `make` gives for each function that matches `pattern`, and count refusals by reason.
 
@@ -285,7 +317,11 @@ COMMANDS = (
         "before the instruction. trace shows both:\n\n"
         "    kprobe vfs_write record=pre,x0,x2 memory=sp:32 strings=*(char**)x0",
         (
-            Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, or a pattern", complete=complete_symbol),
+            Arg(
+                "place",
+                "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, a pattern, or t:EVENT (see tracepoints)",
+                complete=complete_place,
+            ),
             Option("stop", "stages to stop at", many=True, choices=("pre", "post")),
             Option("quiet", "yes: count hits, but do not record them", choices=("yes",)),
             *_recorded("pre,x0,x2"),

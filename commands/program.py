@@ -13,6 +13,7 @@ from armprobe.expressions.format import Format
 from armprobe.machine import MachineError
 from armprobe.probes import Probe, Stage
 from armprobe.probes.scope import GuestScope
+from armprobe.probes.tracepoint import PREFIX
 from armprobe.stub.aarch64 import register_table
 
 from .declaration import Arguments
@@ -39,6 +40,8 @@ class SessionScope(GuestScope):
             with contextlib.suppress(CommandError, MachineError), session.remarks_to(lambda _: None):
                 address = place(session, where)
                 name = where.rpartition(":")[2] if where in session.machine.symbols else ""
+            if where.startswith(PREFIX):
+                name = where
         super().__init__(session.machine, stage, address, name)
         self._session = session
         table = register_table(session.debug_target.system_registers)

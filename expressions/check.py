@@ -65,6 +65,8 @@ def is_type(scope: Scope, name: str) -> bool:
         return False
     called = scope.called
     try:
+        if scope.field(name) is not None:
+            return False
         if called is not None and called.prototype is not None and _has(called.prototype.parameters, name):
             return False
         return scope.type(name) is not None
@@ -155,7 +157,7 @@ class _Checker:
     def _name(self, node: tree.Name) -> Value:
         """A register, a word of ours, an argument, a variable or a symbol. The names of symbols can have dots."""
         head, dot, path = node.name.partition(".")
-        found = self._special(node, head)
+        found = self._field(node, head) or self._special(node, head)
         if found is None and not head.startswith("$"):
             found = self._argument(node, head) or self._variable(node, head)
         if found is not None:
@@ -163,6 +165,10 @@ class _Checker:
         if node.name.startswith("$"):
             return self._register(node, node.name[1:])
         return self._symbol(node, node.name)
+
+    def _field(self, node: Node, name: str) -> Value | None:
+        with self._explained(node):
+            return self._scope.field(name)
 
     def _special(self, node: Node, name: str) -> Value | None:
         """What a name means that is not one of the guest's; None for another."""

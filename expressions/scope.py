@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from armprobe.kernel.types import Function, Type
 from armprobe.kernel.variables import Variable
 from armprobe.machine import MachineError
+
+if TYPE_CHECKING:
+    from .typed import Value
 
 
 class Called(NamedTuple):
@@ -39,6 +42,10 @@ class Scope:
     @property
     def called(self) -> Called | None:
         """The function, or None outside of functions."""
+        return None
+
+    def field(self, name: str) -> Value | None:
+        """The value of the field `name` of the event that the place is; None for an unknown name."""
         return None
 
     def register(self, name: str) -> int | None:

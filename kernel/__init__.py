@@ -7,12 +7,14 @@ from .module_table import ModuleStruct
 from .mounts import Mount
 from .task_list import TaskStruct
 from .tasks import Task, Tasks
+from .trace_events import COMMON_FIELDS, TraceEvent, TraceEvents, TraceField
 from .typed_memory import TypedMemory, typed_memory
 from .types import Member, Struct, Type, Types
 from .value import Value
 from .variables import Variable
 
 __all__ = [
+    "COMMON_FIELDS",
     "Kernel",
     "Linux",
     "LogRecord",
@@ -23,6 +25,9 @@ __all__ = [
     "Task",
     "TaskStruct",
     "Tasks",
+    "TraceEvent",
+    "TraceEvents",
+    "TraceField",
     "Type",
     "TypedMemory",
     "Types",

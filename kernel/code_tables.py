@@ -117,6 +117,22 @@ class CodeTables:
         symbols = "__start___jump_table", "__stop___jump_table"
         return address in self._relative(*symbols, (_JUMP_ENTRY,), "jump_label_text_reserved")
 
+    def jump_labels(self) -> dict[int, list[tuple[int, int]]]:
+        """The kernel's own jump labels, by the address of the static key: see `jump_label`."""
+        symbols = "__start___jump_table", "__stop___jump_table"
+        area = self._text.area(*symbols) or self._used_by("jump_label_text_reserved")
+        found: dict[int, list[tuple[int, int]]] = {}
+        if area is not None:
+            data = self._text.read(area[0], area[1] - area[0])
+            for at in range(0, len(data) - _JUMP_ENTRY + 1, _JUMP_ENTRY):
+                code, target, key = _jump_label(data, at, area[0] + at)
+                found.setdefault(key, []).append((code, target))
+        return found
+
+    def jump_label(self, address: int) -> tuple[int, int, int]:
+        """The entry of a table of jump labels: the address of the branch, where it leads to, and that of its key."""
+        return _jump_label(self._text.read(address, _JUMP_ENTRY), 0, address)
+
     def _ask(self, function: str, *arguments: int) -> int:
         """The result of a function of the guest's; 0 if it cannot be called.
 
@@ -185,3 +201,9 @@ class CodeTables:
         except MachineError:
             return None
         return areas
+
+
+def _jump_label(data: bytes, at: int, address: int) -> tuple[int, int, int]:
+    code, target, key = struct.unpack_from("<iiq", data, at)
+    mask = (1 << 64) - 1
+    return address + code & mask, address + 4 + target & mask, address + 8 + (key & ~3) & mask  # 3: flags

@@ -29,6 +29,7 @@ from .system_calls import SystemCall, system_calls
 from .task_list import TaskStruct
 from .task_memory import MemoryArea, OpenFile, memory_areas, open_files
 from .tasks import Tasks
+from .trace_events import TraceEvents
 from .typed_memory import TypedMemory
 from .value import Value
 from .variables import Variable, Variables
@@ -48,6 +49,8 @@ class Kernel(TypedMemory):
     """Tells when modules come and go; None for a kernel that has no modules."""
     tasks: Tasks | None = None
     """The kernel's tasks; None for a kernel whose tasks are not known."""
+    tracepoints: TraceEvents | None = None
+    """The kernel's tracepoints and system calls as events, by name; None for a kernel that has none."""
     has_ftrace = False
     """Whether the kernel patches calls to ftrace into the entries of its functions."""
     manages_vectors = False
@@ -97,6 +100,7 @@ class Linux(Kernel):
         self.tasks = Tasks(self)
         self._page_tables = PageTables(machine)
         self.kworkers = Kworkers(self)
+        self.tracepoints = TraceEvents(self)
 
     def kernel_ttbr1(self, ttbr1: int) -> int:
         """See `Kernel.kernel_ttbr1`. With page table isolation the register has another value at EL0."""

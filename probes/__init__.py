@@ -26,6 +26,8 @@ from .recording import Record
 from .registration import Kprobes
 from .simulate import simulate
 from .stepping import STEPPINGS
+from .trace_record import TraceRecord
+from .tracepoint import Tracepoint
 from .trampoline import TRAMPOLINES
 
 __all__ = [
@@ -69,6 +71,8 @@ __all__ = [
     "Stage",
     "Status",
     "Task",
+    "TraceRecord",
+    "Tracepoint",
     "Verdict",
     "decode",
     "find_era",

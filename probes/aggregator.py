@@ -17,6 +17,7 @@ from .kprobe import Kprobe
 from .kretprobe import Kretprobe
 from .record import Stage
 from .scope import GuestScope
+from .tracepoint import PREFIX, Tracepoint
 
 if TYPE_CHECKING:
     from .registration import Kprobes
@@ -95,6 +96,8 @@ def _place(machine: Machine, where: dict[str, Any]) -> tuple[int | None, str]:
     symbol, offset = where.get("symbol_name"), where.get("offset", 0)
     if symbol is None:
         return where.get("addr"), ""
+    if symbol.startswith(PREFIX):
+        return None, symbol
     found = machine.symbols.get(symbol)
     return (None, "") if found is None else (found.address + offset, symbol.rpartition(":")[2])
 
@@ -108,7 +111,7 @@ def aggregated(
     linear: Linear | None = None,
     capacity: int = 1024,
     maxactive: int = 0,
-) -> Kprobe | Kretprobe:
+) -> Kprobe | Kretprobe | Tracepoint:
     """The probe that counts by `key`, with a histogram of `value` if there is one.
 
     It is a kretprobe if one of the texts has `retval`, or the value is the time of the call. Its condition is then
@@ -125,6 +128,11 @@ def aggregated(
     if key_ is Special.COMM and scope(stage).task is None:
         raise ProbeError(errno.EINVAL, "hits cannot be counted by comm: the tasks of this guest are not known")
     aggregate = Aggregation(value_, key_, linear, capacity)
+    if str(where.get("symbol_name")).startswith(PREFIX):
+        if at_return or maxactive or key_ is Special.CALLER:
+            raise ProbeError(errno.EINVAL, "an event has neither a return nor a caller: count its fields")
+        selects = None if condition is None else Condition.compile(condition, scope(stage))
+        return Tracepoint(where["symbol_name"], condition=selects, aggregate=aggregate)
     if not at_return:
         if maxactive:
             raise ProbeError(errno.EINVAL, "maxactive is for calls that are waited for, and here none is")

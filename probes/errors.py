@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection
 
 
 class ProbeError(Exception):
@@ -42,3 +43,10 @@ class ModuleNotLoaded(ProbeError):
 
 class ConditionError(Exception):
     """A condition cannot be decided. The text gives the reason. The machine stops as if the condition held."""
+
+
+def one_of(what: str, name: str, names: Collection[str]) -> str:
+    """`name`, which is one of `names`. Raises ProbeError (EINVAL) for another."""
+    if name not in names:
+        raise ProbeError(errno.EINVAL, f"there is no {what} '{name}': choose one of {', '.join(names)}")
+    return name

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from armprobe.expressions.environment import ELAPSED
 from armprobe.machine import Machine, MachineError
@@ -15,6 +15,10 @@ from .record import Stage
 
 if TYPE_CHECKING:
     from .registration import Kprobes
+
+
+RECORD: Final = 0x00EE_0000_0000_0000
+"""The address of the record of an event in expressions: none of the guest's."""
 
 
 class GuestView:
@@ -58,6 +62,8 @@ class HitView(GuestView):
     """
 
     elapsed: int | None = None
+    record = b""
+    """What is at the address `RECORD`: a record of an event."""
 
     def at(self, stage: Stage, regs: PtRegs) -> Self:
         """Show this stage from now on."""
@@ -68,6 +74,15 @@ class HitView(GuestView):
     def general(self) -> Sequence[int]:
         """x0 to x30, sp and pc, from pt_regs."""
         return self._regs.words
+
+    def read(self, address: int, length: int) -> bytes:
+        """Virtual memory, or the record. Raises MachineError."""
+        if address >> 48 != RECORD >> 48:
+            return super().read(address, length)
+        at = address - RECORD
+        if not 0 <= at <= len(self.record) - length:
+            raise MachineError("the record of the event ends before that")
+        return self.record[at : at + length]
 
     def register(self, name: str) -> int:
         """A register by gdb's name. At the return x30 is the trampoline's address, as in the kernel."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _GENERAL: Final = struct.Struct("<33Q")
 REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc")
 """The registers of a hit, in the order of `Hit.general`."""
-_NO_DATA: Final[Mapping[str, bytes | str | None]] = MappingProxyType({})
+_NO_DATA: Final[Mapping[str, bytes | str | int | None]] = MappingProxyType({})
 
 
 class Stage(enum.Enum):
@@ -32,7 +32,7 @@ class Stage(enum.Enum):
     RETURN = "return"
 
 
-TRACED_STAGE: Final = {"kprobe": Stage.PRE, "kretprobe": Stage.RETURN, "jprobe": Stage.ENTRY}
+TRACED_STAGE: Final = {"kprobe": Stage.PRE, "kretprobe": Stage.RETURN, "jprobe": Stage.ENTRY, "tracepoint": Stage.PRE}
 """For each kind of probe, the stage that has a line in the kernel's trace file."""
 
 
@@ -42,8 +42,9 @@ class Hit(NamedTuple):
     `number` counts the probe's hits from 1 and is the same at all stages of a hit. `instructions` is the machine's
     count. `ticks` is the guest's time in ticks of its generic timer. `general` holds x0 to x30, sp and pc. `caller` is
     the function's return address, at the stage `return`. `task` is None if the task is unknown. `note` is the text from
-    the probe's `note`. `data` has the memory and strings that the probe's `Record` names, None for what could not be
-    read, and `missing` a bit for each register in `general` that it does not choose.
+    the probe's `note`. `data` of an event is its `TraceRecord`. Of other hits it has the memory and strings that the
+    probe's `Record` names, None for what could not be read, and `missing` a bit for each register in `general` that it
+    does not choose.
     """
 
     probe: Probe
@@ -56,7 +57,7 @@ class Hit(NamedTuple):
     caller: int | None
     task: Task | None
     note: str = ""
-    data: Mapping[str, bytes | str | None] = _NO_DATA
+    data: Mapping[str, bytes | str | int | None] = _NO_DATA
     missing: int = 0
 
     @property

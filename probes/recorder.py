@@ -21,22 +21,21 @@ from .guest_view import HitView
 from .handler_failures import HandlerError, HandlerFailures
 from .pt_regs import PtRegs
 from .record import TRACED_STAGE, Hit, Stage
+from .recording import MOST_MEMORY
 
 if TYPE_CHECKING:
     from .kretprobe import Kretprobe, KretprobeInstance
     from .optimizer import Optimizer
     from .probe import Condition, Note, Probe
     from .registration import Kprobes
+    from .trace_record import TraceRecord
+    from .tracepoint import Tracepoint
 
 
 TICK: Final = 1_000_000_000 // FREQUENCY
 """ns of the guest's counter."""
 MOST_KEPT: Final = 1 << 18
 """The most stages of hits that can be kept, of some 400 bytes each in C, and more in Python."""
-
-
-MOST_MEMORY: Final = 1 << 28
-"""The most bytes of the guest's memory that can be kept with hits."""
 
 
 class Kept(NamedTuple):
@@ -90,6 +89,16 @@ class Recorder:
         if probe.aggregate is not None and stage is Stage.PRE:
             self._aggregate(probe.aggregate, stage, regs, 0, None)
         self._keep(self._hit(probe, stage, probe.counts.hits, regs, None))
+
+    def event(self, probe: Tracepoint, regs: PtRegs, record: TraceRecord) -> bool:
+        """Record an event of the guest's kernel. Returns whether the probe's condition selects it."""
+        self._view.record = record.data
+        if probe.condition is not None and not self._selects(probe, probe.condition, Stage.PRE, regs):
+            return False
+        if probe.aggregate is not None:
+            self._aggregate(probe.aggregate, Stage.PRE, regs, 0, None)
+        self._keep(self._hit(probe, Stage.PRE, probe.counts.hits, regs, None)._replace(data=record))
+        return True
 
     def entered(self, probe: Kretprobe, instance: KretprobeInstance, regs: PtRegs) -> None:
         """Record the stage `entry`. The registers are the CPU's."""

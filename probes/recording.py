@@ -14,6 +14,8 @@ from .errors import ProbeError
 from .record import REGISTERS, Stage
 
 ALL_REGISTERS: Final = (1 << len(REGISTERS)) - 1
+MOST_MEMORY: Final = 1 << 28
+"""The most bytes of the guest's memory that can be kept with hits."""
 _MOST_BYTES: Final = 4096  # of a field
 _MOST_FIELDS: Final = 16
 
@@ -111,6 +113,22 @@ class Recording:
             else found
             for name, found in read.items()
         }
+
+
+def prepared(
+    record: bool | Record, stages: tuple[Stage, ...], scope: Callable[[Stage], Scope], kept: int
+) -> Recording | None:
+    """What is recorded of a probe, of whose hits `kept` stages are kept; None for all of them, or nothing.
+
+    Raises ProbeError.
+    """
+    if not isinstance(record, Record):
+        return None
+    recording = Recording(record, stages, scope)
+    if recording.size * kept > MOST_MEMORY:
+        reason = f"{kept} stages of hits with {recording.size} bytes of memory each are more than can be kept"
+        raise ProbeError(errno.ENOMEM, f"{reason}: record less of each, or set kept to a smaller number")
+    return recording
 
 
 def _compiled(text: str, scope: Scope) -> Value:

@@ -23,7 +23,7 @@ from .arming import Arming
 from .decode import Decoded
 from .engine import Engine
 from .eras import Era, choose_era, find_era
-from .errors import ProbeError
+from .errors import ProbeError, one_of
 from .events.registry import Events
 from .exception_moments import Moment
 from .function_watches import EVENTS, FunctionCounts, FunctionGraph, FunctionWatches
@@ -38,14 +38,16 @@ from .kretprobe_engine import KretprobeEngine
 from .optimizer import Optimizer
 from .probe import Probe
 from .record import Hit
-from .recorder import MOST_MEMORY, Kept, Recorded, Recorder
-from .recording import Record, Recording
+from .recorder import Kept, Recorded, Recorder
+from .recording import prepared
 from .scope import GuestScope
 from .shared_hits import SharedHits
 from .site import Site
 from .slots import Slots
 from .stepping import STEPPINGS, BranchStepping, Stepping, followed
 from .suspended_breakpoints import SuspendedBreakpoints
+from .tracepoint import Tracepoint
+from .tracepoint_engine import TracepointEngine
 from .trampoline import TRAMPOLINES
 from .unwind import Unwind
 
@@ -75,8 +77,8 @@ class Kprobes(Recorded):
     ) -> None:
         self.era, self.era_origin = choose_era(machine, era)
         rules = self.era.hits
-        self.stepping = _one_of("way to step", stepping or rules.stepping, STEPPINGS)
-        self.trampoline = _one_of("trampoline", trampoline or rules.trampoline, TRAMPOLINES)
+        self.stepping = one_of("way to step", stepping or rules.stepping, STEPPINGS)
+        self.trampoline = one_of("trampoline", trampoline or rules.trampoline, TRAMPOLINES)
         self.warnings = list(rules.unsupported_choices(self.era.name, self.stepping, self.trampoline))
         if machine in _PROBED:
             raise ProbeError(errno.EEXIST, "this machine has a registry of probes already: use that one")
@@ -120,6 +122,7 @@ class Kprobes(Recorded):
         self._shared = SharedHits(machine, self._engine, self._kretprobes, self._guest)
         self._suspended = SuspendedBreakpoints(machine, self._sites, self._arming)
         self._engine.connect(self._arming, self._kretprobes, self._kretprobes.guest_trampoline, self._shared)
+        self._tracepoints = TracepointEngine(machine, self._text, self._recorder)
         self._gone = GoneSites(machine, self._text, self._sites, self._arming.text_gone)
         self._watches = FunctionWatches(self)
         self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
@@ -228,6 +231,12 @@ class Kprobes(Recorded):
             probe.warnings.append(f"{probe.name} is not the entry of a function, where its arguments are")
         return probe
 
+    def register_tracepoint(self, probe: Tracepoint) -> Tracepoint:
+        """Look out for an event of the guest's kernel. Raises ProbeError."""
+        self._refuse_unfit(probe, Tracepoint)
+        self._tracepoints.register(probe)
+        return probe
+
     def register(self, probe: Probe) -> Probe:
         """Register a probe by its kind. Raises ProbeError."""
         match probe:
@@ -237,7 +246,9 @@ class Kprobes(Recorded):
                 return self.register_kretprobe(probe)
             case Jprobe():
                 return self.register_jprobe(probe)
-        raise ProbeError(errno.EINVAL, f"{probe!r} is no probe: give a Kprobe, a Kretprobe or a Jprobe")
+            case Tracepoint():
+                return self.register_tracepoint(probe)
+        raise ProbeError(errno.EINVAL, f"{probe!r} is no probe: give a Kprobe, Kretprobe, Jprobe or Tracepoint")
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Register all of them, or none if one is refused. Raises ProbeError, also for an empty sequence (EINVAL)."""
@@ -264,6 +275,9 @@ class Kprobes(Recorded):
         registered = [(probe, self._registered(probe)) for probe in dict.fromkeys(probes)]
         self._gone.look(kprobe.site for _, kprobe in registered)
         for probe, kprobe in registered:
+            if isinstance(probe, Tracepoint):
+                self._tracepoints.unregister(probe)
+                continue
             site = cast(Site, kprobe.site)
             self._optimizer.release(kprobe)
             site.probes.remove(kprobe)
@@ -295,7 +309,8 @@ class Kprobes(Recorded):
             reason = f"{probe.name} is gone, as the guest has freed the code it was on: unregister it"
             raise ProbeError(errno.EINVAL, reason)
         kprobe.disabled = False
-        self._arming.update(cast(Site, kprobe.site))
+        if kprobe.site is not None:
+            self._arming.update(kprobe.site)
 
     def disable(self, probe: Probe) -> None:
         """Disarm a probe. The text is restored if no enabled probe is left there.
@@ -305,14 +320,14 @@ class Kprobes(Recorded):
         kprobe = self._registered(probe)
         self._gone.look([kprobe.site])
         kprobe.disabled = True
-        if not kprobe.gone:
-            self._arming.update(cast(Site, kprobe.site))
+        if not kprobe.gone and kprobe.site is not None:
+            self._arming.update(kprobe.site)
 
     def list(self) -> list[Probe]:
         """The registered probes by address, newest first at one address. The `flags` of each are up to date."""
         self._gone.look(self._sites.values())
         sites = sorted([*self._sites.values(), *self._gone.gone], key=lambda site: site.addr)
-        return [probe.owner for site in sites for probe in site.probes]
+        return [*(probe.owner for site in sites for probe in site.probes), *self._tracepoints.probes]
 
     def functions(self, pattern: str = "*") -> Sequence[Symbol]:
         """The guest's functions whose names match a pattern such as "vfs_*". See `functions_matching`."""
@@ -389,7 +404,7 @@ class Kprobes(Recorded):
         kprobe = probe.kp
         if kprobe.owner is not probe:
             raise ProbeError(errno.EINVAL, f"{kprobe.name} is a part of a {kprobe.owner.kind}: register that")
-        if kprobe.site is not None:
+        if probe.registered:
             raise ProbeError(errno.EINVAL, f"{probe.name} is registered already: make another probe for the same place")
 
     def _registered(self, probe: Probe) -> Kprobe:
@@ -398,13 +413,14 @@ class Kprobes(Recorded):
         kprobe = probe.kp
         site = kprobe.site
         known = site is not None and (self._sites.get(site.addr) is site or site in self._gone.gone)
-        if kprobe.owner is not probe or not known:
+        if kprobe.owner is not probe or not (known or probe in self._tracepoints.probes):
             raise ProbeError(errno.EINVAL, f"{probe.name} is not registered here: nothing was done")
         return kprobe
 
     def _add(self, probe: Kprobe, address: int, symbol: Symbol) -> None:
         probe.flags &= DISABLED
-        self._prepare_recording(probe.owner, address)
+        scope = lambda stage: GuestScope(self.machine, stage, address)  # noqa: E731
+        probe.owner.recording = prepared(probe.owner.record, probe.owner.stages, scope, self.kept)
         site = self._sites.get(address)
         if site is None:
             site = Site(address, *self._check.judge(address, symbol), self._stepping)
@@ -433,18 +449,6 @@ class Kprobes(Recorded):
                 f"{probe.name} waits until Linux has its final page tables: what it executes there before is not seen"
             )
 
-    def _prepare_recording(self, probe: Probe, address: int) -> None:
-        """Compile what `probe` at `address` records. Raises ProbeError."""
-        record = probe.record
-        probe.recording = None
-        if not isinstance(record, Record):
-            return
-        recording = Recording(record, probe.stages, lambda stage: GuestScope(self.machine, stage, address))
-        if recording.size * self.kept > MOST_MEMORY:
-            reason = f"{self.kept} stages of hits with {recording.size} bytes of memory each are more than can be kept"
-            raise ProbeError(errno.ENOMEM, f"{reason}: record less of each, or set kept to a smaller number")
-        probe.recording = recording
-
     @property
     def _largest(self) -> int:
         """The most bytes of memory that a registered probe records of a hit."""
@@ -462,6 +466,7 @@ class Kprobes(Recorded):
 
     def _aggregations(self) -> set[Aggregation]:
         found = {probe.owner.aggregate for site in self._sites.values() for probe in site.probes}
+        found |= {probe.aggregate for probe in self._tracepoints.probes}
         return {aggregate for aggregate in found if aggregate is not None}
 
     def _save(self) -> _Saved:
@@ -486,9 +491,3 @@ class Kprobes(Recorded):
         self._suspended.restore()
         for aggregate in self._aggregations():
             aggregate.restore(self._saved[1].get(aggregate, (0, b"")))
-
-
-def _one_of(what: str, name: str, names: Sequence[str]) -> str:
-    if name not in names:
-        raise ProbeError(errno.EINVAL, f"there is no {what} '{name}': choose one of {', '.join(names)}")
-    return name

@@ -8,13 +8,17 @@ from typing import Final
 
 from armprobe.expressions import Called, Scope
 from armprobe.expressions.environment import ELAPSED
-from armprobe.kernel import typed_memory
+from armprobe.expressions.typed import Value
+from armprobe.kernel import Linux, typed_memory
+from armprobe.kernel.trace_events import TraceEvent
 from armprobe.kernel.types import Type, Types
 from armprobe.kernel.variables import Variable
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 
 from .record import Stage
+from .trace_field import field_value
+from .tracepoint import PREFIX
 
 _REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc", "cpsr", *SYSTEM_REGISTERS, ELAPSED)
 """With GDB's numbers for the first of them (GDB manual, "AArch64 Features")."""
@@ -25,7 +29,8 @@ _ENTRY_STAGES: Final = (Stage.PRE, Stage.ENTRY, None)
 class GuestScope(Scope):
     """The names at `stage` of a hit in a machine's guest, or without it where the guest is stopped.
 
-    `where` is the address of the probe, None if it is not known. `name` is the function's, if its user has named it.
+    `where` is the address of the probe, None if it is not known. `name` is the function's, if its user has named it, or
+    an event's, such as "t:sched:sched_switch".
     """
 
     registers = _REGISTERS
@@ -35,6 +40,7 @@ class GuestScope(Scope):
         self._where, self._name, self._at_entry = where, name, stage in _ENTRY_STAGES
         self.returned = stage is Stage.RETURN
         self.in_kernel = machine.kernel is not None and (where is None or where >= _KERNEL)
+        self.event = _event(machine, name)
         self.depends = False
         """Whether an expression has asked for the function."""
 
@@ -64,6 +70,12 @@ class GuestScope(Scope):
             return Called(name, typed_memory(self._machine).function(name, symbol.address), elsewhere=elsewhere)
         except MachineError as error:
             return Called(name, None, str(error), elsewhere)
+
+    def field(self, name: str) -> Value | None:
+        """The field of the event, if the name of the place is an event's; None for an unknown name."""
+        if self.event is None:
+            return None
+        return field_value(self.event, name, typed_memory(self._machine).types)
 
     def register(self, name: str) -> int | None:
         """The number of a register; None for an unknown name."""
@@ -95,3 +107,14 @@ class GuestScope(Scope):
         """Those at the place: a module has its own."""
         self.depends = self.depends or bool(self._machine.symbols.modules)
         return typed_memory(self._machine).types_at(self._where)
+
+
+def _event(machine: Machine, name: str) -> TraceEvent | None:
+    """The event of the guest's kernel that a place `name` is; None for other places and for unknown events."""
+    kernel = machine.kernel
+    if not name.startswith(PREFIX) or not isinstance(kernel, Linux) or kernel.tracepoints is None:
+        return None
+    try:
+        return kernel.tracepoints.get(name.removeprefix(PREFIX))
+    except MachineError:
+        return None

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from armprobe.expressions.errors import printable
 from armprobe.kernel.tasks import Task
+from armprobe.kernel.trace_code import BH_OFF, HARDIRQ, IRQS_OFF, NEED_RESCHED, NMI, PREEMPT_RESCHED, SOFTIRQ
 from armprobe.machine.core.pstate import PSTATE_I
-from armprobe.probes import Hit, Kprobes, Stage
+from armprobe.probes import Hit, Kprobes, Stage, TraceRecord
 from armprobe.probes.recorder import TICK
 from armprobe.probes.symbol_text import symbol_and_size
 from armprobe.probes.trampoline import DIRECT
@@ -23,13 +24,17 @@ def trace_line(
     what the probe's `Record` chooses. `name` is that of the event, None for the name of the probe. The task is
     `<...>-0`, as for one that the kernel has no name for, unless the hit knows it. Of the flags in the line only the
     first, `d`, is known: interrupts are off, because the kernel has masked them or because they were masked in the
-    function that returns.
+    function that returns. An event of the guest's kernel has all flags, and the text that the kernel prints.
     """
-    task = hit.task or Task("<...>", 0)
-    off = "d" if has_interrupts_off(kprobes, hit) else "."
+    task, width = hit.task or Task("<...>", 0), kprobes.era.hits.trace_flags
+    if isinstance(hit.data, TraceRecord):
+        flags = trace_flags(hit.data, width)
+        text = f"{hit.data.event.name}: {hit.note}" if hit.note else printable(hit.data.line)
+    else:
+        flags = f"{'d' if has_interrupts_off(kprobes, hit) else '.':.<{width}}"
+        text = f"{name or hit.probe.name}: {event_text(kprobes, hit, arguments)}"
     seconds, micro = divmod((hit.ticks * TICK + 500) // 1000, 1_000_000)  # rounded: ns2usecs, kernel/trace/trace.c
-    who = f"{task.comm:>16}-{task.pid:<7} [000] {off:.<{kprobes.era.hits.trace_flags}}"
-    return f"{who} {seconds:5}.{micro:06}: {name or hit.probe.name}: {event_text(kprobes, hit, arguments)}"
+    return f"{task.comm:>16}-{task.pid:<7} [000] {flags} {seconds:5}.{micro:06}: {text}"
 
 
 def has_interrupts_off(kprobes: Kprobes, hit: Hit) -> bool:
@@ -57,18 +62,38 @@ def lost_line(stages: int) -> str:
 
 
 def values_text(hit: Hit) -> str:
-    """What a hit's line shows of its values: its note, or x0, or what the probe's `Record` chooses."""
+    """What a hit's line shows of its values: its note, or x0, or what the probe's `Record` chooses, or the event's."""
     if hit.note:
         return hit.note
+    if isinstance(hit.data, TraceRecord):
+        return hit.data.text
     chosen = hit.recorded if hit.missing else {"x0": hit.words[0]}
     words = [f"{name}={value:#x}" for name, value in chosen.items()]
     return " ".join([*words, *(f"{name}={_shown(value)}" for name, value in hit.data.items())])
 
 
-def _shown(value: bytes | str | None) -> str:
+def trace_flags(record: TraceRecord, width: int) -> str:
+    """The flags of a record as the kernel prints them: interrupts, need for scheduling, interrupt level, and depths.
+
+    `width` is 4 for kernels that do not show the depth of migration, and 5 for others (trace_print_lat_fmt,
+    kernel/trace/trace_output.c).
+    """
+    flags = record.flags
+    off = {IRQS_OFF | BH_OFF: "D", IRQS_OFF: "d", BH_OFF: "b"}.get(flags & (IRQS_OFF | BH_OFF), ".")
+    if width < 5 and off != ".":
+        off = "d" if flags & IRQS_OFF else "."
+    need = {NEED_RESCHED | PREEMPT_RESCHED: "N", NEED_RESCHED: "n", PREEMPT_RESCHED: "p"}
+    hard, soft = flags & HARDIRQ, flags & SOFTIRQ
+    level = ("Z" if hard else "z") if flags & NMI else "H" if hard and soft else "h" if hard else "s" if soft else "."
+    depth, migration = record.preempt_count & 15, record.preempt_count >> 4
+    text = off + need.get(flags & (NEED_RESCHED | PREEMPT_RESCHED), ".") + level + (f"{depth:x}" if depth else ".")
+    return text + (f"{migration:x}" if migration else ".") if width >= 5 else text
+
+
+def _shown(value: bytes | str | int | None) -> str:
     """As the kernel prints a string and an array of u8, and what it could not read (kernel/trace/trace_probe.c)."""
     if value is None:
         return "(fault)"
-    if isinstance(value, str):
-        return f'"{printable(value)}"'
+    if not isinstance(value, bytes):
+        return f'"{printable(str(value))}"'
     return f"{{{','.join(f'0x{byte:x}' for byte in value)}}}"

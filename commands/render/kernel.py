@@ -72,6 +72,26 @@ def _(value: values.ModuleRows) -> str:
     return "".join(_module(row) for row in value) if value else "the guest has loaded no modules\n"
 
 
+@as_text.register
+def _(value: values.TracepointNames) -> str:
+    return "".join(f"{name}\n" for name in value)
+
+
+@as_text.register
+def _(value: values.TracepointFormat) -> str:
+    """The event's format file (f_show, kernel/trace/trace_events.c)."""
+    common, own = ("".join(f"\t{_field(field)}\n" for field in fields) for fields in (value.common, value.fields))
+    name = value.name.rpartition(":")[2]
+    return f"name: {name}\nID: {value.id}\nformat:\n{common}\n{own}\nprint fmt: {value.format}\n"
+
+
+def _field(field: values.TracepointField) -> str:
+    base, bracket, count = field.type.partition("[")
+    located = base.startswith("__data_loc")
+    declared = f"{base} {field.name}[{count}" if bracket and not located else f"{field.type} {field.name}"
+    return f"field:{declared};\toffset:{field.offset};\tsize:{field.size};\tsigned:{int(field.signed)};"
+
+
 def _module(row: values.ModuleRow) -> str:
     """The line of /proc/modules (m_show, kernel/module/procfs.c)."""
     users = "".join(f"{user}," for user in (*row.users, *["[permanent]"] * row.permanent)) or "-"

@@ -63,7 +63,8 @@ def _(value: values.RegisteredMatching) -> str:
     if numbers:
         one = len(numbers) == 1
         what = f"{value.kind} {numbers[0]}" if one else f"{value.kind}s {numbers[0]} to {numbers[-1]}"
-        lines.append(f"{what}: on {len(numbers):,} of the {value.functions:,} functions that match\n")
+        places = "events" if value.kind == "tracepoint" else "functions"
+        lines.append(f"{what}: on {len(numbers):,} of the {value.functions:,} {places} that match\n")
     lines += [f"{refused.count:>7,} refused, {refused.error}: {refused.reason}\n" for refused in value.refused]
     return "".join(lines)
 

@@ -48,6 +48,9 @@ from .kernel import (
     TaskRow,
     TaskRows,
     ThreadsSeen,
+    TracepointField,
+    TracepointFormat,
+    TracepointNames,
 )
 from .kernel_tables import (
     AreaRow,
@@ -222,6 +225,9 @@ __all__ = [
     "Trace",
     "TraceEvent",
     "TraceSize",
+    "TracepointField",
+    "TracepointFormat",
+    "TracepointNames",
     "Verdict",
     "VerdictCounts",
     "Watched",

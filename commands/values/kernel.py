@@ -108,6 +108,36 @@ class ModuleRows(tuple[ModuleRow, ...]):
 
 
 @dataclass(frozen=True)
+class TracepointField:
+    """A field of an event: its type in C, and its place in a record, in bytes."""
+
+    name: str
+    type: str
+    offset: int
+    size: int
+    signed: bool
+
+
+@dataclass(frozen=True)
+class TracepointFormat:
+    """An event of the kernel, as in the kernel's format files.
+
+    name: such as sched:sched_switch. id: the number of its type. common: the fields that all events have.
+    format: what the kernel prints of a record, in C.
+    """
+
+    name: str
+    id: int
+    common: tuple[TracepointField, ...]
+    fields: tuple[TracepointField, ...]
+    format: str
+
+
+class TracepointNames(tuple[str, ...]):
+    """The names of events, such as sched:sched_switch."""
+
+
+@dataclass(frozen=True)
 class ThreadsSeen:
     """What debuggers see as threads: the guest's tasks, or its CPU."""
 

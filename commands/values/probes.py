@@ -13,8 +13,8 @@ from .location import Hex, Location
 class ProbeRow:
     """A probe and its counters.
 
-    number: the probe's number in commands. kind: kprobe, kretprobe or jprobe; funccount or funcgraph for functions that
-    are watched without probes, whose hits are their calls. The address of a funccount is 0.
+    number: the probe's number in commands. kind: kprobe, kretprobe, jprobe or tracepoint; funccount or funcgraph for
+    functions that are watched without probes, whose hits are their calls. The address of a funccount is 0.
     given: the place as the user named it, a symbol or an address. name: the same, or the symbol at that address.
     hits, nmissed: the numbers of hits and of missed hits. Those of a kretprobe include its missed calls.
     state: enabled, disabled, gone with the code that it was on, or pending until its module is loaded. The address of a
@@ -75,9 +75,9 @@ class Refused:
 
 @dataclass(frozen=True)
 class RegisteredMatching:
-    """The probes that were set on the functions that match a pattern.
+    """The probes that were set on the functions that match a pattern, or on the events.
 
-    kind: kprobe or kretprobe. numbers: the probes' numbers. functions: the number of functions that match.
+    kind: kprobe, kretprobe or tracepoint. numbers: the probes' numbers. functions: the number of those that match.
     refused: the refusals by reason, the most frequent first.
     """
 
@@ -112,7 +112,7 @@ class Blacklist(tuple[BlacklistedArea, ...]):
 class HitStage:
     """A stage of a hit of a probe.
 
-    kind: kprobe, kretprobe or jprobe. name: the probe's name. stage: pre, post, entry or return.
+    kind: kprobe, kretprobe, jprobe or tracepoint. name: the probe's name. stage: pre, post, entry or return.
     hit: the number of the hit, from 1.
     """
 

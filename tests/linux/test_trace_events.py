@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The events of the guest's kernel are those that its own tracer records of the same run."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from armprobe.commands import CommandError, Session
+from armprobe.kernel import Linux
+from armprobe.machine import StopReason
+from armprobe.probes import ProbeError, Tracepoint, TraceRecord
+from tests.linux.shell import TRACING
+
+EVENTS: Final = (
+    *("sched:sched_switch", "sched:sched_waking", "sched:sched_process_exec", "sched:sched_process_fork"),
+    *("syscalls:sys_enter_openat", "syscalls:sys_exit_openat", "raw_syscalls:sys_enter", "raw_syscalls:sys_exit"),
+    *("irq:irq_handler_entry", "irq:softirq_entry", "timer:timer_start"),
+    *("kmem:kmalloc", "kmem:kfree", "kmem:mm_page_alloc"),
+)
+WORKLOAD: Final = (
+    "cat /proc/version; ls / | wc -l; sh -c 'read v < /proc/uptime'; dd if=/dev/zero of=/dev/null bs=4k count=5"
+)
+LINE: Final = re.compile(r"^ *(?P<task>.*)-(?P<pid>\d+) +\[000\] (?P<flags>\S+) +[\d.]+: (?P<text>.*)$")
+
+
+class Line(tuple[str, str, str]):
+    """The number of the task, the flags but for the need to schedule, and the text, of a line of a trace."""
+
+    @property
+    def context(self) -> tuple[str, str]:
+        """The task, and the level of interrupts."""
+        return self[0], self[1][2]
+
+
+def lines(texts: list[str]) -> list[Line]:
+    """What can be compared of a trace."""
+    found = [match for text in texts if (match := LINE.match(text))]
+    return [Line((line["pid"], line["flags"][0] + "." + line["flags"][2:], line["text"])) for line in found]
+
+
+def by_context(trace: list[Line]) -> dict[tuple[str, str], list[Line]]:
+    """The lines of each task, apart from those of interrupts that came meanwhile."""
+    found: dict[tuple[str, str], list[Line]] = defaultdict(list)
+    for line in trace:
+        found[line.context].append(line)
+    return found
+
+
+def compare_with_the_guests_tracer(session: Session, events: tuple[str, ...], workload: str) -> int:
+    """Trace `workload` with the guest's tracer and with ours, compare, and return the number of events.
+
+    The guest's own code takes time to record an event, and interrupts may come while it does: they are compared apart.
+    """
+    kprobes = session.kprobes
+    kprobes.kept = 1 << 16
+    probes = [kprobes.register_tracepoint(Tracepoint(name)) for name in events]
+    enable = "; ".join(f"echo 1 > events/{name.replace(':', '/')}/enable" for name in events)
+    prepare = f"mount -t tracefs tracefs {TRACING}; cd {TRACING}; echo 4096 > buffer_size_kb; echo 0 > tracing_on"
+    session.guest.sh(f"{prepare}; {enable}; echo > trace")
+    began = kprobes.lost + len(kprobes.hits)
+    told = session.guest.sh(
+        f"cd {TRACING}; echo 1 > tracing_on; {workload}; echo 0 > tracing_on; cat trace", timeout=600
+    )
+    theirs = lines(told.out.splitlines())
+    assert kprobes.lost == 0
+    assert [probe.failure for probe in probes if probe.nmissed] == []
+    ours = lines([kprobes.trace_line(hit) for hit in list(kprobes.hits)[began:]])
+    for probe in probes:
+        kprobes.unregister(probe)
+    start = ours.index(theirs[0])  # `tracing_on` is written between two events
+    end = len(ours) - 1 - ours[::-1].index(theirs[-1])
+    inside = by_context(ours[start : end + 1])
+    assert inside == by_context(theirs)
+    assert len(set(theirs)) > 100
+    return len(theirs)
+
+
+def test_events_are_those_of_the_guests_tracer(session: Session) -> None:
+    assert compare_with_the_guests_tracer(session, EVENTS, WORKLOAD) > 500
+
+
+def test_formats_are_those_of_the_guests_tracefs(session: Session) -> None:
+    systems = "sched", "irq", "syscalls", "kmem", "timer"
+    session.guest.sh(f"mount -t tracefs tracefs {TRACING}")
+    for system in systems:
+        told = session.guest.sh(f"cd {TRACING}/events/{system}; for e in */; do cat $e/format; echo ----; done").out
+        theirs = {re.search("name: (.*)", each)[1]: each for each in told.split("----\n")[:-1]}  # type: ignore[index]
+        ours = session.run(f"tracepoints {system}:*").split()
+        assert set(ours) == {f"{system}:{name}" for name in theirs}
+        for name in ours[:: 1 if system != "syscalls" else 20]:
+            assert session.run(f"tracepoints {name}") == theirs[name.partition(":")[2]]
+
+
+def test_the_run_stays_the_same(snapshot: Path) -> None:
+    """Instructions and memory, with and without probes on events."""
+    ended = []
+    for probed in (False, True):
+        with Session(snapshot) as session:
+            probes = [session.kprobes.register_tracepoint(Tracepoint(name)) for name in EVENTS if probed]
+            session.machine.console.write(b"cat /proc/version; ls / | wc -l\n")
+            session.machine.run(instructions=20_000_000)
+            ram = session.machine.ram
+            ended.append((session.machine.instructions, session.machine.registers.pc, hash(bytes(ram.data))))
+            assert all(probe.hits for probe in probes if probe.event_name.startswith(("sched:", "raw_syscalls:")))
+    assert ended[0] == ended[1]
+
+
+def test_fields_are_values_in_expressions(session: Session) -> None:
+    seen: list[TraceRecord] = []
+    kprobes = session.kprobes
+    kprobes.register_tracepoint(Tracepoint("sched:sched_process_exec", handler=lambda p, record: seen.append(record)))
+    session.run('kprobe t:sched:sched_switch if next_comm == "cat" print "%s %d", next_comm, next_pid')
+    session.run('kprobe t:sched:sched_process_exec if filename == "/proc/self/exe" print "%s %d", filename, common_pid')
+    session.run("count t:raw_syscalls:sys_enter by id if args[0] == 1")
+    session.run("hist t:syscalls:sys_enter_write count")
+    session.guest.sh("cat /proc/version; echo 12345")
+    cat = next(record for record in seen if record.filename == "/proc/self/exe")
+    assert cat["pid"] == cat.old_pid == cat["common_pid"]
+    trace = session.run("trace 100")
+    assert f": sched_switch: cat {cat['pid']!r}\n" in trace
+    assert f": sched_process_exec: /proc/self/exe {cat['pid']!r}\n" in trace
+    counts = session.run("counts")
+    assert "@[64]: 1\n" in counts  # write(1, "12345\n", 6)
+    assert "[4, 8)                 1 |" in counts
+
+
+def test_a_stop_is_at_the_event(session: Session) -> None:
+    probe = session.kprobes.register_tracepoint(Tracepoint("sched:sched_process_fork", stop=[Tracepoint.stages[0]]))
+    session.machine.console.write(b"cat /proc/version\n")
+    stop = session.machine.run(instructions=100_000_000)
+    assert stop.reason is StopReason.PROBE
+    assert stop.address == session.machine.registers.pc == probe.addr
+    assert "copy_process" in session.run("backtrace") or "kernel_clone" in session.run("backtrace")
+    session.kprobes.unregister(probe)
+    assert session.machine.run(instructions=1000).reason is StopReason.INSTRUCTIONS
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("kprobe t:sched:nix", "this kernel has no event 'sched:nix'"),
+        ("kprobe t:sched_switch", "there is sched:sched_switch"),
+        ("kprobe t:nix:*", "no event matches 't:nix:*'"),
+        ("tracepoints nix*", "no event of this kernel matches 'nix*'"),
+        ("tracepoints nix", "this kernel has no event 'nix'"),
+        ("kprobe t:sched:sched_switch if nix", "there is no symbol 'nix'"),
+        ("kprobe t:sched:sched_switch stop=post", "an event has no stage post"),
+        ("kprobe t:sched:sched_switch memory=x0:8", "of an event its fields are recorded"),
+        ("kretprobe t:sched:sched_switch", "an event has no return"),
+        ("latency t:sched:sched_switch", "an event has neither a return nor a caller"),
+    ],
+)
+def test_wrong_events_are_refused(session: Session, command: str, why: str) -> None:
+    with pytest.raises((CommandError, ProbeError), match=re.escape(why)):
+        session.run(command)
+    assert session.run("probes").startswith("no probes")
+
+
+def test_every_event_can_be_probed(session: Session) -> None:
+    """Each of a kernel's events that has a call; of some it has none."""
+    kernel = session.machine.kernel
+    assert isinstance(kernel, Linux)
+    assert kernel.tracepoints is not None
+    assert len(kernel.tracepoints) > 1000
+    without = [event.full_name for event in kernel.tracepoints.values() if not event.syscall and not event.branches]
+    assert len(without) < len(kernel.tracepoints) // 20
