@@ -73,9 +73,9 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
     compiled = Programs(session, arguments, Stage.PRE, Stage.PRE)
 
     def make(word: str | int) -> Kprobe | Tracepoint:
-        asked = compiled.at_or_later(word)
         if is_event(word):
-            return _tracepoint(word, arguments, asked)
+            return _tracepoint(word, arguments, compiled.at(word))
+        asked = compiled.at_or_later(word)
         return Kprobe(
             **target(word),  # type: ignore[arg-type]
             stop=map(Stage, arguments.stop),

@@ -263,6 +263,8 @@ class _Checker:
             elif called is not None and called.prototype is not None:
                 names = ", ".join(each.name for each in called.prototype.parameters if each.name)
                 why += f", nor has {called.name} an argument of that name" + (f": it has {names}" if names else "")
+            elif self._scope.event_name:
+                why += f", nor has {self._scope.event_name} a field of that name"
             raise ExpressionError(why, self._text, node.at) from None
 
     # Types, members, addresses

@@ -38,6 +38,8 @@ class Scope:
     registers: Sequence[str] = ()
     returned: bool = False
     in_kernel: bool = True
+    event_name: str = ""
+    """The event that the place is, such as sched:sched_switch; empty for a place in code."""
 
     @property
     def called(self) -> Called | None:

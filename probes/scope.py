@@ -41,6 +41,7 @@ class GuestScope(Scope):
         self.returned = stage is Stage.RETURN
         self.in_kernel = machine.kernel is not None and (where is None or where >= _KERNEL)
         self.event = _event(machine, name)
+        self.event_name = "" if self.event is None else self.event.full_name
         self.depends = False
         """Whether an expression has asked for the function."""
 

@@ -18,7 +18,7 @@ from armprobe.probes.kprobe import Kprobe
 from armprobe.probes.kretprobe import Kretprobe
 from armprobe.probes.probe import Probe
 from armprobe.probes.record import Hit
-from armprobe.probes.recorder import MOST_MEMORY
+from armprobe.probes.recording import MOST_MEMORY
 
 from .control import Controls, GuestLabels
 from .definition import Definition, lines, parse, raw, shown, split
