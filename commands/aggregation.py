@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import ExpressionError
-from armprobe.probes import Aggregation, Counted, Linear, Probe, Special
+from armprobe.probes import Aggregation, Counted, Kretprobe, Linear, Probe, Special, Stage
 from armprobe.probes.aggregator import SPECIAL, aggregated
 
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
@@ -17,6 +17,8 @@ from .measuring import RUN, WHILE, measured, runs
 from .probe import GROUP, register, target
 from .program import SessionScope, refused
 from .selection import complete_probe, row, selected, watched
+from .task_options import OPTIONS as TASK_OPTIONS
+from .task_options import compiled, given
 from .values import (
     Aggregated,
     Aggregates,
@@ -54,6 +56,9 @@ def set_counting(session: Session, arguments: Arguments, value: str | None) -> R
             arguments.keys,
             arguments.maxactive,
         )
+        if given(arguments):
+            stage = probe.condition_at if isinstance(probe, Kretprobe) else Stage.PRE
+            probe.condition = compiled(session, arguments, SessionScope(session, stage, arguments.place))
     except ExpressionError as error:
         raise refused(error) from error
     registered = register(session, probe)
@@ -188,7 +193,7 @@ COMMANDS = (
         "With retval in the key or in the condition, the hits are returns of the function. With seconds=,\n"
         "instructions=, live= or while, the guest runs meanwhile, the result is shown, and the counting ends:\n\n"
         "    count vfs_read by $comm while ls -l /",
-        (_PLACE, KEYS, MAXACTIVE, *RUN, _BY, CONDITION, WHILE),
+        (_PLACE, KEYS, MAXACTIVE, *TASK_OPTIONS, *RUN, _BY, CONDITION, WHILE),
         _count,
         group=GROUP,
         changes_state=True,
@@ -216,6 +221,7 @@ COMMANDS = (
                 complete=_complete_value,
             ),
             _BY,
+            *TASK_OPTIONS,
             CONDITION,
             WHILE,
         ),
@@ -235,6 +241,7 @@ COMMANDS = (
             MAXACTIVE,
             *RUN,
             _BY,
+            *TASK_OPTIONS,
             CONDITION,
             WHILE,
         ),
@@ -255,6 +262,7 @@ COMMANDS = (
             MAXACTIVE,
             Option("folded", "yes: a line for each stack, for flame graphs", choices=("yes",)),
             *RUN,
+            *TASK_OPTIONS,
             CONDITION,
             WHILE,
         ),

@@ -28,6 +28,7 @@ from .errors import CommandError
 from .locations import complete_place, complete_symbol, is_event, location, matching_functions, number_of_address
 from .program import Programs
 from .selection import complete_probe, row, selected, watch_row, watched
+from .task_options import OPTIONS as TASK_OPTIONS
 from .values import Blacklist, BlacklistedArea, Changed, Probes, Refused, Registered, RegisteredMatching
 
 if TYPE_CHECKING:
@@ -307,6 +308,8 @@ COMMANDS = (
         "At a function's entry its arguments have their names, if the guest's types are known: those of a Linux\n"
         "kernel are. $comm, $pid and $task are the running task's:\n\n"
         '    kprobe do_sys_openat2 if how->flags & 0x40 && $comm == "sh" print "%s", filename\n\n'
+        "pid=, comm= and tree= are conditions too, for one task, for those of a name, or for a process and all that\n"
+        "it has started: kprobe vfs_read tree=123\n\n"
         "x0 to x30 are s64 and w0 to w30 s32. sp, pc, pstate and system registers, such as $esr_el1, are u64. A\n"
         "symbol stands for its address. Types are u8 to u64, s8 to s64 and those of C. A condition that cannot be\n"
         "evaluated stops the guest. At gdb's own prompt gdb compiles the condition, like those of its breakpoints.\n\n"
@@ -324,6 +327,7 @@ COMMANDS = (
             ),
             Option("stop", "stages to stop at", many=True, choices=("pre", "post")),
             Option("quiet", "yes: count hits, but do not record them", choices=("yes",)),
+            *TASK_OPTIONS,
             *_recorded("pre,x0,x2"),
             _CODE,
             _CONDITION,
@@ -358,6 +362,7 @@ COMMANDS = (
                 choices=("entry", "return"),
                 default="return",
             ),
+            *TASK_OPTIONS,
             *_recorded("entry,return,x0"),
             _CODE,
             _CONDITION,
@@ -376,6 +381,7 @@ COMMANDS = (
             Arg("function", "a function: SYMBOL, or its address", complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry",)),
             Option("quiet", "yes: count hits, but do not record them", choices=("yes",)),
+            *TASK_OPTIONS,
             _CODE,
             _CONDITION,
             _NOTE,

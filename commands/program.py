@@ -19,6 +19,7 @@ from armprobe.stub.aarch64 import register_table
 from .declaration import Arguments
 from .errors import CommandError, Excerpt
 from .locations import find_symbol, place
+from .task_options import compiled, given, shown
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -76,7 +77,7 @@ class Programs:
             return self._same
         condition, note = (SessionScope(self._session, stage, where) for stage in self._stages)
         try:
-            asked = _program(self._arguments, condition, note)
+            asked = _program(self._session, self._arguments, condition, note)
         finally:
             self.depends = condition.depends or note.depends
         if not self.depends:
@@ -95,9 +96,9 @@ class Programs:
             if not self.depends or not colon or module in self._session.machine.symbols.modules:
                 raise
             self._session.remark(f"note: what is unknown is looked up when the module {module} is loaded: {error}\n")
-            condition, note = self._arguments.condition, self._arguments.note
+            condition, note = shown(self._arguments), self._arguments.note
             return Program(
-                None if condition is None else Condition(condition, _NEVER, ()),
+                Condition(condition, _NEVER, ()) if condition else None,
                 None if note is None else Note(note, Format(b"\0"), (), ()),
             )
 
@@ -108,18 +109,17 @@ class Programs:
             probe.condition, probe.note = asked.condition, asked.note
 
 
-def _program(arguments: Arguments, condition_scope: Scope, note_scope: Scope) -> Program:
-    """The program for the arguments `condition`, `code` and `note` of a command. Raises CommandError."""
+def _program(session: Session, arguments: Arguments, condition_scope: Scope, note_scope: Scope) -> Program:
+    """The program for the arguments `condition`, `code`, `note` and those of tasks. Raises CommandError."""
     if arguments.code and arguments.condition is None:
         raise CommandError("code= has no condition: write what it was compiled from after if")
     try:
-        condition = None
-        if arguments.condition is not None:
-            if arguments.code:
-                code = assemble_words(arguments.code)
-                condition = Condition(arguments.condition, code, condition_scope.registers)
-            else:
-                condition = Condition.compile(arguments.condition, condition_scope)
+        condition: Condition | None
+        if arguments.code and not given(arguments):
+            code = assemble_words(arguments.code)
+            condition = Condition(arguments.condition, code, condition_scope.registers)
+        else:
+            condition = compiled(session, arguments, condition_scope)
         note = None if arguments.note is None else Note.compile(arguments.note, note_scope)
     except ExpressionError as error:
         raise refused(error) from error

@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 from armprobe.kernel import types as declared
 from armprobe.machine import MachineError
 
+from . import typed as tree
 from .check import check, check_any, is_type
 from .emit import emit
 from .environment import Environment, View
@@ -20,8 +21,18 @@ from .format import Format, FormatError
 from .parse import parse_expression, parse_print
 from .scope import Scope
 from .strings import string_pieces
-from .typed import Load
-from .types import Integer, Pointer
+from .typed import Load, Logical
+from .types import S32, Integer, Pointer
+
+
+def value(text: str, scope: Scope) -> tree.Value:
+    """The typed tree of an expression. Raises ExpressionError."""
+    return check(parse_expression(text, partial(is_type, scope)), text, scope)
+
+
+def logical(operator: str, left: tree.Value, right: tree.Value) -> tree.Value:
+    """The typed tree of `left && right` or `left || right`."""
+    return Logical(S32, operator, left, right)
 
 
 class Value:
@@ -40,7 +51,7 @@ class Value:
     @classmethod
     def compile(cls, text: str, scope: Scope) -> Self:
         """The value of an expression. Raises ExpressionError."""
-        return cls(text, emit(check(parse_expression(text, partial(is_type, scope)), text, scope)), scope.registers)
+        return cls(text, emit(value(text, scope)), scope.registers)
 
     @property
     def code(self) -> bytes:
@@ -88,6 +99,11 @@ class Typed:
 
 class Condition(Value):
     """Agent code that selects hits: those for which its value is not zero."""
+
+    @classmethod
+    def of(cls, value: tree.Value, text: str, scope: Scope) -> Self:
+        """The condition for the tree of an expression, which is shown as `text`."""
+        return cls(text, emit(value), scope.registers)
 
     def holds(self, view: View) -> bool:
         """Whether the condition is true at `view`. Raises AgentError where it cannot be evaluated."""
