@@ -78,6 +78,7 @@ setup(
         "armprobe": ["py.typed"],
         # The sources are for debuggers, which show them beside what runs.
         "armprobe.guests": ["demo/demo.elf", "demo/*/*.[chS]"],
+        "armprobe.traces.formats": ["report.html", "report.js"],
         "armprobe.clients": ["../gdbinit"],
     },
     data_files=[("share/man/man1", ["docs/armprobe.1"])],

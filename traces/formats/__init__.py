@@ -11,7 +11,7 @@ from armprobe.machine import host_files
 from armprobe.probes import Kprobes
 from armprobe.traces.errors import TraceError
 
-from . import chrome, flames, ftrace_text, parquet, rows, trace_dat
+from . import chrome, flames, ftrace_text, parquet, report, rows, trace_dat
 from .saved import Saved
 
 __all__ = ["FORMATS", "Format", "Saved", "save"]
@@ -40,6 +40,7 @@ FORMATS: Final = (
     Format((".speedscope.json",), "speedscope's JSON", flames.write_speedscope, flames.SPEEDSCOPE_BEGINNING),
     Format((".json",), "Chrome's JSON, for Perfetto", chrome.write, chrome.BEGINNING),
     Format((".folded",), "folded stacks", flames.write_folded, flames.is_folded),
+    Format((".html",), "a page for a browser", report.write, report.BEGINNING),
     Format((".csv",), "CSV", rows.write_csv, rows.CSV_BEGINNING),
     Format((".ndjson", ".jsonl"), "NDJSON", rows.write_ndjson, rows.NDJSON_BEGINNING),
     Format((".parquet",), "Parquet", parquet.write, parquet.is_ours),
