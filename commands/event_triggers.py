@@ -9,7 +9,7 @@ from armprobe.probes import EventError
 
 from .declaration import Arg, Arguments, Command
 from .events import EVENT, GROUP, refused
-from .values import EventFile
+from .values import EventFile, EventsTracing
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -37,6 +37,13 @@ def _hist(session: Session, arguments: Arguments) -> EventFile:
     events = session.kprobes.events
     path = events.find(arguments.event).path
     return EventFile(path, "hist", events.hist(path))
+
+
+def _tracing(session: Session, arguments: Arguments) -> EventsTracing:
+    events = session.kprobes.events
+    if arguments.state is not None:
+        events.tracing = arguments.state == "on"
+    return EventsTracing(events.tracing)
 
 
 COMMANDS = (
@@ -69,6 +76,15 @@ COMMANDS = (
         "Show the histograms of an event, in the text of the kernel's events/GRP/EVENT/hist.",
         (EVENT,),
         _hist,
+        group=GROUP,
+        gdb=False,
+    ),
+    Command(
+        "events tracing",
+        "Say whether hits of events are recorded, or change that, as the kernel's tracing_on does.\n"
+        "The triggers traceon and traceoff change it, too.",
+        (Arg("state", "whether to record them", optional=True, choices=("on", "off")),),
+        _tracing,
         group=GROUP,
         gdb=False,
     ),

@@ -33,6 +33,13 @@ def _(value: values.EventFile) -> str:
 
 
 @as_text.register
+def _(value: values.EventsTracing) -> str:
+    if value.on:
+        return "hits of enabled events are recorded\n"
+    return "hits of events are not recorded, until: events tracing on\n"
+
+
+@as_text.register
 def _(value: values.SavedEvents) -> str:
     return f"{value.count} events are in {value.file}\n"
 

@@ -19,7 +19,7 @@ from .aggregation import (
     TopFunctions,
     Watched,
 )
-from .events import EventFile, EventFormat, EventRow, EventRows, EventsChanged, SavedEvents
+from .events import EventFile, EventFormat, EventRow, EventRows, EventsChanged, EventsTracing, SavedEvents
 from .guest import (
     Backtrace,
     Disassembly,
@@ -153,6 +153,7 @@ __all__ = [
     "EventRow",
     "EventRows",
     "EventsChanged",
+    "EventsTracing",
     "FileRow",
     "FileRows",
     "FlaggedInstructions",

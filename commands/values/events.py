@@ -55,6 +55,13 @@ class EventFile:
 
 
 @dataclass(frozen=True)
+class EventsTracing:
+    """Whether hits of events are recorded, those that are enabled."""
+
+    on: bool
+
+
+@dataclass(frozen=True)
 class SavedEvents:
     """A file with the definitions of events. `count` is the number of lines that define one."""
 

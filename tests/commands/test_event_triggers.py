@@ -67,6 +67,18 @@ def test_a_histogram_and_a_stack(session: Session) -> None:
     assert session.run("events trigger alloc") == listed
 
 
+def test_tracing_is_switched_off_and_on(session: Session) -> None:
+    assert session.ask("events tracing").on
+    session.run("events enable alloc")
+    session.run("events trigger alloc traceoff:1")
+    session.run("continue instructions=300000")
+    assert session.run("events tracing") == "hits of events are not recorded, until: events tracing on\n"
+    assert session.run("trace 1000").count(" alloc: ") == 1  # it is recorded before the trigger acts
+    assert session.run("events tracing on") == "hits of enabled events are recorded\n"
+    session.run("continue instructions=100000")
+    assert session.run("trace 1000").count(" alloc: ") > 1
+
+
 def test_the_text_of_the_files_is_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     lines = ("event p:alloc kmalloc size=%x0:u64", "events trigger alloc hist:keys=size", "events hist alloc")
     assert main(["--json", *(word for line in lines for word in ("-c", line))]) == 0

@@ -35,6 +35,7 @@ FILTERS: Final = (  # whether the C core evaluates it
     ("count > 1000", True),
     ("count & 0x1000 || neg == -5", True),
     ("!(count != 99) && low >= 0x60", True),
+    ('comm == "wc" && count > 100 || comm != "dd" && !(comm == "cat" || common_pid < 50)', True),
     ('name ~ "vers*" && comm == "wc"', False),
     ('name == "init" || comm ~ "*at"', False),
 )
