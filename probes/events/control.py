@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from armprobe.kernel import Linux
 from armprobe.machine import MachineError, Snapshot
 from armprobe.probes.errors import ProbeError
 from armprobe.probes.kretprobe import Kretprobe
@@ -128,6 +129,11 @@ class EventControl:
     def soft_disabled(self, wanted: bool) -> None:
         self._soft_disabled = wanted
         self.refresh()
+
+    @property
+    def enable_file(self) -> str:
+        """What the file `enable` shows: 1 if hits are recorded, and a * if triggers keep the probes in the text."""
+        return f"{self._event.enabled and not self._soft_disabled:d}{'*' if self._holders else ''}"
 
     def hold(self, held: bool) -> None:
         """A trigger needs the probes, or does so no more (__ftrace_event_enable_disable())."""
@@ -261,16 +267,14 @@ class GuestLabels:
         return symbol_and_size(self._machine.symbols, address)
 
     def syscall(self, number: int) -> str | None:
-        """The function in the guest's table of system calls, without what arm64 puts before its name."""
-        table = self._machine.symbols.get("sys_call_table")
-        if table is None or not 0 <= number < table.size // 8:
-            return None
+        """Its name in the table of system calls, with the prefix that the kernel's own tables have."""
+        return self._system_calls.get(number)
+
+    @cached_property
+    def _system_calls(self) -> dict[int, str]:
+        kernel = self._machine.kernel
         try:
-            entry = int.from_bytes(self._machine.memory.read(table.address + 8 * number, 8), "little")
+            found = kernel.system_calls() if isinstance(kernel, Linux) else []
         except MachineError:
-            return None
-        found = self._machine.symbols.at(entry)
-        name = "" if found is None else found[0].name
-        return (
-            None if not name.startswith("__arm64_sys_") or name == "__arm64_sys_ni_syscall" else name[len("__arm64_") :]
-        )
+            found = []
+        return {each.number: f"sys_{each.name}" for each in found if each.implemented}
