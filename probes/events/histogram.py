@@ -59,6 +59,7 @@ class Histogram:
         self.hits = 0
         self.drops = 0
         self._entries: dict[bytes, Entry] = {}
+        self._parts = [_part_of_key(field) for field in text.keys]
 
     def clear(self) -> None:
         """Forget all."""
@@ -76,7 +77,7 @@ class Histogram:
 
     def update(self, values: Values) -> None:
         """Count a hit (event_hist_trigger())."""
-        key = b"".join(_stored(field, values) for field in self.text.keys)
+        key = b"".join([part(values) for part in self._parts])
         entry = self._entries.get(key)
         if entry is None:
             if len(self._entries) >= 1 << self.text.attributes.bits:
@@ -128,17 +129,19 @@ class Histogram:
         return line
 
 
-def _stored(field: HistogramField, values: Values) -> bytes:
-    """A part of a key, as it is compared (add_to_key())."""
+def _part_of_key(field: HistogramField) -> Callable[[Values], bytes]:
+    """What makes a part of a key, as it is compared (add_to_key())."""
     if field.marks & Mark.STACKTRACE:
-        stack = values.get("stacktrace")
-        addresses = [each for each in stack if isinstance(each, int)] if isinstance(stack, tuple) else []
-        data = b"".join(each.to_bytes(8, "little") for each in addresses[:STACKTRACE_DEPTH])
-    elif field.marks & Mark.STRING:
-        data = field.string(values)
-    else:
-        data = field.number(values).to_bytes(8, "little")
-    return data.ljust(field.size, b"\0")
+        return lambda values: _stack(values).ljust(field.size, b"\0")
+    if field.marks & Mark.STRING:
+        return lambda values: field.string(values).ljust(field.size, b"\0")
+    return lambda values: field.number(values).to_bytes(field.size, "little")
+
+
+def _stack(values: Values) -> bytes:
+    stack = values.get("stacktrace")
+    addresses = [each for each in stack if isinstance(each, int)] if isinstance(stack, tuple) else []
+    return b"".join(each.to_bytes(8, "little") for each in addresses[:STACKTRACE_DEPTH])
 
 
 def _part(field: HistogramField, key: bytes) -> bytes:

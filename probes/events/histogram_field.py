@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Flag, auto
+from functools import cached_property, partial
 
 from . import c_text as c
 from .filter_fields import FilterField, Kind, Values, cpu_of, number_of, string_of
@@ -122,30 +124,38 @@ class HistogramField:
         return string_of(self.field, values).partition(b"\0")[0][: self.size - 1]
 
     def number(self, values: Values) -> int:
-        """The value at a hit, as a u64 (hist_fn_call())."""
+        """The value at a hit, as a u64."""
+        return self._function(values)
+
+    @cached_property
+    def _function(self) -> Callable[[Values], int]:
+        """What computes the value (hist_fn_call()), chosen once: operations on marks take their time."""
         marks = self.marks
         if marks & Mark.CONST:
-            return self.constant
+            return lambda values: self.constant
         if marks & Mark.HITCOUNT:
-            return 1
+            return lambda values: 1
         if marks & Mark.LOG2:
-            return max(0, self.operands[0].number(values) - 1).bit_length()  # order_base_2()
+            return lambda values: max(0, self.operands[0].number(values) - 1).bit_length()  # order_base_2()
         if marks & Mark.BUCKET:
-            value = self.operands[0].number(values)
-            return value - value % self.buckets
+            return self._bucket
         if marks & Mark.EXPR:
-            return self._expression(values) & U64
+            return lambda values: self._expression(values) & U64
         if marks & Mark.TIMESTAMP:
-            time = values.get("common_timestamp")
-            time = time if isinstance(time, int) else 0
-            return time // 1000 if marks & Mark.TIMESTAMP_USECS else time
+            return partial(_time, 1000 if marks & Mark.TIMESTAMP_USECS else 1)
         if marks & Mark.CPU:
-            return cpu_of(values)
-        assert self.field is not None
-        if self.field.is_string and self.field.kind is not Kind.PTR_STRING:
-            return STRING_ADDRESS
-        number = number_of(self.field, values)
-        return (signed(number, self.field.size) if self.field.signed else number) & U64
+            return cpu_of
+        field = self.field
+        assert field is not None
+        if field.is_string and field.kind is not Kind.PTR_STRING:
+            return lambda values: STRING_ADDRESS
+        if field.signed:
+            return lambda values: signed(number_of(field, values), field.size) & U64
+        return partial(number_of, field)
+
+    def _bucket(self, values: Values) -> int:
+        value = self.operands[0].number(values)
+        return value - value % self.buckets
 
     def _expression(self, values: Values) -> int:
         first, *rest = (operand.number(values) for operand in self.operands)
@@ -164,6 +174,12 @@ class HistogramField:
         if self.operands[1].marks & Mark.CONST:
             return divide_by_constant(first, second)
         return first // second
+
+
+def _time(divisor: int, values: Values) -> int:
+    """The time of a hit in ns, divided."""
+    time = values.get("common_timestamp")
+    return time // divisor if isinstance(time, int) else 0
 
 
 def divide_by_constant(value: int, divisor: int) -> int:

@@ -24,7 +24,7 @@ DD: Final = 'comm == "dd"'
 WORK: Final = "; ".join(
     f"dd if=/init of=/tmp/o bs={size} count={count} 2>/dev/null" for size, count in ((10, 3), (99, 3), (15, 2), (20, 2))
 )
-CASES: Final = (  # triggers by event, and the events that are enabled
+CASES: Final[tuple[tuple[dict[str, str], list[str]], ...]] = (  # triggers by event, and the events that are enabled
     ({"ev": f"traceoff:1 if {DD}"}, ["ev", "two"]),
     ({"ev": "traceoff if count == 99"}, ["ev", "two"]),
     ({"ev": "traceon if count == 99", "two": "traceoff if count == 20"}, ["ev", "two"]),
