@@ -93,10 +93,14 @@ class Controls:
 
     def restore(self, saved: tuple[bool, dict[EventControl, tuple[bool, bool, list[TriggerState]]]] | None) -> None:
         """Go back to what `saved` has. Histograms that are newer are empty then."""
-        tracing, controls = saved or (True, {})
+        self._tracing, controls = saved or (True, {})
         for control in self._controls:
             control.restore(controls.get(control))
-        self.tracing = tracing
+
+    def restored(self) -> None:
+        """The machine is in another state: have the probes do what is wanted there."""
+        for control in self._controls:
+            control.refresh()
 
 
 class EventControl:
@@ -246,7 +250,6 @@ class EventControl:
         if saved is not None and self._holders:
             self._soft_disabled = saved[1]
         self.triggers.restore([] if saved is None else saved[2])
-        self.refresh()
 
 
 class GuestLabels:

@@ -53,7 +53,10 @@ class Events:
         self._by_probe: dict[Probe, EventProbe] = {}
         self._number = _FIRST_NUMBER
         self._watching = False  # the guest's modules
-        kprobes.machine.state.add("events", Entry(Order.PROBES, self._controls.saved, self._controls.restore))
+        kprobes.machine.state.add(
+            "events",
+            Entry(Order.PROBES, self._controls.saved, self._controls.restore, restored=self._controls.restored),
+        )
         kprobes.machine.state.on_restored(Order.PROBES, lambda: self._modules_changed(kprobes.machine))
         self.taken: Callable[[str, str], bool] = lambda group, name: False
         """Whether the guest itself has an event of that group and name."""

@@ -128,6 +128,24 @@ def test_going_back_takes_what_was_counted_back(kprobes: Kprobes) -> None:
     assert kprobes.events.hist("alloc") == later
 
 
+def test_going_back_takes_what_triggers_switched_back(kprobes: Kprobes) -> None:
+    guest, events = kprobes.machine, kprobes.events
+    events.trigger("alloc", "traceoff:1 if size > 500")
+    events.trigger("free", "enable_event:kprobes:result if p != 0")
+    events.enable("alloc")
+    start = guest.snapshot()
+    guest.run(instructions=RUN)
+    first, state = events.trace(), (events.tracing, events.trigger("alloc"), events.find("result").control.enable_file)
+    assert state == (False, "traceoff:count=0 if size > 500\n", "1*")
+    for _ in range(2):
+        guest.restore(start)
+        assert events.trace() == []
+        assert (events.tracing, events.find("result").control.enable_file) == (True, "0*")
+        guest.run(instructions=RUN)
+        assert events.trace() == first
+        assert (events.tracing, events.trigger("alloc"), events.find("result").control.enable_file) == state
+
+
 def test_a_trigger_takes_a_snapshot_of_the_machine(kprobes: Kprobes) -> None:
     guest, events = kprobes.machine, kprobes.events
     events.trigger("alloc", "snapshot:1 if size > 100")
