@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import fnmatch
+import heapq
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import StopReason
+from armprobe.probes import is_pattern
 
-from .declaration import Arg, Arguments, Command, integer
+from .declaration import Arg, Arguments, Command, integer, size
 from .disassembly import disassembled
 from .errors import CommandError
 from .hits import last_hit, stage_of
@@ -50,7 +54,7 @@ def _symbols(session: Session, arguments: Arguments) -> Location | SymbolMatches
     symbols, what = session.machine.symbols, arguments.what
     if what[0].isdigit() or what[0] == "$":
         return location(session, place(session, what))
-    names = symbols.matching(what, _SHOWN_SYMBOLS + 1)
+    names = _matching(session, what) if is_pattern(what) else symbols.matching(what, _SHOWN_SYMBOLS + 1)
     if not names:
         raise CommandError(_unknown(session, what))
     found = [(name, symbol) for name in names for symbol in symbols.named(name)]
@@ -62,7 +66,16 @@ def _symbols(session: Session, arguments: Arguments) -> Location | SymbolMatches
     return SymbolMatches(what, tuple(rows), len(found) > shown)
 
 
+def _matching(session: Session, pattern: str) -> list[str]:
+    """The first names, by the alphabet, that match a pattern."""
+    matches = re.compile(fnmatch.translate(pattern)).match
+    names = {symbol.name for symbol in session.machine.symbols if matches(symbol.name)}
+    return heapq.nsmallest(_SHOWN_SYMBOLS + 1, names)
+
+
 def _unknown(session: Session, name: str) -> str:
+    if is_pattern(name):
+        return f"no symbol matches {name!r}"
     try:
         session.machine.symbols[name]
     except Exception as error:
@@ -93,11 +106,12 @@ def disassembled_at(session: Session, address: int, count: int) -> Disassembly:
 
 
 def _instructions(session: Session, start: int, data: bytes) -> Iterator[Instruction]:
-    pc = session.machine.registers.pc
+    pc, unpatched = session.machine.registers.pc, session.kprobes.unpatched(start, data)
     for offset in range(0, len(data) - 3, 4):
-        word = int.from_bytes(data[offset : offset + 4], "little")
+        word, original = (int.from_bytes(each[offset : offset + 4], "little") for each in (data, unpatched))
         address = start + offset
-        yield Instruction(location(session, address), word, disassembled(word, address), address == pc)
+        replaced = None if original == word else disassembled(original, address)
+        yield Instruction(location(session, address), word, disassembled(word, address), address == pc, replaced)
 
 
 def _backtrace(session: Session, arguments: Arguments) -> Backtrace:
@@ -206,8 +220,14 @@ COMMANDS = (
     ),
     Command(
         "symbols",
-        "List the symbols whose names begin with a word, or show the symbol at an address.",
-        (Arg("what", "beginning of a name, an address or $REGISTER", complete=complete_symbol),),
+        "List the symbols whose names begin with a word or match a pattern, or show the symbol at an address.",
+        (
+            Arg(
+                "what",
+                "beginning of a name, a pattern such as *alloc*, an address or $REGISTER",
+                complete=complete_symbol,
+            ),
+        ),
         _symbols,
         group=GROUP,
     ),
@@ -216,7 +236,7 @@ COMMANDS = (
         "Show memory as bytes and characters.",
         (
             Arg("address", "SYMBOL, SYMBOL+0x10, a number or $REGISTER", type=place, complete=complete_symbol),
-            Arg("bytes", "number of bytes (default: 64)", type=integer, optional=True, default=64),
+            Arg("bytes", "number of bytes (default: 64)", type=size, optional=True, default=64),
         ),
         _examine,
         aliases=("x",),
@@ -224,7 +244,7 @@ COMMANDS = (
     ),
     Command(
         "disassemble",
-        "Show instructions as they are in memory, with the breakpoints of probes.",
+        "Show instructions as they are in memory, with the breakpoints of probes and what these are in place of.",
         (
             Arg(
                 "address",

@@ -29,7 +29,7 @@ from .terminal import Lines
 
 PROMPT = "armprobe> "
 _LONGEST_HISTORY = 16 << 20  # bytes
-BANNER = "help lists the commands, Tab completes, Ctrl-C stops what runs, quit or Ctrl-D leaves.\n"
+BANNER = "help lists the commands, Tab completes, Ctrl-C stops, quit or Ctrl-D leaves.\n"
 
 
 class Repl:

@@ -91,7 +91,8 @@ class Session:
         self.function_watches: dict[int, FunctionCounts | FunctionGraph] = {}  # by numbers of the same list
         self.module_probes = ModuleProbes(self.machine, self.kprobes, self.probes, self.notify)
         self.snapshots = Snapshots(self.machine)
-        self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, "loaded, not yet started")
+        begun = "as the snapshot was saved" if self.machine.instructions else "loaded, not yet started"
+        self.stop = Stop(StopReason.UNTIL, self.machine.registers.pc, begun)
         self.stub_address = ""
         self.finished = False  # whether quit was requested
         self.console_text = ConsoleText()  # for commands that read the console
@@ -206,6 +207,16 @@ class Session:
         text = describe_failure(probe, error)
         log.log(logging.INFO if self._notices else logging.ERROR, "%s", text)  # a failure is never silent
         self.notify(f"{text}\n")
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status that the guest has ended with, 0 to 255: 0 after a power-off, and if it has not ended."""
+        match self.stop.reason:
+            case StopReason.EXIT:
+                return self.stop.detail & 0xFF or int(self.stop.detail != 0)
+            case StopReason.LOCKUP:
+                return 1
+        return 0
 
     @property
     def controlled(self) -> bool:

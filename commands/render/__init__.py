@@ -5,6 +5,7 @@ from . import (
     aggregation,
     events,
     functions,
+    help,
     kernel,
     kernel_tables,
     probes,
@@ -12,4 +13,4 @@ from . import (
     verdicts,
 )  # what these have is registered with `text.as_text`
 
-__all__ = ["aggregation", "events", "functions", "kernel", "kernel_tables", "probes", "snapshots", "verdicts"]
+__all__ = ["aggregation", "events", "functions", "help", "kernel", "kernel_tables", "probes", "snapshots", "verdicts"]

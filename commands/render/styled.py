@@ -8,11 +8,13 @@ terminal, since that takes a tenth of armprobe's start. What is not for a termin
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, TextIO
 
 from armprobe.commands import values
 from armprobe.stub.visible import visible
 
+from .help import WIDTH, command_help, command_list
 from .live import Live
 from .probes import table
 from .text import as_text
@@ -46,7 +48,6 @@ class Styles:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._console: Console | None = None
         self._live = 0  # lines of the answer so far, which the next part replaces
 
     def value(self, value: object) -> str:
@@ -70,6 +71,10 @@ class Styles:
     def _whole(self, value: object) -> str:
         if isinstance(value, values.Probes) and value:
             return self._rendered(self._table(value))
+        if isinstance(value, values.CommandHelp):
+            return self.text(command_help(value, self._width))
+        if isinstance(value, values.CommandList):
+            return self.text(command_list(value, self._width))
         return visible(as_text(value)) if isinstance(value, _CODE) else self.text(as_text(value))
 
     def text(self, text: str) -> str:
@@ -84,11 +89,18 @@ class Styles:
             marked.highlight_regex(pattern, style)
         return self._rendered(marked, soft_wrap=True) + "\n" * (len(visible(text)) - len(body))
 
-    def _rendered(self, what: RenderableType, soft_wrap: bool = False) -> str:
+    @cached_property
+    def _console(self) -> Console:
         from rich.console import Console
 
-        if self._console is None:
-            self._console = Console(file=self._stream, highlight=False, markup=False, emoji=False)
+        return Console(file=self._stream, highlight=False, markup=False, emoji=False)
+
+    @property
+    def _width(self) -> int:
+        """Characters of a line of text."""
+        return min(WIDTH, self._console.width)
+
+    def _rendered(self, what: RenderableType, soft_wrap: bool = False) -> str:
         with self._console.capture() as capture:
             self._console.print(what, soft_wrap=soft_wrap, end="")
         return capture.get()

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Text of what commands answer with: `as_text(value)`, whole lines, a function a class of values.
 
-`probes` and `verdicts` have those of probes and of what kernels make of them; here are the others.
+Other files of this folder have those of probes, of verdicts and of help; here are the others.
 """
 
 from __future__ import annotations
 
 from functools import singledispatch
-from itertools import groupby
 
 from armprobe.commands import values
 from armprobe.machine import host_files
@@ -113,7 +112,7 @@ def _(value: values.SymbolMatches) -> str:
         module = f" [{row.module}]" if row.module and ":" not in row.name else ""
         lines.append(f"{row.address:#018x} {row.size:>8} {row.kind:<8} {row.name}{module}\n")
     if value.more:
-        lines.append(f"... and more: give a longer beginning than {value.beginning!r}\n")
+        lines.append(f"... and more: give more of the name than {value.beginning!r}\n")
     return "".join(lines)
 
 
@@ -137,7 +136,8 @@ def _(value: values.Disassembly) -> str:
         if location.symbol is not None and (number == 0 or location.offset == 0):
             lines.append(f"{described(location)}:\n")
         mark = "=>" if instruction.current else "  "
-        lines.append(f"{mark} {location.address:#018x}  {instruction.word:08x}  {instruction.text}\n")
+        note = "" if instruction.replaced is None else f"  // a probe, in place of: {instruction.replaced}"
+        lines.append(f"{mark} {location.address:#018x}  {instruction.word:08x}  {instruction.text}{note}\n")
     return "".join(lines)
 
 
@@ -198,31 +198,3 @@ def _(value: values.MemoryMap) -> str:
         access = "".join(letter if letter in area.access else "-" for letter in "urw")
         lines.append(f"{area.start:016x}-{area.end:016x} {area.end - area.start:016x} {access}\n")
     return "".join(lines)
-
-
-# Help
-
-
-@as_text.register
-def _(value: values.CommandHelp) -> str:
-    lines = [value.summary, f"Usage: {value.usage}"]
-    if value.details:
-        lines += ["", value.details]
-    if value.arguments:
-        width = max(len(argument.label) for argument in value.arguments)
-        lines += ["", *(f"  {argument.label:<{width}}  {argument.help}" for argument in value.arguments)]
-    if value.aliases:
-        lines += ["", f"Also: {', '.join(value.aliases)}"]
-    if value.touches:
-        lines += ["", value.touches]
-    return "\n".join(lines) + "\n"
-
-
-@as_text.register
-def _(value: values.CommandList) -> str:
-    width = max(len(command.name) for command in value)
-    lines = []
-    for group, commands in groupby(value, key=lambda command: command.group):
-        lines += [f"{group}\n"] if group else []
-        lines += [f"  {command.name:<{width}}  {command.summary}\n" for command in commands]
-    return "".join([*lines, "help COMMAND says more; a command may be shortened as long as it stays unique.\n"])

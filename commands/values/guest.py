@@ -92,12 +92,16 @@ class Memory:
 
 @dataclass(frozen=True)
 class Instruction:
-    """An instruction. text: its disassembly. current: whether it is executed next."""
+    """An instruction. text: its disassembly. current: whether it is executed next.
+
+    replaced: what a breakpoint of a probe is in place of, disassembled; None if this is no such breakpoint.
+    """
 
     location: Location
     word: Hex
     text: str
     current: bool
+    replaced: str | None
 
 
 class Disassembly(tuple[Instruction, ...]):

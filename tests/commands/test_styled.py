@@ -43,7 +43,9 @@ def row(number: int, name: str = "kfree", **fields: object) -> values.ProbeRow:
     [
         values.Stopped("probe", "kprobe f: stage pre", values.Location(0x1000, "f", 4, 8, None, False), None),
         values.Registered(row(1), values.Location(0x1000, "f", 0, 8, None, False), ("it is a warning",)),
-        values.Disassembly([values.Instruction(values.Location(4, None, 0, 0, None, False), 0xD503201F, "nop", True)]),
+        values.Disassembly(
+            [values.Instruction(values.Location(4, None, 0, 0, None, False), 0xD503201F, "nop", True, None)]
+        ),
         values.ConsoleOutput("error: no\ttabs\n\n"),
         values.Probes(),
         None,

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Text of the commands' help, for a given width."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from itertools import groupby
+from typing import Final
+
+from armprobe.commands import values
+
+from .text import as_text
+
+WIDTH: Final = 110
+"""Characters of a line, where the text is for no terminal."""
+
+
+@as_text.register
+def _(value: values.CommandHelp) -> str:
+    return command_help(value, WIDTH)
+
+
+@as_text.register
+def _(value: values.CommandList) -> str:
+    return command_list(value, WIDTH)
+
+
+def command_help(value: values.CommandHelp, width: int) -> str:
+    """The help of a command in lines of at most `width` characters, where words are not longer than that."""
+    lines = [*_filled(value.summary, width), *_filled(f"Usage: {value.usage}", width, 7)]
+    for paragraph in value.details.split("\n\n") if value.details else ():
+        lines += ["", *_paragraph(paragraph, width)]
+    if value.arguments:
+        column = 4 + max(len(argument.label) for argument in value.arguments)
+        lines.append("")
+        for argument in value.arguments:
+            lines += _filled(f"{f'  {argument.label}':<{column}}{argument.help}", width, column)
+    if value.aliases:
+        lines += ["", f"Also: {', '.join(value.aliases)}"]
+    if value.touches:
+        lines += ["", *_filled(value.touches, width)]
+    return "\n".join(lines) + "\n"
+
+
+def command_list(value: values.CommandList, width: int) -> str:
+    """The list of commands in lines of at most `width` characters."""
+    column = 4 + max(len(command.name) for command in value)
+    lines = []
+    for group, commands in groupby(value, key=lambda command: command.group):
+        lines += [group] if group else []
+        for command in commands:
+            lines += _filled(f"{f'  {command.name}':<{column}}{command.summary}", width, column)
+    lines += _filled("help COMMAND says more; a command may be shortened as long as it stays unique.", width)
+    return "\n".join(lines) + "\n"
+
+
+def _paragraph(text: str, width: int) -> list[str]:
+    """A paragraph; one with indented lines, such as an example, stays as it is."""
+    if re.search(r"(?m)^ ", text):
+        return text.split("\n")
+    return _filled(text.replace("\n", " "), width)
+
+
+def _filled(text: str, width: int, column: int = 0) -> list[str]:
+    """Lines of words, from the second one on set off by `column` blanks where that leaves room."""
+    indent = " " * column if column <= width // 2 else "      "
+    return textwrap.wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
