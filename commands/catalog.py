@@ -16,6 +16,7 @@ from . import (
     probe,
     query,
     run,
+    scripting,
     snapshots,
     trace,
     tracepoints,
@@ -45,5 +46,6 @@ def registry() -> Registry:
         kernel_tables,
         tracepoints,
         guest,
+        scripting,
     )
     return Registry(command for room in rooms for command in room.COMMANDS)

@@ -6,11 +6,14 @@ A command is declared once, as a frozen `Command` whose `args` are `Arg` (found 
 for the gdb-side proxy and the reference manual all come from that declaration, so they cannot disagree.
 """
 
+import contextlib
+import re
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from armprobe.session.authority import Host, described
 
@@ -26,6 +29,9 @@ Convert = Callable[[Any, str], Any]
 Complete = Callable[[Any, str], Iterable[str]]
 
 
+_SECONDS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
 class Arguments(SimpleNamespace):
     """The converted arguments of one command line: an attribute for each `Arg` and `Option`, ``-`` written ``_``."""
 
@@ -36,11 +42,33 @@ def text(session: Any, word: str) -> str:
 
 
 def integer(session: Any, word: str) -> int:
-    """A whole number, decimal or ``0x`` hexadecimal. Raises `CommandError` for anything else."""
-    try:
+    """A whole number: 1000, 0x3e8, 1e3 or 1k; k, M and G are powers of 1000. Raises `CommandError` for others."""
+    return _whole(word, 1000)
+
+
+def size(session: Any, word: str) -> int:
+    """A number of bytes: 4096, 0x1000 or 4k; k, M and G are powers of 1024. Raises `CommandError` for others."""
+    return _whole(word, 1024)
+
+
+def _whole(word: str, unit: int) -> int:
+    with contextlib.suppress(ValueError):
         return int(word, 0)
-    except ValueError:
-        raise CommandError(f"{word!r} is not a number: write it in decimal, or in hexadecimal after 0x") from None
+    match = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)(?:e(\d{1,2})|([kMG]))", word, re.ASCII)
+    if match is not None:
+        number, exponent, letter = match.groups()
+        scaled = Decimal(number) * (10 ** int(exponent) if exponent else unit ** (1 + "kMG".index(letter)))
+        if scaled == int(scaled):
+            return int(scaled)
+    raise CommandError(f"{word!r} is not a number: write it as 1000, 0x3e8, 1e3 or 1k")
+
+
+def seconds(session: Any, word: str) -> float:
+    """A time in seconds: 10, 0.5, 10s, 20ms, 30us or 40ns. Raises `CommandError` for others."""
+    match = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)(s|ms|us|ns)?", word, re.ASCII)
+    if match is None:
+        raise CommandError(f"{word!r} is no time: write it as 10 or 0.5, in seconds, or as 20ms")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
 def path(session: Any, word: str) -> Path:

@@ -10,22 +10,13 @@ from armprobe.machine import host_files
 from armprobe.session.authority import Host
 from armprobe.session.guest import HOME, TIMEOUT
 
-from .declaration import Arg, Arguments, Command, Option, path
-from .errors import CommandError
+from .declaration import Arg, Arguments, Command, Option, path, seconds
 from .values import Completed, Pulled, Pushed
 
 if TYPE_CHECKING:
     from armprobe.session import Session
 
 GROUP = "The guest's system"
-
-
-def _seconds(session: Session, word: str) -> float:
-    """A number of seconds. Raises CommandError for anything else."""
-    try:
-        return float(word)
-    except ValueError:
-        raise CommandError(f"{word!r} is no number of seconds: write it as 10 or 0.5") from None
 
 
 def _push(session: Session, arguments: Arguments) -> Pushed:
@@ -84,8 +75,8 @@ COMMANDS = (
         (
             Option(
                 "timeout",
-                f"seconds of the guest's time after which it is killed (default: {TIMEOUT:g})",
-                type=_seconds,
+                f"time of the guest, such as 10 (seconds) or 20ms, after which it is killed (default: {TIMEOUT:g})",
+                type=seconds,
                 default=TIMEOUT,
             ),
             Arg("command", "the command, as for a shell", rest=True),

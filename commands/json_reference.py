@@ -101,7 +101,7 @@ def _collect(hint: Any, records: dict[str, type]) -> None:
 
 def _described(hint: Any) -> str:
     """A type as JSON has it."""
-    words = {int: "number", float: "number", str: "string", bool: "true or false", type(None): "null"}
+    words = {int: "number", float: "number", str: "string", bool: "true or false", type(None): "null", object: "values"}
     kinds = _alternatives(hint)
     if len(kinds) > 1:
         return " or ".join(dict.fromkeys(map(_described, kinds)))

@@ -5,6 +5,8 @@ A line that is a string is split into words as `shlex` does in POSIX mode. A lin
 are taken as they are, like the arguments of `subprocess.run`.
 """
 
+import contextlib
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from armprobe.session.authority import ANYTHING, require
+from armprobe.session.authority import ANYTHING, Host, require
 
 from .declaration import Arg, Arguments, Clause, Command, Option
 from .errors import CommandError
@@ -34,6 +36,31 @@ def is_blank(line: Line) -> bool:
     if isinstance(line, str):
         return not line.strip() or line.lstrip().startswith("#")
     return not line
+
+
+def without_comment(line: str) -> str:
+    """The line up to a ``#`` that begins a word outside quotes. A line whose quotes do not match stays as it is."""
+    if "#" not in line:
+        return line
+    with contextlib.suppress(CommandError):
+        return next((line[: word.start] for word in split(line) if line.startswith("#", word.start)), line)
+    return line
+
+
+def expanded(text: str) -> str:
+    """`text` with the values of environment variables in place of ``${NAME}``. Raises `CommandError`.
+
+    Commands of a debugger that may read nothing of this computer see none of them.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        require(Host.READS_FILES, match[0])
+        found = os.environ.get(match[1])
+        if found is None:
+            raise CommandError(f"there is no environment variable {match[1]}")
+        return found
+
+    return re.sub(r"\$\{(\w+)\}", value, text, flags=re.ASCII)
 
 
 def as_text(line: Line) -> str:

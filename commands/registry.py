@@ -18,7 +18,17 @@ from armprobe.session.authority import require
 
 from .declaration import Arg, Arguments, Clause, Command, Option, Parts
 from .errors import CommandError
-from .parsing import Line, is_blank, parse, split, split_for_completion, words_of
+from .parsing import (
+    Line,
+    Word,
+    expanded,
+    is_blank,
+    parse,
+    split,
+    split_for_completion,
+    without_comment,
+    words_of,
+)
 from .render.text import as_text
 from .values import CommandHelp, CommandList, CommandSummary
 
@@ -117,10 +127,12 @@ class Registry:
         `show` is given the value, or its parts as they come; it may raise. Raises `CommandError`.
         """
         if isinstance(line, str):
-            line = self._expanded(line)
+            line = without_comment(self._expanded(line))
         if is_blank(line):
             return None
         text, words = words_of(line)
+        if isinstance(line, str) and "${" in line:
+            words = [Word(expanded(word.text), word.start) for word in words]
         command, own = self.named([word.text for word in words])
         require(command.host, command.name)
         try:

@@ -180,7 +180,7 @@ COMMANDS = (
         "Leave armprobe, and end the guest.",
         (),
         _quit,
-        aliases=("exit",),
+        aliases=("exit", "q"),
         group=GROUP,
         gdb=False,
         host=Host.PROCESSES,

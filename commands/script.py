@@ -13,21 +13,25 @@ from .runner import Interactive, Runner
 from .terminal import OutputClosed, complain, say, say_styled
 
 
-def run_lines(session: Interactive, lines: Iterable[Line], json: bool = False) -> int:
-    """Run each of the lines, even after one has failed; 0 if all succeeded, 1 if not.
+def run_lines(
+    session: Interactive, lines: Iterable[Line], json: bool = False, *, file: str = "", keep_going: bool = True
+) -> int:
+    """Run each of the lines, to the first that fails or, with `keep_going`, to the last; 0 if all succeeded, 1 if not.
 
     Answers go to standard output, errors and notices to standard error. With `json` standard output has one
-    line for each command and nothing else, the errors among them; remarks go to standard error too.
+    line for each command and nothing else, the errors among them; remarks go to standard error too. Errors begin with
+    the name of `file` and the number of the line, if it has a name.
     """
     session.on_notice(complain)
     runner, failed = Runner(session), False
     try:
-        for number, line in enumerate(lines):
-            if number == 0 and isinstance(line, str):
+        for number, line in enumerate(lines, 1):
+            if number == 1 and isinstance(line, str):
                 line = line.removeprefix("\ufeff")
-            succeeded = (_run_as_json if json else _run_as_text)(runner, line)
+            place = f"{file}:{number}: " if file else ""
+            succeeded = (_run_as_json if json else _run_as_text)(runner, line, place)
             failed = failed or not succeeded
-            if session.finished:
+            if session.finished or (failed and not keep_going):
                 break
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -38,18 +42,18 @@ def run_lines(session: Interactive, lines: Iterable[Line], json: bool = False) -
     return int(failed)
 
 
-def _run_as_text(runner: Runner, line: Line) -> bool:
+def _run_as_text(runner: Runner, line: Line, place: str) -> bool:
     styles = Styles(sys.stdout)
     show = lambda value: say_styled(styles.value(value))  # noqa: E731
     error = runner.run(line, show, lambda text: say_styled(styles.text(text))).error
     if error is not None:
-        complain(f"error: {error_text(error)}")
+        complain(f"error: {place}{error_text(error)}")
     return error is None
 
 
-def _run_as_json(runner: Runner, line: Line) -> bool:
+def _run_as_json(runner: Runner, line: Line, place: str) -> bool:
     if is_blank(line):
         return True
     value, error = runner.run(line, lambda value: None, complain)
-    say(as_json_line(as_text(line), value, "" if error is None else str(error)))
+    say(as_json_line(as_text(line), value, "" if error is None else f"{place}{error}"))
     return error is None

@@ -60,6 +60,7 @@ class Options:
     # of one verb
     for_gdb: tuple[str, ...] = ()
     file: Path = Path()
+    keep_going: bool = False
     arguments: tuple[str, ...] = ()
     what: tuple[str, ...] = ()
     hits: str | None = None

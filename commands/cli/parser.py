@@ -19,6 +19,7 @@ from .gdb import GDB
 from .options import Options, Verb
 from .prompt import LINUX, PROMPT
 from .query import QUERY
+from .run import RUN
 from .script import SCRIPT
 from .serve import SERVE
 from .tours import BUG_2015, DEMO
@@ -45,7 +46,7 @@ def _help(options: Options) -> int:
 
 
 HELP = Verb("help", "show the help of armprobe or of a verb", _help_arguments, _help)
-VERBS: Final = (PROMPT, SERVE, GDB, LINUX, SCRIPT, QUERY, DEMO, BUG_2015, DECODE, CHECK, COMPLETION, HELP)
+VERBS: Final = (PROMPT, SERVE, GDB, LINUX, RUN, SCRIPT, QUERY, DEMO, BUG_2015, DECODE, CHECK, COMPLETION, HELP)
 _RUN: Final = {verb.name: verb.run for verb in VERBS}
 _FOR_ALL: Final = ("-h", "--help", "--version")
 

@@ -17,10 +17,14 @@ from .open_session import gdb_hint, listening, open_session
 from .options import Options, Verb, add_file, add_guest, add_session
 
 
-def run_commands(session: Session, options: Options, lines: Sequence[Line]) -> int:
-    """Run command lines. Returns 1 if one failed or if a handler raised meanwhile, which was reported then."""
+def run_commands(
+    session: Session, options: Options, lines: Sequence[Line], *, file: str = "", keep_going: bool = True
+) -> int:
+    """Run command lines (see `run_lines`). Returns 1 if one failed or if a handler raised meanwhile, which was reported
+    then, else the exit status of the guest, 0 if it has not ended."""
     with listening(session, options, default=None):
-        return run_lines(session, lines, options.json) or int(bool(session.kprobes.errors))
+        failed = run_lines(session, lines, options.json, file=file, keep_going=keep_going)
+        return failed or int(bool(session.kprobes.errors)) or session.exit_status
 
 
 def _run(options: Options) -> int:

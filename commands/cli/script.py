@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import runpy
 import sys
-from typing import Final
 
 from armprobe.commands.errors import CommandError
 from armprobe.commands.render.styled import show_traceback, shows_styles
+from armprobe.commands.scripting import read_lines
 from armprobe.commands.terminal import OutputClosed, complain
 from armprobe.machine import MachineError, host_files
 from armprobe.probes import ProbeError
@@ -21,8 +20,6 @@ from armprobe.stub import StubError
 from .open_session import open_session
 from .options import Options, Verb, add_file, add_guest, add_session
 from .prompt import run_commands
-
-_LONGEST: Final = 16 << 20  # bytes
 
 
 class _Failures(logging.Handler):
@@ -45,8 +42,8 @@ def _run(options: Options) -> int:
             raise CommandError("--json is for files of commands: a program has values by Session.ask")
         return _run_program(options)
     with open_session(options) as session:
-        lines = list(io.StringIO(host_files.read_text(options.file, _LONGEST, or_pipe=True)))
-        return run_commands(session, options, lines)
+        name = host_files.shown(options.file)
+        return run_commands(session, options, read_lines(options.file), file=name, keep_going=options.keep_going)
 
 
 def _run_program(options: Options) -> int:
@@ -73,6 +70,7 @@ def _run_program(options: Options) -> int:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add_file(parser, "file", help="file of commands, one a line, or a Python program (.py) on the API")
     parser.add_argument("arguments", nargs="*", help="arguments of the Python program (sys.argv)")
+    parser.add_argument("--keep-going", action="store_true", help="go on after a command of the file that fails")
     add_guest(parser, "--guest")
     add_session(parser)
 

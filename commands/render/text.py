@@ -31,6 +31,11 @@ def _(value: values.Printed | values.PrintedLine) -> str:
     return f"{value.text}\n"
 
 
+@as_text.register
+def _(value: values.Answers) -> str:
+    return "".join(map(as_text, value))
+
+
 # Running
 
 

@@ -21,6 +21,7 @@ from .aggregation import (
 )
 from .events import EventFile, EventFormat, EventRow, EventRows, EventsChanged, EventsTracing, SavedEvents
 from .guest import (
+    Answers,
     Backtrace,
     Disassembly,
     Instruction,
@@ -122,6 +123,7 @@ __all__ = [
     "HEX",
     "Aggregated",
     "Aggregates",
+    "Answers",
     "AreaRow",
     "AreaRows",
     "ArgumentHelp",

@@ -38,6 +38,10 @@ class Printed:
     number: int | None
 
 
+class Answers(tuple[object, ...]):
+    """What the commands of a file answered, in order."""
+
+
 @dataclass(frozen=True)
 class PrintedLine:
     """A format with its values.

@@ -245,9 +245,8 @@ def test_no_command_touches_the_host_for_a_debugger_on_tcp(tmp_path: Path, trust
     found = json.loads(done.stdout)
     assert found["lines"] > 60
     touched = {line.split()[0] for line in found["seen"]}
-    assert touched == ({"save", "load", "decode", "push", "pull", "trace", "events"} if trusted else set()), found[
-        "seen"
-    ]
+    wanted = {"save", "load", "decode", "push", "pull", "source", "trace", "events"}
+    assert touched == (wanted if trusted else set()), found["seen"]
     assert sorted(each.name for each in tmp_path.iterdir() if not trusted) == ([] if trusted else ["there"])
 
 

@@ -43,9 +43,9 @@ def test_at_the_prompt(session: Session) -> None:
 
 def test_in_commands_and_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "lines").write_text(f"{LINE}\n")
-    for words in (["-c", LINE], ["script", str(tmp_path / "lines")]):
+    for words, place in ((["-c", LINE], ""), (["script", str(tmp_path / "lines")], f"{tmp_path}/lines:1: ")):
         assert main(words) == 1
-        assert capsys.readouterr().err.splitlines() == [f"error: {SENTENCE}", *CARET]
+        assert capsys.readouterr().err.splitlines() == [f"error: {place}{SENTENCE}", *CARET]
 
 
 def test_in_a_program(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from armprobe.commands.cli import main
 from armprobe.commands.json_reference import answers, element, json_reference
 from armprobe.commands.render.json import as_json_line
 from armprobe.commands.render.text import as_text
+from armprobe.commands.values import Answers, PrintedLine, Probes
 from armprobe.stub import serve
 from armprobe.stub.visible import visible
 from tests.commands.test_authority import monitor, proxied  # tests have no import name to go by
@@ -110,6 +111,11 @@ LINES = (
     "symbols kmalloc",
     "symbols 0xffff800000084cc4",
     "symbols nosuch",
+    "symbols *alloc*",
+    "symbols nosuch*",
+    "echo two words",
+    "source FOLDER/lines",
+    "source FOLDER/nosuch",
     "examine $sp 100",
     "disassemble kfree 20",
     "disassemble",
@@ -150,6 +156,7 @@ LOOKS = ("help", "help kprobe", "probes", "info", "info mem", "info system", "sy
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("values")
     (folder / "code").write_bytes(bytes.fromhex("1f2003d5c0035fd6") * 60 + bytes.fromhex("3f2003d5") * 60)
+    (folder / "lines").write_text("echo one\nprobes\n")
     return folder
 
 
@@ -211,6 +218,9 @@ def rebuilt(hint: Any, data: Any) -> Any:
         if data is None:
             assert len(kinds) < len(typing.get_args(hint))
             return None
+        if isinstance(data, list):
+            (kind,) = [kind for kind in kinds if issubclass(typing.get_origin(kind) or kind, tuple)]
+            return rebuilt(kind, data)
         if not isinstance(data, dict):
             assert type(data) in kinds
             return data
@@ -223,6 +233,8 @@ def rebuilt(hint: Any, data: Any) -> Any:
             numbers, words = (each if isinstance(each, list) else [each] for each in (data[name], data[f"{name}_hex"]))
             assert [None if word is None else int(word, 16) for word in words] == numbers
         return hint(**{name: rebuilt(kind, data[name]) for name, kind in typing.get_type_hints(hint).items()})
+    if hint is Answers:
+        return Answers([PrintedLine("one"), Probes()])  # of lines whose answers are of any kind
     if isinstance(hint, type) and issubclass(hint, tuple):
         return hint(rebuilt(element(hint), each) for each in data)
     if typing.get_origin(hint) is tuple:
@@ -263,12 +275,12 @@ def test_as_json_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     """A line for each command, whatever happens; all else goes to standard error."""
     script = tmp_path / "script"
     script.write_bytes(b"\xef\xbb\xbfprobes  \n\n# comment\nkprobe kfree\nsymbols \x7f\nprobes 9\ninfo 'x\n")
-    assert main(["script", "--json", str(script)]) == 1
+    assert main(["script", "--keep-going", "--json", str(script)]) == 1
     said = capsys.readouterr()
     lines = [json.loads(line) for line in said.out.splitlines()]
     assert [line["command"] for line in lines] == ["probes", "kprobe kfree", "symbols \x7f", "probes 9", "info 'x"]
     assert lines[0] == {"command": "probes", "ok": True, "value": []}
-    assert lines[3]["error"] == "there is no probe '9': probes lists them by number and name"
+    assert lines[3]["error"] == f"{script}:6: there is no probe '9': probes lists them by number and name"
     assert "\x7f" not in said.out
     assert said.err == ""
 
