@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from armprobe.kernel import Linux, Tasks, TaskStruct
+from armprobe.kernel.crashes import CrashKind
 
 from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
@@ -13,6 +14,7 @@ from .locations import location
 from .stack import stack_frames
 from .values import (
     Backtrace,
+    CrashesSeen,
     KernelLog,
     LogLine,
     ModuleRow,
@@ -139,6 +141,20 @@ def _threads(session: Session, arguments: Arguments) -> ThreadsSeen:
     return ThreadsSeen("tasks" if target.has_threads else "cpu")
 
 
+def _crashes(session: Session, arguments: Arguments) -> CrashesSeen:
+    stops = session.crash_stops
+    if not stops.possible:
+        raise CommandError("this is for a Linux guest whose symbols are known")
+    if arguments.what is not None:
+        stops.kinds = _KINDS[arguments.what]
+    return CrashesSeen(next(name for name, kinds in _KINDS.items() if kinds == stops.kinds))
+
+
+_KINDS: Final[dict[Literal["all", "oopses", "none"], tuple[CrashKind, ...]]] = {
+    "all": tuple(CrashKind),
+    "oopses": (CrashKind.PANIC, CrashKind.OOPS),
+    "none": (),
+}
 _PID = Arg("pid", "number of a task; tasks lists them", type=integer, complete=complete_task)
 
 COMMANDS = (
@@ -168,6 +184,15 @@ COMMANDS = (
         _threads,
         group=GROUP,
         gdb=False,
+    ),
+    Command(
+        "crashes",
+        "Show or choose at which errors of its kernel a Linux guest stops: all, panics and oopses, or none.\n"
+        "A panic, an oops or a BUG, and a warning (WARN) stop it before the kernel goes on with them. The kernel's\n"
+        "own message is shown, with the task, the place and, of an access, the register that its address came from.",
+        (Arg("what", "which errors stop it (at first: all)", optional=True, choices=tuple(_KINDS)),),
+        _crashes,
+        group=GROUP,
     ),
     Command(
         "dmesg",

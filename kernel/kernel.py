@@ -14,6 +14,7 @@ from typing import Final
 from armprobe.machine import Machine, MachineError, Symbols
 
 from .btf import Btf
+from .crashes import Crashes
 from .hrtimers import Timer, timers
 from .interrupts import Interrupt, interrupts
 from .kworker import Kworkers
@@ -101,6 +102,7 @@ class Linux(Kernel):
         self._page_tables = PageTables(machine)
         self.kworkers = Kworkers(self)
         self.tracepoints = TraceEvents(self)
+        self.crashes = Crashes(self)
 
     def kernel_ttbr1(self, ttbr1: int) -> int:
         """See `Kernel.kernel_ttbr1`. With page table isolation the register has another value at EL0."""

@@ -24,6 +24,7 @@ class StopReason(enum.Enum):
     EXIT = "the guest exited"
     HOST_CALL = "the guest asks the debugger for a file"
     MODULES = "the guest has loaded or unloaded a module"
+    CRASH = "the guest's kernel reports an error"
     RETURNED = "the called function returned"
     UNFINISHED = "the beginning of the run has been made"
 

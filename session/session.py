@@ -20,6 +20,7 @@ from armprobe.probes.handler_failures import HANDLERS_LOG, describe_failure
 from armprobe.wiring import shell_of
 
 from .console_text import ConsoleLines, ConsoleText
+from .crash_stops import CrashStops
 from .debug_target import DebugTarget
 from .errors import CommandError
 from .follower import Follower
@@ -109,6 +110,7 @@ class Session:
         self.guest = Guest(self)  # the system that runs in the machine
         self.debug_target = DebugTarget(self)
         self.kprobes.on_error = self._handler_failed
+        self.crash_stops = CrashStops(self.machine)
         self.follower = Follower(self.machine, self.kprobes, self.remark)
 
     def __enter__(self) -> Self:

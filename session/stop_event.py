@@ -54,6 +54,8 @@ def stop_event(
             return _probe_hit(stop, stop.detail, machine, stepping)
         case StopReason.PROBE:
             return ProbeStop(position=position, text=stop.text, stepping=stepping)
+        case StopReason.CRASH:
+            return Signalled(position=position, text=stop.text)
         case StopReason.INTERRUPTED:
             return Interrupted(position=position)
         case StopReason.MODULES:

@@ -68,6 +68,12 @@ def _(value: values.ThreadsSeen) -> str:
 
 
 @as_text.register
+def _(value: values.CrashesSeen) -> str:
+    what = {"all": "panics, oopses and warnings", "oopses": "panics and oopses", "none": "no error"}[value.crashes]
+    return f"the guest stops by itself at {what} of its kernel\n"
+
+
+@as_text.register
 def _(value: values.ModuleRows) -> str:
     return "".join(_module(row) for row in value) if value else "the guest has loaded no modules\n"
 

@@ -39,6 +39,7 @@ from .guest import (
 )
 from .help import ArgumentHelp, CommandHelp, CommandList, CommandSummary
 from .kernel import (
+    CrashesSeen,
     KernelLog,
     LogLine,
     ModuleRow,
@@ -143,6 +144,7 @@ __all__ = [
     "ConsoleOutput",
     "ConsoleText",
     "CountedKey",
+    "CrashesSeen",
     "Decoded",
     "DecodedFile",
     "DecodedFunction",

@@ -144,5 +144,12 @@ class ThreadsSeen:
     threads: Literal["tasks", "cpu"]
 
 
+@dataclass(frozen=True)
+class CrashesSeen:
+    """The errors of the guest's kernel at which the guest stops by itself. oopses: panics and oopses."""
+
+    crashes: Literal["all", "oopses", "none"]
+
+
 class KernelLog(tuple[LogLine, ...]):
     """The records of the kernel's log, oldest first."""

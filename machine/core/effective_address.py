@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
-from .context import Context
+from collections.abc import Sequence
 
 _MASK64 = (1 << 64) - 1
 
 
-def effective_address(word: int, context: Context) -> int | None:
-    """The lowest address that instruction `word` accesses with the registers in `context`; None if it accesses none.
+def effective_address(word: int, x: Sequence[int]) -> int | None:
+    """The lowest address that instruction `word` accesses with the registers `x`; None if it accesses none.
 
-    Covers the instructions of ARMv8.0 to 8.3, and DC ZVA, for which the result is the first byte of the block.
+    `x` has x0 to x30, SP and PC. Covers the instructions of ARMv8.0 to 8.3, and DC ZVA, for which the result is
+    the first byte of the block.
     """
-    base = context.x[word >> 5 & 31]  # register 31 is SP here, as in the context
+    base = x[word >> 5 & 31]  # register 31 is SP here
     if word & 0xFFFF_FFE0 == 0xD50B_7420:  # DC ZVA
-        return _register(context, word & 31) & ~63
+        return _register(x, word & 31) & ~63
     if word >> 25 & 5 != 4:
         return None
     offset = 0
     if word & 0x3B00_0000 == 0x1800_0000:  # literal
-        base, offset = context.pc, 4 * _signed(word >> 5, 19)
+        base, offset = x[32], 4 * _signed(word >> 5, 19)
     elif word & 0x3A00_0000 == 0x2800_0000:  # pair
         opc, vector = word >> 30, word >> 26 & 1
         if word >> 23 & 3 != 1:  # not post-index
@@ -28,7 +29,7 @@ def effective_address(word: int, context: Context) -> int | None:
     elif word & 0x3B00_0000 == 0x3900_0000:  # unsigned offset
         offset = (word >> 10 & 0xFFF) << _scale(word)
     elif word & 0x3B20_0C00 == 0x3820_0800:  # register offset
-        index, option = _register(context, word >> 16 & 31), word >> 13 & 7
+        index, option = _register(x, word >> 16 & 31), word >> 13 & 7
         if option == 2:  # UXTW
             index &= 0xFFFF_FFFF
         elif option == 6:  # SXTW
@@ -49,8 +50,8 @@ def unprivileged(word: int) -> bool:
     return word & 0x3F20_0C00 == 0x3800_0800
 
 
-def _register(context: Context, number: int) -> int:
-    return 0 if number == 31 else context.x[number]
+def _register(x: Sequence[int], number: int) -> int:
+    return 0 if number == 31 else x[number]
 
 
 def _scale(word: int) -> int:

@@ -131,7 +131,7 @@ class GuestWatchpoints:
         if self._stop.pending or self._bus.ram_at(physical) is None:
             return
         word, context = self._stop.instruction(), self._core.context
-        begin = effective_address(word, context)
+        begin = effective_address(word, context.x)
         if begin is None:
             return
         first = begin + (physical - begin & _PAGE)

@@ -76,6 +76,7 @@ LINES = (
     "backtrace",
     "tasks",
     "task 1",
+    "crashes",
     "dmesg",
     "modules",
     "files 1",

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tells when a Linux guest panics, oopses or warns: its own functions for that are watched.
+
+panic() has the format of its message and the arguments (kernel/panic.c). die() has the kind of an oops and the
+registers of the code that caused it (arch/arm64/kernel/traps.c); what else there is to say has been put into the log
+before, as alerts. BUG() ends in die(), too. __warn() has file and line of a WARN() (kernel/panic.c), whose own message,
+if any, follows the line "cut here" in the log.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine import Machine, MachineError
+from armprobe.machine.core.effective_address import effective_address
+
+from .log import LogRecord
+
+if TYPE_CHECKING:
+    from .kernel import Linux
+    from .tasks import Task
+
+_ALERT: Final = 2  # KERN_CRIT, and below it KERN_ALERT and KERN_EMERG
+_DETAILS: Final = "Mem abort info"  # the syndrome, decoded (arch/arm64/mm/fault.c)
+_MOST_LINES: Final = 5
+_CUT_HERE: Final = "[ cut here ]"
+_LONGEST: Final = 1024  # of a message; the buffer of panic() has that size
+_FAULT: Final = re.compile(r"at virtual address ([0-9a-f]{16})")
+_PT_REGS: Final = 34  # doublewords: x0 to x30, sp, pc, pstate (struct user_pt_regs)
+_NEAR: Final = 16  # bytes: the longest access of one instruction
+
+
+class CrashKind(enum.Enum):
+    """What the kernel reports."""
+
+    PANIC = "panic"
+    OOPS = "oops"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A report of the kernel's.
+
+    message: its own words, in lines. pc, lr: of the code that is in error, or that called panic(). task: the running
+    one, if it can be read. register: the base register, and its value, of an access that faulted; None if it is not
+    known.
+    """
+
+    kind: CrashKind
+    message: tuple[str, ...]
+    pc: int
+    lr: int | None
+    task: Task | None
+    register: tuple[str, int] | None
+
+
+class Crashes:
+    """Calls a listener with each crash of the kinds that are watched, between two instructions of the guest's."""
+
+    def __init__(self, kernel: Linux) -> None:
+        self._kernel, self._machine = kernel, kernel.machine
+        self._watched: dict[int, Callable[[Machine], None]] = {}
+        self._listener: Callable[[Crash], None] = _ignore
+        self._format = 0  # of the panic whose message is being made
+
+    @property
+    def available(self) -> bool:
+        """Whether the kernel's symbols have the functions that are watched."""
+        return self._machine.symbols.in_kernel("panic") is not None
+
+    def watch(self, kinds: Sequence[CrashKind], listener: Callable[[Crash], None]) -> None:
+        """Watch crashes of these kinds, and no others."""
+        for address, function in self._watched.items():
+            self._machine.unintercept(address, function)
+        self._watched.clear()
+        self._listener = listener
+        entered = {
+            CrashKind.PANIC: ("panic", self._panic),
+            CrashKind.OOPS: ("die", self._die),
+            CrashKind.WARNING: ("__warn", self._warn),
+        }
+        for kind in kinds:
+            name, function = entered[kind]
+            self._watch(name, function)
+
+    def _watch(self, name: str, function: Callable[[Machine], None]) -> bool:
+        symbol = self._machine.symbols.in_kernel(name)
+        if symbol is None:
+            return False
+        self._watched[symbol.address] = function
+        self._machine.intercept(symbol.address, function)
+        return True
+
+    def _unwatch(self, address: int) -> None:
+        self._machine.unintercept(address, self._watched.pop(address))
+
+    def _panic(self, machine: Machine) -> None:
+        """Wait until panic() has made its message, by vscnprintf(buffer, size, format, arguments)."""
+        x = machine.core.load().x
+        self._format, self._caller = x[0], x[30]
+        if not self._watch("vscnprintf", self._formatting):
+            self._panicked(x[0])
+
+    def _formatting(self, machine: Machine) -> None:
+        context = machine.core.load()
+        buffer, form, back = context.x[0], context.x[2], context.x[30]
+        self._unwatch(context.pc)
+        if form != self._format:
+            self._panicked(self._format)
+            return
+
+        def formatted(machine: Machine) -> None:
+            self._unwatch(back)
+            self._panicked(buffer)
+
+        self._watched[back] = formatted
+        machine.intercept(back, formatted)
+
+    def _panicked(self, message: int) -> None:
+        lines = [f"Kernel panic - not syncing: {self._text(message)}"]
+        self._tell(CrashKind.PANIC, lines, self._caller - 4, None, None)  # it does not return
+
+    def _die(self, machine: Machine) -> None:
+        x = machine.core.load().x
+        what, regs = f"Internal error: {self._text(x[0])}", self._registers(x[1])
+        alerts = self._last(lambda record: record.level > _ALERT and _CUT_HERE not in record.text)
+        pc, lr = (regs[32], regs[30]) if regs else (x[30], None)
+        fault = next((int(found[1], 16) for line in alerts if (found := _FAULT.search(line))), None)
+        said = itertools.takewhile(lambda line: not line.startswith(_DETAILS), alerts[:_MOST_LINES])
+        self._tell(CrashKind.OOPS, [*said, what], pc, lr, self._base(regs, fault))
+
+    def _warn(self, machine: Machine) -> None:
+        x = machine.core.load().x
+        regs = self._registers(x[4])
+        place = f"{self._text(x[0])}:{x[1] & 0xFFFF_FFFF}" if x[0] else "an unnamed place"
+        said = self._last(lambda record: _CUT_HERE in record.text)
+        self._tell(CrashKind.WARNING, [f"WARNING at {place}", *said], x[2], regs[30] if regs else None, None)
+
+    def _tell(
+        self, kind: CrashKind, lines: list[str], pc: int, lr: int | None, register: tuple[str, int] | None
+    ) -> None:
+        self._listener(Crash(kind, tuple(lines), pc, lr, self._kernel.tasks.current(), register))
+
+    def _text(self, address: int) -> str:
+        try:
+            return self._machine.memory.read_string(address, _LONGEST).decode("utf-8", "replace").rstrip("\n")
+        except MachineError:
+            return "(its text cannot be read)"
+
+    def _registers(self, address: int) -> list[int] | None:
+        """x0 to x30, sp, pc and pstate in a struct pt_regs."""
+        try:
+            data = self._machine.memory.read(address, 8 * _PT_REGS)
+        except MachineError:
+            return None
+        return list(memoryview(data).cast("Q"))
+
+    def _last(self, before: Callable[[LogRecord], bool]) -> list[str]:
+        """The messages in the log behind the last record for which `before` is true."""
+        try:
+            records = self._kernel.log()
+        except MachineError:
+            return []
+        start = max((number for number, record in enumerate(records, 1) if before(record)), default=0)
+        lines = [line for record in records[start:] for line in record.text.split("\n")]
+        return [line for line in lines if _CUT_HERE not in line]
+
+    def _base(self, regs: list[int] | None, fault: int | None) -> tuple[str, int] | None:
+        """The base register of the access to `fault` that the instruction at the PC makes."""
+        if regs is None or fault is None:
+            return None
+        try:
+            word = self._machine.memory.read_u32(regs[32])
+        except MachineError:
+            return None
+        address, number = effective_address(word, regs), word >> 5 & 31
+        if address is None or not 0 <= fault - address < _NEAR:
+            return None
+        return ("sp" if number == 31 else f"x{number}"), regs[number]
+
+
+def _ignore(crash: Crash) -> None:
+    """Nobody listens."""

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Panics, oopses, BUGs and warnings of stock kernels: what is said of them is what the guest's own console says."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from armprobe import machine
+from armprobe.commands import Session
+from armprobe.guests import linux
+from armprobe.machine import Machine, StopReason
+from tests.oracle.references import AT_LENGTH, REFERENCES, fetch
+from tests.progress import progress
+
+A_WHILE = 60_000_000
+"""Instructions in which a kernel prints all that it has to say."""
+SUB_UAF = 3  # enum refcount_saturation_type
+
+
+@pytest.fixture(params=AT_LENGTH)
+def snapshot(request: pytest.FixtureRequest) -> Path:
+    return linux.prepare(fetch(REFERENCES[request.param]).vmlinuz, report=progress)
+
+
+@pytest.fixture
+def session(snapshot: Path) -> Iterator[Session]:
+    with Session(snapshot) as session:
+        yield session
+
+
+def stopped(session: Session) -> str:
+    """What is said when the kernel stops by itself."""
+    answer = session.ask(f"continue instructions={A_WHILE}")
+    assert answer.reason == "crash"
+    return str(answer.text)
+
+
+def printed(session: Session) -> str:
+    """The console's text after that, without the times."""
+    session.run("crashes none")
+    session.run(f"continue instructions={A_WHILE}")
+    text = session.machine.console.read().decode(errors="replace").replace("\r", "")
+    return re.sub(r"^\[ *\d+\.\d+\] ", "", text, flags=re.MULTILINE)
+
+
+def agrees(session: Session, said: str) -> str:
+    """Compare it with the console: the task, and where; the message is compared by line, and returned."""
+    console = printed(session)
+    lines = [line for line in said.splitlines()[:-1] if not line.startswith("bad address: ")]
+    *message, task, place = lines
+    comm, pid = re.fullmatch(r"task: (.*) \(pid (\d+)\)", task).groups()  # type: ignore[union-attr]
+    assert re.search(rf"^CPU: 0 (UID: 0 )?PID: {pid} Comm: {comm} ", console, re.MULTILINE)
+    pc = re.match(r"pc: ([\w.]+)\+(0x[0-9a-f]+)", place)
+    assert pc
+    # The kernel names what follows the call of panic(), which is of the next function if the call is a function's end.
+    assert message[0].startswith("Kernel panic") or re.search(rf"\b{pc[1]}\+", console.partition("Comm: ")[2])
+    for line in message:
+        assert line in console
+    return "\n".join(message)
+
+
+def at_vfs_read(session: Session) -> Machine:
+    session.machine.console.write(b"cat /proc/version\n")
+    session.run("continue until=vfs_read")
+    return session.machine
+
+
+def test_a_panic(session: Session) -> None:
+    session.machine.console.write(b"echo c > /proc/sysrq-trigger\n")
+    said = stopped(session)
+    assert said.startswith("Kernel panic - not syncing: sysrq triggered crash\ntask: ")
+    assert "\npc: sysrq_handle_crash+" in said
+    agrees(session, said)
+
+
+def test_a_null_pointer(session: Session) -> None:
+    """vfs_read() of no file: the address is the offset of a member, and its base is a register that has 0."""
+    at_vfs_read(session).registers.x[0] = 0
+    said = stopped(session)
+    assert re.search(r"^bad address: from x\d+ = 0x0$", said, re.MULTILINE)
+    message = agrees(session, said)
+    assert re.match(r"Unable to handle kernel NULL pointer dereference at virtual address 0{12}", message)
+
+
+def test_a_bug(session: Session) -> None:
+    """usercopy_abort(name, detail, to_user, offset, size), which is what hardened usercopy calls: it ends in BUG()."""
+    guest = at_vfs_read(session)
+    for number, value in enumerate((0, 0, 1, 16, 8)):
+        guest.registers.x[number] = value
+    guest.registers.pc = guest.symbols["usercopy_abort"].address
+    said = stopped(session)
+    assert re.match(
+        r"usercopy: Kernel memory exposure attempt detected from .* \(offset 16, size 8\)!\n"
+        r"kernel BUG at mm/usercopy\.c:\d+!\nInternal error: Oops - BUG\n",
+        said,
+    )
+    agrees(session, said)
+
+
+def test_a_warning(session: Session) -> None:
+    guest = at_vfs_read(session)
+    there = guest.registers.pc
+    before = {name: guest.registers[name] for name in (*(f"x{number}" for number in range(19)), "x30")}
+    for name, value in {"x0": guest.registers.sp - 4096, "x1": SUB_UAF, "x30": there}.items():
+        guest.registers[name] = value
+    guest.registers.pc = guest.symbols["refcount_warn_saturate"].address
+    said = stopped(session)
+    assert re.match(
+        r"WARNING at lib/refcount\.c:\d+\nrefcount_t: underflow; use-after-free\.\ntask: .*\npc: refcount_warn_", said
+    )
+    session.run("continue until=vfs_read")
+    for name, value in before.items():
+        guest.registers[name] = value
+    console = printed(session)
+    place = re.escape(said.splitlines()[0].removeprefix("WARNING at "))
+    assert re.search(rf"refcount_t: underflow; use-after-free\.\nWARNING: .*\b{place} ", console)
+    assert "Linux version" in console, "the guest is none the worse for it"
+
+
+def test_only_what_was_chosen(session: Session) -> None:
+    session.run("crashes oopses")
+    guest = at_vfs_read(session)
+    guest.call("refcount_warn_saturate", guest.registers.sp - 4096, SUB_UAF)
+    session.run("crashes none")
+    guest.registers.x[0] = 0
+    assert session.ask(f"continue instructions={A_WHILE}").reason == "instructions"
+
+
+def test_the_run_is_the_same(session: Session, snapshot: Path) -> None:
+    """With crashes watched, and nothing of that is among the probes."""
+    other = machine.load(snapshot)
+
+    def worked(guest: Machine) -> tuple[int, str, bytes]:
+        guest.console.write(b"cat /proc/version; ls /proc | wc -l\n")
+        assert guest.run(instructions=20_000_000).reason is StopReason.INSTRUCTIONS
+        return guest.instructions, hashlib.sha256(guest.ram.data).hexdigest(), guest.console.read()
+
+    assert session.ask("probes") == ()
+    assert worked(session.machine) == worked(other)
