@@ -39,7 +39,7 @@ def _row(probe: values.ProbeRow) -> tuple[str, ...]:
     notes += [probe.aggregate] if probe.aggregate else []
     notes += [f"leaked={probe.leaked}"] if probe.leaked else []
     notes += [f"met={probe.met} if {probe.condition}"] if probe.condition else []
-    place = f"{probe.address:#x} {probe.name}" if probe.state != "pending" else probe.name
+    place = f"{probe.address:#x} {probe.name}" if probe.address else probe.name  # it may be pending, or many
     return str(probe.number), probe.kind, place, str(probe.hits), str(probe.nmissed), " ".join(notes)
 
 

@@ -15,7 +15,8 @@ from armprobe.guests.linux.debian import PROMPT, READY, build_initramfs, fetch_k
 from tests.bench.linux import TURNS, check_copied, copying, cost_of_a_hit
 from tests.bench.stubs import BOARD, QEMU, tool
 
-_EVENT = "/sys/kernel/tracing/events/kprobes/bench/enable"
+_EVENT = "/sys/kernel/tracing/events/kprobes/bench"
+_HIST = "hist:keys=common_pid.execname"
 
 
 class _Shell:
@@ -81,7 +82,8 @@ def qemu_boot(scale: float) -> dict[str, float]:
 
 
 def qemu_rates(scale: float) -> dict[str, float]:
-    """System calls a second during `dd bs=1`; microseconds that a hit of the guest's kprobe event adds to a read."""
+    """System calls a second during `dd bs=1`; microseconds that a hit of the guest's kprobe event adds to a read,
+    and one that the guest's hist trigger counts by the task."""
     blocks = int(200_000 * scale)
     with _booted() as (shell, _):
         shell.copy(1000)  # translate what there is
@@ -89,7 +91,7 @@ def qemu_rates(scale: float) -> dict[str, float]:
         shell.run("echo p:bench vfs_read > /sys/kernel/tracing/kprobe_events")
 
         def seconds(on: bool, blocks: int) -> float:
-            shell.run(f"echo {int(on)} > {_EVENT}")
+            shell.run(f"echo {int(on)} > {_EVENT}/enable")
             shell.dd(1000)  # translate what there is
             return shell.dd(blocks)
 
@@ -97,4 +99,16 @@ def qemu_rates(scale: float) -> dict[str, float]:
         traced, _ = shell.run("cat /sys/kernel/tracing/kprobe_profile")
         hits = int(traced.partition("bench")[2].split()[0])
         assert hits >= TURNS * blocks, f"the event was hit {hits} times"
+
+        def counted(on: bool, blocks: int) -> float:
+            shell.run(f"echo '{'' if on else '!'}{_HIST}' > {_EVENT}/trigger")
+            shell.dd(1000)
+            took = shell.dd(blocks)
+            if on:
+                hits = int(shell.run(f"cat {_EVENT}/hist")[0].partition("Hits: ")[2].split()[0])
+                assert hits >= blocks, f"the trigger has counted {hits} hits"
+            return took
+
+        shell.run(f"echo 0 > {_EVENT}/enable")
+        found["qemu_hist_us"] = cost_of_a_hit(counted, blocks)
     return found

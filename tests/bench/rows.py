@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.bench.one_liners import LINES
 from tests.bench.table import Aim, Row
 
 
@@ -21,6 +22,11 @@ def _on_stubs(what: str, metric: str, unit: str, one: Aim | None, two: Aim | Non
             Row("  armprobe", f"gdb_{cores}_armprobe_{metric}", unit, aim, (qemu, "QEMU"), f"{what}, {words}"),
         ]
     return rows
+
+
+def _one_liner(line: str, name: str) -> Row:
+    against = ("one_liner_plain_seconds", "without")
+    return Row(f"  {line}", f"one_liner_{name}_seconds", "s", _most(1.5), against, f"dd with {line}")
 
 
 def _design(what: str, metric: str, other: str) -> tuple[Row, Row]:
@@ -61,6 +67,19 @@ GROUPS: Final = {
             "cost of a hit on vfs_read during dd",
         ),
         Row("kprobe hits (vfs_read during dd, handler reads x0)", "linux_hits", "/s"),
+    ),
+    "One-liners on Linux: CPU time of dd bs=1 in the guest": (
+        Row("nothing set", "one_liner_plain_seconds", "s"),
+        *(_one_liner(line, name) for name, line in LINES.items()),
+        Row("a hit of the guest's hist trigger on vfs_read, in QEMU", "qemu_hist_us", "us"),
+        Row(
+            "  of count vfs_read by $comm, in armprobe",
+            "count_us",
+            "us",
+            _most(1 / 10),
+            ("qemu_hist_us", "QEMU"),
+            "cost of a counted hit on vfs_read during dd",
+        ),
     ),
     "Instructions": (
         Row("tight loop, bare Unicorn", "bare_loop_mips", "MIPS"),
