@@ -34,11 +34,11 @@ def kernel_of(machine: Machine) -> Kernel | None:
     return find_kernel(machine)
 
 
-def hit_ring(machine: Machine, capacity: int | None = None) -> HitRing:
-    """A ring for that many stages of the hits of `machine` (by default, for the usual number), with nothing in it."""
+def hit_ring(kprobes: Kprobes, capacity: int | None = None) -> HitRing:
+    """A ring for that many stages of the hits of `kprobes` (by default, for the usual number), with nothing in it."""
     from armprobe.traces import KEPT, HitRing
 
-    return HitRing(KEPT if capacity is None else capacity, machine)
+    return HitRing(KEPT if capacity is None else capacity, kprobes)
 
 
 def trace_line(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] | None, name: str | None) -> str:

@@ -52,9 +52,9 @@ class Recorder:
     """
 
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
-        self._view, self._kprobes = HitView(machine, kprobes), kprobes
-        self.machine, self._clock = machine, machine.clock
-        self.hits = wiring.hit_ring(machine)
+        self._view, self.kprobes = HitView(machine, kprobes), kprobes
+        self._machine, self._clock = machine, machine.clock
+        self.hits = wiring.hit_ring(kprobes)
         self.failures = HandlerFailures()
         self.stop: Hit | None = None
         self._doubt = ""  # why the condition of the next hit cannot be decided
@@ -215,7 +215,7 @@ class Recorder:
 
     def _stack(self, caller: int, fp: int) -> list[int]:
         """The addresses of the calls around a function's entry or return, innermost first."""
-        core, shown = self.machine.core, self._kprobes.unwind.caller
+        core, shown = self._machine.core, self.kprobes.unwind.caller
         stack = [caller]
         while len(stack) < STACK_DEPTH and fp and not fp & 7:
             record = core.read_virtual(fp, 16)
@@ -230,7 +230,7 @@ class Recorder:
 
     def _comm(self) -> bytes:
         """The name of the guest's task; empty if it is not known."""
-        machine = self.machine
+        machine = self._machine
         kernel, context = machine.kernel, machine.core.context
         offsets = kernel.tasks.offsets if kernel is not None and kernel.tasks is not None else None
         if offsets is None:
@@ -264,7 +264,7 @@ class Recorder:
                     return
                 hit = observed
             self.hits.append(hit)
-            if self.on_hit is not None and not self.machine.timeline.going:
+            if self.on_hit is not None and not self._machine.timeline.going:
                 try:
                     self.on_hit(hit)
                 except Exception as error:
@@ -310,7 +310,7 @@ class Recorded:
             raise ProbeError(errno.ENOMEM, reason)
         old = self.hits
         self._optimizer.places.keep(stages)
-        self._recorder.hits = ring = wiring.hit_ring(self._recorder.machine, stages)
+        self._recorder.hits = ring = wiring.hit_ring(self._recorder.kprobes, stages)
         ring.lost = old.lost
         for hit in old:
             ring.append(hit)

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from armprobe.machine import Symbols
-from armprobe.probes import Hit, Probe, Stage
+from armprobe.probes import Hit, Kprobes, Probe, Stage
+from armprobe.probes.events.event import EventProbe
 from armprobe.probes.record import REGISTERS, TRACED_STAGE
 from armprobe.probes.recorder import TICK
 
 from .libraries import library
+from .trace_line import values_text
 
 if TYPE_CHECKING:
     import pandas
@@ -47,6 +48,7 @@ COLUMNS: Final = (
     Column("pid", Kind.NUMBER, "number of the guest's task"),
     Column("comm", Kind.TEXT, "name of the guest's task"),
     Column("probe", Kind.TEXT, "the probe's place as its user named it"),
+    Column("event", Kind.TEXT, "name of the event of kprobe_events that the probe belongs to"),
     Column("kind", Kind.TEXT, "kprobe, kretprobe or jprobe"),
     Column("stage", Kind.TEXT, "pre or post of a kprobe, entry or return of a kretprobe"),
     Column("hit", Kind.NUMBER, "number of the probe's hit, the same at all of its stages"),
@@ -56,7 +58,9 @@ COLUMNS: Final = (
     Column("caller_symbol", Kind.TEXT, "the same as a symbol and an offset"),
     Column("elapsed_ns", Kind.NUMBER, "guest time since the stage entry of the hit, at the stage return, in ns"),
     Column("note", Kind.TEXT, "the line of the probe's print; empty without one"),
-    Column("args", Kind.FIELDS, "memory and strings that the probe records; bytes are hexadecimal digits"),
+    Column(
+        "args", Kind.FIELDS, "arguments of the event, or memory (hexadecimal digits) and strings that the probe records"
+    ),
     Column("pstate", Kind.WORD, "PSTATE at the stage"),
     *(Column(name, Kind.WORD, f"{name} at the stage; None if it is not recorded") for name in REGISTERS),
 )
@@ -66,13 +70,31 @@ COLUMNS: Final = (
 class HitTable:
     """Stages of hits as columns.
 
-    `symbols` names addresses. Without it the columns of symbols are None. Of a return whose entry is not among `hits`,
-    the elapsed time is not known.
+    `kprobes`, which has recorded them, names addresses and events. Without it the columns of those are None. Of a
+    return whose entry is not among `hits`, the elapsed time is not known.
     """
 
-    def __init__(self, hits: Iterable[Hit], symbols: Symbols | None = None) -> None:
+    def __init__(self, hits: Iterable[Hit], kprobes: Kprobes | None = None) -> None:
         self.hits: Sequence[Hit] = tuple(hits)
-        self._symbols = symbols
+        self._kprobes = kprobes
+
+    def event(self, hit: Hit) -> EventProbe | None:
+        """The probe of an event that was hit; None for another probe."""
+        return None if self._kprobes is None else self._kprobes.events.probe_of(hit)
+
+    def arguments(self, hit: Hit) -> dict[str, str | None]:
+        """The column args of a hit."""
+        if (event := self.event(hit)) is not None:
+            return event.texts(hit)
+        return {
+            name: value.hex() if isinstance(value, bytes) else None if value is None else str(value)
+            for name, value in hit.data.items()
+        }
+
+    def values(self, hit: Hit) -> str:
+        """The values of a hit as its line in the kernel's trace file has them."""
+        event = self.event(hit)
+        return values_text(hit) if event is None else event.text(hit).lstrip()
 
     @cached_property
     def elapsed(self) -> list[int | None]:
@@ -91,8 +113,33 @@ class HitTable:
     @cached_property
     def rows(self) -> list[tuple[Any, ...]]:
         """The rows, each with a value for each of `COLUMNS`."""
-        named = cache(self._symbols.describe) if self._symbols is not None else lambda address: None
-        return [_row(hit, elapsed, named) for hit, elapsed in zip(self.hits, self.elapsed, strict=True)]
+        named = cache(self._kprobes.machine.symbols.describe) if self._kprobes is not None else lambda address: None
+        return [self._row(hit, elapsed, named) for hit, elapsed in zip(self.hits, self.elapsed, strict=True)]
+
+    def _row(self, hit: Hit, elapsed: int | None, named: Any) -> tuple[Any, ...]:
+        event = self.event(hit)
+        comm, pid = hit.task or (None, None)
+        return (
+            hit.instructions,
+            hit.ticks * TICK,
+            0,  # the machine has one CPU
+            pid,
+            comm,
+            hit.probe.name,
+            None if event is None else event.event.name,
+            hit.probe.kind,
+            hit.stage.value,
+            hit.number,
+            hit.address,
+            named(hit.address),
+            hit.caller,
+            None if hit.caller is None else named(hit.caller),
+            elapsed,
+            hit.note,
+            self.arguments(hit),
+            hit.pstate,
+            *hit.words,
+        )
 
     @property
     def columns(self) -> dict[str, list[Any]]:
@@ -132,27 +179,3 @@ class HitTable:
 def is_traced(hit: Hit) -> bool:
     """Whether a stage is the one of its hit that has a line in the kernel's trace file."""
     return hit.stage is TRACED_STAGE[hit.probe.kind]
-
-
-def _row(hit: Hit, elapsed: int | None, named: Any) -> tuple[Any, ...]:
-    comm, pid = hit.task or (None, None)
-    return (
-        hit.instructions,
-        hit.ticks * TICK,
-        0,  # the machine has one CPU
-        pid,
-        comm,
-        hit.probe.name,
-        hit.probe.kind,
-        hit.stage.value,
-        hit.number,
-        hit.address,
-        named(hit.address),
-        hit.caller,
-        None if hit.caller is None else named(hit.caller),
-        elapsed,
-        hit.note,
-        {name: value.hex() if isinstance(value, bytes) else value for name, value in hit.data.items()},
-        hit.pstate,
-        *hit.words,
-    )

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from armprobe.probes import Hit, Probe
+from armprobe.probes import Hit, Kprobes, Probe
 
 from .columns import HitTable, is_traced
 from .hit_text import hits_text
@@ -15,8 +15,6 @@ from .hit_text import hits_text
 if TYPE_CHECKING:
     import pandas
     import pyarrow
-
-    from armprobe.machine import Machine
 
 KEPT: Final = 1000
 """The capacity of the ring at first, in stages of hits."""
@@ -28,22 +26,22 @@ _MOST_SHOWN: Final = 40  # rows of the text of a ring
 class HitRing(deque[Hit]):
     """The last stages of hits, oldest first. Adding one to a full ring drops the oldest, which `lost` counts.
 
-    Its text is a table. `machine` has the symbols that name addresses in columns.
+    Its text is a table. `kprobes` has the symbols and events that columns are named by.
     """
 
-    def __init__(self, capacity: int = KEPT, machine: Machine | None = None) -> None:
+    def __init__(self, capacity: int = KEPT, kprobes: Kprobes | None = None) -> None:
         super().__init__(maxlen=capacity)
         self.lost = 0
         self.cleared = 0
         """How often the ring was emptied."""
-        self._machine = machine
+        self._kprobes = kprobes
 
     def __repr__(self) -> str:
         if not self:
             return "no hits are recorded"
         shown = f", of which the last {_MOST_SHOWN} are shown" if len(self) > _MOST_SHOWN else ""
         lost = f"; {self.lost:,} before them are lost" if self.lost else ""
-        return f"{hits_text(HitTable(self), _MOST_SHOWN)}{len(self):,} stages of hits{shown}{lost}"
+        return f"{hits_text(self.table, _MOST_SHOWN)}{len(self):,} stages of hits{shown}{lost}"
 
     def clear(self) -> None:
         """Remove all stages, without counting them as lost."""
@@ -53,7 +51,7 @@ class HitRing(deque[Hit]):
     @property
     def table(self) -> HitTable:
         """The stages as columns."""
-        return HitTable(self, self._machine.symbols if self._machine is not None else None)
+        return HitTable(self, self._kprobes)
 
     def to_arrow(self) -> pyarrow.Table:
         """The stages as an Arrow table, see `COLUMNS`. Raises TraceError without pyarrow."""

@@ -8,7 +8,6 @@ from typing import Final
 from armprobe.expressions.errors import printable
 
 from .columns import HitTable
-from .trace_line import values_text
 
 _HEADINGS: Final = ("position", "seconds", "task", "probe", "stage", "hit", "elapsed ns", "values")
 _TO_THE_RIGHT: Final = {"position", "seconds", "hit", "elapsed ns"}
@@ -28,7 +27,7 @@ def hits_text(table: HitTable, most: int) -> str:
                 hit.stage.value,
                 f"{hit.number}",
                 "" if elapsed is None else f"{elapsed}",
-                printable(values_text(hit)),
+                printable(table.values(hit)),
             )
         )
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]

@@ -100,6 +100,18 @@ class EventProbe:
             values["__probe_ip"] = hit.address
         return values | {each.name: value(self, each, hit) for each in self.arguments}
 
+    def texts(self, hit: Hit) -> dict[str, str | None]:
+        """The arguments at a hit by name: strings as they are, others as the trace has them; None if not readable."""
+        values = {each.name: (each, value(self, each, hit)) for each in self.arguments}
+        return {
+            name: None
+            if found is None
+            else found.decode("utf-8", "replace")
+            if isinstance(found, bytes)
+            else shown_value(self, each, found)
+            for name, (each, found) in values.items()
+        }
+
     def text(self, hit: Hit) -> str:
         """The arguments at a hit as the trace has them, each after a space."""
         return "".join(f" {each.name}={shown_value(self, each, value(self, each, hit))}" for each in self.arguments)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from armprobe import machine
+from armprobe.kernel.tasks import Task
 from armprobe.machine import MachineError
 from armprobe.probes import Hit, Kprobe, Kprobes, Stage
 from armprobe.traces import COLUMNS, HitTable, Kind, TraceError
@@ -69,6 +70,39 @@ def test_trace_cmd_reports_the_lines_of_trace(
     )
     wanted = [hit for hit in kprobes.hits.traced() if hit.probe.name == "kfree" and hit.words[0] == 0xFFFF800000205160]
     assert len(filtered.stdout.splitlines()) == 1 + len(wanted) > 1
+
+
+def test_events_have_their_names_and_arguments(tool: Callable[[str, str], str], tmp_path: Path) -> None:
+    """As the event's own trace has them, which tests/linux compares with the kernel's."""
+    guest = machine.load("demo")
+    kprobes = Kprobes(guest)
+    kprobes.task = lambda: Task("one", 7)
+    kprobes.events.define(
+        "p:alloc kmalloc size=%x0:u64 flags=%x1:x32 bad=+0(%x2):string\nr:ret kmalloc p=$retval c=$comm"
+    )
+    for name in "alloc", "ret":
+        kprobes.events.enable(name)
+    guest.run(instructions=70_000)
+    save(kprobes, tmp_path / "trace.dat")
+    report = subprocess.run(
+        [tool("trace-cmd", "trace-cmd"), "report", "-i", str(tmp_path / "trace.dat")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [re.sub(r" [d.]\.{4} ", " ", line, count=1) for line in kprobes.events.trace()]
+    assert [line.split() for line in report.stdout.splitlines()[1:]] == [line.split() for line in lines]
+    assert len(lines) == 2 * 52
+    assert any(line.endswith("bad=(fault)") for line in lines)
+    shown = [(row["event"], row["args"]) for row in kprobes.hits.table.records()]
+    for (event, args), line in zip(shown, lines, strict=True):
+        assert line.split()[3] == f"{event}:"
+        if event == "alloc":
+            text = "(fault)" if args["bad"] is None else f'"{args["bad"]}"'
+            assert line.endswith(f" size={args['size']} flags={args['flags']} bad={text}")
+        else:
+            assert line.endswith(f' p={args["p"]} c="{args["c"]}"')
+            assert args["c"] == "one"
 
 
 def test_trace_cmd_reports_what_is_lost(tool: Callable[[str, str], str], tmp_path: Path) -> None:
@@ -162,7 +196,7 @@ def test_a_call_without_an_end(tmp_path: Path) -> None:
     hits = list(kprobes.hits)
     first = next(place for place, hit in enumerate(hits) if hit.probe.name == "tree_round")
     for part in hits[first + 1 :], hits[: first + 2]:
-        table = HitTable(part, kprobes.machine.symbols)
+        table = HitTable(part, kprobes)
         for how, name in (flames.write_speedscope, "speedscope"), (chrome.write, "chrome"):
             with open(tmp_path / name, "wb") as file:
                 how(Saved(kprobes, table, 5), file)

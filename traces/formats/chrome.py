@@ -53,9 +53,9 @@ def _events(saved: Saved) -> Iterator[dict[str, Any]]:
         if event.entry is not None:
             time = _microseconds(event.entry)
             took = (hit.ticks - event.entry.ticks) * TICK / 1000
-            yield {**common, "ph": "X", "ts": time, "dur": took, "args": _arguments(symbols.describe, hit, event.entry)}
+            yield {**common, "ph": "X", "ts": time, "dur": took, "args": _arguments(saved, hit, event.entry)}
         else:
-            arguments = _arguments(symbols.describe, hit, None)
+            arguments = _arguments(saved, hit, None)
             yield {**common, "ph": "i", "s": "t", "ts": _microseconds(hit), "args": arguments}
         counts[hit.probe.name] += 1
         counter = {"name": hit.probe.name, "ph": "C", "pid": _GUEST, "ts": _microseconds(hit)}
@@ -70,16 +70,16 @@ def _microseconds(hit: Hit) -> float:
     return hit.ticks * TICK / 1000
 
 
-def _arguments(described: Any, hit: Hit, entry: Hit | None) -> dict[str, Any]:
+def _arguments(saved: Saved, hit: Hit, entry: Hit | None) -> dict[str, Any]:
     """What the reader shows of a hit. Numbers of 64 bits are texts: in JavaScript numbers have 53 bits."""
     shown: dict[str, Any] = {"hit": hit.number, "position": hit.instructions}
     if hit.note:
         shown["note"] = hit.note
     if hit.stage is Stage.RETURN:
-        shown["returns to"] = described(hit.caller or 0)
+        shown["returns to"] = saved.kprobes.machine.symbols.describe(hit.caller or 0)
         if hit.words[0] is not None:
             shown["retval"] = f"{hit.words[0]:#x}"
-    shown |= {name: value.hex() if isinstance(value, bytes) else value for name, value in hit.data.items()}
+    shown |= saved.table.arguments(hit)
     registers = (entry or hit).recorded
     shown |= {name: f"{value:#x}" for name, value in registers.items()}
     return shown

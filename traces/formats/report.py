@@ -43,7 +43,7 @@ def write(saved: Saved, file: BinaryIO) -> None:
 def _data(saved: Saved) -> dict[str, Any]:
     """What the script reads. Each hit has the numbers of its stages."""
     machine = saved.kprobes.machine
-    table = HitTable(saved.table.hits[-MOST_STAGES:], machine.symbols)
+    table = HitTable(saved.table.hits[-MOST_STAGES:], saved.kprobes)
     tasks, probes = _Numbers(), _Numbers()
     numbers: dict[tuple[Probe, int], list[int]] = {}
     hits = []

@@ -85,7 +85,9 @@ def write(saved: Saved, file: BinaryIO) -> None:
     names: dict[int, str] = {}
     for hit, elapsed in zip(saved.table.hits, saved.table.elapsed, strict=True):
         if is_traced(hit):
-            number = events.setdefault((_identifier(hit.probe.name), hit.probe.kind), _FIRST_ID + len(events))
+            event = saved.table.event(hit)
+            name = hit.probe.name if event is None else event.event.name
+            number = events.setdefault((_identifier(name), hit.probe.kind), _FIRST_ID + len(events))
             records.append((hit.ticks * TICK, _record(saved, hit, number, elapsed)))
             if hit.task is not None and hit.task.comm:
                 names[hit.task.pid] = hit.task.comm
@@ -122,7 +124,7 @@ def _format(name: str, number: int) -> str:
 
 
 def _record(saved: Saved, hit: Hit, number: int, elapsed: int | None) -> bytes:
-    text = printable(event_text(saved.kprobes, hit)).encode("utf-8", "backslashreplace")[:_LONGEST_TEXT] + b"\0"
+    text = printable(_text(saved, hit)).encode("utf-8", "backslashreplace")[:_LONGEST_TEXT] + b"\0"
     words = hit.words
     fixed = _RECORD.pack(
         number,
@@ -140,6 +142,11 @@ def _record(saved: Saved, hit: Hit, number: int, elapsed: int | None) -> bytes:
         len(text) << 16 | _RECORD.size,  # include/trace/stages/stage1_struct_define.h, __data_loc
     )
     return fixed + text
+
+
+def _text(saved: Saved, hit: Hit) -> str:
+    event = saved.table.event(hit)
+    return event_text(saved.kprobes, hit, None if event is None else ()) + ("" if event is None else event.text(hit))
 
 
 def _pages(records: Iterable[tuple[int, bytes]], lost: int) -> Iterator[bytes]:
