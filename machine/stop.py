@@ -26,6 +26,7 @@ class StopReason(enum.Enum):
     MODULES = "the guest has loaded or unloaded a module"
     CRASH = "the guest's kernel reports an error"
     RETURNED = "the called function returned"
+    HISTORY_START = "the history begins here"
     UNFINISHED = "the beginning of the run has been made"
 
     @property

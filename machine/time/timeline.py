@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine.errors import MachineError
 from armprobe.machine.input import Input, InputKind
-from armprobe.machine.stop import StopReason
+from armprobe.machine.stop import Stop, StopReason
 
 from .checkpoint import Checkpoint
 from .history import Event, Marker, enter_again
+from .search import Write, last_stop, last_write
 
 if TYPE_CHECKING:
     from armprobe.machine.core.run_loop import Run
@@ -39,7 +40,7 @@ _MOST_EVENTS: Final = 1 << 20
 
 
 @dataclass(eq=False)
-class _Kept:
+class Kept:
     """A checkpoint with the number of events before it. It is None for the state in which history begins."""
 
     position: int
@@ -69,7 +70,8 @@ class Timeline:
         self._orphans: list[int] = []  # indices of handlers whose probes are gone
         self._interrupts = True  # the mode
         self._put_back: Callable[[], None] = machine.put_back_first
-        self._kept: list[_Kept] = []
+        self.on_event: Callable[[int, bytes | None], bytes] | None = None  # called before and after each input
+        self._kept: list[Kept] = []
         self._due = 0
         self._taken_at, self._cost = 0.0, 0.0
         self.begin(machine.put_back_first)
@@ -88,7 +90,7 @@ class Timeline:
         self._open.clear()
         self._cursor, self.live, self._interrupts = 0, True, True
         self._put_back = put_back
-        self._kept = [_Kept(self.position, 0, True, None)]
+        self._kept = [Kept(self.position, 0, True, None)]
         self._due = self.position + self.spacing
 
     # Where it is
@@ -213,7 +215,7 @@ class Timeline:
             return
         began = time.monotonic()
         number = len(self._events) if self.live else self._cursor
-        kept = _Kept(self.position, number, self._interrupts, self._machine.checkpoints.take())
+        kept = Kept(self.position, number, self._interrupts, self._machine.checkpoints.take())
         self._kept.insert(bisect_right(self._kept, kept.position, key=lambda each: each.position), kept)
         self._taken_at = time.monotonic()
         self._cost = self._taken_at - began
@@ -222,7 +224,7 @@ class Timeline:
         for dropped in self._machine.checkpoints.thin(list(by_checkpoint)):
             self._kept.remove(by_checkpoint[dropped])
 
-    def _drop(self, kept: _Kept) -> None:
+    def _drop(self, kept: Kept) -> None:
         self._kept.remove(kept)
         if kept.checkpoint is not None:
             self._machine.checkpoints.drop(kept.checkpoint)
@@ -283,11 +285,14 @@ class Timeline:
             end = self._end_of(index)
             call_until = None if self._events[end].value else self._events[end].position
         outer, self._applying = self._applying, True
+        before = None if self.on_event is None else self.on_event(event.position, None)
         try:
             with self._machine.input.own_action():
                 enter_again(self._machine, event, call_until)
         finally:
             self._applying = outer
+        if self.on_event is not None and event.kind is not InputKind.CALL:
+            self.on_event(event.position, before)
         self._cursor = end + 1
 
     def _end_of(self, index: int) -> int:
@@ -356,6 +361,46 @@ class Timeline:
         inside = self._call_around(target)
         self.go(target if inside is None else inside[0])
 
+    def reverse_continue(self) -> Stop:
+        """Go back to the last stop before this position: a breakpoint, a change of watched memory, or a probe's stop.
+
+        Without one, goes to the start of the history, with the reason HISTORY_START.
+        """
+        self._prepare()
+        self._leave_present()
+        return last_stop(self, self._machine)
+
+    def last_write(self, address: int, size: int) -> Write | None:
+        """The last write before this position to any of `size` bytes at virtual `address`. None if there was none.
+
+        The address is translated now, and a write through any other mapping of that memory counts. Raises MachineError
+        where there is no memory.
+        """
+        self._prepare()
+        return last_write(self, self._machine, address, size)
+
+    # For the searches
+
+    def kept_before(self, position: int) -> list[Kept]:
+        """The checkpoints before `position`, newest first."""
+        return [kept for kept in reversed(self._kept) if kept.position < position]
+
+    @contextlib.contextmanager
+    def excursion(self) -> Iterator[None]:
+        """A context that goes through the past, and comes back."""
+        here, was_live = self.position, self.live
+        self._leave_present()
+        try:
+            yield
+        finally:
+            self._go(here)
+            assert self.live is was_live
+
+    def replay_from_before(self, position: int) -> None:
+        """Go to `position` within an excursion."""
+        self.restore_kept(self._base_of(position))
+        self.replay_to(position)
+
     def _prepare(self) -> None:
         if not self.enabled:
             raise MachineError("this machine keeps no history (--no-history): start it without that to go back")
@@ -397,28 +442,30 @@ class Timeline:
         self._cursor = len(self._events)
 
     def _go(self, position: int) -> None:
-        if position == self.end:
-            index = len(self._kept)
-        else:  # events at the position itself come after it
-            index = next((n for n, kept in enumerate(self._kept) if not self._is_before(kept, position)), 0)
-        base = self._kept[max(0, index - 1)]
+        base = self._base_of(position)
         here = self.position
         if not base.position <= here <= position or self._machine.core.load().pc in self._machine.scratch:
-            self._restore(base)
+            self.restore_kept(base)
         way = position - self.position
         if way > _NEAR and position - self.start > _SHORT:
-            self._replay_to(position - _SHORT)
+            self.replay_to(position - _SHORT)
             self.take()
-        self._replay_to(position)
+        self.replay_to(position)
         if position == self.end:
             self._enter_rest()
 
-    def _is_before(self, kept: _Kept, position: int) -> bool:
+    def _base_of(self, position: int) -> Kept:
+        """The checkpoint to go to `position` from. Events at the position itself come after it, but at the end."""
+        if position == self.end:
+            return self._kept[-1]
+        return next((kept for kept in reversed(self._kept) if self._is_before(kept, position)), self._kept[0])
+
+    def _is_before(self, kept: Kept, position: int) -> bool:
         if kept.position < position or kept.checkpoint is None:
             return True
         return kept.position == position and (not kept.events or self._events[kept.events - 1].position < position)
 
-    def _restore(self, kept: _Kept) -> None:
+    def restore_kept(self, kept: Kept) -> None:
         outer, self._applying = self._applying, True
         try:
             if kept.checkpoint is None:
@@ -430,9 +477,9 @@ class Timeline:
         self._cursor, self._interrupts = kept.events, kept.interrupts
         self._find_orphans()
 
-    def _replay_to(self, position: int) -> None:
+    def replay_to(self, position: int) -> None:
         """Run to `position` as the history says, without anybody noticing."""
-        with self._quietly():
+        with self.quietly():
             while True:
                 stop = self._machine.scheduler.run(None, max(0, position - self.position), interrupts=True)
                 if stop.reason is StopReason.INSTRUCTIONS or (stop.reason.final and self.position >= position):
@@ -445,11 +492,11 @@ class Timeline:
     def _enter_rest(self) -> None:
         """At the end of the history, enter what entered there."""
         run = self._machine.core.run_loop.begin(None, True, self.position)
-        with self._quietly():
+        with self.quietly():
             self._replay_due(run)
 
     @contextlib.contextmanager
-    def _quietly(self) -> Iterator[None]:
+    def quietly(self) -> Iterator[None]:
         outer, self.going = self.going, True
         try:
             with self._machine.console.muted():

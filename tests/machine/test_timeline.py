@@ -6,10 +6,12 @@ import random
 from collections.abc import Callable
 
 import pytest
+from unicorn import UC_HOOK_MEM_WRITE
 
 from armprobe import machine
-from armprobe.machine import Machine, MachineError
-from armprobe.probes import Kprobe, Kprobes, Kretprobe
+from armprobe.machine import Machine, MachineError, StopReason, WatchHit
+from armprobe.machine.time.search import Write
+from armprobe.probes import Kprobe, Kprobes, Kretprobe, Stage
 
 from .test_input import Button
 
@@ -198,3 +200,62 @@ def test_refusals(demo: Machine) -> None:
     assert demo.timeline.live
     with pytest.raises(MachineError, match="no history"):
         machine.load("demo", memory="4M", history=False).timeline.go(0)
+
+
+def test_reverse_continue_finds_the_stops_of_the_way_forward_in_reverse(demo: Machine) -> None:
+    demo.breakpoints.add(demo.symbols["kfree"].address)
+    demo.watchpoints.add("write", demo.registers.sp - 64, 8)
+    kprobes = Kprobes(demo)
+    kprobes.register_kprobe(Kprobe("kmalloc", stop={Stage.PRE, Stage.POST}))
+    demo.restore(demo.snapshot())
+    start = demo.instructions
+    stops: list[tuple[int, StopReason, int]] = []
+    while len(stops) < 60:
+        stop = demo.run(instructions=200_000)
+        if stop.reason is not StopReason.INSTRUCTIONS:
+            changes = not isinstance(stop.detail, WatchHit) or stop.detail.value != stop.detail.before
+            stops += [(demo.instructions, stop.reason, stop.address)] * changes
+    assert {reason for _, reason, _ in stops} >= {StopReason.BREAKPOINT, StopReason.PROBE}
+    demo.run(instructions=1)
+    for expected in reversed(stops):
+        stop = demo.timeline.reverse_continue()
+        assert (demo.timeline.position, stop.reason, stop.address) == expected
+    stop = demo.timeline.reverse_continue()
+    assert (stop.reason, demo.timeline.position) == (StopReason.HISTORY_START, start)
+
+
+def test_the_last_write_is_that_of_a_log_of_all_writes(demo: Machine) -> None:
+    """The log is of hooks of the engine, for a stack frame of the workload."""
+    demo.run(instructions=100_000)
+    first = demo.registers.sp - 512
+    log: dict[int, tuple[int, int]] = {}
+
+    def written(engine: object, access: int, at: int, width: int, value: int, _: object) -> None:
+        demo.core.context.load()
+        for byte in range(at, at + width):
+            log[byte] = demo.instructions - 1, demo.core.context.pc
+
+    physical = demo.memory.translate(first).physical
+    hook = demo.core.engine.hook_add(UC_HOOK_MEM_WRITE, written, None, physical - 64, physical + 576)
+    demo.core.forget_translations()
+    demo.run(instructions=150_000)
+    demo.core.engine.hook_del(hook)
+    present = state(demo)
+    for offset in range(0, 512, 32):
+        found = demo.timeline.last_write(first + offset, 8)
+        known = [log[at] for at in range(physical + offset, physical + offset + 8) if at in log]
+        if known:
+            assert found is not None
+            assert (found.position, found.pc) == max(known)
+            assert found.address < first + offset + 8
+    assert log
+    assert state(demo) == present
+    assert demo.timeline.live
+
+
+def test_a_write_from_outside_is_found(demo: Machine) -> None:
+    demo.run(instructions=1000)
+    at, address = demo.instructions, demo.registers.sp - 1024
+    demo.memory.write(address, b"12345678")
+    demo.run(instructions=1000)
+    assert demo.timeline.last_write(address, 4) == Write(at, None, address, 4, int.from_bytes(b"1234", "little"))

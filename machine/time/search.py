@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Searches of the past: the last stop before a position, and the last write to memory.
+
+Both go through the history checkpoint by checkpoint, from the newest on. From each they run forward to where the search
+before has begun, and take the last that they find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import unicorn
+
+from armprobe.machine.core.access_stop import BLOCK
+from armprobe.machine.errors import MachineError
+from armprobe.machine.stop import Stop, StopReason, WatchHit
+
+if TYPE_CHECKING:
+    from armprobe.machine.machine import Machine
+
+    from .timeline import Kept, Timeline
+
+_REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
+"""The stops that are looked for. Others are answered as the history says, such as a host call."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write to memory. `position` is that of its instruction, which is about to be executed there, at `pc`.
+
+    `address` and `size` are those of the bytes written, `value` is little-endian. A write from outside, such as a
+    debugger's, has no `pc`, and the bytes that were asked for.
+    """
+
+    position: int
+    pc: int | None
+    address: int
+    size: int
+    value: int
+
+
+def last_stop(timeline: Timeline, machine: Machine) -> Stop:
+    """Go back to the last stop before the present position, or to the start of the history."""
+    limit, position = timeline.position, timeline.position
+    for kept in timeline.kept_before(position):
+        # A stop at a checkpoint's own position is found on the way to it.
+        count = sum(1 for _ in _stops(timeline, machine, kept, limit))
+        if count:
+            for stop in _stops(timeline, machine, kept, limit):
+                count -= 1
+                if not count:
+                    return stop
+        limit = kept.position + 1
+    timeline.go(timeline.start)
+    return Stop(StopReason.HISTORY_START, machine.registers.pc)
+
+
+def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int) -> Iterator[Stop]:
+    """Run from a checkpoint on. Yields each stop before `limit`, with the machine in it."""
+    timeline.restore_kept(kept)
+    while timeline.position < limit:
+        with timeline.quietly():
+            stop = machine.scheduler.run(None, limit - timeline.position, interrupts=True)
+        if stop.reason is StopReason.INTERRUPTED:
+            raise MachineError(f"interrupted on the way back, at position {timeline.position}")
+        if stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
+            return
+        if stop.reason in _REPORTED and timeline.position < limit and not _changes_nothing(stop):
+            yield stop
+
+
+def _changes_nothing(stop: Stop) -> bool:
+    """Whether it is for a write of the value that is there."""
+    hit = stop.detail
+    return isinstance(hit, WatchHit) and hit.before is not None and hit.value == hit.before
+
+
+class _Watcher:
+    """Notes the last write to a piece of memory while the guest runs."""
+
+    def __init__(self, timeline: Timeline, machine: Machine, address: int, size: int) -> None:
+        self.last: Write | None = None
+        self.limit = 0  # the position at which the search ends
+        self._timeline, self._machine, self._core = timeline, machine, machine.core
+        self._pieces = []
+        at = address
+        for physical, length in machine.memory.pieces(address, size):
+            if machine.bus.ram_at(physical) is None:
+                raise MachineError(f"there is no memory at {at:#x}: who wrote it is not known")
+            self._pieces.append((at, physical, length))
+            at += length
+        self._hooks: list[int] = []
+
+    def __enter__(self) -> _Watcher:
+        for virtual, physical, length in self._pieces:
+            first = max(0, physical - BLOCK + 1) // BLOCK * BLOCK  # an access may begin before, and reach into it
+
+            def written(
+                engine: unicorn.Uc,
+                access: int,
+                at: int,
+                width: int,
+                value: int,
+                _: object,
+                piece: tuple[int, int, int] = (virtual, physical, length),
+            ) -> None:
+                self._written(piece, at, width, value)
+
+            add = self._core.engine.hook_add
+            self._hooks.append(add(unicorn.UC_HOOK_MEM_WRITE, written, None, first, physical + length - 1))
+        self._core.access_stop.begin()
+        self._timeline.on_event = self._entered
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timeline.on_event = None
+        for hook in self._hooks:
+            self._core.engine.hook_del(hook)
+        self._core.access_stop.end()
+
+    def _written(self, piece: tuple[int, int, int], at: int, width: int, value: int) -> None:
+        virtual, physical, length = piece
+        whole = self._core.access_stop.written_whole()  # loads the context
+        if whole is not None:
+            at, data = at // BLOCK * BLOCK | whole[0] % BLOCK, whole[1]
+            width, value = len(data), int.from_bytes(data, "little")
+        position = self._machine.instructions - 1
+        if at + width > physical and at < physical + length and position < self.limit:
+            value &= (1 << 8 * width) - 1
+            self.last = Write(position, self._core.context.pc, virtual + at - physical, width, value)
+
+    def _bytes(self) -> bytes:
+        return b"".join(self._machine.bus.read(physical, length) for _, physical, length in self._pieces)
+
+    def _entered(self, position: int, before: bytes | None) -> bytes:
+        """Called with None before something enters from outside, and with what that returned after it."""
+        now = self._bytes()
+        if before is not None and now != before and position < self.limit:
+            self.last = Write(position, None, self._pieces[0][0], len(now), int.from_bytes(now, "little"))
+        return now
+
+
+def last_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:
+    """The last write to any of `size` bytes at virtual `address`, as the guest maps it now, before this position."""
+    limit = timeline.position
+    watcher = _Watcher(timeline, machine, address, size)
+    with timeline.excursion(), watcher:
+        for kept in timeline.kept_before(limit):
+            timeline.restore_kept(kept)
+            watcher.limit = limit
+            timeline.replay_to(limit)
+            if watcher.last is not None:
+                break
+            limit = kept.position
+        found = watcher.last
+        if found is not None and found.pc is not None and found.pc in machine.scratch:
+            timeline.replay_from_before(found.position)  # the instruction was executed out of line
+            found = Write(found.position, machine.registers.pc, found.address, found.size, found.value)
+    return found
