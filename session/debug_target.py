@@ -328,6 +328,25 @@ class DebugTarget:
         else:
             self._start(functools.partial(self._machine.step_out_of, *range, self._tracepoints.step), done)
 
+    def resume_backwards(self, step: bool, done: Callable[[StopEvent], None]) -> None:
+        """Go back by one instruction, or to the last stop, and return."""
+        self._stepping, self._range, self._over_watched = step, None, False
+        self._start(self._step_back if step else self._back_to_stop, done)
+
+    def _step_back(self) -> Stop:
+        timeline, registers = self._machine.timeline, self._machine.registers
+        if timeline.enabled and timeline.position == timeline.start:
+            return Stop(StopReason.HISTORY_START, registers.pc)
+        timeline.reverse_step()
+        return Stop(StopReason.INSTRUCTIONS, registers.pc)
+
+    def _back_to_stop(self) -> Stop:
+        stop = self._machine.timeline.reverse_continue()
+        if stop.reason is StopReason.WATCHPOINT:
+            # gdb steps over the access before it looks at the value: backwards. So it is told after the access.
+            self._machine.step()
+        return stop
+
     def answer(self, result: int, errno: int, interrupted: bool, done: Callable[[StopEvent], None]) -> None:
         """Give the guest the result of its file call, which ends the instruction that made it."""
         semihosting = self._machine.semihosting

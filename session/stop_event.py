@@ -12,6 +12,7 @@ from armprobe.stub import (
     BreakKind,
     BreakpointHit,
     Exited,
+    HistoryEdge,
     HostCall,
     Interrupted,
     LibrariesChanged,
@@ -58,6 +59,8 @@ def stop_event(
             return Signalled(position=position, text=stop.text)
         case StopReason.INTERRUPTED:
             return Interrupted(position=position)
+        case StopReason.HISTORY_START:
+            return HistoryEdge(position=position)
         case StopReason.MODULES:
             return LibrariesChanged(position=position)
         case StopReason.HOST_CALL:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
-# A name ends at the first delimiter (GDB manual, "General Query Packets"); one letter is a name, and Z with its type.
-_NAME = re.compile(rb"[vqQ][^,:;]*|[zZ].?|.", re.DOTALL)
+# A name ends at the first delimiter (GDB manual, "General Query Packets"); Z and b take one letter more.
+_NAME = re.compile(rb"[vqQ][^,:;]*|[zZb].?|.", re.DOTALL)
 
 
 @dataclass(frozen=True)

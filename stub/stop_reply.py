@@ -13,6 +13,7 @@ from .target import (
     BreakKind,
     BreakpointHit,
     Exited,
+    HistoryEdge,
     Interrupted,
     LibrariesChanged,
     ProbeHit,
@@ -52,6 +53,8 @@ def encode(
             reason = b"%b:%x;" % (_WATCH_REASONS[stop.kind], stop.address)
         case LibrariesChanged():
             reason = b"library:;"
+        case HistoryEdge():
+            reason = b"replaylog:begin;"
         case ProbeHit():
             # LLDB shows it as the reason for the stop; gdb passes over what it does not know.
             reason = b"description:%b;" % to_hex(stop.text)

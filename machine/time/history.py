@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import json
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from armprobe.machine.devices.device import Device
@@ -42,6 +43,71 @@ class Event(NamedTuple):
     def of(cls, entered: Input) -> Event:
         """The event that an announced input is."""
         return cls(entered.position, entered.time, entered.kind, entered.where, entered.value)
+
+
+class EventLog:
+    """The events in order.
+
+    `open` are the handlers and calls that have begun and not ended, `handlers` the indices of the beginnings of those
+    handlers that are not within others.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []  # never another list
+        self.open: list[Marker] = []
+        self.handlers: list[int] = []
+        self._plain: list[int] = []  # the indices of the events outside of handlers
+
+    def append(self, event: Event) -> None:
+        """Add an event. The same register written again without a step between the two counts once."""
+        if not self.open and event.kind is InputKind.REGISTER and self.events and event[:4] == self.events[-1][:4]:
+            self.events[-1] = event
+            return
+        if Marker.HANDLER not in self.open:
+            (self.handlers if event.kind is Marker.HANDLER else self._plain).append(len(self.events))
+        self.events.append(event)
+
+    def drop_last(self) -> None:
+        """Take back the last event, the beginning of a handler that is still open."""
+        self.events.pop()
+        if self.open.count(Marker.HANDLER) == 1:
+            self.handlers.pop()
+
+    def cut(self, index: int) -> None:
+        """Drop the events from `index` on."""
+        del self.events[index:]
+        del self._plain[bisect_left(self._plain, index) :]
+        del self.handlers[bisect_left(self.handlers, index) :]
+        self.open.clear()
+
+    def next_plain(self, index: int) -> int | None:
+        """The index of the next event outside of handlers, `index` included."""
+        at = bisect_left(self._plain, index)
+        return self._plain[at] if at < len(self._plain) else None
+
+    def end_of(self, index: int) -> int:
+        """The index of the end of the handler or call that begins with the event at `index`."""
+        depth = 0
+        for at in range(index, len(self.events)):
+            kind = self.events[at].kind
+            depth += kind in (Marker.HANDLER, InputKind.CALL)
+            depth -= kind in (Marker.HANDLER_END, Marker.CALL_END)
+            if not depth:
+                return at
+        return len(self.events) - 1
+
+    def call_around(self, position: int) -> tuple[int, int] | None:
+        """The positions of the beginning and end of the call from outside that `position` is within."""
+        at = bisect_left(self._plain, position, key=lambda index: self.events[index].position)
+        while at:
+            at -= 1
+            event = self.events[self._plain[at]]
+            if event.kind is Marker.CALL_END:
+                return None
+            if event.kind is InputKind.CALL:
+                end = self.events[self.end_of(self._plain[at])]
+                return (event.position, end.position) if position < end.position else None
+        return None
 
 
 def enter_again(machine: Machine, event: Event, call_until: int | None) -> None:

@@ -24,7 +24,7 @@ from armprobe.machine.input import Input, InputKind
 from armprobe.machine.stop import Stop, StopReason
 
 from .checkpoint import Checkpoint
-from .history import Event, Marker, enter_again
+from .history import Event, EventLog, Marker, enter_again
 from .search import Write, last_stop, last_write
 
 if TYPE_CHECKING:
@@ -59,10 +59,8 @@ class Timeline:
         self.going = False
         """Whether the machine is on its way to a position, which nobody but the timeline sees."""
         self.spacing = SPACING
-        self._events: list[Event] = []
-        self._plain: list[int] = []  # the indices of the events that a run is to end for
-        self._handlers: list[int] = []  # the indices of the beginnings of handlers
-        self._open: list[Marker] = []  # the handlers and calls that have begun
+        self._log = EventLog()
+        self._events = self._log.events
         self._cursor = 0  # the next event, in the past
         self._depth = 0  # handlers being replayed
         self._applying = False
@@ -84,10 +82,7 @@ class Timeline:
         for kept in self._kept:
             if kept.checkpoint is not None:
                 self._machine.checkpoints.drop(kept.checkpoint)
-        self._events.clear()
-        self._plain.clear()
-        self._handlers.clear()
-        self._open.clear()
+        self._log.cut(0)
         self._cursor, self.live, self._interrupts = 0, True, True
         self._put_back = put_back
         self._kept = [Kept(self.position, 0, True, None)]
@@ -116,67 +111,44 @@ class Timeline:
         if self._applying or entered.kind is InputKind.STATE:
             return
         self._branch()
-        self._append(Event.of(entered))
+        self._log.append(Event.of(entered))
 
     def _branch(self) -> None:
         """Something other than the history happens here: what came after it did not."""
         if self.live:
             return
-        del self._events[self._cursor :]
-        self._plain = self._plain[: bisect_left(self._plain, self._cursor)]
-        self._handlers = self._handlers[: bisect_left(self._handlers, self._cursor)]
+        self._log.cut(self._cursor)
         for kept in [kept for kept in self._kept if kept.position > self.position or kept.events > self._cursor]:
             self._drop(kept)
         self.live = True
         self._due = self._kept[-1].position + self.spacing
 
-    def _append(self, event: Event) -> None:
-        if self._events and not self._open and event.kind is InputKind.REGISTER and self._repeats(event):
-            self._events[-1] = event
-            return
-        if Marker.HANDLER not in self._open and event.kind is not Marker.HANDLER:
-            self._plain.append(len(self._events))
-        self._events.append(event)
-
-    def _repeats(self, event: Event) -> bool:
-        last = self._events[-1]
-        return (last.position, last.time, last.kind, last.where) == (
-            event.position,
-            event.time,
-            event.kind,
-            event.where,
-        )
-
     def _mark(self, marker: Marker, where: Any = "", value: Any = None) -> None:
         clock = self._machine.clock
-        self._append(Event(clock.executed, clock.now, marker, where, value))
+        self._log.append(Event(clock.executed, clock.now, marker, where, value))
 
     def call_begins(self) -> None:
         """A guest function is called from outside: its input has been announced."""
-        self._open.append(Marker.CALL_END)
+        self._log.open.append(Marker.CALL_END)
 
     def call_ends(self, returned: bool) -> None:
         """It is over."""
         if not self._applying:
-            self._open.pop()
+            self._log.open.pop()
             self._mark(Marker.CALL_END, "", returned)
 
     def handler_begins(self, handler: Callable[..., Any], probe: object) -> None:
         """A handler of a probe is about to be called."""
-        if not self._open:
-            self._handlers.append(len(self._events))
         self._mark(Marker.HANDLER, handler, probe)
-        self._open.append(Marker.HANDLER)
+        self._log.open.append(Marker.HANDLER)
 
     def handler_ends(self, result: object) -> None:
         """It has returned `result`. Nothing is kept of one that did nothing to the guest."""
         if not result and self._events[-1].kind is Marker.HANDLER:
-            self._events.pop()
-            if len(self._open) == 1:
-                self._handlers.pop()
+            self._log.drop_last()
         else:
             self._mark(Marker.HANDLER_END, "", result)
-        self._open.pop()
+        self._log.open.pop()
 
     # Runs
 
@@ -209,7 +181,7 @@ class Timeline:
 
     def take(self) -> None:
         """Take a checkpoint here, if the machine's state is one that can be gone on from."""
-        if self._open or any(kept.position == self.position for kept in self._kept):
+        if self._log.open or any(kept.position == self.position for kept in self._kept):
             return
         if self._machine.core.load().pc in self._machine.scratch:
             return
@@ -236,7 +208,7 @@ class Timeline:
         while self._cursor < len(self._events):
             event = self._events[self._cursor]
             orphan = event.kind is Marker.HANDLER and self._is_orphan(self._cursor)
-            if event.position > self.position or not (orphan or self._is_plain(self._cursor)):
+            if event.position > self.position or not (orphan or self._log.next_plain(self._cursor) == self._cursor):
                 break
             self._skip_idle(event.time)
             if orphan:
@@ -250,9 +222,9 @@ class Timeline:
             self.live = True
             return
         limit = self._present
-        at = bisect_left(self._plain, self._cursor)
-        if at < len(self._plain):
-            limit = min(limit, self._events[self._plain[at]].position)
+        plain = self._log.next_plain(self._cursor)
+        if plain is not None:
+            limit = min(limit, self._events[plain].position)
         at = bisect_left(self._orphans, self._cursor)
         if at < len(self._orphans):
             limit = min(limit, self._events[self._orphans[at]].position)
@@ -263,10 +235,6 @@ class Timeline:
         """Let the time pass that had passed in a wait for an interrupt when something entered."""
         if count > self._machine.clock.now:
             self._machine.clock.skip_to(count)
-
-    def _is_plain(self, index: int) -> bool:
-        at = bisect_left(self._plain, index)
-        return at < len(self._plain) and self._plain[at] == index
 
     def _is_orphan(self, index: int) -> bool:
         at = bisect_left(self._orphans, index)
@@ -282,7 +250,7 @@ class Timeline:
             return
         call_until, end = None, index
         if event.kind is InputKind.CALL:
-            end = self._end_of(index)
+            end = self._log.end_of(index)
             call_until = None if self._events[end].value else self._events[end].position
         outer, self._applying = self._applying, True
         before = None if self.on_event is None else self.on_event(event.position, None)
@@ -295,17 +263,6 @@ class Timeline:
             self.on_event(event.position, before)
         self._cursor = end + 1
 
-    def _end_of(self, index: int) -> int:
-        """The index of the end of what begins with the event at `index`."""
-        depth = 0
-        for at in range(index, len(self._events)):
-            kind = self._events[at].kind
-            depth += kind in (Marker.HANDLER, InputKind.CALL)
-            depth -= kind in (Marker.HANDLER_END, Marker.CALL_END)
-            if not depth:
-                return at
-        return len(self._events) - 1
-
     def replay_handler(self, handler: Callable[..., Any], registers: Any) -> Any:
         """Do to the guest what `handler` did at this hit; returns what it returned."""
         if self._cursor >= len(self._events):
@@ -317,7 +274,7 @@ class Timeline:
 
     def _replay_handler(self, registers: Any) -> Any:
         """The same for the handler at the cursor. `registers` are None if there is no hit, and the CPU's are set."""
-        end = self._end_of(self._cursor)
+        end = self._log.end_of(self._cursor)
         self._cursor += 1
         self._depth += 1
         try:
@@ -336,7 +293,9 @@ class Timeline:
     def _find_orphans(self) -> None:
         """Find the handlers in the history whose probes cannot be hit any more."""
         self._orphans = [
-            index for index in self._handlers if index >= self._cursor and not _can_be_hit(self._events[index].value)
+            index
+            for index in self._log.handlers
+            if index >= self._cursor and not _can_be_hit(self._events[index].value)
         ]
 
     # Going
@@ -358,7 +317,7 @@ class Timeline:
         """Go back by `count` instructions, at most to the start of the history."""
         self._prepare()
         target = max(self.start, self.position - count)
-        inside = self._call_around(target)
+        inside = self._log.call_around(target)
         self.go(target if inside is None else inside[0])
 
     def reverse_continue(self) -> Stop:
@@ -411,26 +370,13 @@ class Timeline:
             raise MachineError(f"the history begins at position {self.start}: {position} is before that")
         if position > self.end:
             raise MachineError(f"the history ends at position {self.end}: run the guest on to get to {position}")
-        inside = self._call_around(position)
+        inside = self._log.call_around(position)
         if inside is not None:
             first, end = inside
             raise MachineError(
                 f"position {position} is within a call of a guest function made from outside, which is at {first} and "
                 f"ends at {end}: go to one of these"
             )
-
-    def _call_around(self, position: int) -> tuple[int, int] | None:
-        """The positions of the beginning and end of the call from outside that `position` is within."""
-        at = bisect_left(self._plain, position, key=lambda index: self._events[index].position)
-        while at:
-            at -= 1
-            event = self._events[self._plain[at]]
-            if event.kind is Marker.CALL_END:
-                return None
-            if event.kind is InputKind.CALL:
-                end = self._events[self._end_of(self._plain[at])]
-                return (event.position, end.position) if position < end.position else None
-        return None
 
     def _leave_present(self) -> None:
         if not self.live:

@@ -20,6 +20,7 @@ from .proxy import Proxy
 from .query import Query
 from .registers import RegisterAccess
 from .resume import Resuming
+from .reverse import ReverseExecution
 from .search import MemorySearch
 from .threads import Threads
 from .trace_frames import TraceFrames
@@ -47,6 +48,7 @@ REGISTRY = Registry(
         BreakpointConditions,
         WatchpointPackets,
         Resuming,
+        ReverseExecution,
         Threads,
         TracepointPackets,
         Tracing,

@@ -26,6 +26,7 @@ from .monitor import Commands, Monitor, Place
 from .registers import Registers, SystemRegisters
 from .restart import Restart
 from .resume import Resume
+from .reverse import Reverse
 from .stops import (
     SIGINT,
     SIGSEGV,
@@ -33,6 +34,7 @@ from .stops import (
     BreakKind,
     BreakpointHit,
     Exited,
+    HistoryEdge,
     HostCall,
     Interrupted,
     LibrariesChanged,
@@ -67,6 +69,7 @@ __all__ = [
     "ExecFile",
     "Exited",
     "GuestView",
+    "HistoryEdge",
     "HostCall",
     "HostCalls",
     "Interrupted",
@@ -83,6 +86,7 @@ __all__ = [
     "Registers",
     "Restart",
     "Resume",
+    "Reverse",
     "Signalled",
     "Stepped",
     "StopEvent",

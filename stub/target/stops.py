@@ -111,6 +111,11 @@ class LibrariesChanged(StopEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HistoryEdge(StopEvent):
+    """The history begins here: there is nothing to go back to."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exited(StopEvent):
     """The guest has ended: by its own exit, by power-off or by reset."""
 

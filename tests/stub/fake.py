@@ -23,6 +23,7 @@ from armprobe.stub import (
     ExecFile,
     Exited,
     GuestView,
+    HistoryEdge,
     HostCall,
     Interrupted,
     LibrariesChanged,
@@ -104,6 +105,12 @@ class FakeTarget:
         self.calls.append("restart")
         self.stop = Stepped()
         return self.stop
+
+    def resume_backwards(self, step: bool, done: Callable[[StopEvent], None]) -> None:
+        """Its history has one instruction, for a step."""
+        self.calls.append(f"backwards {step}")
+        self.registers["pc"] = BASE
+        done(Stepped() if step else HistoryEdge())
 
     def read_registers(self, names: Sequence[str]) -> list[int]:
         return [self.registers[name] for name in names]

@@ -106,6 +106,7 @@ CAPABILITIES = {
     "libraries": ([b"qXfer:libraries-svr4:read::0,100"], b"qXfer:libraries-svr4:read+"),
     "memory_size": ([b"qMemoryRegionInfo:0", b"qXfer:memory-map:read::0,100"], b"qXfer:memory-map:read+"),
     "answer": ([b"F0"], b""),
+    "resume_backwards": ([b"bs", b"bc"], b"ReverseStep+ ReverseContinue+"),
 }
 
 
