@@ -18,6 +18,7 @@ from . import (
     run,
     scripting,
     snapshots,
+    timeline,
     trace,
     tracepoints,
 )
@@ -40,6 +41,7 @@ def registry() -> Registry:
         check,
         run,
         snapshots,
+        timeline,
         inspect,
         print_,
         kernel,

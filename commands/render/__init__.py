@@ -10,7 +10,19 @@ from . import (
     kernel_tables,
     probes,
     snapshots,
+    timeline,
     verdicts,
 )  # what these have is registered with `text.as_text`
 
-__all__ = ["aggregation", "events", "functions", "help", "kernel", "kernel_tables", "probes", "snapshots", "verdicts"]
+__all__ = [
+    "aggregation",
+    "events",
+    "functions",
+    "help",
+    "kernel",
+    "kernel_tables",
+    "probes",
+    "snapshots",
+    "timeline",
+    "verdicts",
+]

@@ -103,6 +103,7 @@ from .running import (
 )
 from .snapshots import PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
 from .stops import Stopped
+from .timeline import LastWrite, MarkRow, MarkRows, NeverWritten, When
 from .verdicts import (
     Checked,
     CheckedPlace,
@@ -177,17 +178,21 @@ __all__ = [
     "InterruptRows",
     "JudgedInstruction",
     "KernelLog",
+    "LastWrite",
     "LentFiles",
     "Location",
     "LogLine",
     "MachineInfo",
     "MappedRange",
+    "MarkRow",
+    "MarkRows",
     "Memory",
     "MemoryMap",
     "ModuleRow",
     "ModuleRows",
     "MountRow",
     "Mounts",
+    "NeverWritten",
     "Printed",
     "PrintedLine",
     "ProbeRow",
@@ -236,4 +241,5 @@ __all__ = [
     "Verdict",
     "VerdictCounts",
     "Watched",
+    "When",
 ]

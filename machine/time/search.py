@@ -77,6 +77,23 @@ def _changes_nothing(stop: Stop) -> bool:
     return isinstance(hit, WatchHit) and hit.before is not None and hit.value == hit.before
 
 
+def position_at(timeline: Timeline, machine: Machine, time: int) -> int:
+    """The first position at which the generic timer's count is `time` or more. The machine is near it then."""
+    low, high = timeline.start, timeline.end
+    if time <= machine.clock.now:  # a tick is an instruction at most
+        low, high = max(low, timeline.position - (machine.clock.now - time)), timeline.position
+    else:
+        high = min(high, timeline.position + time - machine.clock.now)
+    while low < high:
+        middle = (low + high) // 2
+        timeline.go(middle)
+        if machine.clock.now < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 class _Watcher:
     """Notes the last write to a piece of memory while the guest runs."""
 

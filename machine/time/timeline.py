@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from armprobe.machine.devices.timer import FREQUENCY
 from armprobe.machine.errors import MachineError
 from armprobe.machine.input import Input, InputKind
 from armprobe.machine.stop import Stop, StopReason
 
 from .checkpoint import Checkpoint
 from .history import Event, EventLog, Marker, enter_again
-from .search import Write, last_stop, last_write
+from .search import Write, last_stop, last_write, position_at
 
 if TYPE_CHECKING:
     from armprobe.machine.core.run_loop import Run
@@ -59,6 +60,8 @@ class Timeline:
         self.going = False
         """Whether the machine is on its way to a position, which nobody but the timeline sees."""
         self.spacing = SPACING
+        self.marks: dict[str, int] = {}
+        """Positions by name."""
         self._log = EventLog()
         self._events = self._log.events
         self._cursor = 0  # the next event, in the past
@@ -83,6 +86,7 @@ class Timeline:
             if kept.checkpoint is not None:
                 self._machine.checkpoints.drop(kept.checkpoint)
         self._log.cut(0)
+        self.marks.clear()
         self._cursor, self.live, self._interrupts = 0, True, True
         self._put_back = put_back
         self._kept = [Kept(self.position, 0, True, None)]
@@ -312,6 +316,11 @@ class Timeline:
             return
         self._leave_present()
         self._go(position)
+
+    def go_to_time(self, seconds: float) -> None:
+        """Go to the first position at which guest time is `seconds` since reset. Raises as `go` does."""
+        self._prepare()
+        self.go(position_at(self, self._machine, int(seconds * FREQUENCY)))
 
     def reverse_step(self, count: int = 1) -> None:
         """Go back by `count` instructions, at most to the start of the history."""

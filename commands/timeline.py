@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands that go back in the history of the guest, and forward again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from armprobe.machine import Stop, StopReason
+
+from .declaration import Arg, Arguments, Command, integer
+from .errors import CommandError
+from .inspect import disassembled_at
+from .locations import complete_symbol, location, place
+from .stops import stopped
+from .values import LastWrite, MarkRow, MarkRows, NeverWritten, Stepped, Stopped, When
+
+if TYPE_CHECKING:
+    from armprobe.session import Session
+
+GROUP = "Going back"
+_TIME: Final = re.compile(r"([+-])(\d+(?:\.\d+)?)(ns|us|ms|s)")
+_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+_COUNT: Final = re.compile(r"([+-]?)(\d[\d,_]*)")
+_MOST_MARKS: Final = 1000
+
+
+def _when(session: Session) -> When:
+    machine, timeline = session.machine, session.machine.timeline
+    place_now = location(session, machine.registers.pc)
+    return When(timeline.position, machine.clock.seconds, place_now, timeline.start, timeline.end, timeline.live)
+
+
+def _show_when(session: Session, arguments: Arguments) -> When:
+    return _when(session)
+
+
+def _stopped_guest(session: Session) -> None:
+    if session.owner.running:
+        raise CommandError("the guest is running: interrupt it first (Ctrl-C)")
+
+
+def _goto(session: Session, arguments: Arguments) -> When:
+    _stopped_guest(session)
+    timeline, word = session.machine.timeline, arguments.position
+    with session.owner.interruptible():
+        if time := _TIME.fullmatch(word):
+            seconds = float(time[2]) * _SECONDS[time[3]]
+            timeline.go_to_time(session.machine.clock.seconds + (seconds if time[1] == "+" else -seconds))
+        else:
+            timeline.go(_position(session, word))
+    session.stop = Stop(StopReason.INSTRUCTIONS, session.machine.registers.pc)
+    return _when(session)
+
+
+def _position(session: Session, word: str) -> int:
+    timeline = session.machine.timeline
+    if word in timeline.marks:
+        return timeline.marks[word]
+    if word in ("boot", "start"):
+        return timeline.start
+    if word == "end":
+        return timeline.end
+    if count := _COUNT.fullmatch(word):
+        number = int(re.sub("[,_]", "", count[2]))
+        return timeline.position + (number if count[1] == "+" else -number) if count[1] else number
+    raise CommandError(f"{word!r} is no position: write a number, -1ms, -1000, boot, end or the name of a mark")
+
+
+def _mark(session: Session, arguments: Arguments) -> MarkRow | MarkRows:
+    timeline, name = session.machine.timeline, arguments.name
+    if name is None:
+        return MarkRows(MarkRow(*row) for row in sorted(timeline.marks.items(), key=lambda row: row[1]))
+    if not name.isprintable() or len(name) > 100 or not name[0].isalpha():
+        raise CommandError("the name of a mark begins with a letter, and has at most 100 characters")
+    if len(timeline.marks) >= _MOST_MARKS and name not in timeline.marks:
+        raise CommandError(f"there are {_MOST_MARKS} marks, which is as many as there can be")
+    timeline.marks[name] = timeline.position
+    return MarkRow(name, timeline.position)
+
+
+def _complete(session: Session, word: str) -> Iterable[str]:
+    return ["boot", "end", *session.machine.timeline.marks]
+
+
+def _reverse_step(session: Session, arguments: Arguments) -> Stepped:
+    if arguments.count < 1:
+        raise CommandError("reverse-stepi takes a count of at least 1")
+    machine = session.machine
+
+    def back() -> Stop:
+        first = machine.timeline.position == machine.timeline.start
+        machine.timeline.reverse_step(arguments.count)
+        return Stop(StopReason.HISTORY_START if first else StopReason.INSTRUCTIONS, machine.registers.pc)
+
+    stop = session.go(back, waits=False)
+    whole = stop.reason is StopReason.INSTRUCTIONS
+    return Stepped(stopped(session, stop), disassembled_at(session, machine.registers.pc, 1) if whole else None)
+
+
+def _reverse_continue(session: Session, arguments: Arguments) -> Stopped:
+    return stopped(session, session.go(session.machine.timeline.reverse_continue, waits=False))
+
+
+def _last_write(session: Session, arguments: Arguments) -> LastWrite | NeverWritten:
+    _stopped_guest(session)
+    if not 1 <= arguments.size <= 4096:
+        raise CommandError("last-write looks at 1 to 4096 bytes")
+    with session.owner.interruptible():
+        found = session.machine.timeline.last_write(arguments.address, arguments.size)
+    if found is None:
+        return NeverWritten(arguments.address, arguments.size, session.machine.timeline.start)
+    by = None if found.pc is None else location(session, found.pc)
+    return LastWrite(found.position, by, found.address, found.size, found.value)
+
+
+COMMANDS = (
+    Command(
+        "goto",
+        "Go to a position of the guest's history: an exact instruction, of the past or of the future that was left.\n"
+        "A position is a count of the guest's instructions since reset. -1000 is a thousand instructions back, -1ms a\n"
+        "millisecond of guest time; boot is the beginning of the history, end its end, and others are names of marks.",
+        (Arg("position", "number, -1000, -1ms, boot, end or a mark", complete=_complete),),
+        _goto,
+        group=GROUP,
+        changes_state=True,
+    ),
+    Command(
+        "mark",
+        "Give the present position a NAME, for goto. Without one, list the marks.",
+        (Arg("name", "name of the mark", optional=True),),
+        _mark,
+        group=GROUP,
+    ),
+    Command(
+        "when",
+        "Show where the guest is in its history: the position, and the guest time.",
+        (),
+        _show_when,
+        group=GROUP,
+    ),
+    Command(
+        "reverse-stepi",
+        "Go back by one instruction, or COUNT.",
+        (Arg("count", "number of instructions", type=integer, optional=True, default=1),),
+        _reverse_step,
+        aliases=("rsi",),
+        group=GROUP,
+        gdb=False,
+        repeat=True,
+    ),
+    Command(
+        "reverse-continue",
+        "Go back to the last breakpoint, change of a watched value or stop of a probe, or to the start of the history.",
+        (),
+        _reverse_continue,
+        aliases=("rc",),
+        group=GROUP,
+        gdb=False,
+    ),
+    Command(
+        "last-write",
+        "Show which instruction wrote to memory last, before the present position.\n"
+        "The address is translated now, and a write through any other mapping of that memory counts.",
+        (
+            Arg("address", "SYMBOL, address or $REGISTER", type=place, complete=complete_symbol),
+            Arg("size", "bytes", type=integer, optional=True, default=8),
+        ),
+        _last_write,
+        group=GROUP,
+    ),
+)
