@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.effective_address import effective_address
+from armprobe.machine.state import Order
 
 from .log import LogRecord
 
@@ -67,7 +68,9 @@ class Crashes:
         self._kernel, self._machine = kernel, kernel.machine
         self._watched: dict[int, Callable[[Machine], None]] = {}
         self._listener: Callable[[Crash], None] = _ignore
-        self._format = 0  # of the panic whose message is being made
+        self._format = self._caller = 0  # of the panic whose message is being made
+        self._waiting: tuple[int, Callable[[Machine], None]] | None = None
+        self._machine.state.on_restored(Order.GUEST, lambda: self._wait_at(None, _nothing))
 
     @property
     def available(self) -> bool:
@@ -89,40 +92,39 @@ class Crashes:
             name, function = entered[kind]
             self._watch(name, function)
 
-    def _watch(self, name: str, function: Callable[[Machine], None]) -> bool:
+    def _watch(self, name: str, function: Callable[[Machine], None]) -> None:
         symbol = self._machine.symbols.in_kernel(name)
-        if symbol is None:
-            return False
-        self._watched[symbol.address] = function
-        self._machine.intercept(symbol.address, function)
-        return True
+        if symbol is not None:
+            self._watched[symbol.address] = function
+            self._machine.intercept(symbol.address, function)
 
-    def _unwatch(self, address: int) -> None:
-        self._machine.unintercept(address, self._watched.pop(address))
+    def _wait_at(self, address: int | None, function: Callable[[Machine], None]) -> None:
+        """Call `function` at `address`, and wait nowhere else for the message that panic() makes."""
+        if self._waiting is not None:
+            self._machine.unintercept(*self._waiting)
+        self._waiting = None if address is None else (address, function)
+        if address is not None:
+            self._machine.intercept(address, function)
 
     def _panic(self, machine: Machine) -> None:
         """Wait until panic() has made its message, by vscnprintf(buffer, size, format, arguments)."""
-        x = machine.core.load().x
+        x, symbol = machine.core.load().x, machine.symbols.in_kernel("vscnprintf")
         self._format, self._caller = x[0], x[30]
-        if not self._watch("vscnprintf", self._formatting):
+        if symbol is None:
             self._panicked(x[0])
+        else:
+            self._wait_at(symbol.address, self._formatting)
 
     def _formatting(self, machine: Machine) -> None:
-        context = machine.core.load()
-        buffer, form, back = context.x[0], context.x[2], context.x[30]
-        self._unwatch(context.pc)
-        if form != self._format:
+        x = machine.core.load().x
+        buffer, form, back = x[0], x[2], x[30]
+        if form == self._format:
+            self._wait_at(back, lambda _: self._panicked(buffer))
+        else:
             self._panicked(self._format)
-            return
-
-        def formatted(machine: Machine) -> None:
-            self._unwatch(back)
-            self._panicked(buffer)
-
-        self._watched[back] = formatted
-        machine.intercept(back, formatted)
 
     def _panicked(self, message: int) -> None:
+        self._wait_at(None, _nothing)
         lines = [f"Kernel panic - not syncing: {self._text(message)}"]
         self._tell(CrashKind.PANIC, lines, self._caller - 4, None, None)  # it does not return
 
@@ -187,3 +189,7 @@ class Crashes:
 
 def _ignore(crash: Crash) -> None:
     """Nobody listens."""
+
+
+def _nothing(machine: Machine) -> None:
+    """Nothing is waited for."""

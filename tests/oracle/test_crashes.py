@@ -76,6 +76,29 @@ def test_a_panic(session: Session) -> None:
     agrees(session, said)
 
 
+def test_a_panic_again(session: Session) -> None:
+    """After going back to before it, to within panic(), and to after it."""
+    guest = session.machine
+    session.run("snapshot before")
+    guest.console.write(b"echo c > /proc/sysrq-trigger\n")
+    said, position = stopped(session), guest.instructions
+    session.run("snapshot there")
+    for _ in range(2):
+        session.run("restore before")
+        guest.console.write(b"echo c > /proc/sysrq-trigger\n")
+        session.run("continue until=panic")
+        assert (stopped(session), guest.instructions) == (said, position)
+        session.run("restore there")
+        assert session.ask("continue instructions=1000").reason == "instructions"
+    session.run("restore before")
+    guest.console.write(b"echo c > /proc/sysrq-trigger\n")
+    session.run("continue until=vscnprintf")
+    session.run("restore before")
+    session.run("crashes none")
+    guest.console.write(b"echo c > /proc/sysrq-trigger\n")
+    assert session.ask(f"continue instructions={A_WHILE}").reason == "instructions"
+
+
 def test_a_null_pointer(session: Session) -> None:
     """vfs_read() of no file: the address is the offset of a member, and its base is a register that has 0."""
     at_vfs_read(session).registers.x[0] = 0
