@@ -21,6 +21,7 @@ TRANSCRIPTS = (
     "docs/devices.md",
     "docs/expressions.md",
     "docs/traces.md",
+    "docs/events.md",
 )
 ALL = [(name, example) for name in TRANSCRIPTS for example in examples((ROOT / name).read_text())]
 
