@@ -114,7 +114,9 @@ class EventProbe:
 
     def text(self, hit: Hit) -> str:
         """The arguments at a hit as the trace has them, each after a space."""
-        return "".join(f" {each.name}={shown_value(self, each, value(self, each, hit))}" for each in self.arguments)
+        return "".join(
+            f" {shown(each.name)}={shown_value(self, each, value(self, each, hit))}" for each in self.arguments
+        )
 
 
 class Event:
@@ -176,5 +178,5 @@ class Event:
     def format(self) -> str:
         """The text of its format file."""
         common, own = ("\n".join(field.line for field in fields) for fields in (COMMON, self.fields))
-        head = f"name: {self.name}\nID: {self.number}\nformat:\n"
-        return shown(f"{head}{common}\n\n{own}\n\nprint fmt: ") + f"{self.print_format}\n"
+        head = f"name: {self.name}\nID: {self.number}\nformat:\n{common}\n\n"
+        return f"{head}{shown(own)}\n\nprint fmt: {self.print_format}\n"

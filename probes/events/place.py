@@ -55,6 +55,16 @@ class Places:
         module, colon, _ = shown(symbol).partition(":")
         return bool(colon) and module not in self._symbols.modules
 
+    def taken(self, group: str, event: str) -> bool:
+        """Whether the guest itself has an event of that name (find_trace_event_call)."""
+        kernel = self._machine.kernel
+        if kernel is None or kernel.tracepoints is None:
+            return False
+        try:
+            return f"{shown(group)}:{shown(event)}" in kernel.tracepoints
+        except MachineError:
+            return False
+
     def refuse_untraced(self, definition: Definition) -> None:
         """Raise ProbeError (EINVAL) for a function that ftrace does not know (within_notrace_func)."""
         address = definition.address

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from armprobe import wiring
@@ -58,8 +58,6 @@ class Events:
             Entry(Order.PROBES, self._controls.saved, self._controls.restore, restored=self._controls.restored),
         )
         kprobes.machine.state.on_restored(Order.PROBES, lambda: self._modules_changed(kprobes.machine))
-        self.taken: Callable[[str, str], bool] = lambda group, name: False
-        """Whether the guest itself has an event of that group and name."""
 
     # The file kprobe_events
 
@@ -211,10 +209,10 @@ class Events:
             if old.is_return is not definition.is_return:
                 raise definition.refused(0, "Probe type is different from existing probe", 0, errno.EEXIST)
             self._refuse_other(definition, old)
-        elif self.taken(*key):
+        elif self._places.taken(*key):
             message = "Given group/event name is already used by another event"
             raise definition.refused(0, message, 0, errno.EEXIST)
-        event = old or Event(*key, definition.is_return, self._number)
+        event = old or Event(shown(key[0]), shown(key[1]), definition.is_return, self._number)
         probe = EventProbe(definition, event, self._kprobes.machine.symbols)
         self._register(probe)
         event.probes.append(probe)
@@ -325,8 +323,8 @@ class Events:
         found = [
             each
             for each in self._probes
-            if (not event or each.event.name == event)
-            and (not slash or each.event.group == group)
+            if (not event or each.definition.event == event)
+            and (not slash or each.definition.group == group)
             and _matches(each.definition, words[1:])
         ]
         if not found:
@@ -343,7 +341,7 @@ class Events:
         self._watch_modules()
         if not each.event.probes:
             self._controls.remove(each.event.control)
-            del self._events[each.event.group, each.event.name]
+            del self._events[each.definition.group, each.definition.event]
 
 
 def _matches(definition: Definition, words: Sequence[str]) -> bool:

@@ -272,7 +272,8 @@ def our_answer(events: Events, question: Question) -> Answer:
         error = refusal.errno_name
         if refusal.message is not None and refusal.command is not None and refusal.column is not None:
             logged = refusal.message, refusal.command, refusal.column
-    formats: dict[str, object] = {event.path: format_lines(event.format) for event in events.events}
+    asked = [event for event in events.events if event.group in ("kprobes", "grp")]
+    formats: dict[str, object] = {event.path: format_lines(event.format) for event in asked}
     return Answer(error, logged, events.list(), formats)
 
 
