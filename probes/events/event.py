@@ -106,7 +106,7 @@ class EventProbe:
         return {
             name: None
             if found is None
-            else found.decode("utf-8", "replace")
+            else found.decode("utf-8", "backslashreplace")
             if isinstance(found, bytes)
             else shown_value(self, each, found)
             for name, (each, found) in values.items()
