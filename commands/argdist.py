@@ -12,6 +12,7 @@ from .errors import CommandError
 from .locations import complete_symbol
 from .measuring import RUN, WHILE
 from .probe import GROUP
+from .task_options import OPTIONS as TASK_OPTIONS
 from .values import Aggregates, Registered
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ COMMANDS = (
             Arg("place", "a function, or a specifier as of bcc", complete=complete_symbol),
             KEYS,
             MAXACTIVE,
+            *TASK_OPTIONS,
             *RUN,
             Arg(
                 "expression",
