@@ -116,6 +116,7 @@ LINES = (
     "events filter asked addr != 0",
     "events trigger asked hist:keys=addr",
     "events hist asked",
+    "events tracing",
     "events trigger asked !hist:keys=addr",
     "event -:asked",
     "unregister all",
