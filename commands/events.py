@@ -26,10 +26,10 @@ _MOST: Final = 1 << 20  # bytes of a file with definitions
 
 
 def _event(session: Session, arguments: Arguments) -> EventsChanged:
-    return _written(session, arguments.text)
+    return written(session, arguments.text)
 
 
-def _written(session: Session, text: str) -> EventsChanged:
+def written(session: Session, text: str) -> EventsChanged:
     """Write `text` to kprobe_events."""
     events = session.kprobes.events
     before = {probe: _row(probe) for probe in events.probes}
@@ -77,16 +77,17 @@ def _is_filtered(probe: Probe) -> bool:
 def _enable(session: Session, arguments: Arguments) -> EventsChanged:
     for name in _chosen(session, arguments.event):
         session.kprobes.events.enable(name)
-    return _changed(session, "enabled", arguments.event)
+    return changed(session, "enabled", arguments.event)
 
 
 def _disable(session: Session, arguments: Arguments) -> EventsChanged:
     for name in _chosen(session, arguments.event):
         session.kprobes.events.disable(name)
-    return _changed(session, "disabled", arguments.event)
+    return changed(session, "disabled", arguments.event)
 
 
-def _changed(session: Session, done: str, names: Sequence[str]) -> EventsChanged:
+def changed(session: Session, done: str, names: Sequence[str]) -> EventsChanged:
+    """What was done to the events that are named."""
     paths = _chosen(session, names)
     probes = [each for each in session.kprobes.events.probes if each.event.path in paths]
     return EventsChanged("enabled" if done == "enabled" else "disabled", EventRows(map(_row, probes)))

@@ -44,8 +44,9 @@ if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
     from elftools.dwarf.die import DIE
     from elftools.dwarf.dwarfinfo import DWARFInfo
+    from elftools.dwarf.lineprogram import LineProgram
 
-_SECTIONS: Final = (".debug_info", ".debug_abbrev", ".debug_str", ".debug_line_str")
+_SECTIONS: Final = (".debug_info", ".debug_abbrev", ".debug_str", ".debug_line_str", ".debug_line")
 _SHF_COMPRESSED: Final = 0x800
 _LARGEST: Final = 1 << 30  # bytes of all these sections
 _MOST: Final = 100_000  # entries, declarations and units that are parsed for a name, about 5 seconds
@@ -122,6 +123,41 @@ class Dwarf(Types):
                 if entry is not None and not _is_in_assembly(entry):
                     return self._make(entry)
         return None
+
+    def function_entry(self, name: str) -> DIE | None:
+        """The entry of a function that has code; None for an unknown one."""
+        with self.searching():
+            for unit, place in self._places(name.encode()):
+                entry = self._entry(unit, place, name.encode(), _KINDS["function"])
+                if entry is not None and "DW_AT_low_pc" in entry.attributes:
+                    return entry
+        return None
+
+    def functions(self, unit: CompileUnit) -> Iterator[DIE]:
+        """The functions of a unit that have code."""
+        for entry in self._children(unit.get_top_DIE(), "DW_TAG_subprogram"):
+            if "DW_AT_low_pc" in entry.attributes and not _is_in_assembly(entry):
+                yield entry
+
+    def units(self) -> Iterator[CompileUnit]:
+        """All units."""
+        for unit in self._dwarf.iter_CUs():
+            self.spend()
+            yield unit
+
+    def line_program(self, unit: CompileUnit) -> LineProgram:
+        """The unit's line program. Raises MachineError if it has none."""
+        program = self._dwarf.line_program_for_CU(unit) if self._dwarf.debug_line_sec is not None else None
+        if program is None:
+            raise MachineError(f"the debug information of {host_files.shown(self._path)} has no source lines")
+        return program
+
+    @contextlib.contextmanager
+    def searching(self) -> Iterator[None]:
+        """A search, which may parse so much and no more."""
+        self._left = _MOST
+        with self.damage_explained():
+            yield
 
     def read_target(self, entry: DIE) -> Type:
         """The type that `entry` refers to, void without one. Raises MachineError for damaged debug information."""

@@ -49,3 +49,22 @@ def _state(row: values.EventRow) -> str:
     state += ", pending until its module is loaded" if row.pending else ""
     state += f", {row.hits} hits" if row.hits or row.enabled else ""
     return state + (f", {row.nmissed} missed" if row.nmissed else "")
+
+
+@as_text.register
+def _(value: values.ProbeDefinition) -> str:
+    return f"{value.definition}\n"
+
+
+@as_text.register
+def _(value: values.SourceListing) -> str:
+    """As perf probe -L (show_one_line, tools/perf/util/probe-event.c of the kernel's sources)."""
+    lines = [f"{row.line:7}  {row.text}" if row.address is not None else f"         {row.text}" for row in value.rows]
+    return f"<{value.function}@{value.file}:0>\n" + "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+@as_text.register
+def _(value: values.FunctionVariables) -> str:
+    """As perf probe -V: what is there at the function's entry."""
+    rows = [f"\t\t{each.type.replace(' *', '*')}\t{each.name}\n" for each in value.variables]
+    return f"Available variables at {value.function}\n\t@<{value.function}+0>\n" + "".join(rows)

@@ -19,7 +19,20 @@ from .aggregation import (
     TopFunctions,
     Watched,
 )
-from .events import EventFile, EventFormat, EventRow, EventRows, EventsChanged, EventsTracing, SavedEvents
+from .events import (
+    EventFile,
+    EventFormat,
+    EventRow,
+    EventRows,
+    EventsChanged,
+    EventsTracing,
+    FunctionVariable,
+    FunctionVariables,
+    ProbeDefinition,
+    SavedEvents,
+    SourceListing,
+    SourceRow,
+)
 from .guest import (
     Answers,
     Backtrace,
@@ -166,6 +179,8 @@ __all__ = [
     "FoldedStacks",
     "FollowsHits",
     "FunctionCalls",
+    "FunctionVariable",
+    "FunctionVariables",
     "FunctionsCounted",
     "GraphLine",
     "Hex",
@@ -195,6 +210,7 @@ __all__ = [
     "NeverWritten",
     "Printed",
     "PrintedLine",
+    "ProbeDefinition",
     "ProbeRow",
     "Probes",
     "Pulled",
@@ -215,6 +231,8 @@ __all__ = [
     "SnapshotRow",
     "SnapshotRows",
     "SnapshotTaken",
+    "SourceListing",
+    "SourceRow",
     "StackFrame",
     "StageRegisters",
     "Stepped",

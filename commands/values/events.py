@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .location import Hex
+
 
 @dataclass(frozen=True)
 class EventRow:
@@ -59,6 +61,51 @@ class EventsTracing:
     """Whether hits of events are recorded, those that are enabled."""
 
     on: bool
+
+
+@dataclass(frozen=True)
+class ProbeDefinition:
+    """The line for kprobe_events of a probe."""
+
+    definition: str
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A line of a function's source: its number below the function's first line, and where it begins.
+
+    address: None for a line that no instruction begins with.
+    """
+
+    line: int
+    text: str
+    address: Hex | None
+
+
+@dataclass(frozen=True)
+class SourceListing:
+    """The source of a function, from line `first` of `file` on."""
+
+    function: str
+    file: str
+    first: int
+    rows: tuple[SourceRow, ...]
+
+
+@dataclass(frozen=True)
+class FunctionVariable:
+    """A parameter of a function: its type in C, and its name."""
+
+    type: str
+    name: str
+
+
+@dataclass(frozen=True)
+class FunctionVariables:
+    """The parameters of a function, which are known at its entry."""
+
+    function: str
+    variables: tuple[FunctionVariable, ...]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lines of a function's source, and the instructions that they begin at, from a file's DWARF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from armprobe.machine.errors import MachineError
+
+from .dwarf import Dwarf
+
+if TYPE_CHECKING:
+    from elftools.dwarf.compileunit import CompileUnit
+    from elftools.dwarf.die import DIE
+
+
+class SourceFunction(NamedTuple):
+    """A function: the `file` and `line` of its declaration, and its addresses from `start` up to `end`.
+
+    `lines` has the numbers of lines that begin an instruction, each with the lowest address of those. The first line is
+    one of them.
+    """
+
+    name: str
+    file: str
+    line: int
+    start: int
+    end: int
+    lines: dict[int, int]
+
+    def address_of(self, line: int) -> int:
+        """Where a line of the file begins. Raises MachineError if no instruction of the function is of it."""
+        if line not in self.lines:
+            near = sorted(self.lines, key=lambda each: abs(each - line))[:3]
+            others = ", ".join(str(each - self.line) for each in sorted(near))
+            raise MachineError(f"line {line - self.line} of {self.name} has no instruction: lines {others} have")
+        return self.lines[line]
+
+
+class SourceLines:
+    """The source lines of the file whose debug information `dwarf` is."""
+
+    def __init__(self, dwarf: Dwarf) -> None:
+        self._dwarf = dwarf
+
+    def function(self, name: str) -> SourceFunction:
+        """The function `name`. Raises MachineError if there is none, or no lines are known of it."""
+        entry = self._dwarf.function_entry(name)
+        if entry is None:
+            raise MachineError(f"the debug information has no function {name}")
+        return self._function(entry)
+
+    def at(self, file: str, line: int) -> tuple[SourceFunction, int]:
+        """The function that has the line of a file, such as "fs/read_write.c", and the address where it begins.
+
+        Raises MachineError if there is none.
+        """
+        with self._dwarf.searching():
+            for unit in self._dwarf.units():
+                if not _ends_with(_text(unit.get_top_DIE(), "DW_AT_name"), file):
+                    continue
+                for entry in self._dwarf.functions(unit):
+                    function = self._function(entry)
+                    if _ends_with(function.file, file) and line in function.lines:
+                        return function, function.lines[line]
+        raise MachineError(f"no instruction is of line {line} of a file {file}")
+
+    def _function(self, entry: DIE) -> SourceFunction:
+        with self._dwarf.damage_explained():
+            name = _text(entry, "DW_AT_name")
+            start, end = _range(entry)
+            unit: Any = entry.cu
+            program: Any = self._dwarf.line_program(unit)
+            number = int(entry.attributes["DW_AT_decl_file"].value)
+            paths = _paths(unit, program)
+            rows = list(self._rows(program, start, end, number))
+            line = int(entry.attributes["DW_AT_decl_line"].value)
+            if not rows:
+                raise MachineError(f"the debug information has no lines of {name}")
+            lines = {line: start}
+            for at, address in rows:
+                lines[at] = min(lines.get(at, address), address)
+            return SourceFunction(name, paths(number), line, start, end, lines)
+
+    def _rows(self, program: Any, start: int, end: int, file: int) -> Iterator[tuple[int, int]]:
+        """The lines of a file, and the addresses where their statements begin."""
+        for entry in program.get_entries():
+            state = entry.state
+            if state is None or not state.is_stmt or state.end_sequence or state.file != file:
+                continue
+            if start <= state.address < end and state.line:
+                yield state.line, state.address
+
+
+def _paths(unit: CompileUnit, program: Any) -> Any:
+    """A function that gives the path of a file by its number in the unit's line program (DWARF 5, 6.2.4)."""
+    header, folder = program.header, _text(unit.get_top_DIE(), "DW_AT_comp_dir")
+    first = 0 if header.version >= 5 else 1
+
+    def path(number: int) -> str:
+        entry = header.file_entry[number - first]
+        directories = header.include_directory
+        at = entry.dir_index - (0 if header.version >= 5 else 1)
+        directory = directories[at].decode("utf-8", "replace") if 0 <= at < len(directories) else ""
+        return str(PurePosixPath(folder, directory, entry.name.decode("utf-8", "replace")))
+
+    return path
+
+
+def _range(entry: DIE) -> tuple[int, int]:
+    """The addresses of a function (DWARF 5, 2.17.2). Raises MachineError for one that has several ranges."""
+    attributes = entry.attributes
+    if "DW_AT_low_pc" not in attributes or "DW_AT_high_pc" not in attributes:
+        raise MachineError(f"{_text(entry, 'DW_AT_name')} is not one piece of code: it is inlined, or split")
+    start, high = int(attributes["DW_AT_low_pc"].value), attributes["DW_AT_high_pc"]
+    return start, int(high.value) + (0 if high.form == "DW_FORM_addr" else start)
+
+
+def _text(entry: DIE, attribute: str) -> str:
+    found = entry.attributes.get(attribute)
+    return "" if found is None else found.value.decode("utf-8", "replace")
+
+
+def _ends_with(path: str, end: str) -> bool:
+    wanted = PurePosixPath(end).parts
+    return bool(wanted) and PurePosixPath(path).parts[-len(wanted) :] == wanted
