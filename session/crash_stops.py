@@ -55,4 +55,6 @@ class CrashStops:
         if crash.register is not None:
             name, value = crash.register
             lines.append(f"bad address: from {name} = {value:#x}")
+        if self._machine.timeline.enabled:
+            lines.append("to go back: reverse-stepi, reverse-continue, goto -1ms; last-write ADDRESS: who wrote there")
         return "\n".join([*lines, f"{_CALLED[crash.kind]} of the guest's kernel"])

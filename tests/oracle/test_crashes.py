@@ -49,7 +49,7 @@ def printed(session: Session) -> str:
 def agrees(session: Session, said: str) -> str:
     """Compare it with the console: the task, and where; the message is compared by line, and returned."""
     console = printed(session)
-    lines = [line for line in said.splitlines()[:-1] if not line.startswith("bad address: ")]
+    lines = [line for line in said.splitlines()[:-1] if not line.startswith(("bad address: ", "to go back: "))]
     *message, task, place = lines
     comm, pid = re.fullmatch(r"task: (.*) \(pid (\d+)\)", task).groups()  # type: ignore[union-attr]
     assert re.search(rf"^CPU: 0 (UID: 0 )?PID: {pid} Comm: {comm} ", console, re.MULTILINE)
@@ -104,6 +104,11 @@ def test_a_null_pointer(session: Session) -> None:
     at_vfs_read(session).registers.x[0] = 0
     said = stopped(session)
     assert re.search(r"^bad address: from x\d+ = 0x0$", said, re.MULTILINE)
+    assert "\nto go back: reverse-stepi" in said
+    session.run("snapshot there")
+    for line in ("reverse-stepi 100", "goto -1ms", "goto end"):  # what it says can be done
+        session.run(line)
+    session.run("restore there")
     message = agrees(session, said)
     assert re.match(r"Unable to handle kernel NULL pointer dereference at virtual address 0{12}", message)
 
