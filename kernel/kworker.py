@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from armprobe.machine import Machine, MachineError, Stop, StopReason, board
 from armprobe.machine.core.hypercalls import KWORKER
 from armprobe.machine.core.instruction_words import WFI, hvc
+from armprobe.machine.input import InputKind
 from armprobe.machine.state import Order
 
 from .guest_call import call_uninterrupted
@@ -95,6 +96,7 @@ class Job:
         address = scratch.allocate(size)
         self._pieces.append((address, size))
         scratch.write(address, data)
+        self._machine.input.entered(InputKind.OWN, address, data)
         return address
 
     def text(self, text: bytes) -> int:
@@ -121,6 +123,26 @@ class Job:
             self._machine.scratch.free(address, size)
         if self.ends_run:
             core.request_stop(Stop(StopReason.RETURNED, context.pc))
+
+
+class _Registers:
+    """The core's registers at an HVC, as handlers get them."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.words = self.regs = core.context.x
+
+    @property
+    def pstate(self) -> int:
+        return self.core.context.pstate
+
+    def general(self) -> bytes:
+        return self.words.tobytes()
+
+
+def _answer(kworkers: Kworkers, registers: _Registers) -> None:
+    """Answer an HVC. A function of its own, as the timeline finds a handler again by its identity."""
+    kworkers.answer(registers.core)
 
 
 class Kworkers:
@@ -206,16 +228,20 @@ class Kworkers:
         return job
 
     def _asked(self, core: Core) -> bool:
+        if core.context.pc not in self._machine.scratch:
+            return False
+        self._machine.input.watching(_answer)(self, _Registers(core))
+        return True
+
+    def answer(self, core: Core) -> None:
+        """Have the job whose HVC was executed go on."""
         job = self._jobs.get(core.context.pc)
         if job is None:
-            if core.context.pc not in self._machine.scratch:
-                return False
             core.context.x[0], core.context.x[16] = _CANCELLED, 0  # of a job that was forgotten
-            return True
+            return
         job.advance(core)
         if job.done:
             del self._jobs[core.context.pc]
-        return True
 
     def _run_to_interrupt(self, through: Callable[[Callable[[], Stop]], Stop]) -> None:
         """Run to where the kernel handles an interrupt: work can be queued there, wherever the guest was stopped."""

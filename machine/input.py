@@ -27,6 +27,7 @@ class InputKind(enum.Enum):
     REGISTER = "a register written"  # its name, int
     MEMORY = "memory written"  # virtual address, bytes
     PHYSICAL = "physical memory or a device's registers written"  # physical address, bytes
+    OWN = "the machine's own memory written, for work in the guest"  # virtual address, bytes
     DEVICE = "the state of a device changed by Python"  # its name, its state as JSON and its deadline
     LINE = "an interrupt line driven by Python"  # its INTID, bool
     TIME = "time skipped as the wall clock or Python says"  # "", the generic timer's count

@@ -133,6 +133,17 @@ class Scratch:
         self.ram.data[offset : offset + len(data)] = data
         self._machine.core.forget_physical(BASE + offset, len(data))
 
+    def enter(self, address: int, data: bytes) -> None:
+        """Have `data` in a piece again that `allocate` returned for it before the machine went back."""
+        if self.base is None:
+            self.base = self._map()
+            self._tell()
+        self._next = max(self._next, -(-(address - self.base + len(data)) // 8) * 8)
+        for places in self._free.values():
+            if address in places:
+                places.remove(address)
+        self.write(address, data)
+
     def _map(self) -> int:
         machine = self._machine
         registers = machine.core.translation_registers()

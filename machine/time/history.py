@@ -121,6 +121,8 @@ def enter_again(machine: Machine, event: Event, call_until: int | None) -> None:
             machine.memory.write(event.where, event.value)
         case InputKind.PHYSICAL:
             machine.memory.physical.write(event.where, event.value)
+        case InputKind.OWN:
+            machine.scratch.enter(event.where, event.value)
         case InputKind.DEVICE:
             device = machine.devices[event.where]
             assert isinstance(device, Device)

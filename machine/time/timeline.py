@@ -211,7 +211,7 @@ class Timeline:
         """Enter what is due at this position again, and have the run end where more is due."""
         while self._cursor < len(self._events):
             event = self._events[self._cursor]
-            orphan = event.kind is Marker.HANDLER and self._is_orphan(self._cursor)
+            orphan = event.kind is Marker.HANDLER and (self._is_orphan(self._cursor) or self._comes_first())
             if event.position > self.position or not (orphan or self._log.next_plain(self._cursor) == self._cursor):
                 break
             self._skip_idle(event.time)
@@ -232,6 +232,11 @@ class Timeline:
         at = bisect_left(self._orphans, self._cursor)
         if at < len(self._orphans):
             limit = min(limit, self._events[self._orphans[at]].position)
+        if limit < self.position:
+            raise MachineError(
+                f"what happened at position {limit} does not come again: a handler of a probe was called there that is "
+                "not hit now. The history up to there can be gone to"
+            )
         run.limit = limit if run.end is None else min(run.end, limit)
         run.interrupts = self._interrupts
 
@@ -239,6 +244,11 @@ class Timeline:
         """Let the time pass that had passed in a wait for an interrupt when something entered."""
         if count > self._machine.clock.now:
             self._machine.clock.skip_to(count)
+
+    def _comes_first(self) -> bool:
+        """Whether something is due here that entered after the handler at the cursor, as at a stop of its probe."""
+        plain = self._log.next_plain(self._cursor)
+        return plain is not None and self._events[plain].position <= self.position
 
     def _is_orphan(self, index: int) -> bool:
         at = bisect_left(self._orphans, index)
@@ -468,5 +478,6 @@ def _set(registers: Any, name: str, value: int) -> None:
 
 
 def _can_be_hit(probe: Any) -> bool:
+    """Whether the handler of `probe`, or of a kretprobe's instance, may be called. What is no probe is always there."""
     owner = getattr(probe, "rp", probe)
-    return bool(getattr(owner, "registered", False)) and not owner.disabled
+    return bool(getattr(owner, "registered", True)) and not getattr(owner, "disabled", False)

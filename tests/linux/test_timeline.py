@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Going back and forth in a run of a stock kernel: typed input, work in the guest's kernel, and steps."""
+
+import hashlib
+import random
+
+from armprobe.commands import Session
+from armprobe.machine import Machine
+
+
+def state(machine: Machine) -> str:
+    names = (*(f"x{number}" for number in range(31)), "sp", "pc", "pstate", "ttbr0_el1", "sp_el0", "elr_el1")
+    digest = hashlib.sha256(repr(([machine.registers[name] for name in names], machine.clock.now)).encode())
+    digest.update(machine.ram.data)
+    return digest.hexdigest()
+
+
+def test_positions_reached_from_later_and_from_earlier(session: Session) -> None:
+    machine, chance = session.machine, random.Random(15)
+    machine.timeline.spacing = 1_000_000
+    seen = {machine.instructions: state(machine)}
+
+    def on(count: int) -> None:
+        machine.run(instructions=count)
+        seen[machine.instructions] = state(machine)
+
+    machine.console.write(b"cat /proc/meminfo; echo $((6 * 7))\n")
+    for _ in range(6):
+        on(chance.randrange(1, 500_000))
+        machine.step(3)
+        seen[machine.instructions] = state(machine)
+    assert session.guest.sh("echo of a thread of the kernel").out == "of a thread of the kernel\n"
+    on(200_000)
+    machine.console.write(b"ls /\n")
+    on(500_000)
+    positions = [*seen, *seen]
+    chance.shuffle(positions)
+    for position in positions:
+        machine.timeline.go(position)
+        assert state(machine) == seen[position], position
+    machine.timeline.go(machine.timeline.end)
+    assert machine.timeline.live
+    assert b"42" in machine.console.read()
