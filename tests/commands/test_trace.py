@@ -76,12 +76,19 @@ def test_gdb_s_run_is_followed_too(session: Session) -> None:
 
 
 def test_another_state_of_the_machine_brings_no_old_hits(session: Session) -> None:
+    """Neither an earlier one, with fewer hits, nor a later one."""
+    restore = session.machine.restore
+    earlier = session.machine.snapshot()
     session.run(RUN)
-    start = session.machine.snapshot()
+    later = session.machine.snapshot()
     session.run("trace follow")
-    first = session.run(RUN)
-    session.owner.call(session.machine.restore, start)
-    assert session.run(RUN) == first
+    followed = session.run(RUN)
+    session.owner.call(restore, later)
+    assert session.run(RUN) == followed
+    session.owner.call(restore, earlier)
+    session.run("continue instructions=1000")
+    session.owner.call(restore, later)
+    assert session.run(RUN) == followed
 
 
 def test_files(session: Session, tmp_path: Path) -> None:
