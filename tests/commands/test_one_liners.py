@@ -82,6 +82,17 @@ def test_the_same_counts_by_every_way(session: Session) -> None:
     assert not session.ask("probes")
 
 
+def test_a_hit_that_c_leaves_to_python_is_one_call(session: Session) -> None:
+    """The block at the function is begun again: the condition has no value, so the hit becomes an ordinary one."""
+    session.run("kprobe kmalloc if *(long *)8 == 1")
+    session.run("funccount kmalloc")
+    for _ in range(5):
+        assert "its condition cannot be evaluated" in session.run("continue")
+        session.run("step")
+    (counted,) = session.ask("counts")
+    assert counted.called[0].calls == session.ask("probes 1")[0].hits == 5
+
+
 def test_top_is_by_calls(session: Session) -> None:
     top = session.ask(f"top functions=4 {RUN}")
     assert isinstance(top, values.TopFunctions)

@@ -138,6 +138,25 @@ def test_the_depth_and_the_number_of_calls_are_bounded() -> None:
     assert all(call.task in (None, Task("swapper/0", 0)) for call in whole.calls())
 
 
+def test_a_recursive_function_is_followed_to_its_own_returns() -> None:
+    """Calls that are too deep to be seen return to the same address as those that are seen."""
+    guest, kprobes = started()
+    whole, flat = (kprobes.funcgraph("fib", depth=depth, calls=3) for depth in (64, 2))
+    guest.run(instructions=RUN)
+    assert max(call.depth for call in whole.calls()) > 2
+    assert [call for call in whole.calls() if call.depth < 2] == flat.calls()
+
+
+def test_a_function_at_which_a_run_ends_is_counted_once() -> None:
+    guest, kprobes = started()
+    with kprobes.funccount("kmalloc") as counts:
+        for _ in range(20):
+            guest.run(until="kmalloc")
+            guest.run(instructions=1)
+        ((_, calls),) = counts.counted()
+    assert calls == 20
+
+
 def test_what_is_refused() -> None:
     guest, kprobes = started()
     with pytest.raises(ProbeError, match="no function matches 'nosuch\\*'") as refused:
