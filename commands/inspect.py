@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import fnmatch
 import heapq
-import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -68,8 +66,7 @@ def _symbols(session: Session, arguments: Arguments) -> Location | SymbolMatches
 
 def _matching(session: Session, pattern: str) -> list[str]:
     """The first names, by the alphabet, that match a pattern."""
-    matches = re.compile(fnmatch.translate(pattern)).match
-    names = {symbol.name for symbol in session.machine.symbols if matches(symbol.name)}
+    names = {symbol.name for symbol in session.machine.symbols.search(pattern)}
     return heapq.nsmallest(_SHOWN_SYMBOLS + 1, names)
 
 

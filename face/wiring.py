@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from armprobe.commands.shell import Shell as Shell  # for the annotations of those who call `shell_of`
     from armprobe.kernel import Kernel as Kernel
+    from armprobe.kernel.typed_memory import TypedMemory
+    from armprobe.kernel.types import Type as Type  # for the annotations of those who call `typed_memory_of`
+    from armprobe.kernel.value import Value as Value
     from armprobe.machine import Machine, Symbols
-    from armprobe.probes import Hit, Kprobes
+    from armprobe.probes import Hit
+    from armprobe.probes import Kprobes as Kprobes
     from armprobe.session import Session
     from armprobe.traces import HitRing as HitRing  # for the annotations of those who call `hit_ring`
 
@@ -32,6 +36,21 @@ def kernel_of(machine: Machine) -> Kernel | None:
     from armprobe.kernel import find_kernel
 
     return find_kernel(machine)
+
+
+def typed_memory_of(machine: Machine) -> TypedMemory:
+    """The memory of `machine` as values of its guest's types."""
+    from armprobe.kernel.typed_memory import typed_memory
+
+    return typed_memory(machine)
+
+
+def kprobes_of(machine: Machine) -> Kprobes:
+    """The probes of `machine`, by the rules of its guest's kernel if nobody has chosen others."""
+    from armprobe.probes import Kprobes
+    from armprobe.probes.of_machine import kprobes_of as known
+
+    return known(machine) or Kprobes(machine)
 
 
 def hit_ring(kprobes: Kprobes, capacity: int | None = None) -> HitRing:

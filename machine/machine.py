@@ -162,6 +162,11 @@ class Machine:
         """The guest's kernel, or None if the guest is no kernel."""
         return wiring.kernel_of(self)
 
+    @property
+    def kprobes(self) -> wiring.Kprobes:
+        """The probes of this machine. They have the rules of its guest's kernel unless a `Kprobes` was made before."""
+        return wiring.kprobes_of(self)
+
     @cached_property
     def symbols(self) -> Symbols:
         """The guest's symbols, including those of the modules that its kernel has loaded."""

@@ -7,6 +7,7 @@ caller's thread does short work itself, under a lock: handing such work over and
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import threading
@@ -86,6 +87,16 @@ class Owner:
             if not work.done():  # this thread was interrupted
                 self.interrupt()
                 wait([work], _ENDS_SOON)
+            raise
+
+    async def call_async(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `call_interruptibly`, for coroutines: the event loop goes on meanwhile. Cancelling stops the guest."""
+        work = asyncio.wrap_future(self.submit(function, *args, **kwargs))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self.interrupt()
+            await asyncio.wait([work], timeout=_ENDS_SOON)
             raise
 
     def call_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -7,6 +7,7 @@ A kernel has 130,000 symbols, so they are stored as columns, and a `Symbol` is m
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import heapq
 import itertools
 import re
@@ -310,6 +311,11 @@ class Symbols:
         own = itertools.takewhile(lambda name: name.startswith(prefix), names[first : first + limit])
         modules = (module.matching(prefix, limit) for module in self.modules.values())
         return sorted(set(own).union(*modules))[:limit]
+
+    def search(self, pattern: str) -> list[Symbol]:
+        """The symbols whose names match a pattern such as "*alloc*" (`fnmatch`), in order of address."""
+        matches = re.compile(fnmatch.translate(pattern)).match
+        return [symbol for symbol in self if matches(symbol.name)]
 
     def functions(self) -> Iterator[Symbol]:
         """The functions, in order of address."""

@@ -13,6 +13,7 @@ from .eras.hit_rules import Status
 from .errors import ConditionError, ModuleNotLoaded, ProbeError
 from .events import Event, EventError, Events
 from .exception_moments import Moment
+from .fail import Fail
 from .function_watches import FunctionCounts, FunctionGraph, GraphCall
 from .functions import is_pattern
 from .handler_failures import HandlerError
@@ -50,6 +51,7 @@ __all__ = [
     "Event",
     "EventError",
     "Events",
+    "Fail",
     "FunctionCounts",
     "FunctionGraph",
     "GraphCall",

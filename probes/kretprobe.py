@@ -13,7 +13,7 @@ from .errors import ProbeError
 from .kprobe import Kprobe
 from .probe import Condition, Note, Probe
 from .pt_regs import PtRegs
-from .record import Hit, Stage
+from .record import TICK, Hit, Stage
 from .recording import Record
 
 KMALLOC_MAX: Final = 4 << 20  # bytes, KMALLOC_MAX_SIZE with pages of 4 KiB
@@ -64,6 +64,23 @@ class KretprobeInstance:
         self.entry: Hit | None = None  # held back until the condition is evaluated at the return
         self.selected = True  # by the condition, at the entry
         self.data: Any = bytearray(0 if rp is None else rp.data_size)
+
+    @property
+    def entry_time(self) -> int | None:
+        """Guest time at the entry in ns, as the kernel's ktime_get(); None if it is not known."""
+        return None if self.entered is None else self.entered * TICK
+
+    @property
+    def elapsed(self) -> int | None:
+        """Guest time since the entry in ns; None if it is not known."""
+        registry = None if self.rp is None else self.rp.registry
+        if self.entered is None or registry is None:
+            return None
+        return (registry.machine.clock.now - self.entered) * TICK
+
+    def __repr__(self) -> str:
+        name = "a kretprobe that is gone" if self.rp is None else self.rp.name
+        return f"<call {self.number} of {name} ret_addr={self.ret_addr:#x}>"
 
 
 ReturnHandler = Callable[[KretprobeInstance, PtRegs], object]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self, cast
 
 from armprobe.expressions import program
 from armprobe.machine.native.program import Program
@@ -19,6 +19,7 @@ from .recording import Record, Recording
 
 if TYPE_CHECKING:
     from .kprobe import Kprobe
+    from .registration import Kprobes
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,22 @@ class Probe:
         self.note = note
         self.observer: Observer | None = None
         self.selected = True  # whether the condition selected the last hit
+        self.registry: Kprobes | None = None
+        """Where it is registered; None if it is not."""
+
+    def unregister(self) -> None:
+        """Take the probe out of the guest. Raises ProbeError (EINVAL) if it is not registered."""
+        if self.registry is None:
+            raise ProbeError(errno.EINVAL, f"{self.name} is not registered")
+        self.registry.unregister(self)
+
+    def __enter__(self) -> Self:
+        """A context in which the probe is registered, as it is already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.registry is not None:
+            self.unregister()
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute. What a hit does may depend on it, which the kprobe's site is told."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import errno
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, cast, overload
 
 from armprobe.machine.core.context import Context
 
@@ -22,13 +22,34 @@ _General: Final = ctypes.c_uint64 * 31
 _Words: Final = ctypes.c_uint64 * 34
 
 
+class _Register:
+    """An attribute of `PtRegs` for one of x0 to x30."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    @overload
+    def __get__(self, owner: None, kind: object) -> Self: ...
+    @overload
+    def __get__(self, owner: PtRegs, kind: object) -> int: ...
+    def __get__(self, owner: PtRegs | None, kind: object) -> int | Self:
+        return self if owner is None else owner.regs[self._number]
+
+    def __set__(self, owner: PtRegs, value: int) -> None:
+        owner.regs[self._number] = value
+
+
 class PtRegs:
     """`regs[0]` to `regs[30]`, `sp`, `pc` and `pstate` (laid out as SPSR_EL1), all unsigned 64-bit.
 
-    Assigned values are taken modulo 2**64.
+    `x0` to `x30` are the same as `regs[0]` to `regs[30]`. Assigned values are taken modulo 2**64.
     """
 
     __slots__ = ("_words", "regs")
+    x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15 = map(_Register, range(16))
+    x16, x17, x18, x19, x20, x21, x22, x23, x24, x25, x26, x27, x28, x29, x30 = map(_Register, range(16, 31))
     regs: ctypes.Array[ctypes.c_uint64]
     _words: Any
 
@@ -91,6 +112,10 @@ class PtRegs:
     def return_value(self) -> int:
         """x0: the function's result, at the stage `return`."""
         return self.regs[0]
+
+    @return_value.setter
+    def return_value(self, value: int) -> None:
+        self.regs[0] = value
 
     def __repr__(self) -> str:
         x0, x30 = self.regs[0], self.regs[30]

@@ -17,6 +17,8 @@ from .pt_regs import SavedRegs
 if TYPE_CHECKING:
     from .probe import Probe
 
+TICK: Final = 1_000_000_000 // FREQUENCY
+"""Nanoseconds of a tick of the guest's counter."""
 _GENERAL: Final = struct.Struct("<33Q")
 REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc")
 """The registers of a hit, in the order of `Hit.general`."""

@@ -12,7 +12,6 @@ from armprobe.expressions import AgentError, Value, program
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.deferred_signals import calls_users_code
-from armprobe.machine.devices.timer import FREQUENCY
 from armprobe.machine.native.aggregate import KEY_SIZE, STACK_DEPTH
 
 from .aggregation import Aggregation, Special, name_key, word_key
@@ -20,7 +19,7 @@ from .errors import ConditionError, ProbeError
 from .guest_view import HitView
 from .handler_failures import HandlerError, HandlerFailures
 from .pt_regs import PtRegs
-from .record import TRACED_STAGE, Hit, Stage
+from .record import TICK, TRACED_STAGE, Hit, Stage
 from .recording import MOST_MEMORY
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from .tracepoint import Tracepoint
 
 
-TICK: Final = 1_000_000_000 // FREQUENCY
-"""ns of the guest's counter."""
 MOST_KEPT: Final = 1 << 18
 """The most stages of hits that can be kept, of some 400 bytes each in C, and more in Python."""
 

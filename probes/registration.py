@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeVar, cast
-from weakref import WeakSet
+from typing import Any, TypeVar, cast
 
 from armprobe import wiring
 from armprobe.kernel.backtrace import Backtrace
@@ -15,8 +14,7 @@ from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.machine.state import Entry, Order
 
-from .address_check import AddressCheck
-from .address_resolver import AddressResolver
+from .address_rules import AddressRules
 from .aggregation import Aggregation, Special
 from .aggregator import Aggregator, Key
 from .arming import Arming
@@ -26,6 +24,7 @@ from .eras import Era, choose_era, find_era
 from .errors import ProbeError, one_of
 from .events.registry import Events
 from .exception_moments import Moment
+from .fail import Fail
 from .function_watches import EVENTS, FunctionCounts, FunctionGraph, FunctionWatches
 from .functions import functions_matching
 from .gone_sites import GoneSites
@@ -35,6 +34,7 @@ from .jprobe_engine import JprobeEngine
 from .kprobe import DISABLED, Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
 from .kretprobe_engine import KretprobeEngine
+from .of_machine import claim
 from .optimizer import Optimizer
 from .probe import Probe
 from .record import Hit
@@ -54,8 +54,6 @@ from .unwind import Unwind
 _P = TypeVar("_P", Kprobe, Kretprobe)
 
 _Saved = tuple[Kept, dict[Aggregation, tuple[int, bytes]]]
-
-_PROBED: Final[WeakSet[Machine]] = WeakSet()  # each exception has one handler
 
 
 class Kprobes(Recorded):
@@ -80,16 +78,14 @@ class Kprobes(Recorded):
         self.stepping = one_of("way to step", stepping or rules.stepping, STEPPINGS)
         self.trampoline = one_of("trampoline", trampoline or rules.trampoline, TRAMPOLINES)
         self.warnings = list(rules.unsupported_choices(self.era.name, self.stepping, self.trampoline))
-        if machine in _PROBED:
-            raise ProbeError(errno.EEXIST, "this machine has a registry of probes already: use that one")
-        _PROBED.add(machine)
+        claim(machine, self)
         self.machine = machine
         self._sites: dict[int, Site] = {}
         self._text = Text(machine, self._sites)
         self._guest = GuestKprobes(machine, self._text)
-        self._rules: dict[str, tuple[AddressResolver, AddressCheck]] = {}  # by era
         self._tables = CodeTables(machine, self._text)
-        self._resolver, self._check = self._rules_of(self.era)
+        self._rules = AddressRules(machine, self._text, self._tables, self._guest)
+        self._resolver, self._check = self._rules.of(self.era)
         self._slots = Slots(machine, self._text)
         self._recorder = Recorder(machine, self)
         kernel = machine.kernel
@@ -235,6 +231,7 @@ class Kprobes(Recorded):
         """Look out for an event of the guest's kernel. Raises ProbeError."""
         self._refuse_unfit(probe, Tracepoint)
         self._tracepoints.register(probe)
+        probe.registry = self
         return probe
 
     def register(self, probe: Probe) -> Probe:
@@ -249,6 +246,20 @@ class Kprobes(Recorded):
             case Tracepoint():
                 return self.register_tracepoint(probe)
         raise ProbeError(errno.EINVAL, f"{probe!r} is no probe: give a Kprobe, Kretprobe, Jprobe or Tracepoint")
+
+    def kprobe(self, *arguments: Any, **options: Any) -> Kprobe:
+        """Register a `Kprobe` with these arguments: `with k.kprobe("kfree", pre_handler=f) as p`. Raises ProbeError."""
+        return self.register_kprobe(Kprobe(*arguments, **options))
+
+    def kretprobe(self, *arguments: Any, **options: Any) -> Kretprobe:
+        """Register a `Kretprobe` with these arguments. Raises ProbeError."""
+        return self.register_kretprobe(Kretprobe(*arguments, **options))
+
+    def fail(self, *arguments: Any, **options: Any) -> Fail:
+        """Have calls of a function fail: register a `Fail` with these arguments. Raises ProbeError."""
+        probe = Fail(*arguments, **options)
+        self.register_kprobe(probe)
+        return probe
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Register all of them, or none if one is refused. Raises ProbeError, also for an empty sequence (EINVAL)."""
@@ -275,6 +286,7 @@ class Kprobes(Recorded):
         registered = [(probe, self._registered(probe)) for probe in dict.fromkeys(probes)]
         self._gone.look(kprobe.site for _, kprobe in registered)
         for probe, kprobe in registered:
+            probe.registry = None
             if isinstance(probe, Tracepoint):
                 self._tracepoints.unregister(probe)
                 continue
@@ -339,7 +351,7 @@ class Kprobes(Recorded):
         Nothing is registered. `era` may differ from the registry's: the verdict is then that of such a kernel, if the
         guest's code were its own. Raises ProbeError as `register_kprobe` would.
         """
-        resolver, check = self._rules_of(self.era if era is None else find_era(era))
+        resolver, check = self._rules.of(self.era if era is None else find_era(era))
         address, symbol = resolver.resolve(Kprobe(place) if isinstance(place, str) else Kprobe(addr=place))
         return check.judge(address, symbol).decoded
 
@@ -434,6 +446,7 @@ class Kprobes(Recorded):
             site.refresh()
             raise
         self._sites[address] = site
+        probe.owner.registry = self
         self._suspended.watch()
         self._gone.watch(address)
         probe.site = site
@@ -454,15 +467,6 @@ class Kprobes(Recorded):
         """The most bytes of memory that a registered probe records of a hit."""
         recordings = [probe.owner.recording for site in self._sites.values() for probe in site.probes]
         return max((recording.size for recording in recordings if recording is not None), default=0)
-
-    def _rules_of(self, era: Era) -> tuple[AddressResolver, AddressCheck]:
-        """The resolver and the checker of addresses for a kernel of `era`."""
-        if era.name not in self._rules:
-            self._rules[era.name] = (
-                AddressResolver(self.machine, self._text, self._tables, era),
-                AddressCheck(self.machine, self._text, self._tables, era, self._guest),
-            )
-        return self._rules[era.name]
 
     def _aggregations(self) -> set[Aggregation]:
         found = {probe.owner.aggregate for site in self._sites.values() for probe in site.probes}

@@ -241,6 +241,13 @@ class Session:
             self.stop = self.owner.run(functools.partial(self.tracepoints.run, run), waits)
         return self.stop
 
+    async def next_stop(self) -> Stop:
+        """Run the guest until it stops, without blocking the event loop. Cancelling stops the guest.
+
+        Raises CommandError while GDB is in control, or if the guest already runs.
+        """
+        return await self.owner.call_async(self.go, self.machine.run)
+
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """A context for a command that runs the machine. Raises CommandError if the guest already runs."""

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armprobe.probes import Hit, Kprobes, Probe, Stage
 from armprobe.probes.events.event import EventProbe
-from armprobe.probes.record import REGISTERS, TRACED_STAGE
-from armprobe.probes.recorder import TICK
+from armprobe.probes.record import REGISTERS, TICK, TRACED_STAGE
 
 from .libraries import library
 from .trace_line import values_text

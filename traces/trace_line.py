@@ -10,7 +10,7 @@ from armprobe.kernel.tasks import Task
 from armprobe.kernel.trace_code import BH_OFF, HARDIRQ, IRQS_OFF, NEED_RESCHED, NMI, PREEMPT_RESCHED, SOFTIRQ
 from armprobe.machine.core.pstate import PSTATE_I
 from armprobe.probes import Hit, Kprobes, Stage, TraceRecord
-from armprobe.probes.recorder import TICK
+from armprobe.probes.record import TICK
 from armprobe.probes.symbol_text import symbol_and_size
 from armprobe.probes.trampoline import DIRECT
 

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
+from armprobe import wiring
 from armprobe.machine.errors import MachineError
 from armprobe.machine.input import InputKind
 
@@ -82,9 +83,41 @@ class Memory:
         """The regions that the guest maps, in order, and whether the list is complete; see `mapped_regions`."""
         return mapped_regions(self._bus, self._registers())
 
-    def read(self, address: int, size: int) -> bytes:
-        """`size` bytes from virtual `address`. Raises MachineError where any of it is unmapped."""
+    @overload
+    def read(self, address: int, size: int) -> bytes: ...
+    @overload
+    def read(self, address: int, size: wiring.Type | str) -> wiring.Value: ...
+    def read(self, address: int, size: int | wiring.Type | str) -> bytes | wiring.Value:
+        """`size` bytes from virtual `address`, or the value of a type of the guest's, such as `struct task_struct`.
+
+        Raises MachineError where any of the bytes is unmapped, and for an unknown type.
+        """
+        if not isinstance(size, int):
+            return wiring.typed_memory_of(self._core.machine).read(address, size)
         return b"".join(self._bus.read(physical, length) for physical, length in self._pieces(address, size))
+
+    def u8(self, address: int) -> int:
+        """The byte at virtual `address`. Raises MachineError where it is unmapped."""
+        return self.read(address, 1)[0]
+
+    def u16(self, address: int) -> int:
+        """A little-endian halfword. Raises MachineError where any of it is unmapped."""
+        return int.from_bytes(self.read(address, 2), "little")
+
+    def u32(self, address: int) -> int:
+        """A little-endian word. Raises MachineError where any of it is unmapped."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+    def u64(self, address: int) -> int:
+        """A little-endian doubleword. Raises MachineError where any of it is unmapped."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def string(self, address: int, limit: int = 4096) -> str:
+        """The text up to a NUL, `limit` bytes at most, as UTF-8 with \\x escapes for what is none.
+
+        Raises MachineError where the first byte is unmapped.
+        """
+        return self.read_string(address, limit).decode("utf-8", "backslashreplace")
 
     def read_available(self, address: int, size: int) -> bytes:
         """Like `read`, but ends at the first unmapped byte. Raises MachineError if the first byte is unmapped."""
@@ -114,13 +147,7 @@ class Memory:
             self._core.forget_physical(physical, length)  # the CPU may execute it through another mapping
             done += length
 
-    def read_u32(self, address: int) -> int:
-        """A little-endian word. Raises MachineError where it is unmapped."""
-        return int.from_bytes(self.read(address, 4), "little")
-
-    def read_u64(self, address: int) -> int:
-        """A little-endian doubleword. Raises MachineError where it is unmapped."""
-        return int.from_bytes(self.read(address, 8), "little")
+    read_u32, read_u64 = u32, u64
 
     def read_string(self, address: int, limit: int = 4096) -> bytes:
         """The bytes up to a NUL, `limit` at most. Raises MachineError where the first byte is unmapped."""

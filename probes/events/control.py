@@ -11,8 +11,7 @@ from armprobe.kernel import Linux
 from armprobe.machine import MachineError, Snapshot
 from armprobe.probes.errors import ProbeError
 from armprobe.probes.kretprobe import Kretprobe
-from armprobe.probes.record import Hit, Stage
-from armprobe.probes.recorder import TICK
+from armprobe.probes.record import TICK, Hit, Stage
 from armprobe.probes.symbol_text import symbol_and_size
 
 from .c_text import c_text, strip

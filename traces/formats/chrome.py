@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 from armprobe.probes import Hit, Stage
-from armprobe.probes.recorder import TICK
+from armprobe.probes.record import TICK
 from armprobe.traces.columns import is_traced
 from armprobe.traces.stacks import UNKNOWN, events, function_name
 

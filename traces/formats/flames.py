@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from armprobe.expressions.errors import printable
 from armprobe.probes import Hit, Stage
-from armprobe.probes.recorder import TICK
+from armprobe.probes.record import TICK
 from armprobe.traces.stacks import UNKNOWN, events, function_name, stacks
 
 from .saved import Saved

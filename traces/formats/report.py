@@ -15,8 +15,7 @@ from typing import Any, BinaryIO, Final
 from armprobe.expressions.errors import printable
 from armprobe.machine import Machine
 from armprobe.probes import Hit, Probe
-from armprobe.probes.record import REGISTERS
-from armprobe.probes.recorder import TICK
+from armprobe.probes.record import REGISTERS, TICK
 from armprobe.traces.columns import HitTable, is_traced
 from armprobe.traces.stacks import UNKNOWN, events, stacks
 

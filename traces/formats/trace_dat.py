@@ -14,8 +14,7 @@ from typing import BinaryIO, Final
 
 from armprobe.expressions.errors import printable
 from armprobe.probes import Hit
-from armprobe.probes.record import REGISTERS
-from armprobe.probes.recorder import TICK
+from armprobe.probes.record import REGISTERS, TICK
 from armprobe.traces.columns import is_traced
 from armprobe.traces.trace_line import event_text, has_interrupts_off
 
