@@ -7,6 +7,7 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -21,10 +22,10 @@ from armprobe.machine import MachineError, host_files
 from .completer import SessionCompleter, tab_binding
 from .errors import CommandError
 from .parsing import split
-from .registry import Registry
+from .registry import Registry, Show
 from .render.errors import error_text
 from .render.styled import Styles
-from .runner import Interactive, Runner
+from .runner import Interactive, Outcome, Runner
 from .terminal import Lines
 
 PROMPT = "armprobe> "
@@ -36,10 +37,17 @@ class Repl:
     """Runs what the user types, on the thread that calls `run`."""
 
     def __init__(
-        self, session: Interactive, registry: Registry, input: Input | None = None, output: Output | None = None
+        self,
+        session: Interactive,
+        registry: Registry,
+        input: Input | None = None,
+        output: Output | None = None,
+        console: Callable[[Show], None] | None = None,
     ) -> None:
         """`registry` has the session's commands. `input` and `output` are those of prompt_toolkit; by default the
-        process's own."""
+        process's own. `console` makes the terminal the guest's console, until its user leaves that or the guest stops,
+        which it shows. It may raise CommandError."""
+        self._console = console
         self._session = session
         self._registry = registry
         self._input = input
@@ -87,7 +95,10 @@ class Repl:
         for number, line in enumerate(lines, 1):
             line = line.strip() or (self._again if len(lines) == 1 else "")
             self._again = line if self._repeats(line) else ""
-            outcome = self._runner.run(line, self._show, self._write)
+            if line == "console" and self._console is not None and len(lines) == 1:
+                outcome = self._attach(self._console)
+            else:
+                outcome = self._runner.run(line, self._show, self._write)
             if outcome.error:
                 self._write(f"error: {error_text(outcome.error)}")
             if self._session.finished:
@@ -96,6 +107,14 @@ class Repl:
                 self._write(f"the {len(lines) - number} lines that were pasted after this one are not run\n")
                 break
         self._end_line()
+
+    def _attach(self, console: Callable[[Show], None]) -> Outcome:
+        try:
+            console(self._show)
+        except CommandError as error:
+            return Outcome(None, error)
+        self._write("left the guest's console; the guest is stopped\n")
+        return Outcome(None)
 
     def _repeats(self, line: str) -> bool:
         try:

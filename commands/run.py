@@ -6,10 +6,10 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Final
 
-from armprobe.machine import StopReason
+from armprobe.machine import Stop, StopReason
 from armprobe.session.authority import Host
 
-from .declaration import Arg, Arguments, Command, Option, Parts, integer
+from .declaration import Arg, Arguments, Clause, Command, Option, Parts, integer
 from .errors import CommandError
 from .inspect import disassembled_at
 from .locations import complete_symbol, place
@@ -29,7 +29,14 @@ def _continue(session: Session, arguments: Arguments) -> Stopped:
     if count is not None and count < 1:
         raise CommandError("instructions= takes a count of at least 1")
     run = lambda: session.machine.run(until=until, instructions=count)  # noqa: E731
-    return stopped(session, session.go(run, waits=count is None))
+    if arguments.pattern is None:
+        return stopped(session, session.go(run, waits=count is None))
+    with session.machine.console.watch(arguments.pattern) as watched:
+        stop = session.go(run, waits=count is None)
+    if watched.match is not None and stop.reason is StopReason.INTERRUPTED:
+        printed = watched.match[0].decode("utf-8", "replace")
+        stop = session.stop = Stop(StopReason.UNTIL, stop.address, f"the console has printed {printed!r}")
+    return stopped(session, stop)
 
 
 def _step(session: Session, arguments: Arguments) -> Stepped:
@@ -112,10 +119,14 @@ def _quit(session: Session, arguments: Arguments) -> None:
 COMMANDS = (
     Command(
         "continue",
-        "Run the guest until a probe with stop= stops it, Ctrl-C is pressed, or the guest ends.",
+        "Run the guest until a probe with stop= stops it, Ctrl-C is pressed, or the guest ends.\n"
+        "With until-console it stops when the guest has printed what is given, a regular expression: scripts wait for\n"
+        "a prompt or a message by that:\n\n"
+        "    continue until-console login:",
         (
             Option("until", "stop at SYMBOL or an address", type=place, complete=complete_symbol),
             Option("instructions", "stop after this number of instructions", type=integer),
+            Clause("until-console", "pattern", "stop when the guest prints this regular expression, from now on"),
         ),
         _continue,
         aliases=("run",),
@@ -159,7 +170,9 @@ COMMANDS = (
     Command(
         "console",
         "Show what the guest has printed since the last look, or type a line at its console and show the answer.\n"
-        "With a line the guest runs until it prints no more, but not while gdb is in control of it.",
+        "With a line the guest runs until it prints no more, but not while gdb is in control of it.\n\n"
+        "At armprobe's own prompt, console alone makes the terminal the guest's console, and the guest runs: Ctrl-]\n"
+        "leaves it, and Ctrl-C is the guest's.",
         (Arg("line", "text to type; a newline is added", optional=True, rest=True),),
         _console,
         group=GROUP,

@@ -80,7 +80,7 @@ class Machine:
         self.console = Console()
         assert board.UART.intid is not None
         self.uart = Pl011(self.state, self.gic, board.UART.intid, self._transmitted)
-        self.console.connect(self.uart, self._typed)
+        self.console.connect(self, self.uart, self._typed)
         self.devices.place(self.uart, board.UART)
         self.devices.place(Pl031(), board.RTC)
         self.devices.place(Flash(), board.FLASH)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from armprobe.commands.errors import CommandError
 from armprobe.commands.parsing import Line
@@ -37,10 +38,11 @@ def _run(options: Options) -> int:
             session.show_console()
             if not sys.stdin.isatty():  # a pipe or a file: its lines are run in silence
                 return run_lines(session, sys.stdin)
+            from armprobe.commands.attach import attached
             from armprobe.commands.repl import Repl  # with prompt_toolkit, which takes as long as the rest
 
             say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {gdb_hint(session)}\n")
-            return Repl(session, session.shell.registry).run()
+            return Repl(session, session.shell.registry, console=partial(attached, session)).run()
 
 
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:

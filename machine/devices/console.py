@@ -4,16 +4,33 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.core.deferred_signals import calls_users_code
+from armprobe.machine.errors import MachineError
+from armprobe.machine.stop import StopReason
 
 if TYPE_CHECKING:
+    from armprobe.machine.machine import Machine
+
     from .pl011 import Pl011
 
+Pattern = str | bytes | re.Pattern[bytes]
 _KEPT: Final = 1 << 20  # bytes of unread output kept
+_WINDOW: Final = 4096  # bytes that a match of `expect` may have
+_SLICE: Final = 1_000_000  # instructions after which the guest's time is looked at
+_SHOWN: Final = 200  # bytes of the last output in an error
+
+
+class Watched:
+    """What `Console.watch` has seen. `match` is None until the pattern has been printed. `output` is all since then."""
+
+    def __init__(self) -> None:
+        self.match: re.Match[bytes] | None = None
+        self.output = bytearray()
 
 
 class Console:
@@ -24,14 +41,76 @@ class Console:
         self._input = bytearray()
         self._lock = threading.Lock()
         self._arrived = threading.Event()
+        self._machine: Machine | None = None
         self._uart: Pl011 | None = None
         self.receive: Callable[[bytes], None] = lambda data: None
         self._listeners: list[Callable[[bytes], None]] = []
         self._muted = False
 
-    def connect(self, uart: Pl011, receive: Callable[[bytes], None]) -> None:
-        """Be the far end of `uart`. Input is given to `receive`, which is to have it arrive there."""
-        self._uart, self.receive = uart, receive
+    def connect(self, machine: Machine, uart: Pl011, receive: Callable[[bytes], None]) -> None:
+        """Be the far end of `uart` of `machine`. Input is given to `receive`, which is to have it arrive there."""
+        self._machine, self._uart, self.receive = machine, uart, receive
+
+    def expect(self, pattern: Pattern, timeout: float = 60.0) -> re.Match[bytes]:
+        """Run the guest until it has printed `pattern`, a regular expression, and return the match.
+
+        Output that has not been read is looked at first. What is up to the end of the match is read then, and what is
+        behind it is not. `timeout` is in seconds of the guest's time. Raises MachineError, with the end of the output,
+        when the pattern is not printed in that time and when the guest stops before; the output stays unread then.
+        """
+        assert self._machine is not None
+        wanted, machine, why = _compiled(pattern), self._machine, ""
+        before = self.read()
+        if (found := wanted.search(before)) is not None:
+            self._unread(before[found.end() :])
+            return found
+        end = machine.clock.seconds + timeout
+        with self.watch(wanted, before) as watched:
+            while watched.match is None and not why:
+                stop = machine.run(instructions=_SLICE)
+                if stop.reason not in (StopReason.INSTRUCTIONS, StopReason.INTERRUPTED):
+                    why = f"before the guest stopped ({stop.text or stop.reason.value})"
+                elif stop.reason is StopReason.INTERRUPTED:
+                    why = "before it was interrupted"
+                elif machine.clock.seconds >= end:
+                    why = f"within {timeout:g} s of the guest's time"
+        self.read()
+        if watched.match is None:
+            self._unread(bytes(watched.output))
+            said = bytes(watched.output[-_SHOWN:])
+            raise MachineError(f"the console has not printed {wanted.pattern!r} {why}; its output ends with {said!r}")
+        self._unread(bytes(watched.output[watched.match.end() :]))
+        return watched.match
+
+    @contextlib.contextmanager
+    def watch(self, pattern: Pattern, before: bytes = b"") -> Iterator[Watched]:
+        """A context in which a run of the guest ends when its output has `pattern`. `before` is output just before.
+
+        Raises MachineError for a pattern that is no regular expression.
+        """
+        assert self._machine is not None
+        wanted, machine, watched = _compiled(pattern), self._machine, Watched()
+        watched.output += before
+
+        def listen(data: bytes) -> None:
+            watched.output += data
+            if watched.match is None:
+                # Of a copy: a match keeps its text from being changed.
+                start = max(0, len(watched.output) - _WINDOW)
+                if wanted.search(bytes(watched.output[start:])) is not None:
+                    watched.match = wanted.search(bytes(watched.output), start)
+                    machine.interrupt()
+
+        self.listen(listen)
+        try:
+            yield watched
+        finally:
+            self.unlisten(listen)
+
+    def _unread(self, data: bytes) -> None:
+        """Have output be unread again."""
+        with self._lock:
+            self._output[:0] = data
 
     def listen(self, listener: Callable[[bytes], None]) -> None:
         """Call `listener` with each byte from now on, as part of the instruction that sends it."""
@@ -127,3 +206,12 @@ class Console:
     def wait(self, seconds: float) -> None:
         """Sleep for `seconds`, or until input arrives."""
         self._arrived.wait(seconds)
+
+
+def _compiled(pattern: Pattern) -> re.Pattern[bytes]:
+    if isinstance(pattern, re.Pattern):
+        return pattern
+    try:
+        return re.compile(pattern.encode("utf-8", "surrogateescape") if isinstance(pattern, str) else pattern)
+    except re.error as error:
+        raise MachineError(f"{pattern!r} is no regular expression: {error}") from None
