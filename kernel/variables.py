@@ -46,7 +46,8 @@ class Variables:
     def __init__(self, kernel: Linux) -> None:
         self._kernel = kernel
         self._found: dict[str, Callable[[], int]] = {
-            **{"init_task": self._init_task, "jiffies": self._jiffies, "jiffies_64": self._jiffies}
+            **{"init_task": self._init_task, "jiffies": self._jiffies, "jiffies_64": self._jiffies},
+            "init_pid_ns": self._init_pid_ns,
         }
 
     def find(self, name: str) -> Variable | None:
@@ -87,6 +88,10 @@ class Variables:
 
     def _init_task(self) -> int:
         return self._kernel.tasks.idle.address
+
+    def _init_pid_ns(self) -> int:
+        kernel = self._kernel
+        return int(kernel.read(self._init_task(), "struct task_struct").nsproxy.pid_ns_for_children)
 
     def _jiffies(self) -> int:
         machine = self._kernel.machine

@@ -19,7 +19,10 @@ _CHILDREN: Final = 1
 
 
 class Form:
-    """The numbers of the abbreviations. Plain numbers, since a hundred thousand entries are packed with them."""
+    """The numbers of the abbreviations, without a gap, as drgn wants them.
+
+    Plain numbers, since a hundred thousand entries are packed with them.
+    """
 
     UNIT = 1
     BASE = 2
@@ -53,10 +56,10 @@ class Form:
     FUNCTION_OF_VOID = 30
     ARGUMENT = 31
     UNKNOWN_ARGUMENT = 32
-    ANONYMOUS_STRUCT = 34
-    ANONYMOUS_UNION = 35
-    ANONYMOUS_MEMBER = 36
-    ANONYMOUS_ENUM = 37
+    ANONYMOUS_STRUCT = 33
+    ANONYMOUS_UNION = 34
+    ANONYMOUS_MEMBER = 35
+    ANONYMOUS_ENUM = 36
 
 
 _T, _N = (_TYPE, _REF4), (_NAME, _STRP)

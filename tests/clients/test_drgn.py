@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real drgn on a stock kernel without debug information: what it finds is what the guest and our own commands say."""
+
+from pathlib import Path
+
+import pytest
+
+from armprobe.clients.drgn import program
+from armprobe.commands import Session
+from armprobe.machine import MachineError
+
+
+def test_drgn(snapshot: Path) -> None:
+    pytest.importorskip("drgn", reason="drgn is not installed: pip install 'armprobe[drgn]'")
+    from drgn.helpers.linux.list import list_for_each_entry
+    from drgn.helpers.linux.pid import find_task, for_each_task
+
+    with Session(snapshot) as session:
+        prog = program(session)
+        assert prog["init_task"].comm.string_() == b"swapper/0"
+        tasks = {(task.pid, task.comm) for task in session.ask("tasks")}
+        found = for_each_task(prog)
+        assert {(task.pid.value_(), task.comm.string_().decode()) for task in found} == tasks
+        ring = list_for_each_entry("struct task_struct", prog["init_task"].tasks.address_of_(), "tasks")
+        assert {task.pid.value_() for task in ring} == {task.tgid for task in session.ask("tasks")}
+        assert find_task(prog, 1).comm.string_() == b"init"
+        trace = str(prog.stack_trace(find_task(prog, 2)))
+        assert "kthreadd" in trace
+        assert "ret_from_fork" in trace
+        assert str(find_task(prog, 1).nsproxy[0]) == session.run("print *init_task.nsproxy").strip()
+    with Session("demo") as demo, pytest.raises(MachineError, match="drgn is for Linux guests"):
+        program(demo)
