@@ -48,8 +48,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str, str], 
         "#define ARMPROBE_STRUCTURES(STRUCTURE)", "#define ARMPROBE_STRUCTURES(STRUCTURE) STRUCTURE(row, ARMPROBE_ROW)"
     )
     (folder / "native.h").write_text(header[:begin] + own + header[end:])
-    shutil.copy(SOURCES / "places.h", folder)
-    shutil.copy(SOURCES / "library.c", folder)
+    for name in ("places.h", "functions.h", "library.c"):
+        shutil.copy(SOURCES / name, folder)
     (folder / "fill.c").write_text(FILL)
     compile_library(folder / NAME, folder)
     return ctypes.PyDLL(str(folder / NAME))
