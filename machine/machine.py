@@ -267,9 +267,11 @@ class Machine:
         function left them, because another task may have run while it slept. From EL0, and from the handler of an
         exception other than a hypercall, the call is made at EL1 with all exceptions masked, as they are there (Arm
         ARM, D1.3.1). Raises CallNotReturned when the function does not return, and MachineError when there is no code
-        at `target` or there are more than eight arguments.
+        at `target` or there are more than eight arguments. In the past (`timeline.go`), a call leaves no trace: the
+        guest is as before afterwards.
         """
-        return self.calls.call(self.address(target), arguments)
+        with self.timeline.diversion() if self.timeline.looking_back else contextlib.nullcontext():
+            return self.calls.call(self.address(target), arguments)
 
     @contextlib.contextmanager
     def _stopping_at(self, target: int | None) -> Iterator[None]:

@@ -145,3 +145,17 @@ def enter_again(machine: Machine, event: Event, call_until: int | None) -> None:
             machine.semihosting.answer(*event.value)
         case _:
             raise MachineError(f"{event.kind.value}: this cannot be replayed")
+
+
+def set_register(registers: Any, name: str, value: int) -> None:
+    """Set a register that a handler gets: x0 to x30, sp, pc or pstate."""
+    if name[0] == "x":
+        registers.regs[int(name[1:])] = value
+    else:
+        setattr(registers, name, value)
+
+
+def can_be_hit(probe: Any) -> bool:
+    """Whether the handler of `probe`, or of a kretprobe's instance, may be called. What is no probe is always there."""
+    owner = getattr(probe, "rp", probe)
+    return bool(getattr(owner, "registered", True)) and not getattr(owner, "disabled", False)

@@ -25,7 +25,7 @@ from armprobe.machine.input import Input, InputKind
 from armprobe.machine.stop import Stop, StopReason
 
 from .checkpoint import Checkpoint
-from .history import Event, EventLog, Marker, enter_again
+from .history import Event, EventLog, Marker, can_be_hit, enter_again, set_register
 from .search import Write, last_stop, last_write, position_at
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Timeline:
         self._events = self._log.events
         self._cursor = 0  # the next event, in the past
         self._depth = 0  # handlers being replayed
-        self._applying = False
+        self._applying = self._diverting = False
         self._present = self._present_time = 0  # where the history ends, in the past
         self._orphans: list[int] = []  # indices of handlers whose probes are gone
         self._interrupts = True  # the mode
@@ -133,7 +133,8 @@ class Timeline:
 
     def call_begins(self) -> None:
         """A guest function is called from outside: its input has been announced."""
-        self._log.open.append(Marker.CALL_END)
+        if not self._applying:
+            self._log.open.append(Marker.CALL_END)
 
     def call_ends(self, returned: bool) -> None:
         """It is over."""
@@ -160,7 +161,7 @@ class Timeline:
         """Called by the scheduler before each slice: take a checkpoint if it is time, or replay what is due."""
         if not self.enabled:
             return
-        if not self.live:
+        if not self.live and not self._diverting:
             if not self._depth:
                 self._replay_due(run)
                 if not self.live:
@@ -168,7 +169,7 @@ class Timeline:
             else:
                 return
         run.limit, run.interrupts = run.end, run.asked
-        if depth > 1:
+        if depth > 1 or self._diverting:
             return
         if run.interrupts is not self._interrupts:
             self._interrupts = run.interrupts
@@ -296,7 +297,7 @@ class Timeline:
                 event = self._events[self._cursor]
                 if event.kind is InputKind.HANDLER and registers is not None:
                     self._cursor += 1
-                    _set(registers, event.where, event.value)
+                    set_register(registers, event.where, event.value)
                 else:
                     self._enter_next()
         finally:
@@ -307,9 +308,7 @@ class Timeline:
     def _find_orphans(self) -> None:
         """Find the handlers in the history whose probes cannot be hit any more."""
         self._orphans = [
-            index
-            for index in self._log.handlers
-            if index >= self._cursor and not _can_be_hit(self._events[index].value)
+            index for index in self._log.handlers if index >= self._cursor and not can_be_hit(self._events[index].value)
         ]
 
     # Going
@@ -373,6 +372,27 @@ class Timeline:
         finally:
             self._go(here)
             assert self.live is was_live
+
+    @contextlib.contextmanager
+    def diversion(self) -> Iterator[None]:
+        """A context for something done to look at the past: afterwards the guest and its history are as before."""
+        gate, checkpoints = self._machine.input, self._machine.checkpoints
+        here, cursor, interrupts = checkpoints.take(), self._cursor, self._interrupts
+        self._applying = self._diverting = True
+        gate.history = None
+        try:
+            yield
+        finally:
+            checkpoints.restore(here)
+            checkpoints.drop(here)
+            gate.history = self
+            self._applying = self._diverting = False
+            self._cursor, self._interrupts = cursor, interrupts
+
+    @property
+    def looking_back(self) -> bool:
+        """Whether the machine is stopped in the past, where a call is a diversion."""
+        return not self.live and not self.going and not self._applying and not self._machine.core.held
 
     def replay_from_before(self, position: int) -> None:
         """Go to `position` within an excursion."""
@@ -468,16 +488,3 @@ class Timeline:
                 yield
         finally:
             self.going = outer
-
-
-def _set(registers: Any, name: str, value: int) -> None:
-    if name[0] == "x":
-        registers.regs[int(name[1:])] = value
-    else:
-        setattr(registers, name, value)
-
-
-def _can_be_hit(probe: Any) -> bool:
-    """Whether the handler of `probe`, or of a kretprobe's instance, may be called. What is no probe is always there."""
-    owner = getattr(probe, "rp", probe)
-    return bool(getattr(owner, "registered", True)) and not getattr(owner, "disabled", False)

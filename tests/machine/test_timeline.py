@@ -259,3 +259,20 @@ def test_a_write_from_outside_is_found(demo: Machine) -> None:
     demo.memory.write(address, b"12345678")
     demo.run(instructions=1000)
     assert demo.timeline.last_write(address, 4) == Write(at, None, address, 4, int.from_bytes(b"1234", "little"))
+
+
+def test_a_call_in_the_past_leaves_no_trace(demo: Machine) -> None:
+    demo.run(instructions=30_000)
+    call(demo)
+    demo.run(instructions=30_000)
+    present, end = state(demo), demo.instructions
+    demo.timeline.go(demo.timeline.start + 10_000)
+    before = state(demo)
+    assert demo.call("strlen", demo.symbols["strlen"].address) == demo.call("strlen", demo.symbols["strlen"].address)
+    assert state(demo) == before
+    assert demo.timeline.end == end
+    demo.timeline.go(end)
+    assert state(demo) == present
+    demo.run(instructions=10)
+    demo.timeline.take()
+    assert demo.timeline.kept_before(end + 11)[0].position == end + 10
