@@ -133,6 +133,8 @@ def test_the_depth_and_the_number_of_calls_are_bounded() -> None:
     assert flat.followed == 2
     assert [call for call in whole.calls() if call.depth < 2] == flat.calls()
     assert max(call.depth for call in whole.calls()) > 2
+    times = [call.ticks for call in whole.calls()]
+    assert times == sorted(set(times)), "two calls return at once, and fib ends in no call"
     assert short.calls() == whole.calls()[:100]
     assert short.lost == len(whole.calls()) - 100
     assert all(call.task in (None, Task("swapper/0", 0)) for call in whole.calls())
@@ -144,6 +146,8 @@ def test_a_recursive_function_is_followed_to_its_own_returns() -> None:
     whole, flat = (kprobes.funcgraph("fib", depth=depth, calls=3) for depth in (64, 2))
     guest.run(instructions=RUN)
     assert max(call.depth for call in whole.calls()) > 2
+    times = [call.ticks for call in whole.calls()]
+    assert times == sorted(set(times)), "two calls return at once, and fib ends in no call"
     assert [call for call in whole.calls() if call.depth < 2] == flat.calls()
 
 
