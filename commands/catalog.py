@@ -4,6 +4,7 @@
 from . import (
     aggregation,
     argdist,
+    breakpoints,
     check,
     event_triggers,
     events,
@@ -42,6 +43,7 @@ def registry() -> Registry:
         query,
         check,
         run,
+        breakpoints,
         snapshots,
         timeline,
         inspect,

@@ -135,6 +135,17 @@ _SYSTEM: Final = (
 )
 
 
+_PARTS: Final = ("machine", "registers", "system", "kprobes", "mem")
+
+
+def _part(session: Session, word: str) -> str:
+    """A part of what info shows, by its name or a unique beginning of it; r is short for registers, as in gdb."""
+    found = [part for part in _PARTS if part.startswith(word)]
+    if len(found) != 1 and word not in _PARTS:
+        raise CommandError(f"WHAT cannot be {word!r}: choose from {', '.join((*_PARTS, 'breakpoints'))}")
+    return found[0] if len(found) == 1 else word
+
+
 def _info(session: Session, arguments: Arguments) -> MachineInfo | Registers | SystemRegisters | Probes | MemoryMap:
     match arguments.what:
         case "kprobes":
@@ -264,13 +275,15 @@ COMMANDS = (
         (
             Arg(
                 "what",
-                "part to show (default: machine)",
-                choices=("machine", "registers", "system", "kprobes", "mem"),
+                "machine, registers, system, kprobes or mem (default: machine)",
+                type=_part,
+                complete=lambda _session, _word: _PARTS,
                 optional=True,
                 default="machine",
             ),
         ),
         _info,
+        aliases=("i",),
         group=GROUP,
         gdb=False,
     ),

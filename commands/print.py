@@ -65,6 +65,7 @@ COMMANDS = (
         "result. With a format in quotes print shows a line, as print after a probe does.",
         (Arg("expression", "an expression, or a format and values", rest=True, complete=complete_symbol),),
         _print,
+        aliases=("p",),
         group="Inspection",
         gdb=False,
     ),

@@ -27,12 +27,23 @@ from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_place, complete_symbol, is_event, location, matching_functions, number_of_address
 from .program import Programs
-from .selection import complete_probe, row, selected, watch_row, watched
+from .selection import breakpoint_row, complete_probe, row, selected, watch_row, watched
 from .task_options import OPTIONS as TASK_OPTIONS
-from .values import Blacklist, BlacklistedArea, Changed, Probes, Refused, Registered, RegisteredMatching
+from .values import (
+    Blacklist,
+    BlacklistedArea,
+    BreakpointRows,
+    BreakpointsChanged,
+    Changed,
+    Probes,
+    Refused,
+    Registered,
+    RegisteredMatching,
+)
 
 if TYPE_CHECKING:
     from armprobe.session import Session
+    from armprobe.session.breakpoints import Breakpoint
 
 GROUP = "Probes"
 _MOST_ACTIVE: Final = 4096  # KRETPROBE_MAXACTIVE_MAX, kernel/trace/trace_kprobe.c
@@ -220,7 +231,11 @@ def list_probes(session: Session, which: str = "all", top: int | None = None) ->
     return Probes(sorted(rows, key=lambda each: each.number))
 
 
-def _enable(session: Session, arguments: Arguments) -> Changed:
+def _enable(session: Session, arguments: Arguments) -> Changed | BreakpointsChanged:
+    point = _breakpoint(session, arguments.probe)
+    if point is not None:
+        session.breakpoints.enable(point)
+        return BreakpointsChanged("enabled", BreakpointRows([breakpoint_row(session, point)]))
     chosen = selected(session, arguments.probe)
     waiting, registered = _apart(session, chosen)
     for probe in waiting:
@@ -230,7 +245,15 @@ def _enable(session: Session, arguments: Arguments) -> Changed:
     return Changed("enabled", Probes(row(session, *each) for each in chosen))
 
 
-def _disable(session: Session, arguments: Arguments) -> Changed:
+def _breakpoint(session: Session, word: str) -> Breakpoint | None:
+    return session.breakpoints.get(int(word)) if word.isdecimal() else None
+
+
+def _disable(session: Session, arguments: Arguments) -> Changed | BreakpointsChanged:
+    point = _breakpoint(session, arguments.probe)
+    if point is not None:
+        session.breakpoints.disable(point)
+        return BreakpointsChanged("disabled", BreakpointRows([breakpoint_row(session, point)]))
     chosen = selected(session, arguments.probe)
     waiting, registered = _apart(session, chosen)
     for probe in waiting:
@@ -241,7 +264,12 @@ def _disable(session: Session, arguments: Arguments) -> Changed:
 
 
 def _unregister(session: Session, arguments: Arguments) -> Changed:
-    chosen, watches = _selected(session, arguments.probe)
+    return unregister(session, arguments.probe)
+
+
+def unregister(session: Session, word: str) -> Changed:
+    """Remove the probes that `word` names, see `selected`. Raises CommandError if there are none."""
+    chosen, watches = _selected(session, word)
     session.kprobes.unregister_kprobes(_apart(session, chosen)[1])
     for number, _ in chosen:
         del session.probes[number]
@@ -410,18 +438,20 @@ COMMANDS = (
     ),
     Command(
         "enable",
-        "Arm a disabled probe again.",
+        "Arm a disabled probe again, or a breakpoint, by its number.",
         (Arg("probe", _WHICH, complete=complete_probe),),
         _enable,
+        aliases=("en",),
         group=GROUP,
         gdb="kprobe-enable",
         changes_state=True,
     ),
     Command(
         "disable",
-        "Disarm a probe, and keep its counts.",
+        "Disarm a probe or a breakpoint, and keep its counts.",
         (Arg("probe", _WHICH, complete=complete_probe),),
         _disable,
+        aliases=("dis",),
         group=GROUP,
         gdb="kprobe-disable",
         changes_state=True,

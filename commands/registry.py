@@ -56,7 +56,7 @@ class Registry:
                 ),
             ),
             self._run_help,
-            aliases=("?",),
+            aliases=("?", "h"),
             gdb=False,
         )
         self._by_name: dict[str, Command] = {}

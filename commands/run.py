@@ -39,6 +39,14 @@ def _continue(session: Session, arguments: Arguments) -> Stopped:
     return stopped(session, stop)
 
 
+def _run(session: Session, arguments: Arguments) -> Stopped:
+    with session.running():  # or it would not be put back
+        if session.controlled:
+            raise CommandError("gdb is in control of the guest: use run there, or detach it")
+        session.machine.reset()
+    return _continue(session, arguments)
+
+
 def _step(session: Session, arguments: Arguments) -> Stepped:
     if arguments.count < 1:
         raise CommandError("step takes a count of at least 1")
@@ -116,6 +124,12 @@ def _quit(session: Session, arguments: Arguments) -> None:
     session.finished = True
 
 
+_ENDS: Final = (
+    Option("until", "stop at SYMBOL or an address", type=place, complete=complete_symbol),
+    Option("instructions", "stop after this number of instructions", type=integer),
+    Clause("until-console", "pattern", "stop when the guest prints this regular expression, from now on"),
+)
+
 COMMANDS = (
     Command(
         "continue",
@@ -123,22 +137,29 @@ COMMANDS = (
         "With until-console it stops when the guest has printed what is given, a regular expression: scripts wait for\n"
         "a prompt or a message by that:\n\n"
         "    continue until-console login:",
-        (
-            Option("until", "stop at SYMBOL or an address", type=place, complete=complete_symbol),
-            Option("instructions", "stop after this number of instructions", type=integer),
-            Clause("until-console", "pattern", "stop when the guest prints this regular expression, from now on"),
-        ),
+        _ENDS,
         _continue,
-        aliases=("run",),
+        aliases=("c",),
         group=GROUP,
         gdb=False,
+    ),
+    Command(
+        "run",
+        "Run the guest from its start: put it back to the state in which it was loaded, and continue.\n"
+        "Probes and breakpoints stay set.",
+        _ENDS,
+        _run,
+        aliases=("r",),
+        group=GROUP,
+        gdb=False,
+        changes_state=True,
     ),
     Command(
         "step",
         "Execute one instruction, or COUNT. A probed instruction counts as one, however the probe executes it.",
         (Arg("count", "number of instructions", type=integer, optional=True, default=1),),
         _step,
-        aliases=("si",),
+        aliases=("si", "stepi"),
         group=GROUP,
         gdb=False,
         repeat=True,

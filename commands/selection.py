@@ -11,10 +11,12 @@ from armprobe.probes import FunctionCounts, Kretprobe, Probe, Stage, is_pattern
 from armprobe.probes.kprobe import OPTIMIZED
 
 from .errors import CommandError
-from .values import ProbeRow
+from .locations import location
+from .values import BreakpointRow, ProbeRow
 
 if TYPE_CHECKING:
     from armprobe.session import Session
+    from armprobe.session.breakpoints import Breakpoint
 
 
 def selected(session: Session, word: str) -> list[tuple[int, Probe]]:
@@ -67,10 +69,25 @@ def watch_row(session: Session, number: int) -> ProbeRow:
     )
 
 
+def breakpoint_row(session: Session, point: Breakpoint) -> BreakpointRow:
+    """The breakpoint as it is now."""
+    return BreakpointRow(
+        number=point.number,
+        kind=point.kind,
+        given=point.given,
+        location=location(session, point.address),
+        size=point.size,
+        temporary=point.temporary,
+        enabled=point.undo is not None,
+        condition=None if point.condition is None else str(point.condition),
+        hits=point.hits,
+    )
+
+
 def complete_probe(session: Session, word: str) -> Iterable[str]:
-    """Numbers and names of the probes."""
+    """Numbers and names of the probes, and numbers of breakpoints."""
     watches = session.function_watches
-    numbers = [str(number) for number in (*session.probes, *watches)]
+    numbers = [str(number) for number in (*session.probes, *watches, *session.breakpoints)]
     names = [probe.name for probe in session.probes.values()] + [each.given for each in watches.values()]
     return ["all", *numbers, *names]
 

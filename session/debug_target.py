@@ -404,7 +404,7 @@ class DebugTarget:
 
         def ended(how: Stop | BaseException) -> None:
             if isinstance(how, Stop):
-                self._session.stop = how
+                how = self._session.stop = self._owner.call_briefly(self._session.breakpoints.settled, how)
                 event = self._event(how)
             else:
                 event = Signalled(position=self._machine.instructions, text=str(how))

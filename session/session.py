@@ -19,6 +19,7 @@ from armprobe.probes.guest_view import GuestView
 from armprobe.probes.handler_failures import HANDLERS_LOG, describe_failure
 from armprobe.wiring import shell_of
 
+from .breakpoints import Breakpoints
 from .console_text import ConsoleLines, ConsoleText
 from .crash_stops import CrashStops
 from .debug_target import DebugTarget
@@ -103,6 +104,7 @@ class Session:
         self._remarks: Callable[[str], None] = self.notify
         self._parts: Callable[[object], None] = lambda part: None
         self.guest_view = GuestView(self.machine, self.kprobes)
+        self.breakpoints = Breakpoints(self.machine, self.guest_view)  # by numbers of the same list
         self.tracepoints = Tracepoints(self.machine, self.kprobes, self.guest_view)
         self.idle = threading.Event()  # set while nothing runs the guest
         self.idle.set()
@@ -239,6 +241,7 @@ class Session:
             raise CommandError("gdb is in control of the guest: continue or step there, or detach it")
         with self.running():
             self.stop = self.owner.run(functools.partial(self.tracepoints.run, run), waits)
+            self.stop = self.breakpoints.settled(self.stop)
         return self.stop
 
     async def next_stop(self) -> Stop:

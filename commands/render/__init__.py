@@ -3,6 +3,7 @@
 
 from . import (
     aggregation,
+    breakpoints,
     events,
     functions,
     help,
@@ -16,6 +17,7 @@ from . import (
 
 __all__ = [
     "aggregation",
+    "breakpoints",
     "events",
     "functions",
     "help",

@@ -37,7 +37,7 @@ def command_help(value: values.CommandHelp, width: int) -> str:
         for argument in value.arguments:
             lines += _filled(f"{f'  {argument.label}':<{column}}{argument.help}", width, column)
     if value.aliases:
-        lines += ["", f"Also: {', '.join(value.aliases)}"]
+        lines += ["", *_filled(f"Also: {', '.join(value.aliases)}", width)]
     if value.touches:
         lines += ["", *_filled(value.touches, width)]
     return "\n".join(lines) + "\n"

@@ -19,6 +19,7 @@ from .aggregation import (
     TopFunctions,
     Watched,
 )
+from .breakpoints import BreakpointRow, BreakpointRows, BreakpointsChanged
 from .events import (
     EventFile,
     EventFormat,
@@ -145,6 +146,9 @@ __all__ = [
     "Backtrace",
     "Blacklist",
     "BlacklistedArea",
+    "BreakpointRow",
+    "BreakpointRows",
+    "BreakpointsChanged",
     "CallGraph",
     "Cell",
     "Changed",
