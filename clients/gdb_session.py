@@ -5,32 +5,29 @@
         gdb.execute("break *0x40080000")
         stop = gdb.continue_to_stop()
 
+Sessions are independent of each other: several may be used at once, each by one thread.
+
 It speaks GDB/MI (GDB manual, node "GDB/MI") through pygdbmi. gdb runs with `mi-async` on; otherwise only a signal could
 interrupt it.
 """
 
 import contextlib
-import math
-import os
 import re
-import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
-
-from pygdbmi.IoManager import IoManager
+from typing import Self
 
 from armprobe.stub import Debuggable, Server, Target, serve, target_of
+
+from .gdb_process import GdbProcess
+from .gdb_records import GdbError, GdbStop, GdbTimeout, Record, Transcript, UnexpectedStop
+from .gdb_values import GdbBreakpoint, GdbFrame, GdbRegisters, condition_in_gdb_s_names
 
 GDBINIT = Path(__file__).parent.parent / "gdbinit"
 PROXY = Path(__file__).parent.parent / "commands/gdb_proxy.py"
 TIMEOUT = 30.0  # seconds: the default limit for each operation
 _POLL = 0.1  # seconds between checks that gdb is alive
-_GRACE = 2.0  # seconds that gdb has to exit by itself
 _SHOWN = 200  # characters of gdb's last output that an error quotes
 
 # No prompts, folded lines or colours, and no 15 seconds of retries at an address without a listener. A breakpoint at an
@@ -51,48 +48,12 @@ _CHANGED = re.compile(r'^received: "1[0-9a-f]+"$', re.MULTILINE)
 # The output of `set debug ...` (gdbsupport/common-debug.cc, debug_prefixed_vprintf).
 _DEBUGGING = re.compile(r" *\[[\w-]+\] ")
 
-Record = dict[str, Any]
-
-
-class GdbError(Exception):
-    """gdb refused a command (with its own message), could not be started, or is gone."""
-
-
-class GdbTimeout(GdbError):
-    """gdb did not report an expected event in time."""
-
-
-@dataclass(frozen=True)
-class GdbStop:
-    """The reason and place of a stop (GDB manual, node "GDB/MI Async Records")."""
-
-    reason: str
-    """gdb's word: "breakpoint-hit", "end-stepping-range", "signal-received"...; empty if it gives none."""
-    signal: str
-    """The signal's name, such as "SIGTRAP"; empty if there was none."""
-    pc: int | None
-    """None if the guest has ended."""
-    function: str
-    """The function that contains pc; empty if gdb does not know it."""
-    console: str
-    """Output on gdb's console between the resumption and the stop, from the stub or gdb itself."""
-    complaints: str
-    """Output on gdb's stderr in that time: warnings, and errors in conditions, which stop the machine."""
-    raw: Mapping[str, Any] = field(repr=False)
-    """The whole record."""
-
-
-class _Io(IoManager):
-    """Drops what pygdbmi cannot parse: gdb's one record that breaks MI's grammar, at `tfind none`."""
-
-    def _get_responses_list(self, raw_output: bytes, stream: str) -> list[Record]:
-        raw_output = (self._incomplete_output.get(stream) or b"") + raw_output  # it comes in pieces of any size
-        self._incomplete_output[stream] = None
-        return super()._get_responses_list(raw_output.replace(b"=traceframe-changed,end\n", b""), stream)
-
 
 class GdbSession:
-    """One gdb attached to one stub. A context manager. Not for use by several threads at once."""
+    """One gdb attached to one stub. A context manager. Not for use by several threads at once.
+
+    Each `GdbError` has the session's last lines as `transcript`.
+    """
 
     def __init__(
         self,
@@ -112,40 +73,28 @@ class GdbSession:
 
         Raises `GdbError` if gdb is absent or the connection is refused.
         """
-        path = shutil.which(gdb)
-        if path is None:
-            raise GdbError(f"{gdb} is not installed or not executable (Debian: apt-get install gdb-multiarch)")
         self.timeout = TIMEOUT if timeout is None else timeout
         self._token = 0
         self._running = False
         self._stop: Record | None = None
         self._resumption: int | None = None  # the token of the command that resumed the machine
-        self._refusal: str | None = None  # why gdb did not resume it
+        self._refusal: str | None = None  # why gdb did not resume it, or has lost it
+        self._ended = False  # gdb has said that the machine has ended, and not yet how
         self._said: list[str] = []
         self._complaints: list[str] = []
         self._final: list[str] = []  # complaints since the stop, after which nothing else came
         self._last = "nothing"
+        self._transcript = Transcript()
         self._server: Server | None = None
         self._target = None if isinstance(where, str) else target_of(where)
         self._seen = self._changes()
-        self._process = subprocess.Popen(
-            # By default gdb takes a reply that is 2 seconds late for the reply to its next packet. -l sets this limit.
-            [path, "--nx", "--quiet", "--interpreter=mi3", "-l", str(math.ceil(self.timeout))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
-            start_new_session=True,  # a Ctrl-C for this program must not reach gdb
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        # The last argument is how long to continue reading after output has come. 0 would mean until the timeout.
-        self._io = _Io(self._process.stdin, self._process.stdout, None, 1e-6)
+        self._io = GdbProcess(gdb, self.timeout, {"ARMPROBE_GDB_PROXY": str(PROXY)})
+        self._process = self._io.process
         try:
             if not isinstance(where, str):
                 self._server = serve(where)
                 where = self._server.address
+            self._where = where
             for setting in _SETTINGS:
                 self._command(f"-gdb-set {setting}")
             with contextlib.suppress(GdbError):  # gdb 13 was the first to have it
@@ -166,6 +115,13 @@ class GdbSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        if self._process.returncode is not None:
+            state = "closed"
+        else:
+            state = "the machine runs" if self._running else "the machine is stopped"
+        return f"<GdbSession {self._where}, {state}>"
+
     def execute(self, command: str, timeout: float | None = None) -> str:
         """Do what `command` does when typed at gdb's prompt, and return the text it prints.
 
@@ -179,11 +135,11 @@ class GdbSession:
         except GdbTimeout:
             raise
         except GdbError as error:
-            raise GdbError(self._explained(str(error))) from None
+            raise GdbError(self._explained(str(error)), str(self._transcript)) from None
         resumed = self._running or self._stop is not None
         said = self.wait_for_stop(timeout).console if resumed else "".join(self._said)
         if refused := _NOTHING_DONE.search(said):
-            raise GdbError(refused[0])
+            raise GdbError(refused[0], str(self._transcript))
         return said
 
     def cont(self) -> None:
@@ -196,6 +152,71 @@ class GdbSession:
         self.cont()
         return self.wait_for_stop(timeout)
 
+    def mi(self, command: str, timeout: float | None = None) -> Record:
+        """Run a command of GDB/MI, such as "-stack-info-depth", and return the results that gdb gives with "^done".
+
+        A string in the results is text, a list a list, a tuple a dict (GDB manual, node "GDB/MI Output Syntax"). A
+        command that resumes the machine returns at once, and `wait_for_stop` or `expect_stop` waits for the stop.
+        Raises `GdbError` with gdb's message.
+        """
+        _refuse_line_end(command)
+        self._begin()
+        return self._command(f"-{command.removeprefix('-')}", timeout)
+
+    def breakpoint(
+        self,
+        location: str,
+        *,
+        condition: str = "",
+        temporary: bool = False,
+        hardware: bool = False,
+        pending: bool = False,
+    ) -> GdbBreakpoint:
+        """Set a breakpoint at `location`, which is written as for gdb's `break`.
+
+        condition: stop only where this C expression is not 0. Registers may be written as `x0` or, as in gdb, `$x0`.
+        temporary: gdb deletes the breakpoint when it has stopped the machine. hardware: as gdb's `hbreak`. pending: a
+        location that gdb does not know yet is waited for; otherwise it is refused.
+
+        Raises `GdbError` with gdb's message.
+        """
+        options = "-t " * temporary + "-h " * hardware + "-f " * pending
+        self._begin()
+        while True:
+            wanted = f"-c {_quoted(condition)} " if condition else ""
+            try:
+                made = self._command(f"-break-insert {options}{wanted}{_quoted(location)}")
+            except GdbTimeout:
+                raise
+            except GdbError as error:
+                changed = condition_in_gdb_s_names(condition, str(error), self.registers)
+                if changed is None:
+                    raise
+                condition = changed
+            else:
+                return GdbBreakpoint(self._command, made["bkpt"])
+
+    def frames(self, limit: int = 100) -> list[GdbFrame]:
+        """The frames of the stack, from the innermost on; `limit` of them at most, because a broken stack can go on."""
+        self._look()
+        part = f"0 {limit - 1}"
+        stack = self._command(f"-stack-list-frames {part}")["stack"]
+        arguments = self._command(f"-stack-list-arguments --all-values {part}")["stack-args"]
+        return [GdbFrame.of(frame, _by_name(row["args"])) for frame, row in zip(stack, arguments, strict=True)]
+
+    def variables(self) -> dict[str, str]:
+        """The local variables and arguments of the selected frame, in gdb's format; `execute("up")` selects another.
+
+        Of variables with one name, the innermost. A function without debug information has none.
+        """
+        self._look()
+        return _by_name(self._command("-stack-list-variables --all-values")["variables"])
+
+    @property
+    def registers(self) -> GdbRegisters:
+        """The registers of the selected frame, by gdb's names: `gdb.registers["x0"] += 1`."""
+        return GdbRegisters(self.mi, self.register)
+
     def step(self, timeout: float | None = None) -> GdbStop:
         """Execute one instruction."""
         self._begin()
@@ -205,7 +226,7 @@ class GdbSession:
     def interrupt(self, timeout: float | None = None) -> GdbStop:
         """Stop the running machine. If it stops by itself at that moment, that stop is returned."""
         if not self._running and self._stop is None:
-            raise GdbError("the machine is not running, so there is nothing to interrupt")
+            raise GdbError("the machine is not running, so there is nothing to interrupt", str(self._transcript))
         if self._running:
             self._command("-exec-interrupt")
         return self.wait_for_stop(timeout)
@@ -214,12 +235,13 @@ class GdbSession:
         """Wait until the machine that was resumed stops, and gdb has executed the commands of the breakpoint there.
 
         If those resume the machine, the stop after that is waited for. Raises `GdbTimeout`, and leaves the machine
-        running. Raises `GdbError` if gdb could not resume it, perhaps for want of a watchpoint; or, with the machine
-        stopped, if one of those commands failed, hook-stop, or a method or handler in Python. A command is taken to
-        have failed when the last text at the stop is on gdb's stderr, where errors are printed, and is not a warning.
+        running. Raises `GdbError` if gdb or the stub has ended; if gdb could not resume the machine, perhaps for want
+        of a watchpoint; or, with the machine stopped, if one of those commands failed, hook-stop, or a method or
+        handler in Python. A command is taken to have failed when the last text at the stop is on gdb's stderr, where
+        errors are printed, and is not a warning.
         """
         if not self._running and self._stop is None and self._refusal is None:
-            raise GdbError("the machine is not running, so there is no stop to wait for")
+            raise GdbError("the machine is not running, so there is no stop to wait for", str(self._transcript))
         began = time.monotonic()
         while True:
             self._read(
@@ -227,14 +249,14 @@ class GdbSession:
             )
             if self._refusal is not None:
                 refusal, self._refusal = self._refusal, None
-                raise GdbError("".join([*self._complaints, refusal]))
+                raise GdbError("".join([*self._complaints, refusal]), str(self._transcript))
             # gdb reads its next command after it has executed those of the breakpoint.
             self._command('-interpreter-exec console "echo"', timeout, began)
             if self._stop is not None:  # the commands have not resumed it
                 break
         payload, self._stop = self._stop["payload"], None
         if failure := self._failure_at_stop():
-            raise GdbError(failure)
+            raise GdbError(failure, str(self._transcript))
         if not payload:  # gdb does not describe the stop if the commands begin with `silent`
             payload = self._command("-stack-info-frame")
         frame = payload.get("frame", {})
@@ -248,6 +270,35 @@ class GdbSession:
             raw=payload,
         )
 
+    def expect_stop(
+        self,
+        *,
+        reason: str | None = None,
+        function: str | None = None,
+        breakpoint: GdbBreakpoint | int | None = None,
+        timeout: float | None = None,
+    ) -> GdbStop:
+        """Wait as `wait_for_stop` does, and return the stop if it is as expected in all that is given.
+
+        reason: gdb's word for it, as `GdbStop.reason`. function: the one that the machine stops in. breakpoint: the one
+        hit, or its number. Raises `UnexpectedStop` for another stop, `GdbTimeout` if none comes, and `GdbError` as
+        `wait_for_stop`; the message ends with the transcript.
+        """
+        number = breakpoint.number if isinstance(breakpoint, GdbBreakpoint) else breakpoint
+        wanted = {"reason": reason, "function": function, "breakpoint": number}
+        expected = ", ".join(f"{name} {value}" for name, value in wanted.items() if value is not None) or "any"
+        try:
+            stop = self.wait_for_stop(timeout)
+        except GdbError as error:
+            raise type(error)(
+                _with(self._transcript, f"expected a stop ({expected}): {error}"), error.transcript
+            ) from None
+        for name, value in wanted.items():
+            if value is not None and getattr(stop, name) != value:
+                text = f"expected a stop ({expected}), and the machine has stopped otherwise: {stop}"
+                raise UnexpectedStop(_with(self._transcript, text), str(self._transcript), stop)
+        return stop
+
     def evaluate(self, expression: str) -> str:
         """The value of an expression, as text in gdb's format."""
         self._look()
@@ -259,7 +310,7 @@ class GdbSession:
         try:
             return int(text, 16)
         except ValueError:
-            raise GdbError(f"${name} is not one number: gdb shows {text!r}") from None
+            raise GdbError(f"${name} is not one number: gdb shows {text!r}", str(self._transcript)) from None
 
     def read_memory(self, address: int, length: int) -> bytes:
         """`length` bytes of memory. Raises `GdbError` if any of them cannot be read."""
@@ -267,23 +318,18 @@ class GdbSession:
         blocks = self._command(f"-data-read-memory-bytes {address:#x} {length}")["memory"]
         data = b"".join(bytes.fromhex(block["contents"]) for block in blocks)
         if len(data) != length:
-            raise GdbError(f"of {length} bytes at {address:#x} only {len(data)} can be read")
+            raise GdbError(f"of {length} bytes at {address:#x} only {len(data)} can be read", str(self._transcript))
         return data
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Write `data` to memory. Raises `GdbError` if any of it cannot be written."""
+        self._look()
+        if data:  # gdb refuses to write nothing
+            self._command(f"-data-write-memory-bytes {address:#x} {data.hex()}")
 
     def close(self) -> None:
         """End gdb, which detaches, and the stub if it was started for this session. May be called twice."""
-        if self._process.returncode is None:
-            with contextlib.suppress(OSError):  # it has ended already
-                self._io.write("-gdb-exit", read_response=False)
-            try:
-                self._process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe
-            pipe.close()
+        self._io.end()
         if self._server:
             self._server.close()
             self._server = None
@@ -337,16 +383,19 @@ class GdbSession:
         self._token += 1
         token = self._token
         try:
+            self._transcript.sent(f"{token}{command}")
             self._io.write(f"{token}{command}", read_response=False)
         except (OSError, ValueError):  # a broken pipe, or one closed by close()
-            raise GdbError(f"gdb has ended, so it cannot do {command}; it last said: {self._last}") from None
+            raise GdbError(
+                f"gdb has ended, so it cannot do {command}; it last said: {self._last}", str(self._transcript)
+            ) from None
         answer = self._read(
             lambda r: r["type"] == "result" and r["token"] == token, f"the result of {command}", timeout, began
         )
         self._seen = self._changes()
         results: Record = answer["payload"] or {}
         if answer["message"] == "error":
-            raise GdbError(results.get("msg", "gdb gave no reason"))
+            raise GdbError(results.get("msg", "gdb gave no reason"), str(self._transcript))
         return results
 
     def _read(
@@ -371,13 +420,19 @@ class GdbSession:
                     found, record = True, each
             if not found and not records:
                 if status is not None:
-                    raise GdbError(f"gdb ended with status {status} before {what}; it last said: {self._last}")
+                    raise GdbError(
+                        f"gdb ended with status {status} before {what}; it last said: {self._last}",
+                        str(self._transcript),
+                    )
                 if left <= 0:
-                    raise GdbTimeout(f"waited {timeout:g} s for {what}; gdb last said: {self._last}")
+                    raise GdbTimeout(
+                        f"waited {timeout:g} s for {what}; gdb last said: {self._last}", str(self._transcript)
+                    )
         return record
 
     def _note(self, record: Record) -> None:
         """Keep track of the information in every record, awaited or not."""
+        self._transcript.received(record)
         kind, message, payload = record["type"], record.get("message"), record.get("payload")
         self._last = " ".join(str(part) for part in (kind, message, payload) if part)[:_SHOWN]
         if kind in ("console", "target") and payload:
@@ -385,6 +440,10 @@ class GdbSession:
             self._final.clear()
         elif kind == "log" and payload:
             self._complaints.append(payload)
+            if (
+                self._ended
+            ):  # there is no "stopped" record if the connection breaks (gdb/remote.c, remote_unpush_target)
+                self._ended, self._running, self._refusal = False, False, "gdb has lost the machine it is connected to"
             if not _DEBUGGING.match(payload):
                 self._final.append(payload)
         elif message == "running":
@@ -393,13 +452,32 @@ class GdbSession:
         elif message == "error" and self._running and record["token"] == self._resumption:
             # This comes after gdb has said that the machine runs, which it does not.
             self._running, self._refusal = False, (payload or {}).get("msg", "gdb gave no reason")
+        elif message == "thread-group-exited":
+            self._ended = self._running
         elif message == "stopped":
-            self._running, self._stop = False, record
+            self._ended, self._running, self._stop = False, False, record
             self._final.clear()
 
 
-def _quoted(text: str) -> str:
-    """Quote text as an MI c-string. Raises `GdbError` if it contains a line end, which would end the command."""
+def _by_name(variables: list[Record]) -> dict[str, str]:
+    """Values by name, of the first of each name: gdb gives the innermost first."""
+    values: dict[str, str] = {}
+    for each in variables:
+        values.setdefault(each["name"], each.get("value", ""))
+    return values
+
+
+def _with(transcript: Transcript, message: str) -> str:
+    return f"{message}\nThe last lines of the session with gdb:\n{transcript}"
+
+
+def _refuse_line_end(text: str) -> None:
+    """Raise `GdbError` for text with a line end, which would end the command."""
     if "\n" in text or "\r" in text:
         raise GdbError(f"one command at a time: {text!r} contains a line end")
+
+
+def _quoted(text: str) -> str:
+    """Quote text as an MI c-string. Raises `GdbError` if it contains a line end."""
+    _refuse_line_end(text)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

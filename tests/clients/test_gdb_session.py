@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.clients.gdb_session import GdbError, GdbSession, GdbTimeout
+from armprobe.clients import GdbError, GdbSession, GdbTimeout
 from tests.commands.toy import ToySession
 from tests.stub.fake import BASE  # tests have no import name to go by
 from tests.waiting import PATIENCE, wait_until

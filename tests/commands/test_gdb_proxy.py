@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from armprobe.clients.gdb_session import GDBINIT, PROXY, GdbError, GdbSession
+from armprobe.clients import GdbError, GdbSession
+from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands.declaration import Command
 from armprobe.commands.registry import Registry
 from armprobe.commands.render.text import as_text

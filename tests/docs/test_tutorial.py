@@ -22,6 +22,7 @@ TRANSCRIPTS = (
     "docs/expressions.md",
     "docs/traces.md",
     "docs/events.md",
+    "docs/debuggers.md",
 )
 ALL = [(name, example) for name in TRANSCRIPTS for example in examples((ROOT / name).read_text())]
 
@@ -29,7 +30,7 @@ ALL = [(name, example) for name in TRANSCRIPTS for example in examples((ROOT / n
 def ready_for(example: Example, tool: Callable[[str, str], str]) -> None:
     """Skip, or fail under CI, where a program is absent or Debian's kernel cannot be had."""
     words = example.start.command.split()
-    if "gdb" in words or "demo" in words:
+    if "gdb" in words or "demo" in words or any("GdbSession" in text for text in example.files.values()):
         tool("gdb-multiarch", "gdb-multiarch")
     if "linux" in words or any("linux" in text for text in example.files.values()):
         tool("apt-get", "apt")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from armprobe.clients.gdb_session import GdbError
+from armprobe.clients import GdbError
 from armprobe.commands import GdbSession, Session
 from armprobe.probes import Stage
 from armprobe.stub import GuestView

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from armprobe.clients.gdb_session import GdbError
+from armprobe.clients import GdbError
 from armprobe.commands import GdbSession, Session
 from armprobe.stub import serve
 from tests.linux.shell import Shell

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from armprobe.clients.gdb_session import GdbError, GdbSession
+from armprobe.clients import GdbError, GdbSession
 from armprobe.stub import ExecFile, serve
 from tests.stub.client import Client
 from tests.stub.fake import FakeTarget

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""gdb as a child process that speaks GDB/MI on its standard input and output."""
+
+import contextlib
+import math
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+
+from pygdbmi.IoManager import IoManager
+
+from .gdb_records import GdbError, Record
+
+_GRACE = 2.0  # seconds that gdb has to exit by itself
+
+
+class GdbProcess(IoManager):
+    """A running gdb. `end` must be called."""
+
+    def __init__(self, gdb: str, timeout: float, environment: Mapping[str, str]) -> None:
+        """gdb: its name or path. timeout: seconds that gdb waits for the stub. environment: variables added to ours.
+
+        Raises `GdbError` if gdb is absent.
+        """
+        path = shutil.which(gdb)
+        if path is None:
+            raise GdbError(f"{gdb} is not installed or not executable (Debian: apt-get install gdb-multiarch)")
+        self.process = subprocess.Popen(
+            # By default gdb takes a reply that is 2 seconds late for the reply to its next packet. -l sets this limit.
+            [path, "--nx", "--quiet", "--interpreter=mi3", "-l", str(math.ceil(timeout))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            env={**os.environ, **environment},
+            start_new_session=True,  # a Ctrl-C for this program must not reach gdb
+        )
+        assert self.process.stdin
+        assert self.process.stdout
+        # The last argument is how long to continue reading after output has come. 0 would mean until the timeout.
+        super().__init__(self.process.stdin, self.process.stdout, None, 1e-6)
+
+    def end(self) -> None:
+        """Have gdb detach and exit, or kill it if it does not, and reap it. May be called twice."""
+        if self.process.returncode is None:
+            with contextlib.suppress(OSError):  # it has ended already
+                self.write("-gdb-exit", read_response=False)
+            try:
+                self.process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            pipe.close()
+
+    def _get_responses_list(self, raw_output: bytes, stream: str) -> list[Record]:
+        """Drop what pygdbmi cannot parse: gdb's one record that breaks MI's grammar, at `tfind none`."""
+        raw_output = (self._incomplete_output.get(stream) or b"") + raw_output  # it comes in pieces of any size
+        self._incomplete_output[stream] = None
+        return super()._get_responses_list(raw_output.replace(b"=traceframe-changed,end\n", b""), stream)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What gdb reports in GDB/MI: its stops, its errors, and a transcript of the last lines of both directions."""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Record = dict[str, Any]
+
+_LINES: Final = 50  # of the transcript
+_WIDTH: Final = 300  # characters of a line of the transcript
+# The first characters of records (GDB manual, node "GDB/MI Output Syntax"), by pygdbmi's names.
+_PREFIXES: Final = {"console": "~", "target": "@", "output": "", "log": "&", "result": "^"}
+
+
+class GdbError(Exception):
+    """gdb refused a command (with its own message), could not be started, or is gone."""
+
+    def __init__(self, message: str, transcript: str = "") -> None:
+        super().__init__(message)
+        self.transcript = transcript
+        """The last lines that were sent to gdb (`>`) and came from it, at most 50; empty if none were."""
+
+
+class GdbTimeout(GdbError):
+    """gdb did not report an expected event in time."""
+
+
+class UnexpectedStop(GdbError):
+    """The machine has stopped, but not as expected."""
+
+    def __init__(self, message: str, transcript: str, stop: "GdbStop") -> None:
+        super().__init__(message, transcript)
+        self.stop = stop
+
+
+@dataclass(frozen=True)
+class GdbStop:
+    """The reason and place of a stop (GDB manual, node "GDB/MI Async Records")."""
+
+    reason: str
+    """gdb's word: "breakpoint-hit", "end-stepping-range", "signal-received"...; empty if it gives none."""
+    signal: str
+    """The signal's name, such as "SIGTRAP"; empty if there was none."""
+    pc: int | None
+    """None if the guest has ended."""
+    function: str
+    """The function that contains pc; empty if gdb does not know it."""
+    console: str
+    """Output on gdb's console between the resumption and the stop, from the stub or gdb itself."""
+    complaints: str
+    """Output on gdb's stderr in that time: warnings, and errors in conditions, which stop the machine."""
+    raw: Mapping[str, Any] = field(repr=False)
+    """The whole record."""
+
+    @property
+    def breakpoint(self) -> int | None:
+        """gdb's number of the breakpoint or watchpoint that was hit. None if none was."""
+        # A watchpoint's record is under "wpt", "hw-rwpt" or "hw-awpt" (gdb/breakpoint.c, print_it_watchpoint).
+        numbers = [self.raw["bkptno"]] if "bkptno" in self.raw else []
+        numbers += [self.raw[key]["number"] for key in ("wpt", "hw-rwpt", "hw-awpt") if key in self.raw]
+        return int(numbers[0]) if numbers else None
+
+    def __str__(self) -> str:
+        place = "" if self.pc is None else f" at {self.pc:#x}" + f" in {self.function}" * bool(self.function)
+        number = "" if self.breakpoint is None else f", number {self.breakpoint}"
+        return f"{self.reason or 'no reason given'}{f', {self.signal}' * bool(self.signal)}{number}{place}"
+
+    def __repr__(self) -> str:
+        return f"<GdbStop {self}>"
+
+
+class Transcript:
+    """The last lines of a session, shortened: what was sent with `>` before it, what came as in GDB/MI."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=_LINES)
+
+    def sent(self, command: str) -> None:
+        self._lines.append(f"> {command[:_WIDTH]}")
+
+    def received(self, record: Record) -> None:
+        kind, message, payload = record["type"], record["message"], record["payload"]
+        token = "" if record.get("token") is None else str(record["token"])
+        if isinstance(payload, str):  # text, for people
+            for line in payload.splitlines()[-_LINES:]:
+                self._lines.append(f"{_PREFIXES.get(kind, '')}{line[:_WIDTH]}")
+        elif message == "stopped" or kind in ("result", "notify"):
+            prefix = "*" if message in ("stopped", "running") else _PREFIXES.get(kind, "=")
+            self._lines.append(f"{token}{prefix}{message}{f' {payload}' if payload else ''}"[:_WIDTH])
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines)
