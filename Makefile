@@ -94,6 +94,10 @@ dejagnu: build/test ## run tests of GDB's own suite, on QEMU's stub too, and wri
 docs: build/test ## write docs/commands.md and docs/json.md, the references, and the man page
 	$(PY) -m armprobe.commands.documents docs
 
+.PHONY: site
+site: build/test ## build the documentation as a site, in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
 .PHONY: conformance
 conformance: build/test ## build the conformance guests, run them on QEMU too, and write docs/conformance.md
 	@$(MAKE) -s -C tests/machine/conformance
