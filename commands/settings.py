@@ -24,7 +24,9 @@ PROBE_COMMANDS: Final = ("kprobe", "kretprobe", "jprobe", "count", "hist", "late
 """The commands that `probes` may use: a file that comes with a checkout does not run any other."""
 _LONGEST: Final = 1 << 20  # bytes
 _FILES: Final = ("initrd", "vmlinux", "snapshot")
-_TEXTS: Final = ("guest", *_FILES, "cmdline", "append", "memory", "era", "stepping", "trampoline", "listen")
+_TEXTS: Final = (
+    *("guest", *_FILES, "cmdline", "append", "memory", "history_memory", "era", "stepping", "trampoline", "listen"),
+)
 _COLOURS: Final = ("auto", "always", "never")
 _BUILT_IN_GUESTS: Final = ("demo", "linux")
 
@@ -72,7 +74,7 @@ class _Checked:
 
     def fields(self) -> tuple[dict[str, Any], tuple[str, ...], dict[str, str], str]:
         """The first four fields of `Settings`."""
-        known = {*_TEXTS, "base", "trace_size", "paced", "probes", "aliases", "colour"}
+        known = {*_TEXTS, "base", "trace_size", "paced", "history", "probes", "aliases", "colour"}
         for name in self._found:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
@@ -82,7 +84,7 @@ class _Checked:
         if options.get("guest", "demo") not in _BUILT_IN_GUESTS:
             options["guest"] = str(self._path.parent / options["guest"])
         options |= {name: self._path.parent / options[name] for name in _FILES if name in options}
-        for name, kind in (("base", int), ("trace_size", int), ("paced", bool)):
+        for name, kind in (("base", int), ("trace_size", int), ("paced", bool), ("history", bool)):
             if name in self._found:
                 options[name] = self._typed(name, kind)
         return options, self._probes(), self._aliases(), self._colour()

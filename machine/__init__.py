@@ -25,11 +25,14 @@ from .native.binding import SOURCES as CORE_SOURCES
 from .owner import Owner
 from .stop import Stop, StopReason, WatchHit
 from .symbols import Symbol, Symbols
+from .time.timeline import MEMORY as HISTORY_MEMORY
 
 DEFAULT_MEMORY = 256 << 20
+_LEAST_HISTORY = 16 << 20
 
 __all__ = [
     "DEFAULT_MEMORY",
+    "HISTORY_MEMORY",
     "CallNotReturned",
     "Context",
     "Core",
@@ -72,6 +75,7 @@ def load(
     cpu: str = DEFAULT_MODEL,
     kaslr: int | None = None,
     history: bool = True,
+    history_memory: int | str = HISTORY_MEMORY,
 ) -> Machine:
     """A machine with `guest` in it, about to execute its first instruction (of a snapshot: its next).
 
@@ -83,9 +87,13 @@ def load(
     replaces the default command line, and `append` is added at the end. `memory` is in bytes, or a text such as "256M".
     `cpu` is a model of `engine.CPU_MODELS`. `kaslr` lets a Linux kernel move to an address that this seed (1 to
     2**64 - 1) decides; without it the kernel does not move. With `history` False, the machine keeps no history and
-    cannot go back. Raises MachineError, saying what is wrong, for anything
-    that cannot be run.
+    cannot go back; `history_memory`, given like `memory`, is how much the history may take. Raises MachineError,
+    saying what is wrong, for anything that cannot be run.
     """
+    kept = parse_size(history_memory) if isinstance(history_memory, str) else history_memory
+    if kept < _LEAST_HISTORY:
+        raise MachineError(f"the history needs {_LEAST_HISTORY >> 20}M of memory at least; --no-history keeps none")
+    kept = kept if history else 0
     path = DEMO if guest == "demo" else guest
     if _snapshot_file.is_snapshot(path):
         saved = _snapshot_file.load(path)
@@ -98,10 +106,10 @@ def load(
                 raise MachineError(f"{host_files.shown(guest)} is no snapshot of a Linux kernel, so it has no vmlinux")
             known = _vmlinux.read(vmlinux, saved.symbols, _vmlinux.in_ram(memoryview(ram)))
             resumed = replace(resumed, symbols=known.symbols, dwarf=known.dwarf, notes=known.notes)
-        machine = Machine(resumed, header["cpu"], saved.memories, history)
+        machine = Machine(resumed, header["cpu"], saved.memories, kept)
         _snapshot_file.resume(machine, saved)
         return machine
     size = parse_size(memory) if isinstance(memory, str) else memory
     files = {"initrd": initrd, "vmlinux": vmlinux}
     loaded = read_guest(guest, **files, cmdline=cmdline, append=append, base=base, memory=size, kaslr=kaslr)
-    return Machine(loaded if kaslr is None else _kaslr.moved(loaded, cpu), cpu, history=history)
+    return Machine(loaded if kaslr is None else _kaslr.moved(loaded, cpu), cpu, history=kept)

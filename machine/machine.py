@@ -23,7 +23,7 @@ from armprobe.machine.memory.bus import Backing, Bus, new_memory
 from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.checkpoint import Checkpoints
 from armprobe.machine.time.clock import Clock
-from armprobe.machine.time.timeline import Timeline
+from armprobe.machine.time.timeline import MEMORY, Timeline
 
 from . import board
 from .core.run_loop import Run
@@ -40,14 +40,14 @@ from .symbols import Symbols
 
 
 class Machine:
-    """An ARMv8-A machine with a guest in it. Made by `machine.load`.
+    """An ARMv8-A machine with a guest in it. Made by `machine.load`. `history` is the memory for its history, in bytes.
 
     `registers`, `memory` and the breakpoints are those of the first core. Only one thread may use it at a time (see
     `Owner` for sharing it).
     """
 
     def __init__(
-        self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[Backing, ...] = (), history: bool = True
+        self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[Backing, ...] = (), history: int = MEMORY
     ) -> None:
         self.guest = guest
         self.state = StateRegistry()
@@ -70,7 +70,7 @@ class Machine:
             self._load_segments()
             self._enter()
         self.state.begin()
-        self.timeline = Timeline(self, history)
+        self.timeline = Timeline(self, bool(history), history)
 
     def _add_devices(self) -> None:
         self.gic = Gic(self.state)

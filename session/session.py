@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from armprobe.guests import linux
-from armprobe.machine import DEFAULT_MEMORY, Machine, MachineError, Owner, Stop, StopReason, load
+from armprobe.machine import DEFAULT_MEMORY, HISTORY_MEMORY, Machine, MachineError, Owner, Stop, StopReason, load
 from armprobe.probes import FunctionCounts, FunctionGraph, Kprobes
 from armprobe.probes.guest_view import GuestView
 from armprobe.probes.handler_failures import HANDLERS_LOG, describe_failure
@@ -44,9 +44,10 @@ class Session:
 
     The guest "linux" is Debian's kernel at its shell, fetched and booted if that was not done before
     (`guests.linux.prepare`); steps that take time are reported on stderr. Any other, `initrd`, `vmlinux`, `cmdline`,
-    `append`, `base`, `memory` and `kaslr` are those of `machine.load`. `era`, `stepping` and `trampoline` are those of
-    `probes.Kprobes`. Methods may be called from any thread: the owner's thread does all work on the machine. Raises
-    MachineError if the guest cannot be loaded, ProbeError for an unknown era, stepping or trampoline.
+    `append`, `base`, `memory`, `kaslr`, `history` and `history_memory` are those of `machine.load`. `era`, `stepping`
+    and `trampoline` are those of `probes.Kprobes`. Methods may be called from any thread: the owner's thread does all
+    work on the machine. Raises MachineError if the guest cannot be loaded, ProbeError for an unknown era, stepping or
+    trampoline.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Session:
         kaslr: int | None = None,
         base: int | None = None,
         memory: int | str = DEFAULT_MEMORY,
+        history: bool = True,
+        history_memory: int | str = HISTORY_MEMORY,
     ) -> None:
         self.name = str(guest)
         if guest == "linux":
@@ -87,6 +90,8 @@ class Session:
             base=base,
             memory=memory,
             kaslr=kaslr,
+            history=history,
+            history_memory=history_memory,
         )
         self.kprobes = Kprobes(self.machine, era, stepping, trampoline)
         self.probes = ProbeList()

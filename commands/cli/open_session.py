@@ -30,7 +30,8 @@ def open_session(options: Options) -> Session:
     """
     guest, name, loading = _guest(options)
     rules: dict[str, Any] = {"era": options.era, "stepping": options.stepping, "trampoline": options.trampoline}
-    session = Session(guest, **rules, **loading, vmlinux=options.vmlinux, memory=options.memory)
+    history: dict[str, Any] = {"history": options.history, "history_memory": options.history_memory}
+    session = Session(guest, **rules, **loading, **history, vmlinux=options.vmlinux, memory=options.memory)
     session.name = name
     session.machine.clock.paced = options.paced
     if options.trace_size is not None:

@@ -48,6 +48,8 @@ class Options:
     pushed_files: tuple[str, ...] = ()  # --file
     pushed_folders: tuple[str, ...] = ()  # --dir
     paced: bool = False
+    history: bool = True
+    history_memory: str = "512M"
     # the rules of its kprobes
     era: str | None = None
     stepping: str | None = None
@@ -141,6 +143,10 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dir", dest="pushed_folders", action="append", metavar="FOLDER[:PATH]", help=push
     ).complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+    without = "keep no history: the guest cannot go back"
+    parser.add_argument("--no-history", dest="history", action="store_false", help=without)
+    room = "memory that the history may take, such as 1G; beyond it the oldest part is dropped (default: 512M)"
+    parser.add_argument("--history-memory", metavar="SIZE", help=room)
     parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
     add_era(parser)
     how = "how to execute a probed instruction out of line (default: as the era does)"

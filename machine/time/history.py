@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import json
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armprobe.machine.devices.device import Device
 from armprobe.machine.errors import CallNotReturned, MachineError
@@ -19,6 +19,9 @@ from armprobe.machine.input import Input, InputKind
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
+
+
+_EVENT: Final = 250  # bytes of an event apart from data, as tracemalloc sees them
 
 
 class Marker(enum.Enum):
@@ -49,36 +52,47 @@ class EventLog:
     """The events in order.
 
     `open` are the handlers and calls that have begun and not ended, `handlers` the indices of the beginnings of those
-    handlers that are not within others.
+    handlers that are not within others, `size` an estimate of the memory that the events take, in bytes.
     """
 
     def __init__(self) -> None:
         self.events: list[Event] = []  # never another list
         self.open: list[Marker] = []
         self.handlers: list[int] = []
+        self.size = 0
         self._plain: list[int] = []  # the indices of the events outside of handlers
 
     def append(self, event: Event) -> None:
         """Add an event. The same register written again without a step between the two counts once."""
         if not self.open and event.kind is InputKind.REGISTER and self.events and event[:4] == self.events[-1][:4]:
+            self.size += size_of(event) - size_of(self.events[-1])
             self.events[-1] = event
             return
         if Marker.HANDLER not in self.open:
             (self.handlers if event.kind is Marker.HANDLER else self._plain).append(len(self.events))
         self.events.append(event)
+        self.size += size_of(event)
 
     def drop_last(self) -> None:
         """Take back the last event, the beginning of a handler that is still open."""
-        self.events.pop()
+        self.size -= size_of(self.events.pop())
         if self.open.count(Marker.HANDLER) == 1:
             self.handlers.pop()
 
     def cut(self, index: int) -> None:
         """Drop the events from `index` on."""
+        self.size -= sum(map(size_of, self.events[index:]))
         del self.events[index:]
         del self._plain[bisect_left(self._plain, index) :]
         del self.handlers[bisect_left(self.handlers, index) :]
         self.open.clear()
+
+    def forget(self, count: int) -> None:
+        """Drop the first `count` events. None of the others may be within a handler or call that is among them."""
+        self.size -= sum(map(size_of, self.events[:count]))
+        del self.events[:count]
+        for indices in (self._plain, self.handlers):
+            indices[:] = [index - count for index in indices[bisect_left(indices, count) :]]
 
     def next_plain(self, index: int) -> int | None:
         """The index of the next event outside of handlers, `index` included."""
@@ -108,6 +122,11 @@ class EventLog:
                 end = self.events[self.end_of(self._plain[at])]
                 return (event.position, end.position) if position < end.position else None
         return None
+
+
+def size_of(event: Event) -> int:
+    """About how many bytes of memory an event takes."""
+    return _EVENT + (len(event.value) if isinstance(event.value, bytes) else 0)
 
 
 def enter_again(machine: Machine, event: Event, call_until: int | None) -> None:

@@ -20,7 +20,8 @@ from armprobe.machine.stop import Stop, StopReason, WatchHit
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
-    from .timeline import Kept, Timeline
+    from .kept import Kept
+    from .timeline import Timeline
 
 _REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
 """The stops that are looked for. Others are answered as the history says, such as a host call."""

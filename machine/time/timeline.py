@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine.devices.timer import FREQUENCY
@@ -24,8 +23,8 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.input import Input, InputKind
 from armprobe.machine.stop import Stop, StopReason
 
-from .checkpoint import Checkpoint
-from .history import Event, EventLog, Marker, can_be_hit, enter_again, set_register
+from .history import Event, EventLog, Marker, can_be_hit, enter_again, set_register, size_of
+from .kept import Kept, KeptStates
 from .search import Write, last_stop, last_write, position_at
 
 if TYPE_CHECKING:
@@ -37,24 +36,16 @@ SPACING: Final = 40_000_000
 _SHARE: Final = 30  # a checkpoint may take a 30th of the time since the last one was taken
 _NEAR: Final = 2_000_000  # instructions, some 10 ms: a way for which no checkpoint is taken
 _SHORT: Final = 100_000  # instructions before a position gone to, at which a checkpoint is taken for steps back from it
-_MOST_EVENTS: Final = 1 << 20
-
-
-@dataclass(eq=False)
-class Kept:
-    """A checkpoint with the number of events before it. It is None for the state in which history begins."""
-
-    position: int
-    events: int
-    interrupts: bool
-    checkpoint: Checkpoint | None
+MEMORY: Final = 512 << 20
 
 
 class Timeline:
     """The history of one machine. With `enabled` False there is none, and the machine cannot go back."""
 
-    def __init__(self, machine: Machine, enabled: bool) -> None:
+    def __init__(self, machine: Machine, enabled: bool, memory: int = MEMORY) -> None:
         self._machine = machine
+        self.memory = memory
+        """The bytes of memory that the history may take: the input a quarter, the checkpoints the rest."""
         self.enabled = enabled
         self.live = True
         self.going = False
@@ -72,9 +63,10 @@ class Timeline:
         self._interrupts = True  # the mode
         self._put_back: Callable[[], None] = machine.put_back_first
         self.on_event: Callable[[int, bytes | None], bytes] | None = None  # called before and after each input
-        self._kept: list[Kept] = []
+        self._kept = KeptStates(machine)
         self._due = 0
         self._taken_at, self._cost = 0.0, 0.0
+        self._shortened = False  # whether the oldest part was dropped
         self.begin(machine.put_back_first)
         if enabled:
             machine.input.listeners.append(self._entered)
@@ -82,14 +74,11 @@ class Timeline:
 
     def begin(self, put_back: Callable[[], None]) -> None:
         """Begin the history anew with the present state, which `put_back` restores."""
-        for kept in self._kept:
-            if kept.checkpoint is not None:
-                self._machine.checkpoints.drop(kept.checkpoint)
         self._log.cut(0)
         self.marks.clear()
-        self._cursor, self.live, self._interrupts = 0, True, True
+        self._cursor, self.live, self._interrupts, self._shortened = 0, True, True, False
         self._put_back = put_back
-        self._kept = [Kept(self.position, 0, True, None)]
+        self._kept.begin(self.position)
         self._due = self.position + self.spacing
 
     # Where it is
@@ -102,7 +91,7 @@ class Timeline:
     @property
     def start(self) -> int:
         """The first position of the history."""
-        return self._kept[0].position
+        return self._kept.first.position
 
     @property
     def end(self) -> int:
@@ -116,16 +105,17 @@ class Timeline:
             return
         self._branch()
         self._log.append(Event.of(entered))
+        if self._log.size > self.memory // 4 and self._machine.clock.running is None:
+            self._shorten()
 
     def _branch(self) -> None:
         """Something other than the history happens here: what came after it did not."""
         if self.live:
             return
         self._log.cut(self._cursor)
-        for kept in [kept for kept in self._kept if kept.position > self.position or kept.events > self._cursor]:
-            self._drop(kept)
+        self._kept.drop_after(self.position, self._cursor)
         self.live = True
-        self._due = self._kept[-1].position + self.spacing
+        self._due = self._kept.last.position + self.spacing
 
     def _mark(self, marker: Marker, where: Any = "", value: Any = None) -> None:
         clock = self._machine.clock
@@ -176,6 +166,8 @@ class Timeline:
             self._mark(Marker.MODE, "", run.interrupts)
         if self.position >= self._due:
             self._take_if_cheap()
+        if self._log.size > self.memory // 4:
+            self._shorten()
 
     def _take_if_cheap(self) -> None:
         now = time.monotonic()
@@ -186,25 +178,34 @@ class Timeline:
 
     def take(self) -> None:
         """Take a checkpoint here, if the machine's state is one that can be gone on from."""
-        if self._log.open or any(kept.position == self.position for kept in self._kept):
-            return
-        if self._machine.core.load().pc in self._machine.scratch:
-            return
-        began = time.monotonic()
-        number = len(self._events) if self.live else self._cursor
-        kept = Kept(self.position, number, self._interrupts, self._machine.checkpoints.take())
-        self._kept.insert(bisect_right(self._kept, kept.position, key=lambda each: each.position), kept)
-        self._taken_at = time.monotonic()
-        self._cost = self._taken_at - began
-        self._due = self.position + self.spacing
-        by_checkpoint = {each.checkpoint: each for each in self._kept if each.checkpoint is not None}
-        for dropped in self._machine.checkpoints.thin(list(by_checkpoint)):
-            self._kept.remove(by_checkpoint[dropped])
+        if self._can_take() and self._kept.at(self.position) is None:
+            began = time.monotonic()
+            kept = self._taken()
+            self._taken_at = time.monotonic()
+            self._cost = self._taken_at - began
+            self._due = self.position + self.spacing
+            self._kept.take(kept, self.memory - self._log.size)
 
-    def _drop(self, kept: Kept) -> None:
-        self._kept.remove(kept)
-        if kept.checkpoint is not None:
-            self._machine.checkpoints.drop(kept.checkpoint)
+    def _can_take(self) -> bool:
+        return not self._log.open and self._machine.core.load().pc not in self._machine.scratch
+
+    def _taken(self) -> Kept:
+        number = len(self._events) if self.live else self._cursor
+        return Kept(self.position, number, self._interrupts, self._machine.checkpoints.take())
+
+    def _shorten(self) -> None:
+        """Drop the oldest part of the history, so that its input takes half of its share of memory or less."""
+        if not self._can_take():
+            return
+        if (here := self._kept.at(self.position)) is not None:
+            self._kept.replace(here, self._taken())  # what has entered here since came after it
+        self.take()
+        excess, first = self._log.size - self.memory // 8, 0
+        while excess > 0 and first < len(self._events):
+            excess -= size_of(self._events[first])
+            first += 1
+        self._log.forget(self._kept.begin_with(first))
+        self._shortened = True
 
     # Replay
 
@@ -360,7 +361,7 @@ class Timeline:
 
     def kept_before(self, position: int) -> list[Kept]:
         """The checkpoints before `position`, newest first."""
-        return [kept for kept in reversed(self._kept) if kept.position < position]
+        return self._kept.before(position)
 
     @contextlib.contextmanager
     def excursion(self) -> Iterator[None]:
@@ -406,7 +407,8 @@ class Timeline:
 
     def _check(self, position: int) -> None:
         if position < self.start:
-            raise MachineError(f"the history begins at position {self.start}: {position} is before that")
+            why = "; what came before was dropped, as it took too much memory (--history-memory)" * self._shortened
+            raise MachineError(f"the history begins at position {self.start}: {position} is before that{why}")
         if position > self.end:
             raise MachineError(f"the history ends at position {self.end}: run the guest on to get to {position}")
         inside = self._log.call_around(position)
@@ -420,7 +422,7 @@ class Timeline:
     def _leave_present(self) -> None:
         if not self.live:
             return
-        if self.position - self._kept[-1].position > _NEAR and self._machine.core.dispatcher.resume is None:
+        if self.position - self._kept.last.position > _NEAR and self._machine.core.dispatcher.resume is None:
             self.take()
         self._present, self._present_time = self.position, self._machine.clock.now
         self.live = False
@@ -442,11 +444,11 @@ class Timeline:
     def _base_of(self, position: int) -> Kept:
         """The checkpoint to go to `position` from. Events at the position itself come after it, but at the end."""
         if position == self.end:
-            return self._kept[-1]
-        return next((kept for kept in reversed(self._kept) if self._is_before(kept, position)), self._kept[0])
+            return self._kept.last
+        return next(kept for kept in self._kept.newest_first() if self._is_before(kept, position))
 
     def _is_before(self, kept: Kept, position: int) -> bool:
-        if kept.position < position or kept.checkpoint is None:
+        if kept.position < position or kept is self._kept.first:
             return True
         return kept.position == position and (not kept.events or self._events[kept.events - 1].position < position)
 

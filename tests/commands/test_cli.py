@@ -116,3 +116,10 @@ def test_man_page_is_of_these_verbs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert page.count(".SS ") == len(NAMES)
     if sys.version_info[:2] == (3, 11):  # each argparse words its usage lines in its own way
         assert page == man_page.man_page()
+
+
+def test_a_guest_without_history_does_not_go_back(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--no-config", "--no-history", "-c", "continue until=kfree", "-c", "goto boot"]) == 1
+    assert "keeps no history (--no-history)" in capsys.readouterr().err
+    assert cli.main(["--no-config", "--history-memory", "1M", "-c", "when"]) == 1
+    assert "16M of memory at least" in capsys.readouterr().err

@@ -276,3 +276,31 @@ def test_a_call_in_the_past_leaves_no_trace(demo: Machine) -> None:
     demo.run(instructions=10)
     demo.timeline.take()
     assert demo.timeline.kept_before(end + 11)[0].position == end + 10
+
+
+def test_the_oldest_part_of_a_history_that_takes_too_much_memory_is_dropped(demo: Machine) -> None:
+    demo.timeline.memory = 4 << 20
+    begun, seen, chance = demo.instructions, {}, random.Random(6)
+    for number in range(100):
+        demo.memory.physical.write(UNUSED, bytes([number]) * 65536)
+        demo.run(instructions=chance.randrange(1, 3000))
+        seen[demo.instructions] = state(demo)
+    start = demo.timeline.start
+    assert start > begun
+    kept = {position: digest for position, digest in seen.items() if position > start}
+    assert 1 <= len(kept) <= 17  # of 64 KiB each: the share of the input is 1 MiB
+    check(demo, chance, kept)
+    with pytest.raises(MachineError, match=r"what came before was dropped.*--history-memory"):
+        demo.timeline.go(begun)
+
+
+def test_writes_at_one_position_are_bounded_too(demo: Machine) -> None:
+    demo.timeline.memory = 4 << 20
+    for number in range(200):
+        demo.memory.physical.write(UNUSED, bytes([number]) * 65536)
+    assert demo.timeline.start == demo.instructions
+    demo.run(instructions=1000)
+    after = state(demo)
+    demo.timeline.go(demo.timeline.start)
+    demo.timeline.go(demo.timeline.end)
+    assert state(demo) == after
