@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine import StopReason
 from armprobe.probes import is_pattern
 
-from .declaration import Arg, Arguments, Command, integer, size
+from .declaration import Arg, Arguments, Command, integer
 from .disassembly import disassembled
 from .errors import CommandError
 from .hits import last_hit, stage_of
@@ -28,7 +28,6 @@ from .values import (
     Location,
     MachineInfo,
     MappedRange,
-    Memory,
     MemoryMap,
     Probes,
     Registers,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 GROUP = "Inspection"
 _SHOWN_SYMBOLS: Final = 50
-_MOST_BYTES: Final = 1 << 16
 
 
 def _symbols(session: Session, arguments: Arguments) -> Location | SymbolMatches:
@@ -78,13 +76,6 @@ def _unknown(session: Session, name: str) -> str:
     except Exception as error:
         return str(error)
     return f"no symbol begins with {name!r}"
-
-
-def _examine(session: Session, arguments: Arguments) -> Memory:
-    address, count = arguments.address, arguments.bytes
-    if not 0 < count <= _MOST_BYTES:
-        raise CommandError(f"examine shows 1 to {_MOST_BYTES} bytes at a time")
-    return Memory(address, bytes(session.machine.memory.read_available(address, count)), count)
 
 
 def _disassemble(session: Session, arguments: Arguments) -> Disassembly:
@@ -237,17 +228,6 @@ COMMANDS = (
             ),
         ),
         _symbols,
-        group=GROUP,
-    ),
-    Command(
-        "examine",
-        "Show memory as bytes and characters.",
-        (
-            Arg("address", "SYMBOL, SYMBOL+0x10, a number or $REGISTER", type=place, complete=complete_symbol),
-            Arg("bytes", "number of bytes (default: 64)", type=size, optional=True, default=64),
-        ),
-        _examine,
-        aliases=("x",),
         group=GROUP,
     ),
     Command(

@@ -6,13 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from armprobe.expressions import AgentError, ExpressionError, Note, View
-from armprobe.expressions.program import Typed
-from armprobe.kernel import typed_memory
+from armprobe.expressions.program import Found, Typed
+from armprobe.kernel import typed_memory, types
 from armprobe.probes import Stage
 from armprobe.probes.guest_view import HitView
 
 from .declaration import Arg, Arguments, Command
 from .errors import CommandError
+from .formats import number, split_format
 from .locations import complete_symbol
 from .program import SessionScope, refused
 from .values import Printed, PrintedLine
@@ -33,9 +34,27 @@ def _here(session: Session) -> tuple[SessionScope, View]:
     return scope, session.guest_view
 
 
+def found_here(session: Session, text: str) -> Found:
+    """The value of an expression where the guest is stopped. Raises ExpressionError, AgentError."""
+    scope, view = _here(session)
+    return Typed.compile(text, scope).value(view)
+
+
+def _formatted(session: Session, found: Found, letter: str, text: str) -> Printed:
+    kind = found.type.resolve()
+    if found.address is not None or not isinstance(kind, types.Integer | types.Enum | types.Pointer):
+        raise CommandError(f"{text} is a {found.type}, and a format is for a number: print it without")
+    if letter in "si":
+        raise CommandError(f"the format {letter} is for memory: write x/{letter} ADDRESS")
+    value = int(typed_memory(session.machine).cast(found.number, found.type))
+    return Printed(str(found.type), number(session, value, letter, kind.size), None, value)
+
+
 def _print(session: Session, arguments: Arguments) -> Printed | PrintedLine:
     scope, view = _here(session)
-    text = arguments.expression
+    form, text = split_format(arguments.expression)
+    if form is not None and (form.times != 1 or form.size is not None or not text):
+        raise CommandError("print takes a letter as its format, and an expression: print/x $x0")
     try:
         if text.startswith('"'):
             return PrintedLine(Note.compile(text, scope).line(view))
@@ -44,6 +63,8 @@ def _print(session: Session, arguments: Arguments) -> Printed | PrintedLine:
         raise refused(error) from error
     except AgentError as error:
         raise CommandError(str(error)) from error
+    if form is not None and form.letter is not None:
+        return _formatted(session, found, form.letter, text)
     memory = typed_memory(session.machine)
     if found.address is not None:
         value = memory.read(found.address, found.type)
@@ -62,7 +83,8 @@ COMMANDS = (
         "    print *(struct file *)$x0\n"
         "    print container_of($x0, struct task_struct, tasks)->pid\n\n"
         "At a function's entry its arguments have their names, and at a kretprobe's stage return retval is the\n"
-        "result. With a format in quotes print shows a line, as print after a probe does.",
+        "result. With a format in quotes print shows a line, as print after a probe does.\n\n"
+        "print/x shows a number as gdb does; the letters are x, d, u, o, t, z, c and a.",
         (Arg("expression", "an expression, or a format and values", rest=True, complete=complete_symbol),),
         _print,
         aliases=("p",),

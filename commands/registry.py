@@ -81,9 +81,12 @@ class Registry:
         self._aliases[name] = line
 
     def _expanded(self, line: str) -> str:
-        """The line, with an alias that it begins with replaced by what it stands for."""
+        """The line, with an alias that it begins with replaced by what it stands for, and x/8i by x /8i."""
         word, rest = re.fullmatch(r"\s*(\S*)(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
-        return self._aliases[word] + rest if word in self._aliases else line
+        if word in self._aliases:
+            return self._aliases[word] + rest
+        name, slash, form = word.partition("/")
+        return f"{name} /{form}{rest}" if name and slash else line
 
     @property
     def everything(self) -> tuple[Command, ...]:
@@ -151,7 +154,7 @@ class Registry:
 
         `split_for_completion(line)[-1].start` is where a candidate goes. Never raises for what has been typed.
         """
-        if self._aliases and len(split_for_completion(line)) > 1:
+        if len(split_for_completion(line)) > 1:
             line = self._expanded(line)
         *before, word = split_for_completion(line)
         if not before:

@@ -91,7 +91,7 @@ class Breakpoints(dict[int, Breakpoint]):
     def settled(self, stop: Stop) -> Stop:
         """`stop` with the numbers of the breakpoints that made it in its text. Counts it for each of them."""
         match stop.reason, stop.detail:
-            case StopReason.BREAKPOINT, _:
+            case StopReason.BREAKPOINT, _ if not stop.text:  # else it was settled before
                 self._machine.core.context.load()
                 here = [each for each in self.values() if each.kind == "breakpoint" and each.address == stop.address]
                 points = [each for each in here if each.undo is not None and self._holds(each)]

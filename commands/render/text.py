@@ -60,6 +60,11 @@ def _(value: values.Returned) -> str:
 
 
 @as_text.register
+def _(value: values.Finished) -> str:
+    return as_text(value.stop) + ("" if value.returned is None else f"it returned {as_text(value.returned)}")
+
+
+@as_text.register
 def _(value: values.ConsoleText) -> str:
     return value.text
 
@@ -131,6 +136,21 @@ def _(value: values.Memory) -> str:
     if len(value.data) < value.wanted:
         lines.append(f"{value.address + len(value.data):#018x}  (the guest maps nothing from here)\n")
     return "".join(lines)
+
+
+@as_text.register
+def _(value: values.Examined) -> str:
+    """As gdb's x has it: tabs between the values."""
+    return "".join(f"{_named_address(row.location)}:\t{chr(9).join(row.shown)}\n" for row in value)
+
+
+def _named_address(at: values.Location) -> str:
+    return f"{at.address:#x}" if at.symbol is None else f"{at.address:#x} <{described(at)}>"
+
+
+@as_text.register
+def _(value: values.Assigned) -> str:
+    return f"{value.target} = {value.value:#x}\n"
 
 
 @as_text.register

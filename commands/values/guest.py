@@ -108,6 +108,26 @@ class Instruction:
     replaced: str | None
 
 
+@dataclass(frozen=True)
+class ExaminedRow:
+    """A row of memory in a format of gdb's. location: of its first value. shown: the values, as text."""
+
+    location: Location
+    shown: tuple[str, ...]
+
+
+class Examined(tuple[ExaminedRow, ...]):
+    """Memory in a format of gdb's."""
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """A register or what is in memory, as the user wrote it, and its value from now on."""
+
+    target: str
+    value: Hex
+
+
 class Disassembly(tuple[Instruction, ...]):
     """Instructions, one after another."""
 

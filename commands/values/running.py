@@ -29,6 +29,14 @@ class Returned:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """The end of a function. returned: its result; None if something else stopped the guest before."""
+
+    stop: Stopped
+    returned: Returned | None
+
+
+@dataclass(frozen=True)
 class ConsoleText:
     """A part of the guest's output while a command runs it."""
 

@@ -27,6 +27,9 @@ FINGERS = {
     "c": "continue",
     "r": "run",
     "si": "step",  # which steps by instruction here
+    "ni": "nexti",
+    "u": "until",
+    "fin": "finish",
     "b": "break",
     "br": "break",
     "tb": "tbreak",
