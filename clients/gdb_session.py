@@ -18,8 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from armprobe.session import Session
 from armprobe.stub import Debuggable, Server, Target, serve, target_of
 
+from .gdb_console import GdbConsole
 from .gdb_process import GdbProcess
 from .gdb_records import GdbError, GdbStop, GdbTimeout, Record, Transcript, UnexpectedStop
 from .gdb_values import GdbBreakpoint, GdbFrame, GdbRegisters, condition_in_gdb_s_names
@@ -88,6 +90,7 @@ class GdbSession:
         self._server: Server | None = None
         self._target = None if isinstance(where, str) else target_of(where)
         self._seen = self._changes()
+        self._console = GdbConsole(where, self.continue_to_stop, self.interrupt) if isinstance(where, Session) else None
         self._io = GdbProcess(gdb, self.timeout, {"ARMPROBE_GDB_PROXY": str(PROXY)})
         self._process = self._io.process
         try:
@@ -298,6 +301,13 @@ class GdbSession:
                 text = f"expected a stop ({expected}), and the machine has stopped otherwise: {stop}"
                 raise UnexpectedStop(_with(self._transcript, text), str(self._transcript), stop)
         return stop
+
+    @property
+    def console(self) -> GdbConsole:
+        """The guest's console. Raises `GdbError` if gdb was given an address, because GDB's protocol has no console."""
+        if self._console is None:
+            raise GdbError("the guest's console is only there in a session that was given a Session, not an address")
+        return self._console
 
     def evaluate(self, expression: str) -> str:
         """The value of an expression, as text in gdb's format."""
