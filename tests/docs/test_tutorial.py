@@ -16,6 +16,7 @@ from tests.stock import stock_snapshot  # tests have no import name to go by
 TRANSCRIPTS = (
     "README.md",
     "docs/tutorial.md",
+    "docs/how-to.md",
     "docs/questions.md",
     "docs/history.md",
     "docs/devices.md",
