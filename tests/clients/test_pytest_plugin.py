@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The plugin for pytest, as its users have it: a pytest of its own runs test files with its fixtures."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from armprobe.machine import load
+from tests.waiting import PATIENCE
+
+pytest_plugins = "pytester"
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makepyprojecttoml(
+        "[tool.pytest.ini_options]\naddopts = ['--strict-markers']\nfilterwarnings = ['error']\n"
+    )
+    return pytester
+
+
+def run(pytester: pytest.Pytester, *arguments: str, **outcomes: int) -> str:
+    """Run pytest, on two workers unless told otherwise, and expect these outcomes. Returns what it prints."""
+    done = pytester.runpytest_subprocess("-n2", "-p", "no:cacheprovider", *arguments, timeout=PATIENCE)
+    done.assert_outcomes(**outcomes)
+    return done.stdout.str()
+
+
+def sections(output: str) -> dict[str, str]:
+    """The sections of a report, by their headings."""
+    parts = re.split(r"^-+ (armprobe .+?) -+$|^=+ .+ =+$|^_+ .+ _+$", output, flags=re.MULTILINE)
+    return {heading: text for heading, text in zip(parts[1::2], parts[2::2], strict=True) if heading}
+
+
+def test_a_report_of_a_failure(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from armprobe import Kprobe
+
+        def test_fails(demo, kprobes):
+            kprobes.register_kprobe(Kprobe("kmalloc"))
+            demo.machine.run(until="kfree")
+            assert not demo.kprobes.list()
+
+        def test_passes(demo):
+            demo.machine.run(until="kfree")
+        """
+    )
+    output = run(pytester, failed=1, passed=1)
+    reported = sections(output)
+    assert list(reported) == ["armprobe trace (demo)", "armprobe console (demo)", "armprobe registers (demo)"]
+    demo = load("demo")
+    demo.run(until="kfree")
+    # Its address is the linker's, in the ELF. The text is that of guests/demo/kernel/main.c.
+    assert f"at kfree\n  pc : {demo.symbols['kfree'].address:#018x} kfree" in reported["armprobe registers (demo)"]
+    assert "demo kernel: AArch64 at EL1" in reported["armprobe console (demo)"]
+    assert re.search(r"kmalloc: \(kmalloc\+0x0/0x[0-9a-f]+\) x0=0x", reported["armprobe trace (demo)"])
+
+
+def test_a_guest_cannot_write_to_the_terminal(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        r"""
+        def test_fails(demo):
+            for byte in b"\x1b]0;title\x07 \x1b[2J \x07 \x9b plain\r\n":
+                demo.machine.uart.write(0, 4, byte)
+            assert False
+        """
+    )
+    output = run(pytester, "--color=no", failed=1)
+    assert "plain" in sections(output)["armprobe console (demo)"]
+    assert {each for each in output if not each.isprintable()} <= {"\n"}
+
+
+def test_nothing_is_seen_by_the_next_test(pytester: pytest.Pytester) -> None:
+    """Each test does all of it, after it has found none of it: in any order, on any worker."""
+    pytester.makepyfile(
+        """
+        import pytest
+        from armprobe import Kprobe
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_isolated(number, demo, kprobes):
+            machine = demo.machine
+            assert kprobes.list() == []
+            assert machine.instructions == 0
+            assert machine.registers.x[7] == 0
+            assert machine.memory.physical.read(0x4800_0000, 4) == bytes(4)
+            assert machine.console.read() == b""
+            with pytest.raises(Exception, match="there is no snapshot"):
+                demo.run("restore mine")
+            kprobes.register_kprobe(Kprobe("kmalloc", pre_handler=lambda p, regs: 1 / 0))
+            machine.breakpoints.add(machine.symbols["kfree"].address)
+            machine.run(until="kmalloc")
+            machine.registers.x[7] = 7
+            machine.memory.physical.write(0x4800_0000, b"mine")
+            demo.run("snapshot mine")
+        """
+    )
+    run(pytester, passed=4)
+
+
+@pytest.mark.usefixtures("snapshot")
+def test_a_linux_guest(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_isolated(number, linux, kprobes):
+            assert kprobes.list() == []
+            assert linux.guest.sh("ls mine").status == 1
+            with kprobes.kprobe("vfs_write") as probe:
+                assert linux.guest.sh("echo mine >mine").status == 0
+            assert probe.hits
+            assert kprobes is linux.kprobes
+        """
+    )
+    run(pytester, passed=2)
+
+
+@pytest.mark.usefixtures("snapshot")
+def test_a_snapshot_as_the_kernel(pytester: pytest.Pytester) -> None:
+    """Such as one with a module in it: its tests begin where it was saved."""
+    pytester.makepyfile(
+        before="""
+        def test_save(linux):
+            linux.guest.sh("echo there >/root/file")
+            linux.run("save mine.snapshot")
+        """,
+        after="""
+        def test_it_is_there(linux):
+            assert linux.guest.sh("cat /root/file").out == "there\\n"
+        """,
+    )
+    run(pytester, "before.py", passed=1)
+    run(pytester, "after.py", "--armprobe-kernel", "mine.snapshot", passed=1)
+
+
+def test_guest_and_era(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from armprobe.machine.loaders import DEMO
+
+        @pytest.mark.armprobe(era="v4.8", memory="32M")
+        class TestMarked:
+            def test_demo(self, demo, kprobes):
+                assert (kprobes, kprobes.era.name) == (demo.kprobes, "v4.8")
+                assert demo.machine.guest.memory == 32 << 20
+
+            @pytest.mark.armprobe(era="v5.4")
+            def test_nearest(self, kprobes):
+                assert kprobes.era.name == "v5.4"
+
+            @pytest.mark.armprobe(guest=DEMO)
+            def test_file(self, guest_session, kprobes):
+                assert guest_session.kprobes is kprobes
+                assert guest_session.name == str(DEMO)
+
+        @pytest.mark.parametrize("demo", ["v4.8", "v6.9"], indirect=True)
+        def test_parameter(demo, kprobes, request):
+            assert kprobes.era.name in request.node.name
+        """
+    )
+    run(pytester, passed=5)
+
+
+def test_gdb_is_attached_to_the_guest_of_the_test(pytester: pytest.Pytester, gdb_path: str) -> None:
+    pytester.makepyfile(
+        """
+        def test_gdb(demo, gdb_session):
+            gdb_session.execute("break kfree")
+            assert gdb_session.continue_to_stop().function == "kfree"
+            assert demo.machine.registers.pc == demo.machine.symbols["kfree"].address
+
+        def test_gdb_alone(gdb_session):
+            assert gdb_session.register("pc") == 0x4008_0000
+        """
+    )
+    run(pytester, passed=2)
+
+
+def test_what_cannot_be_had_is_one_sentence(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.armprobe(era="v9")
+        def test_era(demo): ...
+
+        @pytest.mark.armprobe(guest="absent.elf")
+        def test_file(guest_session): ...
+
+        @pytest.mark.armprobe(era="v6.1", colour="red")
+        def test_option(demo): ...
+
+        @pytest.mark.armprobe("linux")
+        def test_position(demo): ...
+
+        def test_two(demo, guest_session, kprobes): ...
+
+        def test_kernel(linux): ...
+        """
+    )
+    output = run(pytester, "--armprobe-kernel=absent", "--armprobe-initrd=absent", errors=6)
+    assert "Traceback" not in output
+    assert "During handling" not in output
+    for expected in (
+        "absent.elf",
+        "the marker armprobe has no option colour for the guest demo",
+        "the marker armprobe takes arguments by name only",
+        "the test uses demo and guest_session: kprobes would be that of one only",
+    ):
+        assert expected in output
+
+
+def test_fixtures_of_the_same_names_come_first(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        "import pytest\n"
+        + "".join(
+            f"@pytest.fixture\ndef {name}():\n    return '{name}'\n"
+            for name in ("demo", "linux", "guest_session", "kprobes", "gdb_session")
+        )
+    )
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_own(demo, linux, guest_session, kprobes, gdb_session):
+            assert (demo, linux, kprobes) == ("demo", "linux", "kprobes")
+
+        def test_no_room_is_imported():
+            rooms = {name.split(".")[1] for name in sys.modules if name.startswith("armprobe.")}
+            assert rooms == {"clients"}
+            assert "armprobe.clients.gdb_session" not in sys.modules
+        """
+    )
+    run(pytester, passed=2)
+
+
+@pytest.mark.usefixtures("snapshot")
+def test_the_examples(pytester: pytest.Pytester) -> None:
+    """In a folder of somebody else's."""
+    shutil.copytree(ROOT / "examples", pytester.path / "examples")
+    run(pytester, "examples", passed=14)
+
+
+def test_every_fixture_is_documented() -> None:
+    text = (ROOT / "docs/testing.md").read_text()
+    plugin = (ROOT / "clients/pytest_plugin.py").read_text()
+    fixtures = re.findall(r"^@pytest\.fixture\ndef (\w+)", plugin, re.MULTILINE)
+    options = re.findall(r'"(--armprobe-[\w-]+)"', plugin)
+    assert fixtures
+    assert options
+    assert [name for name in (*fixtures, *options) if f"`{name}" not in text] == []
