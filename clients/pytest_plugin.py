@@ -7,6 +7,7 @@ PYTEST_DONT_REWRITE: the assertions of armprobe itself are no tests.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from armprobe.clients import GdbSession
+    from armprobe.clients.guest_coverage import GuestCoverage
     from armprobe.probes import Kprobes
     from armprobe.session import Session
 
@@ -72,6 +74,9 @@ class _Guest:
 
 _GUESTS: Final = pytest.StashKey[list[_Guest]]()
 _SNAPSHOTS: Final = pytest.StashKey[dict[str, Path]]()
+_COVERAGE: Final[pytest.StashKey[GuestCoverage]] = pytest.StashKey()
+_ROWS: Final = "armprobe coverage"
+"""Where a worker of pytest-xdist leaves what it has counted."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -88,6 +93,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="the initial ramdisk of that kernel (default: a BusyBox shell)",
     )
+    group.addoption(
+        "--armprobe-cov",
+        metavar="PATTERN",
+        action="append",
+        help="count the calls of the guest's functions that match, such as 'kmem_*'; may be given several times",
+    )
+    group.addoption(
+        "--armprobe-cov-file",
+        metavar="FILE",
+        default="armprobe.lcov",
+        help="file for the counts, in lcov's format (default: %(default)s)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -98,6 +115,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "demo and of linux: stepping, trampoline, and those of armprobe.Session; for linux also kernel",
     )
     config.stash[_SNAPSHOTS] = {}
+    if patterns := config.getoption("armprobe_cov"):
+        from armprobe.clients import guest_coverage
+
+        config.stash[_COVERAGE] = guest_coverage.GuestCoverage(patterns)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -108,6 +129,36 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         for guest in item.stash.get(_GUESTS, []):
             report.sections.extend(guest.sections())
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Pass what a worker of pytest-xdist has counted to the process that started it."""
+    coverage, worker = session.config.stash.get(_COVERAGE, None), getattr(session.config, "workeroutput", None)
+    if coverage is not None and worker is not None:
+        worker[_ROWS] = coverage.rows()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take it. A worker that has crashed has left nothing."""
+    if coverage := node.config.stash.get(_COVERAGE, None):
+        coverage.add(getattr(node, "workeroutput", {}).get(_ROWS, ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Write the counts of all tests."""
+    coverage = config.stash.get(_COVERAGE, None)
+    if coverage is None:
+        return
+    calls = [count for *_, count in coverage.rows()]
+    file = config.invocation_params.dir / config.getoption("armprobe_cov_file")
+    try:
+        file.write_text(coverage.lcov())
+    except OSError as error:
+        said = f"{file} cannot be written: {error.strerror}"
+    else:
+        said = f"{sum(map(bool, calls))} of {len(calls)} functions of guests were called; {file} has their counts"
+    terminalreporter.write_line(f"armprobe: {said}")
 
 
 @pytest.fixture
@@ -169,7 +220,7 @@ def _session(request: pytest.FixtureRequest, guest: str | None) -> Iterator[Sess
         session = _open(request.config, guest, options)
     except (CommandError, MachineError, ProbeError) as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
-    with session:
+    with session, _covered(request.config, session):
         guests = request.node.stash.setdefault(_GUESTS, [])
         guests.append(_Guest(guest, session))
         yield session
@@ -177,6 +228,23 @@ def _session(request: pytest.FixtureRequest, guest: str | None) -> Iterator[Sess
     # The objects of a machine refer to each other, and the memory that it holds is large.
     del session
     gc.collect()
+
+
+@contextlib.contextmanager
+def _covered(config: pytest.Config, session: Session) -> Iterator[None]:
+    """Count the calls of functions in a session, if that is asked for."""
+    from armprobe.probes import ProbeError
+
+    coverage = config.stash.get(_COVERAGE, None)
+    if coverage is None:
+        yield
+        return
+    with contextlib.ExitStack() as counting:
+        try:
+            counting.enter_context(coverage.of(session))
+        except ProbeError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        yield
 
 
 def _options(request: pytest.FixtureRequest, guest: str | None) -> tuple[str, dict[str, Any]]:

@@ -219,6 +219,31 @@ def test_what_cannot_be_had_is_one_sentence(pytester: pytest.Pytester) -> None:
         assert expected in output
 
 
+def test_coverage(pytester: pytest.Pytester) -> None:
+    """Of two tests on two workers, in a file that lcov reads. The line is that of guests/demo/kernel/slab.c."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("calls", [2, 3])
+        def test_calls(calls, demo):
+            demo.machine.run(until="workload_round")
+            demo.run("snapshot here")
+            for _ in range(calls):
+                demo.machine.call("ksize", 0)
+        """
+    )
+    output = run(pytester, "--armprobe-cov=k*e", "--armprobe-cov=nothing_*", "--armprobe-cov-file=x.lcov", passed=2)
+    lines = (pytester.path / "x.lcov").read_text().splitlines()
+    source = ROOT / "guests/demo/kernel/slab.c"
+    declared = next(number for number, line in enumerate(source.read_text().splitlines(), 1) if "size_t ksize(" in line)
+    assert [line for line in lines if line.startswith("SF:") and line.endswith("kernel/slab.c")]
+    assert f"FN:{declared},ksize" in lines
+    assert "FNDA:5,ksize" in lines
+    assert "FNDA:0,kfree" in lines
+    assert f"of {sum(line.startswith('FN:') for line in lines)} functions of guests were called" in output
+
+
 def test_fixtures_of_the_same_names_come_first(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         "import pytest\n"
