@@ -2,7 +2,7 @@
 """The GDB remote serial protocol: lets gdb and lldb attach to a machine that satisfies `Target`."""
 
 from .address import PRIVATE
-from .errors import StubError
+from .errors import AddressInUse, StubError
 from .target import (
     BreakKind,
     BreakpointHit,
@@ -35,6 +35,7 @@ from .transport import Server, serve
 
 __all__ = [
     "PRIVATE",
+    "AddressInUse",
     "BreakKind",
     "BreakpointHit",
     "Changes",

@@ -13,7 +13,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 
-from .errors import StubError
+from .errors import AddressInUse, StubError
 
 log = logging.getLogger("armprobe.stub")
 
@@ -67,7 +67,7 @@ def listen(address: str) -> Listener:
         return Listener(_listen_tcp(address))
     except (OSError, UnicodeError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise StubError(f"{address} is in use: stop what listens there, or listen elsewhere") from None
+            raise AddressInUse(f"{address} is in use: stop what listens there, or listen elsewhere") from None
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise StubError(f"cannot listen on {address}: {reason}") from None
 

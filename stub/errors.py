@@ -4,3 +4,7 @@
 
 class StubError(Exception):
     """A server cannot be started; the text is one sentence that says why and what to do."""
+
+
+class AddressInUse(StubError):
+    """Something listens at the address already."""

@@ -18,9 +18,9 @@ from armprobe.guests import linux
 from armprobe.machine import host_files
 from armprobe.machine.loaders.snapshot_file import is_snapshot
 from armprobe.session import Session
-from armprobe.stub import serve
+from armprobe.stub import AddressInUse, Server, serve
 
-from .options import Options
+from .options import LISTEN, OTHER_PORTS, Options
 
 
 def open_session(options: Options) -> Session:
@@ -113,16 +113,34 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
 
 
 def listening(session: Session, options: Options, default: str | None) -> AbstractContextManager[object]:
-    """The session's stub at the address in `options` or `default`. Without an address there is no stub."""
+    """The session's stub at the address in `options` or `default`. Without an address there is no stub.
+
+    If `LISTEN` is in use and the user did not ask for it, the next port that is free takes its place, with a note.
+    """
     wanted = options.listen or default
     if wanted is None or wanted == "none":
         return contextlib.nullcontext()
-    server = serve(session, wanted, trust_tcp=options.trust_tcp)
+    try:
+        server = serve(session, wanted, trust_tcp=options.trust_tcp)
+    except AddressInUse:
+        if options.listen is not None or "listen" in options.settings.options:
+            raise
+        server = _next_free(session, options)
+        complain(f"note: {wanted} is in use, so gdb attaches at {server.address} here (--listen chooses another)")
     session.stub_address = server.address
     return server
 
 
 def gdb_hint(session: Session) -> str:
+def _next_free(session: Session, options: Options) -> Server:
+    """The session's stub at the first port after that of `LISTEN` which is free, or at any."""
+    host, _, port = LISTEN.rpartition(":")
+    for other in range(int(port) + 1, int(port) + 1 + OTHER_PORTS):
+        with contextlib.suppress(AddressInUse):
+            return serve(session, f"{host}:{other}", trust_tcp=options.trust_tcp)
+    return serve(session, f"{host}:0", trust_tcp=options.trust_tcp)
+
+
     """The command line for a gdb that attaches to the session."""
     if not session.stub_address:
         return "no GDB stub"

@@ -19,6 +19,7 @@ from armprobe.traces import KEPT
 
 LISTEN: Final = "127.0.0.1:1234"
 GUEST_HELP: Final = "demo, linux or a file (default: demo)"
+OTHER_PORTS: Final = 16  # that are tried after it, if it is in use
 _ERA_HELP: Final = (
     f"kernel whose kprobes rules apply: {', '.join(ERAS)}, or another version. Point releases such as "
     f"{', '.join(POINT_RELEASES)} have rules of their own (default: the version of the guest, or {DEFAULT_ERA} for a "
@@ -186,7 +187,7 @@ def add_stub(parser: argparse.ArgumentParser, default: str = LISTEN) -> None:
     """The address of the GDB stub, and the peers it trusts."""
     where = (
         "address of the GDB stub: HOST:PORT (port 0: any free port), unix:PATH, private (a unix socket in a private "
-        f"folder) or none (default: {default})"
+        f"folder) or none (default: {default}{', or the next port that is free' if default == LISTEN else ''})"
     )
     parser.add_argument("--listen", metavar="ADDRESS", help=where)
     trust = (
