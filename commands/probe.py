@@ -27,6 +27,7 @@ from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_place, complete_symbol, is_event, location, matching_functions, number_of_address
 from .program import Programs
+from .render.progress import followed
 from .selection import breakpoint_row, complete_probe, row, selected, watch_row, watched
 from .task_options import OPTIONS as TASK_OPTIONS
 from .values import (
@@ -188,7 +189,7 @@ def _register_matching(
     refused: Counter[tuple[str, str]] = Counter()
     numbers: list[int] = []
     unsuitable: CommandError | None = None
-    for place in functions:
+    for place in followed(f"setting {kind}s on {pattern}", functions, len(functions)):
         try:
             probe = make(place)
             kprobes.register(probe)

@@ -53,3 +53,33 @@ def test_on_a_terminal_with_the_time_taken(term: str, timed: bool) -> None:
 
 def test_nothing_is_shown_where_there_are_no_steps() -> None:
     assert on_a_terminal("from armprobe.commands.render.progress import Steps\nwith Steps(): pass", "xterm") == ""
+
+
+FOLLOWED = """
+import time
+from armprobe.commands.render import progress
+progress._PATIENCE = PATIENCE
+def items():
+    yield 1
+    time.sleep(0.01)  # longer than the patience, if that is 0
+    yield 2
+    yield 3
+assert list(progress.followed("setting [bold]\\x07", items(), 3)) == [1, 2, 3]
+"""
+
+
+def test_a_bar_on_a_terminal_when_it_takes_long() -> None:
+    sent = on_a_terminal(FOLLOWED.replace("= PATIENCE", "= 0"), "xterm")
+    assert "setting [bold]?" in sent
+    assert "/3" in sent
+
+
+@pytest.mark.parametrize(("term", "patience"), [("dumb", "0"), ("xterm", "600")])
+def test_no_bar_otherwise(term: str, patience: str) -> None:
+    assert on_a_terminal(FOLLOWED.replace("= PATIENCE", f"= {patience}"), term) == ""
+
+
+def test_no_bar_in_a_pipe() -> None:
+    program = FOLLOWED.replace("= PATIENCE", "= 0")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
+    assert (done.stdout, done.stderr) == ("", "")
