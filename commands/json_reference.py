@@ -2,17 +2,21 @@
 """The reference of `--json`, in Markdown, from the records' own declarations."""
 
 import inspect
+import json
 import re
+import sys
 import types
 import typing
 from collections.abc import Generator
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, Union
 
 from . import values
 from .declaration import Command
 from .reference import escaped
 from .registry import Registry
+from .render.json import VERSION
 from .values import Hex
 
 _INTRODUCTION: Final = """\
@@ -47,23 +51,102 @@ armprobe script --json FILE | jq -r 'select(.command == "probes").value[] | [.ad
 
 In Python `Session.ask` returns the same records, of `armprobe.commands.values`.
 
-**The form is not stable yet**: fields may change their names until a release says otherwise. A program should ignore
-fields that it does not know.
+## Stability
+
+This is **version {version}** of the form; `armprobe doctor --json` has the number as `json_version`. It does not change
+as long as the form stays compatible:
+
+* A command, a record, and a field of a record stay, with their names and types. A field that can be null is null where
+  there is nothing to say, and is never left out.
+* New commands, records, and fields may come, and so may further records that a command answers with, and further words
+  in a field whose words are listed here. A program should ignore fields that it does not know.
+* The sentences in `error`, and other texts for people (`text`, `note`, `warnings`), may change their words.
+
+What is not compatible gets version {next}, and CHANGELOG.md says what has changed.
 """
+
+_VERBS: Final[dict[str, list[type]]] = {
+    "cache clear": [values.CacheRemoved],
+    "cache list": [values.CacheEntries],
+    "doctor": [values.Doctor],
+}
+"""What verbs of the command line answer with, which are no commands."""
 
 
 def json_reference(registry: Registry) -> str:
     """The Markdown text: which records each command answers with, and the fields of each record."""
-    parts = [_INTRODUCTION, "## Commands\n", "| command | value |\n|---|---|"]
-    records: dict[str, type] = {}
-    for command in sorted(registry.everything, key=lambda command: command.name):
-        kinds = answers(command)
-        parts.append(f"| `{command.name}` | {' or '.join(map(_described, kinds)) or 'null'} |")
-        for kind in kinds:
-            _collect(kind, records)
+    version = {"{version}": str(VERSION), "{next}": str(VERSION + 1)}
+    introduction = re.sub(r"\{(version|next)\}", lambda found: version[found[0]], _INTRODUCTION)
+    parts = [introduction, "## Commands\n", "| command | value |\n|---|---|"]
+    commands = _answers_of_all(registry)
+    for name, kinds in commands.items():
+        shown = f"`{name}`" if name not in _VERBS else f"`armprobe {name} --json`"
+        parts.append(f"| {shown} | {' or '.join(map(_described, kinds)) or 'null'} |")
+    records = _records_of(commands)
     parts.append("\n## Records\n")
     parts += [_record(name, records[name]) for name in sorted(records)]
     return "\n".join(parts)
+
+
+def schema(registry: Registry) -> dict[str, Any]:
+    """The form of `--json` as JSON, for a program to compare: what docs/json.md has in its tables.
+
+    "version"; "commands", the types that each answers with; "records", the type of each field. A type is its words.
+    """
+    commands = _answers_of_all(registry)
+    records = _records_of(commands)
+    return {
+        "version": VERSION,
+        "commands": {name: [_described(kind) for kind in kinds] for name, kinds in commands.items()},
+        "records": {
+            name: {
+                field.name: _described(typing.get_type_hints(records[name], include_extras=True)[field.name])
+                for field in fields(records[name])
+            }
+            for name in sorted(records)
+        },
+    }
+
+
+def incompatible(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What of the schema `before` a program would miss in `now`: a sentence for each change. Additions are none."""
+    found = []
+    for command, kinds in before["commands"].items():
+        found += [
+            f"{command} no longer answers with {kind}" for kind in kinds if kind not in now["commands"].get(command, ())
+        ]
+    for record, members in before["records"].items():
+        for field, kind in members.items():
+            there = now["records"].get(record, {}).get(field)
+            if there is None:
+                found.append(f"{record}.{field} is gone")
+            elif not _compatible(kind, there):
+                found.append(f"{record}.{field} was {kind}, and is {there}")
+    return found
+
+
+def _compatible(before: str, now: str) -> bool:
+    """Whether one type is another, which may have further words."""
+    old, new = set(before.split(" or ")), set(now.split(" or "))
+    return (
+        old <= new
+        and all(added.startswith('"') for added in new - old)
+        and (new == old or any(word.startswith('"') for word in old))
+    )
+
+
+def _answers_of_all(registry: Registry) -> dict[str, list[type]]:
+    """The classes of `values` that each command and verb answers with, by name."""
+    found = {command.name: answers(command) for command in registry.everything} | _VERBS
+    return dict(sorted(found.items()))
+
+
+def _records_of(commands: dict[str, list[type]]) -> dict[str, type]:
+    records: dict[str, type] = {}
+    for kinds in commands.values():
+        for kind in kinds:
+            _collect(kind, records)
+    return records
 
 
 def answers(command: Command) -> list[type]:
@@ -129,3 +212,21 @@ def _record(name: str, record: type) -> str:
     if details.strip():
         text += [re.sub(r"\n(?=\w+(?:, \w+)*: )", "\n\n", escaped(details.strip()).replace("None", "null")), ""]
     return "\n".join([*text, "| field | |", "|---|---|", *rows, ""])
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m armprobe.commands.json_reference FILE``: write the schema, unless FILE has one that it breaks."""
+    from .catalog import registry
+
+    (file,) = map(Path, arguments)
+    now = schema(registry())
+    before = json.loads(file.read_text()) if file.exists() else now
+    if before["version"] == now["version"] and (changes := incompatible(before, now)):
+        print("\n".join(["this takes another version (armprobe/commands/render/json.py):", *changes]), file=sys.stderr)
+        return 1
+    file.write_text(json.dumps(now, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

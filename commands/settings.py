@@ -26,6 +26,7 @@ _LONGEST: Final = 1 << 20  # bytes
 _FILES: Final = ("initrd", "vmlinux", "snapshot")
 _TEXTS: Final = (
     *("guest", *_FILES, "cmdline", "append", "memory", "history_memory", "era", "stepping", "trampoline", "listen"),
+    "cache_limit",
 )
 _COLOURS: Final = ("auto", "always", "never")
 _BUILT_IN_GUESTS: Final = ("demo", "linux")

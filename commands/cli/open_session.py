@@ -108,6 +108,7 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
             refresh=options.refresh,
             kaslr=options.kaslr,
             report=steps,
+            cache_limit=options.cache_limit,
         )
     return snapshot, "linux", {}
 
@@ -131,7 +132,6 @@ def listening(session: Session, options: Options, default: str | None) -> Abstra
     return server
 
 
-def gdb_hint(session: Session) -> str:
 def _next_free(session: Session, options: Options) -> Server:
     """The session's stub at the first port after that of `LISTEN` which is free, or at any."""
     host, _, port = LISTEN.rpartition(":")
@@ -141,6 +141,7 @@ def _next_free(session: Session, options: Options) -> Server:
     return serve(session, f"{host}:0", trust_tcp=options.trust_tcp)
 
 
+def gdb_hint(session: Session) -> str:
     """The command line for a gdb that attaches to the session."""
     if not session.stub_address:
         return "no GDB stub"

@@ -12,14 +12,15 @@ from typing import Final, NamedTuple, Self
 import shtab
 
 from armprobe.commands.settings import NAME, OF_GUEST, Settings
+from armprobe.guests.linux.cache import DEFAULT_LIMIT
 from armprobe.machine.loaders.image import COMMAND_LINE
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES
 from armprobe.stub import PRIVATE
 from armprobe.traces import KEPT
 
 LISTEN: Final = "127.0.0.1:1234"
-GUEST_HELP: Final = "demo, linux or a file (default: demo)"
 OTHER_PORTS: Final = 16  # that are tried after it, if it is in use
+GUEST_HELP: Final = "demo, linux or a file (default: demo)"
 _ERA_HELP: Final = (
     f"kernel whose kprobes rules apply: {', '.join(ERAS)}, or another version. Point releases such as "
     f"{', '.join(POINT_RELEASES)} have rules of their own (default: the version of the guest, or {DEFAULT_ERA} for a "
@@ -60,6 +61,8 @@ class Options:
     # the stub
     listen: str | None = None
     trust_tcp: bool = False
+    # the cache
+    cache_limit: str = DEFAULT_LIMIT
     # of one verb
     for_gdb: tuple[str, ...] = ()
     file: Path = Path()
@@ -69,6 +72,7 @@ class Options:
     hits: str | None = None
     case: str = "all"
     shell: str = ""
+    everything: bool = False  # --all
     topic: str | None = None
     # other values from the settings files
     settings: Settings = field(default_factory=Settings)

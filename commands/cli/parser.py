@@ -15,6 +15,7 @@ from armprobe.commands.settings import Settings, read_settings
 from armprobe.commands.terminal import ArgumentParser
 
 from .completion import COMPLETION
+from .computer import CACHE, DOCTOR
 from .gdb import GDB
 from .options import Options, Verb
 from .prompt import LINUX, PROMPT
@@ -46,7 +47,23 @@ def _help(options: Options) -> int:
 
 
 HELP = Verb("help", "show the help of armprobe or of a verb", _help_arguments, _help)
-VERBS: Final = (PROMPT, SERVE, GDB, LINUX, RUN, SCRIPT, QUERY, DEMO, BUG_2015, DECODE, CHECK, COMPLETION, HELP)
+VERBS: Final = (
+    PROMPT,
+    SERVE,
+    GDB,
+    LINUX,
+    RUN,
+    SCRIPT,
+    QUERY,
+    DEMO,
+    BUG_2015,
+    DECODE,
+    CHECK,
+    DOCTOR,
+    CACHE,
+    COMPLETION,
+    HELP,
+)
 _RUN: Final = {verb.name: verb.run for verb in VERBS}
 _FOR_ALL: Final = ("-h", "--help", "--version")
 

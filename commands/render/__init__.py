@@ -4,6 +4,7 @@
 from . import (
     aggregation,
     breakpoints,
+    computer,
     events,
     functions,
     help,
@@ -18,6 +19,7 @@ from . import (
 __all__ = [
     "aggregation",
     "breakpoints",
+    "computer",
     "events",
     "functions",
     "help",

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 from armprobe.commands.values import Hex
 
+VERSION: Final = 1
+"""Of the form; docs/json.md says what may change in it."""
 _HEX_ENDING = "_hex"
 
 

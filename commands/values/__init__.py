@@ -20,6 +20,7 @@ from .aggregation import (
     Watched,
 )
 from .breakpoints import BreakpointRow, BreakpointRows, BreakpointsChanged
+from .computer import CacheEntries, CacheEntry, CacheRemoved, Doctor, Extra, KindOfCache, Version
 from .events import (
     EventFile,
     EventFormat,
@@ -154,6 +155,9 @@ __all__ = [
     "BreakpointRow",
     "BreakpointRows",
     "BreakpointsChanged",
+    "CacheEntries",
+    "CacheEntry",
+    "CacheRemoved",
     "CallGraph",
     "Cell",
     "Changed",
@@ -173,6 +177,7 @@ __all__ = [
     "DecodedFunction",
     "DecodedWord",
     "Disassembly",
+    "Doctor",
     "EraCheck",
     "EraVerdict",
     "EventFile",
@@ -183,6 +188,7 @@ __all__ = [
     "EventsTracing",
     "Examined",
     "ExaminedRow",
+    "Extra",
     "FileRow",
     "FileRows",
     "Finished",
@@ -205,6 +211,7 @@ __all__ = [
     "InterruptRows",
     "JudgedInstruction",
     "KernelLog",
+    "KindOfCache",
     "LastWrite",
     "LentFiles",
     "Location",
@@ -270,6 +277,7 @@ __all__ = [
     "TracepointNames",
     "Verdict",
     "VerdictCounts",
+    "Version",
     "Watched",
     "When",
 ]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A stock Debian arm64 kernel at its shell: fetched with apt, booted once, then resumed from a snapshot."""
 
-from .booting import BootError, boot, prepare
+from .booting import BootError, boot, prepare, prepared
 from .debian import DebianError, cache_directory, fetch_kernel
 
-__all__ = ["BootError", "DebianError", "boot", "cache_directory", "fetch_kernel", "prepare"]
+__all__ = ["BootError", "DebianError", "boot", "cache_directory", "fetch_kernel", "prepare", "prepared"]

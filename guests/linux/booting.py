@@ -17,7 +17,8 @@ from armprobe.machine.loaders import command_line
 from armprobe.machine.loaders.snapshot_file import VERSION, read_key
 from armprobe.wiring import keep_symbol_file
 
-from .debian import PROMPT, READY, build_archive, cache_directory, compressed, fetch_kernel
+from . import cache
+from .debian import PROMPT, READY, build_archive, cache_directory, cached_kernel, compressed, fetch_kernel
 
 _STEP: Final = 20_000_000  # instructions between two checks of the console
 _BOOT_LIMIT: Final = 20_000_000_000  # instructions
@@ -38,16 +39,18 @@ def prepare(
     report: Callable[[str], None] = print,
     refresh: bool = False,
     kaslr: int | None = None,
+    cache_limit: str = cache.DEFAULT_LIMIT,
 ) -> Path:
     """The snapshot of a kernel at its shell. It is made first if no such kernel has been booted before.
 
     `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `cmdline`, `append`,
     `memory` and `kaslr` are those of `machine.load`. `report` is called with a line for each step that takes time.
-    Raises MachineError on failure.
+    `cache_limit` is the size of all snapshots together, such as "4G", beyond which the oldest are removed when one is
+    made. This process holds the one that is returned. Raises MachineError on failure.
     """
     line = command_line(cmdline, append, kaslr)
     board.check_command_line(line)
-    size = machine.parse_size(memory)
+    size, limit = machine.parse_size(memory), machine.parse_size(cache_limit)
     board.check_memory_size(size)
     ramdisk = b"" if initrd is None else _read(initrd)
     if kernel is None or initrd is None:
@@ -55,12 +58,10 @@ def prepare(
         kernel = kernel or files.vmlinuz
         if initrd is None:
             ramdisk = build_archive(files.busybox.read_bytes())  # compressing it takes as long as the rest
-    key = hashlib.sha256(_read(kernel))
-    seed = b"" if kaslr is None else str(kaslr).encode()
-    for part in (ramdisk, line.encode(), seed, str(size).encode(), str(VERSION).encode(), machine.build_id()):
-        key.update(hashlib.sha256(part).digest())
-    path = cache_directory() / "snapshots" / f"{key.hexdigest()[:20]}.snapshot"
-    if read_key(path) == key.hexdigest():
+    key = _key(kernel, ramdisk, line, size, kaslr)
+    path = _path(key)
+    cache.hold(path)
+    if read_key(path) == key:
         return path
     with contextlib.ExitStack() as held:
         waiting = "another armprobe is booting this kernel: waiting for it"
@@ -68,16 +69,51 @@ def prepare(
             held.enter_context(exclusive_lock(path.with_suffix(".lock"), waiting, report))
         except OSError as error:
             raise BootError(f"{path.parent} cannot be written: {error.strerror}") from None
-        if read_key(path) != key.hexdigest():
+        if read_key(path) != key:
             with tempfile.NamedTemporaryFile(prefix="armprobe-", suffix=".initrd") as disk:
                 Path(disk.name).write_bytes(compressed(ramdisk) if initrd is None else ramdisk)
                 booting = machine.load(kernel, initrd=disk.name, cmdline=line, memory=size, kaslr=kaslr)
             report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
             boot(booting)
-            booting.save(path, key.hexdigest(), force=True)  # replaces a damaged one, too
+            booting.save(path, key, force=True)  # replaces a damaged one, too
             keep_symbol_file(booting)
+            cache.describe(path, _made_of(kernel, initrd, line, memory))
             report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
+        cache.hold(path)
+    if removed := cache.keep_within(limit):
+        freed = sum(entry.size for entry in removed)
+        report(f"removed {len(removed)} old snapshots from the cache ({freed / 1e9:.1f} GB; armprobe cache lists it)")
     return path
+
+
+def prepared() -> Path | None:
+    """The snapshot that `prepare` would return for the kernel in the cache, if it is there already."""
+    files = cached_kernel()
+    if files is None:
+        return None
+    line, size = command_line(None, None, None), machine.parse_size("256M")
+    key = _key(files.vmlinuz, build_archive(files.busybox.read_bytes()), line, size, None)
+    return path if read_key(path := _path(key)) == key else None
+
+
+def _key(kernel: Path, ramdisk: bytes, line: str, size: int, kaslr: int | None) -> str:
+    """A digest of what a snapshot is made of, the code that makes it included."""
+    key = hashlib.sha256(_read(kernel))
+    seed = b"" if kaslr is None else str(kaslr).encode()
+    for part in (ramdisk, line.encode(), seed, str(size).encode(), str(VERSION).encode(), machine.build_id()):
+        key.update(hashlib.sha256(part).digest())
+    return key.hexdigest()
+
+
+def _path(key: str) -> Path:
+    return cache.snapshot_folder() / f"{key[:20]}.snapshot"
+
+
+def _made_of(kernel: Path, initrd: Path | None, line: str, memory: str) -> str:
+    """What a snapshot is of, for the list of the cache."""
+    name = kernel.parent.name.partition("_")[0] if kernel.is_relative_to(cache_directory()) else str(kernel)
+    parts = [name, *([f"initrd {initrd}"] if initrd else []), memory, line]
+    return ", ".join(host_files.shown(part) for part in parts)
 
 
 def _read(path: Path) -> bytes:

@@ -2,7 +2,7 @@
 """A stock Debian arm64 kernel as a guest, fetched with apt, and an initramfs with a shell to boot it with."""
 
 from .apt import DebianError
-from .fetch import KernelFiles, cache_directory, fetch_kernel, fetch_packages
+from .fetch import KernelFiles, cache_directory, cached_kernel, fetch_kernel, fetch_packages
 from .initramfs import PROMPT, READY, build_archive, build_initramfs, compressed
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "build_archive",
     "build_initramfs",
     "cache_directory",
+    "cached_kernel",
     "compressed",
     "fetch_kernel",
     "fetch_packages",

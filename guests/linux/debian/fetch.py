@@ -72,6 +72,11 @@ def fetch_kernel(
         raise DebianError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
+def cached_kernel() -> KernelFiles | None:
+    """The kernel that `fetch_kernel` would return without fetching anything; None if it would fetch one."""
+    return _cached(cache_directory() / "debian", "", "")
+
+
 def fetch_packages(
     names: Sequence[str],
     folder: Path,
