@@ -45,14 +45,17 @@ class GdbProcess(IoManager):
     def end(self) -> None:
         """Have gdb detach and exit, or kill it if it does not, and reap it. May be called twice."""
         if self.process.returncode is None:
-            with contextlib.suppress(OSError):  # it has ended already
-                self.write("-gdb-exit", read_response=False)
             try:
-                self.process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+                with contextlib.suppress(
+                    OSError, ValueError, subprocess.TimeoutExpired
+                ):  # OSError: it has ended already
+                    self.write("-gdb-exit", read_response=False)
+                    self.process.wait(_GRACE)
+            finally:  # a Ctrl-C here is no reason to leave it behind
+                if self.process.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(self.process.pid, signal.SIGKILL)
+                    self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe
             pipe.close()

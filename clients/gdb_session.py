@@ -202,6 +202,8 @@ class GdbSession:
     def frames(self, limit: int = 100) -> list[GdbFrame]:
         """The frames of the stack, from the innermost on; `limit` of them at most, because a broken stack can go on."""
         self._look()
+        if limit < 1:  # gdb takes -1 for "all"
+            return []
         part = f"0 {limit - 1}"
         stack = self._command(f"-stack-list-frames {part}")["stack"]
         arguments = self._command(f"-stack-list-arguments --all-values {part}")["stack-args"]
@@ -339,10 +341,12 @@ class GdbSession:
 
     def close(self) -> None:
         """End gdb, which detaches, and the stub if it was started for this session. May be called twice."""
-        self._io.end()
-        if self._server:
-            self._server.close()
-            self._server = None
+        try:
+            self._io.end()
+        finally:
+            if self._server:
+                self._server.close()
+                self._server = None
 
     def _failure_at_stop(self) -> str:
         """gdb's message for what failed at the stop; empty if nothing did."""

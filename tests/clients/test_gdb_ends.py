@@ -126,3 +126,21 @@ def test_the_end_of_the_context_ends_gdb_after_an_error_too(gdb_path: str) -> No
         with pytest.raises(ZeroDivisionError), gdb:
             raise ZeroDivisionError
         assert is_gone(gdb._process.pid)
+
+
+def test_an_interrupted_close_still_ends_gdb(gdb_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Session("demo") as session:
+        gdb = GdbSession(session, gdb=gdb_path)
+        process, ordinary = gdb._process, gdb._process.wait
+
+        def wait(timeout: float | None = None) -> int:
+            if timeout is not None:  # the wait for gdb to exit by itself
+                raise KeyboardInterrupt
+            return ordinary()
+
+        os.kill(process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(process, "wait", wait)
+        with pytest.raises(KeyboardInterrupt):
+            gdb.close()
+        assert is_gone(process.pid)
+        gdb.close()

@@ -99,6 +99,7 @@ def test_frames_are_those_of_backtrace(gdb: GdbSession) -> None:
     assert int(top.args["p"], 16) == gdb.register("x0")
     assert re.fullmatch(r"<GdbFrame 0 0x[0-9a-f]+ kfree kernel/slab\.c:\d+>", repr(top))
     assert gdb.frames(limit=2) == frames[:2]
+    assert gdb.frames(limit=0) == []
 
 
 def test_variables_are_those_of_the_selected_frame(gdb: GdbSession) -> None:
@@ -195,3 +196,16 @@ def test_the_transcript_is_bounded(gdb: GdbSession) -> None:
     assert len(lines) == 50
     assert max(map(len, lines)) < 310
     assert 'Undefined command: "echo-not"' in lines[-1]
+
+
+def test_what_a_running_machine_refuses(gdb: GdbSession) -> None:
+    bp = gdb.breakpoint("kfree", condition="x0 == 1")
+    gdb.cont()
+    assert bp.hits == 0
+    for refused in (gdb.frames, gdb.variables, bp.delete, lambda: gdb.registers["x0"], lambda: gdb.breakpoint("kfree")):
+        with pytest.raises(GdbError, match="running"):
+            refused()
+    assert re.fullmatch("<GdbSession unix:.*, the machine runs>", repr(gdb))
+    assert repr(gdb.registers) == "<GdbRegisters>"
+    assert gdb.interrupt().signal == "SIGINT"
+    bp.delete()
