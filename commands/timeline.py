@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Stop, StopReason
+from armprobe.machine.time.search import Write
 
 from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
 from .inspect import disassembled_at
 from .locations import complete_symbol, location, place
+from .stack import stack_frames
 from .stops import stopped
 from .values import LastWrite, MarkRow, MarkRows, NeverWritten, Stepped, Stopped, When
 
@@ -104,16 +106,39 @@ def _reverse_continue(session: Session, arguments: Arguments) -> Stopped:
 
 
 def _last_write(session: Session, arguments: Arguments) -> LastWrite | NeverWritten:
+    return _write(session, arguments, session.machine.timeline.last_write)
+
+
+def _first_write(session: Session, arguments: Arguments) -> LastWrite | NeverWritten:
+    return _write(session, arguments, session.machine.timeline.first_write)
+
+
+def _write(
+    session: Session, arguments: Arguments, find: Callable[[int, int], Write | None]
+) -> LastWrite | NeverWritten:
+    """The write that `find` finds, with the stack that the guest had there."""
     _stopped_guest(session)
     if not 1 <= arguments.size <= 4096:
-        raise CommandError("last-write looks at 1 to 4096 bytes")
+        raise CommandError("last-write and first-write look at 1 to 4096 bytes")
+    timeline = session.machine.timeline
     with session.owner.interruptible():
-        found = session.machine.timeline.last_write(arguments.address, arguments.size)
-    if found is None:
-        return NeverWritten(arguments.address, arguments.size, session.machine.timeline.start)
-    by = None if found.pc is None else location(session, found.pc)
-    return LastWrite(found.position, by, found.address, found.size, found.value)
+        found = find(arguments.address, arguments.size)
+        if found is None:
+            return NeverWritten(arguments.address, arguments.size, timeline.start)
+        if found.pc is None:
+            return LastWrite(found.position, None, found.address, found.size, found.value, (), "")
+        with timeline.excursion():
+            timeline.replay_from_before(found.position)
+            stack = session.kprobes.backtrace()
+            frames = stack_frames(session, stack)
+    by = location(session, found.pc)
+    return LastWrite(found.position, by, found.address, found.size, found.value, frames, stack.end)
 
+
+_MEMORY: Final = (
+    Arg("address", "SYMBOL, address or $REGISTER", type=place, complete=complete_symbol),
+    Arg("size", "bytes", type=integer, optional=True, default=8),
+)
 
 COMMANDS = (
     Command(
@@ -161,13 +186,17 @@ COMMANDS = (
     ),
     Command(
         "last-write",
-        "Show which instruction wrote to memory last, before the present position.\n"
+        "Show which instruction wrote to memory last, before the present position, and its callers.\n"
         "The address is translated now, and a write through any other mapping of that memory counts.",
-        (
-            Arg("address", "SYMBOL, address or $REGISTER", type=place, complete=complete_symbol),
-            Arg("size", "bytes", type=integer, optional=True, default=8),
-        ),
+        _MEMORY,
         _last_write,
+        group=GROUP,
+    ),
+    Command(
+        "first-write",
+        "Show which instruction wrote to memory first in the history, up to the present position. See last-write.",
+        _MEMORY,
+        _first_write,
         group=GROUP,
     ),
 )

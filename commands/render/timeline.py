@@ -33,7 +33,40 @@ def _(value: values.MarkRows) -> str:
 def _(value: values.LastWrite) -> str:
     by = "from outside" if value.location is None else f"by {described(value.location)} ({value.location.address:#x})"
     what = f"{value.value:#x}, {value.size} bytes at {value.address:#x}"
-    return f"{what}, written {by} at position {value.position:,}; goto {value.position} goes there\n"
+    text = f"{what}, written {by} at position {value.position:,}; goto {value.position} goes there\n"
+    for frame in value.frames:
+        text += f"#{frame.number:<3} {frame.location.address:#018x} {described(frame.location, sized=True)}\n"
+    return text + (f"No further: {value.end}\n" if value.end else "")
+
+
+@as_text.register
+def _(value: values.PastCalls) -> str:
+    failed = f"The condition could not be evaluated at {value.failed:,} calls: {value.why}\n" if value.failed else ""
+    if not value.rows:
+        reach = f"from position {value.start:,} to {value.end:,}"
+        return f"{failed}no such call of {value.function} in the history, {reach}\n"
+    columns = (
+        Column("position", right=True),
+        Column("time", right=True),
+        Column("task"),
+        Column("arguments"),
+        Column("result"),
+        Column("caller"),
+    )
+    rows = [
+        (
+            f"{row.position:,}",
+            f"{row.seconds:.6f}",
+            "" if row.comm is None else f"{row.comm}-{row.pid}",
+            " ".join(f"{each.name}={each.text}" for each in row.arguments),
+            "not returned" if row.result is None else row.result_text,
+            described(row.caller),
+        )
+        for row in value.rows
+    ]
+    shown = len(value.rows)
+    more = f"the last {shown:,} of {value.found:,} calls; most=N shows more\n" if shown < value.found else ""
+    return failed + Table(columns, rows).plain() + more
 
 
 @as_text.register

@@ -122,7 +122,7 @@ from .running import (
 )
 from .snapshots import PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
 from .stops import Stopped
-from .timeline import LastWrite, MarkRow, MarkRows, NeverWritten, When
+from .timeline import LastWrite, MarkRow, MarkRows, NeverWritten, PastArgument, PastCallRow, PastCalls, When
 from .verdicts import (
     Checked,
     CheckedPlace,
@@ -227,6 +227,9 @@ __all__ = [
     "MountRow",
     "Mounts",
     "NeverWritten",
+    "PastArgument",
+    "PastCallRow",
+    "PastCalls",
     "Printed",
     "PrintedLine",
     "ProbeDefinition",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .guest import StackFrame
 from .location import Hex, Location
 
 
@@ -40,6 +41,7 @@ class LastWrite:
     """The last write to a piece of memory, before the instruction at `position`, which is at `location`, is executed.
 
     address, size, value: what it wrote there. location: None for a write from outside, such as a debugger's.
+    frames: the stack there, the innermost frame first. end: why more frames are not known; empty if there are no more.
     """
 
     position: int
@@ -47,6 +49,56 @@ class LastWrite:
     address: Hex
     size: int
     value: Hex
+    frames: tuple[StackFrame, ...]
+    end: str
+
+
+@dataclass(frozen=True)
+class PastArgument:
+    """An argument of a call. name: x0 to x7 where the function's type is not known.
+
+    text: the value as its type says.
+    """
+
+    name: str
+    value: Hex
+    text: str
+
+
+@dataclass(frozen=True)
+class PastCallRow:
+    """A call of a function. position and seconds: when it began. caller: where it returns to.
+
+    comm, pid: the task; None if it is not known. result: what it returned, None if it had not returned at the end of
+    the history, and result_text the same as its type says. returned: the position of the return.
+    """
+
+    position: int
+    seconds: float
+    comm: str | None
+    pid: int | None
+    arguments: tuple[PastArgument, ...]
+    caller: Location
+    result: Hex | None
+    result_text: str
+    returned: int | None
+
+
+@dataclass(frozen=True)
+class PastCalls:
+    """The calls of a function in the history, which reaches from `start` to `end`, in order of position.
+
+    found: how many there are; rows has the last of them. failed: how many the condition could not be evaluated at, and
+    why: the reason at the first of them.
+    """
+
+    function: str
+    start: int
+    end: int
+    found: int
+    rows: tuple[PastCallRow, ...]
+    failed: int
+    why: str
 
 
 @dataclass(frozen=True)

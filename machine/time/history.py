@@ -60,6 +60,7 @@ class EventLog:
         self.open: list[Marker] = []
         self.handlers: list[int] = []
         self.size = 0
+        self._orphans: list[int] = []  # the indices of handlers whose probes are gone
         self._plain: list[int] = []  # the indices of the events outside of handlers
 
     def append(self, event: Event) -> None:
@@ -98,6 +99,17 @@ class EventLog:
         """The index of the next event outside of handlers, `index` included."""
         at = bisect_left(self._plain, index)
         return self._plain[at] if at < len(self._plain) else None
+
+    def find_orphans(self, first: int) -> None:
+        """Find the handlers from the index `first` on whose probes cannot be hit any more."""
+        self._orphans = [
+            index for index in self.handlers if index >= first and not can_be_hit(self.events[index].value)
+        ]
+
+    def next_orphan(self, index: int) -> int | None:
+        """The index of the next of those, `index` included."""
+        at = bisect_left(self._orphans, index)
+        return self._orphans[at] if at < len(self._orphans) else None
 
     def end_of(self, index: int) -> int:
         """The index of the end of the handler or call that begins with the event at `index`."""

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .checkpoint import Checkpoint
+from .history import Event
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
@@ -62,9 +64,15 @@ class KeptStates:
         """Those before `position`, newest first."""
         return [kept for kept in reversed(self._states) if kept.position < position]
 
-    def newest_first(self) -> list[Kept]:
-        """All of them."""
-        return self._states[::-1]
+    def base_of(self, position: int, events: Sequence[Event]) -> Kept:
+        """The state to go to `position` from: the newest before all of `events` that came at the position itself."""
+        return next(
+            kept
+            for kept in reversed(self._states)
+            if kept.position < position
+            or kept is self.first
+            or (kept.position == position and (not kept.events or events[kept.events - 1].position < position))
+        )
 
     def drop_after(self, position: int, events: int) -> None:
         """Drop those after `position`, or with more events before them."""

@@ -8,8 +8,8 @@ before has begun, and take the last that they find.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import unicorn
 
@@ -96,9 +96,10 @@ def position_at(timeline: Timeline, machine: Machine, time: int) -> int:
 
 
 class _Watcher:
-    """Notes the last write to a piece of memory while the guest runs."""
+    """Notes the last write to a piece of memory while the guest runs, or the `first`."""
 
-    def __init__(self, timeline: Timeline, machine: Machine, address: int, size: int) -> None:
+    def __init__(self, timeline: Timeline, machine: Machine, address: int, size: int, first: bool = False) -> None:
+        self._first = first
         self.last: Write | None = None
         self.limit = 0  # the position at which the search ends
         self._timeline, self._machine, self._core = timeline, machine, machine.core
@@ -147,7 +148,19 @@ class _Watcher:
         position = self._machine.instructions - 1
         if at + width > physical and at < physical + length and position < self.limit:
             value &= (1 << 8 * width) - 1
-            self.last = Write(position, self._core.context.pc, virtual + at - physical, width, value)
+            self._note(position, self._core.context.pc, virtual + at - physical, width, value)
+
+    def _note(self, *write: Any) -> None:
+        if self.last is None or not self._first:
+            self.last = Write(*write)
+
+    def found(self, timeline: Timeline, machine: Machine) -> Write | None:
+        """The write, with the guest's own instruction if that was executed out of line. The machine goes there then."""
+        found = self.last
+        if found is not None and found.pc is not None and found.pc in machine.scratch:
+            timeline.replay_from_before(found.position)
+            found = replace(found, pc=machine.registers.pc)
+        return found
 
     def _bytes(self) -> bytes:
         return b"".join(self._machine.bus.read(physical, length) for _, physical, length in self._pieces)
@@ -156,8 +169,23 @@ class _Watcher:
         """Called with None before something enters from outside, and with what that returned after it."""
         now = self._bytes()
         if before is not None and now != before and position < self.limit:
-            self.last = Write(position, None, self._pieces[0][0], len(now), int.from_bytes(now, "little"))
+            self._note(position, None, self._pieces[0][0], len(now), int.from_bytes(now, "little"))
         return now
+
+
+def first_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:
+    """The first write to any of `size` bytes at virtual `address`, as the guest maps it now, up to this position."""
+    limit, first = timeline.position, timeline.start
+    watcher = _Watcher(timeline, machine, address, size, first=True)
+    watcher.limit = limit
+    with timeline.excursion(), watcher:
+        timeline.restore_first()
+        ends = [kept.position for kept in reversed(timeline.kept_before(limit)) if kept.position > first]
+        for position in [*ends, limit]:
+            timeline.replay_to(position)
+            if watcher.last is not None:
+                break
+        return watcher.found(timeline, machine)
 
 
 def last_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:
@@ -172,8 +200,4 @@ def last_write(timeline: Timeline, machine: Machine, address: int, size: int) ->
             if watcher.last is not None:
                 break
             limit = kept.position
-        found = watcher.last
-        if found is not None and found.pc is not None and found.pc in machine.scratch:
-            timeline.replay_from_before(found.position)  # the instruction was executed out of line
-            found = Write(found.position, machine.registers.pc, found.address, found.size, found.value)
-    return found
+        return watcher.found(timeline, machine)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,9 +22,10 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.input import Input, InputKind
 from armprobe.machine.stop import Stop, StopReason
 
-from .history import Event, EventLog, Marker, can_be_hit, enter_again, set_register, size_of
+from .calls import PastCall, Selects, past_calls
+from .history import Event, EventLog, Marker, enter_again, set_register, size_of
 from .kept import Kept, KeptStates
-from .search import Write, last_stop, last_write, position_at
+from .search import Write, first_write, last_stop, last_write, position_at
 
 if TYPE_CHECKING:
     from armprobe.machine.core.run_loop import Run
@@ -55,17 +55,15 @@ class Timeline:
         """Positions by name."""
         self._log = EventLog()
         self._events = self._log.events
-        self._cursor = 0  # the next event, in the past
-        self._depth = 0  # handlers being replayed
+        self._cursor = self._depth = 0  # the next event, in the past; handlers being replayed
         self._applying = self._diverting = False
         self._present = self._present_time = 0  # where the history ends, in the past
-        self._orphans: list[int] = []  # indices of handlers whose probes are gone
         self._interrupts = True  # the mode
         self._put_back: Callable[[], None] = machine.put_back_first
         self.on_event: Callable[[int, bytes | None], bytes] | None = None  # called before and after each input
         self._kept = KeptStates(machine)
         self._due = 0
-        self._taken_at, self._cost = 0.0, 0.0
+        self._taken_at = self._cost = 0.0
         self._shortened = False  # whether the oldest part was dropped
         self.begin(machine.put_back_first)
         if enabled:
@@ -213,11 +211,12 @@ class Timeline:
         """Enter what is due at this position again, and have the run end where more is due."""
         while self._cursor < len(self._events):
             event = self._events[self._cursor]
-            orphan = event.kind is Marker.HANDLER and (self._is_orphan(self._cursor) or self._comes_first())
-            if event.position > self.position or not (orphan or self._log.next_plain(self._cursor) == self._cursor):
+            gone = self._log.next_orphan(self._cursor) == self._cursor
+            alone = event.kind is Marker.HANDLER and (gone or self._comes_first())
+            if event.position > self.position or not (alone or self._log.next_plain(self._cursor) == self._cursor):
                 break
             self._skip_idle(event.time)
-            if orphan:
+            if alone:
                 self._replay_handler(None)
             elif event.kind is Marker.CALL_END:
                 return  # within the call
@@ -231,9 +230,9 @@ class Timeline:
         plain = self._log.next_plain(self._cursor)
         if plain is not None:
             limit = min(limit, self._events[plain].position)
-        at = bisect_left(self._orphans, self._cursor)
-        if at < len(self._orphans):
-            limit = min(limit, self._events[self._orphans[at]].position)
+        orphan = self._log.next_orphan(self._cursor)
+        if orphan is not None:
+            limit = min(limit, self._events[orphan].position)
         if limit < self.position:
             raise MachineError(
                 f"what happened at position {limit} does not come again: a handler of a probe was called there that is "
@@ -251,10 +250,6 @@ class Timeline:
         """Whether something is due here that entered after the handler at the cursor, as at a stop of its probe."""
         plain = self._log.next_plain(self._cursor)
         return plain is not None and self._events[plain].position <= self.position
-
-    def _is_orphan(self, index: int) -> bool:
-        at = bisect_left(self._orphans, index)
-        return at < len(self._orphans) and self._orphans[at] == index
 
     def _enter_next(self) -> None:
         """Enter the event at the cursor. For a call, this includes all that happens within it."""
@@ -306,12 +301,6 @@ class Timeline:
             self._cursor = end + 1
         return self._events[end].value
 
-    def _find_orphans(self) -> None:
-        """Find the handlers in the history whose probes cannot be hit any more."""
-        self._orphans = [
-            index for index in self._log.handlers if index >= self._cursor and not can_be_hit(self._events[index].value)
-        ]
-
     # Going
 
     def go(self, position: int) -> None:
@@ -357,7 +346,31 @@ class Timeline:
         self._prepare()
         return last_write(self, self._machine, address, size)
 
+    def first_write(self, address: int, size: int) -> Write | None:
+        """The first write in the history, up to this position, to any of `size` bytes there. As `last_write` does."""
+        self._prepare()
+        return first_write(self, self._machine, address, size)
+
+    def calls(self, function: str | int, condition: Selects | None = None) -> list[PastCall]:
+        """The calls of `function` in the whole history, in order of position.
+
+        `condition` is called with the machine at the first instruction of each, and says whether the call is wanted.
+        Raises MachineError for more than 100,000.
+        """
+        self._prepare()
+        return past_calls(self, self._machine, self._machine.address(function), condition, single=False)
+
+    def first_call(self, function: str | int, condition: Selects | None = None) -> PastCall | None:
+        """The first of them. None if there is none."""
+        self._prepare()
+        found = past_calls(self, self._machine, self._machine.address(function), condition, single=True)
+        return found[0] if found else None
+
     # For the searches
+
+    def restore_first(self) -> None:
+        """Go to the start of the history within an excursion."""
+        self.restore_kept(self._kept.first)
 
     def kept_before(self, position: int) -> list[Kept]:
         """The checkpoints before `position`, newest first."""
@@ -445,12 +458,7 @@ class Timeline:
         """The checkpoint to go to `position` from. Events at the position itself come after it, but at the end."""
         if position == self.end:
             return self._kept.last
-        return next(kept for kept in self._kept.newest_first() if self._is_before(kept, position))
-
-    def _is_before(self, kept: Kept, position: int) -> bool:
-        if kept.position < position or kept is self._kept.first:
-            return True
-        return kept.position == position and (not kept.events or self._events[kept.events - 1].position < position)
+        return self._kept.base_of(position, self._events)
 
     def restore_kept(self, kept: Kept) -> None:
         outer, self._applying = self._applying, True
@@ -462,7 +470,7 @@ class Timeline:
         finally:
             self._applying = outer
         self._cursor, self._interrupts = kept.events, kept.interrupts
-        self._find_orphans()
+        self._log.find_orphans(self._cursor)
 
     def replay_to(self, position: int) -> None:
         """Run to `position` as the history says, without anybody noticing."""

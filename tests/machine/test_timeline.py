@@ -227,13 +227,16 @@ def test_reverse_continue_finds_the_stops_of_the_way_forward_in_reverse(demo: Ma
 def test_the_last_write_is_that_of_a_log_of_all_writes(demo: Machine) -> None:
     """The log is of hooks of the engine, for a stack frame of the workload."""
     demo.run(instructions=100_000)
+    demo.restore(demo.snapshot())  # the history begins here
     first = demo.registers.sp - 512
     log: dict[int, tuple[int, int]] = {}
+    begun: dict[int, tuple[int, int]] = {}
 
     def written(engine: object, access: int, at: int, width: int, value: int, _: object) -> None:
         demo.core.context.load()
         for byte in range(at, at + width):
             log[byte] = demo.instructions - 1, demo.core.context.pc
+            begun.setdefault(byte, log[byte])
 
     physical = demo.memory.translate(first).physical
     hook = demo.core.engine.hook_add(UC_HOOK_MEM_WRITE, written, None, physical - 64, physical + 576)
@@ -248,6 +251,9 @@ def test_the_last_write_is_that_of_a_log_of_all_writes(demo: Machine) -> None:
             assert found is not None
             assert (found.position, found.pc) == max(known)
             assert found.address < first + offset + 8
+        found = demo.timeline.first_write(first + offset, 8)
+        known = [begun[at] for at in range(physical + offset, physical + offset + 8) if at in begun]
+        assert ([] if found is None else [(found.position, found.pc)]) == sorted(known)[:1]
     assert log
     assert state(demo) == present
     assert demo.timeline.live
@@ -304,3 +310,31 @@ def test_writes_at_one_position_are_bounded_too(demo: Machine) -> None:
     demo.timeline.go(demo.timeline.start)
     demo.timeline.go(demo.timeline.end)
     assert state(demo) == after
+
+
+def test_calls_of_the_past_are_those_that_a_probe_would_have_hit(demo: Machine) -> None:
+    demo.restore(demo.snapshot())
+    kprobes = Kprobes(demo)
+    probe = Kretprobe("strlen")
+    kprobes.register_kretprobe(probe)
+    demo.restore(demo.snapshot())
+    demo.run(instructions=150_000)
+    before, end = state(demo), demo.instructions
+    entries = {hit.number: hit for hit in kprobes.hits if hit.stage is Stage.ENTRY}
+    results = {hit.number: hit for hit in kprobes.hits if hit.stage is Stage.RETURN}
+    assert len(results) > 3
+    recorded = len(kprobes.hits)
+    found = demo.timeline.calls("strlen")
+    assert [(call.position, call.arguments[0], call.caller) for call in found] == [
+        (hit.instructions, hit.regs.regs[0], hit.regs.regs[30]) for hit in entries.values()
+    ]
+    assert [call.result for call in found if call.returned] == [hit.regs.regs[0] for hit in results.values()]
+    assert (state(demo), demo.instructions, len(kprobes.hits)) == (before, end, recorded)
+    wanted = found[2].arguments[0]
+    chosen = [call for call in found if call.arguments[0] == wanted]
+    assert demo.timeline.calls("strlen", lambda guest: guest.registers.x[0] == wanted) == chosen
+    assert demo.timeline.first_call("strlen", lambda guest: guest.registers.x[0] == wanted) == chosen[0]
+    demo.timeline.go(found[1].position)
+    assert demo.registers.pc == demo.symbols["strlen"].address
+    assert demo.timeline.calls("strlen") == found  # from within the past, also what comes after it
+    assert demo.timeline.position == found[1].position
