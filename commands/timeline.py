@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Stop, StopReason
-from armprobe.machine.time.search import Write
+from armprobe.machine.time.search import RegisterChange, Write
 
 from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
@@ -16,7 +16,19 @@ from .inspect import disassembled_at
 from .locations import complete_symbol, location, place
 from .stack import stack_frames
 from .stops import stopped
-from .values import LastWrite, MarkRow, MarkRows, NeverWritten, Stepped, Stopped, When
+from .values import (
+    LastChange,
+    LastWrite,
+    Location,
+    MarkRow,
+    MarkRows,
+    NeverChanged,
+    NeverWritten,
+    StackFrame,
+    Stepped,
+    Stopped,
+    When,
+)
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -25,6 +37,7 @@ GROUP = "Going back"
 _TIME: Final = re.compile(r"([+-])(\d+(?:\.\d+)?)(ns|us|ms|s)")
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 _COUNT: Final = re.compile(r"([+-]?)(\d[\d,_]*)")
+_REGISTER: Final = re.compile(r"\$(\w+)")
 _MOST_MARKS: Final = 1000
 
 
@@ -105,7 +118,10 @@ def _reverse_continue(session: Session, arguments: Arguments) -> Stopped:
     return stopped(session, session.go(session.machine.timeline.reverse_continue, waits=False))
 
 
-def _last_write(session: Session, arguments: Arguments) -> LastWrite | NeverWritten:
+def _last_write(session: Session, arguments: Arguments) -> LastWrite | NeverWritten | LastChange | NeverChanged:
+    named = _REGISTER.fullmatch(arguments.address)
+    if named is not None and arguments.size is None:
+        return _change(session, named[1])
     return _write(session, arguments, session.machine.timeline.last_write)
 
 
@@ -113,31 +129,46 @@ def _first_write(session: Session, arguments: Arguments) -> LastWrite | NeverWri
     return _write(session, arguments, session.machine.timeline.first_write)
 
 
+def _change(session: Session, register: str) -> LastChange | NeverChanged:
+    _stopped_guest(session)
+    with session.owner.interruptible():
+        found = session.machine.timeline.last_change(register)
+        if found is None:
+            return NeverChanged(register, session.machine.timeline.start)
+        by, frames, end = _at(session, found)
+    return LastChange(found.position, by, register, found.before, found.value, frames, end)
+
+
+def _at(session: Session, found: Write | RegisterChange) -> tuple[Location | None, tuple[StackFrame, ...], str]:
+    """The place of an instruction of the past, the stack that the guest had there, and why that ends."""
+    if found.pc is None:
+        return None, (), ""
+    timeline = session.machine.timeline
+    with timeline.excursion():
+        timeline.replay_from_before(found.position)
+        stack = session.kprobes.backtrace()
+        return location(session, found.pc), stack_frames(session, stack), stack.end
+
+
 def _write(
     session: Session, arguments: Arguments, find: Callable[[int, int], Write | None]
 ) -> LastWrite | NeverWritten:
     """The write that `find` finds, with the stack that the guest had there."""
     _stopped_guest(session)
-    if not 1 <= arguments.size <= 4096:
+    address, size = place(session, arguments.address), 8 if arguments.size is None else arguments.size
+    if not 1 <= size <= 4096:
         raise CommandError("last-write and first-write look at 1 to 4096 bytes")
-    timeline = session.machine.timeline
     with session.owner.interruptible():
-        found = find(arguments.address, arguments.size)
+        found = find(address, size)
         if found is None:
-            return NeverWritten(arguments.address, arguments.size, timeline.start)
-        if found.pc is None:
-            return LastWrite(found.position, None, found.address, found.size, found.value, (), "")
-        with timeline.excursion():
-            timeline.replay_from_before(found.position)
-            stack = session.kprobes.backtrace()
-            frames = stack_frames(session, stack)
-    by = location(session, found.pc)
-    return LastWrite(found.position, by, found.address, found.size, found.value, frames, stack.end)
+            return NeverWritten(address, size, session.machine.timeline.start)
+        by, frames, end = _at(session, found)
+    return LastWrite(found.position, by, found.address, found.size, found.value, frames, end)
 
 
 _MEMORY: Final = (
-    Arg("address", "SYMBOL, address or $REGISTER", type=place, complete=complete_symbol),
-    Arg("size", "bytes", type=integer, optional=True, default=8),
+    Arg("address", "SYMBOL, address or $REGISTER", complete=complete_symbol),
+    Arg("size", "bytes, 8 by default", type=integer, optional=True),
 )
 
 COMMANDS = (
@@ -187,7 +218,8 @@ COMMANDS = (
     Command(
         "last-write",
         "Show which instruction wrote to memory last, before the present position, and its callers.\n"
-        "The address is translated now, and a write through any other mapping of that memory counts.",
+        "The address is translated now, and a write through any other mapping of that memory counts. last-write $x19,\n"
+        "without a size, shows which instruction changed the register; last-write $x19 8 is about the memory there.",
         _MEMORY,
         _last_write,
         group=GROUP,

@@ -34,9 +34,27 @@ def _(value: values.LastWrite) -> str:
     by = "from outside" if value.location is None else f"by {described(value.location)} ({value.location.address:#x})"
     what = f"{value.value:#x}, {value.size} bytes at {value.address:#x}"
     text = f"{what}, written {by} at position {value.position:,}; goto {value.position} goes there\n"
-    for frame in value.frames:
-        text += f"#{frame.number:<3} {frame.location.address:#018x} {described(frame.location, sized=True)}\n"
-    return text + (f"No further: {value.end}\n" if value.end else "")
+    return text + _stack(value)
+
+
+@as_text.register
+def _(value: values.LastChange) -> str:
+    by = "from outside" if value.location is None else f"by {described(value.location)} ({value.location.address:#x})"
+    text = f"{value.register} changed from {value.before:#x} to {value.value:#x} {by} at position {value.position:,}"
+    return f"{text}; goto {value.position} goes there\n{_stack(value)}"
+
+
+@as_text.register
+def _(value: values.NeverChanged) -> str:
+    return f"{value.register} has not changed since position {value.start:,}\n"
+
+
+def _stack(value: values.LastWrite | values.LastChange) -> str:
+    lines = [
+        f"#{frame.number:<3} {frame.location.address:#018x} {described(frame.location, sized=True)}\n"
+        for frame in value.frames
+    ]
+    return "".join(lines) + (f"No further: {value.end}\n" if value.end else "")
 
 
 @as_text.register

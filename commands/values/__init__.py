@@ -122,7 +122,18 @@ from .running import (
 )
 from .snapshots import PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
 from .stops import Stopped
-from .timeline import LastWrite, MarkRow, MarkRows, NeverWritten, PastArgument, PastCallRow, PastCalls, When
+from .timeline import (
+    LastChange,
+    LastWrite,
+    MarkRow,
+    MarkRows,
+    NeverChanged,
+    NeverWritten,
+    PastArgument,
+    PastCallRow,
+    PastCalls,
+    When,
+)
 from .verdicts import (
     Checked,
     CheckedPlace,
@@ -212,6 +223,7 @@ __all__ = [
     "JudgedInstruction",
     "KernelLog",
     "KindOfCache",
+    "LastChange",
     "LastWrite",
     "LentFiles",
     "Location",
@@ -226,6 +238,7 @@ __all__ = [
     "ModuleRows",
     "MountRow",
     "Mounts",
+    "NeverChanged",
     "NeverWritten",
     "PastArgument",
     "PastCallRow",

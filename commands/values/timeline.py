@@ -54,6 +54,30 @@ class LastWrite:
 
 
 @dataclass(frozen=True)
+class LastChange:
+    """The last change of a register from `before` to `value`, by the instruction at `location`, at `position`.
+
+    location, frames and end are those of LastWrite.
+    """
+
+    position: int
+    location: Location | None
+    register: str
+    before: Hex
+    value: Hex
+    frames: tuple[StackFrame, ...]
+    end: str
+
+
+@dataclass(frozen=True)
+class NeverChanged:
+    """This register has had its value since `start`, where the history begins."""
+
+    register: str
+    start: int
+
+
+@dataclass(frozen=True)
 class PastArgument:
     """An argument of a call. name: x0 to x7 where the function's type is not known.
 

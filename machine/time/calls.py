@@ -95,13 +95,13 @@ def past_calls(
     timeline: Timeline, machine: Machine, address: int, selects: Selects | None, single: bool
 ) -> list[PastCall]:
     """All calls of the function at `address` in the history, or the first (`single`), in order of position."""
-    first, end = timeline.start, timeline.end
+    end = timeline.end
+    kept = timeline.kept_before(end)
+    if not kept:
+        return []
     with timeline.excursion(), _Calls(machine, address, selects, single) as calls:
-        timeline.restore_first()
-        for position in [
-            *(kept.position for kept in reversed(timeline.kept_before(end)) if kept.position > first),
-            end,
-        ]:
+        timeline.restore_kept(kept[-1])
+        for position in [*(each.position for each in reversed(kept[:-1])), end]:
             timeline.replay_to(position)
             if calls.done:
                 break

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .kept import Kept
     from .timeline import Timeline
 
+_WAYS: Final = 500, 5_000, 50_000  # instructions: some seconds
 _REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
 """The stops that are looked for. Others are answered as the history says, such as a host call."""
 
@@ -40,6 +41,61 @@ class Write:
     address: int
     size: int
     value: int
+
+
+@dataclass(frozen=True)
+class RegisterChange:
+    """A change of a register by the instruction at `pc`, which is about to be executed at `position`.
+
+    `before` and `value` are its values before and after that. A change from outside, by a debugger, has no `pc`.
+    """
+
+    position: int
+    pc: int | None
+    register: str
+    before: int
+    value: int
+
+
+def last_change(timeline: Timeline, machine: Machine, register: str) -> RegisterChange | None:
+    """The last change of a register before this position, None if it has not changed in the whole history.
+
+    Goes forward instruction by instruction, from further and further back. Raises MachineError when that is too far.
+    """
+    high = limit = timeline.position
+    machine.registers[register]  # raises for an unknown name
+    with timeline.excursion():
+        for way in _WAYS:
+            low = max(timeline.start, limit - way)
+            found = _change_between(timeline, machine, register, low, high)
+            if found is not None or low == timeline.start:
+                return found
+            high = low
+    raise MachineError(f"{register} has not changed in the last {_WAYS[-1]:,} instructions: goto there, and ask again")
+
+
+def _change_between(timeline: Timeline, machine: Machine, register: str, low: int, high: int) -> RegisterChange | None:
+    found, outside = None, set()
+
+    def entered(position: int, before: bytes | None) -> bytes:
+        now = int(machine.registers[register]).to_bytes(16, "little")
+        if before is not None and now != before:
+            outside.add(position)
+        return now
+
+    timeline.on_event = entered
+    try:
+        timeline.replay_from_before(low)
+        value = machine.registers[register]
+        while (position := timeline.position) < high:
+            pc, before = machine.registers.pc, value
+            timeline.replay_to(position + 1)
+            value = machine.registers[register]
+            if value != before:
+                found = RegisterChange(position, None if position in outside else pc, register, before, value)
+    finally:
+        timeline.on_event = None
+    return found
 
 
 def last_stop(timeline: Timeline, machine: Machine) -> Stop:
@@ -175,13 +231,14 @@ class _Watcher:
 
 def first_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:
     """The first write to any of `size` bytes at virtual `address`, as the guest maps it now, up to this position."""
-    limit, first = timeline.position, timeline.start
+    limit = timeline.position
+    kept = timeline.kept_before(limit)
     watcher = _Watcher(timeline, machine, address, size, first=True)
     watcher.limit = limit
     with timeline.excursion(), watcher:
-        timeline.restore_first()
-        ends = [kept.position for kept in reversed(timeline.kept_before(limit)) if kept.position > first]
-        for position in [*ends, limit]:
+        if kept:
+            timeline.restore_kept(kept[-1])
+        for position in [*(each.position for each in reversed(kept[:-1])), limit]:
             timeline.replay_to(position)
             if watcher.last is not None:
                 break

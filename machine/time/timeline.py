@@ -25,7 +25,7 @@ from armprobe.machine.stop import Stop, StopReason
 from .calls import PastCall, Selects, past_calls
 from .history import Event, EventLog, Marker, enter_again, set_register, size_of
 from .kept import Kept, KeptStates
-from .search import Write, first_write, last_stop, last_write, position_at
+from .search import RegisterChange, Write, first_write, last_change, last_stop, last_write, position_at
 
 if TYPE_CHECKING:
     from armprobe.machine.core.run_loop import Run
@@ -226,13 +226,8 @@ class Timeline:
             self._skip_idle(self._present_time)
             self.live = True
             return
-        limit = self._present
-        plain = self._log.next_plain(self._cursor)
-        if plain is not None:
-            limit = min(limit, self._events[plain].position)
-        orphan = self._log.next_orphan(self._cursor)
-        if orphan is not None:
-            limit = min(limit, self._events[orphan].position)
+        ends = self._log.next_plain(self._cursor), self._log.next_orphan(self._cursor)
+        limit = min([self._present, *(self._events[index].position for index in ends if index is not None)])
         if limit < self.position:
             raise MachineError(
                 f"what happened at position {limit} does not come again: a handler of a probe was called there that is "
@@ -351,6 +346,11 @@ class Timeline:
         self._prepare()
         return first_write(self, self._machine, address, size)
 
+    def last_change(self, register: str) -> RegisterChange | None:
+        """The last change of a register before this position. Looks 50,000 instructions back: raises MachineError."""
+        self._prepare()
+        return last_change(self, self._machine, register)
+
     def calls(self, function: str | int, condition: Selects | None = None) -> list[PastCall]:
         """The calls of `function` in the whole history, in order of position.
 
@@ -367,10 +367,6 @@ class Timeline:
         return found[0] if found else None
 
     # For the searches
-
-    def restore_first(self) -> None:
-        """Go to the start of the history within an excursion."""
-        self.restore_kept(self._kept.first)
 
     def kept_before(self, position: int) -> list[Kept]:
         """The checkpoints before `position`, newest first."""

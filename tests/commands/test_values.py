@@ -188,6 +188,8 @@ LINES = (
     "goto -1ms",
     "goto nosuch",
     "last-write $sp",
+    "last-write $sp 8",
+    "last-write $x19",
     "last-write kfree",
     "first-write $sp",
     "calls strlen",

@@ -338,3 +338,25 @@ def test_calls_of_the_past_are_those_that_a_probe_would_have_hit(demo: Machine) 
     assert demo.registers.pc == demo.symbols["strlen"].address
     assert demo.timeline.calls("strlen") == found  # from within the past, also what comes after it
     assert demo.timeline.position == found[1].position
+
+
+def test_the_last_change_of_a_register_is_that_of_a_log_of_steps(demo: Machine) -> None:
+    demo.run(instructions=3000)
+    demo.registers.x[28] = 0x1234
+    log: dict[str, tuple[int, int, int, int]] = {}
+    for _ in range(400):
+        position, pc, before = demo.instructions, demo.registers.pc, [*map(demo.registers.x.__getitem__, range(31))]
+        demo.step()
+        for number, (old, new) in enumerate(zip(before, [*map(demo.registers.x.__getitem__, range(31))], strict=True)):
+            if old != new:
+                log[f"x{number}"] = position, pc, old, new
+    present = state(demo)
+    assert len(log) > 4
+    for name, known in log.items():
+        found = demo.timeline.last_change(name)
+        assert found is not None
+        assert (found.position, found.pc, found.before, found.value) == known
+    found = demo.timeline.last_change("x28")
+    assert found is not None
+    assert "x28" in log or (found.pc, found.value) == (None, 0x1234)
+    assert state(demo) == present
