@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from armprobe.commands.terminal import complain
+from armprobe.session.authority import Asker, asker
 from armprobe.stub.visible import visible
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def followed(what: str, items: Iterable[T], total: int) -> Iterator[T]:
 
     There is none where a debugger asks: what it is told is not on this terminal.
     """
-    if not _on_a_terminal() or threading.current_thread() is not threading.main_thread():
+    if not _on_a_terminal() or asker() is not Asker.LOCAL:
         yield from items
         return
     shown: Progress | None = None

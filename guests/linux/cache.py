@@ -22,7 +22,7 @@ from typing import Final
 from .debian import cache_directory
 
 DEFAULT_LIMIT: Final = "4G"
-"""What the snapshots may take together: some 15 of a guest with 256 MiB."""
+"""What the snapshots may take together."""
 KINDS: Final = ("kernels", "snapshots", "symbols", "other")
 SPARED: Final = 24 * 3600  # seconds since its last use for which a snapshot is not removed without being asked
 

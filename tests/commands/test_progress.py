@@ -83,3 +83,24 @@ def test_no_bar_in_a_pipe() -> None:
     program = FOLLOWED.replace("= PATIENCE", "= 0")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+PATTERN = """
+import sys
+from armprobe.commands.render import progress
+from armprobe.session import Session
+from armprobe.session.authority import Asker
+progress._PATIENCE = -1
+with Session("demo") as session:
+    ASK
+"""
+
+
+def test_a_pattern_shows_a_bar_to_the_user_of_the_terminal() -> None:
+    sent = on_a_terminal(PATTERN.replace("ASK", "session.run('kprobe k*')"), "xterm")
+    assert "setting kprobes on k*" in sent
+
+
+def test_a_pattern_of_a_debugger_shows_none() -> None:
+    ask = "session.owner.call(session.shell.execute_for, Asker.TRUSTED, 'kprobe k*', lambda text: None)"
+    assert on_a_terminal(PATTERN.replace("ASK", ask), "xterm") == ""
