@@ -162,13 +162,18 @@ class Btf(Types):
         at = ram.pages.find(MAGIC, start, start + _WITHIN)
         if at < 0:
             return None
-        if at + 24 > ram.size:
+        return Btf.at(ram.data, at)
+
+    @staticmethod
+    def at(data: bytes | memoryview, at: int) -> Btf:
+        """The types that begin at offset `at` of `data`. Raises MachineError when they are damaged."""
+        if at + 24 > len(data):
             raise MachineError("the guest's type information (BTF) is cut short")
-        type_at, type_size, string_at, string_size = _HEADER.unpack_from(ram.data, at)
+        type_at, type_size, string_at, string_size = _HEADER.unpack_from(data, at)
         size = 24 + max(type_at + type_size, string_at + string_size)
         if size > _LARGEST:
             raise MachineError(f"the guest's type information (BTF) has {size:,} bytes, and {_LARGEST:,} are the limit")
-        return _of_data(bytes(ram.data[at : at + size]))
+        return _of_data(bytes(data[at : at + size]))
 
     def _find(self, name: str, kind: str) -> Type | None:
         for place in self._places_of(name):

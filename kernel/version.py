@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from mmap import mmap
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -25,14 +26,21 @@ def linux_version(machine: Machine) -> Version | None:
     Some distributions keep the last number at 0 in the output of `uname -r`, and have the true one later in the banner:
     "Linux version 6.1.0-56-cloud-arm64 (...) #1 SMP Debian 6.1.192-2".
     """
-    pages, at = machine.ram.pages, -1
+    found = banner_in(machine.ram.pages)
+    return None if found is None else found[0]
+
+
+def banner_in(data: bytes | mmap) -> tuple[Version, str] | None:
+    """The version and the banner of the Linux kernel in `data`, or None if it does not say."""
+    at = -1
     for _ in range(_TRIES):
-        at = pages.find(_START, at + 1, _WITHIN)
+        at = data.find(_START, at + 1, _WITHIN)
         if at < 0:
             return None
-        banner = _BANNER.match(pages, at)
+        banner = _BANNER.match(data, at)
         if banner is not None:
             points = re.findall(rb"(?<![\d.])" + re.escape(banner[1]) + rb"\.(\d{1,4})(?!\d)", banner[0])
             major, minor = map(int, banner[1].split(b"."))
-            return major, minor, max(map(int, points), default=0)
+            text = bytes(banner[0][:-2]).decode("ascii", "backslashreplace")
+            return (major, minor, max(map(int, points), default=0)), text
     return None

@@ -14,6 +14,7 @@ import armprobe
 from armprobe.commands.settings import Settings, read_settings
 from armprobe.commands.terminal import ArgumentParser
 
+from .check_kernel import CHECK_KERNEL
 from .completion import COMPLETION
 from .computer import CACHE, DOCTOR
 from .gdb import GDB
@@ -61,6 +62,7 @@ VERBS: Final = (
     CHECK,
     DOCTOR,
     CACHE,
+    CHECK_KERNEL,
     COMPLETION,
     HELP,
 )

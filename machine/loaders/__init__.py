@@ -10,7 +10,7 @@ from typing import Final
 from armprobe.machine import board, host_files
 from armprobe.machine.errors import MachineError
 
-from . import elf, image, raw
+from . import elf, image, kernel_file, raw
 from .guest import LoadedGuest, Segment
 
 __all__ = ["DEMO", "LoadedGuest", "Segment", "parse_size", "read_guest"]
@@ -55,7 +55,8 @@ def read_guest(
     with host_files.open_regular(DEMO if guest == "demo" else guest) as file:
         start = file.read(64)
     path = DEMO if guest == "demo" else Path(guest)
-    is_elf, is_kernel = start.startswith(elf.MAGIC), image.recognise(start) and base is None
+    is_elf = start.startswith(elf.MAGIC)
+    is_kernel = base is None and (kernel_file.recognise_vmlinux(path) if is_elf else kernel_file.recognise(start))
     if not is_kernel and any(value is not None for value in (initrd, vmlinux, cmdline, append, kaslr)):
         raise MachineError(
             f"{host_files.shown(path)} is {'an ELF' if is_elf else 'no kernel Image'}: "

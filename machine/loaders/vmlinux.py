@@ -42,11 +42,11 @@ class Vmlinux:
     """Messages for the user, one sentence each."""
 
 
-def read(path: str | Path, kallsyms: Symbols, image: Callable[[int], bytes | memoryview]) -> Vmlinux:
+def read(path: str | Path, kallsyms: Symbols, image: Callable[[int], bytes | memoryview] | None) -> Vmlinux:
     """Read the vmlinux at `path` of a kernel whose own symbols are `kallsyms`.
 
-    `image(text)` returns the kernel's bytes, the first of which is linked at virtual address `text`. Raises
-    MachineError, one sentence, if the file is no vmlinux or belongs to another kernel.
+    `image(text)` returns the kernel's bytes, the first of which is linked at virtual address `text`; it is None where
+    they come from this file. Raises MachineError, one sentence, if the file is no vmlinux or belongs to another kernel.
     """
     name = host_files.shown(path)
     with host_files.open_regular(path) as file, host_files.explained("read", path):
@@ -60,7 +60,8 @@ def read(path: str | Path, kallsyms: Symbols, image: Callable[[int], bytes | mem
                 raise MachineError("is no linked kernel: give the file vmlinux that the kernel's Image is made from")
             sections = list(elf.sections())
             table = _Table(elf, sections, kallsyms)
-            _check_kernel(elf, sections, table, image)
+            if image is not None:
+                _check_kernel(elf, sections, table, image)
             has_dwarf = any(elf.section_name(section) == ".debug_info" for section in sections)
             symbols = table.added_to(kallsyms) if len(kallsyms) else read_symbols(elf)[0]
         except MachineError as error:

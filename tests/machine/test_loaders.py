@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests read from files: what binutils says of the same file, where booting.rst wants a kernel, and every refusal."""
 
-import gzip
-import lzma
 import os
 import re
 import struct
@@ -20,6 +18,7 @@ from hypothesis import strategies as st
 from armprobe.machine import board
 from armprobe.machine.errors import MachineError
 from armprobe.machine.loaders import DEMO, LoadedGuest, parse_size, read_guest
+from tests.machine.kernel_files import IMAGE, header
 
 Tool = Callable[[str, str], str]
 MIB = 1 << 20
@@ -250,20 +249,6 @@ def test_damaged_elf_is_loaded_or_refused(
 # Linux
 
 
-def header(text_offset: int = 0, image_size: int = 0x10_0000, flags: int = 0b1010) -> bytes:
-    """The 64 bytes that booting.rst gives: two instructions, three numbers, reserved, the magic, reserved."""
-    return struct.pack("<IIQQQQQQ4sI", 0x14000000, 0, text_offset, image_size, flags, 0, 0, 0, b"ARMd", 0)
-
-
-IMAGE = header() + bytes(range(256)) * 256
-
-
-def zboot(payload: bytes, compression: bytes, size: int | None = None) -> bytes:
-    """drivers/firmware/efi/libstub/zboot-header.S: MZ, zimg, where the payload is, its size, reserved, compression."""
-    size = len(payload) if size is None else size
-    return struct.pack("<HH4sIIQ32s8x", 0x5A4D, 0, b"zimg", 0x400, size, 0, compression).ljust(0x400, b"\0") + payload
-
-
 def test_image_goes_where_booting_rst_wants_it(put: Callable[[bytes], Path], tmp_path: Path) -> None:
     (tmp_path / "initrd").write_bytes(b"070701" * 100)
     guest = read_guest(put(header(text_offset=0x8_0000) + IMAGE[64:]), initrd=tmp_path / "initrd", append="quiet")
@@ -344,20 +329,6 @@ def test_image_without_symbols_loads_and_says_so(put: Callable[[bytes], Path]) -
     assert "carries no kallsyms tables" in note
 
 
-@pytest.mark.parametrize(
-    "packed",
-    [
-        gzip.compress(IMAGE),
-        zboot(gzip.compress(IMAGE), b"gzip"),
-        zboot(lzma.compress(IMAGE, check=lzma.CHECK_CRC32) + struct.pack("<I", len(IMAGE)), b"xzkern"),
-        zboot(lzma.compress(IMAGE, format=lzma.FORMAT_ALONE) + struct.pack("<I", len(IMAGE)), b"lzma"),
-    ],
-    ids=["gzip", "zboot-gzip", "zboot-xz", "zboot-lzma"],
-)
-def test_packed_image_is_unpacked(put: Callable[[bytes], Path], packed: bytes) -> None:
-    assert read_guest(put(packed)).segments[0].data == IMAGE
-
-
 def test_what_follows_a_large_kernel_moves_out_of_its_way(put: Callable[[bytes], Path], tmp_path: Path) -> None:
     (tmp_path / "initrd").write_bytes(b"070701")
     large = header(image_size=150 * MIB)
@@ -381,19 +352,6 @@ def test_same_inputs_give_the_same_seed_and_others_another(put: Callable[[bytes]
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"\x1f\x8b" + b"garbage" * 50, r"cannot be unpacked, so it is damaged or no kernel"),
-        (gzip.compress(b"hello"), r"is compressed, and what is in it is not an arm64 kernel Image"),
-        (gzip.compress(IMAGE)[:-20], r"is cut short: its compressed data has no end"),
-        (gzip.compress(bytes(40 * MIB), 1), r"is compressed, and what is in it is not an arm64 kernel Image"),
-        (gzip.compress(header() + bytes(40 * MIB), 1), r"unpacks to more than (29|30),\d+,\d+ bytes"),
-        (zboot(lzma.compress(header() + bytes(40 * MIB), preset=0), b"xzkern"), r"to more than 29,\d+,\d+ bytes"),
-        (
-            zboot(gzip.compress(IMAGE), b"zstd"),
-            r"is an EFI zboot image compressed with zstd, which armprobe does not unpack",
-        ),
-        (zboot(b"x", b"a\n\x1b[2J"), r"compressed with 'a\\n\\x1b\[2J', which armprobe does not unpack"),
-        (zboot(gzip.compress(IMAGE), b"gzip", size=1 << 30), r"is cut short: its payload ends at byte"),
-        (zboot(b"garbage" * 10, b"xzkern"), r"cannot be unpacked"),
         (header(flags=0b1011) + bytes(64), r"is a big-endian kernel"),
         (header(flags=0b1100) + bytes(64), r"is built for pages of 16 KiB: armprobe runs kernels with 4 KiB pages"),
         (header(flags=0b1110) + bytes(64), r"is built for pages of 64 KiB"),

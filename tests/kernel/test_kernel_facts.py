@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `armprobe check-kernel` says of kernels' files."""
+
+import gzip
+import json
+import lzma
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import lz4.block
+import pytest
+import zstandard
+
+from armprobe.commands.cli import main
+from armprobe.guests.linux.debian import KernelFiles
+from armprobe.kernel.kernel_facts import KernelFacts, examine
+from armprobe.machine import Machine, board
+from armprobe.machine.loaders import kernel_file, read_guest
+from tests.kernel.kernel_image import LINK_BASE, ROWS, Row, write_image
+from tests.machine.kernel_files import IMAGE, header, zboot
+from tests.stock import stock_kernel
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def files() -> KernelFiles:
+    return stock_kernel()
+
+
+def known(facts: KernelFacts) -> dict[str, bool | None]:
+    return {finding.what: finding.known for finding in facts.findings}
+
+
+def examined(folder: Path, data: bytes) -> KernelFacts:
+    (folder / "kernel").write_bytes(data)
+    return examine(folder / "kernel", board.RAM_SIZE)
+
+
+def test_debians_kernel(files: KernelFiles) -> None:
+    """Its package's configuration has these options on, and KALLSYMS_ALL and IKCONFIG off."""
+    facts = examine(files.vmlinuz, board.RAM_SIZE)
+    assert (facts.bootable, facts.format, facts.page_size) == (True, "Image", 4)
+    assert files.kernel_version in facts.version
+    assert files.package_version in facts.version
+    assert known(facts) == {
+        **{"symbols": True, "names of data": False, "types": True, "source lines": False, "CONFIG_KPROBES": True},
+        **{"built-in initramfs": None, "configuration": False},
+    }
+
+
+def lz4_blocks(image: bytes) -> bytes:
+    blocks = [lz4.block.compress(image[at : at + 8 * MIB], store_size=False) for at in range(0, len(image), 8 * MIB)]
+    return b"\x02\x21\x4c\x18" + b"".join(struct.pack("<I", len(block)) + block for block in blocks)
+
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda image: gzip.compress(image, 1),
+    "zstd22": lambda image: zstandard.compress(image, 1),
+    "lz4": lz4_blocks,
+    "xzkern": lambda image: lzma.compress(image, preset=0, check=lzma.CHECK_CRC32),
+}
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_debians_kernel_in_a_zboot_image(files: KernelFiles, tmp_path: Path, name: str) -> None:
+    image = files.vmlinuz.read_bytes()
+    (tmp_path / "vmlinuz").write_bytes(zboot(PACK[name](image), name.encode()))
+    file = kernel_file.read(tmp_path / "vmlinuz", board.RAM_SIZE)
+    assert file.format == "EFI zboot"
+    assert file.image == image
+
+
+def test_zboot_image_boots_to_its_banner(files: KernelFiles, tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_bytes(zboot(PACK["zstd22"](files.vmlinuz.read_bytes()), b"zstd22"))
+    guest = Machine(read_guest(tmp_path / "vmlinuz"))
+    assert guest.console.expect(f"Linux version {files.kernel_version}")
+
+
+def with_config(image: bytes, config: str) -> bytes:
+    """kernel/configs.c: the configuration, by gzip, between two marks."""
+    return image + b"IKCFG_ST" + gzip.compress(config.encode()) + b"IKCFG_ED"
+
+
+@pytest.mark.parametrize(
+    ("config", "kprobes", "initramfs"),
+    [
+        ('CONFIG_KPROBES=y\nCONFIG_INITRAMFS_SOURCE=""\n', True, False),
+        ('# CONFIG_KPROBES is not set\nCONFIG_INITRAMFS_SOURCE="root.cpio"\n', False, True),
+    ],
+)
+def test_configuration_that_a_kernel_carries(tmp_path: Path, config: str, kprobes: bool, initramfs: bool) -> None:
+    found = known(examined(tmp_path, with_config(IMAGE, config)))
+    assert found["configuration"] is True
+    assert (found["CONFIG_KPROBES"], found["built-in initramfs"]) == (kprobes, initramfs)
+
+
+@pytest.mark.parametrize(("size", "found"), [(512, False), (70_000, True)])
+def test_initramfs_of_a_kernel_with_the_names_of_data(tmp_path: Path, size: int, found: bool) -> None:
+    """usr/initramfs_data.S: 8 bytes at __initramfs_size."""
+    last = ROWS[-1][1]
+    place = last + 0x100 - last % 8
+    rows: list[Row] = [("_text", LINK_BASE, "T"), *ROWS]
+    rows += [("__initramfs_size", place, "D"), ("linux_banner", place + 8, "R")]
+    image = bytearray(write_image(rows, "6.4"))
+    image += bytes(max(0, place - LINK_BASE + 8 - len(image)))
+    struct.pack_into("<Q", image, place - LINK_BASE, size)
+    facts = known(examined(tmp_path, bytes(image)))
+    assert (facts["symbols"], facts["names of data"], facts["built-in initramfs"]) == (True, True, found)
+    assert facts["CONFIG_KPROBES"] is False
+
+
+def test_damaged_types_and_configuration_are_no_facts(tmp_path: Path) -> None:
+    damaged = IMAGE + b"\x9f\xeb\x01\x00\x18\x00\x00\x00" + b"\xff" * 24 + b"IKCFG_ST\x1f\x8b" + b"\xff" * 50
+    facts = examined(tmp_path, damaged)
+    assert facts.bootable
+    assert [known(facts)[what] for what in ("types", "configuration", "CONFIG_KPROBES")] == [False, False, None]
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (header(flags=0b1100) + bytes(64), "is built for pages of 16 KiB"),
+        (header(image_size=300 * MIB) + bytes(64), "give it more memory"),
+        (b"#!/bin/sh\n", "is no arm64 kernel"),
+        (b"", "is empty"),
+    ],
+)
+def test_status_is_1_for_a_kernel_that_cannot_be_booted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes, why: str
+) -> None:
+    path = tmp_path / "kernel"
+    path.write_bytes(data)
+    assert main(["check-kernel", str(path), "--json"]) == 1
+    line = json.loads(capsys.readouterr().out)
+    assert (line["ok"], line["value"]["bootable"]) == (True, False)
+    assert why in line["value"]["reason"]
+    assert main(["check-kernel", str(path)]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("boots              no: ")
+    assert why in last
