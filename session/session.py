@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from armprobe.guests import linux
+from armprobe.kernel.crashes import CrashKind
 from armprobe.machine import DEFAULT_MEMORY, HISTORY_MEMORY, Machine, MachineError, Owner, Stop, StopReason, load
 from armprobe.probes import FunctionCounts, FunctionGraph, Kprobes
 from armprobe.probes.guest_view import GuestView
@@ -219,12 +220,17 @@ class Session:
 
     @property
     def exit_status(self) -> int:
-        """The exit status that the guest has ended with, 0 to 255: 0 after a power-off, and if it has not ended."""
+        """The exit status that the guest has ended with, 0 to 255: 0 after a power-off, and if it has not ended.
+
+        1 if its kernel has crashed.
+        """
         match self.stop.reason:
             case StopReason.EXIT:
                 return self.stop.detail & 0xFF or int(self.stop.detail != 0)
             case StopReason.LOCKUP:
                 return 1
+            case StopReason.CRASH:
+                return int(self.stop.detail.kind is not CrashKind.WARNING)
         return 0
 
     @property

@@ -73,6 +73,7 @@ def test_a_panic(session: Session) -> None:
     said = stopped(session)
     assert said.startswith("Kernel panic - not syncing: sysrq triggered crash\ntask: ")
     assert "\npc: sysrq_handle_crash+" in said
+    assert session.exit_status == 1
     agrees(session, said)
 
 
@@ -139,6 +140,7 @@ def test_a_warning(session: Session) -> None:
     assert re.match(
         r"WARNING at lib/refcount\.c:\d+\nrefcount_t: underflow; use-after-free\.\ntask: .*\npc: refcount_warn_", said
     )
+    assert session.exit_status == 0
     session.run("continue until=vfs_read")
     for name, value in before.items():
         guest.registers[name] = value
