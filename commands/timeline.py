@@ -180,6 +180,7 @@ COMMANDS = (
         (Arg("position", "number, -1000, -1ms, boot, end or a mark", complete=_complete),),
         _goto,
         group=GROUP,
+        gdb="guest-goto",  # gdb has goto-bookmark
         changes_state=True,
     ),
     Command(

@@ -73,6 +73,7 @@ COMMANDS = (
             ),
         ),
         _tracepoints,
+        gdb="guest-tracepoints",  # gdb has help on its own of that name
         group=GROUP,
     ),
 )
