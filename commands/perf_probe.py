@@ -123,7 +123,7 @@ def _listing(session: Session, name: str) -> SourceListing:
     machine = session.machine
     function = sources(machine).function(name)
     last = max(function.lines)
-    text = _source(machine, function.file, function.line, last)
+    text = source_text(machine, function.file, function.line, last)
     symbol = machine.symbols.get(name)
     moved = 0 if symbol is None else (symbol.address - function.start + _SLIDE // 2) // _SLIDE * _SLIDE
     return SourceListing(
@@ -138,7 +138,7 @@ def _listing(session: Session, name: str) -> SourceListing:
     )
 
 
-def _source(machine: Machine, file: str, first: int, last: int) -> list[str]:
+def source_text(machine: Machine, file: str, first: int, last: int) -> list[str]:
     """Lines of a source, looked for at its own path and in the folders around the guest's file."""
     parts = PurePosixPath(file).parts
     assert machine.guest.dwarf is not None

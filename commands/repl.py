@@ -43,11 +43,12 @@ class Repl:
         input: Input | None = None,
         output: Output | None = None,
         console: Callable[[Show], None] | None = None,
+        after: Callable[[Show], None] | None = None,
     ) -> None:
         """`registry` has the session's commands. `input` and `output` are those of prompt_toolkit; by default the
         process's own. `console` makes the terminal the guest's console, until its user leaves that or the guest stops,
-        which it shows. It may raise CommandError."""
-        self._console = console
+        which it shows. It may raise CommandError. `after` is called after each command, and may show more."""
+        self._console, self._after = console, after
         self._session = session
         self._registry = registry
         self._input = input
@@ -103,6 +104,8 @@ class Repl:
                 self._write(f"error: {error_text(outcome.error)}")
             if self._session.finished:
                 break
+            if self._after is not None:
+                self._after(self._show)
             if self._runner.interrupted and number < len(lines):
                 self._write(f"the {len(lines) - number} lines that were pasted after this one are not run\n")
                 break

@@ -39,10 +39,12 @@ def _run(options: Options) -> int:
             if not sys.stdin.isatty():  # a pipe or a file: its lines are run in silence
                 return run_lines(session, sys.stdin)
             from armprobe.commands.attach import attached
+            from armprobe.commands.context import after_stops
             from armprobe.commands.repl import Repl  # with prompt_toolkit, which takes as long as the rest
 
             say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {gdb_hint(session)}\n")
-            return Repl(session, session.shell.registry, console=partial(attached, session)).run()
+            console, after = partial(attached, session), after_stops(session)
+            return Repl(session, session.shell.registry, console=console, after=after).run()
 
 
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ _MARKS: Final = (
     (r"(?m)^(error|warning|FAILED)(?=[:.])", "bold red"),
     (r"\[(GONE|DISABLED|PENDING)\]", "yellow"),
     (r"(?m)^=> .*$", "bold"),
+    (r"(?<!\S)\*(x\d+|sp|pc) +[0-9a-f]{16}(?!\S)", "bold yellow"),
     (r"\baccepted(?=: )", "green"),
     (r"\b(REFUSED|E[A-Z]{2,}(?=: )|refused(?=: ))", "red"),
 )

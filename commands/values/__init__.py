@@ -21,6 +21,7 @@ from .aggregation import (
 )
 from .breakpoints import BreakpointRow, BreakpointRows, BreakpointsChanged
 from .computer import CacheEntries, CacheEntry, CacheRemoved, Doctor, Extra, KindOfCache, Version
+from .context import Context, ContextRegister
 from .events import (
     EventFile,
     EventFormat,
@@ -86,6 +87,7 @@ from .kernel_tables import (
     TimerRow,
     TimerRows,
 )
+from .lines import LineCode, LineStepped, SourceLine, SourceLinesShown
 from .location import HEX, Hex, Location
 from .probes import (
     Blacklist,
@@ -181,6 +183,8 @@ __all__ = [
     "ConsoleAnswer",
     "ConsoleOutput",
     "ConsoleText",
+    "Context",
+    "ContextRegister",
     "CountedKey",
     "CrashesSeen",
     "Decoded",
@@ -226,6 +230,8 @@ __all__ = [
     "LastChange",
     "LastWrite",
     "LentFiles",
+    "LineCode",
+    "LineStepped",
     "Location",
     "LogLine",
     "MachineInfo",
@@ -266,6 +272,8 @@ __all__ = [
     "SnapshotRow",
     "SnapshotRows",
     "SnapshotTaken",
+    "SourceLine",
+    "SourceLinesShown",
     "SourceListing",
     "SourceRow",
     "StackFrame",

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the prompt shows after each stop: registers, code and callers. Scripts, -c and --json do not show it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from armprobe.machine import MachineError
+
+from .declaration import Arg, Arguments, Command
+from .errors import CommandError
+from .inspect import disassembled_at
+from .stack import stack_frames
+from .values import Context, ContextRegister, Disassembly, StackFrame
+
+if TYPE_CHECKING:
+    from armprobe.session import Session
+
+PARTS: Final = ("regs", "code", "stack")
+_BEFORE, _AFTER = 2, 6  # instructions before the one that is next, and from it on
+_CALLERS: Final = 5
+
+
+class Shown:
+    """What the prompt of one session shows: the parts, and the registers that it has shown last."""
+
+    def __init__(self) -> None:
+        self.parts: tuple[str, ...] = PARTS
+        self.registers: dict[str, int] = {}
+
+
+_SHOWN: Final[WeakKeyDictionary[Session, Shown]] = WeakKeyDictionary()
+
+
+def _shown(session: Session) -> Shown:
+    return _SHOWN.setdefault(session, Shown())
+
+
+def context(session: Session, parts: tuple[str, ...]) -> Context:
+    """What is around the stop. For the owner's thread."""
+    shown = _shown(session)
+    registers: tuple[ContextRegister, ...] = ()
+    if "regs" in parts:
+        now = _registers(session)
+        before, shown.registers = shown.registers or now, now
+        registers = tuple(ContextRegister(name, value, before[name] != value) for name, value in now.items())
+    code = _code(session) if "code" in parts else Disassembly()
+    return Context(registers, code, _stack(session) if "stack" in parts else (), shown.parts)
+
+
+def _registers(session: Session) -> dict[str, int]:
+    machine = session.machine
+    values = {f"x{number}": machine.registers.x[number] for number in range(30)}
+    values["x30"] = session.kprobes.unwind.x30
+    return {**values, "sp": machine.registers.sp, "pc": machine.registers.pc, "pstate": machine.registers.pstate}
+
+
+def _code(session: Session) -> Disassembly:
+    """The instructions around the next one, of the same function before it."""
+    pc = session.machine.registers.pc
+    found = session.machine.symbols.at(pc)
+    start = pc if found is None else max(found[0].address, pc - 4 * _BEFORE)
+    with contextlib.suppress(CommandError, MachineError):
+        return disassembled_at(session, start, (pc - start) // 4 + _AFTER)
+    return Disassembly()
+
+
+def _stack(session: Session) -> tuple[StackFrame, ...]:
+    with contextlib.suppress(MachineError):
+        return stack_frames(session, session.kprobes.backtrace(None))[:_CALLERS]
+    return ()
+
+
+def after_stops(session: Session) -> Callable[[Callable[[object], None]], None]:
+    """A function for the prompt, to be called after each command: it shows the context if there was a stop."""
+    last = session.stop
+
+    def after(show: Callable[[object], None]) -> None:
+        nonlocal last
+        if session.stop is last or session.owner.running or session.machine.ended:
+            return
+        last = session.stop
+        parts = _shown(session).parts
+        with contextlib.suppress(MachineError):  # a guest that cannot be looked at has been shown as far as it can be
+            if parts:
+                show(session.owner.call(context, session, parts))
+
+    return after
+
+
+def _context(session: Session, arguments: Arguments) -> Context:
+    shown, word = _shown(session), arguments.parts
+    if word is None:
+        return context(session, shown.parts or PARTS)
+    shown.parts = PARTS if word == "on" else () if word == "off" else tuple(dict.fromkeys(word.split(",")))
+    return Context((), Disassembly(), (), shown.parts)
+
+
+def _parts(session: Session, word: str) -> str:
+    if word not in ("on", "off") and not set(word.split(",")) <= set(PARTS):
+        raise CommandError(f"{word!r} is no part of the context: write on, off, or some of {','.join(PARTS)}")
+    return word
+
+
+COMMANDS = (
+    Command(
+        "context",
+        "Show registers, code and callers where the guest is stopped, or choose what is shown after stops.\n"
+        "armprobe's own prompt shows it after each stop, in scripts and -c it is shown only when asked for. A * marks\n"
+        "a register that has changed since it was last shown. The code says what a probe's breakpoint is for.\n\n"
+        "    context off          show nothing after a stop\n"
+        "    context code,stack   show these two\n"
+        "    context on           show everything",
+        (
+            Arg(
+                "parts",
+                "on, off, or some of regs,code,stack (default: show it now)",
+                type=_parts,
+                optional=True,
+                complete=lambda _session, _word: ("on", "off", *PARTS),
+            ),
+        ),
+        _context,
+        group="Inspection",
+        gdb=False,
+    ),
+)

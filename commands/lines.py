@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands for source lines: step-line, next, list and info line. They need debug information (DWARF)."""
+
+from __future__ import annotations
+
+import contextlib
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from armprobe.kernel.dwarf import Dwarf
+from armprobe.machine import Machine, MachineError, Stop, StopReason
+from armprobe.session.authority import Host, asker
+
+from .declaration import Arg, Arguments, Command, integer
+from .errors import CommandError
+from .inspect import disassembled_at
+from .locations import complete_symbol, location, place
+from .perf_probe import source_text, sources
+from .stepping import caller, run_to, step_over
+from .stops import stopped
+from .values import LineCode, LineStepped, SourceLine, SourceLinesShown
+
+if TYPE_CHECKING:
+    from armprobe.machine import Symbol
+    from armprobe.session import Session
+
+_LISTED: Final = 10  # lines, as gdb's list
+_SLIDE: Final = 1 << 16  # by a multiple of which KASLR moves the kernel
+_MOST_STEPS: Final = 1_000_000
+
+
+class Line(NamedTuple):
+    """A line of a file, and one piece of its instructions: start <= address < end."""
+
+    file: str
+    number: int
+    start: int
+    end: int
+
+
+class _Rows(NamedTuple):
+    """The lines of a function's own file, by the addresses at which their pieces begin."""
+
+    file: str
+    addresses: list[int]
+    numbers: list[int]
+    end: int
+
+
+_KNOWN: Final[WeakKeyDictionary[Machine, dict[int, _Rows | None]]] = WeakKeyDictionary()
+
+
+def line_at(session: Session, address: int) -> Line | None:
+    """The line of an instruction; None if it is not known."""
+    found = session.machine.symbols.at(address)
+    if found is None or session.machine.guest.dwarf is None:
+        return None
+    known, symbol = _KNOWN.setdefault(session.machine, {}), found[0]
+    if symbol.address not in known:
+        try:
+            known[symbol.address] = _rows(session.machine, symbol)
+        except (MachineError, CommandError):
+            known[symbol.address] = None
+    rows = known[symbol.address]
+    index = -1 if rows is None else bisect_right(rows.addresses, address) - 1
+    if rows is None or index < 0 or address >= rows.end:
+        return None
+    later = (at for at, number in zip(rows.addresses, rows.numbers, strict=True) if at > address)
+    end = next((at for at in later if _differs(rows, at, rows.numbers[index])), rows.end)
+    while index and rows.numbers[index - 1] == rows.numbers[index]:
+        index -= 1
+    return Line(rows.file, rows.numbers[index], rows.addresses[index], end)
+
+
+def _differs(rows: _Rows, address: int, number: int) -> bool:
+    """Whether the piece at `address` is of another line."""
+    return rows.numbers[rows.addresses.index(address)] != number
+
+
+def _rows(machine: Machine, symbol: Symbol) -> _Rows | None:
+    function = sources(machine).function(symbol.name)
+    moved = symbol.address - function.start
+    assert machine.guest.dwarf is not None
+    dwarf = Dwarf(machine.guest.dwarf)
+    entry = dwarf.function_entry(symbol.name)
+    if moved % _SLIDE or entry is None:  # another function of that name
+        return None
+    found: dict[int, int] = {}
+    with dwarf.damage_explained():
+        unit: Any = entry.cu
+        program: Any = dwarf.line_program(unit)
+        file = int(entry.attributes["DW_AT_decl_file"].value)
+        for each in program.get_entries():
+            state = each.state
+            if state is None or not state.is_stmt or state.end_sequence or state.file != file or not state.line:
+                continue
+            if function.start <= state.address < function.end:
+                found[state.address + moved] = state.line
+    addresses = sorted(found)
+    return _Rows(function.file, addresses, [found[each] for each in addresses], function.end + moved)
+
+
+def _source_line(session: Session, file: str, number: int, current: bool) -> SourceLine:
+    text = None
+    if Host.READS_FILES in asker().may:
+        with contextlib.suppress(CommandError, MachineError):  # the place is shown without it
+            text = next(iter(source_text(session.machine, file, number, number)), None)
+    return SourceLine(file, number, text, current)
+
+
+def _step(enter: bool) -> Callable[[Session, Arguments], LineStepped]:
+    def run(session: Session, arguments: Arguments) -> LineStepped:
+        if arguments.count < 1:
+            raise CommandError("the count of lines is at least 1")
+        pc = session.machine.registers.pc
+        if line_at(session, pc) is None:
+            session.remark("note: no source line is known here: it goes by instruction\n")
+
+        def lines() -> Stop:
+            for _ in range(arguments.count):
+                stop = _one_line(session, enter)
+                if stop.reason is not StopReason.INSTRUCTIONS:
+                    break
+            return stop
+
+        stop = session.go(lines)
+        whole = stop.reason is StopReason.INSTRUCTIONS
+        line = line_at(session, stop.address) if whole else None
+        shown = None if line is None else _source_line(session, line.file, line.number, True)
+        code = disassembled_at(session, stop.address, 1) if whole and line is None else None
+        return LineStepped(stopped(session, stop), shown, code)
+
+    return run
+
+
+def _one_line(session: Session, enter: bool) -> Stop:
+    """Step to the beginning of another line; a function without lines is left again, as gdb does."""
+    machine = session.machine
+    line = line_at(session, machine.registers.pc)
+    for _ in range(_MOST_STEPS):
+        stop = machine.step() if enter else step_over(session)
+        if stop.reason is not StopReason.INSTRUCTIONS or line is None:
+            return stop
+        now = line_at(session, stop.address)
+        if now is None and enter and _at_entry(session, stop.address):
+            address, returned = caller(session)
+            stop = run_to(session, {address: (returned, "")})
+            if stop.reason is not StopReason.UNTIL:
+                return stop
+            now = line_at(session, stop.address)
+        if now is None or (stop.address == now.start and now != line):
+            return Stop(StopReason.INSTRUCTIONS, stop.address)
+        line = now  # within a line, as after a return: on to the next one
+    return Stop(StopReason.INSTRUCTIONS, machine.registers.pc, f"the line has not ended after {_MOST_STEPS:,} steps")
+
+
+def _at_entry(session: Session, pc: int) -> bool:
+    found = session.machine.symbols.at(pc)
+    return found is not None and found[1] == 0
+
+
+def _line_of(session: Session, word: str | None) -> Line:
+    address = session.machine.registers.pc if word is None else place(session, word)
+    line = line_at(session, address)
+    if line is None:
+        sources(session.machine)  # which says why, if there is no debug information
+        raise CommandError(f"no source line is known of {session.machine.symbols.describe(address)}")
+    return line
+
+
+def _list(session: Session, arguments: Arguments) -> SourceLinesShown:
+    if Host.READS_FILES not in asker().may:
+        raise CommandError("list reads files of this computer: type it at armprobe's own prompt")
+    line, here = _line_of(session, arguments.place), line_at(session, session.machine.registers.pc)
+    first = max(1, line.number - _LISTED // 2)
+    current = None if here is None or here.file != line.file else here.number
+    texts = source_text(session.machine, line.file, first, first + _LISTED - 1)
+    return SourceLinesShown(
+        SourceLine(line.file, number, text, number == current) for number, text in enumerate(texts, first)
+    )
+
+
+def _info_line(session: Session, arguments: Arguments) -> LineCode:
+    line = _line_of(session, arguments.place)
+    shown = _source_line(session, line.file, line.number, line == line_at(session, session.machine.registers.pc))
+    return LineCode(shown, location(session, line.start), location(session, line.end))
+
+
+_PLACE: Final = Arg(
+    "place", "SYMBOL, SYMBOL+0x10, an address or $REGISTER (default: $pc)", optional=True, complete=complete_symbol
+)
+_COUNT: Final = Arg("count", "number of lines", type=integer, optional=True, default=1)
+
+COMMANDS = (
+    Command(
+        "next",
+        "Run to the next source line, calls with all that they do; by instruction where no line is known.",
+        (_COUNT,),
+        _step(enter=False),
+        aliases=("n",),
+        group="Running",
+        gdb=False,
+        repeat=True,
+    ),
+    Command(
+        "step-line",
+        "Run to the next source line, into calls of functions whose lines are known; by instruction where none is.\n"
+        "It is s, as in gdb. step goes by instructions.",
+        (_COUNT,),
+        _step(enter=True),
+        aliases=("s",),
+        group="Running",
+        gdb=False,
+        repeat=True,
+    ),
+    Command(
+        "list",
+        "Show the source around a place.",
+        (_PLACE,),
+        _list,
+        aliases=("l",),
+        group="Inspection",
+        gdb=False,
+    ),
+    Command(
+        "info line",
+        "Show the source line of a place, and the addresses of its instructions.",
+        (_PLACE,),
+        _info_line,
+        group="Inspection",
+        gdb=False,
+    ),
+)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stepping by source lines, list and info line, against gdb on the same guest."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from armprobe.commands import CommandError, Session
+from armprobe.stub import serve
+
+SOURCES = Path(__file__).parents[2] / "guests/demo"
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with Session("demo", memory="16M") as session:
+        session.run("continue until=slab_round")
+        yield session
+
+
+def in_gdb(gdb_path: str, *lines: str) -> str:
+    """What gdb prints, stopped at the same place of an equal guest."""
+    with Session("demo", memory="16M") as other:
+        other.run("continue until=slab_round")
+        with serve(other, "127.0.0.1:0") as server:
+            asked = [part for line in (f"target remote {server.address}", *lines) for part in ("-ex", line)]
+            command = [gdb_path, "-nx", "-q", "-batch", *asked]
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_next_goes_from_line_to_line_as_gdb_does(session: Session, gdb_path: str) -> None:
+    said = in_gdb(gdb_path, *["next", "info line *$pc"] * 12)
+    theirs = [int(number) for number in re.findall(r'^Line (\d+) of "', said, re.MULTILINE)]
+    assert len(theirs) == 12
+    ours = [session.ask("n").line.number for _ in range(12)]
+    assert ours == theirs
+
+
+def test_step_goes_into_functions_with_lines(session: Session) -> None:
+    seen = []
+    for _ in range(8):
+        answer = session.ask("s")
+        seen.append(answer.stop.location.symbol)
+        text = (SOURCES / "kernel/rounds.c").read_text().splitlines()
+        if answer.line.file.endswith("kernel/rounds.c"):
+            assert answer.line.text == text[answer.line.number - 1]
+    assert "next_random" in seen or "kmalloc" in seen
+    assert "slab_round" in seen
+
+
+def test_info_line_names_what_gdb_names(session: Session, gdb_path: str) -> None:
+    said = in_gdb(gdb_path, "info line *kmalloc", "info line *kfree")
+    for name, (number, file) in zip(("kmalloc", "kfree"), re.findall(r'Line (\d+) of "(.*?)"', said), strict=True):
+        found = session.ask(f"i line {name}")
+        assert (found.line.number, found.line.file.endswith(file)) == (int(number), True)
+        assert found.start.symbol == name
+
+
+def test_list_shows_the_source_around_a_place(session: Session) -> None:
+    shown = session.ask("l kfree")
+    text = (SOURCES / "kernel/slab.c").read_text().splitlines()
+    assert len(shown) == 10
+    assert [line.text for line in shown] == text[shown[0].number - 1 :][:10]
+    assert any("kfree(const void *p)" in line.text for line in shown)
+    assert [line.current for line in session.ask("l")].count(True) == 1
+
+
+def test_without_lines_it_goes_by_instruction_and_says_so(session: Session) -> None:
+    remarks: list[str] = []
+    session.on_notice(remarks.append)
+    session.ask("set $pc = vectors")
+    with pytest.raises(CommandError, match="no source line is known of"):
+        session.ask("l")
+    answer = session.ask("n")
+    assert answer.line is None
+    assert remarks == ["note: no source line is known here: it goes by instruction\n"]
+    assert session.machine.guest.dwarf is not None
+
+
+def test_a_breakpoint_ends_next(session: Session) -> None:
+    session.ask("b kmalloc")
+    for _ in range(5):
+        answer = session.ask("n")
+        if answer.stop.reason == "breakpoint":
+            break
+    assert answer.stop.text == "breakpoint 1"
+    assert answer.line is None
