@@ -17,6 +17,7 @@ TRANSCRIPTS = (
     "README.md",
     "docs/tutorial.md",
     "docs/how-to.md",
+    "docs/api.md",
     "docs/questions.md",
     "docs/history.md",
     "docs/devices.md",
