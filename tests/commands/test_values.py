@@ -137,7 +137,7 @@ LINES = (
     "trace size",
     "trace save FOLDER/hits.csv",
     "trace > FOLDER/hits.txt",
-    "query SELECT probe, avg(x0), max(comm) FROM hits GROUP BY 1",
+    "query SELECT probe, avg(x0), max(comm) FROM hits GROUP BY 1 ORDER BY 1",
     "query SELECT nosuch",
     "step",
     "step 3",
