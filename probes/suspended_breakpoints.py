@@ -43,7 +43,9 @@ class SuspendedBreakpoints:
         self._watches: list[TextWatch] = []
         self._removed: list[TextWatch] = []  # one may be what asks at the moment
         self._returns: list[tuple[int, Callable[[Machine], None]]] = []
+        self._stale = False  # whether the watches have yet to be told of the present sites
         machine.calls.on_begin.append(self._call_begins)
+        machine.scheduler.before_slice.append(self._before_slice)
 
     def _call_begins(self, _: Core) -> Callable[[], None]:
         """Called when a guest function is called. The result ends the suspensions that it leaves unfinished."""
@@ -65,8 +67,16 @@ class SuspendedBreakpoints:
                 symbol = self._machine.symbols.get(name)
                 if symbol is not None:
                     self._watches.append(self._watch(symbol.address, indirect))
-        for watch in self._watches:
-            watch.watch(self._sites)
+        # A slice that is under way may patch what was probed just now. Before the next one, once for all new probes.
+        self._stale = True
+        if self._machine.clock.running is not None:
+            self._before_slice()
+
+    def _before_slice(self) -> None:
+        if self._stale:
+            self._stale = False
+            for watch in self._watches:
+                watch.watch(self._sites)
 
     def _watch(self, function: int, indirect: bool) -> TextWatch:
         core = self._machine.core

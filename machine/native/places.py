@@ -180,6 +180,7 @@ class Places:
         core.native.record(ctypes.addressof(self.recorder))
         self._places: dict[int, Place] = {}  # those with hooks
         self._breakpoints: dict[int, Place] = {}
+        self._table = (ctypes.c_uint64 * 0)()
         self._actions: dict[int, Sequence[Action]] = {}  # by the address of their place
         self._hooks: dict[int, CodeHook] = {}
         self._removed: list[object] = []  # what code that is being executed may still refer to
@@ -236,7 +237,10 @@ class Places:
         if place is None:
             place = Place(recorder=ctypes.addressof(self.recorder), address=address, next=address + 4)
             self._breakpoints[address] = place
-            self._index()
+            if 2 * len(self._breakpoints) > len(self._table):
+                self._index()
+            else:
+                self._enter(place)
         place.slot = slot
         self._set(place, word, not slot, actions)
 
@@ -252,8 +256,9 @@ class Places:
     def remove(self, address: int) -> None:
         """Undo a `put` or `put_breakpoint`."""
         if address in self._breakpoints:
-            self._removed.append((self._breakpoints.pop(address), self._actions.pop(address)))
-            self._index()
+            place = self._breakpoints.pop(address)
+            self._removed.append((place, self._actions.pop(address)))
+            self._leave(place)
             return
         place = self._places[address]
         if self.recorder.pending == ctypes.addressof(place):
@@ -264,17 +269,34 @@ class Places:
         self._tidy(place.next)
 
     def _index(self) -> None:
-        """Make the hash table of the breakpoints."""
+        """Make the hash table of the breakpoints, with open addressing. At least half of its entries are free."""
         places = self._breakpoints.values()
-        size = 4 << len(places).bit_length()
-        table = (ctypes.c_uint64 * size)()
+        self._table = (ctypes.c_uint64 * (4 << len(places).bit_length()))()
         for place in places:
-            at = place.address // 4 % size
-            while table[at]:
-                at = (at + 1) % size
-            table[at] = ctypes.addressof(place)
-        self._table = table
-        self.recorder.places, self.recorder.mask = ctypes.addressof(table), size - 1
+            self._enter(place)
+        self.recorder.places, self.recorder.mask = ctypes.addressof(self._table), len(self._table) - 1
+
+    def _enter(self, place: Place) -> None:
+        """Add a breakpoint to the table, which has room for it."""
+        table, size = self._table, len(self._table)
+        at = place.address // 4 % size
+        while table[at]:
+            at = (at + 1) % size
+        table[at] = ctypes.addressof(place)
+
+    def _leave(self, place: Place) -> None:
+        """Take a breakpoint out of the table. Entries behind it move up, so that a search for them still finds them."""
+        table, size = self._table, len(self._table)
+        free = place.address // 4 % size
+        while table[free] != ctypes.addressof(place):
+            free = (free + 1) % size
+        at = (free + 1) % size
+        while table[at]:
+            first = Place.from_address(table[at]).address // 4 % size  # where a search for it begins
+            if (at - first) % size >= (at - free) % size:
+                table[free], free = table[at], at
+            at = (at + 1) % size
+        table[free] = 0
 
     @property
     def stepping(self) -> tuple[int, int] | None:

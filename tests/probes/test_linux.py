@@ -8,12 +8,14 @@ import random
 import re
 import textwrap
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from armprobe import machine
 from armprobe.kernel.text import Text
+from armprobe.machine.native.text_watch import TextWatch
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, Stage
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
 from tests.stock import stock_kernel
@@ -34,6 +36,23 @@ def shell(shell: Shell) -> Shell:
 @pytest.fixture
 def kprobes(shell: Shell) -> Kprobes:
     return Kprobes(shell.machine)
+
+
+def test_many_probes_are_watched_together(kprobes: Kprobes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Telling all of them to what watches the guest's patching, at each registration, takes a time of their square."""
+    told, watch = 0, TextWatch.watch
+
+    def counted(self: TextWatch, addresses: Iterable[int]) -> None:
+        nonlocal told
+        told += 1
+        watch(self, addresses)
+
+    monkeypatch.setattr(TextWatch, "watch", counted)
+    probes = [kprobes.register_kprobe(Kprobe(function.name)) for function in kprobes.functions("vfs_read*")]
+    assert len(probes) > 2
+    assert told == 0
+    kprobes.machine.run(instructions=1000)
+    assert 0 < told <= 5, "once for each function of the kernel's that patches text"
 
 
 def test_accepts_what_the_kernel_accepts(shell: Shell, kprobes: Kprobes) -> None:
