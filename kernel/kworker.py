@@ -130,7 +130,12 @@ class _Registers:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.words = self.regs = core.context.x
+
+    @property
+    def words(self) -> memoryview[int]:
+        return self.core.context.x
+
+    regs = words
 
     @property
     def pstate(self) -> int:

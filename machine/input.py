@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, cast, overload
 
+from .core.deferred_signals import calls_users_code
 from .time.clock import Clock
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -117,6 +118,7 @@ class InputGate:
             return None
         called = handler
 
+        @calls_users_code
         def watched(probe: object, registers: Registers, *rest: object) -> Any:
             history = self.history
             if history is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .record import Stage
@@ -28,9 +29,15 @@ class HandlerError(NamedTuple):
 
 def describe_failure(probe: Probe, error: BaseException) -> str:
     """The text for an exception in a handler of `probe`: lines, the last without a newline."""
-    ours = error.__traceback__
-    lines = traceback.format_exception(type(error), error, ours and ours.tb_next)  # from the handler's frame on
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None and _is_ours(at.tb_frame):
+        at = at.tb_next  # to the handler's own frame
+    lines = traceback.format_exception(type(error), error, at)
     return f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}".rstrip("\n")
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("armprobe.")
 
 
 class HandlerFailures:

@@ -204,10 +204,12 @@ class DebugTarget:
         return self._event(self._session.stop)
 
     def _put_back(self) -> None:
-        """Put the guest back to its start, with no probes. For the owner's thread."""
+        """Put the guest back to its start, with no probes or breakpoints of commands. For the owner's thread."""
         for probe in self._kprobes.list():
             self._kprobes.unregister(probe)
         self._session.probes.clear()
+        for point in list(self._session.breakpoints.values()):
+            self._session.breakpoints.delete(point)
         for watched in self._session.function_watches.values():
             watched.close()
         self._session.function_watches.clear()

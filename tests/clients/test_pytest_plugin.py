@@ -129,12 +129,12 @@ def test_a_snapshot_as_the_kernel(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         before="""
         def test_save(linux):
-            linux.guest.sh("echo there >/root/file")
+            linux.guest.sh("echo there >/file")
             linux.run("save mine.snapshot")
         """,
         after="""
         def test_it_is_there(linux):
-            assert linux.guest.sh("cat /root/file").out == "there\\n"
+            assert linux.guest.sh("cat /file").out == "there\\n"
         """,
     )
     run(pytester, "before.py", passed=1)

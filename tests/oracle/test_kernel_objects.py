@@ -76,8 +76,20 @@ def test_areas_are_those_of_proc(session: Session, run: Callable[[str], str]) ->
     assert session.ask("maps 2") == ()
 
 
+def refused(session: Session, command: str, since: tuple[int, int]) -> bool:
+    """Whether the kernel is of a version whose structures are others. The command says so in a sentence."""
+    version = session.machine.kernel.version if session.machine.kernel is not None else None
+    if version is None or version < since:
+        return False
+    with pytest.raises(CommandError, match=r"^the guest's .* cannot be read: this kernel's type information has no "):
+        session.run(command)
+    return True
+
+
 def test_slabs_are_those_of_proc(session: Session, run: Callable[[str], str]) -> None:
     """A reader of /proc/slabinfo allocates itself: counts are compared of caches that two readings agree on."""
+    if refused(session, "slabs", (7, 0)):
+        return
     said = run("cat /proc/slabinfo > /tmp/1; cat /proc/slabinfo > /tmp/2; cat /tmp/1 /tmp/2").splitlines()
     first, second = said[: len(said) // 2], said[len(said) // 2 :]
     ours = session.run("slabs").splitlines()
@@ -100,6 +112,9 @@ def test_interrupts_are_those_of_proc(session: Session, run: Callable[[str], str
     theirs = [line for line in said if not re.match(r"(IPI|Err)", line.strip())]
     ours = session.run("irqs").splitlines()
     assert len(ours) == 4
+    version = session.machine.kernel.version if session.machine.kernel is not None else None
+    # From v7 on the columns are as wide as what is in them.
+    shape: Callable[[str], object] = str.split if version is not None and version >= (7,) else str
     for mine, line in zip(ours, theirs, strict=True):
         if (count := re.match(r" *\d+: +(\d+)", line)) and "arch_timer" in line:
             later = re.match(r" *\d+: +(\d+)", mine)
@@ -107,12 +122,14 @@ def test_interrupts_are_those_of_proc(session: Session, run: Callable[[str], str
             assert int(count[1]) <= int(later[1]) < int(count[1]) + 1000
             mine, line = mine[later.end() :], line[count.end() :]
         if "uart" not in line:  # which sends what is compared
-            assert mine == line
+            assert shape(mine) == shape(line)
     assert [row.actions for row in session.ask("irqs")] == [("arch_timer",), ("uart-pl011",), ("rtc-pl031",)]
 
 
 def test_timers_are_those_of_proc(session: Session, run: Callable[[str], str]) -> None:
     """Those that expire only in some seconds, as others do so while the list is printed."""
+    if refused(session, "timers", (7, 0)):
+        return
     said = run("cat /proc/timer_list")
     now = int(re.findall(r"now at (\d+)", said)[0])
     theirs = [
@@ -175,11 +192,11 @@ def test_damaged(session: Session, run: Callable[[str], str]) -> None:
     readers: list[Callable[[], object]] = [
         lambda: kernel.open_files(sleeper),
         lambda: kernel.memory_areas(sleeper),
-        kernel.slab_caches,
         kernel.interrupts,
-        kernel.timers,
         kernel.system_calls,
     ]
+    if (kernel.version or (0,)) < (7,):
+        readers += [kernel.slab_caches, kernel.timers]
     refused, said = 0, ""
     for number in range(MUTATIONS):
         read = readers[number % len(readers)]

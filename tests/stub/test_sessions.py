@@ -27,6 +27,8 @@ def test_what_is_advertised_is_there(client: Client) -> None:
         "tracenz+",
         "qXfer:traceframe-info:read+",
         "binary-upload+",
+        "ReverseContinue+",
+        "ReverseStep+",
         "hwbreak+",
         "multiprocess+",
         "qXfer:features:read+",
@@ -49,7 +51,7 @@ def test_what_is_advertised_is_there(client: Client) -> None:
 @pytest.mark.parametrize(
     "packet",
     [
-        *b"vMustReplyEmpty qOffsets qSymbol:: qTfSTM qSearch:x:0 vCtrlC QNonStop:1 bs bc QTSave:00".split(),
+        *b"vMustReplyEmpty qOffsets qSymbol:: qTfSTM qSearch:x:0 vCtrlC QNonStop:1 QTSave:00".split(),
         *b"qXfer:exec-file:read::0,100 vFile:open:00 v q vContx qRcmdx,00 QStartNoAckModes qC1".split(),
         b"",
         b"\x00",
