@@ -6,10 +6,9 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from armprobe.kernel.dwarf import Dwarf
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.session.authority import Host, asker
 
@@ -17,7 +16,7 @@ from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
 from .inspect import disassembled_at
 from .locations import complete_symbol, location, place
-from .perf_probe import source_text, sources
+from .perf_probe import SLIDE, source_text, sources
 from .stepping import caller, run_to, step_over
 from .stops import stopped
 from .values import LineCode, LineStepped, SourceLine, SourceLinesShown
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from armprobe.session import Session
 
 _LISTED: Final = 10  # lines, as gdb's list
-_SLIDE: Final = 1 << 16  # by a multiple of which KASLR moves the kernel
 _MOST_STEPS: Final = 1_000_000
 
 
@@ -67,39 +65,21 @@ def line_at(session: Session, address: int) -> Line | None:
     index = -1 if rows is None else bisect_right(rows.addresses, address) - 1
     if rows is None or index < 0 or address >= rows.end:
         return None
-    later = (at for at, number in zip(rows.addresses, rows.numbers, strict=True) if at > address)
-    end = next((at for at in later if _differs(rows, at, rows.numbers[index])), rows.end)
+    later = zip(rows.addresses[index + 1 :], rows.numbers[index + 1 :], strict=True)
+    end = next((at for at, number in later if number != rows.numbers[index]), rows.end)
     while index and rows.numbers[index - 1] == rows.numbers[index]:
         index -= 1
     return Line(rows.file, rows.numbers[index], rows.addresses[index], end)
 
 
-def _differs(rows: _Rows, address: int, number: int) -> bool:
-    """Whether the piece at `address` is of another line."""
-    return rows.numbers[rows.addresses.index(address)] != number
-
-
 def _rows(machine: Machine, symbol: Symbol) -> _Rows | None:
     function = sources(machine).function(symbol.name)
     moved = symbol.address - function.start
-    assert machine.guest.dwarf is not None
-    dwarf = Dwarf(machine.guest.dwarf)
-    entry = dwarf.function_entry(symbol.name)
-    if moved % _SLIDE or entry is None:  # another function of that name
+    if moved % SLIDE:  # another function of that name
         return None
-    found: dict[int, int] = {}
-    with dwarf.damage_explained():
-        unit: Any = entry.cu
-        program: Any = dwarf.line_program(unit)
-        file = int(entry.attributes["DW_AT_decl_file"].value)
-        for each in program.get_entries():
-            state = each.state
-            if state is None or not state.is_stmt or state.end_sequence or state.file != file or not state.line:
-                continue
-            if function.start <= state.address < function.end:
-                found[state.address + moved] = state.line
-    addresses = sorted(found)
-    return _Rows(function.file, addresses, [found[each] for each in addresses], function.end + moved)
+    found = sorted(function.statements.items())
+    addresses, numbers = [address + moved for address, _ in found], [number for _, number in found]
+    return _Rows(function.file, addresses, numbers, function.end + moved)
 
 
 def _source_line(session: Session, file: str, number: int, current: bool) -> SourceLine:

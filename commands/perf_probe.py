@@ -20,6 +20,7 @@ from .events import GROUP, changed, written
 from .values import EventsChanged, FunctionVariable, FunctionVariables, ProbeDefinition, SourceListing, SourceRow
 
 if TYPE_CHECKING:
+    from armprobe.machine import Symbol
     from armprobe.session import Session
 
 _GROUP_OF_PERF: Final = "probe"
@@ -32,7 +33,9 @@ _PROBE: Final = re.compile(
 )
 _FORMS: Final = "[[GROUP:]EVENT=]FUNCTION[%return|+OFFSET|:LINE] [ARGUMENT...], or FILE:LINE in place of the function"
 _ALL: Final = frozenset(("$params", "$vars"))
-_SLIDE: Final = 1 << 16  # by a multiple of which KASLR moves the kernel
+SLIDE: Final = 1 << 16
+"""KASLR moves the kernel by a multiple of this."""
+
 _LARGEST: Final = 4 << 20  # bytes of a source
 _KNOWN: Final[WeakKeyDictionary[Machine, SourceLines]] = WeakKeyDictionary()
 
@@ -112,10 +115,13 @@ def sources(machine: Machine) -> SourceLines:
 def _place(machine: Machine, function: SourceFunction, address: int) -> str:
     """The place of an address of the file: its function's symbol, and the offset. Raises MachineError."""
     symbol = machine.symbols[function.name]
-    away = symbol.address - function.start
-    slide = (away + _SLIDE // 2) // _SLIDE * _SLIDE
-    offset = address + slide - symbol.address
+    offset = address + _slide(symbol, function) - symbol.address
     return f"{function.name}+{offset}" if offset else function.name
+
+
+def _slide(symbol: Symbol, function: SourceFunction) -> int:
+    """How far the kernel has moved from where its file has it."""
+    return (symbol.address - function.start + SLIDE // 2) // SLIDE * SLIDE
 
 
 def _listing(session: Session, name: str) -> SourceListing:
@@ -125,7 +131,7 @@ def _listing(session: Session, name: str) -> SourceListing:
     last = max(function.lines)
     text = source_text(machine, function.file, function.line, last)
     symbol = machine.symbols.get(name)
-    moved = 0 if symbol is None else (symbol.address - function.start + _SLIDE // 2) // _SLIDE * _SLIDE
+    moved = 0 if symbol is None else _slide(symbol, function)
     return SourceListing(
         name,
         function.file,

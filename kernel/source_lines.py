@@ -20,7 +20,7 @@ class SourceFunction(NamedTuple):
     """A function: the `file` and `line` of its declaration, and its addresses from `start` up to `end`.
 
     `lines` has the numbers of lines that begin an instruction, each with the lowest address of those. The first line is
-    one of them.
+    one of them. `statements` has the addresses where statements of the file begin, each with the number of its line.
     """
 
     name: str
@@ -29,6 +29,7 @@ class SourceFunction(NamedTuple):
     start: int
     end: int
     lines: dict[int, int]
+    statements: dict[int, int]
 
     def address_of(self, line: int) -> int:
         """Where a line of the file begins. Raises MachineError if no instruction of the function is of it."""
@@ -82,7 +83,8 @@ class SourceLines:
             lines = {line: start}
             for at, address in rows:
                 lines[at] = min(lines.get(at, address), address)
-            return SourceFunction(name, paths(number), line, start, end, lines)
+            statements = {address: at for at, address in rows}
+            return SourceFunction(name, paths(number), line, start, end, lines, statements)
 
     def _rows(self, program: Any, start: int, end: int, file: int) -> Iterator[tuple[int, int]]:
         """The lines of a file, and the addresses where their statements begin."""
