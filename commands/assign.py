@@ -14,6 +14,7 @@ from .errors import CommandError
 from .locations import complete_symbol
 from .print import found_here
 from .program import refused
+from .stops import require_stopped
 from .values import Assigned
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def _set(session: Session, arguments: Arguments) -> Assigned:
     match = _ASSIGNS.fullmatch(arguments.text)
     if match is None:
         raise CommandError(f"{arguments.text!r} assigns nothing: {_FORM}")
-    if session.owner.running:
-        raise CommandError("the guest is running: interrupt it first (Ctrl-C)")
+    require_stopped(session)
     left, unwind = match["left"], session.kprobes.unwind
     try:
         value = found_here(session, match["right"])

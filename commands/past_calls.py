@@ -17,6 +17,7 @@ from .declaration import Arg, Arguments, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_symbol, location, place
 from .program import Programs
+from .stops import require_stopped
 from .task_options import OPTIONS as TASK_OPTIONS
 from .values import PastArgument, PastCallRow, PastCalls
 
@@ -60,8 +61,7 @@ def _first_call(session: Session, arguments: Arguments) -> PastCalls:
 
 
 def _find(session: Session, arguments: Arguments, single: bool) -> PastCalls:
-    if session.owner.running:
-        raise CommandError("the guest is running: interrupt it first (Ctrl-C)")
+    require_stopped(session)
     if not single and arguments.most < 1:
         raise CommandError("most= takes a count of at least 1")
     timeline, address = session.machine.timeline, place(session, arguments.function)

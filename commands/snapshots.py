@@ -12,6 +12,7 @@ from armprobe.session.authority import Host
 from .declaration import Arg, Arguments, Command, Option, path
 from .errors import CommandError
 from .locations import location
+from .stops import require_stopped
 from .values import PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def _snapshots(session: Session, arguments: Arguments) -> SnapshotRows:
 
 
 def _put_back(session: Session, what: str, put_back: Callable[[], None], stop: Stop | None = None) -> PutBack:
-    if session.owner.running:
-        raise CommandError("the guest is running: interrupt it first (Ctrl-C)")
+    require_stopped(session)
     put_back()
     machine = session.machine
     pc = machine.registers.pc

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from armprobe.machine import Stop
 from armprobe.probes import Hit
 
+from .errors import CommandError
 from .hits import stage_of
 from .locations import location
 from .values import Stopped
@@ -24,3 +25,9 @@ def stopped(session: Session, stop: Stop) -> Stopped:
         location=location(session, stop.address),
         hit=stage_of(stop.detail) if isinstance(stop.detail, Hit) else None,
     )
+
+
+def require_stopped(session: Session) -> None:
+    """Raise CommandError while the guest runs."""
+    if session.owner.running:
+        raise CommandError("the guest is running: interrupt it first (Ctrl-C)")

@@ -15,7 +15,7 @@ from .errors import CommandError
 from .inspect import disassembled_at
 from .locations import complete_symbol, location, place
 from .stack import stack_frames
-from .stops import stopped
+from .stops import require_stopped, stopped
 from .values import (
     LastChange,
     LastWrite,
@@ -51,13 +51,8 @@ def _show_when(session: Session, arguments: Arguments) -> When:
     return _when(session)
 
 
-def _stopped_guest(session: Session) -> None:
-    if session.owner.running:
-        raise CommandError("the guest is running: interrupt it first (Ctrl-C)")
-
-
 def _goto(session: Session, arguments: Arguments) -> When:
-    _stopped_guest(session)
+    require_stopped(session)
     timeline, word = session.machine.timeline, arguments.position
     with session.owner.interruptible():
         if time := _TIME.fullmatch(word):
@@ -130,7 +125,7 @@ def _first_write(session: Session, arguments: Arguments) -> LastWrite | NeverWri
 
 
 def _change(session: Session, register: str) -> LastChange | NeverChanged:
-    _stopped_guest(session)
+    require_stopped(session)
     with session.owner.interruptible():
         found = session.machine.timeline.last_change(register)
         if found is None:
@@ -154,7 +149,7 @@ def _write(
     session: Session, arguments: Arguments, find: Callable[[int, int], Write | None]
 ) -> LastWrite | NeverWritten:
     """The write that `find` finds, with the stack that the guest had there."""
-    _stopped_guest(session)
+    require_stopped(session)
     address, size = place(session, arguments.address), 8 if arguments.size is None else arguments.size
     if not 1 <= size <= 4096:
         raise CommandError("last-write and first-write look at 1 to 4096 bytes")
