@@ -155,7 +155,7 @@ _KINDS: Final[dict[Literal["all", "oopses", "none"], tuple[CrashKind, ...]]] = {
     "oopses": (CrashKind.PANIC, CrashKind.OOPS),
     "none": (),
 }
-_PID = Arg("pid", "number of a task; tasks lists them", type=integer, complete=complete_task)
+PID: Final = Arg("pid", "number of a task; tasks lists them", type=integer, complete=complete_task)
 
 COMMANDS = (
     Command(
@@ -170,7 +170,7 @@ COMMANDS = (
     Command(
         "task",
         "Show a task of a Linux guest, and its stack.",
-        (_PID,),
+        (PID,),
         _task,
         group=GROUP,
         gdb=False,

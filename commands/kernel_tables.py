@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .declaration import Arg, Arguments, Command, integer
-from .kernel import GROUP, complete_task, find_task, linux_of
+from .declaration import Arguments, Command
+from .kernel import GROUP, PID, find_task, linux_of
 from .values import (
     AreaRow,
     AreaRows,
@@ -62,14 +62,12 @@ def _syscalls(session: Session, arguments: Arguments) -> SystemCallRows:
     return SystemCallRows(SystemCallRow(*each) for each in linux_of(session).system_calls())
 
 
-_PID = Arg("pid", "number of a task; tasks lists them", type=integer, complete=complete_task)
-
 COMMANDS = (
     Command(
         "files",
         "List the open files of a task of a Linux guest: descriptor, flags in octal, position and path.\n"
         "They are what the guest's /proc/PID/fd and /proc/PID/fdinfo say.",
-        (_PID,),
+        (PID,),
         _files,
         group=GROUP,
         gdb=False,
@@ -77,7 +75,7 @@ COMMANDS = (
     Command(
         "maps",
         "List the areas of the memory of a task of a Linux guest, in the format of /proc/PID/maps.",
-        (_PID,),
+        (PID,),
         _maps,
         group=GROUP,
         gdb=False,
