@@ -11,8 +11,8 @@ from armprobe.session.authority import Host
 
 from .declaration import Arg, Arguments, Clause, Command, Option, Parts, integer
 from .errors import CommandError
-from .inspect import disassembled_at
 from .locations import complete_symbol, place
+from .stepping import stepped
 from .stops import stopped
 from .values import ConsoleAnswer, ConsoleOutput, ConsoleText, LentFiles, Returned, Stepped, Stopped
 
@@ -50,9 +50,7 @@ def _run(session: Session, arguments: Arguments) -> Stopped:
 def _step(session: Session, arguments: Arguments) -> Stepped:
     if arguments.count < 1:
         raise CommandError("step takes a count of at least 1")
-    stop = session.go(lambda: session.machine.step(arguments.count))
-    whole = stop.reason is StopReason.INSTRUCTIONS
-    return Stepped(stopped(session, stop), disassembled_at(session, session.machine.registers.pc, 1) if whole else None)
+    return stepped(session, session.go(lambda: session.machine.step(arguments.count)))
 
 
 def _call(session: Session, arguments: Arguments) -> Returned:

@@ -83,7 +83,11 @@ def _next_instruction(session: Session, arguments: Arguments) -> Stepped:
                 break
         return stop
 
-    stop = session.go(run)
+    return stepped(session, session.go(run))
+
+
+def stepped(session: Session, stop: Stop) -> Stepped:
+    """Where steps by instruction have ended, with the next one if nothing else has stopped the guest."""
     whole = stop.reason is StopReason.INSTRUCTIONS
     return Stepped(stopped(session, stop), disassembled_at(session, session.machine.registers.pc, 1) if whole else None)
 

@@ -12,9 +12,9 @@ from armprobe.machine.time.search import RegisterChange, Write
 
 from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
-from .inspect import disassembled_at
 from .locations import complete_symbol, location, place
 from .stack import stack_frames
+from .stepping import stepped
 from .stops import require_stopped, stopped
 from .values import (
     LastChange,
@@ -104,9 +104,7 @@ def _reverse_step(session: Session, arguments: Arguments) -> Stepped:
         machine.timeline.reverse_step(arguments.count)
         return Stop(StopReason.HISTORY_START if first else StopReason.INSTRUCTIONS, machine.registers.pc)
 
-    stop = session.go(back, waits=False)
-    whole = stop.reason is StopReason.INSTRUCTIONS
-    return Stepped(stopped(session, stop), disassembled_at(session, machine.registers.pc, 1) if whole else None)
+    return stepped(session, session.go(back, waits=False))
 
 
 def _reverse_continue(session: Session, arguments: Arguments) -> Stopped:
