@@ -11,6 +11,7 @@ from typing import Final, TextIO
 
 from armprobe.stub.visible import visible
 
+from .render.json import as_json_line
 from .render.styled import Styles
 
 _STANDARD: Final = (("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY))
@@ -38,6 +39,14 @@ def say_styled(text: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         gone = isinstance(error, BrokenPipeError)
         raise OutputClosed("" if gone else f"standard output cannot be written: {error.strerror}") from None
+
+
+def say_answer(line: str, value: object, json: bool) -> None:
+    """Write the answer of a verb to standard output, with `json` as that of the command `line`. Raises OutputClosed."""
+    if json:
+        say(as_json_line(line, value, ""))
+    else:
+        say_styled(Styles(sys.stdout).value(value))
 
 
 def complain(text: str) -> None:

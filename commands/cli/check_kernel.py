@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from armprobe.commands.render.json import as_json_line
-from armprobe.commands.render.styled import Styles
-from armprobe.commands.terminal import say, say_styled
+from armprobe.commands.terminal import say_answer
 from armprobe.kernel.kernel_facts import examine
 from armprobe.machine.loaders import parse_size
 
@@ -25,10 +22,7 @@ docs/own-kernels.md explains the answers."""
 
 def _run(options: Options) -> int:
     facts = examine(options.file, parse_size(options.memory))
-    if options.json:
-        say(as_json_line(f"check-kernel {facts.file}", facts, ""))
-    else:
-        say_styled(Styles(sys.stdout).value(facts))
+    say_answer(f"check-kernel {facts.file}", facts, options.json)
     return 0 if facts.bootable else 1
 
 

@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from armprobe.commands import computer
 from armprobe.commands.errors import CommandError
-from armprobe.commands.render.json import as_json_line
-from armprobe.commands.render.styled import Styles
-from armprobe.commands.terminal import say, say_styled
+from armprobe.commands.terminal import say_answer
 from armprobe.guests.linux import cache
 
 from .options import Options, Verb, add_config, add_json
@@ -33,7 +30,7 @@ nothing of guests, and the home folder is shown as ~. The exit status is 1 if so
 
 def _run_doctor(options: Options) -> int:
     found = computer.examine(options.usual_listen, options.cache_limit)
-    _answer("doctor", found, options.json)
+    say_answer("doctor", found, options.json)
     return 1 if found.problems else 0
 
 
@@ -44,19 +41,12 @@ def _run_cache(options: Options) -> int:
         raise CommandError(f"armprobe cache has no {action!r}: it has {' and '.join(_ACTIONS)}")
     chosen = list(computer.settled_kinds(kinds))
     if action == "list":
-        _answer(line, computer.list_cache(chosen or cache.KINDS), options.json)
+        say_answer(line, computer.list_cache(chosen or cache.KINDS), options.json)
     elif chosen or options.everything:
-        _answer(line, computer.clear_cache(cache.KINDS if options.everything else chosen), options.json)
+        say_answer(line, computer.clear_cache(cache.KINDS if options.everything else chosen), options.json)
     else:
-        _answer(line, computer.clear_cache(["snapshots"], cache.SPARED), options.json)
+        say_answer(line, computer.clear_cache(["snapshots"], cache.SPARED), options.json)
     return 0
-
-
-def _answer(line: str, value: object, json: bool) -> None:
-    if json:
-        say(as_json_line(line, value, ""))
-    else:
-        say_styled(Styles(sys.stdout).value(value))
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:

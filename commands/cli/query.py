@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import shtab
 
 from armprobe.commands.errors import CommandError
 from armprobe.commands.query import answer_of
-from armprobe.commands.render.json import as_json_line
-from armprobe.commands.render.styled import Styles
-from armprobe.commands.terminal import say, say_styled
+from armprobe.commands.terminal import say_answer
 from armprobe.traces.query import Database
 
 from .open_session import open_session
@@ -35,10 +32,7 @@ def _run(options: Options) -> int:
     if options.hits is not None and options.commands:
         raise CommandError("give a file of hits or commands that record some (-c), not both")
     if options.hits is not None:
-        value = answer_of(Database(Path(options.hits)).ask(sql))
-        say_styled(Styles(sys.stdout).value(value)) if not options.json else say(
-            as_json_line(f"query {sql}", value, "")
-        )
+        say_answer(f"query {sql}", answer_of(Database(Path(options.hits)).ask(sql)), options.json)
         return 0
     if not options.commands:
         raise CommandError(
