@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine import Stop, StopReason
 from armprobe.machine.time.search import RegisterChange, Write
 
-from .declaration import Arg, Arguments, Command, integer
+from .declaration import Arg, Arguments, Command, integer, seconds
 from .errors import CommandError
 from .locations import complete_symbol, location, place
 from .stack import stack_frames
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from armprobe.session import Session
 
 GROUP = "Going back"
-_TIME: Final = re.compile(r"([+-])(\d+(?:\.\d+)?)(ns|us|ms|s)")
-_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+_TIME: Final = re.compile(r"([+-])(\d+(?:\.\d+)?(?:ns|us|ms|s))")
 _COUNT: Final = re.compile(r"([+-]?)(\d[\d,_]*)")
 _REGISTER: Final = re.compile(r"\$(\w+)")
 _MOST_MARKS: Final = 1000
@@ -56,8 +55,8 @@ def _goto(session: Session, arguments: Arguments) -> When:
     timeline, word = session.machine.timeline, arguments.position
     with session.owner.interruptible():
         if time := _TIME.fullmatch(word):
-            seconds = float(time[2]) * _SECONDS[time[3]]
-            timeline.go_to_time(session.machine.clock.seconds + (seconds if time[1] == "+" else -seconds))
+            away = seconds(session, time[2])
+            timeline.go_to_time(session.machine.clock.seconds + (away if time[1] == "+" else -away))
         else:
             timeline.go(_position(session, word))
     session.stop = Stop(StopReason.INSTRUCTIONS, session.machine.registers.pc)
