@@ -98,13 +98,7 @@ def schema(registry: Registry) -> dict[str, Any]:
     return {
         "version": VERSION,
         "commands": {name: [_described(kind) for kind in kinds] for name, kinds in commands.items()},
-        "records": {
-            name: {
-                field.name: _described(typing.get_type_hints(records[name], include_extras=True)[field.name])
-                for field in fields(records[name])
-            }
-            for name in sorted(records)
-        },
+        "records": {name: _fields(records[name]) for name in sorted(records)},
     }
 
 
@@ -204,10 +198,15 @@ def _described(hint: Any) -> str:
     return words[kind]
 
 
+def _fields(record: Any) -> dict[str, str]:
+    """The type of each field of a record, as JSON has it."""
+    hints = typing.get_type_hints(record, include_extras=True)
+    return {field.name: _described(hints[field.name]) for field in fields(record)}
+
+
 def _record(name: str, record: type) -> str:
     summary, _, details = inspect.cleandoc(record.__doc__ or "").partition("\n")
-    hints = typing.get_type_hints(record, include_extras=True)
-    rows = [f"| `{field.name}` | {_described(hints[field.name])} |" for field in fields(record)]
+    rows = [f"| `{name}` | {kind} |" for name, kind in _fields(record).items()]
     text = [f"### {name}", "", escaped(summary).replace("None", "null"), ""]
     if details.strip():
         text += [re.sub(r"\n(?=\w+(?:, \w+)*: )", "\n\n", escaped(details.strip()).replace("None", "null")), ""]
