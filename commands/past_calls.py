@@ -15,6 +15,7 @@ from armprobe.probes import Stage
 from .aggregation import CONDITION
 from .declaration import Arg, Arguments, Command, Option, integer
 from .errors import CommandError
+from .formats import number
 from .locations import complete_symbol, location, place
 from .program import Programs
 from .stops import require_stopped
@@ -94,13 +95,13 @@ def _type(machine: Machine, address: int) -> Function | None:
 def _row(session: Session, call: PastCall, kind: Function | None) -> PastCallRow:
     named: list[tuple[str, Integer | None]]
     if kind is None:
-        named, result = [(f"x{number}", None) for number in range(_UNTYPED)], None
+        named, result = [(f"x{index}", None) for index in range(_UNTYPED)], None
     else:
         parameters = kind.parameters[:_IN_REGISTERS]
-        named = [(each.name or f"x{number}", _integer(each.type)) for number, each in enumerate(parameters)]
+        named = [(each.name or f"x{index}", _integer(each.type)) for index, each in enumerate(parameters)]
         result = _integer(kind.target)
     arguments = tuple(
-        PastArgument(name, value, _text(value, each))
+        PastArgument(name, value, _text(session, value, each))
         for (name, each), value in zip(named, call.arguments, strict=False)
     )
     comm, pid = call.task or (None, None)
@@ -112,7 +113,7 @@ def _row(session: Session, call: PastCall, kind: Function | None) -> PastCallRow
         arguments,
         location(session, call.caller, 4),
         call.result,
-        "" if call.result is None else _text(call.result, result),
+        "" if call.result is None else _text(session, call.result, result),
         call.returned,
     )
 
@@ -122,14 +123,9 @@ def _integer(kind: Type) -> Integer | None:
     return resolved if isinstance(resolved, Integer) else None
 
 
-def _text(value: int, kind: Integer | None) -> str:
+def _text(session: Session, value: int, kind: Integer | None) -> str:
     """A register's value as a number of its type: decimal where that is an integer."""
-    if kind is None:
-        return f"{value:#x}"
-    number = value & (1 << 8 * kind.size) - 1
-    if kind.signed and number >> 8 * kind.size - 1:
-        number -= 1 << 8 * kind.size
-    return str(number)
+    return f"{value:#x}" if kind is None else number(session, value, "d" if kind.signed else "u", kind.size)
 
 
 _FUNCTION: Final = Arg("function", "SYMBOL or address of the function", complete=complete_symbol)
