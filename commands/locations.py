@@ -15,6 +15,7 @@ from .errors import CommandError
 from .values import Location
 
 if TYPE_CHECKING:
+    from armprobe.kernel import TraceEvents
     from armprobe.machine import Symbol
     from armprobe.session import Session
 
@@ -85,11 +86,21 @@ def is_event(word: str | int) -> TypeGuard[str]:
 
 def complete_place(session: Session, word: str) -> Iterable[str]:
     """Symbols, modules and events that begin with `word`."""
-    kernel = session.machine.kernel
-    if is_event(word) and kernel is not None and kernel.tracepoints is not None:
-        bare = word.removeprefix(PREFIX)
-        return sorted(PREFIX + name for name in kernel.tracepoints if name.startswith(bare))
+    if is_event(word) and _events(session) is not None:
+        return [PREFIX + name for name in complete_event(session, word.removeprefix(PREFIX))]
     return complete_symbol(session, word)
+
+
+def complete_event(session: Session, word: str) -> Iterable[str]:
+    """The names of events that begin with `word`."""
+    events = _events(session)
+    return [] if events is None else sorted(name for name in events if name.startswith(word))
+
+
+def _events(session: Session) -> TraceEvents | None:
+    """The events of the guest's kernel; None if it is not Linux."""
+    kernel = session.machine.kernel
+    return None if kernel is None else kernel.tracepoints
 
 
 def name_or_address(session: Session, function: Symbol) -> str | int:
@@ -109,8 +120,7 @@ def number_of_address(word: str) -> int:
 def matching_functions(session: Session, pattern: str) -> list[str | int]:
     """A name or address for each function that matches `pattern`. Raises CommandError if none matches."""
     if is_event(pattern):
-        kernel = session.machine.kernel
-        events = None if kernel is None else kernel.tracepoints
+        events = _events(session)
         found = [] if events is None else events.matching(pattern.removeprefix(PREFIX))
         if not found:
             raise CommandError(f"no event matches {pattern!r}")

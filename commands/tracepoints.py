@@ -12,11 +12,10 @@ from armprobe.probes.tracepoint import PREFIX
 from .declaration import Arg, Arguments, Command
 from .errors import CommandError
 from .kernel import GROUP, linux_of
+from .locations import complete_event
 from .values import TracepointField, TracepointFormat, TracepointNames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from armprobe.session import Session
 
 
@@ -41,13 +40,6 @@ def _tracepoints(session: Session, arguments: Arguments) -> TracepointNames | Tr
 
 def _field(field: TraceField) -> TracepointField:
     return TracepointField(field.name, field.type, field.offset, field.size, field.signed)
-
-
-def complete_event(session: Session, word: str) -> Iterable[str]:
-    """The names of events that begin with `word`."""
-    kernel = session.machine.kernel
-    events = None if kernel is None else kernel.tracepoints
-    return [] if events is None else sorted(name for name in events if name.startswith(word))
 
 
 COMMANDS = (
