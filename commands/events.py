@@ -37,7 +37,7 @@ def written(session: Session, text: str) -> EventsChanged:
         events.define(text)
     except EventError as error:
         raise refused(error) from error
-    after = events.probes
+    after = dict.fromkeys(events.probes)
     if removed := [row for probe, row in before.items() if probe not in after]:
         return EventsChanged("deleted", EventRows(removed))
     return EventsChanged("defined", EventRows(_row(probe) for probe in after if probe not in before))
@@ -88,7 +88,7 @@ def _disable(session: Session, arguments: Arguments) -> EventsChanged:
 
 def changed(session: Session, done: str, names: Sequence[str]) -> EventsChanged:
     """What was done to the events that are named."""
-    paths = _chosen(session, names)
+    paths = set(_chosen(session, names))
     probes = [each for each in session.kprobes.events.probes if each.event.path in paths]
     return EventsChanged("enabled" if done == "enabled" else "disabled", EventRows(map(_row, probes)))
 
@@ -119,7 +119,7 @@ def _load(session: Session, arguments: Arguments) -> EventsChanged:
     events = session.kprobes.events
     if arguments.add is None:
         events.clear()
-    before = events.probes
+    before = set(events.probes)
     for number, line in enumerate(text.split("\n"), start=1):
         try:
             events.define(f"{line}\n")

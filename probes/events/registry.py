@@ -89,7 +89,8 @@ class Events:
     def find(self, name: str) -> Event:
         """The event called "grp/ev" or "grp:ev", or "ev" if only one group has that. Raises EventError (ENOENT)."""
         group, separator, event = raw(name).replace(":", "/").rpartition("/")
-        found = [each for key, each in self._events.items() if key[1] == event and (not separator or key[0] == group)]
+        keys = [(group, event)] if separator else [key for key in self._events if key[1] == event]
+        found = [self._events[key] for key in keys if key in self._events]
         if not found:
             raise EventError(errno.ENOENT, f"there is no event '{name}': define it first")
         if len(found) > 1:
