@@ -10,8 +10,6 @@ from armprobe.session import Session
 
 from .gdb_records import GdbError, GdbStop, GdbTimeout
 
-_SHOWN = 200  # bytes of the last output in an error
-
 
 class GdbConsole:
     """The guest's serial line. What this has taken of the output, the machine's own `Console` no longer has."""
@@ -47,24 +45,18 @@ class GdbConsole:
         self._unread = before
         try:
             with self._session.machine.console.watch(pattern, before) as watched:
-                wanted = re.compile(pattern.encode() if isinstance(pattern, str) else pattern)
-                if (found := wanted.search(before)) is None:
+                if (found := watched.pattern.search(before)) is None:
                     try:
                         stop = self._run(timeout)
                     except GdbTimeout as error:
                         self._interrupt()
-                        raise GdbTimeout(self._missing(wanted, "in time", watched.output), error.transcript) from None
+                        raise GdbTimeout(watched.missing("in time"), error.transcript) from None
         except MachineError as error:
             raise GdbError(str(error)) from None
         if found is None:
             self._session.machine.console.read()  # what has been watched
             self._unread = bytes(watched.output)
             if (found := watched.match) is None:
-                raise GdbError(self._missing(wanted, f"before the machine stopped: {stop}", watched.output))
+                raise GdbError(watched.missing(f"before the machine stopped: {stop}"))
         self._unread = self._unread[found.end() :]
         return found
-
-    @staticmethod
-    def _missing(wanted: re.Pattern[bytes], why: str, output: bytes | bytearray) -> str:
-        said = bytes(output[-_SHOWN:])
-        return f"the console has not printed {wanted.pattern!r} {why}; its output ends with {said!r}"

@@ -28,9 +28,15 @@ _SHOWN: Final = 200  # bytes of the last output in an error
 class Watched:
     """What `Console.watch` has seen. `match` is None until the pattern has been printed. `output` is all since then."""
 
-    def __init__(self) -> None:
+    def __init__(self, pattern: re.Pattern[bytes], before: bytes) -> None:
+        self.pattern = pattern
         self.match: re.Match[bytes] | None = None
-        self.output = bytearray()
+        self.output = bytearray(before)
+
+    def missing(self, why: str) -> str:
+        """The message of an error for a pattern that has not been printed."""
+        said = bytes(self.output[-_SHOWN:])
+        return f"the console has not printed {self.pattern.pattern!r} {why}; its output ends with {said!r}"
 
 
 class Console:
@@ -77,8 +83,7 @@ class Console:
         self.read()
         if watched.match is None:
             self._unread(bytes(watched.output))
-            said = bytes(watched.output[-_SHOWN:])
-            raise MachineError(f"the console has not printed {wanted.pattern!r} {why}; its output ends with {said!r}")
+            raise MachineError(watched.missing(why))
         self._unread(bytes(watched.output[watched.match.end() :]))
         return watched.match
 
@@ -89,8 +94,8 @@ class Console:
         Raises MachineError for a pattern that is no regular expression.
         """
         assert self._machine is not None
-        wanted, machine, watched = _compiled(pattern), self._machine, Watched()
-        watched.output += before
+        wanted, machine = _compiled(pattern), self._machine
+        watched = Watched(wanted, before)
 
         def listen(data: bytes) -> None:
             watched.output += data
