@@ -11,6 +11,7 @@ import pytest
 
 from armprobe.commands import CommandError, Session
 from armprobe.stub import serve
+from tests.waiting import PATIENCE  # tests have no import name to go by
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_numbers_are_shown_as_gdb_shows_them(session: Session, gdb_path: str) ->
             script += [f"echo === {line}\\n", line]
         asked = [part for line in script for part in ("-ex", line)]
         done = subprocess.run(
-            [gdb_path, "-nx", "-q", "-batch", *asked], capture_output=True, text=True, check=True, timeout=120
+            [gdb_path, "-nx", "-q", "-batch", *asked], capture_output=True, text=True, check=True, timeout=PATIENCE
         )
     answers = dict(re.findall(r"=== (.*)\n((?:(?!===).*\n?)*)", done.stdout))
     assert answers.keys() == set(lines)

@@ -12,6 +12,7 @@ import pytest
 
 from armprobe.commands import CommandError, Session
 from armprobe.stub import serve
+from tests.waiting import PATIENCE  # tests have no import name to go by
 
 SOURCES = Path(__file__).parents[2] / "guests/demo"
 
@@ -30,7 +31,7 @@ def in_gdb(gdb_path: str, *lines: str) -> str:
         with serve(other, "127.0.0.1:0") as server:
             asked = [part for line in (f"target remote {server.address}", *lines) for part in ("-ex", line)]
             command = [gdb_path, "-nx", "-q", "-batch", *asked]
-            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
 
 def test_next_goes_from_line_to_line_as_gdb_does(session: Session, gdb_path: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from armprobe.commands import CommandError, Session, cli
+from tests.waiting import PATIENCE  # tests have no import name to go by
 
 
 @pytest.fixture
@@ -124,5 +125,5 @@ def test_run_shows_the_console(tmp_path: Path) -> None:
     prints = struct.pack("<5I", 0xD2A1_2001, 0x5280_0822, 0xB900_0022, 0x5280_0142, 0xB900_0022)
     raw.write_bytes(_exits_with(3, prints))
     command = [sys.executable, "-m", "armprobe", "run", str(raw), "--base", "0x40080000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr, done.returncode) == ("A\n", "", 3)

@@ -13,14 +13,9 @@ CHANGE = re.compile(r"Old value = (\d+)\nNew value = (\d+)")
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
-    with Session("demo") as session:
-        yield session
-
-
-@pytest.fixture
 def gdb(session: Session, gdb_path: str) -> Iterator[GdbSession]:
-    with GdbSession(session, gdb=gdb_path, timeout=60) as gdb:
+    """Without the program: a breakpoint at a function's name is at its first instruction."""
+    with GdbSession(session, gdb=gdb_path) as gdb:
         gdb.execute("break workload_round")
         gdb.continue_to_stop()
         gdb.execute("delete")
