@@ -12,7 +12,7 @@ from armprobe.commands import GdbError, GdbSession, Session
 from armprobe.stub import serve
 from tests.gdb.oracle import DEMO, Demo, registers
 from tests.gdb.terminal import Terminal
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, going_on, wait_until
 
 
 def armprobe_gdb(gdb_commands: str, *arguments: str) -> str:
@@ -131,12 +131,6 @@ def test_a_line_step_into_a_function(gdb: GdbSession) -> None:
     gdb.continue_to_stop()
     assert "next_random (w=" in gdb.execute("step")
     assert re.search(r"string_round", gdb.execute("up"))
-
-
-def going_on(session: Session) -> None:
-    """Wait until the guest has executed something more."""
-    before = session.machine.instructions
-    wait_until(lambda: session.machine.instructions > before, "the guest goes on")
 
 
 def test_interrupt(gdb: GdbSession, session: Session) -> None:

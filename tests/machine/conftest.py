@@ -15,6 +15,18 @@ CODE = 0x4000_0000
 
 
 @pytest.fixture
+def put(tmp_path: Path) -> Callable[[bytes], Path]:
+    """put(data): a file with that in it."""
+
+    def write(data: bytes) -> Path:
+        path = tmp_path / "guest"
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+@pytest.fixture
 def build(tool: Callable[[str, str], str], tmp_path: Path) -> Callable[[str], Path]:
     """build(source): the path of an ELF of assembler `source`, linked at `CODE`, entered at its first instruction."""
     assembler = tool("aarch64-linux-gnu-as", "binutils-aarch64-linux-gnu")

@@ -23,18 +23,6 @@ Tool = Callable[[str, str], str]
 MIB = 1 << 20
 
 
-@pytest.fixture
-def put(tmp_path: Path) -> Callable[[bytes], Path]:
-    """put(data): a file with that in it."""
-
-    def write(data: bytes) -> Path:
-        path = tmp_path / "kernel"
-        path.write_bytes(data)
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize(
     "packed",
     [

@@ -43,18 +43,6 @@ def program_header(number: int, member: int) -> int:
     return PHOFF + number * PHENTSIZE + member
 
 
-@pytest.fixture
-def put(tmp_path: Path) -> Callable[[bytes], Path]:
-    """put(data): a file with that in it."""
-
-    def write(data: bytes) -> Path:
-        path = tmp_path / "guest"
-        path.write_bytes(data)
-        return path
-
-    return write
-
-
 def changed(*changes: Change) -> bytes:
     """The demo's ELF with these changes."""
     data = bytearray(ELF)

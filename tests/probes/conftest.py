@@ -11,7 +11,7 @@ import pytest
 from armprobe import machine
 from armprobe.kernel.text import Text
 from armprobe.machine.symbols import Symbol, Symbols
-from armprobe.probes import Kprobes
+from armprobe.probes import Kprobes, optimizer
 
 
 @pytest.fixture
@@ -55,3 +55,9 @@ def add_function(demo: machine.Machine) -> Callable[..., int]:
         return address
 
     return write
+
+
+@pytest.fixture(params=[30, 0], ids=["hooks", "breakpoints"])
+def _hooks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of addresses at which hits are seen by a hook; others have a breakpoint that C answers."""
+    monkeypatch.setattr(optimizer, "HOOKS", request.param)

@@ -15,7 +15,7 @@ from armprobe.commands import Session
 from armprobe.commands.program import SessionScope
 from armprobe.expressions import Condition, Value
 from armprobe.machine.native.aggregate import AggregateTable
-from armprobe.probes import Aggregation, Kprobe, Kprobes, Kretprobe, Linear, ProbeError, Special, Stage, optimizer
+from armprobe.probes import Aggregation, Kprobe, Kprobes, Kretprobe, Linear, ProbeError, Special, Stage
 from armprobe.probes.kprobe import OPTIMIZED
 
 RUN = 400_000  # instructions
@@ -62,11 +62,6 @@ def run(make: Callable[[Session], Kprobe | Kretprobe], optimization: bool = True
             assert bool(probe.flags & OPTIMIZED) is optimization
             assert not session.kprobes.hits
         return probe
-
-
-@pytest.fixture(params=[30, 0], ids=["hooks", "breakpoints"])
-def _hooks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizer, "HOOKS", request.param)
 
 
 @pytest.mark.usefixtures("_hooks")

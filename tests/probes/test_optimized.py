@@ -21,12 +21,6 @@ Make = Callable[[], Sequence[Probe]]
 Seen = list[tuple[object, ...]]
 
 
-@pytest.fixture(params=[30, 0], ids=["hooks", "breakpoints"])
-def _hooks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of addresses at which hits are seen by a hook; others have a breakpoint that C answers."""
-    monkeypatch.setattr(optimizer, "HOOKS", request.param)
-
-
 def register(kprobes: Kprobes, probes: Iterable[Probe]) -> None:
     for probe in probes:
         if isinstance(probe, Kretprobe):

@@ -11,16 +11,11 @@ import pytest
 
 from armprobe.commands import CommandError, Session
 from armprobe.expressions import Condition
-from armprobe.probes import Hit, Kprobe, Kretprobe, ProbeError, Record, Stage, optimizer
+from armprobe.probes import Hit, Kprobe, Kretprobe, ProbeError, Record, Stage
 from armprobe.probes.kprobe import OPTIMIZED
 from armprobe.probes.scope import GuestScope
 
 RUN = 100_000  # instructions
-
-
-@pytest.fixture(params=[30, 0], ids=["hooks", "breakpoints"])
-def _hooks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizer, "HOOKS", request.param)
 
 
 def started() -> Session:

@@ -21,6 +21,11 @@ def framed(payload: bytes) -> bytes:
     return b"$" + payload + b"#" + f"{sum(payload) % 256:02x}".encode()
 
 
+def pc(reply: bytes) -> int:
+    """Register 32 (hexadecimal 20) of a stop reply."""
+    return int.from_bytes(bytes.fromhex(reply.partition(b";20:")[2][:16].decode()), "little")
+
+
 class Client:
     """Speaks to a server at `address` in the notation of `serve`, after a debugger's handshake unless told not to."""
 

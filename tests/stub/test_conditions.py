@@ -4,7 +4,7 @@
 import pytest
 
 from armprobe.stub import BreakKind, Server
-from tests.stub.client import Client, framed
+from tests.stub.client import Client, framed, pc
 from tests.stub.fake import BASE, FakeTarget
 from tests.waiting import wait_until  # tests have no import name to go by
 
@@ -16,10 +16,6 @@ def field(code: str) -> bytes:
     return b"X%x,%s" % (len(data), data.hex().encode())
 
 
-def place(reply: bytes) -> int:
-    return int.from_bytes(bytes.fromhex(reply.partition(b";20:")[2][:16].decode()), "little")
-
-
 TRUE, FALSE = field("2201 27"), field("2200 27")
 SAY = field("2200 2200 34 00 0004 68690a00 27".replace("0004 68690a00", "0005 68695c6e00"))
 
@@ -29,8 +25,8 @@ def test_conditions(client: Client) -> None:
     assert client.ask(b"Z0,%x,4;%b" % (BASE + 0x10, FALSE)) == b"OK"
     assert client.ask(b"Z0,%x,4;%b%b" % (BASE + 0x20, FALSE, TRUE)) == b"OK"
     assert client.ask(b"Z0,%x,4" % (BASE + 0x30)) == b"OK"
-    assert place(client.ask(b"vCont;c")) == BASE + 0x20
-    assert place(client.ask(b"vCont;c")) == BASE + 0x30
+    assert pc(client.ask(b"vCont;c")) == BASE + 0x20
+    assert pc(client.ask(b"vCont;c")) == BASE + 0x30
 
 
 @pytest.mark.parametrize("kind", [0, 1])
@@ -41,7 +37,7 @@ def test_new_conditions_replace_the_old(client: Client, target: FakeTarget, kind
         assert target.points == {(BreakKind(kind), BASE + 0x10, 4)}
         client.ask(b"Z0,%x,4" % (BASE + 0x20))
         client.ask(b"P20=%s" % BASE.to_bytes(8, "little").hex().encode())
-        assert place(client.ask(b"vCont;c")) == BASE + (0x20 if options == FALSE else 0x10)
+        assert pc(client.ask(b"vCont;c")) == BASE + (0x20 if options == FALSE else 0x10)
         client.ask(b"z0,%x,4" % (BASE + 0x20))
     assert client.ask(point.replace(b"Z", b"z", 1)) == b"OK"
     assert not target.points
@@ -59,7 +55,7 @@ def test_commands(client: Client, target: FakeTarget) -> None:
     while (reply := client.packet())[:1] == b"O":
         said += bytes.fromhex(reply[1:].decode())
     assert said == b"hi\nhi\n"
-    assert place(reply) == BASE + 0x40
+    assert pc(reply) == BASE + 0x40
     assert target.shown == ""
 
 
@@ -71,7 +67,7 @@ def test_commands_that_stay(server: Server, target: FakeTarget) -> None:
         client.ask(b"?")
         assert {address for _, address, _ in target.points} == {BASE + 0x30}
         client.ask(b"Z0,%x,4" % (BASE + 0x50))
-        assert place(client.ask(b"vCont;c")) == BASE + 0x50
+        assert pc(client.ask(b"vCont;c")) == BASE + 0x50
     assert target.shown == "hi\n"
 
 
@@ -81,7 +77,7 @@ def test_what_cannot_be_evaluated_is_told(client: Client) -> None:
     assert (
         said == f"the condition of the breakpoint at {BASE + 0x10:#x} cannot be evaluated: there is no memory at 0x0\n"
     )
-    assert place(client.packet()) == BASE + 0x10
+    assert pc(client.packet()) == BASE + 0x10
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,8 @@ from collections.abc import Callable
 from armprobe.stub import ExecFile, Server
 from armprobe.stub.connection import Connection, State
 from armprobe.stub.features import REGISTRY
-from tests.stub.client import Client, framed
+from tests.stub.client import Client, framed, pc
 from tests.stub.fake import BASE, FakeTarget
-
-
-def pc(reply: bytes) -> int:
-    """Register 32 (hexadecimal 20) of a stop reply."""
-    return int.from_bytes(bytes.fromhex(reply.partition(b";20:")[2][:16].decode()), "little")
 
 
 def test_detach_and_attach_again(client: Client, target: FakeTarget) -> None:

@@ -13,7 +13,7 @@ import pytest
 from armprobe.commands import Session
 from armprobe.stub import Server, serve
 from tests.stub.client import Client, framed
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, going_on, wait_until
 
 _SOON = 3.0  # seconds of this process's CPU time, within which nobody has to wait; it takes milliseconds
 
@@ -75,12 +75,6 @@ def busy(session: Session, client: Client | None = None) -> None:
 def answered(client: Client) -> bool:
     """Whether something of the stub's can be read."""
     return bool(select.select([client.socket], [], [], 0)[0])
-
-
-def going_on(session: Session) -> None:
-    """Wait until the guest has executed something more."""
-    before = session.machine.instructions
-    wait_until(lambda: session.machine.instructions > before, "the guest goes on")
 
 
 # 9000 times round a loop, and then no: const16 9000; const8 1, sub, dup, if_goto 3; const8 0, end
