@@ -24,7 +24,9 @@ _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """The files of docs/ as those of the folder docs, and the pages outside it; those of the theme stay."""
     theirs = [file for file in files if file.src_dir != config.docs_dir]
-    ours = [f"docs/{file.src_uri}" for file in files if file.src_dir == config.docs_dir and file.src_uri != "hooks.py"]
+    ours = [
+        f"docs/{file.src_uri}" for file in files if file.src_dir == config.docs_dir and file.inclusion.is_included()
+    ]
     return Files(
         [*theirs, *(File.generated(config, path, abs_src_path=str(_ROOT / path)) for path in (*ours, *_OUTSIDE))]
     )
