@@ -14,7 +14,7 @@ from armprobe.commands import CommandError, Session
 from armprobe.stub import serve
 from tests.commands.test_authority import REFUSED, monitor  # tests have no import name to go by
 from tests.stub.client import Client
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_not_under_a_running_guest(demo: Session) -> None:
         demo.run("snapshot meanwhile")
     finally:
         demo.interrupt()
-        running.join(60)
+        running.join(PATIENCE)
     now = demo.machine.instructions
     demo.run("restore meanwhile")
     assert demo.ask("snapshots")[0].instructions < demo.machine.instructions <= now

@@ -8,7 +8,6 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import lz4.block
 import pytest
 import zstandard
 
@@ -18,7 +17,7 @@ from armprobe.kernel.kernel_facts import KernelFacts, examine
 from armprobe.machine import Machine, board
 from armprobe.machine.loaders import kernel_file, read_guest
 from tests.kernel.kernel_image import LINK_BASE, ROWS, Row, write_image
-from tests.machine.kernel_files import IMAGE, header, zboot
+from tests.machine.kernel_files import IMAGE, header, lz4_legacy, zboot
 from tests.stock import stock_kernel
 
 MIB = 1 << 20
@@ -50,15 +49,10 @@ def test_debians_kernel(files: KernelFiles) -> None:
     }
 
 
-def lz4_blocks(image: bytes) -> bytes:
-    blocks = [lz4.block.compress(image[at : at + 8 * MIB], store_size=False) for at in range(0, len(image), 8 * MIB)]
-    return b"\x02\x21\x4c\x18" + b"".join(struct.pack("<I", len(block)) + block for block in blocks)
-
-
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda image: gzip.compress(image, 1),
     "zstd22": lambda image: zstandard.compress(image, 1),
-    "lz4": lz4_blocks,
+    "lz4": lambda image: lz4_legacy(*(image[at : at + 8 * MIB] for at in range(0, len(image), 8 * MIB))),
     "xzkern": lambda image: lzma.compress(image, preset=0, check=lzma.CHECK_CRC32),
 }
 
