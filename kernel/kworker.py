@@ -235,7 +235,7 @@ class Kworkers:
     def _asked(self, core: Core) -> bool:
         if core.context.pc not in self._machine.scratch:
             return False
-        self._machine.input.watching(_answer)(self, _Registers(core))
+        self._machine.input.call(_answer, self, _Registers(core))
         return True
 
     def answer(self, core: Core) -> None:

@@ -12,12 +12,11 @@ import contextlib
 import enum
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar, cast, overload
+from typing import Any, Final, Protocol
 
 from .core.deferred_signals import calls_users_code
 from .time.clock import Clock
 
-F = TypeVar("F", bound=Callable[..., Any])
 _NAMES: Final = (*(f"x{number}" for number in range(31)), "sp", "pc")
 
 
@@ -103,41 +102,28 @@ class InputGate:
         finally:
             self._own -= 1
 
-    @overload
-    def watching(self, handler: F) -> F: ...
+    @calls_users_code
+    def call(self, handler: Callable[..., Any], probe: object, registers: Registers, *rest: object) -> Any:
+        """Call a handler with its probe and registers, and announce the registers it changed. Returns its result.
 
-    @overload
-    def watching(self, handler: F | None) -> F | None: ...
-
-    def watching(self, handler: F | None) -> F | None:
-        """A handler, called with its probe and registers, that calls `handler` and announces the registers it changed.
-
-        It compares all registers, so use it only when there are listeners.
+        It compares all registers, so call the handler itself where there are no listeners.
         """
-        if handler is None:
-            return None
-        called = handler
-
-        @calls_users_code
-        def watched(probe: object, registers: Registers, *rest: object) -> Any:
-            history = self.history
+        history = self.history
+        if history is not None:
+            if not history.live:
+                return history.replay_handler(handler, registers)
+            history.handler_begins(handler, probe)
+        before, pstate, result = registers.general(), registers.pstate, None
+        try:
+            result = handler(probe, registers, *rest)
+            return result
+        finally:
+            if registers.general() != before:
+                old = memoryview(before).cast("Q")
+                for number, name in enumerate(_NAMES):
+                    if registers.words[number] != old[number]:
+                        self.entered(InputKind.HANDLER, name, registers.words[number])
+            if registers.pstate != pstate:
+                self.entered(InputKind.HANDLER, "pstate", registers.pstate)
             if history is not None:
-                if not history.live:
-                    return history.replay_handler(called, registers)
-                history.handler_begins(called, probe)
-            before, pstate, result = registers.general(), registers.pstate, None
-            try:
-                result = called(probe, registers, *rest)
-                return result
-            finally:
-                if registers.general() != before:
-                    old = memoryview(before).cast("Q")
-                    for number, name in enumerate(_NAMES):
-                        if registers.words[number] != old[number]:
-                            self.entered(InputKind.HANDLER, name, registers.words[number])
-                if registers.pstate != pstate:
-                    self.entered(InputKind.HANDLER, "pstate", registers.pstate)
-                if history is not None:
-                    history.handler_ends(result)
-
-        return cast(F, watched)
+                history.handler_ends(result)

@@ -158,10 +158,11 @@ class Engine:
                 handler = probe.pre_handler
                 if handler is not None and (probe.selected or not probe.conditional_handlers):
                     block.instance = probe
-                    if self._input_listeners and probe.owner is probe:
-                        handler = self._input.watching(handler)
                     try:
-                        skip = bool(handler(probe, regs))
+                        if self._input_listeners and probe.owner is probe:
+                            skip = bool(self._input.call(handler, probe, regs))
+                        else:
+                            skip = bool(handler(probe, regs))
                     except Exception as error:
                         self._recorder.failures.add(probe, Stage.PRE, error)
                     if skip:
@@ -337,10 +338,11 @@ class Engine:
                 if (probe.record or probe.stop) and probe.counts.hits:
                     self._recorder.live(probe, Stage.POST, block.regs)
                 if handler is not None and (probe.selected or not probe.conditional_handlers):
-                    if self._input_listeners:
-                        handler = self._input.watching(handler)
                     try:
-                        handler(probe, block.regs, 0)
+                        if self._input_listeners:
+                            self._input.call(handler, probe, block.regs, 0)
+                        else:
+                            handler(probe, block.regs, 0)
                     except Exception as error:
                         self._recorder.failures.add(probe, Stage.POST, error)
         except BaseException as error:  # the run ends with it, and the hit is over

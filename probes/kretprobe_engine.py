@@ -249,9 +249,10 @@ class KretprobeEngine:
                 if rp.entry_handler is not None:
                     recycle = False
                     try:
-                        handler = rp.entry_handler
-                        handler = inputs.watching(handler) if inputs.listeners else handler
-                        recycle = bool(handler(instance, regs))
+                        if inputs.listeners:
+                            recycle = bool(inputs.call(rp.entry_handler, instance, regs))
+                        else:
+                            recycle = bool(rp.entry_handler(instance, regs))
                     except Exception as error:
                         self._recorder.failures.add(rp, Stage.ENTRY, error)
                     if recycle:
@@ -432,8 +433,11 @@ class KretprobeEngine:
         if rp.handler is not None:
             site.probes = [rp.kp]
             try:
-                inputs, handler = self._machine.input, rp.handler
-                (inputs.watching(handler) if inputs.listeners else handler)(instance, regs)
+                inputs = self._machine.input
+                if inputs.listeners:
+                    inputs.call(rp.handler, instance, regs)
+                else:
+                    rp.handler(instance, regs)
             except Exception as error:
                 self._recorder.failures.add(rp, Stage.RETURN, error)
 

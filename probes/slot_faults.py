@@ -80,8 +80,9 @@ class SlotFaults:
                 probe.counts.nmissed += 1
             running = block.instance
             if running is not None and (handler := running.fault_handler) is not None:
-                handler = self._input.watching(handler) if self._input.listeners else handler
                 try:
+                    if self._input.listeners:
+                        return bool(self._input.call(handler, running, block.regs, syndrome))
                     return bool(handler(running, block.regs, syndrome))
                 except Exception as error:
                     stage = Stage.PRE if block.status is Status.HIT_ACTIVE else Stage.POST

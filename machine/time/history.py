@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import json
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armprobe.machine.devices.device import Device
@@ -58,6 +59,7 @@ class EventLog:
     def __init__(self) -> None:
         self.events: list[Event] = []  # never another list
         self.open: list[Marker] = []
+        self._begun: list[tuple[Callable[..., Any], object, int]] = []  # handlers in which nothing has entered yet
         self.handlers: list[int] = []
         self.size = 0
         self._orphans: list[int] = []  # the indices of handlers whose probes are gone
@@ -65,6 +67,8 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """Add an event. The same register written again without a step between the two counts once."""
+        if self._begun:
+            self._enter_begun(event.position)
         if not self.open and event.kind is InputKind.REGISTER and self.events and event[:4] == self.events[-1][:4]:
             self.size += size_of(event) - size_of(self.events[-1])
             self.events[-1] = event
@@ -74,11 +78,19 @@ class EventLog:
         self.events.append(event)
         self.size += size_of(event)
 
-    def drop_last(self) -> None:
-        """Take back the last event, the beginning of a handler that is still open."""
-        self.size -= size_of(self.events.pop())
-        if self.open.count(Marker.HANDLER) == 1:
-            self.handlers.pop()
+    def begin_handler(self, handler: Callable[..., Any], probe: object, idle: int) -> None:
+        """A handler begins, where the guest has idled for `idle` ticks. That is an event if anything enters in it."""
+        self._begun.append((handler, probe, idle))
+
+    def end_idle_handler(self) -> bool:
+        """The handler that began last is over. Returns whether nothing entered in it, and so nothing is kept of it."""
+        return bool(self._begun and self._begun.pop())
+
+    def _enter_begun(self, position: int) -> None:
+        begun, self._begun = self._begun, []
+        for handler, probe, idle in begun:
+            self.append(Event(position, position + idle, Marker.HANDLER, handler, probe))
+            self.open.append(Marker.HANDLER)
 
     def cut(self, index: int) -> None:
         """Drop the events from `index` on."""

@@ -132,16 +132,13 @@ class Timeline:
 
     def handler_begins(self, handler: Callable[..., Any], probe: object) -> None:
         """A handler of a probe is about to be called."""
-        self._mark(Marker.HANDLER, handler, probe)
-        self._log.open.append(Marker.HANDLER)
+        self._log.begin_handler(handler, probe, self._machine.clock.idle)
 
     def handler_ends(self, result: object) -> None:
         """It has returned `result`. Nothing is kept of one that did nothing to the guest."""
-        if not result and self._events[-1].kind is Marker.HANDLER:
-            self._log.drop_last()
-        else:
+        if result or not self._log.end_idle_handler():
             self._mark(Marker.HANDLER_END, "", result)
-        self._log.open.pop()
+            self._log.open.pop()
 
     # Runs
 
