@@ -64,6 +64,7 @@ class EventLog:
         self.size = 0
         self._orphans: list[int] = []  # the indices of handlers whose probes are gone
         self._plain: list[int] = []  # the indices of the events outside of handlers
+        self._calls: list[int] = []  # and of the beginnings of calls among them
 
     def append(self, event: Event) -> None:
         """Add an event. The same register written again without a step between the two counts once."""
@@ -75,6 +76,8 @@ class EventLog:
             return
         if Marker.HANDLER not in self.open:
             (self.handlers if event.kind is Marker.HANDLER else self._plain).append(len(self.events))
+            if event.kind is InputKind.CALL:
+                self._calls.append(len(self.events))
         self.events.append(event)
         self.size += size_of(event)
 
@@ -96,15 +99,15 @@ class EventLog:
         """Drop the events from `index` on."""
         self.size -= sum(map(size_of, self.events[index:]))
         del self.events[index:]
-        del self._plain[bisect_left(self._plain, index) :]
-        del self.handlers[bisect_left(self.handlers, index) :]
+        for indices in (self._plain, self._calls, self.handlers):
+            del indices[bisect_left(indices, index) :]
         self.open.clear()
 
     def forget(self, count: int) -> None:
         """Drop the first `count` events. None of the others may be within a handler or call that is among them."""
         self.size -= sum(map(size_of, self.events[:count]))
         del self.events[:count]
-        for indices in (self._plain, self.handlers):
+        for indices in (self._plain, self._calls, self.handlers):
             indices[:] = [index - count for index in indices[bisect_left(indices, count) :]]
 
     def next_plain(self, index: int) -> int | None:
@@ -136,16 +139,11 @@ class EventLog:
 
     def call_around(self, position: int) -> tuple[int, int] | None:
         """The positions of the beginning and end of the call from outside that `position` is within."""
-        at = bisect_left(self._plain, position, key=lambda index: self.events[index].position)
-        while at:
-            at -= 1
-            event = self.events[self._plain[at]]
-            if event.kind is Marker.CALL_END:
-                return None
-            if event.kind is InputKind.CALL:
-                end = self.events[self.end_of(self._plain[at])]
-                return (event.position, end.position) if position < end.position else None
-        return None
+        at = bisect_left(self._calls, position, key=lambda index: self.events[index].position)
+        if not at:
+            return None
+        begin, end = self._calls[at - 1], self.events[self.end_of(self._calls[at - 1])]
+        return (self.events[begin].position, end.position) if position < end.position else None
 
 
 def size_of(event: Event) -> int:
