@@ -117,9 +117,8 @@ class EventLog:
 
     def find_orphans(self, first: int) -> None:
         """Find the handlers from the index `first` on whose probes cannot be hit any more."""
-        self._orphans = [
-            index for index in self.handlers if index >= first and not can_be_hit(self.events[index].value)
-        ]
+        later = self.handlers[bisect_left(self.handlers, first) :]
+        self._orphans = [index for index in later if not can_be_hit(self.events[index].value)]
 
     def next_orphan(self, index: int) -> int | None:
         """The index of the next of those, `index` included."""
