@@ -236,6 +236,8 @@ class Checkpoints:
                 versions.setdefault(number, each)
         unresolved.difference_update(versions)
         for each in common.ancestors():
+            if not unresolved:
+                break
             for number in unresolved.intersection(each.pages):
                 versions[number] = each
             unresolved.difference_update(each.pages)
