@@ -94,7 +94,8 @@ class KeptStates:
             self._machine.checkpoints.drop(old.checkpoint)
 
     def _drop(self, states: list[Kept]) -> None:
-        for kept in states:
+        gone = set(states)
+        for kept in reversed(states):  # the newest first: a dropped one hands its pages on to the next that is left
             if kept.checkpoint is not None:
                 self._machine.checkpoints.drop(kept.checkpoint)
-        self._states = [kept for kept in self._states if kept not in states]
+        self._states = [kept for kept in self._states if kept not in gone]
