@@ -312,6 +312,9 @@ class Machine:
         """
         self.refuse_in_handler()
         snapshot_file.put_back(self, path)
+        if self.timeline.enabled:
+            state = self.snapshot()
+            self.timeline.begin(lambda: snapshot.put_back(self, state))
         self.input.entered(InputKind.STATE, "load")
 
     def reset(self) -> None:

@@ -4,6 +4,7 @@
 import hashlib
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from unicorn import UC_HOOK_MEM_WRITE
@@ -310,6 +311,31 @@ def test_writes_at_one_position_are_bounded_too(demo: Machine) -> None:
     demo.timeline.go(demo.timeline.start)
     demo.timeline.go(demo.timeline.end)
     assert state(demo) == after
+
+
+def test_the_history_begins_at_a_state_from_a_file(demo: Machine, tmp_path: Path) -> None:
+    """What the machine did before is not the past of that state."""
+    demo.memory.physical.write(UNUSED, b"saved")
+    demo.save(tmp_path / "state")
+    saved = demo.instructions, state(demo)
+    demo.memory.physical.write(UNUSED, b"later")
+    demo.run(instructions=100_000)
+    demo.registers["x28"] = 1
+    other = machine.load("demo", memory="4M")
+    other.run(instructions=100_000)
+    for guest in (demo, other):
+        guest.resume(tmp_path / "state")
+        assert (guest.timeline.start, guest.timeline.end) == (saved[0], saved[0])
+        guest.run(instructions=5000)
+        after = state(guest)
+        guest.timeline.go(saved[0] + 100)
+        assert guest.memory.physical.read(UNUSED, 5) == b"saved"
+        guest.timeline.go(saved[0])
+        assert state(guest) == saved[1]
+        with pytest.raises(MachineError, match="the history begins at position"):
+            guest.timeline.go(saved[0] - 1)
+        guest.timeline.go(guest.timeline.end)
+        assert state(guest) == after
 
 
 def test_calls_of_the_past_are_those_that_a_probe_would_have_hit(demo: Machine) -> None:
