@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
 
+from .search import from_start
+
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
@@ -95,14 +97,8 @@ def past_calls(
     timeline: Timeline, machine: Machine, address: int, selects: Selects | None, single: bool
 ) -> list[PastCall]:
     """All calls of the function at `address` in the history, or the first (`single`), in order of position."""
-    end = timeline.end
-    kept = timeline.kept_before(end)
-    if not kept:
-        return []
     with timeline.excursion(), _Calls(machine, address, selects, single) as calls:
-        timeline.restore_kept(kept[-1])
-        for position in [*(each.position for each in reversed(kept[:-1])), end]:
-            timeline.replay_to(position)
+        for _ in from_start(timeline, timeline.end):
             if calls.done:
                 break
     return calls.found

@@ -2,7 +2,7 @@
 """Searches of the past: the last stop before a position, and the last write to memory.
 
 Both go through the history checkpoint by checkpoint, from the newest on. From each they run forward to where the search
-before has begun, and take the last that they find.
+before has begun, and take the last that they find. A search for the first goes through it once, from its start.
 """
 
 from __future__ import annotations
@@ -55,6 +55,17 @@ class RegisterChange:
     register: str
     before: int
     value: int
+
+
+def from_start(timeline: Timeline, limit: int) -> Iterator[None]:
+    """Go from the start of the history to `limit`, within an excursion. Yields at each checkpoint, and at the end."""
+    kept = timeline.kept_before(limit)
+    if not kept:
+        return
+    timeline.restore_kept(kept[-1])
+    for position in [*(each.position for each in reversed(kept[:-1])), limit]:
+        timeline.replay_to(position)
+        yield
 
 
 def last_change(timeline: Timeline, machine: Machine, register: str) -> RegisterChange | None:
@@ -232,14 +243,10 @@ class _Watcher:
 def first_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:
     """The first write to any of `size` bytes at virtual `address`, as the guest maps it now, up to this position."""
     limit = timeline.position
-    kept = timeline.kept_before(limit)
     watcher = _Watcher(timeline, machine, address, size, first=True)
     watcher.limit = limit
     with timeline.excursion(), watcher:
-        if kept:
-            timeline.restore_kept(kept[-1])
-        for position in [*(each.position for each in reversed(kept[:-1])), limit]:
-            timeline.replay_to(position)
+        for _ in from_start(timeline, limit):
             if watcher.last is not None:
                 break
         return watcher.found(timeline, machine)
