@@ -33,13 +33,9 @@ _BOUND: Final = 512 << 20
 
 @dataclass(eq=False)
 class Checkpoint:
-    """The state of a machine at `position`, its count of instructions, and `time`, the generic timer's count.
-
-    `state` is what its `StateRegistry` has saved.
-    """
+    """The state of a machine at `position`, its count of instructions. `state` is what its `StateRegistry` saved."""
 
     position: int
-    time: int
     state: dict[str, Any]
     parent: Checkpoint | None
     children: set[Checkpoint] = field(default_factory=set)
@@ -88,7 +84,7 @@ class Checkpoints:
         self._store = PageStore()
         self._count = 0
         self.bound = _BOUND
-        self._root = Checkpoint(0, 0, {}, None)
+        self._root = Checkpoint(0, {}, None)
         self._current = self._root
         self._owners: dict[int, Checkpoint] = {}  # whose version of a page is in the base, if it is not the root's
         self._unwanted: list[Checkpoint] = []
@@ -110,7 +106,7 @@ class Checkpoints:
         state = machine.state.save()  # before the memories, to which this may write
         changed = [memory.dirty.changed() for memory in self._memories]
         self._store.reserve(sum(map(len, changed)))
-        checkpoint = Checkpoint(machine.clock.executed, machine.clock.now, state, self._current)
+        checkpoint = Checkpoint(machine.clock.executed, state, self._current)
         for memory, pages in zip(self._memories, changed, strict=True):
             for number in pages:
                 self._set_aside(memory, memory.first + number)
