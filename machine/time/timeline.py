@@ -149,9 +149,7 @@ class Timeline:
         if not self.live and not self._diverting:
             if not self._depth:
                 self._replay_due(run)
-                if not self.live:
-                    return
-            else:
+            if not self.live:
                 return
         run.limit, run.interrupts = run.end, run.asked
         if depth > 1 or self._diverting:
