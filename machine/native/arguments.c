@@ -8,22 +8,16 @@
 
 enum { ARGUMENTS = 8 };
 
-static int64_t sign_extended(uint32_t value, unsigned bits)
-{
-    int64_t sign = (int64_t)1 << (bits - 1);
-    return ((int64_t)(value & ((uint32_t)(sign << 1) - 1)) ^ sign) - sign;
-}
-
 /* Whether an instruction is a direct branch, with or without a link. `distance` is that to its target, in
  * instructions. */
 static bool is_direct_branch(uint32_t word, int64_t *distance)
 {
     if ((word & 0x7C000000) == 0x14000000) /* B, BL */
-        *distance = sign_extended(word, 26);
+        *distance = (int64_t)sign_extended(word, 26);
     else if ((word & 0xFF000000) == 0x54000000 || (word & 0x7E000000) == 0x34000000) /* B.cond, CBZ, CBNZ */
-        *distance = sign_extended(word >> 5, 19);
+        *distance = (int64_t)sign_extended(word >> 5, 19);
     else if ((word & 0x7E000000) == 0x36000000) /* TBZ, TBNZ */
-        *distance = sign_extended(word >> 5, 14);
+        *distance = (int64_t)sign_extended(word >> 5, 14);
     else
         return false;
     return true;

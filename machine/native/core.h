@@ -72,6 +72,12 @@ static inline uint32_t *core_u32(const struct core *core, uint32_t offset)
     return (uint32_t *)(core->registers + offset);
 }
 
+/* The signed number in the lowest 1 to 64 `bits` */
+static inline uint64_t sign_extended(uint64_t value, uint64_t bits)
+{
+    return (uint64_t)((int64_t)(value << (64 - bits)) >> (64 - bits));
+}
+
 /* The index of the first of `count` words in ascending order that is `least` or more; `count` if none is. */
 static inline uint64_t first_from(const uint64_t *words, uint64_t count, uint64_t least)
 {

@@ -8,33 +8,13 @@
 #include <string.h>
 
 #include "core.h"
+#include "instruction.h"
 
 enum { N = 1u << 31, Z = 1u << 30, C = 1u << 29, V = 1u << 28, LINE = 64 };
-
-static inline uint64_t field(uint32_t word, unsigned low, unsigned width)
-{
-    return word >> low & ((1u << width) - 1);
-}
-
-static inline uint64_t sign_extended(uint64_t value, unsigned bits)
-{
-    return (uint64_t)((int64_t)(value << (64 - bits)) >> (64 - bits));
-}
 
 static inline uint64_t sized(uint64_t value, bool wide)
 {
     return wide ? value : (uint32_t)value;
-}
-
-static inline uint64_t get(const uint64_t *x, uint64_t number)
-{
-    return number < 31 ? x[number] : 0;
-}
-
-static inline void set(uint64_t *x, uint64_t number, uint64_t value)
-{
-    if (number < 31)
-        x[number] = value;
 }
 
 /* Memory: the room, or the guest's with what was stored over it, in words of 8 bytes */

@@ -169,12 +169,6 @@ static uint64_t signed_remainder(uint64_t left, uint64_t right)
     return right == UINT64_MAX ? 0 : (uint64_t)((int64_t)left % (int64_t)right);
 }
 
-/* Of 1 to 64 low bits. */
-static uint64_t sign_extended(uint64_t value, uint64_t bits)
-{
-    return (uint64_t)((int64_t)(value << (64 - bits)) >> (64 - bits));
-}
-
 enum outcome program_value(const struct reader *reader, const struct program *program, const struct view *view,
                            uint64_t *value)
 {

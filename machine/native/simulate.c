@@ -1,28 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Instructions that depend on their address: branches, ADR and ADRP, literal loads (Arm ARM, C6.2). */
 #include "core.h"
-
-static inline uint64_t field(uint32_t word, unsigned low, unsigned width)
-{
-    return word >> low & ((1u << width) - 1);
-}
+#include "instruction.h"
 
 /* A signed number of instructions, in bytes */
 static inline uint64_t offset(uint32_t word, unsigned low, unsigned width)
 {
-    uint64_t value = field(word, low, width), sign = (uint64_t)1 << (width - 1);
-    return ((value ^ sign) - sign) * 4;
-}
-
-static inline uint64_t get(const uint64_t *x, unsigned number)
-{
-    return number < 31 ? x[number] : 0;
-}
-
-static inline void set(uint64_t *x, unsigned number, uint64_t value)
-{
-    if (number < 31)
-        x[number] = value;
+    return sign_extended(field(word, low, width), width) * 4;
 }
 
 bool condition_holds(unsigned condition, uint32_t pstate)
@@ -72,13 +56,12 @@ ARMPROBE_EXPORT bool armprobe_simulate(const struct core *core, uint32_t word, u
         taken = (get(x, word & 31) >> bit & 1) == field(word, 24, 1);
         x[32] = address + (taken ? offset(word, 5, 14) : 4);
     } else if ((word & 0xFE000000) == 0xD6000000) { /* BR, BLR, RET */
-        uint64_t target = get(x, (unsigned)field(word, 5, 5)); /* before x30 is written: BLR x30 */
+        uint64_t target = get(x, field(word, 5, 5)); /* before x30 is written: BLR x30 */
         if (field(word, 21, 2) == 1)
             x[30] = address + 4;
         x[32] = target;
     } else if ((word & 0x1F000000) == 0x10000000) { /* ADR, ADRP */
-        uint64_t sign = (uint64_t)1 << 20, immediate = field(word, 5, 19) << 2 | field(word, 29, 2);
-        immediate = (immediate ^ sign) - sign;
+        uint64_t immediate = sign_extended(field(word, 5, 19) << 2 | field(word, 29, 2), 21);
         set(x, word & 31, word >> 31 ? (address & ~(uint64_t)0xFFF) + (immediate << 12) : address + immediate);
         x[32] = address + 4;
     } else if ((word & 0x3F000000) == 0x18000000) { /* LDR, LDRSW (literal) */
