@@ -130,8 +130,9 @@ class EventControl:
 
     @soft_disabled.setter
     def soft_disabled(self, wanted: bool) -> None:
-        self._soft_disabled = wanted
-        self.refresh()
+        if wanted is not self._soft_disabled:  # as a trigger without a count sets it at each hit
+            self._soft_disabled = wanted
+            self.refresh()
 
     @property
     def enable_file(self) -> str:
@@ -186,9 +187,10 @@ class EventControl:
             probe = each.probe
             if probe is None or probe.gone:
                 continue
-            code = condition(self._filter, each, self._controls.kprobes.machine) if self._filter is not None else None
             watched = bool(self.triggers) or self._soft_disabled or not self._controls.tracing
-            if watched or (self._filter is not None and code is None):
+            fixed = None if watched else self._filter
+            code = None if fixed is None else condition(fixed, each, self._controls.kprobes.machine)
+            if watched or (fixed is not None and code is None):
                 probe.condition, probe.observer = None, partial(self._observe, each)
             else:
                 if isinstance(probe, Kretprobe):

@@ -199,6 +199,19 @@ def test_a_trigger_enables_another_event(kprobes: Kprobes) -> None:
     assert not kprobes.events.find("alloc").enabled
 
 
+def test_enabling_what_is_enabled_compiles_no_filter(kprobes: Kprobes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trigger without a count acts at each hit of its event, most often to no effect."""
+    kprobes.events.filter("alloc", "size > 100")
+    kprobes.events.enable("alloc")
+    kprobes.events.enable("free")
+    kprobes.events.trigger("free", "enable_event:kprobes:alloc")
+    compiled = []
+    monkeypatch.setattr("armprobe.probes.events.control.condition", lambda *given: compiled.append(given))
+    kprobes.machine.run(instructions=RUN)
+    assert sum(": free: (" in line for line in kprobes.events.trace()) > 100
+    assert compiled == []
+
+
 def test_an_event_is_found_by_its_name(kprobes: Kprobes) -> None:
     for method in (kprobes.events.filter, kprobes.events.trigger, kprobes.events.hist):
         with pytest.raises(EventError) as refused:
