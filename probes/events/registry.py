@@ -51,6 +51,7 @@ class Events:
         self._probes: list[EventProbe] = []  # in the order of their definition
         self._events: dict[tuple[str, str], Event] = {}
         self._by_probe: dict[Probe, EventProbe] = {}
+        self._in_modules: dict[EventProbe, str] = {}  # the probes whose place names a module, and that module
         self._number = _FIRST_NUMBER
         self._watching = False  # the guest's modules
         kprobes.machine.state.add(
@@ -222,6 +223,9 @@ class Events:
             self._events[key] = event
             self._number += 1
             event.control = self._controls.add(event)
+        module, colon, _ = shown(definition.symbol or "").partition(":")
+        if colon:
+            self._in_modules[probe] = module
         self._watch_modules()
         event.control.refresh()
 
@@ -283,7 +287,7 @@ class Events:
         """Follow what modules the guest loads, as long as there is an event in one."""
         kernel = self._kprobes.machine.kernel
         events = None if kernel is None else kernel.module_events
-        wanted = any(":" in (each.definition.symbol or "") for each in self._probes)
+        wanted = bool(self._in_modules)
         if events is None or not events.available or wanted is self._watching:
             return
         self._watching = wanted
@@ -291,9 +295,8 @@ class Events:
 
     def _modules_changed(self, machine: Machine) -> None:
         """Register the probes whose module has come (trace_kprobe_module_callback)."""
-        for each in self._probes:
-            module, colon, _ = shown(each.definition.symbol or "").partition(":")
-            if not colon or module not in machine.symbols.modules:
+        for each, module in self._in_modules.items():
+            if module not in machine.symbols.modules:
                 continue
             if each.probe is not None:
                 if not each.probe.gone:
@@ -339,6 +342,7 @@ class Events:
         self._unregister(each)
         self._probes.remove(each)
         each.event.probes.remove(each)
+        self._in_modules.pop(each, None)
         self._watch_modules()
         if not each.event.probes:
             self._controls.remove(each.event.control)
