@@ -12,6 +12,7 @@ from armprobe.kernel.trace_events import COMMON_FIELDS, TraceEvent, TraceField
 HEADER: Final = struct.Struct("<HBBi")
 """struct trace_entry: the event's type, flags, the depth of preemption and migration, and the task's number."""
 Content = int | str | bytes
+_COMMON: Final = {field.name: field for field in COMMON_FIELDS}
 
 
 class TraceRecord(Mapping[str, Content]):
@@ -48,7 +49,7 @@ class TraceRecord(Mapping[str, Content]):
         return int(HEADER.unpack_from(self.data)[1])
 
     def __getitem__(self, name: str) -> Content:
-        field = self._fields.get(name) or next(each for each in COMMON_FIELDS if each.name == name)
+        field = self._fields.get(name) or _COMMON[name]
         data = self.data[field.offset : field.offset + field.size]
         if field.dynamic:
             word = int.from_bytes(data, "little")

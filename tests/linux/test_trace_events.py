@@ -121,6 +121,10 @@ def test_fields_are_values_in_expressions(session: Session) -> None:
     session.guest.sh("cat /proc/version; echo 12345")
     cat = next(record for record in seen if record.filename == "/proc/self/exe")
     assert cat["pid"] == cat.old_pid == cat["common_pid"]
+    assert "no_field" not in cat
+    assert cat.get("no_field") is None
+    with pytest.raises(KeyError):
+        cat["no_field"]
     trace = session.run("trace 100")
     assert f": sched_switch: cat {cat['pid']!r}\n" in trace
     assert f": sched_process_exec: /proc/self/exe {cat['pid']!r}\n" in trace
