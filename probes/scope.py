@@ -16,11 +16,11 @@ from armprobe.kernel.variables import Variable
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 
-from .record import Stage
+from .record import REGISTERS, Stage
 from .trace_field import field_value
 from .tracepoint import PREFIX
 
-_REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc", "cpsr", *SYSTEM_REGISTERS, ELAPSED)
+_REGISTERS: Final = (*REGISTERS, "cpsr", *SYSTEM_REGISTERS, ELAPSED)
 """With GDB's numbers for the first of them (GDB manual, "AArch64 Features")."""
 _KERNEL: Final = 1 << 63  # the lowest address of the kernel's half
 _ENTRY_STAGES: Final = (Stage.PRE, Stage.ENTRY, None)

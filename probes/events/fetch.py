@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NamedTuple, NoReturn
 
+from armprobe.probes.record import REGISTERS
+
 from .numbers import BadNumber, is_digit, is_name, leading, signed, unsigned
 from .parameters import Named, NoMember, Parameters, find
 from .types import TYPES, FetchType, find_type
@@ -24,7 +26,6 @@ _MOST_BYTES: Final = 3072  # MAX_PROBE_EVENT_SIZE
 _MOST_STACK: Final = 16384 // 8  # PARAM_MAX_STACK, of pages of 4 KiB
 _END: Final = 15  # the last of FETCH_INSN_MAX instructions
 _U64: Final = 1 << 64
-REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc")
 _REGISTER_NAMES: Final = {name: name for name in (*REGISTERS, "pstate")} | {"lr": "x30"}  # regoffset_table
 _RESERVED: Final = frozenset(
     (

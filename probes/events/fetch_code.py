@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from armprobe.expressions.bytecode import assemble, width
+from armprobe.probes.record import REGISTERS
 
-from .fetch import REGISTERS, FetchArgument, Instruction, Op
+from .fetch import FetchArgument, Instruction, Op
 
 _PSTATE: Final = 33  # GDB's number for cpsr
 _SP: Final = 31

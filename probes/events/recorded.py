@@ -10,13 +10,13 @@ from armprobe.expressions import Memory
 from armprobe.expressions.program import Value
 from armprobe.machine import Machine
 from armprobe.machine.core.instruction_words import brk
-from armprobe.probes.record import Hit, Stage
+from armprobe.probes.record import REGISTERS, Hit, Stage
 from armprobe.probes.recording import Record
 from armprobe.probes.scope import GuestScope
 from armprobe.probes.symbol_text import symbol_and_size
 
 from .definition import Definition
-from .fetch import REGISTERS, FetchArgument, Instruction, Op
+from .fetch import FetchArgument, Instruction, Op
 from .fetch_code import address_code, element_code, parts, value_code
 
 if TYPE_CHECKING:
