@@ -14,6 +14,7 @@ from .eras import Era
 from .errors import ModuleNotLoaded, ProbeError
 from .functions import is_pattern
 from .probe import OFFSETS, Probe
+from .symbol_text import kernel_symbol_at
 
 _ADDRESSES: Final = 1 << 64
 
@@ -69,9 +70,8 @@ class AddressResolver:
         else:
             raise ProbeError(errno.EINVAL, "neither a symbol nor an address is given: say where the probe is to go")
         address = (address + kp.offset) % _ADDRESSES
-        found = self._machine.symbols.at(address)
-        # Without CONFIG_KALLSYMS_ALL the kernel has no symbols for data, so _etext seems to cover all of it.
-        if found is None or found[0].name == "_etext":
+        found = kernel_symbol_at(self._machine.symbols, address)
+        if found is None:
             rule = "no symbol covers it"
             reason = f"{address:#x} is in no function of the guest: {rule}{self._what_is_there(address)}"
             raise ProbeError(era.not_entry if returns else era.unknown_address, reason, rule)

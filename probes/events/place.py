@@ -10,6 +10,7 @@ from armprobe.kernel.text import Text
 from armprobe.kernel.typed_memory import typed_memory
 from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.probes.errors import ProbeError
+from armprobe.probes.symbol_text import kernel_symbol_at
 
 from .definition import Definition, shown
 from .fetch import Instruction, Op
@@ -27,8 +28,7 @@ class Places:
 
     def entry(self, symbol: str, offset: int) -> int:
         """kprobe_on_func_entry(): 0 if the place is a function's entry, otherwise EINVAL, or ENOENT."""
-        found = self._symbols.get(shown(symbol))
-        covering = None if found is None else self._at(found.address + offset)
+        covering = self._covering(symbol, offset)
         if covering is None:
             return errno.ENOENT
         return errno.EINVAL if covering[1] else 0
@@ -39,8 +39,7 @@ class Places:
 
     def parameters(self, symbol: str, offset: int) -> Parameters:
         """The parameters of the function that has its entry there; none if they are not known."""
-        found = self._symbols.get(shown(symbol))
-        covering = None if found is None else self._at(found.address + offset)
+        covering = self._covering(symbol, offset)
         if covering is None:
             return ()
         try:
@@ -94,7 +93,9 @@ class Places:
                     raise ProbeError(errno.ENOENT, f"there is no symbol '{shown(text[:cut])}'")
                 argument.code[at + 1] = Instruction(Op.IMMEDIATE, (found.address + offset) % _ADDRESSES)
 
+    def _covering(self, symbol: str, offset: int) -> tuple[Symbol, int] | None:
+        found = self._symbols.get(shown(symbol))
+        return None if found is None else self._at(found.address + offset)
+
     def _at(self, address: int) -> tuple[Symbol, int] | None:
-        found = self._symbols.at(address % _ADDRESSES)
-        # Without CONFIG_KALLSYMS_ALL the kernel has no symbols for data, so _etext seems to cover all of it.
-        return None if found is None or found[0].name == "_etext" else found
+        return kernel_symbol_at(self._symbols, address % _ADDRESSES)
