@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
-from .numbers import SPACES
+from .numbers import SPACES, is_alpha, is_digit
 
 MAX_FILTER_STR_VAL = 256
 """include/linux/trace_events.h"""
 
 
+def raw(text: str) -> str:
+    """The bytes of `text` in UTF-8, one character a byte (Latin-1): the kernel counts in bytes."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
 def c_text(text: str) -> str:
-    """`text` as the bytes of its UTF-8, one character a byte (Latin-1), up to the first NUL."""
-    return text.encode("utf-8", "surrogateescape").decode("latin-1").partition("\0")[0]
+    """The same, up to the first NUL."""
+    return raw(text).partition("\0")[0]
 
 
 def user_text(text: str) -> str:
-    """The text that `c_text` was given."""
+    """The text that `raw` or `c_text` was given."""
     return text.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
@@ -25,8 +30,8 @@ def is_space(char: str) -> bool:
 
 
 def is_alnum(char: str) -> bool:
-    """isalnum() of lib/ctype.c, which has the letters of Latin-1."""
-    return (char.isascii() and char.isalnum()) or ("\xc0" <= char <= "\xff" and char not in "\xd7\xf7")
+    """isalnum() of lib/ctype.c."""
+    return is_alpha(char) or is_digit(char)
 
 
 def strip(text: str) -> str:

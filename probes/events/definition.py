@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from .c_text import user_text
 from .errors import EventError
 from .fetch import MOST_ARGUMENTS, Arguments, FetchArgument, Place, Refused
 from .numbers import SPACES, BadNumber, is_digit, is_name, signed, unsigned
@@ -68,23 +69,13 @@ class Definition:
         return refused(self.words, index, message, offset, number)
 
 
-def raw(text: str) -> str:
-    """The bytes of `text`, a character each: the kernel counts in bytes."""
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-def shown(text: str) -> str:
-    """The text of which `raw` made `text`."""
-    return text.encode("latin-1").decode("utf-8", "surrogateescape")
-
-
 def refused(words: Sequence[str], index: int, message: str, offset: int = 0, number: int = errno.EINVAL) -> EventError:
     """The error that the kernel logs about the word `index` (__trace_probe_log_err)."""
     starts = [0]
     for word in words:
         starts.append(starts[-1] + len(word) + 1)
     column = starts[index] + offset if index < len(words) else starts[-1]
-    return EventError.logged(number, message, shown(" ".join(words)), column)
+    return EventError.logged(number, message, user_text(" ".join(words)), column)
 
 
 def lines(text: str) -> Iterator[str]:
@@ -128,10 +119,12 @@ def parse(line: str, functions: Functions) -> Definition | None:
     if not words:
         return None
     if words[0][0] not in "pr":
-        reason = f"'{shown(words[0])}' begins no definition: write p[:[GRP/]EVENT] PLACE, r[...], or -:[GRP/]EVENT"
+        reason = f"'{user_text(words[0])}' begins no definition: write p[:[GRP/]EVENT] PLACE, r[...], or -:[GRP/]EVENT"
         raise EventError(errno.EINVAL, reason)
     if len(words) < 2:
-        raise EventError(errno.EINVAL, f"'{shown(words[0])}' needs a place: a symbol, such as vfs_read, or an address")
+        raise EventError(
+            errno.EINVAL, f"'{user_text(words[0])}' needs a place: a symbol, such as vfs_read, or an address"
+        )
     _, colon, name = words[0][1:].partition(":")
     is_return, maxactive = words[0][0] == "r", 0
     if is_digit(words[0][1:2]):
@@ -158,7 +151,7 @@ def parse(line: str, functions: Functions) -> Definition | None:
             parsed.add(word)
         except Refused as why:
             if why.message is None:
-                reason = f"'{shown(word)}' is a text: its type can only be string, and no array"
+                reason = f"'{user_text(word)}' is a text: its type can only be string, and no array"
                 raise EventError(why.errno, reason) from None
             raise refused(words, index, why.message, why.offset, why.errno) from None
     arguments, size = parsed.parsed, parsed.size
@@ -193,7 +186,9 @@ def _place(words: Sequence[str], is_return: bool, functions: Functions) -> tuple
     """The symbol, the offset, whether it is a return probe, and whether it is at a function's entry."""
     written, percent, suffix = words[1].partition("%")
     if "/" in words[1] and ":" in words[1]:
-        raise EventError(errno.EINVAL, f"'{shown(words[1])}' is a place of a uprobe: kprobe_events has none of them")
+        raise EventError(
+            errno.EINVAL, f"'{user_text(words[1])}' is a place of a uprobe: kprobe_events has none of them"
+        )
     if percent:
         if suffix != "return":
             raise refused(words, 1, "Invalid probed address suffix", len(written))

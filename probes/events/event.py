@@ -12,7 +12,8 @@ from armprobe.probes.kprobe import Kprobe
 from armprobe.probes.kretprobe import Kretprobe
 from armprobe.probes.record import Hit
 
-from .definition import Definition, shown
+from .c_text import user_text
+from .definition import Definition
 from .fetch import FetchArgument
 from .recorded import FieldValue, shown_value, value
 
@@ -77,7 +78,7 @@ class EventProbe:
             active = self.probe.maxactive
         kind = f"r{active or ''}" if given.is_return else "p"
         arguments = "".join(f" {each.name}={each.text}" for each in given.arguments)
-        return shown(f"{kind}:{given.group}/{given.event} {given.place}{arguments}")
+        return user_text(f"{kind}:{given.group}/{given.event} {given.place}{arguments}")
 
     def values(self, hit: Hit) -> dict[str, FieldValue]:
         """The values of the event's fields at a hit of this probe, by name.
@@ -115,7 +116,7 @@ class EventProbe:
     def text(self, hit: Hit) -> str:
         """The arguments at a hit as the trace has them, each after a space."""
         return "".join(
-            f" {shown(each.name)}={shown_value(self, each, value(self, each, hit))}" for each in self.arguments
+            f" {user_text(each.name)}={shown_value(self, each, value(self, each, hit))}" for each in self.arguments
         )
 
 
@@ -172,11 +173,11 @@ class Event:
             form += f" {each.name}=" + (f"{{{','.join([one] * each.count)}}}" if each.count else one)
             names = [f"{each.name}[{at}]" for at in range(each.count)] if each.count else [each.name]
             values += [f"__get_str({name})" if each.type.is_string else f"REC->{name}" for name in names]
-        return shown(", ".join([f'"{form}"', *values]))
+        return user_text(", ".join([f'"{form}"', *values]))
 
     @property
     def format(self) -> str:
         """The text of its format file."""
         common, own = ("\n".join(field.line for field in fields) for fields in (COMMON, self.fields))
         head = f"name: {self.name}\nID: {self.number}\nformat:\n{common}\n\n"
-        return f"{head}{shown(own)}\n\nprint fmt: {self.print_format}\n"
+        return f"{head}{user_text(own)}\n\nprint fmt: {self.print_format}\n"

@@ -84,8 +84,12 @@ def is_name(text: str, dashes: bool = False) -> bool:
     return all(_is_letter(each) or is_digit(each) or (dashes and each == "-") for each in text[1:])
 
 
-def _is_letter(character: str) -> bool:
-    """isalpha(), which knows Latin-1, or the underscore."""
+def is_alpha(character: str) -> bool:
+    """isalpha(), which has the letters of Latin-1."""
     if character.isascii():
-        return character.isalpha() or character == "_"
+        return character.isalpha()
     return ord(character) >= 0xC0 and character not in "\xd7\xf7"
+
+
+def _is_letter(character: str) -> bool:
+    return is_alpha(character) or character == "_"

@@ -12,7 +12,8 @@ from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.probes.errors import ProbeError
 from armprobe.probes.symbol_text import kernel_symbol_at
 
-from .definition import Definition, shown
+from .c_text import user_text
+from .definition import Definition
 from .fetch import Instruction, Op
 from .numbers import signed
 from .parameters import Parameters
@@ -35,7 +36,7 @@ class Places:
 
     def count(self, symbol: str) -> int:
         """number_of_same_symbols()."""
-        return len(self._symbols.named(shown(symbol)))
+        return len(self._symbols.named(user_text(symbol)))
 
     def parameters(self, symbol: str, offset: int) -> Parameters:
         """The parameters of the function that has its entry there; none if they are not known."""
@@ -51,7 +52,7 @@ class Places:
         """Whether a place that is not there now may be so later: in a module, or in one without a name."""
         if symbol is None:
             return True
-        module, colon, _ = shown(symbol).partition(":")
+        module, colon, _ = user_text(symbol).partition(":")
         return bool(colon) and module not in self._symbols.modules
 
     def taken(self, group: str, event: str) -> bool:
@@ -60,7 +61,7 @@ class Places:
         if kernel is None or kernel.tracepoints is None:
             return False
         try:
-            return f"{shown(group)}:{shown(event)}" in kernel.tracepoints
+            return f"{user_text(group)}:{user_text(event)}" in kernel.tracepoints
         except MachineError:
             return False
 
@@ -68,7 +69,7 @@ class Places:
         """Raise ProbeError (EINVAL) for a function that ftrace does not know (within_notrace_func)."""
         address = definition.address
         if definition.symbol is not None:
-            found = self._symbols.get(shown(definition.symbol))
+            found = self._symbols.get(user_text(definition.symbol))
             address = 0 if found is None else (found.address + definition.offset) % _ADDRESSES
         covering = self._at(address) if address else None
         if covering is None or self._text.is_traced(covering[0]):
@@ -88,13 +89,13 @@ class Places:
                 text = str(instruction.operand)
                 cut = min((place for sign in "+-" if (place := text.find(sign)) >= 0), default=len(text))
                 offset = signed(text[cut:]) if cut < len(text) else 0
-                found = self._symbols.get(shown(text[:cut]))
+                found = self._symbols.get(user_text(text[:cut]))
                 if found is None or not found.address:
-                    raise ProbeError(errno.ENOENT, f"there is no symbol '{shown(text[:cut])}'")
+                    raise ProbeError(errno.ENOENT, f"there is no symbol '{user_text(text[:cut])}'")
                 argument.code[at + 1] = Instruction(Op.IMMEDIATE, (found.address + offset) % _ADDRESSES)
 
     def _covering(self, symbol: str, offset: int) -> tuple[Symbol, int] | None:
-        found = self._symbols.get(shown(symbol))
+        found = self._symbols.get(user_text(symbol))
         return None if found is None else self._at(found.address + offset)
 
     def _at(self, address: int) -> tuple[Symbol, int] | None:

@@ -20,8 +20,9 @@ from armprobe.probes.probe import Probe
 from armprobe.probes.record import Hit
 from armprobe.probes.recording import MOST_MEMORY
 
+from .c_text import raw, user_text
 from .control import Controls, GuestLabels
-from .definition import Definition, lines, parse, raw, shown, split
+from .definition import Definition, lines, parse, split
 from .errors import EventError
 from .event import Event, EventProbe
 from .numbers import BadNumber
@@ -214,7 +215,7 @@ class Events:
         elif self._places.taken(*key):
             message = "Given group/event name is already used by another event"
             raise definition.refused(0, message, 0, errno.EEXIST)
-        event = old or Event(shown(key[0]), shown(key[1]), definition.is_return, self._number)
+        event = old or Event(user_text(key[0]), user_text(key[1]), definition.is_return, self._number)
         probe = EventProbe(definition, event, self._kprobes.machine.symbols)
         self._register(probe)
         event.probes.append(probe)
@@ -223,7 +224,7 @@ class Events:
             self._events[key] = event
             self._number += 1
             event.control = self._controls.add(event)
-        module, colon, _ = shown(definition.symbol or "").partition(":")
+        module, colon, _ = user_text(definition.symbol or "").partition(":")
         if colon:
             self._in_modules[probe] = module
         self._watch_modules()
@@ -321,7 +322,9 @@ class Events:
         name = words[0][2:]
         group, slash, event = name.partition("/")
         if not words[0].startswith("-:") or not (event or slash if slash else name):
-            raise EventError(errno.EINVAL, f"'{shown(words[0])}' names no event: write -:EVENT, -:GRP/EVENT or -:GRP/")
+            raise EventError(
+                errno.EINVAL, f"'{user_text(words[0])}' names no event: write -:EVENT, -:GRP/EVENT or -:GRP/"
+            )
         if not slash:
             event = name
         found = [
@@ -332,7 +335,9 @@ class Events:
             and _matches(each.definition, words[1:])
         ]
         if not found:
-            raise EventError(errno.ENOENT, f"no event is '{shown(' '.join(words)[2:])}': the listing has their names")
+            raise EventError(
+                errno.ENOENT, f"no event is '{user_text(' '.join(words)[2:])}': the listing has their names"
+            )
         for each in found:
             if len(each.event.probes) == 1 and each.event.enabled:
                 raise EventError(errno.EBUSY, f"{each.event.path} is enabled: disable it first")
