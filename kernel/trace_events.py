@@ -32,7 +32,7 @@ _WITHIN: Final = 0x40  # bytes from an address that the code forms within which 
 _FLAG: Final = "TRACE_EVENT_FL_TRACEPOINT"
 _LONGEST: Final = 16384  # characters of print_fmt
 _SYSCALLS: Final = "syscalls"
-_COMMON: Final = (
+_COMMON: Final = (  # trace_define_common_fields() of kernel/trace/trace_events.c
     ("common_type", "unsigned short", 0, 2, False),
     ("common_flags", "unsigned char", 2, 1, False),
     ("common_preempt_count", "unsigned char", 3, 1, False),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from armprobe.kernel.trace_events import COMMON_FIELDS
 from armprobe.machine import Symbols
 from armprobe.probes.kprobe import Kprobe
 from armprobe.probes.kretprobe import Kretprobe
@@ -47,13 +48,7 @@ class Field(NamedTuple):
         return f"\tfield:{declared};\toffset:{self.offset};\tsize:{self.size};\tsigned:{self.signed:d};"
 
 
-COMMON: Final = (
-    Field("common_type", "unsigned short", 0, 2, False),
-    Field("common_flags", "unsigned char", 2, 1, False),
-    Field("common_preempt_count", "unsigned char", 3, 1, False),
-    Field("common_pid", "int", 4, 4, True),
-)
-"""The fields that all events have."""
+_COMMON: Final = tuple(Field(*each) for each in COMMON_FIELDS)
 
 
 @dataclass(eq=False)
@@ -178,6 +173,6 @@ class Event:
     @property
     def format(self) -> str:
         """The text of its format file."""
-        common, own = ("\n".join(field.line for field in fields) for fields in (COMMON, self.fields))
+        common, own = ("\n".join(field.line for field in fields) for fields in (_COMMON, self.fields))
         head = f"name: {self.name}\nID: {self.number}\nformat:\n{common}\n\n"
         return f"{head}{user_text(own)}\n\nprint fmt: {self.print_format}\n"

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from armprobe.kernel.trace_events import COMMON_FIELDS
+
 TASK_COMM_LEN = 16
 
 
@@ -56,21 +58,18 @@ GENERIC_FIELDS = (  # trace_define_generic_fields() of kernel/trace/trace_events
     FilterField("COMM", "char *", 0, False, Kind.COMM),
     FilterField("comm", "char *", 0, False, Kind.COMM),
 )
-COMMON_FIELDS = (  # trace_define_common_fields()
-    FilterField("common_type", "unsigned short", 2, False, Kind.OTHER),
-    FilterField("common_flags", "unsigned char", 1, False, Kind.OTHER),
-    FilterField("common_preempt_count", "unsigned char", 1, False, Kind.OTHER),
-    FilterField("common_pid", "int", 4, True, Kind.OTHER),
-)
 
 
 def filter_fields(fields: Iterable[DeclaredField]) -> dict[str, FilterField]:
     """Every field that can be named, by name: the event's own `fields` come first (trace_find_event_field())."""
     found: dict[str, FilterField] = {}
-    own = (FilterField(each.name, each.type, each.size, each.signed, field_kind(each.type)) for each in fields)
-    for field in (*own, *GENERIC_FIELDS, *COMMON_FIELDS):
+    for field in (*map(_declared, fields), *GENERIC_FIELDS, *map(_declared, COMMON_FIELDS)):
         found.setdefault(field.name, field)
     return found
+
+
+def _declared(field: DeclaredField) -> FilterField:
+    return FilterField(field.name, field.type, field.size, field.signed, field_kind(field.type))
 
 
 def field_kind(type_name: str) -> Kind:
