@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from .c_text import user_text
 from .errors import EventError
 from .fetch import MOST_ARGUMENTS, Arguments, FetchArgument, Place, Refused
-from .numbers import SPACES, BadNumber, is_digit, is_name, signed, unsigned
+from .numbers import SPACES, BadNumber, is_digit, is_name, symbol_and_offset, unsigned
 from .parameters import Parameters, expanded
 
 GROUP: Final = "kprobes"
@@ -193,16 +193,12 @@ def _place(words: Sequence[str], is_return: bool, functions: Functions) -> tuple
         if suffix != "return":
             raise refused(words, 1, "Invalid probed address suffix", len(written))
         is_return = True
-    symbol, offset = written, 0
-    at = min((place for place in (written.find("+"), written.find("-")) if place >= 0), default=-1)
-    if at >= 0:
-        symbol = written[:at]
-        try:
-            offset = signed(written[at:])
-        except BadNumber:
-            offset = -1
-        if not 0 <= offset < _OFFSETS:
-            raise refused(words, 1, _NO_ADDRESS)
+    try:
+        symbol, offset = symbol_and_offset(written)
+    except BadNumber:
+        raise refused(words, 1, _NO_ADDRESS) from None
+    if not 0 <= offset < _OFFSETS:
+        raise refused(words, 1, _NO_ADDRESS)
     entry = functions.entry(symbol, offset)
     if entry == errno.EINVAL and is_return:
         raise refused(words, 1, "Retprobe address must be an function entry")

@@ -64,6 +64,15 @@ def signed(text: str) -> int:
     return -value if negative else value
 
 
+def symbol_and_offset(text: str) -> tuple[str, int]:
+    """traceprobe_split_symbol_offset(): a symbol, and the number behind it that begins with its sign, or 0.
+
+    Raises BadNumber.
+    """
+    at = min((place for sign in "+-" if (place := text.find(sign)) >= 0), default=len(text))
+    return text[:at], signed(text[at:]) if at < len(text) else 0
+
+
 def leading(text: str) -> tuple[int, str]:
     """simple_strtoul(): the number that `text` begins with, 0 for none, and what follows."""
     base, start, end = _digits(text, 0)

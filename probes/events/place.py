@@ -15,7 +15,7 @@ from armprobe.probes.symbol_text import kernel_symbol_at
 from .c_text import user_text
 from .definition import Definition
 from .fetch import Instruction, Op
-from .numbers import signed
+from .numbers import symbol_and_offset
 from .parameters import Parameters
 
 _ADDRESSES: Final = 1 << 64
@@ -86,12 +86,10 @@ class Places:
             for at, instruction in enumerate(argument.code):
                 if instruction.op is not Op.SYMBOL:
                     continue
-                text = str(instruction.operand)
-                cut = min((place for sign in "+-" if (place := text.find(sign)) >= 0), default=len(text))
-                offset = signed(text[cut:]) if cut < len(text) else 0
-                found = self._symbols.get(user_text(text[:cut]))
+                symbol, offset = symbol_and_offset(str(instruction.operand))
+                found = self._symbols.get(user_text(symbol))
                 if found is None or not found.address:
-                    raise ProbeError(errno.ENOENT, f"there is no symbol '{user_text(text[:cut])}'")
+                    raise ProbeError(errno.ENOENT, f"there is no symbol '{user_text(symbol)}'")
                 argument.code[at + 1] = Instruction(Op.IMMEDIATE, (found.address + offset) % _ADDRESSES)
 
     def _covering(self, symbol: str, offset: int) -> tuple[Symbol, int] | None:
