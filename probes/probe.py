@@ -117,6 +117,8 @@ class Probe:
     callables: ClassVar[tuple[str, ...]]
     """The names of the attributes that hold a user's function, or None."""
     kp: Kprobe
+    registry: Kprobes | None = None
+    """Where it is registered; None if it is not."""
 
     def __init__(
         self,
@@ -135,8 +137,6 @@ class Probe:
         self.note = note
         self.observer: Observer | None = None
         self.selected = True  # whether the condition selected the last hit
-        self.registry: Kprobes | None = None
-        """Where it is registered; None if it is not."""
 
     def unregister(self) -> None:
         """Take the probe out of the guest. Raises ProbeError (EINVAL) if it is not registered."""

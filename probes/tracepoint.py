@@ -51,10 +51,9 @@ class Tracepoint(Probe):
         self.kp.owner = self
         self.handler = handler
         self.failure = ""
-        self.armed = False
         super().__init__(record, stop, condition, note, aggregate)
 
     @property
     def registered(self) -> bool:
         """Whether the probe is registered."""
-        return self.armed
+        return self.registry is not None

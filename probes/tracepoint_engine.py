@@ -80,7 +80,6 @@ class TracepointEngine:
             raise ProbeError(errno.EINVAL, f"{name} cannot be probed: {error}") from None
         watched.probes.append(probe)
         probe.addr = watched.places[0][0]
-        probe.armed = True
         probe.hits = probe.met = probe.nmissed = 0
         probe.failure = ""
 
@@ -88,7 +87,6 @@ class TracepointEngine:
         """Undo a `register`."""
         watched = next(each for each in self._watched.values() if probe in each.probes)
         watched.probes.remove(probe)
-        probe.armed = False
         probe.kp.disabled = True
         if not watched.probes:
             for address, function in watched.places:
