@@ -13,7 +13,7 @@ from .errors import CommandError
 from .locations import complete_symbol, location, number_of_address
 from .measuring import RUN, WHILE, measured, runs
 from .probe import GROUP
-from .values import CallGraph, FunctionCalls, FunctionsCounted, GraphLine, TopFunctions, Watched
+from .values import CallGraph, FunctionCalls, FunctionsCounted, GraphLine, Location, TopFunctions, Watched
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -87,38 +87,44 @@ def _funcgraph(session: Session, arguments: Arguments) -> Watched | CallGraph:
 def call_graph(session: Session, number: int, graph: FunctionGraph) -> CallGraph:
     """The calls so far."""
     calls = graph.calls()
+    functions = {
+        address: (location(session, address), _in_interrupt_text(session, address))
+        for address in {call.function.address for call in calls}
+    }
     entries: dict[int, list[GraphCall]] = {}  # of calls under way, by thread
     lines: list[GraphLine] = []
     for at, call in enumerate(calls):
+        function = functions[call.function.address]
         under_way = entries.setdefault(call.thread, [])
         if not call.returns:
             under_way.append(call)
             following = calls[at + 1] if at + 1 < len(calls) else None
             leaf = following is not None and following.returns and following.thread == call.thread
-            lines.append(_line(session, "leaf" if leaf else "entry", call, following if leaf else None))
+            lines.append(_line(function, "leaf" if leaf else "entry", call, following if leaf else None))
             continue
         entry = under_way.pop() if under_way else None
         if lines and lines[-1].kind == "leaf" and calls[at - 1] is entry:
             continue
-        lines.append(_line(session, "return", call, call, entry))
+        lines.append(_line(function, "return", call, call, entry))
     return CallGraph(number, graph.given, graph.depth, graph.functions, tuple(lines), graph.lost, graph.refused)
 
 
 def _line(
-    session: Session, kind: str, call: GraphCall, end: GraphCall | None, start: GraphCall | None = None
+    function: tuple[Location, bool], kind: str, call: GraphCall, end: GraphCall | None, start: GraphCall | None = None
 ) -> GraphLine:
+    place, interrupt = function
     began = start if kind == "return" else call
     done = end if began is not None else None
     return GraphLine(
         kind=kind,  # type: ignore[arg-type]
         depth=call.depth,
-        function=location(session, call.function.address),
+        function=place,
         task=None if call.task is None else call.task.comm,
         pid=None if call.task is None else call.task.pid,
         seconds=call.ticks / FREQUENCY,
         duration=None if done is None or began is None else (done.ticks - began.ticks) * _TICK,
         instructions=None if done is None or began is None else done.instructions - began.instructions,
-        interrupt=_in_interrupt_text(session, call.function.address),
+        interrupt=interrupt,
     )
 
 
