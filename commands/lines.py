@@ -151,8 +151,6 @@ def _line_of(session: Session, word: str | None) -> Line:
 
 
 def _list(session: Session, arguments: Arguments) -> SourceLinesShown:
-    if Host.READS_FILES not in asker().may:
-        raise CommandError("list reads files of this computer: type it at armprobe's own prompt")
     line, here = _line_of(session, arguments.place), line_at(session, session.machine.registers.pc)
     first = max(1, line.number - _LISTED // 2)
     current = None if here is None or here.file != line.file else here.number
@@ -203,6 +201,7 @@ COMMANDS = (
         aliases=("l",),
         group="Inspection",
         gdb=False,
+        host=Host.READS_FILES,
     ),
     Command(
         "info line",

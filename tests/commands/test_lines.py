@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from armprobe.commands import CommandError, Session
+from armprobe.session.authority import Asker, acting_for
 from armprobe.stub import serve
 from tests.waiting import PATIENCE  # tests have no import name to go by
 
@@ -69,6 +70,13 @@ def test_list_shows_the_source_around_a_place(session: Session) -> None:
     assert [line.text for line in shown] == text[shown[0].number - 1 :][:10]
     assert any("kfree(const void *p)" in line.text for line in shown)
     assert [line.current for line in session.ask("l")].count(True) == 1
+
+
+def test_list_is_not_for_a_debugger_that_may_read_no_files(session: Session) -> None:
+    with acting_for(Asker.OTHER), pytest.raises(CommandError, match="list reads files of this computer"):
+        session.run("list kfree")
+    with acting_for(Asker.TRUSTED):
+        assert "kfree" in session.run("list kfree")
 
 
 def test_without_lines_it_goes_by_instruction_and_says_so(session: Session) -> None:
