@@ -73,3 +73,14 @@ def test_going_on_from_the_past_shows_the_same_again(session: Session, gdb: GdbS
         gdb.execute("reverse-continue")
     assert [gdb.continue_to_stop().pc for _ in range(4)] == forward[1:]
     assert session.machine.instructions == position
+
+
+def test_a_question_about_the_past_is_no_change(gdb: GdbSession) -> None:
+    """gdb is not told that the guest was changed from outside, by its own command or another's."""
+    for _ in range(3):
+        gdb.step()
+    before = place(gdb)
+    for question in ("last-write $sp", "calls workload_round", "monitor last-write $sp"):
+        said = gdb.execute(question) + gdb.execute("print $pc")
+        assert "changed from outside" not in said
+    assert place(gdb) == before
