@@ -7,7 +7,6 @@ device is any object with `read` and `write`. To add one, write a class and call
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import unicorn
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.native.pages import address_of
 
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
@@ -186,8 +186,7 @@ class Bus:
 
 
 def _map_ram(core: Core, ram: Ram) -> None:
-    pointer = ctypes.addressof(ctypes.c_char.from_buffer(ram.data))
-    core.engine.mem_map_ptr(ram.base, ram.size, unicorn.UC_PROT_ALL, pointer)
+    core.engine.mem_map_ptr(ram.base, ram.size, unicorn.UC_PROT_ALL, address_of(ram.data))
 
 
 def _access_width(address: int, size: int) -> int:
