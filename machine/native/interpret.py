@@ -124,8 +124,8 @@ class Interpreter:
                 self.x[32] = pc + 4
                 if any(self.x[32] == each for each in self._stops):
                     break
-            elif why == Interpreted.UNKNOWN and word & 0xFFE0_001F == _BRK and self._original(pc) != word:
-                state.instead = self._original(pc)
+            elif why == Interpreted.UNKNOWN and word & 0xFFE0_001F == _BRK and (own := self._original(pc)) != word:
+                state.instead = own
             elif why == Interpreted.LIMIT:
                 raise _Endless(f"{_LIMIT:,} instructions were executed")
             elif why == Interpreted.FAULT:
