@@ -103,13 +103,13 @@ class Trigger:
 
     def acts(self) -> bool:
         """Whether its count allows it to act once more."""
-        return not self.limited or self.count != 0
+        return self.count != 0
 
     def fire(self, values: Values, effects: Effects) -> None:
         """Act."""
         if not self._would_change(effects) or not self.acts():
             return
-        if self.limited and self.count != UNLIMITED:
+        if self.count != UNLIMITED:
             self.count -= 1
         enables = not self.command.startswith(("disable", "traceoff"))
         if self.command in ("traceon", "traceoff"):
