@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 
 from armprobe.kernel.kernel import Linux
-from armprobe.kernel.syscall_places import syscall_places
+from armprobe.kernel.syscall_places import SyscallPlaces, syscall_places
 from armprobe.kernel.text import Text
 from armprobe.kernel.trace_code import TraceCode
 from armprobe.kernel.trace_events import Branch, Syscall, TraceEvent, TraceField
@@ -52,6 +52,11 @@ class TracepointEngine:
     @cached_property
     def _code(self) -> TraceCode:
         return TraceCode(self._kernel, self._text)
+
+    @cached_property
+    def _syscall_places(self) -> SyscallPlaces:
+        """Found once: all symbols are searched, and a kernel has hundreds of events of system calls."""
+        return syscall_places(self._machine.symbols, self._text)
 
     @property
     def probes(self) -> list[Tracepoint]:
@@ -97,7 +102,7 @@ class TracepointEngine:
         event = watched.event
         syscall = event.syscall or event.is_any_syscall
         if syscall is not None:
-            places = syscall_places(self._machine.symbols, self._text)
+            places = self._syscall_places
             addresses = places.entries if syscall.enters else places.exits
             self._look(watched, addresses, self._of_syscall(watched, syscall, places.result_in_x0))
             return
