@@ -22,6 +22,7 @@ MOST_MEMBERS: Final = 65_535  # of a struct, without those of structs in it: BTF
 LONGEST_NAME: Final = 10_000  # characters of a type's name
 QUALIFIERS: Final = ("const", "volatile", "restrict", "_Atomic")
 POINTER_SIZE: Final = 8  # bytes, on arm64
+_MOST_FOUND: Final = 10_000  # names that are kept
 
 
 class Type(ABC):
@@ -445,7 +446,16 @@ class Types(ABC):
 
         None if there is none. Raises MachineError for damaged type information.
         """
-        return self._find(name, kind) if name else None
+        if (name, kind) not in self._found:
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            self._found[name, kind] = self._find(name, kind) if name else None
+        return self._found[name, kind]
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str], Type | None]:
+        """What `find` has said: a search of a kernel's types takes some 50 us."""
+        return {}
 
     @abstractmethod
     def _find(self, name: str, kind: str) -> Type | None:
