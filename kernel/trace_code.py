@@ -20,6 +20,7 @@ from .trace_events import Branch, Syscall, TraceEvent, TraceField
 
 if TYPE_CHECKING:
     from .kernel import Linux
+    from .value import Value
 
 # The parts of the room.
 _FILE: Final = ROOM  # a struct trace_event_file, or a struct trace_array, without anything in it
@@ -58,11 +59,8 @@ class TraceCode:
     def __init__(self, kernel: Linux, text: Text) -> None:
         self._kernel, self._machine = kernel, kernel.machine
         machine = self._machine
-        self._interpreter = Interpreter(
-            machine.core.native.address, self._register, lambda address: text.read_u32(address)
-        )
+        self._interpreter = Interpreter(machine.core.native.address, self._register, text.read_u32)
         self._types = kernel.types
-        self._places: tuple[int, int] | None = None
 
     def record(self, event: TraceEvent, branch: Branch, siblings: dict[int, int]) -> bytes | None:
         """The record that the call of `event` at `branch` would make now; None if it would make none.
@@ -90,8 +88,7 @@ class TraceCode:
 
         `in_x0` is as in `SyscallPlaces`.
         """
-        kernel = self._kernel
-        regs = kernel.read(self._user_regs(), "struct pt_regs")
+        regs = self._user_regs()
         number = int(regs.syscallno)
         if syscall.number >= 0 and (number != syscall.number or int(regs.pstate) & _COMPAT):
             return None
@@ -144,19 +141,19 @@ class TraceCode:
         layout = self._types["trace_seq"]
         buffer = sequence + layout.offset("buffer")
         length = int.from_bytes(interpreter.read(sequence + layout.offset("seq.len"), 8), "little")
-        text = interpreter.read(buffer, min(length, 8192)).decode("utf-8", "replace").rstrip("\n")
-        return text
+        return interpreter.read(buffer, min(length, 8192)).decode("utf-8", "replace").rstrip("\n")
 
     def _begin(self) -> Interpreter:
-        core = self._machine.core
-        context = core.load()
-        kernel = self._kernel
-        tasks = kernel.tasks
-        assert tasks is not None
-        current = context.system(context.layout.sp_el0) if context.el else tasks.current_struct()
-        self._interpreter.begin(list(context.x), context.pstate, current, self._machine.registers["tpidr_el1"])
-        self._current = current
+        context = self._machine.core.load()
+        tpidr_el1 = self._machine.registers["tpidr_el1"]
+        self._interpreter.begin(context.x, context.pstate, self._current, tpidr_el1)
         return self._interpreter
+
+    @property
+    def _current(self) -> int:
+        """The address of the struct task_struct of the task that the CPU executes, in the kernel or at EL0."""
+        context = self._machine.core.load()
+        return context.system(context.layout.sp_el0) if context.el else self._kernel.tasks.current_struct()
 
     def _recorded(self, event: TraceEvent, interpreter: Interpreter) -> bytes:
         """The record of an event with its arguments in x1 to x7."""
@@ -187,7 +184,8 @@ class TraceCode:
 
     def _header(self, event: TraceEvent) -> bytes:
         """struct trace_entry, as tracing_gen_ctx_irq_test() and tracing_generic_entry_update() fill it in."""
-        task = self._kernel.read(self._current, "struct task_struct")
+        layout = self._types["task_struct"]
+        task = self._kernel.read(self._current, layout)
         count = int(task.thread_info.preempt_count) & 0xFFFF_FFFF
         thread_flags = int(task.thread_info.flags)
         flags = IRQS_OFF if self._machine.core.context.pstate & PSTATE_I else 0
@@ -197,15 +195,15 @@ class TraceCode:
         flags |= BH_OFF if count >> 9 & 0x7F else 0
         flags |= NEED_RESCHED if thread_flags & _TIF_NEED_RESCHED else 0
         flags |= PREEMPT_RESCHED if not int(task.thread_info.preempt_count) >> 32 else 0
-        migration = int(task.migration_disabled) if "migration_disabled" in dir(task) else 0
+        migration = int(task.migration_disabled) if "migration_disabled" in layout.members else 0
         depth = min(count & 0xFF, 15) | min(migration, 15) << 4
         return _HEADER.pack(event.id, flags, depth, int(task.pid))
 
-    def _user_regs(self) -> int:
-        """The address of the registers of the user's code that the task has come from (task_pt_regs)."""
-        self._begin()
-        stack = int(self._kernel.read(self._current, "struct task_struct").stack)
-        return stack + _THREAD - self._types.type("struct pt_regs").size
+    def _user_regs(self) -> Value:
+        """The registers of the user's code that the task has come from (task_pt_regs)."""
+        stack = int(self._kernel.read(self._current, self._types["task_struct"]).stack)
+        layout = self._types["pt_regs"]
+        return self._kernel.read(stack + _THREAD - layout.size, layout)
 
     def _register(self, which: tuple[int, int, int, int, int]) -> int:
         if which in _COUNTERS:
