@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Final
@@ -173,3 +174,16 @@ def test_every_event_can_be_probed(session: Session) -> None:
     assert len(kernel.tracepoints) > 1000
     without = [event.full_name for event in kernel.tracepoints.values() if not event.syscall and not event.branches]
     assert len(without) < len(kernel.tracepoints) // 20
+
+
+def test_system_calls_are_probed_in_a_moment(session: Session) -> None:
+    """All of them: 600 events, whose places are found by a search of all symbols."""
+    kernel = session.machine.kernel
+    assert isinstance(kernel, Linux)
+    assert kernel.tracepoints is not None
+    events = [event.full_name for event in kernel.tracepoints.matching("syscalls:*")]
+    assert len(events) > 500
+    start = time.process_time()
+    for name in events:
+        session.kprobes.register_tracepoint(Tracepoint(name))
+    assert time.process_time() - start < 15
