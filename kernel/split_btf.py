@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
@@ -34,12 +35,13 @@ _REFERRING: Final = frozenset((2, 8, 9, 10, 11, 12, 14, 17, 18))  # to one type:
 _MEMBERS: Final = {STRUCT: (3, 1), UNION: (3, 1), ENUM: (2, None), PROTOTYPE: (2, 1), ENUM64: (3, None)}
 
 
-def module_types(machine: Machine, name: str) -> Btf | None:
+def module_types(machine: Machine, name: str, base: Btf | None = None) -> Btf | None:
     """The types of the module `name`, which continue those of the kernel; None if it has none.
 
-    Raises MachineError if the list or the types are damaged or cannot be read now.
+    `base` is the kernel's types, where they are known. Raises MachineError if the list or the types are damaged or
+    cannot be read now.
     """
-    return _made(machine, name, lambda base, data: Btf(data, base))
+    return _made(machine, name, base or Btf.of(machine), _continued)
 
 
 def standalone_types(machine: Machine, name: str) -> Btf | None:
@@ -47,7 +49,7 @@ def standalone_types(machine: Machine, name: str) -> Btf | None:
 
     Structs and unions of the kernel's that have a name are declared there, and not described.
     """
-    return _made(machine, name, lambda base, data: Btf(standalone(base, data)))
+    return _made(machine, name, Btf.of(machine), lambda base, data: Btf(standalone(base, data)))
 
 
 def why_no_module_types(types: Types, name: str) -> str:
@@ -60,8 +62,12 @@ def why_no_module_types(types: Types, name: str) -> str:
     )
 
 
-def _made(machine: Machine, name: str, make: Callable[[Btf, bytes], Btf]) -> Btf | None:
-    base = Btf.of(machine)
+@lru_cache(maxsize=4)  # each probe of a pattern asks for those of the same module
+def _continued(base: Btf, data: bytes) -> Btf:
+    return Btf(data, base)
+
+
+def _made(machine: Machine, name: str, base: Btf | None, make: Callable[[Btf, bytes], Btf]) -> Btf | None:
     if base is None or "btf_module" not in base:
         return None
     for found, at, size in _lists(machine, base):

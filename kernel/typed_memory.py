@@ -54,7 +54,7 @@ class TypedMemory:
             raise MachineError(f"several functions are called {name}, and the type information has one of them")
         if module is None:
             return self.types.function(name)
-        types = module_types(self.machine, module)
+        types = self._module_types(module)
         if types is None:
             raise MachineError(why_no_module_types(self.types, module))
         return types.function(name)
@@ -65,7 +65,10 @@ class TypedMemory:
         Raises MachineError as `types` does, and for a module whose types are damaged.
         """
         module = None if address is None else self.machine.symbols.module_at(address)
-        return (None if module is None else module_types(self.machine, module)) or self.types
+        return (None if module is None else self._module_types(module)) or self.types
+
+    def _module_types(self, module: str) -> Btf | None:
+        return module_types(self.machine, module, self.types if isinstance(self.types, Btf) else None)
 
     def find_variable(self, name: str) -> Variable | None:
         """The global variable `name`; None if there is none. Raises MachineError, saying why, if it cannot be read."""
