@@ -109,8 +109,7 @@ class Dwarf(Types):
             )
 
     def _find(self, name: str, kind: str) -> Type | None:
-        self._left = _MOST
-        with self.damage_explained():
+        with self.searching():
             for unit, place in self._places(name.encode()):
                 entry = self._entry(unit, place, name.encode(), _KINDS[kind])
                 if entry is not None and kind == "enumerator":
@@ -161,8 +160,7 @@ class Dwarf(Types):
 
     def read_target(self, entry: DIE) -> Type:
         """The type that `entry` refers to, void without one. Raises MachineError for damaged debug information."""
-        self._left = _MOST
-        with self.damage_explained():
+        with self.searching():
             if "DW_AT_type" not in entry.attributes:
                 return Void()
             return self._make(entry.get_DIE_from_attribute("DW_AT_type"))
