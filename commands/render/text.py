@@ -6,6 +6,7 @@ Other files of this folder have those of probes, of verdicts and of help; here a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import singledispatch
 
 from armprobe.commands import values
@@ -168,14 +169,20 @@ def _(value: values.Disassembly) -> str:
 
 @as_text.register
 def _(value: values.Backtrace) -> str:
-    lines = [f"{stage_text(value.hit)}:\n"] if value.hit is not None else []
-    for frame in value.frames:
+    heading = f"{stage_text(value.hit)}:\n" if value.hit is not None else ""
+    return heading + stack_text(value.frames, value.end)
+
+
+def stack_text(frames: Iterable[values.StackFrame], end: str) -> str:
+    """A line for each frame. `end`: why more frames are not known; empty if there are no more."""
+    lines = []
+    for frame in frames:
         note = " (interrupted)" if frame.number and not frame.called else ""
         level = " at EL0" if frame.el0 else ""
         place = described(frame.location, sized=True)
         lines.append(f"#{frame.number:<3} {frame.location.address:#018x} {place}{level}{note}\n")
-    if value.end:
-        lines.append(f"No further: {value.end}\n")
+    if end:
+        lines.append(f"No further: {end}\n")
     return "".join(lines)
 
 

@@ -6,14 +6,13 @@ from __future__ import annotations
 from armprobe.commands import values
 
 from .layout import Column, Table, described
-from .text import as_text
+from .text import as_text, stack_text
 
 
 @as_text.register
 def _(value: values.When) -> str:
     reach = "" if value.live else f"; the history ends at {value.end:,}"
-    place = f"{described(value.location)} ({value.location.address:#x})"
-    return f"position {value.position:,}, {value.seconds:.6f} s, at {place}{reach}\n"
+    return f"position {value.position:,}, {value.seconds:.6f} s, at {_place(value.location)}{reach}\n"
 
 
 @as_text.register
@@ -31,17 +30,12 @@ def _(value: values.MarkRows) -> str:
 
 @as_text.register
 def _(value: values.LastWrite) -> str:
-    by = "from outside" if value.location is None else f"by {described(value.location)} ({value.location.address:#x})"
-    what = f"{value.value:#x}, {value.size} bytes at {value.address:#x}"
-    text = f"{what}, written {by} at position {value.position:,}; goto {value.position} goes there\n"
-    return text + _stack(value)
+    return f"{value.value:#x}, {value.size} bytes at {value.address:#x}, written {_cause(value)}"
 
 
 @as_text.register
 def _(value: values.LastChange) -> str:
-    by = "from outside" if value.location is None else f"by {described(value.location)} ({value.location.address:#x})"
-    text = f"{value.register} changed from {value.before:#x} to {value.value:#x} {by} at position {value.position:,}"
-    return f"{text}; goto {value.position} goes there\n{_stack(value)}"
+    return f"{value.register} changed from {value.before:#x} to {value.value:#x} {_cause(value)}"
 
 
 @as_text.register
@@ -49,12 +43,15 @@ def _(value: values.NeverChanged) -> str:
     return f"{value.register} has not changed since position {value.start:,}\n"
 
 
-def _stack(value: values.LastWrite | values.LastChange) -> str:
-    lines = [
-        f"#{frame.number:<3} {frame.location.address:#018x} {described(frame.location, sized=True)}\n"
-        for frame in value.frames
-    ]
-    return "".join(lines) + (f"No further: {value.end}\n" if value.end else "")
+def _cause(value: values.LastWrite | values.LastChange) -> str:
+    """The instruction that did it, and the stack there."""
+    by = "from outside" if value.location is None else f"by {_place(value.location)}"
+    text = f"{by} at position {value.position:,}; goto {value.position} goes there\n"
+    return text + stack_text(value.frames, value.end)
+
+
+def _place(location: values.Location) -> str:
+    return f"{described(location)} ({location.address:#x})"
 
 
 @as_text.register
