@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import CommandError
 from .locations import location
-from .render.layout import described
+from .render.layout import named_address
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -64,8 +64,7 @@ def number(session: Session, value: int, letter: str, size: int, padded: bool = 
             low = value & 0xFF
             return f"{low - 256 if low > 127 else low} {quoted(bytes([low]), chr(39))}"
         case "a":
-            at = location(session, value)
-            return f"{value:#x}" if at.symbol is None else f"{value:#x} <{described(at)}>"
+            return named_address(location(session, value))
     return f"0x{value:0{2 * size}x}" if padded else f"{value:#x}"
 
 

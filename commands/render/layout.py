@@ -22,6 +22,11 @@ def described(location: Location, sized: bool = False) -> str:
     return (f"{location.symbol}+{location.offset:#x}" if location.offset else location.symbol) + module
 
 
+def named_address(location: Location) -> str:
+    """An address with its symbol, as gdb shows it: "0x40080010 <kfree+0x10>"."""
+    return f"{location.address:#x}" if location.symbol is None else f"{location.address:#x} <{described(location)}>"
+
+
 def where(location: Location) -> str:
     """An address in all its digits, with its symbol."""
     if location.scratch:

@@ -12,7 +12,7 @@ from functools import singledispatch
 from armprobe.commands import values
 from armprobe.machine import host_files
 
-from .layout import described, pstate, registers, where
+from .layout import described, named_address, pstate, registers, where
 
 
 @singledispatch
@@ -142,11 +142,7 @@ def _(value: values.Memory) -> str:
 @as_text.register
 def _(value: values.Examined) -> str:
     """As gdb's x has it: tabs between the values."""
-    return "".join(f"{_named_address(row.location)}:\t{chr(9).join(row.shown)}\n" for row in value)
-
-
-def _named_address(at: values.Location) -> str:
-    return f"{at.address:#x}" if at.symbol is None else f"{at.address:#x} <{described(at)}>"
+    return "".join(f"{named_address(row.location)}:\t{chr(9).join(row.shown)}\n" for row in value)
 
 
 @as_text.register
