@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,6 +46,7 @@ class SourceLines:
 
     def __init__(self, dwarf: Dwarf) -> None:
         self._dwarf = dwarf
+        self._statements: dict[int, list[tuple[int, int, int]]] = {}  # by the unit's offset
 
     def function(self, name: str) -> SourceFunction:
         """The function `name`. Raises MachineError if there is none, or no lines are known of it."""
@@ -76,24 +78,30 @@ class SourceLines:
             program: Any = self._dwarf.line_program(unit)
             number = int(entry.attributes["DW_AT_decl_file"].value)
             paths = _paths(unit, program)
-            rows = list(self._rows(program, start, end, number))
+            statements = self._statements_of(unit, program)
+            first, last = (bisect_left(statements, at, key=itemgetter(0)) for at in (start, end))
+            rows = [(at, address) for address, at, file in statements[first:last] if file == number]
             line = int(entry.attributes["DW_AT_decl_line"].value)
             if not rows:
                 raise MachineError(f"the debug information has no lines of {name}")
             lines = {line: start}
             for at, address in rows:
                 lines[at] = min(lines.get(at, address), address)
-            statements = {address: at for at, address in rows}
-            return SourceFunction(name, paths(number), line, start, end, lines, statements)
+            return SourceFunction(name, paths(number), line, start, end, lines, {address: at for at, address in rows})
 
-    def _rows(self, program: Any, start: int, end: int, file: int) -> Iterator[tuple[int, int]]:
-        """The lines of a file, and the addresses where their statements begin."""
-        for entry in program.get_entries():
-            state = entry.state
-            if state is None or not state.is_stmt or state.end_sequence or state.file != file:
-                continue
-            if start <= state.address < end and state.line:
-                yield state.line, state.address
+    def _statements_of(self, unit: Any, program: Any) -> list[tuple[int, int, int]]:
+        """The addresses where statements of a unit begin, in order, each with its line and the number of its file."""
+        if unit.cu_offset not in self._statements:
+            states = (entry.state for entry in program.get_entries() if entry.state is not None)
+            self._statements[unit.cu_offset] = sorted(
+                (
+                    (state.address, state.line, state.file)
+                    for state in states
+                    if state.is_stmt and not state.end_sequence and state.line
+                ),
+                key=itemgetter(0),
+            )
+        return self._statements[unit.cu_offset]
 
 
 def _paths(unit: CompileUnit, program: Any) -> Any:
