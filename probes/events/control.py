@@ -30,6 +30,9 @@ STACK = "<stack trace>"
 """The name among a hit's data of the stack that a trigger recorded: addresses of 8 bytes, innermost first."""
 _MOST_FRAMES = 64
 
+ControlState = tuple[bool, list[TriggerState]]
+"""What hits have changed of an event: whether it is soft-disabled, and its triggers."""
+
 
 class Controls:
     """What the events of one machine have in common: tracing_on, named histograms, and the snapshot of a trigger.
@@ -86,13 +89,13 @@ class Controls:
         event = self._find(group, name)
         return None if event is None else event.control
 
-    def saved(self) -> tuple[bool, dict[EventControl, tuple[bool, bool, list[TriggerState]]]]:
+    def saved(self) -> tuple[bool, dict[EventControl, ControlState]]:
         """What hits have changed, for `restore`."""
         return self._tracing, {each: each.saved() for each in self._controls}
 
-    def restore(self, saved: tuple[bool, dict[EventControl, tuple[bool, bool, list[TriggerState]]]] | None) -> None:
+    def restore(self, saved: tuple[bool, dict[EventControl, ControlState]]) -> None:
         """Go back to what `saved` has. Histograms that are newer are empty then."""
-        self._tracing, controls = saved or (True, {})
+        self._tracing, controls = saved
         for control in self._controls:
             control.restore(controls.get(control))
 
@@ -242,15 +245,15 @@ class EventControl:
             *(f" => {symbol_and_size(symbols, address).partition('+')[0]}" for address in addresses),
         ]
 
-    def saved(self) -> tuple[bool, bool, list[TriggerState]]:
+    def saved(self) -> ControlState:
         """What hits have changed."""
-        return self._event.enabled, self._soft_disabled, self.triggers.saved()
+        return self._soft_disabled, self.triggers.saved()
 
-    def restore(self, saved: tuple[bool, bool, list[TriggerState]] | None) -> None:
+    def restore(self, saved: ControlState | None) -> None:
         """Go back to what `saved` has."""
         if saved is not None and self._holders:
-            self._soft_disabled = saved[1]
-        self.triggers.restore([] if saved is None else saved[2])
+            self._soft_disabled = saved[0]
+        self.triggers.restore([] if saved is None else saved[1])
 
 
 class GuestLabels:
