@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
-from collections.abc import Iterable
-
 from armprobe.machine import Symbol, Symbols
 
 
@@ -22,12 +18,12 @@ def functions_matching(symbols: Symbols, pattern: str) -> list[Symbol]:
     functions can be probed.
     """
     module, colon, rest = pattern.partition(":")
-    among: Iterable[Symbol] = symbols
     if colon:
-        among, pattern = symbols.modules.get(module, ()), rest
-    match = re.compile(fnmatch.translate(pattern)).match
+        if module not in symbols.modules:
+            return []
+        symbols, pattern = symbols.modules[module], rest
     found: dict[int, Symbol] = {}
-    for symbol in among:
-        if symbol.kind == "function" and match(symbol.name):
+    for symbol in symbols.search(pattern):
+        if symbol.kind == "function":
             found.setdefault(symbol.address, symbol)
     return list(found.values())
