@@ -97,7 +97,7 @@ class CodeTables:
         """Whether `address` is in the text of a module that is being unloaded."""
         module = self._ask("__module_text_address", address)
         try:
-            return bool(module) and self._machine.memory.read_u32(module) == _MODULE_STATE_GOING
+            return bool(module) and self._machine.memory.u32(module) == _MODULE_STATE_GOING
         except MachineError:
             return False
 
@@ -191,7 +191,7 @@ class CodeTables:
         areas: list[Area] = []
         memory = self._machine.memory
         try:
-            before, entry = head, memory.read_u64(head)
+            before, entry = head, memory.u64(head)
             while entry != head:
                 following, previous, start, end = struct.unpack("<4Q", memory.read(entry, 32))
                 if previous != before or not start < end or not self._text.contains(start) or len(areas) > _LIST_LIMIT:

@@ -178,7 +178,7 @@ class Crashes:
         if regs is None or fault is None:
             return None
         try:
-            word = self._machine.memory.read_u32(regs[32])
+            word = self._machine.memory.u32(regs[32])
         except MachineError:
             return None
         address, number = effective_address(word, regs), word >> 5 & 31

@@ -128,7 +128,7 @@ class GuestFiles:
 
     def _irregular(self, file: int, cannot: str) -> MachineError | None:
         types, memory = self._kernel.types, self._machine.memory
-        inode = memory.read_u64(file + types["file"].offset("f_inode"))
+        inode = memory.u64(file + types["file"].offset("f_inode"))
         mode = int.from_bytes(memory.read(inode + types["inode"].offset("i_mode"), 2), "little")
         if stat.S_ISREG(mode):
             return None
@@ -152,8 +152,8 @@ class GuestFiles:
         if errno_of(dentry):
             return dentry
         memory = self._machine.memory
-        parent = memory.read_u64(place + types["path"].offset("dentry"))
-        inode = memory.read_u64(parent + types["dentry"].offset("d_inode"))
+        parent = memory.u64(place + types["path"].offset("dentry"))
+        inode = memory.u64(parent + types["dentry"].offset("d_inode"))
         result = yield "vfs_mkdir", (inode, dentry, 0o755)
         yield "done_path_create", (place, dentry)
         return result

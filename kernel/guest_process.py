@@ -106,7 +106,7 @@ class GuestProgram:
         result = yield "create_pipe_files", (job.out, 0)
         if errno_of(result):
             raise MachineError(f"no pipe can be made in the guest: {error_text(errno_of(result))}")
-        reads, writes = (memory.read_u64(job.out + at) for at in (0, 8))
+        reads, writes = (memory.u64(job.out + at) for at in (0, 8))
         self._streams[descriptor], self._ours[descriptor] = (reads, writes) if descriptor == 0 else (writes, reads)
         if descriptor:
             at = reads + self._kernel.types["file"].offset("f_flags")

@@ -48,7 +48,7 @@ def timers(machine: Machine, structs: Structs, bases: int | None, cpu_offset: in
     with explained("the guest's timers"):
         if bases is None:
             user = machine.symbols.in_kernel(_USER)
-            formed = addresses_formed(machine.memory.read_u32, user) if user is not None else []
+            formed = addresses_formed(machine.memory.u32, user) if user is not None else []
             if not formed:
                 raise MachineError(f"they are not found by the code of {_USER}()")
             bases = formed[0] + cpu_offset & (1 << 64) - 1

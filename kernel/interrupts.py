@@ -61,7 +61,7 @@ def _descriptors(machine: Machine, structs: Structs) -> Iterator[int]:
     tree = next((symbol.address for name in _TREES if (symbol := symbols.in_kernel(name)) is not None), None)
     if tree is None:
         user = symbols.in_kernel(_USER)
-        formed = addresses_formed(machine.memory.read_u32, user) if user is not None else []
+        formed = addresses_formed(machine.memory.u32, user) if user is not None else []
         if not formed:
             raise MachineError(f"the tree of them is not found by the code of {_USER}()")
         tree = formed[0]

@@ -295,7 +295,7 @@ class Kworkers:
         machine = self._machine
         pc = machine.registers.pc
         try:
-            idle = WFI in (machine.memory.read_u32(pc), machine.memory.read_u32(pc - 4))
+            idle = WFI in (machine.memory.u32(pc), machine.memory.u32(pc - 4))
         except MachineError:
             idle = False
         return pc if idle else None

@@ -51,7 +51,7 @@ def read_log(machine: Machine, types: Types) -> list[LogRecord]:
     named = machine.symbols.in_kernel("prb")
     pointer = named.address if named is not None else int(vmcoreinfo(machine).get("SYMBOL(prb)", "0"), 16)
     try:
-        return _Ring(machine, types, machine.memory.read_u64(pointer)).records()
+        return _Ring(machine, types, machine.memory.u64(pointer)).records()
     except MachineError as error:
         raise MachineError(f"the guest's log cannot be read: {error}") from None
 
@@ -63,21 +63,21 @@ class _Ring:
         memory = machine.memory
         ring, descriptors, texts = types["printk_ringbuffer"], types["prb_desc_ring"], types["prb_data_ring"]
         first, second = address + ring.offset("desc_ring"), address + ring.offset("text_data_ring")
-        count_bits = memory.read_u32(first + descriptors.offset("count_bits"))
-        size_bits = memory.read_u32(second + texts.offset("size_bits"))
+        count_bits = memory.u32(first + descriptors.offset("count_bits"))
+        size_bits = memory.u32(second + texts.offset("size_bits"))
         if not 0 < count_bits <= _MOST_DESCRIPTORS or not 0 < size_bits <= _MOST_BITS:
             raise MachineError(f"it is said to have 2^{count_bits} records and 2^{size_bits} bytes")
         self.count, self.size = 1 << count_bits, 1 << size_bits
-        self.head = memory.read_u64(first + descriptors.offset("head_id"))
-        self.tail = memory.read_u64(first + descriptors.offset("tail_id"))
+        self.head = memory.u64(first + descriptors.offset("head_id"))
+        self.tail = memory.u64(first + descriptors.offset("tail_id"))
         self.descriptor, self.info = types["prb_desc"], types["printk_info"]
         if not 24 <= self.descriptor.size <= _MOST_STRUCT or not 16 <= self.info.size <= _MOST_STRUCT:
             raise MachineError("this kernel's type information describes records that cannot be right")
         self.descriptors = memory.read(
-            memory.read_u64(first + descriptors.offset("descs")), self.count * self.descriptor.size
+            memory.u64(first + descriptors.offset("descs")), self.count * self.descriptor.size
         )
-        self.infos = memory.read(memory.read_u64(first + descriptors.offset("infos")), self.count * self.info.size)
-        self.texts = memory.read(memory.read_u64(second + texts.offset("data")), self.size)
+        self.infos = memory.read(memory.u64(first + descriptors.offset("infos")), self.count * self.info.size)
+        self.texts = memory.read(memory.u64(second + texts.offset("data")), self.size)
         self._state = self.descriptor.offset("state_var")
         self._block = self.descriptor.offset("text_blk_lpos")
 

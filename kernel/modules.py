@@ -137,7 +137,7 @@ class LoadedModules(Mapping[str, Symbols]):
             raise MachineError(f"the modules are not known, as {self._machine.symbols.why_no_modules}")
         if layout is None or not head:  # a list without entries is not looked for
             return []
-        places, entry = list[int](), self._machine.memory.read_u64(head)
+        places, entry = list[int](), self._machine.memory.u64(head)
         for data in self._structs(layout, head):
             if _u32(data, layout.state) != _UNFORMED:
                 places.append(entry - layout.list)
@@ -191,7 +191,7 @@ class LoadedModules(Mapping[str, Symbols]):
         if named is not None:
             places = [(named.address, 8)]
         elif user is not None:
-            places = [(formed, _HEAD_WITHIN) for formed in addresses_formed(memory.read_u32, user)]
+            places = [(formed, _HEAD_WITHIN) for formed in addresses_formed(memory.u32, user)]
         else:
             return []
         heads = []
@@ -200,7 +200,7 @@ class LoadedModules(Mapping[str, Symbols]):
                 head = place + at
                 if following >> 48 == 0xFFFF and following != head:
                     with contextlib.suppress(MachineError):
-                        if memory.read_u64(following + 8) == head:  # the first entry's `prev`
+                        if memory.u64(following + 8) == head:  # the first entry's `prev`
                             heads.append(head)
         return heads
 
@@ -208,7 +208,7 @@ class LoadedModules(Mapping[str, Symbols]):
         """Each `struct module` of the list at `head`. Raises MachineError if it is another list, or damaged."""
         memory = self._machine.memory
         structs: list[bytes] = []
-        entry = memory.read_u64(head)
+        entry = memory.u64(head)
         while entry != head:
             data = memory.read(entry - layout.list, layout.size)
             if len(structs) == _MOST_MODULES or _u32(data, layout.state) > _UNFORMED or not _name(data, layout):

@@ -63,7 +63,7 @@ class MountTable:
         proxy = self._pointer(task, "task_struct", "nsproxy")
         head = self._pointer(proxy, "nsproxy", "mnt_ns") + self._at("mnt_namespace", "list")
         self._left = _MOST_FOLDERS
-        entry, found, seen = self._memory.read_u64(head), list[Mount](), set[int]()
+        entry, found, seen = self._memory.u64(head), list[Mount](), set[int]()
         while entry != head:
             if entry in seen:
                 raise MachineError("the list of them leads in a circle")
@@ -71,13 +71,13 @@ class MountTable:
                 raise MachineError(f"there are more than {_MOST:,}, or the list of them is damaged")
             seen.add(entry)
             found.append(self._mount(entry - self._at("mount", "mnt_list")))
-            entry = self._memory.read_u64(entry)
+            entry = self._memory.u64(entry)
         return found
 
     def _mount(self, mount: int) -> Mount:
         vfsmount = mount + self._vfsmount
         block = self._pointer(vfsmount, "vfsmount", "mnt_sb")
-        flags = self._memory.read_u32(vfsmount + self._at("vfsmount", "mnt_flags"))
+        flags = self._memory.u32(vfsmount + self._at("vfsmount", "mnt_flags"))
         of_block = self._pointer(block, "super_block", "s_flags")
         name = self._string(self._pointer(self._pointer(block, "super_block", "s_type"), "file_system_type", "name"))
         subtype = self._pointer(block, "super_block", "s_subtype")
@@ -105,7 +105,7 @@ class MountTable:
                 if above == dentry:
                     break
                 name = dentry + self._at("dentry", "d_name") + self._at("qstr", "name")
-                names.append(self._string(self._memory.read_u64(name)))
+                names.append(self._string(self._memory.u64(name)))
                 dentry = above
             mount = parent
 
@@ -118,7 +118,7 @@ class MountTable:
         return self._types[struct].offset(member)
 
     def _pointer(self, address: int, struct: str, member: str) -> int:
-        return self._memory.read_u64(address + self._at(struct, member) & (1 << 64) - 1)
+        return self._memory.u64(address + self._at(struct, member) & (1 << 64) - 1)
 
     def _string(self, address: int, limit: int = _LONGEST) -> str:
         return self._memory.read_string(address, limit).decode("utf-8", "replace")

@@ -54,7 +54,7 @@ def _head(machine: Machine, structs: Structs) -> int:
     named, user = machine.symbols.in_kernel("slab_caches"), machine.symbols.in_kernel(_USER)
     if named is not None:
         return named.address
-    formed = addresses_formed(machine.memory.read_u32, user) if user is not None else []
+    formed = addresses_formed(machine.memory.u32, user) if user is not None else []
     link = structs.offset("kmem_cache", "list")
     for start in formed:
         for head in range(start, start + _HEAD_WITHIN, 8):
@@ -73,7 +73,7 @@ def _head(machine: Machine, structs: Structs) -> int:
 def _nodes(machine: Machine) -> list[int]:
     """The numbers of the memory nodes: those behind the last one are not there in a kmem_cache."""
     try:
-        online = machine.memory.read_u64(int(vmcoreinfo(machine)["SYMBOL(node_online_map)"], 16))
+        online = machine.memory.u64(int(vmcoreinfo(machine)["SYMBOL(node_online_map)"], 16))
     except (MachineError, KeyError, ValueError):
         online = 1
     return [node for node in range(_MOST_NODES) if online >> node & 1]

@@ -89,7 +89,7 @@ def _lists(machine: Machine, types: Types) -> Iterator[tuple[str, int, int]]:
     if head is not None:
         candidates = [head.address]
     elif user is not None:
-        formed = addresses_formed(memory.read_u32, user)
+        formed = addresses_formed(memory.u32, user)
         candidates = [start + at for start in formed for at in range(0, _HEAD_WITHIN, 8)]
     else:
         return
@@ -97,8 +97,8 @@ def _lists(machine: Machine, types: Types) -> Iterator[tuple[str, int, int]]:
     modules = set(loaded.addresses()) if isinstance(loaded, LoadedModules) else set()
     for list_head in candidates:
         try:
-            first = memory.read_u64(list_head)
-            if memory.read_u64(first + 8) != list_head or memory.read_u64(first - place + of) not in modules:
+            first = memory.u64(list_head)
+            if memory.u64(first + 8) != list_head or memory.u64(first - place + of) not in modules:
                 continue
         except MachineError:
             continue
@@ -107,11 +107,11 @@ def _lists(machine: Machine, types: Types) -> Iterator[tuple[str, int, int]]:
             if following == list_head:
                 return
             each = following - place
-            size = memory.read_u32(memory.read_u64(each + where) + size_at)
+            size = memory.u32(memory.u64(each + where) + size_at)
             if size <= _LARGEST:
-                name = memory.read(memory.read_u64(each + of) + name_at, 56).partition(b"\0")[0]
-                yield name.decode("utf-8", "replace"), memory.read_u64(memory.read_u64(each + where) + data_at), size
-            following = memory.read_u64(following)
+                name = memory.read(memory.u64(each + of) + name_at, 56).partition(b"\0")[0]
+                yield name.decode("utf-8", "replace"), memory.u64(memory.u64(each + where) + data_at), size
+            following = memory.u64(following)
         return
 
 

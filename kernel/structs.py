@@ -63,12 +63,12 @@ class Structs:
     def u64(self, address: int) -> int:
         """64 bits at an address."""
         self.spend()
-        return self._memory.read_u64(address & _ADDRESSES)
+        return self._memory.u64(address & _ADDRESSES)
 
     def u32(self, address: int) -> int:
         """32 bits at an address."""
         self.spend()
-        return self._memory.read_u32(address & _ADDRESSES)
+        return self._memory.u32(address & _ADDRESSES)
 
     def string(self, address: int, limit: int = _LONGEST) -> str:
         """The text at an address, up to its NUL."""

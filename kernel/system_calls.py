@@ -36,7 +36,7 @@ def system_calls(machine: Machine) -> list[SystemCall]:
     with explained("the guest's system calls"):
         symbols = machine.symbols
         named, user = symbols.in_kernel("sys_call_table"), symbols.in_kernel(_USER)
-        formed = addresses_formed(machine.memory.read_u32, user) if named is None and user is not None else []
+        formed = addresses_formed(machine.memory.u32, user) if named is None and user is not None else []
         for table in [named.address] if named is not None else formed:
             if found := _table(machine, table):
                 return found
@@ -49,7 +49,7 @@ def _table(machine: Machine, table: int) -> list[SystemCall]:
     seen: set[str] = set()
     for number in range(_MOST):
         try:
-            address = machine.memory.read_u64(table + 8 * number)
+            address = machine.memory.u64(table + 8 * number)
         except MachineError:
             break
         at = machine.symbols.at(address)

@@ -130,7 +130,7 @@ class TaskList:
     def _is_init_task(self, task: int) -> bool:
         """Whether a task of number 0 is there that is its own parent and in a ring of tasks."""
         try:
-            data, member, read = self._read(task), self._member, self._machine.memory.read_u64
+            data, member, read = self._read(task), self._member, self._machine.memory.u64
             if task % 8 or self._u32(data, "pid") or self._u64(data, "real_parent") != task:
                 return False
             entry = task + member["tasks"]
@@ -193,7 +193,7 @@ class TaskList:
 
     def _pointer(self, address: int) -> int:
         try:
-            return self._machine.memory.read_u64(address)
+            return self._machine.memory.u64(address)
         except MachineError as error:
             raise MachineError(f"the guest's list of tasks cannot be read: {error}") from None
 
@@ -204,7 +204,7 @@ class TaskList:
         parent = self._u64(data, "real_parent")
         if parent not in tgids:
             try:
-                tgids[parent] = self._machine.memory.read_u32(parent + self._member["tgid"])
+                tgids[parent] = self._machine.memory.u32(parent + self._member["tgid"])
             except MachineError:
                 tgids[parent] = 0
         context = _CONTEXT.unpack_from(data, self._at["context"])

@@ -116,7 +116,7 @@ class Tasks:
         `__entry_task` (kernel_entry in arch/arm64/kernel/entry.S), which is the first address it forms. Raises
         MachineError if that cannot be found or read.
         """
-        return self._machine.memory.read_u64(self.entry_task + self._machine.registers["tpidr_el1"] & (1 << 64) - 1)
+        return self._machine.memory.u64(self.entry_task + self._machine.registers["tpidr_el1"] & (1 << 64) - 1)
 
     @property
     def entry_task(self) -> int:
@@ -127,7 +127,7 @@ class Tasks:
         machine = self._machine
         if self._entry_task is None:
             entry = next((name for name in _FROM_EL0 if name in machine.symbols), None)
-            formed = addresses_formed(machine.memory.read_u32, machine.symbols[entry]) if entry else []
+            formed = addresses_formed(machine.memory.u32, machine.symbols[entry]) if entry else []
             if not formed:
                 raise MachineError(
                     "the running task cannot be found: the kernel's entry code does not name __entry_task"

@@ -47,7 +47,7 @@ class Text:
         one, lies behind both (vmlinux.lds.S).
         """
         try:
-            self._machine.memory.read_u32(address)
+            self._machine.memory.u32(address)
             image = self.area("_stext", "_sinittext")
             if image is None or self._kernel is None or not self._kernel.replaces_page_tables:
                 return True

@@ -287,7 +287,7 @@ class TraceEvents(Mapping[str, TraceEvent]):
         memory = self._machine.memory
         try:
             first, last = struct.unpack("<2Q", memory.read(address, 16))
-            if first in (0, address) or memory.read_u64(first + 8) != address or memory.read_u64(last) != address:
+            if first in (0, address) or memory.u64(first + 8) != address or memory.u64(last) != address:
                 return False
             for entry in (first, last):
                 call = self._kernel.read(entry, "struct trace_event_call")

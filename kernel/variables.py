@@ -96,7 +96,7 @@ class Variables:
     def _jiffies(self) -> int:
         machine = self._kernel.machine
         counting = machine.symbols.in_kernel(_COUNTS_JIFFIES)
-        loaded = addresses_loaded(machine.memory.read_u32, counting) if counting is not None else []
+        loaded = addresses_loaded(machine.memory.u32, counting) if counting is not None else []
         if not loaded:
             raise MachineError(f"the address of jiffies is not found: the code of {_COUNTS_JIFFIES}() does not form it")
         return loaded[0]

@@ -147,7 +147,7 @@ class Semihosting:
             return False
         context = core.context
         try:
-            if self._machine.memory.read_u32(context.pc) != HLT:
+            if self._machine.memory.u32(context.pc) != HLT:
                 return False
         except MachineError:
             return False

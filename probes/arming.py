@@ -114,7 +114,7 @@ class Arming:
             self._optimizer.stop(site)
             self._kretprobes.guest_trampoline.sync(site)
             with contextlib.suppress(MachineError):  # the guest may have patched, freed or unmapped its text
-                if self._machine.memory.read_u32(site.addr) == KPROBES_BRK_WORD:
+                if self._machine.memory.u32(site.addr) == KPROBES_BRK_WORD:
                     self._machine.memory.put(site.addr, site.word.to_bytes(4, "little"))
 
     def lift(self, site: Site) -> bool:
@@ -123,7 +123,7 @@ class Arming:
         False if the guest has put something else there.
         """
         try:
-            if self._machine.memory.read_u32(site.addr) != KPROBES_BRK_WORD:
+            if self._machine.memory.u32(site.addr) != KPROBES_BRK_WORD:
                 return False
         except MachineError:
             return False
@@ -169,7 +169,7 @@ class Arming:
         """Remove from the restored memory the breakpoints of probes that may no longer be registered."""
         for address, original in self._originals.items():
             with contextlib.suppress(MachineError):
-                if self._machine.memory.read_u32(address) == KPROBES_BRK_WORD and self._guest.find(address) is None:
+                if self._machine.memory.u32(address) == KPROBES_BRK_WORD and self._guest.find(address) is None:
                     self._machine.memory.put(address, original.to_bytes(4, "little"))
 
     def rearm_all(self) -> None:

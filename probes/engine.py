@@ -215,7 +215,7 @@ class Engine:
     def _removed(self, core: Core, address: int) -> bool:
         """Handle a BRK #4 without a probe. If the text no longer has it, execute the current instruction."""
         try:
-            if self._machine.memory.read_u32(address) == KPROBES_BRK_WORD:
+            if self._machine.memory.u32(address) == KPROBES_BRK_WORD:
                 return False
         except MachineError:
             return False

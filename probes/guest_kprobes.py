@@ -48,9 +48,9 @@ class GuestKprobes:
                 for _ in range(_CHAIN_LIMIT):
                     if not node:
                         break
-                    if memory.read_u64(node + ADDR_OFFSET) == address:
-                        return GuestKprobe(memory.read_u32(node + opcode), memory.read_u64(node + slot))
-                    node = memory.read_u64(node)
+                    if memory.u64(node + ADDR_OFFSET) == address:
+                        return GuestKprobe(memory.u32(node + opcode), memory.u64(node + slot))
+                    node = memory.u64(node)
         except MachineError:
             return None
         return None

@@ -112,7 +112,7 @@ class SuspendedBreakpoints:
         """A function that reads or patches text where there are sites is about to run."""
         core.context.load()
         context = core.context
-        address = context.x[0] if member is None else self._machine.memory.read_u64(context.x[0] + member)
+        address = context.x[0] if member is None else self._machine.memory.u64(context.x[0] + member)
         suspended = [
             site
             for site in self._sites.values()

@@ -48,7 +48,7 @@ class Breakpoints:
         if self._wanted[address] == 1:
             before = address - 4
             with contextlib.suppress(MachineError):
-                if self._memory.read_u32(before) == WFI:
+                if self._memory.u32(before) == WFI:
                     self._before_wfi.add(before)
             self._arm(before, address)
 

@@ -147,8 +147,6 @@ class Memory:
             self._core.forget_physical(physical, length)  # the CPU may execute it through another mapping
             done += length
 
-    read_u32, read_u64 = u32, u64
-
     def read_string(self, address: int, limit: int = 4096) -> bytes:
         """The bytes up to a NUL, `limit` at most. Raises MachineError where the first byte is unmapped."""
         text = b""

@@ -122,7 +122,7 @@ def gdb(session: Session, gdb_path: str) -> Iterator[GdbSession]:
 
 def results(session: Session) -> list[int]:
     at = session.machine.symbols["results"].address
-    return [session.machine.memory.read_u64(at + 8 * n) for n in range(13)]
+    return [session.machine.memory.u64(at + 8 * n) for n in range(13)]
 
 
 def test_files(gdb: GdbSession, session: Session) -> None:

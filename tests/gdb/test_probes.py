@@ -274,7 +274,7 @@ def test_breakpoints_do_not_skip_probed_instructions(gdb: GdbSession, session: S
     gdb.continue_to_stop()
     gdb.execute("kprobe next_random")
     address = demo.address("next_random")
-    assert session.machine.memory.read_u32(address) == 0xD4200080  # BRK #4
+    assert session.machine.memory.u32(address) == 0xD4200080  # BRK #4
     assert gdb.read_memory(address, 8) == demo.initial(address, 8)
     gdb.execute("break *next_random")
     for _ in range(20):

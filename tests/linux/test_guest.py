@@ -50,7 +50,7 @@ def healthy(shell: Shell) -> None:
 def idle(machine: Machine) -> tuple[int, ...]:
     """Run the guest until it waits for an interrupt. Its PC and stack pointer there."""
     assert machine.run(until="cpu_do_idle", instructions=1_000_000_000).reason is StopReason.UNTIL
-    while machine.memory.read_u32(machine.registers.pc) != 0xD503_207F:  # WFI (Arm ARM, C6.2)
+    while machine.memory.u32(machine.registers.pc) != 0xD503_207F:  # WFI (Arm ARM, C6.2)
         machine.step()
     return machine.registers.pc, machine.registers.sp
 

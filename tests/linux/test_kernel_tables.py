@@ -138,7 +138,7 @@ def test_damaged_tables(guest: Machine) -> None:
     assert tasks is not None
     all_tasks = [tasks.idle, *tasks()]
     kernel.log()
-    task_struct, ring = kernel.types["task_struct"], memory.read_u64(int(vmcoreinfo(guest)["SYMBOL(prb)"], 16))
+    task_struct, ring = kernel.types["task_struct"], memory.u64(int(vmcoreinfo(guest)["SYMBOL(prb)"], 16))
     links = [
         task_struct.offset(name) for name in ("tasks", "thread_node", "signal", "real_parent", "comm", "pid", "stack")
     ]
@@ -153,11 +153,11 @@ def test_damaged_tables(guest: Machine) -> None:
 
     init, types = all_tasks[1], kernel.types
     mounts = kernel.mounts(init)
-    head = memory.read_u64(
-        memory.read_u64(init.address + task_struct.offset("nsproxy")) + types["nsproxy"].offset("mnt_ns")
+    head = memory.u64(
+        memory.u64(init.address + task_struct.offset("nsproxy")) + types["nsproxy"].offset("mnt_ns")
     ) + types["mnt_namespace"].offset("list")
-    last = memory.read_u64(head + 8) - types["mount"].offset("mnt_list")
-    dentry = memory.read_u64(last + types["mount"].offset("mnt_mountpoint"))
+    last = memory.u64(head + 8) - types["mount"].offset("mnt_list")
+    dentry = memory.u64(last + types["mount"].offset("mnt_mountpoint"))
 
     for number in range(MUTATIONS):
         task = chance.choice(all_tasks)

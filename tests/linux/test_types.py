@@ -75,7 +75,7 @@ def test_global_variables_are_those_of_the_guest(session: Session) -> None:
         CommandError, match=r"type of swapper_pg_dir is not known: write \*\(u64 \*\)swapper_pg_dir, with"
     ):
         session.run("print swapper_pg_dir")
-    assert session.ask("print *(u64 *)swapper_pg_dir").number == guest.memory.read_u64(
+    assert session.ask("print *(u64 *)swapper_pg_dir").number == guest.memory.u64(
         session.ask("print &swapper_pg_dir").number
     )
     with pytest.raises(CommandError, match=r"no symbol 'slab_mutex'.* \(of this kernel's variables only those of each"):

@@ -81,9 +81,9 @@ def test_interrupt_when_unmasked_for_one_instruction() -> None:
     guest = machine.load("demo", memory="16M")
     guest.run(until="demo_idle")
     ticks = guest.symbols["jiffies"].address
-    before = guest.memory.read_u64(ticks)
+    before = guest.memory.u64(ticks)
     guest.run(until=guest.symbols["demo_idle"].address + 0x44)
-    assert guest.memory.read_u64(ticks) == before + 1
+    assert guest.memory.u64(ticks) == before + 1
 
 
 @pytest.mark.parametrize("rounds", [3, 20, 20_000])

@@ -93,7 +93,7 @@ def test_breakpoint_in_a_loop_and_stepping_off_it(demo: Machine) -> None:
 def test_watchpoint_stops_before_the_write(demo: Machine, kind: str) -> None:
     demo.run(until="workload_round")
     jiffies = demo.symbols["jiffies"].address
-    before = demo.memory.read_u64(jiffies)
+    before = demo.memory.u64(jiffies)
     demo.watchpoints.add(kind, jiffies, 8)
     while True:
         stop = demo.run()
@@ -104,10 +104,10 @@ def test_watchpoint_stops_before_the_write(demo: Machine, kind: str) -> None:
         demo.watchpoints.remove(kind, jiffies, 8)  # a read: go over it
         demo.step()
         demo.watchpoints.add(kind, jiffies, 8)
-    assert demo.memory.read_u64(jiffies) == before
+    assert demo.memory.u64(jiffies) == before
     demo.watchpoints.remove(kind, jiffies, 8)
     demo.step()
-    assert demo.memory.read_u64(jiffies) == before + 1
+    assert demo.memory.u64(jiffies) == before + 1
 
 
 def test_call(demo: Machine) -> None:

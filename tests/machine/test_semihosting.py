@@ -260,15 +260,15 @@ def test_time_is_the_machine_s(guest: Machine) -> None:
     assert call(guest, 0x10, 0) == 307
     assert call(guest, 0x11, 0) == 3
     assert call(guest, 0x30, BLOCK_16M) == 0
-    assert guest.memory.read_u64(BLOCK_16M) == guest.clock.now
+    assert guest.memory.u64(BLOCK_16M) == guest.clock.now
 
 
 def test_what_the_program_is_told_of_itself(guest: Machine) -> None:
     assert call_with(guest, 0x15, 0x4090_0000, 100) == 0
     assert guest.memory.read(0x4090_0000, 10) == b"guest.elf\0"
-    assert guest.memory.read_u64(BLOCK_16M + 8) == 9
+    assert guest.memory.u64(BLOCK_16M + 8) == 9
     assert call_with(guest, 0x16, 0x4090_0000) == 0
-    heap, limit, stack, stack_limit = (guest.memory.read_u64(0x4090_0000 + 8 * n) for n in range(4))
+    heap, limit, stack, stack_limit = (guest.memory.u64(0x4090_0000 + 8 * n) for n in range(4))
     assert guest.guest.segments[-1].end <= heap < limit == stack == 0x4100_0000
     assert stack_limit == heap
 
@@ -321,12 +321,12 @@ def test_snapshots_keep_the_errno(guest: Machine) -> None:
 
 def test_snapshot_files_keep_where_the_heap_begins(guest: Machine, tmp_path: Path) -> None:
     call_with(guest, 0x16, 0x4090_0000)
-    begin = guest.memory.read_u64(0x4090_0000)
+    begin = guest.memory.u64(0x4090_0000)
     guest.save(tmp_path / "saved")
     again = machine.load(tmp_path / "saved")
     again.memory.write(0x4090_0000, bytes(8))
     call_with(again, 0x16, 0x4090_0000)
-    assert again.memory.read_u64(0x4090_0000) == begin != 0
+    assert again.memory.u64(0x4090_0000) == begin != 0
 
 
 def test_linux_is_offered_none(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_store_exclusive_is_no_load(load: str, store: str, bare: Callable[...,
     assert guest.run(instructions=3).reason is StopReason.INSTRUCTIONS
     guest.watchpoints.add("read", DATA, 8)
     assert guest.run(instructions=100).reason is StopReason.WATCHPOINT
-    assert (guest.instructions, guest.registers.x[2], guest.memory.read_u32(DATA)) == (4, 0, 5)
+    assert (guest.instructions, guest.registers.x[2], guest.memory.u32(DATA)) == (4, 0, 5)
 
 
 def test_an_access_that_begins_before(bare: Callable[..., Machine]) -> None:

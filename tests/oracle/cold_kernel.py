@@ -146,7 +146,7 @@ class ColdKernel:
             self.machine.memory.write(at, struct.pack("<Q", 8))
             self.machine.registers["tpidr_el0"] = at
             self.machine.call(by)
-            size = self.machine.memory.read_u64(at)
+            size = self.machine.memory.u64(at)
             return list(struct.iter_unpack("<QQ", self.machine.memory.read(at + 8, size - 8)))
 
     @contextmanager

@@ -11,7 +11,7 @@ GENERIC = ("__kprobes_text_start", "__noinstr_text_start")
 
 
 def formed(kernel: ColdKernel, function: str) -> list[int]:
-    return addresses_formed(kernel.machine.memory.read_u32, kernel.symbols[function])
+    return addresses_formed(kernel.machine.memory.u32, kernel.symbols[function])
 
 
 def test_areas_of_the_architecture(kernel: ColdKernel) -> None:

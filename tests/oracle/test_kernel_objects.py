@@ -236,7 +236,7 @@ def recorded(machine: Machine, read: Callable[[], object]) -> list[int]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "read", reading)
-        patch.setattr(memory, "read_u64", lambda address: int.from_bytes(reading(address, 8), "little"))
+        patch.setattr(memory, "u64", lambda address: int.from_bytes(reading(address, 8), "little"))
         read()
     text = range(machine.symbols["_stext"].address, machine.symbols["_etext"].address)
     return sorted(place for place in places if place not in text)

@@ -344,12 +344,12 @@ class Struct:
         assert guest.kernel is not None
         self.memory, types = guest.memory, guest.kernel.types
         self.head = guest.symbols.modules._head  # type: ignore[attr-defined]
-        self.address = self.memory.read_u64(self.head) - types["module"].offset("list")
+        self.address = self.memory.u64(self.head) - types["module"].offset("list")
         self.members: dict[str, int] = {}
         for member in MEMBERS:
             with contextlib.suppress(MachineError):
                 self.members[member] = self.address + types["module"].offset(member)
-        kallsyms = self.memory.read_u64(self.members["kallsyms"])
+        kallsyms = self.memory.u64(self.members["kallsyms"])
         for member in ("symtab", "num_symtab", "strtab", "typetab"):
             self.members[member] = kallsyms + types["mod_kallsyms"].offset(member)
 

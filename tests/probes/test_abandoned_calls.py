@@ -85,8 +85,8 @@ def test_stopped_in_a_slot(demo: Machine, kprobes: Kprobes) -> None:
     load = next(
         address
         for address in range(demo.symbols["strlen"].address, demo.symbols["strlen"].address + 64, 4)
-        if demo.memory.read_u32(address) & 0xFFE0_0C00 in (0x3860_0800, 0x3840_0400)  # LDRB
-        or demo.memory.read_u32(address) & 0xFFC0_0000 == 0x3940_0000
+        if demo.memory.u32(address) & 0xFFE0_0C00 in (0x3860_0800, 0x3840_0400)  # LDRB
+        or demo.memory.u32(address) & 0xFFC0_0000 == 0x3940_0000
     )
     kprobes.optimization = False  # an optimised probe has no slot
     probe = kprobes.register_kprobe(Kprobe(addr=load))

@@ -353,7 +353,7 @@ def test_a_fault_in_a_slot_that_branches_is_seen_at_the_probe(demo: machine.Mach
     where = demo.symbols["strlen"].address
     demo.run(until="strlen")
     while True:
-        word = demo.memory.read_u32(demo.registers.pc)
+        word = demo.memory.u32(demo.registers.pc)
         if word >> 22 & 0x3FF == 0x0E5 or word >> 24 == 0x38:  # LDRB
             break
         demo.step()

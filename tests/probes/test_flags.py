@@ -19,18 +19,18 @@ def forget(m: machine.Machine, address: int) -> None:
         table = int.from_bytes(m.memory.physical.read(at, 8), "little") & 0xFFFF_FFFF_F000
     m.memory.physical.write(at, bytes(8))
     with pytest.raises(machine.MachineError):
-        m.memory.read_u32(address)
+        m.memory.u32(address)
 
 
 @pytest.mark.parametrize(("given", "kept"), [(0, 0), (0xFF, 2), (1, 0), (2, 2), (4 | 8 | 16, 0)])
 def test_what_is_kept_of_the_callers(demo: machine.Machine, kprobes: Kprobes, given: int, kept: int) -> None:
     address = demo.symbols["kfree"].address
-    word = demo.memory.read_u32(address)
+    word = demo.memory.u32(address)
     for probe in (Kprobe("kfree"), Kretprobe("kfree")):
         probe.flags = given
         kprobes.register_kretprobe(probe) if isinstance(probe, Kretprobe) else kprobes.register_kprobe(probe)
         assert probe.flags == kept
-        assert (demo.memory.read_u32(address) == word) is bool(kept)
+        assert (demo.memory.u32(address) == word) is bool(kept)
         assert probe.disabled is bool(kept)
         kprobes.unregister(probe)
 
@@ -73,7 +73,7 @@ def test_gone(demo: machine.Machine, kprobes: Kprobes) -> None:
     assert set(kprobes.list()) == {same, other}
     demo.restore(armed)  # it is there again, with a breakpoint of a probe that is no more
     assert same.flags == DISABLED
-    assert demo.memory.read_u32(place) != 0xD4200080
+    assert demo.memory.u32(place) != 0xD4200080
     kprobes.enable(same)
     demo.run(instructions=100_000)
     assert same.hits

@@ -102,8 +102,8 @@ def test_the_slot_runs_with_exceptions_masked(
     daif = demo.registers.pstate & DAIF
     demo.run(until=probe.site.slot)
     seen.append(demo.registers.pstate & DAIF)
-    assert demo.memory.read_u32(demo.registers.pc) == 0xD503201F
-    assert demo.memory.read_u32(demo.registers.pc + 4) == 0xD42000C0
+    assert demo.memory.u32(demo.registers.pc) == 0xD503201F
+    assert demo.memory.u32(demo.registers.pc + 4) == 0xD42000C0
     demo.run(instructions=1)
     assert demo.registers.pc == demo.symbols["insn_nop"].address + 4
     assert seen == [DAIF]
@@ -273,9 +273,7 @@ def test_fault_in_the_slot(demo: machine.Machine, kprobes: Kprobes) -> None:
     stop_at = demo.symbols["do_mem_abort"].address
     # strlen's first load: find it by running up to it on a bad pointer
     load = address
-    while (
-        demo.memory.read_u32(load) & 0xFFC00000 != 0x39400000 and demo.memory.read_u32(load) & 0xFFE00C00 != 0x38600800
-    ):
+    while demo.memory.u32(load) & 0xFFC00000 != 0x39400000 and demo.memory.u32(load) & 0xFFE00C00 != 0x38600800:
         load += 4
         assert load < address + 0x40
     probe = kprobes.register_kprobe(

@@ -349,7 +349,7 @@ def test_trampoline_without_a_stack(demo: machine.Machine, era: str, sp: int) ->
     back = call.ret_addr
     demo.registers.sp = good
     demo.run(until=demo.registers.x[30])
-    while demo.memory.read_u32(demo.registers.pc) & 0xFFE0_001F != 0xD400_0002:  # HVC
+    while demo.memory.u32(demo.registers.pc) & 0xFFE0_001F != 0xD400_0002:  # HVC
         demo.run(instructions=1)
     demo.registers.sp = sp - kprobes.era.hits.frame.size
     for _ in range(2):  # not lost: it says it again

@@ -111,7 +111,7 @@ def test_sharing_an_instruction_with_the_guests_own_kprobe(
     """Both see each hit with the same registers, whoever came first; and the text is as it was when both are gone."""
     arguments = " ".join(f"{name}=%{name}" for name in REGISTERS)
     address = shell.machine.symbols["vfs_read"].address + int(place.partition("+")[2] or "0", 0)
-    word = shell.machine.memory.read_u32(address)
+    word = shell.machine.memory.u32(address)
 
     def set_theirs() -> None:
         shell.run(f"cd {TRACING}; echo 'p:mine {place} {arguments}' >kprobe_events; echo 1 >events/kprobes/mine/enable")
@@ -150,7 +150,7 @@ def test_sharing_an_instruction_with_the_guests_own_kprobe(
         shell.run(f"echo >{TRACING}/trace; read v </proc/version")
         assert "mine:" in shell.run(f"cat {TRACING}/trace")
         shell.run(f"cd {TRACING}; echo 0 >events/kprobes/mine/enable; echo >kprobe_events")
-    assert shell.machine.memory.read_u32(address) == word
+    assert shell.machine.memory.u32(address) == word
     assert ours.warnings == []
 
 
@@ -160,7 +160,7 @@ def test_sharing_a_simulated_instruction(shell: Shell, kprobes: Kprobes) -> None
     address = next(
         at
         for at in range(symbol.address, symbol.address + symbol.size, 4)
-        if shell.machine.memory.read_u32(at) >> 26 == 0b100101 and at - symbol.address > 16  # BL
+        if shell.machine.memory.u32(at) >> 26 == 0b100101 and at - symbol.address > 16  # BL
     )
     place = f"ksys_read+{address - symbol.address}"
     shell.run(f"cd {TRACING}; echo 'p:mine {place}' >kprobe_events; echo 1 >events/kprobes/mine/enable")

@@ -112,7 +112,7 @@ def test_a_hit_is_of_the_task_that_has_it() -> None:
 
 
 def word(demo: machine.Machine, name: str) -> int:
-    return demo.memory.read_u32(demo.symbols[name].address)
+    return demo.memory.u32(demo.symbols[name].address)
 
 
 def test_an_optimised_probe_leaves_the_text_and_the_guests_run_as_they_are(

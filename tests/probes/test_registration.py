@@ -76,7 +76,7 @@ def test_accepted(kprobes: Kprobes, demo: machine.Machine, name: str) -> None:
     symbol, _, offset = name.partition("+")
     address = demo.symbols[symbol].address + int(offset or "0", 0)
     assert (probe.addr, probe.name) == (address, name)
-    assert demo.memory.read_u32(address) == 0xD4200080
+    assert demo.memory.u32(address) == 0xD4200080
 
 
 def test_the_blacklist(kprobes: Kprobes, demo: machine.Machine) -> None:
@@ -108,16 +108,16 @@ def test_unregister_restores_the_text(kprobes: Kprobes, demo: machine.Machine) -
 
 
 def test_text_is_restored_when_all_are_disabled(kprobes: Kprobes, demo: machine.Machine) -> None:
-    word = demo.memory.read_u32(demo.symbols["insn_nop"].address)
+    word = demo.memory.u32(demo.symbols["insn_nop"].address)
     first, second = kprobes.register_kprobe(Kprobe("insn_nop")), kprobes.register_kprobe(Kprobe("insn_nop"))
     address = demo.symbols["insn_nop"].address
     kprobes.disable(first)
-    assert demo.memory.read_u32(address) == 0xD4200080
+    assert demo.memory.u32(address) == 0xD4200080
     kprobes.disable(second)
-    assert demo.memory.read_u32(address) == word
+    assert demo.memory.u32(address) == word
     demo.call("insn_nop", 1)
     kprobes.enable(first)
-    assert demo.memory.read_u32(address) == 0xD4200080
+    assert demo.memory.u32(address) == 0xD4200080
     demo.call("insn_nop", 1)
     assert (first.hits, second.hits) == (1, 0)
 
@@ -236,7 +236,7 @@ def test_the_guest_changes_the_text_under_a_probe(kprobes: Kprobes, demo: machin
     demo.memory.write(address, (0x91000400).to_bytes(4, "little"))  # add x0, x0, #1
     assert demo.call("insn_nop", 1) == 2
     kprobes.unregister(probe)
-    assert demo.memory.read_u32(address) == 0x91000400
+    assert demo.memory.u32(address) == 0x91000400
 
 
 def test_until_after_registration_in_a_running_guest(kprobes: Kprobes, demo: machine.Machine) -> None:

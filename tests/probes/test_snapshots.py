@@ -124,12 +124,12 @@ def test_probe_made_after_the_snapshot(demo: machine.Machine, kprobes: Kprobes) 
 
 
 def test_probe_removed_after_the_snapshot(demo: machine.Machine, kprobes: Kprobes) -> None:
-    word = demo.memory.read_u32(demo.symbols["insn_nop"].address)
+    word = demo.memory.u32(demo.symbols["insn_nop"].address)
     probe = kprobes.register_kprobe(Kprobe("insn_nop"))
     snapshot = demo.snapshot()
     kprobes.unregister(probe)
     demo.restore(snapshot)
-    assert demo.memory.read_u32(demo.symbols["insn_nop"].address) == word
+    assert demo.memory.u32(demo.symbols["insn_nop"].address) == word
     assert demo.call("insn_nop", 5) == 5
     assert probe.hits == 0
 

@@ -116,7 +116,7 @@ def test_a_damaged_stack(demo: machine.Machine, kprobes: Kprobes, record: object
     right = returns(kprobes)
     at = demo.registers.x[29]
     following, caller = record(at)  # type: ignore[operator]
-    demo.memory.write(at, struct.pack("<QQ", following, caller or demo.memory.read_u64(at + 8)))
+    demo.memory.write(at, struct.pack("<QQ", following, caller or demo.memory.u64(at + 8)))
     backtrace = kprobes.backtrace()
     assert end in backtrace.end
     found = [frame.pc for frame in backtrace.frames[1:]]
@@ -195,7 +195,7 @@ def test_a_word_that_is_no_return_address(demo: machine.Machine, kprobes: Kprobe
         demo.memory.write(place, left_over)
     assert kprobes.unwind.with_callers(sp - 64, left_over) == left_over
     kprobes.unwind.write(record + 32, struct.pack("<Q", 5))
-    assert demo.memory.read_u64(record + 32) == 5
+    assert demo.memory.u64(record + 32) == 5
     (call,) = kprobes.outstanding
     assert call.ret_addr == returns(kprobes)[1]
 

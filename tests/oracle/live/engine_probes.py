@@ -134,7 +134,7 @@ class EngineProbes(Subject):
         site = kprobe.site if what == "register" and not result else None
         event["opcode"] = site.original if site else 0
         event["slot"] = site.slot if site else 0
-        event["instructions"] = self.guest.memory.read_u64(site.slot) if site and site.slot else 0
+        event["instructions"] = self.guest.memory.u64(site.slot) if site and site.slot else 0
         self._events.append(event)
 
     def change(self, number: int, *, addr: int | None = None, flags: int | None = None) -> None:

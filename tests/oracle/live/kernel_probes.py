@@ -115,7 +115,7 @@ class KernelProbes(Kernel):
 
     def nmissed(self, number: int) -> int:
         changes = [event for event in self.journal if event["what"] == "register" and event["probe"] == number]
-        return self.guest.memory.read_u64(int(changes[-1]["kprobe"]) + _NMISSED)
+        return self.guest.memory.u64(int(changes[-1]["kprobe"]) + _NMISSED)
 
     def register_no_kprobes(self, count: int) -> None:
         self._later("many", count & _U64)

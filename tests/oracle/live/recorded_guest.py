@@ -242,7 +242,7 @@ class RecordedGuest(OracleGuest):
 
     def tell(self, command: str, *numbers: int) -> list[Event]:
         if command == "peek":
-            return [{"what": "peek", "probe": NOBODY, "word": self.guest.memory.read_u32(numbers[0])}]
+            return [{"what": "peek", "probe": NOBODY, "word": self.guest.memory.u32(numbers[0])}]
         if command == "user":
             self._map_user(False)
             numbers = *numbers, self._memory.user

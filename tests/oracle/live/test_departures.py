@@ -52,9 +52,9 @@ def test_a_module_that_is_unloaded(guest: machine.Machine, reference: LiveKernel
 
     guest.restore(before)
     assert (disabled.flags, other.flags) == (DISABLED, 0)
-    assert guest.memory.read_u32(disabled.addr or 0) != BRK
+    assert guest.memory.u32(disabled.addr or 0) != BRK
     kprobes.enable(disabled)
-    assert guest.memory.read_u32(disabled.addr or 0) == BRK
+    assert guest.memory.u32(disabled.addr or 0) == BRK
     kprobes.unregister_kprobes([disabled, other])
     assert shell.run("rmmod oracle; echo $?") == "0\n"
 

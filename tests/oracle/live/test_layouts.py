@@ -28,7 +28,7 @@ def test_a_kprobe_where_the_guest_has_one_too(guest: Machine, reference: LiveKer
     """struct kprobe: when the guest has executed the instruction is known by the slot in it."""
     shell, kprobes = Shell(guest), Kprobes(guest, reference.era)
     read = guest.symbols["vfs_read"]
-    words = [guest.memory.read_u32(read.address + offset) for offset in range(8, 64, 4)]
+    words = [guest.memory.u32(read.address + offset) for offset in range(8, 64, 4)]
     offset = next(8 + 4 * i for i, word in enumerate(words) if decode(word, reference.era).verdict is verdict)
     stages: list[str] = []
 

@@ -52,7 +52,7 @@ def found(function: str, word: int, index: int, beyond: int = 0) -> Scenario:
     """A kprobe at that occurrence of an instruction in what a compiler made, or some bytes behind it."""
 
     def scenario(s: Subject) -> None:
-        words = [s.guest.memory.read_u32(address) for address in s.instructions(function)]
+        words = [s.guest.memory.u32(address) for address in s.instructions(function)]
         offset = 4 * [i for i, found in enumerate(words) if found == word][index] + beyond
         s.unregistered(*s.registered(s.kprobe(function, offset=offset)))
 
