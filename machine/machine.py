@@ -286,6 +286,15 @@ class Machine:
 
     # States.
 
+    @contextlib.contextmanager
+    def unnoticed(self) -> Iterator[None]:
+        """A context after which what changed in the guest does not count, if its registers are what they were."""
+        core, bus, state = self.core, self.bus, self.state
+        registers, counts = core.load().save(), (core.changes, bus.changes, state.restorations)
+        yield
+        if core.load().save() == registers:
+            core.changes, bus.changes, state.restorations = counts
+
     def snapshot(self) -> Snapshot:
         """The whole state, to `restore` later."""
         return snapshot.take(self)

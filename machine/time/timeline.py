@@ -371,22 +371,13 @@ class Timeline:
     def excursion(self) -> Iterator[None]:
         """A context that goes through the past, and comes back."""
         here, was_live = self.position, self.live
-        with self._unnoticed():
+        with self._machine.unnoticed():
             self._leave_present()
             try:
                 yield
             finally:
                 self._go(here)
                 assert self.live is was_live
-
-    @contextlib.contextmanager
-    def _unnoticed(self) -> Iterator[None]:
-        """A context after which the guest's changes do not count, if its registers are what they were."""
-        core, bus, state = self._machine.core, self._machine.bus, self._machine.state
-        registers, counts = core.load().save(), (core.changes, bus.changes, state.restorations)
-        yield
-        if core.load().save() == registers:
-            core.changes, bus.changes, state.restorations = counts
 
     @contextlib.contextmanager
     def diversion(self) -> Iterator[None]:
