@@ -290,9 +290,14 @@ class Machine:
     def unnoticed(self) -> Iterator[None]:
         """A context after which what changed in the guest does not count, if its registers are what they were."""
         core, bus, state = self.core, self.bus, self.state
-        registers, counts = core.load().save(), (core.changes, bus.changes, state.restorations)
+
+        def registers() -> tuple[list[int], int, bytes]:
+            context = core.load()
+            return list(context.x), context.pstate, context.vector_bytes()
+
+        before, counts = registers(), (core.changes, bus.changes, state.restorations)
         yield
-        if core.load().save() == registers:
+        if registers() == before:
             core.changes, bus.changes, state.restorations = counts
 
     def snapshot(self) -> Snapshot:
