@@ -88,7 +88,7 @@ class Machine:
     def _transmitted(self) -> None:
         """Give the console what the guest has sent. Called by the UART."""
         if self.clock.running is not None:
-            self.clock.running.native.state.called = True  # a listener may type
+            self.clock.running.native.return_to_python()  # a listener may type
         try:
             self.console.drain()
         except BaseException as error:  # of a listener

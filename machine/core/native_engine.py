@@ -133,14 +133,9 @@ class NativeEngine:
         state.slice = length
         state.end, state.deadline = _NEVER if end is None else end, _NEVER if deadline is None else deadline
 
-    @property
-    def waiting(self) -> bool:
-        """Whether the guest has executed WFI and still waits."""
-        return bool(self.state.waiting)
-
-    @waiting.setter
-    def waiting(self, waiting: bool) -> None:
-        self.state.waiting = waiting
+    def return_to_python(self) -> None:
+        """In a hook: let Python begin the slice after this one, as something may have changed."""
+        self.state.called = True
 
     @property
     def now(self) -> int:

@@ -75,11 +75,11 @@ class RunLoop:
     @property
     def waiting(self) -> bool:
         """Whether the guest has executed WFI and still waits."""
-        return self._core.native.waiting
+        return bool(self._core.native.state.waiting)
 
     @waiting.setter
     def waiting(self, waiting: bool) -> None:
-        self._core.native.waiting = waiting
+        self._core.native.state.waiting = waiting
 
     def intercept(self, address: int, function: Callable[[Machine], None]) -> None:
         """See `Machine.intercept`."""
