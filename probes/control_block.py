@@ -27,7 +27,8 @@ class ControlBlock:
     `site` is the kernel's current_kprobe and `status` its kprobe_status. `saved_daif` is PSTATE.DAIF of the interrupted
     code while its instruction is executed out of line. `instance` is the probe whose handler is running. `step_awaited`
     is the PC at the software step exception that ends the slot. `unexpected_steps` counts other step exceptions in a
-    row. `unseen` is the site whose instruction C executed last, and may still be executing (`Engine.leave_slot`).
+    row. `unseen` is the site whose instruction C executed last for Python, and may still be executing
+    (`Engine._slot_left`).
     """
 
     __slots__ = (

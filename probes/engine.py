@@ -66,7 +66,7 @@ class Engine:
             core.dispatcher.claim_slots(partial(self._slot_left, block))
         SlotFaults(machine, self, rules, recorder)
         machine.state.join("hits", self, Order.PROBES)
-        self.adopt: Callable[[], None] = lambda: None  # see Optimizer.adopt
+        self.adopt: Callable[[int], Site | None] = lambda slot: None  # see Optimizer.adopt
         machine.calls.on_begin.append(self._call_begins)
 
     def connect(
@@ -109,7 +109,6 @@ class Engine:
 
     def _call_begins(self, core: Core) -> Callable[[], None]:
         """Called when a guest function is called. The result undoes the hits that the function leaves unfinished."""
-        self.adopt()
         core.dispatcher.leave_slot()
         block = self.blocks[core]
         hits, instance, recorded = block.hits, block.instance, self._recorder.stopping
@@ -123,12 +122,6 @@ class Engine:
                 self._listener.hit_over()
 
         return abandon
-
-    def step_in_progress(self, core: Core, site: Site, daif: int) -> None:
-        """Take over a hit whose instruction is being executed in its slot. `daif` is PSTATE.DAIF before it."""
-        block = self.blocks[core]
-        block.site, block.status, block.saved_daif = site, _SS, daif
-        block.step_awaited = site.slot + 4
 
     # BRK #4
 
@@ -186,11 +179,12 @@ class Engine:
             self.step(block, site, _SS)
         return True
 
-    def _slot_left(self, block: ControlBlock, daif: int) -> None:
-        """Something comes before the end of an instruction that C executes: the hit is not over yet."""
-        site = block.unseen
+    def _slot_left(self, block: ControlBlock, slot: int, daif: int) -> None:
+        """Something comes before the end of an instruction that C executes in a slot: the hit is not over yet."""
+        site = self.adopt(slot) or block.unseen
         assert site is not None
-        self.step_in_progress(block.core, site, daif)
+        block.site, block.status, block.saved_daif = site, _SS, daif
+        block.step_awaited = site.slot + 4
 
     def skipped(self, block: ControlBlock, site: Site) -> None:
         """A pre-handler has set the PC itself, so the instruction is skipped."""

@@ -110,7 +110,7 @@ class Optimizer:
         """Give the optimizer what arms sites and handles returns. Call this once, before there are probes."""
         self._arming, self._kretprobes = arming, kretprobes
         kretprobes.collect, self._engine.adopt = self.collect, self.adopt
-        self._machine.state.completing += (self.collect, self.adopt)
+        self._machine.state.completing += (self.collect, self._machine.core.dispatcher.leave_slot)
         rules, shared = era.hits, self._shared
         self._steps_unseen = stepping == "brk"
         # A kretprobe's instances may be in the guest's memory, and the frame may have what is left over in a register.
@@ -178,7 +178,7 @@ class Optimizer:
             self._ordinary(probe)
 
     def _leave(self, site: Site) -> None:
-        self.adopt()
+        self._machine.core.dispatcher.leave_slot()
         self.drain()
         self.places.remove(site.addr)
         del self._optimized[site.addr]
@@ -186,16 +186,16 @@ class Optimizer:
         for probe in site.probes:
             self._ordinary(probe)
 
-    def adopt(self) -> None:
-        """Go on in Python with the hit whose instruction is being executed in its slot, if there is one."""
-        if (stepping := self.places.stepping) is not None:
-            self._shared.stepping = 0
-            address, daif = stepping
-            site = self._optimized[address]
-            self._engine.step_in_progress(self._machine.core, site, daif)
+    def adopt(self, slot: int) -> Site | None:
+        """Go on in Python with the hit whose instruction is being executed in the `NativeSlot` at that address.
+
+        Returns its site, or None if it was no hit of C's.
+        """
+        if (site := self._optimized.get(self.places.of_slot(slot))) is not None:
             for probe in site.active:
                 probe.selected = _action(probe).selected
             self.busy = self._shared.busy = True
+        return site
 
     def collect(self) -> None:
         """Make instances of all calls that C follows."""
@@ -306,7 +306,7 @@ class Optimizer:
         if site.hooked:
             self.places.put(site.addr, site.original, site.simulator is not None, actions)
         else:
-            self.places.put_breakpoint(site.addr, site.original, site.slot, actions)
+            self.places.put_breakpoint(site.addr, site.original, site.native_slot, actions)
 
     def _find_task(self) -> None:
         """Have the tasks of hits recorded, if the kernel says where their names are."""

@@ -80,11 +80,16 @@ class Site:
 
     @property
     def unseen(self) -> int | None:
-        """The address of the `NativeSlot` with which C executes the instruction. None if it cannot."""
+        """The address of `native_slot`."""
         if self._native_slot[0] != self.slot:
             native = self.stepping.unseen(self)
             self._native_slot = self.slot, native, None if native is None else ctypes.addressof(native)
         return self._native_slot[2]
+
+    @property
+    def native_slot(self) -> NativeSlot | None:
+        """How C executes the instruction in the slot. None if it cannot."""
+        return self._native_slot[1] if self.unseen is not None else None
 
     @property
     def followed(self) -> bool:

@@ -62,7 +62,6 @@ class SlotFaults:
     def _fault(self, core: Core, raised: Raised, syndrome: int, fault_address: int) -> bool:
         """kprobe_fault_handler: the guest sees a page fault in the slot at the address of the instruction probed."""
         engine, context = self._engine, core.context
-        engine.adopt()
         block = engine.blocks[core]
         site = block.site
         if engine.moments.observer is not None and core.software_step.enabled(context):

@@ -50,7 +50,7 @@ class Dispatcher:
         self._uncounted = -1  # the syndrome of BRKs that do not count
         self._native = core.native
         self._state = core.native.state
-        self._slot_left: Callable[[int], None] = _ignore
+        self._slot_left: Callable[[int, int], None] = _ignore
         self._native.connect(self._raised, self.pan)
 
     @property
@@ -112,11 +112,11 @@ class Dispatcher:
         """
         self.stop, self.resume = stop, resume or self.resume
 
-    def claim_slots(self, left: Callable[[int], None]) -> None:
-        """Have `left` called when something comes before the end of an instruction begun by `execute_in_slot`.
+    def claim_slots(self, left: Callable[[int, int], None]) -> None:
+        """Have `left` called when something comes before the end of an instruction that C executes in a slot.
 
-        It is given PSTATE.DAIF from before the instruction. The BRK behind the instruction is offered to its claim
-        then.
+        It is given the address of the `NativeSlot`, and PSTATE.DAIF from before the instruction. The BRK behind the
+        instruction is offered to its claim then.
         """
         self._slot_left = left
 
@@ -130,9 +130,9 @@ class Dispatcher:
     def leave_slot(self) -> None:
         """Have Python see to the end of the instruction that is being executed in a slot, if there is one."""
         state = self._state
-        if state.slot_left or state.slot_running:
-            state.slot_running, state.slot_left = 0, False
-            self._slot_left(state.slot_daif)
+        if slot := state.slot_left or state.slot_running:
+            state.slot_running = state.slot_left = 0
+            self._slot_left(slot, state.slot_daif)
 
     def deliver(self, syndrome: int, fault_address: int = 0) -> None:
         """Make the context enter EL1's vector for a synchronous exception. Outside a claim, `commit` it afterwards."""
@@ -230,5 +230,5 @@ class Dispatcher:
         return True
 
 
-def _ignore(daif: int) -> None:
+def _ignore(slot: int, daif: int) -> None:
     """Nobody executes instructions in slots."""

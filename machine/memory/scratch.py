@@ -6,7 +6,7 @@ top-level table that TTBR1_EL1 points to maps them, through tables stored in tho
 from a region it has no entry for.
 
 A kernel may walk all of its tables (Linux does at the end of its boot, in ptdump_check_wx()). So the entry is in the
-guest's memory only while the engine reads it: see `show_own` in native/core.c.
+guest's memory only while the engine reads it: see `own_show` in native/own_code.c.
 """
 
 from __future__ import annotations

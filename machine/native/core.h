@@ -27,7 +27,7 @@ enum end { END_OTHER, END_LIMIT, END_EXIT, END_INTERRUPT, END_WAIT };
 /* What follows an exception that Python has handled. AFTER_LOOK: the run ends if that was asked for. */
 enum after { AFTER_LOOK, AFTER_END, AFTER_GO_ON };
 
-/* What a word in the machine's own memory is: see `is_own`. */
+/* What a word in the machine's own memory is: see `own_is_at`. */
 enum role { ROLE_NONE, ROLE_STANDS, ROLE_EXTRA };
 
 /* PSTATE, at its places in SPSR_EL1 (Arm ARM, SPSR_EL1), and SCTLR_EL1. */
@@ -122,6 +122,15 @@ static inline uint64_t core_ticks(const struct core *core, uint64_t executed)
 {
     return executed + *core->idle;
 }
+
+/* Have the instruction of a slot executed next: slots.c. */
+void slot_begin(struct core *core, const struct slot *slot);
+
+/* At a BRK at `pc`. Returns whether that was behind the instruction: the CPU goes on at its pc. */
+bool slot_end(struct core *core, uint64_t pc, uint32_t syndrome);
+
+/* Something else comes before the end of an instruction in a slot, if there is one. Python sees to that now. */
+void slot_leave(struct core *core);
 
 /* In a hook: the guest's instructions, the one at `pc`, which is in the block under way, included */
 static inline uint64_t core_executed(const struct core *core, uint64_t pc)

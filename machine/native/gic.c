@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A GICv2 interrupt controller without the Security Extensions (Arm IHI 0048B): the distributor, and an interface for
  * each CPU. The banked registers of SGIs and PPIs exist once: there is one CPU. */
-#include "devices.h"
+#include "native.h"
 
 enum {
     SPURIOUS = 1023,

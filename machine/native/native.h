@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices.h"
 #include "functions.h"
 #include "places.h"
 
@@ -151,70 +152,6 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint32_t, stored_count) \
     ARRAY(struct stored, stored, INTERPRETER_STORED)
 
-/* Devices. */
-
-#define GIC_LINES 64 /* INTIDs 0..15 are SGIs, 16..31 PPIs, 32..63 SPIs */
-#define GIC_CPUS 1
-
-/* How an interface signals an interrupt to its CPU. */
-enum gic_signal { GIC_NONE, GIC_IRQ, GIC_FIQ };
-
-/* The interface of one CPU: GICC_CTLR, GICC_PMR; GICC_BPR and GICC_ABPR; GICC_APR0 and GICC_NSAPR0, one bit per group
- * priority. */
-#define ARMPROBE_GIC_INTERFACE(FIELD, ARRAY) \
-    FIELD(struct gic *, gic) \
-    FIELD(uint32_t, control) \
-    FIELD(uint32_t, mask) \
-    ARRAY(uint32_t, binary_points, 2) \
-    ARRAY(uint32_t, active_priorities, 2)
-
-/* `enabled` is GICD_CTLR, a bit per group. `enable` to `edge` have a bit per INTID: `latched` are those pending by an
- * edge, an SGI or a write to ISPENDR, `level` the input lines as devices drive them. */
-#define ARMPROBE_GIC(FIELD, ARRAY) \
-    FIELD(uint32_t, enabled) \
-    FIELD(uint64_t, enable) \
-    FIELD(uint64_t, latched) \
-    FIELD(uint64_t, level) \
-    FIELD(uint64_t, active) \
-    FIELD(uint64_t, group) \
-    FIELD(uint64_t, edge) \
-    ARRAY(uint8_t, priorities, GIC_LINES) \
-    ARRAY(struct gic_interface, interfaces, GIC_CPUS)
-
-#define PL011_OUTPUT 65536 /* bytes */
-typedef void drain_function(void);
-
-/* `raw` is RIS without the receive interrupts. The received bytes are those from `waiting` to `waiting_end`. `sent` and
- * `collected` count the bytes put into `output`, a ring, and taken out. `drain` is called when the ring is full, and at
- * each byte if `watched`; it is to collect them. */
-#define ARMPROBE_PL011(FIELD, ARRAY) \
-    FIELD(uint64_t, ibrd) \
-    FIELD(uint64_t, fbrd) \
-    FIELD(uint64_t, lcr_h) \
-    FIELD(uint64_t, cr) \
-    FIELD(uint64_t, ifls) \
-    FIELD(uint64_t, imsc) \
-    FIELD(uint64_t, dmacr) \
-    FIELD(uint64_t, raw) \
-    FIELD(struct gic *, gic) \
-    FIELD(uint32_t, intid) \
-    FIELD(const uint8_t *, waiting) \
-    FIELD(const uint8_t *, waiting_end) \
-    FIELD(uint64_t, sent) \
-    FIELD(uint64_t, collected) \
-    FIELD(bool, watched) \
-    FIELD(drain_function *, drain) \
-    ARRAY(uint8_t, output, PL011_OUTPUT)
-
-#define TIMER_NEVER UINT64_MAX
-
-/* CNTx_CTL without ISTATUS, and CNTx_CVAL; the line that the timer drives. */
-#define ARMPROBE_TIMER(FIELD, ARRAY) \
-    FIELD(struct gic *, gic) \
-    FIELD(uint32_t, intid) \
-    FIELD(uint64_t, control) \
-    FIELD(uint64_t, compare)
-
 /* Cores. */
 
 /* Byte offsets of registers from the start of a saved context; see machine/core/calibration.py. x0 to x30, sp and pc
@@ -267,7 +204,8 @@ typedef void drain_function(void);
     FIELD(uint32_t, brk) /* the syndrome of the BRK */ \
     FIELD(uint32_t, sets) /* bits of PSTATE.DAIF that are set while it is executed */ \
     FIELD(uint32_t, clears) /* bits that are cleared */ \
-    FIELD(uint32_t, restores) /* bits that are restored afterwards */
+    FIELD(uint32_t, restores) /* bits that are restored afterwards */ \
+    FIELD(const struct place *, place) /* whose instruction it is; NULL if Python had it executed */
 
 /* One CPU and its engine: the user data of the engine's hooks. */
 #define ARMPROBE_CORE(FIELD, ARRAY) \
@@ -287,13 +225,13 @@ typedef void drain_function(void);
     FIELD(uint64_t, executed) /* the instructions of the last run */ \
     FIELD(uint64_t, ended) /* the count at which it ended */ \
     FIELD(uint64_t *, idle) /* ticks that were skipped while waiting for interrupts: the clock's */ \
-    FIELD(uint64_t, slice) /* the instructions of each further slice of the run, 0 if Python begins it: `next_slice` */ \
+    FIELD(uint64_t, slice) /* the instructions of each further slice of the run, 0 if Python begins it */ \
     FIELD(uint64_t, end) /* the count at which Python ends the run */ \
     FIELD(uint64_t, deadline) /* the generic timer's count at which a device in Python acts, or TIMER_NEVER */ \
-    FIELD(uint64_t, own) /* the address of the machine's own memory, see `is_own` */ \
+    FIELD(uint64_t, own) /* the address of the machine's own memory, see `own_is_at` */ \
     FIELD(uint64_t, own_size) /* in bytes, 0 for none */ \
     FIELD(const uint8_t *, roles) /* an `enum role` per word of it */ \
-    FIELD(uint64_t, own_descriptor) /* which maps that memory, 0 if it needs none; see `show_own` */ \
+    FIELD(uint64_t, own_descriptor) /* which maps that memory, 0 if it needs none; see `own_show` */ \
     FIELD(uint64_t, own_offset) /* where that is in the table that TTBR1_EL1 points to, in bytes */ \
     FIELD(uint64_t, shown) /* the physical address at which it is for now, 0 for none */ \
     FIELD(uint32_t, shows) /* the block before which it is taken away: 1 for the next one, 0 for none */ \
@@ -301,7 +239,7 @@ typedef void drain_function(void);
     FIELD(uint64_t, borrowed_count) \
     FIELD(struct functions *, functions) /* sets of functions that are watched, NULL for none */ \
     FIELD(bool, inspects) /* there are `borrowed` words or `functions`: every block is looked at */ \
-    FIELD(uint64_t, frame_entry) /* of the machine's own code that uses the guest's stack; see `keep_frame` */ \
+    FIELD(uint64_t, frame_entry) /* of the machine's own code that uses the guest's stack; see `own_keep_frame` */ \
     FIELD(uint64_t, frame_size) /* the bytes below the stack pointer that it uses, 0 for none */ \
     FIELD(uint64_t, frame_lowered) /* by which the stack pointer is lower already */ \
     FIELD(uint64_t, frame_sp) \
@@ -327,7 +265,7 @@ typedef void drain_function(void);
     FIELD(const struct slot *, slot) /* whose instruction is executed after the exception that Python handles */ \
     FIELD(const struct slot *, slot_running) /* whose instruction is being executed, NULL for none */ \
     FIELD(uint32_t, slot_daif) /* PSTATE.DAIF before it */ \
-    FIELD(bool, slot_left) /* something else came before its end, and Python does not know it yet */ \
+    FIELD(const struct slot *, slot_left) /* something else came before its end, and Python does not know it yet */ \
     FIELD(bool, framed) /* `frame` is to be put back */ \
     ARRAY(uint8_t, frame, FRAME_MOST) \
     FIELD(bool, pan) /* the CPU has FEAT_PAN */ \
@@ -347,7 +285,7 @@ typedef void drain_function(void);
     FIELD(bool, replay) /* the accesses of the instruction have been made already, up to the last of `accesses` */ \
     FIELD(bool, ends_after_access) /* the run is to end behind the instruction that accesses a device */ \
     FIELD(struct layout, layout) \
-    FIELD(struct cp_reg, refreshed) /* an unused system register: see `refresh` */ \
+    FIELD(struct cp_reg, refreshed) /* an unused system register: see `armprobe_refresh` */ \
     FIELD(emu_start_t *, emu_start) \
     FIELD(emu_stop_t *, emu_stop) \
     FIELD(ctl_t *, ctl) \
@@ -392,10 +330,7 @@ typedef void drain_function(void);
     STRUCTURE(writer, ARMPROBE_WRITER) \
     STRUCTURE(condition, ARMPROBE_CONDITION) \
     STRUCTURE(text_watch, ARMPROBE_TEXT_WATCH) \
-    STRUCTURE(gic_interface, ARMPROBE_GIC_INTERFACE) \
-    STRUCTURE(gic, ARMPROBE_GIC) \
-    STRUCTURE(pl011, ARMPROBE_PL011) \
-    STRUCTURE(timer, ARMPROBE_TIMER) \
+    ARMPROBE_DEVICES_STRUCTURES(STRUCTURE) \
     STRUCTURE(layout, ARMPROBE_LAYOUT) \
     STRUCTURE(cp_reg, ARMPROBE_CP_REG) \
     STRUCTURE(access, ARMPROBE_ACCESS) \
@@ -431,11 +366,6 @@ typedef bool found_t(uint64_t pc, uint64_t size);
 typedef uint32_t access_register_t(void *uc, int general, const struct cp_reg *which, void *user);
 typedef void hook_code_t(void *uc, uint64_t address, uint32_t size, void *user);
 typedef int reg_read_t(void *uc, int number, void *value);
-
-/* A device's own functions, which read and write its registers. `offset` is from its base, in bytes, and `size` is
- * 1, 2, 4 or 8. */
-typedef uint64_t device_read_t(void *device, uint64_t offset, uint32_t size);
-typedef void device_write_t(void *device, uint64_t offset, uint32_t size, uint64_t value);
 
 #define ARMPROBE_DECLARE_FIELD(type, name) type name;
 #define ARMPROBE_DECLARE_ARRAY(type, name, count) type name[count];

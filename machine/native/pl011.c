@@ -3,7 +3,7 @@
  *
  * What it transmits is kept in a ring until the console collects it, on any thread: one thread transmits, and the
  * console lets one collect at a time. The queue of received bytes is the console's memory, which only shrinks here. */
-#include "devices.h"
+#include "native.h"
 
 enum {
     RX = 1 << 4, /* interrupts, of RIS */

@@ -4,7 +4,7 @@
 
 #include "core.h"
 
-enum { REACHED = 4, EXECUTED = 6, RETURNED = 7 }; /* KPROBES_BRK_IMM, ..._SS_IMM, KRETPROBES_BRK_IMM */
+enum { REACHED = 4, RETURNED = 7 }; /* KPROBES_BRK_IMM, KRETPROBES_BRK_IMM */
 
 static void record_second(struct recorder *recorder, const struct place *place, const struct stage *at)
 {
@@ -141,7 +141,7 @@ static bool reached(struct recorder *recorder, uint64_t address)
     struct stage at = {0, true, core_pstate(core), core->base, 0, x, 0};
     struct place *place = recorder->places ? place_at(recorder, address) : NULL;
     uint32_t pstate = at.pstate;
-    if (!place || recorder->busy || recorder->stepping)
+    if (!place || recorder->busy || core->slot_running)
         return false;
     if (place->simulated) {
         copy_registers(after, x);
@@ -160,26 +160,16 @@ static bool reached(struct recorder *recorder, uint64_t address)
         record_second(recorder, place, &at);
         return true;
     }
-    recorder->stepping = place;
-    recorder->daif = *core_u32(core, core->layout.daif);
-    *core_u32(core, core->layout.daif) = DAIF;
-    x[32] = place->slot;
+    slot_begin(core, &place->slot);
     return true;
 }
 
-static bool executed(struct recorder *recorder, uint64_t pc)
+void place_executed(const struct place *place)
 {
-    struct core *core = recorder->core;
-    const struct place *place = recorder->stepping;
-    if (!place || pc != place->slot + 4)
-        return false;
-    struct stage at = {1, true, 0, core->base, 0, core_x(core), 0};
-    recorder->stepping = NULL;
-    *core_u32(core, core->layout.daif) = recorder->daif;
-    core_x(core)[32] = place->next;
-    at.pstate = core_pstate(core);
+    struct recorder *recorder = place->recorder;
+    const struct core *core = recorder->core;
+    struct stage at = {1, true, core_pstate(core), core->base, 0, core_x(core), 0};
     record_second(recorder, place, &at);
-    return true;
 }
 
 bool core_brk(struct core *core, uint64_t pc, uint32_t immediate)
@@ -189,7 +179,6 @@ bool core_brk(struct core *core, uint64_t pc, uint32_t immediate)
         return false;
     switch (immediate) {
     case REACHED: return reached(recorder, pc);
-    case EXECUTED: return executed(recorder, pc);
     case RETURNED: return pc == recorder->trampoline && call_at_trampoline(recorder);
     default: return false;
     }

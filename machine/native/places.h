@@ -108,7 +108,7 @@
     FIELD(uint32_t, word) /* the instruction */ \
     FIELD(bool, simulated) /* stage 1 is computed from `word`, at once */ \
     FIELD(bool, records_second) /* one of the actions does */ \
-    FIELD(uint64_t, slot) /* with BRK #4 in its place: where the instruction is executed, before a BRK #6 */
+    FIELD(struct slot, slot) /* with BRK #4 in its place: where the instruction is executed */
 
 /* A call that has been entered and not returned from. */
 #define ARMPROBE_PAIR(FIELD, ARRAY) \
@@ -153,9 +153,7 @@
     FIELD(mixed_t *, mixed) /* Python's: a call returns that has to be left to Python, with all pairs */ \
     FIELD(undecided_t *, undecided) /* Python's: a program has no value at the place, which is left to Python */ \
     FIELD(struct place **, places) /* those with BRK #4: a hash table by address, NULL for none */ \
-    FIELD(uint64_t, mask) /* its size, a power of two, less one */ \
-    FIELD(struct place *, stepping) /* its instruction is being executed in the slot, NULL for none */ \
-    FIELD(uint32_t, daif) /* of the guest meanwhile */
+    FIELD(uint64_t, mask) /* its size, a power of two, less one */
 
 #define ARMPROBE_PLACES_STRUCTURES(STRUCTURE) \
     STRUCTURE(record, ARMPROBE_RECORD) \
@@ -231,9 +229,13 @@ bool armprobe_simulate(const struct core *core, uint32_t word, uint64_t address,
 /* Whether a condition code holds (Arm ARM, ConditionHolds). */
 bool condition_holds(unsigned condition, uint32_t pstate);
 
-/* A BRK #`immediate` is executed at `pc`. Returns whether that has been handled: the CPU goes on at its pc. */
+/* The core is at rest, after `executed` instructions: record stage 1 of the last one. */
 void armprobe_places_settle(struct recorder *recorder, uint64_t executed);
 
+/* The instruction of a place has been executed in its slot: record stage 1. */
+void place_executed(const struct place *place);
+
+/* A BRK #`immediate` is executed at `pc`. Returns whether that has been handled: the CPU goes on at its pc. */
 bool core_brk(struct core *core, uint64_t pc, uint32_t immediate);
 
 #endif

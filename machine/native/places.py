@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from .binding import function, structure
 from .code_hook import CodeHook
+from .structures import NativeSlot
 
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
@@ -97,7 +98,7 @@ class Place(ctypes.Structure):
     word: int
     simulated: bool
     records_second: bool
-    slot: int
+    slot: NativeSlot
 
 
 @structure("pair")
@@ -150,8 +151,6 @@ class Recorder(ctypes.Structure):
     undecided: int
     places: int
     mask: int
-    stepping: int
-    daif: int
 
 
 _MIXED: Final = ctypes.CFUNCTYPE(None)
@@ -228,10 +227,10 @@ class Places:
         else:
             self._tidy(place.next)
 
-    def put_breakpoint(self, address: int, word: int, slot: int, actions: Sequence[Action]) -> None:
-        """Like `put`, where the code has BRK #4 in place of `word`, which is executed in `slot`, before a BRK #6.
+    def put_breakpoint(self, address: int, word: int, slot: NativeSlot | None, actions: Sequence[Action]) -> None:
+        """Like `put`, where the code has BRK #4 in place of `word`, which is executed in `slot`.
 
-        A `slot` of 0 means that it is simulated.
+        Without a `slot` it is simulated.
         """
         place = self._breakpoints.get(address)
         if place is None:
@@ -241,8 +240,10 @@ class Places:
                 self._index()
             else:
                 self._enter(place)
-        place.slot = slot
-        self._set(place, word, not slot, actions)
+        if slot is not None:
+            place.slot = slot
+            place.slot.place = ctypes.addressof(place)
+        self._set(place, word, slot is None, actions)
 
     def _set(self, place: Place, word: int, simulated: bool, actions: Sequence[Action]) -> None:
         for action, following in itertools.pairwise(actions):
@@ -298,12 +299,11 @@ class Places:
             at = (at + 1) % size
         table[free] = 0
 
-    @property
-    def stepping(self) -> tuple[int, int] | None:
-        """The address of the place whose instruction is being executed in its slot, and PSTATE.DAIF before it."""
-        if not self.recorder.stepping:
-            return None
-        return Place.from_address(self.recorder.stepping).address, self.recorder.daif
+    @staticmethod
+    def of_slot(slot: int) -> int:
+        """The address in the guest's code of the place whose `NativeSlot` is at `slot`; 0 if it is no place's."""
+        place = NativeSlot.from_address(slot).place
+        return Place.from_address(place).address if place else 0
 
     def _place(self, address: int) -> Place:
         place = self._places.get(address)
@@ -378,7 +378,7 @@ class Places:
 
     def forget(self) -> None:
         """The core was put into another state."""
-        self.recorder.pending = self.recorder.stepping = 0
+        self.recorder.pending = 0
         self.forget_pairs()
         for place in self._places.values():
             place.reached = NEVER

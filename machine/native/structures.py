@@ -75,7 +75,7 @@ class NativeCore(ctypes.Structure):
     slot: int
     slot_running: int
     slot_daif: int
-    slot_left: bool
+    slot_left: int
     framed: bool
     pan: bool
     ends: bool
@@ -119,6 +119,7 @@ class NativeSlot(ctypes.Structure):
     sets: int
     clears: int
     restores: int
+    place: int
 
 
 @structure("site")

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The registers of one EL1 timer, virtual or physical (Arm ARM, D11.2). `count` is the counter that it compares with.
  * A register's number is op2 of the system register's encoding: 0 is TVAL, 1 CTL, 2 CVAL. */
-#include "devices.h"
+#include "native.h"
 
 enum { ENABLE = 1, IMASK = 2, ISTATUS = 4 };
 

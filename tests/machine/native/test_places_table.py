@@ -10,6 +10,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine.native.places import Action, Place, Places
+from armprobe.machine.native.structures import NativeSlot
 
 
 def found(places: Places, address: int) -> int | None:
@@ -36,7 +37,7 @@ def test_what_was_put_and_not_removed_is_found(seed: int) -> None:
             places.remove(address)
             there.remove(address)
         elif address not in there:
-            places.put_breakpoint(address, 0xD503201F, 0x1000, [Action()])
+            places.put_breakpoint(address, 0xD503201F, NativeSlot(0x1000), [Action()])
             there.add(address)
     assert {address for address in near if found(places, address) is not None} == there
     assert len({found(places, address) for address in there}) == len(there)
