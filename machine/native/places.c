@@ -18,6 +18,8 @@ static void settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
 {
     const struct core *core = recorder->core;
     const struct place *place = recorder->pending;
+    if (pc == place->address && executed == recorder->pending_executed)
+        return; /* the run ended in the instruction, which is begun again */
     recorder->pending = NULL;
     if (pc == place->next && executed == recorder->pending_executed + 1) {
         struct stage at = {1, true, core_pstate(core), executed, 0, core_x(core), 0};

@@ -355,6 +355,29 @@ def test_a_page_fault_is_the_instructions(demo: machine.Machine, kprobes: Kprobe
 
 
 @pytest.mark.usefixtures("_hooks")
+@pytest.mark.parametrize("optimization", [True, False])
+def test_a_watchpoint_at_the_instruction_is_in_the_midst_of_the_hit(
+    demo: machine.Machine, kprobes: Kprobes, optimization: bool
+) -> None:
+    """It ends the run in the slot, if there is one. The second stage follows when the guest goes on."""
+    kprobes.optimization = optimization
+    demo.memory.write(demo.symbols["strlen"].address, (0xF9400001).to_bytes(4, "little"))  # ldr x1, [x0]
+    probe = kprobes.register_kprobe(Kprobe("strlen"))
+    data, text = demo.registers.sp - 64, demo.symbols["strlen"].address
+    demo.memory.write(data, b"\x11" * 8)
+    demo.watchpoints.add("read", data, 8)
+    demo.registers.x[0], demo.registers.pc = data, text
+    assert demo.run(instructions=1000).reason is StopReason.WATCHPOINT
+    assert [hit.stage for hit in kprobes.hits] == [Stage.PRE]
+    demo.watchpoints.remove("read", data, 8)
+    demo.run(instructions=2)
+    assert bool(probe.flags & OPTIMIZED) is optimization
+    assert [(hit.stage, hit.number) for hit in kprobes.hits] == [(Stage.PRE, 1), (Stage.POST, 1)]
+    regs = kprobes.hits[1].regs
+    assert (regs.regs[1], regs.pc) == (0x1111_1111_1111_1111, text + 4)
+
+
+@pytest.mark.usefixtures("_hooks")
 def test_stepping_goes_where_it_goes_without_a_probe(demo: machine.Machine, kprobes: Kprobes) -> None:
     demo.run(until="checksum_mix")
     state = demo.snapshot()
