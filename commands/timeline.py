@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine import Stop, StopReason
 from armprobe.machine.time.search import RegisterChange, Write
 
-from .declaration import Arg, Arguments, Command, integer, seconds
+from .declaration import Arg, Arguments, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_symbol, location, place
+from .positions import branches, check_name, complete_position, instant
 from .stack import stack_frames
 from .stepping import stepped
 from .stops import require_stopped, stopped
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from armprobe.session import Session
 
 GROUP = "Going back"
-_TIME: Final = re.compile(r"([+-])(\d+(?:\.\d+)?(?:ns|us|ms|s))")
-_COUNT: Final = re.compile(r"([+-]?)(\d[\d,_]*)")
 _REGISTER: Final = re.compile(r"\$(\w+)")
 _MOST_MARKS: Final = 1000
 
@@ -43,7 +42,9 @@ _MOST_MARKS: Final = 1000
 def _when(session: Session) -> When:
     machine, timeline = session.machine, session.machine.timeline
     place_now = location(session, machine.registers.pc)
-    return When(timeline.position, machine.clock.seconds, place_now, timeline.start, timeline.end, timeline.live)
+    branch = timeline.branch if len(timeline.branches) > 1 else None
+    reach = timeline.start, timeline.end, timeline.live
+    return When(timeline.position, machine.clock.seconds, place_now, *reach, branch)
 
 
 def _show_when(session: Session, arguments: Arguments) -> When:
@@ -52,45 +53,25 @@ def _show_when(session: Session, arguments: Arguments) -> When:
 
 def _goto(session: Session, arguments: Arguments) -> When:
     require_stopped(session)
-    timeline, word = session.machine.timeline, arguments.position
     with session.owner.interruptible():
-        if time := _TIME.fullmatch(word):
-            away = seconds(session, time[2])
-            timeline.go_to_time(session.machine.clock.seconds + (away if time[1] == "+" else -away))
-        else:
-            timeline.go(_position(session, word))
+        session.machine.timeline.go(*instant(session, arguments.position))
     session.stop = Stop(StopReason.INSTRUCTIONS, session.machine.registers.pc)
     return _when(session)
-
-
-def _position(session: Session, word: str) -> int:
-    timeline = session.machine.timeline
-    if word in timeline.marks:
-        return timeline.marks[word]
-    if word in ("boot", "start"):
-        return timeline.start
-    if word == "end":
-        return timeline.end
-    if count := _COUNT.fullmatch(word):
-        number = int(re.sub("[,_]", "", count[2]))
-        return timeline.position + (number if count[1] == "+" else -number) if count[1] else number
-    raise CommandError(f"{word!r} is no position: write a number, -1ms, -1000, boot, end or the name of a mark")
 
 
 def _mark(session: Session, arguments: Arguments) -> MarkRow | MarkRows:
     timeline, name = session.machine.timeline, arguments.name
     if name is None:
         return MarkRows(MarkRow(*row) for row in sorted(timeline.marks.items(), key=lambda row: row[1]))
-    if not name.isprintable() or len(name) > 100 or not name[0].isalpha():
-        raise CommandError("the name of a mark begins with a letter, and has at most 100 characters")
+    check_name(name, "mark")
     if len(timeline.marks) >= _MOST_MARKS and name not in timeline.marks:
         raise CommandError(f"there are {_MOST_MARKS} marks, which is as many as there can be")
     timeline.marks[name] = timeline.position
     return MarkRow(name, timeline.position)
 
 
-def _complete(session: Session, word: str) -> Iterable[str]:
-    return ["boot", "end", *session.machine.timeline.marks]
+def _complete_branch(session: Session, word: str) -> Iterable[str]:
+    return [branch.name for branch in session.machine.timeline.branches if not branch.current]
 
 
 def _reverse_step(session: Session, arguments: Arguments) -> Stepped:
@@ -168,8 +149,9 @@ COMMANDS = (
         "goto",
         "Go to a position of the guest's history: an exact instruction, of the past or of the future that was left.\n"
         "A position is a count of the guest's instructions since reset. -1000 is a thousand instructions back, -1ms a\n"
-        "millisecond of guest time; boot is the beginning of the history, end its end, and others are names of marks.",
-        (Arg("position", "number, -1000, -1ms, boot, end or a mark", complete=_complete),),
+        "millisecond of guest time; boot is the beginning of the history, end its end. The name of a mark is its\n"
+        "position, that of a branch its end, and branch-1:892004491 is a position in a branch. See branches.",
+        (Arg("position", "number, -1000, -1ms, boot, end, a mark or a branch", complete=complete_position),),
         _goto,
         group=GROUP,
         gdb="guest-goto",  # gdb has goto-bookmark
@@ -180,6 +162,19 @@ COMMANDS = (
         "Give the present position a NAME, for goto. Without one, list the marks.",
         (Arg("name", "name of the mark", optional=True),),
         _mark,
+        group=GROUP,
+    ),
+    Command(
+        "branches",
+        "List the branches of the history. Writing to the guest in the past begins one, and what came after stays in\n"
+        "the branch that is left. goto NAME goes to the end of a branch. name= renames the one that the guest is in,\n"
+        "delete= forgets one. When the history takes too much memory (--history-memory), those left first go first.",
+        (
+            Option("name", "new name for the branch that the guest is in"),
+            Option("delete", "name of a branch to delete", complete=_complete_branch),
+        ),
+        branches,
+        aliases=("timelines",),
         group=GROUP,
     ),
     Command(

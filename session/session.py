@@ -118,6 +118,7 @@ class Session:
         self.guest = Guest(self)  # the system that runs in the machine
         self.debug_target = DebugTarget(self)
         self.kprobes.on_error = self._handler_failed
+        self.machine.timeline.on_branch = self._branch_begun
         self.crash_stops = CrashStops(self.machine)
         self.follower = Follower(self.machine, self.kprobes, self.remark)
 
@@ -212,6 +213,11 @@ class Session:
         """Show a text to all listeners of `on_notice`. Console output may be only a part of a line."""
         for callback in self._notices:
             callback(text)
+
+    def _branch_begun(self, left: str) -> None:
+        timeline = self.machine.timeline
+        new = f"{timeline.branch} of the history begins at position {timeline.position:,}"
+        self.notify(f"{new}; goto {left} goes back to what came after\n")
 
     def _handler_failed(self, probe: Any, error: BaseException) -> None:
         text = describe_failure(probe, error)

@@ -12,7 +12,15 @@ from .text import as_text, stack_text
 @as_text.register
 def _(value: values.When) -> str:
     reach = "" if value.live else f"; the history ends at {value.end:,}"
-    return f"position {value.position:,}, {value.seconds:.6f} s, at {_place(value.location)}{reach}\n"
+    branch = "" if value.branch is None else f" in {value.branch}"
+    return f"position {value.position:,}{branch}, {value.seconds:.6f} s, at {_place(value.location)}{reach}\n"
+
+
+@as_text.register
+def _(value: values.BranchRows) -> str:
+    columns = Column(""), Column("name"), Column("begins at", right=True), Column("of"), Column("ends at", right=True)
+    rows = [("*" * row.current, row.name, f"{row.fork:,}", row.parent or "", f"{row.end:,}") for row in value]
+    return Table(columns, rows).plain()
 
 
 @as_text.register

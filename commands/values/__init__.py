@@ -125,6 +125,8 @@ from .running import (
 from .snapshots import PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
 from .stops import Stopped
 from .timeline import (
+    BranchRow,
+    BranchRows,
     LastChange,
     LastWrite,
     MarkRow,
@@ -165,6 +167,8 @@ __all__ = [
     "Backtrace",
     "Blacklist",
     "BlacklistedArea",
+    "BranchRow",
+    "BranchRows",
     "BreakpointRow",
     "BreakpointRows",
     "BreakpointsChanged",

@@ -14,6 +14,7 @@ class When:
     """Where the guest is in its history. `position` is its count of instructions, `seconds` the guest time.
 
     start, end: the positions between which the history reaches. live: whether it is at its end and grows.
+    branch: the branch of the history that it is in; None if there is only one.
     """
 
     position: int
@@ -22,6 +23,25 @@ class When:
     start: int
     end: int
     live: bool
+    branch: str | None
+
+
+@dataclass(frozen=True)
+class BranchRow:
+    """A branch of the history, which was begun at the position `fork` of its `parent` and reaches to `end`.
+
+    parent: None for the first one. current: whether the guest is in it.
+    """
+
+    name: str
+    parent: str | None
+    fork: int
+    end: int
+    current: bool
+
+
+class BranchRows(tuple[BranchRow, ...]):
+    """The branches of the history, in the order in which they fork."""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class EventLog:
     """
 
     def __init__(self) -> None:
-        self.events: list[Event] = []  # never another list
+        self.events: list[Event] = []
         self.open: list[Marker] = []
         self._begun: list[tuple[Callable[..., Any], object, int]] = []  # handlers in which nothing has entered yet
         self.handlers: list[int] = []
@@ -95,13 +95,14 @@ class EventLog:
             self.append(Event(position, position + idle, Marker.HANDLER, handler, probe))
             self.open.append(Marker.HANDLER)
 
-    def cut(self, index: int) -> None:
-        """Drop the events from `index` on."""
-        self.size -= sum(map(size_of, self.events[index:]))
-        del self.events[index:]
-        for indices in (self._plain, self._calls, self.handlers):
-            del indices[bisect_left(indices, index) :]
-        self.open.clear()
+    def up_to(self, index: int) -> EventLog:
+        """A log of the events before `index`, none of which is within a handler or call that ends later."""
+        log = EventLog()
+        log.events = self.events[:index]
+        log.size = self.size - sum(map(size_of, self.events[index:]))
+        for ours, theirs in ((self._plain, log._plain), (self._calls, log._calls), (self.handlers, log.handlers)):
+            theirs += ours[: bisect_left(ours, index)]
+        return log
 
     def forget(self, count: int) -> None:
         """Drop the first `count` events. None of the others may be within a handler or call that is among them."""

@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from .checkpoint import Checkpoint
 from .history import Event
-
-if TYPE_CHECKING:
-    from armprobe.machine.machine import Machine
 
 
 @dataclass(eq=False)
@@ -26,11 +22,13 @@ class Kept:
 
 
 class KeptStates:
-    """The states in order of position. There is one at least, `first`."""
+    """The states of one branch in order of position. There is one at least, `first`."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._states: list[Kept] = []
+    def __init__(self, states: Sequence[Kept] = ()) -> None:
+        self._states = list(states)
+
+    def __iter__(self) -> Iterator[Kept]:
+        return iter(self._states)
 
     @property
     def first(self) -> Kept:
@@ -42,19 +40,14 @@ class KeptStates:
         """The newest."""
         return self._states[-1]
 
-    def begin(self, position: int) -> None:
-        """Drop all, and begin with the present state at `position`, without a checkpoint."""
-        self._drop(self._states)
-        self._states.append(Kept(position, 0, True, None))
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints of the states, in order."""
+        return [each.checkpoint for each in self._states if each.checkpoint is not None]
 
-    def take(self, kept: Kept, bound: int) -> None:
-        """Keep a state with its checkpoint, and have all checkpoints take no more than `bound` bytes."""
-        checkpoints = self._machine.checkpoints
+    def add(self, kept: Kept) -> None:
+        """Add a state."""
         self._states.insert(bisect_right(self._states, kept.position, key=lambda each: each.position), kept)
-        by_checkpoint = {each.checkpoint: each for each in self._states if each.checkpoint is not None}
-        checkpoints.bound = bound
-        for dropped in checkpoints.thin(list(by_checkpoint)):
-            self._states.remove(by_checkpoint[dropped])
 
     def at(self, position: int) -> Kept | None:
         """The state at exactly this position."""
@@ -74,28 +67,30 @@ class KeptStates:
             or (kept.position == position and (not kept.events or events[kept.events - 1].position < position))
         )
 
-    def drop_after(self, position: int, events: int) -> None:
-        """Drop those after `position`, or with more events before them."""
-        self._drop([kept for kept in self._states if kept.position > position or kept.events > events])
+    def up_to(self, position: int, events: int) -> KeptStates:
+        """Those of a branch that is begun at `position`, when that many events have entered."""
+        return KeptStates(
+            [replace(each) for each in self._states if each.position <= position and each.events <= events]
+        )
 
-    def begin_with(self, least: int) -> int:
-        """Make the first that has `least` events before it the first of all. Returns how many it has, now forgotten."""
-        begin = next(kept for kept in self._states if kept.events >= least)
-        self._drop(self._states[: self._states.index(begin)])
-        count = begin.events
+    def begin_with(self, checkpoint: Checkpoint | None) -> tuple[int, list[Kept]]:
+        """Make the state with this checkpoint the first of all.
+
+        Returns how many events it has, which are now forgotten, and the states before it.
+        """
+        index = next(index for index, kept in enumerate(self._states) if kept.checkpoint is checkpoint)
+        dropped, self._states = self._states[:index], self._states[index:]
+        count = self.first.events
         for kept in self._states:
             kept.events -= count
-        return count
+        return count, dropped
 
     def replace(self, old: Kept, new: Kept) -> None:
         """Keep `new` instead of `old`, which is at the same position."""
         self._states[self._states.index(old)] = new
-        if old.checkpoint is not None:
-            self._machine.checkpoints.drop(old.checkpoint)
 
-    def _drop(self, states: list[Kept]) -> None:
-        gone = set(states)
-        for kept in reversed(states):  # the newest first: a dropped one hands its pages on to the next that is left
-            if kept.checkpoint is not None:
-                self._machine.checkpoints.drop(kept.checkpoint)
-        self._states = [kept for kept in self._states if kept not in gone]
+    def forget(self, unwanted: Callable[[Kept], bool]) -> list[Kept]:
+        """Forget the states that are `unwanted`, but not the first. Returns them."""
+        gone = [each for each in self._states[1:] if unwanted(each)]
+        self._states = [each for each in self._states if each not in gone]
+        return gone

@@ -94,7 +94,7 @@ def _change_between(timeline: Timeline, machine: Machine, register: str, low: in
             outside.add(position)
         return now
 
-    timeline.on_event = entered
+    timeline.replay.on_event = entered
     try:
         timeline.replay_from_before(low)
         value = machine.registers[register]
@@ -105,7 +105,7 @@ def _change_between(timeline: Timeline, machine: Machine, register: str, low: in
             if value != before:
                 found = RegisterChange(position, None if position in outside else pc, register, before, value)
     finally:
-        timeline.on_event = None
+        timeline.replay.on_event = None
     return found
 
 
@@ -197,11 +197,11 @@ class _Watcher:
             add = self._core.engine.hook_add
             self._hooks.append(add(unicorn.UC_HOOK_MEM_WRITE, written, None, first, physical + length - 1))
         self._core.access_stop.begin()
-        self._timeline.on_event = self._entered
+        self._timeline.replay.on_event = self._entered
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timeline.on_event = None
+        self._timeline.replay.on_event = None
         for hook in self._hooks:
             self._core.engine.hook_del(hook)
         self._core.access_stop.end()

@@ -7,7 +7,7 @@ guest run up to it, with the same input at the same positions. The user's handle
 what they changed in the guest is applied.
 
 While the machine is `live`, its history grows. After `go` it is in the past: a run follows the history until that ends,
-and is live from there. Any input before that ends the history there, and a new one begins.
+and is live from there. Any input before that begins another branch of the history there (see `branches.py`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.input import Input, InputKind
 from armprobe.machine.stop import Stop, StopReason
 
+from .branches import Branch, Branches, History
 from .calls import PastCall, Selects, past_calls
-from .history import Event, EventLog, Marker, enter_again, set_register, size_of
-from .kept import Kept, KeptStates
+from .history import Event, Marker
+from .kept import Kept
+from .replay import Replay
 from .search import RegisterChange, Write, first_write, last_change, last_stop, last_write, position_at
 
 if TYPE_CHECKING:
@@ -44,24 +46,17 @@ class Timeline:
 
     def __init__(self, machine: Machine, enabled: bool, memory: int = MEMORY) -> None:
         self._machine = machine
-        self.memory = memory
-        """The bytes of memory that the history may take: the input a quarter, the checkpoints the rest."""
         self.enabled = enabled
         self.live = True
         self.going = False
         """Whether the machine is on its way to a position, which nobody but the timeline sees."""
         self.spacing = SPACING
-        self.marks: dict[str, int] = {}
-        """Positions by name."""
-        self._log = EventLog()
-        self._events = self._log.events
-        self._cursor = self._depth = 0  # the next event, in the past; handlers being replayed
-        self._applying = self._diverting = False
-        self._present = self._present_time = 0  # where the history ends, in the past
-        self._interrupts = True  # the mode
+        self._branches = Branches(machine, memory)
+        self.replay = Replay(machine)
+        self._diverting = False
         self._put_back: Callable[[], None] = machine.put_back_first
-        self.on_event: Callable[[int, bytes | None], bytes] | None = None  # called before and after each input
-        self._kept = KeptStates(machine)
+        self.on_branch: Callable[[str], None] = lambda left: None
+        """Called when a branch has begun, with the name of the one that was left."""
         self._due = 0
         self._taken_at = self._cost = 0.0
         self._shortened = False  # whether the oldest part was dropped
@@ -72,12 +67,27 @@ class Timeline:
 
     def begin(self, put_back: Callable[[], None]) -> None:
         """Begin the history anew with the present state, which `put_back` restores."""
-        self._log.cut(0)
-        self.marks.clear()
-        self._cursor, self.live, self._interrupts, self._shortened = 0, True, True, False
+        self.replay.cursor, self.replay.interrupts, self.live, self._shortened = 0, True, True, False
         self._put_back = put_back
-        self._kept.begin(self.position)
+        self._branches.begin(self.position)
+        self._use_current()
         self._due = self.position + self.spacing
+
+    def _use_current(self) -> None:
+        """Go on in the branch that is now the current one."""
+        current = self._branches.current
+        self._log, self._kept, self.replay.log = current.log, current.kept, current.log
+        self.marks: dict[str, int] = current.marks
+        """Positions of this branch by name."""
+
+    @property
+    def memory(self) -> int:
+        """The bytes of memory that the history may take: the input a quarter, the checkpoints the rest."""
+        return self._branches.memory
+
+    @memory.setter
+    def memory(self, memory: int) -> None:
+        self._branches.memory = memory
 
     # Where it is
 
@@ -94,26 +104,54 @@ class Timeline:
     @property
     def end(self) -> int:
         """The last position of the history: the present one, if the machine has not gone back."""
-        return self.position if self.live else self._present
+        return self.position if self.live else self._branches.current.end
+
+    @property
+    def branch(self) -> str:
+        """The name of the branch that the machine is in."""
+        return self._branches.current.name
+
+    @property
+    def branches(self) -> list[Branch]:
+        """All branches, in the order of the positions at which they were begun."""
+        return self._branches.list(self.end)
+
+    def marked(self, mark: str) -> tuple[str, int] | None:
+        """The branch and the position of a mark, None if there is none of that name."""
+        return self._branches.marked(mark)
+
+    def check_branch(self, name: str) -> None:
+        """Raise MachineError if there is no branch of that name, with the reason if it was thrown away."""
+        self._branches.named(name)
+
+    def rename_branch(self, name: str) -> None:
+        """Give the branch that the machine is in another name. Raises MachineError if another branch has it."""
+        self._branches.rename(name)
+
+    def drop_branch(self, name: str) -> None:
+        """Forget the branch of that name. Raises MachineError for the one that the machine is in."""
+        self._branches.drop(name)
 
     # What happens, as the machine tells
 
     def _entered(self, entered: Input) -> None:
-        if self._applying or entered.kind is InputKind.STATE:
+        if self.replay.applying or entered.kind is InputKind.STATE:
             return
         self._branch()
         self._log.append(Event.of(entered))
-        if self._log.size > self.memory // 4 and self._machine.clock.running is None:
+        if self._branches.full and self._machine.clock.running is None:
             self._shorten()
 
     def _branch(self) -> None:
-        """Something other than the history happens here: what came after it did not."""
+        """Something other than the history happens here: begin a branch."""
         if self.live:
             return
-        self._log.cut(self._cursor)
-        self._kept.drop_after(self.position, self._cursor)
+        left = self.branch
+        self._branches.fork(self.position, self.replay.cursor)
+        self._use_current()
         self.live = True
         self._due = self._kept.last.position + self.spacing
+        self.on_branch(left)
 
     def _mark(self, marker: Marker, where: Any = "", value: Any = None) -> None:
         clock = self._machine.clock
@@ -121,12 +159,12 @@ class Timeline:
 
     def call_begins(self) -> None:
         """A guest function is called from outside: its input has been announced."""
-        if not self._applying:
+        if not self.replay.applying:
             self._log.open.append(Marker.CALL_END)
 
     def call_ends(self, returned: bool) -> None:
         """It is over."""
-        if not self._applying:
+        if not self.replay.applying:
             self._log.open.pop()
             self._mark(Marker.CALL_END, "", returned)
 
@@ -147,19 +185,19 @@ class Timeline:
         if not self.enabled:
             return
         if not self.live and not self._diverting:
-            if not self._depth:
+            if not self.replay.handlers:
                 self._replay_due(run)
             if not self.live:
                 return
         run.limit, run.interrupts = run.end, run.asked
         if depth > 1 or self._diverting:
             return
-        if run.interrupts is not self._interrupts:
-            self._interrupts = run.interrupts
+        if run.interrupts is not self.replay.interrupts:
+            self.replay.interrupts = run.interrupts
             self._mark(Marker.MODE, "", run.interrupts)
         if self.position >= self._due:
             self._take_if_cheap()
-        if self._log.size > self.memory // 4:
+        if self._branches.full:
             self._shorten()
 
     def _take_if_cheap(self) -> None:
@@ -177,139 +215,69 @@ class Timeline:
             self._taken_at = time.monotonic()
             self._cost = self._taken_at - began
             self._due = self.position + self.spacing
-            self._kept.take(kept, self.memory - self._log.size)
+            self._branches.keep(kept)
 
     def _can_take(self) -> bool:
         return not self._log.open and self._machine.core.load().pc not in self._machine.scratch
 
     def _taken(self) -> Kept:
-        number = len(self._events) if self.live else self._cursor
-        return Kept(self.position, number, self._interrupts, self._machine.checkpoints.take())
+        number = len(self._log.events) if self.live else self.replay.cursor
+        return Kept(self.position, number, self.replay.interrupts, self._machine.checkpoints.take())
 
     def _shorten(self) -> None:
-        """Drop the oldest part of the history, so that its input takes half of its share of memory or less."""
-        if not self._can_take():
+        """Throw other branches away, and drop the oldest part of the history, until events take what they may."""
+        self._branches.make_room()
+        if not self._branches.full or not self._can_take():
             return
         if (here := self._kept.at(self.position)) is not None:
-            self._kept.replace(here, self._taken())  # what has entered here since came after it
+            self._branches.replace(here, self._taken())  # what has entered here since came after it
         self.take()
-        excess, first = self._log.size - self.memory // 8, 0
-        while excess > 0 and first < len(self._events):
-            excess -= size_of(self._events[first])
-            first += 1
-        self._log.forget(self._kept.begin_with(first))
+        self._branches.shorten()
         self._shortened = True
 
-    # Replay
-
     def _replay_due(self, run: Run) -> None:
-        """Enter what is due at this position again, and have the run end where more is due."""
-        while self._cursor < len(self._events):
-            event = self._events[self._cursor]
-            gone = self._log.next_orphan(self._cursor) == self._cursor
-            alone = event.kind is Marker.HANDLER and (gone or self._comes_first())
-            if event.position > self.position or not (alone or self._log.next_plain(self._cursor) == self._cursor):
-                break
-            self._skip_idle(event.time)
-            if alone:
-                self._replay_handler(None)
-            elif event.kind is Marker.CALL_END:
-                return  # within the call
-            else:
-                self._enter_next()
-        if self._cursor == len(self._events) and self.position >= self._present:
-            self._skip_idle(self._present_time)
-            self.live = True
-            return
-        ends = self._log.next_plain(self._cursor), self._log.next_orphan(self._cursor)
-        limit = min([self._present, *(self._events[index].position for index in ends if index is not None)])
-        if limit < self.position:
-            raise MachineError(
-                f"what happened at position {limit} does not come again: a handler of a probe was called there that is "
-                "not hit now. The history up to there can be gone to"
-            )
-        run.limit = limit if run.end is None else min(run.end, limit)
-        run.interrupts = self._interrupts
-
-    def _skip_idle(self, count: int) -> None:
-        """Let the time pass that had passed in a wait for an interrupt when something entered."""
-        if count > self._machine.clock.now:
-            self._machine.clock.skip_to(count)
-
-    def _comes_first(self) -> bool:
-        """Whether something is due here that entered after the handler at the cursor, as at a stop of its probe."""
-        plain = self._log.next_plain(self._cursor)
-        return plain is not None and self._events[plain].position <= self.position
-
-    def _enter_next(self) -> None:
-        """Enter the event at the cursor. For a call, this includes all that happens within it."""
-        index = self._cursor
-        event = self._events[index]
-        self._cursor += 1
-        if event.kind is Marker.MODE:
-            self._interrupts = event.value
-            return
-        call_until, end = None, index
-        if event.kind is InputKind.CALL:
-            end = self._log.end_of(index)
-            call_until = None if self._events[end].value else self._events[end].position
-        outer, self._applying = self._applying, True
-        before = None if self.on_event is None else self.on_event(event.position, None)
-        try:
-            with self._machine.input.own_action():
-                enter_again(self._machine, event, call_until)
-        finally:
-            self._applying = outer
-        if self.on_event is not None and event.kind is not InputKind.CALL:
-            self.on_event(event.position, before)
-        self._cursor = end + 1
+        current = self._branches.current
+        self.live = self.replay.due(run, current.end, current.end_time)
 
     def replay_handler(self, handler: Callable[..., Any], registers: Any) -> Any:
         """Do to the guest what `handler` did at this hit; returns what it returned."""
-        if self._cursor >= len(self._events):
-            return None
-        event = self._events[self._cursor]
-        if event.kind is not Marker.HANDLER or event.position != self.position or event.where != handler:
-            return None  # it was not called, or did nothing
-        return self._replay_handler(registers)
-
-    def _replay_handler(self, registers: Any) -> Any:
-        """The same for the handler at the cursor. `registers` are None if there is no hit, and the CPU's are set."""
-        end = self._log.end_of(self._cursor)
-        self._cursor += 1
-        self._depth += 1
-        try:
-            while self._cursor < end:
-                event = self._events[self._cursor]
-                if event.kind is InputKind.HANDLER and registers is not None:
-                    self._cursor += 1
-                    set_register(registers, event.where, event.value)
-                else:
-                    self._enter_next()
-        finally:
-            self._depth -= 1
-            self._cursor = end + 1
-        return self._events[end].value
+        return self.replay.handler(handler, registers)
 
     # Going
 
-    def go(self, position: int) -> None:
-        """Go to `position`, of the past or of the future that was gone back from.
+    def go(self, position: int | None, branch: str | None = None) -> None:
+        """Go to `position`, of the past or of the future that was gone back from; None is the end.
 
-        Raises MachineError for a position outside the history, and one within a call of a guest function that was made
-        from outside.
+        With `branch`, go there in the branch of that name. Raises MachineError for a position outside the history, one
+        within a call of a guest function that was made from outside, and a branch that is not there or no more.
         """
         self._prepare()
-        self._check(position)
-        if self.live and position == self.position:
+        history = self._branches.current if branch is None else self._branches.named(branch)
+        end = self.end if history is self._branches.current else history.end
+        position = end if position is None else position
+        self._check(position, history, end)
+        if self.live and position == self.position and history is self._branches.current:
             return
         self._leave_present()
+        if history is not self._branches.current:
+            self._switch(history, position)
         self._go(position)
+
+    def _switch(self, history: History, position: int) -> None:
+        """Go to another branch, near `position` in it."""
+        self._branches.switch(history)
+        self._use_current()
+        self.restore_kept(self._base_of(position))
 
     def go_to_time(self, seconds: float) -> None:
         """Go to the first position at which guest time is `seconds` since reset. Raises as `go` does."""
+        self.go(self.at_time(seconds))
+
+    def at_time(self, seconds: float) -> int:
+        """The first position in the history at which guest time is `seconds` since reset."""
         self._prepare()
-        self.go(position_at(self, self._machine, int(seconds * FREQUENCY)))
+        with self.excursion():
+            return position_at(self, self._machine, int(seconds * FREQUENCY))
 
     def reverse_step(self, count: int = 1) -> None:
         """Go back by `count` instructions, at most to the start of the history."""
@@ -370,12 +338,14 @@ class Timeline:
     @contextlib.contextmanager
     def excursion(self) -> Iterator[None]:
         """A context that goes through the past, and comes back."""
-        here, was_live = self.position, self.live
+        here, was_live, history = self.position, self.live, self._branches.current
         with self._machine.unnoticed():
             self._leave_present()
             try:
                 yield
             finally:
+                if history is not self._branches.current:
+                    self._switch(history, here)
                 self._go(here)
                 assert self.live is was_live
 
@@ -383,8 +353,8 @@ class Timeline:
     def diversion(self) -> Iterator[None]:
         """A context for something done to look at the past: afterwards the guest and its history are as before."""
         gate, checkpoints = self._machine.input, self._machine.checkpoints
-        here, cursor, interrupts = checkpoints.take(), self._cursor, self._interrupts
-        self._applying = self._diverting = True
+        here, cursor, interrupts = checkpoints.take(), self.replay.cursor, self.replay.interrupts
+        self.replay.applying = self._diverting = True
         gate.history = None
         try:
             yield
@@ -392,13 +362,13 @@ class Timeline:
             checkpoints.restore(here)
             checkpoints.drop(here)
             gate.history = self
-            self._applying = self._diverting = False
-            self._cursor, self._interrupts = cursor, interrupts
+            self.replay.applying = self._diverting = False
+            self.replay.cursor, self.replay.interrupts = cursor, interrupts
 
     @property
     def looking_back(self) -> bool:
         """Whether the machine is stopped in the past, where a call is a diversion."""
-        return not self.live and not self.going and not self._applying and not self._machine.core.held
+        return not self.live and not self.going and not self.replay.applying and not self._machine.core.held
 
     def replay_from_before(self, position: int) -> None:
         """Go to `position` within an excursion."""
@@ -410,13 +380,13 @@ class Timeline:
             raise MachineError("this machine keeps no history (--no-history): start it without that to go back")
         self._machine.refuse_in_handler()
 
-    def _check(self, position: int) -> None:
+    def _check(self, position: int, history: History, end: int) -> None:
         if position < self.start:
             why = "; what came before was dropped, as it took too much memory (--history-memory)" * self._shortened
             raise MachineError(f"the history begins at position {self.start}: {position} is before that{why}")
-        if position > self.end:
-            raise MachineError(f"the history ends at position {self.end}: run the guest on to get to {position}")
-        inside = self._log.call_around(position)
+        if position > end:
+            raise MachineError(f"the history ends at position {end}: run the guest on to get to {position}")
+        inside = history.log.call_around(position)
         if inside is not None:
             first, end = inside
             raise MachineError(
@@ -429,9 +399,10 @@ class Timeline:
             return
         if self.position - self._kept.last.position > _NEAR and self._machine.core.dispatcher.resume is None:
             self.take()
-        self._present, self._present_time = self.position, self._machine.clock.now
+        current = self._branches.current
+        current.end, current.end_time = self.position, self._machine.clock.now
         self.live = False
-        self._cursor = len(self._events)
+        self.replay.cursor = len(self._log.events)
 
     def _go(self, position: int) -> None:
         base = self._base_of(position)
@@ -450,19 +421,19 @@ class Timeline:
         """The checkpoint to go to `position` from. Events at the position itself come after it, but at the end."""
         if position == self.end:
             return self._kept.last
-        return self._kept.base_of(position, self._events)
+        return self._kept.base_of(position, self._log.events)
 
     def restore_kept(self, kept: Kept) -> None:
-        outer, self._applying = self._applying, True
+        outer, self.replay.applying = self.replay.applying, True
         try:
             if kept.checkpoint is None:
                 self._put_back()
             else:
                 self._machine.checkpoints.restore(kept.checkpoint)
         finally:
-            self._applying = outer
-        self._cursor, self._interrupts = kept.events, kept.interrupts
-        self._log.find_orphans(self._cursor)
+            self.replay.applying = outer
+        self.replay.cursor, self.replay.interrupts = kept.events, kept.interrupts
+        self._log.find_orphans(self.replay.cursor)
 
     def replay_to(self, position: int) -> None:
         """Run to `position` as the history says, without anybody noticing."""

@@ -88,7 +88,7 @@ WRITERS: dict[str, set[str]] = {
         "machine/machine.py",
         "machine/scheduler.py",  # to the next timer
         "machine/time/history.py",
-        "machine/time/timeline.py",  # to the time at which an input entered
+        "machine/time/replay.py",  # to the time at which an input entered
     },
     "master_write": {"machine/devices/device.py"},
 }

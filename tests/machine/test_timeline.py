@@ -174,6 +174,8 @@ def test_the_past_is_followed_until_something_else_happens(demo: Machine) -> Non
     demo.run(instructions=30_000)
     with pytest.raises(MachineError, match=f"ends at position {first + 50_000}"):
         demo.timeline.go(first + 100_000)
+    demo.timeline.go(None, "main")
+    assert state(demo) == present
 
 
 def test_what_the_guest_prints_is_seen_once(demo: Machine) -> None:
