@@ -5,7 +5,6 @@ A command may be shortened to any unique prefix of its name, as GDB users expect
 """
 
 import contextlib
-import difflib
 import json
 import logging
 import re
@@ -111,6 +110,8 @@ class Registry:
             return next(iter(found.values()))
         if found:
             raise CommandError(f"{name!r} could be {' or '.join(sorted(found))}: type more of it")
+        import difflib  # here, as a start needs none of it
+
         near = difflib.get_close_matches(name, self._by_name)
         hint = f"did you mean {' or '.join(near)}?" if near else "help lists the commands"
         raise CommandError(f"there is no command {name!r}; {hint}")

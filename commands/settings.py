@@ -7,7 +7,6 @@ the project's wins; the command line wins over both.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -78,6 +77,8 @@ class _Checked:
         known = {*_TEXTS, "base", "trace_size", "paced", "history", "probes", "aliases", "colour"}
         for name in self._found:
             if name not in known:
+                import difflib  # here, as a start needs none of it
+
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
                 raise self._error(name, f"there is no such setting; {hint}")

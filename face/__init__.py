@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -35,7 +34,9 @@ _ORIGINS: Final = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version("armprobe")
+        from importlib.metadata import version  # takes a tenth of all imports
+
+        return version("armprobe")
     if name in _ROOMS:
         return importlib.import_module(f"armprobe.{name}")
     if name in _ORIGINS:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The command `armprobe`, which `python -m armprobe` is too."""
 
+import gc
 import signal
 import sys
 
 
 def main() -> int:
     """Console script entry point. Returns the exit status, as `commands.cli.main` does."""
+    gc.disable()  # what is imported stays: looking for garbage among it takes a twentieth of a start
     try:
         from armprobe.commands.cli import main as run
     except ImportError as error:
@@ -16,6 +18,8 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:  # imports take a moment
         return 128 + signal.SIGINT
+    gc.freeze()
+    gc.enable()
     return run()
 
 

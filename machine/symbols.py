@@ -6,7 +6,6 @@ A kernel has 130,000 symbols, so they are stored as columns, and a `Symbol` is m
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import heapq
 import itertools
@@ -381,5 +380,7 @@ class Symbols:
             for candidate in self._index
             if abs(len(candidate) - length) <= 3 and (candidate.startswith(start) or candidate.endswith(end))
         )
+        import difflib  # here, as a start needs none of it
+
         near = difflib.get_close_matches(name, itertools.islice(similar, _SUGGESTIONS_AMONG), n=3, cutoff=0.7)
         return f"there is no symbol '{name}'" + (f": did you mean {' or '.join(near)}?" if near else "")

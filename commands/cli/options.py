@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-import shtab
-
 from armprobe.commands.settings import NAME, OF_GUEST, Settings
 from armprobe.guests.linux.cache import DEFAULT_LIMIT
 from armprobe.machine.loaders.image import COMMAND_LINE
@@ -98,6 +96,11 @@ class Options:
         return str(self.settings.options.get("listen", LISTEN))
 
 
+FILE: Final = "file"
+FOLDER: Final = "folder"
+"""What shells complete an argument with: the value of `complete`, an attribute of its action. See `completion`."""
+
+
 class Verb(NamedTuple):
     """`armprobe NAME`. `add_arguments` declares its arguments, `run` runs it and returns the exit status."""
 
@@ -111,12 +114,12 @@ class Verb(NamedTuple):
 def add_guest(parser: argparse.ArgumentParser, *names: str, **how: object) -> None:
     """The argument that names the guest. It is positional unless `names` are those of an option."""
     what = {"help": GUEST_HELP, **({} if names else {"nargs": "?"}), **how}
-    parser.add_argument(*(names or ("guest",)), **what).complete = shtab.FILE  # type: ignore[arg-type, attr-defined]
+    parser.add_argument(*(names or ("guest",)), **what).complete = FILE  # type: ignore[arg-type, attr-defined]
 
 
 def add_file(parser: argparse.ArgumentParser, name: str, **how: object) -> None:
     """An argument that is a file's path, which shells complete."""
-    parser.add_argument(name, type=Path, **how).complete = shtab.FILE  # type: ignore[arg-type, attr-defined]
+    parser.add_argument(name, type=Path, **how).complete = FILE  # type: ignore[arg-type, attr-defined]
 
 
 def add_loading(parser: argparse.ArgumentParser) -> None:
@@ -143,11 +146,11 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--file", dest="pushed_files", action="append", metavar="FILE[:PATH]", help=push
-    ).complete = shtab.FILE  # type: ignore[attr-defined]
+    ).complete = FILE  # type: ignore[attr-defined]
     push = "the same for the content of a folder"
     parser.add_argument(
         "--dir", dest="pushed_folders", action="append", metavar="FOLDER[:PATH]", help=push
-    ).complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+    ).complete = FOLDER  # type: ignore[attr-defined]
     without = "keep no history: the guest cannot go back"
     parser.add_argument("--no-history", dest="history", action="store_false", help=without)
     room = "memory that the history may take, such as 1G; beyond it the oldest part is dropped (default: 512M)"

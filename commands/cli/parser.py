@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         "argument_default": argparse.SUPPRESS,
     }
     parser = ArgumentParser(prog="armprobe", description=_DESCRIPTION, **common)
-    parser.add_argument("--version", action="version", version=f"armprobe {armprobe.__version__}")
+    parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     for verb in VERBS:
         description = verb.description or verb.help
@@ -107,10 +106,20 @@ def run(options: Options) -> int:
     return _RUN[options.verb](options)
 
 
+class _Version(argparse._VersionAction):
+    """Looks the version up when it is asked for, which takes as long as many imports."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> None:
+        self.version = f"armprobe {armprobe.__version__}"
+        super().__call__(*arguments, **named)
+
+
 def _look_for_mistake(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Look for a mistyped verb in the first word, which is taken for a guest."""
     word = words[0] if words else ""
     if not word or word.startswith("-") or "/" in word or word in ("demo", "linux") or os.path.lexists(word):
         return
+    import difflib  # here, as a start needs none of it
+
     if near := difflib.get_close_matches(word, _RUN, n=1):
         parser.error(f"there is no verb and no file {word!r}: did you mean armprobe {near[0]}?")

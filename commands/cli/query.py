@@ -6,15 +6,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import shtab
-
 from armprobe.commands.errors import CommandError
 from armprobe.commands.query import answer_of
 from armprobe.commands.terminal import say_answer
 from armprobe.traces.query import Database
 
 from .open_session import open_session
-from .options import Options, Verb, add_guest, add_session
+from .options import FILE, Options, Verb, add_guest, add_session
 from .prompt import run_commands
 
 _DESCRIPTION = """\
@@ -46,7 +44,7 @@ def _run(options: Options) -> int:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs=1, metavar="SQL", help="a statement of SQL")
     what = parser.add_argument("hits", nargs="?", metavar="FILE", help="file of hits: .parquet, .ndjson or .csv")
-    what.complete = shtab.FILE  # type: ignore[attr-defined]
+    what.complete = FILE  # type: ignore[attr-defined]
     add_guest(parser, "--guest")
     add_session(parser)
 

@@ -9,8 +9,6 @@ gdb tells libraries apart. `l_addr` is 0 because the files have absolute address
 LLDB 23 does not read such a file, and stops for the user where gdb goes on. So only gdb is offered the list.
 """
 
-from xml.sax.saxutils import quoteattr
-
 from armprobe.stub.feature import Document, Feature
 from armprobe.stub.target import Libraries
 
@@ -20,6 +18,8 @@ _GDB = "qRelocInsn"  # gdb says in qSupported that it has this, whatever the tar
 class LibraryList(Feature[Libraries]):
     def read(self, annex: str) -> str | None:
         """The annex says where to begin in lists that are larger than this one."""
+        from xml.sax.saxutils import quoteattr  # here, as it imports all of urllib
+
         entries = (
             f'<library name={quoteattr(each.name)} lm="{each.number * 16:#x}" lmid="0x0" l_addr="0x0" l_ld="0x0"/>'
             for each in self.target.libraries()

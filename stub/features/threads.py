@@ -5,7 +5,6 @@ GDB manual, "General Query Packets" and "Thread List Format".
 """
 
 import errno
-from xml.sax.saxutils import escape, quoteattr
 
 from armprobe.stub.feature import Document, Feature, PacketKind
 from armprobe.stub.target import Target, TargetError
@@ -48,6 +47,8 @@ class Threads(Feature[Target]):
     def list(self, annex: str) -> str | None:
         if annex:
             return None
+        from xml.sax.saxutils import escape, quoteattr  # here, as it imports all of urllib
+
         threads = self.connection.threads
         rows = [
             f'<thread id="{threads.id(each.number).decode()}" core="0" name={quoteattr(_line(each.name))}>'

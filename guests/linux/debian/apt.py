@@ -6,6 +6,8 @@ archives are in a temporary folder, so it uses no lock and no file of the system
 apt-secure(8)).
 """
 
+from __future__ import annotations
+
 import fnmatch
 import os
 import re
@@ -13,11 +15,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
-from email.message import Message
-from email.parser import Parser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from armprobe.machine import MachineError
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 # Seconds without output after which apt is given up. This is longer than the sum of its own timeouts and retries: four
 # times 30 s, with pauses of 1, 2 and 4 s (apt.conf(5), Acquire::http::Timeout and Acquire::Retries).
@@ -104,6 +108,8 @@ class Apt:
         `wanted` lists alternatives as a control file does, "a | b". A name with a "*" stands for all packages whose
         names match, newest first by the numbers in the name. Raises DebianError if none is available.
         """
+        from email.parser import Parser  # here, as a start needs none of it
+
         for alternative in wanted.split(" | "):
             for name in self._names(alternative):
                 shown = Parser().parsestr(self._run("apt-cache", "show", "--no-all-versions", name)[1])

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's arm64 cloud kernels and a static BusyBox, fetched with the system's apt and kept in the user's cache."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from armprobe.machine.file_lock import exclusive_lock
 
 from .apt import Apt, DebianError, start
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 KERNEL = "linux-image-cloud-arm64"
 """The meta package that depends on the newest kernel."""
