@@ -158,7 +158,7 @@ def _described(name: str, data: memoryview) -> dict[str, Any]:
 
 def _filled(data: memoryview) -> Iterator[int]:
     for at in range(0, len(data), _CHUNK):
-        chunk = data[at : at + _CHUNK]
+        chunk = data[at : at + _CHUNK].tobytes()  # bytes are compared by memcmp, views one element after another
         if chunk != _ZEROS[: len(chunk)]:
             yield at
 
