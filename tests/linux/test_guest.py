@@ -15,6 +15,7 @@ from armprobe.guests import linux
 from armprobe.machine import Machine, MachineError, StopReason
 from armprobe.session.guest import HOME
 from tests.linux.shell import Shell
+from tests.linux.test_kaslr import SEED
 from tests.oracle.guests import at_shell
 from tests.oracle.references import REFERENCES, fetch
 from tests.progress import progress
@@ -26,7 +27,7 @@ NAMES = ("plain", "with blank", 'quote\'s "two"', "-n", "\u00fcber", os.fsdecode
 def kernel(request: pytest.FixtureRequest) -> Path:
     """The snapshot of a stock kernel at its shell. It stops the guest in an interrupt's handler, not while it idles."""
     if request.param == "kaslr":
-        return linux.prepare(report=progress, kaslr=1)
+        return linux.prepare(report=progress, kaslr=SEED)
     return at_shell(fetch(REFERENCES[request.param]))
 
 

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Going back and forth in a run of a stock kernel: typed input, work in the guest's kernel, and steps."""
 
-import hashlib
 import random
 
 from armprobe.commands import Session
 from armprobe.machine import Machine
+from tests.memories import digest
 
 
 def state(machine: Machine) -> str:
     names = (*(f"x{number}" for number in range(31)), "sp", "pc", "pstate", "ttbr0_el1", "sp_el0", "elr_el1")
-    digest = hashlib.sha256(repr(([machine.registers[name] for name in names], machine.clock.now)).encode())
-    digest.update(machine.ram.data)
-    return digest.hexdigest()
+    return repr([*(machine.registers[name] for name in names), machine.clock.now, digest(machine.ram.data)])
 
 
 def test_positions_reached_from_later_and_from_earlier(session: Session) -> None:

@@ -16,6 +16,7 @@ from armprobe.kernel import Linux
 from armprobe.machine import StopReason
 from armprobe.probes import ProbeError, Tracepoint, TraceRecord
 from tests.linux.shell import TRACING
+from tests.memories import digest
 
 EVENTS: Final = (
     *("sched:sched_switch", "sched:sched_waking", "sched:sched_process_exec", "sched:sched_process_fork"),
@@ -106,7 +107,7 @@ def test_the_run_stays_the_same(snapshot: Path) -> None:
             session.machine.console.write(b"cat /proc/version; ls / | wc -l\n")
             session.machine.run(instructions=20_000_000)
             ram = session.machine.ram
-            ended.append((session.machine.instructions, session.machine.registers.pc, hash(bytes(ram.data))))
+            ended.append((session.machine.instructions, session.machine.registers.pc, digest(ram.data)))
             assert all(probe.hits for probe in probes if probe.event_name.startswith(("sched:", "raw_syscalls:")))
     assert ended[0] == ended[1]
 

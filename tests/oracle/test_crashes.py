@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Panics, oopses, BUGs and warnings of stock kernels: what is said of them is what the guest's own console says."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from armprobe import machine
 from armprobe.commands import Session
 from armprobe.guests import linux
 from armprobe.machine import Machine, StopReason
+from tests.memories import digest
 from tests.oracle.references import AT_LENGTH, REFERENCES, fetch
 from tests.progress import progress
 
@@ -166,7 +166,7 @@ def test_the_run_is_the_same(session: Session, snapshot: Path) -> None:
     def worked(guest: Machine) -> tuple[int, str, bytes]:
         guest.console.write(b"cat /proc/version; ls /proc | wc -l\n")
         assert guest.run(instructions=20_000_000).reason is StopReason.INSTRUCTIONS
-        return guest.instructions, hashlib.sha256(guest.ram.data).hexdigest(), guest.console.read()
+        return guest.instructions, digest(guest.ram.data), guest.console.read()
 
     assert session.ask("probes") == ()
     assert worked(session.machine) == worked(other)

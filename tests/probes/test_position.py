@@ -18,8 +18,8 @@ from armprobe import machine
 from armprobe.machine import Machine, StopReason
 from armprobe.machine.core import cpu_state
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
+from tests.memories import PIECE, different_pieces
 
-_PAGE = 4096
 _IN_MEMORY = ("v4.8", "v5.4")  # the eras whose instances are in the guest's memory
 
 
@@ -62,10 +62,8 @@ def compare(plain: State, probed: State, kprobes: Kprobes, m: Machine) -> int:
         ours[at : at + 4] = plain.ram[at : at + 4]
     words = 0
     returns = trampoline.to_bytes(8, "little")
-    for at in range(0, len(ours), _PAGE):
-        if ours[at : at + _PAGE] == plain.ram[at : at + _PAGE]:
-            continue
-        for word in range(at, at + _PAGE, 8):
+    for at in different_pieces(ours, plain.ram):
+        for word in range(at, min(at + PIECE, len(ours)), 8):
             if ours[word : word + 8] == plain.ram[word : word + 8]:
                 continue
             # The guest may have overwritten a part of the word since, as an old part of its stack.
