@@ -66,6 +66,10 @@ class Record:
         path.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
         return path
 
+    def sample(self) -> set[str]:
+        """One case of each test that is on record."""
+        return set({name.partition("[")[0]: name for name in sorted(self.tests, reverse=True)}.values())
+
     @classmethod
     def load(cls, release: str) -> Record:
         """The record of a release that there is a file of."""
