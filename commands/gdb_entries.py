@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Loaded into gdb by `gdb_proxy.py`: functions that begin with NOPs for ftrace. Standard library only."""
+"""Loaded into gdb by `gdb_proxy.py`: functions that begin with NOPs for ftrace. Standard library only.
+
+gcc before 13 has a function begin behind those NOPs in debug information. At the symbol, where kprobes are, gdb then
+knows no arguments and shows the line of what is before the function.
+"""
 
 import contextlib
 import re
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import gdb
+from gdb.FrameDecorator import FrameDecorator
 
 # Bytes after a function's symbol that may be reserved for patching. Linux has two instructions there, and uses no more
 # than that (arch/arm64/Makefile, CC_FLAGS_FTRACE).
@@ -51,16 +57,19 @@ def known_from(pc: int) -> int:
     return described[1] if described and described[1] != pc and only_nops(pc, described[1]) else 0
 
 
-# What gdb says of a location that is neither a register nor a list for ranges of addresses, and of the caller's stack.
-_COMPUTED, _ON_STACK = "a complex DWARF expression:", re.compile(r"\s*0: DW_OP_fbreg (\d+)\n,")
+# What gdb says of locations: in a register, and in the caller's stack (info scope).
+_IN_REGISTER = re.compile(r"a variable in \$([xv]\d+)(?:,|$)", re.MULTILINE)
+_COMPUTED, _ON_STACK = "a complex DWARF expression:", re.compile(r"\s*0: DW_OP_fbreg (\d+)\n\s*(?:,|$|Range)")
+_RANGE = re.compile(r"^  Range 0x([0-9a-f]+)-0x([0-9a-f]+): ", re.MULTILINE)
 
 
-def show_arguments(pc: int, entry: int) -> None:
-    """Show the arguments of the function whose symbol is at `pc` and that gdb knows from `entry` on.
+def arguments(pc: int, entry: int) -> list[tuple[Any, Any]]:
+    """The arguments of the function whose symbol is at `pc` and that gdb knows from `entry` on: symbols and values.
 
-    May select a frame, which is to be undone. A function that is not optimised has its arguments on its stack for all
-    of its addresses, by debug information, and has yet to store them. Until then they are where the AAPCS64 passes
-    them. Functions that the compiler has cloned (`name.isra.0`) are optimised.
+    A value is None where it is not known. They are read from where debug information has them at `entry`: gdb has no
+    frame of another address than the PC that its Python can evaluate in. A function that is not optimised has them on
+    its stack for all of its addresses, by debug information, and has yet to store them. Until then they are where the
+    AAPCS64 passes them. Functions that the compiler has cloned (`name.isra.0`) are optimised.
     """
     scope = block = gdb.block_for_pc(entry)
     while scope is not None:  # outwards, through functions that are inlined there
@@ -68,40 +77,128 @@ def show_arguments(pc: int, entry: int) -> None:
         scope = scope.superblock
     _, *parts = re.split(r"^Symbol (\S+) is ", said(f"info scope *{entry:#x}"), flags=re.MULTILINE)
     where = dict(zip(parts[::2], parts[1::2], strict=True))
-    arguments = [(symbol, where.get(symbol.name, "")) for symbol in block if symbol.is_argument]
-    stored = [_ON_STACK.match(text.removeprefix(_COMPUTED)) for _, text in arguments]
-    if (
+    symbols = [(symbol, _at(entry, where.get(symbol.name, ""))) for symbol in block if symbol.is_argument]
+    stored = [_stack_offset(text) for _, text in symbols]
+    optimised = (
         "." in said(f"info symbol {pc}").split()[0]
-        or all(stored)
-        or not all(text.startswith(_COMPUTED) for _, text in arguments)
-    ):
-        # A frame with the registers of now, as if the guest were at `entry`. gdb.Frame has no such frames, and gdb 13
-        # shows nothing of them by info args.
-        gdb.execute(f"frame view $sp {entry:#x}")
-        return
-    passed = _Passed()
-    for (symbol, _), on_stack in zip(arguments, stored, strict=True):
-        register = passed.register(symbol.type.strip_typedefs())
-        if on_stack:
-            pointer = gdb.Value(unsigned("$sp") + int(on_stack[1])).cast(symbol.type.pointer())
-            value = pointer.dereference().format_string()
-        elif register:
-            data = unsigned(register).to_bytes(8, "little")[: symbol.type.sizeof]
-            value = gdb.Value(data, symbol.type).format_string()
+        or all(offset is not None for offset in stored)
+        or not all(text.startswith(_COMPUTED) for _, text in symbols)
+    )
+    passed, values = _Passed(), []
+    for (symbol, text), offset in zip(symbols, stored, strict=True):
+        in_register = _IN_REGISTER.match(text)
+        if not optimised:
+            register = passed.register(symbol.type.strip_typedefs())
         else:
-            value = "<not stored yet where debug information has it>"
-        gdb.write(f"{symbol.name} = {value}\n")
+            register = in_register[1] if in_register else ""
+        values.append((symbol, _value(symbol.type, register, offset)))
+    return values
+
+
+def _at(entry: int, text: str) -> str:
+    """The location at `entry`, of what gdb says of a symbol that may have different ones."""
+    _, *parts = _RANGE.split(text)
+    if not parts:
+        return text
+    ranges = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    return next((where for start, end, where in ranges if int(start, 16) <= entry < int(end, 16)), "")
+
+
+def _stack_offset(text: str) -> int | None:
+    found = _ON_STACK.match(text.removeprefix(_COMPUTED))
+    return int(found[1]) if found else None
+
+
+def _value(kind: Any, register: str, offset: int | None) -> Any:
+    """The value in a register or, without one, at an offset in the stack. None if it is in neither."""
+    frame, size = gdb.newest_frame(), kind.sizeof
+    if register:
+        data = bytes_of(frame.read_register(register))
+        return gdb.Value(data[:size], kind) if size <= len(data) else None
+    if offset is None:
+        return None
+    address = int.from_bytes(bytes_of(frame.read_register("sp")), "little") + offset
+    return gdb.Value(address).cast(kind.pointer()).dereference()
+
+
+def bytes_of(register: Any) -> bytes:
+    """The bytes of the value of a general or a vector register. gdb 13 has no Value.bytes."""
+    vector = register.type.code == gdb.TYPE_CODE_UNION
+    words = [register["d"]["u"][n] for n in range(2)] if vector else [register]
+    return b"".join(int(word.cast(gdb.lookup_type("unsigned long"))).to_bytes(8, "little") for word in words)
+
+
+def show_arguments(pc: int, entry: int) -> None:
+    """Show the `arguments` as `info args` does."""
+    for symbol, value in arguments(pc, entry):
+        text = f"<not known before {entry:#x}>" if value is None else value.format_string()
+        gdb.write(f"{symbol.name} = {text}\n")
+
+
+class EntryFrame(FrameDecorator):  # type: ignore[misc]
+    """The frame of a guest at a function's symbol, shown in a backtrace as from where gdb knows the function."""
+
+    def __init__(self, frame: Any, entry: int) -> None:
+        super().__init__(frame)
+        self._pc, self._entry = frame.inferior_frame().pc(), entry
+        self._line = gdb.find_pc_line(entry)
+
+    def function(self) -> str:
+        """The function's name. gdb may have it from the symbol alone."""
+        described = function_in(self._pc, self._entry + 4)
+        return str(described[0].print_name if described else super().function())
+
+    def filename(self) -> str | None:
+        """The function's file, while gdb has that of the line before."""
+        return None if self._line.symtab is None else str(self._line.symtab.filename)
+
+    def line(self) -> int:
+        """Its line there."""
+        return int(self._line.line)
+
+    def frame_args(self) -> list[Any]:
+        """Its arguments that are known."""
+        return [Argument(*each) for each in arguments(self._pc, self._entry) if each[1] is not None]
+
+    def frame_locals(self) -> None:
+        """None: it has not begun."""
+
+
+class Argument:
+    """A symbol with its value, as a frame decorator gives them (GDB manual, "Frame Decorator API")."""
+
+    def __init__(self, symbol: Any, value: Any) -> None:
+        self._symbol, self._value = symbol, value
+
+    def symbol(self) -> Any:
+        """The symbol, for its name."""
+        return self._symbol
+
+    def value(self) -> Any:
+        """The value."""
+        return self._value
+
+
+class EntryFilter:
+    """The frame filter that makes an `EntryFrame` of the innermost frame where it is one."""
+
+    name, enabled, priority = "armprobe-entry", True, 100
+
+    def __init__(self) -> None:
+        gdb.frame_filters[self.name] = self
+
+    def filter(self, frames: Iterator[Any]) -> Iterator[Any]:
+        """The frames, the first of them perhaps decorated."""
+        for frame in frames:
+            inner = frame.inferior_frame()
+            entry = 0 if inner.level() else known_from(inner.pc())
+            yield EntryFrame(frame, entry) if entry else frame
 
 
 def said(command: str) -> str:
     """gdb's output for a command. gdb 18 puts it in MI's stream records if it speaks MI."""
     text: str = gdb.execute(command, to_string=True)
     return re.sub(r'^~"(.*)\\n"$', r"\1", text, flags=re.MULTILINE)
-
-
-def unsigned(expression: str) -> int:
-    """The value of an expression as an unsigned number of 64 bits."""
-    return int(gdb.parse_and_eval(f"(unsigned long) {expression}"))
 
 
 class _Passed:
@@ -111,16 +208,16 @@ class _Passed:
         self._general = self._vector = 0  # registers that are taken
 
     def register(self, kind: Any) -> str:
-        """An expression for the next argument's register. Empty after the last one that can be told.
+        """The next argument's register. Empty after the last one that can be told.
 
         Those are numbers and pointers of at most 8 bytes, as long as there is nothing else before them.
         """
         if kind.code in SCALARS and kind.sizeof <= 8 and self._general < 8:
             self._general += 1
-            return f"$x{self._general - 1}"
+            return f"x{self._general - 1}"
         if kind.code == gdb.TYPE_CODE_FLT and kind.sizeof <= 8 and self._vector < 8:
             self._vector += 1
-            return f"$d{self._vector - 1}.u"
+            return f"v{self._vector - 1}"
         if kind.code not in (*SCALARS, gdb.TYPE_CODE_FLT) or kind.sizeof > 8:
             self._general = self._vector = 8
         return ""

@@ -357,6 +357,7 @@ class Proxy:
         gdb.events.exited.connect(lambda event: set_variables(None))
         gdb.events.before_prompt.connect(self.at_prompt)
         InternalCommand()
+        entries.EntryFilter()
         for name, method in HOOKS.items():
             if not is_command(name):  # otherwise it is the user's own
                 define_command(name, calling(method))
@@ -381,14 +382,16 @@ class Proxy:
             self.look()
         self._stopping = False
         if gdb.convenience_variable("_stage") is not None and (entry := entries.known_from(gdb.newest_frame().pc())):
-            gdb.write(f"gdb knows the function's arguments from {entry:#x} on; here, only info args shows them\n")
+            gdb.write(
+                f"gdb's debug information has this function from {entry:#x} on, behind NOPs. Here it shows no line of\n"
+                "it, and expressions do not know its arguments: info args and backtrace have both.\n"
+            )
 
     def arguments(self) -> None:
         """Called after `info args`: at a function's symbol, show the arguments although gdb has it in no function."""
         frame = gdb.selected_frame()
         if self._ours and not frame.level() and (entry := entries.known_from(frame.pc())):
             entries.show_arguments(frame.pc(), entry)
-            frame.select()
 
     def look(self) -> None:
         """Set the convenience variables for this stop. Called by hook-stop, if the user has one."""

@@ -93,6 +93,7 @@ def test_it_is_on_the_symbol(session: Session, program: Path, gdb_path: str, tmp
             "continue",
             "output/x $pc",
             "info args",
+            "backtrace",
             'printf "%#lx\\n", $pc',
             f"advance *{begins:#x}",
             "info args",
@@ -105,19 +106,25 @@ def test_it_is_on_the_symbol(session: Session, program: Path, gdb_path: str, tmp
             timeout=PATIENCE,
             check=True,
         ).stdout
-    assert f"from {begins:#x} on; here, only info args shows them\n{symbol:#x}" in said
-    shown = re.search(r"^#0  fill \(to=(0x\w+) .*, count=9, value=27\) .*\n.*\n(0x\w+)$", said, re.MULTILINE)
-    assert shown
-    assert int(shown[2], 16) == symbol  # nothing has moved
-    assert f"\nto = {shown[1]} <buffer>" in said
-    assert "\ncount = 9\nvalue = 27\n" in said
+    assert f"this function from {begins:#x} on, behind NOPs." in said
+    assert f"info args and backtrace have both.\n{symbol:#x}" in said
+    buffer = symbols(program, "buffer")[0]
+    assert said.count(f"to = {buffer:#x} <buffer> ") == 2
+    assert said.count("\ncount = 9\nvalue = 27\n") == 2
+    # The lines of fill's brace and of its call, in the source.
+    lines = (program.parent / "main.c").read_text().splitlines()
+    begun, called = (next(n for n, line in enumerate(lines, 1) if text in line) for text in (") void fill", "fill(buf"))
+    assert f"#0  {symbol:#018x} in fill (to={buffer:#x} <buffer> " in said
+    shown = rf"#0 .*, count=9, value=27\) at main.c:(?:{begun}|{begun + 2})\n#1  0x\w+ in run \(\) at main.c:{called}\n"
+    assert re.search(shown, said)
+    assert f"\n{symbol:#x}\n" in said  # nothing has moved
 
 
 def test_info_args_elsewhere_is_gdb_s_own(gdb: GdbSession, program: Path) -> None:
     (symbol,) = symbols(program, "fill")
     gdb.execute("kprobe fill stop=pre if count == 9")
     gdb.continue_to_stop()
-    assert "\n#0  fill (to=" in gdb.execute("info args")
+    assert "\nvalue = 27\n" in gdb.execute("info args")
     assert gdb.execute("python gdb.selected_frame().older().select(); gdb.execute('info args')") == "No arguments.\n"
     assert gdb.execute("frame function fill").startswith(f"#0  {symbol:#018x} in fill ()")
     gdb.execute(f"advance *{entry(program, 'fill'):#x}")
@@ -128,7 +135,7 @@ def test_the_entry_that_gdb_knows(gdb: GdbSession, program: Path) -> None:
     assert "kprobe 1: fill+0x8 at" in gdb.execute("kprobe fill+8 stop=pre if count == 9")
     stop = gdb.continue_to_stop()
     assert stop.pc == entry(program, "fill")
-    assert "gdb knows" not in stop.console
+    assert "behind NOPs" not in stop.console
     assert gdb.execute("info args").splitlines()[1:] == ["count = 9", "value = 27"]
     with pytest.raises(GdbError, match=r"for the entry of a function, which fill\+4 is not"):
         gdb.execute("kprobe fill+4 if count")
@@ -222,6 +229,6 @@ def test_arguments_that_are_not_stored_yet(tool: Tool, gdb_path: str, tmp_path: 
         gdb.continue_to_stop()
         assert gdb.execute("info args").splitlines()[1:] == [
             "n = 5",
-            "v = <not stored yet where debug information has it>",  # a pointer to it is passed
-            "m = <not stored yet where debug information has it>",
+            f"v = <not known before {entry(program, 'behind'):#x}>",  # a pointer to it is passed
+            f"m = <not known before {entry(program, 'behind'):#x}>",
         ]
