@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -84,6 +86,35 @@ def compare_with_the_guests_tracer(session: Session, events: tuple[str, ...], wo
 
 def test_events_are_those_of_the_guests_tracer(session: Session) -> None:
     assert compare_with_the_guests_tracer(session, EVENTS, WORKLOAD) > 500
+
+
+def test_perf_and_trace_cmd_format_the_records_themselves(
+    session: Session, tool: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    """By the formats in the files. They print what the kernel's own code does, and trace-cmd knows sched_switch."""
+    perf, trace_cmd = tool("perf", "linux-perf"), tool("trace-cmd", "trace-cmd")
+    kprobes = session.kprobes
+    for name in ("sched:sched_switch", "syscalls:sys_enter_openat", "syscalls:sys_exit_openat", "irq:softirq_entry"):
+        kprobes.register_tracepoint(Tracepoint(name))
+    kprobes.events.define("r:probe/reads vfs_read ret=$retval:s64 comm=$comm")
+    kprobes.events.enable("reads")
+    session.guest.sh(WORKLOAD)
+    for ending in "data", "perf", "dat":
+        session.run(f"trace save {tmp_path}/hits.{ending}")
+    told = _told(perf, "script", "-f", "-i", f"{tmp_path}/hits.data")
+    assert told == (tmp_path / "hits.perf").read_text().splitlines()
+    assert len({line.split(": ")[1].strip() for line in told}) == 5
+    hits = [hit for hit in kprobes.hits if hit.probe.name.endswith("sched_switch")]
+    reported = [line for line in _told(trace_cmd, "report", "-i", f"{tmp_path}/hits.dat") if ": sched_switch: " in line]
+    for line, hit in zip(reported, hits, strict=True):
+        assert " {prev_comm}:{prev_pid} [{prev_prio}] ".format_map(hit.data) in line
+        assert line.endswith(" ==> {next_comm}:{next_pid} [{next_prio}]".format_map(hit.data))
+    assert len(hits) > 10
+
+
+def _told(*command: str) -> list[str]:
+    """The lines that a program prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_formats_are_those_of_the_guests_tracefs(session: Session) -> None:

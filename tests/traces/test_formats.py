@@ -7,6 +7,7 @@ import csv
 import json
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from armprobe import machine
+from armprobe.expressions.errors import printable
 from armprobe.kernel.tasks import Task
 from armprobe.machine import MachineError
 from armprobe.probes import Hit, Kprobe, Kprobes, Stage
@@ -74,15 +76,8 @@ def test_trace_cmd_reports_the_lines_of_trace(
 
 def test_events_have_their_names_and_arguments(tool: Callable[[str, str], str], tmp_path: Path) -> None:
     """As the event's own trace has them, which tests/linux compares with the kernel's."""
-    guest = machine.load("demo")
-    kprobes = Kprobes(guest)
-    kprobes.task = lambda: Task("one", 7)
-    kprobes.events.define(
-        "p:alloc kmalloc size=%x0:u64 flags=%x1:x32 bad=+0(%x2):string\nr:ret kmalloc p=$retval c=$comm"
-    )
-    for name in "alloc", "ret":
-        kprobes.events.enable(name)
-    guest.run(instructions=70_000)
+    kprobes = _events()
+    kprobes.machine.run(instructions=70_000)
     save(kprobes, tmp_path / "trace.dat")
     report = subprocess.run(
         [tool("trace-cmd", "trace-cmd"), "report", "-i", str(tmp_path / "trace.dat")],
@@ -103,6 +98,51 @@ def test_events_have_their_names_and_arguments(tool: Callable[[str, str], str], 
         else:
             assert line.endswith(f' p={args["p"]} c="{args["c"]}"')
             assert args["c"] == "one"
+
+
+def _events() -> Kprobes:
+    """Two events of the demo kernel, enabled."""
+    kprobes = Kprobes(machine.load("demo"))
+    kprobes.task = lambda: Task("one", 7)
+    kprobes.events.define(
+        "p:alloc kmalloc size=%x0:u64 flags=%x1:x32 bad=+0(%x2):string\nr:ret kmalloc p=$retval c=$comm"
+    )
+    for name in "alloc", "ret":
+        kprobes.events.enable(name)
+    return kprobes
+
+
+def test_perf_script_prints_the_lines_of_our_own(
+    kprobes: Kprobes, tool: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    """Of probes, and of events with their arguments, of which some hits are lost; perf report counts them by task."""
+    perf = tool("perf", "linux-perf")
+    with_events = _events()
+    with_events.kept = 100
+    with_events.machine.run(instructions=70_000)
+    for recorded in kprobes, with_events:
+        assert _perf(perf, "script", recorded, tmp_path) == (tmp_path / "a.perf").read_text().splitlines()
+    assert re.fullmatch(
+        r" +one +7 \[000\] +\d\.\d{6}: kprobes:alloc: \(ffff800000083c50\) size=\d+ flags=0xcc0 bad=.*",
+        (tmp_path / "a.perf").read_text().splitlines()[0],
+    )
+    lost, *_ = _perf(perf, "script", with_events, tmp_path, "--show-lost-events")
+    assert lost.endswith(f"PERF_RECORD_LOST lost {with_events.lost}")
+    counted = _perf(perf, "report", kprobes, tmp_path, "--stdio", "-n", "--sort", "comm", "-F", "sample,comm")
+    names = Counter(printable(hit.task.comm) for hit in kprobes.hits.traced() if hit.task is not None)
+    shown: Counter[str] = Counter()
+    for line in counted:
+        if found := re.match(r" +(\d+) (.*)", line):
+            shown[found[2].strip()] += int(found[1])
+    assert shown == names
+
+
+def _perf(perf: str, verb: str, kprobes: Kprobes, folder: Path, *options: str) -> list[str]:
+    """What a verb of perf prints of the file of hits, which are also in a.perf."""
+    for name in "perf.data", "a.perf":
+        save(kprobes, folder / name, force=True)
+    command = [perf, verb, *options, "-f", "-i", str(folder / "perf.data")]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_trace_cmd_reports_what_is_lost(tool: Callable[[str, str], str], tmp_path: Path) -> None:
@@ -215,7 +255,7 @@ def test_no_name_of_a_task_is_more_than_a_name(kprobes: Kprobes, ending: str, tm
     """In no file of text it is a control character, or begins a line."""
     save(kprobes, tmp_path / f"a{ending}")
     data = (tmp_path / f"a{ending}").read_bytes()
-    if ending not in (".dat", ".parquet", ".csv"):  # those have it as it is, in fields of their own
+    if ending not in (".dat", ".data", ".parquet", ".csv"):  # those have it as it is, in fields of their own
         assert not [line for line in data.decode().split("\n") if line and not line.replace("\t", "").isprintable()]
 
 

@@ -11,7 +11,7 @@ from armprobe.machine import host_files
 from armprobe.probes import Kprobes
 from armprobe.traces.errors import TraceError
 
-from . import chrome, flames, ftrace_text, parquet, report, rows, trace_dat
+from . import chrome, flames, ftrace_text, parquet, perf, report, rows, trace_dat
 from .saved import Saved
 
 __all__ = ["FORMATS", "Format", "Saved", "save"]
@@ -37,6 +37,8 @@ class Format(NamedTuple):
 FORMATS: Final = (
     Format((".txt", ".ftrace"), "text of the kernel's trace file", ftrace_text.write, ftrace_text.BEGINNING),
     Format((".dat",), "trace-cmd's trace.dat", trace_dat.write, trace_dat.BEGINNING),
+    Format((".data",), "perf's perf.data", perf.write_data, perf.BEGINNING),
+    Format((".perf",), "the lines of perf script", perf.write_script, perf.is_script),
     Format((".speedscope.json",), "speedscope's JSON", flames.write_speedscope, flames.SPEEDSCOPE_BEGINNING),
     Format((".json",), "Chrome's JSON, for Perfetto", chrome.write, chrome.BEGINNING),
     Format((".folded",), "folded stacks", flames.write_folded, flames.is_folded),
