@@ -265,6 +265,11 @@ class FunctionWatches:
         self._add(graph)
         return graph
 
+    @property
+    def graphs(self) -> list[FunctionGraph]:
+        """The graphs of calls that are being made, in the order in which they were begun."""
+        return [each for each in self._watches if isinstance(each, FunctionGraph)]
+
     def remove(self, watched: _Watch) -> None:
         """Watch it no more."""
         if watched in self._watches:

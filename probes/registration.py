@@ -120,7 +120,7 @@ class Kprobes(Recorded):
         self._engine.connect(self._arming, self._kretprobes, self._kretprobes.guest_trampoline, self._shared)
         self._tracepoints = TracepointEngine(machine, self._text, self._recorder)
         self._gone = GoneSites(machine, self._text, self._sites, self._arming.text_gone)
-        self._watches = FunctionWatches(self)
+        self.watches = FunctionWatches(self)
         self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
         self.events = Events(self, self._text)
         machine.state.add("probes", Entry(Order.PROBES, self._save, self._restore, restored=self._restored))
@@ -199,7 +199,7 @@ class Kprobes(Recorded):
 
     def funccount(self, pattern: str) -> FunctionCounts:
         """Count the calls of the functions that match a pattern such as "vfs_*". Raises ProbeError (ENOENT)."""
-        return self._watches.count(pattern)
+        return self.watches.count(pattern)
 
     def funcgraph(
         self, function: str | int, depth: int = 16, calls: int = 0, *, every: bool = False, events: int = EVENTS
@@ -208,7 +208,7 @@ class Kprobes(Recorded):
 
         `calls` of it are followed, 0 for all, and `events` entries and returns are kept. Raises ProbeError.
         """
-        return self._watches.graph(function, depth, calls, every, events)
+        return self.watches.graph(function, depth, calls, every, events)
 
     def register_jprobe(self, probe: Jprobe) -> Jprobe:
         """Put `probe` on a function. Raises ProbeError with the kernel's errno and the reason."""

@@ -47,13 +47,15 @@ def record() -> Kprobes:
     return kprobes
 
 
-def one_task() -> Kprobes:
-    """A run of the demo kernel as one task, with calls inside a call."""
+def one_task(graph: str = "") -> Kprobes:
+    """A run of the demo kernel as one task, with calls inside a call, and the `graph` of a function's calls."""
     guest = machine.load("demo")
     kprobes = Kprobes(guest)
     kprobes.task = lambda: Task("task;1 x", 7)
     for name in "kmalloc", "tree_round":
         kprobes.register_kretprobe(Kretprobe(name))
     kprobes.register_kprobe(Kprobe("kfree"))
+    if graph:
+        kprobes.funcgraph(graph, depth=3)
     guest.run(instructions=70_000)
     return kprobes

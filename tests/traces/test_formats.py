@@ -255,7 +255,13 @@ def test_no_name_of_a_task_is_more_than_a_name(kprobes: Kprobes, ending: str, tm
     """In no file of text it is a control character, or begins a line."""
     save(kprobes, tmp_path / f"a{ending}")
     data = (tmp_path / f"a{ending}").read_bytes()
-    if ending not in (".dat", ".data", ".parquet", ".csv"):  # those have it as it is, in fields of their own
+    if ending not in (
+        ".dat",
+        ".data",
+        ".parquet",
+        ".pftrace",
+        ".csv",
+    ):  # those have it as it is, in fields of their own
         assert not [line for line in data.decode().split("\n") if line and not line.replace("\t", "").isprintable()]
 
 

@@ -11,7 +11,7 @@ from armprobe.machine import host_files
 from armprobe.probes import Kprobes
 from armprobe.traces.errors import TraceError
 
-from . import chrome, flames, ftrace_text, parquet, perf, report, rows, trace_dat
+from . import chrome, flames, ftrace_text, parquet, perf, perfetto, report, rows, trace_dat
 from .saved import Saved
 
 __all__ = ["FORMATS", "Format", "Saved", "save"]
@@ -41,6 +41,7 @@ FORMATS: Final = (
     Format((".perf",), "the lines of perf script", perf.write_script, perf.is_script),
     Format((".speedscope.json",), "speedscope's JSON", flames.write_speedscope, flames.SPEEDSCOPE_BEGINNING),
     Format((".json",), "Chrome's JSON, for Perfetto", chrome.write, chrome.BEGINNING),
+    Format((".pftrace",), "a trace of Perfetto", perfetto.write, perfetto.is_ours),
     Format((".folded",), "folded stacks", flames.write_folded, flames.is_folded),
     Format((".html",), "a page for a browser", report.write, report.BEGINNING),
     Format((".csv",), "CSV", rows.write_csv, rows.CSV_BEGINNING),
