@@ -14,6 +14,7 @@ from . import (
     functions,
     guest,
     hits,
+    host_shell,
     inspect,
     kernel,
     kernel_tables,
@@ -29,6 +30,7 @@ from . import (
     timeline,
     trace,
     tracepoints,
+    until,
 )
 from . import print as print_
 from .registry import Registry
@@ -51,6 +53,7 @@ def registry() -> Registry:
         run,
         stepping,
         lines,
+        until,
         breakpoints,
         snapshots,
         timeline,
@@ -65,5 +68,6 @@ def registry() -> Registry:
         tracepoints,
         guest,
         scripting,
+        host_shell,
     )
     return Registry(command for room in rooms for command in room.COMMANDS)

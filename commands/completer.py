@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tab at the prompt: inserts what all candidates have in common, or lists them above the line."""
+"""Tab at the prompt: inserts what all candidates have in common, or shows them: in a menu, with what they are beside
+them, or above the line if they are too many for that."""
 
 import cmd
 import io
@@ -13,6 +14,7 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 
 from .parsing import split_for_completion
+from .registry import Registry
 
 LISTED: Final = 200  # gdb's `max-completions`
 
@@ -23,18 +25,27 @@ class Completes(Protocol):
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""
 
+    def complete_like(self, line: str) -> list[str]:
+        """Candidates that have the letters of the last word of `line` in their order, the nearest first."""
+
 
 class SessionCompleter(Completer):
-    """Has the session complete the line."""
+    """Has the session complete the line. Where nothing begins as the word does, the candidates are names that have its
+    letters in this order."""
 
-    def __init__(self, session: Completes) -> None:
+    def __init__(self, session: Completes, registry: Registry) -> None:
         self._session = session
+        self._registry = registry
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         line = document.text_before_cursor
-        start = split_for_completion(line)[-1].start - len(line)
-        for candidate in self._session.complete(line):
-            yield Completion(candidate, start_position=start)
+        if ";" in line:
+            line = str(self._registry.commands_in(f"{line}\0")[-1]).lstrip().rstrip("\0")
+        word = split_for_completion(line)[-1]
+        candidates = self._session.complete(line) or self._session.complete_like(line)
+        for candidate in candidates:
+            described = self._registry.described(line, candidate)
+            yield Completion(candidate, start_position=word.start - len(line), display_meta=described or None)
 
 
 def tab_binding(completer: Completer, write: Callable[[str], None]) -> KeyBindings:
@@ -48,12 +59,17 @@ def tab_binding(completer: Completer, write: Callable[[str], None]) -> KeyBindin
     @bindings.add("tab")
     def complete(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
+        if buffer.complete_state is not None:
+            buffer.complete_next()
+            return
         candidates = list(completer.get_completions(buffer.document, CompleteEvent(completion_requested=True)))
         if len(candidates) == 1:
             buffer.delete_before_cursor(-candidates[0].start_position)
             buffer.insert_text(candidates[0].text)
         elif suffix := get_common_complete_suffix(buffer.document, candidates):
             buffer.insert_text(suffix)
+        elif 0 < len(candidates) <= LISTED:
+            buffer.start_completion(select_first=False, complete_event=CompleteEvent(completion_requested=True))
         elif candidates:
             width = event.app.output.get_size().columns
             run_in_terminal(lambda: write(_listing([each.text for each in candidates], width)))

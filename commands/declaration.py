@@ -8,7 +8,7 @@ for the gdb-side proxy and the reference manual all come from that declaration, 
 
 import contextlib
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -86,6 +86,7 @@ class Arg:
     many: takes all remaining words (at least one unless optional), giving a tuple. Must be the last.
     rest: takes the rest of the line verbatim, quotes included, as one word, up to a clause. Must be the last.
     verbatim: options at the end of that rest are a part of it.
+    foreign: that rest is of another language, such as a shell's or SQL: no ``;`` in it ends the command.
     choices: the only words allowed, if any are named.
     complete: candidates from (session, the word so far); those that do not begin with that word are dropped.
     host: what the command touches of the host if the value is a `Path`; refused to clients without that right.
@@ -99,6 +100,7 @@ class Arg:
     many: bool = False
     rest: bool = False
     verbatim: bool = True
+    foreign: bool = False
     choices: tuple[str, ...] = ()
     complete: Complete | None = None
     default: Any = None
@@ -146,7 +148,8 @@ class Clause:
 
     keyword: the word before it. The value is the rest of the line, verbatim, up to the keyword of another clause; None
         without the keyword.
-    name, help and complete are those of `Arg`. last: no other clause follows it: the keywords of others are its text.
+    name, help, complete and foreign are those of `Arg`. last: no other clause follows it: the keywords of others are
+        its text.
     """
 
     keyword: str
@@ -157,6 +160,7 @@ class Clause:
     many: bool = False
     default: None = None
     last: bool = False
+    foreign: bool = False
 
     @property
     def usage(self) -> str:
@@ -225,6 +229,11 @@ class Command:
     def details(self) -> str:
         """The help after its first line; empty if that is all."""
         return self.help.strip().partition("\n")[2].strip("\n")
+
+    def is_foreign(self, words: Sequence[str]) -> bool:
+        """Whether the rest of a line of these words is of another language: see `Arg`."""
+        clauses = (self.clauses[word] for word in words if word in self.clauses)
+        return any(arg.foreign for arg in self.positional) or any(clause.foreign for clause in clauses)
 
     @property
     def usage(self) -> str:

@@ -53,7 +53,7 @@ COMMANDS = (
         '    events filter open dfd == -100 && name ~ "*.txt"\n'
         "    events filter open 0\n\n"
         "The filter 0 removes it. Without one, show what there is. If a filter is refused, the event has none.",
-        (EVENT, Arg("filter", "fields, operators and values", optional=True, rest=True)),
+        (EVENT, Arg("filter", "fields, operators and values", optional=True, rest=True, foreign=True)),
         _filter,
         group=GROUP,
         gdb=False,
@@ -66,7 +66,7 @@ COMMANDS = (
         "    events trigger read !stacktrace\n\n"
         "It acts from then on, whether the event is enabled or not. Without a trigger, list them.\n"
         "The trigger snapshot takes one of the machine, which `Kprobes.events.snapshot` has.",
-        (EVENT, Arg("trigger", "[!]COMMAND[:PARAMETERS] [if FILTER]", optional=True, rest=True)),
+        (EVENT, Arg("trigger", "[!]COMMAND[:PARAMETERS] [if FILTER]", optional=True, rest=True, foreign=True)),
         _trigger,
         group=GROUP,
         gdb=False,

@@ -158,7 +158,7 @@ COMMANDS = (
         "    event -:open\n\n"
         "An event records nothing until events enable. The grammar, the checks and the messages are those of v6.1.\n"
         "docs/events.md has all of it.",
-        (Arg("text", "p[:[GRP/]EVENT] PLACE [ARGUMENT...], r..., or -:[GRP/]EVENT", rest=True),),
+        (Arg("text", "p[:[GRP/]EVENT] PLACE [ARGUMENT...], r..., or -:[GRP/]EVENT", rest=True, foreign=True),),
         _event,
         group=GROUP,
     ),

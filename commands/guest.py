@@ -79,7 +79,7 @@ COMMANDS = (
                 type=seconds,
                 default=TIMEOUT,
             ),
-            Arg("command", "the command, as for a shell", rest=True),
+            Arg("command", "the command, as for a shell", rest=True, foreign=True),
         ),
         _sh,
         group=GROUP,

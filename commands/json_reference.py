@@ -32,8 +32,10 @@ ASCII:
 ```
 
 * `command` is the line as it was given, without the blanks around it. Blank lines and comments have no line of output.
-* `ok` says whether the command succeeded. The exit status of armprobe is 0 if all of them did.
-* `value` is the command's answer. [The table](#commands) says which record it is. It is null if there is no answer.
+* `ok` says whether the command succeeded. The exit status of armprobe is 0 if all of them did, and no program that
+  `sh` or `shell` executed ended with another status.
+* `value` is the command's answer. [The table](#commands) says which record it is. It is null if there is no answer. For
+  a line of several commands, with `;` between them, it is a list of their answers.
 * `error` is one sentence that says what was wrong. A `value` may come with it, with the results that were found despite
   the error: for `check`, the places and why they are refused.
 

@@ -72,6 +72,13 @@ def line_at(session: Session, address: int) -> Line | None:
     return Line(rows.file, rows.numbers[index], rows.addresses[index], end)
 
 
+def pieces_after(session: Session, line: Line) -> list[int]:
+    """The addresses at which pieces of lines of the same function begin that are behind `line`."""
+    found = session.machine.symbols.at(line.start)
+    rows = None if found is None else _KNOWN[session.machine].get(found[0].address)
+    return [] if rows is None else [address for address in rows.addresses if address >= line.end]
+
+
 def _rows(machine: Machine, symbol: Symbol) -> _Rows | None:
     function = sources(machine).function(symbol.name)
     moved = symbol.address - function.start
@@ -105,14 +112,18 @@ def _step(enter: bool) -> Callable[[Session, Arguments], LineStepped]:
                     break
             return stop
 
-        stop = session.go(lines)
-        whole = stop.reason is StopReason.INSTRUCTIONS
-        line = line_at(session, stop.address) if whole else None
-        shown = None if line is None else _source_line(session, line.file, line.number, True)
-        code = disassembled_at(session, stop.address, 1) if whole and line is None else None
-        return LineStepped(stopped(session, stop), shown, code)
+        return line_stepped(session, session.go(lines))
 
     return run
+
+
+def line_stepped(session: Session, stop: Stop) -> LineStepped:
+    """Where steps by lines have ended, with what is next if nothing else has stopped the guest."""
+    whole = stop.reason is StopReason.INSTRUCTIONS
+    line = line_at(session, stop.address) if whole else None
+    shown = None if line is None else _source_line(session, line.file, line.number, True)
+    code = disassembled_at(session, stop.address, 1) if whole and line is None else None
+    return LineStepped(stopped(session, stop), shown, code)
 
 
 def _one_line(session: Session, enter: bool) -> Stop:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, TypeGuard
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _PLACE: Final = re.compile(r"(?P<base>(?:[\w-]+:)?\$?[\w.$]+)(?:(?P<sign>[+-])(?P<offset>0[xX][0-9a-fA-F]+|[0-9]+))?")
 _CANDIDATES: Final = 500
+_LETTERS: Final = 32  # of a word that is completed
 
 
 def place(session: Session, word: str) -> int:
@@ -74,9 +76,13 @@ def find_symbol(session: Session, name: str) -> Symbol:
 
 
 def complete_symbol(session: Session, word: str) -> Iterable[str]:
-    """Symbols and modules that begin with `word`."""
+    """Symbols and modules that begin with `word`; if there are none, symbols that have its letters in this order."""
     symbols = session.machine.symbols
-    return [*symbols.matching(word, _CANDIDATES), *(f"{module}:" for module in symbols.modules)]
+    found = [*symbols.matching(word, _CANDIDATES), *(f"{module}:" for module in symbols.modules)]
+    if word and not any(name.startswith(word) for name in found):
+        letters = "*".join(glob.escape(letter) for letter in word[:_LETTERS])
+        found += [symbol.name for symbol in symbols.search(f"*{letters}*")]
+    return found
 
 
 def is_event(word: str | int) -> TypeGuard[str]:

@@ -50,6 +50,7 @@ WHILE: Final = Clause(
     "command",
     "run a command by the guest's shell, to the end of the line, and show the result",
     last=True,
+    foreign=True,
 )
 """With `RUN` the arguments of a command that counts, by which it runs the guest and ends the counting. Without one of
 them it returns at once, and the counting goes on."""

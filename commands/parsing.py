@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -61,6 +61,17 @@ def expanded(text: str) -> str:
         return found
 
     return re.sub(r"\$\{(\w+)\}", value, text, flags=re.ASCII)
+
+
+_COMMAND = re.compile(r"""(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|[^;])+""", re.DOTALL)
+
+
+def pieces(line: str) -> Iterator[tuple[str, str]]:
+    """The parts of a line between ``;`` outside quotes, each with the line from its beginning on. Blank ones are left
+    out."""
+    for match in _COMMAND.finditer(line):
+        if match[0].strip():
+            yield match[0], line[match.start() :]
 
 
 def as_text(line: Line) -> str:

@@ -178,7 +178,7 @@ COMMANDS = (
         "    probe -V vfs_read                        its parameters\n\n"
         "It is an event (see event), of the group probe, and enabled. Lines need debug information (DWARF): that of\n"
         "an ELF, or of a vmlinux. Names need types: the kernel's BTF, or the same.",
-        (Arg("text", _FORMS, rest=True),),
+        (Arg("text", _FORMS, rest=True, foreign=True),),
         _probe,
         group=GROUP,
         gdb=False,

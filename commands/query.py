@@ -51,7 +51,7 @@ COMMANDS = (
         "    query SELECT comm, count(*) FROM hits GROUP BY 1\n"
         "    query SELECT probe, max(elapsed_ns) FROM hits GROUP BY probe\n\n"
         f"The SQL is DuckDB's, which pip install 'armprobe[data]' installs. The first {MOST_ROWS} rows are shown.",
-        (Arg("sql", "a statement, with or without quotes around it", rest=True),),
+        (Arg("sql", "a statement, with or without quotes around it", rest=True, foreign=True),),
         _query,
         group=GROUP,
     ),

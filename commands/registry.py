@@ -10,10 +10,11 @@ import logging
 import re
 import shlex
 from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
-from armprobe.session.authority import require
+from armprobe.session.authority import Host, require
 
 from .declaration import Arg, Arguments, Clause, Command, Option, Parts
 from .errors import CommandError
@@ -23,17 +24,23 @@ from .parsing import (
     expanded,
     is_blank,
     parse,
+    pieces,
     split,
     split_for_completion,
     without_comment,
     words_of,
 )
 from .render.text import as_text
-from .values import CommandHelp, CommandList, CommandSummary
+from .subjects import about, nearest
+from .values import CommandHelp, CommandList, CommandsFound, CommandSummary
 
 log = logging.getLogger("armprobe.commands")
 
 Show = Callable[[object], None]
+
+_FOUND: Final = 12  # commands that are about a word
+_RELATED: Final = 6
+_LIKE: Final = 50  # candidates
 
 
 class Registry:
@@ -76,14 +83,34 @@ class Registry:
         words = split(line)
         if not words or words[0].text in self._aliases:
             raise CommandError(f"the alias {name!r} has to stand for a line that begins with a command")
-        self.find(words[0].text)
+        for command in self.commands_in(line):
+            if Host.SHELL in self.find(split(self._expanded(str(command)))[0].text).host:
+                raise CommandError(f"the alias {name!r} may not stand for a command of this computer's shell")
         self._aliases[name] = line
 
+    def commands_in(self, line: Line) -> list[Line]:
+        """The commands of a line: they have a ``;`` outside quotes between them. A list of words is one command.
+
+        What an alias stands for may be several. Where the rest of the line is of another language, it is one command's.
+        """
+        if not isinstance(line, str) or ";" not in without_comment(self._expanded(line)):
+            return [line]
+        found: list[Line] = []
+        for piece, rest in pieces(without_comment(self._expanded(line))):
+            words = self._expanded(piece).split()
+            with contextlib.suppress(CommandError):  # which running it raises
+                if self.named(words)[0].is_foreign(words):
+                    return [*found, rest]
+            found += self.commands_in(piece) if words and piece.split()[0] in self._aliases else [piece]
+        return found
+
     def _expanded(self, line: str) -> str:
-        """The line, with an alias that it begins with replaced by what it stands for, and x/8i by x /8i."""
-        word, rest = re.fullmatch(r"\s*(\S*)(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+        """The line with what an alias at its beginning stands for; x/8i becomes x /8i, and !ls shell ls."""
+        word, rest = re.fullmatch(r"\s*([^\s;]*)(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
         if word in self._aliases:
             return self._aliases[word] + rest
+        if word.startswith("!"):
+            return f"shell {word[1:]}{rest}"
         name, slash, form = word.partition("/")
         return f"{name} /{form}{rest}" if name and slash else line
 
@@ -150,9 +177,10 @@ class Registry:
         show(answer)
         return answer
 
-    def complete(self, session: Any, line: str) -> list[str]:
+    def complete(self, session: Any, line: str, like: bool = False) -> list[str]:
         """Candidates for the last word of the line, each a whole word quoted as needed; the word may be empty.
 
+        They begin with it, or with `like` have its letters in their order, the nearest first, at most 50.
         `split_for_completion(line)[-1].start` is where a candidate goes. Never raises for what has been typed.
         """
         if len(split_for_completion(line)) > 1:
@@ -173,7 +201,23 @@ class Registry:
             except Exception:  # a key that completes nothing beats a prompt that ends
                 log.debug("completing %r failed", line, exc_info=True)
                 return []
+        if like:
+            return [_quote(each) for each in nearest(set(candidates), word.text)[:_LIKE]]
         return sorted({_quote(each) for each in candidates if each.startswith(word.text)})
+
+    def described(self, line: str, candidate: str) -> str:
+        """What a candidate for the last word of the line is, in one sentence; empty for names of the guest's."""
+        words = [word.text for word in split_for_completion(line)]
+        with contextlib.suppress(CommandError):
+            if len(words) == 1:
+                return self._aliases.get(candidate) or self.find(candidate).summary
+            command, own = self.named([*words[:-1], candidate])
+            if own == len(words):
+                return command.summary
+            declared = {option.label: option for option in command.options.values()}
+            found = declared.get(candidate) or command.clauses.get(candidate)
+            return found.help if found else ""
+        return ""
 
     def table(self) -> str:
         """The commands as JSON, for the gdb-side proxy: a list of objects.
@@ -206,14 +250,26 @@ class Registry:
         ordered = sorted(self.everything, key=lambda command: order[command.group])
         return [(group, list(members)) for group, members in groupby(ordered, key=lambda command: command.group)]
 
-    def _run_help(self, session: Any, arguments: Arguments) -> CommandHelp | CommandList:
+    def _run_help(self, session: Any, arguments: Arguments) -> CommandHelp | CommandList | CommandsFound:
         if arguments.command:
-            return self.named(arguments.command.split())[0].manual
+            return self._explained(arguments.command.split())
         return CommandList(
             CommandSummary(group, command.name, command.summary)
             for group, commands in self.grouped()
             for command in commands
         )
+
+    def _explained(self, words: Sequence[str]) -> CommandHelp | CommandsFound:
+        """The help of the command of this name, or else of the commands that are about these words."""
+        found = about(self.everything, words)
+        try:
+            command = self.named(words)[0]
+        except CommandError:
+            if not found:
+                raise
+            return CommandsFound(CommandSummary(each.group, each.name, each.summary) for each in found[:_FOUND])
+        related = tuple(each.name for each in found if each is not command)[:_RELATED]
+        return replace(command.manual, related=related)
 
 
 def _whole(parts: Parts[object], show: Show) -> object:

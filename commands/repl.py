@@ -21,6 +21,7 @@ from armprobe.machine import MachineError, host_files
 
 from .completer import SessionCompleter, tab_binding
 from .errors import CommandError
+from .line_style import STYLE, CommandLexer, fitted
 from .parsing import split
 from .registry import Registry, Show
 from .render.errors import error_text
@@ -65,14 +66,17 @@ class Repl:
     def run(self) -> int:
         """Read and run lines until the end; the exit status."""
         self._output = self._output or create_output()
-        completer = SessionCompleter(self._session)
+        completer = SessionCompleter(self._session, self._registry)
         self._prompt = PromptSession(
             PROMPT,
             history=_history(),
+            enable_history_search=True,  # the arrow up goes to lines that begin with what is typed
+            lexer=CommandLexer(self._registry),
+            style=STYLE,
             completer=completer,
             complete_while_typing=False,
             key_bindings=tab_binding(completer, self._write),
-            bottom_toolbar=self._session.status,
+            bottom_toolbar=self._status,
             refresh_interval=0.5,  # seconds: the status changes by itself
             input=self._input,
             output=self._output,
@@ -84,6 +88,11 @@ class Repl:
             while not self._session.finished:
                 self._prompt_once(self._prompt)
         return 0
+
+    def _status(self) -> str:
+        """The session's status, in one line of the terminal."""
+        assert self._output
+        return fitted(self._session.status(), self._output.get_size().columns)
 
     def _prompt_once(self, prompt: PromptSession[str]) -> None:
         try:

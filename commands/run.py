@@ -192,7 +192,7 @@ COMMANDS = (
         "With a line the guest runs until it prints no more, but not while gdb is in control of it.\n\n"
         "At armprobe's own prompt, console alone makes the terminal the guest's console, and the guest runs: Ctrl-]\n"
         "leaves it, and Ctrl-C is the guest's.",
-        (Arg("line", "text to type; a newline is added", optional=True, rest=True),),
+        (Arg("line", "text to type; a newline is added", optional=True, rest=True, foreign=True),),
         _console,
         group=GROUP,
         changes_state=True,

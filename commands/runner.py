@@ -34,6 +34,9 @@ class Interactive(Protocol):
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""
 
+    def complete_like(self, line: str) -> list[str]:
+        """Candidates that have the letters of the last word of `line` in their order, the nearest first."""
+
     def status(self) -> str:
         """One line for below the prompt: what the guest is and does. Called often, so it must not wait."""
 

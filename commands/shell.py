@@ -19,6 +19,7 @@ from .parsing import Line
 from .registry import Show
 from .render.errors import error_text
 from .render.text import as_text
+from .scripting import run_line
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -74,13 +75,13 @@ class Shell:
         session = self._session
         try:
             with session.remarks_to(remark), session.parts_to(show), session.owner.interruptible(), acting_for(asker):
-                return self.registry.run(session, line, show)
+                return run_line(session, line, show)
         except (MachineError, ProbeError) as error:
             raise CommandError(str(error)) from error
 
-    def complete(self, line: str) -> list[str]:
-        """Candidates for the last word of `line`."""
-        return self._session.owner.call_briefly(self.registry.complete, self._session, line)
+    def complete(self, line: str, like: bool = False) -> list[str]:
+        """Candidates for the last word of `line`; with `like` see `Registry.complete`."""
+        return self._session.owner.call_briefly(self.registry.complete, self._session, line, like)
 
     def place(self, word: str) -> Place | None:
         """The place that `word` names in a command; None if it names none. For the owner's thread."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Commands that run the guest to the end of a call: nexti, until, finish."""
+"""Commands that run the guest to the end of a call: nexti, finish."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from armprobe.machine.core.core import Core
 from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
 from .inspect import disassembled_at
-from .locations import complete_symbol, place
 from .stops import stopped
-from .values import Finished, Returned, Stepped, Stopped
+from .values import Finished, Returned, Stepped
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -115,24 +114,15 @@ def caller(session: Session) -> tuple[int, Arrived]:
     return outer.pc, lambda core: least <= core.context.sp < sp + _STACK and core.context.pc != pc
 
 
-def _returned(session: Session) -> str:
+def returned_text(session: Session) -> str:
+    """The text of a stop at the end of the function that the guest is in."""
     name = session.machine.symbols.describe(session.machine.registers.pc).partition("+")[0]
     return f"{name} has returned"
 
 
-def _until(session: Session, arguments: Arguments) -> Stopped:
-    target = place(session, arguments.place)
-    places: dict[int, tuple[Arrived, str]] = {}
-    with contextlib.suppress(CommandError):
-        outer, returned = caller(session)
-        places[outer] = returned, _returned(session)
-    places[target] = lambda core: True, ""
-    return stopped(session, session.go(lambda: run_to(session, places)))
-
-
 def _finish(session: Session, arguments: Arguments) -> Finished:
     address, returned = caller(session)
-    text = _returned(session)
+    text = returned_text(session)
     stop = session.go(lambda: run_to(session, {address: (returned, text)}))
     if stop.reason is not StopReason.UNTIL or stop.address != address:
         return Finished(stopped(session, stop), None)
@@ -150,15 +140,6 @@ COMMANDS = (
         group=GROUP,
         gdb=False,
         repeat=True,
-    ),
-    Command(
-        "until",
-        "Run the guest until it comes to a place, or the function that it is in returns.",
-        (Arg("place", "SYMBOL, SYMBOL+0x10, an address or $REGISTER", complete=complete_symbol),),
-        _until,
-        aliases=("u", "advance"),
-        group=GROUP,
-        gdb=False,
     ),
     Command(
         "finish",

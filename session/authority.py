@@ -22,13 +22,17 @@ class Host(enum.Flag):
     WRITES_FILES = enum.auto()
     PROCESSES = enum.auto()
     """Starting or ending a process, armprobe's own included."""
+    SHELL = enum.auto()
+    """A command line of this computer's shell: for the user in front of it only."""
 
 
 ANYTHING: Final = Host.READS_FILES | Host.WRITES_FILES | Host.PROCESSES
+"""What the debuggers of the user may."""
 _WORDS: Final = {
     Host.READS_FILES: "reads files of this computer",
     Host.WRITES_FILES: "writes files of this computer",
     Host.PROCESSES: "starts or ends processes of this computer",
+    Host.SHELL: "runs any program of this computer",
 }
 
 
@@ -42,7 +46,7 @@ class Asker(enum.Enum):
     @property
     def may(self) -> Host:
         """The parts of this computer that commands from this source may touch."""
-        return Host.NOTHING if self is Asker.OTHER else ANYTHING
+        return {Asker.LOCAL: ANYTHING | Host.SHELL, Asker.TRUSTED: ANYTHING, Asker.OTHER: Host.NOTHING}[self]
 
 
 _ASKER: ContextVar[Asker] = ContextVar("asker", default=Asker.LOCAL)
@@ -71,6 +75,8 @@ def described(host: Host) -> str:
 def require(host: Host, what: str) -> None:
     """Raise CommandError unless the asker may use `what`, which touches `host`."""
     refused = host & ~asker().may
+    if Host.SHELL in refused:
+        raise CommandError(f"{what} {described(refused)}, which is for no debugger: use your debugger's own shell")
     if refused:
         raise CommandError(
             f"{what} {described(refused)}, which is not for a debugger over TCP or of another user: type it at "

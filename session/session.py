@@ -159,6 +159,10 @@ class Session:
         """Candidates for the last word of `line`."""
         return self.shell.complete(line)
 
+    def complete_like(self, line: str) -> list[str]:
+        """Candidates that have the letters of the last word of `line` in their order, the nearest first."""
+        return self.shell.complete(line, like=True)
+
     def interrupt(self) -> None:
         """Stop a running guest, whether it was started by a command, a debugger or a script."""
         self.owner.interrupt()
@@ -284,5 +288,6 @@ class Session:
 
     def describe(self, stop: Stop) -> str:
         """A text with the reason and the place of a stop."""
-        where = f"{self.machine.symbols.describe(stop.address)} ({stop.address:#x})"
+        name = self.machine.symbols.describe(stop.address)
+        where = name if name == hex(stop.address) else f"{name} ({stop.address:#x})"
         return f"{stop.text or stop.reason.value} at {where}"

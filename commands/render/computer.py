@@ -80,3 +80,8 @@ def _rows(entries: Iterable[values.CacheEntry]) -> str:
         f"{' (in use)' if in_use else ''}\n"
         for kind, size, age, path, made_of, in_use in rows
     )
+
+
+@as_text.register
+def _(value: values.ShellCommand) -> str:
+    return value.out + (f"exit status {value.status}\n" if value.status else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
@@ -26,6 +27,11 @@ def _(value: values.CommandList) -> str:
     return command_list(value, WIDTH)
 
 
+@as_text.register
+def _(value: values.CommandsFound) -> str:
+    return commands_found(value, WIDTH)
+
+
 def command_help(value: values.CommandHelp, width: int) -> str:
     """The help of a command in lines of at most `width` characters, where words are not longer than that."""
     lines = [*_filled(value.summary, width), *_filled(f"Usage: {value.usage}", width, 7)]
@@ -40,7 +46,23 @@ def command_help(value: values.CommandHelp, width: int) -> str:
         lines += ["", *_filled(f"Also: {', '.join(value.aliases)}", width)]
     if value.touches:
         lines += ["", *_filled(value.touches, width)]
+    if value.related:
+        lines += ["", *_filled(f"Related: {', '.join(value.related)}", width)]
     return "\n".join(lines) + "\n"
+
+
+def commands_found(value: values.CommandsFound, width: int) -> str:
+    """The commands that were found, in lines of at most `width` characters."""
+    return "\n".join([*_summaries(value, width), *_filled("help COMMAND says more.", width)]) + "\n"
+
+
+def _summaries(commands: Sequence[values.CommandSummary], width: int) -> list[str]:
+    column = 4 + max((len(command.name) for command in commands), default=0)
+    return [
+        line
+        for command in commands
+        for line in _filled(f"{f'  {command.name}':<{column}}{command.summary}", width, column)
+    ]
 
 
 def command_list(value: values.CommandList, width: int) -> str:
@@ -51,7 +73,11 @@ def command_list(value: values.CommandList, width: int) -> str:
         lines += [group] if group else []
         for command in commands:
             lines += _filled(f"{f'  {command.name}':<{column}}{command.summary}", width, column)
-    lines += _filled("help COMMAND says more; a command may be shortened as long as it stays unique.", width)
+    lines += _filled(
+        "help COMMAND says more, help WORD finds what is about a word; a command may be shortened as long as it stays "
+        "unique.",
+        width,
+    )
     return "\n".join(lines) + "\n"
 
 

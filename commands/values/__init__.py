@@ -20,7 +20,7 @@ from .aggregation import (
     Watched,
 )
 from .breakpoints import BreakpointRow, BreakpointRows, BreakpointsChanged
-from .computer import CacheEntries, CacheEntry, CacheRemoved, Doctor, Extra, KindOfCache, Version
+from .computer import CacheEntries, CacheEntry, CacheRemoved, Doctor, Extra, KindOfCache, ShellCommand, Version
 from .context import Context, ContextRegister
 from .events import (
     EventFile,
@@ -56,7 +56,7 @@ from .guest import (
     SystemRegister,
     SystemRegisters,
 )
-from .help import ArgumentHelp, CommandHelp, CommandList, CommandSummary
+from .help import ArgumentHelp, CommandHelp, CommandList, CommandsFound, CommandSummary
 from .kernel import (
     CrashesSeen,
     KernelLog,
@@ -183,6 +183,7 @@ __all__ = [
     "CommandHelp",
     "CommandList",
     "CommandSummary",
+    "CommandsFound",
     "Completed",
     "ConsoleAnswer",
     "ConsoleOutput",
@@ -270,6 +271,7 @@ __all__ = [
     "Saved",
     "SavedEvents",
     "SavedHits",
+    "ShellCommand",
     "SimulatorCount",
     "SlabRow",
     "SlabRows",

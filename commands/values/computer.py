@@ -67,6 +67,18 @@ class Doctor:
 
 
 @dataclass(frozen=True)
+class ShellCommand:
+    """A command of this computer's shell that has ended.
+
+    out: what it has written to its standard output; empty where that went to the terminal. status: its exit code, or
+    128 and the number of the signal that ended it, as in a shell.
+    """
+
+    out: str
+    status: int
+
+
+@dataclass(frozen=True)
 class CacheEntry:
     """A file or a folder in the cache, which armprobe can make again.
 

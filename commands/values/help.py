@@ -18,7 +18,8 @@ class ArgumentHelp:
 class CommandHelp:
     """The explanation of a command.
 
-    touches: a sentence that says which parts of this computer the command touches; empty if none.
+    touches: a sentence that says which parts of this computer the command touches; empty if none. related: the names of
+    other commands that are about the same.
     """
 
     name: str
@@ -28,6 +29,7 @@ class CommandHelp:
     arguments: tuple[ArgumentHelp, ...]
     aliases: tuple[str, ...]
     touches: str
+    related: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,7 @@ class CommandSummary:
 
 class CommandList(tuple[CommandSummary, ...]):
     """All commands, by group."""
+
+
+class CommandsFound(tuple[CommandSummary, ...]):
+    """The commands whose help is about what was asked for, the nearest first."""

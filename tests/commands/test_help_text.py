@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The commands' help in terminals of any width."""
 
+import re
+from typing import Any
+
 import pytest
 
+from armprobe.commands import CommandError
 from armprobe.commands.catalog import registry
 from armprobe.commands.render.help import WIDTH, command_help
 from armprobe.commands.render.text import as_text
@@ -21,3 +25,37 @@ def test_help_fits_the_terminal(width: int) -> None:
 def test_help_for_no_terminal() -> None:
     for command in registry().everything:
         assert max(map(len, as_text(command.manual).splitlines())) <= WIDTH, command.name
+
+
+@pytest.mark.parametrize(
+    ("word", "command"),
+    [
+        ("oops", "crashes"),
+        ("panic", "crashes"),
+        ("undo", "reverse-continue"),
+        ("histogram", "hist"),
+        ("histograms", "hist"),
+        ("how long", "latency"),
+        ("process", "tasks"),
+        ("struct", "print"),
+        ("flamegraph", "stacks"),
+    ],
+)
+def test_help_finds_commands_by_what_they_are_about(word: str, command: str) -> None:
+    found = as_text(_help(word))
+    assert re.search(rf"^  {command} ", found, re.MULTILINE), found
+
+
+def test_help_of_a_command_names_those_that_are_about_the_same() -> None:
+    assert "Related: " in as_text(_help("latency"))
+    assert "hist" in _help("latency").related
+    assert _help("lat").name == "latency"
+
+
+def test_help_finds_nothing() -> None:
+    with pytest.raises(CommandError, match="there is no command 'xyzzy'"):
+        _help("xyzzy")
+
+
+def _help(word: str) -> Any:
+    return registry().run(None, f"help {word}", lambda value: None)

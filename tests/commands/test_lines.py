@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +26,10 @@ def session() -> Iterator[Session]:
         yield session
 
 
-def in_gdb(gdb_path: str, *lines: str) -> str:
+def in_gdb(gdb_path: str, *lines: str, start: str = "slab_round") -> str:
     """What gdb prints, stopped at the same place of an equal guest."""
     with Session("demo", memory="16M") as other:
-        other.run("continue until=slab_round")
+        other.run(f"continue until={start}")
         with serve(other, "127.0.0.1:0") as server:
             asked = [part for line in (f"target remote {server.address}", *lines) for part in ("-ex", line)]
             command = [gdb_path, "-nx", "-q", "-batch", *asked]
@@ -53,6 +54,29 @@ def test_step_goes_into_functions_with_lines(session: Session) -> None:
             assert answer.line.text == text[answer.line.number - 1]
     assert "next_random" in seen or "kmalloc" in seen
     assert "slab_round" in seen
+
+
+@pytest.mark.parametrize(("start", "times"), [("slab_round", 12), ("kmalloc", 12), ("list_round", 8)])
+def test_until_goes_where_gdb_s_goes(start: str, times: int, gdb_path: str) -> None:
+    """Through loops, and back to the callers."""
+    with Session("demo", memory="16M") as session:
+        session.run(f"continue until={start}")
+        ours = [session.ask("until").stop.location.address for _ in range(times)]
+    said = in_gdb(gdb_path, *["until", "output/x $pc", "echo \\n"] * times, start=start)
+    theirs = [int(address, 16) for address in re.findall(r"^0x[0-9a-f]+$", said, re.MULTILINE)]
+    assert ours == theirs
+
+
+def test_until_runs_a_loop_to_its_end(session: Session) -> None:
+    """By instruction, where no line is known; single steps of so many rounds would take minutes."""
+    # mov x9, #0xf000 ; 1: sub x9, x9, #1 ; cbnz x9, 1b ; nop, in the place of a function's beginning
+    code = struct.pack("<4I", 0xD29E_0009, 0xD100_0529, 0xB5FF_FFE9, 0xD503_201F)
+    start = session.machine.symbols["vectors"].address
+    session.machine.memory.write(start, code)
+    session.run(f"set $pc = {start + 8}")
+    session.run("set $x9 = 0xf000")
+    session.run("until")
+    assert (session.machine.registers.pc, session.machine.registers.x[9]) == (start + 12, 0)
 
 
 def test_info_line_names_what_gdb_names(session: Session, gdb_path: str) -> None:

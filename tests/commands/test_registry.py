@@ -202,6 +202,30 @@ def test_completion(line: str, expected: list[str]) -> None:
     assert ToySession().complete(line) == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("probe dso", ["do_sys_open", "do_sys_open+0x10"]),
+        ("probe FREE", ["kfree", "kfree+0x10"]),
+        ("tk", ["tick"]),
+        ("probe eerf", []),
+        ("probe ", []),
+        ("probe kfree mac", ["max-active="]),
+    ],
+)
+def test_candidates_like_a_word(line: str, expected: list[str]) -> None:
+    """Its letters in their order."""
+    assert ToySession().complete_like(line) == expected
+
+
+def test_candidates_are_described() -> None:
+    registry = ToySession().registry
+    assert registry.described("pro", "probes") == "List the probes."
+    assert registry.described("probe kfree s", "stop=") == "where to stop"
+    assert registry.described("probe kf", "kfree") == ""
+    assert registry.described("'", "x") == ""
+
+
 def test_an_empty_line_completes_to_the_names_without_aliases() -> None:
     assert ToySession().complete("") == sorted([*(command.name for command in COMMANDS), "help"])
 

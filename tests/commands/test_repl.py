@@ -83,6 +83,8 @@ def typed(keys: PipeInput, session: ToySession, text: str) -> str:
         ("\r\rtick\r", "tick 1\n"),
         ("probe zzz\x03tick\r", "tick 1\n"),
         ("ti\t\r", "tick 1\n"),
+        ("tk\t\r", "tick 1\n"),
+        ("probe kfree stp\tpo\t\r", PROBED.replace("()", "('post',)")),
         ("probe kfree max\t3\r", PROBED.replace("max_active=None", "max_active=3")),
         ("probe kfree sto\tpo\t\r", PROBED.replace("()", "('post',)")),
         # What a terminal sends for a paste (xterm, "Bracketed Paste Mode"): each line is a command.
@@ -295,8 +297,8 @@ def test_in_a_terminal() -> None:
         user.type("pro\t")
         user.expect("be")
         user.type("\t")
-        user.expect("probe +probes")
-        user.expect("armprobe> probe")
+        user.expect("Put a probe on a function")  # in a menu, with what they are
+        user.expect("List the probes")
         user.type(" kfree stop=po\t\r")
         user.expect(r"stop=\('post',\) max_active=None\r\n")
         user.type("probe nothing\r")

@@ -159,5 +159,8 @@ class ToySession(FakeTarget):
     def complete(self, line: str) -> list[str]:
         return self.registry.complete(self, line)
 
+    def complete_like(self, line: str) -> list[str]:
+        return self.registry.complete(self, line, like=True)
+
     def command_table(self) -> str:
         return self.registry.table()
