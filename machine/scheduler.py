@@ -99,6 +99,11 @@ class Scheduler:
             self._lock.release()
 
     @property
+    def last_stop(self) -> Stop | None:
+        """The stop that the last run has ended with. None if another state was put in place since."""
+        return self._last_stop
+
+    @property
     def ended(self) -> bool:
         """Whether the guest has ended for good: powered off, reset, exited or locked up."""
         return self._last_stop is not None and self._last_stop.reason.final

@@ -15,7 +15,7 @@ from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.machine.state import Entry, Order
 
 from .address_rules import AddressRules
-from .aggregation import Aggregation, Special
+from .aggregation import Special
 from .aggregator import Aggregator, Key
 from .arming import Arming
 from .decode import Decoded
@@ -34,6 +34,7 @@ from .jprobe_engine import JprobeEngine
 from .kprobe import DISABLED, Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
 from .kretprobe_engine import KretprobeEngine
+from .observed import Observed
 from .of_machine import claim
 from .optimizer import Optimizer
 from .probe import Probe
@@ -52,8 +53,6 @@ from .trampoline import TRAMPOLINES
 from .unwind import Unwind
 
 _P = TypeVar("_P", Kprobe, Kretprobe)
-
-_Saved = tuple[Kept, dict[Aggregation, tuple[int, bytes]]]
 
 
 class Kprobes(Recorded):
@@ -125,6 +124,7 @@ class Kprobes(Recorded):
         self.events = Events(self, self._text)
         machine.state.add("probes", Entry(Order.PROBES, self._save, self._restore, restored=self._restored))
         machine.state.before_saving.append(self._refuse_saving)
+        machine.timeline.observations.append((self._save, self._put_back))
 
     @property
     def optimization(self) -> bool:
@@ -468,17 +468,21 @@ class Kprobes(Recorded):
         recordings = [probe.owner.recording for site in self._sites.values() for probe in site.probes]
         return max((recording.size for recording in recordings if recording is not None), default=0)
 
-    def _aggregations(self) -> set[Aggregation]:
-        found = {probe.owner.aggregate for site in self._sites.values() for probe in site.probes}
-        found |= {probe.aggregate for probe in self._tracepoints.probes}
-        return {aggregate for aggregate in found if aggregate is not None}
-
-    def _save(self) -> _Saved:
+    def _save(self) -> Observed:
         """What the probes have recorded and counted so far."""
-        counted = {aggregate: aggregate.saved() for aggregate in self._aggregations()}
-        return Kept(tuple(self.hits), self.lost), counted
+        return Observed.of(self._recorded_by(), Kept(tuple(self.hits), self.lost))
 
-    def _restore(self, saved: _Saved) -> None:
+    def _recorded_by(self) -> set[Probe]:
+        """The probes that record or count, those of a kretprobe or jprobe and its kprobe."""
+        sites = {each for site in self._sites.values() for probe in site.probes for each in (probe, probe.owner)}
+        return {*sites, *self._tracepoints.probes}
+
+    def _put_back(self, saved: Observed) -> None:
+        self._optimizer.drain()
+        self._recorder.put_back(saved.kept)
+        saved.put_back(self._recorded_by())
+
+    def _restore(self, saved: Observed) -> None:
         self._saved = saved
 
     def _restored(self) -> None:
@@ -487,11 +491,9 @@ class Kprobes(Recorded):
         self._kretprobes.restore()
         self._slots.restore({**self._sites, **self._engine.internal}, self._engine.restored_slots())
         self._engine.restore(self._arming.site_of_hit)
-        self._recorder.put_back(self._saved[0])
+        self._put_back(self._saved)
         self._arming.remove_others()
         self._gone.revive()
         self._arming.rearm_all()
         self._shared.restore()
         self._suspended.restore()
-        for aggregate in self._aggregations():
-            aggregate.restore(self._saved[1].get(aggregate, (0, b"")))

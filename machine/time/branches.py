@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.stop import Stop
 
 from .history import EventLog, size_of
 from .kept import Kept, KeptStates
@@ -46,7 +47,11 @@ class Branch:
 
 @dataclass(eq=False)
 class History:
-    """One branch with all that is kept of it. `end` and `end_time` are set when the machine leaves its end."""
+    """One branch with all that is kept of it.
+
+    `end`, `end_time` and `stop` are set when the machine leaves its end: the position, the timer's count, and the stop
+    if that was at a stage of a probe's hit.
+    """
 
     name: str
     parent: str | None
@@ -56,6 +61,7 @@ class History:
     marks: dict[str, int] = field(default_factory=dict)
     end: int = 0
     end_time: int = 0
+    stop: Stop | None = None
 
 
 class Branches:

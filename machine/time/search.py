@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .timeline import Timeline
 
 _WAYS: Final = 500, 5_000, 50_000  # instructions: some seconds
-_REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
+REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
 """The stops that are looked for. Others are answered as the history says, such as a host call."""
 
 
@@ -135,7 +135,7 @@ def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int) -> Iter
             raise MachineError(f"interrupted on the way back, at position {timeline.position}")
         if stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
             return
-        if stop.reason in _REPORTED and timeline.position < limit and not _changes_nothing(stop):
+        if stop.reason in REPORTED and timeline.position < limit and not _changes_nothing(stop):
             yield stop
 
 

@@ -28,6 +28,7 @@ from .history import Event, Marker
 from .kept import Kept
 from .replay import Replay
 from .search import RegisterChange, Write, first_write, last_change, last_stop, last_write, position_at
+from .stages import go_into, stop_in_hit
 
 if TYPE_CHECKING:
     from armprobe.machine.core.run_loop import Run
@@ -55,6 +56,8 @@ class Timeline:
         self.replay = Replay(machine)
         self._diverting = False
         self._put_back: Callable[[], None] = machine.put_back_first
+        self.observations: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+        """Pairs of functions that save and put back what was recorded of the run, which a look at the past leaves."""
         self.on_branch: Callable[[str], None] = lambda left: None
         """Called when a branch has begun, with the name of the one that was left."""
         self._due = 0
@@ -185,7 +188,7 @@ class Timeline:
         if not self.enabled:
             return
         if not self.live and not self._diverting:
-            if not self.replay.handlers:
+            if not self.replay.handlers and not self._finishing():
                 self._replay_due(run)
             if not self.live:
                 return
@@ -199,6 +202,10 @@ class Timeline:
             self._take_if_cheap()
         if self._branches.full:
             self._shorten()
+
+    def _finishing(self) -> bool:
+        """Whether the guest is at the end of the history, but in a hit whose handlers have been called before that."""
+        return self.position >= self.end and self._machine.core.load().pc in self._machine.scratch
 
     def _take_if_cheap(self) -> None:
         now = time.monotonic()
@@ -339,6 +346,8 @@ class Timeline:
     def excursion(self) -> Iterator[None]:
         """A context that goes through the past, and comes back."""
         here, was_live, history = self.position, self.live, self._branches.current
+        recorded = [(put_back, save()) for save, put_back in self.observations]
+        stop = stop_in_hit(self._machine)
         with self._machine.unnoticed():
             self._leave_present()
             try:
@@ -346,8 +355,28 @@ class Timeline:
             finally:
                 if history is not self._branches.current:
                     self._switch(history, here)
-                self._go(here)
+                self._go(here, stop)
                 assert self.live is was_live
+                for put_back, saved in recorded:
+                    put_back(saved)
+
+    def go_into(self, position: int, reach: Callable[[], bool]) -> bool:
+        """Have `reach` run from just before `position` into a stage of a hit there. Returns what that returned."""
+        self.replay_from_before(position - 1)
+        current = self._branches.current
+        end, current.end = (
+            current.end,
+            max(current.end, position + 1),
+        )  # until there it is the past: no handler is called
+        try:
+            with self.quietly():
+                reached = reach()
+        finally:
+            current.end = end
+        if reached and position == end:
+            assert self._machine.scheduler.last_run is not None
+            self._replay_due(self._machine.scheduler.last_run)
+        return reached
 
     @contextlib.contextmanager
     def diversion(self) -> Iterator[None]:
@@ -400,11 +429,16 @@ class Timeline:
         if self.position - self._kept.last.position > _NEAR and self._machine.core.dispatcher.resume is None:
             self.take()
         current = self._branches.current
-        current.end, current.end_time = self.position, self._machine.clock.now
+        current.end, current.end_time, current.stop = self.position, self._machine.clock.now, stop_in_hit(self._machine)
         self.live = False
         self.replay.cursor = len(self._log.events)
 
-    def _go(self, position: int) -> None:
+    def _go(self, position: int, stop: Stop | None = None) -> None:
+        """Go to `position`, and to the stage of a hit there that the machine had stopped at, if `stop` is that."""
+        if position == self.end and stop is None:
+            stop = self._branches.current.stop
+        if stop is not None and go_into(self, self._machine, stop, position):
+            return
         base = self._base_of(position)
         here = self.position
         if not base.position <= here <= position or self._machine.core.load().pc in self._machine.scratch:

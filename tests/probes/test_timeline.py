@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What probes have counted and recorded goes back with the guest, and a look at the past leaves it alone."""
+
+import pytest
+
+from armprobe import machine
+from armprobe.machine import Machine, StopReason
+from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
+
+
+@pytest.fixture
+def demo() -> Machine:
+    guest = machine.load("demo", memory="4M")
+    guest.timeline.spacing = 30_000
+    guest.run(until="workload_round")
+    return guest
+
+
+@pytest.mark.parametrize("optimised", [True, False])
+def test_counts_are_taken_back_and_come_again(demo: Machine, optimised: bool) -> None:
+    kprobes = Kprobes(demo)
+    kprobes.optimization = optimised
+    probes = [
+        kprobes.register_kprobe(Kprobe("kfree")),
+        kprobes.register_kretprobe(Kretprobe("kmalloc", maxactive=1)),
+        kprobes.register_kprobe(Kprobe("strlen", condition=lambda stage, regs: regs.regs[0] & 16 != 0)),
+    ]
+    demo.timeline.take()
+
+    def counted() -> list[tuple[int, int, int]]:
+        return [(probe.hits, probe.met, probe.nmissed) for probe in probes]
+
+    seen = {demo.instructions: (counted(), len(kprobes.hits))}
+    for _ in range(8):
+        demo.run(instructions=17_001)
+        seen[demo.instructions] = counted(), len(kprobes.hits)
+    assert len({str(each) for each in seen.values()}) > 5
+    for position in [*sorted(seen, reverse=True), *sorted(seen)]:
+        demo.timeline.go(position)
+        assert (counted(), len(kprobes.hits)) == seen[position]
+
+
+def test_questions_about_the_past_count_nothing(demo: Machine) -> None:
+    kprobes = Kprobes(demo)
+    probe = kprobes.register_kprobe(Kprobe("kfree"))
+    demo.run(instructions=50_000)
+    before = probe.hits, len(kprobes.hits)
+    demo.timeline.last_write(demo.registers.sp, 8)
+    demo.timeline.calls("kmalloc")
+    assert (probe.hits, len(kprobes.hits)) == before
+
+
+class Calls:
+    """Handlers that note that they were called."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pre(self, probe: Kprobe, regs: PtRegs) -> None:
+        self.names.append("pre")
+
+    def post(self, probe: Kprobe, regs: PtRegs, flags: int) -> None:
+        self.names.append("post")
+
+    def returned(self, instance: KretprobeInstance, regs: PtRegs) -> None:
+        self.names.append("return")
+
+
+def stops(guest: Machine, count: int, ask: bool) -> list[tuple[str, int, int, int]]:
+    seen = []
+    for _ in range(count):
+        stop = guest.run()
+        assert stop.reason is StopReason.PROBE
+        if ask:
+            guest.timeline.last_write(guest.registers.sp, 8)
+        seen.append((str(stop), guest.instructions, guest.registers.pc, guest.registers.x[0]))
+    return seen
+
+
+def test_a_question_comes_back_to_the_stage_of_a_stop() -> None:
+    """The stages that the guest stops at are those of a guest that nobody asked anything, and handlers run once."""
+    runs = []
+    for ask in (False, True):
+        guest = machine.load("demo", memory="4M")
+        guest.timeline.spacing = 30_000
+        guest.run(until="workload_round")
+        kprobes, called = Kprobes(guest), Calls()
+        kprobes.register_kprobe(
+            Kprobe("kmem_cache_alloc", pre_handler=called.pre, post_handler=called.post, stop={Stage.PRE, Stage.POST})
+        )
+        kprobes.register_kretprobe(Kretprobe("kmalloc", handler=called.returned, stop={Stage.ENTRY, Stage.RETURN}))
+        runs.append((stops(guest, 40, ask), called.names))
+    assert runs[0] == runs[1]
+    assert set(runs[0][1]) == {"pre", "post", "return"}
+
+
+def test_so_does_one_at_a_stop_of_the_past(demo: Machine) -> None:
+    kprobes = Kprobes(demo)
+    kprobes.register_kprobe(Kprobe("kfree", stop={Stage.PRE, Stage.POST}))
+    demo.timeline.take()
+    for _ in range(6):
+        demo.run()
+    for _ in range(3):
+        stop = demo.timeline.reverse_continue()
+        assert isinstance(stop.detail, Hit)
+        place = demo.instructions, demo.registers.pc
+        demo.timeline.last_write(demo.registers.sp, 8)
+        assert (demo.instructions, demo.registers.pc) == place
+        other = demo.run().detail  # the next stage, not this one again
+        assert isinstance(other, Hit)
+        assert other.stage is not stop.detail.stage
+        demo.timeline.reverse_continue()
