@@ -13,20 +13,23 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import program
-from armprobe.expressions.native import NeedsPython, compile_memory, compile_note, compile_value
+from armprobe.expressions.native import compile_memory, compile_note
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine
 from armprobe.machine.core.pstate import DAIF, NZCV
 from armprobe.machine.native import program as native
+from armprobe.machine.native.histogram import chained
 from armprobe.machine.native.places import Action, Places, Record
 
 from .aggregation import Aggregation, Special
+from .data_action import compiles, deciding_program, has_handlers, is_left
 from .kprobe import OPTIMIZED, Kprobe
 from .kretprobe import Kretprobe
-from .probe import Condition, Counters, Counts, DecidingFunction, Probe
+from .native_counts import CallCounts, KprobeCounts, own_counts
+from .probe import ObservingFunction, Probe
 from .record import Hit, Stage
 from .recording import ALL_REGISTERS
 from .site import Site
@@ -44,38 +47,6 @@ HOOKS: Final = 30
 _UPPER_HALF: Final = 1 << 55
 _IN_FRAME: Final = NZCV | DAIF | 0xD
 """The bits of PSTATE in pt_regs at a return by `direct`: NZCV, DAIF, CurrentEL and SPSel."""
-
-
-def _of_action(name: str) -> Any:
-    """A counter of an action, as an attribute."""
-
-    def get(counts: _KprobeCounts | _CallCounts) -> Any:
-        return getattr(counts.action, name)
-
-    def put(counts: _KprobeCounts | _CallCounts, value: int) -> None:
-        setattr(counts.action, name, value)
-
-    return property(get, put)
-
-
-class _KprobeCounts:
-    """The counters of a kprobe, kept in C."""
-
-    leaked = 0
-
-    def __init__(self, action: Action) -> None:
-        self.action = action
-
-    hits, nmissed, met = map(_of_action, ("hits", "missed", "met"))
-
-
-class _CallCounts:
-    """The counters of a kretprobe, kept in C."""
-
-    def __init__(self, action: Action) -> None:
-        self.action = action
-
-    hits, nmissed, leaked, met = map(_of_action, ("calls", "refused", "leaked", "met"))
 
 
 class Optimizer:
@@ -98,6 +69,7 @@ class Optimizer:
         self._notes: dict[int, tuple[program.Note, native.Note, object]] = {}
         self._memory: dict[int, tuple[native.Note, object]] = {}
         self._aggregated: dict[int, Aggregation] = {}
+        self._observed: dict[int, ObservingFunction] = {}
         self._left: set[Site] = set()  # sites with programs that had no value
         self._runs = 0
         self._memory_replaced = False
@@ -173,7 +145,7 @@ class Optimizer:
 
     def release(self, probe: Kprobe) -> None:
         """`probe` is about to leave its site."""
-        if isinstance(probe.counts, _KprobeCounts):
+        if isinstance(probe.counts, KprobeCounts):
             self.drain()
             self._ordinary(probe)
 
@@ -282,16 +254,16 @@ class Optimizer:
         self._find_task()
         actions = []
         for probe in site.probes:
-            if not isinstance(probe.counts, _KprobeCounts):
+            if not isinstance(probe.counts, KprobeCounts):
                 self._numbers += 1
                 self._probes[self._numbers] = probe
                 counts = probe.counts
                 action = Action(id=self._numbers, hits=counts.hits, missed=counts.nmissed, met=counts.met)
-                probe.counts = _KprobeCounts(action)
+                probe.counts = KprobeCounts(action)
                 if isinstance(probe.owner, Kretprobe):
                     self._follow(probe.owner, action)
             action = _action(probe)
-            action.leaves = _is_left(probe.owner)
+            action.leaves = is_left(probe.owner)
             probe.flags = probe.flags & ~OPTIMIZED | (0 if action.leaves else OPTIMIZED)
             action.enabled = not probe.disabled
             first, second = probe.owner.stages
@@ -324,8 +296,13 @@ class Optimizer:
         action.notes_second = isinstance(owner, Kretprobe)
         action.condition = action.note = action.note_size = action.memory_size = 0
         if condition is not None:
-            compiled = self._conditions[action.id] = _program(condition)
+            compiled = self._conditions[action.id] = deciding_program(condition)
             action.condition = compiled.address
+        observer, action.histograms = owner.observer, 0
+        if isinstance(observer, ObservingFunction):
+            self._observed[action.id] = observer
+            action.condition, action.histograms = observer.condition.address, chained(observer.triggers)
+            action.decides_second = isinstance(owner, Kretprobe)
         if isinstance(note, program.Note) and not action.leaves:
             values = compile_note(note)
             data = ctypes.create_string_buffer(max(values.size, 1))
@@ -362,7 +339,7 @@ class Optimizer:
         counts = rp.counts
         action.follows, action.calls, action.refused = True, counts.hits, counts.nmissed
         action.leaked, action.met = counts.leaked, counts.met
-        rp.counts = _CallCounts(action)
+        rp.counts = CallCounts(action)
         if not self._followed:
             self._shared.trampoline = self._kretprobes.trampoline
             self._kretprobes.return_to_c(True)
@@ -371,16 +348,16 @@ class Optimizer:
 
     def _ordinary(self, probe: Kprobe) -> None:
         counts = probe.counts
-        if not isinstance(counts, _KprobeCounts):
+        if not isinstance(counts, KprobeCounts):
             return
         rp = probe.owner
         if isinstance(rp, Kretprobe):
             self.collect()
-            rp.counts = _copy(rp.counts)
+            rp.counts = own_counts(rp.counts)
             self._followed.discard(rp)
             if not self._followed and not self._memory_replaced:
                 self._kretprobes.return_to_c(False)
-        probe.counts = _copy(counts)
+        probe.counts = own_counts(counts)
         probe.flags &= ~OPTIMIZED
         number = counts.action.id
         del self._probes[number]
@@ -388,6 +365,7 @@ class Optimizer:
         self._notes.pop(number, None)
         self._memory.pop(number, None)
         self._aggregated.pop(number, None)
+        self._observed.pop(number, None)
 
     def _suits(self, site: Site) -> bool:
         recorder, memory = self._recorder, self._machine.memory
@@ -414,66 +392,18 @@ class Optimizer:
                 return False
         elif owner is not probe:
             return False
-        return owner.observer is None and (_is_left(owner) or not (_handles(owner) or owner.stop)) and _compiles(owner)
+        if owner.observer is not None and (owner.condition is not None or owner.aggregate is not None):
+            return False
+        return (is_left(owner) or not (has_handlers(owner) or owner.stop)) and compiles(owner)
 
     def _leaves(self, site: Site) -> bool:
         """Whether some hits of an optimised site are left to Python."""
-        return any(_is_left(probe.owner) for probe in site.active)
+        return any(is_left(probe.owner) for probe in site.active)
 
 
 def _action(probe: Kprobe) -> Action:
-    assert isinstance(probe.counts, _KprobeCounts)
+    assert isinstance(probe.counts, KprobeCounts)
     return probe.counts.action
-
-
-def _handles(owner: Probe) -> bool:
-    """Whether the probe has handlers of its user's."""
-    return any(getattr(owner, name) is not None for name in owner.callables)
-
-
-def _is_left(owner: Probe) -> bool:
-    """Whether the hits that meet the probe's condition are left to Python, and nothing is done at others."""
-    if owner.condition is None or (_handles(owner) and not (isinstance(owner, Kprobe) and owner.conditional_handlers)):
-        return False
-    return bool(owner.stop) or _handles(owner)
-
-
-def _program(condition: Condition) -> native.Program:
-    """The program that decides. Raises NeedsPython."""
-    if isinstance(condition, program.Condition):
-        return compile_value(condition)
-    if isinstance(condition, DecidingFunction):
-        return condition.program
-    raise NeedsPython("it is a function in Python")
-
-
-def _compiles(owner: Probe) -> bool:
-    """Whether C can do its part at a hit: evaluate the condition, the note and what is counted."""
-    left = _is_left(owner)
-    if isinstance(owner.condition, DecidingFunction) and not left:
-        return False
-    try:
-        if owner.condition is not None:
-            _program(owner.condition)
-        if owner.recording is not None:
-            compile_memory(owner.recording.fields.values())
-        if left:
-            return True
-        if owner.note is not None:
-            if not isinstance(owner.note, program.Note):
-                return False
-            compile_note(owner.note)
-        if owner.aggregate is not None:
-            _ = owner.aggregate.programs
-    except NeedsPython:
-        return False
-    return True
-
-
-def _copy(counts: Counters) -> Counts:
-    own = Counts()
-    own.hits, own.met, own.nmissed, own.leaked = counts.hits, counts.met, counts.nmissed, counts.leaked
-    return own
 
 
 def _hit(probe: Kprobe, record: Record, note: str, memory: native.Note | None) -> Hit:

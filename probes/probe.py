@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self, cast
 
 from armprobe.expressions import program
+from armprobe.machine.native.histogram import HistogramTrigger
 from armprobe.machine.native.program import Program
 
 from .aggregation import Aggregation
@@ -38,6 +39,23 @@ Condition = program.Condition | Callable[[Stage, PtRegs], object]
 Note = program.Note | Callable[[Stage, PtRegs], str]
 Observer = Callable[[Hit], Hit | None]
 """What an event does at a hit that is about to be recorded: it gives the hit to record, or None for no record."""
+
+
+@dataclass(frozen=True)
+class ObservingFunction:
+    """An observer in Python, and what it does for the C core.
+
+    C records the hits at which `condition` is not 0, and counts all in the histograms of the `triggers`.
+    """
+
+    observe: Observer
+    condition: Program
+    triggers: Sequence[HistogramTrigger]
+
+    def __call__(self, hit: Hit) -> Hit | None:
+        """See `Observer`."""
+        return self.observe(hit)
+
 
 _DATA: Final = {"condition": program.Condition, "note": program.Note}
 """Classes whose values may be data as well as functions."""

@@ -12,7 +12,7 @@ from armprobe.expressions import AgentError, Value, program
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.deferred_signals import calls_users_code
-from armprobe.machine.native.aggregate import KEY_SIZE, STACK_DEPTH
+from armprobe.machine.native.aggregate import KEY_SIZE
 
 from .aggregation import Aggregation, Special, name_key, word_key
 from .errors import ConditionError, ProbeError
@@ -190,8 +190,8 @@ class Recorder:
             elif aggregate.key is Special.CALLER:
                 key = word_key(caller if stage is Stage.RETURN else view.register("x30"))
             elif aggregate.key is Special.STACK:
-                stack = self._stack(caller if stage is Stage.RETURN else view.register("x30"), regs.regs[29])
-                number = aggregate.table.stack_number(stack)
+                returns_to = caller if stage is Stage.RETURN else view.register("x30")
+                number = aggregate.table.stack_number(self.kprobes.unwind.records(returns_to, regs.regs[29]))
                 if not number:
                     aggregate.table.structure.lost += 1
                     return
@@ -209,21 +209,6 @@ class Recorder:
             aggregate.failed += 1
         else:
             aggregate.table.add(key, value, executed)
-
-    def _stack(self, caller: int, fp: int) -> list[int]:
-        """The addresses of the calls around a function's entry or return, innermost first."""
-        core, shown = self._machine.core, self.kprobes.unwind.caller
-        stack = [caller]
-        while len(stack) < STACK_DEPTH and fp and not fp & 7:
-            record = core.read_virtual(fp, 16)
-            if record is None:
-                break
-            following, address = int.from_bytes(record[:8], "little"), int.from_bytes(record[8:], "little")
-            if not address:
-                break
-            stack.append(shown(address, fp + 16))
-            fp = following
-        return stack
 
     def _comm(self) -> bytes:
         """The name of the guest's task; empty if it is not known."""

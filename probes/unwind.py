@@ -21,6 +21,7 @@ from armprobe.kernel.exception_frame import Registers
 from armprobe.kernel.task_list import CpuContext
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine
+from armprobe.machine.native.aggregate import STACK_DEPTH
 
 from .errors import ProbeError
 from .kretprobe import KretprobeInstance
@@ -84,6 +85,24 @@ class Unwind:
         return address if call is None else call.ret_addr
 
     # Memory
+
+    def records(self, caller: int, fp: int) -> list[int]:
+        """The return addresses around a function's entry or return, innermost first, by the frame records alone.
+
+        `caller` is the first of them, and `fp` the caller's x29. The kernel's own unwinder has the same
+        (arch/arm64/kernel/stacktrace.c), and so has the C core.
+        """
+        found = [caller]
+        while len(found) < STACK_DEPTH and fp and not fp & 7:
+            record = self._machine.core.read_virtual(fp, 16)
+            if record is None:
+                break
+            following, address = int.from_bytes(record[:8], "little"), int.from_bytes(record[8:], "little")
+            if not address:
+                break
+            found.append(self.caller(address, fp + 16))
+            fp = following
+        return found
 
     def with_callers(self, address: int, data: bytes) -> bytes:
         """`data`, read from virtual `address`, with the callers' addresses in place of the trampoline's."""

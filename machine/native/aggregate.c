@@ -8,14 +8,6 @@
 
 #include "core.h"
 
-/* The finalizer of MurmurHash3 by Austin Appleby, which is in the public domain. */
-static uint64_t mix(uint64_t value)
-{
-    value = (value ^ value >> 33) * 0xff51afd7ed558ccd;
-    value = (value ^ value >> 33) * 0xc4ceb9fe1a85ec53;
-    return value ^ value >> 33;
-}
-
 /* The row of a key, which is used from now on. NULL if the table is full. */
 static struct aggregate_row *row_of(struct aggregate *aggregate, const uint64_t *key)
 {
@@ -126,20 +118,26 @@ static bool read_record(const struct core *core, struct piece *piece, uint64_t a
     return true;
 }
 
-/* The number of the stack of a function that was called from `caller`, at its entry or its return: x29 is then the
- * caller's. A kretprobe's trampoline is shown as the address that the call returns to. */
-static uint64_t read_stack(const struct recorder *recorder, struct aggregate *aggregate, uint64_t caller, uint64_t fp)
+uint64_t stack_read(const struct recorder *recorder, uint64_t caller, uint64_t fp, uint64_t *addresses, uint64_t most)
 {
-    uint64_t addresses[STACK_DEPTH], record[2], length = 0;
+    uint64_t record[2], length = 0;
     struct piece piece;
     piece.start = piece.size = 0;
     addresses[length++] = caller;
-    while (length < STACK_DEPTH && fp && read_record(recorder->core, &piece, fp, record) && record[1]) {
+    while (length < most && fp && read_record(recorder->core, &piece, fp, record) && record[1]) {
         if (record[1] == recorder->trampoline && recorder->trampoline)
             record[1] = call_caller(recorder, fp + 16);
         addresses[length++] = record[1];
         fp = record[0];
     }
+    return length;
+}
+
+/* The number of the stack of a function that was called from `caller`. */
+static uint64_t read_stack(const struct recorder *recorder, struct aggregate *aggregate, uint64_t caller, uint64_t fp)
+{
+    uint64_t addresses[STACK_DEPTH];
+    uint64_t length = stack_read(recorder, caller, fp, addresses, STACK_DEPTH);
     return armprobe_aggregate_stack(aggregate, addresses, length);
 }
 

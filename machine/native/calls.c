@@ -154,6 +154,8 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
 {
     struct action *action = pair->action;
     action->outstanding--;
+    if (action->histograms)
+        histograms_hit(recorder, action->histograms);
     if (!pair->selected)
         return;
     if (action->condition && action->decides_second)

@@ -6,7 +6,7 @@ static bool may_be_true(const struct condition *condition)
 {
     struct core *core = condition->core;
     struct changes changes;
-    struct view view = {core_x(core), 0, true, &changes, 0};
+    struct view view = {.x = core_x(core), .live = true, .changes = &changes};
 
     changes.count = 0;
     load(core);

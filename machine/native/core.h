@@ -78,6 +78,14 @@ static inline uint64_t sign_extended(uint64_t value, uint64_t bits)
     return (uint64_t)((int64_t)(value << (64 - bits)) >> (64 - bits));
 }
 
+/* The finalizer of MurmurHash3 by Austin Appleby, which is in the public domain. */
+static inline uint64_t mix(uint64_t value)
+{
+    value = (value ^ value >> 33) * 0xff51afd7ed558ccd;
+    value = (value ^ value >> 33) * 0xc4ceb9fe1a85ec53;
+    return value ^ value >> 33;
+}
+
 /* The index of the first of `count` words in ascending order that is `least` or more; `count` if none is. */
 static inline uint64_t first_from(const uint64_t *words, uint64_t count, uint64_t least)
 {

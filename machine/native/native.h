@@ -65,13 +65,17 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 
 /* Registers that a program reads: x0 to x30, sp and pc, and PSTATE. If they are the CPU's own, `live`, programs see x30
  * as it were without probes. `changes` are those that programs have made to variables; without it they make none.
- * `elapsed` is the time of a call that returns, in ns. */
+ * `elapsed` is the time of a call that returns, in ns, `caller` the address that it returns to. `ticks` is the time, and
+ * `task` the structure of the guest's task. */
 #define ARMPROBE_VIEW(FIELD, ARRAY) \
     FIELD(const uint64_t *, x) \
     FIELD(uint64_t, pstate) \
     FIELD(bool, live) \
     FIELD(struct changes *, changes) \
-    FIELD(uint64_t, elapsed)
+    FIELD(uint64_t, elapsed) \
+    FIELD(uint64_t, caller) \
+    FIELD(uint64_t, ticks) \
+    FIELD(uint64_t, task)
 
 #define MOST_TRAMPOLINES 2
 
@@ -102,6 +106,20 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 #define ARMPROBE_WRITER(FIELD, ARRAY) \
     FIELD(uint8_t *, at) \
     FIELD(uint8_t *, end)
+
+/* A text in memory: a string, which ends at its NUL, or an array of characters, which has NULs behind it. */
+#define ARMPROBE_TEXT(FIELD, ARRAY) \
+    FIELD(struct program, address) /* 0: it cannot be read, and is empty */ \
+    FIELD(uint64_t, most) /* bytes that are read */ \
+    FIELD(uint64_t, array) /* bytes of the array, more than `most`; 0 for a string */
+
+/* What a text is compared with, see pattern.c. `bytes` ends with a NUL. */
+#define ARMPROBE_PATTERN(FIELD, ARRAY) \
+    FIELD(struct text, text) \
+    FIELD(uint32_t, match) /* an `enum match` */ \
+    FIELD(bool, inverted) \
+    FIELD(const uint8_t *, bytes) \
+    FIELD(uint64_t, length) /* without the NUL */
 
 /* The conditions of a breakpoint. Python's `ask` is called if one may be true, or `always`. */
 #define ARMPROBE_CONDITION(FIELD, ARRAY) \
@@ -328,6 +346,8 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     STRUCTURE(note_value, ARMPROBE_NOTE_VALUE) \
     STRUCTURE(note, ARMPROBE_NOTE) \
     STRUCTURE(writer, ARMPROBE_WRITER) \
+    STRUCTURE(text, ARMPROBE_TEXT) \
+    STRUCTURE(pattern, ARMPROBE_PATTERN) \
     STRUCTURE(condition, ARMPROBE_CONDITION) \
     STRUCTURE(text_watch, ARMPROBE_TEXT_WATCH) \
     ARMPROBE_DEVICES_STRUCTURES(STRUCTURE) \
@@ -386,6 +406,12 @@ enum operation_number {
     OPERATION_SET,           /* likewise */
     OPERATION_RUNS_OUT,
     OPERATION_ELAPSED,       /* the time of a call that returns, in ns */
+    OPERATION_CALLER,        /* the address that it returns to */
+    OPERATION_TIME,          /* in ns */
+    OPERATION_TASK,
+    OPERATION_VALUE,         /* operand: the address of a program, whose value this is */
+    OPERATION_MATCH,         /* operand: the address of a pattern; whether its text is like it */
+    OPERATION_ORDER,         /* the logarithm to base 2, rounded up */
 };
 
 /* What became of a program: it has a value, or why not. */
@@ -432,6 +458,20 @@ void changes_undo(struct changes *changes);
 /* The value on top of the stack at the end of `program`. */
 enum outcome program_value(const struct reader *reader, const struct program *program, const struct view *view,
                            uint64_t *value);
+
+/* Read memory as programs see it. */
+enum outcome program_read(const struct reader *reader, uint64_t address, void *bytes, size_t size);
+
+#define MOST_TEXT 4096
+
+/* Read a text into `bytes`, which has room for MOST_TEXT + 1. `size` is what it takes with its NUL; 0: it cannot be
+ * read. */
+enum outcome text_read(const struct reader *reader, const struct text *text, const struct view *view, uint8_t *bytes,
+                       uint64_t *size);
+
+/* Whether the text of a pattern is like it: 0 or 1. */
+enum outcome pattern_matches(const struct reader *reader, const struct pattern *pattern, const struct view *view,
+                             uint64_t *value);
 
 /* Append what `note` prints; program.py makes the line of it. Without OUTCOME_VALUE nothing is appended. */
 enum outcome program_note(const struct reader *reader, const struct note *note, const struct view *view,

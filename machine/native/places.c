@@ -58,6 +58,8 @@ static bool act(struct recorder *recorder, struct place *place, const struct sta
             record_append(recorder, action, action->hits, at);
         if (action->aggregate && action->selected && !action->follows)
             aggregate_hit(action->aggregate, 0, 0);
+        if (action->histograms && !action->follows)
+            histograms_hit(recorder, action->histograms);
         second |= action->records_second && action->selected && !action->follows;
     }
     return second;

@@ -67,6 +67,43 @@
     ARRAY(uint64_t, hit_key, 2) /* of the hit that is being handled */ \
     FIELD(uint64_t, hit_value)
 
+/* A histogram of the guest's kernel (kernel/trace/tracing_map.c). The rows in use are the first ones. A row has the key,
+ * a sum of each value, modulo 2^64, and the name of the task that was first: `key_size`, 8 * `values` and COMM bytes. */
+#define ARMPROBE_HISTOGRAM(FIELD, ARRAY) \
+    FIELD(uint8_t *, rows) \
+    FIELD(uint64_t, stride) \
+    FIELD(uint64_t, key_size) /* a multiple of 8 */ \
+    FIELD(uint64_t, values) \
+    FIELD(uint64_t, capacity) \
+    FIELD(uint64_t, used) \
+    FIELD(uint64_t, hits) \
+    FIELD(uint64_t, drops) /* hits whose key did not fit */ \
+    FIELD(uint32_t *, index) /* numbers of rows, plus 1, in a hash table by their keys; 0 for none */ \
+    FIELD(uint64_t, mask) /* its size, a power of two, less one */ \
+    FIELD(uint64_t, seed)
+
+/* A part of a key. A text is cut to `size` - 1 bytes. A stack begins with `function`, if it is not
+ * 0, and goes on with where that returns to. */
+#define ARMPROBE_HISTOGRAM_KEY(FIELD, ARRAY) \
+    FIELD(bool, stack) \
+    FIELD(uint64_t, function) \
+    FIELD(struct program, number) /* no operations for a text */ \
+    FIELD(struct text, text) \
+    FIELD(uint64_t, size) /* a multiple of 8 */
+
+/* A trigger that counts hits in a histogram, which it may share with others. */
+#define ARMPROBE_HISTOGRAM_TRIGGER(FIELD, ARRAY) \
+    FIELD(struct histogram_trigger *, next) \
+    FIELD(struct histogram *, histogram) \
+    FIELD(const struct program *, filter) /* NULL for none; hits at which it is 0 are not counted */ \
+    FIELD(bool, paused) \
+    FIELD(const struct histogram_key *, keys) \
+    FIELD(uint64_t, key_count) \
+    FIELD(const struct program *, values) /* as many as the histogram has */ \
+    FIELD(bool, fires) /* at the hit that is being handled, with this key and these values: */ \
+    FIELD(uint8_t *, hit_key) \
+    FIELD(uint64_t *, hit_values)
+
 #define ARMPROBE_ACTION(FIELD, ARRAY) \
     FIELD(struct action *, next) \
     FIELD(uint64_t, id) \
@@ -90,6 +127,7 @@
     FIELD(uint32_t, memory_size) \
     FIELD(uint32_t, memory_length) \
     FIELD(struct aggregate *, aggregate) /* NULL for none; of stage 1 if `follows`, else of stage 0 */ \
+    FIELD(struct histogram_trigger *, histograms) /* NULL for none; of the same stage, whether or not it is selected */ \
     FIELD(uint64_t, hits) \
     FIELD(uint64_t, met) /* hits at which the condition was not 0 */ \
     FIELD(uint64_t, missed) /* hits while `busy` */ \
@@ -160,6 +198,9 @@
     STRUCTURE(aggregate_row, ARMPROBE_AGGREGATE_ROW) \
     STRUCTURE(stack_row, ARMPROBE_STACK_ROW) \
     STRUCTURE(aggregate, ARMPROBE_AGGREGATE) \
+    STRUCTURE(histogram, ARMPROBE_HISTOGRAM) \
+    STRUCTURE(histogram_key, ARMPROBE_HISTOGRAM_KEY) \
+    STRUCTURE(histogram_trigger, ARMPROBE_HISTOGRAM_TRIGGER) \
     STRUCTURE(action, ARMPROBE_ACTION) \
     STRUCTURE(place, ARMPROBE_PLACE) \
     STRUCTURE(pair, ARMPROBE_PAIR) \
@@ -168,6 +209,7 @@
 struct core;
 struct action;
 struct aggregate;
+struct histogram_trigger;
 struct place;
 struct recorder;
 struct record;
@@ -212,6 +254,19 @@ bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggrega
 
 /* Count that hit. `elapsed` is the time of a call in ns, `executed` the guest's instructions during it. */
 void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed, uint64_t executed);
+
+/* The stack of a function that was called from `caller`, at its entry or its return: x29, `fp`, is then the caller's.
+ * Returns the number of `addresses`, `most` at most. A kretprobe's trampoline is shown as what the call returns to. */
+uint64_t stack_read(const struct recorder *recorder, uint64_t caller, uint64_t fp, uint64_t *addresses, uint64_t most);
+
+#define COMM 16 /* bytes of a task's name */
+
+/* Whether the filters, keys and values of a hit are known, for all triggers from `first` on. They are kept for
+ * `histograms_hit`. */
+bool histograms_decide(const struct recorder *recorder, struct histogram_trigger *first, const struct view *view);
+
+/* Count that hit. */
+void histograms_hit(const struct recorder *recorder, struct histogram_trigger *first);
 
 /* The function here is entered: follow the call. */
 void call_entered(struct recorder *recorder, struct action *action, const struct stage *at);

@@ -76,6 +76,7 @@ class Action(ctypes.Structure):
     memory_size: int
     memory_length: int
     aggregate: int
+    histograms: int
     hits: int
     met: int
     missed: int

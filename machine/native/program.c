@@ -77,7 +77,7 @@ static bool has_trampoline(const struct reader *reader, uint64_t address, const 
 }
 
 /* Virtual memory as the CPU itself would read it now; no value if it may differ from what it were without probes. */
-static enum outcome read_memory(const struct reader *reader, uint64_t address, void *bytes, size_t size)
+enum outcome program_read(const struct reader *reader, uint64_t address, void *bytes, size_t size)
 {
     if (reader->vmem_read(reader->uc, address, UC_PROT_READ, bytes, size))
         return OUTCOME_UNREADABLE;
@@ -209,7 +209,7 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
     case number: { \
         type read; \
         TAKES(1); \
-        if ((outcome = read_memory(reader, TOP, &read, sizeof(read)))) \
+        if ((outcome = program_read(reader, TOP, &read, sizeof(read)))) \
             return outcome; \
         TOP = read; \
         break; \
@@ -319,6 +319,21 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
             PUSHES();
             TOP = view->elapsed;
             break;
+        case OPERATION_CALLER:
+            PUSHES();
+            TOP = view->caller;
+            break;
+        case OPERATION_TIME:
+            PUSHES();
+            TOP = view->ticks * TICK;
+            break;
+        case OPERATION_TASK:
+            PUSHES();
+            TOP = view->task;
+            break;
+        REGISTER(OPERATION_VALUE, program_value(reader, (const struct program *)(uintptr_t)operand, view, &TOP));
+        REGISTER(OPERATION_MATCH, pattern_matches(reader, (const struct pattern *)(uintptr_t)operand, view, &TOP));
+        UNARY(OPERATION_ORDER, TOP > 1 ? 64 - (uint64_t)__builtin_clzll(TOP - 1) : 0);
         case OPERATION_RUNS_OUT:
             return OUTCOME_RUNS_OUT;
         default: /* OPERATION_NO_REGISTER */
@@ -355,7 +370,7 @@ static enum outcome write_string(const struct reader *reader, uint64_t address, 
             size = most - done;
         if (out->end - out->at < (ptrdiff_t)size)
             return OUTCOME_NO_ROOM;
-        if ((outcome = read_memory(reader, address + done, out->at, size)))
+        if ((outcome = program_read(reader, address + done, out->at, size)))
             return outcome;
         nul = memchr(out->at, 0, size);
         if (nul)
@@ -380,7 +395,7 @@ static enum outcome write_memory(const struct reader *reader, uint64_t address, 
         return OUTCOME_NO_ROOM;
     memcpy(out->at, &length, sizeof(length));
     out->at += sizeof(length);
-    if (length && (outcome = read_memory(reader, address, out->at, length)))
+    if (length && (outcome = program_read(reader, address, out->at, length)))
         return outcome;
     out->at += length;
     return OUTCOME_VALUE;

@@ -52,6 +52,12 @@ class Number(enum.IntEnum):
     SET = 0x108
     RUNS_OUT = 0x109
     ELAPSED = 0x10A
+    CALLER = 0x10B
+    TIME = 0x10C
+    TASK = 0x10D
+    VALUE = 0x10E
+    MATCH = 0x10F
+    ORDER = 0x110
 
 
 class Operation(NamedTuple):
@@ -96,6 +102,9 @@ class View(ctypes.Structure):
     live: bool
     changes: int
     elapsed: int
+    caller: int
+    ticks: int
+    task: int
 
 
 @structure("reader")
@@ -147,11 +156,11 @@ class Program:
     """A program of `operations`, in which a jump has the index of its target. `address` is that of a `struct program`.
 
     C trusts operands: 0 to 32 for GENERAL, 1 to 64 for bits, an index within the program for a jump, the address of one
-    of `variables` for GET and SET.
+    of `operands`, which the program keeps, for GET and SET (a variable), VALUE (a program) and MATCH (a pattern).
     """
 
-    def __init__(self, operations: Sequence[Operation], variables: Sequence[Variable] = ()) -> None:
-        self._variables = variables
+    def __init__(self, operations: Sequence[Operation], operands: Sequence[object] = ()) -> None:
+        self._operands = operands
         whole = [*operations, Operation(Number.RUNS_OUT)]
         self._operations = (_Operation * len(whole))(*(_Operation(*each) for each in whole))
         self.structure = ProgramStructure(ctypes.addressof(self._operations))
@@ -160,6 +169,58 @@ class Program:
     def address(self) -> int:
         """Of the structure."""
         return ctypes.addressof(self.structure)
+
+
+@structure("text")
+class TextStructure(ctypes.Structure):
+    """`struct text`."""
+
+    address: ProgramStructure
+    most: int
+    array: int
+
+
+@structure("pattern")
+class _Pattern(ctypes.Structure):
+    text: TextStructure
+    match: int
+    inverted: bool
+    bytes: int
+    length: int
+
+
+class Text:
+    """A text of `most` bytes at most in the guest's memory, at the value of `address`; 0 stands for an unreadable one.
+
+    With `array` it is an array of so many characters, and has NULs behind it. `structure` is a `struct text`.
+    """
+
+    def __init__(self, address: Program, most: int, array: int = 0) -> None:
+        self._address = address
+        self.structure = TextStructure(address.structure, most, array)
+
+
+class Match(enum.IntEnum):
+    """How a pattern is compared: `enum match` of pattern.c."""
+
+    FULL = 0
+    FRONT = 1
+    MIDDLE = 2
+    END = 3
+    GLOB = 4
+
+
+class Pattern:
+    """What `text` is compared with. `address` is that of a `struct pattern`."""
+
+    def __init__(self, text: Text, match: Match, pattern: bytes, inverted: bool = False) -> None:
+        self._text, self._bytes = text, ctypes.create_string_buffer(pattern)
+        self._structure = _Pattern(text.structure, match, inverted, ctypes.addressof(self._bytes), len(pattern))
+
+    @property
+    def address(self) -> int:
+        """Of the structure."""
+        return ctypes.addressof(self._structure)
 
 
 class NoteValue(NamedTuple):

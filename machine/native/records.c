@@ -79,9 +79,13 @@ void record_append_held(struct recorder *recorder, const struct record *held)
 
 bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at)
 {
+    const struct core *core = recorder->core;
     uint64_t x[33], caller;
-    struct view view = {at->x, at->pstate, at->live, NULL, at->elapsed};
-    if ((action->condition || action->note || action->memory || action->aggregate) && at->live && at->x[30] == recorder->trampoline &&
+    struct view view = {.x = at->x, .pstate = at->pstate, .live = at->live, .elapsed = at->elapsed,
+                        .caller = at->caller, .ticks = core_ticks(core, at->executed),
+                        .task = *core_u64(core, core->layout.sp_el0)};
+    bool looks = action->condition || action->note || action->memory || action->aggregate || action->histograms;
+    if (looks && at->live && at->x[30] == recorder->trampoline &&
         (caller = call_caller(recorder, at->x[31])) != 0) {
         copy_registers(x, at->x); /* programs see x30 as it were without probes */
         x[30] = caller;
@@ -101,6 +105,8 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
     }
     if (action->aggregate && action->follows == at->stage && action->selected &&
         !aggregate_decide(recorder, action->aggregate, at, &view))
+        return false;
+    if (action->histograms && action->follows == at->stage && !histograms_decide(recorder, action->histograms, &view))
         return false;
     if (action->note && action->notes_second == at->stage && action->selected && records) {
         struct writer out = {action->note_data, action->note_data + action->note_size};

@@ -7,19 +7,25 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from armprobe.expressions.native import NeedsPython
 from armprobe.kernel import Linux
 from armprobe.machine import MachineError, Snapshot
+from armprobe.machine.native import histogram as native
 from armprobe.probes.errors import ProbeError
 from armprobe.probes.kretprobe import Kretprobe
+from armprobe.probes.probe import Observer, ObservingFunction
 from armprobe.probes.record import TICK, Hit, Stage
+from armprobe.probes.recording import MOST_MEMORY
 from armprobe.probes.symbol_text import symbol_and_size
 
 from .c_text import c_text, strip
 from .errors import EventError
+from .field_programs import ProbeFields, made, operation
 from .filter import Filter, filter_file
 from .filter_code import condition
 from .filter_fields import Value
-from .triggers import EventTriggers, Histograms, TriggerState
+from .filter_program import filter_program, histogram_trigger
+from .triggers import EventTriggers, Histograms, HistogramTrigger, TriggerState
 
 if TYPE_CHECKING:
     from armprobe.probes.registration import Kprobes
@@ -186,6 +192,9 @@ class EventControl:
 
     def refresh(self) -> None:
         """Have the probes do what is wanted now."""
+        counting: dict[HistogramTrigger, list[native.HistogramTrigger]] = {
+            each: [] for each in self.triggers.histograms
+        }
         for each in self._event.probes:
             probe = each.probe
             if probe is None or probe.gone:
@@ -194,13 +203,36 @@ class EventControl:
             fixed = None if watched else self._filter
             code = None if fixed is None else condition(fixed, each, self._controls.kprobes.machine)
             if watched or (fixed is not None and code is None):
-                probe.condition, probe.observer = None, partial(self._observe, each)
+                probe.condition, probe.observer = None, self._observer(each, counting)
             else:
                 if isinstance(probe, Kretprobe):
                     probe.condition_at = Stage.RETURN
                 probe.condition, probe.observer = code, None
             if probe.disabled is self._event.enabled:
                 (self._controls.kprobes.enable if self._event.enabled else self._controls.kprobes.disable)(probe)
+        for trigger, native_ones in counting.items():
+            trigger.native = native_ones
+            trigger.paused = trigger.paused
+
+    def _observer(self, each: EventProbe, counting: dict[HistogramTrigger, list[native.HistogramTrigger]]) -> Observer:
+        """What is done at a hit of a probe, by the C core if it can."""
+        observe = partial(self._observe, each)
+        if not self.triggers.only_count:
+            return observe
+        kprobes = self._controls.kprobes
+        fields = ProbeFields(each, kprobes.machine, MOST_MEMORY // kprobes.kept)
+        records = self._controls.tracing and not self._soft_disabled
+        try:
+            triggers = [histogram_trigger(trigger.histogram, trigger.filter, fields) for trigger in counting]
+            if records and self._filter is not None:
+                passes = filter_program(self._filter, fields)
+            else:
+                passes = made(operation("const8", records))
+        except NeedsPython:
+            return observe
+        for trigger, made_ in zip(counting, triggers, strict=True):
+            counting[trigger].append(made_)
+        return ObservingFunction(observe, passes, triggers)
 
     def _observe(self, each: EventProbe, hit: Hit) -> Hit | None:
         """Fire the triggers at a hit. Gives the hit, if it is recorded (__event_trigger_test_discard())."""
@@ -225,9 +257,20 @@ class EventControl:
         return hit
 
     def _stack(self, hit: Hit) -> tuple[int, ...]:
-        """The probed function, and the return addresses of the kernel."""
+        """The probed function, if it has not returned, and the return addresses of the kernel.
+
+        At an entry and at a return they are those of the frame records, as the kernel's own unwinder has it. Elsewhere
+        the function's frame has to be known.
+        """
+        kprobes = self._controls.kprobes
+        if hit.caller is not None:
+            return tuple(kprobes.unwind.records(hit.caller, hit.regs.regs[29])[:_MOST_FRAMES])
+        found = kprobes.machine.symbols.at(hit.address)
+        if found is not None and not found[1]:
+            stack = kprobes.unwind.records(kprobes.unwind.x30, hit.regs.regs[29])
+            return (hit.address, *stack)[:_MOST_FRAMES]
         try:
-            frames = self._controls.kprobes.backtrace(hit).frames
+            frames = kprobes.backtrace(hit).frames
         except (ProbeError, MachineError):
             return (hit.address,)
         return tuple(frame.pc for frame in frames if not frame.el0)[:_MOST_FRAMES]

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
+
+from armprobe.machine.native.histogram import HistogramTable, Row
 
 from .filter_fields import Values
 from .histogram_field import STACKTRACE_DEPTH, U64, HistogramField, Mark
@@ -33,64 +34,27 @@ class Labels(Protocol):
         ...
 
 
-@dataclass
-class Entry:
-    """A line of a histogram: its key, as the kernel stores it, the sums, and the name of the first task."""
-
-    key: bytes
-    sums: list[int]
-    comm: str
-
-
 class _Statistics(NamedTuple):
     total: int
     most: int
 
 
-HistogramState = tuple[int, int, list[Entry]]
-"""Hits, drops and entries."""
-
-
 class Histogram:
-    """The entries that hits have made, as `text` asks for."""
+    """What hits have made of `table`, as `text` asks for."""
 
     def __init__(self, text: HistogramText) -> None:
         self.text = text
-        self.hits = 0
-        self.drops = 0
-        self._entries: dict[bytes, Entry] = {}
+        self.table = HistogramTable(1 << text.attributes.bits, sum(key.size for key in text.keys), len(text.values))
         self._parts = [_part_of_key(field) for field in text.keys]
-
-    def clear(self) -> None:
-        """Forget all."""
-        self.hits = self.drops = 0
-        self._entries.clear()
-
-    def saved(self) -> HistogramState:
-        """What was counted, for `restore`."""
-        return self.hits, self.drops, [replace(each, sums=[*each.sums]) for each in self._entries.values()]
-
-    def restore(self, saved: HistogramState | None) -> None:
-        """Have counted again what `saved` has, or nothing."""
-        self.hits, self.drops, entries = saved or (0, 0, [])
-        self._entries = {each.key: replace(each, sums=[*each.sums]) for each in entries}
 
     def update(self, values: Values) -> None:
         """Count a hit (event_hist_trigger())."""
         key = b"".join([part(values) for part in self._parts])
-        entry = self._entries.get(key)
-        if entry is None:
-            if len(self._entries) >= 1 << self.text.attributes.bits:
-                self.drops += 1
-                return
-            entry = self._entries[key] = Entry(key, [0] * len(self.text.values), _task(values))
-        self.hits += 1
-        for index, field in enumerate(self.text.values):
-            entry.sums[index] = (entry.sums[index] + field.number(values)) & U64
+        self.table.add(key, [field.number(values) for field in self.text.values], _task(values))
 
-    def sorted(self) -> list[Entry]:
+    def sorted(self) -> list[Row]:
         """The entries in the kernel's order (tracing_map_sort_entries())."""
-        entries = sorted(self._entries.values(), key=lambda entry: entry.key)
+        entries = sorted(self.table.rows(), key=lambda entry: entry.key)
         primary, *rest = self.text.sort
         compare = self._comparison(primary)
         kernel_sort(entries, compare)
@@ -108,10 +72,11 @@ class Histogram:
             for index in range(len(self.text.values))
         ]
         lines = [self._line(entry, statistics, labels) for entry in entries]
-        totals = ["Totals:", f"    Hits: {self.hits}", f"    Entries: {len(entries)}", f"    Dropped: {self.drops}"]
+        table = self.table
+        totals = ["Totals:", f"    Hits: {table.hits}", f"    Entries: {len(entries)}", f"    Dropped: {table.drops}"]
         return [*lines, "", *totals]
 
-    def _comparison(self, key: SortKey) -> Callable[[Entry, Entry], int]:
+    def _comparison(self, key: SortKey) -> Callable[[Row, Row], int]:
         field = self.text.summed[key.field]
         sign = -1 if key.descending else 1
         if key.field < len(self.text.values):
@@ -119,7 +84,7 @@ class Histogram:
         value = partial(_sortable, field)
         return lambda a, b: sign * _compare(value(a.key), value(b.key))
 
-    def _line(self, entry: Entry, statistics: list[_Statistics], labels: Labels) -> str:
+    def _line(self, entry: Row, statistics: list[_Statistics], labels: Labels) -> str:
         keys = ", ".join(_key_text(field, entry, labels) for field in self.text.keys)
         multiline = any(field.marks & Mark.STACKTRACE for field in self.text.keys)
         line = f"{{ {keys}{'' if multiline else ' '}}}" + _value_text("hitcount", Mark(0), entry.sums[0], statistics[0])
@@ -178,7 +143,7 @@ def _compare(first: int | bytes, second: int | bytes) -> int:
 
 
 def _sort_secondary(
-    entries: list[Entry], primary: Callable[[Entry, Entry], int], secondary: Callable[[Entry, Entry], int]
+    entries: list[Row], primary: Callable[[Row, Row], int], secondary: Callable[[Row, Row], int]
 ) -> None:
     """Sort the runs that are equal by the first key by the second (sort_secondary())."""
     start = 0
@@ -190,7 +155,7 @@ def _sort_secondary(
             start = index
 
 
-def _key_text(field: HistogramField, entry: Entry, labels: Labels) -> str:
+def _key_text(field: HistogramField, entry: Row, labels: Labels) -> str:
     """A part of a key (hist_trigger_print_key())."""
     marks, name = field.marks, field.name
     if marks & Mark.STACKTRACE:
@@ -206,7 +171,8 @@ def _key_text(field: HistogramField, entry: Entry, labels: Labels) -> str:
     if marks & Mark.SYM_OFFSET:
         return f"{name}: [{number:x}] {labels.symbol_offset(number):<55}"
     if marks & Mark.EXECNAME:
-        return f"{name}: {entry.comm:<16}[{number:10}]"
+        comm = entry.comm.decode("utf-8", "surrogateescape")
+        return f"{name}: {comm:<16}[{number:10}]"
     if marks & Mark.SYSCALL:
         return f"{name}: {labels.syscall(number) or 'unknown_syscall':<30}[{number:3}]"
     if marks & Mark.LOG2:
@@ -243,9 +209,9 @@ def _percentage(value: int, total: int) -> int | None:
     return None if value else 0
 
 
-def _task(values: Values) -> str:
+def _task(values: Values) -> bytes:
     """The name of the running task (save_comm())."""
     if values.get("common_pid") == 0:
-        return "<idle>"
+        return b"<idle>"
     comm = values.get("comm")
-    return comm.decode("utf-8", "surrogateescape") if isinstance(comm, bytes) else ""
+    return comm if isinstance(comm, bytes) else b""

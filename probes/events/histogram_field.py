@@ -16,7 +16,7 @@ U64 = (1 << 64) - 1
 STACKTRACE_DEPTH = 16
 STRING_ADDRESS = 0xFFFF_0000_0000_0000
 """The value of a string as a number, which in the kernel is the address where the record happens to be."""
-_DIVISION_SHIFT = 20  # HIST_DIV_SHIFT
+DIVISION_SHIFT = 20  # HIST_DIV_SHIFT
 
 
 class Mark(Flag):
@@ -184,10 +184,10 @@ def _time(divisor: int, values: Values) -> int:
 
 def divide_by_constant(value: int, divisor: int) -> int:
     """A division by a constant, which is off for some small values (div_by_mult_and_shift())."""
-    z = 1 << _DIVISION_SHIFT
+    z = 1 << DIVISION_SHIFT
     if divisor & (divisor - 1) == 0 or divisor > z or value >= z:
         return value // divisor
-    return (value * (z // divisor) + z - 1) >> _DIVISION_SHIFT
+    return (value * (z // divisor) + z - 1) >> DIVISION_SHIFT
 
 
 def event_field(field: FilterField | None, marks: Mark, variable: str = "", buckets: int = 0) -> HistogramField | None:

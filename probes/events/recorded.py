@@ -41,9 +41,7 @@ def record(definition: Definition, machine: Machine, most: int) -> Record:
     """What the probe of `definition` records: the registers, and `most` bytes of memory that its arguments need."""
     registers = GuestScope(machine, None).registers
     fields: dict[str, Memory] = {}
-    strings = sum(each.count or 1 for each in definition.arguments if each.type.is_string)
-    room = min(_MOST_STRINGS, most - definition.size)
-    longest = min(_LONGEST_STRING, max(room // max(strings, 1), _SHORTEST))
+    longest = longest_string(definition, most)
     for argument in definition.arguments:
         for name, code, size in _memory(argument):
             if code is not None:
@@ -52,6 +50,13 @@ def record(definition: Definition, machine: Machine, most: int) -> Record:
                 fields[name] = Memory(address, length, longest if size is None else size)
     at = Stage.RETURN if definition.is_return else Stage.PRE
     return Record(stages=[at], memory=fields, at=at)
+
+
+def longest_string(definition: Definition, most: int) -> int:
+    """The bytes of each string that are recorded of a hit, of which `most` bytes are recorded."""
+    strings = sum(each.count or 1 for each in definition.arguments if each.type.is_string)
+    room = min(_MOST_STRINGS, most - definition.size)
+    return min(_LONGEST_STRING, max(room // max(strings, 1), _SHORTEST))
 
 
 def _memory(argument: FetchArgument) -> Iterable[tuple[str, bytes | None, int | None]]:

@@ -7,11 +7,13 @@ import errno
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from armprobe.machine.native import histogram as native
+
 from . import c_text as c
 from .errors import EventError
 from .filter import PAGE_SIZE, Filter, parse_filter
 from .filter_fields import DeclaredField, Values, filter_fields
-from .histogram import Histogram, HistogramState, Labels
+from .histogram import Histogram, Labels
 from .histogram_field import Mark
 from .histogram_text import CLOCKS, HistogramParser, split_filter
 from .numbers import SPACES, BadNumber, is_digit, unsigned
@@ -68,7 +70,7 @@ class TriggerTarget(Protocol):
         ...
 
 
-TriggerState = tuple[object, int, bool, HistogramState | None]
+TriggerState = tuple[object, int, bool, bytes]
 """What hits have changed of a trigger: which one it is, its count, whether it is paused, and its histogram."""
 
 
@@ -143,9 +145,22 @@ class HistogramTrigger:
         self.name = histogram.text.attributes.name
         self.owner: HistogramTrigger | None = None
         self.is_gone = False  # from its event
-        self.paused = False
+        self.native: Sequence[native.HistogramTrigger] = ()
+        """What counts in the C core, for each probe of the event."""
+        self._paused = False
         self.filter: Filter | None = None
         self.filter_text = ""
+
+    @property
+    def paused(self) -> bool:
+        """Whether it counts nothing."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        self._paused = paused
+        for each in self.native:
+            each.paused = paused
 
     def listing(self) -> str:
         """Its line in the `trigger` file."""
@@ -234,6 +249,11 @@ class EventTriggers:
         """The hist triggers, oldest first."""
         return [each for each in self._triggers if isinstance(each, HistogramTrigger)]
 
+    @property
+    def only_count(self) -> bool:
+        """Whether all that they do is to count hits in histograms."""
+        return all(isinstance(each, HistogramTrigger) for each in self._triggers)
+
     def lines(self) -> list[str]:
         """The lines of the `trigger` file."""
         if not self._triggers:
@@ -261,9 +281,9 @@ class EventTriggers:
     def saved(self) -> list[TriggerState]:
         """What hits have changed of the triggers."""
         return [
-            (each, 0, each.paused, each.histogram.saved())
+            (each, 0, each.paused, each.histogram.table.saved())
             if isinstance(each, HistogramTrigger)
-            else (each, each.count, False, None)
+            else (each, each.count, False, b"")
             for each in self._triggers
         ]
 
@@ -273,7 +293,7 @@ class EventTriggers:
         for each in self._triggers:
             state = states.get(each)
             if isinstance(each, HistogramTrigger):
-                each.histogram.restore(None if state is None else state[3])
+                each.histogram.table.restore(b"" if state is None else state[3])
                 each.paused = each.paused if state is None else state[2]
             elif state is not None:
                 each.count = state[1]
@@ -397,7 +417,7 @@ class EventTriggers:
         elif resume:
             trigger.paused = False
         else:
-            trigger.histogram.clear()
+            trigger.histogram.table.clear()
 
 
 def _split(text: str) -> tuple[str, str]:
