@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import tempfile
 from collections.abc import Callable
@@ -72,13 +73,17 @@ def prepare(
         if read_key(path) != key:
             with tempfile.NamedTemporaryFile(prefix="armprobe-", suffix=".initrd") as disk:
                 Path(disk.name).write_bytes(compressed(ramdisk) if initrd is None else ramdisk)
-                booting = machine.load(kernel, initrd=disk.name, cmdline=line, memory=size, kaslr=kaslr)
+                # Nobody goes back here, and a history would take as much memory as the guest.
+                booting = machine.load(kernel, initrd=disk.name, cmdline=line, memory=size, kaslr=kaslr, history=False)
             report(f"booting {kernel.name} (once; from then on it is resumed from a snapshot)")
             boot(booting)
             booting.save(path, key, force=True)  # replaces a damaged one, too
-            keep_symbol_file(booting)
+            done = f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time"
+            del booting
+            gc.collect()  # its parts refer to each other; together with what follows it would take too much memory
+            keep_symbol_file(machine.load(path, history=False))
             cache.describe(path, _made_of(kernel, initrd, line, memory))
-            report(f"booted: {booting.instructions:,} instructions, {booting.clock.seconds:.1f} s of guest time")
+            report(done)
         cache.hold(path)
     if removed := cache.keep_within(limit):
         freed = sum(entry.size for entry in removed)
