@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import host_files
 from armprobe.probes import Hit
-from armprobe.session.authority import Host
+from armprobe.session.authority import Asker, Host, asker
 from armprobe.traces import lost_line
 from armprobe.traces.formats import FORMATS, Format, format_of, save
 
@@ -53,7 +53,10 @@ def _count(session: Session, word: str) -> int:
 
 
 def _follow(session: Session, arguments: Arguments) -> FollowsHits:
-    session.follower.following = arguments.state == "on"
+    if arguments.state == "off":
+        session.follower.stop()
+    else:
+        session.follower.follow(session.remark if asker() is Asker.LOCAL else session.debug_target.remark)
     return FollowsHits(session.follower.following)
 
 
@@ -93,8 +96,8 @@ COMMANDS = (
     Command(
         "trace follow",
         "Show hits as they come while the guest runs, as the kernel's trace_pipe does.\n"
-        "They are shown while continue and other commands run the guest, and while gdb runs it. If more come between\n"
-        "two looks than are kept, a line says how many were lost; trace size keeps more.",
+        "They are shown where this was typed, at armprobe's prompt or in gdb, whoever runs the guest. If more come\n"
+        "between two looks than are kept, a line says how many were lost; trace size keeps more.",
         (Arg("state", "off: show them no longer", optional=True, choices=("on", "off"), default="on"),),
         _follow,
         group=GROUP,

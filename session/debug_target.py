@@ -36,6 +36,7 @@ from armprobe.stub import (
 )
 
 from .authority import Asker, asker
+from .console_text import ConsoleLines
 from .debugger_breakpoints import DebuggerBreakpoints
 from .debugger_libraries import DebuggerLibraries
 from .debugger_threads import DebuggerThreads
@@ -86,6 +87,8 @@ class DebugTarget:
             path = str(dwarf.resolve())
             name = path if path.isprintable() else name  # a name that is not UTF-8 cannot be sent
             self._dwarf = ExecFile(name, functools.partial(self._call, host_files.open_regular, dwarf))
+        self._console_lines = ConsoleLines(self.remark)
+        self._resumed = False  # whether the guest runs for the debugger, which listens then
         self._libraries = DebuggerLibraries(session.machine, self._without_types)
         self._threads = DebuggerThreads(session.machine)
         self._control = threading.Lock()  # held while a debugger is in control
@@ -315,6 +318,23 @@ class DebugTarget:
         """Show text for a debugger that has gone."""
         self._session.notify(text)
 
+    def remark(self, text: str) -> None:
+        """Show text at the debugger in control or, while a command runs the guest, in addition to its answer."""
+        debugger = self._debugger if self._resumed else None
+        if debugger is not None and debugger.show is not None:
+            debugger.show(text)
+        else:
+            self._session.remark(text)
+
+    def show_console(self) -> None:
+        """From now on show the guest's output at the debugger while the guest runs for it."""
+
+        def listener(data: bytes) -> None:
+            if self._resumed:
+                self._console_lines.add(data)
+
+        self._machine.console.listen(listener)
+
     def resume(self, step: bool, range: tuple[int, int] | None, done: Callable[[StopEvent], None]) -> None:
         """Start the guest and return. A debugger that does not know the modules of this state is told first."""
         if self._libraries.stale and self._call(self._libraries.changed_by_restoring):
@@ -387,6 +407,7 @@ class DebugTarget:
 
     def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None], brief: bool = False) -> None:
         self._session.idle.clear()
+        self._resumed = True
         semihosting = self._machine.semihosting
 
         begun = False
@@ -412,6 +433,8 @@ class DebugTarget:
                 event = Signalled(position=self._machine.instructions, text=str(how))
             self._session.idle.set()
             self._owner.call_briefly(self._session.follower.look)
+            self._console_lines.flush()
+            self._resumed = False
             done(event)
 
         self._owner.resume(go_on, ended, brief)

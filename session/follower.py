@@ -12,14 +12,15 @@ from armprobe.traces import is_traced, lost_line
 
 
 class Follower:
-    """Passes the lines of new hits to `show`, while it is `following`: between slices, and whenever `look` is called.
+    """Passes the lines of new hits to a function, while it is `following`: between slices, and on each call of `look`.
 
     Its methods are for the thread that uses the machine.
     """
 
-    def __init__(self, machine: Machine, kprobes: Kprobes, show: Callable[[str], None]) -> None:
+    def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
         self._before_slice = machine.scheduler.before_slice
-        self._kprobes, self._show = kprobes, show
+        self._kprobes = kprobes
+        self._show: Callable[[str], None] = lambda text: None
         self._seen = 0, 0, 0
 
     @property
@@ -27,14 +28,16 @@ class Follower:
         """Whether hits are shown."""
         return self.look in self._before_slice
 
-    @following.setter
-    def following(self, wanted: bool) -> None:
-        if wanted is self.following:
-            return
-        if wanted:
+    def follow(self, show: Callable[[str], None]) -> None:
+        """Pass the lines of new hits to `show` from now on, and to nobody else."""
+        self._show = show
+        if not self.following:
             self._seen = self._state()
             self._before_slice.append(self.look)
-        else:
+
+    def stop(self) -> None:
+        """Show hits no longer."""
+        if self.following:
             self._before_slice.remove(self.look)
 
     def look(self) -> None:

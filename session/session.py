@@ -120,7 +120,7 @@ class Session:
         self.kprobes.on_error = self._handler_failed
         self.machine.timeline.on_branch = self._branch_begun
         self.crash_stops = CrashStops(self.machine)
-        self.follower = Follower(self.machine, self.kprobes, self.remark)
+        self.follower = Follower(self.machine, self.kprobes)
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -80,7 +81,7 @@ class Connection:
         experiment: Experiment | None = None,
         client: Client | None = None,
     ) -> None:
-        self.client = client or Client()
+        self.client = replace(client or Client(), show=self.show)
         self.registry = registry
         self.registers = register_table(target.system_registers if isinstance(target, SystemRegisters) else ())
         self.state = State.IDLE

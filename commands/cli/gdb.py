@@ -37,6 +37,7 @@ def _gdb(session: Session, options: Options) -> int:
         raise CommandError("gdb-multiarch is not installed (Debian: apt-get install gdb-multiarch)")
     if options.listen == "none":
         raise CommandError("gdb attaches through the stub, so --listen cannot be none here")
+    session.debug_target.show_console()  # there is no other terminal for it
     with (
         listening(session, options, default=PRIVATE),
         tempfile.TemporaryDirectory(prefix="armprobe-") as folder,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Capability: a client takes control of the machine and lets go of it. Every target has it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,8 @@ class Client:
 
     trusted: bool = False
     """Whether its commands may touch what those of the machine's own user may, such as files."""
+    show: Callable[[str], None] | None = None
+    """Shows text at the client from inside a run that it waits for. Called from any thread."""
 
 
 class Control(Protocol):

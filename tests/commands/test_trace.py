@@ -13,7 +13,6 @@ from armprobe.commands import CommandError, Session
 from armprobe.commands.cli import main
 from armprobe.session.authority import Asker
 from armprobe.stub import serve
-from tests.commands.test_authority import monitor  # tests have no import name to go by
 from tests.stub.client import Client
 
 RUN = "continue instructions=3000000"
@@ -66,7 +65,7 @@ def test_gdb_s_run_is_followed_too(session: Session) -> None:
     notices: list[str] = []
     session.on_notice(notices.append)
     with serve(session, "127.0.0.1:0") as server, Client(server.address) as debugger:
-        assert monitor(debugger, "trace follow").startswith("hits are shown")
+        assert session.run("trace follow").startswith("hits are shown")
         assert debugger.ask(b"Z0,%x,4" % session.machine.symbols["workload_round"].address) == b"OK"
         for action in b"c", b"s", b"c", b"s", b"c":
             assert debugger.ask(b"vCont;" + action)[:1] == b"T"
