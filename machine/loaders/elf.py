@@ -182,7 +182,8 @@ def read_symbols(elf: ElfFile, end: int = 0, shift: int = 0) -> tuple[Symbols, b
         sizes.append(symbol.size)
         kinds.append(kind)
     order.sort()
-    rows = [number & 0xFFFF_FFFF for number in order]
+    rows = array("I", (number & 0xFFFF_FFFF for number in order))
+    order.clear()
     return Symbols.from_columns(
         [names[row] for row in rows],
         array("Q", (places[row] for row in rows)),

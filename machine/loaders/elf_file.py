@@ -31,6 +31,7 @@ _SECTION: Final = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL: Final = struct.Struct("<IBBHQQ")
 _PN_XNUM: Final = 0xFFFF
 _LONGEST_NAME: Final = 64 << 10  # bytes
+_LONG_NAME: Final = 64  # bytes: a longer one is kept for the other symbols that share it
 
 
 class Program(NamedTuple):
@@ -138,18 +139,23 @@ class ElfFile:
         if table.entry_size != _SYMBOL.size:
             raise MachineError(f"is a damaged ELF: a symbol takes {_SYMBOL.size} bytes, not {table.entry_size}")
         strings = self.content(self._section(table.link))
-        known: dict[int, str] = {}
+        # A dictionary of all names by their offsets would take a third of the memory that a file may cost.
+        counted, long_names = bytearray(len(strings)), dict[int, str]()
         left = 2 * len(strings)
         rows = self.read(table.offset, table.size // _SYMBOL.size * _SYMBOL.size, "the table of symbols")
         for name_at, info, _, section, value, size in _SYMBOL.iter_unpack(rows):
             if not name_at:
                 continue
-            name = known.get(name_at)
+            name = long_names.get(name_at)
             if name is None:
                 end = strings.find(b"\0", name_at, name_at + _LONGEST_NAME)
-                left -= end - name_at
+                if end >= 0 and not counted[name_at]:
+                    counted[name_at] = 1
+                    left -= end - name_at
                 if end < 0 or left < 0:
                     raise MachineError("is a damaged ELF: names of its symbols overlap, are too long or have no end")
-                name = known[name_at] = strings[name_at:end].decode("utf-8", "surrogateescape")
+                name = strings[name_at:end].decode("utf-8", "surrogateescape")
+                if end - name_at > _LONG_NAME:
+                    long_names[name_at] = name
             if name:
                 yield Symbol(name, info & 15, info >> 4, section, value, size)
