@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An archive that is not what it was: another layout of packages, other versions, some of them gone or behind."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,28 @@ def test_a_series_that_has_left_the_archive(
     assert str(skipped.value) == (
         "Linux 6.1 is not asked: the apt sources of this system name no archive of Debian's, where bookworm could be"
     )
+
+
+ASKED = ("decode", "exclusives", "simulate", "tables", "blacklist")
+
+
+def test_its_functions_answers_are_on_record(repository: Repository) -> None:
+    """The tests that call functions of that kernel's pass, none is skipped, and one line says what they took."""
+    repository.remove("linux-image-*")
+    repository.add_kernel("6.12.5+deb13", "6.12.5-1")
+    options = ["-q", "-p", "no:cacheprovider", "-k", "v5.10", *(f"tests/oracle/test_{name}.py" for name in ASKED)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout
+    said = re.findall(r"= Linux (5\.10\.\d+) cannot be had: (\d+) tests took what is on record of it =", done.stdout)
+    assert len(said) == 1, done.stdout
+    assert f"\n{said[0][1]} passed, " in done.stdout, "all that ran took it, and none was skipped"
+    assert int(said[0][1]) > 20
 
 
 def add_headers(repository: Repository, kbuild: str, architecture: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from armprobe.guests.linux.debian import KernelFiles
 from tests.oracle.cold_kernel import ColdKernel
-from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES, Reference, fetch
+from tests.oracle.function_records import KernelOnRecord, newest_on_record
+from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES, Reference, fetch, fetched
 
 COMPARED = "compared with the kernel"
 
@@ -22,20 +23,30 @@ def kernel_files() -> KernelFiles:
 @pytest.fixture(scope="session")
 def cold_kernel(
     tool: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], ColdKernel]:
-    """cold_kernel(era): the stock kernel of an era's series, its functions ready to be called."""
+) -> Callable[[str], ColdKernel | KernelOnRecord]:
+    """cold_kernel(era): the stock kernel of an era's series, its functions ready to be called.
+
+    Where it cannot be had, it is what is on record of the newest kernel of the series.
+    """
 
     @cache  # tests go from kernel to kernel and back; making one takes a second, and all of them have 400 MiB
-    def make(era: str) -> ColdKernel:
+    def make(era: str) -> ColdKernel | KernelOnRecord:
+        reference = REFERENCES[era]
+        if isinstance(fetched(reference, False), str) and not EVERYTHING:
+            record = newest_on_record(reference.series)
+            if record is not None:
+                return KernelOnRecord(record)
         compiler = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
-        files = fetch(REFERENCES[era])
+        files = fetch(reference)
         return ColdKernel(files.vmlinuz, Reference.era_of(files), compiler, tmp_path_factory.mktemp("oracle"))
 
     return make
 
 
 @pytest.fixture(scope="session", params=REFERENCES)
-def kernel(request: pytest.FixtureRequest, cold_kernel: Callable[[str], ColdKernel]) -> ColdKernel:
+def kernel(
+    request: pytest.FixtureRequest, cold_kernel: Callable[[str], ColdKernel | KernelOnRecord]
+) -> ColdKernel | KernelOnRecord:
     """A stock kernel of each era there is one of.
 
     pytest takes the values of `parametrize` with several names for different ones even where they are equal, and with
@@ -45,7 +56,7 @@ def kernel(request: pytest.FixtureRequest, cold_kernel: Callable[[str], ColdKern
 
 
 @pytest.fixture
-def share(kernel: ColdKernel) -> int:
+def share(kernel: ColdKernel | KernelOnRecord) -> int:
     """Of how many things to compare one is: a part will do for eras that are not the default."""
     return 1 if EVERYTHING or kernel.era.name == DEFAULT else 8
 

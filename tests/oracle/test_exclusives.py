@@ -16,6 +16,7 @@ from armprobe.probes import Era, Verdict, decode
 from armprobe.probes.eras.era import ExclusiveScan
 from armprobe.probes.eras.exclusives import load_exclusive_before
 from tests.oracle.cold_kernel import BATCH, ColdKernel, entries
+from tests.oracle.function_records import SEQUENCES, KernelOnRecord, digest
 from tests.oracle.references import AT_LENGTH, DEFAULT, EVERYTHING, REFERENCES
 
 ROOM = 48
@@ -72,16 +73,24 @@ class Sequences:
     The functions begin within their sequence, at any byte, or before it.
     """
 
-    def __init__(self, kernel: ColdKernel, count: int) -> None:
+    def __init__(self, kernel: ColdKernel | KernelOnRecord, count: int) -> None:
         rng = random.Random(3)
         self.era = kernel.era
         self.words = array("I", [word for _ in range(count) for word in sequence(rng)])
         self.offsets = [rng.choice((4 * rng.randrange(ROOM + 1), rng.randrange(4 * ROOM + 1))) for _ in range(count)]
+        if isinstance(kernel, KernelOnRecord):
+            assert digest(self.words) == kernel.record.sequences["words"], "the sequences are others than those asked"
+            self._place(0x1000)
+            self.answers = array("Q", map(int, kernel.record.sequences["answers"]))
+            return
         with kernel.room():
-            self.start = kernel.allocate(4 * len(self.words))
+            self._place(kernel.allocate(4 * len(self.words)))
             kernel.machine.memory.write(self.start, self.words.tobytes())
-            self.addresses = range(self.start + 4 * ROOM, self.start + 4 * len(self.words), 4 * (ROOM + 1))
             self.answers = kernels(kernel, self.addresses, self.offsets)
+
+    def _place(self, start: int) -> None:
+        self.start = start
+        self.addresses = range(start + 4 * ROOM, start + 4 * len(self.words), 4 * (ROOM + 1))
 
     def read(self, address: int) -> int:
         return self.words[(address - self.start) // 4]
@@ -95,12 +104,14 @@ class Sequences:
 
 
 @cache  # pytest makes a fixture anew for each test whose kernel is a parameter
-def sequences_for(kernel: ColdKernel) -> Sequences:
-    return Sequences(kernel, BATCH if EVERYTHING else 20_000 if kernel.era.name == DEFAULT else 5_000)
+def sequences_for(kernel: ColdKernel | KernelOnRecord) -> Sequences:
+    if isinstance(kernel, KernelOnRecord):
+        return Sequences(kernel, SEQUENCES)
+    return Sequences(kernel, BATCH if EVERYTHING else 20_000 if kernel.era.name == DEFAULT else SEQUENCES)
 
 
 @pytest.fixture
-def sequences(kernel: ColdKernel) -> Sequences:
+def sequences(kernel: ColdKernel | KernelOnRecord) -> Sequences:
     return sequences_for(kernel)
 
 
@@ -131,19 +142,36 @@ def mistakes(right: ExclusiveScan) -> list[ExclusiveScan]:
     scope="function",
     ids=str,
 )
-def test_a_mistake_in_the_rules_would_be_seen(kernel: ColdKernel, sequences: Sequences, rules: ExclusiveScan) -> None:
+def test_a_mistake_in_the_rules_would_be_seen(
+    kernel: ColdKernel | KernelOnRecord, sequences: Sequences, rules: ExclusiveScan
+) -> None:
     assert next(sequences.differences(rules), None)
 
 
-def test_text(kernel: ColdKernel, share: int, compared: Callable[[str, int], None]) -> None:
-    """Instructions of the kernel's own text, which it looks up in its own kallsyms: those shortly after an exclusive,
-    or all there are."""
-    start, words = kernel.text()
+def shortly_after_exclusives(words: array[int]) -> list[int]:
+    """The indices of instructions that have one of the group among the 40 before them, or are one."""
     near: set[int] = set()
     for index, word in enumerate(words):
         if word & GROUP == VALUE:
             near.update(range(index, min(index + 40, len(words))))
-    chosen = range(len(words)) if EVERYTHING else sorted(near)[:: 32 * share]
+    return sorted(near)
+
+
+def test_text(kernel: ColdKernel | KernelOnRecord, share: int, compared: Callable[[str, int], None]) -> None:
+    """Instructions of the kernel's own text, which it looks up in its own kallsyms: those shortly after an exclusive,
+    or all there are."""
+    if isinstance(kernel, KernelOnRecord):
+        verdicts = set()
+        for offset, before, answer in kernel.record.near_exclusives:
+            at = 4 * (len(before) - 1)
+            our = ours(lambda address: before[address // 4], at, at - offset, kernel.era, kernel.era.exclusives)  # noqa: B023
+            assert our == answer, (offset, before)
+            verdicts.add(answer)
+        assert len(verdicts) == len(Verdict)
+        compared(f"{kernel.era.name} atomic scan, on record", len(kernel.record.near_exclusives))
+        return
+    start, words = kernel.text()
+    chosen = range(len(words)) if EVERYTHING else shortly_after_exclusives(words)[:: 32 * share]
     addresses = [start + 4 * index for index in chosen]
 
     def read(address: int) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kernels that there is no record of, such as an update that came this morning: their differences are listed, and do
-not fail `make test`. They fail `make oracle`. tests/conftest.py has the two hooks."""
+not fail `make test`. They fail `make oracle`. Kernels that there is only a record of are told, too. tests/conftest.py
+has the two hooks."""
 
 from __future__ import annotations
 
@@ -10,10 +11,12 @@ from typing import Final
 import pytest
 
 from armprobe.guests.linux.debian import KernelFiles
+from tests.oracle.function_records import KernelOnRecord
 from tests.oracle.live.record import recorded
 from tests.oracle.references import EVERYTHING, REFERENCES, fetched
 
 _PROPERTY: Final = "not on record"
+_ONLY_RECORD: Final = "only on record"
 
 
 def _unrecorded(item: pytest.Item) -> str:
@@ -34,6 +37,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a failure that is about such a kernel into one that is expected."""
     report = yield
+    kernel = getattr(item, "funcargs", {}).get("kernel")
+    if report.when == "call" and isinstance(kernel, KernelOnRecord):
+        report.user_properties.append((_ONLY_RECORD, kernel.record.release))
     if report.when == "call" and not EVERYTHING and (release := _unrecorded(item)):
         report.user_properties.append((_PROPERTY, release))
         if report.failed:
@@ -44,7 +50,11 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which kernels are not on record, and in what they differ."""
+    """Say which kernels are not on record, and in what they differ; and of which there is only a record."""
+    told = [value for report in terminalreporter.getreports("passed") for value in report.user_properties]
+    for release in sorted({release for name, release in told if name == _ONLY_RECORD}):
+        number = told.count((_ONLY_RECORD, release))
+        terminalreporter.section(f"Linux {release} cannot be had: {number} tests took what is on record of it")
     for outcome in ("passed", "xfailed"):
         reports = [
             (release, report)

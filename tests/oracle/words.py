@@ -6,36 +6,34 @@ from __future__ import annotations
 import itertools
 import random
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from armprobe.probes import ERAS
-from armprobe.probes.eras.decoder_rows import Row
 
 ROWS: Final = list(dict.fromkeys(row for era in ERAS.values() for row in era.rows))
 """The rows of all eras: what another era tells apart is where a mistake is likely."""
 _ALL: Final = 0xFFFF_FFFF
 
+Bits = tuple[int, int]
+"""The mask and the value of a row."""
+BITS: Final[list[Bits]] = [(row.mask, row.value) for row in ROWS]
 
-def neighbours(row: Row, more: int) -> Iterator[int]:
-    """Words of `row`, and words that differ from it in one or two of its fixed bits, `more` times over.
+
+def neighbours(mask: int, value: int, more: int) -> Iterator[int]:
+    """Words of a row, and words that differ from it in one or two of its fixed bits, `more` times over.
 
     The other bits are all clear, all set, and random.
     """
-    rng = random.Random(row.value)
-    bits = [1 << bit for bit in range(32) if row.mask >> bit & 1]
+    rng = random.Random(value)
+    bits = [1 << bit for bit in range(32) if mask >> bit & 1]
     flips = [0, *bits, *(one | other for one, other in itertools.combinations(bits, 2))]
     for flip in flips:
-        fixed = row.value ^ flip
+        fixed = value ^ flip
         yield fixed
-        yield fixed | _ALL & ~row.mask
+        yield fixed | _ALL & ~mask
         for _ in range(more):
-            yield fixed | rng.getrandbits(32) & ~row.mask
-
-
-def _rows(everything: bool) -> Iterator[int]:
-    for row in ROWS:
-        yield from neighbours(row, 64 if everything else 4)
+            yield fixed | rng.getrandbits(32) & ~mask
 
 
 def _hints(everything: bool) -> Iterator[int]:
@@ -69,8 +67,7 @@ def _random(everything: bool) -> Iterator[int]:
     return (rng.getrandbits(32) for _ in range(2_000_000 if everything else 200_000))
 
 
-GROUPS: Final[dict[str, Callable[[bool], Iterator[int]]]] = {
-    "each row of the table, its fixed bits flipped by ones and twos": _rows,
+_GENERATED: Final[dict[str, Callable[[bool], Iterator[int]]]] = {
     "hints, barriers and MSR (immediate), all": _hints,
     "system instructions and registers, all": _system,
     "every upper half of a word": _upper_halves,
@@ -78,6 +75,13 @@ GROUPS: Final[dict[str, Callable[[bool], Iterator[int]]]] = {
 }
 
 
-def group(name: str, everything: bool) -> array[int]:
-    """The words of a group, each once."""
-    return array("I", dict.fromkeys(GROUPS[name](everything)))
+_OF_ROWS: Final = "each row of the table, its fixed bits flipped by ones and twos"
+GROUPS: Final = (_OF_ROWS, *_GENERATED)
+
+
+def group(name: str, everything: bool, rows: Iterable[Bits] = BITS) -> array[int]:
+    """The words of a group, each once. `rows` are those of which words are made."""
+    if name == _OF_ROWS:
+        more = 64 if everything else 4
+        return array("I", dict.fromkeys(word for row in rows for word in neighbours(*row, more)))
+    return array("I", dict.fromkeys(_GENERATED[name](everything)))
