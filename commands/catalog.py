@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All commands there are."""
 
+from armprobe.traces.plugins import added
+
 from . import (
     aggregation,
     argdist,
@@ -33,6 +35,7 @@ from . import (
     until,
 )
 from . import print as print_
+from .declaration import Command
 from .registry import Registry
 
 
@@ -71,3 +74,14 @@ def registry() -> Registry:
         host_shell,
     )
     return Registry(command for room in rooms for command in room.COMMANDS)
+
+
+def with_plugins(commands: Registry) -> tuple[Registry, list[str]]:
+    """These commands and those that other packages add, and a sentence for each of the latter that cannot be used."""
+    found, notes = added("armprobe.commands", Command)
+    for package, command in found:
+        try:
+            commands = Registry((*commands.commands, command))
+        except ValueError as error:
+            notes.append(f"the command {command.name!r} of {package} cannot be used: {error}")
+    return commands, notes

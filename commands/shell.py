@@ -13,6 +13,7 @@ from armprobe.session.authority import Asker, acting_for
 from armprobe.stub import Place
 
 from .catalog import registry as all_commands
+from .catalog import with_plugins
 from .errors import CommandError
 from .locations import located
 from .parsing import Line
@@ -32,7 +33,8 @@ class Shell:
     """
 
     def __init__(self, session: Session) -> None:
-        self.registry = all_commands()
+        self.registry, self.notes = with_plugins(all_commands())
+        """The commands, and a sentence for each of another package that cannot be used."""
         self._session = session
 
     def run(self, line: Line) -> str:

@@ -36,7 +36,8 @@ def open_session(options: Options) -> Session:
     session.machine.clock.paced = options.paced
     if options.trace_size is not None:
         session.kprobes.kept = options.trace_size
-    for note in (*options.settings.notes, *session.machine.guest.notes, *session.kprobes.warnings):
+    notes = *options.settings.notes, *session.shell.notes, *session.machine.guest.notes, *session.kprobes.warnings
+    for note in notes:
         complain(f"note: {note}")
     try:
         for given in options.pushed_files:

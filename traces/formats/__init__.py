@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -10,6 +11,7 @@ from typing import BinaryIO, Final, NamedTuple
 from armprobe.machine import host_files
 from armprobe.probes import Kprobes
 from armprobe.traces.errors import TraceError
+from armprobe.traces.plugins import added
 
 from . import chrome, flames, ftrace_text, parquet, perf, perfetto, report, rows, trace_dat
 from .saved import Saved
@@ -50,14 +52,28 @@ FORMATS: Final = (
 )
 
 
+@functools.cache
+def _added() -> tuple[tuple[Format, ...], str]:
+    """The formats of other packages, and a text on those that cannot be used. They are loaded once."""
+    found, notes = added("armprobe.exporters", Format)
+    return tuple(each for _, each in found), "".join(f"; {note}" for note in notes)
+
+
 def format_of(path: str | Path) -> Format:
-    """The format that the ending of a file's name stands for. Raises TraceError if there is none."""
+    """The format that the ending of a file's name stands for, armprobe's own before those that other packages add.
+
+    Raises TraceError if there is none.
+    """
     name = Path(path).name
     for each in FORMATS:
         if name.endswith(each.endings):
             return each
-    endings = ", ".join(ending for each in FORMATS for ending in each.endings)
-    raise TraceError(f"{host_files.shown(path)} has no ending that says its format: give one of {endings}")
+    others, notes = _added()
+    for each in others:
+        if name.endswith(each.endings):
+            return each
+    endings = ", ".join(ending for each in (*FORMATS, *others) for ending in each.endings)
+    raise TraceError(f"{host_files.shown(path)} has no ending that says its format: give one of {endings}{notes}")
 
 
 def save(kprobes: Kprobes, path: str | Path, how: Format | None = None, *, force: bool = False) -> Saved:
