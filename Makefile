@@ -94,6 +94,14 @@ dejagnu: build/test ## run tests of GDB's own suite, on QEMU's stub too, and wri
 docs: build/test ## write docs/commands.md and docs/json.md, the references, and the man page
 	$(PY) -m armprobe.commands.documents docs
 
+.PHONY: figures
+figures: build/test ## draw the figures of the documentation again, for the site; takes npm and chromium
+	PYTHONPATH=. $(PY) -m tests.docs.figures
+
+.PHONY: pictures
+pictures: build/test ## take the pictures of the prompt again; takes tmux
+	$(PY) -m tests.docs.pictures
+
 .PHONY: site
 site: build/test ## build the documentation as a site, in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
