@@ -76,6 +76,7 @@ def load(
     kaslr: int | None = None,
     history: bool = True,
     history_memory: int | str = HISTORY_MEMORY,
+    disk: str | Path | None = None,
 ) -> Machine:
     """A machine with `guest` in it, about to execute its first instruction (of a snapshot: its next).
 
@@ -87,8 +88,9 @@ def load(
     replaces the default command line, and `append` is added at the end. `memory` is in bytes, or a text such as "256M".
     `cpu` is a model of `engine.CPU_MODELS`. `kaslr` lets a Linux kernel move to an address that this seed (1 to
     2**64 - 1) decides; without it the kernel does not move. With `history` False, the machine keeps no history and
-    cannot go back; `history_memory`, given like `memory`, is how much the history may take. Raises MachineError,
-    saying what is wrong, for anything that cannot be run.
+    cannot go back; `history_memory`, given like `memory`, is how much the history may take. `disk` is the image
+    of a disk, a file that is never written: a virtio block device. A snapshot with a disk needs the same image again.
+    Raises MachineError, saying what is wrong, for anything that cannot be run.
     """
     kept = parse_size(history_memory) if isinstance(history_memory, str) else history_memory
     if kept < _LEAST_HISTORY:
@@ -107,9 +109,12 @@ def load(
             known = _vmlinux.read(vmlinux, saved.symbols, _vmlinux.in_ram(memoryview(ram)))
             resumed = replace(resumed, symbols=known.symbols, dwarf=known.dwarf, notes=known.notes)
         machine = Machine(resumed, header["cpu"], saved.memories, kept)
-        _snapshot_file.resume(machine, saved)
+        _snapshot_file.resume(machine, saved, disk)
         return machine
     size = parse_size(memory) if isinstance(memory, str) else memory
     files = {"initrd": initrd, "vmlinux": vmlinux}
     loaded = read_guest(guest, **files, cmdline=cmdline, append=append, base=base, memory=size, kaslr=kaslr)
-    return Machine(loaded if kaslr is None else _kaslr.moved(loaded, cpu), cpu, history=kept)
+    machine = Machine(loaded if kaslr is None else _kaslr.moved(loaded, cpu), cpu, history=kept)
+    if disk is not None:
+        machine.add_disk(disk)
+    return machine

@@ -20,6 +20,7 @@ from armprobe.machine.core.register_access import find_sites
 from armprobe.machine.devices.console import Console
 from armprobe.machine.loaders.snapshot import Snapshot
 from armprobe.machine.memory.bus import Backing, Bus, new_memory
+from armprobe.machine.memory.disk_image import DiskImage
 from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.checkpoint import Checkpoints
 from armprobe.machine.time.clock import Clock
@@ -27,7 +28,7 @@ from armprobe.machine.time.timeline import MEMORY, Timeline
 
 from . import board
 from .core.run_loop import Run
-from .devices import Devices, Flash, Gic, Pl011, Pl031
+from .devices import Devices, Flash, Gic, Pl011, Pl031, VirtioBlock
 from .errors import MachineError
 from .input import InputGate, InputKind
 from .loaders import LoadedGuest, snapshot, snapshot_file
@@ -50,6 +51,7 @@ class Machine:
         self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[Backing, ...] = (), history: int = MEMORY
     ) -> None:
         self.guest = guest
+        self.disk: VirtioBlock | None = None
         self.state = StateRegistry()
         self.clock = Clock(self.state)
         self.input = InputGate(self.clock)
@@ -84,6 +86,14 @@ class Machine:
         self.devices.place(self.uart, board.UART)
         self.devices.place(Pl031(), board.RTC)
         self.devices.place(Flash(), board.FLASH)
+
+    def add_disk(self, path: str | Path) -> None:
+        """Give the machine a disk, with the file at `path` as its first content, which is never written.
+
+        Raises MachineError for a file that is no disk image, and as `Devices.add` does.
+        """
+        self.disk = VirtioBlock(DiskImage(path))
+        self.devices.add(self.disk)
 
     def _transmitted(self) -> None:
         """Give the console what the guest has sent. Called by the UART."""
@@ -350,6 +360,8 @@ class Machine:
             for ram in self.bus.rams:
                 # Anonymous memory then reads as zeros, and a private mapping of a snapshot as its file (madvise(2)).
                 ram.pages.madvise(mmap.MADV_DONTNEED)
+            if self.disk is not None:
+                self.disk.image.unload()
         self._load_segments()
         for core in self.cores:
             core.forget_all()

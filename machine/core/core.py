@@ -23,7 +23,7 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.memory.memory import Memory
 from armprobe.machine.memory.mmu import SCTLR_M, TranslationRegisters
 from armprobe.machine.native import pages as native_pages
-from armprobe.machine.native.pages import Pages
+from armprobe.machine.native.pages import PAGE, Pages
 from armprobe.machine.native.program import Reader
 from armprobe.machine.stop import Stop, WatchHit
 from armprobe.machine.time.counter_access import CounterAccess
@@ -85,7 +85,7 @@ class Core:
         self.native = NativeEngine(self)
         self.reader = Reader.of(self.engine)  # for the C core's programs
         self.running = False
-        self.forget_due = False  # see `forget_soon`
+        self._forgotten: set[int] = set()  # physical pages; see `forget_soon`
         self.held = False  # inside an exception hook, where the context is ahead of the engine
         self.thread = 0  # the thread that runs the machine, 0 for none
         self.changes = 0  # the number of runs, and of writes to its registers from outside
@@ -281,13 +281,19 @@ class Core:
         self.refuse_other_threads()
         self.engine.ctl_flush_tb()
 
-    def forget_soon(self) -> None:
-        """Like `forget_all`; in a device's callback at the end of the instruction that accesses the device."""
+    def forget_soon(self, address: int, size: int) -> None:
+        """Like `forget_physical`; in a device's callback at the end of the instruction that accesses the device."""
         if self.machine.clock.running is self:
-            self.forget_due = True
+            self._forgotten.update(range(address // PAGE, (address + size - 1) // PAGE + 1))
             self.end_slice()
         else:
-            self.forget_all()
+            self.forget_physical(address, size)
+
+    def forget_due(self) -> None:
+        """Do what `forget_soon` has put off. Called between two slices."""
+        if self._forgotten:
+            pages, self._forgotten = native_pages.pages_of(sorted(self._forgotten)), set()
+            self.forget_pages(0, pages)
 
     def forget_addresses(self) -> None:
         """Drop all cached address translations."""

@@ -150,9 +150,7 @@ class RunLoop:
     def update(self) -> None:
         """Between two slices: update timers and devices, and the core's debug registers and counters."""
         core, now = self._core, self._machine.clock.now
-        if core.forget_due:
-            core.forget_due = False
-            core.forget_all()
+        core.forget_due()
         for timer in core.timers.values():
             timer.update(now)
         for device in self._machine.devices.timed:

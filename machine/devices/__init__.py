@@ -9,6 +9,7 @@ from .pl011 import Pl011
 from .pl031 import Pl031
 from .pmu import Pmu
 from .timer import GenericTimer
+from .virtio_block import VirtioBlock
 
 __all__ = [
     "Device",
@@ -20,4 +21,5 @@ __all__ = [
     "Pl011",
     "Pl031",
     "Pmu",
+    "VirtioBlock",
 ]

@@ -8,6 +8,7 @@ not zeros, and the checksum of those. Content is uncompressed, and the file syst
     symbols   `Symbols.to_bytes`
     ram       memory
     scratch   the machine's own memory
+    disk      `DiskImage.to_bytes`: what the guest has written to its disk; nothing without a disk
 
 Files are not trusted. Each field is checked (those of a part by its entry in the machine's `StateRegistry`), and reads
 are bounded by the size of the file and by the limit of each section.
@@ -32,6 +33,7 @@ from armprobe.machine.core.engine import CPU_MODELS
 from armprobe.machine.errors import MachineError
 from armprobe.machine.field_checks import U32, U63, integer, misfit, record, row, several, text
 from armprobe.machine.memory.bus import Backing
+from armprobe.machine.memory.disk_image import MOST_WRITTEN
 from armprobe.machine.native import pages
 from armprobe.machine.symbols import Symbols
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
 MAGIC: Final = b"armprobe snapshot\n"
-VERSION: Final = 7
+VERSION: Final = 8
 _LARGEST_HEADER: Final = 2 << 20  # bytes; three gigabytes of memory in pieces of the smallest size take half of it
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10
@@ -61,6 +63,7 @@ _SECTIONS: Final = {
     "symbols": _Content(1, 64 << 20),
     "ram": _Content(1, board.RAM_END_MAX - board.RAM_BASE),
     "scratch": _Content(1, board.SCRATCH_SIZE),
+    "disk": _Content(1, 2 * MOST_WRITTEN * pages.PAGE),
 }
 """The sections by name, in the order in which a file has them."""
 
@@ -93,6 +96,7 @@ class SavedMachine:
     state: Any
     symbols: Symbols
     memories: tuple[Backing, ...]
+    disk: bytes
 
 
 def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = False) -> None:
@@ -107,6 +111,7 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
         "state": memoryview(json.dumps(state).encode()),
         "symbols": memoryview(machine.symbols.to_bytes()),
         **{ram.name: ram.data for ram in machine.bus.rams},
+        "disk": memoryview(b"" if machine.disk is None else machine.disk.image.to_bytes()),
     }
     header: dict[str, Any] = {
         "version": VERSION,
@@ -188,21 +193,35 @@ def load(path: str | Path) -> SavedMachine:
     with host_files.open_regular(path) as file, host_files.explained("read", path):
         header, start = _header(file, path)
         sections = header["sections"]
-        state, symbols, *memories = zip(sections, _places(sections, start), strict=False)
+        state, symbols, *memories, disk = zip(sections, _places(sections, start), strict=False)
         try:
             decoded = json.loads(_bytes(file, *state, path))
         except (ValueError, RecursionError):
             raise _damaged(path, "its state is no JSON") from None
         known = Symbols.from_bytes(_bytes(file, *symbols, path))
-        return SavedMachine(path, header, decoded, known, tuple(_memory(file, *memory, path) for memory in memories))
+        written = _bytes(file, *disk, path)
+        memory = tuple(_memory(file, *each, path) for each in memories)
+        return SavedMachine(path, header, decoded, known, memory, written)
 
 
-def resume(machine: Machine, saved: SavedMachine) -> None:
-    """Restore the state of a machine made with `saved`'s memories. Raises MachineError when it is damaged."""
+def resume(machine: Machine, saved: SavedMachine, disk: str | Path | None) -> None:
+    """Restore the state of a machine made with `saved`'s memories, with the image `disk` of the disk that it had.
+
+    Raises MachineError when it is damaged, or the image is another.
+    """
     if wrong := machine.state.misfit(saved.state):
         raise _wrong_field(saved.path, wrong)
+    name = host_files.shown(saved.path)
+    if saved.disk and disk is None:
+        raise MachineError(f"the guest in {name} has a disk: give its image, too (--disk)")
+    if disk is not None and not saved.disk:
+        raise MachineError(f"the guest in {name} was started without a disk, and can have none now: start it with one")
     machine.state.restore_from_file(saved.state)
     machine.state.begin()
+    if disk is not None:
+        machine.add_disk(disk)
+        assert machine.disk is not None
+        machine.disk.image.start_from(saved.disk)
     machine.timeline.begin(machine.put_back_first)
 
 
@@ -219,11 +238,14 @@ def put_back(machine: Machine, path: str | Path) -> None:
         and saved.header["kind"] == machine.guest.kind
         and [len(memory) for memory in saved.memories] == [ram.size for ram in machine.bus.rams]
         and saved.symbols.to_bytes() == machine.symbols.to_bytes()
+        and bool(saved.disk) == (machine.disk is not None)
     )
     if not same:
         raise MachineError(f"{host_files.shown(path)} is of another guest: start it with armprobe --snapshot")
     if wrong := machine.state.misfit(saved.state):
         raise _wrong_field(path, wrong)
+    if machine.disk is not None:
+        machine.disk.image.restore(saved.disk)
     for ram, memory in zip(machine.bus.rams, saved.memories, strict=True):
         with memoryview(memory) as content:
             to, source = pages.address_of(ram.data), pages.address_of(content)

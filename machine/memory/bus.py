@@ -166,7 +166,7 @@ class Bus:
             core.watchpoints.master_writes(address, data, bytes(ram.data[address - ram.base :][: len(data)]))
         ram.data[address - ram.base :][: len(data)] = data
         for core in self._cores:
-            core.forget_soon()
+            core.forget_soon(address, len(data))
 
     def _ram_for_master(self, address: int, size: int) -> Ram:
         ram = self.ram_at(address)

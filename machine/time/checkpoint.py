@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from armprobe.machine.errors import MachineError
 from armprobe.machine.memory import dirty_pages
 from armprobe.machine.memory.bus import Ram
 from armprobe.machine.memory.dirty_pages import DirtyPages
-from armprobe.machine.native.pages import PAGE, pages_of
+from armprobe.machine.native.pages import PAGE, Pages, pages_of
 
 from .page_store import Content, PageStore
 
@@ -59,18 +59,46 @@ class Checkpoint:
         return f"Checkpoint(position={self.position}, pages={len(self.pages)}{', dropped' * self.dropped})"
 
 
-@dataclass(frozen=True)
-class _Memory:
-    """One of the machine's memories. Its pages have the numbers from `first` on."""
+class Memory(Protocol):
+    """A memory of `count` pages that checkpoints follow, with its base."""
 
-    ram: Ram
-    first: int
-    dirty: DirtyPages
+    @property
+    def count(self) -> int: ...
 
-    def page(self, number: int) -> memoryview:
+    def changed(self) -> Pages:
+        """The pages that may differ from the base. All that do are among them."""
+
+    def keep(self, pages: Pages) -> None:
+        """Copy these pages, which are all that have changed, to the base."""
+
+    def put_back(self, pages: Pages) -> None:
+        """Copy these pages, all that have changed among them, from the base."""
+
+    def base_page(self, number: int) -> bytes:
         """A page of the base."""
-        at = (number - self.first) * PAGE
-        return self.dirty.base[at : at + PAGE]
+
+    def set_base_page(self, number: int, content: bytes) -> None:
+        """Replace a page of the base."""
+
+
+class _RamPages:
+    """One of the machine's RAMs."""
+
+    def __init__(self, machine: Machine, ram: Ram, kind: type[DirtyPages]) -> None:
+        self._machine, self._ram, self._dirty = machine, ram, kind(ram)
+        self.count = ram.size // PAGE
+        self.changed, self.keep = self._dirty.changed, self._dirty.keep
+
+    def put_back(self, pages: Pages) -> None:
+        self._dirty.put_back(pages)
+        for core in self._machine.cores:
+            core.forget_pages(self._ram.base, pages)
+
+    def base_page(self, number: int) -> bytes:
+        return bytes(self._dirty.base[number * PAGE : (number + 1) * PAGE])
+
+    def set_base_page(self, number: int, content: bytes) -> None:
+        self._dirty.base[number * PAGE : (number + 1) * PAGE] = content
 
 
 class Checkpoints:
@@ -89,9 +117,12 @@ class Checkpoints:
         self._owners: dict[int, Checkpoint] = {}  # whose version of a page is in the base, if it is not the root's
         self._unwanted: list[Checkpoint] = []
         kind = kind or dirty_pages.best()
-        sizes = [ram.size // PAGE for ram in machine.bus.rams]
-        firsts = itertools.accumulate([0, *sizes[:-1]])
-        self._memories = [_Memory(ram, first, kind(ram)) for ram, first in zip(machine.bus.rams, firsts, strict=True)]
+        memories: list[Memory] = [_RamPages(machine, ram, kind) for ram in machine.bus.rams]
+        if machine.disk is not None:
+            memories.append(machine.disk.image)
+        # Each with the number of its first page.
+        firsts = itertools.accumulate([0, *(memory.count for memory in memories[:-1])])
+        self._memories = list(zip(firsts, memories, strict=True))
 
     @property
     def size(self) -> int:
@@ -104,14 +135,14 @@ class Checkpoints:
         machine.refuse_in_handler()
         self._drop_unwanted()
         state = machine.state.save()  # before the memories, to which this may write
-        changed = [memory.dirty.changed() for memory in self._memories]
+        changed = [memory.changed() for _, memory in self._memories]
         self._store.reserve(sum(map(len, changed)))
         checkpoint = Checkpoint(machine.clock.executed, state, self._current)
-        for memory, pages in zip(self._memories, changed, strict=True):
+        for (first, memory), pages in zip(self._memories, changed, strict=True):
             for number in pages:
-                self._set_aside(memory, memory.first + number)
-                self._into_base(memory.first + number, checkpoint)
-            memory.dirty.keep(pages)
+                self._set_aside(memory, first, first + number)
+                self._into_base(first + number, checkpoint)
+            memory.keep(pages)
         self._current.children.add(checkpoint)
         self._count += 1
         self._move_to(checkpoint)
@@ -178,10 +209,10 @@ class Checkpoints:
 
     # The tree of versions.
 
-    def _set_aside(self, memory: _Memory, number: int) -> None:
+    def _set_aside(self, memory: Memory, first: int, number: int) -> None:
         """Store the version of a page that is in the base."""
         owner = self._owners.get(number, self._root)
-        owner.pages[number] = self._store.put(bytes(memory.page(number)))
+        owner.pages[number] = self._store.put(memory.base_page(number - first))
 
     def _into_base(self, number: int, owner: Checkpoint) -> None:
         """Make `owner` the one whose version of the page is in the base."""
@@ -195,21 +226,18 @@ class Checkpoints:
         """Make memory as it was at a checkpoint, the root also."""
         versions = self._versions(checkpoint)
         self._store.reserve(len(versions))
-        for memory in self._memories:
-            changed = set(memory.dirty.changed())
-            for number in _within(versions, memory):
+        for first, memory in self._memories:
+            changed = set(memory.changed())
+            for number in [number for number in versions if first <= number < first + memory.count]:
                 owner = versions[number]
                 content = owner.pages[number]
                 assert content is not None
-                self._set_aside(memory, number)
-                memory.page(number)[:] = self._store.get(content)
+                self._set_aside(memory, first, number)
+                memory.set_base_page(number - first, self._store.get(content))
                 self._store.drop(content)
                 self._into_base(number, owner)
-                changed.add(number - memory.first)
-            pages = pages_of(sorted(changed))
-            memory.dirty.put_back(pages)
-            for core in self._machine.cores:
-                core.forget_pages(memory.ram.base, pages)
+                changed.add(number - first)
+            memory.put_back(pages_of(sorted(changed)))
         self._move_to(checkpoint)
 
     def _versions(self, checkpoint: Checkpoint) -> dict[int, Checkpoint]:
@@ -268,8 +296,3 @@ class Checkpoints:
             child.pages[number] = parent.pages.pop(number)
             if self._owners.get(number) is parent:
                 self._owners[number] = child
-
-
-def _within(numbers: Iterable[int], memory: _Memory) -> list[int]:
-    last = memory.first + memory.ram.size // PAGE
-    return [number for number in numbers if memory.first <= number < last]
