@@ -13,7 +13,7 @@ from .declaration import Arg, Arguments, Command, Option, path
 from .errors import CommandError
 from .locations import location
 from .stops import require_stopped
-from .values import PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
+from .values import Disk, PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -69,11 +69,25 @@ def _reset(session: Session, arguments: Arguments) -> PutBack:
 
 def _save(session: Session, arguments: Arguments) -> Saved:
     session.machine.save(arguments.file, force=arguments.force is not None)
-    return Saved(host_files.shown(arguments.file))
+    disk = session.machine.disk
+    return Saved(host_files.shown(arguments.file), None if disk is None else disk.image.name)
 
 
 def _load(session: Session, arguments: Arguments) -> PutBack:
     return _put_back(session, host_files.shown(arguments.file), lambda: session.machine.resume(arguments.file))
+
+
+def _disk(session: Session, arguments: Arguments) -> Disk:
+    disk, file = session.machine.disk, arguments.file
+    if disk is None:
+        if file is not None:
+            raise CommandError("the guest has no disk: start it with --disk IMAGE")
+        return Disk(None, 0, 0, None)
+    if file is not None:
+        require_stopped(session)
+        with host_files.new_file(file, lambda _: False, force=arguments.force is not None) as out:
+            disk.image.export(out)
+    return Disk(disk.image.name, disk.image.size, disk.image.written, None if file is None else host_files.shown(file))
 
 
 _NAME = Arg("name", "name of the snapshot", complete=_complete)
@@ -133,5 +147,17 @@ COMMANDS = (
         group=GROUP,
         gdb="guest-load",
         changes_state=True,
+    ),
+    Command(
+        "disk",
+        "Show the guest's disk, or write its present content to a FILE, an image for --disk and other programs.\n"
+        "The guest's own kernel may hold back what its programs have written: have it do sync first (sh sync).\n"
+        "A file that is there is replaced only if it is empty, or with the word force.",
+        (
+            Arg("file", "file to write", type=path, optional=True, host=Host.WRITES_FILES),
+            Arg("force", "replace a file that is there", optional=True, choices=("force",)),
+        ),
+        _disk,
+        group=GROUP,
     ),
 )

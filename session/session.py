@@ -45,10 +45,10 @@ class Session:
 
     The guest "linux" is Debian's kernel at its shell, fetched and booted if that was not done before
     (`guests.linux.prepare`); steps that take time are reported on stderr. Any other, `initrd`, `vmlinux`, `cmdline`,
-    `append`, `base`, `memory`, `kaslr`, `history` and `history_memory` are those of `machine.load`. `era`, `stepping`
-    and `trampoline` are those of `probes.Kprobes`. Methods may be called from any thread: the owner's thread does all
-    work on the machine. Raises MachineError if the guest cannot be loaded, ProbeError for an unknown era, stepping or
-    trampoline.
+    `append`, `base`, `memory`, `kaslr`, `history`, `history_memory` and `disk` are those of `machine.load`, and
+    `root` is that of `guests.linux.prepare`. `era`, `stepping` and `trampoline` are those of `probes.Kprobes`. Methods
+    may be called from any thread: the owner's thread does all work on the machine. Raises MachineError if the guest
+    cannot be loaded, ProbeError for an unknown era, stepping or trampoline.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class Session:
         memory: int | str = DEFAULT_MEMORY,
         history: bool = True,
         history_memory: int | str = HISTORY_MEMORY,
+        disk: str | Path | None = None,
+        root: bool = False,
     ) -> None:
         self.name = str(guest)
         if guest == "linux":
@@ -80,6 +82,8 @@ class Session:
                 memory=str(memory),
                 report=functools.partial(print, file=sys.stderr),
                 kaslr=kaslr,
+                disk=None if disk is None else Path(disk),
+                root=root,
             )
             initrd = cmdline = append = kaslr = None
         self.machine: Machine = load(
@@ -93,6 +97,7 @@ class Session:
             kaslr=kaslr,
             history=history,
             history_memory=history_memory,
+            disk=disk,
         )
         self.kprobes = Kprobes(self.machine, era, stepping, trampoline)
         self.probes = ProbeList()

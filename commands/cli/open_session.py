@@ -83,6 +83,9 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
         "base": options.base,
         "kaslr": options.kaslr,
     }
+    disk: dict[str, Any] = {"disk": options.disk}
+    if options.root and (options.guest != "linux" or options.snapshot is not None):
+        raise CommandError("--root is for the guest linux, which is booted for it: armprobe linux --disk IMAGE --root")
     if options.snapshot is not None:
         if any(value is not None for value in loading.values()):
             raise CommandError(
@@ -94,9 +97,9 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
                 f"{name} is not a snapshot: give one that the command save wrote, or start the file itself with "
                 f"armprobe {name}"
             )
-        return options.snapshot, str(options.snapshot), loading
+        return options.snapshot, str(options.snapshot), loading | disk
     if options.guest != "linux":
-        return options.guest, options.guest, loading
+        return options.guest, options.guest, loading | disk
     if options.base is not None:
         raise CommandError("--base is for raw binaries and position-independent ELFs, not for a Linux kernel")
     with Steps() as steps:
@@ -110,8 +113,10 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
             kaslr=options.kaslr,
             report=steps,
             cache_limit=options.cache_limit,
+            disk=options.disk,
+            root=options.root,
         )
-    return snapshot, "linux", {}
+    return snapshot, "linux", disk
 
 
 def listening(session: Session, options: Options, default: str | None) -> AbstractContextManager[object]:

@@ -45,6 +45,8 @@ class Options:
     kaslr: int | None = None
     memory: str = "256M"
     snapshot: Path | None = None
+    disk: Path | None = None
+    root: bool = False
     pushed_files: tuple[str, ...] = ()  # --file
     pushed_folders: tuple[str, ...] = ()  # --dir
     paced: bool = False
@@ -71,6 +73,9 @@ class Options:
     case: str = "all"
     shell: str = ""
     everything: bool = False  # --all
+    size: str = "512M"
+    suite: str = ""
+    force: bool = False
     topic: str | None = None
     # other values from the settings files
     settings: Settings = field(default_factory=Settings)
@@ -140,6 +145,13 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=_address, metavar="ADDRESS", help=base)
     parser.add_argument("--memory", metavar="SIZE", help="size of the RAM, such as 512M (default: 256M)")
     add_file(parser, "--snapshot", metavar="FILE", help="snapshot to start from, instead of GUEST")
+    disk = (
+        "image of a disk for the guest (/dev/vda), which is never written: what the guest writes stays in armprobe; a "
+        "snapshot with a disk needs it again"
+    )
+    add_file(parser, "--disk", metavar="IMAGE", help=disk)
+    root = "with --disk: boot the stock Linux kernel to a shell on the disk's file system"
+    parser.add_argument("--root", action="store_true", help=root)
     push = (
         "put FILE of this computer into the Linux guest, at PATH (default: its name in the home folder); may be given "
         "several times"

@@ -17,6 +17,7 @@ from .check_kernel import CHECK_KERNEL
 from .completion import COMPLETION
 from .computer import CACHE, DOCTOR
 from .gdb import GDB
+from .make_root import MAKE_ROOT
 from .options import Options, Verb
 from .prompt import LINUX, PROMPT
 from .query import QUERY
@@ -62,6 +63,7 @@ VERBS: Final = (
     DOCTOR,
     CACHE,
     CHECK_KERNEL,
+    MAKE_ROOT,
     COMPLETION,
     HELP,
 )

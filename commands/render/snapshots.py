@@ -43,7 +43,21 @@ def _when(value: values.SnapshotRow | values.PutBack) -> str:
 
 @as_text.register
 def _(value: values.Saved) -> str:
-    name = f"./{value.file}" if value.file.startswith("-") else value.file
+    disk = "" if value.disk is None else f" --disk {_word(value.disk)}"
+    return f"saved; armprobe --snapshot {_word(value.file)}{disk} goes on from here\n"
+
+
+def _word(file: str) -> str:
+    """The name of a file as a word for a shell."""
+    name = f"./{file}" if file.startswith("-") else file
     # A name that cannot be shown as it is comes in quotes already.
-    name = name if name.startswith("'") else shlex.quote(name)
-    return f"saved; armprobe --snapshot {name} goes on from here\n"
+    return name if name.startswith("'") else shlex.quote(name)
+
+
+@as_text.register
+def _(value: values.Disk) -> str:
+    if value.image is None:
+        return "the guest has no disk; --disk IMAGE gives it one\n"
+    size, written = (f"{count / (1 << 20):,.1f} MiB" for count in (value.size, value.written))
+    now = f"; its present content is in {value.file}" if value.file is not None else ""
+    return f"{value.image}, {size}, of which the guest has written {written}{now}\n"

@@ -122,7 +122,7 @@ from .running import (
     Returned,
     Stepped,
 )
-from .snapshots import PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
+from .snapshots import Disk, PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
 from .stops import Stopped
 from .timeline import (
     BranchRow,
@@ -197,6 +197,7 @@ __all__ = [
     "DecodedFunction",
     "DecodedWord",
     "Disassembly",
+    "Disk",
     "Doctor",
     "EraCheck",
     "EraVerdict",

@@ -45,6 +45,21 @@ class PutBack:
 
 @dataclass(frozen=True)
 class Saved:
-    """The file with the snapshot."""
+    """The file with the snapshot. disk: the image of the guest's disk, which it needs again; None without a disk."""
 
     file: str
+    disk: str | None = None
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The guest's disk.
+
+    image: the file that it began with; None if the guest has no disk. size: its bytes. written: the bytes of the pages
+    that the guest has written to. file: the file to which its content was written, if it was.
+    """
+
+    image: str | None
+    size: int
+    written: int
+    file: str | None

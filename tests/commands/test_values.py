@@ -219,6 +219,7 @@ LINES = (
     "goto end",
     "reverse-continue",
     "save FOLDER/saved",
+    "disk",
     "save FOLDER/code",
     "load FOLDER/code",
     "reset",

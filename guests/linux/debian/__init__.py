@@ -2,8 +2,10 @@
 """A stock Debian arm64 kernel as a guest, fetched with apt, and an initramfs with a shell to boot it with."""
 
 from .apt import DebianError
-from .fetch import KernelFiles, cache_directory, cached_kernel, fetch_kernel, fetch_packages
-from .initramfs import PROMPT, READY, build_archive, build_initramfs, compressed
+from .fetch import KernelFiles, cache_directory, cached_kernel, fetch_kernel, fetch_packages, files_of
+from .initramfs import PROMPT, READY, build_archive, build_initramfs, compressed, with_disk
+from .modules import disk_modules
+from .root_image import make_root
 
 __all__ = [
     "PROMPT",
@@ -15,6 +17,10 @@ __all__ = [
     "cache_directory",
     "cached_kernel",
     "compressed",
+    "disk_modules",
     "fetch_kernel",
     "fetch_packages",
+    "files_of",
+    "make_root",
+    "with_disk",
 ]

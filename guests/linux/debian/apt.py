@@ -140,6 +140,14 @@ class Apt:
             raise DebianError(first_complaint(messages) or f"apt-get failed with status {status}")
         return sorted(self.packages.glob("*.deb"))
 
+    def download_closure(self, *packages: str) -> list[Path]:
+        """The same for `packages` and all that they depend on."""
+        words = ("install", "--download-only", "--yes", "--no-install-recommends", *packages)
+        status, _, messages = self._run("apt-get", *words)
+        if status != 0:
+            raise DebianError(first_complaint(messages) or f"apt-get failed with status {status}")
+        return sorted((self.work / "cache/archives").glob("*.deb"))
+
     def _run(self, program: str, *words: str) -> tuple[int, str, str]:
         """Run apt. Returns its exit status, output and messages. DebianError: apt is missing, or hangs."""
         with start([program, *self.options, *words], cwd=self.packages) as process:

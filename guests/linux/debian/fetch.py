@@ -82,6 +82,14 @@ def cached_kernel() -> KernelFiles | None:
     return _cached(cache_directory() / "debian", "", "")
 
 
+def files_of(kernel: Path) -> KernelFiles | None:
+    """The files of a `KernelFiles.vmlinuz`; None for another kernel."""
+    folder, root = kernel.parent, cache_directory() / "debian"
+    suite = "" if folder.parent == root else folder.parent.name
+    files = _linked(folder, suite)
+    return files if files is not None and folder.parent == root / suite and kernel.name == "vmlinuz" else None
+
+
 def fetch_packages(
     names: Sequence[str],
     folder: Path,
@@ -103,7 +111,7 @@ def fetch_packages(
             apt.update()
             found = [apt.find(name) for name in names]
             report(_fetching(found))
-            _extract(apt.download(*(package["Package"] for package in found)), folder)
+            extract(apt.download(*(package["Package"] for package in found)), folder)
     except OSError as error:
         raise DebianError(f"{error.filename or folder}: {error.strerror or error}") from error
 
@@ -173,7 +181,7 @@ def _ask_for_room(*places: Path) -> None:
             raise DebianError(f"{place} has {free / 1e6:.0f} MB free, which is less than {_ROOM / 1e6:.0f} MB")
 
 
-def _extract(packages: list[Path], root: Path) -> None:
+def extract(packages: list[Path], root: Path) -> None:
     """Unpack the contents of `packages` into `root`, which is created if absent."""
     root.mkdir(parents=True, exist_ok=True)
     for package in packages:
@@ -186,7 +194,7 @@ def _extract(packages: list[Path], root: Path) -> None:
 def _unpack(packages: list[Path], folder: Path) -> None:
     """Unpack only the vmlinuz and the busybox of `packages` into `folder`, which is created."""
     root = folder / "root"
-    _extract(packages, root)
+    extract(packages, root)
     for name, patterns in _PLACES.items():
         for file in (file for pattern in patterns for file in root.glob(pattern)):
             file.rename(folder / name)
