@@ -141,8 +141,11 @@ class _Registers:
     def pstate(self) -> int:
         return self.core.context.pstate
 
-    def general(self) -> bytes:
-        return self.words.tobytes()
+    def content(self) -> bytes:
+        return self.core.context.content()
+
+    def decoded(self, content: bytes) -> tuple[memoryview[int], int]:
+        return self.core.context.decoded(content)
 
 
 def _answer(kworkers: Kworkers, registers: _Registers) -> None:

@@ -58,8 +58,11 @@ class Registers(Protocol):
     @property
     def pstate(self) -> int: ...
 
-    def general(self) -> bytes:
-        """`words` as bytes."""
+    def content(self) -> bytes:
+        """All of them, as they are kept: to see whether one has changed."""
+
+    def decoded(self, content: bytes) -> tuple[Sequence[int], int]:
+        """`words` and `pstate` as they were when `content` was taken."""
 
 
 class History(Protocol):
@@ -106,24 +109,28 @@ class InputGate:
     def call(self, handler: Callable[..., Any], probe: object, registers: Registers, *rest: object) -> Any:
         """Call a handler with its probe and registers, and announce the registers it changed. Returns its result.
 
-        It compares all registers, so call the handler itself where there are no listeners.
+        Call the handler itself where there are no listeners.
         """
         history = self.history
         if history is not None:
             if not history.live:
                 return history.replay_handler(handler, registers)
             history.handler_begins(handler, probe)
-        before, pstate, result = registers.general(), registers.pstate, None
+        before, result = registers.content(), None
         try:
             result = handler(probe, registers, *rest)
             return result
         finally:
-            if registers.general() != before:
-                old = memoryview(before).cast("Q")
-                for number, name in enumerate(_NAMES):
-                    if registers.words[number] != old[number]:
-                        self.entered(InputKind.HANDLER, name, registers.words[number])
-            if registers.pstate != pstate:
-                self.entered(InputKind.HANDLER, "pstate", registers.pstate)
+            if registers.content() != before:
+                self._announce(registers, before)
             if history is not None:
                 history.handler_ends(result)
+
+    def _announce(self, registers: Registers, before: bytes) -> None:
+        """Announce the registers that a handler has changed."""
+        old, pstate = registers.decoded(before)
+        for number, name in enumerate(_NAMES):
+            if registers.words[number] != old[number]:
+                self.entered(InputKind.HANDLER, name, registers.words[number])
+        if registers.pstate != pstate:
+            self.entered(InputKind.HANDLER, "pstate", registers.pstate)

@@ -94,6 +94,15 @@ class PtRegs:
         """x0 to x30, sp and pc as bytes."""
         return bytes(self._words)[:_GENERAL_BYTES]
 
+    def content(self) -> bytes:
+        """All registers, as they are kept: to see whether one has changed."""
+        return bytes(self._words)
+
+    def decoded(self, content: bytes) -> tuple[Sequence[int], int]:
+        """`words` and `pstate` as they were when `content` was taken."""
+        words = memoryview(content).cast("Q")
+        return words[:PSTATE], words[PSTATE]
+
     @property
     def words(self) -> Sequence[int]:
         """x0 to x30, sp and pc, in this order, for reading."""
@@ -135,6 +144,14 @@ class LiveRegs(PtRegs):
     def general(self) -> bytes:
         """x0 to x30, sp and pc as bytes."""
         return self._context.x.tobytes()
+
+    def content(self) -> bytes:
+        """See `PtRegs.content`."""
+        return self._context.content()
+
+    def decoded(self, content: bytes) -> tuple[Sequence[int], int]:
+        """See `PtRegs.decoded`."""
+        return self._context.decoded(content)
 
     @property
     def pstate(self) -> int:

@@ -39,6 +39,8 @@ class Context:
         self._raw = raw
         self.x = raw[layout.x : layout.x + 33 * 8].cast("Q")
         self._words = raw[: size - size % 4].cast("I")
+        last = max(layout.pstate, layout.nf, layout.zf, layout.cf, layout.vf, layout.daif, layout.btype)
+        self._interrupted = raw[layout.x : last + 4]
         self.doubles = raw[: size - size % 8].cast("Q")
         self._nf, self._zf, self._cf, self._vf = (o // 4 for o in (layout.nf, layout.zf, layout.cf, layout.vf))
         self._daif, self._btype, self._pstate = layout.daif // 4, layout.btype // 4, layout.pstate // 4
@@ -117,15 +119,18 @@ class Context:
     @property
     def pstate(self) -> int:
         """PSTATE in the layout of SPSR_EL1 (Arm ARM, C5.2.18)."""
-        words = self._words
+        return self._pstate_of(self._words, 0)
+
+    def _pstate_of(self, words: memoryview[int], first: int) -> int:
+        """PSTATE of the `words` of a context from the one with the index `first` on."""
         return (
-            words[self._pstate] & ~_KEPT_APART
-            | words[self._daif]
-            | words[self._btype] << 10
-            | words[self._nf] & N
-            | (0 if words[self._zf] else Z)
-            | words[self._cf] << 29
-            | words[self._vf] >> 3 & V
+            words[self._pstate - first] & ~_KEPT_APART
+            | words[self._daif - first]
+            | words[self._btype - first] << 10
+            | words[self._nf - first] & N
+            | (0 if words[self._zf - first] else Z)
+            | words[self._cf - first] << 29
+            | words[self._vf - first] >> 3 & V
         )
 
     @pstate.setter
@@ -138,6 +143,15 @@ class Context:
         words[self._daif] = value & DAIF
         words[self._btype] = (value & BTYPE) >> 10
         words[self._pstate] = value & ~_KEPT_APART & 0xFFFF_FFFF
+
+    def content(self) -> bytes:
+        """x0 to x30, sp, pc and PSTATE as the context has them, with what is between them: for `decoded`."""
+        return self._interrupted.tobytes()
+
+    def decoded(self, content: bytes) -> tuple[memoryview[int], int]:
+        """x0 to x30, sp and pc, and PSTATE, of a result of `content`."""
+        words = memoryview(content).cast("B")
+        return words[: 33 * 8].cast("Q"), self._pstate_of(words.cast("I"), self.layout.x // 4)
 
     @property
     def syndrome(self) -> int:

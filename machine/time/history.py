@@ -59,7 +59,8 @@ class EventLog:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.open: list[Marker] = []
-        self._begun: list[tuple[Callable[..., Any], object, int]] = []  # handlers in which nothing has entered yet
+        # Handlers in which nothing has entered yet, and the ticks that the guest had idled at the beginning of each.
+        self.begun: list[tuple[Callable[..., Any], object, int]] = []
         self.handlers: list[int] = []
         self.size = 0
         self._orphans: list[int] = []  # the indices of handlers whose probes are gone
@@ -68,7 +69,7 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """Add an event. The same register written again without a step between the two counts once."""
-        if self._begun:
+        if self.begun:
             self._enter_begun(event.position)
         if not self.open and event.kind is InputKind.REGISTER and self.events and event[:4] == self.events[-1][:4]:
             self.size += size_of(event) - size_of(self.events[-1])
@@ -81,16 +82,9 @@ class EventLog:
         self.events.append(event)
         self.size += size_of(event)
 
-    def begin_handler(self, handler: Callable[..., Any], probe: object, idle: int) -> None:
-        """A handler begins, where the guest has idled for `idle` ticks. That is an event if anything enters in it."""
-        self._begun.append((handler, probe, idle))
-
-    def end_idle_handler(self) -> bool:
-        """The handler that began last is over. Returns whether nothing entered in it, and so nothing is kept of it."""
-        return bool(self._begun and self._begun.pop())
-
     def _enter_begun(self, position: int) -> None:
-        begun, self._begun = self._begun, []
+        """The handlers that have begun are events, as something enters in them."""
+        begun, self.begun = self.begun, []
         for handler, probe, idle in begun:
             self.append(Event(position, position + idle, Marker.HANDLER, handler, probe))
             self.open.append(Marker.HANDLER)

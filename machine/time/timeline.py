@@ -64,6 +64,7 @@ class Timeline:
         self._taken_at = self._cost = 0.0
         self._shortened = False  # whether the oldest part was dropped
         self.begin(machine.put_back_first)
+        self._clock = machine.clock
         if enabled:
             machine.input.listeners.append(self._entered)
             machine.input.history = self
@@ -173,13 +174,15 @@ class Timeline:
 
     def handler_begins(self, handler: Callable[..., Any], probe: object) -> None:
         """A handler of a probe is about to be called."""
-        self._log.begin_handler(handler, probe, self._machine.clock.idle)
+        self._log.begun.append((handler, probe, self._clock.idle))
 
     def handler_ends(self, result: object) -> None:
         """It has returned `result`. Nothing is kept of one that did nothing to the guest."""
-        if result or not self._log.end_idle_handler():
-            self._mark(Marker.HANDLER_END, "", result)
-            self._log.open.pop()
+        if not result and self._log.begun:
+            self._log.begun.pop()
+            return
+        self._mark(Marker.HANDLER_END, "", result)
+        self._log.open.pop()
 
     # Runs
 
