@@ -69,12 +69,11 @@ class History(Protocol):
     """What keeps the inputs, and plays them again: the machine's timeline."""
 
     live: bool
-
-    def handler_begins(self, handler: Callable[..., Any], probe: object) -> None:
-        """A handler is about to be called."""
+    begun: list[tuple[Callable[..., Any], object, int]]
+    """The handlers that have begun and in which nothing has entered yet, and the ticks idled before each."""
 
     def handler_ends(self, result: object) -> None:
-        """It has returned, and what it changed is announced."""
+        """A handler has returned in which something has entered, or with a true result."""
 
     def replay_handler(self, handler: Callable[..., Any], registers: Any) -> Any:
         """Instead of calling a handler in the past, do what it did then, and return what it returned."""
@@ -115,16 +114,20 @@ class InputGate:
         if history is not None:
             if not history.live:
                 return history.replay_handler(handler, registers)
-            history.handler_begins(handler, probe)
+            history.begun.append((handler, probe, self._clock.idle))
         before, result = registers.content(), None
         try:
-            result = handler(probe, registers, *rest)
+            # A call with *rest takes twice as long.
+            result = handler(probe, registers, *rest) if rest else handler(probe, registers)
             return result
         finally:
             if registers.content() != before:
                 self._announce(registers, before)
             if history is not None:
-                history.handler_ends(result)
+                if result or not history.begun:
+                    history.handler_ends(result)
+                else:
+                    history.begun.pop()
 
     def _announce(self, registers: Registers, before: bytes) -> None:
         """Announce the registers that a handler has changed."""

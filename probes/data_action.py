@@ -18,11 +18,28 @@ def has_handlers(owner: Probe) -> bool:
 
 def is_left(owner: Probe) -> bool:
     """Whether the hits that meet the probe's condition are left to Python, and nothing is done at others."""
+    if is_called(owner):
+        return False
     if owner.condition is None or (
         has_handlers(owner) and not (isinstance(owner, Kprobe) and owner.conditional_handlers)
     ):
         return False
     return bool(owner.stop) or has_handlers(owner)
+
+
+def is_called(owner: Probe) -> bool:
+    """Whether C calls the probe's pre-handler at each hit, or at those that meet its condition: it is all there is."""
+    return (
+        isinstance(owner, Kprobe)
+        and owner.pre_handler is not None
+        and owner.post_handler is None
+        and owner.break_handler is None
+        and owner.observer is None
+        and not owner.stop
+        and not isinstance(owner.condition, DecidingFunction)
+        and owner.site is not None
+        and owner.site.active == (owner,)
+    )
 
 
 def deciding_program(condition: Condition) -> native.Program:

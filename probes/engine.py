@@ -53,7 +53,7 @@ class Engine:
         self._name = name  # of the era
         self.sites = sites
         self.internal: dict[int, Site] = {}  # breakpoints in the trampoline, which no user registered
-        self._recorder = recorder
+        self.recorder = recorder
         self.blocks = {core: ControlBlock(core) for core in machine.cores}
         self._in_progress: HitsInProgress | None = None  # those of the state the machine was put into
         self.moments = Moments(machine, sites, self.internal)
@@ -73,7 +73,7 @@ class Engine:
         self, listener: HitListener, returns: ReturnAddresses, redirection: Redirection, guest: GuestBreakpoints
     ) -> None:
         """Give the engine the parts that it works with at a hit. Call this once, before there are breakpoints."""
-        self._listener, self.returns = listener, returns
+        self.listener, self.returns = listener, returns
         self._redirection, self._guest = redirection, guest
 
     @property
@@ -111,15 +111,15 @@ class Engine:
         """Called when a guest function is called. The result undoes the hits that the function leaves unfinished."""
         core.dispatcher.leave_slot()
         block = self.blocks[core]
-        hits, instance, recorded = block.hits, block.instance, self._recorder.stopping
+        hits, instance, recorded = block.hits, block.instance, self.recorder.stopping
         waiting = block.step_awaited, block.unexpected_steps
 
         def abandon() -> None:
             *block.previous, (block.site, block.status, block.saved_daif) = hits
-            block.instance, self._recorder.stopping = instance, recorded
+            block.instance, self.recorder.stopping = instance, recorded
             block.step_awaited, block.unexpected_steps = waiting
             if block.site is None:
-                self._listener.hit_over()
+                self.listener.hit_over()
 
         return abandon
 
@@ -147,7 +147,7 @@ class Engine:
                     continue
                 probe.counts.hits += 1
                 if probe.record or probe.stop or probe.condition or probe.aggregate:
-                    self._recorder.live(probe, Stage.PRE, regs)
+                    self.recorder.live(probe, Stage.PRE, regs)
                 handler = probe.pre_handler
                 if handler is not None and (probe.selected or not probe.conditional_handlers):
                     block.instance = probe
@@ -157,27 +157,31 @@ class Engine:
                         else:
                             skip = bool(handler(probe, regs))
                     except Exception as error:
-                        self._recorder.failures.add(probe, Stage.PRE, error)
+                        self.recorder.failures.add(probe, Stage.PRE, error)
                     if skip:
                         break
         except BaseException:  # the run ends, and the next one hits the instruction again
-            self._reset(block)
+            self.reset(block)
             raise
-        if self._recorder.stop is not None:
+        self.handled(block, site, skip)
+        return True
+
+    def handled(self, block: ControlBlock, site: Site, skip: bool) -> None:
+        """The pre-handlers have run: have the instruction executed, unless it is skipped, or stop before it."""
+        if self.recorder.stop is not None:
             self.stops.stop_before(block, site, skip)
         elif skip:
             self.skipped(block, site)
         elif (
             site.slot
             and (slot := site.unseen) is not None
-            and not (site.offset or site.followed or self._listener.awaits_end)
+            and not (site.offset or site.followed or self.listener.awaits_end)
             and self.moments.observer is None
         ):
             block.site, block.status, block.instance, block.unseen = None, Status.NONE, None, site
-            core.dispatcher.execute_in_slot(slot)
+            block.core.dispatcher.execute_in_slot(slot)
         else:
             self.step(block, site, _SS)
-        return True
 
     def _slot_left(self, block: ControlBlock, slot: int, daif: int) -> None:
         """Something comes before the end of an instruction that C executes in a slot: the hit is not over yet."""
@@ -330,7 +334,7 @@ class Engine:
                 handler = probe.post_handler
                 block.instance = probe
                 if (probe.record or probe.stop) and probe.counts.hits:
-                    self._recorder.live(probe, Stage.POST, block.regs)
+                    self.recorder.live(probe, Stage.POST, block.regs)
                 if handler is not None and (probe.selected or not probe.conditional_handlers):
                     try:
                         if self._input_listeners:
@@ -338,10 +342,10 @@ class Engine:
                         else:
                             handler(probe, block.regs, 0)
                     except Exception as error:
-                        self._recorder.failures.add(probe, Stage.POST, error)
+                        self.recorder.failures.add(probe, Stage.POST, error)
         except BaseException as error:  # the run ends with it, and the hit is over
             core.fail(error)
-        if self._recorder.stop is None:
+        if self.recorder.stop is None:
             if site.offset:
                 self.redirect(block, site)
             self.over(block)
@@ -376,9 +380,9 @@ class Engine:
     def over(self, block: ControlBlock) -> None:
         """The hit is over."""
         block.site, block.status, block.instance = None, Status.NONE, None
-        self._listener.hit_over()
+        self.listener.hit_over()
 
-    def _reset(self, block: ControlBlock) -> None:
+    def reset(self, block: ControlBlock) -> None:
         """Forget any hit that was being handled."""
         block.previous.clear()
         block.unexpected_steps = 0
@@ -392,8 +396,8 @@ class Engine:
         """Resume the hits of the state that the machine was put into. `find` gives the site of an address and slot."""
         core = self._machine.core
         block, context = self.blocks[core], core.context
-        self._recorder.stop = None
-        self._reset(block)
+        self.recorder.stop = None
+        self.reset(block)
         hits_in_progress, self._in_progress = self._in_progress, None
         assert hits_in_progress is not None
         self.stops.placeholder, block.step_awaited = hits_in_progress["placeholder"], hits_in_progress["step_awaited"]

@@ -5,7 +5,8 @@ The kernel calls a probe optimised that is hit without an exception (optimize_kp
 none). As there, a probe is armed with a breakpoint first, and optimised a little later: when the guest is about to run.
 A site is optimised if all that the probes on it do is recorded: no handler, no stop, and no condition or note that C
 cannot evaluate. A probe may also have a stop, or conditional handlers, if C can evaluate its condition: it keeps its
-breakpoint, and C leaves it the hits at which the condition is true. Otherwise all of it is ordinary. So are all probes
+breakpoint, and C leaves it the hits at which the condition is true. Of a probe that is alone at its site, C calls the
+pre-handler itself: that keeps its breakpoint, too. Otherwise all of it is ordinary. So are all probes
 whose instructions are not stepped by BRK #6: the guest sees the state of the CPU's single step.
 """
 
@@ -22,10 +23,11 @@ from armprobe.machine import Machine
 from armprobe.machine.core.pstate import DAIF, NZCV
 from armprobe.machine.native import program as native
 from armprobe.machine.native.histogram import chained
-from armprobe.machine.native.places import Action, Places, Record
+from armprobe.machine.native.places import Action, NativeHandler, Places, Record
 
 from .aggregation import Aggregation, Special
-from .data_action import compiles, deciding_program, has_handlers, is_left
+from .called_handlers import called
+from .data_action import compiles, deciding_program, has_handlers, is_called, is_left
 from .kprobe import OPTIMIZED, Kprobe
 from .kretprobe import Kretprobe
 from .native_counts import CallCounts, KprobeCounts, own_counts
@@ -70,6 +72,7 @@ class Optimizer:
         self._memory: dict[int, tuple[native.Note, object]] = {}
         self._aggregated: dict[int, Aggregation] = {}
         self._observed: dict[int, ObservingFunction] = {}
+        self._handlers: dict[int, NativeHandler] = {}
         self._left: set[Site] = set()  # sites with programs that had no value
         self._runs = 0
         self._memory_replaced = False
@@ -264,7 +267,8 @@ class Optimizer:
                     self._follow(probe.owner, action)
             action = _action(probe)
             action.leaves = is_left(probe.owner)
-            probe.flags = probe.flags & ~OPTIMIZED | (0 if action.leaves else OPTIMIZED)
+            self._call(site, probe, action)
+            probe.flags = probe.flags & ~OPTIMIZED | (0 if action.leaves or action.handler else OPTIMIZED)
             action.enabled = not probe.disabled
             first, second = probe.owner.stages
             action.records_first, action.records_second = probe.owner.records(first), probe.owner.records(second)
@@ -279,6 +283,16 @@ class Optimizer:
             self.places.put(site.addr, site.original, site.simulator is not None, actions)
         else:
             self.places.put_breakpoint(site.addr, site.original, site.native_slot, actions)
+
+    def _call(self, site: Site, probe: Kprobe, action: Action) -> None:
+        """Give the action the probe's pre-handler, if C calls that."""
+        action.handler, action.conditional = 0, probe.conditional_handlers
+        if is_called(probe.owner):
+            handler = self._handlers.get(action.id)
+            if handler is None:
+                function = called(self._machine.core, self._engine, site, probe)
+                handler = self._handlers[action.id] = NativeHandler(function)
+            action.handler = handler.address
 
     def _find_task(self) -> None:
         """Have the tasks of hits recorded, if the kernel says where their names are."""
@@ -366,6 +380,7 @@ class Optimizer:
         self._memory.pop(number, None)
         self._aggregated.pop(number, None)
         self._observed.pop(number, None)
+        self.places.retire(self._handlers.pop(number, None))
 
     def _suits(self, site: Site) -> bool:
         recorder, memory = self._recorder, self._machine.memory
@@ -394,11 +409,12 @@ class Optimizer:
             return False
         if owner.observer is not None and (owner.condition is not None or owner.aggregate is not None):
             return False
-        return (is_left(owner) or not (has_handlers(owner) or owner.stop)) and compiles(owner)
+        in_python = not (is_left(owner) or is_called(owner)) and (has_handlers(owner) or owner.stop)
+        return not in_python and compiles(owner)
 
     def _leaves(self, site: Site) -> bool:
-        """Whether some hits of an optimised site are left to Python."""
-        return any(is_left(probe.owner) for probe in site.active)
+        """Whether Python is called at some hits of an optimised site."""
+        return any(is_left(probe.owner) or is_called(probe.owner) for probe in site.active)
 
 
 def _action(probe: Kprobe) -> Action:

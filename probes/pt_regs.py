@@ -134,20 +134,17 @@ class PtRegs:
 class LiveRegs(PtRegs):
     """The CPU's own registers at an exception: the machine's shared context, not a copy."""
 
-    __slots__ = ("_context",)
+    __slots__ = ("_context", "content")
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.content = context.content  # type: ignore[method-assign]  # without a call in between
         self._words = (ctypes.c_uint64 * 33).from_buffer(context.x)
         self.regs = _General.from_buffer(context.x)
 
     def general(self) -> bytes:
         """x0 to x30, sp and pc as bytes."""
         return self._context.x.tobytes()
-
-    def content(self) -> bytes:
-        """See `PtRegs.content`."""
-        return self._context.content()
 
     def decoded(self, content: bytes) -> tuple[Sequence[int], int]:
         """See `PtRegs.decoded`."""

@@ -439,17 +439,18 @@ class Kprobes(Recorded):
             site.reviewer = self._optimizer.changed
         site.add(probe)
         site.refresh()
+        probe.site = site
         try:
             self._arming.add(site)
         except ProbeError:
             site.probes.remove(probe)
             site.refresh()
+            probe.site = None
             raise
         self._sites[address] = site
         probe.owner.registry = self
         self._suspended.watch()
         self._gone.watch(address)
-        probe.site = site
         probe.nmissed = probe.hits = probe.owner.hits = probe.met = probe.owner.met = 0
         ambiguity = self.machine.symbols.ambiguity(probe.symbol_name or "")
         probe.warnings = [warning for warning in (site.decoded.warning, ambiguity) if warning]

@@ -8,6 +8,7 @@ Reading 34 registers one by one takes 44 microseconds. A `Context` gives names t
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Final
 
 import unicorn
@@ -24,6 +25,7 @@ class Context:
 
     `address` is where the buffer begins. `copy` is the engine's context if this is one, else 0. `x` is x0..x30, sp and
     pc as a writable view of 33 u64. `doubles` is a view of the whole context, for the offsets of `layout` (in bytes).
+    `content()` is x0 to x30, sp, pc and PSTATE as the context has them, with what is between them, for `decoded`.
     """
 
     def __init__(self, engine: unicorn.Uc, layout: Layout) -> None:
@@ -40,7 +42,8 @@ class Context:
         self.x = raw[layout.x : layout.x + 33 * 8].cast("Q")
         self._words = raw[: size - size % 4].cast("I")
         last = max(layout.pstate, layout.nf, layout.zf, layout.cf, layout.vf, layout.daif, layout.btype)
-        self._interrupted = raw[layout.x : last + 4]
+        # A view's own method: it is called twice for each handler.
+        self.content: Callable[[], bytes] = raw[layout.x : last + 4].tobytes
         self.doubles = raw[: size - size % 8].cast("Q")
         self._nf, self._zf, self._cf, self._vf = (o // 4 for o in (layout.nf, layout.zf, layout.cf, layout.vf))
         self._daif, self._btype, self._pstate = layout.daif // 4, layout.btype // 4, layout.pstate // 4
@@ -121,18 +124,6 @@ class Context:
         """PSTATE in the layout of SPSR_EL1 (Arm ARM, C5.2.18)."""
         return self._pstate_of(self._words, 0)
 
-    def _pstate_of(self, words: memoryview[int], first: int) -> int:
-        """PSTATE of the `words` of a context from the one with the index `first` on."""
-        return (
-            words[self._pstate - first] & ~_KEPT_APART
-            | words[self._daif - first]
-            | words[self._btype - first] << 10
-            | words[self._nf - first] & N
-            | (0 if words[self._zf - first] else Z)
-            | words[self._cf - first] << 29
-            | words[self._vf - first] >> 3 & V
-        )
-
     @pstate.setter
     def pstate(self, value: int) -> None:
         words = self._words
@@ -144,9 +135,17 @@ class Context:
         words[self._btype] = (value & BTYPE) >> 10
         words[self._pstate] = value & ~_KEPT_APART & 0xFFFF_FFFF
 
-    def content(self) -> bytes:
-        """x0 to x30, sp, pc and PSTATE as the context has them, with what is between them: for `decoded`."""
-        return self._interrupted.tobytes()
+    def _pstate_of(self, words: memoryview[int], first: int) -> int:
+        """PSTATE of the `words` of a context from the one with the index `first` on."""
+        return (
+            words[self._pstate - first] & ~_KEPT_APART
+            | words[self._daif - first]
+            | words[self._btype - first] << 10
+            | words[self._nf - first] & N
+            | (0 if words[self._zf - first] else Z)
+            | words[self._cf - first] << 29
+            | words[self._vf - first] >> 3 & V
+        )
 
     def decoded(self, content: bytes) -> tuple[memoryview[int], int]:
         """x0 to x30, sp and pc, and PSTATE, of a result of `content`."""

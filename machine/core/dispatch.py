@@ -183,17 +183,26 @@ class Dispatcher:
             return _LOOK
         finally:
             core.held = False
+        if not delivered:
+            return self.after_claim()
+        self._refresh_now()
+        if self.stop is None and not self.end_slice and not (self.interrupting and not self._may_defer_stop(delivered)):
+            return _GO_ON
+        self.delivered = True
+        return _END
+
+    def after_claim(self) -> int:
+        """What C does after an exception that was handled: `enum after`."""
+        self._refresh_now()
+        return _LOOK if self.stop is None else _END
+
+    def _refresh_now(self) -> None:
+        core = self._core
         if self._refresh:
             self._refresh = False
             core.store()
             core.refresh()
             core.context.load()  # a copy holds the flags, too, and is stored again
-        if not delivered:
-            return _LOOK if self.stop is None else _END
-        if self.stop is None and not self.end_slice and not (self.interrupting and not self._may_defer_stop(delivered)):
-            return _GO_ON
-        self.delivered = True
-        return _END
 
     def _may_defer_stop(self, delivered: bool) -> bool:
         """Whether to put off a wanted stop: after an exception that the guest takes, unless too many come in a row."""

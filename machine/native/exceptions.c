@@ -118,6 +118,14 @@ static bool at_exit(struct core *core, uint64_t pc)
     return true;
 }
 
+/* Python has handled an exception: go on in the slot that it has named, if it has. */
+static void begin_named_slot(struct core *core)
+{
+    if (core->slot)
+        slot_begin(core, core->slot);
+    core->slot = NULL;
+}
+
 void exception_raised(void *uc, uint32_t number, void *user)
 {
     struct core *core = user;
@@ -143,10 +151,17 @@ void exception_raised(void *uc, uint32_t number, void *user)
     } else {
         core_settle(core, (pc - core->block) / 4 + 1);
     }
-    if (class == EC_BRK && (slot_end(core, pc, syndrome) || core_brk(core, pc, syndrome & 0xFFFF))) {
-        store(core);
-        core_stop_if_asked(core);
-        return;
+    if (class == EC_BRK) {
+        enum handled handled = slot_end(core, pc, syndrome) ? HANDLED : core_brk(core, pc, syndrome & 0xFFFF);
+        if (handled != NOT_HANDLED) {
+            begin_named_slot(core);
+            store(core);
+            if (handled == HANDLED_END)
+                core->emu_stop(uc);
+            else
+                core_stop_if_asked(core);
+            return;
+        }
     }
     if (!core->ends && !core->interrupting && !(pc & 3)) {
         bool taken = (number == SVC && class == EC_SVC) || (number == DATA_ABORT && class == EC_DATA_LOWER) ||
@@ -161,10 +176,7 @@ void exception_raised(void *uc, uint32_t number, void *user)
     core->handling = core->called = true;
     enum after after = core->raised(number, syndrome);
     core->handling = false;
-    if (core->slot) {
-        slot_begin(core, core->slot);
-        core->slot = NULL;
-    }
+    begin_named_slot(core);
     store(core);
     if (after == AFTER_END)
         core->emu_stop(uc);

@@ -138,7 +138,21 @@ static struct place *place_at(const struct recorder *recorder, uint64_t address)
     }
 }
 
-static bool reached(struct recorder *recorder, uint64_t address)
+/* Call the handler in Python of the hit, if there is one. */
+static enum handled call_handler(struct core *core, const struct place *place)
+{
+    const struct action *action = place->actions;
+    while (action && !(action->enabled && action->handler))
+        action = action->next;
+    if (!action || (action->conditional && !action->selected))
+        return HANDLED_ON;
+    core->handling = core->called = true;
+    enum handled handled = action->handler();
+    core->handling = false;
+    return handled;
+}
+
+static enum handled reached(struct recorder *recorder, uint64_t address)
 {
     struct core *core = recorder->core;
     uint64_t *x = core_x(core), after[33];
@@ -146,26 +160,30 @@ static bool reached(struct recorder *recorder, uint64_t address)
     struct place *place = recorder->places ? place_at(recorder, address) : NULL;
     uint32_t pstate = at.pstate;
     if (!place || recorder->busy || core->slot_running)
-        return false;
+        return NOT_HANDLED;
     if (place->simulated) {
         copy_registers(after, x);
         if (!armprobe_simulate(core, place->word, address, after, &pstate))
-            return false;
+            return NOT_HANDLED;
     }
     if (!decide(recorder, place, &at))
-        return false;
+        return NOT_HANDLED;
     act(recorder, place, &at);
+    enum handled handled = call_handler(core, place);
+    if (handled != HANDLED_ON)
+        return handled;
     if (place->simulated) {
+        at.pstate = core_pstate(core);
         core->base++;
         armprobe_simulate(core, place->word, address, x, &at.pstate);
         *core_u32(core, core->layout.btype) = (at.pstate & BTYPE) >> 10;
         at.stage = 1;
         at.executed++;
         record_second(recorder, place, &at);
-        return true;
+        return HANDLED;
     }
     slot_begin(core, &place->slot);
-    return true;
+    return HANDLED;
 }
 
 void place_executed(const struct place *place)
@@ -176,14 +194,11 @@ void place_executed(const struct place *place)
     record_second(recorder, place, &at);
 }
 
-bool core_brk(struct core *core, uint64_t pc, uint32_t immediate)
+enum handled core_brk(struct core *core, uint64_t pc, uint32_t immediate)
 {
     struct recorder *recorder = core->recorder;
-    if (!recorder)
-        return false;
-    switch (immediate) {
-    case REACHED: return reached(recorder, pc);
-    case RETURNED: return pc == recorder->trampoline && call_at_trampoline(recorder);
-    default: return false;
-    }
+    if (recorder && immediate == REACHED)
+        return reached(recorder, pc);
+    bool returned = recorder && immediate == RETURNED && pc == recorder->trampoline && call_at_trampoline(recorder);
+    return returned ? HANDLED : NOT_HANDLED;
 }

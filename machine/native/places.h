@@ -114,6 +114,8 @@
     FIELD(bool, decides_second) /* the condition is asked at stage 1 */ \
     FIELD(bool, notes_second) /* the note is of stage 1 */ \
     FIELD(bool, leaves) /* hits at which the condition is not 0 are left to Python */ \
+    FIELD(handler_t *, handler) /* Python's, which is called before the instruction; NULL for none */ \
+    FIELD(bool, conditional) /* but only at hits at which the condition is not 0 */ \
     FIELD(bool, selected) /* the last hit, by the condition */ \
     FIELD(const struct program *, condition) /* NULL for none; hits at which it is 0 are not recorded */ \
     FIELD(const struct note *, note) /* NULL for none */ \
@@ -216,6 +218,15 @@ struct record;
 struct view;
 typedef void mixed_t(void);
 typedef void undecided_t(uint64_t address);
+typedef uint32_t handler_t(void); /* one of `enum handled` */
+
+/* What became of a BRK. */
+enum handled {
+    HANDLED_ON,  /* of a handler: nothing, the hit goes on */
+    HANDLED,     /* the CPU goes on at its pc, or in the slot that Python has named */
+    HANDLED_END, /* likewise, and the run ends */
+    NOT_HANDLED,
+};
 
 /* A stage of a hit, with the registers there: x0 to x30, sp and pc. */
 struct stage {
@@ -290,7 +301,7 @@ void armprobe_places_settle(struct recorder *recorder, uint64_t executed);
 /* The instruction of a place has been executed in its slot: record stage 1. */
 void place_executed(const struct place *place);
 
-/* A BRK #`immediate` is executed at `pc`. Returns whether that has been handled: the CPU goes on at its pc. */
-bool core_brk(struct core *core, uint64_t pc, uint32_t immediate);
+/* A BRK #`immediate` is executed at `pc`. */
+enum handled core_brk(struct core *core, uint64_t pc, uint32_t immediate);
 
 #endif

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _A = TypeVar("_A", bound="ctypes.Array[Any]")
 
+_MIXED: Final = ctypes.CFUNCTYPE(None)
+_HANDLER: Final = ctypes.CFUNCTYPE(ctypes.c_uint32)
 NEVER: Final = (1 << 64) - 1
 """`Place.reached` before the first hit."""
 
@@ -50,6 +52,14 @@ class Record(ctypes.Structure):
         return ctypes.string_at(ctypes.addressof(self) + ctypes.sizeof(self) + self.note, self.memory)
 
 
+class NativeHandler:
+    """A function in Python that C can call; it returns an `enum handled`, and does not raise."""
+
+    def __init__(self, function: Callable[[], int]) -> None:
+        self._callback = _HANDLER(function)
+        self.address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
+
+
 @structure("action")
 class Action(ctypes.Structure):
     """`struct action`: what is done at a place."""
@@ -63,6 +73,8 @@ class Action(ctypes.Structure):
     decides_second: bool
     notes_second: bool
     leaves: bool
+    handler: int
+    conditional: bool
     selected: bool
     condition: int
     note: int
@@ -154,7 +166,6 @@ class Recorder(ctypes.Structure):
     mask: int
 
 
-_MIXED: Final = ctypes.CFUNCTYPE(None)
 _UNDECIDED: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
 _settle: Final = function("armprobe_places_settle", None, ctypes.c_void_p, ctypes.c_uint64)
 
@@ -327,9 +338,14 @@ class Places:
         self._core.forget([address])
 
     def at_rest(self) -> None:
-        """The engine executes nothing."""
+        """The engine executes nothing, but for a run in which this one is."""
         self.settle()
-        self._removed.clear()
+        if not self._core.running:
+            self._removed.clear()
+
+    def retire(self, used: object) -> None:
+        """Keep `used`, which code that is being executed may refer to, until the engine executes nothing."""
+        self._removed.append(used)
 
     def settle(self) -> None:
         """While the engine executes nothing: complete the records of the instruction that was executed last."""

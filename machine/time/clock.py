@@ -25,8 +25,9 @@ class Clock:
 
     def __init__(self, state: StateRegistry) -> None:
         self.instructions = 0  # executed in the runs that have ended
-        self._idle = ctypes.c_uint64()
-        self.idle_at = ctypes.addressof(self._idle)  # for C, which skips ticks, too
+        idle = ctypes.c_uint64()
+        self._idle = memoryview(idle).cast("B").cast("Q")  # read at each handler: a view takes a fifth of the time
+        self.idle_at = ctypes.addressof(idle)  # for C, which skips ticks, too
         self.running: Core | None = None  # the core whose own counter must be added
         self.paced = False
         self._origin = 0.0, 0  # a wall clock time in seconds, and the count at that time
@@ -35,11 +36,11 @@ class Clock:
     @property
     def idle(self) -> int:
         """Ticks skipped while waiting for an interrupt."""
-        return self._idle.value
+        return self._idle[0]
 
     @idle.setter
     def idle(self, ticks: int) -> None:
-        self._idle.value = ticks
+        self._idle[0] = ticks
 
     @property
     def executed(self) -> int:

@@ -60,7 +60,7 @@ class EventLog:
         self.events: list[Event] = []
         self.open: list[Marker] = []
         # Handlers in which nothing has entered yet, and the ticks that the guest had idled at the beginning of each.
-        self.begun: list[tuple[Callable[..., Any], object, int]] = []
+        self.begun: list[tuple[Callable[..., Any], object, int]] = []  # never another list
         self.handlers: list[int] = []
         self.size = 0
         self._orphans: list[int] = []  # the indices of handlers whose probes are gone
@@ -84,7 +84,8 @@ class EventLog:
 
     def _enter_begun(self, position: int) -> None:
         """The handlers that have begun are events, as something enters in them."""
-        begun, self.begun = self.begun, []
+        begun = self.begun.copy()
+        self.begun.clear()
         for handler, probe, idle in begun:
             self.append(Event(position, position + idle, Marker.HANDLER, handler, probe))
             self.open.append(Marker.HANDLER)

@@ -64,7 +64,7 @@ class Timeline:
         self._taken_at = self._cost = 0.0
         self._shortened = False  # whether the oldest part was dropped
         self.begin(machine.put_back_first)
-        self._clock = machine.clock
+        self.begun = self._log.begun
         if enabled:
             machine.input.listeners.append(self._entered)
             machine.input.history = self
@@ -172,15 +172,8 @@ class Timeline:
             self._log.open.pop()
             self._mark(Marker.CALL_END, "", returned)
 
-    def handler_begins(self, handler: Callable[..., Any], probe: object) -> None:
-        """A handler of a probe is about to be called."""
-        self._log.begun.append((handler, probe, self._clock.idle))
-
     def handler_ends(self, result: object) -> None:
-        """It has returned `result`. Nothing is kept of one that did nothing to the guest."""
-        if not result and self._log.begun:
-            self._log.begun.pop()
-            return
+        """A handler has returned `result` that is kept, because it did something to the guest."""
         self._mark(Marker.HANDLER_END, "", result)
         self._log.open.pop()
 
