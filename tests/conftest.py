@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What tests of every room share."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from tests.stock import stock_snapshot
 from tests.waiting import PATIENCE
 
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
+
+# No garbage is looked for among modules and tests, which stay: it took a tenth of a worker's time.
+gc.disable()
 
 # The cores are shared with emulated machines, so the time one example takes says nothing.
 hypothesis.settings.register_profile("armprobe", deadline=None)
@@ -119,6 +123,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Workers are given files in this order (xdist's loadfile, with --no-loadscope-reorder)."""
     place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

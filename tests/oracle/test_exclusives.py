@@ -17,7 +17,7 @@ from armprobe.probes.eras.era import ExclusiveScan
 from armprobe.probes.eras.exclusives import load_exclusive_before
 from tests.oracle.cold_kernel import BATCH, ColdKernel, entries
 from tests.oracle.function_records import SEQUENCES, KernelOnRecord, digest
-from tests.oracle.references import AT_LENGTH, DEFAULT, EVERYTHING, REFERENCES
+from tests.oracle.references import AT_LENGTH, EVERYTHING, REFERENCES
 
 ROOM = 48
 """Instructions in a generated sequence; the scan looks at 32."""
@@ -107,7 +107,7 @@ class Sequences:
 def sequences_for(kernel: ColdKernel | KernelOnRecord) -> Sequences:
     if isinstance(kernel, KernelOnRecord):
         return Sequences(kernel, SEQUENCES)
-    return Sequences(kernel, BATCH if EVERYTHING else 20_000 if kernel.era.name == DEFAULT else SEQUENCES)
+    return Sequences(kernel, BATCH if EVERYTHING else SEQUENCES)
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ SIMULATORS: Final = [
 LITERALS: Final = ("simulate_ldr_literal", "simulate_ldrsw_literal")
 REACH: Final = 1 << 20
 """Bytes before and after a load that its literal can be at (Arm ARM, C6.2, LDR (literal))."""
-STATES: Final = 10_000
+STATES: Final = 10_000 if EVERYTHING else 2_000
+"""For each simulator of the default kernel, and in each of 20 rounds with EVERYTHING."""
 
 _MODE: Final = 0x1F  # PSTATE.M (Arm ARM, C5.2, SPSR_EL1)
 _EL1H: Final = 5
