@@ -69,17 +69,19 @@ _SIGNED: Final = (5, 6)  # DW_ATE_signed, DW_ATE_signed_char
 class Dwarf(Types):
     """The types in the ELF at `path`. Raises MachineError if it has no debug information that can be read.
 
+    `sections` are its sections by name, where they are not as they are in the file.
     Finds types whose name is the first attribute of their entry, as gcc writes them, by DW_FORM_strp or DW_FORM_string.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sections: dict[str, bytes] | None = None) -> None:
         self._path, self._left = path, 0
         name = host_files.shown(path)
-        with host_files.open_regular(path) as file, host_files.explained("read", path):
-            try:
-                sections = _debug_sections(ElfFile(file))
-            except MachineError as error:
-                raise MachineError(f"{name} {error}") from None
+        if sections is None:
+            with host_files.open_regular(path) as file, host_files.explained("read", path):
+                try:
+                    sections = _debug_sections(ElfFile(file))
+                except MachineError as error:
+                    raise MachineError(f"{name} {error}") from None
         if not sections.keys() >= {".debug_info", ".debug_abbrev"}:
             raise MachineError(f"{name} has no debug information: build it with CONFIG_DEBUG_INFO, or -g")
         self._info, self._strings = sections[".debug_info"], sections.get(".debug_str", b"")

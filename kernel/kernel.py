@@ -20,6 +20,7 @@ from .interrupts import Interrupt, interrupts
 from .kworker import Kworkers
 from .log import LogRecord, read_log
 from .module_events import ModuleEvents
+from .module_file import ModuleFiles
 from .module_table import ModuleStruct, read_modules
 from .modules import LoadedModules
 from .mounts import Mount, MountTable
@@ -32,6 +33,7 @@ from .task_memory import MemoryArea, OpenFile, memory_areas, open_files
 from .tasks import Tasks
 from .trace_events import TraceEvents
 from .typed_memory import TypedMemory
+from .types import Types
 from .value import Value
 from .variables import Variable, Variables
 from .version import Version, linux_version
@@ -98,6 +100,7 @@ class Linux(Kernel):
         self._places: Places = {}
         self.modules = self._loaded = LoadedModules(self)
         self.module_events = ModuleEvents(machine)
+        self.module_files = ModuleFiles(self)
         self.tasks = Tasks(self)
         self._page_tables = PageTables(machine)
         self.kworkers = Kworkers(self)
@@ -143,31 +146,35 @@ class Linux(Kernel):
 
     def open_files(self, task: TaskStruct) -> list[OpenFile]:
         """The open files of `task`. Raises MachineError, saying why, where they cannot be read, as the next ones do."""
-        return open_files(self._structs(), self.symbols, task.address)
+        return open_files(self.structs(), self.symbols, task.address)
 
     def memory_areas(self, task: TaskStruct) -> list[MemoryArea]:
         """The areas of the memory of `task`, by address; none for a kernel thread."""
-        return memory_areas(self._structs(), self.symbols, task.address)
+        return memory_areas(self.structs(), self.symbols, task.address)
 
     def slab_caches(self) -> list[SlabCache]:
         """The caches of the slab allocator, the latest first."""
-        return slab_caches(self.machine, self._structs())
+        return slab_caches(self.machine, self.structs())
 
     def interrupts(self) -> list[Interrupt]:
         """The interrupts that have a handler or have occurred, by number."""
-        return interrupts(self.machine, self._structs(), self._cpu_offset)
+        return interrupts(self.machine, self.structs(), self._cpu_offset)
 
     def timers(self) -> list[Timer]:
         """The pending high-resolution timers of the CPU, by clock and time."""
         types = self.types
         bases = self.per_cpu("hrtimer_bases").address_ if isinstance(types, Btf) and types.per_cpu else None
-        return timers(self.machine, self._structs(), bases, self._cpu_offset)
+        return timers(self.machine, self.structs(), bases, self._cpu_offset)
 
     def system_calls(self) -> list[SystemCall]:
         """The system calls by number."""
         return system_calls(self.machine)
 
-    def _structs(self) -> Structs:
+    def _module_types(self, module: str) -> Types | None:
+        return self.module_files.types(module) or super()._module_types(module)
+
+    def structs(self) -> Structs:
+        """What reads members of structs, for one answer."""
         return Structs(self.machine, self.types, self._places)
 
     def find_variable(self, name: str) -> Variable | None:

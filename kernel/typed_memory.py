@@ -67,7 +67,7 @@ class TypedMemory:
         module = None if address is None else self.machine.symbols.module_at(address)
         return (None if module is None else self._module_types(module)) or self.types
 
-    def _module_types(self, module: str) -> Btf | None:
+    def _module_types(self, module: str) -> Types | None:
         return module_types(self.machine, module, self.types if isinstance(self.types, Btf) else None)
 
     def find_variable(self, name: str) -> Variable | None:

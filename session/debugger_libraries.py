@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from armprobe.kernel import Linux
 from armprobe.machine import Machine, Stop, StopReason, Symbols
 from armprobe.machine.state import Order
 from armprobe.stub import Library
@@ -63,6 +64,9 @@ class DebuggerLibraries:
         """The file of that name, an ELF with the module's symbols and types."""
         symbols = (self._told or {}).get(name, Symbols())
         module = next((name for name, each in self._machine.symbols.modules.items() if each is symbols), "")
+        if isinstance(kernel := self._machine.kernel, Linux) and (found := kernel.module_files.loaded(module)):
+            file, places = found
+            return io.BytesIO(file.at(places))
         return io.BytesIO(symbol_file(SymbolSources.of_module(self._machine, module, symbols), self._warn))
 
     def forget(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import secrets
@@ -91,7 +92,15 @@ class Guest:
                     raise
                 target += f"/{name}"
                 self._write(target, data, stat.S_IMODE(status.st_mode) & 0o777)
+        self._know_module(file)
         return target
+
+    def _know_module(self, file: str | Path) -> None:
+        """Have the debug information of a module that was pushed describe it when the guest loads it."""
+        kernel = self._session.machine.kernel
+        if Path(file).suffix == ".ko" and isinstance(kernel, Linux):
+            with contextlib.suppress(MachineError):  # it has none, or is no module at all, which insmod will say
+                kernel.module_files.add(file)
 
     def push_folder(self, folder: str | Path, path: str | None = None) -> str:
         """Copy the files, folders and symbolic links in the host's `folder` into the folder `path`; return that path.
@@ -110,6 +119,8 @@ class Guest:
         if done.status:
             said = (done.err.strip().splitlines() or [f"status {done.status}"])[-1]
             raise MachineError(f"{host_files.shown(folder)} cannot be unpacked in the guest: {said}")
+        for module in Path(folder).rglob("*.ko"):
+            self._know_module(module)
         return target
 
     def pull(self, path: str, file: str | Path | None = None, *, force: bool = False) -> bytes:

@@ -104,6 +104,11 @@ class ElfFile:
         table = self.read(self._phoff, self._phnum * _PROGRAM.size, "the table of program headers")
         return [Program(*fields) for fields in _PROGRAM.iter_unpack(table)]
 
+    @property
+    def section_table(self) -> int:
+        """The offset of the section headers."""
+        return int(self._shoff)
+
     def sections(self) -> Iterator[Section]:
         """The section headers, in order. Raises MachineError when they are incomplete."""
         if not self._shoff:

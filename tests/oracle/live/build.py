@@ -49,10 +49,17 @@ def _load(shell: Shell) -> None:
 
 def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
     """The module for the kernel in `files`, built with Debian's headers and kbuild."""
-    sources = sorted(path for path in SOURCE.iterdir() if path.is_file())
-    version = f"{files.kernel_version} {files.package_version}, stripped"
+    return compiled(MODULE, SOURCE, files, folder, tool)
+
+
+def compiled(
+    module: str, source: Path, files: KernelFiles, folder: Path, tool: Tool, *, debug_information: bool = False
+) -> Path:
+    """The .ko of the sources in a folder, built for that kernel. The cache's `folder` is locked by the caller."""
+    sources = sorted(path for path in source.iterdir() if path.name == "Makefile" or path.suffix in (".c", ".h", ".S"))
+    version = f"{files.kernel_version} {files.package_version}, stripped" + " not" * debug_information
     key = _digest(version.encode(), *(path.name.encode() + path.read_bytes() for path in sources))
-    built = folder / f"{MODULE}-{key[:20]}.ko"
+    built = folder / f"{module}-{key[:20]}.ko"
     if not built.is_file():
         prefix = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu").removesuffix("gcc")
         headers = unpacked_headers(files, folder, tool)
@@ -66,9 +73,11 @@ def _module(files: KernelFiles, folder: Path, tool: Tool) -> Path:
             command += [f"KBUILD_OUTPUT={headers}", f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc", *_WITHOUT, "modules"]
             make = subprocess.run(command, capture_output=True, text=True)
             assert make.returncode == 0, make.stdout + make.stderr
-            # Without debug information: it is typed into the guest.
-            subprocess.run([f"{prefix}strip", "-g", "-o", str(built), f"{work}/{MODULE}.ko"], check=True)
-        for other in folder.glob(f"{MODULE}-*.ko"):
+            if debug_information:
+                shutil.copy(f"{work}/{module}.ko", built)
+            else:  # it is typed into the guest
+                subprocess.run([f"{prefix}strip", "-g", "-o", str(built), f"{work}/{module}.ko"], check=True)
+        for other in folder.glob(f"{module}-*.ko"):
             if other != built:
                 other.unlink()
     return built
