@@ -79,7 +79,7 @@ setup(
         # The sources are for debuggers, which show them beside what runs.
         "armprobe.guests": ["demo/demo.elf", "demo/*/*.[chS]"],
         "armprobe.traces.formats": ["report.html", "report.js"],
-        "armprobe.clients": ["../gdbinit"],
+        "armprobe.clients": ["../gdbinit", "../lldbinit"],
     },
     data_files=[("share/man/man1", ["docs/armprobe.1"])],
     # Strict: the installed tree holds one link per file, the only editable layout that type checkers and editors

@@ -147,7 +147,7 @@ def test_wheel(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path)
         names = file.namelist()
-    assert {"armprobe/py.typed", "armprobe/gdbinit", "armprobe/guests/demo/demo.elf"} <= set(names)
+    assert {"armprobe/py.typed", "armprobe/gdbinit", "armprobe/lldbinit", "armprobe/guests/demo/demo.elf"} <= set(names)
     assert any(name.endswith("share/man/man1/armprobe.1") for name in names)
     assert "armprobe/machine/native/libarmprobe.so" in names
     assert [name for name in names if name.endswith((".c", ".h")) and "/guests/" not in name] == []
