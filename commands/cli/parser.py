@@ -16,6 +16,7 @@ from armprobe.commands.terminal import ArgumentParser
 from .check_kernel import CHECK_KERNEL
 from .completion import COMPLETION
 from .computer import CACHE, DOCTOR
+from .drgn import DRGN
 from .gdb import GDB
 from .make_root import MAKE_ROOT
 from .options import Options, Verb
@@ -56,6 +57,7 @@ VERBS: Final = (
     RUN,
     SCRIPT,
     QUERY,
+    DRGN,
     DEMO,
     BUG_2015,
     DECODE,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Real drgn on a stock kernel without debug information: what it finds is what the guest and our own commands say."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from armprobe.clients.drgn import program
 from armprobe.commands import Session
 from armprobe.machine import MachineError
+from tests.waiting import PATIENCE
 
 
 def test_drgn(snapshot: Path) -> None:
@@ -30,3 +33,20 @@ def test_drgn(snapshot: Path) -> None:
         assert str(find_task(prog, 1).nsproxy[0]) == session.run("print *init_task.nsproxy").strip()
     with Session("demo") as demo, pytest.raises(MachineError, match="drgn is for Linux guests"):
         program(demo)
+
+
+def test_the_verb_runs_a_script(snapshot: Path, tmp_path: Path) -> None:
+    pytest.importorskip("drgn", reason="drgn is not installed: pip install 'armprobe[drgn]'")
+    script = tmp_path / "names.py"
+    script.write_text("import sys\nprint(sys.argv[1:], prog['init_task'].comm.string_())\n")
+    words = [sys.executable, "-m", "armprobe", "drgn", "--no-config"]
+
+    def run(*more: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*words, *more], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE
+        )
+
+    done = run("--guest", snapshot, script, "a", "b")
+    assert done.stdout == "['a', 'b'] b'swapper/0'\n", done.stderr
+    assert run("--guest", "demo", script).stderr == "armprobe: drgn is for Linux guests, which this one is not\n"
+    assert "drgn's shell needs a terminal" in run("--guest", snapshot).stderr
