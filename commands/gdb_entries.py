@@ -21,6 +21,10 @@ MOST_PATCHED = 32
 NOPS = (0xD503201F, 0xD503245F, 0xD503249F, 0xD50324DF, 0xAA1E03E9)
 
 
+NOTICE = (
+    "gdb's debug information has this function from {:#x} on, behind NOPs. Here it shows no line of\n"
+    "it, and expressions do not know its arguments: info args and backtrace have both.\n"
+)
 SCALARS = gdb.TYPE_CODE_INT, gdb.TYPE_CODE_PTR, gdb.TYPE_CODE_ENUM, gdb.TYPE_CODE_BOOL, gdb.TYPE_CODE_CHAR
 
 

@@ -33,6 +33,7 @@ def beside(name: str) -> ModuleType:
 
 
 entries = beside("gdb_entries")
+locations = beside("gdb_locations")
 Symbols = beside("gdb_symbols").Symbols
 
 
@@ -111,6 +112,10 @@ def is_command(name: str) -> bool:
     return True
 
 
+# Names in a condition that gdb does not have: armprobe compiles it then (docs/expressions.md).
+OWN_NAMES = re.compile(r"(?<![\w$.>])(?:retval\b|\$(?:retval|elapsed|comm|pid|tgid|task|cpu)\b)")
+
+
 def compiled(command: str, argument: str) -> str:
     """The argument of a probe's command. A final ``if CONDITION`` is also added as gdb compiles it.
 
@@ -119,7 +124,7 @@ def compiled(command: str, argument: str) -> str:
     found = re.search(r"(?:^|\s)if\s+(.*?)(\sprint\s.*)?$", argument, re.DOTALL)
     words = argument[: found.start()].split() if found is not None else []
     place = next((word for word in words if "=" not in word), None)
-    if found is None or place is None:
+    if found is None or place is None or OWN_NAMES.search(found[1]):
         return argument
     instead = f"monitor {command} {argument.strip()} takes armprobe's own conditions: help {command}"
     if not re.fullmatch(r"(?:\w+:)?\w[\w.]*(?:\+\w+)?", place):
@@ -192,6 +197,8 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
         self.__doc__ = entry["help"]
         if name == entry["gdb_name"] != entry["name"]:
             self.__doc__ += f"\ngdb has its own {entry['name']}; armprobe's is {name} here.\n"
+        if entry.get("place"):
+            self.__doc__ += "\nThe place may be gdb's, too: FILE:LINE, FILE:FUNCTION, *ADDRESS or $REGISTER.\n"
         super().__init__(name, gdb.COMMAND_STATUS if name.startswith("info ") else gdb.COMMAND_USER)
 
     def invoke(self, argument: str, from_tty: bool) -> None:
@@ -199,6 +206,8 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
         if not self.entry["repeat"]:
             self.dont_repeat()
         PROXY.refresh()
+        if self.entry.get("place"):
+            argument = locations.resolved(argument, lambda word: ask("qArmprobe.place", word))
         if self.entry.get("condition"):
             argument = compiled(self.entry["name"], argument)
         try:
@@ -212,8 +221,13 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
             raise gdb.GdbError("gdb is connected to something that is not an armprobe machine")
         gdb.write(text if text.endswith("\n") or not text else f"{text}\n")
 
-    def complete(self, text: str, word: str | None) -> list[str] | None:
-        """Candidates for `word`, the part of the last word of `text` after gdb's last word separator."""
+    def complete(self, text: str, word: str | None) -> list[str] | int | None:
+        """Candidates for `word`, the part of the last word of `text` after gdb's last word separator.
+
+        gdb itself completes a place with a file.
+        """
+        if self.entry.get("place") and locations.is_file(text.strip()):
+            return int(gdb.COMPLETE_LOCATION)
         if word is None:  # gdb asks only for the start of the word; its own answer will do
             return None
         try:
@@ -382,10 +396,7 @@ class Proxy:
             self.look()
         self._stopping = False
         if gdb.convenience_variable("_stage") is not None and (entry := entries.known_from(gdb.newest_frame().pc())):
-            gdb.write(
-                f"gdb's debug information has this function from {entry:#x} on, behind NOPs. Here it shows no line of\n"
-                "it, and expressions do not know its arguments: info args and backtrace have both.\n"
-            )
+            gdb.write(entries.NOTICE.format(entry))
 
     def arguments(self) -> None:
         """Called after `info args`: at a function's symbol, show the arguments although gdb has it in no function."""

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final
@@ -224,20 +224,22 @@ class Registry:
 
         Keys: name, summary, usage, help (texts), gdb (native under its own name?), gdb_name (its native name, empty
         if none), gdb_info (its name after gdb's info, empty if none), changes_state (see `Command`), condition (may gdb
-        compile the ``if CONDITION`` in its line?).
+        compile the ``if CONDITION`` in its line?), place (is its first argument a place, which may be gdb's linespec?).
         """
+        names = {command.name: command.gdb_name for command in self.commands if command.gdb_name}
         return json.dumps(
             [
                 {
                     "name": command.name,
                     "summary": command.summary,
                     "usage": command.usage,
-                    "help": as_text(command.manual),
+                    "help": _for_gdb(as_text(command.manual), names),
                     "gdb": command.gdb_name == command.name,
                     "gdb_name": command.gdb_name,
                     "gdb_info": command.gdb_info,
                     "changes_state": command.changes_state,
                     "condition": "code" in command.options,
+                    "place": any(arg.name in ("place", "function") for arg in command.positional[:1]),
                     "repeat": command.repeat,
                 }
                 for command in self.everything
@@ -270,6 +272,19 @@ class Registry:
             return CommandsFound(CommandSummary(each.group, each.name, each.summary) for each in found[:_FOUND])
         related = tuple(each.name for each in found if each is not command)[:_RELATED]
         return replace(command.manual, related=related)
+
+
+_CONDITION = re.compile(r"^( {4}kprobe .* if )(.*?)( print .*)?$", re.MULTILINE)
+_REGISTER = re.compile(r"(?<![\w$.>])(?:[xw]\d+|sp|pc)\b")
+
+
+def _for_gdb(text: str, names: Mapping[str, str]) -> str:
+    """Help with gdb's names of commands, where they are used as commands, and of registers in its conditions."""
+    for name, in_gdb in names.items():
+        if name != in_gdb:
+            place = rf"(?m)(^ {{4}}|^Usage: |\bcommands? |\band )?\b{re.escape(name)}\b(?(1)(?! with)|(?= shows?\b))"
+            text = re.sub(place, lambda found, instead=in_gdb: (found[1] or "") + instead, text)
+    return _CONDITION.sub(lambda found: found[1] + _REGISTER.sub(r"$\g<0>", found[2]) + (found[3] or ""), text)
 
 
 def _whole(parts: Parts[object], show: Show) -> object:
