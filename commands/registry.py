@@ -283,7 +283,7 @@ def _for_gdb(text: str, names: Mapping[str, str]) -> str:
     for name, in_gdb in names.items():
         if name != in_gdb:
             place = rf"(?m)(^ {{4}}|^Usage: |\bcommands? |\band )?\b{re.escape(name)}\b(?(1)(?! with)|(?= shows?\b))"
-            text = re.sub(place, lambda found, instead=in_gdb: (found[1] or "") + instead, text)
+            text = re.sub(place, rf"\g<1>{in_gdb}", text)
     return _CONDITION.sub(lambda found: found[1] + _REGISTER.sub(r"$\g<0>", found[2]) + (found[3] or ""), text)
 
 
