@@ -70,6 +70,7 @@ What is not compatible gets version {next}, and CHANGELOG.md says what has chang
 _VERBS: Final[dict[str, list[type]]] = {
     "cache clear": [values.CacheRemoved],
     "cache list": [values.CacheEntries],
+    "compare": [values.EraAnswers],
     "doctor": [values.Doctor],
 }
 """What verbs of the command line answer with, which are no commands."""

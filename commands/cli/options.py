@@ -127,8 +127,8 @@ def add_file(parser: argparse.ArgumentParser, name: str, **how: object) -> None:
     parser.add_argument(name, type=Path, **how).complete = FILE  # type: ignore[arg-type, attr-defined]
 
 
-def add_loading(parser: argparse.ArgumentParser) -> None:
-    """Options for loading the guest and for the rules of its kprobes."""
+def add_loading(parser: argparse.ArgumentParser, eras: str = "") -> None:
+    """Options for loading the guest and for the rules of its kprobes. `eras` is added to the help of --era."""
     add_config(parser)
     add_file(parser, "--initrd", metavar="FILE", help="initial RAM disk of a Linux kernel")
     symbols = "ELF of the Linux kernel, for symbols and debug information"
@@ -168,7 +168,7 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     room = "memory that the history may take, such as 1G; beyond it the oldest part is dropped (default: 512M)"
     parser.add_argument("--history-memory", metavar="SIZE", help=room)
     parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
-    add_era(parser)
+    add_era(parser, eras)
     how = "how to execute a probed instruction out of line (default: as the era does)"
     parser.add_argument("--stepping", choices=STEPPINGS, help=how)
     parser.add_argument(

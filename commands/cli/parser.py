@@ -14,6 +14,7 @@ from armprobe.commands.settings import Settings, read_settings
 from armprobe.commands.terminal import ArgumentParser
 
 from .check_kernel import CHECK_KERNEL
+from .compare import COMPARE
 from .completion import COMPLETION
 from .computer import CACHE, DOCTOR
 from .drgn import DRGN
@@ -62,6 +63,7 @@ VERBS: Final = (
     BUG_2015,
     DECODE,
     CHECK,
+    COMPARE,
     DOCTOR,
     CACHE,
     CHECK_KERNEL,

@@ -4,6 +4,7 @@
 from . import (
     aggregation,
     breakpoints,
+    compared,
     computer,
     context,
     events,
@@ -22,6 +23,7 @@ from . import (
 __all__ = [
     "aggregation",
     "breakpoints",
+    "compared",
     "computer",
     "context",
     "events",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from armprobe.commands import values
 from armprobe.stub.visible import visible
 
+from .compared import era_answers
 from .help import WIDTH, command_help, command_list, commands_found
 from .live import Live
 from .probes import table
@@ -76,6 +77,8 @@ class Styles:
             return self.text(command_help(value, self._width))
         if isinstance(value, values.CommandList):
             return self.text(command_list(value, self._width))
+        if isinstance(value, values.EraAnswers):
+            return self.text(era_answers(value, self._console.width))
         if isinstance(value, values.CommandsFound):
             return self.text(commands_found(value, self._width))
         return visible(as_text(value)) if isinstance(value, _CODE) else self.text(as_text(value))

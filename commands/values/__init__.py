@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The answers of commands: records, which `commands.render` turns into text or JSON.
+"""The answers of commands: records, which `commands.render` turns into text, JSON, or HTML for notebooks.
 
 Every field is a number, a truth value, a text, bytes, None, another record or a tuple of these. A list has a class of
 its own, so that an empty list also has the type of its elements.
@@ -145,6 +145,8 @@ from .verdicts import (
     DecodedFile,
     DecodedFunction,
     DecodedWord,
+    EraAnswer,
+    EraAnswers,
     EraCheck,
     EraVerdict,
     FlaggedInstructions,
@@ -199,6 +201,8 @@ __all__ = [
     "Disassembly",
     "Disk",
     "Doctor",
+    "EraAnswer",
+    "EraAnswers",
     "EraCheck",
     "EraVerdict",
     "EventFile",
@@ -312,3 +316,15 @@ __all__ = [
     "Watched",
     "When",
 ]
+
+
+def _repr_html_(value: object) -> str:
+    """The value in a notebook (IPython, "Rich display")."""
+    from armprobe.commands.render.notebook import as_html
+
+    return as_html(value)
+
+
+for _name in __all__:
+    if isinstance(_class := globals()[_name], type) and _class.__module__.startswith("armprobe."):
+        setattr(_class, _repr_html_.__name__, _repr_html_)  # a hundred classes that share no base

@@ -148,5 +148,17 @@ class EraCheck:
     refused: int
 
 
+@dataclass(frozen=True)
+class EraAnswer:
+    """What commands print by the rules of an era. text: all of it, the error that ended them included."""
+
+    era: str
+    text: str
+
+
+class EraAnswers(tuple[EraAnswer, ...]):
+    """What the same commands print by the rules of several eras."""
+
+
 class Checked(tuple[EraCheck, ...]):
     """The verdicts of each era on the places."""
