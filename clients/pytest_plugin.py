@@ -135,14 +135,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Pass what a worker of pytest-xdist has counted to the process that started it."""
     coverage, worker = session.config.stash.get(_COVERAGE, None), getattr(session.config, "workeroutput", None)
     if coverage is not None and worker is not None:
-        worker[_ROWS] = coverage.rows()
+        worker[_ROWS] = coverage.rows(), coverage.line_rows()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take it. A worker that has crashed has left nothing."""
     if coverage := node.config.stash.get(_COVERAGE, None):
-        coverage.add(getattr(node, "workeroutput", {}).get(_ROWS, ()))
+        coverage.add(*getattr(node, "workeroutput", {}).get(_ROWS, ((), ())))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from armprobe.kernel.source_lines import SLIDE
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.session.authority import Host, asker
 
@@ -16,7 +17,7 @@ from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
 from .inspect import disassembled_at
 from .locations import complete_symbol, location, place
-from .perf_probe import SLIDE, source_text, sources
+from .perf_probe import source_text, sources
 from .stepping import caller, run_to, step_over
 from .stops import stopped
 from .values import LineCode, LineStepped, SourceLine, SourceLinesShown

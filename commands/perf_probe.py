@@ -33,8 +33,6 @@ _PROBE: Final = re.compile(
 )
 _FORMS: Final = "[[GROUP:]EVENT=]FUNCTION[%return|+OFFSET|:LINE] [ARGUMENT...], or FILE:LINE in place of the function"
 _ALL: Final = frozenset(("$params", "$vars"))
-SLIDE: Final = 1 << 16
-"""KASLR moves the kernel by a multiple of this."""
 
 _LARGEST: Final = 4 << 20  # bytes of a source
 _KNOWN: Final[WeakKeyDictionary[Machine, SourceLines]] = WeakKeyDictionary()
@@ -120,8 +118,7 @@ def _place(machine: Machine, function: SourceFunction, address: int) -> str:
 
 
 def _slide(symbol: Symbol, function: SourceFunction) -> int:
-    """How far the kernel has moved from where its file has it."""
-    return (symbol.address - function.start + SLIDE // 2) // SLIDE * SLIDE
+    return function.slide(symbol.address)
 
 
 def _listing(session: Session, name: str) -> SourceListing:

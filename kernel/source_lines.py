@@ -6,7 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from operator import itemgetter
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
@@ -15,6 +15,10 @@ from .dwarf import Dwarf
 if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
     from elftools.dwarf.die import DIE
+
+
+SLIDE: Final = 1 << 16
+"""KASLR moves the kernel by a multiple of this."""
 
 
 class SourceFunction(NamedTuple):
@@ -31,6 +35,10 @@ class SourceFunction(NamedTuple):
     end: int
     lines: dict[int, int]
     statements: dict[int, int]
+
+    def slide(self, symbol: int) -> int:
+        """How far the kernel has moved from where its file has it, by the address of the function's symbol."""
+        return (symbol - self.start + SLIDE // 2) // SLIDE * SLIDE
 
     def address_of(self, line: int) -> int:
         """Where a line of the file begins. Raises MachineError if no instruction of the function is of it."""

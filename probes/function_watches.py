@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 EVENTS: Final = 1 << 16
 """Entries and returns that a graph keeps by default."""
 _MOST_EVENTS: Final = 1 << 22
+MOST_INSTRUCTIONS: Final = 1 << 18
+"""Instructions that are counted at once: 1 MiB of code."""
 _WORDS: Final = struct.Struct("<3I")
 _NOP: Final = 0xD503_201F
 _BTI_C: Final = 0xD503_245F
@@ -111,6 +113,27 @@ class FunctionCounts(_Watch):
         else:
             self.set.put_calls(saved[0])
             self.since, self.executed_since = saved[1:]
+
+
+class InstructionCounts(_Watch):
+    """Counts how often each instruction of functions is executed. One that faults and is repeated counts twice."""
+
+    def __init__(self, watches: FunctionWatches, given: str, functions: Sequence[Symbol]) -> None:
+        super().__init__(watches, given)
+        self.functions = functions
+        self._make_set(at for each in functions for at in range(each.address, each.address + max(each.size, 4), 4))
+
+    def counted(self) -> dict[int, int]:
+        """How often each instruction was executed, by its address. Those that were not are left out."""
+        return self.set.calls()
+
+    def saved(self) -> dict[int, int]:
+        """See `_Watch`."""
+        return self.set.calls()
+
+    def restore(self, saved: dict[int, int] | None) -> None:
+        """See `_Watch`."""
+        self.set.put_calls(saved or {})
 
 
 @dataclass(frozen=True)
@@ -248,6 +271,17 @@ class FunctionWatches:
         if not functions:
             raise ProbeError(errno.ENOENT, f"no function matches {pattern!r}")
         counts = FunctionCounts(self, pattern, functions)
+        self._add(counts)
+        return counts
+
+    def count_instructions(self, pattern: str) -> InstructionCounts:
+        """Count the instructions of the functions that match a pattern. Raises ProbeError (ENOENT, E2BIG)."""
+        functions = self._kprobes.functions(pattern)
+        if not functions:
+            raise ProbeError(errno.ENOENT, f"no function matches {pattern!r}")
+        if sum(each.size for each in functions) // 4 > MOST_INSTRUCTIONS:
+            raise ProbeError(errno.E2BIG, f"{pattern!r} has over {MOST_INSTRUCTIONS:,} instructions: choose fewer")
+        counts = InstructionCounts(self, pattern, functions)
         self._add(counts)
         return counts
 

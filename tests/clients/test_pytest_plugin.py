@@ -241,6 +241,13 @@ def test_coverage(pytester: pytest.Pytester) -> None:
     assert f"FN:{declared},ksize" in lines
     assert "FNDA:5,ksize" in lines
     assert "FNDA:0,kfree" in lines
+    # The lines of ksize's body are executed in each call, those of kfree in none.
+    text = source.read_text().splitlines()
+    counts = {int(at): int(n) for at, n in re.findall(r"^DA:(\d+),(\d+)$", "\n".join(lines), re.MULTILINE)}
+    for name, times in (("ksize", 5), ("kfree", 0)):
+        begin = next(number for number, line in enumerate(text, 1) if re.search(rf"\w {name}\(|\*{name}\(", line))
+        end = next(number for number, line in enumerate(text, 1) if number > begin and line == "}")
+        assert {counts[number] for number in range(begin + 1, end) if number in counts} == {times}
     assert f"of {sum(line.startswith('FN:') for line in lines)} functions of guests were called" in output
 
 
