@@ -257,16 +257,17 @@ LOOKS = (
     "info registers", "info symbol", "info vector", "break", "tbreak", "hbreak", "thbreak", "watch", "rwatch",
     "awatch", "if", "while", "python", "python-interactive", "source",
 )  # fmt: skip
-VARIABLES = ("_kprobe", "_stage", "_hit", "_retval")
+VARIABLES = ("_kprobe", "_stage", "_hit", "_retval", "_position")
 
 
 def set_variables(said: str | None) -> None:
-    """Set the variables of a probe's stop: the texts $_kprobe and $_stage, the number $_hit, and at return $_retval.
+    """Set the variables of a stop: $_position, the count of instructions, and of a probe's $_kprobe, $_stage, $_hit.
 
-    All are void if the machine has stopped for another reason. said: the answer to qArmprobe.stop.
+    At its return there is also $_retval. Those of a probe are void if the machine has stopped for another reason.
+    said: the answer to qArmprobe.stop.
     """
     probe = json.loads(said or "null") or {}
-    values = (probe.get("name"), probe.get("stage"), probe.get("hit"), returned(probe))
+    values = (probe.get("name"), probe.get("stage"), probe.get("hit"), returned(probe), probe.get("position"))
     for name, value in zip(VARIABLES, values, strict=True):
         gdb.set_convenience_variable(name, value)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -98,7 +99,9 @@ def _source_line(session: Session, file: str, number: int, current: bool) -> Sou
     return SourceLine(file, number, text, current)
 
 
-def _step(enter: bool) -> Callable[[Session, Arguments], LineStepped]:
+def step_by_lines(step: Callable[[Session], Stop], waits: bool = True) -> Callable[[Session, Arguments], LineStepped]:
+    """A command that does `step` as often as it is told. `waits` is that of `Session.go`."""
+
     def run(session: Session, arguments: Arguments) -> LineStepped:
         if arguments.count < 1:
             raise CommandError("the count of lines is at least 1")
@@ -108,12 +111,12 @@ def _step(enter: bool) -> Callable[[Session, Arguments], LineStepped]:
 
         def lines() -> Stop:
             for _ in range(arguments.count):
-                stop = _one_line(session, enter)
+                stop = step(session)
                 if stop.reason is not StopReason.INSTRUCTIONS:
                     break
             return stop
 
-        return line_stepped(session, session.go(lines))
+        return line_stepped(session, session.go(lines, waits))
 
     return run
 
@@ -188,7 +191,7 @@ COMMANDS = (
         "next",
         "Run to the next source line, calls with all that they do; by instruction where no line is known.",
         (_COUNT,),
-        _step(enter=False),
+        step_by_lines(partial(_one_line, enter=False)),
         aliases=("n",),
         group="Running",
         gdb=False,
@@ -199,7 +202,7 @@ COMMANDS = (
         "Run to the next source line, into calls of functions whose lines are known; by instruction where none is.\n"
         "It is s, as in gdb. step goes by instructions.",
         (_COUNT,),
-        _step(enter=True),
+        step_by_lines(partial(_one_line, enter=True)),
         aliases=("s",),
         group="Running",
         gdb=False,

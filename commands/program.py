@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import AgentError, Condition, ExpressionError, Note, Program, Scope
 from armprobe.expressions.bytecode import assemble, assemble_words
-from armprobe.expressions.environment import ELAPSED
+from armprobe.expressions.environment import ELAPSED, POSITION
 from armprobe.expressions.format import Format
 from armprobe.machine import MachineError
 from armprobe.probes import Probe, Stage
@@ -48,7 +48,8 @@ class SessionScope(GuestScope):
         table = register_table(session.debug_target.system_registers)
         self._numbers = {each.name: number for number, each in enumerate(table.registers) if each.bits <= 64}
         self._numbers[ELAPSED] = len(table.sources)
-        self.registers = (*table.sources, ELAPSED)
+        self._numbers[POSITION] = len(table.sources) + 1
+        self.registers = (*table.sources, ELAPSED, POSITION)
 
     def register(self, name: str) -> int | None:
         """GDB's number of a register of 64 bits or less; None for an unknown name."""

@@ -54,7 +54,7 @@ def run_to(session: Session, places: Mapping[int, tuple[Arrived, str]]) -> Stop:
     return settled if settled is not stop else Stop(StopReason.UNTIL, stop.address, places[stop.address][1])
 
 
-def _is_call(word: int) -> bool:
+def is_call(word: int) -> bool:
     """Whether an instruction is BL, BLR or BLRA* (Arm ARM, C4.1, "Branches")."""
     return word & 0xFC00_0000 == 0x9400_0000 or word & 0xFEFF_F000 == 0xD63F_0000
 
@@ -65,7 +65,7 @@ def step_over(session: Session) -> Stop:
     pc, sp = machine.registers.pc, machine.registers.sp
     data = machine.memory.read_available(pc, 4)
     word = int.from_bytes(session.kprobes.unpatched(pc, data), "little") if len(data) == 4 else 0
-    if not _is_call(word):
+    if not is_call(word):
         return machine.step()
     stop = run_to(session, {pc + 4: (lambda core: core.context.sp == sp, "")})
     return Stop(StopReason.INSTRUCTIONS, stop.address) if stop.reason is StopReason.UNTIL else stop

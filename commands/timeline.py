@@ -16,7 +16,7 @@ from .locations import complete_symbol, location, place
 from .positions import branches, check_name, complete_position, instant
 from .stack import stack_frames
 from .stepping import stepped
-from .stops import require_stopped, stopped
+from .stops import require_stopped
 from .values import (
     LastChange,
     LastWrite,
@@ -27,7 +27,6 @@ from .values import (
     NeverWritten,
     StackFrame,
     Stepped,
-    Stopped,
     When,
 )
 
@@ -85,10 +84,6 @@ def _reverse_step(session: Session, arguments: Arguments) -> Stepped:
         return Stop(StopReason.HISTORY_START if first else StopReason.INSTRUCTIONS, machine.registers.pc)
 
     return stepped(session, session.go(back, waits=False))
-
-
-def _reverse_continue(session: Session, arguments: Arguments) -> Stopped:
-    return stopped(session, session.go(session.machine.timeline.reverse_continue, waits=False))
 
 
 def _last_write(session: Session, arguments: Arguments) -> LastWrite | NeverWritten | LastChange | NeverChanged:
@@ -193,15 +188,6 @@ COMMANDS = (
         group=GROUP,
         gdb=False,
         repeat=True,
-    ),
-    Command(
-        "reverse-continue",
-        "Go back to the last breakpoint, change of a watched value or stop of a probe, or to the start of the history.",
-        (),
-        _reverse_continue,
-        aliases=("rc",),
-        group=GROUP,
-        gdb=False,
     ),
     Command(
         "last-write",

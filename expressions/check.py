@@ -14,6 +14,7 @@ from armprobe.machine import MachineError
 
 from . import tree
 from .arguments import Unknown, argument, result
+from .environment import POSITION
 from .errors import ExpressionError, wrong
 from .fold import fold
 from .members import is_text, member
@@ -188,6 +189,8 @@ class _Checker:
             return self._member(node, self._task(node), _OF_TASK[name])
         if name == "$cpu":
             return Convert(S32, Binary(U64, "&", self._register(node, "mpidr_el1"), Constant(U64, _AFFINITY)))
+        if name == "$_position":
+            return self._register(node, POSITION)
         if name == "$elapsed":
             if not self._scope.returned:
                 raise self._wrong(node, "the time is known only where a function returns: put a kretprobe on it")

@@ -12,6 +12,8 @@ _MASK: Final = (1 << 64) - 1
 WORDS: Final = 33  # x0 to x30, sp, pc: GDB's numbers 0 to 32
 ELAPSED: Final = "elapsed"
 """The name, in place of a register's, of the time of a call that has returned, in ns."""
+POSITION: Final = "position"
+"""The name, in place of a register's, of the count of the guest's instructions."""
 X30: Final = 30  # a kretprobe may have replaced it: `View.register` has the original value
 
 
@@ -23,7 +25,7 @@ class View(Protocol):
         """x0 to x30, sp and pc as the CPU has them. Take x30 from `register` instead."""
 
     def register(self, name: str) -> int:
-        """A register by GDB's name, or `ELAPSED`."""
+        """A register by GDB's name, `ELAPSED` or `POSITION`."""
 
     def read(self, address: int, length: int) -> bytes:
         """Exactly `length` bytes of virtual memory."""

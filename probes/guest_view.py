@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self
 
-from armprobe.expressions.environment import ELAPSED
+from armprobe.expressions.environment import ELAPSED, POSITION
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.devices.timer import FREQUENCY
 
@@ -45,6 +45,8 @@ class GuestView:
 
     def register(self, name: str) -> int:
         """A register by gdb's name. Raises MachineError."""
+        if name == POSITION:
+            return self._machine.instructions
         return self._kprobes.unwind.x30 if name == "x30" else self._machine.registers[name]
 
     def read(self, address: int, length: int) -> bytes:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final
 
 from armprobe.expressions import Called, Scope
-from armprobe.expressions.environment import ELAPSED
+from armprobe.expressions.environment import ELAPSED, POSITION
 from armprobe.expressions.typed import Value
 from armprobe.kernel import Linux, typed_memory
 from armprobe.kernel.trace_events import TraceEvent
@@ -20,7 +20,7 @@ from .record import REGISTERS, Stage
 from .trace_field import field_value
 from .tracepoint import PREFIX
 
-_REGISTERS: Final = (*REGISTERS, "cpsr", *SYSTEM_REGISTERS, ELAPSED)
+_REGISTERS: Final = (*REGISTERS, "cpsr", *SYSTEM_REGISTERS, ELAPSED, POSITION)
 """With GDB's numbers for the first of them (GDB manual, "AArch64 Features")."""
 _KERNEL: Final = 1 << 63  # the lowest address of the kernel's half
 _ENTRY_STAGES: Final = (Stage.PRE, Stage.ENTRY, None)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from armprobe.commands import values
 
 from .layout import Column, Table, described
@@ -95,3 +97,31 @@ def _(value: values.PastCalls) -> str:
 @as_text.register
 def _(value: values.NeverWritten) -> str:
     return f"nothing has written to {value.size} bytes at {value.address:#x} since position {value.start:,}\n"
+
+
+_ROWS: Final = 40
+
+
+@as_text.register
+def _(value: values.Difference) -> str:
+    lines = [f"from position {value.first:,} to {value.second:,}:\n"]
+    if value.registers:
+        rows = [(each.name, f"{each.before:#x}", f"{each.after:#x}") for each in value.registers]
+        lines.append(Table((Column("register"), Column("first"), Column("second")), rows).plain())
+    if value.symbols:
+        columns = Column("symbol"), Column("type"), Column("first"), Column("second")
+        changed = [
+            (each.name, each.type or f"{each.size} bytes", each.before_text, each.after_text)
+            if each.before is not None
+            else (each.name, each.type or f"{each.size} bytes", f"{each.changed} bytes differ", "")
+            for each in value.symbols[:_ROWS]
+        ]
+        lines.append(Table(columns, changed).plain())
+    shown = min(_ROWS, len(value.symbols))
+    if shown < value.symbol_count:
+        lines.append(f"the first {shown} of {value.symbol_count:,} symbols; --json has more\n")
+    memory = f"{value.bytes_changed:,} bytes of memory differ, in {value.page_count:,} pages"
+    first = ", ".join(f"{page:#x}" for page in value.pages[:4])
+    more = ", ..." * (value.page_count > 4)
+    lines.append(f"{memory}: {first}{more}\n" if value.pages else "no memory differs\n")
+    return "".join(lines)

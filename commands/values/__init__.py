@@ -127,6 +127,7 @@ from .stops import Stopped
 from .timeline import (
     BranchRow,
     BranchRows,
+    Difference,
     LastChange,
     LastWrite,
     MarkRow,
@@ -136,6 +137,8 @@ from .timeline import (
     PastArgument,
     PastCallRow,
     PastCalls,
+    RegisterChanged,
+    SymbolChanged,
     When,
 )
 from .verdicts import (
@@ -198,6 +201,7 @@ __all__ = [
     "DecodedFile",
     "DecodedFunction",
     "DecodedWord",
+    "Difference",
     "Disassembly",
     "Disk",
     "Doctor",
@@ -269,6 +273,7 @@ __all__ = [
     "PutBack",
     "QueryAnswer",
     "Refused",
+    "RegisterChanged",
     "Registered",
     "RegisteredMatching",
     "Registers",
@@ -291,6 +296,7 @@ __all__ = [
     "StageRegisters",
     "Stepped",
     "Stopped",
+    "SymbolChanged",
     "SymbolMatches",
     "SymbolRow",
     "SystemCallRow",

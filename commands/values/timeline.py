@@ -57,6 +57,52 @@ class MarkRows(tuple[MarkRow, ...]):
 
 
 @dataclass(frozen=True)
+class RegisterChanged:
+    """A register with its values at both positions."""
+
+    name: str
+    before: Hex
+    after: Hex
+
+
+@dataclass(frozen=True)
+class SymbolChanged:
+    """The data of a symbol that differ in `changed` of `size` bytes. type: None if it is not known.
+
+    before, after: its values as numbers if it has at most 8 bytes, else None; before_text and after_text are the same
+    as its type says.
+    """
+
+    name: str
+    address: Hex
+    size: int
+    type: str | None
+    changed: int
+    before: Hex | None
+    after: Hex | None
+    before_text: str
+    after_text: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between the positions `first` and `second`.
+
+    page_count, bytes_changed: the pages of 4 KiB that differ, and the bytes in them. pages: the physical addresses of
+    the first 1,000 of them. symbols: the first 1,000 of the `symbol_count` symbols whose data differ.
+    """
+
+    first: int
+    second: int
+    registers: tuple[RegisterChanged, ...]
+    page_count: int
+    bytes_changed: int
+    pages: tuple[Hex, ...]
+    symbols: tuple[SymbolChanged, ...]
+    symbol_count: int
+
+
+@dataclass(frozen=True)
 class LastWrite:
     """The last write to a piece of memory, before the instruction at `position`, which is at `location`, is executed.
 

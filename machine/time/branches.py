@@ -63,6 +63,25 @@ class History:
     end_time: int = 0
     stop: Stop | None = None
 
+    def check(self, position: int, end: int, shortened: bool) -> None:
+        """Raise MachineError if there is no going to `position`; the history reaches to `end`.
+
+        `shortened` says whether its oldest part was dropped.
+        """
+        start = self.kept.first.position
+        if position < start:
+            why = "; what came before was dropped, as it took too much memory (--history-memory)" * shortened
+            raise MachineError(f"the history begins at position {start}: {position} is before that{why}")
+        if position > end:
+            raise MachineError(f"the history ends at position {end}: run the guest on to get to {position}")
+        inside = self.log.call_around(position)
+        if inside is not None:
+            first, last = inside
+            raise MachineError(
+                f"position {position} is within a call of a guest function made from outside, which is at {first} and "
+                f"ends at {last}: go to one of these"
+            )
+
 
 class Branches:
     """The branches of one machine's timeline. `current` is the one that it is in."""

@@ -165,6 +165,20 @@ class Checkpoints:
         """Put memory back to its content when the guest was loaded. The rest of the state stays."""
         self._put_back(self._root)
 
+    def differing(self, checkpoint: Checkpoint) -> Iterator[tuple[int, bytes, bytes]]:
+        """The pages of the machine's RAM that differ between a checkpoint and that last taken or restored, in no order.
+
+        Gives the physical address of each, and its content at the one and at the other.
+        """
+        first, memory = self._memories[0]
+        for number, owner in self._versions(checkpoint).items():
+            if number < first + memory.count:
+                content = owner.pages[number]
+                assert content is not None
+                old, new = self._store.get(content), memory.base_page(number - first)
+                if old != new:
+                    yield self._machine.ram.base + (number - first) * PAGE, old, new
+
     def drop(self, checkpoint: Checkpoint) -> None:
         """Free what only this checkpoint needs; it cannot be restored any more. Does nothing if it is dropped."""
         checkpoint.dropped = True

@@ -7,7 +7,7 @@ before has begun, and take the last that they find. A search for the first goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .timeline import Timeline
 
 _WAYS: Final = 500, 5_000, 50_000  # instructions: some seconds
+_LONGEST: Final = 500_000
 REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
 """The stops that are looked for. Others are answered as the history says, such as a host call."""
 
@@ -107,6 +108,31 @@ def _change_between(timeline: Timeline, machine: Machine, register: str, low: in
     finally:
         timeline.replay.on_event = None
     return found
+
+
+def last_true(timeline: Timeline, machine: Machine, holds: Callable[[Machine], object]) -> int | None:
+    """The last position before this one at which `holds` is true; None if it was not in the whole history.
+
+    Goes forward as `last_change` does. Raises MachineError when that is too far.
+    """
+    high = timeline.position
+    limit = high
+    with timeline.excursion():
+        for way in (*_WAYS, _LONGEST):
+            low = max(timeline.start, limit - way)
+            found = None
+            timeline.replay_from_before(low)
+            while (position := timeline.position) < high:
+                if holds(machine):
+                    found = position
+                timeline.replay_to(position + 1)
+            if found is not None or low == timeline.start:
+                return found
+            high = low
+    raise MachineError(
+        f"it was not true before any of the last {_LONGEST:,} instructions: set a breakpoint with that condition where "
+        "it may have become true, and go back to that"
+    )
 
 
 def last_stop(timeline: Timeline, machine: Machine) -> Stop:

@@ -27,7 +27,7 @@ from .calls import PastCall, Selects, past_calls
 from .history import Event, Marker
 from .kept import Kept
 from .replay import Replay
-from .search import RegisterChange, Write, first_write, last_change, last_stop, last_write, position_at
+from .search import RegisterChange, Write, first_write, last_change, last_stop, last_true, last_write, position_at
 from .stages import go_into, stop_in_hit
 
 if TYPE_CHECKING:
@@ -123,10 +123,6 @@ class Timeline:
     def marked(self, mark: str) -> tuple[str, int] | None:
         """The branch and the position of a mark, None if there is none of that name."""
         return self._branches.marked(mark)
-
-    def check_branch(self, name: str) -> None:
-        """Raise MachineError if there is no branch of that name, with the reason if it was thrown away."""
-        self._branches.named(name)
 
     def rename_branch(self, name: str) -> None:
         """Give the branch that the machine is in another name. Raises MachineError if another branch has it."""
@@ -255,10 +251,7 @@ class Timeline:
         within a call of a guest function that was made from outside, and a branch that is not there or no more.
         """
         self._prepare()
-        history = self._branches.current if branch is None else self._branches.named(branch)
-        end = self.end if history is self._branches.current else history.end
-        position = end if position is None else position
-        self._check(position, history, end)
+        history, position = self._target(position, branch)
         if self.live and position == self.position and history is self._branches.current:
             return
         self._leave_present()
@@ -266,15 +259,18 @@ class Timeline:
             self._switch(history, position)
         self._go(position)
 
+    def _target(self, position: int | None, branch: str | None) -> tuple[History, int]:
+        history = self._branches.current if branch is None else self._branches.named(branch)
+        end = self.end if history is self._branches.current else history.end
+        position = end if position is None else position
+        history.check(position, end, self._shortened)
+        return history, position
+
     def _switch(self, history: History, position: int) -> None:
         """Go to another branch, near `position` in it."""
         self._branches.switch(history)
         self._use_current()
         self.restore_kept(self._base_of(position))
-
-    def go_to_time(self, seconds: float) -> None:
-        """Go to the first position at which guest time is `seconds` since reset. Raises as `go` does."""
-        self.go(self.at_time(seconds))
 
     def at_time(self, seconds: float) -> int:
         """The first position in the history at which guest time is `seconds` since reset."""
@@ -317,6 +313,14 @@ class Timeline:
         self._prepare()
         return last_change(self, self._machine, register)
 
+    def last_true(self, holds: Callable[[Machine], object]) -> int | None:
+        """The last position before this one at which `holds` is true of the machine; None if it never was.
+
+        Looks 500,000 instructions back: raises MachineError.
+        """
+        self._prepare()
+        return last_true(self, self._machine, holds)
+
     def calls(self, function: str | int, condition: Selects | None = None) -> list[PastCall]:
         """The calls of `function` in the whole history, in order of position.
 
@@ -352,7 +356,7 @@ class Timeline:
                 if history is not self._branches.current:
                     self._switch(history, here)
                 self._go(here, stop)
-                assert self.live is was_live
+                assert self.live or not was_live
                 for put_back, saved in recorded:
                     put_back(saved)
 
@@ -395,6 +399,17 @@ class Timeline:
         """Whether the machine is stopped in the past, where a call is a diversion."""
         return not self.live and not self.going and not self.replay.applying and not self._machine.core.held
 
+    def visit(self, position: int | None, branch: str | None = None) -> None:
+        """Go to a position within an excursion, in another branch too. None is the end. Raises as `go` does."""
+        history, position = self._target(position, branch)
+        if history is not self._branches.current:
+            self._branches.switch(history)
+            self._use_current()
+        self.replay_from_before(position)
+        if position == history.end:
+            self._enter_rest()
+            self.live, self.replay.cursor = False, len(self._log.events)
+
     def replay_from_before(self, position: int) -> None:
         """Go to `position` within an excursion."""
         self.restore_kept(self._base_of(position))
@@ -404,20 +419,6 @@ class Timeline:
         if not self.enabled:
             raise MachineError("this machine keeps no history (--no-history): start it without that to go back")
         self._machine.refuse_in_handler()
-
-    def _check(self, position: int, history: History, end: int) -> None:
-        if position < self.start:
-            why = "; what came before was dropped, as it took too much memory (--history-memory)" * self._shortened
-            raise MachineError(f"the history begins at position {self.start}: {position} is before that{why}")
-        if position > end:
-            raise MachineError(f"the history ends at position {end}: run the guest on to get to {position}")
-        inside = history.log.call_around(position)
-        if inside is not None:
-            first, end = inside
-            raise MachineError(
-                f"position {position} is within a call of a guest function made from outside, which is at {first} and "
-                f"ends at {end}: go to one of these"
-            )
 
     def _leave_present(self) -> None:
         if not self.live:

@@ -8,8 +8,8 @@ qArmprobe.interrupt         -> the same, after interrupting it
 qArmprobe.complete:LINE     -> 1 and the candidates, one a line
 qArmprobe.place:PLACE       -> 1 and where that is, JSON: address, and name, start and size of the symbol it is in;
                                null if it is in none
-qArmprobe.stop              -> 1 and the hit of a probe that the machine has stopped for, JSON: kind, name, function,
-                               stage, hit; null if it has stopped for something else
+qArmprobe.stop              -> 1 and the stop, JSON: position, and if the machine has stopped for the hit of a probe
+                               kind, name, function, stage, hit
 qArmprobe.changes           -> 1 and what somebody else has changed since the client looked: "registers", "memory" (and
                                no registers), or nothing; the client then forgets what it knows
 
@@ -92,8 +92,8 @@ class Proxy(Feature[Commands]):
 
     def stop(self, _: None) -> bytes:
         stop = self.connection.stop
-        hit = {name: getattr(stop, name) for name in _HIT} if isinstance(stop, ProbeHit) else None
-        return _reply(True, json.dumps(hit))
+        hit = {name: getattr(stop, name) for name in _HIT} if isinstance(stop, ProbeHit) else {}
+        return _reply(True, json.dumps({"position": stop.position, **hit}))
 
     def changes(self, _: None) -> bytes:
         changed = self.connection.view.outdated

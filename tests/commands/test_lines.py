@@ -125,3 +125,25 @@ def test_a_breakpoint_ends_next(session: Session) -> None:
             break
     assert answer.stop.text == "breakpoint 1"
     assert answer.line is None
+
+
+def test_lines_back_are_among_those_that_gdb_goes_back_through(gdb_path: str) -> None:
+    """gdb also stops at each beginning of a piece of a line, and at lines that no probe can be put on."""
+    said = in_gdb(gdb_path, "finish", *["reverse-next", "info line *$pc"] * 30, start="kfree")
+    theirs = [int(number) for number in re.findall(r'^Line (\d+) of "', said, re.MULTILINE)]
+    assert len(theirs) == 30
+    with Session("demo", memory="16M") as session:
+        session.run("continue until=kfree")
+        session.run("finish")
+        ours = [session.ask("rn").line.number for _ in range(6)]
+    rest = iter(theirs)
+    assert all(number in rest for number in ours), (ours, theirs)  # in this order
+
+
+def test_reverse_step_goes_into_calls_from_their_end(session: Session) -> None:
+    session.run("continue until=kfree")
+    session.run("finish")
+    session.run("rs")
+    assert session.machine.symbols.describe(session.machine.registers.pc).startswith("kfree+")
+    session.run("reverse-finish")
+    assert session.machine.symbols.describe(session.machine.registers.pc).startswith("slab_round+")

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Commands that go back by source lines, over calls, to where the function was called, and to where something was true.
+
+The guest goes back by single instructions. Over a call, and over the handling of an interrupt, it goes back at once, to
+the instruction of the same function before that, which the stack pointer tells from those of other calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from armprobe.expressions import AgentError, Condition, ExpressionError
+from armprobe.machine import Machine, MachineError, Stop, StopReason
+
+from .declaration import Arg, Arguments, Clause, Command, integer
+from .errors import CommandError
+from .lines import line_at, step_by_lines
+from .program import SessionScope, refused
+from .stepping import Arrived, caller, is_call, stepped
+from .stops import stopped
+from .values import Stepped, Stopped
+
+if TYPE_CHECKING:
+    from armprobe.machine import Symbol
+    from armprobe.session import Session
+
+GROUP = "Going back"
+_ERETS: Final = 0xD69F_03E0, 0xD69F_0BFF, 0xD69F_0FFF  # ERET, ERETAA, ERETAB (Arm ARM, C6.2)
+_RETS: Final = 0xD65F_0BFF, 0xD65F_0FFF  # RETAA, RETAB
+_MOST_STEPS: Final = 100_000
+
+
+def _back_to(session: Session, places: Mapping[int, Arrived]) -> Stop:
+    """Go back to the last time that the guest was at one of these addresses and its function said yes, as UNTIL.
+
+    A breakpoint, a watchpoint or a probe on the way stops it there.
+    """
+    machine = session.machine
+    with contextlib.ExitStack() as stack:
+        for address, arrived in places.items():
+            machine.conditional_breakpoints.add(address, arrived)
+            stack.callback(machine.conditional_breakpoints.remove, address, arrived)
+        stop = machine.timeline.reverse_continue()
+        machine.core.load()
+        if stop.reason is StopReason.BREAKPOINT and stop.address in places and places[stop.address](machine.core):
+            settled = session.breakpoints.settled(stop)
+            return settled if settled is not stop else Stop(StopReason.UNTIL, stop.address)
+    return stop
+
+
+def _word(session: Session, address: int) -> int:
+    """The instruction at an address; 0 if it cannot be read."""
+    data = session.machine.memory.read_available(address, 4)
+    return int.from_bytes(session.kprobes.unpatched(address, data), "little") if len(data) == 4 else 0
+
+
+def _back(session: Session, enter: bool) -> Stop:
+    """Go back by one instruction; over a call with all that it did, unless `enter`, and over interrupts."""
+    machine, timeline = session.machine, session.machine.timeline
+    pc, sp = machine.registers.pc, machine.registers.sp
+    if timeline.position == timeline.start:
+        return Stop(StopReason.HISTORY_START, pc)
+    found = machine.symbols.at(pc)
+    before = _word(session, pc - 4)
+    timeline.reverse_step()
+    now = machine.registers.pc
+    word = _word(session, now)
+    same: Arrived = lambda core: core.context.sp == sp  # noqa: E731
+    if word in _ERETS and found is not None:
+        symbol: Symbol = found[0]
+        stop = _back_to(session, dict.fromkeys(range(symbol.address, symbol.address + symbol.size, 4), same))
+    elif (
+        (word & 0xFFFF_FC1F == 0xD65F_0000 or word in _RETS)
+        and is_call(before)
+        and not (enter and line_at(session, now) is not None)
+    ):
+        stop = _back_to(session, {pc - 4: same})
+    else:
+        return Stop(StopReason.INSTRUCTIONS, now)
+    return Stop(StopReason.INSTRUCTIONS, stop.address) if stop.reason is StopReason.UNTIL else stop
+
+
+class _LineBack:
+    """Goes back to the beginning of a line: of this one, or from there of the one that was executed before."""
+
+    def __init__(self, enter: bool) -> None:
+        self._enter = enter
+
+    def __call__(self, session: Session) -> Stop:
+        machine, timeline = session.machine, session.machine.timeline
+        has_lines = line_at(session, machine.registers.pc) is not None
+        stop = _back(session, self._enter)
+        line = line_at(session, machine.registers.pc)
+        for _ in range(_MOST_STEPS):
+            if stop.reason is not StopReason.INSTRUCTIONS or not has_lines or line is None:
+                return stop
+            if stop.address == line.start:
+                return stop
+            position = timeline.position
+            stop = _back(session, enter=False)
+            now = line_at(session, machine.registers.pc)
+            if stop.reason is StopReason.INSTRUCTIONS and (now is None or now[:2] != line[:2]):
+                timeline.go(position)  # the first instruction of the line that was executed
+                return Stop(StopReason.INSTRUCTIONS, machine.registers.pc)
+        return Stop(StopReason.INSTRUCTIONS, stop.address, f"the line has not begun {_MOST_STEPS:,} steps before")
+
+
+def _reverse_next_instruction(session: Session, arguments: Arguments) -> Stepped:
+    if arguments.count < 1:
+        raise CommandError("reverse-nexti takes a count of at least 1")
+
+    def back() -> Stop:
+        for _ in range(arguments.count):
+            stop = _back(session, enter=False)
+            if stop.reason is not StopReason.INSTRUCTIONS:
+                break
+        return stop
+
+    return stepped(session, session.go(back, waits=False))
+
+
+def _reverse_finish(session: Session, arguments: Arguments) -> Stepped:
+    machine = session.machine
+    outer, mine = caller(session)
+    found = machine.symbols.at(machine.registers.pc)
+    if found is None:
+        raise CommandError("the function that the guest is in is not known, so neither is where it was called")
+    entry, offset = found[0].address, found[1]
+    called: Arrived = lambda core: core.context.x[30] == outer and mine(core)  # noqa: E731
+
+    def back() -> Stop:
+        if offset:
+            stop = _back_to(session, {entry: called})
+            if stop.reason is not StopReason.UNTIL:
+                return stop
+        machine.timeline.reverse_step()
+        return Stop(StopReason.INSTRUCTIONS, machine.registers.pc)
+
+    return stepped(session, session.go(back, waits=False))
+
+
+def _reverse_continue(session: Session, arguments: Arguments) -> Stopped:
+    timeline = session.machine.timeline
+    if arguments.condition is None:
+        return stopped(session, session.go(timeline.reverse_continue, waits=False))
+    try:
+        condition = Condition.compile(arguments.condition, SessionScope(session, None))
+    except ExpressionError as error:
+        raise refused(error) from error
+
+    def holds(machine: Machine) -> bool:
+        machine.core.load()
+        try:
+            return condition.holds(session.guest_view)
+        except (AgentError, MachineError):
+            return False  # it has no value here
+
+    def back() -> Stop:
+        found = timeline.last_true(holds)
+        timeline.go(timeline.start if found is None else found)
+        pc = session.machine.registers.pc
+        if found is None:
+            return Stop(StopReason.HISTORY_START, pc)
+        return Stop(StopReason.UNTIL, pc, f"{arguments.condition} was true here")
+
+    return stopped(session, session.go(back, waits=False))
+
+
+_COUNT: Final = Arg("count", "number of lines", type=integer, optional=True, default=1)
+
+COMMANDS = (
+    Command(
+        "reverse-step",
+        "Go back to the beginning of a source line, into calls; by instruction where no line is known.\n"
+        "It is the beginning of this line, or from there of the line that was executed before it.",
+        (_COUNT,),
+        step_by_lines(_LineBack(enter=True), waits=False),
+        aliases=("rs",),
+        group=GROUP,
+        gdb=False,
+        repeat=True,
+    ),
+    Command(
+        "reverse-next",
+        "Go back to the beginning of a source line, over calls; by instruction where no line is known.",
+        (_COUNT,),
+        step_by_lines(_LineBack(enter=False), waits=False),
+        aliases=("rn",),
+        group=GROUP,
+        gdb=False,
+        repeat=True,
+    ),
+    Command(
+        "reverse-nexti",
+        "Go back by one instruction, or COUNT, over calls with all that they did, and over interrupts.",
+        (Arg("count", "number of instructions", type=integer, optional=True, default=1),),
+        _reverse_next_instruction,
+        aliases=("rni",),
+        group=GROUP,
+        gdb=False,
+        repeat=True,
+    ),
+    Command(
+        "reverse-finish",
+        "Go back to the instruction that has called the function that the guest is in.",
+        (),
+        _reverse_finish,
+        group=GROUP,
+        gdb=False,
+    ),
+    Command(
+        "reverse-continue",
+        "Go back to the last breakpoint, change of a watched value or stop of a probe, or to the history's start.\n"
+        "With until, go back to the last instruction before which a condition was true. It is looked for among the\n"
+        "last 500,000 instructions, one by one: reverse-continue until $x0 > 4096.",
+        (Clause("until", "condition", "go to where this C expression was true last", last=True),),
+        _reverse_continue,
+        aliases=("rc",),
+        group=GROUP,
+        gdb=False,
+    ),
+)
