@@ -71,10 +71,10 @@ sanitize: build/test ## the tests that use the C core, with AddressSanitizer and
 		$(PY) -m pytest -n auto --maxprocesses 4 -p no:faulthandler $(SANITIZED_TESTS) || { cat $(SANITIZED)/report.*; exit 1; }
 
 .PHONY: fuzz
-fuzz: build/test ## a million random packets to the demo kernel, ten thousand debuggers that come and go, and ten thousand hostile files of each format
+fuzz: build/test ## a million random packets to the demo kernel, ten thousand debuggers that come and go, ten thousand hostile files of each format, and a hostile driver of the disk
 	ARMPROBE_FUZZ=1000000 $(PY) -m pytest -n auto --maxprocesses 4 -rP \
 		tests/stub/test_flood.py tests/stub/test_guest_flood.py tests/stub/test_endurance.py \
-		tests/machine/test_hostile_files.py
+		tests/machine/test_hostile_files.py tests/machine/test_virtio_block.py
 
 .PHONY: bench
 bench: build/test ## measure; SVG=docs/benchmarks.svg also writes the plot

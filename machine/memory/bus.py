@@ -161,6 +161,8 @@ class Bus:
         registers. Raises MachineError outside memory.
         """
         ram = self._ram_for_master(address, len(data))
+        if not data:
+            return
         self.changes += 1
         for core in self._cores:
             core.watchpoints.master_writes(address, data, bytes(ram.data[address - ram.base :][: len(data)]))

@@ -164,6 +164,9 @@ def test_where_a_device_cannot_write(demo: Machine) -> None:
     demo.devices.add(device)
     with pytest.raises(MachineError, match="a device accesses 1 bytes at physical address 0x0: there is no memory"):
         device.dma_write(0, b"x")
+    before = demo.bus.changes
+    device.dma_write(board.RAM_BASE, b"")
+    assert demo.bus.changes == before
 
 
 def test_what_a_handler_raises_ends_the_run(bare: Callable[..., Machine]) -> None:
