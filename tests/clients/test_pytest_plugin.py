@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from armprobe.guests.linux import cache_directory
 from armprobe.machine import load
 from tests.waiting import PATIENCE
 
 pytest_plugins = "pytester"
 
 ROOT = Path(__file__).parents[2]
+CACHE = cache_directory().parent
 
 
 @pytest.fixture
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))  # pytester's HOME is empty: each test would boot a kernel
     pytester.makepyprojecttoml(
         "[tool.pytest.ini_options]\naddopts = ['--strict-markers']\nfilterwarnings = ['error']\n"
     )
