@@ -64,7 +64,6 @@ class Timeline:
         self._taken_at = self._cost = 0.0
         self._shortened = False  # whether the oldest part was dropped
         self.begin(machine.put_back_first)
-        self.begun = self._log.begun
         if enabled:
             machine.input.listeners.append(self._entered)
             machine.input.history = self
@@ -81,6 +80,7 @@ class Timeline:
         """Go on in the branch that is now the current one."""
         current = self._branches.current
         self._log, self._kept, self.replay.log = current.log, current.kept, current.log
+        self.begun = current.log.begun
         self.marks: dict[str, int] = current.marks
         """Positions of this branch by name."""
 

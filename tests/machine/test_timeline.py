@@ -340,6 +340,22 @@ def test_the_history_begins_at_a_state_from_a_file(demo: Machine, tmp_path: Path
         assert state(guest) == after
 
 
+def test_what_a_handler_did_is_kept_in_a_history_that_begins_anew(demo: Machine, tmp_path: Path) -> None:
+    """Each kmalloc returns NULL; the way back there leads to the same state."""
+    demo.save(tmp_path / "file")
+    guest = machine.load(tmp_path / "file")
+    kprobes = Kprobes(guest)
+    failing = kprobes.fail("kmalloc", returns=0)
+    begin = guest.timeline.position
+    guest.run(instructions=50_000)
+    assert failing.failed > 0
+    assert kprobes.errors == []
+    there = guest.timeline.position, state(guest)
+    guest.timeline.go(begin)
+    guest.timeline.go(there[0])
+    assert state(guest) == there[1]
+
+
 def test_calls_of_the_past_are_those_that_a_probe_would_have_hit(demo: Machine) -> None:
     demo.restore(demo.snapshot())
     kprobes = Kprobes(demo)
