@@ -10,10 +10,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from unicorn import arm64_const as reg
+
 from armprobe.machine.core.pstate import PSTATE_I
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.machine.errors import MachineError
 from armprobe.machine.native.interpret import ROOM, Interpreter
+from armprobe.machine.native.tracepoint import TracepointStructure
 
 from .text import Text
 from .trace_events import Branch, Syscall, TraceEvent, TraceField
@@ -38,6 +41,7 @@ _STACK: Final = ROOM + 0x1C000  # of what prints; it grows down
 _HEADER: Final = struct.Struct("<HBBi")  # struct trace_entry
 _THREAD: Final = 16384  # THREAD_SIZE, with pages of 4 KB (arch/arm64/include/asm/memory.h)
 _COMPAT: Final = 1 << 4  # PSTATE.nRW: a task with AArch32
+_TPIDR_EL1: Final = reg.UC_ARM64_REG_TPIDR_EL1
 _COUNTERS: Final = (3, 3, 14, 0, 1), (3, 3, 14, 0, 2)  # CNTPCT_EL0 and CNTVCT_EL0
 _NAMES: Final = {tuple(encoding): name for name, encoding in SYSTEM_REGISTERS.items()}
 
@@ -110,6 +114,48 @@ class TraceCode:
                 field.size, "little"
             )
         return bytes(data)
+
+    def native(
+        self, event: TraceEvent, branch: Branch | None, siblings: dict[int, int], syscall: Syscall | None, in_x0: bool
+    ) -> tuple[TracepointStructure, list[int], list[int]]:
+        """What the C core needs to do the same, for a call at `branch` or for system calls, and stops with targets."""
+        task, regs = self._types["task_struct"], self._types["pt_regs"]
+        symbols = self._machine.symbols
+        found = TracepointStructure(
+            interpreter=self._interpreter.address,
+            reserve=symbols["trace_event_buffer_reserve"].address,
+            commit=symbols["trace_event_buffer_commit"].address,
+            **{"file": _FILE, "returns": _RETURN, "probe": _PROBE, "functions": _FUNCS, "record_at": _RECORD},
+            id=event.id,
+            preempt_count=task.offset("thread_info.preempt_count"),
+            flags=task.offset("thread_info.flags"),
+            pid=task.offset("pid"),
+            migration=task.offset("migration_disabled") if "migration_disabled" in task.members else 0,
+            stack=task.offset("stack"),
+            tpidr_el1=_TPIDR_EL1,
+            regs=_THREAD - regs.size,
+            syscallno=regs.offset("syscallno"),
+            user_pstate=regs.offset("pstate"),
+            general=regs.offset("regs"),
+            orig_x0=regs.offset("orig_x0"),
+            in_x0=in_x0,
+        )
+        stops, targets = [_PROBE], [0]
+        if branch is not None:
+            found.target, found.list = branch.target, event.tracepoint + self._funcs
+            others = {code: target for code, target in siblings.items() if code != branch.code}
+            stops, targets = [_PROBE, branch.code + 4, *others], [0, 0, *others.values()]
+        if syscall is not None:
+            found.number, found.enters = syscall.number, syscall.enters
+        if syscall is None or syscall.number < 0:
+            found.make = event.recorder
+        else:
+            fields = event.fields[:7] if syscall.enters else event.fields[:2]
+            found.field_count = len(fields)
+            found.offsets[: len(fields)] = [field.offset for field in fields]
+            found.sizes[: len(fields)] = [min(field.size, 8) for field in fields]
+            found.size = max(field.offset + field.size for field in event.fields)
+        return found, stops, targets
 
     def text(self, event: TraceEvent, record: bytes) -> str:
         """What the kernel prints of a record in its trace, with the event's name.

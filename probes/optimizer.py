@@ -13,7 +13,7 @@ whose instructions are not stepped by BRK #6: the guest sees the state of the CP
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import program
@@ -35,6 +35,7 @@ from .probe import ObservingFunction, Probe
 from .record import Hit, Stage
 from .recording import ALL_REGISTERS
 from .site import Site
+from .tracepoint import Tracepoint
 from .trampoline import BRK, DIRECT
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Optimizer:
         self._aggregated: dict[int, Aggregation] = {}
         self._observed: dict[int, ObservingFunction] = {}
         self._handlers: dict[int, NativeHandler] = {}
+        self.review_events: Callable[[], None] = lambda: None
         self._left: set[Site] = set()  # sites with programs that had no value
         self._runs = 0
         self._memory_replaced = False
@@ -110,6 +112,7 @@ class Optimizer:
         """What hits of all probes do may have changed."""
         for site in list(self._sites.values()):
             self.review(site)
+        self.review_events()
 
     def hide(self, address: int) -> None:
         """There is a breakpoint at `address`, which conditions do not see."""
@@ -161,6 +164,37 @@ class Optimizer:
         for probe in site.probes:
             self._ordinary(probe)
 
+    def does_event(self, probe: Tracepoint) -> bool:
+        """Whether C can do all that is done at an event with `probe`."""
+        return (
+            self._enabled
+            and self._recorder.on_hit is None
+            and self._recorder.finds_task_itself
+            and not (has_handlers(probe) or probe.stop)
+            and compiles(probe)
+        )
+
+    def begin_event(self, probe: Tracepoint, room: int) -> Action:
+        """The action of `probe`, with `room` for the event's record: from now on C counts."""
+        self._find_task()
+        self._numbers += 1
+        self._probes[self._numbers] = probe.kp
+        counts = probe.counts
+        action = Action(id=self._numbers, hits=counts.hits, missed=counts.nmissed, met=counts.met, event=True)
+        probe.counts = KprobeCounts(action)
+        probe.flags |= OPTIMIZED
+        action.enabled, action.records_first = not probe.disabled, probe.records(Stage.PRE)
+        self._compile(probe, action)
+        self._aggregate(probe, action)
+        self.drain()
+        self.places.make_notes(action.note_size + room)
+        return action
+
+    def end_event(self, probe: Tracepoint) -> None:
+        """Undo a `begin_event`."""
+        self.drain()
+        self._forget_action(probe)
+
     def adopt(self, slot: int) -> Site | None:
         """Go on in Python with the hit whose instruction is being executed in the `NativeSlot` at that address.
 
@@ -195,7 +229,10 @@ class Optimizer:
             note = self._notes.get(record.action)
             line = note[0].line_of(*note[1].decoded(record.note_data)) if record.note and note is not None else ""
             memory = self._memory.get(record.action)
-            self._recorder.hits.append(_hit(probe, record, line, None if memory is None else memory[0]))
+            hit = _hit(probe, record, line, None if memory is None else memory[0])
+            if isinstance(probe.owner, Tracepoint):
+                hit = hit._replace(data=probe.owner.made(record.memory_data))
+            self._recorder.hits.append(hit)
 
     def _undecided(self, address: int) -> None:
         """A program has no value in C. The hit is an ordinary one's, and so are the next, until another run begins."""
@@ -371,6 +408,12 @@ class Optimizer:
             self._followed.discard(rp)
             if not self._followed and not self._memory_replaced:
                 self._kretprobes.return_to_c(False)
+        self._forget_action(probe)
+
+    def _forget_action(self, probe: Probe) -> None:
+        """Have Python count again."""
+        counts = probe.counts
+        assert isinstance(counts, KprobeCounts)
         probe.counts = own_counts(counts)
         probe.flags &= ~OPTIMIZED
         number = counts.action.id

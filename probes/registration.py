@@ -117,7 +117,7 @@ class Kprobes(Recorded):
         self._shared = SharedHits(machine, self._engine, self._kretprobes, self._guest)
         self._suspended = SuspendedBreakpoints(machine, self._sites, self._arming)
         self._engine.connect(self._arming, self._kretprobes, self._kretprobes.guest_trampoline, self._shared)
-        self._tracepoints = TracepointEngine(machine, self._text, self._recorder)
+        self._tracepoints = TracepointEngine(machine, self._text, self._recorder, self._optimizer)
         self._gone = GoneSites(machine, self._text, self._sites, self._arming.text_gone)
         self.watches = FunctionWatches(self)
         self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
@@ -315,24 +315,24 @@ class Kprobes(Recorded):
 
     def enable(self, probe: Probe) -> None:
         """Arm a disabled probe. Raises ProbeError (EINVAL) if it is not registered or its text is gone."""
-        kprobe = self._registered(probe)
-        self._gone.look([kprobe.site])
-        if kprobe.gone:
-            reason = f"{probe.name} is gone, as the guest has freed the code it was on: unregister it"
-            raise ProbeError(errno.EINVAL, reason)
-        kprobe.disabled = False
-        if kprobe.site is not None:
-            self._arming.update(kprobe.site)
+        self._switch(probe, disabled=False)
 
     def disable(self, probe: Probe) -> None:
         """Disarm a probe. The text is restored if no enabled probe is left there.
 
         Raises ProbeError (EINVAL) for one that is not registered.
         """
+        self._switch(probe, disabled=True)
+
+    def _switch(self, probe: Probe, *, disabled: bool) -> None:
         kprobe = self._registered(probe)
         self._gone.look([kprobe.site])
-        kprobe.disabled = True
-        if not kprobe.gone and kprobe.site is not None:
+        if kprobe.gone and not disabled:
+            raise ProbeError(errno.EINVAL, f"{probe.name} is gone, as the guest has freed its code: unregister it")
+        kprobe.disabled = disabled
+        if kprobe.site is None:
+            probe.review()
+        elif not kprobe.gone:
             self._arming.update(kprobe.site)
 
     def list(self) -> list[Probe]:

@@ -20,6 +20,14 @@ PREFIX: Final = "t:"
 Handler = Callable[["Tracepoint", "TraceRecord"], object]
 
 
+def _unmade(data: bytes) -> TraceRecord:
+    raise AssertionError("the event is not registered")
+
+
+def _nothing() -> None:
+    pass
+
+
 class Tracepoint(Probe):
     """A probe on the event `name`, such as "sched:sched_switch" or "syscalls:sys_enter_openat".
 
@@ -51,7 +59,16 @@ class Tracepoint(Probe):
         self.kp.owner = self
         self.handler = handler
         self.failure = ""
+        self.made: Callable[[bytes], TraceRecord] = _unmade
+        """Makes the record of the event of its data."""
+        self.reviewed: Callable[[], None] = _nothing
+        """Called when what is done at the event may have changed."""
         super().__init__(record, stop, condition, note, aggregate)
+
+    def review(self) -> None:
+        """See `Probe.review`."""
+        if self.registered:
+            self.reviewed()
 
     @property
     def registered(self) -> bool:

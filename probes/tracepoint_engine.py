@@ -7,9 +7,12 @@ seen where the kernel begins to execute them, and where that has ended. Nothing 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.kernel.kernel import Linux
 from armprobe.kernel.syscall_places import SyscallPlaces, syscall_places
@@ -17,30 +20,59 @@ from armprobe.kernel.text import Text
 from armprobe.kernel.trace_code import TraceCode
 from armprobe.kernel.trace_events import Branch, Syscall, TraceEvent, TraceField
 from armprobe.machine import Machine, MachineError, Stop, StopReason
+from armprobe.machine.native.places import Action, linked
+from armprobe.machine.native.tracepoint import NEVER, TracepointHooks, TracepointPlace
+from armprobe.machine.state import Order
 
 from .errors import ProbeError
 from .pt_regs import LiveRegs
 from .record import Stage
 from .recorder import Recorder
-from .trace_record import TraceRecord
+from .trace_record import HEADER, TraceRecord
 from .tracepoint import Tracepoint
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+_MOST_TEXT: Final = 256
+"""The bytes of strings that C keeps of a record; Python handles the events that have more."""
+
+
+class _Place(NamedTuple):
+    """Where an event happens: the address, what makes the record, and how the C core watches it (None: it cannot)."""
+
+    address: int
+    make: Callable[[], bytes | None]
+    native: TracepointPlace | None
 
 
 class _Watched:
-    """An event with probes, and the places in the guest at which it happens."""
+    """An event with probes, and the places in the guest at which it happens.
+
+    While C watches them, there is an action of each probe. Otherwise `intercepts` has what Python is called by.
+    """
 
     def __init__(self, event: TraceEvent, fields: tuple[TraceField, ...]) -> None:
         self.event, self.fields = event, fields
         self.probes: list[Tracepoint] = []
-        self.places: list[tuple[int, Callable[[Machine], None]]] = []
+        self.places: list[_Place] = []
+        self.actions: dict[Tracepoint, Action] = {}
+        self.intercepts: list[tuple[int, Callable[[Machine], None]]] = []
 
 
 class TracepointEngine:
     """The probes on events of one machine's guest."""
 
-    def __init__(self, machine: Machine, text: Text, recorder: Recorder) -> None:
-        self._machine, self._text, self._recorder = machine, text, recorder
+    def __init__(self, machine: Machine, text: Text, recorder: Recorder, optimizer: Optimizer) -> None:
+        self._machine, self._text, self._recorder, self._optimizer = machine, text, recorder, optimizer
         self._watched: dict[str, _Watched] = {}
+        self._due: set[_Watched] = set()
+        self._left: set[_Watched] = set()  # events of which C could not make a record
+        self._runs = 0
+        self._hooks = TracepointHooks(machine.core.native.address)
+        optimizer.review_events = self._review_all
+        machine.scheduler.before_slice.append(self._before_slice)
+        machine.state.on_restored(Order.PROBES, self._restored)
 
     @cached_property
     def _kernel(self) -> Linux:
@@ -84,19 +116,86 @@ class TracepointEngine:
         except MachineError as error:
             raise ProbeError(errno.EINVAL, f"{name} cannot be probed: {error}") from None
         watched.probes.append(probe)
-        probe.addr = watched.places[0][0]
+        probe.addr = watched.places[0].address
+        probe.made = partial(self._made, watched)
+        probe.reviewed = partial(self._review, watched)
+        self._due.add(watched)
         probe.hits = probe.met = probe.nmissed = 0
         probe.failure = ""
 
     def unregister(self, probe: Tracepoint) -> None:
         """Undo a `register`."""
         watched = next(each for each in self._watched.values() if probe in each.probes)
-        watched.probes.remove(probe)
         probe.kp.disabled = True
+        if probe in watched.actions:
+            watched.actions[probe].enabled = False
+            self._optimizer.end_event(probe)
+        watched.probes.remove(probe)
         if not watched.probes:
-            for address, function in watched.places:
-                self._machine.unintercept(address, function)
             del self._watched[watched.event.full_name]
+        self._due.add(watched)
+
+    def _review_all(self) -> None:
+        self._due |= set(self._watched.values())
+
+    def _review(self, watched: _Watched) -> None:
+        """What is done at an event may have changed."""
+        for probe, action in watched.actions.items():
+            action.enabled = not probe.disabled
+        self._due.add(watched)
+
+    def _before_slice(self) -> None:
+        if self._left and self._machine.core.changes != self._runs:
+            self._due |= self._left
+            self._left.clear()
+        self._runs = self._machine.core.changes
+        due, self._due = self._due, set()
+        known = list(self._watched.values())  # in the order in which they are called at one address
+        for watched in (*(due - {*known}), *(each for each in known if each in due)):
+            self._begin(watched)
+        touched = {place.address for watched in due for place in watched.places}
+        native: dict[int, list[TracepointPlace]] = {address: [] for address in touched}
+        for watched in known if touched else ():
+            for address, _, place in watched.places:
+                if watched.actions and address in touched and place is not None:
+                    native[address].append(place)
+        for address, places in native.items():
+            self._hooks.put(address, places)
+        self._machine.core.forget(touched)
+
+    def _leave(self, watched: _Watched) -> None:
+        """The hit is Python's, and so are the next, until another run begins."""
+        self._left.add(watched)
+        self._due.add(watched)
+        self._machine.core.native.stop_before()
+
+    def _restored(self) -> None:
+        for watched in self._watched.values():
+            for place in watched.places:
+                if place.native is not None:
+                    place.native.structure.reached = NEVER
+
+    def _begin(self, watched: _Watched) -> None:
+        """Have C or Python look out for an event from now on. The engine executes nothing."""
+        for probe in watched.actions.keys() & {*watched.probes}:
+            self._optimizer.end_event(probe)
+        watched.actions = {}
+        for address, function in watched.intercepts:
+            self._machine.unintercept(address, function)
+        watched.intercepts = []
+        if not watched.probes:
+            return
+        natives = [place.native for place in watched.places if place.native is not None]
+        in_c = watched not in self._left and len(natives) == len(watched.places)
+        if in_c and all(map(self._optimizer.does_event, watched.probes)):
+            room = natives[0].structure.most
+            watched.actions = {probe: self._optimizer.begin_event(probe, room) for probe in watched.probes}
+            actions = linked(list(watched.actions.values()))
+            for native in natives:
+                native.do(actions)
+        else:
+            for place in watched.places:
+                self._look(watched, place)
 
     def _watch(self, watched: _Watched) -> None:
         event = watched.event
@@ -104,23 +203,48 @@ class TracepointEngine:
         if syscall is not None:
             places = self._syscall_places
             addresses = places.entries if syscall.enters else places.exits
-            self._look(watched, addresses, self._of_syscall(watched, syscall, places.result_in_x0))
+            make = self._of_syscall(watched, syscall, places.result_in_x0)
+            self._add(watched, addresses, make, None, {}, syscall, places.result_in_x0)
             return
         branches = event.branches
         siblings = {branch.code: branch.target for branch in branches}
         for branch in branches:
-            self._look(watched, [branch.code], self._of_branch(watched, branch, siblings))
+            self._add(watched, [branch.code], self._of_branch(watched, branch, siblings), branch, siblings, None, False)
         if not branches:
             raise MachineError("this kernel's code has no call of it")
 
-    def _look(self, watched: _Watched, places: Iterable[int], make: Callable[[], bytes | None]) -> None:
-        for address in places:
+    def _add(
+        self,
+        watched: _Watched,
+        addresses: Iterable[int],
+        make: Callable[[], bytes | None],
+        branch: Branch | None,
+        siblings: dict[int, int],
+        syscall: Syscall | None,
+        in_x0: bool,
+    ) -> None:
+        places = self._optimizer.places
+        for address in addresses:
+            native = None
+            with contextlib.suppress(MachineError):  # types that C would need are not known
+                structure, stops, targets = self._code.native(watched.event, branch, siblings, syscall, in_x0)
+                structure.recorder, structure.reader = map(ctypes.addressof, (places.recorder, places.reader))
+                structure.most = max((field.offset + field.size for field in watched.fields), default=HEADER.size)
+                structure.most = -(-structure.most // 8) * 8 + _MOST_TEXT * any(
+                    field.dynamic for field in watched.fields
+                )
+                native = TracepointPlace(structure, stops, targets, partial(self._leave, watched))
+            watched.places.append(_Place(address, make, native))
 
-            def arrived(machine: Machine) -> None:
-                self._arrived(watched, make)
+    def _look(self, watched: _Watched, place: _Place) -> None:
+        def arrived(machine: Machine) -> None:
+            self._arrived(watched, place.make)
 
-            self._machine.intercept(address, arrived)
-            watched.places.append((address, arrived))
+        self._machine.intercept(place.address, arrived)
+        watched.intercepts.append((place.address, arrived))
+
+    def _made(self, watched: _Watched, data: bytes) -> TraceRecord:
+        return TraceRecord(watched.event, watched.fields, data, self._printed)
 
     def _of_branch(self, watched: _Watched, branch: Branch, siblings: dict[int, int]) -> Callable[[], bytes | None]:
         return lambda: self._code.record(watched.event, branch, siblings)
@@ -142,8 +266,7 @@ class TracepointEngine:
         if data is None:
             return
         core = self._machine.core
-        regs, printed = LiveRegs(core.load()), self._printed
-        record = TraceRecord(watched.event, watched.fields, data, printed)
+        regs, record = LiveRegs(core.load()), self._made(watched, data)
         for probe in active:
             probe.counts.hits += 1
             wanted = self._recorder.event(probe, regs, record)

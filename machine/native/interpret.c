@@ -26,13 +26,17 @@ static struct stored *stored_at(struct interpreter *in, uint64_t word, bool add)
     for (uint32_t tried = 0; tried < INTERPRETER_STORED; tried++, at = (at + 1) % INTERPRETER_STORED) {
         struct stored *stored = &in->stored[at];
 
-        if (stored->mask && stored->address == word)
+        bool used = stored->mask && stored->round == in->round;
+
+        if (used && stored->address == word)
             return stored;
-        if (!stored->mask) {
+        if (!used) {
             if (!add || in->stored_count == INTERPRETER_STORED / 2)
                 return NULL;
             in->stored_count++;
             stored->address = word;
+            stored->mask = 0;
+            stored->round = in->round;
             return stored;
         }
     }
@@ -550,7 +554,7 @@ static bool stops(const struct interpreter *in, uint64_t pc)
 /* Forget what was stored. */
 ARMPROBE_EXPORT void armprobe_interpreter_clear(struct interpreter *in)
 {
-    memset(in->stored, 0, sizeof(in->stored));
+    in->round++;
     in->stored_count = 0;
 }
 

@@ -99,6 +99,11 @@ class Interpreter:
         self._state.stops, self._state.stop_count = ctypes.addressof(self._stops), len(ordered)
 
     @property
+    def address(self) -> int:
+        """Of the structure that C has."""
+        return self._address
+
+    @property
     def flags(self) -> int:
         """N, Z, C and V, as in PSTATE."""
         return int(self._state.pstate) & 0xF000_0000

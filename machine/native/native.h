@@ -82,7 +82,9 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 /* How programs read memory and other registers of an engine. `cp_reg` is Unicorn's number for all system registers.
  *
  * They do not see what the machine has put into the guest's memory: breakpoints, all of them from `start` to `end`, and
- * the address of a trampoline (0 for none) where a return address was. */
+ * the address of a trampoline (0 for none) where a return address was. At the address RECORD, which is none of the
+ * guest's, they see the record of an event, if one is handled. */
+#define RECORD UINT64_C(0x00EE000000000000) /* as in probes/guest_view.py */
 #define ARMPROBE_READER(FIELD, ARRAY) \
     FIELD(void *, uc) \
     FIELD(vmem_read_t *, vmem_read) \
@@ -90,7 +92,9 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint32_t, cp_reg) \
     FIELD(uint64_t, start) \
     FIELD(uint64_t, end) \
-    ARRAY(uint64_t, trampolines, MOST_TRAMPOLINES)
+    ARRAY(uint64_t, trampolines, MOST_TRAMPOLINES) \
+    FIELD(const uint8_t *, record) \
+    FIELD(uint64_t, record_size)
 
 /* A value that a note has. If it is the address of memory, that follows: a string, or as many bytes as `size` says. */
 #define ARMPROBE_NOTE_VALUE(FIELD, ARRAY) \
@@ -142,8 +146,10 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 
 /* Code of the guest's that is executed beside it: see interpret.c. */
 
-/* 8 bytes that the code has stored: a bit of `mask` for each that it has, and their value. */
+/* 8 bytes that the code has stored: a bit of `mask` for each that it has, and their value. Of another `round` than the
+ * interpreter's it is free. */
 #define ARMPROBE_STORED(FIELD, ARRAY) \
+    FIELD(uint64_t, round) \
     FIELD(uint64_t, address) \
     FIELD(uint64_t, value) \
     FIELD(uint32_t, mask)
@@ -168,7 +174,57 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint32_t, word) /* the last instruction */ \
     FIELD(uint32_t, instead) \
     FIELD(uint32_t, stored_count) \
+    FIELD(uint64_t, round) /* how often it was forgotten what was stored */ \
     ARRAY(struct stored, stored, INTERPRETER_STORED)
+
+/* A place at which an event of the guest's kernel happens: see tracepoint.c. */
+#define TRACEPOINT_FIELDS 8
+#define ARMPROBE_TRACEPOINT(FIELD, ARRAY) \
+    FIELD(struct tracepoint *, next) /* at the same address */ \
+    FIELD(struct recorder *, recorder) \
+    FIELD(struct reader *, reader) /* the recorder's */ \
+    FIELD(struct interpreter *, interpreter) \
+    FIELD(struct action *, actions) \
+    FIELD(hook_code_t *, ask) /* Python's, for hits that are left to it */ \
+    FIELD(uint64_t, reached) /* the count of instructions at the last hit */ \
+    FIELD(uint64_t, target) /* of the branch; 0 for a system call */ \
+    FIELD(const uint64_t *, stops) /* the one who traces, what is behind the branch, and branches within its code */ \
+    FIELD(const uint64_t *, targets) /* of those branches, at the same numbers */ \
+    FIELD(uint64_t, stop_count) \
+    FIELD(uint64_t, list) /* where the tracepoint has the list of those who trace */ \
+    FIELD(uint64_t, make) /* the function that makes the record, and where it gets room and is done: */ \
+    FIELD(uint64_t, reserve) \
+    FIELD(uint64_t, commit) \
+    FIELD(uint64_t, file) /* addresses in the interpreter's room */ \
+    FIELD(uint64_t, returns) \
+    FIELD(uint64_t, probe) \
+    FIELD(uint64_t, functions) \
+    FIELD(uint64_t, record_at) \
+    FIELD(uint64_t, id) \
+    FIELD(uint64_t, preempt_count) /* offsets in struct task_struct */ \
+    FIELD(uint64_t, flags) \
+    FIELD(uint64_t, pid) \
+    FIELD(uint64_t, migration) /* 0: it has none */ \
+    FIELD(uint64_t, stack) \
+    FIELD(uint64_t, tpidr_el1) /* Unicorn's number */ \
+    FIELD(int64_t, number) /* of the system call, -1 for all */ \
+    FIELD(bool, enters) \
+    FIELD(bool, in_x0) /* the result is in x0 */ \
+    FIELD(uint64_t, regs) /* the offset of struct pt_regs on the task's stack, and offsets in that: */ \
+    FIELD(uint64_t, syscallno) \
+    FIELD(uint64_t, user_pstate) \
+    FIELD(uint64_t, general) \
+    FIELD(uint64_t, orig_x0) \
+    FIELD(uint64_t, field_count) /* of a system call: where its values are in the record */ \
+    ARRAY(uint32_t, offsets, TRACEPOINT_FIELDS) \
+    ARRAY(uint32_t, sizes, TRACEPOINT_FIELDS) \
+    FIELD(uint64_t, size) /* of the record */ \
+    FIELD(uint64_t, most) /* bytes that C keeps */ \
+    FIELD(uint8_t *, data)
+
+/* Those at one address. */
+#define ARMPROBE_TRACEPOINTS(FIELD, ARRAY) \
+    FIELD(struct tracepoint *, first)
 
 /* Cores. */
 
@@ -361,9 +417,12 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     ARMPROBE_FUNCTIONS_STRUCTURES(STRUCTURE) \
     STRUCTURE(stored, ARMPROBE_STORED) \
     STRUCTURE(interpreter, ARMPROBE_INTERPRETER) \
-    ARMPROBE_PLACES_STRUCTURES(STRUCTURE)
+    ARMPROBE_PLACES_STRUCTURES(STRUCTURE) \
+    STRUCTURE(tracepoint, ARMPROBE_TRACEPOINT) \
+    STRUCTURE(tracepoints, ARMPROBE_TRACEPOINTS)
 
 struct changes;
+struct tracepoint;
 
 /* Functions of Unicorn, and of Python. */
 struct core;
@@ -461,6 +520,11 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
 
 /* Read memory as programs see it. */
 enum outcome program_read(const struct reader *reader, uint64_t address, void *bytes, size_t size);
+
+/* Execute code beside the guest: an `enum interpreted`. */
+uint32_t armprobe_interpret(struct interpreter *in);
+void armprobe_interpreter_clear(struct interpreter *in);
+bool armprobe_interpreter_store(struct interpreter *in, uint64_t address, uint64_t value);
 
 #define MOST_TEXT 4096
 

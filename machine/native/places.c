@@ -27,6 +27,12 @@ static void settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
     }
 }
 
+void places_settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
+{
+    if (recorder->pending)
+        settle(recorder, pc, executed);
+}
+
 static void miss(struct place *place)
 {
     for (struct action *action = place->actions; action; action = action->next)

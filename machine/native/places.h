@@ -128,6 +128,7 @@
     FIELD(uint8_t *, memory_data) \
     FIELD(uint32_t, memory_size) \
     FIELD(uint32_t, memory_length) \
+    FIELD(bool, event) /* it is a tracepoint's, and the memory is the record of its event */ \
     FIELD(struct aggregate *, aggregate) /* NULL for none; of stage 1 if `follows`, else of stage 0 */ \
     FIELD(struct histogram_trigger *, histograms) /* NULL for none; of the same stage, whether or not it is selected */ \
     FIELD(uint64_t, hits) \
@@ -269,6 +270,9 @@ void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed, uint64_t execu
 /* The stack of a function that was called from `caller`, at its entry or its return: x29, `fp`, is then the caller's.
  * Returns the number of `addresses`, `most` at most. A kretprobe's trampoline is shown as what the call returns to. */
 uint64_t stack_read(const struct recorder *recorder, uint64_t caller, uint64_t fp, uint64_t *addresses, uint64_t most);
+
+/* The guest is at `pc`, after `executed` instructions: record stage 1 of a place whose instruction was the last one. */
+void places_settle(struct recorder *recorder, uint64_t pc, uint64_t executed);
 
 #define COMM 16 /* bytes of a task's name */
 

@@ -87,6 +87,7 @@ class Action(ctypes.Structure):
     memory_data: int
     memory_size: int
     memory_length: int
+    event: bool
     aggregate: int
     histograms: int
     hits: int
@@ -258,10 +259,7 @@ class Places:
         self._set(place, word, slot is None, actions)
 
     def _set(self, place: Place, word: int, simulated: bool, actions: Sequence[Action]) -> None:
-        for action, following in itertools.pairwise(actions):
-            action.next = ctypes.addressof(following)
-        actions[-1].next = 0
-        self._actions[place.address] = actions
+        self._actions[place.address] = linked(actions)
         place.reached, place.word, place.simulated = NEVER, word, simulated
         place.records_second = any(action.records_second and not action.follows for action in actions)
         place.actions = ctypes.addressof(actions[0])
@@ -408,6 +406,14 @@ class Places:
         self._read = recorder.written
         for back in range(min(new, capacity), 0, -1):
             yield Record.from_buffer(self._ring, (recorder.at - back) % capacity * recorder.stride)
+
+
+def linked(actions: Sequence[Action]) -> Sequence[Action]:
+    """The same actions: each has the address of the next."""
+    for action, following in itertools.pairwise(actions):
+        action.next = ctypes.addressof(following)
+    actions[-1].next = 0
+    return actions
 
 
 def _grown(array: _A, length: int) -> _A:

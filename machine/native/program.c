@@ -79,6 +79,14 @@ static bool has_trampoline(const struct reader *reader, uint64_t address, const 
 /* Virtual memory as the CPU itself would read it now; no value if it may differ from what it were without probes. */
 enum outcome program_read(const struct reader *reader, uint64_t address, void *bytes, size_t size)
 {
+    uint64_t at = address - RECORD;
+
+    if (at < UINT64_C(1) << 48) {
+        if (at > reader->record_size || reader->record_size - at < size)
+            return OUTCOME_UNREADABLE;
+        memcpy(bytes, reader->record + at, size);
+        return OUTCOME_VALUE;
+    }
     if (reader->vmem_read(reader->uc, address, UC_PROT_READ, bytes, size))
         return OUTCOME_UNREADABLE;
     if (address < reader->end && (address >= reader->start || reader->start - address < size))

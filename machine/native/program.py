@@ -118,6 +118,8 @@ class Reader(ctypes.Structure):
     start: int
     end: int
     trampolines: ctypes.Array[ctypes.c_uint64]
+    record: int
+    record_size: int
 
     @staticmethod
     def of(engine: unicorn.Uc) -> Reader:

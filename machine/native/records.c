@@ -48,7 +48,7 @@ void record_make(const struct recorder *recorder, struct record *record, const s
         record->note = action->note_length;
         memcpy(record + 1, action->note_data, action->note_length);
     }
-    if (action->memory && action->memory_second == at->stage) {
+    if (action->event || (action->memory && action->memory_second == at->stage)) {
         record->memory = action->memory_length;
         memcpy((char *)(record + 1) + record->note, action->memory_data, action->memory_length);
     }

@@ -17,6 +17,7 @@ from armprobe.commands import CommandError, Session
 from armprobe.kernel import Linux
 from armprobe.machine import StopReason
 from armprobe.probes import ProbeError, Tracepoint, TraceRecord
+from armprobe.probes.kprobe import OPTIMIZED
 from tests.linux.shell import TRACING
 from tests.memories import digest
 
@@ -73,6 +74,7 @@ def compare_with_the_guests_tracer(session: Session, events: tuple[str, ...], wo
     theirs = lines(told.out.splitlines())
     assert kprobes.lost == 0
     assert [probe.failure for probe in probes if probe.nmissed] == []
+    assert all(probe.flags & OPTIMIZED for probe in probes)
     ours = lines([kprobes.trace_line(hit) for hit in list(kprobes.hits)[began:]])
     for probe in probes:
         kprobes.unregister(probe)
@@ -86,6 +88,30 @@ def compare_with_the_guests_tracer(session: Session, events: tuple[str, ...], wo
 
 def test_events_are_those_of_the_guests_tracer(session: Session) -> None:
     assert compare_with_the_guests_tracer(session, EVENTS, WORKLOAD) > 500
+
+
+def test_records_are_the_same_in_c_and_in_python(session: Session) -> None:
+    """C leaves to Python what its interpreter cannot execute, so both make them, from the same code of the guest's."""
+    kprobes = session.kprobes
+    kprobes.kept = 1 << 14
+    start = session.machine.snapshot()
+    probes = [kprobes.register_tracepoint(Tracepoint(name)) for name in EVENTS]
+    found = []
+    for in_c in (True, False):
+        kprobes.optimization = in_c
+        session.machine.restore(start)
+        session.guest.sh(WORKLOAD)
+        assert all(bool(probe.flags & OPTIMIZED) is in_c for probe in probes)
+        hits = [(hit, hit.data) for hit in kprobes.hits]
+        found.append(
+            [
+                (hit.probe.name, hit.instructions, hit.general, hit.task, data.data)
+                for hit, data in hits
+                if isinstance(data, TraceRecord)
+            ]
+        )
+        assert len(found[-1]) == len(hits) > 1000
+    assert found[0] == found[1]
 
 
 def test_perf_and_trace_cmd_format_the_records_themselves(
