@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""gdb's own DAP (gdb 14 and later), as editors drive it: attach, a probe, its stop, the stack, the trace."""
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from armprobe.clients.gdb_session import GDBINIT, PROXY
+from armprobe.commands import Session
+from armprobe.machine.loaders import DEMO
+from armprobe.stub import serve
+from tests.debuggers.programs import PROGRAMS
+
+
+class Editor:
+    """Speaks the Debug Adapter Protocol to a gdb."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process, self._number = process, 0
+        self.output = ""
+
+    def send(self, command: str, **arguments: object) -> int:
+        """Send a request; its number."""
+        self._number += 1
+        request = {"seq": self._number, "type": "request", "command": command, "arguments": arguments}
+        body = json.dumps(request).encode()
+        assert self._process.stdin
+        self._process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        self._process.stdin.flush()
+        return self._number
+
+    def until(self, **wanted: object) -> dict[str, Any]:
+        """The next message with these fields."""
+        assert self._process.stdout
+        while True:
+            length = 0
+            while line := self._process.stdout.readline().strip():
+                length = int(line.rpartition(b":")[2]) if line.lower().startswith(b"content-length") else length
+            assert length, "gdb has ended"
+            message: dict[str, Any] = json.loads(self._process.stdout.read(length))
+            if message.get("event") == "output":
+                self.output += message["body"]["output"]
+            if wanted.items() <= message.items():
+                return message
+
+    def ask(self, command: str, **arguments: object) -> dict[str, Any]:
+        """The body of the response to a request."""
+        response = self.until(request_seq=self.send(command, **arguments))
+        assert response["success"], response
+        body: dict[str, Any] = response.get("body", {})
+        return body
+
+
+def test_a_probe() -> None:
+    gdb = next(
+        (p.path for p in reversed(PROGRAMS) if p.command == "gdb" and p.path and int(p.name.split()[1]) >= 14), None
+    )
+    if gdb is None:
+        pytest.skip("no gdb of 14 or later is installed: make matrix installs them")
+    command = [gdb, "-nx", "-i=dap", "-x", str(GDBINIT)]
+    environment = {**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)}
+    with (
+        Session("demo") as session,
+        serve(session, "127.0.0.1:0") as server,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process,
+    ):
+        try:
+            editor = Editor(process)
+            editor.ask("initialize", adapterID="gdb", linesStartAt1=True)
+            attaching = editor.send("attach", target=server.address, program=str(DEMO))
+            editor.until(event="initialized")
+            editor.ask("configurationDone")
+            editor.until(request_seq=attaching, success=True)
+            said = editor.ask("evaluate", expression="kprobe strlen stop=pre", context="repl")["result"]
+            address = session.machine.symbols["strlen"].address
+            assert said == f"kprobe 1: strlen at {address:#x}, stops at pre\n"
+            editor.send("continue", threadId=1)
+            editor.until(event="stopped")
+            frame, *_ = editor.ask("stackTrace", threadId=1)["stackFrames"]
+            assert int(frame["instructionPointerReference"], 16) == address
+            assert (
+                "strlen: (strlen+0x0" in editor.ask("evaluate", expression="kprobe-trace 1", context="repl")["result"]
+            )
+            assert "kprobe strlen: stage pre, hit 1\n" in editor.output
+            editor.ask("disconnect")
+        finally:
+            process.kill()
