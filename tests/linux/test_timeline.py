@@ -39,3 +39,22 @@ def test_positions_reached_from_later_and_from_earlier(session: Session) -> None
     machine.timeline.go(machine.timeline.end)
     assert machine.timeline.live
     assert b"42" in machine.console.read()
+
+
+def test_a_branch_of_a_stock_kernel_and_what_it_left(session: Session) -> None:
+    machine, chance = session.machine, random.Random(16)
+    machine.console.write(b"cat /proc/meminfo\n")
+    seen = {}
+    for _ in range(4):
+        machine.run(instructions=chance.randrange(1, 500_000))
+        seen["main", machine.instructions] = state(machine)
+    machine.timeline.go(sorted(seen)[1][1])
+    machine.console.write(b"echo $((6 * 7))\n")
+    for _ in range(3):
+        machine.run(instructions=chance.randrange(1, 500_000))
+        seen["branch-1", machine.instructions] = state(machine)
+    visits = [*seen, *seen]
+    chance.shuffle(visits)
+    for branch, position in visits:
+        machine.timeline.go(position, branch)
+        assert state(machine) == seen[branch, position], (branch, position)
