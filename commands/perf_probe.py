@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 from armprobe.kernel import typed_memory
 from armprobe.kernel.dwarf import Dwarf
-from armprobe.kernel.source_lines import SourceFunction, SourceLines
+from armprobe.kernel.source_lines import SourceLines, slide
+from armprobe.kernel.source_places import Block, SourcePlaces
 from armprobe.machine import Machine, host_files
 from armprobe.session.authority import Host, require
 
@@ -20,22 +21,33 @@ from .events import GROUP, changed, written
 from .values import EventsChanged, FunctionVariable, FunctionVariables, ProbeDefinition, SourceListing, SourceRow
 
 if TYPE_CHECKING:
-    from armprobe.machine import Symbol
     from armprobe.session import Session
 
 _GROUP_OF_PERF: Final = "probe"
+_FILE: Final = r"[\w./-]+\.[chS]"
 _PROBE: Final = re.compile(
     r"(?:(?:(?P<group>\w+):)?(?P<event>\w+)=)?"
-    r"(?:(?P<file>[\w./-]+\.[chS]):(?P<at>\d+)"
+    rf"(?:(?P<file>{_FILE})(?::(?P<at>\d+)|;(?P<lines>\S+))"
     r"|(?P<function>[A-Za-z_][\w.$]*)(?:@(?P<source>[\w./-]+))?"
-    r"(?P<rest>%return|\+(?:0x[0-9a-fA-F]+|\d+)|:\d+)?)"
+    r"(?:(?P<returns>%return)|\+(?P<offset>0x[0-9a-fA-F]+|\d+)|:(?P<line>\d+)|;(?P<pattern>\S+))?)"
     r"(?P<arguments>(?:\s.*)?)"
 )
-_FORMS: Final = "[[GROUP:]EVENT=]FUNCTION[%return|+OFFSET|:LINE] [ARGUMENT...], or FILE:LINE in place of the function"
+_FORMS: Final = (
+    "[[GROUP:]EVENT=]FUNCTION[@FILE][%return|+OFFSET|:LINE|;PATTERN] [ARGUMENT...], or FILE:LINE or FILE;PATTERN in "
+    "place of the function"
+)
+_LISTED: Final = re.compile(
+    rf"(?:(?P<file>{_FILE})|(?P<function>[A-Za-z_][\w.$]*)(?:@(?P<source>[\w./-]+))?)"
+    r"(?::(?P<first>\d+)(?:-(?P<last>\d+)|\+(?P<count>\d+))?)?"
+)
+_NAME: Final = re.compile(r"[A-Za-z_&*(]")
+_MORE: Final = 3
+"""Lines that are shown below the last one with code (__show_line_range, tools/perf/util/probe-event.c)."""
 _ALL: Final = frozenset(("$params", "$vars"))
 
 _LARGEST: Final = 4 << 20  # bytes of a source
 _KNOWN: Final[WeakKeyDictionary[Machine, SourceLines]] = WeakKeyDictionary()
+_PLACES: Final[WeakKeyDictionary[Machine, SourcePlaces]] = WeakKeyDictionary()
 
 
 def _probe(
@@ -59,33 +71,70 @@ def _probe(
 
 
 def _add(session: Session, text: str) -> EventsChanged:
-    defined = written(session, definition(session, text))
-    names = [row.event for row in defined.events]
+    events = session.kprobes.events
+    before = set(events.probes)
+    try:
+        defined = written(session, definition(session, text))
+    except CommandError:  # of several places all have a probe, or none
+        for probe in [each for each in events.probes if each not in before]:
+            events.delete(f"-:{probe.event.path} {probe.definition.place}")
+        raise
+    names = list(dict.fromkeys(row.event for row in defined.events))
     for name in names:
-        session.kprobes.events.enable(name)
+        events.enable(name)
     return changed(session, "enabled", names)
 
 
 def definition(session: Session, text: str) -> str:
-    """The line for kprobe_events of a probe in the grammar of perf. Raises CommandError."""
+    """The lines for kprobe_events of a probe in the grammar of perf, one for each of its places.
+
+    Raises CommandError.
+    """
     found = _PROBE.fullmatch(text)
     if found is None:
         raise CommandError(f"{text!r} is no probe: write {_FORMS}")
-    rest, returns = found["rest"] or "", found["rest"] == "%return"
-    if found["file"]:
-        function, address = sources(session.machine).at(found["file"], int(found["at"]))
-        name, place, suffix = function.name, _place(session.machine, function, address), ""
-    else:
-        name, place, suffix = found["function"], found["function"], ""
-        if rest.startswith(":"):
-            function = sources(session.machine).function(name)
-            place = _place(session.machine, function, function.address_of(function.line + int(rest[1:])))
-            suffix = f"_L{int(rest[1:])}"
-        elif rest.startswith("+"):
-            place = f"{name}+{int(rest[1:], 0)}"
-    event = (found["event"] or name.partition(".")[0]) + ("__return" if returns else "" if found["event"] else suffix)
+    name, returns = found["function"] or "", bool(found["returns"])
+    suffix = "__return" if returns else "" if found["event"] or not found["line"] else f"_L{int(found['line'])}"
     words = [_argument(word) for word in found["arguments"].split()]
-    return " ".join((f"{'r' if returns else 'p'}:{found['group'] or _GROUP_OF_PERF}/{event}", place, *words))
+    lines = []
+    for scope, place, inlined in _places_of(session, found):
+        values = [word.partition("=")[2] or word for word in words]
+        if inlined and (named := next(filter(_NAME.match, values), None)):
+            raise CommandError(
+                f"{named} is not known in {scope}, which is inlined at {place}: give a register, such as %x0"
+            )
+        event = (found["event"] or (name or scope).partition(".")[0]) + suffix
+        head = f"{'r' if returns else 'p'}:{found['group'] or _GROUP_OF_PERF}/{event}"
+        lines.append(" ".join((head, place, *words)))
+    return "\n".join(lines)
+
+
+def _places_of(session: Session, found: re.Match[str]) -> list[tuple[str, str, bool]]:
+    """The places of a probe: for each the function that it is in, where that is, and whether it is inlined there."""
+    machine, name, source = session.machine, found["function"] or "", found["source"] or ""
+    offset = int(found["offset"] or "0", 0)
+    if found["at"]:
+        places = _source_places(machine).of_line("", found["file"], int(found["at"]))
+    elif found["line"]:
+        places = _source_places(machine).of_line(name, source, int(found["line"]))
+    elif found["lines"] or found["pattern"]:
+        require(Host.READS_FILES, "a probe by a pattern")
+        pattern = found["lines"] or found["pattern"]
+        places = _source_places(machine).matching(
+            name, source or found["file"] or "", pattern, lambda file: source_text(machine, file, 1)
+        )
+    elif machine.guest.dwarf is None or (not source and not sources(machine).knows(name)):
+        return [(name, f"{name}+{offset}" if offset else name, False)]
+    else:
+        places = _source_places(machine).of_function(name, source, offset)
+        if found["returns"]:
+            places = [place for place in places if place.block.parent is None]
+            if not places:
+                raise CommandError(f"{name} is inlined wherever it is called: it has no return that can be probed")
+    return [
+        (place.block.name, _place(machine, place.block.function, place.address), place.block.parent is not None)
+        for place in places
+    ]
 
 
 def _argument(word: str) -> str:
@@ -110,38 +159,49 @@ def sources(machine: Machine) -> SourceLines:
     return _KNOWN[machine]
 
 
-def _place(machine: Machine, function: SourceFunction, address: int) -> str:
-    """The place of an address of the file: its function's symbol, and the offset. Raises MachineError."""
-    symbol = machine.symbols[function.name]
-    offset = address + _slide(symbol, function) - symbol.address
-    return f"{function.name}+{offset}" if offset else function.name
+def _source_places(machine: Machine) -> SourcePlaces:
+    """Where source lines and inlined functions of the guest are. Raises CommandError as `sources`."""
+    if machine not in _PLACES:
+        _PLACES[machine] = SourcePlaces(sources(machine))
+    return _PLACES[machine]
 
 
-def _slide(symbol: Symbol, function: SourceFunction) -> int:
-    return function.slide(symbol.address)
+def _place(machine: Machine, function: Block, address: int) -> str:
+    """The place of an address of the file: its symbol, and the offset. Raises MachineError."""
+    found = machine.symbols.at(address + _slide(machine, function))
+    assert found is not None  # the function is there
+    symbol, offset = found
+    return f"{symbol.name}+{offset}" if offset else symbol.name
 
 
-def _listing(session: Session, name: str) -> SourceListing:
+def _slide(machine: Machine, function: Block) -> int:
+    """How far the kernel has moved from where its file has it."""
+    return slide(machine.symbols[function.name].address, function.ranges[0][0])
+
+
+def _listing(session: Session, text: str) -> SourceListing:
     require(Host.READS_FILES, "probe -L")
     machine = session.machine
-    function = sources(machine).function(name)
-    last = max(function.lines)
-    text = source_text(machine, function.file, function.line, last)
-    symbol = machine.symbols.get(name)
-    moved = 0 if symbol is None else _slide(symbol, function)
-    return SourceListing(
-        name,
-        function.file,
-        function.line,
-        tuple(
-            SourceRow(line - function.line, each, None if at is None else at + moved)
-            for line, each in zip(range(function.line, last + 1), text, strict=False)
-            for at in (function.lines.get(line),)
-        ),
+    found = _LISTED.fullmatch(text)
+    if found is None:
+        raise CommandError(f"{text!r} has no lines: write FUNCTION[@FILE][:LINE[-LAST|+COUNT]], or FILE in its place")
+    first, last = int(found["first"] or 0), int(found["last"]) if found["last"] else None
+    if found["count"]:
+        last = first + int(found["count"]) - 1
+    if last is not None and last < first:
+        raise CommandError(f"{text!r} has no lines: the last is before the first")
+    name = found["function"] or ""
+    listed = _source_places(machine).listing(name, found["source"] or found["file"] or "", first, last)
+    begin, end = max(listed.base + first, 1), listed.base + listed.last + (_MORE if last is None else 0)
+    moved = _slide(machine, listed.function)
+    rows = (
+        SourceRow(line, each, None if (at := listed.lines.get(line)) is None else at + moved)
+        for line, each in enumerate(source_text(machine, listed.file, begin, end), begin - listed.base)
     )
+    return SourceListing(name, listed.file, listed.base + first, tuple(rows))
 
 
-def source_text(machine: Machine, file: str, first: int, last: int) -> list[str]:
+def source_text(machine: Machine, file: str, first: int, last: int | None = None) -> list[str]:
     """Lines of a source, looked for at its own path and in the folders around the guest's file."""
     parts = PurePosixPath(file).parts
     assert machine.guest.dwarf is not None
@@ -169,12 +229,18 @@ COMMANDS = (
         "    probe vfs_read%return $retval            at the return\n"
         "    probe vfs_read:14                        14 lines below the function's first line\n"
         "    probe fs/read_write.c:464                a line of a file\n"
+        "    probe 'vfs_read;*fsnotify_access*'       lines of it that match a pattern; spaces do not count\n"
+        "    probe read_write.c;*->f_pos*             the same of a file\n"
+        "    probe get_page@mm.h                      of the functions of that name, that of a file\n"
         "    probe my=vfs_read+12 %x0                 with a name of its own\n"
         "    probe -D vfs_read count                  show the line for kprobe_events, and set no probe\n"
         "    probe -L vfs_read                        the function's source; lines with a number can be probed\n"
+        "    probe -L vfs_read:4-20                   some lines of it; also vfs_read:4+17, read_write.c:460-470\n"
         "    probe -V vfs_read                        its parameters\n\n"
-        "It is an event (see event), of the group probe, and enabled. Lines need debug information (DWARF): that of\n"
-        "an ELF, or of a vmlinux. Names need types: the kernel's BTF, or the same.",
+        "It is an event (see event), of the group probe, and enabled. A function that is inlined has a probe at each\n"
+        "of its copies, and a line at each instruction that begins it: places of one event. Arguments at a copy are\n"
+        "registers. Lines and copies need debug information (DWARF): that of an ELF, or of a vmlinux. Names need\n"
+        "types: the kernel's BTF, or the same.",
         (Arg("text", _FORMS, rest=True, foreign=True),),
         _probe,
         group=GROUP,

@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from elftools.dwarf.dwarfinfo import DWARFInfo
     from elftools.dwarf.lineprogram import LineProgram
 
-_SECTIONS: Final = (".debug_info", ".debug_abbrev", ".debug_str", ".debug_line_str", ".debug_line")
+_SECTIONS: Final = (
+    *(".debug_info", ".debug_abbrev", ".debug_str", ".debug_line_str", ".debug_line"),
+    *(".debug_ranges", ".debug_rnglists"),
+)
 _SHF_COMPRESSED: Final = 0x800
 _LARGEST: Final = 1 << 30  # bytes of all these sections
 _MOST: Final = 100_000  # entries, declarations and units that are parsed for a name, about 5 seconds
@@ -128,11 +131,36 @@ class Dwarf(Types):
     def function_entry(self, name: str) -> DIE | None:
         """The entry of a function that has code; None for an unknown one."""
         with self.searching():
-            for unit, place in self._places(name.encode()):
-                entry = self._entry(unit, place, name.encode(), _KINDS["function"])
-                if entry is not None and "DW_AT_low_pc" in entry.attributes:
-                    return entry
-        return None
+            return next((each for each in self.function_entries(name) if "DW_AT_low_pc" in each.attributes), None)
+
+    def function_entries(self, name: str) -> Iterator[DIE]:
+        """The entries of functions of that name, also of such as have no code of their own."""
+        for unit, place in self._places(name.encode()):
+            entry = self._entry(unit, place, name.encode(), _KINDS["function"])
+            if entry is not None:
+                yield entry
+
+    def ranges(self, entry: DIE) -> tuple[tuple[int, int], ...]:
+        """The addresses of an entry's code, each range with its end (DWARF 5, 2.17); none for a declaration."""
+        attributes = entry.attributes
+        if "DW_AT_ranges" not in attributes:
+            if "DW_AT_low_pc" not in attributes or "DW_AT_high_pc" not in attributes:
+                return ()
+            start, high = int(attributes["DW_AT_low_pc"].value), attributes["DW_AT_high_pc"]
+            end = int(high.value) + (0 if high.form == "DW_FORM_addr" else start)
+            return ((start, end),) if start < end else ()
+        lists: Any = self._dwarf.range_lists()
+        top = entry.cu.get_top_DIE().attributes.get("DW_AT_low_pc")
+        base, found = 0 if top is None else int(top.value), []
+        for each in lists.get_range_list_at_offset(attributes["DW_AT_ranges"].value, entry.cu):
+            self.spend()
+            if hasattr(each, "base_address"):
+                base = each.base_address
+                continue
+            moved = 0 if each.is_absolute else base
+            if each.begin_offset < each.end_offset:
+                found.append((each.begin_offset + moved, each.end_offset + moved))
+        return tuple(found)
 
     def functions(self, unit: CompileUnit) -> Iterator[DIE]:
         """The functions of a unit that have code."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 SLIDE: Final = 1 << 16
 """KASLR moves the kernel by a multiple of this."""
+
+
+def slide(symbol: int, start: int) -> int:
+    """How far the kernel has moved, by the address of a symbol, and the one that it has in the file."""
+    return (symbol - start + SLIDE // 2) // SLIDE * SLIDE
 
 
 class SourceFunction(NamedTuple):
@@ -38,7 +44,7 @@ class SourceFunction(NamedTuple):
 
     def slide(self, symbol: int) -> int:
         """How far the kernel has moved from where its file has it, by the address of the function's symbol."""
-        return (symbol - self.start + SLIDE // 2) // SLIDE * SLIDE
+        return slide(symbol, self.start)
 
     def address_of(self, line: int) -> int:
         """Where a line of the file begins. Raises MachineError if no instruction of the function is of it."""
@@ -53,12 +59,17 @@ class SourceLines:
     """The source lines of the file whose debug information `dwarf` is."""
 
     def __init__(self, dwarf: Dwarf) -> None:
-        self._dwarf = dwarf
+        self.dwarf = dwarf
         self._statements: dict[int, list[tuple[int, int, int]]] = {}  # by the unit's offset
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a function of that name, with code or inlined."""
+        with self.dwarf.searching():
+            return next(self.dwarf.function_entries(name), None) is not None
 
     def function(self, name: str) -> SourceFunction:
         """The function `name`. Raises MachineError if there is none, or no lines are known of it."""
-        entry = self._dwarf.function_entry(name)
+        entry = self.dwarf.function_entry(name)
         if entry is None:
             raise MachineError(f"the debug information has no function {name}")
         return self._function(entry)
@@ -68,25 +79,25 @@ class SourceLines:
 
         Raises MachineError if there is none.
         """
-        with self._dwarf.searching():
-            for unit in self._dwarf.units():
-                if not _ends_with(_text(unit.get_top_DIE(), "DW_AT_name"), file):
+        with self.dwarf.searching():
+            for unit in self.dwarf.units():
+                if not ends_with(_text(unit.get_top_DIE(), "DW_AT_name"), file):
                     continue
-                for entry in self._dwarf.functions(unit):
+                for entry in self.dwarf.functions(unit):
                     function = self._function(entry)
-                    if _ends_with(function.file, file) and line in function.lines:
+                    if ends_with(function.file, file) and line in function.lines:
                         return function, function.lines[line]
         raise MachineError(f"no instruction is of line {line} of a file {file}")
 
     def _function(self, entry: DIE) -> SourceFunction:
-        with self._dwarf.damage_explained():
+        with self.dwarf.damage_explained():
             name = _text(entry, "DW_AT_name")
             start, end = _range(entry)
             unit: Any = entry.cu
-            program: Any = self._dwarf.line_program(unit)
+            program: Any = self.dwarf.line_program(unit)
             number = int(entry.attributes["DW_AT_decl_file"].value)
-            paths = _paths(unit, program)
-            statements = self._statements_of(unit, program)
+            paths = self.paths(unit, program)
+            statements = self.statements(unit, program)
             first, last = (bisect_left(statements, at, key=itemgetter(0)) for at in (start, end))
             rows = [(at, address) for address, at, file in statements[first:last] if file == number]
             line = int(entry.attributes["DW_AT_decl_line"].value)
@@ -97,7 +108,22 @@ class SourceLines:
                 lines[at] = min(lines.get(at, address), address)
             return SourceFunction(name, paths(number), line, start, end, lines, {address: at for at, address in rows})
 
-    def _statements_of(self, unit: Any, program: Any) -> list[tuple[int, int, int]]:
+    @staticmethod
+    def paths(unit: CompileUnit, program: Any) -> Callable[[int], str]:
+        """A function that gives the path of a file by its number in the unit's line program (DWARF 5, 6.2.4)."""
+        header, folder = program.header, _text(unit.get_top_DIE(), "DW_AT_comp_dir")
+        first = 0 if header.version >= 5 else 1
+
+        def path(number: int) -> str:
+            entry = header.file_entry[number - first]
+            directories = header.include_directory
+            at = entry.dir_index - (0 if header.version >= 5 else 1)
+            directory = directories[at].decode("utf-8", "replace") if 0 <= at < len(directories) else ""
+            return str(PurePosixPath(folder, directory, entry.name.decode("utf-8", "replace")))
+
+        return path
+
+    def statements(self, unit: Any, program: Any) -> list[tuple[int, int, int]]:
         """The addresses where statements of a unit begin, in order, each with its line and the number of its file."""
         if unit.cu_offset not in self._statements:
             states = (entry.state for entry in program.get_entries() if entry.state is not None)
@@ -110,21 +136,6 @@ class SourceLines:
                 key=itemgetter(0),
             )
         return self._statements[unit.cu_offset]
-
-
-def _paths(unit: CompileUnit, program: Any) -> Any:
-    """A function that gives the path of a file by its number in the unit's line program (DWARF 5, 6.2.4)."""
-    header, folder = program.header, _text(unit.get_top_DIE(), "DW_AT_comp_dir")
-    first = 0 if header.version >= 5 else 1
-
-    def path(number: int) -> str:
-        entry = header.file_entry[number - first]
-        directories = header.include_directory
-        at = entry.dir_index - (0 if header.version >= 5 else 1)
-        directory = directories[at].decode("utf-8", "replace") if 0 <= at < len(directories) else ""
-        return str(PurePosixPath(folder, directory, entry.name.decode("utf-8", "replace")))
-
-    return path
 
 
 def _range(entry: DIE) -> tuple[int, int]:
@@ -141,6 +152,7 @@ def _text(entry: DIE, attribute: str) -> str:
     return "" if found is None else found.value.decode("utf-8", "replace")
 
 
-def _ends_with(path: str, end: str) -> bool:
+def ends_with(path: str, end: str) -> bool:
+    """Whether the last parts of a path are those of `end`."""
     wanted = PurePosixPath(end).parts
     return bool(wanted) and PurePosixPath(path).parts[-len(wanted) :] == wanted

@@ -60,7 +60,8 @@ def _(value: values.ProbeDefinition) -> str:
 def _(value: values.SourceListing) -> str:
     """As perf probe -L (show_one_line, tools/perf/util/probe-event.c of the kernel's sources)."""
     lines = [f"{row.line:7}  {row.text}" if row.address is not None else f"         {row.text}" for row in value.rows]
-    return f"<{value.function}@{value.file}:0>\n" + "".join(f"{line.rstrip()}\n" for line in lines)
+    place = f"{value.function}@{value.file}:{value.rows[0].line}" if value.function else f"{value.file}:{value.first}"
+    return f"<{place}>\n" + "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 @as_text.register

@@ -72,7 +72,7 @@ class ProbeDefinition:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A line of a function's source: its number below the function's first line, and where it begins.
+    """A line of a source: its number below the function's first line, or in the file, and where it begins.
 
     address: None for a line that no instruction begins with.
     """
@@ -84,7 +84,7 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class SourceListing:
-    """The source of a function, from line `first` of `file` on."""
+    """Lines of `file` from `first` on: of a function, or of the file if `function` is empty."""
 
     function: str
     file: str
