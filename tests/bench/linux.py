@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe import machine
-from armprobe.commands import Session
+from armprobe.commands import GdbSession, Session
 from armprobe.guests import linux
 from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
 from armprobe.machine import Machine, StopReason
@@ -179,6 +179,26 @@ def system(scale: float) -> dict[str, float]:
                 work()
                 found[f"{name}{again}_seconds"] = time.perf_counter() - start
         assert session.guest.pull("file") == file.read_bytes()
+    return found
+
+
+def kernel_views(scale: float) -> dict[str, float]:
+    """Seconds until the kernel's tasks and types are shown in a guest just resumed, and again, with gdb too."""
+    found: dict[str, float] = {}
+    with Session(linux.prepare()) as session:
+        for name in "tasks", "tasks_again":
+            start = time.perf_counter()
+            assert len(session.ask("tasks")) > 40
+            found[f"{name}_seconds"] = time.perf_counter() - start
+        start = time.perf_counter()
+        with GdbSession(session) as gdb:
+            found["linux_attach_seconds"] = time.perf_counter() - start
+            shown = {"ptype": ("ptype struct task_struct", "pid_t pid;"), "all_bt": ("thread apply all bt", "Thread 1")}
+            for name, (command, text) in shown.items():
+                for again in ("", "_again"):
+                    start = time.perf_counter()
+                    assert text in gdb.execute(command), command
+                    found[f"{name}{again}_seconds"] = time.perf_counter() - start
     return found
 
 

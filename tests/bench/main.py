@@ -41,6 +41,7 @@ MEASUREMENTS: Final = {
     "qemu-boot": Measurement(peers.qemu_boot, 3, 1),
     "linux": Measurement(linux.rates, 3, 1),
     "system": Measurement(linux.system, 3, 1),
+    "kernel-views": Measurement(linux.kernel_views, 3, 1),
     "armed": Measurement(linux.armed, 3, 1),
     "hit-cost": Measurement(linux.hit_costs, 3, 1),
     "one-liners": Measurement(one_liners.costs, 3, 1),
