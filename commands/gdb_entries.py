@@ -184,12 +184,26 @@ class Argument:
 
 
 class EntryFilter:
-    """The frame filter that makes an `EntryFrame` of the innermost frame where it is one."""
+    """The frame filter that makes an `EntryFrame` of the innermost frame where it is one.
 
-    name, enabled, priority = "armprobe-entry", True, 100
+    Elsewhere it is disabled: with any filter that is enabled, gdb shows all frames in another way, and without the
+    arguments whose values it does not know.
+    """
+
+    name, priority = "armprobe-entry", 100
 
     def __init__(self) -> None:
+        self._wanted = True
         gdb.frame_filters[self.name] = self
+
+    @property
+    def enabled(self) -> bool:
+        """Whether gdb is to use it now. It asks before each backtrace."""
+        return self._wanted and bool(known_from(gdb.newest_frame().pc()))
+
+    @enabled.setter
+    def enabled(self, wanted: bool) -> None:
+        self._wanted = wanted  # by gdb's enable and disable frame-filter
 
     def filter(self, frames: Iterator[Any]) -> Iterator[Any]:
         """The frames, the first of them perhaps decorated."""

@@ -178,6 +178,7 @@ class _Program:
 
     def __init__(self, command: list[str], folder: Path, interactive: bool) -> None:
         self._gdb = "gdb" in command
+        self._expected_status = int("compare" in command)  # 1 where answers differ, as diff ends
         if interactive and not self._gdb:
             command += ["--listen", "none"]
         self._process = subprocess.Popen(
@@ -202,7 +203,8 @@ class _Program:
         """What is printed at the start, and in answer to each step."""
         if not steps:
             yield _lines(self._process.communicate(timeout=PATIENCE)[0])
-            assert self._process.returncode == 0, f"its exit status is {self._process.returncode}"
+            status = self._process.returncode
+            assert status == self._expected_status, f"its exit status is {status}"
             return
         for number, command in zip(itertools.count(), ["", *(step.command for step in steps)]):
             yield self._answer(command, f"end-of-answer-{number}")
