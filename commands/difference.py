@@ -140,8 +140,9 @@ def _changed(machine: Machine, symbol: Symbol, count: int, values: tuple[int, in
 COMMANDS = (
     Command(
         "diff",
-        "Show what differs in the guest between two positions of its history: registers, memory, and the data of\n"
-        "symbols, with their types where they are known. Without a second position, the present one is taken.\n"
+        "Show what differs in the guest between two positions of its history.\n"
+        "These are registers, memory, and the data of symbols, with their types where they are known.\n"
+        "Without a second position, the present one is taken.\n"
         "Positions are written as for goto, and may be in different branches: diff main branch-1.",
         (
             Arg("first", "position, as for goto", complete=complete_position),

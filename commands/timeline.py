@@ -161,9 +161,10 @@ COMMANDS = (
     ),
     Command(
         "branches",
-        "List the branches of the history. Writing to the guest in the past begins one, and what came after stays in\n"
-        "the branch that is left. goto NAME goes to the end of a branch. name= renames the one that the guest is in,\n"
-        "delete= forgets one. When the history takes too much memory (--history-memory), those left first go first.",
+        "List the branches of the history.\n"
+        "Writing to the guest in the past begins one, and what came after stays in the branch that is left.\n"
+        "goto NAME goes to the end of a branch. name= renames the one that the guest is in, delete= forgets one.\n"
+        "When the history takes too much memory (--history-memory), those left first go first.",
         (
             Option("name", "new name for the branch that the guest is in"),
             Option("delete", "name of a branch to delete", complete=_complete_branch),

@@ -63,7 +63,7 @@ def test_gone(demo: machine.Machine, kprobes: Kprobes) -> None:
     assert probe.gone
     assert returns.gone
     for gone in (probe, same, returns):
-        with pytest.raises(ProbeError, match="EINVAL: avl_rebalance is gone, as the guest has freed the code"):
+        with pytest.raises(ProbeError, match="EINVAL: avl_rebalance is gone, as the guest has freed its code"):
             kprobes.enable(gone)
     kprobes.disable(probe)  # which is no error, as in the kernel
     with pytest.raises(ProbeError, match=r"EINVAL: .* cannot be read"):

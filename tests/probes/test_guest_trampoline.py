@@ -185,7 +185,7 @@ def test_restored_to_before_there_was_a_trampoline(demo: machine.Machine, put: P
     before = demo.snapshot()
     probe = kprobes.register_kprobe(Kprobe(addr=start))
     kprobes.register_kretprobe(Kretprobe("fib", maxactive=20))
-    for expected in (25, 50):
+    for _ in range(2):
         assert demo.call("fib", 6) == 8
-        assert probe.hits == expected
+        assert probe.hits == 25
         demo.restore(before)

@@ -117,10 +117,11 @@ def test_probe_made_after_the_snapshot(demo: machine.Machine, kprobes: Kprobes) 
     snapshot = demo.snapshot()
     kprobe = kprobes.register_kprobe(Kprobe("insn_nop"))
     kretprobe = kprobes.register_kretprobe(Kretprobe("pcrel_leaf"))
-    for i in range(3):
+    for _ in range(3):
         demo.restore(snapshot)
+        assert (kprobe.hits, kretprobe.hits) == (0, 0)
         assert (demo.call("insn_nop", 5), demo.call("pcrel_leaf", 5)) == (5, 15)
-        assert (kprobe.hits, kretprobe.hits) == (i + 1, i + 1)
+        assert (kprobe.hits, kretprobe.hits) == (1, 1)
 
 
 def test_probe_removed_after_the_snapshot(demo: machine.Machine, kprobes: Kprobes) -> None:
@@ -150,7 +151,7 @@ def test_back_to_before_the_text_was_mapped() -> None:
     assert kretprobe.hits > first
     m.reset()
     m.run(instructions=1_000_000)
-    assert probe.hits == 2
+    assert probe.hits == 1
 
 
 def test_back_from_a_stop(demo: machine.Machine, kprobes: Kprobes) -> None:

@@ -151,11 +151,12 @@ def test_the_hit_of_a_probe(server: Server, target: FakeTarget) -> None:
     target.stop = ProbeHit(text=said, kind="kprobe", name="f+0x4", function="f", stage="pre", hit=3)
     with Client(server.address) as client:
         assert client.ask(b"?").endswith(b"thread:1;description:%b;" % said.encode().hex().encode())
-        expected = {"kind": "kprobe", "name": "f+0x4", "function": "f", "stage": "pre", "hit": 3}
+        place = {"position": 0}
+        expected = {**place, "kind": "kprobe", "name": "f+0x4", "function": "f", "stage": "pre", "hit": 3}
         reply = client.ask(b"qArmprobe.stop")
         assert (reply[:1], json.loads(bytes.fromhex(reply[1:].decode()))) == (b"1", expected)
         client.ask(b"vCont;s")
-        assert client.ask(b"qArmprobe.stop") == b"1" + b"null".hex().encode()
+        assert json.loads(bytes.fromhex(client.ask(b"qArmprobe.stop")[1:].decode())) == place
 
 
 def test_power_off(client: Client, target: FakeTarget) -> None:

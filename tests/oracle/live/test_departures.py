@@ -40,7 +40,7 @@ def test_a_module_that_is_unloaded(guest: machine.Machine, reference: LiveKernel
     assert (armed.flags, disabled.flags, returns.flags, other.flags) == (GONE, GONE | DISABLED, GONE, OPTIMIZED)
     assert set(kprobes.list()) == {armed, disabled, returns, other}
     for probe in (armed, disabled, returns):
-        with pytest.raises(ProbeError, match=r"EINVAL: .*oracle_\w+ is gone, as the guest has freed the code"):
+        with pytest.raises(ProbeError, match=r"EINVAL: .*oracle_\w+ is gone, as the guest has freed its code"):
             kprobes.enable(probe)
     assert list(guest.symbols.modules) == []
     with pytest.raises(ProbeError, match=r"ENOENT: .*no module oracle is loaded"):
