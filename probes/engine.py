@@ -152,7 +152,7 @@ class Engine:
                 if handler is not None and (probe.selected or not probe.conditional_handlers):
                     block.instance = probe
                     try:
-                        if self._input_listeners and probe.owner is probe:
+                        if self._input_listeners and not probe.internal:
                             skip = bool(self._input.call(handler, probe, regs))
                         else:
                             skip = bool(handler(probe, regs))

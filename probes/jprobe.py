@@ -39,7 +39,7 @@ class Jprobe(Probe):
     ) -> None:
         super().__init__(record, stop, condition, note)
         self.kp = Kprobe(symbol_name, addr, disabled=disabled, record=False)
-        self.kp.owner = self
+        self.kp.owner, self.kp.internal = self, True
         self.entry = entry
 
     @property

@@ -87,6 +87,7 @@ class Kprobe(Probe):
         self.site: Site | None = None
         self.kp = self
         self.owner: Probe = self  # or the kretprobe or jprobe that contains this kprobe
+        self.internal = False  # whether its pre-handler is a part of the machine, and what it does no input
 
     @property
     def gone(self) -> bool:

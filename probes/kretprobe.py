@@ -122,7 +122,7 @@ class Kretprobe(Probe):
     ) -> None:
         super().__init__(record, stop, condition, note, aggregate)
         self.kp = Kprobe(symbol_name, addr, offset, disabled=disabled, record=False)
-        self.kp.owner = self
+        self.kp.owner, self.kp.internal = self, True
         self.handler = handler
         self.entry_handler = entry_handler
         self.maxactive = maxactive

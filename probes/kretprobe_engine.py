@@ -93,7 +93,9 @@ class KretprobeEngine:
         elif kind == trampoline.BRK:
             machine.claim_brk(KRETPROBES_BRK_IMM, self._breakpoint)
         else:
-            self._site.probes = [Kprobe("kretprobe_trampoline", pre_handler=self._pre_handler, record=False)]
+            probe = Kprobe("kretprobe_trampoline", pre_handler=self._pre_handler, record=False)
+            probe.internal = True
+            self._site.probes = [probe]
             self._site.refresh()
         self._frame = SavedFrame(machine, rules.frame.size)
         self._stops = ReturnStops(machine, engine, self._frame, self._recycle)

@@ -5,7 +5,9 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import Machine, StopReason
-from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
+from armprobe.machine.input import Input, InputKind
+from armprobe.probes import TRAMPOLINES, Hit, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
+from tests.memories import digest
 
 
 @pytest.fixture
@@ -38,6 +40,34 @@ def test_counts_are_taken_back_and_come_again(demo: Machine, optimised: bool) ->
     for position in [*sorted(seen, reverse=True), *sorted(seen)]:
         demo.timeline.go(position)
         assert (counted(), len(kprobes.hits)) == seen[position]
+
+
+@pytest.mark.parametrize("trampoline", TRAMPOLINES)
+def test_a_trampoline_is_no_input(demo: Machine, trampoline: str) -> None:
+    """It sets the PC. Going back, that happens as it did; what the user's handler did is applied."""
+    kprobes = Kprobes(demo, trampoline=trampoline)
+    heard: list[Input] = []
+    demo.input.listeners.append(heard.append)
+    calls: list[int] = []
+
+    def handler(instance: KretprobeInstance, regs: PtRegs) -> None:
+        calls.append(demo.instructions)
+        if len(calls) % 3 == 0:
+            regs.regs[9] = len(calls)  # which the caller does not expect to be kept
+
+    kprobes.register_kretprobe(Kretprobe("kmalloc", handler=handler))
+    demo.timeline.take()
+    seen = {}
+    for _ in range(6):
+        demo.run(instructions=17_001)
+        seen[demo.instructions] = list(demo.core.load().x), digest(demo.ram.data)
+    assert [(each.kind, each.where) for each in heard] == [(InputKind.HANDLER, "x9")] * (len(calls) // 3)
+    assert len(calls) > 10
+    called = len(calls)
+    for position in [*sorted(seen, reverse=True), *sorted(seen)]:
+        demo.timeline.go(position)
+        assert (list(demo.core.load().x), digest(demo.ram.data)) == seen[position]
+    assert len(calls) == called
 
 
 def test_questions_about_the_past_count_nothing(demo: Machine) -> None:
