@@ -521,6 +521,11 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
 /* Read memory as programs see it. */
 enum outcome program_read(const struct reader *reader, uint64_t address, void *bytes, size_t size);
 
+/* Read a string, up to and with its NUL, `most` bytes at most, into `bytes`, which has `room`. `length` is what it takes
+ * without the NUL: `most` if there is none. */
+enum outcome program_string(const struct reader *reader, uint64_t address, uint64_t most, uint8_t *bytes, uint64_t room,
+                            uint64_t *length);
+
 /* Execute code beside the guest: an `enum interpreted`. */
 uint32_t armprobe_interpret(struct interpreter *in);
 void armprobe_interpreter_clear(struct interpreter *in);

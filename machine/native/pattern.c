@@ -4,34 +4,7 @@
 
 #include "core.h"
 
-#define PIECE 64 /* bytes that are read at once; a piece lies in one page */
-
 enum match { MATCH_FULL, MATCH_FRONT, MATCH_MIDDLE, MATCH_END, MATCH_GLOB };
-
-static enum outcome read_string(const struct reader *reader, uint64_t address, uint64_t most, uint8_t *bytes,
-                                uint64_t *length)
-{
-    uint64_t done = 0;
-
-    while (done < most) {
-        uint64_t size = PIECE - (address + done) % PIECE;
-        const uint8_t *nul;
-        enum outcome outcome;
-
-        if (size > most - done)
-            size = most - done;
-        if ((outcome = program_read(reader, address + done, bytes + done, size)))
-            return outcome;
-        nul = memchr(bytes + done, 0, size);
-        if (nul) {
-            *length = (uint64_t)(nul - bytes);
-            return OUTCOME_VALUE;
-        }
-        done += size;
-    }
-    *length = done;
-    return OUTCOME_VALUE;
-}
 
 enum outcome text_read(const struct reader *reader, const struct text *text, const struct view *view, uint8_t *bytes,
                        uint64_t *size)
@@ -44,7 +17,7 @@ enum outcome text_read(const struct reader *reader, const struct text *text, con
         return outcome;
     if (text->most > MOST_TEXT || text->array > MOST_TEXT)
         return OUTCOME_NO_ROOM;
-    if ((outcome = read_string(reader, address, text->most, bytes, &length)))
+    if ((outcome = program_string(reader, address, text->most, bytes, text->most, &length)))
         return outcome;
     *size = length + 1 > text->array ? length + 1 : text->array;
     memset(bytes + length, 0, *size - length);

@@ -360,15 +360,11 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
 #undef REFERENCE
 #undef REGISTER
 
-/* Append the bytes of a string and their number before them (16 bits), up to and with a NUL, `most` at most. */
-static enum outcome write_string(const struct reader *reader, uint64_t address, uint64_t most, struct writer *out)
+enum outcome program_string(const struct reader *reader, uint64_t address, uint64_t most, uint8_t *bytes, uint64_t room,
+                            uint64_t *length)
 {
-    uint8_t *length = out->at;
-    uint16_t done = 0;
+    uint64_t done = 0;
 
-    if (out->end - out->at < (ptrdiff_t)sizeof(done))
-        return OUTCOME_NO_ROOM;
-    out->at += sizeof(done);
     while (done < most) {
         uint64_t size = PIECE - (address + done) % PIECE;
         const uint8_t *nul;
@@ -376,19 +372,37 @@ static enum outcome write_string(const struct reader *reader, uint64_t address, 
 
         if (size > most - done)
             size = most - done;
-        if (out->end - out->at < (ptrdiff_t)size)
+        if (room - done < size)
             return OUTCOME_NO_ROOM;
-        if ((outcome = program_read(reader, address + done, out->at, size)))
+        if ((outcome = program_read(reader, address + done, bytes + done, size)))
             return outcome;
-        nul = memchr(out->at, 0, size);
-        if (nul)
-            size = (uint64_t)(nul + 1 - out->at);
-        out->at += size;
-        done = (uint16_t)(done + size);
-        if (nul)
-            break;
+        nul = memchr(bytes + done, 0, size);
+        if (nul) {
+            *length = (uint64_t)(nul - bytes);
+            return OUTCOME_VALUE;
+        }
+        done += size;
     }
-    memcpy(length, &done, sizeof(done));
+    *length = done;
+    return OUTCOME_VALUE;
+}
+
+/* Append the bytes of a string and their number before them (16 bits), up to and with a NUL, `most` at most. */
+static enum outcome write_string(const struct reader *reader, uint64_t address, uint64_t most, struct writer *out)
+{
+    uint64_t length;
+    uint16_t size;
+    enum outcome outcome;
+
+    if (out->end - out->at < (ptrdiff_t)sizeof(size))
+        return OUTCOME_NO_ROOM;
+    outcome = program_string(reader, address, most, out->at + sizeof(size),
+                             (uint64_t)(out->end - out->at) - sizeof(size), &length);
+    if (outcome)
+        return outcome;
+    size = (uint16_t)(length < most ? length + 1 : most);
+    memcpy(out->at, &size, sizeof(size));
+    out->at += sizeof(size) + size;
     return OUTCOME_VALUE;
 }
 
