@@ -149,13 +149,17 @@ class TracepointEngine:
             self._due |= self._left
             self._left.clear()
         self._runs = self._machine.core.changes
-        due, self._due = self._due, set()
+        if self._due:
+            due, self._due = self._due, set()
+            self._begin_all(due)
+
+    def _begin_all(self, due: set[_Watched]) -> None:
         known = list(self._watched.values())  # in the order in which they are called at one address
         for watched in (*(due - {*known}), *(each for each in known if each in due)):
             self._begin(watched)
         touched = {place.address for watched in due for place in watched.places}
         native: dict[int, list[TracepointPlace]] = {address: [] for address in touched}
-        for watched in known if touched else ():
+        for watched in known:
             for address, _, place in watched.places:
                 if watched.actions and address in touched and place is not None:
                     native[address].append(place)
