@@ -197,12 +197,12 @@ class Dwarf(Types):
 
     def _make(self, entry: DIE) -> Type:
         self.spend()
-        tag, name, target = entry.tag, _name(entry), partial(self.read_target, entry)
-        size = _number(entry, "DW_AT_byte_size")
+        tag, name, target = entry.tag, text_of(entry, "DW_AT_name"), partial(self.read_target, entry)
+        size = number_of(entry, "DW_AT_byte_size")
         if tag in _TAGS:
             return self._struct(entry, name, size)
         if tag == "DW_TAG_base_type":
-            encoding = _number(entry, "DW_AT_encoding")
+            encoding = number_of(entry, "DW_AT_encoding")
             return (Float if encoding in _FLOATS else Integer)(name, size, encoding in _SIGNED)
         if tag == "DW_TAG_pointer_type":
             return Pointer(target)
@@ -210,7 +210,9 @@ class Dwarf(Types):
             return self._array(entry)
         if tag == "DW_TAG_enumeration_type":
             children = self._children(entry, "DW_TAG_enumerator")
-            numbers = {_name(each): int(each.attributes["DW_AT_const_value"].value) for each in children}
+            numbers = {
+                text_of(each, "DW_AT_name"): int(each.attributes["DW_AT_const_value"].value) for each in children
+            }
             return Enum(name, size, any(number < 0 for number in numbers.values()), numbers)
         if tag == "DW_TAG_typedef":
             return Typedef(name, target)
@@ -234,9 +236,9 @@ class Dwarf(Types):
         counts: list[int | None] = []
         for each in self._children(entry, "DW_TAG_subrange_type"):
             if "DW_AT_count" in each.attributes:
-                counts.append(_number(each, "DW_AT_count"))
+                counts.append(number_of(each, "DW_AT_count"))
             elif "DW_AT_upper_bound" in each.attributes:
-                counts.append(_number(each, "DW_AT_upper_bound") + 1)
+                counts.append(number_of(each, "DW_AT_upper_bound") + 1)
             else:
                 counts.append(None)
         found = Array(partial(self.read_target, entry), counts[-1] if counts else None)
@@ -245,10 +247,9 @@ class Dwarf(Types):
         return found
 
     def _parameters(self, entry: DIE) -> list[Parameter]:
-        self._left = _MOST
-        with self.damage_explained():
+        with self.searching():
             children = list(self._children(entry, "DW_TAG_formal_parameter"))
-            return [Parameter(_name(each), self.read_target(each)) for each in children]
+            return [Parameter(text_of(each, "DW_AT_name"), self.read_target(each)) for each in children]
 
     def _children(self, entry: DIE, tag: str) -> Iterator[DIE]:
         for child in entry.iter_children():
@@ -322,14 +323,14 @@ class DwarfLayout(Layout):
                     yield self._field(member)
 
     def _field(self, member: DIE) -> Field:
-        name = _name(member)
-        at, width = 8 * _number(member, "DW_AT_data_member_location"), None
+        name = text_of(member, "DW_AT_name")
+        at, width = 8 * number_of(member, "DW_AT_data_member_location"), None
         if "DW_AT_bit_size" in member.attributes:
-            width = _number(member, "DW_AT_bit_size")
+            width = number_of(member, "DW_AT_bit_size")
             if "DW_AT_data_bit_offset" in member.attributes:  # DWARF 5, 5.7.6
-                at += _number(member, "DW_AT_data_bit_offset")
+                at += number_of(member, "DW_AT_data_bit_offset")
             elif "DW_AT_bit_offset" in member.attributes:  # DWARF 3, 5.5.6: from the most significant bit
-                at += 8 * _number(member, "DW_AT_byte_size") - _number(member, "DW_AT_bit_offset") - width
+                at += 8 * number_of(member, "DW_AT_byte_size") - number_of(member, "DW_AT_bit_offset") - width
         nested = None
         if not name:
             inner = member.get_DIE_from_attribute("DW_AT_type")
@@ -376,13 +377,13 @@ def _is_in_assembly(entry: DIE) -> bool:
     return kind is not None and kind.tag == "DW_TAG_unspecified_type"
 
 
-def _name(entry: DIE) -> str:
-    """The name of an entry, empty without one."""
-    given = entry.attributes.get("DW_AT_name")
+def text_of(entry: DIE, attribute: str) -> str:
+    """The value of an attribute as text; empty without it."""
+    given = entry.attributes.get(attribute)
     return "" if given is None else given.value.decode("utf-8", "replace")
 
 
-def _number(entry: DIE, attribute: str) -> int:
+def number_of(entry: DIE, attribute: str) -> int:
     """The value of an attribute; 0 without it. Raises ValueError if it is no number."""
     value: Any = entry.attributes[attribute].value if attribute in entry.attributes else 0
     if not isinstance(value, int) or not 0 <= value < 1 << 40:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
-from .dwarf import Dwarf
+from .dwarf import Dwarf, text_of
 
 if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
@@ -81,7 +81,7 @@ class SourceLines:
         """
         with self.dwarf.searching():
             for unit in self.dwarf.units():
-                if not ends_with(_text(unit.get_top_DIE(), "DW_AT_name"), file):
+                if not ends_with(text_of(unit.get_top_DIE(), "DW_AT_name"), file):
                     continue
                 for entry in self.dwarf.functions(unit):
                     function = self._function(entry)
@@ -91,8 +91,11 @@ class SourceLines:
 
     def _function(self, entry: DIE) -> SourceFunction:
         with self.dwarf.damage_explained():
-            name = _text(entry, "DW_AT_name")
-            start, end = _range(entry)
+            name = text_of(entry, "DW_AT_name")
+            ranges = self.dwarf.ranges(entry)
+            if len(ranges) != 1:
+                raise MachineError(f"{name} is not one piece of code: it is inlined, or split")
+            ((start, end),) = ranges
             unit: Any = entry.cu
             program: Any = self.dwarf.line_program(unit)
             number = int(entry.attributes["DW_AT_decl_file"].value)
@@ -111,7 +114,7 @@ class SourceLines:
     @staticmethod
     def paths(unit: CompileUnit, program: Any) -> Callable[[int], str]:
         """A function that gives the path of a file by its number in the unit's line program (DWARF 5, 6.2.4)."""
-        header, folder = program.header, _text(unit.get_top_DIE(), "DW_AT_comp_dir")
+        header, folder = program.header, text_of(unit.get_top_DIE(), "DW_AT_comp_dir")
         first = 0 if header.version >= 5 else 1
 
         def path(number: int) -> str:
@@ -136,20 +139,6 @@ class SourceLines:
                 key=itemgetter(0),
             )
         return self._statements[unit.cu_offset]
-
-
-def _range(entry: DIE) -> tuple[int, int]:
-    """The addresses of a function (DWARF 5, 2.17.2). Raises MachineError for one that has several ranges."""
-    attributes = entry.attributes
-    if "DW_AT_low_pc" not in attributes or "DW_AT_high_pc" not in attributes:
-        raise MachineError(f"{_text(entry, 'DW_AT_name')} is not one piece of code: it is inlined, or split")
-    start, high = int(attributes["DW_AT_low_pc"].value), attributes["DW_AT_high_pc"]
-    return start, int(high.value) + (0 if high.form == "DW_FORM_addr" else start)
-
-
-def _text(entry: DIE, attribute: str) -> str:
-    found = entry.attributes.get(attribute)
-    return "" if found is None else found.value.decode("utf-8", "replace")
 
 
 def ends_with(path: str, end: str) -> bool:

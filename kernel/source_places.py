@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
-from .dwarf import Dwarf
+from .dwarf import Dwarf, number_of, text_of
 from .source_lines import SourceLines, ends_with
 
 if TYPE_CHECKING:
@@ -160,18 +160,14 @@ def _block(dwarf: Dwarf, entry: DIE, ranges: tuple[tuple[int, int], ...], parent
     return Block(
         name,
         declared.offset,
-        _number(declared, "DW_AT_decl_file"),
-        _number(declared, "DW_AT_decl_line"),
-        _number(entry, "DW_AT_call_file"),
-        _number(entry, "DW_AT_call_line"),
+        number_of(declared, "DW_AT_decl_file"),
+        number_of(declared, "DW_AT_decl_line"),
+        number_of(entry, "DW_AT_call_file"),
+        number_of(entry, "DW_AT_call_line"),
         first,
         ranges,
         parent,
     )
-
-
-def _number(entry: DIE, attribute: str) -> int:
-    return int(entry.attributes[attribute].value) if attribute in entry.attributes else 0
 
 
 class SourcePlaces:
@@ -301,7 +297,7 @@ class SourcePlaces:
     def _units_with(self, file: str) -> Iterator[tuple[_Unit, set[int]]]:
         """The units that are compiled from a file, or if there is none, that include it."""
         units = list(self._dwarf.units())
-        named = [unit for unit in units if ends_with(_unit_name(unit), file)]
+        named = [unit for unit in units if ends_with(text_of(unit.get_top_DIE(), "DW_AT_name"), file)]
         count = 0
         for unit in named or units:
             program: Any = self._dwarf.line_program(unit) if not named else None
@@ -325,8 +321,3 @@ class SourcePlaces:
 
 def _is_inside(block: Block, outer: Block) -> bool:
     return block.parent is not None and (block.parent is outer or _is_inside(block.parent, outer))
-
-
-def _unit_name(unit: CompileUnit) -> str:
-    found = unit.get_top_DIE().attributes.get("DW_AT_name")
-    return "" if found is None else found.value.decode("utf-8", "replace")
