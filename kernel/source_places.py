@@ -124,17 +124,14 @@ class _Unit:
 
     def candidates(self, within: Block | None = None) -> Iterator[Candidate]:
         """The lines of a block without those of others that are inlined there, or of all (die_walk_lines)."""
-        inside = [
-            each for each in self.blocks if within is not None and each is not within and _is_inside(each, within)
-        ]
+        inside = [] if within is None else [each for each in self.blocks if _is_inside(each, within)]
         for row in self.rows:
             if within is None or (within.has(row.address) and self._is_own(row, within, inside)):
                 yield row
-        for block in self.blocks:
-            if within is None or block is within or block in inside:
-                if block is not within and block.parent is not None and block.call_line:
-                    yield Candidate(block.call_file, block.call_line, block.entry)
-                yield Candidate(block.file, block.line, block.entry)
+        for block in self.blocks if within is None else (within, *inside):
+            if block is not within and block.parent is not None and block.call_line:
+                yield Candidate(block.call_file, block.call_line, block.entry)
+            yield Candidate(block.file, block.line, block.entry)
 
     def _is_own(self, row: Candidate, within: Block, inside: list[Block]) -> bool:
         inlined = next((each for each in reversed(inside) if each.has(row.address)), None)
@@ -218,16 +215,10 @@ class SourcePlaces:
 
         found: dict[int, Place] = {}
         with self._dwarf.searching():
-            if name:
-                for unit, block in self._instances(name, file):
-                    for candidate in unit.candidates(block):
-                        if candidate.file == block.file and candidate.line in lines(unit.path(block.file)):
-                            self._add(found, unit, candidate.address)
-            else:
-                for unit, numbers in self._units_with(file):
-                    for candidate in unit.candidates():
-                        if candidate.file in numbers and candidate.line in lines(unit.path(candidate.file)):
-                            self._add(found, unit, candidate.address)
+            for unit, numbers, block in self._walks(name, file):
+                for candidate in unit.candidates(block):
+                    if candidate.file in numbers and candidate.line in lines(unit.path(candidate.file)):
+                        self._add(found, unit, candidate.address)
         if not found:
             raise MachineError(f"no instruction begins a line of {name or file} that matches {pattern!r}")
         return list(found.values())
@@ -237,12 +228,7 @@ class SourcePlaces:
         with self._dwarf.searching():
             path, base, lines = "", 0, dict[int, int]()
             function: Block | None = None
-            walks: Iterator[tuple[_Unit, set[int], Block | None]]
-            if name:
-                walks = ((unit, {block.file}, block) for unit, block in self._instances(name, file))
-            else:
-                walks = ((unit, numbers, None) for unit, numbers in self._units_with(file))
-            for unit, numbers, block in walks:
+            for unit, numbers, block in self._walks(name, file):
                 path = path or unit.path(min(numbers))
                 base = block.line if block is not None else 0
                 function = function or (block or unit.blocks[0]).function
@@ -259,6 +245,13 @@ class SourcePlaces:
         block = unit.block_at(address)
         if block is not None:
             found.setdefault(address, Place(address, block))
+
+    def _walks(self, name: str, file: str) -> Iterator[tuple[_Unit, set[int], Block | None]]:
+        """The code of a function, or of a file if `name` is empty: units, numbers of files, and blocks or None."""
+        if name:
+            yield from ((unit, {block.file}, block) for unit, block in self._instances(name, file))
+        else:
+            yield from ((unit, numbers, None) for unit, numbers in self._units_with(file))
 
     def _lines_of(self, name: str, file: str, line: int) -> Iterator[tuple[_Unit, set[int], int]]:
         """The units that have a line, with the numbers of its file, and its number in the file."""
