@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -125,13 +127,18 @@ class _Unit:
     def candidates(self, within: Block | None = None) -> Iterator[Candidate]:
         """The lines of a block without those of others that are inlined there, or of all (die_walk_lines)."""
         inside = [] if within is None else [each for each in self.blocks if _is_inside(each, within)]
-        for row in self.rows:
-            if within is None or (within.has(row.address) and self._is_own(row, within, inside)):
+        for row in self.rows if within is None else self._rows_in(within):
+            if within is None or self._is_own(row, within, inside):
                 yield row
         for block in self.blocks if within is None else (within, *inside):
             if block is not within and block.parent is not None and block.call_line:
                 yield Candidate(block.call_file, block.call_line, block.entry)
             yield Candidate(block.file, block.line, block.entry)
+
+    def _rows_in(self, block: Block) -> Iterator[Candidate]:
+        for part in sorted(block.ranges):
+            first, last = (bisect_left(self.rows, at, key=attrgetter("address")) for at in part)
+            yield from self.rows[first:last]
 
     def _is_own(self, row: Candidate, within: Block, inside: list[Block]) -> bool:
         inlined = next((each for each in reversed(inside) if each.has(row.address)), None)
