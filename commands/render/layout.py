@@ -82,5 +82,5 @@ class Table:
                 (" " * bool(column.heading) + " " + (cell.rjust if column.right else cell.ljust)(width))
                 for cell, width, column in zip(row, widths, self.columns, strict=True)
             ]
-            lines.append("".join(cells)[2:].rstrip() + "\n")
+            lines.append("".join(cells)[1 + bool(headings[0]) :].rstrip() + "\n")
         return "".join(lines)

@@ -22,6 +22,7 @@ TRANSCRIPTS = (
     "docs/history.md",
     "docs/devices.md",
     "docs/expressions.md",
+    "docs/time-travel.md",
     "docs/traces.md",
     "docs/events.md",
     "docs/debuggers.md",
