@@ -20,7 +20,7 @@ from armprobe.kernel.text import Text
 from armprobe.kernel.trace_code import TraceCode
 from armprobe.kernel.trace_events import Branch, Syscall, TraceEvent, TraceField
 from armprobe.machine import Machine, MachineError, Stop, StopReason
-from armprobe.machine.native.places import Action, linked
+from armprobe.machine.native.places import Action
 from armprobe.machine.native.tracepoint import NEVER, TracepointHooks, TracepointPlace
 from armprobe.machine.state import Order
 
@@ -194,7 +194,7 @@ class TracepointEngine:
         if in_c and all(map(self._optimizer.does_event, watched.probes)):
             room = natives[0].structure.most
             watched.actions = {probe: self._optimizer.begin_event(probe, room) for probe in watched.probes}
-            actions = linked(list(watched.actions.values()))
+            actions = list(watched.actions.values())
             for native in natives:
                 native.do(actions)
         else:

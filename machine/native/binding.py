@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -132,6 +132,17 @@ def structure(name: str, library: ctypes.PyDLL = LIBRARY) -> Callable[[type[S]],
         return cls
 
     return fill
+
+
+def link(structures: Sequence[Any]) -> int:
+    """Make a list of these structures, each with the address of the following one as its `next`.
+
+    Gives the address of the first, 0 if there is none.
+    """
+    following = 0
+    for each in reversed(structures):
+        each.next, following = following, ctypes.addressof(each)
+    return following
 
 
 def _ctype(row: _Row) -> Any:

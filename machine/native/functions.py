@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from .binding import structure
+from .binding import link, structure
 
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
@@ -140,8 +140,4 @@ class FunctionSet:
 
 def watch(core: Core, sets: Sequence[FunctionSet]) -> None:
     """Have `core` watch these sets, and no others, from now on."""
-    following = 0
-    for part in reversed([part for each in sets for part in each.parts]):
-        part.structure.next = following
-        following = ctypes.addressof(part.structure)
-    core.native.watch_functions(following)
+    core.native.watch_functions(link([part.structure for each in sets for part in each.parts]))

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from .binding import function, structure
+from .binding import function, link, structure
 from .program import Program, ProgramStructure, Text, TextStructure
 
 COMM: Final = 16
@@ -195,10 +195,7 @@ class HistogramTrigger:
 
 def chained(triggers: Sequence[HistogramTrigger]) -> int:
     """Have C do these in order at a hit. Gives the address of the first, 0 if there is none."""
-    addresses = [trigger.address for trigger in triggers]
-    for trigger, following in zip(triggers, [*addresses[1:], 0], strict=False):
-        trigger._structure.next = following
-    return addresses[0] if addresses else 0
+    return link([trigger._structure for trigger in triggers])
 
 
 def _address(memory: mmap.mmap) -> int:

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from .binding import function, structure
+from .binding import function, link, structure
 from .code_hook import CodeHook
 from .structures import NativeSlot
 
@@ -259,10 +258,10 @@ class Places:
         self._set(place, word, slot is None, actions)
 
     def _set(self, place: Place, word: int, simulated: bool, actions: Sequence[Action]) -> None:
-        self._actions[place.address] = linked(actions)
+        self._actions[place.address] = actions
         place.reached, place.word, place.simulated = NEVER, word, simulated
         place.records_second = any(action.records_second and not action.follows for action in actions)
-        place.actions = ctypes.addressof(actions[0])
+        place.actions = link(actions)
 
     def remove(self, address: int) -> None:
         """Undo a `put` or `put_breakpoint`."""
@@ -406,14 +405,6 @@ class Places:
         self._read = recorder.written
         for back in range(min(new, capacity), 0, -1):
             yield Record.from_buffer(self._ring, (recorder.at - back) % capacity * recorder.stride)
-
-
-def linked(actions: Sequence[Action]) -> Sequence[Action]:
-    """The same actions: each has the address of the next."""
-    for action, following in itertools.pairwise(actions):
-        action.next = ctypes.addressof(following)
-    actions[-1].next = 0
-    return actions
 
 
 def _grown(array: _A, length: int) -> _A:

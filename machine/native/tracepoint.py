@@ -7,7 +7,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .binding import structure
+from .binding import link, structure
 from .code_hook import Ask, CodeHook
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ class TracepointPlace:
         self._actions: Sequence[Action] = ()
 
     def do(self, actions: Sequence[Action]) -> None:
-        """Do these at a hit, in this order. They are linked by `linked`."""
+        """Do these at a hit, in this order."""
         self._actions = actions
-        self.structure.actions = ctypes.addressof(actions[0])
+        self.structure.actions = link(actions)
 
 
 class TracepointHooks:
@@ -104,9 +104,7 @@ class TracepointHooks:
     def put(self, address: int, places: Sequence[TracepointPlace]) -> None:
         """Have C handle these events at an address, in this order, and no others. The engine executes nothing."""
         self._places[address] = places
-        following = [ctypes.addressof(place.structure) for place in places]
-        for place, next_ in zip(places, [*following[1:], 0], strict=True) if places else ():
-            place.structure.next = next_
+        first = link([place.structure for place in places])
         if address in self._hooks and not places:
             self._hooks.pop(address)[0].remove()
         elif places:
@@ -114,4 +112,4 @@ class TracepointHooks:
                 tracepoints = _Tracepoints()
                 hook = CodeHook(self._core, "armprobe_on_tracepoint", ctypes.addressof(tracepoints), address)
                 self._hooks[address] = hook, tracepoints
-            self._hooks[address][1].first = following[0]
+            self._hooks[address][1].first = first
