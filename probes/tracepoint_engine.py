@@ -20,8 +20,8 @@ from armprobe.kernel.text import Text
 from armprobe.kernel.trace_code import TraceCode
 from armprobe.kernel.trace_events import Branch, Syscall, TraceEvent, TraceField
 from armprobe.machine import Machine, MachineError, Stop, StopReason
-from armprobe.machine.native.places import Action
-from armprobe.machine.native.tracepoint import NEVER, TracepointHooks, TracepointPlace
+from armprobe.machine.native.places import NEVER, Action
+from armprobe.machine.native.tracepoint import TracepointHooks, TracepointPlace
 from armprobe.machine.state import Order
 
 from .errors import ProbeError

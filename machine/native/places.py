@@ -19,7 +19,7 @@ _A = TypeVar("_A", bound="ctypes.Array[Any]")
 _MIXED: Final = ctypes.CFUNCTYPE(None)
 _HANDLER: Final = ctypes.CFUNCTYPE(ctypes.c_uint32)
 NEVER: Final = (1 << 64) - 1
-"""`Place.reached` before the first hit."""
+"""`reached` of a place or a tracepoint before the first hit."""
 
 
 @structure("record")

@@ -5,15 +5,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from .binding import link, structure
 from .code_hook import Ask, CodeHook
-
-if TYPE_CHECKING:
-    from .places import Action
-
-NEVER = (1 << 64) - 1
+from .places import NEVER, Action
 
 
 @structure("tracepoint")
