@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from .binding import function, link, structure
+from .pages import address_of
 from .program import Program, ProgramStructure, Text, TextStructure
 
 COMM: Final = 16
@@ -104,7 +105,7 @@ class HistogramTable:
         """Forget all keys."""
         self._rows = mmap.mmap(-1, self._structure.capacity * self._row.size)
         self._index = mmap.mmap(-1, self._slots * ctypes.sizeof(ctypes.c_uint32))
-        self._structure.rows, self._structure.index = map(_address, (self._rows, self._index))
+        self._structure.rows, self._structure.index = map(address_of, (self._rows, self._index))
         self._structure.used = self._structure.hits = self._structure.drops = 0
 
     def saved(self) -> bytes:
@@ -196,7 +197,3 @@ class HistogramTrigger:
 def chained(triggers: Sequence[HistogramTrigger]) -> int:
     """Have C do these in order at a hit. Gives the address of the first, 0 if there is none."""
     return link([trigger._structure for trigger in triggers])
-
-
-def _address(memory: mmap.mmap) -> int:
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from typing import Final, TypeAlias
 
 from .binding import function
@@ -21,7 +22,7 @@ _MAP: Final = function("armprobe_pages_map", ctypes.c_bool, _POINTER, ctypes.c_u
 _FORGET: Final = function("armprobe_pages_forget", None, _POINTER, ctypes.c_uint64, _POINTER, _COUNT)
 
 
-def address_of(memory: memoryview) -> int:
+def address_of(memory: memoryview | mmap.mmap) -> int:
     """The address of writable memory in this process."""
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
