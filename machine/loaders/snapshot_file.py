@@ -21,7 +21,7 @@ import json
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
@@ -33,6 +33,7 @@ from armprobe.machine.core.engine import CPU_MODELS
 from armprobe.machine.errors import MachineError
 from armprobe.machine.field_checks import U32, U63, integer, misfit, record, row, several, text
 from armprobe.machine.memory.bus import Backing
+from armprobe.machine.memory.dirty_pages import filled
 from armprobe.machine.memory.disk_image import MOST_WRITTEN
 from armprobe.machine.native import pages
 from armprobe.machine.symbols import Symbols
@@ -113,6 +114,9 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
         **{ram.name: ram.data for ram in machine.bus.rams},
         "disk": memoryview(b"" if machine.disk is None else machine.disk.image.to_bytes()),
     }
+    pieces = {name: range(0, len(data), _CHUNK) for name, data in contents.items()} | {
+        ram.name: filled(ram.pages, _CHUNK) for ram in machine.bus.rams
+    }
     header: dict[str, Any] = {
         "version": VERSION,
         "unicorn": unicorn.__version__,
@@ -120,7 +124,7 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
         "kind": machine.guest.kind,
         "sources": [str(source) for source in machine.guest.sources],
         "key": key,
-        "sections": [_described(name, contents[name]) for name in _SECTIONS],
+        "sections": [_described(name, contents[name], pieces[name]) for name in _SECTIONS],
     }
     encoded = json.dumps(header).encode()
     wrong = _misfit(header) or machine.state.misfit(state) or ("header" if len(encoded) > _LARGEST_HEADER else "")
@@ -147,25 +151,23 @@ def _places(sections: list[dict[str, Any]], start: int) -> Iterator[int]:
     yield start
 
 
-def _described(name: str, data: memoryview) -> dict[str, Any]:
-    """The header's entry for a section: the offsets and sizes of the pieces that are not zeros, and their checksum."""
-    filled: list[list[int]] = []
+def _described(name: str, data: memoryview, pieces: Iterable[int]) -> dict[str, Any]:
+    """The header's entry for a section: the offsets and sizes of the pieces that are not zeros, and their checksum.
+
+    Only the pieces at these offsets may be others.
+    """
+    found: list[list[int]] = []
     crc = 0
-    for at in _filled(data):
-        chunk = data[at : at + _CHUNK]
-        crc = zlib.crc32(chunk, crc)
-        if filled and sum(filled[-1]) == at:
-            filled[-1][1] += len(chunk)
-        else:
-            filled.append([at, len(chunk)])
-    return {"name": name, "version": _SECTIONS[name].version, "size": len(data), "filled": filled, "crc": crc}
-
-
-def _filled(data: memoryview) -> Iterator[int]:
-    for at in range(0, len(data), _CHUNK):
+    for at in pieces:
         chunk = data[at : at + _CHUNK].tobytes()  # bytes are compared by memcmp, views one element after another
-        if chunk != _ZEROS[: len(chunk)]:
-            yield at
+        if chunk == _ZEROS[: len(chunk)]:
+            continue
+        crc = zlib.crc32(chunk, crc)
+        if found and sum(found[-1]) == at:
+            found[-1][1] += len(chunk)
+        else:
+            found.append([at, len(chunk)])
+    return {"name": name, "version": _SECTIONS[name].version, "size": len(data), "filled": found, "crc": crc}
 
 
 def is_snapshot(path: str | Path) -> bool:
@@ -249,7 +251,11 @@ def put_back(machine: Machine, path: str | Path) -> None:
     for ram, memory in zip(machine.bus.rams, saved.memories, strict=True):
         with memoryview(memory) as content:
             to, source = pages.address_of(ram.data), pages.address_of(content)
-            changed = pages.differing(to, source, ram.size // pages.PAGE)
+            differing: list[int] = []
+            for at in sorted({*filled(ram.pages, _CHUNK), *filled(memory, _CHUNK)}):
+                count = min(_CHUNK, ram.size - at) // pages.PAGE
+                differing += [at // pages.PAGE + page for page in pages.differing(to + at, source + at, count)]
+            changed = pages.pages_of(differing)
             pages.copy(to, source, changed)
         for core in machine.cores:
             core.forget_pages(ram.base, changed)

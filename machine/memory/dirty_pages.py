@@ -8,6 +8,7 @@ file, as in gVisor, or where it does not have that bit, memory is compared with 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mmap
 import os
@@ -16,7 +17,7 @@ from typing import Final, Protocol
 from armprobe.machine.native import pages as native
 from armprobe.machine.native.pages import PAGE, Pages
 
-from .bus import Ram, new_memory
+from .bus import Backing, Ram, new_memory
 
 PAGEMAP: Final = "/proc/self/pagemap"
 
@@ -38,11 +39,40 @@ class DirtyPages(Protocol):
         """Copy these pages from `base`."""
 
 
+def filled(memory: Backing, step: int) -> list[int]:
+    """The offsets of the pieces of `step` bytes of a memory that may hold other bytes than zeros, in ascending order.
+
+    Linux allocates a page of a file in memory where a mapping of it is read. So what has never been written is not to
+    be read, or a guest takes as much memory as it might.
+    """
+    size, file = len(memory), memory.file
+    if file is None or not _pagemap_works():
+        return list(range(0, size, step))
+    pieces = {page * PAGE // step for page in _written(memory)}
+    end = 0
+    with contextlib.suppress(OSError):  # ENXIO: there is no more data
+        while end < size:
+            start = os.lseek(file, end, os.SEEK_DATA)
+            end = os.lseek(file, start, os.SEEK_HOLE)
+            pieces.update(range(start // step, -(-min(end, size) // step)))
+    return [piece * step for piece in sorted(pieces)]
+
+
+def _written(memory: Backing) -> Pages:
+    """The pages of a private mapping that have been written to."""
+    pagemap = os.open(PAGEMAP, os.O_RDONLY | os.O_CLOEXEC)  # an open file stays that of the process before a fork
+    try:
+        with memoryview(memory) as content:
+            return native.written(pagemap, native.address_of(content), len(content) // PAGE)
+    finally:
+        os.close(pagemap)
+
+
 class PrivateMapping:
     """Makes the memory a private mapping of `base`, at its own address, when it is first copied."""
 
     def __init__(self, ram: Ram) -> None:
-        self._memory, self._size = native.address_of(ram.data), ram.size
+        self._ram, self._memory, self._size = ram, native.address_of(ram.data), ram.size
         self._mapped = ram.pages.file is not None
         if ram.pages.file is not None:
             self._file = ram.pages.file
@@ -54,11 +84,7 @@ class PrivateMapping:
         self._base = native.address_of(self.base)
 
     def changed(self) -> Pages:
-        pagemap = os.open(PAGEMAP, os.O_RDONLY | os.O_CLOEXEC)  # an open file stays that of the process before a fork
-        try:
-            return native.written(pagemap, self._memory, self._size // PAGE)
-        finally:
-            os.close(pagemap)
+        return _written(self._ram.pages)
 
     def keep(self, pages: Pages) -> None:
         native.copy(self._base, self._memory, pages)

@@ -111,6 +111,26 @@ vectors:
 STEPS = 50
 
 
+def test_memory_that_was_never_written_is_not_allocated(tmp_path: Path) -> None:
+    """Linux counts the blocks of a file in memory, also those that were only read."""
+    guest, path = machine.load("demo", memory="256M"), tmp_path / "saved"
+    guest.run(instructions=1_000_000)
+    guest.timeline.take()
+    guest.run(instructions=1_000_000)
+
+    def allocated() -> int:
+        return sum(os.fstat(ram.pages.file).st_blocks * 512 for ram in guest.bus.rams if ram.pages.file is not None)
+
+    before = allocated()
+    assert 0 < before < 16 << 20
+    guest.save(path)
+    assert allocated() < before + (1 << 20)  # pages beside those that are filled
+    guest.run(instructions=1_000_000)
+    guest.resume(path)
+    assert allocated() < before + (1 << 20)  # pages that have been written since
+    assert state(guest) == state(machine.load(path))
+
+
 def test_it_goes_on_from_anywhere(bare: Bare, tmp_path: Path) -> None:
     """Between any two instructions: also between a load and a store exclusive, and with a breakpoint armed."""
     whole = bare(EVERYTHING)
