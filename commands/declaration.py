@@ -245,7 +245,8 @@ class Command:
         host = self.host
         for arg in self.args:
             host |= Host.NOTHING if isinstance(arg, Clause) else arg.host
-        return f"It {described(host)}, which not every debugger may do (docs/security.md)." if host else ""
+        who = "no" if Host.SHELL in host else "not every"
+        return f"It {described(host)}, which {who} debugger may do (docs/security.md)." if host else ""
 
     @property
     def gdb_name(self) -> str:

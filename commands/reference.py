@@ -4,14 +4,17 @@
 import re
 import textwrap
 
+from armprobe.session.authority import Host
+
 from .declaration import Arg, Clause, Command, Option
 from .registry import Registry
 
 INTRODUCTION = """\
 # Commands
 
-Each of these works at the REPL's prompt, in a script of commands, after `armprobe -c`, and in gdb after `monitor`. In
-gdb most are also commands of gdb's own. If gdb has a command of the same name, the other name for gdb is given below.
+Each of these works at the REPL's prompt, in a script of commands, after `armprobe -c`, and, but for `shell`, in gdb
+after `monitor`. In gdb most are also commands of gdb's own. If gdb has a command of the same name, the other name for
+gdb is given below.
 
 Type small letters as they are. CAPITALS stand for a value. Parts in brackets may be left out. `...` means that more may
 follow. Words are quoted as in a shell. A command may be shortened as long as it stays unique.
@@ -38,7 +41,7 @@ def _command(command: Command) -> str:
         lines += ["", f"Also: {', '.join(f'`{alias}`' for alias in command.aliases)}."]
     if command.touches:
         lines += ["", command.touches.replace("docs/security.md", "[security.md](security.md)")]
-    if command.gdb_name != command.name:
+    if command.gdb_name != command.name and Host.SHELL not in command.host:
         lines += ["", f"In gdb: `{command.gdb_name or f'monitor {command.name}'}`."]
     if command.gdb_info:
         lines += ["", f"In gdb also: `info {command.gdb_info}`."]

@@ -100,6 +100,7 @@ def test_no_debugger_has_the_shell(session: Session, tmp_path: Path, trust_tcp: 
     assert not (tmp_path / "made").exists()
     session.run(f"source {script}")
     assert (tmp_path / "made").exists()
+    assert "which no debugger may do" in session.run("help shell")
 
 
 @pytest.mark.parametrize("line", ["!ls", "shell ls", "she ls", "si; !ls"])
