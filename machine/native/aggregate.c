@@ -55,17 +55,13 @@ ARMPROBE_EXPORT void armprobe_aggregate_add(struct aggregate *aggregate, const u
         ((uint64_t *)(row + 1))[bucket_of(aggregate, (int64_t)value)]++;
 }
 
-/* Task names end at the first NUL, and what is behind it differs. */
 static void read_task(const struct recorder *recorder, const struct aggregate *aggregate, uint64_t *key)
 {
     const struct core *core = recorder->core;
-    char comm[sizeof aggregate->hit_key] = "", *nul;
-    uint64_t task = *core_u64(core, core->layout.sp_el0);
-    if (core->vmem_read(core->uc, task + aggregate->comm, UC_PROT_READ, comm, sizeof comm))
+    char comm[sizeof aggregate->hit_key] = "";
+    if (!core_read_task(core, aggregate->comm, comm, sizeof comm))
         memset(comm, 0, sizeof comm);
-    nul = memchr(comm, 0, sizeof comm);
-    if (nul)
-        memset(nul, 0, (size_t)(comm + sizeof comm - nul));
+    end_name(comm, sizeof comm);
     memcpy(key, comm, sizeof comm);
 }
 

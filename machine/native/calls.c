@@ -51,7 +51,7 @@ void call_entered(struct recorder *recorder, struct action *action, const struct
         make_room(recorder);
     pair = recorder->pairs + recorder->outstanding++;
     *pair = (struct pair){.action = action, .sp = x[31], .ret = x[30], .fp = x[29], .number = action->calls};
-    pair->task = *core_u64(core, core->layout.sp_el0);
+    pair->task = core_task(core);
     pair->entered = core_ticks(core, at->executed);
     pair->executed = at->executed;
     pair->selected = later || action->selected;

@@ -125,6 +125,26 @@ static inline uint32_t core_pstate(const struct core *core)
            (*core_u32(core, at->vf) >> 3 & 1u << 28);
 }
 
+/* The structure of the guest's task, whose address Linux has in SP_EL0 */
+static inline uint64_t core_task(const struct core *core)
+{
+    return *core_u64(core, core->layout.sp_el0);
+}
+
+/* Read the bytes at an offset in it. Returns whether they can be read. */
+static inline bool core_read_task(const struct core *core, uint64_t offset, void *bytes, size_t size)
+{
+    return !core->vmem_read(core->uc, core_task(core) + offset, UC_PROT_READ, bytes, size);
+}
+
+/* Make what is behind the first NUL of a task's name NULs too: it differs. */
+static inline void end_name(char *name, size_t size)
+{
+    char *nul = memchr(name, 0, size);
+    if (nul)
+        memset(nul, 0, (size_t)(name + size - nul));
+}
+
 /* The generic timer's count after `executed` instructions */
 static inline uint64_t core_ticks(const struct core *core, uint64_t executed)
 {

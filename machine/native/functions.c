@@ -52,7 +52,7 @@ static void add_event(const struct core *core, struct graph *graph, const struct
 static void graph_returns(const struct core *core, struct graph *graph, uint64_t pc)
 {
     const uint64_t *x = core_x(core);
-    struct graph_stack *stack = stack_of(graph, *core_u64(core, core->layout.sp_el0));
+    struct graph_stack *stack = stack_of(graph, core_task(core));
     while (stack && stack->depth) {
         const struct graph_call *call = &stack->calls[stack->depth - 1];
         if (call->ret != pc || call->sp != x[31])
@@ -79,7 +79,7 @@ static void graph_leaks(const struct core *core, struct graph *graph, struct gra
 static void graph_enters(const struct core *core, struct graph *graph, uint64_t pc)
 {
     const uint64_t *x = core_x(core);
-    uint64_t task = *core_u64(core, core->layout.sp_el0);
+    uint64_t task = core_task(core);
     struct graph_stack *stack = stack_of(graph, task);
     if (!stack) {
         if (pc != graph->root || (graph->most && graph->begun >= graph->most))

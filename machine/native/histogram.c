@@ -37,17 +37,13 @@ static uint8_t *sums(const struct histogram *histogram, uint8_t *row)
 static void read_task(const struct recorder *recorder, char *comm)
 {
     const struct core *core = recorder->core;
-    uint64_t task = *core_u64(core, core->layout.sp_el0);
     int32_t pid = 0;
-    char *nul;
-    if (!recorder->reads_task || core->vmem_read(core->uc, task + recorder->pid, UC_PROT_READ, &pid, sizeof pid) ||
-        core->vmem_read(core->uc, task + recorder->comm, UC_PROT_READ, comm, COMM))
+    if (!recorder->reads_task || !core_read_task(core, recorder->pid, &pid, sizeof pid) ||
+        !core_read_task(core, recorder->comm, comm, COMM))
         pid = 0;
     if (!pid)
         memcpy(comm, "<idle>", sizeof "<idle>"); /* save_comm() */
-    nul = memchr(comm, 0, COMM);
-    if (nul)
-        memset(nul, 0, (size_t)(comm + COMM - nul));
+    end_name(comm, COMM);
 }
 
 /* Count values of a key. `comm` is for a new row; NULL: that of the task. */

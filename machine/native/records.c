@@ -20,10 +20,8 @@ static void choose(uint64_t *to, const uint64_t *from, uint64_t chosen)
 static void find_task(const struct recorder *recorder, struct record *record)
 {
     const struct core *core = recorder->core;
-    uint64_t task = *core_u64(core, core->layout.sp_el0);
-    uint64_t comm = task + recorder->comm, pid = task + recorder->pid;
-    record->task_known = !core->vmem_read(core->uc, comm, UC_PROT_READ, record->comm, sizeof record->comm) &&
-                         !core->vmem_read(core->uc, pid, UC_PROT_READ, &record->pid, sizeof record->pid);
+    record->task_known = core_read_task(core, recorder->comm, record->comm, sizeof record->comm) &&
+                         core_read_task(core, recorder->pid, &record->pid, sizeof record->pid);
 }
 
 void record_make(const struct recorder *recorder, struct record *record, const struct action *action, uint64_t number,
@@ -83,7 +81,7 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
     uint64_t x[33], caller;
     struct view view = {.x = at->x, .pstate = at->pstate, .live = at->live, .elapsed = at->elapsed,
                         .caller = at->caller, .ticks = core_ticks(core, at->executed),
-                        .task = *core_u64(core, core->layout.sp_el0)};
+                        .task = core_task(core)};
     bool looks = action->condition || action->note || action->memory || action->aggregate || action->histograms;
     if (looks && at->live && at->x[30] == recorder->trampoline &&
         (caller = call_caller(recorder, at->x[31])) != 0) {

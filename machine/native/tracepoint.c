@@ -18,22 +18,17 @@ enum {
 }; /* enum trace_flag_type (include/linux/trace_events.h) */
 enum { HEADER = 8, TIF_NEED_RESCHED = 1 << 1, COMPAT = 1 << 4, LEFT = 200000 };
 
-static bool read_task(const struct tracepoint *tracepoint, uint64_t member, void *to, size_t size)
-{
-    const struct core *core = tracepoint->recorder->core;
-    return !core->vmem_read(core->uc, *core_u64(core, core->layout.sp_el0) + member, UC_PROT_READ, to, size);
-}
-
 /* struct trace_entry, as tracing_gen_ctx_irq_test() and tracing_generic_entry_update() fill it in. */
 static bool write_header(const struct tracepoint *tracepoint, uint32_t pstate, uint8_t *to)
 {
+    const struct core *core = tracepoint->recorder->core;
     uint64_t count = 0, flags = 0;
     uint16_t id = (uint16_t)tracepoint->id, migration = 0;
     int32_t pid = 0;
-    if (!read_task(tracepoint, tracepoint->preempt_count, &count, sizeof count) ||
-        !read_task(tracepoint, tracepoint->flags, &flags, sizeof flags) ||
-        !read_task(tracepoint, tracepoint->pid, &pid, sizeof pid) ||
-        (tracepoint->migration && !read_task(tracepoint, tracepoint->migration, &migration, sizeof migration)))
+    if (!core_read_task(core, tracepoint->preempt_count, &count, sizeof count) ||
+        !core_read_task(core, tracepoint->flags, &flags, sizeof flags) ||
+        !core_read_task(core, tracepoint->pid, &pid, sizeof pid) ||
+        (tracepoint->migration && !core_read_task(core, tracepoint->migration, &migration, sizeof migration)))
         return false;
     to[2] = (uint8_t)((pstate & PSTATE_I ? IRQS_OFF : 0) | (count & 0xF00000 ? NMI : 0) |
                       (count & 0xF0000 ? HARDIRQ : 0) | (count & 0x100 ? SOFTIRQ : 0) |
@@ -154,7 +149,7 @@ static bool find_call(const struct tracepoint *tracepoint, struct call *call)
     uint64_t stack;
     if (call->known)
         return true;
-    if (!read_task(tracepoint, tracepoint->stack, &stack, sizeof stack))
+    if (!core_read_task(core, tracepoint->stack, &stack, sizeof stack))
         return false;
     call->regs = stack + tracepoint->regs;
     call->known = !core->vmem_read(core->uc, call->regs + tracepoint->syscallno, UC_PROT_READ, &call->number,
