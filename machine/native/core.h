@@ -151,6 +151,15 @@ static inline uint64_t core_ticks(const struct core *core, uint64_t executed)
     return executed + *core->idle;
 }
 
+/* Whether code that is executed beside the guest has got to one of its stops: interpret.c. */
+static inline bool interpreter_stops(const struct interpreter *in)
+{
+    for (uint64_t i = 0; i < in->stop_count; i++)
+        if (in->stops[i] == in->x[32])
+            return true;
+    return false;
+}
+
 /* Have the instruction of a slot executed next: slots.c. */
 void slot_begin(struct core *core, const struct slot *slot);
 

@@ -543,14 +543,6 @@ static enum interpreted execute(struct interpreter *in, uint32_t word)
     return INTERPRETED_UNKNOWN;
 }
 
-static bool stops(const struct interpreter *in, uint64_t pc)
-{
-    for (uint64_t i = 0; i < in->stop_count; i++)
-        if (in->stops[i] == pc)
-            return true;
-    return false;
-}
-
 /* Forget what was stored. */
 ARMPROBE_EXPORT void armprobe_interpreter_clear(struct interpreter *in)
 {
@@ -582,7 +574,7 @@ ARMPROBE_EXPORT uint32_t armprobe_interpret(struct interpreter *in)
         uint64_t pc = in->x[32];
         enum interpreted done;
 
-        if (!first && stops(in, pc))
+        if (!first && interpreter_stops(in))
             return INTERPRETED_STOPPED;
         if ((pc & ~(uint64_t)(LINE - 1)) != from) {
             from = pc & ~(uint64_t)(LINE - 1);

@@ -40,14 +40,6 @@ static bool write_header(const struct tracepoint *tracepoint, uint32_t pstate, u
     return true;
 }
 
-static bool is_stop(const struct interpreter *in)
-{
-    for (uint64_t i = 0; i < in->stop_count; i++)
-        if (in->stops[i] == in->x[32])
-            return true;
-    return false;
-}
-
 /* Execute code up to one of the stops. */
 static bool run(struct interpreter *in, const uint64_t *stops, uint64_t count, uint64_t ticks)
 {
@@ -62,7 +54,7 @@ static bool run(struct interpreter *in, const uint64_t *stops, uint64_t count, u
         if ((in->word & 31) != 31)
             in->x[in->word & 31] = ticks; /* MRS of CNTPCT_EL0 or CNTVCT_EL0 */
         in->x[32] += 4;
-        if (is_stop(in))
+        if (interpreter_stops(in))
             return true;
     }
 }
