@@ -227,12 +227,12 @@ class TracepointEngine:
         syscall: Syscall | None,
         in_x0: bool,
     ) -> None:
-        places = self._optimizer.places
+        recorder = self._optimizer.places.recorder
         for address in addresses:
             native = None
             with contextlib.suppress(MachineError):  # types that C would need are not known
                 structure, stops, targets = self._code.native(watched.event, branch, siblings, syscall, in_x0)
-                structure.recorder, structure.reader = map(ctypes.addressof, (places.recorder, places.reader))
+                structure.recorder = ctypes.addressof(recorder)
                 structure.most = max((field.offset + field.size for field in watched.fields), default=HEADER.size)
                 structure.most = -(-structure.most // 8) * 8 + _MOST_TEXT * any(
                     field.dynamic for field in watched.fields

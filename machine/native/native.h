@@ -182,7 +182,6 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 #define ARMPROBE_TRACEPOINT(FIELD, ARRAY) \
     FIELD(struct tracepoint *, next) /* at the same address */ \
     FIELD(struct recorder *, recorder) \
-    FIELD(struct reader *, reader) /* the recorder's */ \
     FIELD(struct interpreter *, interpreter) \
     FIELD(struct action *, actions) \
     FIELD(hook_code_t *, ask) /* Python's, for hits that are left to it */ \

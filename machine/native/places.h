@@ -168,7 +168,7 @@
 
 #define ARMPROBE_RECORDER(FIELD, ARRAY) \
     FIELD(struct core *, core) \
-    FIELD(const struct reader *, reader) /* for programs */ \
+    FIELD(struct reader *, reader) /* for programs */ \
     FIELD(char *, ring) \
     FIELD(uint64_t, stride) /* bytes from a record in the ring to the next */ \
     FIELD(uint64_t, capacity) /* of the ring, in records */ \

@@ -232,7 +232,7 @@ static bool any_enabled(const struct tracepoint *tracepoint)
 /* Whether the hit is handled. If not, nothing has been done. */
 static bool handle(struct tracepoint *tracepoint, const struct stage *at, struct call *call)
 {
-    struct reader *reader = tracepoint->reader;
+    struct reader *reader = tracepoint->recorder->reader;
     enum made made = make(tracepoint, at, call);
     bool decided;
     if (made != MADE)

@@ -17,7 +17,6 @@ class TracepointStructure(ctypes.Structure):
 
     next: int
     recorder: int
-    reader: int
     interpreter: int
     actions: int
     ask: int
