@@ -76,6 +76,10 @@ fuzz: build/test ## a million random packets to the demo kernel, ten thousand de
 		tests/stub/test_flood.py tests/stub/test_guest_flood.py tests/stub/test_endurance.py \
 		tests/machine/test_hostile_files.py tests/machine/test_virtio_block.py
 
+.PHONY: soak
+soak: build/test ## the tests that otherwise take samples, at length: takes hours
+	ARMPROBE_SOAK=1 $(PY) -m pytest -n auto --maxprocesses 4 -rP -m soak
+
 .PHONY: bench
 bench: build/test ## measure; SVG=docs/benchmarks.svg also writes the plot
 	$(PY) tests/bench/run.py $(if $(SVG),--svg $(SVG))
