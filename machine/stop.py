@@ -12,7 +12,7 @@ class StopReason(enum.Enum):
     """The reasons for which `Machine.run` returns."""
 
     UNTIL = "reached the address asked for"
-    INSTRUCTIONS = "executed the instructions asked for"
+    INSTRUCTIONS = "stopped as asked"
     BREAKPOINT = "breakpoint"
     WATCHPOINT = "watchpoint"
     PROBE = "probe"

@@ -47,7 +47,8 @@ def _(value: values.Stopped) -> str:
 
 def stop_text(stop: values.Stopped) -> str:
     """Why and where the guest stopped, in words."""
-    return f"{stop.text} at {described(stop.location)} ({stop.location.address:#x})"
+    place = described(stop.location)
+    return f"{stop.text} at {place}" + (f" ({stop.location.address:#x})" if stop.location.symbol is not None else "")
 
 
 @as_text.register

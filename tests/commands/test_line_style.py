@@ -55,7 +55,7 @@ def test_any_line_can_be_marked(line: str) -> None:
 
 
 def test_a_status_fits() -> None:
-    status = "linux  executed the instructions asked for at finish_task_switch+0xd0 (0xffff8000800c1a50)  gdb: :1234"
+    status = "linux  stopped as asked at finish_task_switch+0xd0 (0xffff8000800c1a50)  gdb: :1234"
     assert fitted(status, 140) == status
     for width in (80, 60, 40):
         text = fitted(status, width)

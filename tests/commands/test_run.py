@@ -41,6 +41,13 @@ def test_calls_of_what_is_no_memory() -> None:
         demo.run("call 0x9000000")
 
 
+def test_a_stop_where_nothing_has_a_name_says_its_address_once() -> None:
+    with Session("demo") as demo:
+        said = demo.run("run instructions=1000")
+        assert said == f"stopped as asked at {demo.machine.registers.pc:#x}\n"
+        assert demo.status() == f"demo  {said}".rstrip()
+
+
 def test_a_count_ends_with_a_guest_that_waits() -> None:
     """Nothing wakes it, and it has no answer to what is typed."""
     with Session("demo") as demo:

@@ -124,7 +124,7 @@ def test_probes_and_aliases(project: Path, capsys: pytest.CaptureFixture[str]) -
     assert cli.main(["--listen", "none", "-c", "hot", "-c", "probes"]) == 0
     shown = capsys.readouterr()
     assert "kfree" in shown.out
-    assert "executed the instructions asked for" in shown.out
+    assert "stopped as asked" in shown.out
     notes = shown.err.splitlines()
     assert [note.startswith("note: ") for note in notes] == [True] * 3
     assert "the alias 'probes' is the name of a command" in notes[0]

@@ -38,7 +38,7 @@ def test_follow_shows_what_trace_shows(session: Session) -> None:
     *lines, stop = followed.splitlines()
     assert lines == session.run("trace 1000000").splitlines()[before:]
     assert len(lines) > 1000
-    assert stop.startswith("executed the instructions asked for")
+    assert stop.startswith("stopped as asked")
     assert session.run(RUN).count("\n") == 1
 
 
