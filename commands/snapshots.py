@@ -68,9 +68,11 @@ def _reset(session: Session, arguments: Arguments) -> PutBack:
 
 
 def _save(session: Session, arguments: Arguments) -> Saved:
-    session.machine.save(arguments.file, force=arguments.force is not None)
-    disk = session.machine.disk
-    return Saved(host_files.shown(arguments.file), None if disk is None else disk.image.name)
+    machine, timeline = session.machine, session.machine.timeline
+    history = timeline.enabled and arguments.history != "no"
+    machine.save(arguments.file, force=arguments.force is not None, history=history)
+    disk = None if machine.disk is None else machine.disk.image.name
+    return Saved(host_files.shown(arguments.file), disk, timeline.start if history else None)
 
 
 def _load(session: Session, arguments: Arguments) -> PutBack:
@@ -128,11 +130,13 @@ COMMANDS = (
     ),
     Command(
         "save",
-        "Save the whole machine to a file, from which it can be resumed later.\n"
+        "Save the whole machine to a file, from which it can be resumed later: armprobe FILE.\n"
+        "The file has the guest's history too, so that whoever opens it can go back. With history=no, it is smaller.\n"
         "It replaces an older snapshot of that name, and another file only with the word force.",
         (
             Arg("file", "file to write", type=path, host=Host.WRITES_FILES),
             Arg("force", "replace a file even if it is no snapshot", optional=True, choices=("force",)),
+            Option("history", "no: leave the history out", choices=("no",)),
         ),
         _save,
         group=GROUP,
@@ -140,7 +144,7 @@ COMMANDS = (
     ),
     Command(
         "load",
-        "Put the guest into the state in a file that save has written.\n"
+        "Put the guest into the state in a file that save has written, with the history that the file has.\n"
         "The file must be of the same guest. Another one is started with armprobe FILE.",
         (Arg("file", "file to read", type=path, host=Host.READS_FILES),),
         _load,

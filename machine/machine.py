@@ -321,24 +321,27 @@ class Machine:
         self.timeline.begin(lambda: snapshot.put_back(self, state))
         self.input.entered(InputKind.STATE, "restore")
 
-    def save(self, path: str | Path, key: str = "", *, force: bool = False) -> None:
+    def save(self, path: str | Path, key: str = "", *, force: bool = False, history: bool = False) -> None:
         """Write the state to a file that `machine.load` accepts; `key` is for `snapshot.read_key`.
 
-        It replaces an existing snapshot, and any other file only with `force`. Raises MachineError when the file cannot
-        be written.
+        With `history`, the file holds the machine's history too, so that who loads it can go back. It replaces an
+        existing snapshot, and any other file only with `force`. Raises MachineError when the file cannot be written,
+        and when there is no history.
         """
-        snapshot_file.save(self, path, key, force=force)
+        snapshot_file.save(self, path, key, force=force, history=history)
 
     def resume(self, path: str | Path) -> None:
-        """Put the machine into the state in a file that `save` has written, of the same guest.
+        """Put the machine into the state in a file that `save` has written, of the same guest, with the history there.
 
         Raises MachineError if the file is of another guest, or damaged, and in a handler.
         """
         self.refuse_in_handler()
-        snapshot_file.put_back(self, path)
+        saved, history = snapshot_file.put_back(self, path)
         if self.timeline.enabled:
             state = self.snapshot()
             self.timeline.begin(lambda: snapshot.put_back(self, state))
+        if history is not None:
+            snapshot_file.adopt_history(self, saved, history)
         self.input.entered(InputKind.STATE, "load")
 
     def reset(self) -> None:

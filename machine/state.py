@@ -132,6 +132,16 @@ class StateRegistry:
         field = filed[name](state[name]) if name in filed and name in state else ""
         return f"{name}.{field}" if field else name
 
+    def misfit_of_parts(self, parts: Mapping[str, Any]) -> str:
+        """The first of these parts of a file's state that has an invalid value, or is none; "" if all are valid."""
+        for name, part in parts.items():
+            entry = self._entries.get(name)
+            if entry is None or entry.misfit is None:
+                return name
+            if field := entry.misfit(part):
+                return f"{name}.{field}"
+        return ""
+
     def restore_from_file(self, state: Mapping[str, Any]) -> None:
         """Restore a state that `save_for_file` returned and that `misfit` has accepted."""
         assert self._initial is not None

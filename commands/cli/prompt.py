@@ -43,6 +43,10 @@ def _run(options: Options) -> int:
             from armprobe.commands.repl import Repl  # with prompt_toolkit, which takes as long as the rest
 
             say(f"armprobe: {session.name}, {len(session.machine.symbols):,} symbols; {gdb_hint(session)}\n")
+            timeline = session.machine.timeline
+            if timeline.enabled and timeline.start < timeline.end:
+                reach = f"{timeline.start:,} to {timeline.end:,}"
+                say(f"it has its history, from position {reach}: reverse-continue, goto, last-write and calls\n")
             console, after = partial(attached, session), after_stops(session)
             return Repl(session, session.shell.registry, console=console, after=after).run()
 

@@ -44,12 +44,13 @@ def _when(value: values.SnapshotRow | values.PutBack) -> str:
 @as_text.register
 def _(value: values.Saved) -> str:
     disk = "" if value.disk is None else f" --disk {_word(value.disk)}"
-    return f"saved; armprobe --snapshot {_word(value.file)}{disk} goes on from here\n"
+    back = "" if value.start is None else f", or back, to position {value.start:,} at most"
+    return f"saved; armprobe {_word(value.file)}{disk} goes on from here{back}\n"
 
 
 def _word(file: str) -> str:
-    """The name of a file as a word for a shell."""
-    name = f"./{file}" if file.startswith("-") else file
+    """The name of a file as a word for a shell, which is no option, and no verb of armprobe's."""
+    name = file if "/" in file else f"./{file}"
     # A name that cannot be shown as it is comes in quotes already.
     return name if name.startswith("'") else shlex.quote(name)
 

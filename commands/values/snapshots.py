@@ -45,10 +45,15 @@ class PutBack:
 
 @dataclass(frozen=True)
 class Saved:
-    """The file with the snapshot. disk: the image of the guest's disk, which it needs again; None without a disk."""
+    """The file with the snapshot.
+
+    disk: the image of the guest's disk, which it needs again; None without a disk. start: the position from which on
+    it has the guest's history; None if it has none.
+    """
 
     file: str
     disk: str | None = None
+    start: int | None = None
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,11 @@ class Devices:
     def __len__(self) -> int:
         return len(self._placed)
 
+    @property
+    def awaited(self) -> list[str]:
+        """The names of the devices that a snapshot has, and that have not been added yet."""
+        return list(self._awaited)
+
     def placement(self, name: str) -> Placement:
         """Where the device of that name is. Raises KeyError."""
         return self._placed[name][1]

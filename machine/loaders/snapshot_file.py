@@ -9,6 +9,7 @@ not zeros, and the checksum of those. Content is uncompressed, and the file syst
     ram       memory
     scratch   the machine's own memory
     disk      `DiskImage.to_bytes`: what the guest has written to its disk; nothing without a disk
+    history, events, checkpoints, pages   see `history_file.py`; nothing without history
 
 Files are not trusted. Each field is checked (those of a part by its entry in the machine's `StateRegistry`), and reads
 are bounded by the size of the file and by the limit of each section.
@@ -16,10 +17,12 @@ are bounded by the size of the file and by the limit of each section.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import mmap
 import os
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -36,13 +39,19 @@ from armprobe.machine.memory.bus import Backing
 from armprobe.machine.memory.dirty_pages import filled
 from armprobe.machine.memory.disk_image import MOST_WRITTEN
 from armprobe.machine.native import pages
+from armprobe.machine.state import Values
 from armprobe.machine.symbols import Symbols
+from armprobe.machine.time import saved_history
+from armprobe.machine.time.saved_history import SavedHistory
+
+from . import history_file
+from .history_file import Encoded
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
 MAGIC: Final = b"armprobe snapshot\n"
-VERSION: Final = 8
+VERSION: Final = 9
 _LARGEST_HEADER: Final = 2 << 20  # bytes; three gigabytes of memory in pieces of the smallest size take half of it
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10
@@ -59,14 +68,19 @@ class _Content(NamedTuple):
     limit: int
 
 
-_SECTIONS: Final = {
+SECTIONS: Final = {
     "state": _Content(2, 2 << 20),
     "symbols": _Content(1, 64 << 20),
     "ram": _Content(1, board.RAM_END_MAX - board.RAM_BASE),
     "scratch": _Content(1, board.SCRATCH_SIZE),
     "disk": _Content(1, 2 * MOST_WRITTEN * pages.PAGE),
+    "history": _Content(1, 2 << 20),
+    "events": _Content(1, 1 << 30),
+    "checkpoints": _Content(1, 256 << 20),
+    "pages": _Content(1, 64 << 30),
 }
 """The sections by name, in the order in which a file has them."""
+_OF_HISTORY: Final = "history", "events", "checkpoints", "pages"
 
 _SECTION: Final = record(
     {
@@ -84,13 +98,16 @@ _FIELDS: Final = {
     "kind": lambda value: value in ("linux", "elf"),
     "sources": several(text(10_000), 10),
     "key": text(1000),
-    "sections": several(_SECTION, len(_SECTIONS), len(_SECTIONS)),
+    "sections": several(_SECTION, len(SECTIONS), len(SECTIONS)),
 }
 
 
 @dataclass(frozen=True)
 class SavedMachine:
-    """The content of the snapshot file at `path`. `memories` are private and writable. `state` is not checked yet."""
+    """The content of the snapshot file at `path`. `memories` are private and writable.
+
+    `state` and `history`, which is empty without one, are not checked yet. `pages` are those of the checkpoints in it.
+    """
 
     path: str | Path
     header: dict[str, Any]
@@ -98,14 +115,39 @@ class SavedMachine:
     symbols: Symbols
     memories: tuple[Backing, ...]
     disk: bytes
+    history: Encoded
+    pages: Backing | None
 
 
-def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = False) -> None:
-    """Write the machine's state to `path`, completely or not at all. `key` is stored with it for `read_key`.
+def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = False, history: bool = False) -> None:
+    """Write the machine's state to `path`, completely or not at all, with its `history` if that is wanted.
 
-    Raises MachineError when the file cannot be written, and without `force` if `path` is a file other than a snapshot.
+    `key` is stored with it for `read_key`. Raises MachineError when the file cannot be written, and without `force` if
+    `path` is a file other than a snapshot.
     """
-    state = machine.state.save_for_file()
+    with host_files.new_file(path, begins_a_snapshot, force=force) as file, contextlib.ExitStack() as held:
+        state = machine.state.save_for_file()
+        past = _past(machine, state, path, held) if history else dict.fromkeys(_OF_HISTORY, memoryview(b""))
+        _write(machine, file, key, state, past)
+
+
+def _past(machine: Machine, state: Values, path: str | Path, held: contextlib.ExitStack) -> dict[str, memoryview]:
+    """The sections with the history, the pages in an unnamed file beside `path`."""
+    file = held.enter_context(tempfile.TemporaryFile(dir=Path(path).parent))  # noqa: SIM115
+    try:
+        history = history_file.encoded(saved_history.saved_history(machine.timeline, machine, state, file))
+    except history_file.DamagedHistory as wrong:
+        raise MachineError(
+            f"a snapshot file does not hold the history as it is ({wrong}): save without it (history=no)"
+        ) from None
+    size = file.tell()
+    file.flush()
+    mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+    contents: tuple[bytes | mmap.mmap, ...] = *history, mapped
+    return {name: memoryview(content) for name, content in zip(_OF_HISTORY, contents, strict=True)}
+
+
+def _write(machine: Machine, file: BinaryIO, key: str, state: Values, past: dict[str, memoryview]) -> None:
     if machine.core.model == "max" and machine.registers["cpacr_el1"] & _ZEN:
         raise MachineError("the guest uses SVE, whose registers a snapshot file does not hold: use another CPU model")
     contents = {
@@ -113,6 +155,7 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
         "symbols": memoryview(machine.symbols.to_bytes()),
         **{ram.name: ram.data for ram in machine.bus.rams},
         "disk": memoryview(b"" if machine.disk is None else machine.disk.image.to_bytes()),
+        **past,
     }
     pieces = {name: range(0, len(data), _CHUNK) for name, data in contents.items()} | {
         ram.name: filled(ram.pages, _CHUNK) for ram in machine.bus.rams
@@ -124,7 +167,7 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
         "kind": machine.guest.kind,
         "sources": [str(source) for source in machine.guest.sources],
         "key": key,
-        "sections": [_described(name, contents[name], pieces[name]) for name in _SECTIONS],
+        "sections": [_described(name, contents[name], pieces[name]) for name in SECTIONS],
     }
     encoded = json.dumps(header).encode()
     wrong = _misfit(header) or machine.state.misfit(state) or ("header" if len(encoded) > _LARGEST_HEADER else "")
@@ -132,14 +175,13 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
         raise MachineError(f"the machine cannot be saved now: a snapshot file does not hold its {wrong} as it is")
     start = len(MAGIC) + 20 + len(encoded)
     places = list(_places(header["sections"], start))
-    with host_files.new_file(path, begins_a_snapshot, force=force) as file:
-        file.write(MAGIC + len(encoded).to_bytes(8, "little") + places[-1].to_bytes(8, "little"))
-        file.write(encoded + zlib.crc32(encoded).to_bytes(4, "little"))
-        for section, place in zip(header["sections"], places, strict=False):
-            for at, size in section["filled"]:
-                file.seek(place + at)
-                file.write(contents[section["name"]][at : at + size])
-        file.truncate(places[-1])
+    file.write(MAGIC + len(encoded).to_bytes(8, "little") + places[-1].to_bytes(8, "little"))
+    file.write(encoded + zlib.crc32(encoded).to_bytes(4, "little"))
+    for section, place in zip(header["sections"], places, strict=False):
+        for at, size in section["filled"]:
+            file.seek(place + at)
+            file.write(contents[section["name"]][at : at + size])
+    file.truncate(places[-1])
 
 
 def _places(sections: list[dict[str, Any]], start: int) -> Iterator[int]:
@@ -167,7 +209,7 @@ def _described(name: str, data: memoryview, pieces: Iterable[int]) -> dict[str, 
             found[-1][1] += len(chunk)
         else:
             found.append([at, len(chunk)])
-    return {"name": name, "version": _SECTIONS[name].version, "size": len(data), "filled": found, "crc": crc}
+    return {"name": name, "version": SECTIONS[name].version, "size": len(data), "filled": found, "crc": crc}
 
 
 def is_snapshot(path: str | Path) -> bool:
@@ -195,15 +237,17 @@ def load(path: str | Path) -> SavedMachine:
     with host_files.open_regular(path) as file, host_files.explained("read", path):
         header, start = _header(file, path)
         sections = header["sections"]
-        state, symbols, *memories, disk = zip(sections, _places(sections, start), strict=False)
+        state, symbols, ram, scratch, disk, *history, past = zip(sections, _places(sections, start), strict=False)
         try:
             decoded = json.loads(_bytes(file, *state, path))
         except (ValueError, RecursionError):
             raise _damaged(path, "its state is no JSON") from None
         known = Symbols.from_bytes(_bytes(file, *symbols, path))
         written = _bytes(file, *disk, path)
-        memory = tuple(_memory(file, *each, path) for each in memories)
-        return SavedMachine(path, header, decoded, known, memory, written)
+        memories = _memory(file, *ram, path), _memory(file, *scratch, path)
+        encoded = Encoded(*(_bytes(file, *each, path) for each in history))
+        kept = _memory(file, *past, path) if past[0]["size"] else None
+        return SavedMachine(path, header, decoded, known, memories, written, encoded, kept)
 
 
 def resume(machine: Machine, saved: SavedMachine, disk: str | Path | None) -> None:
@@ -225,10 +269,45 @@ def resume(machine: Machine, saved: SavedMachine, disk: str | Path | None) -> No
         assert machine.disk is not None
         machine.disk.image.start_from(saved.disk)
     machine.timeline.begin(machine.put_back_first)
+    history = checked_history(machine, saved)
+    if history is not None:
+        adopt_history(machine, saved, history)
 
 
-def put_back(machine: Machine, path: str | Path) -> None:
-    """Put `machine` into the state in a file, which must be of the same guest.
+def checked_history(machine: Machine, saved: SavedMachine) -> SavedHistory | None:
+    """The history in a file, whose state fits the machine. None without one, and if the machine is to keep none.
+
+    Raises MachineError when it is damaged, and when it takes more memory than the machine's history may.
+    """
+    if not saved.history.history or not machine.timeline.enabled:
+        return None
+    clock = saved.state["clock"]["instructions"]
+    most = machine.timeline.memory // 4
+    try:
+        history = history_file.decoded(saved.history, clock, most)
+    except history_file.DamagedHistory as error:
+        raise _wrong_field(saved.path, f"history: {error}") from None
+    except OverflowError:
+        raise MachineError(
+            f"the history in {host_files.shown(saved.path)} takes more than a quarter of the "
+            f"{machine.timeline.memory >> 20} MiB that it may: give it more (--history-memory), or none (--no-history)"
+        ) from None
+    wrong = saved_history.misfit(machine, history, saved.state)
+    size = 0 if saved.pages is None else len(saved.pages)
+    if wrong or size != pages.PAGE * sum(len(state.pages) for state in history.states):
+        raise _wrong_field(saved.path, f"history: {wrong or 'pages'}")
+    return history
+
+
+def adopt_history(machine: Machine, saved: SavedMachine, history: SavedHistory) -> None:
+    """Give the machine, which was put into the state in the file, the history from there."""
+    file = -1 if saved.pages is None else saved.pages.file or -1
+    page = lambda index: os.pread(file, pages.PAGE, index * pages.PAGE)  # noqa: E731
+    saved_history.adopt(machine.timeline, machine, history, saved.state, page)
+
+
+def put_back(machine: Machine, path: str | Path) -> tuple[SavedMachine, SavedHistory | None]:
+    """Put `machine` into the state in a file, which must be of the same guest. Returns what the file has.
 
     Raises MachineError if it is not, and if the file is damaged; nothing has changed then.
     """
@@ -243,9 +322,10 @@ def put_back(machine: Machine, path: str | Path) -> None:
         and bool(saved.disk) == (machine.disk is not None)
     )
     if not same:
-        raise MachineError(f"{host_files.shown(path)} is of another guest: start it with armprobe --snapshot")
+        raise MachineError(f"{host_files.shown(path)} is of another guest: start it with armprobe FILE")
     if wrong := machine.state.misfit(saved.state):
         raise _wrong_field(path, wrong)
+    history = checked_history(machine, saved)
     if machine.disk is not None:
         machine.disk.image.restore(saved.disk)
     for ram, memory in zip(machine.bus.rams, saved.memories, strict=True):
@@ -261,6 +341,7 @@ def put_back(machine: Machine, path: str | Path) -> None:
             core.forget_pages(ram.base, changed)
     machine.bus.changes += 1
     machine.state.restore_from_file(saved.state)
+    return saved, history
 
 
 def _damaged(path: str | Path, why: str) -> MachineError:
@@ -294,7 +375,7 @@ def _header(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], int]:
     if wrong := _misfit(header):
         raise _wrong_field(path, wrong)
     for section in header["sections"]:
-        if section["version"] != (version := _SECTIONS[section["name"]].version):
+        if section["version"] != (version := SECTIONS[section["name"]].version):
             raise MachineError(
                 f"{host_files.shown(path)} has its {section['name']} in version {section['version']}, this reads "
                 f"version {version}: {_AGAIN}"
@@ -310,10 +391,10 @@ def _misfit(header: Any) -> str:
     if wrong := misfit(header, _FIELDS):
         return wrong
     sections: dict[str, dict[str, Any]] = {section["name"]: section for section in header["sections"]}
-    if list(sections) != list(_SECTIONS):
+    if list(sections) != list(SECTIONS):
         return "sections"
     for name, section in sections.items():
-        if section["size"] > _SECTIONS[name].limit or not _within(section["filled"], section["size"]):
+        if section["size"] > SECTIONS[name].limit or not _within(section["filled"], section["size"]):
             return name
     try:
         board.check_memory_size(sections["ram"]["size"])

@@ -128,6 +128,8 @@ class DiskImage:
         self._dirty.clear()
 
     def base_page(self, number: int) -> bytes:
+        if number not in self._base:  # a page that the guest had not written to when a snapshot file was made
+            self._base[number] = self._pages[number] = self._read_file(number * PAGE, PAGE)
         return self._base[number]
 
     def set_base_page(self, number: int, content: bytes) -> None:

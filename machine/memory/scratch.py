@@ -138,6 +138,8 @@ class Scratch:
         if self.base is None:
             self.base = self._map()
             self._tell()
+        if not self.base <= address <= self.base + SIZE - len(data):
+            raise MachineError(f"{address:#x} is not in the machine's own memory: its history is damaged")
         self._next = max(self._next, -(-(address - self.base + len(data)) // 8) * 8)
         for places in self._free.values():
             if address in places:

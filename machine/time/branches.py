@@ -10,7 +10,6 @@ when memory is short. Its events cannot be found again: a branch whose events do
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
 FIRST: Final = "main"
-_MOST: Final = 64
+MOST_BRANCHES: Final = 64
+"""The most branches that are kept besides the present one."""
 _LISTED: Final = 32  # bytes that an event takes in the lists of one more branch
 _SHOWN: Final = 100  # names of branches that were thrown away
 
@@ -97,7 +97,7 @@ class Branches:
 
     def begin(self, position: int) -> None:
         """Begin the history anew with the present state at `position`. All branches are dropped."""
-        old = list(self._all())
+        old = list(self.all())
         self.current = History(FIRST, None, position)
         self.current.kept.add(Kept(position, 0, True, None))
         self._left, self._left_size, self._gone, self._names = {}, 0, {}, itertools.count(1)
@@ -106,13 +106,28 @@ class Branches:
     def fork(self, position: int, count: int) -> None:
         """Begin a branch at `position`, with the first `count` events, and make it the current one."""
         left = self.current
-        name = next(name for number in self._names if (name := f"branch-{number}") not in self._left)
+        taken = {history.name for history in self.all()}
+        name = next(name for number in self._names if (name := f"branch-{number}") not in taken)
         marks = {mark: at for mark, at in left.marks.items() if at <= position}
         kept = left.kept.up_to(position, count)
         self.current = History(name, left.name, position, left.log.up_to(count), kept, marks)
         self._leave(left)
-        if len(self._left) > _MOST:
-            self._throw_away(next(iter(self._left)), f"no more than {_MOST} branches are kept")
+        if len(self._left) > MOST_BRANCHES:
+            self._throw_away(next(iter(self._left)), f"no more than {MOST_BRANCHES} branches are kept")
+
+    def adopt(self, current: History, left: Iterable[History]) -> None:
+        """Have the branches of a file instead of the present ones. `left` are others, those left last first.
+
+        Those that do not fit into memory are thrown away.
+        """
+        old, self.current, self._left = list(self.all()), current, {}
+        for history in left:
+            self._leave(history)
+            if self.full:
+                self._throw_away(history.name, self._too_large())
+        self._left = dict(reversed(self._left.items()))
+        self._release(itertools.chain.from_iterable(history.kept for history in old))
+        self._fit()
 
     def switch(self, history: History) -> None:
         """Make `history` the current one."""
@@ -126,19 +141,17 @@ class Branches:
 
     def _own_size(self, history: History) -> int:
         """The bytes that the events of a branch take apart from those that the current one has too."""
-        events, current = history.log.events, self.current.log.events
-        both = range(min(len(events), len(current)))
-        common = bisect_left(both, True, key=lambda index: events[index] is not current[index])
-        return sum(map(size_of, events[common:])) + _LISTED * len(events)
+        events = history.log.events
+        return sum(map(size_of, events[history.log.common(self.current.log) :])) + _LISTED * len(events)
 
     def named(self, name: str) -> History:
         """The branch of that name. Raises MachineError if there is none, and says why if it was thrown away."""
-        for history in self._all():
+        for history in self.all():
             if history.name == name:
                 return history
         if name in self._gone:
             raise MachineError(f"{name} was thrown away: {self._gone[name]}")
-        there = ", ".join(history.name for history in self._all())
+        there = ", ".join(history.name for history in self.all())
         raise MachineError(f"there is no branch {name!r}: there are {there}")
 
     def rename(self, name: str) -> None:
@@ -160,14 +173,14 @@ class Branches:
         """All branches, in the order in which they fork. `end` is that of the current one."""
         rows = [
             Branch(each.name, each.parent, each.fork, end if current else each.end, current)
-            for each in self._all()
+            for each in self.all()
             for current in [each is self.current]
         ]
         return sorted(rows, key=lambda row: (row.fork, row.parent is not None, row.name))
 
     def marked(self, mark: str) -> tuple[str, int] | None:
         """The branch and the position that a mark is at. The current branch is looked at first."""
-        return next(((each.name, each.marks[mark]) for each in self._all() if mark in each.marks), None)
+        return next(((each.name, each.marks[mark]) for each in self.all() if mark in each.marks), None)
 
     # Memory
 
@@ -178,8 +191,11 @@ class Branches:
 
     def keep(self, kept: Kept) -> None:
         """Keep a state with its checkpoint, and have all checkpoints take no more memory than there is for them."""
-        checkpoints = self._machine.checkpoints
         self.current.kept.add(kept)
+        self._fit()
+
+    def _fit(self) -> None:
+        checkpoints = self._machine.checkpoints
         checkpoints.bound = self.memory - self.current.log.size - self._left_size
         common = {id(each.checkpoint) for each in self.current.kept}
         for history in self._left.values():
@@ -187,7 +203,7 @@ class Branches:
                 break
             self._release(history.kept.forget(lambda each: id(each.checkpoint) not in common))
         gone = set(checkpoints.thin(self.current.kept.checkpoints))
-        for history in self._all():
+        for history in self.all():
             history.kept.forget(lambda each: each.checkpoint in gone)
 
     def replace(self, old: Kept, new: Kept) -> None:
@@ -211,7 +227,7 @@ class Branches:
         for history in list(self._left.values()):
             if all(each.checkpoint is not begin.checkpoint for each in history.kept):
                 self._throw_away(history.name, self._too_large())
-        for history in self._all():
+        for history in self.all():
             count, dropped = history.kept.begin_with(begin.checkpoint)
             history.log.forget(count)
             self._release(dropped)
@@ -230,11 +246,12 @@ class Branches:
 
     def _release(self, states: Iterable[Kept]) -> None:
         """Drop the checkpoints of `states` that no branch has, the newest first: it hands its pages on to the next."""
-        used = {each.checkpoint for history in self._all() for each in history.kept}
+        used = {each.checkpoint for history in self.all() for each in history.kept}
         for kept in sorted(states, key=lambda each: each.position, reverse=True):
             if kept.checkpoint is not None and kept.checkpoint not in used and not kept.checkpoint.dropped:
                 self._machine.checkpoints.drop(kept.checkpoint)
 
-    def _all(self) -> Iterator[History]:
+    def all(self) -> Iterator[History]:
+        """The current branch, then the others, those left first at the beginning."""
         yield self.current
         yield from self._left.values()

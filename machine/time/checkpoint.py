@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -33,7 +33,10 @@ _BOUND: Final = 512 << 20
 
 @dataclass(eq=False)
 class Checkpoint:
-    """The state of a machine at `position`, its count of instructions. `state` is what its `StateRegistry` saved."""
+    """The state of a machine at `position`, its count of instructions.
+
+    `state` is what its `StateRegistry` saved; if it is `filed`, for a file.
+    """
 
     position: int
     state: dict[str, Any]
@@ -42,6 +45,7 @@ class Checkpoint:
     # Its versions of pages, by number; None for those in the base.
     pages: dict[int, Content | None] = field(default_factory=dict)
     dropped: bool = False
+    filed: bool = False
 
     def ancestors(self) -> Iterator[Checkpoint]:
         """This checkpoint, its parent, and so on to the root."""
@@ -159,25 +163,52 @@ class Checkpoints:
         if checkpoint.dropped or checkpoint.root is not self._root:
             raise MachineError("this checkpoint was dropped, or belongs to another machine: take another one")
         self._put_back(checkpoint)
-        self._machine.state.restore(checkpoint.state)
+        registry = self._machine.state
+        (registry.restore_from_file if checkpoint.filed else registry.restore)(checkpoint.state)
+
+    def adopt(self, parent: Checkpoint, position: int, state: dict[str, Any], pages: Mapping[int, bytes]) -> Checkpoint:
+        """A checkpoint from a file, with the `state` there, that differs from `parent` in these pages, by number.
+
+        `has_page` must be true of each. Raises MachineError when a disk is full.
+        """
+        self._store.reserve(len(pages))
+        checkpoint = Checkpoint(position, state, parent, filed=True)
+        checkpoint.pages = {number: self._store.put(content) for number, content in pages.items()}
+        parent.children.add(checkpoint)
+        self._count += 1
+        return checkpoint
+
+    @property
+    def newest(self) -> Checkpoint:
+        """The checkpoint that was last taken or restored; at first, memory as it was loaded."""
+        return self._current
+
+    def has_page(self, number: int) -> bool:
+        """Whether a page of that number may differ between two checkpoints."""
+        return any(first <= number < first + memory.count for first, memory in self._memories)
 
     def unload(self) -> None:
         """Put memory back to its content when the guest was loaded. The rest of the state stays."""
         self._put_back(self._root)
 
-    def differing(self, checkpoint: Checkpoint) -> Iterator[tuple[int, bytes, bytes]]:
-        """The pages of the machine's RAM that differ between a checkpoint and that last taken or restored, in no order.
+    def differing_pages(self, checkpoint: Checkpoint) -> Iterator[tuple[int, bytes, bytes]]:
+        """The pages that differ between a checkpoint and that last taken or restored, in no order.
 
-        Gives the physical address of each, and its content at the one and at the other.
+        Gives the number of each, and its content at the one and at the other.
         """
-        first, memory = self._memories[0]
         for number, owner in self._versions(checkpoint).items():
-            if number < first + memory.count:
-                content = owner.pages[number]
-                assert content is not None
-                old, new = self._store.get(content), memory.base_page(number - first)
-                if old != new:
-                    yield self._machine.ram.base + (number - first) * PAGE, old, new
+            first, memory = next(each for each in reversed(self._memories) if each[0] <= number)
+            content = owner.pages[number]
+            assert content is not None
+            old, new = self._store.get(content), memory.base_page(number - first)
+            if old != new:
+                yield number, old, new
+
+    def differing(self, checkpoint: Checkpoint) -> Iterator[tuple[int, bytes, bytes]]:
+        """The same for the pages of the machine's RAM alone, with the physical address of each."""
+        for number, old, new in self.differing_pages(checkpoint):
+            if number < self._memories[0][1].count:
+                yield self._machine.ram.base + number * PAGE, old, new
 
     def drop(self, checkpoint: Checkpoint) -> None:
         """Free what only this checkpoint needs; it cannot be restored any more. Does nothing if it is dropped."""

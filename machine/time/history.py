@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import json
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armprobe.machine.devices.device import Device
@@ -90,6 +90,24 @@ class EventLog:
             self.append(Event(position, position + idle, Marker.HANDLER, handler, probe))
             self.open.append(Marker.HANDLER)
 
+    def append_saved(self, events: Iterable[Event]) -> None:
+        """Add events of another log, in which all that has begun has ended."""
+        for event in events:
+            if event.kind is Marker.CALL_END:
+                self.open.pop()
+            self.append(event)
+            if event.kind is Marker.HANDLER_END:
+                self.open.pop()
+            elif event.kind is Marker.HANDLER:
+                self.open.append(Marker.HANDLER)
+            elif event.kind is InputKind.CALL:
+                self.open.append(Marker.CALL_END)
+
+    def common(self, other: EventLog) -> int:
+        """How many events, from the first on, both logs have: the same objects."""
+        both = range(min(len(self.events), len(other.events)))
+        return bisect_left(both, True, key=lambda index: self.events[index] is not other.events[index])
+
     def up_to(self, index: int) -> EventLog:
         """A log of the events before `index`, none of which is within a handler or call that ends later."""
         log = EventLog()
@@ -160,8 +178,11 @@ def enter_again(machine: Machine, event: Event, call_until: int | None) -> None:
         case InputKind.OWN:
             machine.scratch.enter(event.where, event.value)
         case InputKind.DEVICE:
+            if event.where not in machine.devices:
+                raise MachineError(f"the history has input of a device {event.where!r}, which is not on the board")
             device = machine.devices[event.where]
-            assert isinstance(device, Device)
+            if not isinstance(device, Device):
+                raise MachineError(f"the history has input of the device {event.where!r}, which takes none")
             device.state.clear()
             device.state.update(json.loads(event.value[0]))
             device.deadline = event.value[1]
@@ -177,7 +198,8 @@ def enter_again(machine: Machine, event: Event, call_until: int | None) -> None:
                 if limit is None:
                     raise
         case InputKind.ANSWER:
-            assert machine.semihosting is not None
+            if machine.semihosting is None:
+                raise MachineError("the history has the answer to a host call, which this guest does not make")
             machine.semihosting.answer(*event.value)
         case _:
             raise MachineError(f"{event.kind.value}: this cannot be replayed")

@@ -30,6 +30,9 @@ class KeptStates:
     def __iter__(self) -> Iterator[Kept]:
         return iter(self._states)
 
+    def __len__(self) -> int:
+        return len(self._states)
+
     @property
     def first(self) -> Kept:
         """The state in which the history begins."""

@@ -13,8 +13,7 @@ and is live from there. Any input before that begins another branch of the histo
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine.devices.timer import FREQUENCY
@@ -26,6 +25,7 @@ from .branches import Branch, Branches, History
 from .calls import PastCall, Selects, past_calls
 from .history import Event, Marker
 from .kept import Kept
+from .pacing import SPACING, Pacing
 from .replay import Replay
 from .search import RegisterChange, Write, first_write, last_change, last_stop, last_true, last_write, position_at
 from .stages import go_into, stop_in_hit
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from armprobe.machine.core.run_loop import Run
     from armprobe.machine.machine import Machine
 
-SPACING: Final = 40_000_000
-"""Instructions between two checkpoints: a fifth of a second to execute."""
-_SHARE: Final = 30  # a checkpoint may take a 30th of the time since the last one was taken
+    from .checkpoint import Checkpoint
+
 _NEAR: Final = 2_000_000  # instructions, some 10 ms: a way for which no checkpoint is taken
 _SHORT: Final = 100_000  # instructions before a position gone to, at which a checkpoint is taken for steps back from it
 MEMORY: Final = 512 << 20
@@ -52,7 +51,9 @@ class Timeline:
         self.going = False
         """Whether the machine is on its way to a position, which nobody but the timeline sees."""
         self.spacing = SPACING
-        self._branches = Branches(machine, memory)
+        self._pacing = Pacing()
+        self.tree = Branches(machine, memory)
+        """The branches with all that is kept of them."""
         self.replay = Replay(machine)
         self._diverting = False
         self._put_back: Callable[[], None] = machine.put_back_first
@@ -60,9 +61,9 @@ class Timeline:
         """Pairs of functions that save and put back what was recorded of the run, which a look at the past leaves."""
         self.on_branch: Callable[[str], None] = lambda left: None
         """Called when a branch has begun, with the name of the one that was left."""
-        self._due = 0
-        self._taken_at = self._cost = 0.0
-        self._shortened = False  # whether the oldest part was dropped
+        self.shortened = False
+        """Whether the oldest part was dropped."""
+        self._from_file = False
         self.begin(machine.put_back_first)
         if enabled:
             machine.input.listeners.append(self._entered)
@@ -70,15 +71,23 @@ class Timeline:
 
     def begin(self, put_back: Callable[[], None]) -> None:
         """Begin the history anew with the present state, which `put_back` restores."""
-        self.replay.cursor, self.replay.interrupts, self.live, self._shortened = 0, True, True, False
+        self.replay.cursor, self.replay.interrupts, self.live, self.shortened = 0, True, True, False
+        self._from_file = False
         self._put_back = put_back
-        self._branches.begin(self.position)
+        self.tree.begin(self.position)
         self._use_current()
-        self._due = self.position + self.spacing
+        self._pacing.next_at(self.position + self.spacing)
+
+    def adopt(self, current: History, left: Iterable[History]) -> None:
+        """Have the history of a file instead, with the branches in which the machine is not, those left last first."""
+        self.tree.adopt(current, left)
+        self._from_file = True
+        self._use_current()
+        self._log.find_orphans(self.replay.cursor)
 
     def _use_current(self) -> None:
         """Go on in the branch that is now the current one."""
-        current = self._branches.current
+        current = self.tree.current
         self._log, self._kept, self.replay.log = current.log, current.kept, current.log
         self.begun = current.log.begun
         self.marks: dict[str, int] = current.marks
@@ -87,11 +96,11 @@ class Timeline:
     @property
     def memory(self) -> int:
         """The bytes of memory that the history may take: the input a quarter, the checkpoints the rest."""
-        return self._branches.memory
+        return self.tree.memory
 
     @memory.setter
     def memory(self, memory: int) -> None:
-        self._branches.memory = memory
+        self.tree.memory = memory
 
     # Where it is
 
@@ -108,29 +117,29 @@ class Timeline:
     @property
     def end(self) -> int:
         """The last position of the history: the present one, if the machine has not gone back."""
-        return self.position if self.live else self._branches.current.end
+        return self.position if self.live else self.tree.current.end
 
     @property
     def branch(self) -> str:
         """The name of the branch that the machine is in."""
-        return self._branches.current.name
+        return self.tree.current.name
 
     @property
     def branches(self) -> list[Branch]:
         """All branches, in the order of the positions at which they were begun."""
-        return self._branches.list(self.end)
+        return self.tree.list(self.end)
 
     def marked(self, mark: str) -> tuple[str, int] | None:
         """The branch and the position of a mark, None if there is none of that name."""
-        return self._branches.marked(mark)
+        return self.tree.marked(mark)
 
     def rename_branch(self, name: str) -> None:
         """Give the branch that the machine is in another name. Raises MachineError if another branch has it."""
-        self._branches.rename(name)
+        self.tree.rename(name)
 
     def drop_branch(self, name: str) -> None:
         """Forget the branch of that name. Raises MachineError for the one that the machine is in."""
-        self._branches.drop(name)
+        self.tree.drop(name)
 
     # What happens, as the machine tells
 
@@ -139,7 +148,7 @@ class Timeline:
             return
         self._branch()
         self._log.append(Event.of(entered))
-        if self._branches.full and self._machine.clock.running is None:
+        if self.tree.full and self._machine.clock.running is None:
             self._shorten()
 
     def _branch(self) -> None:
@@ -147,10 +156,10 @@ class Timeline:
         if self.live:
             return
         left = self.branch
-        self._branches.fork(self.position, self.replay.cursor)
+        self.tree.fork(self.position, self.replay.cursor)
         self._use_current()
         self.live = True
-        self._due = self._kept.last.position + self.spacing
+        self._pacing.next_at(self._kept.last.position + self.spacing)
         self.on_branch(left)
 
     def _mark(self, marker: Marker, where: Any = "", value: Any = None) -> None:
@@ -190,31 +199,21 @@ class Timeline:
         if run.interrupts is not self.replay.interrupts:
             self.replay.interrupts = run.interrupts
             self._mark(Marker.MODE, "", run.interrupts)
-        if self.position >= self._due:
-            self._take_if_cheap()
-        if self._branches.full:
+        if self._pacing.due(self.position, self.spacing // 8):
+            self.take()
+        if self.tree.full:
             self._shorten()
 
     def _finishing(self) -> bool:
         """Whether the guest is at the end of the history, but in a hit whose handlers have been called before that."""
         return self.position >= self.end and self._machine.core.load().pc in self._machine.scratch
 
-    def _take_if_cheap(self) -> None:
-        now = time.monotonic()
-        if now - self._taken_at < _SHARE * self._cost:
-            self._due = self.position + self.spacing // 8
-            return
-        self.take()
-
     def take(self) -> None:
         """Take a checkpoint here, if the machine's state is one that can be gone on from."""
         if self._can_take() and self._kept.at(self.position) is None:
-            began = time.monotonic()
-            kept = self._taken()
-            self._taken_at = time.monotonic()
-            self._cost = self._taken_at - began
-            self._due = self.position + self.spacing
-            self._branches.keep(kept)
+            with self._pacing.taking(self.position + self.spacing):
+                kept = self._taken()
+            self.tree.keep(kept)
 
     def _can_take(self) -> bool:
         return not self._log.open and self._machine.core.load().pc not in self._machine.scratch
@@ -225,17 +224,17 @@ class Timeline:
 
     def _shorten(self) -> None:
         """Throw other branches away, and drop the oldest part of the history, until events take what they may."""
-        self._branches.make_room()
-        if not self._branches.full or not self._can_take():
+        self.tree.make_room()
+        if not self.tree.full or not self._can_take():
             return
         if (here := self._kept.at(self.position)) is not None:
-            self._branches.replace(here, self._taken())  # what has entered here since came after it
+            self.tree.replace(here, self._taken())  # what has entered here since came after it
         self.take()
-        self._branches.shorten()
-        self._shortened = True
+        self.tree.shorten()
+        self.shortened = True
 
     def _replay_due(self, run: Run) -> None:
-        current = self._branches.current
+        current = self.tree.current
         self.live = self.replay.due(run, current.end, current.end_time)
 
     def replay_handler(self, handler: Callable[..., Any], registers: Any) -> Any:
@@ -252,23 +251,23 @@ class Timeline:
         """
         self._prepare()
         history, position = self._target(position, branch)
-        if self.live and position == self.position and history is self._branches.current:
+        if self.live and position == self.position and history is self.tree.current:
             return
         self._leave_present()
-        if history is not self._branches.current:
+        if history is not self.tree.current:
             self._switch(history, position)
         self._go(position)
 
     def _target(self, position: int | None, branch: str | None) -> tuple[History, int]:
-        history = self._branches.current if branch is None else self._branches.named(branch)
-        end = self.end if history is self._branches.current else history.end
+        history = self.tree.current if branch is None else self.tree.named(branch)
+        end = self.end if history is self.tree.current else history.end
         position = end if position is None else position
-        history.check(position, end, self._shortened)
+        history.check(position, end, self.shortened)
         return history, position
 
     def _switch(self, history: History, position: int) -> None:
         """Go to another branch, near `position` in it."""
-        self._branches.switch(history)
+        self.tree.switch(history)
         self._use_current()
         self.restore_kept(self._base_of(position))
 
@@ -345,7 +344,7 @@ class Timeline:
     @contextlib.contextmanager
     def excursion(self) -> Iterator[None]:
         """A context that goes through the past, and comes back."""
-        here, was_live, history = self.position, self.live, self._branches.current
+        here, was_live, history = self.position, self.live, self.tree.current
         recorded = [(put_back, save()) for save, put_back in self.observations]
         stop = stop_in_hit(self._machine)
         with self._machine.unnoticed():
@@ -353,7 +352,7 @@ class Timeline:
             try:
                 yield
             finally:
-                if history is not self._branches.current:
+                if history is not self.tree.current:
                     self._switch(history, here)
                 self._go(here, stop)
                 assert self.live or not was_live
@@ -363,11 +362,9 @@ class Timeline:
     def go_into(self, position: int, reach: Callable[[], bool]) -> bool:
         """Have `reach` run from just before `position` into a stage of a hit there. Returns what that returned."""
         self.replay_from_before(position - 1)
-        current = self._branches.current
-        end, current.end = (
-            current.end,
-            max(current.end, position + 1),
-        )  # until there it is the past: no handler is called
+        current = self.tree.current
+        end = current.end
+        current.end = max(end, position + 1)  # until there it is the past: no handler is called
         try:
             with self.quietly():
                 reached = reach()
@@ -379,20 +376,24 @@ class Timeline:
         return reached
 
     @contextlib.contextmanager
-    def diversion(self) -> Iterator[None]:
-        """A context for something done to look at the past: afterwards the guest and its history are as before."""
+    def diversion(self) -> Iterator[Checkpoint]:
+        """A context for something done to look at the past: afterwards the guest and its history are as before.
+
+        Gives the state before it.
+        """
         gate, checkpoints = self._machine.input, self._machine.checkpoints
         here, cursor, interrupts = checkpoints.take(), self.replay.cursor, self.replay.interrupts
         self.replay.applying = self._diverting = True
         gate.history = None
         try:
-            yield
+            yield here
         finally:
             checkpoints.restore(here)
             checkpoints.drop(here)
             gate.history = self
             self.replay.applying = self._diverting = False
             self.replay.cursor, self.replay.interrupts = cursor, interrupts
+            self._log.find_orphans(cursor)
 
     @property
     def looking_back(self) -> bool:
@@ -402,8 +403,8 @@ class Timeline:
     def visit(self, position: int | None, branch: str | None = None) -> None:
         """Go to a position within an excursion, in another branch too. None is the end. Raises as `go` does."""
         history, position = self._target(position, branch)
-        if history is not self._branches.current:
-            self._branches.switch(history)
+        if history is not self.tree.current:
+            self.tree.switch(history)
             self._use_current()
         self.replay_from_before(position)
         if position == history.end:
@@ -418,6 +419,8 @@ class Timeline:
     def _prepare(self) -> None:
         if not self.enabled:
             raise MachineError("this machine keeps no history (--no-history): start it without that to go back")
+        if self._from_file and (missing := self._machine.devices.awaited):
+            raise MachineError(f"the guest has a device {missing[0]!r}: add it to the machine's devices to go back")
         self._machine.refuse_in_handler()
 
     def _leave_present(self) -> None:
@@ -425,7 +428,7 @@ class Timeline:
             return
         if self.position - self._kept.last.position > _NEAR and self._machine.core.dispatcher.resume is None:
             self.take()
-        current = self._branches.current
+        current = self.tree.current
         current.end, current.end_time, current.stop = self.position, self._machine.clock.now, stop_in_hit(self._machine)
         self.live = False
         self.replay.cursor = len(self._log.events)
@@ -433,7 +436,7 @@ class Timeline:
     def _go(self, position: int, stop: Stop | None = None) -> None:
         """Go to `position`, and to the stage of a hit there that the machine had stopped at, if `stop` is that."""
         if position == self.end and stop is None:
-            stop = self._branches.current.stop
+            stop = self.tree.current.stop
         if stop is not None and go_into(self, self._machine, stop, position):
             return
         base = self._base_of(position)

@@ -7,12 +7,15 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
+from typing import Any
 
+from armprobe import machine
 from armprobe.machine import Symbols
-from armprobe.machine.loaders.snapshot_file import VERSION
+from armprobe.machine.loaders.snapshot_file import SECTIONS, VERSION
 from tests.kernel.kernel_image import LINK_BASE, TOKENS
-from tests.machine.snapshot_format import whole  # tests have no import name to go by
+from tests.machine.snapshot_format import Parts, whole  # tests have no import name to go by
 
 MB = 1_000_000
 _ELF = b"\x7fELF\2\1\1".ljust(16, b"\0")
@@ -204,14 +207,20 @@ def long_header() -> bytes:
 
 
 def _with_state(state: bytes) -> bytes:
-    """A snapshot of a machine with 4 MiB of memory, all zeros, and without symbols."""
-    contents = {"state": state, "symbols": Symbols([]).to_bytes(), "ram": bytes(4 << 20), "scratch": bytes(2 << 20)}
+    """A snapshot of a machine with 4 MiB of memory, all zeros, and without symbols and a history."""
+    contents = {
+        **dict.fromkeys(SECTIONS, b""),
+        "state": state,
+        "symbols": Symbols([]).to_bytes(),
+        "ram": bytes(4 << 20),
+        "scratch": bytes(2 << 20),
+    }
     sections = [
         {
             "name": name,
-            "version": 1,
+            "version": SECTIONS[name].version,
             "size": len(content),
-            "filled": [[0, len(content)]],
+            "filled": [[0, len(content)]] if content else [],
             "crc": zlib.crc32(content),
         }
         for name, content in contents.items()
@@ -230,6 +239,78 @@ def wide_state() -> bytes:
 
 def long_state() -> bytes:
     return _with_state(b" " * (8 * MB))
+
+
+def _with_history(change: Callable[[Parts, dict[str, Any]], None]) -> bytes:
+    """A snapshot of the demo with its history, which `change` changes."""
+    guest, path = machine.load("demo", memory="4M"), Path("with-history")
+    guest.run(instructions=100_000)
+    guest.save(path, history=True)
+    parts = Parts.of(path.read_bytes())
+    path.unlink()
+    history = json.loads(parts.contents["history"])
+    change(parts, history)
+    parts.replace("history", json.dumps(history).encode())
+    return parts.to_bytes()
+
+
+def _events(count: int, value: bytes = b'["",true]') -> bytes:
+    """So many times that interrupts are taken from now on: the shortest event there is."""
+    return (struct.pack("<QQB3xII", 0, 0, 14, len(value), 0) + value) * count
+
+
+def as_many_events_as_fit() -> bytes:
+    def change(parts: Parts, history: dict[str, Any]) -> None:
+        parts.replace("events", _events(520_000))
+        history["branches"][0]["events"] = history["cursor"] = 520_000
+
+    return _with_history(change)
+
+
+def branches_of_the_same_events() -> bytes:
+    def change(parts: Parts, history: dict[str, Any]) -> None:
+        parts.replace("events", _events(200_000))
+        (main,) = history["branches"]
+        main["events"] = history["cursor"] = 200_000
+        for number in range(64):
+            own = {"name": f"branch-{number}", "parent": "main", "common": 200_000, "events": 0, "states": 1}
+            history["branches"].append(main | own)
+
+    return _with_history(change)
+
+
+def a_wide_event() -> bytes:
+    def change(parts: Parts, history: dict[str, Any]) -> None:
+        parts.replace("events", _events(1, b"[" + b"{}," * 2_000_000 + b"0]"))
+        history["branches"][0]["events"] = history["cursor"] = 1
+
+    return _with_history(change)
+
+
+def as_many_checkpoints_as_fit() -> bytes:
+    """Each is of the same state."""
+
+    def change(parts: Parts, history: dict[str, Any]) -> None:
+        clock = json.dumps({"clock": {**parts.state["clock"], "instructions": 0}}).encode()
+        empty = struct.pack("<QQB3xII", 0, 0, 1, 2, 0) + b"{}"
+        first = struct.pack("<QQB3xII", 0, 0, 1, len(clock), 0) + clock
+        parts.replace("checkpoints", first + empty * 4095)
+        parts.replace("pages", b"")
+        history["states"] = history["branches"][0]["states"] = 4096
+
+    return _with_history(change)
+
+
+def pages_of_zeros() -> bytes:
+    """A checkpoint in which the same page has changed again and again."""
+
+    def change(parts: Parts, history: dict[str, Any]) -> None:
+        clock = json.dumps({"clock": {**parts.state["clock"], "instructions": 0}}).encode()
+        head = struct.pack("<QQB3xII", 0, 0, 1, len(clock), 4000) + clock
+        parts.replace("checkpoints", head + bytes(8 * 4000))
+        parts.replace("pages", bytes(4096 * 4000))
+
+    return _with_history(change)
 
 
 CRAFTED: dict[str, tuple[str, Callable[[], bytes]]] = {
@@ -261,5 +342,10 @@ CRAFTED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "deep state": ("snapshot", deep_state),
     "wide state": ("snapshot", wide_state),
     "long state": ("snapshot", long_state),
+    "as many events as fit": ("snapshot", as_many_events_as_fit),
+    "branches of the same events": ("snapshot", branches_of_the_same_events),
+    "a wide event": ("snapshot", a_wide_event),
+    "as many checkpoints as fit": ("snapshot", as_many_checkpoints_as_fit),
+    "pages of zeros": ("snapshot", pages_of_zeros),
 }
 """By name: what reads it, a key of `mutants.READERS`, and what makes it."""

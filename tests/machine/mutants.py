@@ -153,24 +153,46 @@ def _dwarf_seeds() -> list[Seed]:
 def _snapshot_seeds() -> list[Seed]:
     path = Path("demo.snapshot")
     guest = machine.load("demo", memory="4M")
+    guest.timeline.spacing = 500_000
     guest.run(instructions=2_000_000)
+    plain = guest.snapshot()
     guest.save(path)
-    data = path.read_bytes()
+    files = [path.read_bytes()]
+    guest.restore(plain)
+    for number in range(3):
+        guest.console.write(b"typed")
+        guest.run(instructions=600_000)
+        guest.call("strlen", guest.symbols["strlen"].address)
+        guest.timeline.go(guest.instructions - 300_000)
+        guest.registers.x[9] = number  # begins a branch
+    guest.timeline.marks["here"] = guest.instructions
+    guest.save(path, history=True)
+    files.append(path.read_bytes())
     path.unlink()
+    return [Seed(data, _tables(data)) for data in files]
+
+
+def _tables(data: bytes) -> tuple[tuple[int, int], ...]:
+    """Where a snapshot has its header and its state."""
     (length,) = struct.unpack_from("<Q", data, len(MAGIC))
-    return [Seed(data, ((0, FIXED), (FIXED, length + 4), (FIXED + length + PAGE, 20_000)))]
+    return (0, FIXED), (FIXED, length + 4), (FIXED + length + PAGE, 20_000)
 
 
 _ODD: list[Any] = [None, True, False, -1, 1.5, "", "x", "1", [], {}, [[]], [0], [0, 0], {"": 0}, "\ud800", 1 << 200]
 
 
 def mutated_snapshot(random: Random, seed: Seed) -> bytes:
-    """Most of the time with values of its header and state replaced, left out or added, and right checksums."""
+    """Most of the time with values of its JSON replaced, left out or added, and right checksums."""
     if random.random() < 0.3:
         return mutated(random, seed)
     parts = Parts.of(seed.data)
+    history = json.loads(parts.contents["history"] or b"{}")
+    if history and random.random() < 0.4:
+        name = random.choice(("events", "checkpoints"))
+        content = parts.contents[name]
+        parts.replace(name, mutated(random, Seed(content, ((0, len(content)),))))
     for _ in range(random.randint(1, 4)):
-        value: Any = random.choice((parts.header, parts.state))
+        value: Any = random.choice((parts.header, parts.state, *(history,) * 2 * bool(history)))
         while True:
             keys = list(value) if isinstance(value, dict) else range(len(value))
             if not keys:
@@ -195,6 +217,8 @@ def mutated_snapshot(random: Random, seed: Seed) -> bytes:
             break
     if random.random() < 0.9:
         parts.header["version"] = VERSION
+    if parts.contents["history"]:
+        parts.replace("history", json.dumps(history).encode())
     return parts.to_bytes()
 
 
@@ -232,8 +256,14 @@ def _dwarf(path: Path) -> None:
 
 
 def _resume(path: Path) -> None:
-    """And run it: what was accepted must not harm the engine."""
+    """And run it, and go back: what was accepted must not harm the engine."""
     guest = machine.load(path)
+    timeline, here = guest.timeline, guest.instructions
+    with contextlib.suppress(MachineError):
+        timeline.go(timeline.start)
+        timeline.go(min(timeline.start + 2000, timeline.end))
+    with contextlib.suppress(MachineError):
+        timeline.go(here)
     guest.run(instructions=2000)
     guest.reset()
     guest.run(instructions=2000)

@@ -37,7 +37,7 @@ class Parts:
 
     def to_bytes(self) -> bytes:
         """A file with right sizes and checksums where the header still has a section of a name."""
-        self._replace("state", json.dumps(self.state).encode())
+        self.replace("state", json.dumps(self.state).encode())
         return whole(json.dumps(self.header).encode(), [self.contents.get(str(name), b"") for name in self._names()])
 
     def _names(self) -> list[Any]:
@@ -45,7 +45,8 @@ class Parts:
         found = sections if isinstance(sections, list) else []
         return [section.get("name") for section in found if isinstance(section, dict)]
 
-    def _replace(self, name: str, data: bytes) -> None:
+    def replace(self, name: str, data: bytes) -> None:
+        """Give a section another content, with the size and the checksum of that."""
         self.contents[name] = data
         sections = self.header.get("sections")
         for section in sections if isinstance(sections, list) else []:

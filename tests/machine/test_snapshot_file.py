@@ -226,13 +226,13 @@ def test_damaged_snapshots(demo: Machine, tmp_path: Path, how: str, words: str) 
     machine.load(path)
 
 
-@pytest.mark.parametrize("version", [7, 9])
+@pytest.mark.parametrize("version", [8, 10])
 def test_other_versions(demo: Machine, tmp_path: Path, version: int) -> None:
-    """Version 7 had its JSON at the same place."""
+    """Version 8 had its JSON at the same place."""
     path = tmp_path / "snapshot"
     demo.save(path)
     rewritten(path, lambda parts: parts.header.update(version=version))
-    with pytest.raises(MachineError, match=f"is a snapshot of format {version}, this is format 8: make it again"):
+    with pytest.raises(MachineError, match=f"is a snapshot of format {version}, this is format 9: make it again"):
         machine.load(path)
 
 
