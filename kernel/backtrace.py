@@ -130,7 +130,7 @@ class Walker:
                 records.append(record)
                 read = self._machine.memory.read
                 is_code = self._is_code if mapped else self._may_be_code
-                saved = None if el0 else interrupted(read, is_code, record, (following, caller))
+                saved = None if el0 else interrupted(read, is_code, record, (following, caller), registers.sp)
                 if saved is not None:
                     registers = saved
                     break

@@ -45,15 +45,19 @@ def interrupted(
     is_code: Callable[[int, bool], bool],
     record: int,
     contents: tuple[int, int],
+    sp: int,
 ) -> Registers | None:
     """The registers saved at an exception, if the frame record at `record` is the one in their struct pt_regs.
 
     `contents` are the two words of the record. `read` reads virtual memory (address, size); `is_code` says whether an
     address can be that of code of the task (True) or of the kernel. A struct pt_regs lies directly below the stack
-    pointer of the interrupted kernel code, or at the very end of the task's stack.
+    pointer of the interrupted kernel code, or at the very end of the task's stack. What lies below the present stack
+    pointer, `sp`, is left over.
     """
     for offset, size in _LAYOUTS:
         base = record - offset
+        if base < sp <= record:
+            continue
         try:
             saved = _SAVED.unpack(read(base, _SAVED.size))
         except MachineError:
