@@ -8,6 +8,7 @@ from armprobe.expressions.native import NeedsPython, compile_memory, compile_not
 from armprobe.machine.native import program as native
 
 from .kprobe import Kprobe
+from .kretprobe import Kretprobe
 from .probe import Condition, DecidingFunction, ObservingFunction, Probe
 
 
@@ -28,17 +29,20 @@ def is_left(owner: Probe) -> bool:
 
 
 def is_called(owner: Probe) -> bool:
-    """Whether C calls the probe's pre-handler at each hit, or at those that meet its condition: it is all there is."""
+    """Whether C calls the probe's only handler: the pre-handler, also only at hits that meet its condition, or that of
+    a return."""
+    site = owner.kp.site
+    if isinstance(owner, Kprobe):
+        alone = owner.pre_handler is not None and owner.post_handler is None and owner.break_handler is None
+    else:
+        alone = isinstance(owner, Kretprobe) and owner.handler is not None and owner.entry_handler is None
     return (
-        isinstance(owner, Kprobe)
-        and owner.pre_handler is not None
-        and owner.post_handler is None
-        and owner.break_handler is None
+        alone
         and owner.observer is None
         and not owner.stop
         and not isinstance(owner.condition, DecidingFunction)
-        and owner.site is not None
-        and owner.site.active == (owner,)
+        and site is not None
+        and site.active == (owner.kp,)
     )
 
 

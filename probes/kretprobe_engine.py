@@ -12,10 +12,11 @@ from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.hypercalls import KRETPROBE_TRAMPOLINE
 from armprobe.machine.core.instruction_words import NOP, brk
 from armprobe.machine.core.pstate import PSTATE_I
-from armprobe.machine.native.places import Pair
+from armprobe.machine.native import places
 from armprobe.machine.state import Order
 
 from . import trampoline
+from .called_handlers import RunningHandlers, called_at_return
 from .decode import decode
 from .engine import Engine
 from .eras.hit_rules import HitRules
@@ -30,21 +31,10 @@ from .pt_regs import PtRegs, SavedRegs
 from .record import Hit, Stage
 from .recorder import Recorder
 from .return_stops import ReturnStops
-from .saved_frame import SavedFrame
+from .saved_frame import KeptFrame, SavedFrame
 from .site import Site
 from .slots import Slots
 from .stepping import KPROBES_BRK, KRETPROBES_BRK_IMM, Stepping
-
-
-class RunningHandlers:
-    """The return handlers that one core runs. `site` is its current_kprobe meanwhile.
-
-    `returning` is the registers passed to them and the return address, None while none run.
-    """
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.returning: tuple[PtRegs, int] | None = None
 
 
 class KretprobeEngine:
@@ -131,6 +121,8 @@ class KretprobeEngine:
         order, task = self.instances.newest_order, core.context.system(core.context.layout.sp_el0)
         running, stops = self._running[core], self._stops
         stopped, returning = list(stops.stopped), running.returning
+        if returning is not None and running.frame is not None and returning[0] is running.frame.regs:
+            running.frame.store()
 
         def abandon() -> None:
             self.instances.abandon(order, task)
@@ -178,7 +170,7 @@ class KretprobeEngine:
         entry, lowered = self.trampoline + 4 * after_first, size * after_first
         self._machine.core.native.keep_stack(entry, size, lowered)
 
-    def follow(self, pair: Pair, rp: Kretprobe, entry: Hit | None) -> None:
+    def follow(self, pair: places.Pair, rp: Kretprobe, entry: Hit | None) -> None:
         """Go on with a call that C has followed so far."""
         instance = rp.free.pop() if not pair.leaked else KretprobeInstance(None)
         instance.leaked = pair.leaked
@@ -188,6 +180,19 @@ class KretprobeEngine:
         instance.executed = pair.executed
         instance.entry, instance.selected = entry, pair.selected
         self._instances.link(instance)
+
+    def prepare(self, recorder: places.Recorder) -> None:
+        """Tell C how `direct` calls return handlers."""
+        recorder.frame_pc = self.trampoline + self._after_hvc
+        recorder.frame_record = trampoline.record_offset(self._rules.frame)
+
+    def called(self, rp: Kretprobe, recorder: places.Recorder) -> Callable[..., int]:
+        """What C calls at the returns of `rp`."""
+        core = self._machine.core
+        running = self._running[core]
+        if self.kind == trampoline.DIRECT and running.frame is None:
+            running.frame = KeptFrame(self._machine, recorder)
+        return called_at_return(core, self._engine, running, self._rules, rp)
 
     def _set_trampoline(self) -> None:
         self._engine.internal.clear()

@@ -23,7 +23,7 @@ from armprobe.machine import Machine
 from armprobe.machine.core.pstate import DAIF, NZCV
 from armprobe.machine.native import program as native
 from armprobe.machine.native.histogram import chained
-from armprobe.machine.native.places import Action, NativeHandler, Places, Record
+from armprobe.machine.native.places import Action, NativeHandler, NativeReturnHandler, Places, Record
 
 from .aggregation import Aggregation, Special
 from .called_handlers import called
@@ -305,7 +305,7 @@ class Optimizer:
             action = _action(probe)
             action.leaves = is_left(probe.owner)
             self._call(site, probe, action)
-            probe.flags = probe.flags & ~OPTIMIZED | (0 if action.leaves or action.handler else OPTIMIZED)
+            probe.flags = probe.flags & ~OPTIMIZED | (0 if action.leaves or is_called(probe.owner) else OPTIMIZED)
             action.enabled = not probe.disabled
             first, second = probe.owner.stages
             action.records_first, action.records_second = probe.owner.records(first), probe.owner.records(second)
@@ -322,14 +322,21 @@ class Optimizer:
             self.places.put_breakpoint(site.addr, site.original, site.native_slot, actions)
 
     def _call(self, site: Site, probe: Kprobe, action: Action) -> None:
-        """Give the action the probe's pre-handler, if C calls that."""
-        action.handler, action.conditional = 0, probe.conditional_handlers
-        if is_called(probe.owner):
-            handler = self._handlers.get(action.id)
+        """Give the action the probe's handler, if C calls that."""
+        action.handler = action.returned = 0
+        action.conditional = probe.conditional_handlers
+        if not is_called(probe.owner):
+            return
+        handler = self._handlers.get(action.id)
+        if isinstance(rp := probe.owner, Kretprobe):
             if handler is None:
-                function = called(self._machine.core, self._engine, site, probe)
-                handler = self._handlers[action.id] = NativeHandler(function)
+                handler = NativeReturnHandler(self._kretprobes.called(rp, self._shared))
+            action.returned = handler.address
+        else:
+            if handler is None:
+                handler = NativeHandler(called(self._machine.core, self._engine, site, probe))
             action.handler = handler.address
+        self._handlers[action.id] = handler
 
     def _find_task(self) -> None:
         """Have the tasks of hits recorded, if the kernel says where their names are."""
@@ -393,6 +400,7 @@ class Optimizer:
         rp.counts = CallCounts(action)
         if not self._followed:
             self._shared.trampoline = self._kretprobes.trampoline
+            self._kretprobes.prepare(self._shared)
             self._kretprobes.return_to_c(True)
         self._followed.add(rp)
         self.places.make_room(sum(each.maxactive for each in self._followed) + 1)

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.memory.mmu import PAGE
+from armprobe.machine.native.places import Recorder
 
 from .pt_regs import StackRegs
 
@@ -65,3 +67,24 @@ class SavedFrame:
         for physical, length in pieces:
             self._machine.bus.write(physical, bytes(regs.memory[done : done + length]))
             done += length
+
+
+class KeptFrame:
+    """The registers that C keeps while a return handler runs, in place of the frame on one machine's stack.
+
+    `stored` says whether they have been stored there, too.
+    """
+
+    def __init__(self, machine: Machine, recorder: Recorder) -> None:
+        self._machine, self._recorder = machine, recorder
+        self.regs = StackRegs(memoryview(recorder.frame_regs).cast("B"))
+        self.stored = False
+
+    def store(self) -> None:
+        """Put them where the trampoline has them: the guest executes something that uses the stack below."""
+        data, memory = bytes(self.regs.memory), self._machine.memory
+        with contextlib.suppress(MachineError):  # the stack is gone
+            for physical, length in memory.pieces(self._recorder.frame_at, len(data)):
+                self._machine.bus.write(physical, data[:length])
+                data = data[length:]
+        self.stored = True

@@ -83,6 +83,11 @@ def code(name: str, frame: TrampolineFrame) -> bytes:
     return struct.pack(f"<{len(instructions)}I", *instructions)
 
 
+def record_offset(frame: TrampolineFrame) -> int:
+    """The offset in bytes of the frame record that `direct` makes in its frame; 0 if it makes none."""
+    return _RECORD_AT if frame.record else 0
+
+
 def after_hvc(frame: TrampolineFrame) -> int:
     """The offset in bytes at which `direct` goes on after its hypercall."""
     return 4 * (_direct(frame).index(HVC) + 1)

@@ -168,48 +168,103 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
         aggregate_hit(action->aggregate, elapsed(recorder, pair, at), at->executed - pair->executed);
 }
 
-ARMPROBE_EXPORT bool armprobe_returned(struct recorder *recorder, uint64_t executed)
+/* Whether a return handler in Python is to be called, which Python does itself if it is one of several, or within a hit. */
+static bool is_left(const struct recorder *recorder, const struct chain *chain)
 {
-    const struct core *core = recorder->core;
-    uint64_t *x = core_x(core), pc = x[32], task;
+    for (uint64_t index = chain->oldest; index <= chain->newest; index++) {
+        const struct pair *pair = in_chain(recorder, chain, index);
+        if (pair && pair->action->returned && (recorder->busy || chain->newest != chain->oldest))
+            return true;
+    }
+    return false;
+}
+
+/* The handler has the registers that the caller gets: the CPU's, or those that the code under the trampoline's BRK would
+ * store. Then the CPU is as that code leaves it (probes/trampoline.py), and x0 to x29 and the flags can be changed. */
+static enum handled call_handler(struct recorder *recorder, const struct pair *pair, const struct stage *at)
+{
+    struct core *core = recorder->core;
+    uint64_t *x = core_x(core), *regs = recorder->frame_regs;
+    if (recorder->frame) {
+        copy_registers(regs, x);
+        regs[GENERAL] = at->pstate;
+        recorder->frame_at = x[0] = x[31] -= recorder->frame;
+        x[1] = at->pstate & 1; /* SPSel */
+        if (recorder->frame_record)
+            x[29] = x[31] + recorder->frame_record;
+        x[32] = recorder->frame_pc;
+    }
+    core->handling = core->called = true;
+    enum handled handled = pair->action->returned(pair->ret, pair->sp, pair->fp, pair->task, pair->number,
+                                                  pair->entered, pair->executed);
+    core->handling = false;
+    if (recorder->frame) {
+        memcpy(x, regs, 30 * sizeof *x);
+        core_set_flags(core, (uint32_t)regs[GENERAL]);
+        x[31] += recorder->frame;
+    }
+    return handled;
+}
+
+/* Follow the call on: it is about to return once more. The record of its entry is in the ring already. */
+static void put_back(struct recorder *recorder, struct pair pair)
+{
+    pair.holds = false;
+    if (recorder->outstanding == recorder->room)
+        make_room(recorder);
+    recorder->pairs[recorder->outstanding++] = pair;
+    pair.action->outstanding++;
+}
+
+ARMPROBE_EXPORT uint32_t armprobe_returned(struct recorder *recorder, uint64_t executed)
+{
+    struct core *core = recorder->core;
+    uint64_t *x = core_x(core), pc = x[32];
     struct chain chain = {.sp = x[31]};
     struct stage at = {1, false, core_pstate(core) & recorder->kept, executed, 0, x, 0};
     if (!find(recorder, &chain))
-        return false;
-    at.caller = recorder->pairs[chain.oldest].ret;
-    task = recorder->pairs[chain.oldest].task;
+        return NOT_HANDLED;
+    struct pair oldest = recorder->pairs[chain.oldest];
+    at.caller = oldest.ret;
     x[32] = recorder->sets_pc ? at.caller : 0; /* as the stage has it */
     /* The rest of the call is Python's, or a program has no value. */
-    if (at.caller == recorder->trampoline || !decide(recorder, &chain, &at)) {
+    if (at.caller == recorder->trampoline || is_left(recorder, &chain) || !decide(recorder, &chain, &at)) {
         x[32] = pc;
-        recorder->core->called = true;
+        core->called = true;
         recorder->mixed();
-        return false;
+        return NOT_HANDLED;
     }
     for (uint64_t index = chain.newest + 1; index-- > chain.oldest;) {
         const struct pair *pair = in_chain(recorder, &chain, index);
         if (pair)
             record_return(recorder, pair, &at);
     }
-    look_for_leaks(recorder, chain.newest + 1, chain.sp, task);
+    look_for_leaks(recorder, chain.newest + 1, chain.sp, oldest.task);
     for (uint64_t index = chain.newest + 1; index-- > chain.oldest;)
         if (recorder->pairs[index].sp == chain.sp)
             forget(recorder, index);
+    enum handled handled = HANDLED;
+    if (oldest.action->returned && !oldest.leaked) {
+        handled = call_handler(recorder, &oldest, &at);
+        if (handled == NOT_HANDLED) {
+            put_back(recorder, oldest);
+            x[32] = pc;
+            return HANDLED_END;
+        }
+    }
     x[32] = at.caller;
     if (recorder->sets_x30)
         x[30] = at.caller;
-    return true;
+    return handled;
 }
 
-bool call_at_trampoline(struct recorder *recorder)
+enum handled call_at_trampoline(struct recorder *recorder)
 {
-    struct core *core = recorder->core;
-    uint64_t *x = core_x(core);
-    if (armprobe_returned(recorder, core->base))
-        return true;
-    if (!recorder->frame)
-        return false;
+    uint64_t *x = core_x(recorder->core);
+    enum handled handled = armprobe_returned(recorder, recorder->core->base);
+    if (handled != NOT_HANDLED || !recorder->frame)
+        return handled;
     x[31] -= recorder->frame; /* and the code behind calls Python */
     x[32] += 4;
-    return true;
+    return HANDLED;
 }

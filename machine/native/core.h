@@ -125,6 +125,16 @@ static inline uint32_t core_pstate(const struct core *core)
            (*core_u32(core, at->vf) >> 3 & 1u << 28);
 }
 
+/* Change PSTATE's flags, N, Z, C and V. */
+static inline void core_set_flags(const struct core *core, uint32_t pstate)
+{
+    const struct layout *at = &core->layout;
+    *core_u32(core, at->nf) = pstate & 1u << 31;
+    *core_u32(core, at->zf) = !(pstate & 1u << 30);
+    *core_u32(core, at->cf) = pstate >> 29 & 1;
+    *core_u32(core, at->vf) = (pstate & 1u << 28) << 3;
+}
+
 /* The structure of the guest's task, whose address Linux has in SP_EL0 */
 static inline uint64_t core_task(const struct core *core)
 {

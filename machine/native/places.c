@@ -205,6 +205,7 @@ enum handled core_brk(struct core *core, uint64_t pc, uint32_t immediate)
     struct recorder *recorder = core->recorder;
     if (recorder && immediate == REACHED)
         return reached(recorder, pc);
-    bool returned = recorder && immediate == RETURNED && pc == recorder->trampoline && call_at_trampoline(recorder);
-    return returned ? HANDLED : NOT_HANDLED;
+    if (recorder && immediate == RETURNED && pc == recorder->trampoline)
+        return call_at_trampoline(recorder);
+    return NOT_HANDLED;
 }

@@ -116,6 +116,7 @@
     FIELD(bool, leaves) /* hits at which the condition is not 0 are left to Python */ \
     FIELD(handler_t *, handler) /* Python's, which is called before the instruction; NULL for none */ \
     FIELD(bool, conditional) /* but only at hits at which the condition is not 0 */ \
+    FIELD(return_handler_t *, returned) /* Python's, which is called when a call returns; NULL for none */ \
     FIELD(bool, selected) /* the last hit, by the condition */ \
     FIELD(const struct program *, condition) /* NULL for none; hits at which it is 0 are not recorded */ \
     FIELD(const struct note *, note) /* NULL for none */ \
@@ -191,6 +192,10 @@
     FIELD(uint32_t, kept) /* the bits of PSTATE in records after a return */ \
     FIELD(bool, sets_pc) /* records after a return have the caller's address as pc, otherwise 0 */ \
     FIELD(bool, sets_x30) /* x30 is the caller's address after a return */ \
+    ARRAY(uint64_t, frame_regs, 34) /* for return handlers: struct pt_regs as the code under that BRK stores it */ \
+    FIELD(uint64_t, frame_at) /* the address at which it does */ \
+    FIELD(uint64_t, frame_pc) /* and where it calls them */ \
+    FIELD(uint32_t, frame_record) /* the offset of the frame record in the frame, to which x29 points; 0 for none */ \
     FIELD(mixed_t *, mixed) /* Python's: a call returns that has to be left to Python, with all pairs */ \
     FIELD(undecided_t *, undecided) /* Python's: a program has no value at the place, which is left to Python */ \
     FIELD(struct place **, places) /* those with BRK #4: a hash table by address, NULL for none */ \
@@ -220,13 +225,15 @@ struct view;
 typedef void mixed_t(void);
 typedef void undecided_t(uint64_t address);
 typedef uint32_t handler_t(void); /* one of `enum handled` */
+typedef uint32_t return_handler_t(uint64_t ret, uint64_t sp, uint64_t fp, uint64_t task, uint64_t number,
+                                  uint64_t entered, uint64_t executed); /* fields of `struct pair`; the same */
 
 /* What became of a BRK. */
 enum handled {
-    HANDLED_ON,  /* of a handler: nothing, the hit goes on */
+    HANDLED_ON,  /* of a pre-handler: nothing, the hit goes on */
     HANDLED,     /* the CPU goes on at its pc, or in the slot that Python has named */
     HANDLED_END, /* likewise, and the run ends */
-    NOT_HANDLED,
+    NOT_HANDLED, /* of a return handler: an exception has ended it, and the run; the call has yet to return */
 };
 
 /* A stage of a hit, with the registers there: x0 to x30, sp and pc. */
@@ -286,11 +293,11 @@ void histograms_hit(const struct recorder *recorder, struct histogram_trigger *f
 /* The function here is entered: follow the call. */
 void call_entered(struct recorder *recorder, struct action *action, const struct stage *at);
 
-/* The BRK of the trampoline is executed. Returns whether that has been handled. */
-bool call_at_trampoline(struct recorder *recorder);
+/* The BRK of the trampoline is executed. */
+enum handled call_at_trampoline(struct recorder *recorder);
 
-/* A call returns to the trampoline. Returns whether the CPU has been sent on, false if it is none of the pairs'. */
-bool armprobe_returned(struct recorder *recorder, uint64_t executed);
+/* A call returns to the trampoline. HANDLED if the CPU has been sent on, NOT_HANDLED if it is none of the pairs'. */
+uint32_t armprobe_returned(struct recorder *recorder, uint64_t executed);
 
 /* Executes an instruction whose result follows from it, its address and the registers (x0 to x30, sp and pc), as Linux
  * simulates it (arch/arm64/kernel/probes/simulate-insn.c). False if it cannot be done: the literal cannot be read. */

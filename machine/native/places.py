@@ -18,6 +18,7 @@ _A = TypeVar("_A", bound="ctypes.Array[Any]")
 
 _MIXED: Final = ctypes.CFUNCTYPE(None)
 _HANDLER: Final = ctypes.CFUNCTYPE(ctypes.c_uint32)
+_RETURN_HANDLER: Final = ctypes.CFUNCTYPE(ctypes.c_uint32, *7 * (ctypes.c_uint64,))
 NEVER: Final = (1 << 64) - 1
 """`reached` of a place or a tracepoint before the first hit."""
 
@@ -54,9 +55,17 @@ class Record(ctypes.Structure):
 class NativeHandler:
     """A function in Python that C can call; it returns an `enum handled`, and does not raise."""
 
-    def __init__(self, function: Callable[[], int]) -> None:
-        self._callback = _HANDLER(function)
+    _TYPE = _HANDLER
+
+    def __init__(self, function: Callable[..., int]) -> None:
+        self._callback = self._TYPE(function)
         self.address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
+
+
+class NativeReturnHandler(NativeHandler):
+    """The same for the return of a call: it is given the fields `ret` to `executed` of a `Pair`."""
+
+    _TYPE = _RETURN_HANDLER
 
 
 @structure("action")
@@ -74,6 +83,7 @@ class Action(ctypes.Structure):
     leaves: bool
     handler: int
     conditional: bool
+    returned: int
     selected: bool
     condition: int
     note: int
@@ -160,6 +170,10 @@ class Recorder(ctypes.Structure):
     kept: int
     sets_pc: bool
     sets_x30: bool
+    frame_regs: ctypes.Array[ctypes.c_uint64]
+    frame_at: int
+    frame_pc: int
+    frame_record: int
     mixed: int
     undecided: int
     places: int

@@ -16,7 +16,8 @@ from armprobe.probes import PtRegs, decode, simulate
 
 REACH = function("armprobe_place", None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 SETTLE = function("armprobe_places_settle", None, ctypes.c_void_p, ctypes.c_uint64)
-RETURN = function("armprobe_returned", ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64)
+RETURN = function("armprobe_returned", ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)
+HANDLED = 1  # enum handled
 SIMULATE = function(
     "armprobe_simulate",
     ctypes.c_bool,
@@ -145,7 +146,7 @@ class Guest:
 
     def call_returns(self, executed: int, sp: int = SP) -> bool:
         self.at(TRAMPOLINE, executed, sp=sp)
-        return bool(RETURN(ctypes.addressof(self.recorder), executed))
+        return bool(RETURN(ctypes.addressof(self.recorder), executed) == HANDLED)
 
     def records(self) -> list[tuple[int, int, int, int]]:
         """Of each record in the ring, oldest first: its action's number, stage, hit, and count of instructions."""
