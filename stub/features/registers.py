@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """g, G, p, P: registers, all those of `g` or one by its number (GDB manual, "Packets")."""
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from armprobe.stub.aarch64 import GENERAL, PC, Register, pack
 from armprobe.stub.feature import Feature, PacketKind
+from armprobe.stub.read_ahead import ReadAhead
 from armprobe.stub.target import Target, TargetError
 from armprobe.stub.tracing import TraceFrame
 from armprobe.stub.wire import MalformedPacket, hex_data, nothing, number, split, to_hex
+
+if TYPE_CHECKING:
+    from armprobe.stub.connection import Connection
 
 _NAMES = [register.name for register in GENERAL]
 
@@ -22,7 +29,7 @@ class Write:
     value: bytes
 
     @staticmethod
-    def parse(fields: bytes) -> "Write":
+    def parse(fields: bytes) -> Write:
         register, value = split(fields, b"=", 2)
         return Write(number(register), hex_data(value))
 
@@ -43,6 +50,10 @@ def _kept(register: Register, value: int | None) -> bytes:
 
 
 class RegisterAccess(Feature[Target]):
+    def __init__(self, connection: Connection, target: Target) -> None:
+        super().__init__(connection, target)
+        self._ahead = ReadAhead(target, connection.registers.registers)
+
     def _find(self, number: int) -> Register:
         registers = self.connection.registers.registers
         if number >= len(registers):
@@ -85,7 +96,7 @@ class RegisterAccess(Feature[Target]):
             return _collected(self.connection.trace.frame, number)
         if self.connection.threads.blocked is not None:
             return self._of_blocked([register])
-        return to_hex(pack([register], self.target.read_registers([register.source])))
+        return self._ahead.read(number)
 
     def write_one(self, write: Write) -> bytes:
         self._write(self._find(write.number), write.value)
