@@ -10,6 +10,7 @@ Record = dict[str, Any]
 
 _LINES: Final = 50  # of the transcript
 _WIDTH: Final = 300  # characters of a line of the transcript
+_SHOWN: Final = 200  # characters of gdb's last output that an error quotes
 # The first characters of records (GDB manual, node "GDB/MI Output Syntax"), by pygdbmi's names.
 _PREFIXES: Final = {"console": "~", "target": "@", "output": "", "log": "&", "result": "^"}
 
@@ -72,23 +73,46 @@ class GdbStop:
 
 
 class Transcript:
-    """The last lines of a session, shortened: what was sent with `>` before it, what came as in GDB/MI."""
+    """The last lines of a session, shortened: what was sent with `>` before it, what came as in GDB/MI.
+
+    They are put together when they are read: a command may have thousands of records.
+    """
 
     def __init__(self) -> None:
-        self._lines: deque[str] = deque(maxlen=_LINES)
+        self._kept: deque[str | Record] = deque(maxlen=_LINES)  # a record has one line or more
+        self._last: Record | None = None
 
     def sent(self, command: str) -> None:
-        self._lines.append(f"> {command[:_WIDTH]}")
+        """gdb was sent a command."""
+        self._kept.append(command[:_WIDTH])
 
     def received(self, record: Record) -> None:
-        kind, message, payload = record["type"], record["message"], record["payload"]
-        token = "" if record.get("token") is None else str(record["token"])
-        if isinstance(payload, str):  # text, for people
-            for line in payload.splitlines()[-_LINES:]:
-                self._lines.append(f"{_PREFIXES.get(kind, '')}{line[:_WIDTH]}")
-        elif message == "stopped" or kind in ("result", "notify"):
-            prefix = "*" if message in ("stopped", "running") else _PREFIXES.get(kind, "=")
-            self._lines.append(f"{token}{prefix}{message}{f' {payload}' if payload else ''}"[:_WIDTH])
+        """gdb has sent a record."""
+        self._kept.append(record)
+        self._last = record
+
+    @property
+    def last(self) -> str:
+        """The last record, for an error message."""
+        if self._last is None:
+            return "nothing"
+        kind, message, payload = (self._last.get(key) for key in ("type", "message", "payload"))
+        return " ".join(str(part) for part in (kind, message, payload) if part)[:_SHOWN]
 
     def __str__(self) -> str:
-        return "\n".join(self._lines)
+        lines: list[str] = []
+        for each in self._kept:
+            lines.extend([f"> {each}"] if isinstance(each, str) else _lines(each))
+        return "\n".join(lines[-_LINES:])
+
+
+def _lines(record: Record) -> list[str]:
+    """A record as GDB/MI has it; no line for one that says nothing of use."""
+    kind, message, payload = record["type"], record["message"], record["payload"]
+    token = "" if record.get("token") is None else str(record["token"])
+    if isinstance(payload, str):  # text, for people
+        return [f"{_PREFIXES.get(kind, '')}{line[:_WIDTH]}" for line in payload.splitlines()[-_LINES:]]
+    if message == "stopped" or kind in ("result", "notify"):
+        prefix = "*" if message in ("stopped", "running") else _PREFIXES.get(kind, "=")
+        return [f"{token}{prefix}{message}{f' {payload}' if payload else ''}"[:_WIDTH]]
+    return []

@@ -30,7 +30,6 @@ GDBINIT = Path(__file__).parent.parent / "gdbinit"
 PROXY = Path(__file__).parent.parent / "commands/gdb_proxy.py"
 TIMEOUT = 30.0  # seconds: the default limit for each operation
 _POLL = 0.1  # seconds between checks that gdb is alive
-_SHOWN = 200  # characters of gdb's last output that an error quotes
 
 # No prompts, folded lines or colours, and no 15 seconds of retries at an address without a listener. A breakpoint at an
 # unknown place is refused at once: otherwise gdb asks whether to make it pending, and answers no itself.
@@ -85,7 +84,6 @@ class GdbSession:
         self._said: list[str] = []
         self._complaints: list[str] = []
         self._final: list[str] = []  # complaints since the stop, after which nothing else came
-        self._last = "nothing"
         self._transcript = Transcript()
         self._server: Server | None = None
         self._target = None if isinstance(where, str) else target_of(where)
@@ -401,7 +399,7 @@ class GdbSession:
             self._io.write(f"{token}{command}", read_response=False)
         except (OSError, ValueError):  # a broken pipe, or one closed by close()
             raise GdbError(
-                f"gdb has ended, so it cannot do {command}; it last said: {self._last}", str(self._transcript)
+                f"gdb has ended, so it cannot do {command}; it last said: {self._transcript.last}", str(self._transcript)
             ) from None
         answer = self._read(
             lambda r: r["type"] == "result" and r["token"] == token, f"the result of {command}", timeout, began
@@ -435,12 +433,12 @@ class GdbSession:
             if not found and not records:
                 if status is not None:
                     raise GdbError(
-                        f"gdb ended with status {status} before {what}; it last said: {self._last}",
+                        f"gdb ended with status {status} before {what}; it last said: {self._transcript.last}",
                         str(self._transcript),
                     )
                 if left <= 0:
                     raise GdbTimeout(
-                        f"waited {timeout:g} s for {what}; gdb last said: {self._last}", str(self._transcript)
+                        f"waited {timeout:g} s for {what}; gdb last said: {self._transcript.last}", str(self._transcript)
                     )
         return record
 
@@ -448,7 +446,6 @@ class GdbSession:
         """Keep track of the information in every record, awaited or not."""
         self._transcript.received(record)
         kind, message, payload = record["type"], record.get("message"), record.get("payload")
-        self._last = " ".join(str(part) for part in (kind, message, payload) if part)[:_SHOWN]
         if kind in ("console", "target") and payload:
             self._said.append(payload)
             self._final.clear()
