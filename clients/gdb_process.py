@@ -9,10 +9,12 @@ import signal
 import subprocess
 from collections.abc import Mapping
 
+from pygdbmi.gdbmiparser import parse_response, response_is_finished
 from pygdbmi.IoManager import IoManager
 
 from .gdb_records import GdbError, Record
 
+_NO_RECORD = "=traceframe-changed,end"
 _GRACE = 2.0  # seconds that gdb has to exit by itself
 
 
@@ -61,7 +63,15 @@ class GdbProcess(IoManager):
             pipe.close()
 
     def _get_responses_list(self, raw_output: bytes, stream: str) -> list[Record]:
-        """Drop what pygdbmi cannot parse: gdb's one record that breaks MI's grammar, at `tfind none`."""
-        raw_output = (self._incomplete_output.get(stream) or b"") + raw_output  # it comes in pieces of any size
-        self._incomplete_output[stream] = None
-        return super()._get_responses_list(raw_output.replace(b"=traceframe-changed,end\n", b""), stream)
+        """The records of the lines that are whole now.
+
+        pygdbmi's own formats each record for its log, which takes longer than all the rest, and cannot parse gdb's one
+        record that breaks MI's grammar, at `tfind none`.
+        """
+        came = (self._incomplete_output.get(stream) or b"") + raw_output  # in pieces of any size
+        whole, _, self._incomplete_output[stream] = came.rpartition(b"\n")
+        return [
+            {**parse_response(line), "stream": stream}
+            for line in whole.decode(errors="replace").split("\n")
+            if line and line != _NO_RECORD and not response_is_finished(line)
+        ]

@@ -399,7 +399,8 @@ class GdbSession:
             self._io.write(f"{token}{command}", read_response=False)
         except (OSError, ValueError):  # a broken pipe, or one closed by close()
             raise GdbError(
-                f"gdb has ended, so it cannot do {command}; it last said: {self._transcript.last}", str(self._transcript)
+                f"gdb has ended, so it cannot do {command}; it last said: {self._transcript.last}",
+                str(self._transcript),
             ) from None
         answer = self._read(
             lambda r: r["type"] == "result" and r["token"] == token, f"the result of {command}", timeout, began
@@ -438,7 +439,8 @@ class GdbSession:
                     )
                 if left <= 0:
                     raise GdbTimeout(
-                        f"waited {timeout:g} s for {what}; gdb last said: {self._transcript.last}", str(self._transcript)
+                        f"waited {timeout:g} s for {what}; gdb last said: {self._transcript.last}",
+                        str(self._transcript),
                     )
         return record
 
