@@ -8,6 +8,8 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +30,7 @@ GROUP = "Probes"
 _WORDS: Final = 1 << 32
 _LONGEST: Final = 4096  # instructions of a function
 _SHOWN: Final = 50  # places of a file that are told for each reason
+_REMEMBERED: Final = 1 << 14  # words whose verdict is kept: most of a program's instructions are there more than once
 
 
 def _eras(session: Session, arguments: Arguments) -> list[str]:
@@ -143,30 +146,47 @@ def _verdict_at(session: Session, address: int, word: int, era: str) -> values.V
     return _verdict(asked)
 
 
+@dataclass
+class _Tally:
+    """How many instructions had one verdict or note, and the first few of them."""
+
+    count: int = 0
+    places: list[values.InstructionPlace] = field(default_factory=list)
+
+
 def decode_file(name: str, code: Iterable[Code], era: str) -> values.DecodedFile:
     """The verdicts of `era` on the instructions of a file."""
-    counts: Counter[Verdict] = Counter()
-    simulators: Counter[str] = Counter()
-    places: dict[tuple[bool, str], list[values.InstructionPlace]] = {}  # the first few, by note
-    notes: Counter[tuple[bool, str]] = Counter()
+    found = find_era(era)
+    kinds: dict[tuple[Verdict, str], _Tally] = {}  # by verdict and simulator
+    notes: dict[tuple[bool, str], _Tally] = {}
+
+    @lru_cache(_REMEMBERED)
+    def judge(word: int) -> tuple[_Tally, _Tally | None]:
+        decoded = decode(word, found)
+        kind = kinds.setdefault((decoded.verdict, decoded.simulator), _Tally())
+        note = (bool(decoded.reason), decoded.reason or decoded.warning)
+        return kind, notes.setdefault(note, _Tally()) if note[1] else None
+
     for part in code:
         for address, word in part.instructions():
-            decoded = decode(word, era)
-            counts[decoded.verdict] += 1
-            simulators[decoded.simulator] += 1
-            if decoded.reason or decoded.warning:
-                note = (bool(decoded.reason), decoded.reason or decoded.warning)
-                notes[note] += 1
-                if notes[note] <= _SHOWN:
+            kind, note = judge(word)
+            kind.count += 1
+            if note:
+                note.count += 1
+                if note.count <= _SHOWN:
                     place = values.InstructionPlace(part.describe(address), address, word, disassembled(word, address))
-                    places.setdefault(note, []).append(place)
+                    note.places.append(place)
+    counts, simulators = Counter[Verdict](), Counter[str]()
+    for (verdict, simulator), kind in kinds.items():
+        counts[verdict] += kind.count
+        simulators[simulator] += kind.count
     return values.DecodedFile(
         file=name,
         era=era,
         counts=values.VerdictCounts(counts[Verdict.GOOD], counts[Verdict.GOOD_NO_SLOT], counts[Verdict.REJECTED]),
         simulators=tuple(values.SimulatorCount(*each) for each in simulators.most_common() if each[0]),
         remarkable=tuple(
-            values.FlaggedInstructions(*note, notes[note], tuple(among)) for note, among in places.items()
+            values.FlaggedInstructions(*note, tally.count, tuple(tally.places)) for note, tally in notes.items()
         ),
     )
 
