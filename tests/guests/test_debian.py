@@ -11,6 +11,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from armprobe.guests.linux.debian import DebianError, KernelFiles, cache_directory, fetch_kernel
+from armprobe.guests.linux.debian.apt import Apt
 from tests.guests.repository import Repository, image
 from tests.waiting import PATIENCE
 
@@ -118,6 +119,19 @@ def test_nothing_outside_the_cache_is_left_or_run(
     fetch_kernel(lambda line: None)
     assert list(temporary.iterdir()) == []
     assert not (tmp_path / "hook").exists()
+
+
+def test_lists_are_read_once(repository: Repository, tmp_path: Path) -> None:
+    """Also where the system's settings keep no index of them, as /etc/apt/apt.conf.d/docker-clean."""
+    config = tmp_path / "apt.conf"
+    config.write_text(config.read_text() + 'Dir::Cache::pkgcache "";\n')
+    work = tmp_path / "work"
+    apt = Apt(work)
+    apt.update()
+    index = work / "cache" / "pkgcache.bin"
+    made = index.stat().st_mtime_ns
+    assert apt.find("busybox-static")["Version"] == "1:1.35.0-4"
+    assert index.stat().st_mtime_ns == made
 
 
 def test_altered_package_is_refused(repository: Repository) -> None:

@@ -77,6 +77,8 @@ class Apt:
             "APT::Architectures": architecture,
             "Debug::NoLocking": "true",
             "Acquire::Languages": "none",
+            # Debian's images for containers turn it off, and each command then reads all lists again
+            "Dir::Cache::pkgcache": "pkgcache.bin",
             # regardless of the system's settings
             "Acquire::AllowInsecureRepositories": "false",
             "APT::Get::AllowUnauthenticated": "false",
