@@ -170,3 +170,20 @@ def test_what_sets_everything_up_again(commands: Callable[[], list[str]], tmp_pa
     else:
         make_newer(tmp_path / "setup.py")
     assert "pip -qq --disable-pip-version-check install --editable ." in commands()[0]
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_status_of_the_set_up_is_that_of_pip(
+    commands: Callable[[], list[str]], tmp_path: Path, tool: Tool, status: int
+) -> None:
+    """The system packages are installed at the same time."""
+    next(tmp_path.rglob("libarmprobe.so")).unlink()
+    python, stamp, log = tmp_path / ".venv/bin/python", tmp_path / "build/run", tmp_path / "log"
+    (tmp_path / "guests/demo").mkdir(parents=True)
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$@" >> {log}\nmkdir -p build\nexit {status}\n')
+    python.chmod(0o755)
+    env = {**os.environ, "MAKEFLAGS": "", "MAKELEVEL": ""}
+    done = subprocess.run([tool("make", "make"), "build/run", "FOR_RUN="], cwd=tmp_path, env=env, capture_output=True)
+    assert (done.returncode, stamp.exists()) == ((2, False) if status else (0, True))
+    assert log.read_text() == "-m pip -qq --disable-pip-version-check install --editable .\n"
