@@ -65,7 +65,7 @@ class LiveKernel(Opponent):
         self._record = Record.load(self.release) if self.release in recorded() else None
 
     def only_repeats(self, test: str) -> bool:
-        """Whether its answers to `test` are on record, and those to another case of that test are asked for again."""
+        """Whether its answers to `test` are on record, and that is not one of those in which it is asked again."""
         return self._record is not None and test in self._record.tests.keys() - self._record.sample()
 
     def guest(self) -> LiveGuest:
@@ -135,8 +135,8 @@ def reference(request: pytest.FixtureRequest, tool: Tool) -> Iterator[Opponent]:
 def _begin(request: pytest.FixtureRequest, reference: Opponent) -> None:
     """Tell the kernel which test it is.
 
-    The engine is compared with all answers on record. A kernel that gave them is asked again in one case of each test,
-    and in all with `make oracle`, as are the default one and one that is not on record.
+    The engine is compared with all answers on record. A kernel that gave them is asked again in one case of every
+    fourth test, and in all with `make oracle`, as are the default one and one that is not on record.
     """
     series = str(request.node.callspec.params["reference"])
     test = test_name(f"{Path(request.node.path).stem}::{request.node.name}", series)

@@ -67,8 +67,9 @@ class Record:
         return path
 
     def sample(self) -> set[str]:
-        """One case of each test that is on record."""
-        return set({name.partition("[")[0]: name for name in sorted(self.tests, reverse=True)}.values())
+        """One case of every fourth test that is on record."""
+        cases = {name.partition("[")[0]: name for name in sorted(self.tests, reverse=True)}
+        return {cases[test] for test in sorted(cases)[::4]}
 
     @classmethod
     def load(cls, release: str) -> Record:
