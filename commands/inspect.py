@@ -182,7 +182,7 @@ def _memory_map(session: Session) -> MemoryMap:
     regions, complete = memory.mapped()
     merged: list[MappedRange] = []
     for region in regions:
-        access = "".join(letter for letter in "urw" if letter in region.access)
+        access = "".join(letter for letter in "urwx" if letter in region.access)
         if merged and (merged[-1].end, merged[-1].access) == (region.start, access):
             merged[-1] = MappedRange(merged[-1].start, region.end, access)
         else:
@@ -251,7 +251,7 @@ COMMANDS = (
         "info",
         "Show the state of the machine, the registers, EL1's main system registers, the probes, or mapped memory.\n"
         "info mem lists the memory that the guest's page tables map, in the format of QEMU's monitor: start, end,\n"
-        "size and access (r: read, w: write, u: also at EL0).",
+        "size and access (r: read, w: write, x: execute, u: also at EL0).",
         (
             Arg(
                 "what",

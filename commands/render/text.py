@@ -219,11 +219,14 @@ def _(value: values.SystemRegisters) -> str:
 
 @as_text.register
 def _(value: values.MemoryMap) -> str:
-    """In the format of QEMU's `info mem` for x86, which has none for AArch64 (mem_print, target/i386/monitor.c)."""
+    """In the format of QEMU's `info mem` for x86, which has none for AArch64 (mem_print, target/i386/monitor.c).
+
+    And with the column `x`, for which pwndbg looks (kernel_vmmap_via_monitor_info_mem).
+    """
     if not value.translating:
         return "PG disabled\n"
     lines = []
     for area in value.ranges:
-        access = "".join(letter if letter in area.access else "-" for letter in "urw")
+        access = "".join(letter if letter in area.access else "-" for letter in "urwx")
         lines.append(f"{area.start:016x}-{area.end:016x} {area.end - area.start:016x} {access}\n")
     return "".join(lines)

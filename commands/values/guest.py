@@ -178,7 +178,7 @@ class SystemRegisters(tuple[SystemRegister, ...]):
 
 @dataclass(frozen=True)
 class MappedRange:
-    """Virtual addresses `start` <= address < `end` that the guest maps. access: r, w, and u if EL0 may access it."""
+    """Virtual addresses `start` <= address < `end` that the guest maps. access: r, w, x, and u if EL0 may access it."""
 
     start: Hex
     end: Hex

@@ -17,6 +17,7 @@ from .memory_map import Regions
 from .monitor import MonitorPackets
 from .noack import NoAck
 from .proxy import Proxy
+from .qemu import Qemu
 from .query import Query
 from .registers import RegisterAccess
 from .resume import Resuming
@@ -59,5 +60,6 @@ REGISTRY = Registry(
         Starting,
         MonitorPackets,
         Proxy,
+        Qemu,
     )
 )

@@ -20,8 +20,9 @@ def session() -> Iterator[Session]:
 
 # QEMU, target/i386/monitor.c, mem_print: TARGET_FMT_plx "-" TARGET_FMT_plx " " TARGET_FMT_plx " %c%c%c\n", the
 # characters being u or -, r, and w or -. pwndbg (vmmap.py) takes the line apart at the first "-", the first and the
-# last blank; GEF (Permission.from_monitor_info_mem) looks for r and w in the second and third character.
-LINE = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16}) ([0-9a-f]{16}) ([u-])(r)([w-])")
+# last blank, and for "x" in an access of four characters; GEF (Permission.from_monitor_info_mem) looks for r and w in
+# the second and third.
+LINE = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16}) ([0-9a-f]{16}) ([u-])(r)([w-])([x-])")
 
 
 def test_the_segments_of_the_demo_kernel(session: Session) -> None:
@@ -29,7 +30,7 @@ def test_the_segments_of_the_demo_kernel(session: Session) -> None:
     matches = [LINE.fullmatch(line) for line in session.run("info mem").splitlines()]
     rows = [match.groups() for match in matches if match]
     assert len(rows) == len(matches)
-    listed = [(int(start, 16), int(end, 16), int(size, 16), user + r + w) for start, end, size, user, r, w in rows]
+    listed = [(int(start, 16), int(end, 16), int(size, 16), "".join(access)) for start, end, size, *access in rows]
     assert all(end - start == size > 0 for start, end, size, _ in listed)
     assert listed == sorted(listed)
     with DEMO.open("rb") as file:
@@ -38,7 +39,7 @@ def test_the_segments_of_the_demo_kernel(session: Session) -> None:
     for segment in segments:
         (access,) = [access for start, end, _, access in listed if start <= segment.p_vaddr < end]
         user = "u" if segment.p_vaddr < 1 << 63 else "-"  # guests/demo/README.md: its task has the lower half
-        assert access == f"{user}r{'w' if segment.p_flags & 2 else '-'}"
+        assert access == f"{user}r{'w' if segment.p_flags & 2 else '-'}{'x' if segment.p_flags & 1 else '-'}"
     assert not [start for start, end, _, _ in listed if start <= 0 < end]
 
 

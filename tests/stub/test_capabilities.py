@@ -71,6 +71,13 @@ def test_what_the_smallest_target_supports() -> None:
         }
 
 
+def test_the_packet_that_tells_a_computer_from_a_process() -> None:
+    """pwndbg and GEF look for "ENABLE=" (is_qemu). QEMU's bit is 1 too (SSTEP_ENABLE, include/hw/core/cpu.h)."""
+    with serve(TinyTarget(), "127.0.0.1:0") as server, Client(server.address) as client:
+        assert client.ask(b"Qqemu.sstepbits") == b"ENABLE=1"
+        assert client.ask(b"qOffsets") == b"", "whose answer would mean a process"
+
+
 class Without(TinyTarget):
     """A target that has all capabilities but those that `members` are of."""
 
