@@ -92,13 +92,14 @@ class Linux(Kernel):
     manages_vectors = True
     replaces_page_tables = True
 
+    modules: LoadedModules
     tasks: Tasks
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
-        self._variables = Variables(self)
         self._places: Places = {}
         self.modules = self._loaded = LoadedModules(self)
+        self._variables = Variables(self)
         self.module_events = ModuleEvents(machine)
         self.module_files = ModuleFiles(self)
         self.tasks = Tasks(self)

@@ -144,6 +144,13 @@ class LoadedModules(Mapping[str, Symbols]):
             entry = _u64(data, layout.list)
         return places
 
+    def list_head(self) -> int:
+        """The address of the variable `modules`. Raises MachineError if it is not found: no module may be loaded."""
+        self.addresses()
+        if not self._head:
+            raise MachineError("the address of modules is found when the guest has loaded one, which it has not")
+        return self._head
+
     def _restored(self) -> None:
         self._looked, self._head, self._modules = None, 0, {}
 

@@ -44,13 +44,13 @@ def slab_caches(machine: Machine, structs: Structs) -> list[SlabCache]:
     with explained("the guest's slab caches"):
         if not structs.has("kmem_cache_node", "total_objects"):
             raise MachineError("this kernel does not count its slabs (CONFIG_SLUB_DEBUG)")
-        nodes, head = _nodes(machine), _head(machine, structs)
+        nodes, head = _nodes(machine), list_head(machine, structs)
         slab = "slab" if structs.has("slab", "slab_list") else "page"  # which describes a slab before 5.17
         return [_cache(structs, cache, nodes, slab) for cache in structs.list(head, "kmem_cache", "list")]
 
 
-def _head(machine: Machine, structs: Structs) -> int:
-    """The address of slab_caches."""
+def list_head(machine: Machine, structs: Structs) -> int:
+    """The address of the variable slab_caches. Raises MachineError if it is not found."""
     named, user = machine.symbols.in_kernel("slab_caches"), machine.symbols.in_kernel(_USER)
     if named is not None:
         return named.address

@@ -15,6 +15,7 @@ from armprobe.machine.errors import MachineError
 
 from .btf import Btf
 from .code_references import addresses_loaded
+from .slab_caches import list_head
 from .vmcoreinfo import vmcoreinfo
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Variables:
         self._kernel = kernel
         self._found: dict[str, Callable[[], int]] = {
             **{"init_task": self._init_task, "jiffies": self._jiffies, "jiffies_64": self._jiffies},
-            "init_pid_ns": self._init_pid_ns,
+            **{"init_pid_ns": self._init_pid_ns, "modules": kernel.modules.list_head},
+            "slab_caches": lambda: list_head(kernel.machine, kernel.structs()),
         }
 
     def find(self, name: str) -> Variable | None:

@@ -17,6 +17,7 @@ def test_drgn(snapshot: Path) -> None:
     pytest.importorskip("drgn", reason="drgn is not installed: pip install 'armprobe[drgn]'")
     from drgn.helpers.linux.list import list_for_each_entry
     from drgn.helpers.linux.pid import find_task, for_each_task
+    from drgn.helpers.linux.slab import for_each_slab_cache
 
     with Session(snapshot) as session:
         prog = program(session)
@@ -31,6 +32,11 @@ def test_drgn(snapshot: Path) -> None:
         assert "kthreadd" in trace
         assert "ret_from_fork" in trace
         assert str(find_task(prog, 1).nsproxy[0]) == session.run("print *init_task.nsproxy").strip()
+        slabs = [line.split() for line in session.guest.sh("cat /proc/slabinfo").out.splitlines()[2:]]
+        sizes = {cache.name.string_().decode(): cache.size.value_() for cache in for_each_slab_cache(prog)}
+        assert sizes == {name: int(size) for name, _, _, size, *_ in slabs}
+        with pytest.raises(MachineError, match="found when the guest has loaded one, which it has not"):
+            prog["modules"]
     with Session("demo") as demo, pytest.raises(MachineError, match="drgn is for Linux guests"):
         program(demo)
 
