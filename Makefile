@@ -88,6 +88,7 @@ bench: build/test ## measure; SVG=docs/benchmarks.svg also writes the plot
 matrix: build/test ## try the stub with many debuggers and with web pages, and write docs/debuggers.md
 	$(PY) -m tests.browsers.live
 	$(PY) -m tests.debuggers.matrix
+	$(PY) -m tests.debuggers.tools.main
 
 .PHONY: dejagnu
 dejagnu: build/test ## run tests of GDB's own suite, on QEMU's stub too, and write docs/dejagnu.md

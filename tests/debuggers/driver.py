@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -30,9 +31,14 @@ class Debugger(ABC):
     reads_program = True
     """Whether it takes the guest's program from the stub when it was given none."""
 
-    def __init__(self, command: list[str], *commands: str) -> None:
+    def __init__(self, command: list[str], *commands: str, environment: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
         )
         self._said = b""
         for line in commands:
@@ -149,9 +155,12 @@ class Gdb(Debugger):
     step_instruction, next_instruction, step, next, finish = "stepi", "nexti", "step", "next", "finish"
     kill, monitor, interrupted = "kill", "monitor", "received signal SIGINT"
 
-    def __init__(self, path: str, program: Path | None) -> None:
+    def __init__(
+        self, path: str, program: Path | None, *options: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         settings = ("confirm off", "height 0", "width 0", "tcp connect-timeout 5", "style enabled off")
-        super().__init__([path, "-nx", "-q"], *(f"set {setting}" for setting in settings))
+        commands = (f"set {setting}" for setting in settings)
+        super().__init__([path, "-nx", "-q", *options], *commands, environment=environment)
         if program:
             self.execute(f"file {program}")
 
