@@ -72,6 +72,7 @@ def _of_base(machine: Machine, structs: Structs, base: int, clock: int) -> list[
     )
     named = machine.symbols.at(reading) if reading else None
     offset = structs.number(base, "hrtimer_clock_base", "offset")
+    state = "state" if structs.has("hrtimer", "state") else "is_queued"  # since 7.1
     root = structs.number(base, "hrtimer_clock_base", "active.rb_root.rb_root.rb_node")
     return [
         Timer(
@@ -79,7 +80,7 @@ def _of_base(machine: Machine, structs: Structs, base: int, clock: int) -> list[
             named[0].name if named is not None else "",
             offset,
             structs.number(timer, "hrtimer", "function"),
-            structs.number(timer, "hrtimer", "state"),
+            structs.number(timer, "hrtimer", state),
             structs.number(timer, "hrtimer", "_softexpires"),
             structs.number(timer, "hrtimer", "node.expires"),
             timer,

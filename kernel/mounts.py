@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The mounted file systems of a Linux guest, read from its memory, in the order of /proc/mounts.
+"""The mounted file systems that a task of a Linux guest sees, read from its memory, in the order of /proc/mounts.
 
-A namespace has a list of its mounts (fs/mount.h). From 6.8 on it has a tree instead, which is not read here.
+A namespace has a list of its mounts (fs/mount.h), and since 6.8 a tree, in the order in which they were mounted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
+from .structs import Places, Structs
+from .trees import rb_tree
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from armprobe.machine import Machine
 
     from .types import Types
@@ -45,11 +50,11 @@ class MountTable:
     """Reads the mounts. Raises MachineError if the kernel's types do not say how."""
 
     def __init__(self, machine: Machine, types: Types) -> None:
+        self._machine = machine
         self._memory = machine.memory
         self._types = types
+        self._places: Places = {}
         self._left = 0  # folders that may still be read
-        if "list" not in types["mnt_namespace"].members:
-            raise MachineError("this kernel keeps its mounts in a tree, as v6.8 and later do, which cannot be read yet")
         self._vfsmount = self._at("mount", "mnt")
 
     def of(self, task: int) -> list[Mount]:
@@ -61,20 +66,29 @@ class MountTable:
 
     def _read(self, task: int) -> list[Mount]:
         proxy = self._pointer(task, "task_struct", "nsproxy")
-        head = self._pointer(proxy, "nsproxy", "mnt_ns") + self._at("mnt_namespace", "list")
+        namespace = self._pointer(proxy, "nsproxy", "mnt_ns")
+        root = self._pointer(task, "task_struct", "fs") + self._at("fs_struct", "root")
+        below = self._pointer(root, "path", "mnt"), self._pointer(root, "path", "dentry")
         self._left = _MOST_FOLDERS
-        entry, found, seen = self._memory.u64(head), list[Mount](), set[int]()
-        while entry != head:
-            if entry in seen:
-                raise MachineError("the list of them leads in a circle")
+        found: list[Mount] = []
+        for mount in self._mounts(namespace):
             if len(found) == _MOST:
-                raise MachineError(f"there are more than {_MOST:,}, or the list of them is damaged")
-            seen.add(entry)
-            found.append(self._mount(entry - self._at("mount", "mnt_list")))
-            entry = self._memory.u64(entry)
+                raise MachineError(f"there are more than {_MOST:,}, or what lists them is damaged")
+            path = self._path(mount, below)
+            if path is not None:
+                found.append(self._mount(mount, path))
         return found
 
-    def _mount(self, mount: int) -> Mount:
+    def _mounts(self, namespace: int) -> Iterator[int]:
+        """The addresses of the struct mounts."""
+        structs = Structs(self._machine, self._types, self._places)
+        if structs.has("mnt_namespace", "list"):
+            yield from structs.list(namespace + self._at("mnt_namespace", "list"), "mount", "mnt_list")
+            return
+        for node in rb_tree(structs, structs.number(namespace, "mnt_namespace", "mounts.rb_node")):
+            yield node - self._at("mount", "mnt_node")
+
+    def _mount(self, mount: int, path: str) -> Mount:
         vfsmount = mount + self._vfsmount
         block = self._pointer(vfsmount, "vfsmount", "mnt_sb")
         flags = self._memory.u32(vfsmount + self._at("vfsmount", "mnt_flags"))
@@ -86,28 +100,33 @@ class MountTable:
         options += [word for bit, word in _OF_MOUNT.items() if flags & bit]
         return Mount(
             self._string(self._pointer(mount, "mount", "mnt_devname"), _LONGEST_DEVICE),
-            self._path(mount),
+            path,
             f"{name}.{self._string(subtype)}" if subtype else name,
             tuple(options),
         )
 
-    def _path(self, mount: int) -> str:
-        """Where it is mounted, from the root of the namespace on."""
+    def _path(self, mount: int, root: tuple[int, int]) -> str | None:
+        """Where it is mounted, from a root on: a struct vfsmount and a dentry. None if it is not below that.
+
+        That is so of the nullfs which is behind all file systems since 7.0, as prepend_path() finds (fs/d_path.c).
+        """
         names: list[str] = []
-        while True:
-            parent = self._pointer(mount, "mount", "mnt_parent")
-            if parent == mount:
-                return "/" + "/".join(reversed(names))
-            dentry = self._pointer(mount, "mount", "mnt_mountpoint")
-            while True:
-                self._step()
-                above = self._pointer(dentry, "dentry", "d_parent")
-                if above == dentry:
-                    break
-                name = dentry + self._at("dentry", "d_name") + self._at("qstr", "name")
-                names.append(self._string(self._memory.u64(name)))
-                dentry = above
-            mount = parent
+        dentry = self._pointer(mount + self._vfsmount, "vfsmount", "mnt_root")
+        while (mount + self._vfsmount, dentry) != root:
+            self._step()
+            if dentry == self._pointer(mount + self._vfsmount, "vfsmount", "mnt_root"):
+                parent = self._pointer(mount, "mount", "mnt_parent")
+                if parent == mount:
+                    return None
+                mount, dentry = parent, self._pointer(mount, "mount", "mnt_mountpoint")
+                continue
+            above = self._pointer(dentry, "dentry", "d_parent")
+            if above == dentry:
+                return None
+            name = dentry + self._at("dentry", "d_name") + self._at("qstr", "name")
+            names.append(self._string(self._memory.u64(name)))
+            dentry = above
+        return "/" + "/".join(reversed(names))
 
     def _step(self) -> None:
         if not self._left:

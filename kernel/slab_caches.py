@@ -81,9 +81,8 @@ def _nodes(machine: Machine) -> list[int]:
 
 def _cache(structs: Structs, cache: int, nodes: list[int], slab: str) -> SlabCache:
     slabs = objects = free = 0
-    array = cache + structs.offset("kmem_cache", "node")
     for node in nodes:
-        if at := structs.u64(array + 8 * node):
+        if at := structs.u64(_node_pointer(structs, cache, node)):
             slabs += structs.number(at, "kmem_cache_node", "nr_slabs.counter")
             objects += structs.number(at, "kmem_cache_node", "total_objects.counter")
             free += _free(structs, at + structs.offset("kmem_cache_node", "partial"), slab)
@@ -94,6 +93,14 @@ def _cache(structs: Structs, cache: int, nodes: list[int], slab: str) -> SlabCac
         raise MachineError(f"the cache {name!r} is said to have slabs that cannot be")
     size = structs.number(cache, "kmem_cache", "size")
     return SlabCache(name, objects - free, objects, size, per_slab, 1 << order, slabs, cache)
+
+
+def _node_pointer(structs: Structs, cache: int, node: int) -> int:
+    """Where a cache has the address of its kmem_cache_node of a memory node: among others since 7.0."""
+    if structs.has("kmem_cache", "node"):
+        return cache + structs.offset("kmem_cache", "node") + 8 * node
+    each = "kmem_cache_per_node_ptrs"
+    return cache + structs.offset("kmem_cache", "per_node") + structs.size(each) * node + structs.offset(each, "node")
 
 
 def _free(structs: Structs, partial: int, kind: str) -> int:
