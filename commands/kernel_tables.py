@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .declaration import Arguments, Command
+from .declaration import Arg, Arguments, Command
 from .kernel import GROUP, PID, find_task, linux_of
 from .values import (
     AreaRow,
@@ -20,6 +20,8 @@ from .values import (
     SystemCallRows,
     TimerRow,
     TimerRows,
+    WheelTimerRow,
+    WheelTimerRows,
 )
 
 if TYPE_CHECKING:
@@ -43,18 +45,25 @@ def _slabs(session: Session, arguments: Arguments) -> SlabRows:
 
 
 def _irqs(session: Session, arguments: Arguments) -> InterruptRows:
-    symbols = session.machine.symbols
-    return InterruptRows(
+    symbols, kernel = session.machine.symbols, linux_of(session)
+    rows = InterruptRows(
         InterruptRow(*each._replace(handlers=tuple(map(symbols.describe, each.handlers))))  # type: ignore[arg-type]
-        for each in linux_of(session).interrupts()
+        for each in kernel.interrupts()
     )
+    rows.errors = kernel.interrupt_errors()
+    return rows
 
 
-def _timers(session: Session, arguments: Arguments) -> TimerRows:
-    symbols = session.machine.symbols
+def _timers(session: Session, arguments: Arguments) -> TimerRows | WheelTimerRows:
+    symbols, kernel = session.machine.symbols, linux_of(session)
+    if arguments.what is not None:
+        return WheelTimerRows(
+            WheelTimerRow(*each._replace(function=symbols.describe(each.function)))  # type: ignore[arg-type]
+            for each in kernel.wheel_timers()
+        )
     return TimerRows(
         TimerRow(*each._replace(function=symbols.describe(each.function)))  # type: ignore[arg-type]
-        for each in linux_of(session).timers()
+        for each in kernel.timers()
     )
 
 
@@ -90,7 +99,7 @@ COMMANDS = (
     Command(
         "irqs",
         "List the interrupts of a Linux guest, in the format of /proc/interrupts.\n"
-        "The lines that the architecture adds, of the interrupts between processors and of errors, are left out.",
+        "Those between processors (IPI) and the errors come last, where the kernel's code shows where it keeps them.",
         (),
         _irqs,
         group=GROUP,
@@ -98,8 +107,9 @@ COMMANDS = (
     Command(
         "timers",
         "List the pending high-resolution timers of a Linux guest, as /proc/timer_list does.\n"
-        "The times are those of each timer's clock, in ns: the earliest and the latest at which it expires.",
-        (),
+        "The times are those of each timer's clock, in ns: the earliest and the latest at which it expires.\n"
+        "timers wheel lists those of the timer wheels, which count jiffies.",
+        (Arg("what", "wheel: the timers that count jiffies", optional=True, choices=("wheel",)),),
         _timers,
         group=GROUP,
     ),

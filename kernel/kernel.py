@@ -16,7 +16,7 @@ from armprobe.machine import Machine, MachineError, Symbols
 from .btf import Btf
 from .crashes import Crashes
 from .hrtimers import Timer, timers
-from .interrupts import Interrupt, interrupts
+from .interrupts import Interrupt, interrupt_errors, interrupts
 from .kworker import Kworkers
 from .log import LogRecord, read_log
 from .module_events import ModuleEvents
@@ -31,6 +31,7 @@ from .system_calls import SystemCall, system_calls
 from .task_list import TaskStruct
 from .task_memory import MemoryArea, OpenFile, memory_areas, open_files
 from .tasks import Tasks
+from .timer_wheel import OLD_WHEELS, WheelTimer, wheel_timers
 from .trace_events import TraceEvents
 from .typed_memory import TypedMemory
 from .types import Types
@@ -158,14 +159,29 @@ class Linux(Kernel):
         return slab_caches(self.machine, self.structs())
 
     def interrupts(self) -> list[Interrupt]:
-        """The interrupts that have a handler or have occurred, by number."""
+        """The interrupts that have a handler or have occurred, by number, and those between processors."""
         return interrupts(self.machine, self.structs(), self._cpu_offset)
+
+    def interrupt_errors(self) -> int | None:
+        """How many interrupts nobody wanted; None if that is not known."""
+        return interrupt_errors(self.machine, self.structs())
 
     def timers(self) -> list[Timer]:
         """The pending high-resolution timers of the CPU, by clock and time."""
-        types = self.types
-        bases = self.per_cpu("hrtimer_bases").address_ if isinstance(types, Btf) and types.per_cpu else None
+        bases = self.per_cpu("hrtimer_bases").address_ if self._has_per_cpu else None
         return timers(self.machine, self.structs(), bases, self._cpu_offset)
+
+    def wheel_timers(self) -> list[WheelTimer]:
+        """The pending timers of the CPU that count jiffies, by wheel and time."""
+        wheels = self.per_cpu("timer_bases") if self._has_per_cpu else None
+        count = OLD_WHEELS if wheels is None else len(wheels)
+        address = None if wheels is None else wheels.address_
+        return wheel_timers(self.machine, self.structs(), address, count, self._cpu_offset)
+
+    @property
+    def _has_per_cpu(self) -> bool:
+        """Whether the types tell of per-CPU variables, as they do since 5.11."""
+        return isinstance(self.types, Btf) and bool(self.types.per_cpu)
 
     def system_calls(self) -> list[SystemCall]:
         """The system calls by number."""

@@ -45,6 +45,10 @@ class Structs:
         """Bytes of a struct."""
         return self._types[struct].size
 
+    def has_constant(self, name: str) -> bool:
+        """Whether an enumeration of this kernel has the constant."""
+        return self._types.enumerator(name) is not None
+
     def constant(self, name: str) -> int:
         """The number of an enumeration's constant."""
         found = self._types.enumerator(name)

@@ -59,11 +59,14 @@ def _(value: values.SlabRows) -> str:
 
 @as_text.register
 def _(value: values.InterruptRows) -> str:
-    return f"{'':{_IRQ_WIDTH + 8}}CPU{0:<8}\n" + "".join(_interrupt(row) for row in value)
+    errors = "" if value.errors is None else f"{'Err':>{_IRQ_WIDTH}}: {value.errors:10}\n"
+    return f"{'':{_IRQ_WIDTH + 8}}CPU{0:<8}\n" + "".join(_interrupt(row) for row in value) + errors
 
 
 def _interrupt(row: values.InterruptRow) -> str:
-    """The line of show_interrupts() (kernel/irq/proc.c)."""
+    """The line of show_interrupts() (kernel/irq/proc.c), or of arch_show_interrupts() (arch/arm64/kernel/smp.c)."""
+    if row.label != str(row.number):
+        return f"{row.label:>{_IRQ_WIDTH}}:{row.count:10}       {row.name}\n"
     chip = row.chip if row.prints_itself else f" {row.chip:>8}"
     hardware = "" if row.hardware is None else str(row.hardware)
     name = f"-{row.name:<8}" if row.name else ""
@@ -78,9 +81,22 @@ def _(value: values.TimerRows) -> str:
     for _, rows in groupby(value, key=lambda row: row.clock):
         for index, row in enumerate(rows):
             if not index:
-                parts.append(f" clock {row.clock}: {row.clock_name}, offset {row.offset} nsecs\n")
+                name = f"{row.clock_name}, " if row.clock_name else ""  # later kernels do not keep it
+                parts.append(f" clock {row.clock}: {name}offset {row.offset} nsecs\n")
             parts.append(f" #{index}: <{row.address:016x}>, {row.function}, S:{row.state:02x}\n")
             parts.append(f" # expires at {row.soft_expires}-{row.expires} nsecs\n")
+    return "".join(parts) or "no timer is pending\n"
+
+
+@as_text.register
+def _(value: values.WheelTimerRows) -> str:
+    parts: list[str] = []
+    for _, rows in groupby(value, key=lambda row: row.wheel):
+        for index, row in enumerate(rows):
+            if not index:
+                parts.append(f" wheel {row.wheel}: at {row.clock} jiffies\n")
+            parts.append(f" #{index}: <{row.address:016x}>, {row.function}, flags:{row.flags:08x}\n")
+            parts.append(f" # expires at {row.expires} jiffies [in {row.expires - row.clock} jiffies]\n")
     return "".join(parts) or "no timer is pending\n"
 
 

@@ -86,6 +86,8 @@ from .kernel_tables import (
     SystemCallRows,
     TimerRow,
     TimerRows,
+    WheelTimerRow,
+    WheelTimerRows,
 )
 from .lines import LineCode, LineStepped, SourceLine, SourceLinesShown
 from .location import HEX, Hex, Location
@@ -320,6 +322,8 @@ __all__ = [
     "VerdictCounts",
     "Version",
     "Watched",
+    "WheelTimerRow",
+    "WheelTimerRows",
     "When",
 ]
 

@@ -79,13 +79,15 @@ class SlabRows(tuple[SlabRow, ...]):
 class InterruptRow:
     """An interrupt, as a line of /proc/interrupts.
 
-    number: Linux's number. count: how often it has occurred. chip: the interrupt controller. prints_itself: whether its
-    driver prints that name. hardware: the number there; None for one that is in no domain. trigger: Level or Edge.
-    name: of its flow, mostly empty. actions: the names under which handlers are registered. handlers: their functions.
-    address: that of its struct irq_desc.
+    number: Linux's number. label: what the line begins with: the number, or IPI0 of one between processors. count: how
+    often it has occurred. chip: the interrupt controller. prints_itself: whether its driver prints that name. hardware:
+    the number there; None for one that is in no domain. trigger: Level or Edge. name: of its flow, mostly empty, or
+    what one between processors is for. actions: the names under which handlers are registered. handlers: their
+    functions. address: that of its struct irq_desc.
     """
 
     number: int
+    label: str
     count: int
     chip: str
     prints_itself: bool
@@ -98,7 +100,12 @@ class InterruptRow:
 
 
 class InterruptRows(tuple[InterruptRow, ...]):
-    """The interrupts that have a handler or have occurred, by number."""
+    """The interrupts that have a handler or have occurred, by number, and those between processors.
+
+    `errors` counts the interrupts that nobody wanted; None if that is not known.
+    """
+
+    errors: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,27 @@ class TimerRow:
 
 class TimerRows(tuple[TimerRow, ...]):
     """The pending high-resolution timers of the CPU, by clock and time."""
+
+
+@dataclass(frozen=True)
+class WheelTimerRow:
+    """A pending timer that counts jiffies.
+
+    wheel: the number of its wheel. clock: the jiffies up to which that wheel was looked through. function: the function
+    that is called. flags: those of its struct timer_list, in hexadecimal. expires: when it expires, in jiffies.
+    address: that of its struct timer_list.
+    """
+
+    wheel: int
+    clock: int
+    function: str
+    flags: Hex
+    expires: int
+    address: Hex
+
+
+class WheelTimerRows(tuple[WheelTimerRow, ...]):
+    """The pending timers of the CPU that count jiffies, by wheel and time."""
 
 
 @dataclass(frozen=True)
