@@ -92,6 +92,7 @@ LONGEST = (
     "clients/test_pytest_plugin.py",
     "linux/test_kprobe_events.py",
     "oracle/test_kernel_objects.py",
+    "oracle/test_hostile_memory.py",
     "linux/test_trace_events.py",
     "linux/test_boot.py",
     "debuggers/test_debuggers.py",
