@@ -5,14 +5,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from armprobe.expressions import Condition, ExpressionError
 from armprobe.machine.devices.timer import FREQUENCY
-from armprobe.probes import FunctionCounts, FunctionGraph, GraphCall, is_pattern
+from armprobe.probes import FunctionCounts, FunctionGraph, GraphCall, Stage, is_pattern
+from armprobe.probes.scope import GuestScope
 
 from .declaration import Arg, Arguments, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_symbol, location, number_of_address
 from .measuring import RUN, WHILE, measured, runs
 from .probe import GROUP
+from .program import refused
+from .task_options import OPTIONS as TASK_OPTIONS
+from .task_options import compiled
 from .values import CallGraph, FunctionCalls, FunctionsCounted, GraphLine, Location, TopFunctions, Watched
 
 if TYPE_CHECKING:
@@ -22,7 +27,7 @@ _TICK: Final = 1_000_000_000 // FREQUENCY  # ns
 
 
 def _funccount(session: Session, arguments: Arguments) -> Watched | FunctionsCounted:
-    number, counts = _count(session, arguments.pattern)
+    number, counts = _count(session, arguments)
     if not runs(arguments):
         return Watched(number, "funccount", arguments.pattern, len(counts.functions))
     return measured(
@@ -33,11 +38,19 @@ def _funccount(session: Session, arguments: Arguments) -> Watched | FunctionsCou
     )
 
 
-def _count(session: Session, pattern: str) -> tuple[int, FunctionCounts]:
-    counts = session.kprobes.funccount(pattern)
+def _count(session: Session, arguments: Arguments) -> tuple[int, FunctionCounts]:
+    counts = session.kprobes.funccount(arguments.pattern, _of_tasks(session, arguments))
     number = session.probes.take_number()
     session.function_watches[number] = counts
     return number, counts
+
+
+def _of_tasks(session: Session, arguments: Arguments) -> Condition | None:
+    """The condition for the options of tasks. Raises CommandError."""
+    try:
+        return compiled(session, arguments, GuestScope(session.machine, Stage.PRE))
+    except ExpressionError as error:
+        raise refused(error) from error
 
 
 def functions_counted(session: Session, number: int, counts: FunctionCounts) -> FunctionsCounted:
@@ -56,7 +69,7 @@ def functions_counted(session: Session, number: int, counts: FunctionCounts) -> 
 def _top(session: Session, arguments: Arguments) -> TopFunctions | Watched:
     if arguments.functions < 1:
         raise CommandError("functions= takes a number of at least 1")
-    number, counts = _count(session, arguments.pattern)
+    number, counts = _count(session, arguments)
     if not runs(arguments):
         if session.controlled:  # gdb runs the guest
             return Watched(number, "funccount", arguments.pattern, len(counts.functions))
@@ -75,7 +88,12 @@ def _funcgraph(session: Session, arguments: Arguments) -> Watched | CallGraph:
         raise CommandError("funcgraph follows the calls of one function: give its name")
     function = number_of_address(word) if word[:1].isdigit() else word
     graph = session.kprobes.funcgraph(
-        function, arguments.depth, arguments.calls, every=arguments.all is not None, events=arguments.events
+        function,
+        arguments.depth,
+        arguments.calls,
+        every=arguments.all is not None,
+        events=arguments.events,
+        condition=_of_tasks(session, arguments),
     )
     number = session.probes.take_number()
     session.function_watches[number] = graph
@@ -158,7 +176,7 @@ COMMANDS = (
         "instructions=, live= or while, the guest runs meanwhile, the result is shown, and the counting ends:\n\n"
         "    funccount 'vfs_*' while ls /\n"
         "    funccount '*' seconds=1",
-        (_PATTERN, *RUN, WHILE),
+        (_PATTERN, *TASK_OPTIONS, *RUN, WHILE),
         _funccount,
         group=GROUP,
         changes_state=True,
@@ -176,6 +194,7 @@ COMMANDS = (
                 complete=complete_symbol,
             ),
             Option("functions", "the number of functions that are shown (default: 20)", type=integer, default=20),
+            *TASK_OPTIONS,
             *RUN,
             WHILE,
         ),
@@ -199,6 +218,7 @@ COMMANDS = (
                 "events", "the most entries and returns that are kept (default: 65536)", type=integer, default=1 << 16
             ),
             Option("all", "yes: also the functions that the kernel's tracer does not see", choices=("yes",)),
+            *TASK_OPTIONS,
             *RUN,
             WHILE,
         ),

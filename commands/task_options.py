@@ -52,7 +52,7 @@ def compiled(session: Session, arguments: Arguments, scope: Scope) -> Condition 
 
     It is shown as its user wrote it. Raises ExpressionError, and CommandError for an option that is wrong.
     """
-    text = arguments.condition
+    text = _condition(arguments)
     parts = [typed.value(each, scope) for each in _plain(arguments)]
     if arguments.tree is not None:
         parts.append(_tree(_number(arguments.tree), scope))
@@ -99,4 +99,10 @@ def _tree(pid: int, scope: Scope) -> Value:
 def shown(arguments: Arguments) -> str:
     """What a user has asked for, the options first; empty without any."""
     options = [f"{each.name}={value}" for each in OPTIONS if (value := getattr(arguments, each.name)) is not None]
-    return " && ".join([*options, *([arguments.condition] if arguments.condition is not None else [])])
+    text = _condition(arguments)
+    return " && ".join([*options, *([text] if text is not None else [])])
+
+
+def _condition(arguments: Arguments) -> str | None:
+    """What is after `if`; None for a command without it, too."""
+    return getattr(arguments, "condition", None)

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from armprobe.expressions import Condition
+from armprobe.expressions.native import NeedsPython, compile_value
 from armprobe.kernel import Linux
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Symbol
@@ -49,9 +51,13 @@ class _Watch:
     def __init__(self, watches: FunctionWatches, given: str) -> None:
         self._watches, self.given = watches, given
 
-    def _make_set(self, addresses: Iterable[int], graph: int = 0) -> None:
+    def _make_set(self, addresses: Iterable[int], graph: int = 0, condition: Condition | None = None) -> None:
+        """`condition` is of the task: other registers may be those of an earlier instruction."""
         try:
-            self.set = FunctionSet(addresses, graph)
+            program = None if condition is None else compile_value(condition)
+            self.set = FunctionSet(addresses, graph, self._watches.reader, program)
+        except NeedsPython as error:
+            raise ProbeError(errno.EINVAL, f"the condition {condition} cannot be used here: {error}") from error
         except ValueError as error:
             raise ProbeError(errno.E2BIG, f"{error}: choose fewer, by a pattern") from error
 
@@ -81,10 +87,12 @@ class FunctionCounts(_Watch):
     guest's counter, and `executed_since` the guest's instructions before that.
     """
 
-    def __init__(self, watches: FunctionWatches, given: str, functions: Sequence[Symbol]) -> None:
+    def __init__(
+        self, watches: FunctionWatches, given: str, functions: Sequence[Symbol], condition: Condition | None
+    ) -> None:
         super().__init__(watches, given)
         self.functions = functions
-        self._make_set(function.address for function in functions)
+        self._make_set((function.address for function in functions), condition=condition)
         self._begin()
 
     def _begin(self) -> None:
@@ -172,6 +180,7 @@ class FunctionGraph(_Watch):
         depth: int,
         most: int,
         capacity: int,
+        condition: Condition | None,
     ) -> None:
         super().__init__(watches, given)
         if not 1 <= depth <= GRAPH_DEPTH:
@@ -185,7 +194,7 @@ class FunctionGraph(_Watch):
         self._events = (GraphEvent * capacity)()
         self._graph = Graph(root=root.address, depth=depth, most=most, capacity=capacity)
         self._graph.events = ctypes.addressof(self._events)
-        self._make_set(self._names, ctypes.addressof(self._graph))
+        self._make_set(self._names, ctypes.addressof(self._graph), condition)
 
     def find_task(self, offsets: tuple[int, int] | None) -> None:
         """Have the names and numbers of tasks read at these offsets."""
@@ -262,15 +271,16 @@ class FunctionWatches:
     def __init__(self, kprobes: Kprobes) -> None:
         self._kprobes, self._machine = kprobes, kprobes.machine
         self.clock = kprobes.machine.clock
+        self.reader = kprobes.machine.core.reader
         self._watches: list[_Watch] = []
         self._machine.state.add("function watches", Entry(Order.PROBES, self._save, self._restore))
 
-    def count(self, pattern: str) -> FunctionCounts:
+    def count(self, pattern: str, condition: Condition | None) -> FunctionCounts:
         """See `Kprobes.funccount`."""
         functions = self._kprobes.functions(pattern)
         if not functions:
             raise ProbeError(errno.ENOENT, f"no function matches {pattern!r}")
-        counts = FunctionCounts(self, pattern, functions)
+        counts = FunctionCounts(self, pattern, functions, condition)
         self._add(counts)
         return counts
 
@@ -285,7 +295,9 @@ class FunctionWatches:
         self._add(counts)
         return counts
 
-    def graph(self, name: str | int, depth: int, most: int, every: bool, capacity: int) -> FunctionGraph:
+    def graph(
+        self, name: str | int, depth: int, most: int, every: bool, capacity: int, condition: Condition | None
+    ) -> FunctionGraph:
         """See `Kprobes.funcgraph`."""
         root = self._root(name)
         functions = self._kprobes.functions()
@@ -293,7 +305,7 @@ class FunctionWatches:
         traceable = self._traceable(functions) if traces else set()
         among = [each for each in functions if each.address in traceable] or functions
         given = name if isinstance(name, str) else f"{name:#x}"
-        graph = FunctionGraph(self, given, root, among, depth, most, capacity)
+        graph = FunctionGraph(self, given, root, among, depth, most, capacity, condition)
         kernel = self._machine.kernel
         graph.find_task(kernel.tasks.offsets if kernel is not None and kernel.tasks is not None else None)
         self._add(graph)

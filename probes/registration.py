@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from armprobe import wiring
+from armprobe.expressions import Condition
 from armprobe.kernel.backtrace import Backtrace
 from armprobe.kernel.code_tables import Area, CodeTables
 from armprobe.kernel.text import Text
@@ -197,18 +198,29 @@ class Kprobes(Recorded):
         """Counts and histograms of the hits at `place`: `on("vfs_read", key="comm").hist("elapsed")`. See there."""
         return Aggregator(self, place, key, condition)
 
-    def funccount(self, pattern: str) -> FunctionCounts:
-        """Count the calls of the functions that match a pattern such as "vfs_*". Raises ProbeError (ENOENT)."""
-        return self.watches.count(pattern)
+    def funccount(self, pattern: str, condition: Condition | None = None) -> FunctionCounts:
+        """Count the calls of the functions that match a pattern such as "vfs_*", in tasks that meet a condition.
+
+        Raises ProbeError (ENOENT).
+        """
+        return self.watches.count(pattern, condition)
 
     def funcgraph(
-        self, function: str | int, depth: int = 16, calls: int = 0, *, every: bool = False, events: int = EVENTS
+        self,
+        function: str | int,
+        depth: int = 16,
+        calls: int = 0,
+        *,
+        every: bool = False,
+        events: int = EVENTS,
+        condition: Condition | None = None,
     ) -> FunctionGraph:
         """Follow the calls that `function` makes, and those that these make. See `FunctionGraph`.
 
-        `calls` of it are followed, 0 for all, and `events` entries and returns are kept. Raises ProbeError.
+        `calls` of it are followed, 0 for all, in tasks that meet a `condition`, and `events` entries and returns are
+        kept. Raises ProbeError.
         """
-        return self.watches.graph(function, depth, calls, every, events)
+        return self.watches.graph(function, depth, calls, every, events, condition)
 
     def register_jprobe(self, probe: Jprobe) -> Jprobe:
         """Put `probe` on a function. Raises ProbeError with the kernel's errno and the reason."""

@@ -2,6 +2,20 @@
 /* Functions that are watched by the blocks that are executed: see functions.h. */
 #include "core.h"
 
+/* Whether the task that runs is one of those that are watched. */
+static bool is_watched(const struct core *core, const struct functions *functions)
+{
+    struct changes changes = {.count = 0};
+    struct view view = {.x = core_x(core), .live = true, .changes = &changes};
+    uint64_t value;
+
+    if (!functions->condition)
+        return true;
+    load(core);
+    view.pstate = core_pstate(core);
+    return program_value(functions->reader, functions->condition, &view, &value) == OUTCOME_VALUE && value;
+}
+
 /* The calls of the task that runs, NULL if it is in none. */
 static struct graph_stack *stack_of(struct graph *graph, uint64_t task)
 {
@@ -76,13 +90,14 @@ static void graph_leaks(const struct core *core, struct graph *graph, struct gra
     }
 }
 
-static void graph_enters(const struct core *core, struct graph *graph, uint64_t pc)
+static void graph_enters(const struct core *core, const struct functions *functions, uint64_t pc)
 {
+    struct graph *graph = functions->graph;
     const uint64_t *x = core_x(core);
     uint64_t task = core_task(core);
     struct graph_stack *stack = stack_of(graph, task);
     if (!stack) {
-        if (pc != graph->root || (graph->most && graph->begun >= graph->most))
+        if (pc != graph->root || (graph->most && graph->begun >= graph->most) || !is_watched(core, functions))
             return;
         stack = new_stack(core, graph, task);
         if (!stack) {
@@ -106,13 +121,13 @@ static void enter(const struct core *core, struct functions *functions, uint64_t
     functions->entered_at = executed;
     if (functions->graph) {
         if (executed == core->base) /* the registers are those at the start of the block */
-            graph_enters(core, functions->graph, address);
+            graph_enters(core, functions, address);
         return;
     }
     for (uint64_t at = address / 4;; at++) {
         struct function_row *row = &functions->rows[at & functions->mask];
         if (row->address == address) {
-            row->calls++;
+            row->calls += is_watched(core, functions);
             return;
         }
         if (!row->address)

@@ -5,7 +5,8 @@
  * block that begins at a function, or runs into one, enters it. So thousands of functions cost a few nanoseconds a
  * block, and nothing is written to the guest.
  *
- * The entries of a set are counted by function, or written down with the returns, as a graph of calls.
+ * The entries of a set are counted by function, or written down with the returns, as a graph of calls. A condition can
+ * choose the tasks whose entries these are.
  */
 #ifndef ARMPROBE_FUNCTIONS_H
 #define ARMPROBE_FUNCTIONS_H
@@ -71,7 +72,9 @@
     FIELD(uint64_t, mask) /* the number of rows, a power of two, less one */ \
     FIELD(uint64_t, entered) /* the function entered last */ \
     FIELD(uint64_t, entered_at) /* and the guest's instructions before it: a block may be begun twice */ \
-    FIELD(struct graph *, graph) /* NULL: entries are counted */
+    FIELD(struct graph *, graph) /* NULL: entries are counted */ \
+    FIELD(const struct reader *, reader) \
+    FIELD(const struct program *, condition) /* of the task, at an entry that is counted or begins a graph; NULL: any */
 
 #define ARMPROBE_FUNCTIONS_STRUCTURES(STRUCTURE) \
     STRUCTURE(function_row, ARMPROBE_FUNCTION_ROW) \
@@ -86,6 +89,8 @@ struct functions;
 struct function_row;
 struct graph;
 struct graph_event;
+struct program;
+struct reader;
 
 /* A block of `count` instructions at `pc` is about to be executed. */
 void functions_in_block(struct core *core, uint64_t pc, uint64_t count);

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from .binding import link, structure
+from .program import Program, Reader
 
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
@@ -88,6 +89,8 @@ class Functions(ctypes.Structure):
     entered: int
     entered_at: int
     graph: int
+    reader: int
+    condition: int
 
 
 class _Part:
@@ -114,16 +117,23 @@ class _Part:
 class FunctionSet:
     """A set of functions, by their `addresses`, of which there is at least one.
 
-    `graph` is the address of a `Graph` that is made of their calls. Without it the calls of each are counted. Raises
-    ValueError if the functions are in more places far from each other than there can be maps.
+    `graph` is the address of a `Graph` that is made of their calls. Without it the calls of each are counted. A
+    `condition`, which `reader` reads memory for, chooses the tasks whose calls these are. Raises ValueError if the
+    functions are in more places far from each other than there can be maps.
     """
 
-    def __init__(self, addresses: Iterable[int], graph: int = 0) -> None:
+    def __init__(
+        self, addresses: Iterable[int], graph: int = 0, reader: Reader | None = None, condition: Program | None = None
+    ) -> None:
         members = sorted(set(addresses))
         ends = [at for at in range(1, len(members)) if members[at] - members[at - 1] > _GAP]
         if len(ends) >= _MOST_MAPS:
             raise ValueError(f"the functions are in {len(ends) + 1} places far from each other")
         self.parts = [_Part(members[start:end], graph) for start, end in pairwise([0, *ends, len(members)])]
+        self._kept = reader, condition
+        if reader is not None and condition is not None:
+            for part in self.parts:
+                part.structure.reader, part.structure.condition = ctypes.addressof(reader), condition.address
         self._by_address = {address: row for part in self.parts for address, row in part.by_address.items()}
 
     def calls(self) -> dict[int, int]:

@@ -25,10 +25,15 @@ def test_hits_of_some_tasks(session: Session) -> None:
         f"kretprobe do_sys_openat2 tree={own}",
         "count do_sys_openat2 comm=cat by $comm",
         "kprobe do_sys_openat2 tree=2",
+        f"funccount do_sys_openat2 pid={own}",
+        "funccount do_sys_openat2 comm=cat",
+        f"funccount do_sys_openat2 tree={own}",
+        "funcgraph do_sys_openat2 depth=2 comm=cat",
+        "funccount do_sys_openat2 tree=2",
     ):
         session.run(line)
     run(shell.run, "cat /proc/version | cat; cat /proc/version")
-    every, pid, comm, none, tree, count, kernel = session.ask("probes")
+    every, pid, comm, none, tree, count, kernel, *watches = session.ask("probes")
     hits = [hit for hit in session.kprobes.hits if hit.probe is session.probes[every.number]]
     tasks = [hit.task for hit in hits if hit.stage.value == "pre" and hit.task is not None]
     assert pid.met == sum(task.pid == own for task in tasks)
@@ -37,6 +42,10 @@ def test_hits_of_some_tasks(session: Session) -> None:
     assert tree.met == len(tasks)  # all that reads is the shell's
     assert [each.optimized for each in (pid, comm, none, tree, count, kernel)] == [True] * 6
     assert {row.comm: row.count for row in session.ask(f"counts {count.number}")[0].keys} == {"cat": comm.met}
+    assert [each.hits for each in watches] == [pid.met, comm.met, tree.met, comm.met, 0]
+    graph = session.ask(f"counts {watches[3].number}")[0]
+    assert {line.task for line in graph.lines} == {"cat"}
+    assert sum(line.depth == 0 and line.kind != "return" for line in graph.lines) == comm.met
     assert (comm.condition, tree.condition) == ("comm=cat && dfd < 0", f"tree={own}")
 
 
@@ -68,9 +77,12 @@ def test_refusals(session: Session) -> None:
         ("kprobe do_sys_openat2 comm=aaaaaaaaaaaaaaaa", "the name of a task has 15 bytes at most"),
         ("kprobe do_sys_openat2 pid=-1", "-1 is not the number of a task"),
         ("kprobe do_sys_openat2 pid=dd", "'dd' is not a number"),
+        ("funccount do_sys_openat2 comm=aaaaaaaaaaaaaaaa", "the name of a task has 15 bytes at most"),
         ("kprobe do_sys_openat2 pid=1 if nothing > 1", "there is no symbol 'nothing'"),
     ):
         with pytest.raises(CommandError, match=words):
             session.run(line)
-    with Session("demo") as demo, pytest.raises(CommandError, match="choose tasks of Linux, which this guest is not"):
-        demo.run("kprobe kfree pid=1")
+    with Session("demo") as demo:
+        for line in ("kprobe kfree pid=1", "funccount kfree pid=1", "funcgraph kfree comm=sh"):
+            with pytest.raises(CommandError, match="choose tasks of Linux, which this guest is not"):
+                demo.run(line)
