@@ -303,6 +303,10 @@ class Btf(Types):
                 found[self.string(label)] = PerCpu(offset, self.read_type(target))
         return found
 
+    def number_of(self, type: Type) -> int | None:
+        """The number of a type that was read from here; None for others."""
+        return next((number for number, each in self._read.items() if each is type), None)
+
     def _part(self, at: int, size: int) -> memoryview:
         if self._base is not None and at < self._types_before:
             return self._base._part(at, size)

@@ -36,11 +36,10 @@ from .trace_events import TraceEvents
 from .typed_memory import TypedMemory
 from .types import Types
 from .value import Value
-from .variables import Variable, Variables
+from .variables import ENTRY_TASK, NamedVariable, Variable, Variables
 from .version import Version, linux_version
 
 _REFUSING_SLEEP: Final = "__schedule_bug", "dequeue_task_idle"  # kernel/sched/core.c and idle.c
-_ENTRY_TASK: Final = "__entry_task"  # its address is in code that has a symbol
 _START: Final = "_stext"  # the kernel's first instruction (arch/arm64/kernel/vmlinux.lds.S)
 
 
@@ -136,14 +135,14 @@ class Linux(Kernel):
         variables = types.per_cpu if isinstance(types, Btf) else {}
         if name not in variables:
             raise MachineError(f"this kernel's type information (BTF) has no per-CPU variable {name}")
-        if _ENTRY_TASK not in variables:
+        if ENTRY_TASK not in variables:
             raise MachineError("this kernel's per-CPU variables are not found: its BTF has no __entry_task")
-        start = self.tasks.entry_task - variables[_ENTRY_TASK].offset + self._cpu_offset
+        start = self.tasks.entry_task - variables[ENTRY_TASK].offset + self.cpu_offset
         return self.read(start + variables[name].offset, variables[name].type)
 
     @property
-    def _cpu_offset(self) -> int:
-        """What is added to the address of a per-CPU variable (my_cpu_offset, arch/arm64/include/asm/percpu.h)."""
+    def cpu_offset(self) -> int:
+        """What is added to the address of a per-CPU variable (mycpu_offset, arch/arm64/include/asm/percpu.h)."""
         return self.machine.registers["tpidr_el1"]
 
     def open_files(self, task: TaskStruct) -> list[OpenFile]:
@@ -160,7 +159,7 @@ class Linux(Kernel):
 
     def interrupts(self) -> list[Interrupt]:
         """The interrupts that have a handler or have occurred, by number, and those between processors."""
-        return interrupts(self.machine, self.structs(), self._cpu_offset)
+        return interrupts(self.machine, self.structs(), self.cpu_offset)
 
     def interrupt_errors(self) -> int | None:
         """How many interrupts nobody wanted; None if that is not known."""
@@ -169,14 +168,14 @@ class Linux(Kernel):
     def timers(self) -> list[Timer]:
         """The pending high-resolution timers of the CPU, by clock and time."""
         bases = self.per_cpu("hrtimer_bases").address_ if self._has_per_cpu else None
-        return timers(self.machine, self.structs(), bases, self._cpu_offset)
+        return timers(self.machine, self.structs(), bases, self.cpu_offset)
 
     def wheel_timers(self) -> list[WheelTimer]:
         """The pending timers of the CPU that count jiffies, by wheel and time."""
         wheels = self.per_cpu("timer_bases") if self._has_per_cpu else None
         count = OLD_WHEELS if wheels is None else len(wheels)
         address = None if wheels is None else wheels.address_
-        return wheel_timers(self.machine, self.structs(), address, count, self._cpu_offset)
+        return wheel_timers(self.machine, self.structs(), address, count, self.cpu_offset)
 
     @property
     def _has_per_cpu(self) -> bool:
@@ -197,6 +196,10 @@ class Linux(Kernel):
     def find_variable(self, name: str) -> Variable | None:
         """See `TypedMemory.find_variable`. Per-CPU variables are those of the CPU."""
         return self._variables.find(name) if ":" not in name else super().find_variable(name)
+
+    def named_variables(self) -> list[NamedVariable]:
+        """The variables that are known now, as debuggers want them, by address. Raises MachineError without types."""
+        return self._variables.named()
 
     @property
     def few_variables(self) -> str:

@@ -8,14 +8,16 @@ and the code of short functions those of others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
 from .btf import Btf
-from .code_references import addresses_loaded
+from .code_references import addresses_formed, addresses_loaded
 from .slab_caches import list_head
+from .types import Array
 from .vmcoreinfo import vmcoreinfo
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ _TYPES: Final = {
     **{"init_net": "struct net", "init_pid_ns": "struct pid_namespace", "init_user_ns": "struct user_namespace"},
     **{"init_css_set": "struct css_set", "super_blocks": "struct list_head", "saved_command_line": "char *"},
 }
+ENTRY_TASK: Final = "__entry_task"
+"""The per-CPU variable whose place code shows that has a symbol."""
+_OFFSETS: Final = "__per_cpu_offset"
+_USES_OFFSETS: Final = "arch_show_interrupts"  # adds up what each CPU has counted
 _COUNTS_JIFFIES: Final = "do_timer"  # kernel/time/timekeeping.c: jiffies_64 += ticks, before all else
 
 
@@ -41,11 +47,23 @@ class Variable(NamedTuple):
     why: str = ""
 
 
+class NamedVariable(NamedTuple):
+    """A variable as a debugger wants it: of one that each CPU has, the place is that in the kernel's own image.
+
+    `type` is None where it is not known.
+    """
+
+    name: str
+    address: int
+    type: Type | None
+
+
 class Variables:
     """The global variables of one kernel."""
 
     def __init__(self, kernel: Linux) -> None:
         self._kernel = kernel
+        self._noted_at, self._lines = -1, dict[str, str]()
         self._found: dict[str, Callable[[], int]] = {
             **{"init_task": self._init_task, "jiffies": self._jiffies, "jiffies_64": self._jiffies},
             **{"init_pid_ns": self._init_pid_ns, "modules": kernel.modules.list_head},
@@ -67,6 +85,35 @@ class Variables:
             kind = types.type(_TYPES[name])
         return Variable(address, kind, "" if kind else untyped(name))
 
+    def named(self) -> list[NamedVariable]:
+        """Those that are known now, by address. Those that have a symbol are there only if they have a type as well."""
+        found: dict[str, NamedVariable] = {}
+        with contextlib.suppress(MachineError):
+            found |= {each.name: each for each in self._per_cpu()}
+        names = [key.removeprefix("SYMBOL(").removesuffix(")") for key in self._noted if key.startswith("SYMBOL(")]
+        for name in dict.fromkeys([*_TYPES, *names]):
+            with contextlib.suppress(MachineError):
+                variable = self.find(name)
+                if name not in found and variable is not None:
+                    found[name] = NamedVariable(name, variable.address, variable.type)
+        return sorted(found.values(), key=lambda each: each.address)
+
+    def _per_cpu(self) -> Iterator[NamedVariable]:
+        """The per-CPU variables, and __per_cpu_offset, which says where those of each CPU are."""
+        kernel, types = self._kernel, self._kernel.types
+        if not isinstance(types, Btf) or ENTRY_TASK not in types.per_cpu:
+            return
+        start = kernel.tasks.entry_task - types.per_cpu[ENTRY_TASK].offset
+        for name, variable in types.per_cpu.items():
+            yield NamedVariable(name, start + variable.offset, variable.type)
+        user, read = kernel.machine.symbols.in_kernel(_USES_OFFSETS), kernel.machine.memory
+        long = types.type("unsigned long")
+        for address in addresses_formed(read.u32, user) if user is not None else ():
+            with contextlib.suppress(MachineError):
+                if read.u64(address) == kernel.cpu_offset:
+                    yield NamedVariable(_OFFSETS, address, Array(lambda: long, None))
+                    return
+
     @property
     def few(self) -> str:
         """A clause that says that most have no names; empty where they have."""
@@ -83,10 +130,20 @@ class Variables:
         if name in self._found:
             return self._found[name]()
         try:
-            noted = vmcoreinfo(self._kernel.machine).get(f"SYMBOL({name})", "")
+            noted = self._noted.get(f"SYMBOL({name})", "")
             return int(noted, 16) if noted else None
-        except (MachineError, ValueError):
+        except ValueError:
             return None
+
+    @property
+    def _noted(self) -> dict[str, str]:
+        """The lines of VMCOREINFO, looked for again when the guest has executed something; empty if there are none."""
+        machine = self._kernel.machine
+        if self._noted_at != machine.instructions:
+            self._noted_at, self._lines = machine.instructions, {}
+            with contextlib.suppress(MachineError):
+                self._lines = vmcoreinfo(machine)
+        return self._lines
 
     def _init_task(self) -> int:
         return self._kernel.tasks.idle.address

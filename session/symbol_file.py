@@ -4,8 +4,8 @@
 A guest with debug information has such a file already (`LoadedGuest.dwarf`). Other guests, such as a kernel, have only
 a table of symbols. It goes into an ELF without code (System V ABI, chapter 4; ELF for the Arm 64-bit Architecture). Its
 SHT_NOBITS sections give the places of code and data, whose contents are in the guest's memory. .debug_frame describes
-the stack frames that a debugger cannot find without help. A kernel with BTF also gets its types and the arguments of
-its functions (`armprobe.kernel.btf_dwarf`).
+the stack frames that a debugger cannot find without help. A kernel with BTF also gets its types, the variables that
+are known, and the arguments of its functions (`armprobe.kernel.btf_dwarf`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
+from armprobe.kernel import Linux
 from armprobe.kernel.btf import Btf
-from armprobe.kernel.btf_dwarf import Function, debug_sections
+from armprobe.kernel.btf_dwarf import Function, Variable, debug_sections
 from armprobe.kernel.call_frames import debug_frame
 from armprobe.kernel.split_btf import standalone_types
+from armprobe.kernel.types import POINTER_SIZE
+from armprobe.kernel.variables import NamedVariable
 from armprobe.machine.errors import MachineError
 from armprobe.machine.native.arguments import ARGUMENTS, argument_ends
 from armprobe.machine.symbols import Symbol
@@ -78,6 +81,8 @@ class SymbolSources:
     """Why the types of a kernel cannot be read, a sentence; empty if they can, or if it has none."""
     table: bytes
     """The symbols again, as bytes."""
+    variables: list[Variable]
+    """Variables with types in `btf`."""
 
     @classmethod
     def of(cls, machine: Machine, read: Callable[[int, int], bytes] | None = None) -> SymbolSources:
@@ -87,7 +92,10 @@ class SymbolSources:
             btf = Btf.of(machine) if machine.kernel is not None else None
         except MachineError as error:
             why = str(error)
-        return cls._of(machine, machine.symbols, read or machine.memory.read_available, btf, why)
+        kernel, named = machine.kernel, list[NamedVariable]()
+        if btf is not None and isinstance(kernel, Linux) and isinstance(kernel.types, Btf):
+            btf, named = kernel.types, kernel.named_variables()
+        return cls._of(machine, machine.symbols, read or machine.memory.read_available, btf, why, named)
 
     @classmethod
     def of_module(cls, machine: Machine, name: str, module: Symbols) -> SymbolSources:
@@ -101,18 +109,28 @@ class SymbolSources:
 
     @classmethod
     def _of(
-        cls, machine: Machine, table: Symbols, read: Callable[[int, int], bytes], btf: Btf | None, why: str
+        cls,
+        machine: Machine,
+        table: Symbols,
+        read: Callable[[int, int], bytes],
+        btf: Btf | None,
+        why: str,
+        named: Sequence[NamedVariable] = (),
     ) -> SymbolSources:
         symbols = list(table.own())
+        data = [Symbol(each.name, each.address, _size(each), "object") for each in named if each.name not in table]
+        symbols = sorted([*symbols, *data], key=lambda symbol: symbol.address)
         regions, indices = _regions(symbols)
         symbols = _bounded(symbols)
         code = [_code(machine, region, read) if region.is_code else b"" for region in regions]
-        return cls(symbols, regions, indices, code, btf, why, table.to_bytes())
+        variables = [Variable(each.name, each.address, each.type) for each in named if each.type is not None]
+        return cls(symbols, regions, indices, code, btf, why, table.to_bytes(), variables)
 
     def digest(self) -> bytes:
         """A digest of all this."""
         types = self.btf.sections if self.btf is not None else ()
-        parts = self.table, *self.code, *types
+        variables = repr([(name, address, str(kind)) for name, address, kind in self.variables])
+        parts = self.table, *self.code, *types, variables.encode("utf-8", "surrogateescape")
         return sha256(b"".join(sha256(part).digest() for part in parts)).digest()
 
 
@@ -132,12 +150,20 @@ def symbol_file(sources: SymbolSources, warn: Callable[[str], None] = lambda rea
     reason = sources.why_no_types
     try:
         if sources.btf is not None:
-            debug |= debug_sections(sources.btf, _functions(sources))
+            debug |= debug_sections(sources.btf, _functions(sources), sources.variables)
     except MachineError as error:
         reason = str(error)
     if reason:
         warn(reason)
     return _elf(sources.symbols, sources.regions, sources.indices, debug)
+
+
+def _size(variable: NamedVariable) -> int:
+    """Bytes of a variable, as many as a pointer has where that is not known."""
+    try:
+        return max(variable.type.size, 1) if variable.type is not None else POINTER_SIZE
+    except MachineError:
+        return POINTER_SIZE
 
 
 def _bounded(symbols: list[Symbol]) -> list[Symbol]:

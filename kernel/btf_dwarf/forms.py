@@ -14,7 +14,17 @@ from armprobe.kernel.leb128 import uleb128
 _NAME, _SIZE, _LOW, _HIGH, _LANGUAGE, _CONSTANT, _PRODUCER = 0x03, 0x0B, 0x11, 0x12, 0x13, 0x1C, 0x25
 _PROTOTYPED, _COUNT, _DECLARATION, _ENCODING, _EXTERNAL, _TYPE = 0x27, 0x37, 0x3C, 0x3E, 0x3F, 0x49
 _BITS, _MEMBER, _LOCATION, _RANGES, _BIT_OFFSET, _LOCLISTS_BASE = 0x0D, 0x38, 0x02, 0x55, 0x6B, 0x8C
-_ADDR, _DATA4, _DATA8, _DATA1, _STRP, _REF4, _SEC_OFFSET, _PRESENT = 0x01, 0x06, 0x07, 0x0B, 0x0E, 0x13, 0x17, 0x19
+_ADDR, _DATA4, _DATA8, _DATA1, _STRP, _REF4, _SEC_OFFSET, _EXPRLOC, _PRESENT = (
+    0x01,
+    0x06,
+    0x07,
+    0x0B,
+    0x0E,
+    0x13,
+    0x17,
+    0x18,
+    0x19,
+)
 _CHILDREN: Final = 1
 
 
@@ -60,6 +70,7 @@ class Form:
     ANONYMOUS_UNION = 34
     ANONYMOUS_MEMBER = 35
     ANONYMOUS_ENUM = 36
+    VARIABLE = 37
 
 
 _T, _N = (_TYPE, _REF4), (_NAME, _STRP)
@@ -104,6 +115,7 @@ _ENTRIES: Final[dict[int, tuple[int, int, tuple[tuple[int, int], ...]]]] = {
     Form.ANONYMOUS_UNION: (0x17, _CHILDREN, ((_SIZE, _DATA4),)),
     Form.ANONYMOUS_MEMBER: (0x0D, 0, (_T, (_MEMBER, _DATA4))),
     Form.ANONYMOUS_ENUM: (0x04, _CHILDREN, ((_SIZE, _DATA1), (_ENCODING, _DATA1))),
+    Form.VARIABLE: (0x34, 0, (_N, _T, (_EXTERNAL, _PRESENT), (_LOCATION, _EXPRLOC))),
 }  # fmt: skip
 
 

@@ -78,6 +78,8 @@ class TypeEntries:
         """The numbers of types that are void."""
         self.places: list[int | None] = [None] * len(self.at)
         """The offset of each type's entry in the unit; None for what is no type, and for void."""
+        self.index: int | None = None
+        """That of an integer, which the index of arrays has; None if there is none."""
         self._see_through_tags()
         # Two passes, as types refer to later ones: with all places None but for the sizes of entries, then for good.
         self._place(first)
@@ -188,7 +190,7 @@ class TypeEntries:
             place += size
         for tag, target in self._tags.items():
             places[tag] = places[target]
-        self._index = next((p for n, p in enumerate(places) if self.kinds[n] == INT), None)
+        self.index = next((p for n, p in enumerate(places) if self.kinds[n] == INT), None)
 
     def _entry(self, number: int) -> bytes:
         words, places = self.words, self.places
@@ -212,7 +214,7 @@ class TypeEntries:
             return _bibb(Form.BASE, name, words[at + 2], _FLOATING)
         if kind == ARRAY:
             length = words[at + 5]
-            index = _bii(Form.COUNTED, length, self._index) if length else _bi(Form.UNCOUNTED, self._index)
+            index = _bii(Form.COUNTED, length, self.index) if length else _bi(Form.UNCOUNTED, self.index)
             return _bi(Form.ARRAY, places[words[at + 3]]) + index + _END
         if kind in (ENUM, ENUM64):
             return self._enum(at, kind, info)

@@ -59,6 +59,23 @@ def test_a_probe_on_a_condition_by_an_argument(session: Session, gdb: GdbSession
     gdb.execute("unregister 1")
 
 
+def test_variables(session: Session, gdb: GdbSession) -> None:
+    """Those of VMCOREINFO, those that code shows, and those of each CPU, as scripts/gdb/linux/cpus.py finds them."""
+    gdb.execute("break vfs_read")
+    session.machine.console.write(READS)
+    gdb.continue_to_stop()
+    assert '"swapper/0' in gdb.execute("print init_task.comm")
+    release = gdb.execute("print init_uts_ns.name.release")
+    assert re.search(r'"\d+\.\d+\.\d+.*-arm64"', release)
+    assert " <init_uts_ns>" in gdb.execute("print &init_uts_ns")
+    assert "type = struct rq\n" in gdb.execute("whatis runqueues")
+    gdb.execute("set $rq = (struct rq *)((char *)&runqueues + __per_cpu_offset[0])")
+    assert "= 1\n" in gdb.execute("print $rq->curr == (struct task_struct *)$sp_el0")
+    assert "= 0\n" in gdb.execute("print $rq->idle != &init_task")
+    assert "type = unsigned long\n" in gdb.execute("whatis jiffies")
+    gdb.execute("delete")
+
+
 def test_data_behind_the_code_is_not_the_codes(session: Session, gdb: GdbSession) -> None:
     end = session.machine.symbols["_etext"].address
     assert gdb.execute(f"info symbol {end}").startswith("_etext in section .data")

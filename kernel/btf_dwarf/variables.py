@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Global variables of a kernel as DWARF's entries."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from armprobe.kernel.btf import Btf
+from armprobe.kernel.btf_kinds import INT
+from armprobe.kernel.type_names import spelled_integer
+from armprobe.kernel.types import Array, Integer, Pointer, Type, Void
+
+from .forms import Form
+from .types import TypeEntries
+
+_AT: Final = b"\x09\x03"  # the length of a location's description, and DW_OP_addr
+_END: Final = b"\0"  # of an entry's children
+
+_bb, _bi, _bii, _bbi = (struct.Struct(form).pack for form in ("<BB", "<BI", "<BII", "<BBI"))
+_bii2sq: Final = struct.Struct("<BII2sQ").pack
+
+
+class Variable(NamedTuple):
+    """A variable at a virtual address, with a type that was read from the same BTF."""
+
+    name: str
+    address: int
+    type: Type
+
+
+class Variables:
+    """The entries of `variables`, the first of them at byte `place` of the unit.
+
+    A type that BTF does not have, such as a pointer to one that it has, gets an entry too. Raises as `TypeEntries`.
+    """
+
+    def __init__(self, types: TypeEntries, btf: Btf, variables: Iterable[Variable], place: int) -> None:
+        self._types, self._btf, self._place = types, btf, place
+        self.entries: list[bytes] = []
+        """The entries, to be joined."""
+        self.strings = types.strings
+        """The section of strings, with the names."""
+        for name, address, kind in variables:
+            described = self._type(kind)
+            if described is not None:
+                at = len(self.strings)
+                self.strings += name.encode("utf-8", "surrogateescape") + b"\0"
+                self._add(_bii2sq(Form.VARIABLE, at, described, _AT, address))
+
+    def _add(self, entry: bytes) -> int:
+        """Add an entry; its place."""
+        place = self._place
+        self.entries.append(entry)
+        self._place += len(entry)
+        return place
+
+    def _type(self, kind: Type) -> int | None:
+        """The place of a type's entry; None for one without."""
+        number = self._number(kind)
+        if number is not None:
+            return self._types.places[number]
+        if isinstance(kind, Pointer):
+            if isinstance(kind.target.resolve(), Void):
+                return self._add(_bb(Form.POINTER_TO_VOID, 8))
+            target = self._type(kind.target)
+            return None if target is None else self._add(_bbi(Form.POINTER, 8, target))
+        if isinstance(kind, Array):
+            element = self._type(kind.target)
+            if element is None:
+                return None
+            index = self._types.index
+            bounds = _bi(Form.UNCOUNTED, index) if kind.count is None else _bii(Form.COUNTED, kind.count, index)
+            return self._add(_bi(Form.ARRAY, element) + bounds + _END)
+        return None
+
+    def _number(self, kind: Type) -> int | None:
+        """The number of a type in BTF; of an integer, that of the first one of its name."""
+        number, types = self._btf.number_of(kind), self._types
+        if number is None and isinstance(kind, Integer):
+            integers = (each for each, found in enumerate(types.kinds) if found == INT)
+            named = (
+                each for each in integers if spelled_integer(self._btf.string(types.words[types.at[each]])) == kind.name
+            )
+            number = next(named, None)
+        return number
