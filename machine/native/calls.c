@@ -180,11 +180,14 @@ static bool is_left(const struct recorder *recorder, const struct chain *chain)
 }
 
 /* The handler has the registers that the caller gets: the CPU's, or those that the code under the trampoline's BRK would
- * store. Then the CPU is as that code leaves it (probes/trampoline.py), and x0 to x29 and the flags can be changed. */
+ * store. Then the CPU is as that code leaves it (probes/trampoline.py), and x0 to x29 and the flags can be changed. They
+ * are on the stack too while the handler runs, unless it executes something there. */
 static enum handled call_handler(struct recorder *recorder, const struct pair *pair, const struct stage *at)
 {
     struct core *core = recorder->core;
-    uint64_t *x = core_x(core), *regs = recorder->frame_regs;
+    uint64_t *x = core_x(core), *regs = recorder->frame_regs, base = core->base;
+    uint8_t below[FRAME_MOST];
+    bool stored = false;
     if (recorder->frame) {
         copy_registers(regs, x);
         regs[GENERAL] = at->pstate;
@@ -193,6 +196,8 @@ static enum handled call_handler(struct recorder *recorder, const struct pair *p
         if (recorder->frame_record)
             x[29] = x[31] + recorder->frame_record;
         x[32] = recorder->frame_pc;
+        stored = !core->vmem_read(core->uc, recorder->frame_at, UC_PROT_READ, below, recorder->frame) &&
+                 !core->vmem_write(core->uc, recorder->frame_at, UC_PROT_WRITE, regs, sizeof recorder->frame_regs);
     }
     core->handling = core->called = true;
     enum handled handled = pair->action->returned(pair->ret, pair->sp, pair->fp, pair->task, pair->number,
@@ -202,6 +207,8 @@ static enum handled call_handler(struct recorder *recorder, const struct pair *p
         memcpy(x, regs, 30 * sizeof *x);
         core_set_flags(core, (uint32_t)regs[GENERAL]);
         x[31] += recorder->frame;
+        if (stored && core->base == base)
+            core->vmem_write(core->uc, recorder->frame_at, UC_PROT_WRITE, below, recorder->frame);
     }
     return handled;
 }
