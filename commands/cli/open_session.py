@@ -15,6 +15,7 @@ from armprobe.commands.render.progress import Steps
 from armprobe.commands.settings import Settings
 from armprobe.commands.terminal import complain
 from armprobe.guests import linux
+from armprobe.guests.linux.debian import CLOUD
 from armprobe.machine import host_files
 from armprobe.machine.loaders.snapshot_file import is_snapshot
 from armprobe.session import Session
@@ -102,6 +103,10 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
         return options.guest, options.guest, loading | disk
     if options.base is not None:
         raise CommandError("--base is for raw binaries and position-independent ELFs, not for a Linux kernel")
+    if options.flavour is not None and options.kernel is not None:
+        raise CommandError(
+            "--flavour chooses one of Debian's kernels, and --kernel FILE names another: give one of them"
+        )
     with Steps() as steps:
         snapshot = linux.prepare(
             options.kernel,
@@ -115,6 +120,7 @@ def _guest(options: Options) -> tuple[str | Path, str, dict[str, Any]]:
             cache_limit=options.cache_limit,
             disk=options.disk,
             root=options.root,
+            flavour=options.flavour or CLOUD,
         )
     return snapshot, "linux", disk
 

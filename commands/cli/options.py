@@ -37,6 +37,7 @@ class Options:
     # the guest
     kernel: Path | None = None
     refresh: bool = False
+    flavour: str | None = None
     initrd: Path | None = None
     vmlinux: Path | None = None
     cmdline: str | None = None

@@ -12,6 +12,7 @@ from armprobe.commands.errors import CommandError
 from armprobe.commands.parsing import Line
 from armprobe.commands.script import run_lines
 from armprobe.commands.terminal import say
+from armprobe.guests.linux.debian import FLAVOURS
 from armprobe.session import Session
 
 from .open_session import gdb_hint, listening, open_session
@@ -60,6 +61,8 @@ def _linux_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(guest="linux")
     add_file(parser, "--kernel", metavar="FILE", help="kernel to boot instead of Debian's")
     parser.add_argument("--refresh", action="store_true", help="look for a newer Debian kernel")
+    which = "which of Debian's kernels: cloud (the default), generic, for boards, or rt, the one with PREEMPT_RT"
+    parser.add_argument("--flavour", choices=tuple(FLAVOURS), help=which)
     add_session(parser)
 
 

@@ -21,6 +21,7 @@ from armprobe.wiring import keep_symbol_file
 
 from . import cache
 from .debian import (
+    CLOUD,
     PROMPT,
     READY,
     build_archive,
@@ -55,14 +56,16 @@ def prepare(
     cache_limit: str = cache.DEFAULT_LIMIT,
     disk: Path | None = None,
     root: bool = False,
+    flavour: str = CLOUD,
 ) -> Path:
     """The snapshot of a kernel at its shell. It is made first if no such kernel has been booted before.
 
-    `kernel` and `initrd` default to a stock Debian kernel, fetched with apt, and a BusyBox shell. `cmdline`, `append`,
-    `memory` and `kaslr` are those of `machine.load`. `report` is called with a line for each step that takes time.
-    `cache_limit` is the size of all snapshots together, such as "4G", beyond which the oldest are removed when one is
-    made. `disk` is the image of a disk, which `machine.load` of the snapshot needs again; with `root` the shell is on
-    its file system. This process holds the one that is returned. Raises MachineError on failure.
+    `kernel` and `initrd` default to Debian's kernel of a `flavour` (cloud, generic or rt), fetched with apt, and a
+    BusyBox shell. `cmdline`, `append`, `memory` and `kaslr` are those of `machine.load`. `report` is called with a line
+    for each step that takes time. `cache_limit` is the size of all snapshots together, such as "4G", beyond which the
+    oldest are removed when one is made. `disk` is the image of a disk, which `machine.load` of the snapshot needs
+    again; with `root` the shell is on its file system. This process holds the one that is returned. Raises MachineError
+    on failure.
     """
     line = command_line(cmdline, append, kaslr)
     board.check_command_line(line)
@@ -72,7 +75,7 @@ def prepare(
     board.check_memory_size(size)
     ramdisk = b"" if initrd is None else _read(initrd)
     if kernel is None or initrd is None:
-        files = fetch_kernel(report, refresh=refresh)
+        files = fetch_kernel(report, refresh=refresh, flavour=flavour)
         if initrd is None:
             known = files if kernel is None else files_of(kernel)
             modules = {} if disk is None or known is None else disk_modules(known, report)

@@ -99,12 +99,13 @@ class Repository:
         release = f"Date: {date}\nArchitectures: {' '.join(sorted(architectures))}\nSHA256:\n{entry}"
         (self.folder / "Release").write_text(release)
 
-    def add_kernel(self, release: str, version: str, *, split: bool = False) -> None:
+    def add_kernel(self, release: str, version: str, *, split: bool = False, flavour: str = "cloud-") -> None:
         """Put a kernel of the shape of Debian's, and the meta package that depends on it, into the repository.
 
-        With `split` it has the shape of Debian 14's packages, else that of those before.
+        With `split` it has the shape of Debian 14's packages, else that of those before. `flavour` is what names have
+        before "arm64".
         """
-        name = f"{release}-cloud-arm64"
+        name = f"{release}-{flavour}arm64"
         module = f"lib/modules/{name}/kernel/drivers/net/dummy.ko"
         if split:
             depends = [f"linux-{part}-{name} (= {version})" for part in ("base", "binary", "modules")]
@@ -114,7 +115,7 @@ class Repository:
         else:
             files = {f"boot/vmlinuz-{name}": image(name), module: b"module"}
             self.add(f"linux-image-{name}", version, depends="kmod, initramfs-tools", files=files)
-        self.add("linux-image-cloud-arm64", version, depends=f"linux-image-{name} (= {version})")
+        self.add(f"linux-image-{flavour}arm64", version, depends=f"linux-image-{name} (= {version})")
         self.publish()
 
     @property

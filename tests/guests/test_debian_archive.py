@@ -83,6 +83,26 @@ def test_the_newest_of_a_series(repository: Repository) -> None:
     assert repository.requests == []
 
 
+def test_flavours(repository: Repository) -> None:
+    """The packages of the generic kernel have names that those of the others end with, too."""
+    for flavour in ("", "cloud-", "rt-"):
+        repository.add_kernel("6.1.0-9", "6.1.200-1", flavour=flavour)
+    found = {flavour: fetch_kernel(lambda line: None, flavour=flavour) for flavour in ("generic", "cloud", "rt")}
+    assert {flavour: files.kernel_version for flavour, files in found.items()} == {
+        "generic": "6.1.0-9-arm64",
+        "cloud": "6.1.0-9-cloud-arm64",
+        "rt": "6.1.0-9-rt-arm64",
+    }
+    for flavour, files in found.items():
+        assert fetch_kernel(pytest.fail, flavour=flavour) == files
+        assert fetch_kernel(lambda line: None, flavour=flavour, series="6.1", refresh=True) == files
+    done = armprobe("--flavour", "rt")
+    assert done.returncode == 0, done.stderr
+    assert "booting vmlinuz" in done.stderr
+    done = armprobe("--flavour", "rt", "--kernel", str(found["cloud"].vmlinuz))
+    assert "--flavour chooses one of Debian's kernels, and --kernel FILE names another" in done.stderr
+
+
 def test_the_kernel_in_the_cache_has_left_the_archive(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """What needs more packages of it takes the newest instead; `armprobe linux` stays with what it has."""
     monkeypatch.setattr(stock_modules, "NAMES", ("dummy",))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian's arm64 cloud kernels and a static BusyBox, fetched with the system's apt and kept in the user's cache."""
+"""Debian's arm64 kernels and a static BusyBox, fetched with the system's apt and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.file_lock import exclusive_lock
 
@@ -19,8 +19,9 @@ from .apt import Apt, DebianError, start
 if TYPE_CHECKING:
     from email.message import Message
 
-KERNEL = "linux-image-cloud-arm64"
-"""The meta package that depends on the newest kernel."""
+FLAVOURS: Final = {"cloud": "cloud-", "generic": "", "rt": "rt-"}
+"""Debian's kernels, and what their packages have before "arm64"."""
+CLOUD: Final = "cloud"
 BUSYBOX = "busybox-static"
 
 # Bytes that must be free. Checked first, because apt can hang on a full disk (2.6.1 does when Dir::State is full). The
@@ -56,30 +57,36 @@ def cache_directory() -> Path:
 
 
 def fetch_kernel(
-    report: Callable[[str], None] = print, *, refresh: bool = False, suite: str = "", series: str = ""
+    report: Callable[[str], None] = print,
+    *,
+    refresh: bool = False,
+    suite: str = "",
+    series: str = "",
+    flavour: str = CLOUD,
 ) -> KernelFiles:
     """The newest stock kernel in this system's apt sources, fetched unless the cache has one already.
 
     With `refresh`, a newer one is searched for even then. With `suite`, such as "bullseye", the kernel is from that
     release of Debian, from the archive in the sources. With `series`, such as "6.1", it is the newest of that series,
-    or one build, such as "6.1.0-50". `report` is called with one line for each step that takes time, and not if nothing
-    is fetched. Safe to call from several processes at once. DebianError: the kernel cannot be fetched.
+    or one build, such as "6.1.0-50". `flavour` is one of `FLAVOURS`. `report` is called with one line for each step
+    that takes time, and not if nothing is fetched. Safe to call from several processes at once. DebianError: the kernel
+    cannot be fetched.
     """
     folder = cache_directory() / "debian" / suite
     try:
-        if not refresh and (cached := _cached(folder, suite, series)):
+        if not refresh and (cached := _cached(folder, suite, series, flavour)):
             return cached
         with exclusive_lock(folder / "lock", "another armprobe is fetching the kernel: waiting for it", report):
-            if not refresh and (cached := _cached(folder, suite, series)):
+            if not refresh and (cached := _cached(folder, suite, series, flavour)):
                 return cached
-            return _fetch(folder, report, suite, series)
+            return _fetch(folder, report, suite, series, flavour)
     except OSError as error:
         raise DebianError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
 def cached_kernel() -> KernelFiles | None:
     """The kernel that `fetch_kernel` would return without fetching anything; None if it would fetch one."""
-    return _cached(cache_directory() / "debian", "", "")
+    return _cached(cache_directory() / "debian", "", "", CLOUD)
 
 
 def files_of(kernel: Path) -> KernelFiles | None:
@@ -116,9 +123,14 @@ def fetch_packages(
         raise DebianError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
-def _cached(folder: Path, suite: str, series: str) -> KernelFiles | None:
+def _link(series: str, flavour: str) -> str:
+    """The name of the link to the kernel that was fetched last."""
+    return "-".join(["current", *filter(None, (series, "" if flavour == CLOUD else flavour))])
+
+
+def _cached(folder: Path, suite: str, series: str, flavour: str) -> KernelFiles | None:
     """The kernel that was fetched last, of `series` if given."""
-    for link in [f"current-{series}", "current"] if series else ["current"]:
+    for link in dict.fromkeys((_link(series, flavour), _link("", flavour))):
         if (files := _linked(folder / link, suite)) and (not series or files.is_of(series)):
             return files
     return None
@@ -132,14 +144,16 @@ def _linked(link: Path, suite: str) -> KernelFiles | None:
     return files if files.vmlinuz.is_file() and files.busybox.is_file() else None
 
 
-def _fetch(folder: Path, report: Callable[[str], None], suite: str, series: str) -> KernelFiles:
+def _fetch(folder: Path, report: Callable[[str], None], suite: str, series: str, flavour: str) -> KernelFiles:
     with tempfile.TemporaryDirectory(prefix="armprobe-apt-") as work:
         _ask_for_room(folder, Path(work))
         apt = Apt(Path(work), suite=suite)
         report(f"reading the lists of arm64 packages of Debian {suite}".rstrip())
         apt.update()
-        wanted = f"linux-image-{series}-cloud-arm64 | linux-image-{series}.*-cloud-arm64"
-        image = apt.find(wanted if series else _named(apt.find(KERNEL), "image"))
+        end = f"{FLAVOURS[flavour]}arm64"
+        wanted = f"linux-image-{series}-{end} | linux-image-{series}.*[0-9]-{end}"
+        # The package without a version depends on the newest kernel.
+        image = apt.find(wanted if series else _named(apt.find(f"linux-image-{end}"), "image"))
         name = f"{image['Package'].removeprefix('linux-image-')}_{image['Version']}"
         kept = folder / name
         if not _linked(kept, suite):
@@ -155,7 +169,7 @@ def _fetch(folder: Path, report: Callable[[str], None], suite: str, series: str)
         link = folder / "current.new"
         link.unlink(missing_ok=True)
         link.symlink_to(name)
-        link.replace(folder / (f"current-{series}" if series else "current"))
+        link.replace(folder / _link(series, flavour))
     files = _linked(kept, suite)
     assert files is not None
     report(f"Linux {files.kernel_version} (Debian {files.package_version}) is in {kept}")
