@@ -83,7 +83,7 @@ class Core:
         self._failure: BaseException | None = None
         self.context = Context(self.engine, self.layout)
         self.native = NativeEngine(self)
-        self.reader = Reader.of(self.engine)  # for the C core's programs
+        self.reader = Reader(self.native.address)  # for the C core's programs
         self.running = False
         self._forgotten: set[int] = set()  # physical pages; see `forget_soon`
         self.held = False  # inside an exception hook, where the context is ahead of the engine

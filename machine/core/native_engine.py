@@ -87,6 +87,11 @@ class NativeEngine:
         """Of `struct core`."""
         return self._at
 
+    def has_ram(self, base: int, at: int, size: int) -> None:
+        """Find `size` bytes of the guest's physical memory from `base` on at that address: the first that are given."""
+        if not self.state.ram_size:
+            self.state.ram_base, self.state.ram, self.state.ram_size = base, at, size
+
     def record(self, recorder: int) -> None:
         """Let the recorder at that address (places.h) answer its breakpoints."""
         self.state.recorder = recorder

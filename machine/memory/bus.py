@@ -188,7 +188,9 @@ class Bus:
 
 
 def _map_ram(core: Core, ram: Ram) -> None:
-    core.engine.mem_map_ptr(ram.base, ram.size, unicorn.UC_PROT_ALL, address_of(ram.data))
+    at = address_of(ram.data)
+    core.engine.mem_map_ptr(ram.base, ram.size, unicorn.UC_PROT_ALL, at)
+    core.native.has_ram(ram.base, at, ram.size)
 
 
 def _access_width(address: int, size: int) -> int:

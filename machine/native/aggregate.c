@@ -105,7 +105,7 @@ static bool read_record(const struct core *core, struct piece *piece, uint64_t a
         uint64_t in_page = 4096 - address % 4096;
         piece->start = address;
         piece->size = in_page < 16 ? 16 : in_page < sizeof piece->words ? in_page : sizeof piece->words;
-        if (core->vmem_read(core->uc, address, UC_PROT_READ, piece->words, piece->size)) {
+        if (!core_read(core, address, piece->words, piece->size)) {
             piece->size = 0;
             return false;
         }

@@ -135,6 +135,9 @@ static inline void core_set_flags(const struct core *core, uint32_t pstate)
     *core_u32(core, at->vf) = (pstate & 1u << 28) << 3;
 }
 
+/* Read virtual memory as the CPU itself would now. Returns whether it can be read. */
+bool core_read(const struct core *core, uint64_t address, void *bytes, size_t size);
+
 /* The structure of the guest's task, whose address Linux has in SP_EL0 */
 static inline uint64_t core_task(const struct core *core)
 {
@@ -144,7 +147,7 @@ static inline uint64_t core_task(const struct core *core)
 /* Read the bytes at an offset in it. Returns whether they can be read. */
 static inline bool core_read_task(const struct core *core, uint64_t offset, void *bytes, size_t size)
 {
-    return !core->vmem_read(core->uc, core_task(core) + offset, UC_PROT_READ, bytes, size);
+    return core_read(core, core_task(core) + offset, bytes, size);
 }
 
 /* Make what is behind the first NUL of a task's name NULs too: it differs. */

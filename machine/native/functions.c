@@ -37,8 +37,8 @@ static struct graph_stack *new_stack(const struct core *core, struct graph *grap
     stack->task = task;
     stack->task_known =
         graph->reads_task &&
-        !core->vmem_read(core->uc, task + graph->comm, UC_PROT_READ, stack->comm, sizeof stack->comm) &&
-        !core->vmem_read(core->uc, task + graph->pid, UC_PROT_READ, &stack->pid, sizeof stack->pid);
+        core_read(core, task + graph->comm, stack->comm, sizeof stack->comm) &&
+        core_read(core, task + graph->pid, &stack->pid, sizeof stack->pid);
     graph->active++;
     return stack;
 }

@@ -54,7 +54,7 @@ static bool load_bytes(struct interpreter *in, uint64_t address, uint8_t *bytes,
         memcpy(bytes, in->bytes + (address - in->room), size);
         return true;
     }
-    if (in->core->vmem_read(in->core->uc, address, UC_PROT_READ, bytes, size)) {
+    if (!core_read(in->core, address, bytes, size)) {
         in->fault = address;
         return false;
     }
@@ -87,7 +87,7 @@ static enum interpreted store_value(struct interpreter *in, uint64_t address, un
         unsigned byte = (address + i) & 7;
         uint8_t there;
 
-        if (stored && !stored->mask && in->core->vmem_read(in->core->uc, address + i, UC_PROT_READ, &there, 1)) {
+        if (stored && !stored->mask && !core_read(in->core, address + i, &there, 1)) {
             in->fault = address + i;
             return INTERPRETED_FAULT;
         }
@@ -578,7 +578,7 @@ ARMPROBE_EXPORT uint32_t armprobe_interpret(struct interpreter *in)
             return INTERPRETED_STOPPED;
         if ((pc & ~(uint64_t)(LINE - 1)) != from) {
             from = pc & ~(uint64_t)(LINE - 1);
-            if (pc & 3 || in->core->vmem_read(in->core->uc, from, UC_PROT_READ, line, LINE)) {
+            if (pc & 3 || !core_read(in->core, from, line, LINE)) {
                 in->fault = pc;
                 return INTERPRETED_FAULT;
             }

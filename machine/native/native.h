@@ -79,17 +79,14 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
 
 #define MOST_TRAMPOLINES 2
 
-/* How programs read memory and other registers of an engine. `cp_reg` is Unicorn's number for all system registers.
+/* How programs read the memory and other registers of a core.
  *
  * They do not see what the machine has put into the guest's memory: breakpoints, all of them from `start` to `end`, and
  * the address of a trampoline (0 for none) where a return address was. At the address RECORD, which is none of the
  * guest's, they see the record of an event, if one is handled. */
 #define RECORD UINT64_C(0x00EE000000000000) /* as in probes/guest_view.py */
 #define ARMPROBE_READER(FIELD, ARRAY) \
-    FIELD(void *, uc) \
-    FIELD(vmem_read_t *, vmem_read) \
-    FIELD(reg_read_t *, reg_read) \
-    FIELD(uint32_t, cp_reg) \
+    FIELD(const struct core *, core) \
     FIELD(uint64_t, start) \
     FIELD(uint64_t, end) \
     ARRAY(uint64_t, trampolines, MOST_TRAMPOLINES) \
@@ -248,7 +245,8 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint32_t, far_el1) \
     FIELD(uint32_t, vbar_el1) \
     FIELD(uint32_t, sctlr_el1) \
-    FIELD(uint32_t, ttbr1_el1)
+    FIELD(uint32_t, ttbr1_el1) \
+    FIELD(uint32_t, tcr_el1)
 
 /* Unicorn's uc_arm64_cp_reg: a system register. */
 #define ARMPROBE_CP_REG(FIELD, ARRAY) \
@@ -287,6 +285,9 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(void *, copy) /* a context that hooks load and store, where the CPU's own registers were not found */ \
     FIELD(void *, cpu) /* the argument of `rebuild` */ \
     FIELD(struct recorder *, recorder) /* of its places, NULL for none */ \
+    FIELD(const char *, ram) /* where the host has the machine's memory, and where that is in the guest: */ \
+    FIELD(uint64_t, ram_base) \
+    FIELD(uint64_t, ram_size) /* in bytes, 0 for none */ \
     FIELD(struct gic_interface *, interface) /* which signals interrupts to the CPU */ \
     ARRAY(struct timer *, timers, 2) /* physical and virtual: CRm 2 and 3 of their registers */ \
     FIELD(uint64_t, base) /* the guest's instructions before the block under way */ \

@@ -79,7 +79,7 @@ static void foresee(struct recorder *recorder, struct place *place, uint64_t exe
     struct stage at = {1, false, core_pstate(core), executed + 1, 0, x, 0};
     uint32_t word;
     copy_registers(x, core_x(core));
-    if (core->vmem_read(core->uc, place->address, UC_PROT_READ, &word, sizeof word) || word != place->word)
+    if (!core_read(core, place->address, &word, sizeof word) || word != place->word)
         return; /* the guest has changed its code */
     if (armprobe_simulate(core, place->word, place->address, x, &at.pstate))
         record_second(recorder, place, &at);

@@ -68,7 +68,7 @@ static bool has_trampoline(const struct reader *reader, uint64_t address, const 
             if (!trampoline || memcmp(bytes + at, (const uint8_t *)&trampoline + offset, length))
                 continue;
             if (length < 8)
-                reader->vmem_read(reader->uc, address + at - offset, UC_PROT_READ, &word, sizeof(word));
+                core_read(reader->core, address + at - offset, &word, sizeof(word));
             if (word == trampoline)
                 return true;
         }
@@ -87,7 +87,7 @@ enum outcome program_read(const struct reader *reader, uint64_t address, void *b
         memcpy(bytes, reader->record + at, size);
         return OUTCOME_VALUE;
     }
-    if (reader->vmem_read(reader->uc, address, UC_PROT_READ, bytes, size))
+    if (!core_read(reader->core, address, bytes, size))
         return OUTCOME_UNREADABLE;
     if (address < reader->end && (address >= reader->start || reader->start - address < size))
         return OUTCOME_PATCHED;
@@ -110,7 +110,7 @@ static enum outcome read_x30(const struct reader *reader, const struct view *vie
 static enum outcome read_register(const struct reader *reader, int number, uint64_t *value)
 {
     uint64_t words[2] = {0};
-    int failed = reader->reg_read(reader->uc, number, words);
+    int failed = reader->core->reg_read(reader->core->uc, number, words);
 
     *value = words[0];
     return failed ? OUTCOME_UNREADABLE : OUTCOME_VALUE;
@@ -127,7 +127,7 @@ static enum outcome read_system(const struct reader *reader, uint64_t encoding, 
         .crm = encoding >> 8 & 0xff,
         .op2 = encoding & 0xff,
     };
-    int failed = reader->reg_read(reader->uc, (int)reader->cp_reg, &system);
+    int failed = reader->core->reg_read(reader->core->uc, (int)reader->core->cp_reg, &system);
 
     *value = system.value;
     return failed ? OUTCOME_UNREADABLE : OUTCOME_VALUE;

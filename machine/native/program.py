@@ -12,10 +12,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-import unicorn
 from unicorn import arm64_const as reg
 
-from armprobe.machine.core.engine import LIBRARY, engine_handle
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 
 from .binding import function, structure
@@ -109,23 +107,17 @@ class View(ctypes.Structure):
 
 @structure("reader")
 class Reader(ctypes.Structure):
-    """`struct reader`: how programs read memory and other registers of an engine, and what they do not see."""
+    """`struct reader`: how programs read memory and other registers of a core, and what they do not see.
 
-    uc: int
-    vmem_read: int
-    reg_read: int
-    cp_reg: int
+    `core` is the address of a `struct core`.
+    """
+
+    core: int
     start: int
     end: int
     trampolines: ctypes.Array[ctypes.c_uint64]
     record: int
     record_size: int
-
-    @staticmethod
-    def of(engine: unicorn.Uc) -> Reader:
-        """One that sees all of the engine's memory."""
-        functions = (ctypes.cast(each, ctypes.c_void_p).value for each in (LIBRARY.uc_vmem_read, LIBRARY.uc_reg_read))
-        return Reader(engine_handle(engine), *functions, reg.UC_ARM64_REG_CP_REG)
 
     def hide(self, address: int) -> None:
         """Hide the breakpoint at `address`. Programs have no value for memory between two that are hidden."""

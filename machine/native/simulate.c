@@ -30,7 +30,7 @@ static bool literal(const struct core *core, uint32_t word, uint64_t address, ui
     uint64_t value = 0;
     bool sign = word >> 31 & 1; /* LDRSW */
     size_t size = word >> 30 & 1 ? 8 : 4;
-    if (core->vmem_read(core->uc, address + offset(word, 5, 19), UC_PROT_READ, &value, sign ? 4 : size))
+    if (!core_read(core, address + offset(word, 5, 19), &value, sign ? 4 : size))
         return false;
     set(x, word & 31, sign ? (uint64_t)(int64_t)(int32_t)value : value);
     return true;

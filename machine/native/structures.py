@@ -38,6 +38,9 @@ class NativeCore(ctypes.Structure):
     registers: int
     copy: int
     cpu: int
+    ram: int
+    ram_base: int
+    ram_size: int
     recorder: int
     interface: int
     timers: ctypes.Array[ctypes.c_uint64]

@@ -19,7 +19,7 @@ ARMPROBE_EXPORT void armprobe_on_text(void *uc, uint64_t address, uint32_t size,
         return;
     load(core);
     uint64_t last = core_x(core)[0];
-    if (watch->indirect && core->vmem_read(uc, last + watch->member, UC_PROT_READ, &last, sizeof last))
+    if (watch->indirect && !core_read(core, last + watch->member, &last, sizeof last))
         return; /* the guest is about to fault itself */
     if (has_any(watch, last < watch->before ? 0 : last - watch->before, last)) {
         core->called = true;

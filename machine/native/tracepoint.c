@@ -144,8 +144,7 @@ static bool find_call(const struct tracepoint *tracepoint, struct call *call)
     if (!core_read_task(core, tracepoint->stack, &stack, sizeof stack))
         return false;
     call->regs = stack + tracepoint->regs;
-    call->known = !core->vmem_read(core->uc, call->regs + tracepoint->syscallno, UC_PROT_READ, &call->number,
-                                   sizeof call->number);
+    call->known = core_read(core, call->regs + tracepoint->syscallno, &call->number, sizeof call->number);
     return call->known;
 }
 
@@ -161,8 +160,8 @@ static enum made make_of_syscall(struct tracepoint *tracepoint, const struct sta
     number = call->number;
     if (tracepoint->number >= 0 && number != tracepoint->number)
         return MADE_NONE;
-    if (core->vmem_read(core->uc, regs + tracepoint->user_pstate, UC_PROT_READ, &user_pstate, sizeof user_pstate) ||
-        core->vmem_read(core->uc, regs + tracepoint->general, UC_PROT_READ, saved, sizeof saved))
+    if (!core_read(core, regs + tracepoint->user_pstate, &user_pstate, sizeof user_pstate) ||
+        !core_read(core, regs + tracepoint->general, saved, sizeof saved))
         return MADE_NOT;
     if (tracepoint->number >= 0 && user_pstate & COMPAT)
         return MADE_NONE;
@@ -173,7 +172,7 @@ static enum made make_of_syscall(struct tracepoint *tracepoint, const struct sta
         tracepoint->interpreter->x[2] = tracepoint->enters ? (uint64_t)(int64_t)number : result;
         return make_by_code(tracepoint, at, ticks);
     }
-    if (core->vmem_read(core->uc, regs + tracepoint->orig_x0, UC_PROT_READ, saved, sizeof *saved))
+    if (!core_read(core, regs + tracepoint->orig_x0, saved, sizeof *saved))
         return MADE_NOT;
     memset(tracepoint->data, 0, tracepoint->size);
     if (!write_header(tracepoint, at->pstate, tracepoint->data))

@@ -115,7 +115,7 @@ def compare(machine: Machine, expressions: Sequence[AgentExpression], where: Seq
     """Evaluate each expression at each place, both ways. The result is how often there was each outcome."""
     programs = [compile_expression(expression, REGISTERS) for expression in expressions]
     natively = values(
-        Reader.of(machine.core.engine),
+        Reader(machine.core.native.address),
         [program for program in programs for _ in where],
         [place.native for _ in programs for place in where],
     )
@@ -173,7 +173,7 @@ def test_random_texts(machine: Machine, kprobes: Kprobes) -> None:
 def test_our_language_needs_no_more_of_the_stack_than_there_is(machine: Machine, kprobes: Kprobes, text: str) -> None:
     condition = Condition.compile(text, SCOPE)
     place = places(machine, kprobes, Random(14))[0]
-    ((outcome, value),) = values(Reader.of(machine.core.engine), [compile_value(condition)], [place.native])
+    ((outcome, value),) = values(Reader(machine.core.native.address), [compile_value(condition)], [place.native])
     assert (outcome, value != 0) == (Outcome.VALUE, condition.holds(place.view))
 
 
@@ -213,7 +213,7 @@ def test_variables(machine: Machine, kprobes: Kprobes) -> None:
     """A program leaves variables as the evaluator does or, if it has no value, as they were."""
     random = Random(17)
     place = places(machine, kprobes, random)[0]
-    reader = Reader.of(machine.core.engine)
+    reader = Reader(machine.core.native.address)
     shared = {number: Variable() for number in range(4)}
     python = Variables(shared)
     python.look_at(place.view)
@@ -244,7 +244,7 @@ def test_changes_to_more_variables_than_can_be_undone(machine: Machine, kprobes:
     program = compile_expression(
         AgentExpression(b"\x22\x07" + b"\x2d\0\0" * 40 + b"\x27"), REGISTERS, lambda _: variable
     )
-    assert values(Reader.of(machine.core.engine), [program], [place.native]) == [(Outcome.NO_ROOM, 0)]
+    assert values(Reader(machine.core.native.address), [program], [place.native]) == [(Outcome.NO_ROOM, 0)]
     assert variable.value == 5
 
 
@@ -253,7 +253,9 @@ def test_every_register_that_gdb_knows_can_be_compiled(machine: Machine, kprobes
     place = places(machine, kprobes, Random(15))[0]
     codes = [AgentExpression(b"\x26" + number.to_bytes(2, "big") + b"\x27") for number in range(len(names))]
     natively = values(
-        Reader.of(machine.core.engine), [compile_expression(code, names) for code in codes], [place.native] * len(names)
+        Reader(machine.core.native.address),
+        [compile_expression(code, names) for code in codes],
+        [place.native] * len(names),
     )
     environment = Environment(names).look_at(place.view)
     assert natively == [(Outcome.VALUE, code.evaluate(environment)) for code in codes]
@@ -289,7 +291,7 @@ def test_notes(machine: Machine, kprobes: Kprobes, form: str, arguments: str) ->
     place = places(machine, kprobes, Random(16))[0]
     note = Note.compile(", ".join(filter(None, (form, arguments.format(**places_of)))), SCOPE)
     compiled = compile_note(note)
-    outcome, data = note_data(Reader.of(machine.core.engine), compiled, place.native)
+    outcome, data = note_data(Reader(machine.core.native.address), compiled, place.native)
     line = note.line(place.view)
     if outcome is Outcome.VALUE:
         assert note.line_of(*compiled.decoded(data)) == line
@@ -314,7 +316,7 @@ def test_memory_with_breakpoints_and_taken_return_addresses_has_no_value() -> No
     demo.run(until=demo.symbols["kfree"].address + 12)
     (call,) = kprobes.outstanding
     registers, kfree, kmalloc = demo.registers, demo.symbols["kfree"].address, demo.symbols["kmalloc"].address
-    reader = Reader.of(demo.core.engine)
+    reader = Reader(demo.core.native.address)
     reader.trampolines[1] = int.from_bytes(demo.memory.read(registers.sp + 8, 8), "little")
     for address in (kfree, kmalloc):
         reader.hide(address)

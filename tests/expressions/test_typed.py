@@ -86,7 +86,7 @@ def evaluated(guest: Machine, kprobes: Kprobes, text: str, stage: Stage = Stage.
     general = guest.core.load().x
     words = (ctypes.c_uint64 * 33)(*general)
     address = ctypes.addressof(words)
-    reader = Reader.of(guest.core.engine)
+    reader = Reader(guest.core.native.address)
     ((outcome, natively),) = values(reader, [compile_value(condition)], [NativeView(address, 0, False)])
     assert (outcome, natively) == (Outcome.VALUE, value), text
     return value - (value >> 63 << 64)

@@ -47,7 +47,7 @@ class Row:
 
 def value(machine: Machine, program: Program) -> int:
     """The value of a program that reads memory only."""
-    ((outcome, found),) = values(Reader.of(machine.core.engine), [program], [View()])
+    ((outcome, found),) = values(Reader(machine.core.native.address), [program], [View()])
     assert outcome is Outcome.VALUE
     return found
 

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reads virtual memory as the CPU itself would now. The kernel's own is found by a walk of its tables in RAM: Unicorn's
+ * functions take ten times as long. All that is not as plain as that is left to them.
+ */
+#include <string.h>
+
+#include "core.h"
+
+/* Arm ARM, D8.3, "Translation table descriptor formats" */
+enum { VALID = 1, TABLE = 2, AP_EL0 = 1 << 6, ACCESSED = 1 << 10 };
+#define OUTPUT UINT64_C(0x0000FFFFFFFFF000)
+
+/* SCTLR_EL1, and TCR_EL1, which says of the upper range its size, its granule, and whether it has no tables. */
+enum { SCTLR_M = 1 << 0, SCTLR_EE = 1 << 25, TCR_T1SZ = 16, TCR_EPD1 = 1 << 23, TCR_TG1 = 30, FOUR_KIB = 2 };
+
+static const char *ram_at(const struct core *core, uint64_t physical, uint64_t size)
+{
+    uint64_t at = physical - core->ram_base;
+    return at < core->ram_size && core->ram_size - at >= size ? core->ram + at : NULL;
+}
+
+/* Where the host has `size` bytes, in one page, of what EL1 can read and EL0 cannot. NULL: that takes the engine. */
+ARMPROBE_EXPORT const char *armprobe_kernel_page(const struct core *core, uint64_t address, uint64_t size)
+{
+    const struct layout *at = &core->layout;
+    uint64_t tcr, sctlr, table, bits, within, entry;
+    unsigned shift;
+    if (!core->ram_size || core->copy)
+        return NULL;
+    tcr = *core_u64(core, at->tcr_el1), sctlr = *core_u64(core, at->sctlr_el1);
+    table = *core_u64(core, at->ttbr1_el1) & OUTPUT, bits = 64 - (tcr >> TCR_T1SZ & 63);
+    shift = bits > 39 ? 39 : 30;
+    if (!(core_pstate(core) & 0xC) || !(sctlr & SCTLR_M) || sctlr & SCTLR_EE || tcr & TCR_EPD1 ||
+        (tcr >> TCR_TG1 & 3) != FOUR_KIB || bits <= 30 || bits > 48 || ~address >> bits)
+        return NULL;
+    address &= (UINT64_C(1) << bits) - 1;
+    for (;; shift -= 9) {
+        const char *found = ram_at(core, table + (address >> shift & 511) * sizeof entry, sizeof entry);
+        if (!found)
+            return NULL;
+        memcpy(&entry, found, sizeof entry);
+        if (!(entry & VALID))
+            return NULL;
+        if (shift == 12 || !(entry & TABLE))
+            break;
+        table = entry & OUTPUT;
+    }
+    if (!(entry & ACCESSED) || entry & AP_EL0 || (shift == 12) != !!(entry & TABLE) || shift > 30)
+        return NULL;
+    within = (UINT64_C(1) << shift) - 1;
+    return ram_at(core, (entry & OUTPUT & ~within) | (address & within), size);
+}
+
+bool core_read(const struct core *core, uint64_t address, void *bytes, size_t size)
+{
+    if (size <= 4096 - address % 4096) {
+        const char *found = armprobe_kernel_page(core, address, size);
+        if (found) {
+            memcpy(bytes, found, size);
+            return true;
+        }
+    }
+    return !core->vmem_read(core->uc, address, UC_PROT_READ, bytes, size);
+}
