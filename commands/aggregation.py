@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import ExpressionError
-from armprobe.probes import Aggregation, Counted, Kretprobe, Linear, Probe, Special, Stage
+from armprobe.probes import Aggregation, Counted, Kretprobe, Linear, Probe, Special, Stage, Tracepoint
 from armprobe.probes.aggregator import SPECIAL, aggregated
 
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
@@ -148,7 +148,7 @@ def _key(session: Session, probe: Probe, aggregate: Aggregation, counted: Counte
     calls = aggregate.key is Special.CALLER and number is not None
     return CountedKey(
         number=None if calls else number,
-        comm=key if isinstance(key, str) else None,
+        comm=key if isinstance(key, str) and aggregate.key is Special.COMM else None,
         caller=location(session, number) if calls and number is not None else None,
         count=counted.count,
         total=counted.sum if valued else None,
@@ -156,11 +156,14 @@ def _key(session: Session, probe: Probe, aggregate: Aggregation, counted: Counte
         buckets=tuple(HistogramBucket(each.low, each.high, each.count) for each in counted.buckets),
         stack=_stack(session, probe, key) if isinstance(key, tuple) else None,
         instructions=counted.instructions if aggregate.value is Special.ELAPSED else None,
+        text=key if isinstance(key, str) and aggregate.key is not Special.COMM else None,
     )
 
 
 def _stack(session: Session, probe: Probe, callers: tuple[int, ...]) -> tuple[Location, ...]:
-    """The function, and the places that it and its callers return to."""
+    """The function, or the place of an event, and the places that it and its callers return to."""
+    if isinstance(probe, Tracepoint):
+        return (location(session, callers[0]), *(location(session, address, back=4) for address in callers[1:]))
     return (location(session, probe.addr or 0), *(location(session, address, back=4) for address in callers))
 
 
@@ -177,7 +180,7 @@ KEYS: Final = Option("keys", "the most keys that are counted (default: 1024)", t
 MAXACTIVE: Final = Option(
     "maxactive", "maximum of calls waited for at once (0: the kernel's default)", type=integer, default=0
 )
-_BY: Final = Clause("by", "key", "$comm, caller, stack, $pid, or an expression", complete=_complete_key)
+_BY: Final = Clause("by", "key", "$comm, caller, stack, $pid, an expression, or a text", complete=_complete_key)
 CONDITION: Final = Clause("if", "condition", "condition, up to the end of the line", complete=complete_symbol)
 
 COMMANDS = (
@@ -187,8 +190,11 @@ COMMANDS = (
         "Hits are counted and not recorded. The command counts shows the numbers so far, and unregister ends the\n"
         "counting. With by, hits are counted for each value of a key: the name of the task ($comm), the address that\n"
         "the function returns to (caller), that and those that its callers return to (stack), the number of the task\n"
-        "($pid), or an expression as in a condition:\n\n"
+        "($pid), an expression as in a condition, or a text: a field of an event, an array of characters, or\n"
+        "str(POINTER). Its first 511 bytes count:\n\n"
         "    count kfree by caller\n"
+        "    count do_sys_openat2 by str(filename)\n"
+        "    count t:sched:sched_switch by next_comm\n"
         '    count vfs_read by count if $comm == "dd"\n\n'
         "With retval in the key or in the condition, the hits are returns of the function. With seconds=,\n"
         "instructions=, live= or while, the guest runs meanwhile, the result is shown, and the counting ends:\n\n"

@@ -24,6 +24,7 @@ _SPECIFIER: Final = re.compile(
 )
 _PARAMETER: Final = re.compile(r"(?P<type>.*?)\s*\b(?P<name>\w+)\s*")
 _WORD: Final = re.compile(r"(?<![\w.>$])\$?[A-Za-z_]\w*")
+_TEXT: Final = re.compile(r"\s*(const\s+)?char\s*\*\s*")
 _MOST_PARAMETERS: Final = 8  # in registers (AAPCS64, 6.8.2)
 
 
@@ -58,6 +59,8 @@ def _specified(text: str) -> tuple[str, str | None, str | None]:
         raise CommandError("argdist counts by one expression here")
     words = parameters | {"$retval": "retval", "$latency": "elapsed"}
     expression, condition = (None if each is None else _translated(each, words) for each in (expression, condition))
+    if _TEXT.fullmatch(found["types"]):
+        expression = f"str({expression})"
     return found["function"], expression, condition
 
 

@@ -8,7 +8,7 @@ it, and `program` puts these together for probes. The bytecode is also what gdb 
 from .environment import Environment, View
 from .errors import AgentError, ExpressionError
 from .evaluate import AgentExpression
-from .program import Condition, Memory, Note, Program, Value
+from .program import Condition, Memory, Note, Program, Value, text_at
 from .scope import Called, Scope
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "Scope",
     "Value",
     "View",
+    "text_at",
 ]

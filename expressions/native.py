@@ -77,6 +77,11 @@ def compile_note(note: program.Note) -> native.Note:
     return compiled
 
 
+def compile_text(text: program.Memory) -> native.Text:
+    """A string. Raises NeedsPython."""
+    return native.Text(compile_value(text.address), text.most)
+
+
 def compile_memory(fields: Iterable[program.Memory]) -> native.Note:
     """The addresses of `fields`, and the memory there. Raises NeedsPython."""
     return native.Note(

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from armprobe.kernel import types as declared
 from armprobe.machine import MachineError
@@ -21,8 +22,11 @@ from .format import Format, FormatError
 from .parse import parse_expression, parse_print
 from .scope import Scope
 from .strings import string_pieces
-from .typed import Load, Logical
-from .types import S32, Integer, Pointer
+from .tree import Name
+from .typed import Convert, Load, Logical
+from .types import CHARACTER, S32, U64, Array, Integer, Pointer, Type
+
+_POINTED: Final = re.compile(r"\s*str\s*\((.*)\)\s*")
 
 
 def value(text: str, scope: Scope) -> tree.Value:
@@ -116,6 +120,9 @@ class Memory:
     def __init__(self, address: Value, size: Value | None, most: int) -> None:
         self.address, self.size, self.most = address, size, most
 
+    def __str__(self) -> str:
+        return self.address.text
+
     def read(self, view: View) -> bytes | None:
         """The bytes at `view`, of a string with its NUL; None if the address is 0 or they cannot be read."""
         environment = Environment(self.address.registers).look_at(view)
@@ -129,6 +136,30 @@ class Memory:
             return environment.read(address, min(size, self.most)) if 0 < size < 1 << 63 else b""
         except (AgentError, MachineError):
             return None
+
+
+def text_at(text: str, scope: Scope, most: int) -> Memory | None:
+    """The text that an expression stands for; None for a number. Of it, `most` bytes are read at most.
+
+    A text is an array of characters, a field of an event that has characters, or `str(POINTER)`. Raises
+    ExpressionError.
+    """
+    pointed = _POINTED.fullmatch(text)
+    inner = text if pointed is None else pointed[1]
+    node = parse_expression(inner, partial(is_type, scope))
+    found = check_any(node, inner, scope)
+    kind, address = found.type, found
+    if isinstance(kind, Array) and isinstance(found, Load) and _is_character(kind.target):
+        most, address = min(most, kind.size), found.address
+    elif pointed is not None:
+        address = check(node, inner, scope)
+    elif not (isinstance(node, Name) and scope.is_text(node.name)):
+        return None
+    return Memory(Value(text, emit(Convert(U64, address)), scope.registers), None, most)
+
+
+def _is_character(kind: Type) -> bool:
+    return isinstance(kind, Integer) and kind.bits == CHARACTER
 
 
 class Note:

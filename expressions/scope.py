@@ -50,6 +50,10 @@ class Scope:
         """The value of the field `name` of the event that the place is; None for an unknown name."""
         return None
 
+    def is_text(self, name: str) -> bool:
+        """Whether the event that the place is has a field `name` with characters."""
+        return False
+
     def register(self, name: str) -> int | None:
         """GDB's number of a register of 64 bits or less; None for an unknown name."""
         return None

@@ -9,10 +9,10 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from armprobe.expressions import Value
-from armprobe.expressions.native import compile_value
+from armprobe.expressions import Memory, Value
+from armprobe.expressions.native import compile_text, compile_value
 from armprobe.machine.native.aggregate import KEY_SIZE, LOG2_BUCKETS, AggregateTable
-from armprobe.machine.native.program import Program
+from armprobe.machine.native.program import Program, Text
 
 from .errors import ProbeError
 
@@ -58,7 +58,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted of a key: a signed number, the name of a task, a stack, or None if all hits have the same.
+    """What was counted of a key: a signed number, a text, a stack, or None if all hits have the same.
 
     A stack is the address that the function returns to, then those that its callers return to. `sum` is that of the
     values, as an s64 that wraps. `buckets` are those from the first to the last that is not empty. `instructions` are
@@ -76,8 +76,8 @@ class Aggregation:
     """Counts hits by `key`. With `value`, also the values by size, in a histogram of powers of two or a linear one.
 
     Both are evaluated before the instruction of a kprobe, and at the return of a kretprobe. Values are s64. The key may
-    also be Special.COMM, the name of the task, Special.CALLER, the address that the function returns to, or
-    Special.STACK, that and the addresses that its callers return to. The value
+    also be a text in memory, of which LONGEST_TEXT bytes count, Special.COMM, the name of the task, Special.CALLER, the
+    address that the function returns to, or Special.STACK, that and the addresses that its callers return to. The value
     may be Special.ELAPSED for a kretprobe, the guest time of the call in ns. At most `capacity` keys are kept: `lost`
     is the number of hits whose key was another one. `failed` is the number of those whose key or value could not be
     evaluated, or whose call was entered before the machine was put into another state, so that its time is not known. A
@@ -88,7 +88,7 @@ class Aggregation:
     def __init__(
         self,
         value: Value | Special | None = None,
-        key: Value | Special | None = None,
+        key: Value | Memory | Special | None = None,
         linear: Linear | None = None,
         capacity: int = 1024,
     ) -> None:
@@ -110,7 +110,7 @@ class Aggregation:
             raise ProbeError(errno.EINVAL, reason)
         self.value, self.key, self.linear, self.capacity = value, key, linear, capacity
         start, step = (linear.start, linear.step) if linear is not None else (0, 0)
-        self.table = AggregateTable(capacity, buckets, start, step, key is Special.STACK)
+        self.table = AggregateTable(capacity, buckets, start, step, key is Special.STACK or isinstance(key, Memory))
         self.table.structure.by_task = key is Special.COMM
         self.table.structure.by_caller = key is Special.CALLER
         self.table.structure.by_stack = key is Special.STACK
@@ -123,6 +123,11 @@ class Aggregation:
         """The programs of the key and the value, which live as long as the table. Raises NeedsPython."""
         key, value = (compile_value(each) if isinstance(each, Value) else None for each in (self.key, self.value))
         return key, value
+
+    @cached_property
+    def text(self) -> Text | None:
+        """The text that is the key, likewise. Raises NeedsPython."""
+        return compile_text(self.key) if isinstance(self.key, Memory) else None
 
     @property
     def lost(self) -> int:
@@ -167,6 +172,8 @@ class Aggregation:
         if self.key is Special.COMM:
             return key.partition(b"\0")[0].decode("utf-8", "replace")
         number = int.from_bytes(key[:8], "little")
+        if isinstance(self.key, Memory):
+            return self.table.text(number).decode("utf-8", "replace")
         if self.key is Special.STACK:
             return self.table.stack(number)
         return number if self.key is Special.CALLER else _signed(number)

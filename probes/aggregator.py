@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from armprobe.expressions import Condition, ExpressionError, Value
+from armprobe.expressions import Condition, ExpressionError, Memory, Value, text_at
 from armprobe.machine import Machine
+from armprobe.machine.native.aggregate import LONGEST_TEXT
 
 from .aggregation import Aggregation, Linear, Special
 from .errors import ProbeError
@@ -122,9 +123,8 @@ def aggregated(
         text is not None and _RETURNED.search(text) for text in (value, key, condition)
     )
     stage = Stage.RETURN if at_return else Stage.PRE
-    value_, key_ = (
-        None if text is None else _special(text) or Value.compile(text, scope(stage)) for text in (value, key)
-    )
+    value_ = None if value is None else _special(value) or Value.compile(value, scope(stage))
+    key_ = None if key is None else _key(key, scope(stage))
     if key_ is Special.COMM and scope(stage).task is None:
         raise ProbeError(errno.EINVAL, "hits cannot be counted by comm: the tasks of this guest are not known")
     aggregate = Aggregation(value_, key_, linear, capacity)
@@ -141,6 +141,15 @@ def aggregated(
     asked = Stage.RETURN if condition is not None and _RETURNED.search(condition) else Stage.ENTRY
     selects = None if condition is None else Condition.compile(condition, scope(asked))
     return Kretprobe(**where, condition=selects, condition_at=asked, aggregate=aggregate, maxactive=maxactive)
+
+
+def _key(text: str, scope: GuestScope) -> Value | Memory | Special:
+    """What is counted by. A field of an event comes before a word."""
+    special = _special(text)
+    if special is not None and (text.startswith("$") or scope.field(text) is None):
+        return special
+    found = text_at(text, scope, LONGEST_TEXT)
+    return Value.compile(text, scope) if found is None else found
 
 
 def _special(text: str | None) -> Special | None:

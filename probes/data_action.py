@@ -74,7 +74,7 @@ def compiles(owner: Probe) -> bool:
                 return False
             compile_note(owner.note)
         if owner.aggregate is not None:
-            _ = owner.aggregate.programs
+            _ = owner.aggregate.programs, owner.aggregate.text
     except NeedsPython:
         return False
     return True

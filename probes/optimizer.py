@@ -390,6 +390,7 @@ class Optimizer:
         table.by_task = aggregate.key is Special.COMM and offsets is not None  # otherwise the name is empty
         table.comm = 0 if offsets is None else offsets[0]
         table.key, table.value = (0 if each is None else each.address for each in aggregate.programs)
+        table.text = 0 if aggregate.text is None else aggregate.text.address
         self._aggregated[action.id] = aggregate
         action.aggregate = aggregate.table.address
 

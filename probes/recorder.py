@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe import wiring
-from armprobe.expressions import AgentError, Value, program
+from armprobe.expressions import AgentError, Memory, Value, program
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.deferred_signals import calls_users_code
@@ -87,13 +87,17 @@ class Recorder:
             self._aggregate(probe.aggregate, stage, regs, 0, None)
         self._keep(self._hit(probe, stage, probe.counts.hits, regs, None))
 
-    def event(self, probe: Tracepoint, regs: PtRegs, record: TraceRecord) -> bool:
-        """Record an event of the guest's kernel. Returns whether the probe's condition selects it."""
+    def event(self, probe: Tracepoint, regs: PtRegs, record: TraceRecord, framed: bool) -> bool:
+        """Record an event of the guest's kernel. Returns whether the probe's condition selects it.
+
+        `framed`: the function that it is in has its frame record at x29.
+        """
         self._view.record = record.data
         if probe.condition is not None and not self._selects(probe, probe.condition, Stage.PRE, regs):
             return False
         if probe.aggregate is not None:
-            self._aggregate(probe.aggregate, Stage.PRE, regs, 0, None)
+            within = (regs.pc,) if framed else (regs.pc, self.kprobes.unwind.x30)
+            self._aggregate(probe.aggregate, Stage.PRE, regs, 0, None, within)
         self._keep(self._hit(probe, Stage.PRE, probe.counts.hits, regs, None)._replace(data=record))
         return True
 
@@ -180,9 +184,15 @@ class Recorder:
 
     @calls_users_code
     def _aggregate(
-        self, aggregate: Aggregation, stage: Stage, regs: PtRegs, caller: int, call: KretprobeInstance | None
+        self,
+        aggregate: Aggregation,
+        stage: Stage,
+        regs: PtRegs,
+        caller: int,
+        call: KretprobeInstance | None,
+        within: tuple[int, ...] = (),
     ) -> None:
-        """Count a hit, as C does for an optimised probe."""
+        """Count a hit, as C does for an optimised probe. `within` is the head of the stack of an event's hit."""
         view, key, value, executed = self._view.at(stage, regs), bytes(KEY_SIZE), 0, 0
         try:
             if aggregate.key is Special.COMM:
@@ -190,8 +200,17 @@ class Recorder:
             elif aggregate.key is Special.CALLER:
                 key = word_key(caller if stage is Stage.RETURN else view.register("x30"))
             elif aggregate.key is Special.STACK:
-                returns_to = caller if stage is Stage.RETURN else view.register("x30")
-                number = aggregate.table.stack_number(self.kprobes.unwind.records(returns_to, regs.regs[29]))
+                head = within or (caller if stage is Stage.RETURN else view.register("x30"),)
+                number = aggregate.table.stack_number(self.kprobes.unwind.records(head, regs.regs[29]))
+                if not number:
+                    aggregate.table.structure.lost += 1
+                    return
+                key = word_key(number)
+            elif isinstance(aggregate.key, Memory):
+                text = aggregate.key.read(view)
+                if text is None:
+                    raise AgentError("the text cannot be read")
+                number = aggregate.table.text_number(text.partition(b"\0")[0])
                 if not number:
                     aggregate.table.structure.lost += 1
                     return

@@ -78,6 +78,10 @@ class GuestScope(Scope):
             return None
         return field_value(self.event, name, typed_memory(self._machine).types)
 
+    def is_text(self, name: str) -> bool:
+        """Whether the event has a field `name` with characters."""
+        return self.event is not None and any(each.name == name and each.is_text for each in self.event.fields)
+
     def register(self, name: str) -> int | None:
         """The number of a register; None for an unknown name."""
         return _REGISTERS.index(name) if name in _REGISTERS else None

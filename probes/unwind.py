@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from armprobe.kernel.backtrace import Backtrace, Walker
@@ -86,13 +86,12 @@ class Unwind:
 
     # Memory
 
-    def records(self, caller: int, fp: int) -> list[int]:
-        """The return addresses around a function's entry or return, innermost first, by the frame records alone.
+    def records(self, head: Iterable[int], fp: int) -> list[int]:
+        """The addresses in `head`, and the return addresses in the frame records from `fp`, an x29, on.
 
-        `caller` is the first of them, and `fp` the caller's x29. The kernel's own unwinder has the same
-        (arch/arm64/kernel/stacktrace.c), and so has the C core.
+        The kernel's own unwinder has the same (arch/arm64/kernel/stacktrace.c), and so has the C core.
         """
-        found = [caller]
+        found = [*head]
         while len(found) < STACK_DEPTH and fp and not fp & 7:
             record = self._machine.core.read_virtual(fp, 16)
             if record is None:

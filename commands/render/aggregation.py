@@ -61,7 +61,9 @@ def _aggregated(found: values.Aggregated) -> str:
 def _key(key: values.CountedKey) -> str:
     if key.stack is not None:
         return "\n" + "".join(f"    {described(place)}\n" for place in key.stack)
-    return described(key.caller) if key.caller is not None else str(key.number if key.comm is None else key.comm)
+    if key.caller is not None:
+        return described(key.caller)
+    return next(str(each) for each in (key.comm, key.text, key.number) if each is not None)
 
 
 def _histogram(buckets: tuple[values.HistogramBucket, ...], linear: bool) -> str:

@@ -26,9 +26,9 @@ class HistogramBucket:
 class CountedKey:
     """What was counted of one key.
 
-    number, comm, caller, stack: the key, as the value of an expression, the name of a task, the place that a function
-    returns to, or the function with the places that it and its callers return to. One of them is not None, or none if
-    hits are counted without a key. count: the number of hits.
+    number, text, comm, caller, stack: the key, as the value of an expression, which may be a text, the name of a task,
+    the place that a function returns to, or the function with the places that it and its callers return to. One of them
+    is not None, or none if hits are counted without a key. count: the number of hits.
     total: the sum of their values, as a signed number of 64 bits; None without values, as average is.
     buckets: the histogram, from the first bucket to the last that is not empty.
     instructions: the guest's instructions during the calls, if their time is counted; otherwise None.
@@ -43,6 +43,7 @@ class CountedKey:
     buckets: tuple[HistogramBucket, ...]
     stack: tuple[Location, ...] | None = None
     instructions: int | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)

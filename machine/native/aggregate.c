@@ -65,26 +65,25 @@ static void read_task(const struct recorder *recorder, const struct aggregate *a
     memcpy(key, comm, sizeof comm);
 }
 
-/* Stacks, each of which is kept once. */
+/* Stacks and texts, each of which is kept once. */
 
-/* The index of a stack of up to STACK_DEPTH addresses, plus 1; 0 if there are as many as there are keys. */
-ARMPROBE_EXPORT uint64_t armprobe_aggregate_stack(struct aggregate *aggregate, const uint64_t *addresses,
-                                                  uint64_t length)
+/* The index of a long key of up to STACK_DEPTH words, plus 1; 0 if there are as many as there are keys. */
+ARMPROBE_EXPORT uint64_t armprobe_aggregate_long(struct aggregate *aggregate, const uint64_t *words, uint64_t length)
 {
     uint64_t at = aggregate->seed;
     for (uint64_t i = 0; i < length; i++)
-        at = mix(at ^ addresses[i]);
+        at = mix(at ^ words[i]);
     for (;; at++) {
-        struct stack_row *row = &aggregate->stacks[at & aggregate->mask];
-        if (row->length == length && !memcmp(row->addresses, addresses, length * sizeof *addresses))
+        struct long_key *key = &aggregate->long_keys[at & aggregate->mask];
+        if (key->length == length && !memcmp(key->words, words, length * sizeof *words))
             return (at & aggregate->mask) + 1;
-        if (row->length)
+        if (key->length)
             continue;
-        if (aggregate->stacks_used == aggregate->capacity)
+        if (aggregate->long_used == aggregate->capacity)
             return 0;
-        aggregate->stacks_used++;
-        row->length = length;
-        memcpy(row->addresses, addresses, length * sizeof *addresses);
+        aggregate->long_used++;
+        key->length = length;
+        memcpy(key->words, words, length * sizeof *words);
         return (at & aggregate->mask) + 1;
     }
 }
@@ -114,12 +113,11 @@ static bool read_record(const struct core *core, struct piece *piece, uint64_t a
     return true;
 }
 
-uint64_t stack_read(const struct recorder *recorder, uint64_t caller, uint64_t fp, uint64_t *addresses, uint64_t most)
+uint64_t stack_read(const struct recorder *recorder, uint64_t fp, uint64_t *addresses, uint64_t length, uint64_t most)
 {
-    uint64_t record[2], length = 0;
+    uint64_t record[2];
     struct piece piece;
     piece.start = piece.size = 0;
-    addresses[length++] = caller;
     while (length < most && fp && read_record(recorder->core, &piece, fp, record) && record[1]) {
         if (record[1] == recorder->trampoline && recorder->trampoline)
             record[1] = call_caller(recorder, fp + 16);
@@ -129,12 +127,37 @@ uint64_t stack_read(const struct recorder *recorder, uint64_t caller, uint64_t f
     return length;
 }
 
-/* The number of the stack of a function that was called from `caller`. */
-static uint64_t read_stack(const struct recorder *recorder, struct aggregate *aggregate, uint64_t caller, uint64_t fp)
+uint64_t stack_of_event(const struct recorder *recorder, const struct stage *at, const struct view *view,
+                        uint64_t *addresses, uint64_t most)
 {
-    uint64_t addresses[STACK_DEPTH];
-    uint64_t length = stack_read(recorder, caller, fp, addresses, STACK_DEPTH);
-    return armprobe_aggregate_stack(aggregate, addresses, length);
+    addresses[0] = at->event;
+    addresses[1] = view->x[30];
+    return stack_read(recorder, view->x[29], addresses, at->framed ? 1 : 2, most);
+}
+
+/* The number of the stack of an event, or of a function that was called from `caller`, at its entry or its return: x29
+ * is then the caller's. */
+static uint64_t read_stack(const struct recorder *recorder, struct aggregate *aggregate, uint64_t caller,
+                           const struct stage *at, const struct view *view)
+{
+    uint64_t addresses[STACK_DEPTH], length;
+    addresses[0] = caller;
+    length = at->event ? stack_of_event(recorder, at, view, addresses, STACK_DEPTH)
+                       : stack_read(recorder, view->x[29], addresses, 1, STACK_DEPTH);
+    return armprobe_aggregate_long(aggregate, addresses, length);
+}
+
+/* The number of the text that is the key. False if it cannot be read. */
+static bool read_text(const struct recorder *recorder, struct aggregate *aggregate, const struct view *view,
+                      uint64_t *number)
+{
+    uint64_t words[STACK_DEPTH], size;
+    if (text_read(recorder->reader, aggregate->text, view, (uint8_t *)words, &size) != OUTCOME_VALUE || !size)
+        return false;
+    memset((char *)words + size, 0, sizeof words - size);
+    *number = armprobe_aggregate_long(aggregate, words, (size + sizeof *words - 1) / sizeof *words);
+    aggregate->hit_lost = !*number;
+    return true;
 }
 
 bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggregate, const struct stage *at,
@@ -146,13 +169,15 @@ bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggrega
         read_task(recorder, aggregate, key);
     if (aggregate->by_caller || aggregate->by_stack) {
         key[0] = at->stage ? at->caller : view->x[30];
-        if (!at->stage && key[0] == recorder->trampoline)
+        if (!at->stage && !at->framed && key[0] == recorder->trampoline)
             return false; /* it is the trampoline of a call that is not followed here */
     }
     if (aggregate->by_stack) {
-        key[0] = read_stack(recorder, aggregate, key[0], view->x[29]);
+        key[0] = read_stack(recorder, aggregate, key[0], at, view);
         aggregate->hit_lost = !key[0];
     }
+    if (aggregate->text && !read_text(recorder, aggregate, view, key))
+        return false;
     if (aggregate->key && program_value(recorder->reader, aggregate->key, view, key) != OUTCOME_VALUE)
         return false;
     return !aggregate->value ||

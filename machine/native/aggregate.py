@@ -25,10 +25,10 @@ class _Row(ctypes.Structure):
     executed: int
 
 
-@structure("stack_row")
-class _StackRow(ctypes.Structure):
+@structure("long_key")
+class _LongKey(ctypes.Structure):
     length: int
-    addresses: ctypes.Array[ctypes.c_uint64]
+    words: ctypes.Array[ctypes.c_uint64]
 
 
 @structure("aggregate")
@@ -40,6 +40,7 @@ class Aggregate(ctypes.Structure):
     by_task: bool
     by_caller: bool
     by_stack: bool
+    text: int
     elapsed: bool
     comm: int
     buckets: int
@@ -52,12 +53,14 @@ class Aggregate(ctypes.Structure):
     capacity: int
     used: int
     lost: int
-    stacks: int
-    stacks_used: int
+    long_keys: int
+    long_used: int
 
 
-STACK_DEPTH: Final = len(_StackRow().addresses)
+STACK_DEPTH: Final = len(_LongKey().words)
 """The most addresses of a stack that are kept."""
+LONGEST_TEXT: Final = 8 * STACK_DEPTH - 1
+"""The most bytes of a text that are kept."""
 _COUNTERS: Final = struct.Struct("<3Q")
 
 
@@ -75,17 +78,17 @@ class Row(NamedTuple):
 _ADD: Final = function(
     "armprobe_aggregate_add", None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64
 )
-_STACK: Final = function("armprobe_aggregate_stack", ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
+_LONG: Final = function("armprobe_aggregate_long", ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
 
 
 class AggregateTable:
     """A table for `capacity` keys, each with `buckets` buckets. `structure` is what C has of it.
 
-    With `stacks`, the keys are stacks, of which as many are kept.
+    With `long`, the keys are stacks or texts, of which as many are kept.
     """
 
-    def __init__(self, capacity: int, buckets: int, start: int = 0, step: int = 0, stacks: bool = False) -> None:
-        self._keeps_stacks = stacks
+    def __init__(self, capacity: int, buckets: int, start: int = 0, step: int = 0, long: bool = False) -> None:
+        self._long = long
         self._length = 2 << (capacity - 1).bit_length()
         self._stride = ctypes.sizeof(_Row) + 8 * buckets
         self.structure = Aggregate(
@@ -108,25 +111,26 @@ class AggregateTable:
         """Forget all keys."""
         self._rows = ctypes.create_string_buffer(self._length * self._stride)
         self.structure.rows = ctypes.addressof(self._rows)
-        self._stacks = ctypes.create_string_buffer(self._length * ctypes.sizeof(_StackRow) * self._keeps_stacks)
-        self.structure.stacks = ctypes.addressof(self._stacks) if self._keeps_stacks else 0
-        self.structure.used = self.structure.lost = self.structure.stacks_used = 0
+        self._long_keys = ctypes.create_string_buffer(self._length * ctypes.sizeof(_LongKey) * self._long)
+        self.structure.long_keys = ctypes.addressof(self._long_keys) if self._long else 0
+        self.structure.used = self.structure.lost = self.structure.long_used = 0
 
     def saved(self) -> bytes:
         """The rows and the counters, for `restore`; empty if nothing was counted."""
         structure = self.structure
         if not (structure.used or structure.lost):
             return b""
-        return _COUNTERS.pack(structure.used, structure.lost, structure.stacks_used) + self._rows.raw + self._stacks.raw
+        counters = _COUNTERS.pack(structure.used, structure.lost, structure.long_used)
+        return counters + self._rows.raw + self._long_keys.raw
 
     def restore(self, saved: bytes) -> None:
         """Have the rows and counters again that `saved` has returned."""
         self.clear()
         if saved:
             structure, rows = self.structure, len(self._rows)
-            structure.used, structure.lost, structure.stacks_used = _COUNTERS.unpack_from(saved)
+            structure.used, structure.lost, structure.long_used = _COUNTERS.unpack_from(saved)
             ctypes.memmove(self._rows, saved[_COUNTERS.size :], rows)
-            ctypes.memmove(self._stacks, saved[_COUNTERS.size + rows :], len(self._stacks))
+            ctypes.memmove(self._long_keys, saved[_COUNTERS.size + rows :], len(self._long_keys))
 
     def add(self, key: bytes, value: int, executed: int = 0) -> None:
         """Count a value of a key of KEY_SIZE bytes, and the instructions during a call."""
@@ -135,12 +139,23 @@ class AggregateTable:
     def stack_number(self, addresses: Sequence[int]) -> int:
         """The number of a stack, which is kept from now on; 0 if there are as many as there are keys."""
         kept = addresses[:STACK_DEPTH]
-        return int(_STACK(self.address, (ctypes.c_uint64 * len(kept))(*kept), len(kept)))
+        return int(_LONG(self.address, (ctypes.c_uint64 * len(kept))(*kept), len(kept)))
 
     def stack(self, number: int) -> tuple[int, ...]:
         """The addresses of a stack, innermost first."""
-        row = _StackRow.from_buffer(self._stacks, (number - 1) * ctypes.sizeof(_StackRow))
-        return tuple(row.addresses[: row.length])
+        key = _LongKey.from_buffer(self._long_keys, (number - 1) * ctypes.sizeof(_LongKey))
+        return tuple(key.words[: key.length])
+
+    def text_number(self, text: bytes) -> int:
+        """The number of a text without NULs, which is kept from now on; 0 if there are as many as there are keys."""
+        data = text[:LONGEST_TEXT] + b"\0"
+        size = -(-len(data) // 8)
+        return int(_LONG(self.address, data.ljust(8 * size, b"\0"), size))
+
+    def text(self, number: int) -> bytes:
+        """A text."""
+        key = _LongKey.from_buffer(self._long_keys, (number - 1) * ctypes.sizeof(_LongKey))
+        return bytes(key.words)[: 8 * key.length].rstrip(b"\0")
 
     def rows(self) -> Iterator[Row]:
         """What was counted, in no order."""

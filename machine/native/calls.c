@@ -228,7 +228,7 @@ ARMPROBE_EXPORT uint32_t armprobe_returned(struct recorder *recorder, uint64_t e
     struct core *core = recorder->core;
     uint64_t *x = core_x(core), pc = x[32];
     struct chain chain = {.sp = x[31]};
-    struct stage at = {1, false, core_pstate(core) & recorder->kept, executed, 0, x, 0};
+    struct stage at = {.stage = 1, .pstate = core_pstate(core) & recorder->kept, .executed = executed, .x = x};
     if (!find(recorder, &chain))
         return NOT_HANDLED;
     struct pair oldest = recorder->pairs[chain.oldest];

@@ -91,30 +91,35 @@ ARMPROBE_EXPORT void armprobe_histogram_index(struct histogram *histogram)
         *find(histogram, histogram->rows + i * histogram->stride) = (uint32_t)i + 1;
 }
 
-static bool decide_stack(const struct recorder *recorder, const struct histogram_key *key, const struct view *view,
-                         uint8_t *out)
+static bool decide_stack(const struct recorder *recorder, const struct histogram_key *key, const struct stage *at,
+                         const struct view *view, uint8_t *out)
 {
-    uint64_t addresses[STACK_DEPTH + 1], caller = view->caller ? view->caller : view->x[30];
+    uint64_t addresses[STACK_DEPTH], caller = view->caller ? view->caller : view->x[30];
     uint64_t length = 0;
-    if (caller == recorder->trampoline)
+    if (caller == recorder->trampoline && !at->framed)
         return false; /* it is the trampoline of a call that is not followed here */
-    if (key->function)
-        addresses[length++] = key->function;
-    length += stack_read(recorder, caller, view->x[29], addresses + length, STACK_DEPTH);
+    if (at->event) {
+        length = stack_of_event(recorder, at, view, addresses, STACK_DEPTH);
+    } else {
+        if (key->function)
+            addresses[length++] = key->function;
+        addresses[length++] = caller;
+        length = stack_read(recorder, view->x[29], addresses, length, STACK_DEPTH);
+    }
     length *= sizeof *addresses;
     memcpy(out, addresses, length < key->size ? length : key->size);
     return true;
 }
 
-static bool decide_key(const struct recorder *recorder, const struct histogram_key *key, const struct view *view,
-                       uint8_t *out)
+static bool decide_key(const struct recorder *recorder, const struct histogram_key *key, const struct stage *at,
+                       const struct view *view, uint8_t *out)
 {
     const struct reader *reader = recorder->reader;
     uint8_t bytes[MOST_TEXT + 1], *nul;
     uint64_t value, size;
     memset(out, 0, key->size);
     if (key->stack)
-        return decide_stack(recorder, key, view, out);
+        return decide_stack(recorder, key, at, view, out);
     if (key->number.operations) {
         if (program_value(reader, &key->number, view, &value) != OUTCOME_VALUE)
             return false;
@@ -129,7 +134,8 @@ static bool decide_key(const struct recorder *recorder, const struct histogram_k
     return true;
 }
 
-static bool decide(const struct recorder *recorder, struct histogram_trigger *trigger, const struct view *view)
+static bool decide(const struct recorder *recorder, struct histogram_trigger *trigger, const struct stage *at,
+                   const struct view *view)
 {
     const struct reader *reader = recorder->reader;
     uint8_t *key = trigger->hit_key;
@@ -140,7 +146,7 @@ static bool decide(const struct recorder *recorder, struct histogram_trigger *tr
     if (!passes)
         return true;
     for (uint64_t i = 0; i < trigger->key_count; key += trigger->keys[i++].size)
-        if (!decide_key(recorder, &trigger->keys[i], view, key))
+        if (!decide_key(recorder, &trigger->keys[i], at, view, key))
             return false;
     for (uint64_t i = 0; i < trigger->histogram->values; i++)
         if (program_value(reader, &trigger->values[i], view, &trigger->hit_values[i]) != OUTCOME_VALUE)
@@ -148,11 +154,12 @@ static bool decide(const struct recorder *recorder, struct histogram_trigger *tr
     return true;
 }
 
-bool histograms_decide(const struct recorder *recorder, struct histogram_trigger *first, const struct view *view)
+bool histograms_decide(const struct recorder *recorder, struct histogram_trigger *first, const struct stage *at,
+                       const struct view *view)
 {
     for (struct histogram_trigger *trigger = first; trigger; trigger = trigger->next) {
         trigger->fires = false;
-        if (!trigger->paused && !decide(recorder, trigger, view))
+        if (!trigger->paused && !decide(recorder, trigger, at, view))
             return false;
     }
     return true;

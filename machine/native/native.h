@@ -187,6 +187,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(const uint64_t *, stops) /* the one who traces, what is behind the branch, and branches within its code */ \
     FIELD(const uint64_t *, targets) /* of those branches, at the same numbers */ \
     FIELD(uint64_t, stop_count) \
+    FIELD(bool, framed) /* as in `struct stage` */ \
     FIELD(uint64_t, list) /* where the tracepoint has the list of those who trace */ \
     FIELD(uint64_t, make) /* the function that makes the record, and where it gets room and is done: */ \
     FIELD(uint64_t, reserve) \
@@ -284,10 +285,10 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(char *, registers) /* of the CPU, or of `copy`: the layout's offsets are from here */ \
     FIELD(void *, copy) /* a context that hooks load and store, where the CPU's own registers were not found */ \
     FIELD(void *, cpu) /* the argument of `rebuild` */ \
-    FIELD(struct recorder *, recorder) /* of its places, NULL for none */ \
     FIELD(const char *, ram) /* where the host has the machine's memory, and where that is in the guest: */ \
     FIELD(uint64_t, ram_base) \
     FIELD(uint64_t, ram_size) /* in bytes, 0 for none */ \
+    FIELD(struct recorder *, recorder) /* of its places, NULL for none */ \
     FIELD(struct gic_interface *, interface) /* which signals interrupts to the CPU */ \
     ARRAY(struct timer *, timers, 2) /* physical and virtual: CRm 2 and 3 of their registers */ \
     FIELD(uint64_t, base) /* the guest's instructions before the block under way */ \

@@ -22,7 +22,8 @@ static void settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
         return; /* the run ended in the instruction, which is begun again */
     recorder->pending = NULL;
     if (pc == place->next && executed == recorder->pending_executed + 1) {
-        struct stage at = {1, true, core_pstate(core), executed, 0, core_x(core), 0};
+        struct stage at = {.stage = 1, .live = true, .pstate = core_pstate(core), .executed = executed,
+                           .x = core_x(core)};
         record_second(recorder, place, &at);
     }
 }
@@ -76,7 +77,7 @@ static void foresee(struct recorder *recorder, struct place *place, uint64_t exe
 {
     const struct core *core = recorder->core;
     uint64_t x[33];
-    struct stage at = {1, false, core_pstate(core), executed + 1, 0, x, 0};
+    struct stage at = {.stage = 1, .pstate = core_pstate(core), .executed = executed + 1, .x = x};
     uint32_t word;
     copy_registers(x, core_x(core));
     if (!core_read(core, place->address, &word, sizeof word) || word != place->word)
@@ -91,7 +92,7 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     struct place *place = user;
     struct recorder *recorder = place->recorder;
     const struct core *core = recorder->core;
-    struct stage at = {0, true, 0, core_executed(core, address) - 1, 0, core_x(core), 0};
+    struct stage at = {.live = true, .executed = core_executed(core, address) - 1, .x = core_x(core)};
     load(core);
     (void)uc;
     (void)size;
@@ -162,7 +163,7 @@ static enum handled reached(struct recorder *recorder, uint64_t address)
 {
     struct core *core = recorder->core;
     uint64_t *x = core_x(core), after[33];
-    struct stage at = {0, true, core_pstate(core), core->base, 0, x, 0};
+    struct stage at = {.live = true, .pstate = core_pstate(core), .executed = core->base, .x = x};
     struct place *place = recorder->places ? place_at(recorder, address) : NULL;
     uint32_t pstate = at.pstate;
     if (!place || recorder->busy || core->slot_running)
@@ -196,7 +197,8 @@ void place_executed(const struct place *place)
 {
     struct recorder *recorder = place->recorder;
     const struct core *core = recorder->core;
-    struct stage at = {1, true, core_pstate(core), core->base, 0, core_x(core), 0};
+    struct stage at = {.stage = 1, .live = true, .pstate = core_pstate(core), .executed = core->base,
+                       .x = core_x(core)};
     record_second(recorder, place, &at);
 }
 

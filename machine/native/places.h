@@ -33,13 +33,15 @@
 
 #define STACK_DEPTH 64
 
-/* A stack: where a function was called, innermost first, and where each of those was. */
-#define ARMPROBE_STACK_ROW(FIELD, ARRAY) \
-    FIELD(uint64_t, length) /* 0: the row is free */ \
-    ARRAY(uint64_t, addresses, STACK_DEPTH)
+/* A key that a row has no room for. A stack: where a function was called, innermost first, and where each of those was.
+ * Or a text, with NULs behind it. */
+#define ARMPROBE_LONG_KEY(FIELD, ARRAY) \
+    FIELD(uint64_t, length) /* of `words`; 0: it is free */ \
+    ARRAY(uint64_t, words, STACK_DEPTH)
 
 /* A table that counts hits by a key, and their values by size. The key is the value of a program, the return address
- * (at stage 0: x30) or the number of a stack, and 0, or the name of the task; without all of these it is 0. Values are signed. Without a program they are 0.
+ * (at stage 0: x30) or the number of a long key, and 0, or the name of the task; without all of these it is 0. Values
+ * are signed. Without a program they are 0.
  *
  * A histogram is linear if there is a `step`: its first bucket has the values below `start`, its last those that are in
  * no other. Otherwise its buckets are the negative values, 0, 1, 2 to 3, 4 to 7, and so on. */
@@ -48,7 +50,8 @@
     FIELD(const struct program *, value) /* NULL for none */ \
     FIELD(bool, by_task) \
     FIELD(bool, by_caller) \
-    FIELD(bool, by_stack) /* the key is the index in `stacks` */ \
+    FIELD(bool, by_stack) \
+    FIELD(const struct text *, text) /* which is the key; NULL for none. It fits into a long key with its NUL */ \
     FIELD(bool, elapsed) /* the value is the time from entry to return, in ns */ \
     FIELD(uint64_t, comm) /* the offset of the name in the task's structure, to which SP_EL0 points */ \
     FIELD(uint64_t, buckets) /* 0 for none */ \
@@ -61,9 +64,9 @@
     FIELD(uint64_t, capacity) /* the most keys, fewer than there are rows */ \
     FIELD(uint64_t, used) \
     FIELD(uint64_t, lost) /* hits whose key did not fit */ \
-    FIELD(struct stack_row *, stacks) /* as many as `rows`, in a hash table by content; NULL for none */ \
-    FIELD(uint64_t, stacks_used) \
-    FIELD(bool, hit_lost) /* the stack of the hit that is being handled does not fit */ \
+    FIELD(struct long_key *, long_keys) /* as many as `rows`, in a hash table by content; NULL for none */ \
+    FIELD(uint64_t, long_used) \
+    FIELD(bool, hit_lost) /* the long key of the hit that is being handled does not fit */ \
     ARRAY(uint64_t, hit_key, 2) /* of the hit that is being handled */ \
     FIELD(uint64_t, hit_value)
 
@@ -204,7 +207,7 @@
 #define ARMPROBE_PLACES_STRUCTURES(STRUCTURE) \
     STRUCTURE(record, ARMPROBE_RECORD) \
     STRUCTURE(aggregate_row, ARMPROBE_AGGREGATE_ROW) \
-    STRUCTURE(stack_row, ARMPROBE_STACK_ROW) \
+    STRUCTURE(long_key, ARMPROBE_LONG_KEY) \
     STRUCTURE(aggregate, ARMPROBE_AGGREGATE) \
     STRUCTURE(histogram, ARMPROBE_HISTOGRAM) \
     STRUCTURE(histogram_key, ARMPROBE_HISTOGRAM_KEY) \
@@ -245,6 +248,8 @@ struct stage {
     uint64_t caller;
     const uint64_t *x;
     uint64_t elapsed; /* the time of the call that returns, in ns */
+    uint64_t event;   /* the address at which an event of the guest's kernel happens, 0 for another place */
+    bool framed;      /* there, the function has its frame record at x29, and x30 is not what it returns to */
 };
 
 /* The return address of the call under way that has taken it from x30, 0 if it is not known. */
@@ -274,9 +279,13 @@ bool aggregate_decide(const struct recorder *recorder, struct aggregate *aggrega
 /* Count that hit. `elapsed` is the time of a call in ns, `executed` the guest's instructions during it. */
 void aggregate_hit(struct aggregate *aggregate, uint64_t elapsed, uint64_t executed);
 
-/* The stack of a function that was called from `caller`, at its entry or its return: x29, `fp`, is then the caller's.
- * Returns the number of `addresses`, `most` at most. A kretprobe's trampoline is shown as what the call returns to. */
-uint64_t stack_read(const struct recorder *recorder, uint64_t caller, uint64_t fp, uint64_t *addresses, uint64_t most);
+/* Append the return addresses in the frame records from `fp`, an x29, on, to `length` addresses of a stack. Returns the
+ * number of them all, `most` at most. A kretprobe's trampoline is shown as what the call returns to. */
+uint64_t stack_read(const struct recorder *recorder, uint64_t fp, uint64_t *addresses, uint64_t length, uint64_t most);
+
+/* The same for the stack of an event, which begins with its place. */
+uint64_t stack_of_event(const struct recorder *recorder, const struct stage *at, const struct view *view,
+                        uint64_t *addresses, uint64_t most);
 
 /* The guest is at `pc`, after `executed` instructions: record stage 1 of a place whose instruction was the last one. */
 void places_settle(struct recorder *recorder, uint64_t pc, uint64_t executed);
@@ -285,7 +294,8 @@ void places_settle(struct recorder *recorder, uint64_t pc, uint64_t executed);
 
 /* Whether the filters, keys and values of a hit are known, for all triggers from `first` on. They are kept for
  * `histograms_hit`. */
-bool histograms_decide(const struct recorder *recorder, struct histogram_trigger *first, const struct view *view);
+bool histograms_decide(const struct recorder *recorder, struct histogram_trigger *first, const struct stage *at,
+                       const struct view *view);
 
 /* Count that hit. */
 void histograms_hit(const struct recorder *recorder, struct histogram_trigger *first);

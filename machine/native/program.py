@@ -193,6 +193,11 @@ class Text:
         self._address = address
         self.structure = TextStructure(address.structure, most, array)
 
+    @property
+    def address(self) -> int:
+        """Of the structure."""
+        return ctypes.addressof(self.structure)
+
 
 class Match(enum.IntEnum):
     """How a pattern is compared: `enum match` of pattern.c."""

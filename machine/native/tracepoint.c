@@ -207,6 +207,8 @@ static void act(struct tracepoint *tracepoint, const struct stage *at)
         if (!action->enabled)
             continue;
         action->hits++;
+        if (action->histograms)
+            histograms_hit(recorder, action->histograms);
         if (!action->selected)
             continue;
         if (action->condition)
@@ -229,7 +231,7 @@ static bool any_enabled(const struct tracepoint *tracepoint)
 }
 
 /* Whether the hit is handled. If not, nothing has been done. */
-static bool handle(struct tracepoint *tracepoint, const struct stage *at, struct call *call)
+static bool handle(struct tracepoint *tracepoint, struct stage *at, struct call *call)
 {
     struct reader *reader = tracepoint->recorder->reader;
     enum made made = make(tracepoint, at, call);
@@ -238,6 +240,7 @@ static bool handle(struct tracepoint *tracepoint, const struct stage *at, struct
         return made == MADE_NONE;
     reader->record = tracepoint->data;
     reader->record_size = tracepoint->size;
+    at->framed = tracepoint->framed;
     decided = decide(tracepoint, at);
     reader->record_size = 0;
     if (decided)
@@ -250,7 +253,7 @@ ARMPROBE_EXPORT void armprobe_on_tracepoint(void *uc, uint64_t address, uint32_t
 {
     struct tracepoint *tracepoint = ((struct tracepoints *)user)->first;
     struct core *core = tracepoint->recorder->core;
-    struct stage at = {0, true, 0, core_executed(core, address) - 1, 0, core_x(core), 0};
+    struct stage at = {.live = true, .executed = core_executed(core, address) - 1, .x = core_x(core), .event = address};
     struct call call = {false, 0, 0};
     load(core);
     at.pstate = core_pstate(core);

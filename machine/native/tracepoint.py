@@ -25,6 +25,7 @@ class TracepointStructure(ctypes.Structure):
     stops: int
     targets: int
     stop_count: int
+    framed: bool
     list: int
     make: int
     reserve: int

@@ -264,10 +264,10 @@ class EventControl:
         """
         kprobes = self._controls.kprobes
         if hit.caller is not None:
-            return tuple(kprobes.unwind.records(hit.caller, hit.regs.regs[29])[:_MOST_FRAMES])
+            return tuple(kprobes.unwind.records([hit.caller], hit.regs.regs[29])[:_MOST_FRAMES])
         found = kprobes.machine.symbols.at(hit.address)
         if found is not None and not found[1]:
-            stack = kprobes.unwind.records(kprobes.unwind.x30, hit.regs.regs[29])
+            stack = kprobes.unwind.records([kprobes.unwind.x30], hit.regs.regs[29])
             return (hit.address, *stack)[:_MOST_FRAMES]
         try:
             frames = kprobes.backtrace(hit).frames

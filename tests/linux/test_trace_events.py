@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -245,3 +245,59 @@ def test_system_calls_are_probed_in_a_moment(session: Session) -> None:
     for name in events:
         session.kprobes.register_tracepoint(Tracepoint(name))
     assert time.process_time() - start < 15
+
+
+def test_texts_are_keys(session: Session) -> None:
+    """Counted by C and by Python, against the fields of the records of the same run."""
+    kprobes = session.kprobes
+    kprobes.kept = 1 << 14
+    start = session.machine.snapshot()
+    keys = {"sched:sched_switch": "next_comm", "sched:sched_waking": "comm", "sched:sched_process_exec": "filename"}
+    recorded = {name: kprobes.register_tracepoint(Tracepoint(name)) for name in keys}
+    counting = {name: kprobes.on(f"t:{name}", key=key).count() for name, key in keys.items()}
+    opened = kprobes.on("do_sys_openat2", key="str(filename)").count()
+    for in_c in (True, False):
+        kprobes.optimization = in_c
+        session.machine.restore(start)
+        for each in (*counting.values(), opened):
+            each.clear()
+        session.guest.sh(WORKLOAD)
+        for name, key in keys.items():
+            probe = counting[name].probe
+            assert probe is not None
+            assert bool(probe.flags & OPTIMIZED) is in_c
+            values = Counter(hit.data[key] for hit in kprobes.hits if hit.probe is recorded[name])
+            assert {row.key: row.count for row in counting[name].counted()} == values, name
+            assert len(values) > 1
+        files = {row.key for row in opened.counted()}
+        assert {"/proc/version", "/proc/uptime", "/dev/zero", "/"} <= files
+
+
+def test_stacks_are_those_of_the_guests_stacktrace(session: Session) -> None:
+    """The trigger of the guest's own tracer, whose stacks begin in what it calls at the event."""
+    events = "sched:sched_switch", "sched:sched_waking", "kmem:kfree", "kmem:kmalloc", "timer:timer_start"
+    triggers = [f"events/{name.replace(':', '/')}/trigger" for name in events]
+    begin, end = ("; ".join(f"echo '{text}' > {each}" for each in triggers) for text in ("stacktrace", "!stacktrace"))
+    session.guest.sh(
+        f"mount -t tracefs tracefs {TRACING}; cd {TRACING}; echo 8192 > buffer_size_kb; echo 0 > tracing_on"
+    )
+    counting = {name: session.kprobes.on(f"t:{name}", key="stack").count(capacity=4096) for name in events}
+    symbols = session.machine.symbols
+    told = session.guest.sh(
+        f"cd {TRACING}; {begin}; echo 1 > tracing_on; {WORKLOAD}; echo 0 > tracing_on; {end}; cat trace", timeout=600
+    )
+    theirs: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for part in told.out.split("<stack trace>\n")[1:]:
+        called, *stack = re.findall(r"^ => (\S+)", part, re.MULTILINE)
+        theirs[called].add(tuple(stack[stack[0].startswith("__traceiter_") :]))
+    ours = {
+        tuple(symbols.describe(address).partition("+")[0] for address in row.key)
+        for each in counting.values()
+        for row in each.counted()
+        if isinstance(row.key, tuple)
+    }
+    assert len(theirs) == len(events)
+    for called, stacks in theirs.items():
+        assert called.startswith("trace_event_raw_event_")
+        assert len(stacks) > 3
+        assert stacks <= ours
