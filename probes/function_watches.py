@@ -372,3 +372,33 @@ class FunctionWatches:
             data = self._machine.core.read_virtual(page, 0x1000)
             pages[page] = b"" if data is None else self._kprobes.unpatched(page, data)
         return pages[page][address & 0xFFF :][:4]
+
+
+class Watched:
+    """The ways in which the user of a registry watches many functions."""
+
+    watches: FunctionWatches
+
+    def funccount(self, pattern: str, condition: Condition | None = None) -> FunctionCounts:
+        """Count the calls of the functions that match a pattern such as "vfs_*", in tasks that meet a condition.
+
+        Raises ProbeError (ENOENT).
+        """
+        return self.watches.count(pattern, condition)
+
+    def funcgraph(
+        self,
+        function: str | int,
+        depth: int = 16,
+        calls: int = 0,
+        *,
+        every: bool = False,
+        events: int = EVENTS,
+        condition: Condition | None = None,
+    ) -> FunctionGraph:
+        """Follow the calls that `function` makes, and those that these make. See `FunctionGraph`.
+
+        `calls` of it are followed, 0 for all, in tasks that meet a `condition`, and `events` entries and returns are
+        kept. Raises ProbeError.
+        """
+        return self.watches.graph(function, depth, calls, every, events, condition)

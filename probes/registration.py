@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from armprobe import wiring
-from armprobe.expressions import Condition
 from armprobe.kernel.backtrace import Backtrace
 from armprobe.kernel.code_tables import Area, CodeTables
 from armprobe.kernel.text import Text
@@ -26,7 +25,7 @@ from .errors import ProbeError, one_of
 from .events.registry import Events
 from .exception_moments import Moment
 from .fail import Fail
-from .function_watches import EVENTS, FunctionCounts, FunctionGraph, FunctionWatches
+from .function_watches import FunctionWatches, Watched
 from .functions import functions_matching
 from .gone_sites import GoneSites
 from .guest_kprobes import GuestKprobes
@@ -56,7 +55,7 @@ from .unwind import Unwind
 _P = TypeVar("_P", Kprobe, Kretprobe)
 
 
-class Kprobes(Recorded):
+class Kprobes(Recorded, Watched):
     """The registry of one machine. A second registry for the same machine raises ProbeError (EEXIST).
 
     `era` is an era, its name, or a kernel's version ("6.12.110"). The default is the era of the guest's own kernel, or
@@ -197,30 +196,6 @@ class Kprobes(Recorded):
     def on(self, place: str | int, key: Key = None, condition: str | None = None) -> Aggregator:
         """Counts and histograms of the hits at `place`: `on("vfs_read", key="comm").hist("elapsed")`. See there."""
         return Aggregator(self, place, key, condition)
-
-    def funccount(self, pattern: str, condition: Condition | None = None) -> FunctionCounts:
-        """Count the calls of the functions that match a pattern such as "vfs_*", in tasks that meet a condition.
-
-        Raises ProbeError (ENOENT).
-        """
-        return self.watches.count(pattern, condition)
-
-    def funcgraph(
-        self,
-        function: str | int,
-        depth: int = 16,
-        calls: int = 0,
-        *,
-        every: bool = False,
-        events: int = EVENTS,
-        condition: Condition | None = None,
-    ) -> FunctionGraph:
-        """Follow the calls that `function` makes, and those that these make. See `FunctionGraph`.
-
-        `calls` of it are followed, 0 for all, in tasks that meet a `condition`, and `events` entries and returns are
-        kept. Raises ProbeError.
-        """
-        return self.watches.graph(function, depth, calls, every, events, condition)
 
     def register_jprobe(self, probe: Jprobe) -> Jprobe:
         """Put `probe` on a function. Raises ProbeError with the kernel's errno and the reason."""
