@@ -15,7 +15,7 @@ import pytest
 from tests.machine import mutants
 
 ROOT = Path(__file__).parent.parent.parent
-COUNT = 10_000 if "ARMPROBE_FUZZ" in os.environ else 40
+COUNT = 10_000 if "ARMPROBE_FUZZ" in os.environ else 12
 SEED = int(os.environ.get("ARMPROBE_SEED", "1"))
 
 
