@@ -17,7 +17,7 @@ from armprobe.session.guest import HOME
 from tests.linux.shell import Shell
 from tests.linux.test_kaslr import SEED
 from tests.oracle.guests import at_shell
-from tests.oracle.references import REFERENCES, fetch
+from tests.oracle.references import AT_LENGTH, REFERENCES, fetch
 from tests.progress import progress
 
 NAMES = ("plain", "with blank", 'quote\'s "two"', "-n", "\u00fcber", os.fsdecode(b"\xff\xfe"), "new\nline", "\x1b[31m")
@@ -29,6 +29,10 @@ def kernel(request: pytest.FixtureRequest) -> Path:
     if request.param == "kaslr":
         return linux.prepare(report=progress, kaslr=SEED)
     return at_shell(fetch(REFERENCES[request.param]))
+
+
+# The same functions of the kernel serve these as serve the others.
+of_one_kernel = pytest.mark.parametrize("kernel", AT_LENGTH, indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,7 @@ def test_pushed_files_are_those_of_the_host(session: Session, shell: Shell, tmp_
     healthy(shell)
 
 
+@of_one_kernel
 def test_where_a_pushed_file_goes(session: Session, shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "mine.ko").write_bytes(b"first")
     (tmp_path / "longer").write_bytes(b"a longer text")
@@ -84,6 +89,7 @@ def test_where_a_pushed_file_goes(session: Session, shell: Shell, tmp_path: Path
     assert shell.run("cat mine.ko; stat -c ' %a %s' mine.ko") == "first 600 5\n"  # overwritten, not replaced
 
 
+@of_one_kernel
 def test_a_pushed_folder(session: Session, shell: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     (folder / "sub" / "empty").mkdir(parents=True)
@@ -163,6 +169,7 @@ def test_pulled_files_are_those_of_the_guest(session: Session, shell: Shell, tmp
     healthy(shell)
 
 
+@of_one_kernel
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
@@ -181,6 +188,7 @@ def test_a_command_s_output_errors_and_status(session: Session, command: str, ex
     assert session.guest.sh(command) == expected
 
 
+@of_one_kernel
 def test_large_output_is_whole(session: Session, shell: Shell) -> None:
     digest = shell.run("sha256sum < /bin/busybox").split()[0]
     said = session.guest.sh("cat /bin/busybox; cat /bin/busybox >&2; exit 5")
@@ -198,6 +206,7 @@ def test_nothing_is_seen_of_it_on_the_console(session: Session, shell: Shell) ->
     healthy(shell)
 
 
+@of_one_kernel
 def test_a_command_that_does_not_end_is_killed(session: Session, shell: Shell) -> None:
     for command in ("sleep 7777 & sleep 7777", "while :; do :; done", "trap '' TERM INT; yes > /dev/null"):
         with pytest.raises(CommandError, match=r"did not end within 0\.5 s of the guest's time, and was killed"):
@@ -208,6 +217,7 @@ def test_a_command_that_does_not_end_is_killed(session: Session, shell: Shell) -
     healthy(shell)
 
 
+@of_one_kernel
 def test_a_full_file_system(session: Session, shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(3 << 20))
     shell.run("mkdir /tmp/small; mount -t tmpfs -o size=1m none /tmp/small")
@@ -218,6 +228,7 @@ def test_a_full_file_system(session: Session, shell: Shell, tmp_path: Path) -> N
     healthy(shell)
 
 
+@of_one_kernel
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

@@ -54,7 +54,7 @@ RECORDING: Final = Reference(*_TO_RECORD) if _TO_RECORD else None
 """The kernel whose answers to the tests in live/ are put on record; see record.py."""
 
 AT_LENGTH: Final = tuple(REFERENCES) if EVERYTHING else (DEFAULT,)
-"""The eras for which it is also shown that a mistake would be seen."""
+"""The eras of the tests that are about one kernel as much as about another."""
 
 
 def fetch(reference: Reference, *, refresh: bool = False) -> KernelFiles:

@@ -23,7 +23,7 @@ from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from armprobe.probes.symbol_text import symbol_and_size
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
-from tests.oracle.references import DEFAULT, EVERYTHING, REFERENCES
+from tests.oracle.references import AT_LENGTH, DEFAULT, EVERYTHING, REFERENCES
 from tests.oracle.stock_modules import NAMES, RENAMED, guest_with_modules, insmod
 from tests.waiting import PATIENCE
 
@@ -37,6 +37,10 @@ SYMBOL = re.compile(r"^(\w+) (\w) (\S+)\s\[(\w+)\]$", re.MULTILINE)
 def snapshot(request: pytest.FixtureRequest) -> Path:
     """A guest of each stock kernel with some of its own modules, and one of them with another name in it."""
     return guest_with_modules(REFERENCES[request.param])
+
+
+# What is done with the modules, once they are read, does not depend on the kernel.
+of_one_kernel = pytest.mark.parametrize("snapshot", AT_LENGTH, indirect=True)
 
 
 @pytest.fixture
@@ -131,6 +135,7 @@ def test_another_in_the_same_place(guest: Machine, shell: Shell) -> None:
     assert guest.symbols[new].address == before.address
 
 
+@of_one_kernel
 def test_restored_and_saved(guest: Machine, shell: Shell, tmp_path: Path) -> None:
     empty = guest.snapshot()
     insmod(shell, "dummy")
@@ -165,6 +170,7 @@ def test_initialisation(guest: Machine, shell: Shell) -> None:
         kprobes.register_kprobe(Kprobe(addr=init.addr))
 
 
+@of_one_kernel
 def test_in_a_session(snapshot: Path) -> None:
     with Session(snapshot) as session:
         shell = Shell(session.machine)
@@ -210,6 +216,7 @@ def test_the_command_prints_what_proc_does(snapshot: Path) -> None:
         assert session.ask("modules")[0].state == "Loading"
 
 
+@of_one_kernel
 def test_damaged_modules(guest: Machine, shell: Shell) -> None:
     """Whatever is in a struct module, an answer or one sentence comes soon."""
     insmod(shell, *NAMES)
@@ -239,6 +246,7 @@ def test_damaged_modules(guest: Machine, shell: Shell) -> None:
     assert kernel.module_table() == modules
 
 
+@of_one_kernel
 def test_probes_that_wait(snapshot: Path) -> None:
     """Set before a module is loaded, they are hit as often as the guest's own events, which wait for it, too."""
     with Session(snapshot) as session:
@@ -278,6 +286,7 @@ def test_probes_that_wait(snapshot: Path) -> None:
         assert said[3].endswith(": gone with the module dummy, and pending until that is loaded again\n")
 
 
+@of_one_kernel
 def test_probes_that_wait_when_the_state_is_another(snapshot: Path) -> None:
     with Session(snapshot) as session:
         shell, machine = Shell(session.machine), session.machine
@@ -295,6 +304,7 @@ def test_probes_that_wait_when_the_state_is_another(snapshot: Path) -> None:
         assert probe.state == "enabled"
 
 
+@of_one_kernel
 def test_in_an_attached_gdb(snapshot: Path, gdb_path: str) -> None:
     """A breakpoint on a module's own initialisation, set before the module is loaded, and the module's symbols."""
     with Session(snapshot) as session, GdbSession(session, gdb=gdb_path) as gdb:
@@ -319,6 +329,7 @@ def test_in_an_attached_gdb(snapshot: Path, gdb_path: str) -> None:
         assert "No shared libraries" in gdb.execute("info sharedlibrary")
 
 
+@of_one_kernel
 def test_a_gdb_that_attaches_later(snapshot: Path, gdb_path: str) -> None:
     with Session(snapshot) as session:
         session.owner.call(Shell(session.machine).run, "insmod /dummy.ko")
@@ -365,6 +376,7 @@ class Struct:
             self.memory.write(address, before)
 
 
+@of_one_kernel
 def test_nonsense_in_the_guests_memory(guest: Machine, shell: Shell) -> None:
     """Nobody is hurt by it, it takes no time, and what it does not touch is still known."""
     insmod(shell, *NAMES)
