@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Drives armprobe from outside: gdb, started and controlled by a program, and pytest.
+"""Drives armprobe from outside: gdb or LLDB, started and controlled by a program, and pytest.
 
 The names are imported on first use (PEP 562): pytest imports its plugin of this package in every run.
 """
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .gdb_records import GdbError, GdbStop, GdbTimeout, UnexpectedStop
     from .gdb_session import GdbSession
     from .gdb_values import GdbBreakpoint, GdbFrame, GdbRegisters
+    from .lldb_session import LldbSession
 
 __all__ = [
     "GdbBreakpoint",
@@ -22,6 +23,7 @@ __all__ = [
     "GdbSession",
     "GdbStop",
     "GdbTimeout",
+    "LldbSession",
     "UnexpectedStop",
 ]
 
@@ -33,6 +35,7 @@ _ORIGINS: Final = {
     "GdbSession": "gdb_session",
     "GdbStop": "gdb_records",
     "GdbTimeout": "gdb_records",
+    "LldbSession": "lldb_session",
     "UnexpectedStop": "gdb_records",
 }
 

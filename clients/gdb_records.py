@@ -2,7 +2,7 @@
 """What gdb reports in GDB/MI: its stops, its errors, and a transcript of the last lines of both directions."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -116,3 +116,24 @@ def _lines(record: Record) -> list[str]:
         prefix = "*" if message in ("stopped", "running") else _PREFIXES.get(kind, "=")
         return [f"{token}{prefix}{message}{f' {payload}' if payload else ''}"[:_WIDTH]]
     return []
+
+
+def expected_stop(wait: Callable[[], GdbStop], transcript: Transcript, wanted: Mapping[str, object]) -> GdbStop:
+    """The stop that `wait` returns, if the attributes of it in `wanted` that are not None are equal.
+
+    Raises `UnexpectedStop` if they are not, and what `wait` raises. The message ends with the transcript.
+    """
+    expected = ", ".join(f"{name} {value}" for name, value in wanted.items() if value is not None) or "any"
+    try:
+        stop = wait()
+    except GdbError as error:
+        raise type(error)(_with(transcript, f"expected a stop ({expected}): {error}"), error.transcript) from None
+    for name, value in wanted.items():
+        if value is not None and getattr(stop, name) != value:
+            text = f"expected a stop ({expected}), and the machine has stopped otherwise: {stop}"
+            raise UnexpectedStop(_with(transcript, text), str(transcript), stop)
+    return stop
+
+
+def _with(transcript: Transcript, message: str) -> str:
+    return f"{message}\nThe last lines of the session with the debugger:\n{transcript}"

@@ -23,7 +23,7 @@ from armprobe.stub import Debuggable, Server, Target, serve, target_of
 
 from .gdb_console import GdbConsole
 from .gdb_process import GdbProcess
-from .gdb_records import GdbError, GdbStop, GdbTimeout, Record, Transcript, UnexpectedStop
+from .gdb_records import GdbError, GdbStop, GdbTimeout, Record, Transcript, expected_stop
 from .gdb_values import GdbBreakpoint, GdbFrame, GdbRegisters, condition_in_gdb_s_names
 
 GDBINIT = Path(__file__).parent.parent / "gdbinit"
@@ -289,18 +289,7 @@ class GdbSession:
         """
         number = breakpoint.number if isinstance(breakpoint, GdbBreakpoint) else breakpoint
         wanted = {"reason": reason, "function": function, "breakpoint": number}
-        expected = ", ".join(f"{name} {value}" for name, value in wanted.items() if value is not None) or "any"
-        try:
-            stop = self.wait_for_stop(timeout)
-        except GdbError as error:
-            raise type(error)(
-                _with(self._transcript, f"expected a stop ({expected}): {error}"), error.transcript
-            ) from None
-        for name, value in wanted.items():
-            if value is not None and getattr(stop, name) != value:
-                text = f"expected a stop ({expected}), and the machine has stopped otherwise: {stop}"
-                raise UnexpectedStop(_with(self._transcript, text), str(self._transcript), stop)
-        return stop
+        return expected_stop(lambda: self.wait_for_stop(timeout), self._transcript, wanted)
 
     @property
     def console(self) -> GdbConsole:
@@ -478,10 +467,6 @@ def _by_name(variables: list[Record]) -> dict[str, str]:
     for each in variables:
         values.setdefault(each["name"], each.get("value", ""))
     return values
-
-
-def _with(transcript: Transcript, message: str) -> str:
-    return f"{message}\nThe last lines of the session with gdb:\n{transcript}"
 
 
 def _refuse_line_end(text: str) -> None:

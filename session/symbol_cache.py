@@ -27,6 +27,8 @@ from .symbol_file import SymbolSources, symbol_file
 if TYPE_CHECKING:
     from armprobe.machine import Machine, Symbols
 
+    from .session import Session
+
 log = logging.getLogger("armprobe.session")
 
 _FOLDER: Final = "symbols"  # in the user's cache
@@ -116,3 +118,17 @@ def _keep(key: bytes, content: bytes) -> None:
             old.unlink(missing_ok=True)
     except (MachineError, OSError) as error:
         log.info("the debugger's symbols are not kept: %s", error)
+
+
+def symbol_path(session: Session, folder: Path) -> Path | None:
+    """A file with the guest's symbols for a debugger, its own or one that is written to `folder`; None if it has none.
+
+    gdb reads it faster than through the stub, and LLDB takes none from a stub.
+    """
+    file = session.debug_target.exec_file()
+    if file is None or session.machine.guest.dwarf is not None:
+        return session.machine.guest.dwarf
+    path = folder / Path(file.name).name
+    with file.open() as content:
+        path.write_bytes(content.read())
+    return path

@@ -17,6 +17,7 @@ from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands.errors import CommandError
 from armprobe.machine.loaders import DEMO
 from armprobe.session import Session
+from armprobe.session.symbol_cache import symbol_path
 from armprobe.stub import PRIVATE
 
 from .open_session import listening, open_session
@@ -45,7 +46,7 @@ def _gdb(session: Session, options: Options) -> int:
         command = [debugger, "--quiet"]
         # The demo kernel's debug information has its sources in guests/demo (its Makefile, MAP).
         command += ["-iex", f"set substitute-path guests/demo {shlex.quote(str(DEMO.parent))}"]
-        if (symbols := _symbol_path(session, Path(folder))) is not None:
+        if (symbols := symbol_path(session, Path(folder))) is not None:
             command += ["-iex", f"file {shlex.quote(str(symbols))}"]  # before gdb loads a file of the user
         command += ["-x", str(GDBINIT)]
         # Extended, so that `run` restarts the guest.
@@ -59,17 +60,6 @@ def _gdb(session: Session, options: Options) -> int:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             check=False,
         ).returncode
-
-
-def _symbol_path(session: Session, folder: Path) -> Path | None:
-    """A file with the guest's symbols, its own or one in `folder`. gdb reads it faster than through the stub."""
-    file = session.debug_target.exec_file()
-    if file is None or session.machine.guest.dwarf is not None:
-        return session.machine.guest.dwarf
-    path = folder / Path(file.name).name
-    with file.open() as content:
-        path.write_bytes(content.read())
-    return path
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

@@ -57,6 +57,11 @@ PROGRAMS: Final = (
 )
 
 
+def lldb_path() -> str | None:
+    """The LLDB of Debian, or the one that `make matrix` has installed. None where neither is."""
+    return shutil.which("lldb") or next(program.path for program in PROGRAMS if program.command == "lldb")
+
+
 def version(path: str) -> str:
     """What the program says it is: "GNU gdb (GDB) 18.1"."""
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """armprobe's commands in LLDB by `lldbinit`. LLDB is Debian's, or the one that `make matrix` has installed."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import pytest
 from armprobe.commands import Session
 from armprobe.machine.loaders import DEMO
 from armprobe.stub import serve
-from tests.debuggers.programs import PROGRAMS
+from tests.debuggers.programs import lldb_path
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_commands() -> None:
-    lldb = shutil.which("lldb") or next(program.path for program in PROGRAMS if program.command == "lldb")
+    lldb = lldb_path()
     if lldb is None:
         pytest.skip("lldb is not installed (Debian: apt-get install lldb)")
     with Session("demo") as session, serve(session, "127.0.0.1:0") as server:
