@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from armprobe.machine import MachineError
+from armprobe.session.authority import Asker, asker
 
 from .declaration import Arg, Arguments, Command
 from .errors import CommandError
@@ -25,18 +26,20 @@ _CALLERS: Final = 5
 
 
 class Shown:
-    """What the prompt of one session shows: the parts, and the registers that it has shown last."""
+    """What a prompt of one session shows after stops: the parts, and the registers that it has shown last."""
 
-    def __init__(self) -> None:
-        self.parts: tuple[str, ...] = PARTS
+    def __init__(self, parts: tuple[str, ...]) -> None:
+        self.parts = parts
         self.registers: dict[str, int] = {}
 
 
-_SHOWN: Final[WeakKeyDictionary[Session, Shown]] = WeakKeyDictionary()
+_SHOWN: Final[WeakKeyDictionary[Session, dict[bool, Shown]]] = WeakKeyDictionary()
+"""That of armprobe's own prompt (True), and that of debuggers, which show nothing until their user asks for it."""
 
 
 def _shown(session: Session) -> Shown:
-    return _SHOWN.setdefault(session, Shown())
+    both = _SHOWN.setdefault(session, {True: Shown(PARTS), False: Shown(())})
+    return both[asker() is Asker.LOCAL]
 
 
 def context(session: Session, parts: tuple[str, ...]) -> Context:
@@ -74,19 +77,28 @@ def _stack(session: Session) -> tuple[StackFrame, ...]:
     return ()
 
 
+def wanted_context(session: Session) -> Context | None:
+    """What is around the stop, of the parts that are shown after stops; None if there are none.
+
+    For the owner's thread.
+    """
+    parts = _shown(session).parts
+    with contextlib.suppress(MachineError):  # a guest that cannot be looked at has been shown as far as it can be
+        return context(session, parts) if parts and not session.machine.ended else None
+    return None
+
+
 def after_stops(session: Session) -> Callable[[Callable[[object], None]], None]:
     """A function for the prompt, to be called after each command: it shows the context if there was a stop."""
     last = session.stop
 
     def after(show: Callable[[object], None]) -> None:
         nonlocal last
-        if session.stop is last or session.owner.running or session.machine.ended:
+        if session.stop is last or session.owner.running:
             return
         last = session.stop
-        parts = _shown(session).parts
-        with contextlib.suppress(MachineError):  # a guest that cannot be looked at has been shown as far as it can be
-            if parts:
-                show(session.owner.call(context, session, parts))
+        if (wanted := session.owner.call(wanted_context, session)) is not None:
+            show(wanted)
 
     return after
 
@@ -109,8 +121,9 @@ COMMANDS = (
     Command(
         "context",
         "Show registers, code and callers where the guest is stopped, or choose what is shown after stops.\n"
-        "armprobe's own prompt shows it after each stop, in scripts and -c it is shown only when asked for. A * marks\n"
-        "a register that has changed since it was last shown. The code says what a probe's breakpoint is for.\n\n"
+        "armprobe's own prompt shows it after each stop, gdb's after context on, scripts and -c only when asked to.\n"
+        "A * marks a register that has changed since it was last shown. The code says what a probe's breakpoint is\n"
+        "for.\n\n"
         "    context off          show nothing after a stop\n"
         "    context code,stack   show these two\n"
         "    context on           show everything",
@@ -125,6 +138,6 @@ COMMANDS = (
         ),
         _context,
         group="Inspection",
-        gdb=False,
+        gdb="guest-context",  # pwndbg and GEF have one of that name
     ),
 )

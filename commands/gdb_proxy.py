@@ -34,6 +34,8 @@ def beside(name: str) -> ModuleType:
 
 entries = beside("gdb_entries")
 locations = beside("gdb_locations")
+printers = beside("gdb_printers")
+variables = beside("gdb_variables")
 Symbols = beside("gdb_symbols").Symbols
 
 
@@ -63,12 +65,12 @@ def ask(packet: str, line: str | None = None) -> str | None:
     return text_of(packet, exchange(packet if line is None else with_line(packet, line)))
 
 
-def run(line: str, limit: int) -> str | None:
+def run(line: str, limit: int, packet: str = "qArmprobe.run") -> str | None:
     """The stub's answer to a command, however long that takes. Ctrl-C interrupts it. Raises as `ask` does.
 
     limit: the maximum size of a packet in bytes.
     """
-    payload = with_line("qArmprobe.run", line)
+    payload = with_line(packet, line)
     if len(payload) > limit:
         raise gdb.GdbError(f"the line is too long: a packet of {len(payload)} bytes, where {limit} are allowed")
     begun = False
@@ -83,6 +85,14 @@ def run(line: str, limit: int) -> str | None:
             if not begun:
                 raise
             payload = "qArmprobe.interrupt"
+
+
+def value_of(line: str) -> Any:
+    """The value that a command answers with, as in armprobe's JSON. Raises `gdb.GdbError` with its message."""
+    said = json.loads(run(line, PROXY.packet_size, "qArmprobe.value") or '{"error": "there is no armprobe machine"}')
+    if "error" in said:
+        raise gdb.GdbError(said["error"])
+    return said["value"]
 
 
 def with_line(packet: str, line: str) -> str:
@@ -257,33 +267,6 @@ LOOKS = (
     "info registers", "info symbol", "info vector", "break", "tbreak", "hbreak", "thbreak", "watch", "rwatch",
     "awatch", "if", "while", "python", "python-interactive", "source",
 )  # fmt: skip
-VARIABLES = ("_kprobe", "_stage", "_hit", "_retval", "_position")
-
-
-def set_variables(said: str | None) -> None:
-    """Set the variables of a stop: $_position, the count of instructions, and of a probe's $_kprobe, $_stage, $_hit.
-
-    At its return there is also $_retval. Those of a probe are void if the machine has stopped for another reason.
-    said: the answer to qArmprobe.stop.
-    """
-    probe = json.loads(said or "null") or {}
-    values = (probe.get("name"), probe.get("stage"), probe.get("hit"), returned(probe), probe.get("position"))
-    for name, value in zip(VARIABLES, values, strict=True):
-        gdb.set_convenience_variable(name, value)
-
-
-def returned(probe: dict[str, Any]) -> Any:
-    """The function's result at the stage return, with its type if known. None if the result is not in x0."""
-    if probe.get("stage") != "return":
-        return None
-    value = gdb.newest_frame().read_register("x0")
-    name = probe["function"]
-    symbol = (gdb.lookup_global_symbol(name) or gdb.lookup_static_symbol(name)) if name else None
-    if symbol is None or symbol.type is None or symbol.type.code != gdb.TYPE_CODE_FUNC:
-        return value
-    kind = symbol.type.target()
-    scalar = kind.strip_typedefs().code in entries.SCALARS
-    return value.cast(kind) if scalar and kind.sizeof <= value.type.sizeof else None
 
 
 def define_command(name: str, *body: str) -> None:
@@ -356,6 +339,7 @@ class Proxy:
         self._symbols = Symbols()
         self._stopping = False  # hook-stop has begun, and the stop has not been reported yet
         self._stale = False  # gdb's caches are out of date
+        self._new_stop = False  # it has not been at the prompt since it has stopped
         self._looks: list[str] = []  # commands with a hook of the proxy's
         self._defining = False  # the user is defining a command, perhaps a hook
         self.packet_size = DEFAULT_PACKET_SIZE
@@ -369,10 +353,11 @@ class Proxy:
         left when it exits.)
         """
         gdb.events.stop.connect(lambda event: self.stopped())
-        gdb.events.exited.connect(lambda event: set_variables(None))
+        gdb.events.exited.connect(lambda event: variables.set_variables(None))
         gdb.events.before_prompt.connect(self.at_prompt)
         InternalCommand()
         entries.EntryFilter()
+        printers.register(value_of, beside("pstate").pstate)
         for name, method in HOOKS.items():
             if not is_command(name):  # otherwise it is the user's own
                 define_command(name, calling(method))
@@ -390,12 +375,21 @@ class Proxy:
             self.keep_hooks()
         self.notice()
         self.refresh()
+        self.show_context()
+
+    def show_context(self) -> None:
+        """Show what the user wants to see after each stop, if there was one."""
+        thread = gdb.selected_thread()
+        if self._new_stop and self._ours and thread is not None and not thread.is_running():
+            self._new_stop = False
+            with contextlib.suppress(gdb.GdbError):  # the connection is gone
+                gdb.write(ask("qArmprobe.context") or "")
 
     def stopped(self) -> None:
         """Called when gdb has stopped for the user, before it runs the user's commands for this stop."""
         if not self._stopping:
             self.look()
-        self._stopping = False
+        self._stopping, self._new_stop = False, True
         if gdb.convenience_variable("_stage") is not None and (entry := entries.known_from(gdb.newest_frame().pc())):
             gdb.write(entries.NOTICE.format(entry))
 
@@ -412,7 +406,7 @@ class Proxy:
         if self._ours and gdb.selected_inferior().connection is self._connection:
             with contextlib.suppress(gdb.GdbError):  # the program has ended
                 said = ask("qArmprobe.stop")
-        set_variables(said)
+        variables.set_variables(said)
 
     def defining(self) -> None:
         """Called before the user defines a command or a hook."""
@@ -473,7 +467,7 @@ class Proxy:
             return
         self._connection, self._ours = connection, False
         if connection is None:
-            set_variables(None)
+            variables.set_variables(None)
             return
         try:
             table = ask("qArmprobe.commands") if isinstance(connection, gdb.RemoteTargetConnection) else None

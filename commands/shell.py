@@ -14,11 +14,13 @@ from armprobe.stub import Place
 
 from .catalog import registry as all_commands
 from .catalog import with_plugins
+from .context import wanted_context
 from .errors import CommandError
 from .locations import located
 from .parsing import Line
 from .registry import Show
 from .render.errors import error_text
+from .render.json import as_json_line
 from .render.text import as_text
 from .scripting import run_line
 
@@ -72,6 +74,20 @@ class Shell:
             out(error_text(error))
             return False
         return True
+
+    def json_for(self, asker: Asker, line: str) -> str:
+        """The answer to a line, or its error, as --json has it, with what `asker` may do. For the owner's thread."""
+        try:
+            value, error = self._perform(asker, line, lambda value: None, self._session.notify), ""
+        except CommandError as refusal:
+            value, error = refusal.value, str(refusal)
+        return as_json_line(line, value, error)
+
+    def debugger_context(self) -> str:
+        """What is around the stop, if debuggers are to show it; else empty. For the owner's thread."""
+        with acting_for(Asker.TRUSTED):
+            shown = wanted_context(self._session)
+        return "" if shown is None else as_text(shown)
 
     def _perform(self, asker: Asker, line: Line, show: Show, remark: Callable[[str], None]) -> Any:
         session = self._session

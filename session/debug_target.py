@@ -450,9 +450,17 @@ class DebugTarget:
             if client is not self._debugger:
                 out("the debugger has let go of the guest\n")
                 return False
-            return self._session.shell.execute_for(Asker.TRUSTED if client.trusted else Asker.OTHER, line, out)
+            return self._session.shell.execute_for(_asker(client), line, out)
 
         return self._owner.call(work)
+
+    def command_value(self, client: Client, line: str) -> str:
+        """Run a command for a debugger; its answer as a line of JSON."""
+        return self._owner.call(self._session.shell.json_for, _asker(client), line)
+
+    def context(self) -> str:
+        """What the debugger's user wants to see after each stop."""
+        return self._call(self._session.shell.debugger_context)
 
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of a command line."""
@@ -480,3 +488,7 @@ class DebugTarget:
 
     def _event(self, stop: Stop) -> StopEvent:
         return stop_event(stop, self._machine, self.breakpoints, self._stepping and not self._over_watched)
+
+
+def _asker(client: Client) -> Asker:
+    return Asker.TRUSTED if client.trusted else Asker.OTHER

@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Final
 
 from armprobe.commands import values
+from armprobe.commands.pstate import pstate
 
-from .layout import described, pstate
+from .layout import described
 from .text import as_text
 
 _WIDTH: Final = 72

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from armprobe.commands.pstate import pstate
 from armprobe.commands.values import Location, Registers
 
 
@@ -32,13 +33,6 @@ def where(location: Location) -> str:
     if location.scratch:
         return f"{location.address:#018x} (slots and trampoline of probes)"
     return f"{location.address:#018x}" + (f" {described(location)}" if location.symbol is not None else "")
-
-
-def pstate(value: int) -> str:
-    """PSTATE as the kernel prints it: NZCV and DAIF, in capitals where set, then the exception level and stack."""
-    nzcv = "".join(letter.upper() if value >> 31 - i & 1 else letter for i, letter in enumerate("nzcv"))
-    daif = "".join(letter.upper() if value >> 9 - i & 1 else letter for i, letter in enumerate("daif"))
-    return f"{value:08x} ({nzcv} {daif} EL{value >> 2 & 3}{'h' if value & 1 else 't'})"
 
 
 def registers(value: Registers) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from functools import singledispatch
 
 from armprobe.commands import values
+from armprobe.commands.pstate import pstate
 from armprobe.machine import host_files
 
-from .layout import described, named_address, pstate, registers, where
+from .layout import described, named_address, registers, where
 
 
 @singledispatch

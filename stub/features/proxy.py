@@ -3,6 +3,7 @@
 
 qArmprobe.commands          -> 1 and the table of commands, JSON
 qArmprobe.run:LINE          -> 1 and the output of the command, or 0 and its error; 2 if it is not over soon
+qArmprobe.value:LINE        -> the same, with the answer as --json has it in place of the output
 qArmprobe.wait              -> the same, of the command that was run last
 qArmprobe.interrupt         -> the same, after interrupting it
 qArmprobe.complete:LINE     -> 1 and the candidates, one a line
@@ -10,6 +11,7 @@ qArmprobe.place:PLACE       -> 1 and where that is, JSON: address, and name, sta
                                null if it is in none
 qArmprobe.stop              -> 1 and the stop, JSON: position, and if the machine has stopped for the hit of a probe
                                kind, name, function, stage, hit
+qArmprobe.context           -> 1 and what the user wants to see after each stop; nothing unless asked for
 qArmprobe.changes           -> 1 and what somebody else has changed since the client looked: "registers", "memory" (and
                                no registers), or nothing; the client then forgets what it knows
 
@@ -22,12 +24,13 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from armprobe.stub.feature import Feature, PacketKind
-from armprobe.stub.target import Commands, ProbeHit, TargetError
+from armprobe.stub.target import Client, Commands, ProbeHit, TargetError
 from armprobe.stub.visible import visible
 from armprobe.stub.wire import hex_text, nothing, to_hex
 
@@ -51,13 +54,23 @@ class Proxy(Feature[Commands]):
         return _reply(True, self.target.command_table())
 
     def run(self, line: str) -> None:
-        connection, target = self.connection, self.target
+        self._begin(lambda client, out: self.target.command(client, line, out))
+
+    def value(self, line: str) -> None:
+        def command(client: Client, out: Callable[[str], None]) -> bool:
+            out(self.target.command_value(client, line))
+            return True
+
+        self._begin(command)
+
+    def _begin(self, command: Callable[[Client, Callable[[str], None]], bool]) -> None:
+        connection = self.connection
 
         def work() -> bytes:
             said: list[str] = []
             try:
                 connection.require_control()
-                succeeded = target.command(connection.client, line, said.append)
+                succeeded = command(connection.client, said.append)
             except TargetError as error:
                 succeeded = False
                 said.append(error.message)
@@ -90,6 +103,9 @@ class Proxy(Feature[Commands]):
         place = self.target.place(word)
         return _reply(True, json.dumps(None if place is None else asdict(place)))
 
+    def context(self, _: None) -> bytes:
+        return _reply(True, self.target.context())
+
     def stop(self, _: None) -> bytes:
         stop = self.connection.stop
         hit = {name: getattr(stop, name) for name in _HIT} if isinstance(stop, ProbeHit) else {}
@@ -103,10 +119,12 @@ class Proxy(Feature[Commands]):
     packets = (
         PacketKind("qArmprobe.commands", nothing, commands, reads=True),
         PacketKind("qArmprobe.run", hex_text, run, uncontrolled=True),
+        PacketKind("qArmprobe.value", hex_text, value, uncontrolled=True),
         PacketKind("qArmprobe.wait", nothing, wait, uncontrolled=True),
         PacketKind("qArmprobe.interrupt", nothing, interrupt),
         PacketKind("qArmprobe.complete", hex_text, complete, reads=True),
         PacketKind("qArmprobe.place", hex_text, place, reads=True),
         PacketKind("qArmprobe.stop", nothing, stop, reads=True, uncontrolled=True),
+        PacketKind("qArmprobe.context", nothing, context),
         PacketKind("qArmprobe.changes", nothing, changes, reads=True, uncontrolled=True),
     )

@@ -41,5 +41,11 @@ class Commands(Monitor, Protocol):
     def complete(self, line: str) -> list[str]:
         """Candidates for the last word of `line`."""
 
+    def command_value(self, client: Client, line: str) -> str:
+        """Run a command; its answer as a line of JSON, with its error if it failed. Called as `command` is."""
+
+    def context(self) -> str:
+        """What the user wants to see after each stop; empty if nothing."""
+
     def place(self, word: str) -> Place | None:
         """What `word` means, as a command's user names a place; None if it means nothing."""

@@ -326,6 +326,12 @@ class FakeTarget:
     def complete(self, line: str) -> list[str]:
         return [word for word in ("echo", "lines", "hang") if word.startswith(line)]
 
+    def command_value(self, client: Client, line: str) -> str:
+        return json.dumps({"command": line, "ok": True, "value": None})
+
+    def context(self) -> str:
+        return ""
+
     def place(self, word: str) -> Place | None:
         return Place(BASE + 4, "start", BASE, 16) if word == "start+4" else None
 
