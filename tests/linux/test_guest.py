@@ -19,6 +19,7 @@ from tests.linux.test_kaslr import SEED
 from tests.oracle.guests import at_shell
 from tests.oracle.references import AT_LENGTH, REFERENCES, fetch
 from tests.progress import progress
+from tests.stock import stock_kernel
 
 NAMES = ("plain", "with blank", 'quote\'s "two"', "-n", "\u00fcber", os.fsdecode(b"\xff\xfe"), "new\nline", "\x1b[31m")
 
@@ -27,6 +28,7 @@ NAMES = ("plain", "with blank", 'quote\'s "two"', "-n", "\u00fcber", os.fsdecode
 def kernel(request: pytest.FixtureRequest) -> Path:
     """The snapshot of a stock kernel at its shell. It stops the guest in an interrupt's handler, not while it idles."""
     if request.param == "kaslr":
+        stock_kernel()
         return linux.prepare(report=progress, kaslr=SEED)
     return at_shell(fetch(REFERENCES[request.param]))
 

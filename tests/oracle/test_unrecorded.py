@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from armprobe.guests.linux.debian import KernelFiles
-from tests.oracle import unrecorded
+from tests.oracle import references, unrecorded
 
 
 def reported(
@@ -66,3 +66,27 @@ def test_failure_about_no_such_kernel_is_one(monkeypatch: pytest.MonkeyPatch, pa
 
 def test_the_oracle_insists(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reported(monkeypatch, "6.12.999-1", "failed", {"reference": "v6.9"}, insists=True).outcome == "failed"
+
+
+@pytest.mark.parametrize("series", ["5.10", "6.1"])
+def test_kernel_that_cannot_be_had_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, series: str) -> None:
+    """pytest counts the skips that have the same place and reason."""
+    monkeypatch.setattr(references, "EVERYTHING", False)
+
+    def skipped(test: str) -> Any:
+        with pytest.raises(pytest.skip.Exception) as caught:
+            references.missing("the archive does not answer", references.Reference(series, "bookworm"))
+        place = (f"{test}.py", len(test), f"Skipped: {caught.value}")
+        report = pytest.TestReport(test, ("", 0, ""), {}, "skipped", place, "setup")
+        hook = unrecorded.pytest_runtest_makereport(
+            cast(Any, SimpleNamespace()), cast(Any, SimpleNamespace(excinfo=caught))
+        )
+        next(hook)
+        with pytest.raises(StopIteration):
+            hook.send(report)
+        return report.longrepr
+
+    path, _, reason = skipped("test_one")
+    assert skipped("test_another") == skipped("test_one")
+    assert path == references.__file__
+    assert reason == f"Skipped: Linux {series} is not asked: the archive does not answer"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kernels that there is no record of, such as an update that came this morning: their differences are listed, and do
-not fail `make test`. They fail `make oracle`. Kernels that there is only a record of are told, too. tests/conftest.py
-has the two hooks."""
+not fail `make test`. They fail `make oracle`. Kernels that there is only a record of are told, too, and those that
+cannot be had, each in one line. tests/conftest.py has the two hooks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Final
 import pytest
 
 from armprobe.guests.linux.debian import KernelFiles
+from tests import stock
+from tests.oracle import references
 from tests.oracle.function_records import KernelOnRecord
 from tests.oracle.live.record import recorded
 from tests.oracle.references import EVERYTHING, REFERENCES, fetched
 
 _PROPERTY: Final = "not on record"
 _ONLY_RECORD: Final = "only on record"
+_SKIPPING: Final = {stock.__file__, references.__file__}
+"""What skips tests because a kernel cannot be had."""
 
 
 def _unrecorded(item: pytest.Item) -> str:
@@ -35,8 +39,13 @@ def _unrecorded(item: pytest.Item) -> str:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a failure that is about such a kernel into one that is expected."""
+    """Turn a failure that is about such a kernel into one that is expected, and have one place for all skips."""
     report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and call.excinfo:
+        # pytest prints a line for each place. Where a fixture skips, it says that the test does.
+        for entry in call.excinfo.traceback:
+            if str(entry.path) in _SKIPPING:
+                report.longrepr = (str(entry.path), entry.lineno + 1, report.longrepr[2])
     kernel = getattr(item, "funcargs", {}).get("kernel")
     if report.when == "call" and isinstance(kernel, KernelOnRecord):
         report.user_properties.append((_ONLY_RECORD, kernel.record.release))
