@@ -18,6 +18,8 @@ def configure(config: pytest.Config) -> None:
 
 def progress(line: str) -> None:
     """Print `line` at once, on a line of its own between the dots; a worker's own stderr is the terminal's."""
-    assert _capture is not None
+    if _capture is None:  # not pytest's: `make matrix`, `make bench`
+        print(line, file=sys.stderr, flush=True)
+        return
     with _capture.global_and_fixture_disabled():
         print(f"\n{os.environ.get('PYTEST_XDIST_WORKER', 'tests')}: {line}", file=sys.__stderr__, flush=True)

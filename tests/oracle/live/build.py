@@ -61,26 +61,32 @@ def compiled(
     key = _digest(version.encode(), *(path.name.encode() + path.read_bytes() for path in sources))
     built = folder / f"{module}-{key[:20]}.ko"
     if not built.is_file():
-        prefix = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu").removesuffix("gcc")
-        headers = unpacked_headers(files, folder, tool)
-        progress(f"building the module for Linux {files.kernel_version}")
         with tempfile.TemporaryDirectory(prefix="armprobe-module-") as work:
             for path in sources:
                 shutil.copy(path, work)
-            # The Makefile in the headers' own folder names the common one by the place it would be installed at.
-            common = headers.with_name(f"linux-headers-{_abi(files)}-common") / "Makefile"
-            command = [tool("make", "make"), "-C", str(headers), "-f", str(common), f"M={work}", "ARCH=arm64"]
-            command += [f"KBUILD_OUTPUT={headers}", f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc", *_WITHOUT, "modules"]
-            make = subprocess.run(command, capture_output=True, text=True)
-            assert make.returncode == 0, make.stdout + make.stderr
+            kbuild(Path(work), files, folder, tool)
             if debug_information:
                 shutil.copy(f"{work}/{module}.ko", built)
             else:  # it is typed into the guest
-                subprocess.run([f"{prefix}strip", "-g", "-o", str(built), f"{work}/{module}.ko"], check=True)
+                strip = tool("aarch64-linux-gnu-strip", "binutils-aarch64-linux-gnu")
+                subprocess.run([strip, "-g", "-o", str(built), f"{work}/{module}.ko"], check=True)
         for other in folder.glob(f"{module}-*.ko"):
             if other != built:
                 other.unlink()
     return built
+
+
+def kbuild(work: Path, files: KernelFiles, folder: Path, tool: Tool) -> None:
+    """Have the kernel's own build system make what the Makefile in `work` names. The cache's `folder` is locked."""
+    prefix = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu").removesuffix("gcc")
+    headers = unpacked_headers(files, folder, tool)
+    progress(f"building a module for Linux {files.kernel_version}")
+    # The Makefile in the headers' own folder names the common one by the place it would be installed at.
+    common = headers.with_name(f"linux-headers-{_abi(files)}-common") / "Makefile"
+    command = [tool("make", "make"), "-C", str(headers), "-f", str(common), f"M={work}", "ARCH=arm64"]
+    command += [f"KBUILD_OUTPUT={headers}", f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc", *_WITHOUT, "modules"]
+    make = subprocess.run(command, capture_output=True, text=True)
+    assert make.returncode == 0, make.stdout + make.stderr
 
 
 def unpacked_headers(files: KernelFiles, folder: Path, tool: Tool) -> Path:
