@@ -15,7 +15,8 @@ class Query(Feature[Target]):
     words = (f"PacketSize={PACKET_SIZE:x}",)
 
     def answer(self, words: frozenset[str]) -> bytes:
-        self.connection.client_words = words
+        if words:  # without any it only asks: pwndbg does so behind gdb's back ("maintenance packet qSupported")
+            self.connection.client_words = words
         return ";".join(self.connection.words()).encode()
 
     packets = (PacketKind("qSupported", _parse, answer, handshake=True, uncontrolled=True),)

@@ -78,6 +78,16 @@ def test_the_packet_that_tells_a_computer_from_a_process() -> None:
         assert client.ask(b"qOffsets") == b"", "whose answer would mean a process"
 
 
+def test_a_question_without_features_takes_none_back() -> None:
+    """As pwndbg asks in a gdb that has said what it can (exec_file_supported)."""
+    with serve(TinyTarget(), "127.0.0.1:0") as server, Client(server.address) as client:
+        supported(client)
+        current = client.ask(b"qC")
+        assert current == b"QCp1.1", "with the process, as multiprocess+ has it (GDB manual, thread-id syntax)"
+        assert client.ask(b"qSupported").startswith(b"PacketSize=")
+        assert client.ask(b"qC") == current
+
+
 class Without(TinyTarget):
     """A target that has all capabilities but those that `members` are of."""
 
