@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from armprobe import machine
+from armprobe.clients.drgn import program
 from armprobe.commands import GdbSession, Session
 from armprobe.guests import linux
 from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
@@ -199,6 +200,21 @@ def kernel_views(scale: float) -> dict[str, float]:
                     start = time.perf_counter()
                     assert text in gdb.execute(command), command
                     found[f"{name}{again}_seconds"] = time.perf_counter() - start
+    return found
+
+
+def drgn_views(scale: float) -> dict[str, float]:
+    """Seconds until drgn shows the tasks of a guest just resumed, and again."""
+    from drgn.helpers.linux.pid import for_each_task
+
+    found: dict[str, float] = {}
+    with Session(linux.prepare()) as session:
+        start = time.perf_counter()
+        drgn_program = program(session)
+        for name in "drgn_tasks", "drgn_tasks_again":
+            assert len([(task.pid.value_(), task.comm.string_()) for task in for_each_task(drgn_program)]) > 40
+            found[f"{name}_seconds"] = time.perf_counter() - start
+            start = time.perf_counter()
     return found
 
 

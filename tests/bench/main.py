@@ -42,6 +42,8 @@ MEASUREMENTS: Final = {
     "linux": Measurement(linux.rates, 3, 1),
     "system": Measurement(linux.system, 3, 1),
     "kernel-views": Measurement(linux.kernel_views, 3, 1),
+    "drgn-views": Measurement(linux.drgn_views, 3, 1),
+    "qemu-views": Measurement(peers.qemu_views, 3, 1),
     "armed": Measurement(linux.armed, 3, 1),
     "hit-cost": Measurement(linux.hit_costs, 3, 1),
     "one-liners": Measurement(one_liners.costs, 3, 1),

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from armprobe.commands import GdbSession
 from armprobe.guests.linux.debian import PROMPT, READY, build_initramfs, fetch_kernel
 from tests.bench.linux import TURNS, check_copied, copying, cost_of_a_hit
 from tests.bench.stubs import BOARD, QEMU, tool
+from tests.debuggers.tools.lx_scripts import scripts
+from tests.oracle.debug_kernel import debug_vmlinux
 
 _EVENT = "/sys/kernel/tracing/events/kprobes/bench"
 _HIST = "hist:keys=common_pid.execname"
@@ -57,14 +60,14 @@ class _Shell:
 
 
 @contextmanager
-def _booted() -> Iterator[tuple[_Shell, float]]:
+def _booted(*options: str) -> Iterator[tuple[_Shell, float]]:
     """A guest at its prompt, and the seconds that QEMU took from its start. nokaslr: else KPTI slows it down."""
     qemu, files = tool(QEMU, "qemu-system-arm"), fetch_kernel()
     with tempfile.TemporaryDirectory(prefix="armprobe-bench-") as folder:
         disk = Path(folder) / "initrd.gz"
         disk.write_bytes(build_initramfs(files.busybox.read_bytes()))
         kernel = ["-kernel", str(files.vmlinuz), "-initrd", str(disk), "-append", "console=ttyAMA0 nokaslr"]
-        command = [qemu, *BOARD.split(), "-m", "256", "-serial", "stdio", *kernel]
+        command = [qemu, *BOARD.split(), "-m", "256", "-serial", "stdio", *kernel, *options]
         start = time.perf_counter()
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             try:
@@ -111,4 +114,28 @@ def qemu_rates(scale: float) -> dict[str, float]:
 
         shell.run(f"echo 0 > {_EVENT}/enable")
         found["qemu_hist_us"] = cost_of_a_hit(counted, blocks)
+    return found
+
+
+def qemu_views(scale: float) -> dict[str, float]:
+    """Seconds until gdb has attached to QEMU with the kernel's own debug information, and shows types and, with the
+    kernel's scripts/gdb, tasks; and until a command typed at the console is over."""
+    files, found = fetch_kernel(), dict[str, float]()
+    vmlinux, lx = debug_vmlinux(files), scripts(files)
+    with tempfile.TemporaryDirectory(prefix="armprobe-bench-") as folder:
+        socket, init = f"{folder}/gdb", Path(folder) / "gdbinit"
+        init.write_text(f"file {vmlinux}\n")
+        with _booted("-gdb", f"unix:{socket},server=on,wait=off") as (shell, _):
+            for name in "sh", "sh_again":
+                found[f"qemu_{name}_seconds"] = shell.run("true")[1]
+            gdb_path, start = tool("gdb-multiarch", "gdb-multiarch"), time.perf_counter()
+            with GdbSession(f"unix:{socket}", gdb=gdb_path, gdbinit=init, timeout=600) as gdb:
+                found["qemu_attach_seconds"] = time.perf_counter() - start
+                gdb.execute(f"source {lx / 'vmlinux-gdb.py'}")
+                shown = {"ptype": ("ptype struct task_struct", "pid_t pid;"), "lx_ps": ("lx-ps", "kthreadd")}
+                for name, (command, text) in shown.items():
+                    for again in ("", "_again"):
+                        start = time.perf_counter()
+                        assert text in gdb.execute(command), command
+                        found[f"qemu_{name}{again}_seconds"] = time.perf_counter() - start
     return found
