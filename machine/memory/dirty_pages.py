@@ -12,7 +12,7 @@ import contextlib
 import functools
 import mmap
 import os
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from armprobe.machine.native import pages as native
 from armprobe.machine.native.pages import PAGE, Pages
@@ -23,8 +23,12 @@ PAGEMAP: Final = "/proc/self/pagemap"
 
 
 class DirtyPages(Protocol):
-    """The changed pages of one memory. `base` is the copy of it: at first its content when the guest was loaded."""
+    """The changed pages of one memory. `base` is the copy of it: at first its content when the guest was loaded.
 
+    `exact` says whether pages count as changed where what was there has been written once more.
+    """
+
+    exact: ClassVar[bool]
     base: memoryview
 
     def __init__(self, ram: Ram) -> None: ...
@@ -71,6 +75,8 @@ def _written(memory: Backing) -> Pages:
 class PrivateMapping:
     """Makes the memory a private mapping of `base`, at its own address, when it is first copied."""
 
+    exact: ClassVar[bool] = True
+
     def __init__(self, ram: Ram) -> None:
         self._ram, self._memory, self._size = ram, native.address_of(ram.data), ram.size
         self._mapped = ram.pages.file is not None
@@ -100,6 +106,8 @@ class PrivateMapping:
 
 class Comparison:
     """Compares the memory with a copy of it."""
+
+    exact: ClassVar[bool] = False
 
     def __init__(self, ram: Ram) -> None:
         self._memory, self._size = native.address_of(ram.data), ram.size

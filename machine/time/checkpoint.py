@@ -121,6 +121,7 @@ class Checkpoints:
         self._owners: dict[int, Checkpoint] = {}  # whose version of a page is in the base, if it is not the root's
         self._unwanted: list[Checkpoint] = []
         kind = kind or dirty_pages.best()
+        self._exact = kind.exact
         memories: list[Memory] = [_RamPages(machine, ram, kind) for ram in machine.bus.rams]
         if machine.disk is not None:
             memories.append(machine.disk.image)
@@ -209,6 +210,28 @@ class Checkpoints:
         for number, old, new in self.differing_pages(checkpoint):
             if number < self._memories[0][1].count:
                 yield self._machine.ram.base + number * PAGE, old, new
+
+    def pages_of(self, physical: int, size: int) -> list[int]:
+        """The numbers of the pages that hold `size` bytes of a RAM at a physical address, for `is_untouched`."""
+        for (first, _), ram in zip(self._memories, self._machine.bus.rams, strict=False):
+            if ram.base <= physical < ram.end:
+                offset = physical - ram.base
+                return [first + page for page in range(offset // PAGE, (offset + size - 1) // PAGE + 1)]
+        raise MachineError(f"there is no memory at {physical:#x}")
+
+    def is_untouched(self, pages: list[int], position: int, since: Checkpoint | None, until: Checkpoint) -> bool:
+        """Whether it is known that nothing has written to these pages between two checkpoints of one history.
+
+        `position` is that of the first, which is None for the state in which the history begins.
+        """
+        if not self._exact:
+            return False
+        for each in until.ancestors():
+            if each is since or each.position < position:
+                return True
+            if each.filed or not each.pages.keys().isdisjoint(pages):
+                return False
+        return True
 
     def drop(self, checkpoint: Checkpoint) -> None:
         """Free what only this checkpoint needs; it cannot be restored any more. Does nothing if it is dropped."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _WAYS: Final = 500, 5_000, 50_000  # instructions: some seconds
 _LONGEST: Final = 500_000
+_PIECES: Final = 8  # of the distance between two checkpoints
 REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
 """The stops that are looked for. Others are answered as the history says, such as a host call."""
 
@@ -137,31 +138,51 @@ def last_true(timeline: Timeline, machine: Machine, holds: Callable[[Machine], o
 
 def last_stop(timeline: Timeline, machine: Machine) -> Stop:
     """Go back to the last stop before the present position, or to the start of the history."""
-    limit, position = timeline.position, timeline.position
-    for kept in timeline.kept_before(position):
-        # A stop at a checkpoint's own position is found on the way to it.
-        count = sum(1 for _ in _stops(timeline, machine, kept, limit))
-        if count:
-            for stop in _stops(timeline, machine, kept, limit):
-                count -= 1
-                if not count:
+    limit = before = timeline.position
+    while (kept := _last_kept(timeline, before)) is not None:
+        last, same = None, 0  # the position of the last stop, and how many stops there are at that
+        for _ in _stops(timeline, machine, kept, limit, keep=True):
+            last, same = timeline.position, same + 1 if timeline.position == last else 1
+        if last is not None:
+            start = kept if last == kept.position else _last_kept(timeline, last)
+            assert start is not None
+            for stop in _stops(timeline, machine, start, limit, keep=False):
+                same -= timeline.position == last
+                if not same:
                     return stop
-        limit = kept.position + 1
+        # A stop at a checkpoint's own position is found on the way to it.
+        before, limit = kept.position, kept.position + 1
     timeline.go(timeline.start)
     return Stop(StopReason.HISTORY_START, machine.registers.pc)
 
 
-def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int) -> Iterator[Stop]:
-    """Run from a checkpoint on. Yields each stop before `limit`, with the machine in it."""
+def _last_kept(timeline: Timeline, position: int) -> Kept | None:
+    """The last checkpoint before `position`."""
+    return next(iter(timeline.kept_before(position)), None)
+
+
+def _piece(timeline: Timeline) -> int:
+    """The distance in instructions of the checkpoints that a search takes, so that its last part is short."""
+    return max(1, timeline.spacing // _PIECES)
+
+
+def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int, keep: bool) -> Iterator[Stop]:
+    """Run from a checkpoint on. Yields each stop before `limit`, with the machine in it. `keep`: take checkpoints."""
     timeline.restore_kept(kept)
+    run = None
     while timeline.position < limit:
+        end = min(limit, timeline.position + _piece(timeline)) if keep else limit
         with timeline.quietly():
-            stop = machine.scheduler.run(None, limit - timeline.position, interrupts=True)
+            stop = machine.scheduler.run(None, end - timeline.position, interrupts=True, run=run)
+        run = None
         if stop.reason is StopReason.INTERRUPTED:
             raise MachineError(f"interrupted on the way back, at position {timeline.position}")
-        if stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
+        if stop.reason is StopReason.INSTRUCTIONS and timeline.position < limit:
+            timeline.take()
+            run = machine.scheduler.last_run  # a breakpoint here has not been met
+        elif stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
             return
-        if stop.reason in REPORTED and timeline.position < limit and not _changes_nothing(stop):
+        elif stop.reason in REPORTED and timeline.position < limit and not _changes_nothing(stop):
             yield stop
 
 
@@ -197,11 +218,13 @@ class _Watcher:
         self.limit = 0  # the position at which the search ends
         self._timeline, self._machine, self._core = timeline, machine, machine.core
         self._pieces = []
+        self.pages: list[int] = []  # that hold it, as checkpoints count them
         at = address
         for physical, length in machine.memory.pieces(address, size):
             if machine.bus.ram_at(physical) is None:
                 raise MachineError(f"there is no memory at {at:#x}: who wrote it is not known")
             self._pieces.append((at, physical, length))
+            self.pages += machine.checkpoints.pages_of(physical, length)
             at += length
         self._hooks: list[int] = []
 
@@ -230,6 +253,7 @@ class _Watcher:
         self._timeline.replay.on_event = None
         for hook in self._hooks:
             self._core.engine.hook_del(hook)
+        self._hooks.clear()
         self._core.access_stop.end()
 
     def _written(self, piece: tuple[int, int, int], at: int, width: int, value: int) -> None:
@@ -279,15 +303,40 @@ def first_write(timeline: Timeline, machine: Machine, address: int, size: int) -
 
 
 def last_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:
-    """The last write to any of `size` bytes at virtual `address`, as the guest maps it now, before this position."""
+    """The last write to any of `size` bytes at virtual `address`, as the guest maps it now, before this position.
+
+    The engine is slow while it watches memory, so parts of the history are left out in which nothing has written to a
+    page of those bytes. The others are divided before.
+    """
     limit = timeline.position
     watcher = _Watcher(timeline, machine, address, size)
-    with timeline.excursion(), watcher:
-        for kept in timeline.kept_before(limit):
-            timeline.restore_kept(kept)
-            watcher.limit = limit
-            timeline.replay_to(limit)
-            if watcher.last is not None:
-                break
+    with timeline.excursion():
+        while watcher.last is None and (kept := _last_kept(timeline, limit)) is not None:
+            if not _is_untouched(timeline, machine, kept, limit, watcher.pages):
+                if _divide(timeline, kept, limit):
+                    continue
+                watcher.limit = limit
+                with watcher:
+                    timeline.restore_kept(kept)
+                    timeline.replay_to(limit)
             limit = kept.position
         return watcher.found(timeline, machine)
+
+
+def _is_untouched(timeline: Timeline, machine: Machine, kept: Kept, limit: int, pages: list[int]) -> bool:
+    """Whether it is known that nothing has written to these pages between the checkpoint and `limit`."""
+    after = _last_kept(timeline, limit + 1)
+    if after is None or after.position != limit or after.checkpoint is None:
+        return False
+    return machine.checkpoints.is_untouched(pages, kept.position, kept.checkpoint, after.checkpoint)
+
+
+def _divide(timeline: Timeline, kept: Kept, limit: int) -> bool:
+    """Take checkpoints between one and `limit`. Returns whether there are any now."""
+    if limit - kept.position <= 2 * _piece(timeline):
+        return False
+    timeline.restore_kept(kept)
+    for position in range(kept.position + _piece(timeline), limit, _piece(timeline)):
+        timeline.replay_to(position)
+        timeline.take()
+    return _last_kept(timeline, limit) is not kept
