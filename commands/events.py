@@ -6,15 +6,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from armprobe.expressions import Condition, ExpressionError
 from armprobe.machine import host_files
-from armprobe.probes import EventError
+from armprobe.probes import EventError, Stage
 from armprobe.probes.events import EventProbe
 from armprobe.probes.kprobe import OPTIMIZED
 from armprobe.probes.probe import Probe
+from armprobe.probes.scope import GuestScope
 from armprobe.session.authority import Host
 
+from . import program
 from .declaration import Arg, Arguments, Command, path
 from .errors import CommandError, Excerpt
+from .task_options import OPTIONS as TASK_OPTIONS
+from .task_options import compiled
 from .values import EventFormat, EventRow, EventRows, EventsChanged, SavedEvents
 
 if TYPE_CHECKING:
@@ -26,15 +31,19 @@ _MOST: Final = 1 << 20  # bytes of a file with definitions
 
 
 def _event(session: Session, arguments: Arguments) -> EventsChanged:
-    return written(session, arguments.text)
+    try:
+        tasks = compiled(session, arguments, GuestScope(session.machine, Stage.PRE))
+    except ExpressionError as error:
+        raise program.refused(error) from error
+    return written(session, arguments.text, tasks)
 
 
-def written(session: Session, text: str) -> EventsChanged:
-    """Write `text` to kprobe_events."""
+def written(session: Session, text: str, tasks: Condition | None = None) -> EventsChanged:
+    """Write `text` to kprobe_events. `tasks` is as for `Events.define`."""
     events = session.kprobes.events
     before = {probe: _row(probe) for probe in events.probes}
     try:
-        events.define(text)
+        events.define(text, tasks)
     except EventError as error:
         raise refused(error) from error
     after = dict.fromkeys(events.probes)
@@ -66,6 +75,7 @@ def _row(each: EventProbe) -> EventRow:
         optimized=probe is not None and bool(probe.flags & OPTIMIZED),
         hits=0 if probe is None else probe.met if _is_filtered(probe) else probe.hits,
         nmissed=0 if probe is None else probe.nmissed,
+        tasks="" if each.tasks is None else str(each.tasks),
     )
 
 
@@ -156,9 +166,14 @@ COMMANDS = (
         "    event p:open do_sys_openat2 dfd=%x0:s32 name=+0(%x1):ustring\n"
         "    event r:read vfs_read $retval:s64\n"
         "    event -:open\n\n"
+        "With pid=, comm= or tree= it has the hits of these tasks only: event comm=cat p:open do_sys_openat2. The\n"
+        "definition, which events save writes, does not say so.\n"
         "An event records nothing until events enable. The grammar, the checks and the messages are those of v6.1.\n"
         "docs/events.md has all of it.",
-        (Arg("text", "p[:[GRP/]EVENT] PLACE [ARGUMENT...], r..., or -:[GRP/]EVENT", rest=True, foreign=True),),
+        (
+            *TASK_OPTIONS,
+            Arg("text", "p[:[GRP/]EVENT] PLACE [ARGUMENT...], r..., or -:[GRP/]EVENT", rest=True, foreign=True),
+        ),
         _event,
         group=GROUP,
     ),

@@ -47,6 +47,7 @@ def _(value: values.SavedEvents) -> str:
 def _state(row: values.EventRow) -> str:
     state = "enabled" if row.enabled else "disabled"
     state += ", pending until its module is loaded" if row.pending else ""
+    state += f", {row.tasks}" if row.tasks else ""
     state += f", {row.hits} hits" if row.hits or row.enabled else ""
     return state + (f", {row.nmissed} missed" if row.nmissed else "")
 

@@ -15,7 +15,8 @@ class EventRow:
 
     event: its group and name. definition: its line in kprobe_events. enabled: whether the event is.
     pending: whether the probe waits for its module. optimized: whether its hits take no exception.
-    hits: those that the event's filter let pass. nmissed: those that could not be handled.
+    hits: those that the event's filter let pass. nmissed: those that could not be handled. tasks: whose hits these are,
+    such as comm=cat; empty for all.
     """
 
     event: str
@@ -25,6 +26,7 @@ class EventRow:
     optimized: bool
     hits: int
     nmissed: int
+    tasks: str
 
 
 class EventRows(tuple[EventRow, ...]):

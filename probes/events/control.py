@@ -202,12 +202,12 @@ class EventControl:
             watched = bool(self.triggers) or self._soft_disabled or not self._controls.tracing
             fixed = None if watched else self._filter
             code = None if fixed is None else condition(fixed, each, self._controls.kprobes.machine)
-            if watched or (fixed is not None and code is None):
-                probe.condition, probe.observer = None, self._observer(each, counting)
+            if isinstance(probe, Kretprobe):
+                probe.condition_at = Stage.RETURN
+            if watched or (fixed is not None and (code is None or each.tasks is not None)):
+                probe.condition, probe.observer = each.tasks, self._observer(each, counting)
             else:
-                if isinstance(probe, Kretprobe):
-                    probe.condition_at = Stage.RETURN
-                probe.condition, probe.observer = code, None
+                probe.condition, probe.observer = code or each.tasks, None
             if probe.disabled is self._event.enabled:
                 (self._controls.kprobes.enable if self._event.enabled else self._controls.kprobes.disable)(probe)
         for trigger, native_ones in counting.items():
@@ -251,10 +251,9 @@ class EventControl:
                 packed = b"".join(address.to_bytes(8, "little") for address in stack if isinstance(address, int))
                 hit = hit._replace(data={**hit.data, STACK: packed})
             trigger.fire(values, self._controls)
-        if not records:
-            return None
-        hit.probe.met += 1
-        return hit
+        # A condition, which is of the task, has counted the hit already.
+        hit.probe.met += records - (hit.probe.condition is not None)
+        return hit if records else None
 
     def _stack(self, hit: Hit) -> tuple[int, ...]:
         """The probed function, if it has not returned, and the return addresses of the kernel.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from armprobe.expressions import Condition
 from armprobe.kernel.trace_events import COMMON_FIELDS
 from armprobe.machine import Symbols
 from armprobe.probes.kprobe import Kprobe
@@ -53,11 +54,15 @@ _COMMON: Final = tuple(Field(*each) for each in COMMON_FIELDS)
 
 @dataclass(eq=False)
 class EventProbe:
-    """One probe of an event. `probe` is None while it waits for a module, and `maxactive` as the listing shows it."""
+    """One probe of an event. `probe` is None while it waits for a module, and `maxactive` as the listing shows it.
+
+    `tasks` selects the tasks whose hits these are, None for all.
+    """
 
     definition: Definition
     event: Event
     symbols: Symbols
+    tasks: Condition | None = None
     probe: Kprobe | Kretprobe | None = None
 
     @property

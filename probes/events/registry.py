@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from armprobe import wiring
+from armprobe.expressions import Condition
 from armprobe.kernel.tasks import Task
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, Snapshot
@@ -63,16 +64,17 @@ class Events:
 
     # The file kprobe_events
 
-    def define(self, text: str) -> None:
+    def define(self, text: str, tasks: Condition | None = None) -> None:
         """Write `text` to kprobe_events: definitions, deletions and comments, a line each.
 
-        It stops at the first line that is refused. Those before it stay.
+        It stops at the first line that is refused. Those before it stay. `tasks` selects the tasks whose hits what is
+        defined has; their triggers see no others.
         """
         for line in lines(raw(text)):
             if line.startswith("-"):
                 self._release(line)
             else:
-                self._create(line)
+                self._create(line, tasks)
 
     def delete(self, text: str) -> None:
         """Delete events: "ev" of any group, "grp/ev", or "grp/", all of a group. Further words must match."""
@@ -202,7 +204,7 @@ class Events:
 
     # Creating and removing
 
-    def _create(self, line: str) -> None:
+    def _create(self, line: str, tasks: Condition | None) -> None:
         definition = parse(line, self._places)
         if definition is None:
             return
@@ -216,7 +218,7 @@ class Events:
             message = "Given group/event name is already used by another event"
             raise definition.refused(0, message, 0, errno.EEXIST)
         event = old or Event(user_text(key[0]), user_text(key[1]), definition.is_return, self._number)
-        probe = EventProbe(definition, event, self._kprobes.machine.symbols)
+        probe = EventProbe(definition, event, self._kprobes.machine.symbols, tasks)
         self._register(probe)
         event.probes.append(probe)
         self._probes.append(probe)

@@ -30,6 +30,9 @@ def test_hits_of_some_tasks(session: Session) -> None:
         f"funccount do_sys_openat2 tree={own}",
         "funcgraph do_sys_openat2 depth=2 comm=cat",
         "funccount do_sys_openat2 tree=2",
+        "event comm=cat p:of_cat do_sys_openat2 dfd=%x0:s32",
+        f"event pid={own} r:of_shell do_sys_openat2 $retval",
+        "events enable",
     ):
         session.run(line)
     run(shell.run, "cat /proc/version | cat; cat /proc/version")
@@ -46,6 +49,23 @@ def test_hits_of_some_tasks(session: Session) -> None:
     graph = session.ask(f"counts {watches[3].number}")[0]
     assert {line.task for line in graph.lines} == {"cat"}
     assert sum(line.depth == 0 and line.kind != "return" for line in graph.lines) == comm.met
+    cat, of_shell = session.ask("events")
+    assert [each.hits for each in (cat, of_shell)] == [comm.met, pid.met]
+    assert (cat.optimized, cat.tasks, of_shell.tasks) == (True, "comm=cat", f"pid={own}")
+    assert "dfd=%x0:s32  # enabled, comm=cat, " in session.run("events")
+    for line in (
+        "event comm=cat p:none do_sys_openat2 dfd=%x0:s32",
+        "events filter none dfd >= 0",
+        "event comm=cat p:counted do_sys_openat2",
+        "events trigger counted hist:keys=common_pid",
+        "events enable none",
+    ):
+        session.run(line)
+    run(shell.run, "cat /proc/version | cat; cat /proc/version")
+    filtered = session.ask("events")[2]
+    again = session.ask("probes")[2].met - comm.met
+    assert filtered.hits == 0 < again
+    assert f"Hits: {again}\n" in session.ask("events hist counted").text
     assert (comm.condition, tree.condition) == ("comm=cat && dfd < 0", f"tree={own}")
 
 
@@ -77,6 +97,7 @@ def test_refusals(session: Session) -> None:
         ("kprobe do_sys_openat2 comm=aaaaaaaaaaaaaaaa", "the name of a task has 15 bytes at most"),
         ("kprobe do_sys_openat2 pid=-1", "-1 is not the number of a task"),
         ("kprobe do_sys_openat2 pid=dd", "'dd' is not a number"),
+        ("event comm=aaaaaaaaaaaaaaaa p:open do_sys_openat2", "the name of a task has 15 bytes at most"),
         ("funccount do_sys_openat2 comm=aaaaaaaaaaaaaaaa", "the name of a task has 15 bytes at most"),
         ("kprobe do_sys_openat2 pid=1 if nothing > 1", "there is no symbol 'nothing'"),
     ):
