@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, Self
 
 from armprobe.kernel import types as declared
 from armprobe.machine import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from . import typed as tree
 from .check import check, check_any, is_type
@@ -212,7 +212,7 @@ class Note:
         return self.text
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Program:
     """The condition and the note of a probe: what its user wrote after `if` and after `print`."""
 

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .location import Location
 from .probes import ProbeRow
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class HistogramBucket:
     """The number of values from `low` to `high`, inclusive.
 
@@ -22,7 +23,7 @@ class HistogramBucket:
     count: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class CountedKey:
     """What was counted of one key.
 
@@ -46,7 +47,7 @@ class CountedKey:
     text: str | None = None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Aggregated:
     """What a probe has counted.
 
@@ -68,7 +69,7 @@ class Aggregated:
     failed: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class FoldedStack:
     """A stack, in the form that flame graphs are made of.
 
@@ -83,7 +84,7 @@ class FoldedStacks(tuple[FoldedStack, ...]):
     """The stacks of a probe's hits."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Watched:
     """Functions that are watched from now on.
 
@@ -97,7 +98,7 @@ class Watched:
     functions: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class FunctionCalls:
     """The number of calls of a function."""
 
@@ -105,7 +106,7 @@ class FunctionCalls:
     calls: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class FunctionsCounted:
     """The calls of functions that match a pattern.
 
@@ -121,7 +122,7 @@ class FunctionsCounted:
     called: tuple[FunctionCalls, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TopFunctions:
     """The functions that are called most.
 
@@ -132,7 +133,7 @@ class TopFunctions:
     top: tuple[FunctionCalls, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class GraphLine:
     """A line of a graph of calls.
 
@@ -153,7 +154,7 @@ class GraphLine:
     interrupt: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class CallGraph:
     """The calls that a function has made.
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .location import Location
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class BreakpointRow:
     """A breakpoint or a watchpoint.
 
@@ -34,7 +35,7 @@ class BreakpointRows(tuple[BreakpointRow, ...]):
     """Breakpoints and watchpoints, in the order of their numbers."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class BreakpointsChanged:
     """A change of breakpoints. A deleted breakpoint is shown with its last count."""
 

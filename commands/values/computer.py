@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Version:
     """The version of a package or program that is installed. version: empty if it is not."""
 
@@ -14,7 +14,7 @@ class Version:
     version: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Extra:
     """An optional part of armprobe. missing: the packages of it that are not installed."""
 
@@ -22,7 +22,7 @@ class Extra:
     missing: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class KindOfCache:
     """What the cache has of a kind. size: bytes on the disk."""
 
@@ -31,7 +31,7 @@ class KindOfCache:
     size: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Doctor:
     """What to know of an installation, to send with a report.
 
@@ -66,7 +66,7 @@ class Doctor:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ShellCommand:
     """A command of this computer's shell that has ended.
 
@@ -78,7 +78,7 @@ class ShellCommand:
     status: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class CacheEntry:
     """A file or a folder in the cache, which armprobe can make again.
 
@@ -98,7 +98,7 @@ class CacheEntries(tuple[CacheEntry, ...]):
     """The entries of the cache."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class CacheRemoved:
     """What was removed from the cache. size: bytes on the disk. kept: those that were to go, but are in use."""
 

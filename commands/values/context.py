@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .guest import Disassembly, StackFrame
 from .location import Hex
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ContextRegister:
     """A register. changed: whether it has another value than at the last stop that was shown."""
 
@@ -18,7 +18,7 @@ class ContextRegister:
     changed: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Context:
     """Registers, code and callers where the guest is stopped; empty where a part is turned off or not known.
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .location import Hex
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class EventRow:
     """One probe of an event.
 
@@ -33,7 +34,7 @@ class EventRows(tuple[EventRow, ...]):
     """The probes of the events, in the order of their definition."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class EventsChanged:
     """What a text for kprobe_events, or another change, has done, and to which probes."""
 
@@ -41,7 +42,7 @@ class EventsChanged:
     events: EventRows
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class EventFormat:
     """The text of an event's format file."""
 
@@ -49,7 +50,7 @@ class EventFormat:
     text: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class EventFile:
     """The text of a file of an event: "filter", "trigger" or "hist"."""
 
@@ -58,21 +59,21 @@ class EventFile:
     text: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class EventsTracing:
     """Whether hits of events are recorded, those that are enabled."""
 
     on: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ProbeDefinition:
     """The line for kprobe_events of a probe."""
 
     definition: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SourceRow:
     """A line of a source: its number below the function's first line, or in the file, and where it begins.
 
@@ -84,7 +85,7 @@ class SourceRow:
     address: Hex | None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SourceListing:
     """Lines of `file` from `first` on: of a function, or of the file if `function` is empty."""
 
@@ -94,7 +95,7 @@ class SourceListing:
     rows: tuple[SourceRow, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class FunctionVariable:
     """A parameter of a function: its type in C, and its name."""
 
@@ -102,7 +103,7 @@ class FunctionVariable:
     name: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class FunctionVariables:
     """The parameters of a function, which are known at its entry."""
 
@@ -110,7 +111,7 @@ class FunctionVariables:
     variables: tuple[FunctionVariable, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SavedEvents:
     """A file with the definitions of events. `count` is the number of lines that define one."""
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .location import Hex, Location
 from .probes import HitStage
 from .stops import Stopped
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class StackFrame:
     """A frame of the stack: a function that was entered and has not returned.
 
@@ -24,7 +24,7 @@ class StackFrame:
     el0: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Printed:
     """The value of an expression.
 
@@ -42,7 +42,7 @@ class Answers(tuple[object, ...]):
     """What the commands of a file answered, in order."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class PrintedLine:
     """A format with its values.
 
@@ -52,7 +52,7 @@ class PrintedLine:
     text: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Backtrace:
     """The frames of the stack, the innermost first.
 
@@ -65,7 +65,7 @@ class Backtrace:
     end: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SymbolRow:
     """A symbol. size: in bytes. kind: function, object or other. module: its kernel module; None for the kernel."""
 
@@ -76,7 +76,7 @@ class SymbolRow:
     module: str | None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SymbolMatches:
     """The symbols whose names begin with `beginning`. more: whether there are more than these."""
 
@@ -85,7 +85,7 @@ class SymbolMatches:
     more: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Memory:
     """Memory from an address on. wanted: the number of bytes asked for. `data` is shorter if the guest maps less."""
 
@@ -94,7 +94,7 @@ class Memory:
     wanted: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Instruction:
     """An instruction. text: its disassembly. current: whether it is executed next.
 
@@ -108,7 +108,7 @@ class Instruction:
     replaced: str | None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ExaminedRow:
     """A row of memory in a format of gdb's. location: of its first value. shown: the values, as text."""
 
@@ -120,7 +120,7 @@ class Examined(tuple[ExaminedRow, ...]):
     """Memory in a format of gdb's."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Assigned:
     """A register or what is in memory, as the user wrote it, and its value from now on."""
 
@@ -132,7 +132,7 @@ class Disassembly(tuple[Instruction, ...]):
     """Instructions, one after another."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class MachineInfo:
     """The state of a machine.
 
@@ -164,7 +164,7 @@ class MachineInfo:
     stop: Stopped | None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SystemRegister:
     """A system register of EL1."""
 
@@ -176,7 +176,7 @@ class SystemRegisters(tuple[SystemRegister, ...]):
     """The main system registers of EL1."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class MappedRange:
     """Virtual addresses `start` <= address < `end` that the guest maps. access: r, w, x, and u if EL0 may access it."""
 
@@ -185,7 +185,7 @@ class MappedRange:
     access: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class MemoryMap:
     """The memory that the guest's page tables map. translating: whether the MMU is on."""
 

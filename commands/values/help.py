@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ArgumentHelp:
     """An argument of a command. label: its name as usage lines show it."""
 
@@ -14,7 +14,7 @@ class ArgumentHelp:
     help: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class CommandHelp:
     """The explanation of a command.
 
@@ -32,7 +32,7 @@ class CommandHelp:
     related: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class CommandSummary:
     """A command in a list. group: the heading of its part of the list; may be empty."""
 

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .guest import Backtrace
 from .location import Hex, Location
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TaskRow:
     """A task of the guest.
 
@@ -33,7 +34,7 @@ class TaskRows(tuple[TaskRow, ...]):
     """The tasks of the guest, by number."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TaskDetails:
     """A task of the guest.
 
@@ -50,7 +51,7 @@ class TaskDetails:
     backtrace: Backtrace
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class LogLine:
     """A record of the kernel's log.
 
@@ -66,7 +67,7 @@ class LogLine:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class MountRow:
     """A mounted file system, as in /proc/mounts.
 
@@ -83,7 +84,7 @@ class Mounts(tuple[MountRow, ...]):
     """The mounted file systems, in the order of /proc/mounts."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ModuleRow:
     """A loaded module, as in /proc/modules.
 
@@ -107,7 +108,7 @@ class ModuleRows(tuple[ModuleRow, ...]):
     """The loaded modules, the latest first."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TracepointField:
     """A field of an event: its type in C, and its place in a record, in bytes."""
 
@@ -118,7 +119,7 @@ class TracepointField:
     signed: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TracepointFormat:
     """An event of the kernel, as in the kernel's format files.
 
@@ -137,14 +138,14 @@ class TracepointNames(tuple[str, ...]):
     """The names of events, such as sched:sched_switch."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ThreadsSeen:
     """What debuggers see as threads: the guest's tasks, or its CPU."""
 
     threads: Literal["tasks", "cpu"]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class CrashesSeen:
     """The errors of the guest's kernel at which the guest stops by itself. oopses: panics and oopses."""
 

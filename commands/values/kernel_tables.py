@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .location import Hex
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class FileRow:
     """An open file of a task.
 
@@ -29,7 +29,7 @@ class FileRows(tuple[FileRow, ...]):
     """The open files of a task, by descriptor."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class AreaRow:
     """An area of a process's memory, as a line of /proc/PID/maps.
 
@@ -53,7 +53,7 @@ class AreaRows(tuple[AreaRow, ...]):
     """The areas of a process's memory, by address."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SlabRow:
     """A cache of the slab allocator, as a line of /proc/slabinfo.
 
@@ -75,7 +75,7 @@ class SlabRows(tuple[SlabRow, ...]):
     """The caches of the slab allocator, the latest first."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class InterruptRow:
     """An interrupt, as a line of /proc/interrupts.
 
@@ -108,7 +108,7 @@ class InterruptRows(tuple[InterruptRow, ...]):
     errors: int | None = None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TimerRow:
     """A pending high-resolution timer, as in /proc/timer_list.
 
@@ -131,7 +131,7 @@ class TimerRows(tuple[TimerRow, ...]):
     """The pending high-resolution timers of the CPU, by clock and time."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class WheelTimerRow:
     """A pending timer that counts jiffies.
 
@@ -152,7 +152,7 @@ class WheelTimerRows(tuple[WheelTimerRow, ...]):
     """The pending timers of the CPU that count jiffies, by wheel and time."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SystemCallRow:
     """A system call.
 

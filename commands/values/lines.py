@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .guest import Disassembly
 from .location import Location
 from .stops import Stopped
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SourceLine:
     """A line of a source. text: None if the source is not found. current: whether the guest is stopped in it."""
 
@@ -24,7 +24,7 @@ class SourceLinesShown(tuple[SourceLine, ...]):
     """Lines of a source, one after another."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class LineCode:
     """The instructions of a line: from `start` up to `end`."""
 
@@ -33,7 +33,7 @@ class LineCode:
     end: Location
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class LineStepped:
     """The result of a step by lines.
 

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 HEX: Final = "hex"
 Hex = Annotated[int, HEX]
 """An unsigned number that people read in hexadecimal: an address, a register, an instruction."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Location:
     """An address and the symbol that covers it.
 

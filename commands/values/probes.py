@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .location import Hex, Location
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ProbeRow:
     """A probe and its counters.
 
@@ -48,7 +49,7 @@ class Probes(tuple[ProbeRow, ...]):
     """A list of probes."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Registered:
     """A probe that was set.
 
@@ -61,7 +62,7 @@ class Registered:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Refused:
     """Probes that were refused for one reason.
 
@@ -73,7 +74,7 @@ class Refused:
     count: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class RegisteredMatching:
     """The probes that were set on the functions that match a pattern, or on the events.
 
@@ -87,7 +88,7 @@ class RegisteredMatching:
     refused: tuple[Refused, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Changed:
     """A change of probes. A removed probe is shown with its last counters."""
 
@@ -95,7 +96,7 @@ class Changed:
     probes: Probes
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class BlacklistedArea:
     """Addresses `start` <= address < `end` on the kernel's blacklist, and the name of the function or section."""
 
@@ -108,7 +109,7 @@ class Blacklist(tuple[BlacklistedArea, ...]):
     """The areas in which the kernel allows no probe."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class HitStage:
     """A stage of a hit of a probe.
 
@@ -122,7 +123,7 @@ class HitStage:
     hit: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Registers:
     """The fields of struct pt_regs. x: x0 to x30."""
 
@@ -134,7 +135,7 @@ class Registers:
     lr_location: Location
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class StageRegisters:
     """The registers at a stage of a hit."""
 
@@ -146,7 +147,7 @@ class HitRegisters(tuple[StageRegisters, ...]):
     """The registers at the stages of one hit, in order of time."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TraceEvent:
     """A hit as the kernel's tracer shows it.
 
@@ -170,14 +171,14 @@ class Trace(tuple[TraceEvent, ...]):
     """Hits, in order of time."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class FollowsHits:
     """Whether hits are shown as they come."""
 
     follows: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SavedHits:
     """A file with the recorded hits.
 
@@ -191,7 +192,7 @@ class SavedHits:
     lost: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TraceSize:
     """The ring of recorded hits.
 
@@ -208,7 +209,7 @@ Cell: TypeAlias = int | float | str | bool | None
 """A value in the answer to a query."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class QueryAnswer:
     """The answer to a query.
 

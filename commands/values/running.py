@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.session.guest import Completed as Completed
 
 from .guest import Disassembly
@@ -12,7 +11,7 @@ from .location import Hex
 from .stops import Stopped
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Stepped:
     """The result of a step. instruction: the next instruction; None if something stopped the step."""
 
@@ -20,7 +19,7 @@ class Stepped:
     instruction: Disassembly | None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Returned:
     """The result of a function, x0, as an unsigned and as a signed number."""
 
@@ -28,7 +27,7 @@ class Returned:
     signed: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Finished:
     """The end of a function. returned: its result; None if something else stopped the guest before."""
 
@@ -36,21 +35,21 @@ class Finished:
     returned: Returned | None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ConsoleText:
     """A part of the guest's output while a command runs it."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ConsoleOutput:
     """The guest's output since it was last shown."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ConsoleAnswer:
     """The guest's output after a line was typed at its console.
 
@@ -63,14 +62,14 @@ class ConsoleAnswer:
     stop: Stopped | None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class LentFiles:
     """Whether a bare-metal guest may use the files of the gdb that is attached."""
 
     lends: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Pushed:
     """A file of this computer, and the path in the guest to which it was copied."""
 
@@ -78,7 +77,7 @@ class Pushed:
     path: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Pulled:
     """A path in the guest, and the file of this computer to which it was copied. size: in bytes."""
 

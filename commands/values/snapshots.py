@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .location import Location
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SnapshotRow:
     """A snapshot in memory. It was taken after `instructions` of the guest's own and `seconds` of guest time.
 
@@ -25,7 +25,7 @@ class SnapshotRows(tuple[SnapshotRow, ...]):
     """The snapshots in memory, in the order in which they were taken."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SnapshotTaken:
     """A snapshot that has just been taken. replaced: whether there was one of that name."""
 
@@ -33,7 +33,7 @@ class SnapshotTaken:
     replaced: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class PutBack:
     """The state that the guest was put back to, in words, and where that is; see `SnapshotRow`."""
 
@@ -43,7 +43,7 @@ class PutBack:
     location: Location
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Saved:
     """The file with the snapshot.
 
@@ -56,7 +56,7 @@ class Saved:
     start: int | None = None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Disk:
     """The guest's disk.
 

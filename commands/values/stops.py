@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .location import Location
 from .probes import HitStage
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Stopped:
     """The reason and the place of a stop.
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .guest import StackFrame
 from .location import Hex, Location
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class When:
     """Where the guest is in its history. `position` is its count of instructions, `seconds` the guest time.
 
@@ -26,7 +26,7 @@ class When:
     branch: str | None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class BranchRow:
     """A branch of the history, which was begun at the position `fork` of its `parent` and reaches to `end`.
 
@@ -44,7 +44,7 @@ class BranchRows(tuple[BranchRow, ...]):
     """The branches of the history, in the order in which they fork."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class MarkRow:
     """A position with a name."""
 
@@ -56,7 +56,7 @@ class MarkRows(tuple[MarkRow, ...]):
     """The marks, in order of position."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class RegisterChanged:
     """A register with its values at both positions."""
 
@@ -65,7 +65,7 @@ class RegisterChanged:
     after: Hex
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SymbolChanged:
     """The data of a symbol that differ in `changed` of `size` bytes. type: None if it is not known.
 
@@ -84,7 +84,7 @@ class SymbolChanged:
     after_text: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Difference:
     """What differs between the positions `first` and `second`.
 
@@ -102,7 +102,7 @@ class Difference:
     symbol_count: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class LastWrite:
     """The last write to a piece of memory, before the instruction at `position`, which is at `location`, is executed.
 
@@ -119,7 +119,7 @@ class LastWrite:
     end: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class LastChange:
     """The last change of a register from `before` to `value`, by the instruction at `location`, at `position`.
 
@@ -135,7 +135,7 @@ class LastChange:
     end: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class NeverChanged:
     """This register has had its value since `start`, where the history begins."""
 
@@ -143,7 +143,7 @@ class NeverChanged:
     start: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class PastArgument:
     """An argument of a call. name: x0 to x7 where the function's type is not known.
 
@@ -155,7 +155,7 @@ class PastArgument:
     text: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class PastCallRow:
     """A call of a function. position and seconds: when it began. caller: where it returns to.
 
@@ -174,7 +174,7 @@ class PastCallRow:
     returned: int | None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class PastCalls:
     """The calls of a function in the history, which reaches from `start` to `end`, in order of position.
 
@@ -191,7 +191,7 @@ class PastCalls:
     why: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class NeverWritten:
     """Nothing has written to this piece of memory since `start`, where the history begins."""
 

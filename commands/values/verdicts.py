@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .location import Hex
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Verdict:
     """The verdict of an era's kernel on a probe at an instruction.
 
@@ -24,7 +24,7 @@ class Verdict:
     warning: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class EraVerdict:
     """An era and its verdict."""
 
@@ -32,7 +32,7 @@ class EraVerdict:
     verdict: Verdict
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class DecodedWord:
     """An instruction and the verdicts of eras on it. text: its disassembly."""
 
@@ -41,7 +41,7 @@ class DecodedWord:
     eras: tuple[EraVerdict, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class JudgedInstruction:
     """An instruction of a function, its disassembly, and the verdict. offset: bytes from the function's start."""
 
@@ -52,7 +52,7 @@ class JudgedInstruction:
     verdict: Verdict
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class DecodedFunction:
     """The verdicts of an era on a function's instructions.
 
@@ -67,7 +67,7 @@ class DecodedFunction:
     left_out: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class VerdictCounts:
     """Instructions by verdict."""
 
@@ -76,7 +76,7 @@ class VerdictCounts:
     refused: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SimulatorCount:
     """The number of instructions that a function of the kernel simulates."""
 
@@ -84,7 +84,7 @@ class SimulatorCount:
     count: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class InstructionPlace:
     """An instruction in a file. place: its function and the offset in it. text: its disassembly."""
 
@@ -94,7 +94,7 @@ class InstructionPlace:
     text: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class FlaggedInstructions:
     """Instructions of a file that are refused, or accepted with a warning, for one reason.
 
@@ -107,7 +107,7 @@ class FlaggedInstructions:
     places: tuple[InstructionPlace, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class DecodedFile:
     """The verdicts of an era on the instructions of a file. simulators: the most frequent first."""
 
@@ -122,7 +122,7 @@ class Decoded(tuple[DecodedWord | DecodedFunction | DecodedFile, ...]):
     """An instruction, or a function or file once for each era."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class CheckedPlace:
     """Whether a probe at a place would be accepted.
 
@@ -139,7 +139,7 @@ class CheckedPlace:
     rule: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class EraCheck:
     """The verdicts of an era on places. refused: the number of refusals."""
 
@@ -148,7 +148,7 @@ class EraCheck:
     refused: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class EraAnswer:
     """What commands print by the rules of an era. text: all of it, the error that ended them included."""
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from armprobe.expressions import AgentExpression
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.agent import Agent, Breakpoint, parse_expression
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import BreakKind, Breakpoints, ConditionalBreakpoints, TargetError
@@ -28,7 +28,7 @@ _MOST_OPTIONS = 1 << 20  # bytes, of the conditions and commands of all
 _EXPRESSION = re.compile(rb"X([0-9a-fA-F]+),([0-9a-fA-F]*),?")
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Point:
     """A breakpoint on an instruction of `length` bytes; `options` is what follows that."""
 

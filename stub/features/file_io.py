@@ -6,9 +6,9 @@ call requires, with the packets for memory.
 """
 
 import errno
-from dataclasses import dataclass
 from functools import partial
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import HostCalls, TargetError
 from armprobe.stub.wire import MalformedPacket, number
@@ -16,7 +16,7 @@ from armprobe.stub.wire import MalformedPacket, number
 _LARGEST = 1 << 63
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Answer:
     """The result of the call, its errno, and whether the user has pressed Ctrl-C meanwhile."""
 

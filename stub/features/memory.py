@@ -2,8 +2,8 @@
 """m, M, x, X: memory, in hexadecimal or in binary (GDB manual, "Packets")."""
 
 import errno
-from dataclasses import dataclass
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
 from armprobe.stub.target import Target, TargetError
@@ -12,7 +12,7 @@ from armprobe.stub.wire import MalformedPacket, hex_data, span, split, to_hex
 _MOST = PACKET_SIZE // 2 - 1  # bytes in one reply: two digits each, or each escaped, after a letter
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Read:
     """Where to read, and at most how many bytes: a reply may be short."""
 
@@ -25,7 +25,7 @@ class Read:
         return Read(address, min(length, _MOST))
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Write:
     """Where to write what."""
 

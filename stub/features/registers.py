@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.aarch64 import GENERAL, PC, Register, pack
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.read_ahead import ReadAhead
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NAMES = [register.name for register in GENERAL]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Write:
     """P: a register's number and its new value."""
 

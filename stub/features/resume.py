@@ -5,14 +5,14 @@ A signal to deliver is accepted and ignored: a machine has no process to take it
 """
 
 import errno
-from dataclasses import dataclass
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import Target, TargetError
 from armprobe.stub.wire import ALL_THREADS, ANY_THREAD, MalformedPacket, nothing, number, quote, split, thread_number
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Resume:
     """How to go on: freely, for one instruction, or in steps while pc is in `range`; from `address` if given."""
 

@@ -2,8 +2,8 @@
 """qSearch:memory: finds bytes without sending all of the memory (GDB manual, "General Query Packets")."""
 
 import errno
-from dataclasses import dataclass
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.connection import State
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.target import Target, TargetError
@@ -12,7 +12,7 @@ from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, number, split
 _PIECE = 0x10000  # bytes read at once
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Search:
     """The bytes to find, and the memory to search, which ends at the latest with the address space."""
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """qXfer:object:read: reads the documents of all features in pieces (GDB manual, "General Query Packets")."""
 
-from dataclasses import dataclass
-
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
 from armprobe.stub.target import Target
@@ -11,7 +10,7 @@ from armprobe.stub.wire import MalformedPacket, span, split
 _PIECE = PACKET_SIZE // 2 - 1  # bytes: each may need escaping, and 'm' or 'l' comes first
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Read:
     """The piece of a document that is wanted, in bytes."""
 

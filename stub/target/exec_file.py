@@ -2,11 +2,12 @@
 """Capability: the file of the program that the machine runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
-@dataclass(frozen=True)
+
+@lazy_dataclass
 class ExecFile:
     """A file of which clients take the symbols."""
 

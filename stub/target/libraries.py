@@ -2,11 +2,12 @@
 """Capability: code that is loaded while the program runs, such as the modules of a kernel."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
-@dataclass(frozen=True)
+
+@lazy_dataclass
 class Library:
     """A file of symbols at the addresses at which they are."""
 

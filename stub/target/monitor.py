@@ -2,13 +2,14 @@
 """Capabilities: the machine's own commands, and what a program inside gdb must know to offer them there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .control import Client
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Place:
     """An address in the guest, and the symbol that it is in."""
 

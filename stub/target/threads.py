@@ -2,11 +2,12 @@
 """Capability: the tasks of a guest's kernel as threads. The CPU executes one of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
-@dataclass(frozen=True)
+
+@lazy_dataclass
 class Thread:
     """A thread. `number` is positive, and `state` is a word or two for people."""
 

@@ -7,9 +7,9 @@ It outlasts the client that started it, if the client asks for that (QTDisconnec
 import errno
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from armprobe.expressions import AgentError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.aarch64 import register_table
 from armprobe.stub.target import GuestView, SystemRegisters, TargetError, Tracepoints, display_of
 from armprobe.stub.trace_variables import TIMESTAMP, TraceVariables
@@ -22,7 +22,7 @@ _MOST_VARIABLES = 10_000
 _MOST_TEXT = 1 << 22  # bytes
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Variable:
     """A trace state variable as gdb defined it."""
 

@@ -9,10 +9,10 @@ and blocks: 'R' and the registers of a `g` packet; 'M', address (64), length (16
 import struct
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.aarch64 import GENERAL
 
 DEFAULT_SIZE = 5 << 20  # bytes, gdbserver's
@@ -71,7 +71,7 @@ class FrameBuilder:
         return TraceFrame(number, address, bytes(self._blocks))
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TraceFrame:
     """What was collected at one hit or step."""
 

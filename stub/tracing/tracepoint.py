@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from armprobe.expressions import AgentError, AgentExpression
 from armprobe.machine import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.agent import Agent, parse_expression
 from armprobe.stub.target import GuestView, TargetError
 from armprobe.stub.wire import ADDRESS_SPACE, MalformedPacket, number, quote
@@ -63,7 +64,7 @@ def _registers(collector: Collector, view: GuestView) -> None:
     )
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class _Memory:
     base: int
     offset: int
@@ -74,7 +75,7 @@ class _Memory:
         collector.collect((base + self.offset) % ADDRESS_SPACE, self.length)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class _Expression:
     expression: AgentExpression
 

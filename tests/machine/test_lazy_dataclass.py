@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Lazy dataclasses against those of the standard library."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
+
+Pair = tuple[type[Any], type[Any]]
+
+
+def classes(decorator: Callable[[type[Any]], type[Any]]) -> Pair:
+    """A class, and one that inherits from it."""
+
+    class Base:
+        """A base."""
+
+        number: int
+        names: tuple[str, ...] = ()
+
+        def twice(self) -> int:
+            return 2 * self.number
+
+    base = decorator(Base)
+
+    class Derived(base):  # type: ignore[misc, valid-type]
+        more: list[int] = dataclasses.field(default_factory=list, compare=False)
+
+    return base, decorator(Derived)
+
+
+USES: list[Callable[[type[Any], type[Any]], object]] = [
+    lambda base, derived: repr(derived(1, names=("a",))).replace("classes.<locals>.", ""),
+    lambda base, derived: (base(1) == base(1), base(1) == base(2), derived(1, (), [1]) == derived(1, (), [2])),
+    lambda base, derived: hash(base(1, ("b",))) == hash((1, ("b",))),
+    lambda base, derived: (dataclasses.is_dataclass(derived), [each.name for each in dataclasses.fields(derived)]),
+    lambda base, derived: dataclasses.asdict(dataclasses.replace(derived(1), number=3)),
+    lambda base, derived: (derived(4).twice(), derived.__match_args__ if dataclasses.fields(derived) else None),
+    lambda base, derived: dataclasses.fields(base)[1].default,
+]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_first_use(use: Callable[[type[Any], type[Any]], object]) -> None:
+    assert use(*classes(lazy_dataclass)) == use(*classes(dataclasses.dataclass(frozen=True)))
+
+
+def test_objects_are_frozen_and_arguments_checked() -> None:
+    base, derived = classes(lazy_dataclass)
+    with pytest.raises(TypeError, match="number"):
+        derived()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        base(1).number = 2
+
+
+def test_a_class_is_made_when_it_is_used() -> None:
+    base, derived = classes(lazy_dataclass)
+    assert "__eq__" not in base.__dict__
+    base(1)
+    assert "__eq__" in base.__dict__
+    assert "__eq__" not in derived.__dict__
