@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from armprobe.machine import Machine, StopReason
 from armprobe.machine.core import cpu_state
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
 from tests.memories import PIECE, different_pieces
+from tests.soak import AT_LENGTH
 
 _IN_MEMORY = ("v4.8", "v5.4")  # the eras whose instances are in the guest's memory
 
@@ -132,6 +132,7 @@ def test_the_demo(era: str, stepping: str | None, optimised: bool, chance: rando
         compare(plain, probed, kprobes, m)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("optimised", [False, True])
 def test_linux(guest: Machine, plain_linux: list[State], optimised: bool) -> None:
     kprobes = Kprobes(guest, "v6.1")
@@ -144,7 +145,7 @@ def test_linux(guest: Machine, plain_linux: list[State], optimised: bool) -> Non
     accepted = 0
     for kind in kinds:  # half of each
         accepted += probe(kprobes, often, [kind] * len(often), optimised)
-    wanted = 1000 if os.environ.get("ARMPROBE_ORACLE") == "all" else 300
+    wanted = 1000 if AT_LENGTH else 300
     while accepted < wanted:
         accepted += probe(kprobes, [names.pop()], [kinds[accepted % 2]], optimised)
     stack = 0

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Linux from its first instruction to its shell, with probes that are set before it: the same run as without them."""
 
-import os
 import random
 from pathlib import Path
+
+import pytest
 
 from armprobe import machine
 from armprobe.guests.linux.debian import build_initramfs
 from armprobe.machine import Machine
 from armprobe.probes import Kprobes
 from tests.probes.test_position import LINUX_STRETCHES, compare, probe, states  # tests have no import name to go by
+from tests.soak import AT_LENGTH
 from tests.stock import stock_kernel
 
-PROBES = 1000 if os.environ.get("ARMPROBE_ORACLE") == "all" else 100
+PROBES = 1000 if AT_LENGTH else 100
 BOOT = [(100_000_000, b""), (500_000_003, b""), (320_000_001, b"")]
 
 
@@ -33,6 +35,7 @@ def boot_kernel(initrd: Path) -> Machine:
     return machine.load(stock_kernel().vmlinuz, initrd=initrd, memory="144M")
 
 
+@pytest.mark.soak
 def test_from_boot(tmp_path: Path) -> None:
     """Linux patches its text meanwhile, and walks its page tables at the end. Probes are optimised or not."""
     initrd = tmp_path / "initrd"
