@@ -62,11 +62,13 @@ def _version() -> str:
 
 @contextmanager
 def _opened(subject: Subject) -> Iterator[Ask]:
-    files = fetch_kernel()
+    files, vmlinux = fetch_kernel(), subject.folder / "vmlinux"
+    vmlinux.symlink_to(debug_vmlinux(files))
     with (
         serve(subject.session, "127.0.0.1:0") as server,
-        Gdb(PROGRAMS[0].install(), debug_vmlinux(files), "-l", "60") as gdb,
+        Gdb(PROGRAMS[0].install(), vmlinux, "-l", "60") as gdb,
     ):
+        gdb.execute(f"cd {subject.folder}")  # lx-symbols reads "vmlinux" again
         gdb.attach(server.address)
         gdb.execute(f"source {scripts(files) / 'vmlinux-gdb.py'}")
         yield lambda line: gdb.execute(line.replace("FOLDER", str(subject.folder)))
