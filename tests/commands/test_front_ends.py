@@ -117,7 +117,7 @@ ASKED: Final[dict[str, tuple[str, str | None]]] = {
     "maps": ("maps 1", ""),
     "slabs": ("slabs", "x"),
     "irqs": ("irqs", "x"),
-    "timers": ("timers", "x"),
+    "timers": ("timers", "wheel x"),
     "syscalls": ("syscalls", "x"),
     "tracepoints": ("tracepoints", "* x"),
     "push": ("push FOLDER/nosuch", ""),
