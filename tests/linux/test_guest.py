@@ -199,9 +199,9 @@ def test_large_output_is_whole(session: Session, shell: Shell) -> None:
 
 
 def test_nothing_is_seen_of_it_on_the_console(session: Session, shell: Shell) -> None:
+    place = idle(session.machine)
     printed = bytearray()
     session.machine.console.listen(printed.extend)
-    place = idle(session.machine)
     session.guest.sh("ls / /nowhere; echo hello; ps")
     assert (session.machine.registers.pc, session.machine.registers.sp) == place  # it is idle again
     assert printed == b""
