@@ -127,7 +127,7 @@ ON_THE_HOST = {
     "machine/native/aggregate.py",  # where a key is in its hash table, which the guest must not choose
     "machine/native/histogram.py",  # the same
     "machine/time/clock.py",  # pacing, which the scheduler announces
-    "machine/time/timeline.py",  # when to take a checkpoint, which the guest does not notice
+    "machine/time/pacing.py",  # when to take a checkpoint, which the guest does not notice
 }
 
 

@@ -169,7 +169,7 @@ with Session("demo") as session:
             raise AssertionError("not interrupted")
         stopped = session.machine.instructions
         assert stopped > before
-        assert session.run("continue instructions=1000").startswith("executed")
+        assert session.run("continue instructions=1000").startswith("stopped as asked")
         assert session.machine.instructions == stopped + 1000
 """
 

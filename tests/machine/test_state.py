@@ -71,7 +71,7 @@ NOT_STATE: set[tuple[str, str]] = {
     ("core.dispatcher", "handler_daif"),  # of an exception being handled, which there is none of at a stop
     ("core.guest_debug", "_changed"),
     ("core.register_access", "_begun"),
-    ("core.reader", "uc"),
+    *(("core.reader", pointer) for pointer in ("uc", "core")),
 }
 
 
