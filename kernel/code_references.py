@@ -9,9 +9,12 @@ C6.2).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.symbols import Symbol
+
+if TYPE_CHECKING:
+    from armprobe.machine import Machine
 
 _MASK: Final = (1 << 64) - 1
 _LONGEST: Final = 1024  # bytes of a function that are searched
@@ -23,6 +26,12 @@ def addresses_formed(read_u32: Callable[[int], int], function: Symbol) -> list[i
     `read_u32` gives the instruction at an address.
     """
     return [address for address, loads in _references(read_u32, function) if not loads]
+
+
+def formed_by(machine: Machine, name: str) -> list[int]:
+    """The addresses that the kernel's function `name` forms; none if it has no such function. Raises MachineError."""
+    function = machine.symbols.in_kernel(name)
+    return [] if function is None else addresses_formed(machine.memory.u32, function)
 
 
 def addresses_loaded(read_u32: Callable[[int], int], function: Symbol) -> list[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
-from .code_references import addresses_formed
+from .code_references import formed_by
 from .structs import Structs, explained
 from .trees import rb_tree
 
@@ -47,8 +47,7 @@ def timers(machine: Machine, structs: Structs, bases: int | None, cpu_offset: in
     """
     with explained("the guest's timers"):
         if bases is None:
-            user = machine.symbols.in_kernel(_USER)
-            formed = addresses_formed(machine.memory.u32, user) if user is not None else []
+            formed = formed_by(machine, _USER)
             if not formed:
                 raise MachineError(f"they are not found by the code of {_USER}()")
             bases = formed[0] + cpu_offset & (1 << 64) - 1

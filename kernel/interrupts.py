@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
-from .code_references import addresses_formed, addresses_loaded
+from .code_references import addresses_loaded, formed_by
 from .structs import Structs, explained
 from .trees import maple_tree, xarray
 
@@ -83,8 +83,7 @@ def interrupt_errors(machine: Machine, structs: Structs) -> int | None:
 
 def _ipi_names(machine: Machine, structs: Structs) -> list[str]:
     """What ipi_types has, whose address the function that prints it forms."""
-    shows = machine.symbols.in_kernel(_ARCHITECTURE)
-    for table in addresses_formed(machine.memory.u32, shows) if shows is not None else ():
+    for table in formed_by(machine, _ARCHITECTURE):
         with contextlib.suppress(MachineError):
             if structs.string(structs.u64(table), _LONGEST_NAME) == _FIRST_IPI:
                 count = structs.constant(
@@ -99,8 +98,7 @@ def _descriptors(machine: Machine, structs: Structs) -> Iterator[int]:
     symbols = machine.symbols
     tree = next((symbol.address for name in _TREES if (symbol := symbols.in_kernel(name)) is not None), None)
     if tree is None:
-        user = symbols.in_kernel(_USER)
-        formed = addresses_formed(machine.memory.u32, user) if user is not None else []
+        formed = formed_by(machine, _USER)
         if not formed:
             raise MachineError(f"the tree of them is not found by the code of {_USER}()")
         tree = formed[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
-from .code_references import addresses_formed
+from .code_references import formed_by
 from .structs import Structs, explained
 from .vmcoreinfo import vmcoreinfo
 
@@ -51,12 +51,11 @@ def slab_caches(machine: Machine, structs: Structs) -> list[SlabCache]:
 
 def list_head(machine: Machine, structs: Structs) -> int:
     """The address of the variable slab_caches. Raises MachineError if it is not found."""
-    named, user = machine.symbols.in_kernel("slab_caches"), machine.symbols.in_kernel(_USER)
+    named = machine.symbols.in_kernel("slab_caches")
     if named is not None:
         return named.address
-    formed = addresses_formed(machine.memory.u32, user) if user is not None else []
     link = structs.offset("kmem_cache", "list")
-    for start in formed:
+    for start in formed_by(machine, _USER):
         for head in range(start, start + _HEAD_WITHIN, 8):
             try:
                 last = structs.u64(head + 8)

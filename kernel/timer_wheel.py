@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
 
-from .code_references import addresses_formed
+from .code_references import formed_by
 from .structs import Structs, explained
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def wheel_timers(
     """
     with explained("the guest's timers"):
         if wheels is None:
-            user = machine.symbols.in_kernel(_USER)
-            formed = addresses_formed(machine.memory.u32, user) if user is not None else []
+            formed = formed_by(machine, _USER)
             if not formed:
                 raise MachineError(f"the wheels of them are not found by the code of {_USER}()")
             wheels = formed[0] + cpu_offset & (1 << 64) - 1

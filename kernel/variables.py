@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from armprobe.machine.errors import MachineError
 
 from .btf import Btf
-from .code_references import addresses_formed, addresses_loaded
+from .code_references import addresses_loaded, formed_by
 from .slab_caches import list_head
 from .types import Array
 from .vmcoreinfo import vmcoreinfo
@@ -106,11 +106,10 @@ class Variables:
         start = kernel.tasks.entry_task - types.per_cpu[ENTRY_TASK].offset
         for name, variable in types.per_cpu.items():
             yield NamedVariable(name, start + variable.offset, variable.type)
-        user, read = kernel.machine.symbols.in_kernel(_USES_OFFSETS), kernel.machine.memory
         long = types.type("unsigned long")
-        for address in addresses_formed(read.u32, user) if user is not None else ():
+        for address in formed_by(kernel.machine, _USES_OFFSETS):
             with contextlib.suppress(MachineError):
-                if read.u64(address) == kernel.cpu_offset:
+                if kernel.machine.memory.u64(address) == kernel.cpu_offset:
                     yield NamedVariable(_OFFSETS, address, Array(lambda: long, None))
                     return
 

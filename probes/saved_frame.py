@@ -70,9 +70,9 @@ class SavedFrame:
 
 
 class KeptFrame:
-    """The registers that C keeps while a return handler runs, in place of the frame on one machine's stack.
+    """The registers that C keeps while a return handler runs, besides the frame on one machine's stack.
 
-    `stored` says whether they have been stored there, too.
+    The frame has them as they were before the handler. `stored` says whether those of now have been stored there.
     """
 
     def __init__(self, machine: Machine, recorder: Recorder) -> None:

@@ -104,7 +104,7 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
     if (action->aggregate && action->follows == at->stage && action->selected &&
         !aggregate_decide(recorder, action->aggregate, at, &view))
         return false;
-    if (action->histograms && action->follows == at->stage && 
+    if (action->histograms && action->follows == at->stage &&
         !histograms_decide(recorder, action->histograms, at, &view))
         return false;
     if (action->note && action->notes_second == at->stage && action->selected && records) {
