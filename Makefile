@@ -138,16 +138,16 @@ build/run: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS) $(NATI
 	@touch guests/demo/demo.elf $@
 
 build/test: $(VENV)/pyvenv.cfg Makefile setup.py pyproject.toml $(FOLDERS) $(NATIVE) $(if $(LIBRARY),,missing)
-	@$(if $(filter-out $(NATIVE),$?),$(call set_up,armprobe and its tests,'.[test]',$(FOR_TEST),--no-compile),$(compile))
+	@$(if $(filter-out $(NATIVE),$?),$(call set_up,armprobe and its tests,'.[test]',$(FOR_TEST)),$(compile))
 	@touch guests/demo/demo.elf build/run $@
 
 .PHONY: missing
 missing:
 
-# set_up(what, package with extras, system packages, options): apt and pip at the same time, as neither takes two cores.
-# Most of what the tests install is never imported, so that compiling it all takes longer than all else that pip does.
+# set_up(what, package with extras, system packages): apt and pip at the same time, as neither takes two cores. pip
+# compiles what it installs: compiled by the tests, where a warning is an error, some of it could not be imported.
 set_up = $(compiler); { $(call system,$(3)); } & rm -rf build .mypy_cache && echo "setting up $(1) in $(VENV)" && \
-	$(PIP) install --editable $(2) $(4); status=$$?; wait; exit $$status
+	$(PIP) install --editable $(2); status=$$?; wait; exit $$status
 compile = $(PY) build/__editable__.*/armprobe/machine/native/compile.py
 
 # The first Python that is new enough and can make a virtual environment: Debian's needs the package python3-venv.
