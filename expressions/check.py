@@ -10,6 +10,7 @@ from typing import Final
 
 from armprobe.kernel import types as declared
 from armprobe.kernel.types import Parameter
+from armprobe.kernel.variables import Variable
 from armprobe.machine import MachineError
 
 from . import tree
@@ -149,6 +150,8 @@ class _Checker:
                 return self._size(node)
             case tree.ContainerOf():
                 return self._container(node)
+            case tree.PerCpu():
+                return self._per_cpu(node)
             case tree.String():
                 raise self._wrong(node, 'a text can only be compared, as in $comm == "dd"')
         raise AssertionError(node)
@@ -304,6 +307,47 @@ class _Checker:
             offset = Constant(U64, kind.layout.offset(node.member))
         pointer = Convert(U64, self.number(node.pointer))
         return Convert(Pointer.to(kind), Binary(U64, "-", pointer, offset))
+
+    def _per_cpu(self, node: tree.PerCpu) -> Value:
+        """A variable that each CPU has, or the address of a CPU's own for a pointer that is for each."""
+        operand = node.operand
+        named = operand.operand if node.pointer and isinstance(operand, tree.AddressOf) else operand
+        variable, value = self._variable_of(named), self.value(named)
+        if variable is not None and variable.per_cpu and isinstance(value, Load):
+            address = self._on_cpu(node, value.address)
+            return Convert(Pointer.to(value.type), address) if node.pointer else Load(value.type, address)
+        one = variable is not None and isinstance(value, Load) and isinstance(value.address, Constant)
+        if not node.pointer or (named is not operand and one):
+            raise self._wrong(operand, "this is no variable that each CPU has, nor an element or member of one")
+        pointer = self.number(operand)
+        if not isinstance(pointer.type, Pointer):
+            raise self._wrong(operand, "this is no pointer: convert it first, as in this_cpu_ptr((u64 *)x0)")
+        if not self._scope.cpu_offset:
+            raise self._wrong(node, "this guest has no variables that each CPU has")
+        offset = self._register(node, self._scope.cpu_offset)
+        return self._on_cpu(node, Binary(pointer.type, "+", pointer, offset))
+
+    def _variable_of(self, node: Node) -> Variable | None:
+        """The global variable that `node`, an element or a member begins with; None for other nodes."""
+        while isinstance(node, tree.Member | tree.Subscript):
+            node = node.left
+        if not isinstance(node, tree.Name):
+            return None
+        name = node.name.partition(".")[0]
+        with self._explained(node):
+            return None if self._argument(node, name) else self._scope.variable(name)
+
+    def _on_cpu(self, node: tree.PerCpu, address: Value) -> Value:
+        """`address`, which is the only CPU's. For the number of another one it is NULL."""
+        if node.cpu is None:
+            return address
+        cpu = self.number(node.cpu)
+        if not isinstance(cpu, Constant):
+            there = Convert(U64, Binary(S32, "==", Convert(U64, cpu), Constant(U64, 0)))
+            return Convert(address.type, Binary(U64, "*", Convert(U64, address), there))
+        if cpu.number:
+            raise self._wrong(node.cpu, "the machine has one CPU, whose number is 0")
+        return address
 
     def _member(self, node: Node, value: Value, path: str) -> Value:
         """A member of a struct, or of the struct that a pointer points to."""

@@ -20,6 +20,7 @@ from .tree import (
     Name,
     Node,
     Number,
+    PerCpu,
     Print,
     SizeOf,
     String,
@@ -45,7 +46,7 @@ _PRECEDENCE: Final = {
     )
     for operator in operators.split()
 }
-
+_PER_CPU: Final = frozenset(("per_cpu", "per_cpu_ptr", "this_cpu_read", "this_cpu_ptr"))  # linux/percpu-defs.h
 _MEMBER: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 IsType = Callable[[str], bool]
@@ -223,6 +224,16 @@ class _Parser:
         self._need(")")
         return ContainerOf(at, pointer, kind, member)
 
+    def _per_cpu(self, name: _Token) -> Node:
+        """What follows one of `_PER_CPU`."""
+        self._need("(")
+        operand, cpu = self._expression(), None
+        if name.text.startswith("per_cpu"):
+            self._need(",")
+            cpu = self._expression()
+        self._need(")")
+        return PerCpu(name.at, operand, cpu, name.text.endswith("_ptr"))
+
     def _member(self) -> str:
         token = self._token
         if token.kind != "name" or not _MEMBER.fullmatch(token.text):
@@ -256,6 +267,9 @@ class _Parser:
         elif token.text == "container_of":
             self._next += 1
             return self._container(token.at)
+        elif token.text in _PER_CPU and self._tokens[self._next + 1].text == "(":
+            self._next += 1
+            return self._per_cpu(token)
         elif token.kind == "name":
             node = Name(token.at, token.text)
         else:

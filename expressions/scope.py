@@ -38,6 +38,8 @@ class Scope:
     registers: Sequence[str] = ()
     returned: bool = False
     in_kernel: bool = True
+    cpu_offset: str = ""
+    """The register with the offset of the CPU's own variables from their common place; empty if there is none."""
     event_name: str = ""
     """The event that the place is, such as sched:sched_switch; empty for a place in code."""
 

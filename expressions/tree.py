@@ -71,6 +71,15 @@ class ContainerOf(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class PerCpu(Node):
+    """`per_cpu(operand, cpu)`, or `per_cpu_ptr` if it is of a `pointer`. `cpu` is None for this_cpu_read and _ptr."""
+
+    operand: Node
+    cpu: Node | None
+    pointer: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Unary(Node):
     """`operator` is one of - + ~ ! and *."""
 

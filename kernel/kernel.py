@@ -91,6 +91,7 @@ class Linux(Kernel):
     has_ftrace = True
     manages_vectors = True
     replaces_page_tables = True
+    cpu_offset_register = "tpidr_el1"
 
     modules: LoadedModules
     tasks: Tasks
@@ -143,7 +144,7 @@ class Linux(Kernel):
     @property
     def cpu_offset(self) -> int:
         """What is added to the address of a per-CPU variable (mycpu_offset, arch/arm64/include/asm/percpu.h)."""
-        return self.machine.registers["tpidr_el1"]
+        return self.machine.registers[self.cpu_offset_register]
 
     def open_files(self, task: TaskStruct) -> list[OpenFile]:
         """The open files of `task`. Raises MachineError, saying why, where they cannot be read, as the next ones do."""

@@ -21,6 +21,9 @@ from .variables import Variable, untyped
 class TypedMemory:
     """The memory of a machine, with the types of its guest."""
 
+    cpu_offset_register = ""
+    """The register that has what is added to the address of a per-CPU variable; empty for a guest without these."""
+
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
 

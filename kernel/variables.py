@@ -40,11 +40,15 @@ _COUNTS_JIFFIES: Final = "do_timer"  # kernel/time/timekeeping.c: jiffies_64 += 
 
 
 class Variable(NamedTuple):
-    """A global variable: its address, and its type. Where that is None, `why` says what to write instead."""
+    """A global variable: its address, and its type. Where that is None, `why` says what to write instead.
+
+    `per_cpu` is whether each CPU has one; the address is that of the CPU's own.
+    """
 
     address: int
     type: Type | None
     why: str = ""
+    per_cpu: bool = False
 
 
 class NamedVariable(NamedTuple):
@@ -76,14 +80,21 @@ class Variables:
         if isinstance(types, Btf) and name in types.per_cpu:
             variable = kernel.per_cpu(name)
             assert variable.address_ is not None
-            return Variable(variable.address_, variable.type_)
+            return Variable(variable.address_, variable.type_, per_cpu=True)
         address = self._address(name)
         if address is None:
             return None
+        if per_cpu := self._is_per_cpu(address):
+            address = address + kernel.cpu_offset & (1 << 64) - 1
         kind = types.variable(name)
         if kind is None and name in _TYPES:
             kind = types.type(_TYPES[name])
-        return Variable(address, kind, "" if kind else untyped(name))
+        return Variable(address, kind, "" if kind else untyped(name), per_cpu)
+
+    def _is_per_cpu(self, address: int) -> bool:
+        """Whether a symbol's address is among those to which that of a CPU is added."""
+        start, end = map(self._kernel.symbols.in_kernel, ("__per_cpu_start", "__per_cpu_end"))
+        return start is not None and end is not None and start.address <= address < end.address
 
     def named(self) -> list[NamedVariable]:
         """Those that are known now, by address. Those that have a symbol are there only if they have a type as well."""
@@ -120,7 +131,8 @@ class Variables:
             return ""
         types = self._kernel.types
         known = "those of each CPU and a few others" if isinstance(types, Btf) and types.per_cpu else "a few"
-        return f" (of this kernel's variables only {known} have names: CONFIG_KALLSYMS_ALL is not set)"
+        why = "CONFIG_KALLSYMS_ALL is not set, and --vmlinux FILE has all"
+        return f" (of this kernel's variables only {known} have names: {why})"
 
     def _address(self, name: str) -> int | None:
         symbols = self._kernel.symbols

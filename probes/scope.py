@@ -42,6 +42,7 @@ class GuestScope(Scope):
         self.in_kernel = machine.kernel is not None and (where is None or where >= _KERNEL)
         self.event = _event(machine, name)
         self.event_name = "" if self.event is None else self.event.full_name
+        self.cpu_offset = typed_memory(machine).cpu_offset_register
         self.depends = False
         """Whether an expression has asked for the function."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from armprobe import machine
 from armprobe.expressions import AgentError, AgentExpression, Condition, Environment, ExpressionError, Scope
 from armprobe.expressions.bytecode import decode
 from armprobe.kernel import types as declared
+from armprobe.kernel.variables import Variable
 from armprobe.machine import MachineError
 
 M64 = (1 << 64) - 1
@@ -83,6 +85,24 @@ class TaskNames(Names):
 
     def register(self, name: str) -> int | None:
         return {"sp_el0": 4}.get(name)
+
+
+class PerCpuNames(Names):
+    """The same on a kernel whose CPU's own variables are x3 bytes behind their common place. `count` is one of them."""
+
+    cpu_offset = "tpidr_el1"
+
+    def register(self, name: str) -> int | None:
+        return {"tpidr_el1": 3}.get(name)
+
+    def variable(self, name: str) -> Variable | None:
+        number = declared.Integer("unsigned int", 4, False)
+        known = {
+            "counts": Variable(0x1008, declared.Array(lambda: number, 2), per_cpu=True),
+            "shared": Variable(0x1010, number),
+            "pointer": Variable(0x1018, declared.Pointer(lambda: number)),
+        }
+        return known.get(name)
 
 
 def value(text: str, registers: list[int], base: int = 0x1000) -> int:
@@ -322,3 +342,53 @@ def test_texts_that_cannot_be_compared(text: str, reason: str) -> None:
         Condition.compile(text, TaskNames())
     with pytest.raises(ExpressionError, match="the tasks of this guest are not known"):
         Condition.compile("$comm != 0", NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("per_cpu(counts, 0)[1]", 0x22),
+        ("per_cpu(counts[1], 0)", 0x22),
+        ("this_cpu_read(counts[0])", 0x11),
+        ("per_cpu_ptr(&counts, x0 - x0) == &counts", 1),
+        ("*per_cpu_ptr(&counts[1], 0) + *this_cpu_ptr(&counts[0])", 0x33),
+        ("per_cpu(counts[1], x0 - 7)", 0x22),
+        ("(u64)per_cpu_ptr(&counts[1], x0)", 0),
+        ("*this_cpu_ptr((u32 *)0xff4)", 0x22),
+        ("*per_cpu_ptr((u32 *)x1, 0)", 0x22),
+        ("*this_cpu_ptr(pointer)", 0x22),
+        ("*this_cpu_ptr(&pointer[1])", 0x33),
+        ("sizeof(per_cpu(counts, 0))", 8),
+        ("per_cpu == 0x30", 1),
+    ],
+)
+def test_variables_of_each_cpu(text: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel's macros compute them: the address plus the CPU's offset (include/linux/percpu-defs.h)."""
+    memory = struct.pack("<8xIIIIQ", 0x11, 0x22, 0x33, 0, 0xFF4)
+    monkeypatch.setattr(f"{__name__}.MEMORY", memory)
+    names = PerCpuNames()
+    monkeypatch.setattr(names, "symbol", {"per_cpu": 0x30}.__getitem__)
+    environment = Environment(NAMES.registers).look_at(Here([7, 0xFF4, 0, 0x18], 0x1000))
+    assert AgentExpression(Condition.compile(text, names).code).evaluate(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("per_cpu(counts, 1)[0]", "is wrong at '1)[0]': the machine has one CPU, whose number is 0"),
+        ("per_cpu(shared, 0)", "is wrong at 'shared, 0)': this is no variable that each CPU has"),
+        ("this_cpu_ptr(&shared)", "this is no variable that each CPU has"),
+        ("per_cpu(x0, 0)", "this is no variable that each CPU has"),
+        ("this_cpu_ptr(x0)", "this is no pointer: convert it first, as in this_cpu_ptr((u64 *)x0)"),
+        ("per_cpu(nothing, 0)", "there is no symbol 'nothing'"),
+        ("per_cpu(counts)", "',' was expected"),
+        ("per_cpu(counts, 0", "')' was expected"),
+        ("this_cpu_ptr(&counts, 0)", "')' was expected"),
+    ],
+)
+def test_what_no_cpu_has(text: str, said: str) -> None:
+    with pytest.raises(ExpressionError) as error:
+        Condition.compile(text, PerCpuNames())
+    assert said in str(error.value)
+    with pytest.raises(ExpressionError, match="this guest has no variables that each CPU has"):
+        Condition.compile("*this_cpu_ptr((u32 *)x0)", NAMES)

@@ -7,7 +7,6 @@ import pytest
 
 from armprobe.commands import CommandError, Session
 from armprobe.kernel import Linux
-from armprobe.machine import Machine
 from tests.linux.shell import Shell
 
 LINE = "cat /proc/version /nonexistent; : > /tmp/made; rm /tmp/made; ls / > /dev/null"
@@ -41,13 +40,31 @@ def _line(event: Any) -> str:
     return f"{event.task} {event.pid} {arguments['dfd']} {name} {flags:#x}"
 
 
-def test_per_cpu_variables(guest: Machine) -> None:
-    """The run queue's task is the current one, the idle task, as SP_EL0 says, and the only CPU's number is 0."""
+def test_per_cpu_variables(session: Session) -> None:
+    """The run queue's task is the current one, as SP_EL0 says; /proc/vmstat adds up what each CPU has counted."""
+    guest, shell = session.machine, Shell(session.machine)
     kernel = guest.kernel
     assert isinstance(kernel, Linux)
     assert int(kernel.per_cpu("runqueues").curr) == guest.registers["sp_el0"]
     assert int(kernel.per_cpu("__entry_task")) == guest.registers["sp_el0"]
     assert kernel.per_cpu("runqueues").cpu == 0
+    texts = "per_cpu(runqueues, 0).curr", "per_cpu_ptr(&runqueues, $cpu)->curr", "*this_cpu_ptr(&runqueues.curr)"
+    for text in (*texts, "this_cpu_read(runqueues.curr)", "per_cpu(runqueues, $cpu).curr"):
+        assert session.ask(f"print {text}").number == guest.registers["sp_el0"], text
+    faults = "print per_cpu(vm_event_states, 0).event[PGFAULT]"
+    before = session.ask(faults).number
+    said = session.owner.call(shell.run, "grep '^pgfault ' /proc/vmstat")
+    assert 0 < before <= int(said.split()[1]) <= session.ask(faults).number
+    # A workqueue that has a pool for each CPU has a pointer to the CPUs' own (struct workqueue_struct).
+    for condition in (
+        "wq->cpu_pwqs",
+        "wq->cpu_pwqs && per_cpu_ptr(wq->cpu_pwqs, 0)->wq == wq && this_cpu_read(runqueues.curr) == $task",
+    ):
+        session.run(f"kprobe __queue_work if {condition}")
+    session.owner.call(shell.run, "sleep 3")
+    queued, found = session.ask("probes")
+    assert queued.met == found.met > 0
+    assert found.optimized
 
 
 def test_global_variables_are_those_of_the_guest(session: Session) -> None:
