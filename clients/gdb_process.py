@@ -3,19 +3,16 @@
 
 import contextlib
 import math
-import os
-import shutil
-import signal
 import subprocess
 from collections.abc import Mapping
 
 from pygdbmi.gdbmiparser import parse_response, response_is_finished
 from pygdbmi.IoManager import IoManager
 
-from .gdb_records import GdbError, Record
+from .debugger_process import ending, started
+from .gdb_records import Record
 
 _NO_RECORD = "=traceframe-changed,end"
-_GRACE = 2.0  # seconds that gdb has to exit by itself
 
 
 class GdbProcess(IoManager):
@@ -24,20 +21,17 @@ class GdbProcess(IoManager):
     def __init__(self, gdb: str, timeout: float, environment: Mapping[str, str]) -> None:
         """gdb: its name or path. timeout: seconds that gdb waits for the stub. environment: variables added to ours.
 
-        Raises `GdbError` if gdb is absent.
+        Raises `GdbError` if gdb is absent or does not run.
         """
-        path = shutil.which(gdb)
-        if path is None:
-            raise GdbError(f"{gdb} is not installed or not executable (Debian: apt-get install gdb-multiarch)")
-        self.process = subprocess.Popen(
+        self.process = started(
+            gdb,
             # By default gdb takes a reply that is 2 seconds late for the reply to its next packet. -l sets this limit.
-            [path, "--nx", "--quiet", "--interpreter=mi3", "-l", str(math.ceil(timeout))],
+            ["--nx", "--quiet", "--interpreter=mi3", "-l", str(math.ceil(timeout))],
+            environment,
+            package="Debian: apt-get install gdb-multiarch",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            bufsize=0,
-            env={**os.environ, **environment},
-            start_new_session=True,  # a Ctrl-C for this program must not reach gdb
         )
         assert self.process.stdin
         assert self.process.stdout
@@ -47,17 +41,8 @@ class GdbProcess(IoManager):
     def end(self) -> None:
         """Have gdb detach and exit, or kill it if it does not, and reap it. May be called twice."""
         if self.process.returncode is None:
-            try:
-                with contextlib.suppress(
-                    OSError, ValueError, subprocess.TimeoutExpired
-                ):  # OSError: it has ended already
-                    self.write("-gdb-exit", read_response=False)
-                    self.process.wait(_GRACE)
-            finally:  # a Ctrl-C here is no reason to leave it behind
-                if self.process.poll() is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(self.process.pid, signal.SIGKILL)
-                    self.process.wait()
+            with ending(self.process), contextlib.suppress(OSError, ValueError):  # OSError: it has ended already
+                self.write("-gdb-exit", read_response=False)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe
             pipe.close()

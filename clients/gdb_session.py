@@ -16,19 +16,16 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
-from armprobe.session import Session
-from armprobe.stub import Debuggable, Server, Target, serve, target_of
+from armprobe.stub import Debuggable, Target, target_of
 
-from .gdb_console import GdbConsole
+from .debugger_session import DebuggerSession
 from .gdb_process import GdbProcess
-from .gdb_records import GdbError, GdbStop, GdbTimeout, Record, Transcript, expected_stop
+from .gdb_records import GdbError, GdbStop, GdbTimeout, Record
 from .gdb_values import GdbBreakpoint, GdbFrame, GdbRegisters, condition_in_gdb_s_names
 
 GDBINIT = Path(__file__).parent.parent / "gdbinit"
 PROXY = Path(__file__).parent.parent / "commands/gdb_proxy.py"
-TIMEOUT = 30.0  # seconds: the default limit for each operation
 _POLL = 0.1  # seconds between checks that gdb is alive
 
 # No prompts, folded lines or colours, and no 15 seconds of retries at an address without a listener. A breakpoint at an
@@ -50,7 +47,7 @@ _CHANGED = re.compile(r'^received: "1[0-9a-f]+"$', re.MULTILINE)
 _DEBUGGING = re.compile(r" *\[[\w-]+\] ")
 
 
-class GdbSession:
+class GdbSession(DebuggerSession):
     """One gdb attached to one stub. A context manager. Not for use by several threads at once.
 
     Each `GdbError` has the session's last lines as `transcript`.
@@ -74,9 +71,8 @@ class GdbSession:
 
         Raises `GdbError` if gdb is absent or the connection is refused.
         """
-        self.timeout = TIMEOUT if timeout is None else timeout
+        super().__init__(where, timeout)
         self._token = 0
-        self._running = False
         self._stop: Record | None = None
         self._resumption: int | None = None  # the token of the command that resumed the machine
         self._refusal: str | None = None  # why gdb did not resume it, or has lost it
@@ -84,18 +80,12 @@ class GdbSession:
         self._said: list[str] = []
         self._complaints: list[str] = []
         self._final: list[str] = []  # complaints since the stop, after which nothing else came
-        self._transcript = Transcript()
-        self._server: Server | None = None
         self._target = None if isinstance(where, str) else target_of(where)
         self._seen = self._changes()
-        self._console = GdbConsole(where, self.continue_to_stop, self.interrupt) if isinstance(where, Session) else None
         self._io = GdbProcess(gdb, self.timeout, {"ARMPROBE_GDB_PROXY": str(PROXY)})
         self._process = self._io.process
         try:
-            if not isinstance(where, str):
-                self._server = serve(where)
-                where = self._server.address
-            self._where = where
+            address = self._address()
             for setting in _SETTINGS:
                 self._command(f"-gdb-set {setting}")
             with contextlib.suppress(GdbError):  # gdb 13 was the first to have it
@@ -103,25 +93,12 @@ class GdbSession:
                 self._command("-fix-breakpoint-script-output")
             if gdbinit:
                 self.execute(f"source {gdbinit}")
-            self._command(f"-target-select {'extended-' * extended}remote {where.removeprefix('unix:')}")
+            self._command(f"-target-select {'extended-' * extended}remote {address.removeprefix('unix:')}")
             self._command('-interpreter-exec console "maint packet QArmprobe.MonitorErrors"')  # armprobe's own packet
             self._begin()  # the stop at connecting belongs to no command
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        if self._process.returncode is not None:
-            state = "closed"
-        else:
-            state = "the machine runs" if self._running else "the machine is stopped"
-        return f"<GdbSession {self._where}, {state}>"
 
     def execute(self, command: str, timeout: float | None = None) -> str:
         """Do what `command` does when typed at gdb's prompt, and return the text it prints.
@@ -147,11 +124,6 @@ class GdbSession:
         """Resume the machine and return."""
         self._begin()
         self._command("-exec-continue")
-
-    def continue_to_stop(self, timeout: float | None = None) -> GdbStop:
-        """Resume the machine and wait until it stops."""
-        self.cont()
-        return self.wait_for_stop(timeout)
 
     def mi(self, command: str, timeout: float | None = None) -> Record:
         """Run a command of GDB/MI, such as "-stack-info-depth", and return the results that gdb gives with "^done".
@@ -273,31 +245,6 @@ class GdbSession:
             raw=payload,
         )
 
-    def expect_stop(
-        self,
-        *,
-        reason: str | None = None,
-        function: str | None = None,
-        breakpoint: GdbBreakpoint | int | None = None,
-        timeout: float | None = None,
-    ) -> GdbStop:
-        """Wait as `wait_for_stop` does, and return the stop if it is as expected in all that is given.
-
-        reason: gdb's word for it, as `GdbStop.reason`. function: the one that the machine stops in. breakpoint: the one
-        hit, or its number. Raises `UnexpectedStop` for another stop, `GdbTimeout` if none comes, and `GdbError` as
-        `wait_for_stop`; the message ends with the transcript.
-        """
-        number = breakpoint.number if isinstance(breakpoint, GdbBreakpoint) else breakpoint
-        wanted = {"reason": reason, "function": function, "breakpoint": number}
-        return expected_stop(lambda: self.wait_for_stop(timeout), self._transcript, wanted)
-
-    @property
-    def console(self) -> GdbConsole:
-        """The guest's console. Raises `GdbError` if gdb was given an address, because GDB's protocol has no console."""
-        if self._console is None:
-            raise GdbError("the guest's console is only there in a session that was given a Session, not an address")
-        return self._console
-
     def evaluate(self, expression: str) -> str:
         """The value of an expression, as text in gdb's format."""
         self._look()
@@ -326,14 +273,8 @@ class GdbSession:
         if data:  # gdb refuses to write nothing
             self._command(f"-data-write-memory-bytes {address:#x} {data.hex()}")
 
-    def close(self) -> None:
-        """End gdb, which detaches, and the stub if it was started for this session. May be called twice."""
-        try:
-            self._io.end()
-        finally:
-            if self._server:
-                self._server.close()
-                self._server = None
+    def _end(self) -> None:
+        self._io.end()
 
     def _failure_at_stop(self) -> str:
         """gdb's message for what failed at the stop; empty if nothing did."""

@@ -13,17 +13,47 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _NO_SYMBOL = re.compile(r'^No symbol (?:table is loaded|"(\w+)" in current context)')
 
 
-class GdbBreakpoint:
-    """A breakpoint that gdb has. As a context manager it is deleted at the end."""
+class DebuggerBreakpoint:
+    """A breakpoint that a debugger has. As a context manager it is deleted at the end."""
+
+    def __init__(self, number: int, location: str, address: int | None) -> None:
+        self.number = number
+        self.location = location
+        self.address = address
+        """None if it is pending, or has several locations."""
+        self._deleted = False
+
+    def delete(self) -> None:
+        """Delete it from the debugger. Does nothing if that was done before."""
+        if not self._deleted:
+            self._delete()
+            self._deleted = True
+
+    def _delete(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.delete()
+        except GdbError:
+            if kind is None:  # else the first error matters
+                raise
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.number} at {self.location}{', deleted' * self._deleted}>"
+
+
+class GdbBreakpoint(DebuggerBreakpoint):
+    """A breakpoint that gdb has."""
 
     def __init__(self, command: Callable[[str], Record], record: Record) -> None:
         """command: runs an MI command. record: gdb's description of the breakpoint ("bkpt")."""
+        address = None if record.get("addr", "<")[0] == "<" else int(record["addr"], 16)
+        super().__init__(int(record["number"]), str(record.get("original-location", "")), address)
         self._command = command
-        self.number = int(record["number"])
-        self.location = str(record.get("original-location", ""))
-        self.address = None if record.get("addr", "<")[0] == "<" else int(record["addr"], 16)
-        """None if it is pending, or has several locations."""
-        self._deleted = False
 
     @property
     def hits(self) -> int:
@@ -50,11 +80,8 @@ class GdbBreakpoint:
         self._described()
         self._command(f"-break-{'enable' if value else 'disable'} {self.number}")
 
-    def delete(self) -> None:
-        """Delete it from gdb. Does nothing if that was done before."""
-        if not self._deleted:
-            self._command(f"-break-delete {self.number}")
-            self._deleted = True
+    def _delete(self) -> None:
+        self._command(f"-break-delete {self.number}")
 
     def _described(self) -> Record:
         rows = [] if self._deleted else self._command(f"-break-info {self.number}")["BreakpointTable"]["body"]
@@ -62,19 +89,6 @@ class GdbBreakpoint:
             raise GdbError(f"gdb has no breakpoint {self.number} ({self.location}) any more")
         record: Record = rows[0]
         return record
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self.delete()
-        except GdbError:
-            if kind is None:  # else the first error matters
-                raise
-
-    def __repr__(self) -> str:
-        return f"<GdbBreakpoint {self.number} at {self.location}{', deleted' * self._deleted}>"
 
 
 @dataclass(frozen=True)

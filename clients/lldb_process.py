@@ -3,20 +3,17 @@
 
 import contextlib
 import json
-import os
 import select
-import shutil
-import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 from typing import Any, Final
 
+from .debugger_process import GRACE, ending, started
 from .gdb_records import GdbError, GdbTimeout, Transcript
 
 AGENT: Final = Path(__file__).parent / "lldb_agent.py"
-_GRACE: Final = 2.0  # seconds that LLDB has to exit by itself
 _POLL: Final = 0.1  # seconds between checks that LLDB is alive
 
 
@@ -24,27 +21,24 @@ class LldbProcess:
     """A running LLDB. `end` must be called."""
 
     def __init__(self, lldb: str, transcript: Transcript) -> None:
-        """lldb: its name or path. Raises `GdbError` if LLDB is absent."""
-        path = shutil.which(lldb)
-        if path is None:
-            raise GdbError(
-                f"{lldb} is not installed or not executable (Debian: apt-get install lldb; or pip install "
-                "'armprobe[lldb]')"
-            )
+        """lldb: its name or path. Raises `GdbError` if LLDB is absent or does not run."""
         self._transcript = transcript
         self._wire, theirs = socket.socketpair()
         self._received = b""
         self._number = 0
-        with theirs:
-            self.process = subprocess.Popen(
-                [path, "--no-lldbinit", "--batch", "-o", f'command script import "{AGENT}"'],
+        with theirs, contextlib.ExitStack() as refused:
+            refused.callback(self._wire.close)
+            self.process = started(
+                lldb,
+                ["--no-lldbinit", "--batch", "-o", f'command script import "{AGENT}"'],
+                {"ARMPROBE_LLDB_AGENT": str(theirs.fileno())},
+                package="Debian: apt-get install lldb; or pip install 'armprobe[lldb]'",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "ARMPROBE_LLDB_AGENT": str(theirs.fileno())},
-                start_new_session=True,  # a Ctrl-C for this program must not reach LLDB
             )
+            refused.pop_all()
 
     def ask(self, call: str, arguments: dict[str, Any], timeout: float) -> Any:
         """What the agent's method `call` returns, within `timeout` seconds. Raises `GdbError` with LLDB's reason."""
@@ -72,7 +66,7 @@ class LldbProcess:
             self._received += data
             if ready and not data:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.wait(_GRACE)
+                    self.process.wait(GRACE)
                 raise GdbError(
                     f"LLDB ended with status {self.process.poll()}, before the answer to {call}", str(self._transcript)
                 )
@@ -85,12 +79,5 @@ class LldbProcess:
 
     def end(self) -> None:
         """Have LLDB detach and exit, or kill it if it does not, and reap it. May be called twice."""
-        self._wire.close()
-        try:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(_GRACE)
-        finally:  # a Ctrl-C here is no reason to leave it behind
-            if self.process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+        with ending(self.process):
+            self._wire.close()

@@ -10,23 +10,22 @@ LLDB's own Python does the work (`lldb_agent.py`), which is asked over a socket.
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from armprobe.session import Session
 from armprobe.session.symbol_cache import symbol_path
-from armprobe.stub import Debuggable, Server, Target, serve
+from armprobe.stub import Debuggable, Target
 
-from .gdb_console import GdbConsole
-from .gdb_records import GdbError, GdbStop, GdbTimeout, Record, Transcript, expected_stop
+from .debugger_session import DebuggerSession
+from .gdb_records import GdbError, GdbStop, GdbTimeout, Record
 from .gdb_values import GdbFrame
 from .lldb_process import LldbProcess
 from .lldb_values import LldbBreakpoint, LldbRegisters
 
 PROXY: Final = Path(__file__).parent.parent / "commands/lldb_proxy.py"
-TIMEOUT: Final = 30.0  # seconds: the default limit for each operation
 
 
-class LldbSession:
+class LldbSession(DebuggerSession):
     """One LLDB attached to one stub. A context manager. Not for use by several threads at once.
 
     What it gives and the errors are those of `GdbSession`, also `GdbError.transcript`.
@@ -48,12 +47,8 @@ class LldbSession:
 
         Raises `GdbError` if LLDB is absent, has no Python, or the connection is refused.
         """
-        self.timeout = TIMEOUT if timeout is None else timeout
-        self._running = False
-        self._transcript = Transcript()
-        self._server: Server | None = None
+        super().__init__(where, timeout)
         self._folder = TemporaryDirectory(prefix="armprobe-")
-        self._console = GdbConsole(where, self.continue_to_stop, self.interrupt) if isinstance(where, Session) else None
         try:
             if isinstance(where, Session) and program is None:
                 program = symbol_path(where, Path(self._folder.name))
@@ -61,29 +56,13 @@ class LldbSession:
         except BaseException:
             self._folder.cleanup()
             raise
+        self._process = self._lldb.process
         try:
-            if not isinstance(where, str):
-                self._server = serve(where)
-                where = self._server.address
-            self._where = where
-            self._ask("connect", address=where, program=str(program or ""), timeout=self.timeout)
+            self._ask("connect", address=self._address(), program=str(program or ""), timeout=self.timeout)
             self._ask("execute", command=f'command script import "{PROXY}"')
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        if self._lldb.process.returncode is not None:
-            state = "closed"
-        else:
-            state = "the machine runs" if self._running else "the machine is stopped"
-        return f"<LldbSession {self._where}, {state}>"
 
     def execute(self, command: str, timeout: float | None = None) -> str:
         """Do what `command` does when typed at LLDB's prompt, armprobe's own too, and return the text it prints.
@@ -98,11 +77,6 @@ class LldbSession:
         """Resume the machine and return."""
         self._ask("cont")
         self._running = True
-
-    def continue_to_stop(self, timeout: float | None = None) -> GdbStop:
-        """Resume the machine and wait until it stops."""
-        self.cont()
-        return self.wait_for_stop(timeout)
 
     def step(self, timeout: float | None = None) -> GdbStop:
         """Execute one instruction."""
@@ -144,22 +118,6 @@ class LldbSession:
             complaints="",
             raw=stop["raw"],
         )
-
-    def expect_stop(
-        self,
-        *,
-        reason: str | None = None,
-        function: str | None = None,
-        breakpoint: LldbBreakpoint | int | None = None,
-        timeout: float | None = None,
-    ) -> GdbStop:
-        """Wait as `wait_for_stop` does, and return the stop if it is as expected in all that is given.
-
-        reason is one of gdb's words, as `GdbStop.reason`. For all else see `GdbSession.expect_stop`.
-        """
-        number = breakpoint.number if isinstance(breakpoint, LldbBreakpoint) else breakpoint
-        wanted = {"reason": reason, "function": function, "breakpoint": number}
-        return expected_stop(lambda: self.wait_for_stop(timeout), self._transcript, wanted)
 
     def breakpoint(
         self,
@@ -217,22 +175,11 @@ class LldbSession:
         """Raises `GdbError`: GDB/MI is gdb's."""
         raise GdbError(f"LLDB has no GDB/MI, so it cannot do {command!r}: use execute, or a GdbSession")
 
-    @property
-    def console(self) -> GdbConsole:
-        """The guest's console. Raises `GdbError` if LLDB was given an address: GDB's protocol has no console."""
-        if self._console is None:
-            raise GdbError("the guest's console is only there in a session that was given a Session, not an address")
-        return self._console
-
-    def close(self) -> None:
-        """End LLDB, which detaches, and the stub if it was started for this session. May be called twice."""
+    def _end(self) -> None:
         try:
             self._lldb.end()
         finally:
             self._folder.cleanup()
-            if self._server:
-                self._server.close()
-                self._server = None
 
     def _ask(self, call: str, timeout: float | None = None, /, **arguments: Any) -> Any:
         if self._running and call not in ("wait", "interrupt"):

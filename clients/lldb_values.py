@@ -2,25 +2,22 @@
 """What an `LldbSession` gives of LLDB's view of the machine: breakpoints and registers."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 
-from .gdb_records import GdbError, Record
+from .gdb_records import Record
+from .gdb_values import DebuggerBreakpoint
 
 Ask = Callable[..., Any]
 """Asks LLDB's agent: the name of its method, and the arguments by name."""
 
 
-class LldbBreakpoint:
-    """A breakpoint that LLDB has. As a context manager it is deleted at the end."""
+class LldbBreakpoint(DebuggerBreakpoint):
+    """A breakpoint that LLDB has."""
 
     def __init__(self, ask: Ask, location: str, state: Record) -> None:
         """state: what the agent says of it."""
+        super().__init__(int(state["number"]), location, state["address"])
         self._ask = ask
-        self.number = int(state["number"])
-        self.location = location
-        self.address: int | None = state["address"]
-        """None if it is pending, or has several locations."""
-        self._deleted = False
 
     @property
     def hits(self) -> int:
@@ -46,28 +43,12 @@ class LldbBreakpoint:
     def enabled(self, value: bool) -> None:
         self._ask("enable_breakpoint", number=self.number, enabled=value)
 
-    def delete(self) -> None:
-        """Delete it from LLDB. Does nothing if that was done before."""
-        if not self._deleted:
-            self._ask("delete_breakpoint", number=self.number)
-            self._deleted = True
+    def _delete(self) -> None:
+        self._ask("delete_breakpoint", number=self.number)
 
     def _state(self) -> Record:
         state: Record = self._ask("breakpoint_state", number=self.number)
         return state
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self.delete()
-        except GdbError:
-            if kind is None:  # else the first error matters
-                raise
-
-    def __repr__(self) -> str:
-        return f"<LldbBreakpoint {self.number} at {self.location}{', deleted' * self._deleted}>"
 
 
 class LldbRegisters(Mapping[str, int]):

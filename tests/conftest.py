@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from armprobe import machine
-from armprobe.clients import gdb_session
+from armprobe.clients import debugger_session
 from armprobe.machine import Machine
 from tests.linux.shell import Shell
 from tests.oracle.unrecorded import pytest_runtest_makereport, pytest_terminal_summary
@@ -32,7 +32,7 @@ hypothesis.settings.load_profile("armprobe")
 def pytest_configure(config: pytest.Config) -> None:
     """See `progress`. And gdb has as long as all else, and gives others as long."""
     configure(config)
-    gdb_session.TIMEOUT = PATIENCE
+    debugger_session.TIMEOUT = PATIENCE
     if shutil.which("gdb-multiarch"):
         os.environ["PATH"] = f"{Path(__file__).parent / 'programs'}:{os.environ['PATH']}"
 

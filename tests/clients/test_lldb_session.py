@@ -113,7 +113,7 @@ def test_stops_that_were_not_expected(attached: LldbSession) -> None:
 def test_an_lldb_that_dies(session: Session, lldb: str) -> None:
     with LldbSession(session, lldb=lldb) as attached:
         attached.cont()
-        pid = attached._lldb.process.pid
+        pid = attached._process.pid
         threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
         with pytest.raises(GdbError, match="LLDB ended with status -9"):
             attached.wait_for_stop(timeout=PATIENCE)
@@ -123,6 +123,15 @@ def test_an_lldb_that_dies(session: Session, lldb: str) -> None:
 def test_no_lldb() -> None:
     with pytest.raises(GdbError, match=r"no-such-lldb is not installed .*apt-get install lldb"):
         LldbSession("127.0.0.1:1", lldb="no-such-lldb")
+
+
+def test_an_lldb_that_does_not_run(tmp_path: Path) -> None:
+    """execve(2): ENOEXEC."""
+    broken = tmp_path / "lldb"
+    broken.write_bytes(b"\x7fELF")
+    broken.chmod(0o755)
+    with pytest.raises(GdbError, match=rf"^{broken} does not run: Exec format error$"):
+        LldbSession("127.0.0.1:1", lldb=str(broken))
 
 
 def test_nobody_listening(lldb: str, tmp_path: Path) -> None:
