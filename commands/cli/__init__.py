@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from armprobe.clients import GdbError
 from armprobe.commands.errors import CommandError
 from armprobe.commands.render.errors import error_text
 from armprobe.commands.terminal import OutputClosed, complain, open_standard_streams
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_streams()
     try:
         return run(parse(sys.argv[1:] if arguments is None else arguments))
-    except (CommandError, MachineError, ProbeError, StubError) as error:
+    except (CommandError, GdbError, MachineError, ProbeError, StubError) as error:
         complain(f"armprobe: {error_text(error)}")
         return 1
     except OutputClosed as error:

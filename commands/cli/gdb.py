@@ -54,12 +54,15 @@ def _gdb(session: Session, options: Options) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is gdb's
         for number in (signal.SIGTERM, signal.SIGHUP):  # otherwise the folders would stay
             signal.signal(number, lambda number, _: sys.exit(128 + number))
-        return subprocess.run(
-            command,
-            env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            check=False,
-        ).returncode
+        try:
+            return subprocess.run(
+                command,
+                env={**os.environ, "ARMPROBE_GDB_PROXY": str(PROXY)},
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                check=False,
+            ).returncode
+        except OSError as error:
+            raise CommandError(f"{debugger} does not run: {error.strerror}") from None
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import logging
 import runpy
 import sys
 
+from armprobe.clients import GdbError
 from armprobe.commands.errors import CommandError
 from armprobe.commands.render.styled import show_traceback, shows_styles
 from armprobe.commands.scripting import read_lines
@@ -55,7 +56,7 @@ def _run_program(options: Options) -> int:
     log.setLevel(logging.INFO)
     try:
         runpy.run_path(str(options.file), run_name="__main__")
-    except (CommandError, MachineError, ProbeError, StubError, OutputClosed):
+    except (CommandError, GdbError, MachineError, ProbeError, StubError, OutputClosed):
         raise  # its one sentence is enough
     except Exception as error:
         if not shows_styles(sys.stderr):
