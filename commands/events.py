@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from armprobe.expressions import Condition, ExpressionError
 from armprobe.machine import host_files
 from armprobe.probes import EventError, Stage
-from armprobe.probes.events import EventProbe
+from armprobe.probes.events import EventProbe, KernelEventProbe
 from armprobe.probes.kprobe import OPTIMIZED
 from armprobe.probes.probe import Probe
 from armprobe.probes.scope import GuestScope
@@ -18,6 +18,7 @@ from armprobe.session.authority import Host
 from . import program
 from .declaration import Arg, Arguments, Command, path
 from .errors import CommandError, Excerpt
+from .locations import complete_event
 from .task_options import OPTIONS as TASK_OPTIONS
 from .task_options import compiled
 from .values import EventFormat, EventRow, EventRows, EventsChanged, SavedEvents
@@ -62,10 +63,16 @@ def refused(error: EventError, where: str = "") -> CommandError:
 
 
 def _events(session: Session, arguments: Arguments) -> EventRows:
-    return EventRows(map(_row, session.kprobes.events.probes))
+    own = session.kprobes.events.probes
+    return EventRows(_row(each) for each in _probes(session) if each in own or each.event.enabled)
 
 
-def _row(each: EventProbe) -> EventRow:
+def _probes(session: Session) -> list[EventProbe | KernelEventProbe]:
+    events = session.kprobes.events
+    return [*events.probes, *events.kernel_probes]
+
+
+def _row(each: EventProbe | KernelEventProbe) -> EventRow:
     probe = each.probe
     return EventRow(
         event=each.event.path,
@@ -99,7 +106,7 @@ def _disable(session: Session, arguments: Arguments) -> EventsChanged:
 def changed(session: Session, done: str, names: Sequence[str]) -> EventsChanged:
     """What was done to the events that are named."""
     paths = set(_chosen(session, names))
-    probes = [each for each in session.kprobes.events.probes if each.event.path in paths]
+    probes = [each for each in _probes(session) if each.event.path in paths]
     return EventsChanged("enabled" if done == "enabled" else "disabled", EventRows(map(_row, probes)))
 
 
@@ -151,12 +158,18 @@ def _is_ours(file: BinaryIO) -> bool:
 
 
 def _complete(session: Session, word: str) -> Iterable[str]:
-    return [event.path for event in session.kprobes.events.events]
+    return [*(event.path for event in session.kprobes.events.events), *complete_event(session, word)]
 
 
-EVENT: Final = Arg("event", "GRP/EVENT, or EVENT if only one group has it", complete=_complete)
+EVENT: Final = Arg(
+    "event", "GRP/EVENT, also of the guest's kernel, or EVENT if only one group has it", complete=_complete
+)
 _NAMES: Final = Arg(
-    "event", "GRP/EVENT, or EVENT if only one group has it (default: all)", optional=True, many=True, complete=_complete
+    "event",
+    "GRP/EVENT, also of the guest's kernel, or EVENT if only one group has it (default: all that event has defined)",
+    optional=True,
+    many=True,
+    complete=_complete,
 )
 
 COMMANDS = (

@@ -87,16 +87,13 @@ class Recorder:
             self._aggregate(probe.aggregate, stage, regs, 0, None)
         self._keep(self._hit(probe, stage, probe.counts.hits, regs, None))
 
-    def event(self, probe: Tracepoint, regs: PtRegs, record: TraceRecord, framed: bool) -> bool:
-        """Record an event of the guest's kernel. Returns whether the probe's condition selects it.
-
-        `framed`: the function that it is in has its frame record at x29.
-        """
+    def event(self, probe: Tracepoint, regs: PtRegs, record: TraceRecord) -> bool:
+        """Record an event of the guest's kernel. Returns whether the probe's condition selects it."""
         self._view.record = record.data
         if probe.condition is not None and not self._selects(probe, probe.condition, Stage.PRE, regs):
             return False
         if probe.aggregate is not None:
-            within = (regs.pc,) if framed else (regs.pc, self.kprobes.unwind.x30)
+            within = self.kprobes.unwind.within(regs.pc) if probe.aggregate.key is Special.STACK else ()
             self._aggregate(probe.aggregate, Stage.PRE, regs, 0, None, within)
         self._keep(self._hit(probe, Stage.PRE, probe.counts.hits, regs, None)._replace(data=record))
         return True

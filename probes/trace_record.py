@@ -27,6 +27,7 @@ class TraceRecord(Mapping[str, Content]):
     ) -> None:
         self.event, self.data, self._printed = event, data, printed
         self._fields = {field.name: field for field in fields}
+        self._more: dict[str, bytes] = {}
 
     @property
     def line(self) -> str:
@@ -49,15 +50,28 @@ class TraceRecord(Mapping[str, Content]):
         return int(HEADER.unpack_from(self.data)[1])
 
     def __getitem__(self, name: str) -> Content:
+        if name in self._more:
+            return self._more[name]
+        field, data = self._fields.get(name) or _COMMON[name], self.bytes_of(name)
+        if field.is_text:
+            return data.partition(b"\0")[0].decode("utf-8", "replace")
+        return data if field.is_array else int.from_bytes(data, "little", signed=field.signed)
+
+    def bytes_of(self, name: str) -> bytes:
+        """The bytes of a field, which may be elsewhere in the record."""
         field = self._fields.get(name) or _COMMON[name]
         data = self.data[field.offset : field.offset + field.size]
         if field.dynamic:
             word = int.from_bytes(data, "little")
             start = (word & 0xFFFF) + (field.offset + field.size if field.dynamic == "rel" else 0)
             data = self.data[start : start + (word >> 16)]
-        if field.is_text:
-            return data.partition(b"\0")[0].decode("utf-8", "replace")
-        return data if field.is_array else int.from_bytes(data, "little", signed=field.signed)
+        return data
+
+    def with_more(self, name: str, data: bytes) -> TraceRecord:
+        """The record, with `data` beside its fields."""
+        record = TraceRecord(self.event, tuple(self._fields.values()), self.data, self._printed)
+        record._more = {**self._more, name: data}
+        return record
 
     def __getattr__(self, name: str) -> Content:
         if name in self.__dict__.get("_fields", ()):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from armprobe.kernel.call_frames import has_record
 from armprobe.kernel.kernel import Linux
 from armprobe.kernel.syscall_places import SyscallPlaces, syscall_places
 from armprobe.kernel.text import Text
@@ -40,13 +39,9 @@ _MOST_TEXT: Final = 256
 
 
 class _Place(NamedTuple):
-    """Where an event happens: the address, what makes the record, and how the C core watches it (None: it cannot).
-
-    `framed`: the function there has its frame record at x29, so x30 is not what it returns to.
-    """
+    """Where an event happens: the address, what makes the record, and how the C core watches it (None: it cannot)."""
 
     address: int
-    framed: bool
     make: Callable[[], bytes | None]
     native: TracepointPlace | None
 
@@ -192,7 +187,7 @@ class TracepointEngine:
         for address, function in watched.intercepts:
             self._machine.unintercept(address, function)
         watched.intercepts = []
-        if not watched.probes:
+        if all(probe.disabled for probe in watched.probes):
             return
         natives = [place.native for place in watched.places if place.native is not None]
         in_c = watched not in self._left and len(natives) == len(watched.places)
@@ -234,28 +229,21 @@ class TracepointEngine:
     ) -> None:
         recorder = self._optimizer.places.recorder
         for address in addresses:
-            native, framed = None, self._is_framed(address)
+            native = None
             with contextlib.suppress(MachineError):  # types that C would need are not known
                 structure, stops, targets = self._code.native(watched.event, branch, siblings, syscall, in_x0)
-                structure.recorder, structure.framed = ctypes.addressof(recorder), framed
+                structure.recorder = ctypes.addressof(recorder)
+                structure.framed = self._recorder.kprobes.unwind.is_framed(address)
                 structure.most = max((field.offset + field.size for field in watched.fields), default=HEADER.size)
                 structure.most = -(-structure.most // 8) * 8 + _MOST_TEXT * any(
                     field.dynamic for field in watched.fields
                 )
                 native = TracepointPlace(structure, stops, targets, partial(self._leave, watched))
-            watched.places.append(_Place(address, framed, make, native))
-
-    def _is_framed(self, address: int) -> bool:
-        found = self._machine.symbols.at(address)
-        if found is None:
-            return False
-        symbol, offset = found
-        code = self._text.unpatched(symbol.address, self._text.read(symbol.address, symbol.size))
-        return bool(has_record(code, offset))
+            watched.places.append(_Place(address, make, native))
 
     def _look(self, watched: _Watched, place: _Place) -> None:
         def arrived(machine: Machine) -> None:
-            self._arrived(watched, place)
+            self._arrived(watched, place.make)
 
         self._machine.intercept(place.address, arrived)
         watched.intercepts.append((place.address, arrived))
@@ -269,12 +257,12 @@ class TracepointEngine:
     def _of_syscall(self, watched: _Watched, syscall: Syscall, in_x0: bool) -> Callable[[], bytes | None]:
         return lambda: self._code.record_of_syscall(watched.event, syscall, watched.fields, in_x0)
 
-    def _arrived(self, watched: _Watched, place: _Place) -> None:
+    def _arrived(self, watched: _Watched, make: Callable[[], bytes | None]) -> None:
         active = [probe for probe in watched.probes if not probe.disabled]
         if not active:
             return
         try:
-            data = place.make()
+            data = make()
         except MachineError as error:
             for probe in active:
                 probe.nmissed += 1
@@ -286,7 +274,7 @@ class TracepointEngine:
         regs, record = LiveRegs(core.load()), self._made(watched, data)
         for probe in active:
             probe.counts.hits += 1
-            wanted = self._recorder.event(probe, regs, record, place.framed)
+            wanted = self._recorder.event(probe, regs, record)
             if probe.handler is not None and wanted:
                 try:
                     probe.handler(probe, record)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from armprobe.kernel.backtrace import Backtrace, Walker
+from armprobe.kernel.call_frames import has_record
 from armprobe.kernel.exception_frame import Registers
 from armprobe.kernel.task_list import CpuContext
 from armprobe.kernel.text import Text
@@ -46,7 +47,7 @@ class Unwind:
     """Shows one machine's memory and x30 without kretprobes, and translates writes to them."""
 
     def __init__(self, machine: Machine, text: Text, returns: KretprobeEngine, recorder: Recorder) -> None:
-        self._machine = machine
+        self._machine, self._text = machine, text
         self._returns = returns
         self._recorder = recorder
         self._rewritten: list[_Rewritten] = []
@@ -102,6 +103,19 @@ class Unwind:
             found.append(self.caller(address, fp + 16))
             fp = following
         return found
+
+    def is_framed(self, address: int) -> bool:
+        """Whether the function there has its frame record, at x29: x30 is then not what it returns to."""
+        found = self._machine.symbols.at(address)
+        if found is None:
+            return False
+        symbol, offset = found
+        code = self._text.unpatched(symbol.address, self._text.read(symbol.address, symbol.size))
+        return bool(has_record(code, offset))
+
+    def within(self, address: int) -> tuple[int, ...]:
+        """The head of the stack at an event that happens at `address`, for `records`."""
+        return (address,) if self.is_framed(address) else (address, self.x30)
 
     def with_callers(self, address: int, data: bytes) -> bytes:
         """`data`, read from virtual `address`, with the callers' addresses in place of the trampoline's."""

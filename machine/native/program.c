@@ -363,8 +363,10 @@ enum outcome program_value(const struct reader *reader, const struct program *pr
 enum outcome program_string(const struct reader *reader, uint64_t address, uint64_t most, uint8_t *bytes, uint64_t room,
                             uint64_t *length)
 {
-    uint64_t done = 0;
+    uint64_t done = 0, at = address - RECORD;
 
+    if (at < reader->record_size && most > reader->record_size - at)
+        most = reader->record_size - at; /* a piece ends with the record */
     while (done < most) {
         uint64_t size = PIECE - (address + done) % PIECE;
         const uint8_t *nul;

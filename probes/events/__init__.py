@@ -3,6 +3,7 @@
 
 from .errors import EventError
 from .event import Event, EventProbe, Field
+from .kernel_event import KernelEvent, KernelEventProbe
 from .registry import Events
 
-__all__ = ["Event", "EventError", "EventProbe", "Events", "Field"]
+__all__ = ["Event", "EventError", "EventProbe", "Events", "Field", "KernelEvent", "KernelEventProbe"]

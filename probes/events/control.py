@@ -17,12 +17,13 @@ from armprobe.probes.probe import Observer, ObservingFunction
 from armprobe.probes.record import TICK, Hit, Stage
 from armprobe.probes.recording import MOST_MEMORY
 from armprobe.probes.symbol_text import symbol_and_size
+from armprobe.probes.trace_record import TraceRecord
+from armprobe.probes.tracepoint import Tracepoint
 
 from .c_text import c_text, strip
 from .errors import EventError
-from .field_programs import ProbeFields, made, operation
+from .field_programs import made, operation
 from .filter import Filter, filter_file
-from .filter_code import condition
 from .filter_fields import Value
 from .filter_program import filter_program, histogram_trigger
 from .triggers import EventTriggers, Histograms, HistogramTrigger, TriggerState
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from armprobe.probes.registration import Kprobes
 
     from .event import Event, EventProbe
+    from .kernel_event import KernelEvent, KernelEventProbe
 
 STACK = "<stack trace>"
 """The name among a hit's data of the stack that a trigger recorded: addresses of 8 bytes, innermost first."""
@@ -46,7 +48,7 @@ class Controls:
     `find` gives the event of a group and a name.
     """
 
-    def __init__(self, kprobes: Kprobes, find: Callable[[str, str], Event | None]) -> None:
+    def __init__(self, kprobes: Kprobes, find: Callable[[str, str], Event | KernelEvent | None]) -> None:
         self.kprobes = kprobes
         self.histograms = Histograms()
         self.taken: Snapshot | None = None
@@ -54,7 +56,7 @@ class Controls:
         self._tracing = True
         self._controls: list[EventControl] = []
 
-    def add(self, event: Event) -> EventControl:
+    def add(self, event: Event | KernelEvent) -> EventControl:
         """The control of a new event."""
         control = EventControl(event, self)
         self._controls.append(control)
@@ -118,7 +120,7 @@ class EventControl:
     `soft_disabled` while they are there and its hits are not to be recorded (EVENT_FILE_FL_SOFT_DISABLED).
     """
 
-    def __init__(self, event: Event, controls: Controls) -> None:
+    def __init__(self, event: Event | KernelEvent, controls: Controls) -> None:
         self._event = event
         self._controls = controls
         self._filter: Filter | None = None
@@ -201,7 +203,7 @@ class EventControl:
                 continue
             watched = bool(self.triggers) or self._soft_disabled or not self._controls.tracing
             fixed = None if watched else self._filter
-            code = None if fixed is None else condition(fixed, each, self._controls.kprobes.machine)
+            code = None if fixed is None else each.condition(fixed, self._controls.kprobes.machine)
             if isinstance(probe, Kretprobe):
                 probe.condition_at = Stage.RETURN
             if watched or (fixed is not None and (code is None or each.tasks is not None)):
@@ -214,13 +216,15 @@ class EventControl:
             trigger.native = native_ones
             trigger.paused = trigger.paused
 
-    def _observer(self, each: EventProbe, counting: dict[HistogramTrigger, list[native.HistogramTrigger]]) -> Observer:
+    def _observer(
+        self, each: EventProbe | KernelEventProbe, counting: dict[HistogramTrigger, list[native.HistogramTrigger]]
+    ) -> Observer:
         """What is done at a hit of a probe, by the C core if it can."""
         observe = partial(self._observe, each)
         if not self.triggers.only_count:
             return observe
         kprobes = self._controls.kprobes
-        fields = ProbeFields(each, kprobes.machine, MOST_MEMORY // kprobes.kept)
+        fields = each.programs(kprobes.machine, MOST_MEMORY // kprobes.kept)
         records = self._controls.tracing and not self._soft_disabled
         try:
             triggers = [histogram_trigger(trigger.histogram, trigger.filter, fields) for trigger in counting]
@@ -234,7 +238,7 @@ class EventControl:
             counting[trigger].append(made_)
         return ObservingFunction(observe, passes, triggers)
 
-    def _observe(self, each: EventProbe, hit: Hit) -> Hit | None:
+    def _observe(self, each: EventProbe | KernelEventProbe, hit: Hit) -> Hit | None:
         """Fire the triggers at a hit. Gives the hit, if it is recorded (__event_trigger_test_discard())."""
         values: dict[str, Value] = {**each.values(hit), "common_timestamp": hit.ticks * TICK}
         if self.triggers.need_stack:
@@ -249,7 +253,9 @@ class EventControl:
                 stack = values["stacktrace"]
                 assert isinstance(stack, tuple)
                 packed = b"".join(address.to_bytes(8, "little") for address in stack if isinstance(address, int))
-                hit = hit._replace(data={**hit.data, STACK: packed})
+                data = hit.data
+                more = data.with_more(STACK, packed) if isinstance(data, TraceRecord) else {**data, STACK: packed}
+                hit = hit._replace(data=more)
             trigger.fire(values, self._controls)
         # A condition, which is of the task, has counted the hit already.
         hit.probe.met += records - (hit.probe.condition is not None)
@@ -262,6 +268,8 @@ class EventControl:
         the function's frame has to be known.
         """
         kprobes = self._controls.kprobes
+        if isinstance(hit.probe, Tracepoint):
+            return tuple(kprobes.unwind.records(kprobes.unwind.within(hit.regs.pc), hit.regs.regs[29])[:_MOST_FRAMES])
         if hit.caller is not None:
             return tuple(kprobes.unwind.records([hit.caller], hit.regs.regs[29])[:_MOST_FRAMES])
         found = kprobes.machine.symbols.at(hit.address)
@@ -281,7 +289,7 @@ class EventControl:
             return []
         symbols = self._controls.kprobes.machine.symbols
         addresses = (int.from_bytes(packed[at : at + 8], "little") for at in range(0, len(packed), 8))
-        head = line.partition(f" {self._event.name}: (")[0]
+        head = line.partition(f" {self._event.name}: ")[0]
         return [
             f"{head} {STACK}",
             *(f" => {symbol_and_size(symbols, address).partition('+')[0]}" for address in addresses),

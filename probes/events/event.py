@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.expressions import Condition
-from armprobe.kernel.trace_events import COMMON_FIELDS
-from armprobe.machine import Symbols
+from armprobe.kernel.trace_events import COMMON_FIELDS, TraceField
+from armprobe.machine import Machine, Symbols
 from armprobe.probes.kprobe import Kprobe
 from armprobe.probes.kretprobe import Kretprobe
 from armprobe.probes.record import Hit
@@ -17,6 +17,9 @@ from armprobe.probes.record import Hit
 from .c_text import user_text
 from .definition import Definition
 from .fetch import FetchArgument
+from .field_programs import ProbeFields
+from .filter import Filter
+from .filter_code import condition
 from .recorded import FieldValue, shown_value, value
 
 if TYPE_CHECKING:
@@ -49,9 +52,6 @@ class Field(NamedTuple):
         return f"\tfield:{declared};\toffset:{self.offset};\tsize:{self.size};\tsigned:{self.signed:d};"
 
 
-_COMMON: Final = tuple(Field(*each) for each in COMMON_FIELDS)
-
-
 @dataclass(eq=False)
 class EventProbe:
     """One probe of an event. `probe` is None while it waits for a module, and `maxactive` as the listing shows it.
@@ -79,6 +79,14 @@ class EventProbe:
         kind = f"r{active or ''}" if given.is_return else "p"
         arguments = "".join(f" {each.name}={each.text}" for each in given.arguments)
         return user_text(f"{kind}:{given.group}/{given.event} {given.place}{arguments}")
+
+    def condition(self, chosen: Filter, machine: Machine) -> Condition | None:
+        """A filter as a condition of the probe. None if it takes more than that."""
+        return condition(chosen, self, machine)
+
+    def programs(self, machine: Machine, most: int) -> ProbeFields:
+        """The fields for the C core, of which `most` bytes are recorded."""
+        return ProbeFields(self, machine, most)
 
     def values(self, hit: Hit) -> dict[str, FieldValue]:
         """The values of the event's fields at a hit of this probe, by name.
@@ -178,6 +186,11 @@ class Event:
     @property
     def format(self) -> str:
         """The text of its format file."""
-        common, own = ("\n".join(field.line for field in fields) for fields in (_COMMON, self.fields))
-        head = f"name: {self.name}\nID: {self.number}\nformat:\n{common}\n\n"
-        return f"{head}{user_text(own)}\n\nprint fmt: {self.print_format}\n"
+        return format_text(self.name, self.number, self.fields, self.print_format)
+
+
+def format_text(name: str, number: int, fields: Iterable[Field | TraceField], print_format: str) -> str:
+    """The text of a format file."""
+    common, own = ("\n".join(Field(*field).line for field in each) for each in (COMMON_FIELDS, fields))
+    head = f"name: {name}\nID: {number}\nformat:\n{common}\n\n"
+    return f"{head}{user_text(own)}\n\nprint fmt: {print_format}\n"

@@ -101,8 +101,15 @@ def number_of(field: FilterField, values: Values) -> int:
     return _unsigned(value, field.size)
 
 
-def string_of(field: FilterField, values: Values) -> bytes:
-    """Where a string is stored, with its NUL. Empty where it could not be read."""
+def pointed_at(name: str, user: bool) -> str:
+    """What the values of a hit have the string by that a pointer to one leads to, in a process if `user`."""
+    return f"{name}.ustring" if user else f"{name}.string"
+
+
+def string_of(field: FilterField, values: Values, user: bool = False) -> bytes:
+    """Where a string is stored, with its NUL. Empty where it could not be read. `user` is that of a `Predicate`."""
+    if field.kind is Kind.PTR_STRING:
+        return _bytes(values.get(pointed_at(field.name, user))) + b"\0"
     if field.kind is Kind.COMM:
         return _bytes(values.get("comm"))[: TASK_COMM_LEN - 1].ljust(TASK_COMM_LEN, b"\0")
     value = values.get(field.name)

@@ -50,7 +50,7 @@ class Predicate:
     def holds(self, values: Values) -> bool:
         """Whether it is true of a hit."""
         if isinstance(self.operand, Pattern):
-            return self.operand.matches(string_of(self.field, values))
+            return self.operand.matches(string_of(self.field, values, self.user))
         if self.field.kind is Kind.CPU:
             # filter_pred_cpu() has no case for &, and reads the operand as an int.
             return self.operator != "&" and _COMPARE[self.operator](cpu_of(values), signed(self.operand, 4))

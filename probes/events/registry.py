@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe import wiring
 from armprobe.expressions import Condition
-from armprobe.kernel.tasks import Task
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, Snapshot
 from armprobe.machine.state import Entry, Order
@@ -22,10 +21,11 @@ from armprobe.probes.record import Hit
 from armprobe.probes.recording import MOST_MEMORY
 
 from .c_text import raw, user_text
-from .control import Controls, GuestLabels
+from .control import Controls, EventControl, GuestLabels
 from .definition import Definition, lines, parse, split
 from .errors import EventError
 from .event import Event, EventProbe
+from .kernel_event import KernelEvent, KernelEventProbe, KernelEvents
 from .numbers import BadNumber
 from .place import Places
 from .recorded import record
@@ -48,7 +48,8 @@ class Events:
 
     def __init__(self, kprobes: Kprobes, text: Text) -> None:
         self._kprobes = kprobes
-        self._controls = Controls(kprobes, lambda group, name: self._events.get((group, name)))
+        self._controls = Controls(kprobes, self._find)
+        self._of_kernel = KernelEvents(kprobes, self._controls)
         self._places = Places(kprobes.machine, text)
         self._probes: list[EventProbe] = []  # in the order of their definition
         self._events: dict[tuple[str, str], Event] = {}
@@ -90,17 +91,26 @@ class Events:
 
     # The folders of the events
 
-    def find(self, name: str) -> Event:
-        """The event called "grp/ev" or "grp:ev", or "ev" if only one group has that. Raises EventError (ENOENT)."""
+    def _find(self, group: str, name: str) -> Event | KernelEvent | None:
+        return self._events.get((group, name)) or self._of_kernel.find(group, name)
+
+    def find(self, name: str) -> Event | KernelEvent:
+        """The event called "grp/ev" or "grp:ev", or "ev" if only one group has that. Raises EventError (ENOENT).
+
+        An event of the guest's kernel is found, too: a tracepoint or a system call.
+        """
         group, separator, event = raw(name).replace(":", "/").rpartition("/")
-        keys = [(group, event)] if separator else [key for key in self._events if key[1] == event]
-        found = [self._events[key] for key in keys if key in self._events]
-        if not found:
-            raise EventError(errno.ENOENT, f"there is no event '{name}': define it first")
-        if len(found) > 1:
-            paths = ", ".join(each.path for each in found)
+        keys = [key for key in self._events if key[1] == event and (not separator or key[0] == group)]
+        keys = keys or self._of_kernel.named(group, event)
+        if len(keys) > 1:
+            paths = ", ".join(user_text("/".join(key)) for key in keys)
             raise EventError(errno.EINVAL, f"several groups have an event '{name}': choose one of {paths}")
-        return found[0]
+        found = self._find(*keys[0]) if keys else None
+        if found is None:
+            raise EventError(
+                errno.ENOENT, f"there is no event '{name}': define it first; tracepoints lists those of a kernel"
+            )
+        return found
 
     @property
     def events(self) -> Sequence[Event]:
@@ -111,6 +121,11 @@ class Events:
     def probes(self) -> Sequence[EventProbe]:
         """The probes of all events, in the order of their definition."""
         return [*self._probes]
+
+    @property
+    def kernel_probes(self) -> Sequence[KernelEventProbe]:
+        """The probes of events of the guest's kernel that were named so far."""
+        return self._of_kernel.probes
 
     def format(self, name: str) -> str:
         """The text of an event's format file."""
@@ -171,32 +186,31 @@ class Events:
 
         The name of a task is the last one that it had, as in the kernel, which keeps one for each pid.
         """
-        names: dict[int, Task] = {}
-        found = []
-        for hit in self._kprobes.hits:
-            each = self._by_probe.get(hit.probe)
-            if each is not None:
-                found.append((each, hit))
-                if hit.task is not None:
-                    names[hit.task.pid] = hit.task
+        found = [hit for hit in self._kprobes.hits if self._control(hit) is not None]
+        names = {hit.task.pid: hit.task for hit in found if hit.task is not None}
         shown = []
-        for each, hit in found:
-            line = self._line(each, hit, None if hit.task is None else names[hit.task.pid])
+        for hit in found:
+            line = self._kprobes.trace_line(hit if hit.task is None else hit._replace(task=names[hit.task.pid]))
             shown += [line, *self.stack(hit, line)]
         return shown
 
     def stack(self, hit: Hit, line: str) -> Sequence[str]:
         """The lines that follow the `line` of a hit, if a trigger has recorded the stack."""
+        control = self._control(hit)
+        return () if control is None else control.stack_lines(hit, line)
+
+    def _control(self, hit: Hit) -> EventControl | None:
+        """That of the event that was hit; None for another probe."""
         each = self._by_probe.get(hit.probe)
-        return () if each is None else each.event.control.stack_lines(hit, line)
+        event = self._of_kernel.of(hit) if each is None else each.event
+        return None if event is None else event.control
 
     def line(self, hit: Hit) -> str | None:
         """The line of one hit, with the name that its task had; None for a hit of another probe."""
         each = self._by_probe.get(hit.probe)
-        return None if each is None else self._line(each, hit, hit.task)
-
-    def _line(self, each: EventProbe, hit: Hit, task: Task | None) -> str:
-        return wiring.trace_line(self._kprobes, hit._replace(task=task), (), each.event.name) + each.text(hit)
+        if each is None:
+            return None
+        return wiring.trace_line(self._kprobes, hit, (), each.event.name) + each.text(hit)
 
     def list(self) -> list[str]:
         """The lines of kprobe_events. Writing them defines the same events."""

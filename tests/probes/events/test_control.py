@@ -206,7 +206,7 @@ def test_enabling_what_is_enabled_compiles_no_filter(kprobes: Kprobes, monkeypat
     kprobes.events.enable("free")
     kprobes.events.trigger("free", "enable_event:kprobes:alloc")
     compiled = []
-    monkeypatch.setattr("armprobe.probes.events.control.condition", lambda *given: compiled.append(given))
+    monkeypatch.setattr("armprobe.probes.events.event.condition", lambda *given: compiled.append(given))
     kprobes.machine.run(instructions=RUN)
     assert sum(": free: (" in line for line in kprobes.events.trace()) > 100
     assert compiled == []
