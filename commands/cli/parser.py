@@ -13,6 +13,7 @@ import armprobe
 from armprobe.commands.settings import Settings, read_settings
 from armprobe.commands.terminal import ArgumentParser
 
+from .bundle import BUNDLE
 from .check_kernel import CHECK_KERNEL
 from .compare import COMPARE
 from .completion import COMPLETION
@@ -68,6 +69,7 @@ VERBS: Final = (
     CACHE,
     CHECK_KERNEL,
     MAKE_ROOT,
+    BUNDLE,
     COMPLETION,
     HELP,
 )

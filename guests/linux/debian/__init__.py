@@ -2,13 +2,24 @@
 """A stock Debian arm64 kernel as a guest, fetched with apt, and an initramfs with a shell to boot it with."""
 
 from .apt import DebianError
-from .fetch import CLOUD, FLAVOURS, KernelFiles, cache_directory, cached_kernel, fetch_kernel, fetch_packages, files_of
+from .fetch import (
+    CLOUD,
+    CURRENT,
+    FLAVOURS,
+    KernelFiles,
+    cache_directory,
+    cached_kernel,
+    fetch_kernel,
+    fetch_packages,
+    files_of,
+)
 from .initramfs import PROMPT, READY, build_archive, build_initramfs, compressed, with_disk
 from .modules import disk_modules
 from .root_image import make_root
 
 __all__ = [
     "CLOUD",
+    "CURRENT",
     "FLAVOURS",
     "PROMPT",
     "READY",

@@ -23,6 +23,8 @@ FLAVOURS: Final = {"cloud": "cloud-", "generic": "", "rt": "rt-"}
 """Debian's kernels, and what their packages have before "arm64"."""
 CLOUD: Final = "cloud"
 BUSYBOX = "busybox-static"
+CURRENT: Final = "current"
+"""The name of the link to the kernel that was fetched last."""
 
 # Bytes that must be free. Checked first, because apt can hang on a full disk (2.6.1 does when Dir::State is full). The
 # kernel of Debian 12 took 40 MB for lists and packages, and 140 MB to unpack.
@@ -124,8 +126,8 @@ def fetch_packages(
 
 
 def _link(series: str, flavour: str) -> str:
-    """The name of the link to the kernel that was fetched last."""
-    return "-".join(["current", *filter(None, (series, "" if flavour == CLOUD else flavour))])
+    """The name of the link to the kernel of a series and a flavour that was fetched last."""
+    return "-".join([CURRENT, *filter(None, (series, "" if flavour == CLOUD else flavour))])
 
 
 def _cached(folder: Path, suite: str, series: str, flavour: str) -> KernelFiles | None:
