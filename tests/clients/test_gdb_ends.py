@@ -15,9 +15,10 @@ import pytest
 
 from armprobe.clients import GdbError, GdbSession, GdbTimeout, UnexpectedStop
 from armprobe.commands import Session
+from tests.soak import AT_LENGTH
 from tests.waiting import PATIENCE, wait_until
 
-SESSIONS = 50 if os.environ.get("ARMPROBE_ORACLE") == "all" else 12
+SESSIONS = 50 if AT_LENGTH else 12
 AT_ONCE = 8
 
 
@@ -58,6 +59,7 @@ def use(gdb_path: str) -> tuple[int, list[tuple[int, ...]]]:
     return gdb._process.pid, seen
 
 
+@pytest.mark.soak
 def test_sessions_in_parallel_see_what_one_alone_sees(gdb_path: str) -> None:
     pid, alone = use(gdb_path)
     assert [hits for hits, *_ in alone] == [1, 2, 3, 4, 5]
