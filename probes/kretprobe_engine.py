@@ -38,7 +38,11 @@ from .stepping import KPROBES_BRK, KRETPROBES_BRK_IMM, Stepping
 
 
 class KretprobeEngine:
-    """The trampoline of one machine, `kind` of `TRAMPOLINES`, and the outstanding instances."""
+    """The trampoline of one machine, `kind` of `TRAMPOLINES`, and the outstanding instances.
+
+    The trampoline is always at the same address: functions keep it on the guest's stacks, so that these are the same
+    when the guest goes through its history again, where there may be a trampoline from the beginning.
+    """
 
     STATE = ("trampoline", "pools")
 
@@ -66,6 +70,7 @@ class KretprobeEngine:
         # Offsets in bytes from the trampoline. A breakpoint may replace its HVC, so there is a spare HVC after it.
         self._spare_hvc = len(self._code)
         self._journal_at = -(-(self._spare_hvc + 4) // 8) * 8
+        self._place = machine.scratch.reserve(self._journal_at + JOURNAL_SIZE)
         self._journal = Journal(machine)
         self._instances = Instances(self._journal)
         self.collect: Callable[[], None] = lambda: None
@@ -137,7 +142,7 @@ class KretprobeEngine:
     def install(self) -> None:
         """Put the trampoline into guest memory, if it is missing. Raises MachineError if there is no room."""
         if not self.trampoline:
-            place = self._machine.scratch.allocate(self._journal_at + JOURNAL_SIZE)
+            place = self._machine.scratch.reserved(self._place)
             self._machine.scratch.write_code(place, self._code + trampoline.HVC.to_bytes(4, "little"))
             self._journal.begin(place + self._journal_at)
             self.trampoline = place

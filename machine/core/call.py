@@ -42,6 +42,7 @@ class Calls:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.return_address: int | None = None  # of the HVC
+        self._place = machine.scratch.reserve(4)  # for it: functions leave the address on the guest's stacks
         self._slept = False  # whether a called function has slept that must not
         self._watched: tuple[int, ...] = ()
         self.on_begin: list[Callable[[Core], Callable[[], None]]] = []
@@ -63,7 +64,7 @@ class Calls:
         if len(arguments) > 8:  # as many as AAPCS64 passes in registers
             raise MachineError("a guest function can be called with at most eight arguments")
         if self.return_address is None:
-            self.return_address = machine.scratch.allocate(4)
+            self.return_address = machine.scratch.reserved(self._place)
             machine.scratch.write_code(self.return_address, hvc(CALL_RETURNED).to_bytes(4, "little"))
         if why := self._no_code(address):
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.machine.board import SCRATCH_BASE as BASE
@@ -33,6 +34,7 @@ _VALID_TABLE, _VALID_BLOCK = 3, 1
 _ATTRIBUTES: Final = 0x71C  # AttrIndx, SH, AF: copied from the guest's own mapping of its vectors
 _READ_ONLY: Final = 1 << 7
 _NOT_EXECUTABLE_AT_EL0: Final = 1 << 54
+_ROLE: Final = re.compile(rb"[^\0]")
 _NOTHING: Final = (ctypes.c_uint8 * 0)()
 
 
@@ -53,6 +55,8 @@ class Scratch:
         self.base: int | None = None  # address of the first page, once there is one
         self._entry = 0, 0  # offset in the table that TTBR1_EL1 points to, and descriptor; 0 while the MMU is off
         self._next = _TABLES
+        self._end = SIZE  # of what `allocate` gives out; what is reserved is behind it
+        self._index: int | None = None  # of the entry in the top-level table that was chosen first
         self._free: dict[int, list[int]] = {}
         self._adopted: set[int] = set()
         self._roles = (ctypes.c_uint8 * (SIZE // 4))()  # a `Role` per word
@@ -100,23 +104,40 @@ class Scratch:
                 self._entry,
             )
 
+    def reserve(self, size: int) -> int:
+        """Set `size` bytes aside for code whose address the guest keeps, on its stacks for example.
+
+        Their place is no part of the state, so that they are at the same address again when the machine has gone back
+        to before there was the code. Returns the offset, for `reserved`.
+        """
+        self._end = (self._end - size) & ~7
+        return self._end
+
+    def reserved(self, offset: int) -> int:
+        """The address of what was reserved. Raises MachineError when the guest's tables leave no place to map it."""
+        return self._mapped() + offset
+
+    def _mapped(self) -> int:
+        if self.base is None:
+            self.base = self._map()
+            self._tell()
+        return self.base
+
     def allocate(self, size: int, align: int = 8) -> int:
         """The address of `size` bytes, readable and executable by EL1 and writable only by the machine.
 
         Raises MachineError when none are left or the guest's tables leave no place to map them.
         """
-        if self.base is None:
-            self.base = self._map()
-            self._tell()
+        base = self._mapped()
         freed = self._free.get(size)
         if freed:
             freed.sort(reverse=True)  # reuse the lowest free piece, as the kernel does with its slots
             return freed.pop()
         start = -(-self._next // align) * align
-        if start + size > SIZE:
+        if start + size > self._end:
             raise MachineError(f"the {SIZE >> 20} MiB for out-of-line code are used up: remove some probes")
         self._next = start + size
-        return self.base + start
+        return base + start
 
     def free(self, address: int, size: int) -> None:
         """Free a piece that `allocate(size)` returned."""
@@ -135,12 +156,10 @@ class Scratch:
 
     def enter(self, address: int, data: bytes) -> None:
         """Have `data` in a piece again that `allocate` returned for it before the machine went back."""
-        if self.base is None:
-            self.base = self._map()
-            self._tell()
-        if not self.base <= address <= self.base + SIZE - len(data):
+        base = self._mapped()
+        if not base <= address <= base + self._end - len(data):
             raise MachineError(f"{address:#x} is not in the machine's own memory: its history is damaged")
-        self._next = max(self._next, -(-(address - self.base + len(data)) // 8) * 8)
+        self._next = max(self._next, -(-(address - base + len(data)) // 8) * 8)
         for places in self._free.values():
             if address in places:
                 places.remove(address)
@@ -169,7 +188,9 @@ class Scratch:
         }
         if not distance:
             raise MachineError("the guest's top-level kernel page table has no unused entry to map code out of line")
-        index = max(distance, key=lambda i: distance[i])
+        if self._index not in distance:
+            self._index = max(distance, key=lambda i: distance[i])
+        index = self._index
         # Top-level entry -> (level 1 table ->) level 2 table -> the block; entry 0 of each table is used.
         tables = [BASE + i * PAGE for i in range(2 - level)]
         attributes = descriptor & _ATTRIBUTES | _READ_ONLY | _NOT_EXECUTABLE_AT_EL0
@@ -187,14 +208,21 @@ class Scratch:
             "next": self._next,
             "free": {str(size): list(places) for size, places in self._free.items()},
             "adopted": sorted(self._adopted),
-            "roles": [[word, role] for word, role in enumerate(bytes(self._roles[: self._next // 4])) if role],
+            "roles": self._some_roles(0, self._next // 4) + self._some_roles(self._end // 4, SIZE // 4),
         }
+
+    def _some_roles(self, first: int, end: int) -> list[list[int]]:
+        """The words from `first` to `end` that have a role, and those."""
+        roles = memoryview(self._roles)[first:end].tobytes()
+        return [[first + found.start(), found[0][0]] for found in _ROLE.finditer(roles)]
 
     def _restore(self, saved: Values) -> None:
         self.base, self._next, self._adopted = saved["base"], saved["next"], set(saved["adopted"])
         self._entry = saved["entry"][0], saved["entry"][1]
+        if self._entry[1]:
+            self._index = self._entry[0] // 8
         self._free = {int(size): list(places) for size, places in saved["free"].items()}
-        ctypes.memset(self._roles, Role.NONE, SIZE // 4)
+        ctypes.memset(self._roles, Role.NONE, self._end // 4)  # what is reserved keeps its roles
         for word, role in saved["roles"]:
             self._roles[word] = role
         self._tell()
