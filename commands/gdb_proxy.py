@@ -434,6 +434,7 @@ class Proxy:
             return
         try:
             changed = ask("qArmprobe.changes")
+            variables.set_position(ask("qArmprobe.stop"))
         except gdb.GdbError:  # the connection is gone
             return
         if changed:

@@ -23,6 +23,11 @@ def set_variables(said: str | None) -> None:
         gdb.set_convenience_variable(name, value)
 
 
+def set_position(said: str | None) -> None:
+    """Set $_position, also where the machine was moved without a stop. said: the answer to qArmprobe.stop."""
+    gdb.set_convenience_variable("_position", json.loads(said or "{}").get("position"))
+
+
 def returned(probe: dict[str, Any]) -> Any:
     """The function's result at the stage return, with its type if known. None if the result is not in x0."""
     if probe.get("stage") != "return":

@@ -8,13 +8,15 @@ the instruction of the same function before that, which the stack pointer tells 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import AgentError, Condition, ExpressionError
+from armprobe.expressions.native import NeedsPython, compile_expression
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 
-from .declaration import Arg, Arguments, Clause, Command, integer
+from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .lines import line_at, step_by_lines
 from .program import SessionScope, refused
@@ -30,6 +32,7 @@ GROUP = "Going back"
 _ERETS: Final = 0xD69F_03E0, 0xD69F_0BFF, 0xD69F_0FFF  # ERET, ERETAA, ERETAB (Arm ARM, C6.2)
 _RETS: Final = 0xD65F_0BFF, 0xD65F_0FFF  # RETAA, RETAB
 _MOST_STEPS: Final = 100_000
+_PATIENCE: Final = 2.0  # seconds after which people want to know how far it is
 
 
 def _back_to(session: Session, places: Mapping[int, Arrived]) -> Stop:
@@ -142,13 +145,19 @@ def _reverse_finish(session: Session, arguments: Arguments) -> Stepped:
 
 
 def _reverse_continue(session: Session, arguments: Arguments) -> Stopped:
-    timeline = session.machine.timeline
+    timeline, begun = session.machine.timeline, time.monotonic()
     if arguments.condition is None:
+        if arguments.within is not None:
+            raise CommandError("within= is how far to look back for a condition: give one, with until")
         return stopped(session, session.go(timeline.reverse_continue, waits=False))
     try:
         condition = Condition.compile(arguments.condition, SessionScope(session, None))
     except ExpressionError as error:
         raise refused(error) from error
+    try:
+        program = compile_expression(condition.expression, condition.registers)
+    except NeedsPython:
+        program = None
 
     def holds(machine: Machine) -> bool:
         machine.core.load()
@@ -157,8 +166,17 @@ def _reverse_continue(session: Session, arguments: Arguments) -> Stopped:
         except (AgentError, MachineError):
             return False  # it has no value here
 
+    def looked(position: int) -> None:
+        nonlocal begun
+        if time.monotonic() - begun > _PATIENCE:
+            begun = time.monotonic()
+            session.remark(f"it was not true from position {position:,} on; looking further back\n")
+
     def back() -> Stop:
-        found = timeline.last_true(holds)
+        here = timeline.position
+        found = timeline.last_true(holds, program, arguments.within, looked)
+        if found is None and arguments.within is not None and here - timeline.start > arguments.within:
+            raise CommandError(f"it was not true in the last {arguments.within:,} instructions")
         timeline.go(timeline.start if found is None else found)
         pc = session.machine.registers.pc
         if found is None:
@@ -213,9 +231,13 @@ COMMANDS = (
     Command(
         "reverse-continue",
         "Go back to the last breakpoint, change of a watched value or stop of a probe, or to the history's start.\n"
-        "With until, go back to the last instruction before which a condition was true. It is looked for among the\n"
-        "last 500,000 instructions, one by one: reverse-continue until $x0 > 4096.",
-        (Clause("until", "condition", "go to where this C expression was true last", last=True),),
+        "With until, go back to the last instruction before which a condition was true: reverse-continue until\n"
+        "$x0 > 4096. It is looked for at each instruction, back to the history's start, or within= so many. Ctrl-C\n"
+        "ends that, and the guest is where it was.",
+        (
+            Option("within", "look back so many instructions at most for the condition", type=integer),
+            Clause("until", "condition", "go to where this C expression was true last", last=True),
+        ),
         _reverse_continue,
         aliases=("rc",),
         group=GROUP,

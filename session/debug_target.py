@@ -470,6 +470,11 @@ class DebugTarget:
         """The place that `word` names in a command."""
         return self._call(self._session.shell.place, word)
 
+    @property
+    def position(self) -> int:
+        """The count of the guest's own instructions."""
+        return self._machine.instructions
+
     def command_table(self) -> str:
         """The commands, for the gdb-side proxy."""
         return self._session.shell.table()

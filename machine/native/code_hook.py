@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hooks of the engine at one address, which call a function of the C core. The binding's call Python functions only."""
+"""Hooks of the engine that call a function of the C core. The binding's call Python functions only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .structures import NativeCore
 _ADD: Final = function(
     "armprobe_hook_code",
     ctypes.c_int,
-    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64),
+    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64),
 )
 
 _Ask: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
@@ -32,15 +32,16 @@ class Ask:
 
 
 class CodeHook:
-    """Calls `callback`, a function of the C core, before each instruction at `address`.
+    """Calls `callback`, a function of the C core, before each instruction at `address`, or at all if that is None.
 
     `core` is the address of the `struct core`, and `user` that of the function's own data. Code translated earlier does
     not call it.
     """
 
-    def __init__(self, core: int, callback: str, user: int, address: int) -> None:
+    def __init__(self, core: int, callback: str, user: int, address: int | None) -> None:
         self._core, self._hook = core, ctypes.c_size_t()
-        self._done(_ADD(core, ctypes.byref(self._hook), LIBRARY[callback], user, address))
+        first, last = (1, 0) if address is None else (address, address)
+        self._done(_ADD(core, ctypes.byref(self._hook), LIBRARY[callback], user, first, last))
 
     def remove(self) -> None:
         """Call it no more."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Breakpoints with conditions that the C core evaluates (condition.c)."""
+"""Conditions that the C core evaluates: of breakpoints, and in searches (condition.c)."""
 
 from __future__ import annotations
 
@@ -49,3 +49,41 @@ class ConditionHook:
             self._state.programs, self._state.count = ctypes.addressof(structures), len(programs)
             self._programs, self._structures = programs, structures
         self._state.always = programs is None
+
+
+@structure("search")
+class _Search(ctypes.Structure):
+    core: int
+    reader: int
+    program: int
+    ask: int
+    first: int
+    found: bool
+    position: int
+
+
+class SearchHook:
+    """Notes the last instruction before which `program` is true. Calls `ask` where it has no value, or is None.
+
+    It looks from the position `first` on, and not at code that was translated earlier. `core` is the address of the
+    `struct core`. `ask` must not raise.
+    """
+
+    def __init__(self, core: int, reader: Reader, program: Program | None, first: int, ask: Callable[[], None]) -> None:
+        self._ask, self._reader, self._program = Ask(ask), reader, program
+        self._state = _Search(core=core, reader=ctypes.addressof(reader), ask=self._ask.address, first=first)
+        self._state.program = 0 if program is None else ctypes.addressof(program.structure)
+        self._hook = CodeHook(core, "armprobe_on_search", ctypes.addressof(self._state), None)
+
+    @property
+    def found(self) -> int | None:
+        """The position of the instruction: the count of those before it. None if there is none so far."""
+        return self._state.position if self._state.found else None
+
+    @found.setter
+    def found(self, position: int | None) -> None:
+        self._state.found, self._state.position = position is not None, position or 0
+
+    def remove(self) -> None:
+        """Look no more."""
+        self._hook.remove()

@@ -141,11 +141,11 @@ ARMPROBE_EXPORT void armprobe_on_check(void *uc, uint64_t pc, uint32_t size, voi
     (void)uc, (void)pc, (void)size, (void)user;
 }
 
-/* Call `callback` with `user` before each instruction at `address`. */
+/* Call `callback` with `user` before each instruction from `first` to `last`; at all addresses if `last` is below it. */
 ARMPROBE_EXPORT int armprobe_hook_code(const struct core *core, size_t *hook, void *callback, void *user,
-                                       uint64_t address)
+                                       uint64_t first, uint64_t last)
 {
-    return core->hook_add(core->uc, hook, UC_HOOK_CODE, callback, user, address, address);
+    return core->hook_add(core->uc, hook, UC_HOOK_CODE, callback, user, first, last);
 }
 
 ARMPROBE_EXPORT void armprobe_limit(struct core *core, uint64_t count)

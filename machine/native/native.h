@@ -131,6 +131,16 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(bool, always) \
     FIELD(hook_code_t *, ask)
 
+/* A search for the last instruction before which a program is true: see condition.c. */
+#define ARMPROBE_SEARCH(FIELD, ARRAY) \
+    FIELD(struct core *, core) \
+    FIELD(const struct reader *, reader) \
+    FIELD(const struct program *, program) /* NULL: `ask` decides, as where it has no value */ \
+    FIELD(hook_code_t *, ask) \
+    FIELD(uint64_t, first) /* instructions before this position are not looked at */ \
+    FIELD(bool, found) \
+    FIELD(uint64_t, position) /* the guest's instructions before it */
+
 /* A function that reads or patches text: see text_watch.c. */
 #define ARMPROBE_TEXT_WATCH(FIELD, ARRAY) \
     FIELD(struct core *, core) \
@@ -406,6 +416,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     STRUCTURE(text, ARMPROBE_TEXT) \
     STRUCTURE(pattern, ARMPROBE_PATTERN) \
     STRUCTURE(condition, ARMPROBE_CONDITION) \
+    STRUCTURE(search, ARMPROBE_SEARCH) \
     STRUCTURE(text_watch, ARMPROBE_TEXT_WATCH) \
     ARMPROBE_DEVICES_STRUCTURES(STRUCTURE) \
     STRUCTURE(layout, ARMPROBE_LAYOUT) \

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import unicorn
 
 from armprobe.machine.core.access_stop import BLOCK
+from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.errors import MachineError
+from armprobe.machine.native.condition import SearchHook
+from armprobe.machine.native.program import Program
 from armprobe.machine.stop import Stop, StopReason, WatchHit
 
 if TYPE_CHECKING:
@@ -24,8 +27,9 @@ if TYPE_CHECKING:
     from .timeline import Timeline
 
 _WAYS: Final = 500, 5_000, 50_000  # instructions: some seconds
-_LONGEST: Final = 500_000
 _PIECES: Final = 8  # of the distance between two checkpoints
+Holds = Callable[["Machine"], object]
+Looked = Callable[[int], None]
 REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
 """The stops that are looked for. Others are answered as the history says, such as a host call."""
 
@@ -111,29 +115,64 @@ def _change_between(timeline: Timeline, machine: Machine, register: str, low: in
     return found
 
 
-def last_true(timeline: Timeline, machine: Machine, holds: Callable[[Machine], object]) -> int | None:
-    """The last position before this one at which `holds` is true; None if it was not in the whole history.
+class _TrueSearch:
+    """Looks, while the guest runs, for the last instruction before which something is true."""
 
-    Goes forward as `last_change` does. Raises MachineError when that is too far.
+    def __init__(self, machine: Machine, holds: Holds, program: Program | None, first: int) -> None:
+        self._machine, self._holds, self._program, self._first = machine, holds, program, first
+
+    def __enter__(self) -> SearchHook:
+        core = self._machine.core
+        self._hook = SearchHook(core.native.address, core.reader, self._program, self._first, self._asked)
+        core.forget_all()  # code translated earlier does not call the hook
+        return self._hook
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()
+        self._machine.core.forget_all()
+
+    def _asked(self) -> None:
+        """Called by the C core. Errors of the function end the run."""
+        machine = self._machine
+        machine.core.context.load()
+        try:
+            if self._asks():
+                self._hook.found = machine.instructions - 1
+        except BaseException as error:
+            machine.core.fail(error)
+            return
+        if machine.core.dispatcher.ends_soon:  # with slow answers the slice may take long
+            machine.core.limit(0)
+
+    @calls_users_code
+    def _asks(self) -> object:
+        return self._holds(self._machine)
+
+
+def last_true(
+    timeline: Timeline,
+    machine: Machine,
+    holds: Holds,
+    program: Program | None,
+    within: int | None,
+    looked: Looked,
+) -> int | None:
+    """The last position before this one at which `holds` is true; None if it was not, or not `within` so many.
+
+    Where `program` has a value, that is asked instead. `looked` is called with positions from which on it was not true.
     """
-    high = timeline.position
-    limit = high
-    with timeline.excursion():
-        for way in (*_WAYS, _LONGEST):
-            low = max(timeline.start, limit - way)
-            found = None
-            timeline.replay_from_before(low)
-            while (position := timeline.position) < high:
-                if holds(machine):
-                    found = position
-                timeline.replay_to(position + 1)
-            if found is not None or low == timeline.start:
-                return found
-            high = low
-    raise MachineError(
-        f"it was not true before any of the last {_LONGEST:,} instructions: set a breakpoint with that condition where "
-        "it may have become true, and go back to that"
-    )
+    limit = timeline.position
+    first = timeline.start if within is None else max(timeline.start, limit - within)
+    with timeline.excursion(), _TrueSearch(machine, holds, program, first) as search:
+        for kept in timeline.kept_before(limit):
+            timeline.restore_kept(kept)
+            search.found = None
+            timeline.replay_to(limit)
+            if search.found is not None or kept.position <= first:
+                return search.found
+            limit = kept.position
+            looked(limit)
+    return None
 
 
 def last_stop(timeline: Timeline, machine: Machine) -> Stop:

@@ -21,18 +21,20 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.input import Input, InputKind
 from armprobe.machine.stop import Stop, StopReason
 
+from . import search
 from .branches import Branch, Branches, History
 from .calls import PastCall, Selects, past_calls
 from .history import Event, Marker
 from .kept import Kept
 from .pacing import SPACING, Pacing
 from .replay import Replay
-from .search import RegisterChange, Write, first_write, last_change, last_stop, last_true, last_write, position_at
+from .search import Holds, Looked
 from .stages import go_into, stop_in_hit
 
 if TYPE_CHECKING:
     from armprobe.machine.core.run_loop import Run
     from armprobe.machine.machine import Machine
+    from armprobe.machine.native.program import Program
 
     from .checkpoint import Checkpoint
 
@@ -61,9 +63,7 @@ class Timeline:
         """Pairs of functions that save and put back what was recorded of the run, which a look at the past leaves."""
         self.on_branch: Callable[[str], None] = lambda left: None
         """Called when a branch has begun, with the name of the one that was left."""
-        self.shortened = False
-        """Whether the oldest part was dropped."""
-        self._from_file = False
+        self.shortened = False  # whether the oldest part was dropped
         self.begin(machine.put_back_first)
         if enabled:
             machine.input.listeners.append(self._entered)
@@ -71,8 +71,8 @@ class Timeline:
 
     def begin(self, put_back: Callable[[], None]) -> None:
         """Begin the history anew with the present state, which `put_back` restores."""
-        self.replay.cursor, self.replay.interrupts, self.live, self.shortened = 0, True, True, False
-        self._from_file = False
+        self.replay.cursor, self.replay.interrupts, self.live = 0, True, True
+        self.shortened = self._from_file = False
         self._put_back = put_back
         self.tree.begin(self.position)
         self._use_current()
@@ -90,8 +90,7 @@ class Timeline:
         current = self.tree.current
         self._log, self._kept, self.replay.log = current.log, current.kept, current.log
         self.begun = current.log.begun
-        self.marks: dict[str, int] = current.marks
-        """Positions of this branch by name."""
+        self.marks: dict[str, int] = current.marks  # positions of this branch by name
 
     @property
     def memory(self) -> int:
@@ -275,7 +274,7 @@ class Timeline:
         """The first position in the history at which guest time is `seconds` since reset."""
         self._prepare()
         with self.excursion():
-            return position_at(self, self._machine, int(seconds * FREQUENCY))
+            return search.position_at(self, self._machine, int(seconds * FREQUENCY))
 
     def reverse_step(self, count: int = 1) -> None:
         """Go back by `count` instructions, at most to the start of the history."""
@@ -291,34 +290,37 @@ class Timeline:
         """
         self._prepare()
         self._leave_present()
-        return last_stop(self, self._machine)
+        return search.last_stop(self, self._machine)
 
-    def last_write(self, address: int, size: int) -> Write | None:
+    def last_write(self, address: int, size: int) -> search.Write | None:
         """The last write before this position to any of `size` bytes at virtual `address`. None if there was none.
 
         The address is translated now, and a write through any other mapping of that memory counts. Raises MachineError
         where there is no memory.
         """
         self._prepare()
-        return last_write(self, self._machine, address, size)
+        return search.last_write(self, self._machine, address, size)
 
-    def first_write(self, address: int, size: int) -> Write | None:
+    def first_write(self, address: int, size: int) -> search.Write | None:
         """The first write in the history, up to this position, to any of `size` bytes there. As `last_write` does."""
         self._prepare()
-        return first_write(self, self._machine, address, size)
+        return search.first_write(self, self._machine, address, size)
 
-    def last_change(self, register: str) -> RegisterChange | None:
+    def last_change(self, register: str) -> search.RegisterChange | None:
         """The last change of a register before this position. Looks 50,000 instructions back: raises MachineError."""
         self._prepare()
-        return last_change(self, self._machine, register)
+        return search.last_change(self, self._machine, register)
 
-    def last_true(self, holds: Callable[[Machine], object]) -> int | None:
+    def last_true(
+        self, holds: Holds, program: Program | None = None, within: int | None = None, looked: Looked = lambda _: None
+    ) -> int | None:
         """The last position before this one at which `holds` is true of the machine; None if it never was.
 
-        Looks 500,000 instructions back: raises MachineError.
+        Looks back `within` so many instructions, or to the start. `program` is the same for the C core, which is much
+        faster. `looked` is called with positions from which on it was not true, to show progress.
         """
         self._prepare()
-        return last_true(self, self._machine, holds)
+        return search.last_true(self, self._machine, holds, program, within, looked)
 
     def calls(self, function: str | int, condition: Selects | None = None) -> list[PastCall]:
         """The calls of `function` in the whole history, in order of position.

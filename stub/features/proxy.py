@@ -9,8 +9,8 @@ qArmprobe.interrupt         -> the same, after interrupting it
 qArmprobe.complete:LINE     -> 1 and the candidates, one a line
 qArmprobe.place:PLACE       -> 1 and where that is, JSON: address, and name, start and size of the symbol it is in;
                                null if it is in none
-qArmprobe.stop              -> 1 and the stop, JSON: position, and if the machine has stopped for the hit of a probe
-                               kind, name, function, stage, hit
+qArmprobe.stop              -> 1 and JSON: position, the machine's present one, and if it has stopped for the hit of a
+                               probe kind, name, function, stage, hit
 qArmprobe.context           -> 1 and what the user wants to see after each stop; nothing unless asked for
 qArmprobe.changes           -> 1 and what somebody else has changed since the client looked: "registers", "memory" (and
                                no registers), or nothing; the client then forgets what it knows
@@ -109,7 +109,7 @@ class Proxy(Feature[Commands]):
     def stop(self, _: None) -> bytes:
         stop = self.connection.stop
         hit = {name: getattr(stop, name) for name in _HIT} if isinstance(stop, ProbeHit) else {}
-        return _reply(True, json.dumps({"position": stop.position, **hit}))
+        return _reply(True, json.dumps({"position": self.target.position, **hit}))
 
     def changes(self, _: None) -> bytes:
         changed = self.connection.view.outdated

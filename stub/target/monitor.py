@@ -34,7 +34,11 @@ class Monitor(Protocol):
 
 @runtime_checkable
 class Commands(Monitor, Protocol):
-    """A list of those commands, and what is needed to complete them."""
+    """A list of those commands, and what is needed to complete them and to follow what they do."""
+
+    @property
+    def position(self) -> int:
+        """Where the machine is in time: the count of the guest's own instructions."""
 
     def command_table(self) -> str:
         """The commands as JSON: a list of {"name", "summary", "usage", "help": str, "gdb": bool}."""

@@ -162,5 +162,9 @@ class ToySession(FakeTarget):
     def complete_like(self, line: str) -> list[str]:
         return self.registry.complete(self, line, like=True)
 
+    @property
+    def position(self) -> int:
+        return 0
+
     def command_table(self) -> str:
         return self.registry.table()

@@ -56,3 +56,8 @@ def test_gdb_has_the_position(session: Session, gdb_path: str) -> None:
         assert gdb.execute('printf "%ld", $_position').strip() == str(session.machine.instructions)
         gdb.execute("reverse-stepi")
         assert gdb.execute('printf "%ld", $_position').strip() == str(session.machine.instructions)
+        here = session.machine.instructions
+        for command in ("monitor goto -100", "guest-goto -100", "set $x9 = 5", "call ((long (*)(char *)) strlen)($sp)"):
+            gdb.execute(command)
+            assert gdb.execute('printf "%ld", $_position').split()[-1] == str(session.machine.instructions), command
+        assert session.machine.instructions < here - 150

@@ -2,6 +2,9 @@
 """Going back and forth in a run of a stock kernel: typed input, work in the guest's kernel, and steps."""
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 from armprobe.commands import Session
 from armprobe.machine import Machine
@@ -58,3 +61,32 @@ def test_a_branch_of_a_stock_kernel_and_what_it_left(session: Session) -> None:
     for branch, position in visits:
         machine.timeline.go(position, branch)
         assert state(machine) == seen[branch, position], (branch, position)
+
+
+LOADED = """
+import sys
+from armprobe import machine
+from tests.linux.test_timeline import state
+guest = machine.load(sys.argv[1])
+for position in map(int, sys.argv[2:]):
+    guest.timeline.go(position)
+    print(state(guest))
+"""
+
+
+def test_a_saved_history_in_another_process(session: Session, tmp_path: Path) -> None:
+    machine, chance = session.machine, random.Random(17)
+    machine.timeline.spacing = 1_000_000
+    for _ in range(4):
+        machine.console.write(b"cat /proc/meminfo; echo $((6 * 7))\n")
+        machine.run(instructions=chance.randrange(1, 900_000))
+    present = state(machine)
+    session.run(f"save {tmp_path / 'saved'}")
+    assert state(machine) == present
+    positions = chance.choices(range(machine.timeline.start, machine.timeline.end + 1), k=5)
+    command = [sys.executable, "-c", LOADED, str(tmp_path / "saved"), *map(str, positions)]
+    root = Path(__file__).parents[2]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout.splitlines()
+    for position, loaded in zip(positions, said, strict=True):
+        machine.timeline.go(position)
+        assert state(machine) == loaded, position

@@ -335,5 +335,9 @@ class FakeTarget:
     def place(self, word: str) -> Place | None:
         return Place(BASE + 4, "start", BASE, 16) if word == "start+4" else None
 
+    @property
+    def position(self) -> int:
+        return 0
+
     def command_table(self) -> str:
         return json.dumps([{"name": "echo", "summary": "say it", "usage": "echo WORD", "help": "Say it.", "gdb": True}])
