@@ -64,7 +64,7 @@ class Optimizer:
         self._machine, self._engine, self._recorder, self._sites = machine, engine, recorder, sites
         self.places = Places(machine.core, capacity)
         self._shared = self.places.recorder
-        self._due: set[Site] = set()
+        self._due: dict[Site, None] = {}  # in order, as the first ones get hooks
         self._probes: dict[int, Kprobe] = {}  # by the number of their action
         self._optimized: dict[int, Site] = {}  # by address
         self._followed: set[Kretprobe] = set()
@@ -76,9 +76,8 @@ class Optimizer:
         self._handlers: dict[int, NativeHandler] = {}
         self.review_events: Callable[[], None] = lambda: None
         self._left: set[Site] = set()  # sites with programs that had no value
-        self._runs = 0
+        self._runs = self._numbers = 0
         self._memory_replaced = False
-        self._numbers = 0
         self._enabled = True
         self.busy = False
         machine.scheduler.before_slice.append(self._before_slice)
@@ -132,7 +131,7 @@ class Optimizer:
                 return
             self.stop(site)
         if site not in self._left and self._suits(site):
-            self._due.add(site)
+            self._due[site] = None
 
     def changed(self, site: Site) -> None:
         """A probe on `site` is not the same any more."""
@@ -263,22 +262,26 @@ class Optimizer:
     def _before_slice(self) -> None:
         self.places.at_rest()
         if self._left and self._machine.core.changes != self._runs:
-            self._due |= self._left
+            self._due |= dict.fromkeys(self._left)
             self._left.clear()
         self._runs = self._machine.core.changes
-        if self._due:
-            due, self._due = self._due, set()
-            for site in due:
-                if self._sites.get(site.addr) is site and not site.optimized and self._suits(site):
-                    self._begin(site)
-            self._hide_all()
+        self.begin_due()
         busy = self._engine.blocks[self._machine.core].site is not None
         if busy is not self.busy:
             self.busy = self._shared.busy = busy
 
+    def begin_due(self) -> None:
+        """Optimise what is due, while the guest is not running."""
+        if self._due:
+            due, self._due = self._due, {}
+            for site in due:
+                if self._sites.get(site.addr) is site and not site.optimized and self._suits(site):
+                    self._begin(site)
+            self._hide_all()
+
     def _begin(self, site: Site) -> None:
         if site in self._engine.busy:
-            self._due.add(site)
+            self._due[site] = None
             return
         if self.places.hooks + 2 <= HOOKS and not self._leaves(site):
             if not self._arming.lift(site):

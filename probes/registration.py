@@ -485,3 +485,4 @@ class Kprobes(Recorded, Watched):
         self._arming.rearm_all()
         self._shared.restore()
         self._suspended.restore()
+        self._optimizer.begin_due()  # as when the guest was here first, and had come here by running

@@ -1,12 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What probes have counted and recorded goes back with the guest, and a look at the past leaves it alone."""
 
+import contextlib
+
 import pytest
 
 from armprobe import machine
 from armprobe.machine import Machine, StopReason
 from armprobe.machine.input import Input, InputKind
-from armprobe.probes import TRAMPOLINES, Hit, Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs, Stage
+from armprobe.probes import (
+    TRAMPOLINES,
+    Hit,
+    Kprobe,
+    Kprobes,
+    Kretprobe,
+    KretprobeInstance,
+    ProbeError,
+    PtRegs,
+    Stage,
+)
 from tests.memories import digest
 
 
@@ -68,6 +80,20 @@ def test_a_trampoline_is_no_input(demo: Machine, trampoline: str) -> None:
         demo.timeline.go(position)
         assert (list(demo.core.load().x), digest(demo.ram.data)) == seen[position]
     assert len(calls) == called
+
+
+def test_the_text_at_a_checkpoint_is_that_of_the_first_run(demo: Machine) -> None:
+    """Optimised probes have no breakpoints in it, but for those that come after as many as there are hooks for."""
+    kprobes = Kprobes(demo)
+    for name in ("kmalloc", "kfree", "strlen", "cmp_u32", *(symbol.name for symbol in kprobes.functions()[:40])):
+        with contextlib.suppress(ProbeError):  # not every function can be probed
+            kprobes.register_kprobe(Kprobe(name))
+    demo.run(instructions=20_001)
+    demo.timeline.take()
+    position, seen = demo.instructions, digest(demo.ram.data)
+    demo.run(instructions=1000)
+    demo.timeline.go(position)
+    assert digest(demo.ram.data) == seen
 
 
 def test_questions_about_the_past_count_nothing(demo: Machine) -> None:
