@@ -9,20 +9,25 @@ if any, follows the line "cut here" in the log.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import itertools
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.effective_address import effective_address
+from armprobe.machine.core.exceptions import Raised
 from armprobe.machine.state import Order
 
 from .log import LogRecord
 
 if TYPE_CHECKING:
+    from armprobe.machine.core.core import Core
+
     from .kernel import Linux
     from .tasks import Task
 
@@ -33,6 +38,8 @@ _CUT_HERE: Final = "[ cut here ]"
 _LONGEST: Final = 1024  # of a message; the buffer of panic() has that size
 _FAULT: Final = re.compile(r"at virtual address ([0-9a-f]{16})")
 _PT_REGS: Final = 34  # doublewords: x0 to x30, sp, pc, pstate (struct user_pt_regs)
+_BLR: Final = 0xD63F_0000, 0xFFFF_FC1F  # the instruction without the register, and the mask (Arm ARM, C6.2)
+_FAULTS: Final = 16  # that are remembered: other tasks may run before die() is called
 _NEAR: Final = 16  # bytes: the longest access of one instruction
 
 
@@ -49,8 +56,9 @@ class Crash:
     """A report of the kernel's.
 
     message: its own words, in lines. pc, lr: of the code that is in error, or that called panic(). task: the running
-    one, if it can be read. register: the base register, and its value, of an access that faulted; None if it is not
-    known.
+    one, if it can be read. register: the one, with its value, that the address of an access or a branch that faulted
+    comes from; None if it is not known. position: that at which the instruction that faulted, or that branched to where
+    there is no code, has yet to be executed; None if it is not known.
     """
 
     kind: CrashKind
@@ -59,6 +67,7 @@ class Crash:
     lr: int | None
     task: Task | None
     register: tuple[str, int] | None
+    position: int | None
 
 
 class Crashes:
@@ -70,6 +79,8 @@ class Crashes:
         self._listener: Callable[[Crash], None] = _ignore
         self._format = self._caller = 0  # of the panic whose message is being made
         self._waiting: tuple[int, Callable[[Machine], None]] | None = None
+        self._faults: deque[tuple[int, int]] = deque(maxlen=_FAULTS)  # of the kernel's own: the PC, and the position
+        self._claimed = False
         self._machine.state.on_restored(Order.GUEST, lambda: self._wait_at(None, _nothing))
 
     @property
@@ -83,6 +94,9 @@ class Crashes:
             self._machine.unintercept(address, function)
         self._watched.clear()
         self._listener = listener
+        if not self._claimed:
+            self._claimed = True
+            self._machine.claim_fault(self._faulted)
         entered = {
             CrashKind.PANIC: ("panic", self._panic),
             CrashKind.OOPS: ("die", self._die),
@@ -91,6 +105,12 @@ class Crashes:
         for kind in kinds:
             name, function = entered[kind]
             self._watch(name, function)
+
+    def _faulted(self, core: Core, raised: Raised, syndrome: int, address: int) -> bool:
+        """Note a fault of the kernel's: what die() says of it comes much later."""
+        # The instruction that faulted counts; one that could not be fetched does not, but the branch to it does.
+        self._faults.append((core.context.pc, self._machine.instructions - 1))
+        return False
 
     def _watch(self, name: str, function: Callable[[Machine], None]) -> None:
         symbol = self._machine.symbols.in_kernel(name)
@@ -126,7 +146,7 @@ class Crashes:
     def _panicked(self, message: int) -> None:
         self._wait_at(None, _nothing)
         lines = [f"Kernel panic - not syncing: {self._text(message)}"]
-        self._tell(CrashKind.PANIC, lines, self._caller - 4, None, None)  # it does not return
+        self._tell(CrashKind.PANIC, lines, self._caller - 4, None)  # it does not return
 
     def _die(self, machine: Machine) -> None:
         x = machine.core.load().x
@@ -135,19 +155,26 @@ class Crashes:
         pc, lr = (regs[32], regs[30]) if regs else (x[30], None)
         fault = next((int(found[1], 16) for line in alerts if (found := _FAULT.search(line))), None)
         said = itertools.takewhile(lambda line: not line.startswith(_DETAILS), alerts[:_MOST_LINES])
-        self._tell(CrashKind.OOPS, [*said, what], pc, lr, self._base(regs, fault))
+        position = next((position for at, position in reversed(self._faults) if at == pc), None)
+        self._tell(CrashKind.OOPS, [*said, what], pc, lr, self._source(regs, fault), position)
 
     def _warn(self, machine: Machine) -> None:
         x = machine.core.load().x
         regs = self._registers(x[4])
         place = f"{self._text(x[0])}:{x[1] & 0xFFFF_FFFF}" if x[0] else "an unnamed place"
         said = self._last(lambda record: _CUT_HERE in record.text)
-        self._tell(CrashKind.WARNING, [f"WARNING at {place}", *said], x[2], regs[30] if regs else None, None)
+        self._tell(CrashKind.WARNING, [f"WARNING at {place}", *said], x[2], regs[30] if regs else None)
 
     def _tell(
-        self, kind: CrashKind, lines: list[str], pc: int, lr: int | None, register: tuple[str, int] | None
+        self,
+        kind: CrashKind,
+        lines: list[str],
+        pc: int,
+        lr: int | None,
+        register: tuple[str, int] | None = None,
+        position: int | None = None,
     ) -> None:
-        self._listener(Crash(kind, tuple(lines), pc, lr, self._kernel.tasks.current(), register))
+        self._listener(Crash(kind, tuple(lines), pc, lr, self._kernel.tasks.current(), register, position))
 
     def _text(self, address: int) -> str:
         try:
@@ -173,10 +200,12 @@ class Crashes:
         lines = [line for record in records[start:] for line in record.text.split("\n")]
         return [line for line in lines if _CUT_HERE not in line]
 
-    def _base(self, regs: list[int] | None, fault: int | None) -> tuple[str, int] | None:
-        """The base register of the access to `fault` that the instruction at the PC makes."""
+    def _source(self, regs: list[int] | None, fault: int | None) -> tuple[str, int] | None:
+        """The register that the address `fault` comes from: the base register of an access, or a branch's."""
         if regs is None or fault is None:
             return None
+        if regs[32] == fault:
+            return self._branched(regs)
         try:
             word = self._machine.memory.u32(regs[32])
         except MachineError:
@@ -185,6 +214,15 @@ class Crashes:
         if address is None or not 0 <= fault - address < _NEAR:
             return None
         return ("sp" if number == 31 else f"x{number}"), regs[number]
+
+    def _branched(self, regs: list[int]) -> tuple[str, int] | None:
+        """The register of the branch to the PC: that of the BLR that x30 is behind, or else the only one with it."""
+        pc, numbers = regs[32], [number for number in range(31) if regs[number] == regs[32]]
+        with contextlib.suppress(MachineError):
+            word = self._machine.memory.u32((regs[30] - 4) % (1 << 64))
+            if word & _BLR[1] == _BLR[0] and (word >> 5 & 31) in numbers:
+                numbers = [word >> 5 & 31]
+        return (f"x{numbers[0]}", pc) if len(numbers) == 1 else None
 
 
 def _ignore(crash: Crash) -> None:

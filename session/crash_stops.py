@@ -56,5 +56,14 @@ class CrashStops:
             name, value = crash.register
             lines.append(f"bad address: from {name} = {value:#x}")
         if self._machine.timeline.enabled:
-            lines.append("to go back: reverse-stepi, reverse-continue, goto -1ms; last-write ADDRESS: who wrote there")
+            lines.append(f"to go back: {_way_back(crash)}")
         return "\n".join([*lines, f"{_CALLED[crash.kind]} of the guest's kernel"])
+
+
+def _way_back(crash: Crash) -> str:
+    if crash.position is None:
+        return "reverse-stepi, reverse-continue, goto -1ms; last-write ADDRESS: who wrote there"
+    there = f"goto {crash.position}: to the instruction that faulted"
+    if crash.register is None:
+        return f"{there}; last-write ADDRESS: who wrote there"
+    return f"{there}; last-write ${crash.register[0]} there: where its value is from"

@@ -17,6 +17,8 @@ from tests.progress import progress
 
 A_WHILE = 60_000_000
 """Instructions in which a kernel prints all that it has to say."""
+DATA_ABORT = 0x25  # ESR_EL1.EC, from EL1
+BLR_X1, MOV_X0 = 0xD63F_0020, 0xAA00_03E0  # mov x0, and a register << 16
 SUB_UAF = 3  # enum refcount_saturation_type
 
 
@@ -104,14 +106,52 @@ def test_a_null_pointer(session: Session) -> None:
     """vfs_read() of no file: the address is the offset of a member, and its base is a register that has 0."""
     at_vfs_read(session).registers.x[0] = 0
     said = stopped(session)
-    assert re.search(r"^bad address: from x\d+ = 0x0$", said, re.MULTILINE)
-    assert "\nto go back: reverse-stepi" in said
-    session.run("snapshot there")
-    for line in ("reverse-stepi 100", "goto -1ms", "goto end"):  # what it says can be done
-        session.run(line)
-    session.run("restore there")
+    register = bad_register(session, said)
+    assert session.machine.registers[register] == 0
+    instruction = session.machine.registers.pc
+    session.run("step")
+    assert session.machine.registers["elr_el1"] == instruction
+    assert session.machine.registers["esr_el1"] >> 26 == DATA_ABORT
+    session.run("goto end")
     message = agrees(session, said)
     assert re.match(r"Unable to handle kernel NULL pointer dereference at virtual address 0{12}", message)
+
+
+def bad_register(session: Session, said: str) -> str:
+    """The name of the register that is to blame. Does what is suggested, after which the guest is at the fault."""
+    name = re.search(r"^bad address: from (x\d+) = ", said, re.MULTILINE)[1]  # type: ignore[index]
+    position = re.search(rf"^to go back: goto (\d+): .*; last-write \${name} there: ", said, re.MULTILINE)
+    assert position, said
+    session.run(f"goto {position[1]}")
+    assert f"{name} changed from " in session.run(f"last-write ${name}")
+    return name
+
+
+def test_a_branch_to_nowhere(session: Session) -> None:
+    guest = at_vfs_read(session)
+    text = guest.symbols["_stext"].address
+    code = memoryview(guest.memory.read(text, 1 << 20)).cast("I").tolist()
+    moves = {MOV_X0 | number << 16 for number in range(2, 29)}
+    branch = next(i for i in range(1, len(code)) if code[i] == BLR_X1 and code[i - 1] in moves)
+    guest.registers.pc, guest.registers.x[1] = text + 4 * (branch - 1), 0x8000
+    said = stopped(session)
+    assert bad_register(session, said) == "x1"
+    assert guest.registers.pc == text + 4 * branch
+
+
+def test_a_crash_is_saved_with_calls_that_kretprobes_waited_for(session: Session, tmp_path: Path) -> None:
+    session.run("kretprobe vfs_write")
+    session.run("kretprobe vfs_read")
+    session.machine.console.write(b"echo c > /proc/sysrq-trigger\n")
+    stopped(session)
+    stack = session.run("backtrace")
+    assert "\n#6" in stack
+    session.run("unregister all")
+    session.run(f"save {tmp_path / 'crash.armprobe'}")
+    with Session(tmp_path / "crash.armprobe") as other:
+        assert other.run("backtrace") == stack
+        other.run("reverse-continue until $pc == sysrq_handle_crash")
+        assert "vfs_write+" in other.run("backtrace")
 
 
 def test_a_bug(session: Session) -> None:
