@@ -377,7 +377,7 @@ class Kprobes(Recorded, Watched):
         """Raise MachineError if the guest has breakpoints of ours: nothing handles them where a file is resumed."""
         if self._sites:
             raise MachineError("the guest has probes in it, which a file cannot keep: unregister all, then save")
-        if self.outstanding:
+        if self.outstanding and (self.machine.timeline.diverting or not self.unwind.give_back()):
             raise MachineError(
                 f"{len(self.outstanding)} calls have yet to return through a trampoline: run on until then, and save"
             )

@@ -21,8 +21,9 @@ from armprobe.kernel.call_frames import has_record
 from armprobe.kernel.exception_frame import Registers
 from armprobe.kernel.task_list import CpuContext
 from armprobe.kernel.text import Text
-from armprobe.machine import Machine
+from armprobe.machine import Machine, MachineError
 from armprobe.machine.native.aggregate import STACK_DEPTH
+from armprobe.machine.native.pages import PAGE
 
 from .errors import ProbeError
 from .kretprobe import KretprobeInstance
@@ -149,6 +150,44 @@ class Unwind:
                         _WORD.pack_into(words, at, self._returns.trampoline)
                 address, data = first, bytes(words)
         memory.write(address, data)
+
+    def give_back(self) -> bool:
+        """Give all outstanding calls their return addresses back. They return without the trampoline then.
+
+        Returns False, and changes nothing, if it is not known where one is kept, and for a call with guest memory,
+        which the trampoline frees.
+        """
+        registers, instances = self._machine.registers, self._returns.instances
+        x30 = self.x30
+        in_x30 = self._call(registers.sp) if x30 != registers.x[30] else None
+        found: dict[int, int] = {}
+        entered = sorted({call.sp for call in instances.outstanding()})
+        for sp, inner in zip(entered, [0, *entered], strict=False):
+            call = instances.last(sp, self._returns.trampoline)
+            first, words = self._below(sp, max(inner, sp - _LARGEST))
+            kept = {first + at: call.ret_addr for at, call in self._taken(first, words)}
+            if call is None or call.memory or not (kept or call is in_x30):
+                return False
+            found |= kept
+        for address, value in found.items():
+            self._machine.memory.put(address, _WORD.pack(value))
+        with self._machine.input.own_action():
+            registers.x[30] = x30
+        for sp in entered:
+            self._returns.abandon(sp)
+        return True
+
+    def _below(self, end: int, start: int) -> tuple[int, bytearray]:
+        """The memory that there is from `start` or later, without a gap, to `end`, and its first address."""
+        first, data = end, bytearray()
+        while first > start:
+            below = max(start, first - 1 & ~(PAGE - 1))
+            try:
+                data[:0] = self._machine.memory.read(below, first - below)
+            except MachineError:
+                break
+            first = below
+        return first, data
 
     def _may_have_taken(self, address: int, length: int) -> bool:
         """Whether the range may hold a taken return address. Other ranges may be devices, which mind reads."""

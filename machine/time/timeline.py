@@ -57,7 +57,7 @@ class Timeline:
         self.tree = Branches(machine, memory)
         """The branches with all that is kept of them."""
         self.replay = Replay(machine)
-        self._diverting = False
+        self.diverting = False  # whether what happens now is undone
         self._put_back: Callable[[], None] = machine.put_back_first
         self.observations: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
         """Pairs of functions that save and put back what was recorded of the run, which a look at the past leaves."""
@@ -187,13 +187,13 @@ class Timeline:
         """Called by the scheduler before each slice: take a checkpoint if it is time, or replay what is due."""
         if not self.enabled:
             return
-        if not self.live and not self._diverting:
+        if not self.live and not self.diverting:
             if not self.replay.handlers and not self._finishing():
                 self._replay_due(run)
             if not self.live:
                 return
         run.limit, run.interrupts = run.end, run.asked
-        if depth > 1 or self._diverting:
+        if depth > 1 or self.diverting:
             return
         if run.interrupts is not self.replay.interrupts:
             self.replay.interrupts = run.interrupts
@@ -385,7 +385,7 @@ class Timeline:
         """
         gate, checkpoints = self._machine.input, self._machine.checkpoints
         here, cursor, interrupts = checkpoints.take(), self.replay.cursor, self.replay.interrupts
-        self.replay.applying = self._diverting = True
+        self.replay.applying = self.diverting = True
         gate.history = None
         try:
             yield here
@@ -393,7 +393,7 @@ class Timeline:
             checkpoints.restore(here)
             checkpoints.drop(here)
             gate.history = self
-            self.replay.applying = self._diverting = False
+            self.replay.applying = self.diverting = False
             self.replay.cursor, self.replay.interrupts = cursor, interrupts
             self._log.find_orphans(cursor)
 

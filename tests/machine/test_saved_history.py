@@ -9,7 +9,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import Machine, MachineError, StopReason
-from armprobe.probes import Kprobe, Kprobes, Kretprobe
+from armprobe.probes import Kprobe, Kprobes, Kretprobe, KretprobeInstance, PtRegs
 from tests.memories import digest
 
 from .test_input import Button
@@ -198,3 +198,31 @@ def test_a_device_of_the_users_is_asked_for(demo: Machine, tmp_path: Path) -> No
     demo.timeline.go(demo.instructions - 5000)
     other.timeline.go(demo.instructions)
     assert state(other) == state(demo)
+
+
+@pytest.mark.parametrize("handler", [None, lambda instance, regs: None])
+def test_calls_that_kretprobes_waited_for_return_by_themselves(
+    demo: Machine, tmp_path: Path, handler: Callable[[KretprobeInstance, PtRegs], object] | None
+) -> None:
+    """The guest in the file is one that never had a kretprobe, at each position and from then on."""
+    plain = machine.load("demo", memory="4M")
+    plain.run(until="workload_round")
+    kprobes = Kprobes(demo)
+    rps = [kprobes.register_kretprobe(Kretprobe(name, handler=handler)) for name in ("slab_round", "kmalloc")]
+    for guest in demo, plain:
+        guest.run(until="kmem_cache_alloc")
+        guest.run(instructions=3)
+    assert len(kprobes.outstanding) == 2
+    for rp in rps:
+        kprobes.unregister(rp)
+    demo.save(tmp_path / "saved", history=True)
+    assert not kprobes.outstanding
+    other = machine.load(tmp_path / "saved")
+    for guest in demo, other:
+        assert state(guest) == state(plain)
+        guest.timeline.go(guest.instructions - 5)
+        guest.timeline.go(guest.timeline.end)
+        assert state(guest) == state(plain)
+    for guest in demo, other, plain:
+        guest.run(instructions=100_000)
+    assert state(demo) == state(other) == state(plain)
