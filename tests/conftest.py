@@ -14,6 +14,7 @@ from armprobe import machine
 from armprobe.clients import debugger_session
 from armprobe.machine import Machine
 from tests.linux.shell import Shell
+from tests.oracle.references import ASKED, REFERENCES
 from tests.oracle.unrecorded import pytest_runtest_makereport, pytest_terminal_summary
 from tests.progress import configure
 from tests.stock import stock_snapshot
@@ -27,6 +28,12 @@ gc.disable()
 # The cores are shared with emulated machines, so the time one example takes says nothing.
 hypothesis.settings.register_profile("armprobe", deadline=None)
 hypothesis.settings.load_profile("armprobe")
+
+
+def pytest_report_header() -> str:
+    """Say which kernels this run is about."""
+    series = ", ".join(REFERENCES[era].series for era in ASKED)
+    return f"Linux of the series {series} (ARMPROBE_SERIES={os.environ['ARMPROBE_SERIES']})"
 
 
 def pytest_configure(config: pytest.Config) -> None:

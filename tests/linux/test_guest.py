@@ -17,14 +17,14 @@ from armprobe.session.guest import HOME
 from tests.linux.shell import Shell
 from tests.linux.test_kaslr import SEED
 from tests.oracle.guests import at_shell
-from tests.oracle.references import AT_LENGTH, REFERENCES, fetch
+from tests.oracle.references import ASKED, AT_LENGTH, REFERENCES, fetch
 from tests.progress import progress
 from tests.stock import stock_kernel
 
 NAMES = ("plain", "with blank", 'quote\'s "two"', "-n", "\u00fcber", os.fsdecode(b"\xff\xfe"), "new\nline", "\x1b[31m")
 
 
-@pytest.fixture(scope="module", params=["v5.10", "v6.1", "v6.9", "kaslr"])
+@pytest.fixture(scope="module", params=[*ASKED, "kaslr"])
 def kernel(request: pytest.FixtureRequest) -> Path:
     """The snapshot of a stock kernel at its shell. It stops the guest in an interrupt's handler, not while it idles."""
     if request.param == "kaslr":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +49,13 @@ REFERENCES: Final = {
     "v7.2": Reference("7.2", "sid"),
 }
 """By the name of the era that its series is the nearest to."""
+
+_ANOTHER: Final = os.environ.setdefault("ARMPROBE_SERIES", random.choice([*REFERENCES.keys() - {DEFAULT}]))
+ASKED: Final = tuple(REFERENCES) if EVERYTHING else (DEFAULT, *{_ANOTHER} - {DEFAULT})
+"""The eras of the kernels that run in tests about each kernel: all, or the default one and another by chance.
+
+In the environment, where the workers of a run find the choice of the first process, and so does who repeats the run.
+"""
 
 _TO_RECORD: Final = os.environ.get("ARMPROBE_RECORD", "").split()
 RECORDING: Final = Reference(*_TO_RECORD) if _TO_RECORD else None

@@ -14,12 +14,12 @@ import pytest
 from armprobe.commands import CommandError, Session
 from tests.linux.shell import Shell  # tests have no import name to go by
 from tests.oracle.guests import at_shell
-from tests.oracle.references import REFERENCES, fetch
+from tests.oracle.references import ASKED, REFERENCES, fetch
 
 SLEEPER = "exec 3</proc/version 4>>/tmp/gone 5<>/tmp/x\\ y 6</ 7<>/dev/zero 8<'/a b/c'; rm /tmp/gone; exec sleep 9999"
 
 
-@pytest.fixture(scope="module", params=REFERENCES)
+@pytest.fixture(scope="module", params=ASKED)
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     with Session(at_shell(fetch(REFERENCES[request.param]))) as session:
         shell = Shell(session.machine)

@@ -19,14 +19,14 @@ from armprobe.kernel.split_btf import module_types, standalone
 from armprobe.machine import Machine, MachineError
 from armprobe.session.symbol_file import SymbolSources, symbol_file
 from tests.linux.shell import Shell  # tests have no import name to go by
-from tests.oracle.references import REFERENCES
+from tests.oracle.references import ASKED, REFERENCES
 from tests.oracle.stock_modules import NAMES, guest_with_modules, insmod
 from tests.waiting import PATIENCE
 
 MUTATIONS = int(os.environ.get("ARMPROBE_FUZZ", "300"))
 
 
-@pytest.fixture(scope="module", params=REFERENCES)
+@pytest.fixture(scope="module", params=ASKED)
 def snapshot(request: pytest.FixtureRequest) -> Path:
     return guest_with_modules(REFERENCES[request.param])
 

@@ -23,7 +23,7 @@ from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from armprobe.probes.symbol_text import symbol_and_size
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
-from tests.oracle.references import AT_LENGTH, DEFAULT, EVERYTHING, REFERENCES
+from tests.oracle.references import ASKED, AT_LENGTH, DEFAULT, EVERYTHING, REFERENCES
 from tests.oracle.stock_modules import NAMES, RENAMED, guest_with_modules, insmod
 from tests.waiting import PATIENCE
 
@@ -33,9 +33,9 @@ MUTATIONS = int(os.environ.get("ARMPROBE_FUZZ", "300"))
 SYMBOL = re.compile(r"^(\w+) (\w) (\S+)\s\[(\w+)\]$", re.MULTILINE)
 
 
-@pytest.fixture(scope="module", params=REFERENCES)
+@pytest.fixture(scope="module", params=ASKED)
 def snapshot(request: pytest.FixtureRequest) -> Path:
-    """A guest of each stock kernel with some of its own modules, and one of them with another name in it."""
+    """A guest of each stock kernel that is asked, with some of its modules, and one of them with another name in it."""
     return guest_with_modules(REFERENCES[request.param])
 
 

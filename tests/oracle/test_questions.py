@@ -15,10 +15,10 @@ from armprobe.machine import Snapshot
 from tests.linux import test_one_liners, test_trace_events
 from tests.linux.shell import TRACING
 from tests.oracle.guests import at_shell
-from tests.oracle.references import EVERYTHING, REFERENCES, fetch  # tests have no import name to go by
+from tests.oracle.references import ASKED, DEFAULT, EVERYTHING, REFERENCES, fetch  # tests have no import name to go by
 
 
-@pytest.fixture(scope="module", params=["v5.10", "v6.9", "v7.2"] if EVERYTHING else ["v6.9"])
+@pytest.fixture(scope="module", params=[era for era in ASKED if era != DEFAULT])
 def start(request: pytest.FixtureRequest) -> Iterator[tuple[Session, Snapshot]]:
     with Session(at_shell(fetch(REFERENCES[request.param]))) as session:
         yield session, session.machine.snapshot()

@@ -23,6 +23,7 @@ from tests.oracle.live.recorded import Asked, RecordedKernel, RecordingKernel, f
 from tests.oracle.live.recorded_guest import RecordedGuest
 from tests.oracle.live.subjects import Scenario, played
 from tests.oracle.references import (  # tests have no import name to go by
+    ASKED,
     DEFAULT,
     EVERYTHING,
     RECORDING,
@@ -118,9 +119,9 @@ class KernelOnRecord(Opponent):
         self.tape.begin(test, anew=False)
 
 
-@pytest.fixture(scope="session", params=["recording"] if RECORDING else [*REFERENCES, *recorded()])
+@pytest.fixture(scope="session", params=["recording"] if RECORDING else [*ASKED, *recorded()])
 def reference(request: pytest.FixtureRequest, tool: Tool) -> Iterator[Opponent]:
-    """A stock kernel of each series there is an era of, and each that is on record."""
+    """A stock kernel of each series that is asked, and each that is on record."""
     if RECORDING:
         recording = KernelToRecord(RECORDING, tool)
         yield recording

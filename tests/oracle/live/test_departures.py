@@ -11,14 +11,14 @@ from armprobe import machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError
 from tests.linux.shell import Shell  # tests have no import name to go by
 from tests.oracle.live.conftest import LiveKernel
-from tests.oracle.references import REFERENCES
+from tests.oracle.references import ASKED
 
 GONE, DISABLED, OPTIMIZED = 1, 2, 4
 BRK = 0xD420_0080
 
 
 # Those that run: it is not about their own probes.
-pytestmark = pytest.mark.parametrize("reference", REFERENCES, indirect=True, scope="session")
+pytestmark = pytest.mark.parametrize("reference", ASKED, indirect=True, scope="session")
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, PtRegs, Verdict, decode
 from tests.linux.shell import Shell  # tests have no import name to go by
 from tests.oracle.live.conftest import LiveKernel
-from tests.oracle.references import REFERENCES
+from tests.oracle.references import ASKED
 
-pytestmark = pytest.mark.parametrize("reference", REFERENCES, indirect=True, scope="session")
+pytestmark = pytest.mark.parametrize("reference", ASKED, indirect=True, scope="session")
 
 
 @pytest.fixture
