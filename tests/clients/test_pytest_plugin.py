@@ -28,8 +28,8 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 
 
 def run(pytester: pytest.Pytester, *arguments: str, **outcomes: int) -> str:
-    """Run pytest, on two workers unless told otherwise, and expect these outcomes. Returns what it prints."""
-    done = pytester.runpytest_subprocess("-n2", "-p", "no:cacheprovider", *arguments, timeout=PATIENCE)
+    """Run pytest and expect these outcomes. Returns what it prints."""
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=PATIENCE)
     done.assert_outcomes(**outcomes)
     return done.stdout.str()
 
@@ -104,7 +104,7 @@ def test_nothing_is_seen_by_the_next_test(pytester: pytest.Pytester) -> None:
             demo.run("snapshot mine")
         """
     )
-    run(pytester, passed=4)
+    run(pytester, "-n2", passed=4)
 
 
 @pytest.mark.usefixtures("snapshot")

@@ -19,7 +19,7 @@ while frame:
     frame = frame.older()
 print("\\n".join(frames))
 """
-STEPS = 120
+STEPS = 90
 
 Frames = Callable[[], list[str]]
 

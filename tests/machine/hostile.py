@@ -259,21 +259,21 @@ def _events(count: int, value: bytes = b'["",true]') -> bytes:
     return (struct.pack("<QQB3xII", 0, 0, 14, len(value), 0) + value) * count
 
 
-def as_many_events_as_fit() -> bytes:
+def many_events() -> bytes:
     def change(parts: Parts, history: dict[str, Any]) -> None:
-        parts.replace("events", _events(520_000))
-        history["branches"][0]["events"] = history["cursor"] = 520_000
+        parts.replace("events", _events(130_000))
+        history["branches"][0]["events"] = history["cursor"] = 130_000
 
     return _with_history(change)
 
 
 def branches_of_the_same_events() -> bytes:
     def change(parts: Parts, history: dict[str, Any]) -> None:
-        parts.replace("events", _events(200_000))
+        parts.replace("events", _events(60_000))
         (main,) = history["branches"]
-        main["events"] = history["cursor"] = 200_000
+        main["events"] = history["cursor"] = 60_000
         for number in range(64):
-            own = {"name": f"branch-{number}", "parent": "main", "common": 200_000, "events": 0, "states": 1}
+            own = {"name": f"branch-{number}", "parent": "main", "common": 60_000, "events": 0, "states": 1}
             history["branches"].append(main | own)
 
     return _with_history(change)
@@ -342,7 +342,7 @@ CRAFTED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "deep state": ("snapshot", deep_state),
     "wide state": ("snapshot", wide_state),
     "long state": ("snapshot", long_state),
-    "as many events as fit": ("snapshot", as_many_events_as_fit),
+    "many events": ("snapshot", many_events),
     "branches of the same events": ("snapshot", branches_of_the_same_events),
     "a wide event": ("snapshot", a_wide_event),
     "as many checkpoints as fit": ("snapshot", as_many_checkpoints_as_fit),

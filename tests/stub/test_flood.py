@@ -17,7 +17,7 @@ from tests.stub.fake import FakeTarget
 from tests.stub.in_process import Wire, resident
 from tests.stub.mutation import mutated
 
-PACKETS = int(os.environ.get("ARMPROBE_FUZZ", "100000"))
+PACKETS = int(os.environ.get("ARMPROBE_FUZZ", "30000"))
 _LIFE = 200  # packets that one connection lives, unless it is ended before
 _HELD = 64 << 20  # bytes that may be held more at the end than near the start
 _DEFECT = b"a defect in the machine or the stub"

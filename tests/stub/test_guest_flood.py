@@ -29,7 +29,7 @@ from tests.stub.in_process import descriptors, resident
 from tests.waiting import PATIENCE
 
 SHARDS = 4
-PACKETS = int(os.environ.get("ARMPROBE_FUZZ", "20000")) // SHARDS
+PACKETS = int(os.environ.get("ARMPROBE_FUZZ", "8000")) // SHARDS
 _BATCH = 100  # packets that are sent at once
 _LIFE = 600  # packets that one connection lives, unless it is ended before
 _PROOF = 10_000  # packets after which the guest must boot
