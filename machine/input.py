@@ -86,11 +86,14 @@ class InputGate:
         self._clock = clock
         self.listeners: list[Callable[[Input], None]] = []  # never replaced by another list
         self.history: History | None = None
+        self.entering: Callable[[], None] = lambda: None
+        """Called before an input is announced: what it enters in may not be known yet (`Dispatcher.leave_handler`)."""
         self._own = 0  # nested calls of devices by the machine
 
     def entered(self, kind: InputKind, where: str | int = "", value: object = None) -> None:
         """Announce an input that has just taken effect. Does nothing while the machine calls a device."""
         if self.listeners and not self._own:
+            self.entering()
             entered = Input(self._clock.executed, self._clock.now, kind, where, value)
             for listener in list(self.listeners):
                 listener(entered)
@@ -122,15 +125,15 @@ class InputGate:
             return result
         finally:
             if registers.content() != before:
-                self._announce(registers, before)
+                self.changed(registers, before)
             if history is not None:
                 if result or not history.begun:
                     history.handler_ends(result)
                 else:
                     history.begun.pop()
 
-    def _announce(self, registers: Registers, before: bytes) -> None:
-        """Announce the registers that a handler has changed."""
+    def changed(self, registers: Registers, before: bytes) -> None:
+        """Announce what a handler has changed of `registers`, whose content was `before`."""
         old, pstate = registers.decoded(before)
         for number, name in enumerate(_NAMES):
             if registers.words[number] != old[number]:

@@ -61,6 +61,7 @@ class Machine:
         self._add_devices()
         self.cores = [Core(self, 0, cpu)]
         self.core = self.cores[0]
+        self.input.entering = self.core.dispatcher.leave_handler
         self.registers, self.memory = self.core.registers, self.core.memory
         self.breakpoints, self.watchpoints = self.core.breakpoints, self.core.watchpoints
         self.conditional_breakpoints = self.core.conditional_breakpoints

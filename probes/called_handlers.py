@@ -1,70 +1,149 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Handlers that C calls, without a claim and its dispatch: the fast way of `Engine._breakpoint`, and of returns."""
+"""Handlers that C calls, without a claim and its dispatch: the fast way of `Engine._breakpoint`, and of returns.
+
+Most handlers only look at the registers they are given. Then Python learns no more of the hit: C ends it. Something
+that depends on the hit asks for it with `Dispatcher.leave_handler`, such as a call of a guest function. Only then the
+kernel's state of the hit is set, and only then the handler is in the history.
+"""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.pstate import DAIF, PSTATE_I
+from armprobe.machine.input import History
+from armprobe.machine.native import places
 
+from .engine import Engine
 from .eras.hit_rules import HitRules, Status
 from .kprobe import Kprobe
 from .kretprobe import Kretprobe, KretprobeInstance
+from .probe import Probe
 from .pt_regs import PtRegs
 from .record import Stage
 from .saved_frame import KeptFrame
 from .site import Site
 
-if TYPE_CHECKING:
-    from .engine import Engine
-
 # enum handled, places.h: C goes on with the hit, or after the return, where the run may end; the call has yet to return
 _ON, _HANDLED, _END, _KILLED = range(4)
-_ACTIVE, _NONE = Status.HIT_ACTIVE, Status.NONE
 
 
-def called(core: Core, engine: Engine, site: Site, probe: Kprobe) -> Callable[[], int]:
-    """The function that C calls at a hit of `probe`, the only one at `site`. It returns one of `enum handled`."""
-    block, dispatcher, recorder, listener = engine.blocks[core], core.dispatcher, engine.recorder, engine.listener
-    regs, gate = block.regs, core.machine.input
-    listeners, call = gate.listeners, gate.call
+class CalledHandler:
+    """A handler of `owner` that C calls with `argument` and `regs`. `native` is what C has of it."""
+
+    stage = Stage.PRE
+    skips = True  # whether its result says that the instruction is skipped
+
+    def __init__(
+        self, core: Core, engine: Engine, owner: Probe, handler: Callable[..., object], argument: object, regs: PtRegs
+    ) -> None:
+        self._core, self._engine, self._owner = core, engine, owner
+        self.handler, self._argument, self._regs = handler, argument, regs
+        self._block, self._gate = engine.blocks[core], core.machine.input
+        self._size = len(regs.content())
+        self._replays = False  # the hit is in the past
+        self._history: History | None = None  # which has the beginning of the handler
+        self._result: object = None
+        self._error: BaseException | None = None
+        self.native = places.NativeHandler(self._hit(), self._ended)
+
+    def _hit(self) -> Callable[[], bool]:
+        handler, argument, regs, skips = self.handler, self._argument, self._regs, self.skips
+        gate, listeners = self._gate, self._gate.listeners
+
+        @calls_users_code
+        def hit() -> bool:
+            try:
+                if listeners and (history := gate.history) is not None and not history.live:
+                    self._replays = True
+                    self._result = history.replay_handler(handler, regs)
+                    return True
+                result = handler(argument, regs)
+                if not (skips and result):
+                    return False
+                self._result = result
+            except BaseException as error:
+                self._error = error
+            return True
+
+        return hit
+
+    def left(self) -> None:
+        """Something asks about the hit while the handler runs."""
+        if self._gate.listeners and not self._replays and (history := self._gate.history) is not None:
+            history.begun.append((self.handler, self._argument, self._core.native.state.handler_idle))
+            self._history = history
+        self._begin()
+
+    def _begin(self) -> None:
+        """Set what there is to know of the hit."""
+        raise NotImplementedError
+
+    def _end(self, skip: bool, error: BaseException | None) -> int:
+        """Go on after the handler. `error` is an exception that ends the run. The result is one of `enum handled`."""
+        raise NotImplementedError
 
     @calls_users_code
-    def hit() -> int:
-        block.site, block.status, block.instance = site, _ACTIVE, probe
-        core.held = True
-        dispatcher.hypercall, dispatcher.handler_daif = False, DAIF
+    def _ended(self, before: int) -> int:
+        """The handler has done more than look. `before` is the address of the registers before it, if not 0."""
+        self._core.dispatcher.leave_handler()
+        result, self._result = self._result, None
+        failure, self._error = self._error, None
         try:
-            handler = probe.pre_handler
-            assert handler is not None
-            try:
-                skip = bool(call(handler, probe, regs) if listeners else handler(probe, regs))
-            except Exception as error:
-                recorder.failures.add(probe, Stage.PRE, error)
-                skip = False
-            if (
-                skip
-                or dispatcher.stop is not None
-                or recorder.stop is not None
-                or not site.optimized
-                or listener.awaits_end
-            ):
-                engine.handled(block, site, skip)
-                core.held = False
-                return 1 + dispatcher.after_claim()
-        except BaseException as error:  # the run ends, and the next one hits the instruction again
-            engine.reset(block)
-            core.held = False
-            core.fail(error)
-            return 1
-        block.site, block.status, block.instance = None, _NONE, None
-        core.held = False
-        return _ON
+            if not self._replays:
+                self._announce(before, result)
+            if isinstance(failure, Exception):
+                self._engine.recorder.failures.add(self._owner, self.stage, failure)
+                failure = None
+        except BaseException as error:
+            failure = error
+        self._replays, self._history = False, None
+        return self._end(bool(result), failure)
 
-    return hit
+    def _announce(self, before: int, result: object) -> None:
+        """Announce what the handler has done: see `InputGate.call`."""
+        if before:
+            content = ctypes.string_at(before, self._size)
+            if self._regs.content() != content:
+                self._gate.changed(self._regs, content)
+        if (history := self._history) is not None:
+            if result or not history.begun:
+                history.handler_ends(result)
+            else:
+                history.begun.pop()
+
+
+class CalledPreHandler(CalledHandler):
+    """The pre-handler of the only probe at `site`."""
+
+    def __init__(self, core: Core, engine: Engine, site: Site, probe: Kprobe, handler: Callable[..., object]) -> None:
+        self._site, self._probe = site, probe
+        super().__init__(core, engine, probe, handler, probe, engine.blocks[core].regs)
+
+    def _begin(self) -> None:
+        block, dispatcher = self._block, self._core.dispatcher
+        block.site, block.status, block.instance = self._site, Status.HIT_ACTIVE, self._probe
+        dispatcher.hypercall, dispatcher.handler_daif = False, DAIF
+
+    def _end(self, skip: bool, error: BaseException | None) -> int:
+        engine, block, site, dispatcher = self._engine, self._block, self._site, self._core.dispatcher
+        if error is None:
+            stops = dispatcher.stop is not None or engine.recorder.stop is not None
+            if not (skip or stops or not site.optimized or engine.listener.awaits_end):
+                block.site, block.status, block.instance = None, Status.NONE, None
+                return _ON
+            try:
+                engine.handled(block, site, skip)
+                return 1 + dispatcher.after_claim()
+            except BaseException as raised:
+                error = raised
+        engine.reset(block)  # the run ends, and the next one hits the instruction again
+        self._core.fail(error)
+        return _HANDLED
 
 
 class RunningHandlers:
@@ -80,53 +159,76 @@ class RunningHandlers:
         self.frame: KeptFrame | None = None
 
 
-def called_at_return(
-    core: Core, engine: Engine, running: RunningHandlers, rules: HitRules, rp: Kretprobe
-) -> Callable[..., int]:
-    """The function that C calls at a return of `rp`: the fast way of `KretprobeEngine._handle`.
+class _OfPair:
+    """An attribute of the call that returns."""
 
-    It is given `ret` to `executed` of a `Pair`, and returns one of `enum handled`.
-    """
-    block, dispatcher, recorder = engine.blocks[core], core.dispatcher, engine.recorder
-    site, frame, context, gate = running.site, running.frame, core.context, core.machine.input
-    listeners, call = gate.listeners, gate.call
-    regs: PtRegs = block.regs if frame is None else frame.regs
-    masks, by_x29 = PSTATE_I if rules.masks_returns else 0, rules.instance_fp == "x29"
-    instance = KretprobeInstance(rp)  # there is no other call with a handler meanwhile
+    def __init__(self, field: str) -> None:
+        self._field = field
 
-    @calls_users_code
-    def returned(ret: int, sp: int, fp: int, task: int, number: int, entered: int, executed: int) -> int:
-        instance.ret_addr = instance.following = ret
-        instance.sp, instance.fp, instance.task = sp, fp if by_x29 else sp, task
-        instance.number, instance.entered, instance.executed = number, entered, executed
-        site.probes = [rp.kp]
-        block.site, block.status = site, _ACTIVE
-        running.returning = regs, ret
-        core.held = True
-        dispatcher.hypercall = frame is not None
-        dispatcher.handler_daif = (DAIF if frame is None else context.daif) | masks
-        handled = _HANDLED
-        try:
-            handler = rp.handler
-            assert handler is not None
-            try:
-                if listeners:
-                    call(handler, instance, regs)
-                else:
-                    handler(instance, regs)
-            except Exception as error:
-                recorder.failures.add(rp, Stage.RETURN, error)
-            if dispatcher.stop is not None:
-                handled = _END
-        except BaseException as error:  # the run ends, and the next one returns from the call again
-            core.fail(error)
-            handled = _KILLED
+    def __get__(self, instance: ReturningInstance, kind: object) -> Any:
+        return getattr(instance.pair, self._field)
+
+    def __set__(self, instance: ReturningInstance, value: int | None) -> None:
+        setattr(instance.pair, self._field, value or 0)
+
+
+class ReturningInstance(KretprobeInstance):
+    """The call whose return handler C calls: a view of what C has of it. There is no other one meanwhile."""
+
+    __slots__ = ("pair",)
+    ret_addr: Any = _OfPair("ret")
+    following: Any = _OfPair("ret")
+    sp: Any = _OfPair("sp")
+    fp: Any = _OfPair("fp")
+    task: Any = _OfPair("task")
+    number: Any = _OfPair("number")
+    entered: Any = _OfPair("entered")
+    executed: Any = _OfPair("executed")
+
+    def __init__(self, rp: Kretprobe, pair: places.Pair) -> None:
+        self.pair = places.Pair()
+        super().__init__(rp)
+        self.pair = pair
+
+
+class CalledReturnHandler(CalledHandler):
+    """The return handler of `rp`: the fast way of `KretprobeEngine._handle`."""
+
+    stage = Stage.RETURN
+    skips = False
+
+    def __init__(
+        self,
+        core: Core,
+        engine: Engine,
+        running: RunningHandlers,
+        rules: HitRules,
+        rp: Kretprobe,
+        handler: Callable[..., object],
+        pair: places.Pair,
+    ) -> None:
+        self._running, self._rules, self._rp, self._pair = running, rules, rp, pair
+        regs: PtRegs = engine.blocks[core].regs if running.frame is None else running.frame.regs
+        super().__init__(core, engine, rp, handler, ReturningInstance(rp, pair), regs)
+
+    def _begin(self) -> None:
+        block, dispatcher, running = self._block, self._core.dispatcher, self._running
+        running.site.probes = [self._rp.kp]
+        running.returning = self._regs, self._pair.ret
+        block.site, block.status = running.site, Status.HIT_ACTIVE
+        dispatcher.hypercall = running.frame is not None
+        dispatcher.handler_daif = self._core.context.daif if dispatcher.hypercall else DAIF
+        if self._rules.masks_returns:
+            dispatcher.handler_daif |= PSTATE_I
+
+    def _end(self, skip: bool, error: BaseException | None) -> int:
+        block, running = self._block, self._running
         running.returning = None
-        if frame is not None and frame.stored:
-            frame.store()
-            frame.stored = False
-        block.site, block.status = None, _NONE
-        core.held = False
-        return handled
-
-    return returned
+        if running.frame is not None and running.frame.stored:
+            running.frame.store()
+            running.frame.stored = False
+        block.site, block.status = None, Status.NONE
+        if error is not None:  # the run ends, and the next one returns from the call again
+            self._core.fail(error)
+            return _KILLED
+        return _HANDLED if self._core.dispatcher.stop is None else _END

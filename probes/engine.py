@@ -80,7 +80,7 @@ class Engine:
     def hits_in_progress(self) -> HitsInProgress:
         """The hits kept with the machine's state. None at a stop or in a handler: these end with the state."""
         core = self._machine.core
-        core.dispatcher.leave_slot()
+        core.dispatcher.leave_hit()
         block = self.blocks[core]
         ends = core.dispatcher.resume is not None or core.held
         hits = [] if ends else block.hits
@@ -104,12 +104,11 @@ class Engine:
 
     def _hits(self) -> Iterator[Running]:
         for core, block in self.blocks.items():
-            core.dispatcher.leave_slot()
+            core.dispatcher.leave_hit()
             yield from block.hits
 
     def _call_begins(self, core: Core) -> Callable[[], None]:
         """Called when a guest function is called. The result undoes the hits that the function leaves unfinished."""
-        core.dispatcher.leave_slot()
         block = self.blocks[core]
         hits, instance, recorded = block.hits, block.instance, self.recorder.stopping
         waiting = block.step_awaited, block.unexpected_steps

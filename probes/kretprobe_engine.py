@@ -16,7 +16,7 @@ from armprobe.machine.native import places
 from armprobe.machine.state import Order
 
 from . import trampoline
-from .called_handlers import RunningHandlers, called_at_return
+from .called_handlers import CalledReturnHandler, RunningHandlers
 from .decode import decode
 from .engine import Engine
 from .eras.hit_rules import HitRules
@@ -26,7 +26,7 @@ from .instance_memory import InstanceMemory
 from .instances import Instances, Pools
 from .journal import JOURNAL_SIZE, Journal
 from .kprobe import Kprobe, PreHandler
-from .kretprobe import Kretprobe, KretprobeInstance
+from .kretprobe import Kretprobe, KretprobeInstance, ReturnHandler
 from .pt_regs import PtRegs, SavedRegs
 from .record import Hit, Stage
 from .recorder import Recorder
@@ -115,6 +115,7 @@ class KretprobeEngine:
     @property
     def returning(self) -> SavedRegs | None:
         """The caller's registers while a return handler runs, with the return address as x30. None otherwise."""
+        self._machine.core.dispatcher.leave_handler()
         returning = self._running[self._machine.core].returning
         if returning is None:
             return None
@@ -191,13 +192,13 @@ class KretprobeEngine:
         recorder.frame_pc = self.trampoline + self._after_hvc
         recorder.frame_record = trampoline.record_offset(self._rules.frame)
 
-    def called(self, rp: Kretprobe, recorder: places.Recorder) -> Callable[..., int]:
-        """What C calls at the returns of `rp`."""
+    def called(self, rp: Kretprobe, handler: ReturnHandler, recorder: places.Recorder) -> CalledReturnHandler:
+        """The `handler` of `rp`, which C calls."""
         core = self._machine.core
         running = self._running[core]
         if self.kind == trampoline.DIRECT and running.frame is None:
             running.frame = KeptFrame(self._machine, recorder)
-        return called_at_return(core, self._engine, running, self._rules, rp)
+        return CalledReturnHandler(core, self._engine, running, self._rules, rp, handler, recorder.returning)
 
     def _set_trampoline(self) -> None:
         self._engine.internal.clear()

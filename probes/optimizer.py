@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import program
 from armprobe.expressions.native import compile_memory, compile_note
-from armprobe.kernel.tasks import Task
 from armprobe.machine import Machine
 from armprobe.machine.core.pstate import DAIF, NZCV
 from armprobe.machine.native import program as native
 from armprobe.machine.native.histogram import chained
-from armprobe.machine.native.places import Action, NativeHandler, NativeReturnHandler, Places, Record
+from armprobe.machine.native.places import Action, Places
 
 from .aggregation import Aggregation, Special
-from .called_handlers import called
+from .called_handlers import CalledHandler, CalledPreHandler
 from .data_action import compiles, deciding_program, has_handlers, is_called, is_left
 from .kprobe import OPTIMIZED, Kprobe
 from .kretprobe import Kretprobe
 from .native_counts import CallCounts, KprobeCounts, own_counts
+from .native_hits import native_hit
 from .probe import ObservingFunction, Probe
-from .record import Hit, Stage
+from .record import Stage
 from .recording import ALL_REGISTERS
 from .site import Site
 from .tracepoint import Tracepoint
@@ -73,7 +73,7 @@ class Optimizer:
         self._memory: dict[int, tuple[native.Note, object]] = {}
         self._aggregated: dict[int, Aggregation] = {}
         self._observed: dict[int, ObservingFunction] = {}
-        self._handlers: dict[int, NativeHandler] = {}
+        self._handlers: dict[int, CalledHandler] = {}
         self.review_events: Callable[[], None] = lambda: None
         self._left: set[Site] = set()  # sites with programs that had no value
         self._runs = self._numbers = 0
@@ -86,12 +86,14 @@ class Optimizer:
         """Give the optimizer what arms sites and handles returns. Call this once, before there are probes."""
         self._arming, self._kretprobes = arming, kretprobes
         kretprobes.collect, self._engine.adopt = self.collect, self.adopt
-        self._machine.state.completing += (self.collect, self._machine.core.dispatcher.leave_slot)
+        self._machine.state.completing += (self.collect, self._machine.core.dispatcher.leave_hit)
+        self._machine.core.dispatcher.claim_handlers(self._handler_left)
         rules, shared = era.hits, self._shared
         self._steps_unseen = stepping == "brk"
         # A kretprobe's instances may be in the guest's memory, and the frame may have what is left over in a register.
         direct = kretprobes.kind == DIRECT
         self._follows = kretprobes.kind in (DIRECT, BRK) and not rules.frees_instances and rules.frame.pc == "xzr"
+        shared.registers_size = len(self._machine.core.context.content())
         shared.frame = rules.frame.size if direct else 0
         shared.kept = _IN_FRAME if direct else 0xFFFF_FFFF
         shared.sets_pc, shared.sets_x30 = rules.sets_return_pc or not direct, direct
@@ -155,7 +157,7 @@ class Optimizer:
             self._ordinary(probe)
 
     def _leave(self, site: Site) -> None:
-        self._machine.core.dispatcher.leave_slot()
+        self._machine.core.dispatcher.leave_hit()
         self.drain()
         self.places.remove(site.addr)
         del self._optimized[site.addr]
@@ -214,7 +216,7 @@ class Optimizer:
             rp = probe.owner
             assert isinstance(rp, Kretprobe)
             memory = self._memory.get(Action.from_address(pair.action).id)
-            held = None if entry is None else _hit(probe, entry, "", None if memory is None else memory[0])
+            held = None if entry is None else native_hit(probe, entry, "", None if memory is None else memory[0])
             self._kretprobes.follow(pair, rp, held)
         for rp in self._followed:
             action = _action(rp.kp)
@@ -228,7 +230,7 @@ class Optimizer:
             note = self._notes.get(record.action)
             line = note[0].line_of(*note[1].decoded(record.note_data)) if record.note and note is not None else ""
             memory = self._memory.get(record.action)
-            hit = _hit(probe, record, line, None if memory is None else memory[0])
+            hit = native_hit(probe, record, line, None if memory is None else memory[0])
             if isinstance(probe.owner, Tracepoint):
                 hit = hit._replace(data=probe.owner.made(record.memory_data))
             self._recorder.hits.append(hit)
@@ -261,6 +263,7 @@ class Optimizer:
 
     def _before_slice(self) -> None:
         self.places.at_rest()
+        self._shared.compares = bool(self._machine.input.listeners)
         if self._left and self._machine.core.changes != self._runs:
             self._due |= dict.fromkeys(self._left)
             self._left.clear()
@@ -326,20 +329,26 @@ class Optimizer:
 
     def _call(self, site: Site, probe: Kprobe, action: Action) -> None:
         """Give the action the probe's handler, if C calls that."""
-        action.handler = action.returned = 0
+        action.handler = action.handler_ended = 0
         action.conditional = probe.conditional_handlers
-        if not is_called(probe.owner):
+        if not is_called(owner := probe.owner):
             return
-        handler = self._handlers.get(action.id)
-        if isinstance(rp := probe.owner, Kretprobe):
-            if handler is None:
-                handler = NativeReturnHandler(self._kretprobes.called(rp, self._shared))
-            action.returned = handler.address
-        else:
-            if handler is None:
-                handler = NativeHandler(called(self._machine.core, self._engine, site, probe))
-            action.handler = handler.address
-        self._handlers[action.id] = handler
+        called, core = self._handlers.get(action.id), self._machine.core
+        function: Callable[..., object] | None = owner.handler if isinstance(owner, Kretprobe) else probe.pre_handler
+        assert function is not None
+        if called is None or called.handler is not function:
+            core.dispatcher.leave_handler()
+            self.places.retire(called)
+            if isinstance(owner, Kretprobe):
+                called = self._kretprobes.called(owner, function, self._shared)
+            else:
+                called = CalledPreHandler(core, self._engine, site, probe, function)
+            self._handlers[action.id] = called
+        action.handler, action.handler_ended = called.native.address, called.native.ended
+
+    def _handler_left(self, action: int) -> None:
+        """Something asks about the hit whose handler C has called."""
+        self._handlers[Action.from_address(action).id].left()
 
     def _find_task(self) -> None:
         """Have the tasks of hits recorded, if the kernel says where their names are."""
@@ -424,6 +433,7 @@ class Optimizer:
 
     def _forget_action(self, probe: Probe) -> None:
         """Have Python count again."""
+        self._machine.core.dispatcher.leave_handler()
         counts = probe.counts
         assert isinstance(counts, KprobeCounts)
         probe.counts = own_counts(counts)
@@ -475,26 +485,3 @@ class Optimizer:
 def _action(probe: Kprobe) -> Action:
     assert isinstance(probe.counts, KprobeCounts)
     return probe.counts.action
-
-
-def _hit(probe: Kprobe, record: Record, note: str, memory: native.Note | None) -> Hit:
-    owner, recording = probe.owner, probe.owner.recording
-    stage = owner.stages[record.stage]
-    caller = record.caller if stage is Stage.RETURN else None
-    task = None
-    if record.task_known:
-        task = Task(bytes(record.comm).partition(b"\0")[0].decode("utf-8", "replace"), record.pid)
-    executed = record.executed
-    ticks = executed + record.idle
-    general = bytes(record.x)
-    if recording is None:
-        return Hit(owner, stage, record.number, executed, ticks, general, record.pstate, caller, task, note)
-    data: Mapping[str, bytes | str | None] = {}
-    if record.memory and memory is not None:
-        addresses, found = memory.decoded(record.memory_data)
-        bytes_ = iter(found)
-        data = recording.data(
-            {name: next(bytes_) if address else None for name, address in zip(recording.fields, addresses, strict=True)}
-        )
-    missing = recording.missing
-    return Hit(owner, stage, record.number, executed, ticks, general, record.pstate, caller, task, note, data, missing)

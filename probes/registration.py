@@ -258,7 +258,9 @@ class Kprobes(Recorded, Watched):
 
     def reset_current_kprobe(self) -> None:
         """Forget the hit being handled. In v4.8 a pre-handler that returns non-zero has to do this itself."""
-        self._engine.over(self._engine.blocks[self.machine.core])
+        core = self.machine.core
+        core.dispatcher.leave_hit()
+        self._engine.over(self._engine.blocks[core])
 
     def unregister(self, probe: Probe) -> None:
         """Take `probe` out of the guest. It keeps its `addr` and is marked disabled, as the kernel leaves it.

@@ -69,6 +69,7 @@ class Calls:
         if why := self._no_code(address):
             raise MachineError(f"{machine.symbols.describe(address)} cannot be called: {why}")
         context = core.load()
+        dispatcher.leave_hit()
         outer_run = machine.clock.running
         machine.clock.pause()
         held, core.held = core.held, False

@@ -86,7 +86,6 @@ class Core:
         self.reader = Reader(self.native.address)  # for the C core's programs
         self.running = False
         self._forgotten: set[int] = set()  # physical pages; see `forget_soon`
-        self.held = False  # inside an exception hook, where the context is ahead of the engine
         self.thread = 0  # the thread that runs the machine, 0 for none
         self.changes = 0  # the number of runs, and of writes to its registers from outside
         self.context.load()
@@ -138,6 +137,15 @@ class Core:
             failure, self._failure = self._failure, None
             raise failure
         return unicorn.UcError(status) if status else None
+
+    @property
+    def held(self) -> bool:
+        """Whether Python handles an exception, where the context is ahead of the engine."""
+        return self.native.state.handling
+
+    @held.setter
+    def held(self, held: bool) -> None:
+        self.native.state.handling = held
 
     @property
     def executed(self) -> int:

@@ -51,6 +51,7 @@ class Dispatcher:
         self._native = core.native
         self._state = core.native.state
         self._slot_left: Callable[[int, int], None] = _ignore
+        self._handler_left: Callable[[int], None] = _ignore
         self._native.connect(self._raised, self.pan)
 
     @property
@@ -110,6 +111,7 @@ class Dispatcher:
 
         `resume` is given the core before the next run begins; it may ask again for the run after.
         """
+        self.leave_handler()
         self.stop, self.resume = stop, resume or self.resume
 
     def claim_slots(self, left: Callable[[int, int], None]) -> None:
@@ -119,6 +121,13 @@ class Dispatcher:
         instruction is offered to its claim then.
         """
         self._slot_left = left
+
+    def claim_handlers(self, left: Callable[[int], None]) -> None:
+        """Have `left` called when something asks about the hit whose handler C has called, with the `Action`'s address.
+
+        Without that, Python knows nothing of such a hit.
+        """
+        self._handler_left = left
 
     def execute_in_slot(self, slot: int) -> None:
         """After this exception, have C execute the instruction of the `NativeSlot` at that address. For claims.
@@ -133,6 +142,18 @@ class Dispatcher:
         if slot := state.slot_left or state.slot_running:
             state.slot_running = state.slot_left = 0
             self._slot_left(slot, state.slot_daif)
+
+    def leave_handler(self) -> None:
+        """Have Python see to the hit whose handler C has called, if one is running."""
+        state = self._state
+        if action := state.handler:
+            state.handler = 0
+            self._handler_left(action)
+
+    def leave_hit(self) -> None:
+        """Have Python see to the hit that C handles, if there is one: `leave_slot` and `leave_handler`."""
+        self.leave_slot()
+        self.leave_handler()
 
     def deliver(self, syndrome: int, fault_address: int = 0) -> None:
         """Make the context enter EL1's vector for a synchronous exception. Outside a claim, `commit` it afterwards."""
@@ -165,7 +186,6 @@ class Dispatcher:
         core = self._core
         if self._state.slot_left:
             self.leave_slot()
-        core.held = True
         # A hypercall leaves the guest's PSTATE alone; an exception to EL1 masks everything (Arm ARM, D1.3.1).
         if number == _HVC:
             self.hypercall, self.handler_daif = True, core.context.daif
@@ -181,8 +201,6 @@ class Dispatcher:
         except BaseException as error:  # the caller is the engine; `Core.run` raises the error when the run ends
             core.fail(error)
             return _LOOK
-        finally:
-            core.held = False
         if not delivered:
             return self.after_claim()
         self._refresh_now()
@@ -200,7 +218,7 @@ class Dispatcher:
         core = self._core
         if self._refresh:
             self._refresh = False
-            core.store()
+            core.context.store()
             core.refresh()
             core.context.load()  # a copy holds the flags, too, and is stored again
 
@@ -239,5 +257,5 @@ class Dispatcher:
         return True
 
 
-def _ignore(slot: int, daif: int) -> None:
-    """Nobody executes instructions in slots."""
+def _ignore(*_: int) -> None:
+    """Nobody executes instructions in slots, or has handlers called by C."""

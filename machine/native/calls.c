@@ -173,7 +173,7 @@ static bool is_left(const struct recorder *recorder, const struct chain *chain)
 {
     for (uint64_t index = chain->oldest; index <= chain->newest; index++) {
         const struct pair *pair = in_chain(recorder, chain, index);
-        if (pair && pair->action->returned && (recorder->busy || chain->newest != chain->oldest))
+        if (pair && pair->action->handler && (recorder->busy || chain->newest != chain->oldest))
             return true;
     }
     return false;
@@ -199,10 +199,9 @@ static enum handled call_handler(struct recorder *recorder, const struct pair *p
         stored = !core->vmem_read(core->uc, recorder->frame_at, UC_PROT_READ, below, recorder->frame) &&
                  !core->vmem_write(core->uc, recorder->frame_at, UC_PROT_WRITE, regs, sizeof recorder->frame_regs);
     }
-    core->handling = core->called = true;
-    enum handled handled = pair->action->returned(pair->ret, pair->sp, pair->fp, pair->task, pair->number,
-                                                  pair->entered, pair->executed);
-    core->handling = false;
+    recorder->returning = *pair;
+    enum handled handled = recorder->frame ? handler_call(recorder, pair->action, regs, sizeof recorder->frame_regs)
+                                           : handler_call(recorder, pair->action, x, recorder->registers_size);
     if (recorder->frame) {
         memcpy(x, regs, 30 * sizeof *x);
         core_set_flags(core, (uint32_t)regs[GENERAL]);
@@ -210,7 +209,7 @@ static enum handled call_handler(struct recorder *recorder, const struct pair *p
         if (stored && core->base == base)
             core->vmem_write(core->uc, recorder->frame_at, UC_PROT_WRITE, below, recorder->frame);
     }
-    return handled;
+    return handled == HANDLED_ON ? HANDLED : handled;
 }
 
 /* Follow the call on: it is about to return once more. The record of its entry is in the ring already. */
@@ -251,7 +250,7 @@ ARMPROBE_EXPORT uint32_t armprobe_returned(struct recorder *recorder, uint64_t e
         if (recorder->pairs[index].sp == chain.sp)
             forget(recorder, index);
     enum handled handled = HANDLED;
-    if (oldest.action->returned && !oldest.leaked) {
+    if (oldest.action->handler && !oldest.leaked) {
         handled = call_handler(recorder, &oldest, &at);
         if (handled == NOT_HANDLED) {
             put_back(recorder, oldest);

@@ -362,6 +362,8 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(bool, waiting) /* the guest has executed WFI and still waits */ \
     FIELD(bool, called) /* Python has been called in this run, and may have something to do between slices */ \
     FIELD(bool, handling) /* Python is handling an exception */ \
+    FIELD(const struct action *, handler) /* whose handler is running, while Python knows nothing of the hit */ \
+    FIELD(uint64_t, handler_idle) /* `idle` when it began */ \
     FIELD(bool, accessing) /* a device's function is doing an access */ \
     FIELD(bool, exiting) \
     FIELD(bool, whole) /* the run ended behind the block under way */ \

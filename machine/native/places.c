@@ -146,17 +146,14 @@ static struct place *place_at(const struct recorder *recorder, uint64_t address)
 }
 
 /* Call the handler in Python of the hit, if there is one. */
-static enum handled call_handler(struct core *core, const struct place *place)
+static enum handled call_handler(struct recorder *recorder, const struct place *place)
 {
     const struct action *action = place->actions;
-    while (action && !(action->enabled && action->handler))
+    while (action && !(action->enabled && action->handler && !action->follows))
         action = action->next;
     if (!action || (action->conditional && !action->selected))
         return HANDLED_ON;
-    core->handling = core->called = true;
-    enum handled handled = action->handler();
-    core->handling = false;
-    return handled;
+    return handler_call(recorder, action, core_x(recorder->core), recorder->registers_size);
 }
 
 static enum handled reached(struct recorder *recorder, uint64_t address)
@@ -176,7 +173,7 @@ static enum handled reached(struct recorder *recorder, uint64_t address)
     if (!decide(recorder, place, &at))
         return NOT_HANDLED;
     act(recorder, place, &at);
-    enum handled handled = call_handler(core, place);
+    enum handled handled = call_handler(recorder, place);
     if (handled != HANDLED_ON)
         return handled;
     if (place->simulated) {

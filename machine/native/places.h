@@ -117,9 +117,9 @@
     FIELD(bool, decides_second) /* the condition is asked at stage 1 */ \
     FIELD(bool, notes_second) /* the note is of stage 1 */ \
     FIELD(bool, leaves) /* hits at which the condition is not 0 are left to Python */ \
-    FIELD(handler_t *, handler) /* Python's, which is called before the instruction; NULL for none */ \
+    FIELD(handler_t *, handler) /* Python's, called before the instruction, or at a return if `follows`; or NULL */ \
+    FIELD(handler_ended_t *, handler_ended) /* Python's, when that has done more than look: handlers.c */ \
     FIELD(bool, conditional) /* but only at hits at which the condition is not 0 */ \
-    FIELD(return_handler_t *, returned) /* Python's, which is called when a call returns; NULL for none */ \
     FIELD(bool, selected) /* the last hit, by the condition */ \
     FIELD(const struct program *, condition) /* NULL for none; hits at which it is 0 are not recorded */ \
     FIELD(const struct note *, note) /* NULL for none */ \
@@ -195,6 +195,9 @@
     FIELD(uint32_t, kept) /* the bits of PSTATE in records after a return */ \
     FIELD(bool, sets_pc) /* records after a return have the caller's address as pc, otherwise 0 */ \
     FIELD(bool, sets_x30) /* x30 is the caller's address after a return */ \
+    FIELD(bool, compares) /* whether handlers in Python have changed registers */ \
+    FIELD(uint64_t, registers_size) /* bytes of the CPU's registers, from x0 on, that they can change */ \
+    FIELD(struct pair, returning) /* the call whose return handler is running */ \
     ARRAY(uint64_t, frame_regs, 34) /* for return handlers: struct pt_regs as the code under that BRK stores it */ \
     FIELD(uint64_t, frame_at) /* the address at which it does */ \
     FIELD(uint64_t, frame_pc) /* and where it calls them */ \
@@ -227,13 +230,12 @@ struct record;
 struct view;
 typedef void mixed_t(void);
 typedef void undecided_t(uint64_t address);
-typedef uint32_t handler_t(void); /* one of `enum handled` */
-typedef uint32_t return_handler_t(uint64_t ret, uint64_t sp, uint64_t fp, uint64_t task, uint64_t number,
-                                  uint64_t entered, uint64_t executed); /* fields of `struct pair`; the same */
+typedef bool handler_t(void);
+typedef uint32_t handler_ended_t(const void *before); /* one of `enum handled` */
 
 /* What became of a BRK. */
 enum handled {
-    HANDLED_ON,  /* of a pre-handler: nothing, the hit goes on */
+    HANDLED_ON,  /* of a handler: nothing, the hit goes on */
     HANDLED,     /* the CPU goes on at its pc, or in the slot that Python has named */
     HANDLED_END, /* likewise, and the run ends */
     NOT_HANDLED, /* of a return handler: an exception has ended it, and the run; the call has yet to return */
@@ -299,6 +301,9 @@ bool histograms_decide(const struct recorder *recorder, struct histogram_trigger
 
 /* Count that hit. */
 void histograms_hit(const struct recorder *recorder, struct histogram_trigger *first);
+
+/* Call the action's handler in Python, whose registers are `size` bytes at `regs`. */
+enum handled handler_call(struct recorder *recorder, const struct action *action, const void *regs, size_t size);
 
 /* The function here is entered: follow the call. */
 void call_entered(struct recorder *recorder, struct action *action, const struct stage *at);

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _A = TypeVar("_A", bound="ctypes.Array[Any]")
 
 _MIXED: Final = ctypes.CFUNCTYPE(None)
-_HANDLER: Final = ctypes.CFUNCTYPE(ctypes.c_uint32)
-_RETURN_HANDLER: Final = ctypes.CFUNCTYPE(ctypes.c_uint32, *7 * (ctypes.c_uint64,))
+_HANDLER: Final = ctypes.CFUNCTYPE(ctypes.c_bool)
+_ENDED: Final = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint64)
 NEVER: Final = (1 << 64) - 1
 """`reached` of a place or a tracepoint before the first hit."""
 
@@ -53,19 +53,15 @@ class Record(ctypes.Structure):
 
 
 class NativeHandler:
-    """A function in Python that C can call; it returns an `enum handled`, and does not raise."""
+    """A handler in Python that C calls (handlers.c), with what it calls at its end. Both functions must not raise.
 
-    _TYPE = _HANDLER
+    `handler` returns whether `ended` is to be called anyway. That gets the address of the registers from before, or 0,
+    and returns an `enum handled`.
+    """
 
-    def __init__(self, function: Callable[..., int]) -> None:
-        self._callback = self._TYPE(function)
-        self.address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
-
-
-class NativeReturnHandler(NativeHandler):
-    """The same for the return of a call: it is given the fields `ret` to `executed` of a `Pair`."""
-
-    _TYPE = _RETURN_HANDLER
+    def __init__(self, handler: Callable[[], bool], ended: Callable[[int], int]) -> None:
+        self._callbacks = _HANDLER(handler), _ENDED(ended)
+        self.address, self.ended = (ctypes.cast(each, ctypes.c_void_p).value or 0 for each in self._callbacks)
 
 
 @structure("action")
@@ -82,8 +78,8 @@ class Action(ctypes.Structure):
     notes_second: bool
     leaves: bool
     handler: int
+    handler_ended: int
     conditional: bool
-    returned: int
     selected: bool
     condition: int
     note: int
@@ -170,6 +166,9 @@ class Recorder(ctypes.Structure):
     kept: int
     sets_pc: bool
     sets_x30: bool
+    compares: bool
+    registers_size: int
+    returning: Pair
     frame_regs: ctypes.Array[ctypes.c_uint64]
     frame_at: int
     frame_pc: int

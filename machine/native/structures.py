@@ -89,6 +89,8 @@ class NativeCore(ctypes.Structure):
     waiting: bool
     called: bool
     handling: bool
+    handler: int
+    handler_idle: int
     exact: bool
     layout: NativeLayout
     refreshed: SystemRegister

@@ -52,7 +52,6 @@ WRITERS: dict[str, set[str]] = {
     "core.set_vector": {"machine/core/registers.py"},
     "core.store": {
         "machine/core/cpu_state.py",
-        "machine/core/dispatch.py",  # after a claim of an exception has changed the context
         "machine/core/registers.py",
         "machine/semihosting.py",
     },

@@ -89,7 +89,9 @@ class CountingEngine(NativeEngine):
 
         def called(engine: unicorn.Uc, number: int, _: object) -> None:
             context.load()
+            self.state.handling = True
             then = raised(number, context.syndrome)
+            self.state.handling = False
             context.store()
             if then == _END or (then == _LOOK and self._core.dispatcher.ends_soon):
                 engine.emu_stop()
