@@ -6,9 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import ExpressionError
-from armprobe.probes import Aggregation, Counted, Kretprobe, Linear, Probe, Special, Stage, Tracepoint
+from armprobe.probes import Aggregation, Counted, Kretprobe, Linear, Probe, Special, Stage, Tracepoint, is_pattern
 from armprobe.probes.aggregator import SPECIAL, aggregated
+from armprobe.probes.tracepoint import PREFIX
 
+from . import bcc
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .functions import found_by
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
 
 def set_counting(session: Session, arguments: Arguments, value: str | None) -> Registered | Aggregates:
     """Set the probe that counts `value`, and run the guest if the arguments say so."""
+    if is_pattern(arguments.place) and not arguments.place.startswith(PREFIX):
+        raise CommandError(
+            f"{arguments.place} is a pattern, and this counts at one place: funccount {arguments.place} counts the "
+            "calls of all that match"
+        )
     linear = None
     if getattr(arguments, "linear", ()):
         if len(arguments.linear) != 3:
@@ -245,15 +252,17 @@ COMMANDS = (
             Arg("place", "a function: SYMBOL, MODULE:SYMBOL, or its address", complete=complete_symbol),
             KEYS,
             MAXACTIVE,
-            *RUN,
+            *bcc.RUN,
             _BY,
-            *TASK_OPTIONS,
+            *bcc.TASK_OPTIONS,
             CONDITION,
             WHILE,
         ),
         _latency,
+        aliases=("funclatency",),
         group=GROUP,
         changes_state=True,
+        instead=bcc.INSTEAD,
     ),
     Command(
         "stacks",
@@ -267,8 +276,8 @@ COMMANDS = (
             KEYS,
             MAXACTIVE,
             Option("folded", "yes: a line for each stack, for flame graphs", choices=("yes",)),
-            *RUN,
-            *TASK_OPTIONS,
+            *bcc.RUN_OF_STACKCOUNT,
+            *bcc.TASK_OPTIONS,
             CONDITION,
             WHILE,
         ),
@@ -276,6 +285,7 @@ COMMANDS = (
         aliases=("stackcount",),
         group=GROUP,
         changes_state=True,
+        instead=bcc.INSTEAD,
     ),
     Command(
         "counts",

@@ -8,8 +8,8 @@ for the gdb-side proxy and the reference manual all come from that declaration, 
 
 import contextlib
 import re
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,6 +121,7 @@ class Option:
     """An argument written ``name=value``, anywhere after the command's name; always optional.
 
     many: the value is a comma-separated list, given to the handler as a tuple (empty if the option is absent).
+    flag: another spelling, with the value in the next word: that of the tool from which a command has its name.
     The other fields are those of `Arg`. A word ``key=value`` whose key is not declared is an ordinary word.
     """
 
@@ -132,6 +133,7 @@ class Option:
     choices: tuple[str, ...] = ()
     complete: Complete | None = None
     default: Any = None
+    flag: str = ""
 
     @property
     def usage(self) -> str:
@@ -184,6 +186,7 @@ class Command:
     gdb_info: its name under gdb's own ``info``.
     changes_state: it may change the guest's registers, memory or place, so gdb must drop its caches.
     repeat: an empty line in the REPL runs it again, as gdb does after ``stepi``.
+    instead: flags of the tool from which it has its name, and what to write in place of each.
     host: what it touches of the host with any arguments; refused to clients without that right.
     """
 
@@ -198,6 +201,7 @@ class Command:
     changes_state: bool = False
     repeat: bool = False
     host: Host = Host.NOTHING
+    instead: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a declaration that no line could satisfy."""
@@ -215,6 +219,10 @@ class Command:
     @property
     def options(self) -> dict[str, Option]:
         return {arg.name: arg for arg in self.args if isinstance(arg, Option)}
+
+    @property
+    def flags(self) -> dict[str, Option]:
+        return {arg.flag: arg for arg in self.options.values() if arg.flag}
 
     @property
     def clauses(self) -> dict[str, Clause]:

@@ -42,15 +42,15 @@ def _event(session: Session, arguments: Arguments) -> EventsChanged:
 def written(session: Session, text: str, tasks: Condition | None = None) -> EventsChanged:
     """Write `text` to kprobe_events. `tasks` is as for `Events.define`."""
     events = session.kprobes.events
-    before = {probe: _row(probe) for probe in events.probes}
+    before = {probe: row(probe) for probe in events.probes}
     try:
         events.define(text, tasks)
     except EventError as error:
         raise refused(error) from error
     after = dict.fromkeys(events.probes)
-    if removed := [row for probe, row in before.items() if probe not in after]:
+    if removed := [shown for probe, shown in before.items() if probe not in after]:
         return EventsChanged("deleted", EventRows(removed))
-    return EventsChanged("defined", EventRows(_row(probe) for probe in after if probe not in before))
+    return EventsChanged("defined", EventRows(row(probe) for probe in after if probe not in before))
 
 
 def refused(error: EventError, where: str = "") -> CommandError:
@@ -64,7 +64,7 @@ def refused(error: EventError, where: str = "") -> CommandError:
 
 def _events(session: Session, arguments: Arguments) -> EventRows:
     own = session.kprobes.events.probes
-    return EventRows(_row(each) for each in _probes(session) if each in own or each.event.enabled)
+    return EventRows(row(each) for each in _probes(session) if each in own or each.event.enabled)
 
 
 def _probes(session: Session) -> list[EventProbe | KernelEventProbe]:
@@ -72,7 +72,8 @@ def _probes(session: Session) -> list[EventProbe | KernelEventProbe]:
     return [*events.probes, *events.kernel_probes]
 
 
-def _row(each: EventProbe | KernelEventProbe) -> EventRow:
+def row(each: EventProbe | KernelEventProbe) -> EventRow:
+    """What is shown of a probe of an event."""
     probe = each.probe
     return EventRow(
         event=each.event.path,
@@ -107,7 +108,7 @@ def changed(session: Session, done: str, names: Sequence[str]) -> EventsChanged:
     """What was done to the events that are named."""
     paths = set(_chosen(session, names))
     probes = [each for each in _probes(session) if each.event.path in paths]
-    return EventsChanged("enabled" if done == "enabled" else "disabled", EventRows(map(_row, probes)))
+    return EventsChanged("enabled" if done == "enabled" else "disabled", EventRows(map(row, probes)))
 
 
 def _chosen(session: Session, names: Sequence[str]) -> list[str]:
@@ -125,7 +126,7 @@ def _format(session: Session, arguments: Arguments) -> EventFormat:
 
 def _clear(session: Session, arguments: Arguments) -> EventsChanged:
     events = session.kprobes.events
-    rows = EventRows(map(_row, events.probes))
+    rows = EventRows(map(row, events.probes))
     events.clear()
     return EventsChanged("deleted", rows)
 
@@ -142,7 +143,7 @@ def _load(session: Session, arguments: Arguments) -> EventsChanged:
             events.define(f"{line}\n")
         except EventError as error:
             raise refused(error, f"{host_files.shown(arguments.file)}:{number}: ") from error
-    return EventsChanged("defined", EventRows(_row(each) for each in events.probes if each not in before))
+    return EventsChanged("defined", EventRows(row(each) for each in events.probes if each not in before))
 
 
 def _save(session: Session, arguments: Arguments) -> SavedEvents:

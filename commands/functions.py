@@ -9,7 +9,9 @@ from armprobe.expressions import Condition, ExpressionError
 from armprobe.machine.devices.timer import FREQUENCY
 from armprobe.probes import FunctionCounts, FunctionGraph, GraphCall, Stage, is_pattern
 from armprobe.probes.scope import GuestScope
+from armprobe.probes.tracepoint import PREFIX
 
+from . import bcc
 from .declaration import Arg, Arguments, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_symbol, location, number_of_address
@@ -39,6 +41,10 @@ def _funccount(session: Session, arguments: Arguments) -> Watched | FunctionsCou
 
 
 def _count(session: Session, arguments: Arguments) -> tuple[int, FunctionCounts]:
+    pattern = arguments.pattern = arguments.pattern.removeprefix("p::")  # as bcc's funccount may have it
+    if pattern.startswith(PREFIX):
+        each = f"kprobe {pattern}" if is_pattern(pattern) else f"count {pattern}"
+        raise CommandError(f"funccount counts functions: count the hits of events with {each}, and look at probes")
     counts = session.kprobes.funccount(arguments.pattern, _of_tasks(session, arguments))
     number = session.probes.take_number()
     session.function_watches[number] = counts
@@ -176,10 +182,11 @@ COMMANDS = (
         "instructions=, live= or while, the guest runs meanwhile, the result is shown, and the counting ends:\n\n"
         "    funccount 'vfs_*' while ls /\n"
         "    funccount '*' seconds=1",
-        (_PATTERN, *TASK_OPTIONS, *RUN, WHILE),
+        (_PATTERN, *bcc.TASK_OPTIONS, *bcc.RUN, WHILE),
         _funccount,
         group=GROUP,
         changes_state=True,
+        instead=bcc.INSTEAD,
     ),
     Command(
         "top",

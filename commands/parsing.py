@@ -121,10 +121,14 @@ def split_for_completion(line: str) -> list[Word]:
 def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> Arguments:
     """Convert the words after the command's name. Raises `CommandError`, naming the argument and the usage."""
     values: dict[str, Any] = {}
-    waiting = list(command.positional)
-    for word in words:
+    waiting, following = list(command.positional), iter(words)
+    for word in following:
         key, equals, value = word.text.partition("=")
-        option = command.options.get(key) if equals else None
+        option = command.options.get(key) if equals else command.flags.get(key)
+        if option and not equals:
+            value = next(following, Word("", len(line))).text
+        if key in command.instead:
+            raise CommandError(f"{command.name} has no {key}: {command.instead[key]}")
         if word.text in command.clauses:
             starts = [w.start for w in words if w.start >= word.start and w.text in command.clauses]
             _clauses(command, session, line, words, starts, values)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
@@ -13,12 +14,23 @@ from armprobe.kernel.dwarf import Dwarf
 from armprobe.kernel.source_lines import SourceLines, slide
 from armprobe.kernel.source_places import Block, SourcePlaces
 from armprobe.machine import Machine, host_files
+from armprobe.probes.events import EventProbe
 from armprobe.session.authority import Host, require
 
 from .declaration import Arg, Arguments, Command
 from .errors import CommandError
-from .events import GROUP, changed, written
-from .values import EventsChanged, FunctionVariable, FunctionVariables, ProbeDefinition, SourceListing, SourceRow
+from .events import GROUP, changed, row, written
+from .values import (
+    EventRows,
+    EventsChanged,
+    FunctionVariable,
+    FunctionVariables,
+    PerfProbe,
+    PerfProbes,
+    ProbeDefinition,
+    SourceListing,
+    SourceRow,
+)
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -52,22 +64,33 @@ _PLACES: Final[WeakKeyDictionary[Machine, SourcePlaces]] = WeakKeyDictionary()
 
 def _probe(
     session: Session, arguments: Arguments
-) -> EventsChanged | ProbeDefinition | SourceListing | FunctionVariables:
-    option, _, text = arguments.text.partition(" ")
+) -> EventsChanged | PerfProbes | ProbeDefinition | SourceListing | FunctionVariables:
+    option, _, text = re.sub(r"^(--\w+)=", r"\1 ", arguments.text).partition(" ")
+    if not option.startswith("-"):
+        return _add(session, _unquoted(arguments.text))
+    text = _unquoted(text)
     match option:
         case "-L" | "--line":
-            return _listing(session, text.strip())
+            return _listing(session, text)
         case "-V" | "--vars":
-            return _variables(session, text.strip())
+            return _variables(session, text)
         case "-D" | "--definition":
-            return ProbeDefinition(definition(session, text.strip()))
+            return ProbeDefinition(definition(session, text))
         case "-a" | "--add":
-            return _add(session, text.strip())
-    if option.startswith("-"):
-        raise CommandError(
-            f"probe has no option {option}: it has -a, -D, -L and -V of perf probe; events lists, event -: deletes"
-        )
-    return _add(session, arguments.text.strip())
+            return _add(session, text)
+        case "-l" | "--list":
+            return _list(session, text or "*")
+        case "-d" | "--del":
+            return _delete(session, text)
+        case "-F" | "--funcs":
+            raise CommandError(f"probe has no option {option}: symbols lists functions by a pattern")
+    raise CommandError(f"probe has no option {option}: it has -a, -d, -D, -l, -L and -V of perf probe")
+
+
+def _unquoted(text: str) -> str:
+    """What a shell would make of it: perf's lines most often have quotes around the probe."""
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def _add(session: Session, text: str) -> EventsChanged:
@@ -83,6 +106,38 @@ def _add(session: Session, text: str) -> EventsChanged:
     for name in names:
         events.enable(name)
     return changed(session, "enabled", names)
+
+
+def _named(session: Session, pattern: str) -> list[EventProbe]:
+    """The probes of the events whose names, with their groups or without, match (probe_file__get_events)."""
+    return [
+        each
+        for each in session.kprobes.events.probes
+        if any(fnmatchcase(name, pattern) for name in (each.event.name, each.event.path.replace("/", ":")))
+    ]
+
+
+def _list(session: Session, pattern: str) -> PerfProbes:
+    return PerfProbes(
+        PerfProbe(
+            each.event.path.replace("/", ":"),
+            each.definition.place.removesuffix("%return") + "%return" * each.event.is_return,
+            tuple(argument.name for argument in each.arguments),
+        )
+        for each in _named(session, pattern)
+    )
+
+
+def _delete(session: Session, pattern: str) -> EventsChanged:
+    """Disable events, and delete them. One with triggers stays, as in the kernel. Raises EventError (EBUSY)."""
+    found, events = _named(session, pattern), session.kprobes.events
+    if not found:
+        raise CommandError(f"{pattern!r} names no event: probe -l lists them")
+    rows = EventRows(map(row, found))
+    for path in dict.fromkeys(each.event.path for each in found):
+        events.disable(path)
+        events.delete(path)
+    return EventsChanged("deleted", rows)
 
 
 def definition(session: Session, text: str) -> str:
@@ -236,7 +291,9 @@ COMMANDS = (
         "    probe -D vfs_read count                  show the line for kprobe_events, and set no probe\n"
         "    probe -L vfs_read                        the function's source; lines with a number can be probed\n"
         "    probe -L vfs_read:4-20                   some lines of it; also vfs_read:4+17, read_write.c:460-470\n"
-        "    probe -V vfs_read                        its parameters\n\n"
+        "    probe -V vfs_read                        its parameters\n"
+        "    probe -l                                 list the events\n"
+        "    probe -d vfs_read                        disable and delete events, also by a pattern\n\n"
         "It is an event (see event), of the group probe, and enabled. A function that is inlined has a probe at each\n"
         "of its copies, and a line at each instruction that begins it: places of one event. Arguments at a copy are\n"
         "registers. Lines and copies need debug information (DWARF): that of an ELF, or of a vmlinux. Names need\n"

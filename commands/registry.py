@@ -41,6 +41,11 @@ Show = Callable[[object], None]
 _FOUND: Final = 12  # commands that are about a word
 _RELATED: Final = 6
 _LIKE: Final = 50  # candidates
+_OF_BPFTRACE: Final = re.compile(
+    r"(?:kprobe|k|kretprobe|kr|fentry|kfunc|f|fexit|kretfunc|fr|tracepoint|t|rawtracepoint|rt|uprobe|u|uretprobe|ur|usdt|U"
+    r"|profile|p|interval|i|software|s|hardware|h|watchpoint|w):|BEGIN\b|END\b"
+)
+"""What a program begins with (man bpftrace, "Probes")."""
 
 
 class Registry:
@@ -139,6 +144,11 @@ class Registry:
             raise CommandError(f"{name!r} could be {' or '.join(sorted(found))}: type more of it")
         import difflib  # here, as a start needs none of it
 
+        if _OF_BPFTRACE.match(name):
+            raise CommandError(
+                f"{name!r} begins a program of bpftrace, which is not understood: count, hist, latency, stacks and "
+                'kprobe FUNCTION print "FORMAT", VALUE ask such questions'
+            )
         near = difflib.get_close_matches(name, self._by_name)
         hint = f"did you mean {' or '.join(near)}?" if near else "help lists the commands"
         raise CommandError(f"there is no command {name!r}; {hint}")

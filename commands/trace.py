@@ -49,6 +49,8 @@ def _count(session: Session, word: str) -> int:
     """The number of lines. What else may follow is the second word of another command's name."""
     if word.startswith(">"):
         raise CommandError("write a blank between > and the file: trace > FILE")
+    if " " in word:  # as bcc's trace has it
+        raise CommandError('trace shows recorded hits: kprobe FUNCTION print "FORMAT", VALUE records them')
     return integer(session, word)
 
 

@@ -53,6 +53,18 @@ def _state(row: values.EventRow) -> str:
 
 
 @as_text.register
+def _(value: values.PerfProbes) -> str:
+    """As perf probe -l (perf_probe_event__sprintf, tools/perf/util/probe-event.c of the kernel's sources)."""
+    if not value:
+        return "no events; set one with: probe vfs_read count\n"
+    return "".join(f"  {each.event:<20} (on {' '.join((each.place, *_with(each.arguments)))})\n" for each in value)
+
+
+def _with(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    return ("with", *arguments) if arguments else ()
+
+
+@as_text.register
 def _(value: values.ProbeDefinition) -> str:
     return f"{value.definition}\n"
 

@@ -74,6 +74,22 @@ class ProbeDefinition:
 
 
 @lazy_dataclass
+class PerfProbe:
+    """A probe of an event, as perf probe lists it.
+
+    event: its group and name, with a colon. place: with %return for a return. arguments: their names.
+    """
+
+    event: str
+    place: str
+    arguments: tuple[str, ...]
+
+
+class PerfProbes(tuple[PerfProbe, ...]):
+    """The probes of events, in the order of their definition."""
+
+
+@lazy_dataclass
 class SourceRow:
     """A line of a source: its number below the function's first line, or in the file, and where it begins.
 

@@ -82,6 +82,31 @@ def test_the_same_counts_by_every_way(session: Session) -> None:
     assert not session.ask("probes")
 
 
+def test_bccs_flags_and_defaults(session: Session) -> None:
+    """Each pair of lines asks the same: the second as bcc has it (tools/*_example.txt)."""
+    start = session.machine.snapshot()
+    for ours, theirs in (
+        ("hist kmalloc retval", "argdist -H 'r::kmalloc'"),
+        ("count kmalloc by retval", "argdist -C 'r::kmalloc(size_t size)#label'"),
+        ("count kmalloc", "argdist -C 'p::kmalloc(size_t size)'"),
+        ("count kmalloc by ((const char *)x0)", "argdist -C 'p::kmalloc(const char __user *name):u64:name'"),
+        ("latency kmalloc", "funclatency kmalloc"),
+        ("latency kmalloc seconds=0.001", "funclatency -d 0.001 kmalloc"),
+        ("stacks kmalloc seconds=0.001", "stackcount -D 0.001 kmalloc"),
+        ("funccount k*", "funccount p::k*"),
+        ("funccount k* seconds=0.001", "funccount -d 0.001 k*"),
+    ):
+        found = []
+        for line in ours, theirs:
+            session.machine.restore(start)
+            session.run("unregister all")
+            answer = session.ask(line if "seconds" in ours else f"{line} {RUN}")
+            rows = answer.called if isinstance(answer, values.FunctionsCounted) else answer[0].keys
+            found.append(rows)
+        assert found[0] == found[1], theirs
+        assert found[0], theirs
+
+
 def test_a_hit_that_c_leaves_to_python_is_one_call(session: Session) -> None:
     """The block at the function is begun again: the condition has no value, so the hit becomes an ordinary one."""
     session.run("kprobe kmalloc if *(long *)8 == 1")
@@ -167,8 +192,24 @@ def test_from_a_debugger_and_as_json(session: Session, capsys: pytest.CaptureFix
         ("stacks kfree+4", "the stack is known at a function's entry"),
         ("counts folded=yes", "folded=yes is for stacks"),
         ("argdist -H kfree", "argdist -H needs an expression"),
+        ("argdist -H 'p::kfree()'", "argdist -H needs an expression"),
+        ("argdist -T 5 -C kfree x0", "argdist has no -T: the most frequent keys are the last"),
+        ("argdist -p", "pid= needs a value"),
+        ("argdist -p 5 -C kfree x0", "choose tasks of Linux"),
+        ("argdist -C 't:irq:irq_handler_entry()'", "this guest has no tracepoints"),
+        ("funccount -i 1 'k*'", "funccount has no -i: live=yes shows the answer again and again"),
+        ("funccount t:block:*", "count the hits of events with kprobe t:block:*"),
+        ("funccount t:sched:sched_switch", "count the hits of events with count t:sched:sched_switch"),
+        ("stackcount -p x kfree", "'x' is not a number"),
+        ("funclatency k*", "k* is a pattern, and this counts at one place: funccount k* counts"),
+        ("funclatency -u kmalloc", "latency has no -u: times are in nanoseconds"),
+        (
+            "kprobe:vfs_read { @[comm] = count(); }",
+            "begins a program of bpftrace, which is not understood: count, hist",
+        ),
+        ("trace 'kmalloc \"%d\", arg1'", "kprobe FUNCTION print"),
         ("argdist -X kfree x0", "KIND cannot be '-X'"),
-        ("argdist -C 'p:c:malloc(int size):int:size'", "argdist counts functions of the kernel"),
+        ("argdist -C 'p:c:malloc(int size):int:size'", "argdist counts functions and events of the kernel"),
         ("argdist -C 'p::kfree(int a):int:a,a'", "argdist counts by one expression"),
         ("argdist -C 'p::kfree(int a'", "is no specifier of argdist"),
         ("argdist -C 'r::kfree(int a):int:$entry(a)'", "$entry(PARAMETER)"),

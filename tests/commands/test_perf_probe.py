@@ -102,6 +102,32 @@ def test_every_copy_has_a_probe(session: Session) -> None:
     assert not session.kprobes.events.list()
 
 
+def test_listing_and_deleting_as_perf_does(session: Session) -> None:
+    """In the form of perf_probe_event__sprintf() (tools/perf/util/probe-event.c)."""
+    for line in (
+        "probe kmalloc s=%x0 f=%x1:u32",
+        "probe --add='kfree%return'",
+        "probe -a 'kmem_cache_free+8'",
+        "event p:g/e kfree",
+    ):
+        session.run(line)
+    assert session.run("probe -l") == (
+        "  probe:kmalloc        (on kmalloc with s f)\n"
+        "  probe:kfree__return  (on kfree%return)\n"
+        "  probe:kmem_cache_free (on kmem_cache_free+8)\n"
+        "  g:e                  (on kfree)\n"
+    )
+    assert session.run("probe --list=probe:k*e") == "  probe:kmem_cache_free (on kmem_cache_free+8)\n"
+    assert session.run("probe -d kmalloc") == "deleted: p:probe/kmalloc kmalloc s=%x0 f=%x1:u32\n"
+    session.run("events trigger probe/kfree__return traceoff")
+    with pytest.raises(CommandError, match="EBUSY"):
+        session.run("probe -d kfree*")
+    session.run("probe --del=g:*")
+    assert [row.event for row in session.ask("probe -l")] == ["probe:kfree__return", "probe:kmem_cache_free"]
+    with pytest.raises(CommandError, match="'nix' names no event: probe -l lists them"):
+        session.run("probe -d nix")
+
+
 def test_variables_are_perfs(session: Session, perf: Callable[..., str]) -> None:
     theirs, ours = perf("-V", "slab_round").splitlines(), session.run("probe -V slab_round").splitlines()
     assert ours[:2] == theirs[:2]

@@ -166,6 +166,8 @@ def test_names_of_arguments(session: Session) -> None:
     )
     assert [(key.number, key.count) for key in one[0].keys] == [(100, 40)]
     assert [(key.count, key.total) for key in spelt[0].keys] == [(40, 4000)]
+    files = session.ask(f"argdist -C 't:sched:sched_process_exec():char*:args->filename' while {_READS}")
+    assert [(key.text, key.count) for key in files[0].keys] == [("/bin/sh", 1)]
     returns = session.ask(f"argdist -C 'r::vfs_read():int:$retval:$retval == 100' while {_READS}")
     assert [(key.number, key.count) for key in returns[0].keys] == [(100, 40)]
 
