@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from armprobe.clients.gdb_session import PROXY
 from armprobe.commands import Session
 from armprobe.machine.memory.regions import TOP
 from tests.debuggers.driver import Debugger, DebuggerError
@@ -354,6 +355,18 @@ def monitor(bench: Bench) -> None:
     assert bench.session.kprobes.list() == []
 
 
+def guest_context(bench: Bench) -> None:
+    """armprobe's view, after each stop or not at all."""
+    if bench.debugger.prompt != "(gdb) ":
+        raise NotApplicable("it is a command that armprobe gives gdb")
+    bench.attach()
+    bench.debugger.execute(f"source {PROXY}")
+    for shown in (True, False):
+        bench.debugger.execute(f"guest-context {'regs' if shown else 'off'}")
+        said = bench.debugger.execute("stepi")
+        assert (f"pc  {bench.machine_pc():016x}" in said) is shown, said
+
+
 def detach(bench: Bench) -> None:
     """The debugger's breakpoints go, and the guest is where it was left."""
     bench.attach()
@@ -421,6 +434,7 @@ CHECKS: Final[dict[str, Check]] = {
     "backtrace": backtrace,
     "Ctrl-C": control_c,
     "monitor, a probe's stop": monitor,
+    "guest-context": guest_context,
     "detach": detach,
     "attach again": attach_again,
     "kill": kill,

@@ -100,6 +100,13 @@ def _xinfo(subject: Subject, said: str) -> None:
     assert "Permissions: r-x" in said, said
 
 
+def _beside(subject: Subject, said: str) -> None:
+    """armprobe's view after a stop, and the tool's own."""
+    pc = subject.session.machine.registers.pc
+    assert re.search(rf"^-- registers.*^[^\n]*\bpc  {pc:016x}$", said, re.MULTILINE | re.DOTALL), said
+    _context(subject, said)
+
+
 def _stop(subject: Subject, said: str) -> None:
     """The view at a probe's stop."""
     assert subject.session.machine.registers.pc == subject.facts.symbols["vfs_read"]
@@ -119,5 +126,6 @@ GEF = Tool(
         Row("xinfo $pc", "/proc/kallsyms", _xinfo),
         Row("pi print(gef.arch.arch, hex(gef.arch.pc))", "the machine's registers", _pi),
         Row("kprobe vfs_read stop=pre; console true; continue", "/proc/kallsyms", _stop),
+        Row("guest-context regs; stepi", "the machine's registers, in both views", _beside),
     ),
 )

@@ -115,6 +115,13 @@ def _slabs(subject: Subject, said: str) -> None:
     assert {*subject.facts.slabs} <= found, said
 
 
+def _beside(subject: Subject, said: str) -> None:
+    """armprobe's view after a stop, and the tool's own."""
+    pc = subject.session.machine.registers.pc
+    assert re.search(rf"^-- registers.*^[^\n]*\bpc  {pc:016x}$", said, re.MULTILINE | re.DOTALL), said
+    _context(subject, said)
+
+
 def _stop(subject: Subject, said: str) -> None:
     """The view at a probe's stop."""
     assert subject.session.machine.registers.pc == subject.facts.symbols["vfs_read"]
@@ -136,5 +143,6 @@ PWNDBG: Final = Tool(
         Row("xinfo $sp", "the machine's registers", _xinfo),
         Row("slab list", "/proc/slabinfo", _slabs),
         Row("kprobe vfs_read stop=pre; console true; continue", "/proc/kallsyms", _stop),
+        Row("guest-context regs; stepi", "the machine's registers, in both views", _beside),
     ),
 )
