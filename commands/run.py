@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Stop, StopReason
@@ -29,14 +30,25 @@ def _continue(session: Session, arguments: Arguments) -> Stopped:
     if count is not None and count < 1:
         raise CommandError("instructions= takes a count of at least 1")
     run = lambda: session.machine.run(until=until, instructions=count)  # noqa: E731
-    if arguments.pattern is None:
-        return stopped(session, session.go(run, waits=count is None))
-    with session.machine.console.watch(arguments.pattern) as watched:
-        stop = session.go(run, waits=count is None)
+    if arguments.pattern is not None:
+        return stopped(session, run_until_printed(session, arguments.pattern, run))
+    return stopped(session, session.go(run, waits=count is None))
+
+
+def run_until_printed(session: Session, pattern: str, run: Callable[[], Stop], before: bytes = b"") -> Stop:
+    """Run the guest with `run` until its console has printed `pattern`. `before` is output that may have it already.
+
+    For the owner's thread. Raises CommandError if the guest ends before, or idles without a timer.
+    """
+    with session.machine.console.watch(pattern, before) as watched:
+        here = Stop(StopReason.INTERRUPTED, session.machine.registers.pc)
+        stop = session.go(run, waits=False) if watched.match is None else here
     if watched.match is not None and stop.reason is StopReason.INTERRUPTED:
         printed = watched.match[0].decode("utf-8", "replace")
         stop = session.stop = Stop(StopReason.UNTIL, stop.address, f"the console has printed {printed!r}")
-    return stopped(session, stop)
+    elif stop.reason is StopReason.IDLE or stop.reason.final:
+        raise CommandError(watched.missing(f"before the guest stopped ({stop.text or stop.reason.value})"))
+    return stop
 
 
 def _run(session: Session, arguments: Arguments) -> Stopped:
@@ -133,7 +145,7 @@ COMMANDS = (
         "continue",
         "Run the guest until a probe with stop= stops it, Ctrl-C is pressed, or the guest ends.\n"
         "With until-console it stops when the guest has printed what is given, a regular expression: scripts wait for\n"
-        "a prompt or a message by that:\n\n"
+        "a prompt or a message by that. It is an error if the guest ends before.\n\n"
         "    continue until-console login:",
         _ENDS,
         _continue,

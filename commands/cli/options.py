@@ -34,6 +34,7 @@ class Options:
     guest: str = "demo"
     commands: tuple[str, ...] = ()  # -c
     json: bool = False
+    until: str | None = None
     # the guest
     kernel: Path | None = None
     refresh: bool = False
@@ -196,6 +197,15 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         "-c", dest="commands", action="append", metavar="CMD", help="run CMD and exit; may be given several times"
     )
     add_json(parser)
+
+
+def add_until(parser: argparse.ArgumentParser) -> None:
+    """The option to have the guest print something."""
+    until = (
+        "then run the guest until its console has printed PATTERN, a regular expression; the exit status is 1 if it "
+        "ends or stops before"
+    )
+    parser.add_argument("--until", metavar="PATTERN", help=until)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

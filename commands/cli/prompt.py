@@ -16,7 +16,8 @@ from armprobe.guests.linux.debian import FLAVOURS
 from armprobe.session import Session
 
 from .open_session import gdb_hint, listening, open_session
-from .options import Options, Verb, add_file, add_guest, add_session
+from .options import Options, Verb, add_file, add_guest, add_session, add_until
+from .until import Printed, run_until
 
 
 def run_commands(
@@ -24,8 +25,10 @@ def run_commands(
 ) -> int:
     """Run command lines (see `run_lines`). Returns 1 if one failed or if a handler raised meanwhile, which was reported
     then, else the exit status of the guest, 0 if it has not ended."""
-    with listening(session, options, default=None):
+    with listening(session, options, default=None), Printed(session) as printed:
         failed = run_lines(session, lines, options.json, file=file, keep_going=keep_going)
+        if not failed and options.until is not None:
+            failed = run_until(session, options.until, bytes(printed.output), shown=not options.json)
         return failed or int(bool(session.kprobes.errors)) or session.exit_status
 
 
@@ -36,6 +39,8 @@ def _run(options: Options) -> int:
         if options.commands:
             return run_commands(session, options, options.commands)
         with listening(session, options, default=options.usual_listen):
+            if options.until is not None:
+                run_until(session, options.until)
             session.show_console()
             if not sys.stdin.isatty():  # a pipe or a file: its lines are run in silence
                 return run_lines(session, sys.stdin)
@@ -55,6 +60,7 @@ def _run(options: Options) -> int:
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
     add_guest(parser)
     add_session(parser)
+    add_until(parser)
 
 
 def _linux_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +70,7 @@ def _linux_arguments(parser: argparse.ArgumentParser) -> None:
     which = "which of Debian's kernels: cloud (the default), generic, for boards, or rt, the one with PREEMPT_RT"
     parser.add_argument("--flavour", choices=tuple(FLAVOURS), help=which)
     add_session(parser)
+    add_until(parser)
 
 
 PROMPT = Verb("prompt", "start a prompt on GUEST; armprobe [GUEST] is short for it", _prompt_arguments, _run)

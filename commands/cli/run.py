@@ -9,14 +9,15 @@ from armprobe.commands.terminal import Lines, complain, say
 from armprobe.machine import StopReason
 
 from .open_session import listening, open_session
-from .options import Options, Verb, add_guest, add_session
+from .options import Options, Verb, add_guest, add_session, add_until
 from .prompt import run_commands
-
-_INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C ended
+from .until import INTERRUPTED
 
 
 def _run(options: Options) -> int:
     with open_session(options) as session:
+        if options.until is not None:
+            return run_commands(session, options, options.commands)
         session.on_notice(complain)
         lines = Lines(say)
         session.machine.console.listen(lambda data: lines.add(session.console_text.add(data), session))
@@ -27,13 +28,14 @@ def _run(options: Options) -> int:
             lines.end()
             if not stop.reason.final:
                 complain(f"armprobe: {session.describe(stop)}")
-                return _INTERRUPTED if stop.reason is StopReason.INTERRUPTED else 1
+                return INTERRUPTED if stop.reason is StopReason.INTERRUPTED else 1
             return session.exit_status
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add_guest(parser)
     add_session(parser)
+    add_until(parser)
 
 
 RUN = Verb("run", "run GUEST to its end, with its console on standard output and its exit status", _arguments, _run)

@@ -19,7 +19,7 @@ from armprobe.probes.handler_failures import HANDLERS_LOG
 from armprobe.stub import StubError
 
 from .open_session import open_session
-from .options import Options, Verb, add_file, add_guest, add_session
+from .options import Options, Verb, add_file, add_guest, add_session, add_until
 from .prompt import run_commands
 
 
@@ -41,6 +41,8 @@ def _run(options: Options) -> int:
     if options.file.suffix == ".py":
         if options.json:
             raise CommandError("--json is for files of commands: a program has values by Session.ask")
+        if options.until is not None:
+            raise CommandError("--until is for files of commands: a program has machine.console.expect")
         return _run_program(options)
     with open_session(options) as session:
         name = host_files.shown(options.file)
@@ -74,6 +76,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-going", action="store_true", help="go on after a command of the file that fails")
     add_guest(parser, "--guest")
     add_session(parser)
+    add_until(parser)
 
 
 SCRIPT = Verb("script", "run a file of commands, or a Python program on the API", _arguments, _run)

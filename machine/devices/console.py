@@ -26,11 +26,11 @@ _SHOWN: Final = 200  # bytes of the last output in an error
 
 
 class Watched:
-    """What `Console.watch` has seen. `match` is None until the pattern has been printed. `output` is all since then."""
+    """What `Console.watch` has seen. `match` is None until the pattern has been printed. `output` is all of it."""
 
     def __init__(self, pattern: re.Pattern[bytes], before: bytes) -> None:
         self.pattern = pattern
-        self.match: re.Match[bytes] | None = None
+        self.match = pattern.search(before)
         self.output = bytearray(before)
 
     def missing(self, why: str) -> str:
@@ -67,9 +67,6 @@ class Console:
         assert self._machine is not None
         wanted, machine, why = _compiled(pattern), self._machine, ""
         before = self.read()
-        if (found := wanted.search(before)) is not None:
-            self._unread(before[found.end() :])
-            return found
         end = machine.clock.seconds + timeout
         with self.watch(wanted, before) as watched:
             while watched.match is None and not why:
@@ -89,7 +86,8 @@ class Console:
 
     @contextlib.contextmanager
     def watch(self, pattern: Pattern, before: bytes = b"") -> Iterator[Watched]:
-        """A context in which a run of the guest ends when its output has `pattern`. `before` is output just before.
+        """A context in which a run of the guest ends when its output has `pattern`. `before` is output just before,
+        which may have it already.
 
         Raises MachineError for a pattern that is no regular expression.
         """

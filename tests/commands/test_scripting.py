@@ -118,12 +118,45 @@ def test_the_guests_exit_status(code: int, status: int, tmp_path: Path) -> None:
     assert cli.main(["script", str(script), "--guest", *guest]) == status
 
 
+# movz x1, #0x900, lsl #16 (the PL011); mov w2, #'A'; str w2, [x1]; mov w2, #10; str w2, [x1]
+_PRINTS = struct.pack("<5I", 0xD2A1_2001, 0x5280_0822, 0xB900_0022, 0x5280_0142, 0xB900_0022)
+
+
 def test_run_shows_the_console(tmp_path: Path) -> None:
     """A process, as its output is that of the guest and nothing else."""
     raw = tmp_path / "prints.bin"
-    # movz x1, #0x900, lsl #16 (the PL011); mov w2, #'A'; str w2, [x1]; mov w2, #10; str w2, [x1]
-    prints = struct.pack("<5I", 0xD2A1_2001, 0x5280_0822, 0xB900_0022, 0x5280_0142, 0xB900_0022)
-    raw.write_bytes(_exits_with(3, prints))
+    raw.write_bytes(_exits_with(3, _PRINTS))
     command = [sys.executable, "-m", "armprobe", "run", str(raw), "--base", "0x40080000"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr, done.returncode) == ("A\n", "", 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "out", "error"),
+    [
+        (["run", "--until", "A"], 0, "A\n", ""),
+        (["run", "--until", "[B-Z]"], 1, "A\n", "b'[B-Z]' before the guest stopped (the guest exited with code 3"),
+        (["-c", "echo one", "--until", "A"], 0, "one\nA\n", ""),
+        (["-c", "step 3", "-c", "step", "--until", "A"], 0, None, ""),  # which it has printed by then
+        (["-c", "break 0x40080004", "--until", "A"], 1, None, "armprobe: breakpoint 1"),
+        (["-c", "echo", "--until", "("], 1, "\n", "'(' is no regular expression"),
+        (["-c", "nonsense", "--until", "A"], 1, "", "there is no command 'nonsense'"),
+        (["--json", "-c", "echo one", "--until", "A"], 0, None, ""),
+        (["script", "FILE", "--until", "A", "--guest"], 0, "two\nA\n", ""),
+        (["script", "FILE.py", "--until", "A", "--guest"], 1, "", "a program has machine.console.expect"),
+    ],
+)
+def test_until(
+    words: list[str], status: int, out: str | None, error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The guest prints A, and exits with 3."""
+    raw, script = tmp_path / "prints.bin", tmp_path / "two"
+    raw.write_bytes(_exits_with(3, _PRINTS))
+    script.write_text("echo two\n")
+    words = [word.replace("FILE", str(script)) for word in words]
+    assert cli.main([*words, str(raw), "--base", "0x40080000", "--no-config"]) == status
+    said = capsys.readouterr()
+    assert out is None or said.out == out
+    assert error in said.err
+    assert bool(error) == bool(said.err)
+    assert "--json" not in words or len(said.out.splitlines()) == 1
