@@ -65,7 +65,7 @@ static bool look(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
 /* A block that `on_block` does not see to at once. */
 static __attribute__((noinline)) void inspect(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
 {
-    if (base + count > core->limit || pc - core->own < core->own_size || core->borrowed_count) {
+    if (base + count > core->limit || own_is_at(core, pc)) {
         if (!look(core, pc, base, count))
             return;
     } else {

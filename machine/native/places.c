@@ -92,10 +92,12 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     struct place *place = user;
     struct recorder *recorder = place->recorder;
     const struct core *core = recorder->core;
-    struct stage at = {.live = true, .executed = core_executed(core, address) - 1, .x = core_x(core)};
-    load(core);
     (void)uc;
     (void)size;
+    if (!place->actions && !recorder->pending)
+        return;
+    load(core);
+    struct stage at = {.live = true, .executed = core_executed(core, address) - 1, .x = core_x(core)};
     if (recorder->pending && recorder->pending != place)
         settle(recorder, address, at.executed);
     /* An instruction may be begun twice: for a breakpoint, a watchpoint or a device that ended the run there. */

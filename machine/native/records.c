@@ -82,8 +82,11 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
     struct view view = {.x = at->x, .pstate = at->pstate, .live = at->live, .elapsed = at->elapsed,
                         .caller = at->caller, .ticks = core_ticks(core, at->executed),
                         .task = core_task(core)};
-    bool looks = action->condition || action->note || action->memory || action->aggregate || action->histograms;
-    if (looks && at->live && at->x[30] == recorder->trampoline &&
+    if (!(action->condition || action->note || action->memory || action->aggregate || action->histograms)) {
+        action->selected = true;
+        return true;
+    }
+    if (at->live && at->x[30] == recorder->trampoline &&
         (caller = call_caller(recorder, at->x[31])) != 0) {
         copy_registers(x, at->x); /* programs see x30 as it were without probes */
         x[30] = caller;
