@@ -11,6 +11,7 @@ from armprobe import machine
 from armprobe.machine import Machine
 from armprobe.probes import STEPPINGS, TRAMPOLINES, Kprobe, Kprobes, Kretprobe, PtRegs
 from tests.bench.a64 import CALLS
+from tests.bench.demo import place
 
 _SIMULATED = "pcrel_b"  # a function whose first instruction is a branch
 _COUNTED = 200  # hits
@@ -23,8 +24,7 @@ def _reads_x0(probe: object, regs: PtRegs) -> None:
 def _measure(demo: Machine, kprobes: Kprobes, probe: Kprobe | Kretprobe, name: str, n: int) -> tuple[float, float]:
     """Hits a second of `probe`, on the function of that name, and exceptions a hit."""
     function = demo.symbols[name].address
-    calls = demo.scratch.allocate(len(CALLS))
-    demo.scratch.write(calls, CALLS)
+    calls = place(demo, CALLS)
     if isinstance(probe, Kprobe):
         kprobes.register_kprobe(probe)
     else:
