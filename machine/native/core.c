@@ -82,7 +82,9 @@ static void on_block(void *uc, uint64_t pc, uint32_t size, void *user)
     (void)uc;
     struct core *core = user;
     uint64_t base = core->base + core->count, count = size / 4;
-    if (__builtin_expect(base + count > core->limit || pc - core->own < core->own_size || core->inspects, 0)) {
+    if (__builtin_expect(base + count > core->limit || pc - core->own < core->own_size ||
+                             (core->inspects && (core->borrowed_count || !functions_are_quiet(core, pc, count))),
+                         0)) {
         inspect(core, pc, base, count);
         return;
     }

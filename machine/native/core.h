@@ -189,4 +189,28 @@ static inline uint64_t core_executed(const struct core *core, uint64_t pc)
     return core->base + (done < core->count ? done : core->count);
 }
 
+enum { FUNCTIONS_AT_ONCE = 57 };
+
+/* The bits of a set's map for up to that many words, from the word `index` on */
+static inline uint64_t functions_bits(const struct functions *functions, uint64_t index)
+{
+    uint64_t bits;
+    memcpy(&bits, functions->map + index / 8, sizeof bits);
+    return bits >> index % 8;
+}
+
+/* Whether nothing that is watched happens in the block of `count` instructions at `pc`. This is asked of each block, so
+ * only the simple cases are answered: there is one set, and no call of its graph is under way. */
+static inline bool functions_are_quiet(const struct core *core, uint64_t pc, uint64_t count)
+{
+    const struct functions *functions = core->functions;
+    uint64_t offset = pc - functions->start;
+    if (functions->next)
+        return false;
+    if (functions->graph)
+        return !functions->graph->active && pc != functions->graph->root;
+    return offset >= functions->size || (count <= FUNCTIONS_AT_ONCE &&
+                                         !(functions_bits(functions, offset / 4) & ((UINT64_C(1) << count) - 1)));
+}
+
 #endif

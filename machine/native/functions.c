@@ -19,10 +19,13 @@ static bool is_watched(const struct core *core, const struct functions *function
 /* The calls of the task that runs, NULL if it is in none. */
 static struct graph_stack *stack_of(struct graph *graph, uint64_t task)
 {
-    if (graph->active)
-        for (size_t i = 0; i < GRAPH_TASKS; i++)
-            if (graph->stacks[i].depth && graph->stacks[i].task == task)
-                return &graph->stacks[i];
+    uint64_t left = graph->active;
+    for (struct graph_stack *stack = graph->stacks; left; stack++)
+        if (stack->depth) {
+            if (stack->task == task)
+                return stack;
+            left--;
+        }
     return NULL;
 }
 
@@ -135,28 +138,17 @@ static void enter(const struct core *core, struct functions *functions, uint64_t
     }
 }
 
-/* The bits of the map for up to 57 words from the word `index` on. */
-static uint64_t bits_from(const uint8_t *map, uint64_t index)
-{
-    uint64_t bits;
-    memcpy(&bits, map + index / 8, sizeof bits);
-    return bits >> index % 8;
-}
-
 static inline void look(const struct core *core, struct functions *functions, uint64_t pc, uint64_t count)
 {
-    enum { AT_ONCE = 57 };
     uint64_t offset = pc - functions->start;
     if (offset >= functions->size)
         return;
     uint64_t index = offset / 4, words = functions->size / 4 - index;
     if (count > words)
         count = words;
-    if (count <= AT_ONCE && !(bits_from(functions->map, index) & ((UINT64_C(1) << count) - 1)))
-        return;
-    for (uint64_t done = 0; done < count; done += AT_ONCE) {
-        uint64_t left = count - done < AT_ONCE ? count - done : AT_ONCE;
-        uint64_t bits = bits_from(functions->map, index + done) & ((UINT64_C(1) << left) - 1);
+    for (uint64_t done = 0; done < count; done += FUNCTIONS_AT_ONCE) {
+        uint64_t left = count - done < FUNCTIONS_AT_ONCE ? count - done : FUNCTIONS_AT_ONCE;
+        uint64_t bits = functions_bits(functions, index + done) & ((UINT64_C(1) << left) - 1);
         for (; bits; bits &= bits - 1) {
             uint64_t within = done + (uint64_t)__builtin_ctzll(bits);
             enter(core, functions, pc + 4 * within, core->base + within);
