@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import unicorn
 
-from tests.bench import demo, designs, linux, one_liners, peers, stubs
+from tests.bench import demo, designs, linux, one_liners, own_tracer, peers, stubs
 from tests.bench.rows import GROUPS
 from tests.bench.svg import plot
 from tests.bench.table import table
@@ -47,11 +47,12 @@ MEASUREMENTS: Final = {
     "armed": Measurement(linux.armed, 3, 1),
     "hit-cost": Measurement(linux.hit_costs, 3, 1),
     "one-liners": Measurement(one_liners.costs, 3, 1),
+    "own-tracer": Measurement(own_tracer.costs, 3, 1),
     "qemu-linux": Measurement(peers.qemu_rates, 3, 1),
     "gdb-one-core": Measurement(stubs.one_core, 3, 1),
     "gdb-two-cores": Measurement(stubs.two_cores, 3, 1),
 }
-_OF_LINUX: Final = {linux, one_liners, peers}
+_OF_LINUX: Final = {linux, one_liners, own_tracer, peers}
 """The modules whose measurements need the kernel."""
 
 

@@ -19,16 +19,22 @@ from tests.debuggers.tools.lx_scripts import scripts
 from tests.oracle.debug_kernel import debug_vmlinux
 
 _EVENT = "/sys/kernel/tracing/events/kprobes/bench"
-_HIST = "hist:keys=common_pid.execname"
 
 
-class _Shell:
+class Shell:
     """The shell of a guest in QEMU, typed at over the serial line."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._in, self._out = process.stdin, process.stdout.fileno()
+        self._stat = Path(f"/proc/{process.pid}/stat")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU time that QEMU has used (proc(5), utime and stime)."""
+        fields = self._stat.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def wait(self, begun: str = "") -> str:
         """What the guest prints up to its prompt, the first after `begun`."""
@@ -60,7 +66,7 @@ class _Shell:
 
 
 @contextmanager
-def _booted(*options: str) -> Iterator[tuple[_Shell, float]]:
+def booted(*options: str) -> Iterator[tuple[Shell, float]]:
     """A guest at its prompt, and the seconds that QEMU took from its start. nokaslr: else KPTI slows it down."""
     qemu, files = tool(QEMU, "qemu-system-arm"), fetch_kernel()
     with tempfile.TemporaryDirectory(prefix="armprobe-bench-") as folder:
@@ -71,7 +77,7 @@ def _booted(*options: str) -> Iterator[tuple[_Shell, float]]:
         start = time.perf_counter()
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             try:
-                shell = _Shell(process)
+                shell = Shell(process)
                 shell.wait(READY)
                 yield shell, time.perf_counter() - start
             finally:
@@ -80,15 +86,14 @@ def _booted(*options: str) -> Iterator[tuple[_Shell, float]]:
 
 def qemu_boot(scale: float) -> dict[str, float]:
     """Seconds QEMU takes from its start until the same kernel and initramfs are at the shell's prompt."""
-    with _booted() as (_, took):
+    with booted() as (_, took):
         return {"qemu_boot_seconds": took}
 
 
 def qemu_rates(scale: float) -> dict[str, float]:
-    """System calls a second during `dd bs=1`; microseconds that a hit of the guest's kprobe event adds to a read,
-    and one that the guest's hist trigger counts by the task."""
+    """System calls a second during `dd bs=1`; microseconds that a hit of the guest's kprobe event adds to a read."""
     blocks = int(200_000 * scale)
-    with _booted() as (shell, _):
+    with booted() as (shell, _):
         shell.copy(1000)  # translate what there is
         found = {"qemu_system_calls": 2 * blocks / shell.copy(blocks)}
         shell.run("echo p:bench vfs_read > /sys/kernel/tracing/kprobe_events")
@@ -102,18 +107,6 @@ def qemu_rates(scale: float) -> dict[str, float]:
         traced, _ = shell.run("cat /sys/kernel/tracing/kprobe_profile")
         hits = int(traced.partition("bench")[2].split()[0])
         assert hits >= TURNS * blocks, f"the event was hit {hits} times"
-
-        def counted(on: bool, blocks: int) -> float:
-            shell.run(f"echo '{'' if on else '!'}{_HIST}' > {_EVENT}/trigger")
-            shell.dd(1000)
-            took = shell.dd(blocks)
-            if on:
-                hits = int(shell.run(f"cat {_EVENT}/hist")[0].partition("Hits: ")[2].split()[0])
-                assert hits >= blocks, f"the trigger has counted {hits} hits"
-            return took
-
-        shell.run(f"echo 0 > {_EVENT}/enable")
-        found["qemu_hist_us"] = cost_of_a_hit(counted, blocks)
     return found
 
 
@@ -125,7 +118,7 @@ def qemu_views(scale: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="armprobe-bench-") as folder:
         socket, init = f"{folder}/gdb", Path(folder) / "gdbinit"
         init.write_text(f"file {vmlinux}\n")
-        with _booted("-gdb", f"unix:{socket},server=on,wait=off") as (shell, _):
+        with booted("-gdb", f"unix:{socket},server=on,wait=off") as (shell, _):
             for name in "sh", "sh_again":
                 found[f"qemu_{name}_seconds"] = shell.run("true")[1]
             gdb_path, start = tool("gdb-multiarch", "gdb-multiarch"), time.perf_counter()

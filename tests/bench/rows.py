@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from tests.bench.one_liners import LINES
+from tests.bench.own_tracer import QUESTIONS
 from tests.bench.table import Aim, Row
 
 
@@ -27,6 +29,20 @@ def _on_stubs(what: str, metric: str, unit: str, one: Aim | None, two: Aim | Non
 def _one_liner(line: str, name: str) -> Row:
     against = ("one_liner_plain_seconds", "without")
     return Row(f"  {line}", f"one_liner_{name}_seconds", "s", _most(1.5), against, f"dd with {line}")
+
+
+def _questions() -> Iterator[Row]:
+    """The same questions, asked of the guest's own tracer: what each adds to a block of dd."""
+    for name, question in QUESTIONS.items():
+        yield Row(f"{question.what}, in QEMU", f"own_{name}_us", "us")
+        yield Row(
+            f"  {LINES[name]}",
+            f"one_liner_{name}_us",
+            "us",
+            _most(1 / 10),
+            (f"own_{name}_us", "QEMU"),
+            f"{LINES[name]}, a block",
+        )
 
 
 def _design(what: str, metric: str, other: str) -> tuple[Row, Row]:
@@ -93,16 +109,8 @@ GROUPS: Final = {
     "One-liners on Linux: CPU time of dd bs=1 in the guest": (
         Row("nothing set", "one_liner_plain_seconds", "s"),
         *(_one_liner(line, name) for name, line in LINES.items()),
-        Row("a hit of the guest's hist trigger on vfs_read, in QEMU", "qemu_hist_us", "us"),
-        Row(
-            "  of count vfs_read by $comm, in armprobe",
-            "count_us",
-            "us",
-            _most(1 / 10),
-            ("qemu_hist_us", "QEMU"),
-            "cost of a counted hit on vfs_read during dd",
-        ),
     ),
+    "One-liners on Linux, and the guest's own tracer: CPU time that each adds to a block of dd": tuple(_questions()),
     "Instructions": (
         Row("tight loop, bare Unicorn", "bare_loop_mips", "MIPS"),
         Row("  for reference: with a count", "counted_loop_mips", "MIPS", against=("bare_loop_mips", "bare")),
