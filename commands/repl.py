@@ -16,6 +16,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.output import Output
 from prompt_toolkit.output.defaults import create_output
+from prompt_toolkit.utils import is_dumb_terminal
 
 from armprobe.machine import MachineError, host_files
 
@@ -27,7 +28,7 @@ from .registry import Registry, Show
 from .render.errors import error_text
 from .render.styled import Styles
 from .runner import Interactive, Outcome, Runner
-from .terminal import Lines
+from .terminal import Lines, say_styled
 
 PROMPT = "armprobe> "
 _LONGEST_HISTORY = 16 << 20  # bytes
@@ -65,9 +66,31 @@ class Repl:
 
     def run(self) -> int:
         """Read and run lines until the end; the exit status."""
+        # The terminal itself edits the line where it knows no escape sequences, as in a shell of Emacs.
+        read: Callable[[], str] = self._read_plainly
+        if self._output is not None or not is_dumb_terminal():
+            self._prompt = self._editor()
+            read = self._prompt.prompt
+        self._context = contextvars.copy_context()
+        self._session.on_notice(self._notice)
+        self._write(BANNER)
+        with contextlib.suppress(EOFError):
+            while not self._session.finished:
+                self._prompt_once(read)
+        return 0
+
+    def _read_plainly(self) -> str:
+        try:
+            return input(PROMPT)
+        except (EOFError, KeyboardInterrupt):
+            self._write("\n")  # behind what is typed, and the terminal's ^C
+            raise
+
+    def _editor(self) -> PromptSession[str]:
+        """What reads lines, with history, completion and the status below."""
         self._output = self._output or create_output()
         completer = SessionCompleter(self._session, self._registry)
-        self._prompt = PromptSession(
+        return PromptSession(
             PROMPT,
             history=_history(),
             enable_history_search=True,  # the arrow up goes to lines that begin with what is typed
@@ -81,22 +104,15 @@ class Repl:
             input=self._input,
             output=self._output,
         )
-        self._context = contextvars.copy_context()
-        self._session.on_notice(self._notice)
-        self._write(BANNER)
-        with contextlib.suppress(EOFError):
-            while not self._session.finished:
-                self._prompt_once(self._prompt)
-        return 0
 
     def _status(self) -> str:
         """The session's status, in one line of the terminal."""
         assert self._output
         return fitted(self._session.status(), self._output.get_size().columns)
 
-    def _prompt_once(self, prompt: PromptSession[str]) -> None:
+    def _prompt_once(self, read: Callable[[], str]) -> None:
         try:
-            text = prompt.prompt()
+            text = read()
         except KeyboardInterrupt:
             return  # the line is dropped, as in a shell
         finally:
@@ -116,7 +132,9 @@ class Repl:
             if self._after is not None:
                 self._after(self._show)
             if self._runner.interrupted and number < len(lines):
-                self._write(f"the {len(lines) - number} lines that were pasted after this one are not run\n")
+                left = len(lines) - number
+                those = f"the {left} lines that were" if left > 1 else "the line that was"
+                self._write(f"{those} pasted after this one {'are' if left > 1 else 'is'} not run\n")
                 break
         self._end_line()
 
@@ -174,9 +192,11 @@ class Repl:
             self._lines.end()
 
     def _put(self, text: str) -> None:
-        assert self._output
-        self._output.write_raw(text)
-        self._output.flush()
+        if self._output is None:
+            say_styled(text)
+        else:
+            self._output.write_raw(text)
+            self._output.flush()
 
 
 def _history() -> History:

@@ -273,10 +273,10 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*arguments: str) -> Iterator[Terminal]:
+def terminal(*arguments: str, term: str = "xterm") -> Iterator[Terminal]:
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
-    environment = {**os.environ, "TERM": "xterm"}
+    environment = {**os.environ, "TERM": term}
     process = subprocess.Popen(
         child(*arguments), cwd=ROOT, env=environment, preexec_fn=lambda: os.login_tty(theirs), close_fds=False
     )
@@ -312,6 +312,26 @@ def test_in_a_terminal() -> None:
         user.expect("tick 1\r\n")
         user.type("quit\r")
         user.expect_end()
+
+
+def test_in_a_terminal_that_knows_no_escape_sequences() -> None:
+    """terminfo's "dumb", which a shell in Emacs says it is."""
+    with terminal(term="dumb") as user:
+        user.expect("armprobe> ")
+        user.type("tich\x7fk\r")  # the terminal's own erase character (termios(3): VERASE)
+        user.expect("tick 1\r\n")
+        user.type(f"wait {PATIENCE:.0f}\r")
+        user.expect("started\r\n")
+        user.type("\x03")
+        user.expect("interrupted\r\n")
+        user.expect("armprobe> ")
+        user.type("junk\x03")  # the terminal drops what is typed, and perhaps its echo (termios(3): NOFLSH)
+        user.expect(r"\r\narmprobe> ")
+        user.type("tick\r")
+        user.expect("tick 2\r\n")
+        user.type("\x04")
+        user.expect_end()
+        assert b"\x1b" not in user.received
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04", "n", " "])
