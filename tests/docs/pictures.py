@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
@@ -27,36 +27,57 @@ PATIENCE = 60.0  # seconds
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
+class Feature(NamedTuple):
+    """What a picture shows: the lines of the terminal, pairs of keys and what is waited for, and the environment."""
+
+    lines: int
+    steps: Sequence[tuple[Sequence[str], str]]
+    environment: str = ""
+
+
+_BREAK = (("break slab_round", "Enter"), "breakpoint 1 at")
+_STOP = (("c; until", "Enter"), r"^-{70,}$")
+_LINE = (('kprobe kfree if x0 > 0x10 print "%s", comm; !make # both',), "both")
+FEATURES: Final = {
+    "completion": Feature(14, ((("tr", "Tab"), "armprobe> trace"), (("Tab",), "Show the last hits"))),
+    "fuzzy": Feature(14, ((("kprobe klc", "Tab"), "kmalloc_caches"),)),
+    "help": Feature(40, ((("help undo", "Enter"), "says more"),)),
+    "print": Feature(
+        30,
+        (
+            (("context off", "Enter"), "nothing"),
+            (("tb kfree; c", "Enter"), "breakpoint 1"),
+            (("p workload; p/x workload.random", "Enter"), "^0x"),
+            (("p/x $sp; x/3i $pc; x/2gx $sp", "Enter"), "init_stack"),
+        ),
+    ),
+    "search": Feature(12, ((("kprobe kfree if x0 > 16", "Enter"), "kprobe 1"), (("C-r", "kfr"), "kfr.*kprobe kfree"))),
+    "stop": Feature(40, (_BREAK, _STOP, _LINE)),
+    "no-color": Feature(40, (_BREAK, _STOP, _LINE), "NO_COLOR=1"),
+}
+WIDTHS: Final = (80, 140)
+
+
 class Picture(NamedTuple):
-    """A picture: its file's name, the columns and lines of the terminal, and pairs of keys and what is waited for."""
+    """A picture of a feature: its file's name, and the columns of the terminal."""
 
     name: str
     columns: int
-    lines: int
-    steps: Sequence[tuple[Sequence[str], str]]
+    feature: Feature
 
 
-_STOP = (("break slab_round", "Enter"), "breakpoint 1 at"), (("c; until", "Enter"), r"^-{70,}$")
-_LINE = (('kprobe kfree if x0 > 0x10 print "%s", comm; !make # both',), "both")
-PICTURES = (
-    Picture(
-        "prompt-completion",
-        80,
-        14,
-        ((("help undo", "Enter"), "says more"), (("tr", "Tab"), "armprobe> trace"), (("Tab",), "Show the last hits")),
-    ),
-    Picture("prompt-fuzzy", 80, 14, ((("kprobe klc", "Tab"), "kmalloc_caches"),)),
-    Picture("prompt-stop", 80, 40, _STOP),
-    Picture("prompt-wide", 140, 40, (*_STOP, _LINE)),
-)
+PICTURES = [
+    Picture(f"prompt-{name}-{columns}", columns, feature) for name, feature in FEATURES.items() for columns in WIDTHS
+]
 
 
 def taken(picture: Picture) -> str:
     """The screen, with its colours as escape sequences."""
     with tempfile.TemporaryDirectory() as state:
         tmux = ["tmux", "-L", f"armprobe-{os.getpid()}", "-f", "/dev/null"]
-        size = ["-x", str(picture.columns), "-y", str(picture.lines)]
-        armprobe = f"env -u NO_COLOR XDG_STATE_HOME={state} {sys.executable} -m armprobe --no-config --listen none"
+        size = ["-x", str(picture.columns), "-y", str(picture.feature.lines)]
+        environment = f"env -u NO_COLOR {picture.feature.environment} XDG_STATE_HOME={state}"
+        armprobe = f"{environment} {sys.executable} -m armprobe --no-config --listen none"
         subprocess.run([*tmux, "new-session", "-d", *size, armprobe], cwd=ROOT, check=True)
 
         def screen(*options: str) -> str:
@@ -72,7 +93,7 @@ def taken(picture: Picture) -> str:
 
         try:
             wait("^armprobe>")
-            for keys, expected in picture.steps:
+            for keys, expected in picture.feature.steps:
                 for key in keys:
                     subprocess.run([*tmux, "send-keys", key], check=True)
                 wait(expected)
