@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """gdb's own DAP (gdb 14 and later), as editors drive it: attach, a probe, its stop, the stack, the trace."""
 
+import json
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from armprobe.clients.gdb_session import GDBINIT, PROXY
 from armprobe.commands import Session
-from armprobe.machine.loaders import DEMO
 from armprobe.stub import serve
 from tests.debuggers.editor import Editor
 from tests.debuggers.programs import PROGRAMS
+
+
+def launch_configuration(address: str) -> dict[str, str]:
+    """That of docs/how-to.md for gdb's DAP, in this folder. Editors keep `name` and `type` to themselves."""
+    root = Path(__file__).parents[2]
+    blocks = re.findall(r"```json\n(.*?)```", (root / "docs/how-to.md").read_text(), re.DOTALL)
+    (found,) = (each for each in map(json.loads, blocks) if each.get("type") == "gdb")
+    assert found.pop("target") == "127.0.0.1:1234"
+    return {key: value.replace("${workspaceFolder}", str(root)) for key, value in found.items()} | {"target": address}
 
 
 def test_a_probe() -> None:
@@ -30,7 +41,9 @@ def test_a_probe() -> None:
         try:
             editor = Editor(process)
             editor.ask("initialize", adapterID="gdb", linesStartAt1=True)
-            attaching = editor.send("attach", target=server.address, program=str(DEMO))
+            configuration = launch_configuration(server.address)
+            del configuration["name"], configuration["type"]
+            attaching = editor.send(configuration.pop("request"), **configuration)
             editor.until(event="initialized")
             editor.ask("configurationDone")
             editor.until(request_seq=attaching, success=True)
