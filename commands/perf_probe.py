@@ -55,6 +55,13 @@ _LISTED: Final = re.compile(
 _NAME: Final = re.compile(r"[A-Za-z_&*(]")
 _MORE: Final = 3
 """Lines that are shown below the last one with code (__show_line_range, tools/perf/util/probe-event.c)."""
+_INSTEAD: Final = {
+    **dict.fromkeys(("-F", "--funcs"), "symbols lists functions by a pattern"),
+    **dict.fromkeys(("-m", "--module"), "event p MODULE:FUNCTION probes a module"),
+    **dict.fromkeys(("-n", "--dry-run"), "-D shows the line and sets no probe"),
+    **dict.fromkeys(("-x", "--exec"), "functions of the kernel can be probed, those of programs cannot"),
+}
+"""What to write in place of other options of perf probe."""
 _ALL: Final = frozenset(("$params", "$vars"))
 
 _LARGEST: Final = 4 << 20  # bytes of a source
@@ -82,9 +89,8 @@ def _probe(
             return _list(session, text or "*")
         case "-d" | "--del":
             return _delete(session, text)
-        case "-F" | "--funcs":
-            raise CommandError(f"probe has no option {option}: symbols lists functions by a pattern")
-    raise CommandError(f"probe has no option {option}: it has -a, -d, -D, -l, -L and -V of perf probe")
+    instead = _INSTEAD.get(option, "it has -a, -d, -D, -l, -L and -V of perf probe")
+    raise CommandError(f"probe has no option {option}: {instead}")
 
 
 def _unquoted(text: str) -> str:
@@ -94,6 +100,8 @@ def _unquoted(text: str) -> str:
 
 
 def _add(session: Session, text: str) -> EventsChanged:
+    if re.search(r"\s(?:-a|--add)[\s=]", text):
+        raise CommandError("probe adds one probe: write a line for each")
     events = session.kprobes.events
     before = set(events.probes)
     try:

@@ -124,8 +124,14 @@ def test_listing_and_deleting_as_perf_does(session: Session) -> None:
         session.run("probe -d kfree*")
     session.run("probe --del=g:*")
     assert [row.event for row in session.ask("probe -l")] == ["probe:kfree__return", "probe:kmem_cache_free"]
-    with pytest.raises(CommandError, match="'nix' names no event: probe -l lists them"):
-        session.run("probe -d nix")
+    for line, reason in (
+        ("probe -d nix", "'nix' names no event: probe -l lists them"),
+        ("probe --add='kmalloc' --add='kfree'", "write a line for each"),
+        ("probe -x /bin/ls main", "those of programs cannot"),
+        ("probe -m crypto main", "event p MODULE:FUNCTION"),
+    ):
+        with pytest.raises(CommandError, match=reason):
+            session.run(line)
 
 
 def test_variables_are_perfs(session: Session, perf: Callable[..., str]) -> None:
