@@ -272,3 +272,30 @@ def test_a_host_without_pagemap(pagemap: str, monkeypatch: pytest.MonkeyPatch) -
     finally:
         monkeypatch.undo()
         dirty_pages._pagemap_works.cache_clear()
+
+
+WRITES_THE_SAME = """
+    mov x1, #0x40200000
+    mov x0, #7
+    str x0, [x1]
+    .rept 200
+    nop
+    .endr
+    str x0, [x1]
+    .rept 400
+    nop
+    .endr
+    b .
+"""
+SECOND_WRITE = 203  # the instructions before it
+
+
+def test_a_write_of_what_was_there_is_found(bare: Callable[..., Machine], kind: type[DirtyPages]) -> None:
+    """A comparison sees no change between the checkpoints around it, which are not to pass for ones without a write."""
+    guest = following(bare(WRITES_THE_SAME), kind)
+    for position in (100, 300, 500, 600):
+        guest.run(instructions=position - guest.instructions)
+        guest.timeline.take()
+    write = guest.timeline.last_write(0x4020_0000, 8)
+    assert write is not None
+    assert (write.position, write.value) == (SECOND_WRITE, 7)
