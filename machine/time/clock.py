@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from armprobe.machine.devices.timer import FREQUENCY
@@ -71,6 +73,16 @@ class Clock:
     def pause(self) -> None:
         """The same in a hook of the run, before another run begins within this one."""
         self.instructions, self.running = self.executed, None
+
+    @contextlib.contextmanager
+    def before_instruction(self) -> Iterator[None]:
+        """A context in a hook of the run, in which the current instruction does not count."""
+        instructions, running = self.instructions, self.running
+        self.instructions, self.running = self.executed - 1, None
+        try:
+            yield
+        finally:
+            self.instructions, self.running = instructions, running
 
     def count_instruction(self) -> None:
         """Count an instruction of the guest's that was executed in another way. Not while the guest executes code."""

@@ -136,8 +136,9 @@ class _TrueSearch:
         machine = self._machine
         machine.core.context.load()
         try:
-            if self._asks():
-                self._hook.found = machine.instructions - 1
+            with machine.clock.before_instruction():
+                if self._asks():
+                    self._hook.found = machine.instructions
         except BaseException as error:
             machine.core.fail(error)
             return
