@@ -12,7 +12,7 @@ from typing import Final, NoReturn, TypeVar
 
 import pytest
 
-from armprobe.guests.linux.debian import DebianError, KernelFiles, fetch_kernel
+from armprobe.guests.linux.debian import CLOUD, DebianError, KernelFiles, fetch_kernel
 from armprobe.probes import Era, find_era
 from tests.progress import progress  # tests have no import name to go by
 
@@ -25,10 +25,11 @@ EVERYTHING: Final = os.environ.get("ARMPROBE_ORACLE") == "all"
 
 @dataclass(frozen=True)
 class Reference:
-    """A stock kernel of `series`: this system's own, or Debian `suite`'s."""
+    """A stock kernel of `series`, in one of Debian's flavours: this system's own, or Debian `suite`'s."""
 
     series: str
     suite: str
+    flavour: str = CLOUD
 
     @property
     def newest_era(self) -> Era:
@@ -49,6 +50,8 @@ REFERENCES: Final = {
     "v7.2": Reference("7.2", "sid"),
 }
 """By the name of the era that its series is the nearest to."""
+FLAVOURED: Final = {f"v6.1-{flavour}": Reference("6.1", "bookworm", flavour) for flavour in ("generic", "rt")}
+"""Other kernels of the default series, for `make oracle`."""
 
 _ANOTHER: Final = os.environ.setdefault("ARMPROBE_SERIES", random.choice([*REFERENCES.keys() - {DEFAULT}]))
 ASKED: Final = tuple(REFERENCES) if EVERYTHING else (DEFAULT, *{_ANOTHER} - {DEFAULT})
@@ -96,7 +99,7 @@ def fetched(reference: Reference, refresh: bool) -> KernelFiles | str:
     try:
         own = fetch_kernel(progress).is_of(reference.series)
         suite = "" if own else reference.suite
-        return fetch_kernel(progress, refresh=refresh, suite=suite, series=reference.series)
+        return fetch_kernel(progress, refresh=refresh, suite=suite, series=reference.series, flavour=reference.flavour)
     except DebianError as error:
         return error.reason
 

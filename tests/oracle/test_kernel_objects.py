@@ -14,14 +14,14 @@ import pytest
 from armprobe.commands import CommandError, Session
 from tests.linux.shell import Shell  # tests have no import name to go by
 from tests.oracle.guests import at_shell
-from tests.oracle.references import ASKED, REFERENCES, fetch
+from tests.oracle.references import ASKED, EVERYTHING, FLAVOURED, REFERENCES, fetch
 
 SLEEPER = "exec 3</proc/version 4>>/tmp/gone 5<>/tmp/x\\ y 6</ 7<>/dev/zero 8<'/a b/c'; rm /tmp/gone; exec sleep 9999"
 
 
-@pytest.fixture(scope="module", params=ASKED)
+@pytest.fixture(scope="module", params=[*ASKED, *(FLAVOURED if EVERYTHING else ())])
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    with Session(at_shell(fetch(REFERENCES[request.param]))) as session:
+    with Session(at_shell(fetch((REFERENCES | FLAVOURED)[request.param]))) as session:
         shell = Shell(session.machine)
         session.owner.call(shell.run, "mkdir -p '/a b' /tmp; mount -t tmpfs none '/a b'; echo hello > '/a b/c'")
         session.owner.call(shell.run, f'sh -c "{SLEEPER}" | cat & nc -l -p 99 > /dev/null & sleep 1')
@@ -60,6 +60,15 @@ def test_files_are_those_of_proc(session: Session, run: Callable[[str], str]) ->
         session.run(f"files {pids(session)['sleep']}"),
         re.M,
     )
+
+
+def test_names_and_tasks_are_those_of_the_guest(session: Session, run: Callable[[str], str]) -> None:
+    """An argument by its name, the task by its fields, and the kernel's version, at a call that the shell makes."""
+    session.run('kprobe do_sys_openat2 if $comm == "cat" print "%s %d %s", filename, $pid, init_uts_ns.name.release')
+    said = run("sh -c 'echo $$; exec cat /proc/sys/kernel/osrelease'").split()
+    notes = {hit.note for hit in session.kprobes.hits if hit.note}
+    session.run("unregister 1")
+    assert f"/proc/sys/kernel/osrelease {' '.join(said)}" in notes
 
 
 def test_areas_are_those_of_proc(session: Session, run: Callable[[str], str]) -> None:
