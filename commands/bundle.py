@@ -79,13 +79,14 @@ def _make_wheels(folder: Path) -> None:
 
 def _requirement() -> str:
     """What pip has armprobe from (PEP 610): a checkout, a wheel, or an index."""
-    try:
-        installed = importlib.metadata.distribution("armprobe")
-    except importlib.metadata.PackageNotFoundError:
-        raise CommandError("armprobe is not installed here, so pip cannot make a wheel of it: install it") from None
-    origin = json.loads(installed.read_text("direct_url.json") or "{}")
-    if not origin:
-        return f"armprobe=={installed.version}"
+    installed = list(importlib.metadata.distributions(name="armprobe"))
+    if not installed:
+        raise CommandError("armprobe is not installed here, so pip cannot make a wheel of it: install it")
+    # In a checkout the egg-info of its build may be found first, which has no origin.
+    found = next((text for each in installed if (text := each.read_text("direct_url.json"))), None)
+    if found is None:
+        return f"armprobe=={installed[0].version}"
+    origin = json.loads(found)
     vcs = origin.get("vcs_info")
     return f"armprobe @ {vcs['vcs']}+{origin['url']}@{vcs['commit_id']}" if vcs else f"armprobe @ {origin['url']}"
 

@@ -107,7 +107,10 @@ def test_the_wheel_is_made_of_what_is_installed(
     (info / "METADATA").write_text("Name: armprobe\nVersion: 9.9\n")
     if origin:
         (info / "direct_url.json").write_text(json.dumps(origin))
-    monkeypatch.setattr("importlib.metadata.distribution", lambda name: Distribution.at(info))
+    egg = tmp_path / "armprobe.egg-info"  # which a build leaves in a checkout
+    egg.mkdir()
+    (egg / "PKG-INFO").write_text("Name: armprobe\nVersion: 9.9\n")
+    monkeypatch.setattr("importlib.metadata.distributions", lambda name: map(Distribution.at, (egg, info)))
     write_bundle(tmp_path / "bundle.tar", report=lambda _: None)
     assert (pip / "asked").read_text() == asked
 
@@ -117,6 +120,12 @@ def test_what_pip_says_is_the_reason(pip: Path, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"^pip cannot make the wheels: No matching distribution found for unicorn$"):
         write_bundle(tmp_path / "bundle.tar", report=lambda _: None)
     assert not (tmp_path / "bundle.tar").exists()
+
+
+def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.distributions", lambda name: iter(()))
+    with pytest.raises(CommandError, match=r"^armprobe is not installed here, so pip cannot make a wheel of it: "):
+        write_bundle(tmp_path / "bundle.tar", report=lambda _: None)
 
 
 def test_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
