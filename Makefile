@@ -80,6 +80,12 @@ fuzz: build/test ## a million random packets to the demo kernel, ten thousand de
 soak: build/test ## the tests that otherwise take samples, at length: takes hours
 	ARMPROBE_SOAK=1 $(PY) -m pytest -n auto --maxprocesses 4 -rP -m soak
 
+# The Pythons that are tried: `make wheel PYTHONS="python3.13 /opt/python/bin/python3"` names others.
+PYTHONS = $(foreach minor,11 12 13 14,$(shell command -v python3.$(minor)))
+.PHONY: wheel
+wheel: build/test ## the wheel in clean environments, on each of the Pythons 3.11 to 3.14 that is here; takes the network
+	ARMPROBE_PYTHONS="$(PYTHONS)" $(PY) -m pytest -rP tests/test_clean_environments.py
+
 .PHONY: bench
 bench: build/test ## measure; SVG=docs/benchmarks.svg also writes the plot
 	$(PY) tests/bench/run.py $(if $(SVG),--svg $(SVG))
