@@ -146,7 +146,11 @@ class GuestFiles:
             name = yield "getname_kernel", (job.text(folder),)
             if errno_of(name):
                 return name
-            return (yield "do_mkdirat", (_AT_FDCWD, name, 0o755))
+            if self._machine.symbols.in_kernel("do_mkdirat"):
+                return (yield "do_mkdirat", (_AT_FDCWD, name, 0o755))  # which frees the name
+            result = yield "filename_mkdirat", (_AT_FDCWD, name, 0o755)  # its name since 7.0: the name is its caller's
+            yield "putname", (name,)
+            return result
         types, place = self._kernel.types, job.out  # a struct path
         dentry = yield "kern_path_create", (_AT_FDCWD, job.text(folder), place, _LOOKUP_DIRECTORY)
         if errno_of(dentry):
