@@ -74,7 +74,18 @@ class _Checked:
 
     def fields(self) -> tuple[dict[str, Any], tuple[str, ...], dict[str, str], str]:
         """The first four fields of `Settings`."""
-        known = {*_TEXTS, "base", "trace_size", "paced", "history", "probes", "aliases", "colour"}
+        known = {
+            *_TEXTS,
+            "base",
+            "history_interval",
+            "history_folder",
+            "trace_size",
+            "paced",
+            "history",
+            "probes",
+            "aliases",
+            "colour",
+        }
         for name in self._found:
             if name not in known:
                 import difflib  # here, as a start needs none of it
@@ -85,8 +96,17 @@ class _Checked:
         options: dict[str, Any] = {name: self._text(name) for name in _TEXTS if name in self._found}
         if options.get("guest", "demo") not in _BUILT_IN_GUESTS:
             options["guest"] = str(self._path.parent / options["guest"])
-        options |= {name: self._path.parent / options[name] for name in _FILES if name in options}
-        for name, kind in (("base", int), ("trace_size", int), ("paced", bool), ("history", bool)):
+        if "history_folder" in self._found:
+            options["history_folder"] = self._text("history_folder")
+        paths = (*_FILES, "history_folder")
+        options |= {name: self._path.parent / options[name] for name in paths if name in options}
+        for name, kind in (
+            ("base", int),
+            ("history_interval", int),
+            ("trace_size", int),
+            ("paced", bool),
+            ("history", bool),
+        ):
             if name in self._found:
                 options[name] = self._typed(name, kind)
         return options, self._probes(), self._aliases(), self._colour()

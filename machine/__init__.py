@@ -25,13 +25,17 @@ from .native.binding import SOURCES as CORE_SOURCES
 from .owner import Owner
 from .stop import Stop, StopReason, WatchHit
 from .symbols import Symbol, Symbols
+from .time.pacing import INTERVAL as HISTORY_INTERVAL
+from .time.pacing import RATE
 from .time.timeline import MEMORY as HISTORY_MEMORY
 
 DEFAULT_MEMORY = 256 << 20
+_LONGEST_INTERVAL = 60_000  # milliseconds
 _LEAST_HISTORY = 16 << 20
 
 __all__ = [
     "DEFAULT_MEMORY",
+    "HISTORY_INTERVAL",
     "HISTORY_MEMORY",
     "CallNotReturned",
     "Context",
@@ -76,6 +80,8 @@ def load(
     kaslr: int | None = None,
     history: bool = True,
     history_memory: int | str = HISTORY_MEMORY,
+    history_interval: int = HISTORY_INTERVAL,
+    history_folder: str | Path | None = None,
     disk: str | Path | None = None,
 ) -> Machine:
     """A machine with `guest` in it, about to execute its first instruction (of a snapshot: its next).
@@ -88,13 +94,17 @@ def load(
     replaces the default command line, and `append` is added at the end. `memory` is in bytes, or a text such as "256M".
     `cpu` is a model of `engine.CPU_MODELS`. `kaslr` lets a Linux kernel move to an address that this seed (1 to
     2**64 - 1) decides; without it the kernel does not move. With `history` False, the machine keeps no history and
-    cannot go back; `history_memory`, given like `memory`, is how much the history may take. `disk` is the image
-    of a disk, a file that is never written: a virtio block device. A snapshot with a disk needs the same image again.
+    cannot go back; `history_memory`, given like `memory`, is how much the history may take. There is a checkpoint each
+    `history_interval` milliseconds of execution (5 to 60,000), and going to a position takes that long at most, about.
+    With `history_folder`, the memory of checkpoints is in an unnamed file there. `disk` is the image of a disk, a file
+    that is never written: a virtio block device. A snapshot with a disk needs the same image again.
     Raises MachineError, saying what is wrong, for anything that cannot be run.
     """
     kept = parse_size(history_memory) if isinstance(history_memory, str) else history_memory
     if kept < _LEAST_HISTORY:
         raise MachineError(f"the history needs {_LEAST_HISTORY >> 20}M of memory at least; --no-history keeps none")
+    if not 5 <= history_interval <= _LONGEST_INTERVAL:
+        raise MachineError(f"the history's interval is 5 to {_LONGEST_INTERVAL:,} milliseconds")
     kept = kept if history else 0
     path = DEMO if guest == "demo" else guest
     if _snapshot_file.is_snapshot(path):
@@ -110,11 +120,19 @@ def load(
             resumed = replace(resumed, symbols=known.symbols, dwarf=known.dwarf, notes=known.notes)
         machine = Machine(resumed, header["cpu"], saved.memories, kept)
         _snapshot_file.resume(machine, saved, disk)
-        return machine
+        return _keeping(machine, history_interval, history_folder)
     size = parse_size(memory) if isinstance(memory, str) else memory
     files = {"initrd": initrd, "vmlinux": vmlinux}
     loaded = read_guest(guest, **files, cmdline=cmdline, append=append, base=base, memory=size, kaslr=kaslr)
     machine = Machine(loaded if kaslr is None else _kaslr.moved(loaded, cpu), cpu, history=kept)
     if disk is not None:
         machine.add_disk(disk)
+    return _keeping(machine, history_interval, history_folder)
+
+
+def _keeping(machine: Machine, interval: int, folder: str | Path | None) -> Machine:
+    """The machine, with checkpoints at that interval, whose memory is kept in the folder. Raises MachineError."""
+    machine.timeline.pacing.spacing = interval * RATE
+    if folder is not None and machine.timeline.enabled:
+        machine.checkpoints.spill(Path(folder))
     return machine

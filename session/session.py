@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from armprobe.guests import linux
 from armprobe.kernel.crashes import CrashKind
-from armprobe.machine import DEFAULT_MEMORY, HISTORY_MEMORY, Machine, MachineError, Owner, Stop, StopReason, load
+from armprobe.machine import (
+    DEFAULT_MEMORY,
+    HISTORY_INTERVAL,
+    HISTORY_MEMORY,
+    Machine,
+    MachineError,
+    Owner,
+    Stop,
+    StopReason,
+    load,
+)
 from armprobe.probes import FunctionCounts, FunctionGraph, Kprobes
 from armprobe.probes.guest_view import GuestView
 from armprobe.probes.handler_failures import HANDLERS_LOG, describe_failure
@@ -45,7 +55,7 @@ class Session:
 
     The guest "linux" is Debian's kernel at its shell, fetched and booted if that was not done before
     (`guests.linux.prepare`); steps that take time are reported on stderr. Any other, `initrd`, `vmlinux`, `cmdline`,
-    `append`, `base`, `memory`, `kaslr`, `history`, `history_memory` and `disk` are those of `machine.load`, and
+    `append`, `base`, `memory`, `kaslr`, `disk`, `history` and `history_*` are those of `machine.load`, and
     `root` is that of `guests.linux.prepare`. `era`, `stepping` and `trampoline` are those of `probes.Kprobes`. Methods
     may be called from any thread: the owner's thread does all work on the machine. Raises MachineError if the guest
     cannot be loaded, ProbeError for an unknown era, stepping or trampoline.
@@ -67,6 +77,8 @@ class Session:
         memory: int | str = DEFAULT_MEMORY,
         history: bool = True,
         history_memory: int | str = HISTORY_MEMORY,
+        history_interval: int = HISTORY_INTERVAL,
+        history_folder: str | Path | None = None,
         disk: str | Path | None = None,
         root: bool = False,
     ) -> None:
@@ -97,6 +109,8 @@ class Session:
             kaslr=kaslr,
             history=history,
             history_memory=history_memory,
+            history_interval=history_interval,
+            history_folder=history_folder,
             disk=disk,
         )
         self.kprobes = Kprobes(self.machine, era, stepping, trampoline)

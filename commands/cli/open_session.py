@@ -32,6 +32,7 @@ def open_session(options: Options) -> Session:
     guest, name, loading = _guest(options)
     rules: dict[str, Any] = {"era": options.era, "stepping": options.stepping, "trampoline": options.trampoline}
     history: dict[str, Any] = {"history": options.history, "history_memory": options.history_memory}
+    history |= {"history_interval": options.history_interval, "history_folder": options.history_folder}
     session = Session(guest, **rules, **loading, **history, vmlinux=options.vmlinux, memory=options.memory)
     session.name = name
     session.machine.clock.paced = options.paced

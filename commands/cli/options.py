@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Self
 from armprobe.commands.settings import NAME, OF_GUEST, Settings
 from armprobe.guests.linux.cache import DEFAULT_LIMIT
 from armprobe.machine.loaders.image import COMMAND_LINE
+from armprobe.machine.time.pacing import INTERVAL as HISTORY_INTERVAL
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES
 from armprobe.stub import PRIVATE
 from armprobe.traces import KEPT
@@ -54,6 +55,8 @@ class Options:
     paced: bool = False
     history: bool = True
     history_memory: str = "512M"
+    history_interval: int = HISTORY_INTERVAL
+    history_folder: Path | None = None
     # the rules of its kprobes
     era: str | None = None
     stepping: str | None = None
@@ -169,6 +172,13 @@ def add_loading(parser: argparse.ArgumentParser, eras: str = "") -> None:
     parser.add_argument("--no-history", dest="history", action="store_false", help=without)
     room = "memory that the history may take, such as 1G; beyond it the oldest part is dropped (default: 512M)"
     parser.add_argument("--history-memory", metavar="SIZE", help=room)
+    apart = (
+        "milliseconds that the guest runs from one checkpoint to the next, which is how long going to a position takes "
+        f"at most, about (default: {HISTORY_INTERVAL})"
+    )
+    parser.add_argument("--history-interval", type=int, metavar="MS", help=apart)
+    spilled = "keep the memory of checkpoints in an unnamed file in FOLDER, and not in memory"
+    parser.add_argument("--history-folder", type=Path, metavar="FOLDER", help=spilled).complete = FOLDER  # type: ignore[attr-defined]
     parser.add_argument("--paced", action="store_true", help="keep guest time from running ahead of the wall clock")
     add_era(parser, eras)
     how = "how to execute a probed instruction out of line (default: as the era does)"

@@ -203,7 +203,7 @@ def _last_kept(timeline: Timeline, position: int) -> Kept | None:
 
 def _piece(timeline: Timeline) -> int:
     """The distance in instructions of the checkpoints that a search takes, so that its last part is short."""
-    return max(1, timeline.spacing // _PIECES)
+    return max(1, timeline.pacing.spacing // _PIECES)
 
 
 def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int, keep: bool) -> Iterator[Stop]:

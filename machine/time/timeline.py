@@ -26,7 +26,7 @@ from .branches import Branch, Branches, History
 from .calls import PastCall, Selects, past_calls
 from .history import Event, Marker
 from .kept import Kept
-from .pacing import SPACING, Pacing
+from .pacing import Pacing
 from .replay import Replay
 from .search import Holds, Looked
 from .stages import go_into, stop_in_hit
@@ -52,8 +52,7 @@ class Timeline:
         self.live = True
         self.going = False
         """Whether the machine is on its way to a position, which nobody but the timeline sees."""
-        self.spacing = SPACING
-        self._pacing = Pacing()
+        self.pacing = Pacing()
         self.tree = Branches(machine, memory)
         """The branches with all that is kept of them."""
         self.replay = Replay(machine)
@@ -76,7 +75,7 @@ class Timeline:
         self._put_back = put_back
         self.tree.begin(self.position)
         self._use_current()
-        self._pacing.next_at(self.position + self.spacing)
+        self.pacing.begin(self.position)
 
     def adopt(self, current: History, left: Iterable[History]) -> None:
         """Have the history of a file instead, with the branches in which the machine is not, those left last first."""
@@ -158,7 +157,7 @@ class Timeline:
         self.tree.fork(self.position, self.replay.cursor)
         self._use_current()
         self.live = True
-        self._pacing.next_at(self._kept.last.position + self.spacing)
+        self.pacing.begin(self._kept.last.position)
         self.on_branch(left)
 
     def _mark(self, marker: Marker, where: Any = "", value: Any = None) -> None:
@@ -198,8 +197,9 @@ class Timeline:
         if run.interrupts is not self.replay.interrupts:
             self.replay.interrupts = run.interrupts
             self._mark(Marker.MODE, "", run.interrupts)
-        if self._pacing.due(self.position, self.spacing // 8):
-            self.take()
+        if self.pacing.due(self.position):
+            with contextlib.suppress(MachineError):  # the disk is full: the guest goes on without this one
+                self.take()
         if self.tree.full:
             self._shorten()
 
@@ -210,7 +210,7 @@ class Timeline:
     def take(self) -> None:
         """Take a checkpoint here, if the machine's state is one that can be gone on from."""
         if self._can_take() and self._kept.at(self.position) is None:
-            with self._pacing.taking(self.position + self.spacing):
+            with self.pacing.taking(self.position):
                 kept = self._taken()
             self.tree.keep(kept)
 

@@ -12,7 +12,7 @@ from armprobe.session.errors import CommandError
 @pytest.fixture
 def demo() -> Iterator[Session]:
     with Session("demo", memory="4M") as session:
-        session.machine.timeline.spacing = 30_000
+        session.machine.timeline.pacing.spacing = 30_000
         session.run("run instructions=60000")
         yield session
 

@@ -17,7 +17,7 @@ def demo() -> Iterator[tuple[Session, dict[int, int]]]:
     """A guest with a history of 1.5 million instructions, and the position of the last call for each argument."""
     with Session("demo", memory="4M") as session:
         machine, last = session.machine, {}
-        machine.timeline.spacing = 400_000
+        machine.timeline.pacing.spacing = 400_000
         machine.run(until="workload_round")
         machine.breakpoints.add(machine.symbols[FUNCTION].address)
         while machine.instructions < 1_500_000:

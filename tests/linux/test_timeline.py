@@ -18,7 +18,7 @@ def state(machine: Machine) -> str:
 
 def test_positions_reached_from_later_and_from_earlier(session: Session) -> None:
     machine, chance = session.machine, random.Random(15)
-    machine.timeline.spacing = 1_000_000
+    machine.timeline.pacing.spacing = 1_000_000
     seen = {machine.instructions: state(machine)}
 
     def on(count: int) -> None:
@@ -76,7 +76,7 @@ for position in map(int, sys.argv[2:]):
 
 def test_a_saved_history_in_another_process(session: Session, tmp_path: Path) -> None:
     machine, chance = session.machine, random.Random(17)
-    machine.timeline.spacing = 1_000_000
+    machine.timeline.pacing.spacing = 1_000_000
     for _ in range(4):
         machine.console.write(b"cat /proc/meminfo; echo $((6 * 7))\n")
         machine.run(instructions=chance.randrange(1, 900_000))

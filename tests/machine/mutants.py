@@ -153,7 +153,7 @@ def _dwarf_seeds() -> list[Seed]:
 def _snapshot_seeds() -> list[Seed]:
     path = Path("demo.snapshot")
     guest = machine.load("demo", memory="4M")
-    guest.timeline.spacing = 500_000
+    guest.timeline.pacing.spacing = 500_000
     guest.run(instructions=2_000_000)
     plain = guest.snapshot()
     guest.save(path)

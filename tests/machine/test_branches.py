@@ -20,7 +20,7 @@ def digest(guest: Machine) -> tuple[object, ...]:
 @pytest.fixture
 def demo() -> Machine:
     guest = machine.load("demo", memory="4M")
-    guest.timeline.spacing = 30_000
+    guest.timeline.pacing.spacing = 30_000
     guest.run(instructions=50_000)
     return guest
 

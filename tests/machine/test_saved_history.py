@@ -28,7 +28,7 @@ def state(guest: Machine) -> tuple[object, ...]:
 @pytest.fixture
 def demo() -> Machine:
     guest = machine.load("demo", memory="4M")
-    guest.timeline.spacing = 30_000
+    guest.timeline.pacing.spacing = 30_000
     guest.run(until="workload_round")
     return guest
 

@@ -30,7 +30,7 @@ def state(guest: Machine) -> str:
 @pytest.fixture
 def demo() -> Machine:
     guest = machine.load("demo", memory="4M")
-    guest.timeline.spacing = 30_000
+    guest.timeline.pacing.spacing = 30_000
     guest.run(until="workload_round")  # it has a stack there
     guest.restore(guest.snapshot())
     return guest

@@ -25,7 +25,7 @@ from tests.memories import digest
 @pytest.fixture
 def demo() -> Machine:
     guest = machine.load("demo", memory="4M")
-    guest.timeline.spacing = 30_000
+    guest.timeline.pacing.spacing = 30_000
     guest.run(until="workload_round")
     return guest
 
@@ -138,7 +138,7 @@ def test_a_question_comes_back_to_the_stage_of_a_stop() -> None:
     runs = []
     for ask in (False, True):
         guest = machine.load("demo", memory="4M")
-        guest.timeline.spacing = 30_000
+        guest.timeline.pacing.spacing = 30_000
         guest.run(until="workload_round")
         kprobes, called = Kprobes(guest), Calls()
         kprobes.register_kprobe(
