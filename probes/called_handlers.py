@@ -172,21 +172,35 @@ class _OfPair:
         setattr(instance.pair, self._field, value or 0)
 
 
+def frame_pointer(pair: places.Pair, rules: HitRules) -> int:
+    """The `fp` of the instance of a call that C follows. Where it has none, the instance is the guest's."""
+    fp: int = pair.fp if rules.instance_fp == "x29" else pair.sp
+    return fp
+
+
+class _FramePointer:
+    def __get__(self, instance: ReturningInstance, kind: object) -> Any:
+        return frame_pointer(instance.pair, instance.rules)
+
+    def __set__(self, instance: ReturningInstance, value: int) -> None:
+        instance.pair.fp = value
+
+
 class ReturningInstance(KretprobeInstance):
     """The call whose return handler C calls: a view of what C has of it. There is no other one meanwhile."""
 
-    __slots__ = ("pair",)
+    __slots__ = ("pair", "rules")
     ret_addr: Any = _OfPair("ret")
     following: Any = _OfPair("ret")
     sp: Any = _OfPair("sp")
-    fp: Any = _OfPair("fp")
+    fp: Any = _FramePointer()
     task: Any = _OfPair("task")
     number: Any = _OfPair("number")
     entered: Any = _OfPair("entered")
     executed: Any = _OfPair("executed")
 
-    def __init__(self, rp: Kretprobe, pair: places.Pair) -> None:
-        self.pair = places.Pair()
+    def __init__(self, rp: Kretprobe, pair: places.Pair, rules: HitRules) -> None:
+        self.pair, self.rules = places.Pair(), rules
         super().__init__(rp)
         self.pair = pair
 
@@ -209,7 +223,7 @@ class CalledReturnHandler(CalledHandler):
     ) -> None:
         self._running, self._rules, self._rp, self._pair = running, rules, rp, pair
         regs: PtRegs = engine.blocks[core].regs if running.frame is None else running.frame.regs
-        super().__init__(core, engine, rp, handler, ReturningInstance(rp, pair), regs)
+        super().__init__(core, engine, rp, handler, ReturningInstance(rp, pair, rules), regs)
 
     def _begin(self) -> None:
         block, dispatcher, running = self._block, self._core.dispatcher, self._running

@@ -16,7 +16,7 @@ from armprobe.machine.native import places
 from armprobe.machine.state import Order
 
 from . import trampoline
-from .called_handlers import CalledReturnHandler, RunningHandlers
+from .called_handlers import CalledReturnHandler, RunningHandlers, frame_pointer
 from .decode import decode
 from .engine import Engine
 from .eras.hit_rules import HitRules
@@ -181,7 +181,7 @@ class KretprobeEngine:
         instance = rp.free.pop() if not pair.leaked else KretprobeInstance(None)
         instance.leaked = pair.leaked
         instance.sp, instance.ret_addr, instance.following = pair.sp, pair.ret, pair.ret
-        instance.fp = pair.fp if self._rules.instance_fp == "x29" else pair.sp
+        instance.fp = frame_pointer(pair, self._rules)
         instance.number, instance.task, instance.entered = pair.number, pair.task, pair.entered
         instance.executed = pair.executed
         instance.entry, instance.selected = entry, pair.selected

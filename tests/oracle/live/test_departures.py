@@ -51,7 +51,7 @@ def test_a_module_that_is_unloaded(guest: machine.Machine, reference: LiveKernel
     assert set(kprobes.list()) == {disabled, other}
 
     guest.restore(before)
-    assert (disabled.flags, other.flags) == (DISABLED, 0)
+    assert (disabled.flags, other.flags) == (DISABLED, OPTIMIZED)
     assert guest.memory.u32(disabled.addr or 0) != BRK
     kprobes.enable(disabled)
     assert guest.memory.u32(disabled.addr or 0) == BRK
