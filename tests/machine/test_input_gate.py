@@ -27,6 +27,7 @@ WRITERS: dict[str, set[str]] = {
         "probes/arming.py",  # breakpoints and slots
         "probes/slots.py",
         "probes/suspended_breakpoints.py",
+        "probes/unwind.py",  # return addresses that calls get back
     },
     "scratch.write": {
         "kernel/kworker.py",  # what a thread of the guest's kernel executes and is given
