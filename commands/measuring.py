@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _REFRESH: Final = 0.25  # seconds
 _MOST_SECONDS: Final = 1_000_000.0
+_STEP: Final = 10_000  # instructions between two looks at the time
 _ENDS: Final = StopReason.INSTRUCTIONS, StopReason.IDLE, StopReason.INTERRUPTED
 
 
@@ -118,12 +119,15 @@ def _run(session: Session, arguments: Arguments) -> CommandError | None:
 
 
 def _run_for(session: Session, duration: float) -> Stop:
+    """Run for some time. While the guest idles, time passes without instructions: then it is looked at more often."""
     clock, machine = session.machine.clock, session.machine
-    end = clock.now + max(1, int(duration * FREQUENCY))
+    end, step = clock.now + max(1, int(duration * FREQUENCY)), _STEP
     while True:
-        stop = session.go(lambda: machine.run(instructions=end - clock.now), waits=False)
+        idle, budget = clock.idle, min(end - clock.now, step)
+        stop = session.go(lambda budget=budget: machine.run(instructions=budget), waits=False)
         if stop.reason is not StopReason.INSTRUCTIONS or clock.now >= end:
             return stop
+        step = _STEP if clock.idle > idle else 10 * _STEP
 
 
 def _run_command(session: Session, command: str) -> CommandError | None:

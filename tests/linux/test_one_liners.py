@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -155,6 +156,16 @@ def test_stacks_as_the_kernel_has_them(session: Session) -> None:
     by_read = ("el0t_64_sync", "el0t_64_sync_handler", "el0_svc", "do_el0_svc", "invoke_syscall.constprop.0")
     assert any(stack[:4] == by_read[:4] and stack[-3:-1] == ("__arm64_sys_read", "ksys_read") for stack in frames)
     assert sum(stack.count for stack in found) > 40
+
+
+def test_a_second_is_one_of_the_guests_clock(session: Session) -> None:
+    """Which passes while the guest idles, as its own uptime says."""
+    told = []
+    for _ in range(2):
+        told.append(float(guest(session, "cat /proc/uptime").split()[0]))
+        session.run("count vfs_read seconds=2")
+    told.append(float(guest(session, "cat /proc/uptime").split()[0]))
+    assert all(2 <= end - start < 3 for start, end in pairwise(told))
 
 
 def test_names_of_arguments(session: Session) -> None:
