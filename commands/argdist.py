@@ -31,7 +31,13 @@ _ANNOTATION: Final = re.compile(r"\b__(?:user|kernel|iomem|percpu|rcu|force)\b")
 _WORD: Final = re.compile(r"(?<![\w.>$])\$?[A-Za-z_]\w*")
 _FIELD: Final = re.compile(r"\bargs\s*->\s*")
 _TEXT: Final = re.compile(r"\s*(const\s+)?char\s*\*\s*")
-_ALIASES: Final = {"$retval": "retval", "$latency": "elapsed", "$PID": "$task->tgid", "$COMM": "$comm"}
+_ALIASES: Final = {"$retval": "retval", "$latency": "$elapsed", "$PID": "$task->tgid", "$COMM": "$comm"}
+_INSTEAD: Final = bcc.INSTEAD | {
+    "-T": "the most frequent keys are the last",
+    "-n": "give seconds= or instructions=",
+    "-I": "the types are those that the kernel itself describes",
+    "-z": "the first 511 bytes of a text count",
+}
 _MOST_PARAMETERS: Final = 8  # in registers (AAPCS64, 6.8.2)
 
 
@@ -39,7 +45,9 @@ def _argdist(session: Session, arguments: Arguments) -> Registered | Aggregates:
     place, expression, condition = arguments.place, arguments.expression, arguments.condition
     if _IS_SPECIFIER.match(place):
         if expression or condition:
-            raise CommandError("a specifier has its expression and its filter behind the function, after colons")
+            raise CommandError(
+                "a specifier has its expression and its filter behind the function, after colons, and a line to itself"
+            )
         place, expression, condition = _specified(place)
     value, key = (None, expression) if arguments.kind == "-C" else (expression, None)
     if arguments.kind == "-H" and value is None:
@@ -125,6 +133,6 @@ COMMANDS = (
         _argdist,
         group=GROUP,
         changes_state=True,
-        instead=bcc.INSTEAD | {"-T": "the most frequent keys are the last", "-n": "give seconds= or instructions="},
+        instead=_INSTEAD,
     ),
 )

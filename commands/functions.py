@@ -45,6 +45,10 @@ def _count(session: Session, arguments: Arguments) -> tuple[int, FunctionCounts]
     if pattern.startswith(PREFIX):
         each = f"kprobe {pattern}" if is_pattern(pattern) else f"count {pattern}"
         raise CommandError(f"funccount counts functions: count the hits of events with {each}, and look at probes")
+    if pattern.startswith(("u:", "c:", "/")):
+        raise CommandError(
+            "funccount counts functions of the kernel: those of programs and libraries cannot be counted"
+        )
     counts = session.kprobes.funccount(arguments.pattern, _of_tasks(session, arguments))
     number = session.probes.take_number()
     session.function_watches[number] = counts
