@@ -10,6 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from armprobe.machine import Stop, StopReason
@@ -124,7 +125,7 @@ def _run_for(session: Session, duration: float) -> Stop:
     end, step = clock.now + max(1, int(duration * FREQUENCY)), _STEP
     while True:
         idle, budget = clock.idle, min(end - clock.now, step)
-        stop = session.go(lambda budget=budget: machine.run(instructions=budget), waits=False)
+        stop = session.go(partial(machine.run, instructions=budget), waits=False)
         if stop.reason is not StopReason.INSTRUCTIONS or clock.now >= end:
             return stop
         step = _STEP if clock.idle > idle else 10 * _STEP
