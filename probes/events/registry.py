@@ -190,7 +190,7 @@ class Events:
         names = {hit.task.pid: hit.task for hit in found if hit.task is not None}
         shown = []
         for hit in found:
-            line = self._kprobes.trace_line(hit if hit.task is None else hit._replace(task=names[hit.task.pid]))
+            line = self._line(hit, hit if hit.task is None else hit._replace(task=names[hit.task.pid]))
             shown += [line, *self.stack(hit, line)]
         return shown
 
@@ -207,10 +207,17 @@ class Events:
 
     def line(self, hit: Hit) -> str | None:
         """The line of one hit, with the name that its task had; None for a hit of another probe."""
+        return self._line(hit, hit) if hit.probe in self._by_probe else None
+
+    def _line(self, hit: Hit, shown: Hit) -> str:
+        """The line of a hit, which begins as that of `shown`, the hit with the name of its task that is to be shown.
+
+        Arguments have the name that it had: `$comm` is recorded.
+        """
         each = self._by_probe.get(hit.probe)
         if each is None:
-            return None
-        return wiring.trace_line(self._kprobes, hit, (), each.event.name) + each.text(hit)
+            return wiring.trace_line(self._kprobes, shown, None, None)
+        return wiring.trace_line(self._kprobes, shown, (), each.event.name) + each.text(hit)
 
     def list(self) -> list[str]:
         """The lines of kprobe_events. Writing them defines the same events."""
