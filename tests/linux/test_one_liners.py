@@ -19,7 +19,10 @@ _READS = "dd if=/dev/zero of=/dev/null bs=100 count=40 2>/dev/null; head -c 5 /p
 _HIST = "hist:keys=common_pid.execname,size:vals=size"
 _ROW = re.compile(r"\{ common_pid: (\S+) +\[ *(\d+)\], size: +(\d+) \} hitcount: +(\d+)  size: +(\d+)")
 _CALL = re.compile(r"^ *(\S+)-(\d+) .*: (\w[\w.]*) <-\w+", re.MULTILINE)
-_INTERRUPTS = ("irq_enter_rcu", "irq_exit_rcu", "do_interrupt_handler", "gic_handle_irq", "preempt_schedule_irq")
+_INTERRUPTS = (
+    *("irq_enter_rcu", "irq_exit_rcu", "do_interrupt_handler", "gic_handle_irq", "preempt_schedule_irq"),
+    "raw_irqentry_exit_cond_resched",  # with the generic entry code, 7.2's
+)
 _OURS = re.compile(r" 0\) .{14}\|  ")
 _GRAPH = re.compile(r"^ *0\) +(\S+)-(\d+) +\|[^|]*\|( *)(\S.*)$", re.MULTILINE)
 
@@ -120,7 +123,7 @@ def test_a_graph_is_what_function_graph_sees(session: Session) -> None:
     expected = calls_of(theirs, ("ls", "cat"), interrupts)
     assert calls_of(ours, ("ls", "cat"), interrupts) == expected
     assert len(expected) > 200
-    assert {name for _, _, name in expected} >= {"do_sys_openat2", "getname", "path_openat", "fd_install"}
+    assert {name for _, _, name in expected} >= {"do_sys_openat2", "path_openat", "fd_install"}
 
 
 def test_the_functions_of_a_graph_are_those_that_the_guest_can_trace(session: Session) -> None:

@@ -61,6 +61,7 @@ NOT_STATE: set[tuple[str, str]] = {
     *((f"core.timers[{number}]", pointer) for number in (2, 3) for pointer in ("at", "gic")),
     ("machine.core", "changes"),
     ("machine.clock", "idle_at"),
+    ("machine.scratch", "_end"),  # before what is reserved, which is no part of the state
     ("machine.core", "_handle"),
     ("machine.core", "_physical_at"),
     ("core.context", "address"),
