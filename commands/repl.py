@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -80,11 +81,15 @@ class Repl:
         return 0
 
     def _read_plainly(self) -> str:
+        # Who starts armprobe may ignore Ctrl-C, as a shell does for what it runs behind itself.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return input(PROMPT)
         except (EOFError, KeyboardInterrupt):
             self._write("\n")  # behind what is typed, and the terminal's ^C
             raise
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _editor(self) -> PromptSession[str]:
         """What reads lines, with history, completion and the status below."""

@@ -240,18 +240,12 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self.descriptor, keys.encode())
 
-    def expect(self, pattern: str, again: str = "") -> None:
-        """Wait until what has come since the last match, control sequences aside, has the pattern in it.
-
-        The keys in `again` are typed whenever nothing has come for a while.
-        """
+    def expect(self, pattern: str) -> None:
+        """Wait until what has come since the last match, control sequences aside, has the pattern in it."""
         deadline = time.monotonic() + PATIENCE
         while not (found := re.compile(pattern).search(text := self.text(), self.position)):
             assert time.monotonic() < deadline, f"{pattern!r} does not come: {text[self.position :]!r}"
-            before = len(self.received)
             assert self.read(), f"it ended before {pattern!r}: {text[self.position :]!r}"
-            if len(self.received) == before:
-                self.type(again)
         self.position = found.end()
 
     def expect_end(self) -> None:
@@ -332,7 +326,7 @@ def test_in_a_terminal_that_knows_no_escape_sequences() -> None:
         user.expect("interrupted\r\n")
         user.expect("armprobe> ")
         user.type("junk\x03")  # the terminal drops what is typed, and perhaps its echo (termios(3): NOFLSH)
-        user.expect(r"\r\narmprobe> ", again="\x03")  # a signal right before input()'s read(2) is seen after it
+        user.expect(r"\r\narmprobe> ")
         user.type("tick\r")
         user.expect("tick 2\r\n")
         user.type("\x04")
