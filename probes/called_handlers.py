@@ -172,15 +172,9 @@ class _OfPair:
         setattr(instance.pair, self._field, value or 0)
 
 
-def frame_pointer(pair: places.Pair, rules: HitRules) -> int:
-    """The `fp` of the instance of a call that C follows. Where it has none, the instance is the guest's."""
-    fp: int = pair.fp if rules.instance_fp == "x29" else pair.sp
-    return fp
-
-
 class _FramePointer:
     def __get__(self, instance: ReturningInstance, kind: object) -> Any:
-        return frame_pointer(instance.pair, instance.rules)
+        return instance.rules.frame_pointer(instance.pair.fp, instance.pair.sp)
 
     def __set__(self, instance: ReturningInstance, value: int) -> None:
         instance.pair.fp = value

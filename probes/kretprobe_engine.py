@@ -16,7 +16,7 @@ from armprobe.machine.native import places
 from armprobe.machine.state import Order
 
 from . import trampoline
-from .called_handlers import CalledReturnHandler, RunningHandlers, frame_pointer
+from .called_handlers import CalledReturnHandler, RunningHandlers
 from .decode import decode
 from .engine import Engine
 from .eras.hit_rules import HitRules
@@ -61,7 +61,6 @@ class KretprobeEngine:
         self._engine = engine
         self._recorder = recorder
         self._rules = rules
-        self._fp = rules.instance_fp
         self.kind = kind
         self._slots = slots
         self._code = trampoline.code(kind, rules.frame)
@@ -181,7 +180,7 @@ class KretprobeEngine:
         instance = rp.free.pop() if not pair.leaked else KretprobeInstance(None)
         instance.leaked = pair.leaked
         instance.sp, instance.ret_addr, instance.following = pair.sp, pair.ret, pair.ret
-        instance.fp = frame_pointer(pair, self._rules)
+        instance.fp = self._rules.frame_pointer(pair.fp, pair.sp)
         instance.number, instance.task, instance.entered = pair.number, pair.task, pair.entered
         instance.executed = pair.executed
         instance.entry, instance.selected = entry, pair.selected
@@ -290,10 +289,7 @@ class KretprobeEngine:
     def _save(self, instance: KretprobeInstance, regs: PtRegs) -> None:
         """arch_prepare_kretprobe, except for x30."""
         instance.ret_addr = regs.regs[30]
-        if self._fp == "x29":
-            instance.fp = regs.regs[29]
-        elif self._fp == "sp":
-            instance.fp = regs.sp
+        instance.fp = self._rules.frame_pointer(regs.regs[29], regs.sp)
 
     def show_return_address(self, core: Core) -> Callable[[bool], None]:
         """See `listeners.ReturnAddresses`."""
@@ -329,7 +325,7 @@ class KretprobeEngine:
         if its kretprobe is in the middle of a function.
         """
         chain = self._instances.unlink(sp, self.trampoline)
-        if not chain and not self._fp:
+        if not chain and not self._rules.instance_fp:
             chain = self._instances.unlink(self._instances.newest(sp), self.trampoline)
         return chain
 

@@ -69,6 +69,12 @@ class HitRules:
     trace_flags: int  # number of flag characters in a line of the trace file
     frees_instances: bool  # an instance without a kretprobe is passed to kfree() when its call returns
 
+    def frame_pointer(self, x29: int, sp: int) -> int:
+        """The `fp` of the instance of a call that was entered with these registers; 0 in kernels without one."""
+        if self.instance_fp == "x29":
+            return x29
+        return sp if self.instance_fp == "sp" else 0
+
     def unsupported_choices(self, era: str, stepping: str, trampoline: str) -> Iterable[str]:
         """Warnings about a user's choice of stepping and trampoline that no kernel of `era` had."""
         if stepping != self.stepping:
