@@ -79,13 +79,13 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
 {
     const struct core *core = recorder->core;
     uint64_t x[33], caller;
-    struct view view = {.x = at->x, .pstate = at->pstate, .live = at->live, .elapsed = at->elapsed,
-                        .caller = at->caller, .ticks = core_ticks(core, at->executed),
-                        .task = core_task(core)};
     if (!(action->condition || action->note || action->memory || action->aggregate || action->histograms)) {
         action->selected = true;
         return true;
     }
+    struct view view = {.x = at->x, .pstate = at->pstate, .live = at->live, .elapsed = at->elapsed,
+                        .caller = at->caller, .ticks = core_ticks(core, at->executed),
+                        .task = core_task(core)};
     if (at->live && at->x[30] == recorder->trampoline &&
         (caller = call_caller(recorder, at->x[31])) != 0) {
         copy_registers(x, at->x); /* programs see x30 as it were without probes */
