@@ -23,10 +23,12 @@ PROBE_COMMANDS: Final = ("kprobe", "kretprobe", "jprobe", "count", "hist", "late
 """The commands that `probes` may use: a file that comes with a checkout does not run any other."""
 _LONGEST: Final = 1 << 20  # bytes
 _FILES: Final = ("initrd", "vmlinux", "snapshot")
+_PATHS: Final = (*_FILES, "history_folder")
 _TEXTS: Final = (
-    *("guest", *_FILES, "cmdline", "append", "memory", "history_memory", "era", "stepping", "trampoline", "listen"),
+    *("guest", *_PATHS, "cmdline", "append", "memory", "history_memory", "era", "stepping", "trampoline", "listen"),
     "cache_limit",
 )
+_OTHERS: Final = {"base": int, "history_interval": int, "trace_size": int, "paced": bool, "history": bool}
 _COLOURS: Final = ("auto", "always", "never")
 _BUILT_IN_GUESTS: Final = ("demo", "linux")
 
@@ -74,18 +76,7 @@ class _Checked:
 
     def fields(self) -> tuple[dict[str, Any], tuple[str, ...], dict[str, str], str]:
         """The first four fields of `Settings`."""
-        known = {
-            *_TEXTS,
-            "base",
-            "history_interval",
-            "history_folder",
-            "trace_size",
-            "paced",
-            "history",
-            "probes",
-            "aliases",
-            "colour",
-        }
+        known = {*_TEXTS, *_OTHERS, "probes", "aliases", "colour"}
         for name in self._found:
             if name not in known:
                 import difflib  # here, as a start needs none of it
@@ -96,17 +87,8 @@ class _Checked:
         options: dict[str, Any] = {name: self._text(name) for name in _TEXTS if name in self._found}
         if options.get("guest", "demo") not in _BUILT_IN_GUESTS:
             options["guest"] = str(self._path.parent / options["guest"])
-        if "history_folder" in self._found:
-            options["history_folder"] = self._text("history_folder")
-        paths = (*_FILES, "history_folder")
-        options |= {name: self._path.parent / options[name] for name in paths if name in options}
-        for name, kind in (
-            ("base", int),
-            ("history_interval", int),
-            ("trace_size", int),
-            ("paced", bool),
-            ("history", bool),
-        ):
+        options |= {name: self._path.parent / options[name] for name in _PATHS if name in options}
+        for name, kind in _OTHERS.items():
             if name in self._found:
                 options[name] = self._typed(name, kind)
         return options, self._probes(), self._aliases(), self._colour()
