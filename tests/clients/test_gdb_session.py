@@ -180,11 +180,7 @@ def test_no_gdb() -> None:
         GdbSession("127.0.0.1:1", gdb="no-such-gdb")
 
 
-def test_a_gdb_that_does_not_run(tmp_path: Path) -> None:
-    """execve(2): ENOEXEC."""
-    broken = tmp_path / "gdb"
-    broken.write_bytes(b"\x7fELF")
-    broken.chmod(0o755)
+def test_a_gdb_that_does_not_run(broken: Path) -> None:
     with pytest.raises(GdbError, match=rf"^{broken} does not run: Exec format error$"):
         GdbSession("127.0.0.1:1", gdb=str(broken))
 

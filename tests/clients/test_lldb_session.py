@@ -125,11 +125,7 @@ def test_no_lldb() -> None:
         LldbSession("127.0.0.1:1", lldb="no-such-lldb")
 
 
-def test_an_lldb_that_does_not_run(tmp_path: Path) -> None:
-    """execve(2): ENOEXEC."""
-    broken = tmp_path / "lldb"
-    broken.write_bytes(b"\x7fELF")
-    broken.chmod(0o755)
+def test_an_lldb_that_does_not_run(broken: Path) -> None:
     with pytest.raises(GdbError, match=rf"^{broken} does not run: Exec format error$"):
         LldbSession("127.0.0.1:1", lldb=str(broken))
 

@@ -29,6 +29,14 @@ def state(guest: Machine) -> tuple[object, ...]:
     return sorted(cpu_state.read(guest.core).items()), guest.instructions, guest.clock.now, digest(guest.ram.data)
 
 
+def is_the_same_again(demo: Machine, begin: int) -> bool:
+    """Whether the machine is in the state that it is in now when it has gone through its history from `begin` again."""
+    seen = state(demo)
+    demo.timeline.go(begin)
+    demo.timeline.go(demo.timeline.end)
+    return state(demo) == seen
+
+
 @pytest.mark.parametrize("trampoline", TRAMPOLINES)
 def test_a_trampoline(demo: Machine, trampoline: str) -> None:
     kprobes, begin = Kprobes(demo, trampoline=trampoline), demo.instructions
@@ -36,10 +44,7 @@ def test_a_trampoline(demo: Machine, trampoline: str) -> None:
     kprobes.register_kretprobe(Kretprobe("kmalloc", handler=lambda instance, regs: None))
     kprobes.unregister(before)
     demo.run(instructions=50_001)
-    seen = state(demo)
-    demo.timeline.go(begin)
-    demo.timeline.go(demo.timeline.end)
-    assert state(demo) == seen
+    assert is_the_same_again(demo, begin)
 
 
 def test_the_return_address_of_a_call(demo: Machine) -> None:
@@ -48,7 +53,4 @@ def test_the_return_address_of_a_call(demo: Machine) -> None:
     demo.call("kmalloc", 24)
     kprobes.unregister(before)
     demo.run(instructions=1)
-    seen = state(demo)
-    demo.timeline.go(begin)
-    demo.timeline.go(demo.timeline.end)
-    assert state(demo) == seen
+    assert is_the_same_again(demo, begin)
