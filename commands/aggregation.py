@@ -262,7 +262,7 @@ COMMANDS = (
         aliases=("funclatency",),
         group=GROUP,
         changes_state=True,
-        instead=bcc.INSTEAD,
+        instead=bcc.OF_FUNCLATENCY,
     ),
     Command(
         "stacks",
@@ -275,7 +275,7 @@ COMMANDS = (
             Arg("place", "a function: SYMBOL, MODULE:SYMBOL, or its address", complete=complete_symbol),
             KEYS,
             MAXACTIVE,
-            Option("folded", "yes: a line for each stack, for flame graphs", choices=("yes",)),
+            Option("folded", "yes: a line for each stack, for flame graphs; also -f", choices=("yes",), flag="-f"),
             *bcc.RUN_OF_STACKCOUNT,
             *bcc.TASK_OPTIONS,
             CONDITION,
@@ -285,7 +285,7 @@ COMMANDS = (
         aliases=("stackcount",),
         group=GROUP,
         changes_state=True,
-        instead=bcc.INSTEAD,
+        instead=bcc.OF_STACKCOUNT,
     ),
     Command(
         "counts",

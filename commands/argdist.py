@@ -32,12 +32,6 @@ _WORD: Final = re.compile(r"(?<![\w.>$])\$?[A-Za-z_]\w*")
 _FIELD: Final = re.compile(r"\bargs\s*->\s*")
 _TEXT: Final = re.compile(r"\s*(const\s+)?char\s*\*\s*")
 _ALIASES: Final = {"$retval": "retval", "$latency": "$elapsed", "$PID": "$task->tgid", "$COMM": "$comm"}
-_INSTEAD: Final = bcc.INSTEAD | {
-    "-T": "the most frequent keys are the last",
-    "-n": "give seconds= or instructions=",
-    "-I": "the types are those that the kernel itself describes",
-    "-z": "the first 511 bytes of a text count",
-}
 _MOST_PARAMETERS: Final = 8  # in registers (AAPCS64, 6.8.2)
 
 
@@ -133,6 +127,6 @@ COMMANDS = (
         _argdist,
         group=GROUP,
         changes_state=True,
-        instead=_INSTEAD,
+        instead=bcc.OF_ARGDIST,
     ),
 )

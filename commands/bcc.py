@@ -21,13 +21,39 @@ def _with_flag(options: tuple[Option, ...], name: str, flag: str) -> tuple[Optio
 TASK_OPTIONS: Final = _with_flag(_TASK_OPTIONS, "pid", "-p")
 RUN: Final = _with_flag(_RUN, "seconds", "-d")
 RUN_OF_STACKCOUNT: Final = _with_flag(_RUN, "seconds", "-D")
-INSTEAD: Final = {
+
+_PROGRAM: Final = "there is no program of BPF that it could print"
+_KERNELS: Final = "stacks are the kernel's"
+_ONE: Final = "it is about one function: give its name"
+_INSTEAD: Final = {
     "-i": "live=yes shows the answer again and again until Ctrl-C",
-    "-T": "the answer says how long it counted",
-    "-r": "a pattern has * and ?, no regular expression",
+    "-T": "the answer is shown once, when the counting ends",
+    "-c": "the guest has one CPU",
+    "-t": "pid= takes the number of a thread, too",
+    "-v": _PROGRAM,
+}
+"""What to write in place of the others (the argparse of tools/*.py of bcc)."""
+OF_FUNCCOUNT: Final = _INSTEAD | {"-r": "a pattern has * and ?, no regular expression", "-D": _PROGRAM}
+OF_FUNCLATENCY: Final = _INSTEAD | {
     "-u": "times are in nanoseconds",
     "-m": "times are in nanoseconds",
-    "-c": "counts shows what was counted so far, and counts clear=yes forgets it",
-    "-t": "pid= takes the number of a thread, too",
+    "-F": _ONE,
+    "-r": _ONE,
+    "-l": "all calls are timed, also those within each other",
 }
-"""What to write in place of the others (bcc's tools/*_example.txt)."""
+OF_STACKCOUNT: Final = _INSTEAD | {
+    "-d": _KERNELS,
+    "-K": _KERNELS,
+    "-U": _KERNELS,
+    "-P": "count FUNCTION by $pid counts by the task",
+    "-r": _ONE,
+    "-s": "the places in a stack have offsets, but with folded=yes",
+    "-v": "--json has the addresses",
+}
+OF_ARGDIST: Final = _INSTEAD | {
+    "-T": "the most frequent keys are the last",
+    "-c": "counts shows what was counted so far, and counts clear=yes forgets it",
+    "-n": "give seconds= or instructions=",
+    "-I": "the types are those that the kernel itself describes",
+    "-z": "the first 511 bytes of a text count",
+}

@@ -121,7 +121,8 @@ class Option:
     """An argument written ``name=value``, anywhere after the command's name; always optional.
 
     many: the value is a comma-separated list, given to the handler as a tuple (empty if the option is absent).
-    flag: another spelling, with the value in the next word: that of the tool from which a command has its name.
+    flag: another spelling, that of the tool from which a command has its name. The value is in the next word, or behind
+        the letter, and that of an option with a choice of one word is this word.
     The other fields are those of `Arg`. A word ``key=value`` whose key is not declared is an ordinary word.
     """
 

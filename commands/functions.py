@@ -190,7 +190,7 @@ COMMANDS = (
         _funccount,
         group=GROUP,
         changes_state=True,
-        instead=bcc.INSTEAD,
+        instead=bcc.OF_FUNCCOUNT,
     ),
     Command(
         "top",

@@ -124,16 +124,14 @@ def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> A
     waiting, following = list(command.positional), iter(words)
     for word in following:
         key, equals, value = word.text.partition("=")
-        option = command.options.get(key) if equals else command.flags.get(key)
-        if option and not equals:
-            value = next(following, Word("", len(line))).text
-        if key in command.instead:
-            raise CommandError(f"{command.name} has no {key}: {command.instead[key]}")
-        if word.text in command.clauses:
+        option = command.options.get(key) if equals else None
+        if _has_flags(command, word.text, waiting):
+            _put_flags(command, session, word.text, following, values)
+        elif word.text in command.clauses:
             starts = [w.start for w in words if w.start >= word.start and w.text in command.clauses]
             _clauses(command, session, line, words, starts, values)
             break
-        if option:
+        elif option:
             _put_option(session, option, value, values)
         elif not waiting:
             raise CommandError(_left_over(command, word.text))
@@ -196,6 +194,38 @@ def _options_behind(
         _put_option(session, command.options[key], value, values)
         end = word.start
     return end
+
+
+def _has_flags(command: Command, word: str, waiting: Sequence[Arg]) -> bool:
+    """Whether a word begins with a flag. Where an expression may come, it has to be one flag alone."""
+    if word[:2] not in command.flags and word[:2] not in command.instead:
+        return False
+    return len(word) == 2 or not (waiting and waiting[0].rest)
+
+
+def _put_flags(command: Command, session: Any, word: str, following: Iterator[Word], values: dict[str, Any]) -> None:
+    """Put the options of a word such as -d, -d5 or -fD into `values`. A value is the rest of it, or the next word.
+
+    Raises CommandError, which says what to write in place of each flag that the command does not have.
+    """
+    letters, missing = word[1:], []
+    while letters:
+        flag, rest = f"-{letters[0]}", letters[1:]
+        option = command.flags.get(flag)
+        if option is not None and option.choices:
+            _put_option(session, option, option.choices[0], values)
+        elif option is not None:
+            _put_option(session, option, rest or next(following, Word("", 0)).text, values)
+            rest = ""
+        elif flag in command.instead:
+            missing.append(f"no {flag}: {command.instead[flag]}")
+        elif missing:
+            break  # it is the value of that flag
+        else:
+            raise CommandError(_left_over(command, word))
+        letters = rest
+    if missing:
+        raise CommandError(f"{command.name} has {'; '.join(missing)}")
 
 
 def _put_option(session: Any, option: Option, value: str, values: dict[str, Any]) -> None:

@@ -97,14 +97,18 @@ def test_bccs_flags_and_defaults(session: Session) -> None:
         ("stacks kmalloc seconds=0.001", "stackcount -D 0.001 kmalloc"),
         ("funccount k*", "funccount p::k*"),
         ("funccount k* seconds=0.001", "funccount -d 0.001 k*"),
+        ("funccount k* seconds=0.001", "funccount -d0.001 k*"),
+        ("stacks kmalloc folded=yes seconds=0.001", "stackcount -fD 0.001 kmalloc"),
     ):
-        found = []
+        found: list[object] = []
         for line in ours, theirs:
             session.machine.restore(start)
             session.run("unregister all")
             answer = session.ask(line if "seconds" in ours else f"{line} {RUN}")
-            rows = answer.called if isinstance(answer, values.FunctionsCounted) else answer[0].keys
-            found.append(rows)
+            if isinstance(answer, values.FoldedStacks):
+                found.append(answer)
+            else:
+                found.append(answer.called if isinstance(answer, values.FunctionsCounted) else answer[0].keys)
         assert found[0] == found[1], theirs
         assert found[0], theirs
 
@@ -200,6 +204,16 @@ def test_from_a_debugger_and_as_json(session: Session, capsys: pytest.CaptureFix
         ("argdist -p 5 -C kfree x0", "choose tasks of Linux"),
         ("argdist -C 't:irq:irq_handler_entry()'", "this guest has no tracepoints"),
         ("funccount -i 1 'k*'", "funccount has no -i: live=yes shows the answer again and again"),
+        (
+            "funccount -Ti 5 'k*'",
+            "funccount has no -T: the answer is shown once, when the counting ends; no -i: live=yes",
+        ),
+        ("funccount -Ti5 'k*'", "no -i: live=yes shows the answer again and again until Ctrl-C"),
+        ("funclatency -uTi 1 kmalloc", "latency has no -u: times are in nanoseconds; no -T: the answer is shown once"),
+        ("funclatency -F 'k*'", "latency has no -F: it is about one function: give its name"),
+        ("stackcount -d kmalloc", "stacks has no -d: stacks are the kernel's"),
+        ("stackcount -Df 5 kmalloc", "'f' is no time"),
+        ("stackcount -fx kmalloc", "stacks does not know what to do with '-fx'"),
         ("funccount c:malloc", "those of programs and libraries cannot be counted"),
         ("argdist -C 'p::kfree()' -C 'p::kmalloc()'", "and a line to itself"),
         ("funccount t:block:*", "count the hits of events with kprobe t:block:*"),
