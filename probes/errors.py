@@ -23,8 +23,8 @@ class ProbeError(Exception):
 
     @property
     def errno_name(self) -> str:
-        """The name of `errno`, such as EINVAL."""
-        return errno.errorcode[self.errno]
+        """The name of `errno`, such as EINVAL. The kernel has no ENOTSUP (include/uapi/asm-generic/errno.h)."""
+        return "EOPNOTSUPP" if self.errno == errno.EOPNOTSUPP else errno.errorcode[self.errno]
 
     def __str__(self) -> str:
         return f"{self.errno_name}: {self.reason}"

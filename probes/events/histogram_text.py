@@ -147,7 +147,9 @@ class HistogramParser:
                 attributes.clear = True
             elif part.startswith(("onmatch(", "onmax(", "onchange(")):
                 raise EventError(
-                    errno.EOPNOTSUPP, f"'{part}' is an action, and armprobe has none of those of histograms"
+                    errno.EOPNOTSUPP,
+                    f"'{part}' is an action of a histogram, and armprobe has none: latency measures calls, and a "
+                    "handler in Python can act on any event",
                 )
             else:
                 raise EventError(errno.EINVAL, f"'{part}' is no part of a hist trigger")

@@ -37,12 +37,23 @@ def test_a_filter_selects_what_the_trace_has(session: Session) -> None:
 def test_a_refused_filter_and_trigger_have_the_kernels_words_and_a_caret(session: Session) -> None:
     for line, message, excerpt in (
         ("events filter alloc sze > 1", "EINVAL: Field not found", ("sze > 1", 4)),
-        ("events filter alloc (size > 1", r"ENOENT: Too many '\('", ("(size > 1", 0)),
+        ("events filter alloc (size > 1", "ENOENT: Too many '('", ("(size > 1", 0)),
         ("events trigger alloc hist:keys=sze", "EINVAL: Couldn't find field", ("hist:keys=sze", 10)),
         ("events trigger alloc nothing", "EINVAL: 'nothing' is no trigger: write one of traceon", None),
         ("events hist nothing", "ENOENT: there is no event 'nothing'", None),
+        (
+            "events trigger alloc hist:keys=common_pid:t=common_timestamp-$t0:onmatch(a.b).took($t,size)",
+            "EOPNOTSUPP: 'onmatch(a.b).took($t,size)' is an action of a histogram, and armprobe has none",
+            None,
+        ),
+        (
+            "events trigger alloc hist:keys=common_pid:t=common_timestamp:onmax($t).save(size) if size > 4",
+            "EOPNOTSUPP: 'onmax($t).save(size)' is an action of a histogram",
+            None,
+        ),
+        ("events enable synthetic/took", "ENOENT: there is no event 'synthetic/took': armprobe has no synthetic", None),
     ):
-        with pytest.raises(CommandError, match=f"^{message}") as caught:
+        with pytest.raises(CommandError, match=f"^{re.escape(message)}") as caught:
             session.run(line)
         assert caught.value.excerpt == excerpt
     assert session.run("events filter alloc") == "(size > 1\n^\nparse_error: Too many '('\n"
