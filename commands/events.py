@@ -93,30 +93,34 @@ def _is_filtered(probe: Probe) -> bool:
 
 
 def _enable(session: Session, arguments: Arguments) -> EventsChanged:
-    for name in _chosen(session, arguments.event):
+    names = _names(session, arguments.event)
+    for name in names:
         session.kprobes.events.enable(name)
-    return changed(session, "enabled", arguments.event)
+    return changed(session, "enabled", names)
 
 
 def _disable(session: Session, arguments: Arguments) -> EventsChanged:
-    for name in _chosen(session, arguments.event):
+    names = _names(session, arguments.event)
+    for name in names:
         session.kprobes.events.disable(name)
-    return changed(session, "disabled", arguments.event)
+    return changed(session, "disabled", names)
+
+
+def _names(session: Session, names: Sequence[str]) -> Sequence[str]:
+    """Names for `Events.chosen`; `all`, or none, are all that were defined. Raises EventError if one chooses none."""
+    events = session.kprobes.events
+    if not names or names == ("all",):
+        return [event.path for event in events.events]
+    for name in names:
+        events.chosen(name)
+    return names
 
 
 def changed(session: Session, done: str, names: Sequence[str]) -> EventsChanged:
     """What was done to the events that are named."""
-    paths = set(_chosen(session, names))
+    paths = {path for name in names for path in session.kprobes.events.chosen(name)}
     probes = [each for each in _probes(session) if each.event.path in paths]
     return EventsChanged("enabled" if done == "enabled" else "disabled", EventRows(map(row, probes)))
-
-
-def _chosen(session: Session, names: Sequence[str]) -> list[str]:
-    """The events that are named; `all`, or none, are all of them. Raises EventError before anything is done."""
-    events = session.kprobes.events
-    if not names or names == ("all",):
-        return [event.path for event in events.events]
-    return [events.find(name).path for name in names]
 
 
 def _format(session: Session, arguments: Arguments) -> EventFormat:
@@ -167,7 +171,8 @@ EVENT: Final = Arg(
 )
 _NAMES: Final = Arg(
     "event",
-    "GRP/EVENT, also of the guest's kernel, or EVENT if only one group has it (default: all that event has defined)",
+    "GRP/EVENT, also of the guest's kernel, EVENT if only one group has it, GRP/ for a group, or a pattern (default: "
+    "all that event has defined)",
     optional=True,
     many=True,
     complete=_complete,
@@ -201,7 +206,11 @@ COMMANDS = (
     ),
     Command(
         "events enable",
-        "Record the hits of events, as 1 written to events/GRP/EVENT/enable does.",
+        "Record the hits of events, as 1 written to events/GRP/EVENT/enable does.\n"
+        "    events enable open\n"
+        "    events enable sched/\n"
+        "    events enable syscalls:sys_enter_open*\n\n"
+        "Groups and all events are also named as in set_event and by their files: sched:*, events/sched/enable.",
         (_NAMES,),
         _enable,
         group=GROUP,

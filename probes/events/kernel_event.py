@@ -175,6 +175,14 @@ class KernelEvents:
         found = kernel.tracepoints if isinstance(kernel, Linux) else None
         return {} if found is None else found
 
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """The groups and names of all; none where the kernel's table is not found."""
+        try:
+            return [(event.system, event.name) for event in self._all.values()]
+        except MachineError:
+            return []
+
     def named(self, group: str, name: str) -> list[tuple[str, str]]:
         """The groups and names of the events of a name, of all groups if `group` is empty."""
         try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from armprobe import wiring
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _MOST_HEAD: Final = 63  # MAX_ARGSTR_LEN
 _FIRST_NUMBER: Final = 1 << 11
+_ENABLE_FILE: Final = re.compile(r"(?:/.*/)?events/(?:(?P<group>[^/]+)/(?:(?P<event>[^/]+)/)?)?enable")
 
 
 class Events:
@@ -107,10 +110,30 @@ class Events:
             raise EventError(errno.EINVAL, f"several groups have an event '{name}': choose one of {paths}")
         found = self._find(*keys[0]) if keys else None
         if found is None:
-            raise EventError(
-                errno.ENOENT, f"there is no event '{name}': define it first; tracepoints lists those of a kernel"
-            )
+            remedy = "define it first; tracepoints lists those of a kernel"
+            if group == "synthetic":
+                remedy = "armprobe has no synthetic events"
+            raise EventError(errno.ENOENT, f"there is no event '{name}': {remedy}")
         return found
+
+    def chosen(self, text: str) -> list[str]:
+        """The paths, such as "grp/ev", of the event called `text` as for `find`, or of all that it names.
+
+        As the kernel's set_event has it, "grp", "grp:", "grp:*" are those of a group, and "*:ev" those called ev; so
+        are "grp/" and the file "events/grp/enable". "events/enable" is all. Other patterns are the shell's. Raises
+        EventError (ENOENT) for none.
+        """
+        name = raw(text).replace(":", "/")
+        file = _ENABLE_FILE.fullmatch(name)
+        group, separator, event = name.rpartition("/") if file is None else (file["group"], "/", file["event"])
+        keys = list(dict.fromkeys((*self._events, *self._of_kernel.names)))
+        if separator:
+            found = [key for key in keys if fnmatchcase(key[0], group or "*") and fnmatchcase(key[1], event or "*")]
+        elif any(key[1] == event for key in keys):
+            found = []
+        else:
+            found = [key for key in keys if event and (fnmatchcase(key[0], event) or fnmatchcase(key[1], event))]
+        return [user_text("/".join(key)) for key in found] or [self.find(text).path]
 
     @property
     def events(self) -> Sequence[Event]:
@@ -132,12 +155,28 @@ class Events:
         return self.find(name).format
 
     def enable(self, name: str) -> None:
-        """Record the hits of an event from now on. Raises ProbeError if the text of a probe is gone."""
-        self.find(name).control.enable()
+        """Record the hits of the events that `name` chooses. Raises ProbeError if the text of a probe is gone.
+
+        Of several, those of the guest's kernel that no code of it calls are passed over, as they have no hits.
+        """
+        refused, enabled = None, False
+        for path in self.chosen(name):
+            try:
+                event = self.find(path)
+            except EventError as error:
+                refused = error
+            else:
+                event.control.enable()
+                enabled = True
+        if refused and not enabled:
+            raise refused
 
     def disable(self, name: str) -> None:
-        """Record no further hits of an event."""
-        self.find(name).control.disable()
+        """Record no further hits of the events that `name` chooses."""
+        named = {each.event.path for each in self._probes} | {each.event.path for each in self.kernel_probes}
+        for path in self.chosen(name):
+            if path in named:
+                self.find(path).control.disable()
 
     def filter(self, name: str, text: str | None = None) -> str:
         """Write `text` to an event's file `filter`, if it is given. Gives what the file then shows.

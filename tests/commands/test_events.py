@@ -52,6 +52,41 @@ def test_from_definition_to_trace(session: Session) -> None:
     assert rows[0].definition in session.run("events")
 
 
+def test_events_are_chosen_as_by_set_event(session: Session) -> None:
+    """And by the files of folders (ftrace_set_clr_event() and event_create_dir() of kernel/trace/trace_events.c)."""
+    for line in "p:grp/a strlen", "p:grp/b kfree", "r:other/a kmalloc", "p:other/c kmalloc":
+        session.run(f"event {line}")
+    group, everything = ["grp/a", "grp/b"], ["grp/a", "grp/b", "other/a", "other/c"]
+    for names, expected in (
+        ("grp", group),
+        ("grp:", group),
+        ("grp:*", group),
+        ("grp/", group),
+        ("events/grp/enable", group),
+        ("/sys/kernel/debug/tracing/events/grp/enable", group),
+        ("*:a", ["grp/a", "other/a"]),
+        (":a", ["grp/a", "other/a"]),
+        ("events/other/c/enable", ["other/c"]),
+        ("c grp/b", ["grp/b", "other/c"]),
+        ("o*/[ab]", ["other/a"]),
+        ("*:*", everything),
+        ("events/enable", everything),
+    ):
+        session.run(f"events enable {names}")
+        assert [row.event for row in session.ask("events") if row.enabled] == expected, names
+        session.run(f"events disable {names}")
+        assert not any(row.enabled for row in session.ask("events")), names
+    for names, message in (
+        ("grp/c", "ENOENT: there is no event 'grp/c'"),
+        ("x*", "ENOENT: there is no event 'x*'"),
+        ("''", "ENOENT: there is no event ''"),
+        ("c a", "EINVAL: several groups have an event 'a': choose one of grp/a, other/a"),
+    ):
+        with pytest.raises(CommandError, match=re.escape(message)):
+            session.run(f"events enable {names}")
+        assert not any(row.enabled for row in session.ask("events")), names
+
+
 def test_refusals(session: Session) -> None:
     """The kernel's words, with the caret."""
     with pytest.raises(CommandError, match=r"^EINVAL: Invalid register name, at '%foo'$") as caught:

@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from armprobe.commands import CommandError, Session
+from armprobe.commands.tracepoints import events_of
 from armprobe.machine import Snapshot
 from armprobe.probes.kprobe import OPTIMIZED
 from tests.linux.shell import TRACING
@@ -105,6 +106,36 @@ def test_a_pointer_is_compared_by_the_string_that_it_leads_to(start: tuple[Sessi
     session.run("events filter syscalls:sys_enter_openat 0")
     session.run("events disable syscalls:sys_enter_openat")
     assert found == [(2, 2), (1, 1)]
+
+
+def test_events_are_chosen_as_the_guest_chooses_them(start: tuple[Session, Snapshot]) -> None:
+    """By the same texts for set_event."""
+    session, snapshot = start
+    session.machine.restore(snapshot)
+    for text in "irq:*", "irq:", "irq", "*:sys_enter_read", ":softirq_entry", "sys_exit_openat":
+        told = session.guest.sh(f"cd {TRACING}; echo '{text}' > set_event; cat set_event; echo > set_event").out
+        session.run(f"events enable {text}")
+        ours = {row.event.replace("/", ":") for row in session.ask("events")}
+        session.run(f"events disable {text}")
+        assert ours == set(told.split()), text
+        assert ours, text
+
+
+def test_of_several_events_those_that_nothing_calls_are_passed_over(start: tuple[Session, Snapshot]) -> None:
+    """Such as those that only modules call. Alone they are refused."""
+    session, snapshot = start
+    session.machine.restore(snapshot)
+    events = session.kprobes.events
+    session.run("events enable events/enable")
+    enabled = {row.event for row in session.ask("events")}
+    session.run("events disable events/enable")
+    assert not session.ask("events")
+    uncalled = sorted(set(events.chosen("*:*")) - enabled)
+    assert len(enabled) > 1000 > 100 > len(uncalled) > 0
+    for path in uncalled:
+        assert not events_of(session)[path.replace("/", ":")].branches, path
+        with pytest.raises(CommandError, match="this kernel's code has no call of it"):
+            session.run(f"events enable {path}")
 
 
 @pytest.mark.parametrize(
