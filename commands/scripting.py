@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine import Stop, StopReason, host_files
 from armprobe.session.authority import Host
 
+from . import tracefs
 from .declaration import Arg, Arguments, Command, Parts, path
 from .errors import CommandError
 from .parsing import Line
-from .values import Answers, Completed, PrintedLine, ShellCommand
+from .values import Answers, Completed, EventFile, EventsChanged, EventsTracing, PrintedLine, ShellCommand
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -96,8 +97,11 @@ def _source(session: Session, arguments: Arguments) -> Parts[Answers]:
     return Answers(answers)
 
 
-def _echo(session: Session, arguments: Arguments) -> PrintedLine:
-    return PrintedLine(" ".join(arguments.text))
+def _echo(session: Session, arguments: Arguments) -> PrintedLine | EventsChanged | EventFile | EventsTracing:
+    answer: PrintedLine | EventsChanged | EventFile | EventsTracing = PrintedLine(" ".join(arguments.text))
+    for words in tracefs.written(arguments.text):
+        answer = session.shell.registry.run(session, words, lambda value: None)  # type: ignore[assignment]
+    return answer
 
 
 COMMANDS = (
@@ -115,7 +119,11 @@ COMMANDS = (
     ),
     Command(
         "echo",
-        "Print text, for scripts.",
+        "Print text, for scripts, or write it to a file of the kernel's tracefs, as the shell's echo does.\n"
+        "The files are kprobe_events, set_event, tracing_on, and enable, filter and trigger of events, with any path\n"
+        "in front. The guest's own are not touched: event and events do it, without its tracefs.\n\n"
+        "    echo 'p:open do_sys_openat2 name=+0(%x1):ustring' >> /sys/kernel/tracing/kprobe_events\n"
+        "    echo 1 > events/kprobes/open/enable",
         (Arg("text", "text to print", optional=True, many=True, default=()),),
         _echo,
         group="Running",

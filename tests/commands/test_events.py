@@ -87,6 +87,27 @@ def test_events_are_chosen_as_by_set_event(session: Session) -> None:
         assert not any(row.enabled for row in session.ask("events")), names
 
 
+def test_what_echo_writes(session: Session) -> None:
+    """tests/linux/test_kernel_event_files.py compares it with the kernel."""
+    assert session.run("echo 1 2") == "1 2\n"
+    assert session.run("echo 'p:a strlen' > /sys/kernel/tracing/kprobe_events") == "defined: p:kprobes/a strlen\n"
+    assert session.run("echo 1 > events/kprobes/a/enable") == "enabled: p:kprobes/a strlen\n"
+    assert session.run("echo 0 >tracing_on").startswith("hits of events are not recorded")
+    for line, message in (
+        ("echo 'p:b kfree' > kprobe_events", "EBUSY: kprobes/a is enabled"),
+        ("echo 2 > tracing_on", "tracing_on takes 0 or 1, and not '2'"),
+        ("echo yes >> events/kprobes/enable", "events/kprobes/enable takes 0 or 1"),
+        ("echo 'a > 1' > events/kprobes/filter", "events/kprobes/filter is of more than one event"),
+        ("echo 'took u64 ns; char comm[]' > synthetic_events", "armprobe has no synthetic events"),
+        ("echo function > current_tracer", "echo writes to no file 'current_tracer', only to those of tracefs"),
+        ("echo 'p:b kfree %x99' >> kprobe_events", "EINVAL: Invalid register name"),
+        ("echo nothing > events/kprobes/a/trigger", "EINVAL: 'nothing' is no trigger"),
+    ):
+        with pytest.raises(CommandError, match=re.escape(message)):
+            session.run(line)
+    assert session.kprobes.events.list() == ["p:kprobes/a strlen"]
+
+
 def test_refusals(session: Session) -> None:
     """The kernel's words, with the caret."""
     with pytest.raises(CommandError, match=r"^EINVAL: Invalid register name, at '%foo'$") as caught:

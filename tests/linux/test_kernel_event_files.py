@@ -121,6 +121,37 @@ def test_events_are_chosen_as_the_guest_chooses_them(start: tuple[Session, Snaps
         assert ours, text
 
 
+def test_what_echo_writes_is_written_here_too(start: tuple[Session, Snapshot]) -> None:
+    """Each line is given to the guest's shell, and to echo here: then the files are equal."""
+    session, snapshot = start
+    session.machine.restore(snapshot)
+    events = session.kprobes.events
+    hist = "hist:keys=common_pid.execname:vals=hitcount:sort=hitcount:size=2048 if dfd != 4"
+    for line in (
+        "echo 'p:open do_sys_openat2 dfd=%x0:s32 name=+0(%x1):ustring' > kprobe_events",
+        "echo 'r:mine/read vfs_read $retval:s64' >> kprobe_events",
+        "echo 1 > events/kprobes/open/enable",
+        "echo 'dfd == -100' > events/kprobes/open/filter",
+        f"echo '{hist}' >> events/kprobes/open/trigger",
+        "echo 1 >events/mine/enable",
+        "echo 'irq:* kprobes:open' > set_event",
+        "echo '!irq:*' >> set_event",
+        f"echo '!{hist}' >> events/kprobes/open/trigger",
+        f"echo 0 > {TRACING}/events/enable",
+        "echo -:open >>kprobe_events",
+        "echo > kprobe_events",
+    ):
+        told = session.guest.sh(f"cd {TRACING}; {line}")
+        assert (told.err, told.status) == ("", 0), line
+        session.run(line)
+        assert session.guest.sh(f"cat {TRACING}/kprobe_events").out.splitlines() == events.list(), line
+        enabled = {row.event.replace("/", ":") for row in session.ask("events") if row.enabled}
+        assert set(session.guest.sh(f"cat {TRACING}/set_event").out.split()) == enabled, line
+        if "kprobes/open" in "".join(events.list()):
+            files = session.guest.sh(f"cd {TRACING}/events/kprobes/open; cat filter trigger").out
+            assert files == f"{events.filter('open')}\n{events.trigger('open')}", line
+
+
 def test_of_several_events_those_that_nothing_calls_are_passed_over(start: tuple[Session, Snapshot]) -> None:
     """Such as those that only modules call. Alone they are refused."""
     session, snapshot = start
@@ -129,7 +160,7 @@ def test_of_several_events_those_that_nothing_calls_are_passed_over(start: tuple
     session.run("events enable events/enable")
     enabled = {row.event for row in session.ask("events")}
     session.run("events disable events/enable")
-    assert not session.ask("events")
+    assert not any(row.enabled for row in session.ask("events"))
     uncalled = sorted(set(events.chosen("*:*")) - enabled)
     assert len(enabled) > 1000 > 100 > len(uncalled) > 0
     for path in uncalled:
