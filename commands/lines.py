@@ -7,9 +7,11 @@ import contextlib
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from armprobe.kernel.line_pieces import Piece, pieces
 from armprobe.kernel.source_lines import SLIDE
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.session.authority import Host, asker
@@ -47,6 +49,7 @@ class _Rows(NamedTuple):
     addresses: list[int]
     numbers: list[int]
     end: int
+    pieces: list[Piece]
 
 
 _KNOWN: Final[WeakKeyDictionary[Machine, dict[int, _Rows | None]]] = WeakKeyDictionary()
@@ -54,6 +57,25 @@ _KNOWN: Final[WeakKeyDictionary[Machine, dict[int, _Rows | None]]] = WeakKeyDict
 
 def line_at(session: Session, address: int) -> Line | None:
     """The line of an instruction; None if it is not known."""
+    rows = _rows_at(session, address)
+    index = -1 if rows is None else bisect_right(rows.addresses, address) - 1
+    if rows is None or index < 0 or address >= rows.end:
+        return None
+    later = zip(rows.addresses[index + 1 :], rows.numbers[index + 1 :], strict=True)
+    end = next((at for at, number in later if number != rows.numbers[index]), rows.end)
+    while index and rows.numbers[index - 1] == rows.numbers[index]:
+        index -= 1
+    return Line(rows.file, rows.numbers[index], rows.addresses[index], end)
+
+
+def piece_at(session: Session, address: int) -> Piece | None:
+    """The piece of a line, of any file, that has an instruction; None if it is not known."""
+    rows = _rows_at(session, address)
+    index = -1 if rows is None else bisect_right(rows.pieces, address, key=attrgetter("start")) - 1
+    return None if rows is None or index < 0 or address >= rows.end else rows.pieces[index]
+
+
+def _rows_at(session: Session, address: int) -> _Rows | None:
     found = session.machine.symbols.at(address)
     if found is None or session.machine.guest.dwarf is None:
         return None
@@ -63,15 +85,7 @@ def line_at(session: Session, address: int) -> Line | None:
             known[symbol.address] = _rows(session.machine, symbol)
         except (MachineError, CommandError):
             known[symbol.address] = None
-    rows = known[symbol.address]
-    index = -1 if rows is None else bisect_right(rows.addresses, address) - 1
-    if rows is None or index < 0 or address >= rows.end:
-        return None
-    later = zip(rows.addresses[index + 1 :], rows.numbers[index + 1 :], strict=True)
-    end = next((at for at, number in later if number != rows.numbers[index]), rows.end)
-    while index and rows.numbers[index - 1] == rows.numbers[index]:
-        index -= 1
-    return Line(rows.file, rows.numbers[index], rows.addresses[index], end)
+    return known[symbol.address]
 
 
 def pieces_after(session: Session, line: Line) -> list[int]:
@@ -88,7 +102,8 @@ def _rows(machine: Machine, symbol: Symbol) -> _Rows | None:
         return None
     found = sorted(function.statements.items())
     addresses, numbers = [address + moved for address, _ in found], [number for _, number in found]
-    return _Rows(function.file, addresses, numbers, function.end + moved)
+    rows = [row._replace(address=row.address + moved) for row in function.rows]
+    return _Rows(function.file, addresses, numbers, function.end + moved, pieces(rows, function.end + moved))
 
 
 def _source_line(session: Session, file: str, number: int, current: bool) -> SourceLine:

@@ -18,7 +18,7 @@ from armprobe.machine import Machine, MachineError, Stop, StopReason
 
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
-from .lines import line_at, step_by_lines
+from .lines import line_at, piece_at, step_by_lines
 from .program import SessionScope, refused
 from .stepping import Arrived, caller, is_call, stepped
 from .stops import stopped
@@ -59,6 +59,10 @@ def _word(session: Session, address: int) -> int:
     return int.from_bytes(session.kprobes.unpatched(address, data), "little") if len(data) == 4 else 0
 
 
+def _is_return(word: int) -> bool:
+    return word & 0xFFFF_FC1F == 0xD65F_0000 or word in _RETS
+
+
 def _back(session: Session, enter: bool) -> Stop:
     """Go back by one instruction; over a call with all that it did, unless `enter`, and over interrupts."""
     machine, timeline = session.machine, session.machine.timeline
@@ -74,11 +78,7 @@ def _back(session: Session, enter: bool) -> Stop:
     if word in _ERETS and found is not None:
         symbol: Symbol = found[0]
         stop = _back_to(session, dict.fromkeys(range(symbol.address, symbol.address + symbol.size, 4), same))
-    elif (
-        (word & 0xFFFF_FC1F == 0xD65F_0000 or word in _RETS)
-        and is_call(before)
-        and not (enter and line_at(session, now) is not None)
-    ):
+    elif _is_return(word) and is_call(before) and not (enter and line_at(session, now) is not None):
         stop = _back_to(session, {pc - 4: same})
     else:
         return Stop(StopReason.INSTRUCTIONS, now)
@@ -86,28 +86,57 @@ def _back(session: Session, enter: bool) -> Stop:
 
 
 class _LineBack:
-    """Goes back to the beginning of a line: of this one, or from there of the one that was executed before."""
+    """Goes back to the beginning of a piece of a line, as gdb does (GDB 13, infrun.c, process_event_stop_test).
+
+    It is the beginning of this piece, unless that is the function's, or else of one that was executed before it: that
+    of another line where a statement begins, or any whose beginning is not the first that is met of it.
+    """
 
     def __init__(self, enter: bool) -> None:
         self._enter = enter
 
     def __call__(self, session: Session) -> Stop:
-        machine, timeline = session.machine, session.machine.timeline
-        has_lines = line_at(session, machine.registers.pc) is not None
-        stop = _back(session, self._enter)
-        line = line_at(session, machine.registers.pc)
+        machine = session.machine
+        piece = piece_at(session, machine.registers.pc)
+        line = None if piece is None else piece[2:4]
+        called = False  # whether this is a function that the line has called
         for _ in range(_MOST_STEPS):
-            if stop.reason is not StopReason.INSTRUCTIONS or not has_lines or line is None:
+            pc = machine.registers.pc
+            stop = _back(session, self._enter)
+            now = piece_at(session, stop.address)
+            if stop.reason is not StopReason.INSTRUCTIONS or piece is None or now is None:
                 return stop
-            if stop.address == line.start:
+            word = _word(session, stop.address)
+            same = not _is_return(word) and _function(machine, pc) == _function(machine, stop.address)
+            if (called and same) or (not called and _is_return(word)):
+                if stop.address == now.start:
+                    return stop
+                called = True
+                continue
+            called = False
+            if same and piece.start <= stop.address < piece.end:
+                if stop.address == piece.start and not _is_entry(machine, stop.address):
+                    return stop
+                continue
+            other = stop.address == now.start and now[2:4] != line
+            if other and now.is_statement:
                 return stop
-            position = timeline.position
-            stop = _back(session, enter=False)
-            now = line_at(session, machine.registers.pc)
-            if stop.reason is StopReason.INSTRUCTIONS and (now is None or now[:2] != line[:2]):
-                timeline.go(position)  # the first instruction of the line that was executed
-                return Stop(StopReason.INSTRUCTIONS, machine.registers.pc)
+            piece = now
+            if not other:
+                line = now[2:4]
+            elif not same:
+                line = None
         return Stop(StopReason.INSTRUCTIONS, stop.address, f"the line has not begun {_MOST_STEPS:,} steps before")
+
+
+def _function(machine: Machine, address: int) -> Symbol | None:
+    found = machine.symbols.at(address)
+    return None if found is None else found[0]
+
+
+def _is_entry(machine: Machine, address: int) -> bool:
+    found = machine.symbols.at(address)
+    return found is not None and found[1] == 0
 
 
 def _reverse_next_instruction(session: Session, arguments: Arguments) -> Stepped:

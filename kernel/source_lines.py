@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from armprobe.machine.errors import MachineError
 
 from .dwarf import Dwarf, text_of
+from .line_pieces import Row
 
 if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
@@ -32,6 +33,7 @@ class SourceFunction(NamedTuple):
 
     `lines` has the numbers of lines that begin an instruction, each with the lowest address of those. The first line is
     one of them. `statements` has the addresses where statements of the file begin, each with the number of its line.
+    `rows` are those of the line table, also of other files.
     """
 
     name: str
@@ -41,6 +43,7 @@ class SourceFunction(NamedTuple):
     end: int
     lines: dict[int, int]
     statements: dict[int, int]
+    rows: list[Row]
 
     def slide(self, symbol: int) -> int:
         """How far the kernel has moved from where its file has it, by the address of the function's symbol."""
@@ -60,7 +63,7 @@ class SourceLines:
 
     def __init__(self, dwarf: Dwarf) -> None:
         self.dwarf = dwarf
-        self._statements: dict[int, list[tuple[int, int, int]]] = {}  # by the unit's offset
+        self._rows: dict[int, list[Row]] = {}  # by the unit's offset
 
     def knows(self, name: str) -> bool:
         """Whether there is a function of that name, with code or inlined."""
@@ -100,16 +103,18 @@ class SourceLines:
             program: Any = self.dwarf.line_program(unit)
             number = int(entry.attributes["DW_AT_decl_file"].value)
             paths = self.paths(unit, program)
-            statements = self.statements(unit, program)
-            first, last = (bisect_left(statements, at, key=itemgetter(0)) for at in (start, end))
-            rows = [(at, address) for address, at, file in statements[first:last] if file == number]
+            known = self._rows_of(unit, program)
+            first, last = (bisect_left(known, at, key=itemgetter(0)) for at in (start, end))
+            rows = known[first:last]
             line = int(entry.attributes["DW_AT_decl_line"].value)
-            if not rows:
+            statements = {row.address: row.line for row in rows if row.is_statement and row.file == number}
+            if not statements:
                 raise MachineError(f"the debug information has no lines of {name}")
             lines = {line: start}
-            for at, address in rows:
-                lines[at] = min(lines.get(at, address), address)
-            return SourceFunction(name, paths(number), line, start, end, lines, {address: at for at, address in rows})
+            for row in rows:
+                if row.is_statement and row.file == number:
+                    lines[row.line] = min(lines.get(row.line, row.address), row.address)
+            return SourceFunction(name, paths(number), line, start, end, lines, statements, rows)
 
     @staticmethod
     def paths(unit: CompileUnit, program: Any) -> Callable[[int], str]:
@@ -128,17 +133,20 @@ class SourceLines:
 
     def statements(self, unit: Any, program: Any) -> list[tuple[int, int, int]]:
         """The addresses where statements of a unit begin, in order, each with its line and the number of its file."""
-        if unit.cu_offset not in self._statements:
+        return [(row.address, row.line, row.file) for row in self._rows_of(unit, program) if row.is_statement]
+
+    def _rows_of(self, unit: Any, program: Any) -> list[Row]:
+        if unit.cu_offset not in self._rows:
             states = (entry.state for entry in program.get_entries() if entry.state is not None)
-            self._statements[unit.cu_offset] = sorted(
+            self._rows[unit.cu_offset] = sorted(
                 (
-                    (state.address, state.line, state.file)
+                    Row(state.address, state.line, state.file, bool(state.is_stmt), bool(state.discriminator))
                     for state in states
-                    if state.is_stmt and not state.end_sequence and state.line
+                    if not state.end_sequence and state.line
                 ),
                 key=itemgetter(0),
             )
-        return self._statements[unit.cu_offset]
+        return self._rows[unit.cu_offset]
 
 
 def ends_with(path: str, end: str) -> bool:

@@ -4,6 +4,8 @@
 import itertools
 from pathlib import Path
 
+import pytest
+
 from armprobe.clients.gdb_session import GdbSession
 from armprobe.session import Session
 
@@ -61,3 +63,33 @@ def test_gdb_has_the_position(session: Session, gdb_path: str) -> None:
             gdb.execute(command)
             assert gdb.execute('printf "%ld", $_position').split()[-1] == str(session.machine.instructions), command
         assert session.machine.instructions < here - 150
+
+
+LINES_BACK = 12
+
+
+@pytest.mark.parametrize(
+    ("command", "functions"),
+    [
+        ("reverse-next", ["kfree", "avl_insert", "vsnprintf"]),
+        ("reverse-step", ["avl_insert", "cmp_u32", "quick_sort"]),  # in which no function is inlined
+    ],
+)
+def test_lines_are_gdbs(session: Session, gdb_path: str, gdbinit: Path, command: str, functions: list[str]) -> None:
+    theirs: dict[int, list[int]] = {}
+    with GdbSession(session, gdb=gdb_path, gdbinit=gdbinit) as gdb:
+        for function in functions:
+            gdb.execute(f"tbreak {function}")
+            gdb.continue_to_stop()
+            gdb.execute("finish")
+            here = session.machine.instructions
+            theirs[here] = walk(session, gdb, command, LINES_BACK)
+            gdb.execute(f"monitor goto {here}")
+        gdb.execute("disconnect")
+    for here, positions in theirs.items():
+        session.machine.timeline.go(here)
+        ours = []
+        for _ in positions:
+            session.run(command)
+            ours.append(session.machine.instructions)
+        assert ours == positions
