@@ -250,6 +250,8 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
 
 
 HOOKS = {  # of gdb's commands, and the methods of the proxy that they call
+    "target hook-remote": "keep_hooks",  # a hook after it that Python has defined (as GEF does) runs no hook-define
+    "target hook-extended-remote": "keep_hooks",
     "target hookpost-remote": "update",
     "target hookpost-extended-remote": "update",
     "info hookpost-args": "arguments",
@@ -284,9 +286,9 @@ def put_first(line: str, hook: str, define: bool) -> None:
     """Make `line` the first of a hook, in front of the user's own lines. define: also if there is no such hook."""
     try:
         _, *body = gdb.execute(f"show user {hook}", to_string=True).rstrip("\n").splitlines()
-    except gdb.error:  # the user has no such hook
+    except gdb.error:  # the user has no such hook in gdb's own language
         body = []
-        if not define:
+        if not define or is_command(hook):
             return
     if not body or body[0].strip() != line:
         define_command(hook, line, *body)
@@ -358,9 +360,6 @@ class Proxy:
         InternalCommand()
         entries.EntryFilter()
         printers.register(value_of, beside("pstate").pstate)
-        for name, method in HOOKS.items():
-            if not is_command(name):  # otherwise it is the user's own
-                define_command(name, calling(method))
         define_command("hook-define", calling("defining"))
         define_command("hookpost-define", calling("keep_hooks"))
         self.keep_hooks()
@@ -419,6 +418,8 @@ class Proxy:
         """
         self._defining = False
         put_first(calling("look"), "hook-stop", define=False)
+        for hook, method in HOOKS.items():
+            put_first(calling(method), hook, define=True)
         for command in self._looks:
             put_first(NOTICE, hook_of(command), define=True)
 

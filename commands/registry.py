@@ -290,10 +290,9 @@ _REGISTER = re.compile(r"(?<![\w$.>])(?:[xw]\d+|sp|pc)\b")
 
 def _for_gdb(text: str, names: Mapping[str, str]) -> str:
     """Help with gdb's names of commands, where they are used as commands, and of registers in its conditions."""
-    for name, in_gdb in names.items():
-        if name != in_gdb:
-            place = rf"(?m)(^ {{4}}|^Usage: |\bcommands? |\band )?\b{re.escape(name)}\b(?(1)(?! with)|(?= shows?\b))"
-            text = re.sub(place, rf"\g<1>{in_gdb}", text)
+    if others := "|".join(re.escape(name) for name, in_gdb in names.items() if name != in_gdb):
+        place = rf"(?m)(^ {{4}}|^Usage: |\bcommands? |\band )?\b({others})\b(?(1)(?! with)|(?= shows?\b))"
+        text = re.sub(place, lambda found: (found[1] or "") + names[found[2]], text)
     return _CONDITION.sub(lambda found: found[1] + _REGISTER.sub(r"$\g<0>", found[2]) + (found[3] or ""), text)
 
 

@@ -51,7 +51,8 @@ class Proxy(Feature[Commands]):
         self._running: Future[bytes] | None = None  # the command that was run last
 
     def commands(self, _: None) -> bytes:
-        return _reply(True, self.target.command_table())
+        # gdb would be left without armprobe's commands if it gave up: a program inside it asks only once.
+        return _reply(True, self.connection.patiently(self.target.command_table))
 
     def run(self, line: str) -> None:
         self._begin(lambda client, out: self.target.command(client, line, out))

@@ -139,6 +139,28 @@ def test_what_a_stop_is_for_is_known_in_every_place_a_script_can_ask(say: Say, s
     ]
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["before-armprobe", "behind-armprobe"])
+def test_commands_are_there_behind_a_hook_of_somebody_else(
+    gdb_path: str, server: Server, tmp_path: Path, first: bool
+) -> None:
+    """In a script, which has no prompt, behind a hook that a program has defined (GEF does, as here)."""
+    program, script = tmp_path / "theirs.py", tmp_path / "script"
+    program.write_text("import gdb\ngdb.execute('define target hookpost-remote\\necho =theirs\\\\n\\nend')\n")
+    script.write_text(f"target remote {server.address}\nkprobe strlen\nprobes\n")
+    files = (program, GDBINIT) if first else (GDBINIT, program)
+    done = subprocess.run(
+        [gdb_path, "-nx", "-batch", *(word for file in (*files, script) for word in ("-x", str(file)))],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        env=os.environ | ENVIRONMENT,
+    )
+    assert (marked(done.stdout), done.stderr) == (["theirs"], "")
+    assert re.search(r"^  1  kprobe .* strlen ", done.stdout, re.MULTILINE)
+
+
 def test_armprobes_commands_in_hook_stop(say: Say, server: Server) -> None:
     """Those of a breakpoint that resume the guest are carried out after it, as gdb's own commands there are."""
     script = (

@@ -5,8 +5,6 @@ import io
 import os
 import re
 import struct
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,12 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from armprobe.machine.memory.regions import TOP, Region
-from armprobe.stub import ExecFile, Server, TargetError, connection
+from armprobe.stub import ExecFile, Server, TargetError
 from armprobe.stub.framing import PACKET_SIZE
 from tests.stub.client import Client, framed
 from tests.stub.fake import SIZE, FakeTarget
-from tests.stub.in_process import Wire
-from tests.waiting import wait_until
 
 NAME = "/armprobe/a guest.elf"
 CONTENT = bytes(range(256)) * 1024 + b"the end"  # 256 KiB of everything that needs escaping, and of what does not
@@ -244,30 +240,7 @@ def test_a_core_file_has_a_bounded_size(client: Client, target: FakeTarget, read
     assert reads == []
 
 
-def test_a_file_that_takes_long_to_make(target: FakeTarget, monkeypatch: pytest.MonkeyPatch) -> None:
-    """gdb hears something every now and then: notifications, whose form is that of the GDB manual's node."""
-    monkeypatch.setattr(connection, "_SIGN_OF_LIFE", 0.001)
-    sent = bytearray()
-
-    class Slow(Wire):
-        def start(self, work: Callable[[], None]) -> None:
-            threading.Thread(target=work).start()
-
-        def send(self, data: bytes) -> None:
-            sent.extend(data)
-
-    def read() -> BinaryIO:
-        wait_until(lambda: sent.count(b"%busy#c3") >= 3, "notifications")
-        return io.BytesIO(CONTENT)
-
-    target.program = ExecFile(NAME, read)
-    slow = Slow(target)
-    slow.receive(framed(b"qSupported:swbreak+"))
-    slow.receive(framed(opening()))
-    assert re.fullmatch(rb"\+\$[^#]*#..\+(%busy#c3){3,}\$F0#76", sent)
-
-
-def test_an_error_of_one_that_takes_long(client: Client, target: FakeTarget) -> None:
+def test_an_error_of_a_file_that_is_made(client: Client, target: FakeTarget) -> None:
     def fail() -> BinaryIO:
         raise TargetError(1, "gone")
 
