@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -53,12 +52,11 @@ REFERENCES: Final = {
 FLAVOURED: Final = {f"v6.1-{flavour}": Reference("6.1", "bookworm", flavour) for flavour in ("generic", "rt")}
 """Other kernels of the default series, for `make oracle`."""
 
-_ANOTHER: Final = os.environ.setdefault("ARMPROBE_SERIES", random.choice([*REFERENCES.keys() - {DEFAULT}]))
-ASKED: Final = tuple(REFERENCES) if EVERYTHING else (DEFAULT, *{_ANOTHER} - {DEFAULT})
-"""The eras of the kernels that run in tests about each kernel: all, or the default one and another by chance.
-
-In the environment, where the workers of a run find the choice of the first process, and so does who repeats the run.
-"""
+_BESIDES: Final = set(os.environ.get("ARMPROBE_SERIES", "").split()) - {DEFAULT}
+if _UNKNOWN := _BESIDES - REFERENCES.keys():
+    raise pytest.UsageError(f"ARMPROBE_SERIES has {', '.join(sorted(_UNKNOWN))}: it takes {', '.join(REFERENCES)}")
+ASKED: Final = tuple(REFERENCES) if EVERYTHING else (DEFAULT, *sorted(_BESIDES))
+"""The eras of the kernels that run in tests about each kernel: all, or the default one and those that are named."""
 
 _TO_RECORD: Final = os.environ.get("ARMPROBE_RECORD", "").split()
 RECORDING: Final = Reference(*_TO_RECORD) if _TO_RECORD else None
