@@ -13,6 +13,7 @@ import pytest
 from armprobe import machine
 from armprobe.clients import debugger_session
 from armprobe.machine import Machine
+from tests import sampling
 from tests.linux.shell import Shell
 from tests.oracle.references import ASKED, REFERENCES
 from tests.oracle.unrecorded import pytest_runtest_makereport, pytest_terminal_summary
@@ -33,12 +34,13 @@ hypothesis.settings.load_profile("armprobe")
 def pytest_report_header() -> str:
     """Say which kernels this run is about."""
     series = ", ".join(REFERENCES[era].series for era in ASKED)
-    return f"Linux of the series {series}; others by ARMPROBE_SERIES, all by make oracle"
+    return f"Linux of the series {series}; others by ARMPROBE_SERIES, all by make oracle\n{sampling.header()}"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """See `progress`. And gdb has as long as all else, and gives others as long."""
     configure(config)
+    sampling.configure(config)
     debugger_session.TIMEOUT = PATIENCE
     if shutil.which("gdb-multiarch"):
         os.environ["PATH"] = f"{Path(__file__).parent / 'programs'}:{os.environ['PATH']}"
@@ -139,10 +141,14 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Workers are given files in this order (xdist's loadfile, with --no-loadscope-reorder)."""
     place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+    if out := sampling.left_out(items):
+        config.hook.pytest_deselected(items=out)
+        left = set(map(id, out))
+        items[:] = [item for item in items if id(item) not in left]
 
 
 def pytest_collection_finish() -> None:

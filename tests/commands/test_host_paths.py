@@ -30,6 +30,7 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("what", ["pipe", "device", "folder", "absent", "long", "NUL", "no text", "empty"])
+@pytest.mark.sample
 def test_each_place_for_a_path(place: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ending = ".py" if place == "python script" else ""
     path = str(tmp_path / "odd")

@@ -57,6 +57,7 @@ def test_step_goes_into_functions_with_lines(session: Session) -> None:
 
 
 @pytest.mark.parametrize(("start", "times"), [("slab_round", 12), ("kmalloc", 12), ("list_round", 8)])
+@pytest.mark.sample
 def test_until_goes_where_gdb_s_goes(start: str, times: int, gdb_path: str) -> None:
     """Through loops, and back to the callers."""
     with Session("demo", memory="16M") as session:

@@ -70,12 +70,14 @@ def perf(tool: Callable[[str, str], str]) -> Callable[..., str]:
 
 
 @pytest.mark.parametrize("text", SAME)
+@pytest.mark.sample
 def test_a_definition_is_perfs(session: Session, perf: Callable[..., str], text: str) -> None:
     theirs = re.sub(r"\+0(?=\s|$)", "", perf("-D", text), flags=re.MULTILINE)
     assert session.run(f"probe -D {text}") == theirs
 
 
 @pytest.mark.parametrize("text", LISTED)
+@pytest.mark.sample
 def test_a_listing_is_perfs(session: Session, perf: Callable[..., str], text: str) -> None:
     """But for blanks at the ends of lines, and the folder in which the sources were compiled."""
     ours, theirs = session.run(f"probe -L {text}").splitlines(), perf("-L", text).splitlines()

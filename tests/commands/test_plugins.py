@@ -72,6 +72,7 @@ def test_the_package_of_the_documentation(tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.sample
 def test_one_that_cannot_be_used_is_a_note(tmp_path: Path, points: str, module: str, note: str) -> None:
     done = armprobe(installed(tmp_path, points, allocations=module), "echo there")
     assert (done.returncode, done.stdout) == (0, "there\n")

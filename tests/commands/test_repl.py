@@ -335,6 +335,7 @@ def test_in_a_terminal_that_knows_no_escape_sequences() -> None:
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04", "n", " "])
+@pytest.mark.sample
 def test_many_candidates_are_listed_without_a_question(key: str) -> None:
     """More than fit on the screen, where prompt_toolkit asks; whatever is typed then."""
     with terminal() as user:

@@ -126,6 +126,7 @@ def run(*arguments: bytes | str, **options: object) -> "subprocess.CompletedProc
         ["--listen", f"unix:/nothing/{TITLE}", "serve"],
     ],
 )
+@pytest.mark.sample
 def test_errors_that_quote_the_command_line(arguments: list[str | bytes]) -> None:
     done = run(*arguments, stdin=subprocess.DEVNULL)
     assert done.returncode in (1, 2)
@@ -144,6 +145,7 @@ def closing(*descriptors: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize("descriptors", [(0,), (1,), (2,), (0, 1, 2)])
 @pytest.mark.parametrize("arguments", [["-c", "info"], ["-c", "nothing"], []])
+@pytest.mark.sample
 def test_streams_that_are_closed(descriptors: tuple[int, ...], arguments: list[str]) -> None:
     done = run("--listen", "none", *arguments, preexec_fn=closing(*descriptors), stdin=subprocess.DEVNULL)
     assert done.returncode == int("nothing" in arguments)
@@ -163,6 +165,7 @@ def test_a_full_disk(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["\ufeffprobes\n", "\ufeffprobes\r\n", "\ufeff# a comment\r\nprobes"])
+@pytest.mark.sample
 def test_scripts_of_other_editors(text: str, tmp_path: Path) -> None:
     """With a byte order mark, and lines that end in CR LF."""
     script = tmp_path / "script"

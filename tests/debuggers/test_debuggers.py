@@ -50,6 +50,7 @@ def documented(program: str, guest: str, check: str) -> str:
 
 
 @pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.sample
 def test_gdb(
     check: str, guest: Guest, session: Session, server: Server, tmp_path: Path, tool: Callable[[str, str], str]
 ) -> None:

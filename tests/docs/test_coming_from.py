@@ -65,6 +65,7 @@ def test_every_page_has_a_table_and_every_table_a_place() -> None:
 
 
 @of("armprobe")
+@pytest.mark.sample
 def test_at_the_prompt(table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if table.guest == "linux":
         stock_snapshot()

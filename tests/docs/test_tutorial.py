@@ -41,6 +41,7 @@ def ready_for(example: Example, tool: Callable[[str, str], str]) -> None:
 
 
 @pytest.mark.parametrize(("document", "example"), ALL, ids=[f"{name}: {example.name}" for name, example in ALL])
+@pytest.mark.sample
 def test_an_example_gives_what_is_printed(
     document: str, example: Example, tool: Callable[[str, str], str], tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_armprobes_gdb_says_so_at_its_prompt(typed: Callable[..., Terminal], ses
         ("source {script}", "^4242$"),
     ],
 )
+@pytest.mark.sample
 def test_the_first_look_shows_the_new_state(
     typed: Callable[..., Terminal], session: Session, tmp_path: Path, look: str, shown: str
 ) -> None:

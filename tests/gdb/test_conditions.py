@@ -33,6 +33,7 @@ def at_the_first_round(gdb: GdbSession) -> None:
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.sample
 def test_the_stub_and_gdb_agree(gdb: GdbSession, session: Session, expression: str) -> None:
     at_the_first_round(gdb)
     start = session.machine.snapshot()
@@ -249,6 +250,7 @@ def test_a_probe_stops_where_its_condition_holds(gdb: GdbSession) -> None:
         ("kprobe kmalloc if", "if needs CONDITION after it"),
     ],
 )
+@pytest.mark.sample
 def test_a_condition_that_gdb_cannot_compile(gdb: GdbSession, session: Session, line: str, said: str) -> None:
     with pytest.raises(GdbError, match=said):
         gdb.execute(line)

@@ -69,6 +69,7 @@ def entry(program: Path, name: str) -> int:
         ("kretprobe many if (int) $x0 != 36", []),  # 1 + ... + 8, and n - n
     ],
 )
+@pytest.mark.sample
 def test_what_a_condition_reads(gdb: GdbSession, session: Session, line: str, hits: list[int] | None) -> None:
     """Hits are counted from 1, and in each round there is one; what the program passes is in its source."""
     if hits is None:
@@ -161,6 +162,7 @@ def test_one_of_two_functions_of_a_name(gdb: GdbSession, session: Session, progr
         (0x94000000, False),  # bl: what it calls may do anything
     ],
 )
+@pytest.mark.sample
 def test_what_is_executed_before_gdb_s_entry(
     gdb: GdbSession, session: Session, program: Path, word: int, accepted: bool
 ) -> None:

@@ -113,6 +113,7 @@ def test_completion(gdb: GdbSession, demo: Demo) -> None:
         ("unregister kfree", "there is no probe 'kfree': probes lists them by number and name"),
     ],
 )
+@pytest.mark.sample
 def test_refusals(gdb: GdbSession, session: Session, line: str, refusal: str) -> None:
     """One sentence, an error for gdb's scripts, and nothing left behind."""
     with pytest.raises(GdbError) as error:
@@ -294,6 +295,7 @@ PC_RELATIVE = (
 
 
 @pytest.mark.parametrize("function", ["kfree", "virt_to_page", *(f"pcrel_{how}" for how in PC_RELATIVE)])
+@pytest.mark.sample
 def test_stepping_over_a_probed_instruction(gdb: GdbSession, session: Session, function: str) -> None:
     """stepi does what it does without the probe, to every register, whether the instruction is executed out of line or
     simulated. The function is called once or more in every round, with the stack where it was."""

@@ -163,6 +163,7 @@ def say(server: Server, gdb_path: str, tmp_path: Path) -> Say:
     ],
     ids=["stop-method", "stop-handler", "every-event", "finishing", "posted", "hook-stop", "commands"],
 )
+@pytest.mark.sample
 def test_as_without_armprobe(say: Say, program: str, count: int) -> None:
     alone = say(program, False)
     assert len(alone) == count

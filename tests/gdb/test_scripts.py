@@ -68,6 +68,7 @@ def marked(said: str) -> list[str]:
     return re.findall(r"^(?:\(gdb\) )?=(.*)$", said, re.MULTILINE)
 
 
+@pytest.mark.sample
 def test_commands_of_a_breakpoint_that_resume(say: Say, server: Server) -> None:
     """As gdb alone has it: it stops after fifty hits, where the guest is then."""
     script = (
@@ -92,6 +93,7 @@ def test_commands_of_a_breakpoint_that_finish(say: Say, server: Server) -> None:
     assert "slab_round + 128 in section .text" in said
 
 
+@pytest.mark.sample
 def test_commands_of_a_breakpoint_that_the_first_run_hits(say: Say, server: Server) -> None:
     script = (
         *(f"target extended-remote {server.address}", "set $n = 0", "break strlen", "commands", *COUNT, "end", "run"),

@@ -40,6 +40,7 @@ NO_SYMBOL = 'No symbol "nosuch" in current context.\n'
         ("set $n = 1\npython\nclass Here(gdb.Breakpoint):\n def stop(self): nosuch\nHere('*kfree')\nend", "'nosuch'"),
     ],
 )
+@pytest.mark.sample
 def test_what_fails_at_a_stop_raises(
     gdb: GdbSession, scripted: Callable[[str], None], script: str, message: str
 ) -> None:

@@ -61,6 +61,7 @@ def started(gdb: GdbSession, session: Session) -> Callable[[str], Snapshot]:
 
 
 @pytest.mark.parametrize("function", ["slab_round", "recursion_round", "tree_round", "pcrel_round"])
+@pytest.mark.sample
 def test_every_instruction_has_the_frames_and_registers_it_has_without_probes(
     gdb: GdbSession, session: Session, frames: Frames, started: Callable[[str], Snapshot], function: str
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_function_made_to_return(gdb: GdbSession, session: Session, demo: Demo
 
 
 @pytest.mark.parametrize("command", ["up", "finish", "until *kfree", "advance ksize", "next"])
+@pytest.mark.sample
 def test_what_gdb_does_at_each_stage(
     gdb: GdbSession, session: Session, frames: Frames, started: Callable[[str], Snapshot], command: str
 ) -> None:

@@ -25,6 +25,7 @@ def guests(shell: Shell) -> list[list[str]]:
 
 @pytest.mark.parametrize("offset", [0, 0x20])
 @pytest.mark.parametrize("returning", [False, True], ids=["kprobe", "kretprobes-on-the-callers"])
+@pytest.mark.sample
 def test_the_guest_s_own_backtraces(guest: Machine, shell: Shell, offset: int, returning: bool) -> None:
     """Each function with its offset and size. The kernel overlooks the caller of a function that has no frame yet
     (arch_stack_walk starts from the frame record at x29), and it would see the trampoline of a kretprobe of ours: so

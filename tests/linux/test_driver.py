@@ -174,6 +174,7 @@ def test_the_file_says_what_gdb_reads_in_it(story: tuple[Path, Path], gdb_path: 
 
 
 @pytest.mark.parametrize("change", ["another", "text", "cut", "stripped"])
+@pytest.mark.sample
 def test_a_file_that_is_not_the_loaded_module(
     session: Session, story: tuple[Path, Path], tmp_path: Path, change: str, tool: Tool
 ) -> None:

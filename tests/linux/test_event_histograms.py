@@ -70,6 +70,7 @@ def again_in_c(start: tuple[Session, Snapshot], work: str) -> None:
 
 
 @pytest.mark.parametrize("trigger", TRIGGERS)
+@pytest.mark.sample
 def test_histograms_are_equal(start: tuple[Session, Snapshot], session: Session, trigger: str) -> None:
     events = session.kprobes.events
     events.trigger("ev", trigger)
@@ -86,6 +87,7 @@ def test_histograms_are_equal(start: tuple[Session, Snapshot], session: Session,
 
 
 @pytest.mark.parametrize("text", FILTERS)
+@pytest.mark.sample
 def test_filtered_events_are_equal(start: tuple[Session, Snapshot], session: Session, text: str) -> None:
     events = session.kprobes.events
     assert events.filter("ev", text) == text

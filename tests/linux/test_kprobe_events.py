@@ -127,6 +127,7 @@ def kprobes(guest: Machine) -> Kprobes:
 
 @pytest.mark.parametrize("first", ["ours", "guest"])
 @pytest.mark.parametrize("last", ["ours", "guest"])
+@pytest.mark.sample
 def test_opens(guest: Machine, shell: Shell, kprobes: Kprobes, first: str, last: str) -> None:
     """File names, results, call sites, order and times of all opens of a dozen commands.
 

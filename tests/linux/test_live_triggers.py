@@ -53,6 +53,7 @@ def session() -> Iterator[Session]:
 
 
 @pytest.mark.parametrize(("triggers", "enabled"), CASES, ids=lambda case: str(case))
+@pytest.mark.sample
 def test_triggers_act_as_the_kernels(session: Session, triggers: dict[str, str], enabled: list[str]) -> None:
     events = session.kprobes.events
     events.tracing = True

@@ -218,6 +218,7 @@ def test_a_stop_is_at_the_event(session: Session) -> None:
         ("latency t:sched:sched_switch", "an event has neither a return nor a caller"),
     ],
 )
+@pytest.mark.sample
 def test_wrong_events_are_refused(session: Session, command: str, why: str) -> None:
     with pytest.raises((CommandError, ProbeError), match=re.escape(why)):
         session.run(command)

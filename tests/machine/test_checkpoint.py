@@ -85,6 +85,7 @@ def test_branches(demo: Machine) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.sample
 def test_the_others_outlive_a_checkpoint_that_is_dropped(demo: Machine, seed: int) -> None:
     choose, checkpoints = random.Random(seed), taken(demo, 4)
     for _ in range(3):

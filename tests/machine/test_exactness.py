@@ -227,6 +227,7 @@ def sliced(guest: Machine, stops: tuple[int, ...], lengths: Iterable[int]) -> li
 @pytest.mark.parametrize("stopping", [False, True], ids=["through", "with breakpoints"])
 @pytest.mark.parametrize("copied", [False, True], ids=["live registers", "copies"])
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sample
 def test_slices(
     case: str, copied: bool, stopping: bool, build: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +262,7 @@ def by_python(load: Load) -> Machine:
 @pytest.mark.parametrize("stopping", [False, True], ids=["through", "with a breakpoint"])
 @pytest.mark.parametrize("other", [by_reference, by_python])
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sample
 def test_long_slices(case: str, other: Callable[[Load], Machine], stopping: bool, build: Callable[[str], Path]) -> None:
     """Input comes where it comes between slices that Python begins. By the reference, it may come elsewhere."""
     elf, seen = build(PRELUDE + CASES[case]), []

@@ -190,6 +190,7 @@ def run(program: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("era", ["v4.8", "v6.1"])
+@pytest.mark.sample
 def test_no_ctrl_c_is_lost(era: str) -> None:
     """And it stops where the guest spends its time: not in vectors, slots and trampolines."""
     places = Counter(line.split()[1] for line in run(STORM, era).splitlines())

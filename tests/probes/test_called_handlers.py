@@ -74,6 +74,7 @@ HANDLERS: list[Handler] = [
 @pytest.mark.parametrize("history", [True, False])
 @pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("way", ["plain", "recorded", "conditional", "simulated"])
+@pytest.mark.sample
 def test_a_handler_that_is_called_by_c(handler: Handler, way: str, history: bool) -> None:
     """The reference is the machine without optimisation, in which Python handles the whole exception."""
     seen = []

@@ -74,6 +74,7 @@ HANDLERS: list[Handler] = [
 @pytest.mark.parametrize(
     ("way", "era"), [("plain", "v6.1"), ("recorded", "v5.10"), ("conditional", "v6.9"), ("few instances", "v6.1")]
 )
+@pytest.mark.sample
 def test_a_return_handler_that_is_called_by_c(handler: Handler, way: str, era: str) -> None:
     """The reference is the machine without optimisation, in which Python handles the whole exception.
 

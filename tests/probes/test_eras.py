@@ -45,6 +45,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize(("era", "stepping", "trampoline"), WAYS)
+@pytest.mark.sample
 def test_the_workload_is_right_and_every_hit_is_counted(
     demo: machine.Machine, era: str, stepping: str | None, trampoline: str | None
 ) -> None:

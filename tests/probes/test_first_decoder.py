@@ -97,6 +97,7 @@ def words() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("era", ["v4.8", "v5.4"])
+@pytest.mark.sample
 def test_the_first_decoder(era: str) -> None:
     seen = set()
     for word in words():

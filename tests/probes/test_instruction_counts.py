@@ -14,6 +14,7 @@ ROUND = "slab_round"
 
 
 @pytest.mark.parametrize("pattern", ["k*", "*_round", "mem*", "pac_*"])
+@pytest.mark.sample
 def test_they_are_what_single_steps_see(pattern: str) -> None:
     """From one function's entry to the next one's, with an interrupt on the way or not."""
     machine, stepped = load("demo"), load("demo")

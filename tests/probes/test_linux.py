@@ -105,6 +105,7 @@ def test_the_kernels_blacklist(shell: Shell, kprobes: Kprobes) -> None:
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 @pytest.mark.parametrize("place", ["vfs_read", "vfs_read+0xc"])
+@pytest.mark.sample
 def test_sharing_an_instruction_with_the_guests_own_kprobe(
     shell: Shell, kprobes: Kprobes, first: str, place: str
 ) -> None:

@@ -220,6 +220,7 @@ WAYS: Final = [
 
 
 @pytest.mark.parametrize(("era", "stepping"), WAYS)
+@pytest.mark.sample
 def test_random_programs(era: str, stepping: str | None) -> None:
     lab = Lab(era, stepping)
     seen = {"hit": 0}

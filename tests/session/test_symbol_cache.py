@@ -73,6 +73,7 @@ def test_a_second_process_reads_it(folder: Path, made: list[SymbolSources]) -> N
     ],
     ids=["empty", "cut short", "its start", "another", "a byte", "large"],
 )
+@pytest.mark.sample
 def test_a_damaged_file_is_made_anew(folder: Path, made: list[SymbolSources], damage: Callable[[Path], object]) -> None:
     content = read()
     (file,) = folder.iterdir()

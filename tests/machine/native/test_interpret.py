@@ -111,6 +111,7 @@ def is_unpredictable(group: str, word: int) -> bool:
 
 
 @pytest.mark.parametrize("group", WORDS)
+@pytest.mark.sample
 def test_an_instruction_does_what_it_does_in_the_engine(bare: Bare, group: str) -> None:
     """Random instructions of each group, valid ones or not, on random registers and memory."""
     fixed, mask = WORDS[group]

@@ -302,6 +302,7 @@ def test_reentry_from_hit_ss_is_missed(reference: Opponent) -> None:
 @pytest.mark.parametrize(
     ("address", "cancelled"), [(0x10, True), (0xFFFF_A000_0000_0000, False), (0x00FF_0000_0000_0000, False)]
 )
+@pytest.mark.sample
 def test_fault_in_hit_ss_that_is_no_page_fault(reference: Opponent, address: int, cancelled: bool) -> None:
     """In the kernel's half of the addresses: the fault is seen in the slot, and the hit has no end.
 

@@ -110,6 +110,7 @@ DOCUMENTED: dict[str, Scenario] = {
 
 
 @pytest.mark.parametrize("row", [case[0] for case in CASES[:-1]])
+@pytest.mark.sample
 def test_row_of_the_documentation(compare: Compare, reference: Opponent, row: str) -> None:
     """What it says of v6.1, and that others do as theirs. The last is below: the kernel crashes."""
     expected = next(kernel for what, kernel, _ in CASES if what == row)
@@ -157,6 +158,7 @@ REGISTRATIONS = {
 
 
 @pytest.mark.parametrize("name", REGISTRATIONS)
+@pytest.mark.sample
 def test_registration(compare: Compare, reference: Opponent, name: str) -> None:
     scenario, expected = REGISTRATIONS[name]
     journal = compare(scenario)

@@ -47,6 +47,7 @@ def test_pstate_at_return_is_nzcv_daif_current_el_and_spsel(compare: Compare) ->
 
 
 @pytest.mark.parametrize("register", REGISTERS)
+@pytest.mark.sample
 def test_return_handler_sets_x0_to_x29_and_nzcv_only(compare: Compare, register: str) -> None:
     """pc, x30 and the rest of pstate are ignored."""
     value = 0x9000_03C5 if register == "pstate" else 0x1234_5678

@@ -53,6 +53,7 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.sample
 def test_function(kernel: Kernel, engine: EngineProbes, function: str, compared: Callable[[str, int], None]) -> None:
     addresses = kernel.instructions(next(name for name in function.split(" or ") if name in kernel.symbols))
     different = disagreements(kernel, engine, addresses)

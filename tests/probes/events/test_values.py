@@ -36,6 +36,7 @@ def session() -> Iterator[Session]:
 
 
 @pytest.mark.parametrize("case", answers("values"), ids=lambda case: case["definitions"][0][:60])
+@pytest.mark.sample
 def test_values(session: Session, case: dict[str, Any]) -> None:
     """The lines of a command: task, flags, event, place and arguments, but what the record calls undefined."""
     kprobes, events = session.kprobes, session.kprobes.events

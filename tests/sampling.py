@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tests marked `sample` have cases that are much alike: `make test` takes some of them by chance, and says the seed.
+
+A run of files that are named takes all, and so does `ARMPROBE_ONE_IN=1 make test`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import defaultdict
+
+import pytest
+
+_ONE_IN = "ARMPROBE_ONE_IN"
+_SEED = "ARMPROBE_SEED"
+
+
+def configure(config: pytest.Config) -> None:
+    """Choose, in the environment, where the workers of a run find it."""
+    named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or os.environ.get("ARMPROBE_ORACLE")
+    os.environ.setdefault(_ONE_IN, "1" if named else "3")
+    os.environ.setdefault(_SEED, str(random.randrange(1 << 32)))
+
+
+def header() -> str:
+    """What `configure` has chosen, for the first lines of a run."""
+    one_in, seed = os.environ[_ONE_IN], os.environ[_SEED]
+    return f"cases of tests that take samples: 1 in {one_in}, all with {_ONE_IN}=1; {_SEED}={seed}"
+
+
+def left_out(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Those that this run does not take. Of each test at least one case is left."""
+    one_in, seed = int(os.environ[_ONE_IN]), os.environ[_SEED]
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sample"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    return [
+        item
+        for test, found in cases.items()
+        for item in random.Random(f"{seed} {test}").sample(found, len(found) - -(-len(found) // one_in))
+    ]

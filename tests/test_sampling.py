@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a run leaves out of the cases that are much alike."""
+
+from collections import Counter
+from typing import cast
+
+import pytest
+
+from tests import sampling  # tests have no import name to go by
+
+
+class _Item:
+    def __init__(self, nodeid: str, marked: bool) -> None:
+        self.nodeid, self.marked = nodeid, marked
+
+    def get_closest_marker(self, name: str) -> str | None:
+        return name if self.marked else None
+
+
+ITEMS = [_Item(f"tests/a.py::{test}[{case}]", test != "whole") for test in ("seven", "whole") for case in range(7)]
+ITEMS += [_Item("tests/a.py::alone", True), _Item("tests/b.py::seven[0]", True)]
+
+
+def kept(monkeypatch: pytest.MonkeyPatch, one_in: int, seed: int) -> list[str]:
+    monkeypatch.setenv("ARMPROBE_ONE_IN", str(one_in))
+    monkeypatch.setenv("ARMPROBE_SEED", str(seed))
+    out = sampling.left_out(cast(list[pytest.Item], ITEMS))
+    return [item.nodeid for item in ITEMS if item not in cast(list[_Item], out)]
+
+
+def test_a_third_of_the_cases_is_taken_and_one_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Counter(nodeid.partition("[")[0] for nodeid in kept(monkeypatch, 3, 5))
+    assert taken == {"tests/a.py::seven": 3, "tests/a.py::whole": 7, "tests/a.py::alone": 1, "tests/b.py::seven": 1}
+    assert kept(monkeypatch, 1, 5) == [item.nodeid for item in ITEMS]
+
+
+def test_the_seed_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones in each worker; each of them by some seed."""
+    assert kept(monkeypatch, 3, 5) == kept(monkeypatch, 3, 5)
+    assert {name for seed in range(40) for name in kept(monkeypatch, 3, seed)} == {item.nodeid for item in ITEMS}
