@@ -39,7 +39,8 @@ test: build/test ## all tests
 .PHONY: oracle
 oracle: build/test ## compare with the functions of stock Debian kernels, at length
 	$(VENV)/bin/pip install -q drgn
-	ARMPROBE_ORACLE=all $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/oracle tests/linux/test_driver.py
+	ARMPROBE_ORACLE=all $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/oracle \
+		tests/linux/test_driver.py tests/linux/test_disk.py
 
 .PHONY: record
 record: build/test ## put a kernel's answers on record: make record SUITE=trixie KERNEL=6.12.107+deb13

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tests marked `sample` have cases that are much alike: `make test` takes some of them by chance, and says the seed.
 
-A run of files that are named takes all, and so does `ARMPROBE_ONE_IN=1 make test`.
+A run of files that are named takes all, and so does `ARMPROBE_ONE_IN=1 make test`. ARMPROBE_SAMPLE is the seed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import defaultdict
 import pytest
 
 _ONE_IN = "ARMPROBE_ONE_IN"
-_SEED = "ARMPROBE_SEED"
+_SEED = "ARMPROBE_SAMPLE"
 
 
 def configure(config: pytest.Config) -> None:

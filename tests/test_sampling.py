@@ -23,7 +23,7 @@ ITEMS += [_Item("tests/a.py::alone", True), _Item("tests/b.py::seven[0]", True)]
 
 def kept(monkeypatch: pytest.MonkeyPatch, one_in: int, seed: int) -> list[str]:
     monkeypatch.setenv("ARMPROBE_ONE_IN", str(one_in))
-    monkeypatch.setenv("ARMPROBE_SEED", str(seed))
+    monkeypatch.setenv("ARMPROBE_SAMPLE", str(seed))
     out = sampling.left_out(cast(list[pytest.Item], ITEMS))
     return [item.nodeid for item in ITEMS if item not in cast(list[_Item], out)]
 

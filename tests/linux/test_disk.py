@@ -131,6 +131,7 @@ def test_command_line(booted: Path, image: Path, tmp_path: Path, capsys: pytest.
     assert "--root is for the guest linux" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not EVERYTHING, reason="it boots a kernel: make oracle")
 def test_a_disk_without_a_root(image: Path) -> None:
     """The guest says so, and is at the shell of its initramfs."""
     snapshot = linux.prepare(disk=image, root=True, report=progress)

@@ -20,6 +20,7 @@ SEED = int(os.environ.get("ARMPROBE_SEED", "1"))
 
 
 @pytest.mark.parametrize("wanted", ["crafted", *mutants.FORMATS])
+@pytest.mark.sample
 def test_no_file_costs_more_than_its_size_allows(wanted: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", mutants.__name__.removeprefix("armprobe."), wanted, str(COUNT), str(SEED)]
     done = subprocess.run(

@@ -146,7 +146,7 @@ def test_linux(guest: Machine, plain_linux: list[State], way: str) -> None:
     accepted = 0
     for kind in kinds:  # half of each
         accepted += probe(kprobes, often, [kind] * len(often), optimised)
-    wanted = 1000 if AT_LENGTH else 300
+    wanted = 1000 if AT_LENGTH else 100
     while accepted < wanted:
         accepted += probe(kprobes, [names.pop()], [kinds[accepted % 2]], optimised)
     stack = 0
