@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tests marked `sample` have cases that are much alike: `make test` takes some of them by chance, and says the seed.
+"""Of tests that take long `make test` takes one in three, by chance, and says the seed (ARMPROBE_SAMPLE).
 
-A run of files that are named takes all, and so does `ARMPROBE_ONE_IN=1 make test`. ARMPROBE_SAMPLE is the seed.
+The mark `sample` is on tests with cases that are much alike, of each of which some are taken, and as `of="file"` on
+files. `.ci/run` takes all (ARMPROBE_ONE_IN=1), and so does a run of files that are named.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ def configure(config: pytest.Config) -> None:
 def header() -> str:
     """What `configure` has chosen, for the first lines of a run."""
     one_in, seed = os.environ[_ONE_IN], os.environ[_SEED]
-    return f"cases of tests that take samples: 1 in {one_in}, all with {_ONE_IN}=1; {_SEED}={seed}"
+    return f"of long tests 1 in {one_in}, all with {_ONE_IN}=1; {_SEED}={seed}"
 
 
 def left_out(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Those that this run does not take. Of each test at least one case is left."""
+    """Those that this run does not take. Of each test, or file, at least one is left."""
     one_in, seed = int(os.environ[_ONE_IN]), os.environ[_SEED]
     cases = defaultdict(list)
     for item in items:
-        if item.get_closest_marker("sample"):
-            cases[item.nodeid.partition("[")[0]].append(item)
+        if mark := item.get_closest_marker("sample"):
+            cases[item.nodeid.partition("::" if mark.kwargs.get("of") == "file" else "[")[0]].append(item)
     return [
         item
-        for test, found in cases.items()
-        for item in random.Random(f"{seed} {test}").sample(found, len(found) - -(-len(found) // one_in))
+        for name, alike in cases.items()
+        for item in random.Random(f"{seed} {name}").sample(alike, len(alike) - -(-len(alike) // one_in))
     ]

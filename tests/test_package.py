@@ -18,6 +18,8 @@ from elftools.elf.elffile import ELFFile
 
 import armprobe
 
+pytestmark = pytest.mark.sample(of="file")
+
 ROOT = Path(__file__).parents[1]
 ASK = "import armprobe; print(armprobe.__version__, armprobe.machine.load.__module__)"
 ANSWER = f"{importlib.metadata.version('armprobe')} armprobe.machine"

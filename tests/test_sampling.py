@@ -10,15 +10,18 @@ from tests import sampling  # tests have no import name to go by
 
 
 class _Item:
-    def __init__(self, nodeid: str, marked: bool) -> None:
-        self.nodeid, self.marked = nodeid, marked
+    def __init__(self, nodeid: str, mark: pytest.Mark | None) -> None:
+        self.nodeid, self.mark = nodeid, mark
 
-    def get_closest_marker(self, name: str) -> str | None:
-        return name if self.marked else None
+    def get_closest_marker(self, name: str) -> pytest.Mark | None:
+        return self.mark
 
 
-ITEMS = [_Item(f"tests/a.py::{test}[{case}]", test != "whole") for test in ("seven", "whole") for case in range(7)]
-ITEMS += [_Item("tests/a.py::alone", True), _Item("tests/b.py::seven[0]", True)]
+CASES, FILE = pytest.mark.sample.mark, pytest.mark.sample(of="file").mark
+ITEMS = [_Item(f"tests/a.py::seven[{case}]", CASES) for case in range(7)]
+ITEMS += [_Item(f"tests/a.py::whole[{case}]", None) for case in range(7)]
+ITEMS += [_Item("tests/a.py::alone", CASES), _Item("tests/b.py::seven[0]", CASES)]
+ITEMS += [_Item(f"tests/c.py::{test}[{case}]", FILE) for test in ("one", "other") for case in range(2)]
 
 
 def kept(monkeypatch: pytest.MonkeyPatch, one_in: int, seed: int) -> list[str]:
@@ -30,6 +33,7 @@ def kept(monkeypatch: pytest.MonkeyPatch, one_in: int, seed: int) -> list[str]:
 
 def test_a_third_of_the_cases_is_taken_and_one_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = Counter(nodeid.partition("[")[0] for nodeid in kept(monkeypatch, 3, 5))
+    assert sum(taken.pop(f"tests/c.py::{test}", 0) for test in ("one", "other")) == 2
     assert taken == {"tests/a.py::seven": 3, "tests/a.py::whole": 7, "tests/a.py::alone": 1, "tests/b.py::seven": 1}
     assert kept(monkeypatch, 1, 5) == [item.nodeid for item in ITEMS]
 

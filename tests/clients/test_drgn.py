@@ -12,6 +12,8 @@ from armprobe.commands import Session
 from armprobe.machine import MachineError
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="file")
+
 
 def test_drgn(snapshot: Path) -> None:
     pytest.importorskip("drgn", reason="drgn is not installed: pip install 'armprobe[drgn]'")

@@ -11,6 +11,8 @@ from armprobe.guests.linux import cache_directory
 from armprobe.machine import load
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="file")
+
 pytest_plugins = "pytester"
 
 ROOT = Path(__file__).parents[2]

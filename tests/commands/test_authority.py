@@ -21,6 +21,8 @@ from armprobe.stub import PRIVATE, serve
 from tests.commands.toy import Said  # tests have no import name to go by
 from tests.stub.client import Client
 
+pytestmark = pytest.mark.sample(of="file")
+
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:

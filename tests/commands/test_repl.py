@@ -24,6 +24,8 @@ from armprobe.commands.repl import BANNER, Repl
 from tests.commands.toy import Said, ToySession
 from tests.waiting import PATIENCE  # tests have no import name to go by
 
+pytestmark = pytest.mark.sample(of="file")
+
 ROOT = Path(__file__).parents[2]
 LEAVE = "\x04"
 PROBED = "symbol=kfree count=1 stop=() max_active=None\n"

@@ -23,6 +23,8 @@ from armprobe.session.console_text import ConsoleText
 from armprobe.stub.visible import visible
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="file")
+
 TITLE = "\x1b]0;mine\x07"
 ARMPROBE = [sys.executable, "-m", "armprobe"]
 

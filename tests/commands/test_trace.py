@@ -15,6 +15,8 @@ from armprobe.session.authority import Asker
 from armprobe.stub import serve
 from tests.stub.client import Client
 
+pytestmark = pytest.mark.sample(of="file")
+
 RUN = "continue instructions=3000000"
 COMMANDS = ("--trace-size", "262144", "-c", "kprobe kfree", "-c", "kretprobe kmalloc", "-c", RUN)
 

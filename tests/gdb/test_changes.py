@@ -16,6 +16,8 @@ from armprobe.stub import serve
 from tests.gdb.oracle import DEMO, Demo
 from tests.gdb.terminal import Terminal
 
+pytestmark = pytest.mark.sample(of="file")
+
 
 @pytest.fixture(params=["with the proxy", "without"])
 def stopped(request: pytest.FixtureRequest, session: Session, gdb_path: str, gdbinit: Path) -> Iterator[GdbSession]:

@@ -12,6 +12,8 @@ from armprobe.stub import GuestView
 from armprobe.stub.agent import Breakpoint
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.sample(of="file")
+
 EXPRESSIONS = [
     "size > 300",
     "(int) size % 7 == 3 || size < 40",

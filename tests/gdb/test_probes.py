@@ -8,6 +8,8 @@ import pytest
 from armprobe.commands import GdbError, GdbSession, GdbStop, Session
 from tests.gdb.oracle import HITS, Demo, Reference, Registers, registers
 
+pytestmark = pytest.mark.sample(of="file")
+
 
 def says(stop: GdbStop, probe: str, stage: str, signal: str = "SIGTRAP, Trace/breakpoint trap") -> None:
     """The stop is a probe's, and says which and at what stage."""

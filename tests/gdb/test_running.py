@@ -14,6 +14,8 @@ from tests.gdb.oracle import DEMO, Demo, registers
 from tests.gdb.terminal import Terminal
 from tests.waiting import PATIENCE, going_on, wait_until
 
+pytestmark = pytest.mark.sample(of="file")
+
 
 def armprobe_gdb(gdb_commands: str, *arguments: str) -> str:
     """What `armprobe gdb` prints when these lines are typed at its gdb."""

@@ -20,6 +20,8 @@ from tests.gdb.oracle import DEMO
 from tests.gdb.terminal import Terminal
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="file")
+
 Say = Callable[..., str]
 ENVIRONMENT = {"ARMPROBE_GDB_PROXY": str(PROXY)}
 COUNT = ("silent", "set $n = $n + 1", "if $n < 50", "continue", "end")

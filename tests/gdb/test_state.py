@@ -10,6 +10,8 @@ from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.stub.aarch64 import ALIASES
 from tests.gdb.oracle import Demo, Reference
 
+pytestmark = pytest.mark.sample(of="file")
+
 
 @pytest.fixture
 def running(gdb: GdbSession) -> GdbSession:

@@ -18,6 +18,8 @@ from armprobe.stub.framing import notification
 from tests.gdb.oracle import DEMO, Demo
 from tests.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.sample(of="file")
+
 Tool = Callable[[str, str], str]
 Strip = Callable[..., Path]
 Gdb = Callable[..., str]

@@ -17,6 +17,8 @@ from tests.oracle.live.build import Tool, unpacked_headers
 from tests.oracle.references import Reference, fetch, fetch_with
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="file")
+
 V6_1 = Reference("6.1", "bookworm")
 SKIPPED = pytest.skip.Exception
 

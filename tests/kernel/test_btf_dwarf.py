@@ -17,6 +17,8 @@ from armprobe.machine import Machine, MachineError
 from armprobe.machine.native.arguments import argument_ends
 from armprobe.session.symbol_file import SymbolSources, symbol_file
 
+pytestmark = pytest.mark.sample(of="file")
+
 
 @pytest.fixture(scope="module")
 def made(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

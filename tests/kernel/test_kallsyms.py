@@ -17,6 +17,8 @@ from tests.kernel.kernel_image import LAYOUTS, ROWS, write_image
 from tests.stock import stock_kernel  # tests have no import name to go by
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="file")
+
 Tool = Callable[[str, str], str]
 
 PRINT_KALLSYMS = b"""#!/bin/busybox sh

@@ -21,6 +21,8 @@ from tests.linux.shell import NotFinished, Shell
 from tests.stock import stock_kernel  # tests have no import name to go by
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="file")
+
 
 @pytest.mark.usefixtures("snapshot")
 def test_boot_from_scratch(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from armprobe.probes import Hit, Stage
 from tests.linux.shell import TRACING, Shell
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="file")
+
 LINE = "cat /proc/version /nonexistent /etc; ls /proc/self/fd > /dev/null; : > /tmp/made; rm /tmp/made"
 AT_FDCWD = -100
 O_CREAT = 0o100

@@ -4,8 +4,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from armprobe.commands import GdbSession, Session
 from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.sample(of="file")
 
 
 def test_a_condition(session: Session, gdb_path: str) -> None:

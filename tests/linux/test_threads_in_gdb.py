@@ -13,6 +13,8 @@ from tests.linux.shell import Shell
 from tests.stub.client import Client
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="file")
+
 IDLE = 0x400000
 PROC = "for f in /proc/[0-9]*/task/[0-9]*/stat; do read -r l < $f; echo $l; done"
 THREAD = re.compile(r"^[* ] +(\d+) +Thread 1\.(\d+) \"(.*?)\" \((.*)\) +0x[0-9a-f]+ in (\S+)", re.MULTILINE)

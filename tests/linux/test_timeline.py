@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from armprobe.commands import Session
 from armprobe.machine import Machine
 from tests.memories import digest
+
+pytestmark = pytest.mark.sample(of="file")
 
 
 def state(machine: Machine) -> str:

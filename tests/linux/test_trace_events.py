@@ -21,6 +21,8 @@ from armprobe.probes.kprobe import OPTIMIZED
 from tests.linux.shell import TRACING
 from tests.memories import digest
 
+pytestmark = pytest.mark.sample(of="file")
+
 EVENTS: Final = (
     *("sched:sched_switch", "sched:sched_waking", "sched:sched_process_exec", "sched:sched_process_fork"),
     *("syscalls:sys_enter_openat", "syscalls:sys_exit_openat", "raw_syscalls:sys_enter", "raw_syscalls:sys_exit"),

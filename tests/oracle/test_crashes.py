@@ -15,6 +15,8 @@ from tests.memories import digest
 from tests.oracle.references import AT_LENGTH, REFERENCES, fetch
 from tests.progress import progress
 
+pytestmark = pytest.mark.sample(of="file")
+
 A_WHILE = 60_000_000
 """Instructions in which a kernel prints all that it has to say."""
 DATA_ABORT = 0x25  # ESR_EL1.EC, from EL1
