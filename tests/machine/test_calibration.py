@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Finding what Unicorn keeps where, and refusing a build that does not keep it there."""
 
+import errno
+import os
 import struct
 from collections.abc import Callable, Iterator
 
@@ -8,7 +10,7 @@ import pytest
 import unicorn
 from unicorn import arm64_const as reg
 
-from armprobe.machine import MachineError, load
+from armprobe.machine import MachineError, StopReason, load
 from armprobe.machine.core import calibration
 from armprobe.machine.core.engine import CPU_MODELS, new_engine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe
@@ -88,6 +90,20 @@ def test_copies_serve_where_the_live_registers_are_not_found(monkeypatch: pytest
     calibration.calibrate.cache_clear()
     monkeypatch.setattr(calibration, "_find_live", lambda *_: None)
     assert run() == (True, *found)
+
+
+def test_copies_serve_where_proc_is_not_mounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    opens = os.open
+
+    def without(path: str, *rest: int, **more: int) -> int:
+        if path == "/proc/self/mem":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return opens(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", without)
+    machine = load("demo", memory="16M")
+    assert machine.core.context.copy
+    assert machine.run(until="kfree").reason is StopReason.UNTIL
 
 
 def test_a_pointer_to_what_is_allocated_before_the_cpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
