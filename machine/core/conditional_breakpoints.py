@@ -105,7 +105,8 @@ class ConditionalBreakpoints:
             self.skip = None
             return
         try:
-            stops = self._ask(address)
+            with core.machine.clock.before_instruction():
+                stops = self._ask(address)
         except BaseException as error:
             core.fail(error)
             return

@@ -93,6 +93,17 @@ def test_a_stop_names_each_breakpoint_that_made_it(session: Session) -> None:
     assert [(row.number, row.hits) for row in session.ask("i b")] == [(1, 2), (2, 2), (3, 0)]
 
 
+def test_the_position_in_a_condition_is_that_of_the_stop(session: Session) -> None:
+    with Session("demo", memory="16M") as other:
+        other.run("continue until=workload_round")
+        other.run("continue until=kfree")
+        position = other.machine.instructions
+    session.ask(f"b kfree if $_position == {position + 1}")
+    session.ask(f"b kfree if $_position == {position}")
+    assert session.ask("c").text == f"breakpoint 2 (if $_position == {position})"
+    assert session.machine.instructions == position
+
+
 def test_a_condition_without_a_value_stops_and_says_why(session: Session) -> None:
     session.ask("b kfree if *(u64 *)8 == 0")
     text = session.ask("c").text

@@ -60,6 +60,7 @@ def test_it_stops_where_an_ordinary_one_does(demo: Machine, hits: int) -> None:
     demo.conditional_breakpoints.add(kfree, decide)
     stop = demo.run()
     assert (stop.reason, stop.address) == (StopReason.BREAKPOINT, kfree)
+    assert demo.instructions == seen[-1]
     assert (demo.instructions, demo.registers.pc, general(demo)) == plain_stop(hits)
     demo.step()
     assert demo.registers.pc == kfree + 4
@@ -93,7 +94,7 @@ def x0_is(value: int) -> Program:
 
 
 def calls_of_kfree(demo: Machine, count: int) -> list[tuple[int, int, int]]:
-    """Count of instructions, x0 and sp."""
+    """The position before each call's first instruction, x0 and sp."""
     calls: list[tuple[int, int, int]] = []
 
     def decide(core: Core) -> bool:
@@ -115,7 +116,7 @@ def test_programs_say_no_without_being_asked(demo: Machine) -> None:
     rare = sorted(set(values), key=values.count)[:2]
     asked = Asked()
     demo.conditional_breakpoints.add(demo.symbols["kfree"].address, asked, [x0_is(value) for value in rare])
-    demo.run(instructions=calls[-1][0] - demo.instructions)
+    demo.run(instructions=calls[-1][0] + 1 - demo.instructions)
     assert asked == [value for value in values if value in rare]
     assert 0 < len(asked) < len(values)
 
@@ -126,10 +127,10 @@ def test_programs_and_a_function_without(demo: Machine) -> None:
     quiet, all_of_them = Asked(), Asked()
     demo.conditional_breakpoints.add(kfree, quiet, [x0_is(1)])
     demo.conditional_breakpoints.add(kfree, all_of_them)
-    demo.run(instructions=calls[24][0] - demo.instructions)
+    demo.run(instructions=calls[24][0] + 1 - demo.instructions)
     assert quiet == all_of_them == [x0 for _, x0, _ in calls[:25]]
     demo.conditional_breakpoints.remove(kfree, all_of_them)
-    demo.run(instructions=calls[-1][0] - demo.instructions)
+    demo.run(instructions=calls[-1][0] + 1 - demo.instructions)
     assert len(quiet) == 25
 
 
@@ -138,7 +139,7 @@ def test_a_program_without_a_value_asks(demo: Machine) -> None:
     asked = Asked()
     unmapped = Program([Operation(CONST, 0xFFFF_9000_0000_0000), REF8, END])
     demo.conditional_breakpoints.add(demo.symbols["kfree"].address, asked, [unmapped])
-    demo.run(instructions=calls[-1][0] - demo.instructions)
+    demo.run(instructions=calls[-1][0] + 1 - demo.instructions)
     assert asked == [x0 for _, x0, _ in calls]
 
 
@@ -158,7 +159,7 @@ def test_a_run_that_starts_where_a_program_is_false_stops_there_later(demo: Mach
     assert demo.registers.x[0] == calls[first][1]
     demo.conditional_breakpoints.add(demo.symbols["kfree"].address, lambda _: True, [x0_is(calls[later][1])])
     assert demo.run().reason is StopReason.BREAKPOINT
-    assert (demo.registers.x[0], demo.instructions) == (calls[later][1], calls[later][0] - 1)
+    assert (demo.registers.x[0], demo.instructions) == (calls[later][1], calls[later][0])
 
 
 def test_an_error_of_the_function_ends_the_run(demo: Machine) -> None:
