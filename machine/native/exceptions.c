@@ -151,6 +151,8 @@ void exception_raised(void *uc, uint32_t number, void *user)
     } else {
         core_settle(core, (pc - core->block) / 4 + 1);
     }
+    if (core->recorder && core->recorder->following)
+        places_raised(core->recorder, pc, core->base);
     if (class == EC_BRK) {
         enum handled handled = slot_end(core, pc, syndrome) ? HANDLED : core_brk(core, pc, syndrome & 0xFFFF);
         if (handled != NOT_HANDLED) {

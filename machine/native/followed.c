@@ -44,13 +44,21 @@ void code_translated(void *uc, const struct block *block, const struct block *pr
 {
     (void)previous;
     struct core *core = user;
-    uint32_t words[1024];
-    size_t size = block->size < sizeof words ? block->size : sizeof words;
-    if (core->vmem_read(uc, block->pc, UC_PROT_EXEC, words, size) &&
-        core->vmem_read(uc, block->pc, UC_PROT_READ, words, size))
-        return;
+    uint32_t copy[1024];
+    size_t size = block->size < sizeof copy ? block->size : sizeof copy;
+    if (core->recorder)
+        core->recorder->translated++;
     load(core);
     bool follows = core->following && core_pstate(core) & 0xC; /* the CPU itself allows or traps accesses of EL0 */
+    if (!follows && !core->watching)
+        return;
+    const uint32_t *words = (const void *)core_in_kernel(core, block->pc, size);
+    if (!words) {
+        words = copy;
+        if (core->vmem_read(uc, block->pc, UC_PROT_EXEC, copy, size) &&
+            core->vmem_read(uc, block->pc, UC_PROT_READ, copy, size))
+            return;
+    }
     for (size_t i = 0; i < size / 4; i++)
         if ((follows && is_followed(words[i])) || (core->watching && armprobe_is_unchecked(words[i]))) {
             core->called = true;

@@ -51,14 +51,17 @@ ARMPROBE_EXPORT const char *armprobe_kernel_page(const struct core *core, uint64
     return ram_at(core, (entry & OUTPUT & ~within) | (address & within), size);
 }
 
+const char *core_in_kernel(const struct core *core, uint64_t address, uint64_t size)
+{
+    return size <= 4096 - address % 4096 ? armprobe_kernel_page(core, address, size) : NULL;
+}
+
 bool core_read(const struct core *core, uint64_t address, void *bytes, size_t size)
 {
-    if (size <= 4096 - address % 4096) {
-        const char *found = armprobe_kernel_page(core, address, size);
-        if (found) {
-            memcpy(bytes, found, size);
-            return true;
-        }
+    const char *found = core_in_kernel(core, address, size);
+    if (found) {
+        memcpy(bytes, found, size);
+        return true;
     }
     return !core->vmem_read(core->uc, address, UC_PROT_READ, bytes, size);
 }

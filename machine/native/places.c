@@ -21,6 +21,9 @@ static void settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
     if (pc == place->address && executed == recorder->pending_executed)
         return; /* the run ended in the instruction, which is begun again */
     recorder->pending = NULL;
+    recorder->following = NULL;
+    if (place->follows)
+        return; /* it is recorded already */
     if (pc == place->next && executed == recorder->pending_executed + 1) {
         struct stage at = {.stage = 1, .live = true, .pstate = core_pstate(core), .executed = executed,
                            .x = core_x(core)};
@@ -32,6 +35,54 @@ void places_settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
 {
     if (recorder->pending)
         settle(recorder, pc, executed);
+}
+
+/* Whether the instruction is still that of the place. Other code is translated before it is executed. */
+static bool is_unchanged(const struct recorder *recorder, struct place *place)
+{
+    uint32_t word;
+    if (place->looked != recorder->translated) {
+        place->looked = recorder->translated;
+        place->changed = !core_read(recorder->core, place->address, &word, sizeof word) || word != place->word;
+    }
+    return !place->changed;
+}
+
+/* Stage 1 follows from `record`, which has the registers before the instruction of the place, and maybe stage 0. */
+static void follow(struct recorder *recorder, const struct place *place, struct record *record)
+{
+    record->word = place->word;
+    recorder->stages += !record->stage;
+    recorder->following = record;
+}
+
+/* Record stage 1 by itself. */
+static void follow_alone(struct recorder *recorder, const struct place *place, struct stage at)
+{
+    const struct action *action = place->actions;
+    at.stage = 1;
+    follow(recorder, place, record_append(recorder, action, action->hits, &at));
+}
+
+/* The pending instruction has not been executed. */
+static void undo_following(struct recorder *recorder)
+{
+    struct record *record = recorder->following;
+    if (!record)
+        return;
+    recorder->following = NULL;
+    recorder->stages--;
+    if (record->stage)
+        record->action = 0;
+    record->word = 0;
+}
+
+void places_raised(struct recorder *recorder, uint64_t pc, uint64_t executed)
+{
+    if (recorder->following && pc == recorder->pending->address && executed == recorder->pending_executed + 1) {
+        undo_following(recorder);
+        recorder->pending = NULL;
+    }
 }
 
 static void miss(struct place *place)
@@ -101,8 +152,15 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     if (recorder->pending && recorder->pending != place)
         settle(recorder, address, at.executed);
     /* An instruction may be begun twice: for a breakpoint, a watchpoint or a device that ended the run there. */
-    if (!place->actions || at.executed == place->reached)
+    if (!place->actions)
         return;
+    if (at.executed == place->reached) {
+        if (recorder->pending == place && place->follows && !recorder->following) {
+            at.pstate = core_pstate(core);
+            follow_alone(recorder, place, at);
+        }
+        return;
+    }
     place->reached = at.executed;
     if (recorder->busy) {
         miss(place);
@@ -120,10 +178,16 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
         return;
     if (place->simulated) {
         foresee(recorder, place, at.executed);
-    } else {
-        recorder->pending = place;
-        recorder->pending_executed = at.executed;
+        return;
     }
+    recorder->pending = place;
+    recorder->pending_executed = at.executed;
+    if (!place->follows || !is_unchanged(recorder, place) || at.pstate & PSTATE_SS) /* a step is the guest's own */
+        return;
+    if (place->actions->records_first)
+        follow(recorder, place, record_last(recorder));
+    else
+        follow_alone(recorder, place, at);
 }
 
 /* The core is at rest, after `executed` instructions: record stage 1 of the last one. */
@@ -132,6 +196,8 @@ ARMPROBE_EXPORT void armprobe_places_settle(struct recorder *recorder, uint64_t 
     if (recorder->pending) {
         load(recorder->core);
         settle(recorder, core_x(recorder->core)[32], executed);
+        if (recorder->pending)
+            undo_following(recorder);
     }
 }
 

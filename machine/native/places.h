@@ -16,6 +16,7 @@
     FIELD(uint64_t, idle) /* ticks to add for the time */ \
     FIELD(uint64_t, caller) /* after a return: the address returned to */ \
     FIELD(uint32_t, pstate) \
+    FIELD(uint32_t, word) /* an instruction from which stage 1 follows: see behind.c; 0 for none */ \
     FIELD(int32_t, pid) \
     FIELD(uint8_t, stage) \
     FIELD(bool, task_known) /* `pid` and `comm` are those of the task */ \
@@ -152,6 +153,9 @@
     FIELD(uint64_t, next) /* the address after the instruction, where stage 1 is seen; see `simulated` */ \
     FIELD(uint32_t, word) /* the instruction */ \
     FIELD(bool, simulated) /* stage 1 is computed from `word`, at once */ \
+    FIELD(bool, follows) /* it is computed from `word` when the record is taken; there is one action */ \
+    FIELD(bool, changed) /* the guest has another instruction there */ \
+    FIELD(uint64_t, looked) /* the recorder's `translated` when that was looked for */ \
     FIELD(bool, records_second) /* one of the actions does */ \
     FIELD(struct slot, slot) /* with BRK #4 in its place: where the instruction is executed */
 
@@ -178,8 +182,11 @@
     FIELD(uint64_t, capacity) /* of the ring, in records */ \
     FIELD(uint64_t, at) /* the record to be written next; a full ring loses the oldest */ \
     FIELD(uint64_t, written) \
+    FIELD(uint64_t, stages) /* in the records that were written */ \
     FIELD(struct place *, pending) /* its instruction is being executed, and stage 1 is recorded after it */ \
     FIELD(uint64_t, pending_executed) \
+    FIELD(struct record *, following) /* from which its stage 1 follows; NULL if none has been made */ \
+    FIELD(uint64_t, translated) /* blocks of code */ \
     FIELD(bool, busy) /* hits are counted as missed */ \
     FIELD(bool, reads_task) \
     FIELD(uint64_t, comm) /* offsets in the task's structure, to which SP_EL0 points */ \
@@ -262,7 +269,9 @@ uint64_t call_caller(const struct recorder *recorder, uint64_t sp);
 bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at);
 
 /* Records the stage in the ring. */
-void record_append(struct recorder *recorder, const struct action *action, uint64_t number, const struct stage *at);
+struct record *record_append(struct recorder *recorder, const struct action *action, uint64_t number,
+                             const struct stage *at);
+struct record *record_last(const struct recorder *recorder);
 void record_append_held(struct recorder *recorder, const struct record *held);
 
 /* Makes a record, with `stride` bytes of room. */
@@ -288,6 +297,9 @@ uint64_t stack_read(const struct recorder *recorder, uint64_t fp, uint64_t *addr
 /* The same for the stack of an event, which begins with its place. */
 uint64_t stack_of_event(const struct recorder *recorder, const struct stage *at, const struct view *view,
                         uint64_t *addresses, uint64_t most);
+
+/* An exception is raised at `pc`, after `executed` instructions: if it is the pending one's, that has no stage 1. */
+void places_raised(struct recorder *recorder, uint64_t pc, uint64_t executed);
 
 /* The guest is at `pc`, after `executed` instructions: record stage 1 of a place whose instruction was the last one. */
 void places_settle(struct recorder *recorder, uint64_t pc, uint64_t executed);

@@ -33,6 +33,7 @@ class Record(ctypes.Structure):
     idle: int
     caller: int
     pstate: int
+    word: int
     pid: int
     stage: int
     task_known: bool
@@ -116,6 +117,9 @@ class Place(ctypes.Structure):
     next: int
     word: int
     simulated: bool
+    follows: bool
+    changed: bool
+    looked: int
     records_second: bool
     slot: NativeSlot
 
@@ -149,8 +153,11 @@ class Recorder(ctypes.Structure):
     capacity: int
     at: int
     written: int
+    stages: int
     pending: int
     pending_executed: int
+    following: int
+    translated: int
     busy: bool
     reads_task: bool
     comm: int
@@ -180,14 +187,17 @@ class Recorder(ctypes.Structure):
 
 
 _UNDECIDED: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+_behind: Final = function("armprobe_behind", ctypes.c_bool, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p)
+_ALL_REGISTERS: Final = (1 << 33) - 1
 _settle: Final = function("armprobe_places_settle", None, ctypes.c_void_p, ctypes.c_uint64)
 
 
 class Places:
     """The places of one core. `recorder` is what they share.
 
-    A place has a hook of the engine at its address, and at the address after it if stage 1 is recorded there. With some
-    thirty hooks the engine gets slow. Further places have a breakpoint in the code, which the core answers.
+    A place has a hook of the engine at its address, and at the address after it if stage 1 is recorded there: it may
+    also follow from the record of stage 0 (behind.c). With some thirty hooks the engine gets slow. Further places have
+    a breakpoint in the code, which the core answers.
     """
 
     def __init__(self, core: Core, capacity: int) -> None:
@@ -208,7 +218,7 @@ class Places:
         self._actions: dict[int, Sequence[Action]] = {}  # by the address of their place
         self._hooks: dict[int, CodeHook] = {}
         self._removed: list[object] = []  # what code that is being executed may still refer to
-        self._read = 0  # of the records written
+        self._read = self._stages = 0  # of the records written, and of the stages in them
 
     @property
     def hooks(self) -> int:
@@ -222,7 +232,7 @@ class Places:
         recorder = self.recorder
         recorder.ring, recorder.stride = ctypes.addressof(self._ring), stride
         recorder.capacity, recorder.at = self._capacity, 0
-        recorder.written = self._read = 0
+        recorder.written = self._read = recorder.stages = self._stages = recorder.following = 0
 
     def _hold(self, room: int, stride: int) -> None:
         """Have room for `room` held records of `stride` bytes, and keep what is held."""
@@ -247,7 +257,8 @@ class Places:
         """Do these actions, in this order, each time before the instruction `word` at `address` is executed."""
         place = self._place(address)
         self._set(place, word, simulated, actions)
-        if place.records_second and not simulated:
+        place.follows = not simulated and len(actions) == 1 and _follows(actions[0], word)
+        if _is_seen_behind(place):
             self._place(place.next)
         else:
             self._tidy(place.next)
@@ -272,7 +283,7 @@ class Places:
 
     def _set(self, place: Place, word: int, simulated: bool, actions: Sequence[Action]) -> None:
         self._actions[place.address] = actions
-        place.reached, place.word, place.simulated = NEVER, word, simulated
+        place.reached, place.word, place.simulated, place.looked = NEVER, word, simulated, NEVER
         place.records_second = any(action.records_second and not action.follows for action in actions)
         place.actions = link(actions)
 
@@ -285,7 +296,7 @@ class Places:
             return
         place = self._places[address]
         if self.recorder.pending == ctypes.addressof(place):
-            self.recorder.pending = 0
+            self.recorder.pending = self.recorder.following = 0
         place.actions, place.records_second = 0, False
         self._removed.append(self._actions.pop(address))
         self._tidy(address)
@@ -341,7 +352,7 @@ class Places:
     def _tidy(self, address: int) -> None:
         """Remove the hook at `address` if there is nothing to do."""
         place, before = self._places.get(address), self._places.get(address - 4)
-        if place is None or place.actions or (before is not None and before.records_second and not before.simulated):
+        if place is None or place.actions or (before is not None and _is_seen_behind(before)):
             return
         self._removed.append(self._places.pop(address))
         self._hooks.pop(address).remove()
@@ -405,7 +416,7 @@ class Places:
 
     def forget(self) -> None:
         """The core was put into another state."""
-        self.recorder.pending = 0
+        self.recorder.pending = self.recorder.following = 0
         self.forget_pairs()
         for place in self._places.values():
             place.reached = NEVER
@@ -414,10 +425,43 @@ class Places:
         """The records written since the last call, oldest first. They are valid until the guest runs on."""
         recorder, capacity = self.recorder, self._capacity
         new = recorder.written - self._read
-        self.lost += max(0, new - capacity)
-        self._read = recorder.written
+        self.lost += recorder.stages - self._stages
+        self._read, self._stages = recorder.written, recorder.stages
         for back in range(min(new, capacity), 0, -1):
-            yield Record.from_buffer(self._ring, (recorder.at - back) % capacity * recorder.stride)
+            record = Record.from_buffer(self._ring, (recorder.at - back) % capacity * recorder.stride)
+            for each in stages(record):
+                self.lost -= 1
+                yield each
+
+
+def _follows(action: Action, word: int) -> bool:
+    """Whether stage 1 of the instruction `word` follows from what the action records of stage 0."""
+    registers, pstate = (ctypes.c_uint64 * 33)(), ctypes.c_uint32()
+    return (
+        action.records_second
+        and not action.follows
+        and action.registers == _ALL_REGISTERS
+        and _behind(word, registers, ctypes.byref(pstate))
+    )
+
+
+def _is_seen_behind(place: Place) -> bool:
+    """Whether stage 1 is recorded at the next address."""
+    return place.records_second and not (place.simulated or place.follows)
+
+
+def stages(record: Record) -> Iterator[Record]:
+    """The record, that of the stage that follows from it, or both. None if its instruction was not executed."""
+    if not record.action:
+        return
+    if not record.stage or not record.word:
+        yield record
+    if record.word:
+        behind, pstate = Record.from_buffer_copy(record), ctypes.c_uint32(record.pstate)
+        _behind(record.word, behind.x, ctypes.byref(pstate))
+        behind.stage, behind.executed, behind.pstate = 1, record.executed + 1, pstate.value
+        behind.word = behind.note = behind.memory = 0
+        yield behind
 
 
 def _grown(array: _A, length: int) -> _A:

@@ -20,6 +20,15 @@ static void choose(uint64_t *to, const uint64_t *from, uint64_t chosen)
 static void find_task(const struct recorder *recorder, struct record *record)
 {
     const struct core *core = recorder->core;
+    uint64_t comm = recorder->comm, pid = recorder->pid, first = comm < pid ? comm : pid;
+    uint64_t size = comm < pid ? pid + sizeof record->pid - first : comm + sizeof record->comm - first;
+    const char *task = core_in_kernel(core, core_task(core) + first, size);
+    if (task) { /* one walk of the tables for both */
+        memcpy(record->comm, task + (comm - first), sizeof record->comm);
+        memcpy(&record->pid, task + (pid - first), sizeof record->pid);
+        record->task_known = true;
+        return;
+    }
     record->task_known = core_read_task(core, recorder->comm, record->comm, sizeof record->comm) &&
                          core_read_task(core, recorder->pid, &record->pid, sizeof record->pid);
 }
@@ -35,6 +44,7 @@ void record_make(const struct recorder *recorder, struct record *record, const s
     record->pstate = at->pstate;
     record->stage = (uint8_t)at->stage;
     record->task_known = false;
+    record->word = 0;
     record->note = record->memory = 0;
     if (action->registers == ALL)
         copy_registers(record->x, at->x);
@@ -62,12 +72,22 @@ static struct record *next(struct recorder *recorder)
     struct record *record = (struct record *)(recorder->ring + recorder->at * recorder->stride);
     recorder->at = recorder->at + 1 < recorder->capacity ? recorder->at + 1 : 0;
     recorder->written++;
+    recorder->stages++;
     return record;
 }
 
-void record_append(struct recorder *recorder, const struct action *action, uint64_t number, const struct stage *at)
+struct record *record_append(struct recorder *recorder, const struct action *action, uint64_t number,
+                             const struct stage *at)
 {
-    record_make(recorder, next(recorder), action, number, at);
+    struct record *record = next(recorder);
+    record_make(recorder, record, action, number, at);
+    return record;
+}
+
+struct record *record_last(const struct recorder *recorder)
+{
+    uint64_t at = recorder->at ? recorder->at : recorder->capacity;
+    return (struct record *)(recorder->ring + (at - 1) * recorder->stride);
 }
 
 void record_append_held(struct recorder *recorder, const struct record *held)

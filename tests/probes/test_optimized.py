@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import random
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from armprobe import machine
 from armprobe.expressions import Condition, Note, Scope
 from armprobe.machine import CallNotReturned, StopReason
-from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Probe, ProbeError, PtRegs, Stage, Task, optimizer
+from armprobe.probes import Hit, Kprobe, Kprobes, Kretprobe, Probe, ProbeError, PtRegs, Record, Stage, Task, optimizer
 
 from .test_hits import PCREL
 
@@ -77,6 +79,61 @@ def test_every_instruction_of_a_function() -> None:
     offsets = range(0, min(symbol.size, 40), 4)
     hits, _ = compare(lambda: [Kprobe("strlen", offset=offset) for offset in offsets], "string_round")
     assert {str(hit[0]).partition(":")[0] for hit in hits} > {"kprobe strlen", "kprobe strlen+0x4"}
+
+
+def _random_word(choose: random.Random) -> int:
+    """Data processing with an immediate or of registers, a store, or NOP (Arm ARM, C4.1.92 to C4.1.95)."""
+    word = choose.getrandbits(32)
+    match choose.randrange(6):
+        case 0:
+            return word & ~0x1C000000 | 0x10000000
+        case 1:
+            return word & ~0x0E000000 | 0x0A000000
+        case 2:  # STP, STNP
+            return word & ~0x7E4003E0 | 0x28000000 | choose.choice((19, 31)) << 5
+        case 3:  # STR, STUR
+            return word & ~0x3FE003E0 | 0x38000000 | choose.choice((19, 31)) << 5
+        case 4:
+            return 0xD503201F
+        case _:  # STR with an unsigned offset, of up to 2 KiB
+            return word & ~0x3FF003E0 | 0x39000000 | choose.choice((19, 31)) << 5
+
+
+def test_what_is_behind_random_instructions() -> None:
+    """Registers and PSTATE are those that the CPU has when it executes them in the slots of ordinary probes."""
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    choose, nop = random.Random(seed), 0xD503201F
+    demo = machine.load("demo", memory="16M")
+    demo.run(until="workload_round")
+    kprobes, text, stack = Kprobes(demo), demo.symbols["panic"].address, demo.registers.sp & ~0xFFF
+    before = demo.snapshot()
+    followed = 0
+    for _ in range(100):
+        words = _random_word(choose), nop
+        registers = [choose.choice((0, 1, choose.getrandbits(64), choose.getrandbits(32))) for _ in range(29)]
+        registers[19], flags = stack + 2048, choose.getrandbits(4) << 28
+        results, record = [], choose.choice((True, Record(stages=[Stage.POST])))
+        for optimization in (True, False):
+            demo.restore(before)
+            demo.memory.write(text, b"".join(word.to_bytes(4, "little") for word in words))
+            for number, value in enumerate(registers):
+                demo.registers.x[number] = value
+            demo.registers.pc, demo.registers.pstate = text, demo.registers.pstate & ~0xF0000000 | flags
+            kprobes.optimization = optimization
+            try:
+                probe = kprobes.register_kprobe(Kprobe("panic", record=record))
+            except ProbeError:  # among the words that do not move
+                break
+            demo.run(instructions=2)
+            place = kprobes._optimizer.places._places.get(text)
+            followed += place is not None and place.follows
+            assert bool(probe.flags & OPTIMIZED) is optimization
+            results.append(seen(kprobes.hits))
+            kprobes.unregister(probe)
+            kprobes.hits.clear()
+        assert not results or results[0] == results[1], f"{words[0]:#010x}"
+    assert followed > 20
 
 
 @pytest.mark.usefixtures("_hooks")
@@ -338,9 +395,10 @@ def test_a_condition_without_a_value_stops_the_guest_for_the_hit(demo: machine.M
 
 
 @pytest.mark.usefixtures("_hooks")
-def test_a_page_fault_is_the_instructions(demo: machine.Machine, kprobes: Kprobes) -> None:
+@pytest.mark.parametrize("word", [0xF9400000, 0xF8008C01], ids=["ldr x0, [x0]", "str x1, [x0, #8]!"])
+def test_a_page_fault_is_the_instructions(demo: machine.Machine, kprobes: Kprobes, word: int) -> None:
     """The guest sees it at the instruction, with its own PSTATE, and the hit has no second stage."""
-    demo.memory.write(demo.symbols["strlen"].address, (0xF9400000).to_bytes(4, "little"))  # ldr x0, [x0]
+    demo.memory.write(demo.symbols["strlen"].address, word.to_bytes(4, "little"))
     probe = kprobes.register_kprobe(Kprobe("strlen"))
     pstate = demo.registers.pstate
     demo.registers.x[0], demo.registers.pc = 0xDEAD_0000, demo.symbols["strlen"].address
@@ -354,27 +412,47 @@ def test_a_page_fault_is_the_instructions(demo: machine.Machine, kprobes: Kprobe
     assert kprobes.hits[-1].stage is Stage.PRE
 
 
+def test_what_is_behind_another_instruction_is_not_computed(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """The guest's code has changed since the probe was set: translating that is noticed."""
+    text = demo.symbols["strlen"].address
+    ((physical, _),) = demo.memory.pieces(text, 4)
+    demo.memory.write(text, (0x91000400).to_bytes(4, "little"))  # add x0, x0, #1
+    probe = kprobes.register_kprobe(Kprobe("strlen"))
+    for stages in [Stage.PRE, Stage.POST], [Stage.PRE]:
+        demo.registers.pc = text
+        kprobes.hits.clear()
+        demo.run(instructions=1)
+        assert probe.flags == OPTIMIZED
+        assert [hit.stage for hit in kprobes.hits] == stages
+        demo.core.engine.mem_write(physical, (0x91000800).to_bytes(4, "little"))  # add x0, x0, #2
+        demo.core.forget([text])
+
+
 @pytest.mark.usefixtures("_hooks")
 @pytest.mark.parametrize("optimization", [True, False])
+@pytest.mark.parametrize(
+    ("word", "kind"), [(0xF9400001, "read"), (0xF8008401, "write")], ids=["ldr x1, [x0]", "str x1, [x0], #8"]
+)
 def test_a_watchpoint_at_the_instruction_is_in_the_midst_of_the_hit(
-    demo: machine.Machine, kprobes: Kprobes, optimization: bool
+    demo: machine.Machine, kprobes: Kprobes, word: int, kind: str, optimization: bool
 ) -> None:
     """It ends the run in the slot, if there is one. The second stage follows when the guest goes on."""
     kprobes.optimization = optimization
-    demo.memory.write(demo.symbols["strlen"].address, (0xF9400001).to_bytes(4, "little"))  # ldr x1, [x0]
+    demo.memory.write(demo.symbols["strlen"].address, word.to_bytes(4, "little"))
     probe = kprobes.register_kprobe(Kprobe("strlen"))
     data, text = demo.registers.sp - 64, demo.symbols["strlen"].address
     demo.memory.write(data, b"\x11" * 8)
-    demo.watchpoints.add("read", data, 8)
-    demo.registers.x[0], demo.registers.pc = data, text
+    demo.watchpoints.add(kind, data, 8)
+    demo.registers.x[0], demo.registers.x[1], demo.registers.pc = data, 2, text
     assert demo.run(instructions=1000).reason is StopReason.WATCHPOINT
     assert [hit.stage for hit in kprobes.hits] == [Stage.PRE]
-    demo.watchpoints.remove("read", data, 8)
+    demo.watchpoints.remove(kind, data, 8)
     demo.run(instructions=2)
     assert bool(probe.flags & OPTIMIZED) is optimization
     assert [(hit.stage, hit.number) for hit in kprobes.hits] == [(Stage.PRE, 1), (Stage.POST, 1)]
     regs = kprobes.hits[1].regs
-    assert (regs.regs[1], regs.pc) == (0x1111_1111_1111_1111, text + 4)
+    behind = (data, 0x1111_1111_1111_1111) if kind == "read" else (data + 8, 2)
+    assert (regs.regs[0], regs.regs[1], regs.pc) == (*behind, text + 4)
 
 
 @pytest.mark.usefixtures("_hooks")

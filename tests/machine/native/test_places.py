@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from armprobe.machine.native.binding import function, structure
-from armprobe.machine.native.places import NEVER, Action, Pair, Place, Record, Recorder
+from armprobe.machine.native.places import NEVER, Action, Pair, Place, Record, Recorder, stages
 from armprobe.probes import PtRegs, decode, simulate
 
 REACH = function("armprobe_place", None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
@@ -110,7 +110,9 @@ class Guest:
     def _count_mixed(self) -> None:
         self.mixed += 1
 
-    def place(self, address: int, *actions: Action, word: int = 0, simulated: bool = False) -> Place:
+    def place(
+        self, address: int, *actions: Action, word: int = 0, simulated: bool = False, follows: bool = False
+    ) -> Place:
         for action, next_action in itertools.pairwise(actions):
             action.next = ctypes.addressof(next_action)
         self.actions += actions
@@ -123,6 +125,8 @@ class Guest:
             next=address + 4,
             word=word,
             simulated=simulated,
+            follows=follows,
+            looked=NEVER,
             records_second=any(action.records_second and not action.follows for action in actions),
         )
         self.places.append(place)  # the recorder has a pointer to it
@@ -432,3 +436,57 @@ def test_a_literal_that_cannot_be_read_has_no_second_stage() -> None:
     guest = Guest()
     guest.reach(guest.place(AT, recording(1), word=0x5800_0040, simulated=True), 100)
     assert guest.records() == [(1, 0, 1, 100)]
+
+
+# The second stage follows from the record of the first
+
+_STP = 0xA9BE7BFD  # stp x29, x30, [sp, #-32]!
+
+
+def _taken(guest: Guest) -> list[tuple[int, int, int, int]]:
+    """Of each stage in the ring: its number, the count of instructions, sp and pc."""
+    kept = min(guest.recorder.written, guest.recorder.capacity)
+    found = [
+        (each.stage, each.executed, each.x[31], each.x[32]) for at in range(kept) for each in stages(guest.ring[at])
+    ]
+    assert guest.recorder.stages == len(found)
+    return found
+
+
+def test_the_second_stage_follows_from_the_first() -> None:
+    guest = Guest()
+    place = guest.place(AT, recording(7), word=_STP, follows=True)
+    guest.reach(place, 100, sp=SP)
+    guest.settle(AT + 4, 101)
+    assert guest.recorder.written == 1
+    assert _taken(guest) == [(0, 100, SP, AT), (1, 101, SP - 32, AT + 4)]
+
+
+def test_the_second_stage_alone_follows_from_the_registers_before() -> None:
+    guest = Guest()
+    guest.reach(guest.place(AT, recording(7, first=False), word=_STP, follows=True), 100, sp=SP)
+    assert _taken(guest) == [(1, 101, SP - 32, AT + 4)]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_it_follows_when_the_instruction_is_executed(first: bool) -> None:
+    """Not when the run ends before it. It is begun again then, and something may have changed the registers."""
+    guest = Guest()
+    place = guest.place(AT, recording(7, first=first), word=_STP, follows=True)
+    before = [(0, 100, SP, AT)] * first
+    guest.reach(place, 100, sp=SP)
+    guest.settle(AT, 100)
+    assert _taken(guest) == before
+    guest.reach(place, 100, sp=SP - 64)
+    assert _taken(guest) == [*before, (1, 101, SP - 96, AT + 4)]
+
+
+def test_code_that_the_guest_has_changed_has_no_second_stage_that_follows() -> None:
+    """It is translated anew before it is executed."""
+    guest = Guest()
+    place = guest.place(AT, recording(7), word=_STP, follows=True)
+    guest.reach(place, 100, sp=SP)
+    guest.memory[AT] = bytes(4)
+    guest.recorder.translated += 1
+    guest.reach(place, 200, sp=SP)
+    assert [stage for stage, *_ in _taken(guest)] == [0, 1, 0]
