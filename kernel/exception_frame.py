@@ -20,6 +20,8 @@ _LAYOUTS: Final = (
     (_STACKFRAME - 8, PT_REGS_SIZE),
     (_STACKFRAME - 8, PT_REGS_SIZE - 16),
 )
+_MARKED: Final = _STACKFRAME - 8  # that of a record with a kind
+_FRAME_META_TYPE_PT_REGS: Final = 2  # asm/stacktrace/frame.h
 _SAVED: Final = struct.Struct("<34Q")  # x0 to x30, sp, pc, pstate
 _MODE: Final = 0x1F
 _EL0T, _EL1H = 0, 5
@@ -38,6 +40,19 @@ class Registers(NamedTuple):
     def el0(self) -> bool:
         """Whether they are the registers of a task at EL0 rather than of the kernel."""
         return not self.pstate & 0xF
+
+
+def marked(read: Callable[[int, int], bytes | None], record: int) -> tuple[int, int] | None:
+    """x29 and PC at an exception, if the frame record at `record`, whose words are 0, says that it is of one.
+
+    The kernel's own unwinder goes by its kind since v6.13. `read` is as for `interrupted`, but gives None for an error.
+    """
+    base = record - _MARKED
+    kind, saved = read(record + 16, 8), read(base, _SAVED.size)
+    if saved is None or kind is None or int.from_bytes(kind, "little") != _FRAME_META_TYPE_PT_REGS:
+        return None
+    words = _SAVED.unpack(saved)
+    return words[29], words[32]
 
 
 def interrupted(

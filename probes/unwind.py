@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from armprobe.kernel.backtrace import Backtrace, Walker
 from armprobe.kernel.call_frames import has_record
-from armprobe.kernel.exception_frame import Registers
+from armprobe.kernel.exception_frame import Registers, marked
 from armprobe.kernel.task_list import CpuContext
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
@@ -99,9 +99,13 @@ class Unwind:
             if record is None:
                 break
             following, address = int.from_bytes(record[:8], "little"), int.from_bytes(record[8:], "little")
-            if not address:
+            if address:
+                found.append(self.caller(address, fp + 16))
+            elif following or (saved := marked(self._machine.core.read_virtual, fp)) is None:
                 break
-            found.append(self.caller(address, fp + 16))
+            else:
+                following, address = saved
+                found.append(address)
             fp = following
         return found
 

@@ -88,6 +88,9 @@ ARMPROBE_EXPORT uint64_t armprobe_aggregate_long(struct aggregate *aggregate, co
     }
 }
 
+#define FRAME_META_TYPE_PT_REGS 2 /* asm/stacktrace/frame.h */
+#define STACKFRAME 0x128 /* of the frame record in struct pt_regs, where it has a kind (BTF of v7.2) */
+
 /* Frame records of the stack, read by pieces: a translation takes longer than a copy. */
 struct piece {
     uint64_t start;
@@ -113,14 +116,30 @@ static bool read_record(const struct core *core, struct piece *piece, uint64_t a
     return true;
 }
 
+/* What the frame record in the struct pt_regs of an exception leads to: the interrupted code and its frame. False for
+ * another record. The kernel marks them since v6.13 (commit c2c6b27b5aa1, struct frame_record_meta): both words are 0,
+ * and the kind is behind them. Before it, they are what is wanted. */
+static bool read_interrupted(const struct core *core, struct piece *piece, uint64_t fp, uint64_t *record)
+{
+    uint64_t kind[2], x29[2], pc[2]; /* each with the word behind it */
+    if (record[0] || record[1] || !read_record(core, piece, fp + 16, kind) || kind[0] != FRAME_META_TYPE_PT_REGS ||
+        !read_record(core, piece, fp - STACKFRAME + 29 * 8, x29) || !read_record(core, piece, fp - STACKFRAME + 32 * 8, pc))
+        return false;
+    record[0] = x29[0];
+    record[1] = pc[0];
+    return true;
+}
+
 uint64_t stack_read(const struct recorder *recorder, uint64_t fp, uint64_t *addresses, uint64_t length, uint64_t most)
 {
     uint64_t record[2];
     struct piece piece;
     piece.start = piece.size = 0;
-    while (length < most && fp && read_record(recorder->core, &piece, fp, record) && record[1]) {
-        if (record[1] == recorder->trampoline && recorder->trampoline)
+    while (length < most && fp && read_record(recorder->core, &piece, fp, record)) {
+        if (record[1] && record[1] == recorder->trampoline)
             record[1] = call_caller(recorder, fp + 16);
+        else if (!record[1] && !read_interrupted(recorder->core, &piece, fp, record))
+            break;
         addresses[length++] = record[1];
         fp = record[0];
     }

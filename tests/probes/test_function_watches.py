@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 
 import pytest
 
@@ -199,6 +200,28 @@ def test_stacks(optimization: bool) -> None:
     returned = {row.key: row.count for row in at_return.counted()}
     assert returned.keys() == counted.keys()
     assert sum(counted.values()) - sum(returned.values()) <= 1
+
+
+@pytest.mark.parametrize("optimization", [True, False])
+def test_a_stack_goes_on_at_an_exception_whose_record_has_a_kind(optimization: bool) -> None:
+    """As in Linux since v6.13: struct frame_record_meta in struct pt_regs, whose offsets are those of v7.2's BTF."""
+    guest, kprobes = started()
+    kprobes.optimization = optimization
+    guest.run(until="kfree")
+    caller, pc, ret = guest.registers.x[30], guest.symbols["slab_round"].address + 4, guest.symbols["kmalloc"].address
+    regs = guest.registers.sp - 0x800
+    record, outer = regs + 0x128, regs + 0x200
+    guest.memory.write(regs + 29 * 8, struct.pack("<4Q", outer, 0, 0, pc))
+    guest.memory.write(outer, struct.pack("<4Q", 0, ret, 0, 0))
+    guest.registers.x[29] = record
+    here = guest.snapshot()
+    for kind, expected in ((2, (caller, pc, ret)), (1, (caller,))):  # FRAME_META_TYPE_PT_REGS and _FINAL
+        guest.restore(here)
+        guest.memory.write(record, struct.pack("<3Q", 0, 0, kind))
+        stacks = kprobes.on("kfree", key="stack").count()
+        guest.run(instructions=1)
+        assert [row.key for row in stacks.counted()] == [expected]
+        kprobes.unregister_kprobes(kprobes.list())
 
 
 def test_more_stacks_than_keys_are_lost() -> None:
