@@ -7,6 +7,7 @@ function fills a record in. Another one prints it. Both are executed by an `Inte
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -53,6 +54,9 @@ SOFTIRQ: Final = 0x10
 PREEMPT_RESCHED: Final = 0x20
 NMI: Final = 0x40
 BH_OFF: Final = 0x80
+_LONGEST_READ: Final = 167  # SYSCALL_FAULT_ARG_SZ - 1 of kernel/trace/trace_syscalls.c
+_USER_DATA: Final = 63  # CONFIG_TRACE_SYSCALL_BUF_SIZE_DEFAULT
+_UNPRINTABLE: Final = re.compile(rb"[^ -~\xa0-\xff]")  # by lib/ctype.c
 _HASH_POINTERS: Final = "TRACE_ITER_HASH_PTR_BIT"
 _TIF_NEED_RESCHED: Final = 1 << 1  # arch/arm64/include/asm/thread_info.h
 
@@ -109,16 +113,38 @@ class TraceCode:
             values.append(result)
         data = bytearray(max(field.offset + field.size for field in fields))
         data[: _HEADER.size] = self._header(event)
-        for field, value in zip(fields, values, strict=False):
+        for field, value in zip((each for each in fields if not each.dynamic), values, strict=False):
             data[field.offset : field.offset + field.size] = (value & (1 << 8 * field.size) - 1).to_bytes(
                 field.size, "little"
             )
+        if user := event.user_data:
+            for field, number in zip((each for each in fields if each.dynamic), user.arguments, strict=False):
+                found = self._user_data(values[1 + number], None if user.size is None else values[1 + user.size])
+                location = len(data) | len(found) << 16
+                data[field.offset : field.offset + field.size] = location.to_bytes(field.size, "little")
+                data += found
         return bytes(data)
+
+    def _user_data(self, address: int, size: int | None) -> bytes:
+        """A string of the process, or `size` bytes, as sys_fault_user() of kernel/trace/trace_syscalls.c has them.
+
+        Empty if they cannot be read now: the kernel has pages brought in.
+        """
+        if size is not None:
+            return (self._machine.core.read_virtual(address, min(size, _LONGEST_READ)) or b"")[:_USER_DATA]
+        try:
+            text = self._machine.memory.read_string(address, _LONGEST_READ)
+        except MachineError:
+            return b""
+        text = _UNPRINTABLE.sub(b".", text)
+        return text[:_USER_DATA] + (b"...\0" if len(text) > _USER_DATA else b"\0")
 
     def native(
         self, event: TraceEvent, branch: Branch | None, siblings: dict[int, int], syscall: Syscall | None, in_x0: bool
     ) -> tuple[TracepointStructure, list[int], list[int]]:
         """What the C core needs to do the same, for a call at `branch` or for system calls, and stops with targets."""
+        if event.user_data:
+            raise MachineError("the C core reads no memory of the process")
         task, regs = self._types["task_struct"], self._types["pt_regs"]
         symbols = self._machine.symbols
         found = TracepointStructure(

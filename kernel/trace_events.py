@@ -89,6 +89,16 @@ class Syscall(NamedTuple):
     enters: bool
 
 
+class UserData(NamedTuple):
+    """The arguments of a system call that lead to memory of the process which is recorded, by their numbers from 0.
+
+    They are strings, or bytes, as many as the argument `size` says.
+    """
+
+    arguments: tuple[int, ...]
+    size: int | None
+
+
 class TraceEvent:
     """One event of the kernel: `system` and `name`, as in sched:sched_switch.
 
@@ -131,6 +141,17 @@ class TraceEvent:
         """The system call that it is an event of; None for others."""
         metadata = self._metadata
         return None if metadata is None else Syscall(int(metadata.syscall_nr), self._enters(metadata))
+
+    @property
+    def user_data(self) -> UserData | None:
+        """What the entry of a system call records of the process's memory, in 7.2; None for other events."""
+        metadata = self._metadata
+        if metadata is None or not self._enters(metadata) or not hasattr(metadata, "user_mask"):
+            return None
+        mask, size = int(metadata.user_mask), int(metadata.user_arg_size)
+        return (
+            UserData(tuple(each for each in range(6) if mask >> each & 1), None if size < 0 else size) if mask else None
+        )
 
     @property
     def is_any_syscall(self) -> Syscall | None:

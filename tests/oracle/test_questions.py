@@ -41,6 +41,7 @@ def session(start: tuple[Session, Snapshot]) -> Iterator[Session]:
         test_one_liners.test_a_graph_is_what_function_graph_sees,
         test_one_liners.test_latency_is_the_duration_in_a_graph,
         test_trace_events.test_events_are_those_of_the_guests_tracer,
+        test_trace_events.system_calls_are_those_of_the_guests_tracer,
         test_trace_events.test_stacks_are_those_of_the_guests_stacktrace,
     ]
     if EVERYTHING
