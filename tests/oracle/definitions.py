@@ -17,7 +17,7 @@ from armprobe.probes import EventError, Events
 from tests.probes.events.kernel_definitions import format_lines, remove_all  # tests have no import name to go by
 
 TRACING: Final = "/sys/kernel/tracing"
-_ERRORS: Final = {os.strerror(number): name for number, name in errno.errorcode.items()}
+_ERRORS: Final = {os.strerror(number): EventError(number, "").errno_name for number in errno.errorcode}
 _LOGGED: Final = re.compile(r"\[[ \d.]+\] trace_kprobe: error: (.*)\n  Command: (.*)\n(  *)\^\n")
 _HASH: Final = re.compile(r"0x[0-9a-f]+")
 _CHARACTERS: Final = 'pr:-+@%$\\"()[]{}u8x64 \t#=,.abz019/<é'
