@@ -173,13 +173,13 @@ class TraceCode:
             stops, targets = [_PROBE, branch.code + 4, *others], [0, 0, *others.values()]
         if syscall is not None:
             found.number, found.enters = syscall.number, syscall.enters
-        if syscall is None or syscall.number < 0:
+        fields = None if syscall is None else _values_of_syscall(event.fields, syscall)
+        if fields is None:
             found.make = event.recorder
         else:
-            fields = event.fields[:7] if syscall.enters else event.fields[:2]
             found.field_count = len(fields)
-            found.offsets[: len(fields)] = [field.offset for field in fields]
-            found.sizes[: len(fields)] = [min(field.size, 8) for field in fields]
+            found.offsets[: len(fields)] = [offset for offset, _ in fields]
+            found.sizes[: len(fields)] = [min(size, 8) for _, size in fields]
             found.size = max(field.offset + field.size for field in event.fields)
         return found, stops, targets
 
@@ -283,3 +283,14 @@ class TraceCode:
         if which not in _NAMES:
             raise MachineError("it reads the system register S{}_{}_C{}_C{}_{}".format(*which))
         return self._machine.registers[_NAMES[which]]
+
+
+def _values_of_syscall(fields: tuple[TraceField, ...], syscall: Syscall) -> list[tuple[int, int]] | None:
+    """The offsets and sizes of its number and its arguments, or its result, in the record; None if others are there."""
+    found = [(field.offset, field.size) for field in fields]
+    if syscall.number >= 0:
+        return found[:7] if syscall.enters else found[:2]
+    (number, *rest), names = found, [field.name for field in fields]  # raw_syscalls: include/trace/events/syscalls.h
+    if names == ["id", "args"] and rest[0][1] == 6 * 8:
+        return [number, *((rest[0][0] + 8 * each, 8) for each in range(6))]
+    return found if names == ["id", "ret"] else None

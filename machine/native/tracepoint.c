@@ -166,7 +166,7 @@ static enum made make_of_syscall(struct tracepoint *tracepoint, const struct sta
     if (tracepoint->number >= 0 && user_pstate & COMPAT)
         return MADE_NONE;
     result = tracepoint->in_x0 ? at->x[0] : saved[0];
-    if (tracepoint->number < 0) {
+    if (tracepoint->make) {
         begin(tracepoint, at);
         tracepoint->interpreter->x[1] = regs;
         tracepoint->interpreter->x[2] = tracepoint->enters ? (uint64_t)(int64_t)number : result;
