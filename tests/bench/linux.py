@@ -95,7 +95,7 @@ linux.boot(machine.load(sys.argv[1], initrd=sys.argv[2], memory="256M"))
 """
 
 
-class _Shell:
+class Shell:
     """Types at the guest's shell."""
 
     def __init__(self, guest: Machine) -> None:
@@ -148,7 +148,7 @@ def check_copied(printed: str, blocks: int) -> None:
 def rates(scale: float) -> dict[str, float]:
     """System calls and instructions a second during `dd bs=1`, and with a probe in Python on vfs_read."""
     blocks = int(200_000 * scale)
-    shell = _Shell(machine.load(linux.prepare()))
+    shell = Shell(machine.load(linux.prepare()))
     shell.copy(1000)  # translate what there is
     took, instructions = shell.copy(blocks)
     found = {
@@ -224,7 +224,7 @@ def _reads_x0(probe: Kprobe, regs: PtRegs) -> None:
 
 def hit_costs(scale: float) -> dict[str, float]:
     """Microseconds that a hit of an optimised probe on vfs_read adds to a read."""
-    shell = _Shell(machine.load(linux.prepare()))
+    shell = Shell(machine.load(linux.prepare()))
     kprobes = Kprobes(shell.guest)
     probe = kprobes.register_kprobe(Kprobe("vfs_read"))
 
@@ -260,7 +260,7 @@ _ARMED: Final = 1000
 def armed(scale: float) -> dict[str, float]:
     """Instructions a second during `dd bs=1`, by turns with 1,000 probes in other functions and with none."""
     blocks = int(50_000 * scale)
-    shell = _Shell(machine.load(linux.prepare()))
+    shell = Shell(machine.load(linux.prepare()))
     kprobes = Kprobes(shell.guest)
     functions = kprobes.functions()
     probes: list[Kprobe] = []

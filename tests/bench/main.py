@@ -16,7 +16,17 @@ from typing import Final, NamedTuple
 
 import unicorn
 
-from tests.bench import demo, designs, linux, one_liners, own_tracer, peers, stubs
+from tests.bench import (
+    demo,
+    designs,
+    linux,
+    one_liners,
+    own_tracer,
+    past,
+    peers,
+    prototype_checkpoint,
+    stubs,
+)
 from tests.bench.rows import GROUPS
 from tests.bench.svg import plot
 from tests.bench.table import table
@@ -48,11 +58,18 @@ MEASUREMENTS: Final = {
     "hit-cost": Measurement(linux.hit_costs, 3, 1),
     "one-liners": Measurement(one_liners.costs, 3, 1),
     "own-tracer": Measurement(own_tracer.costs, 3, 1),
+    "linux-steps": Measurement(past.linux_steps, 3, 1),
+    "linux-ways": Measurement(past.linux_ways, 3, 1),
+    "linux-second": Measurement(past.linux_second, 3, 1),
+    "demo-steps": Measurement(past.demo_steps, 3, 1),
+    "history-cost": Measurement(past.history_cost, 3, 1),
+    "calls-of-boot": Measurement(past.calls_of_boot, 3, 1),
+    "checkpoint": Measurement(prototype_checkpoint.checkpoints, 3, 1),
     "qemu-linux": Measurement(peers.qemu_rates, 3, 1),
     "gdb-one-core": Measurement(stubs.one_core, 3, 1),
     "gdb-two-cores": Measurement(stubs.two_cores, 3, 1),
 }
-_OF_LINUX: Final = {linux, one_liners, own_tracer, peers}
+_OF_LINUX: Final = {linux, one_liners, own_tracer, past, peers, prototype_checkpoint}
 """The modules whose measurements need the kernel."""
 
 

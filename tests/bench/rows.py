@@ -53,6 +53,15 @@ def _design(what: str, metric: str, other: str) -> tuple[Row, Row]:
     )
 
 
+def _step_back(where: str, metric: str, median: Aim, most: Aim | None, next_one: Aim | None) -> tuple[Row, Row, Row]:
+    what = f"to a random position of 10 s {where}, and one reverse-stepi"
+    return (
+        Row(f"{what}: median", f"{metric}_first_step_median_ms", "ms", median, name=f"first reverse-stepi {where}"),
+        Row("  95th percentile", f"{metric}_first_step_95_ms", "ms", most, name="the same, 95th percentile"),
+        Row("  the following 50: median", f"{metric}_next_step_ms", "ms", next_one, name="the following reverse-stepi"),
+    )
+
+
 _LOOP: Final = ("calls_unprobed", "unprobed")
 _KPROBE: Final = ("kprobe_hits", "kprobe")
 _QEMU_BOOT: Final = ("qemu_boot_seconds", "QEMU")
@@ -111,6 +120,55 @@ GROUPS: Final = {
         *(_one_liner(line, name) for name, line in LINES.items()),
     ),
     "One-liners on Linux, and the guest's own tracer: CPU time that each adds to a block of dd": tuple(_questions()),
+    "Going back": (
+        *_step_back("on Linux", "linux", _most(150), _most(400), _most(30)),
+        *_step_back("in the demo kernel", "demo", _most(100), None, None),
+        Row(
+            "reverse-continue on Linux, at most 0.1 s back: median",
+            "tenth_back_median_ms",
+            "ms",
+            _most(300),
+            name="reverse-continue over 0.1 s",
+        ),
+        Row("  95th percentile", "tenth_back_95_ms", "ms", _most(600), name="the same, 95th percentile"),
+        Row("1 s of Linux, forward", "second_forward_ms", "ms"),
+        Row(
+            "  reverse-continue over it",
+            "second_back_ms",
+            "ms",
+            _most(2),
+            ("second_forward_ms", "forward"),
+            "reverse-continue over 1 s",
+        ),
+        Row("  last-write of a word written before it", "last_write_ms", "ms", _most(1000), name="last-write over 1 s"),
+        Row("a checkpoint of the prototype's", "prototype_ms", "ms"),
+        Row(
+            "  of armprobe's, each 0.2 s of Linux",
+            "checkpoint_ms",
+            "ms",
+            _most(1.5),
+            ("prototype_ms", "prototype"),
+            "a checkpoint",
+        ),
+        Row("Linux at work, --no-history", "without_history_mips", "MIPS"),
+        Row(
+            "  with its history",
+            "with_history_mips",
+            "MIPS",
+            Aim(0.95),
+            ("without_history_mips", "without"),
+            "Linux with its history",
+        ),
+        Row("boot to the shell", "calls_boot_seconds", "s"),
+        Row(
+            "  `calls vfs_read` over it",
+            "calls_seconds",
+            "s",
+            _most(2),
+            ("calls_boot_seconds", "the boot"),
+            "`calls vfs_read` over a boot",
+        ),
+    ),
     "Instructions": (
         Row("tight loop, bare Unicorn", "bare_loop_mips", "MIPS"),
         Row("  for reference: with a count", "counted_loop_mips", "MIPS", against=("bare_loop_mips", "bare")),
