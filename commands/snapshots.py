@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from armprobe.kernel import Linux
+from armprobe.kernel.vmcore import write_vmcore
 from armprobe.machine import Stop, StopReason, host_files
 from armprobe.session.authority import Host
 
@@ -13,7 +15,7 @@ from .declaration import Arg, Arguments, Command, Option, path
 from .errors import CommandError
 from .locations import location
 from .stops import require_stopped
-from .values import Disk, PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
+from .values import Disk, PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken, VmcoreSaved
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -77,6 +79,15 @@ def _save(session: Session, arguments: Arguments) -> Saved:
 
 def _load(session: Session, arguments: Arguments) -> PutBack:
     return _put_back(session, host_files.shown(arguments.file), lambda: session.machine.resume(arguments.file))
+
+
+def _vmcore(session: Session, arguments: Arguments) -> VmcoreSaved:
+    kernel = session.machine.kernel
+    if not isinstance(kernel, Linux):
+        raise CommandError("a vmcore is of a Linux kernel, which this guest is not: use save")
+    with host_files.new_file(arguments.file, lambda _: False, force=arguments.force is not None) as out:
+        size = write_vmcore(kernel, out)
+    return VmcoreSaved(host_files.shown(arguments.file), size)
 
 
 def _disk(session: Session, arguments: Arguments) -> Disk:
@@ -151,6 +162,19 @@ COMMANDS = (
         group=GROUP,
         gdb="guest-load",
         changes_state=True,
+    ),
+    Command(
+        "vmcore",
+        "Write the memory and the registers of a Linux guest to a FILE, an ELF vmcore, for crash, drgn and others.\n"
+        "It is what kdump makes when a kernel has crashed, of the guest as it is now. The file has holes where the\n"
+        "guest's memory has zeros. A file that is there is replaced only if it is empty, or with the word force.\n\n"
+        "    vmcore guest.vmcore",
+        (
+            Arg("file", "file to write", type=path, host=Host.WRITES_FILES),
+            Arg("force", "replace a file that is there", optional=True, choices=("force",)),
+        ),
+        _vmcore,
+        group=GROUP,
     ),
     Command(
         "disk",

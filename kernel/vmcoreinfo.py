@@ -19,24 +19,37 @@ if TYPE_CHECKING:
 _START: Final = b"OSRELEASE="
 _SIZE: Final = 4096  # bytes: VMCOREINFO_BYTES is a page
 _TRIES: Final = 100
+_NEEDED: Final = {"SYMBOL(swapper_pg_dir)", "SYMBOL(init_uts_ns)"}
 _LINE: Final = re.compile(rb"([A-Z][A-Za-z]*(?:\([\w.]+\))?)=([!-~]*)\n")
 
 
 def vmcoreinfo(machine: Machine) -> dict[str, str]:
     """The lines of VMCOREINFO by what is before the `=`. Raises MachineError if the guest has none (yet)."""
-    for lines in candidates(machine):
-        return lines
+    return _lines(vmcoreinfo_text(machine))
+
+
+def vmcoreinfo_text(machine: Machine) -> bytes:
+    """VMCOREINFO as it is in memory, less than a page. Raises MachineError as `vmcoreinfo` does."""
+    for text in _texts(machine):
+        return text
     raise MachineError("the guest has no VMCOREINFO, where a kernel says where its data is: it has not booted so far")
 
 
 def candidates(machine: Machine) -> Iterator[dict[str, str]]:
     """What may be VMCOREINFO, as `vmcoreinfo` gives it: RAM may have copies, and a guest can make up any number."""
+    return map(_lines, _texts(machine))
+
+
+def _texts(machine: Machine) -> Iterator[bytes]:
     ram, at = machine.ram, -1
     for _ in range(_TRIES):
         at = ram.pages.find(_START, at + 1)
         if at < 0:
             return
         text = bytes(ram.data[at : at + _SIZE]).partition(b"\0")[0]
-        lines = {name.decode(): value.decode() for name, value in _LINE.findall(text)}
-        if "SYMBOL(swapper_pg_dir)" in lines and "SYMBOL(init_uts_ns)" in lines:
-            yield lines
+        if _lines(text).keys() >= _NEEDED:
+            yield text
+
+
+def _lines(text: bytes) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in _LINE.findall(text)}

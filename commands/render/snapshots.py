@@ -56,6 +56,12 @@ def _word(file: str) -> str:
 
 
 @as_text.register
+def _(value: values.VmcoreSaved) -> str:
+    size = f"{value.size / (1 << 20):,.1f} MiB"
+    return f"saved, {size}; drgn -c {_word(value.file)} opens it, and so does crash VMLINUX {_word(value.file)}\n"
+
+
+@as_text.register
 def _(value: values.Disk) -> str:
     if value.image is None:
         return "the guest has no disk; --disk IMAGE gives it one\n"

@@ -126,7 +126,7 @@ from .running import (
     Returned,
     Stepped,
 )
-from .snapshots import Disk, PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken
+from .snapshots import Disk, PutBack, Saved, SnapshotRow, SnapshotRows, SnapshotTaken, VmcoreSaved
 from .stops import Stopped
 from .timeline import (
     BranchRow,
@@ -325,6 +325,7 @@ __all__ = [
     "Verdict",
     "VerdictCounts",
     "Version",
+    "VmcoreSaved",
     "Watched",
     "WheelTimerRow",
     "WheelTimerRows",

@@ -57,6 +57,14 @@ class Saved:
 
 
 @lazy_dataclass
+class VmcoreSaved:
+    """The file with the guest's memory and registers as a vmcore. size: its bytes, holes among them."""
+
+    file: str
+    size: int
+
+
+@lazy_dataclass
 class Disk:
     """The guest's disk.
 

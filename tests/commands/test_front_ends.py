@@ -96,6 +96,7 @@ ASKED: Final[dict[str, tuple[str, str | None]]] = {
     "snapshots": ("snapshots", "x"),
     "save": ("save FOLDER/saved", ""),
     "load": ("load FOLDER/nosuch", ""),
+    "vmcore": ("vmcore FOLDER/vmcore", ""),
     "disk": ("disk", "a force x"),
     "mark": ("mark here", "here x"),
     "goto": ("goto here", ""),
