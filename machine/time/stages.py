@@ -6,6 +6,7 @@ Stops are known by the attributes `probe` and `stage` of their details, because 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from armprobe.machine.stop import Stop
@@ -41,6 +42,48 @@ def go_into(timeline: Timeline, machine: Machine, stop: Stop, position: int) -> 
         return False
 
     return timeline.go_into(position, reach)
+
+
+def stop_before(timeline: Timeline, machine: Machine) -> Stop | None:
+    """Go to the stop before the stage of a hit that the machine is stopped at, if that is at the same position.
+
+    Such are those of other probes there, and of watched memory that the stage before has written. Returns it, or None.
+    """
+    here, position = stop_in_hit(machine), timeline.position
+    if here is None or position == timeline.start:
+        return None
+    before = _stops_up_to(timeline, machine, position, lambda stop, _: _is_same(stop, here))[:-1]
+    if before:
+        return _stops_up_to(timeline, machine, position, lambda _, count: count == len(before))[-1]
+    timeline.replay_from_before(position)
+    return None
+
+
+def _stops_up_to(
+    timeline: Timeline, machine: Machine, position: int, wanted: Callable[[Stop, int], bool]
+) -> list[Stop]:
+    """Go through the stops at `position` to the one that is `wanted`, by itself and by their count. Returns them."""
+    found: list[Stop] = []
+
+    def reach() -> bool:
+        while timeline.position <= position:
+            count = position + 1 - timeline.position
+            stop = machine.scheduler.run(None, count, interrupts=timeline.replay.interrupts)
+            if stop.reason not in REPORTED:
+                break
+            if timeline.position == position:
+                found.append(stop)
+                if wanted(stop, len(found)):
+                    return False  # it is no end of the way: the machine stays in the past
+        found.clear()
+        return False
+
+    timeline.go_into(position, reach)
+    return found
+
+
+def _is_same(one: Stop, other: Stop) -> bool:
+    return (one.reason, one.address, _stage(one)) == (other.reason, other.address, _stage(other))
 
 
 def _stage(stop: Stop) -> tuple[Any, Any] | None:

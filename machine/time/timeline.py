@@ -29,7 +29,7 @@ from .kept import Kept
 from .pacing import Pacing
 from .replay import Replay
 from .search import Holds, Looked
-from .stages import go_into, stop_in_hit
+from .stages import go_into, stop_before, stop_in_hit
 
 if TYPE_CHECKING:
     from armprobe.machine.core.run_loop import Run
@@ -290,7 +290,7 @@ class Timeline:
         """
         self._prepare()
         self._leave_present()
-        return search.last_stop(self, self._machine)
+        return stop_before(self, self._machine) or search.last_stop(self, self._machine)
 
     def last_write(self, address: int, size: int) -> search.Write | None:
         """The last write before this position to any of `size` bytes at virtual `address`. None if there was none.

@@ -2,11 +2,12 @@
 """What probes have counted and recorded goes back with the guest, and a look at the past leaves it alone."""
 
 import contextlib
+from collections import Counter
 
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Machine, StopReason
+from armprobe.machine import Machine, Stop, StopReason
 from armprobe.machine.input import Input, InputKind
 from armprobe.probes import (
     TRAMPOLINES,
@@ -166,3 +167,24 @@ def test_so_does_one_at_a_stop_of_the_past(demo: Machine) -> None:
         assert isinstance(other, Hit)
         assert other.stage is not stop.detail.stage
         demo.timeline.reverse_continue()
+
+
+def test_stops_at_one_position_are_found_going_back(demo: Machine) -> None:
+    """Those of probes on a function, and of a breakpoint there, in reverse."""
+    kprobes, forward = Kprobes(demo), []
+    for function in ("kmalloc", "kfree"):
+        kprobes.register_kprobe(Kprobe(function, stop={Stage.PRE, Stage.POST}))
+        kprobes.register_kretprobe(Kretprobe(function, stop={Stage.ENTRY, Stage.RETURN}))
+        kprobes.register_kprobe(Kprobe(function, stop={Stage.PRE}))
+        demo.breakpoints.add(demo.symbols[function].address)
+
+    def seen(stop: Stop) -> tuple[int, StopReason, int, object, object]:
+        hit = stop.detail
+        return demo.instructions, stop.reason, stop.address, getattr(hit, "probe", None), getattr(hit, "stage", None)
+
+    for _ in range(40):
+        forward.append(seen(demo.run()))
+    assert max(Counter(position for position, *_ in forward).values()) > 1
+    demo.run(instructions=1)
+    for expected in reversed(forward):
+        assert seen(demo.timeline.reverse_continue()) == expected
