@@ -50,6 +50,7 @@ class _Rows(NamedTuple):
     numbers: list[int]
     end: int
     pieces: list[Piece]
+    file_number: int  # as the pieces have it
 
 
 _KNOWN: Final[WeakKeyDictionary[Machine, dict[int, _Rows | None]]] = WeakKeyDictionary()
@@ -103,7 +104,8 @@ def _rows(machine: Machine, symbol: Symbol) -> _Rows | None:
     found = sorted(function.statements.items())
     addresses, numbers = [address + moved for address, _ in found], [number for _, number in found]
     rows = [row._replace(address=row.address + moved) for row in function.rows]
-    return _Rows(function.file, addresses, numbers, function.end + moved, pieces(rows, function.end + moved))
+    end = function.end + moved
+    return _Rows(function.file, addresses, numbers, end, pieces(rows, end), function.file_number)
 
 
 def _source_line(session: Session, file: str, number: int, current: bool) -> SourceLine:
@@ -140,9 +142,15 @@ def line_stepped(session: Session, stop: Stop) -> LineStepped:
     """Where steps by lines have ended, with what is next if nothing else has stopped the guest."""
     whole = stop.reason is StopReason.INSTRUCTIONS
     line = line_at(session, stop.address) if whole else None
-    shown = None if line is None else _source_line(session, line.file, line.number, True)
+    shown = None if line is None else _source_line(session, line.file, _number(session, stop.address, line), True)
     code = disassembled_at(session, stop.address, 1) if whole and line is None else None
     return LineStepped(stopped(session, stop), shown, code)
+
+
+def _number(session: Session, address: int, line: Line) -> int:
+    """The number of the line that gdb names there: that of the piece, unless it is of another file than `line`."""
+    rows, piece = _rows_at(session, address), piece_at(session, address)
+    return piece.line if rows is not None and piece is not None and piece.file == rows.file_number else line.number
 
 
 def _one_line(session: Session, enter: bool) -> Stop:

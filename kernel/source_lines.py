@@ -33,7 +33,7 @@ class SourceFunction(NamedTuple):
 
     `lines` has the numbers of lines that begin an instruction, each with the lowest address of those. The first line is
     one of them. `statements` has the addresses where statements of the file begin, each with the number of its line.
-    `rows` are those of the line table, also of other files.
+    `rows` are those of the line table, also of other files: the function's own has the number `file_number`.
     """
 
     name: str
@@ -44,6 +44,7 @@ class SourceFunction(NamedTuple):
     lines: dict[int, int]
     statements: dict[int, int]
     rows: list[Row]
+    file_number: int
 
     def slide(self, symbol: int) -> int:
         """How far the kernel has moved from where its file has it, by the address of the function's symbol."""
@@ -114,7 +115,7 @@ class SourceLines:
             for row in rows:
                 if row.is_statement and row.file == number:
                     lines[row.line] = min(lines.get(row.line, row.address), row.address)
-            return SourceFunction(name, paths(number), line, start, end, lines, statements, rows)
+            return SourceFunction(name, paths(number), line, start, end, lines, statements, rows, number)
 
     @staticmethod
     def paths(unit: CompileUnit, program: Any) -> Callable[[int], str]:
