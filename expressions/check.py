@@ -350,15 +350,17 @@ class _Checker:
         return address
 
     def _member(self, node: Node, value: Value, path: str) -> Value:
-        """A member of a struct, or of the struct that a pointer points to."""
-        kind = value.type
-        if isinstance(kind, Pointer) and isinstance(kind.target, Struct):
-            value = Load(kind.target, value)
-        if not isinstance(value.type, Struct):
-            what = "this has no members" if kind is U64 or kind is S64 else f"a {kind.declared} has no members"
-            raise self._wrong(node, f"{what}: convert it, as in ((struct file *)x0)->f_flags")
-        with self._explained(node):
-            return fold(member(value, path))
+        """A member of a struct, and members of members; through pointers to structs too, as gdb takes `.`."""
+        for name in path.split("."):
+            kind = value.type
+            if isinstance(kind, Pointer) and isinstance(kind.target, Struct):
+                value = Load(kind.target, value)
+            if not isinstance(value.type, Struct):
+                what = "this has no members" if kind is U64 or kind is S64 else f"a {kind.declared} has no members"
+                raise self._wrong(node, f"{what}: convert it, as in ((struct file *)x0)->f_flags")
+            with self._explained(node):
+                value = fold(member(value, name))
+        return value
 
     def _address(self, node: Node, operand: Node) -> Value:
         if isinstance(operand, tree.Name) and not operand.name.startswith("$"):

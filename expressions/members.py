@@ -14,13 +14,13 @@ from .types import S32, U64, Array, Integer, Pointer, Struct, Type, of_declared
 _WORD = 64  # bits
 
 
-def member(struct: Value, path: str) -> Value:
-    """The member at `path` of a struct in memory or in registers.
+def member(struct: Value, name: str) -> Value:
+    """The member `name` of a struct in memory or in registers.
 
     Raises MachineError if it has no such member, or the type information is damaged.
     """
     assert isinstance(struct.type, Struct)
-    found = struct.type.layout.member(path)
+    found = struct.type.layout.member(name)
     kind = of_declared(found.type)
     if isinstance(struct, InRegisters):
         return _in_registers(struct, found, kind)
@@ -31,6 +31,8 @@ def member(struct: Value, path: str) -> Value:
 
 
 def _moved(address: Value, offset: int, kind: Type) -> Value:
+    if isinstance(address, Binary) and address.operator == "+" and isinstance(address.right, Constant):
+        address, offset = address.left, offset + address.right.number  # that of a struct in a struct
     return Binary(kind, "+", Convert(U64, address), Constant(U64, offset)) if offset else Convert(kind, address)
 
 

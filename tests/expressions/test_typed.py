@@ -162,6 +162,7 @@ def test_global_variables(guest: Machine, kprobes: Kprobes) -> None:
         ("object == (u64)&object.s8", 1),
         ("sizeof(object) == sizeof(struct all)", 1),
         ("first.next->value * 100 + first.value", 2010),
+        ("first.next.value * 100 + first.value", 2010),
         ("&seen[3] - seen", 3),
         ("(u64)narrow", guest.symbols["narrow"].address),
     ):
@@ -191,7 +192,7 @@ def test_global_variables(guest: Machine, kprobes: Kprobes) -> None:
         ("structs", "b.z", "no member z in a struct two", "b"),
         ("structs", "&b.a", "it is not in memory by itself, so it has no address", "&"),
         ("wide", "e->nothing", "no member nothing in a struct node", "nothing"),
-        ("wide", "e.value.x", "value in a struct node is no struct, but a int", "e.value"),
+        ("wide", "e.value.x", "a int has no members", "e.value"),
         ("wide", "a->value", "a s64 has no members", "value"),
         ("wide", "*d", "the type of the memory is not known", "*"),
         ("wide", "*e", "a struct node is not a number", "*"),
