@@ -10,14 +10,13 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from armprobe.machine import Stop, StopReason
-from armprobe.machine.devices.timer import FREQUENCY
 
 from .declaration import Arguments, Clause, Option, integer
 from .errors import CommandError
+from .guest_time import run_for
 from .render.live import Live
 from .stops import stopped
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _REFRESH: Final = 0.25  # seconds
 _MOST_SECONDS: Final = 1_000_000.0
-_STEP: Final = 10_000  # instructions between two looks at the time
 _ENDS: Final = StopReason.INSTRUCTIONS, StopReason.IDLE, StopReason.INTERRUPTED
 
 
@@ -106,29 +104,18 @@ def _run(session: Session, arguments: Arguments) -> CommandError | None:
     if arguments.command is not None:
         return _run_command(session, arguments.command)
     machine = session.machine
+    stop: Stop | None
     if arguments.instructions is not None:
         if arguments.instructions < 1:
             raise CommandError("instructions= takes a count of at least 1")
         stop = session.go(lambda: machine.run(instructions=arguments.instructions), waits=False)
     elif arguments.seconds is not None:
-        stop = _run_for(session, arguments.seconds)
+        stop = run_for(session, arguments.seconds)
     else:
         stop = session.go(machine.run)
-    if stop.reason not in _ENDS:
+    if stop is not None and stop.reason not in _ENDS:
         session.remark(f"{stopped(session, stop).text}: the counting ends here\n")
     return None
-
-
-def _run_for(session: Session, duration: float) -> Stop:
-    """Run for some time. While the guest idles, time passes without instructions: then it is looked at more often."""
-    clock, machine = session.machine.clock, session.machine
-    end, step = clock.now + max(1, int(duration * FREQUENCY)), _STEP
-    while True:
-        idle, budget = clock.idle, min(end - clock.now, step)
-        stop = session.go(partial(machine.run, instructions=budget), waits=False)
-        if stop.reason is not StopReason.INSTRUCTIONS or clock.now >= end:
-            return stop
-        step = _STEP if clock.idle > idle else 10 * _STEP
 
 
 def _run_command(session: Session, command: str) -> CommandError | None:

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Stop, StopReason
 from armprobe.session.authority import Host
 
-from .declaration import Arg, Arguments, Clause, Command, Option, Parts, integer
+from .declaration import Arg, Arguments, Clause, Command, Option, Parts, integer, seconds
 from .errors import CommandError
+from .guest_time import TIMEOUT, run_for
 from .locations import complete_symbol, place
 from .stepping import stepped
 from .stops import stopped
@@ -29,20 +29,34 @@ def _continue(session: Session, arguments: Arguments) -> Stopped:
     until, count = arguments.until, arguments.instructions
     if count is not None and count < 1:
         raise CommandError("instructions= takes a count of at least 1")
-    run = lambda: session.machine.run(until=until, instructions=count)  # noqa: E731
     if arguments.pattern is not None:
-        return stopped(session, run_until_printed(session, arguments.pattern, run))
+        timeout = TIMEOUT if arguments.timeout is None else arguments.timeout
+        return stopped(session, run_until_printed(session, arguments.pattern, timeout, until, count))
+    if arguments.timeout is not None:
+        raise CommandError("timeout= is for until-console, as in continue timeout=10 until-console login:")
+    run = lambda: session.machine.run(until=until, instructions=count)  # noqa: E731
     return stopped(session, session.go(run, waits=count is None))
 
 
-def run_until_printed(session: Session, pattern: str, run: Callable[[], Stop], before: bytes = b"") -> Stop:
-    """Run the guest with `run` until its console has printed `pattern`. `before` is output that may have it already.
+def run_until_printed(
+    session: Session,
+    pattern: str,
+    timeout: float,
+    until: int | None = None,
+    instructions: int | None = None,
+    before: bytes = b"",
+) -> Stop:
+    """Run the guest until its console has printed `pattern`, or until `Machine.run` ends by `until` or `instructions`.
 
-    For the owner's thread. Raises CommandError if the guest ends before, or idles without a timer.
+    `timeout` is in seconds of the guest's time, and `before` output that may have the pattern already. For the owner's
+    thread. Raises CommandError if the time is over or the guest ends before, or idles without a timer.
     """
+    stop: Stop | None = Stop(StopReason.INTERRUPTED, session.machine.registers.pc)
     with session.machine.console.watch(pattern, before) as watched:
-        here = Stop(StopReason.INTERRUPTED, session.machine.registers.pc)
-        stop = session.go(run, waits=False) if watched.match is None else here
+        if watched.match is None:
+            stop = run_for(session, timeout, until, instructions)
+    if stop is None:
+        raise CommandError(watched.missing(f"within {timeout:g} s of the guest's time"))
     if watched.match is not None and stop.reason is StopReason.INTERRUPTED:
         printed = watched.match[0].decode("utf-8", "replace")
         stop = session.stop = Stop(StopReason.UNTIL, stop.address, f"the console has printed {printed!r}")
@@ -137,6 +151,11 @@ def _quit(session: Session, arguments: Arguments) -> None:
 _ENDS: Final = (
     Option("until", "stop at SYMBOL or an address", type=place, complete=complete_symbol),
     Option("instructions", "stop after this number of instructions", type=integer),
+    Option(
+        "timeout",
+        f"with until-console: time of the guest, such as 10 (seconds) or 20ms (default: {TIMEOUT:g})",
+        type=seconds,
+    ),
     Clause("until-console", "pattern", "stop when the guest prints this regular expression, from now on"),
 )
 
@@ -145,8 +164,8 @@ COMMANDS = (
         "continue",
         "Run the guest until a probe with stop= stops it, Ctrl-C is pressed, or the guest ends.\n"
         "With until-console it stops when the guest has printed what is given, a regular expression: scripts wait for\n"
-        "a prompt or a message by that. It is an error if the guest ends before.\n\n"
-        "    continue until-console login:",
+        "a prompt or a message by that. It is an error if the guest ends before, or has not printed it in time.\n\n"
+        "    continue timeout=100 until-console login:",
         _ENDS,
         _continue,
         aliases=("c",),

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from armprobe.commands.declaration import seconds
+from armprobe.commands.errors import CommandError
+from armprobe.commands.guest_time import TIMEOUT
 from armprobe.commands.settings import NAME, OF_GUEST, Settings
 from armprobe.guests.linux.cache import DEFAULT_LIMIT
 from armprobe.machine.loaders.image import COMMAND_LINE
@@ -36,6 +39,7 @@ class Options:
     commands: tuple[str, ...] = ()  # -c
     json: bool = False
     until: str | None = None
+    timeout: float = TIMEOUT
     # the guest
     kernel: Path | None = None
     refresh: bool = False
@@ -213,9 +217,11 @@ def add_until(parser: argparse.ArgumentParser) -> None:
     """The option to have the guest print something."""
     until = (
         "then run the guest until its console has printed PATTERN, a regular expression; the exit status is 1 if it "
-        "ends or stops before"
+        "ends, stops or takes longer than --timeout before"
     )
     parser.add_argument("--until", metavar="PATTERN", help=until)
+    timeout = f"time of the guest for --until, such as 10 (seconds) or 20ms (default: {TIMEOUT:g})"
+    parser.add_argument("--timeout", metavar="TIME", type=_time, default=TIMEOUT, help=timeout)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -255,6 +261,14 @@ def _address(text: str) -> int:
         return int(text, 0)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no address: write a number, such as 0x40200000") from None
+
+
+def _time(text: str) -> float:
+    """Parse a time in seconds. Raises ArgumentTypeError for any other text."""
+    try:
+        return seconds(None, text)
+    except CommandError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seed(text: str) -> int:

@@ -28,7 +28,7 @@ def run_commands(
     with listening(session, options, default=None), Printed(session) as printed:
         failed = run_lines(session, lines, options.json, file=file, keep_going=keep_going)
         if not failed and options.until is not None:
-            failed = run_until(session, options.until, bytes(printed.output), shown=not options.json)
+            failed = run_until(session, options.until, options.timeout, bytes(printed.output), shown=not options.json)
         return failed or int(bool(session.kprobes.errors)) or session.exit_status
 
 
@@ -40,7 +40,7 @@ def _run(options: Options) -> int:
             return run_commands(session, options, options.commands)
         with listening(session, options, default=options.usual_listen):
             if options.until is not None:
-                run_until(session, options.until)
+                run_until(session, options.until, options.timeout)
             session.show_console()
             if not sys.stdin.isatty():  # a pipe or a file: its lines are run in silence
                 return run_lines(session, sys.stdin)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Final, Self
 
 from armprobe.commands.run import run_until_printed
@@ -52,16 +53,17 @@ def _console_shown(session: Session) -> Iterator[None]:
         lines.end()
 
 
-def run_until(session: Session, pattern: str, printed: bytes = b"", shown: bool = True) -> int:
+def run_until(session: Session, pattern: str, timeout: float, printed: bytes = b"", shown: bool = True) -> int:
     """Run the guest until its console has printed `pattern`, unless `printed` has it; the exit status for that.
 
-    The guest's output is shown meanwhile if `shown`.
+    The guest's output is shown meanwhile if `shown`. `timeout` is in seconds of the guest's time.
 
-    Raises CommandError if the guest ends before, and MachineError for a pattern that is no regular expression.
+    Raises CommandError if that is over or the guest ends before, and MachineError for a pattern that is no regular
+    expression.
     """
-    run = session.machine.run
+    wait = partial(run_until_printed, session, pattern, timeout, before=printed)
     with _console_shown(session) if shown else contextlib.nullcontext():
-        stop = session.owner.call_interruptibly(run_until_printed, session, pattern, run, printed)
+        stop = session.owner.call_interruptibly(wait)
     if stop.reason is StopReason.UNTIL:
         return 0
     complain(f"armprobe: {session.describe(stop)}")

@@ -160,3 +160,18 @@ def test_until(
     assert error in said.err
     assert bool(error) == bool(said.err)
     assert "--json" not in words or len(said.out.splitlines()) == 1
+
+
+def test_until_no_longer_than_a_time_of_the_guest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A guest that does nothing for ever: b . (Arm ARM, C6.2.26)"""
+    raw = tmp_path / "waits.bin"
+    raw.write_bytes(struct.pack("<I", 0x1400_0000))
+    words = [str(raw), "--base", "0x40080000", "--no-config"]
+    assert cli.main(["run", "--until", "A", "--timeout", "20ms", *words]) == 1
+    assert "has not printed b'A' within 0.02 s of the guest's time; its output ends with b''" in capsys.readouterr().err
+    assert cli.main(["-c", "continue timeout=20ms until-console A", "-c", "when", *words]) == 1
+    assert cli.main(["-c", "continue timeout=20ms", *words]) == 1
+    assert "timeout= is for until-console" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--until", "A", "--timeout", "soon", *words])
+    assert "'soon' is no time: write it as 10 or 0.5, in seconds, or as 20ms" in capsys.readouterr().err

@@ -40,6 +40,12 @@ def test_until_console(session: Session) -> None:
     assert stop.reason == "instructions"
     with pytest.raises(CommandError, match="is no regular expression"):
         session.run("continue until-console (")
+    before = session.machine.clock.seconds  # while the guest idles, which takes few instructions
+    with pytest.raises(
+        CommandError, match="has not printed b'nothing' within 3 s of the guest's time; its output ends"
+    ):
+        session.run("continue timeout=3 until-console nothing")
+    assert 3 <= session.machine.clock.seconds - before < 6
 
 
 def test_the_terminal_is_the_console(snapshot: Path) -> None:
