@@ -31,8 +31,9 @@ def member(struct: Value, name: str) -> Value:
 
 
 def _moved(address: Value, offset: int, kind: Type) -> Value:
-    if isinstance(address, Binary) and address.operator == "+" and isinstance(address.right, Constant):
-        address, offset = address.left, offset + address.right.number  # that of a struct in a struct
+    match address:
+        case Binary(operator="+", left=start, right=Constant(number=before)):  # that of a struct in a struct
+            address, offset = start, before + offset
     return Binary(kind, "+", Convert(U64, address), Constant(U64, offset)) if offset else Convert(kind, address)
 
 

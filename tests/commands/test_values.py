@@ -229,6 +229,7 @@ LINES = (
     "goto end",
     "reverse-continue",
     "save FOLDER/saved",
+    "vmcore FOLDER/vmcore",
     "disk",
     "save FOLDER/code",
     "load FOLDER/code",

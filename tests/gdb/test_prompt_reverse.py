@@ -75,6 +75,7 @@ LINES_BACK = 12
         ("reverse-step", ["avl_insert", "cmp_u32", "quick_sort"]),  # in which no function is inlined
     ],
 )
+@pytest.mark.sample(of="long")
 def test_lines_are_gdbs(session: Session, gdb_path: str, gdbinit: Path, command: str, functions: list[str]) -> None:
     theirs: dict[int, list[int]] = {}
     with GdbSession(session, gdb=gdb_path, gdbinit=gdbinit) as gdb:

@@ -3,6 +3,8 @@
 
 import time
 
+import pytest
+
 from armprobe.machine import Machine, MachineError
 from armprobe.probes import Kprobes, Kretprobe, ProbeError
 from tests.calls import counted_calls  # tests have no import name to go by
@@ -20,6 +22,7 @@ def mapped(guest: Machine, address: int) -> bool:
         return False
 
 
+@pytest.mark.sample(of="long")
 def test_return_probes_on_thousands_of_functions(guest: Machine, shell: Shell) -> None:
     before = shell.run(WORKLOAD)
     kprobes = Kprobes(guest)

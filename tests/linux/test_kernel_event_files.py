@@ -152,6 +152,7 @@ def test_what_echo_writes_is_written_here_too(start: tuple[Session, Snapshot]) -
             assert files == f"{events.filter('open')}\n{events.trigger('open')}", line
 
 
+@pytest.mark.sample(of="long")
 def test_of_several_events_those_that_nothing_calls_are_passed_over(start: tuple[Session, Snapshot]) -> None:
     """Such as those that only modules call. Alone they are refused."""
     session, snapshot = start

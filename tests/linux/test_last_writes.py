@@ -127,6 +127,7 @@ def run_into(guest: Machine, mapped: list[int]) -> None:
         run_to(guest, guest.instructions + 1001)
 
 
+@pytest.mark.sample(of="long")
 def test_last_writes_are_those_of_a_log(guest: Machine, shell: Shell, program: bytes) -> None:
     random = chance()
     shell.put("/twice", program)

@@ -57,6 +57,7 @@ def differences(era: Era, words: Sequence[int], answers: Sequence[Answer]) -> li
 
 
 @pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.sample
 def test_words(
     kernel: ColdKernel | KernelOnRecord, name: str, share: int, compared: Callable[[str, int], None]
 ) -> None:

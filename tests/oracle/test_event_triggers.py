@@ -14,6 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pytest
+
 from armprobe.commands import Session
 from armprobe.probes.events.errors import EventError
 from armprobe.probes.events.filter import Filter, filter_file
@@ -116,6 +118,7 @@ class Event:
         return Answer(number, logged, shown.rstrip("\n"))
 
 
+@pytest.mark.sample(of="long")
 def test_the_kernel_answers_the_same(tmp_path: Path) -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")

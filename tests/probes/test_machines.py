@@ -8,6 +8,8 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from armprobe import machine
 from armprobe.machine import Machine
 from armprobe.probes import Aggregation, Kprobe, Kprobes, Kretprobe, Record, Stage
@@ -62,6 +64,7 @@ def test_machines_beside_each_other() -> None:
         guest.seen()
 
 
+@pytest.mark.sample(of="long")
 def test_a_hundred_thrown_away() -> None:
     """Nothing is left of one, whether it was stopped in a hit, had calls outstanding, or hits that nobody has seen."""
     sizes, gone, counts = [], [], set()
