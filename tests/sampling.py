@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Of tests that take long `make test` takes one in four, by chance, and says the seed (ARMPROBE_SAMPLE).
 
-The mark `sample` is on tests with cases that are much alike, of each of which some are taken. On files it is
-`sample(of="file")`, and `sample(of="long")` on single tests, of all of which some are taken. `.ci/run` takes all
+The mark `sample` is on tests with cases that are much alike, of each of which some are taken. As `sample(of="files")`
+it is on files, and as `sample(of="tests")` on single tests, of all of which some are taken. `.ci/run` takes all
 (ARMPROBE_ONE_IN=1), and so does a run of files that are named.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import random
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
 
 import pytest
 
@@ -32,21 +34,32 @@ def header() -> str:
 
 
 def left_out(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Those that this run does not take. Of each test or file with the mark at least one is left."""
+    """Those that this run does not take. Of each test with cases that are alike at least one is left."""
     one_in, seed = int(os.environ[_ONE_IN]), os.environ[_SEED]
-    cases = defaultdict(list)
-    for item in items:
-        if mark := item.get_closest_marker("sample"):
-            match mark.kwargs.get("of"):
-                case "file":
-                    name = item.nodeid.partition("::")[0]
-                case None:
-                    name = item.nodeid.partition("[")[0]
-                case together:
-                    name = together
-            cases[name].append(item)
-    return [
-        item
-        for name, alike in cases.items()
-        for item in random.Random(f"{seed} {name}").sample(alike, len(alike) - -(-len(alike) // one_in))
-    ]
+    out: list[pytest.Item] = []
+    for of, group, unit in _KINDS:
+        gone = set(map(id, out))
+        groups: dict[str, dict[str, list[pytest.Item]]] = defaultdict(lambda: defaultdict(list))
+        for item in items:
+            if id(item) not in gone and any(mark.kwargs.get("of") == of for mark in item.iter_markers("sample")):
+                groups[group(item.nodeid)][unit(item.nodeid)].append(item)
+        for name, units in groups.items():
+            few = random.Random(f"{seed} {name}").sample(list(units), len(units) - -(-len(units) // one_in))
+            out += [item for each in few for item in units[each]]
+    return out
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def _test(nodeid: str) -> str:
+    return nodeid.partition("[")[0]
+
+
+_KINDS: Final[tuple[tuple[str | None, Callable[[str], str], Callable[[str], str]], ...]] = (
+    ("files", lambda _: "files", _file),
+    ("tests", lambda _: "tests", str),
+    (None, _test, str),
+)
+"""What the mark has for `of`, among which items some are chosen, and what is chosen, by nodeid."""

@@ -144,7 +144,7 @@ def test_wiring_imports_rooms_when_it_is_called() -> None:
     assert rooms(imports(others, "armprobe")) == set()
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_no_room_has_a_second_identity() -> None:
     """From the root `import machine` would work too, and make a second copy of every class."""
     tops = {file: {name.partition(".")[0] for name in imports_of(file)} for file in ALL_PYTHON}

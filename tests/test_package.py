@@ -18,7 +18,7 @@ from elftools.elf.elffile import ELFFile
 
 import armprobe
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 ROOT = Path(__file__).parents[1]
 ASK = "import armprobe; print(armprobe.__version__, armprobe.machine.load.__module__)"

@@ -10,20 +10,20 @@ from tests import sampling  # tests have no import name to go by
 
 
 class _Item:
-    def __init__(self, nodeid: str, mark: pytest.Mark | None) -> None:
-        self.nodeid, self.mark = nodeid, mark
+    def __init__(self, nodeid: str, *marks: pytest.MarkDecorator) -> None:
+        self.nodeid, self.marks = nodeid, [each.mark for each in marks]
 
-    def get_closest_marker(self, name: str) -> pytest.Mark | None:
-        return self.mark
+    def iter_markers(self, name: str) -> list[pytest.Mark]:
+        return self.marks
 
 
-CASES, FILE = pytest.mark.sample.mark, pytest.mark.sample(of="file").mark
-LONG = pytest.mark.sample(of="long").mark
+CASES, FILE, TEST = pytest.mark.sample, pytest.mark.sample(of="files"), pytest.mark.sample(of="tests")
 ITEMS = [_Item(f"tests/a.py::seven[{case}]", CASES) for case in range(7)]
-ITEMS += [_Item(f"tests/a.py::whole[{case}]", None) for case in range(7)]
+ITEMS += [_Item(f"tests/a.py::whole[{case}]") for case in range(7)]
 ITEMS += [_Item("tests/a.py::alone", CASES), _Item("tests/b.py::seven[0]", CASES)]
-ITEMS += [_Item(f"tests/c.py::{test}[{case}]", FILE) for test in ("one", "other") for case in range(2)]
-ITEMS += [_Item(f"tests/{file}.py::long", LONG) for file in "defg"]
+ITEMS += [_Item(f"tests/{file}.py::{test}", FILE) for file in "cde" for test in ("one", "other")]
+ITEMS += [_Item(f"tests/{file}.py::five[{case}]", CASES, FILE) for file in "cde" for case in range(5)]
+ITEMS += [_Item(f"tests/{file}.py::long", TEST) for file in "fghi"]
 
 
 def kept(monkeypatch: pytest.MonkeyPatch, one_in: int, seed: int) -> list[str]:
@@ -33,11 +33,18 @@ def kept(monkeypatch: pytest.MonkeyPatch, one_in: int, seed: int) -> list[str]:
     return [item.nodeid for item in ITEMS if item not in cast(list[_Item], out)]
 
 
-def test_a_third_of_the_cases_is_taken_and_one_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_third_is_taken_and_of_each_test_with_cases_one_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = Counter(nodeid.partition("[")[0] for nodeid in kept(monkeypatch, 3, 5))
-    assert sum(taken.pop(f"tests/c.py::{test}", 0) for test in ("one", "other")) == 2
-    assert sum(taken.pop(f"tests/{file}.py::long", 0) for file in "defg") == 2
-    assert taken == {"tests/a.py::seven": 3, "tests/a.py::whole": 7, "tests/a.py::alone": 1, "tests/b.py::seven": 1}
+    (file,) = {name[6] for name in taken if name[6] in "cde"}
+    expected = {"seven": 3, "whole": 7, "alone": 1}
+    assert {test: taken.pop(f"tests/a.py::{test}") for test in expected} == expected
+    assert {test: taken.pop(f"tests/{file}.py::{test}") for test in ("one", "other", "five")} == {
+        "one": 1,
+        "other": 1,
+        "five": 2,
+    }
+    assert taken.pop("tests/b.py::seven") == 1
+    assert sum(taken.values()) == 2, "of the single tests"
     assert kept(monkeypatch, 1, 5) == [item.nodeid for item in ITEMS]
 
 

@@ -12,7 +12,7 @@ from armprobe.commands import Session
 from armprobe.machine import MachineError
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 def test_drgn(snapshot: Path) -> None:

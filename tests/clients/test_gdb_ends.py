@@ -18,7 +18,7 @@ from armprobe.commands import Session
 from tests.soak import AT_LENGTH
 from tests.waiting import PATIENCE, wait_until
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 SESSIONS = 50 if AT_LENGTH else 12
 AT_ONCE = 8

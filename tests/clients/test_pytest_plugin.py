@@ -11,7 +11,7 @@ from armprobe.guests.linux import cache_directory
 from armprobe.machine import load
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 pytest_plugins = "pytester"
 

@@ -21,7 +21,7 @@ from armprobe.stub import PRIVATE, serve
 from tests.commands.toy import Said  # tests have no import name to go by
 from tests.stub.client import Client
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 @pytest.fixture(scope="module")

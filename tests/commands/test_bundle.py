@@ -64,7 +64,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_a_user_without_a_network(pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bundle's script makes an environment and fills the cache, where armprobe finds its kernel."""
     write_bundle(tmp_path / "bundle.tar", report=lambda _: None)

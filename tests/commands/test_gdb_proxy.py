@@ -19,6 +19,8 @@ from tests.commands.toy import COMMANDS, ToySession
 from tests.gdb.terminal import CTRL_C, TIMEOUT, Terminal  # tests have no import name to go by
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="files")
+
 ROOT = Path(__file__).parents[2]
 COUNT = COMMANDS[2]
 

@@ -16,6 +16,8 @@ from armprobe.session.authority import Asker
 from armprobe.stub import serve
 from tests.waiting import PATIENCE  # tests have no import name to go by
 
+pytestmark = pytest.mark.sample(of="files")
+
 SOURCES = Path(__file__).parents[2] / "guests/demo"
 
 

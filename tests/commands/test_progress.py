@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.sample(of="files")
+
 PROGRAM = """
 from armprobe.commands.render.progress import Steps
 with Steps() as steps:

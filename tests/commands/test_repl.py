@@ -24,7 +24,7 @@ from armprobe.commands.repl import BANNER, Repl
 from tests.commands.toy import Said, ToySession
 from tests.waiting import PATIENCE  # tests have no import name to go by
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 ROOT = Path(__file__).parents[2]
 LEAVE = "\x04"

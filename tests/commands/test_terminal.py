@@ -23,7 +23,7 @@ from armprobe.session.console_text import ConsoleText
 from armprobe.stub.visible import visible
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 TITLE = "\x1b]0;mine\x07"
 ARMPROBE = [sys.executable, "-m", "armprobe"]

@@ -15,7 +15,7 @@ from armprobe.session.authority import Asker
 from armprobe.stub import serve
 from tests.stub.client import Client
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 RUN = "continue instructions=3000000"
 COMMANDS = ("--trace-size", "262144", "-c", "kprobe kfree", "-c", "kretprobe kmalloc", "-c", RUN)

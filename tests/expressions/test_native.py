@@ -136,7 +136,7 @@ def compare(machine: Machine, expressions: Sequence[AgentExpression], where: Seq
     return counts
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_random_bytecode(machine: Machine, kprobes: Kprobes) -> None:
     random = Random(12)
     codes = [random_programs.bytecode(random, addresses(machine)) for _ in range(EXPRESSIONS)]

@@ -10,7 +10,7 @@ from armprobe.commands import GdbError, GdbSession, Session
 from tests.gdb.oracle import Demo
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 SEED = 0x12345678  # batch_start in guests/demo/kernel/workload.c
 

@@ -16,7 +16,7 @@ from armprobe.stub import serve
 from tests.gdb.oracle import DEMO, Demo
 from tests.gdb.terminal import Terminal
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 @pytest.fixture(params=["with the proxy", "without"])

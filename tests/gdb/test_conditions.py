@@ -12,7 +12,7 @@ from armprobe.stub import GuestView
 from armprobe.stub.agent import Breakpoint
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 EXPRESSIONS = [
     "size > 300",

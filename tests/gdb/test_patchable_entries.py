@@ -17,6 +17,8 @@ from armprobe.stub import serve
 from tests.patchable import ROUNDS, build
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="files")
+
 Tool = Callable[[str, str], str]
 
 

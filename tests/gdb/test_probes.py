@@ -8,7 +8,7 @@ import pytest
 from armprobe.commands import GdbError, GdbSession, GdbStop, Session
 from tests.gdb.oracle import HITS, Demo, Reference, Registers, registers
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 def says(stop: GdbStop, probe: str, stage: str, signal: str = "SIGTRAP, Trace/breakpoint trap") -> None:

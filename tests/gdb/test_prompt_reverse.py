@@ -9,6 +9,8 @@ import pytest
 from armprobe.clients.gdb_session import GdbSession
 from armprobe.session import Session
 
+pytestmark = pytest.mark.sample(of="files")
+
 
 def walk(session: Session, gdb: GdbSession, command: str, count: int) -> list[int]:
     places = []
@@ -75,7 +77,7 @@ LINES_BACK = 12
         ("reverse-step", ["avl_insert", "cmp_u32", "quick_sort"]),  # in which no function is inlined
     ],
 )
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_lines_are_gdbs(session: Session, gdb_path: str, gdbinit: Path, command: str, functions: list[str]) -> None:
     theirs: dict[int, list[int]] = {}
     with GdbSession(session, gdb=gdb_path, gdbinit=gdbinit) as gdb:

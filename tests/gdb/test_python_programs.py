@@ -16,6 +16,8 @@ from armprobe.stub import Server, serve
 from tests.gdb.oracle import DEMO
 from tests.gdb.terminal import Terminal
 
+pytestmark = pytest.mark.sample(of="files")
+
 Say = Callable[[str, bool], list[str]]
 
 # In each, ask() is called where gdb calls Python. It looks at the guest by all that gdb has for that.

@@ -14,7 +14,7 @@ from tests.gdb.oracle import DEMO, Demo, registers
 from tests.gdb.terminal import Terminal
 from tests.waiting import PATIENCE, going_on, wait_until
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 def armprobe_gdb(gdb_commands: str, *arguments: str) -> str:

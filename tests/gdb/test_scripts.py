@@ -20,7 +20,7 @@ from tests.gdb.oracle import DEMO
 from tests.gdb.terminal import Terminal
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 Say = Callable[..., str]
 ENVIRONMENT = {"ARMPROBE_GDB_PROXY": str(PROXY)}

@@ -10,7 +10,7 @@ from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.stub.aarch64 import ALIASES
 from tests.gdb.oracle import Demo, Reference
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 @pytest.fixture

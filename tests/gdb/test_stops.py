@@ -9,6 +9,8 @@ import pytest
 
 from armprobe.commands import GdbError, GdbSession
 
+pytestmark = pytest.mark.sample(of="files")
+
 
 @pytest.fixture
 def scripted(gdb: GdbSession, tmp_path: Path) -> Callable[[str], None]:

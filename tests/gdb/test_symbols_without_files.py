@@ -18,7 +18,7 @@ from armprobe.stub.framing import notification
 from tests.gdb.oracle import DEMO, Demo
 from tests.waiting import PATIENCE, wait_until
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 Tool = Callable[[str, str], str]
 Strip = Callable[..., Path]

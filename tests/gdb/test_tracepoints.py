@@ -16,7 +16,7 @@ from armprobe.stub.tracing.tracepoint import Tracepoint
 from tests.gdb.oracle import DEMO
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 GENERAL = (*(f"x{n}" for n in range(31)), "sp", "pc", "cpsr", "fpsr", "fpcr")
 

@@ -10,6 +10,8 @@ from armprobe.commands import CommandError, GdbError, GdbSession, Session
 from armprobe.machine import Snapshot
 from tests.gdb.oracle import Demo, Registers, registers
 
+pytestmark = pytest.mark.sample(of="files")
+
 FRAMES = """
 frames = []
 frame = gdb.newest_frame()

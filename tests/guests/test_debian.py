@@ -15,6 +15,8 @@ from armprobe.guests.linux.debian.apt import Apt
 from tests.guests.repository import Repository, image
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="files")
+
 Tool = Callable[[str, str], str]
 
 

@@ -17,7 +17,7 @@ from tests.oracle.live.build import Tool, unpacked_headers
 from tests.oracle.references import Reference, fetch, fetch_with
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 V6_1 = Reference("6.1", "bookworm")
 SKIPPED = pytest.skip.Exception

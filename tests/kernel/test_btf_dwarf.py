@@ -17,7 +17,7 @@ from armprobe.machine import Machine, MachineError
 from armprobe.machine.native.arguments import argument_ends
 from armprobe.session.symbol_file import SymbolSources, symbol_file
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 @pytest.fixture(scope="module")

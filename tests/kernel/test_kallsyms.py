@@ -17,7 +17,7 @@ from tests.kernel.kernel_image import LAYOUTS, ROWS, write_image
 from tests.stock import stock_kernel  # tests have no import name to go by
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 Tool = Callable[[str, str], str]
 

@@ -20,6 +20,8 @@ from tests.kernel.kernel_image import LINK_BASE, ROWS, Row, write_image
 from tests.machine.kernel_files import IMAGE, header, lz4_legacy, zboot
 from tests.stock import stock_kernel
 
+pytestmark = pytest.mark.sample(of="files")
+
 MIB = 1 << 20
 
 

@@ -11,6 +11,8 @@ from armprobe.probes import Kprobe, Kprobes, Kretprobe, PtRegs, symbolised
 from tests.linux.shell import TRACING, Shell
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="files")
+
 CALLERS = ("ksys_read", "__arm64_sys_read", "invoke_syscall", "el0_svc_common.constprop.0", "do_el0_svc")
 
 

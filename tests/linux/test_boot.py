@@ -21,7 +21,7 @@ from tests.linux.shell import NotFinished, Shell
 from tests.stock import stock_kernel  # tests have no import name to go by
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 @pytest.mark.usefixtures("snapshot")

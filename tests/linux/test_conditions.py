@@ -13,7 +13,7 @@ from armprobe.probes import Hit, Stage
 from tests.linux.shell import TRACING, Shell
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 LINE = "cat /proc/version /nonexistent /etc; ls /proc/self/fd > /dev/null; : > /tmp/made; rm /tmp/made"
 AT_FDCWD = -100

@@ -10,6 +10,8 @@ from armprobe.commands import CommandError, Session
 from armprobe.machine import Machine, MachineError
 from tests.gdb.terminal import CTRL_C, Terminal
 
+pytestmark = pytest.mark.sample(of="files")
+
 
 def test_expect(guest: Machine) -> None:
     console = guest.console

@@ -9,7 +9,7 @@ import pytest
 from armprobe.commands import GdbSession, Session
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 def test_a_condition(session: Session, gdb_path: str) -> None:

@@ -20,7 +20,7 @@ from tests.oracle.guests import FOLDER
 from tests.oracle.references import EVERYTHING, REFERENCES, fetch, fetched, missing
 from tests.progress import progress
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 CONTENT = random.Random(1).randbytes(300_000)
 Tool = Callable[[str, str], str]

@@ -27,7 +27,7 @@ from tests.oracle.references import EVERYTHING, REFERENCES, fetch_with
 from tests.progress import progress
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 SOURCE = Path(__file__).parent.parent.parent / "examples/driver"
 ERAS = [era for era in REFERENCES if EVERYTHING or era == "v6.1"]

@@ -45,7 +45,7 @@ def up(shell: Shell) -> float:
     return float(shell.run("cat /proc/uptime").split()[0])
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_an_hour(snapshot: Path) -> None:
     random = chance()
     with Session(snapshot, history_memory=HISTORY) as session:

@@ -14,6 +14,8 @@ from armprobe.machine import Snapshot
 from armprobe.probes.kprobe import OPTIMIZED
 from tests.stock import stock_snapshot
 
+pytestmark = pytest.mark.sample(of="files")
+
 TRACEFS: Final = "/sys/kernel/tracing"
 EVENT: Final = f"{TRACEFS}/events/kprobes/ev"
 DEFINITION: Final = (

@@ -22,7 +22,7 @@ def mapped(guest: Machine, address: int) -> bool:
         return False
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_return_probes_on_thousands_of_functions(guest: Machine, shell: Shell) -> None:
     before = shell.run(WORKLOAD)
     kprobes = Kprobes(guest)

@@ -7,6 +7,8 @@ from armprobe.clients import GdbError, GdbSession, GdbTimeout
 from armprobe.commands import Session
 from armprobe.stub import serve
 
+pytestmark = pytest.mark.sample(of="files")
+
 
 def test_expect_runs_the_guest_until_the_output(session: Session, gdb_path: str) -> None:
     with GdbSession(session, gdb=gdb_path) as gdb:

@@ -21,7 +21,7 @@ from tests.oracle.references import ASKED, AT_LENGTH, REFERENCES, fetch
 from tests.progress import progress
 from tests.stock import stock_kernel
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 NAMES = ("plain", "with blank", 'quote\'s "two"', "-n", "\u00fcber", os.fsdecode(b"\xff\xfe"), "new\nline", "\x1b[31m")
 

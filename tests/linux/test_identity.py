@@ -49,7 +49,7 @@ def initrd(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_runs_of_linux(initrd: Path, tmp_path: Path) -> None:
     random = chance()
 

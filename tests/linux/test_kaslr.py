@@ -19,7 +19,7 @@ from tests.linux.shell import Shell
 from tests.progress import progress
 from tests.stock import stock_kernel
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 SEED = 2
 NAMES = ("_stext", "kfree", "vfs_read", "do_sys_openat2", "schedule", "start_kernel")

@@ -16,6 +16,8 @@ from armprobe.probes.kprobe import OPTIMIZED
 from tests.linux.shell import TRACING
 from tests.stock import stock_snapshot
 
+pytestmark = pytest.mark.sample(of="files")
+
 LINE: Final = re.compile(r"^ *(\S+)-(\d+) +\[000\] \S+ +[\d.]+: (.*)$", re.MULTILINE)
 WORK: Final = "wc /init /proc/version; head -c 700 /init; dd if=/init bs=99 count=20"
 WHO: Final = '(comm == "wc" || comm == "head" || comm == "dd")'
@@ -152,7 +154,7 @@ def test_what_echo_writes_is_written_here_too(start: tuple[Session, Snapshot]) -
             assert files == f"{events.filter('open')}\n{events.trigger('open')}", line
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_of_several_events_those_that_nothing_calls_are_passed_over(start: tuple[Session, Snapshot]) -> None:
     """Such as those that only modules call. Alone they are refused."""
     session, snapshot = start

@@ -13,6 +13,8 @@ from armprobe.machine import Machine
 from armprobe.probes import Kprobes, symbolised
 from tests.linux.shell import Shell
 
+pytestmark = pytest.mark.sample(of="files")
+
 
 def linux(guest: Machine) -> Linux:
     assert isinstance(guest.kernel, Linux)

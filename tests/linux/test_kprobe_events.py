@@ -18,7 +18,7 @@ from tests.linux.shell import Event, Shell
 from tests.oracle.guests import at_shell
 from tests.oracle.references import ASKED, REFERENCES, Reference, fetch  # tests have no import name to go by
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 FUNCTION: Final = "do_sys_openat2"
 REGISTERS: Final = (*(f"x{n}" for n in range(31)), "sp", "pc", "pstate")

@@ -127,7 +127,7 @@ def run_into(guest: Machine, mapped: list[int]) -> None:
         run_to(guest, guest.instructions + 1001)
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_last_writes_are_those_of_a_log(guest: Machine, shell: Shell, program: bytes) -> None:
     random = chance()
     shell.put("/twice", program)

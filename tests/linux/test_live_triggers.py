@@ -12,6 +12,8 @@ import pytest
 from armprobe.commands import Session
 from tests.stock import stock_snapshot
 
+pytestmark = pytest.mark.sample(of="files")
+
 TRACEFS: Final = "/sys/kernel/tracing"
 EVENTS: Final = {
     "ev": "p:ev vfs_read count=%x2:u64",

@@ -15,7 +15,7 @@ from armprobe.machine import StopReason
 from armprobe.probes.kprobe import OPTIMIZED
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 _READS = "dd if=/dev/zero of=/dev/null bs=100 count=40 2>/dev/null; head -c 5 /proc/version >/dev/null"
 _HIST = "hist:keys=common_pid.execname,size:vals=size"

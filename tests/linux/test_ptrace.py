@@ -18,7 +18,7 @@ from tests.linux.shell import Shell
 from tests.qemu import boot  # tests have no import name to go by
 from tests.stock import stock_kernel
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 HERE = Path(__file__).parent / "ptrace"
 PROGRAM = (HERE / "ptrace.elf").read_bytes()

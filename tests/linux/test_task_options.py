@@ -9,6 +9,8 @@ import pytest
 from armprobe.commands import CommandError, Session
 from tests.linux.shell import Shell
 
+pytestmark = pytest.mark.sample(of="files")
+
 INNER = "#!/bin/sh\necho in $$\nexec cat /proc/version\n"
 OUTER = "#!/bin/sh\nsleep 1\nsh -c '/tmp/inner; :'\n"
 

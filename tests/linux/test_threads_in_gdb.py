@@ -13,7 +13,7 @@ from tests.linux.shell import Shell
 from tests.stub.client import Client
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 IDLE = 0x400000
 PROC = "for f in /proc/[0-9]*/task/[0-9]*/stat; do read -r l < $f; echo $l; done"

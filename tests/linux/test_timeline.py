@@ -12,7 +12,7 @@ from armprobe.commands import Session
 from armprobe.machine import Machine
 from tests.memories import digest
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 
 def state(machine: Machine) -> str:

@@ -22,7 +22,7 @@ from armprobe.probes.kprobe import OPTIMIZED
 from tests.linux.shell import TRACING
 from tests.memories import digest
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 EVENTS: Final = (
     *("sched:sched_switch", "sched:sched_waking", "sched:sched_process_exec", "sched:sched_process_fork"),

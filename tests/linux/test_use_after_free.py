@@ -49,7 +49,7 @@ def session(parts: tuple[Path, Path], tmp_path: Path) -> Iterator[Session]:
         yield session
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_four_commands_find_the_writer(session: Session, gdb_path: str) -> None:
     with GdbSession(session, gdb=gdb_path) as gdb:
         gdb.execute(f"monitor console sleep 1; cat {PARAMETERS}/total")

@@ -39,7 +39,7 @@ def test_the_file(session: Session, tmp_path: Path) -> None:
         session.run(f"vmcore {path}")
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_drgn_reads_it(session: Session, tmp_path: Path) -> None:
     drgn = pytest.importorskip("drgn", reason="drgn is not installed: pip install 'armprobe[drgn]'")
     from drgn.helpers.linux.pid import find_task, for_each_task

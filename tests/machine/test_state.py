@@ -206,7 +206,7 @@ def test_two_machines_do_not_meet(demo: Machine) -> None:
     assert [reference() for reference in gone] == [None, None]
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_a_hundred_machines() -> None:
     """Made, run and thrown away: they do the same, and hold on to no memory."""
     counts, sizes = set(), []

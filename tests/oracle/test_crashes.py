@@ -15,7 +15,7 @@ from tests.memories import digest
 from tests.oracle.references import AT_LENGTH, REFERENCES, fetch
 from tests.progress import progress
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 A_WHILE = 60_000_000
 """Instructions in which a kernel prints all that it has to say."""

@@ -72,6 +72,7 @@ def test_words(
     compared(f"{kernel.era.name} decode: {name}", len(words))
 
 
+@pytest.mark.sample
 def test_text(kernel: ColdKernel | KernelOnRecord, share: int, compared: Callable[[str, int], None]) -> None:
     words: Sequence[int]
     if isinstance(kernel, KernelOnRecord):

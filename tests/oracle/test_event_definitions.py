@@ -23,7 +23,7 @@ def session() -> Iterator[Session]:
         yield session
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_the_kernel_says_the_same(session: Session, compared: Callable[[str, int], None]) -> None:
     """Acceptance, errno, message, command, column, listing and formats, each a definition and each second a mutant."""
     seed = int(os.environ.get("ARMPROBE_SEED", random.randrange(1 << 32)))

@@ -118,7 +118,7 @@ class Event:
         return Answer(number, logged, shown.rstrip("\n"))
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_the_kernel_answers_the_same(tmp_path: Path) -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")

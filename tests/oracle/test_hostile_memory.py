@@ -88,7 +88,7 @@ def answer(session: Session, line: str) -> tuple[str, bool]:
 
 
 @pytest.mark.soak
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_structures(session: Session) -> None:
     """Words, whole pages, and words that change in the midst of an answer, as on a guest with another CPU."""
     random, machine = chance(), session.machine

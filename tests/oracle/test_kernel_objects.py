@@ -16,7 +16,7 @@ from tests.linux.shell import Shell  # tests have no import name to go by
 from tests.oracle.guests import at_shell
 from tests.oracle.references import ASKED, EVERYTHING, FLAVOURED, REFERENCES, fetch
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 SLEEPER = "exec 3</proc/version 4>>/tmp/gone 5<>/tmp/x\\ y 6</ 7<>/dev/zero 8<'/a b/c'; rm /tmp/gone; exec sleep 9999"
 

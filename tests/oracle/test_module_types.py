@@ -23,6 +23,8 @@ from tests.oracle.references import ASKED, REFERENCES
 from tests.oracle.stock_modules import NAMES, guest_with_modules, insmod
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.sample(of="files")
+
 MUTATIONS = int(os.environ.get("ARMPROBE_FUZZ", "300"))
 
 

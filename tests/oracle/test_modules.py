@@ -27,7 +27,7 @@ from tests.oracle.references import ASKED, AT_LENGTH, DEFAULT, EVERYTHING, REFER
 from tests.oracle.stock_modules import NAMES, RENAMED, guest_with_modules, insmod
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 GFP_ATOMIC = 0xA20
 MOV_X9_X30 = bytes.fromhex("e9031eaa")  # the first of the two words that ftrace has at the start of a function

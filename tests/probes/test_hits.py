@@ -49,7 +49,7 @@ def test_the_workload_is_right_with_a_probe_on_every_kind_of_instruction(
     assert not any(probe.nmissed for probe in (*probes, *others))
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_a_wrong_result_is_noticed(demo: machine.Machine, kprobes: Kprobes) -> None:
     """The workload's check is able to fail: what a handler writes reaches the guest."""
 

@@ -20,7 +20,7 @@ from armprobe.probes import Kprobe, Kprobes, Kretprobe, ProbeError, Stage
 from tests.linux.shell import TRACING, Shell  # tests have no import name to go by
 from tests.stock import stock_kernel
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 MOV_X9_X30 = bytes.fromhex("e9031eaa")  # the first of the two words that ftrace has at the start of a function
 REGISTERS = [*(f"x{i}" for i in range(31)), "sp", "pc", "pstate"]

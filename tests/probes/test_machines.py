@@ -64,7 +64,7 @@ def test_machines_beside_each_other() -> None:
         guest.seen()
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_a_hundred_thrown_away() -> None:
     """Nothing is left of one, whether it was stopped in a hit, had calls outstanding, or hits that nobody has seen."""
     sizes, gone, counts = [], [], set()

@@ -134,7 +134,7 @@ def test_the_demo(era: str, stepping: str | None, optimised: bool, chance: rando
 
 @pytest.mark.soak
 @pytest.mark.parametrize("way", ["ordinary", "optimised"] if AT_LENGTH else ["either"])
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_linux(guest: Machine, plain_linux: list[State], way: str) -> None:
     optimised = chance().random() < 0.5 if way == "either" else way == "optimised"
     kprobes = Kprobes(guest, "v6.1")

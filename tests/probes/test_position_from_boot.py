@@ -40,7 +40,7 @@ def boot_kernel(initrd: Path) -> Machine:
 
 
 @pytest.mark.soak
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_from_boot(tmp_path: Path) -> None:
     """Linux patches its text meanwhile, and walks its page tables at the end.
 

@@ -94,7 +94,7 @@ def debugger(session: Session, address: str, number: int) -> None:
                     assert again.ask(b"vCont;c")[:3] == b"T05"
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_many_debuggers_of_a_guest() -> None:
     with Session("demo", memory="16M") as session, serve(session, "127.0.0.1:0") as server:
         session.run("continue until=workload_round")

@@ -16,6 +16,8 @@ from tests.stub.client import Client
 from tests.stub.fake import BASE, NOP, SYSTEM_REGISTERS, FakeTarget
 from tests.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.sample(of="files")
+
 Gdb = Callable[..., str]
 
 # A handler GDB is to run at the breakpoint, and go on: pyocd/pyOCD#1601 is an internal error of GDB's in such a loop.

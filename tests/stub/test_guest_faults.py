@@ -15,7 +15,7 @@ from armprobe.stub import Server, serve
 from tests.stub.client import Client, framed
 from tests.waiting import PATIENCE, going_on, wait_until
 
-pytestmark = pytest.mark.sample(of="file")
+pytestmark = pytest.mark.sample(of="files")
 
 _SOON = 3.0  # seconds of this process's CPU time, within which nobody has to wait; it takes milliseconds
 

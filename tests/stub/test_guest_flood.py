@@ -164,7 +164,7 @@ def checksum() -> str:
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_a_flood_at_a_guest(shard: int, checksum: str, defects: Defects) -> None:
     with Session("demo", memory="16M") as session, serve(session, "127.0.0.1:0") as server:
         session.run("continue until=workload_round")

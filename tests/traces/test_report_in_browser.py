@@ -17,6 +17,8 @@ from armprobe.probes import Kprobes
 from armprobe.traces.formats import save
 from tests.browsers.devtools import Browser
 
+pytestmark = pytest.mark.sample(of="files")
+
 _LOOK: Final = Path(__file__).with_name("page_look.js").read_text()
 _READABLE: Final = 4.5
 """The least contrast of a text and what is behind it (WCAG 2.2, 1.4.3)."""

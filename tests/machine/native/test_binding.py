@@ -132,7 +132,7 @@ def test_a_library_that_is_not_ours(tmp_path: Path, tool: Callable[[str, str], s
         load(tmp_path / NAME)
 
 
-@pytest.mark.sample(of="long")
+@pytest.mark.sample(of="tests")
 def test_a_library_of_other_sources(tmp_path: Path, tool: Callable[[str, str], str]) -> None:
     """One character of a comment is enough; the same sources are loaded, whenever they were compiled."""
     tool("cc", "gcc")

@@ -74,6 +74,7 @@ def kprobes(guest_session: Session) -> Iterator[Kprobes]:
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.sample(of="tests")
 def test_definitions(kprobes: Kprobes, category: str) -> None:
     """Acceptance, errno, message, command, column, listing and format: all as the kernel's."""
     cases = [case for case in definitions() if case["category"] == category]
