@@ -33,7 +33,7 @@ linux: build/run ## boot a stock Debian arm64 kernel to a shell
 	@$(VENV)/bin/armprobe linux
 
 .PHONY: test
-test: build/test ## the tests; of those that take long one in four, all with ARMPROBE_ONE_IN=1
+test: build/test ## the tests; of those that take long one in five, all with ARMPROBE_ONE_IN=1
 	$(PY) -m pytest -n $$($(WORKERS)) --dist loadfile --no-loadscope-reorder
 
 .PHONY: oracle

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Of tests that take long `make test` takes one in four, by chance, and says the seed (ARMPROBE_SAMPLE).
+"""Of tests that take long `make test` takes one in five, by chance, and says the seed (ARMPROBE_SAMPLE).
 
 The mark `sample` is on tests with cases that are much alike, of each of which some are taken. As `sample(of="files")`
 it is on files, and as `sample(of="tests")` on single tests, of all of which some are taken. `.ci/run` takes all
@@ -23,7 +23,7 @@ _SEED = "ARMPROBE_SAMPLE"
 def configure(config: pytest.Config) -> None:
     """Choose, in the environment, where the workers of a run find it."""
     named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or os.environ.get("ARMPROBE_ORACLE")
-    os.environ.setdefault(_ONE_IN, "1" if named else "4")
+    os.environ.setdefault(_ONE_IN, "1" if named else "5")
     os.environ.setdefault(_SEED, str(random.randrange(1 << 32)))
 
 
