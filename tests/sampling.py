@@ -3,7 +3,7 @@
 
 The mark `sample` is on tests with cases that are much alike, of each of which some are taken. As `sample(of="files")`
 it is on files, and as `sample(of="tests")` on single tests, of all of which some are taken. `.ci/run` takes all
-(ARMPROBE_ONE_IN=1), and so does a run of files that are named.
+(ARMPROBE_ONE_IN=1), and so do `make soak`, `make oracle` and a run of files that are named.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from typing import Final
 
 import pytest
 
+from tests.soak import AT_LENGTH  # tests have no import name to go by
+
 _ONE_IN = "ARMPROBE_ONE_IN"
 _SEED = "ARMPROBE_SAMPLE"
 
 
 def configure(config: pytest.Config) -> None:
     """Choose, in the environment, where the workers of a run find it."""
-    named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or os.environ.get("ARMPROBE_ORACLE")
-    os.environ.setdefault(_ONE_IN, "1" if named else "5")
+    named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    at_length = AT_LENGTH or os.environ.get("ARMPROBE_ORACLE")
+    os.environ.setdefault(_ONE_IN, "1" if named or at_length else "5")
     os.environ.setdefault(_SEED, str(random.randrange(1 << 32)))
 
 
