@@ -156,6 +156,7 @@ def test_global_variables(guest: Machine, kprobes: Kprobes) -> None:
     place = guest.symbols["object"].address
     for text, expected in (
         ("object.many[1].y == ((struct all *)object)->many[1].y && object.many == &object.many[0]", 1),
+        ("&(&object.self->many[1])[-1].y == &object.many[0].y", 1),
         ("object.text[0]", ord("s")),
         ('object.text == "some text"', 1),
         ("(u64)&object", place),
