@@ -25,9 +25,7 @@ _NOTE: Final = struct.Struct("<III")  # Elf64_Nhdr
 _STATUS: Final = struct.Struct("<32xi76x34Q8x")  # struct elf_prstatus (include/linux/elfcore.h): pr_pid, pr_reg
 _IDENT: Final = b"\x7fELF\x02\x01\x01"  # 64 bits, little-endian, version 1
 _CORE, _AARCH64, _LOAD, _NOTES, _PRSTATUS, _ALL = 4, 183, 1, 4, 1, 7  # e_type, e_machine, p_type twice, n_type, p_flags
-_CPU: Final = (
-    0 + 1
-)  # readers tell by a pid of 1 more than the CPU's number that the kernel has not made the note itself
+_PID: Final = 1  # one more than the CPU's number, in notes that the kernel has not made itself
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10
 _ADDRESSES: Final = (1 << 64) - 1
@@ -41,7 +39,7 @@ def write_vmcore(kernel: Linux, file: BinaryIO) -> int:
     machine, ram = kernel.machine, kernel.machine.ram
     registers = machine.registers
     values = *registers.x, registers.sp, registers.pc, registers.pstate
-    notes = _note("CORE", _PRSTATUS, _STATUS.pack(_CPU, *values))
+    notes = _note("CORE", _PRSTATUS, _STATUS.pack(_PID, *values))
     notes += _note("VMCOREINFO", 0, vmcoreinfo_text(machine))
     start = _HEADER.size + 2 * _SEGMENT.size
     data = -(-(start + len(notes)) // _PAGE) * _PAGE
