@@ -126,6 +126,8 @@ class Events:
         name = raw(text).replace(":", "/")
         file = _ENABLE_FILE.fullmatch(name)
         group, separator, event = name.rpartition("/") if file is None else (file["group"], "/", file["event"])
+        if (group, event) in self._events:
+            return [user_text(f"{group}/{event}")]
         keys = list(dict.fromkeys((*self._events, *self._of_kernel.names)))
         if separator:
             found = [key for key in keys if fnmatchcase(key[0], group or "*") and fnmatchcase(key[1], event or "*")]
